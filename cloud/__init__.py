@@ -1,0 +1,1 @@
+"""The cloud side: the aggregator, the generator service and the operator."""

@@ -1,0 +1,1 @@
+"""Cloud-edge knowledge transfer: one implementation of each algorithm, simulated or deployed."""

@@ -1,0 +1,47 @@
+"""Errors that a user caused and can mend.
+
+    InputError(ValueError)     the command ends with exit code 2 and one clear sentence
+    ├── ConfigError            a configuration file, a flag, a hyperparameter
+    ├── DataError              a data set, an image, a partition
+    ├── ModelError             a model that does not exist or does not fit its data
+    ├── BrokerError            an MQTT broker that cannot be reached or says no
+    └── RunError               an output folder that holds another run, a state that cannot go on
+
+What a peer sends is never an `InputError`: see `edgeloop.wire.WireError`.
+"""
+
+
+class InputError(ValueError):
+    """Bad input: names the field, says what is wrong with it, and what to do.
+
+    Args:
+        field: what is wrong, as its user wrote it: a flag, a key, a path.
+        problem: what is wrong with it, a clause without a full stop.
+        remedy: what to do about it, an imperative clause without a full stop.
+    """
+
+    def __init__(self, field: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{field}: {problem}; {remedy}")
+        self.field = field
+        self.problem = problem
+        self.remedy = remedy
+
+
+class ConfigError(InputError):
+    """A configuration file, a flag or a hyperparameter is wrong."""
+
+
+class DataError(InputError):
+    """A data set, an image or a partition is wrong."""
+
+
+class ModelError(InputError):
+    """A model does not exist, or does not fit its data."""
+
+
+class BrokerError(InputError):
+    """The MQTT broker cannot be reached, or refuses this client."""
+
+
+class RunError(InputError):
+    """A folder holds another run, or a stored state cannot be continued."""

@@ -1,0 +1,1 @@
+"""Whole federated runs on one machine."""
