@@ -26,6 +26,10 @@ class InputError(ValueError):
         self.problem = problem
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
+        """Survive the way back from a worker process."""
+        return type(self), (self.field, self.problem, self.remedy)
+
 
 class ConfigError(InputError):
     """A configuration file, a flag or a hyperparameter is wrong."""

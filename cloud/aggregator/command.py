@@ -1,0 +1,24 @@
+"""Runs one federated task over MQTT: gathers prototypes, sends global ones back."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cloud.aggregator.service import serve
+from cloud.aggregator.settings import TaskSettings
+from edgeloop import screen, settings
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `edgeloop aggregator` with these arguments."""
+    return screen.run(aggregator, "aggregator", arguments)
+
+
+def aggregator(
+    config: Annotated[Path, typer.Option(help="The task's TOML file: see docs/configuration.md.")],
+) -> None:
+    """Run a task to its last round; a restart goes on with the round that was open."""
+    screen.log_plainly()
+    serve(settings.read(config, TaskSettings))

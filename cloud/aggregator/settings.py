@@ -1,0 +1,84 @@
+"""A task's configuration file."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from edgeloop.settings import BrokerSettings, Seconds, Settings
+from edgeloop.task import Name, Size
+
+
+class CohortSettings(Settings):
+    """The `[cohort]` table: who is invited, and how long a round waits for them.
+
+    Attributes:
+        devices: the names of the devices.
+        quorum: how many answers make a round count; all of them if not given.
+        deadline_seconds: how long to wait for more than the quorum.
+        give_up_seconds: how long to wait even for the quorum; then the aggregator stops, and goes
+            on with the same round when it is started again.
+    """
+
+    devices: Annotated[tuple[Name, ...], Field(min_length=1)]
+    quorum: Size | None = None
+    deadline_seconds: Seconds = 600.0
+    give_up_seconds: Seconds = 86_400.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CohortSettings":
+        if len(set(self.devices)) < len(self.devices):
+            raise ValueError("devices has a name twice")
+        if self.quorum is not None and self.quorum > len(self.devices):
+            raise ValueError(f"quorum is larger than the {len(self.devices)} devices")
+        return self
+
+
+class HttpSettings(Settings):
+    """The `[http]` table: where metrics, health and status are served.
+
+    Attributes:
+        host: the address to listen on.
+        port: 0 for any free one; it is logged.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9464
+
+
+class TaskSettings(Settings):
+    """A task: what is learned, by whom, and where it is kept.
+
+    Attributes:
+        name: of the task.
+        algorithm: its name; `edgeloop algorithms` lists them.
+        variant: "released" or "paper", where the paper and the released code differ.
+        hyperparameters: the algorithm's own, over the variant's.
+        class_names: one a class, in the order of their numbers.
+        shape: of one input, channels first.
+        width: K, the unified feature width.
+        rounds: how many.
+        batch_size: samples a local training batch.
+        seed: the run's only one.
+        folder: for the ledger, the final prototypes and the summary.
+        store: the ledger's database as SQLAlchemy writes it; SQLite in the folder if not given.
+        broker: where the task's messages go.
+        cohort: the devices.
+        http: metrics, health and status.
+    """
+
+    name: Name
+    algorithm: str
+    variant: str = "released"
+    hyperparameters: dict[str, bool | int | float | str] = {}
+    class_names: Annotated[tuple[str, ...], Field(min_length=2)]
+    shape: Annotated[tuple[Size, ...], Field(min_length=1, max_length=4)]
+    width: Size = 512
+    rounds: Size
+    batch_size: Size = 10
+    seed: int = 0
+    folder: Path
+    store: str | None = None
+    broker: BrokerSettings = BrokerSettings()
+    cohort: CohortSettings
+    http: HttpSettings = HttpSettings()

@@ -1,0 +1,40 @@
+"""Takes part in a task as one device: trains on its own data, ends with an ONNX classifier."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.agent.service import Agent, own, subscriptions
+from edge.agent.settings import DeviceSettings
+from edgeloop import screen, settings
+from edgeloop.link import Link
+from edgeloop.task import presence_topic
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `edgeloop agent` with these arguments."""
+    return screen.run(agent, "agent", arguments)
+
+
+def agent(
+    config: Annotated[Path, typer.Option(help="The device's TOML file: see docs/configuration.md.")],
+) -> None:
+    """Take part in a task until its last round; a restart goes on where it stopped."""
+    screen.log_plainly()
+    device = settings.read(config, DeviceSettings)
+    mine = own(device)
+    presence = presence_topic(device.task, device.name)
+    link = Link(
+        device.broker,
+        f"edgeloop.{device.task}.{device.name}",
+        subscriptions(device.task),
+        will=(presence, b"offline"),
+    )
+    with link:
+        link.publish(presence, b"online", retain=True)
+        summary = Agent(mine, link).run()
+        link.publish(presence, b"offline", retain=True)
+    logging.getLogger(__name__).info("finished; see %s", summary)

@@ -1,0 +1,80 @@
+"""A device's configuration file."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edgeloop.data import Partition
+from edgeloop.settings import BrokerSettings, Settings
+from edgeloop.task import Name
+
+
+class DataSettings(Settings):
+    """The `[data]` table: whose samples these are.
+
+    Attributes:
+        source: a PFLlib/HtFLlib folder, a parquet file, an image folder, or "fashion-sample".
+        client: which client's share of it is this device's.
+        layout: how a sensor folder's values lie; see `edgeloop.data.load`.
+        partition: how a source without shares of its own is dealt out.
+        clients: among how many.
+        alpha: of the Dirichlet partition.
+        classes_per_client: of the pathological partition.
+        seed: of the partition.
+    """
+
+    source: str
+    client: Annotated[int, Field(ge=0)] = 0
+    layout: Literal["files", "signal"] = "files"
+    partition: Literal["iid", "pathological", "dirichlet", "natural"] | None = None
+    clients: Annotated[int, Field(ge=1)] = 20
+    alpha: Annotated[float, Field(gt=0)] = 0.1
+    classes_per_client: Annotated[int, Field(ge=1)] = 2
+    seed: int = 1
+
+    def dealt(self) -> Partition | None:
+        """Return the partition that these settings describe, if there is one."""
+        if self.partition is None:
+            return None
+        return Partition(
+            self.partition,
+            clients=self.clients,
+            alpha=self.alpha,
+            classes_per_client=self.classes_per_client,
+            seed=self.seed,
+        )
+
+
+class TrainingSettings(Settings):
+    """The `[training]` table.
+
+    Attributes:
+        architecture: the device's own model; see `edgeloop.models`.
+        device: where to train, as torch names it.
+        threads: a number, or "auto" for a short measurement.
+    """
+
+    architecture: str = "cnn"
+    device: str = "cpu"
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+
+
+class DeviceSettings(Settings):
+    """A device: its name, the task it joins, its data, its model, its broker.
+
+    Attributes:
+        name: of the device, unique in the task.
+        task: the task to join.
+        folder: where its state, its ONNX model and its summary are kept.
+        broker: where the task's messages go.
+        data: its samples.
+        training: its model and how it learns.
+    """
+
+    name: Name
+    task: Name
+    folder: Path
+    broker: BrokerSettings = BrokerSettings()
+    data: DataSettings
+    training: TrainingSettings = TrainingSettings()

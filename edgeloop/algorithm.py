@@ -1,0 +1,112 @@
+"""What an algorithm is: a server half, a client half, and the typed messages between them.
+
+Shape suffixes: B samples of a batch, K features, C classes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Generic, TypeVar
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor
+
+from edgeloop.models.split import SplitModel
+
+Batch = tuple[Tensor, Tensor]
+Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Inputs (B, ...) to features (B, K) and logits (B, C): a model, or its parameters applied."""
+
+Count = Annotated[int, Ge(1)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+"""Types of hyperparameters, with the range that `algorithms.load` holds them to."""
+
+State = TypeVar("State")
+Upload = TypeVar("Upload")
+Broadcast = TypeVar("Broadcast")
+
+
+@dataclass(frozen=True)
+class Batches:
+    """A client's training samples, in batches of one size; iterating over them is one epoch.
+
+    Attributes:
+        inputs: (N, ...) float32, on the device that trains.
+        labels: (N,) int64, on the same device.
+        size: samples a batch; the last N mod size samples are left out (as the reference does).
+        seed: of this client's randomness in this round.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    size: int
+    seed: int = 0
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return len(self.labels) // self.size
+
+    def __iter__(self) -> Iterator[Batch]:
+        used = len(self) * self.size
+        for start in range(0, used, self.size):
+            yield self.inputs[start : start + self.size], self.labels[start : start + self.size]
+
+    def resized(self, size: int) -> Iterator[Batch]:
+        """Return the same samples in batches of another size, the last one as it comes."""
+        used = len(self) * self.size
+        return zip(self.inputs[:used].split(size), self.labels[:used].split(size), strict=True)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a person wants to know of an algorithm before choosing it.
+
+    Attributes:
+        title: its name as the field writes it.
+        runs: where it runs, of "simulation" and "mqtt".
+        up: what a client uploads each round.
+        down: what a client downloads each round.
+        paper: authors, venue, address.
+        variants: named sets of Config fields, where the paper and the released code differ.
+    """
+
+    title: str
+    runs: tuple[str, ...]
+    up: str
+    down: str
+    paper: str
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Algorithm(Generic[State, Upload, Broadcast]):
+    """One federated algorithm, bound to one configuration.
+
+    Attributes:
+        state: what the server keeps from round to round; a message, so that a ledger can hold it.
+        upload: the message a client sends at the end of a round.
+        broadcast: the message the server opens a round with.
+        sizes: the sizes that the configuration fixes, by dimension letter, for `wire.decode`.
+        start: server; the first state and the first broadcast.
+        aggregate: server; one round's uploads, in the order of client names, to the next broadcast.
+        check: server; raises ValueError for an upload that does not fit the configuration.
+        targets: client; a broadcast's tensors on the device that trains, made once a round.
+        loss: client; a pure function of a model's outputs on a batch and the targets, to a scalar:
+            the same for one model and for many stacked ones.
+        train: client; one round on local batches, to an upload. Changes the model.
+        predict: client; scores (B, C) of a batch, the highest is the class; a batch's row without
+            any finite score has no class.
+    """
+
+    state: type[State]
+    upload: type[Upload]
+    broadcast: type[Broadcast]
+    sizes: Mapping[str, int]
+    start: Callable[[], tuple[State, Broadcast]]
+    aggregate: Callable[[State, Sequence[Upload]], tuple[State, Broadcast]]
+    check: Callable[[Upload], None]
+    targets: Callable[[Broadcast, torch.device], Any]
+    loss: Callable[[Forward, Batch, Any], Tensor]
+    train: Callable[[SplitModel, Batches, Broadcast], Upload]
+    predict: Callable[[SplitModel, Tensor, Any], Tensor]

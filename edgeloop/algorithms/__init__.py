@@ -1,0 +1,77 @@
+"""The algorithms, one file each; the file's name is the algorithm's name."""
+
+import dataclasses
+import difflib
+import pkgutil
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from edgeloop.algorithm import Algorithm, Card
+from edgeloop.errors import ConfigError
+
+
+def names() -> list[str]:
+    """Return the algorithms' names, in order."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def card(name: str) -> Card:
+    """Return what a person wants to know of an algorithm."""
+    found: Card = _module(name).CARD
+    return found
+
+
+def config(name: str, **options: Any) -> Any:
+    """Return the algorithm's Config with these fields.
+
+    Raises:
+        ConfigError: if there is no such algorithm or field, or a value is out of range.
+    """
+    kind = _module(name).Config
+    fields = [field.name for field in dataclasses.fields(kind)]
+    for option in options:
+        if option not in fields:
+            close = difflib.get_close_matches(option, fields, n=1)
+            meant = f"did you mean {close[0]}" if close else f"it has {', '.join(fields)}"
+            raise ConfigError(option, f"{name} has no such hyperparameter", meant)
+    try:
+        return TypeAdapter(kind).validate_python(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = str(first["loc"][0]) if first["loc"] else name
+        remedy = f"give {where} another value than {first['input']!r}"
+        raise ConfigError(where, f"{name}: {first['msg']}", remedy) from error
+
+
+def load(name: str, **options: Any) -> Algorithm[Any, Any, Any]:
+    """Build the algorithm in the file of this name, with these fields of its Config.
+
+    Raises:
+        ConfigError: if there is no such algorithm or field, or a value is out of range.
+    """
+    algorithm: Algorithm[Any, Any, Any] = _module(name).build(config(name, **options))
+    return algorithm
+
+
+def variant(name: str, which: str) -> Mapping[str, Any]:
+    """Return the options of an algorithm's variant, "released" or "paper".
+
+    Raises:
+        ConfigError: if there is no such algorithm or variant.
+    """
+    variants = {"released": {}, **card(name).variants}
+    if which not in variants:
+        known = ", ".join(sorted(variants))
+        raise ConfigError("variant", f"{name} has no variant {which!r}", f"choose one of {known}")
+    return variants[which]
+
+
+def _module(name: str) -> ModuleType:
+    if name not in names():
+        known = ", ".join(names())
+        raise ConfigError("algorithm", f"there is no {name!r}", f"choose one of {known}")
+    return import_module(f"{__name__}.{name}")

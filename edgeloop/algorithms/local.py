@@ -1,0 +1,86 @@
+"""Local training only: the baseline in which nothing is shared.
+
+The `Local` of PFLlib and HtFLlib (https://github.com/TsingZ0/HtFLlib); no differences.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop.models.split import SplitModel
+from edgeloop.training import descend
+
+CARD = Card(
+    title="Local",
+    runs=("simulation", "mqtt"),
+    up="nothing",
+    down="nothing",
+    paper="the baseline without communication",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        classes: C.
+        width: K, the unified feature width.
+        seed: the run's seed; nothing here is random.
+        local_epochs: E.
+        local_lr: eta.
+    """
+
+    classes: Count
+    width: Count
+    seed: int = 0
+    local_epochs: Count = 1
+    local_lr: Positive = 0.01
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """An empty message."""
+
+
+def build(config: Config) -> Algorithm[Nothing, Nothing, Nothing]:
+    """Bind both halves to one configuration."""
+
+    def start() -> tuple[Nothing, Nothing]:
+        return Nothing(), Nothing()
+
+    def aggregate(state: Nothing, uploads: Sequence[Nothing]) -> tuple[Nothing, Nothing]:
+        return state, Nothing()
+
+    def train(model: SplitModel, batches: Batches, broadcast: Nothing) -> Nothing:
+        descend(
+            model,
+            batches,
+            lambda forward, batch: loss(forward, batch, None),
+            epochs=config.local_epochs,
+            lr=config.local_lr,
+        )
+        return Nothing()
+
+    return Algorithm(
+        state=Nothing,
+        upload=Nothing,
+        broadcast=Nothing,
+        sizes={},
+        start=start,
+        aggregate=aggregate,
+        check=lambda upload: None,
+        targets=lambda broadcast, device: None,
+        loss=loss,
+        train=train,
+        predict=lambda model, inputs, targets: model(inputs)[1],
+    )
+
+
+def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
+    """Return the mean softmax cross-entropy of the head's logits."""
+    inputs, labels_B = batch
+    return F.cross_entropy(forward(inputs)[1], labels_B)

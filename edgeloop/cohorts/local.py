@@ -1,0 +1,44 @@
+"""A cohort in this process."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from safetensors.numpy import load_file, save_file
+
+from edgeloop.member import Answer, Member, Report
+
+U = TypeVar("U")
+B = TypeVar("B")
+
+
+class LocalCohort(Generic[B, U]):
+    """Asks every member in turn, in the order of their names."""
+
+    def __init__(self, members: Mapping[str, Member[U, B]]) -> None:
+        self._members = dict(sorted(members.items()))
+
+    def ask(self, round_number: int, broadcast: B) -> Mapping[str, Answer[U]]:
+        """Open a round and return its answers by client."""
+        return {name: m.answer(round_number, broadcast) for name, m in self._members.items()}
+
+    def finish(self, round_number: int, broadcast: B) -> Mapping[str, Report]:
+        """Have every member evaluate the last broadcast."""
+        return {name: member.finish(broadcast) for name, member in self._members.items()}
+
+    def save(self, folder: Path) -> None:
+        """Write every member's model to a file of its own in an existing folder."""
+        for name, member in self._members.items():
+            save_file(member.weights(), folder / f"{name}.safetensors")
+
+    def restore(self, folder: Path) -> None:
+        """Take over the models that `save` wrote.
+
+        Raises:
+            RunError: if they are other architectures'.
+        """
+        for name, member in self._members.items():
+            member.restore(load_file(folder / f"{name}.safetensors"))
+
+    def close(self) -> None:
+        """Let go of the members; nothing to do here."""

@@ -1,0 +1,212 @@
+"""A cohort across MQTT: publishes a round's broadcast, gathers the devices' answers."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from edgeloop import wire
+from edgeloop.algorithm import Algorithm
+from edgeloop.chunks import Assembler
+from edgeloop.gathering import Gathering, Verdict
+from edgeloop.link import Arrival, Link, Reconnected
+from edgeloop.member import Answer, Report
+from edgeloop.task import (
+    SERVER,
+    Contract,
+    broadcast_topic,
+    contract_topic,
+    presence_topic,
+    upload_topic,
+)
+from edgeloop.wire import ContentError, Envelope, Frame, WireError
+
+log = logging.getLogger(__name__)
+
+U = TypeVar("U")
+B = TypeVar("B")
+
+
+class UploadLog(Protocol):
+    """Where uploads are written before the broker is told that they have arrived."""
+
+    def record(self, round_number: int, client: str, digest: str, payload: bytes) -> None:
+        """Write an upload; it is safe when this returns. The same one again changes nothing."""
+        ...
+
+    def recall(self, round_number: int) -> Mapping[str, bytes]:
+        """Return a round's uploads by client, as they were written."""
+        ...
+
+
+@dataclass
+class MemoryLog:
+    """An upload log that a crash empties: for tests, and for runs that need not outlive one."""
+
+    uploads: dict[int, dict[str, bytes]] = field(default_factory=dict)
+
+    def record(self, round_number: int, client: str, digest: str, payload: bytes) -> None:
+        """Keep an upload."""
+        self.uploads.setdefault(round_number, {}).setdefault(client, payload)
+
+    def recall(self, round_number: int) -> Mapping[str, bytes]:
+        """Return a round's uploads by client."""
+        return self.uploads.get(round_number, {})
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a round waits, and for whom.
+
+    Attributes:
+        quorum: how many answers make the round count.
+        deadline: seconds to wait for more than the quorum.
+        give_up: seconds to wait even for the quorum.
+    """
+
+    quorum: int
+    deadline: float
+    give_up: float
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Something came from a device: an answer with its verdict, or word of its presence."""
+
+    device: str
+    verdict: Verdict | None = None
+    size: int = 0
+    online: bool | None = None
+
+
+class MqttCohort(Generic[B, U]):
+    """The server's end of a task.
+
+    Args:
+        link: subscribed to the task's `subscriptions`.
+        contract: the task's; published at the start.
+        algorithm: the contract's.
+        patience: how long to wait, and for whom.
+        uploads: where uploads are safe.
+        observe: told of everything that a device sends.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        contract: Contract,
+        algorithm: Algorithm[Any, U, B],
+        patience: Patience,
+        uploads: UploadLog,
+        observe: Callable[[Heard], None] = lambda heard: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._link = link
+        self._contract = contract
+        self._algorithm = algorithm
+        self._patience = patience
+        self._uploads = uploads
+        self._observe = observe
+        self._clock = clock
+        self._assemblers = {name: Assembler(wire.MAX_FRAME) for name in contract.devices}
+        self._broadcast: bytes | None = None
+        self._announce()
+
+    @staticmethod
+    def subscriptions(task: str) -> list[str]:
+        """Return what the server's link subscribes to."""
+        return [upload_topic(task, "+"), presence_topic(task, "+")]
+
+    def ask(self, round_number: int, broadcast: B) -> Mapping[str, Answer[U]]:
+        """Open a round and return its answers by client; go on with a round that a crash cut off.
+
+        Raises:
+            TooFewUploadsError: if the round was given up with fewer answers than the quorum.
+        """
+        kind = self._algorithm.upload
+        frames = self._gathered(round_number, broadcast, self._patience.quorum, kind, Report)
+        return {device: Answer(frame[kind], frame[Report]) for device, frame in frames.items()}
+
+    def finish(self, round_number: int, broadcast: B) -> Mapping[str, Report]:
+        """Have the devices evaluate the last broadcast; return the reports that come in time."""
+        frames = self._gathered(round_number, broadcast, 0, Report)
+        return {device: frame[Report] for device, frame in frames.items()}
+
+    def _gathered(
+        self, round_number: int, broadcast: B, quorum: int, *kinds: type
+    ) -> Mapping[str, Frame]:
+        gathering = self._gathering(round_number, quorum)
+        for device, payload in self._uploads.recall(round_number).items():
+            frame = self._decoded(device, payload, kinds)
+            gathering.offer(device, round_number, frame.digest, frame)
+        self._open(round_number, broadcast)
+        while not gathering.is_over(now := self._clock()):
+            event = self._link.receive(gathering.until(now))
+            if isinstance(event, Reconnected):
+                self._announce()
+            elif isinstance(event, Arrival):
+                self._take(gathering, event, kinds)
+                event.acknowledge()
+        return gathering.close()
+
+    def _gathering(self, round_number: int, quorum: int) -> Gathering[Frame]:
+        now = self._clock()
+        deadline = now + self._patience.deadline
+        give_up = max(deadline, now + self._patience.give_up)
+        return Gathering(round_number, frozenset(self._contract.devices), quorum, deadline, give_up)
+
+    def _open(self, round_number: int, broadcast: B) -> None:
+        envelope = Envelope(self._contract.task, self._contract.run, round_number, SERVER)
+        self._broadcast = wire.encode(envelope, broadcast)
+        self._link.hold(broadcast_topic(self._contract.task), self._broadcast)
+
+    def _announce(self) -> None:
+        text = self._contract.model_dump_json().encode()
+        self._link.publish(contract_topic(self._contract.task), text, retain=True)
+        if self._broadcast is not None:
+            self._link.hold(broadcast_topic(self._contract.task), self._broadcast)
+
+    def _take(self, gathering: Gathering[Frame], arrival: Arrival, kinds: tuple[type, ...]) -> None:
+        """Judge one packet; nothing that a device sends can end a round."""
+        channel, device = arrival.topic.split("/")[-2:]
+        if channel == "presence":
+            self._observe(Heard(device, online=arrival.payload == b"online"))
+            return
+        try:
+            payload, verdict = self._judged(gathering, device, arrival.payload, kinds)
+        except WireError as error:
+            log.warning("dropped what %s sent: %s", device, error)
+            payload, verdict = arrival.payload, Verdict.MALFORMED
+        if verdict is not None:
+            self._observe(Heard(device, verdict, len(payload)))
+
+    def _judged(
+        self, gathering: Gathering[Frame], device: str, chunk: bytes, kinds: tuple[type, ...]
+    ) -> tuple[bytes, Verdict | None]:
+        """Return an answer and its verdict, which is None while chunks of it are missing."""
+        if device not in self._assemblers:
+            return chunk, Verdict.UNINVITED
+        payload = self._assemblers[device].offer(chunk)
+        if payload is None:
+            return chunk, None
+        envelope = wire.envelope_of(payload)
+        if (envelope.run, envelope.round) != (self._contract.run, gathering.round_number):
+            return payload, Verdict.WRONG_ROUND
+        frame = self._decoded(device, payload, kinds)
+        verdict = gathering.offer(device, frame.envelope.round, frame.digest, frame)
+        if verdict is Verdict.ACCEPTED:
+            self._uploads.record(frame.envelope.round, device, frame.digest, payload)
+        return payload, verdict
+
+    def _decoded(self, device: str, payload: bytes, kinds: tuple[type, ...]) -> Frame:
+        frame = wire.decode(payload, *kinds, sizes=self._algorithm.sizes)
+        if (frame.envelope.task, frame.envelope.sender) != (self._contract.task, device):
+            raise ContentError(f"{frame.envelope} came on the topic of {device}")
+        if self._algorithm.upload in kinds:
+            try:
+                self._algorithm.check(frame[self._algorithm.upload])
+            except ValueError as error:
+                raise ContentError(str(error)) from error
+        return frame

@@ -1,0 +1,113 @@
+"""A cohort in worker processes on this machine, one thread each; a client stays in its process."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from edgeloop.cohorts.local import LocalCohort
+from edgeloop.errors import InputError
+from edgeloop.member import Answer, Report
+
+U = TypeVar("U")
+B = TypeVar("B")
+Build = Callable[[Sequence[str]], LocalCohort[B, U]]
+"""Makes the cohort of the named clients; pickled to the worker that will own them."""
+
+
+class WorkerDiedError(RuntimeError):
+    """A worker process ended without an answer, for instance for want of memory."""
+
+
+def shares(costs: Mapping[str, float], workers: int) -> list[list[str]]:
+    """Deal clients to workers so that their sums of costs are near each other, dearest first."""
+    hands: list[list[str]] = [[] for _ in range(min(workers, len(costs)))]
+    sums = [0.0] * len(hands)
+    for name in sorted(costs, key=lambda name: (-costs[name], name)):
+        lightest = sums.index(min(sums))
+        hands[lightest].append(name)
+        sums[lightest] += costs[name]
+    return hands
+
+
+class WorkerCohort(Generic[B, U]):
+    """Asks all workers at once; gives what a `LocalCohort` of all the clients would give.
+
+    Args:
+        build: makes the cohort of some of the clients; must be picklable.
+        costs: what a round of each client takes, in any unit.
+        workers: how many processes.
+    """
+
+    def __init__(self, build: Build[B, U], costs: Mapping[str, float], workers: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ends: list[Connection[Any, Any]] = []
+        for names in shares(costs, workers):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(theirs, build, names), daemon=True)
+            process.start()
+            theirs.close()
+            self._ends.append(ours)
+        self._call("ready")
+
+    def ask(self, round_number: int, broadcast: B) -> Mapping[str, Answer[U]]:
+        """Open a round and return its answers by client."""
+        return self._merged("ask", round_number, broadcast)
+
+    def finish(self, round_number: int, broadcast: B) -> Mapping[str, Report]:
+        """Have every member evaluate the last broadcast."""
+        return self._merged("finish", round_number, broadcast)
+
+    def save(self, folder: Path) -> None:
+        """Write every member's model to a file of its own in an existing folder."""
+        self._call("save", folder)
+
+    def restore(self, folder: Path) -> None:
+        """Take over the models that `save` wrote."""
+        self._call("restore", folder)
+
+    def close(self) -> None:
+        """End the workers."""
+        for end in self._ends:
+            end.close()
+
+    def _merged(self, what: str, *arguments: Any) -> dict[str, Any]:
+        parts = self._call(what, *arguments)
+        return dict(sorted((name, value) for part in parts for name, value in part.items()))
+
+    def _call(self, what: str, *arguments: Any) -> list[Any]:
+        for end in self._ends:
+            end.send((what, arguments))
+        results = [_receive(end) for end in self._ends]
+        for result in results:
+            if isinstance(result, InputError):
+                raise result
+        return results
+
+
+def _receive(end: "Connection[Any, Any]") -> Any:
+    try:
+        return end.recv()
+    except (EOFError, ConnectionResetError) as error:
+        raise WorkerDiedError("a worker process ended before it answered") from error
+
+
+def _work(end: "Connection[Any, Any]", build: Build[Any, Any], names: Sequence[str]) -> None:
+    """Serve calls until the other end is closed, or its process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    torch.set_num_threads(1)
+    cohort: LocalCohort[Any, Any] | None = None
+    while True:
+        try:
+            what, arguments = end.recv()
+        except (EOFError, ConnectionResetError):
+            return
+        try:
+            cohort = cohort or build(names)
+            end.send(None if what == "ready" else getattr(cohort, what)(*arguments))
+        except InputError as error:
+            end.send(error)

@@ -1,0 +1,66 @@
+"""The `edgeloop` command: finds its subcommands among the installed entry points.
+
+It knows no door by name and needs nothing but the standard library, so that a device without torch
+can run `edgeloop predict`.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points, version
+
+from edgeloop.errors import InputError
+
+GROUP = "edgeloop.commands"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; bad input ends with exit code 2 and one clear sentence."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    commands = {point.name: point for point in entry_points(group=GROUP)}
+    if not words or words[0] in ("-h", "--help"):
+        return _say(_usage(commands))
+    if words[0] == "--version":
+        return _say(f"edgeloop {version('edgeloop')}")
+    if words[0] not in commands:
+        return _fail(f"{words[0]}: there is no such command; choose one of {', '.join(commands)}")
+    return _run(commands[words[0]], words[1:])
+
+
+def _run(point: EntryPoint, words: list[str]) -> int:
+    try:
+        command = point.load()
+    except ModuleNotFoundError as error:
+        extra = "cloud" if point.module.startswith("cloud") else "edge"
+        extra = "sim" if point.module.startswith("simulations") else extra
+        remedy = f"pip install 'edgeloop[{extra}]'"
+        return _fail(f"{point.name}: needs {error.name}, which is not installed; {remedy}")
+    try:
+        return int(command(words) or 0)
+    except InputError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("stopped by Ctrl-C; run the same command again to go on", code=130)
+
+
+def _usage(commands: dict[str, EntryPoint]) -> str:
+    lines = ["usage: edgeloop COMMAND [OPTIONS]", "", "commands:"]
+    lines += [f"  {name:<12}{_summary(point)}" for name, point in sorted(commands.items())]
+    return "\n".join([*lines, "", "edgeloop COMMAND --help tells a command's options"])
+
+
+def _summary(point: EntryPoint) -> str:
+    try:
+        return (importlib.import_module(point.module).__doc__ or "").split("\n")[0]
+    except ModuleNotFoundError as error:
+        return f"(needs {error.name}, which is not installed)"
+
+
+def _say(text: str) -> int:
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+def _fail(text: str, code: int = 2) -> int:
+    sys.stderr.write(f"error: {text}\n")
+    return code

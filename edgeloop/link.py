@@ -1,0 +1,260 @@
+"""A connection to an MQTT 5 broker: what arrives waits in an inbox, what leaves is cut to fit.
+
+The only place that knows paho. Its network thread does nothing but move messages: a message is
+acknowledged by its owner, after it has done with it what must not be lost.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTMessageInfo
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edgeloop import chunks
+from edgeloop.errors import BrokerError
+from edgeloop.settings import BrokerSettings
+
+log = logging.getLogger(__name__)
+
+SESSION_SECONDS = 7 * 24 * 3600
+KEEPALIVE_SECONDS = 30
+OVERHEAD = 1024  # bytes of a packet besides its payload: topic, properties, head
+TAKEN_OVER = 0x8E  # MQTT 5: another client connected with this client id
+
+
+def broker_password(broker: BrokerSettings) -> str | None:
+    """Read the password file's first line, if there is one.
+
+    Raises:
+        BrokerError: if it cannot be read.
+    """
+    if broker.password_file is None:
+        return None
+    try:
+        return broker.password_file.read_text(encoding="utf-8").split("\n")[0]
+    except (OSError, UnicodeDecodeError) as error:
+        raise BrokerError(
+            "broker.password_file", f"cannot be read ({error})", "give a readable file"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A message that arrived.
+
+    Attributes:
+        topic: where it was published.
+        payload: its bytes.
+        acknowledge: tells the broker that it need not deliver it again.
+    """
+
+    topic: str
+    payload: bytes
+    acknowledge: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Reconnected:
+    """The connection was lost and is back; the broker has forgotten what it held for us."""
+
+
+class Link:
+    """A connection that heals itself, with a fixed client id and a session that outlives it.
+
+    Args:
+        broker: where to connect.
+        client_id: the same at every start of the same client.
+        subscriptions: topic filters, subscribed anew at each connection.
+        will: topic and payload that the broker publishes, retained, when this client vanishes.
+    """
+
+    def __init__(
+        self,
+        broker: BrokerSettings,
+        client_id: str,
+        subscriptions: Sequence[str],
+        will: tuple[str, bytes] | None = None,
+    ) -> None:
+        self._broker = broker
+        self._client_id = client_id
+        self._inbox: queue.SimpleQueue[Arrival | Reconnected | BrokerError] = queue.SimpleQueue()
+        self._filters = [(name, SubscribeOptions(qos=1)) for name in subscriptions]
+        self._settled = threading.Event()  # the first connection is up and subscribed, or refused
+        self._failure: BrokerError | None = None
+        self._connection = 0  # counts them: an acknowledgement belongs to one
+        self._limit = broker.chunk_bytes
+        self._pending: list[MQTTMessageInfo] = []
+        self._held: dict[str, int] = {}
+        self._client = self._made(will)
+
+    def _made(self, will: tuple[str, bytes] | None) -> Client:
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            self._client_id,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            manual_ack=True,
+        )
+        client.username = self._broker.username
+        client.password = broker_password(self._broker)
+        client.reconnect_delay_set(min_delay=1, max_delay=30)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = lambda *_: self._settled.set()
+        client.on_message = self._on_message
+        if will is not None:
+            client.will_set(will[0], will[1], qos=1, retain=True)
+        return client
+
+    def __enter__(self) -> Self:
+        """Connect and subscribe.
+
+        Raises:
+            BrokerError: if the broker cannot be reached in time, or refuses this client.
+        """
+        self._dial(time.monotonic() + self._broker.connect_seconds)
+        self._client.loop_start()
+        self._settled.wait(self._broker.connect_seconds)
+        if self._failure is not None or not self._settled.is_set():
+            self._client.loop_stop()
+            raise self._failure or self._error("does not answer", "check that it speaks MQTT 5")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush(timeout=5.0)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    @property
+    def connected(self) -> bool:
+        """Tell whether the connection is up."""
+        return self._client.is_connected()
+
+    def _dial(self, deadline: float) -> None:
+        session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho left it out
+        session.SessionExpiryInterval = SESSION_SECONDS
+        address = self._broker.host, self._broker.port
+        while True:
+            try:
+                self._client.connect(
+                    *address, KEEPALIVE_SECONDS, clean_start=False, properties=session
+                )
+            except OSError as error:
+                if time.monotonic() >= deadline:
+                    problem = f"cannot be reached ({error.strerror or error})"
+                    raise self._error(problem, "start it, or mend host and port") from error
+                time.sleep(0.2)  # between attempts to reach a broker that is still starting
+            else:
+                return
+
+    def _error(self, problem: str, remedy: str) -> BrokerError:
+        return BrokerError(f"broker {self._broker.address}", problem, remedy)
+
+    # ---- on paho's network thread
+
+    def _on_connect(
+        self,
+        client: Client,
+        _data: Any,
+        flags: ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self._fail(f"refuses {self._client_id} ({reason})", "mend username and password")
+            return
+        self._connection += 1
+        packet = getattr(properties, "MaximumPacketSize", None) or self._broker.chunk_bytes
+        self._limit = min(self._broker.chunk_bytes, packet) - OVERHEAD
+        client.subscribe(self._filters)
+        if self._connection > 1 and not flags.session_present:
+            self._inbox.put(Reconnected())
+
+    def _on_disconnect(
+        self,
+        _client: Client,
+        _data: Any,
+        _flags: DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if reason.value == TAKEN_OVER:
+            self._fail(
+                f"has another client with the id {self._client_id}",
+                "stop the other process, or give this one another name",
+            )
+        elif reason.is_failure:
+            log.warning("lost the broker %s (%s); trying again", self._broker.address, reason)
+
+    def _fail(self, problem: str, remedy: str) -> None:
+        first = not self._settled.is_set()
+        error = self._error(problem, remedy)
+        if first or "another client" in problem:
+            self._failure = error
+            self._settled.set()
+            self._inbox.put(error)
+            self._client.disconnect()
+        else:
+            log.warning("%s; trying again", error)
+
+    def _on_message(self, client: Client, _data: Any, message: MQTTMessage) -> None:
+        connection = self._connection
+
+        def acknowledge() -> None:
+            if connection == self._connection:  # a later connection delivers it anew
+                client.ack(message.mid, message.qos)
+
+        self._inbox.put(Arrival(message.topic, bytes(message.payload), acknowledge))
+
+    # ---- on the owner's thread
+
+    def receive(self, timeout: float | None) -> Arrival | Reconnected | None:
+        """Return the next event, or None when the time is up.
+
+        Raises:
+            BrokerError: if another process has taken this client's name.
+        """
+        try:
+            event = self._inbox.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if isinstance(event, BrokerError):
+            raise event
+        return event
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Send one packet at least once; while the broker is away it waits here."""
+        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
+            raise self._error(f"takes no message ({info.rc.name})", "see the broker's log")
+        self._pending = [sent for sent in self._pending if not sent.is_published()] + [info]
+
+    def send(self, topic: str, payload: bytes) -> None:
+        """Send a payload of any size, in chunks, to one topic."""
+        for chunk in chunks.split(payload, self._limit):
+            self.publish(topic, chunk)
+
+    def hold(self, topic: str, payload: bytes) -> None:
+        """Have the broker keep a payload of any size: chunk i retained at topic/i."""
+        parts = chunks.split(payload, self._limit)
+        for index, chunk in enumerate(parts):
+            self.publish(f"{topic}/{index}", chunk, retain=True)
+        for index in range(len(parts), self._held.get(topic, 0)):
+            self.publish(f"{topic}/{index}", b"", retain=True)
+        self._held[topic] = len(parts)
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until the broker has all that was sent; tell whether it has."""
+        deadline = time.monotonic() + timeout
+        for info in self._pending:
+            info.wait_for_publish(max(0.0, deadline - time.monotonic()))
+        self._pending = [info for info in self._pending if not info.is_published()]
+        return not self._pending

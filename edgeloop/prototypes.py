@@ -1,0 +1,159 @@
+"""Class prototypes: mean feature vectors, one a class, and the messages that carry them.
+
+Shape suffixes: B samples, N uploaded prototypes, C classes, K features (D on the wire).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgeloop.algorithm import Batch, Forward
+
+
+@dataclass(frozen=True, eq=False)
+class PrototypeUpload:
+    """One client's prototypes, for the classes it has training samples of.
+
+    Attributes:
+        labels_N: the classes, ascending, each once.
+        counts_N: how many training samples each prototype is the mean of.
+        prototypes_ND: the prototypes.
+
+    Raises:
+        ValueError: if the labels are not ascending or a count is not positive.
+    """
+
+    labels_N: npt.NDArray[np.int64]
+    counts_N: npt.NDArray[np.int64]
+    prototypes_ND: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if len(self.labels_N) and (self.labels_N[0] < 0 or (np.diff(self.labels_N) <= 0).any()):
+            raise ValueError("the labels are not ascending class numbers")
+        if (self.counts_N < 1).any():
+            raise ValueError("a prototype of fewer than one sample")
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalPrototypes:
+    """The prototypes that every client is drawn to.
+
+    Attributes:
+        known_C: which classes have one; none before the first round.
+        prototypes_CD: the prototypes; zeros where there is none.
+    """
+
+    known_C: npt.NDArray[np.bool_]
+    prototypes_CD: npt.NDArray[np.float32]
+
+
+class Targets(NamedTuple):
+    """Global prototypes as tensors on the device that trains."""
+
+    known_C: Tensor
+    prototypes_CK: Tensor
+
+
+def no_prototypes(classes: int, width: int) -> GlobalPrototypes:
+    """Return the broadcast of a round that nothing has been learned before."""
+    return GlobalPrototypes(np.zeros(classes, bool), np.zeros((classes, width), np.float32))
+
+
+def targets(broadcast: GlobalPrototypes, device: torch.device) -> Targets:
+    """Put a broadcast's arrays on a device."""
+    return Targets(
+        torch.tensor(broadcast.known_C, device=device),
+        torch.tensor(broadcast.prototypes_CD, device=device),
+    )
+
+
+def class_means(features_BK: Tensor, labels_B: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Average the features of each class.
+
+    Returns:
+        means (C, K), zeros for a class without samples, and counts (C,).
+    """
+    counts_C = torch.bincount(labels_B, minlength=classes)
+    sums_CK = features_BK.new_zeros(classes, features_BK.shape[1])
+    sums_CK.index_add_(0, labels_B, features_BK)
+    return sums_CK / counts_C.clamp(min=1).unsqueeze(1), counts_C
+
+
+def upload_of(features_NK: Tensor, labels_N: Tensor, classes: int) -> PrototypeUpload:
+    """Return a client's upload: the mean feature of each class that it has."""
+    means_CK, counts_C = class_means(features_NK, labels_N, classes)
+    seen = counts_C > 0
+    return PrototypeUpload(
+        seen.nonzero().squeeze(1).cpu().numpy(),
+        counts_C[seen].cpu().numpy(),
+        means_CK[seen].cpu().numpy(),
+    )
+
+
+def check_labels(upload: PrototypeUpload, classes: int) -> None:
+    """Refuse an upload with a class that the task does not have.
+
+    Raises:
+        ValueError: naming the class.
+    """
+    if len(upload.labels_N) and upload.labels_N[-1] >= classes:
+        raise ValueError(f"class {upload.labels_N[-1]}, the task has {classes}")
+
+
+def stacked(uploads: Sequence[PrototypeUpload]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return all uploads' labels (N,), counts (N,) and prototypes (N, K), client after client."""
+    return (
+        torch.from_numpy(np.concatenate([upload.labels_N for upload in uploads])),
+        torch.from_numpy(np.concatenate([upload.counts_N for upload in uploads])),
+        torch.from_numpy(np.concatenate([upload.prototypes_ND for upload in uploads])),
+    )
+
+
+def pull(features_BK: Tensor, labels_B: Tensor, goal: Targets, distance: str) -> Tensor:
+    """Return how far a batch's features are from their classes' prototypes, a scalar.
+
+    A sample whose class has no prototype is at distance 0 and still counts in the mean.
+
+    Args:
+        features_BK: the batch's features.
+        labels_B: their labels.
+        goal: the global prototypes.
+        distance: "mse", the mean over all B x K entries (the released code's); or "euclidean", the
+            mean over B of the Euclidean distance (the papers').
+    """
+    gap_BK = (features_BK - goal.prototypes_CK[labels_B]) * goal.known_C[labels_B].unsqueeze(1)
+    if distance == "mse":
+        return gap_BK.square().mean()
+    distances_B: Tensor = torch.linalg.vector_norm(gap_BK, dim=1)
+    return distances_B.mean()
+
+
+def drawn_loss(
+    forward: Forward, batch: Batch, goal: Targets, *, weight: float, distance: str
+) -> Tensor:
+    """Return cross-entropy plus the weighted pull of the features to their classes' prototypes."""
+    inputs, labels_B = batch
+    features_BK, logits_BC = forward(inputs)
+    away = pull(features_BK, labels_B, goal, distance)
+    return F.cross_entropy(logits_BC, labels_B) + weight * away
+
+
+def nearness(features_BK: Tensor, goal: Targets) -> Tensor:
+    """Return the scores (B, C) of the nearest-prototype classifier: minus the mean squared gap.
+
+    A class without a prototype scores minus infinity.
+    """
+    products_BC = features_BK @ goal.prototypes_CK.T
+    squares_BC = (
+        features_BK.square().sum(1, keepdim=True)
+        + goal.prototypes_CK.square().sum(1)
+        - 2 * products_BC
+    )
+    scores_BC = -squares_BC.clamp(min=0) / features_BK.shape[1]
+    return scores_BC.masked_fill(~goal.known_C, -torch.inf)

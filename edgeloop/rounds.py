@@ -1,0 +1,71 @@
+"""The server's loop, the same whoever the cohort is."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from edgeloop.algorithm import Algorithm
+from edgeloop.cohorts import Cohort
+from edgeloop.member import Answer, Report
+
+S = TypeVar("S")
+U = TypeVar("U")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True)
+class Standing(Generic[S, B]):
+    """Where a run stands: all that the server needs to go on.
+
+    Attributes:
+        rounds: how many are done; the number of the next one.
+        state: the algorithm's.
+        broadcast: what the next round opens with.
+    """
+
+    rounds: int
+    state: S
+    broadcast: B
+
+
+@dataclass(frozen=True)
+class Closed(Generic[S, U, B]):
+    """A round that is over: its answers by client, and where the run stands after it."""
+
+    number: int
+    answers: Mapping[str, Answer[U]]
+    standing: Standing[S, B]
+
+
+def beginning(algorithm: Algorithm[S, Any, B]) -> Standing[S, B]:
+    """Return where a new run stands."""
+    return Standing(0, *algorithm.start())
+
+
+def run(
+    algorithm: Algorithm[S, U, B],
+    cohort: Cohort[B, U],
+    rounds: int,
+    standing: Standing[S, B],
+    after: Callable[[Closed[S, U, B]], None],
+) -> tuple[Standing[S, B], Mapping[str, Report]]:
+    """Run the rounds that are left, then have the clients evaluate the last broadcast.
+
+    Args:
+        algorithm: the run's.
+        cohort: its clients.
+        rounds: how many there are in all.
+        standing: where to go on, `beginning(algorithm)` for a new run.
+        after: called at the end of each round; what it stores is what a crash leaves.
+
+    Returns:
+        where the run stands at its end, and the last evaluation by client.
+    """
+    while standing.rounds < rounds:
+        answers = cohort.ask(standing.rounds, standing.broadcast)
+        uploads = [answers[name].upload for name in sorted(answers)]
+        state, broadcast = algorithm.aggregate(standing.state, uploads)
+        closed = Closed(standing.rounds, answers, Standing(standing.rounds + 1, state, broadcast))
+        after(closed)
+        standing = closed.standing
+    return standing, cohort.finish(standing.rounds, standing.broadcast)

@@ -1,0 +1,103 @@
+"""Configuration files: TOML, checked against a pydantic model, with errors that name the key."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgeloop.errors import ConfigError
+
+S = TypeVar("S", bound="Settings")
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """A table of a configuration file; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BrokerSettings(Settings):
+    """The `[broker]` table, the same for the aggregator and the agents.
+
+    Attributes:
+        host: of the MQTT 5 broker.
+        port: of its listener.
+        username: if the broker wants one.
+        password_file: a file with the password on its first line.
+        connect_seconds: how long to try before giving up the first connection.
+        chunk_bytes: the largest packet to send, unless the broker's own limit is lower.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    username: str | None = None
+    password_file: Path | None = None
+    connect_seconds: Seconds = 10.0
+    chunk_bytes: Annotated[int, Field(ge=4096)] = 262_144
+
+    @property
+    def address(self) -> str:
+        """Return the broker's address as a person writes it."""
+        return f"{self.host}:{self.port}"
+
+
+def read(path: Path, kind: type[S]) -> S:
+    """Read a configuration file.
+
+    Raises:
+        ConfigError: if it cannot be read, or a key or a value is wrong.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            str(path), "there is no such file", "give the path of a TOML file"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), f"cannot be read ({error})", "give a readable file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(path), f"is no TOML ({error})", "mend the line it names") from error
+    return parse(table, kind, str(path))
+
+
+def parse(table: dict[str, Any], kind: type[S], source: str) -> S:
+    """Check a table against a model.
+
+    Raises:
+        ConfigError: naming the first wrong key, and the one that was probably meant.
+    """
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"{source}: {where}", _problem(first["type"], first["msg"]), _remedy(kind, first)
+        ) from error
+
+
+def _problem(kind: str, message: str) -> str:
+    known = {"extra_forbidden": "there is no such key", "missing": "is missing"}
+    return known.get(kind, message[0].lower() + message[1:])
+
+
+def _remedy(kind: type[BaseModel], first: Any) -> str:
+    *tables, key = first["loc"]
+    if first["type"] == "missing":
+        return f"add {key}"
+    if first["type"] != "extra_forbidden":
+        return f"it is {first['input']!r}"
+    fields = _fields(kind, tables)
+    close = difflib.get_close_matches(str(key), fields, n=1)
+    return f"did you mean {close[0]}" if close else f"the keys here are {', '.join(fields)}"
+
+
+def _fields(kind: Any, tables: list[Any]) -> list[str]:
+    for table in tables:
+        kind = kind.model_fields[table].annotation
+    return list(kind.model_fields)

@@ -1,0 +1,74 @@
+"""A task as its devices see it: the contract that the aggregator publishes, and the topics.
+
+edgeloop/v1/{task}/contract            retained: the contract, JSON
+edgeloop/v1/{task}/broadcast/{chunk}   retained: the open round's broadcast, in chunks
+edgeloop/v1/{task}/upload/{device}     a device's answers, in chunks
+edgeloop/v1/{task}/presence/{device}   retained: "online" or, by its last will, "offline"
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edgeloop import wire
+
+ROOT = "edgeloop/v1"
+SERVER = "aggregator"
+"""The sender's name on the broadcasts."""
+
+Name = Annotated[str, Field(pattern=f"^{wire.NAME.pattern}$")]
+Size = Annotated[int, Field(ge=1)]
+
+
+class Contract(BaseModel):
+    """What a device must know to take part.
+
+    Attributes:
+        schema_version: of this contract.
+        task: the task's name.
+        run: this run's identity; a device that holds another run's state starts anew.
+        algorithm: its name in `edgeloop.algorithms`.
+        options: the algorithm's hyperparameters, without classes, width and seed.
+        class_names: one a class, in the order of their numbers.
+        shape: of one input, channels first.
+        width: K, the unified feature width.
+        rounds: how many there are.
+        batch_size: samples a local training batch.
+        seed: the run's.
+        devices: who is invited.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    task: Name
+    run: Name
+    algorithm: str
+    options: dict[str, bool | int | float | str] = {}
+    class_names: tuple[str, ...] = Field(min_length=2)
+    shape: tuple[Size, ...] = Field(min_length=1, max_length=4)
+    width: Size = 512
+    rounds: Size
+    batch_size: Size = 10
+    seed: int = 0
+    devices: tuple[Name, ...] = Field(min_length=1)
+
+
+def contract_topic(task: str) -> str:
+    """Return where a task's contract is."""
+    return f"{ROOT}/{task}/contract"
+
+
+def broadcast_topic(task: str) -> str:
+    """Return above which the chunks of a task's broadcasts are."""
+    return f"{ROOT}/{task}/broadcast"
+
+
+def upload_topic(task: str, device: str) -> str:
+    """Return where a device's answers go; "+" for every device's."""
+    return f"{ROOT}/{task}/upload/{device}"
+
+
+def presence_topic(task: str, device: str) -> str:
+    """Return where a device says whether it is there; "+" for every device's."""
+    return f"{ROOT}/{task}/presence/{device}"
