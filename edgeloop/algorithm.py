@@ -3,12 +3,13 @@
 Shape suffixes: B samples of a batch, K features, C classes.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, TypeVar
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 from edgeloop.models.split import SplitModel
@@ -18,8 +19,8 @@ Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Inputs (B, ...) to features (B, K) and logits (B, C): a model, or its parameters applied."""
 
 Count = Annotated[int, Ge(1)]
-Positive = Annotated[float, Gt(0)]
-NotNegative = Annotated[float, Ge(0)]
+Positive = Annotated[float, Gt(0), Lt(math.inf)]
+NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
 """Types of hyperparameters, with the range that `algorithms.load` holds them to."""
 
 State = TypeVar("State")

@@ -74,7 +74,8 @@ class Link:
         broker: where to connect.
         client_id: the same at every start of the same client.
         subscriptions: topic filters, subscribed anew at each connection.
-        will: topic and payload that the broker publishes, retained, when this client vanishes.
+        presence: topic that always says, retained, whether this client is "online" or "offline";
+            when it vanishes the broker says so, by its last will.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Link:
         broker: BrokerSettings,
         client_id: str,
         subscriptions: Sequence[str],
-        will: tuple[str, bytes] | None = None,
+        presence: str | None = None,
     ) -> None:
         self._broker = broker
         self._client_id = client_id
@@ -94,9 +95,10 @@ class Link:
         self._limit = broker.chunk_bytes
         self._pending: list[MQTTMessageInfo] = []
         self._held: dict[str, int] = {}
-        self._client = self._made(will)
+        self._presence = presence
+        self._client = self._made()
 
-    def _made(self, will: tuple[str, bytes] | None) -> Client:
+    def _made(self) -> Client:
         client = Client(
             CallbackAPIVersion.VERSION2,
             self._client_id,
@@ -110,8 +112,8 @@ class Link:
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = lambda *_: self._settled.set()
         client.on_message = self._on_message
-        if will is not None:
-            client.will_set(will[0], will[1], qos=1, retain=True)
+        if self._presence is not None:
+            client.will_set(self._presence, b"offline", qos=1, retain=True)
         return client
 
     def __enter__(self) -> Self:
@@ -129,6 +131,8 @@ class Link:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._presence is not None:
+            self.publish(self._presence, b"offline", retain=True)
         self.flush(timeout=5.0)
         self._client.disconnect()
         self._client.loop_stop()
@@ -175,6 +179,8 @@ class Link:
         packet = getattr(properties, "MaximumPacketSize", None) or self._broker.chunk_bytes
         self._limit = min(self._broker.chunk_bytes, packet) - OVERHEAD
         client.subscribe(self._filters)
+        if self._presence is not None:
+            client.publish(self._presence, b"online", qos=1, retain=True)
         if self._connection > 1 and not flags.session_present:
             self._inbox.put(Reconnected())
 

@@ -19,6 +19,7 @@ from edgeloop.data import ClientData
 from edgeloop.errors import RunError
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive
+from edgeloop.threads import Threads, choose
 from edgeloop.training import count_correct
 
 U = TypeVar("U")
@@ -46,6 +47,11 @@ class Report:
     def __post_init__(self) -> None:
         if not 0 <= self.test_correct <= self.test_samples or self.train_samples < 0:
             raise ValueError("counts of samples that cannot be")
+
+    @property
+    def accuracy(self) -> float:
+        """The share of test samples classified right; 0 where there are none."""
+        return self.test_correct / self.test_samples if self.test_samples else 0.0
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,14 @@ class Member(Generic[U, B]):
     def _report(self, correct: int, evaluating: float, training: float) -> Report:
         samples = len(self._test[1])
         return Report(correct, samples, len(self._train[1]), evaluating, training)
+
+    def sample(self, count: int) -> Tensor:
+        """Return the first test inputs (N, ...), at most `count`, on the CPU."""
+        return self._test[0][:count].cpu()
+
+    def choose_threads(self, threads: Threads) -> int:
+        """Set this process's threads: a number, or "auto" for a measurement with this model."""
+        return choose(threads, self.model, Batches(*self._train, self._batch_size))
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
         """Return a copy of all that the model has learned, buffers included, by name."""

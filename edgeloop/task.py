@@ -18,6 +18,7 @@ SERVER = "aggregator"
 
 Name = Annotated[str, Field(pattern=f"^{wire.NAME.pattern}$")]
 Size = Annotated[int, Field(ge=1)]
+Scalar = bool | int | float | str
 
 
 class Contract(BaseModel):
@@ -44,7 +45,7 @@ class Contract(BaseModel):
     task: Name
     run: Name
     algorithm: str
-    options: dict[str, bool | int | float | str] = {}
+    options: Annotated[dict[str, Scalar], Field(default_factory=dict)]
     class_names: tuple[str, ...] = Field(min_length=2)
     shape: tuple[Size, ...] = Field(min_length=1, max_length=4)
     width: Size = 512

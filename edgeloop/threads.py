@@ -22,13 +22,15 @@ def choose(threads: Threads, model: SplitModel, batches: Batches) -> int:
     model with one thread and with all the processor's, and takes what was faster. On a busy machine
     that is one: a pool as large as the machine then waits for its slowest thread at every step.
     """
-    if threads == "auto" and "OMP_NUM_THREADS" in os.environ:
-        return torch.get_num_threads()
-    if threads == "auto":
+    if threads != "auto":
+        chosen = threads
+    elif "OMP_NUM_THREADS" in os.environ:
+        chosen = torch.get_num_threads()
+    else:
         candidates = sorted({1, os.cpu_count() or 1})
-        threads = min(candidates, key=lambda count: _timed(count, model, batches))
-    torch.set_num_threads(threads)
-    return threads
+        chosen = min(candidates, key=lambda count: _timed(count, model, batches))
+    torch.set_num_threads(chosen)
+    return chosen
 
 
 def _timed(threads: int, model: SplitModel, batches: Batches) -> float:

@@ -104,16 +104,14 @@ class _Run:
     def to_its_end(self) -> Path:
         algorithm = self._timed(algorithm_of(self.contract))
         standing = self._standing(algorithm)
-        presence = presence_topic(self.contract.task, SERVER)
         link = Link(
             self.settings.broker,
             f"edgeloop.{self.contract.task}.{SERVER}",
             MqttCohort.subscriptions(self.contract.task),
-            will=(presence, b"offline"),
+            presence_topic(self.contract.task, SERVER),
         )
         with link:
             self.link = link
-            link.publish(presence, b"online", retain=True)
             self.phase = "running"
             cohort = MqttCohort[Any, Any](
                 link, self.contract, algorithm, self._patience(), self.ledger, self._observe
@@ -122,7 +120,6 @@ class _Run:
             standing, reports = rounds.run(
                 algorithm, cohort, self.contract.rounds, standing, self._after
             )
-            link.publish(presence, b"offline", retain=True)
         self.ledger.finish()
         self.phase = "finished"
         return self._write(standing, reports)
@@ -216,8 +213,3 @@ def _counts(reports: Mapping[str, Report]) -> tuple[int, int]:
         sum(report.test_correct for report in reports.values()),
         sum(report.test_samples for report in reports.values()),
     )
-
-
-def _accuracy(correct: int, samples: int) -> float:
-    """Return the share of test samples that were classified right; 0 without any."""
-    return correct / samples if samples else 0.0

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from edgeloop.settings import BrokerSettings, Seconds, Settings
-from edgeloop.task import Name, Size
+from edgeloop.task import Name, Scalar, Size
 
 
 class CohortSettings(Settings):
@@ -70,7 +70,7 @@ class TaskSettings(Settings):
     name: Name
     algorithm: str
     variant: str = "released"
-    hyperparameters: dict[str, bool | int | float | str] = {}
+    hyperparameters: Annotated[dict[str, Scalar], Field(default_factory=dict)]
     class_names: Annotated[tuple[str, ...], Field(min_length=2)]
     shape: Annotated[tuple[Size, ...], Field(min_length=1, max_length=4)]
     width: Size = 512

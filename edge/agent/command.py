@@ -20,21 +20,18 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def agent(
-    config: Annotated[Path, typer.Option(help="The device's TOML file: see docs/configuration.md.")],
+    config: Annotated[Path, typer.Option(help="A device's TOML file; see docs/configuration.md.")],
 ) -> None:
     """Take part in a task until its last round; a restart goes on where it stopped."""
     screen.log_plainly()
     device = settings.read(config, DeviceSettings)
     mine = own(device)
-    presence = presence_topic(device.task, device.name)
     link = Link(
         device.broker,
         f"edgeloop.{device.task}.{device.name}",
         subscriptions(device.task),
-        will=(presence, b"offline"),
+        presence_topic(device.task, device.name),
     )
     with link:
-        link.publish(presence, b"online", retain=True)
         summary = Agent(mine, link).run()
-        link.publish(presence, b"offline", retain=True)
     logging.getLogger(__name__).info("finished; see %s", summary)

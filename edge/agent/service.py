@@ -1,26 +1,24 @@
 """A device's part in a task: waits for the contract, answers each round once, ends with ONNX."""
 
-import json
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from edge.agent.export import Classifier, check, export
+from edge.agent.outcome import conclude
 from edge.agent.settings import DeviceSettings
-from edge.agent.store import Memory, Store, write_safely
+from edge.agent.store import Memory, Store
 from edgeloop import algorithms, data, models, wire
 from edgeloop.algorithm import Algorithm
 from edgeloop.chunks import Assembler
 from edgeloop.data import ClientData, Federation
 from edgeloop.errors import DataError
 from edgeloop.link import Arrival, Link
-from edgeloop.member import Member, Report
+from edgeloop.member import Member
 from edgeloop.task import SERVER, Contract, broadcast_topic, contract_topic, upload_topic
-from edgeloop.wire import Envelope, Frame, WireError
+from edgeloop.wire import Frame, WireError
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +52,7 @@ def own(settings: DeviceSettings) -> Own:
     Raises:
         DataError: if it cannot be read.
     """
-    federation = data.load(
-        settings.data.source, settings.data.dealt(), layout=settings.data.layout
-    )
+    federation = data.load(settings.data.source, settings.data.dealt(), layout=settings.data.layout)
     return Own(settings, federation, federation.client(settings.data.client))
 
 
@@ -89,7 +85,7 @@ def seat(own: Own, contract: Contract) -> Seat:
         seed=contract.seed,
         device=training.device,
     )
-    member.choose_threads(training.threads)
+    log.info("computes with %d threads", member.choose_threads(training.threads))
     return Seat(contract, algorithm, member)
 
 
@@ -180,6 +176,9 @@ class Agent:
         if envelope.run != seat.contract.run:
             self._pending = payload  # its contract is still on its way
             return None
+        if self._memory is None and envelope.round >= seat.contract.rounds:
+            log.info("the run is over, without this device; waiting for another one")
+            return None
         if self._memory is None or envelope.round > self._memory.round:
             frame = wire.decode(payload, seat.algorithm.broadcast, sizes=seat.algorithm.sizes)
             self._memory = self._work(seat, frame)
@@ -207,7 +206,7 @@ class Agent:
             messages = (report,)
         envelope = replace(frame.envelope, sender=self._own.settings.name)
         accuracies = dict(self._memory.accuracies) if self._memory else {}
-        accuracies[str(number)] = _accuracy(report)
+        accuracies[str(number)] = report.accuracy
         log.info("round %d: accuracy %.4f before training", number, accuracies[str(number)])
         return Memory(
             seat.contract.run,
@@ -219,4 +218,14 @@ class Agent:
 
     def _conclude(self, seat: Seat, broadcast: Any) -> Path:
         """Export the classifier, check it, and write the summary."""
-        raise NotImplementedError
+        assert self._memory is not None  # noqa: S101 - an answer has just been remembered
+        mine = self._own
+        facts = {
+            "architecture": mine.settings.training.architecture,
+            "pixels": mine.federation.pixels,
+            "train_samples": len(mine.data.train),
+            "test_samples": len(mine.data.test),
+            "accuracy_by_round": dict(self._memory.accuracies),
+        }
+        folder = mine.settings.folder
+        return conclude(folder, seat.contract, seat.algorithm, seat.member, broadcast, facts)

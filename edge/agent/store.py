@@ -63,7 +63,7 @@ class Store:
         if not self.path.exists():
             return None
         try:
-            with safe_open(self.path, framework="np") as file:  # type: ignore[no-untyped-call]  # a Rust class
+            with safe_open(self.path, framework="np") as file:
                 facts = json.loads(file.metadata()["facts"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
         except (SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -1,0 +1,38 @@
+# The commands of this project. PYTHON picks the interpreter that .venv is made from.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+# One thread a process: a pool as large as the machine stalls as soon as anything else is busy.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test check bench format clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+
+demo: $(VENV)/.demo ## a broker, an aggregator and six devices learn together on this machine
+	$(BIN)/edgeloop demo
+
+test: $(VENV)/.dev check ## all checks and all tests
+	@tools/mosquitto.sh
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## format, lint, types, architecture
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## seconds per round beside naive training, timed in the same run
+	$(BIN)/python -m benchmarks.har
+
+format: $(VENV)/.dev ## put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/.demo $(VENV)/.dev: pyproject.toml constraints.txt
+	@tools/install.sh "$(PYTHON)" "$(VENV)" "$(@F:.%=%)"
+	@touch $@
+
+clean: ## remove what the other commands have made
+	rm -rf $(VENV) demo-run runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,66 @@
+"""What a device ends with: its classifier as ONNX, checked against torch, and a summary."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edge.agent.export import Classifier, check, export
+from edge.agent.store import write_safely
+from edgeloop.algorithm import Algorithm
+from edgeloop.member import Member
+from edgeloop.task import Contract
+
+CHECKED = 64  # test samples that torch and onnxruntime must agree on
+
+
+def conclude(
+    folder: Path,
+    contract: Contract,
+    algorithm: Algorithm[Any, Any, Any],
+    member: Member[Any, Any],
+    broadcast: Any,
+    facts: Mapping[str, Any],
+) -> Path:
+    """Write `model.onnx` and `summary.json` to the device's folder; return the summary's path.
+
+    Args:
+        folder: the device's own.
+        contract: the task's.
+        algorithm: the contract's.
+        member: the device's half of the run.
+        broadcast: the last one; its prototypes become part of the classifier.
+        facts: what else the summary tells: architecture, pixels, samples, accuracies, bytes.
+
+    Raises:
+        ModelError: if onnxruntime does not agree with torch.
+    """
+    path = folder / "model.onnx"
+    targets = algorithm.targets(broadcast, torch.device("cpu"))
+    classifier = Classifier(
+        member.model.cpu(),
+        lambda model, inputs: algorithm.predict(model, inputs, targets),
+        pixels=facts["pixels"],
+    )
+    export(
+        classifier,
+        path,
+        shape=contract.shape,
+        class_names=contract.class_names,
+        pixels=facts["pixels"],
+        facts={"task": contract.task, "run": contract.run, "device": member.name},
+    )
+    summary = {
+        "task": contract.task,
+        "run": contract.run,
+        "device": member.name,
+        "algorithm": contract.algorithm,
+        **facts,
+        "onnx": str(path),
+        "onnx_difference": check(path, classifier, member.sample(CHECKED)),
+    }
+    written = folder / "summary.json"
+    write_safely(written, (json.dumps(summary, indent=2) + "\n").encode())
+    return written

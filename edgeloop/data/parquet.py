@@ -1,0 +1,140 @@
+"""Reads image sets in parquet files, as the Hugging Face hub stores them, into a pool."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeloop.data.images import PARTS, decode, optional
+from edgeloop.data.samples import Pool
+from edgeloop.errors import DataError
+
+IMAGES = ("image", "img")
+LABELS = ("label", "fine_label")
+CLIENTS = ("client", "subject")
+_BATCH = 512  # rows; bounds how many undecoded images are held
+
+
+def read_parquet(source: Path) -> Pool:
+    """Read one parquet file, or all of a folder: `train*`, then `val*`, `test*` and others.
+
+    Columns: `image` (or `img`), {bytes, path} or bytes; `label` (or `fine_label`), whole numbers;
+    where present, `client` (or `subject`) names natural clients and `split` orders the rows like
+    the files. Class names come from the Hugging Face metadata or a `classes.json` list beside the
+    files, else they are the numbers up to the largest label.
+
+    Raises:
+        DataError: a column that is missing or of another type, a label that is missing or out of
+            range, or an image that cannot be decoded or differs in size.
+    """
+    arrow = optional("pyarrow.parquet", "pyarrow")
+    files = [_open(arrow, path) for path in _files(source)]
+    rows = sum(file.metadata.num_rows for _, file in files)
+    if not rows:
+        raise DataError(str(source), "holds no rows", "give it at least one image")
+    labels = _whole(source, "label", _join(files, LABELS))
+    owners = _join(files, CLIENTS, optional_column=True)
+    images_NCHW = decode(_images(files), rows)
+    names = _class_names(source, files) or tuple(str(k) for k in range(int(labels.max()) + 1))
+    order = _order(_join(files, ("split",), optional_column=True))
+    clients = None if owners is None else np.unique(owners, return_inverse=True)[1].astype(np.int64)
+    if order is None:
+        return Pool(images_NCHW, labels, names, clients)
+    return Pool(
+        images_NCHW[order], labels[order], names, None if clients is None else clients[order]
+    )
+
+
+Files = Sequence[tuple[Path, Any]]
+
+
+def _files(source: Path) -> list[Path]:
+    if source.is_file():
+        return [source]
+    return sorted(source.glob("*.parquet"), key=lambda path: (_rank(path.name), path.name))
+
+
+def _rank(name: str) -> int:
+    """Return the place of a part's name: train 0, val 1, test 2, any other 3."""
+    return next((rank for rank, part in enumerate(PARTS) if name.startswith(part)), len(PARTS))
+
+
+def _open(arrow: Any, path: Path) -> tuple[Path, Any]:
+    try:
+        return path, arrow.ParquetFile(path)
+    except (OSError, ValueError) as error:
+        raise DataError(str(path), f"no parquet file ({error})", "download it again") from error
+
+
+def _column(path: Path, file: Any, names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if name in file.schema_arrow.names), None)
+
+
+def _required(path: Path, file: Any, names: tuple[str, ...]) -> str:
+    found = _column(path, file, names)
+    if found is None:
+        remedy = f"name a column `{'` or `'.join(names)}`; it has {file.schema_arrow.names}"
+        raise DataError(str(path), f"has no column `{names[0]}`", remedy)
+    return found
+
+
+def _images(files: Files) -> Iterator[tuple[str, bytes]]:
+    """Yield every image's name and bytes, in order."""
+    for path, file in files:
+        column, row = _required(path, file, IMAGES), 0
+        for batch in file.iter_batches(batch_size=_BATCH, columns=[column]):
+            for cell in batch.column(0).to_pylist():
+                content = cell.get("bytes") if isinstance(cell, dict) else cell
+                if not isinstance(content, bytes):
+                    remedy = "store the image's own bytes, not a path or an array"
+                    raise DataError(f"{path}: row {row}", f"`{column}` holds no bytes", remedy)
+                yield f"{path}: row {row}", content
+                row += 1
+
+
+def _join(
+    files: Files, names: tuple[str, ...], optional_column: bool = False
+) -> NDArray[Any] | None:
+    """Read one column of all files; None where it is optional and a file has it not."""
+    found = [_column(path, file, names) for path, file in files]
+    if optional_column and None in found:
+        return None
+    columns = [_required(path, file, names) for path, file in files]
+    cells = [
+        np.asarray(file.read(columns=[column]).column(0).to_pylist())
+        for (_, file), column in zip(files, columns, strict=True)
+    ]
+    return np.concatenate(cells)
+
+
+def _whole(source: Path, column: str, cells: NDArray[Any] | None) -> NDArray[np.int64]:
+    if cells is None or cells.dtype.kind not in "iu":
+        problem = f"`{column}` holds something else than whole numbers"
+        raise DataError(str(source), problem, "number the classes from 0")
+    return cells.astype(np.int64)
+
+
+def _order(splits: NDArray[Any] | None) -> NDArray[np.int64] | None:
+    """Return the rows by part, stable, where a column `split` names their parts."""
+    if splits is None:
+        return None
+    return np.argsort(np.array([_rank(str(name)) for name in splits]), kind="stable")
+
+
+def _class_names(source: Path, files: Files) -> tuple[str, ...]:
+    """Return the names that the source gives its classes, or none."""
+    metadata = (files[0][1].schema_arrow.metadata or {}).get(b"huggingface")
+    listed = (source if source.is_dir() else source.parent) / "classes.json"
+    try:
+        if metadata is not None:
+            features = json.loads(metadata)["info"]["features"]
+            column = _required(*files[0], LABELS)
+            return tuple(str(name) for name in features[column].get("names", ()))
+        return tuple(json.loads(listed.read_text("utf-8"))) if listed.is_file() else ()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = f"its class names cannot be read ({type(error).__name__}: {error})"
+        remedy = "list the names in classes.json, or drop the metadata"
+        raise DataError(str(source), problem, remedy) from error

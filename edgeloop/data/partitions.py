@@ -1,0 +1,193 @@
+"""How a data set is divided among clients (PFLlib's partitions, draw for draw).
+
+Every draw comes from one NumPy `RandomState(seed)`: first the partition, then each client's
+train/test permutation in client order, so that a seed gives exactly PFLlib's clients.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+
+from edgeloop.data.samples import Labels
+from edgeloop.errors import ConfigError, DataError
+
+Indices = NDArray[np.int64]
+Kind = Literal["iid", "pathological", "dirichlet", "natural"]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """How to divide a data set; the defaults are PFLlib's.
+
+    Attributes:
+        kind: `iid`: every client sees every class; `pathological`: `classes_per_client` of them;
+            `dirichlet`: shares drawn from Dir(alpha); `natural`: the clients of the source.
+        clients: the number of clients; `natural` ignores it.
+        alpha: the Dirichlet concentration; the smaller, the more skewed.
+        classes_per_client: `pathological` only.
+        balanced: `iid` and `pathological`: equal shares of a class instead of random ones.
+        seed: of the `RandomState`, 0 to 2**32 - 1.
+        train_fraction: the share of a client's samples it trains on.
+        batch_size: clients should fill at least one such batch of test samples (see `least`).
+        max_tries: how often `dirichlet` may draw before it gives up.
+
+    Raises:
+        ConfigError: a field out of range.
+    """
+
+    kind: Kind
+    clients: int = 20
+    alpha: float = 0.1
+    classes_per_client: int = 2
+    balanced: bool = False
+    seed: int = 1
+    train_fraction: float = 0.75
+    batch_size: int = 10
+    max_tries: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ConfigError("kind", f"unknown: {self.kind!r}", f"use {', '.join(get_args(Kind))}")
+        for field in ("clients", "classes_per_client", "batch_size", "max_tries"):
+            if getattr(self, field) < 1:
+                raise ConfigError(field, f"{getattr(self, field)} is below 1", "use 1 or more")
+        if not (math.isfinite(self.alpha) and self.alpha > 0):
+            raise ConfigError(
+                "alpha", f"{self.alpha} is not above 0", "use 0.1 or 1.0, for example"
+            )
+        if not 0 < self.train_fraction < 1:
+            problem = f"{self.train_fraction} is not between 0 and 1"
+            raise ConfigError("train_fraction", problem, "use 0.75, for example")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError("seed", f"{self.seed} is out of range", "use 0 to 2**32 - 1")
+
+    def least(self, samples: int) -> int:
+        """Return how many samples each client must get at least, of so many (spec 1, step 0)."""
+        batches = self.batch_size / (1 - self.train_fraction)
+        return int(min(batches, samples / self.clients / 2))
+
+
+def assign(
+    partition: Partition, labels: Labels, classes: int, natural: Indices | None, draw: RandomState
+) -> list[Indices]:
+    """Return each client's sample indices, in the order in which the client keeps them.
+
+    Args:
+        partition: how to divide.
+        labels: int64 (N,).
+        classes: C.
+        natural: int64 (N,), the natural client of each sample, or None.
+        draw: the source of randomness; it moves on.
+
+    Raises:
+        ConfigError: more classes per client than there are classes.
+        DataError: a partition that this data set does not allow.
+    """
+    if partition.kind == "natural":
+        return _natural(natural)
+    if partition.clients > len(labels):
+        problem = f"{partition.clients} clients cannot share {len(labels)} samples"
+        raise DataError("clients", problem, "use fewer clients")
+    if partition.kind == "dirichlet":
+        return _dirichlet(partition, labels, classes, draw)
+    return _pathological(partition, labels, classes, draw)
+
+
+def divide(indices: Indices, train_fraction: float, draw: RandomState) -> tuple[Indices, Indices]:
+    """Divide one client's indices at random, not stratified, into train and test (spec 1.5)."""
+    test_size = len(indices) - math.floor(train_fraction * len(indices))
+    order = draw.permutation(len(indices))
+    return indices[order[test_size:]], indices[order[:test_size]]
+
+
+def _natural(natural: Indices | None) -> list[Indices]:
+    """One client for each client id of the source, in ascending order."""
+    if natural is None:
+        remedy = "name a column `client` or `subject`, or use iid, pathological or dirichlet"
+        raise DataError("kind", "natural, but this source names no clients", remedy)
+    return [np.flatnonzero(natural == name) for name in np.unique(natural)]
+
+
+def _pathological(
+    partition: Partition, labels: Labels, classes: int, draw: RandomState
+) -> list[Indices]:
+    """Give every client a quota of classes (spec 1.2); iid is the quota of all (spec 1.1)."""
+    per_client = classes if partition.kind == "iid" else partition.classes_per_client
+    if per_client > classes:
+        problem = f"{per_client} of only {classes} classes"
+        raise ConfigError("classes_per_client", problem, f"use at most {classes}")
+    quota = np.full(partition.clients, per_client)
+    sharers = math.ceil(partition.clients / classes * per_client)
+    shares: list[list[Indices]] = [[] for _ in range(partition.clients)]
+    for label in range(classes):
+        chosen = np.flatnonzero(quota)[:sharers]
+        if not len(chosen):
+            break
+        sizes = _share_sizes(partition, labels, label, len(chosen), classes, draw)
+        slices = np.split(np.flatnonzero(labels == label), np.cumsum(sizes))
+        for client, share in zip(chosen, slices, strict=True):
+            shares[client].append(share)
+        quota[chosen] -= 1
+    return [np.concatenate(share) for share in shares]
+
+
+def _share_sizes(
+    partition: Partition, labels: Labels, label: int, sharers: int, classes: int, draw: RandomState
+) -> NDArray[np.int64]:
+    """Draw what every sharer of a class but the last gets; the last takes the remainder."""
+    mean = np.count_nonzero(labels == label) / sharers
+    if partition.balanced or sharers == 1:
+        return np.full(sharers - 1, int(mean))
+    low = int(max(mean / 10, partition.least(len(labels)) / classes))
+    if low >= int(mean):
+        problem = f"class {label} has {mean:.1f} samples for each of its {sharers} clients"
+        remedy = "use fewer clients, fewer classes per client, or balanced shares"
+        raise DataError(
+            "clients", f"{problem}, and {low} or fewer are too few to draw from", remedy
+        )
+    return np.asarray(draw.randint(low, int(mean), sharers - 1), np.int64)
+
+
+def _dirichlet(
+    partition: Partition, labels: Labels, classes: int, draw: RandomState
+) -> list[Indices]:
+    """Draw until every client has `least` samples (spec 1.3), at most `max_tries` times."""
+    least = partition.least(len(labels))
+    best, poorest = -1, 0
+    for _ in range(partition.max_tries):
+        shares = _dirichlet_try(partition, labels, classes, draw)
+        sizes = [len(share) for share in shares]
+        if min(sizes) >= least:
+            return shares
+        if min(sizes) > best:
+            best, poorest = min(sizes), int(np.argmin(sizes))
+    problem = (
+        f"after {partition.max_tries} draws client {poorest} still had {best} samples at best, "
+        f"{least - best} short of the {least} that every client needs"
+    )
+    raise DataError("dirichlet", problem, "use fewer clients, a larger alpha or more data")
+
+
+def _dirichlet_try(
+    partition: Partition, labels: Labels, classes: int, draw: RandomState
+) -> list[Indices]:
+    """Draw every class's shares once; clients that hold N / clients samples get no more."""
+    shares: list[list[Indices]] = [[] for _ in range(partition.clients)]
+    held = np.zeros(partition.clients, np.int64)
+    for label in range(classes):
+        indices = np.flatnonzero(labels == label)
+        draw.shuffle(indices)
+        weights = draw.dirichlet(np.repeat(partition.alpha, partition.clients))
+        weights = np.where(held < len(labels) / partition.clients, weights, 0.0)
+        if not weights.sum() > 0:
+            # alpha is so small that no client that may take more drew a share: a failed try.
+            return [np.empty(0, np.int64) for _ in shares]
+        cuts = (np.cumsum(weights / weights.sum()) * len(indices)).astype(np.int64)[:-1]
+        for client, share in enumerate(np.split(indices, cuts)):
+            shares[client].append(share)
+            held[client] += len(share)
+    return [np.concatenate(share) for share in shares]

@@ -1,0 +1,34 @@
+"""The four-layer CNN of FedAvg (McMahan et al. 2017) without its classifier, as HtFLlib builds it.
+
+Shape suffixes: B samples, C colours, H and W pixels.
+"""
+
+from torch import nn
+
+FEATURES = 512
+
+
+def cnn(shape: tuple[int, ...]) -> nn.Module:
+    """Return two convolutions and one linear layer: (B, C, H, W) to (B, 512).
+
+    Args:
+        shape: (C, H, W); H and W at least 16.
+
+    Raises:
+        ValueError: inputs too small for two convolutions, or of another rank.
+    """
+    channels, height, width = shape
+    flat = 64 * _after(_after(height)) * _after(_after(width))
+    return nn.Sequential(
+        *(nn.Conv2d(channels, 32, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(32, 64, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(flat, FEATURES), nn.ReLU()),
+    )
+
+
+def _after(pixels: int) -> int:
+    """Return what a 5-wide convolution and a pooling by 2 leave of so many pixels."""
+    left = (pixels - 4) // 2
+    if left < 1:
+        raise ValueError("too small for two convolutions")
+    return left

@@ -1,0 +1,72 @@
+"""Shows the main job on this machine: a broker, an aggregator and six devices learn together."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeloop import data, models, screen
+from edgeloop.data import Partition
+from simulations.demo import broker
+from simulations.demo.processes import Crew
+from simulations.demo.stage import Stage
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `edgeloop demo` with these arguments."""
+    return screen.run(demo, "demo", arguments)
+
+
+def demo(
+    rounds: Annotated[int, typer.Option(min=1, help="How many rounds.")] = 10,
+    devices: Annotated[int, typer.Option(min=2, max=50, help="How many devices.")] = 6,
+    group: Annotated[str, typer.Option(help="The devices' architectures, in turn.")] = "small-4",
+    seed: Annotated[int, typer.Option(help="Of the weights and of every shuffle.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder; runs/demo-TIME if not given.")] = None,
+) -> None:
+    """Run the main job with embedded data: Fashion-MNIST in unequal shares (Dirichlet 0.1)."""
+    folder = (out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    dealt = data.load("fashion-sample", Partition("dirichlet", clients=devices, alpha=0.1))
+    data.write(dealt, folder / "data")
+    stage = Stage(folder, dealt, models.members(group, devices), rounds, seed)
+    with broker.running(folder) as (name, port), Crew(folder) as crew:
+        screen.say(f"broker: {name}, port {port}")
+        screen.say(f"devices: {devices}, each a process with its own data and model")
+        crew.start_task(stage, port)
+        _follow(crew, stage)
+    screen.say("alone: the same devices, data and models, without the others")
+    crew_alone = Crew(folder)
+    with crew_alone:
+        crew_alone.run_alone(stage)
+    _show(stage)
+
+
+def _follow(crew: Crew, stage: Stage) -> None:
+    """Show the rounds until every process has ended well."""
+    with screen.progress("federated", stage.rounds) as report:
+        while crew.working():
+            status = stage.status()
+            if status is not None:
+                report(status.round, f"round {status.round}, accuracy {status.accuracy:.3f}")
+            time.sleep(0.5)  # between two looks
+
+
+def _show(stage: Stage) -> None:
+    alone = json.loads((stage.folder / "alone" / "summary.json").read_text(encoding="utf-8"))
+    rows = [stage.row(number, alone) for number in range(len(stage.architectures))]
+    columns = ["device", "model", "train", "test", "alone", "federated", "ONNX classifier"]
+    screen.table("accuracy on each device's own test data, after the last round", columns, rows)
+    together = json.loads(
+        (stage.folder / "aggregator" / "summary.json").read_text(encoding="utf-8")
+    )
+    screen.say(
+        f"all devices, weighted by test samples: alone {alone['final_accuracy']:.3f}, "
+        f"federated {together['accuracy_by_round'][-1]:.3f}"
+    )
+    screen.say(f"everything is in {stage.folder}: logs, ledger, prototypes, models, data")
+    example = stage.folder / stage.names[0] / "model.onnx"
+    screen.say(f"try: edgeloop predict {example} IMAGE.png")

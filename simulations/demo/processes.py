@@ -1,0 +1,85 @@
+"""The demo's processes: started together, watched, and ended together."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Self
+
+from edgeloop.errors import RunError
+from simulations.demo.stage import Stage
+
+START = "import sys; from edgeloop.command import main; sys.exit(main())"
+
+
+class Crew:
+    """Processes of the `edgeloop` command, each with a log of its own.
+
+    Args:
+        folder: for the logs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            process.wait()
+
+    def start_task(self, stage: Stage, port: int) -> None:
+        """Start the aggregator and every device."""
+        self._start("aggregator", "aggregator", "--config", str(stage.write_task(port)))
+        for number, name in enumerate(stage.names):
+            self._start(name, "agent", "--config", str(stage.write_device(number, port)))
+
+    def run_alone(self, stage: Stage) -> None:
+        """Train the same devices without the others, and wait for the end.
+
+        Raises:
+            RunError: if it ends badly.
+        """
+        group = ",".join(stage.architectures)
+        options = ["--rounds", str(stage.rounds), "--seed", str(stage.seed), "--models", group]
+        places = ["--data", str(stage.folder / "data"), "--out", str(stage.folder / "alone")]
+        self._start("alone", "simulate", "local", *places, *options, quiet=False)
+        self._processes["alone"].wait()
+        self.working()
+
+    def working(self) -> bool:
+        """Tell whether any process is still at work.
+
+        Raises:
+            RunError: if one has ended badly, with the end of its log.
+        """
+        for name, process in self._processes.items():
+            if process.poll():
+                log = self._log(name)
+                last = (
+                    log.read_text(errors="replace").strip().splitlines()[-3:]
+                    if log.exists()
+                    else []
+                )
+                raise RunError(
+                    name, f"ended with {process.returncode}: {' | '.join(last)}", f"see {log}"
+                )
+        return any(process.poll() is None for process in self._processes.values())
+
+    def _start(self, name: str, *words: str, quiet: bool = True) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # a process a core, a thread a process
+        command = [sys.executable, "-c", START, *words]
+        if not quiet:
+            self._processes[name] = subprocess.Popen(command, env=environment)  # noqa: S603 - our own command
+            return
+        with self._log(name).open("wb") as log:
+            self._processes[name] = subprocess.Popen(  # noqa: S603 - our own command
+                command, env=environment, stdout=log, stderr=log
+            )
+
+    def _log(self, name: str) -> Path:
+        return self._folder / f"{name}.log"

@@ -1,0 +1,39 @@
+import pytest
+
+from edgeloop import algorithms
+from edgeloop.errors import ConfigError
+
+
+def test_every_algorithm_has_a_card_and_builds_in_every_variant() -> None:
+    assert algorithms.names() == ["fedproto", "fedtgp", "local"]
+    for name in algorithms.names():
+        card = algorithms.card(name)
+        assert card.title.lower() == name
+        for variant in {"released", *card.variants}:
+            algorithms.load(name, classes=3, width=4, **algorithms.variant(name, variant))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"local_lr": 0.0}, "local_lr: fedtgp: Input should be greater than 0"),
+        ({"local_lr": "fast"}, "local_lr"),
+        ({"server_epochs": 0}, "server_epochs"),
+        ({"margin": "wide"}, "margin: fedtgp: Input should be 'nearest' or 'all-pairs'"),
+        ({"sever_epochs": 3}, "no such hyperparameter; did you mean server_epochs"),
+        ({"zzz": 3}, "it has classes, width"),
+        ({"pull": -1}, "pull"),
+        ({"pull": float("nan")}, "pull"),
+        ({"local_lr": float("inf")}, "local_lr"),
+    ],
+)
+def test_wrong_hyperparameters_are_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        algorithms.load("fedtgp", classes=3, width=4, **options)
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(ConfigError, match="no 'fedavg'; choose one of fedproto, fedtgp, local"):
+        algorithms.load("fedavg")
+    with pytest.raises(ConfigError, match="no variant 'old'; choose one of paper, released"):
+        algorithms.variant("fedtgp", "old")

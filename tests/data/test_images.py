@@ -1,0 +1,175 @@
+"""Readers of images: folders named after classes, and parquet files."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from edgeloop.data import Partition, load
+from edgeloop.data.images import read_class_folders
+from edgeloop.data.parquet import read_parquet
+from edgeloop.errors import DataError
+
+
+def image(
+    value: int, size: tuple[int, int] = (3, 2), mode: str = "RGB", kind: str = "PNG"
+) -> bytes:
+    colours: dict[str, Any] = {
+        "L": value,
+        "RGB": (value, 0, 255),
+        "RGBA": (value, 0, 255, 9),
+        "I;16": value,
+    }
+    buffer = io.BytesIO()
+    Image.new(mode, size, colours[mode]).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def place(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def table(path: Path, values: list[int], labels: Any, **columns: Any) -> None:
+    cells = [{"bytes": image(value), "path": None} for value in values]
+    pq.write_table(pa.table({"image": cells, "label": labels, **columns}), path)
+
+
+def test_class_folders_are_numbered_by_name(tmp_path: Path) -> None:
+    place(tmp_path / "dog" / "b.png", image(3))
+    place(tmp_path / "dog" / "a.PNG", image(2))
+    place(tmp_path / "dog" / "c.png", image(4, mode="L"))
+    place(tmp_path / "cat" / "z.png", image(1, mode="L"))
+    (tmp_path / "cat" / "notes.txt").write_text("ignored")
+    pool = read_class_folders(tmp_path)
+    assert pool.class_names == ("cat", "dog")
+    assert pool.labels.tolist() == [0, 1, 1, 1]
+    assert pool.inputs.shape == (4, 3, 2, 3)
+    colours = [[1, 1, 1], [2, 0, 255], [3, 0, 255], [4, 4, 4]]
+    assert pool.inputs[:, :, 0, 0].tolist() == colours
+
+
+def test_train_comes_before_test_whatever_the_class(tmp_path: Path) -> None:
+    place(tmp_path / "test" / "ant" / "0.png", image(9, mode="L"))
+    place(tmp_path / "train" / "bee" / "0.png", image(8, mode="L"))
+    pool = read_class_folders(tmp_path)
+    assert pool.labels.tolist() == [1, 0]
+    assert pool.inputs.shape == (2, 1, 2, 3)
+    assert pool.inputs[:, 0, 0, 0].tolist() == [8, 9]
+
+
+def test_jpeg_and_transparency_are_read_as_colours(tmp_path: Path) -> None:
+    place(tmp_path / "a" / "0.jpeg", image(128, kind="JPEG"))
+    place(tmp_path / "a" / "1.png", image(128, mode="RGBA"))
+    assert read_class_folders(tmp_path).inputs[1, :, 1, 1].tolist() == [128, 0, 255]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (image(1, (4, 2)), r"has \(height, width\) \(2, 4\) where the first has \(2, 3\)"),
+        (b"no image", "not a PNG or JPEG image"),
+        (image(1)[:45], "not a PNG or JPEG image"),
+        (image(1, mode="I;16"), "has pixels of mode I"),
+    ],
+    ids=["size", "bytes", "cut", "depth"],
+)
+def test_an_image_that_does_not_fit_is_named(tmp_path: Path, content: bytes, problem: str) -> None:
+    place(tmp_path / "a" / "0.png", image(1))
+    place(tmp_path / "b" / "1.png", content)
+    with pytest.raises(DataError, match=rf"b.1\.png: {problem}"):
+        read_class_folders(tmp_path)
+
+
+def test_parquet_files_are_pooled_by_part(tmp_path: Path) -> None:
+    table(tmp_path / "test-0.parquet", [6], [0])
+    table(tmp_path / "validation-0.parquet", [5], [1])
+    table(tmp_path / "train-1.parquet", [3, 4], [1, 2])
+    table(tmp_path / "train-0.parquet", [1, 2], [0, 1])
+    pool = read_parquet(tmp_path)
+    assert pool.inputs[:, 0, 0, 0].tolist() == [1, 2, 3, 4, 5, 6]
+    assert pool.labels.tolist() == [0, 1, 1, 2, 1, 0]
+    assert pool.class_names == ("0", "1", "2")
+    assert pool.clients is None
+
+
+def test_a_column_of_parts_orders_the_rows(tmp_path: Path) -> None:
+    rows = ["test", "val", "train", "test", "train"]
+    table(tmp_path / "all.parquet", [1, 2, 3, 4, 5], [0] * 5, split=rows, client=list("abbba"))
+    pool = read_parquet(tmp_path / "all.parquet")
+    assert pool.inputs[:, 0, 0, 0].tolist() == [3, 5, 2, 1, 4]
+    assert pool.clients is not None
+    assert pool.clients.tolist() == [1, 0, 1, 0, 1]
+
+
+def test_rows_of_one_part_keep_their_order(tmp_path: Path) -> None:
+    table(tmp_path / "all.parquet", list(range(60)), [0] * 60, split=["test", "train"] * 30)
+    order = read_parquet(tmp_path).inputs[:, 0, 0, 0].tolist()
+    assert order == [*range(1, 60, 2), *range(0, 60, 2)]
+
+
+def test_bytes_and_fine_labels_are_read_too(tmp_path: Path) -> None:
+    cells = {"img": [image(7)], "coarse_label": [5], "fine_label": [0]}
+    pq.write_table(pa.table(cells), tmp_path / "x.parquet")
+    assert read_parquet(tmp_path).inputs[0, 0, 0, 0] == 7
+
+
+def test_natural_clients_come_from_a_column(tmp_path: Path) -> None:
+    table(tmp_path / "a.parquet", list(range(8)), [0, 1] * 4, subject=["u", "v"] * 4)
+    federation = load(tmp_path, Partition("natural"))
+    assert federation.label_counts().tolist() == [[4, 0], [0, 4]]
+
+
+def test_class_names_come_with_the_data(tmp_path: Path) -> None:
+    table(tmp_path / "a.parquet", [1], [0])
+    (tmp_path / "classes.json").write_text('["ant", "bee"]')
+    assert read_parquet(tmp_path).class_names == ("ant", "bee")
+    info = {"info": {"features": {"label": {"names": ["x", "y", "z"]}}}}
+    plain = pq.read_table(tmp_path / "a.parquet")
+    named = plain.replace_schema_metadata({"huggingface": json.dumps(info)})
+    pq.write_table(named, tmp_path / "a.parquet")
+    assert read_parquet(tmp_path).class_names == ("x", "y", "z")
+    (tmp_path / "classes.json").write_text("{")
+    pq.write_table(plain, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="class names cannot be read"):
+        read_parquet(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("cells", "problem"),
+    [
+        ({"label": [0]}, "has no column `image`"),
+        ({"image": [image(1)]}, "has no column `label`"),
+        ({"image": [image(1)], "label": ["a"]}, "`label` holds something else"),
+        ({"image": [image(1)], "label": pa.array([None], pa.int64())}, "`label` holds something"),
+        ({"image": ["a.png"], "label": [0]}, "row 0: `image` holds no bytes"),
+        ({"image": [image(1)], "label": [-1]}, "label -1, out of range"),
+        ({"image": [b"?"], "label": [0]}, "row 0: not a PNG or JPEG"),
+        ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, "holds no rows"),
+    ],
+    ids=["image", "label", "text", "null", "path", "negative", "undecodable", "empty"],
+)
+def test_a_parquet_file_that_does_not_fit_is_named(
+    tmp_path: Path, cells: Any, problem: str
+) -> None:
+    pq.write_table(pa.table(cells), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=problem):
+        read_parquet(tmp_path)
+
+
+def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_bytes(b"PAR0")
+    with pytest.raises(DataError, match=r"x\.parquet: no parquet file"):
+        read_parquet(tmp_path)
+
+
+def test_a_label_above_the_named_classes_is_out_of_range(tmp_path: Path) -> None:
+    table(tmp_path / "a.parquet", [1], [2])
+    (tmp_path / "classes.json").write_text('["ant", "bee"]')
+    with pytest.raises(DataError, match="label 2, out of range for 2 classes"):
+        read_parquet(tmp_path)

@@ -1,0 +1,184 @@
+"""Architectures, their sizes and seeds, and the groups that clients share out."""
+
+import pytest
+import torch
+from torch import nn
+
+from edgeloop.errors import ModelError
+from edgeloop.models import ARCHITECTURES, build, feature_width, fitting, members
+
+HAR = (9, 1, 128)
+CIFAR = (3, 32, 32)
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def convolution(inputs: int, outputs: int, *kernel: int) -> int:
+    """Weights and biases of a convolution."""
+    return outputs * inputs * kernel[0] * kernel[1] + outputs
+
+
+def test_the_cnn_has_the_papers_parameters() -> None:
+    model = build("cnn", CIFAR, 100)
+    layers = convolution(3, 32, 5, 5) + convolution(32, 64, 5, 5) + (1600 + 1) * 512
+    assert parameters(model.base) == layers == 873_408
+    assert parameters(model.head) == (512 + 1) * 100 == 51_300
+
+
+@pytest.mark.parametrize(("pixels", "flat"), [(28, 1024), (32, 1600), (64, 10_816), (16, 64)])
+def test_the_cnn_fits_its_linear_layer_to_the_image(pixels: int, flat: int) -> None:
+    layers = convolution(1, 32, 5, 5) + convolution(32, 64, 5, 5) + (flat + 1) * 512
+    assert parameters(build("cnn", (1, pixels, pixels), 10).base) == layers
+
+
+def stage(inputs: int, width: int) -> int:
+    """A basic block: two convolutions without bias, each normalised, and a projection if wider."""
+    block = 9 * inputs * width + 9 * width * width + 2 * 2 * width
+    return block + (inputs * width + 2 * width if inputs != width else 0)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "stages", "expected", "features"),
+    [
+        ("resnet4", [(64, 64)], 83_520, 64),
+        ("resnet6", [(64, 64), (64, 128)], 313_664, 128),
+        ("resnet8", [(64, 64), (64, 128), (128, 256)], 1_232_704, 256),
+        ("resnet10", [(64, 64), (64, 128), (128, 256), (256, 512)], 4_905_792, 512),
+    ],
+)
+def test_residual_networks_have_the_papers_parameters(
+    architecture: str, stages: list[tuple[int, int]], expected: int, features: int
+) -> None:
+    stem = 64 * 3 * 7 * 7 + 2 * 64
+    base = build(architecture, CIFAR, 10).base
+    assert parameters(base) == stem + sum(stage(*each) for each in stages) == expected
+    assert feature_width(architecture, CIFAR) == features
+
+
+@pytest.mark.parametrize(
+    ("architecture", "features", "expected"),
+    [
+        ("harcnn-s1", 1664, convolution(9, 32, 1, 9) + convolution(32, 64, 1, 9)),
+        ("harcnn-s2", 320, convolution(9, 32, 1, 9) + convolution(32, 64, 1, 9)),
+        ("harcnn-s3", 128, convolution(9, 32, 1, 9) + convolution(32, 64, 1, 9)),
+        ("harcnn1-s1", 1920, convolution(9, 32, 1, 9)),
+        ("harcnn1-s2", 960, convolution(9, 32, 1, 9)),
+        ("harcnn1-s3", 640, convolution(9, 32, 1, 9)),
+        ("harcnn3-s1", 1536, 9 * 32 * 5 + 32 + 32 * 64 * 5 + 64 + 64 * 128 * 5 + 128),
+        ("harcnn3-s2", 128, 9 * 32 * 5 + 32 + 32 * 64 * 5 + 64 + 64 * 128 * 5 + 128),
+    ],
+)
+def test_sensor_networks(architecture: str, features: int, expected: int) -> None:
+    assert feature_width(architecture, HAR) == features
+    assert parameters(build(architecture, HAR, 6).base) == expected
+
+
+def test_a_sensor_network_reads_an_image_row_after_row() -> None:
+    image = torch.arange(784.0).reshape(1, 1, 28, 28) / 784
+    seen = build("harcnn-s1", (1, 28, 28), 10)
+    read = build("harcnn-s1", (1, 1, 784), 10)
+    torch.testing.assert_close(seen(image)[1], read(image.reshape(1, 1, 1, 784))[1])
+
+
+def test_residual_networks_start_as_torchvisions_do() -> None:
+    base = build("resnet10", CIFAR, 10).base
+    convolutions = [module for module in base.modules() if isinstance(module, nn.Conv2d)]
+    for module in convolutions:
+        fan_out = module.weight[:, 0].numel()
+        assert float(module.weight.detach().std()) == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+    assert len(convolutions) == 1 + 2 * 4 + 3
+
+
+@pytest.mark.parametrize("architecture", ["cnn", "resnet6", "harcnn-s1"])
+def test_the_same_seed_gives_the_same_weights(architecture: str) -> None:
+    def weights(seed: int) -> list[torch.Tensor]:
+        return list(build(architecture, (1, 28, 28), 5, seed=seed).state_dict().values())
+
+    assert all(map(torch.equal, weights(3), weights(3)))
+    assert not all(map(torch.equal, weights(3), weights(4)))
+
+
+def test_the_base_is_drawn_before_the_head() -> None:
+    narrow, wide = (build("cnn", CIFAR, 5, width=width).base.state_dict() for width in (64, 512))
+    assert all(torch.equal(narrow[name], wide[name]) for name in wide)
+
+
+def test_the_global_stream_is_neither_read_nor_moved() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    first = build("resnet4", CIFAR, 3).head.weight
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(build("resnet4", CIFAR, 3).head.weight, first)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "shape", "fits"),
+    [
+        ("cnn", HAR, "resnet4"),
+        ("cnn", (3, 15, 15), "harcnn-s1"),
+        ("harcnn-s1", (9, 1, 10), "harcnn1-s1"),
+        ("harcnn3-s2", (9, 1, 20), "harcnn1-s3"),
+    ],
+)
+def test_a_model_that_does_not_fit_names_those_that_do(
+    architecture: str, shape: tuple[int, ...], fits: str
+) -> None:
+    with pytest.raises(ModelError) as caught:
+        build(architecture, shape, 6)
+    assert caught.value.field == architecture
+    assert str(shape) in caught.value.problem
+    assert fits in caught.value.remedy.removeprefix("use ").split(", ")
+    assert architecture not in caught.value.remedy.removeprefix("use ").split(", ")
+
+
+def test_no_model_fits_a_vector() -> None:
+    assert fitting((200,)) == []
+    with pytest.raises(ModelError, match=r"shape \(200,\); use inputs of shape \(channels"):
+        build("cnn", (200,), 2)
+
+
+def test_every_architecture_fits_a_small_image() -> None:
+    assert fitting((1, 28, 28)) == list(ARCHITECTURES)
+
+
+@pytest.mark.parametrize(("field", "value"), [("classes", 0), ("width", 0)])
+def test_no_class_or_no_width_is_named(field: str, value: int) -> None:
+    arguments = {"classes": 2, "width": 8, field: value}
+    with pytest.raises(ModelError) as caught:
+        build("cnn", CIFAR, arguments["classes"], arguments["width"])
+    assert caught.value.field == field
+
+
+def test_an_unknown_architecture_lists_the_known() -> None:
+    with pytest.raises(ModelError, match=r"architecture: unknown: 'vgg'; use cnn, resnet4"):
+        build("vgg", CIFAR, 10)
+
+
+@pytest.mark.parametrize(
+    ("group", "expected"),
+    [
+        ("cnn", ["cnn"] * 5),
+        ("HtFE-sen-2", ["harcnn-s1", "harcnn-s2", "harcnn-s1", "harcnn-s2", "harcnn-s1"]),
+        ("htfe-sen-3", ["harcnn-s1", "harcnn-s2", "harcnn-s3", "harcnn-s1", "harcnn-s2"]),
+        ("htfe-sen-5", ["harcnn-s1", "harcnn-s2", "harcnn-s3", "harcnn1-s1", "harcnn3-s1"]),
+        ("htfe-sen-8", ["harcnn-s1", "harcnn-s2", "harcnn-s3", "harcnn1-s1", "harcnn1-s2"]),
+        ("resnets-4", ["resnet4", "resnet6", "resnet8", "resnet10", "resnet4"]),
+        ("small-4", ["cnn", "resnet4", "resnet6", "resnet8", "cnn"]),
+        ("ResNet10, cnn", ["resnet10", "cnn", "resnet10", "cnn", "resnet10"]),
+    ],
+)
+def test_clients_share_a_group_out_in_turn(group: str, expected: list[str]) -> None:
+    assert members(group, 5) == expected
+
+
+def test_the_last_of_the_eight_sensor_models() -> None:
+    assert members("htfe-sen-8", 8)[5:] == ["harcnn1-s3", "harcnn3-s1", "harcnn3-s2"]
+
+
+@pytest.mark.parametrize("group", ["htfe-img-8", "cnn,vgg", ""])
+def test_an_unknown_group_lists_the_known(group: str) -> None:
+    with pytest.raises(ModelError, match="is neither a group nor an architecture; use cnn, htfe"):
+        members(group, 2)

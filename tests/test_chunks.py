@@ -1,0 +1,77 @@
+import contextlib
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeloop import wire
+from edgeloop.chunks import Assembler, split
+
+PAYLOAD = bytes(range(256)) * 4
+
+
+def test_every_chunk_keeps_to_the_limit() -> None:
+    parts = split(PAYLOAD, 200)
+    assert len(parts) == 7
+    assert max(map(len, parts)) == 200
+
+
+def test_any_order_and_any_number_of_deliveries() -> None:
+    parts = split(PAYLOAD, 400)
+    for order in itertools.permutations(parts):
+        assembler = Assembler(limit=10_000)
+        results = [assembler.offer(part) for part in (*order[:1], *order)]
+        assert results == [None] * len(parts) + [PAYLOAD]
+
+
+def test_an_empty_payload_is_one_chunk() -> None:
+    assert [Assembler(10).offer(part) for part in split(b"", 100)] == [b""]
+
+
+def test_no_room() -> None:
+    with pytest.raises(ValueError, match="leaves no room"):
+        split(b"x", 50)
+
+
+def test_two_payloads_do_not_mix() -> None:
+    assembler = Assembler(10_000)
+    first, second = split(b"a" * 500, 400), split(b"b" * 500, 400)
+    assert [assembler.offer(part) for part in (first[0], second[1], second[0])][-1] == b"b" * 500
+    assert assembler.offer(first[1]) == b"a" * 500
+
+
+def test_the_oldest_unfinished_payload_gives_way() -> None:
+    assembler = Assembler(10_000, most=1)
+    first, second = split(b"a" * 500, 400), split(b"b" * 500, 400)
+    for part in (first[0], second[0]):
+        assert assembler.offer(part) is None
+    assert assembler.offer(first[1]) is None
+
+
+def test_more_than_accepted_is_refused_at_the_first_chunk() -> None:
+    with pytest.raises(wire.OversizeError, match="1024 bytes announced, at most 1000"):
+        Assembler(1000).offer(split(PAYLOAD, 400)[0])
+
+
+def test_chunks_larger_than_they_announced_are_refused() -> None:
+    first, _ = split(b"a" * 500, 400)
+    with pytest.raises(wire.OversizeError, match="more than the 500 bytes announced"):
+        Assembler(10_000).offer(first + b"x" * 500)
+
+
+def test_a_changed_byte_is_found() -> None:
+    first, second = split(b"a" * 500, 400)
+    assembler = Assembler(10_000)
+    assembler.offer(first[:-1] + b"b")
+    with pytest.raises(wire.DigestError):
+        assembler.offer(second)
+
+
+@given(st.binary(max_size=300), st.integers(0, 60), st.integers(0, 255))
+def test_fuzz(payload: bytes, position: int, value: int) -> None:
+    changed = bytearray(split(PAYLOAD, 400)[0])
+    changed[position] = value
+    for chunk in (payload, b"EDGC" + payload, bytes(changed)):
+        with contextlib.suppress(wire.WireError):
+            Assembler(100_000).offer(chunk)

@@ -1,0 +1,65 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from edgeloop import prototypes
+from edgeloop.prototypes import PrototypeUpload, Targets
+
+GOAL = Targets(
+    torch.tensor([True, False, True]), torch.tensor([[1.0, 0.0], [9.0, 9.0], [0.0, 2.0]])
+)
+
+
+def test_class_means_and_counts() -> None:
+    features = torch.tensor([[1.0, 0.0], [3.0, 2.0], [5.0, 5.0]])
+    means, counts = prototypes.class_means(features, torch.tensor([0, 0, 2]), 3)
+    assert means.tolist() == [[2.0, 1.0], [0.0, 0.0], [5.0, 5.0]]
+    assert counts.tolist() == [2, 0, 1]
+
+
+def test_an_upload_has_only_the_classes_seen() -> None:
+    features = torch.tensor([[1.0, 0.0], [3.0, 2.0], [5.0, 5.0]])
+    upload = prototypes.upload_of(features, torch.tensor([0, 0, 2]), 3)
+    assert upload.labels_N.tolist() == [0, 2]
+    assert upload.counts_N.tolist() == [2, 1]
+    assert upload.prototypes_ND.tolist() == [[2.0, 1.0], [5.0, 5.0]]
+
+
+@pytest.mark.parametrize(("labels", "counts"), [([1, 1], [1, 1]), ([2, 1], [1, 1]), ([-1], [1])])
+def test_labels_ascend(labels: list[int], counts: list[int]) -> None:
+    with pytest.raises(ValueError, match="not ascending"):
+        PrototypeUpload(np.array(labels), np.array(counts), np.zeros((len(labels), 2), np.float32))
+
+
+def test_counts_are_positive() -> None:
+    with pytest.raises(ValueError, match="fewer than one sample"):
+        PrototypeUpload(np.array([0]), np.array([0]), np.zeros((1, 2), np.float32))
+
+
+def test_a_class_beyond_the_task_is_refused() -> None:
+    upload = PrototypeUpload(np.array([0, 3]), np.array([1, 1]), np.zeros((2, 2), np.float32))
+    prototypes.check_labels(upload, 4)
+    with pytest.raises(ValueError, match="class 3, the task has 3"):
+        prototypes.check_labels(upload, 3)
+
+
+def test_pull_by_hand() -> None:
+    # Gaps: (2,0)-(1,0) = (1,0); class 1 has no prototype, so 0; (3,6)-(0,2) = (3,4).
+    features = torch.tensor([[2.0, 0.0], [7.0, 7.0], [3.0, 6.0]])
+    labels = torch.tensor([0, 1, 2])
+    assert prototypes.pull(features, labels, GOAL, "mse").item() == pytest.approx(26 / 6)
+    assert prototypes.pull(features, labels, GOAL, "euclidean").item() == pytest.approx(6 / 3)
+
+
+def test_the_pull_of_a_feature_on_its_prototype_has_a_gradient() -> None:
+    features = torch.tensor([[1.0, 0.0], [7.0, 7.0]], requires_grad=True)
+    away = prototypes.pull(features, torch.tensor([0, 1]), GOAL, "euclidean")
+    (slope,) = torch.autograd.grad(away, features)
+    assert slope.tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_nearness_is_minus_the_mean_squared_gap() -> None:
+    scores = prototypes.nearness(torch.tensor([[1.0, 1.0]]), GOAL)
+    assert scores.tolist() == [[-0.5, -math.inf, -1.0]]

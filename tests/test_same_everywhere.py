@@ -1,0 +1,166 @@
+"""The product's first promise: one run gives the same global knowledge everywhere, to the bit."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from edgeloop.settings import BrokerSettings
+from tests.relay import Relay
+from tests.world import MODELS, StartBroker
+
+EDGELOOP = str(Path(sys.executable).with_name("edgeloop"))
+DEVICES = [f"client-{number}" for number in range(len(MODELS))]
+ROUNDS, EPOCHS, WIDTH = 3, 5, 64
+
+
+@pytest.fixture(scope="module")
+def simulated(world: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The SHA-256 of the global prototypes after three rounds in one process."""
+    out = tmp_path_factory.mktemp("simulated") / "run"
+    command = f"simulate fedtgp --data {world} --models {','.join(MODELS)} --rounds {ROUNDS}"
+    options = f"--width {WIDTH} --set server_epochs={EPOCHS} --seed 0 --workers 1 --out {out}"
+    subprocess.run([EDGELOOP, *command.split(), *options.split()], check=True, timeout=240)
+    return str(json.loads((out / "summary.json").read_text())["knowledge_sha256"])
+
+
+class Deployment:
+    """One aggregator and six agents, as processes, each with its own folder and configuration."""
+
+    def __init__(self, folder: Path, world: Path, stack: ExitStack) -> None:
+        self.folder = folder
+        self._world = world
+        self._stack = stack
+
+    def start_aggregator(self, broker: BrokerSettings) -> subprocess.Popen[str]:
+        config = json.loads((self._world / "config.json").read_text())
+        names = ", ".join(f'"{name}"' for name in config["class_names"])
+        return self._start(
+            "aggregator",
+            f"""
+            name = "same"
+            algorithm = "fedtgp"
+            hyperparameters = {{ server_epochs = {EPOCHS} }}
+            class_names = [{names}]
+            shape = [1, 28, 28]
+            width = {WIDTH}
+            rounds = {ROUNDS}
+            folder = "{self.folder / "aggregator"}"
+            broker = {{ port = {broker.port} }}
+            http = {{ port = 0 }}
+            cohort = {{ devices = {DEVICES} }}
+            """,
+        )
+
+    def start_agent(self, number: int, broker: BrokerSettings) -> subprocess.Popen[str]:
+        return self._start(
+            "agent",
+            f"""
+            name = "{DEVICES[number]}"
+            task = "same"
+            folder = "{self.folder / DEVICES[number]}"
+            broker = {{ port = {broker.port} }}
+            data = {{ source = "{self._world}", client = {number} }}
+            training = {{ architecture = "{MODELS[number]}", threads = 1 }}
+            """,
+            DEVICES[number],
+        )
+
+    def _start(self, command: str, config: str, name: str = "aggregator") -> subprocess.Popen[str]:
+        path = self.folder / f"{name}.toml"
+        path.write_text("\n".join(line.strip() for line in config.splitlines()))
+        process = subprocess.Popen(
+            [EDGELOOP, command, "--config", str(path)], stderr=subprocess.PIPE, text=True
+        )
+        self._stack.callback(process.wait)
+        self._stack.callback(process.kill)
+        return process
+
+    def knowledge(self) -> str:
+        summary = json.loads((self.folder / "aggregator" / "summary.json").read_text())
+        return str(summary["knowledge_sha256"])
+
+
+@pytest.fixture
+def deployment(world: Path, tmp_path: Path) -> Iterator[Deployment]:
+    with ExitStack() as stack:
+        yield Deployment(tmp_path, world, stack)
+
+
+def finish(*processes: subprocess.Popen[str]) -> None:
+    """Wait for processes, reading what they say so that none stops on a full pipe."""
+    readers = [threading.Thread(target=process.communicate) for process in processes]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(timeout=240)
+    assert [process.returncode for process in processes] == [0] * len(processes)
+
+
+def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
+    """Read a process's log until a line has this text."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"ended without saying {text!r}")
+
+
+@pytest.mark.broker
+def test_over_mosquitto(simulated: str, deployment: Deployment, start_broker: StartBroker) -> None:
+    broker = start_broker().settings
+    agents = [deployment.start_agent(number, broker) for number in range(len(MODELS))]
+    finish(deployment.start_aggregator(broker), *agents)
+    assert deployment.knowledge() == simulated
+
+
+@pytest.mark.broker
+def test_in_another_order_and_everything_twice(
+    simulated: str, deployment: Deployment, start_broker: StartBroker
+) -> None:
+    cloud, edge = start_broker().settings, start_broker().settings
+    with Relay("same", cloud, edge, hold_back=len(MODELS)) as relay:
+        agents = [deployment.start_agent(number, edge) for number in range(len(MODELS))]
+        finish(deployment.start_aggregator(cloud), *agents)
+    assert deployment.knowledge() == simulated
+    assert relay.order == sorted(DEVICES, reverse=True) * (ROUNDS + 1)
+    assert relay.forwarded == 2 * relay.heard > 0
+
+
+@pytest.mark.broker
+def test_an_agent_killed_in_the_middle_of_a_round(
+    simulated: str, deployment: Deployment, start_broker: StartBroker
+) -> None:
+    broker = start_broker().settings
+    aggregator = deployment.start_aggregator(broker)
+    victim = deployment.start_agent(0, broker)
+    others = [deployment.start_agent(number, broker) for number in range(1, len(MODELS))]
+    wait_for_line(victim, "round 1 of 3: working")
+    victim.send_signal(signal.SIGKILL)
+    assert victim.wait() == -signal.SIGKILL
+    finish(aggregator, deployment.start_agent(0, broker), *others)
+    assert deployment.knowledge() == simulated
+
+
+@pytest.mark.broker
+def test_the_aggregator_and_the_broker_killed_in_the_middle_of_a_round(
+    simulated: str, deployment: Deployment, start_broker: StartBroker
+) -> None:
+    broker = start_broker()
+    aggregator = deployment.start_aggregator(broker.settings)
+    agents = [deployment.start_agent(number, broker.settings) for number in range(len(MODELS))]
+    wait_for_line(aggregator, "round 0 of 3 closed")
+    wait_for_line(aggregator, ": accepted")
+    aggregator.send_signal(signal.SIGKILL)
+    broker.process.send_signal(signal.SIGKILL)
+    aggregator.wait()
+    broker.process.wait()
+    again = start_broker(port=broker.settings.port).settings
+    finish(deployment.start_aggregator(again), *agents)
+    assert deployment.knowledge() == simulated
