@@ -29,6 +29,7 @@ SESSION_SECONDS = 7 * 24 * 3600
 KEEPALIVE_SECONDS = 30
 OVERHEAD = 1024  # bytes of a packet besides its payload: topic, properties, head
 TAKEN_OVER = 0x8E  # MQTT 5: another client connected with this client id
+BRIEF_SECONDS, BRIEF_LIMIT = 5.0, 5  # so many connections in a row, so brief, are a fight for an id
 
 
 def broker_password(broker: BrokerSettings) -> str | None:
@@ -76,6 +77,7 @@ class Link:
         subscriptions: topic filters, subscribed anew at each connection.
         presence: topic that always says, retained, whether this client is "online" or "offline";
             when it vanishes the broker says so, by its last will.
+        watch: told, on the network thread, when the connection comes and goes.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Link:
         client_id: str,
         subscriptions: Sequence[str],
         presence: str | None = None,
+        watch: Callable[[bool], None] = lambda connected: None,
     ) -> None:
         self._broker = broker
         self._client_id = client_id
@@ -92,10 +95,13 @@ class Link:
         self._settled = threading.Event()  # the first connection is up and subscribed, or refused
         self._failure: BrokerError | None = None
         self._connection = 0  # counts them: an acknowledgement belongs to one
+        self._since = 0.0  # when the connection came up
+        self._brief = 0  # connections in a row that did not last
         self._limit = broker.chunk_bytes
         self._pending: list[MQTTMessageInfo] = []
         self._held: dict[str, int] = {}
         self._presence = presence
+        self._watch = watch
         self._client = self._made()
 
     def _made(self) -> Client:
@@ -173,12 +179,20 @@ class Link:
         properties: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self._fail(f"refuses {self._client_id} ({reason})", "mend username and password")
+            if self._settled.is_set():
+                log.warning("the broker refuses %s (%s); trying again", self._client_id, reason)
+            else:
+                self._fail(f"refuses {self._client_id} ({reason})", "mend username and password")
             return
         self._connection += 1
+        self._since = time.monotonic()
         packet = getattr(properties, "MaximumPacketSize", None) or self._broker.chunk_bytes
         self._limit = min(self._broker.chunk_bytes, packet) - OVERHEAD
-        client.subscribe(self._filters)
+        if self._filters:
+            client.subscribe(self._filters)
+        else:
+            self._settled.set()
+        self._watch(True)
         if self._presence is not None:
             client.publish(self._presence, b"online", qos=1, retain=True)
         if self._connection > 1 and not flags.session_present:
@@ -192,24 +206,26 @@ class Link:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        if reason.value == TAKEN_OVER:
+        self._watch(False)
+        if not reason.is_failure:
+            return
+        lasted = time.monotonic() - self._since
+        self._brief = self._brief + 1 if lasted < BRIEF_SECONDS else 0
+        # Not every broker says who took the session: Mosquitto 2.0 just closes, again and again.
+        if reason.value == TAKEN_OVER or self._brief >= BRIEF_LIMIT:
             self._fail(
                 f"has another client with the id {self._client_id}",
                 "stop the other process, or give this one another name",
             )
-        elif reason.is_failure:
+        else:
             log.warning("lost the broker %s (%s); trying again", self._broker.address, reason)
 
     def _fail(self, problem: str, remedy: str) -> None:
-        first = not self._settled.is_set()
-        error = self._error(problem, remedy)
-        if first or "another client" in problem:
-            self._failure = error
-            self._settled.set()
-            self._inbox.put(error)
-            self._client.disconnect()
-        else:
-            log.warning("%s; trying again", error)
+        """End this link for good; its owner learns of it at the next `receive`."""
+        self._failure = self._error(problem, remedy)
+        self._settled.set()
+        self._inbox.put(self._failure)
+        self._client.disconnect()
 
     def _on_message(self, client: Client, _data: Any, message: MQTTMessage) -> None:
         connection = self._connection

@@ -97,7 +97,7 @@ class Member(Generic[U, B]):
         self._seed = seed
 
     def _load(self, array: npt.NDArray[Any]) -> Tensor:
-        tensor = torch.from_numpy(array).to(self._device)
+        tensor = torch.tensor(array, device=self._device)
         layout = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
         return tensor.contiguous(memory_format=layout)
 

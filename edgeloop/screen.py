@@ -43,6 +43,7 @@ def run(function: Callable[..., None], name: str, arguments: Sequence[str]) -> i
 
 def log_plainly(level: int = logging.INFO) -> None:
     """Log to standard error, one plain line an event."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every start
     logging.basicConfig(
         level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", force=True
     )

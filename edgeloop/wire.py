@@ -5,9 +5,9 @@ A frame, big-endian:
     magic 4 | version 2 | header length 4 | body length 8 | header | body | SHA-256 of all before 32
 
 The header is JSON (kinds, task, run, round, sender); the body is safetensors, one tensor a field,
-named kind.field. A message's own annotations are its schema: the dtype is the array's, the rank and the
-dimensions are the letters behind the last underscore of the field's name (`prototypes_ND`), and one
-letter has one size within a frame.
+named kind.field. A message's own annotations are its schema: the dtype is the array's, the rank and
+the dimensions are the letters behind the last underscore of the field's name (`prototypes_ND`), and
+one letter has one size within a frame.
 
     WireError(ValueError)      a peer sent something that is not what was expected
     ├── TruncatedError         too short, or without the magic

@@ -16,7 +16,7 @@ from tests.relay import Relay
 from tests.world import MODELS, StartBroker
 
 EDGELOOP = str(Path(sys.executable).with_name("edgeloop"))
-DEVICES = [f"client-{number}" for number in range(len(MODELS))]
+DEVICES = [f"client-{number:02}" for number in range(len(MODELS))]
 ROUNDS, EPOCHS, WIDTH = 3, 5, 64
 
 

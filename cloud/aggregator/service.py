@@ -12,13 +12,14 @@ from typing import Any
 
 from safetensors.numpy import save
 
-from cloud.aggregator.http import Server, Status, app
+from cloud.aggregator.http import Phase, Server, Status, app
 from cloud.aggregator.ledger import Ledger, RoundCounts
 from cloud.aggregator.metrics import Metrics
 from cloud.aggregator.settings import TaskSettings
 from edgeloop import algorithms, rounds, wire
 from edgeloop.algorithm import Algorithm
-from edgeloop.cohorts.mqtt import Heard, MqttCohort, Patience
+from edgeloop.cohorts.mqtt import Heard, MqttCohort, Opened, Patience
+from edgeloop.errors import RunError
 from edgeloop.link import Link
 from edgeloop.member import Report
 from edgeloop.rounds import Closed, Standing
@@ -32,22 +33,14 @@ Loaded = Algorithm[Any, Any, Any]
 
 def contract_of(settings: TaskSettings) -> Contract:
     """Return the contract of a new run of a task."""
-    options = {
-        **algorithms.variant(settings.algorithm, settings.variant),
-        **settings.hyperparameters,
-    }
+    variant = algorithms.variant(settings.algorithm, settings.variant)
+    same = set(TaskSettings.model_fields) & set(Contract.model_fields)
     return Contract(
         task=settings.name,
         run=uuid.uuid4().hex,
-        algorithm=settings.algorithm,
-        options=options,
-        class_names=settings.class_names,
-        shape=settings.shape,
-        width=settings.width,
-        rounds=settings.rounds,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
+        options={**variant, **settings.hyperparameters},
         devices=settings.cohort.devices,
+        **{name: getattr(settings, name) for name in same},
     )
 
 
@@ -75,10 +68,13 @@ def serve(settings: TaskSettings) -> Path:
     """
     contract = contract_of(settings)
     algorithm_of(contract)  # a wrong hyperparameter is told before anything is written
-    settings.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError("folder", f"cannot be made ({error})", "name another one") from error
     url = settings.store or f"sqlite:///{settings.folder.absolute() / 'ledger.sqlite'}"
     with Ledger.open(url) as ledger:
-        run = _Run(settings, ledger.adopt(contract), ledger)
+        run = Run(settings, ledger.adopt(contract), ledger)
         server = Server(app(run.status, run.metrics), settings.http.host, settings.http.port)
         server.start()
         log.info("metrics, health and status on http://%s:%d", settings.http.host, server.port)
@@ -89,40 +85,60 @@ def serve(settings: TaskSettings) -> Path:
 
 
 @dataclass
-class _Run:
-    """One run of a task: tells its ledger, its metrics and its log what happens."""
+class Run:
+    """One run of a task: tells its ledger, its metrics and its log what happens.
+
+    Attributes:
+        settings: the task's.
+        contract: as the ledger holds it.
+        ledger: open.
+    """
 
     settings: TaskSettings
     contract: Contract
     ledger: Ledger
     metrics: Metrics = field(default_factory=Metrics)
-    phase: str = "starting"
+    phase: Phase = "starting"
+    connected: bool = False
     online: set[str] = field(default_factory=set)
-    link: Link | None = None
     opened: float = field(default_factory=time.monotonic)
+    last: RoundCounts | None = None
 
     def to_its_end(self) -> Path:
-        algorithm = self._timed(algorithm_of(self.contract))
+        """Run the rounds that are left, and write what they led to; return the summary's path."""
+        self.metrics.began(self.contract)
+        algorithm = replace(algorithm_of(self.contract), aggregate=self._timed())
         standing = self._standing(algorithm)
-        link = Link(
-            self.settings.broker,
-            f"edgeloop.{self.contract.task}.{SERVER}",
-            MqttCohort.subscriptions(self.contract.task),
-            presence_topic(self.contract.task, SERVER),
-        )
-        with link:
-            self.link = link
+        task = self.contract.task
+        name, presence = f"edgeloop.{task}.{SERVER}", presence_topic(task, SERVER)
+        subscriptions = MqttCohort.subscriptions(task)
+        broker = self.settings.broker
+        with Link(broker, name, subscriptions, presence, self._connection) as link:
             self.phase = "running"
+            log.info("task %s: goes on with round %d", task, standing.rounds)
             cohort = MqttCohort[Any, Any](
                 link, self.contract, algorithm, self._patience(), self.ledger, self._observe
             )
-            log.info("task %s: round %d opens", self.contract.task, standing.rounds)
             standing, reports = rounds.run(
                 algorithm, cohort, self.contract.rounds, standing, self._after
             )
-        self.ledger.finish()
+        self.last = counts_of(reports)
+        self.metrics.evaluated(self.last)
         self.phase = "finished"
-        return self._write(standing, reports)
+        path = self._write(standing, reports)
+        self.ledger.finish()
+        return path
+
+    def _timed(self) -> Any:
+        aggregate = algorithm_of(self.contract).aggregate
+
+        def timed(state: Any, uploads: Any) -> Any:
+            begun = time.monotonic()
+            result = aggregate(state, uploads)
+            self.metrics.aggregated(time.monotonic() - begun)
+            return result
+
+        return timed
 
     def _patience(self) -> Patience:
         cohort = self.settings.cohort
@@ -147,69 +163,81 @@ class _Run:
         envelope = Envelope(self.contract.task, self.contract.run, standing.rounds, SERVER)
         return wire.encode(envelope, standing.state), wire.encode(envelope, standing.broadcast)
 
-    def _timed(self, algorithm: Loaded) -> Loaded:
-        def aggregate(state: Any, uploads: Any) -> Any:
-            begun = time.monotonic()
-            result = algorithm.aggregate(state, uploads)
-            self.metrics.aggregated(time.monotonic() - begun)
-            return result
+    def _connection(self, connected: bool) -> None:
+        self.connected = connected
+        self.metrics.connected(connected)
 
-        return replace(algorithm, aggregate=aggregate)
-
-    def _observe(self, heard: Heard) -> None:
-        if heard.online is not None and heard.device in self.contract.devices:
-            (self.online.add if heard.online else self.online.discard)(heard.device)
+    def _observe(self, event: Heard | Opened) -> None:
+        if isinstance(event, Opened):
+            self.opened = time.monotonic()
+            if event.round_number == self.contract.rounds:
+                self.phase = "evaluating"
+            self.metrics.opened(event.round_number, event.size)
+            return
+        if event.online is not None and event.device in self.contract.devices:
+            (self.online.add if event.online else self.online.discard)(event.device)
             self.metrics.online(len(self.online))
-        if heard.verdict is not None:
-            self.metrics.heard(heard.verdict, heard.size)
-            log.info("%s: %s (%d bytes)", heard.device, heard.verdict.value, heard.size)
+        if event.verdict is not None:
+            self.metrics.heard(event.verdict, event.size)
+            log.info("%s: %s (%d bytes)", event.device, event.verdict.value, event.size)
 
     def _after(self, closed: Closed[Any, Any, Any]) -> None:
         """Make a round's end safe, then tell of it."""
-        reports = {device: answer.report for device, answer in closed.answers.items()}
-        counts = RoundCounts(len(reports), *_counts(reports))
+        counts = counts_of({name: answer.report for name, answer in closed.answers.items()})
         self.ledger.close_round(closed.number, *self._frames(closed.standing), counts)
-        seconds, self.opened = time.monotonic() - self.opened, time.monotonic()
+        seconds = time.monotonic() - self.opened
+        self.last = counts
         self.metrics.closed(closed.number, counts, seconds)
         log.info(
             "round %d of %d closed: %d answers, accuracy %.4f before it, %.1f s",
             closed.number,
             self.contract.rounds,
-            len(reports),
-            _accuracy(*_counts(reports)),
+            counts.participants,
+            counts.accuracy or 0.0,
             seconds,
         )
 
     def status(self) -> Status:
-        """Return what /status and /readyz tell."""
-        raise NotImplementedError
+        """Return what /status and /readyz tell; called on HTTP threads."""
+        history = self.ledger.history()
+        return Status(
+            task=self.contract.task,
+            run=self.contract.run,
+            algorithm=self.contract.algorithm,
+            phase=self.phase,
+            round=len(history),
+            rounds=self.contract.rounds,
+            accuracy=self.last.accuracy if self.last else None,
+            history=tuple(history),
+            broker_connected=self.connected,
+            ledger_open=True,
+        )
 
     def _write(self, standing: Standing[Any, Any], reports: Mapping[str, Report]) -> Path:
         """Write the final prototypes and the summary."""
-        fields = dataclasses.asdict(standing.broadcast)
+        folder = self.settings.folder
         facts = {"task": self.contract.task, "run": self.contract.run}
-        (self.settings.folder / "prototypes.safetensors").write_bytes(save(fields, facts))
-        accuracies = [row.accuracy for row in self.ledger.history()]
+        fields = dataclasses.asdict(standing.broadcast)
+        (folder / "prototypes.safetensors").write_bytes(save(fields, facts))
+        accuracies = [past.accuracy for past in self.ledger.history()]
         summary = {
             **facts,
             "algorithm": self.contract.algorithm,
             "rounds": standing.rounds,
             "knowledge_sha256": wire.fingerprint(standing.broadcast),
-            "accuracy_by_round": [*accuracies, _accuracy(*_counts(reports))],
-            "accuracy_by_device": {
-                device: _accuracy(report.test_correct, report.test_samples)
-                for device, report in reports.items()
-            },
+            "accuracy_by_round": [*accuracies, counts_of(reports).accuracy],
+            "accuracy_by_device": {name: report.accuracy for name, report in reports.items()},
         }
-        path = self.settings.folder / "summary.json"
+        path = folder / "summary.json"
         path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        log.info("finished: accuracy %.4f; see %s", summary["accuracy_by_round"][-1], path)
+        log.info("finished; see %s", path)
         return path
 
 
-def _counts(reports: Mapping[str, Report]) -> tuple[int, int]:
-    """Return the correct and all test samples of some devices."""
-    return (
-        sum(report.test_correct for report in reports.values()),
-        sum(report.test_samples for report in reports.values()),
+def counts_of(reports: Mapping[str, Report]) -> RoundCounts:
+    """Add up what devices have measured."""
+    return RoundCounts(
+        participants=len(reports),
+        test_correct=sum(report.test_correct for report in reports.values()),
+        test_samples=sum(report.test_samples for report in reports.values()),
     )

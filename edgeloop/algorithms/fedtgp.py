@@ -35,7 +35,7 @@ from edgeloop.algorithm import (
 )
 from edgeloop.models.split import SplitModel
 from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload, Targets
-from edgeloop.seeds import derive
+from edgeloop.seeds import derive, drawing
 from edgeloop.training import descend, features_of
 
 CARD = Card(
@@ -150,8 +150,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
 
 def first_state(config: Config) -> State:
     """Draw the network's first weights: torch's defaults, in the order of the released code."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with drawing(config.seed):
         table = nn.Embedding(config.classes, config.width)
         inner = nn.Linear(config.width, config.width)
         outer = nn.Linear(config.width, config.width)

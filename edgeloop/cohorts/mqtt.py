@@ -80,6 +80,14 @@ class Heard:
     online: bool | None = None
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A round was opened with a broadcast of so many bytes."""
+
+    round_number: int
+    size: int
+
+
 class MqttCohort(Generic[B, U]):
     """The server's end of a task.
 
@@ -89,7 +97,7 @@ class MqttCohort(Generic[B, U]):
         algorithm: the contract's.
         patience: how long to wait, and for whom.
         uploads: where uploads are safe.
-        observe: told of everything that a device sends.
+        observe: told of every round that opens, and of everything that a device sends.
         clock: seconds that never go back.
     """
 
@@ -100,7 +108,7 @@ class MqttCohort(Generic[B, U]):
         algorithm: Algorithm[Any, U, B],
         patience: Patience,
         uploads: UploadLog,
-        observe: Callable[[Heard], None] = lambda heard: None,
+        observe: Callable[[Heard | Opened], None] = lambda event: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._link = link
@@ -161,6 +169,7 @@ class MqttCohort(Generic[B, U]):
         envelope = Envelope(self._contract.task, self._contract.run, round_number, SERVER)
         self._broadcast = wire.encode(envelope, broadcast)
         self._link.hold(broadcast_topic(self._contract.task), self._broadcast)
+        self._observe(Opened(round_number, len(self._broadcast)))
 
     def _announce(self) -> None:
         text = self._contract.model_dump_json().encode()

@@ -4,6 +4,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -46,12 +47,14 @@ class WorkerCohort(Generic[B, U]):
     def __init__(self, build: Build[B, U], costs: Mapping[str, float], workers: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._ends: list[Connection[Any, Any]] = []
+        self._processes: list[SpawnProcess] = []
         for names in shares(costs, workers):
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(theirs, build, names), daemon=True)
             process.start()
             theirs.close()
             self._ends.append(ours)
+            self._processes.append(process)
         self._call("ready")
 
     def ask(self, round_number: int, broadcast: B) -> Mapping[str, Answer[U]]:
@@ -74,6 +77,9 @@ class WorkerCohort(Generic[B, U]):
         """End the workers."""
         for end in self._ends:
             end.close()
+        for process in self._processes:
+            process.terminate()  # what they compute now, nobody waits for
+            process.join()
 
     def _merged(self, what: str, *arguments: Any) -> dict[str, Any]:
         parts = self._call(what, *arguments)

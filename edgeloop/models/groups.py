@@ -11,6 +11,7 @@ from edgeloop.models.cnn import cnn
 from edgeloop.models.resnet import resnet
 from edgeloop.models.sensors import sensor_cnn
 from edgeloop.models.split import SplitModel
+from edgeloop.seeds import drawing
 
 Base = Callable[[tuple[int, ...]], nn.Module]
 
@@ -63,8 +64,7 @@ def build(
         if value < 1:
             raise ModelError(field, f"{value} is below 1", "use 1 or more")
     features = feature_width(name, shape)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with drawing(seed):
         return SplitModel(_BASES[name](shape), width, classes, features)
 
 

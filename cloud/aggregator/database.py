@@ -1,0 +1,171 @@
+"""Opens the ledger's database: one writer at a time, durable, up to date, its errors in words."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from cloud.aggregator import migrations
+from edgeloop.errors import ConfigError, RunError
+
+_REMEDIES = {  # a piece of the database's message -> what is wrong, and what to do
+    "is locked": ("is locked by another program", "close that program and try again"),
+    "not a database": ("is no ledger", "restore a backup, or use another folder"),
+    "malformed": ("is damaged", "restore a backup, or use another folder"),
+    "unable to open": ("cannot be opened", "use a folder that exists and can be written"),
+    "readonly": ("cannot be written", "make the file and its folder writable"),
+    "is full": ("cannot grow because the disk is full", "free some space and start again"),
+}
+
+
+@dataclass(frozen=True)
+class Database:
+    """An open database that no other aggregator has open.
+
+    Attributes:
+        engine: makes connections, for any thread.
+        name: for messages: the file, or the URL without its password.
+        lock: an open file whose advisory lock keeps others out; None where the database is shared.
+    """
+
+    engine: Engine
+    name: str
+    lock: IO[str] | None
+
+    def close(self) -> None:
+        """Let another process have it; closing twice does nothing."""
+        self.engine.dispose()
+        if self.lock is not None:
+            self.lock.close()
+
+
+def connect(url: str | URL, busy_seconds: float) -> Database:
+    """Open a database and bring its schema up to date.
+
+    Args:
+        url: as SQLAlchemy writes it.
+        busy_seconds: how long to wait for another program's lock on an SQLite file.
+
+    Raises:
+        ConfigError: if it is no URL, or one of a database that cannot be used.
+        RunError: if the database cannot be used as it is.
+    """
+    parsed = _parse(url)
+    sqlite = parsed.get_backend_name() == "sqlite"
+    name = _path(parsed) if sqlite else parsed.render_as_string(hide_password=True)
+    lock = _locked(name) if sqlite else None
+    try:
+        database = Database(_engine(parsed, busy_seconds), name, lock)
+        _prepare(database)
+    except BaseException:
+        if lock is not None:
+            lock.close()
+        raise
+    return database
+
+
+def _parse(url: str | URL) -> URL:
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect().import_dbapi()
+    except ArgumentError as error:  # its message may have the password in it
+        remedy = "write it like sqlite:////folder/ledger.sqlite"
+        problem = (
+            "names a database that there is no dialect for"
+            if isinstance(error, NoSuchModuleError)
+            else "is no database URL"
+        )
+        raise ConfigError("the ledger's URL", problem, remedy) from None
+    except ModuleNotFoundError as error:
+        problem = f"needs {error.name}, which is not installed"
+        raise ConfigError("the ledger's URL", problem, f"install {error.name}") from error
+    return parsed
+
+
+def _path(url: URL) -> str:
+    """Return the file's real path, one for all links to it."""
+    if not url.database or url.database.startswith((":memory:", "file:")):
+        remedy = "write it like sqlite:////folder/ledger.sqlite"
+        raise ConfigError("the ledger's URL", "names no file, and a run would be lost", remedy)
+    return str(Path(url.database).resolve())
+
+
+def _locked(name: str) -> IO[str]:
+    try:
+        lock = Path(f"{name}.lock").open("a", encoding="utf-8")  # noqa: SIM115  # held while open
+    except OSError as error:
+        remedy = "use a folder that exists and can be written"
+        raise RunError(name, f"cannot be opened ({error.strerror})", remedy) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        remedy = "stop it, or use another folder"
+        raise RunError(name, "another aggregator is running on it", remedy) from error
+    return lock
+
+
+def _engine(url: URL, busy_seconds: float) -> Engine:
+    engine = create_engine(url)
+    if engine.dialect.name != "sqlite":
+        return engine
+
+    def prepare(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # or the driver begins and commits as it sees fit
+        connection.execute(f"PRAGMA busy_timeout = {round(busy_seconds * 1000)}")
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", begin)
+    return engine
+
+
+def _prepare(database: Database) -> None:
+    try:
+        with translated(database.name), database.engine.begin() as connection:
+            _check(connection, database.name)
+            migrations.upgrade(connection)
+    except migrations.UnknownSchemaError as error:
+        database.engine.dispose()
+        remedy = "update edgeloop, or use another folder"
+        raise RunError(database.name, str(error), remedy) from error
+    except BaseException:
+        database.engine.dispose()
+        raise
+
+
+def _check(connection: Connection, name: str) -> None:
+    if connection.dialect.name != "sqlite":
+        return
+    if not os.access(name, os.W_OK):
+        raise RunError(name, *_REMEDIES["readonly"])
+    if connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() != "ok":
+        raise RunError(name, *_REMEDIES["malformed"])
+
+
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Turn the database's errors into ours.
+
+    Raises:
+        RunError: naming the database.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        message = str(error.orig)
+        known = [words for piece, words in _REMEDIES.items() if piece in message]
+        words = known[0] if known else (f"failed ({message})", "look after the database")
+        raise RunError(name, *words) from error

@@ -1,0 +1,281 @@
+"""What a run must not lose: its contract, where it stands, and the uploads of the open round."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy.engine import URL
+
+from cloud.aggregator.database import Database, connect, translated
+from cloud.aggregator.migrations import rounds, runs, uploads
+from edgeloop.errors import ConfigError, RunError
+from edgeloop.task import Contract
+
+
+def utc() -> datetime:
+    """Return the time now."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class RoundCounts:
+    """What the answers of a round add up to.
+
+    Attributes:
+        participants: clients that answered.
+        test_correct: test samples that they classified right with the round's broadcast.
+        test_samples: test samples that they have.
+    """
+
+    participants: int
+    test_correct: int
+    test_samples: int
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of test samples classified right; None without any."""
+        return self.test_correct / self.test_samples if self.test_samples else None
+
+
+@dataclass(frozen=True)
+class PastRound:
+    """A closed round.
+
+    Attributes:
+        number: from 0.
+        participants: clients that answered.
+        accuracy: weighted by test samples; None without any.
+        seconds: from its opening to its closing, with the time that the aggregator was down.
+    """
+
+    number: int
+    participants: int
+    accuracy: float | None
+    seconds: float
+
+
+class Ledger:
+    """The store of one run; `open` makes one. Any thread may use it.
+
+    Every method that writes is durable when it returns. All methods raise RunError if the database
+    fails; all but `adopt` want `adopt` first.
+    """
+
+    def __init__(self, database: Database, keep: int, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._keep = keep
+        self._now = now
+        self._writing = threading.Lock()
+        self._adopted: str | None = None
+        self.is_open = True
+
+    @classmethod
+    def open(
+        cls,
+        url: str | URL,
+        *,
+        keep_rounds: int = 2,
+        busy_seconds: float = 5.0,
+        now: Callable[[], datetime] = utc,
+    ) -> Self:
+        """Open a ledger, create it, or bring an older one up to date.
+
+        Args:
+            url: of the database, for instance `sqlite:////var/lib/edgeloop/ledger.sqlite`.
+            keep_rounds: closed rounds whose payloads, state and broadcast are kept, at least 1.
+            busy_seconds: how long to wait for another program's lock on the database.
+            now: the clock.
+
+        Raises:
+            ConfigError: if the URL is none, or of a database that there is no driver for.
+            RunError: if another aggregator has it open, or it is locked, damaged, no ledger, a
+                newer edgeloop's, or cannot be written.
+        """
+        if keep_rounds < 1:
+            raise ConfigError("keep_rounds", f"is {keep_rounds}", "keep at least 1")
+        return cls(connect(url, busy_seconds), keep_rounds, now)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let another process have it. Closing twice does nothing."""
+        with self._writing:
+            self.is_open = False
+            self._database.close()
+
+    def adopt(self, contract: Contract) -> Contract:
+        """Store a new run's contract, or return the one that the ledger goes on with.
+
+        Args:
+            contract: with a fresh run in it, which counts only if the ledger holds none.
+
+        Raises:
+            RunError: if the ledger holds a run with another contract.
+        """
+        with self._write() as connection:
+            text = connection.scalar(select(runs.c.contract).order_by(runs.c.created).limit(1))
+            if text is None:
+                connection.execute(insert(runs).values(**_row_of(contract), created=self._now()))
+            stored = contract if text is None else _same(self._database.name, text, contract)
+        self._adopted = stored.run
+        return stored
+
+    def begin(self, state: bytes, broadcast: bytes) -> None:
+        """Store where a new run stands, as frames; nothing if the run has begun before."""
+        with self._write() as connection:
+            if connection.scalar(self._newest()) is None:
+                self._stand(connection, 0, state, broadcast)
+
+    def standing(self) -> tuple[int, bytes, bytes] | None:
+        """Return how many rounds are done, the state and the broadcast; None before `begin`."""
+        newest = self._newest().scalar_subquery()
+        query = select(rounds.c.number, rounds.c.state, rounds.c.broadcast).where(
+            rounds.c.run == self._run, rounds.c.number == newest
+        )
+        with self._read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else (row.number, row.state, row.broadcast)
+
+    def record(self, round_number: int, client: str, digest: str, payload: bytes) -> None:
+        """Store an upload; the same one again changes nothing.
+
+        Raises:
+            ValueError: if the round holds another upload of this client.
+        """
+        key = {"run": self._run, "round": round_number, "device": client}
+        row = {"digest": digest, "payload": payload, "size": len(payload), "received": self._now()}
+        with self._write() as connection:
+            held = connection.scalar(select(uploads.c.digest).filter_by(**key))
+            if held is None:
+                connection.execute(insert(uploads).values(**key, **row))
+        if held not in (None, digest):
+            raise ValueError(f"round {round_number} holds another upload of {client}")
+
+    def recall(self, round_number: int) -> dict[str, bytes]:
+        """Return a round's uploads by client, in the order of their names; none once pruned."""
+        query = select(uploads.c.device, uploads.c.payload).where(
+            uploads.c.run == self._run,
+            uploads.c.round == round_number,
+            uploads.c.payload.is_not(None),
+        )
+        with self._read() as connection:  # sorted here: databases differ in the order of names
+            return dict(sorted((row.device, row.payload) for row in connection.execute(query)))
+
+    def close_round(
+        self, closed_number: int, state: bytes, broadcast: bytes, counts: RoundCounts
+    ) -> None:
+        """Store where the run stands after a round and what it came to, and prune: all or nothing.
+
+        Raises:
+            ValueError: if another round is open.
+        """
+        with self._write() as connection:
+            if connection.scalar(self._newest()) != closed_number:
+                raise ValueError(f"round {closed_number} is not the open one")
+            connection.execute(
+                update(rounds)
+                .filter_by(run=self._run, number=closed_number)
+                .values(closed=self._now(), **asdict(counts))
+            )
+            self._stand(connection, closed_number + 1, state, broadcast)
+            self._prune(connection, closed_number - self._keep)
+
+    def finish(self) -> None:
+        """Mark the run as done."""
+        done = update(runs).where(runs.c.run == self._run).values(finished=self._now())
+        with self._write() as connection:
+            connection.execute(done.where(runs.c.finished.is_(None)))
+
+    def finished(self) -> bool:
+        """Tell whether the run is done."""
+        query = select(runs.c.finished).where(runs.c.run == self._run)
+        with self._read() as connection:
+            return connection.scalar(query) is not None
+
+    def history(self) -> list[PastRound]:
+        """Return the closed rounds, in their order."""
+        query = select(rounds).where(rounds.c.run == self._run, rounds.c.closed.is_not(None))
+        with self._read() as connection:
+            return [_past(row) for row in connection.execute(query.order_by(rounds.c.number))]
+
+    @property
+    def _run(self) -> str:
+        if self._adopted is None:
+            raise RuntimeError("adopt a contract first")
+        return self._adopted
+
+    def _newest(self) -> Select[Any]:
+        return select(func.max(rounds.c.number)).where(rounds.c.run == self._run)
+
+    def _stand(self, connection: Connection, number: int, state: bytes, broadcast: bytes) -> None:
+        row = {"run": self._run, "number": number, "state": state, "broadcast": broadcast}
+        connection.execute(insert(rounds).values(**row, opened=self._now()))
+
+    def _prune(self, connection: Connection, last: int) -> None:
+        old_uploads = update(uploads).where(uploads.c.run == self._run, uploads.c.round <= last)
+        connection.execute(old_uploads.where(uploads.c.payload.is_not(None)).values(payload=None))
+        old_rounds = update(rounds).where(rounds.c.run == self._run, rounds.c.number <= last)
+        emptied = old_rounds.where(rounds.c.state.is_not(None)).values(state=None, broadcast=None)
+        connection.execute(emptied)
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        self._check_open()
+        with translated(self._database.name), self._database.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with self._writing:
+            self._check_open()
+            with translated(self._database.name), self._database.engine.begin() as connection:
+                yield connection
+
+    def _check_open(self) -> None:
+        if not self.is_open:
+            raise RunError(self._database.name, "is closed", "open it again")
+
+
+def _row_of(contract: Contract) -> dict[str, str]:
+    fields = json.dumps(_without_run(contract), sort_keys=True)
+    return {
+        "run": contract.run,
+        "task": contract.task,
+        "contract": contract.model_dump_json(),
+        "digest": hashlib.sha256(fields.encode()).hexdigest(),
+    }
+
+
+def _without_run(contract: Contract) -> dict[str, Any]:
+    return contract.model_dump(mode="json", exclude={"run"})
+
+
+def _same(name: str, text: str, contract: Contract) -> Contract:
+    """Return the stored contract, if it is the given one but for the run."""
+    try:
+        stored = Contract.model_validate_json(text)
+    except ValidationError as error:
+        problem = "holds a contract that this edgeloop cannot read"
+        raise RunError(name, problem, "use another folder") from error
+    held, wanted = _without_run(stored), _without_run(contract)
+    if differing := [key for key in wanted if held[key] != wanted[key]]:
+        problem = f"holds another run (task {stored.task}, other {', '.join(differing)})"
+        raise RunError(name, problem, "use another folder")
+    return stored
+
+
+def _past(row: Row[Any]) -> PastRound:
+    counts = RoundCounts(row.participants, row.test_correct, row.test_samples)
+    seconds = max(0.0, (row.closed - row.opened).total_seconds())  # a clock may be set back
+    return PastRound(row.number, counts.participants, counts.accuracy, seconds)

@@ -1,0 +1,96 @@
+"""The ledger's tables, and the steps that bring an older database up to them."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import (
+    Column,
+    Connection,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    inspect,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+    }
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run", String(64), primary_key=True),
+    Column("task", String(64), nullable=False),
+    Column("contract", Text, nullable=False),  # JSON
+    Column("digest", String(64), nullable=False),  # SHA-256 of the contract without its run
+    Column("created", DateTime(timezone=True), nullable=False),
+    Column("finished", DateTime(timezone=True)),
+)
+
+# A row is where a run stands before its round `number`, and later how that round went. The newest
+# row is open. State and broadcast of old rounds are pruned to NULL.
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("run", String(64), ForeignKey(runs.c.run), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("state", LargeBinary),
+    Column("broadcast", LargeBinary),
+    Column("opened", DateTime(timezone=True), nullable=False),
+    Column("closed", DateTime(timezone=True)),
+    Column("participants", Integer),
+    Column("test_correct", Integer),
+    Column("test_samples", Integer),
+)
+
+# The payloads of old rounds are pruned to NULL; who sent what stays.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("run", String(64), primary_key=True),
+    Column("round", Integer, primary_key=True, autoincrement=False),
+    Column("device", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("payload", LargeBinary),
+    Column("size", Integer, nullable=False),  # bytes
+    Column("received", DateTime(timezone=True), nullable=False),
+    ForeignKeyConstraint(["run", "round"], [rounds.c.run, rounds.c.number]),
+)
+
+
+class UnknownSchemaError(Exception):
+    """The database is a newer edgeloop's, or no ledger at all."""
+
+
+def upgrade(connection: Connection) -> None:
+    """Create the tables or bring them up to date, within the connection's transaction.
+
+    Raises:
+        UnknownSchemaError: if the database holds anything but a ledger that this version knows.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    _check(connection, ScriptDirectory.from_config(config))
+    command.upgrade(config, "head")
+
+
+def _check(connection: Connection, scripts: ScriptDirectory) -> None:
+    present = MigrationContext.configure(connection).get_current_heads()
+    known = {script.revision for script in scripts.walk_revisions()}
+    if not known.issuperset(present):
+        raise UnknownSchemaError("was written by a newer edgeloop")
+    if not present and inspect(connection).get_table_names():
+        raise UnknownSchemaError("is another program's database")

@@ -1,0 +1,13 @@
+"""What alembic runs to apply the migrations: over the connection that `upgrade` hands it."""
+
+from alembic import context
+
+from cloud.aggregator.migrations import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,  # SQLite alters a table by copying it
+)
+with context.begin_transaction():
+    context.run_migrations()

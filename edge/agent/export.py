@@ -1,0 +1,186 @@
+"""Writes a device's classifier as one ONNX file, and checks that it says what torch says.
+
+Shape suffixes: B samples, K features, C classes.
+"""
+
+import copy
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE, opened
+from edge.agent.store import write_safely
+from edgeloop.errors import ModelError
+from edgeloop.models.split import SplitModel, exportable
+from edgeloop.prototypes import Targets, nearness
+
+OPSET = 17
+TOLERANCE = 1e-3
+"""How far onnxruntime may be from torch, in parts of the largest score."""
+
+_BATCH_AXIS = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
+# torch 2.9 and newer deprecate the exporter that needs only `onnx`, in two places; the new one
+# needs onnxscript and ten times the time, for the same graph.
+_LEGACY = r"You are using the legacy TorchScript-based ONNX export|The feature will be removed\."
+
+
+class Classifier(nn.Module):
+    """A trained model as one function of images: a copy, so that training may go on meanwhile.
+
+    Args:
+        model: the device's own.
+        known_C: which classes have a prototype; None where the algorithm has no prototypes.
+        prototypes_CK: the global prototypes; None likewise.
+        pixels: whether inputs are pixels, 0 to 255, that the model wants as x / 127.5 - 1.
+
+    Raises:
+        ModelError: prototypes of which no class has one, or a model that cannot be exported.
+    """
+
+    known_C: Tensor | None
+    prototypes_CK: Tensor | None
+
+    def __init__(
+        self,
+        model: SplitModel,
+        known_C: Tensor | None,
+        prototypes_CK: Tensor | None,
+        pixels: bool,
+    ) -> None:
+        super().__init__()
+        if (known_C is None) != (prototypes_CK is None):
+            raise ValueError("known_C and prototypes_CK come together")
+        if known_C is not None and not known_C.any():
+            problem = "no class has one, so that every image would be of no class"
+            raise ModelError("prototypes", problem, "export after a round with uploads")
+        self.model = exportable(copy.deepcopy(model).cpu().eval())
+        self.register_buffer("known_C", _own(known_C))
+        self.register_buffer("prototypes_CK", _own(prototypes_CK))
+        self.pixels = pixels
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return scores (B, C), the highest is the class; minus infinity for an unknown class."""
+        features_BK, logits_BC = self.model(images / 127.5 - 1 if self.pixels else images)
+        if self.known_C is None or self.prototypes_CK is None:
+            scores_BC: Tensor = logits_BC
+            return scores_BC
+        return nearness(features_BK, Targets(self.known_C, self.prototypes_CK))
+
+
+def export(
+    scores: nn.Module,
+    path: Path,
+    *,
+    shape: tuple[int, ...],
+    class_names: Sequence[str],
+    pixels: bool,
+    facts: Mapping[str, str],
+) -> None:
+    """Write a classifier as ONNX: inputs `images` (B, *shape), output `scores` (B, C).
+
+    The file appears whole or not at all. Its metadata, under keys that start with `edgeloop.`, are
+    the class names, the shape and whether inputs are pixels, as JSON, and the facts.
+
+    Args:
+        scores: images to scores, such as a `Classifier`.
+        path: of the file; its folder exists.
+        shape: of one input.
+        class_names: C of them.
+        pixels: whether inputs are pixels, 0 to 255.
+        facts: what else a reader may want to know: task, device, round, algorithm, accuracy.
+
+    Raises:
+        ModelError: if the number of classes is another.
+        ValueError: if a fact has the name of other metadata.
+    """
+    own = {CLASS_NAMES: list(class_names), SHAPE: list(shape), PIXELS: pixels}
+    if own.keys() & facts.keys():
+        raise ValueError(f"{sorted(own.keys() & facts.keys())} cannot be facts")
+    example = torch.zeros(2, *shape)
+    _check_classes(scores, example, len(class_names))
+    model = _traced(scores, example)
+    metadata = {name: json.dumps(value) for name, value in own.items()} | dict(facts)
+    onnx.helper.set_model_props(model, {KEY + name: value for name, value in metadata.items()})
+    onnx.checker.check_model(model, full_check=True)
+    write_safely(path, model.SerializeToString())
+
+
+def check(path: Path, scores: nn.Module, inputs: Tensor) -> float:
+    """Compare an exported classifier with the module it came from.
+
+    Args:
+        path: what `export` wrote.
+        scores: the module, on the CPU; put into evaluation mode.
+        inputs: (B, *shape), such as a device's test samples; pixels where the model takes pixels.
+
+    Returns:
+        The largest difference of a finite score.
+
+    Raises:
+        ModelError: if a label or a score differs by more than `TOLERANCE`, or torch's own scores
+            are not numbers.
+    """
+    with torch.no_grad():
+        ours_BC = scores.eval()(inputs).numpy()
+    theirs_BC = opened(path).scores(np.ascontiguousarray(inputs.numpy(), np.float32))
+    known_BC = np.isfinite(ours_BC)
+    if not (known_BC | np.isneginf(ours_BC)).all() or not known_BC.any(axis=1).all():
+        raise ModelError(str(path), "its scores are not numbers", "train it with a smaller step")
+    if (np.isfinite(theirs_BC) != known_BC).any():
+        raise _differs(path, "knows other classes")
+    tolerance = TOLERANCE * float(np.abs(ours_BC[known_BC]).max())
+    lost_B = ours_BC.max(axis=1) - _chosen(ours_BC, theirs_BC)
+    if (lost_B > tolerance).any():
+        raise _differs(path, f"names another class for sample {int(lost_B.argmax())}")
+    difference = float(np.abs(ours_BC[known_BC] - theirs_BC[known_BC]).max())
+    if difference > tolerance:
+        raise _differs(path, f"differs by {difference:.3g}, {tolerance:.3g} is allowed")
+    return difference
+
+
+def _own(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach().cpu().clone()
+
+
+def _chosen(ours_BC: NDArray[np.float32], theirs_BC: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return torch's scores (B,) of the classes that onnxruntime chose."""
+    labels_B1 = theirs_BC.argmax(axis=1, keepdims=True)
+    return np.take_along_axis(ours_BC, labels_B1, axis=1)[:, 0]
+
+
+def _differs(path: Path, how: str) -> ModelError:
+    return ModelError(str(path), f"onnxruntime, unlike torch, {how}", "report it with the model")
+
+
+def _check_classes(scores: nn.Module, example: Tensor, classes: int) -> None:
+    with torch.no_grad():
+        found = scores(example).shape[1]
+    if found != classes:
+        problem = f"{classes} for a model of {found} classes"
+        raise ModelError("class_names", problem, "name every class once")
+
+
+def _traced(scores: nn.Module, example: Tensor) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        traced = Path(folder, "model.onnx")
+        warnings.filterwarnings("ignore", _LEGACY, DeprecationWarning)
+        torch.onnx.export(
+            scores,
+            (example,),
+            traced,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes=_BATCH_AXIS,
+        )
+        return onnx.load(traced)

@@ -1,0 +1,123 @@
+"""What a killed run goes on from: the server's state, every client's model, the rounds so far."""
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeloop import wire
+from edgeloop.algorithm import Algorithm
+from edgeloop.errors import RunError
+from edgeloop.rounds import Standing
+from edgeloop.task import SERVER
+from edgeloop.wire import Envelope
+from simulations import folder as files
+from simulations.engine import Crew
+from simulations.results import Row
+
+PREFIX = "checkpoint-"
+SHARE = 0.05
+"""Of a run's time, what checkpoints may take."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run's standing after some round.
+
+    Attributes:
+        standing: the server's.
+        rows: the rounds so far.
+        models: the folder of the clients' models, for a cohort's `restore`.
+    """
+
+    standing: Standing[Any, Any]
+    rows: tuple[Row, ...]
+    models: Path
+
+
+class Pace:
+    """Says when the next checkpoint is worth its time: every round while that is cheap enough.
+
+    Args:
+        share: of the time, what checkpoints may take.
+        clock: seconds.
+    """
+
+    def __init__(self, share: float = SHARE, clock: Callable[[], float] = time.monotonic) -> None:
+        self._share = share
+        self._clock = clock
+        self._cost = 0.0
+        self._last = clock()
+
+    def due(self) -> bool:
+        """Say whether the time since the last checkpoint is worth another."""
+        return self._cost <= self._share * (self._clock() - self._last)
+
+    def run(self, save: Callable[[], None]) -> None:
+        """Make a checkpoint, and learn what it costs."""
+        begun = self._clock()
+        save()
+        self._last = self._clock()
+        self._cost = self._last - begun
+
+
+def save(folder: Path, crew: Crew, standing: Standing[Any, Any], rows: Sequence[Row]) -> None:
+    """Write a checkpoint beside the last one, then remove that."""
+    final = folder / f"{PREFIX}{standing.rounds}"
+    building = folder / f".{final.name}.new"
+    shutil.rmtree(building, ignore_errors=True)
+    (building / "models").mkdir(parents=True)
+    crew.save(building / "models")
+    envelope = Envelope("simulation", "simulation", standing.rounds, SERVER)
+    (building / "state.frame").write_bytes(wire.encode(envelope, standing.state))
+    (building / "broadcast.frame").write_bytes(wire.encode(envelope, standing.broadcast))
+    text = json.dumps([dataclasses.asdict(row) for row in rows])
+    (building / "rows.json").write_text(text, encoding="utf-8")
+    for path in (*building.rglob("*"), building):
+        files.sync(path)
+    shutil.rmtree(final, ignore_errors=True)
+    building.replace(final)
+    files.sync(folder)
+    remove(folder, but=final)
+
+
+def remove(folder: Path, but: Path | None = None) -> None:
+    """Remove all checkpoints, finished or not, but one."""
+    for path in (*folder.glob(f"{PREFIX}*"), *folder.glob(f".{PREFIX}*")):
+        if path != but:
+            shutil.rmtree(path)
+
+
+def latest(folder: Path, algorithm: Algorithm[Any, Any, Any]) -> Checkpoint | None:
+    """Return the newest checkpoint, if there is one.
+
+    Raises:
+        RunError: if it cannot be read.
+    """
+    found = sorted(folder.glob(f"{PREFIX}*"), key=lambda path: int(path.name[len(PREFIX) :]))
+    if not found:
+        return None
+    try:
+        return _read(found[-1], algorithm)
+    except (OSError, TypeError, ValueError) as error:
+        raise RunError(
+            str(found[-1]),
+            f"cannot be read ({error})",
+            "remove the run's folder: it then starts anew",
+        ) from error
+
+
+def _read(path: Path, algorithm: Algorithm[Any, Any, Any]) -> Checkpoint:
+    state = _message(path / "state.frame", algorithm.state, algorithm)
+    broadcast = _message(path / "broadcast.frame", algorithm.broadcast, algorithm)
+    rows = [Row(**row) for row in json.loads((path / "rows.json").read_text(encoding="utf-8"))]
+    return Checkpoint(Standing(len(rows), state, broadcast), tuple(rows), path / "models")
+
+
+def _message(path: Path, kind: type, algorithm: Algorithm[Any, Any, Any]) -> Any:
+    """Decode a frame; a `WireError` is a ValueError."""
+    return wire.decode(path.read_bytes(), kind, sizes=algorithm.sizes)[kind]

@@ -1,0 +1,79 @@
+"""Runs an algorithm over many clients on this machine, and draws how well they learn."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgeloop import screen, settings
+from simulations.run import simulate
+from simulations.settings import RunSettings, parse_options, parse_workers
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `edgeloop simulate` with these arguments."""
+    return screen.run(command, "simulate", arguments)
+
+
+def command(
+    algorithm: Annotated[str, typer.Argument(help="See: edgeloop algorithms")],
+    data: Annotated[str, typer.Option(help="A folder or a parquet file, or fashion-sample.")],
+    layout: Annotated[str, typer.Option(help="files, or signal to undo interleaving.")] = "files",
+    partition: Annotated[
+        str | None, typer.Option(help="iid, pathological, dirichlet, or natural.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="Of dirichlet: the smaller, the more skewed.")] = 0.1,
+    classes_per_client: Annotated[int, typer.Option(help="Of pathological.")] = 2,
+    clients: Annotated[
+        int | None, typer.Option(help="20, or as many as the data comes with.")
+    ] = None,
+    partition_seed: Annotated[int, typer.Option(help="Of the partition.")] = 1,
+    models: Annotated[
+        str | None, typer.Option(help="A group, or architectures a,b,c that clients take in turn.")
+    ] = None,
+    width: Annotated[int, typer.Option(help="K, the feature width all clients share.")] = 512,
+    rounds: Annotated[int, typer.Option(help="Rounds of training.")] = 50,
+    seed: Annotated[int, typer.Option(help="The run's only seed.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Samples a training batch.")] = 10,
+    variant: Annotated[
+        str, typer.Option(help="released or paper, where they differ.")
+    ] = "released",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A hyperparameter: key=value. May be repeated."),
+    ] = None,
+    workers: Annotated[
+        str, typer.Option(help="Processes: a number, or auto for one a core.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder. [default: runs/ALGORITHM-DATA-SEED]")
+    ] = None,
+) -> None:
+    """Simulate federated learning; run the same command again to go on after a stop."""
+    table = {name: value for name, value in locals().items() if name not in ("set_", "out")}
+    table["options"] = parse_options(set_ or [])
+    table["workers"] = parse_workers(workers)
+    chosen = settings.parse(table, RunSettings, "simulate")
+    folder = out or chosen.folder()
+    _show(_watched(chosen, folder), folder)
+
+
+def _watched(chosen: RunSettings, folder: Path) -> Mapping[str, Any]:
+    with screen.progress(chosen.algorithm, chosen.rounds) as report:
+        return simulate(
+            chosen, folder, lambda done, accuracy: report(done, f"accuracy {accuracy:.4f}")
+        )
+
+
+def _show(summary: Mapping[str, Any], folder: Path) -> None:
+    rows = [
+        ("best accuracy", f"{summary['best_accuracy']:.4f} (round {summary['best_round']})"),
+        ("last accuracy", f"{summary['final_accuracy']:.4f}"),
+        ("seconds a round", f"{summary['seconds_per_round']:.2f}"),
+        ("bytes up, a client and round", f"{summary['bytes_up_per_client']:,.0f}"),
+        ("bytes down, a client and round", f"{summary['bytes_down_per_client']:,.0f}"),
+    ]
+    screen.table(f"{summary['config']['algorithm']}", ("measure", "value"), rows)
+    screen.say(f"results: {folder}")

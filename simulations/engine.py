@@ -1,0 +1,186 @@
+"""Who takes part in a simulation, and where they compute: in this process or in workers."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from edgeloop import models
+from edgeloop.cohorts.local import LocalCohort
+from edgeloop.cohorts.workers import WorkerCohort
+from edgeloop.data import ClientData, Federation
+from edgeloop.data.federation import PooledFederation
+from edgeloop.data.samples import Shard
+from edgeloop.member import Member
+from simulations.settings import RunSettings
+
+STEP_FLOPS = 4_000_000
+"""A sample's share of a training step's fixed cost, in operations of a forward pass.
+
+Fitted to HtFE-sen-2 on one core: 0.55 and 0.40 ms a sample for 2.5 and 0.7 million operations.
+"""
+
+Crew = LocalCohort[Any, Any] | WorkerCohort[Any, Any]
+
+
+class Shares(Protocol):
+    """Gives a client's data by its number; must be picklable."""
+
+    def client(self, client: int) -> ClientData:
+        """Return what one client's model reads."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run whose data is known.
+
+    Attributes:
+        settings: what was asked for.
+        shape: of one input, channels first.
+        classes: C.
+        models: each client's architecture by the client's name; the names in number order.
+    """
+
+    settings: RunSettings
+    shape: tuple[int, ...]
+    classes: int
+    models: Mapping[str, str]
+
+    @property
+    def workers(self) -> int:
+        """How many processes the clients train in."""
+        wanted = self.settings.workers
+        if self.settings.device == "cuda":
+            return 1
+        return min(os.cpu_count() or 1 if wanted == "auto" else wanted, len(self.models))
+
+
+@dataclass(frozen=True)
+class Enlist:
+    """Makes the cohort of the named clients; picklable, so that a worker can make its own."""
+
+    plan: Plan
+    shares: Shares
+
+    def __call__(self, names: Sequence[str]) -> LocalCohort[Any, Any]:
+        """Read the named clients' data and build their models."""
+        numbers = {name: number for number, name in enumerate(self.plan.models)}
+        return LocalCohort({name: self._member(name, numbers[name]) for name in names})
+
+    def _member(self, name: str, number: int) -> Member[Any, Any]:
+        plan, settings = self.plan, self.plan.settings
+        # One seed for all: clients of one architecture start from the same weights (spec 2.3).
+        model = models.build(
+            plan.models[name], plan.shape, plan.classes, settings.width, settings.seed
+        )
+        return Member(
+            name,
+            settings.load(plan.classes),
+            model,
+            self.shares.client(number),
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            device=settings.device,
+        )
+
+
+@dataclass(frozen=True)
+class Spool:
+    """Clients' data in a file each, so that a worker need not hold what is not its own."""
+
+    folder: Path
+
+    @classmethod
+    def write(cls, federation: Federation, folder: Path) -> "Spool":
+        """Write every client's samples as they are stored."""
+        for client in range(len(federation)):
+            shards = federation.shards(client)
+            arrays = (*_arrays(shards.train), *_arrays(shards.test))
+            np.savez(folder / f"{client}.npz", *arrays)
+        return cls(folder)
+
+    def client(self, client: int) -> ClientData:
+        """Return what one client's model reads."""
+        with np.load(self.folder / f"{client}.npz", allow_pickle=False) as file:
+            train_x, train_y, test_x, test_y = (file[f"arr_{i}"] for i in range(4))
+        return ClientData(Shard(train_x, train_y).samples(), Shard(test_x, test_y).samples())
+
+
+def _arrays(shard: Shard) -> tuple[Any, Any]:
+    return shard.inputs, shard.labels
+
+
+def plan(settings: RunSettings, federation: Federation) -> Plan:
+    """Give every client its name and its architecture.
+
+    Raises:
+        ModelError: if an architecture does not exist or does not fit the data.
+    """
+    shape = federation.shape
+    signal = len(shape) == 3 and shape[1] == 1
+    group = settings.models or ("htfe-sen-2" if signal else "cnn")
+    architectures = models.members(group, len(federation))
+    for architecture in dict.fromkeys(architectures):
+        models.feature_width(architecture, shape)
+    return Plan(
+        settings,
+        shape,
+        federation.classes,
+        dict(zip(names(federation), architectures, strict=True)),
+    )
+
+
+def names(federation: Federation) -> list[str]:
+    """Return the clients' names; zero-padded, so that they sort as their numbers do."""
+    digits = max(2, len(str(len(federation) - 1)))
+    return [f"client-{number:0{digits}}" for number in range(len(federation))]
+
+
+@contextmanager
+def cohort(plan: Plan, federation: Federation) -> Iterator[Crew]:
+    """Open the run's cohort: in this process for one worker or a GPU, else in workers.
+
+    Either gives the same answers to the bit.
+    """
+    torch.set_num_threads(1)
+    crew = _hire(plan, federation)
+    try:
+        yield crew
+    finally:
+        crew.close()
+
+
+def _hire(plan: Plan, federation: Federation) -> Crew:
+    if plan.workers == 1:
+        return Enlist(plan, federation)(list(plan.models))
+    if not isinstance(federation, PooledFederation):
+        return WorkerCohort(Enlist(plan, federation), costs(plan, federation), plan.workers)
+    with tempfile.TemporaryDirectory(prefix="edgeloop-") as folder:
+        spool = Spool.write(federation, Path(folder))
+        return WorkerCohort(Enlist(plan, spool), costs(plan, federation), plan.workers)
+
+
+def costs(plan: Plan, federation: Federation) -> dict[str, float]:
+    """Return what a round takes each client: training samples times what one costs its model."""
+    flops = {each: forward_flops(each, plan) + STEP_FLOPS for each in set(plan.models.values())}
+    sizes = federation.sizes()
+    return {
+        name: float(train * flops[architecture])
+        for (name, architecture), (train, _) in zip(plan.models.items(), sizes, strict=True)
+    }
+
+
+def forward_flops(architecture: str, plan: Plan) -> int:
+    """Return the floating-point operations of a forward pass on one input."""
+    model = models.build(architecture, plan.shape, plan.classes, plan.settings.width).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, *plan.shape))
+    return int(counter.get_total_flops())

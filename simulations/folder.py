@@ -1,0 +1,102 @@
+"""A run's folder: which run it holds, and files that are whole or not there."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeloop.errors import RunError
+
+IDENTITY = "run.json"
+SUMMARY = "summary.json"
+FREE = ("workers",)
+"""Keys that may change when a run goes on; they change no result."""
+WHOLE = ("models_by_client",)
+"""Tables too long to name their differing keys one by one."""
+
+
+def claim(folder: Path, config: Mapping[str, Any]) -> None:
+    """Make the folder this run's, or find that it is so already.
+
+    Args:
+        folder: made if it is not there.
+        config: all that decides the run's results; JSON values only.
+
+    Raises:
+        RunError: if the folder cannot be written, holds another run, or this run finished.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = any(folder.iterdir())
+        if not taken:
+            write_json(folder / IDENTITY, config)
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror})"
+        raise RunError(f"out {folder}", problem, "name another folder with --out") from error
+    if taken:
+        _recognize(folder, config)
+
+
+def _recognize(folder: Path, config: Mapping[str, Any]) -> None:
+    remedy = "name another folder with --out, or remove this one"
+    try:
+        held = json.loads((folder / IDENTITY).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"out {folder}", "is not empty, and holds no run", remedy) from error
+    differing = differences(held, config)
+    if differing:
+        problem = f"holds another run: {', '.join(differing)}"
+        raise RunError(f"out {folder}", problem, remedy)
+    if (folder / SUMMARY).exists():
+        problem = f"holds this very run, finished: see its {SUMMARY}"
+        raise RunError(f"out {folder}", problem, f"to run it again, {remedy}")
+
+
+def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Say which keys of two configurations differ, and how where that is short."""
+    there, here = _flat(held), _flat(json.loads(json.dumps(wanted)))
+    keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
+    return [_difference(key, there, here) for key in keys if key not in FREE]
+
+
+def _difference(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    texts = [str(side.get(key, "nothing")) for side in (there, here)]
+    if max(map(len, texts)) > 40:
+        return key
+    return f"{key} ({texts[0]} there, {texts[1]} here)"
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value and key not in WHOLE:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON, whole or not at all."""
+    write(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file so that it is on the disk, whole, when this returns, and never half there."""
+    building = path.with_name(f".{path.name}.new")
+    with building.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    building.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold what a file or folder says, when this returns."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,179 @@
+"""What a simulation is asked to do, checked before anything runs."""
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+
+from edgeloop import algorithms, data
+from edgeloop.algorithm import Algorithm
+from edgeloop.data import Federation, Partition
+from edgeloop.errors import ConfigError
+from edgeloop.settings import Settings
+from edgeloop.task import Scalar
+
+CLIENTS = 20
+"""Clients of a partition, unless somebody says how many."""
+
+Whole = Annotated[int, Field(ge=1)]
+
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_OWN_OPTIONS = {"classes": "--data", "width": "--width", "seed": "--seed"}
+
+
+class DataSettings(Settings):
+    """Whose samples these are.
+
+    Attributes:
+        data: a folder or file that `edgeloop.data.load` reads, or "fashion-sample".
+        layout: how a sensor folder's values lie; see `edgeloop.data.load`.
+        partition: how to divide the data; None keeps the clients of a folder that has some.
+        alpha: of the Dirichlet partition.
+        classes_per_client: of the pathological partition.
+        clients: how many; None means 20, or as many as the data comes with.
+        partition_seed: of the partition.
+    """
+
+    data: str
+    layout: Literal["files", "signal"] = "files"
+    partition: Literal["iid", "pathological", "dirichlet", "natural"] | None = None
+    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    classes_per_client: Whole = 2
+    clients: Whole | None = None
+    partition_seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
+
+    def federation(self) -> Federation:
+        """Open the data as these clients hold it.
+
+        Raises:
+            ConfigError: if the data comes with another number of clients than was asked for.
+            DataError: if the data cannot be read, or not be divided so.
+        """
+        federation = data.load(self.data, self._dealt(), self.layout)
+        if self.clients is not None and self.clients != len(federation):
+            raise ConfigError(
+                "clients",
+                f"{self.clients} asked for, but {self.data} comes divided among {len(federation)}",
+                "leave --clients out, or choose a --partition other than natural",
+            )
+        return federation
+
+    def _dealt(self) -> Partition | None:
+        if self.partition is None:
+            return None
+        return Partition(
+            self.partition,
+            clients=self.clients or CLIENTS,
+            alpha=self.alpha,
+            classes_per_client=self.classes_per_client,
+            seed=self.partition_seed,
+        )
+
+
+class RunSettings(DataSettings):
+    """One simulated run.
+
+    Attributes:
+        algorithm: its name in `edgeloop.algorithms`.
+        models: a group or architectures of `edgeloop.models`; None means "cnn" for images and
+            "htfe-sen-2" for signals.
+        width: K, the unified feature width.
+        rounds: T, how many rounds of training.
+        seed: the run's only seed.
+        batch_size: samples a training batch.
+        variant: the paper's formulas, or those of the released code.
+        options: hyperparameters that differ from the variant's.
+        workers: processes that clients train in; changes no result.
+        device: where clients train.
+    """
+
+    algorithm: str
+    models: str | None = None
+    width: Whole = 512
+    rounds: Whole = 50
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    batch_size: Whole = 10
+    variant: str = "released"
+    options: Annotated[dict[str, Scalar], Field(default_factory=dict)]
+    workers: Whole | Literal["auto"] = "auto"
+    device: Literal["cpu", "cuda"] = "cpu"
+
+    def load(self, classes: int) -> Algorithm[Any, Any, Any]:
+        """Build the algorithm.
+
+        Raises:
+            ConfigError: naming a hyperparameter that does not exist or is out of range.
+        """
+        return algorithms.load(self.algorithm, **self._chosen(classes))
+
+    def hyperparameters(self, classes: int) -> dict[str, Any]:
+        """Return every hyperparameter by name, the variant and the options applied."""
+        return dataclasses.asdict(algorithms.config(self.algorithm, **self._chosen(classes)))
+
+    def check(self) -> None:
+        """Find what can be found wrong without the data.
+
+        Raises:
+            ConfigError: naming it.
+        """
+        self.load(classes=2)
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("device", "this machine has no usable CUDA device", "use cpu")
+
+    def folder(self) -> Path:
+        """Return where the run goes if nobody says."""
+        return Path("runs") / f"{self.algorithm}-{Path(self.data).resolve().stem}-{self.seed}"
+
+    def _chosen(self, classes: int) -> Mapping[str, Any]:
+        variant = algorithms.variant(self.algorithm, self.variant)
+        own = {"classes": classes, "width": self.width, "seed": self.seed}
+        return {**variant, **self.options, **own}
+
+
+def parse_options(words: Sequence[str]) -> dict[str, Scalar]:
+    """Read "key=value" words; a value is a TOML scalar, or a bare word for a string.
+
+    Raises:
+        ConfigError: naming the word that is none, or a key that has an option of its own.
+    """
+    options: dict[str, Scalar] = {}
+    for word in words:
+        key, equals, value = (part.strip() for part in word.partition("="))
+        if not key or not equals:
+            raise ConfigError("set", f"{word!r} is no key=value", "write --set pull=1.0")
+        if key in _OWN_OPTIONS:
+            raise ConfigError("set", f"{key} has an option of its own", f"use {_OWN_OPTIONS[key]}")
+        options[key] = _scalar(key, value)
+    return options
+
+
+def parse_workers(word: str) -> int | Literal["auto"]:
+    """Read a number of workers.
+
+    Raises:
+        ConfigError: if it is neither a number above 0 nor "auto".
+    """
+    if word == "auto":
+        return "auto"
+    if not word.isdecimal() or int(word) < 1:
+        raise ConfigError("workers", f"{word!r} is no number above 0", "give one, or auto")
+    return int(word)
+
+
+def _scalar(key: str, text: str) -> Scalar:
+    if _WORD.fullmatch(text) and text not in ("true", "false", "inf", "nan"):
+        return text
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"set {key}", f"{text!r} is no TOML value", 'write 1.0, true or "word"'
+        ) from error
+    if not isinstance(value, bool | int | float | str):
+        raise ConfigError(f"set {key}", f"{text} is no single value", 'write 1.0, true or "word"')
+    return value

@@ -1,0 +1,170 @@
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.parser import text_string_to_metric_families
+
+from cloud.aggregator.http import Server, Status, app
+from cloud.aggregator.ledger import Ledger, PastRound
+from cloud.aggregator.metrics import Metrics
+from edgeloop.errors import ConfigError
+from edgeloop.task import Contract
+
+STATUS = Status(
+    task="cats",
+    run="first",
+    algorithm="fedtgp",
+    phase="running",
+    round=1,
+    rounds=3,
+    accuracy=0.75,
+    history=(PastRound(number=0, participants=2, accuracy=0.75, seconds=1.5),),
+    broker_connected=True,
+    ledger_open=True,
+)
+
+
+@dataclass
+class Aggregator:
+    """What the pages are about: a status that a test changes, and its metrics."""
+
+    tell: Callable[[], Status] = lambda: STATUS
+    metrics: Metrics = field(default_factory=Metrics)
+
+
+@pytest.fixture
+def aggregator() -> Aggregator:
+    return Aggregator()
+
+
+@pytest.fixture
+def pages(aggregator: Aggregator) -> Iterator[httpx.Client]:
+    server = Server(app(lambda: aggregator.tell(), aggregator.metrics), "127.0.0.1", 0)
+    server.start()
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as client:
+        yield client
+    server.stop()
+
+
+def test_metrics_are_told_in_prometheus_text_format(
+    aggregator: Aggregator, pages: httpx.Client
+) -> None:
+    aggregator.metrics.online(7)
+    answer = pages.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == CONTENT_TYPE_LATEST
+    samples = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+    assert samples["edgeloop_devices_online"] == 7
+
+
+def test_status_is_told_whole(pages: httpx.Client) -> None:
+    answer = pages.get("/status")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "task": "cats",
+        "run": "first",
+        "algorithm": "fedtgp",
+        "phase": "running",
+        "round": 1,
+        "rounds": 3,
+        "accuracy": 0.75,
+        "history": [{"number": 0, "participants": 2, "accuracy": 0.75, "seconds": 1.5}],
+        "broker_connected": True,
+        "ledger_open": True,
+    }
+
+
+def test_ready_when_broker_and_ledger_are(pages: httpx.Client) -> None:
+    answer = pages.get("/readyz")
+    assert (answer.status_code, answer.json()) == (200, {"ready": True, "reasons": []})
+
+
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [
+        ("broker_connected", "the MQTT broker is not connected"),
+        ("ledger_open", "the ledger is not open"),
+    ],
+)
+def test_not_ready_without_broker_or_ledger(
+    aggregator: Aggregator, pages: httpx.Client, missing: str, reason: str
+) -> None:
+    aggregator.tell = lambda: STATUS.model_copy(update={missing: False})
+    answer = pages.get("/readyz")
+    assert (answer.status_code, answer.json()) == (503, {"ready": False, "reasons": [reason]})
+    assert pages.get("/healthz").status_code == 200
+
+
+def test_a_ledger_that_fails_is_told_and_the_process_stays_alive(
+    aggregator: Aggregator, pages: httpx.Client, tmp_path: Path
+) -> None:
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    contract = Contract(
+        task="cats",
+        run="first",
+        algorithm="fedtgp",
+        options={},
+        class_names=("cat", "dog"),
+        shape=(1, 2, 2),
+        rounds=3,
+        devices=("a",),
+    )
+    ledger.adopt(contract)
+    aggregator.tell = lambda: STATUS.model_copy(update={"history": tuple(ledger.history())})
+    assert pages.get("/status").json()["history"] == []
+    ledger.close()
+    for path in ("/status", "/readyz"):
+        answer = pages.get(path)
+        assert answer.status_code == 503
+        assert "ledger.sqlite: is closed; open it again" in answer.json()["reasons"][0]
+    assert pages.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/redoc", "/openapi.json"])
+def test_there_are_no_other_pages(pages: httpx.Client, path: str) -> None:
+    assert pages.get(path).status_code == 404
+
+
+def test_a_request_leaves_no_log(pages: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        pages.get("/healthz")
+    assert [record for record in caplog.records if record.name.startswith("uvicorn")] == []
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = Server(app(lambda: STATUS, Metrics()), "127.0.0.1", port)
+        with pytest.raises(ConfigError, match=rf"http\.port: {port} is in use; choose another one"):
+            server.start()
+        server.stop()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no host", "2001:db8::1"])
+def test_an_address_of_another_machine_is_named(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"http\.host: cannot listen on"):
+        Server(app(lambda: STATUS, Metrics()), host, 0).start()
+
+
+def test_a_stopped_server_frees_its_port_and_its_thread() -> None:
+    server = Server(app(lambda: STATUS, Metrics()), "127.0.0.1", 0)
+    server.start()
+    port = server.port
+    with httpx.Client(trust_env=False) as client:  # its connection stays open
+        assert client.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+        server.stop()
+        again = Server(app(lambda: STATUS, Metrics()), "127.0.0.1", port)
+        again.start()
+        assert client.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+        again.stop()
+    assert not [thread for thread in threading.enumerate() if thread.name == "http"]

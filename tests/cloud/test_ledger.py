@@ -1,0 +1,441 @@
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from cloud.aggregator import migrations
+from cloud.aggregator.ledger import Ledger, PastRound, RoundCounts
+from edgeloop.errors import ConfigError, RunError
+from edgeloop.task import Contract
+
+CONTRACT = Contract(
+    task="cats",
+    run="first",
+    algorithm="fedtgp",
+    options={"pull": 10.0},
+    class_names=("cat", "dog"),
+    shape=(1, 2, 2),
+    rounds=3,
+    devices=("b", "a"),
+)
+COUNTS = RoundCounts(participants=2, test_correct=3, test_samples=4)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+
+
+def file_of(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def begun(url: str, *, keep_rounds: int = 2, now: Callable[[], datetime] | None = None) -> Ledger:
+    clock = {} if now is None else {"now": now}
+    ledger = Ledger.open(url, keep_rounds=keep_rounds, busy_seconds=0.05, **clock)
+    ledger.adopt(CONTRACT)
+    ledger.begin(b"state 0", b"broadcast 0")
+    return ledger
+
+
+def rows(url: str, query: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(file_of(url))
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def test_migrations_make_just_the_declared_tables(url: str) -> None:
+    Ledger.open(url).close()
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, migrations.metadata) == []
+    engine.dispose()
+
+
+def test_constraints_are_named_as_declared(url: str) -> None:
+    Ledger.open(url).close()
+    text = "".join(str(row) for row in rows(url, "select sql from sqlite_master"))
+    declared = [
+        constraint.name
+        for table in migrations.metadata.tables.values()
+        for constraint in table.constraints
+    ]
+    assert len(declared) == 5
+    for name in declared:
+        assert str(name) in text
+
+
+def test_a_ledger_is_durable_on_every_connection(url: str) -> None:
+    with begun(url) as ledger, ledger._database.engine.connect() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert pragmas == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "busy_timeout": 50,
+    }
+
+
+def test_adopt_stores_the_first_contract_and_returns_it_after_a_restart(url: str) -> None:
+    with Ledger.open(url) as ledger:
+        assert ledger.adopt(CONTRACT) == CONTRACT
+    with Ledger.open(url) as ledger:
+        assert ledger.adopt(CONTRACT.model_copy(update={"run": "second"})) == CONTRACT
+    assert rows(url, "select run, task from runs") == [("first", "cats")]
+
+
+def test_adopt_names_what_differs(url: str) -> None:
+    with Ledger.open(url) as ledger:
+        ledger.adopt(CONTRACT)
+        other = CONTRACT.model_copy(update={"run": "second", "rounds": 9, "seed": 1})
+        with pytest.raises(RunError) as caught:
+            ledger.adopt(other)
+    assert caught.value.field == str(file_of(url))
+    assert caught.value.problem == "holds another run (task cats, other rounds, seed)"
+    assert caught.value.remedy == "use another folder"
+
+
+def test_adopt_refuses_a_contract_of_another_version(url: str) -> None:
+    begun(url).close()
+    engine = sqlite3.connect(file_of(url))
+    with engine:
+        engine.execute("update runs set contract = '{\"schema_version\": 2}'")
+    engine.close()
+    with Ledger.open(url) as ledger, pytest.raises(RunError, match="contract that this edgeloop"):
+        ledger.adopt(CONTRACT)
+
+
+def test_everything_else_wants_a_contract_first(url: str) -> None:
+    with Ledger.open(url) as ledger, pytest.raises(RuntimeError, match="adopt a contract first"):
+        ledger.recall(0)
+
+
+def test_uploads_are_recalled_in_the_order_of_names(url: str) -> None:
+    with begun(url) as ledger:
+        ledger.record(0, "b", "digest b", b"from b")
+        ledger.record(0, "a", "digest a", b"from a")
+        ledger.record(0, "B", "digest B", b"from B")
+        assert list(ledger.recall(0).items()) == [
+            ("B", b"from B"),
+            ("a", b"from a"),
+            ("b", b"from b"),
+        ]
+        assert ledger.recall(1) == {}
+
+
+def test_the_same_upload_again_changes_nothing(url: str) -> None:
+    ticks = iter(range(100))
+    with begun(url, now=lambda: datetime.fromtimestamp(next(ticks), UTC)) as ledger:
+        ledger.record(0, "a", "digest", b"payload")
+        before = rows(url, "select * from uploads")
+        ledger.record(0, "a", "digest", b"payload")
+    assert rows(url, "select * from uploads") == before
+
+
+def test_another_upload_of_the_same_round_is_refused_and_the_first_one_stays(url: str) -> None:
+    with begun(url) as ledger:
+        ledger.record(0, "a", "digest", b"payload")
+        with pytest.raises(ValueError, match="round 0 holds another upload of a"):
+            ledger.record(0, "a", "other digest", b"other payload")
+        assert ledger.recall(0) == {"a": b"payload"}
+
+
+def test_a_round_that_never_opened_takes_no_upload(url: str) -> None:
+    with begun(url) as ledger, pytest.raises(RunError, match="FOREIGN KEY"):
+        ledger.record(7, "a", "digest", b"payload")
+
+
+def test_standing_goes_on_where_the_last_round_ended(url: str) -> None:
+    with Ledger.open(url) as ledger:
+        ledger.adopt(CONTRACT)
+        assert ledger.standing() is None
+        ledger.begin(b"state 0", b"broadcast 0")
+        ledger.close_round(0, b"state 1", b"broadcast 1", COUNTS)
+        ledger.begin(b"state X", b"broadcast X")
+        assert ledger.standing() == (1, b"state 1", b"broadcast 1")
+    with begun(url) as ledger:
+        assert ledger.standing() == (1, b"state 1", b"broadcast 1")
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_only_the_open_round_can_be_closed(url: str, number: int) -> None:
+    with begun(url) as ledger:
+        ledger.close_round(0, b"state 1", b"broadcast 1", COUNTS)
+        with pytest.raises(ValueError, match=f"round {number} is not the open one"):
+            ledger.close_round(number, b"state X", b"broadcast X", COUNTS)
+        assert ledger.standing() == (1, b"state 1", b"broadcast 1")
+        assert len(ledger.history()) == 1
+
+
+@pytest.mark.parametrize(
+    "event", ["insert on rounds", "update of closed on rounds", "update of payload on uploads"]
+)
+def test_a_failure_while_closing_leaves_the_round_open(url: str, event: str) -> None:
+    with begun(url, keep_rounds=1) as ledger:
+        ledger.record(0, "a", "digest", b"payload")
+        ledger.close_round(0, b"state 1", b"broadcast 1", COUNTS)
+    file = sqlite3.connect(file_of(url))
+    with file:
+        file.execute(
+            f"create trigger broken before {event} begin select raise(abort, 'it broke'); end"
+        )
+    file.close()
+    with begun(url, keep_rounds=1) as ledger:
+        before = list(rows(url, "select * from rounds"))
+        with pytest.raises(RunError, match="it broke"):
+            ledger.close_round(1, b"state 2", b"broadcast 2", COUNTS)
+        assert ledger.standing() == (1, b"state 1", b"broadcast 1")
+        assert ledger.recall(0) == {"a": b"payload"}
+        assert rows(url, "select * from rounds") == before
+
+
+def test_old_payloads_are_pruned_and_their_rows_stay(url: str) -> None:
+    with begun(url, keep_rounds=2) as ledger:
+        for number in range(4):
+            ledger.record(number, "a", f"digest {number}", b"x" * number)
+            ledger.close_round(number, b"state", b"broadcast", COUNTS)
+        ledger.record(4, "a", "digest 4", b"xxxx")
+        assert [ledger.recall(number) for number in range(5)] == [
+            {},
+            {},
+            {"a": b"xx"},
+            {"a": b"xxx"},
+            {"a": b"xxxx"},
+        ]
+        ledger.record(0, "a", "digest 0", b"")  # late, and known
+    assert rows(url, "select round, device, digest, size, payload is null from uploads") == [
+        (number, "a", f"digest {number}", number, number < 2) for number in range(5)
+    ]
+    assert rows(url, "select number, state is null, broadcast is null from rounds") == [
+        (number, number < 2, number < 2) for number in range(5)
+    ]
+
+
+def test_history_tells_how_the_closed_rounds_went(url: str) -> None:
+    clock = [datetime(2026, 1, 1, tzinfo=UTC)]
+    with begun(url, now=lambda: clock[0]) as ledger:
+        clock[0] += timedelta(seconds=90)
+        ledger.close_round(0, b"state 1", b"broadcast 1", RoundCounts(2, 3, 4))
+        clock[0] -= timedelta(seconds=60)  # somebody sets the clock back
+        ledger.close_round(1, b"state 2", b"broadcast 2", RoundCounts(1, 0, 0))
+        expected = [PastRound(0, 2, 0.75, 90.0), PastRound(1, 1, None, 0.0)]
+        assert ledger.history() == expected
+
+
+def test_a_finished_run_stays_finished(url: str) -> None:
+    with begun(url) as ledger:
+        assert not ledger.finished()
+        ledger.finish()
+        assert ledger.finished()
+    finished = rows(url, "select finished from runs")
+    with begun(url) as ledger:
+        assert ledger.finished()
+        ledger.finish()
+    assert rows(url, "select finished from runs") == finished
+
+
+VICTIM = """
+import sys
+from cloud.aggregator.ledger import Ledger
+from edgeloop.task import Contract
+
+ledger = Ledger.open(sys.argv[1])
+ledger.adopt(Contract.model_validate_json(sys.argv[2]))
+ledger.begin(b"state 0", b"broadcast 0")
+for number in range(10**9):
+    ledger.record(0, f"device-{number:06}", f"digest {number}", b"%d" % number * 5000)
+    print(number, flush=True)
+"""
+
+
+def test_a_killed_process_loses_nothing_that_record_had_returned_for(url: str) -> None:
+    command = [sys.executable, "-c", VICTIM, url, CONTRACT.model_dump_json()]
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": root}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as victim:
+        assert victim.stdout is not None
+        told = [int(victim.stdout.readline()) for _ in range(25)]
+        victim.send_signal(signal.SIGKILL)
+        told += [int(line) for line in victim.stdout]
+    assert victim.returncode == -signal.SIGKILL
+    with begun(url) as ledger:
+        kept = ledger.recall(0)
+    expected = {f"device-{number:06}": b"%d" % number * 5000 for number in told}
+    # One more may have been written whose line the kill cut off.
+    unsaid = len(told)
+    kept_besides = {name: kept[name] for name in kept.keys() - expected.keys()}
+    assert {name: kept[name] for name in expected} == expected
+    assert kept_besides in ({}, {f"device-{unsaid:06}": b"%d" % unsaid * 5000})
+
+
+def test_a_killed_process_leaves_no_lock(url: str) -> None:
+    code = VICTIM.split("for number")[0] + "print(flush=True)\nsys.stdin.read()"
+    command = [sys.executable, "-c", code, url, CONTRACT.model_dump_json()]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment) as victim:
+        assert victim.stdout is not None
+        victim.stdout.readline()
+        with pytest.raises(RunError, match="another aggregator is running on it"):
+            Ledger.open(url)
+        victim.kill()
+    begun(url).close()
+
+
+def test_a_second_opener_is_refused_until_the_first_closes(url: str, tmp_path: Path) -> None:
+    folder, file = tmp_path / "folder", tmp_path / "link.sqlite"
+    folder.symlink_to(tmp_path)
+    file.symlink_to(file_of(url))
+    with begun(url):
+        for same in (url, f"sqlite:///{folder / 'ledger.sqlite'}", f"sqlite:///{file}"):
+            with pytest.raises(RunError, match="another aggregator is running on it"):
+                Ledger.open(same)
+    Ledger.open(url).close()
+
+
+def test_a_failed_opening_leaves_no_lock(url: str) -> None:
+    file_of(url).write_bytes(b"no database" * 100)
+    for _ in range(2):
+        with pytest.raises(RunError, match="is no ledger; restore a backup"):
+            Ledger.open(url)
+
+
+def test_a_damaged_page_is_found_on_opening(url: str) -> None:
+    begun(url).close()
+    ((page,),) = rows(url, "select rootpage from sqlite_master where name = 'uploads'")
+    ((size,),) = rows(url, "pragma page_size")
+    assert isinstance(page, int)
+    assert isinstance(size, int)
+    content = bytearray(file_of(url).read_bytes())
+    content[(page - 1) * size : page * size] = b"\xff" * size
+    file_of(url).write_bytes(content)
+    with pytest.raises(RunError, match="is damaged"):
+        Ledger.open(url)
+
+
+def test_a_newer_ledger_is_refused(url: str) -> None:
+    begun(url).close()
+    file = sqlite3.connect(file_of(url))
+    with file:
+        file.execute("update alembic_version set version_num = '9999'")
+    file.close()
+    with pytest.raises(RunError, match="was written by a newer edgeloop; update edgeloop"):
+        Ledger.open(url)
+
+
+def test_another_programs_database_is_left_alone(url: str) -> None:
+    file = sqlite3.connect(file_of(url))
+    with file:
+        file.execute("create table recipes (name text)")
+    file.close()
+    with pytest.raises(RunError, match="is another program's database"):
+        Ledger.open(url)
+    assert rows(url, "select name from sqlite_master") == [("recipes",)]
+
+
+def test_a_database_locked_by_another_program_is_named(url: str) -> None:
+    with begun(url) as ledger:
+        other = sqlite3.connect(file_of(url), isolation_level=None)
+        other.execute("begin immediate")
+        with pytest.raises(RunError, match="is locked by another program"):
+            ledger.record(0, "a", "digest", b"payload")
+        other.execute("rollback")
+        other.close()
+        ledger.record(0, "a", "digest", b"payload")
+        assert ledger.recall(0) == {"a": b"payload"}
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="use a folder that exists"):
+        Ledger.open(f"sqlite:///{tmp_path / 'nowhere' / 'ledger.sqlite'}")
+
+
+def test_a_folder_is_no_database(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="cannot be opened"):
+        Ledger.open(f"sqlite:///{tmp_path}")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write what nobody may")
+def test_an_unwritable_file_is_refused(url: str) -> None:
+    begun(url).close()
+    file_of(url).chmod(0o400)
+    with pytest.raises(RunError, match="cannot be written"):
+        Ledger.open(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("no url", "is no database URL"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("oceanbase://user:secret@host/x", "there is no dialect for"),
+    ],
+)
+def test_a_wrong_url_is_told_without_its_password(url: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        Ledger.open(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_closed_ledger_says_so(url: str) -> None:
+    ledger = begun(url)
+    assert ledger.is_open
+    ledger.close()
+    ledger.close()
+    assert not ledger.is_open
+    with pytest.raises(RunError, match="is closed"):
+        ledger.history()
+    with pytest.raises(RunError, match="is closed"):
+        ledger.finish()
+
+
+def test_at_least_one_round_is_kept(url: str) -> None:
+    with pytest.raises(ConfigError, match="keep_rounds"):
+        Ledger.open(url, keep_rounds=0)
+
+
+def test_one_thread_writes_while_others_read(url: str) -> None:
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def read(ledger: Ledger) -> None:
+        seen = 0
+        try:
+            while not done.is_set():
+                standing = ledger.standing()
+                assert standing is not None
+                assert standing[0] >= seen
+                seen = standing[0]
+                assert standing[1] == b"state %d" % seen
+                assert len(ledger.history()) >= seen
+        except BaseException as error:  # told by the test's own thread
+            failures.append(error)
+
+    with begun(url) as ledger:
+        readers = [threading.Thread(target=read, args=(ledger,)) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        for number in range(60):
+            ledger.record(number, "a", "digest", b"payload")
+            ledger.close_round(number, b"state %d" % (number + 1), b"broadcast", COUNTS)
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert failures == []

@@ -1,0 +1,191 @@
+"""What the MQTT cohort does with everything that is not a good answer in time."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeloop import algorithms, chunks, wire
+from edgeloop.chunks import Assembler
+from edgeloop.cohorts.mqtt import Heard, MemoryLog, MqttCohort, Opened, Patience
+from edgeloop.gathering import TooFewUploadsError, Verdict
+from edgeloop.link import Arrival, Link
+from edgeloop.member import Report
+from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
+from edgeloop.settings import BrokerSettings
+from edgeloop.task import Contract, broadcast_topic, contract_topic, upload_topic
+from edgeloop.wire import Envelope
+from tests.world import StartBroker
+
+pytestmark = pytest.mark.broker
+
+ALGORITHM = algorithms.load("fedproto", classes=3, width=4)
+REPORT = Report(1, 2, 3, 0.1, 0.2)
+GOOD = PrototypeUpload(np.array([0, 2]), np.array([1, 1]), np.ones((2, 4), np.float32))
+CONTRACT = Contract(
+    task="t",
+    run="now",
+    algorithm="fedproto",
+    options={},
+    class_names=("x", "y", "z"),
+    shape=(1, 28, 28),
+    width=4,
+    rounds=2,
+    devices=("a", "b"),
+)
+
+
+@dataclass
+class Scene:
+    """A cohort, and a hand-made device that can say anything."""
+
+    broker: BrokerSettings
+    stack: ExitStack
+    device: Link
+    log: MemoryLog = field(default_factory=MemoryLog)
+    heard: list[Heard | Opened] = field(default_factory=list)
+
+    def cohort(self, quorum: int = 1, deadline: float = 0.5, give_up: float = 1.0) -> Any:
+        link = self.stack.enter_context(Link(self.broker, "server", MqttCohort.subscriptions("t")))
+        patience = Patience(quorum, deadline, give_up)
+        return MqttCohort(link, CONTRACT, ALGORITHM, patience, self.log, self.heard.append)
+
+    def say(self, device: str, payload: bytes) -> None:
+        self.device.send(upload_topic("t", device), payload)
+
+    def verdicts(self) -> list[tuple[str, Verdict]]:
+        return [(e.device, e.verdict) for e in self.heard if isinstance(e, Heard) and e.verdict]
+
+
+@pytest.fixture
+def scene(broker: BrokerSettings) -> Iterator[Scene]:
+    with ExitStack() as stack:
+        topics = [contract_topic("t"), f"{broadcast_topic('t')}/+"]
+        device = stack.enter_context(Link(broker, "device", topics))
+        # A session of the server's that holds what is said before it is there.
+        with Link(broker, "server", MqttCohort.subscriptions("t")):
+            pass
+        yield Scene(broker, stack, device)
+
+
+def answer(device: str, upload: PrototypeUpload = GOOD, **changes: Any) -> bytes:
+    envelope = replace(Envelope("t", "now", 0, device), **changes)
+    return wire.encode(envelope, upload, REPORT)
+
+
+def test_a_round_closes_at_its_deadline_with_the_quorum(scene: Scene) -> None:
+    scene.say("b", answer("b"))
+    answers = scene.cohort(quorum=1).ask(0, ALGORITHM.start()[1])
+    assert list(answers) == ["b"]
+    assert answers["b"].report == REPORT
+    assert answers["b"].upload.prototypes_ND.tolist() == GOOD.prototypes_ND.tolist()
+
+
+def test_a_round_without_its_quorum_is_given_up(scene: Scene) -> None:
+    scene.say("b", answer("b"))
+    with pytest.raises(TooFewUploadsError, match="round 0: 1 uploads, 2 needed"):
+        scene.cohort(quorum=2, deadline=0.2, give_up=0.5).ask(0, ALGORITHM.start()[1])
+
+
+def test_nothing_that_a_device_says_ends_a_round(scene: Scene) -> None:
+    other = PrototypeUpload(np.array([1]), np.array([1]), np.zeros((1, 4), np.float32))
+    beyond = PrototypeUpload(np.array([3]), np.array([1]), np.zeros((1, 4), np.float32))
+    narrow = PrototypeUpload(np.array([1]), np.array([1]), np.zeros((1, 5), np.float32))
+    nan = PrototypeUpload(np.array([1]), np.array([1]), np.full((1, 4), np.nan, np.float32))
+    scene.device.publish(upload_topic("t", "a"), b"no chunk at all")
+    scene.say("a", b"no frame at all")
+    scene.say("a", answer("a", beyond))
+    scene.say("a", answer("a", narrow))
+    scene.say("a", answer("a", nan))
+    scene.say("a", answer("b"))
+    scene.say("a", answer("a", task="u"))
+    scene.say("a", wire.encode(Envelope("t", "now", 0, "a"), REPORT))
+    scene.say("a", answer("a", run="before"))
+    scene.say("a", answer("a", round=1))
+    scene.say("stranger", answer("stranger"))
+    scene.say("a", answer("a"))
+    scene.say("a", answer("a"))
+    scene.say("a", answer("a", other))
+    scene.say("b", answer("b"))
+    answers = scene.cohort(quorum=2, deadline=5, give_up=5).ask(0, ALGORITHM.start()[1])
+    assert list(answers) == ["a", "b"]
+    assert len(answers["a"].upload.labels_N) == 2
+    assert scene.verdicts() == [
+        *[("a", Verdict.MALFORMED)] * 8,
+        *[("a", Verdict.WRONG_ROUND)] * 2,
+        ("stranger", Verdict.UNINVITED),
+        ("a", Verdict.ACCEPTED),
+        ("a", Verdict.DUPLICATE),
+        ("a", Verdict.CONFLICT),
+        ("b", Verdict.ACCEPTED),
+    ]
+    assert list(scene.log.recall(0)) == ["a", "b"]
+
+
+def test_an_upload_is_in_the_log_before_the_broker_may_forget_it(scene: Scene) -> None:
+    class FullDisk(MemoryLog):
+        def record(self, *_: Any) -> None:
+            raise OSError("no space left on device")
+
+    scene.say("a", answer("a"))
+    good, scene.log = scene.log, FullDisk()
+    with pytest.raises(OSError, match="no space"):
+        scene.cohort().ask(0, ALGORITHM.start()[1])
+    scene.stack.close()
+    scene.log = good
+    assert list(scene.cohort().ask(0, ALGORITHM.start()[1])) == ["a"]
+
+
+def test_what_the_log_holds_needs_no_second_delivery(scene: Scene) -> None:
+    scene.log.record(0, "a", "digest", answer("a"))
+    scene.say("b", answer("b"))
+    answers = scene.cohort(quorum=2, deadline=5, give_up=5).ask(0, ALGORITHM.start()[1])
+    assert list(answers) == ["a", "b"]
+
+
+def test_reports_of_the_end_come_without_an_upload_and_need_no_quorum(scene: Scene) -> None:
+    scene.say("a", wire.encode(Envelope("t", "now", 2, "a"), REPORT))
+    reports = scene.cohort(quorum=2, deadline=0.5).finish(2, ALGORITHM.start()[1])
+    assert reports == {"a": REPORT}
+
+
+def test_a_late_device_finds_contract_and_broadcast(scene: Scene) -> None:
+    wide = GlobalPrototypes(np.ones(3, bool), np.ones((3, 4), np.float32))
+    scene.say("a", answer("a"))
+    scene.cohort(deadline=0.2).ask(0, wide)
+    topics = [contract_topic("t"), f"{broadcast_topic('t')}/+"]
+    late = scene.stack.enter_context(Link(scene.broker, "late", topics))
+    arrivals = [late.receive(5), late.receive(5)]
+    found = {a.topic: a.payload for a in arrivals if isinstance(a, Arrival)}
+    assert Contract.model_validate_json(found[contract_topic("t")]) == CONTRACT
+    payload = Assembler(10_000).offer(found[f"{broadcast_topic('t')}/0"])
+    assert payload is not None
+    frame = wire.decode(payload, GlobalPrototypes)
+    assert frame.envelope == Envelope("t", "now", 0, "aggregator")
+    assert frame[GlobalPrototypes].prototypes_CD.tolist() == wide.prototypes_CD.tolist()
+
+
+def test_payloads_are_cut_to_the_brokers_limit(start_broker: StartBroker) -> None:
+    broker = start_broker("max_packet_size 8000").settings
+    payload = bytes(range(256)) * 200
+    with Link(broker, "receiver", ["to/+"]) as receiver, Link(broker, "sender", []) as sender:
+        sender.hold("to", payload)
+        assembler = Assembler(100_000)
+        whole = None
+        while whole is None:
+            arrival = receiver.receive(5)
+            assert isinstance(arrival, Arrival)
+            assert len(arrival.payload) < 8000
+            whole = assembler.offer(arrival.payload)
+            arrival.acknowledge()
+        assert whole == payload
+        sender.hold("to", b"short")
+        assert sender.flush(5)
+    with Link(broker, "late", ["to/+"]) as late:
+        first = late.receive(5)
+        assert isinstance(first, Arrival)
+        assert chunks.Assembler(100).offer(first.payload) == b"short"
+        assert late.receive(0.3) is None

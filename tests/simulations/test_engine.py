@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeloop import data, wire
+from edgeloop.data import Partition, Pool
+from edgeloop.errors import ModelError
+from simulations import engine
+from simulations.settings import RunSettings
+
+
+def pooled(clients: int) -> data.Federation:
+    inputs = np.arange(clients * 8).astype(np.uint8).reshape(-1, 1, 1, 1)
+    pool = Pool(inputs, np.arange(clients * 8) % 2, ("a", "b"))
+    return data.split(pool, Partition("iid", clients=clients, balanced=True))
+
+
+def test_names_sort_as_numbers_do() -> None:
+    names = engine.names(pooled(101))
+    assert (names[7], names[100]) == ("client-007", "client-100")
+    assert names == sorted(names)
+    assert engine.names(pooled(3))[2] == "client-02"
+
+
+def test_images_get_the_cnn_and_signals_the_sensor_group(
+    settings: RunSettings, signals: Path
+) -> None:
+    federation = settings.federation()
+    assert set(engine.plan(settings, federation).models.values()) == {"cnn"}
+    sensors = settings.model_copy(update={"data": str(signals)})
+    models = engine.plan(sensors, sensors.federation()).models
+    assert list(models.values()) == ["harcnn-s1", "harcnn-s2", "harcnn-s1"]
+
+
+def test_a_model_that_does_not_fit_is_refused(settings: RunSettings, signals: Path) -> None:
+    wrong = settings.model_copy(update={"data": str(signals), "models": "cnn"})
+    with pytest.raises(ModelError, match="cnn"):
+        engine.plan(wrong, wrong.federation())
+
+
+def test_costs_are_samples_times_operations(settings: RunSettings, signals: Path) -> None:
+    sensors = settings.model_copy(update={"data": str(signals)})
+    federation = sensors.federation()
+    plan = engine.plan(sensors, federation)
+    costs = engine.costs(plan, federation)
+    train = [size[0] for size in federation.sizes()]
+    flops = [engine.forward_flops(each, plan) for each in plan.models.values()]
+    assert list(costs.values()) == [
+        n * (f + engine.STEP_FLOPS) for n, f in zip(train, flops, strict=True)
+    ]
+    # The first layer of stride 1 alone: 2 channels, 32 filters, 9 wide, on 56 steps.
+    assert flops[0] > 2 * 2 * 32 * 9 * 56
+    assert flops[0] > flops[1]
+
+
+def test_a_spool_gives_back_the_same_bits(tmp_path: Path) -> None:
+    federation = pooled(2)
+    spool = engine.Spool.write(federation, tmp_path)
+    for client in range(2):
+        there, here = federation.client(client), spool.client(client)
+        assert there.train.inputs.tobytes() == here.train.inputs.tobytes()
+        assert there.test.labels.tolist() == here.test.labels.tolist()
+
+
+@pytest.mark.parametrize("divided", [True, False])
+def test_one_and_two_workers_answer_alike(settings: RunSettings, divided: bool) -> None:
+    if not divided:
+        settings = settings.model_copy(update={"partition": "iid", "clients": 3})
+    federation = settings.federation()
+    found = []
+    for workers in (1, 2):
+        plan = engine.plan(settings.model_copy(update={"workers": workers}), federation)
+        algorithm = settings.load(plan.classes)
+        with engine.cohort(plan, federation) as crew:
+            answers = crew.ask(0, algorithm.start()[1])
+        found.append(
+            {
+                name: (wire.fingerprint(answer.upload), answer.report.test_correct)
+                for name, answer in answers.items()
+            }
+        )
+    assert list(found[0]) == ["client-00", "client-01", "client-02"]
+    assert found[0] == found[1]

@@ -1,0 +1,91 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edgeloop.errors import BrokerError
+from edgeloop.link import Arrival, Link, Reconnected
+from edgeloop.settings import BrokerSettings
+from tests.world import StartBroker, free_port
+
+pytestmark = pytest.mark.broker
+
+
+def test_nobody_listens() -> None:
+    broker = BrokerSettings(port=free_port(), connect_seconds=0.3)
+    with pytest.raises(BrokerError, match=r"cannot be reached \(Connection refused\); start it"):
+        Link(broker, "me", []).__enter__()
+
+
+def test_no_such_host() -> None:
+    broker = BrokerSettings(host="nowhere.invalid", connect_seconds=0.3)
+    with pytest.raises(BrokerError, match=r"nowhere.invalid:1883: cannot be reached"):
+        Link(broker, "me", []).__enter__()
+
+
+def test_credentials(start_broker: StartBroker, tmp_path: Path) -> None:
+    passwords, mine = tmp_path / "passwords", tmp_path / "mine"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "me", "right"], check=True)
+    broker = start_broker("allow_anonymous false", f"password_file {passwords}").settings
+    mine.write_text("wrong\n")
+    named = broker.model_copy(update={"username": "me", "password_file": mine})
+    for settings in (broker, named):
+        with pytest.raises(BrokerError, match=r"refuses me \(Not authorized\); mend username"):
+            Link(settings, "me", []).__enter__()
+    mine.write_text("right\n")
+    with Link(named, "me", []) as link:
+        assert link.connected
+
+
+def test_no_password_file(tmp_path: Path) -> None:
+    broker = BrokerSettings(username="me", password_file=tmp_path / "none")
+    with pytest.raises(BrokerError, match=r"broker.password_file: cannot be read"):
+        Link(broker, "me", [])
+
+
+def test_another_process_with_the_same_name(broker: BrokerSettings) -> None:
+    with Link(broker, "me", []) as first, Link(broker, "me", []) as second:
+        with pytest.raises(BrokerError, match="another client with the id me; stop the other"):
+            for _ in range(40):  # either may be the one to give in
+                first.receive(0.5)
+                second.receive(0.5)
+
+
+def test_what_is_not_acknowledged_comes_again(broker: BrokerSettings) -> None:
+    with Link(broker, "me", ["a"]) as link, Link(broker, "you", []) as sender:
+        sender.publish("a", b"1")
+        sender.publish("a", b"2")
+        first = link.receive(5)
+        assert isinstance(first, Arrival)
+        first.acknowledge()
+        assert isinstance(link.receive(5), Arrival)
+    with Link(broker, "me", ["a"]) as link:
+        again = link.receive(5)
+        assert isinstance(again, Arrival)
+        assert again.payload == b"2"
+
+
+def test_presence(broker: BrokerSettings) -> None:
+    with Link(broker, "watcher", ["presence"]) as watcher:
+        with Link(broker, "me", [], presence="presence"):
+            online = watcher.receive(5)
+        offline = watcher.receive(5)
+    assert isinstance(online, Arrival)
+    assert isinstance(offline, Arrival)
+    assert (online.payload, offline.payload) == (b"online", b"offline")
+
+
+def test_a_broker_that_comes_back_empty(start_broker: StartBroker) -> None:
+    seen: list[bool] = []
+    broker = start_broker()
+    with Link(broker.settings, "me", ["a"], watch=seen.append) as link:
+        broker.process.kill()
+        broker.process.wait()
+        start_broker(port=broker.settings.port)
+        assert link.receive(20) == Reconnected()
+        with Link(broker.settings, "you", []) as sender:
+            sender.publish("a", b"hello")
+            arrival = link.receive(5)
+    assert isinstance(arrival, Arrival)
+    assert arrival.payload == b"hello"
+    assert seen == [True, False, True, False]
