@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import save
+from sqlalchemy import URL
 
 from cloud.aggregator.http import Phase, Server, Status, app
 from cloud.aggregator.ledger import Ledger, RoundCounts
@@ -72,8 +73,8 @@ def serve(settings: TaskSettings) -> Path:
         settings.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError("folder", f"cannot be made ({error})", "name another one") from error
-    url = settings.store or f"sqlite:///{settings.folder.absolute() / 'ledger.sqlite'}"
-    with Ledger.open(url) as ledger:
+    database = str(settings.folder.absolute() / "ledger.sqlite")
+    with Ledger.open(settings.store or URL.create("sqlite", database=database)) as ledger:
         run = Run(settings, ledger.adopt(contract), ledger)
         server = Server(app(run.status, run.metrics), settings.http.host, settings.http.port)
         server.start()
@@ -210,7 +211,7 @@ class Run:
             accuracy=self.last.accuracy if self.last else None,
             history=tuple(history),
             broker_connected=self.connected,
-            ledger_open=True,
+            ledger_open=self.ledger.is_open,
         )
 
     def _write(self, standing: Standing[Any, Any], reports: Mapping[str, Report]) -> Path:

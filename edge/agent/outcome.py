@@ -11,6 +11,7 @@ from edge.agent.export import Classifier, check, export
 from edge.agent.store import write_safely
 from edgeloop.algorithm import Algorithm
 from edgeloop.member import Member
+from edgeloop.prototypes import Targets
 from edgeloop.task import Contract
 
 CHECKED = 64  # test samples that torch and onnxruntime must agree on
@@ -39,17 +40,15 @@ def conclude(
     """
     path = folder / "model.onnx"
     targets = algorithm.targets(broadcast, torch.device("cpu"))
-    classifier = Classifier(
-        member.model.cpu(),
-        lambda model, inputs: algorithm.predict(model, inputs, targets),
-        pixels=facts["pixels"],
-    )
+    known_C, prototypes_CK = targets if isinstance(targets, Targets) else (None, None)
+    pixels = bool(facts["pixels"])
+    classifier = Classifier(member.model, known_C, prototypes_CK, pixels)
     export(
         classifier,
         path,
         shape=contract.shape,
         class_names=contract.class_names,
-        pixels=facts["pixels"],
+        pixels=pixels,
         facts={"task": contract.task, "run": contract.run, "device": member.name},
     )
     summary = {
@@ -59,8 +58,14 @@ def conclude(
         "algorithm": contract.algorithm,
         **facts,
         "onnx": str(path),
-        "onnx_difference": check(path, classifier, member.sample(CHECKED)),
+        "onnx_difference": check(path, classifier, _inputs(member, pixels)),
     }
     written = folder / "summary.json"
     write_safely(written, (json.dumps(summary, indent=2) + "\n").encode())
     return written
+
+
+def _inputs(member: Member[Any, Any], pixels: bool) -> torch.Tensor:
+    """Return some of the device's test samples (N, ...) as the exported model reads them."""
+    inputs = member.sample(CHECKED)
+    return (inputs + 1) * 127.5 if pixels else inputs

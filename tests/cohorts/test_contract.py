@@ -1,6 +1,6 @@
 """What every cohort promises, whatever carries the messages."""
 
-import threading
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from edge.agent.service import Agent, own, subscriptions
 from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
@@ -72,6 +73,7 @@ def contract() -> Contract:
 
 
 def serve(settings: DeviceSettings) -> None:
+    torch.set_num_threads(1)
     name = f"edgeloop.contract.{settings.name}"
     with Link(settings.broker, name, subscriptions("contract")) as link:
         Agent(own(settings), link).run()
@@ -90,9 +92,10 @@ def opened(request: pytest.FixtureRequest, world: Path, tmp_path: Path) -> Itera
             broker = request.getfixturevalue("broker")
             for number in range(len(NAMES)):
                 settings = device(world, number, broker, tmp_path)
-                thread = threading.Thread(target=serve, args=(settings,), daemon=True)
-                thread.start()
-                stack.callback(thread.join, 30.0)
+                agent = multiprocessing.get_context("spawn").Process(target=serve, args=(settings,))
+                agent.start()
+                stack.callback(agent.join)
+                stack.callback(agent.kill)
             link = Link(broker, "server", MqttCohort.subscriptions("contract"))
             stack.enter_context(link)
             patience = Patience(quorum=3, deadline=60.0, give_up=60.0)

@@ -141,6 +141,7 @@ def test_the_model_that_trains_is_left_alone(tmp_path: Path) -> None:
         model.head.weight.zero_()
     assert check(path, classifier, drawn(2, 1, 8, 8)) < 1e-4
     assert all(module.training for module in model.modules())
+    assert not any(module.training for module in classifier.modules())
     assert all(
         torch.equal(value, before[name])
         for name, value in model.state_dict().items()

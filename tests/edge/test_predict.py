@@ -179,6 +179,13 @@ def test_files_that_are_no_model(tmp_path: Path, content: bytes) -> None:
         opened(path)
 
 
+def test_one_thread_of_the_cpu(model: Path) -> None:
+    session = opened(model).session
+    options = session.get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
+    assert session.get_providers() == ["CPUExecutionProvider"]
+
+
 def test_a_model_cut_short(model: Path, tmp_path: Path) -> None:
     whole = model.read_bytes()
     for length in (40, len(whole) // 2, len(whole) - 1):

@@ -30,7 +30,6 @@ def test_a_partition_is_written_and_shown(
         (["--clients", "1000"], "clients"),
         (["--alpha", "0"], "alpha"),
         (["--out", "no/such/folder"], "out"),
-        (["--out", "."], "."),
     ],
 )
 def test_a_wrong_option_is_named(
@@ -40,7 +39,15 @@ def test_a_wrong_option_is_named(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    base = ["partition", "--data", str(images), "--partition", "iid", "--out", str(tmp_path / "x")]
-    assert main([*base, *words]) == 2
-    assert f"{field}" in capsys.readouterr().err
+    base = ["partition", "--data", str(images), "--partition", "iid", "--clients", "4"]
+    assert main([*base, "--out", str(tmp_path / "x"), *words]) == 2
+    assert field in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_a_folder_in_use_is_left_alone(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(images.rglob("*"))
+    words = ["partition", "--data", str(images), "--partition", "natural", "--out", str(images)]
+    assert main(words) == 2
+    assert "not empty" in capsys.readouterr().err
+    assert sorted(images.rglob("*")) == before
