@@ -31,9 +31,7 @@ def _run(point: EntryPoint, words: list[str]) -> int:
     try:
         command = point.load()
     except ModuleNotFoundError as error:
-        extra = "cloud" if point.module.startswith("cloud") else "edge"
-        extra = "sim" if point.module.startswith("simulations") else extra
-        remedy = f"pip install 'edgeloop[{extra}]'"
+        remedy = f"pip install 'edgeloop[{_extra(point)}]'"
         return _fail(f"{point.name}: needs {error.name}, which is not installed; {remedy}")
     try:
         return int(command(words) or 0)
@@ -41,6 +39,14 @@ def _run(point: EntryPoint, words: list[str]) -> int:
         return _fail(str(error))
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C; run the same command again to go on", code=130)
+
+
+def _extra(point: EntryPoint) -> str:
+    """Return the extra that brings what a command needs."""
+    if point.name == "predict":
+        return "edge-infer"
+    doors = {"cloud": "cloud", "edge": "edge", "simulations": "sim"}
+    return "demo" if point.name == "demo" else doors[point.module.partition(".")[0]]
 
 
 def _usage(commands: dict[str, EntryPoint]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTMessageInfo
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -98,7 +98,8 @@ class Link:
         self._since = 0.0  # when the connection came up
         self._brief = 0  # connections in a row that did not last
         self._limit = broker.chunk_bytes
-        self._pending: list[MQTTMessageInfo] = []
+        self._sent = self._confirmed = 0  # messages given to paho, and taken by the broker
+        self._confirmation = threading.Condition()
         self._held: dict[str, int] = {}
         self._presence = presence
         self._watch = watch
@@ -118,6 +119,7 @@ class Link:
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = lambda *_: self._settled.set()
         client.on_message = self._on_message
+        client.on_publish = self._on_publish
         if self._presence is not None:
             client.will_set(self._presence, b"offline", qos=1, retain=True)
         return client
@@ -194,7 +196,7 @@ class Link:
             self._settled.set()
         self._watch(True)
         if self._presence is not None:
-            client.publish(self._presence, b"online", qos=1, retain=True)
+            self.publish(self._presence, b"online", retain=True)
         if self._connection > 1 and not flags.session_present:
             self._inbox.put(Reconnected())
 
@@ -236,6 +238,11 @@ class Link:
 
         self._inbox.put(Arrival(message.topic, bytes(message.payload), acknowledge))
 
+    def _on_publish(self, *_: object) -> None:
+        with self._confirmation:
+            self._confirmed += 1
+            self._confirmation.notify_all()
+
     # ---- on the owner's thread
 
     def receive(self, timeout: float | None) -> Arrival | Reconnected | None:
@@ -254,10 +261,11 @@ class Link:
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Send one packet at least once; while the broker is away it waits here."""
+        with self._confirmation:
+            self._sent += 1
         info = self._client.publish(topic, payload, qos=1, retain=retain)
         if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
             raise self._error(f"takes no message ({info.rc.name})", "see the broker's log")
-        self._pending = [sent for sent in self._pending if not sent.is_published()] + [info]
 
     def send(self, topic: str, payload: bytes) -> None:
         """Send a payload of any size, in chunks, to one topic."""
@@ -275,8 +283,5 @@ class Link:
 
     def flush(self, timeout: float) -> bool:
         """Wait until the broker has all that was sent; tell whether it has."""
-        deadline = time.monotonic() + timeout
-        for info in self._pending:
-            info.wait_for_publish(max(0.0, deadline - time.monotonic()))
-        self._pending = [info for info in self._pending if not info.is_published()]
-        return not self._pending
+        with self._confirmation:
+            return self._confirmation.wait_for(lambda: self._confirmed >= self._sent, timeout)

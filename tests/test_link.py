@@ -1,8 +1,10 @@
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from edgeloop.chunks import Assembler
 from edgeloop.errors import BrokerError
 from edgeloop.link import Arrival, Link, Reconnected
 from edgeloop.settings import BrokerSettings
@@ -25,7 +27,9 @@ def test_no_such_host() -> None:
 
 def test_credentials(start_broker: StartBroker, tmp_path: Path) -> None:
     passwords, mine = tmp_path / "passwords", tmp_path / "mine"
-    subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "me", "right"], check=True)
+    hashed = shutil.which("mosquitto_passwd")
+    assert hashed is not None
+    subprocess.run([hashed, "-b", "-c", passwords, "me", "right"], check=True)
     broker = start_broker("allow_anonymous false", f"password_file {passwords}").settings
     mine.write_text("wrong\n")
     named = broker.model_copy(update={"username": "me", "password_file": mine})
@@ -43,12 +47,19 @@ def test_no_password_file(tmp_path: Path) -> None:
         Link(broker, "me", [])
 
 
+def wait_for_the_loser(*links: Link) -> None:
+    for _ in range(40):  # any of them may be the one to give in
+        for link in links:
+            link.receive(0.5)
+
+
 def test_another_process_with_the_same_name(broker: BrokerSettings) -> None:
-    with Link(broker, "me", []) as first, Link(broker, "me", []) as second:
-        with pytest.raises(BrokerError, match="another client with the id me; stop the other"):
-            for _ in range(40):  # either may be the one to give in
-                first.receive(0.5)
-                second.receive(0.5)
+    with (
+        Link(broker, "me", []) as first,
+        Link(broker, "me", []) as second,
+        pytest.raises(BrokerError, match="another client with the id me; stop the other"),
+    ):
+        wait_for_the_loser(first, second)
 
 
 def test_what_is_not_acknowledged_comes_again(broker: BrokerSettings) -> None:
@@ -89,3 +100,20 @@ def test_a_broker_that_comes_back_empty(start_broker: StartBroker) -> None:
     assert isinstance(arrival, Arrival)
     assert arrival.payload == b"hello"
     assert seen == [True, False, True, False]
+
+
+def test_what_is_sent_while_the_broker_is_away_arrives(start_broker: StartBroker) -> None:
+    broker = start_broker()
+    with Link(broker.settings, "me", []) as link:
+        broker.process.kill()
+        broker.process.wait()
+        while link.connected:
+            link.receive(0.05)
+        link.send("a", b"hello")
+        assert not link.flush(0.1)
+        start_broker(port=broker.settings.port)
+        with Link(broker.settings, "you", ["a"]) as other:
+            arrival = other.receive(20)
+        assert isinstance(arrival, Arrival)
+        assert Assembler(100).offer(arrival.payload) == b"hello"
+        assert link.flush(5)

@@ -4,9 +4,10 @@ import json
 import signal
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -30,15 +31,36 @@ def simulated(world: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(json.loads((out / "summary.json").read_text())["knowledge_sha256"])
 
 
+@dataclass(frozen=True)
+class Started:
+    """A process and what it says."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def wait_for(self, text: str) -> None:
+        """Return as soon as its log has this text."""
+        deadline = time.monotonic() + 120
+        while text not in self.log.read_text():
+            assert time.monotonic() < deadline, f"{self.log} has no {text!r}"
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.send_signal(signal.SIGKILL)
+        assert self.process.wait() == -signal.SIGKILL
+
+
 class Deployment:
     """One aggregator and six agents, as processes, each with its own folder and configuration."""
 
     def __init__(self, folder: Path, world: Path, stack: ExitStack) -> None:
         self.folder = folder
+        self.started = 0
         self._world = world
         self._stack = stack
 
-    def start_aggregator(self, broker: BrokerSettings) -> subprocess.Popen[str]:
+    def start_aggregator(self, broker: BrokerSettings) -> Started:
         config = json.loads((self._world / "config.json").read_text())
         names = ", ".join(f'"{name}"' for name in config["class_names"])
         return self._start(
@@ -58,7 +80,7 @@ class Deployment:
             """,
         )
 
-    def start_agent(self, number: int, broker: BrokerSettings) -> subprocess.Popen[str]:
+    def start_agent(self, number: int, broker: BrokerSettings) -> Started:
         return self._start(
             "agent",
             f"""
@@ -72,15 +94,16 @@ class Deployment:
             DEVICES[number],
         )
 
-    def _start(self, command: str, config: str, name: str = "aggregator") -> subprocess.Popen[str]:
+    def _start(self, command: str, config: str, name: str = "aggregator") -> Started:
         path = self.folder / f"{name}.toml"
         path.write_text("\n".join(line.strip() for line in config.splitlines()))
-        process = subprocess.Popen(
-            [EDGELOOP, command, "--config", str(path)], stderr=subprocess.PIPE, text=True
-        )
+        self.started += 1
+        log = self.folder / f"{self.started}-{name}.log"
+        with log.open("w") as output:
+            process = subprocess.Popen([EDGELOOP, command, "--config", str(path)], stderr=output)
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)
-        return process
+        return Started(process, log)
 
     def knowledge(self) -> str:
         summary = json.loads((self.folder / "aggregator" / "summary.json").read_text())
@@ -93,23 +116,15 @@ def deployment(world: Path, tmp_path: Path) -> Iterator[Deployment]:
         yield Deployment(tmp_path, world, stack)
 
 
-def finish(*processes: subprocess.Popen[str]) -> None:
-    """Wait for processes, reading what they say so that none stops on a full pipe."""
-    readers = [threading.Thread(target=process.communicate) for process in processes]
-    for reader in readers:
-        reader.start()
-    for reader in readers:
-        reader.join(timeout=240)
-    assert [process.returncode for process in processes] == [0] * len(processes)
-
-
-def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
-    """Read a process's log until a line has this text."""
-    assert process.stderr is not None
-    for line in process.stderr:
-        if text in line:
-            return
-    raise AssertionError(f"ended without saying {text!r}")
+def finish(*processes: Started) -> None:
+    """Wait until all have ended well."""
+    deadline = time.monotonic() + 240
+    for started in processes:
+        try:
+            code = started.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            code = None
+        assert code == 0, f"{code} of {started.log}: {started.log.read_text()[-2000:]}"
 
 
 @pytest.mark.broker
@@ -141,9 +156,8 @@ def test_an_agent_killed_in_the_middle_of_a_round(
     aggregator = deployment.start_aggregator(broker)
     victim = deployment.start_agent(0, broker)
     others = [deployment.start_agent(number, broker) for number in range(1, len(MODELS))]
-    wait_for_line(victim, "round 1 of 3: working")
-    victim.send_signal(signal.SIGKILL)
-    assert victim.wait() == -signal.SIGKILL
+    victim.wait_for("round 1 of 3: working")
+    victim.kill()
     finish(aggregator, deployment.start_agent(0, broker), *others)
     assert deployment.knowledge() == simulated
 
@@ -155,11 +169,9 @@ def test_the_aggregator_and_the_broker_killed_in_the_middle_of_a_round(
     broker = start_broker()
     aggregator = deployment.start_aggregator(broker.settings)
     agents = [deployment.start_agent(number, broker.settings) for number in range(len(MODELS))]
-    wait_for_line(aggregator, "round 0 of 3 closed")
-    wait_for_line(aggregator, ": accepted")
-    aggregator.send_signal(signal.SIGKILL)
-    broker.process.send_signal(signal.SIGKILL)
-    aggregator.wait()
+    aggregator.wait_for("round 0 of 3 closed")
+    aggregator.kill()
+    broker.process.kill()
     broker.process.wait()
     again = start_broker(port=broker.settings.port).settings
     finish(deployment.start_aggregator(again), *agents)

@@ -75,11 +75,11 @@ class WorkerCohort(Generic[B, U]):
 
     def close(self) -> None:
         """End the workers."""
-        for end in self._ends:
-            end.close()
         for process in self._processes:
             process.terminate()  # what they compute now, nobody waits for
             process.join()
+        for end in self._ends:
+            end.close()
 
     def _merged(self, what: str, *arguments: Any) -> dict[str, Any]:
         parts = self._call(what, *arguments)

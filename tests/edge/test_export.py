@@ -136,12 +136,12 @@ def test_the_model_that_trains_is_left_alone(tmp_path: Path) -> None:
     model = convolutional().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     classifier = Classifier(model, None, None, False)
+    assert not any(module.training for module in classifier.modules())
     path = written(classifier, tmp_path / "model.onnx", (1, 8, 8))
     with torch.no_grad():
         model.head.weight.zero_()
     assert check(path, classifier, drawn(2, 1, 8, 8)) < 1e-4
     assert all(module.training for module in model.modules())
-    assert not any(module.training for module in classifier.modules())
     assert all(
         torch.equal(value, before[name])
         for name, value in model.state_dict().items()

@@ -67,6 +67,7 @@ def test_only_the_newest_whole_one_counts(settings: RunSettings, tmp_path: Path)
         for rounds in (9, 10):
             checkpoint.save(tmp_path, crew, Standing(rounds, *algorithm.start()), [ROW] * rounds)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
+    (tmp_path / "checkpoint-9").mkdir()  # a crash before the older one was gone
     saved = checkpoint.latest(tmp_path, algorithm)
     assert saved is not None
     assert saved.standing.rounds == 10

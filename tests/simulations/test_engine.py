@@ -82,3 +82,12 @@ def test_one_and_two_workers_answer_alike(settings: RunSettings, divided: bool) 
         )
     assert list(found[0]) == ["client-00", "client-01", "client-02"]
     assert found[0] == found[1]
+
+
+def test_clients_of_one_architecture_start_alike(settings: RunSettings, tmp_path: Path) -> None:
+    federation = settings.federation()
+    plan = engine.plan(settings, federation)
+    engine.Enlist(plan, federation)(list(plan.models)).save(tmp_path)
+    first, *others = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
+    assert len(others) == 2
+    assert all(other == first for other in others)
