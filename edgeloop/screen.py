@@ -78,14 +78,15 @@ def progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[int, s
 
 
 def _plain(title: str, total: int) -> Callable[[int, str], None]:
-    """Return a reporter that writes a line at most every two seconds, and the last one."""
-    last = -float("inf")
+    """Return a reporter that writes news at most every two seconds, and the last ones at once."""
+    last, said = -float("inf"), ""
 
     def report(steps: int, word: str) -> None:
-        nonlocal last
-        if steps == total or time.monotonic() - last >= 2.0:
-            last = time.monotonic()
-            sys.stderr.write(f"{title}: {steps}/{total} {word}\n")
+        nonlocal last, said
+        line = f"{title}: {steps}/{total} {word}\n"
+        if line != said and (steps == total or time.monotonic() - last >= 2.0):
+            last, said = time.monotonic(), line
+            sys.stderr.write(line)
             sys.stderr.flush()
 
     return report

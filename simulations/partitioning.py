@@ -30,9 +30,9 @@ def command(
 ) -> None:
     """Write each client's training and test samples to a folder that other commands read."""
     table = {name: value for name, value in locals().items() if name != "out"}
-    federation = settings.parse(table, DataSettings, "partition").federation()
     if not out.parent.is_dir():
         raise ConfigError("out", f"there is no folder {out.parent}", "make it first")
+    federation = settings.parse(table, DataSettings, "partition").federation()
     library.write(federation, out)
     columns = ("client", "train", "test", *federation.class_names)
     screen.table(f"{len(federation)} clients of {data}", columns, rows(federation))

@@ -99,7 +99,7 @@ class RunSettings(DataSettings):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     batch_size: Whole = 10
     variant: str = "released"
-    options: Annotated[dict[str, Scalar], Field(default_factory=dict)]
+    options: dict[str, Scalar] = Field(default_factory=dict)
     workers: Whole | Literal["auto"] = "auto"
     device: Literal["cpu", "cuda"] = "cpu"
 

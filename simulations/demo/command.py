@@ -10,6 +10,7 @@ import typer
 
 from edgeloop import data, models, screen
 from edgeloop.data import Partition
+from edgeloop.errors import RunError
 from simulations.demo import broker
 from simulations.demo.processes import Crew
 from simulations.demo.stage import Stage
@@ -29,6 +30,8 @@ def demo(
 ) -> None:
     """Run the main job with embedded data: Fashion-MNIST in unequal shares (Dirichlet 0.1)."""
     folder = (out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")).absolute()
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError("--out", f"{folder} is not empty", "name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     dealt = data.load("fashion-sample", Partition("dirichlet", clients=devices, alpha=0.1))
     data.write(dealt, folder / "data")
@@ -39,9 +42,8 @@ def demo(
         crew.start_task(stage, port)
         _follow(crew, stage)
     screen.say("alone: the same devices, data and models, without the others")
-    crew_alone = Crew(folder)
-    with crew_alone:
-        crew_alone.run_alone(stage)
+    with Crew(folder) as crew:
+        crew.run_alone(stage)
     _show(stage)
 
 
@@ -68,5 +70,6 @@ def _show(stage: Stage) -> None:
         f"federated {together['accuracy_by_round'][-1]:.3f}"
     )
     screen.say(f"everything is in {stage.folder}: logs, ledger, prototypes, models, data")
-    example = stage.folder / stage.names[0] / "model.onnx"
-    screen.say(f"try: edgeloop predict {example} IMAGE.png")
+    model = stage.folder / stage.names[0] / "model.onnx"
+    images = " ".join(str(path) for path in stage.write_examples())
+    screen.say(f"try: edgeloop predict {model} {images}")

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from edgeloop.data import Federation
 from simulations.demo.broker import free_port
 
@@ -105,6 +107,17 @@ class Stage:
         except OSError:
             return None
         return Progress(status["round"], status["accuracy"] or 0.0)
+
+    def write_examples(self, count: int = 3) -> list[Path]:
+        """Write some of the first device's test images as PNG; return their paths."""
+        shard = self.federation.shards(0).test
+        names = self.federation.class_names
+        paths = []
+        for number in range(min(count, len(shard.labels))):
+            label = names[shard.labels[number]].replace("/", "-").replace(" ", "-")
+            paths.append(self.folder / f"example-{number}-{label}.png")
+            Image.fromarray(shard.inputs[number][0].astype("uint8")).save(paths[-1])
+        return paths
 
     def row(self, number: int, alone: dict[str, Any]) -> list[object]:
         """Return a device's row of the final table."""

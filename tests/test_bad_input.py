@@ -1,0 +1,220 @@
+"""Bad input ends with exit code 2 and one sentence that names the field and the remedy."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeloop.command import main
+from edgeloop.settings import BrokerSettings
+from tests.world import StartBroker, free_port
+
+TASK: dict[str, Any] = {
+    "name": "bad",
+    "algorithm": "fedtgp",
+    "class_names": ["a", "b"],
+    "shape": [1, 28, 28],
+    "rounds": 1,
+    "cohort": {"devices": ["one"]},
+    "http": {"port": 0},
+    "broker": {"port": 1, "connect_seconds": 0.2},
+}
+
+
+def toml(value: Any) -> str:
+    """Write a value as TOML; tables become inline ones."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)
+
+
+def write(path: Path, table: dict[str, Any]) -> str:
+    path.write_text("".join(f"{key} = {toml(value)}\n" for key, value in table.items()))
+    return str(path)
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> dict[str, Any]:
+    return {**TASK, "folder": str(tmp_path / "task")}
+
+
+@pytest.fixture
+def device(tmp_path: Path, world: Path) -> dict[str, Any]:
+    return {
+        "name": "one",
+        "task": "bad",
+        "folder": str(tmp_path / "device"),
+        "data": {"source": str(world), "client": 0},
+        "broker": {"port": 1, "connect_seconds": 0.2},
+        "training": {"threads": 1},
+    }
+
+
+def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that must end with exit code 2; return its one sentence."""
+    assert main(list(arguments)) == 2
+    said = capfd.readouterr().err.strip()
+    assert "Traceback" not in said
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    return errors[0]
+
+
+@pytest.mark.parametrize("command", ["aggregator", "agent"])
+def test_a_missing_file(capfd: pytest.CaptureFixture[str], command: str) -> None:
+    said = refused(capfd, command, "--config", "nowhere.toml")
+    assert said == "error: nowhere.toml: there is no such file; give the path of a TOML file"
+
+
+def test_no_toml(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "task.toml"
+    path.write_text("name = \n")
+    assert "is no TOML" in refused(capfd, "aggregator", "--config", str(path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"ronds": 1}, "ronds: there is no such key; did you mean rounds"),
+        (
+            {"cohort": {"devices": ["one"], "quorom": 1}},
+            "cohort.quorom: there is no such key; did you mean quorum",
+        ),
+        ({"cohort": {"devices": ["one"], "quorum": 2}}, "quorum is larger than the 1 devices"),
+        ({"cohort": {"devices": ["one", "one"]}}, "devices has a name twice"),
+        ({"rounds": 0}, "rounds: input should be greater than or equal to 1; it is 0"),
+        ({"name": "a/b"}, "name: "),
+        ({"algorithm": "fedavg"}, "algorithm: there is no 'fedavg'; choose one of"),
+        ({"variant": "old"}, "variant: fedtgp has no variant 'old'; choose one of"),
+        ({"hyperparameters": {"local_lr": 0}}, "local_lr: fedtgp: Input should be greater than 0"),
+        ({"hyperparameters": {"server_epoch": 5}}, "did you mean server_epochs"),
+        ({"broker": {"port": 70000}}, "broker.port: input should be less than or equal to 65535"),
+    ],
+)
+def test_a_wrong_task(
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    task: dict[str, Any],
+    changes: dict[str, Any],
+    sentence: str,
+) -> None:
+    path = write(tmp_path / "task.toml", task | changes)
+    assert sentence in refused(capfd, "aggregator", "--config", path)
+    assert not (tmp_path / "task").exists()
+
+
+def test_a_missing_key(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, task: dict[str, Any]
+) -> None:
+    del task["rounds"]
+    path = write(tmp_path / "task.toml", task)
+    assert "rounds: is missing; add rounds" in refused(capfd, "aggregator", "--config", path)
+
+
+def test_a_broker_that_is_not_there(
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    task: dict[str, Any],
+    device: dict[str, Any],
+) -> None:
+    broker = {"port": free_port(), "connect_seconds": 0.2}
+    for command, table in (("aggregator", task), ("agent", device)):
+        path = write(tmp_path / "config.toml", table | {"broker": broker})
+        said = refused(capfd, command, "--config", path)
+        assert f"broker 127.0.0.1:{broker['port']}: cannot be reached (Connection refused)" in said
+
+
+@pytest.mark.broker
+def test_wrong_credentials(
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    task: dict[str, Any],
+    device: dict[str, Any],
+    start_broker: StartBroker,
+) -> None:
+    broker = start_broker("allow_anonymous false").settings
+    for command, table in (("aggregator", task), ("agent", device)):
+        path = write(tmp_path / "config.toml", table | {"broker": {"port": broker.port}})
+        said = refused(capfd, command, "--config", path)
+        assert "(Not authorized); mend username and password" in said
+
+
+def test_a_folder_that_holds_another_run(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, task: dict[str, Any]
+) -> None:
+    refused(capfd, "aggregator", "--config", write(tmp_path / "task.toml", task))
+    other = write(tmp_path / "task.toml", task | {"rounds": 2})
+    said = refused(capfd, "aggregator", "--config", other)
+    assert "holds another run" in said
+    assert "rounds" in said
+
+
+def test_a_port_in_use(
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    task: dict[str, Any],
+    broker: BrokerSettings,
+) -> None:
+    path = write(tmp_path / "task.toml", task | {"http": {"port": broker.port}})
+    assert f"http.port: {broker.port} is in use" in refused(capfd, "aggregator", "--config", path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"data": {"source": "nowhere"}}, "nowhere"),
+        ({"data": {"source": "fashion-sample"}}, "partition"),
+        ({"data": {"source": "fashion-sample", "partition": "iid", "alpha": 0}}, "data.alpha"),
+        ({"trainng": {}}, "trainng: there is no such key; did you mean training"),
+    ],
+)
+def test_a_wrong_device(
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    device: dict[str, Any],
+    changes: dict[str, Any],
+    sentence: str,
+) -> None:
+    path = write(tmp_path / "device.toml", device | changes)
+    assert sentence in refused(capfd, "agent", "--config", path)
+
+
+def test_a_client_that_is_not_in_the_folder(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, device: dict[str, Any], world: Path
+) -> None:
+    shutil.copytree(world, tmp_path / "data")
+    (tmp_path / "data" / "train" / "2.npz").unlink()
+    for client, sentence in ((2, "2.npz"), (6, "client 6: does not exist")):
+        source = {"data": {"source": str(tmp_path / "data"), "client": client}}
+        path = write(tmp_path / "device.toml", device | source)
+        assert sentence in refused(capfd, "agent", "--config", path)
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"training": {"architecture": "harcnn3-s2"}}, "harcnn3-s2"),
+        ({"training": {"architecture": "vgg"}}, "vgg"),
+        ({"name": "two"}, "two is not invited to bad; add it to the task's devices"),
+    ],
+)
+def test_a_device_that_does_not_fit_the_task(
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    device: dict[str, Any],
+    broker: BrokerSettings,
+    changes: dict[str, Any],
+    sentence: str,
+) -> None:
+    _publish_contract(broker, tmp_path)
+    path = write(tmp_path / "device.toml", device | {"broker": {"port": broker.port}} | changes)
+    assert sentence in refused(capfd, "agent", "--config", path)
+
+
+def _publish_contract(broker: BrokerSettings, world: Path) -> None:
+    raise NotImplementedError
