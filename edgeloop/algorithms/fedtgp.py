@@ -216,10 +216,13 @@ def learn(
     random = torch.Generator().manual_seed(derive(config.seed, "server", round_number))
     for _ in range(config.server_epochs):
         order_N = torch.randperm(len(labels_N), generator=random)
-        for chosen_B in order_N.split(config.server_batch):
+        shuffled = (
+            array.split(config.server_batch) for array in (uploaded_NK[order_N], labels_N[order_N])
+        )
+        for uploaded_BK, labels_B in zip(*shuffled, strict=True):
             learned_CK, hidden_CK = trainable_prototypes(parameters)
             learned_CK.requires_grad_(True)
-            loss = contrastive_loss(uploaded_NK[chosen_B], labels_N[chosen_B], learned_CK, margin)
+            loss = contrastive_loss(uploaded_BK, labels_B, learned_CK, margin)
             (slope_CK,) = torch.autograd.grad(loss, learned_CK)
             step(parameters, hidden_CK, slope_CK, config.server_lr)
 

@@ -5,25 +5,30 @@ Shape suffixes: B samples, C colours, H and W pixels.
 
 from torch import nn
 
+from edgeloop.models.replaced import draw_replaced
+
 FEATURES = 512
 
 
-def cnn(shape: tuple[int, ...]) -> nn.Module:
+def cnn(shape: tuple[int, ...], classes: int) -> nn.Module:
     """Return two convolutions and one linear layer: (B, C, H, W) to (B, 512).
 
     Args:
         shape: (C, H, W); H and W at least 16.
+        classes: of the classifier that is left out.
 
     Raises:
         ValueError: inputs too small for two convolutions, or of another rank.
     """
     channels, height, width = shape
     flat = 64 * _after(_after(height)) * _after(_after(width))
-    return nn.Sequential(
+    base = nn.Sequential(
         *(nn.Conv2d(channels, 32, 5), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(32, 64, 5), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Flatten(), nn.Linear(flat, FEATURES), nn.ReLU()),
     )
+    draw_replaced(FEATURES, classes)
+    return base
 
 
 def _after(pixels: int) -> int:

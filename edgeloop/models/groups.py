@@ -13,7 +13,7 @@ from edgeloop.models.sensors import sensor_cnn
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import drawing
 
-Base = Callable[[tuple[int, ...]], nn.Module]
+Base = Callable[[tuple[int, ...], int], nn.Module]
 
 _BASES: Mapping[str, Base] = {
     "cnn": cnn,
@@ -47,7 +47,8 @@ def build(
 ) -> SplitModel:
     """Build a model with fresh weights; the same arguments give the same weights.
 
-    The weights are drawn base first, then head, from a stream of their own.
+    The weights are drawn base first, then head, from a stream of their own; between them the
+    classifier that the head replaces, so that a seed's weights are the reference's.
 
     Args:
         architecture: one of `ARCHITECTURES`, in any case.
@@ -65,7 +66,7 @@ def build(
             raise ModelError(field, f"{value} is below 1", "use 1 or more")
     features = feature_width(name, shape)
     with drawing(seed):
-        return SplitModel(_BASES[name](shape), width, classes, features)
+        return SplitModel(_BASES[name](shape, classes), width, classes, features)
 
 
 def feature_width(architecture: str, shape: tuple[int, ...]) -> int:
@@ -121,7 +122,7 @@ def _probe(name: str, shape: tuple[int, ...]) -> int | None:
     """Return D from a forward pass without data or memory; None where the shape does not fit."""
     try:
         with torch.device("meta"), torch.no_grad():
-            base = _BASES[name](shape).eval()
+            base = _BASES[name](shape, 1).eval()
             return int(base(torch.empty(1, *shape)).flatten(1).shape[1])
     except _NO_FIT:
         return None

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgeloop.models.replaced import draw_replaced
+
 WIDTHS = (64, 128, 256, 512)
 
 
@@ -38,13 +40,14 @@ class GlobalAverage(nn.Module):
         return torch.mean(maps, dim=(2, 3))
 
 
-def resnet(shape: tuple[int, ...], stages: int) -> nn.Module:
+def resnet(shape: tuple[int, ...], classes: int, stages: int) -> nn.Module:
     """Return a residual network of 1 to 4 stages of one block: (B, C, H, W) to (B, 64 ... 512).
 
     Convolutions start Kaiming-normal (fan out), normalisations at 1 and 0.
 
     Args:
         shape: (C, H, W).
+        classes: of the classifier that is left out.
         stages: ResNet-4 has 1, -6 has 2, -8 has 3, -10 has 4.
 
     Raises:
@@ -55,6 +58,7 @@ def resnet(shape: tuple[int, ...], stages: int) -> nn.Module:
     inputs = (64, *WIDTHS)
     blocks = [BasicBlock(inputs[i], WIDTHS[i], 1 if i == 0 else 2) for i in range(stages)]
     network = nn.Sequential(*stem, *blocks, GlobalAverage())
+    draw_replaced(WIDTHS[stages - 1], classes)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
