@@ -5,10 +5,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgeloop.command import main
+from edgeloop.data import Partition, Pool, split
+from edgeloop.data import write as write_data
+from edgeloop.link import Link
 from edgeloop.settings import BrokerSettings
+from edgeloop.task import Contract, contract_topic
 from tests.world import StartBroker, free_port
 
 TASK: dict[str, Any] = {
@@ -198,7 +203,6 @@ def test_a_client_that_is_not_in_the_folder(
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"training": {"architecture": "harcnn3-s2"}}, "harcnn3-s2"),
         ({"training": {"architecture": "vgg"}}, "vgg"),
         ({"name": "two"}, "two is not invited to bad; add it to the task's devices"),
     ],
@@ -208,13 +212,43 @@ def test_a_device_that_does_not_fit_the_task(
     tmp_path: Path,
     device: dict[str, Any],
     broker: BrokerSettings,
+    world: Path,
     changes: dict[str, Any],
     sentence: str,
 ) -> None:
-    _publish_contract(broker, tmp_path)
+    _publish_contract(broker, world)
     path = write(tmp_path / "device.toml", device | {"broker": {"port": broker.port}} | changes)
     assert sentence in refused(capfd, "agent", "--config", path)
 
 
+def test_a_device_of_another_kind_of_data(
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    device: dict[str, Any],
+    broker: Any,
+    world: Path,
+) -> None:
+    _publish_contract(broker, world)
+    pool = Pool(np.zeros((40, 1, 8, 8), np.uint8), np.arange(40) % 2, ("x", "y"), None)
+    write_data(split(pool, Partition("iid", clients=1)), tmp_path / "small")
+    source = {"data": {"source": str(tmp_path / "small")}, "broker": {"port": broker.port}}
+    path = write(tmp_path / "device.toml", device | source)
+    said = refused(capfd, "agent", "--config", path)
+    assert "data.source: its inputs have the shape (1, 8, 8), the task's (1, 28, 28)" in said
+
+
 def _publish_contract(broker: BrokerSettings, world: Path) -> None:
-    raise NotImplementedError
+    names = json.loads((world / "config.json").read_text())["class_names"]
+    contract = Contract(
+        task="bad",
+        run="run",
+        algorithm="fedtgp",
+        options={},
+        class_names=tuple(names),
+        shape=(1, 28, 28),
+        width=16,
+        rounds=1,
+        devices=("one",),
+    )
+    with Link(broker, "server", []) as link:
+        link.publish(contract_topic("bad"), contract.model_dump_json().encode(), retain=True)

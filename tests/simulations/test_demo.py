@@ -1,0 +1,51 @@
+"""The demo, on a scale that a test can wait for."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgeloop.command import main
+from edgeloop.link import Arrival, Link
+from edgeloop.settings import BrokerSettings
+from simulations.demo import broker
+
+
+def test_the_embedded_broker_keeps_what_late_devices_need(tmp_path: Path) -> None:
+    port = broker.free_port()
+    with broker._embedded(tmp_path, port):
+        settings = BrokerSettings(port=port)
+        with Link(settings, "server", ["up/+"], presence="presence") as server:
+            server.publish("contract", b"retained", retain=True)
+            server.send("large", b"x" * 300_000)
+            assert server.flush(10)
+            with Link(settings, "device", ["contract", "presence"]) as device:
+                found = [device.receive(5), device.receive(5)]
+                payloads = {a.topic: a.payload for a in found if isinstance(a, Arrival)}
+                assert payloads == {"contract": b"retained", "presence": b"online"}
+                device.publish("up/device", b"answer")
+                answer = server.receive(5)
+                assert isinstance(answer, Arrival)
+                assert answer.payload == b"answer"
+                answer.acknowledge()
+
+
+@pytest.mark.broker
+def test_two_devices_one_round(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+    arguments = ["--rounds", "1", "--devices", "2", "--group", "resnet4,cnn", "--out", str(out)]
+    assert main(["demo", *arguments]) == 0
+    said = capfd.readouterr().out
+    assert "broker: Mosquitto" in said
+    together = json.loads((out / "aggregator" / "summary.json").read_text())
+    assert len(together["accuracy_by_round"]) == 2
+    for number, architecture in enumerate(("resnet4", "cnn")):
+        summary = json.loads((out / f"device-{number}" / "summary.json").read_text())
+        assert summary["architecture"] == architecture
+        assert summary["onnx_difference"] < 0.01
+        assert f"{summary['accuracy_by_round']['1']:.3f}" in said
+    images = sorted(map(str, out.glob("example-*.png")))
+    assert main(["predict", str(out / "device-0" / "model.onnx"), *images, "--json"]) == 0
+    assert [row["image"] for row in json.loads(capfd.readouterr().out)] == images
+    assert main(["demo", *arguments]) == 2
+    assert "is not empty; name another folder" in capfd.readouterr().err

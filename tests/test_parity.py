@@ -1,0 +1,31 @@
+"""The reference implementation's accuracies on HAR: same data, models, seed and settings."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks.parity import REFERENCE
+from simulations.run import simulate
+from simulations.settings import RunSettings
+
+ROUNDS = 2
+
+
+@pytest.fixture(scope="module")
+def har() -> Path:
+    folder = Path(os.environ.get("EDGELOOP_DATA", "../shared/data")) / "har"
+    if not folder.exists():
+        pytest.skip(f"{folder} is not there; it holds UCI HAR as PFLlib stores it")
+    return folder
+
+
+@pytest.mark.parametrize("algorithm", ["local", "fedproto"])
+def test_har_is_classified_as_by_the_reference(algorithm: str, har: Path, tmp_path: Path) -> None:
+    """To within two of 2,584 test samples: the reference printed four digits on another machine."""
+    settings = RunSettings.model_validate(
+        {"algorithm": algorithm, "data": str(har), "rounds": ROUNDS, "seed": 0}
+    )
+    summary = simulate(settings, tmp_path / "run", lambda *_: None)
+    expected = REFERENCE[algorithm][: ROUNDS + 1]
+    assert summary["accuracy_by_round"] == pytest.approx(expected, abs=2 / 2584 + 5e-5)
