@@ -9,9 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgeloop import screen
+from edgeloop import files, screen
 from edgeloop.errors import ConfigError, InputError
-from simulations import folder as files
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

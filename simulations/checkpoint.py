@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeloop import wire
+from edgeloop import files, wire
 from edgeloop.algorithm import Algorithm
 from edgeloop.errors import RunError
 from edgeloop.rounds import Standing
 from edgeloop.task import SERVER
 from edgeloop.wire import Envelope
-from simulations import folder as files
 from simulations.engine import Crew
 from simulations.results import Row
 

@@ -1,11 +1,11 @@
 """A run's folder: which run it holds, and files that are whole or not there."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeloop import files
 from edgeloop.errors import RunError
 
 IDENTITY = "run.json"
@@ -30,7 +30,7 @@ def claim(folder: Path, config: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         taken = any(folder.iterdir())
         if not taken:
-            write_json(folder / IDENTITY, config)
+            files.write_json(folder / IDENTITY, config)
     except OSError as error:
         problem = f"cannot be written ({error.strerror})"
         raise RunError(f"out {folder}", problem, "name another folder with --out") from error
@@ -75,28 +75,3 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON, whole or not at all."""
-    write(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file so that it is on the disk, whole, when this returns, and never half there."""
-    building = path.with_name(f".{path.name}.new")
-    with building.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    building.replace(path)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Have the disk hold what a file or folder says, when this returns."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeloop import algorithms, rounds, wire
+from edgeloop import algorithms, files, rounds, wire
 from edgeloop.algorithm import Algorithm
 from edgeloop.member import Report
 from edgeloop.rounds import Closed
 from edgeloop.task import SERVER
 from edgeloop.wire import Envelope
 from simulations import checkpoint, engine, results
-from simulations import folder as files
 from simulations.checkpoint import Checkpoint, Pace
+from simulations.folder import SUMMARY, claim
 from simulations.results import COLUMNS, Row
 from simulations.settings import RunSettings
 
@@ -126,7 +126,7 @@ def simulate(settings: RunSettings, folder: Path, watch: Watch) -> dict[str, Any
     federation = settings.federation()
     plan = engine.plan(settings, federation)
     config = results.config(plan, federation)
-    files.claim(folder, config)
+    claim(folder, config)
     algorithm = settings.load(plan.classes)
     saved = checkpoint.latest(folder, algorithm) or _beginning(algorithm, folder)
     with engine.cohort(plan, federation) as crew:
@@ -174,5 +174,5 @@ def _write(folder: Path, summary: Mapping[str, Any], rows: Sequence[Row], broadc
     title = f"{card.title} on {Path(config['data']).name}"
     files.write(folder / "prototypes.safetensors", results.prototypes_file(broadcast))
     files.write(folder / "accuracy.png", results.picture(title, rows))
-    files.write_json(folder / files.SUMMARY, summary)
+    files.write_json(folder / SUMMARY, summary)
     checkpoint.remove(folder)

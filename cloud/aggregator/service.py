@@ -1,7 +1,6 @@
 """A task from its settings to its final prototypes; every round survives a crash."""
 
 import dataclasses
-import json
 import logging
 import time
 import uuid
@@ -17,7 +16,7 @@ from cloud.aggregator.http import Phase, Server, Status, app
 from cloud.aggregator.ledger import Ledger, RoundCounts
 from cloud.aggregator.metrics import Metrics
 from cloud.aggregator.settings import TaskSettings
-from edgeloop import algorithms, rounds, wire
+from edgeloop import algorithms, files, rounds, wire
 from edgeloop.algorithm import Algorithm
 from edgeloop.cohorts.mqtt import Heard, MqttCohort, Opened, Patience
 from edgeloop.errors import RunError
@@ -219,7 +218,7 @@ class Run:
         folder = self.settings.folder
         facts = {"task": self.contract.task, "run": self.contract.run}
         fields = dataclasses.asdict(standing.broadcast)
-        (folder / "prototypes.safetensors").write_bytes(save(fields, facts))
+        files.write(folder / "prototypes.safetensors", save(fields, facts))
         accuracies = [past.accuracy for past in self.ledger.history()]
         summary = {
             **facts,
@@ -230,7 +229,7 @@ class Run:
             "accuracy_by_device": {name: report.accuracy for name, report in reports.items()},
         }
         path = folder / "summary.json"
-        path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        files.write_json(path, summary)
         log.info("finished; see %s", path)
         return path
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE, opened
-from edge.agent.store import write_safely
+from edgeloop import files
 from edgeloop.errors import ModelError
 from edgeloop.models.split import SplitModel, exportable
 from edgeloop.prototypes import Targets, nearness
@@ -111,7 +111,7 @@ def export(
     metadata = {name: json.dumps(value) for name, value in own.items()} | dict(facts)
     onnx.helper.set_model_props(model, {KEY + name: value for name, value in metadata.items()})
     onnx.checker.check_model(model, full_check=True)
-    write_safely(path, model.SerializeToString())
+    files.write(path, model.SerializeToString())
 
 
 def check(path: Path, scores: nn.Module, inputs: Tensor) -> float:

@@ -1,6 +1,5 @@
 """What a device ends with: its classifier as ONNX, checked against torch, and a summary."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import torch
 
 from edge.agent.export import Classifier, check, export
-from edge.agent.store import write_safely
+from edgeloop import files
 from edgeloop.algorithm import Algorithm
 from edgeloop.member import Member
 from edgeloop.prototypes import Targets
@@ -61,7 +60,7 @@ def conclude(
         "onnx_difference": check(path, classifier, _inputs(member, pixels)),
     }
     written = folder / "summary.json"
-    write_safely(written, (json.dumps(summary, indent=2) + "\n").encode())
+    files.write_json(written, summary)
     return written
 
 

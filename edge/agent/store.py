@@ -1,7 +1,6 @@
 """What a device must not forget: its model and its last answer, in one file, written atomically."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from edgeloop import files
 from edgeloop.errors import RunError
 
 ANSWER = "answer"
@@ -81,7 +81,7 @@ class Store:
         }
         tensors = {WEIGHTS + name: array for name, array in memory.weights.items()}
         tensors[ANSWER] = np.frombuffer(memory.answer, np.uint8)
-        write_safely(self.path, save(tensors, {"facts": json.dumps(facts)}))
+        files.write(self.path, save(tensors, {"facts": json.dumps(facts)}))
 
 
 def _memory(facts: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> Memory:
@@ -92,18 +92,3 @@ def _memory(facts: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -
     }
     answer = tensors[ANSWER].tobytes()
     return Memory(facts["run"], facts["round"], answer, weights, facts["accuracies"])
-
-
-def write_safely(path: Path, content: bytes) -> None:
-    """Write a file so that it is on the disk, whole, when this returns, and never half there."""
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -3,46 +3,47 @@ from pathlib import Path
 
 import pytest
 
+from edgeloop import files
 from edgeloop.errors import RunError
-from simulations import folder as files
+from simulations.folder import claim
 
 CONFIG = {"rounds": 3, "workers": 1, "versions": {"torch": "2"}, "models_by_client": {"a": "cnn"}}
 
 
 def test_a_new_folder_becomes_the_runs(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "one"
-    files.claim(folder, CONFIG)
+    claim(folder, CONFIG)
     assert json.loads((folder / "run.json").read_text()) == CONFIG
-    files.claim(folder, {**CONFIG, "workers": 2})  # the same run; workers change no result
+    claim(folder, {**CONFIG, "workers": 2})  # the same run; workers change no result
 
 
 def test_another_run_is_told_by_its_keys(tmp_path: Path) -> None:
-    files.claim(tmp_path, CONFIG)
+    claim(tmp_path, CONFIG)
     other = {**CONFIG, "rounds": 4, "versions": {"torch": "3"}, "models_by_client": {"a": "x" * 50}}
     with pytest.raises(RunError) as raised:
-        files.claim(tmp_path, other)
+        claim(tmp_path, other)
     assert "rounds (3 there, 4 here)" in str(raised.value)
     assert "versions.torch (2 there, 3 here), models_by_client;" in str(raised.value)
 
 
 def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
-    files.claim(tmp_path, CONFIG)
+    claim(tmp_path, CONFIG)
     files.write_json(tmp_path / "summary.json", {})
     with pytest.raises(RunError, match="finished"):
-        files.claim(tmp_path, CONFIG)
+        claim(tmp_path, CONFIG)
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(RunError, match="holds no run"):
-        files.claim(tmp_path, CONFIG)
+        claim(tmp_path, CONFIG)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
 def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(RunError, match="cannot be written"):
-        files.claim(tmp_path / "out", CONFIG)
+        claim(tmp_path / "out", CONFIG)
 
 
 def test_writing_leaves_no_other_file(tmp_path: Path) -> None:

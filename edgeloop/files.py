@@ -1,0 +1,32 @@
+"""Files that are always whole: on the disk when a call returns, and never half there."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON; a crash leaves the old file or the new one."""
+    write(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write bytes; a crash leaves the old file or the new one."""
+    building = path.with_name(f".{path.name}.new")
+    with building.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    building.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold what a file or folder says, when this returns."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
