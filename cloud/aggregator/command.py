@@ -1,5 +1,6 @@
 """Runs one federated task over MQTT: gathers prototypes, sends global ones back."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,9 @@ import typer
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
 from edgeloop import screen, settings
+from edgeloop.gathering import TooFewUploadsError
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -21,4 +25,8 @@ def aggregator(
 ) -> None:
     """Run a task to its last round; a restart goes on with the round that was open."""
     screen.log_plainly()
-    serve(settings.read(config, TaskSettings))
+    try:
+        serve(settings.read(config, TaskSettings))
+    except TooFewUploadsError as error:
+        log.critical("%s; started again, the task goes on with this round", error)
+        raise typer.Exit(1) from error

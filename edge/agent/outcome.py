@@ -48,7 +48,7 @@ def conclude(
         shape=contract.shape,
         class_names=contract.class_names,
         pixels=pixels,
-        facts={"task": contract.task, "run": contract.run, "device": member.name},
+        facts=_facts(contract, member.name, facts["accuracy_by_round"]),
     )
     summary = {
         "task": contract.task,
@@ -62,6 +62,18 @@ def conclude(
     written = folder / "summary.json"
     files.write_json(written, summary)
     return written
+
+
+def _facts(contract: Contract, device: str, accuracies: Mapping[str, float]) -> dict[str, str]:
+    """Return what the model's file itself tells of where it comes from."""
+    return {
+        "task": contract.task,
+        "run": contract.run,
+        "device": device,
+        "algorithm": contract.algorithm,
+        "round": str(contract.rounds),
+        "accuracy": f"{accuracies[str(contract.rounds)]:.4f}",
+    }
 
 
 def _inputs(member: Member[Any, Any], pixels: bool) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """A cohort in worker processes on this machine, one thread each; a client stays in its process."""
 
+import contextlib
 import multiprocessing
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -87,7 +88,8 @@ class WorkerCohort(Generic[B, U]):
 
     def _call(self, what: str, *arguments: Any) -> list[Any]:
         for end in self._ends:
-            end.send((what, arguments))
+            with contextlib.suppress(BrokenPipeError):  # its answer tells of it
+                end.send((what, arguments))
         results = [_receive(end) for end in self._ends]
         for result in results:
             if isinstance(result, InputError):
@@ -107,13 +109,12 @@ def _work(end: "Connection[Any, Any]", build: Build[Any, Any], names: Sequence[s
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     torch.set_num_threads(1)
     cohort: LocalCohort[Any, Any] | None = None
-    while True:
-        try:
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent has ended, and so does this
+        while True:
             what, arguments = end.recv()
-        except (EOFError, ConnectionResetError):
-            return
-        try:
-            cohort = cohort or build(names)
-            end.send(None if what == "ready" else getattr(cohort, what)(*arguments))
-        except InputError as error:
-            end.send(error)
+            try:
+                cohort = cohort or build(names)
+                result = None if what == "ready" else getattr(cohort, what)(*arguments)
+            except InputError as error:
+                result = error
+            end.send(result)
