@@ -1,7 +1,7 @@
 """Reads one image file into an array, without torch or Pillow, and fits it to a model's input.
 
-Sources: PNG, W3C Recommendation, second edition; Netpbm's pgm(5) and ppm(5); NumPy's NEP 1.
-Shape suffixes: C channels, H rows, W columns, R bytes a row, P pixels, S bytes a pixel.
+Sources: Netpbm's pgm(5) and ppm(5); NumPy's NEP 1.
+Shape suffixes: C channels, H rows, W columns.
 """
 
 import io
@@ -9,44 +9,25 @@ import math
 import re
 import struct
 import warnings
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.agent.png import MAGIC, BrokenError, Picture, check_size, decode_png
 from edgeloop.errors import DataError
 
-Picture = NDArray[np.uint8] | NDArray[np.float32]
-
-MOST_PIXELS = 64_000_000
-MOST_SIDE = 32_768
 MOST_BYTES = 2**28
-"""The largest picture, and the largest file, that is read."""
+"""The largest file that is read."""
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _NPY = b"\x93NUMPY"
 _PNM = re.compile(rb"P([56])" + rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})" * 3 + rb"\s")
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-_PALETTE = 3
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _NPY_KIND = re.compile(rb"'descr': '([<>|=](?:b1|[iu][1248]|f[248]))'")
 _NPY_SIDES = re.compile(rb"'shape': \(((?:\d{1,9}, ?)*(?:\d{1,9})?)\)")
 _BY_PILLOW = ("JPEG", "BMP", "GIF", "WEBP")
 _PILLOW_SAYS_NO = (OSError, SyntaxError, ValueError, TypeError, IndexError, struct.error)
-_RESAVE = "save it again as a PNG"
-
-
-class _BrokenError(Exception):
-    """An image that cannot be read: what is wrong with it, and what to do."""
-
-    def __init__(self, problem: str, remedy: str = _RESAVE) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.remedy = remedy
 
 
 def load(path: Path, shape: tuple[int, ...], *, pixels: bool) -> NDArray[np.float32]:
@@ -89,12 +70,12 @@ def decode(data: bytes, name: str) -> Picture:
         DataError: bytes that are none of these, too large, or broken.
     """
     try:
-        if data.startswith(_PNG):
-            return _png(data)
+        if data.startswith(MAGIC):
+            return decode_png(data)
         if data.startswith(_NPY):
             return _npy(data)
         return _pnm(data) if data[:2] in (b"P5", b"P6") else _by_pillow(data)
-    except _BrokenError as error:
+    except BrokenError as error:
         raise DataError(name, error.problem, error.remedy) from error
 
 
@@ -171,141 +152,18 @@ def _content(path: Path) -> bytes:
         raise DataError(str(path), f"cannot be read ({error.strerror})", "check it") from error
 
 
-def _check_size(width: int, height: int) -> None:
-    if width < 1 or height < 1:
-        raise _BrokenError(f"is a picture of {width} x {height} pixels")
-    if width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
-        problem = f"is too large, {width} x {height} pixels"
-        raise _BrokenError(problem, f"shrink it to at most {MOST_PIXELS // 10**6} megapixels")
-
-
-def _png(data: bytes) -> Picture:
-    parts = {kind: bytearray() for kind in (b"IHDR", b"PLTE", b"IDAT")}
-    for kind, body in _chunks(data):
-        if kind in parts:
-            parts[kind] += body
-    width, height, depth, colour = _header(parts[b"IHDR"])
-    bits = _CHANNELS[colour] * depth
-    row = (width * bits + 7) // 8
-    lines = np.frombuffer(_inflated(parts[b"IDAT"], height * (row + 1)), np.uint8)
-    rows_HR = _unfiltered(lines.reshape(height, row + 1), max(1, bits // 8))
-    samples = _samples(rows_HR, depth)[:, : width * _CHANNELS[colour]]
-    values_HWC: Picture = samples.reshape(height, width, -1)
-    if colour == _PALETTE:
-        values_HWC = _looked_up(values_HWC[..., 0], parts[b"PLTE"])
-    elif depth < 8:
-        values_HWC = values_HWC * np.uint8(255 // (2**depth - 1))
-    image: Picture = values_HWC.transpose(2, 0, 1).copy()
-    return image
-
-
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Walk a PNG's chunks up to its end: kind and body."""
-    at, kind = len(_PNG), b""
-    while kind != b"IEND":
-        length = int.from_bytes(data[at : at + 4], "big")
-        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
-        checksum = data[at + 8 + length : at + 12 + length]
-        if len(checksum) < 4:
-            raise _BrokenError("is a PNG that ends too early")
-        if zlib.crc32(body, zlib.crc32(kind)) != int.from_bytes(checksum, "big"):
-            raise _BrokenError("is a PNG with a wrong checksum")
-        yield kind, body
-        at += 12 + length
-
-
-def _header(body: bytearray) -> tuple[int, int, int, int]:
-    """Return width, height, bits a sample and colour type."""
-    if len(body) != 13:
-        raise _BrokenError("is a PNG without a header")
-    width, height = int.from_bytes(body[:4], "big"), int.from_bytes(body[4:8], "big")
-    depth, colour, compression, filtering, interlace = body[8:]
-    if depth not in _DEPTHS.get(colour, ()) or compression or filtering or interlace > 1:
-        raise _BrokenError("is a PNG of a kind that the standard does not have")
-    if interlace:
-        raise _BrokenError("is an interlaced PNG", "save it without interlacing")
-    _check_size(width, height)
-    return width, height, depth, colour
-
-
-def _inflated(data: bytearray, size: int) -> bytes:
-    """Decompress to exactly `size` bytes, holding at most one more in memory."""
-    try:
-        raw = zlib.decompressobj().decompress(data, size + 1)
-    except zlib.error as error:
-        raise _BrokenError("is a PNG whose pixels cannot be decompressed") from error
-    if len(raw) != size:
-        which = "more" if len(raw) > size else "fewer"
-        raise _BrokenError(f"is a PNG with {which} pixels than it says")
-    return raw
-
-
-def _unfiltered(lines: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:
-    """Undo the filter that each line (H, 1 + R) names in its first byte, for pixels of S bytes.
-
-    A pixel needs its left, upper and upper left neighbours, so that all pixels on one rising
-    diagonal can be computed at once.
-    """
-    filters_H, coded_HWS = lines[:, 0], lines[:, 1:].reshape(len(lines), -1, stride)
-    if filters_H.max() > 4:
-        raise _BrokenError("is a PNG with a filter that the standard does not have")
-    if not filters_H.any():
-        return lines[:, 1:]
-    height, width = coded_HWS.shape[:2]
-    plain_HWS = np.zeros((height + 1, width + 1, stride), np.uint8)
-    for diagonal in range(height + width - 1):
-        y_P = np.arange(max(0, diagonal - width + 1), min(height, diagonal + 1))
-        x_P = diagonal - y_P
-        left_PS, up_PS = plain_HWS[y_P + 1, x_P], plain_HWS[y_P, x_P + 1]
-        guess_PS = _predicted(filters_H[y_P], left_PS, up_PS, plain_HWS[y_P, x_P])
-        plain_HWS[y_P + 1, x_P + 1] = coded_HWS[y_P, x_P] + guess_PS
-    return plain_HWS[1:, 1:].reshape(height, -1)
-
-
-def _predicted(
-    filters_P: NDArray[np.uint8],
-    left_PS: NDArray[np.uint8],
-    up_PS: NDArray[np.uint8],
-    corner_PS: NDArray[np.uint8],
-) -> NDArray[np.uint8]:
-    """Return what the filters None, Sub, Up, Average and Paeth add to a byte (PNG, section 9)."""
-    left, up, corner = (part.astype(np.int16) for part in (left_PS, up_PS, corner_PS))
-    to_left, to_up = np.abs(up - corner), np.abs(left - corner)
-    to_corner = np.abs(left + up - 2 * corner)
-    upper = np.where(to_up <= to_corner, up, corner)
-    paeth = np.where((to_left <= to_up) & (to_left <= to_corner), left, upper)
-    kinds = [np.zeros_like(left), left, up, (left + up) // 2, paeth]
-    return np.choose(filters_P[:, None], kinds).astype(np.uint8)
-
-
-def _samples(rows_HR: NDArray[np.uint8], depth: int) -> Picture:
-    """Split rows of bytes into samples of `depth` bits; 16 bits become float32, 0 to 255."""
-    if depth == 16:
-        return np.ascontiguousarray(rows_HR).view(">u2").astype(np.float32) / np.float32(257)
-    shifts = np.arange(8 - depth, -1, -depth, dtype=np.uint8)
-    parts = rows_HR[:, :, None] >> shifts & np.uint8(2**depth - 1)
-    return parts.reshape(len(rows_HR), -1)
-
-
-def _looked_up(indices_HW: Picture, palette: bytearray) -> NDArray[np.uint8]:
-    colours = np.frombuffer(palette[: len(palette) // 3 * 3], np.uint8).reshape(-1, 3)
-    if indices_HW.max() >= len(colours):
-        raise _BrokenError("is a PNG with a colour that its palette does not have")
-    return colours[indices_HW.astype(np.intp)]
-
-
 def _pnm(data: bytes) -> NDArray[np.uint8]:
     found = _PNM.match(data)
     if not found:
-        raise _BrokenError("is a PGM or PPM without a header")
+        raise BrokenError("is a PGM or PPM without a header")
     width, height, most = (int(number) for number in found.groups()[1:])
     if most != 255:
-        raise _BrokenError(f"has a largest value of {most}", "save it with 8 bits a sample")
-    _check_size(width, height)
+        raise BrokenError(f"has a largest value of {most}", "save it with 8 bits a sample")
+    check_size(width, height)
     channels = 3 if found[1] == b"6" else 1
     pixels = np.frombuffer(data[found.end() :][: width * height * channels], np.uint8)
     if len(pixels) < width * height * channels:
-        raise _BrokenError("has fewer pixels than it says")
+        raise BrokenError("has fewer pixels than it says")
     return np.ascontiguousarray(pixels.reshape(height, width, channels).transpose(2, 0, 1))
 
 
@@ -316,11 +174,11 @@ def _npy(data: bytes) -> Picture:
     header = data[begin : min(end, begin + 10_000)]
     kind, sides = _NPY_KIND.search(header), _NPY_SIDES.search(header)
     if not kind or not sides:
-        raise _BrokenError("is an .npy file of something else than numbers", "save numbers")
+        raise BrokenError("is an .npy file of something else than numbers", "save numbers")
     shape = tuple(int(side) for side in re.findall(rb"\d+", sides[1]))
     dtype = np.dtype(kind[1].decode())
     if math.prod(shape) > MOST_BYTES or math.prod(shape) * dtype.itemsize != len(data) - end:
-        raise _BrokenError("is an .npy file of another length than it says", "save it again")
+        raise BrokenError("is an .npy file of another length than it says", "save it again")
     order: Literal["C", "F"] = "F" if b"'fortran_order': True" in header else "C"
     array = np.frombuffer(data, dtype, offset=end).reshape(shape, order=order)
     with np.errstate(over="ignore"):  # `_matching` refuses what is not finite
@@ -332,14 +190,14 @@ def _by_pillow(data: bytes) -> NDArray[np.uint8]:
         from PIL import Image
     except ImportError as error:
         remedy = "pip install pillow, or save it as a PNG"
-        raise _BrokenError("is neither a PNG, a PGM, a PPM nor an .npy", remedy) from error
+        raise BrokenError("is neither a PNG, a PGM, a PPM nor an .npy", remedy) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images, refused here, and of odd comments
             with Image.open(io.BytesIO(data), formats=_BY_PILLOW) as image:
-                _check_size(*image.size)
+                check_size(*image.size)
                 mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
                 pixels_HWC = np.atleast_3d(np.asarray(image.convert(mode)))
     except (Image.DecompressionBombError, *_PILLOW_SAYS_NO) as error:
-        raise _BrokenError("is no image that can be read") from error
+        raise BrokenError("is no image that can be read") from error
     return np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))

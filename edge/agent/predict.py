@@ -17,7 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
-from edge.agent import images
+from edge.agent import images, png
 from edgeloop.errors import ModelError
 
 KEY = "edgeloop."
@@ -146,7 +146,7 @@ def _facts(
         raise ModelError(str(path), "is an ONNX model of other origin", _REMEDY) from error
     named = isinstance(names, list) and all(isinstance(name, str) for name in names)
     sized = isinstance(shape, list) and all(type(side) is int and side > 0 for side in shape)
-    if not (named and sized and isinstance(pixels, bool)) or math.prod(shape) > images.MOST_PIXELS:
+    if not (named and sized and isinstance(pixels, bool)) or math.prod(shape) > png.MOST_PIXELS:
         raise ModelError(str(path), "has metadata that are not edgeloop's", _REMEDY)
     return tuple(names), tuple(shape), pixels
 
