@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -15,6 +16,10 @@ from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
 from edgeloop.settings import BrokerSettings
 from tests.world import MODELS, Mosquitto, StartBroker, free_port, wait_for_port
+
+# No test is timed: a busy machine is no defect.
+hypothesis.settings.register_profile("edgeloop", deadline=None)
+hypothesis.settings.load_profile("edgeloop")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,0 +1,53 @@
+"""Messages as bytes: frozen dataclasses of arrays and numbers in one checked frame, no pickle."""
+
+from edgeloop.wire.errors import (
+    ContentError,
+    DigestError,
+    DtypeError,
+    FieldsError,
+    HeaderError,
+    KindError,
+    NotFiniteError,
+    OversizeError,
+    ShapeError,
+    TrailingBytesError,
+    TruncatedError,
+    VersionError,
+    WireError,
+)
+from edgeloop.wire.frame import (
+    MAX_FRAME,
+    NAME,
+    Envelope,
+    Frame,
+    decode,
+    digest,
+    encode,
+    envelope_of,
+    fingerprint,
+)
+
+__all__ = [
+    "MAX_FRAME",
+    "NAME",
+    "ContentError",
+    "DigestError",
+    "DtypeError",
+    "Envelope",
+    "FieldsError",
+    "Frame",
+    "HeaderError",
+    "KindError",
+    "NotFiniteError",
+    "OversizeError",
+    "ShapeError",
+    "TrailingBytesError",
+    "TruncatedError",
+    "VersionError",
+    "WireError",
+    "decode",
+    "digest",
+    "encode",
+    "envelope_of",
+    "fingerprint",
+]

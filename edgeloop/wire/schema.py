@@ -1,0 +1,103 @@
+"""Messages and their tensors: a dataclass's own annotations are its schema.
+
+The dtype is the array's; the rank and the dimensions are the letters behind the last underscore of
+the field's name (`prototypes_ND`), and one letter has one size within a frame.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from edgeloop.wire.errors import ContentError, DtypeError, FieldsError, NotFiniteError, ShapeError
+
+_DTYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "U8": "u1", "BOOL": "?"}
+_SCALARS = {int: np.dtype("i8"), float: np.dtype("f8"), bool: np.dtype("?")}
+M = TypeVar("M")
+Array = npt.NDArray[Any]
+Raw = Mapping[str, Any]
+"""A tensor as safetensors tells of it: shape, dtype, data."""
+
+
+@dataclass(frozen=True)
+class _Field:
+    dtype: np.dtype[Any]
+    dims: str
+    scalar: bool
+
+
+def _schema(kind: type) -> Mapping[str, _Field]:
+    hints = typing.get_type_hints(kind)
+    return {field.name: _field(field.name, hints[field.name]) for field in dataclasses.fields(kind)}
+
+
+def _field(name: str, annotation: Any) -> _Field:
+    if annotation in _SCALARS:
+        return _Field(_SCALARS[annotation], "", scalar=True)
+    _, dtype = typing.get_args(annotation)
+    return _Field(np.dtype(typing.get_args(dtype)[0]), name.rpartition("_")[2], scalar=False)
+
+
+def pack(messages: Iterable[Any]) -> bytes:
+    """Pack messages as safetensors; the order of the fields is the format's own."""
+    tensors: dict[str, Array] = {}
+    for message in messages:
+        for name, field in _schema(type(message)).items():
+            value = np.asarray(getattr(message, name), field.dtype)
+            tensors[f"{type(message).__name__}.{name}"] = np.ascontiguousarray(value).reshape(
+                value.shape
+            )
+    return safetensors.numpy.save(tensors)
+
+
+def unpack(body: bytes) -> dict[str, Raw]:
+    """Return a body's tensors by name.
+
+    Raises:
+        FieldsError: it is no safetensors.
+    """
+    try:
+        return dict(safetensors.deserialize(body))  # type: ignore[no-untyped-call]  # a Rust function
+    except safetensors.SafetensorError as error:
+        raise FieldsError(f"no safetensors: {error}") from error
+
+
+def build(kind: type[M], tensors: dict[str, Raw], sizes: dict[str, int]) -> M:
+    """Take this kind's fields out of the tensors, checked; the sizes learn its dimensions.
+
+    Raises:
+        WireError: one of its kinds, if they are not this message's.
+    """
+    values: dict[str, Any] = {}
+    for name, field in _schema(kind).items():
+        label = f"{kind.__name__}.{name}"
+        if label not in tensors:
+            raise FieldsError(f"{label} is missing")
+        array = _array(label, field, tensors.pop(label), sizes)
+        values[name] = array.item() if field.scalar else array
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ContentError(f"{kind.__name__}: {error}") from error
+
+
+def _array(label: str, field: _Field, raw: Raw, sizes: dict[str, int]) -> Array:
+    dtype = _DTYPES.get(raw["dtype"])
+    if dtype is None or np.dtype(dtype) != field.dtype:
+        raise DtypeError(f"{label} is {raw['dtype']}, not {field.dtype}")
+    shape = tuple(raw["shape"])
+    if len(shape) != len(field.dims):
+        raise ShapeError(f"{label} has {len(shape)} dimensions, not {len(field.dims)}")
+    for letter, size in zip(field.dims, shape, strict=True):
+        if sizes.setdefault(letter, size) != size:
+            raise ShapeError(f"{label} has {letter} = {size}, not {sizes[letter]}")
+    array: Array = np.frombuffer(raw["data"], field.dtype).reshape(shape)
+    if field.dtype.kind == "f" and not np.isfinite(array).all():
+        raise NotFiniteError(f"{label} has NaN or infinity in it")
+    return array
