@@ -28,7 +28,7 @@ B = TypeVar("B")
 
 @dataclass(frozen=True)
 class Report:
-    """What a client measured in a round; its evaluation comes before its training (spec 2.1).
+    """What a client measured in a round; evaluation comes before training, as in HtFLlib.
 
     Attributes:
         test_correct: test samples classified right with the round's broadcast.

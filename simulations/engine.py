@@ -77,7 +77,7 @@ class Enlist:
 
     def _member(self, name: str, number: int) -> Member[Any, Any]:
         plan, settings = self.plan, self.plan.settings
-        # One seed for all: clients of one architecture start from the same weights (spec 2.3).
+        # One seed for all: clients of one architecture start from the same weights, as in HtFLlib.
         model = models.build(
             plan.models[name], plan.shape, plan.classes, settings.width, settings.seed
         )

@@ -17,7 +17,7 @@ from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-# In this order the parts of a data set are pooled (spec 1, step 0).
+# In this order the parts of a data set are pooled.
 PARTS = ("train", "val", "test")
 _EXTRA = "pip install 'edgeloop[sim]'"
 

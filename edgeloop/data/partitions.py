@@ -66,7 +66,7 @@ class Partition:
             raise ConfigError("seed", f"{self.seed} is out of range", "use 0 to 2**32 - 1")
 
     def least(self, samples: int) -> int:
-        """Return how many samples each client must get at least, of so many (spec 1, step 0)."""
+        """Return how many samples each client must get at least, of so many."""
         batches = self.batch_size / (1 - self.train_fraction)
         return int(min(batches, samples / self.clients / 2))
 
@@ -98,7 +98,7 @@ def assign(
 
 
 def divide(indices: Indices, train_fraction: float, draw: RandomState) -> tuple[Indices, Indices]:
-    """Divide one client's indices at random, not stratified, into train and test (spec 1.5)."""
+    """Divide one client's indices at random, not stratified, into train and test."""
     test_size = len(indices) - math.floor(train_fraction * len(indices))
     order = draw.permutation(len(indices))
     return indices[order[test_size:]], indices[order[:test_size]]
@@ -115,7 +115,7 @@ def _natural(natural: Indices | None) -> list[Indices]:
 def _pathological(
     partition: Partition, labels: Labels, classes: int, draw: RandomState
 ) -> list[Indices]:
-    """Give every client a quota of classes (spec 1.2); iid is the quota of all (spec 1.1)."""
+    """Give every client a quota of classes; iid is the quota of all."""
     per_client = classes if partition.kind == "iid" else partition.classes_per_client
     if per_client > classes:
         problem = f"{per_client} of only {classes} classes"
@@ -155,7 +155,7 @@ def _share_sizes(
 def _dirichlet(
     partition: Partition, labels: Labels, classes: int, draw: RandomState
 ) -> list[Indices]:
-    """Draw until every client has `least` samples (spec 1.3), at most `max_tries` times."""
+    """Draw until every client has `least` samples, at most `max_tries` times."""
     least = partition.least(len(labels))
     best, poorest = -1, 0
     for _ in range(partition.max_tries):

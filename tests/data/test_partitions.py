@@ -1,4 +1,4 @@
-"""The partitions against PFLlib's published client sizes (spec 1.6)."""
+"""The partitions against PFLlib's published client sizes."""
 
 import logging
 from typing import Any
