@@ -84,15 +84,23 @@ def _required(path: Path, file: Any, names: tuple[str, ...]) -> str:
 def _images(files: Files) -> Iterator[tuple[str, bytes]]:
     """Yield every image's name and bytes, in order."""
     for path, file in files:
-        column, row = _required(path, file, IMAGES), 0
+        column = _required(path, file, IMAGES)
+        for row, cell in enumerate(_cells(path, file, column)):
+            content = cell.get("bytes") if isinstance(cell, dict) else cell
+            if not isinstance(content, bytes):
+                remedy = "store the image's own bytes, not a path or an array"
+                raise DataError(f"{path}: row {row}", f"`{column}` holds no bytes", remedy)
+            yield f"{path}: row {row}", content
+
+
+def _cells(path: Path, file: Any, column: str) -> Iterator[Any]:
+    """Yield a column's cells, a batch in memory at a time."""
+    try:
         for batch in file.iter_batches(batch_size=_BATCH, columns=[column]):
-            for cell in batch.column(0).to_pylist():
-                content = cell.get("bytes") if isinstance(cell, dict) else cell
-                if not isinstance(content, bytes):
-                    remedy = "store the image's own bytes, not a path or an array"
-                    raise DataError(f"{path}: row {row}", f"`{column}` holds no bytes", remedy)
-                yield f"{path}: row {row}", content
-                row += 1
+            yield from batch.column(0).to_pylist()
+    except (OSError, ValueError) as error:  # what pyarrow raises for a damaged page
+        reason = str(error).partition("\n")[0]
+        raise DataError(str(path), f"is damaged ({reason})", "download it again") from error
 
 
 def _join(
@@ -104,8 +112,8 @@ def _join(
         return None
     columns = [_required(path, file, names) for path, file in files]
     cells = [
-        np.asarray(file.read(columns=[column]).column(0).to_pylist())
-        for (_, file), column in zip(files, columns, strict=True)
+        np.asarray(list(_cells(path, file, column)))
+        for (path, file), column in zip(files, columns, strict=True)
     ]
     return np.concatenate(cells)
 

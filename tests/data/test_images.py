@@ -162,6 +162,16 @@ def test_a_parquet_file_that_does_not_fit_is_named(
         read_parquet(tmp_path)
 
 
+def test_a_damaged_page_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    table(path, list(range(50)), [0] * 50)
+    content = bytearray(path.read_bytes())
+    content[4 : len(content) // 2] = b"\xff" * (len(content) // 2 - 4)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.parquet: is damaged \(.*\); download it again"):
+        read_parquet(path)
+
+
 def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"PAR0")
     with pytest.raises(DataError, match=r"x\.parquet: no parquet file"):
