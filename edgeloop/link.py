@@ -159,9 +159,9 @@ class Link:
                 self._client.connect(
                     *address, KEEPALIVE_SECONDS, clean_start=False, properties=session
                 )
-            except OSError as error:
+            except (OSError, UnicodeError) as error:  # UnicodeError: no host has such a name
                 if time.monotonic() >= deadline:
-                    problem = f"cannot be reached ({error.strerror or error})"
+                    problem = f"cannot be reached ({getattr(error, 'strerror', None) or error})"
                     raise self._error(problem, "start it, or mend host and port") from error
                 time.sleep(0.2)  # between attempts to reach a broker that is still starting
             else:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edgeloop.algorithm import Algorithm, Batches
 from edgeloop.data import ClientData
-from edgeloop.errors import RunError
+from edgeloop.errors import ConfigError, RunError
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive
 from edgeloop.threads import Threads, choose
@@ -62,6 +62,22 @@ class Answer(Generic[U]):
     report: Report
 
 
+def usable_device(name: str) -> torch.device:
+    """Return the device that torch knows by this name.
+
+    Raises:
+        ConfigError: if torch knows none, or this machine has none.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        problem = f"{name!r} cannot be used here ({reason})"
+        raise ConfigError("device", problem, "use cpu, or cuda where there is one") from error
+    return device
+
+
 class Member(Generic[U, B]):
     """One client: keeps its model between rounds.
 
@@ -73,6 +89,9 @@ class Member(Generic[U, B]):
         batch_size: samples a training batch.
         seed: the run's seed.
         device: where to train, as torch names it.
+
+    Raises:
+        ConfigError: if there is no such device here.
     """
 
     def __init__(
@@ -88,8 +107,8 @@ class Member(Generic[U, B]):
     ) -> None:
         self.name = name
         self._algorithm = algorithm
-        self._device = torch.device(device)
-        # Convolutions are faster with the channels last, by a fifth on a CPU.
+        self._device = usable_device(device)
+        # Convolutions are faster with the channels last: see benchmarks/choices.py.
         self.model = model.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads miss this pair
         self._train = self._load(data.train.inputs), self._load(data.train.labels)
         self._test = self._load(data.test.inputs), self._load(data.test.labels)

@@ -33,7 +33,7 @@ class BrokerSettings(Settings):
         chunk_bytes: the largest packet to send, unless the broker's own limit is lower.
     """
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Port = 1883
     username: str | None = None
     password_file: Path | None = None

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import Field
 
 from edgeloop import algorithms, data
 from edgeloop.algorithm import Algorithm
 from edgeloop.data import Federation, Partition
 from edgeloop.errors import ConfigError
+from edgeloop.member import usable_device
 from edgeloop.settings import Settings
 from edgeloop.task import Scalar
 
@@ -122,8 +122,7 @@ class RunSettings(DataSettings):
             ConfigError: naming it.
         """
         self.load(classes=2)
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("device", "this machine has no usable CUDA device", "use cpu")
+        usable_device(self.device)
 
     def folder(self) -> Path:
         """Return where the run goes if nobody says."""

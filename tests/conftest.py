@@ -15,7 +15,8 @@ from edgeloop import data
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
 from edgeloop.settings import BrokerSettings
-from tests.world import MODELS, Mosquitto, StartBroker, free_port, wait_for_port
+from simulations.demo.broker import free_port
+from tests.world import MODELS, Mosquitto, StartBroker, wait_for_port
 
 # No test is timed: a busy machine is no defect.
 hypothesis.settings.register_profile("edgeloop", deadline=None)

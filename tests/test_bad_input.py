@@ -13,8 +13,9 @@ from edgeloop.data import Partition, Pool, split
 from edgeloop.data import write as write_data
 from edgeloop.link import Link
 from edgeloop.settings import BrokerSettings
-from edgeloop.task import Contract, contract_topic
-from tests.world import StartBroker, free_port
+from edgeloop.task import contract_topic
+from simulations.demo.broker import free_port
+from tests.world import StartBroker, contract
 
 TASK: dict[str, Any] = {
     "name": "bad",
@@ -97,6 +98,7 @@ def test_no_toml(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         ({"variant": "old"}, "variant: fedtgp has no variant 'old'; choose one of"),
         ({"hyperparameters": {"local_lr": 0}}, "local_lr: fedtgp: Input should be greater than 0"),
         ({"hyperparameters": {"server_epoch": 5}}, "did you mean server_epochs"),
+        ({"broker": {"host": ""}}, "broker.host: string should have at least 1 character"),
         ({"broker": {"port": 70000}}, "broker.port: input should be less than or equal to 65535"),
     ],
 )
@@ -204,6 +206,8 @@ def test_a_client_that_is_not_in_the_folder(
     ("changes", "sentence"),
     [
         ({"training": {"architecture": "vgg"}}, "vgg"),
+        ({"training": {"device": "potato"}}, "device: 'potato' cannot be used here ("),
+        ({"training": {"device": "cuda:99"}}, "device: 'cuda:99' cannot be used here ("),
         ({"name": "two"}, "two is not invited to bad; add it to the task's devices"),
     ],
 )
@@ -239,16 +243,6 @@ def test_a_device_of_another_kind_of_data(
 
 def _publish_contract(broker: BrokerSettings, world: Path) -> None:
     names = json.loads((world / "config.json").read_text())["class_names"]
-    contract = Contract(
-        task="bad",
-        run="run",
-        algorithm="fedtgp",
-        options={},
-        class_names=tuple(names),
-        shape=(1, 28, 28),
-        width=16,
-        rounds=1,
-        devices=("one",),
-    )
+    published = contract(task="bad", class_names=tuple(names), devices=("one",))
     with Link(broker, "server", []) as link:
-        link.publish(contract_topic("bad"), contract.model_dump_json().encode(), retain=True)
+        link.publish(contract_topic("bad"), published.model_dump_json().encode(), retain=True)

@@ -5,8 +5,10 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from edgeloop.settings import BrokerSettings
+from edgeloop.task import Contract
 
 MODELS = ("cnn", "resnet4", "resnet6", "resnet8", "harcnn-s1", "harcnn1-s2")
 """The architectures of the small world's six devices."""
@@ -23,12 +25,19 @@ class Mosquitto:
 StartBroker = Callable[..., Mosquitto]
 
 
-def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def contract(**changes: Any) -> Contract:
+    """Return a small task's contract, with some fields as a test wants them."""
+    fields: dict[str, Any] = {
+        "task": "t",
+        "run": "r",
+        "algorithm": "fedproto",
+        "class_names": ("a", "b"),
+        "shape": (1, 28, 28),
+        "width": 4,
+        "rounds": 2,
+        "devices": ("one", "two"),
+    }
+    return Contract(**{**fields, **changes})
 
 
 def wait_for_port(port: int, seconds: float = 10.0) -> None:

@@ -44,21 +44,6 @@ def contract_of(settings: TaskSettings) -> Contract:
     )
 
 
-def algorithm_of(contract: Contract) -> Loaded:
-    """Build the contract's algorithm.
-
-    Raises:
-        ConfigError: if there is none of that name, or a hyperparameter is wrong.
-    """
-    return algorithms.load(
-        contract.algorithm,
-        classes=len(contract.class_names),
-        width=contract.width,
-        seed=contract.seed,
-        **contract.options,
-    )
-
-
 def serve(settings: TaskSettings) -> Path:
     """Run a task to its end, or go on with it; return where the summary is.
 
@@ -67,7 +52,7 @@ def serve(settings: TaskSettings) -> Path:
         TooFewUploadsError: if a round was given up.
     """
     contract = contract_of(settings)
-    algorithm_of(contract)  # a wrong hyperparameter is told before anything is written
+    algorithms.agreed(contract)  # a wrong hyperparameter is told before anything is written
     try:
         settings.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -107,7 +92,7 @@ class Run:
     def to_its_end(self) -> Path:
         """Run the rounds that are left, and write what they led to; return the summary's path."""
         self.metrics.began(self.contract)
-        algorithm = replace(algorithm_of(self.contract), aggregate=self._timed())
+        algorithm = replace(algorithms.agreed(self.contract), aggregate=self._timed())
         standing = self._standing(algorithm)
         task = self.contract.task
         name, presence = f"edgeloop.{task}.{SERVER}", presence_topic(task, SERVER)
@@ -130,7 +115,7 @@ class Run:
         return path
 
     def _timed(self) -> Any:
-        aggregate = algorithm_of(self.contract).aggregate
+        aggregate = algorithms.agreed(self.contract).aggregate
 
         def timed(state: Any, uploads: Any) -> Any:
             begun = time.monotonic()
@@ -200,6 +185,7 @@ class Run:
     def status(self) -> Status:
         """Return what /status and /readyz tell; called on HTTP threads."""
         history = self.ledger.history()
+        last = self.last or (history[-1] if history else None)
         return Status(
             task=self.contract.task,
             run=self.contract.run,
@@ -207,7 +193,7 @@ class Run:
             phase=self.phase,
             round=len(history),
             rounds=self.contract.rounds,
-            accuracy=self.last.accuracy if self.last else None,
+            accuracy=last.accuracy if last else None,
             history=tuple(history),
             broker_connected=self.connected,
             ledger_open=self.ledger.is_open,

@@ -64,17 +64,14 @@ def seat(own: Own, contract: Contract) -> Seat:
         ModelError: if the device's model does not fit the data.
     """
     _check(own, contract)
-    classes = len(contract.class_names)
-    algorithm = algorithms.load(
-        contract.algorithm,
-        classes=classes,
-        width=contract.width,
-        seed=contract.seed,
-        **contract.options,
-    )
+    algorithm = algorithms.agreed(contract)
     training = own.settings.training
     model = models.build(
-        training.architecture, contract.shape, classes, contract.width, contract.seed
+        training.architecture,
+        contract.shape,
+        len(contract.class_names),
+        contract.width,
+        contract.seed,
     )
     member = Member(
         own.settings.name,

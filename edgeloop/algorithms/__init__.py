@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgeloop.algorithm import Algorithm, Card
 from edgeloop.errors import ConfigError
+from edgeloop.task import Contract
 
 
 def names() -> list[str]:
@@ -55,6 +56,21 @@ def load(name: str, **options: Any) -> Algorithm[Any, Any, Any]:
     """
     algorithm: Algorithm[Any, Any, Any] = _module(name).build(config(name, **options))
     return algorithm
+
+
+def agreed(contract: Contract) -> Algorithm[Any, Any, Any]:
+    """Build the algorithm that a task's contract names.
+
+    Raises:
+        ConfigError: if there is none of that name, or a hyperparameter is wrong.
+    """
+    return load(
+        contract.algorithm,
+        classes=len(contract.class_names),
+        width=contract.width,
+        seed=contract.seed,
+        **contract.options,
+    )
 
 
 def variant(name: str, which: str) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ so the accuracy of round 0 is 0, as in the released code.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -137,7 +137,8 @@ def upload_of(
         nothing_BK = batches.inputs.new_zeros(0, config.width)
         return prototypes.upload_of(nothing_BK, batches.labels[:0], config.classes)
     features, labels = zip(*seen, strict=True)
-    return prototypes.upload_of(torch.cat(features), torch.cat(labels), config.classes)
+    upload = prototypes.upload_of(torch.cat(features), torch.cat(labels), config.classes)
+    return replace(upload, counts_N=upload.counts_N // config.local_epochs)
 
 
 def average(uploads: Sequence[PrototypeUpload], config: Config) -> GlobalPrototypes:

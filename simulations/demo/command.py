@@ -12,7 +12,7 @@ from edgeloop import data, models, screen
 from edgeloop.data import Partition
 from edgeloop.errors import RunError
 from simulations.demo import broker
-from simulations.demo.processes import Crew
+from simulations.demo.processes import Processes
 from simulations.demo.stage import Stage
 
 
@@ -36,21 +36,21 @@ def demo(
     dealt = data.load("fashion-sample", Partition("dirichlet", clients=devices, alpha=0.1))
     data.write(dealt, folder / "data")
     stage = Stage(folder, dealt, models.members(group, devices), rounds, seed)
-    with broker.running(folder) as (name, port), Crew(folder) as crew:
+    with broker.running(folder) as (name, port), Processes(folder) as processes:
         screen.say(f"broker: {name}, port {port}")
         screen.say(f"devices: {devices}, each a process with its own data and model")
-        crew.start_task(stage, port)
-        _follow(crew, stage)
+        processes.start_task(stage, port)
+        _follow(processes, stage)
     screen.say("alone: the same devices, data and models, without the others")
-    with Crew(folder) as crew:
-        crew.run_alone(stage)
+    with Processes(folder) as processes:
+        processes.run_alone(stage)
     _show(stage)
 
 
-def _follow(crew: Crew, stage: Stage) -> None:
+def _follow(processes: Processes, stage: Stage) -> None:
     """Show the rounds until every process has ended well."""
     with screen.progress("federated", stage.rounds) as report:
-        while crew.working():
+        while processes.working():
             status = stage.status()
             if status is not None:
                 report(status.round, f"round {status.round}, accuracy {status.accuracy:.3f}")

@@ -12,7 +12,7 @@ from simulations.demo.stage import Stage
 START = "import sys; from edgeloop.command import main; sys.exit(main())"
 
 
-class Crew:
+class Processes:
     """Processes of the `edgeloop` command, each with a log of its own.
 
     Args:

@@ -64,6 +64,13 @@ def test_the_upload_is_the_mean_of_what_training_saw_before_each_step() -> None:
     assert got.prototypes_ND.tolist() == [[20.0, 20.0], [50.0, 50.0]]
 
 
+def test_a_sample_counts_once_however_many_epochs_saw_it(identity: SplitModel) -> None:
+    algorithm = fedproto.build(fedproto.Config(classes=2, width=2, local_epochs=3))
+    batches = Batches(torch.ones(3, 2), torch.tensor([0, 1, 1]), size=1)
+    got = algorithm.train(identity, batches, algorithm.start()[1])
+    assert got.counts_N.tolist() == [1, 2]
+
+
 def test_a_client_without_a_full_batch_uploads_nothing(identity: SplitModel) -> None:
     algorithm = fedproto.build(fedproto.Config(classes=2, width=2))
     _, broadcast = algorithm.start()

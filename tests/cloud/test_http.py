@@ -14,7 +14,7 @@ from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger, PastRound
 from cloud.aggregator.metrics import Metrics
 from edgeloop.errors import ConfigError
-from edgeloop.task import Contract
+from tests.world import contract
 
 STATUS = Status(
     task="cats",
@@ -109,17 +109,7 @@ def test_a_ledger_that_fails_is_told_and_the_process_stays_alive(
     aggregator: Aggregator, pages: httpx.Client, tmp_path: Path
 ) -> None:
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
-    contract = Contract(
-        task="cats",
-        run="first",
-        algorithm="fedtgp",
-        options={},
-        class_names=("cat", "dog"),
-        shape=(1, 2, 2),
-        rounds=3,
-        devices=("a",),
-    )
-    ledger.adopt(contract)
+    ledger.adopt(contract())
     aggregator.tell = lambda: STATUS.model_copy(update={"history": tuple(ledger.history())})
     assert pages.get("/status").json()["history"] == []
     ledger.close()

@@ -16,18 +16,9 @@ from sqlalchemy import create_engine
 from cloud.aggregator import migrations
 from cloud.aggregator.ledger import Ledger, PastRound, RoundCounts
 from edgeloop.errors import ConfigError, RunError
-from edgeloop.task import Contract
+from tests.world import contract
 
-CONTRACT = Contract(
-    task="cats",
-    run="first",
-    algorithm="fedtgp",
-    options={"pull": 10.0},
-    class_names=("cat", "dog"),
-    shape=(1, 2, 2),
-    rounds=3,
-    devices=("b", "a"),
-)
+CONTRACT = contract(task="cats", run="first", rounds=3, options={"pull": 10.0}, devices=("b", "a"))
 COUNTS = RoundCounts(participants=2, test_correct=3, test_samples=4)
 
 

@@ -6,18 +6,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from cloud.aggregator.ledger import RoundCounts
 from cloud.aggregator.metrics import Metrics
 from edgeloop.gathering import Verdict
-from edgeloop.task import Contract
+from tests.world import contract
 
-CONTRACT = Contract(
-    task="cats",
-    run="first",
-    algorithm="fedtgp",
-    options={},
-    class_names=("cat", "dog"),
-    shape=(1, 2, 2),
-    rounds=3,
-    devices=("porch", "garage"),
-)
+CONTRACT = contract(task="cats", run="first", algorithm="fedtgp", rounds=3)
 
 
 def scraped(metrics: Metrics) -> dict[str, float]:

@@ -4,25 +4,14 @@ import re
 from pathlib import Path
 
 from cloud.aggregator.metrics import Metrics
-from edgeloop.task import Contract
+from tests.world import contract
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 
 def test_the_page_is_complete() -> None:
     metrics = Metrics()
-    metrics.began(
-        Contract(
-            task="t",
-            run="r",
-            algorithm="local",
-            options={},
-            class_names=("a", "b"),
-            shape=(1,),
-            rounds=1,
-            devices=("d",),
-        )
-    )
+    metrics.began(contract())
     served = set(re.findall(r"^# TYPE (\w+) ", metrics.exposition().decode(), re.MULTILINE))
     served = {name for name in served if not name.endswith("_created")}
     written = set(re.findall(r"^\| `(\w+)", PAGE.read_text(), re.MULTILINE))

@@ -22,7 +22,7 @@ from edgeloop.member import Member
 from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.settings import BrokerSettings
 from edgeloop.task import Contract
-from tests.world import MODELS
+from tests.world import MODELS, contract
 
 NAMES = ["a-1", "b-2", "c-3"]
 OPTIONS = {"classes": 10, "width": 32, "seed": 0}
@@ -58,18 +58,9 @@ def device(world: Path, number: int, broker: BrokerSettings, folder: Path) -> De
     )
 
 
-def contract() -> Contract:
-    return Contract(
-        task="contract",
-        run="run",
-        algorithm="fedproto",
-        options={},
-        class_names=data.load("fashion-sample", data.Partition("iid")).class_names,
-        shape=(1, 28, 28),
-        width=32,
-        rounds=2,
-        devices=tuple(NAMES),
-    )
+def agreed() -> Contract:
+    names = data.load("fashion-sample", data.Partition("iid")).class_names
+    return contract(task="contract", class_names=names, width=32, devices=tuple(NAMES))
 
 
 def serve(settings: DeviceSettings) -> None:
@@ -99,7 +90,7 @@ def opened(request: pytest.FixtureRequest, world: Path, tmp_path: Path) -> Itera
             link = Link(broker, "server", MqttCohort.subscriptions("contract"))
             stack.enter_context(link)
             patience = Patience(quorum=3, deadline=60.0, give_up=60.0)
-            return MqttCohort(link, contract(), ALGORITHM, patience, MemoryLog())
+            return MqttCohort(link, agreed(), ALGORITHM, patience, MemoryLog())
 
         choices = {"local": lambda: Enlist(world)(NAMES), "workers": workers, "mqtt": mqtt}
         yield choices[request.param]

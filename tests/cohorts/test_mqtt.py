@@ -18,24 +18,14 @@ from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.settings import BrokerSettings
 from edgeloop.task import Contract, broadcast_topic, contract_topic, upload_topic
 from edgeloop.wire import Envelope
-from tests.world import StartBroker
+from tests.world import StartBroker, contract
 
 pytestmark = pytest.mark.broker
 
 ALGORITHM = algorithms.load("fedproto", classes=3, width=4)
 REPORT = Report(1, 2, 3, 0.1, 0.2)
 GOOD = PrototypeUpload(np.array([0, 2]), np.array([1, 1]), np.ones((2, 4), np.float32))
-CONTRACT = Contract(
-    task="t",
-    run="now",
-    algorithm="fedproto",
-    options={},
-    class_names=("x", "y", "z"),
-    shape=(1, 28, 28),
-    width=4,
-    rounds=2,
-    devices=("a", "b"),
-)
+CONTRACT = contract(run="now", class_names=("x", "y", "z"), devices=("a", "b"))
 
 
 @dataclass
