@@ -24,6 +24,7 @@ check: $(VENV)/.dev ## format, lint, types, architecture
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev ## seconds per round beside naive training, timed in the same run
+	$(BIN)/python -m benchmarks.choices
 	$(BIN)/python -m benchmarks.har
 
 format: $(VENV)/.dev ## put the code into shape

@@ -12,7 +12,7 @@ from edgeloop.algorithm import Batch, Batches, Forward
 from edgeloop.models.split import SplitModel
 
 PASS_SIZE = 256
-"""Samples a batch where nothing is learned; larger ones are no faster on a CPU's caches."""
+"""Samples a batch where nothing is learned; benchmarks/choices.py times it beside others."""
 
 
 def descend(

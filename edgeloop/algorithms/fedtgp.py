@@ -231,7 +231,7 @@ def step(parameters: Sequence[Tensor], hidden_CK: Tensor, slope_CK: Tensor, lr: 
     """Take one step of SGD through the network, in place, from the loss's slope at the prototypes.
 
     Written out because a weight's gradient has rank C at most: added to the weight as it is made,
-    the K x K gradients are never stored; autograd takes about twice the time.
+    the K x K gradients are never stored. benchmarks/choices.py times it beside autograd.
     """
     table_CK, inner_KK, inner_K, outer_KK, outer_K = parameters
     hidden_slope_CK = (slope_CK @ outer_KK) * (hidden_CK > 0)
