@@ -108,7 +108,7 @@ class Member(Generic[U, B]):
         self.name = name
         self._algorithm = algorithm
         self._device = usable_device(device)
-        # Most models train faster with the channels last: see benchmarks/choices.py.
+        # Channels last: faster for the CNNs, somewhat slower for ResNets (benchmarks/choices.py).
         self.model = model.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads miss this pair
         self._train = self._load(data.train.inputs), self._load(data.train.labels)
         self._test = self._load(data.test.inputs), self._load(data.test.labels)
