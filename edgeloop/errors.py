@@ -5,6 +5,7 @@
     ├── DataError              a data set, an image, a partition
     ├── ModelError             a model that does not exist or does not fit its data
     ├── BrokerError            an MQTT broker that cannot be reached or says no
+    ├── GeneratorError         a generator that is damaged, another one, or cannot be reached
     └── RunError               an output folder that holds another run, a state that cannot go on
 
 What a peer sends is never an `InputError`: see `edgeloop.wire.WireError`.
@@ -45,6 +46,10 @@ class ModelError(InputError):
 
 class BrokerError(InputError):
     """The MQTT broker cannot be reached, or refuses this client."""
+
+
+class GeneratorError(InputError):
+    """A generator is not there, damaged, another one than agreed, or cannot be reached."""
 
 
 class RunError(InputError):

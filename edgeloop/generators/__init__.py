@@ -1,0 +1,64 @@
+"""Generators by reference: embedded, from the local store, from a folder, or behind Triton.
+
+digits                     embedded in this package
+NAME                       in the local store, where `edgeloop generator fetch` puts it
+PATH                       a generator's folder
+triton://HOST:PORT/NAME    served; see `edgeloop.generators.triton`
+"""
+
+import os
+from pathlib import Path
+
+from edgeloop.errors import GeneratorError
+from edgeloop.generator import Generator
+from edgeloop.generators.manifest import MANIFEST
+
+EMBEDDED = "digits"
+"""The generator that needs nothing else."""
+
+TRITON = "triton://"
+
+
+def store() -> Path:
+    """Return the folder of the local store: $EDGELOOP_HOME/generators, or in the user's data."""
+    home = os.environ.get("EDGELOOP_HOME") or Path.home() / ".local" / "share" / "edgeloop"
+    return Path(home) / "generators"
+
+
+def load(reference: str, *, patience_seconds: float = 30.0) -> Generator:
+    """Return the generator of a reference.
+
+    Args:
+        reference: as this module's docstring lists them.
+        patience_seconds: how long a served one may be away before that is an error.
+
+    Raises:
+        GeneratorError: if there is none, it is damaged, or it cannot be reached in time.
+    """
+    if reference.startswith(TRITON):
+        from edgeloop.generators.triton import (
+            TritonGenerator,
+        )  # only then must tritonclient be there
+
+        return TritonGenerator(reference, patience_seconds=patience_seconds)
+    from edgeloop.generators.onnx import OnnxGenerator  # only then must onnxruntime be there
+
+    return OnnxGenerator(folder_of(reference))
+
+
+def folder_of(reference: str) -> Path:
+    """Return the folder of a generator that is on this machine.
+
+    Raises:
+        GeneratorError: if there is none.
+    """
+    places = (Path(__file__).parent / reference, store() / reference, Path(reference))
+    for place in places:
+        if reference and (place / MANIFEST).is_file():
+            return place
+    problem = f"there is no generator {reference!r}"
+    raise GeneratorError(
+        "generator",
+        problem,
+        "see `edgeloop generator list`, or name a folder or triton://HOST:PORT/NAME",
+    )

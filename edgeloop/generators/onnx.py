@@ -1,0 +1,91 @@
+"""A generator in this process, on onnxruntime.
+
+Shape suffixes: N samples, H entries of a latent.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from edgeloop.errors import GeneratorError
+from edgeloop.generator import Images, Latents, drawn_classes, noise
+from edgeloop.generators import manifest
+from edgeloop.generators.manifest import MAPPING, SYNTHESIS, Manifest
+
+BATCH = 64
+"""Images a run: what is not an output is freed between runs, so that memory does not grow."""
+
+
+class OnnxGenerator:
+    """A generator from its folder.
+
+    Args:
+        folder: with a manifest and both ONNX files; see `edgeloop.generators.manifest`.
+        threads: that onnxruntime computes with.
+
+    Raises:
+        GeneratorError: if the folder holds no generator, or a file cannot be run.
+    """
+
+    def __init__(self, folder: Path, threads: int = 1) -> None:
+        self.manifest: Manifest = manifest.read(folder)
+        self._mapping = _session(folder / MAPPING, threads)
+        self._synthesis = _session(folder / SYNTHESIS, threads)
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of its weights."""
+        return self.manifest.identity
+
+    @property
+    def latent_dim(self) -> int:
+        """H."""
+        return self.manifest.latent_dim
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image."""
+        return self.manifest.shape
+
+    def sample_latents(self, count: int, seed: int) -> Latents:
+        """Draw latents (N, H) from the prior."""
+        inputs: dict[str, np.ndarray] = {"noise": noise(count, self.manifest.noise_dim, seed)}
+        if self.manifest.classes:
+            inputs["classes"] = drawn_classes(count, self.manifest.classes, seed)
+        latents_NH: Latents = self._mapping.run(["latents"], inputs)[0]
+        return latents_NH
+
+    def synthesize(self, latents_NH: Latents) -> Images:
+        """Return the images (N, channels, height, width) of latents (N, H)."""
+        check_width(latents_NH, self.latent_dim)
+        if not len(latents_NH):
+            return np.zeros((0, *self.shape), np.uint8)
+        parts = [latents_NH[start : start + BATCH] for start in range(0, len(latents_NH), BATCH)]
+        return np.concatenate(
+            [self._synthesis.run(["images"], {"latents": part})[0] for part in parts]
+        )
+
+
+def check_width(latents_NH: Latents, latent_dim: int) -> None:
+    """Refuse latents of another width than the generator's.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if latents_NH.ndim != 2 or latents_NH.shape[1] != latent_dim:
+        raise ValueError(
+            f"latents of shape {latents_NH.shape}, the generator's are {latent_dim} wide"
+        )
+
+
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what is wrong is raised, and told once
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+        reason = str(error).partition("\n")[0][:200]
+        raise GeneratorError(str(path), f"cannot be run ({reason})", "import it anew") from error
