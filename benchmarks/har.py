@@ -55,7 +55,7 @@ class Contestant:
     def __init__(
         self, plan: engine.Plan, federation: Federation, stack: ExitStack, folder: Path
     ) -> None:
-        algorithm = plan.settings.load(plan.classes)
+        algorithm = plan.load()
         title = algorithms.card(plan.settings.algorithm).title
         self.name = f"{title}, {plan.workers} worker{'s' if plan.workers > 1 else ''}"
         self.seconds: list[Seconds] = []

@@ -70,6 +70,7 @@ class Card:
         down: what a client downloads each round.
         paper: authors, venue, address.
         variants: named sets of Config fields, where the paper and the released code differ.
+        generator: whether the server needs one: `build` then takes it, and Config its facts.
     """
 
     title: str
@@ -78,6 +79,7 @@ class Card:
     down: str
     paper: str
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    generator: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 Shape suffixes: B samples of a batch, N samples, K features, C classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from edgeloop.algorithm import Batch, Batches, Forward
 from edgeloop.models.split import SplitModel
@@ -22,27 +23,60 @@ def descend(
     *,
     epochs: int,
     lr: float,
+    also: Sequence[Tensor] = (),
+    clip: float | None = None,
 ) -> None:
-    """Train in place: SGD without momentum or decay, a new optimiser each round, as released."""
+    """Train in place: SGD without momentum or decay, a new optimiser each round, as released.
+
+    Args:
+        model: to train.
+        batches: local samples.
+        loss: of a batch.
+        epochs: E.
+        lr: eta.
+        also: further tensors that learn with the model.
+        clip: the largest norm of the model's gradient, and of theirs.
+    """
     model.train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    groups = [group for group in (list(model.parameters()), list(also)) if group]
+    optimizer = torch.optim.SGD([{"params": group} for group in groups], lr=lr)
     for _ in range(epochs):
         for batch in batches:
             optimizer.zero_grad()
             loss(model, batch).backward()
+            if clip is not None:
+                for group in groups:
+                    clip_grad_norm_(group, clip)
             optimizer.step()
 
 
-@torch.no_grad()
 def features_of(model: SplitModel, batches: Batches) -> tuple[Tensor, Tensor]:
     """Return the training samples' features (N, K) and labels (N,), in evaluation mode."""
+    return passed(model, batches, lambda outputs: outputs[0])
+
+
+@torch.no_grad()
+def passed(
+    model: SplitModel, batches: Batches, take: Callable[[tuple[Tensor, Tensor]], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return what is taken of the training samples' outputs, and the labels, evaluation mode.
+
+    Args:
+        model: not changed.
+        batches: the samples; where they make no batch, nothing (0, ...) is returned.
+        take: features (B, K) and logits (B, C), to one of them or what is made of them.
+    """
     model.eval()
-    parts = [(model(inputs)[0], labels) for inputs, labels in batches.resized(PASS_SIZE)]
+    parts = [(take(model(inputs)), labels) for inputs, labels in batches.resized(PASS_SIZE)]
     if not parts:
-        width = model.head.in_features
-        return batches.inputs.new_zeros(0, width), batches.labels[:0]
-    features, labels = zip(*parts, strict=True)
-    return torch.cat(features), torch.cat(labels)
+        head = model.head
+        nothing = (
+            batches.inputs.new_zeros(0, head.in_features),
+            batches.inputs.new_zeros(0, head.out_features),
+        )
+        return take(nothing), batches.labels[:0]
+    taken, labels = zip(*parts, strict=True)
+    return torch.cat(taken), torch.cat(labels)
 
 
 @torch.no_grad()

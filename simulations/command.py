@@ -43,6 +43,9 @@ def command(
         list[str] | None,
         typer.Option("--set", help="A hyperparameter: key=value. May be repeated."),
     ] = None,
+    generator: Annotated[
+        str | None, typer.Option(help="Of fedktl: see `edgeloop generator list`. [default: digits]")
+    ] = None,
     workers: Annotated[
         str, typer.Option(help="Processes: a number, or auto for one a core.")
     ] = "auto",

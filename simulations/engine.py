@@ -1,10 +1,11 @@
 """Who takes part in a simulation, and where they compute: in this process or in workers."""
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,12 +13,14 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgeloop import models
+from edgeloop import algorithms, models
+from edgeloop.algorithm import Algorithm
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.cohorts.workers import WorkerCohort
 from edgeloop.data import ClientData, Federation
 from edgeloop.data.federation import PooledFederation
 from edgeloop.data.samples import Shard
+from edgeloop.generator import Generator
 from edgeloop.member import Member
 from simulations.settings import RunSettings
 
@@ -47,12 +50,30 @@ class Plan:
         shape: of one input, channels first.
         classes: C.
         models: each client's architecture by the client's name; the names in number order.
+        bound: the hyperparameters that bind the run to its generator.
     """
 
     settings: RunSettings
     shape: tuple[int, ...]
     classes: int
     models: Mapping[str, str]
+    bound: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self, generator: Generator | None = None) -> Algorithm[Any, Any, Any]:
+        """Build the algorithm; its server's half with the generator, where it needs one.
+
+        Raises:
+            ConfigError: naming a hyperparameter that does not exist or is out of range.
+            GeneratorError: if the generator is not the one that the run is bound to.
+        """
+        return algorithms.load(self.settings.algorithm, generator, **self._chosen())
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Return every hyperparameter by name, the variant and the options applied."""
+        return dataclasses.asdict(algorithms.config(self.settings.algorithm, **self._chosen()))
+
+    def _chosen(self) -> dict[str, Any]:
+        return {**self.settings.chosen(self.classes, self.shape), **self.bound}
 
     @property
     def workers(self) -> int:
@@ -83,7 +104,7 @@ class Enlist:
         )
         return Member(
             name,
-            settings.load(plan.classes),
+            plan.load(),
             model,
             self.shares.client(number),
             batch_size=settings.batch_size,
@@ -118,8 +139,8 @@ def _arrays(shard: Shard) -> tuple[Any, Any]:
     return shard.inputs, shard.labels
 
 
-def plan(settings: RunSettings, federation: Federation) -> Plan:
-    """Give every client its name and its architecture.
+def plan(settings: RunSettings, federation: Federation, generator: Generator | None = None) -> Plan:
+    """Give every client its name and its architecture; bind the run to its generator.
 
     Raises:
         ModelError: if an architecture does not exist or does not fit the data.
@@ -135,6 +156,7 @@ def plan(settings: RunSettings, federation: Federation) -> Plan:
         shape,
         federation.classes,
         dict(zip(names(federation), architectures, strict=True)),
+        algorithms.generator_options(settings.algorithm, generator),
     )
 
 

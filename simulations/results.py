@@ -101,7 +101,7 @@ def config(plan: Plan, federation: Federation) -> dict[str, Any]:
     return {
         **plan.settings.model_dump(mode="json"),
         "clients": len(plan.models),
-        "hyperparameters": plan.settings.hyperparameters(plan.classes),
+        "hyperparameters": plan.hyperparameters(),
         "partition_fingerprint": federation.fingerprint(),
         "models_by_client": dict(plan.models),
         "versions": {

@@ -124,10 +124,11 @@ def simulate(settings: RunSettings, folder: Path, watch: Watch) -> dict[str, Any
     """
     settings.check()
     federation = settings.federation()
-    plan = engine.plan(settings, federation)
+    generator = settings.opened()
+    plan = engine.plan(settings, federation, generator)
     config = results.config(plan, federation)
     claim(folder, config)
-    algorithm = settings.load(plan.classes)
+    algorithm = plan.load(generator)
     saved = checkpoint.latest(folder, algorithm) or _beginning(algorithm, folder)
     with engine.cohort(plan, federation) as crew:
         if saved.rows:

@@ -1,18 +1,17 @@
 """What a simulation is asked to do, checked before anything runs."""
 
-import dataclasses
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from edgeloop import algorithms, data
-from edgeloop.algorithm import Algorithm
+from edgeloop import algorithms, data, generators
 from edgeloop.data import Federation, Partition
 from edgeloop.errors import ConfigError
+from edgeloop.generator import Generator
 from edgeloop.member import usable_device
 from edgeloop.settings import Settings
 from edgeloop.task import Scalar
@@ -23,7 +22,10 @@ CLIENTS = 20
 Whole = Annotated[int, Field(ge=1)]
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_OWN_OPTIONS = {"classes": "--data", "width": "--width", "seed": "--seed"}
+_OWN_OPTIONS = {
+    **{"classes": "--data", "width": "--width", "seed": "--seed", "shape": "--data"},
+    **{"generator": "--generator", "latent_dim": "--generator"},
+}
 
 
 class DataSettings(Settings):
@@ -88,6 +90,7 @@ class RunSettings(DataSettings):
         batch_size: samples a training batch.
         variant: the paper's formulas, or those of the released code.
         options: hyperparameters that differ from the variant's.
+        generator: a reference, for an algorithm that needs one; see `edgeloop.generators`.
         workers: processes that clients train in; changes no result.
         device: where clients train.
     """
@@ -100,20 +103,23 @@ class RunSettings(DataSettings):
     batch_size: Whole = 10
     variant: str = "released"
     options: dict[str, Scalar] = Field(default_factory=dict)
+    generator: str | None = None
     workers: Whole | Literal["auto"] = "auto"
     device: Literal["cpu", "cuda"] = "cpu"
 
-    def load(self, classes: int) -> Algorithm[Any, Any, Any]:
-        """Build the algorithm.
+    def opened(self) -> Generator | None:
+        """Return the run's generator, if its algorithm needs one: the embedded one by default.
 
         Raises:
-            ConfigError: naming a hyperparameter that does not exist or is out of range.
+            ConfigError: if there is a generator that nobody would ask.
+            GeneratorError: if it cannot be used.
         """
-        return algorithms.load(self.algorithm, **self._chosen(classes))
-
-    def hyperparameters(self, classes: int) -> dict[str, Any]:
-        """Return every hyperparameter by name, the variant and the options applied."""
-        return dataclasses.asdict(algorithms.config(self.algorithm, **self._chosen(classes)))
+        if not algorithms.card(self.algorithm).generator:
+            if self.generator is not None:
+                problem = f"{self.algorithm} uses none"
+                raise ConfigError("generator", problem, "leave it out, or choose fedktl")
+            return None
+        return generators.load(self.generator or generators.EMBEDDED)
 
     def check(self) -> None:
         """Find what can be found wrong without the data.
@@ -121,17 +127,18 @@ class RunSettings(DataSettings):
         Raises:
             ConfigError: naming it.
         """
-        self.load(classes=2)
+        algorithms.load(self.algorithm, **self.chosen(classes=2))
         usable_device(self.device)
+
+    def chosen(self, classes: int, shape: tuple[int, ...] = (1,)) -> dict[str, Any]:
+        """Return the fields of the algorithm's Config that the data and these settings decide."""
+        variant = algorithms.variant(self.algorithm, self.variant)
+        facts = {"classes": classes, "width": self.width, "seed": self.seed, "shape": shape}
+        return {**variant, **self.options, **algorithms.given(self.algorithm, **facts)}
 
     def folder(self) -> Path:
         """Return where the run goes if nobody says."""
         return Path("runs") / f"{self.algorithm}-{Path(self.data).resolve().stem}-{self.seed}"
-
-    def _chosen(self, classes: int) -> Mapping[str, Any]:
-        variant = algorithms.variant(self.algorithm, self.variant)
-        own = {"classes": classes, "width": self.width, "seed": self.seed}
-        return {**variant, **self.options, **own}
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Scalar]:

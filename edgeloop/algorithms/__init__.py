@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgeloop.algorithm import Algorithm, Card
 from edgeloop.errors import ConfigError
+from edgeloop.generator import Generator
 from edgeloop.task import Contract
 
 
@@ -48,29 +49,55 @@ def config(name: str, **options: Any) -> Any:
         raise ConfigError(where, f"{name}: {first['msg']}", remedy) from error
 
 
-def load(name: str, **options: Any) -> Algorithm[Any, Any, Any]:
+def load(name: str, generator: Generator | None = None, **options: Any) -> Algorithm[Any, Any, Any]:
     """Build the algorithm in the file of this name, with these fields of its Config.
+
+    Args:
+        name: its name.
+        generator: for the server's half of an algorithm whose card says that it needs one.
+        options: fields of its Config.
 
     Raises:
         ConfigError: if there is no such algorithm or field, or a value is out of range.
+        GeneratorError: if the generator is another one than the options say.
     """
-    algorithm: Algorithm[Any, Any, Any] = _module(name).build(config(name, **options))
+    wanted = (generator,) if card(name).generator else ()
+    algorithm: Algorithm[Any, Any, Any] = _module(name).build(config(name, **options), *wanted)
     return algorithm
 
 
-def agreed(contract: Contract) -> Algorithm[Any, Any, Any]:
+def agreed(contract: Contract, generator: Generator | None = None) -> Algorithm[Any, Any, Any]:
     """Build the algorithm that a task's contract names.
 
     Raises:
         ConfigError: if there is none of that name, or a hyperparameter is wrong.
+        GeneratorError: if the generator is another one than the contract's.
     """
     return load(
         contract.algorithm,
-        classes=len(contract.class_names),
-        width=contract.width,
-        seed=contract.seed,
+        generator,
+        **given(
+            contract.algorithm,
+            classes=len(contract.class_names),
+            width=contract.width,
+            shape=contract.shape,
+            seed=contract.seed,
+        ),
         **contract.options,
     )
+
+
+def given(name: str, **facts: Any) -> dict[str, Any]:
+    """Return those facts of a run that this algorithm's Config has a field for."""
+    fields = {field.name for field in dataclasses.fields(_module(name).Config)}
+    return {fact: value for fact, value in facts.items() if fact in fields}
+
+
+def generator_options(name: str, generator: Generator | None) -> dict[str, Any]:
+    """Return the options that bind a run of this algorithm to one generator."""
+    if generator is None or not card(name).generator:
+        return {}
+    return {"generator": generator.identity, "latent_dim": generator.latent_dim}
 
 
 def variant(name: str, which: str) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from edgeloop.errors import ConfigError
 
 
 def test_every_algorithm_has_a_card_and_builds_in_every_variant() -> None:
-    assert algorithms.names() == ["fedproto", "fedtgp", "local"]
+    assert algorithms.names() == ["fedktl", "fedproto", "fedtgp", "local"]
     for name in algorithms.names():
         card = algorithms.card(name)
         assert card.title.lower() == name
@@ -33,7 +33,9 @@ def test_wrong_hyperparameters_are_named(options: dict[str, object], message: st
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(ConfigError, match="no 'fedavg'; choose one of fedproto, fedtgp, local"):
+    with pytest.raises(
+        ConfigError, match="no 'fedavg'; choose one of fedktl, fedproto, fedtgp, local"
+    ):
         algorithms.load("fedavg")
     with pytest.raises(ConfigError, match="no variant 'old'; choose one of paper, released"):
         algorithms.variant("fedtgp", "old")

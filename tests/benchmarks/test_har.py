@@ -38,7 +38,7 @@ def test_naive_training_is_local_training() -> None:
     naive.epoch()
     assert naive.samples() == sum(train // 10 * 10 for train, _ in federation.sizes())
     crew = engine.Enlist(plan, federation)(list(plan.models))
-    algorithm = settings.load(plan.classes)
+    algorithm = plan.load()
     crew.ask(0, algorithm.start()[1])
     for member, model in zip(crew._members.values(), naive._models, strict=True):
         for name, value in model.state_dict().items():

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeloop import wire
+from edgeloop import algorithms, wire
 from edgeloop.errors import RunError
 from edgeloop.rounds import Standing
 from simulations import checkpoint, engine
@@ -39,7 +39,7 @@ def test_a_checkpoint_takes_at_most_a_twentieth_of_the_time() -> None:
 def test_what_was_saved_comes_back_to_the_bit(settings: RunSettings, tmp_path: Path) -> None:
     federation = settings.federation()
     plan = engine.plan(settings, federation)
-    algorithm = settings.load(plan.classes)
+    algorithm = plan.load()
     state, broadcast = algorithm.start()
     with engine.cohort(plan, federation) as crew:
         upload = crew.ask(0, broadcast)["client-01"].upload
@@ -61,7 +61,7 @@ def test_what_was_saved_comes_back_to_the_bit(settings: RunSettings, tmp_path: P
 def test_only_the_newest_whole_one_counts(settings: RunSettings, tmp_path: Path) -> None:
     federation = settings.federation()
     plan = engine.plan(settings, federation)
-    algorithm = settings.load(plan.classes)
+    algorithm = plan.load()
     (tmp_path / ".checkpoint-12.new").mkdir()  # a crash while it was being written
     with engine.cohort(plan, federation) as crew:
         for rounds in (9, 10):
@@ -76,7 +76,7 @@ def test_only_the_newest_whole_one_counts(settings: RunSettings, tmp_path: Path)
 
 
 def test_a_damaged_checkpoint_is_told(settings: RunSettings, tmp_path: Path) -> None:
-    algorithm = settings.load(classes=2)
+    algorithm = algorithms.load(settings.algorithm, **settings.chosen(classes=2))
     (tmp_path / "checkpoint-3").mkdir()
     (tmp_path / "checkpoint-3" / "state.frame").write_bytes(b"EDGE, or not")
     with pytest.raises(RunError, match="cannot be read"):

@@ -71,7 +71,7 @@ def test_one_and_two_workers_answer_alike(settings: RunSettings, divided: bool) 
     found = []
     for workers in (1, 2):
         plan = engine.plan(settings.model_copy(update={"workers": workers}), federation)
-        algorithm = settings.load(plan.classes)
+        algorithm = plan.load()
         with engine.cohort(plan, federation) as crew:
             answers = crew.ask(0, algorithm.start()[1])
         found.append(

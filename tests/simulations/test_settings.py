@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeloop import algorithms
 from edgeloop.errors import ConfigError
 from simulations.settings import RunSettings, parse_options, parse_workers
 
@@ -27,8 +28,8 @@ def test_other_words_are_refused(word: str) -> None:
 
 def test_the_option_overrides_the_variant(settings: RunSettings) -> None:
     chosen = settings.model_copy(update={"variant": "paper", "options": {"pull": 3.0}})
-    found = chosen.hyperparameters(classes=4)
-    assert (found["pull"], found["distance"], found["classes"]) == (3.0, "euclidean", 4)
+    found = algorithms.config(chosen.algorithm, **chosen.chosen(classes=4))
+    assert (found.pull, found.distance, found.classes) == (3.0, "euclidean", 4)
 
 
 def test_workers_are_a_number_or_auto() -> None:
