@@ -26,9 +26,9 @@ def test_the_same_sample_is_at_distance_0() -> None:
 
 def test_in_many_dimensions_only_followed_widths_have_a_slope() -> None:
     theirs_BH = torch.randn(8, 16384, generator=torch.Generator().manual_seed(1))
-    ours_BH = (theirs_BH.roll(1, 0) * 0.5).requires_grad_(True)
-    across = mmd.squared_distances(torch.cat([ours_BH, theirs_BH]))[:8, 8:]
-    assert torch.exp(-across.detach() / (2 * max(mmd.FIXED))).fill_diagonal_(0).max() == 0
+    ours_BH = torch.randn(8, 16384, generator=torch.Generator().manual_seed(2)).requires_grad_(True)
+    (slope_BH,) = torch.autograd.grad(mmd.discrepancy(ours_BH, theirs_BH, mmd.FIXED), ours_BH)
+    assert slope_BH.norm() == 0
     mmd.discrepancy(ours_BH, theirs_BH, None).backward()
     assert ours_BH.grad is not None
     assert ours_BH.grad.norm() > 1e-6
