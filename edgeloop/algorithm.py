@@ -70,7 +70,8 @@ class Card:
         down: what a client downloads each round.
         paper: authors, venue, address.
         variants: named sets of Config fields, where the paper and the released code differ.
-        generator: whether the server needs one: `build` then takes it, and Config its facts.
+        generator: whether the server may need one: `build` then takes it, and Config has
+            `generator_sha256` and `latent_dim`, and `needs_generator` says whether it does.
     """
 
     title: str

@@ -45,8 +45,10 @@ def _extra(point: EntryPoint) -> str:
     """Return the extra that brings what a command needs."""
     if point.name == "predict":
         return "edge-infer"
+    if point.name in ("demo", "generator"):
+        return point.name
     doors = {"cloud": "cloud", "edge": "edge", "simulations": "sim"}
-    return "demo" if point.name == "demo" else doors[point.module.partition(".")[0]]
+    return doors[point.module.partition(".")[0]]
 
 
 def _usage(commands: dict[str, EntryPoint]) -> str:

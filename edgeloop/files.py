@@ -12,6 +12,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
 def write(path: Path, content: bytes) -> None:
     """Write bytes; a crash leaves the old file or the new one."""
     building = path.with_name(f".{path.name}.new")

@@ -51,8 +51,18 @@ class Generator(Protocol):
         """
         ...
 
+    def normalise(self, latents_NH: Latents) -> Latents:
+        """Return the latents (N, H) that images are really made from: an average's, say.
+
+        Raises:
+            ValueError: if the latents are not H wide.
+        """
+        ...
+
     def synthesize(self, latents_NH: Latents) -> Images:
         """Return the images (N, channels, height, width) of latents (N, H), averages included.
+
+        The images of latents and of the same latents normalised are the same.
 
         Raises:
             ValueError: if the latents are not H wide.
@@ -69,6 +79,29 @@ def noise(count: int, width: int, seed: int) -> NDArray[np.float32]:
 def drawn_classes(count: int, classes: int, seed: int) -> NDArray[np.int64]:
     """Draw classes (N,) of a conditional generator, each as likely as any other."""
     return np.random.default_rng([seed, 1]).integers(0, classes, count)
+
+
+def on_sphere(latents_NH: Latents, entries: int) -> Latents:
+    """Put the first so many entries of each latent on the sphere of radius sqrt(entries).
+
+    That is where standard normal vectors of many entries lie, but their averages do not.
+    """
+    first = latents_NH[:, :entries]
+    lengths = np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-8)
+    scaled: Latents = latents_NH.copy()
+    scaled[:, :entries] = first * (np.sqrt(np.float32(entries)) / lengths)
+    return scaled
+
+
+def check_width(latents_NH: Latents, latent_dim: int) -> None:
+    """Refuse latents of another width than the generator's.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if latents_NH.ndim != 2 or latents_NH.shape[1] != latent_dim:
+        problem = f"latents of shape {latents_NH.shape}"
+        raise ValueError(f"{problem}, the generator's are {latent_dim} wide")
 
 
 def as_inputs(images: Images, shape: tuple[int, ...]) -> Images:

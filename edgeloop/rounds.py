@@ -48,6 +48,7 @@ def run(
     rounds: int,
     standing: Standing[S, B],
     after: Callable[[Closed[S, U, B]], None],
+    enough: Callable[[], bool] = lambda: False,
 ) -> tuple[Standing[S, B], Mapping[str, Report]]:
     """Run the rounds that are left, then have the clients evaluate the last broadcast.
 
@@ -57,11 +58,12 @@ def run(
         rounds: how many there are in all.
         standing: where to go on, `beginning(algorithm)` for a new run.
         after: called at the end of each round; what it stores is what a crash leaves.
+        enough: asked before each round whether to stop before the last one.
 
     Returns:
         where the run stands at its end, and the last evaluation by client.
     """
-    while standing.rounds < rounds:
+    while standing.rounds < rounds and not enough():
         answers = cohort.ask(standing.rounds, standing.broadcast)
         uploads = [answers[name].upload for name in sorted(answers)]
         state, broadcast = algorithm.aggregate(standing.state, uploads)

@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +21,27 @@ class _InterruptedError(Exception):
 
 def run(function: Callable[..., None], name: str, arguments: Sequence[str]) -> int:
     """Run a function as a command line of its own; wrong usage ends with exit code 2."""
+    app = _app()
+    app.command(name)(_carried(function))
+    return _ended(app, name, arguments)
 
+
+def run_many(
+    functions: Mapping[str, Callable[..., None]], name: str, arguments: Sequence[str]
+) -> int:
+    """Run one of several functions, by its subcommand's name, as `run` does."""
+    app = _app()
+    app.callback(no_args_is_help=True)(lambda: None)
+    for subcommand, function in functions.items():
+        app.command(subcommand)(_carried(function))
+    return _ended(app, name, arguments)
+
+
+def _app() -> typer.Typer:
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def _carried(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def carried(*positional: Any, **named: Any) -> None:
         try:
@@ -29,9 +49,11 @@ def run(function: Callable[..., None], name: str, arguments: Sequence[str]) -> i
         except KeyboardInterrupt as error:
             raise _InterruptedError from error
 
+    return carried
+
+
+def _ended(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite stop is a Ctrl-C
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(name)(carried)
     try:
         app(list(arguments), prog_name=f"edgeloop {name}")
     except SystemExit as end:
@@ -109,3 +131,9 @@ def say(text: str) -> None:
     """Write a line to standard output."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Write a line on how something goes to standard error."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

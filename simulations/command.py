@@ -7,17 +7,22 @@ from typing import Annotated, Any
 import typer
 
 from edgeloop import screen, settings
+from simulations.ktl.command import ktl
 from simulations.run import simulate
 from simulations.settings import RunSettings, parse_options, parse_workers
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop simulate` with these arguments."""
+    if arguments and arguments[0] == "ktl":
+        return screen.run(ktl, "simulate ktl", arguments[1:])
     return screen.run(command, "simulate", arguments)
 
 
 def command(
-    algorithm: Annotated[str, typer.Argument(help="See: edgeloop algorithms")],
+    algorithm: Annotated[
+        str, typer.Argument(help="See: edgeloop algorithms. Or ktl: one client, three baselines.")
+    ],
     data: Annotated[str, typer.Option(help="A folder or a parquet file, or fashion-sample.")],
     layout: Annotated[str, typer.Option(help="files, or signal to undo interleaving.")] = "files",
     partition: Annotated[
@@ -25,6 +30,9 @@ def command(
     ] = None,
     alpha: Annotated[float, typer.Option(help="Of dirichlet: the smaller, the more skewed.")] = 0.1,
     classes_per_client: Annotated[int, typer.Option(help="Of pathological.")] = 2,
+    balanced: Annotated[
+        bool, typer.Option("--balanced", help="Of iid and pathological: equal shares of a class.")
+    ] = False,
     clients: Annotated[
         int | None, typer.Option(help="20, or as many as the data comes with.")
     ] = None,
@@ -34,6 +42,9 @@ def command(
     ] = None,
     width: Annotated[int, typer.Option(help="K, the feature width all clients share.")] = 512,
     rounds: Annotated[int, typer.Option(help="Rounds of training.")] = 50,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many rounds without a new best one.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The run's only seed.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Samples a training batch.")] = 10,
     variant: Annotated[

@@ -9,7 +9,7 @@ import typer
 
 from edgeloop import algorithms, screen
 
-GIVEN = ("classes", "width", "seed", "shape", "generator", "latent_dim")
+GIVEN = ("classes", "width", "seed", "shape", "generator_sha256", "latent_dim")
 """Fields of every Config that the run fills in; no hyperparameters."""
 
 

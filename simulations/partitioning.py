@@ -25,6 +25,9 @@ def command(
     layout: Annotated[str, typer.Option(help="files, or signal to undo interleaving.")] = "files",
     alpha: Annotated[float, typer.Option(help="Of dirichlet: the smaller, the more skewed.")] = 0.1,
     classes_per_client: Annotated[int, typer.Option(help="Of pathological.")] = 2,
+    balanced: Annotated[
+        bool, typer.Option("--balanced", help="Of iid and pathological: equal shares of a class.")
+    ] = False,
     clients: Annotated[int | None, typer.Option(help="20, or the source's for natural.")] = None,
     partition_seed: Annotated[int, typer.Option(help="Of the partition.")] = 1,
 ) -> None:

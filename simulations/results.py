@@ -74,6 +74,14 @@ def accuracy(reports: Sequence[Report]) -> float:
     return sum(report.test_correct for report in reports) / samples if samples else 0.0
 
 
+def stalled(rows: Sequence[Row], patience: int | None) -> bool:
+    """Say whether more than `patience` rounds in a row have brought no new best accuracy."""
+    accuracies_R = [row.accuracy for row in rows]
+    if patience is None or not accuracies_R:
+        return False
+    return len(accuracies_R) - accuracies_R.index(max(accuracies_R)) > patience
+
+
 def spread(reports: Sequence[Report]) -> float:
     """Return the population standard deviation of the clients' accuracies."""
     return statistics.pstdev(accuracy([report]) for report in reports)

@@ -162,9 +162,12 @@ def _rounds(
         if pace.due():
             pace.run(lambda: checkpoint.save(folder, crew, closed.standing, recorder.rows))
 
-    total = plan.settings.rounds
-    standing, reports = rounds.run(recorder.algorithm, crew, total, saved.standing, after)
-    watch(total, recorder.finished(reports).accuracy)
+    settings = plan.settings
+    standing, reports = rounds.run(
+        *(recorder.algorithm, crew, settings.rounds, saved.standing, after),
+        lambda: results.stalled(recorder.rows, settings.patience),
+    )
+    watch(settings.rounds, recorder.finished(reports).accuracy)
     return recorder.rows, reports, standing.broadcast
 
 

@@ -24,7 +24,7 @@ Whole = Annotated[int, Field(ge=1)]
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _OWN_OPTIONS = {
     **{"classes": "--data", "width": "--width", "seed": "--seed", "shape": "--data"},
-    **{"generator": "--generator", "latent_dim": "--generator"},
+    **{"generator_sha256": "--generator", "latent_dim": "--generator"},
 }
 
 
@@ -37,6 +37,7 @@ class DataSettings(Settings):
         partition: how to divide the data; None keeps the clients of a folder that has some.
         alpha: of the Dirichlet partition.
         classes_per_client: of the pathological partition.
+        balanced: give every client of `iid` and `pathological` equal shares of a class.
         clients: how many; None means 20, or as many as the data comes with.
         partition_seed: of the partition.
     """
@@ -46,6 +47,7 @@ class DataSettings(Settings):
     partition: Literal["iid", "pathological", "dirichlet", "natural"] | None = None
     alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     classes_per_client: Whole = 2
+    balanced: bool = False
     clients: Whole | None = None
     partition_seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
 
@@ -73,6 +75,7 @@ class DataSettings(Settings):
             clients=self.clients or CLIENTS,
             alpha=self.alpha,
             classes_per_client=self.classes_per_client,
+            balanced=self.balanced,
             seed=self.partition_seed,
         )
 
@@ -86,6 +89,7 @@ class RunSettings(DataSettings):
             "htfe-sen-2" for signals.
         width: K, the unified feature width.
         rounds: T, how many rounds of training.
+        patience: stop after so many evaluations without a new best one; None for never.
         seed: the run's only seed.
         batch_size: samples a training batch.
         variant: the paper's formulas, or those of the released code.
@@ -99,6 +103,7 @@ class RunSettings(DataSettings):
     models: str | None = None
     width: Whole = 512
     rounds: Whole = 50
+    patience: Whole | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     batch_size: Whole = 10
     variant: str = "released"
@@ -114,12 +119,12 @@ class RunSettings(DataSettings):
             ConfigError: if there is a generator that nobody would ask.
             GeneratorError: if it cannot be used.
         """
-        if not algorithms.card(self.algorithm).generator:
-            if self.generator is not None:
-                problem = f"{self.algorithm} uses none"
-                raise ConfigError("generator", problem, "leave it out, or choose fedktl")
-            return None
-        return generators.load(self.generator or generators.EMBEDDED)
+        if algorithms.needs_generator(self.algorithm, **self.chosen(classes=2)):
+            return generators.load(self.generator or generators.EMBEDDED)
+        if self.generator is not None:
+            problem = f"{self.algorithm} asks none with these settings"
+            raise ConfigError("generator", problem, "leave it out, or choose fedktl")
+        return None
 
     def check(self) -> None:
         """Find what can be found wrong without the data.

@@ -93,11 +93,20 @@ def given(name: str, **facts: Any) -> dict[str, Any]:
     return {fact: value for fact, value in facts.items() if fact in fields}
 
 
+def needs_generator(name: str, **options: Any) -> bool:
+    """Tell whether the server's half of a run with these options asks a generator.
+
+    Raises:
+        ConfigError: as `config`.
+    """
+    return card(name).generator and bool(config(name, **options).needs_generator)
+
+
 def generator_options(name: str, generator: Generator | None) -> dict[str, Any]:
     """Return the options that bind a run of this algorithm to one generator."""
-    if generator is None or not card(name).generator:
+    if generator is None:
         return {}
-    return {"generator": generator.identity, "latent_dim": generator.latent_dim}
+    return {"generator_sha256": generator.identity, "latent_dim": generator.latent_dim}
 
 
 def variant(name: str, which: str) -> Mapping[str, Any]:

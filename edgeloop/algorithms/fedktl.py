@@ -11,8 +11,8 @@ Differences from the released code (FedKTL and HtFLlib), which the defaults foll
 sees a cosine outside its range, where the code can give NaN; a latent that is not finite does not
 replace its class's last one; the frame, the initial projections, shuffles and prior latents come
 from the run's seed, the frame in double precision; latents travel in half precision and images as
-bytes, and an image is made from the latent that travels. With `transfer` 0 ("ETF only") the server
-learns nothing, since nobody would look at its pairs.
+bytes, and an image is made from the latent that travels, as the generator normalises it. With
+`transfer` 0 ("ETF only") the server learns nothing, since nobody would look at its pairs.
 
 Shape suffixes: B samples of a batch, N prototypes or pairs, C classes (also the dimensions of the
 frame), K features, H entries of a latent, P entries of one input.
@@ -71,7 +71,7 @@ class Config:
         width: K, the unified feature width.
         shape: of one input, channels first.
         latent_dim: H, the generator's.
-        generator: its identity; empty for none, which is enough where `transfer` is 0.
+        generator_sha256: its identity; empty for none, which is enough where `transfer` is 0.
         seed: the run's seed.
         local_epochs: E.
         local_lr: eta.
@@ -92,7 +92,7 @@ class Config:
     width: Count
     shape: tuple[int, ...] = (3, 32, 32)
     latent_dim: Count = 1
-    generator: str = ""
+    generator_sha256: str = ""
     seed: int = 0
     local_epochs: Count = 1
     local_lr: Positive = 0.01
@@ -106,6 +106,11 @@ class Config:
     server_batch: Count = 100
     anchor: NotNegative = 1.0
     bandwidth: Literal["fixed", "median"] = "fixed"
+
+    @property
+    def needs_generator(self) -> bool:
+        """Whether anybody looks at what the generator makes."""
+        return self.transfer > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +176,7 @@ def build(
     frame_CC = etf.frame(config.classes, derive(config.seed, "frame"))
 
     def aggregate(state: State, uploads: Sequence[PrototypeUpload]) -> tuple[State, Pairs]:
-        if config.transfer == 0:
+        if not config.needs_generator:
             return replace(state, rounds=state.rounds + 1), no_pairs(config)
         if generator is None:
             raise GeneratorError("generator", "the server has none", "name one")
@@ -232,10 +237,10 @@ def check_generator(config: Config, generator: Generator) -> None:
     Raises:
         GeneratorError: naming both.
     """
-    if generator.identity != config.generator:
+    if generator.identity != config.generator_sha256:
         problem = (
             f"is another one ({generator.identity[:12]}) than the run began with "
-            f"({config.generator[:12] or 'none'})"
+            f"({config.generator_sha256[:12] or 'none'})"
         )
         raise GeneratorError("generator", problem, "bring the old one back, or start a new run")
 
@@ -410,6 +415,6 @@ def class_latents(
 def pairs(state: State, generator: Generator, config: Config) -> Pairs:
     """Have the generator make every class's image."""
     largest = np.finfo(np.float16).max
-    latents_CH = state.centroids_CH.clip(-largest, largest).astype(np.float16)
+    latents_CH = generator.normalise(state.centroids_CH).clip(-largest, largest).astype(np.float16)
     images = as_inputs(generator.synthesize(latents_CH.astype(np.float32)), config.shape)
     return Pairs(images.reshape(len(images), -1), latents_CH)

@@ -5,7 +5,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -156,6 +156,10 @@ class PooledFederation(Federation):
         self._check(client)
         return self.pool.labels[self.train[client]], self.pool.labels[self.test[client]]
 
+    def first(self, clients: int) -> "PooledFederation":
+        """Return the first clients alone, with the data they have."""
+        return replace(self, train=self.train[:clients], test=self.test[:clients])
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of every client's indices and labels, in order, as little-endian."""
         digest = hashlib.sha256()
@@ -169,7 +173,7 @@ class PooledFederation(Federation):
         return Shard(self.pool.inputs[indices], self.pool.labels[indices])
 
 
-def split(pool: Pool, partition: Partition) -> Federation:
+def split(pool: Pool, partition: Partition) -> PooledFederation:
     """Divide a pool among clients, and every client's samples into train and test.
 
     Classes that end with no client are legal (pathological does that), and are logged.

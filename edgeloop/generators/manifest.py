@@ -34,6 +34,7 @@ class Manifest(BaseModel):
         latent_dim: H.
         noise_dim: Z, the width of the noise that the mapping reads.
         classes: of a conditional generator; 0 if it is none.
+        sphere: how many of a latent's first entries lie on a sphere; 0 if none do.
         shape: of one image, channels first.
         sha256: of the two ONNX files, by name.
     """
@@ -48,6 +49,7 @@ class Manifest(BaseModel):
     latent_dim: Size
     noise_dim: Size
     classes: Annotated[int, Field(ge=0)] = 0
+    sphere: Annotated[int, Field(ge=0)] = 0
     shape: tuple[Literal[1, 3], Size, Size]
     sha256: Mapping[Literal["mapping.onnx", "synthesis.onnx"], Digest]
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 
 from edgeloop.errors import GeneratorError
-from edgeloop.generator import Images, Latents, drawn_classes, noise
+from edgeloop.generator import Images, Latents, check_width, drawn_classes, noise, on_sphere
 from edgeloop.generators import manifest
 from edgeloop.generators.manifest import MAPPING, SYNTHESIS, Manifest
 
@@ -56,6 +56,11 @@ class OnnxGenerator:
         latents_NH: Latents = self._mapping.run(["latents"], inputs)[0]
         return latents_NH
 
+    def normalise(self, latents_NH: Latents) -> Latents:
+        """Return the latents (N, H) that images are really made from."""
+        check_width(latents_NH, self.latent_dim)
+        return on_sphere(latents_NH, self.manifest.sphere)
+
     def synthesize(self, latents_NH: Latents) -> Images:
         """Return the images (N, channels, height, width) of latents (N, H)."""
         check_width(latents_NH, self.latent_dim)
@@ -64,18 +69,6 @@ class OnnxGenerator:
         parts = [latents_NH[start : start + BATCH] for start in range(0, len(latents_NH), BATCH)]
         return np.concatenate(
             [self._synthesis.run(["images"], {"latents": part})[0] for part in parts]
-        )
-
-
-def check_width(latents_NH: Latents, latent_dim: int) -> None:
-    """Refuse latents of another width than the generator's.
-
-    Raises:
-        ValueError: naming both.
-    """
-    if latents_NH.ndim != 2 or latents_NH.shape[1] != latent_dim:
-        raise ValueError(
-            f"latents of shape {latents_NH.shape}, the generator's are {latent_dim} wide"
         )
 
 

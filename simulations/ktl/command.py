@@ -1,0 +1,90 @@
+"""Compares one client alone with the same client and the cloud's generator, few samples a class."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgeloop import files, screen
+from edgeloop.errors import ConfigError
+from simulations.ktl.picture import picture
+from simulations.ktl.study import BASELINES, Study, run
+from simulations.settings import parse_options, parse_workers
+
+PAPER: Mapping[int, Mapping[str, tuple[float, float]]] = {
+    23: {"local": (12.53, 0.39), "ktl": (13.02, 0.43)},
+    9: {"local": (7.55, 0.41), "ktl": (8.88, 0.62)},
+    2: {"local": (4.44, 1.66), "ktl": (8.76, 2.25)},
+}
+"""Table 9 of FedKTL's slides: per cent, mean and population std of three trials, StyleGAN-XL."""
+
+
+def ktl(
+    data: Annotated[str, typer.Option(help="Parquet, an image folder, or fashion-sample.")],
+    shots: Annotated[int, typer.Option(min=1, help="Training samples a class, on average.")] = 2,
+    seeds: Annotated[int, typer.Option(min=1, help="How many: other samples and weights.")] = 5,
+    baselines: Annotated[
+        str, typer.Option(help="Of local, etf-only and ktl.")
+    ] = "local,etf-only,ktl",
+    rounds: Annotated[int, typer.Option(min=1, help="At most.")] = 200,
+    patience: Annotated[
+        int, typer.Option(min=1, help="Stop after so many rounds without a new best one.")
+    ] = 80,
+    model: Annotated[str, typer.Option(help="The client's architecture.")] = "cnn",
+    generator: Annotated[
+        str | None, typer.Option(help="See `edgeloop generator list`. [default: digits]")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A hyperparameter of fedktl: key=value.")
+    ] = None,
+    workers: Annotated[str, typer.Option(help="Runs at a time; auto for one a core.")] = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="The study's folder. [default: runs/ktl-SHOTS-shot]")
+    ] = None,
+) -> None:
+    """Run a single client alone, with the ETF classifier only, and with knowledge transfer."""
+    names = tuple(name.strip() for name in baselines.split(","))
+    for name in names:
+        if name not in BASELINES:
+            raise ConfigError("baselines", f"there is no {name!r}", f"use {', '.join(BASELINES)}")
+    folder = out or Path("runs") / f"ktl-{shots}-shot"
+    options = parse_options(set_ or [])
+    study = Study(*(data, shots, seeds, names, rounds, patience, model, generator, options, folder))
+    with screen.progress("runs", seeds * len(names)) as report:
+        finished: list[str] = []
+
+        def done(title: str, summary: Mapping[str, Any]) -> None:
+            finished.append(title)
+            report(len(finished), f"{title}: best {summary['best_accuracy']:.4f}")
+
+        wanted = parse_workers(workers)
+        summary = run(study, os.cpu_count() or 1 if wanted == "auto" else wanted, done)
+    paper = PAPER.get(shots, {})
+    files.write(folder / "accuracy.png", picture(summary, paper))
+    _show(summary, paper, folder)
+
+
+def _show(
+    summary: Mapping[str, Any], paper: Mapping[str, tuple[float, float]], folder: Path
+) -> None:
+    samples = summary["samples"]
+    title = f"{summary['shots']}-shot: {samples['train']} training, {samples['test']} test samples"
+    rows = [
+        [name, _words(found), _words(summary["last_round"][name]), _published(paper.get(name))]
+        for name, found in summary["baselines"].items()
+    ]
+    rows += [[name, _words(found), "", ""] for name, found in summary["differences"].items()]
+    columns = ("baseline", "best round, % ± 95 %", "last round, % ± 95 %", "paper, % ± std")
+    screen.table(title, columns, rows)
+    screen.say(f"results: {folder}")
+
+
+def _words(found: Mapping[str, Any]) -> str:
+    mean = f"{100 * found['mean']:.2f}"
+    return mean if found["ci95"] is None else f"{mean} ± {100 * found['ci95']:.2f}"
+
+
+def _published(numbers: tuple[float, float] | None) -> str:
+    return "" if numbers is None else f"{numbers[0]:.2f} ± {numbers[1]:.2f}"

@@ -1,0 +1,201 @@
+"""The study: for each seed a client's few samples, and each baseline's run on them."""
+
+import multiprocessing
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeloop import data, files
+from edgeloop.data import Partition
+from edgeloop.data.federation import PooledFederation, split
+from edgeloop.errors import ConfigError
+from simulations.folder import SUMMARY
+from simulations.ktl.statistics import described
+from simulations.run import simulate
+from simulations.settings import RunSettings
+
+BASELINES: Mapping[str, Mapping[str, Any]] = {
+    "local": {"algorithm": "local"},
+    "etf-only": {"algorithm": "fedktl", "options": {"transfer": 0.0}},
+    "ktl": {"algorithm": "fedktl"},
+}
+"""Plain cross-entropy; FedKTL's client without the transfer loss; and with it."""
+
+SHARERS: Mapping[int, int] = {23: 20, 9: 50, 2: 200}
+"""Among how many clients the paper's settings deal CIFAR-100; the first one's share is used."""
+
+CIFAR100 = (60_000, 100)
+TRAINED = 0.75
+Done = Callable[[str, Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared.
+
+    Attributes:
+        data: whose samples the client has a few of.
+        shots: training samples a class, on average.
+        seeds: how many: seed s is of the weights and of the share (partition seed s + 1).
+        baselines: which ones, of `BASELINES`.
+        rounds: at most.
+        patience: stop after so many rounds without a new best one.
+        model: the client's architecture.
+        generator: a reference.
+        options: further hyperparameters of FedKTL.
+        folder: for everything.
+    """
+
+    data: str
+    shots: int
+    seeds: int
+    baselines: tuple[str, ...]
+    rounds: int
+    patience: int
+    model: str
+    generator: str | None
+    options: Mapping[str, Any]
+    folder: Path
+
+    def settings(self, baseline: str, seed: int) -> RunSettings:
+        """Return one run's settings."""
+        chosen = BASELINES[baseline]
+        asked = chosen["algorithm"] == "fedktl"
+        return RunSettings(
+            algorithm=chosen["algorithm"],
+            data=str(self.share(seed)),
+            models=self.model,
+            rounds=self.rounds,
+            patience=self.patience,
+            seed=seed,
+            options={**(self.options if asked else {}), **chosen.get("options", {})},
+            generator=self.generator if baseline == "ktl" else None,
+            workers=1,
+        )
+
+    def share(self, seed: int) -> Path:
+        """Return where a seed's samples are."""
+        return self.folder / "data" / f"{self.shots}-shot-seed-{seed}"
+
+    def place(self, baseline: str, seed: int) -> Path:
+        """Return where a run's results are."""
+        return self.folder / baseline / f"seed-{seed}"
+
+
+def sharers(samples: int, classes: int, shots: int) -> int:
+    """Return among how many clients to deal a data set, so that each trains on so many a class.
+
+    Raises:
+        ConfigError: if the data set has too few samples for that.
+    """
+    if (samples, classes) == CIFAR100 and shots in SHARERS:
+        return SHARERS[shots]
+    count = round(TRAINED * samples / classes / shots)
+    if count < 1:
+        problem = f"{shots} of each of {classes} classes, from {samples} samples"
+        raise ConfigError("shots", problem, "ask for fewer")
+    return count
+
+
+def deal(study: Study) -> None:
+    """Write each seed's share: client 0 of an IID balanced division.
+
+    Raises:
+        DataError: if the data cannot be read or divided so.
+    """
+    missing = [seed for seed in range(study.seeds) if not study.share(seed).exists()]
+    if not missing:
+        return
+    whole = data.load(study.data, Partition("iid", clients=1, balanced=True))
+    if not isinstance(whole, PooledFederation):
+        problem = f"{study.data} comes divided among clients"
+        raise ConfigError("data", problem, "name parquet files, an image folder or fashion-sample")
+    clients = sharers(len(whole.pool), whole.classes, study.shots)
+    for seed in missing:
+        partition = Partition("iid", clients=clients, balanced=True, seed=seed + 1)
+        study.share(seed).parent.mkdir(parents=True, exist_ok=True)
+        data.write(split(whole.pool, partition).first(1), study.share(seed))
+
+
+def run(study: Study, workers: int, done: Done) -> dict[str, Any]:
+    """Run what is missing; return the content of summary.json, and write it.
+
+    Args:
+        study: what is compared.
+        workers: runs at a time, a process each.
+        done: told of each finished run, with its summary.
+
+    Raises:
+        InputError: if the data, a setting or a folder is wrong.
+    """
+    study.folder.mkdir(parents=True, exist_ok=True)
+    deal(study)
+    jobs = [(name, seed) for seed in range(study.seeds) for name in study.baselines]
+    found = {job: files.read_json(path) for job in jobs if (path := _result(study, *job)).exists()}
+    for job, summary in found.items():
+        done(_title(*job), summary)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        waiting = {
+            pool.submit(one, study.settings(*job), study.place(*job)): job
+            for job in jobs
+            if job not in found
+        }
+        for future in as_completed(waiting):
+            found[waiting[future]] = future.result()
+            done(_title(*waiting[future]), future.result())
+    summary = summarize(study, {job: found[job] for job in jobs})
+    files.write_json(study.folder / SUMMARY, summary)
+    return summary
+
+
+def one(settings: RunSettings, folder: Path) -> dict[str, Any]:
+    """Run one baseline with one seed, or go on with it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return simulate(settings, folder, lambda done, accuracy: None)
+
+
+def summarize(study: Study, found: Mapping[tuple[str, int], Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what all runs say together; docs/simulation.md defines every key."""
+    best = {name: _values(study, found, name, "best_accuracy") for name in study.baselines}
+    last = {name: _values(study, found, name, "final_accuracy") for name in study.baselines}
+    sizes = next(iter(found.values()))["samples_by_client"]
+    return {
+        "shots": study.shots,
+        "samples": next(iter(sizes.values())),
+        "generator": study.generator,
+        "options": dict(study.options),
+        "rounds": study.rounds,
+        "patience": study.patience,
+        "baselines": {name: described(values) for name, values in best.items()},
+        "last_round": {name: described(values) for name, values in last.items()},
+        "differences": _differences(best),
+    }
+
+
+def _differences(best: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Compare the baselines seed by seed: on the same samples from the same first weights."""
+    pairs = (("etf-only", "local"), ("ktl", "etf-only"), ("ktl", "local"))
+    return {
+        f"{better} - {worse}": described(
+            [a - b for a, b in zip(best[better], best[worse], strict=True)]
+        )
+        for better, worse in pairs
+        if better in best and worse in best
+    }
+
+
+def _values(
+    study: Study, found: Mapping[tuple[str, int], Mapping[str, Any]], name: str, key: str
+) -> list[float]:
+    return [found[name, seed][key] for seed in range(study.seeds)]
+
+
+def _result(study: Study, baseline: str, seed: int) -> Path:
+    return study.place(baseline, seed) / SUMMARY
+
+
+def _title(baseline: str, seed: int) -> str:
+    return f"{baseline}, seed {seed}"
