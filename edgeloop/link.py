@@ -91,7 +91,7 @@ class Link:
         self._broker = broker
         self._client_id = client_id
         self._inbox: queue.SimpleQueue[Arrival | Reconnected | BrokerError] = queue.SimpleQueue()
-        self._filters = [(name, SubscribeOptions(qos=1)) for name in subscriptions]
+        self._filters = tuple(subscriptions)  # always replaced as a whole: two threads look at it
         self._settled = threading.Event()  # the first connection is up and subscribed, or refused
         self._failure: BrokerError | None = None
         self._connection = 0  # counts them: an acknowledgement belongs to one
@@ -191,7 +191,7 @@ class Link:
         packet = getattr(properties, "MaximumPacketSize", None) or self._broker.chunk_bytes
         self._limit = min(self._broker.chunk_bytes, packet) - OVERHEAD
         if self._filters:
-            client.subscribe(self._filters)
+            client.subscribe([(name, SubscribeOptions(qos=1)) for name in self._filters])
         else:
             self._settled.set()
         self._watch(True)
@@ -259,6 +259,16 @@ class Link:
             raise event
         return event
 
+    def subscribe(self, name: str) -> None:
+        """Have the messages of one more topic filter, the retained ones at once."""
+        self._filters = (*self._filters, name)
+        self._client.subscribe(name, options=SubscribeOptions(qos=1))
+
+    def unsubscribe(self, name: str) -> None:
+        """Have the messages of a topic filter no longer."""
+        self._filters = tuple(each for each in self._filters if each != name)
+        self._client.unsubscribe(name)
+
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Send one packet at least once; while the broker is away it waits here."""
         with self._confirmation:
@@ -267,10 +277,12 @@ class Link:
         if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
             raise self._error(f"takes no message ({info.rc.name})", "see the broker's log")
 
-    def send(self, topic: str, payload: bytes) -> None:
-        """Send a payload of any size, in chunks, to one topic."""
-        for chunk in chunks.split(payload, self._limit):
+    def send(self, topic: str, payload: bytes) -> int:
+        """Send a payload of any size, in chunks, to one topic; return the bytes that takes."""
+        parts = chunks.split(payload, self._limit)
+        for chunk in parts:
             self.publish(topic, chunk)
+        return sum(map(len, parts))
 
     def hold(self, topic: str, payload: bytes) -> None:
         """Have the broker keep a payload of any size: chunk i retained at topic/i."""

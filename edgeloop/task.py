@@ -1,9 +1,10 @@
 """A task as its devices see it: the contract that the aggregator publishes, and the topics.
 
-edgeloop/v1/{task}/contract            retained: the contract, JSON
-edgeloop/v1/{task}/broadcast/{chunk}   retained: the open round's broadcast, in chunks
-edgeloop/v1/{task}/upload/{device}     a device's answers, in chunks
-edgeloop/v1/{task}/presence/{device}   retained: "online" or, by its last will, "offline"
+edgeloop/v1/{task}/contract                   retained: the contract, JSON
+edgeloop/v1/{task}/round                      retained: the open round, JSON
+edgeloop/v1/{task}/broadcast/{slot}/{chunk}   retained: a broadcast, in chunks
+edgeloop/v1/{task}/upload/{device}            a device's answers, in chunks
+edgeloop/v1/{task}/presence/{device}          retained: "online" or, by its last will, "offline"
 """
 
 from typing import Annotated, Literal
@@ -15,6 +16,9 @@ from edgeloop import wire
 ROOT = "edgeloop/v1"
 SERVER = "aggregator"
 """The sender's name on the broadcasts."""
+
+SLOTS = 2
+"""Places of broadcasts; more would only fill the broker."""
 
 Name = Annotated[str, Field(pattern=f"^{wire.NAME.pattern}$")]
 Size = Annotated[int, Field(ge=1)]
@@ -55,14 +59,39 @@ class Contract(BaseModel):
     devices: tuple[Name, ...] = Field(min_length=1)
 
 
+class Opening(BaseModel):
+    """What a device must know of the open round; only then does it fetch the broadcast.
+
+    Attributes:
+        run: the run's identity.
+        round: its number; equal to the contract's `rounds` for the last evaluation.
+        digest: `wire.fingerprint` of the broadcast: who has that need not fetch it.
+        slot: where the broadcast is; the slots take turns, so that fetching the last one can end.
+        size: of the broadcast's frame, in bytes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: Name
+    round: Annotated[int, Field(ge=0)]
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    slot: Annotated[int, Field(ge=0, lt=SLOTS)]
+    size: Size
+
+
 def contract_topic(task: str) -> str:
     """Return where a task's contract is."""
     return f"{ROOT}/{task}/contract"
 
 
-def broadcast_topic(task: str) -> str:
-    """Return above which the chunks of a task's broadcasts are."""
-    return f"{ROOT}/{task}/broadcast"
+def round_topic(task: str) -> str:
+    """Return where a task's open round is."""
+    return f"{ROOT}/{task}/round"
+
+
+def broadcast_topic(task: str, slot: int | str) -> str:
+    """Return above which the chunks of a broadcast are; "+" for every slot."""
+    return f"{ROOT}/{task}/broadcast/{slot}"
 
 
 def upload_topic(task: str, device: str) -> str:

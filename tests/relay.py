@@ -34,7 +34,7 @@ class Relay:
         self._held: dict[tuple[int, str], bytes] = {}
         self._passed: set[tuple[int, str]] = set()
         self._cloud = self._client(
-            cloud, [f"edgeloop/v1/{task}/contract", f"edgeloop/v1/{task}/broadcast/+"]
+            cloud, [f"edgeloop/v1/{task}/{what}" for what in ("contract", "round", "broadcast/+/+")]
         )
         self._edge = self._client(edge, [f"edgeloop/v1/{task}/upload/+"])
         self._cloud.on_message = self._down

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgeloop.settings import BrokerSettings
+from tests.generators.tiny import write_tiny
 from tests.relay import Relay
 from tests.world import MODELS, StartBroker
 
@@ -21,14 +22,35 @@ DEVICES = [f"client-{number:02}" for number in range(len(MODELS))]
 ROUNDS, EPOCHS, WIDTH = 3, 5, 64
 
 
-@pytest.fixture(scope="module")
-def simulated(world: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The SHA-256 of the global prototypes after three rounds in one process."""
-    out = tmp_path_factory.mktemp("simulated") / "run"
-    command = f"simulate fedtgp --data {world} --models {','.join(MODELS)} --rounds {ROUNDS}"
+@dataclass(frozen=True)
+class Simulated:
+    """A run in one process.
+
+    Attributes:
+        algorithm: its name.
+        generator: its folder, for an algorithm that needs one.
+        knowledge: the SHA-256 of the last broadcast, after three rounds.
+    """
+
+    algorithm: str
+    generator: Path | None
+    knowledge: str
+
+
+@pytest.fixture(scope="module", params=["fedtgp", "fedktl"])
+def simulated(
+    request: pytest.FixtureRequest, world: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Simulated:
+    folder = tmp_path_factory.mktemp("simulated")
+    name, out, generator = request.param, folder / "run", None
+    command = f"simulate {name} --data {world} --models {','.join(MODELS)} --rounds {ROUNDS}"
     options = f"--width {WIDTH} --set server_epochs={EPOCHS} --seed 0 --workers 1 --out {out}"
+    if name == "fedktl":
+        generator = write_tiny(folder / "generator")
+        options += f" --generator {generator}"
     subprocess.run([EDGELOOP, *command.split(), *options.split()], check=True, timeout=240)
-    return str(json.loads((out / "summary.json").read_text())["knowledge_sha256"])
+    knowledge = json.loads((out / "summary.json").read_text())["knowledge_sha256"]
+    return Simulated(name, generator, knowledge)
 
 
 @dataclass(frozen=True)
@@ -54,8 +76,9 @@ class Started:
 class Deployment:
     """One aggregator and six agents, as processes, each with its own folder and configuration."""
 
-    def __init__(self, folder: Path, world: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, world: Path, simulated: Simulated, stack: ExitStack) -> None:
         self.folder = folder
+        self._simulated = simulated
         self.started = 0
         self._world = world
         self._stack = stack
@@ -63,11 +86,13 @@ class Deployment:
     def start_aggregator(self, broker: BrokerSettings) -> Started:
         config = json.loads((self._world / "config.json").read_text())
         names = ", ".join(f'"{name}"' for name in config["class_names"])
+        generator = self._simulated.generator
         return self._start(
             "aggregator",
             f"""
             name = "same"
-            algorithm = "fedtgp"
+            algorithm = "{self._simulated.algorithm}"
+            {f'generator = "{generator}"' if generator else ""}
             hyperparameters = {{ server_epochs = {EPOCHS} }}
             class_names = [{names}]
             shape = [1, 28, 28]
@@ -111,9 +136,9 @@ class Deployment:
 
 
 @pytest.fixture
-def deployment(world: Path, tmp_path: Path) -> Iterator[Deployment]:
+def deployment(world: Path, simulated: Simulated, tmp_path: Path) -> Iterator[Deployment]:
     with ExitStack() as stack:
-        yield Deployment(tmp_path, world, stack)
+        yield Deployment(tmp_path, world, simulated, stack)
 
 
 def finish(*processes: Started) -> None:
@@ -128,29 +153,31 @@ def finish(*processes: Started) -> None:
 
 
 @pytest.mark.broker
-def test_over_mosquitto(simulated: str, deployment: Deployment, start_broker: StartBroker) -> None:
+def test_over_mosquitto(
+    simulated: Simulated, deployment: Deployment, start_broker: StartBroker
+) -> None:
     broker = start_broker().settings
     agents = [deployment.start_agent(number, broker) for number in range(len(MODELS))]
     finish(deployment.start_aggregator(broker), *agents)
-    assert deployment.knowledge() == simulated
+    assert deployment.knowledge() == simulated.knowledge
 
 
 @pytest.mark.broker
 def test_in_another_order_and_everything_twice(
-    simulated: str, deployment: Deployment, start_broker: StartBroker
+    simulated: Simulated, deployment: Deployment, start_broker: StartBroker
 ) -> None:
     cloud, edge = start_broker().settings, start_broker().settings
     with Relay("same", cloud, edge, hold_back=len(MODELS)) as relay:
         agents = [deployment.start_agent(number, edge) for number in range(len(MODELS))]
         finish(deployment.start_aggregator(cloud), *agents)
-    assert deployment.knowledge() == simulated
+    assert deployment.knowledge() == simulated.knowledge
     assert relay.order == sorted(DEVICES, reverse=True) * (ROUNDS + 1)
     assert relay.forwarded == 2 * relay.heard > 0
 
 
 @pytest.mark.broker
 def test_an_agent_killed_in_the_middle_of_a_round(
-    simulated: str, deployment: Deployment, start_broker: StartBroker
+    simulated: Simulated, deployment: Deployment, start_broker: StartBroker
 ) -> None:
     broker = start_broker().settings
     aggregator = deployment.start_aggregator(broker)
@@ -159,12 +186,12 @@ def test_an_agent_killed_in_the_middle_of_a_round(
     victim.wait_for("round 1 of 3: working")
     victim.kill()
     finish(aggregator, deployment.start_agent(0, broker), *others)
-    assert deployment.knowledge() == simulated
+    assert deployment.knowledge() == simulated.knowledge
 
 
 @pytest.mark.broker
 def test_the_aggregator_and_the_broker_killed_in_the_middle_of_a_round(
-    simulated: str, deployment: Deployment, start_broker: StartBroker
+    simulated: Simulated, deployment: Deployment, start_broker: StartBroker
 ) -> None:
     broker = start_broker()
     aggregator = deployment.start_aggregator(broker.settings)
@@ -175,4 +202,4 @@ def test_the_aggregator_and_the_broker_killed_in_the_middle_of_a_round(
     broker.process.wait()
     again = start_broker(port=broker.settings.port).settings
     finish(deployment.start_aggregator(again), *agents)
-    assert deployment.knowledge() == simulated
+    assert deployment.knowledge() == simulated.knowledge

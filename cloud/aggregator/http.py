@@ -38,6 +38,7 @@ class Status(BaseModel):
         accuracy: of the last evaluation, weighted by test samples; None before the first.
         history: the closed rounds.
         broker_connected: whether the MQTT broker is reached.
+        generator_problem: why the generator makes no image now; None if it does, or none is asked.
         ledger_open: whether the ledger takes uploads.
     """
 
@@ -52,6 +53,7 @@ class Status(BaseModel):
     accuracy: float | None
     history: tuple[PastRound, ...]
     broker_connected: bool
+    generator_problem: str | None
     ledger_open: bool
 
     def obstacles(self) -> list[str]:
@@ -60,7 +62,8 @@ class Status(BaseModel):
             "the MQTT broker is not connected": self.broker_connected,
             "the ledger is not open": self.ledger_open,
         }
-        return [reason for reason, met in needs.items() if not met]
+        reasons = [reason for reason, met in needs.items() if not met]
+        return reasons if self.generator_problem is None else [*reasons, self.generator_problem]
 
 
 def app(status: Callable[[], Status], metrics: Metrics) -> FastAPI:

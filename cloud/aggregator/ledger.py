@@ -269,10 +269,17 @@ def _same(name: str, text: str, contract: Contract) -> Contract:
         problem = "holds a contract that this edgeloop cannot read"
         raise RunError(name, problem, "use another folder") from error
     held, wanted = _without_run(stored), _without_run(contract)
-    if differing := [key for key in wanted if held[key] != wanted[key]]:
+    if differing := _differing(held, wanted):
         problem = f"holds another run (task {stored.task}, other {', '.join(differing)})"
         raise RunError(name, problem, "use another folder")
     return stored
+
+
+def _differing(held: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Return the keys of which the values differ; of the options, their own keys."""
+    keys = [key for key in wanted if held[key] != wanted[key] and key != "options"]
+    there, here = held["options"], wanted["options"]
+    return keys + [name for name in {**there, **here} if there.get(name) != here.get(name)]
 
 
 def _past(row: Row[Any]) -> PastRound:

@@ -59,6 +59,10 @@ class Metrics:
         self._broadcast_bytes = self._counter(
             "broadcast_bytes_total", "Bytes of broadcasts given to the broker, once a round."
         )
+        self._generator = self._gauge(
+            "generator_ready", "1 unless the round waits for a generator that does not answer."
+        )
+        self._generator.set(1)
         uploads = Counter(
             "edgeloop_uploads_total",
             "What devices sent, by what became of it.",
@@ -83,6 +87,10 @@ class Metrics:
     def connected(self, yes: bool) -> None:
         """The broker was reached, or lost."""
         self._connected.set(yes)
+
+    def generator(self, ready: bool) -> None:
+        """The generator answers, or does not."""
+        self._generator.set(ready)
 
     def online(self, devices: int) -> None:
         """So many invited devices are there now."""

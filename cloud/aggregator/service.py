@@ -3,8 +3,7 @@
 import dataclasses
 import logging
 import time
-import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ from typing import Any
 from safetensors.numpy import save
 from sqlalchemy import URL
 
+from cloud.aggregator.agreement import Patient, contract_of
 from cloud.aggregator.http import Phase, Server, Status, app
 from cloud.aggregator.ledger import Ledger, RoundCounts
 from cloud.aggregator.metrics import Metrics
 from cloud.aggregator.settings import TaskSettings
-from edgeloop import algorithms, files, rounds, wire
+from edgeloop import algorithms, files, history, rounds, wire
 from edgeloop.algorithm import Algorithm
 from edgeloop.cohorts.mqtt import Heard, MqttCohort, Opened, Patience
 from edgeloop.errors import RunError
@@ -31,19 +31,6 @@ log = logging.getLogger(__name__)
 Loaded = Algorithm[Any, Any, Any]
 
 
-def contract_of(settings: TaskSettings) -> Contract:
-    """Return the contract of a new run of a task."""
-    variant = algorithms.variant(settings.algorithm, settings.variant)
-    same = set(TaskSettings.model_fields) & set(Contract.model_fields)
-    return Contract(
-        task=settings.name,
-        run=uuid.uuid4().hex,
-        options={**variant, **settings.hyperparameters},
-        devices=settings.cohort.devices,
-        **{name: getattr(settings, name) for name in same},
-    )
-
-
 def serve(settings: TaskSettings) -> Path:
     """Run a task to its end, or go on with it; return where the summary is.
 
@@ -51,7 +38,8 @@ def serve(settings: TaskSettings) -> Path:
         InputError: if the settings, the folder or the broker are not right.
         TooFewUploadsError: if a round was given up.
     """
-    contract = contract_of(settings)
+    patient = Patient(settings)
+    contract = contract_of(settings, patient.generator)
     algorithms.agreed(contract)  # a wrong hyperparameter is told before anything is written
     try:
         settings.folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +47,7 @@ def serve(settings: TaskSettings) -> Path:
         raise RunError("folder", f"cannot be made ({error})", "name another one") from error
     database = str(settings.folder.absolute() / "ledger.sqlite")
     with Ledger.open(settings.store or URL.create("sqlite", database=database)) as ledger:
-        run = Run(settings, ledger.adopt(contract), ledger)
+        run = Run(settings, ledger.adopt(contract), ledger, patient)
         server = Server(app(run.status, run.metrics), settings.http.host, settings.http.port)
         server.start()
         log.info("metrics, health and status on http://%s:%d", settings.http.host, server.port)
@@ -77,11 +65,13 @@ class Run:
         settings: the task's.
         contract: as the ledger holds it.
         ledger: open.
+        patient: the task's generator.
     """
 
     settings: TaskSettings
     contract: Contract
     ledger: Ledger
+    patient: Patient
     metrics: Metrics = field(default_factory=Metrics)
     phase: Phase = "starting"
     connected: bool = False
@@ -92,7 +82,9 @@ class Run:
     def to_its_end(self) -> Path:
         """Run the rounds that are left, and write what they led to; return the summary's path."""
         self.metrics.began(self.contract)
-        algorithm = replace(algorithms.agreed(self.contract), aggregate=self._timed())
+        self.patient.told = self.metrics.generator
+        whole = algorithms.agreed(self.contract, self.patient.generator)
+        algorithm = replace(whole, aggregate=self._timed(whole.aggregate))
         standing = self._standing(algorithm)
         task = self.contract.task
         name, presence = f"edgeloop.{task}.{SERVER}", presence_topic(task, SERVER)
@@ -114,9 +106,7 @@ class Run:
         self.ledger.finish()
         return path
 
-    def _timed(self) -> Any:
-        aggregate = algorithms.agreed(self.contract).aggregate
-
+    def _timed(self, aggregate: Callable[..., Any]) -> Any:
         def timed(state: Any, uploads: Any) -> Any:
             begun = time.monotonic()
             result = aggregate(state, uploads)
@@ -170,6 +160,8 @@ class Run:
         """Make a round's end safe, then tell of it."""
         counts = counts_of({name: answer.report for name, answer in closed.answers.items()})
         self.ledger.close_round(closed.number, *self._frames(closed.standing), counts)
+        if self.settings.history:
+            history.write(self.settings.folder / "history", closed)
         seconds = time.monotonic() - self.opened
         self.last = counts
         self.metrics.closed(closed.number, counts, seconds)
@@ -184,23 +176,24 @@ class Run:
 
     def status(self) -> Status:
         """Return what /status and /readyz tell; called on HTTP threads."""
-        history = self.ledger.history()
-        last = self.last or (history[-1] if history else None)
+        past = self.ledger.history()
+        last = self.last or (past[-1] if past else None)
         return Status(
             task=self.contract.task,
             run=self.contract.run,
             algorithm=self.contract.algorithm,
             phase=self.phase,
-            round=len(history),
+            round=len(past),
             rounds=self.contract.rounds,
             accuracy=last.accuracy if last else None,
-            history=tuple(history),
+            history=tuple(past),
             broker_connected=self.connected,
+            generator_problem=self.patient.problem,
             ledger_open=self.ledger.is_open,
         )
 
     def _write(self, standing: Standing[Any, Any], reports: Mapping[str, Report]) -> Path:
-        """Write the final prototypes and the summary."""
+        """Write the final broadcast and the summary."""
         folder = self.settings.folder
         facts = {"task": self.contract.task, "run": self.contract.run}
         fields = dataclasses.asdict(standing.broadcast)

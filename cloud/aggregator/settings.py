@@ -60,6 +60,9 @@ class TaskSettings(Settings):
         rounds: how many.
         batch_size: samples a local training batch.
         seed: the run's only one.
+        generator: a reference, for an algorithm that needs one: see `edgeloop.generators`; the
+            embedded one if not given.
+        history: keep what each round exchanged, in files of their own that reports are made from.
         folder: for the ledger, the final prototypes and the summary.
         store: the ledger's database as SQLAlchemy writes it; SQLite in the folder if not given.
         broker: where the task's messages go.
@@ -77,6 +80,8 @@ class TaskSettings(Settings):
     rounds: Size
     batch_size: Size = 10
     seed: int = 0
+    generator: str | None = None
+    history: bool = False
     folder: Path
     store: str | None = None
     broker: BrokerSettings = BrokerSettings()

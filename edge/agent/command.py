@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edge.agent.service import Agent, own, subscriptions
+from edge.agent.seat import own
+from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DeviceSettings
 from edgeloop import screen, settings
 from edgeloop.link import Link

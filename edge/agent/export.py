@@ -1,14 +1,15 @@
 """Writes a device's classifier as one ONNX file, and checks that it says what torch says.
 
-Shape suffixes: B samples, K features, C classes.
+Shape suffixes: B samples, C classes.
 """
 
 import copy
 import json
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,7 +21,6 @@ from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE, o
 from edgeloop import files
 from edgeloop.errors import ModelError
 from edgeloop.models.split import SplitModel, exportable
-from edgeloop.prototypes import Targets, nearness
 
 OPSET = 17
 TOLERANCE = 1e-3
@@ -37,43 +37,26 @@ class Classifier(nn.Module):
 
     Args:
         model: the device's own.
-        known_C: which classes have a prototype; None where the algorithm has no prototypes.
-        prototypes_CK: the global prototypes; None likewise.
+        predict: a model and inputs to scores (B, C), such as an algorithm's `predict` with its
+            targets on the CPU; tensors that it holds become constants of the graph.
         pixels: whether inputs are pixels, 0 to 255, that the model wants as x / 127.5 - 1.
 
     Raises:
-        ModelError: prototypes of which no class has one, or a model that cannot be exported.
+        ModelError: a model that cannot be exported.
     """
 
-    known_C: Tensor | None
-    prototypes_CK: Tensor | None
-
     def __init__(
-        self,
-        model: SplitModel,
-        known_C: Tensor | None,
-        prototypes_CK: Tensor | None,
-        pixels: bool,
+        self, model: SplitModel, predict: Callable[[Any, Tensor], Tensor], pixels: bool
     ) -> None:
         super().__init__()
-        if (known_C is None) != (prototypes_CK is None):
-            raise ValueError("known_C and prototypes_CK come together")
-        if known_C is not None and not known_C.any():
-            problem = "no class has one, so that every image would be of no class"
-            raise ModelError("prototypes", problem, "export after a round with uploads")
         self.model = exportable(copy.deepcopy(model).cpu().eval())
-        self.register_buffer("known_C", _own(known_C))
-        self.register_buffer("prototypes_CK", _own(prototypes_CK))
+        self.predict = predict
         self.pixels = pixels
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return scores (B, C), the highest is the class; minus infinity for an unknown class."""
-        features_BK, logits_BC = self.model(images / 127.5 - 1 if self.pixels else images)
-        if self.known_C is None or self.prototypes_CK is None:
-            scores_BC: Tensor = logits_BC
-            return scores_BC
-        return nearness(features_BK, Targets(self.known_C, self.prototypes_CK))
+        return self.predict(self.model, images / 127.5 - 1 if self.pixels else images)
 
 
 def export(
@@ -99,14 +82,14 @@ def export(
         facts: what else a reader may want to know: task, device, round, algorithm, accuracy.
 
     Raises:
-        ModelError: if the number of classes is another.
+        ModelError: if the number of classes is another, or no class can win.
         ValueError: if a fact has the name of other metadata.
     """
     own = {CLASS_NAMES: list(class_names), SHAPE: list(shape), PIXELS: pixels}
     if own.keys() & facts.keys():
         raise ValueError(f"{sorted(own.keys() & facts.keys())} cannot be facts")
     example = torch.zeros(2, *shape)
-    _check_classes(scores, example, len(class_names))
+    _check_scores(scores, example, len(class_names))
     model = _traced(scores, example)
     metadata = {name: json.dumps(value) for name, value in own.items()} | dict(facts)
     onnx.helper.set_model_props(model, {KEY + name: value for name, value in metadata.items()})
@@ -147,10 +130,6 @@ def check(path: Path, scores: nn.Module, inputs: Tensor) -> float:
     return difference
 
 
-def _own(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.detach().cpu().clone()
-
-
 def _chosen(ours_BC: NDArray[np.float32], theirs_BC: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return torch's scores (B,) of the classes that onnxruntime chose."""
     labels_B1 = theirs_BC.argmax(axis=1, keepdims=True)
@@ -161,12 +140,15 @@ def _differs(path: Path, how: str) -> ModelError:
     return ModelError(str(path), f"onnxruntime, unlike torch, {how}", "report it with the model")
 
 
-def _check_classes(scores: nn.Module, example: Tensor, classes: int) -> None:
+def _check_scores(scores: nn.Module, example: Tensor, classes: int) -> None:
     with torch.no_grad():
-        found = scores(example).shape[1]
-    if found != classes:
-        problem = f"{classes} for a model of {found} classes"
+        found_BC = scores(example)
+    if found_BC.shape[1] != classes:
+        problem = f"{classes} for a model of {found_BC.shape[1]} classes"
         raise ModelError("class_names", problem, "name every class once")
+    if found_BC.isneginf().all():
+        problem = "no class has one, so that every image would be of no class"
+        raise ModelError("prototypes", problem, "export after a round with uploads")
 
 
 def _traced(scores: nn.Module, example: Tensor) -> onnx.ModelProto:

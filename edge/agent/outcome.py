@@ -10,7 +10,6 @@ from edge.agent.export import Classifier, check, export
 from edgeloop import files
 from edgeloop.algorithm import Algorithm
 from edgeloop.member import Member
-from edgeloop.prototypes import Targets
 from edgeloop.task import Contract
 
 CHECKED = 64  # test samples that torch and onnxruntime must agree on
@@ -31,7 +30,7 @@ def conclude(
         contract: the task's.
         algorithm: the contract's.
         member: the device's half of the run.
-        broadcast: the last one; its prototypes become part of the classifier.
+        broadcast: the last one; what it says becomes part of the classifier.
         facts: what else the summary tells: architecture, pixels, samples, accuracies, bytes.
 
     Raises:
@@ -39,9 +38,10 @@ def conclude(
     """
     path = folder / "model.onnx"
     targets = algorithm.targets(broadcast, torch.device("cpu"))
-    known_C, prototypes_CK = targets if isinstance(targets, Targets) else (None, None)
     pixels = bool(facts["pixels"])
-    classifier = Classifier(member.model, known_C, prototypes_CK, pixels)
+    classifier = Classifier(
+        member.model, lambda model, inputs: algorithm.predict(model, inputs, targets), pixels
+    )
     export(
         classifier,
         path,

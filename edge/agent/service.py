@@ -1,110 +1,64 @@
 """A device's part in a task: waits for the contract, answers each round once, ends with ONNX."""
 
 import logging
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from edge.agent.outcome import conclude
-from edge.agent.settings import DeviceSettings
+from edge.agent.seat import Own, Seat, seat
 from edge.agent.store import Memory, Store
-from edgeloop import algorithms, data, models, wire
-from edgeloop.algorithm import Algorithm
+from edgeloop import wire
 from edgeloop.chunks import Assembler
-from edgeloop.data import ClientData, Federation
-from edgeloop.errors import DataError
 from edgeloop.link import Arrival, Link
-from edgeloop.member import Member
-from edgeloop.task import SERVER, Contract, broadcast_topic, contract_topic, upload_topic
-from edgeloop.wire import Frame, WireError
+from edgeloop.task import (
+    SERVER,
+    Contract,
+    Opening,
+    broadcast_topic,
+    contract_topic,
+    round_topic,
+    upload_topic,
+)
+from edgeloop.wire import Envelope, WireError
 
 log = logging.getLogger(__name__)
 
 
 def subscriptions(task: str) -> list[str]:
-    """Return what a device's link subscribes to."""
-    return [contract_topic(task), f"{broadcast_topic(task)}/+"]
+    """Return what a device's link subscribes to; broadcasts only while it fetches one."""
+    return [contract_topic(task), round_topic(task)]
 
 
-@dataclass(frozen=True)
-class Seat:
-    """A device's place in one run: everything that the contract decides."""
+class Fetching:
+    """Subscribes to a broadcast while it is wanted.
 
-    contract: Contract
-    algorithm: Algorithm[Any, Any, Any]
-    member: Member[Any, Any]
-
-
-@dataclass(frozen=True)
-class Own:
-    """What the device brings along, whatever the task."""
-
-    settings: DeviceSettings
-    federation: Federation
-    data: ClientData
-
-
-def own(settings: DeviceSettings) -> Own:
-    """Read the device's data.
-
-    Raises:
-        DataError: if it cannot be read.
+    Attributes:
+        assembler: puts its chunks together.
+        bytes: that have arrived since somebody set this to 0.
     """
-    federation = data.load(settings.data.source, settings.data.dealt(), layout=settings.data.layout)
-    return Own(settings, federation, federation.client(settings.data.client))
 
+    def __init__(self, link: Link, task: str) -> None:
+        self.assembler = Assembler(wire.MAX_FRAME)
+        self.bytes = 0
+        self._link = link
+        self._task = task
+        self._filter: str | None = None
 
-def seat(own: Own, contract: Contract) -> Seat:
-    """Make the device's model and algorithm as the contract says.
+    def start(self, slot: int) -> None:
+        """Have the broadcast of one slot, if it is not on its way already."""
+        wanted = f"{broadcast_topic(self._task, slot)}/+"
+        if wanted != self._filter:
+            self.stop()
+            self._filter = wanted
+            self._link.subscribe(wanted)
 
-    Raises:
-        DataError: if the device's data is not what the task is about.
-        ModelError: if the device's model does not fit the data.
-    """
-    _check(own, contract)
-    algorithm = algorithms.agreed(contract)
-    training = own.settings.training
-    model = models.build(
-        training.architecture,
-        contract.shape,
-        len(contract.class_names),
-        contract.width,
-        contract.seed,
-    )
-    member = Member(
-        own.settings.name,
-        algorithm,
-        model,
-        own.data,
-        batch_size=contract.batch_size,
-        seed=contract.seed,
-        device=training.device,
-    )
-    log.info("computes with %d threads", member.choose_threads(training.threads))
-    return Seat(contract, algorithm, member)
-
-
-def _check(own: Own, contract: Contract) -> None:
-    name = own.settings.name
-    if name not in contract.devices:
-        raise DataError(
-            "name", f"{name} is not invited to {contract.task}", "add it to the task's devices"
-        )
-    if own.federation.shape != contract.shape:
-        raise DataError(
-            "data.source",
-            f"its inputs have the shape {own.federation.shape}, the task's {contract.shape}",
-            "name the task's kind of data",
-        )
-    if own.federation.class_names != contract.class_names:
-        raise DataError(
-            "data.source",
-            f"its classes are {', '.join(own.federation.class_names)[:200]}, "
-            f"the task's {', '.join(contract.class_names)[:200]}",
-            "name the task's kind of data",
-        )
+    def stop(self) -> None:
+        """Have no broadcast."""
+        if self._filter is not None:
+            self._link.unsubscribe(self._filter)
+            self._filter = None
 
 
 class Agent:
@@ -119,10 +73,11 @@ class Agent:
         self._own = own
         self._link = link
         self._store = Store(own.settings.folder)
-        self._assembler = Assembler(wire.MAX_FRAME)
         self._seat: Seat | None = None
         self._memory: Memory | None = None
-        self._pending: bytes | None = None  # the newest broadcast, until the contract is there
+        self._opening: Opening | None = None  # the newest, until it is answered
+        self._fetching = Fetching(link, own.settings.task)
+        self._kept: tuple[str, Any] | None = None  # the last broadcast, and its digest
 
     def run(self) -> Path:
         """Take part until the last broadcast; return where the summary is."""
@@ -140,16 +95,19 @@ class Agent:
                 return summary
 
     def _take(self, arrival: Arrival) -> Path | None:
+        self._fetching.bytes += len(arrival.payload)
+        task = self._own.settings.task
         if not arrival.payload:
-            return None  # a retained chunk that was cleared
-        if arrival.topic == contract_topic(self._own.settings.task):
+            return None  # a retained message that was cleared
+        if arrival.topic == contract_topic(task):
             self._sit(arrival.payload)
-        else:
-            self._pending = self._assembler.offer(arrival.payload) or self._pending
-        if self._seat is None or self._pending is None:
+        elif arrival.topic == round_topic(task):
+            self._hear(arrival.payload)
+        elif self._seat is not None:
+            self._receive(self._seat, arrival.payload)
+        if self._seat is None or self._opening is None:
             return None
-        payload, self._pending = self._pending, None
-        return self._hear(self._seat, payload)
+        return self._go_on(self._seat, self._opening)
 
     def _sit(self, text: bytes) -> None:
         try:
@@ -164,35 +122,78 @@ class Agent:
         if self._memory is not None:
             self._seat.member.restore(self._memory.weights)
             log.info("goes on after round %d", self._memory.round)
+        self._remember(self._seat)
 
-    def _hear(self, seat: Seat, payload: bytes) -> Path | None:
-        """Answer a broadcast: from memory if it was answered before, else by working."""
-        envelope = wire.envelope_of(payload)
-        if (envelope.task, envelope.sender) != (seat.contract.task, SERVER):
-            raise wire.ContentError(f"{envelope} came as a broadcast")
-        if envelope.run != seat.contract.run:
-            self._pending = payload  # its contract is still on its way
-            return None
-        if self._memory is None and envelope.round >= seat.contract.rounds:
+    def _remember(self, seat: Seat) -> None:
+        """Take the broadcast that was kept before a restart, if it is this run's."""
+        payload = self._store.kept_broadcast()
+        try:
+            broadcast = None if payload is None else self._opened(seat, payload)
+        except WireError:
+            return  # another algorithm's
+        self._kept = None if broadcast is None else (wire.fingerprint(broadcast), broadcast)
+
+    def _hear(self, text: bytes) -> None:
+        try:
+            self._opening = Opening.model_validate_json(text)
+        except ValidationError as error:
+            log.warning("dropped a round that is none: %s", error.errors()[0]["msg"])
+
+    def _receive(self, seat: Seat, chunk: bytes) -> None:
+        """Take a chunk of a broadcast; keep the broadcast if it is whole, and the one wanted."""
+        payload = self._fetching.assembler.offer(chunk)
+        if payload is None or self._opening is None:
+            return
+        broadcast = self._opened(seat, payload)
+        if wire.fingerprint(broadcast) == self._opening.digest:
+            self._fetching.stop()
+            self._store.keep_broadcast(payload)
+            self._kept = self._opening.digest, broadcast
+
+    def _opened(self, seat: Seat, payload: bytes) -> Any:
+        """Return a frame's broadcast.
+
+        Raises:
+            WireError: if it is none of this task's.
+        """
+        kind = seat.algorithm.broadcast
+        frame = wire.decode(payload, kind, sizes=seat.algorithm.sizes)
+        if (frame.envelope.task, frame.envelope.sender) != (seat.contract.task, SERVER):
+            raise wire.ContentError(f"{frame.envelope} came as a broadcast")
+        return frame[kind]
+
+    def _go_on(self, seat: Seat, opening: Opening) -> Path | None:
+        """Answer the open round: from memory if it was answered before, else by working."""
+        if opening.run != seat.contract.run:
+            return None  # its contract is still on its way
+        last = opening.round >= seat.contract.rounds
+        if self._memory is None and last:
             log.info("the run is over, without this device; waiting for another one")
+            self._opening = None
             return None
-        if self._memory is None or envelope.round > self._memory.round:
-            frame = wire.decode(payload, seat.algorithm.broadcast, sizes=seat.algorithm.sizes)
-            self._memory = self._work(seat, frame)
+        new = self._memory is None or opening.round > self._memory.round
+        if (new or last) and (self._kept is None or self._kept[0] != opening.digest):
+            self._fetching.start(opening.slot)
+            return None
+        self._opening = None
+        self._fetching.stop()
+        if new:
+            assert self._kept is not None  # noqa: S101 - or it would be fetched now
+            self._memory = self._work(seat, opening, self._kept[1])
             self._store.save(self._memory)
-        elif envelope.round < self._memory.round:
+        assert self._memory is not None  # noqa: S101 - a round that is not new was answered before
+        if opening.round < self._memory.round:
             return None  # an old one
-        self._link.send(
-            upload_topic(seat.contract.task, self._own.settings.name), self._memory.answer
-        )
-        if envelope.round < seat.contract.rounds:
-            return None
-        frame = wire.decode(payload, seat.algorithm.broadcast, sizes=seat.algorithm.sizes)
-        return self._conclude(seat, frame[seat.algorithm.broadcast])
+        self._send(seat, self._memory)
+        return self._conclude(seat, self._kept[1]) if last and self._kept else None
 
-    def _work(self, seat: Seat, frame: Frame) -> Memory:
+    def _send(self, seat: Seat, memory: Memory) -> None:
+        topic = upload_topic(seat.contract.task, self._own.settings.name)
+        self._link.send(topic, memory.answer)
+
+    def _work(self, seat: Seat, opening: Opening, broadcast: Any) -> Memory:
         """Train a round, or evaluate the last broadcast; return what to remember."""
-        number, broadcast = frame.envelope.round, frame[seat.algorithm.broadcast]
+        number = opening.round
         log.info("round %d of %d: working", number, seat.contract.rounds)
         if number < seat.contract.rounds:
             answer = seat.member.answer(number, broadcast)
@@ -201,16 +202,20 @@ class Agent:
         else:
             report = seat.member.finish(broadcast)
             messages = (report,)
-        envelope = replace(frame.envelope, sender=self._own.settings.name)
-        accuracies = dict(self._memory.accuracies) if self._memory else {}
-        accuracies[str(number)] = report.accuracy
-        log.info("round %d: accuracy %.4f before training", number, accuracies[str(number)])
+        name = self._own.settings.name
+        payload = wire.encode(
+            Envelope(seat.contract.task, seat.contract.run, number, name), *messages
+        )
+        before = self._memory or Memory(seat.contract.run, number, payload)
+        log.info("round %d: accuracy %.4f before training", number, report.accuracy)
+        bytes_down, self._fetching.bytes = self._fetching.bytes, 0
         return Memory(
             seat.contract.run,
             number,
-            wire.encode(envelope, *messages),
+            payload,
             seat.member.weights(),
-            accuracies,
+            {**before.accuracies, str(number): report.accuracy},
+            {**before.traffic, str(number): {"down": bytes_down, "up": len(payload)}},
         )
 
     def _conclude(self, seat: Seat, broadcast: Any) -> Path:
@@ -223,6 +228,7 @@ class Agent:
             "train_samples": len(mine.data.train),
             "test_samples": len(mine.data.test),
             "accuracy_by_round": dict(self._memory.accuracies),
+            "bytes_by_round": dict(self._memory.traffic),
         }
         folder = mine.settings.folder
         return conclude(folder, seat.contract, seat.algorithm, seat.member, broadcast, facts)

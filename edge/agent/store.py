@@ -28,6 +28,7 @@ class Memory:
         answer: the answer's frame, to be sent again when it is asked again.
         weights: its model's, after that round.
         accuracies: its accuracy in each round it took part in, by round.
+        traffic: bytes "down" and "up" of each of those rounds, by round.
     """
 
     run: str
@@ -35,6 +36,7 @@ class Memory:
     answer: bytes
     weights: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     accuracies: Mapping[str, float] = field(default_factory=dict)
+    traffic: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 class Store:
@@ -49,6 +51,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "state.safetensors"
+        self._broadcast = folder / "broadcast.frame"
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -72,12 +75,21 @@ class Store:
             ) from error
         return _memory(facts, tensors) if facts["run"] == run else None
 
+    def keep_broadcast(self, payload: bytes) -> None:
+        """Keep a broadcast's frame, so that it need not be fetched after a restart."""
+        files.write(self._broadcast, payload)
+
+    def kept_broadcast(self) -> bytes | None:
+        """Return the broadcast's frame that was kept, if there is one."""
+        return self._broadcast.read_bytes() if self._broadcast.exists() else None
+
     def save(self, memory: Memory) -> None:
         """Remember; it is safe when this returns."""
         facts = {
             "run": memory.run,
             "round": memory.round,
             "accuracies": dict(memory.accuracies),
+            "traffic": dict(memory.traffic),
         }
         tensors = {WEIGHTS + name: array for name, array in memory.weights.items()}
         tensors[ANSWER] = np.frombuffer(memory.answer, np.uint8)
@@ -91,4 +103,7 @@ def _memory(facts: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -
         if name.startswith(WEIGHTS)
     }
     answer = tensors[ANSWER].tobytes()
-    return Memory(facts["run"], facts["round"], answer, weights, facts["accuracies"])
+    return Memory(
+        *(facts["run"], facts["round"], answer, weights, facts["accuracies"]),
+        facts.get("traffic", {}),
+    )

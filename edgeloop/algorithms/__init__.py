@@ -73,18 +73,19 @@ def agreed(contract: Contract, generator: Generator | None = None) -> Algorithm[
         ConfigError: if there is none of that name, or a hyperparameter is wrong.
         GeneratorError: if the generator is another one than the contract's.
     """
-    return load(
+    return load(contract.algorithm, generator, **agreed_options(contract))
+
+
+def agreed_options(contract: Contract) -> dict[str, Any]:
+    """Return the fields of the algorithm's Config that a task's contract decides."""
+    facts = given(
         contract.algorithm,
-        generator,
-        **given(
-            contract.algorithm,
-            classes=len(contract.class_names),
-            width=contract.width,
-            shape=contract.shape,
-            seed=contract.seed,
-        ),
-        **contract.options,
+        classes=len(contract.class_names),
+        width=contract.width,
+        shape=contract.shape,
+        seed=contract.seed,
     )
+    return {**contract.options, **facts}
 
 
 def given(name: str, **facts: Any) -> dict[str, Any]:

@@ -14,10 +14,13 @@ from edgeloop.link import Arrival, Link, Reconnected
 from edgeloop.member import Answer, Report
 from edgeloop.task import (
     SERVER,
+    SLOTS,
     Contract,
+    Opening,
     broadcast_topic,
     contract_topic,
     presence_topic,
+    round_topic,
     upload_topic,
 )
 from edgeloop.wire import ContentError, Envelope, Frame, WireError
@@ -82,7 +85,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Opened:
-    """A round was opened with a broadcast of so many bytes."""
+    """A round was opened; its broadcast took so many bytes, 0 if the broker had it already."""
 
     round_number: int
     size: int
@@ -119,7 +122,8 @@ class MqttCohort(Generic[B, U]):
         self._observe = observe
         self._clock = clock
         self._assemblers = {name: Assembler(wire.MAX_FRAME) for name in contract.devices}
-        self._broadcast: bytes | None = None
+        self._opening: Opening | None = None
+        self._broadcast = b""
         self._announce()
 
     @staticmethod
@@ -166,16 +170,33 @@ class MqttCohort(Generic[B, U]):
         return Gathering(round_number, frozenset(self._contract.devices), quorum, deadline, give_up)
 
     def _open(self, round_number: int, broadcast: B) -> None:
-        envelope = Envelope(self._contract.task, self._contract.run, round_number, SERVER)
-        self._broadcast = wire.encode(envelope, broadcast)
-        self._link.hold(broadcast_topic(self._contract.task), self._broadcast)
-        self._observe(Opened(round_number, len(self._broadcast)))
+        digest = wire.fingerprint(broadcast)
+        held = self._opening is not None and self._opening.digest == digest
+        if self._opening is None or not held:
+            envelope = Envelope(self._contract.task, self._contract.run, round_number, SERVER)
+            self._broadcast = wire.encode(envelope, broadcast)
+            slot = round_number % SLOTS
+            self._link.hold(broadcast_topic(self._contract.task, slot), self._broadcast)
+        else:
+            slot = self._opening.slot
+        size = len(self._broadcast)
+        self._opening = Opening(
+            run=self._contract.run, round=round_number, digest=digest, slot=slot, size=size
+        )
+        self._say_round(self._opening)
+        self._observe(Opened(round_number, 0 if held else size))
+
+    def _say_round(self, opening: Opening) -> None:
+        topic = round_topic(self._contract.task)
+        self._link.publish(topic, opening.model_dump_json().encode(), retain=True)
 
     def _announce(self) -> None:
         text = self._contract.model_dump_json().encode()
         self._link.publish(contract_topic(self._contract.task), text, retain=True)
-        if self._broadcast is not None:
-            self._link.hold(broadcast_topic(self._contract.task), self._broadcast)
+        if self._opening is not None:
+            slot = self._opening.slot
+            self._link.hold(broadcast_topic(self._contract.task, slot), self._broadcast)
+            self._say_round(self._opening)
 
     def _take(self, gathering: Gathering[Frame], arrival: Arrival, kinds: tuple[type, ...]) -> None:
         """Judge one packet; nothing that a device sends can end a round."""

@@ -7,6 +7,7 @@ triton://HOST:PORT/NAME    served; see `edgeloop.generators.triton`
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from edgeloop.errors import GeneratorError
@@ -25,12 +26,18 @@ def store() -> Path:
     return Path(home) / "generators"
 
 
-def load(reference: str, *, patience_seconds: float = 30.0) -> Generator:
+def load(
+    reference: str,
+    *,
+    patience_seconds: float = 30.0,
+    watch: Callable[[str | None], None] = lambda problem: None,
+) -> Generator:
     """Return the generator of a reference.
 
     Args:
         reference: as this module's docstring lists them.
         patience_seconds: how long a served one may be away before that is an error.
+        watch: told what is wrong with a served one while it is away, and None when it is back.
 
     Raises:
         GeneratorError: if there is none, it is damaged, or it cannot be reached in time.
@@ -40,7 +47,7 @@ def load(reference: str, *, patience_seconds: float = 30.0) -> Generator:
             TritonGenerator,
         )  # only then must tritonclient be there
 
-        return TritonGenerator(reference, patience_seconds=patience_seconds)
+        return TritonGenerator(reference, patience_seconds=patience_seconds, watch=watch)
     from edgeloop.generators.onnx import OnnxGenerator  # only then must onnxruntime be there
 
     return OnnxGenerator(folder_of(reference))

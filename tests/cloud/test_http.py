@@ -26,6 +26,7 @@ STATUS = Status(
     accuracy=0.75,
     history=(PastRound(number=0, participants=2, accuracy=0.75, seconds=1.5),),
     broker_connected=True,
+    generator_problem=None,
     ledger_open=True,
 )
 
@@ -80,6 +81,7 @@ def test_status_is_told_whole(pages: httpx.Client) -> None:
         "accuracy": 0.75,
         "history": [{"number": 0, "participants": 2, "accuracy": 0.75, "seconds": 1.5}],
         "broker_connected": True,
+        "generator_problem": None,
         "ledger_open": True,
     }
 

@@ -35,6 +35,7 @@ def changed(before: dict[str, float], after: dict[str, float]) -> dict[str, floa
 def test_before_anything_happened_all_is_zero_and_the_accuracy_unknown() -> None:
     values = scraped(Metrics())
     assert math.isnan(values.pop("edgeloop_accuracy_ratio"))
+    assert values.pop("edgeloop_generator_ready") == 1.0  # nothing waits for it
     assert set(values.values()) == {0.0}
     assert {name for name in values if "bucket" not in name} == {
         "edgeloop_round",

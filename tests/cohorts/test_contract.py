@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from edge.agent.service import Agent, own, subscriptions
+from edge.agent.seat import own
+from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
 from edgeloop import algorithms, data, models, wire
 from edgeloop.cohorts import Cohort
@@ -26,7 +27,7 @@ from tests.world import MODELS, contract
 
 NAMES = ["a-1", "b-2", "c-3"]
 OPTIONS = {"classes": 10, "width": 32, "seed": 0}
-ALGORITHM = algorithms.load("fedproto", **OPTIONS)
+ALGORITHM = algorithms.load("fedproto", None, **OPTIONS)
 Opened = Callable[[], Cohort[GlobalPrototypes, PrototypeUpload]]
 
 

@@ -16,7 +16,7 @@ from edgeloop.link import Arrival, Link
 from edgeloop.member import Report
 from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.settings import BrokerSettings
-from edgeloop.task import Contract, broadcast_topic, contract_topic, upload_topic
+from edgeloop.task import Contract, broadcast_topic, contract_topic, round_topic, upload_topic
 from edgeloop.wire import Envelope
 from tests.world import StartBroker, contract
 
@@ -53,7 +53,7 @@ class Scene:
 @pytest.fixture
 def scene(broker: BrokerSettings) -> Iterator[Scene]:
     with ExitStack() as stack:
-        topics = [contract_topic("t"), f"{broadcast_topic('t')}/+"]
+        topics = [contract_topic("t"), round_topic("t"), f"{broadcast_topic('t', '+')}/+"]
         device = stack.enter_context(Link(broker, "device", topics))
         # A session of the server's that holds what is said before it is there.
         with Link(broker, "server", MqttCohort.subscriptions("t")):
@@ -146,12 +146,12 @@ def test_a_late_device_finds_contract_and_broadcast(scene: Scene) -> None:
     wide = GlobalPrototypes(np.ones(3, bool), np.ones((3, 4), np.float32))
     scene.say("a", answer("a"))
     scene.cohort(deadline=0.2).ask(0, wide)
-    topics = [contract_topic("t"), f"{broadcast_topic('t')}/+"]
+    topics = [contract_topic("t"), round_topic("t"), f"{broadcast_topic('t', '+')}/+"]
     late = scene.stack.enter_context(Link(scene.broker, "late", topics))
-    arrivals = [late.receive(5), late.receive(5)]
+    arrivals = [late.receive(5) for _ in range(3)]
     found = {a.topic: a.payload for a in arrivals if isinstance(a, Arrival)}
     assert Contract.model_validate_json(found[contract_topic("t")]) == CONTRACT
-    payload = Assembler(10_000).offer(found[f"{broadcast_topic('t')}/0"])
+    payload = Assembler(10_000).offer(found[f"{broadcast_topic('t', 0)}/0"])
     assert payload is not None
     frame = wire.decode(payload, GlobalPrototypes)
     assert frame.envelope == Envelope("t", "now", 0, "aggregator")

@@ -18,6 +18,7 @@ from edge.agent.predict import main, opened
 from edgeloop.command import main as edgeloop
 from edgeloop.errors import DataError, ModelError
 from edgeloop.models import SplitModel, build
+from tests.edge.predictors import by_head, nearest
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("ant", "bumblebee", "cat")
@@ -37,7 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prototypes = torch.tensor([[1.0, -1, -1], [-1, 1, 1], [0, 0, 0]])
     known = torch.tensor([True, True, False])
     split = SplitModel(Means(), 3, 3, features=3)
-    scores = Classifier(split, known, prototypes, pixels=True)
+    scores = Classifier(split, nearest(known, prototypes), pixels=True)
     export(scores, path, shape=(3, 2, 2), class_names=NAMES, pixels=True, facts={"round": "2"})
     return path
 
@@ -99,7 +100,7 @@ def test_more_images_than_a_batch(
 
 def test_a_sensors_model_reads_arrays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     split = build("harcnn-s2", (9, 1, 128), 3, width=16, seed=1).eval()
-    classifier = Classifier(split, None, None, pixels=False)
+    classifier = Classifier(split, by_head, pixels=False)
     path, sample = tmp_path / "model.onnx", np.random.default_rng(2).normal(size=(9, 128))
     export(classifier, path, shape=(9, 1, 128), class_names=NAMES, pixels=False, facts={})
     np.save(tmp_path / "walk.npy", sample)
@@ -114,7 +115,7 @@ def test_names_cannot_write_to_the_terminal(
 ) -> None:
     path, image = tmp_path / "model.onnx", tmp_path / "\x1b[2J.ppm"
     image.write_bytes(b"P6 2 2 255 " + bytes(12))
-    scores = Classifier(SplitModel(Means(), 3, 3, features=3), None, None, pixels=True)
+    scores = Classifier(SplitModel(Means(), 3, 3, features=3), by_head, pixels=True)
     names = ("a\x1b]0;x\x07", "b\nc", "d")
     export(scores, path, shape=(3, 2, 2), class_names=names, pixels=True, facts={})
     main([str(path), str(image), "--top", "3"])

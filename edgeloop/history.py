@@ -1,0 +1,56 @@
+"""What a run exchanged, round by round, in files that reports are made from.
+
+round-00007.safetensors    what round 7 led to:
+    broadcast.FIELD        each array of the broadcast that its uploads made
+    labels, prototypes     (N,) and (N, D): all uploaded prototypes, where the algorithm has some
+    devices                (N,): whose, as an index into the metadata's `devices`, a JSON list
+
+Shape suffixes: N uploaded prototypes, D their entries.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from edgeloop import files
+from edgeloop.prototypes import PrototypeUpload
+from edgeloop.rounds import Closed
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def write(folder: Path, closed: Closed[Any, Any, Any]) -> Path:
+    """Write a closed round's file into a folder, which is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"round-{closed.number:05}.safetensors"
+    names = sorted(closed.answers)
+    uploads = {name: closed.answers[name].upload for name in names}
+    arrays = {**_broadcast(closed.standing.broadcast), **_prototypes(uploads)}
+    files.write(path, save(arrays, {"devices": json.dumps(names)}))
+    return path
+
+
+def _broadcast(message: Any) -> Arrays:
+    fields = {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
+    return {
+        f"broadcast.{name}": np.ascontiguousarray(value)
+        for name, value in fields.items()
+        if isinstance(value, np.ndarray)
+    }
+
+
+def _prototypes(uploads: Mapping[str, Any]) -> Arrays:
+    if not uploads or not all(isinstance(each, PrototypeUpload) for each in uploads.values()):
+        return {}
+    counts = [len(upload.labels_N) for upload in uploads.values()]
+    return {
+        "labels": np.concatenate([upload.labels_N for upload in uploads.values()]),
+        "prototypes": np.concatenate([upload.prototypes_ND for upload in uploads.values()]),
+        "devices": np.repeat(np.arange(len(counts)), counts),
+    }

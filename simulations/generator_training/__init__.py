@@ -1,0 +1,1 @@
+"""How the embedded generator was made: its networks, its training, its score, its files."""
