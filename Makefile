@@ -2,19 +2,22 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# A tritonserver in the user's cache, with a Python for its models.
+TRITON = PYTHON=$(BIN)/python tools/triton.sh
 # One thread a process: a pool as large as the machine stalls as soon as anything else is busy.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test check bench bench-generator format clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 demo: $(VENV)/.demo ## a broker, an aggregator and six devices learn together on this machine
 	$(BIN)/edgeloop demo
 
 test: $(VENV)/.dev check ## all checks and all tests
 	@tools/mosquitto.sh
+	@$(TRITON) || [ -z "$$CI" ]
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest
 
 check: $(VENV)/.dev ## format, lint, types, architecture
@@ -26,6 +29,10 @@ check: $(VENV)/.dev ## format, lint, types, architecture
 bench: $(VENV)/.dev ## seconds per round beside naive training, timed in the same run
 	$(BIN)/python -m benchmarks.choices
 	$(BIN)/python -m benchmarks.har
+
+bench-generator: $(VENV)/.dev ## a generator behind Triton beside the same one in process
+	@$(TRITON)
+	$(BIN)/python -m benchmarks.generator
 
 format: $(VENV)/.dev ## put the code into shape
 	$(BIN)/ruff format .

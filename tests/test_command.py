@@ -11,7 +11,17 @@ from edgeloop.errors import BrokerError
 def test_every_command_has_a_summary(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--help"]) == 0
     said = capsys.readouterr().out
-    for name in ("agent", "aggregator", "algorithms", "demo", "partition", "predict", "simulate"):
+    for name in (
+        "agent",
+        "aggregator",
+        "algorithms",
+        "demo",
+        "generator",
+        "partition",
+        "predict",
+        "report",
+        "simulate",
+    ):
         (line,) = [line for line in said.splitlines() if line.strip().startswith(f"{name} ")]
         assert line.endswith(".")
 

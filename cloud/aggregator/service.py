@@ -198,13 +198,14 @@ class Run:
         facts = {"task": self.contract.task, "run": self.contract.run}
         fields = dataclasses.asdict(standing.broadcast)
         files.write(folder / "prototypes.safetensors", save(fields, facts))
-        accuracies = [past.accuracy for past in self.ledger.history()]
+        past = self.ledger.history()
         summary = {
             **facts,
             "algorithm": self.contract.algorithm,
             "rounds": standing.rounds,
             "knowledge_sha256": wire.fingerprint(standing.broadcast),
-            "accuracy_by_round": [*accuracies, counts_of(reports).accuracy],
+            "accuracy_by_round": [*(each.accuracy for each in past), counts_of(reports).accuracy],
+            "seconds_by_round": [each.seconds for each in past],
             "accuracy_by_device": {name: report.accuracy for name, report in reports.items()},
         }
         path = folder / "summary.json"

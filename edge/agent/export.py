@@ -5,8 +5,6 @@ Shape suffixes: B samples, C classes.
 
 import copy
 import json
-import tempfile
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,15 +19,10 @@ from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE, o
 from edgeloop import files
 from edgeloop.errors import ModelError
 from edgeloop.models.split import SplitModel, exportable
+from edgeloop.models.tracing import traced
 
-OPSET = 17
 TOLERANCE = 1e-3
 """How far onnxruntime may be from torch, in parts of the largest score."""
-
-_BATCH_AXIS = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
-# torch 2.9 and newer deprecate the exporter that needs only `onnx`, in two places; the new one
-# needs onnxscript and ten times the time, for the same graph.
-_LEGACY = r"You are using the legacy TorchScript-based ONNX export|The feature will be removed\."
 
 
 class Classifier(nn.Module):
@@ -90,7 +83,7 @@ def export(
         raise ValueError(f"{sorted(own.keys() & facts.keys())} cannot be facts")
     example = torch.zeros(2, *shape)
     _check_scores(scores, example, len(class_names))
-    model = _traced(scores, example)
+    model = traced(scores, (example,), (INPUT,), OUTPUT)
     metadata = {name: json.dumps(value) for name, value in own.items()} | dict(facts)
     onnx.helper.set_model_props(model, {KEY + name: value for name, value in metadata.items()})
     onnx.checker.check_model(model, full_check=True)
@@ -149,20 +142,3 @@ def _check_scores(scores: nn.Module, example: Tensor, classes: int) -> None:
     if found_BC.isneginf().all():
         problem = "no class has one, so that every image would be of no class"
         raise ModelError("prototypes", problem, "export after a round with uploads")
-
-
-def _traced(scores: nn.Module, example: Tensor) -> onnx.ModelProto:
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        traced = Path(folder, "model.onnx")
-        warnings.filterwarnings("ignore", _LEGACY, DeprecationWarning)
-        torch.onnx.export(
-            scores,
-            (example,),
-            traced,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes=_BATCH_AXIS,
-        )
-        return onnx.load(traced)

@@ -4,6 +4,7 @@ digits                     embedded in this package
 NAME                       in the local store, where `edgeloop generator fetch` puts it
 PATH                       a generator's folder
 triton://HOST:PORT/NAME    served; see `edgeloop.generators.triton`
+diffusers:FOLDER?prompt=T  a Stable Diffusion folder; see `edgeloop.generators.diffusion`
 """
 
 import os
@@ -18,6 +19,7 @@ EMBEDDED = "digits"
 """The generator that needs nothing else."""
 
 TRITON = "triton://"
+DIFFUSERS = "diffusers:"
 
 
 def store() -> Path:
@@ -43,12 +45,14 @@ def load(
         GeneratorError: if there is none, it is damaged, or it cannot be reached in time.
     """
     if reference.startswith(TRITON):
-        from edgeloop.generators.triton import (
-            TritonGenerator,
-        )  # only then must tritonclient be there
+        from edgeloop.generators.triton import TritonGenerator  # needs tritonclient
 
         return TritonGenerator(reference, patience_seconds=patience_seconds, watch=watch)
-    from edgeloop.generators.onnx import OnnxGenerator  # only then must onnxruntime be there
+    if reference.startswith(DIFFUSERS):
+        from edgeloop.generators.diffusion import DiffusionGenerator  # needs diffusers
+
+        return DiffusionGenerator(reference)
+    from edgeloop.generators.onnx import OnnxGenerator  # needs onnxruntime
 
     return OnnxGenerator(folder_of(reference))
 

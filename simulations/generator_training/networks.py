@@ -125,8 +125,7 @@ class Mapping(nn.Module):
         super().__init__()
         widths = [sizes.noise_dim] + [sizes.latent_dim] * sizes.mapping_layers
         self.layers = nn.ModuleList(
-            Linear(inputs, outputs, rate=MAPPING_RATE)
-            for inputs, outputs in pairwise(widths)
+            Linear(inputs, outputs, rate=MAPPING_RATE) for inputs, outputs in pairwise(widths)
         )
 
     def forward(self, noise_NZ: Tensor) -> Tensor:
@@ -153,7 +152,7 @@ class Synthesis(nn.Module):
 
     def forward(self, latents_NH: Tensor) -> Tensor:
         """Return images (N, 1, Y, X)."""
-        content_NCYX = self.constant_KCYX.expand(len(latents_NH), -1, -1, -1)
+        content_NCYX = self.constant_KCYX.expand(latents_NH.shape[0], -1, -1, -1)
         image_NKYX: Tensor | None = None
         for narrow, draw, grey in zip(self.narrowing, self.drawing, self.grey, strict=True):
             content_NCYX = activated(narrow(content_NCYX, latents_NH))

@@ -7,7 +7,7 @@ Shape suffixes: N samples, Z entries of noise, Y and X pixels, K 1.
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Recipe:
     shift: int = 3
     half_life: float = 10_000.0
     seed: int = 0
-    sizes: Sizes = Sizes()
+    sizes: Sizes = field(default_factory=Sizes)
 
 
 class Training:

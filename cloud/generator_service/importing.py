@@ -1,0 +1,165 @@
+"""A generator of the user's own becomes a folder in the local store: ONNX, a DCGAN, a StyleGAN."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cloud.generator_service import fetching, storing
+from edgeloop import files
+from edgeloop.errors import ConfigError, GeneratorError
+from edgeloop.generators import converting, manifest
+from edgeloop.generators.manifest import PARTS, Manifest
+from edgeloop.generators.onnx import OnnxGenerator
+
+LONGEST_SECONDS = 3600.0
+"""That the conversion of a pickle may take."""
+STATES = (".pt", ".pth", ".tar")
+PICKLE = ".pkl"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a manifest says of a generator.
+
+    Attributes:
+        name: in the store.
+        title: in a few words.
+        source: where its weights come from.
+        licence: of its weights.
+    """
+
+    name: str
+    title: str
+    source: str
+    licence: str = "not stated"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to read a file.
+
+    Attributes:
+        trust: whether the user trusts a pickle's source.
+        key: where a file keeps the state dict; empty if it is the file's whole content.
+        classes: of a conditional DCGAN; 0 for another.
+        replace: whether a generator that has the name may go.
+    """
+
+    trust: bool = False
+    key: str = ""
+    classes: int = 0
+    replace: bool = False
+
+
+def bring(path: Path, about: About, options: Options, say: Say) -> Manifest:
+    """Import a generator: a folder, a DCGAN's state dict (.pt, .pth, .tar), or a StyleGAN's .pkl.
+
+    Args:
+        path: of the folder or file.
+        about: for the manifest; a folder's own, but for the name, goes first.
+        options: how to read it.
+        say: told what is being done.
+
+    Raises:
+        ConfigError: for a pickle without trust, or what is no name.
+        GeneratorError: if it holds no generator, or the name is taken.
+    """
+    _check(path, options)
+    with storing.new(about.name, replace=options.replace) as place:
+        if path.is_dir():
+            return _copied(path, place, about.name)
+        if path.suffix == PICKLE:
+            return _unpickled(path, place, about, say)
+        content = path.read_bytes()
+        parts = fetching.dcgan_parts(content, path.name, key=options.key, classes=options.classes)
+        say("converting to ONNX")
+        return converting.convert(parts, place, asdict(about))
+
+
+def _check(path: Path, options: Options) -> None:
+    if not path.exists():
+        raise GeneratorError(str(path), "is not there", "name a file or a folder")
+    if path.is_dir():
+        return
+    if path.suffix not in (*STATES, PICKLE):
+        problem = f"is no file that can be imported: its name ends in {path.suffix or 'nothing'}"
+        remedy = f"name a generator's folder, or a file ending in {', '.join((*STATES, PICKLE))}"
+        raise GeneratorError(str(path), problem, remedy)
+    if path.suffix == PICKLE and not options.trust:
+        problem = (
+            f"{path.name} is a pickle: reading it runs code in it, which may do all you may do"
+        )
+        raise ConfigError("--trust", problem, "give it only for a file from a source you trust")
+
+
+def _copied(path: Path, place: Path, name: str) -> Manifest:
+    """Copy a generator's folder, and check that it makes what its manifest says."""
+    found = manifest.read(path)
+    for part in PARTS:
+        files.write(place / part, (path / part).read_bytes())
+    renamed = manifest.write(place, **found.model_dump(exclude={"name", "sha256"}), name=name)
+    generator = OnnxGenerator(place)
+    try:
+        images = generator.synthesize(generator.sample_latents(2, 0))
+    except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+        raise _not_what_it_says(path, str(error).partition("\n")[0][:200]) from error
+    if images.shape != (2, *found.shape) or images.dtype.name != "uint8":
+        raise _not_what_it_says(path, f"images of shape {list(images.shape[1:])}, {images.dtype}")
+    return renamed
+
+
+def _not_what_it_says(path: Path, reason: str) -> GeneratorError:
+    problem = f"does not do what its manifest says ({reason})"
+    return GeneratorError(str(path), problem, "write it anew; docs/generators.md has the format")
+
+
+def _unpickled(path: Path, place: Path, about: About, say: Say) -> Manifest:
+    """Have a process of its own convert a pickle; tell what it tells."""
+    words = [str(path.resolve()), str(place), json.dumps(asdict(about))]
+    with subprocess.Popen(  # noqa: S603  # our own module
+        [sys.executable, "-m", "cloud.generator_service.pickled", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        timer = threading.Timer(LONGEST_SECONDS, process.kill)
+        timer.start()
+        try:
+            error = _followed(process, say)
+        finally:
+            in_time = timer.is_alive()
+            timer.cancel()
+            process.kill()
+    if process.returncode:
+        raise _ended(path, process.returncode, error, in_time)
+    return manifest.read(place)
+
+
+def _followed(process: "subprocess.Popen[str]", say: Say) -> str:
+    """Say what a process says until it ends; return the last line of its errors."""
+    errors: list[str] = []
+    reader = threading.Thread(target=lambda: errors.extend(process.stderr or ()))
+    reader.start()
+    for line in process.stdout or ():
+        say(line.rstrip("\n"))
+    process.wait()
+    reader.join()
+    return next((line.strip() for line in reversed(errors) if line.strip()), "")
+
+
+def _ended(path: Path, code: int, error: str, in_time: bool) -> GeneratorError:
+    if code == 2 and error.count("; "):
+        head, _, remedy = error.rpartition("; ")
+        return GeneratorError(path.name, head.removeprefix(f"{path.name}: "), remedy)
+    if not in_time:
+        problem = f"took longer than {LONGEST_SECONDS:.0f} s to convert"
+        return GeneratorError(path.name, problem, "use a faster machine")
+    how = f"signal {-code}" if code < 0 else f"code {code}, {error[:200]}"
+    problem = f"the process that read it ended with {how}"
+    return GeneratorError(path.name, problem, "see that there is memory enough, then report it")

@@ -1,0 +1,165 @@
+"""Serves generators with Triton: `edgeloop generator serve`, `serve-files` and `probe`."""
+
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cloud.generator_service import repository, server
+from cloud.generator_service.settings import Backend, Serving
+from edgeloop import generators, screen
+from edgeloop.generators import manifest
+from edgeloop.generators.manifest import Manifest
+
+Reference = Annotated[str, typer.Argument(help="digits, a name in the store, or a folder.")]
+Name = Annotated[str | None, typer.Option(help="On the server; by default the generator's.")]
+Version = Annotated[int, typer.Option(min=1, help="To write, beside those that are there.")]
+Chosen = Annotated[
+    Backend | None,
+    typer.Option(help="onnxruntime, where the server has it, as NVIDIA's image; else python."),
+]
+Instances = Annotated[int, typer.Option(min=1, help="Of each model.")]
+Gpu = Annotated[bool, typer.Option("--gpu/--cpu", help="Where the models run.")]
+Batch = Annotated[int, typer.Option(min=1, help="Images at once, at most.")]
+Delay = Annotated[int, typer.Option(min=0, help="Microseconds to wait for others' requests.")]
+Threads = Annotated[int, typer.Option(min=1, help="That one run computes with.")]
+Arena = Annotated[bool, typer.Option(help="Keep freed memory, as large as the largest run was.")]
+Pattern = Annotated[bool, typer.Option(help="Plan memory ahead, for each new batch size.")]
+Cache = Annotated[bool, typer.Option(help="Answer repeated requests from the server's cache.")]
+Versions = Annotated[int, typer.Option(min=1, help="Served at once: the newest ones.")]
+
+
+def serve(
+    reference: Reference,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--repository", help="Folder for the models; kept. By default, not kept."),
+    ] = None,
+    name: Name = None,
+    version: Version = 1,
+    backend: Chosen = None,
+    instances: Instances = 1,
+    gpu: Gpu = False,
+    max_batch_size: Batch = 64,
+    delay_microseconds: Delay = 100,
+    threads: Threads = 1,
+    arena: Arena = True,
+    memory_pattern: Pattern = False,
+    cache: Cache = True,
+    versions: Versions = 2,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(min=1, max=65535, help="For health.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(min=1, max=65535, help="For clients.")] = 8001,
+    metrics_port: Annotated[int, typer.Option(min=1, max=65535, help="For Prometheus.")] = 8002,
+    home: Annotated[
+        Path | None,
+        typer.Option(help="The tritonserver's folder; else $EDGELOOP_TRITON, else the cache's."),
+    ] = None,
+    log: Annotated[Path, typer.Option(help="File for what the server says.")] = Path(
+        "tritonserver.log"
+    ),
+) -> None:
+    """Serve a generator that is on this machine, until Ctrl-C."""
+    found = server.home(home)
+    serving = Serving(
+        backend=backend or found.backend,
+        instances=instances,
+        gpu=gpu,
+        max_batch_size=max_batch_size,
+        delay_microseconds=delay_microseconds,
+        threads=threads,
+        arena=arena,
+        memory_pattern=memory_pattern,
+        cache=cache,
+        versions=versions,
+    )
+    ports = server.Ports(http_port, grpc_port, metrics_port)
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        called, _ = _write(reference, folder, name, version, serving)
+        while True:
+            with server.running(folder, found, ports, log, host=host) as process:
+                screen.say(f"ready: triton://{host}:{grpc_port}/{called}")
+                _until_crippled(process, log)
+                process.kill()  # it would wait for answers that nobody gives
+            screen.note("a model's process has died; the server is started again")
+
+
+def serve_files(
+    reference: Reference,
+    folder: Annotated[Path, typer.Argument(metavar="REPOSITORY", help="Folder for the models.")],
+    name: Name = None,
+    version: Version = 1,
+    backend: Chosen = None,
+    instances: Instances = 1,
+    gpu: Gpu = False,
+    max_batch_size: Batch = 64,
+    delay_microseconds: Delay = 100,
+    threads: Threads = 1,
+    arena: Arena = True,
+    memory_pattern: Pattern = False,
+    cache: Cache = True,
+    versions: Versions = 2,
+    server: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a running server that is to take it up.")
+    ] = None,
+) -> None:
+    """Write a generator's models into a Triton model repository; the server runs elsewhere."""
+    serving = Serving(
+        backend=backend or "python",
+        instances=instances,
+        gpu=gpu,
+        max_batch_size=max_batch_size,
+        delay_microseconds=delay_microseconds,
+        threads=threads,
+        arena=arena,
+        memory_pattern=memory_pattern,
+        cache=cache,
+        versions=versions,
+    )
+    called, described = _write(reference, folder, name, version, serving)
+    if server is not None:
+        from edgeloop.generators.triton import take_up  # only then must tritonclient be there
+
+        take_up(f"triton://{server}/{called}", version, described.identity)
+
+
+def probe(
+    reference: Annotated[str, typer.Argument(help="triton://HOST:PORT/NAME[?version=V].")],
+    identity: Annotated[
+        str | None, typer.Option(help="That it must have, or how that begins.")
+    ] = None,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds that it may be away.")] = 0.0,
+) -> None:
+    """Have a served generator make one image; fail if it cannot, or is another one."""
+    from cloud.generator_service import probe as probing  # only here must tritonclient be there
+
+    found = probing.probe(reference, identity, patience_seconds=patience)
+    screen.say(
+        f"ready: {found.identity}, version {found.version}, one image in {found.seconds:.2f} s"
+    )
+
+
+def _write(
+    reference: str, folder: Path, name: str | None, version: int, serving: Serving
+) -> tuple[str, Manifest]:
+    """Write the models; return the generator's name on the server, and what it is."""
+    source = generators.folder_of(reference)
+    called = name or manifest.read(source).name
+    described = repository.write(source, folder, called, version=version, serving=serving)
+    screen.say(f"written: {folder / called}-*, version {version}, identity {described.identity}")
+    return called, described
+
+
+def _until_crippled(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return when a model has died; fail if the server ends by itself."""
+    while process.poll() is None:
+        if server.crippled(process):
+            return
+        time.sleep(1.0)  # between looks at the models' processes
+    raise server.ended(log)

@@ -1,0 +1,48 @@
+"""Traces a torch module into an ONNX graph."""
+
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
+
+OPSET = 17
+
+# torch 2.9 and newer deprecate the exporter that needs only `onnx`, in two places; the new one
+# needs onnxscript and ten times the time, for the same graph.
+_LEGACY = r"You are using the legacy TorchScript-based ONNX export|The feature will be removed\."
+
+
+def traced(
+    module: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str], output: str
+) -> onnx.ModelProto:
+    """Return a module's graph and weights; the first axis of every input and output is free.
+
+    Args:
+        module: in evaluation mode; of one output.
+        inputs: examples, at least two samples each: other sizes than the batch's become constants.
+        names: of the inputs.
+        output: its name.
+
+    Raises:
+        RuntimeError, TypeError, ValueError, torch.onnx.errors.OnnxExporterError: if it cannot be.
+    """
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        path = Path(folder, "model.onnx")
+        warnings.filterwarnings("ignore", _LEGACY, DeprecationWarning)
+        warnings.simplefilter("ignore", TracerWarning)  # the constants that the docstring names
+        torch.onnx.export(
+            module,
+            inputs,
+            path,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(names),
+            output_names=[output],
+            dynamic_axes={name: {0: "batch"} for name in [*names, output]},
+        )
+        return onnx.load(path)

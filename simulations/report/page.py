@@ -1,0 +1,73 @@
+"""The report's page: one file that needs no other, light or dark, wide or narrow."""
+
+from collections.abc import Callable
+
+from simulations.report import sections, traffic
+from simulations.report.markup import Html, tag
+from simulations.report.story import Story
+
+SECTIONS: dict[str, Callable[[Story], Html]] = {
+    "Accuracy, alone and federated": sections.accuracy,
+    "Every device": sections.devices,
+    "What the generator makes of every class": sections.images,
+    "A map of the prototypes": sections.prototypes,
+    "Bytes and floats": traffic.section,
+    "Timings": sections.timings,
+    "Facts": sections.facts,
+}
+
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # nothing from elsewhere
+_STYLE = """
+:root { color-scheme: light dark; --ground: #fcfcfb; --ink: #1c1e21; --faint: #62666d;
+  --rule: #dcdee2; --alone: #a8682a; --federated: #1f6fb2; }
+@media (prefers-color-scheme: dark) { :root { --ground: #16181b; --ink: #e7e8ea; --faint: #9aa0a8;
+  --rule: #34383e; --alone: #e0a15e; --federated: #62b0ee; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem; max-width: 60rem; background: var(--ground);
+  color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; line-height: 1.25; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin-top: 2.5rem; border-bottom: 1px solid var(--rule); }
+p { max-width: 42rem; }
+.missing { color: var(--faint); font-style: italic; }
+figure { margin: 0; max-width: 40rem; }
+figcaption { color: var(--faint); font-size: .85rem; }
+svg.chart { display: block; width: 100%; height: auto; }
+svg text { fill: var(--ink); font: 11px system-ui, sans-serif; }
+svg .rule { stroke: var(--rule); }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; padding: 0; margin: .4rem 0;
+  list-style: none; font-size: .9rem; }
+.legend svg { width: 1em; height: 1em; margin-right: .3em; vertical-align: -.1em; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; margin: .8rem 0; font-size: .9rem;
+  font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid var(--rule);
+  white-space: nowrap; }
+th:first-child { text-align: left; }
+thead th { color: var(--faint); font-weight: normal; }
+.images td { padding: .15rem; }
+.images tbody th { position: sticky; left: 0; background: var(--ground); }
+.images img { display: block; height: 3.5rem; min-width: 3.5rem; margin-left: auto;
+  image-rendering: pixelated; }
+.facts th, .facts td { white-space: normal; overflow-wrap: anywhere; text-align: left; }
+summary { cursor: pointer; }
+"""
+
+
+def render(story: Story) -> str:
+    """Return the report as HTML that refers to nothing outside itself."""
+    parts = [
+        tag("section", tag("h2", title), section(story)) for title, section in SECTIONS.items()
+    ]
+    body = tag("body", tag("h1", story.title), tag("main", *parts))
+    return Html(f"<!doctype html>\n{tag('html', _head(story.title), body, lang='en')}\n")
+
+
+def _head(title: str) -> Html:
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        Html(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
+        Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+        tag("title", title),
+        Html(f"<style>{_STYLE}</style>"),
+    )

@@ -1,0 +1,67 @@
+"""Reads the files that a run's rounds left behind, and finds out whether they are whole."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from edgeloop.errors import RunError
+from simulations.report.story import Array, Round
+
+
+def read_round(path: Path) -> Round:
+    """Read a round's file, as `edgeloop.history` wrote it.
+
+    Raises:
+        RunError: if it cannot be read, or its arrays do not belong together.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+            devices = json.loads((file.metadata() or {}).get("devices", "[]"))
+        number = int(path.stem.removeprefix("round-"))
+        found = Round(number, arrays, tuple(str(name) for name in devices))
+        _check(found)
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise damaged(path, str(error)) from error
+    return found
+
+
+def _check(found: Round) -> None:
+    """Find out whether the arrays belong together.
+
+    Raises:
+        ValueError: saying why not.
+    """
+    shapes = {name: array.shape for name, array in found.arrays.items()}
+    _check_broadcast(shapes)
+    uploads = [shapes.get(name) for name in ("labels", "devices", "prototypes")]
+    if any(each is not None for each in uploads):
+        labels, devices, prototypes = uploads
+        if not labels or len(labels) != 1 or devices != labels or not prototypes:
+            raise ValueError("labels, devices and prototypes do not belong together")
+        if len(prototypes) != 2 or prototypes[0] != labels[0] or not prototypes[1]:
+            raise ValueError(f"prototypes are {prototypes}, of {labels[0]} labels")
+        if any(_no_number(found.arrays[name]) for name in ("labels", "devices")):
+            raise ValueError("a label or a device is no number from 0")
+        if (found.arrays["devices"] >= len(found.devices)).any():
+            raise ValueError("a device has no name")
+
+
+def _no_number(array: Array) -> bool:
+    return array.dtype.kind != "i" or bool((array < 0).any())
+
+
+def _check_broadcast(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    known, whole = shapes.get("broadcast.known_C"), shapes.get("broadcast.prototypes_CD", (0, 0))
+    if len(shapes.get("broadcast.images_NP", (0, 0))) != 2:
+        raise ValueError("the broadcast's images are not one a class")
+    if len(whole) != 2 or known not in (None, (whole[0],)):
+        raise ValueError("the broadcast's prototypes are not one a class")
+
+
+def damaged(path: Path, problem: str) -> RunError:
+    """Say that a file of a demo is damaged."""
+    remedy = "restore it, or run the demo again into a new folder"
+    return RunError(str(path), f"is damaged ({problem})", remedy)

@@ -1,0 +1,228 @@
+"""The report's sections, each from one piece of the story.
+
+Shape suffixes: N uploaded prototypes, D their entries, C classes.
+"""
+
+import numpy as np
+
+from simulations.report import charts, pictures
+from simulations.report.charts import Mark, Series
+from simulations.report.markup import UNKNOWN, Html, joined, missing, paragraph, table, tag
+from simulations.report.story import Device, Round, Story
+
+ALONE, FEDERATED = "var(--alone)", "var(--federated)"  # the page's own, for light and for dark
+COLOURS = {"alone": ALONE, "federated": FEDERATED}
+
+
+def accuracy(story: Story) -> Html:
+    """Draw accuracy over rounds, alone and federated."""
+    curves = {"alone": story.alone, "federated": story.federated}
+    shown = [
+        Series(name, points, COLOURS[name], dashed=name == "alone")
+        for name, points in curves.items()
+        if points
+    ]
+    if not shown:
+        return missing("Neither run tells its accuracy by round.")
+    lasts = [f"{each.name} {list(each.points.values())[-1]:.3f}" for each in shown]
+    others = [name for name, points in curves.items() if not points]
+    gaps = [missing(f"The run {name} tells no accuracy by round.") for name in others]
+    label = "test accuracy of all devices, weighted by their test samples"
+    return joined(
+        [
+            paragraph("After the last round: ", tag("strong", ", ".join(lasts)), "."),
+            charts.lines(label, shown, "share of test samples", top=1.0),
+            *gaps,
+        ]
+    )
+
+
+def devices(story: Story) -> Html:
+    """Draw every device's accuracies, and list what it has."""
+    if not story.devices:
+        return missing("No device has left a summary.")
+    columns = ("device", "model", "train", "test", "alone", "federated", "gain")
+    rows = [_device(device) for device in story.devices]
+    groups = {device.name: _accuracies(device) for device in story.devices}
+    drawn = {name: values for name, values in groups.items() if values}
+    label = "accuracy on each device's own test data, after the last round"
+    chart = charts.bars(label, drawn, COLOURS) if drawn else missing("No accuracy is known.")
+    return joined([chart, table(columns, rows)])
+
+
+def _accuracies(device: Device) -> dict[str, float]:
+    found = {"alone": device.alone, "federated": device.federated}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _device(device: Device) -> list[str]:
+    alone, federated = device.alone, device.federated
+    gain = UNKNOWN if alone is None or federated is None else f"{federated - alone:+.3f}"
+    counts = (device.train_samples, device.test_samples)
+    return [
+        device.name,
+        device.architecture or UNKNOWN,
+        *(UNKNOWN if count is None else f"{count:,}" for count in counts),
+        *(UNKNOWN if value is None else f"{value:.3f}" for value in (alone, federated)),
+        gain,
+    ]
+
+
+def images(story: Story) -> Html:
+    """Show the image of every class in up to twelve rounds."""
+    rounds = [each for each in story.history if each.images is not None]
+    if not rounds:
+        return missing(_no_images(story))
+    size = int(np.prod(story.shape))
+    if not story.shape or any(_row_size(each) != size for each in rounds):
+        return missing("The aggregator's configuration does not tell the shape of these images.")
+    shown = [rounds[place] for place in pictures.chosen(len(rounds))]
+    classes = max(_count(each) for each in shown)
+    rows = [
+        [story.class_name(label), *(_image(story, each, label) for each in shown)]
+        for label in range(classes)
+    ]
+    heads = ["class", *(f"round {each.number}" for each in shown)]
+    explained = (
+        "What the generator makes of the class prototypes that each round's devices uploaded. "
+        "A column is the broadcast that the round led to."
+    )
+    return joined([paragraph(explained), tag("div", table(heads, rows), class_="images")])
+
+
+def _no_images(story: Story) -> str:
+    if not story.history:
+        return _NO_HISTORY
+    return "This run's broadcasts hold no images: only an algorithm with a generator sends some."
+
+
+_NO_HISTORY = (
+    "The aggregator kept no history of its rounds; `history = true` in its configuration asks "
+    "for it."
+)
+
+
+def _row_size(each: Round) -> int:
+    images_NP = each.images
+    return -1 if images_NP is None or images_NP.dtype != np.uint8 else images_NP[0].size
+
+
+def _count(each: Round) -> int:
+    return 0 if each.images is None else len(each.images)
+
+
+def _image(story: Story, each: Round, label: int) -> Html:
+    images_NP = each.images
+    if images_NP is None or label >= len(images_NP):
+        return Html(UNKNOWN)
+    name = f"{story.class_name(label)}, round {each.number}"
+    return tag("img", src=pictures.picture(images_NP[label], story.shape), alt=name, title=name)
+
+
+def prototypes(story: Story) -> Html:
+    """Draw a map of the last uploaded prototypes."""
+    rounds = [each for each in story.history if len(each.arrays.get("prototypes", ()))]
+    if not rounds:
+        return missing(_no_prototypes(story))
+    last = rounds[-1]
+    points_ND = last.arrays["prototypes"].astype(np.float64)
+    if not np.isfinite(points_ND).all():
+        return missing(f"A prototype of round {last.number} holds an entry that is not finite.")
+    marks, shares_2 = _map(story, last, points_ND)
+    explained = (
+        f"The {len(points_ND)} prototypes of {points_ND.shape[1]} entries that the devices "
+        f"uploaded in round {last.number}, on the plane of their first two principal components, "
+        f"which holds {sum(shares_2):.0%} of their variance. What is near on the map need not be "
+        "near in all entries."
+    )
+    chart = charts.scatter(f"uploaded prototypes of round {last.number}", marks)
+    return joined([paragraph(explained), chart, *_legends(story, last, marks)])
+
+
+def _no_prototypes(story: Story) -> str:
+    return "No device of this run uploaded prototypes." if story.history else _NO_HISTORY
+
+
+def _map(story: Story, last: Round, points_ND: pictures.Array) -> tuple[list[Mark], list[float]]:
+    """Return the uploads' marks, then the broadcast's; and the shares of the two axes."""
+    plane = pictures.plane(points_ND)
+    classes = _classes(story, last)
+    labels, owners = last.arrays["labels"].tolist(), last.arrays["devices"].tolist()
+    marks = [
+        Mark(
+            place,
+            f"{last.devices[owner]}, {story.class_name(label)}",
+            charts.colour(label, classes),
+            owner,
+        )
+        for place, label, owner in zip(_places(plane, points_ND), labels, owners, strict=True)
+    ]
+    for label, each_D in last.global_prototypes().items():
+        if each_D.shape == plane.mean_D.shape and np.isfinite(each_D).all():
+            place = _places(plane, each_D[None])[0]
+            title = f"broadcast, {story.class_name(label)}"
+            marks.append(Mark(place, title, charts.colour(label, classes)))
+    return marks, plane.shares_2.tolist()
+
+
+def _places(plane: pictures.Plane, points_ND: pictures.Array) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in plane.project(points_ND)]
+
+
+def _classes(story: Story, last: Round) -> int:
+    labels = (*last.arrays["labels"].tolist(), *last.global_prototypes())
+    return max(len(story.class_names), *(int(label) + 1 for label in labels))
+
+
+def _legends(story: Story, last: Round, marks: list[Mark]) -> list[Html]:
+    """Say which colour is which class, and which marker which device."""
+    classes = _classes(story, last)
+    colours = charts.legend(
+        (story.class_name(label), charts.colour(label, classes), charts.SHAPES[1], False)
+        for label in sorted(set(last.arrays["labels"].tolist()))
+    )
+    owners = enumerate(last.devices)
+    entries = [(name, "currentColor", *charts.shape(number)) for number, name in owners]
+    crosses = any(mark.marker is None for mark in marks)
+    extra = [("broadcast's prototype", "currentColor", charts.CROSS, True)] if crosses else []
+    again = 2 * len(charts.SHAPES)
+    note = f"Markers come again after {again} devices; point at one to read its name."
+    notes = [paragraph(note)] if len(last.devices) > again else []
+    return [colours, charts.legend([*entries, *extra]), *notes]
+
+
+def timings(story: Story) -> Html:
+    """List what took how long, and draw it over rounds where that is known."""
+    if not story.timings:
+        return missing("No run tells how long it took.")
+    rows = [
+        [each.name, f"{each.seconds:.2f}", _mean(dict(each.by_round))] for each in story.timings
+    ]
+    columns = ("what", "seconds in all", "mean of a round")
+    drawn = [each for each in story.timings if each.by_round]
+    series = [
+        Series(each.name, each.by_round, charts.colour(place, len(drawn)))
+        for place, each in enumerate(drawn)
+    ]
+    chart = [charts.lines("time by round", series, "seconds")] if series else []
+    explained = (
+        "Devices' training and evaluation are summed over devices and divided by the processes "
+        "that worked side by side."
+    )
+    whole = [] if any(each.name.startswith("federated") for each in drawn) else [_UNTIMED]
+    return joined([paragraph(explained), *chart, table(columns, rows), *whole])
+
+
+_UNTIMED = missing("The aggregator's summary does not tell how long its rounds took.")
+
+
+def _mean(by_round: dict[int, float]) -> str:
+    return f"{np.mean(list(by_round.values())):.2f}" if by_round else UNKNOWN
+
+
+def facts(story: Story) -> Html:
+    """List the facts."""
+    if not story.facts:
+        return missing("The run tells no facts about itself.")
+    rows = [[name, value] for name, value in story.facts.items()]
+    return tag("div", table(("fact", "value"), rows), class_="facts")

@@ -1,0 +1,80 @@
+"""Real tritonservers for tests: one that serves what a test writes into its repository."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cloud.generator_service import repository, server
+from cloud.generator_service.server import Home, Ports
+from cloud.generator_service.settings import Serving
+from edgeloop.errors import GeneratorError
+from edgeloop.generators import triton
+
+INSTALL = Path(__file__).parent.parent / "tools" / "triton.sh"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A tritonserver of this test session's own.
+
+    Attributes:
+        process: of the server.
+        repository: of its models.
+        ports: that it listens on.
+    """
+
+    process: subprocess.Popen[bytes]
+    repository: Path
+    ports: Ports
+
+    def reference(self, name: str) -> str:
+        """Return how a user names a generator there."""
+        return f"triton://127.0.0.1:{self.ports.grpc}/{name}"
+
+    def serve(
+        self, folder: Path, name: str, *, version: int = 1, serving: Serving | None = None
+    ) -> str:
+        """Write a generator and have the running server take it up; return its reference."""
+        described = repository.write(
+            folder, self.repository, name, version=version, serving=serving
+        )
+        triton.take_up(self.reference(name), version, described.identity)
+        return self.reference(name)
+
+
+def home() -> Home:
+    """Return the tritonserver for the tests; install it if need be.
+
+    In CI it is an error if there is none; elsewhere the test is skipped.
+    """
+    try:
+        found = server.home()
+    except GeneratorError:
+        found = None
+    if found is not None and not found.ours:
+        return found
+    done = subprocess.run(
+        [INSTALL], env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True
+    )
+    if done.returncode:
+        problem = f"no tritonserver: {done.stderr.strip()}"
+        if os.environ.get("CI"):
+            pytest.fail(problem)
+        pytest.skip(problem)
+    return server.home()
+
+
+@contextmanager
+def running(folder: Path, found: Home, ports: Ports | None = None) -> Iterator[Server]:
+    """Run a tritonserver on the models in FOLDER/models."""
+    ports = ports or server.free_ports()
+    models = folder / "models"
+    models.mkdir(exist_ok=True)
+    with server.running(models, found, ports, folder / "log") as process:
+        yield Server(process, models, ports)
