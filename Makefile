@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # A tritonserver in the user's cache, with a Python for its models.
 TRITON = PYTHON=$(BIN)/python tools/triton.sh
+# `make demo GENERATOR=...`: triton, or what --generator takes.
+SERVED = $(if $(filter triton,$(GENERATOR)),--triton,$(if $(GENERATOR),--generator $(GENERATOR)))
 # One thread a process: a pool as large as the machine stalls as soon as anything else is busy.
 export OMP_NUM_THREADS ?= 1
 
@@ -12,8 +14,9 @@ export OMP_NUM_THREADS ?= 1
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
-demo: $(VENV)/.demo ## a broker, an aggregator and six devices learn together on this machine
-	$(BIN)/edgeloop demo
+demo: $(VENV)/.demo ## six devices learn together on this machine; ALGORITHM=fedtgp, GENERATOR=triton
+	@$(if $(filter triton,$(GENERATOR)),$(TRITON))
+	$(BIN)/edgeloop demo $(if $(ALGORITHM),--algorithm $(ALGORITHM)) $(SERVED)
 
 test: $(VENV)/.dev check ## all checks and all tests
 	@tools/mosquitto.sh

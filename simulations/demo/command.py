@@ -3,17 +3,19 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgeloop import data, models, screen
+from edgeloop import algorithms, data, generators, models, screen
 from edgeloop.data import Partition
-from edgeloop.errors import RunError
+from edgeloop.errors import ConfigError, RunError
 from simulations.demo import broker
 from simulations.demo.processes import Processes
 from simulations.demo.stage import Stage
+from simulations.report import command as report
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -26,25 +28,48 @@ def demo(
     devices: Annotated[int, typer.Option(min=2, max=50, help="How many devices.")] = 6,
     group: Annotated[str, typer.Option(help="The devices' architectures, in turn.")] = "small-4",
     seed: Annotated[int, typer.Option(help="Of the weights and of every shuffle.")] = 0,
+    algorithm: Annotated[str, typer.Option(help="Over MQTT: fedktl, fedtgp, fedproto.")] = "fedktl",
+    generator: Annotated[
+        str | None, typer.Option(help="See `edgeloop generator list`. [default: digits]")
+    ] = None,
+    triton: Annotated[
+        bool, typer.Option("--triton", help="Serve the generator with a Triton of the demo's own.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder; runs/demo-TIME if not given.")] = None,
 ) -> None:
     """Run the main job with embedded data: Fashion-MNIST in unequal shares (Dirichlet 0.1)."""
+    _check(algorithm, generator, triton)
     folder = (out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")).absolute()
     if folder.exists() and any(folder.iterdir()):
         raise RunError("--out", f"{folder} is not empty", "name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     dealt = data.load("fashion-sample", Partition("dirichlet", clients=devices, alpha=0.1))
     data.write(dealt, folder / "data")
-    stage = Stage(folder, dealt, models.members(group, devices), rounds, seed)
+    members = models.members(group, devices)
+    stage = Stage(folder, dealt, members, rounds, seed, algorithm, generator)
     with broker.running(folder) as (name, port), Processes(folder) as processes:
         screen.say(f"broker: {name}, port {port}")
         screen.say(f"devices: {devices}, each a process with its own data and model")
+        if triton:
+            served = processes.start_triton(generator or generators.EMBEDDED)
+            screen.say(f"generator: {served}, see {folder / 'tritonserver.log'}")
+            stage = replace(stage, generator=served)
         processes.start_task(stage, port)
         _follow(processes, stage)
     screen.say("alone: the same devices, data and models, without the others")
     with Processes(folder) as processes:
         processes.run_alone(stage)
     _show(stage)
+
+
+def _check(algorithm: str, generator: str | None, triton: bool) -> None:
+    card = algorithms.card(algorithm)
+    if "mqtt" not in card.runs:
+        problem = f"{algorithm} sends nothing: the demo runs it beside any other as `alone`"
+        raise ConfigError("--algorithm", problem, "choose fedktl, fedtgp or fedproto")
+    if (generator or triton) and not card.generator:
+        option = "--generator" if generator else "--triton"
+        raise ConfigError(option, f"{algorithm} asks no generator", "leave it out")
 
 
 def _follow(processes: Processes, stage: Stage) -> None:
@@ -73,3 +98,4 @@ def _show(stage: Stage) -> None:
     model = stage.folder / stage.names[0] / "model.onnx"
     images = " ".join(str(path) for path in stage.write_examples())
     screen.say(f"try: edgeloop predict {model} {images}")
+    screen.say(f"report: {report.write(stage.folder)}")

@@ -3,12 +3,16 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Self
 
 from edgeloop.errors import RunError
+from simulations.demo.broker import free_ports
 from simulations.demo.stage import Stage
 
+READY = "ready: "
+"""What a served generator's line begins with, before the reference to it."""
 START = "import sys; from edgeloop.command import main; sys.exit(main())"
 
 
@@ -22,6 +26,7 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._services: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -31,6 +36,26 @@ class Processes:
             process.terminate()
         for process in self._processes.values():
             process.wait()
+
+    def start_triton(self, reference: str) -> str:
+        """Serve a generator with a Triton of the demo's own; return the reference to it.
+
+        Raises:
+            RunError: if it ends before it is ready.
+        """
+        ports = dict(
+            zip(("--http-port", "--grpc-port", "--metrics-port"), free_ports(3), strict=True)
+        )
+        options = [word for name, port in ports.items() for word in (name, str(port))]
+        log = ["--log", str(self._folder / "tritonserver.log")]
+        self._start("generator", "generator", "serve", reference, *options, *log)
+        self._services.add("generator")
+        while True:
+            self.working()
+            for line in self._log("generator").read_text(encoding="utf-8").splitlines():
+                if line.startswith(READY):
+                    return line.removeprefix(READY)
+            time.sleep(0.1)  # between two looks
 
     def start_task(self, stage: Stage, port: int) -> None:
         """Start the aggregator and every device."""
@@ -52,13 +77,13 @@ class Processes:
         self.working()
 
     def working(self) -> bool:
-        """Tell whether any process is still at work.
+        """Tell whether any process is still at work that has an end.
 
         Raises:
-            RunError: if one has ended badly, with the end of its log.
+            RunError: if one has ended badly, or should not have ended, with the end of its log.
         """
         for name, process in self._processes.items():
-            if process.poll():
+            if process.poll() or (name in self._services and process.poll() is not None):
                 log = self._log(name)
                 last = (
                     log.read_text(errors="replace").strip().splitlines()[-3:]
@@ -68,7 +93,11 @@ class Processes:
                 raise RunError(
                     name, f"ended with {process.returncode}: {' | '.join(last)}", f"see {log}"
                 )
-        return any(process.poll() is None for process in self._processes.values())
+        return any(
+            process.poll() is None
+            for name, process in self._processes.items()
+            if name not in self._services
+        )
 
     def _start(self, name: str, *words: str, quiet: bool = True) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # a process a core, a thread a process

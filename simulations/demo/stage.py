@@ -30,6 +30,8 @@ class Stage:
         architectures: one a device.
         rounds: how many.
         seed: the run's.
+        algorithm: of the task.
+        generator: a reference, for an algorithm that needs one.
         http_port: where the aggregator tells its status.
     """
 
@@ -38,6 +40,8 @@ class Stage:
     architectures: list[str]
     rounds: int
     seed: int
+    algorithm: str = "fedktl"
+    generator: str | None = None
     http_port: int = field(default_factory=free_port)
 
     @property
@@ -52,12 +56,14 @@ class Stage:
             "aggregator",
             f"""
             name = "demo"
-            algorithm = "fedtgp"
+            algorithm = {json.dumps(self.algorithm)}
             class_names = {json.dumps(self.federation.class_names)}
             shape = {list(self.federation.shape)}
             rounds = {self.rounds}
             seed = {self.seed}
+            history = true
             folder = {json.dumps(str(self.folder / "aggregator"))}
+            {f"generator = {json.dumps(self.generator)}" if self.generator else ""}
 
             [broker]
             port = {port}

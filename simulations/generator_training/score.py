@@ -16,7 +16,7 @@ HELD_OUT = 1_500
 """Real digits that the classifier does not learn from."""
 
 CONFIDENT = 0.9
-EPOCHS = 3
+EPOCHS = 10
 WIDTH = 64
 
 
