@@ -36,6 +36,9 @@ def command(
     clients: Annotated[
         int | None, typer.Option(help="20, or as many as the data comes with.")
     ] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Divide only so many, drawn at random. [default: all]")
+    ] = None,
     partition_seed: Annotated[int, typer.Option(help="Of the partition.")] = 1,
     models: Annotated[
         str | None, typer.Option(help="A group, or architectures a,b,c that clients take in turn.")

@@ -29,6 +29,9 @@ def command(
         bool, typer.Option("--balanced", help="Of iid and pathological: equal shares of a class.")
     ] = False,
     clients: Annotated[int | None, typer.Option(help="20, or the source's for natural.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Divide only so many, drawn at random. [default: all]")
+    ] = None,
     partition_seed: Annotated[int, typer.Option(help="Of the partition.")] = 1,
 ) -> None:
     """Write each client's training and test samples to a folder that other commands read."""

@@ -39,6 +39,7 @@ class DataSettings(Settings):
         classes_per_client: of the pathological partition.
         balanced: give every client of `iid` and `pathological` equal shares of a class.
         clients: how many; None means 20, or as many as the data comes with.
+        samples: how many to divide, drawn at random; None means all.
         partition_seed: of the partition.
     """
 
@@ -49,6 +50,7 @@ class DataSettings(Settings):
     classes_per_client: Whole = 2
     balanced: bool = False
     clients: Whole | None = None
+    samples: Whole | None = None
     partition_seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
 
     def federation(self) -> Federation:
@@ -69,6 +71,9 @@ class DataSettings(Settings):
 
     def _dealt(self) -> Partition | None:
         if self.partition is None:
+            if self.samples is not None:
+                problem = "is of a partition, and none is asked for"
+                raise ConfigError("samples", problem, "give a --partition, or leave it out")
             return None
         return Partition(
             self.partition,
@@ -76,6 +81,7 @@ class DataSettings(Settings):
             alpha=self.alpha,
             classes_per_client=self.classes_per_client,
             balanced=self.balanced,
+            samples=self.samples,
             seed=self.partition_seed,
         )
 

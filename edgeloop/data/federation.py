@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from edgeloop.data.partitions import Indices, Partition, assign, divide
+from edgeloop.data.partitions import Indices, Partition, assign, divide, drawn
 from edgeloop.data.samples import ClientData, ClientShards, Labels, Pool, Shard
 from edgeloop.errors import DataError
 
@@ -182,8 +182,10 @@ def split(pool: Pool, partition: Partition) -> PooledFederation:
         ConfigError: more classes per client than there are classes.
         DataError: a partition that this pool does not allow.
     """
-    draw = RandomState(partition.seed)
-    shares = assign(partition, pool.labels, pool.classes, pool.clients, draw)
+    draw, kept = RandomState(partition.seed), drawn(partition, len(pool))
+    natural = None if pool.clients is None else pool.clients[kept]
+    assigned = assign(partition, pool.labels[kept], pool.classes, natural, draw)
+    shares = [kept[share] for share in assigned]
     for client, share in enumerate(shares):
         if math.floor(partition.train_fraction * len(share)) < 1:
             problem = f"gets {len(share)} samples, too few for a train and a test set"

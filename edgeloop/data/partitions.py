@@ -33,6 +33,7 @@ class Partition:
         seed: of the `RandomState`, 0 to 2**32 - 1.
         train_fraction: the share of a client's samples it trains on.
         batch_size: clients should fill at least one such batch of test samples (see `least`).
+        samples: divide only so many, drawn at random before anything else; None for all.
         max_tries: how often `dirichlet` may draw before it gives up.
 
     Raises:
@@ -47,14 +48,16 @@ class Partition:
     seed: int = 1
     train_fraction: float = 0.75
     batch_size: int = 10
+    samples: int | None = None
     max_tries: int = 1000
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ConfigError("kind", f"unknown: {self.kind!r}", f"use {', '.join(get_args(Kind))}")
-        for field in ("clients", "classes_per_client", "batch_size", "max_tries"):
-            if getattr(self, field) < 1:
-                raise ConfigError(field, f"{getattr(self, field)} is below 1", "use 1 or more")
+        for field in ("clients", "classes_per_client", "batch_size", "samples", "max_tries"):
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise ConfigError(field, f"{value} is below 1", "use 1 or more")
         if not (math.isfinite(self.alpha) and self.alpha > 0):
             raise ConfigError(
                 "alpha", f"{self.alpha} is not above 0", "use 0.1 or 1.0, for example"
@@ -95,6 +98,21 @@ def assign(
     if partition.kind == "dirichlet":
         return _dirichlet(partition, labels, classes, draw)
     return _pathological(partition, labels, classes, draw)
+
+
+def drawn(partition: Partition, total: int) -> Indices:
+    """Return the indices of the samples to divide, ascending; a stream of its own draws them.
+
+    Raises:
+        DataError: more samples than there are.
+    """
+    if partition.samples is None:
+        return np.arange(total)
+    if partition.samples > total:
+        problem = f"{partition.samples} of only {total}"
+        raise DataError("samples", problem, f"use at most {total}")
+    random = np.random.default_rng(partition.seed)
+    return np.sort(random.choice(total, partition.samples, replace=False))
 
 
 def divide(indices: Indices, train_fraction: float, draw: RandomState) -> tuple[Indices, Indices]:

@@ -32,6 +32,9 @@ def load(
     if str(source) != NAME and (folder / CONFIG).is_file():
         federation = open_folder(folder, layout)
         if partition is None or partition.kind == "natural":
+            if partition is not None and partition.samples is not None:
+                problem = "cannot be drawn from clients that keep their own"
+                raise ConfigError("samples", problem, "choose iid, pathological or dirichlet")
             return federation
         return split(merge(federation), partition)
     if layout != "files":

@@ -91,6 +91,19 @@ def test_every_sample_goes_to_exactly_one_client() -> None:
         assert each.train.labels.tolist() == (each.train.inputs[:, 0].astype(int) % 4).tolist()
 
 
+def test_a_part_of_the_samples_is_drawn_before_they_are_divided() -> None:
+    pool = labelled(4, 100)
+    federation = split(pool, Partition("iid", clients=4, samples=200, seed=3))
+    held = np.concatenate([*federation.train, *federation.test])
+    assert len(held) == len(set(held.tolist())) == 200
+    again = split(pool, Partition("iid", clients=4, samples=200, seed=3))
+    other = split(pool, Partition("iid", clients=4, samples=200, seed=4))
+    assert again.fingerprint() == federation.fingerprint() != other.fingerprint()
+    assert set(held.tolist()) != set(np.concatenate([*other.train, *other.test]).tolist())
+    with pytest.raises(DataError, match="samples: 401 of only 400; use at most 400"):
+        split(pool, Partition("iid", clients=4, samples=401))
+
+
 def test_pathological_slices_are_in_dataset_order_and_balanced_ones_equal() -> None:
     pool = labelled(4, 8)
     federation = split(pool, Partition("pathological", clients=4, balanced=True))
