@@ -34,14 +34,28 @@ def har(data: str | None) -> str:
     Raises:
         ConfigError: if nobody said, and it is not there.
     """
-    if data is not None:
-        return data
-    folder = Path(os.environ.get("EDGELOOP_DATA", ROOT.parent / "shared" / "data")) / "har"
+    return str(_there(_folder() / "har")) if data is None else data
+
+
+def data() -> Path:
+    """Return the folder of all data: $EDGELOOP_DATA, or beside this repository.
+
+    Raises:
+        ConfigError: if it is not there.
+    """
+    return _there(_folder())
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("EDGELOOP_DATA", ROOT.parent / "shared" / "data"))
+
+
+def _there(folder: Path) -> Path:
     if not folder.is_dir():
         raise ConfigError(
             "data", f"there is no folder {folder}", "give --data PATH, or set EDGELOOP_DATA"
         )
-    return str(folder)
+    return folder
 
 
 def machine() -> dict[str, Any]:

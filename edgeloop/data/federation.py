@@ -156,9 +156,14 @@ class PooledFederation(Federation):
         self._check(client)
         return self.pool.labels[self.train[client]], self.pool.labels[self.test[client]]
 
-    def first(self, clients: int) -> "PooledFederation":
-        """Return the first clients alone, with the data they have."""
-        return replace(self, train=self.train[:clients], test=self.test[:clients])
+    def only(self, client: int) -> "PooledFederation":
+        """Return one client alone, with the data it has.
+
+        Raises:
+            DataError: there is no such client.
+        """
+        self._check(client)
+        return replace(self, train=(self.train[client],), test=(self.test[client],))
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of every client's indices and labels, in order, as little-endian."""

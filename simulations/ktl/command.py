@@ -1,6 +1,5 @@
 """Compares one client alone with the same client and the cloud's generator, few samples a class."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,7 +59,7 @@ def ktl(
             report(len(finished), f"{title}: best {summary['best_accuracy']:.4f}")
 
         wanted = parse_workers(workers)
-        summary = run(study, os.cpu_count() or 1 if wanted == "auto" else wanted, done)
+        summary = run(study, None if wanted == "auto" else wanted, done)
     paper = PAPER.get(shots, {})
     files.write(folder / "accuracy.png", picture(summary, paper))
     _show(summary, paper, folder)

@@ -1,19 +1,17 @@
 """The study: for each seed a client's few samples, and each baseline's run on them."""
 
-import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from edgeloop import data, files
 from edgeloop.data import Partition
 from edgeloop.data.federation import PooledFederation, split
-from edgeloop.errors import ConfigError
-from simulations.folder import SUMMARY
+from edgeloop.errors import ConfigError, RunError
+from simulations.batch import Job, run_all
+from simulations.folder import SUMMARY, differences
 from simulations.ktl.statistics import described
-from simulations.run import simulate
 from simulations.settings import RunSettings
 
 BASELINES: Mapping[str, Mapping[str, Any]] = {
@@ -28,6 +26,7 @@ SHARERS: Mapping[int, int] = {23: 20, 9: 50, 2: 200}
 
 CIFAR100 = (60_000, 100)
 TRAINED = 0.75
+IDENTITY = "study.json"
 Done = Callable[[str, Mapping[str, Any]], None]
 
 
@@ -38,7 +37,7 @@ class Study:
     Attributes:
         data: whose samples the client has a few of.
         shots: training samples a class, on average.
-        seeds: how many: seed s is of the weights and of the share (partition seed s + 1).
+        seeds: how many: seed s is client s of the division, with weights of its own.
         baselines: which ones, of `BASELINES`.
         rounds: at most.
         patience: stop after so many rounds without a new best one.
@@ -75,6 +74,11 @@ class Study:
             workers=1,
         )
 
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides a run of this study, whichever seeds and baselines it has."""
+        free = ("folder", "seeds", "baselines")
+        return {key: value for key, value in asdict(self).items() if key not in free}
+
     def share(self, seed: int) -> Path:
         """Return where a seed's samples are."""
         return self.folder / "data" / f"{self.shots}-shot-seed-{seed}"
@@ -100,7 +104,7 @@ def sharers(samples: int, classes: int, shots: int) -> int:
 
 
 def deal(study: Study) -> None:
-    """Write each seed's share: client 0 of an IID balanced division.
+    """Write each seed's share: client s of an IID balanced division, partition seed 1.
 
     Raises:
         DataError: if the data cannot be read or divided so.
@@ -113,48 +117,59 @@ def deal(study: Study) -> None:
         problem = f"{study.data} comes divided among clients"
         raise ConfigError("data", problem, "name parquet files, an image folder or fashion-sample")
     clients = sharers(len(whole.pool), whole.classes, study.shots)
+    if study.seeds > clients:
+        problem = (
+            f"{study.seeds}, but there are samples for {clients} clients of {study.shots} shots"
+        )
+        raise ConfigError("seeds", problem, "ask for fewer, or for fewer shots")
+    divided = split(whole.pool, Partition("iid", clients=clients, balanced=True))
     for seed in missing:
-        partition = Partition("iid", clients=clients, balanced=True, seed=seed + 1)
         study.share(seed).parent.mkdir(parents=True, exist_ok=True)
-        data.write(split(whole.pool, partition).first(1), study.share(seed))
+        data.write(divided.only(seed), study.share(seed))
 
 
-def run(study: Study, workers: int, done: Done) -> dict[str, Any]:
+def claim(study: Study) -> None:
+    """Make the folder this study's, or find that it is so already; more seeds may be added.
+
+    Raises:
+        RunError: if it holds another study, or cannot be written.
+    """
+    path = study.folder / IDENTITY
+    try:
+        study.folder.mkdir(parents=True, exist_ok=True)
+        if not any(study.folder.iterdir()):
+            files.write_json(path, study.identity())
+        held = files.read_json(path)
+    except (OSError, ValueError) as error:
+        problem = f"holds something else, or cannot be written ({error})"
+        raise RunError(f"out {study.folder}", problem, "name another folder with --out") from error
+    if differing := differences(held, study.identity()):
+        problem = f"holds another study: {', '.join(differing)}"
+        raise RunError(f"out {study.folder}", problem, "name another folder with --out")
+
+
+def run(study: Study, workers: int | None, done: Done) -> dict[str, Any]:
     """Run what is missing; return the content of summary.json, and write it.
 
     Args:
         study: what is compared.
-        workers: runs at a time, a process each.
+        workers: runs at a time, a process each; None for one a core.
         done: told of each finished run, with its summary.
 
     Raises:
         InputError: if the data, a setting or a folder is wrong.
     """
-    study.folder.mkdir(parents=True, exist_ok=True)
+    claim(study)
     deal(study)
-    jobs = [(name, seed) for seed in range(study.seeds) for name in study.baselines]
-    found = {job: files.read_json(path) for job in jobs if (path := _result(study, *job)).exists()}
-    for job, summary in found.items():
-        done(_title(*job), summary)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        waiting = {
-            pool.submit(one, study.settings(*job), study.place(*job)): job
-            for job in jobs
-            if job not in found
-        }
-        for future in as_completed(waiting):
-            found[waiting[future]] = future.result()
-            done(_title(*waiting[future]), future.result())
-    summary = summarize(study, {job: found[job] for job in jobs})
+    jobs = {
+        (name, seed): Job(study.settings(name, seed), study.place(name, seed))
+        for seed in range(study.seeds)
+        for name in study.baselines
+    }
+    found = run_all(jobs, workers, lambda key, summary: done(f"{key[0]}, seed {key[1]}", summary))
+    summary = summarize(study, found)
     files.write_json(study.folder / SUMMARY, summary)
     return summary
-
-
-def one(settings: RunSettings, folder: Path) -> dict[str, Any]:
-    """Run one baseline with one seed, or go on with it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return simulate(settings, folder, lambda done, accuracy: None)
 
 
 def summarize(study: Study, found: Mapping[tuple[str, int], Mapping[str, Any]]) -> dict[str, Any]:
@@ -191,11 +206,3 @@ def _values(
     study: Study, found: Mapping[tuple[str, int], Mapping[str, Any]], name: str, key: str
 ) -> list[float]:
     return [found[name, seed][key] for seed in range(study.seeds)]
-
-
-def _result(study: Study, baseline: str, seed: int) -> Path:
-    return study.place(baseline, seed) / SUMMARY
-
-
-def _title(baseline: str, seed: int) -> str:
-    return f"{baseline}, seed {seed}"

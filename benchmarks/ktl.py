@@ -1,0 +1,98 @@
+"""One client and the cloud: the three baselines at 2, 9 and 23 shots, beside the paper's Table 9.
+
+Runs are kept under runs/ktl: the same command goes on after a stop.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks import facts
+from edgeloop import files, screen
+from simulations.ktl.command import PAPER
+from simulations.ktl.picture import pictures
+from simulations.ktl.study import BASELINES, Study, run
+
+DOCUMENT = facts.ROOT / "docs" / "exchange.md"
+ROUNDS, PATIENCE = 200, 80
+
+
+def main(
+    data: Annotated[
+        Path | None, typer.Option(help="The folder of cifar100; else $EDGELOOP_DATA.")
+    ] = None,
+    shots: Annotated[str, typer.Option(help="Training samples a class.")] = "2,9,23",
+    seeds: Annotated[int, typer.Option(min=1, help="How many clients.")] = 5,
+    generator: Annotated[str, typer.Option(help="Of the catalogue.")] = "gan-face",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time. [default: one a core]")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs/ktl"),
+) -> None:
+    """Run what is missing, then write benchmarks/results/ktl.md and the docs' table and picture."""
+    source = str((data or facts.data()) / "cifar100")
+    found = {
+        number: _studied(
+            Study(
+                *(source, number, seeds, tuple(BASELINES), ROUNDS, PATIENCE),
+                *("cnn", generator, {}, out / str(number)),
+            ),
+            workers,
+        )
+        for number in map(int, shots.split(","))
+    }
+    title = f"CIFAR-100, the 4-layer CNN, generator {generator}, {seeds} clients"
+    text = f"{title}\n\n{table(found)}"
+    facts.write("ktl", {"machine": facts.machine(), "shots": found}, text)
+    facts.embed(DOCUMENT, "ktl", text)
+    files.write(facts.ROOT / "docs" / "images" / "ktl.png", pictures(found, PAPER))
+
+
+def _studied(study: Study, workers: int | None) -> dict[str, Any]:
+    total = study.seeds * len(study.baselines)
+    with screen.progress(f"{study.shots}-shot", total) as report:
+        finished: list[str] = []
+
+        def done(title: str, summary: Mapping[str, Any]) -> None:
+            finished.append(title)
+            report(len(finished), f"{title}: best {summary['best_accuracy']:.4f}")
+
+        return run(study, workers, done)
+
+
+def table(found: Mapping[int, Mapping[str, Any]]) -> str:
+    """Return the table in Markdown, per cent."""
+    columns = ("", *(f"{shots}-shot" for shots in found))
+    rows: list[list[str]] = []
+    for name in BASELINES:
+        rows.append(
+            [f"{name}, best round", *(_words(each["baselines"][name]) for each in found.values())]
+        )
+        rows.append(
+            [f"{name}, last round", *(_words(each["last_round"][name]) for each in found.values())]
+        )
+        if any(name in PAPER.get(shots, {}) for shots in found):
+            rows.append([f"{name}, paper", *(_published(shots, name) for shots in found)])
+    for name in next(iter(found.values()))["differences"]:
+        rows.append([name, *(_words(each["differences"][name]) for each in found.values())])
+    samples = (each["samples"] for each in found.values())
+    rows.append(
+        ["training / test images", *(f"{each['train']} / {each['test']}" for each in samples)]
+    )
+    return facts.markdown(columns, rows)
+
+
+def _words(found: Mapping[str, Any]) -> str:
+    mean = f"{100 * found['mean']:.2f}"
+    return mean if found["ci95"] is None else f"{mean} ± {100 * found['ci95']:.2f}"
+
+
+def _published(shots: int, name: str) -> str:
+    numbers = PAPER.get(shots, {}).get(name)
+    return "" if numbers is None else f"{numbers[0]:.2f} (std {numbers[1]:.2f})"
+
+
+if __name__ == "__main__":
+    raise SystemExit(facts.run(main, "ktl"))
