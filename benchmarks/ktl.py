@@ -25,6 +25,12 @@ def main(
     ] = None,
     shots: Annotated[str, typer.Option(help="Training samples a class.")] = "2,9,23",
     seeds: Annotated[int, typer.Option(min=1, help="How many clients.")] = 5,
+    client: Annotated[
+        int | None, typer.Option(help="The same in every run, as in the paper. [default: another]")
+    ] = None,
+    test_samples: Annotated[
+        int | None, typer.Option(help="Of all clients. [default: the client's own, as the paper]")
+    ] = None,
     generator: Annotated[str, typer.Option(help="Of the catalogue.")] = "gan-face",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time. [default: one a core]")
@@ -36,8 +42,8 @@ def main(
     found = {
         number: _studied(
             Study(
-                *(source, number, seeds, tuple(BASELINES), ROUNDS, PATIENCE),
-                *("cnn", generator, {}, out / str(number)),
+                *(source, number, seeds, client, test_samples, tuple(BASELINES)),
+                *(ROUNDS, PATIENCE, "cnn", generator, {}, out / str(number)),
             ),
             workers,
         )

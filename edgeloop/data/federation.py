@@ -165,6 +165,19 @@ class PooledFederation(Federation):
         self._check(client)
         return replace(self, train=(self.train[client],), test=(self.test[client],))
 
+    def tested_on_all(self, samples: int, seed: int) -> "PooledFederation":
+        """Return the same clients, each tested on so many of all clients' test samples.
+
+        Raises:
+            DataError: all clients together have fewer.
+        """
+        everyone = np.concatenate(self.test)
+        if samples > len(everyone):
+            problem = f"{samples} of only {len(everyone)} that all clients have"
+            raise DataError("test samples", problem, "ask for fewer")
+        drawn = np.random.default_rng(seed).choice(everyone, samples, replace=False)
+        return replace(self, test=(np.sort(drawn),) * len(self))
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of every client's indices and labels, in order, as little-endian."""
         digest = hashlib.sha256()

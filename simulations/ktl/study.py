@@ -37,7 +37,9 @@ class Study:
     Attributes:
         data: whose samples the client has a few of.
         shots: training samples a class, on average.
-        seeds: how many: seed s is client s of the division, with weights of its own.
+        seeds: how many; each has weights of its own.
+        client: of the division, the same for every seed; None for another one each, s for seed s.
+        test_samples: test on so many of all clients' test samples; None for the client's own.
         baselines: which ones, of `BASELINES`.
         rounds: at most.
         patience: stop after so many rounds without a new best one.
@@ -50,6 +52,8 @@ class Study:
     data: str
     shots: int
     seeds: int
+    client: int | None
+    test_samples: int | None
     baselines: tuple[str, ...]
     rounds: int
     patience: int
@@ -104,7 +108,7 @@ def sharers(samples: int, classes: int, shots: int) -> int:
 
 
 def deal(study: Study) -> None:
-    """Write each seed's share: client s of an IID balanced division, partition seed 1.
+    """Write each seed's share: a client of an IID balanced division, partition seed 1.
 
     Raises:
         DataError: if the data cannot be read or divided so.
@@ -117,15 +121,18 @@ def deal(study: Study) -> None:
         problem = f"{study.data} comes divided among clients"
         raise ConfigError("data", problem, "name parquet files, an image folder or fashion-sample")
     clients = sharers(len(whole.pool), whole.classes, study.shots)
-    if study.seeds > clients:
+    if study.client is None and study.seeds > clients:
         problem = (
             f"{study.seeds}, but there are samples for {clients} clients of {study.shots} shots"
         )
         raise ConfigError("seeds", problem, "ask for fewer, or for fewer shots")
     divided = split(whole.pool, Partition("iid", clients=clients, balanced=True))
+    if study.test_samples is not None:
+        divided = divided.tested_on_all(study.test_samples, seed=1)
     for seed in missing:
         study.share(seed).parent.mkdir(parents=True, exist_ok=True)
-        data.write(divided.only(seed), study.share(seed))
+        client = seed if study.client is None else study.client
+        data.write(divided.only(client), study.share(seed))
 
 
 def claim(study: Study) -> None:
@@ -176,9 +183,11 @@ def summarize(study: Study, found: Mapping[tuple[str, int], Mapping[str, Any]]) 
     """Return what all runs say together; docs/simulation.md defines every key."""
     best = {name: _values(study, found, name, "best_accuracy") for name in study.baselines}
     last = {name: _values(study, found, name, "final_accuracy") for name in study.baselines}
-    sizes = next(iter(found.values()))["samples_by_client"]
+    first = next(iter(found.values()))
+    sizes = first["samples_by_client"]
     return {
         "shots": study.shots,
+        "classes": first["config"]["hyperparameters"]["classes"],
         "samples": next(iter(sizes.values())),
         "generator": study.generator,
         "options": dict(study.options),
