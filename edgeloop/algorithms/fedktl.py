@@ -7,12 +7,18 @@ to turn those into latents of its generator, and sends back an image-latent pair
 clients' features learn to tell an image's latent. With a single client it is cloud-edge knowledge
 transfer.
 
-Differences from the released code (FedKTL and HtFLlib), which the defaults follow: arccos never
-sees a cosine outside its range, where the code can give NaN; a latent that is not finite does not
-replace its class's last one; the frame, the initial projections, shuffles and prior latents come
-from the run's seed, the frame in double precision; latents travel in half precision and images as
-bytes, and an image is made from the latent that travels, as the generator normalises it. With
-`transfer` 0 ("ETF only") the server learns nothing, since nobody would look at its pairs.
+Differences from the released code (FedKTL and HtFLlib), which the other defaults follow:
+
+- Latents are made with exact statistics in the server's batch normalisation (`statistics`).
+  Running ones lag behind the weights, at first by more than the classes' prototypes differ: then
+  all classes get one latent, far from the prior, where the discrepancy has no gradient back.
+- arccos never sees a cosine outside its range, where the code can give NaN; a latent that is not
+  finite does not replace its class's last one.
+- The frame, the initial projections, shuffles and prior latents come from the run's seed, the
+  frame in double precision.
+- Latents travel in half precision and images as bytes; an image is made from the latent that
+  travels, as the generator normalises it.
+- With `transfer` 0 ("ETF only") the server learns nothing: nobody would look at its pairs.
 
 Shape suffixes: B samples of a batch, N prototypes or pairs, C classes (also the dimensions of the
 frame), K features, H entries of a latent, P entries of one input.
@@ -21,7 +27,7 @@ frame), K features, H entries of a latent, P entries of one input.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +92,8 @@ class Config:
         anchor: lambda, the weight of the distance of latents to their class's centroid.
         bandwidth: "fixed", the released kernel widths; or "median", widths that follow the median
             distance: for latents of thousands of entries, where fixed ones have no gradient.
+        statistics: that the server's batch normalisation makes latents with: "exact", those of the
+            round's prototypes with the weights of the moment; or "running", the released code's.
     """
 
     classes: Count
@@ -106,6 +114,7 @@ class Config:
     server_batch: Count = 100
     anchor: NotNegative = 1.0
     bandwidth: Literal["fixed", "median"] = "fixed"
+    statistics: Literal["exact", "running"] = "exact"
 
     @property
     def needs_generator(self) -> bool:
@@ -347,6 +356,7 @@ def align(
 ) -> State:
     """Learn to turn one round's prototypes into the generator's latents; return the new state."""
     network, centroids_CH = restored(state, config)
+    settle(network, prototypes_NC, config)
     centroids_CH = class_latents(network, prototypes_NC, labels_N, centroids_CH)
     network.train()
     groups: list[list[Tensor]] = [
@@ -364,6 +374,7 @@ def align(
             nn.utils.clip_grad_norm_(group, config.clip)
             optimizer.step()
         losses = away.item(), apart.item()
+    settle(network, prototypes_NC, config)
     learned_CH = class_latents(network, prototypes_NC, labels_N, centroids_CH.detach())
     return stored(network, learned_CH, state.rounds + 1, losses)
 
@@ -410,6 +421,16 @@ def class_latents(
     means_CH, counts_C = prototypes.class_means(latents_NH, labels_N, len(centroids_CH))
     new_C = (counts_C > 0) & means_CH.isfinite().all(1)
     return torch.where(new_C.unsqueeze(1), means_CH, centroids_CH)
+
+
+@torch.no_grad()
+def settle(network: nn.Sequential, prototypes_NC: Tensor, config: Config) -> None:
+    """Have the batch normalisation subtract and divide by what these very prototypes have."""
+    if config.statistics == "exact" and len(prototypes_NC):
+        layer = cast(nn.BatchNorm1d, network[1])
+        variance_C, mean_C = torch.var_mean(network[0](prototypes_NC), dim=0, correction=0)
+        cast(Tensor, layer.running_mean).copy_(mean_C)
+        cast(Tensor, layer.running_var).copy_(variance_C)
 
 
 def pairs(state: State, generator: Generator, config: Config) -> Pairs:
