@@ -1,6 +1,7 @@
 """A device's part in a task: waits for the contract, answers each round once, ends with ONNX."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,12 +185,16 @@ class Agent:
         assert self._memory is not None  # noqa: S101 - a round that is not new was answered before
         if opening.round < self._memory.round:
             return None  # an old one
-        self._send(seat, self._memory)
+        self._memory = self._sent(seat, self._memory, again=not new)
         return self._conclude(seat, self._kept[1]) if last and self._kept else None
 
-    def _send(self, seat: Seat, memory: Memory) -> None:
+    def _sent(self, seat: Seat, memory: Memory, again: bool) -> Memory:
+        """Send the answer; return the memory with the bytes that this really took."""
         topic = upload_topic(seat.contract.task, self._own.settings.name)
-        self._link.send(topic, memory.answer)
+        size = self._link.send(topic, memory.answer)
+        counts = memory.traffic.get(str(memory.round), {"down": 0, "up": 0})
+        moved = {**counts, "up": counts["up"] + size if again else size}
+        return replace(memory, traffic={**memory.traffic, str(memory.round): moved})
 
     def _work(self, seat: Seat, opening: Opening, broadcast: Any) -> Memory:
         """Train a round, or evaluate the last broadcast; return what to remember."""

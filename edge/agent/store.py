@@ -28,7 +28,8 @@ class Memory:
         answer: the answer's frame, to be sent again when it is asked again.
         weights: its model's, after that round.
         accuracies: its accuracy in each round it took part in, by round.
-        traffic: bytes "down" and "up" of each of those rounds, by round.
+        traffic: bytes "down" and "up" of each of those rounds, by round; of an answer that is yet
+            to be sent, those of its frame.
     """
 
     run: str

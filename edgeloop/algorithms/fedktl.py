@@ -279,13 +279,22 @@ def transfer(forward: Forward, goal: Goal) -> Tensor:
 
 
 def pair_batches(goal: Goal, size: int, seed: int) -> Iterator[Goal]:
-    """Yield the goal with a few of its pairs, for ever; each pass in an order of its own."""
+    """Yield the goal with a few of its pairs, for ever; each pass in an order of its own.
+
+    A last part that is one pair only joins the part before: batch normalisation needs two.
+    """
     random = torch.Generator().manual_seed(derive(seed, "pairs"))
     count = len(goal.images_N)
     while True:
-        for rows in torch.randperm(count, generator=random).split(size):
+        order_N = torch.randperm(count, generator=random)
+        for rows in order_N.split(_sizes(count, size)) if count else [order_N]:
             picked = rows.to(goal.images_N.device)
             yield goal._replace(images_N=goal.images_N[picked], latents_NH=goal.latents_NH[picked])
+
+
+def _sizes(count: int, size: int) -> list[int]:
+    sizes = [min(size, count - start) for start in range(0, count, size)]
+    return [*sizes[:-2], sizes[-2] + 1] if len(sizes) > 1 and sizes[-1] == 1 < size else sizes
 
 
 def upload_of(model: SplitModel, batches: Batches, classes: int) -> PrototypeUpload:

@@ -65,7 +65,7 @@ def folder_of(reference: str) -> Path:
     """
     places = (Path(__file__).parent / reference, store() / reference, Path(reference))
     for place in places:
-        if reference and (place / MANIFEST).is_file():
+        if reference and os.path.isfile(place / MANIFEST):  # Path's own raises for a long name
             return place
     problem = f"there is no generator {reference!r}"
     raise GeneratorError(

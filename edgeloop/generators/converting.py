@@ -3,13 +3,15 @@
 Shape suffixes: N samples, Z noise entries, H entries of a latent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeloop import files
@@ -117,15 +119,23 @@ def _export(
 def _check(parts: Parts, synthesis: nn.Module, written: OnnxGenerator, name: str) -> None:
     """Compare samples and their mean, in another batch than the one that was traced."""
     ours_NH = parts.mapping(*_inputs(parts, _CHECKED)).numpy()
-    theirs_NH = written.sample_latents(_CHECKED, 0)
+    theirs_NH = _run(name, lambda: written.sample_latents(_CHECKED, 0))
     apart = float(np.abs(ours_NH - theirs_NH).max() / max(np.abs(ours_NH).max(), 1e-8))
     if not apart <= LATENTS:
         raise _differs(name, f"maps noise to other latents ({apart:.3g} of the largest)")
     latents_NH = np.concatenate([ours_NH, ours_NH.mean(axis=0, keepdims=True)])
     ours = synthesis(torch.from_numpy(latents_NH)).numpy().astype(int)
-    levels = int(np.abs(ours - written.synthesize(latents_NH)).max())
+    levels = int(np.abs(ours - _run(name, lambda: written.synthesize(latents_NH))).max())
     if levels > GREY_LEVELS:
         raise _differs(name, f"makes other images ({levels} grey levels)")
+
+
+def _run(name: str, run: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    try:
+        return run()
+    except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+        reason = str(error).partition("\n")[0][:200]
+        raise _differs(name, f"fails ({reason})") from error
 
 
 def _differs(name: str, how: str) -> GeneratorError:

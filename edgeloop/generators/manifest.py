@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgeloop import files
 from edgeloop.errors import GeneratorError
@@ -53,6 +53,12 @@ class Manifest(BaseModel):
     shape: tuple[Literal[1, 3], Size, Size]
     sha256: Mapping[Literal["mapping.onnx", "synthesis.onnx"], Digest]
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "Manifest":
+        if self.sphere > self.latent_dim:
+            raise ValueError(f"sphere is wider than the latent's {self.latent_dim} entries")
+        return self
+
     @property
     def identity(self) -> str:
         """SHA-256 over both files' SHA-256."""
@@ -74,8 +80,8 @@ def read(folder: Path) -> Manifest:
         raise GeneratorError(str(folder), f"holds no {MANIFEST}", remedy) from error
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise GeneratorError(str(path), f"{key}: {first['msg']}", "import it anew") from error
+        problem = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+        raise GeneratorError(str(path), problem, "import it anew") from error
     for part in PARTS:
         _check(folder / part, manifest.sha256.get(part))  # type: ignore[call-overload]  # PARTS are the keys
     return manifest

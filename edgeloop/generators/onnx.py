@@ -32,6 +32,8 @@ class OnnxGenerator:
         self.manifest: Manifest = manifest.read(folder)
         self._mapping = _session(folder / MAPPING, threads)
         self._synthesis = _session(folder / SYNTHESIS, threads)
+        _check_width(folder / MAPPING, self._mapping, self.manifest.noise_dim)
+        _check_width(folder / SYNTHESIS, self._synthesis, self.manifest.latent_dim)
 
     @property
     def identity(self) -> str:
@@ -70,6 +72,13 @@ class OnnxGenerator:
         return np.concatenate(
             [self._synthesis.run(["images"], {"latents": part})[0] for part in parts]
         )
+
+
+def _check_width(path: Path, session: onnxruntime.InferenceSession, width: int) -> None:
+    found = session.get_inputs()[0].shape[-1:]
+    if found and isinstance(found[0], int) and found[0] != width:
+        problem = f"reads {found[0]} entries, and the manifest says {width}"
+        raise GeneratorError(str(path), problem, "import it anew")
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:

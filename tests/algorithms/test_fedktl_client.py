@@ -99,13 +99,20 @@ def test_the_class_is_the_nearest_vectors_and_the_margin_is_of_no_concern() -> N
 def test_pairs_come_in_batches_shuffled_anew_each_pass() -> None:
     images_N = torch.arange(5).view(5, 1)
     goal = Goal(torch.eye(3), images_N, 10.0 * images_N, torch.zeros(1), torch.zeros(1))
-    drawn = list(itertools.islice(fedktl.pair_batches(goal, 2, seed=1), 9))
-    assert [len(part.images_N) for part in drawn] == [2, 2, 1] * 3
-    passes = [torch.cat([part.images_N for part in drawn[at : at + 3]]) for at in (0, 3, 6)]
+    drawn = list(itertools.islice(fedktl.pair_batches(goal, 3, seed=1), 6))
+    assert [len(part.images_N) for part in drawn] == [3, 2] * 3
+    passes = [torch.cat([part.images_N for part in drawn[at : at + 2]]) for at in (0, 2, 4)]
     orders = [each.flatten().tolist() for each in passes]
     assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
     assert len({tuple(order) for order in orders}) > 1
     assert all(torch.equal(part.latents_NH, 10.0 * part.images_N) for part in drawn)
+
+
+def test_no_part_of_several_is_a_single_pair_unless_all_are() -> None:
+    goal = Goal(torch.eye(3), torch.arange(7), torch.arange(7), torch.zeros(1), torch.zeros(1))
+    for size, lengths in [(2, [2, 2, 3]), (3, [3, 4]), (4, [4, 3]), (9, [7]), (1, [1] * 7)]:
+        drawn = itertools.islice(fedktl.pair_batches(goal, size, seed=1), len(lengths))
+        assert [len(part.images_N) for part in drawn] == lengths
 
 
 def test_pairs_are_drawn_by_the_clients_seed() -> None:

@@ -1,0 +1,142 @@
+"""Which generator a task is bound to, and who hears that it does not answer."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from cloud.aggregator.agreement import Patient, contract_of
+from cloud.aggregator.ledger import Ledger
+from cloud.aggregator.service import Run
+from cloud.aggregator.settings import CohortSettings, TaskSettings
+from edgeloop import generators
+from edgeloop.errors import ConfigError, GeneratorError
+from edgeloop.generators import manifest
+from edgeloop.generators.onnx import OnnxGenerator
+from simulations.demo.broker import free_port
+from tests.generators.tiny import write_tiny
+
+Wanted = Callable[..., TaskSettings]
+
+
+@pytest.fixture
+def wanted(tmp_path: Path) -> Wanted:
+    """Make a task's settings, with some as a test wants them."""
+
+    def wanted(**changes: Any) -> TaskSettings:
+        fields: dict[str, Any] = {
+            "name": "t",
+            "algorithm": "fedktl",
+            "class_names": ("a", "b"),
+            "shape": (1, 28, 28),
+            "rounds": 2,
+            "folder": tmp_path / "task",
+            "cohort": CohortSettings(devices=("one",), give_up_seconds=0.4),
+        }
+        return TaskSettings(**{**fields, **changes})
+
+    return wanted
+
+
+def test_a_generator_that_is_needed_is_opened_and_agreed_on(wanted: Wanted, tmp_path: Path) -> None:
+    tiny = write_tiny(tmp_path / "tiny")
+    settings = wanted(generator=str(tiny))
+    patient = Patient(settings)
+    assert patient.generator is not None
+    assert patient.problem is None
+    options = contract_of(settings, patient.generator).options
+    assert options["generator_sha256"] == OnnxGenerator(tiny).identity
+    assert options["latent_dim"] == 8
+
+
+def test_the_embedded_one_if_none_is_named(wanted: Wanted) -> None:
+    found = Patient(wanted()).generator
+    embedded = manifest.read(generators.folder_of(generators.EMBEDDED))
+    assert found is not None
+    assert found.identity == embedded.identity
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"algorithm": "fedtgp"}, {"algorithm": "fedproto"}, {"hyperparameters": {"transfer": 0.0}}],
+)
+def test_one_that_nobody_would_ask_is_refused(
+    wanted: Wanted, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    settings = wanted(generator=str(write_tiny(tmp_path / "tiny")), **changes)
+    with pytest.raises(ConfigError) as caught:
+        Patient(settings)
+    assert caught.value.field == "generator"
+    assert caught.value.problem.startswith(f"{settings.algorithm} asks none")
+    assert caught.value.remedy == "leave it out, or choose fedktl"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"algorithm": "fedtgp"}, {"hyperparameters": {"transfer": 0.0}}]
+)
+def test_none_is_opened_where_none_is_needed(wanted: Wanted, changes: dict[str, Any]) -> None:
+    settings = wanted(**changes)
+    patient = Patient(settings)
+    assert patient.generator is None
+    assert "generator_sha256" not in contract_of(settings, patient.generator).options
+
+
+def test_one_that_is_not_there(wanted: Wanted) -> None:
+    with pytest.raises(GeneratorError, match="there is no generator 'missing'"):
+        Patient(wanted(generator="missing"))
+
+
+def test_one_that_does_not_answer_is_waited_for_as_long_as_a_round_is(
+    wanted: Wanted, caplog: pytest.LogCaptureFixture
+) -> None:
+    reference = f"triton://127.0.0.1:{free_port()}/tiny"
+    with (
+        caplog.at_level(logging.WARNING, "cloud.aggregator"),
+        pytest.raises(GeneratorError, match=r"has given no answer for 0\.4 s"),
+    ):
+        Patient(wanted(generator=reference))
+    (told,) = set(warnings(caplog))
+    assert told.startswith("generator: failed to connect")
+    assert warnings(caplog) == [told]  # tried several times, told once
+
+
+def test_a_problem_is_told_everywhere_until_it_is_over(
+    wanted: Wanted, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = wanted(generator=str(write_tiny(tmp_path / "tiny")))
+    patient = Patient(settings)
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
+        contract = ledger.adopt(contract_of(settings, patient.generator))
+        run = Run(settings, contract, ledger, patient, connected=True)
+        patient.told = run.metrics.generator
+        assert (told(run), ready(run)) == ((None, []), 1)
+        for _ in range(2):
+            patient._watch("it is away")
+            assert (told(run), ready(run)) == (("it is away", ["it is away"]), 0)
+        patient._watch(None)
+        assert (told(run), ready(run)) == ((None, []), 1)
+    assert warnings(caplog) == ["generator: it is away", "generator: answers again"]
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+
+
+def told(run: Run) -> tuple[str | None, list[str]]:
+    """Return what /status and /readyz say of the generator."""
+    status = run.status()
+    return status.generator_problem, status.obstacles()
+
+
+def ready(run: Run) -> float:
+    """Return the metric's value."""
+    text = run.metrics.exposition().decode()
+    (family,) = (
+        family
+        for family in text_string_to_metric_families(text)
+        if family.name == "edgeloop_generator_ready"
+    )
+    return float(family.samples[0].value)

@@ -1,0 +1,101 @@
+"""Devices in the test's own process: each is a thread with a real link, which a test can cut."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.agent.seat import own
+from edge.agent.service import Agent, subscriptions
+from edge.agent.settings import DeviceSettings
+from edgeloop.link import Arrival, Link, Reconnected
+from edgeloop.task import presence_topic
+
+Heard = Callable[[Arrival], bool]
+
+
+class CutError(Exception):
+    """The device was cut off; as after a power cut, it does nothing more."""
+
+
+class Cord(Link):
+    """A device's link that notes what arrives, until it is cut.
+
+    Args:
+        settings: the device's.
+        last: told of each arrival; if it says so, that one does not get through, and none after.
+    """
+
+    def __init__(self, settings: DeviceSettings, last: Heard) -> None:
+        name = f"edgeloop.{settings.task}.{settings.name}"
+        presence = presence_topic(settings.task, settings.name)
+        super().__init__(settings.broker, name, subscriptions(settings.task), presence)
+        self.arrived: list[Arrival] = []
+        self._last = last
+        self._cut = threading.Event()
+
+    def cut(self) -> None:
+        """Let nothing through from now on."""
+        self._cut.set()
+
+    def receive(self, timeout: float | None) -> Arrival | Reconnected | None:
+        """Return the next event.
+
+        Raises:
+            CutError: once it is cut.
+        """
+        while not self._cut.is_set():
+            event = super().receive(0.05)  # between looks at whether it is cut
+            if isinstance(event, Arrival):
+                if self._last(event):
+                    break
+                self.arrived.append(event)
+            if event is not None:
+                return event
+        raise CutError
+
+    def fetched(self) -> int:
+        """Return how many chunks of broadcasts have arrived."""
+        return sum("/broadcast/" in each.topic for each in self.arrived)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device at work.
+
+    Attributes:
+        link: its connection.
+        ended: the path of its summary, once the task is over.
+    """
+
+    link: Cord
+    ended: Future[Path]
+
+
+@contextmanager
+def at_work(settings: DeviceSettings, last: Heard = lambda arrival: False) -> Iterator[Device]:
+    """Have a device take part in its task until the block ends, or `last` says so.
+
+    Raises:
+        Exception: what the device ended with, unless it was cut off.
+    """
+    with Cord(settings, last) as link, ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(Agent(own(settings), link).run)
+        try:
+            yield Device(link, ended)
+        finally:
+            link.cut()
+            error = ended.exception()
+            if error is not None and not isinstance(error, CutError):
+                raise error
+
+
+def wait_until(met: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Return as soon as a condition is met."""
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline, "it has not come to that"
+        time.sleep(0.01)  # between looks

@@ -1,0 +1,154 @@
+"""A FedKTL task of a single device, of a second or two: over MQTT, and as a simulation."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
+from edgeloop import data
+from edgeloop.data import Partition, Pool
+from edgeloop.data.sample import fashion_sample
+from edgeloop.settings import BrokerSettings
+from edgeloop.task import Opening, round_topic
+from simulations.demo.broker import free_port
+from simulations.run import simulate
+from simulations.settings import RunSettings
+from tests.devices import Heard
+
+EDGELOOP = str(Path(sys.executable).with_name("edgeloop"))
+NAME, DEVICE, ARCHITECTURE = "alone", "client-00", "resnet4"
+ROUNDS, WIDTH, EPOCHS = 2, 16, 4
+
+
+def write_data(folder: Path, clients: int = 1, samples: int = 120) -> Path:
+    """Write a few images' shares of so many clients; return the folder."""
+    whole = fashion_sample()
+    few = Pool(whole.inputs[:samples], whole.labels[:samples], whole.class_names)
+    return data.write(data.split(few, Partition("iid", clients=clients)), folder)
+
+
+def simulated(source: Path, generator: str, folder: Path, **changes: Any) -> dict[str, Any]:
+    """Return the summary of a FedKTL run in this process."""
+    fields: dict[str, Any] = {
+        "models": ARCHITECTURE,
+        "width": WIDTH,
+        "rounds": ROUNDS,
+        "options": {"server_epochs": EPOCHS},
+        "workers": 1,
+    }
+    settings = RunSettings(
+        algorithm="fedktl", data=str(source), generator=generator, **{**fields, **changes}
+    )
+    return simulate(settings, folder, lambda done, accuracy: None)
+
+
+def opens(number: int) -> Heard:
+    """Return what tells whether a message opens a round, this one or a later one."""
+
+    def opening(arrival: Any) -> bool:
+        if arrival.topic != round_topic(NAME):
+            return False
+        return Opening.model_validate_json(arrival.payload).round >= number
+
+    return opening
+
+
+@dataclass(frozen=True)
+class Task:
+    """The task over MQTT.
+
+    Attributes:
+        folder: for everything that is written.
+        source: the device's data.
+        broker: of both sides.
+        generator: a reference.
+        http: the aggregator's port.
+    """
+
+    folder: Path
+    source: Path
+    broker: BrokerSettings
+    generator: str
+    http: int = field(default_factory=free_port)
+
+    def config(self) -> Path:
+        """Write the aggregator's configuration; return its path."""
+        names = list(data.load(str(self.source)).class_names)
+        path = self.folder / "task.toml"
+        path.write_text(
+            f"""
+            name = "{NAME}"
+            algorithm = "fedktl"
+            generator = "{self.generator}"
+            hyperparameters = {{ server_epochs = {EPOCHS} }}
+            class_names = {json.dumps(names)}
+            shape = [1, 28, 28]
+            width = {WIDTH}
+            rounds = {ROUNDS}
+            folder = "{self.folder / "aggregator"}"
+            broker = {{ port = {self.broker.port} }}
+            http = {{ port = {self.http} }}
+            cohort = {{ devices = ["{DEVICE}"] }}
+            """
+        )
+        return path
+
+    def device(self) -> DeviceSettings:
+        """Return the device's settings."""
+        return DeviceSettings(
+            name=DEVICE,
+            task=NAME,
+            folder=self.folder / DEVICE,
+            broker=self.broker,
+            data=DataSettings(source=str(self.source)),
+            training=TrainingSettings(architecture=ARCHITECTURE, threads=1),
+        )
+
+    def asked(self, path: str) -> httpx.Response | None:
+        """Return what the aggregator answers over HTTP; None while it does not."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.http}{path}", trust_env=False)
+        except httpx.TransportError:
+            return None
+
+    def status(self) -> dict[str, Any]:
+        """Return what /status tells; nothing while nobody answers."""
+        answer = self.asked("/status")
+        return {} if answer is None else dict(answer.json())
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the aggregator wrote at the end."""
+        return dict(json.loads((self.folder / "aggregator" / "summary.json").read_text()))
+
+
+@dataclass(frozen=True)
+class Aggregator:
+    """An aggregator's process and what it says."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def said(self) -> str:
+        """Return its log."""
+        return self.log.read_text()
+
+
+@contextmanager
+def aggregator(task: Task) -> Iterator[Aggregator]:
+    """Run the task's aggregator as a process, at most until the block ends."""
+    log = task.folder / "aggregator.log"
+    with log.open("w") as output:
+        command = [EDGELOOP, "aggregator", "--config", str(task.config())]
+        process = subprocess.Popen(command, stderr=output)
+    try:
+        yield Aggregator(process, log)
+    finally:
+        process.kill()
+        process.wait()
