@@ -99,19 +99,18 @@ def _check(path: Path, options: Options) -> None:
 
 
 def _copied(path: Path, place: Path, name: str) -> Manifest:
-    """Copy a generator's folder, and check that it makes what its manifest says."""
-    found = manifest.read(path)
-    for part in PARTS:
-        files.write(place / part, (path / part).read_bytes())
-    renamed = manifest.write(place, **found.model_dump(exclude={"name", "sha256"}), name=name)
-    generator = OnnxGenerator(place)
+    """Copy a generator's folder, if it makes what its manifest says."""
+    generator = OnnxGenerator(path)
+    found = generator.manifest
     try:
         images = generator.synthesize(generator.sample_latents(2, 0))
     except Exception as error:  # onnxruntime's exceptions have no common base but Exception
         raise _not_what_it_says(path, str(error).partition("\n")[0][:200]) from error
     if images.shape != (2, *found.shape) or images.dtype.name != "uint8":
         raise _not_what_it_says(path, f"images of shape {list(images.shape[1:])}, {images.dtype}")
-    return renamed
+    for part in PARTS:
+        files.write(place / part, (path / part).read_bytes())
+    return manifest.write(place, **found.model_dump(exclude={"name", "sha256"}), name=name)
 
 
 def _not_what_it_says(path: Path, reason: str) -> GeneratorError:

@@ -1,0 +1,159 @@
+"""The study of a single client, on a scale that a test can wait for."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeloop import data
+from edgeloop.command import main
+from edgeloop.errors import ConfigError
+from edgeloop.generators.onnx import OnnxGenerator
+from simulations.ktl import study
+from simulations.ktl.statistics import described
+from tests.generators.tiny import write_tiny
+
+NAMES = ("local", "etf-only", "ktl")
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("ktl") / "tiny")
+
+
+def ktl(out: Path, generator: Path, *further: str) -> int:
+    words = ["--data", "fashion-sample", "--shots", "4", "--seeds", "2", "--rounds", "2"]
+    words += ["--set", "server_epochs=2", "--workers", "2", "--out", str(out)]
+    return main(["simulate", "ktl", *words, "--generator", str(generator), *further])
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, generator: Path) -> Path:
+    out = tmp_path_factory.mktemp("ktl") / "study"
+    assert ktl(out, generator) == 0
+    return out
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return content
+
+
+def test_values_by_hand() -> None:
+    found = described([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert found["mean"] == 3.0
+    assert found["std"] == pytest.approx(np.sqrt(2.5))
+    assert found["ci95"] == pytest.approx(2.776 * np.sqrt(2.5 / 5))
+    assert described([0.25]) == {"mean": 0.25, "std": None, "ci95": None, "runs": [0.25]}
+    many = described([0.0, 1.0] * 20)
+    assert many["ci95"] == pytest.approx(1.960 * many["std"] / np.sqrt(40))
+
+
+@pytest.mark.parametrize(
+    ("samples", "classes", "shots", "clients"),
+    [(60_000, 100, 23, 20), (60_000, 100, 9, 50), (60_000, 100, 2, 200), (6_000, 10, 4, 112)],
+)
+def test_among_how_many_clients(samples: int, classes: int, shots: int, clients: int) -> None:
+    assert study.sharers(samples, classes, shots) == clients
+
+
+def test_more_shots_than_there_are_samples() -> None:
+    with pytest.raises(ConfigError, match=r"shots: 1000 of each of 10 classes.*ask for fewer"):
+        study.sharers(6_000, 10, 1_000)
+
+
+def test_the_summary_says_what_the_runs_say(done: Path) -> None:
+    found = summary(done)
+    assert list(found["baselines"]) == list(NAMES)
+    assert (found["classes"], found["samples"]) == (10, {"train": 37, "test": 13})
+    runs = {name: [summary(done / name / f"seed-{seed}") for seed in (0, 1)] for name in NAMES}
+    for name in NAMES:
+        best = [run["best_accuracy"] for run in runs[name]]
+        assert found["baselines"][name] == described(best)
+        assert found["last_round"][name] == described([r["final_accuracy"] for r in runs[name]])
+    for better, worse in (("etf-only", "local"), ("ktl", "etf-only"), ("ktl", "local")):
+        pairs = zip(runs[better], runs[worse], strict=True)
+        gains = [one["best_accuracy"] - other["best_accuracy"] for one, other in pairs]
+        assert found["differences"][f"{better} - {worse}"]["runs"] == gains
+    assert (done / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_baselines_differ_in_nothing_but_what_they_are_called(
+    done: Path, generator: Path
+) -> None:
+    for seed in (0, 1):
+        configs = {name: summary(done / name / f"seed-{seed}")["config"] for name in NAMES}
+        same = ("data", "seed", "models", "rounds", "batch_size", "partition_fingerprint")
+        assert len({json.dumps([config[key] for key in same]) for config in configs.values()}) == 1
+        etf, whole = (configs[name]["hyperparameters"] for name in ("etf-only", "ktl"))
+        bound = {"transfer", "generator_sha256", "latent_dim"}
+        assert {key for key in etf if etf[key] != whole[key]} == bound
+        assert (etf["transfer"], whole["transfer"]) == (0.0, 50.0)
+        assert (configs["etf-only"]["generator"], configs["local"]["algorithm"]) == (None, "local")
+        assert whole["generator_sha256"] == OnnxGenerator(generator).identity
+
+
+def test_every_seed_has_a_client_of_its_own(done: Path) -> None:
+    shares = [data.load(done / "data" / f"4-shot-seed-{seed}").client(0) for seed in (0, 1)]
+    assert not np.array_equal(shares[0].train.inputs, shares[1].train.inputs)
+
+
+def test_one_client_for_all_and_a_larger_test(tmp_path: Path, generator: Path) -> None:
+    further = ["--client", "3", "--test-samples", "50", "--baselines", "local", "--rounds", "1"]
+    assert ktl(tmp_path, generator, *further) == 0
+    shares = [data.load(tmp_path / "data" / f"4-shot-seed-{seed}").client(0) for seed in (0, 1)]
+    assert np.array_equal(shares[0].train.inputs, shares[1].train.inputs)
+    assert [len(share.test) for share in shares] == [50, 50]
+    assert summary(tmp_path)["differences"] == {}
+
+
+def test_it_goes_on_with_what_is_missing(done: Path, tmp_path: Path, generator: Path) -> None:
+    again = tmp_path / "study"
+    shutil.copytree(done, again)
+    kept = (again / "local" / "seed-0" / "rounds.csv").stat().st_mtime_ns
+    (again / "summary.json").unlink()
+    shutil.rmtree(again / "ktl" / "seed-1")
+    assert ktl(again, generator) == 0
+    assert (again / "local" / "seed-0" / "rounds.csv").stat().st_mtime_ns == kept
+    assert (again / "ktl" / "seed-1" / "summary.json").exists()
+    assert summary(again)["baselines"]["local"] == summary(done)["baselines"]["local"]
+
+
+@pytest.mark.parametrize(
+    ("further", "words"),
+    [
+        (["--baselines", "local,fedavg"], "baselines: there is no 'fedavg'"),
+        (["--shots", "5000"], "shots: 5000 of each of 10 classes"),
+        (["--shots", "400"], "seeds: 2, but there are samples for 1 clients"),
+        (["--client", "112"], "client 112: does not exist"),
+        (["--test-samples", "9999"], "test samples: 9999 of only"),
+        (["--set", "sever_epochs=1"], "sever_epochs: fedktl has no such hyperparameter"),
+        (["--generator", "nowhere"], "generator: there is no generator 'nowhere'"),
+        (["--data", "nowhere"], "nowhere: no such file or folder"),
+    ],
+)
+def test_bad_input(
+    further: list[str],
+    words: str,
+    tmp_path: Path,
+    generator: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert ktl(tmp_path / "out", generator, *further) == 2
+    said = capfd.readouterr().err
+    assert words in said
+    assert "Traceback" not in said
+
+
+def test_another_study_is_not_mixed_in(
+    done: Path, generator: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert ktl(done, generator, "--client", "0") == 2
+    assert "holds another study: client (None there, 0 here)" in capfd.readouterr().err
+    (done.parent / "other").mkdir()
+    (done.parent / "other" / "file").touch()
+    assert ktl(done.parent / "other", generator) == 2
+    assert "holds something else" in capfd.readouterr().err
