@@ -72,6 +72,7 @@ class Card:
         variants: named sets of Config fields, where the paper and the released code differ.
         generator: whether the server may need one: `build` then takes it, and Config has
             `generator_sha256` and `latent_dim`, and `needs_generator` says whether it does.
+        alike: whether all clients must have one architecture, Config's `architecture`.
     """
 
     title: str
@@ -81,6 +82,11 @@ class Card:
     paper: str
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     generator: bool = False
+    alike: bool = False
+
+
+def unchanged(model: SplitModel, *_: Any) -> None:
+    """Leave a client's model as it is: what most algorithms do before they evaluate."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,9 @@ class Algorithm(Generic[State, Upload, Broadcast]):
         train: client; one round on local batches, to an upload. Changes the model.
         predict: client; scores (B, C) of a batch, the highest is the class; a batch's row without
             any finite score has no class.
+        equip: client; adds to a new model's `kept` what the client keeps beside it.
+        receive: client; takes over what a broadcast brings, before the model is evaluated with it;
+            the local batches are there for what adapts to them. Changes the model.
     """
 
     state: type[State]
@@ -114,3 +123,5 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     loss: Callable[[Forward, Batch, Any], Tensor]
     train: Callable[[SplitModel, Batches, Broadcast], Upload]
     predict: Callable[[SplitModel, Tensor, Any], Tensor]
+    equip: Callable[[SplitModel], None] = unchanged
+    receive: Callable[[SplitModel, Batches, Broadcast], None] = unchanged

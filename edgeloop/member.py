@@ -108,6 +108,7 @@ class Member(Generic[U, B]):
         self.name = name
         self._algorithm = algorithm
         self._device = usable_device(device)
+        algorithm.equip(model)
         # Channels last: faster for the CNNs, somewhat slower for ResNets (benchmarks/choices.py).
         self.model = model.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads miss this pair
         self._train = self._load(data.train.inputs), self._load(data.train.labels)
@@ -123,10 +124,9 @@ class Member(Generic[U, B]):
     def answer(self, round_number: int, broadcast: B) -> Answer[U]:
         """Evaluate with the broadcast, then train one round."""
         begun = time.perf_counter()
-        correct = self._evaluate(broadcast)
+        batches = self._batches("round", round_number)
+        correct = self._evaluate(batches, broadcast)
         evaluated = time.perf_counter()
-        seed = derive(self._seed, "client", self.name, "round", round_number)
-        batches = Batches(*self._train, self._batch_size, seed)
         upload = self._algorithm.train(self.model, batches, broadcast)
         trained = time.perf_counter()
         return Answer(upload, self._report(correct, evaluated - begun, trained - evaluated))
@@ -134,10 +134,15 @@ class Member(Generic[U, B]):
     def finish(self, broadcast: B) -> Report:
         """Evaluate with the last broadcast; train no more."""
         begun = time.perf_counter()
-        correct = self._evaluate(broadcast)
+        correct = self._evaluate(self._batches("last"), broadcast)
         return self._report(correct, time.perf_counter() - begun, 0.0)
 
-    def _evaluate(self, broadcast: B) -> int:
+    def _batches(self, *when: str | int) -> Batches:
+        seed = derive(self._seed, "client", self.name, *when)
+        return Batches(*self._train, self._batch_size, seed)
+
+    def _evaluate(self, batches: Batches, broadcast: B) -> int:
+        self._algorithm.receive(self.model, batches, broadcast)
         self.model.eval()
         targets = self._algorithm.targets(broadcast, self._device)
         predict = partial(self._algorithm.predict, self.model)

@@ -24,26 +24,30 @@ def descend(
     epochs: int,
     lr: float,
     also: Sequence[Tensor] = (),
+    only: Sequence[Tensor] | None = None,
     clip: float | None = None,
 ) -> None:
     """Train in place: SGD without momentum or decay, a new optimiser each round, as released.
 
     Args:
-        model: to train.
+        model: whose base and head to train; what it keeps is left alone.
         batches: local samples.
         loss: of a batch.
         epochs: E.
         lr: eta.
         also: further tensors that learn with the model.
+        only: which of the model's parameters learn; None for base and head, all of them.
         clip: the largest norm of the model's gradient, and of theirs.
     """
     model.train()
-    groups = [group for group in (list(model.parameters()), list(also)) if group]
+    mine = model.own() if only is None else only
+    groups = [list(group) for group in (mine, also) if group]
+    learning = [tensor for group in groups for tensor in group]
     optimizer = torch.optim.SGD([{"params": group} for group in groups], lr=lr)
     for _ in range(epochs):
         for batch in batches:
             optimizer.zero_grad()
-            loss(model, batch).backward()
+            loss(model, batch).backward(inputs=learning)
             if clip is not None:
                 for group in groups:
                     clip_grad_norm_(group, clip)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -40,12 +41,25 @@ def run_all(
     for key, summary in found.items():
         done(key, summary)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=context) as pool:
+    processes = workers or os.cpu_count()
+    with ProcessPoolExecutor(processes, context, initializer=_end_with_parent) as pool:
         waiting = {pool.submit(_one, job): key for key, job in jobs.items() if key not in found}
         for future in as_completed(waiting):
             found[waiting[future]] = future.result()
             done(waiting[future], future.result())
     return {key: found[key] for key in jobs}
+
+
+def _end_with_parent() -> None:
+    """Have this process end as soon as its parent is gone, even killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101 - the pool has made this process
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _one(job: Job) -> dict[str, Any]:

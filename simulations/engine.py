@@ -66,14 +66,16 @@ class Plan:
             ConfigError: naming a hyperparameter that does not exist or is out of range.
             GeneratorError: if the generator is not the one that the run is bound to.
         """
-        return algorithms.load(self.settings.algorithm, generator, **self._chosen())
+        return algorithms.load(self.settings.algorithm, generator, **self.chosen())
 
     def hyperparameters(self) -> dict[str, Any]:
         """Return every hyperparameter by name, the variant and the options applied."""
-        return dataclasses.asdict(algorithms.config(self.settings.algorithm, **self._chosen()))
+        return dataclasses.asdict(algorithms.config(self.settings.algorithm, **self.chosen()))
 
-    def _chosen(self) -> dict[str, Any]:
-        return {**self.settings.chosen(self.classes, self.shape), **self.bound}
+    def chosen(self) -> dict[str, Any]:
+        """Return the fields of the algorithm's Config that this run decides."""
+        first = next(iter(self.models.values()))
+        return {**self.settings.chosen(self.classes, self.shape, first), **self.bound}
 
     @property
     def workers(self) -> int:
@@ -143,6 +145,7 @@ def plan(settings: RunSettings, federation: Federation, generator: Generator | N
     """Give every client its name and its architecture; bind the run to its generator.
 
     Raises:
+        ConfigError: if the algorithm needs clients that are alike, and they are not.
         ModelError: if an architecture does not exist or does not fit the data.
     """
     shape = federation.shape
@@ -151,13 +154,15 @@ def plan(settings: RunSettings, federation: Federation, generator: Generator | N
     architectures = models.members(group, len(federation))
     for architecture in dict.fromkeys(architectures):
         models.feature_width(architecture, shape)
-    return Plan(
+    planned = Plan(
         settings,
         shape,
         federation.classes,
         dict(zip(names(federation), architectures, strict=True)),
         algorithms.generator_options(settings.algorithm, generator),
     )
+    algorithms.check_alike(settings.algorithm, architectures, **planned.chosen())
+    return planned
 
 
 def names(federation: Federation) -> list[str]:

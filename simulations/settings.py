@@ -138,14 +138,24 @@ class RunSettings(DataSettings):
         Raises:
             ConfigError: naming it.
         """
-        algorithms.load(self.algorithm, **self.chosen(classes=2))
+        algorithms.config(self.algorithm, **self.chosen(classes=2))
         usable_device(self.device)
 
-    def chosen(self, classes: int, shape: tuple[int, ...] = (1,)) -> dict[str, Any]:
-        """Return the fields of the algorithm's Config that the data and these settings decide."""
+    def chosen(
+        self, classes: int, shape: tuple[int, ...] = (1,), architecture: str = "cnn"
+    ) -> dict[str, Any]:
+        """Return the fields of the algorithm's Config that the data and these settings decide.
+
+        Args:
+            classes: C.
+            shape: of one input.
+            architecture: the first client's, unless an option names one.
+        """
         variant = algorithms.variant(self.algorithm, self.variant)
         facts = {"classes": classes, "width": self.width, "seed": self.seed, "shape": shape}
-        return {**variant, **self.options, **algorithms.given(self.algorithm, **facts)}
+        first = algorithms.given(self.algorithm, architecture=architecture)
+        options = {**first, **variant, **self.options}
+        return {**options, **algorithms.given(self.algorithm, **facts)}
 
     def folder(self) -> Path:
         """Return where the run goes if nobody says."""

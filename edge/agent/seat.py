@@ -47,12 +47,15 @@ def seat(own: Own, contract: Contract) -> Seat:
     """Make the device's model and algorithm as the contract says.
 
     Raises:
+        ConfigError: if the task needs devices of one architecture, and this one has another.
         DataError: if the device's data is not what the task is about.
         ModelError: if the device's model does not fit the data.
     """
     _check(own, contract)
     algorithm = algorithms.agreed(contract)
     training = own.settings.training
+    options = algorithms.agreed_options(contract)
+    algorithms.check_alike(contract.algorithm, [training.architecture.lower()], **options)
     model = models.build(
         training.architecture,
         contract.shape,

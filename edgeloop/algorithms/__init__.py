@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -86,6 +86,27 @@ def agreed_options(contract: Contract) -> dict[str, Any]:
         seed=contract.seed,
     )
     return {**contract.options, **facts}
+
+
+def check_alike(name: str, architectures: Iterable[str], **options: Any) -> None:
+    """Refuse clients of several architectures where the algorithm averages whole models.
+
+    Args:
+        name: the algorithm's.
+        architectures: the clients'.
+        options: fields of its Config.
+
+    Raises:
+        ConfigError: naming one that is not Config's `architecture`.
+    """
+    if not card(name).alike:
+        return
+    wanted = config(name, **options).architecture
+    for architecture in architectures:
+        if architecture != wanted:
+            problem = f"{name} averages whole models: {architecture} is no {wanted}"
+            remedy = "give all clients one architecture, or choose an algorithm for several"
+            raise ConfigError("models", problem, remedy)
 
 
 def given(name: str, **facts: Any) -> dict[str, Any]:

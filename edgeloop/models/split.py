@@ -18,6 +18,10 @@ class SplitModel(nn.Module):
         classes: C.
         features: D, the base's own feature width, where it is known.
 
+    Attributes:
+        kept: what an algorithm keeps on the client beside the model, from round to round; empty
+            until `Algorithm.equip` fills it.
+
     Source: HtFLlib's base/head split; the pooling runs along the feature axis, without parameters.
     """
 
@@ -29,11 +33,16 @@ class SplitModel(nn.Module):
         self.base = base
         self.unify: nn.Module = nn.Identity() if features == width else nn.AdaptiveAvgPool1d(width)
         self.head = nn.Linear(width, classes)
+        self.kept = nn.ModuleDict()
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (B, K) and logits (B, C)."""
         features_BK: Tensor = self.unify(torch.flatten(self.base(inputs), 1))
         return features_BK, self.head(features_BK)
+
+    def own(self) -> list[nn.Parameter]:
+        """Return the parameters of base and head, in the order of the layers; not what is kept."""
+        return [*self.base.parameters(), *self.head.parameters()]
 
 
 class MatrixPooling(nn.Module):
@@ -53,11 +62,14 @@ class MatrixPooling(nn.Module):
 class Exportable(nn.Module):
     """A split model without adaptive pooling; it shares every weight with the original."""
 
-    def __init__(self, base: nn.Module, unify: nn.Module, head: nn.Module) -> None:
+    def __init__(
+        self, base: nn.Module, unify: nn.Module, head: nn.Module, kept: nn.ModuleDict
+    ) -> None:
         super().__init__()
         self.base = base
         self.unify = unify
         self.head = head
+        self.kept = kept
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (B, K) and logits (B, C)."""
@@ -87,7 +99,7 @@ def exportable(model: SplitModel) -> nn.Module:
         ModelError: the model pools, and was built without the number of its base's features.
     """
     unify = model.unify if isinstance(model.unify, nn.Identity) else _matrix_pooling(model)
-    return Exportable(model.base, unify, model.head).train(model.training)
+    return Exportable(model.base, unify, model.head, model.kept).train(model.training)
 
 
 def _matrix_pooling(model: SplitModel) -> MatrixPooling:

@@ -7,10 +7,10 @@ from edgeloop.errors import ConfigError
 
 
 def test_every_algorithm_has_a_card_and_builds_in_every_variant() -> None:
-    assert algorithms.names() == ["fedktl", "fedproto", "fedtgp", "local"]
+    assert {"fedavg", "fedktl", "fedproto", "fedtgp", "local"} <= set(algorithms.names())
     for name in algorithms.names():
         card = algorithms.card(name)
-        assert card.title.lower() == name
+        assert card.title.lower().replace("-", "") == name
         for variant in {"released", *card.variants}:
             algorithms.load(name, classes=3, width=4, **algorithms.variant(name, variant))
 
@@ -36,8 +36,8 @@ def test_wrong_hyperparameters_are_named(options: dict[str, Any], message: str) 
 
 def test_unknown_names() -> None:
     with pytest.raises(
-        ConfigError, match="no 'fedavg'; choose one of fedktl, fedproto, fedtgp, local"
+        ConfigError, match=r"no 'fedsgd'; choose one of .*fedktl, fedproto, .*fedtgp, .*local"
     ):
-        algorithms.load("fedavg")
+        algorithms.load("fedsgd")
     with pytest.raises(ConfigError, match="no variant 'old'; choose one of paper, released"):
         algorithms.variant("fedtgp", "old")

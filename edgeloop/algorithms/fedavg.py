@@ -1,0 +1,106 @@
+"""FedAvg: every client trains the same model, the server averages the models.
+
+McMahan, Moore, Ramage, Hampson and Arcas, AISTATS 2017. https://arxiv.org/abs/1602.05629
+
+Differences from the released code (PFLlib), which the defaults follow: none in the formulas. A
+client's batches come in the order of its data, as in every algorithm here, where PFLlib shuffles
+them anew each epoch. The accuracy is the global model's on every client's own test samples, before
+the round's training.
+
+Shape suffix: P parameters of the model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgeloop import models, weights
+from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop.models.split import SplitModel
+from edgeloop.training import descend
+from edgeloop.weights import Weights, WeightsUpload
+
+CARD = Card(
+    title="FedAvg",
+    runs=("simulation", "mqtt"),
+    up="the whole model (P floats)",
+    down="the whole model (P floats)",
+    paper="McMahan et al., AISTATS 2017, arXiv:1602.05629",
+    alike=True,
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        classes: C.
+        width: K, the unified feature width.
+        shape: of one input, channels first.
+        architecture: of every client's model.
+        seed: the run's seed; the first weights are drawn from it.
+        local_epochs: E.
+        local_lr: eta.
+    """
+
+    classes: Count
+    width: Count
+    shape: tuple[int, ...] = (3, 32, 32)
+    architecture: str = "cnn"
+    seed: int = 0
+    local_epochs: Count = 1
+    local_lr: Positive = 0.01
+
+
+def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
+    """Bind both halves to one configuration."""
+
+    def start() -> tuple[Weights, Weights]:
+        first = Weights(weights.flat(first_model(config).own()))
+        return first, first
+
+    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
+        vectors = [upload.weights_P for upload in uploads]
+        mean = Weights(weights.average(vectors, weights.shares(uploads)))
+        return mean, mean
+
+    def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
+        descend(
+            model,
+            batches,
+            lambda forward, batch: loss(forward, batch, None),
+            epochs=config.local_epochs,
+            lr=config.local_lr,
+        )
+        return WeightsUpload(len(batches.labels), weights.flat(model.own()))
+
+    return Algorithm(
+        state=Weights,
+        upload=WeightsUpload,
+        broadcast=Weights,
+        sizes={"P": weights.size(first_model(config).own())},
+        start=start,
+        aggregate=aggregate,
+        check=lambda upload: None,
+        targets=lambda broadcast, device: None,
+        loss=loss,
+        train=train,
+        predict=lambda model, inputs, targets: model(inputs)[1],
+        receive=lambda model, batches, broadcast: weights.assign(model.own(), broadcast.weights_P),
+    )
+
+
+def first_model(config: Config) -> SplitModel:
+    """Return the model that every client starts with."""
+    return models.build(
+        config.architecture, config.shape, config.classes, config.width, config.seed
+    )
+
+
+def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
+    """Return the mean softmax cross-entropy of the head's logits."""
+    inputs, labels_B = batch
+    return F.cross_entropy(forward(inputs)[1], labels_B)
