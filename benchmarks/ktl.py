@@ -16,7 +16,8 @@ from simulations.ktl.picture import pictures
 from simulations.ktl.study import BASELINES, Study, run
 
 DOCUMENT = facts.ROOT / "docs" / "exchange.md"
-ROUNDS, PATIENCE = 200, 80
+LENGTHS: Mapping[int, tuple[int, int]] = {2: (200, 80), 9: (100, 40), 23: (60, 30)}
+"""By shots: rounds at most, and without a new best one. A round of more samples is more steps."""
 
 
 def main(
@@ -43,7 +44,7 @@ def main(
         number: _studied(
             Study(
                 *(source, number, seeds, client, test_samples, tuple(BASELINES)),
-                *(ROUNDS, PATIENCE, "cnn", generator, {}, out / str(number)),
+                *(*LENGTHS.get(number, LENGTHS[2]), "cnn", generator, {}, out / str(number)),
             ),
             workers,
         )
@@ -84,6 +85,7 @@ def table(found: Mapping[int, Mapping[str, Any]]) -> str:
     for name in next(iter(found.values()))["differences"]:
         rows.append([name, *(_words(each["differences"][name]) for each in found.values())])
     samples = (each["samples"] for each in found.values())
+    rows.append(["rounds at most", *(str(each["rounds"]) for each in found.values())])
     rows.append(
         ["training / test images", *(f"{each['train']} / {each['test']}" for each in samples)]
     )

@@ -9,6 +9,7 @@ def study(shots: int) -> dict[str, Any]:
     runs = {"local": [0.04, 0.06], "etf-only": [0.05, 0.05], "ktl": [0.08, 0.10]}
     return {
         "shots": shots,
+        "rounds": 200,
         "samples": {"train": 225, "test": 75},
         "baselines": {name: described(values) for name, values in runs.items()},
         "last_round": {name: described([value / 2 for value in runs[name]]) for name in runs},
@@ -28,6 +29,7 @@ def test_the_table_has_ours_beside_the_papers() -> None:
     assert rows["ktl, last round"] == ["4.50 ± 6.35"] * 2
     assert rows["ktl, paper"] == ["8.76 (std 2.25)", ""]
     assert rows["ktl - local"] == ["4.00 ± 0.00"] * 2
+    assert rows["rounds at most"] == ["200"] * 2
     assert rows["training / test images"] == ["225 / 75"] * 2
 
 
