@@ -38,14 +38,14 @@ def demo(
     out: Annotated[Path | None, typer.Option(help="Folder; runs/demo-TIME if not given.")] = None,
 ) -> None:
     """Run the main job with embedded data: Fashion-MNIST in unequal shares (Dirichlet 0.1)."""
-    _check(algorithm, generator, triton)
+    members = models.members(group, devices)
+    _check(algorithm, members, generator, triton)
     folder = (out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")).absolute()
     if folder.exists() and any(folder.iterdir()):
         raise RunError("--out", f"{folder} is not empty", "name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     dealt = data.load("fashion-sample", Partition("dirichlet", clients=devices, alpha=0.1))
     data.write(dealt, folder / "data")
-    members = models.members(group, devices)
     stage = Stage(folder, dealt, members, rounds, seed, algorithm, generator)
     with broker.running(folder) as (name, port), Processes(folder) as processes:
         screen.say(f"broker: {name}, port {port}")
@@ -62,8 +62,12 @@ def demo(
     _show(stage)
 
 
-def _check(algorithm: str, generator: str | None, triton: bool) -> None:
+def _check(
+    algorithm: str, architectures: Sequence[str], generator: str | None, triton: bool
+) -> None:
     card = algorithms.card(algorithm)
+    first = algorithms.given(algorithm, architecture=architectures[0])
+    algorithms.check_alike(algorithm, architectures, classes=1, width=1, **first)
     if "mqtt" not in card.runs:
         problem = f"{algorithm} sends nothing: the demo runs it beside any other as `alone`"
         raise ConfigError("--algorithm", problem, "choose fedktl, fedtgp or fedproto")

@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from edgeloop import algorithms
 from edgeloop.data import Federation
 from simulations.demo.broker import free_port
 
@@ -50,6 +51,12 @@ class Stage:
         digits = len(str(len(self.architectures) - 1))
         return [f"device-{number:0{digits}}" for number in range(len(self.architectures))]
 
+    def _hyperparameters(self) -> str:
+        """Tell an algorithm that builds a model of its own which one."""
+        first = algorithms.given(self.algorithm, architecture=self.architectures[0])
+        pairs = (f"{name} = {json.dumps(value)}" for name, value in first.items())
+        return f"hyperparameters = {{ {', '.join(pairs)} }}"
+
     def write_task(self, port: int) -> Path:
         """Write the aggregator's configuration file; return its path."""
         return self._write(
@@ -64,6 +71,7 @@ class Stage:
             history = true
             folder = {json.dumps(str(self.folder / "aggregator"))}
             {f"generator = {json.dumps(self.generator)}" if self.generator else ""}
+            {self._hyperparameters()}
 
             [broker]
             port = {port}

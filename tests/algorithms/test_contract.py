@@ -1,0 +1,204 @@
+"""What every algorithm promises: `edgeloop/algorithm.py` put to the test, with three clients.
+
+One of the clients has no full batch, and none has every class.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from edge.agent.export import Classifier, check, export
+from edgeloop import algorithms, models, rounds, wire
+from edgeloop.algorithm import Algorithm
+from edgeloop.cohorts.local import LocalCohort
+from edgeloop.data import ClientData
+from edgeloop.data.samples import Samples
+from edgeloop.generators.onnx import OnnxGenerator
+from edgeloop.member import Member, Report
+from edgeloop.rounds import Closed, Standing
+from edgeloop.wire import Envelope
+from tests.generators.tiny import write_tiny
+
+SHAPE, CLASSES, WIDTH, BATCH, ROUNDS = (1, 16, 16), 4, 8, 4, 3
+FACTS = {"classes": CLASSES, "width": WIDTH, "shape": SHAPE, "architecture": "cnn"}
+HELD = {"client-00": (0, 0, 1, 0, 1, 1, 0, 1), "client-01": (1, 2, 1, 2, 2), "client-02": (2, 0)}
+"""The classes of each client's training samples."""
+
+FEW = {
+    "server_epochs": 2,
+    "server_steps": 2,
+    "horizon": 10,
+}
+"""Of whichever hyperparameters an algorithm has: enough to learn something, and soon over."""
+
+Load = Callable[..., Algorithm[Any, Any, Any]]
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> OnnxGenerator:
+    return OnnxGenerator(write_tiny(tmp_path_factory.mktemp("contract") / "tiny"))
+
+
+@pytest.fixture(params=algorithms.names())
+def load(request: pytest.FixtureRequest, generator: OnnxGenerator) -> Load:
+    """Build one of the algorithms, with a seed and a variant."""
+    name: str = request.param
+
+    def build(seed: int = 0, variant: str = "released") -> Algorithm[Any, Any, Any]:
+        asked = generator if algorithms.card(name).generator else None
+        facts = algorithms.given(name, **FACTS, **FEW, seed=seed)
+        bound = algorithms.generator_options(name, asked)
+        options = {**facts, **algorithms.variant(name, variant), **bound}
+        return algorithms.load(name, asked, **options)
+
+    return build
+
+
+def data(name: str) -> ClientData:
+    """Noise around a pattern of each class."""
+    random = np.random.default_rng([7, *name.encode()])
+    patterns = np.random.default_rng(0).standard_normal((CLASSES, *SHAPE))
+
+    def samples(labels: Sequence[int]) -> Samples:
+        chosen = np.array(labels, np.int64)
+        noise = random.standard_normal((len(chosen), *SHAPE))
+        inputs: npt.NDArray[np.float32] = (patterns[chosen] + 0.3 * noise).astype(np.float32)
+        return Samples(inputs, chosen)
+
+    return ClientData(samples(HELD[name]), samples(range(CLASSES)))
+
+
+def cohort(algorithm: Algorithm[Any, Any, Any], seed: int = 0) -> LocalCohort[Any, Any]:
+    return LocalCohort({name: member(name, algorithm, seed) for name in HELD})
+
+
+def member(name: str, algorithm: Algorithm[Any, Any, Any], seed: int = 0) -> Member[Any, Any]:
+    model = models.build("cnn", SHAPE, CLASSES, WIDTH, seed)
+    return Member(name, algorithm, model, data(name), batch_size=BATCH, seed=seed)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that is over."""
+
+    closed: list[Closed[Any, Any, Any]]
+    reports: dict[str, int]
+
+    @property
+    def knowledge(self) -> list[str]:
+        return [wire.fingerprint(each.standing.broadcast) for each in self.closed]
+
+
+def run(
+    algorithm: Algorithm[Any, Any, Any],
+    crew: LocalCohort[Any, Any],
+    standing: Standing[Any, Any] | None = None,
+) -> Ended:
+    closed: list[Closed[Any, Any, Any]] = []
+    begun = standing or rounds.beginning(algorithm)
+    _, reports = rounds.run(algorithm, crew, ROUNDS, begun, closed.append)
+    return Ended(closed, {name: report.test_correct for name, report in reports.items()})
+
+
+def through_bytes(algorithm: Algorithm[Any, Any, Any], kind: type, *messages: Any) -> Any:
+    """Return what a peer, or a process that is started again, makes of a message."""
+    payload = wire.encode(Envelope("task", "run", 1, "client-00"), *messages)
+    kinds = [type(message) for message in messages]
+    return wire.decode(payload, *kinds, sizes=algorithm.sizes)[kind]
+
+
+def same(found: Any, expected: Any) -> bool:
+    return wire.fingerprint(found) == wire.fingerprint(expected)
+
+
+def test_a_run_is_a_function_of_its_seed(load: Load) -> None:
+    first, again = (run(load(), cohort(load())) for _ in range(2))
+    assert first.knowledge == again.knowledge
+    assert first.reports == again.reports
+
+
+def test_every_message_survives_the_wire(load: Load) -> None:
+    algorithm = load()
+    standing = rounds.beginning(algorithm)
+    for closed in run(algorithm, cohort(algorithm)).closed:
+        for answer in closed.answers.values():
+            algorithm.check(answer.upload)
+            sent = (answer.upload, answer.report)
+            assert same(through_bytes(algorithm, algorithm.upload, *sent), answer.upload)
+            assert same(through_bytes(algorithm, Report, *sent), answer.report)
+        standing = closed.standing
+        state, broadcast = standing.state, standing.broadcast
+        assert same(through_bytes(algorithm, algorithm.state, state), state)
+        assert same(through_bytes(algorithm, algorithm.broadcast, broadcast), broadcast)
+
+
+def test_started_again_after_a_round_it_ends_the_same(load: Load, tmp_path: Path) -> None:
+    """All that counts is in the state, the broadcast and the models' files."""
+    expected = run(load(), cohort(load()))
+    algorithm = load()
+    crew, begun = cohort(algorithm), rounds.beginning(algorithm)
+    stopped: list[Closed[Any, Any, Any]] = []
+    rounds.run(algorithm, crew, 1, begun, stopped.append)
+    # `finish` has evaluated, as an undisturbed run does at the beginning of its next round.
+    crew.save(tmp_path)
+    kept = stopped[0].standing
+    algorithm = load()
+    fresh = cohort(algorithm)
+    fresh.restore(tmp_path)
+    standing = Standing(
+        1,
+        through_bytes(algorithm, algorithm.state, kept.state),
+        through_bytes(algorithm, algorithm.broadcast, kept.broadcast),
+    )
+    found = run(algorithm, fresh, standing)
+    assert found.knowledge == expected.knowledge[1:]
+    assert found.reports == expected.reports
+
+
+def test_aggregating_changes_neither_state_nor_uploads(load: Load) -> None:
+    algorithm = load()
+    closed = run(algorithm, cohort(algorithm)).closed
+    before, last = closed[-2].standing.state, closed[-1]
+    uploads = [last.answers[name].upload for name in sorted(last.answers)]
+    kept = [wire.fingerprint(message) for message in (before, *uploads)]
+    state, broadcast = algorithm.aggregate(before, uploads)
+    assert same(state, last.standing.state)
+    assert same(broadcast, last.standing.broadcast)
+    assert [wire.fingerprint(message) for message in (before, *uploads)] == kept
+
+
+def test_a_single_client_and_one_that_cannot_train(load: Load) -> None:
+    algorithm = load()
+    for name in ("client-00", "client-02"):
+        ended = run(algorithm, LocalCohort({name: member(name, algorithm)}))
+        assert len(ended.closed) == ROUNDS
+
+
+def test_every_variant_runs(load: Load, request: pytest.FixtureRequest) -> None:
+    name = request.node.callspec.params["load"]
+    found = {}
+    for variant in {"released", *algorithms.card(name).variants}:
+        algorithm = load(variant=variant)
+        ended = run(algorithm, cohort(algorithm))
+        assert all(0 <= correct <= CLASSES for correct in ended.reports.values())
+        found[variant] = ended.knowledge[-1]
+    assert len(set(found.values())) == len(found)
+
+
+def test_the_classifier_is_exported(load: Load, tmp_path: Path) -> None:
+    algorithm = load()
+    client = member("client-00", algorithm)
+    closed = run(algorithm, LocalCohort({"client-00": client})).closed
+    targets = algorithm.targets(closed[-1].standing.broadcast, torch.device("cpu"))
+    scores = Classifier(
+        client.model, lambda model, inputs: algorithm.predict(model, inputs, targets), pixels=False
+    )
+    path, names = tmp_path / "model.onnx", ("a", "b", "c", "d")
+    export(scores, path, shape=SHAPE, class_names=names, pixels=False, facts={})
+    assert check(path, scores, client.sample(CLASSES)) < 1e-3
