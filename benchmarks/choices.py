@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import typer
 
 from benchmarks import facts
-from edgeloop import models, screen, training
+from edgeloop import models, screen, trainable, training
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import fedtgp
 from edgeloop.models import SplitModel
@@ -107,24 +107,22 @@ def _passes() -> Variants:
 
 def _steps() -> Variants:
     config = fedtgp.Config(classes=CLASSES, width=WIDTH)
+    first = trainable.first_state(CLASSES, WIDTH, seed=0)
     slope_CK = torch.full((CLASSES, WIDTH), 1e-3)
 
     def by_autograd() -> None:
-        parameters = [
-            torch.tensor(array, requires_grad=True)
-            for array in fedtgp.arrays(fedtgp.first_state(config))
-        ]
+        parameters = [torch.tensor(array, requires_grad=True) for array in trainable.arrays(first)]
         optimizer = torch.optim.SGD(parameters, lr=config.server_lr)
         for _ in range(STEPS):
             optimizer.zero_grad()
-            (fedtgp.trainable_prototypes(parameters)[0] * slope_CK).sum().backward()
+            (trainable.global_prototypes(parameters)[0] * slope_CK).sum().backward()
             optimizer.step()
 
     def written_out() -> None:
-        parameters = [torch.tensor(array) for array in fedtgp.arrays(fedtgp.first_state(config))]
+        parameters = [torch.tensor(array) for array in trainable.arrays(first)]
         for _ in range(STEPS):
-            _, hidden_CK = fedtgp.trainable_prototypes(parameters)
-            fedtgp.step(parameters, hidden_CK, slope_CK, config.server_lr)
+            _, hidden_CK = trainable.global_prototypes(parameters)
+            trainable.step(parameters, hidden_CK, slope_CK, config.server_lr)
 
     return {"autograd": by_autograd, "written out": written_out}
 

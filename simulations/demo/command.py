@@ -24,8 +24,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def demo(
-    rounds: Annotated[int, typer.Option(min=1, help="How many rounds.")] = 10,
+    rounds: Annotated[int, typer.Option(min=1, help="How many rounds.")] = 6,
     devices: Annotated[int, typer.Option(min=2, max=50, help="How many devices.")] = 6,
+    samples: Annotated[int, typer.Option(min=20, help="Images a device, on average.")] = 100,
     group: Annotated[str, typer.Option(help="The devices' architectures, in turn.")] = "small-4",
     seed: Annotated[int, typer.Option(help="Of the weights and of every shuffle.")] = 0,
     algorithm: Annotated[str, typer.Option(help="Over MQTT: fedktl, fedtgp, fedproto.")] = "fedktl",
@@ -44,7 +45,8 @@ def demo(
     if folder.exists() and any(folder.iterdir()):
         raise RunError("--out", f"{folder} is not empty", "name another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    dealt = data.load("fashion-sample", Partition("dirichlet", clients=devices, alpha=0.1))
+    shares = Partition("dirichlet", clients=devices, alpha=0.1, samples=samples * devices)
+    dealt = data.load("fashion-sample", shares)
     data.write(dealt, folder / "data")
     stage = Stage(folder, dealt, members, rounds, seed, algorithm, generator)
     with broker.running(folder) as (name, port), Processes(folder) as processes:

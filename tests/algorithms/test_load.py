@@ -36,7 +36,7 @@ def test_wrong_hyperparameters_are_named(options: dict[str, Any], message: str) 
 
 def test_unknown_names() -> None:
     with pytest.raises(
-        ConfigError, match=r"no 'fedsgd'; choose one of .*fedktl, fedproto, .*fedtgp, .*local"
+        ConfigError, match=r"no 'fedsgd'; choose one of .*fedktl, .*fedproto, .*fedtgp, .*local"
     ):
         algorithms.load("fedsgd")
     with pytest.raises(ConfigError, match="no variant 'old'; choose one of paper, released"):

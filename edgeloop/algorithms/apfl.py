@@ -1,0 +1,235 @@
+"""APFL: each client mixes a model of its own with the global one, and learns how much of each.
+
+Deng, Kamani and Mahdavi, 2020. https://arxiv.org/abs/2003.13461
+
+What is done, and the differences from the released code (PFLlib's APFL), which the defaults follow.
+With w the client's copy of the global model, v its own, g their gradients on a batch, and alpha the
+share of v: w <- w - eta g_w; v <- v - eta g_v; then, with v and w after and g before their steps,
+alpha <- clip(alpha - eta (<v - w, alpha g_v + (1 - alpha) g_w> + 0.02 alpha), 0, 1), one alpha for
+the whole model. After the round's batches v <- alpha v + (1 - alpha) w; that is the personal model,
+which is evaluated until the next training. Alpha starts at 0.5, where PFLlib's default is 1.
+Batches come in the order of the data, where PFLlib shuffles them anew each epoch.
+
+The variant `paper` takes the personal model m = alpha v + (1 - alpha) w as Algorithm 1 does: w as
+above, v <- v - eta alpha g_m, alpha <- clip(alpha - eta <v - w, g_m>, 0, 1), all from the values
+before the step; v is never replaced by the mixture, the evaluation mixes it with the w received,
+and clients count alike in the average. The clip is ours there, to keep alpha a share.
+
+The client's model is the personal one. Beside it a client keeps alpha, a copy of the global model
+(its parameters are the broadcast's anew each round, what its batch normalisation counts lasts and
+never travels), and v where it differs from the personal model.
+
+Shape suffix: P parameters of the model.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Le
+from torch import Tensor, nn
+
+from edgeloop import models, weights
+from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop.models.split import SplitModel
+from edgeloop.weights import Weights, WeightsUpload
+
+CARD = Card(
+    title="APFL",
+    runs=("simulation", "mqtt"),
+    up="the whole model (P floats), not the personal one",
+    down="the whole model (P floats)",
+    paper="Deng et al. 2020, arXiv:2003.13461",
+    variants={"released": {}, "paper": {"through_mixture": True, "weighted": False}},
+    alike=True,
+)
+
+DECAY = 0.02
+"""What the released code adds to alpha's gradient for each unit of alpha."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        classes: C.
+        width: K, the unified feature width.
+        shape: of one input, channels first.
+        architecture: of every client's model.
+        seed: the run's seed; the first weights are drawn from it.
+        local_epochs: E; tau counts their steps.
+        local_lr: eta, of both models and of alpha.
+        alpha: alpha's first value, the share of the client's own model.
+        through_mixture: train v through the mixture and keep both; else v alone, then mix it.
+        weighted: weigh each client's model by its number of samples.
+    """
+
+    classes: Count
+    width: Count
+    shape: tuple[int, ...] = (3, 32, 32)
+    architecture: str = "cnn"
+    seed: int = 0
+    local_epochs: Count = 1
+    local_lr: Positive = 0.01
+    alpha: Annotated[float, Ge(0), Le(1)] = 0.5
+    through_mixture: bool = False
+    weighted: bool = True
+
+
+def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
+    """Bind both halves to one configuration."""
+
+    def start() -> tuple[Weights, Weights]:
+        first = Weights(weights.flat(first_model(config).own()))
+        return first, first
+
+    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
+        vectors = [upload.weights_P for upload in uploads]
+        parts = weights.shares(uploads) if config.weighted else None
+        mean = Weights(weights.average(vectors, parts))
+        return mean, mean
+
+    def equip(model: SplitModel) -> None:
+        shared = copy.deepcopy(model)
+        if config.through_mixture:
+            model.kept["local"] = fixed([parameter.detach().clone() for parameter in model.own()])
+        model.kept["alpha"] = fixed([torch.tensor(config.alpha)])
+        model.kept["global"] = shared
+
+    def receive(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
+        kept = kept_by(model)
+        weights.assign(kept.shared.own(), broadcast.weights_P)
+        if config.through_mixture:
+            mix(model.own(), kept.local, kept.shared.own(), kept.alpha)
+
+    def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
+        receive(model, batches, broadcast)
+        step = step_mixed if config.through_mixture else step_apart
+        shared = kept_by(model).shared
+        model.train()
+        for _ in range(config.local_epochs):
+            for batch in batches:
+                step(model, batch, config.local_lr)
+        if not config.through_mixture:
+            mix(model.own(), model.own(), shared.own(), kept_by(model).alpha)
+        return WeightsUpload(len(batches.labels), weights.flat(shared.own()))
+
+    return Algorithm(
+        state=Weights,
+        upload=WeightsUpload,
+        broadcast=Weights,
+        sizes={"P": weights.size(first_model(config).own())},
+        start=start,
+        aggregate=aggregate,
+        check=lambda upload: None,
+        targets=lambda broadcast, device: None,
+        loss=loss,
+        train=train,
+        predict=lambda model, inputs, targets: model(inputs)[1],
+        equip=equip,
+        receive=receive,
+    )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a client keeps beside its personal model.
+
+    Attributes:
+        alpha: (), the share of v; changed in place.
+        shared: w.
+        local: v; the personal model's own parameters where those are v.
+    """
+
+    alpha: Tensor
+    shared: SplitModel
+    local: Sequence[Tensor]
+
+
+def kept_by(model: SplitModel) -> Kept:
+    """Return what `equip` gave a client, not a copy."""
+    shared = cast(SplitModel, model.kept["global"])
+    local = list(model.kept["local"].parameters()) if "local" in model.kept else model.own()
+    return Kept(next(model.kept["alpha"].parameters()), shared, local)
+
+
+def fixed(tensors: Sequence[Tensor]) -> nn.ParameterList:
+    """Return tensors as a module that saves them and that no gradient reaches."""
+    return nn.ParameterList([nn.Parameter(tensor, requires_grad=False) for tensor in tensors])
+
+
+def first_model(config: Config) -> SplitModel:
+    """Return the model that every client starts with: w, v and their mixture."""
+    return models.build(
+        config.architecture, config.shape, config.classes, config.width, config.seed
+    )
+
+
+def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
+    """Return the mean softmax cross-entropy of the head's logits."""
+    inputs, labels_B = batch
+    return F.cross_entropy(forward(inputs)[1], labels_B)
+
+
+def slopes(model: SplitModel, batch: Batch) -> tuple[Tensor, ...]:
+    """Return the loss's gradient, one tensor for each parameter."""
+    return torch.autograd.grad(loss(model, batch, None), model.own())
+
+
+@torch.no_grad()
+def mix(
+    into: Sequence[Tensor], local: Sequence[Tensor], shared: Sequence[Tensor], alpha: Tensor
+) -> None:
+    """Set parameters to alpha v + (1 - alpha) w, in place."""
+    for target, v, w in zip(into, local, shared, strict=True):
+        target.copy_(alpha * v + (1 - alpha) * w)
+
+
+@torch.no_grad()
+def go_down(parameters: Sequence[Tensor], gradient: Sequence[Tensor], lr: float | Tensor) -> None:
+    """Subtract lr times a gradient, in place."""
+    for parameter, slope in zip(parameters, gradient, strict=True):
+        parameter.sub_(lr * slope)
+
+
+@torch.no_grad()
+def alpha_slope(
+    local: Sequence[Tensor], shared: Sequence[Tensor], gradient: Sequence[Tensor]
+) -> Tensor:
+    """Return the loss's slope along alpha, <v - w, gradient of the mixture>, a scalar."""
+    parts = [((v - w) * g).sum() for v, w, g in zip(local, shared, gradient, strict=True)]
+    return torch.stack(parts).sum()
+
+
+@torch.no_grad()
+def move_alpha(alpha: Tensor, slope: Tensor, lr: float) -> None:
+    """Take one step of alpha in place, and keep it in 0 ... 1."""
+    alpha.copy_((alpha - lr * slope).clamp(0, 1))
+
+
+def step_apart(model: SplitModel, batch: Batch, lr: float) -> None:
+    """Take the released code's step in place: w, v, then alpha with both as they are now."""
+    kept = kept_by(model)
+    of_w = slopes(kept.shared, batch)
+    go_down(kept.shared.own(), of_w, lr)
+    of_v = slopes(model, batch)
+    go_down(kept.local, of_v, lr)
+    alpha = kept.alpha
+    blended = [alpha * v + (1 - alpha) * w for v, w in zip(of_v, of_w, strict=True)]
+    along = alpha_slope(kept.local, kept.shared.own(), blended)
+    move_alpha(alpha, along + DECAY * alpha, lr)
+
+
+def step_mixed(model: SplitModel, batch: Batch, lr: float) -> None:
+    """Take the paper's step in place: w, v and alpha, all from what was before, then mix anew."""
+    kept = kept_by(model)
+    of_w, of_mixture = slopes(kept.shared, batch), slopes(model, batch)
+    along = alpha_slope(kept.local, kept.shared.own(), of_mixture)
+    go_down(kept.shared.own(), of_w, lr)
+    go_down(kept.local, of_mixture, lr * kept.alpha)
+    move_alpha(kept.alpha, along, lr)
+    mix(model.own(), kept.local, kept.shared.own(), kept.alpha)

@@ -1,0 +1,165 @@
+"""Ditto: a personal model on every client, held near the global one that FedAvg trains beside it.
+
+Li, Hu, Beirami and Smith, ICML 2021. https://arxiv.org/abs/2012.04221
+
+Differences from the released code (PFLlib's Ditto), which the defaults follow: its mu is 0 unless
+it is set, which makes the personal models those of local training; here mu is 1, as in the authors'
+scripts (lambda there). PFLlib evaluates the global and the personal models and reports the better;
+here the accuracy is the personal models' alone. A client's batches come in the order of its data,
+where PFLlib shuffles them anew each epoch. The paper leaves the training of the global model open;
+the authors' code averages clients alike and trains both models on the same few batches, where
+PFLlib, and so this file, weighs by samples and trains the personal model first, both for epochs.
+
+The client's model is the personal one, v. The global one, w, is trained in a copy beside it, whose
+parameters are the broadcast's anew each round; only what its batch normalisation counts lasts, and
+never travels.
+
+Shape suffix: P parameters of the model.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgeloop import models, weights
+from edgeloop.algorithm import (
+    Algorithm,
+    Batch,
+    Batches,
+    Card,
+    Count,
+    Forward,
+    NotNegative,
+    Positive,
+)
+from edgeloop.models.split import SplitModel
+from edgeloop.training import descend
+from edgeloop.weights import Weights, WeightsUpload
+
+CARD = Card(
+    title="Ditto",
+    runs=("simulation", "mqtt"),
+    up="the whole model (P floats), not the personal one",
+    down="the whole model (P floats)",
+    paper="Li et al., ICML 2021, arXiv:2012.04221",
+    alike=True,
+)
+
+COPY = "global"
+"""The name under which a client keeps its copy of the global model."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        classes: C.
+        width: K, the unified feature width.
+        shape: of one input, channels first.
+        architecture: of every client's model.
+        seed: the run's seed; the first weights are drawn from it.
+        local_epochs: E, of the global model.
+        personal_epochs: of the personal model, which is trained first; s counts its steps.
+        local_lr: eta, of both.
+        mu: lambda, how strongly the personal model is held near the global one; 0 is Local.
+    """
+
+    classes: Count
+    width: Count
+    shape: tuple[int, ...] = (3, 32, 32)
+    architecture: str = "cnn"
+    seed: int = 0
+    local_epochs: Count = 1
+    personal_epochs: Count = 1
+    local_lr: Positive = 0.01
+    mu: NotNegative = 1.0
+
+
+def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
+    """Bind both halves to one configuration."""
+
+    def start() -> tuple[Weights, Weights]:
+        first = Weights(weights.flat(first_model(config).own()))
+        return first, first
+
+    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
+        vectors = [upload.weights_P for upload in uploads]
+        mean = Weights(weights.average(vectors, weights.shares(uploads)))
+        return mean, mean
+
+    def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
+        shared = cast(SplitModel, model.kept[COPY])
+        weights.assign(shared.own(), broadcast.weights_P)
+        train_personal(model, shared, batches, config)
+        train_global(shared, batches, config)
+        return WeightsUpload(len(batches.labels), weights.flat(shared.own()))
+
+    return Algorithm(
+        state=Weights,
+        upload=WeightsUpload,
+        broadcast=Weights,
+        sizes={"P": weights.size(first_model(config).own())},
+        start=start,
+        aggregate=aggregate,
+        check=lambda upload: None,
+        targets=lambda broadcast, device: None,
+        loss=loss,
+        train=train,
+        predict=lambda model, inputs, targets: model(inputs)[1],
+        equip=equip,
+    )
+
+
+def first_model(config: Config) -> SplitModel:
+    """Return the model that every client starts with, personal and global."""
+    return models.build(
+        config.architecture, config.shape, config.classes, config.width, config.seed
+    )
+
+
+def equip(model: SplitModel) -> None:
+    """Give a client its copy of the global model."""
+    model.kept[COPY] = copy.deepcopy(model)
+
+
+def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
+    """Return the mean softmax cross-entropy of the head's logits, F_k: the part of a batch alone.
+
+    The personal model's objective adds `proximal`, which knows the weights and no batch.
+    """
+    inputs, labels_B = batch
+    return F.cross_entropy(forward(inputs)[1], labels_B)
+
+
+def proximal(ours: Sequence[Tensor], anchors: Sequence[Tensor], mu: float) -> Tensor:
+    """Return mu / 2 times the squared distance of weights to the global ones, a scalar."""
+    gaps = [(v - w.detach()).square().sum() for v, w in zip(ours, anchors, strict=True)]
+    return mu / 2 * sum(gaps, start=ours[0].new_zeros(()))
+
+
+def train_personal(model: SplitModel, shared: SplitModel, batches: Batches, config: Config) -> None:
+    """Train v in place on h_k = F_k + the proximal term to w as received, which is not changed."""
+    ours, anchors = model.own(), shared.own()
+    descend(
+        model,
+        batches,
+        lambda forward, batch: loss(forward, batch, None) + proximal(ours, anchors, config.mu),
+        epochs=config.personal_epochs,
+        lr=config.local_lr,
+    )
+
+
+def train_global(shared: SplitModel, batches: Batches, config: Config) -> None:
+    """Train w in place, as FedAvg does."""
+    descend(
+        shared,
+        batches,
+        lambda forward, batch: loss(forward, batch, None),
+        epochs=config.local_epochs,
+        lr=config.local_lr,
+    )

@@ -1,0 +1,260 @@
+"""FedALA: each client blends the global model into its own, element by element, before it trains.
+
+Zhang, Hua, Wang, Song, Xue, Ma and Guan, AAAI 2023. https://arxiv.org/abs/2212.01197
+
+Differences from the released code (FedALA and PFLlib), which the defaults follow: the start phase
+ends after `start_passes` passes at the latest, where the code may go on for ever. Nothing is
+adapted where the global model equals the client's in every entry, as in round 0, where the code
+asks whether the gaps of the first tensor sum to 0. The blend is learned in training mode, where the
+code takes the mode that the client's model was left in; the batch normalisation of the client's
+model sees none of it. The slice's start comes from the run's seed and the round. A client whose
+slice is empty blends with the weights it has. The variant `paper` ends the start phase at a
+deviation of 0.01 where the code takes 0.1. The paper counts the higher layers in modules, the code
+in tensors: 2 tensors are the last linear layer. The paper draws the local samples at random, the
+code takes one slice of neighbours; both variants do as the code.
+
+Shape suffixes: B samples, C classes, P parameters of the model, H parameters of its higher layers.
+"""
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le
+from torch import Tensor, nn
+
+from edgeloop import models, weights
+from edgeloop.algorithm import (
+    Algorithm,
+    Batch,
+    Batches,
+    Card,
+    Count,
+    Forward,
+    NotNegative,
+    Positive,
+)
+from edgeloop.models.split import SplitModel
+from edgeloop.seeds import derive
+from edgeloop.training import descend
+from edgeloop.weights import Weights, WeightsUpload
+
+CARD = Card(
+    title="FedALA",
+    runs=("simulation", "mqtt"),
+    up="the whole model (P floats)",
+    down="the whole model (P floats)",
+    paper="Zhang et al., AAAI 2023, arXiv:2212.01197",
+    variants={"released": {}, "paper": {"threshold": 0.01}},
+    alike=True,
+)
+
+WINDOW = 10
+"""Passes whose losses must be close together to end the start phase."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        classes: C.
+        width: K, the unified feature width.
+        shape: of one input, channels first.
+        architecture: of every client's model.
+        seed: the run's seed; the first weights are drawn from it.
+        local_epochs: E.
+        local_lr: eta.
+        tensors: p, how many of the model's last tensors are blended; 0 for all of them.
+        share: s, the part of the local samples that the blend is learned on.
+        blend_lr: eta of the element-wise weights.
+        threshold: the standard deviation of the last ten passes' losses that ends the start phase.
+        start_passes: the most passes of the start phase; ours.
+    """
+
+    classes: Count
+    width: Count
+    shape: tuple[int, ...] = (3, 32, 32)
+    architecture: str = "cnn"
+    seed: int = 0
+    local_epochs: Count = 1
+    local_lr: Positive = 0.01
+    tensors: Annotated[int, Ge(0)] = 2
+    share: Annotated[float, Gt(0), Le(1)] = 0.8
+    blend_lr: Positive = 1.0
+    threshold: NotNegative = 0.1
+    start_passes: Count = 100
+
+
+class Blend(nn.Module):
+    """What a client keeps: how much of the global model each entry takes.
+
+    Attributes:
+        weights_H: W, from 0, the client's own entry, to 1, the global one; ones at first.
+        settled: 1 when the start phase is over, else 0.
+    """
+
+    weights_H: Tensor
+    settled: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("weights_H", torch.ones(size))
+        self.register_buffer("settled", torch.zeros((), dtype=torch.int64))
+
+
+def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
+    """Bind both halves to one configuration."""
+
+    def start() -> tuple[Weights, Weights]:
+        first = Weights(weights.flat(first_model(config).own()))
+        return first, first
+
+    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
+        vectors = [upload.weights_P for upload in uploads]
+        mean = Weights(weights.average(vectors, weights.shares(uploads)))
+        return mean, mean
+
+    def equip(model: SplitModel) -> None:
+        model.kept["blend"] = Blend(weights.size(higher(model, config)))
+
+    def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
+        descend(
+            model,
+            batches,
+            lambda forward, batch: loss(forward, batch, None),
+            epochs=config.local_epochs,
+            lr=config.local_lr,
+        )
+        return WeightsUpload(len(batches.labels), weights.flat(model.own()))
+
+    return Algorithm(
+        state=Weights,
+        upload=WeightsUpload,
+        broadcast=Weights,
+        sizes={"P": weights.size(first_model(config).own())},
+        start=start,
+        aggregate=aggregate,
+        check=lambda upload: None,
+        targets=lambda broadcast, device: None,
+        loss=loss,
+        train=train,
+        predict=lambda model, inputs, targets: model(inputs)[1],
+        equip=equip,
+        receive=lambda model, batches, broadcast: adapt(model, batches, broadcast, config),
+    )
+
+
+def first_model(config: Config) -> SplitModel:
+    """Return the model that every client starts with."""
+    return models.build(
+        config.architecture, config.shape, config.classes, config.width, config.seed
+    )
+
+
+def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
+    """Return the mean softmax cross-entropy of the head's logits."""
+    inputs, labels_B = batch
+    return F.cross_entropy(forward(inputs)[1], labels_B)
+
+
+def higher(model: SplitModel, config: Config) -> list[nn.Parameter]:
+    """Return the last p tensors of the model, all of them for p = 0."""
+    return model.own()[-config.tensors :]
+
+
+def adapt(model: SplitModel, batches: Batches, broadcast: Weights, config: Config) -> None:
+    """Take over the global model: the lower tensors as they are, the higher ones blended.
+
+    Blended is local + (global - local) * W, with W learned on a slice of the local samples.
+    """
+    local_P = flat(model.own())
+    weights.assign(model.own(), broadcast.weights_P)
+    gap_P = flat(model.own()) - local_P
+    if not gap_P.any():
+        return
+    blend = cast(Blend, model.kept["blend"])
+    size = len(blend.weights_H)
+    local_H, gap_H = local_P[-size:], gap_P[-size:]
+    learn(model, blend, local_H, gap_H, sliced(batches, config), config)
+    fill(higher(model, config), local_H + gap_H * blend.weights_H)
+
+
+def sliced(batches: Batches, config: Config) -> list[Batch]:
+    """Return a slice of int(s N) neighbouring samples from a random start, the last batch as it is.
+
+    The start is drawn from the client's seed of the round.
+    """
+    samples = len(batches.labels)
+    count = int(config.share * samples)
+    random = torch.Generator().manual_seed(derive(batches.seed, "slice"))
+    start = int(torch.randint(samples - count + 1, (), generator=random))
+    inputs, labels = (array[start : start + count] for array in (batches.inputs, batches.labels))
+    size = batches.size
+    return list(zip(inputs.split(size), labels.split(size), strict=True)) if count else []
+
+
+def learn(
+    model: SplitModel,
+    blend: Blend,
+    local_H: Tensor,
+    gap_H: Tensor,
+    batches: Sequence[Batch],
+    config: Config,
+) -> None:
+    """Learn W in place: pass after pass the first time, then one pass a round.
+
+    The model holds the global weights and is left as it is: a copy of it is tried.
+    """
+    trial = copy.deepcopy(model).train()
+    losses: list[float] = []
+    most = 1 if blend.settled else config.start_passes
+    while batches and len(losses) < most and not calm(losses, config.threshold):
+        losses.append(one_pass(trial, blend, local_H, gap_H, batches, config))
+    if losses:
+        blend.settled.fill_(1)
+
+
+def calm(losses: Sequence[float], threshold: float) -> bool:
+    """Tell whether there are more than ten losses, and the last ten deviate by less than this."""
+    return len(losses) > WINDOW and float(np.std(losses[-WINDOW:])) < threshold
+
+
+def one_pass(
+    trial: SplitModel,
+    blend: Blend,
+    local_H: Tensor,
+    gap_H: Tensor,
+    batches: Sequence[Batch],
+    config: Config,
+) -> float:
+    """Take a step of W on each batch, and return the loss of the last one.
+
+    W <- clip(W - eta * slope * (global - local), 0, 1), with the slope of the cross-entropy at the
+    blended tensors.
+    """
+    last = torch.zeros(())
+    top = higher(trial, config)
+    for batch in batches:
+        fill(top, local_H + gap_H * blend.weights_H)
+        last = loss(trial, batch, None)
+        slope_H = flat(torch.autograd.grad(last, top))
+        blend.weights_H.sub_(config.blend_lr * slope_H * gap_H).clamp_(0, 1)
+    return last.item()
+
+
+def flat(tensors: Iterable[Tensor]) -> Tensor:
+    """Return tensors as one (...,), on their device and in memory of its own."""
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+
+
+@torch.no_grad()
+def fill(parameters: Sequence[Tensor], values_H: Tensor) -> None:
+    """Put one vector back into tensors, in place."""
+    parts = values_H.split([parameter.numel() for parameter in parameters])
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.copy_(part.view_as(parameter))

@@ -1,0 +1,273 @@
+"""FedDBE: a client's bias stays in a vector of its own, its features keep the global mean.
+
+Zhang, Hua, Cao, Wang, Song, Xue, Ma and Guan, NeurIPS 2023 (Domain Bias Eliminator, on FedAvg).
+https://arxiv.org/abs/2311.14975
+
+Differences from the released code (DBE and PFLlib), which the defaults follow: its initialisation
+period, in which all clients train without DBE and only the running means of their features count,
+is round 0 here. It takes one of the T rounds: T - 1 rounds of DBE follow, where the code takes none
+of its rounds for it. The trained weights of round 0 are discarded and do not travel; round 1 starts
+again from the first global model, so that the accuracies of rounds 0 and 1 differ by batch
+normalisation at most. The global mean comes with every broadcast (K floats), where the code gives
+it out once. A client without a full batch has no running mean, and does not count in the global
+one; if nobody has any, that is 0. The weight of the mean regulariser and the momentum are those of
+the published command, 50 and 1; the code's own defaults are 0 and 0.1.
+
+Shape suffixes: B samples, K features (D on the wire), P parameters of the model, R and S rows, 0 or
+1, of an upload.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from annotated_types import Gt, Le
+from torch import Tensor, nn
+
+from edgeloop import models, weights
+from edgeloop.algorithm import (
+    Algorithm,
+    Batch,
+    Batches,
+    Card,
+    Count,
+    Forward,
+    NotNegative,
+    Positive,
+)
+from edgeloop.models.split import SplitModel
+from edgeloop.training import descend
+from edgeloop.weights import Vector
+
+CARD = Card(
+    title="FedDBE",
+    runs=("simulation", "mqtt"),
+    up="in round 0 the mean feature (K floats), then the whole model (P floats)",
+    down="the whole model and the global mean feature (P + K floats)",
+    paper="Zhang et al., NeurIPS 2023, arXiv:2311.14975",
+    alike=True,
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        classes: C.
+        width: K, the unified feature width.
+        shape: of one input, channels first.
+        architecture: of every client's model.
+        seed: the run's seed; the first weights are drawn from it.
+        local_epochs: E.
+        local_lr: eta, of the model and of the client's own vector.
+        regulariser: kappa, the weight of the gap between running mean and global mean.
+        momentum: mu, how much of the running mean the newest batch is; 1 for all of it.
+    """
+
+    classes: Count
+    width: Count
+    shape: tuple[int, ...] = (3, 32, 32)
+    architecture: str = "cnn"
+    seed: int = 0
+    local_epochs: Count = 1
+    local_lr: Positive = 0.01
+    regulariser: NotNegative = 50.0
+    momentum: Annotated[float, Gt(0), Le(1)] = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """What the server gives to every client, and keeps.
+
+    Attributes:
+        measured: whether the initialisation period is over.
+        mean_D: the global mean feature; zeros before it is measured.
+        weights_P: of the global model, flattened.
+    """
+
+    measured: bool
+    mean_D: Vector
+    weights_P: Vector
+
+
+@dataclass(frozen=True, eq=False)
+class Upload:
+    """What a client sends: its running mean in round 0, its weights from round 1 on.
+
+    Attributes:
+        samples: how many training samples the client has.
+        mean_RD: its running mean, one row; none after round 0, or without a full batch.
+        weights_SP: its parameters, one row; none in round 0.
+
+    Raises:
+        ValueError: if the number of samples is negative, or there is more than one row.
+    """
+
+    samples: int
+    mean_RD: npt.NDArray[np.float32]
+    weights_SP: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.samples < 0:
+            raise ValueError("a negative number of samples")
+        if len(self.mean_RD) + len(self.weights_SP) > 1:
+            raise ValueError("more than one mean or one model")
+
+
+class Memory(nn.Module):
+    """The personalised representation bias memory.
+
+    Attributes:
+        bias_K: m, added to every feature before the head; trained, and never sent.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.bias_K = nn.Parameter(torch.zeros(width))
+
+
+class RunningMean:
+    """The running mean of features within one local training, 0 at its start.
+
+    Attributes:
+        mean_K: so far, without a graph.
+    """
+
+    def __init__(self, width: int, momentum: float, device: torch.device) -> None:
+        self.mean_K = torch.zeros(width, device=device)
+        self._momentum = momentum
+
+    def update(self, features_BK: Tensor) -> Tensor:
+        """Return (1 - mu) * mean + mu * the batch's mean, (K,), with the graph of this batch."""
+        newest_K = self._momentum * features_BK.mean(0)
+        mean_K: Tensor = (1 - self._momentum) * self.mean_K + newest_K
+        self.mean_K = mean_K.detach()
+        return mean_K
+
+
+def build(config: Config) -> Algorithm[Shared, Upload, Shared]:
+    """Bind both halves to one configuration."""
+
+    def start() -> tuple[Shared, Shared]:
+        weights_P = weights.flat(first_model(config).own())
+        first = Shared(False, np.zeros(config.width, np.float32), weights_P)
+        return first, first
+
+    def equip(model: SplitModel) -> None:
+        model.kept["memory"] = Memory(config.width)
+
+    def train(model: SplitModel, batches: Batches, broadcast: Shared) -> Upload:
+        return (debiased if broadcast.measured else measured)(model, batches, broadcast, config)
+
+    return Algorithm(
+        state=Shared,
+        upload=Upload,
+        broadcast=Shared,
+        sizes={"P": weights.size(first_model(config).own()), "D": config.width},
+        start=start,
+        aggregate=aggregate,
+        check=lambda upload: None,
+        targets=lambda broadcast, device: None,
+        loss=loss,
+        train=train,
+        predict=predict,
+        equip=equip,
+        receive=lambda model, batches, broadcast: weights.assign(model.own(), broadcast.weights_P),
+    )
+
+
+def first_model(config: Config) -> SplitModel:
+    """Return the model that every client starts with, in round 0 and again in round 1."""
+    return models.build(
+        config.architecture, config.shape, config.classes, config.width, config.seed
+    )
+
+
+def aggregate(state: Shared, uploads: Sequence[Upload]) -> tuple[Shared, Shared]:
+    """Fix the global mean after round 0, average the models after every other round.
+
+    Both weigh a client by its samples. Where nobody sent what the round is about, it stays.
+    """
+    sent = [upload for upload in uploads if len(rows(state, upload))]
+    mean_D, weights_P = state.mean_D, state.weights_P
+    if sent:
+        mean = weights.average([rows(state, upload)[0] for upload in sent], weights.shares(sent))
+        mean_D, weights_P = (mean_D, mean) if state.measured else (mean, weights_P)
+    new = Shared(True, mean_D, weights_P)
+    return new, new
+
+
+def rows(state: Shared, upload: Upload) -> npt.NDArray[np.float32]:
+    """Return what the round is about, one row or none: running means first, then models."""
+    return upload.weights_SP if state.measured else upload.mean_RD
+
+
+def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
+    """Return the cross-entropy of the head's logits: what a client minimises in round 0.
+
+    From round 1 on it needs its own vector and its running mean: see `objective`.
+    """
+    inputs, labels_B = batch
+    return F.cross_entropy(forward(inputs)[1], labels_B)
+
+
+def measured(model: SplitModel, batches: Batches, broadcast: Shared, config: Config) -> Upload:
+    """Train without DBE, and return the running mean that the training ends with."""
+    running = RunningMean(config.width, config.momentum, batches.inputs.device)
+
+    def watched(forward: Forward, batch: Batch) -> Tensor:
+        features_BK, logits_BC = forward(batch[0])
+        running.update(features_BK)
+        return loss(lambda _: (features_BK, logits_BC), batch, None)
+
+    descend(model, batches, watched, epochs=config.local_epochs, lr=config.local_lr)
+    mean_RD = running.mean_K.cpu().numpy()[np.newaxis][: len(batches)]
+    size = len(broadcast.weights_P)
+    return Upload(len(batches.labels), mean_RD, np.zeros((0, size), np.float32))
+
+
+def debiased(model: SplitModel, batches: Batches, broadcast: Shared, config: Config) -> Upload:
+    """Train model and own vector with DBE, and return the model."""
+    running = RunningMean(config.width, config.momentum, batches.inputs.device)
+    goal_K = torch.tensor(broadcast.mean_D, device=batches.inputs.device)
+    descend(
+        model,
+        batches,
+        lambda forward, batch: objective(model, batch, running, goal_K, config.regulariser),
+        epochs=config.local_epochs,
+        lr=config.local_lr,
+        also=[memory_of(model)],
+    )
+    weights_SP = weights.flat(model.own())[np.newaxis]
+    return Upload(len(batches.labels), np.zeros((0, config.width), np.float32), weights_SP)
+
+
+def objective(
+    model: SplitModel, batch: Batch, running: RunningMean, goal_K: Tensor, weight: float
+) -> Tensor:
+    """Return what a client minimises from round 1 on; it needs more than the model's outputs.
+
+    Cross-entropy of the head on z + m, plus kappa times the mean over the K features of half the
+    squared gap between the running mean and the global mean.
+    """
+    inputs, labels_B = batch
+    features_BK = model(inputs)[0]
+    gap_K = running.update(features_BK) - goal_K
+    logits_BC = model.head(features_BK + memory_of(model))
+    return F.cross_entropy(logits_BC, labels_B) + weight * (gap_K.square() / 2).mean()
+
+
+def memory_of(model: SplitModel) -> nn.Parameter:
+    """Return m, the client's own vector (K,)."""
+    return cast(Memory, model.kept["memory"]).bias_K
+
+
+def predict(model: SplitModel, inputs: Tensor, targets: None) -> Tensor:
+    """Return the head's logits (B, C) of z + m."""
+    scores_BC: Tensor = model.head(model(inputs)[0] + memory_of(model))
+    return scores_BC

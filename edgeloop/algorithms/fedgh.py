@@ -1,0 +1,165 @@
+"""FedGH: clients share class prototypes; on those the server trains one head for all.
+
+Yi, Wang, Liu, Shi and Yu, ACM Multimedia 2023. https://arxiv.org/abs/2303.13137
+
+Differences from the released code (HtFLlib's FedGH), which the defaults follow: none in the
+formulas. Shuffles on the server come from the run's seed and the round. The server's epoch and
+batch size are those of HtFLlib's published command line; its default of 100 epochs is another.
+
+Shape suffixes: N uploaded prototypes, B prototypes of a batch, C classes, K features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgeloop import models, prototypes, weights
+from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop.models.split import SplitModel
+from edgeloop.prototypes import PrototypeUpload
+from edgeloop.seeds import derive
+from edgeloop.training import descend, features_of
+
+CARD = Card(
+    title="FedGH",
+    runs=("simulation", "mqtt"),
+    up="one prototype (K floats) for each class of the client",
+    down="the head (C x K + C floats)",
+    paper="Yi et al., ACM Multimedia 2023, arXiv:2303.13137",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        classes: C.
+        width: K, the unified feature width.
+        shape: of one input, channels first.
+        architecture: of the client whose first head is everybody's.
+        seed: the run's seed; the first head and the server's shuffles are drawn from it.
+        local_epochs: E.
+        local_lr: eta.
+        server_epochs: S.
+        server_lr: the server's learning rate.
+        server_batch: prototypes a batch on the server.
+    """
+
+    classes: Count
+    width: Count
+    shape: tuple[int, ...] = (3, 32, 32)
+    architecture: str = "cnn"
+    seed: int = 0
+    local_epochs: Count = 1
+    local_lr: Positive = 0.01
+    server_epochs: Count = 1
+    server_lr: Positive = 0.01
+    server_batch: Count = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The head that every client takes over.
+
+    Attributes:
+        head_CK: its weights.
+        bias_C: its bias.
+    """
+
+    head_CK: npt.NDArray[np.float32]
+    bias_C: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """The server's head, and how often it has learned.
+
+    Attributes:
+        rounds: how often.
+        head_CK: its weights.
+        bias_C: its bias.
+    """
+
+    rounds: int
+    head_CK: npt.NDArray[np.float32]
+    bias_C: npt.NDArray[np.float32]
+
+
+def build(config: Config) -> Algorithm[State, PrototypeUpload, Head]:
+    """Bind both halves to one configuration."""
+
+    def start() -> tuple[State, Head]:
+        first = first_head(config)
+        return State(0, first.head_CK, first.bias_C), first
+
+    def aggregate(state: State, uploads: Sequence[PrototypeUpload]) -> tuple[State, Head]:
+        labels_N, _, prototypes_NK = prototypes.stacked(uploads)
+        head = learned(state, prototypes_NK, labels_N, config)
+        return State(state.rounds + 1, head.head_CK, head.bias_C), head
+
+    def train(model: SplitModel, batches: Batches, broadcast: Head) -> PrototypeUpload:
+        descend(
+            model,
+            batches,
+            lambda forward, batch: loss(forward, batch, None),
+            epochs=config.local_epochs,
+            lr=config.local_lr,
+        )
+        return prototypes.upload_of(*features_of(model, batches), config.classes)
+
+    return Algorithm(
+        state=State,
+        upload=PrototypeUpload,
+        broadcast=Head,
+        sizes={"C": config.classes, "D": config.width, "K": config.width},
+        start=start,
+        aggregate=aggregate,
+        check=lambda upload: prototypes.check_labels(upload, config.classes),
+        targets=lambda broadcast, device: None,
+        loss=loss,
+        train=train,
+        predict=lambda model, inputs, targets: model(inputs)[1],
+        receive=lambda model, batches, broadcast: take_over(model, broadcast),
+    )
+
+
+def first_head(config: Config) -> Head:
+    """Return the head that the first client starts with."""
+    head = models.build(
+        config.architecture, config.shape, config.classes, config.width, config.seed
+    ).head
+    return Head(head.weight.detach().numpy(), head.bias.detach().numpy())
+
+
+def take_over(model: SplitModel, broadcast: Head) -> None:
+    """Put the global head into a client's model."""
+    parts = [broadcast.head_CK.ravel(), broadcast.bias_C]
+    weights.assign([model.head.weight, model.head.bias], np.concatenate(parts))
+
+
+def learned(state: State, prototypes_NK: Tensor, labels_N: Tensor, config: Config) -> Head:
+    """Train the head on one round's prototypes, if any: S epochs of plain SGD, none averaged."""
+    head_CK, bias_C = (torch.tensor(array) for array in (state.head_CK, state.bias_C))
+    parameters = [head_CK.requires_grad_(True), bias_C.requires_grad_(True)]
+    optimizer = torch.optim.SGD(parameters, lr=config.server_lr)
+    random = torch.Generator().manual_seed(derive(config.seed, "server", state.rounds))
+    for _ in range(config.server_epochs if len(labels_N) else 0):
+        order_N = torch.randperm(len(labels_N), generator=random)
+        for rows_B in order_N.split(config.server_batch):
+            optimizer.zero_grad()
+            logits_BC = F.linear(prototypes_NK[rows_B], head_CK, bias_C)
+            F.cross_entropy(logits_BC, labels_N[rows_B]).backward()
+            optimizer.step()
+    return Head(head_CK.detach().numpy(), bias_C.detach().numpy())
+
+
+def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
+    """Return the mean softmax cross-entropy of the head's logits."""
+    inputs, labels_B = batch
+    return F.cross_entropy(forward(inputs)[1], labels_B)

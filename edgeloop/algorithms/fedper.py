@@ -1,0 +1,113 @@
+"""FedPer: clients share the base of their models; each keeps a head of its own.
+
+Arivazhagan, Aggarwal, Singh and Choudhary, 2019. https://arxiv.org/abs/1912.00818
+
+Differences from the released code (PFLlib's FedPer), which the defaults follow: none in the
+formulas. The personal part is the last linear layer; FL-IoT keeps the whole block of linear
+layers, and the paper tries larger personal parts too. A client's batches come in the order of its
+data, as in every algorithm here, where PFLlib shuffles them anew each epoch. The accuracy is that
+of the received base under the client's own head, before the round's training. What batch
+normalisation counts stays on the client.
+
+Shape suffix: P parameters of the base.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgeloop import models, weights
+from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop.models.split import SplitModel
+from edgeloop.training import descend
+from edgeloop.weights import Weights, WeightsUpload
+
+CARD = Card(
+    title="FedPer",
+    runs=("simulation", "mqtt"),
+    up="the base (P floats), not the head",
+    down="the base (P floats), not the head",
+    paper="Arivazhagan et al. 2019, arXiv:1912.00818",
+    alike=True,
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        classes: C.
+        width: K, the unified feature width.
+        shape: of one input, channels first.
+        architecture: of every client's model.
+        seed: the run's seed; the first weights are drawn from it.
+        local_epochs: e, of base and head together.
+        local_lr: eta.
+    """
+
+    classes: Count
+    width: Count
+    shape: tuple[int, ...] = (3, 32, 32)
+    architecture: str = "cnn"
+    seed: int = 0
+    local_epochs: Count = 1
+    local_lr: Positive = 0.01
+
+
+def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
+    """Bind both halves to one configuration."""
+
+    def start() -> tuple[Weights, Weights]:
+        first = Weights(weights.flat(first_model(config).base.parameters()))
+        return first, first
+
+    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
+        vectors = [upload.weights_P for upload in uploads]
+        mean = Weights(weights.average(vectors, weights.shares(uploads)))
+        return mean, mean
+
+    def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
+        descend(
+            model,
+            batches,
+            lambda forward, batch: loss(forward, batch, None),
+            epochs=config.local_epochs,
+            lr=config.local_lr,
+        )
+        return WeightsUpload(len(batches.labels), weights.flat(model.base.parameters()))
+
+    return Algorithm(
+        state=Weights,
+        upload=WeightsUpload,
+        broadcast=Weights,
+        sizes={"P": weights.size(first_model(config).base.parameters())},
+        start=start,
+        aggregate=aggregate,
+        check=lambda upload: None,
+        targets=lambda broadcast, device: None,
+        loss=loss,
+        train=train,
+        predict=lambda model, inputs, targets: model(inputs)[1],
+        receive=receive,
+    )
+
+
+def first_model(config: Config) -> SplitModel:
+    """Return the model that every client starts with."""
+    return models.build(
+        config.architecture, config.shape, config.classes, config.width, config.seed
+    )
+
+
+def receive(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
+    """Take over the global base; the head stays."""
+    weights.assign(model.base.parameters(), broadcast.weights_P)
+
+
+def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
+    """Return the mean softmax cross-entropy of the head's logits."""
+    inputs, labels_B = batch
+    return F.cross_entropy(forward(inputs)[1], labels_B)

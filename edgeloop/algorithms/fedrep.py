@@ -1,0 +1,129 @@
+"""FedRep: clients share the base of their models, trained in turn with heads of their own.
+
+Collins, Hassani, Mokhtari and Shakkottai, ICML 2021. https://arxiv.org/abs/2102.07078
+
+Differences from the released code (PFLlib's FedRep), which the defaults follow: none in the
+formulas. Batch normalisation counts in both phases, as there, and what it counts stays on the
+client. A client's batches come in the order of its data, as in every algorithm here, where PFLlib
+shuffles them anew each epoch. The accuracy is that of the received base under the client's own
+head, before the round's training. The variant `paper` trains the head for 10 epochs, as the paper's
+experiments do, and lets every client's base count alike (Algorithm 1); the momentum of 0.5 of those
+experiments is left out.
+
+Shape suffix: P parameters of the base.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeloop import models, weights
+from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop.models.split import SplitModel
+from edgeloop.training import descend
+from edgeloop.weights import Weights, WeightsUpload
+
+CARD = Card(
+    title="FedRep",
+    runs=("simulation", "mqtt"),
+    up="the base (P floats), not the head",
+    down="the base (P floats), not the head",
+    paper="Collins et al., ICML 2021, arXiv:2102.07078",
+    variants={"released": {}, "paper": {"head_epochs": 10, "weighted": False}},
+    alike=True,
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        classes: C.
+        width: K, the unified feature width.
+        shape: of one input, channels first.
+        architecture: of every client's model.
+        seed: the run's seed; the first weights are drawn from it.
+        head_epochs: epochs of the head alone, which come first; tau counts its steps.
+        local_epochs: E, epochs of the base alone.
+        local_lr: eta for the base, alpha for the head.
+        weighted: weigh each client's base by its number of samples.
+    """
+
+    classes: Count
+    width: Count
+    shape: tuple[int, ...] = (3, 32, 32)
+    architecture: str = "cnn"
+    seed: int = 0
+    head_epochs: Count = 1
+    local_epochs: Count = 1
+    local_lr: Positive = 0.01
+    weighted: bool = True
+
+
+def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
+    """Bind both halves to one configuration."""
+
+    def start() -> tuple[Weights, Weights]:
+        first = Weights(weights.flat(first_model(config).base.parameters()))
+        return first, first
+
+    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
+        vectors = [upload.weights_P for upload in uploads]
+        parts = weights.shares(uploads) if config.weighted else None
+        mean = Weights(weights.average(vectors, parts))
+        return mean, mean
+
+    def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
+        train_part(model, model.head, batches, config.head_epochs, config.local_lr)
+        train_part(model, model.base, batches, config.local_epochs, config.local_lr)
+        return WeightsUpload(len(batches.labels), weights.flat(model.base.parameters()))
+
+    return Algorithm(
+        state=Weights,
+        upload=WeightsUpload,
+        broadcast=Weights,
+        sizes={"P": weights.size(first_model(config).base.parameters())},
+        start=start,
+        aggregate=aggregate,
+        check=lambda upload: None,
+        targets=lambda broadcast, device: None,
+        loss=loss,
+        train=train,
+        predict=lambda model, inputs, targets: model(inputs)[1],
+        receive=receive,
+    )
+
+
+def first_model(config: Config) -> SplitModel:
+    """Return the model that every client starts with."""
+    return models.build(
+        config.architecture, config.shape, config.classes, config.width, config.seed
+    )
+
+
+def receive(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
+    """Take over the global base; the head stays."""
+    weights.assign(model.base.parameters(), broadcast.weights_P)
+
+
+def train_part(
+    model: SplitModel, part: nn.Module, batches: Batches, epochs: int, lr: float
+) -> None:
+    """Train one half of a model in place while the other stands still."""
+    descend(
+        model,
+        batches,
+        lambda forward, batch: loss(forward, batch, None),
+        epochs=epochs,
+        lr=lr,
+        only=list(part.parameters()),
+    )
+
+
+def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
+    """Return the mean softmax cross-entropy of the head's logits."""
+    inputs, labels_B = batch
+    return F.cross_entropy(forward(inputs)[1], labels_B)

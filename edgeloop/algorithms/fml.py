@@ -1,0 +1,132 @@
+"""FML: each client's model and one shared auxiliary model teach each other.
+
+Shen, Zhang, Jia, Zhang, Huang, Zhou, Kuang, Wu and Wu, 2020. https://arxiv.org/abs/2006.16765
+
+Differences from the released code (HtFLlib's FML), which the defaults follow: none in the formulas;
+its published command line has alpha = beta = 0.5. As there, the divergence is divided by classes
+too, its goal is not held fixed, clients count alike in the average, and what batch normalisation
+counts in the auxiliary model does not travel: it starts anew each round.
+
+Shape suffix: P parameters of the auxiliary model.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Le
+from torch import Tensor
+
+from edgeloop import distillation, models, weights
+from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop.models.split import SplitModel
+from edgeloop.training import descend
+from edgeloop.weights import Weights, WeightsUpload
+
+CARD = Card(
+    title="FML",
+    runs=("simulation", "mqtt"),
+    up="the auxiliary model (P floats)",
+    down="the auxiliary model (P floats)",
+    paper="Shen et al., 2020, arXiv:2006.16765",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        classes: C.
+        width: K, the unified feature width.
+        shape: of one input, channels first.
+        architecture: of the auxiliary model.
+        seed: the run's seed; the auxiliary model's first weights are drawn from it.
+        local_epochs: E.
+        local_lr: eta, of both models.
+        model_share: alpha, the part of cross-entropy in the client's model's loss.
+        auxiliary_share: beta, the part in the auxiliary model's; the rest is distillation.
+        clip: the largest norm of each model's gradient.
+    """
+
+    classes: Count
+    width: Count
+    shape: tuple[int, ...] = (3, 32, 32)
+    architecture: str = "cnn"
+    seed: int = 0
+    local_epochs: Count = 1
+    local_lr: Positive = 0.01
+    model_share: Annotated[float, Ge(0), Le(1)] = 0.5
+    auxiliary_share: Annotated[float, Ge(0), Le(1)] = 0.5
+    clip: Positive = 10.0
+
+
+def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
+    """Bind both halves to one configuration."""
+    first = models.build(
+        config.architecture, config.shape, config.classes, config.width, config.seed
+    )
+
+    def start() -> tuple[Weights, Weights]:
+        state = Weights(weights.flat(first.own()))
+        return state, state
+
+    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
+        mean = Weights(weights.average([upload.weights_P for upload in uploads]))
+        return mean, mean
+
+    def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
+        auxiliary = received(first, broadcast, batches.inputs.device).train()
+        descend(
+            model,
+            batches,
+            lambda forward, batch: both_losses(forward, auxiliary, batch, config),
+            epochs=config.local_epochs,
+            lr=config.local_lr,
+            also=auxiliary.own(),
+            clip=config.clip,
+        )
+        return WeightsUpload(len(batches.labels), weights.flat(auxiliary.own()))
+
+    return Algorithm(
+        state=Weights,
+        upload=WeightsUpload,
+        broadcast=Weights,
+        sizes={"P": weights.size(first.own())},
+        start=start,
+        aggregate=aggregate,
+        check=lambda upload: None,
+        targets=lambda broadcast, device: None,
+        loss=loss,
+        train=train,
+        predict=lambda model, inputs, targets: model(inputs)[1],
+    )
+
+
+def received(first: SplitModel, broadcast: Weights, device: torch.device) -> SplitModel:
+    """Return a copy of the first auxiliary model with a broadcast's weights, on a device."""
+    auxiliary = copy.deepcopy(first)
+    weights.assign(auxiliary.own(), broadcast.weights_P)
+    moved: SplitModel = auxiliary.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads miss this pair
+    return moved
+
+
+def both_losses(forward: Forward, auxiliary: Forward, batch: Batch, config: Config) -> Tensor:
+    """Return what a client descends, a scalar: its model's loss and the auxiliary model's."""
+    inputs, labels_B = batch
+    return distillation.mutual_loss(
+        forward(inputs)[1],
+        auxiliary(inputs)[1],
+        labels_B,
+        config.model_share,
+        config.auxiliary_share,
+    )
+
+
+def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
+    """Return the cross-entropy of the client's model; with the auxiliary one, see `both_losses`."""
+    inputs, labels_B = batch
+    return F.cross_entropy(forward(inputs)[1], labels_B)

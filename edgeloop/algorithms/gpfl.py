@@ -1,0 +1,281 @@
+"""GPFL: features are bent by a global and by a personal condition, and learn from both.
+
+Zhang, Hua, Wang, Song, Xue, Ma, Cao and Guan, ICCV 2023. https://arxiv.org/abs/2308.10279
+
+Differences from the released code (GPFL and PFLlib), which the defaults follow: weight decay is
+written as a term of the loss, which has the same slope. The defaults are the published settings of
+the four-layer CNN; a ResNet there has pull 0.0001 and decay 0. A client without a full batch has
+label frequencies 0 where the code divides by 0. As in the code, the condition vectors are made of
+the client's own embeddings, before the received ones replace them, and are 0 in round 0. The
+variant `paper` makes them of the received embeddings, in every round, divides the personal one by C
+(Eq. 7), and penalises the norms of embeddings and condition network where the code decays their
+weights.
+
+Shape suffixes: B samples, K features, C classes, P parameters that travel.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeloop import models, weights
+from edgeloop.algorithm import (
+    Algorithm,
+    Batch,
+    Batches,
+    Card,
+    Count,
+    Forward,
+    NotNegative,
+    Positive,
+)
+from edgeloop.models.split import SplitModel
+from edgeloop.seeds import derive, drawing
+from edgeloop.training import descend
+from edgeloop.weights import Vector, WeightsUpload
+
+CARD = Card(
+    title="GPFL",
+    runs=("simulation", "mqtt"),
+    up="base, category embeddings and condition network (P floats)",
+    down="base, category embeddings and condition network (P floats)",
+    paper="Zhang et al., ICCV 2023, arXiv:2308.10279",
+    variants={
+        "released": {},
+        "paper": {"conditions": "received", "divided": True, "penalty": "norm"},
+    },
+    alike=True,
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        classes: C.
+        width: K, the unified feature width.
+        shape: of one input, channels first.
+        architecture: of every client's model.
+        seed: the run's seed; the first weights are drawn from it.
+        local_epochs: E.
+        local_lr: eta.
+        pull: lambda, the weight of the distance to the received embeddings.
+        decay: mu, the weight of the penalty of embeddings and condition network.
+        conditions: whose embeddings condition vectors are made of: the client's, or the received.
+        divided: divide the personal condition by C.
+        penalty: what mu weighs; see `penalty`.
+    """
+
+    classes: Count
+    width: Count
+    shape: tuple[int, ...] = (3, 32, 32)
+    architecture: str = "cnn"
+    seed: int = 0
+    local_epochs: Count = 1
+    local_lr: Positive = 0.01
+    pull: NotNegative = 0.01
+    decay: NotNegative = 0.1
+    conditions: Literal["own", "received"] = "own"
+    divided: bool = False
+    penalty: Literal["decay", "norm"] = "decay"
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """What the server gives to every client, and keeps.
+
+    Attributes:
+        rounds: how many rounds it has averaged.
+        weights_P: of base, embeddings and condition network, flattened.
+    """
+
+    rounds: int
+    weights_P: Vector
+
+
+class Bending(nn.Module):
+    """The conditional valve CoV: scales and shifts features by what it makes of a condition."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = self._network(width)
+        self.shift = self._network(width)
+
+    @staticmethod
+    def _network(width: int) -> nn.Sequential:
+        return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.LayerNorm(width))
+
+    def forward(self, features_BK: Tensor, condition_K: Tensor) -> Tensor:
+        """Return relu((gamma + 1) * z + beta), (B, K), gamma and beta made of the condition."""
+        condition_1K = condition_K.unsqueeze(0)
+        return F.relu((self.scale(condition_1K) + 1) * features_BK + self.shift(condition_1K))
+
+
+class Conditions(nn.Module):
+    """What a client keeps and does not train.
+
+    Attributes:
+        general_K: g, the condition of the global route.
+        personal_K: p, the condition of the personal route.
+        received_CK: the embeddings as they were received.
+    """
+
+    general_K: Tensor
+    personal_K: Tensor
+    received_CK: Tensor
+
+    def __init__(self, embeddings_CK: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("general_K", torch.zeros(embeddings_CK.shape[1]))
+        self.register_buffer("personal_K", torch.zeros(embeddings_CK.shape[1]))
+        self.register_buffer("received_CK", embeddings_CK.detach().clone())
+
+
+def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
+    """Bind both halves to one configuration."""
+
+    def equip(model: SplitModel) -> None:
+        with drawing(derive(config.seed, "embeddings and bending")):
+            embeddings = nn.Embedding(config.classes, config.width)
+            model.kept["bending"] = Bending(config.width)
+        model.kept["embeddings"] = embeddings
+        model.kept["conditions"] = Conditions(embeddings.weight)
+
+    def first_model() -> SplitModel:
+        model = models.build(
+            config.architecture, config.shape, config.classes, config.width, config.seed
+        )
+        equip(model)
+        return model
+
+    def start() -> tuple[Shared, Shared]:
+        first = Shared(0, weights.flat(travelling(first_model())))
+        return first, first
+
+    def aggregate(state: Shared, uploads: Sequence[WeightsUpload]) -> tuple[Shared, Shared]:
+        vectors = [upload.weights_P for upload in uploads]
+        mean_P = weights.average(vectors, weights.shares(uploads))
+        new = Shared(state.rounds + 1, mean_P)
+        return new, new
+
+    def receive(model: SplitModel, batches: Batches, broadcast: Shared) -> None:
+        if config.conditions == "own" and broadcast.rounds:
+            set_conditions(model, batches, divided=config.divided)
+        weights.assign(travelling(model), broadcast.weights_P)
+        conditions_of(model).received_CK.copy_(embeddings_of(model).detach())
+        if config.conditions == "received":
+            set_conditions(model, batches, divided=config.divided)
+
+    def train(model: SplitModel, batches: Batches, broadcast: Shared) -> WeightsUpload:
+        descend(
+            model,
+            batches,
+            lambda forward, batch: objective(model, batch, config),
+            epochs=config.local_epochs,
+            lr=config.local_lr,
+            also=[*model.kept["embeddings"].parameters(), *model.kept["bending"].parameters()],
+        )
+        return WeightsUpload(len(batches.labels), weights.flat(travelling(model)))
+
+    return Algorithm(
+        state=Shared,
+        upload=WeightsUpload,
+        broadcast=Shared,
+        sizes={"P": weights.size(travelling(first_model()))},
+        start=start,
+        aggregate=aggregate,
+        check=lambda upload: None,
+        targets=lambda broadcast, device: None,
+        loss=loss,
+        train=train,
+        predict=predict,
+        equip=equip,
+        receive=receive,
+    )
+
+
+def travelling(model: SplitModel) -> list[nn.Parameter]:
+    """Return the parameters of base, embeddings and condition network; the head stays."""
+    parts = model.base, model.kept["embeddings"], model.kept["bending"]
+    return [parameter for part in parts for parameter in part.parameters()]
+
+
+def embeddings_of(model: SplitModel) -> Tensor:
+    """Return the trainable category embeddings (C, K)."""
+    return cast(nn.Embedding, model.kept["embeddings"]).weight
+
+
+def conditions_of(model: SplitModel) -> Conditions:
+    """Return the condition vectors and the received embeddings."""
+    return cast(Conditions, model.kept["conditions"])
+
+
+@torch.no_grad()
+def set_conditions(model: SplitModel, batches: Batches, *, divided: bool) -> None:
+    """Make both condition vectors (K,) of the embeddings that the model holds now.
+
+    The general one is their mean, the personal one their sum by label frequency in the
+    training batches (Eq. 7), with `divided` divided by C; 0 where there is no batch.
+    """
+    embeddings_CK = embeddings_of(model)
+    classes = len(embeddings_CK)
+    used = len(batches) * batches.size
+    counts_C = torch.bincount(batches.labels[:used], minlength=classes)
+    shares_C = counts_C.to(embeddings_CK.dtype) / max(used, 1)
+    personal_K = shares_C @ embeddings_CK
+    conditions_of(model).general_K.copy_(embeddings_CK.mean(0))
+    conditions_of(model).personal_K.copy_(personal_K / classes if divided else personal_K)
+
+
+def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
+    """Return the cross-entropy of the head on features that no condition has bent.
+
+    What a client minimises needs the modules that it keeps: see `objective`.
+    """
+    inputs, labels_B = batch
+    return F.cross_entropy(forward(inputs)[1], labels_B)
+
+
+def objective(model: SplitModel, batch: Batch, config: Config) -> Tensor:
+    """Return what a client minimises, a scalar; it needs the modules in `kept`, not outputs alone.
+
+    Cross-entropy of the head on the personal route, plus cross-entropy over the cosines of the
+    global route with every embedding, plus lambda times the Euclidean norm of the whole batch's gap
+    to the received embeddings of its labels, plus the penalty.
+    """
+    inputs, labels_B = batch
+    features_BK = model(inputs)[0]
+    conditions, embeddings_CK = conditions_of(model), embeddings_of(model)
+    logits_BC = model.head(model.kept["bending"](features_BK, conditions.personal_K))
+    general_BK = model.kept["bending"](features_BK, conditions.general_K)
+    cosines_BC = F.linear(F.normalize(general_BK), F.normalize(embeddings_CK))
+    away: Tensor = torch.linalg.vector_norm(general_BK - conditions.received_CK[labels_B])
+    guided = F.cross_entropy(cosines_BC, labels_B) + config.pull * away
+    return F.cross_entropy(logits_BC, labels_B) + guided + penalty(model, config)
+
+
+def penalty(model: SplitModel, config: Config) -> Tensor:
+    """Return the penalty of embeddings and condition network, a scalar.
+
+    With "decay", mu / 2 times the sum of their squares, whose slope is weight decay's; with "norm",
+    mu times the Euclidean norm of the embeddings plus that of the network.
+    """
+    parts = model.kept["embeddings"], model.kept["bending"]
+    vectors = [torch.cat([tensor.reshape(-1) for tensor in part.parameters()]) for part in parts]
+    if config.penalty == "norm":
+        norms = [torch.linalg.vector_norm(vector) for vector in vectors]
+        return config.decay * torch.stack(norms).sum()
+    return config.decay / 2 * torch.cat(vectors).square().sum()
+
+
+def predict(model: SplitModel, inputs: Tensor, targets: None) -> Tensor:
+    """Return the head's logits (B, C) of the personal route."""
+    features_BK = model(inputs)[0]
+    personal_BK = model.kept["bending"](features_BK, conditions_of(model).personal_K)
+    scores_BC: Tensor = model.head(personal_BK)
+    return scores_BC

@@ -1,0 +1,160 @@
+"""Per-FedAvg: a global model that is good after one step of each client's own, first order.
+
+Fallah, Mokhtari and Ozdaglar, NeurIPS 2020. https://arxiv.org/abs/2002.07948
+
+Differences from the released code (PFLlib's PerAvg), which the defaults follow: the step before an
+evaluation takes the first batch of a client's data, where PFLlib draws one; batches come in the
+order of the data, where PFLlib shuffles them anew each epoch, so that every epoch has the same
+pairs; a client with fewer samples than two batches does not train and uploads the broadcast, and
+with fewer than one it is evaluated without the step, where PFLlib stops. As there, the gradient at
+the adapted weights is applied to the weights before the step, without the Hessian term; the outer
+step size is the inner one (the flag for it is not read); a client trains twice a round; and what
+batch normalisation counts during the step before an evaluation stays counted. The variant `paper`
+trains once a round, with the outer step size 0.001 of PFLlib's older scripts. The accuracy is that
+of the global model after one step on every client, before the round's training.
+
+Shape suffix: P parameters of the model.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgeloop import models, weights
+from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop.models.split import SplitModel
+from edgeloop.training import descend
+from edgeloop.weights import Weights, WeightsUpload
+
+CARD = Card(
+    title="Per-FedAvg",
+    runs=("simulation", "mqtt"),
+    up="the whole model (P floats)",
+    down="the whole model (P floats)",
+    paper="Fallah et al., NeurIPS 2020, arXiv:2002.07948",
+    variants={"released": {}, "paper": {"repeats": 1, "outer_lr": 0.001}},
+    alike=True,
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        classes: C.
+        width: K, the unified feature width.
+        shape: of one input, channels first.
+        architecture: of every client's model.
+        seed: the run's seed; the first weights are drawn from it.
+        local_epochs: E; tau counts their steps, each on a pair of batches.
+        repeats: how often a client trains E epochs in a round.
+        local_lr: alpha, of the inner step and of the evaluation's.
+        outer_lr: beta, of the outer step; None for alpha.
+    """
+
+    classes: Count
+    width: Count
+    shape: tuple[int, ...] = (3, 32, 32)
+    architecture: str = "cnn"
+    seed: int = 0
+    local_epochs: Count = 1
+    repeats: Count = 2
+    local_lr: Positive = 0.01
+    outer_lr: Positive | None = None
+
+
+def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
+    """Bind both halves to one configuration."""
+    outer_lr = config.local_lr if config.outer_lr is None else config.outer_lr
+
+    def start() -> tuple[Weights, Weights]:
+        first = Weights(weights.flat(first_model(config).own()))
+        return first, first
+
+    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
+        vectors = [upload.weights_P for upload in uploads]
+        mean = Weights(weights.average(vectors, weights.shares(uploads)))
+        return mean, mean
+
+    def receive(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
+        weights.assign(model.own(), broadcast.weights_P)
+        adapt(model, batches, config.local_lr)
+
+    def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
+        weights.assign(model.own(), broadcast.weights_P)
+        model.train()
+        for _ in range(config.repeats * config.local_epochs):
+            for first, second in pairs(batches):
+                step(model, first, second, config.local_lr, outer_lr)
+        return WeightsUpload(len(batches.labels), weights.flat(model.own()))
+
+    return Algorithm(
+        state=Weights,
+        upload=WeightsUpload,
+        broadcast=Weights,
+        sizes={"P": weights.size(first_model(config).own())},
+        start=start,
+        aggregate=aggregate,
+        check=lambda upload: None,
+        targets=lambda broadcast, device: None,
+        loss=loss,
+        train=train,
+        predict=lambda model, inputs, targets: model(inputs)[1],
+        receive=receive,
+    )
+
+
+def first_model(config: Config) -> SplitModel:
+    """Return the model that every client starts with."""
+    return models.build(
+        config.architecture, config.shape, config.classes, config.width, config.seed
+    )
+
+
+def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
+    """Return the mean softmax cross-entropy of the head's logits."""
+    inputs, labels_B = batch
+    return F.cross_entropy(forward(inputs)[1], labels_B)
+
+
+def adapt(model: SplitModel, batches: Batches, lr: float) -> None:
+    """Take one step of SGD in place on the first batch; none where the samples make no batch."""
+    size = batches.size if len(batches) else 0
+    first = Batches(batches.inputs[:size], batches.labels[:size], batches.size)
+    descend(model, first, lambda forward, batch: loss(forward, batch, None), epochs=1, lr=lr)
+
+
+def pairs(batches: Batches) -> Iterator[tuple[Batch, Batch]]:
+    """Return an epoch's batches two by two; one that is left over is left out."""
+    singles = iter(batches)
+    return zip(singles, singles, strict=False)
+
+
+def step(model: SplitModel, first: Batch, second: Batch, lr: float, outer_lr: float) -> None:
+    """Take one first-order meta-step in place.
+
+    theta' = theta - alpha grad L(theta; first), then theta <- theta - beta grad L(theta'; second).
+    """
+    before = [parameter.detach().clone() for parameter in model.own()]
+    go_down(model.own(), slopes(model, first), lr)
+    ahead = slopes(model, second)
+    with torch.no_grad():
+        for parameter, old in zip(model.own(), before, strict=True):
+            parameter.copy_(old)
+    go_down(model.own(), ahead, outer_lr)
+
+
+def slopes(model: SplitModel, batch: Batch) -> tuple[Tensor, ...]:
+    """Return the loss's gradient, one tensor for each parameter."""
+    return torch.autograd.grad(loss(model, batch, None), model.own())
+
+
+@torch.no_grad()
+def go_down(parameters: Sequence[Tensor], gradient: Sequence[Tensor], lr: float) -> None:
+    """Subtract lr times a gradient, in place."""
+    for parameter, slope in zip(parameters, gradient, strict=True):
+        parameter.sub_(slope, alpha=lr)

@@ -1,0 +1,240 @@
+"""TinyProto (experimental): clients share a part of each class prototype, each class a fixed one.
+
+After the idea of class-wise prototype sparsification by Lee and Choi, AAAI 2026.
+https://arxiv.org/abs/2507.04327
+
+Differences from the released code: this is no copy of it. Of the paper only the abstract was read,
+of the code one early state (github.com/regulationLee/TinyProto, 045ff55). Taken from them: each
+class keeps a fixed subset of the K dimensions, only those entries travel, and the rest is FedProto
+with weight 10. What is ours: each class's dimensions are drawn from the run's seed, any set as
+likely as another, where the code cuts the K dimensions into C segments and searches for sets of
+segments that overlap little. A client's features are drawn to the global prototype on its class's
+dimensions only, by the mean squared gap there, where the code has zeros as the goal of all others.
+A sample is compared with each class on that class's dimensions only, where the code compares all K
+with those zeros. The server averages clients alike, or by their samples of the class, where the
+code's adaptive scaling has each client multiply its prototype by that number and the server add
+them up times a constant. With `kept_share` 1 it is FedProto as released. Before there are
+prototypes no sample has a class.
+
+Shape suffixes: B samples, N uploaded prototypes, C classes, K features, D kept dimensions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Gt, Le
+from torch import Tensor
+
+from edgeloop import prototypes
+from edgeloop.algorithm import (
+    Algorithm,
+    Batch,
+    Batches,
+    Card,
+    Count,
+    Forward,
+    NotNegative,
+    Positive,
+)
+from edgeloop.models.split import SplitModel
+from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
+from edgeloop.seeds import derive
+from edgeloop.training import descend
+
+CARD = Card(
+    title="TinyProto",
+    runs=("simulation", "mqtt"),
+    up="a part of one prototype (D of K floats) for each class of the client",
+    down="a part of one prototype (D of K floats) for each class that anyone has",
+    paper="experimental, after an idea of Lee and Choi, AAAI 2026, arXiv:2507.04327",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        classes: C.
+        width: K, the unified feature width.
+        seed: the run's seed; the kept dimensions are drawn from it.
+        local_epochs: E.
+        local_lr: eta.
+        kept_share: D / K, the part of its dimensions that a prototype keeps, one at least; the
+            default is ours.
+        pull: lambda, the weight of the squared gap to the global prototypes.
+        weighted: weigh each client's prototype by its number of samples of the class.
+    """
+
+    classes: Count
+    width: Count
+    seed: int = 0
+    local_epochs: Count = 1
+    local_lr: Positive = 0.01
+    kept_share: Annotated[float, Gt(0), Le(1)] = 0.25
+    pull: NotNegative = 10.0
+    weighted: bool = False
+
+
+@dataclass(frozen=True)
+class State:
+    """The server keeps nothing: the global prototypes are made anew each round."""
+
+
+class Targets(NamedTuple):
+    """Global prototypes as tensors on the device that trains, at full width.
+
+    Attributes:
+        known_C: which classes have one.
+        kept_CK: 1 for a class's own dimensions, else 0.
+        prototypes_CK: the prototypes, 0 off those dimensions.
+    """
+
+    known_C: Tensor
+    kept_CK: Tensor
+    prototypes_CK: Tensor
+
+
+def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]:
+    """Bind both halves to one configuration."""
+    dimensions_CD = dimensions(config)
+
+    def start() -> tuple[State, GlobalPrototypes]:
+        return State(), prototypes.no_prototypes(config.classes, dimensions_CD.shape[1])
+
+    def aggregate(
+        state: State, uploads: Sequence[PrototypeUpload]
+    ) -> tuple[State, GlobalPrototypes]:
+        return state, average(uploads, config)
+
+    def targets(broadcast: GlobalPrototypes, device: torch.device) -> Targets:
+        return spread(broadcast, dimensions_CD, config.width, device)
+
+    def objective(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
+        return loss(forward, batch, goal, config.pull)
+
+    def train(model: SplitModel, batches: Batches, broadcast: GlobalPrototypes) -> PrototypeUpload:
+        goal = targets(broadcast, batches.inputs.device)
+        seen: list[tuple[Tensor, Tensor]] = []
+        descend(
+            model,
+            batches,
+            lambda forward, batch: objective(watched(forward, batch[1], seen), batch, goal),
+            epochs=config.local_epochs,
+            lr=config.local_lr,
+        )
+        return thinned(upload_of(seen, batches, config), dimensions_CD)
+
+    return Algorithm(
+        state=State,
+        upload=PrototypeUpload,
+        broadcast=GlobalPrototypes,
+        sizes={"C": config.classes, "D": dimensions_CD.shape[1]},
+        start=start,
+        aggregate=aggregate,
+        check=lambda upload: prototypes.check_labels(upload, config.classes),
+        targets=targets,
+        loss=objective,
+        train=train,
+        predict=lambda model, inputs, goal: nearness(model(inputs)[0], goal),
+    )
+
+
+def dimensions(config: Config) -> Tensor:
+    """Draw each class's own dimensions (C, D), ascending: D = K * kept_share, rounded, at least 1.
+
+    A class's are drawn from the run's seed and its number alone, so that all know them unsent.
+    """
+    count = max(1, round(config.kept_share * config.width))
+    rows = []
+    for label in range(config.classes):
+        random = torch.Generator().manual_seed(derive(config.seed, "dimensions", label))
+        rows.append(torch.randperm(config.width, generator=random)[:count].sort().values)
+    return torch.stack(rows)
+
+
+def spread(
+    broadcast: GlobalPrototypes, dimensions_CD: Tensor, width: int, device: torch.device
+) -> Targets:
+    """Put the prototypes (C, D) back to their dimensions, on a device."""
+    nothing_CK = torch.zeros(len(dimensions_CD), width)
+    thin_CD = torch.tensor(broadcast.prototypes_CD)
+    return Targets(
+        torch.tensor(broadcast.known_C, device=device),
+        nothing_CK.scatter(1, dimensions_CD, 1.0).to(device),
+        nothing_CK.scatter(1, dimensions_CD, thin_CD).to(device),
+    )
+
+
+def loss(forward: Forward, batch: Batch, goal: Targets, weight: float) -> Tensor:
+    """Return cross-entropy plus the weighted pull to the classes' prototypes."""
+    inputs, labels_B = batch
+    features_BK, logits_BC = forward(inputs)
+    return F.cross_entropy(logits_BC, labels_B) + weight * pull(features_BK, labels_B, goal)
+
+
+def pull(features_BK: Tensor, labels_B: Tensor, goal: Targets) -> Tensor:
+    """Return the mean over B x D of the squared gaps on the classes' own dimensions, a scalar.
+
+    A sample whose class has no prototype is at distance 0 and still counts in the mean.
+    """
+    counted_BK = goal.kept_CK[labels_B] * goal.known_C[labels_B].unsqueeze(1)
+    gap_BK = (features_BK - goal.prototypes_CK[labels_B]) * counted_BK
+    entries = goal.kept_CK[labels_B].sum()
+    return gap_BK.square().sum() / entries
+
+
+def watched(forward: Forward, labels_B: Tensor, seen: list[tuple[Tensor, Tensor]]) -> Forward:
+    """Return the same forward pass, which also notes each batch's features before its step."""
+
+    def noting(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        features_BK, logits_BC = forward(inputs)
+        seen.append((features_BK.detach(), labels_B))
+        return features_BK, logits_BC
+
+    return noting
+
+
+def upload_of(
+    seen: Sequence[tuple[Tensor, Tensor]], batches: Batches, config: Config
+) -> PrototypeUpload:
+    """Average what training saw at full width, as FedProto; the counts are those of one epoch."""
+    nothing = batches.inputs.new_zeros(0, config.width), batches.labels[:0]
+    features, labels = zip(nothing, *seen, strict=True)
+    upload = prototypes.upload_of(torch.cat(features), torch.cat(labels), config.classes)
+    return replace(upload, counts_N=upload.counts_N // config.local_epochs)
+
+
+def thinned(upload: PrototypeUpload, dimensions_CD: Tensor) -> PrototypeUpload:
+    """Keep each prototype's own dimensions: (N, K) to (N, D)."""
+    kept_ND = dimensions_CD.numpy()[upload.labels_N]
+    return replace(upload, prototypes_ND=np.take_along_axis(upload.prototypes_ND, kept_ND, axis=1))
+
+
+def average(uploads: Sequence[PrototypeUpload], config: Config) -> GlobalPrototypes:
+    """Average each class over the clients that have it; a class that nobody sent has none."""
+    labels_N, counts_N, prototypes_ND = prototypes.stacked(uploads)
+    weights_N = counts_N if config.weighted else torch.ones_like(counts_N)
+    sums_CD = torch.zeros(config.classes, prototypes_ND.shape[1], dtype=torch.float64)
+    sums_CD.index_add_(0, labels_N, prototypes_ND * weights_N.double().unsqueeze(1))
+    totals_C = torch.zeros(config.classes, dtype=torch.int64).index_add_(0, labels_N, weights_N)
+    means_CD = sums_CD / totals_C.clamp(min=1).unsqueeze(1)
+    return GlobalPrototypes((totals_C > 0).numpy(), means_CD.numpy().astype(np.float32))
+
+
+def nearness(features_BK: Tensor, goal: Targets) -> Tensor:
+    """Return scores (B, C): minus the mean squared gap on each class's own dimensions.
+
+    A class without a prototype scores minus infinity.
+    """
+    squares_BC = (
+        features_BK.square() @ goal.kept_CK.T
+        - 2 * features_BK @ goal.prototypes_CK.T
+        + goal.prototypes_CK.square().sum(1)
+    )
+    scores_BC = -squares_BC.clamp(min=0) / goal.kept_CK.sum(1)
+    return scores_BC.masked_fill(~goal.known_C, -torch.inf)

@@ -1,0 +1,279 @@
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from edgeloop import distillation, models, weights
+from edgeloop.algorithm import Algorithm, Batches
+from edgeloop.algorithms import fedkd
+from edgeloop.algorithms.fedkd import RAW, Factors, Mentee, State
+from edgeloop.models import SplitModel
+
+CONFIG = fedkd.Config(
+    classes=3, width=4, shape=(1, 16, 16), local_lr=0.1, mentee_lr=0.2, horizon=10, repaired=True
+)
+IMAGES = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+BATCHES = Batches(IMAGES, torch.tensor([0, 1, 2, 0]), 4)
+KD = Algorithm[State, Factors, Mentee]
+
+
+def client(algorithm: KD) -> SplitModel:
+    model = models.build("cnn", CONFIG.shape, 3, 4, seed=1)
+    algorithm.equip(model)
+    return model
+
+
+def small(*rows: tuple[float, ...]) -> npt.NDArray[np.float32]:
+    return np.array(rows, np.float32)
+
+
+# ---- compression
+
+
+@pytest.mark.parametrize(
+    ("share", "released", "repaired"), [(0.5, 1, 1), (0.85, 1, 1), (0.9, 0, 2), (1.0, 0, 2)]
+)
+def test_the_rank_by_hand(share: float, released: int, repaired: int) -> None:
+    # Squares 9 and 1: one of them has 0.9 of all, which must be more than the share.
+    values = np.array([3.0, 1.0])
+    assert fedkd.kept_rank(values, share, repaired=False) == released
+    assert fedkd.kept_rank(values, share, repaired=True) == repaired
+
+
+def test_the_matrices_of_a_tensor_share_one_rank() -> None:
+    # Squares (4, 4, 0) and (16, 0, 0): together 20, 4 and 0 of 24, so that one has 0.83 of all;
+    # alone the first would need two.
+    values = np.array([[2.0, 2.0, 0.0], [4.0, 0.0, 0.0]])
+    assert fedkd.kept_rank(values, 0.8, repaired=False) == 1
+    assert fedkd.kept_rank(values, 0.9, repaired=False) == 2
+
+
+def test_factors_by_hand() -> None:
+    # 5 (0.6, 0.8)' (1, 0, 0): one singular value. The share's rank is 1, 2 + 1 + 3 floats.
+    rank, floats = fedkd.factored(small((3, 0, 0), (4, 0, 0)), 0.95, repaired=False)
+    assert rank == 1
+    np.testing.assert_allclose(np.abs(floats), [0.6, 0.8, 5, 1, 0, 0], atol=1e-6)
+    whole = fedkd.expanded(np.array([1]), floats, [(2, 3)])
+    np.testing.assert_allclose(whole, [3, 0, 0, 4, 0, 0], atol=1e-6)
+
+
+def test_compression_drops_the_small_singular_values() -> None:
+    left, right = np.linalg.qr(np.arange(36.0).reshape(6, 6) % 7)[0], np.eye(6, 8)[:, ::-1]
+    values = np.array([5.0, 4, 3, 0.1, 0.1, 0.1])
+    tensor = (left * values) @ right
+    ranks, floats = fedkd.compressed(tensor.ravel(), [(6, 8)], 0.95, repaired=False)
+    assert ranks.tolist() == [3]
+    assert len(floats) == 3 * (6 + 1 + 8)
+    expected = (left[:, :3] * values[:3]) @ right[:3]
+    found = fedkd.expanded(ranks, floats, [(6, 8)]).reshape(6, 8)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_kernels_are_compressed_one_by_one() -> None:
+    random = np.random.default_rng(0)
+    columns, rows = random.standard_normal((2, 3, 5, 1)), random.standard_normal((2, 3, 1, 5))
+    kernels = columns @ rows  # of rank 1 each
+    ranks, floats = fedkd.compressed(kernels.ravel(), [(2, 3, 5, 5)], 0.95, repaired=False)
+    assert ranks.tolist() == [1]
+    assert len(floats) == 6 * (5 + 1 + 5)
+    found = fedkd.expanded(ranks, floats, [(2, 3, 5, 5)])
+    np.testing.assert_allclose(found, kernels.ravel(), atol=1e-5)
+
+
+def test_one_row_kernels_become_zeros_as_released_and_stay_whole_repaired() -> None:
+    kernels = np.arange(1.0, 13.0)
+    ranks, floats = fedkd.compressed(kernels, [(2, 2, 1, 3)], 0.95, repaired=False)
+    assert (ranks.tolist(), len(floats)) == ([0], 0)
+    assert fedkd.expanded(ranks, floats, [(2, 2, 1, 3)]).tolist() == [0.0] * 12
+    # A full rank would be 4 x (1 + 1 + 3) floats for 12.
+    ranks, floats = fedkd.compressed(kernels, [(2, 2, 1, 3)], 0.95, repaired=True)
+    assert (ranks.tolist(), floats.tolist()) == ([RAW], kernels.tolist())
+    # All of a flat spectrum is kept too, where it is shorter: rank 1 of 2 x 100.
+    long = np.concatenate([np.ones(100), np.ones(100)])
+    ranks, floats = fedkd.compressed(long, [(2, 100)], 0.95, repaired=True)
+    assert (ranks.tolist(), len(floats)) == ([1], 103)
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "values"),
+    [((3,), [1, 2, 3]), ((1, 3), [1, 2, 3]), ((2, 2), [0] * 4), ((2, 2), [1, np.nan, np.inf, 2])],
+)
+def test_some_tensors_travel_as_they_are(
+    shape: tuple[int, ...], values: list[float], repaired: bool
+) -> None:
+    ranks, floats = fedkd.compressed(np.array(values), [shape], 0.95, repaired)
+    assert ranks.tolist() == [RAW]
+    np.testing.assert_array_equal(floats, np.array(values, np.float32))
+    np.testing.assert_array_equal(fedkd.expanded(ranks, floats, [shape]), floats)
+
+
+SHAPES = [(2, 3), (4,)]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "floats", "message"),
+    [
+        ([1, RAW, RAW], 10, "3 ranks for 2 tensors"),
+        ([3, RAW], 22, r"rank 3 of a tensor of shape \(2, 3\)"),
+        ([-2, RAW], 4, "rank -2"),
+        ([1, 0], 6, r"rank 0 of a tensor of shape \(4,\)"),
+        ([2**62, RAW], 4, "rank 4611686018427387904"),
+        ([1, RAW], 9, "9 floats where the ranks make 10"),
+        ([1, RAW], 11, "11 floats where the ranks make 10"),
+    ],
+)
+def test_what_does_not_fit_is_refused(ranks: list[int], floats: int, message: str) -> None:
+    arrays = np.array(ranks), np.zeros(floats, np.float32)
+    with pytest.raises(ValueError, match=message):
+        fedkd.check_factors(*arrays, SHAPES)
+    with pytest.raises(ValueError, match=message):
+        fedkd.expanded(*arrays, SHAPES)
+
+
+def test_uploads_and_broadcasts_are_checked() -> None:
+    algorithm = fedkd.build(CONFIG)
+    state, broadcast = algorithm.start()
+    assert algorithm.sizes == {"T": len(broadcast.ranks_T)}
+    algorithm.check(Factors(broadcast.ranks_T, broadcast.factors_F))
+    short = broadcast.factors_F[:-1]
+    with pytest.raises(ValueError, match="floats where"):
+        algorithm.check(Factors(broadcast.ranks_T, short))
+    with pytest.raises(ValueError, match="floats where"):
+        algorithm.aggregate(state, [Factors(broadcast.ranks_T, short)])
+    with pytest.raises(ValueError, match="floats where"):
+        algorithm.receive(
+            client(algorithm), BATCHES, dataclasses.replace(broadcast, factors_F=short)
+        )
+
+
+# ---- the server
+
+
+def test_the_energy_rises_linearly_to_its_end() -> None:
+    # 0.95 + r / 10 x 0.03
+    found = [fedkd.energy(round_number, CONFIG) for round_number in (0, 1, 5, 10, 11)]
+    assert found == pytest.approx([0.95, 0.953, 0.965, 0.98, 0.98])
+
+
+def test_the_first_mentee_is_whole_and_the_seeds() -> None:
+    algorithm = fedkd.build(CONFIG)
+    _, broadcast = algorithm.start()
+    expected = weights.flat(models.build("cnn", CONFIG.shape, 3, 4).own())
+    assert broadcast.factors_F.tolist() == expected.tolist()
+    assert set(broadcast.ranks_T.tolist()) == {RAW}
+    assert broadcast.energy == 0.95
+
+
+def test_the_server_averages_what_it_expands_clients_alike() -> None:
+    algorithm = fedkd.build(dataclasses.replace(CONFIG, energy_start=0.2, energy_end=0.9))
+    _, broadcast = algorithm.start()
+    raw = broadcast.ranks_T
+    scaled = [Factors(raw, broadcast.factors_F * np.float32(factor)) for factor in (1, 3)]
+    state, mean = algorithm.aggregate(State(1), scaled)
+    shapes = [tuple(each.shape) for each in models.build("cnn", CONFIG.shape, 3, 4).own()]
+    # Twice the first; energies 0.2 + r / 10 x 0.7, of this round and for the clients' next.
+    expected = fedkd.compressed(broadcast.factors_F * np.float32(2), shapes, 0.27, repaired=True)
+    assert mean.ranks_T.tolist() == expected[0].tolist()
+    np.testing.assert_allclose(mean.factors_F, expected[1], atol=1e-4)
+    assert mean.energy == pytest.approx(0.34)
+    assert state == State(2)
+
+
+def test_the_server_expands_before_it_averages() -> None:
+    algorithm = fedkd.build(CONFIG)
+    _, broadcast = algorithm.start()
+    shapes = [tuple(each.shape) for each in models.build("cnn", CONFIG.shape, 3, 4).own()]
+    short = fedkd.compressed(broadcast.factors_F, shapes, 0.3, repaired=True)
+    _, mean = algorithm.aggregate(State(0), [Factors(*fedkd.arrays(broadcast)), Factors(*short)])
+    middle = (broadcast.factors_F + fedkd.expanded(*short, shapes)) / 2
+    packed = fedkd.compressed(middle, shapes, 0.95, repaired=True)
+    found = fedkd.expanded(*fedkd.arrays(mean), shapes)
+    assert len(short[1]) < len(broadcast.factors_F)
+    np.testing.assert_allclose(found, fedkd.expanded(*packed, shapes), atol=1e-4)
+
+
+# ---- the client
+
+
+def test_a_client_keeps_its_mentee_and_w() -> None:
+    algorithm = fedkd.build(CONFIG)
+    model = client(algorithm)
+    torch.manual_seed(0)
+    expected = torch.nn.Linear(4, 4, bias=False).weight
+    assert torch.equal(model.kept["projection"].weight, expected)  # type: ignore[arg-type]
+    _, broadcast = algorithm.start()
+    assert weights.flat(fedkd.mentee_of(model).own()).tolist() == broadcast.factors_F.tolist()
+    algorithm.train(model, BATCHES, broadcast)
+    other = client(algorithm)
+    other.load_state_dict(model.state_dict())
+    sent = algorithm.train(model, BATCHES, broadcast)
+    again = algorithm.train(other, BATCHES, broadcast)
+    assert sent.factors_F.tolist() == again.factors_F.tolist()
+    fresh = algorithm.train(client(algorithm), BATCHES, broadcast)
+    assert sent.factors_F.tolist() != fresh.factors_F.tolist()
+
+
+def test_a_broadcast_replaces_the_mentee_only() -> None:
+    algorithm = fedkd.build(CONFIG)
+    model = client(algorithm)
+    before = [parameter.detach().clone() for parameter in model.own()]
+    _, broadcast = algorithm.start()
+    doubled = dataclasses.replace(broadcast, factors_F=2 * broadcast.factors_F)
+    algorithm.receive(model, BATCHES, doubled)
+    assert weights.flat(fedkd.mentee_of(model).own()).tolist() == doubled.factors_F.tolist()
+    assert all(map(torch.equal, before, model.own()))
+
+
+@pytest.mark.parametrize("clip", [10.0, 0.01])
+def test_teacher_mentee_and_w_descend_both_losses_each_clipped_alone(clip: float) -> None:
+    config = dataclasses.replace(CONFIG, clip=clip)
+    algorithm = fedkd.build(config)
+    model = client(algorithm)
+    mentee, projection = fedkd.mentee_of(model), model.kept["projection"]
+    (matrix,) = projection.parameters()
+    both = distillation.adaptive_loss(model(IMAGES), mentee(IMAGES), BATCHES.labels, matrix)
+    expected = []
+    for group, rate in ((model.own(), 0.1), (mentee.own(), 0.2), ([matrix], 0.1)):
+        slopes = torch.autograd.grad(both, group, retain_graph=True)
+        norm = torch.cat([slope.reshape(-1) for slope in slopes]).norm().item()
+        scale = rate * min(1.0, clip / norm)
+        expected.append(weights.flat(p - scale * s for p, s in zip(group, slopes, strict=True)))
+    algorithm.train(model, BATCHES, algorithm.start()[1])
+    for found, wanted in zip((model.own(), mentee.own(), [matrix]), expected, strict=True):
+        np.testing.assert_allclose(weights.flat(found), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("energy", [0.5, 0.95])
+def test_the_upload_is_the_trained_mentee_with_the_rounds_energy(energy: float) -> None:
+    algorithm = fedkd.build(CONFIG)
+    model = client(algorithm)
+    broadcast = dataclasses.replace(algorithm.start()[1], energy=energy)
+    sent = algorithm.train(model, BATCHES, broadcast)
+    algorithm.check(sent)
+    mentee = fedkd.mentee_of(model).own()
+    shapes = [tuple(parameter.shape) for parameter in mentee]
+    ranks, floats = fedkd.compressed(weights.flat(mentee), shapes, energy, repaired=True)
+    assert sent.ranks_T.tolist() == ranks.tolist()
+    assert sent.factors_F.tolist() == floats.tolist()
+
+
+def test_a_client_without_a_full_batch_sends_the_mentee_back() -> None:
+    algorithm = fedkd.build(dataclasses.replace(CONFIG, energy_start=1.0, energy_end=1.0))
+    model = client(algorithm)
+    _, broadcast = algorithm.start()
+    sent = algorithm.train(model, Batches(IMAGES, BATCHES.labels, 5), broadcast)
+    # All the energy: the full ranks, which are longer than raw for all but flat tensors.
+    shapes = [tuple(parameter.shape) for parameter in fedkd.mentee_of(model).own()]
+    whole = fedkd.expanded(*fedkd.arrays(sent), shapes)
+    np.testing.assert_allclose(whole, broadcast.factors_F, atol=1e-5)
+    assert len(sent.factors_F) <= len(broadcast.factors_F)
+
+
+def test_classification_and_loss_are_the_teachers(identity: SplitModel) -> None:
+    algorithm = fedkd.build(CONFIG)
+    assert algorithm.predict(identity, torch.tensor([[3.0, 5.0]]), None).tolist() == [[3.0, 5.0]]
+    batch = torch.tensor([[2.0, 2.0]]), torch.tensor([0])
+    assert algorithm.loss(identity, batch, None).item() == pytest.approx(np.log(2))

@@ -1,0 +1,114 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeloop import algorithms, models, weights
+from edgeloop.algorithm import Batches
+from edgeloop.algorithms import perfedavg
+from edgeloop.models import SplitModel
+from edgeloop.weights import Weights, WeightsUpload
+
+SHAPE = (1, 16, 16)
+CONFIG = perfedavg.Config(classes=2, width=1, shape=SHAPE, repeats=1, local_lr=0.5, outer_lr=0.25)
+PAIR = Batches(torch.ones(2, 1), torch.tensor([0, 1]), size=1)
+ZERO = Weights(np.zeros(4, np.float32))
+SIGNS = np.array([1, -1, 1, -1])
+
+
+@pytest.fixture
+def zeros() -> SplitModel:
+    """A model that passes its one input on, with a head of zeros: weights (2, 1), then biases."""
+    model = SplitModel(nn.Flatten(), 1, 2, features=1)
+    weights.assign(model.own(), ZERO.weights_P)
+    return model
+
+
+def test_clients_count_by_their_samples() -> None:
+    uploads = [WeightsUpload(n, np.array([v], np.float32)) for n, v in ((1, 0.0), (3, 8.0))]
+    state, broadcast = perfedavg.build(CONFIG).aggregate(ZERO, uploads)
+    assert state.weights_P.tolist() == broadcast.weights_P.tolist() == [6.0]
+
+
+def test_a_meta_step_by_hand(zeros: SplitModel) -> None:
+    sent = perfedavg.build(CONFIG).train(zeros, PAIR, ZERO)
+    # Inner: logits 0, label 0, slope (-1/2, 1/2), step 1/2: theta' = +-1/4, logits +-1/2.
+    # Outer, label 1: p = 1 / (1 + e^-1), slope p (1, -1), taken from theta = 0 with step 1/4.
+    p = 1 / (1 + math.exp(-1))
+    assert sent.samples == 2
+    assert sent.weights_P.tolist() == pytest.approx(-0.25 * p * SIGNS)
+
+
+def test_the_released_outer_step_is_as_long_as_the_inner_and_taken_twice(
+    zeros: SplitModel,
+) -> None:
+    config = perfedavg.Config(classes=2, width=1, shape=SHAPE, local_lr=0.5)
+    sent = perfedavg.build(config).train(zeros, PAIR, ZERO)
+    theta = 0.0
+    for _ in range(2):
+        # All weights are +-theta, logits +-2 theta, slope at label 0 (p - 1) and at label 1 p.
+        ahead = theta - 0.5 * (1 / (1 + math.exp(-4 * theta)) - 1)
+        theta = theta - 0.5 / (1 + math.exp(-4 * ahead))
+    assert sent.weights_P.tolist() == pytest.approx(theta * SIGNS)
+
+
+def test_training_starts_again_from_the_broadcast(zeros: SplitModel) -> None:
+    algorithm = perfedavg.build(CONFIG)
+    fresh = algorithm.train(zeros, PAIR, ZERO).weights_P.tolist()
+    algorithm.receive(zeros, PAIR, ZERO)
+    assert algorithm.train(zeros, PAIR, ZERO).weights_P.tolist() == fresh
+
+
+def test_the_evaluated_model_is_one_step_from_the_global_one(zeros: SplitModel) -> None:
+    algorithm = perfedavg.build(CONFIG)
+    weights.assign(zeros.own(), [5, 5, 5, 5])
+    algorithm.receive(zeros, PAIR, ZERO)
+    # The first batch alone: slope (-1/2, 1/2), step 1/2.
+    assert weights.flat(zeros.own()).tolist() == [0.25, -0.25, 0.25, -0.25]
+    assert algorithm.predict(zeros, torch.ones(1, 1), None).tolist() == [[0.5, -0.5]]
+
+
+def test_an_epoch_is_its_pairs_of_batches() -> None:
+    batches = Batches(torch.arange(7.0), torch.arange(7), size=1)
+    labels = [(first[1].item(), second[1].item()) for first, second in perfedavg.pairs(batches)]
+    assert labels == [(0, 1), (2, 3), (4, 5)]
+
+
+def test_a_client_without_two_batches_does_not_train(zeros: SplitModel) -> None:
+    algorithm = perfedavg.build(CONFIG)
+    few = Batches(torch.ones(3, 1), torch.tensor([0, 1, 1]), size=2)
+    sent = algorithm.train(zeros, few, ZERO)
+    assert (sent.samples, sent.weights_P.tolist()) == (3, [0.0] * 4)
+
+
+def test_a_client_without_a_batch_is_evaluated_as_it_came(zeros: SplitModel) -> None:
+    few = Batches(torch.ones(3, 1), torch.tensor([0, 1, 1]), size=4)
+    perfedavg.build(CONFIG).receive(zeros, few, ZERO)
+    assert weights.flat(zeros.own()).tolist() == [0.0] * 4
+
+
+def test_the_variants() -> None:
+    paper = algorithms.config(
+        "perfedavg", classes=2, width=1, **algorithms.variant("perfedavg", "paper")
+    )
+    released = perfedavg.Config(classes=2, width=1)
+    assert (paper.repeats, paper.outer_lr) == (1, 0.001)
+    assert (released.repeats, released.outer_lr) == (2, None)
+
+
+def test_every_client_starts_with_the_servers_model() -> None:
+    algorithm = perfedavg.build(perfedavg.Config(classes=3, width=4, shape=SHAPE))
+    _, broadcast = algorithm.start()
+    same, other = (models.build("cnn", SHAPE, 3, 4, seed=seed) for seed in (0, 1))
+    assert weights.flat(same.own()).tolist() == broadcast.weights_P.tolist()
+    assert weights.flat(other.own()).tolist() != broadcast.weights_P.tolist()
+    assert algorithm.sizes == {"P": len(broadcast.weights_P)}
+
+
+def test_the_loss_by_hand(identity: SplitModel) -> None:
+    batch = torch.tensor([[1.0, 0.0], [2.0, 2.0]]), torch.tensor([0, 1])
+    # Logits (1, 0) and (2, 2): -log(e / (e + 1)) and log 2, their mean.
+    expected = (math.log(1 + math.exp(-1)) + math.log(2)) / 2
+    assert perfedavg.build(CONFIG).loss(identity, batch, None).item() == pytest.approx(expected)

@@ -1,0 +1,28 @@
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from edgeloop import trainable
+
+
+def test_the_first_weights_are_torchs_in_the_released_order() -> None:
+    state = trainable.first_state(3, 8, seed=5)
+    torch.manual_seed(5)
+    assert np.array_equal(state.table_CD, nn.Embedding(3, 8).weight.detach().numpy())
+    inner, outer = nn.Linear(8, 8), nn.Linear(8, 8)
+    assert np.array_equal(state.inner_DD, inner.weight.detach().numpy())
+    assert np.array_equal(state.outer_D, outer.bias.detach().numpy())
+
+
+def test_a_step_is_what_autograd_and_sgd_would_do() -> None:
+    state = trainable.first_state(3, 8, seed=0)
+    by_hand = [torch.tensor(array) for array in trainable.arrays(state)]
+    by_torch = [torch.tensor(array, requires_grad=True) for array in trainable.arrays(state)]
+    goal = torch.arange(24.0).reshape(3, 8)
+    F.mse_loss(trainable.global_prototypes(by_torch)[0], goal).backward()
+    torch.optim.SGD(by_torch, lr=0.1).step()
+    learned, hidden = trainable.global_prototypes(by_hand)
+    trainable.step(by_hand, hidden, 2 * (learned - goal) / goal.numel(), lr=0.1)
+    for ours, theirs in zip(by_hand, by_torch, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
