@@ -30,7 +30,29 @@ REFERENCE: Mapping[str, tuple[float, ...]] = {
         *(0.1718, 0.2601, 0.2663, 0.2848, 0.3026, 0.3189),
         *(0.3549, 0.3758, 0.3940, 0.4350, 0.4752),
     ),
+    "lgfedavg": (
+        *(0.1718, 0.2256, 0.2717, 0.3034, 0.3363, 0.3557),
+        *(0.3785, 0.3990, 0.4241, 0.4485, 0.4752),
+    ),
+    "fedgh": (
+        *(0.1718, 0.1904, 0.1962, 0.2024, 0.2295, 0.2616),
+        *(0.3073, 0.3348, 0.3638, 0.3843, 0.4261),
+    ),
+    "fml": (
+        *(0.1718, 0.2190, 0.2570, 0.2666, 0.2713, 0.2806),
+        *(0.2922, 0.2941, 0.3088, 0.3220, 0.3320),
+    ),
+    "fedkd": (
+        *(0.1718, 0.2608, 0.2786, 0.2933, 0.3154, 0.3328),
+        *(0.3673, 0.3827, 0.4017, 0.4427, 0.4748),
+    ),
+    "fedgen": (
+        *(0.1718, 0.1989, 0.2488, 0.2980, 0.3437, 0.3773),
+        *(0.3998, 0.4300, 0.4555, 0.5004, 0.5244),
+    ),
 }
+OPTIONS: Mapping[str, Mapping[str, Any]] = {"fedkd": {"horizon": ROUNDS}}
+"""Hyperparameters that the reference's runs had and that are no defaults here."""
 DOCUMENT = facts.ROOT / "docs" / "simulation.md"
 
 
@@ -64,7 +86,7 @@ def main(
     data: Annotated[str | None, typer.Option(help="The HAR folder.")] = None,
     seeds: Annotated[int, typer.Option(help="How many: 0, 1, ...")] = 5,
 ) -> None:
-    """Run FedTGP, FedProto and Local for 10 rounds with every seed."""
+    """Run every algorithm that the reference has a run of, for 10 rounds with every seed."""
     if seeds < 1:
         raise ConfigError("seeds", f"{seeds} is below 1", "run one or more")
     source = facts.har(data)
@@ -102,7 +124,10 @@ def _runs(source: str, seeds: int) -> dict[str, list[Sequence[float]]]:
 
 def _accuracies(source: str, name: str, seed: int) -> Sequence[float]:
     settings = RunSettings.model_validate(
-        {"algorithm": name, "data": source, "rounds": ROUNDS, "seed": seed}
+        {
+            **{"algorithm": name, "data": source, "rounds": ROUNDS, "seed": seed},
+            "options": OPTIONS.get(name, {}),
+        }
     )
     with tempfile.TemporaryDirectory() as folder:
         summary: dict[str, Any] = simulate(settings, Path(folder) / "run", lambda *_: None)

@@ -73,6 +73,7 @@ class Card:
         generator: whether the server may need one: `build` then takes it, and Config has
             `generator_sha256` and `latent_dim`, and `needs_generator` says whether it does.
         alike: whether all clients must have one architecture, Config's `architecture`.
+        experimental: whether it is ours after a paper's idea, so that no published numbers are its.
     """
 
     title: str
@@ -83,6 +84,7 @@ class Card:
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     generator: bool = False
     alike: bool = False
+    experimental: bool = False
 
 
 def unchanged(model: SplitModel, *_: Any) -> None:
@@ -109,7 +111,8 @@ class Algorithm(Generic[State, Upload, Broadcast]):
             any finite score has no class.
         equip: client; adds to a new model's `kept` what the client keeps beside it.
         receive: client; takes over what a broadcast brings, before the model is evaluated with it;
-            the local batches are there for what adapts to them. Changes the model.
+            the local batches are there for what adapts to them. Changes the model. The last
+            broadcast may come twice: to a device that is started again while it concludes.
     """
 
     state: type[State]

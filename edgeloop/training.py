@@ -1,4 +1,4 @@
-"""The client's inner loops, shared by the algorithms: gradient descent, and passes without one.
+"""The client's inner loops and the plainest loss, shared by the algorithms.
 
 Shape suffixes: B samples of a batch, N samples, K features, C classes.
 """
@@ -6,6 +6,7 @@ Shape suffixes: B samples of a batch, N samples, K features, C classes.
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
@@ -14,6 +15,15 @@ from edgeloop.models.split import SplitModel
 
 PASS_SIZE = 256
 """Samples a batch where nothing is learned; benchmarks/choices.py times it beside others."""
+
+
+def cross_entropy(forward: Forward, batch: Batch, targets: None = None) -> Tensor:
+    """Return the mean softmax cross-entropy of the head's logits, a scalar.
+
+    The `loss` of most algorithms; where a client's objective has more, their files say what.
+    """
+    inputs, labels_B = batch
+    return F.cross_entropy(forward(inputs)[1], labels_B)
 
 
 def descend(

@@ -1,4 +1,4 @@
-"""Models' parameters as messages: one vector, and its average over clients.
+"""Models' parameters as messages: one vector, its average over clients, the distance to it.
 
 Only parameters travel, in the order of the layers; what batch normalisation counts stays where it
 is, as in PFLlib and HtFLlib.
@@ -58,21 +58,31 @@ class Weighted(Protocol):
         ...
 
 
+def joined(tensors: Iterable[Tensor]) -> Tensor:
+    """Return tensors as one (P,), on their device and in memory of its own."""
+    parts = [tensor.detach().reshape(-1) for tensor in tensors]
+    return torch.cat(parts) if parts else torch.zeros(0)
+
+
 def flat(parameters: Iterable[Tensor]) -> Vector:
     """Return tensors as one vector (P,) in memory of its own."""
-    parts = [parameter.detach().reshape(-1).float().cpu() for parameter in parameters]
-    return torch.cat(parts).numpy() if parts else np.zeros(0, np.float32)
+    return joined(parameters).float().cpu().numpy()
 
 
 @torch.no_grad()
-def assign(parameters: Iterable[Tensor], weights_P: npt.ArrayLike) -> None:
+def assign(parameters: Iterable[Tensor], weights_P: npt.ArrayLike | Tensor) -> None:
     """Put a vector (P,) back into tensors, in place.
+
+    Args:
+        parameters: any tensors, in the order of the vector.
+        weights_P: an array, or a tensor on any device.
 
     Raises:
         ValueError: if it is longer or shorter than they are.
     """
     parameters = list(parameters)
-    vector_P = torch.tensor(np.asarray(weights_P, np.float32))
+    given = isinstance(weights_P, Tensor)
+    vector_P = weights_P if given else torch.tensor(np.asarray(weights_P, np.float32))
     sizes = [parameter.numel() for parameter in parameters]
     if sum(sizes) != len(vector_P):
         raise ValueError(f"{len(vector_P)} weights for {sum(sizes)} parameters")
@@ -105,3 +115,23 @@ def average(vectors: Sequence[Vector], parts: Sequence[float] | None = None) -> 
     for vector_P, part in zip(vectors, parts, strict=True):
         total_P += part * vector_P.astype(np.float64)
     return total_P.astype(np.float32)
+
+
+def mean(uploads: Sequence[WeightsUpload], weighted: bool = True) -> Weights:
+    """Return the clients' mean parameters.
+
+    Args:
+        uploads: one a client.
+        weighted: count each client by its number of samples; else alike.
+    """
+    parts = shares(uploads) if weighted else None
+    return Weights(average([upload.weights_P for upload in uploads], parts))
+
+
+def proximal(ours: Sequence[Tensor], anchors: Sequence[Tensor], mu: float) -> Tensor:
+    """Return mu / 2 times the squared distance of weights to others, a scalar.
+
+    No gradient reaches the others. Source: FedProx, Eq. 2 (Li et al., MLSys 2020).
+    """
+    gaps = [(w - anchor.detach()).square().sum() for w, anchor in zip(ours, anchors, strict=True)]
+    return mu / 2 * sum(gaps, start=ours[0].new_zeros(()))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.parity import REFERENCE
+from benchmarks.parity import OPTIONS, REFERENCE
 from simulations.run import simulate
 from simulations.settings import RunSettings
 
@@ -20,11 +20,14 @@ def har() -> Path:
     return folder
 
 
-@pytest.mark.parametrize("algorithm", ["local", "fedproto"])
+@pytest.mark.parametrize("algorithm", ["local", "fedproto", "lgfedavg", "fml", "fedkd"])
 def test_har_is_classified_as_by_the_reference(algorithm: str, har: Path, tmp_path: Path) -> None:
     """To within two of 2,584 test samples: the reference printed four digits on another machine."""
     settings = RunSettings.model_validate(
-        {"algorithm": algorithm, "data": str(har), "rounds": ROUNDS, "seed": 0}
+        {
+            **{"algorithm": algorithm, "data": str(har), "rounds": ROUNDS, "seed": 0},
+            "options": OPTIONS.get(algorithm, {}),
+        }
     )
     summary = simulate(settings, tmp_path / "run", lambda *_: None)
     expected = REFERENCE[algorithm][: ROUNDS + 1]

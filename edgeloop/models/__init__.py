@@ -1,6 +1,14 @@
 """Client models: bases of many architectures, one feature width, one kind of head."""
 
-from edgeloop.models.groups import ARCHITECTURES, GROUPS, build, feature_width, fitting, members
+from edgeloop.models.groups import (
+    ARCHITECTURES,
+    GROUPS,
+    build,
+    feature_width,
+    first,
+    fitting,
+    members,
+)
 from edgeloop.models.split import SplitModel, exportable, pooling_matrix
 
 __all__ = [
@@ -10,6 +18,7 @@ __all__ = [
     "build",
     "exportable",
     "feature_width",
+    "first",
     "fitting",
     "members",
     "pooling_matrix",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -42,6 +43,35 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 _NO_FIT = (ValueError, RuntimeError)
 
 
+class Start(Protocol):
+    """Those fields of an algorithm's Config that decide the first model; see `build`."""
+
+    @property
+    def architecture(self) -> str:
+        """One of `ARCHITECTURES`."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input, channels first."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """K, the unified feature width."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """The run's seed, which the weights are drawn from."""
+        ...
+
+
 def build(
     architecture: str, shape: tuple[int, ...], classes: int, width: int = 512, seed: int = 0
 ) -> SplitModel:
@@ -67,6 +97,15 @@ def build(
     features = feature_width(name, shape)
     with drawing(seed):
         return SplitModel(_BASES[name](shape, classes), width, classes, features)
+
+
+def first(config: Start) -> SplitModel:
+    """Build the model that every client starts with, or its small one beside its own.
+
+    Raises:
+        ModelError: as `build`.
+    """
+    return build(config.architecture, config.shape, config.classes, config.width, config.seed)
 
 
 def feature_width(architecture: str, shape: tuple[int, ...]) -> int:
