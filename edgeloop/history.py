@@ -8,7 +8,6 @@ round-00007.safetensors    what round 7 led to:
 Shape suffixes: N uploaded prototypes, D their entries.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from edgeloop import files
+from edgeloop import files, wire
 from edgeloop.prototypes import PrototypeUpload
 from edgeloop.rounds import Closed
 
@@ -37,11 +36,9 @@ def write(folder: Path, closed: Closed[Any, Any, Any]) -> Path:
 
 
 def _broadcast(message: Any) -> Arrays:
-    fields = {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
     return {
         f"broadcast.{name}": np.ascontiguousarray(value)
-        for name, value in fields.items()
-        if isinstance(value, np.ndarray)
+        for name, value in wire.arrays(message).items()
     }
 
 

@@ -3,7 +3,6 @@
 Shape suffix: R rounds.
 """
 
-import dataclasses
 import io
 import math
 import platform
@@ -91,17 +90,12 @@ def floats(message: Any) -> int:
     """Count a message's numbers as the papers do: prototype entries, no labels, no counts."""
     if isinstance(message, GlobalPrototypes):
         return int(message.known_C.sum()) * int(message.prototypes_CD.shape[1])
-    return sum(array.size for array in _arrays(message).values() if array.dtype.kind == "f")
+    return sum(array.size for array in wire.arrays(message).values() if array.dtype.kind == "f")
 
 
 def prototypes_file(broadcast: Any) -> bytes:
     """Return a broadcast's arrays as safetensors, by the names of its fields."""
-    return safetensors.numpy.save(_arrays(broadcast))
-
-
-def _arrays(message: Any) -> dict[str, np.ndarray[Any, Any]]:
-    fields = {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
-    return {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+    return safetensors.numpy.save(wire.arrays(broadcast))
 
 
 def config(plan: Plan, federation: Federation) -> dict[str, Any]:

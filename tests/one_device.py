@@ -1,9 +1,9 @@
-"""A FedKTL task of a single device, of a second or two: over MQTT, and as a simulation."""
+"""A task of one device, of a second or two: over MQTT, and as a simulation; FedKTL at first."""
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,18 +34,17 @@ def write_data(folder: Path, clients: int = 1, samples: int = 120) -> Path:
     return data.write(data.split(few, Partition("iid", clients=clients)), folder)
 
 
-def simulated(source: Path, generator: str, folder: Path, **changes: Any) -> dict[str, Any]:
-    """Return the summary of a FedKTL run in this process."""
+def simulated(source: Path, generator: str | None, folder: Path, **changes: Any) -> dict[str, Any]:
+    """Return the summary of a run in this process."""
     fields: dict[str, Any] = {
+        "algorithm": "fedktl",
         "models": ARCHITECTURE,
         "width": WIDTH,
         "rounds": ROUNDS,
         "options": {"server_epochs": EPOCHS},
         "workers": 1,
     }
-    settings = RunSettings(
-        algorithm="fedktl", data=str(source), generator=generator, **{**fields, **changes}
-    )
+    settings = RunSettings(data=str(source), generator=generator, **{**fields, **changes})
     return simulate(settings, folder, lambda done, accuracy: None)
 
 
@@ -68,26 +67,31 @@ class Task:
         folder: for everything that is written.
         source: the device's data.
         broker: of both sides.
-        generator: a reference.
+        generator: a reference; None where the algorithm asks none.
+        algorithm: its name.
+        hyperparameters: its own.
         http: the aggregator's port.
     """
 
     folder: Path
     source: Path
     broker: BrokerSettings
-    generator: str
+    generator: str | None
+    algorithm: str = "fedktl"
+    hyperparameters: Mapping[str, Any] = field(default_factory=lambda: {"server_epochs": EPOCHS})
     http: int = field(default_factory=free_port)
 
     def config(self) -> Path:
         """Write the aggregator's configuration; return its path."""
         names = list(data.load(str(self.source)).class_names)
+        own = ", ".join(f"{name} = {json.dumps(v)}" for name, v in self.hyperparameters.items())
         path = self.folder / "task.toml"
         path.write_text(
             f"""
             name = "{NAME}"
-            algorithm = "fedktl"
-            generator = "{self.generator}"
-            hyperparameters = {{ server_epochs = {EPOCHS} }}
+            algorithm = "{self.algorithm}"
+            {f'generator = "{self.generator}"' if self.generator else ""}
+            hyperparameters = {{ {own} }}
             class_names = {json.dumps(names)}
             shape = [1, 28, 28]
             width = {WIDTH}

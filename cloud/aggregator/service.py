@@ -1,6 +1,5 @@
 """A task from its settings to its final prototypes; every round survives a crash."""
 
-import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -196,8 +195,8 @@ class Run:
         """Write the final broadcast and the summary."""
         folder = self.settings.folder
         facts = {"task": self.contract.task, "run": self.contract.run}
-        fields = dataclasses.asdict(standing.broadcast)
-        files.write(folder / "prototypes.safetensors", save(fields, facts))
+        arrays = wire.arrays(standing.broadcast)
+        files.write(folder / "prototypes.safetensors", save(arrays, facts))
         past = self.ledger.history()
         summary = {
             **facts,

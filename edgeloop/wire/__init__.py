@@ -26,6 +26,7 @@ from edgeloop.wire.frame import (
     envelope_of,
     fingerprint,
 )
+from edgeloop.wire.schema import arrays
 
 __all__ = [
     "MAX_FRAME",
@@ -45,6 +46,7 @@ __all__ = [
     "TruncatedError",
     "VersionError",
     "WireError",
+    "arrays",
     "decode",
     "digest",
     "encode",

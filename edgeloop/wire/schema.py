@@ -44,6 +44,12 @@ def _field(name: str, annotation: Any) -> _Field:
     return _Field(np.dtype(typing.get_args(dtype)[0]), name.rpartition("_")[2], scalar=False)
 
 
+def arrays(message: Any) -> dict[str, Array]:
+    """Return a message's arrays by the names of its fields; its numbers are left out."""
+    fields = {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
+    return {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+
+
 def pack(messages: Iterable[Any]) -> bytes:
     """Pack messages as safetensors; the order of the fields is the format's own."""
     tensors: dict[str, Array] = {}
