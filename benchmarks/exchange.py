@@ -1,4 +1,4 @@
-"""When exchange pays: FedKTL with two generators, FedTGP and FedProto beside Local, several seeds.
+"""When exchange pays: FedKTL with two generators, FedTGP and FedProto beside training alone.
 
 By data (HAR, CIFAR-10), its size, the mix of models, and rounds. Runs are kept under runs/exchange:
 the same command goes on after a stop.
@@ -22,14 +22,18 @@ from simulations.batch import Job, Summary, run_all
 from simulations.settings import RunSettings
 
 ALONE = "Local"
-ENTRIES: Mapping[str, Mapping[str, str]] = {
+ENTRIES: Mapping[str, Mapping[str, Any]] = {
     ALONE: {"algorithm": "local"},
     "FedProto": {"algorithm": "fedproto"},
     "FedTGP": {"algorithm": "fedtgp"},
+    "ETF only": {"algorithm": "fedktl", "options": {"transfer": 0.0}},
     "FedKTL, digits": {"algorithm": "fedktl", "generator": "digits"},
     "FedKTL, gan-face": {"algorithm": "fedktl", "generator": "gan-face"},
 }
-"""What is compared: the algorithm, and the generator that it asks."""
+"""What is compared: the algorithm, and the generator that it asks.
+
+"ETF only" is FedKTL's client without exchange: its fixed classifier and margin loss.
+"""
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ def settings(name: str, entry: str, seed: int, source: Path) -> RunSettings:
 
 def slug(entry: str, seed: int) -> str:
     """Return the name of a run's folder."""
-    return f"{entry.lower().replace(', ', '-')}-{seed}"
+    return f"{entry.lower().replace(', ', '-').replace(' ', '-')}-{seed}"
 
 
 def section(world: World, runs: Runs) -> str:

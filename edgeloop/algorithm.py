@@ -111,8 +111,9 @@ class Algorithm(Generic[State, Upload, Broadcast]):
             any finite score has no class.
         equip: client; adds to a new model's `kept` what the client keeps beside it.
         receive: client; takes over what a broadcast brings, before the model is evaluated with it;
-            the local batches are there for what adapts to them. Changes the model. The last
-            broadcast may come twice: to a device that is started again while it concludes.
+            the local batches are there for what adapts to them. Changes the model. A device that
+            is started again while it concludes may call it again with the same broadcast, on the
+            model as it was before the first call.
     """
 
     state: type[State]

@@ -29,9 +29,10 @@ def write(folder: Path, closed: Closed[Any, Any, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"round-{closed.number:05}.safetensors"
     names = sorted(closed.answers)
-    uploads = {name: closed.answers[name].upload for name in names}
+    every = {name: closed.answers[name].upload for name in names}
+    uploads = {name: upload for name, upload in every.items() if upload is not None}
     arrays = {**_broadcast(closed.standing.broadcast), **_prototypes(uploads)}
-    files.write(path, save(arrays, {"devices": json.dumps(names)}))
+    files.write(path, save(arrays, {"devices": json.dumps(list(uploads))}))
     return path
 
 

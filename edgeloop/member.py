@@ -56,9 +56,9 @@ class Report:
 
 @dataclass(frozen=True)
 class Answer(Generic[U]):
-    """A client's answer to a round's broadcast."""
+    """A client's answer to a round's broadcast; without an upload if it only evaluated."""
 
-    upload: U
+    upload: U | None
     report: Report
 
 
@@ -121,12 +121,14 @@ class Member(Generic[U, B]):
         layout = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
         return tensor.contiguous(memory_format=layout)
 
-    def answer(self, round_number: int, broadcast: B) -> Answer[U]:
-        """Evaluate with the broadcast, then train one round."""
+    def answer(self, round_number: int, broadcast: B, trains: bool = True) -> Answer[U]:
+        """Evaluate with the broadcast, then train one round, unless it sits this one out."""
         begun = time.perf_counter()
         batches = self._batches("round", round_number)
         correct = self._evaluate(batches, broadcast)
         evaluated = time.perf_counter()
+        if not trains:
+            return Answer(None, self._report(correct, evaluated - begun, 0.0))
         upload = self._algorithm.train(self.model, batches, broadcast)
         trained = time.perf_counter()
         return Answer(upload, self._report(correct, evaluated - begun, trained - evaluated))

@@ -4,8 +4,8 @@ Shape suffixes: B samples, N uploaded prototypes, C classes, K features (D on th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgeloop.algorithm import Batch, Forward
+from edgeloop.algorithm import Batch, Batches, Forward
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,10 @@ class Targets(NamedTuple):
     prototypes_CK: Tensor
 
 
+Seen = list[tuple[Tensor, Tensor]]
+"""Batches' features, or logits, (B, K) as training saw them, and their labels (B,)."""
+
+
 def no_prototypes(classes: int, width: int) -> GlobalPrototypes:
     """Return the broadcast of a round that nothing has been learned before."""
     return GlobalPrototypes(np.zeros(classes, bool), np.zeros((classes, width), np.float32))
@@ -96,6 +100,48 @@ def upload_of(features_NK: Tensor, labels_N: Tensor, classes: int) -> PrototypeU
     )
 
 
+def watched(
+    forward: Forward,
+    labels_B: Tensor,
+    seen: Seen,
+    what: Literal["features", "logits"] = "features",
+) -> Forward:
+    """Return the same forward pass, which also notes each batch's outputs before its step.
+
+    Args:
+        forward: the model, while it trains.
+        labels_B: the batch's labels.
+        seen: where the outputs are noted.
+        what: which of them.
+    """
+
+    def noting(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        features_BK, logits_BC = forward(inputs)
+        noted = features_BK if what == "features" else logits_BC
+        seen.append((noted.detach(), labels_B))
+        return features_BK, logits_BC
+
+    return noting
+
+
+def upload_seen(
+    seen: Seen, batches: Batches, classes: int, width: int, epochs: int
+) -> PrototypeUpload:
+    """Average what training saw, over all batches of all epochs; the counts are those of one.
+
+    Args:
+        seen: what was noted; nothing for a client without a full batch.
+        batches: the client's.
+        classes: C.
+        width: K, the entries of what was noted.
+        epochs: E.
+    """
+    nothing = batches.inputs.new_zeros(0, width), batches.labels[:0]
+    noted, labels = zip(nothing, *seen, strict=True)
+    upload = upload_of(torch.cat(noted), torch.cat(labels), classes)
+    return replace(upload, counts_N=upload.counts_N // epochs)
+
+
 def check_labels(upload: PrototypeUpload, classes: int) -> None:
     """Refuse an upload with a class that the task does not have.
 
@@ -113,6 +159,25 @@ def stacked(uploads: Sequence[PrototypeUpload]) -> tuple[Tensor, Tensor, Tensor]
         torch.from_numpy(np.concatenate([upload.counts_N for upload in uploads])),
         torch.from_numpy(np.concatenate([upload.prototypes_ND for upload in uploads])),
     )
+
+
+def average(
+    uploads: Sequence[PrototypeUpload], classes: int, weighted: bool = False
+) -> GlobalPrototypes:
+    """Average each class over the clients that have it; a class that nobody sent has none.
+
+    Args:
+        uploads: one a client.
+        classes: C.
+        weighted: count each client by its samples of the class; else alike.
+    """
+    labels_N, counts_N, prototypes_NK = stacked(uploads)
+    weights_N = counts_N if weighted else torch.ones_like(counts_N)
+    sums_CK = torch.zeros(classes, prototypes_NK.shape[1], dtype=torch.float64)
+    sums_CK.index_add_(0, labels_N, prototypes_NK * weights_N.double().unsqueeze(1))
+    totals_C = torch.zeros(classes, dtype=torch.int64).index_add_(0, labels_N, weights_N)
+    means_CK = sums_CK / totals_C.clamp(min=1).unsqueeze(1)
+    return GlobalPrototypes((totals_C > 0).numpy(), means_CK.numpy().astype(np.float32))
 
 
 def pull(features_BK: Tensor, labels_B: Tensor, goal: Targets, distance: str) -> Tensor:

@@ -81,8 +81,10 @@ def assign(parameters: Iterable[Tensor], weights_P: npt.ArrayLike | Tensor) -> N
         ValueError: if it is longer or shorter than they are.
     """
     parameters = list(parameters)
-    given = isinstance(weights_P, Tensor)
-    vector_P = weights_P if given else torch.tensor(np.asarray(weights_P, np.float32))
+    if isinstance(weights_P, Tensor):
+        vector_P = weights_P
+    else:
+        vector_P = torch.tensor(np.asarray(weights_P, np.float32))
     sizes = [parameter.numel() for parameter in parameters]
     if sum(sizes) != len(vector_P):
         raise ValueError(f"{len(vector_P)} weights for {sum(sizes)} parameters")

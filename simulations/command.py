@@ -48,6 +48,15 @@ def command(
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many rounds without a new best one.")
     ] = None,
+    join_ratio: Annotated[
+        float, typer.Option(help="The share of the clients that trains in a round.")
+    ] = 1.0,
+    random_join_ratio: Annotated[
+        bool, typer.Option("--random-join-ratio", help="Draw it each round, between that and 1.")
+    ] = False,
+    drop_rate: Annotated[
+        float, typer.Option(help="The share of a round's uploads that is lost on the way.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="The run's only seed.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Samples a training batch.")] = 10,
     variant: Annotated[

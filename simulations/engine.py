@@ -22,6 +22,7 @@ from edgeloop.data.federation import PooledFederation
 from edgeloop.data.samples import Shard
 from edgeloop.generator import Generator
 from edgeloop.member import Member
+from edgeloop.participation import Participation
 from simulations.settings import RunSettings
 
 STEP_FLOPS = 4_000_000
@@ -76,6 +77,16 @@ class Plan:
         """Return the fields of the algorithm's Config that this run decides."""
         first = next(iter(self.models.values()))
         return {**self.settings.chosen(self.classes, self.shape, first), **self.bound}
+
+    def participation(self) -> Participation | None:
+        """Return who takes part in which round; None for everybody in all of them."""
+        asked = self.settings
+        if asked.join_ratio == 1 and not asked.drop_rate:
+            return None
+        return Participation(
+            *(tuple(self.models), asked.join_ratio, asked.random_join_ratio),
+            *(asked.drop_rate, asked.seed),
+        )
 
     @property
     def workers(self) -> int:

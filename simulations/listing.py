@@ -37,6 +37,7 @@ def describe(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "title": card.title,
+        "experimental": card.experimental,
         "runs": list(card.runs),
         "up": card.up,
         "down": card.down,
@@ -47,8 +48,9 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def _cells(found: Mapping[str, Any]) -> list[str]:
+    title = found["title"] + (" (experimental)" if found["experimental"] else "")
     return [
-        *(found["name"], found["title"], ", ".join(found["runs"]), found["up"], found["down"]),
+        *(found["name"], title, ", ".join(found["runs"]), found["up"], found["down"]),
         ", ".join(found["variants"]),
         " ".join(f"{key}={json.dumps(value)}" for key, value in found["hyperparameters"].items()),
         found["paper"],

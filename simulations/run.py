@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeloop import algorithms, files, rounds, wire
 from edgeloop.algorithm import Algorithm
-from edgeloop.member import Report
+from edgeloop.member import Answer, Report
 from edgeloop.rounds import Closed
 from edgeloop.task import SERVER
 from edgeloop.wire import Envelope
@@ -69,10 +69,14 @@ class Recorder:
             number,
             [answer.report for answer in answers.values()],
             bytes_up=sum(
-                len(wire.encode(_envelope(number, name), answer.upload, answer.report))
+                len(wire.encode(_envelope(number, name), *_messages(answer)))
                 for name, answer in answers.items()
             ),
-            floats_up=sum(results.floats(answer.upload) for answer in answers.values()),
+            floats_up=sum(
+                results.floats(answer.upload)
+                for answer in answers.values()
+                if answer.upload is not None
+            ),
         )
         self._broadcast = closed.standing.broadcast
         return row
@@ -102,6 +106,11 @@ class Recorder:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(row.line())
         return row
+
+
+def _messages(answer: Answer[Any]) -> tuple[Any, ...]:
+    """Return what a client sends: its report, and its upload if it trained."""
+    return (answer.report,) if answer.upload is None else (answer.upload, answer.report)
 
 
 def _envelope(number: int, sender: str) -> Envelope:
@@ -166,6 +175,7 @@ def _rounds(
     standing, reports = rounds.run(
         *(recorder.algorithm, crew, settings.rounds, saved.standing, after),
         lambda: results.stalled(recorder.rows, settings.patience),
+        plan.participation(),
     )
     watch(settings.rounds, recorder.finished(reports).accuracy)
     return recorder.rows, reports, standing.broadcast

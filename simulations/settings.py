@@ -96,6 +96,9 @@ class RunSettings(DataSettings):
         width: K, the unified feature width.
         rounds: T, how many rounds of training.
         patience: stop after so many evaluations without a new best one; None for never.
+        join_ratio: rho, the share of the clients that trains in a round; all evaluate.
+        random_join_ratio: draw that share anew each round, between it and 1.
+        drop_rate: the share of a round's uploads that is lost on the way.
         seed: the run's only seed.
         batch_size: samples a training batch.
         variant: the paper's formulas, or those of the released code.
@@ -110,6 +113,9 @@ class RunSettings(DataSettings):
     width: Whole = 512
     rounds: Whole = 50
     patience: Whole | None = None
+    join_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
+    random_join_ratio: bool = False
+    drop_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     batch_size: Whole = 10
     variant: str = "released"

@@ -10,10 +10,12 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from torch import nn
 
 from edgeloop import data
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
+from edgeloop.models import SplitModel
 from edgeloop.settings import BrokerSettings
 from simulations.demo.broker import free_port
 from tests.world import MODELS, Mosquitto, StartBroker, wait_for_port
@@ -26,6 +28,16 @@ hypothesis.settings.load_profile("edgeloop")
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def identity() -> SplitModel:
+    """A model whose features are its two inputs, and whose two logits are its features."""
+    model = SplitModel(nn.Flatten(), width=2, classes=2, features=2)
+    with torch.no_grad():
+        model.head.weight.copy_(torch.eye(2))
+        model.head.bias.zero_()
+    return model
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
 from edgeloop import prototypes
+from edgeloop.algorithm import Batches
 from edgeloop.prototypes import PrototypeUpload, Targets
 
 GOAL = Targets(
@@ -63,3 +65,52 @@ def test_the_pull_of_a_feature_on_its_prototype_has_a_gradient() -> None:
 def test_nearness_is_minus_the_mean_squared_gap() -> None:
     scores = prototypes.nearness(torch.tensor([[1.0, 1.0]]), GOAL)
     assert scores.tolist() == [[-0.5, -math.inf, -1.0]]
+
+
+def doubled(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return inputs * 10, inputs * 2
+
+
+@pytest.mark.parametrize(("what", "factor"), [("features", 10.0), ("logits", 2.0)])
+def test_the_upload_is_the_mean_of_what_training_saw(
+    what: Literal["features", "logits"], factor: float
+) -> None:
+    seen: prototypes.Seen = []
+    for value, label in ((1.0, 0), (3.0, 0), (5.0, 2)):
+        inputs = torch.full((1, 2), value, requires_grad=True)
+        watching = prototypes.watched(doubled, torch.tensor([label]), seen, what)
+        assert [output.tolist() for output in watching(inputs)] == [
+            output.tolist() for output in doubled(inputs)
+        ]
+    assert not any(noted.requires_grad for noted, _ in seen)
+    batches = Batches(torch.zeros(3, 2), torch.tensor([0, 0, 2]), size=1)
+    upload = prototypes.upload_seen(seen, batches, classes=3, width=2, epochs=1)
+    # (1 + 3) / 2 and 5, times the factor.
+    assert upload.labels_N.tolist() == [0, 2]
+    assert upload.counts_N.tolist() == [2, 1]
+    assert upload.prototypes_ND.tolist() == [[2 * factor] * 2, [5 * factor] * 2]
+    # Had two epochs seen this, each would have counted one sample of class 0.
+    twice = prototypes.upload_seen([*seen, *seen], batches, classes=3, width=2, epochs=2)
+    assert twice.counts_N.tolist() == [2, 1]
+    assert twice.prototypes_ND.tolist() == upload.prototypes_ND.tolist()
+
+
+def test_who_saw_nothing_uploads_nothing() -> None:
+    batches = Batches(torch.ones(3, 2), torch.tensor([0, 1, 1]), size=4)
+    upload = prototypes.upload_seen([], batches, classes=2, width=5, epochs=3)
+    assert upload.prototypes_ND.shape == (0, 5)
+    assert len(upload.labels_N) == len(upload.counts_N) == 0
+
+
+def test_the_server_averages_each_class_over_the_clients_that_have_it() -> None:
+    one = PrototypeUpload(np.array([0]), np.array([1]), np.array([[0, 4]], np.float32))
+    other = PrototypeUpload(
+        np.array([0, 2]), np.array([3, 5]), np.array([[4, 8], [1, 1]], np.float32)
+    )
+    alike = prototypes.average([one, other], 3)
+    assert alike.known_C.tolist() == [True, False, True]
+    assert alike.prototypes_CD.tolist() == [[2.0, 6.0], [0.0, 0.0], [1.0, 1.0]]
+    # (1 x 0 + 3 x 4) / 4 and (1 x 4 + 3 x 8) / 4.
+    weighted = prototypes.average([one, other], 3, weighted=True)
+    assert weighted.prototypes_CD.tolist() == [[3.0, 7.0], [0.0, 0.0], [1.0, 1.0]]
+    assert prototypes.average([one], 3).known_C.tolist() == [True, False, False]

@@ -28,13 +28,13 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Positive
 from edgeloop.models.split import SplitModel
+from edgeloop.training import cross_entropy
 from edgeloop.weights import Weights, WeightsUpload
 
 CARD = Card(
@@ -84,13 +84,11 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     """Bind both halves to one configuration."""
 
     def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(first_model(config).own()))
+        first = Weights(weights.flat(models.first(config).own()))
         return first, first
 
     def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
-        vectors = [upload.weights_P for upload in uploads]
-        parts = weights.shares(uploads) if config.weighted else None
-        mean = Weights(weights.average(vectors, parts))
+        mean = weights.mean(uploads, config.weighted)
         return mean, mean
 
     def equip(model: SplitModel) -> None:
@@ -122,12 +120,12 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         state=Weights,
         upload=WeightsUpload,
         broadcast=Weights,
-        sizes={"P": weights.size(first_model(config).own())},
+        sizes={"P": weights.size(models.first(config).own())},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
-        loss=loss,
+        loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
         equip=equip,
@@ -162,22 +160,9 @@ def fixed(tensors: Sequence[Tensor]) -> nn.ParameterList:
     return nn.ParameterList([nn.Parameter(tensor, requires_grad=False) for tensor in tensors])
 
 
-def first_model(config: Config) -> SplitModel:
-    """Return the model that every client starts with: w, v and their mixture."""
-    return models.build(
-        config.architecture, config.shape, config.classes, config.width, config.seed
-    )
-
-
-def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
-    """Return the mean softmax cross-entropy of the head's logits."""
-    inputs, labels_B = batch
-    return F.cross_entropy(forward(inputs)[1], labels_B)
-
-
 def slopes(model: SplitModel, batch: Batch) -> tuple[Tensor, ...]:
     """Return the loss's gradient, one tensor for each parameter."""
-    return torch.autograd.grad(loss(model, batch, None), model.own())
+    return torch.autograd.grad(cross_entropy(model, batch), model.own())
 
 
 @torch.no_grad()

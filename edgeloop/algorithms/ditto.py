@@ -22,22 +22,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import torch.nn.functional as F
-from torch import Tensor
-
 from edgeloop import models, weights
-from edgeloop.algorithm import (
-    Algorithm,
-    Batch,
-    Batches,
-    Card,
-    Count,
-    Forward,
-    NotNegative,
-    Positive,
-)
+from edgeloop.algorithm import Algorithm, Batches, Card, Count, NotNegative, Positive
 from edgeloop.models.split import SplitModel
-from edgeloop.training import descend
+from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Weights, WeightsUpload
 
 CARD = Card(
@@ -84,12 +72,11 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     """Bind both halves to one configuration."""
 
     def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(first_model(config).own()))
+        first = Weights(weights.flat(models.first(config).own()))
         return first, first
 
     def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
-        vectors = [upload.weights_P for upload in uploads]
-        mean = Weights(weights.average(vectors, weights.shares(uploads)))
+        mean = weights.mean(uploads)
         return mean, mean
 
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
@@ -103,22 +90,15 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         state=Weights,
         upload=WeightsUpload,
         broadcast=Weights,
-        sizes={"P": weights.size(first_model(config).own())},
+        sizes={"P": weights.size(models.first(config).own())},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
-        loss=loss,
+        loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
         equip=equip,
-    )
-
-
-def first_model(config: Config) -> SplitModel:
-    """Return the model that every client starts with, personal and global."""
-    return models.build(
-        config.architecture, config.shape, config.classes, config.width, config.seed
     )
 
 
@@ -127,28 +107,18 @@ def equip(model: SplitModel) -> None:
     model.kept[COPY] = copy.deepcopy(model)
 
 
-def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
-    """Return the mean softmax cross-entropy of the head's logits, F_k: the part of a batch alone.
-
-    The personal model's objective adds `proximal`, which knows the weights and no batch.
-    """
-    inputs, labels_B = batch
-    return F.cross_entropy(forward(inputs)[1], labels_B)
-
-
-def proximal(ours: Sequence[Tensor], anchors: Sequence[Tensor], mu: float) -> Tensor:
-    """Return mu / 2 times the squared distance of weights to the global ones, a scalar."""
-    gaps = [(v - w.detach()).square().sum() for v, w in zip(ours, anchors, strict=True)]
-    return mu / 2 * sum(gaps, start=ours[0].new_zeros(()))
-
-
 def train_personal(model: SplitModel, shared: SplitModel, batches: Batches, config: Config) -> None:
-    """Train v in place on h_k = F_k + the proximal term to w as received, which is not changed."""
+    """Train v in place on h_k = F_k + the proximal term to w as received, which is not changed.
+
+    F_k, the cross-entropy, is the algorithm's `loss`: the part of the objective that a batch makes.
+    """
     ours, anchors = model.own(), shared.own()
     descend(
         model,
         batches,
-        lambda forward, batch: loss(forward, batch, None) + proximal(ours, anchors, config.mu),
+        lambda forward, batch: (
+            cross_entropy(forward, batch) + weights.proximal(ours, anchors, config.mu)
+        ),
         epochs=config.personal_epochs,
         lr=config.local_lr,
     )
@@ -156,10 +126,4 @@ def train_personal(model: SplitModel, shared: SplitModel, batches: Batches, conf
 
 def train_global(shared: SplitModel, batches: Batches, config: Config) -> None:
     """Train w in place, as FedAvg does."""
-    descend(
-        shared,
-        batches,
-        lambda forward, batch: loss(forward, batch, None),
-        epochs=config.local_epochs,
-        lr=config.local_lr,
-    )
+    descend(shared, batches, cross_entropy, epochs=config.local_epochs, lr=config.local_lr)

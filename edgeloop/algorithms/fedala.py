@@ -17,30 +17,20 @@ Shape suffixes: B samples, C classes, P parameters of the model, H parameters of
 """
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from edgeloop import models, weights
-from edgeloop.algorithm import (
-    Algorithm,
-    Batch,
-    Batches,
-    Card,
-    Count,
-    Forward,
-    NotNegative,
-    Positive,
-)
+from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, NotNegative, Positive
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive
-from edgeloop.training import descend
+from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Weights, WeightsUpload
 
 CARD = Card(
@@ -111,55 +101,35 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     """Bind both halves to one configuration."""
 
     def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(first_model(config).own()))
+        first = Weights(weights.flat(models.first(config).own()))
         return first, first
 
     def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
-        vectors = [upload.weights_P for upload in uploads]
-        mean = Weights(weights.average(vectors, weights.shares(uploads)))
+        mean = weights.mean(uploads)
         return mean, mean
 
     def equip(model: SplitModel) -> None:
         model.kept["blend"] = Blend(weights.size(higher(model, config)))
 
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
-        descend(
-            model,
-            batches,
-            lambda forward, batch: loss(forward, batch, None),
-            epochs=config.local_epochs,
-            lr=config.local_lr,
-        )
+        descend(model, batches, cross_entropy, epochs=config.local_epochs, lr=config.local_lr)
         return WeightsUpload(len(batches.labels), weights.flat(model.own()))
 
     return Algorithm(
         state=Weights,
         upload=WeightsUpload,
         broadcast=Weights,
-        sizes={"P": weights.size(first_model(config).own())},
+        sizes={"P": weights.size(models.first(config).own())},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
-        loss=loss,
+        loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
         equip=equip,
         receive=lambda model, batches, broadcast: adapt(model, batches, broadcast, config),
     )
-
-
-def first_model(config: Config) -> SplitModel:
-    """Return the model that every client starts with."""
-    return models.build(
-        config.architecture, config.shape, config.classes, config.width, config.seed
-    )
-
-
-def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
-    """Return the mean softmax cross-entropy of the head's logits."""
-    inputs, labels_B = batch
-    return F.cross_entropy(forward(inputs)[1], labels_B)
 
 
 def higher(model: SplitModel, config: Config) -> list[nn.Parameter]:
@@ -172,16 +142,16 @@ def adapt(model: SplitModel, batches: Batches, broadcast: Weights, config: Confi
 
     Blended is local + (global - local) * W, with W learned on a slice of the local samples.
     """
-    local_P = flat(model.own())
+    local_P = weights.joined(model.own())
     weights.assign(model.own(), broadcast.weights_P)
-    gap_P = flat(model.own()) - local_P
+    gap_P = weights.joined(model.own()) - local_P
     if not gap_P.any():
         return
     blend = cast(Blend, model.kept["blend"])
     size = len(blend.weights_H)
     local_H, gap_H = local_P[-size:], gap_P[-size:]
     learn(model, blend, local_H, gap_H, sliced(batches, config), config)
-    fill(higher(model, config), local_H + gap_H * blend.weights_H)
+    weights.assign(higher(model, config), local_H + gap_H * blend.weights_H)
 
 
 def sliced(batches: Batches, config: Config) -> list[Batch]:
@@ -240,21 +210,8 @@ def one_pass(
     last = torch.zeros(())
     top = higher(trial, config)
     for batch in batches:
-        fill(top, local_H + gap_H * blend.weights_H)
-        last = loss(trial, batch, None)
-        slope_H = flat(torch.autograd.grad(last, top))
+        weights.assign(top, local_H + gap_H * blend.weights_H)
+        last = cross_entropy(trial, batch)
+        slope_H = weights.joined(torch.autograd.grad(last, top))
         blend.weights_H.sub_(config.blend_lr * slope_H * gap_H).clamp_(0, 1)
     return last.item()
-
-
-def flat(tensors: Iterable[Tensor]) -> Tensor:
-    """Return tensors as one (...,), on their device and in memory of its own."""
-    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
-
-
-@torch.no_grad()
-def fill(parameters: Sequence[Tensor], values_H: Tensor) -> None:
-    """Put one vector back into tensors, in place."""
-    parts = values_H.split([parameter.numel() for parameter in parameters])
-    for parameter, part in zip(parameters, parts, strict=True):
-        parameter.copy_(part.view_as(parameter))

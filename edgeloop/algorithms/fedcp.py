@@ -25,19 +25,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeloop import mmd, models, weights
-from edgeloop.algorithm import (
-    Algorithm,
-    Batch,
-    Batches,
-    Card,
-    Count,
-    Forward,
-    NotNegative,
-    Positive,
-)
+from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, NotNegative, Positive
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive, drawing
-from edgeloop.training import descend
+from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Vector, WeightsUpload
 
 CARD = Card(
@@ -119,9 +110,7 @@ def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
         model.kept["policy"] = first_policy(config)
 
     def first_model() -> SplitModel:
-        model = models.build(
-            config.architecture, config.shape, config.classes, config.width, config.seed
-        )
+        model = models.first(config)
         equip(model)
         return model
 
@@ -130,9 +119,7 @@ def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
         return first, first
 
     def aggregate(state: Shared, uploads: Sequence[WeightsUpload]) -> tuple[Shared, Shared]:
-        vectors = [upload.weights_P for upload in uploads]
-        mean_P = weights.average(vectors, weights.shares(uploads))
-        new = Shared(state.rounds + 1, mean_P)
+        new = Shared(state.rounds + 1, weights.mean(uploads).weights_P)
         return new, new
 
     def train(model: SplitModel, batches: Batches, broadcast: Shared) -> WeightsUpload:
@@ -157,7 +144,7 @@ def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
         aggregate=aggregate,
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
-        loss=loss,
+        loss=cross_entropy,
         train=train,
         predict=predict,
         equip=equip,
@@ -198,20 +185,12 @@ def receive(model: SplitModel, batches: Batches, broadcast: Shared) -> None:
         frozen.copy_(received)
 
 
-def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
-    """Return the cross-entropy of the personal head alone.
-
-    What a client minimises needs the modules that it keeps, and noise: see `objective`.
-    """
-    inputs, labels_B = batch
-    return F.cross_entropy(forward(inputs)[1], labels_B)
-
-
 def objective(model: SplitModel, batch: Batch, noise: torch.Generator, weight: float) -> Tensor:
     """Return what a client minimises: cross-entropy of the mixed logits, plus the weighted MMD.
 
     The MMD is that of the base's features and the frozen global base's. It needs more than the
-    model's outputs: the modules in `kept`, and the Gumbel noise of the masks.
+    model's outputs: the modules in `kept`, and the Gumbel noise of the masks. The algorithm's
+    `loss` is the cross-entropy of the personal head alone.
     """
     inputs, labels_B = batch
     features_BK = model(inputs)[0]

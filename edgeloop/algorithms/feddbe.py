@@ -40,7 +40,7 @@ from edgeloop.algorithm import (
     Positive,
 )
 from edgeloop.models.split import SplitModel
-from edgeloop.training import descend
+from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Vector
 
 CARD = Card(
@@ -154,7 +154,7 @@ def build(config: Config) -> Algorithm[Shared, Upload, Shared]:
     """Bind both halves to one configuration."""
 
     def start() -> tuple[Shared, Shared]:
-        weights_P = weights.flat(first_model(config).own())
+        weights_P = weights.flat(models.first(config).own())
         first = Shared(False, np.zeros(config.width, np.float32), weights_P)
         return first, first
 
@@ -168,23 +168,16 @@ def build(config: Config) -> Algorithm[Shared, Upload, Shared]:
         state=Shared,
         upload=Upload,
         broadcast=Shared,
-        sizes={"P": weights.size(first_model(config).own()), "D": config.width},
+        sizes={"P": weights.size(models.first(config).own()), "D": config.width},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
-        loss=loss,
+        loss=cross_entropy,
         train=train,
         predict=predict,
         equip=equip,
         receive=lambda model, batches, broadcast: weights.assign(model.own(), broadcast.weights_P),
-    )
-
-
-def first_model(config: Config) -> SplitModel:
-    """Return the model that every client starts with, in round 0 and again in round 1."""
-    return models.build(
-        config.architecture, config.shape, config.classes, config.width, config.seed
     )
 
 
@@ -207,23 +200,14 @@ def rows(state: Shared, upload: Upload) -> npt.NDArray[np.float32]:
     return upload.weights_SP if state.measured else upload.mean_RD
 
 
-def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
-    """Return the cross-entropy of the head's logits: what a client minimises in round 0.
-
-    From round 1 on it needs its own vector and its running mean: see `objective`.
-    """
-    inputs, labels_B = batch
-    return F.cross_entropy(forward(inputs)[1], labels_B)
-
-
 def measured(model: SplitModel, batches: Batches, broadcast: Shared, config: Config) -> Upload:
-    """Train without DBE, and return the running mean that the training ends with."""
+    """Train on `loss` alone, without DBE; return the running mean that the training ends with."""
     running = RunningMean(config.width, config.momentum, batches.inputs.device)
 
     def watched(forward: Forward, batch: Batch) -> Tensor:
         features_BK, logits_BC = forward(batch[0])
         running.update(features_BK)
-        return loss(lambda _: (features_BK, logits_BC), batch, None)
+        return F.cross_entropy(logits_BC, batch[1])
 
     descend(model, batches, watched, epochs=config.local_epochs, lr=config.local_lr)
     mean_RD = running.mean_K.cpu().numpy()[np.newaxis][: len(batches)]
@@ -250,7 +234,7 @@ def debiased(model: SplitModel, batches: Batches, broadcast: Shared, config: Con
 def objective(
     model: SplitModel, batch: Batch, running: RunningMean, goal_K: Tensor, weight: float
 ) -> Tensor:
-    """Return what a client minimises from round 1 on; it needs more than the model's outputs.
+    """Return what a client minimises from round 1 on; `loss` has its part in round 0 only.
 
     Cross-entropy of the head on z + m, plus kappa times the mean over the K features of half the
     squared gap between the running mean and the global mean.

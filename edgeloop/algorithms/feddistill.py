@@ -12,11 +12,9 @@ left out. The original averages other clients' logits only; the code, and this, 
 Shape suffixes: B samples of a batch, N uploaded vectors, C classes, K = C entries of one.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -88,15 +86,19 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
 
     def train(model: SplitModel, batches: Batches, broadcast: GlobalPrototypes) -> PrototypeUpload:
         goal = prototypes.targets(broadcast, batches.inputs.device)
-        seen: list[tuple[Tensor, Tensor]] = []
+        seen: prototypes.Seen = []
         descend(
             model,
             batches,
-            lambda forward, batch: loss(watched(forward, batch[1], seen), batch, goal),
+            lambda forward, batch: loss(
+                prototypes.watched(forward, batch[1], seen, "logits"), batch, goal
+            ),
             epochs=config.local_epochs,
             lr=config.local_lr,
         )
-        return upload_of(seen, batches, config)
+        return prototypes.upload_seen(
+            seen, batches, config.classes, config.classes, config.local_epochs
+        )
 
     return Algorithm(
         state=State,
@@ -104,7 +106,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         broadcast=GlobalPrototypes,
         sizes={"C": config.classes, "D": config.classes},
         start=start,
-        aggregate=lambda state, uploads: (state, average(uploads, config.classes)),
+        aggregate=lambda state, uploads: (state, prototypes.average(uploads, config.classes)),
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         targets=prototypes.targets,
         loss=loss,
@@ -130,33 +132,3 @@ def distance(logits_BC: Tensor, labels_B: Tensor, goal: Targets, kind: str) -> T
     known_B1 = goal.known_C[labels_B].unsqueeze(1)
     goal_BC = torch.where(known_B1, goal.prototypes_CK[labels_B], logits_BC.detach())
     return F.cross_entropy(logits_BC, goal_BC.softmax(dim=1))
-
-
-def watched(forward: Forward, labels_B: Tensor, seen: list[tuple[Tensor, Tensor]]) -> Forward:
-    """Return the same forward pass, which also notes each batch's logits before its step."""
-
-    def noting(inputs: Tensor) -> tuple[Tensor, Tensor]:
-        features_BK, logits_BC = forward(inputs)
-        seen.append((logits_BC.detach(), labels_B))
-        return features_BK, logits_BC
-
-    return noting
-
-
-def upload_of(
-    seen: Sequence[tuple[Tensor, Tensor]], batches: Batches, config: Config
-) -> PrototypeUpload:
-    """Average what training saw, over all batches of all epochs; the counts are those of one."""
-    if not seen:
-        nothing_BC = batches.inputs.new_zeros(0, config.classes)
-        return prototypes.upload_of(nothing_BC, batches.labels[:0], config.classes)
-    logits, labels = zip(*seen, strict=True)
-    upload = prototypes.upload_of(torch.cat(logits), torch.cat(labels), config.classes)
-    return replace(upload, counts_N=upload.counts_N // config.local_epochs)
-
-
-def average(uploads: Sequence[PrototypeUpload], classes: int) -> GlobalPrototypes:
-    """Average each class over the clients that sent it, all alike; others have none."""
-    labels_N, _, logits_NC = prototypes.stacked(uploads)
-    means_CC, counts_C = prototypes.class_means(logits_NC.double(), labels_N, classes)
-    return GlobalPrototypes((counts_C > 0).numpy(), means_CC.numpy().astype(np.float32))

@@ -27,11 +27,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop import heads, models, weights
+from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive
+from edgeloop.heads import Head
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive, drawing
-from edgeloop.training import descend
+from edgeloop.training import cross_entropy, descend
 
 CARD = Card(
     title="FedGen",
@@ -81,23 +82,17 @@ class Config:
 
 
 @dataclass(frozen=True, eq=False)
-class HeadUpload:
-    """One client's head after its training.
+class HeadUpload(heads.HeadUpload):
+    """One client's head after its training, and what it was trained on.
 
     Attributes:
-        samples: how many training samples the client has.
-        counts_C: how many of each class it trained on.
-        head_CK: the head's weights.
-        bias_C: the head's bias.
+        counts_C: how many samples of each class.
 
     Raises:
         ValueError: if a count is negative, or they are more than the samples.
     """
 
-    samples: int
     counts_C: npt.NDArray[np.int64]
-    head_CK: Array
-    bias_C: Array
 
     def __post_init__(self) -> None:
         counts = [int(count) for count in self.counts_C]
@@ -119,13 +114,11 @@ class State:
 
 
 @dataclass(frozen=True, eq=False)
-class Knowledge:
-    """What every client takes over.
+class Knowledge(Head):
+    """What every client takes over: the global head, and what generated features are made of.
 
     Attributes:
         pool_C: each class's share of what the clients trained on; zeros where nothing is known.
-        head_CK: the global head's weights.
-        bias_C: its bias.
         generator_G: the generator's parameters, flattened.
 
     Raises:
@@ -133,8 +126,6 @@ class Knowledge:
     """
 
     pool_C: Array
-    head_CK: Array
-    bias_C: Array
     generator_G: Array
 
     def __post_init__(self) -> None:
@@ -148,14 +139,16 @@ def build(config: Config) -> Algorithm[State, HeadUpload, Knowledge]:
 
     def start() -> tuple[State, Knowledge]:
         nothing_C, generator_G = np.zeros(config.classes, np.float32), first.flat()
-        return State(0, generator_G), Knowledge(nothing_C, *first_head(config), generator_G)
+        head = heads.arrays(models.first(config))
+        return State(0, generator_G), Knowledge(*head, nothing_C, generator_G)
 
     def aggregate(state: State, uploads: Sequence[HeadUpload]) -> tuple[State, Knowledge]:
-        pool_C, head = pool(uploads), average(uploads)
+        pool_C, head = pool(uploads), heads.average(uploads)
         generator_G = state.generator_G
         if config.persist:
             generator_G = learned(first.copied(generator_G), pool_C, head, state.rounds, config)
-        return State(state.rounds + 1, generator_G), Knowledge(pool_C, *head, generator_G)
+        knowledge = Knowledge(head.head_CK, head.bias_C, pool_C, generator_G)
+        return State(state.rounds + 1, generator_G), knowledge
 
     def train(model: SplitModel, batches: Batches, broadcast: Knowledge) -> HeadUpload:
         generator = first.copied(broadcast.generator_G).to(batches.inputs.device)
@@ -165,11 +158,11 @@ def build(config: Config) -> Algorithm[State, HeadUpload, Knowledge]:
         descend(
             model,
             batches,
-            lambda forward, batch: loss(forward, batch, None) + agreement(model, *next(made)),
+            lambda forward, batch: cross_entropy(forward, batch) + agreement(model, *next(made)),
             epochs=config.local_epochs,
             lr=config.local_lr,
         )
-        return HeadUpload(len(batches.labels), own_C.cpu().numpy(), *head_of(model))
+        return HeadUpload(len(batches.labels), *heads.arrays(model), own_C.cpu().numpy())
 
     return Algorithm(
         state=State,
@@ -180,10 +173,10 @@ def build(config: Config) -> Algorithm[State, HeadUpload, Knowledge]:
         aggregate=aggregate,
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
-        loss=loss,
+        loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
-        receive=lambda model, batches, broadcast: take_over(model, broadcast),
+        receive=heads.receive,
     )
 
 
@@ -253,12 +246,6 @@ class Generator(nn.Module):
 # ---- the client
 
 
-def take_over(model: SplitModel, broadcast: Knowledge) -> None:
-    """Put the global head into a client's model."""
-    parts = [broadcast.head_CK.ravel(), broadcast.bias_C]
-    weights.assign([model.head.weight, model.head.bias], np.concatenate(parts))
-
-
 def counts(batches: Batches, classes: int) -> Tensor:
     """Return how many samples of each class (C,) full batches have."""
     return torch.bincount(batches.labels[: len(batches) * batches.size], minlength=classes)
@@ -282,30 +269,14 @@ def features(
 
 
 def agreement(model: SplitModel, features_BK: Tensor, labels_B: Tensor) -> Tensor:
-    """Return the cross-entropy of generated features, a scalar; only the head learns from it."""
+    """Return the cross-entropy of generated features, a scalar; only the head learns from it.
+
+    In training it is added to the algorithm's `loss`, the cross-entropy of a client's samples.
+    """
     return F.cross_entropy(model.head(features_BK), labels_B)
 
 
-def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
-    """Return the cross-entropy of a client's samples; in training, `agreement` is added."""
-    inputs, labels_B = batch
-    return F.cross_entropy(forward(inputs)[1], labels_B)
-
-
 # ---- the server
-
-
-def first_head(config: Config) -> tuple[Array, Array]:
-    """Return the head that the first client starts with."""
-    return head_of(
-        models.build(config.architecture, config.shape, config.classes, config.width, config.seed)
-    )
-
-
-def head_of(model: SplitModel) -> tuple[Array, Array]:
-    """Return copies of a model's head (C, K) and its bias (C,)."""
-    head = model.head
-    return weights.flat([head.weight]).reshape(head.weight.shape), weights.flat([head.bias])
 
 
 def pool(uploads: Sequence[HeadUpload]) -> Array:
@@ -315,23 +286,14 @@ def pool(uploads: Sequence[HeadUpload]) -> Array:
     return shares_C
 
 
-def average(uploads: Sequence[HeadUpload]) -> tuple[Array, Array]:
-    """Return the mean head (C, K) and bias (C,); a client counts by its samples."""
-    parts = weights.shares(uploads)
-    mean_P = weights.average([upload.head_CK.ravel() for upload in uploads], parts)
-    mean_C = weights.average([upload.bias_C for upload in uploads], parts)
-    return mean_P.reshape(uploads[0].head_CK.shape), mean_C
-
-
-def learned(
-    generator: Generator, pool_C: Array, head: tuple[Array, Array], rounds: int, config: Config
-) -> Array:
+def learned(generator: Generator, pool_C: Array, head: Head, rounds: int, config: Config) -> Array:
     """Train the generator in place against one round's heads; return its parameters (G,).
 
     The heads' logits are averaged, which for linear heads is the average head's logits. Where no
     client trained on anything, there are no labels to draw, and nothing is learned.
     """
-    labels_C, head_CK, bias_C = (torch.tensor(array) for array in (pool_C, *head))
+    arrays = pool_C, head.head_CK, head.bias_C
+    labels_C, head_CK, bias_C = (torch.tensor(array) for array in arrays)
     random = torch.Generator().manual_seed(derive(config.seed, "server", rounds))
     optimizer = torch.optim.Adam(generator.parameters(), lr=config.server_lr)
     for _ in range(config.server_epochs if labels_C.any() else 0):

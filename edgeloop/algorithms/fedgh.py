@@ -12,18 +12,17 @@ Shape suffixes: N uploaded prototypes, B prototypes of a batch, C classes, K fea
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgeloop import models, prototypes, weights
-from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop import heads, models, prototypes
+from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive
+from edgeloop.heads import Head
 from edgeloop.models.split import SplitModel
 from edgeloop.prototypes import PrototypeUpload
 from edgeloop.seeds import derive
-from edgeloop.training import descend, features_of
+from edgeloop.training import cross_entropy, descend, features_of
 
 CARD = Card(
     title="FedGH",
@@ -64,53 +63,30 @@ class Config:
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
-    """The head that every client takes over.
+class State(Head):
+    """The server's head.
 
     Attributes:
-        head_CK: its weights.
-        bias_C: its bias.
-    """
-
-    head_CK: npt.NDArray[np.float32]
-    bias_C: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """The server's head, and how often it has learned.
-
-    Attributes:
-        rounds: how often.
-        head_CK: its weights.
-        bias_C: its bias.
+        rounds: how often it has learned.
     """
 
     rounds: int
-    head_CK: npt.NDArray[np.float32]
-    bias_C: npt.NDArray[np.float32]
 
 
 def build(config: Config) -> Algorithm[State, PrototypeUpload, Head]:
     """Bind both halves to one configuration."""
 
     def start() -> tuple[State, Head]:
-        first = first_head(config)
-        return State(0, first.head_CK, first.bias_C), first
+        first = heads.arrays(models.first(config))
+        return State(*first, rounds=0), Head(*first)
 
     def aggregate(state: State, uploads: Sequence[PrototypeUpload]) -> tuple[State, Head]:
         labels_N, _, prototypes_NK = prototypes.stacked(uploads)
         head = learned(state, prototypes_NK, labels_N, config)
-        return State(state.rounds + 1, head.head_CK, head.bias_C), head
+        return State(head.head_CK, head.bias_C, state.rounds + 1), head
 
     def train(model: SplitModel, batches: Batches, broadcast: Head) -> PrototypeUpload:
-        descend(
-            model,
-            batches,
-            lambda forward, batch: loss(forward, batch, None),
-            epochs=config.local_epochs,
-            lr=config.local_lr,
-        )
+        descend(model, batches, cross_entropy, epochs=config.local_epochs, lr=config.local_lr)
         return prototypes.upload_of(*features_of(model, batches), config.classes)
 
     return Algorithm(
@@ -122,25 +98,11 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, Head]:
         aggregate=aggregate,
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         targets=lambda broadcast, device: None,
-        loss=loss,
+        loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
-        receive=lambda model, batches, broadcast: take_over(model, broadcast),
+        receive=heads.receive,
     )
-
-
-def first_head(config: Config) -> Head:
-    """Return the head that the first client starts with."""
-    head = models.build(
-        config.architecture, config.shape, config.classes, config.width, config.seed
-    ).head
-    return Head(head.weight.detach().numpy(), head.bias.detach().numpy())
-
-
-def take_over(model: SplitModel, broadcast: Head) -> None:
-    """Put the global head into a client's model."""
-    parts = [broadcast.head_CK.ravel(), broadcast.bias_C]
-    weights.assign([model.head.weight, model.head.bias], np.concatenate(parts))
 
 
 def learned(state: State, prototypes_NK: Tensor, labels_N: Tensor, config: Config) -> Head:
@@ -157,9 +119,3 @@ def learned(state: State, prototypes_NK: Tensor, labels_N: Tensor, config: Confi
             F.cross_entropy(logits_BC, labels_N[rows_B]).backward()
             optimizer.step()
     return Head(head_CK.detach().numpy(), bias_C.detach().numpy())
-
-
-def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
-    """Return the mean softmax cross-entropy of the head's logits."""
-    inputs, labels_B = batch
-    return F.cross_entropy(forward(inputs)[1], labels_B)

@@ -52,8 +52,9 @@ CARD = Card(
     runs=("simulation", "mqtt"),
     up="one prototype (K floats) for each class of the client",
     down="one prototype (K floats) for every class",
-    paper="experimental, after Guo et al. 2025, arXiv:2502.16119",
+    paper="after Guo et al. 2025, arXiv:2502.16119",
     variants={"published": {"pull": 10.0, "objective": "angular", "server_epochs": 1}},
+    experimental=True,
 )
 
 

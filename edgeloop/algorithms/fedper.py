@@ -15,13 +15,10 @@ Shape suffix: P parameters of the base.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch.nn.functional as F
-from torch import Tensor
-
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive
 from edgeloop.models.split import SplitModel
-from edgeloop.training import descend
+from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Weights, WeightsUpload
 
 CARD = Card(
@@ -61,53 +58,33 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     """Bind both halves to one configuration."""
 
     def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(first_model(config).base.parameters()))
+        first = Weights(weights.flat(models.first(config).base.parameters()))
         return first, first
 
     def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
-        vectors = [upload.weights_P for upload in uploads]
-        mean = Weights(weights.average(vectors, weights.shares(uploads)))
+        mean = weights.mean(uploads)
         return mean, mean
 
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
-        descend(
-            model,
-            batches,
-            lambda forward, batch: loss(forward, batch, None),
-            epochs=config.local_epochs,
-            lr=config.local_lr,
-        )
+        descend(model, batches, cross_entropy, epochs=config.local_epochs, lr=config.local_lr)
         return WeightsUpload(len(batches.labels), weights.flat(model.base.parameters()))
 
     return Algorithm(
         state=Weights,
         upload=WeightsUpload,
         broadcast=Weights,
-        sizes={"P": weights.size(first_model(config).base.parameters())},
+        sizes={"P": weights.size(models.first(config).base.parameters())},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
-        loss=loss,
+        loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
         receive=receive,
     )
 
 
-def first_model(config: Config) -> SplitModel:
-    """Return the model that every client starts with."""
-    return models.build(
-        config.architecture, config.shape, config.classes, config.width, config.seed
-    )
-
-
 def receive(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
     """Take over the global base; the head stays."""
     weights.assign(model.base.parameters(), broadcast.weights_P)
-
-
-def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
-    """Return the mean softmax cross-entropy of the head's logits."""
-    inputs, labels_B = batch
-    return F.cross_entropy(forward(inputs)[1], labels_B)

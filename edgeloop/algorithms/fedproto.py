@@ -10,11 +10,9 @@ so the accuracy of round 0 is 0, as in the released code.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from edgeloop import prototypes
@@ -84,7 +82,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
     def aggregate(
         state: State, uploads: Sequence[PrototypeUpload]
     ) -> tuple[State, GlobalPrototypes]:
-        return state, average(uploads, config)
+        return state, prototypes.average(uploads, config.classes, config.weighted)
 
     def loss(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
         return prototypes.drawn_loss(
@@ -93,15 +91,17 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
 
     def train(model: SplitModel, batches: Batches, broadcast: GlobalPrototypes) -> PrototypeUpload:
         goal = prototypes.targets(broadcast, batches.inputs.device)
-        seen: list[tuple[Tensor, Tensor]] = []
+        seen: prototypes.Seen = []
         descend(
             model,
             batches,
-            lambda forward, batch: loss(watched(forward, batch[1], seen), batch, goal),
+            lambda forward, batch: loss(prototypes.watched(forward, batch[1], seen), batch, goal),
             epochs=config.local_epochs,
             lr=config.local_lr,
         )
-        return upload_of(seen, batches, config)
+        return prototypes.upload_seen(
+            seen, batches, config.classes, config.width, config.local_epochs
+        )
 
     return Algorithm(
         state=State,
@@ -116,37 +116,3 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         train=train,
         predict=lambda model, inputs, goal: prototypes.nearness(model(inputs)[0], goal),
     )
-
-
-def watched(forward: Forward, labels_B: Tensor, seen: list[tuple[Tensor, Tensor]]) -> Forward:
-    """Return the same forward pass, which also notes each batch's features before its step."""
-
-    def noting(inputs: Tensor) -> tuple[Tensor, Tensor]:
-        features_BK, logits_BC = forward(inputs)
-        seen.append((features_BK.detach(), labels_B))
-        return features_BK, logits_BC
-
-    return noting
-
-
-def upload_of(
-    seen: Sequence[tuple[Tensor, Tensor]], batches: Batches, config: Config
-) -> PrototypeUpload:
-    """Average what training saw, over all batches of all epochs; the counts are those of one."""
-    if not seen:
-        nothing_BK = batches.inputs.new_zeros(0, config.width)
-        return prototypes.upload_of(nothing_BK, batches.labels[:0], config.classes)
-    features, labels = zip(*seen, strict=True)
-    upload = prototypes.upload_of(torch.cat(features), torch.cat(labels), config.classes)
-    return replace(upload, counts_N=upload.counts_N // config.local_epochs)
-
-
-def average(uploads: Sequence[PrototypeUpload], config: Config) -> GlobalPrototypes:
-    """Average each class over the clients that have it; a class that nobody sent has none."""
-    labels_N, counts_N, prototypes_NK = prototypes.stacked(uploads)
-    weights_N = counts_N if config.weighted else torch.ones_like(counts_N)
-    sums_CK = torch.zeros(config.classes, config.width, dtype=torch.float64)
-    sums_CK.index_add_(0, labels_N, prototypes_NK * weights_N.double().unsqueeze(1))
-    totals_C = torch.zeros(config.classes, dtype=torch.int64).index_add_(0, labels_N, weights_N)
-    means_CK = sums_CK / totals_C.clamp(min=1).unsqueeze(1)
-    return GlobalPrototypes((totals_C > 0).numpy(), means_CK.numpy().astype(np.float32))

@@ -16,13 +16,12 @@ Shape suffix: P parameters of the base.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive
 from edgeloop.models.split import SplitModel
-from edgeloop.training import descend
+from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Weights, WeightsUpload
 
 CARD = Card(
@@ -67,13 +66,11 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     """Bind both halves to one configuration."""
 
     def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(first_model(config).base.parameters()))
+        first = Weights(weights.flat(models.first(config).base.parameters()))
         return first, first
 
     def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
-        vectors = [upload.weights_P for upload in uploads]
-        parts = weights.shares(uploads) if config.weighted else None
-        mean = Weights(weights.average(vectors, parts))
+        mean = weights.mean(uploads, config.weighted)
         return mean, mean
 
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
@@ -85,22 +82,15 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         state=Weights,
         upload=WeightsUpload,
         broadcast=Weights,
-        sizes={"P": weights.size(first_model(config).base.parameters())},
+        sizes={"P": weights.size(models.first(config).base.parameters())},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
-        loss=loss,
+        loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
         receive=receive,
-    )
-
-
-def first_model(config: Config) -> SplitModel:
-    """Return the model that every client starts with."""
-    return models.build(
-        config.architecture, config.shape, config.classes, config.width, config.seed
     )
 
 
@@ -116,14 +106,8 @@ def train_part(
     descend(
         model,
         batches,
-        lambda forward, batch: loss(forward, batch, None),
+        cross_entropy,
         epochs=epochs,
         lr=lr,
         only=list(part.parameters()),
     )
-
-
-def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
-    """Return the mean softmax cross-entropy of the head's logits."""
-    inputs, labels_B = batch
-    return F.cross_entropy(forward(inputs)[1], labels_B)

@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Le
 from torch import Tensor
 
 from edgeloop import distillation, models, weights
 from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
 from edgeloop.models.split import SplitModel
-from edgeloop.training import descend
+from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Weights, WeightsUpload
 
 CARD = Card(
@@ -66,16 +65,14 @@ class Config:
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     """Bind both halves to one configuration."""
-    first = models.build(
-        config.architecture, config.shape, config.classes, config.width, config.seed
-    )
+    first = models.first(config)
 
     def start() -> tuple[Weights, Weights]:
         state = Weights(weights.flat(first.own()))
         return state, state
 
     def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
-        mean = Weights(weights.average([upload.weights_P for upload in uploads]))
+        mean = weights.mean(uploads, weighted=False)
         return mean, mean
 
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
@@ -100,7 +97,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         aggregate=aggregate,
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
-        loss=loss,
+        loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
     )
@@ -115,7 +112,10 @@ def received(first: SplitModel, broadcast: Weights, device: torch.device) -> Spl
 
 
 def both_losses(forward: Forward, auxiliary: Forward, batch: Batch, config: Config) -> Tensor:
-    """Return what a client descends, a scalar: its model's loss and the auxiliary model's."""
+    """Return what a client descends, a scalar: its model's loss and the auxiliary model's.
+
+    The algorithm's `loss` is the cross-entropy of the client's model alone.
+    """
     inputs, labels_B = batch
     return distillation.mutual_loss(
         forward(inputs)[1],
@@ -124,9 +124,3 @@ def both_losses(forward: Forward, auxiliary: Forward, batch: Batch, config: Conf
         config.model_share,
         config.auxiliary_share,
     )
-
-
-def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
-    """Return the cross-entropy of the client's model; with the auxiliary one, see `both_losses`."""
-    inputs, labels_B = batch
-    return F.cross_entropy(forward(inputs)[1], labels_B)

@@ -23,19 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeloop import models, weights
-from edgeloop.algorithm import (
-    Algorithm,
-    Batch,
-    Batches,
-    Card,
-    Count,
-    Forward,
-    NotNegative,
-    Positive,
-)
+from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, NotNegative, Positive
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive, drawing
-from edgeloop.training import descend
+from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Vector, WeightsUpload
 
 CARD = Card(
@@ -147,9 +138,7 @@ def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
         model.kept["conditions"] = Conditions(embeddings.weight)
 
     def first_model() -> SplitModel:
-        model = models.build(
-            config.architecture, config.shape, config.classes, config.width, config.seed
-        )
+        model = models.first(config)
         equip(model)
         return model
 
@@ -158,9 +147,7 @@ def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
         return first, first
 
     def aggregate(state: Shared, uploads: Sequence[WeightsUpload]) -> tuple[Shared, Shared]:
-        vectors = [upload.weights_P for upload in uploads]
-        mean_P = weights.average(vectors, weights.shares(uploads))
-        new = Shared(state.rounds + 1, mean_P)
+        new = Shared(state.rounds + 1, weights.mean(uploads).weights_P)
         return new, new
 
     def receive(model: SplitModel, batches: Batches, broadcast: Shared) -> None:
@@ -191,7 +178,7 @@ def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
         aggregate=aggregate,
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
-        loss=loss,
+        loss=cross_entropy,
         train=train,
         predict=predict,
         equip=equip,
@@ -232,21 +219,13 @@ def set_conditions(model: SplitModel, batches: Batches, *, divided: bool) -> Non
     conditions_of(model).personal_K.copy_(personal_K / classes if divided else personal_K)
 
 
-def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
-    """Return the cross-entropy of the head on features that no condition has bent.
-
-    What a client minimises needs the modules that it keeps: see `objective`.
-    """
-    inputs, labels_B = batch
-    return F.cross_entropy(forward(inputs)[1], labels_B)
-
-
 def objective(model: SplitModel, batch: Batch, config: Config) -> Tensor:
     """Return what a client minimises, a scalar; it needs the modules in `kept`, not outputs alone.
 
     Cross-entropy of the head on the personal route, plus cross-entropy over the cosines of the
     global route with every embedding, plus lambda times the Euclidean norm of the whole batch's gap
-    to the received embeddings of its labels, plus the penalty.
+    to the received embeddings of its labels, plus the penalty. The algorithm's `loss` is the
+    cross-entropy of the head on features that no condition has bent.
     """
     inputs, labels_B = batch
     features_BK = model(inputs)[0]

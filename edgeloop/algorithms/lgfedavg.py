@@ -12,15 +12,11 @@ Shape suffixes: C classes, K features.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-import torch.nn.functional as F
-from torch import Tensor
-
-from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop import heads, models
+from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive
+from edgeloop.heads import Head, HeadUpload
 from edgeloop.models.split import SplitModel
-from edgeloop.training import descend
+from edgeloop.training import cross_entropy, descend
 
 CARD = Card(
     title="LG-FedAvg",
@@ -54,61 +50,20 @@ class Config:
     local_lr: Positive = 0.01
 
 
-@dataclass(frozen=True, eq=False)
-class Head:
-    """The head that the server gives to every client, and keeps.
-
-    Attributes:
-        head_CK: its weights.
-        bias_C: its bias.
-    """
-
-    head_CK: npt.NDArray[np.float32]
-    bias_C: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class HeadUpload:
-    """One client's head after its training.
-
-    Attributes:
-        samples: how many training samples the client has.
-        head_CK: its weights.
-        bias_C: its bias.
-
-    Raises:
-        ValueError: if the number of samples is negative.
-    """
-
-    samples: int
-    head_CK: npt.NDArray[np.float32]
-    bias_C: npt.NDArray[np.float32]
-
-    def __post_init__(self) -> None:
-        if self.samples < 0:
-            raise ValueError("a negative number of samples")
-
-
 def build(config: Config) -> Algorithm[Head, HeadUpload, Head]:
     """Bind both halves to one configuration."""
 
     def start() -> tuple[Head, Head]:
-        first = first_head(config)
+        first = Head(*heads.arrays(models.first(config)))
         return first, first
 
     def aggregate(state: Head, uploads: Sequence[HeadUpload]) -> tuple[Head, Head]:
-        mean = average(uploads)
+        mean = heads.average(uploads)
         return mean, mean
 
     def train(model: SplitModel, batches: Batches, broadcast: Head) -> HeadUpload:
-        descend(
-            model,
-            batches,
-            lambda forward, batch: loss(forward, batch, None),
-            epochs=config.local_epochs,
-            lr=config.local_lr,
-        )
-        return HeadUpload(len(batches.labels), *arrays(model))
+        descend(model, batches, cross_entropy, epochs=config.local_epochs, lr=config.local_lr)
+        return HeadUpload(len(batches.labels), *heads.arrays(model))
 
     return Algorithm(
         state=Head,
@@ -119,42 +74,8 @@ def build(config: Config) -> Algorithm[Head, HeadUpload, Head]:
         aggregate=aggregate,
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
-        loss=loss,
+        loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
-        receive=lambda model, batches, broadcast: take_over(model, broadcast),
+        receive=heads.receive,
     )
-
-
-def first_head(config: Config) -> Head:
-    """Return the head that the first client starts with."""
-    model = models.build(
-        config.architecture, config.shape, config.classes, config.width, config.seed
-    )
-    return Head(*arrays(model))
-
-
-def arrays(model: SplitModel) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return copies of a model's head (C, K) and its bias (C,)."""
-    head = model.head
-    return weights.flat([head.weight]).reshape(head.weight.shape), weights.flat([head.bias])
-
-
-def take_over(model: SplitModel, broadcast: Head) -> None:
-    """Put the global head into a client's model."""
-    parts = [broadcast.head_CK.ravel(), broadcast.bias_C]
-    weights.assign([model.head.weight, model.head.bias], np.concatenate(parts))
-
-
-def average(uploads: Sequence[HeadUpload]) -> Head:
-    """Return the mean head; a client counts by its samples."""
-    parts = weights.shares(uploads)
-    mean_P = weights.average([upload.head_CK.ravel() for upload in uploads], parts)
-    mean_C = weights.average([upload.bias_C for upload in uploads], parts)
-    return Head(mean_P.reshape(uploads[0].head_CK.shape), mean_C)
-
-
-def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
-    """Return the mean softmax cross-entropy of the head's logits."""
-    inputs, labels_B = batch
-    return F.cross_entropy(forward(inputs)[1], labels_B)

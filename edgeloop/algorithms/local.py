@@ -6,12 +6,9 @@ The `Local` of PFLlib and HtFLlib (https://github.com/TsingZ0/HtFLlib); no diffe
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch.nn.functional as F
-from torch import Tensor
-
-from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive
 from edgeloop.models.split import SplitModel
-from edgeloop.training import descend
+from edgeloop.training import cross_entropy, descend
 
 CARD = Card(
     title="Local",
@@ -56,13 +53,7 @@ def build(config: Config) -> Algorithm[Nothing, Nothing, Nothing]:
         return state, Nothing()
 
     def train(model: SplitModel, batches: Batches, broadcast: Nothing) -> Nothing:
-        descend(
-            model,
-            batches,
-            lambda forward, batch: loss(forward, batch, None),
-            epochs=config.local_epochs,
-            lr=config.local_lr,
-        )
+        descend(model, batches, cross_entropy, epochs=config.local_epochs, lr=config.local_lr)
         return Nothing()
 
     return Algorithm(
@@ -74,13 +65,7 @@ def build(config: Config) -> Algorithm[Nothing, Nothing, Nothing]:
         aggregate=aggregate,
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
-        loss=loss,
+        loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
     )
-
-
-def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
-    """Return the mean softmax cross-entropy of the head's logits."""
-    inputs, labels_B = batch
-    return F.cross_entropy(forward(inputs)[1], labels_B)

@@ -20,13 +20,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Positive
 from edgeloop.models.split import SplitModel
-from edgeloop.training import descend
+from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Weights, WeightsUpload
 
 CARD = Card(
@@ -72,12 +71,11 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     outer_lr = config.local_lr if config.outer_lr is None else config.outer_lr
 
     def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(first_model(config).own()))
+        first = Weights(weights.flat(models.first(config).own()))
         return first, first
 
     def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
-        vectors = [upload.weights_P for upload in uploads]
-        mean = Weights(weights.average(vectors, weights.shares(uploads)))
+        mean = weights.mean(uploads)
         return mean, mean
 
     def receive(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
@@ -96,36 +94,23 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         state=Weights,
         upload=WeightsUpload,
         broadcast=Weights,
-        sizes={"P": weights.size(first_model(config).own())},
+        sizes={"P": weights.size(models.first(config).own())},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
-        loss=loss,
+        loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
         receive=receive,
     )
 
 
-def first_model(config: Config) -> SplitModel:
-    """Return the model that every client starts with."""
-    return models.build(
-        config.architecture, config.shape, config.classes, config.width, config.seed
-    )
-
-
-def loss(forward: Forward, batch: Batch, targets: None) -> Tensor:
-    """Return the mean softmax cross-entropy of the head's logits."""
-    inputs, labels_B = batch
-    return F.cross_entropy(forward(inputs)[1], labels_B)
-
-
 def adapt(model: SplitModel, batches: Batches, lr: float) -> None:
     """Take one step of SGD in place on the first batch; none where the samples make no batch."""
     size = batches.size if len(batches) else 0
     first = Batches(batches.inputs[:size], batches.labels[:size], batches.size)
-    descend(model, first, lambda forward, batch: loss(forward, batch, None), epochs=1, lr=lr)
+    descend(model, first, cross_entropy, epochs=1, lr=lr)
 
 
 def pairs(batches: Batches) -> Iterator[tuple[Batch, Batch]]:
@@ -150,7 +135,7 @@ def step(model: SplitModel, first: Batch, second: Batch, lr: float, outer_lr: fl
 
 def slopes(model: SplitModel, batch: Batch) -> tuple[Tensor, ...]:
     """Return the loss's gradient, one tensor for each parameter."""
-    return torch.autograd.grad(loss(model, batch, None), model.own())
+    return torch.autograd.grad(cross_entropy(model, batch), model.own())
 
 
 @torch.no_grad()

@@ -50,7 +50,8 @@ CARD = Card(
     runs=("simulation", "mqtt"),
     up="a part of one prototype (D of K floats) for each class of the client",
     down="a part of one prototype (D of K floats) for each class that anyone has",
-    paper="experimental, after an idea of Lee and Choi, AAAI 2026, arXiv:2507.04327",
+    paper="after an idea of Lee and Choi, AAAI 2026, arXiv:2507.04327",
+    experimental=True,
 )
 
 
@@ -109,7 +110,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
     def aggregate(
         state: State, uploads: Sequence[PrototypeUpload]
     ) -> tuple[State, GlobalPrototypes]:
-        return state, average(uploads, config)
+        return state, prototypes.average(uploads, config.classes, config.weighted)
 
     def targets(broadcast: GlobalPrototypes, device: torch.device) -> Targets:
         return spread(broadcast, dimensions_CD, config.width, device)
@@ -119,15 +120,20 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
 
     def train(model: SplitModel, batches: Batches, broadcast: GlobalPrototypes) -> PrototypeUpload:
         goal = targets(broadcast, batches.inputs.device)
-        seen: list[tuple[Tensor, Tensor]] = []
+        seen: prototypes.Seen = []
         descend(
             model,
             batches,
-            lambda forward, batch: objective(watched(forward, batch[1], seen), batch, goal),
+            lambda forward, batch: objective(
+                prototypes.watched(forward, batch[1], seen), batch, goal
+            ),
             epochs=config.local_epochs,
             lr=config.local_lr,
         )
-        return thinned(upload_of(seen, batches, config), dimensions_CD)
+        whole = prototypes.upload_seen(
+            seen, batches, config.classes, config.width, config.local_epochs
+        )
+        return thinned(whole, dimensions_CD)
 
     return Algorithm(
         state=State,
@@ -188,42 +194,10 @@ def pull(features_BK: Tensor, labels_B: Tensor, goal: Targets) -> Tensor:
     return gap_BK.square().sum() / entries
 
 
-def watched(forward: Forward, labels_B: Tensor, seen: list[tuple[Tensor, Tensor]]) -> Forward:
-    """Return the same forward pass, which also notes each batch's features before its step."""
-
-    def noting(inputs: Tensor) -> tuple[Tensor, Tensor]:
-        features_BK, logits_BC = forward(inputs)
-        seen.append((features_BK.detach(), labels_B))
-        return features_BK, logits_BC
-
-    return noting
-
-
-def upload_of(
-    seen: Sequence[tuple[Tensor, Tensor]], batches: Batches, config: Config
-) -> PrototypeUpload:
-    """Average what training saw at full width, as FedProto; the counts are those of one epoch."""
-    nothing = batches.inputs.new_zeros(0, config.width), batches.labels[:0]
-    features, labels = zip(nothing, *seen, strict=True)
-    upload = prototypes.upload_of(torch.cat(features), torch.cat(labels), config.classes)
-    return replace(upload, counts_N=upload.counts_N // config.local_epochs)
-
-
 def thinned(upload: PrototypeUpload, dimensions_CD: Tensor) -> PrototypeUpload:
     """Keep each prototype's own dimensions: (N, K) to (N, D)."""
     kept_ND = dimensions_CD.numpy()[upload.labels_N]
     return replace(upload, prototypes_ND=np.take_along_axis(upload.prototypes_ND, kept_ND, axis=1))
-
-
-def average(uploads: Sequence[PrototypeUpload], config: Config) -> GlobalPrototypes:
-    """Average each class over the clients that have it; a class that nobody sent has none."""
-    labels_N, counts_N, prototypes_ND = prototypes.stacked(uploads)
-    weights_N = counts_N if config.weighted else torch.ones_like(counts_N)
-    sums_CD = torch.zeros(config.classes, prototypes_ND.shape[1], dtype=torch.float64)
-    sums_CD.index_add_(0, labels_N, prototypes_ND * weights_N.double().unsqueeze(1))
-    totals_C = torch.zeros(config.classes, dtype=torch.int64).index_add_(0, labels_N, weights_N)
-    means_CD = sums_CD / totals_C.clamp(min=1).unsqueeze(1)
-    return GlobalPrototypes((totals_C > 0).numpy(), means_CD.numpy().astype(np.float32))
 
 
 def nearness(features_BK: Tensor, goal: Targets) -> Tensor:

@@ -1,6 +1,6 @@
 """Ways to reach the clients: in this process, in worker processes, or over MQTT."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol, TypeVar
 
 from edgeloop.member import Answer, Report
@@ -12,8 +12,15 @@ B_contra = TypeVar("B_contra", contravariant=True)
 class Cohort(Protocol[B_contra, U]):
     """The clients of a run, seen from the server."""
 
-    def ask(self, round_number: int, broadcast: B_contra) -> Mapping[str, Answer[U]]:
+    def ask(
+        self, round_number: int, broadcast: B_contra, joining: Collection[str] | None = None
+    ) -> Mapping[str, Answer[U]]:
         """Open a round and return its answers by client, in the order of the clients' names.
+
+        Args:
+            round_number: the round's.
+            broadcast: what it opens with.
+            joining: who trains; the others evaluate only. None for everybody.
 
         Raises:
             TooFewUploadsError: if it was given up with fewer answers than the quorum.

@@ -1,6 +1,6 @@
 """A cohort in this process."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -18,9 +18,14 @@ class LocalCohort(Generic[B, U]):
     def __init__(self, members: Mapping[str, Member[U, B]]) -> None:
         self._members = dict(sorted(members.items()))
 
-    def ask(self, round_number: int, broadcast: B) -> Mapping[str, Answer[U]]:
-        """Open a round and return its answers by client."""
-        return {name: m.answer(round_number, broadcast) for name, m in self._members.items()}
+    def ask(
+        self, round_number: int, broadcast: B, joining: Collection[str] | None = None
+    ) -> Mapping[str, Answer[U]]:
+        """Open a round and return its answers by client; who does not join only evaluates."""
+        return {
+            name: member.answer(round_number, broadcast, joining is None or name in joining)
+            for name, member in self._members.items()
+        }
 
     def finish(self, round_number: int, broadcast: B) -> Mapping[str, Report]:
         """Have every member evaluate the last broadcast."""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -131,12 +131,19 @@ class MqttCohort(Generic[B, U]):
         """Return what the server's link subscribes to."""
         return [upload_topic(task, "+"), presence_topic(task, "+")]
 
-    def ask(self, round_number: int, broadcast: B) -> Mapping[str, Answer[U]]:
+    def ask(
+        self, round_number: int, broadcast: B, joining: Collection[str] | None = None
+    ) -> Mapping[str, Answer[U]]:
         """Open a round and return its answers by client; go on with a round that a crash cut off.
 
+        Every device is asked: over MQTT it is devices that stay away, not the server that chooses.
+
         Raises:
+            ValueError: if only some are to join.
             TooFewUploadsError: if the round was given up with fewer answers than the quorum.
         """
+        if joining is not None:
+            raise ValueError("over MQTT every device is asked")
         kind = self._algorithm.upload
         frames = self._gathered(round_number, broadcast, self._patience.quorum, kind, Report)
         return {device: Answer(frame[kind], frame[Report]) for device, frame in frames.items()}

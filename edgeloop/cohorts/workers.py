@@ -3,7 +3,7 @@
 import contextlib
 import multiprocessing
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -58,9 +58,11 @@ class WorkerCohort(Generic[B, U]):
             self._processes.append(process)
         self._call("ready")
 
-    def ask(self, round_number: int, broadcast: B) -> Mapping[str, Answer[U]]:
-        """Open a round and return its answers by client."""
-        return self._merged("ask", round_number, broadcast)
+    def ask(
+        self, round_number: int, broadcast: B, joining: Collection[str] | None = None
+    ) -> Mapping[str, Answer[U]]:
+        """Open a round and return its answers by client; who does not join only evaluates."""
+        return self._merged("ask", round_number, broadcast, joining)
 
     def finish(self, round_number: int, broadcast: B) -> Mapping[str, Report]:
         """Have every member evaluate the last broadcast."""

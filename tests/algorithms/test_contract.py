@@ -21,6 +21,7 @@ from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
 from edgeloop.generators.onnx import OnnxGenerator
 from edgeloop.member import Member, Report
+from edgeloop.participation import Participation
 from edgeloop.rounds import Closed, Standing
 from edgeloop.wire import Envelope
 from tests.generators.tiny import write_tiny
@@ -99,10 +100,11 @@ def run(
     algorithm: Algorithm[Any, Any, Any],
     crew: LocalCohort[Any, Any],
     standing: Standing[Any, Any] | None = None,
+    some: Participation | None = None,
 ) -> Ended:
     closed: list[Closed[Any, Any, Any]] = []
     begun = standing or rounds.beginning(algorithm)
-    _, reports = rounds.run(algorithm, crew, ROUNDS, begun, closed.append)
+    _, reports = rounds.run(algorithm, crew, ROUNDS, begun, closed.append, participation=some)
     return Ended(closed, {name: report.test_correct for name, report in reports.items()})
 
 
@@ -181,6 +183,22 @@ def test_a_single_client_and_one_that_cannot_train(load: Load) -> None:
     for name in ("client-00", "client-02"):
         ended = run(algorithm, LocalCohort({name: member(name, algorithm)}))
         assert len(ended.closed) == ROUNDS
+
+
+def test_with_some_of_the_clients_and_lost_uploads(load: Load) -> None:
+    """Who does not train evaluates, and is not changed by the others' training."""
+    lossy = Participation(tuple(HELD), 0.67, drop_rate=0.5, seed=3)
+    algorithm = load()
+    crew = cohort(algorithm)
+    ended = run(algorithm, crew, some=lossy)
+    assert ended.knowledge == run(load(), cohort(load()), some=lossy).knowledge
+    for closed in ended.closed:
+        trained = {name for name, answer in closed.answers.items() if answer.upload is not None}
+        assert trained == lossy.joining(closed.number)
+        assert set(closed.answers) == set(HELD)
+    nobody = run(algorithm, cohort(algorithm), some=Participation(tuple(HELD), 0.3, drop_rate=0.9))
+    first = wire.fingerprint(algorithm.start()[1])
+    assert nobody.knowledge == [first] * ROUNDS
 
 
 def test_every_variant_runs(load: Load, request: pytest.FixtureRequest) -> None:

@@ -10,6 +10,7 @@ from edgeloop import models, weights
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import ditto
 from edgeloop.models import SplitModel
+from edgeloop.training import cross_entropy
 from edgeloop.weights import Weights, WeightsUpload
 
 SHAPE = (1, 16, 16)
@@ -72,13 +73,6 @@ def test_each_model_has_its_own_number_of_epochs(zeros: SplitModel) -> None:
     assert sent.weights_P[2] == pytest.approx(0.5 * (1 - math.e / (math.e + 1)))
 
 
-def test_the_proximal_term_by_hand() -> None:
-    ours = [torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])]
-    anchors = [torch.tensor([0.0, 2.0]), torch.tensor([[1.0]])]
-    # mu / 2 (1 + 0 + 4).
-    assert ditto.proximal(ours, anchors, 0.4).item() == pytest.approx(0.2 * 5)
-
-
 def test_mu_is_not_the_released_nothing() -> None:
     assert ditto.Config(classes=2, width=1).mu == 1.0
 
@@ -135,8 +129,5 @@ def test_a_client_without_a_full_batch_sends_the_global_model(zeros: SplitModel)
     assert weights.flat(zeros.own()).tolist() == [0.0] * 4
 
 
-def test_the_loss_by_hand(identity: SplitModel) -> None:
-    batch = torch.tensor([[1.0, 0.0], [2.0, 2.0]]), torch.tensor([0, 1])
-    # Logits (1, 0) and (2, 2): -log(e / (e + 1)) and log 2, their mean.
-    expected = (math.log(1 + math.exp(-1)) + math.log(2)) / 2
-    assert ditto.build(CONFIG).loss(identity, batch, None).item() == pytest.approx(expected)
+def test_the_loss_is_that_of_a_batch_alone() -> None:
+    assert ditto.build(CONFIG).loss is cross_entropy

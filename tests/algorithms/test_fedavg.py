@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 import torch
 
 from edgeloop import models, weights
@@ -20,13 +19,6 @@ def test_clients_count_by_their_samples() -> None:
     )
     assert broadcast.weights_P.tolist() == [6.0, 4.0]
     assert state.weights_P.tolist() == [6.0, 4.0]
-
-
-def test_clients_without_samples_count_alike() -> None:
-    _, broadcast = fedavg.build(CONFIG).aggregate(
-        Weights(np.zeros(1, np.float32)), [upload(0, 2.0), upload(0, 4.0)]
-    )
-    assert broadcast.weights_P.tolist() == [3.0]
 
 
 def test_every_client_starts_with_the_servers_model_and_takes_it_over() -> None:
@@ -55,11 +47,3 @@ def test_a_round_is_plain_training_from_the_global_model() -> None:
     ]
     assert sent.samples == 4
     np.testing.assert_allclose(sent.weights_P, weights.flat(expected), atol=1e-6)
-
-
-def test_a_vector_of_another_size_is_refused() -> None:
-    model = models.build("cnn", CONFIG.shape, 3, 4)
-    with pytest.raises(ValueError, match="3 weights for"):
-        weights.assign(model.own(), np.zeros(3, np.float32))
-    with pytest.raises(ValueError, match="negative"):
-        upload(-1, 1.0)

@@ -34,13 +34,6 @@ def test_the_paper_weighs_by_samples() -> None:
     assert broadcast.prototypes_CD.tolist() == [[3.0, 7.0], [0.0, 0.0], [1.0, 1.0]]
 
 
-def test_a_class_that_nobody_sent_is_forgotten() -> None:
-    algorithm = fedproto.build(CONFIG)
-    state, _ = algorithm.aggregate(fedproto.State(), UPLOADS)
-    _, broadcast = algorithm.aggregate(state, UPLOADS[:1])
-    assert broadcast.known_C.tolist() == [True, False, False]
-
-
 def test_the_loss_by_hand(identity: SplitModel) -> None:
     algorithm = fedproto.build(fedproto.Config(classes=2, width=2, pull=3.0))
     broadcast = GlobalPrototypes(np.array([True, False]), np.array([[1, 1], [0, 0]], np.float32))
@@ -48,20 +41,6 @@ def test_the_loss_by_hand(identity: SplitModel) -> None:
     batch = torch.tensor([[2.0, 2.0], [5.0, 5.0]]), torch.tensor([0, 1])
     # Both samples have equal logits: cross-entropy log 2. Gaps (1,1) and none: mean 2 / 4.
     assert algorithm.loss(identity, batch, goal).item() == pytest.approx(math.log(2) + 3 * 0.5)
-
-
-def test_the_upload_is_the_mean_of_what_training_saw_before_each_step() -> None:
-    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-
-    def forward(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return inputs * 10, inputs
-
-    for value, label in ((1.0, 0), (3.0, 0), (5.0, 1)):
-        fedproto.watched(forward, torch.tensor([label]), seen)(torch.full((1, 2), value))
-    batches = Batches(torch.zeros(3, 2), torch.tensor([0, 0, 1]), size=1)
-    got = fedproto.upload_of(seen, batches, CONFIG)
-    assert got.labels_N.tolist() == [0, 1]
-    assert got.prototypes_ND.tolist() == [[20.0, 20.0], [50.0, 50.0]]
 
 
 def test_a_sample_counts_once_however_many_epochs_saw_it(identity: SplitModel) -> None:

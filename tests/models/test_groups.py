@@ -1,11 +1,14 @@
 """Architectures, their sizes and seeds, and the groups that clients share out."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
 
+from edgeloop.algorithms import fedavg
 from edgeloop.errors import ModelError
-from edgeloop.models import ARCHITECTURES, build, feature_width, fitting, members
+from edgeloop.models import ARCHITECTURES, build, feature_width, first, fitting, members
 
 HAR = (9, 1, 128)
 CIFAR = (3, 32, 32)
@@ -18,6 +21,15 @@ def parameters(module: nn.Module) -> int:
 def convolution(inputs: int, outputs: int, *kernel: int) -> int:
     """Weights and biases of a convolution."""
     return outputs * inputs * kernel[0] * kernel[1] + outputs
+
+
+def test_the_first_model_is_the_one_of_these_fields() -> None:
+    config = fedavg.Config(classes=3, width=4, shape=(1, 16, 16), architecture="resnet4", seed=7)
+    found, expected = first(config), build("resnet4", (1, 16, 16), 3, 4, seed=7)
+    pairs = zip(found.own(), expected.own(), strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+    other = first(dataclasses.replace(config, seed=8))
+    assert not torch.equal(found.head.weight, other.head.weight)
 
 
 def test_the_cnn_has_the_papers_parameters() -> None:

@@ -7,6 +7,7 @@ from edgeloop import data, wire
 from edgeloop.data import Partition, Pool
 from edgeloop.errors import ModelError
 from simulations import engine
+from simulations.run import simulate
 from simulations.settings import RunSettings
 
 
@@ -82,6 +83,36 @@ def test_one_and_two_workers_answer_alike(settings: RunSettings, divided: bool) 
         )
     assert list(found[0]) == ["client-00", "client-01", "client-02"]
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_some_clients_train_and_all_evaluate(
+    settings: RunSettings, workers: int, tmp_path: Path
+) -> None:
+    changes = {"join_ratio": 0.67, "drop_rate": 0.5, "rounds": 2, "workers": workers}
+    chosen = settings.model_copy(update=changes)
+    federation = chosen.federation()
+    plan = engine.plan(chosen, federation)
+    some = plan.participation()
+    assert some is not None
+    with engine.cohort(plan, federation) as crew:
+        joining = some.joining(0)
+        answers = crew.ask(0, plan.load().start()[1], joining)
+    assert len(joining) == 2
+    assert {name for name, each in answers.items() if each.upload is not None} == joining
+    assert all(each.report.test_samples for each in answers.values())
+    summary = simulate(chosen, tmp_path / "run", lambda *_: None)
+    whole = simulate(
+        chosen.model_copy(update={"join_ratio": 1.0, "drop_rate": 0.0}),
+        tmp_path / "whole",
+        lambda *_: None,
+    )
+    assert len(summary["accuracy_by_client"]) == 3
+    assert summary["floats_up_per_client"] < whole["floats_up_per_client"]
+
+
+def test_everybody_takes_part_unless_somebody_says_otherwise(settings: RunSettings) -> None:
+    assert engine.plan(settings, settings.federation()).participation() is None
 
 
 def test_clients_of_one_architecture_start_alike(settings: RunSettings, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ def test_json_tells_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert "classes" not in fedtgp["hyperparameters"]
     assert fedtgp["variants"]["paper"]["stale"] is False
     assert set(found["local"]["variants"]) == {"released"}
+    experimental = {name for name, each in found.items() if each["experimental"]}
+    assert experimental == {"fedorgp", "tinyproto"}
 
 
 def test_the_table_names_every_algorithm(capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,3 +24,9 @@ def test_the_table_names_every_algorithm(capsys: pytest.CaptureFixture[str]) -> 
     text = capsys.readouterr().out
     for name in algorithms.names():
         assert algorithms.card(name).title in text
+
+
+def test_the_table_says_what_is_experimental(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["algorithms"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("experimental") == 2

@@ -1,0 +1,45 @@
+from collections import Counter
+
+import pytest
+
+from edgeloop.participation import Participation
+
+NAMES = tuple(f"client-{number:02}" for number in range(10))
+
+
+@pytest.mark.parametrize(("ratio", "count"), [(1.0, 10), (0.5, 5), (0.3, 3), (0.55, 5), (0.01, 1)])
+def test_how_many_train(ratio: float, count: int) -> None:
+    some = Participation(NAMES, ratio)
+    assert [len(some.joining(number)) for number in range(20)] == [count] * 20
+    assert all(some.joining(number) <= set(NAMES) for number in range(20))
+
+
+def test_everybody_joins_as_often_as_the_others() -> None:
+    some = Participation(NAMES, 0.5)
+    counts = Counter(name for number in range(400) for name in some.joining(number))
+    assert set(counts) == set(NAMES)
+    assert all(150 < count < 250 for count in counts.values())  # 200 expected, deviation 10
+
+
+def test_a_number_drawn_anew_each_round() -> None:
+    some = Participation(NAMES, 0.8, varying=True)
+    assert {len(some.joining(number)) for number in range(100)} == {8, 9, 10}
+
+
+@pytest.mark.parametrize(("rate", "count"), [(0.0, 5), (0.2, 4), (0.5, 2), (0.9, 0)])
+def test_how_many_uploads_arrive(rate: float, count: int) -> None:
+    some = Participation(NAMES, 0.5, drop_rate=rate)
+    joining = some.joining(3)
+    arriving = some.arriving(3, joining)
+    assert len(arriving) == count
+    assert arriving <= joining
+
+
+def test_a_seed_and_a_round_decide() -> None:
+    first, same, other = (Participation(NAMES, 0.5, seed=seed) for seed in (1, 1, 2))
+    assert [first.joining(n) for n in range(9)] == [same.joining(n) for n in range(9)]
+    assert [first.joining(n) for n in range(9)] != [other.joining(n) for n in range(9)]
+    assert first.joining(0) != first.joining(1)
+    shuffled = sorted(first.joining(4), reverse=True)
+    lossy = Participation(NAMES, 0.5, drop_rate=0.4, seed=1)
+    assert lossy.arriving(4, shuffled) == lossy.arriving(4, first.joining(4))
