@@ -57,8 +57,8 @@ class Config:
         shape: of one input, channels first.
         architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
-        local_epochs: E.
-        local_lr: eta.
+        local_epochs: E, epochs of a client a round.
+        local_lr: eta, the clients' learning rate.
         tensors: p, how many of the model's last tensors are blended; 0 for all of them.
         share: s, the part of the local samples that the blend is learned on.
         blend_lr: eta of the element-wise weights.

@@ -51,8 +51,8 @@ class Config:
         shape: of one input, channels first.
         architecture: of every client's model.
         seed: the run's seed; first weights, the first context and the noise come from it.
-        local_epochs: E.
-        local_lr: eta.
+        local_epochs: E, epochs of a client a round.
+        local_lr: eta, the clients' learning rate.
         discrepancy: lambda, the weight of the MMD of the base's and the global base's features.
     """
 

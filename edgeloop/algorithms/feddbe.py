@@ -63,7 +63,7 @@ class Config:
         shape: of one input, channels first.
         architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
-        local_epochs: E.
+        local_epochs: E, epochs of a client a round.
         local_lr: eta, of the model and of the client's own vector.
         regulariser: kappa, the weight of the gap between running mean and global mean.
         momentum: mu, how much of the running mean the newest batch is; 1 for all of it.

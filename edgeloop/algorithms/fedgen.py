@@ -56,8 +56,8 @@ class Config:
         shape: of one input, channels first.
         architecture: of the client whose first head is everybody's.
         seed: the run's seed.
-        local_epochs: E.
-        local_lr: eta.
+        local_epochs: E, epochs of a client a round.
+        local_lr: eta, the clients' learning rate.
         noise_dim: N, the generator's noise.
         hidden_dim: H, its hidden units.
         persist: keep what the generator has learned.

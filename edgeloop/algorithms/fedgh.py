@@ -43,9 +43,9 @@ class Config:
         shape: of one input, channels first.
         architecture: of the client whose first head is everybody's.
         seed: the run's seed; the first head and the server's shuffles are drawn from it.
-        local_epochs: E.
-        local_lr: eta.
-        server_epochs: S.
+        local_epochs: E, epochs of a client a round.
+        local_lr: eta, the clients' learning rate.
+        server_epochs: S, epochs of the server a round.
         server_lr: the server's learning rate.
         server_batch: prototypes a batch on the server.
     """

@@ -59,7 +59,7 @@ class Config:
         shape: of one input, channels first.
         architecture: of the mentee.
         seed: the run's seed; the mentee's and W's first weights are drawn from it.
-        local_epochs: E.
+        local_epochs: E, epochs of a client a round.
         local_lr: eta, of the teacher and W.
         mentee_lr: the mentee's learning rate.
         clip: the largest norm of the gradients of the teacher, the mentee and W.

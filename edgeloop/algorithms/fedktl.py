@@ -79,14 +79,14 @@ class Config:
         latent_dim: H, the generator's.
         generator_sha256: its identity; empty for none, which is enough where `transfer` is 0.
         seed: the run's seed.
-        local_epochs: E.
-        local_lr: eta.
+        local_epochs: E, epochs of a client a round.
+        local_lr: eta, the clients' learning rate.
         transfer: mu, the weight of the clients' transfer loss.
         pair_batch: pairs beside each local batch.
         margin: m of the clients' margin loss, radians.
         scale: s of the clients' margin loss.
         clip: the largest norm of a gradient, on both sides.
-        server_epochs: S.
+        server_epochs: S, epochs of the server a round.
         server_lr: the server's learning rate (Adam).
         server_batch: prototypes a batch on the server.
         anchor: lambda, the weight of the distance of latents to their class's centroid.

@@ -66,13 +66,13 @@ class Config:
         classes: C.
         width: K, the unified feature width.
         seed: the run's seed.
-        local_epochs: E.
-        local_lr: eta.
+        local_epochs: E, epochs of a client a round.
+        local_lr: eta, the clients' learning rate.
         pull: lambda, the weight of the clients' alignment with the global prototypes.
         objective: the server's loss; see `softmax_loss` and `angular_loss`.
         apart: gamma, the weight of the orthogonality of different classes.
         penalty: of the cosines between global prototypes, for "softmax".
-        server_epochs: S.
+        server_epochs: S, epochs of the server a round.
         server_lr: the server's learning rate.
         server_batch: prototypes a batch on the server.
     """

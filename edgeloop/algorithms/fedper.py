@@ -42,7 +42,7 @@ class Config:
         architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
         local_epochs: e, of base and head together.
-        local_lr: eta.
+        local_lr: eta, the clients' learning rate.
     """
 
     classes: Count

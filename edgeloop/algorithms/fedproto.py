@@ -51,8 +51,8 @@ class Config:
         classes: C.
         width: K, the unified feature width.
         seed: the run's seed; nothing here is random.
-        local_epochs: E.
-        local_lr: eta.
+        local_epochs: E, epochs of a client a round.
+        local_lr: eta, the clients' learning rate.
         pull: lambda, the weight of the distance to the global prototypes.
         distance: what lambda weighs; see `prototypes.pull`.
         weighted: weigh each client's prototype by its number of samples.

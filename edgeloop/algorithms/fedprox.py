@@ -44,8 +44,8 @@ class Config:
         shape: of one input, channels first.
         architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
-        local_epochs: E.
-        local_lr: eta.
+        local_epochs: E, epochs of a client a round.
+        local_lr: eta, the clients' learning rate.
         mu: mu, the weight of the proximal term; 0 is FedAvg.
     """
 

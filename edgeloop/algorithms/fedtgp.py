@@ -57,12 +57,12 @@ class Config:
         classes: C.
         width: K, the unified feature width.
         seed: the run's seed.
-        local_epochs: E.
-        local_lr: eta.
+        local_epochs: E, epochs of a client a round.
+        local_lr: eta, the clients' learning rate.
         pull: lambda, the weight of the distance to the global prototypes.
         distance: what lambda weighs; see `prototypes.pull`.
         stale: upload the prototypes of the weights before the round's training.
-        server_epochs: S.
+        server_epochs: S, epochs of the server a round.
         server_lr: the server's learning rate.
         server_batch: prototypes a batch on the server.
         margin: distances that the margin is the largest of; see `contrastive`.

@@ -44,7 +44,7 @@ class Config:
         shape: of one input, channels first.
         architecture: of the auxiliary model.
         seed: the run's seed; the auxiliary model's first weights are drawn from it.
-        local_epochs: E.
+        local_epochs: E, epochs of a client a round.
         local_lr: eta, of both models.
         model_share: alpha, the part of cross-entropy in the client's model's loss.
         auxiliary_share: beta, the part in the auxiliary model's; the rest is distillation.

@@ -53,8 +53,8 @@ class Config:
         shape: of one input, channels first.
         architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
-        local_epochs: E.
-        local_lr: eta.
+        local_epochs: E, epochs of a client a round.
+        local_lr: eta, the clients' learning rate.
         pull: lambda, the weight of the distance to the received embeddings.
         decay: mu, the weight of the penalty of embeddings and condition network.
         conditions: whose embeddings condition vectors are made of: the client's, or the received.

@@ -37,8 +37,8 @@ class Config:
         shape: of one input, channels first.
         architecture: of the client whose first head is everybody's.
         seed: the run's seed; the first head is drawn from it.
-        local_epochs: E.
-        local_lr: eta.
+        local_epochs: E, epochs of a client a round.
+        local_lr: eta, the clients' learning rate.
     """
 
     classes: Count

@@ -63,8 +63,8 @@ class Config:
         classes: C.
         width: K, the unified feature width.
         seed: the run's seed; the kept dimensions are drawn from it.
-        local_epochs: E.
-        local_lr: eta.
+        local_epochs: E, epochs of a client a round.
+        local_lr: eta, the clients' learning rate.
         kept_share: D / K, the part of its dimensions that a prototype keeps, one at least; the
             default is ours.
         pull: lambda, the weight of the squared gap to the global prototypes.
