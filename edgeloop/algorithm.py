@@ -73,6 +73,7 @@ class Card:
         generator: whether the server may need one: `build` then takes it, and Config has
             `generator_sha256` and `latent_dim`, and `needs_generator` says whether it does.
         alike: whether all clients must have one architecture, Config's `architecture`.
+        plain_heads: whether every client's head must be one linear layer: it is exchanged or read.
         experimental: whether it is ours after a paper's idea, so that no published numbers are its.
     """
 
@@ -84,6 +85,7 @@ class Card:
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     generator: bool = False
     alike: bool = False
+    plain_heads: bool = False
     experimental: bool = False
 
 

@@ -94,7 +94,7 @@ def test_no_toml(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         ({"cohort": {"devices": ["one", "one"]}}, "devices has a name twice"),
         ({"rounds": 0}, "rounds: input should be greater than or equal to 1; it is 0"),
         ({"name": "a/b"}, "name: "),
-        ({"algorithm": "fedavg"}, "algorithm: there is no 'fedavg'; choose one of"),
+        ({"algorithm": "fedbest"}, "algorithm: there is no 'fedbest'; choose one of"),
         ({"variant": "old"}, "variant: fedtgp has no variant 'old'; choose one of"),
         ({"hyperparameters": {"local_lr": 0}}, "local_lr: fedtgp: Input should be greater than 0"),
         ({"hyperparameters": {"server_epoch": 5}}, "did you mean server_epochs"),

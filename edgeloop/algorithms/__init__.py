@@ -88,8 +88,8 @@ def agreed_options(contract: Contract) -> dict[str, Any]:
     return {**contract.options, **facts}
 
 
-def check_alike(name: str, architectures: Iterable[str], **options: Any) -> None:
-    """Refuse clients of several architectures where the algorithm averages whole models.
+def check_models(name: str, architectures: Iterable[str], **options: Any) -> None:
+    """Refuse clients whose architectures or heads the algorithm cannot work with.
 
     Args:
         name: the algorithm's.
@@ -97,8 +97,13 @@ def check_alike(name: str, architectures: Iterable[str], **options: Any) -> None
         options: fields of its Config.
 
     Raises:
-        ConfigError: naming one that is not Config's `architecture`.
+        ConfigError: naming one that is not Config's `architecture`, or one with a head of its own.
     """
+    architectures = list(architectures)
+    deep = [each for each in architectures if "+" in each]
+    if deep and card(name).plain_heads:
+        problem = f"{name} needs heads of one linear layer, and {deep[0]} has another"
+        raise ConfigError("models", problem, "leave the heads out, or choose another algorithm")
     if not card(name).alike:
         return
     wanted = config(name, **options).architecture

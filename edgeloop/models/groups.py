@@ -1,34 +1,40 @@
-"""Which architectures there are, and the groups of them that clients share out."""
+"""The groups of architectures that clients share out: client i gets entry i mod X.
 
-from collections.abc import Callable, Mapping
-from functools import cache, partial
-from typing import Protocol
+Source: the groups of HtFLlib, FedTGP and FedKTL, by HtFLlib's names.
+"""
 
-import torch
-from torch import nn
+from collections.abc import Mapping, Sequence
+from math import lcm
 
 from edgeloop.errors import ModelError
-from edgeloop.models.cnn import cnn
-from edgeloop.models.resnet import resnet
-from edgeloop.models.sensors import sensor_cnn
-from edgeloop.models.split import SplitModel
-from edgeloop.seeds import drawing
-
-Base = Callable[[tuple[int, ...], int], nn.Module]
-
-_BASES: Mapping[str, Base] = {
-    "cnn": cnn,
-    **{f"resnet{2 * n + 2}": partial(resnet, stages=n) for n in (1, 2, 3, 4)},
-    **{f"harcnn-s{s}": partial(sensor_cnn, blocks=2, kernel=9, stride=s) for s in (1, 2, 3)},
-    **{f"harcnn1-s{s}": partial(sensor_cnn, blocks=1, kernel=9, stride=s) for s in (1, 2, 3)},
-    **{f"harcnn3-s{s}": partial(sensor_cnn, blocks=3, kernel=5, stride=s) for s in (1, 2)},
-}
-ARCHITECTURES: tuple[str, ...] = tuple(_BASES)
+from edgeloop.models.architectures import ARCHITECTURES, HIDDEN, MLPS, nearest, parts
+from edgeloop.models.small import SMALL
 
 _HARCNNS = ("harcnn-s1", "harcnn-s2", "harcnn-s3")
-# The names and orders of HtFLlib; client i gets entry i mod X.
+_EIGHT = (
+    *("cnn", "googlenet", "mobilenetv2", "resnet18"),
+    *("resnet34", "resnet50", "resnet101", "resnet152"),
+)
+_RELU_HEADS = ("relu", "relu-512", "relu-256", "relu-128")
+_TEXTS = ("fasttext", "textlr", "lstm", "bilstm")
+
+
+def _with_heads(bases: Sequence[str], heads: Sequence[str]) -> tuple[str, ...]:
+    """Return base i mod X with head i mod Y, until the pairs repeat."""
+    number = lcm(len(bases), len(heads))
+    return tuple(f"{bases[i % len(bases)]}+{heads[i % len(heads)]}" for i in range(number))
+
+
+def _mlps(*positions: int) -> tuple[str, ...]:
+    return tuple("-".join(["mlp", *map(str, MLPS[position])]) for position in positions)
+
+
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "cnn": ("cnn",),
+    "htcnn8": SMALL,
+    "small-4": ("cnn", "resnet4", "resnet6", "resnet8"),
+    "resnets-4": ("resnet4", "resnet6", "resnet8", "resnet10"),
+    "hcnns-8": tuple("-".join([f"hcnn{n}", *map(str, h)]) for h in HIDDEN for n in (1, 2)),
     "htfe-sen-2": _HARCNNS[:2],
     "htfe-sen-3": _HARCNNS,
     "htfe-sen-5": (*_HARCNNS, "harcnn1-s1", "harcnn3-s1"),
@@ -36,132 +42,61 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *(*_HARCNNS, "harcnn1-s1", "harcnn1-s2", "harcnn1-s3"),
         *("harcnn3-s1", "harcnn3-s2"),
     ),
-    "resnets-4": ("resnet4", "resnet6", "resnet8", "resnet10"),
-    "small-4": ("cnn", "resnet4", "resnet6", "resnet8"),
+    "htfe-img-2": ("cnn", "resnet18"),
+    "htfe-img-3": ("resnet10", "resnet18", "resnet34"),
+    "htfe-img-4": _EIGHT[:4],
+    "htfe-img-5": ("googlenet", "mobilenetv2", "resnet18", "resnet34", "resnet50"),
+    "htfe-img-8": _EIGHT,
+    "htfe-img-9": (
+        *("resnet4", "resnet6", "resnet8", "resnet10", "resnet18", "resnet34"),
+        *("resnet50", "resnet101", "resnet152"),
+    ),
+    "htm-img-10": _with_heads((*_EIGHT, "vit-b-16", "vit-b-32"), ("tanh-768",)),
+    "res34-htc-img-4": _with_heads(("resnet34",), _RELU_HEADS),
+    "htfe-img-8-htc-img-4": _with_heads(_EIGHT, _RELU_HEADS),
+    "htfe-txt-2": _TEXTS[:2],
+    "htfe-txt-4": _TEXTS,
+    "htfe-txt-6": ("fasttext", "lstm", "bilstm", "transformer-2-8", "textlr", "gru"),
+    "htfe-txt-5-1": tuple(f"transformer-{layers}-8" for layers in (1, 2, 4, 8, 16)),
+    "htfe-txt-5-2": tuple(f"transformer-4-{heads}" for heads in (1, 2, 4, 8, 16)),
+    "htfe-txt-5-3": tuple(f"transformer-{both}-{both}" for both in (1, 2, 4, 8, 16)),
+    "mlps": _mlps(0, 1, 2, 3),
+    "mlp-1layer": _mlps(4, 1),
+    "mlp-layers": _mlps(1, 2, 3),
 }
-# What a shape that does not fit raises: unpacking and convolutions that run out of pixels.
-_NO_FIT = (ValueError, RuntimeError)
 
-
-class Start(Protocol):
-    """Those fields of an algorithm's Config that decide the first model; see `build`."""
-
-    @property
-    def architecture(self) -> str:
-        """One of `ARCHITECTURES`."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one input, channels first."""
-        ...
-
-    @property
-    def classes(self) -> int:
-        """C."""
-        ...
-
-    @property
-    def width(self) -> int:
-        """K, the unified feature width."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """The run's seed, which the weights are drawn from."""
-        ...
-
-
-def build(
-    architecture: str, shape: tuple[int, ...], classes: int, width: int = 512, seed: int = 0
-) -> SplitModel:
-    """Build a model with fresh weights; the same arguments give the same weights.
-
-    The weights are drawn base first, then head, from a stream of their own; between them the
-    classifier that the head replaces, so that a seed's weights are the reference's.
-
-    Args:
-        architecture: one of `ARCHITECTURES`, in any case.
-        shape: the shape of one input, channels first.
-        classes: C.
-        width: K, the unified feature width.
-        seed: of the weights.
-
-    Raises:
-        ModelError: an unknown architecture, one that does not fit the shape, or no class or width.
-    """
-    name = _known(architecture)
-    for field, value in (("classes", classes), ("width", width)):
-        if value < 1:
-            raise ModelError(field, f"{value} is below 1", "use 1 or more")
-    features = feature_width(name, shape)
-    with drawing(seed):
-        return SplitModel(_BASES[name](shape, classes), width, classes, features)
-
-
-def first(config: Start) -> SplitModel:
-    """Build the model that every client starts with, or its small one beside its own.
-
-    Raises:
-        ModelError: as `build`.
-    """
-    return build(config.architecture, config.shape, config.classes, config.width, config.seed)
-
-
-def feature_width(architecture: str, shape: tuple[int, ...]) -> int:
-    """Return D, the number of features an architecture's base makes of one input.
-
-    Raises:
-        ModelError: an unknown architecture, or one that does not fit the shape.
-    """
-    name = _known(architecture)
-    features = _probe(name, shape)
-    if features is None:
-        problem = f"does not fit inputs of shape {shape}"
-        remedy = ", ".join(fitting(shape)) or "inputs of shape (channels, height, width)"
-        raise ModelError(name, problem, f"use {remedy}")
-    return features
-
-
-def fitting(shape: tuple[int, ...]) -> list[str]:
-    """Return the architectures that fit inputs of a shape."""
-    return [name for name in ARCHITECTURES if _probe(name, shape) is not None]
+ALIASES: Mapping[str, str] = {
+    **{f"htfe{number}": f"htfe-img-{number}" for number in (2, 3, 4, 5, 8, 9)},
+    "htm10": "htm-img-10",
+    "res34-htc4": "res34-htc-img-4",
+    "htfe8-htc4": "htfe-img-8-htc-img-4",
+    "hcnns8": "hcnns-8",
+}
+"""The papers' names of groups."""
 
 
 def members(group: str, count: int) -> list[str]:
     """Return the architecture of each of `count` clients: entry i mod X of the group.
 
     Args:
-        group: a name in `GROUPS`, or architectures separated by commas; in any case.
+        group: a name in `GROUPS` or `ALIASES`, or architectures separated by commas; in any case.
         count: the number of clients.
 
     Raises:
         ModelError: neither a group nor architectures.
     """
-    entries = GROUPS.get(group.strip().lower())
+    name = group.strip().lower()
+    entries = GROUPS.get(ALIASES.get(name, name))
     if entries is None:
-        entries = tuple(name.strip().lower() for name in group.split(","))
-    unknown = [name for name in entries if name not in _BASES]
-    if unknown:
-        problem = f"{unknown[0]!r} is neither a group nor an architecture"
-        remedy = f"use {', '.join(GROUPS)}, or a comma-separated list of {', '.join(ARCHITECTURES)}"
-        raise ModelError(f"group {group}", problem, remedy)
+        entries = tuple(_entry(group, word) for word in name.split(","))
     return [entries[client % len(entries)] for client in range(count)]
 
 
-def _known(architecture: str) -> str:
-    name = architecture.strip().lower()
-    if name not in _BASES:
-        raise ModelError("architecture", f"unknown: {architecture!r}", f"use {', '.join(_BASES)}")
-    return name
-
-
-@cache
-def _probe(name: str, shape: tuple[int, ...]) -> int | None:
-    """Return D from a forward pass without data or memory; None where the shape does not fit."""
+def _entry(group: str, word: str) -> str:
     try:
-        with torch.device("meta"), torch.no_grad():
-            base = _BASES[name](shape, 1).eval()
-            return int(base(torch.empty(1, *shape)).flatten(1).shape[1])
-    except _NO_FIT:
-        return None
+        base, head = parts(word)
+    except ModelError as error:
+        problem = f"{word.strip()!r} is neither a group nor an architecture"
+        remedy = nearest(word.strip(), (*GROUPS, *ALIASES, *ARCHITECTURES))
+        raise ModelError(f"group {group}", problem, remedy) from error
+    return f"{base}+{head}" if head else base

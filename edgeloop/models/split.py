@@ -3,6 +3,8 @@
 Shape suffixes, here and in every model: B samples, D base features, K unified features, C classes.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -17,8 +19,11 @@ class SplitModel(nn.Module):
         width: K, the feature width that all clients share.
         classes: C.
         features: D, the base's own feature width, where it is known.
+        head: instead of one linear layer; see `edgeloop.models.deep_heads`.
 
     Attributes:
+        width: K.
+        classes: C.
         kept: what an algorithm keeps on the client beside the model, from round to round; empty
             until `Algorithm.equip` fills it.
 
@@ -26,13 +31,21 @@ class SplitModel(nn.Module):
     """
 
     def __init__(
-        self, base: nn.Module, width: int, classes: int, features: int | None = None
+        self,
+        base: nn.Module,
+        width: int,
+        classes: int,
+        features: int | None = None,
+        head: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.width = width
+        self.classes = classes
         self.features = features
         self.base = base
         self.unify: nn.Module = nn.Identity() if features == width else nn.AdaptiveAvgPool1d(width)
-        self.head = nn.Linear(width, classes)
+        # Who reads a head's weights gets no other: its algorithm's card has `plain_heads`.
+        self.head = cast(nn.Linear, head or nn.Linear(width, classes))
         self.kept = nn.ModuleDict()
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,5 +119,5 @@ def _matrix_pooling(model: SplitModel) -> MatrixPooling:
     if model.features is None:
         problem = "does not say how many features its base has"
         raise ModelError("model", problem, "give SplitModel `features`, or use models.build")
-    pooling = MatrixPooling(model.features, model.head.in_features)
-    return pooling.to(model.head.weight.device)
+    pooling = MatrixPooling(model.features, model.width)
+    return pooling.to(next(model.head.parameters()).device)

@@ -8,9 +8,21 @@ from torch import nn
 
 from edgeloop.algorithms import fedavg
 from edgeloop.errors import ModelError
-from edgeloop.models import ARCHITECTURES, build, feature_width, first, fitting, members
+from edgeloop.models import (
+    ALIASES,
+    ARCHITECTURES,
+    GROUPS,
+    TORCHVISION,
+    build,
+    feature_width,
+    first,
+    fitting,
+    members,
+    parts,
+)
 
 HAR = (9, 1, 128)
+TEXTS = ("fasttext", "textlr", "lstm", "bilstm", "gru")
 CIFAR = (3, 32, 32)
 
 
@@ -146,14 +158,20 @@ def test_a_model_that_does_not_fit_names_those_that_do(
     assert architecture not in caught.value.remedy.removeprefix("use ").split(", ")
 
 
-def test_no_model_fits_a_vector() -> None:
-    assert fitting((200,)) == []
-    with pytest.raises(ModelError, match=r"shape \(200,\); use inputs of shape \(channels"):
+def test_vectors_are_for_mlps_and_texts() -> None:
+    found = fitting((200,))
+    assert found[:2] == ["linear", "mlp"]
+    assert "gru" in found
+    assert "cnn" not in found
+    with pytest.raises(ModelError, match=r"shape \(200,\); use linear, mlp"):
         build("cnn", (200,), 2)
 
 
-def test_every_architecture_fits_a_small_image() -> None:
-    assert fitting((1, 28, 28)) == list(ARCHITECTURES)
+def test_every_small_image_network_fits_a_small_image() -> None:
+    found = fitting((1, 28, 28))
+    for name in ARCHITECTURES:
+        vectors = name.startswith(("mlp", "transformer")) or name in TEXTS
+        assert (name in found) != (vectors or name in TORCHVISION), name
 
 
 @pytest.mark.parametrize(("field", "value"), [("classes", 0), ("width", 0)])
@@ -164,9 +182,9 @@ def test_no_class_or_no_width_is_named(field: str, value: int) -> None:
     assert caught.value.field == field
 
 
-def test_an_unknown_architecture_lists_the_known() -> None:
-    with pytest.raises(ModelError, match=r"architecture: unknown: 'vgg'; use cnn, resnet4"):
-        build("vgg", CIFAR, 10)
+def test_an_unknown_architecture_names_what_is_near() -> None:
+    with pytest.raises(ModelError, match=r"architecture: unknown: 'resnet'; use resnet\d"):
+        build("resnet", CIFAR, 10)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +198,11 @@ def test_an_unknown_architecture_lists_the_known() -> None:
         ("resnets-4", ["resnet4", "resnet6", "resnet8", "resnet10", "resnet4"]),
         ("small-4", ["cnn", "resnet4", "resnet6", "resnet8", "cnn"]),
         ("ResNet10, cnn", ["resnet10", "cnn", "resnet10", "cnn", "resnet10"]),
+        ("cnn+ReLU-512,conv2", ["cnn+relu-512", "conv2", "cnn+relu-512", "conv2", "cnn+relu-512"]),
+        ("HtFE4", ["cnn", "googlenet", "mobilenetv2", "resnet18", "cnn"]),
+        ("hcnns8", ["hcnn1", "hcnn2", "hcnn1-512", "hcnn2-512", "hcnn1-1024"]),
+        ("mlps", ["mlp", "mlp-500", "mlp-1000-500", "mlp-1000-500-200", "mlp"]),
+        ("res34-htc4", [f"resnet34+relu{w}" for w in ("", "-512", "-256", "-128", "")]),
     ],
 )
 def test_clients_share_a_group_out_in_turn(group: str, expected: list[str]) -> None:
@@ -190,7 +213,75 @@ def test_the_last_of_the_eight_sensor_models() -> None:
     assert members("htfe-sen-8", 8)[5:] == ["harcnn1-s3", "harcnn3-s1", "harcnn3-s2"]
 
 
-@pytest.mark.parametrize("group", ["htfe-img-8", "cnn,vgg", ""])
-def test_an_unknown_group_lists_the_known(group: str) -> None:
-    with pytest.raises(ModelError, match="is neither a group nor an architecture; use cnn, htfe"):
+@pytest.mark.parametrize(
+    ("group", "close"),
+    [
+        ("htfe-img-7", "htfe-img-9 or htfe-img-8"),
+        ("cnn,rasnet4", "resnet4"),
+        ("cnn+relu-3", "cnn"),
+        ("", "cnn"),
+    ],
+)
+def test_an_unknown_group_names_what_is_near(group: str, close: str) -> None:
+    with pytest.raises(ModelError, match=f"neither a group nor an architecture; use {close}"):
         members(group, 2)
+
+
+def test_bases_and_heads_go_round_together() -> None:
+    found = members("htfe8-htc4", 9)
+    assert found[4:] == [
+        *("resnet34+relu", "resnet50+relu-512", "resnet101+relu-256", "resnet152+relu-128"),
+        "cnn+relu",
+    ]
+    assert all(name.endswith("+tanh-768") for name in members("htm-img-10", 10))
+
+
+def test_every_entry_of_every_group_is_an_architecture() -> None:
+    for entries in GROUPS.values():
+        for entry in entries:
+            parts(entry)
+    assert set(ALIASES.values()) <= set(GROUPS)
+
+
+def test_eight_small_networks_differ_and_are_small() -> None:
+    """None costs more than the 4-layer CNN, which is the first."""
+    bases = [build(name, CIFAR, 10).base for name in GROUPS["htcnn8"]]
+    sizes = [parameters(base) for base in bases]
+    assert len(set(sizes)) == 8
+    assert max(sizes) == sizes[0] == 873_408
+    for name in GROUPS["htcnn8"]:
+        for shape in ((1, 28, 28), CIFAR, (3, 64, 64)):
+            assert feature_width(name, shape) > 0
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    [
+        ("hcnn1", convolution(1, 32, 5, 5)),
+        ("hcnn2-512", convolution(1, 32, 5, 5) + convolution(32, 64, 5, 5) + 1025 * 512),
+        ("hcnn1-1024-512", convolution(1, 32, 5, 5) + (32 * 12 * 12 + 1) * 1024 + 1025 * 512),
+    ],
+)
+def test_cnns_for_grey_images(architecture: str, expected: int) -> None:
+    assert parameters(build(architecture, (1, 28, 28), 10).base) == expected
+
+
+def test_the_four_layer_cnn_is_one_of_the_cnns_for_grey_images() -> None:
+    ours, theirs = (
+        build("cnn", (1, 28, 28), 10, seed=2),
+        build("hcnn2-512", (1, 28, 28), 10, seed=2),
+    )
+    assert all(map(torch.equal, ours.state_dict().values(), theirs.state_dict().values()))
+
+
+def test_an_mlp_ends_in_a_hundred_features() -> None:
+    model = build("mlp-500", (5000,), 2)
+    assert parameters(model.base) == 5001 * 500 + 501 * 100
+    assert model(torch.zeros(2, 5000))[0].shape == (2, 512)
+
+
+def test_a_linear_model_has_its_inputs_for_features() -> None:
+    model = build("linear", (8,), 3, width=8)
+    inputs = torch.arange(16.0).reshape(2, 8)
+    assert torch.equal(model(inputs)[0], inputs)
+    assert list(model.own()) == list(model.head.parameters())
