@@ -15,10 +15,10 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import facts
-from benchmarks.pictures import curves
 from edgeloop import files, screen
 from edgeloop.errors import ConfigError
 from simulations.batch import Job, Summary, run_all
+from simulations.reproduce.picture import curves
 from simulations.settings import RunSettings
 
 ALONE = "Local"

@@ -75,18 +75,22 @@ def parse(table: dict[str, Any], kind: type[S], source: str) -> S:
         return kind.model_validate(table)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        path = ".".join(str(part) for part in first["loc"])
+        where = f"{source}: {path}" if path else source
         raise ConfigError(
-            f"{source}: {where}", _problem(first["type"], first["msg"]), _remedy(kind, first)
+            where, _problem(first["type"], first["msg"]), _remedy(kind, first)
         ) from error
 
 
 def _problem(kind: str, message: str) -> str:
     known = {"extra_forbidden": "there is no such key", "missing": "is missing"}
+    message = message.removeprefix("Value error, ")
     return known.get(kind, message[0].lower() + message[1:])
 
 
 def _remedy(kind: type[BaseModel], first: Any) -> str:
+    if not first["loc"]:
+        return "mend it there"
     *tables, key = first["loc"]
     if first["type"] == "missing":
         return f"add {key}"

@@ -40,6 +40,9 @@ def command(
         int | None, typer.Option(help="Divide only so many, drawn at random. [default: all]")
     ] = None,
     partition_seed: Annotated[int, typer.Option(help="Of the partition.")] = 1,
+    only_client: Annotated[
+        int | None, typer.Option(help="Run this client of the partition alone. [default: all]")
+    ] = None,
     models: Annotated[
         str | None, typer.Option(help="A group, or architectures a,b,c that clients take in turn.")
     ] = None,

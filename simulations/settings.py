@@ -10,6 +10,7 @@ from pydantic import Field
 
 from edgeloop import algorithms, data, generators
 from edgeloop.data import Federation, Partition
+from edgeloop.data.federation import PooledFederation
 from edgeloop.errors import ConfigError
 from edgeloop.generator import Generator
 from edgeloop.member import usable_device
@@ -41,6 +42,7 @@ class DataSettings(Settings):
         clients: how many; None means 20, or as many as the data comes with.
         samples: how many to divide, drawn at random; None means all.
         partition_seed: of the partition.
+        only_client: run this client of the partition alone; None for all of them.
     """
 
     data: str
@@ -52,6 +54,7 @@ class DataSettings(Settings):
     clients: Whole | None = None
     samples: Whole | None = None
     partition_seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
+    only_client: Annotated[int, Field(ge=0)] | None = None
 
     def federation(self) -> Federation:
         """Open the data as these clients hold it.
@@ -67,7 +70,16 @@ class DataSettings(Settings):
                 f"{self.clients} asked for, but {self.data} comes divided among {len(federation)}",
                 "leave --clients out, or choose a --partition other than natural",
             )
-        return federation
+        return federation if self.only_client is None else self._alone(federation)
+
+    def _alone(self, federation: Federation) -> Federation:
+        if not isinstance(federation, PooledFederation):
+            problem = f"is of a partition, and {self.data} comes divided"
+            raise ConfigError("only-client", problem, "give a --partition other than natural")
+        if self.only_client is None or self.only_client >= len(federation):
+            problem = f"{self.only_client}, but the clients are 0 to {len(federation) - 1}"
+            raise ConfigError("only-client", problem, "choose one of them")
+        return federation.only(self.only_client)
 
     def _dealt(self) -> Partition | None:
         if self.partition is None:

@@ -1,0 +1,217 @@
+"""`edgeloop reproduce`: runs or resumes a scenario's cells and writes its table."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, cast, get_args
+
+import typer
+
+from edgeloop import files, screen, settings
+from edgeloop.errors import ConfigError
+from simulations.batch import Job, run_all
+from simulations.reproduce import scenario as scenarios
+from simulations.reproduce import table as tables
+from simulations.reproduce.picture import curves
+from simulations.reproduce.scenario import EMBEDDED, Cell, Plan, Scale, Scenario
+from simulations.reproduce.table import Runs
+from simulations.settings import RunSettings, parse_workers
+
+DATA = "EDGELOOP_DATA"
+"""The environment's folder of data sets."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `edgeloop reproduce` with these arguments."""
+    return screen.run(reproduce, "reproduce", arguments)
+
+
+def reproduce(
+    scenario: Annotated[
+        str | None, typer.Argument(help="A name that --list shows, or a TOML file.")
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="cpu: smaller; or paper. [default: cpu where there is one]")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="row=FedTGP, column=..., algorithm=fedtgp. May be repeated."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Trials. [default: the scenario's]")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Instead of the scenario's: for a first look.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help=f"The folder of the data sets. [default: ${DATA}]")
+    ] = None,
+    workers: Annotated[str, typer.Option(help="Runs at a time; auto for one a core.")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    out: Annotated[
+        Path | None, typer.Option(help="[default: runs/reproduce/SCENARIO-SCALE]")
+    ] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="List the scenarios.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells, run none.")] = False,
+) -> None:
+    """Run a table of a paper again, cell by cell; the same command goes on after a stop."""
+    if show_list or scenario is None:
+        _list()
+        return
+    loaded = scenarios.load(scenario)
+    kind = _scale(scale, loaded)
+    plan = loaded.plan(kind).only(_pairs(only or []))
+    plan = plan._replace(seeds=seeds or plan.seeds)
+    changes = {"device": device, **({"rounds": rounds} if rounds else {})}
+    runs = {cell: {**table, **changes} for cell, table in plan.cells().items()}
+    folder = out or Path("runs") / "reproduce" / f"{Path(scenario).stem}-{kind}"
+    if dry_run:
+        _show_cells(plan, runs)
+        return
+    jobs = jobs_of(plan, runs, data or _environment(), folder)
+    wanted = parse_workers(workers)
+    found = _run(scenario, jobs, None if wanted == "auto" else wanted)
+    _write(plan, kind, found, folder)
+
+
+def _scale(word: str | None, scenario: Scenario) -> Scale:
+    for known in get_args(Scale):
+        if word == known:
+            return cast(Scale, known)
+    if word is not None:
+        raise ConfigError("scale", f"there is no {word!r}", "choose cpu or paper")
+    return "cpu" if scenario.cpu else "paper"
+
+
+def jobs_of(
+    plan: Plan, runs: Mapping[Cell, Mapping[str, Any]], data: Path | None, folder: Path
+) -> dict[tuple[Cell, int], Job]:
+    """Return every trial's job.
+
+    Args:
+        plan: whose trials.
+        runs: each cell's settings.
+        data: the folder of the data sets.
+        folder: of the scenario's results.
+
+    Raises:
+        ConfigError: if a data set is not there, or a setting is wrong.
+    """
+    places = {str(table["data"]): None for table in runs.values()}
+    at = {name: _place(name, data) for name in places}
+    jobs = {}
+    for cell, table in runs.items():
+        for seed in range(plan.seeds):
+            filled = {**table, "data": at[str(table["data"])], "seed": seed}
+            chosen = settings.parse(filled, RunSettings, f"{cell.row}, {cell.column}")
+            chosen.check()
+            name = "-".join(_slug(part) for part in (*cell, f"seed-{seed}") if part)
+            jobs[cell, seed] = Job(chosen, folder / "runs" / name)
+    return jobs
+
+
+def _place(name: str, data: Path | None) -> str:
+    """Return where a data set is, or say how to get it."""
+    if name == EMBEDDED:
+        return name
+    place = Path(name) if data is None else data / name
+    if not place.exists():
+        where = f"below {data}" if data else f"here, and neither --data nor ${DATA} is given"
+        remedy = f"give --data FOLDER with {name} in it; docs/reproduce.md says where it comes from"
+        raise ConfigError("data", f"there is no {name} {where}", remedy)
+    return str(place)
+
+
+def _environment() -> Path | None:
+    folder = os.environ.get(DATA)
+    return Path(folder) if folder else None
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for word in words:
+        key, equals, value = (part.strip() for part in word.partition("="))
+        if not key or not equals:
+            raise ConfigError("only", f"{word!r} is no key=value", "write --only row=FedTGP")
+        pairs[key] = value
+    return pairs
+
+
+def _run(name: str, jobs: Mapping[tuple[Cell, int], Job], workers: int | None) -> Runs:
+    found: dict[Cell, list[Mapping[str, Any]]] = {}
+    with screen.progress(name, len(jobs)) as report:
+        finished: list[Cell] = []
+
+        def done(key: tuple[Cell, int], summary: Mapping[str, Any]) -> None:
+            finished.append(key[0])
+            label = ", ".join(part for part in (*key[0], f"seed {key[1]}") if part)
+            report(len(finished), f"{label}: {100 * summary['best_accuracy']:.2f}")
+
+        for (cell, _), summary in run_all(jobs, workers, done).items():
+            found.setdefault(cell, []).append(summary)
+    return found
+
+
+def _write(plan: Plan, scale: Scale, runs: Runs, folder: Path) -> None:
+    found = tables.table(plan, runs)
+    headings = plan.scenario.headings(plan.columns)
+    content = {
+        "scenario": plan.scenario.title,
+        "scale": scale,
+        "seeds": plan.seeds,
+        "cells": {row: {h: e._asdict() for h, e in each.items()} for row, each in found.items()},
+        "orders": tables.orders(found, headings),
+        "partitions": {column.name: _fingerprints(runs, column.name) for column in plan.columns},
+    }
+    files.write(folder / "table.md", tables.markdown(plan, scale, found).encode())
+    files.write_json(folder / "table.json", content)
+    panels = {column.name: _curves(plan, runs, column.name) for column in plan.columns}
+    files.write(folder / "accuracy.png", curves(panels))
+    rows = [[n, *(tables.words(r.get(h), bold=False) for h in headings)] for n, r in found.items()]
+    screen.table(plan.scenario.title, ["", *headings], rows)
+    screen.say(f"results: {folder / 'table.md'}")
+
+
+def _fingerprints(runs: Runs, column: str) -> list[str]:
+    """Return the hashes of the partitions that a column's runs had; one, if all is well."""
+    found = (
+        s["config"]["partition_fingerprint"] for c in runs if c.column == column for s in runs[c]
+    )
+    return sorted(set(found))
+
+
+def _curves(plan: Plan, runs: Runs, column: str) -> dict[str, list[list[float]]]:
+    cells = {row.name: Cell(row.name, column) for row in plan.rows}
+    return {
+        name: [summary["accuracy_by_round"] for summary in runs[cell]]
+        for name, cell in cells.items()
+        if cell in runs
+    }
+
+
+def _list() -> None:
+    rows = []
+    for name in scenarios.names():
+        found = scenarios.load(name)
+        scales: Sequence[Scale] = ("cpu", "paper") if found.cpu else ("paper",)
+        counts = [
+            f"{scale}: {len(plan.rows)} x {len(plan.columns)} cells, {plan.seeds} trials"
+            for scale in scales
+            for plan in [found.plan(scale)]
+        ]
+        rows.append([name, found.title, found.question, "\n".join(counts)])
+    screen.table("scenarios", ("name", "table", "question", "runs"), rows)
+
+
+def _show_cells(plan: Plan, runs: Mapping[Cell, Mapping[str, Any]]) -> None:
+    shown = ("data", "models", "algorithm", "rounds", "clients", "samples", "options")
+    rows = [
+        [cell.row, cell.column, *(str(table.get(key, "")) for key in shown)]
+        for cell, table in runs.items()
+    ]
+    screen.table(f"{plan.seeds} trials of each", ("row", "column", *shown), rows)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
