@@ -139,12 +139,25 @@ class Member(Generic[U, B]):
         correct = self._evaluate(self._batches("last"), broadcast)
         return self._report(correct, time.perf_counter() - begun, 0.0)
 
+    def join(self, broadcast: B) -> tuple[Report, Report]:
+        """Evaluate with the last broadcast, train once, and evaluate again as it is then."""
+        before = self.finish(broadcast)
+        begun = time.perf_counter()
+        self._algorithm.train(self.model, self._batches("joined"), broadcast)
+        trained = time.perf_counter()
+        correct = self._count(broadcast)
+        evaluating = time.perf_counter() - trained
+        return before, self._report(correct, evaluating, trained - begun)
+
     def _batches(self, *when: str | int) -> Batches:
         seed = derive(self._seed, "client", self.name, *when)
         return Batches(*self._train, self._batch_size, seed)
 
     def _evaluate(self, batches: Batches, broadcast: B) -> int:
         self._algorithm.receive(self.model, batches, broadcast)
+        return self._count(broadcast)
+
+    def _count(self, broadcast: B) -> int:
         self.model.eval()
         targets = self._algorithm.targets(broadcast, self._device)
         predict = partial(self._algorithm.predict, self.model)

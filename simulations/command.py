@@ -43,6 +43,9 @@ def command(
     only_client: Annotated[
         int | None, typer.Option(help="Run this client of the partition alone. [default: all]")
     ] = None,
+    shots: Annotated[
+        int | None, typer.Option(help="Training samples a class and client. [default: all]")
+    ] = None,
     models: Annotated[
         str | None, typer.Option(help="A group, or architectures a,b,c that clients take in turn.")
     ] = None,
@@ -60,6 +63,20 @@ def command(
     drop_rate: Annotated[
         float, typer.Option(help="The share of a round's uploads that is lost on the way.")
     ] = 0.0,
+    slow_rate: Annotated[
+        float, typer.Option(help="The share of the clients that is slow: see --deadline.")
+    ] = 0.0,
+    slow_factor: Annotated[
+        float, typer.Option(help="How many times longer a slow client takes.")
+    ] = 5.0,
+    deadline: Annotated[
+        float | None,
+        typer.Option(help="Of a round, in the median client's time. [default: wait for all]"),
+    ] = None,
+    new_clients: Annotated[
+        int, typer.Option(help="So many of the last clients join after the last round.")
+    ] = 0,
+    fine_tuning_epochs: Annotated[int, typer.Option(help="Of a new client.")] = 1,
     seed: Annotated[int, typer.Option(help="The run's only seed.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Samples a training batch.")] = 10,
     variant: Annotated[

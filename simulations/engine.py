@@ -17,11 +17,11 @@ from edgeloop.algorithm import Algorithm
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.cohorts.workers import WorkerCohort
 from edgeloop.data import ClientData, Federation
-from edgeloop.data.federation import PooledFederation
+from edgeloop.data.pfllib import FolderFederation
 from edgeloop.data.samples import Shard
 from edgeloop.generator import Generator
 from edgeloop.member import Member
-from edgeloop.participation import Participation
+from edgeloop.participation import Participation, durations
 from simulations.settings import RunSettings
 
 STEP_FLOPS = 4_000_000
@@ -77,14 +77,18 @@ class Plan:
         first = next(iter(self.models.values()))
         return {**self.settings.chosen(self.classes, self.shape, first), **self.bound}
 
-    def participation(self) -> Participation | None:
+    def participation(self, federation: Federation) -> Participation | None:
         """Return who takes part in which round; None for everybody in all of them."""
         asked = self.settings
-        if asked.join_ratio == 1 and not asked.drop_rate:
+        if asked.join_ratio == 1 and not asked.drop_rate and asked.deadline is None:
             return None
+        times: Mapping[str, float] = {}
+        if asked.deadline is not None:
+            known = costs(self, federation)
+            times = durations(known, asked.slow_rate, asked.slow_factor, asked.seed)
         return Participation(
-            *(tuple(self.models), asked.join_ratio, asked.random_join_ratio),
-            *(asked.drop_rate, asked.seed),
+            *(tuple(self.models), asked.join_ratio, asked.random_join_ratio, asked.drop_rate),
+            *(asked.deadline, times, asked.seed),
         )
 
     @property
@@ -159,8 +163,7 @@ def plan(settings: RunSettings, federation: Federation, generator: Generator | N
         ModelError: if an architecture does not exist or does not fit the data.
     """
     shape = federation.shape
-    signal = len(shape) == 3 and shape[1] == 1
-    group = settings.models or ("htfe-sen-2" if signal else "cnn")
+    group = settings.models or default_group(shape)
     architectures = models.members(group, len(federation))
     for architecture in dict.fromkeys(architectures):
         models.feature_width(architecture, shape)
@@ -173,6 +176,12 @@ def plan(settings: RunSettings, federation: Federation, generator: Generator | N
     )
     algorithms.check_models(settings.algorithm, architectures, **planned.chosen())
     return planned
+
+
+def default_group(shape: tuple[int, ...]) -> str:
+    """Return the models of clients with inputs of a shape, where nobody says."""
+    signal = len(shape) == 3 and shape[1] == 1
+    return "htfe-sen-2" if signal else "cnn"
 
 
 def names(federation: Federation) -> list[str]:
@@ -198,7 +207,7 @@ def cohort(plan: Plan, federation: Federation) -> Iterator[Crew]:
 def _hire(plan: Plan, federation: Federation) -> Crew:
     if plan.workers == 1:
         return Enlist(plan, federation)(list(plan.models))
-    if not isinstance(federation, PooledFederation):
+    if isinstance(federation, FolderFederation):
         return WorkerCohort(Enlist(plan, federation), costs(plan, federation), plan.workers)
     with tempfile.TemporaryDirectory(prefix="edgeloop-") as folder:
         spool = Spool.write(federation, Path(folder))

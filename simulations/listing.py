@@ -51,7 +51,7 @@ def describe(name: str) -> dict[str, Any]:
         ConfigError: if there is no such algorithm.
     """
     card = algorithms.card(name)
-    config = algorithms.config(name, classes=1, width=1)
+    config = algorithms.config(name, **algorithms.given(name, classes=1, width=1))
     defaults = dataclasses.asdict(config)
     return {
         "name": name,

@@ -9,10 +9,11 @@ from typing import Any
 from edgeloop import algorithms, files, rounds, wire
 from edgeloop.algorithm import Algorithm
 from edgeloop.member import Answer, Report
+from edgeloop.participation import Participation
 from edgeloop.rounds import Closed
 from edgeloop.task import SERVER
 from edgeloop.wire import Envelope
-from simulations import checkpoint, engine, results
+from simulations import checkpoint, engine, newcomers, results
 from simulations.checkpoint import Checkpoint, Pace
 from simulations.folder import SUMMARY, claim
 from simulations.results import COLUMNS, Row
@@ -132,18 +133,24 @@ def simulate(settings: RunSettings, folder: Path, watch: Watch) -> dict[str, Any
         InputError: if the settings, the data or the folder are wrong.
     """
     settings.check()
-    federation = settings.federation()
+    everyone = settings.federation()
+    divided = newcomers.divide(everyone, settings.new_clients)
+    federation = divided.early
     generator = settings.opened()
     plan = engine.plan(settings, federation, generator)
-    config = results.config(plan, federation)
+    config = results.config(plan, everyone)
     claim(folder, config)
     algorithm = plan.load(generator)
     saved = checkpoint.latest(folder, algorithm) or _beginning(algorithm, folder)
     with engine.cohort(plan, federation) as crew:
         if saved.rows:
             crew.restore(saved.models)
-        rows, reports, broadcast = _rounds(plan, crew, algorithm, saved, folder, watch)
-    summary = results.summary(config, rows, reports, broadcast)
+        some = plan.participation(federation)
+        rows, reports, broadcast = _rounds(plan, crew, algorithm, saved, folder, watch, some)
+    summary = {
+        **results.summary(config, rows, reports, broadcast),
+        **newcomers.joined(plan, divided, broadcast),
+    }
     _write(folder, summary, rows, broadcast)
     return summary
 
@@ -159,6 +166,7 @@ def _rounds(
     saved: Checkpoint,
     folder: Path,
     watch: Watch,
+    some: Participation | None,
 ) -> tuple[list[Row], Mapping[str, Report], Any]:
     """Run what is left; return all rows, the last evaluation and the last broadcast."""
     broadcast = saved.standing.broadcast
@@ -175,7 +183,7 @@ def _rounds(
     standing, reports = rounds.run(
         *(recorder.algorithm, crew, settings.rounds, saved.standing, after),
         lambda: results.stalled(recorder.rows, settings.patience),
-        plan.participation(),
+        some,
     )
     watch(settings.rounds, recorder.finished(reports).accuracy)
     return recorder.rows, reports, standing.broadcast

@@ -96,7 +96,7 @@ def test_some_clients_train_and_all_evaluate(
     chosen = settings.model_copy(update=changes)
     federation = chosen.federation()
     plan = engine.plan(chosen, federation)
-    some = plan.participation()
+    some = plan.participation(federation)
     assert some is not None
     with engine.cohort(plan, federation) as crew:
         joining = some.joining(0)
@@ -115,7 +115,8 @@ def test_some_clients_train_and_all_evaluate(
 
 
 def test_everybody_takes_part_unless_somebody_says_otherwise(settings: RunSettings) -> None:
-    assert engine.plan(settings, settings.federation()).participation() is None
+    federation = settings.federation()
+    assert engine.plan(settings, federation).participation(federation) is None
 
 
 def test_clients_of_one_architecture_start_alike(settings: RunSettings, tmp_path: Path) -> None:

@@ -246,4 +246,4 @@ def test_one_client_of_a_partition(tmp_path: Path, capsys: pytest.CaptureFixture
     summary = json.loads((tmp_path / "r" / "summary.json").read_text())
     assert len(summary["samples_by_client"]) == 1
     assert main([*words[:-1], str(tmp_path / "s"), "--only-client", "3"]) == 2
-    assert "only-client: 3, but the clients are 0 to 2" in capsys.readouterr().err
+    assert "client 3: does not exist: the clients are 0 to 2" in capsys.readouterr().err
