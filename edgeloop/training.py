@@ -83,10 +83,9 @@ def passed(
     model.eval()
     parts = [(take(model(inputs)), labels) for inputs, labels in batches.resized(PASS_SIZE)]
     if not parts:
-        head = model.head
         nothing = (
-            batches.inputs.new_zeros(0, head.in_features),
-            batches.inputs.new_zeros(0, head.out_features),
+            batches.inputs.new_zeros(0, model.width),
+            batches.inputs.new_zeros(0, model.classes),
         )
         return take(nothing), batches.labels[:0]
     taken, labels = zip(*parts, strict=True)

@@ -75,7 +75,7 @@ class Plan:
 
     def chosen(self) -> dict[str, Any]:
         """Return the fields of the algorithm's Config that this run decides."""
-        first = next(iter(self.models.values()))
+        first = models.auxiliary(self.settings.models, next(iter(self.models.values())))
         return {**self.settings.chosen(self.classes, self.shape, first), **self.bound}
 
     def participation(self) -> Participation | None:
@@ -164,7 +164,7 @@ def plan(settings: RunSettings, federation: Federation, generator: Generator | N
     group = settings.models or ("htfe-sen-2" if signal else "cnn")
     architectures = models.members(group, len(federation))
     for architecture in dict.fromkeys(architectures):
-        models.feature_width(architecture, shape)
+        models.feature_width(architecture, shape, settings.width)
     planned = Plan(
         settings,
         shape,

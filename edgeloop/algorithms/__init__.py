@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgeloop.algorithm import Algorithm, Card
 from edgeloop.errors import ConfigError
 from edgeloop.generator import Generator
+from edgeloop.models import is_layered
 from edgeloop.task import Contract
 
 
@@ -62,7 +63,9 @@ def load(name: str, generator: Generator | None = None, **options: Any) -> Algor
         GeneratorError: if the generator is another one than the options say.
     """
     wanted = (generator,) if card(name).generator else ()
-    algorithm: Algorithm[Any, Any, Any] = _module(name).build(config(name, **options), *wanted)
+    chosen = config(name, **options)
+    _check_heads(name, [getattr(chosen, "architecture", "")])
+    algorithm: Algorithm[Any, Any, Any] = _module(name).build(chosen, *wanted)
     return algorithm
 
 
@@ -89,7 +92,7 @@ def agreed_options(contract: Contract) -> dict[str, Any]:
 
 
 def check_alike(name: str, architectures: Iterable[str], **options: Any) -> None:
-    """Refuse clients of several architectures where the algorithm averages whole models.
+    """Refuse clients whose models, or whose heads, are not as much alike as the algorithm needs.
 
     Args:
         name: the algorithm's.
@@ -97,8 +100,11 @@ def check_alike(name: str, architectures: Iterable[str], **options: Any) -> None
         options: fields of its Config.
 
     Raises:
-        ConfigError: naming one that is not Config's `architecture`.
+        ConfigError: naming one that is not Config's `architecture` where the algorithm averages
+            whole models, or one whose head is not one linear layer where it needs that.
     """
+    architectures = list(architectures)
+    _check_heads(name, architectures)
     if not card(name).alike:
         return
     wanted = config(name, **options).architecture
@@ -106,6 +112,14 @@ def check_alike(name: str, architectures: Iterable[str], **options: Any) -> None
         if architecture != wanted:
             problem = f"{name} averages whole models: {architecture} is no {wanted}"
             remedy = "give all clients one architecture, or choose an algorithm for several"
+            raise ConfigError("models", problem, remedy)
+
+
+def _check_heads(name: str, architectures: Iterable[str]) -> None:
+    for architecture in architectures:
+        if card(name).one_head and is_layered(architecture):
+            problem = f"{name} needs heads of one linear layer: {architecture} has another"
+            remedy = "leave out what is behind the plus, or choose an algorithm for any heads"
             raise ConfigError("models", problem, remedy)
 
 

@@ -1,32 +1,24 @@
-"""Which architectures there are, and the groups of them that clients share out."""
+"""The groups of architectures that clients share out.
 
-from collections.abc import Callable, Mapping
-from functools import cache, partial
-from typing import Protocol
+The names and orders are HtFLlib's; client i gets entry i mod X. A group with heterogeneous heads
+lists every pair of base i mod X and head i mod 4.
+"""
 
-import torch
-from torch import nn
+from collections.abc import Mapping
 
 from edgeloop.errors import ModelError
-from edgeloop.models.cnn import cnn
-from edgeloop.models.resnet import resnet
-from edgeloop.models.sensors import sensor_cnn
-from edgeloop.models.split import SplitModel
-from edgeloop.seeds import drawing
-
-Base = Callable[[tuple[int, ...], int], nn.Module]
-
-_BASES: Mapping[str, Base] = {
-    "cnn": cnn,
-    **{f"resnet{2 * n + 2}": partial(resnet, stages=n) for n in (1, 2, 3, 4)},
-    **{f"harcnn-s{s}": partial(sensor_cnn, blocks=2, kernel=9, stride=s) for s in (1, 2, 3)},
-    **{f"harcnn1-s{s}": partial(sensor_cnn, blocks=1, kernel=9, stride=s) for s in (1, 2, 3)},
-    **{f"harcnn3-s{s}": partial(sensor_cnn, blocks=3, kernel=5, stride=s) for s in (1, 2)},
-}
-ARCHITECTURES: tuple[str, ...] = tuple(_BASES)
+from edgeloop.models.architectures import ARCHITECTURES
+from edgeloop.models.layered import parted
+from edgeloop.models.small import SMALL
 
 _HARCNNS = ("harcnn-s1", "harcnn-s2", "harcnn-s3")
-# The names and orders of HtFLlib; client i gets entry i mod X.
+_EIGHT = (
+    *("cnn", "googlenet", "mobilenetv2"),
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+)
+_HEADS = ("relu", "relu-512", "relu-256", "relu-128")
+_SIZES = (1, 2, 4, 8, 16)
+
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "cnn": ("cnn",),
     "htfe-sen-2": _HARCNNS[:2],
@@ -38,110 +30,59 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "resnets-4": ("resnet4", "resnet6", "resnet8", "resnet10"),
     "small-4": ("cnn", "resnet4", "resnet6", "resnet8"),
+    "htcnn8": tuple(SMALL),
+    "htfe-img-2": ("cnn", "resnet18"),
+    "htfe-img-3": ("resnet10", "resnet18", "resnet34"),
+    "htfe-img-4": ("cnn", "googlenet", "mobilenetv2", "resnet18"),
+    "htfe-img-5": ("googlenet", "mobilenetv2", "resnet18", "resnet34", "resnet50"),
+    "htfe-img-8": _EIGHT,
+    "htfe-img-9": ("resnet4", "resnet6", "resnet8", "resnet10", *_EIGHT[3:]),
+    "htm-img-10": (*_EIGHT, "vit-b-16+tanh-768", "vit-b-32+tanh-768"),
+    "res34-htc-img-4": tuple(f"resnet34+{head}" for head in _HEADS),
+    "htfe-img-8-htc-img-4": tuple(f"{base}+{_HEADS[i % 4]}" for i, base in enumerate(_EIGHT)),
+    "hcnns-8": (
+        *("hcnn1", "cnn", "hcnn1-512", "hcnn2-512", "hcnn1-1024", "hcnn2-1024"),
+        *("hcnn1-1024-512", "hcnn2-1024-512"),
+    ),
+    "htfe-txt-2": ("fasttext", "textlr"),
+    "htfe-txt-4": ("fasttext", "textlr", "lstm", "bilstm"),
+    "htfe-txt-6": ("fasttext", "lstm", "bilstm", "transformer-l2-h8", "textlr", "gru"),
+    "htfe-txt-5-1": tuple(f"transformer-l{n}-h8" for n in _SIZES),
+    "htfe-txt-5-2": tuple(f"transformer-l4-h{n}" for n in _SIZES),
+    "htfe-txt-5-3": tuple(f"transformer-l{n}-h{n}" for n in _SIZES),
+    "mlps": ("mlp", "mlp-500", "mlp-1000-500", "mlp-1000-500-200"),
+    "mlp-1layer": ("mlp-200", "mlp-500"),
+    "mlp-layers": ("mlp-500", "mlp-1000-500", "mlp-1000-500-200"),
 }
-# What a shape that does not fit raises: unpacking and convolutions that run out of pixels.
-_NO_FIT = (ValueError, RuntimeError)
 
+ALIASES: Mapping[str, str] = {
+    **{f"htfe{n}": f"htfe-img-{n}" for n in (2, 3, 4, 8, 9)},
+    "htm10": "htm-img-10",
+    "res34-htc4": "res34-htc-img-4",
+    "htfe8-htc4": "htfe-img-8-htc-img-4",
+    "hcnns8": "hcnns-8",
+    "mlp_1layer": "mlp-1layer",
+    "mlp_layers": "mlp-layers",
+}
+"""Groups by the names that papers give them."""
 
-class Start(Protocol):
-    """Those fields of an algorithm's Config that decide the first model; see `build`."""
-
-    @property
-    def architecture(self) -> str:
-        """One of `ARCHITECTURES`."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one input, channels first."""
-        ...
-
-    @property
-    def classes(self) -> int:
-        """C."""
-        ...
-
-    @property
-    def width(self) -> int:
-        """K, the unified feature width."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """The run's seed, which the weights are drawn from."""
-        ...
-
-
-def build(
-    architecture: str, shape: tuple[int, ...], classes: int, width: int = 512, seed: int = 0
-) -> SplitModel:
-    """Build a model with fresh weights; the same arguments give the same weights.
-
-    The weights are drawn base first, then head, from a stream of their own; between them the
-    classifier that the head replaces, so that a seed's weights are the reference's.
-
-    Args:
-        architecture: one of `ARCHITECTURES`, in any case.
-        shape: the shape of one input, channels first.
-        classes: C.
-        width: K, the unified feature width.
-        seed: of the weights.
-
-    Raises:
-        ModelError: an unknown architecture, one that does not fit the shape, or no class or width.
-    """
-    name = _known(architecture)
-    for field, value in (("classes", classes), ("width", width)):
-        if value < 1:
-            raise ModelError(field, f"{value} is below 1", "use 1 or more")
-    features = feature_width(name, shape)
-    with drawing(seed):
-        return SplitModel(_BASES[name](shape, classes), width, classes, features)
-
-
-def first(config: Start) -> SplitModel:
-    """Build the model that every client starts with, or its small one beside its own.
-
-    Raises:
-        ModelError: as `build`.
-    """
-    return build(config.architecture, config.shape, config.classes, config.width, config.seed)
-
-
-def feature_width(architecture: str, shape: tuple[int, ...]) -> int:
-    """Return D, the number of features an architecture's base makes of one input.
-
-    Raises:
-        ModelError: an unknown architecture, or one that does not fit the shape.
-    """
-    name = _known(architecture)
-    features = _probe(name, shape)
-    if features is None:
-        problem = f"does not fit inputs of shape {shape}"
-        remedy = ", ".join(fitting(shape)) or "inputs of shape (channels, height, width)"
-        raise ModelError(name, problem, f"use {remedy}")
-    return features
-
-
-def fitting(shape: tuple[int, ...]) -> list[str]:
-    """Return the architectures that fit inputs of a shape."""
-    return [name for name in ARCHITECTURES if _probe(name, shape) is not None]
+_AUXILIARY: Mapping[str, str] = {"res34-htc-img-4": "cnn+relu"}
 
 
 def members(group: str, count: int) -> list[str]:
     """Return the architecture of each of `count` clients: entry i mod X of the group.
 
     Args:
-        group: a name in `GROUPS`, or architectures separated by commas; in any case.
+        group: a name in `GROUPS` or `ALIASES`, or architectures separated by commas; in any case.
         count: the number of clients.
 
     Raises:
         ModelError: neither a group nor architectures.
     """
-    entries = GROUPS.get(group.strip().lower())
+    entries = GROUPS.get(_named(group))
     if entries is None:
         entries = tuple(name.strip().lower() for name in group.split(","))
-    unknown = [name for name in entries if name not in _BASES]
+    unknown = [name for name in entries if parted(name)[0] not in ARCHITECTURES]
     if unknown:
         problem = f"{unknown[0]!r} is neither a group nor an architecture"
         remedy = f"use {', '.join(GROUPS)}, or a comma-separated list of {', '.join(ARCHITECTURES)}"
@@ -149,19 +90,16 @@ def members(group: str, count: int) -> list[str]:
     return [entries[client % len(entries)] for client in range(count)]
 
 
-def _known(architecture: str) -> str:
-    name = architecture.strip().lower()
-    if name not in _BASES:
-        raise ModelError("architecture", f"unknown: {architecture!r}", f"use {', '.join(_BASES)}")
-    return name
+def auxiliary(group: str | None, first: str) -> str:
+    """Return the architecture that a group's clients train beside their own, where one does.
+
+    Args:
+        group: its name, or None.
+        first: the first client's architecture, which it is unless the group says otherwise.
+    """
+    return _AUXILIARY.get(_named(group or ""), first)
 
 
-@cache
-def _probe(name: str, shape: tuple[int, ...]) -> int | None:
-    """Return D from a forward pass without data or memory; None where the shape does not fit."""
-    try:
-        with torch.device("meta"), torch.no_grad():
-            base = _BASES[name](shape, 1).eval()
-            return int(base(torch.empty(1, *shape)).flatten(1).shape[1])
-    except _NO_FIT:
-        return None
+def _named(group: str) -> str:
+    name = group.strip().lower()
+    return ALIASES.get(name, name)

@@ -8,7 +8,20 @@ from torch import nn
 
 from edgeloop.algorithms import fedavg
 from edgeloop.errors import ModelError
-from edgeloop.models import ARCHITECTURES, build, feature_width, first, fitting, members
+from edgeloop.models import (
+    ALIASES,
+    ARCHITECTURES,
+    GROUPS,
+    auxiliary,
+    build,
+    feature_width,
+    first,
+    fitting,
+    members,
+    usual_shape,
+)
+from edgeloop.models.layered import parted
+from edgeloop.models.vision import VISION
 
 HAR = (9, 1, 128)
 CIFAR = (3, 32, 32)
@@ -146,14 +159,25 @@ def test_a_model_that_does_not_fit_names_those_that_do(
     assert architecture not in caught.value.remedy.removeprefix("use ").split(", ")
 
 
-def test_no_model_fits_a_vector() -> None:
-    assert fitting((200,)) == []
-    with pytest.raises(ModelError, match=r"shape \(200,\); use inputs of shape \(channels"):
+def test_a_vector_is_a_text_or_for_a_perceptron() -> None:
+    texts = [name for name in ARCHITECTURES if usual_shape(name) == (200,)]
+    vectors = [name for name in ARCHITECTURES if usual_shape(name) == (5000,)]
+    assert fitting((200,)) == [*texts, *vectors]
+    assert fitting((5000,)) == vectors
+    with pytest.raises(ModelError, match=r"shape \(200,\); use fasttext, textlr, lstm"):
         build("cnn", (200,), 2)
 
 
-def test_every_architecture_fits_a_small_image() -> None:
-    assert fitting((1, 28, 28)) == list(ARCHITECTURES)
+def test_no_model_fits_a_matrix() -> None:
+    assert fitting((20, 20)) == []
+    with pytest.raises(ModelError, match=r"shape \(20, 20\); use inputs of shape \(channels"):
+        build("cnn", (20, 20), 2)
+
+
+def test_every_architecture_for_images_and_signals_fits_a_small_image() -> None:
+    """But for torchvision's, which are not here, or need whole patches."""
+    others = [name for name in ARCHITECTURES if len(usual_shape(name)) == 3 and name not in VISION]
+    assert [name for name in fitting((1, 28, 28)) if name not in VISION] == others
 
 
 @pytest.mark.parametrize(("field", "value"), [("classes", 0), ("width", 0)])
@@ -180,6 +204,23 @@ def test_an_unknown_architecture_lists_the_known() -> None:
         ("resnets-4", ["resnet4", "resnet6", "resnet8", "resnet10", "resnet4"]),
         ("small-4", ["cnn", "resnet4", "resnet6", "resnet8", "cnn"]),
         ("ResNet10, cnn", ["resnet10", "cnn", "resnet10", "cnn", "resnet10"]),
+        ("cnn, ResNet4+ReLU-8", ["cnn", "resnet4+relu-8", "cnn", "resnet4+relu-8", "cnn"]),
+        ("HtFE2", ["cnn", "resnet18", "cnn", "resnet18", "cnn"]),
+        ("htfe3", ["resnet10", "resnet18", "resnet34", "resnet10", "resnet18"]),
+        ("htfe4", ["cnn", "googlenet", "mobilenetv2", "resnet18", "cnn"]),
+        ("htfe-img-5", ["googlenet", "mobilenetv2", "resnet18", "resnet34", "resnet50"]),
+        ("htfe9", ["resnet4", "resnet6", "resnet8", "resnet10", "resnet18"]),
+        ("htfe-txt-2", ["fasttext", "textlr", "fasttext", "textlr", "fasttext"]),
+        ("htfe-txt-4", ["fasttext", "textlr", "lstm", "bilstm", "fasttext"]),
+        ("htfe-txt-6", ["fasttext", "lstm", "bilstm", "transformer-l2-h8", "textlr"]),
+        ("htfe-txt-5-1", [f"transformer-l{n}-h8" for n in (1, 2, 4, 8, 16)]),
+        ("htfe-txt-5-2", [f"transformer-l4-h{n}" for n in (1, 2, 4, 8, 16)]),
+        ("htfe-txt-5-3", [f"transformer-l{n}-h{n}" for n in (1, 2, 4, 8, 16)]),
+        ("MLPs", ["mlp", "mlp-500", "mlp-1000-500", "mlp-1000-500-200", "mlp"]),
+        ("MLP_1layer", ["mlp-200", "mlp-500", "mlp-200", "mlp-500", "mlp-200"]),
+        ("mlp_layers", ["mlp-500", "mlp-1000-500", "mlp-1000-500-200", "mlp-500", "mlp-1000-500"]),
+        ("hcnns8", ["hcnn1", "cnn", "hcnn1-512", "hcnn2-512", "hcnn1-1024"]),
+        ("res34-htc4", [f"resnet34+relu{n}" for n in ("", "-512", "-256", "-128", "")]),
     ],
 )
 def test_clients_share_a_group_out_in_turn(group: str, expected: list[str]) -> None:
@@ -190,7 +231,34 @@ def test_the_last_of_the_eight_sensor_models() -> None:
     assert members("htfe-sen-8", 8)[5:] == ["harcnn1-s3", "harcnn3-s1", "harcnn3-s2"]
 
 
-@pytest.mark.parametrize("group", ["htfe-img-8", "cnn,vgg", ""])
+def test_the_groups_of_the_papers_tables() -> None:
+    eight = ["cnn", "googlenet", "mobilenetv2"]
+    eight += [f"resnet{n}" for n in (18, 34, 50, 101, 152)]
+    assert members("htfe8", 9) == [*eight, "cnn"]
+    assert members("htm10", 10) == [*eight, "vit-b-16+tanh-768", "vit-b-32+tanh-768"]
+    heads = ["relu", "relu-512", "relu-256", "relu-128"] * 2
+    expected = [f"{base}+{head}" for base, head in zip(eight, heads, strict=True)]
+    assert members("htfe8-htc4", 8) == expected
+    assert members("htfe9", 9)[5:] == ["resnet34", "resnet50", "resnet101", "resnet152"]
+    assert members("hcnns8", 8)[5:] == ["hcnn2-1024", "hcnn1-1024-512", "hcnn2-1024-512"]
+    assert members("htfe-txt-6", 6)[5] == "gru"
+
+
+def test_every_group_and_alias_is_of_architectures_that_there_are() -> None:
+    for name, entries in GROUPS.items():
+        assert members(name, len(entries)) == list(entries)
+        assert {parted(entry)[0] for entry in entries} <= set(ARCHITECTURES)
+    assert set(ALIASES.values()) <= set(GROUPS)
+    assert not set(ALIASES) & set(GROUPS)
+
+
+def test_a_group_with_one_base_has_a_small_auxiliary_model() -> None:
+    assert auxiliary("Res34-HtC4", "resnet34+relu") == "cnn+relu"
+    assert auxiliary("htfe3", "resnet10") == "resnet10"
+    assert auxiliary(None, "cnn") == "cnn"
+
+
+@pytest.mark.parametrize("group", ["htfe-img-7", "cnn,vgg", ""])
 def test_an_unknown_group_lists_the_known(group: str) -> None:
     with pytest.raises(ModelError, match="is neither a group nor an architecture; use cnn, htfe"):
         members(group, 2)
