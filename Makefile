@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # A tritonserver in the user's cache, with a Python for its models.
 TRITON = PYTHON=$(BIN)/python tools/triton.sh
+# A torchvision in the user's cache, with a torch that suits it.
+VISION = PYTHON=$(BIN)/python tools/vision.sh
 # `make demo GENERATOR=...`: triton, or what --generator takes.
 SERVED = $(if $(filter triton,$(GENERATOR)),--triton,$(if $(GENERATOR),--generator $(GENERATOR)))
 # One thread a process: a pool as large as the machine stalls as soon as anything else is busy.
@@ -21,7 +23,7 @@ demo: $(VENV)/.demo ## six devices learn together on this machine; ALGORITHM=fed
 test: $(VENV)/.dev check ## all checks and all tests
 	@tools/mosquitto.sh
 	@$(TRITON) || [ -z "$$CI" ]
-	@PYTHON=$(BIN)/python tools/vision.sh >/dev/null || [ -z "$$CI" ]
+	@$(VISION) || [ -z "$$CI" ]
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest
 
 check: $(VENV)/.dev ## format, lint, types, architecture

@@ -5,6 +5,7 @@ Shape suffixes: N samples.
 
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -18,7 +19,7 @@ from edgeloop.algorithm import Algorithm, Batches
 from edgeloop.data import ClientData
 from edgeloop.errors import ConfigError, RunError
 from edgeloop.models.split import SplitModel
-from edgeloop.seeds import derive
+from edgeloop.seeds import derive, drawing
 from edgeloop.threads import Threads, choose
 from edgeloop.training import count_correct
 
@@ -129,7 +130,8 @@ class Member(Generic[U, B]):
         evaluated = time.perf_counter()
         if not trains:
             return Answer(None, self._report(correct, evaluated - begun, 0.0))
-        upload = self._algorithm.train(self.model, batches, broadcast)
+        with self._drawing(batches.seed, "train"):
+            upload = self._algorithm.train(self.model, batches, broadcast)
         trained = time.perf_counter()
         return Answer(upload, self._report(correct, evaluated - begun, trained - evaluated))
 
@@ -143,7 +145,9 @@ class Member(Generic[U, B]):
         """Evaluate with the last broadcast, train once, and evaluate again as it is then."""
         before = self.finish(broadcast)
         begun = time.perf_counter()
-        self._algorithm.train(self.model, self._batches("joined"), broadcast)
+        batches = self._batches("joined")
+        with self._drawing(batches.seed, "train"):
+            self._algorithm.train(self.model, batches, broadcast)
         trained = time.perf_counter()
         correct = self._count(broadcast)
         evaluating = time.perf_counter() - trained
@@ -154,7 +158,8 @@ class Member(Generic[U, B]):
         return Batches(*self._train, self._batch_size, seed)
 
     def _evaluate(self, batches: Batches, broadcast: B) -> int:
-        self._algorithm.receive(self.model, batches, broadcast)
+        with self._drawing(batches.seed, "receive"):
+            self._algorithm.receive(self.model, batches, broadcast)
         return self._count(broadcast)
 
     def _count(self, broadcast: B) -> int:
@@ -162,6 +167,12 @@ class Member(Generic[U, B]):
         targets = self._algorithm.targets(broadcast, self._device)
         predict = partial(self._algorithm.predict, self.model)
         return count_correct(lambda inputs: predict(inputs, targets), *self._test)
+
+    def _drawing(self, seed: int, what: str) -> AbstractContextManager[None]:
+        """Give dropout a seed of its own; nothing to do for a model that has none."""
+        if not self.model.draws:
+            return nullcontext()
+        return drawing(derive(seed, "dropout", what), self._device)
 
     def _report(self, correct: int, evaluating: float, training: float) -> Report:
         samples = len(self._test[1])

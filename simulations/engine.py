@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from edgeloop import algorithms, models
 from edgeloop.algorithm import Algorithm
@@ -74,7 +75,7 @@ class Plan:
 
     def chosen(self) -> dict[str, Any]:
         """Return the fields of the algorithm's Config that this run decides."""
-        first = next(iter(self.models.values()))
+        first = models.auxiliary(self.settings.models, next(iter(self.models.values())))
         return {**self.settings.chosen(self.classes, self.shape, first), **self.bound}
 
     def participation(self, federation: Federation) -> Participation | None:
@@ -166,7 +167,7 @@ def plan(settings: RunSettings, federation: Federation, generator: Generator | N
     group = settings.models or default_group(shape)
     architectures = models.members(group, len(federation))
     for architecture in dict.fromkeys(architectures):
-        models.feature_width(architecture, shape)
+        models.feature_width(architecture, shape, settings.width)
     planned = Plan(
         settings,
         shape,
@@ -174,7 +175,7 @@ def plan(settings: RunSettings, federation: Federation, generator: Generator | N
         dict(zip(names(federation), architectures, strict=True)),
         algorithms.generator_options(settings.algorithm, generator),
     )
-    algorithms.check_models(settings.algorithm, architectures, **planned.chosen())
+    algorithms.check_alike(settings.algorithm, architectures, **planned.chosen())
     return planned
 
 
@@ -216,12 +217,17 @@ def _hire(plan: Plan, federation: Federation) -> Crew:
 
 def costs(plan: Plan, federation: Federation) -> dict[str, float]:
     """Return what a round takes each client: training samples times what one costs its model."""
-    flops = {
-        each: STEP_FLOPS + models.forward_flops(each, plan.shape, plan.classes, plan.settings.width)
-        for each in set(plan.models.values())
-    }
+    flops = {each: forward_flops(each, plan) + STEP_FLOPS for each in set(plan.models.values())}
     sizes = federation.sizes()
     return {
         name: float(train * flops[architecture])
         for (name, architecture), (train, _) in zip(plan.models.items(), sizes, strict=True)
     }
+
+
+def forward_flops(architecture: str, plan: Plan) -> int:
+    """Return the floating-point operations of a forward pass on one input."""
+    model = models.build(architecture, plan.shape, plan.classes, plan.settings.width).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, *plan.shape))
+    return int(counter.get_total_flops())

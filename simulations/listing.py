@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeloop import algorithms, screen
+from edgeloop.algorithm import Card
 
 GIVEN = (
     *("classes", "width", "seed", "shape", "architecture"),
@@ -58,7 +59,7 @@ def describe(name: str) -> dict[str, Any]:
         "title": card.title,
         "experimental": card.experimental,
         "runs": list(card.runs),
-        "clients": "one architecture" if card.alike else "any architectures",
+        "clients": _clients(card),
         "generator": card.generator,
         "up": card.up,
         "down": card.down,
@@ -71,6 +72,11 @@ def describe(name: str) -> dict[str, Any]:
             if key not in GIVEN
         },
     }
+
+
+def _clients(card: Card) -> str:
+    alike = "one architecture" if card.alike else "any architectures"
+    return f"{alike}, a head of one layer" if card.one_head else alike
 
 
 def meanings(docstring: str) -> dict[str, str]:

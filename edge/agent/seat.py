@@ -55,7 +55,7 @@ def seat(own: Own, contract: Contract) -> Seat:
     algorithm = algorithms.agreed(contract)
     training = own.settings.training
     options = algorithms.agreed_options(contract)
-    algorithms.check_models(contract.algorithm, [training.architecture.lower()], **options)
+    algorithms.check_alike(contract.algorithm, [training.architecture.lower()], **options)
     model = models.build(
         training.architecture,
         contract.shape,

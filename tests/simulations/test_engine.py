@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeloop import data, models, wire
+from edgeloop import data, wire
 from edgeloop.data import Partition, Pool
 from edgeloop.errors import ModelError
 from simulations import engine
@@ -46,10 +46,7 @@ def test_costs_are_samples_times_operations(settings: RunSettings, signals: Path
     plan = engine.plan(sensors, federation)
     costs = engine.costs(plan, federation)
     train = [size[0] for size in federation.sizes()]
-    flops = [
-        models.forward_flops(each, plan.shape, plan.classes, plan.settings.width)
-        for each in plan.models.values()
-    ]
+    flops = [engine.forward_flops(each, plan) for each in plan.models.values()]
     assert list(costs.values()) == [
         n * (f + engine.STEP_FLOPS) for n, f in zip(train, flops, strict=True)
     ]
