@@ -10,6 +10,7 @@ from edgeloop import screen, settings
 from simulations.ktl.command import ktl
 from simulations.run import simulate
 from simulations.settings import RunSettings, parse_options, parse_workers
+from simulations.sinks import Sink, parse_sinks
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -93,24 +94,33 @@ def command(
         str, typer.Option(help="Processes: a number, or auto for one a core.")
     ] = "auto",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    history: Annotated[
+        bool, typer.Option("--history", help="Keep what each round exchanged, for the report.")
+    ] = False,
+    sink: Annotated[
+        list[str] | None,
+        typer.Option(help="tensorboard:FOLDER or mlflow:URI. May be repeated."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The run's folder. [default: runs/ALGORITHM-DATA-SEED]")
     ] = None,
 ) -> None:
     """Simulate federated learning; run the same command again to go on after a stop."""
-    table = {name: value for name, value in locals().items() if name not in ("set_", "out")}
+    table = {name: value for name, value in locals().items() if name not in ("set_", "out", "sink")}
     table["options"] = parse_options(set_ or [])
     table["workers"] = parse_workers(workers)
     chosen = settings.parse(table, RunSettings, "simulate")
     folder = out or chosen.folder()
-    _show(_watched(chosen, folder), folder)
+    _show(_watched(chosen, folder, parse_sinks(sink or [])), folder)
 
 
-def _watched(chosen: RunSettings, folder: Path) -> Mapping[str, Any]:
+def _watched(chosen: RunSettings, folder: Path, sinks: Sequence[Sink]) -> Mapping[str, Any]:
     with screen.progress(chosen.algorithm, chosen.rounds) as report:
-        return simulate(
-            chosen, folder, lambda done, accuracy: report(done, f"accuracy {accuracy:.4f}")
-        )
+
+        def watch(done: int, accuracy: float) -> None:
+            report(done, f"accuracy {accuracy:.4f}")
+
+        return simulate(chosen, folder, watch, sinks)
 
 
 def _show(summary: Mapping[str, Any], folder: Path) -> None:

@@ -117,6 +117,7 @@ class RunSettings(DataSettings):
         generator: a reference, for an algorithm that needs one; see `edgeloop.generators`.
         workers: processes that clients train in; changes no result.
         device: where clients train.
+        history: keep what each round exchanged, for a report; changes no result.
     """
 
     algorithm: str
@@ -139,6 +140,7 @@ class RunSettings(DataSettings):
     generator: str | None = None
     workers: Whole | Literal["auto"] = "auto"
     device: Literal["cpu", "cuda"] = "cpu"
+    history: bool = False
 
     def opened(self) -> Generator | None:
         """Return the run's generator, if its algorithm needs one: the embedded one by default.
