@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,6 @@ from simulations.run import simulate
 from simulations.settings import RunSettings
 from simulations.sinks import parse_sinks
 
-needs_mlflow = pytest.mark.skipif(
-    find_spec("mlflow") is None,
-    reason="mlflow-skinny is not installed: its importlib_metadata is not the locked one",
-)
 ROW = Row(0, 0.5, 0.25, 1.0, 0.5, 0.25, 0.125, 60, 30, 24, 12, 0.75)
 
 
@@ -109,7 +104,6 @@ def test_a_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch) ->
         parse_sinks(["tensorboard:board"])
 
 
-@needs_mlflow
 @pytest.mark.filterwarnings("default")  # MLflow's own
 def test_mlflow_holds_what_a_run_told(settings: RunSettings, tmp_path: Path) -> None:
     from mlflow.tracking import MlflowClient
@@ -117,7 +111,9 @@ def test_mlflow_holds_what_a_run_told(settings: RunSettings, tmp_path: Path) -> 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     summary = simulate(settings, tmp_path / "run", lambda *_: None, parse_sinks([f"mlflow:{uri}"]))
     client = MlflowClient(tracking_uri=uri)
-    (run,) = client.search_runs([client.get_experiment_by_name("edgeloop").experiment_id])
+    experiment = client.get_experiment_by_name("edgeloop")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
     assert (run.info.run_name, run.info.status) == ("run", "FINISHED")
     assert run.data.params["algorithm"] == "fedtgp"
     assert run.data.params["hyperparameters.server_epochs"] == "2"
@@ -127,7 +123,6 @@ def test_mlflow_holds_what_a_run_told(settings: RunSettings, tmp_path: Path) -> 
     assert told == dict(enumerate(summary["accuracy_by_round"]))
 
 
-@needs_mlflow
 @pytest.mark.filterwarnings("default")
 def test_mlflow_goes_on_with_a_run_and_logs_no_round_twice(tmp_path: Path) -> None:
     from mlflow.tracking import MlflowClient
@@ -141,6 +136,8 @@ def test_mlflow_goes_on_with_a_run_and_logs_no_round_twice(tmp_path: Path) -> No
             sink.row(row)
         sink.close()
     client = MlflowClient(tracking_uri=uri)
-    (run,) = client.search_runs([client.get_experiment_by_name("edgeloop").experiment_id])
+    experiment = client.get_experiment_by_name("edgeloop")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
     history = client.get_metric_history(run.info.run_id, "accuracy")
     assert sorted(metric.step for metric in history) == [0, 1, 2]
