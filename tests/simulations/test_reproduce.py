@@ -47,7 +47,7 @@ settings = { partition = "pathological", classes_per_client = 5, balanced = true
 [cpu]
 seeds = 1
 note = "Smaller."
-settings = { models = "conv2", width = 4, samples = 300 }
+settings = { models = "cnn-flat2", width = 4, samples = 300 }
 
 [paper.FedProto]
 "IID, best" = [50.0, 1.0]
@@ -103,7 +103,7 @@ def test_a_cell_merges_its_settings(small: Path) -> None:
     found = cells[Cell("FedProto", "two classes")]
     assert found["partition"] == "pathological"
     assert found["options"] == {"local_lr": 0.05, "pull": 2.0}
-    assert found["models"] == "conv2"
+    assert found["models"] == "cnn-flat2"
     assert (found["width"], found["workers"]) == (4, 1)
 
 
@@ -124,7 +124,7 @@ def test_only_keeps_what_matches(small: Path) -> None:
         ('"best", "upload"', '"beast"', "measures.0: input should be 'best'"),
         ("[paper.FedProto]", "[paper.FedProtto]", "no row or heading; did you mean 'FedProto'"),
         ('"IID, best"', '"IID, last"', "no row or heading; did you mean 'IID, best'"),
-        ('models = "conv2"', 'models = "conv"', "neither a group nor an architecture; use conv"),
+        ('models = "cnn-flat2"', 'models = "cnn-flat"', "neither a group nor an architecture"),
         ("rounds = 1", "rounds = 0", "rounds: input should be greater than or equal to 1"),
         ("[cpu]", "[cpu", "is no TOML"),
     ],
@@ -256,7 +256,7 @@ def test_one_client_of_a_partition(tmp_path: Path, capsys: pytest.CaptureFixture
         "--samples",
         "400",
         "--models",
-        "conv2",
+        "cnn-flat2",
         "--out",
         str(tmp_path / "r"),
     ]
