@@ -20,6 +20,7 @@ demo: $(VENV)/.demo ## six devices learn together on this machine; ALGORITHM=fed
 
 test: $(VENV)/.dev check ## all checks and all tests
 	@tools/mosquitto.sh
+	@tools/postgres.sh
 	@$(TRITON) || [ -z "$$CI" ]
 	@PYTHON=$(BIN)/python tools/vision.sh >/dev/null || [ -z "$$CI" ]
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest

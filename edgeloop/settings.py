@@ -80,6 +80,18 @@ def read(path: Path, kind: type[S]) -> S:
     return parse(table, kind, str(path))
 
 
+def first_line(path: Path, field: str) -> str:
+    """Return a file's first line, where a secret is.
+
+    Raises:
+        ConfigError: naming the field, if it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8").split("\n")[0]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(field, f"cannot be read ({error})", "give a readable file") from error
+
+
 def parse(table: dict[str, Any], kind: type[S], source: str) -> S:
     """Check a table against a model.
 

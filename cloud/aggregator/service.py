@@ -1,6 +1,7 @@
 """A task from its settings to its final prototypes; every round survives a crash."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import save
-from sqlalchemy import URL
 
 from cloud.aggregator.agreement import Patient, contract_of
 from cloud.aggregator.http import Phase, Server, Status, app
@@ -40,20 +40,27 @@ def serve(settings: TaskSettings) -> Path:
     patient = Patient(settings)
     contract = contract_of(settings, patient.generator)
     algorithms.agreed(contract)  # a wrong hyperparameter is told before anything is written
+    store = settings.ledger()
     try:
         settings.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError("folder", f"cannot be made ({error})", "name another one") from error
-    database = str(settings.folder.absolute() / "ledger.sqlite")
-    with Ledger.open(settings.store or URL.create("sqlite", database=database)) as ledger:
+    with Ledger.open(store) as ledger:
         run = Run(settings, ledger.adopt(contract), ledger, patient)
         server = Server(app(run.status, run.metrics), settings.http.host, settings.http.port)
         server.start()
         log.info("metrics, health and status on http://%s:%d", settings.http.host, server.port)
         try:
-            return run.to_its_end()
+            return _stayed(run.to_its_end(), settings.http.stay)
         finally:
             server.stop()
+
+
+def _stayed(summary: Path, stay: bool) -> Path:
+    if stay:
+        log.info("stays, and answers over HTTP, until it is stopped")
+        threading.Event().wait()
+    return summary
 
 
 @dataclass
@@ -81,6 +88,9 @@ class Run:
     def to_its_end(self) -> Path:
         """Run the rounds that are left, and write what they led to; return the summary's path."""
         self.metrics.began(self.contract)
+        if self.settings.http.stay and self.ledger.finished():
+            self.phase = "finished"
+            return self._summary
         self.patient.told = self.metrics.generator
         whole = algorithms.agreed(self.contract, self.patient.generator)
         algorithm = replace(whole, aggregate=self._timed(whole.aggregate))
@@ -104,6 +114,10 @@ class Run:
         path = self._write(standing, reports)
         self.ledger.finish()
         return path
+
+    @property
+    def _summary(self) -> Path:
+        return self.settings.folder / "summary.json"
 
     def _timed(self, aggregate: Callable[..., Any]) -> Any:
         def timed(state: Any, uploads: Any) -> Any:
@@ -207,10 +221,9 @@ class Run:
             "seconds_by_round": [each.seconds for each in past],
             "accuracy_by_device": {name: report.accuracy for name, report in reports.items()},
         }
-        path = folder / "summary.json"
-        files.write_json(path, summary)
-        log.info("finished; see %s", path)
-        return path
+        files.write_json(self._summary, summary)
+        log.info("finished; see %s", self._summary)
+        return self._summary
 
 
 def counts_of(reports: Mapping[str, Report]) -> RoundCounts:
