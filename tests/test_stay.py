@@ -16,12 +16,12 @@ from tests.one_device import DEVICE, EDGELOOP, ROUNDS, Task, aggregator, write_d
 
 
 @dataclass(frozen=True)
-class Staying(Task):
-    """A task whose aggregator stays."""
+class Lingering(Task):
+    """A task whose aggregator lingers."""
 
     def config(self) -> Path:
         path = super().config()
-        path.write_text(path.read_text().replace("http = {", "http = { stay = true,"))
+        path.write_text(path.read_text().replace("http = {", "http = { linger = true,"))
         return path
 
 
@@ -31,8 +31,8 @@ def task(kind: type[Task], folder: Path, source: Path, broker: BrokerSettings) -
 
 
 @pytest.mark.broker
-def test_an_aggregator_that_stays(tmp_path: Path, broker: BrokerSettings) -> None:
-    mine = task(Staying, tmp_path / "task", write_data(tmp_path / "data"), broker)
+def test_an_aggregator_that_lingers(tmp_path: Path, broker: BrokerSettings) -> None:
+    mine = task(Lingering, tmp_path / "task", write_data(tmp_path / "data"), broker)
     with aggregator(mine) as first:
         with at_work(mine.device()) as device:
             device.ended.result(60)

@@ -51,14 +51,14 @@ def serve(settings: TaskSettings) -> Path:
         server.start()
         log.info("metrics, health and status on http://%s:%d", settings.http.host, server.port)
         try:
-            return _stayed(run.to_its_end(), settings.http.stay)
+            return _lingered(run.to_its_end(), settings.http.linger)
         finally:
             server.stop()
 
 
-def _stayed(summary: Path, stay: bool) -> Path:
-    if stay:
-        log.info("stays, and answers over HTTP, until it is stopped")
+def _lingered(summary: Path, linger: bool) -> Path:
+    if linger:
+        log.info("lingers, and answers over HTTP, until it is stopped")
         threading.Event().wait()
     return summary
 
@@ -88,7 +88,7 @@ class Run:
     def to_its_end(self) -> Path:
         """Run the rounds that are left, and write what they led to; return the summary's path."""
         self.metrics.began(self.contract)
-        if self.settings.http.stay and self.ledger.finished():
+        if self.settings.http.linger and self.ledger.finished():
             self.phase = "finished"
             return self._summary
         self.patient.told = self.metrics.generator

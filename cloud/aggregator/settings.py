@@ -41,12 +41,12 @@ class HttpSettings(Settings):
     Attributes:
         host: the address to listen on.
         port: 0 for any free one; it is logged.
-        stay: answer after the last round too, until the process is stopped.
+        linger: answer after the last round too, until the process is stopped.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9464
-    stay: bool = False
+    linger: bool = False
 
 
 class TaskSettings(Settings):
