@@ -258,15 +258,15 @@ password_file = "/etc/edgeloop/broker/password"
 {{- define "edgeloop.toml" -}}
 {{- range $key, $value := . }}
 {{- if not (kindIs "map" $value) }}
-{{ $key | toJson }} = {{ toJson $value }}
+{{ $key }} = {{ toJson $value }}
 {{- end }}
 {{- end }}
 {{- range $key, $value := . }}
 {{- if kindIs "map" $value }}
 
-[{{ $key | toJson }}]
+[{{ $key }}]
 {{- range $inner, $each := $value }}
-{{ $inner | toJson }} = {{ toJson $each }}
+{{ $inner }} = {{ toJson $each }}
 {{- end }}
 {{- end }}
 {{- end }}
