@@ -41,7 +41,7 @@ class HttpSettings(Settings):
     Attributes:
         host: the address to listen on.
         port: 0 for any free one; it is logged.
-        linger: answer after the last round too, until the process is stopped.
+        linger: whether they are served on after the end, until the aggregator is stopped.
     """
 
     host: str = "127.0.0.1"
