@@ -57,7 +57,9 @@ class Status(BaseModel):
     ledger_open: bool
 
     def obstacles(self) -> list[str]:
-        """Return why no round can go on now; none if it can."""
+        """Return why no round can go on now; none if it can, or if none is left."""
+        if self.phase == "finished":
+            return []
         needs = {
             "the MQTT broker is not connected": self.broker_connected,
             "the ledger is not open": self.ledger_open,

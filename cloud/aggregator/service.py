@@ -1,6 +1,8 @@
 """A task from its settings to its final prototypes; every round survives a crash."""
 
+import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -51,7 +53,11 @@ def serve(settings: TaskSettings) -> Path:
         server.start()
         log.info("metrics, health and status on http://%s:%d", settings.http.host, server.port)
         try:
-            return run.to_its_end()
+            summary = run.to_its_end()
+            if settings.http.linger:
+                log.info("finished; answers until it is stopped")
+                threading.Event().wait()
+            return summary
         finally:
             server.stop()
 
@@ -76,11 +82,13 @@ class Run:
     connected: bool = False
     online: set[str] = field(default_factory=set)
     opened: float = field(default_factory=time.monotonic)
-    last: RoundCounts | None = None
+    accuracy: float | None = None
 
     def to_its_end(self) -> Path:
         """Run the rounds that are left, and write what they led to; return the summary's path."""
         self.metrics.began(self.contract)
+        if self.ledger.finished() and self._summary.exists():
+            return self._as_it_ended()
         self.patient.told = self.metrics.generator
         whole = algorithms.agreed(self.contract, self.patient.generator)
         algorithm = replace(whole, aggregate=self._timed(whole.aggregate))
@@ -98,12 +106,25 @@ class Run:
             standing, reports = rounds.run(
                 algorithm, cohort, self.contract.rounds, standing, self._after
             )
-        self.last = counts_of(reports)
-        self.metrics.evaluated(self.last)
-        self.phase = "finished"
+        last = counts_of(reports)
+        self.accuracy = last.accuracy
+        self.metrics.evaluated(last)
         path = self._write(standing, reports)
         self.ledger.finish()
+        self.phase = "finished"  # whoever reads it may stop us
         return path
+
+    @property
+    def _summary(self) -> Path:
+        return self.settings.folder / "summary.json"
+
+    def _as_it_ended(self) -> Path:
+        """Tell what a run came to that was finished before: its devices have left."""
+        told = json.loads(self._summary.read_text(encoding="utf-8"))
+        self.accuracy = told["accuracy_by_round"][-1]
+        self.phase = "finished"
+        log.info("task %s: was finished before; see %s", self.contract.task, self._summary)
+        return self._summary
 
     def _timed(self, aggregate: Callable[..., Any]) -> Any:
         def timed(state: Any, uploads: Any) -> Any:
@@ -162,7 +183,7 @@ class Run:
         if self.settings.history:
             history.write(self.settings.folder / "history", closed)
         seconds = time.monotonic() - self.opened
-        self.last = counts
+        self.accuracy = counts.accuracy
         self.metrics.closed(closed.number, counts, seconds)
         log.info(
             "round %d of %d closed: %d answers, accuracy %.4f before it, %.1f s",
@@ -176,7 +197,7 @@ class Run:
     def status(self) -> Status:
         """Return what /status and /readyz tell; called on HTTP threads."""
         past = self.ledger.history()
-        last = self.last or (past[-1] if past else None)
+        accuracy = past[-1].accuracy if self.accuracy is None and past else self.accuracy
         return Status(
             task=self.contract.task,
             run=self.contract.run,
@@ -184,7 +205,7 @@ class Run:
             phase=self.phase,
             round=len(past),
             rounds=self.contract.rounds,
-            accuracy=last.accuracy if last else None,
+            accuracy=accuracy,
             history=tuple(past),
             broker_connected=self.connected,
             generator_problem=self.patient.problem,
@@ -207,10 +228,9 @@ class Run:
             "seconds_by_round": [each.seconds for each in past],
             "accuracy_by_device": {name: report.accuracy for name, report in reports.items()},
         }
-        path = folder / "summary.json"
-        files.write_json(path, summary)
-        log.info("finished; see %s", path)
-        return path
+        files.write_json(self._summary, summary)
+        log.info("finished; see %s", self._summary)
+        return self._summary
 
 
 def counts_of(reports: Mapping[str, Report]) -> RoundCounts:

@@ -40,10 +40,12 @@ class HttpSettings(Settings):
     Attributes:
         host: the address to listen on.
         port: 0 for any free one; it is logged.
+        linger: whether they are served on after the end, until the aggregator is stopped.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9464
+    linger: bool = False
 
 
 class TaskSettings(Settings):
