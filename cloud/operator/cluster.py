@@ -1,9 +1,11 @@
 """The Kubernetes API, as far as the operator needs it; errors come as `ApiException`."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
 
@@ -26,6 +28,15 @@ KINDS = {
     "Generator": f"{GROUP}/{VERSION}",
 }
 _SECONDS = 30.0  # that an answer may take
+
+
+def told(error: ApiException) -> str:
+    """Return what the cluster says of a request that it did not follow."""
+    try:
+        message = json.loads(error.body or "")["message"]
+    except (ValueError, KeyError, TypeError):
+        message = error.reason
+    return f"the cluster answers {error.status}: {message}"[:500]
 
 
 def configure() -> None:

@@ -1,5 +1,6 @@
 """Runs the FederatedTasks and Generators of a Kubernetes cluster."""
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from edgeloop import settings as files
 from edgeloop.errors import ConfigError
 
 log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 0.5
 
 PREFIX = "EDGELOOP_OPERATOR_"
 
@@ -124,19 +127,40 @@ def _level(name: str) -> int:
 def _work(
     settings: OperatorSettings, found: Cluster, monitor: Monitor
 ) -> Callable[[threading.Event], None]:
-    """Return what the leader does until a flag is set, or a signal comes."""
+    """Return what the leader does until its lease is lost, or a signal comes."""
     served = settings.triton if settings.repository_claim and settings.generator_image else None
     triton = None if served is None else Triton(served, settings.answer_seconds)
     tasks, generators = Tasks(found, settings), Generators(found, settings, triton)
 
-    def work(stop: threading.Event) -> None:
-        log.info("looks after %s", ", ".join(settings.namespaces))
-        kopf.run(
-            registry=handlers.registry(tasks, generators, monitor, settings.interval_seconds),
+    async def watch(lost: threading.Event) -> None:
+        ended = asyncio.Event()
+        registry = handlers.registry(tasks, generators, monitor, settings.interval_seconds)
+
+        @kopf.on.cleanup(registry=registry)
+        async def _end(**_: Any) -> None:
+            ended.set()  # after a signal, too, or kopf waits for it
+
+        turning = asyncio.create_task(_turn(monitor, lost, ended))
+        await kopf.operator(
+            registry=registry,
             settings=handlers.settings(kopf.OperatorSettings(), settings.interval_seconds),
             namespaces=settings.namespaces,
             standalone=True,
-            stop_flag=stop,
+            stop_flag=ended,
         )
+        turning.cancel()
+
+    def work(lost: threading.Event) -> None:
+        log.info("looks after %s", ", ".join(settings.namespaces))
+        monitor.leads()
+        asyncio.run(watch(lost))
 
     return work
+
+
+async def _turn(monitor: Monitor, lost: threading.Event, ended: asyncio.Event) -> None:
+    """Show that kopf's event loop turns, and have kopf end when the lease is lost."""
+    while not lost.is_set():
+        monitor.beat()
+        await asyncio.sleep(BEAT_SECONDS)
+    ended.set()

@@ -1,6 +1,5 @@
 """What kopf calls: each handler only passes on which object it is about."""
 
-import asyncio
 import logging
 import threading
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import kopf
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
+from cloud.operator import cluster
 from cloud.operator.generators import Generators
 from cloud.operator.monitor import Monitor
 from cloud.operator.spec import GROUP, VERSION
@@ -26,7 +26,6 @@ FINALIZER = f"{GROUP}/operator"
 LAST_SECONDS = 300.0
 """For which a Generator that is deleted waits for a server that does not answer."""
 
-BEAT_SECONDS = 5.0
 
 _WARNED = ("Failed",)
 _LONGEST_DELAY = 60.0
@@ -45,7 +44,6 @@ def registry(
     """
     made = kopf.OperatorRegistry()
     kopf.on.login(registry=made)(kopf.login_via_client)
-    kopf.on.startup(registry=made)(_beating(monitor))
     _watch(made, Watched("FederatedTask", "federatedtasks", tasks.tend, monitor), interval)
     _watch(made, Watched("Generator", "generators", generators.tend, monitor), interval)
 
@@ -68,22 +66,6 @@ def registry(
     kopf.on.delete(GROUP, VERSION, "federatedtasks", registry=made)(remove_task)
     kopf.on.delete(GROUP, VERSION, "generators", registry=made)(remove_generator)
     return made
-
-
-def _beating(monitor: Monitor) -> Callable[..., Any]:
-    """Return what shows, from kopf's own event loop, that it turns."""
-    kept: set[asyncio.Task[None]] = set()  # or it is collected as garbage
-
-    async def beats() -> None:
-        while True:
-            monitor.beat()
-            await asyncio.sleep(BEAT_SECONDS)
-
-    async def begin(**_: Any) -> None:
-        monitor.leads()
-        kept.add(asyncio.create_task(beats()))
-
-    return begin
 
 
 def settings(made: kopf.OperatorSettings, interval: float) -> kopf.OperatorSettings:
@@ -150,16 +132,11 @@ def _asked(ask: Callable[[], Any], retry: int) -> Any:
     try:
         return ask()
     except ApiException as error:
-        problem = f"the cluster answers {error.status} {error.reason}: {_told(error)}"
-        raise kopf.TemporaryError(problem, delay=_delay(retry)) from error
+        raise kopf.TemporaryError(cluster.told(error), delay=_delay(retry)) from error
     except HTTPError as error:
         problem = f"the cluster does not answer ({error})"
         raise kopf.TemporaryError(problem, delay=_delay(retry)) from error
 
 
-def _told(error: ApiException) -> str:
-    return str(error.body or "").partition("\n")[0][:500]
-
-
 def _delay(retry: int) -> float:
-    return float(min(2.0**retry, _LONGEST_DELAY))
+    return float(min(0.5 * 2.0**retry, _LONGEST_DELAY))

@@ -38,19 +38,16 @@ def lead(identity: str, name: str, namespace: str, work: Callable[[threading.Eve
     Returns:
         whether the work ended by itself.
     """
-    started, stop = threading.Event(), threading.Event()
     lock = _Lock(name, namespace, identity)
-
-    def elect() -> None:
-        config = Config(lock, LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS, started.set, stop.set)
-        LeaderElection(config).run()
-
-    threading.Thread(target=elect, name="lease", daemon=True).start()
+    started, lost = threading.Event(), threading.Event()
+    config = Config(lock, LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS, started.set, lost.set)
+    threading.Thread(target=LeaderElection(config).run, name="lease", daemon=True).start()
     started.wait()
-    work(stop)
-    if not stop.is_set():
-        lock.release()
-    return not stop.is_set()
+    work(lost)
+    if lost.is_set():
+        return False
+    lock.release()
+    return True
 
 
 class _Lock:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from kubernetes.client.exceptions import ApiException
 from pydantic import ValidationError
 
-from cloud.operator import aggregators, config, manifests, pods, references, status
+from cloud.operator import aggregators, cluster, config, manifests, pods, references, status
 from cloud.operator.cluster import Cluster, Object
 from cloud.operator.manifests import Choice
 from cloud.operator.objects import APPLIED, Manifest
@@ -17,6 +18,8 @@ from cloud.operator.spec import Generator, Task
 from cloud.operator.status import Seen
 
 KIND = "FederatedTask"
+WAITING = (403, 422)
+"""Answers of the cluster that wait for a person."""
 
 
 def utc() -> str:
@@ -67,7 +70,13 @@ class Tasks:
         except ValidationError as error:
             self._unreadable(found, error)
             return None
-        return self._tell(task, self._look(task))
+        try:
+            seen = self._look(task)
+        except ApiException as error:
+            if error.status in WAITING:
+                self._tell(task, Seen(obstacle=cluster.told(error)))
+            raise
+        return self._tell(task, seen)
 
     def remove(self, namespace: str, name: str) -> bool:
         """Stop a task's aggregator, and tell whether it has stopped.

@@ -1,4 +1,4 @@
-"""A small, faithful Kubernetes API server over HTTP, for an operator's tests, with faults on request.
+"""A small, faithful Kubernetes API server over HTTP, for tests of operators, with faults.
 
 It has objects with versions, generations, finalizers and owners; JSON, merge, strategic and apply
 patches; the status subresource; CRDs with defaults, pruning, validation and rules in CEL; watches

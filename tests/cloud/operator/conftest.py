@@ -18,8 +18,8 @@ from cloud.aggregator.metrics import Metrics
 from simulations.demo.broker import free_port
 from tests.cloud.operator.api_server import ADMIN, ApiServer
 from tests.cloud.operator.cluster import NAMESPACE, OPERATOR, Cluster, Object, crd, rules
-from tests.cloud.operator.kubelet import Kubelet
 from tests.cloud.operator.kube_apiserver import ASSETS, kube_apiserver
+from tests.cloud.operator.kubelet import Kubelet
 
 EDGELOOP = str(Path(sys.executable).with_name("edgeloop"))
 
@@ -127,21 +127,31 @@ class Aggregator:
     """A stand-in whose HTTP interface is the real one: it says what a test wants it to say.
 
     Attributes:
-        port: that it answers at while its pod runs.
-        status: what it says.
-        started: how often.
+        port: that it answers at while a pod runs.
+        status: what it says, in whichever pod.
+        started: for which StatefulSets, in order.
+        pods: that run.
     """
 
     port: int
     status: Status
     started: list[Object] = field(default_factory=list)
+    pods: int = 0
 
-    def start(self, of: Object) -> "Answering":
+    def start(self, of: Object) -> "Aggregator":
         """Answer, as the pod of a StatefulSet."""
         self.started.append(of)
-        server = Server(app(lambda: self.status, Metrics()), "127.0.0.1", self.port)
-        server.start()
-        return Answering(server)
+        self.pods += 1
+        if self.pods == 1:
+            self._server = Server(app(lambda: self.status, Metrics()), "127.0.0.1", self.port)
+            self._server.start()
+        return self
+
+    def stop(self) -> None:
+        """Answer no more, if this was the last pod."""
+        self.pods -= 1
+        if not self.pods:
+            self._server.stop()
 
     def says(self, **changes: object) -> None:
         """Say something else from now on."""
@@ -151,17 +161,6 @@ class Aggregator:
     def flags(self) -> tuple[str, str]:
         """What an operator must be told to find it."""
         return "--aggregator-url", f"http://127.0.0.1:{self.port}"
-
-
-@dataclass(frozen=True)
-class Answering:
-    """A stand-in that runs."""
-
-    server: Server
-
-    def stop(self) -> None:
-        """Answer no more."""
-        self.server.stop()
 
 
 @pytest.fixture

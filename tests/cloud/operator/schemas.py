@@ -41,7 +41,7 @@ def problems(schema: Object, new: Object, old: Object | None) -> list[str]:
 
 
 def _plain(schema: Object) -> Object:
-    """Return a schema with what JSON schema lacks: an integer-or-string, and lists that are sets."""
+    """Return a schema with what JSON schema says otherwise: lists that are sets."""
     if schema.get("x-kubernetes-list-type") == "set":
         schema = {**schema, "uniqueItems": True}
     return {
