@@ -77,9 +77,10 @@ def of(task: Task, seen: Seen, now: str) -> Status:
         seen: of it just now.
         now: the time, as Kubernetes writes it.
     """
-    status: Status = {**task.status, "observedGeneration": task.metadata.generation}
+    status: Status = {"rounds": task.spec.rounds, **task.status}
+    status["observedGeneration"] = task.metadata.generation
     if not settled(task):
-        status |= _progress(task, seen.told) | _counted(task, seen)
+        status |= _progress(seen.told) | _counted(task, seen)
     phase = phase_of(task, seen, int(status.get("restarts", 0)))
     status |= {"phase": phase, "progress": f"{status.get('round', 0)}/{status['rounds']}"}
     status |= _error(task, seen, phase) | _times(task.status, phase, now)
@@ -128,9 +129,9 @@ def replicas(task: Task) -> int:
     return 0 if settled(task) or task.spec.state != "Running" else 1
 
 
-def _progress(task: Task, told: Told | None) -> Status:
+def _progress(told: Told | None) -> Status:
     if told is None:
-        return {"rounds": task.status.get("rounds", task.spec.rounds)}
+        return {}
     status: Status = {"run": told.run, "round": told.round, "rounds": told.rounds}
     if told.accuracy is not None:
         status["accuracy"] = f"{told.accuracy:.4f}"
