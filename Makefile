@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # A tritonserver in the user's cache, with a Python for its models.
 TRITON = PYTHON=$(BIN)/python tools/triton.sh
+# A helm in the user's cache, with what checks charts and Dockerfiles.
+HELM = PYTHON=$(BIN)/python tools/helm.sh
 # `make demo GENERATOR=...`: triton, or what --generator takes.
 SERVED = $(if $(filter triton,$(GENERATOR)),--triton,$(if $(GENERATOR),--generator $(GENERATOR)))
 # One thread a process: a pool as large as the machine stalls as soon as anything else is busy.
@@ -20,6 +22,8 @@ demo: $(VENV)/.demo ## six devices learn together on this machine; ALGORITHM=fed
 
 test: $(VENV)/.dev check ## all checks and all tests
 	@tools/mosquitto.sh
+	@tools/postgres.sh
+	@$(HELM) || [ -z "$$CI" ]
 	@$(TRITON) || [ -z "$$CI" ]
 	@PYTHON=$(BIN)/python tools/vision.sh >/dev/null || [ -z "$$CI" ]
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest

@@ -6,6 +6,7 @@ acknowledged by its owner, after it has done with it what must not be lost.
 
 import logging
 import queue
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edgeloop import chunks
+from edgeloop.certificates import Identity
 from edgeloop.errors import BrokerError
 from edgeloop.settings import BrokerSettings
 
@@ -114,6 +116,8 @@ class Link:
         )
         client.username = self._broker.username
         client.password = broker_password(self._broker)
+        if self._broker.ca_file is not None:
+            self._identify(client, Identity(self._broker))
         client.reconnect_delay_set(min_delay=1, max_delay=30)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -123,6 +127,16 @@ class Link:
         if self._presence is not None:
             client.will_set(self._presence, b"offline", qos=1, retain=True)
         return client
+
+    def _identify(self, client: Client, identity: Identity) -> None:
+        def renew(_client: Client, _data: Any) -> None:
+            try:
+                identity.renew()
+            except BrokerError as error:  # half replaced, perhaps; the ones from before may do
+                log.warning("%s", error)
+
+        client.tls_set_context(identity.context)
+        client.on_pre_connect = renew
 
     def __enter__(self) -> Self:
         """Connect and subscribe.
@@ -134,8 +148,9 @@ class Link:
         self._client.loop_start()
         self._settled.wait(self._broker.connect_seconds)
         if self._failure is not None or not self._settled.is_set():
+            self._client.disconnect()
             self._client.loop_stop()
-            raise self._failure or self._error("does not answer", "check that it speaks MQTT 5")
+            raise self._failure or self._error("does not answer", self._advice())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -159,6 +174,10 @@ class Link:
                 self._client.connect(
                     *address, KEEPALIVE_SECONDS, clean_start=False, properties=session
                 )
+            except ssl.SSLCertVerificationError as error:
+                problem = f"shows a certificate that does not hold ({error.verify_message})"
+                remedy = "mend host, or give its authority's certificate as ca_file"
+                raise self._error(problem, remedy) from error
             except (OSError, UnicodeError) as error:  # UnicodeError: no host has such a name
                 if time.monotonic() >= deadline:
                     problem = f"cannot be reached ({getattr(error, 'strerror', None) or error})"
@@ -166,6 +185,12 @@ class Link:
                 time.sleep(0.2)  # between attempts to reach a broker that is still starting
             else:
                 return
+
+    def _advice(self) -> str:
+        """Return what to do about a broker that takes a connection and says nothing."""
+        if self._broker.ca_file is None:
+            return "check that it speaks MQTT 5, without TLS unless ca_file is given"
+        return "check that it speaks MQTT 5, and accepts the certificate in certificate_file"
 
     def _error(self, problem: str, remedy: str) -> BrokerError:
         return BrokerError(f"broker {self._broker.address}", problem, remedy)

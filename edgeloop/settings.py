@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgeloop.errors import ConfigError
 
@@ -29,6 +29,10 @@ class BrokerSettings(Settings):
         port: of its listener.
         username: if the broker wants one.
         password_file: a file with the password on its first line.
+        ca_file: certificates of the authorities that the broker's must come from, PEM; with it the
+            connection is TLS, without it plain.
+        certificate_file: this client's own certificate and its chain, PEM, if the broker wants one.
+        key_file: the certificate's private key, PEM, without a passphrase.
         connect_seconds: how long to try before giving up the first connection.
         chunk_bytes: the largest packet to send, unless the broker's own limit is lower.
     """
@@ -37,8 +41,19 @@ class BrokerSettings(Settings):
     port: Port = 1883
     username: str | None = None
     password_file: Path | None = None
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
     connect_seconds: Seconds = 10.0
     chunk_bytes: Annotated[int, Field(ge=4096)] = 262_144
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "BrokerSettings":
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        if self.certificate_file is not None and self.ca_file is None:
+            raise ValueError("certificate_file needs ca_file, or there is no TLS to show it in")
+        return self
 
     @property
     def address(self) -> str:
@@ -63,6 +78,18 @@ def read(path: Path, kind: type[S]) -> S:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(str(path), f"is no TOML ({error})", "mend the line it names") from error
     return parse(table, kind, str(path))
+
+
+def first_line(path: Path, field: str) -> str:
+    """Return a file's first line, where a secret is.
+
+    Raises:
+        ConfigError: naming the field, if it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8").split("\n")[0]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(field, f"cannot be read ({error})", "give a readable file") from error
 
 
 def parse(table: dict[str, Any], kind: type[S], source: str) -> S:

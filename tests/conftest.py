@@ -18,6 +18,7 @@ from edgeloop.data.sample import fashion_sample
 from edgeloop.models import SplitModel
 from edgeloop.settings import BrokerSettings
 from simulations.demo.broker import free_port
+from tests import postgres as postgresql
 from tests.world import MODELS, Mosquitto, StartBroker, wait_for_port
 
 # No test is timed: a busy machine is no defect.
@@ -72,6 +73,13 @@ def start_broker(tmp_path: Path) -> Iterator[StartBroker]:
 def broker(start_broker: StartBroker) -> BrokerSettings:
     """A Mosquitto of this test's own."""
     return start_broker().settings
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgresql.Postgres]:
+    """A PostgreSQL of this session's own."""
+    with postgresql.running() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

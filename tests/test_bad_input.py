@@ -98,6 +98,8 @@ def test_no_toml(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         ({"variant": "old"}, "variant: fedtgp has no variant 'old'; choose one of"),
         ({"hyperparameters": {"local_lr": 0}}, "local_lr: fedtgp: Input should be greater than 0"),
         ({"hyperparameters": {"server_epoch": 5}}, "did you mean server_epochs"),
+        ({"store": "sqlite:////a", "store_file": "b"}, "store and store_file are two answers"),
+        ({"store_file": "/no/such/file"}, "store_file: cannot be read"),
         ({"broker": {"host": ""}}, "broker.host: string should have at least 1 character"),
         ({"broker": {"port": 70000}}, "broker.port: input should be less than or equal to 65535"),
     ],

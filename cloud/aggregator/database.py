@@ -5,7 +5,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from cloud.aggregator import migrations
+from cloud.aggregator import migrations, postgresql
 from edgeloop.errors import ConfigError, RunError
 
 _REMEDIES = {  # a piece of the database's message -> what is wrong, and what to do
@@ -23,25 +23,62 @@ _REMEDIES = {  # a piece of the database's message -> what is wrong, and what to
     "unable to open": ("cannot be opened", "use a folder that exists and can be written"),
     "readonly": ("cannot be written", "make the file and its folder writable"),
     "is full": ("cannot grow because the disk is full", "free some space and start again"),
+    **postgresql.REMEDIES,
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Database:
-    """An open database that no other aggregator has open.
+    """An open database; of its file, or of its task, no other aggregator can be writing.
 
     Attributes:
         engine: makes connections, for any thread.
         name: for messages: the file, or the URL without its password.
         lock: an open file whose advisory lock keeps others out; None where the database is shared.
+        claim: the connection that holds the task, where the database is shared.
     """
 
     engine: Engine
     name: str
     lock: IO[str] | None
+    claim: Connection | None = field(default=None)
+
+    @property
+    def shared(self) -> bool:
+        """Whether other tasks may be in it, each with an aggregator of its own."""
+        return self.lock is None
+
+    def take(self, task: str) -> None:
+        """Keep other aggregators from a task in a shared database.
+
+        Raises:
+            RunError: if one has it.
+        """
+        if self.shared and self.claim is None:
+            with translated(self.name):
+                self.claim = postgresql.claim(self.engine, self.name, task)
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Open a transaction; one thread at a time.
+
+        Raises:
+            RunError: if the connection that held the task is lost.
+        """
+        if self.claim is None:
+            with self.engine.begin() as connection:
+                yield connection
+        elif self.claim.invalidated:  # it would connect anew, and write without holding the task
+            raise RunError(self.name, *postgresql.LOST)
+        else:
+            with self.claim.begin():
+                yield self.claim
 
     def close(self) -> None:
         """Let another process have it; closing twice does nothing."""
+        if self.claim is not None:
+            postgresql.release(self.claim)
+            self.claim = None
         self.engine.dispose()
         if self.lock is not None:
             self.lock.close()
@@ -75,9 +112,11 @@ def connect(url: str | URL, busy_seconds: float) -> Database:
 def _parse(url: str | URL) -> URL:
     try:
         parsed = make_url(url)
+        if parsed.drivername in postgresql.NAMES:
+            parsed = parsed.set(drivername=postgresql.DRIVER)
         parsed.get_dialect().import_dbapi()
     except ArgumentError as error:  # its message may have the password in it
-        remedy = "write it like sqlite:////folder/ledger.sqlite"
+        remedy = "write it like sqlite:////folder/ledger.sqlite or postgresql://user@host/database"
         problem = (
             "names a database that there is no dialect for"
             if isinstance(error, NoSuchModuleError)
@@ -114,9 +153,9 @@ def _locked(name: str) -> IO[str]:
 
 
 def _engine(url: URL, busy_seconds: float) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return postgresql.engine_of(url)
     engine = create_engine(url)
-    if engine.dialect.name != "sqlite":
-        return engine
 
     def prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # or the driver begins and commits as it sees fit
@@ -135,7 +174,7 @@ def _engine(url: URL, busy_seconds: float) -> Engine:
 def _prepare(database: Database) -> None:
     try:
         with translated(database.name), database.engine.begin() as connection:
-            _check(connection, database.name)
+            _check(connection, database)
             migrations.upgrade(connection)
     except migrations.UnknownSchemaError as error:
         database.engine.dispose()
@@ -146,9 +185,11 @@ def _prepare(database: Database) -> None:
         raise
 
 
-def _check(connection: Connection, name: str) -> None:
-    if connection.dialect.name != "sqlite":
+def _check(connection: Connection, database: Database) -> None:
+    if database.shared:
+        postgresql.alone(connection)
         return
+    name = database.name
     if not os.access(name, os.W_OK):
         raise RunError(name, *_REMEDIES["readonly"])
     if connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() != "ok":

@@ -88,7 +88,8 @@ class Ledger:
         """Open a ledger, create it, or bring an older one up to date.
 
         Args:
-            url: of the database, for instance `sqlite:////var/lib/edgeloop/ledger.sqlite`.
+            url: of the database, for instance `sqlite:////var/lib/edgeloop/ledger.sqlite`, which
+                is one task's, or `postgresql://user:password@host/edgeloop`, which tasks share.
             keep_rounds: closed rounds whose payloads, state and broadcast are kept, at least 1.
             busy_seconds: how long to wait for another program's lock on the database.
             now: the clock.
@@ -121,10 +122,15 @@ class Ledger:
             contract: with a fresh run in it, which counts only if the ledger holds none.
 
         Raises:
-            RunError: if the ledger holds a run with another contract.
+            RunError: if the ledger holds a run with another contract, or another aggregator has
+                the task.
         """
+        self._database.take(contract.task)
+        first = select(runs.c.contract).order_by(runs.c.created).limit(1)
+        if self._database.shared:
+            first = first.where(runs.c.task == contract.task)
         with self._write() as connection:
-            text = connection.scalar(select(runs.c.contract).order_by(runs.c.created).limit(1))
+            text = connection.scalar(first)
             if text is None:
                 connection.execute(insert(runs).values(**_row_of(contract), created=self._now()))
             stored = contract if text is None else _same(self._database.name, text, contract)
@@ -239,7 +245,7 @@ class Ledger:
     def _write(self) -> Iterator[Connection]:
         with self._writing:
             self._check_open()
-            with translated(self._database.name), self._database.engine.begin() as connection:
+            with translated(self._database.name), self._database.writing() as connection:
                 yield connection
 
     def _check_open(self) -> None:

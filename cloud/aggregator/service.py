@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import save
-from sqlalchemy import URL
 
 from cloud.aggregator.agreement import Patient, contract_of
 from cloud.aggregator.http import Phase, Server, Status, app
@@ -42,12 +41,12 @@ def serve(settings: TaskSettings) -> Path:
     patient = Patient(settings)
     contract = contract_of(settings, patient.generator)
     algorithms.agreed(contract)  # a wrong hyperparameter is told before anything is written
+    store = settings.ledger()
     try:
         settings.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError("folder", f"cannot be made ({error})", "name another one") from error
-    database = str(settings.folder.absolute() / "ledger.sqlite")
-    with Ledger.open(settings.store or URL.create("sqlite", database=database)) as ledger:
+    with Ledger.open(store) as ledger:
         run = Run(settings, ledger.adopt(contract), ledger, patient)
         server = Server(app(run.status, run.metrics), settings.http.host, settings.http.port)
         server.start()

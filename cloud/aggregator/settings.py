@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
+from sqlalchemy import URL
 
-from edgeloop.settings import BrokerSettings, Seconds, Settings
+from edgeloop.settings import BrokerSettings, Seconds, Settings, first_line
 from edgeloop.task import Name, Scalar, Size
 
 
@@ -67,6 +68,7 @@ class TaskSettings(Settings):
         history: keep what each round exchanged, in files of their own that reports are made from.
         folder: for the ledger, the final prototypes and the summary.
         store: the ledger's database as SQLAlchemy writes it; SQLite in the folder if not given.
+        store_file: a file with that on its first line, for one that has a password in it.
         broker: where the task's messages go.
         cohort: the devices.
         http: metrics, health and status.
@@ -86,6 +88,24 @@ class TaskSettings(Settings):
     history: bool = False
     folder: Path
     store: str | None = None
+    store_file: Path | None = None
     broker: BrokerSettings = BrokerSettings()
     cohort: CohortSettings
     http: HttpSettings = HttpSettings()
+
+    @model_validator(mode="after")
+    def _one_store(self) -> "TaskSettings":
+        if self.store is not None and self.store_file is not None:
+            raise ValueError("store and store_file are two answers to one question")
+        return self
+
+    def ledger(self) -> str | URL:
+        """Return the URL of the ledger's database.
+
+        Raises:
+            ConfigError: if `store_file` cannot be read.
+        """
+        if self.store_file is not None:
+            return first_line(self.store_file, "store_file")
+        database = str(self.folder.absolute() / "ledger.sqlite")
+        return self.store or URL.create("sqlite", database=database)

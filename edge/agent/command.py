@@ -14,6 +14,8 @@ from edgeloop import screen, settings
 from edgeloop.link import Link
 from edgeloop.task import presence_topic
 
+log = logging.getLogger(__name__)
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop agent` with these arguments."""
@@ -22,10 +24,15 @@ def main(arguments: Sequence[str]) -> int:
 
 def agent(
     config: Annotated[Path, typer.Option(help="A device's TOML file; see docs/configuration.md.")],
+    name: Annotated[
+        str | None, typer.Option(help="Of the device, instead of the file's: one file for many.")
+    ] = None,
 ) -> None:
     """Take part in a task until its last round; a restart goes on where it stopped."""
     screen.log_plainly()
     device = settings.read(config, DeviceSettings)
+    if name is not None:
+        device = settings.parse({**device.model_dump(), "name": name}, DeviceSettings, "--name")
     mine = own(device)
     link = Link(
         device.broker,
@@ -34,5 +41,7 @@ def agent(
         presence_topic(device.task, device.name),
     )
     with link:
-        summary = Agent(mine, link).run()
-    logging.getLogger(__name__).info("finished; see %s", summary)
+        member = Agent(mine, link)
+        log.info("finished; see %s", member.run())
+        while device.stay:
+            log.info("finished; see %s", member.run())

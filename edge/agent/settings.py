@@ -67,6 +67,7 @@ class DeviceSettings(Settings):
         name: of the device, unique in the task.
         task: the task to join.
         folder: where its state, its ONNX model and its summary are kept.
+        stay: after a run's end wait for the task's next one, until the process is stopped.
         broker: where the task's messages go.
         data: its samples.
         training: its model and how it learns.
@@ -75,6 +76,7 @@ class DeviceSettings(Settings):
     name: Name
     task: Name
     folder: Path
+    stay: bool = False
     broker: BrokerSettings = BrokerSettings()
     data: DataSettings
     training: TrainingSettings = TrainingSettings()

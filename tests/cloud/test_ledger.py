@@ -12,19 +12,29 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from cloud.aggregator import migrations
 from cloud.aggregator.ledger import Ledger, PastRound, RoundCounts
 from edgeloop.errors import ConfigError, RunError
+from tests.postgres import Postgres
 from tests.world import contract
 
 CONTRACT = contract(task="cats", run="first", rounds=3, options={"pull": 10.0}, devices=("b", "a"))
 COUNTS = RoundCounts(participants=2, test_correct=3, test_samples=4)
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)  # what is so of a file only
+
+
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)],
+)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.database()
 
 
 def file_of(url: str) -> Path:
@@ -39,23 +49,31 @@ def begun(url: str, *, keep_rounds: int = 2, now: Callable[[], datetime] | None 
     return ledger
 
 
-def rows(url: str, query: str) -> list[tuple[object, ...]]:
-    connection = sqlite3.connect(file_of(url))
+def execute(url: str, *statements: str) -> list[tuple[object, ...]]:
+    """Execute statements behind the ledger's back; return what the last one returns."""
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
     try:
-        return connection.execute(query).fetchall()
+        with engine.begin() as connection:
+            *_, last = [connection.exec_driver_sql(each) for each in statements]
+            return [tuple(row) for row in last] if last.returns_rows else []
     finally:
-        connection.close()
+        engine.dispose()
+
+
+def rows(url: str, query: str) -> list[tuple[object, ...]]:
+    return execute(url, query)
 
 
 def test_migrations_make_just_the_declared_tables(url: str) -> None:
     Ledger.open(url).close()
-    engine = create_engine(url)
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
     with engine.connect() as connection:
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, migrations.metadata) == []
     engine.dispose()
 
 
+@SQLITE
 def test_constraints_are_named_as_declared(url: str) -> None:
     Ledger.open(url).close()
     text = "".join(str(row) for row in rows(url, "select sql from sqlite_master"))
@@ -69,6 +87,7 @@ def test_constraints_are_named_as_declared(url: str) -> None:
         assert str(name) in text
 
 
+@SQLITE
 def test_a_ledger_is_durable_on_every_connection(url: str) -> None:
     with begun(url) as ledger, ledger._database.engine.connect() as connection:
         pragmas = {
@@ -91,6 +110,7 @@ def test_adopt_stores_the_first_contract_and_returns_it_after_a_restart(url: str
     assert rows(url, "select run, task from runs") == [("first", "cats")]
 
 
+@SQLITE
 def test_adopt_names_what_differs(url: str) -> None:
     with Ledger.open(url) as ledger:
         ledger.adopt(CONTRACT)
@@ -104,10 +124,7 @@ def test_adopt_names_what_differs(url: str) -> None:
 
 def test_adopt_refuses_a_contract_of_another_version(url: str) -> None:
     begun(url).close()
-    engine = sqlite3.connect(file_of(url))
-    with engine:
-        engine.execute("update runs set contract = '{\"schema_version\": 2}'")
-    engine.close()
+    execute(url, "update runs set contract = '{\"schema_version\": 2}'")
     with Ledger.open(url) as ledger, pytest.raises(RunError, match="contract that this edgeloop"):
         ledger.adopt(CONTRACT)
 
@@ -148,7 +165,7 @@ def test_another_upload_of_the_same_round_is_refused_and_the_first_one_stays(url
 
 
 def test_a_round_that_never_opened_takes_no_upload(url: str) -> None:
-    with begun(url) as ledger, pytest.raises(RunError, match="FOREIGN KEY"):
+    with begun(url) as ledger, pytest.raises(RunError, match=r"(?i)foreign key"):
         ledger.record(7, "a", "digest", b"payload")
 
 
@@ -174,6 +191,18 @@ def test_only_the_open_round_can_be_closed(url: str, number: int) -> None:
         assert len(ledger.history()) == 1
 
 
+def breaking(url: str, event: str) -> list[str]:
+    """Return what makes a database refuse an event."""
+    if url.startswith("sqlite"):
+        body = "begin select raise(abort, 'it broke'); end"
+        return [f"create trigger broken before {event} {body}"]
+    body = "language plpgsql as $$ begin raise exception 'it broke'; end $$"
+    return [
+        f"create function broken() returns trigger {body}",
+        f"create trigger broken before {event} for each row execute function broken()",
+    ]
+
+
 @pytest.mark.parametrize(
     "event", ["insert on rounds", "update of closed on rounds", "update of payload on uploads"]
 )
@@ -181,19 +210,14 @@ def test_a_failure_while_closing_leaves_the_round_open(url: str, event: str) -> 
     with begun(url, keep_rounds=1) as ledger:
         ledger.record(0, "a", "digest", b"payload")
         ledger.close_round(0, b"state 1", b"broadcast 1", COUNTS)
-    file = sqlite3.connect(file_of(url))
-    with file:
-        file.execute(
-            f"create trigger broken before {event} begin select raise(abort, 'it broke'); end"
-        )
-    file.close()
+    execute(url, *breaking(url, event))
     with begun(url, keep_rounds=1) as ledger:
-        before = list(rows(url, "select * from rounds"))
+        before = list(rows(url, "select * from rounds order by number"))
         with pytest.raises(RunError, match="it broke"):
             ledger.close_round(1, b"state 2", b"broadcast 2", COUNTS)
         assert ledger.standing() == (1, b"state 1", b"broadcast 1")
         assert ledger.recall(0) == {"a": b"payload"}
-        assert rows(url, "select * from rounds") == before
+        assert rows(url, "select * from rounds order by number") == before
 
 
 def test_old_payloads_are_pruned_and_their_rows_stay(url: str) -> None:
@@ -210,10 +234,10 @@ def test_old_payloads_are_pruned_and_their_rows_stay(url: str) -> None:
             {"a": b"xxxx"},
         ]
         ledger.record(0, "a", "digest 0", b"")  # late, and known
-    assert rows(url, "select round, device, digest, size, payload is null from uploads") == [
-        (number, "a", f"digest {number}", number, number < 2) for number in range(5)
-    ]
-    assert rows(url, "select number, state is null, broadcast is null from rounds") == [
+    assert rows(
+        url, "select round, device, digest, size, payload is null from uploads order by 1"
+    ) == [(number, "a", f"digest {number}", number, number < 2) for number in range(5)]
+    assert rows(url, "select number, state is null, broadcast is null from rounds order by 1") == [
         (number, number < 2, number < 2) for number in range(5)
     ]
 
@@ -275,6 +299,7 @@ def test_a_killed_process_loses_nothing_that_record_had_returned_for(url: str) -
     assert kept_besides in ({}, {f"device-{unsaid:06}": b"%d" % unsaid * 5000})
 
 
+@SQLITE
 def test_a_killed_process_leaves_no_lock(url: str) -> None:
     code = VICTIM.split("for number")[0] + "print(flush=True)\nsys.stdin.read()"
     command = [sys.executable, "-c", code, url, CONTRACT.model_dump_json()]
@@ -289,6 +314,7 @@ def test_a_killed_process_leaves_no_lock(url: str) -> None:
     begun(url).close()
 
 
+@SQLITE
 def test_a_second_opener_is_refused_until_the_first_closes(url: str, tmp_path: Path) -> None:
     folder, file = tmp_path / "folder", tmp_path / "link.sqlite"
     folder.symlink_to(tmp_path)
@@ -300,6 +326,7 @@ def test_a_second_opener_is_refused_until_the_first_closes(url: str, tmp_path: P
     Ledger.open(url).close()
 
 
+@SQLITE
 def test_a_failed_opening_leaves_no_lock(url: str) -> None:
     file_of(url).write_bytes(b"no database" * 100)
     for _ in range(2):
@@ -307,6 +334,7 @@ def test_a_failed_opening_leaves_no_lock(url: str) -> None:
             Ledger.open(url)
 
 
+@SQLITE
 def test_a_damaged_page_is_found_on_opening(url: str) -> None:
     begun(url).close()
     ((page,),) = rows(url, "select rootpage from sqlite_master where name = 'uploads'")
@@ -322,24 +350,21 @@ def test_a_damaged_page_is_found_on_opening(url: str) -> None:
 
 def test_a_newer_ledger_is_refused(url: str) -> None:
     begun(url).close()
-    file = sqlite3.connect(file_of(url))
-    with file:
-        file.execute("update alembic_version set version_num = '9999'")
-    file.close()
+    execute(url, "update alembic_version set version_num = '9999'")
     with pytest.raises(RunError, match="was written by a newer edgeloop; update edgeloop"):
         Ledger.open(url)
 
 
 def test_another_programs_database_is_left_alone(url: str) -> None:
-    file = sqlite3.connect(file_of(url))
-    with file:
-        file.execute("create table recipes (name text)")
-    file.close()
+    execute(url, "create table recipes (name text)")
     with pytest.raises(RunError, match="is another program's database"):
         Ledger.open(url)
-    assert rows(url, "select name from sqlite_master") == [("recipes",)]
+    with pytest.raises(ProgrammingError if "postgres" in url else OperationalError):
+        rows(url, "select * from runs")
+    assert rows(url, "select * from recipes") == []
 
 
+@SQLITE
 def test_a_database_locked_by_another_program_is_named(url: str) -> None:
     with begun(url) as ledger:
         other = sqlite3.connect(file_of(url), isolation_level=None)
@@ -362,6 +387,7 @@ def test_a_folder_is_no_database(tmp_path: Path) -> None:
         Ledger.open(f"sqlite:///{tmp_path}")
 
 
+@SQLITE
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write what nobody may")
 def test_an_unwritable_file_is_refused(url: str) -> None:
     begun(url).close()

@@ -1,0 +1,64 @@
+"""A ledger that several tasks share: one PostgreSQL database, one aggregator a task."""
+
+import hashlib
+
+from sqlalchemy import URL, Connection, Engine, create_engine, select
+from sqlalchemy.sql.functions import func
+
+from edgeloop.errors import RunError
+
+NAMES = ("postgres", "postgresql")
+"""As URLs begin that leave the driver to us."""
+
+DRIVER = "postgresql+psycopg"
+CONNECT_SECONDS = 10
+MIGRATING = 0x65646765  # "edge": the advisory lock of whoever brings the schema up to date
+
+LOST = ("was lost", "start the aggregator again; the task goes on")
+
+REMEDIES = {  # a piece of the database's message -> what is wrong, and what to do
+    "password authentication failed": ("refuses the user or password", "mend the URL"),
+    "no password supplied": ("wants a password", "put it into the URL"),
+    'database "': ("cannot be used", "create the database, and let the user make tables in it"),
+    "permission denied": ("may not be written by this user", "let the user make tables in it"),
+    "connection failed": ("cannot be reached", "start it, or mend the URL"),
+    "resolve": ("cannot be reached", "mend the host in the URL"),
+    "the connection is": LOST,
+    "server closed": LOST,
+    "terminating connection": LOST,
+}
+
+
+def engine_of(url: URL) -> Engine:
+    """Return an engine whose connections are tried before they are used."""
+    return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS})
+
+
+def alone(connection: Connection) -> None:
+    """Wait until no other aggregator is at its migrations; until the transaction ends."""
+    connection.execute(select(func.pg_advisory_xact_lock(MIGRATING)))
+
+
+def claim(engine: Engine, name: str, task: str) -> Connection:
+    """Take a task; all that is written of it goes through the connection that holds it.
+
+    So an aggregator that has lost the connection, and with it the task, cannot write.
+
+    Raises:
+        RunError: if another aggregator has it.
+    """
+    key = int.from_bytes(hashlib.sha256(task.encode()).digest()[:8], "big", signed=True)
+    connection = engine.connect()
+    held = connection.scalar(select(func.pg_try_advisory_lock(key)))
+    connection.commit()
+    if not held:
+        connection.close()
+        problem = f"another aggregator is running task {task} on it"
+        raise RunError(name, problem, "stop it, or give this task another name")
+    return connection
+
+
+def release(connection: Connection) -> None:
+    """Give a task back: the connection ends, and does not go back to the pool."""
+    connection.invalidate()
+    connection.close()

@@ -1,0 +1,281 @@
+{{/* Names */}}
+
+{{- define "edgeloop.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* At most 40 long, so that with a component's name and a pod's number it is at most 63. */}}
+{{- define "edgeloop.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- else if contains (include "edgeloop.name" .) .Release.Name }}
+{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "edgeloop.name" .) | trunc 40 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "edgeloop.chart" -}}
+{{- printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* Labels of every object: (list $ "component") */}}
+{{- define "edgeloop.labels" -}}
+{{- $root := index . 0 -}}
+helm.sh/chart: {{ include "edgeloop.chart" $root }}
+{{ include "edgeloop.selectorLabels" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+app.kubernetes.io/part-of: edgeloop
+{{- with $root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Labels by which a component's pods are found: (list $ "component") */}}
+{{- define "edgeloop.selectorLabels" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: {{ include "edgeloop.name" $root }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{/* Labels of a component's pods: without versions, or every upgrade would start them again */}}
+{{- define "edgeloop.podLabels" -}}
+{{ include "edgeloop.selectorLabels" . }}
+app.kubernetes.io/part-of: edgeloop
+{{- with (index . 0).Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* An image of edgeloop's own: (list $ .Values.aggregator.image) */}}
+{{- define "edgeloop.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- $name := $image.repository -}}
+{{- with $root.Values.image.registry }}{{ $name = printf "%s/%s" (trimSuffix "/" .) $name }}{{ end -}}
+{{- if $image.digest }}{{ $name }}@{{ $image.digest }}
+{{- else }}{{ $name }}:{{ default $root.Chart.AppVersion $root.Values.image.tag }}{{ end }}
+{{- end }}
+
+{{/* An image of somebody else's: .Values.broker.image */}}
+{{- define "edgeloop.foreignImage" -}}
+{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag }}{{ end }}
+{{- end }}
+
+{{/* The service account of a component: (list $ .Values.triton.serviceAccount "triton") */}}
+{{- define "edgeloop.serviceAccountName" -}}
+{{- $account := index . 1 -}}
+{{- $made := printf "%s-%s" (include "edgeloop.fullname" (index . 0)) (index . 2) -}}
+{{- if $account.create }}{{ default $made $account.name }}{{ else }}{{ default "default" $account.name }}{{ end }}
+{{- end }}
+
+{{/* What every pod has: (list $ .Values.broker "broker"), the component's values and its name */}}
+{{- define "edgeloop.pod" -}}
+{{- $root := index . 0 -}}
+{{- $component := index . 1 -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with $root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  seccompProfile:
+    type: RuntimeDefault
+  {{- toYaml $component.podSecurityContext | nindent 2 }}
+{{- with $component.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $component.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $component.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $component.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* The broker */}}
+
+{{- define "edgeloop.tls" -}}
+{{- if ne .Values.tls.source "none" }}true{{ end }}
+{{- end }}
+
+{{- define "edgeloop.broker.host" -}}
+{{- if .Values.broker.enabled }}
+{{- printf "%s-broker.%s.svc" (include "edgeloop.fullname" .) .Release.Namespace }}
+{{- else }}
+{{- .Values.broker.external.host }}
+{{- end }}
+{{- end }}
+
+{{- define "edgeloop.broker.port" -}}
+{{- if not .Values.broker.enabled }}{{ .Values.broker.external.port }}
+{{- else if .Values.broker.service.port }}{{ .Values.broker.service.port }}
+{{- else }}{{ include "edgeloop.broker.listener" . }}{{ end }}
+{{- end }}
+
+{{- define "edgeloop.broker.listener" -}}
+{{- ternary "8883" "1883" (eq (include "edgeloop.tls" .) "true") }}
+{{- end }}
+
+{{/* The secret with somebody's certificate: (list $ "aggregator"); nothing without TLS */}}
+{{- define "edgeloop.tls.secret" -}}
+{{- $root := index . 0 -}}
+{{- $who := index . 1 -}}
+{{- if eq $root.Values.tls.source "secrets" }}{{ get $root.Values.tls.secrets $who }}
+{{- else if ne $root.Values.tls.source "none" }}{{ include "edgeloop.fullname" $root }}-{{ $who }}-tls{{ end }}
+{{- end }}
+
+{{/* Who shows which certificate to the bundled broker, as JSON: name of the secret's part -> common name */}}
+{{- define "edgeloop.tls.clients" -}}
+{{- $clients := dict "aggregator" "aggregator" -}}
+{{- if and .Values.agent.enabled (not .Values.agent.certificatePath) }}{{ $_ := set $clients "agent" "agents" }}{{ end -}}
+{{- range .Values.tls.devices }}{{ $_ := set $clients (printf "device-%s" .) . }}{{ end -}}
+{{- toJson $clients }}
+{{- end }}
+
+{{/* What the broker's certificate is for, as JSON: {"hosts": [...], "addresses": [...]} */}}
+{{- define "edgeloop.tls.names" -}}
+{{- $service := printf "%s-broker" (include "edgeloop.fullname" .) -}}
+{{- $space := .Release.Namespace -}}
+{{- $hosts := list $service (printf "%s.%s" $service $space) (printf "%s.%s.svc" $service $space) (printf "%s.%s.svc.%s" $service $space .Values.clusterDomain) -}}
+{{- $addresses := list -}}
+{{- range .Values.tls.extraNames -}}
+{{- if or (regexMatch "^[0-9]+(\\.[0-9]+){3}$" .) (contains ":" .) }}{{ $addresses = append $addresses . }}{{ else }}{{ $hosts = append $hosts . }}{{ end -}}
+{{- end -}}
+{{- toJson (dict "hosts" $hosts "addresses" $addresses) }}
+{{- end }}
+
+{{/* The [broker] table of an aggregator: (list $ host port) with the certificate in /etc/edgeloop/tls */}}
+{{- define "edgeloop.broker.table" -}}
+{{- $root := index . 0 -}}
+[broker]
+host = {{ index . 1 | toJson }}
+port = {{ index . 2 }}
+connect_seconds = 60
+{{- if include "edgeloop.tls" $root }}
+ca_file = "/etc/edgeloop/tls/ca.crt"
+{{- if $root.Values.tls.clientCertificates }}
+certificate_file = "/etc/edgeloop/tls/tls.crt"
+key_file = "/etc/edgeloop/tls/tls.key"
+{{- end }}
+{{- end }}
+{{- if not $root.Values.broker.enabled }}
+{{- with $root.Values.broker.external.username }}
+username = {{ . | toJson }}
+{{- end }}
+{{- if $root.Values.broker.external.passwordSecret.name }}
+password_file = "/etc/edgeloop/broker/password"
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Volumes of whoever speaks to the broker: (list $ secret) */}}
+{{- define "edgeloop.broker.volumes" -}}
+{{- $root := index . 0 -}}
+{{- with index . 1 }}
+- name: tls
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
+{{- if not $root.Values.broker.enabled }}
+{{- with $root.Values.broker.external.passwordSecret }}
+{{- if .name }}
+- name: broker
+  secret:
+    secretName: {{ .name }}
+    defaultMode: 0440
+    items:
+      - key: {{ .key }}
+        path: password
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "edgeloop.broker.mounts" -}}
+{{- $root := index . 0 -}}
+{{- if index . 1 }}
+- name: tls
+  mountPath: /etc/edgeloop/tls
+  readOnly: true
+{{- end }}
+{{- if and (not $root.Values.broker.enabled) $root.Values.broker.external.passwordSecret.name }}
+- name: broker
+  mountPath: /etc/edgeloop/broker
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{/* The database: the secret with its URL, and the key; nothing for SQLite */}}
+
+{{- define "edgeloop.database.secret" -}}
+{{- if .Values.database.existingSecret.name }}{{ .Values.database.existingSecret.name }}
+{{- else if or .Values.database.url .Values.database.bundled.enabled }}{{ include "edgeloop.fullname" . }}-database{{ end }}
+{{- end }}
+
+{{- define "edgeloop.database.key" -}}
+{{- if .Values.database.existingSecret.name }}{{ .Values.database.existingSecret.key }}{{ else }}url{{ end }}
+{{- end }}
+
+{{/* Triton's gRPC address, HOST:PORT; nothing if there is none */}}
+{{- define "edgeloop.triton.address" -}}
+{{- if .Values.triton.enabled }}
+{{- printf "%s-triton.%s.svc:8001" (include "edgeloop.fullname" .) .Release.Namespace }}
+{{- else }}
+{{- .Values.triton.external }}
+{{- end }}
+{{- end }}
+
+{{/* The claim with Triton's model repository; nothing for the other kinds */}}
+{{- define "edgeloop.triton.claim" -}}
+{{- if and .Values.triton.enabled (eq .Values.triton.repository.kind "claim") }}
+{{- default (printf "%s-triton" (include "edgeloop.fullname" .)) .Values.triton.repository.claim.existingClaim }}
+{{- end }}
+{{- end }}
+
+{{/* Whether more than one Triton may run */}}
+{{- define "edgeloop.triton.several" -}}
+{{- $t := .Values.triton -}}
+{{- if $t.autoscaling.enabled }}{{ if gt (int $t.autoscaling.maxReplicas) 1 }}true{{ end }}
+{{- else if $t.keda.enabled }}{{ if gt (int $t.keda.maxReplicas) 1 }}true{{ end }}
+{{- else if gt (int $t.replicaCount) 1 }}true{{ end }}
+{{- end }}
+
+{{/* A table as TOML: its plain values, then its tables, one level deep */}}
+{{- define "edgeloop.toml" -}}
+{{- range $key, $value := . }}
+{{- if not (kindIs "map" $value) }}
+{{ $key }} = {{ toJson $value }}
+{{- end }}
+{{- end }}
+{{- range $key, $value := . }}
+{{- if kindIs "map" $value }}
+
+[{{ $key }}]
+{{- range $inner, $each := $value }}
+{{ $inner }} = {{ toJson $each }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What every container of ours is told by its environment */}}
+{{- define "edgeloop.environment" -}}
+- name: HOME
+  value: /tmp
+- name: OMP_NUM_THREADS
+  value: {{ . | quote }}
+{{- end }}

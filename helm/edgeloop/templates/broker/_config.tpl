@@ -1,0 +1,49 @@
+{{/* Mosquitto's files: its configuration, and who may do what */}}
+{{- define "edgeloop.broker.config" -}}
+mosquitto.conf: |
+  persistence true
+  persistence_location /mosquitto/data/
+  autosave_interval 60
+  persistent_client_expiration {{ .Values.broker.sessionExpiry }}
+  max_queued_messages {{ .Values.broker.maxQueuedMessages }}
+  max_packet_size {{ int64 .Values.broker.maxPacketBytes }}
+  log_dest stdout
+  log_type error
+  log_type warning
+  log_type notice
+  connection_messages true
+  listener {{ include "edgeloop.broker.listener" . }}
+  {{- if include "edgeloop.tls" . }}
+  cafile /mosquitto/tls/ca.crt
+  certfile /mosquitto/tls/tls.crt
+  keyfile /mosquitto/tls/tls.key
+  tls_version tlsv1.2
+  require_certificate true
+  use_identity_as_username true
+  allow_anonymous false
+  acl_file /mosquitto/config/rights.acl
+  {{- else }}
+  allow_anonymous true
+  {{- end }}
+  {{- with .Values.broker.extraConfig }}
+  {{- . | trim | nindent 2 }}
+  {{- end }}
+{{- if include "edgeloop.tls" . }}
+# A client's name is its certificate's common name.
+rights.acl: |
+  {{- range concat (list "aggregator") .Values.broker.trusted }}
+  user {{ . }}
+  topic readwrite edgeloop/v1/#
+  {{- end }}
+  {{- if and .Values.agent.enabled (not .Values.agent.certificatePath) }}
+  user agents
+  topic write edgeloop/v1/+/upload/+
+  topic write edgeloop/v1/+/presence/+
+  {{- end }}
+  pattern read edgeloop/v1/+/contract
+  pattern read edgeloop/v1/+/round
+  pattern read edgeloop/v1/+/broadcast/#
+  pattern write edgeloop/v1/+/upload/%u
+  pattern write edgeloop/v1/+/presence/%u
+{{- end }}
+{{- end }}

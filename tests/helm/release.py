@@ -1,0 +1,107 @@
+"""A rendered release as processes of this machine: its files, with its paths and names changed."""
+
+import base64
+import shutil
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeloop.settings import BrokerSettings
+from simulations.demo.broker import free_port
+from tests.helm import chart
+from tests.helm.chart import NAMESPACE, RELEASE, Manifest, containers, named
+from tests.world import wait_for_port
+
+EDGELOOP = str(Path(sys.executable).with_name("edgeloop"))
+PATHS = ("/etc/edgeloop", "/var/lib/edgeloop", "/mosquitto")
+
+
+@dataclass(frozen=True)
+class Release:
+    """A rendered release.
+
+    Attributes:
+        manifests: as helm made them.
+        folder: that stands for every pod's root.
+        port: that stands for the broker's.
+    """
+
+    manifests: list[Manifest]
+    folder: Path
+    port: int
+
+    def here(self, text: str) -> str:
+        """Return a text with the paths of this machine, and its broker."""
+        for path in PATHS:
+            text = text.replace(path, f"{self.folder}{path}")
+        host = f"{RELEASE}-edgeloop-broker.{NAMESPACE}.svc"
+        return text.replace(host, "localhost").replace("port = 8883", f"port = {self.port}")
+
+    def secret(self, name: str, place: str) -> Path:
+        """Write a secret's keys as files; return their folder."""
+        held = named(self.manifests, "Secret", name)
+        folder = Path(f"{self.folder}{place}")
+        folder.mkdir(parents=True, exist_ok=True)
+        for key, value in held.get("data", {}).items():
+            (folder / key).write_bytes(base64.b64decode(value))
+        for key, value in held.get("stringData", {}).items():
+            (folder / key).write_text(value)
+        return folder
+
+    def files(self, name: str, place: str) -> Path:
+        """Write a ConfigMap's keys as files; return their folder."""
+        folder = Path(f"{self.folder}{place}")
+        folder.mkdir(parents=True, exist_ok=True)
+        for key, value in named(self.manifests, "ConfigMap", name)["data"].items():
+            (folder / key).write_text(self.here(value))
+        return folder
+
+    def broker(self, stack: ExitStack) -> subprocess.Popen[bytes]:
+        """Run the release's Mosquitto until the stack ends."""
+        program = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin")
+        assert program is not None
+        config = self.files("-broker", "/mosquitto/config") / "mosquitto.conf"
+        self.secret("-broker-tls", "/mosquitto/tls")
+        Path(f"{self.folder}/mosquitto/data").mkdir()
+        listener = f"listener {self.port} 127.0.0.1"
+        text = config.read_text().replace("listener 8883", listener)
+        assert listener in text
+        config.write_text(f"user root\n{text}")  # in a pod it is not root at all
+        process = subprocess.Popen([program, "-c", config], stdout=subprocess.DEVNULL)
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        wait_for_port(self.port)
+        return process
+
+    def client(self, who: str) -> BrokerSettings:
+        """Return how a client with one of the release's certificates reaches the broker."""
+        place = self.secret(f"-{who}-tls", f"/etc/edgeloop/tls-{who}")
+        return BrokerSettings(
+            host="localhost",
+            port=self.port,
+            ca_file=place / "ca.crt",
+            certificate_file=place / "tls.crt",
+            key_file=place / "tls.key",
+        )
+
+    def start(self, container: Manifest, stack: ExitStack) -> subprocess.Popen[bytes]:
+        """Run a container's command as a process, at most until the stack ends."""
+        arguments = [self.here(each) for each in container["args"]]
+        process = subprocess.Popen([EDGELOOP, *arguments])
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        return process
+
+    def containers(self, kind: str, name: str) -> list[Manifest]:
+        """Return the containers of one manifest's pods."""
+        owner = named(self.manifests, kind, name)
+        return containers(owner if kind == "Pod" else owner["spec"]["template"])
+
+
+def render(folder: Path, *arguments: str | Path) -> Release:
+    """Render the chart with a broker whose certificate is good for this machine."""
+    names = ("--set", "tls.extraNames={localhost,127.0.0.1}")
+    text = chart.helm("template", RELEASE, chart.CHART, "-n", NAMESPACE, *names, *arguments)
+    return Release(chart.parsed(text), folder, free_port())

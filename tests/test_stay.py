@@ -1,0 +1,85 @@
+"""Processes that something starts again when they end: they stay, and take up what comes next."""
+
+import json
+import signal
+import subprocess
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from edgeloop.settings import BrokerSettings
+from tests.devices import at_work, wait_until
+from tests.one_device import DEVICE, EDGELOOP, ROUNDS, Task, aggregator, write_data
+
+
+@dataclass(frozen=True)
+class Lingering(Task):
+    """A task whose aggregator lingers."""
+
+    def config(self) -> Path:
+        path = super().config()
+        path.write_text(path.read_text().replace("http = {", "http = { linger = true,"))
+        return path
+
+
+def task(kind: type[Task], folder: Path, source: Path, broker: BrokerSettings) -> Task:
+    folder.mkdir()
+    return kind(folder, source, broker, None, "fedproto", {})
+
+
+@pytest.mark.broker
+def test_an_aggregator_that_lingers(tmp_path: Path, broker: BrokerSettings) -> None:
+    mine = task(Lingering, tmp_path / "task", write_data(tmp_path / "data"), broker)
+    with aggregator(mine) as first:
+        with at_work(mine.device()) as device:
+            device.ended.result(60)
+        wait_until(lambda: mine.status().get("phase") == "finished")
+        ready = mine.asked("/readyz")
+        assert ready is not None
+        assert ready.status_code == 200  # there is nothing left that it could not do
+        first.process.send_signal(signal.SIGTERM)
+        assert first.process.wait(20) == 130  # in order
+    with aggregator(mine):  # without any device
+        wait_until(lambda: mine.status().get("phase") == "finished")
+        assert mine.status()["round"] == ROUNDS
+
+
+@pytest.mark.broker
+def test_an_agent_that_stays_takes_part_in_the_next_run(
+    tmp_path: Path, broker: BrokerSettings
+) -> None:
+    source = write_data(tmp_path / "data")
+    config = tmp_path / "device.toml"
+    folder = tmp_path / "device"
+    config.write_text(
+        f"""
+        name = "somebody"
+        task = "alone"
+        folder = "{folder}"
+        stay = true
+        broker = {{ port = {broker.port} }}
+        data = {{ source = "{source}" }}
+        training = {{ architecture = "resnet4", threads = 1 }}
+        """
+    )
+    command = [EDGELOOP, "agent", "--config", str(config), "--name", DEVICE]
+    with ExitStack() as stack:
+        agent = subprocess.Popen(command)
+        stack.callback(agent.wait)
+        stack.callback(agent.kill)
+        for name in ("first", "second"):
+            mine = task(Task, tmp_path / name, source, broker)
+            with aggregator(mine) as process:
+                assert process.process.wait(60) == 0
+            wait_until(partial(same_run, folder, mine.folder / "aggregator"))
+        assert agent.poll() is None
+
+
+def same_run(*folders: Path) -> bool:
+    paths = [folder / "summary.json" for folder in folders]
+    if not all(path.exists() for path in paths):
+        return False
+    return len({json.loads(path.read_text())["run"] for path in paths}) == 1
