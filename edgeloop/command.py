@@ -45,7 +45,7 @@ def _extra(point: EntryPoint) -> str:
     """Return the extra that brings what a command needs."""
     if point.name == "predict":
         return "edge-infer"
-    if point.name in ("demo", "generator"):
+    if point.name in ("demo", "generator", "operator"):
         return point.name
     doors = {"cloud": "cloud", "edge": "edge", "simulations": "sim"}
     return doors[point.module.partition(".")[0]]

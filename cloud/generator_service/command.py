@@ -24,6 +24,7 @@ def main(arguments: Sequence[str]) -> int:
         "show": show,
         "serve": serving.serve,
         "serve-files": serving.serve_files,
+        "remove-files": serving.remove_files,
         "probe": serving.probe,
     }
     return screen.run_many(functions, "generator", arguments)

@@ -48,6 +48,30 @@ def write(
     return described
 
 
+def remove(repository: Path, name: str) -> list[str]:
+    """Remove a generator's models, all versions; a server that has them loaded is not told.
+
+    Args:
+        repository: to remove from.
+        name: of the generator on the server.
+
+    Returns:
+        the models that were there.
+
+    Raises:
+        GeneratorError: if the name is none, or a file cannot be removed.
+    """
+    _check(name, version=1)
+    found = [model for model in _models(repository, name) if model.is_dir()]
+    for model in found:
+        try:
+            shutil.rmtree(model)
+        except OSError as error:
+            remedy = "make the repository writable"
+            raise GeneratorError(str(model), f"cannot be removed ({error})", remedy) from error
+    return [model.name for model in found]
+
+
 def _models(repository: Path, name: str) -> dict[Path, str]:
     """Return the folder of each model with the file that it serves; the mapping first.
 

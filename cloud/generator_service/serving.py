@@ -1,4 +1,4 @@
-"""Serves generators with Triton: `edgeloop generator serve`, `serve-files` and `probe`."""
+"""Serves generators with Triton: `edgeloop generator serve`, `serve-files` and their like."""
 
 import subprocess
 import tempfile
@@ -127,6 +127,15 @@ def serve_files(
         from edgeloop.generators.triton import take_up  # only then must tritonclient be there
 
         take_up(f"triton://{server}/{called}", version, described.identity)
+
+
+def remove_files(
+    name: Annotated[str, typer.Argument(help="Of the generator on the server.")],
+    folder: Annotated[Path, typer.Argument(metavar="REPOSITORY", help="Folder of the models.")],
+) -> None:
+    """Remove a generator's models from a Triton model repository, all their versions."""
+    removed = repository.remove(folder, name)
+    screen.say(f"removed: {', '.join(removed) or 'nothing'}")
 
 
 def probe(

@@ -1,0 +1,57 @@
+"""Asks an aggregator how far it is, over its HTTP interface."""
+
+import json
+from typing import Any
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from cloud.operator.status import Told
+
+_LARGEST = 16 << 20  # bytes of an answer; the history of a long run is the largest part
+
+
+def ask(url: str, seconds: float) -> Told | None:
+    """Return what an aggregator tells; None while it does not answer as one does.
+
+    Args:
+        url: of its HTTP interface.
+        seconds: that each answer may take.
+    """
+    status = _fetched(f"{url}/status", seconds)
+    readiness = _fetched(f"{url}/readyz", seconds)
+    if status is None or readiness is None:
+        return None
+    try:
+        return told(status, readiness)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None  # somebody else listens there
+
+
+def told(status: dict[str, Any], readiness: dict[str, Any]) -> Told:
+    """Return what the two answers of an aggregator say."""
+    history = status["history"]
+    accuracy = status["accuracy"]
+    return Told(
+        run=str(status["run"]),
+        finished=status["phase"] == "finished",
+        round=int(status["round"]),
+        rounds=int(status["rounds"]),
+        accuracy=None if accuracy is None else float(accuracy),
+        participants=int(history[-1]["participants"]) if history else None,
+        obstacles=tuple(str(reason) for reason in readiness["reasons"]),
+    )
+
+
+def _fetched(url: str, seconds: float) -> dict[str, Any] | None:
+    timeout = urllib3.Timeout(total=seconds)
+    try:
+        answer = urllib3.request("GET", url, timeout=timeout, retries=False, preload_content=False)
+        try:
+            data = answer.read(_LARGEST)
+        finally:
+            answer.release_conn()
+        found = json.loads(data)
+    except (HTTPError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,166 @@
+"""Runs the FederatedTasks and Generators of a Kubernetes cluster."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import kopf
+import typer
+
+from cloud.operator import cluster, handlers, lease
+from cloud.operator.cluster import Cluster
+from cloud.operator.generators import Generators
+from cloud.operator.monitor import Monitor
+from cloud.operator.settings import OperatorSettings
+from cloud.operator.tasks import Tasks
+from cloud.operator.triton import Triton
+from edgeloop import screen
+from edgeloop import settings as files
+from edgeloop.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 0.5
+
+PREFIX = "EDGELOOP_OPERATOR_"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `edgeloop operator` with these arguments."""
+    return screen.run(operator, "operator", arguments)
+
+
+def _option(name: str, text: str, **more: Any) -> Any:
+    return typer.Option(
+        f"--{name}", envvar=PREFIX + name.upper().replace("-", "_"), help=text, **more
+    )
+
+
+def operator(
+    namespaces: Annotated[list[str], _option("namespace", "To look after; may be repeated.")],
+    aggregator_image: Annotated[str, _option("aggregator-image", "Of the aggregators' pods.")],
+    broker_host: Annotated[str, _option("broker-host", "MQTT broker of tasks that name none.")],
+    broker_port: Annotated[int, _option("broker-port", "Of its listener.")] = 8883,
+    broker_secret: Annotated[
+        str, _option("broker-secret", "With ca.crt, tls.crt, tls.key; plain MQTT without.")
+    ] = "",
+    database_secret: Annotated[
+        str, _option("database-secret", "With a PostgreSQL URL; SQLite without.")
+    ] = "",
+    database_key: Annotated[str, _option("database-key", "Of that secret.")] = "url",
+    triton: Annotated[str, _option("triton", "HOST:PORT of its gRPC, if there is one.")] = "",
+    repository_claim: Annotated[
+        str, _option("repository-claim", "Volume claim with Triton's model repository.")
+    ] = "",
+    generator_image: Annotated[
+        str, _option("generator-image", "Of the jobs that write generators.")
+    ] = "",
+    pull_policy: Annotated[str, _option("pull-policy", "Of both images.")] = "IfNotPresent",
+    pull_secrets: Annotated[
+        list[str] | None, _option("pull-secret", "Of both images; may be repeated.")
+    ] = None,
+    aggregator_url: Annotated[
+        str,
+        _option("aggregator-url", "Where {name} in {namespace} answers, if not by its Service."),
+    ] = OperatorSettings.model_fields["aggregator_url"].default,
+    interval: Annotated[float, _option("interval", "Seconds between two looks at a task.")] = 10.0,
+    lease_namespace: Annotated[
+        str, _option("lease-namespace", "Of the leader's Lease; by default the first one.")
+    ] = "",
+    lease_name: Annotated[
+        str, _option("lease-name", "Of the leader's Lease.")
+    ] = "edgeloop-operator",
+    identity: Annotated[
+        str, _option("identity", "Of this process, as no other's; the pod's name is one.")
+    ] = "",
+    host: Annotated[str, _option("host", "Address of its metrics and health.")] = "127.0.0.1",
+    port: Annotated[
+        int, _option("port", "Of its metrics and health; 0 for any free one.", min=0, max=65535)
+    ] = 9465,
+    log_level: Annotated[str, _option("log-level", "debug, info, warning or error.")] = "info",
+) -> None:
+    """Look after the FederatedTasks and Generators of some namespaces, until it is stopped."""
+    settings = files.parse(
+        {
+            "namespaces": namespaces,
+            "aggregator_image": aggregator_image,
+            "generator_image": generator_image,
+            "pull_policy": pull_policy,
+            "pull_secrets": pull_secrets or [],
+            "broker_host": broker_host,
+            "broker_port": broker_port,
+            "broker_secret": broker_secret or None,
+            "database_secret": database_secret or None,
+            "database_key": database_key,
+            "triton": triton or None,
+            "repository_claim": repository_claim or None,
+            "aggregator_url": aggregator_url,
+            "interval_seconds": interval,
+        },
+        OperatorSettings,
+        "edgeloop operator",
+    )
+    screen.log_plainly(_level(log_level))
+    for each in ("leaderelection", "kopf.objects"):  # they tell of every renewal and every look
+        logging.getLogger(each).setLevel(logging.WARNING)
+    cluster.configure()
+    monitor = Monitor()
+    log.info("metrics and health on http://%s:%d", host, monitor.serve(host, port))
+    work = _work(settings, Cluster(), monitor)
+    who, where = identity or lease.some_identity(), lease_namespace or namespaces[0]
+    if not lease.lead(who, lease_name, where, work):
+        log.critical("the lease is lost: another operator may lead now")
+        raise typer.Exit(1)
+
+
+def _level(name: str) -> int:
+    try:
+        return logging.getLevelNamesMapping()[name.upper()]
+    except KeyError:
+        raise ConfigError(
+            "log-level", f"is {name!r}", "give debug, info, warning or error"
+        ) from None
+
+
+def _work(
+    settings: OperatorSettings, found: Cluster, monitor: Monitor
+) -> Callable[[threading.Event], None]:
+    """Return what the leader does until its lease is lost, or a signal comes."""
+    served = settings.triton if settings.repository_claim and settings.generator_image else None
+    triton = None if served is None else Triton(served, settings.answer_seconds)
+    tasks, generators = Tasks(found, settings), Generators(found, settings, triton)
+
+    async def watch(lost: threading.Event) -> None:
+        ended = asyncio.Event()
+        registry = handlers.registry(tasks, generators, monitor, settings.interval_seconds)
+
+        @kopf.on.cleanup(registry=registry)
+        async def _end(**_: Any) -> None:
+            ended.set()  # after a signal, too, or kopf waits for it
+
+        turning = asyncio.create_task(_turn(monitor, lost, ended))
+        await kopf.operator(
+            registry=registry,
+            settings=handlers.settings(kopf.OperatorSettings(), settings.interval_seconds),
+            namespaces=settings.namespaces,
+            standalone=True,
+            stop_flag=ended,
+        )
+        turning.cancel()
+
+    def work(lost: threading.Event) -> None:
+        log.info("looks after %s", ", ".join(settings.namespaces))
+        monitor.leads()
+        asyncio.run(watch(lost))
+
+    return work
+
+
+async def _turn(monitor: Monitor, lost: threading.Event, ended: asyncio.Event) -> None:
+    """Show that kopf's event loop turns, and have kopf end when the lease is lost."""
+    while not lost.is_set():
+        monitor.beat()
+        await asyncio.sleep(BEAT_SECONDS)
+    ended.set()

@@ -1,0 +1,139 @@
+"""A FederatedTask as the aggregator's configuration file, and what of it may not change."""
+
+import json
+from typing import Any
+
+from cloud.operator.settings import METRICS_PORT, OperatorSettings
+from cloud.operator.spec import Broker, Scalar, Store, Task
+
+FOLDER = "/var/lib/edgeloop"
+"""Where a task's volume is in the aggregator's container."""
+
+TLS = "/etc/edgeloop/tls"
+STORE = "/etc/edgeloop/store"
+STORE_FILE = f"{STORE}/url"
+
+CONNECT_SECONDS = 60.0
+"""How long an aggregator tries its first connection: a broker may be starting beside it."""
+
+FROZEN = {  # key of the file -> field of the spec
+    "name": "metadata.name",
+    "algorithm": "algorithm.name",
+    "variant": "algorithm.variant",
+    "hyperparameters": "algorithm.hyperparameters",
+    "class_names": "data.classNames",
+    "shape": "data.shape",
+    "width": "width",
+    "rounds": "rounds",
+    "batch_size": "batchSize",
+    "seed": "seed",
+    "store_file": "store",
+}
+
+
+def table(
+    task: Task, settings: OperatorSettings, generator: str | None, store: Store | None
+) -> dict[str, Any]:
+    """Return the aggregator's configuration.
+
+    Args:
+        task: as its user wrote it.
+        settings: the operator's.
+        generator: the reference that the task's generator stands for.
+        store: the secret with the ledger's URL; None for SQLite on the task's volume.
+    """
+    spec = task.spec
+    optional = {"generator": generator, "store_file": STORE_FILE if store else None}
+    return {
+        "name": task.metadata.name,
+        "algorithm": spec.algorithm.name,
+        "variant": spec.algorithm.variant,
+        "class_names": list(spec.data.class_names),
+        "shape": list(spec.data.shape),
+        "width": spec.width,
+        "rounds": spec.rounds,
+        "batch_size": spec.batch_size,
+        "seed": spec.seed,
+        "history": spec.history,
+        "folder": FOLDER,
+        **{key: value for key, value in optional.items() if value is not None},
+        "hyperparameters": {
+            name: scalar(value) for name, value in spec.algorithm.hyperparameters.items()
+        },
+        "broker": _broker(broker(task, settings)),
+        "cohort": _cohort(task),
+        "http": {"host": "0.0.0.0", "port": METRICS_PORT, "linger": True},  # noqa: S104 - a pod's own
+    }
+
+
+def frozen(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Return the spec's fields that differ in two tables and may not, once a run has begun."""
+    changed = [field for key, field in FROZEN.items() if old.get(key) != new.get(key)]
+    if old["cohort"]["devices"] != new["cohort"]["devices"]:
+        changed.append("cohort.devices")
+    if _named(old.get("generator")) != _named(new.get("generator")):
+        changed.append("generator")
+    return changed
+
+
+def _named(reference: str | None) -> str | None:
+    """Return a reference without the server's address, which may change under a run."""
+    if reference is None or not reference.startswith("triton://"):
+        return reference
+    return reference.removeprefix("triton://").partition("/")[2]
+
+
+def scalar(value: Scalar) -> bool | int | float | str:
+    """Return a hyperparameter's value: a CRD has no fractions, and ours come as strings."""
+    if isinstance(value, int):
+        return value
+    try:
+        meant = json.loads(value, parse_constant=_no_number)
+    except ValueError:
+        return value
+    return meant if isinstance(meant, bool | int | float) else value
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(word)
+
+
+def broker(task: Task, settings: OperatorSettings) -> Broker:
+    """Return the broker that a task uses."""
+    if task.spec.broker is not None:
+        return task.spec.broker
+    return Broker(
+        host=settings.broker_host,
+        port=settings.broker_port,
+        secret_name=settings.broker_secret,
+    )
+
+
+def store(task: Task, settings: OperatorSettings, held: dict[str, Any] | None) -> Store | None:
+    """Return the secret with the URL of a task's ledger; None for SQLite on its volume.
+
+    A run that has begun on its volume stays there, whatever the operator is told later.
+    """
+    if task.spec.store is not None:
+        return task.spec.store
+    if settings.database_secret is None or (held is not None and "store_file" not in held):
+        return None
+    return Store(secret_name=settings.database_secret, key=settings.database_key)
+
+
+def _broker(chosen: Broker) -> dict[str, Any]:
+    files = {"ca_file": "ca.crt", "certificate_file": "tls.crt", "key_file": "tls.key"}
+    tls = {key: f"{TLS}/{name}" for key, name in files.items()} if chosen.secret_name else {}
+    place = {"host": chosen.host, "port": chosen.port, "connect_seconds": CONNECT_SECONDS}
+    return {**place, **tls}
+
+
+def _cohort(task: Task) -> dict[str, Any]:
+    cohort = task.spec.cohort
+    quorum = {} if cohort.quorum is None else {"quorum": cohort.quorum}
+    return {
+        "devices": list(cohort.devices),
+        **quorum,
+        "deadline_seconds": float(cohort.deadline_seconds),
+        "give_up_seconds": float(cohort.give_up_seconds),
+    }

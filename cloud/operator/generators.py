@@ -1,0 +1,155 @@
+"""Looks after Generators: has their files written, has Triton serve them, takes them down."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from cloud.operator import generator_status, jobs, pods
+from cloud.operator.cluster import Cluster
+from cloud.operator.generator_status import Seen
+from cloud.operator.objects import Manifest
+from cloud.operator.settings import OperatorSettings
+from cloud.operator.spec import Generator, Task
+from cloud.operator.status import OVER
+from cloud.operator.tasks import Looked, utc
+from cloud.operator.triton import AwayError, Triton
+
+KIND = "Generator"
+NO_SERVER = "this operator knows no Triton server, or no volume claim of its model repository"
+
+
+@dataclass(frozen=True)
+class Generators:
+    """Looks after Generators; every look begins with what the cluster and the server hold.
+
+    Attributes:
+        cluster: where they are.
+        settings: the operator's.
+        triton: the server; None if there is none, or nobody can write into its repository.
+        now: the clock.
+    """
+
+    cluster: Cluster
+    settings: OperatorSettings
+    triton: Triton | None
+    now: Callable[[], str] = utc
+
+    def tend(self, namespace: str, name: str) -> Looked | None:
+        """Look after a Generator once; return what that came to, None if it is none any more.
+
+        Raises:
+            ApiException: if the cluster refuses something, or is away.
+        """
+        found = self.cluster.read(KIND, namespace, name)
+        if found is None or found["metadata"].get("deletionTimestamp"):
+            return None
+        try:
+            generator = Generator.model_validate(found)
+        except ValidationError:
+            return None
+        told = generator_status.of(generator, self._look(generator), self.now())
+        if {key: each for key, each in told.items() if each is not None} != generator.status:
+            self.cluster.tell(KIND, namespace, name, told)
+        turned = told["phase"] != generator.status.get("phase")
+        return Looked(told["phase"], told["lastError"], turned)
+
+    def remove(self, namespace: str, name: str) -> str | None:
+        """Take a Generator down one step; return what is waited for, None once it is down.
+
+        Raises:
+            AwayError: if Triton does not answer.
+        """
+        found = self.cluster.read(KIND, namespace, name)
+        if found is None or self.triton is None:
+            return None
+        generator = Generator.model_validate(found)
+        if users := self._users(namespace, name):
+            return f"used by {', '.join(users)}"
+        if self.triton.served(name):
+            self.triton.unload(name)
+        remover = jobs.remover(generator, self.settings)
+        self._forget(generator, [remover])
+        state = self._ran(remover)
+        return None if state in ("Complete", "Failed") else "the removal of its files"
+
+    def _users(self, namespace: str, name: str) -> list[str]:
+        """Return the tasks that are not over and ask for a generator."""
+        tasks = [
+            Task.model_validate(each) for each in self.cluster.listed("FederatedTask", namespace)
+        ]
+        return [
+            task.metadata.name
+            for task in tasks
+            if task.spec.generator is not None
+            and task.spec.generator.name == name
+            and task.status.get("phase") not in OVER
+            and task.metadata.deletion_timestamp is None
+        ]
+
+    def _look(self, generator: Generator) -> Seen:
+        if self.triton is None:
+            return Seen("Failed", problem=NO_SERVER)
+        name = generator.metadata.name
+        try:
+            served = self.triton.served(name)
+            if generator.spec.state == "Unloaded":
+                return self._unloaded(self.triton, name, served)
+            return self._loaded(self.triton, generator, served)
+        except AwayError as error:
+            return Seen("Loading", problem=str(error))
+
+    def _unloaded(self, triton: Triton, name: str, served: Mapping[int, str]) -> Seen:
+        if served:
+            triton.unload(name)
+        return Seen("Unloaded", {})
+
+    def _loaded(self, triton: Triton, generator: Generator, served: dict[int, str]) -> Seen:
+        """Bring the versions up one after the other: two writers would share one file."""
+        wanted = {
+            version: jobs.writer(generator, version, self.settings)
+            for version in jobs.versions(generator.spec)
+        }
+        self._forget(generator, wanted.values())
+        for version, job in wanted.items():
+            state = self._ran(job)
+            if state == "Failed":
+                return Seen("Failed", served, self._why(job))
+            if state != "Complete":
+                return Seen("Pending", served)
+            if version.number not in served:
+                triton.load(generator.metadata.name)
+                return Seen("Loading", served)
+        return Seen("Ready", served)
+
+    def _ran(self, wanted: Manifest) -> str:
+        """Make a job if it is not there; return how it ended, "" while it has not."""
+        metadata = wanted["metadata"]
+        held = self.cluster.read("Job", metadata["namespace"], metadata["name"])
+        if held is None:
+            self.cluster.apply(wanted)
+            return ""
+        conditions = (held.get("status") or {}).get("conditions") or []
+        return next(
+            (
+                each["type"]
+                for each in conditions
+                if each["type"] in ("Complete", "Failed") and each["status"] == "True"
+            ),
+            "",
+        )
+
+    def _forget(self, generator: Generator, wanted: Iterable[Manifest]) -> None:
+        """Delete the jobs that are wanted no more."""
+        names = {job["metadata"]["name"] for job in wanted}
+        namespace = generator.metadata.namespace
+        for job in self.cluster.listed("Job", namespace, jobs.labels(generator)):
+            if job["metadata"]["name"] not in names:
+                self.cluster.delete("Job", namespace, job["metadata"]["name"])
+
+    def _why(self, job: Manifest) -> str:
+        name = job["metadata"]["name"]
+        found = self.cluster.listed("Pod", job["metadata"]["namespace"], {"job-name": name})
+        pod = pods.seen(found)
+        said = pod.problem if pod is not None and pod.problem else "see its pod's log"
+        return f"job {name} failed: {said}; mend the spec, or delete the job to try again"

@@ -1,0 +1,142 @@
+"""What kopf calls: each handler only passes on which object it is about."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import kopf
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from cloud.operator import cluster
+from cloud.operator.generators import Generators
+from cloud.operator.monitor import Monitor
+from cloud.operator.spec import GROUP, VERSION
+from cloud.operator.tasks import Looked, Tasks
+from cloud.operator.triton import AwayError
+
+log = logging.getLogger(__name__)
+
+Tend = Callable[[str, str], Looked | None]
+
+FINALIZER = f"{GROUP}/operator"
+LAST_SECONDS = 300.0
+"""For which a Generator that is deleted waits for a server that does not answer."""
+
+
+_WARNED = ("Failed",)
+_LONGEST_DELAY = 60.0
+
+
+def registry(
+    tasks: Tasks, generators: Generators, monitor: Monitor, interval: float
+) -> kopf.OperatorRegistry:
+    """Return the handlers of both kinds.
+
+    Args:
+        tasks: what looks after FederatedTasks.
+        generators: what looks after Generators.
+        monitor: told what happens.
+        interval: seconds between two looks at an object.
+    """
+    made = kopf.OperatorRegistry()
+    kopf.on.login(registry=made)(kopf.login_via_client)
+    _watch(made, Watched("FederatedTask", "federatedtasks", tasks.tend, monitor), interval)
+    _watch(made, Watched("Generator", "generators", generators.tend, monitor), interval)
+
+    def remove_task(*, namespace: str | None, name: str, retry: int, **_: Any) -> None:
+        if not _asked(lambda: tasks.remove(str(namespace), name), retry):
+            raise kopf.TemporaryError("waits for the aggregator to stop", delay=_delay(retry))
+        monitor.gone("FederatedTask", str(namespace), name)
+
+    def remove_generator(
+        *, namespace: str | None, name: str, retry: int, runtime: timedelta, **_: Any
+    ) -> None:
+        try:
+            waits = _asked(lambda: generators.remove(str(namespace), name), retry)
+        except AwayError as error:
+            waits = str(error) if runtime.total_seconds() < LAST_SECONDS else None
+        if waits is not None:
+            raise kopf.TemporaryError(f"waits: {waits}", delay=_delay(retry))
+        monitor.gone("Generator", str(namespace), name)
+
+    kopf.on.delete(GROUP, VERSION, "federatedtasks", registry=made)(remove_task)
+    kopf.on.delete(GROUP, VERSION, "generators", registry=made)(remove_generator)
+    return made
+
+
+def settings(made: kopf.OperatorSettings, interval: float) -> kopf.OperatorSettings:
+    """Have kopf keep what it must remember under our own name, and ask for few rights."""
+    made.persistence.finalizer = FINALIZER
+    made.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+    made.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
+    made.scanning.disabled = True  # the CRDs are there, or the operator has not started
+    made.posting.level = logging.WARNING
+    made.watching.server_timeout = 300
+    made.watching.client_timeout = 330
+    made.networking.request_timeout = 30
+    made.background.cancellation_polling = interval
+    made.process.ultimate_exiting_timeout = 20
+    return made
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A kind of resource, and what looks after it."""
+
+    kind: str
+    plural: str
+    tend: Tend
+    monitor: Monitor
+
+    def look(self, namespace: str, name: str, retry: int) -> tuple[str, str] | None:
+        """Look at a resource; return its phase and what is wrong, if the phase is a new one."""
+        try:
+            looked = _asked(lambda: self.tend(namespace, name), retry)
+        except kopf.TemporaryError:
+            self.monitor.looked(self.kind, done=False)
+            raise
+        self.monitor.looked(self.kind, done=True)
+        if looked is None:
+            return None
+        self.monitor.found(self.kind, namespace, name, looked.phase)
+        if not looked.turned:
+            return None
+        log.info("%s %s/%s: %s %s", self.kind, namespace, name, looked.phase, looked.problem)
+        return looked.phase, looked.problem
+
+
+def _watch(made: kopf.OperatorRegistry, watched: Watched, interval: float) -> None:
+    """Look at an object when it is new, has changed, or was not looked at for a while."""
+
+    def look(
+        *, namespace: str | None, name: str, body: kopf.Body, memo: Any, retry: int = 0, **_: Any
+    ) -> None:
+        with memo.setdefault("turn", threading.Lock()):
+            turned = watched.look(str(namespace), name, retry)
+        if turned is not None:
+            kind = "Warning" if turned[0] in _WARNED else "Normal"
+            kopf.event(body, type=kind, reason=turned[0], message=turned[1] or f"is {turned[0]}")
+
+    kind = (GROUP, VERSION, watched.plural)
+    kopf.on.create(*kind, id="create", registry=made)(look)
+    kopf.on.update(*kind, id="update", field="spec", registry=made)(look)
+    kopf.timer(*kind, id="look", interval=interval, registry=made)(look)
+
+
+def _asked(ask: Callable[[], Any], retry: int) -> Any:
+    """Try again later, and later each time, what the cluster refuses or does not answer."""
+    try:
+        return ask()
+    except ApiException as error:
+        raise kopf.TemporaryError(cluster.told(error), delay=_delay(retry)) from error
+    except HTTPError as error:
+        problem = f"the cluster does not answer ({error})"
+        raise kopf.TemporaryError(problem, delay=_delay(retry)) from error
+
+
+def _delay(retry: int) -> float:
+    return float(min(0.5 * 2.0**retry, _LONGEST_DELAY))

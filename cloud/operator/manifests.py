@@ -1,0 +1,181 @@
+"""What the operator makes for a FederatedTask: plain functions from what is asked to manifests.
+
+ConfigMap               the aggregator's file
+PersistentVolumeClaim   its ledger, its history and its results
+Service                 its metrics, health and status; headless, and there before it is ready
+StatefulSet             the one aggregator, or none: a ledger has one writer, and a StatefulSet
+                        never runs two pods of a name at once
+"""
+
+from dataclasses import dataclass
+
+import tomli_w
+
+from cloud.operator import config, objects
+from cloud.operator.objects import Manifest, mount
+from cloud.operator.settings import METRICS_PORT, OperatorSettings
+from cloud.operator.spec import GROUP, Meta, Store, Task
+
+CONFIG_KEY = "task.toml"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen for a task beside its own words.
+
+    Attributes:
+        generator: the reference that it asks; None if it names none.
+        store: the secret with its ledger's URL; None for SQLite on its volume.
+        replicas: 1, or 0 while it is paused or over.
+    """
+
+    generator: str | None
+    store: Store | None
+    replicas: int
+
+
+def name_of(task: Meta) -> str:
+    """Return the name of everything that belongs to a task."""
+    return f"{task.name}-aggregator"
+
+
+def labels(task: Meta) -> dict[str, str]:
+    """Return the labels by which a task's pod is found."""
+    return {
+        "app.kubernetes.io/name": "edgeloop",
+        "app.kubernetes.io/component": "aggregator",
+        "app.kubernetes.io/instance": task.name,
+        "app.kubernetes.io/managed-by": "edgeloop-operator",
+    }
+
+
+def of(task: Task, settings: OperatorSettings, choice: Choice) -> list[Manifest]:
+    """Return what a task needs, in the order in which to apply it."""
+    table = config.table(task, settings, choice.generator, choice.store)
+    text = tomli_w.dumps(table)
+    made = [
+        _config_map(task, text),
+        _claim(task),
+        _service(task),
+        _stateful_set(task, settings, choice, text),
+    ]
+    return [objects.stamped(each) for each in made]
+
+
+def metadata(task: Task, *, owned: bool = True) -> Manifest:
+    """Return the metadata of an object that belongs to a task."""
+    references = [objects.owner("FederatedTask", task.metadata)] if owned else []
+    return {
+        "name": name_of(task.metadata),
+        "namespace": task.metadata.namespace,
+        "labels": labels(task.metadata),
+        **({"ownerReferences": references} if references else {}),
+    }
+
+
+def _config_map(task: Task, text: str) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(task),
+        "data": {CONFIG_KEY: text},
+    }
+
+
+def _claim(task: Task) -> Manifest:
+    storage = task.spec.storage
+    named = {} if storage.class_name is None else {"storageClassName": storage.class_name}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": metadata(task, owned=not storage.retain),
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": storage.size}},
+            **named,
+        },
+    }
+
+
+def _service(task: Task) -> Manifest:
+    port = {"name": "metrics", "port": METRICS_PORT, "targetPort": "metrics", "protocol": "TCP"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(task),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,  # the status is wanted most when something is wrong
+            "selector": labels(task.metadata),
+            "ports": [port],
+        },
+    }
+
+
+def _stateful_set(task: Task, settings: OperatorSettings, choice: Choice, text: str) -> Manifest:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": metadata(task),
+        "spec": {
+            "replicas": choice.replicas,
+            "serviceName": name_of(task.metadata),
+            "selector": {"matchLabels": labels(task.metadata)},
+            "template": {
+                "metadata": {
+                    "labels": labels(task.metadata),
+                    "annotations": {f"{GROUP}/config": objects.digest(text)},
+                },
+                "spec": _pod(task, settings, choice),
+            },
+        },
+    }
+
+
+def _pod(task: Task, settings: OperatorSettings, choice: Choice) -> Manifest:
+    secret = config.broker(task, settings).secret_name
+    mounts = _mounts(task, secret, choice.store)
+    return {
+        **objects.pod_basics(settings),
+        "nodeSelector": task.spec.node_selector,
+        "tolerations": list(task.spec.tolerations),
+        "containers": [_container(task, settings, [each for _, each in mounts])],
+        "volumes": [each for each, _ in mounts],
+    }
+
+
+def _container(task: Task, settings: OperatorSettings, mounts: list[Manifest]) -> Manifest:
+    resources = task.spec.resources.model_dump(exclude_defaults=True)
+    return {
+        "name": "aggregator",
+        **objects.container_basics(settings.aggregator_image, settings),
+        "command": ["edgeloop", "aggregator", "--config", f"/etc/edgeloop/task/{CONFIG_KEY}"],
+        "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
+        "resources": {name: each for name, each in resources.items() if each},
+        "volumeMounts": mounts,
+        # A generator that is away is waited for before anything is answered.
+        "startupProbe": _probe("/healthz", periodSeconds=10, failureThreshold=360),
+        "livenessProbe": _probe("/healthz", periodSeconds=10, failureThreshold=6),
+        "readinessProbe": _probe("/readyz", periodSeconds=10, failureThreshold=1),
+    }
+
+
+def _probe(path: str, **timing: int) -> Manifest:
+    return {"httpGet": {"path": path, "port": "metrics"}, "timeoutSeconds": 5, **timing}
+
+
+def _mounts(task: Task, broker: str | None, store: Store | None) -> list[tuple[Manifest, Manifest]]:
+    """Return volumes, each with its mount."""
+    claim = {"persistentVolumeClaim": {"claimName": name_of(task.metadata)}}
+    mounts = [
+        mount("task", {"configMap": {"name": name_of(task.metadata)}}, "/etc/edgeloop/task"),
+        mount("folder", claim, config.FOLDER, writable=True),
+        mount("tmp", {"emptyDir": {}}, "/tmp", writable=True),  # noqa: S108 - the container's own
+    ]
+    if broker is not None:
+        mounts.append(mount("tls", {"secret": {"secretName": broker}}, config.TLS))
+    if store is not None:
+        items = [{"key": store.key, "path": "url"}]
+        secret = {"secret": {"secretName": store.secret_name, "items": items}}
+        mounts.append(mount("store", secret, config.STORE))
+    return mounts

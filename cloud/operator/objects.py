@@ -1,0 +1,78 @@
+"""What the objects that the operator makes have in common: digests, owners, pods without rights."""
+
+import hashlib
+import json
+from typing import Any
+
+from cloud.operator.settings import OperatorSettings
+from cloud.operator.spec import GROUP, VERSION, Meta
+
+Manifest = dict[str, Any]
+
+APPLIED = f"{GROUP}/applied"
+"""Annotation with the digest of what was applied."""
+
+USER = 10_001
+"""That the images run as."""
+
+
+def stamped(manifest: Manifest) -> Manifest:
+    """Return a manifest with its own digest among its annotations."""
+    metadata = manifest["metadata"]
+    annotations = {**metadata.get("annotations", {}), APPLIED: digest(manifest)}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
+
+
+def digest(value: object) -> str:
+    """Return a short digest of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def owner(kind: str, of: Meta) -> Manifest:
+    """Return the reference that has an object deleted with its owner."""
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": kind,
+        "name": of.name,
+        "uid": of.uid,
+        "controller": True,
+    }
+
+
+def pod_basics(settings: OperatorSettings) -> Manifest:
+    """Return what the pods of every object have in common: no rights, no token, no root."""
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "imagePullSecrets": [{"name": each} for each in settings.pull_secrets],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+
+
+def container_basics(image: str, settings: OperatorSettings) -> Manifest:
+    """Return what every container has in common."""
+    return {
+        "image": image,
+        "imagePullPolicy": settings.pull_policy,
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # its last words reach the status
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "env": [{"name": "HOME", "value": "/tmp"}, {"name": "OMP_NUM_THREADS", "value": "1"}],  # noqa: S108
+    }
+
+
+def mount(
+    name: str, source: Manifest, path: str, *, writable: bool = False
+) -> tuple[Manifest, Manifest]:
+    """Return a volume and where a container has it."""
+    return {"name": name, **source}, {"name": name, "mountPath": path, "readOnly": not writable}

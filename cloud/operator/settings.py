@@ -1,0 +1,68 @@
+"""What an operator is told by its flags and its environment."""
+
+import re
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from edgeloop.settings import Port, Seconds, Settings
+
+METRICS_PORT = 9464
+"""Where an aggregator tells its metrics, its health and its status."""
+
+_PLACE = re.compile(r"[A-Za-z0-9._-]+:[0-9]{1,5}")
+
+
+class OperatorSettings(Settings):
+    """What the operator makes aggregators from.
+
+    Attributes:
+        namespaces: that it looks after.
+        aggregator_image: of the aggregators' pods.
+        generator_image: of the jobs that write generators into the model repository.
+        pull_policy: of both images.
+        pull_secrets: that both images need.
+        broker_host: of the MQTT broker that tasks use if they name none.
+        broker_port: of its listener.
+        broker_secret: in a task's namespace, with ca.crt, tls.crt and tls.key; None for plain MQTT.
+        database_secret: in a task's namespace, with a PostgreSQL URL, for tasks that name no store;
+            None for SQLite on the task's volume.
+        database_key: of the secret.
+        triton: host and gRPC port of the Triton server; None if there is none.
+        repository_claim: the volume claim with Triton's model repository.
+        aggregator_url: where an aggregator answers, with {name} and {namespace} of its Service.
+        interval_seconds: between two looks at a task.
+        answer_seconds: that an aggregator or a Triton server may take to answer.
+    """
+
+    namespaces: Annotated[tuple[str, ...], Field(min_length=1)]
+    aggregator_image: Annotated[str, Field(min_length=1)]
+    generator_image: str = ""
+    pull_policy: Annotated[str, Field(pattern="^(Always|IfNotPresent|Never)$")] = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+    broker_host: Annotated[str, Field(min_length=1)]
+    broker_port: Port = 8883
+    broker_secret: str | None = None
+    database_secret: str | None = None
+    database_key: str = "url"
+    triton: str | None = None
+    repository_claim: str | None = None
+    aggregator_url: str = f"http://{{name}}.{{namespace}}.svc:{METRICS_PORT}"
+    interval_seconds: Seconds = 10.0
+    answer_seconds: Seconds = 5.0
+
+    @field_validator("triton")
+    @classmethod
+    def _place(cls, triton: str | None) -> str | None:
+        if triton is not None and not _PLACE.fullmatch(triton):
+            raise ValueError("is no HOST:PORT")
+        return triton
+
+    @field_validator("aggregator_url")
+    @classmethod
+    def _known(cls, template: str) -> str:
+        try:
+            template.format(name="n", namespace="s")
+        except (KeyError, IndexError, ValueError):
+            raise ValueError("may hold {name} and {namespace}, no other braces") from None
+        return template

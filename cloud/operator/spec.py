@@ -1,0 +1,157 @@
+"""The custom resources as the operator reads them; the CRDs are their definition.
+
+An API server has filled in the defaults and checked the values. The defaults here are the same, for
+objects that are older than a default.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+GROUP, VERSION = "edgeloop.io", "v1alpha1"
+
+Scalar = int | str
+Quantities = Annotated[dict[str, Scalar], Field(default_factory=dict)]
+
+
+class Part(BaseModel):
+    """A part of a resource; keys that are not known are of a newer CRD, and left alone."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class Algorithm(Part):
+    """What is learned with."""
+
+    name: str
+    variant: str = "released"
+    hyperparameters: Annotated[dict[str, Scalar], Field(default_factory=dict)]
+
+
+class Data(Part):
+    """What every device's samples must be."""
+
+    class_names: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+class Cohort(Part):
+    """Who is invited, and how long a round waits."""
+
+    devices: tuple[str, ...]
+    quorum: int | None = None
+    deadline_seconds: int = 600
+    give_up_seconds: int = 86_400
+
+
+class Asked(Part):
+    """A generator that a task asks for: a Generator's name, or a reference."""
+
+    name: str | None = None
+    channel: Literal["Stable", "Canary"] = "Stable"
+    reference: str | None = None
+
+
+class Store(Part):
+    """The secret with the ledger's database URL."""
+
+    secret_name: str
+    key: str = "url"
+
+
+class Storage(Part):
+    """A task's volume."""
+
+    size: str = "1Gi"
+    class_name: str | None = None
+    retain: bool = False
+
+
+class Broker(Part):
+    """An MQTT broker."""
+
+    host: str
+    port: int = 8883
+    secret_name: str | None = None
+
+
+class Resources(Part):
+    """Of a container."""
+
+    requests: Quantities
+    limits: Quantities
+
+
+class TaskSpec(Part):
+    """A FederatedTask's spec."""
+
+    state: Literal["Running", "Paused", "Cancelled"] = "Running"
+    algorithm: Algorithm
+    data: Data
+    cohort: Cohort
+    rounds: int
+    width: int = 512
+    batch_size: int = 10
+    seed: int = 0
+    generator: Asked | None = None
+    history: bool = False
+    store: Store | None = None
+    storage: Storage = Storage()
+    broker: Broker | None = None
+    retries: int = 10
+    resources: Resources = Resources(requests={}, limits={})
+    node_selector: Annotated[dict[str, str], Field(default_factory=dict)]
+    tolerations: tuple[dict[str, Any], ...] = ()
+
+
+class Canary(Part):
+    """A Generator's second version."""
+
+    source: str
+    version: int
+
+
+class ServingSpec(Part):
+    """How Triton runs a Generator."""
+
+    backend: Literal["onnxruntime", "python"] = "onnxruntime"
+    instances: int = 1
+    gpu: bool = False
+    max_batch_size: int = 64
+
+
+class GeneratorSpec(Part):
+    """A Generator's spec."""
+
+    source: str
+    version: int = 1
+    canary: Canary | None = None
+    state: Literal["Loaded", "Unloaded"] = "Loaded"
+    serving: ServingSpec = ServingSpec()
+
+
+class Meta(Part):
+    """What the operator needs of an object's metadata."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int = 1
+    deletion_timestamp: str | None = None
+
+
+class Task(Part):
+    """A FederatedTask."""
+
+    metadata: Meta
+    spec: TaskSpec
+    status: Annotated[dict[str, Any], Field(default_factory=dict)]
+
+
+class Generator(Part):
+    """A Generator."""
+
+    metadata: Meta
+    spec: GeneratorSpec
+    status: Annotated[dict[str, Any], Field(default_factory=dict)]

@@ -1,0 +1,201 @@
+"""How a FederatedTask is: plain functions from what was seen to its status."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from cloud.operator.conditions import Condition, merged
+from cloud.operator.spec import Task
+
+Phase = Literal["Pending", "Running", "Paused", "Succeeded", "Failed", "Cancelled"]
+Status = dict[str, Any]
+
+OVER = ("Succeeded", "Failed", "Cancelled")
+NO_ACCOUNTING = "nothing counts what uploads tell of their devices' data; epsilon stays empty"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an aggregator tells at /status.
+
+    Attributes:
+        run: the run's identity.
+        finished: whether the last evaluation is done.
+        round: the open one; equal to `rounds` when all are closed.
+        rounds: how many there are.
+        accuracy: of the last evaluation; None before the first.
+        participants: of the last closed round; None before the first.
+        obstacles: why no round can go on now.
+    """
+
+    run: str
+    finished: bool
+    round: int
+    rounds: int
+    accuracy: float | None
+    participants: int | None
+    obstacles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PodSeen:
+    """What the cluster tells of a task's pod.
+
+    Attributes:
+        uid: of the pod.
+        restarts: of its container.
+        problem: why it does not run, or last ended; None if nothing is wrong.
+    """
+
+    uid: str
+    restarts: int
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of a task at one look.
+
+    Attributes:
+        told: None while the aggregator does not answer.
+        pod: None while there is none.
+        refused: why the spec as it is now is not followed; None if it is.
+        obstacle: why nothing could be made of it yet; None if it was.
+    """
+
+    told: Told | None = None
+    pod: PodSeen | None = None
+    refused: str | None = None
+    obstacle: str | None = None
+
+
+def of(task: Task, seen: Seen, now: str) -> Status:
+    """Return a task's new status.
+
+    Args:
+        task: with the status from before.
+        seen: of it just now.
+        now: the time, as Kubernetes writes it.
+    """
+    status: Status = {"rounds": task.spec.rounds, **task.status}
+    status["observedGeneration"] = task.metadata.generation
+    if not settled(task):
+        status |= _progress(seen.told) | _counted(task, seen)
+    phase = phase_of(task, seen, int(status.get("restarts", 0)))
+    status |= {"phase": phase, "progress": f"{status.get('round', 0)}/{status['rounds']}"}
+    status |= _error(task, seen, phase) | _times(task.status, phase, now)
+    conditions = [
+        replace(each, generation=task.metadata.generation)
+        for each in _conditions(task, seen, phase)
+    ]
+    return {**status, "conditions": merged(task.status.get("conditions", []), conditions, now)}
+
+
+def phase_of(task: Task, seen: Seen, restarts: int) -> Phase:
+    """Return the phase that a task is in now.
+
+    Args:
+        task: with the status from before.
+        seen: of it just now.
+        restarts: failures in a row.
+    """
+    before: Phase = task.status.get("phase", "Pending")
+    if settled(task):
+        return before
+    if seen.told is not None and seen.told.finished:
+        return "Succeeded"
+    if seen.refused is not None:
+        return before
+    if task.spec.state != "Running":
+        return task.spec.state
+    if restarts > task.spec.retries:
+        return "Failed"
+    return "Running" if seen.told is not None or before == "Running" else "Pending"
+
+
+def settled(task: Task) -> bool:
+    """Tell whether a task is over: for good, or until its spec is another one."""
+    phase = task.status.get("phase")
+    return phase in ("Succeeded", "Cancelled") or (phase == "Failed" and not changed(task))
+
+
+def changed(task: Task) -> bool:
+    """Tell whether a task's spec is another one than at the last look."""
+    return task.status.get("observedGeneration") != task.metadata.generation
+
+
+def replicas(task: Task) -> int:
+    """Return how many aggregators a task should have now: one, or none."""
+    return 0 if settled(task) or task.spec.state != "Running" else 1
+
+
+def _progress(told: Told | None) -> Status:
+    if told is None:
+        return {}
+    status: Status = {"run": told.run, "round": told.round, "rounds": told.rounds}
+    if told.accuracy is not None:
+        status["accuracy"] = f"{told.accuracy:.4f}"
+    if told.participants is not None:
+        status["participants"] = told.participants
+    return status
+
+
+def _counted(task: Task, seen: Seen) -> Status:
+    """Count the failures in a row: a closed round begins a new row, and so does a new spec."""
+    before = task.status
+    pod: Status = {}
+    row = int(before.get("restarts", 0))
+    if seen.pod is not None:
+        known = int(before.get("podRestarts", 0)) if before.get("pod") == seen.pod.uid else 0
+        row += max(0, seen.pod.restarts - known)
+        pod = {"pod": seen.pod.uid, "podRestarts": seen.pod.restarts}
+    closed = seen.told is not None and seen.told.round > int(before.get("round", 0))
+    return {**pod, "restarts": 0 if closed or changed(task) else row}
+
+
+def _error(task: Task, seen: Seen, phase: Phase) -> Status:
+    """Return what is wrong, for a person: an empty sentence if nothing is."""
+    if settled(task):
+        return {"lastError": task.status.get("lastError", "")}
+    pod = seen.pod.problem if seen.pod is not None else None
+    healthy = seen.told is not None and not seen.told.obstacles
+    reasons = [seen.refused, seen.obstacle, None if healthy else pod]
+    if seen.told is not None:
+        reasons += seen.told.obstacles
+    return {"lastError": next((each for each in reasons if each), "")}
+
+
+def _times(before: Mapping[str, Any], phase: Phase, now: str) -> Status:
+    ended = before.get("completionTime") or now
+    times: Status = {"completionTime": ended if phase in OVER else None}
+    if phase != "Pending" and "startTime" not in before:
+        times["startTime"] = now
+    return times
+
+
+def _conditions(task: Task, seen: Seen, phase: Phase) -> list[Condition]:
+    accepted, failed = seen.refused is None, phase == "Failed"
+    return [
+        Condition("Accepted", accepted, "Valid" if accepted else "Refused", seen.refused or ""),
+        _ready(seen, phase),
+        Condition("Complete", phase == "Succeeded", phase, ""),
+        Condition("Failed", failed, phase, _why(task, seen) if failed else ""),
+        Condition("PrivacyAccounted", False, "NoAccounting", NO_ACCOUNTING),
+    ]
+
+
+def _why(task: Task, seen: Seen) -> str:
+    pod = seen.pod.problem if seen.pod is not None else None
+    last = pod or task.status.get("lastError") or "see the aggregator's log"
+    return f"failed more than {task.spec.retries} times without closing a round; {last}"
+
+
+def _ready(seen: Seen, phase: Phase) -> Condition:
+    if phase in OVER or phase == "Paused":
+        return Condition("Ready", False, phase, "")
+    if seen.told is None:
+        problem = seen.obstacle or (seen.pod.problem if seen.pod else None)
+        return Condition("Ready", False, "NotAnswering", problem or "it does not answer yet")
+    if seen.told.obstacles:
+        return Condition("Ready", False, "Waiting", "; ".join(seen.told.obstacles))
+    return Condition("Ready", True, "Answering", "")

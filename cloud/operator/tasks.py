@@ -1,0 +1,169 @@
+"""Looks after FederatedTasks: makes what they need, tells how they are, takes them down."""
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from kubernetes.client.exceptions import ApiException
+from pydantic import ValidationError
+
+from cloud.operator import aggregators, cluster, config, manifests, pods, references, status
+from cloud.operator.cluster import Cluster, Object
+from cloud.operator.manifests import Choice
+from cloud.operator.objects import APPLIED, Manifest
+from cloud.operator.settings import OperatorSettings
+from cloud.operator.spec import Generator, Task
+from cloud.operator.status import Seen
+
+KIND = "FederatedTask"
+WAITING = (403, 422)
+"""Answers of the cluster that wait for a person."""
+
+
+def utc() -> str:
+    """Return the time now, as Kubernetes writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a look at a resource came to.
+
+    Attributes:
+        phase: that it is in.
+        problem: what is wrong; empty if nothing is.
+        turned: whether the phase is a new one.
+    """
+
+    phase: str
+    problem: str
+    turned: bool
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Looks after tasks; every look begins with what the cluster holds, so it may be the first.
+
+    Attributes:
+        cluster: where they are.
+        settings: the operator's.
+        now: the clock.
+    """
+
+    cluster: Cluster
+    settings: OperatorSettings
+    now: Callable[[], str] = utc
+
+    def tend(self, namespace: str, name: str) -> Looked | None:
+        """Look after a task once; return what that came to, None if there is nothing to tell.
+
+        Raises:
+            ApiException: if the cluster refuses something, or is away.
+        """
+        found = self.cluster.read(KIND, namespace, name)
+        if found is None or found["metadata"].get("deletionTimestamp"):
+            return None
+        try:
+            task = Task.model_validate(found)
+        except ValidationError as error:
+            self._unreadable(found, error)
+            return None
+        try:
+            seen = self._look(task)
+        except ApiException as error:
+            if error.status in WAITING:
+                self._tell(task, Seen(obstacle=cluster.told(error)))
+            raise
+        return self._tell(task, seen)
+
+    def remove(self, namespace: str, name: str) -> bool:
+        """Stop a task's aggregator, and tell whether it has stopped.
+
+        Its volume must not go before it: the owner's reference would delete both at once.
+        """
+        found = self.cluster.read(KIND, namespace, name)
+        if found is None:
+            return True
+        meta = Task.model_validate({**found, "spec": _ANY}).metadata
+        self.cluster.delete("StatefulSet", namespace, manifests.name_of(meta))
+        return not self.cluster.listed("Pod", namespace, manifests.labels(meta))
+
+    def _look(self, task: Task) -> Seen:
+        try:
+            wanted, refused = self._wanted(task)
+        except references.NotYetError as error:
+            return Seen(obstacle=str(error))
+        if refused is None:
+            self._apply(wanted)
+        meta = task.metadata
+        url = self.settings.aggregator_url.format(
+            name=manifests.name_of(meta), namespace=meta.namespace
+        )
+        paused = status.replicas(task) == 0
+        told = None if paused else aggregators.ask(url, self.settings.answer_seconds)
+        found = self.cluster.listed("Pod", meta.namespace, manifests.labels(meta))
+        return Seen(told, pods.seen(found), refused)
+
+    def _wanted(self, task: Task) -> tuple[list[Manifest], str | None]:
+        """Return what a task needs, and why it is refused if it is."""
+        held = self._held(task)
+        reference = None if held is None else held.get("generator")
+        asked = references.of(task.spec.generator, self.settings, reference, self._generator(task))
+        store = config.store(task, self.settings, held)
+        choice = Choice(asked, store, status.replicas(task))
+        if held is not None and not status.settled(task):
+            table = config.table(task, self.settings, asked, store)
+            if changed := config.frozen(held, table):
+                problem = f"{', '.join(changed)} may not change once a run has begun"
+                return [], f"{problem}; put it back, or create another task"
+        return manifests.of(task, self.settings, choice), None
+
+    def _held(self, task: Task) -> dict[str, Any] | None:
+        """Return the configuration that the task's run began with; None before it began."""
+        meta = task.metadata
+        found = self.cluster.read("ConfigMap", meta.namespace, manifests.name_of(meta))
+        return None if found is None else tomllib.loads(found["data"][manifests.CONFIG_KEY])
+
+    def _generator(self, task: Task) -> Generator | None:
+        asked = task.spec.generator
+        if asked is None or asked.name is None:
+            return None
+        found = self.cluster.read("Generator", task.metadata.namespace, asked.name)
+        return None if found is None else Generator.model_validate(found)
+
+    def _apply(self, wanted: list[Manifest]) -> None:
+        for manifest in wanted:
+            metadata = manifest["metadata"]
+            held = self.cluster.read(manifest["kind"], metadata["namespace"], metadata["name"])
+            if held is None or _applied(held) != _applied(manifest):
+                self.cluster.apply(manifest)
+
+    def _tell(self, task: Task, seen: Seen) -> Looked:
+        told = status.of(task, seen, self.now())
+        meta = task.metadata
+        if {key: each for key, each in told.items() if each is not None} != task.status:
+            self.cluster.tell(KIND, meta.namespace, meta.name, told)
+        return Looked(told["phase"], told["lastError"], told["phase"] != task.status.get("phase"))
+
+    def _unreadable(self, found: Object, error: ValidationError) -> None:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        said = {"lastError": f"{where}: {first['msg']}; apply the CRDs of this operator's version"}
+        if (found.get("status") or {}).get("lastError") != said["lastError"]:
+            meta = found["metadata"]
+            self.cluster.tell(KIND, meta["namespace"], meta["name"], said)
+
+
+_ANY = {
+    "algorithm": {"name": ""},
+    "data": {"classNames": [], "shape": []},
+    "cohort": {"devices": []},
+    "rounds": 1,
+}
+
+
+def _applied(held: Object) -> str | None:
+    annotations = held["metadata"].get("annotations") or {}
+    return annotations.get(APPLIED)

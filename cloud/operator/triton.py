@@ -1,0 +1,96 @@
+"""What a Triton server has loaded of a Generator: looks, loads, unloads; no image is made here."""
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+T = TypeVar("T")
+
+PARTS = ("mapping", "synthesis")
+"""The two models of a generator; the synthesis is taken up last and given up first."""
+
+_LOAD_SECONDS = 120.0  # a model is warmed up before it is served
+_IDENTITY = re.compile(r"edgeloop\.identity\.(\d+)")
+
+
+class AwayError(Exception):
+    """The server does not answer, or cannot do what it is asked."""
+
+
+class Triton:
+    """A server with explicit model control.
+
+    Args:
+        place: its host and gRPC port.
+        seconds: that it may take to say what it serves.
+    """
+
+    def __init__(self, place: str, seconds: float) -> None:
+        self._place, self._seconds = place, seconds
+
+    def served(self, name: str) -> dict[int, str]:
+        """Return the versions of a generator that are served, each with its identity.
+
+        Raises:
+            AwayError: if the server does not answer.
+        """
+
+        def look(client: InferenceServerClient) -> dict[int, str]:
+            found = [_ready(client, f"{name}-{part}", self._seconds) for part in PARTS]
+            return dict(set(found[0].items()) & set(found[1].items()))
+
+        return self._ask(look)
+
+    def load(self, name: str) -> None:
+        """Load a generator's models from the repository, all their versions.
+
+        Raises:
+            AwayError: if the server does not answer, or cannot load them.
+        """
+
+        def load(client: InferenceServerClient) -> None:
+            for part in PARTS:
+                client.load_model(f"{name}-{part}", client_timeout=_LOAD_SECONDS)
+
+        self._ask(load)
+
+    def unload(self, name: str) -> None:
+        """Serve a generator no more; its files stay.
+
+        Raises:
+            AwayError: if the server does not answer.
+        """
+
+        def unload(client: InferenceServerClient) -> None:
+            for part in reversed(PARTS):
+                client.unload_model(f"{name}-{part}", client_timeout=_LOAD_SECONDS)
+
+        self._ask(unload)
+
+    def _ask(self, request: Callable[[InferenceServerClient], T]) -> T:
+        client = InferenceServerClient(self._place)
+        try:
+            return request(client)
+        except InferenceServerException as error:
+            told = str(error.message() or error.status()).partition("\n")[0][:300]
+            raise AwayError(f"Triton at {self._place}: {told}") from error
+        finally:
+            client.close()
+
+
+def _ready(client: InferenceServerClient, model: str, seconds: float) -> dict[int, str]:
+    """Return the versions of a model that are ready, each with its identity."""
+    index = client.get_model_repository_index(client_timeout=seconds).models
+    ready = {int(each.version) for each in index if each.name == model and each.state == "READY"}
+    if not ready:
+        return {}
+    config = client.get_model_config(model, client_timeout=seconds).config
+    known = {
+        int(match[1]): str(value.string_value)
+        for key, value in config.parameters.items()
+        if (match := _IDENTITY.fullmatch(key))
+    }
+    return {number: known[number] for number in sorted(ready & known.keys())}

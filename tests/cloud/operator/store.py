@@ -1,0 +1,309 @@
+"""The objects of a small API server: versions, generations, finalizers, owners, patches."""
+
+import copy
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import jsonpatch
+
+from tests.cloud.operator import schemas
+
+Object = dict[str, Any]
+Key = tuple[str, str, str]
+
+_MERGE_KEYS = {
+    "conditions": "type",
+    "containers": "name",
+    "env": "name",
+    "ownerReferences": "uid",
+    "volumeMounts": "mountPath",
+    "volumes": "name",
+}
+
+
+class ApiError(Exception):
+    """An answer that is no success."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.reason, self.message = code, reason, message
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind that the server knows.
+
+    Attributes:
+        group: "" for the core one.
+        version: of the group.
+        plural: in paths.
+        kind: in objects.
+        status: whether status is a subresource.
+        schema: of a custom resource.
+        namespaced: whether its objects are in namespaces.
+    """
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    status: bool = True
+    schema: Object | None = field(default=None, hash=False, compare=False)
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """As objects have it."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+BUILT_IN = (
+    Kind("", "v1", "configmaps", "ConfigMap", status=False),
+    Kind("", "v1", "events", "Event", status=False),
+    Kind("", "v1", "namespaces", "Namespace", namespaced=False),
+    Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
+    Kind("", "v1", "pods", "Pod"),
+    Kind("", "v1", "secrets", "Secret", status=False),
+    Kind("", "v1", "services", "Service"),
+    Kind(
+        "apiextensions.k8s.io",
+        "v1",
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+        namespaced=False,
+    ),
+    Kind("apps", "v1", "statefulsets", "StatefulSet"),
+    Kind("batch", "v1", "jobs", "Job"),
+    Kind("coordination.k8s.io", "v1", "leases", "Lease", status=False),
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a watch tells.
+
+    Attributes:
+        version: of the store after it.
+        plural: of the kind.
+        type: ADDED, MODIFIED or DELETED.
+        object: as it was then.
+    """
+
+    version: int
+    plural: str
+    type: str
+    object: Object
+
+
+class Store:
+    """Namespaced objects by (plural, namespace, name), and every change since the last expiry."""
+
+    def __init__(self) -> None:
+        self.kinds = {kind.plural: kind for kind in BUILT_IN}
+        self.objects: dict[Key, Object] = {}
+        self.changes: list[Change] = []
+        self.version = 1
+        self.oldest = 0  # versions before it are forgotten
+        self._applied: dict[tuple[Key, str], Object] = {}
+
+    def define(self, crd: Object) -> None:
+        """Take over a custom resource definition."""
+        spec = crd["spec"]
+        for version in spec["versions"]:
+            kind = Kind(
+                spec["group"],
+                version["name"],
+                spec["names"]["plural"],
+                spec["names"]["kind"],
+                "status" in version.get("subresources", {}),
+                version["schema"]["openAPIV3Schema"],
+            )
+            self.kinds[kind.plural] = kind
+
+    def get(self, key: Key) -> Object:
+        """Return an object."""
+        if key not in self.objects:
+            raise ApiError(404, "NotFound", f'{key[0]} "{key[2]}" not found')
+        return self.objects[key]
+
+    def create(self, plural: str, namespace: str, body: Object) -> Object:
+        """Store a new object."""
+        new, kind = copy.deepcopy(body), self.kinds[plural]
+        meta = new.setdefault("metadata", {})
+        meta.setdefault("name", meta.get("generateName", "") + uuid.uuid4().hex[:5])
+        key = (plural, namespace, meta["name"])
+        if key in self.objects:
+            raise ApiError(409, "AlreadyExists", f'{plural} "{meta["name"]}" already exists')
+        meta |= {"namespace": namespace, "uid": str(uuid.uuid4()), "generation": 1}
+        meta["creationTimestamp"] = _now()
+        if kind.status:
+            new.pop("status", None)
+        new |= {"apiVersion": kind.api_version, "kind": kind.kind}
+        return self._keep(key, self._checked(kind, new, None), "ADDED")
+
+    def replace(self, key: Key, body: Object, *, status: bool = False) -> Object:
+        """Store an object anew: all but its status, or nothing but its status."""
+        old, new = self.get(key), copy.deepcopy(body)
+        kind, meta = self.kinds[key[0]], new.setdefault("metadata", {})
+        self._check_version(key, old, meta)
+        if status:
+            new = {**copy.deepcopy(old), **({"status": new["status"]} if "status" in new else {})}
+        elif kind.status:
+            new.pop("status", None)
+            new |= {"status": copy.deepcopy(old["status"])} if "status" in old else {}
+        fixed = ("name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp")
+        held = {name: old["metadata"][name] for name in fixed if name in old["metadata"]}
+        version = {"resourceVersion": old["metadata"]["resourceVersion"]}
+        new |= {"apiVersion": kind.api_version, "kind": kind.kind}
+        new["metadata"] = {**new["metadata"], **held, **version}
+        new = self._checked(kind, new, old)
+        if new == old:
+            return old
+        if _content(new) != _content(old):
+            new["metadata"]["generation"] += 1
+        return self._keep_or_drop(key, new)
+
+    def patch(self, key: Key, body: Any, content_type: str, *, status: bool = False) -> Object:
+        """Change an object by a JSON patch, a merge patch or a strategic merge patch."""
+        old = copy.deepcopy(self.get(key))
+        if content_type == "application/json-patch+json":
+            try:
+                new = jsonpatch.apply_patch(old, body)
+            except jsonpatch.JsonPatchTestFailed as error:
+                raise ApiError(422, "Invalid", f"the patch's test failed: {error}") from error
+        elif content_type == "application/merge-patch+json":
+            new = merged(old, body, keyed=False)
+        elif self.kinds[key[0]].schema is not None:
+            raise ApiError(415, "UnsupportedMediaType", "not of custom resources")
+        else:
+            new = merged(old, body, keyed=True)
+        if not (isinstance(body, dict) and "resourceVersion" in body.get("metadata", {})):
+            new["metadata"].pop("resourceVersion", None)
+        return self.replace(key, new, status=status)
+
+    def apply(self, key: Key, body: Object, manager: str) -> tuple[Object, bool]:
+        """Apply a manifest for a manager; return the object, and whether it is new."""
+        before = self._applied.get((key, manager), {})
+        self._applied[key, manager] = copy.deepcopy(body)
+        if key not in self.objects:
+            return self.create(
+                key[0], key[1], {**body, "metadata": {**body["metadata"], "name": key[2]}}
+            ), True
+        kept = without(copy.deepcopy(self.get(key)), before, body)
+        new = merged(kept, body, keyed=True)
+        new["metadata"].pop("resourceVersion", None)
+        return self.replace(key, new), False
+
+    def delete(self, key: Key) -> Object:
+        """Delete an object; one with finalizers only begins to go."""
+        old = copy.deepcopy(self.get(key))
+        if not old["metadata"].get("finalizers"):
+            return self._drop(key, old)
+        if "deletionTimestamp" not in old["metadata"]:
+            old["metadata"] |= {"deletionTimestamp": _now(), "deletionGracePeriodSeconds": 0}
+            old["metadata"]["generation"] += 1
+            return self._keep(key, old, "MODIFIED")
+        return old
+
+    def found(
+        self, plural: str, namespace: str | None, labels: Mapping[str, str]
+    ) -> Iterator[Object]:
+        """Yield the objects of a kind, in a namespace or everywhere, that have these labels."""
+        for (of, where, _), each in sorted(self.objects.items(), key=lambda item: item[0]):
+            if of == plural and namespace in (None, where) and matches(each, labels):
+                yield each
+
+    def expire(self) -> None:
+        """Forget all changes: a watch from before must begin anew."""
+        self.changes.clear()
+        self.version += 1
+        self.oldest = self.version
+
+    def _check_version(self, key: Key, old: Object, meta: Object) -> None:
+        wanted = meta.get("resourceVersion")
+        if wanted and wanted != old["metadata"]["resourceVersion"]:
+            problem = f'{key[0]} "{key[2]}": the object has been modified'
+            raise ApiError(409, "Conflict", problem)
+
+    def _checked(self, kind: Kind, new: Object, old: Object | None) -> Object:
+        if kind.schema is None:
+            return new
+        whole = schemas.filled(kind.schema, {**new, "metadata": {}}) | {"metadata": new["metadata"]}
+        if wrong := schemas.problems(kind.schema, whole, old):
+            name = f'{kind.kind}.{kind.group} "{new["metadata"]["name"]}"'
+            raise ApiError(422, "Invalid", f"{name} is invalid: {', '.join(wrong)}")
+        return whole
+
+    def _keep(self, key: Key, new: Object, change: str) -> Object:
+        self.version += 1
+        new["metadata"]["resourceVersion"] = str(self.version)
+        self.objects[key] = new
+        self.changes.append(Change(self.version, key[0], change, copy.deepcopy(new)))
+        return new
+
+    def _keep_or_drop(self, key: Key, new: Object) -> Object:
+        if new["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers"):
+            return self._drop(key, new)
+        return self._keep(key, new, "MODIFIED")
+
+    def _drop(self, key: Key, old: Object) -> Object:
+        """Delete an object for good, and what it owns."""
+        self._keep(key, old, "DELETED")
+        del self.objects[key]
+        self._applied = {each: body for each, body in self._applied.items() if each[0] != key}
+        uid = old["metadata"]["uid"]
+        for owned, each in list(self.objects.items()):
+            owners = each["metadata"].get("ownerReferences") or []
+            if owned in self.objects and any(owner["uid"] == uid for owner in owners):
+                self.delete(owned)
+        return old
+
+
+def matches(found: Object, labels: Mapping[str, str]) -> bool:
+    """Tell whether an object has these labels."""
+    return labels.items() <= (found["metadata"].get("labels") or {}).items()
+
+
+def merged(old: Any, new: Any, *, keyed: bool, name: str = "") -> Any:
+    """Return old with new merged into it; of a keyed list the items with the same key."""
+    key = _MERGE_KEYS.get(name) if keyed else None
+    if key is not None and isinstance(new, list) and isinstance(old, list):
+        known = {each[key]: each for each in old}
+        fresh = {each[key]: merged(known.get(each[key], {}), each, keyed=True) for each in new}
+        return list({**known, **fresh}.values())
+    if not isinstance(new, dict):
+        return copy.deepcopy(new)
+    result = dict(old) if isinstance(old, dict) else {}
+    for each, value in new.items():
+        if value is None:
+            result.pop(each, None)
+        else:
+            result[each] = merged(result.get(each), value, keyed=keyed, name=each)
+    return result
+
+
+def without(held: Any, before: Any, now: Any, name: str = "") -> Any:
+    """Return an object without what a manager applied before and applies no more."""
+    key = _MERGE_KEYS.get(name)
+    if key is not None and isinstance(held, list) and isinstance(before, list):
+        gone = {each[key] for each in before} - {each[key] for each in now or []}
+        return [each for each in held if each[key] not in gone]
+    if not isinstance(held, dict) or not isinstance(before, dict):
+        return held
+    now = now if isinstance(now, dict) else {}
+    return {
+        each: without(value, before.get(each), now.get(each), each)
+        for each, value in held.items()
+        if not (each in before and each not in now)
+    }
+
+
+def _content(found: Object) -> Object:
+    return {key: each for key, each in found.items() if key not in ("metadata", "status")}
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

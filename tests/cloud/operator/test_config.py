@@ -1,0 +1,96 @@
+import pytest
+
+from cloud.aggregator.settings import TaskSettings
+from cloud.operator import config
+from tests.cloud.operator.examples import SETTINGS, a_store, a_task
+
+
+def test_the_aggregator_reads_the_file() -> None:
+    task = a_task(
+        algorithm={
+            "name": "fedktl",
+            "variant": "paper",
+            "hyperparameters": {"server_epochs": 5, "mu": "0.5", "bandwidth": "median"},
+        },
+        cohort={"devices": ["a", "b"], "quorum": 1, "deadlineSeconds": 7, "giveUpSeconds": 9},
+        history=True,
+    )
+    read = TaskSettings.model_validate(config.table(task, SETTINGS, "digits", None))
+    assert read.hyperparameters == {"server_epochs": 5, "mu": 0.5, "bandwidth": "median"}
+    assert (read.name, read.algorithm, read.variant) == ("shop-floor", "fedktl", "paper")
+    assert (read.class_names, read.shape) == (("ok", "dent"), (1, 28, 28))
+    assert (read.cohort.devices, read.cohort.quorum) == (("a", "b"), 1)
+    assert (read.cohort.deadline_seconds, read.cohort.give_up_seconds) == (7.0, 9.0)
+    assert (read.broker.host, read.broker.port, read.generator) == ("broker", 8883, "digits")
+    assert (str(read.folder), read.history) == ("/var/lib/edgeloop", True)
+    assert (read.http.host, read.http.port, read.http.linger) == ("0.0.0.0", 9464, True)  # noqa: S104
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (3, 3),
+        ("0.05", 0.05),
+        ("1e-3", 0.001),
+        ("true", True),
+        ("cnn", "cnn"),
+        ("[1]", "[1]"),
+        ("null", "null"),
+        ("NaN", "NaN"),
+    ],
+)
+def test_a_hyperparameter_is_what_it_looks_like(written: int | str, meant: object) -> None:
+    assert config.scalar(written) == meant
+    assert type(config.scalar(written)) is type(meant)
+
+
+def test_a_broker_with_certificates() -> None:
+    task = a_task(broker={"host": "emqx", "port": 1, "secretName": "mine"})
+    table = config.table(task, SETTINGS, None, None)["broker"]
+    assert table == {
+        "host": "emqx",
+        "port": 1,
+        "connect_seconds": 60.0,
+        "ca_file": "/etc/edgeloop/tls/ca.crt",
+        "certificate_file": "/etc/edgeloop/tls/tls.crt",
+        "key_file": "/etc/edgeloop/tls/tls.key",
+    }
+    assert "ca_file" not in config.table(a_task(), SETTINGS, None, None)["broker"]
+
+
+def test_the_operators_database_is_for_tasks_that_have_not_begun_without_it() -> None:
+    shared = SETTINGS.model_copy(update={"database_secret": "postgres"})
+    default, own = a_store("postgres"), a_store("mine", "k")
+    asked = a_task(store={"secretName": "mine", "key": "k"})
+    assert config.store(asked, shared, None) == config.store(asked, SETTINGS, {}) == own
+    assert config.store(a_task(), SETTINGS, None) is None
+    assert config.store(a_task(), shared, None) == default
+    assert config.store(a_task(), shared, {"store_file": "f"}) == default
+    assert config.store(a_task(), shared, {"name": "begun on its volume"}) is None
+
+
+def test_what_may_not_change_once_a_run_has_begun() -> None:
+    old = config.table(a_task(), SETTINGS, "triton://old:1/faces?version=1", None)
+    same = config.table(
+        a_task(cohort={"devices": ["press-1", "press-2"]}, history=True, retries=1),
+        SETTINGS.model_copy(update={"broker_host": "another"}),
+        "triton://new:2/faces?version=1",
+        None,
+    )
+    assert config.frozen(old, same) == []
+    other = a_task(
+        algorithm={"name": "fedtgp", "hyperparameters": {"x": 1}},
+        cohort={"devices": ["press-1"]},
+        seed=1,
+        batchSize=1,
+    )
+    new = config.table(other, SETTINGS, "triton://new:2/faces?version=2", a_store("s"))
+    assert config.frozen(old, new) == [
+        "algorithm.name",
+        "algorithm.hyperparameters",
+        "batchSize",
+        "seed",
+        "store",
+        "cohort.devices",
+        "generator",
+    ]

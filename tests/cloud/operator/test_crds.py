@@ -1,0 +1,171 @@
+"""The CRDs: structural, with defaults and rules that are what the operator reads."""
+
+import copy
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cloud.operator.spec import GeneratorSpec, TaskSpec
+from edgeloop import wire
+from tests.cloud.operator import schemas
+from tests.cloud.operator.cluster import Object, crd, schema, task
+
+KINDS = ("federatedtasks", "generators")
+
+
+def parts(found: Object, path: str = "") -> Iterator[tuple[str, Object]]:
+    """Yield every schema in a schema with where it is."""
+    yield path, found
+    for name, each in found.get("properties", {}).items():
+        yield from parts(each, f"{path}.{name}")
+    for name in ("items", "additionalProperties"):
+        if isinstance(found.get(name), dict):
+            yield from parts(found[name], f"{path}[]")
+
+
+@pytest.mark.parametrize("plural", KINDS)
+def test_a_schema_is_structural_and_bounded(plural: str) -> None:
+    spec = schema(plural)["properties"]["spec"]
+    for path, part in parts(spec):
+        free = part.get("x-kubernetes-int-or-string")
+        assert ("type" in part) != bool(free), path
+        assert not ("properties" in part and "additionalProperties" in part), path
+        assert {"oneOf", "allOf", "not", "$ref"}.isdisjoint(part), path
+        if "x-kubernetes-validations" in spec and part.get("type") == "array":
+            assert "maxItems" in part, f"{path}: without it a rule costs too much"
+
+
+@pytest.mark.parametrize("plural", KINDS)
+def test_columns_name_fields_that_there_are(plural: str) -> None:
+    whole = schema(plural)["properties"]
+    for column in crd(plural)["spec"]["versions"][0]["additionalPrinterColumns"]:
+        path = re.sub(r"\[[^]]*\].*", "", column["jsonPath"]).strip(".").split(".")
+        if path[0] == "metadata":
+            continue
+        found: Any = {"properties": whole}
+        for name in path:
+            assert name in found["properties"], column["jsonPath"]
+            found = found["properties"][name]
+
+
+@pytest.mark.parametrize(
+    ("plural", "least", "model"),
+    [
+        ("federatedtasks", task()["spec"], TaskSpec),
+        ("generators", {"source": "digits"}, GeneratorSpec),
+    ],
+)
+def test_defaults_are_the_operators(plural: str, least: Object, model: Any) -> None:
+    by_server = schemas.filled(schema(plural)["properties"]["spec"], copy.deepcopy(least))
+    assert model.model_validate(by_server) == model.model_validate(least)
+    written = model.model_validate(least).model_dump(by_alias=True, mode="json")
+    missing = {key for key, value in written.items() if value is not None} - by_server.keys()
+    assert not missing, "the CRD has no default for them"
+
+
+def test_device_names_are_the_wires() -> None:
+    devices = schema("federatedtasks")["properties"]["spec"]["properties"]["cohort"]
+    pattern = devices["properties"]["devices"]["items"]["pattern"]
+    assert pattern == f"^{wire.NAME.pattern}$"
+
+
+def filled(plural: str, found: Object) -> Object:
+    whole: Object = schemas.filled(schema(plural), copy.deepcopy(found))
+    return {**whole, "metadata": {"name": "a", **found["metadata"]}}
+
+
+def problems(plural: str, new: Object, old: Object | None = None) -> str:
+    before = None if old is None else filled(plural, old)
+    return "; ".join(schemas.problems(schema(plural), filled(plural, new), before))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rounds": 0}, "spec.rounds"),
+        ({"rounds": "3"}, "spec.rounds"),
+        ({"state": "Stopped"}, "spec.state"),
+        ({"algorithm": {"name": "Fed TGP"}}, "spec.algorithm.name"),
+        ({"algorithm": {"name": "a", "hyperparameters": {"x": 0.5}}}, "hyperparameters.x"),
+        ({"data": {"classNames": ["a"], "shape": [1]}}, "spec.data.classNames"),
+        ({"data": {"classNames": ["a", "b"], "shape": [0]}}, "spec.data.shape.0"),
+        ({"cohort": {"devices": []}}, "spec.cohort.devices"),
+        ({"cohort": {"devices": ["a", "a"]}}, "spec.cohort.devices"),
+        ({"cohort": {"devices": ["a/b"]}}, "spec.cohort.devices.0"),
+        ({"cohort": {"devices": ["a"], "quorum": 2}}, "quorum is larger"),
+        ({"generator": {}}, "either name, of a Generator, or reference"),
+        ({"generator": {"name": "a", "reference": "b"}}, "either name"),
+        ({"storage": {"size": "1 GB"}}, "spec.storage.size"),
+        ({"broker": {"port": 1}}, "'host' is a required property"),
+        ({"resources": {"limits": {"cpu": "much"}}}, "resources.limits.cpu"),
+    ],
+)
+def test_a_wrong_task_is_refused(changes: dict[str, Any], said: str) -> None:
+    assert said in problems("federatedtasks", task(**changes))
+
+
+@pytest.mark.parametrize("name", ["a" * 41, "1st", "a.b"])
+def test_a_name_that_no_service_can_have(name: str) -> None:
+    assert "metadata.name must be" in problems("federatedtasks", task(name))
+    assert problems("federatedtasks", task("a-1")) == ""
+
+
+COHORT = {"devices": ["press-1", "press-2"], "quorum": 1}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ({}, {"algorithm": {"name": "fedproto", "hyperparameters": {"a": 1}}}, "algorithm is in"),
+        ({}, {"data": {"classNames": ["ok", "no"], "shape": [1, 28, 28]}}, "data is in"),
+        ({}, {"rounds": 4}, "rounds is in"),
+        ({}, {"width": 4}, "width is in"),
+        ({}, {"batchSize": 4}, "batchSize is in"),
+        ({}, {"seed": 4}, "seed is in"),
+        ({}, {"cohort": {"devices": ["press-1"]}}, "cohort.devices is in"),
+        ({}, {"generator": {"name": "a"}}, "generator is in"),
+        ({"generator": {"name": "a"}}, {}, "generator is in"),
+        ({"generator": {"name": "a"}}, {"generator": {"name": "b"}}, "generator is in"),
+        ({}, {"store": {"secretName": "a"}}, "store may not change"),
+        ({}, {"storage": {"size": "2Gi"}}, "storage.size and"),
+        ({}, {"storage": {"className": "a"}}, "storage.size and"),
+        ({"state": "Cancelled"}, {}, "state is Cancelled"),
+        ({}, {"cohort": {**COHORT, "deadlineSeconds": 1, "quorum": 2, "giveUpSeconds": 1}}, ""),
+        ({}, {"state": "Paused", "history": True, "retries": 0, "broker": {"host": "b"}}, ""),
+        ({"state": "Paused"}, {"storage": {"retain": True}, "nodeSelector": {"a": "b"}}, ""),
+    ],
+)
+def test_what_may_change(old: dict[str, Any], new: dict[str, Any], said: str) -> None:
+    found = problems("federatedtasks", task(**new), task(**old))
+    assert said in found
+    assert bool(said) == bool(found)
+
+
+def generator(**spec: Any) -> Object:
+    return {"metadata": {"name": "a"}, "spec": {"source": "digits", **spec}}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ({}, {"source": "other"}, "never becomes another generator"),
+        ({}, {"source": "other", "version": 2}, ""),
+        ({"version": 2}, {}, "version only grows"),
+        ({}, {"canary": {"source": "b", "version": 2}}, ""),
+        ({"version": 2}, {"version": 2, "canary": {"source": "b", "version": 2}}, "larger than"),
+        (
+            {"canary": {"source": "b", "version": 2}},
+            {"canary": {"source": "c", "version": 2}},
+            "new source a new version",
+        ),
+        ({"canary": {"source": "b", "version": 2}}, {"source": "b", "version": 2}, ""),
+        ({}, {"state": "Unloaded", "serving": {"gpu": True}}, ""),
+        ({}, {"source": "-x"}, "spec.source"),
+    ],
+)
+def test_a_generators_versions(old: dict[str, Any], new: dict[str, Any], said: str) -> None:
+    found = problems("generators", generator(**new), generator(**old))
+    assert said in found
+    assert bool(said) == bool(found)

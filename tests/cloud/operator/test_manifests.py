@@ -1,0 +1,123 @@
+from typing import Any
+
+import pytest
+
+from cloud.operator import jobs, manifests
+from cloud.operator.jobs import Version
+from cloud.operator.manifests import Choice
+from cloud.operator.objects import APPLIED
+from cloud.operator.spec import Task
+from tests.cloud.operator.examples import SETTINGS, a_generator, a_store, a_task
+
+
+def made(task: Task, **choice: Any) -> dict[str, Any]:
+    chosen = Choice(**{"generator": None, "store": None, "replicas": 1, **choice})
+    return {each["kind"]: each for each in manifests.of(task, SETTINGS, chosen)}
+
+
+def test_everything_is_the_tasks() -> None:
+    found = made(a_task())
+    assert list(found) == ["ConfigMap", "PersistentVolumeClaim", "Service", "StatefulSet"]
+    owner = {
+        "apiVersion": "edgeloop.io/v1alpha1",
+        "kind": "FederatedTask",
+        "name": "shop-floor",
+        "uid": "u1",
+        "controller": True,
+    }
+    for each in found.values():
+        meta = each["metadata"]
+        assert (meta["name"], meta["namespace"]) == ("shop-floor-aggregator", "plant")
+        assert meta["ownerReferences"] == [owner]
+        assert meta["labels"]["app.kubernetes.io/instance"] == "shop-floor"
+        assert meta["annotations"][APPLIED]
+
+
+def test_a_volume_that_is_retained_has_no_owner() -> None:
+    storage = {"size": "5Gi", "className": "fast", "retain": True}
+    claim = made(a_task(storage=storage))["PersistentVolumeClaim"]
+    assert "ownerReferences" not in claim["metadata"]
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "5Gi"}},
+        "storageClassName": "fast",
+    }
+
+
+def test_selectors_match_the_pods() -> None:
+    found = made(a_task())
+    template = found["StatefulSet"]["spec"]["template"]
+    labels = template["metadata"]["labels"]
+    assert found["StatefulSet"]["spec"]["selector"]["matchLabels"] == labels
+    assert found["Service"]["spec"]["selector"] == labels
+    assert found["StatefulSet"]["spec"]["serviceName"] == found["Service"]["metadata"]["name"]
+    ports = template["spec"]["containers"][0]["ports"]
+    assert ports == [{"name": "metrics", "containerPort": 9464, "protocol": "TCP"}]
+    assert found["Service"]["spec"]["ports"][0]["targetPort"] == "metrics"
+
+
+def test_every_volume_has_its_mount() -> None:
+    store = a_store("postgres", "k")
+    task = a_task(broker={"host": "b", "secretName": "mine"})
+    pod = made(task, store=store)["StatefulSet"]["spec"]["template"]["spec"]
+    volumes = {each.pop("name"): each for each in pod["volumes"]}
+    mounts = {each["name"]: each for each in pod["containers"][0]["volumeMounts"]}
+    assert volumes.keys() == mounts.keys() == {"task", "folder", "tmp", "tls", "store"}
+    assert volumes["tls"] == {"secret": {"secretName": "mine"}}
+    assert volumes["store"]["secret"]["items"] == [{"key": "k", "path": "url"}]
+    assert mounts["folder"]["mountPath"] == "/var/lib/edgeloop"
+    assert {name for name, each in mounts.items() if not each["readOnly"]} == {"folder", "tmp"}
+
+
+@pytest.mark.parametrize("kind", ["aggregator", "writer"])
+def test_no_pod_has_rights(kind: str) -> None:
+    job = jobs.writer(a_generator(), Version(1, "digits"), SETTINGS)
+    whole = job if kind == "writer" else made(a_task())["StatefulSet"]
+    pod = whole["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["containers"][0]["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_another_file_is_another_pod_and_a_pause_is_not() -> None:
+    def template(task: Task, replicas: int = 1) -> object:
+        return made(task, replicas=replicas)["StatefulSet"]["spec"]["template"]
+
+    assert template(a_task()) == template(a_task(), replicas=0)
+    assert template(a_task()) != template(a_task(history=True))
+    running, paused = made(a_task()), made(a_task(), replicas=0)
+    applied = [each["StatefulSet"]["metadata"]["annotations"] for each in (running, paused)]
+    assert applied[0] != applied[1]
+    assert paused["StatefulSet"]["spec"]["replicas"] == 0
+
+
+def test_where_the_pod_runs() -> None:
+    tolerations = [{"key": "gpu", "operator": "Exists"}]
+    resources = {"limits": {"memory": "2Gi"}}
+    found = made(a_task(nodeSelector={"a": "b"}, tolerations=tolerations, resources=resources))
+    pod = found["StatefulSet"]["spec"]["template"]["spec"]
+    assert (pod["nodeSelector"], pod["tolerations"]) == ({"a": "b"}, tolerations)
+    assert pod["containers"][0]["resources"] == resources
+
+
+def test_a_writer_does_what_its_name_stands_for() -> None:
+    generator = a_generator(canary={"source": "faces-2", "version": 2})
+    stable, canary = (
+        jobs.writer(generator, version, SETTINGS) for version in jobs.versions(generator.spec)
+    )
+    command = canary["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert " ".join(command) == (
+        "edgeloop generator serve-files faces-2 /models --name faces --version 2 "
+        "--backend onnxruntime --instances 1 --max-batch-size 64 --cpu --server triton:8001"
+    )
+    again = jobs.writer(generator, Version(1, "digits"), SETTINGS)
+    other = jobs.writer(a_generator(serving={"gpu": True}), Version(1, "digits"), SETTINGS)
+    names = [each["metadata"]["name"] for each in (stable, again, canary, other)]
+    assert names[0] == names[1]
+    assert len(set(names)) == 3
+    assert names[0].startswith("faces-v1-")

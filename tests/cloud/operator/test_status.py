@@ -1,0 +1,135 @@
+from typing import Any
+
+import pytest
+
+from cloud.operator import status
+from cloud.operator.spec import Task
+from cloud.operator.status import PodSeen, Seen, Told
+from tests.cloud.operator.cluster import condition
+from tests.cloud.operator.examples import a_task
+
+NOW, LATER = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
+TOLD = Told("r1", finished=False, round=1, rounds=3, accuracy=0.5, participants=2)
+FINISHED = Told("r1", finished=True, round=3, rounds=3, accuracy=0.51239, participants=2)
+SICK = PodSeen("p1", 4, "exit code 2: error: no")
+
+
+@pytest.mark.parametrize(
+    ("before", "spec", "seen", "after"),
+    [
+        ({}, {}, Seen(), "Pending"),
+        ({}, {}, Seen(TOLD), "Running"),
+        ({"phase": "Running"}, {}, Seen(), "Running"),
+        ({"phase": "Running"}, {}, Seen(FINISHED), "Succeeded"),
+        ({"phase": "Running"}, {"state": "Paused"}, Seen(), "Paused"),
+        ({"phase": "Running"}, {"state": "Paused"}, Seen(FINISHED), "Succeeded"),
+        ({"phase": "Paused"}, {}, Seen(), "Pending"),
+        ({"phase": "Paused"}, {"state": "Cancelled"}, Seen(), "Cancelled"),
+        ({"phase": "Running", "observedGeneration": 1}, {"retries": 3}, Seen(pod=SICK), "Failed"),
+        ({"phase": "Running", "observedGeneration": 1}, {"retries": 4}, Seen(pod=SICK), "Running"),
+        ({"phase": "Failed", "observedGeneration": 1}, {}, Seen(TOLD), "Failed"),
+        ({"phase": "Failed", "observedGeneration": 0}, {}, Seen(), "Pending"),
+        (
+            {"phase": "Succeeded", "observedGeneration": 0},
+            {"state": "Cancelled"},
+            Seen(),
+            "Succeeded",
+        ),
+        ({"phase": "Cancelled", "observedGeneration": 0}, {}, Seen(TOLD), "Cancelled"),
+        ({"phase": "Running"}, {"state": "Paused"}, Seen(refused="no"), "Running"),
+        ({"phase": "Running"}, {}, Seen(FINISHED, refused="no"), "Succeeded"),
+    ],
+)
+def test_phases(before: dict[str, Any], spec: dict[str, Any], seen: Seen, after: str) -> None:
+    assert status.of(a_task(before, **spec), seen, NOW)["phase"] == after
+
+
+def test_how_far_it_is() -> None:
+    found = status.of(a_task(), Seen(TOLD, PodSeen("p1", 0)), NOW)
+    wanted = {
+        "run": "r1",
+        "round": 1,
+        "rounds": 3,
+        "progress": "1/3",
+        "participants": 2,
+        "accuracy": "0.5000",
+        "observedGeneration": 1,
+        "startTime": NOW,
+        "completionTime": None,
+        "lastError": "",
+    }
+    assert {key: found[key] for key in wanted} == wanted
+    assert "epsilon" not in found
+    assert "epsilon stays empty" in condition(found, "PrivacyAccounted")["message"]
+
+
+def test_the_end_is_told_and_stays() -> None:
+    ended = status.of(a_task({"phase": "Running", "startTime": NOW}), Seen(FINISHED), LATER)
+    assert (ended["accuracy"], ended["progress"]) == ("0.5124", "3/3")
+    assert (ended["startTime"], ended["completionTime"]) == (NOW, LATER)
+    again = status.of(a_task(ended), Seen(), "2026-01-01T00:02:00Z")
+    assert again == ended
+
+
+def test_a_condition_keeps_its_time_until_it_turns() -> None:
+    first = status.of(a_task(), Seen(TOLD), NOW)
+    second = status.of(a_task(first), Seen(TOLD), LATER)
+    assert condition(second, "Ready")["lastTransitionTime"] == NOW
+    waiting = Told("r1", False, 1, 3, 0.5, 2, ("the MQTT broker is not connected",))
+    third = status.of(a_task(second), Seen(waiting), LATER)
+    ready = condition(third, "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "Waiting")
+    assert (ready["lastTransitionTime"], ready["message"]) == (LATER, waiting.obstacles[0])
+    assert third["lastError"] == waiting.obstacles[0]
+
+
+def looks(task: Task, *seen: Seen) -> dict[str, Any]:
+    for each in seen:
+        task = Task.model_validate(
+            {**task.model_dump(by_alias=True), "status": status.of(task, each, NOW)}
+        )
+    return task.status
+
+
+def test_failures_in_a_row_are_counted_across_pods() -> None:
+    seen = [PodSeen("p1", 1), PodSeen("p1", 3), PodSeen("p2", 0), PodSeen("p2", 2)]
+    found = looks(a_task(), Seen(), *(Seen(pod=pod) for pod in seen))
+    assert found["restarts"] == 3 + 2
+
+
+def test_a_closed_round_and_a_new_spec_begin_a_new_row() -> None:
+    failing = Seen(pod=PodSeen("p1", 3))
+    closed = Seen(Told("r1", False, 1, 3, None, None), PodSeen("p1", 4))
+    assert looks(a_task(), Seen(), failing, closed)["restarts"] == 0
+    assert looks(a_task(), Seen(), failing, closed, Seen(pod=PodSeen("p1", 5)))["restarts"] == 1
+    changed = looks(a_task(), Seen(), failing) | {"observedGeneration": 0}
+    assert status.of(a_task(changed), failing, NOW)["restarts"] == 0
+
+
+def test_why_a_task_has_failed() -> None:
+    before = {"phase": "Running", "observedGeneration": 1}
+    found = status.of(a_task(before, retries=3), Seen(pod=SICK), NOW)
+    assert found["lastError"] == SICK.problem
+    failed = condition(found, "Failed")
+    assert failed["status"] == "True"
+    assert failed["message"].endswith(f"more than 3 times without closing a round; {SICK.problem}")
+    assert status.of(a_task(found, retries=3), Seen(), LATER)["lastError"] == SICK.problem
+
+
+def test_a_pod_that_has_failed_before_is_no_error_while_it_runs() -> None:
+    assert status.of(a_task(), Seen(TOLD, SICK), NOW)["lastError"] == ""
+
+
+@pytest.mark.parametrize(
+    ("before", "state", "replicas"),
+    [
+        ({}, "Running", 1),
+        ({}, "Paused", 0),
+        ({"phase": "Cancelled"}, "Cancelled", 0),
+        ({"phase": "Succeeded"}, "Running", 0),
+        ({"phase": "Failed", "observedGeneration": 1}, "Running", 0),
+        ({"phase": "Failed", "observedGeneration": 0}, "Running", 1),
+    ],
+)
+def test_replicas(before: dict[str, Any], state: str, replicas: int) -> None:
+    assert status.replicas(a_task(before, state=state)) == replicas
