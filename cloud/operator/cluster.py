@@ -8,6 +8,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
+from urllib3.exceptions import HTTPError
 
 from cloud.operator.spec import GROUP, VERSION
 from edgeloop.errors import ConfigError
@@ -63,8 +64,8 @@ class Cluster:
     """
 
     def __init__(self) -> None:
-        found = DynamicClient(client.ApiClient()).resources
         try:
+            found = DynamicClient(client.ApiClient()).resources
             self._resources = {
                 kind: found.get(api_version=version, kind=kind) for kind, version in KINDS.items()
             }
@@ -72,6 +73,9 @@ class Cluster:
             remedy = "kubectl apply --server-side -f helm/edgeloop/crds"
             problem = f"has no FederatedTasks or Generators of {GROUP}/{VERSION}"
             raise ConfigError("cluster", problem, remedy) from error
+        except (ApiException, HTTPError) as error:
+            problem = told(error) if isinstance(error, ApiException) else f"is away ({error})"
+            raise ConfigError("cluster", problem, "mend the kubeconfig, or start it") from error
 
     def read(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return an object; None if there is none."""

@@ -38,6 +38,11 @@ def _option(name: str, text: str, **more: Any) -> Any:
     )
 
 
+def _flag(name: str, text: str) -> Any:
+    variable = PREFIX + name.upper().replace("-", "_")
+    return typer.Option(f"--{name}/--no-{name}", envvar=variable, help=text)
+
+
 def operator(
     namespaces: Annotated[list[str], _option("namespace", "To look after; may be repeated.")],
     aggregator_image: Annotated[str, _option("aggregator-image", "Of the aggregators' pods.")],
@@ -46,11 +51,24 @@ def operator(
     broker_secret: Annotated[
         str, _option("broker-secret", "With ca.crt, tls.crt, tls.key; plain MQTT without.")
     ] = "",
+    broker_client_certificates: Annotated[
+        bool, _flag("broker-client-certificates", "Show the secret's, or only check the broker's.")
+    ] = True,
+    broker_username: Annotated[str, _option("broker-username", "If it wants one.")] = "",
+    broker_password_secret: Annotated[
+        str, _option("broker-password-secret", "With the password, if it wants one.")
+    ] = "",
+    broker_password_key: Annotated[
+        str, _option("broker-password-key", "Of that secret.")
+    ] = "password",  # noqa: S107 - where it is
     database_secret: Annotated[
         str, _option("database-secret", "With a PostgreSQL URL; SQLite without.")
     ] = "",
     database_key: Annotated[str, _option("database-key", "Of that secret.")] = "url",
     triton: Annotated[str, _option("triton", "HOST:PORT of its gRPC, if there is one.")] = "",
+    triton_pods: Annotated[
+        str, _option("triton-pods", "The same by a name of all its pods, where there are several.")
+    ] = "",
     repository_claim: Annotated[
         str, _option("repository-claim", "Volume claim with Triton's model repository.")
     ] = "",
@@ -65,7 +83,12 @@ def operator(
         str,
         _option("aggregator-url", "Where {name} in {namespace} answers, if not by its Service."),
     ] = OperatorSettings.model_fields["aggregator_url"].default,
-    interval: Annotated[float, _option("interval", "Seconds between two looks at a task.")] = 10.0,
+    interval_seconds: Annotated[
+        float, _option("interval", "Seconds between two looks at a task.")
+    ] = 10.0,
+    answer_seconds: Annotated[
+        float, _option("answer", "Seconds that an aggregator or Triton may take to answer.")
+    ] = 5.0,
     lease_namespace: Annotated[
         str, _option("lease-namespace", "Of the leader's Lease; by default the first one.")
     ] = "",
@@ -82,26 +105,10 @@ def operator(
     log_level: Annotated[str, _option("log-level", "debug, info, warning or error.")] = "info",
 ) -> None:
     """Look after the FederatedTasks and Generators of some namespaces, until it is stopped."""
-    settings = files.parse(
-        {
-            "namespaces": namespaces,
-            "aggregator_image": aggregator_image,
-            "generator_image": generator_image,
-            "pull_policy": pull_policy,
-            "pull_secrets": pull_secrets or [],
-            "broker_host": broker_host,
-            "broker_port": broker_port,
-            "broker_secret": broker_secret or None,
-            "database_secret": database_secret or None,
-            "database_key": database_key,
-            "triton": triton or None,
-            "repository_claim": repository_claim or None,
-            "aggregator_url": aggregator_url,
-            "interval_seconds": interval,
-        },
-        OperatorSettings,
-        "edgeloop operator",
-    )
+    given = locals()  # an empty flag is none: a chart's template passes them all
+    told = {name: given[name] for name in OperatorSettings.model_fields}
+    chosen = {name: value for name, value in told.items() if value not in ("", None)}
+    settings = files.parse(chosen, OperatorSettings, "edgeloop operator")
     screen.log_plainly(_level(log_level))
     for each in ("leaderelection", "kopf.objects"):  # they tell of every renewal and every look
         logging.getLogger(each).setLevel(logging.WARNING)
@@ -128,8 +135,9 @@ def _work(
     settings: OperatorSettings, found: Cluster, monitor: Monitor
 ) -> Callable[[threading.Event], None]:
     """Return what the leader does until its lease is lost, or a signal comes."""
-    served = settings.triton if settings.repository_claim and settings.generator_image else None
-    triton = None if served is None else Triton(served, settings.answer_seconds)
+    place = settings.triton_pods or settings.triton
+    writable = settings.repository_claim and settings.generator_image
+    triton = Triton(place, settings.answer_seconds) if place and writable else None
     tasks, generators = Tasks(found, settings), Generators(found, settings, triton)
 
     async def watch(lost: threading.Event) -> None:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from cloud.operator.settings import METRICS_PORT, OperatorSettings
-from cloud.operator.spec import Broker, Scalar, Store, Task
+from cloud.operator.spec import Broker, Password, Scalar, Store, Task
 
 FOLDER = "/var/lib/edgeloop"
 """Where a task's volume is in the aggregator's container."""
@@ -12,6 +12,8 @@ FOLDER = "/var/lib/edgeloop"
 TLS = "/etc/edgeloop/tls"
 STORE = "/etc/edgeloop/store"
 STORE_FILE = f"{STORE}/url"
+PASSWORD = "/etc/edgeloop/broker"  # noqa: S105 - where it is
+PASSWORD_FILE = f"{PASSWORD}/password"
 
 CONNECT_SECONDS = 60.0
 """How long an aggregator tries its first connection: a broker may be starting beside it."""
@@ -102,10 +104,14 @@ def broker(task: Task, settings: OperatorSettings) -> Broker:
     """Return the broker that a task uses."""
     if task.spec.broker is not None:
         return task.spec.broker
+    secret, key = settings.broker_password_secret, settings.broker_password_key
     return Broker(
         host=settings.broker_host,
         port=settings.broker_port,
         secret_name=settings.broker_secret,
+        client_certificates=settings.broker_client_certificates,
+        username=settings.broker_username,
+        password=None if secret is None else Password(secret_name=secret, key=key),
     )
 
 
@@ -122,10 +128,16 @@ def store(task: Task, settings: OperatorSettings, held: dict[str, Any] | None) -
 
 
 def _broker(chosen: Broker) -> dict[str, Any]:
-    files = {"ca_file": "ca.crt", "certificate_file": "tls.crt", "key_file": "tls.key"}
-    tls = {key: f"{TLS}/{name}" for key, name in files.items()} if chosen.secret_name else {}
+    files = {"ca_file": "ca.crt"}
+    if chosen.client_certificates:
+        files |= {"certificate_file": "tls.crt", "key_file": "tls.key"}
+    optional = {
+        "username": chosen.username,
+        "password_file": None if chosen.password is None else PASSWORD_FILE,
+        **({key: f"{TLS}/{name}" for key, name in files.items()} if chosen.secret_name else {}),
+    }
     place = {"host": chosen.host, "port": chosen.port, "connect_seconds": CONNECT_SECONDS}
-    return {**place, **tls}
+    return {**place, **{key: value for key, value in optional.items() if value is not None}}
 
 
 def _cohort(task: Task) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import tomli_w
 
 from cloud.operator import config, objects
-from cloud.operator.objects import Manifest, mount
+from cloud.operator.objects import Manifest, mount, secret
 from cloud.operator.settings import METRICS_PORT, OperatorSettings
-from cloud.operator.spec import GROUP, Meta, Store, Task
+from cloud.operator.spec import GROUP, Broker, Meta, Store, Task
 
 CONFIG_KEY = "task.toml"
 
@@ -133,8 +133,7 @@ def _stateful_set(task: Task, settings: OperatorSettings, choice: Choice, text: 
 
 
 def _pod(task: Task, settings: OperatorSettings, choice: Choice) -> Manifest:
-    secret = config.broker(task, settings).secret_name
-    mounts = _mounts(task, secret, choice.store)
+    mounts = _mounts(task, config.broker(task, settings), choice.store)
     return {
         **objects.pod_basics(settings),
         "nodeSelector": task.spec.node_selector,
@@ -164,18 +163,21 @@ def _probe(path: str, **timing: int) -> Manifest:
     return {"httpGet": {"path": path, "port": "metrics"}, "timeoutSeconds": 5, **timing}
 
 
-def _mounts(task: Task, broker: str | None, store: Store | None) -> list[tuple[Manifest, Manifest]]:
+def _mounts(task: Task, broker: Broker, store: Store | None) -> list[tuple[Manifest, Manifest]]:
     """Return volumes, each with its mount."""
-    claim = {"persistentVolumeClaim": {"claimName": name_of(task.metadata)}}
+    name = name_of(task.metadata)
     mounts = [
-        mount("task", {"configMap": {"name": name_of(task.metadata)}}, "/etc/edgeloop/task"),
-        mount("folder", claim, config.FOLDER, writable=True),
+        mount("task", {"configMap": {"name": name}}, "/etc/edgeloop/task"),
+        mount(
+            "folder", {"persistentVolumeClaim": {"claimName": name}}, config.FOLDER, writable=True
+        ),
         mount("tmp", {"emptyDir": {}}, "/tmp", writable=True),  # noqa: S108 - the container's own
     ]
-    if broker is not None:
-        mounts.append(mount("tls", {"secret": {"secretName": broker}}, config.TLS))
+    if broker.secret_name is not None:
+        mounts.append(mount("tls", secret(broker.secret_name), config.TLS))
+    if broker.password is not None:
+        held = secret(broker.password.secret_name, {broker.password.key: "password"})
+        mounts.append(mount("broker", held, config.PASSWORD))
     if store is not None:
-        items = [{"key": store.key, "path": "url"}]
-        secret = {"secret": {"secretName": store.secret_name, "items": items}}
-        mounts.append(mount("store", secret, config.STORE))
+        mounts.append(mount("store", secret(store.secret_name, {store.key: "url"}), config.STORE))
     return mounts

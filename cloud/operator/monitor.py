@@ -102,7 +102,7 @@ class Monitor:
         except OSError as error:
             problem = f"cannot listen on {host}:{port} ({error.strerror})"
             raise ConfigError("port", problem, "choose another one") from error
-        threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+        threading.Thread(target=server.serve_forever, name="operator-http", daemon=True).start()
         return server.server_port
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from cloud.operator.settings import OperatorSettings
@@ -76,3 +77,10 @@ def mount(
 ) -> tuple[Manifest, Manifest]:
     """Return a volume and where a container has it."""
     return {"name": name, **source}, {"name": name, "mountPath": path, "readOnly": not writable}
+
+
+def secret(name: str, files: Mapping[str, str] | None = None) -> Manifest:
+    """Return a volume of a secret, whole, or some of its keys as files of other names."""
+    items = [{"key": key, "path": path} for key, path in (files or {}).items()]
+    chosen = {"items": items} if items else {}
+    return {"secret": {"secretName": name, "defaultMode": 0o440, **chosen}}

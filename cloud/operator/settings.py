@@ -25,10 +25,15 @@ class OperatorSettings(Settings):
         broker_host: of the MQTT broker that tasks use if they name none.
         broker_port: of its listener.
         broker_secret: in a task's namespace, with ca.crt, tls.crt and tls.key; None for plain MQTT.
+        broker_client_certificates: whether aggregators show theirs, or only check the broker's.
+        broker_username: if the broker wants one.
+        broker_password_secret: in a task's namespace, with the password, if the broker wants one.
+        broker_password_key: of the secret.
         database_secret: in a task's namespace, with a PostgreSQL URL, for tasks that name no store;
             None for SQLite on the task's volume.
         database_key: of the secret.
         triton: host and gRPC port of the Triton server; None if there is none.
+        triton_pods: the same with a name of all its pods' addresses, where there are several.
         repository_claim: the volume claim with Triton's model repository.
         aggregator_url: where an aggregator answers, with {name} and {namespace} of its Service.
         interval_seconds: between two looks at a task.
@@ -43,15 +48,20 @@ class OperatorSettings(Settings):
     broker_host: Annotated[str, Field(min_length=1)]
     broker_port: Port = 8883
     broker_secret: str | None = None
+    broker_client_certificates: bool = True
+    broker_username: str | None = None
+    broker_password_secret: str | None = None
+    broker_password_key: str = "password"  # noqa: S105 - where it is
     database_secret: str | None = None
     database_key: str = "url"
     triton: str | None = None
+    triton_pods: str | None = None
     repository_claim: str | None = None
     aggregator_url: str = f"http://{{name}}.{{namespace}}.svc:{METRICS_PORT}"
     interval_seconds: Seconds = 10.0
     answer_seconds: Seconds = 5.0
 
-    @field_validator("triton")
+    @field_validator("triton", "triton_pods")
     @classmethod
     def _place(cls, triton: str | None) -> str | None:
         if triton is not None and not _PLACE.fullmatch(triton):

@@ -68,12 +68,22 @@ class Storage(Part):
     retain: bool = False
 
 
+class Password(Part):
+    """The secret with a broker's password."""
+
+    secret_name: str
+    key: str = "password"
+
+
 class Broker(Part):
-    """An MQTT broker."""
+    """An MQTT broker, and how to speak to it."""
 
     host: str
     port: int = 8883
     secret_name: str | None = None
+    client_certificates: bool = True
+    username: str | None = None
+    password: Password | None = None
 
 
 class Resources(Part):

@@ -1,6 +1,7 @@
 """What a Triton server has loaded of a Generator: looks, loads, unloads; no image is made here."""
 
 import re
+import socket
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -21,34 +22,34 @@ class AwayError(Exception):
 
 
 class Triton:
-    """A server with explicit model control.
+    """A server with explicit model control, in one pod or in several that share a repository.
 
     Args:
-        place: its host and gRPC port.
-        seconds: that it may take to say what it serves.
+        place: its host and gRPC port; a name with several addresses is several pods.
+        seconds: that one may take to say what it serves.
     """
 
     def __init__(self, place: str, seconds: float) -> None:
         self._place, self._seconds = place, seconds
 
     def served(self, name: str) -> dict[int, str]:
-        """Return the versions of a generator that are served, each with its identity.
+        """Return the versions of a generator that every pod serves, each with its identity.
 
         Raises:
-            AwayError: if the server does not answer.
+            AwayError: if one does not answer, or none is there.
         """
 
-        def look(client: InferenceServerClient) -> dict[int, str]:
+        def look(client: InferenceServerClient) -> set[tuple[int, str]]:
             found = [_ready(client, f"{name}-{part}", self._seconds) for part in PARTS]
-            return dict(set(found[0].items()) & set(found[1].items()))
+            return set(found[0].items()) & set(found[1].items())
 
-        return self._ask(look)
+        return dict(sorted(set.intersection(*self._ask(look))))
 
     def load(self, name: str) -> None:
         """Load a generator's models from the repository, all their versions.
 
         Raises:
-            AwayError: if the server does not answer, or cannot load them.
+            AwayError: if a pod does not answer, or cannot load them.
         """
 
         def load(client: InferenceServerClient) -> None:
@@ -58,10 +59,10 @@ class Triton:
         self._ask(load)
 
     def unload(self, name: str) -> None:
-        """Serve a generator no more; its files stay.
+        """Serve a generator no more; its files stay. One that is not served stays so.
 
         Raises:
-            AwayError: if the server does not answer.
+            AwayError: if a pod does not answer.
         """
 
         def unload(client: InferenceServerClient) -> None:
@@ -70,13 +71,28 @@ class Triton:
 
         self._ask(unload)
 
-    def _ask(self, request: Callable[[InferenceServerClient], T]) -> T:
-        client = InferenceServerClient(self._place)
+    def _ask(self, request: Callable[[InferenceServerClient], T]) -> list[T]:
+        return [self._asked(place, request) for place in self._pods()]
+
+    def _pods(self) -> list[str]:
+        """Return the address of every pod."""
+        host, _, port = self._place.rpartition(":")
+        try:
+            found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise AwayError(f"Triton at {self._place}: {error.strerror or error}") from error
+        addresses = {str(each[4][0]) for each in found}
+        return [
+            f"[{each}]:{port}" if ":" in each else f"{each}:{port}" for each in sorted(addresses)
+        ]
+
+    def _asked(self, place: str, request: Callable[[InferenceServerClient], T]) -> T:
+        client = InferenceServerClient(place)
         try:
             return request(client)
         except InferenceServerException as error:
             told = str(error.message() or error.status()).partition("\n")[0][:300]
-            raise AwayError(f"Triton at {self._place}: {told}") from error
+            raise AwayError(f"Triton at {place}: {told}") from error
         finally:
             client.close()
 

@@ -136,7 +136,16 @@ def test_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["generator", "import", "a.pt"]) == 2
     assert command.main(["generator", "--help"]) == 0
     said = capsys.readouterr().out
-    for name in ("list", "fetch", "import", "show", "serve", "serve-files", "probe"):
+    for name in (
+        "list",
+        "fetch",
+        "import",
+        "show",
+        "serve",
+        "serve-files",
+        "remove-files",
+        "probe",
+    ):
         assert f"  {name} " in said
 
 

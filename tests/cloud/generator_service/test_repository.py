@@ -222,3 +222,14 @@ def test_a_damaged_generator_is_not_served(tmp_path: Path) -> None:
     with pytest.raises(GeneratorError, match="is not the file that the manifest names"):
         repository.write(tiny, tmp_path / "models", "faces")
     assert not (tmp_path / "models").exists()
+
+
+def test_what_is_removed_is_gone_and_nothing_else(tmp_path: Path) -> None:
+    tiny, models = write_tiny(tmp_path / "tiny"), tmp_path / "models"
+    for name in ("faces", "others"):
+        repository.write(tiny, models, name)
+    assert repository.remove(models, "faces") == ["faces-mapping", "faces-synthesis"]
+    assert sorted(path.name for path in models.iterdir()) == ["others-mapping", "others-synthesis"]
+    assert repository.remove(models, "faces") == []
+    with pytest.raises(GeneratorError, match="name"):
+        repository.remove(models, "../others")

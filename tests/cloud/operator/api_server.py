@@ -8,7 +8,6 @@ conflicts between managers that apply, tables, protobuf, and selectors other tha
 
 import asyncio
 import json
-import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,31 +15,15 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.cloud.operator.store import ApiError, Object, Store, matches
+from tests.cloud.operator import requests
+from tests.cloud.operator.patches import matches
+from tests.cloud.operator.requests import Asked
+from tests.cloud.operator.store import ApiError, Store
 
 ADMIN = "admin"
 """The token of one who may do everything."""
 
 Rules = list[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A request, as an authoriser sees it.
-
-    Attributes:
-        verb: get, list, watch, create, update, patch, delete.
-        group: of the resource.
-        resource: its plural, with its subresource if there is one.
-        namespace: that it is in.
-        name: of the object; None of all.
-    """
-
-    verb: str
-    group: str
-    resource: str
-    namespace: str | None
-    name: str | None
 
 
 @dataclass
@@ -127,14 +110,14 @@ class ApiServer:
         try:
             answer = await self._answer(request)
         except ApiError as error:
-            return web.json_response(_status(error), status=error.code)
+            return web.json_response(requests.status(error), status=error.code)
         self._news.set()
         self._news = asyncio.Event()
         return answer
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         parts = [part for part in request.path.split("/") if part]
-        group, version, rest = _address(parts)
+        group, version, rest = requests.address(parts)
         if len(rest) < 1 or (rest[0] == "namespaces" and len(rest) < 3):
             return self._discovery(parts, group, version)
         namespace = rest[1] if rest[0] == "namespaces" else None
@@ -143,7 +126,7 @@ class ApiServer:
         if kind is None or (kind.group, kind.version) != (group, version):
             raise ApiError(404, "NotFound", "the server could not find the requested resource")
         resource = f"{plural}/{sub}" if sub else str(plural)
-        asked = Asked(_verb(request, name), group, resource, namespace, name)
+        asked = Asked(requests.verb(request, name), group, resource, namespace, name)
         self._authorise(request, asked)
         self._fail(asked)
         return await self._do(request, asked, str(plural), sub == "status")
@@ -154,7 +137,7 @@ class ApiServer:
             return
         self.asked.append(asked)
         rules = self.roles.get(token, {}).get(asked.namespace or "", [])
-        if not any(_allows(rule, asked) for rule in rules):
+        if not any(requests.allows(rule, asked) for rule in rules):
             self.denied.append(asked)
             problem = f"may not {asked.verb} {asked.resource} in {asked.namespace}"
             raise ApiError(403, "Forbidden", problem)
@@ -173,13 +156,14 @@ class ApiServer:
             return web.json_response({"kind": "APIVersions", "versions": ["v1"]})
         if parts == ["apis"]:
             groups = [
-                _group(name) for name in sorted({(k.group, k.version) for k in kinds if k.group})
+                requests.group(name)
+                for name in sorted({(k.group, k.version) for k in kinds if k.group})
             ]
             return web.json_response({"kind": "APIGroupList", "groups": groups})
         found = [kind for kind in kinds if (kind.group, kind.version) == (group, version)]
         if not found:
             raise ApiError(404, "NotFound", "the server could not find the requested resource")
-        resources = [each for kind in found for each in _resources(kind)]
+        resources = [each for kind in found for each in requests.resources(kind)]
         named = {"kind": "APIResourceList", "groupVersion": found[0].api_version}
         return web.json_response({**named, "resources": resources})
 
@@ -191,7 +175,7 @@ class ApiServer:
         body = json.loads(await request.text() or "null")
         match asked.verb:
             case "list":
-                return self._listed(plural, asked, _labels(request))
+                return self._listed(plural, asked, requests.labels(request))
             case "watch":
                 return await self._watch(request, plural, asked)
             case "get":
@@ -240,10 +224,10 @@ class ApiServer:
         self, request: web.Request, answer: web.StreamResponse, plural: str, asked: Asked
     ) -> None:
         """Write every change from a version on, until the watch is cut."""
-        last, labels = int(request.query.get("resourceVersion") or 0), _labels(request)
+        last, labels = int(request.query.get("resourceVersion") or 0), requests.labels(request)
         if last < self.store.oldest:
-            gone = _status(ApiError(410, "Expired", f"too old resource version: {last}"))
-            await answer.write(_line("ERROR", gone))
+            gone = requests.status(ApiError(410, "Expired", f"too old resource version: {last}"))
+            await answer.write(requests.line("ERROR", gone))
             return
         while True:
             news = self._news
@@ -251,67 +235,5 @@ class ApiServer:
                 last = change.version
                 inside = asked.namespace in (None, change.object["metadata"]["namespace"])
                 if change.plural == plural and inside and matches(change.object, labels):
-                    await answer.write(_line(change.type, change.object))
+                    await answer.write(requests.line(change.type, change.object))
             await news.wait()
-
-
-def _address(parts: list[str]) -> tuple[str, str, list[str]]:
-    """Return a path's group, version and what follows."""
-    if parts[:1] == ["api"]:
-        return "", parts[1] if len(parts) > 1 else "", parts[2:]
-    if parts[:1] == ["apis"] and len(parts) > 2:
-        return parts[1], parts[2], parts[3:]
-    return "", "", []
-
-
-def _verb(request: web.Request, name: str | None) -> str:
-    if request.method == "GET" and name is None:
-        return "watch" if request.query.get("watch") in ("true", "True", "1") else "list"
-    verbs = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-    return verbs[request.method]
-
-
-def _allows(rule: Mapping[str, Any], asked: Asked) -> bool:
-    return (
-        asked.group in rule["apiGroups"]
-        and asked.resource in rule["resources"]
-        and asked.verb in rule["verbs"]
-        and asked.name in rule.get("resourceNames", [asked.name])
-    )
-
-
-def _labels(request: web.Request) -> dict[str, str]:
-    pairs = re.findall(r"([^,=]+)=([^,]*)", request.query.get("labelSelector") or "")
-    return dict(pairs)
-
-
-def _group(found: tuple[str, str]) -> Object:
-    version = {"groupVersion": "/".join(found), "version": found[1]}
-    return {"name": found[0], "versions": [version], "preferredVersion": version}
-
-
-def _resources(kind: Any) -> list[Object]:
-    verbs = ["create", "delete", "get", "list", "patch", "update", "watch"]
-    whole = {"name": kind.plural, "singularName": kind.kind.lower(), "kind": kind.kind}
-    parts = [{**whole, "namespaced": kind.namespaced, "verbs": verbs}]
-    if kind.status:
-        parts.append(
-            {**parts[0], "name": f"{kind.plural}/status", "verbs": ["get", "patch", "update"]}
-        )
-    return parts
-
-
-def _status(error: ApiError) -> Object:
-    return {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "reason": error.reason,
-        "message": error.message,
-        "code": error.code,
-    }
-
-
-def _line(change: str, found: Object) -> bytes:
-    return json.dumps({"type": change, "object": found}).encode() + b"\n"

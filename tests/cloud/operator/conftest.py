@@ -79,7 +79,7 @@ StartOperator = Callable[..., Operator]
 def start_operator(cluster: Cluster, tmp_path: Path) -> Iterator[StartOperator]:
     """Start operators as processes, with further flags if wanted."""
     config = tmp_path / "kubeconfig"
-    config.write_text(_kubeconfig(cluster.url))
+    config.write_text(kubeconfig(cluster.url))
     with ExitStack() as stack:
 
         def start(*flags: str, identity: str = "first") -> Operator:
@@ -103,7 +103,8 @@ _FLAGS = [
 ]
 
 
-def _kubeconfig(url: str) -> str:
+def kubeconfig(url: str) -> str:
+    """Return what an operator is told of its cluster."""
     return yaml.safe_dump(
         {
             "apiVersion": "v1",

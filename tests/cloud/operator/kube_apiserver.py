@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -88,12 +89,16 @@ def _ready(client: httpx.Client) -> bool:
         return False
 
 
+def _served(client: httpx.Client, place: str) -> bool:
+    return client.get(place).status_code == 200
+
+
 def _prepare(client: httpx.Client) -> None:
     client.post("/api/v1/namespaces", json={"metadata": {"name": NAMESPACE}}).raise_for_status()
     for plural in ("federatedtasks", "generators"):
         client.post(_CRDS, json=crd(plural)).raise_for_status()
         place = f"/apis/edgeloop.io/v1alpha1/namespaces/{NAMESPACE}/{plural}"
-        wait(f"{plural} are served", lambda place=place: client.get(place).status_code == 200)
+        wait(f"{plural} are served", partial(_served, client, place))
     role = {"metadata": {"name": "o"}, "rules": [*rules(), *rules("operator-lease-rules")]}
     client.post(f"{_RBAC}/roles", json=role).raise_for_status()
     group = "rbac.authorization.k8s.io"

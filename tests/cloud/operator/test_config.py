@@ -15,7 +15,12 @@ def test_the_aggregator_reads_the_file() -> None:
         cohort={"devices": ["a", "b"], "quorum": 1, "deadlineSeconds": 7, "giveUpSeconds": 9},
         history=True,
     )
-    read = TaskSettings.model_validate(config.table(task, SETTINGS, "digits", None))
+    secret = SETTINGS.model_copy(update={"broker_secret": "certificates"})
+    read = TaskSettings.model_validate(config.table(task, secret, "digits", a_store("postgres")))
+    assert (str(read.store_file), str(read.broker.key_file)) == (
+        "/etc/edgeloop/store/url",
+        "/etc/edgeloop/tls/tls.key",
+    )
     assert read.hyperparameters == {"server_epochs": 5, "mu": 0.5, "bandwidth": "median"}
     assert (read.name, read.algorithm, read.variant) == ("shop-floor", "fedktl", "paper")
     assert (read.class_names, read.shape) == (("ok", "dent"), (1, 28, 28))
@@ -56,6 +61,24 @@ def test_a_broker_with_certificates() -> None:
         "key_file": "/etc/edgeloop/tls/tls.key",
     }
     assert "ca_file" not in config.table(a_task(), SETTINGS, None, None)["broker"]
+
+
+def test_a_broker_with_a_password_that_wants_no_certificate() -> None:
+    changes = {
+        "broker_secret": "authority",
+        "broker_client_certificates": False,
+        "broker_username": "cloud",
+        "broker_password_secret": "mqtt",
+    }
+    table = config.table(a_task(), SETTINGS.model_copy(update=changes), None, None)["broker"]
+    assert table == {
+        "host": "broker",
+        "port": 8883,
+        "connect_seconds": 60.0,
+        "username": "cloud",
+        "password_file": "/etc/edgeloop/broker/password",
+        "ca_file": "/etc/edgeloop/tls/ca.crt",
+    }
 
 
 def test_the_operators_database_is_for_tasks_that_have_not_begun_without_it() -> None:

@@ -58,12 +58,13 @@ def test_selectors_match_the_pods() -> None:
 
 def test_every_volume_has_its_mount() -> None:
     store = a_store("postgres", "k")
-    task = a_task(broker={"host": "b", "secretName": "mine"})
+    task = a_task(broker={"host": "b", "secretName": "mine", "password": {"secretName": "p"}})
     pod = made(task, store=store)["StatefulSet"]["spec"]["template"]["spec"]
     volumes = {each.pop("name"): each for each in pod["volumes"]}
     mounts = {each["name"]: each for each in pod["containers"][0]["volumeMounts"]}
-    assert volumes.keys() == mounts.keys() == {"task", "folder", "tmp", "tls", "store"}
-    assert volumes["tls"] == {"secret": {"secretName": "mine"}}
+    assert volumes.keys() == mounts.keys() == {"task", "folder", "tmp", "tls", "broker", "store"}
+    assert volumes["tls"] == {"secret": {"secretName": "mine", "defaultMode": 0o440}}
+    assert volumes["broker"]["secret"]["items"] == [{"key": "password", "path": "password"}]
     assert volumes["store"]["secret"]["items"] == [{"key": "k", "path": "url"}]
     assert mounts["folder"]["mountPath"] == "/var/lib/edgeloop"
     assert {name for name, each in mounts.items() if not each["readOnly"]} == {"folder", "tmp"}

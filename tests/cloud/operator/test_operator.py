@@ -139,8 +139,8 @@ def test_a_deleted_task_stops_before_its_volume_goes(
     phase(cluster, "Running", "kept")
     for name in ("shop-floor", "kept"):
         cluster.delete("federatedtasks", name)
-        wait(f"{name} is gone", lambda name=name: cluster.get("federatedtasks", name) is None)
-        assert f"{name}-aggregator" not in kubelet.running
+    wait("they are gone", lambda: not cluster.listed("federatedtasks"))
+    assert not kubelet.running
     assert cluster.get("persistentvolumeclaims", "kept-aggregator")
     if cluster.collects:
         assert not any(cluster.get(plural, NAME) for plural in OWNED)

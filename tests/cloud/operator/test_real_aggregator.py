@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
+from cloud.operator import aggregators
 from edgeloop.settings import BrokerSettings
 from simulations.demo.broker import free_port
 from tests.cloud.operator.cluster import Cluster, Object, condition, task, wait
@@ -108,10 +109,16 @@ def test_a_task_with_a_real_aggregator(
         wait("the end", lambda: cluster.status("shop-floor")["phase"] == "Succeeded", 120)
         status = cluster.status("shop-floor")
         wait("no aggregator is left", lambda: not kubelet.running)
+        aggregator = cluster.listed("statefulsets")
     summary = json.loads((tmp_path / "volume" / "summary.json").read_text())
     assert (status["run"], status["progress"], status["participants"]) == (run, "2/2", 1)
     assert summary["run"] == run
     assert status["accuracy"] == f"{summary['accuracy_by_round'][-1]:.4f}"
+    again = node.start(aggregator[0])
+    told = wait("it answers", lambda: aggregators.ask(f"http://127.0.0.1:{node.port}", 5.0))
+    again.stop()
+    assert (told.run, told.finished, told.round, told.obstacles) == (run, True, 2, ())
+    assert told.accuracy == summary["accuracy_by_round"][-1], "as it ended, without its devices"
 
 
 def _ready(cluster: Cluster) -> bool:

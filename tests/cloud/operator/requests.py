@@ -1,0 +1,92 @@
+"""A Kubernetes API server's requests and answers: what is asked of what, and who may."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from tests.cloud.operator.store import ApiError, Kind, Object
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, as an authoriser sees it.
+
+    Attributes:
+        verb: get, list, watch, create, update, patch, delete.
+        group: of the resource.
+        resource: its plural, with its subresource if there is one.
+        namespace: that it is in.
+        name: of the object; None of all.
+    """
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str | None
+    name: str | None
+
+
+def address(parts: list[str]) -> tuple[str, str, list[str]]:
+    """Return a path's group, version and what follows."""
+    if parts[:1] == ["api"]:
+        return "", parts[1] if len(parts) > 1 else "", parts[2:]
+    if parts[:1] == ["apis"] and len(parts) > 2:
+        return parts[1], parts[2], parts[3:]
+    return "", "", []
+
+
+def verb(request: web.Request, name: str | None) -> str:
+    if request.method == "GET" and name is None:
+        return "watch" if request.query.get("watch") in ("true", "True", "1") else "list"
+    verbs = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+    return verbs[request.method]
+
+
+def allows(rule: Mapping[str, Any], asked: Asked) -> bool:
+    return (
+        asked.group in rule["apiGroups"]
+        and asked.resource in rule["resources"]
+        and asked.verb in rule["verbs"]
+        and asked.name in rule.get("resourceNames", [asked.name])
+    )
+
+
+def labels(request: web.Request) -> dict[str, str]:
+    pairs = re.findall(r"([^,=]+)=([^,]*)", request.query.get("labelSelector") or "")
+    return dict(pairs)
+
+
+def group(found: tuple[str, str]) -> Object:
+    version = {"groupVersion": "/".join(found), "version": found[1]}
+    return {"name": found[0], "versions": [version], "preferredVersion": version}
+
+
+def resources(kind: Kind) -> list[Object]:
+    verbs = ["create", "delete", "get", "list", "patch", "update", "watch"]
+    whole = {"name": kind.plural, "singularName": kind.kind.lower(), "kind": kind.kind}
+    parts = [{**whole, "namespaced": kind.namespaced, "verbs": verbs}]
+    if kind.status:
+        parts.append(
+            {**parts[0], "name": f"{kind.plural}/status", "verbs": ["get", "patch", "update"]}
+        )
+    return parts
+
+
+def status(error: ApiError) -> Object:
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "reason": error.reason,
+        "message": error.message,
+        "code": error.code,
+    }
+
+
+def line(change: str, found: Object) -> bytes:
+    return json.dumps({"type": change, "object": found}).encode() + b"\n"

@@ -1,0 +1,62 @@
+"""What `edgeloop operator` says to whom starts it wrongly: one sentence, exit code 2."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cloud.operator.command import main
+from edgeloop.errors import ConfigError
+from tests.cloud.operator.api_server import ApiServer
+from tests.cloud.operator.cluster import NAMESPACE, rules
+from tests.cloud.operator.conftest import kubeconfig
+
+FLAGS = ["--namespace", NAMESPACE, "--aggregator-image", "i", "--broker-host", "b", "--port", "0"]
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """The command sets up logging for its process; here it is not alone."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers = handlers
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--broker-port", "0"], "broker_port: input should be greater than or equal to 1"),
+        (["--interval", "0"], "interval_seconds: input should be greater than 0"),
+        (["--triton", "triton"], "triton: is no HOST:PORT"),
+        (["--aggregator-url", "http://{pod}"], "may hold {name} and {namespace}"),
+        (["--pull-policy", "Often"], "pull_policy"),
+        (["--log-level", "loud"], "log-level: is 'loud'; give debug, info, warning or error"),
+    ],
+)
+def test_a_wrong_flag(flags: list[str], said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        main([*FLAGS, *flags])
+    assert said in str(error.value)
+
+
+def test_no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "kubeconfig"
+    config.write_text(kubeconfig("http://127.0.0.1:1"))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
+    with pytest.raises(ConfigError, match="cluster: is away"):
+        main(FLAGS)
+    config.write_text("")
+    with pytest.raises(ConfigError, match="neither a service account nor a kubeconfig"):
+        main(FLAGS)
+
+
+def test_no_crds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "kubeconfig"
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
+    with ApiServer(roles={"operator": {NAMESPACE: rules()}}) as server:
+        config.write_text(kubeconfig(server.url))
+        with pytest.raises(ConfigError, match="no FederatedTasks or Generators"):
+            main(FLAGS)
