@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast, get_args
 import typer
 
 from edgeloop import files, screen, settings
+from edgeloop.data.catalogue import advice
 from edgeloop.errors import ConfigError
 from simulations.batch import Job, run_all
 from simulations.reproduce import scenario as scenarios
@@ -118,7 +119,8 @@ def _place(name: str, data: Path | None) -> str:
     place = Path(name) if data is None else data / name
     if not place.exists():
         where = f"below {data}" if data else f"here, and neither --data nor ${DATA} is given"
-        remedy = f"give --data FOLDER with {name} in it; docs/reproduce.md says where it comes from"
+        how = advice(place) or "see docs/data.md"
+        remedy = f"give --data FOLDER with {name} in it, or {how}"
         raise ConfigError("data", f"there is no {name} {where}", remedy)
     return str(place)
 
