@@ -36,19 +36,20 @@ class DataSettings(Settings):
         data: a folder or file that `edgeloop.data.load` reads, or "fashion-sample".
         layout: how a sensor folder's values lie; see `edgeloop.data.load`.
         partition: how to divide the data; None keeps the clients of a folder that has some.
-        alpha: of the Dirichlet partition.
-        classes_per_client: of the pathological partition.
+        alpha: of the partitions dirichlet and exdir.
+        classes_per_client: of the partitions pathological and exdir.
         balanced: give every client of `iid` and `pathological` equal shares of a class.
         clients: how many; None means 20, or as many as the data comes with.
         samples: how many to divide, drawn at random; None means all.
         partition_seed: of the partition.
         only_client: run this client of the partition alone; None for all of them.
         shots: training samples of each class that a client keeps, the first ones; None for all.
+        image_size: pixels of a side that image files are resized to; None leaves them.
     """
 
     data: str
     layout: Literal["files", "signal"] = "files"
-    partition: Literal["iid", "pathological", "dirichlet", "natural"] | None = None
+    partition: Literal["iid", "pathological", "dirichlet", "natural", "exdir"] | None = None
     alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     classes_per_client: Whole = 2
     balanced: bool = False
@@ -57,6 +58,7 @@ class DataSettings(Settings):
     partition_seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     only_client: Annotated[int, Field(ge=0)] | None = None
     shots: Whole | None = None
+    image_size: Annotated[int, Field(ge=1, le=4096)] | None = None
 
     def federation(self) -> Federation:
         """Open the data as these clients hold it.
@@ -65,7 +67,7 @@ class DataSettings(Settings):
             ConfigError: if the data comes with another number of clients than was asked for.
             DataError: if the data cannot be read, or not be divided so, or has no such client.
         """
-        federation = data.load(self.data, self._dealt(), self.layout)
+        federation = data.load(self.data, self._dealt(), self.layout, self.image_size)
         if self.clients is not None and self.clients != len(federation):
             raise ConfigError(
                 "clients",

@@ -39,8 +39,9 @@ def own(settings: DeviceSettings) -> Own:
     Raises:
         DataError: if it cannot be read.
     """
-    federation = data.load(settings.data.source, settings.data.dealt(), layout=settings.data.layout)
-    return Own(settings, federation, federation.client(settings.data.client))
+    asked = settings.data
+    federation = data.load(asked.source, asked.dealt(), asked.layout, asked.image_size)
+    return Own(settings, federation, federation.client(asked.client))
 
 
 def seat(own: Own, contract: Contract) -> Seat:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgeloop.data.dirichlet import Indices
 from edgeloop.data.federation import Federation
-from edgeloop.data.partitions import Indices, Partition
+from edgeloop.data.partitions import Partition
 from edgeloop.data.samples import ClientShards, Labels, Shard
 from edgeloop.errors import DataError
 
