@@ -13,7 +13,7 @@ SERVED = $(if $(filter triton,$(GENERATOR)),--triton,$(if $(GENERATOR),--generat
 # One thread a process: a pool as large as the machine stalls as soon as anything else is busy.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check bench bench-generator format clean
+.PHONY: help demo test check bench bench-generator images format clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -43,6 +43,9 @@ bench: $(VENV)/.dev ## seconds per round beside naive training, timed in the sam
 bench-generator: $(VENV)/.dev ## a generator behind Triton beside the same one in process
 	@$(TRITON)
 	$(BIN)/python -m benchmarks.generator
+
+images: ## the four container images; REGISTRY, TAG, PLATFORMS, PUSH=1
+	@tools/images.sh
 
 format: $(VENV)/.dev ## put the code into shape
 	$(BIN)/ruff format .
