@@ -38,9 +38,12 @@ def ports(pod: Manifest) -> dict[str, int]:
 
 
 def test_names(manifests: list[Manifest]) -> None:
-    keys = [(each["kind"], each["metadata"]["name"]) for each in manifests]
+    keys = [
+        (each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"])
+        for each in manifests
+    ]
     assert len(keys) == len(set(keys))
-    assert all(len(name) <= 63 for _, name in keys)
+    assert all(len(name) <= 63 for *_, name in keys)
     cluster = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
     for each in manifests:
         if each["kind"] not in cluster and each["kind"] not in ("Role", "RoleBinding"):

@@ -1,0 +1,43 @@
+{{- define "edgeloop.operator.name" -}}
+{{ include "edgeloop.fullname" . }}-operator
+{{- end }}
+
+{{/* The namespaces that the operator looks after, as JSON */}}
+{{- define "edgeloop.operator.namespaces" -}}
+{{- toJson (default (list .Release.Namespace) .Values.operator.watchNamespaces | uniq) }}
+{{- end }}
+
+{{/* A name of every Triton pod's address, HOST:PORT; nothing where one Triton is enough, or is elsewhere */}}
+{{- define "edgeloop.operator.tritonPods" -}}
+{{- if and (include "edgeloop.triton.several" .) (include "edgeloop.triton.claim" .) }}
+{{- printf "%s-triton-pods.%s.svc:8001" (include "edgeloop.fullname" .) .Release.Namespace }}
+{{- end }}
+{{- end }}
+
+{{/* What the operator is told by its environment: `edgeloop operator --help` */}}
+{{- define "edgeloop.operator.environment" -}}
+{{- $external := .Values.broker.external -}}
+{{- $own := not .Values.broker.enabled -}}
+NAMESPACE: {{ include "edgeloop.operator.namespaces" . | fromJsonArray | join " " }}
+LEASE_NAMESPACE: {{ .Release.Namespace }}
+LEASE_NAME: {{ include "edgeloop.operator.name" . }}
+AGGREGATOR_IMAGE: {{ include "edgeloop.image" (list . .Values.aggregator.image) }}
+GENERATOR_IMAGE: {{ include "edgeloop.image" (list . .Values.generatorService.image) }}
+PULL_POLICY: {{ .Values.image.pullPolicy }}
+PULL_SECRET: {{ join " " .Values.image.pullSecrets | quote }}
+BROKER_HOST: {{ include "edgeloop.broker.host" . }}
+BROKER_PORT: {{ include "edgeloop.broker.port" . | quote }}
+BROKER_SECRET: {{ include "edgeloop.tls.secret" (list . "aggregator") | quote }}
+BROKER_CLIENT_CERTIFICATES: {{ .Values.tls.clientCertificates | quote }}
+BROKER_USERNAME: {{ ternary $external.username "" $own | quote }}
+BROKER_PASSWORD_SECRET: {{ ternary $external.passwordSecret.name "" $own | quote }}
+BROKER_PASSWORD_KEY: {{ $external.passwordSecret.key }}
+DATABASE_SECRET: {{ include "edgeloop.database.secret" . | quote }}
+DATABASE_KEY: {{ include "edgeloop.database.key" . }}
+TRITON: {{ include "edgeloop.triton.address" . | quote }}
+TRITON_PODS: {{ include "edgeloop.operator.tritonPods" . | quote }}
+REPOSITORY_CLAIM: {{ include "edgeloop.triton.claim" . | quote }}
+HOST: 0.0.0.0
+PORT: "9465"
+LOG_LEVEL: {{ .Values.operator.logLevel }}
+{{- end }}

@@ -1,0 +1,92 @@
+"""The operator's pods and rights: that it is told what it understands, and may do what it does."""
+
+import os
+import typing
+from pathlib import Path
+
+import pytest
+
+from cloud.operator import command
+from edgeloop.errors import ConfigError
+from tests.cloud.operator.cluster import rules
+from tests.helm import chart
+from tests.helm.chart import Manifest, named, of_kind, rendered
+
+
+def environment(manifests: list[Manifest]) -> dict[str, str]:
+    """Return what the operator is told by its environment, less what only a pod can know."""
+    pod = named(manifests, "Deployment", "-operator")["spec"]["template"]["spec"]
+    told = {each["name"]: each.get("value", "pod-0") for each in pod["containers"][0]["env"]}
+    return {name: value for name, value in told.items() if name.startswith(command.PREFIX)}
+
+
+def variables() -> set[str]:
+    """Return the variables that the command reads."""
+    hints = typing.get_type_hints(command.operator, include_extras=True).values()
+    return {hint.__metadata__[0].envvar for hint in hints if hasattr(hint, "__metadata__")}
+
+
+@pytest.fixture
+def enabled(manifests: list[Manifest]) -> list[Manifest]:
+    """A set of values that has an operator."""
+    if not any(each["metadata"]["name"].endswith("-operator") for each in manifests):
+        return rendered("default")
+    return manifests
+
+
+def test_the_operator_understands_what_it_is_told(
+    enabled: list[Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = environment(enabled)
+    assert told.keys() <= variables()
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("EDGELOOP_OPERATOR_PORT", "0")
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", os.devnull)
+    with pytest.raises(ConfigError, match="cluster: there is neither"):
+        command.main([])
+
+
+def test_what_production_tells() -> None:
+    told = environment(rendered("production"))
+    release = {
+        "NAMESPACE": "line-1 line-2",
+        "BROKER_HOST": "r-edgeloop-broker.fed.svc",
+        "BROKER_SECRET": "r-edgeloop-aggregator-tls",
+        "DATABASE_SECRET": "ledgers",
+        "LEASE_NAMESPACE": "fed",
+    }
+    assert {name: told[f"{command.PREFIX}{name}"] for name in release} == release
+    assert "EDGELOOP_OPERATOR_BROKER_PASSWORD_SECRET" not in told
+
+
+def test_rights_are_those_that_the_operator_is_tested_with() -> None:
+    manifests = rendered("production")
+    roles = {
+        (each["metadata"]["namespace"], each["metadata"]["name"]): each["rules"]
+        for each in of_kind(manifests, "Role")
+    }
+    assert roles == {
+        ("fed", "r-edgeloop-operator-lease"): rules("operator-lease-rules"),
+        ("line-1", "r-edgeloop-operator"): rules(),
+        ("line-2", "r-edgeloop-operator"): rules(),
+    }
+    for binding in of_kind(manifests, "RoleBinding"):
+        assert (binding["metadata"]["namespace"], binding["roleRef"]["name"]) in roles
+        assert binding["subjects"] == [
+            {"kind": "ServiceAccount", "name": "r-edgeloop-operator", "namespace": "fed"}
+        ]
+    assert not of_kind(manifests, "ClusterRole")
+
+
+def test_several_tritons_with_one_repository_have_a_name_for_all(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    claim = "repository: {kind: claim, claim: {accessModes: [ReadWriteMany]}}"
+    values.write_text(f"triton: {{replicaCount: 2, {claim}}}")
+    manifests = chart.parsed(chart.template(values))
+    told = environment(manifests)
+    assert told["EDGELOOP_OPERATOR_TRITON_PODS"] == "r-edgeloop-triton-pods.fed.svc:8001"
+    assert told["EDGELOOP_OPERATOR_REPOSITORY_CLAIM"] == "r-edgeloop-triton"
+    assert named(manifests, "Service", "-triton-pods")["spec"]["clusterIP"] == "None"
+    values.write_text("triton: {replicaCount: 2}")
+    assert "EDGELOOP_OPERATOR_TRITON_PODS" not in environment(chart.parsed(chart.template(values)))
