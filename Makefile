@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # A tritonserver in the user's cache, with a Python for its models.
 TRITON = PYTHON=$(BIN)/python tools/triton.sh
+# A torchvision in the user's cache, with a torch that suits it.
+VISION = PYTHON=$(BIN)/python tools/vision.sh
 # A helm in the user's cache, with what checks charts and Dockerfiles.
 HELM = PYTHON=$(BIN)/python tools/helm.sh
 # `make demo GENERATOR=...`: triton, or what --generator takes.
@@ -11,7 +13,7 @@ SERVED = $(if $(filter triton,$(GENERATOR)),--triton,$(if $(GENERATOR),--generat
 # One thread a process: a pool as large as the machine stalls as soon as anything else is busy.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check bench bench-generator format clean
+.PHONY: help demo test check bench bench-generator images format clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -25,7 +27,7 @@ test: $(VENV)/.dev check ## all checks and all tests
 	@tools/postgres.sh
 	@$(HELM) || [ -z "$$CI" ]
 	@$(TRITON) || [ -z "$$CI" ]
-	@PYTHON=$(BIN)/python tools/vision.sh >/dev/null || [ -z "$$CI" ]
+	@$(VISION) || [ -z "$$CI" ]
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest
 
 check: $(VENV)/.dev ## format, lint, types, architecture
@@ -41,6 +43,9 @@ bench: $(VENV)/.dev ## seconds per round beside naive training, timed in the sam
 bench-generator: $(VENV)/.dev ## a generator behind Triton beside the same one in process
 	@$(TRITON)
 	$(BIN)/python -m benchmarks.generator
+
+images: ## the four container images; REGISTRY, TAG, PLATFORMS, PUSH=1
+	@tools/images.sh
 
 format: $(VENV)/.dev ## put the code into shape
 	$(BIN)/ruff format .

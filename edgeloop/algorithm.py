@@ -73,7 +73,7 @@ class Card:
         generator: whether the server may need one: `build` then takes it, and Config has
             `generator_sha256` and `latent_dim`, and `needs_generator` says whether it does.
         alike: whether all clients must have one architecture, Config's `architecture`.
-        plain_heads: whether every client's head must be one linear layer: it is exchanged or read.
+        one_head: whether all clients' heads must be one linear layer, as the server takes them for.
         experimental: whether it is ours after a paper's idea, so that no published numbers are its.
     """
 
@@ -85,7 +85,7 @@ class Card:
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     generator: bool = False
     alike: bool = False
-    plain_heads: bool = False
+    one_head: bool = False
     experimental: bool = False
 
 

@@ -97,6 +97,7 @@ class Link:
         self._settled = threading.Event()  # the first connection is up and subscribed, or refused
         self._failure: BrokerError | None = None
         self._connection = 0  # counts them: an acknowledgement belongs to one
+        self._forgotten = False  # the broker of this connection knows no session of ours
         self._since = 0.0  # when the connection came up
         self._brief = 0  # connections in a row that did not last
         self._limit = broker.chunk_bytes
@@ -121,7 +122,7 @@ class Link:
         client.reconnect_delay_set(min_delay=1, max_delay=30)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_subscribe = lambda *_: self._settled.set()
+        client.on_subscribe = lambda *_: self._subscribed()
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         if self._presence is not None:
@@ -215,14 +216,20 @@ class Link:
         self._since = time.monotonic()
         packet = getattr(properties, "MaximumPacketSize", None) or self._broker.chunk_bytes
         self._limit = min(self._broker.chunk_bytes, packet) - OVERHEAD
+        self._forgotten = self._connection > 1 and not flags.session_present
         if self._filters:
             client.subscribe([(name, SubscribeOptions(qos=1)) for name in self._filters])
         else:
-            self._settled.set()
+            self._subscribed()
         self._watch(True)
         if self._presence is not None:
             self.publish(self._presence, b"online", retain=True)
-        if self._connection > 1 and not flags.session_present:
+
+    def _subscribed(self) -> None:
+        """Settle; tell of a broker that has forgotten us only once it sends us messages again."""
+        self._settled.set()
+        if self._forgotten:
+            self._forgotten = False
             self._inbox.put(Reconnected())
 
     def _on_disconnect(

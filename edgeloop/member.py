@@ -3,8 +3,10 @@
 Shape suffixes: N samples.
 """
 
+import math
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -17,10 +19,11 @@ from torch import Tensor
 from edgeloop.algorithm import Algorithm, Batches
 from edgeloop.data import ClientData
 from edgeloop.errors import ConfigError, RunError
+from edgeloop.evaluation import Evaluation, evaluate
 from edgeloop.models.split import SplitModel
-from edgeloop.seeds import derive
+from edgeloop.seeds import derive, drawing
 from edgeloop.threads import Threads, choose
-from edgeloop.training import count_correct
+from edgeloop.wire import MaybeNaN
 
 U = TypeVar("U")
 B = TypeVar("B")
@@ -36,6 +39,7 @@ class Report:
         train_samples: training samples.
         seconds_evaluating: wall time of the evaluation.
         seconds_training: wall time of the training and the prototypes.
+        test_auc: `edgeloop.evaluation.micro_auc` of the test samples; NaN where it has no value.
     """
 
     test_correct: int
@@ -43,10 +47,13 @@ class Report:
     train_samples: int
     seconds_evaluating: float
     seconds_training: float
+    test_auc: MaybeNaN = math.nan
 
     def __post_init__(self) -> None:
         if not 0 <= self.test_correct <= self.test_samples or self.train_samples < 0:
             raise ValueError("counts of samples that cannot be")
+        if not (math.isnan(self.test_auc) or 0 <= self.test_auc <= 1):
+            raise ValueError("an AUC that cannot be")
 
     @property
     def accuracy(self) -> float:
@@ -125,34 +132,57 @@ class Member(Generic[U, B]):
         """Evaluate with the broadcast, then train one round, unless it sits this one out."""
         begun = time.perf_counter()
         batches = self._batches("round", round_number)
-        correct = self._evaluate(batches, broadcast)
+        found = self._evaluate(batches, broadcast)
         evaluated = time.perf_counter()
         if not trains:
-            return Answer(None, self._report(correct, evaluated - begun, 0.0))
-        upload = self._algorithm.train(self.model, batches, broadcast)
+            return Answer(None, self._report(found, evaluated - begun, 0.0))
+        with self._drawing(batches.seed, "train"):
+            upload = self._algorithm.train(self.model, batches, broadcast)
         trained = time.perf_counter()
-        return Answer(upload, self._report(correct, evaluated - begun, trained - evaluated))
+        return Answer(upload, self._report(found, evaluated - begun, trained - evaluated))
 
     def finish(self, broadcast: B) -> Report:
         """Evaluate with the last broadcast; train no more."""
         begun = time.perf_counter()
-        correct = self._evaluate(self._batches("last"), broadcast)
-        return self._report(correct, time.perf_counter() - begun, 0.0)
+        found = self._evaluate(self._batches("last"), broadcast)
+        return self._report(found, time.perf_counter() - begun, 0.0)
+
+    def join(self, broadcast: B) -> tuple[Report, Report]:
+        """Evaluate with the last broadcast, train once, and evaluate again as it is then."""
+        before = self.finish(broadcast)
+        begun = time.perf_counter()
+        batches = self._batches("joined")
+        with self._drawing(batches.seed, "train"):
+            self._algorithm.train(self.model, batches, broadcast)
+        trained = time.perf_counter()
+        found = self._scored(broadcast)
+        evaluating = time.perf_counter() - trained
+        return before, self._report(found, evaluating, trained - begun)
 
     def _batches(self, *when: str | int) -> Batches:
         seed = derive(self._seed, "client", self.name, *when)
         return Batches(*self._train, self._batch_size, seed)
 
-    def _evaluate(self, batches: Batches, broadcast: B) -> int:
-        self._algorithm.receive(self.model, batches, broadcast)
+    def _evaluate(self, batches: Batches, broadcast: B) -> Evaluation:
+        with self._drawing(batches.seed, "receive"):
+            self._algorithm.receive(self.model, batches, broadcast)
+        return self._scored(broadcast)
+
+    def _scored(self, broadcast: B) -> Evaluation:
         self.model.eval()
         targets = self._algorithm.targets(broadcast, self._device)
         predict = partial(self._algorithm.predict, self.model)
-        return count_correct(lambda inputs: predict(inputs, targets), *self._test)
+        return evaluate(lambda inputs: predict(inputs, targets), *self._test)
 
-    def _report(self, correct: int, evaluating: float, training: float) -> Report:
-        samples = len(self._test[1])
-        return Report(correct, samples, len(self._train[1]), evaluating, training)
+    def _drawing(self, seed: int, what: str) -> AbstractContextManager[None]:
+        """Give dropout a seed of its own; nothing to do for a model that has none."""
+        if not self.model.draws:
+            return nullcontext()
+        return drawing(derive(seed, "dropout", what), self._device)
+
+    def _report(self, found: Evaluation, evaluating: float, training: float) -> Report:
+        samples = (len(self._test[1]), len(self._train[1]))
+        return Report(found.correct, *samples, evaluating, training, found.auc)
 
     def sample(self, count: int) -> Tensor:
         """Return the first test inputs (N, ...), at most `count`, on the CPU."""

@@ -1,11 +1,15 @@
-"""Who takes part in a round: some of the clients, and of their uploads those that arrive.
+"""Who takes part in a round: some of the clients, and of their uploads those that arrive in time.
 
-Source: the join ratio and the drop rate of PFLlib and HtFLlib, which count clients alike.
+Time is virtual: what a client's round costs, no clock's, so that a run is a function of its seed.
+
+Source: the join ratio and the drop rate of PFLlib and HtFLlib, which count clients alike; and their
+slow clients, who change nothing there.
 """
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass
+import statistics
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,6 +28,8 @@ class Participation:
         join_ratio: rho, the share that trains in a round: floor(rho M) clients, one at least.
         varying: draw the number of clients anew each round, between that and all.
         drop_rate: the share of those that train whose uploads are lost on the way.
+        deadline: of a round, in the median client's time; later uploads are left out. None waits.
+        durations: what a round takes each client, in the median client's time.
         seed: the run's.
     """
 
@@ -31,6 +37,8 @@ class Participation:
     join_ratio: float = 1.0
     varying: bool = False
     drop_rate: float = 0.0
+    deadline: float | None = None
+    durations: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
 
     def joining(self, round_number: int) -> frozenset[str]:
@@ -42,10 +50,14 @@ class Participation:
         return self._drawn(random, self.names, count)
 
     def arriving(self, round_number: int, joining: Collection[str]) -> frozenset[str]:
-        """Return those of them whose uploads arrive; maybe nobody's."""
+        """Return those of them whose uploads arrive in time; maybe nobody's."""
         random = self._random("arriving", round_number)
         count = math.floor((1 - self.drop_rate) * len(joining) + _ROUNDING)
-        return self._drawn(random, tuple(sorted(joining)), count)
+        sent = self._drawn(random, tuple(sorted(joining)), count)
+        return frozenset(name for name in sent if self._in_time(name))
+
+    def _in_time(self, name: str) -> bool:
+        return self.deadline is None or self.durations.get(name, 1.0) <= self.deadline
 
     def _random(self, what: str, round_number: int) -> np.random.Generator:
         return np.random.default_rng(derive(self.seed, what, round_number))
@@ -53,3 +65,22 @@ class Participation:
     @staticmethod
     def _drawn(random: np.random.Generator, names: tuple[str, ...], count: int) -> frozenset[str]:
         return frozenset(names[each] for each in random.permutation(len(names))[:count])
+
+
+def durations(
+    costs: Mapping[str, float], slow_rate: float, slow_factor: float, seed: int
+) -> dict[str, float]:
+    """Return what a round takes each client, in the median client's time.
+
+    Args:
+        costs: of a round, by client, in any unit.
+        slow_rate: the share of the clients that is slow, floor(rate M) of them, in every round.
+        slow_factor: how many times longer a slow one takes.
+        seed: the run's.
+    """
+    median = statistics.median(costs.values()) or 1.0
+    random = np.random.default_rng(derive(seed, "slow"))
+    names = sorted(costs)
+    count = math.floor(slow_rate * len(names) + _ROUNDING)
+    slow = {names[each] for each in random.permutation(len(names))[:count]}
+    return {name: costs[name] / median * (slow_factor if name in slow else 1.0) for name in names}

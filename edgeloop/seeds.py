@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-_DRAWING = threading.Lock()
+_DRAWING = threading.RLock()  # a model that is trained may make another
 
 
 def derive(run_seed: int, *path: str | int) -> int:
@@ -22,11 +22,19 @@ def derive(run_seed: int, *path: str | int) -> int:
 
 
 @contextmanager
-def drawing(seed: int) -> Iterator[None]:
+def drawing(seed: int, device: torch.device | None = None) -> Iterator[None]:
     """Let torch's own initialisations draw from a seed of their own, then put the stream back.
 
     They know only the process's global stream, so that one thread draws at a time.
+
+    Args:
+        seed: of the stream.
+        device: a GPU whose stream is to be seeded too: what drops out on it draws from that one.
     """
-    with _DRAWING, torch.random.fork_rng(devices=[]):
+    gpus = [device] if device is not None and device.type == "cuda" else []
+    with _DRAWING, torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(seed)
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
         yield

@@ -5,10 +5,13 @@ import os
 import threading
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from edgeloop import files
+from edgeloop.errors import RunError
+from simulations import cluster as clusters
 from simulations.folder import SUMMARY
 from simulations.run import simulate
 from simulations.settings import RunSettings
@@ -25,7 +28,10 @@ class Job(NamedTuple):
 
 
 def run_all(
-    jobs: Mapping[Key, Job], workers: int | None, done: Callable[[Key, Summary], None]
+    jobs: Mapping[Key, Job],
+    workers: int | None,
+    done: Callable[[Key, Summary], None],
+    cluster: str | None = None,
 ) -> dict[Key, Summary]:
     """Run what is missing, or go on with it; return every run's summary, in the jobs' order.
 
@@ -33,21 +39,48 @@ def run_all(
         jobs: by any name.
         workers: runs at a time; None for one a core.
         done: told of each finished run, those that were there before included.
+        cluster: the address of a Ray cluster that runs them, whose machines all see the folders
+            and the data at the same paths; "local" for one of this machine; None for none.
 
     Raises:
+        ConfigError: if there is no such cluster.
         InputError: as `simulate`.
     """
-    found = {key: files.read_json(path) for key, job in jobs.items() if (path := _at(job)).exists()}
-    for key, summary in found.items():
+    found: dict[Key, Summary] = {}
+
+    def note(key: Key, summary: Summary) -> None:
+        found[key] = summary
         done(key, summary)
+
+    for key, job in jobs.items():
+        if (path := _at(job)).exists():
+            note(key, files.read_json(path))
+    missing = {key: job for key, job in jobs.items() if key not in found}
+    if cluster is None:
+        _in_processes(missing, workers, note)
+    elif missing:
+        clusters.spread(_tasks(missing), cluster, workers, note)
+    return {key: found[key] for key in jobs}
+
+
+def _in_processes(
+    jobs: Mapping[Key, Job], workers: int | None, done: Callable[[Key, Summary], None]
+) -> None:
     context = multiprocessing.get_context("spawn")
     processes = workers or os.cpu_count()
     with ProcessPoolExecutor(processes, context, initializer=_end_with_parent) as pool:
-        waiting = {pool.submit(_one, job): key for key, job in jobs.items() if key not in found}
+        waiting = {pool.submit(_one, job): key for key, job in jobs.items()}
         for future in as_completed(waiting):
-            found[waiting[future]] = future.result()
             done(waiting[future], future.result())
-    return {key: found[key] for key in jobs}
+
+
+def _tasks(jobs: Mapping[Key, Job]) -> dict[Key, Callable[[], dict[str, Any]]]:
+    """Return the jobs as a cluster's workers run them, whose current folder is another one."""
+    tasks: dict[Key, Callable[[], dict[str, Any]]] = {}
+    for key, job in jobs.items():
+        job.folder.parent.mkdir(parents=True, exist_ok=True)
+        tasks[key] = partial(_shared, Job(job.settings, job.folder.absolute()))
+    return tasks
 
 
 def _end_with_parent() -> None:
@@ -60,6 +93,14 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def _shared(job: Job) -> dict[str, Any]:
+    """Run a job where the one who asked for it must see its folder."""
+    if not job.folder.parent.is_dir():
+        problem = f"{job.folder.parent} is not there on a worker's machine"
+        raise RunError("cluster", problem, "give an --out that all machines share, at one path")
+    return _one(job)
 
 
 def _one(job: Job) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from edgeloop import screen, settings
 from simulations.ktl.command import ktl
 from simulations.run import simulate
 from simulations.settings import RunSettings, parse_options, parse_workers
+from simulations.sinks import Sink, parse_sinks
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -26,10 +27,10 @@ def command(
     data: Annotated[str, typer.Option(help="A folder or a parquet file, or fashion-sample.")],
     layout: Annotated[str, typer.Option(help="files, or signal to undo interleaving.")] = "files",
     partition: Annotated[
-        str | None, typer.Option(help="iid, pathological, dirichlet, or natural.")
+        str | None, typer.Option(help="iid, pathological, dirichlet, exdir, or natural.")
     ] = None,
-    alpha: Annotated[float, typer.Option(help="Of dirichlet: the smaller, the more skewed.")] = 0.1,
-    classes_per_client: Annotated[int, typer.Option(help="Of pathological.")] = 2,
+    alpha: Annotated[float, typer.Option(help="Of dirichlet and exdir: small is skewed.")] = 0.1,
+    classes_per_client: Annotated[int, typer.Option(help="Of pathological and exdir.")] = 2,
     balanced: Annotated[
         bool, typer.Option("--balanced", help="Of iid and pathological: equal shares of a class.")
     ] = False,
@@ -40,8 +41,14 @@ def command(
         int | None, typer.Option(help="Divide only so many, drawn at random. [default: all]")
     ] = None,
     partition_seed: Annotated[int, typer.Option(help="Of the partition.")] = 1,
+    image_size: Annotated[
+        int | None, typer.Option(help="Resize image files to so many pixels a side.")
+    ] = None,
     only_client: Annotated[
         int | None, typer.Option(help="Run this client of the partition alone. [default: all]")
+    ] = None,
+    shots: Annotated[
+        int | None, typer.Option(help="Training samples a class and client. [default: all]")
     ] = None,
     models: Annotated[
         str | None, typer.Option(help="A group, or architectures a,b,c that clients take in turn.")
@@ -60,6 +67,20 @@ def command(
     drop_rate: Annotated[
         float, typer.Option(help="The share of a round's uploads that is lost on the way.")
     ] = 0.0,
+    slow_rate: Annotated[
+        float, typer.Option(help="The share of the clients that is slow: see --deadline.")
+    ] = 0.0,
+    slow_factor: Annotated[
+        float, typer.Option(help="How many times longer a slow client takes.")
+    ] = 5.0,
+    deadline: Annotated[
+        float | None,
+        typer.Option(help="Of a round, in the median client's time. [default: wait for all]"),
+    ] = None,
+    new_clients: Annotated[
+        int, typer.Option(help="So many of the last clients join after the last round.")
+    ] = 0,
+    fine_tuning_epochs: Annotated[int, typer.Option(help="Of a new client.")] = 1,
     seed: Annotated[int, typer.Option(help="The run's only seed.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Samples a training batch.")] = 10,
     variant: Annotated[
@@ -76,24 +97,33 @@ def command(
         str, typer.Option(help="Processes: a number, or auto for one a core.")
     ] = "auto",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    history: Annotated[
+        bool, typer.Option("--history", help="Keep what each round exchanged, for the report.")
+    ] = False,
+    sink: Annotated[
+        list[str] | None,
+        typer.Option(help="tensorboard:FOLDER or mlflow:URI. May be repeated."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The run's folder. [default: runs/ALGORITHM-DATA-SEED]")
     ] = None,
 ) -> None:
     """Simulate federated learning; run the same command again to go on after a stop."""
-    table = {name: value for name, value in locals().items() if name not in ("set_", "out")}
+    table = {name: value for name, value in locals().items() if name not in ("set_", "out", "sink")}
     table["options"] = parse_options(set_ or [])
     table["workers"] = parse_workers(workers)
     chosen = settings.parse(table, RunSettings, "simulate")
     folder = out or chosen.folder()
-    _show(_watched(chosen, folder), folder)
+    _show(_watched(chosen, folder, parse_sinks(sink or [])), folder)
 
 
-def _watched(chosen: RunSettings, folder: Path) -> Mapping[str, Any]:
+def _watched(chosen: RunSettings, folder: Path, sinks: Sequence[Sink]) -> Mapping[str, Any]:
     with screen.progress(chosen.algorithm, chosen.rounds) as report:
-        return simulate(
-            chosen, folder, lambda done, accuracy: report(done, f"accuracy {accuracy:.4f}")
-        )
+
+        def watch(done: int, accuracy: float) -> None:
+            report(done, f"accuracy {accuracy:.4f}")
+
+        return simulate(chosen, folder, watch, sinks)
 
 
 def _show(summary: Mapping[str, Any], folder: Path) -> None:

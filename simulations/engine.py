@@ -11,17 +11,18 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from edgeloop import algorithms, models
 from edgeloop.algorithm import Algorithm
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.cohorts.workers import WorkerCohort
 from edgeloop.data import ClientData, Federation
-from edgeloop.data.federation import PooledFederation
+from edgeloop.data.pfllib import FolderFederation
 from edgeloop.data.samples import Shard
 from edgeloop.generator import Generator
 from edgeloop.member import Member
-from edgeloop.participation import Participation
+from edgeloop.participation import Participation, durations
 from simulations.settings import RunSettings
 
 STEP_FLOPS = 4_000_000
@@ -74,17 +75,21 @@ class Plan:
 
     def chosen(self) -> dict[str, Any]:
         """Return the fields of the algorithm's Config that this run decides."""
-        first = next(iter(self.models.values()))
+        first = models.auxiliary(self.settings.models, next(iter(self.models.values())))
         return {**self.settings.chosen(self.classes, self.shape, first), **self.bound}
 
-    def participation(self) -> Participation | None:
+    def participation(self, federation: Federation) -> Participation | None:
         """Return who takes part in which round; None for everybody in all of them."""
         asked = self.settings
-        if asked.join_ratio == 1 and not asked.drop_rate:
+        if asked.join_ratio == 1 and not asked.drop_rate and asked.deadline is None:
             return None
+        times: Mapping[str, float] = {}
+        if asked.deadline is not None:
+            known = costs(self, federation)
+            times = durations(known, asked.slow_rate, asked.slow_factor, asked.seed)
         return Participation(
-            *(tuple(self.models), asked.join_ratio, asked.random_join_ratio),
-            *(asked.drop_rate, asked.seed),
+            *(tuple(self.models), asked.join_ratio, asked.random_join_ratio, asked.drop_rate),
+            *(asked.deadline, times, asked.seed),
         )
 
     @property
@@ -159,11 +164,10 @@ def plan(settings: RunSettings, federation: Federation, generator: Generator | N
         ModelError: if an architecture does not exist or does not fit the data.
     """
     shape = federation.shape
-    signal = len(shape) == 3 and shape[1] == 1
-    group = settings.models or ("htfe-sen-2" if signal else "cnn")
+    group = settings.models or default_group(shape)
     architectures = models.members(group, len(federation))
     for architecture in dict.fromkeys(architectures):
-        models.feature_width(architecture, shape)
+        models.feature_width(architecture, shape, settings.width)
     planned = Plan(
         settings,
         shape,
@@ -171,8 +175,14 @@ def plan(settings: RunSettings, federation: Federation, generator: Generator | N
         dict(zip(names(federation), architectures, strict=True)),
         algorithms.generator_options(settings.algorithm, generator),
     )
-    algorithms.check_models(settings.algorithm, architectures, **planned.chosen())
+    algorithms.check_alike(settings.algorithm, architectures, **planned.chosen())
     return planned
+
+
+def default_group(shape: tuple[int, ...]) -> str:
+    """Return the models of clients with inputs of a shape, where nobody says."""
+    signal = len(shape) == 3 and shape[1] == 1
+    return "htfe-sen-2" if signal else "cnn"
 
 
 def names(federation: Federation) -> list[str]:
@@ -198,7 +208,7 @@ def cohort(plan: Plan, federation: Federation) -> Iterator[Crew]:
 def _hire(plan: Plan, federation: Federation) -> Crew:
     if plan.workers == 1:
         return Enlist(plan, federation)(list(plan.models))
-    if not isinstance(federation, PooledFederation):
+    if isinstance(federation, FolderFederation):
         return WorkerCohort(Enlist(plan, federation), costs(plan, federation), plan.workers)
     with tempfile.TemporaryDirectory(prefix="edgeloop-") as folder:
         spool = Spool.write(federation, Path(folder))
@@ -207,12 +217,17 @@ def _hire(plan: Plan, federation: Federation) -> Crew:
 
 def costs(plan: Plan, federation: Federation) -> dict[str, float]:
     """Return what a round takes each client: training samples times what one costs its model."""
-    flops = {
-        each: STEP_FLOPS + models.forward_flops(each, plan.shape, plan.classes, plan.settings.width)
-        for each in set(plan.models.values())
-    }
+    flops = {each: forward_flops(each, plan) + STEP_FLOPS for each in set(plan.models.values())}
     sizes = federation.sizes()
     return {
         name: float(train * flops[architecture])
         for (name, architecture), (train, _) in zip(plan.models.items(), sizes, strict=True)
     }
+
+
+def forward_flops(architecture: str, plan: Plan) -> int:
+    """Return the floating-point operations of a forward pass on one input."""
+    model = models.build(architecture, plan.shape, plan.classes, plan.settings.width).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, *plan.shape))
+    return int(counter.get_total_flops())

@@ -10,7 +10,9 @@ from edgeloop.errors import RunError
 
 IDENTITY = "run.json"
 SUMMARY = "summary.json"
-FREE = ("workers",)
+PARTITION = "partition.json"
+HISTORY = "history"
+FREE = ("workers", "history")
 """Keys that may change when a run goes on; they change no result."""
 WHOLE = ("models_by_client",)
 """Tables too long to name their differing keys one by one."""
@@ -58,6 +60,11 @@ def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
     there, here = _flat(held), _flat(json.loads(json.dumps(wanted)))
     keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
     return [_difference(key, there, here) for key in keys if key not in FREE]
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration's values by their whole keys, as `hyperparameters.lr`."""
+    return _flat(config)
 
 
 def _difference(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> str:

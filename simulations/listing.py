@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeloop import algorithms, screen
+from edgeloop.algorithm import Card
 
 GIVEN = (
     *("classes", "width", "seed", "shape", "architecture"),
@@ -51,14 +52,14 @@ def describe(name: str) -> dict[str, Any]:
         ConfigError: if there is no such algorithm.
     """
     card = algorithms.card(name)
-    config = algorithms.config(name, classes=1, width=1)
+    config = algorithms.config(name, **algorithms.given(name, classes=1, width=1))
     defaults = dataclasses.asdict(config)
     return {
         "name": name,
         "title": card.title,
         "experimental": card.experimental,
         "runs": list(card.runs),
-        "clients": "one architecture" if card.alike else "any architectures",
+        "clients": _clients(card),
         "generator": card.generator,
         "up": card.up,
         "down": card.down,
@@ -71,6 +72,11 @@ def describe(name: str) -> dict[str, Any]:
             if key not in GIVEN
         },
     }
+
+
+def _clients(card: Card) -> str:
+    alike = "one architecture" if card.alike else "any architectures"
+    return f"{alike}, a head of one layer" if card.one_head else alike
 
 
 def meanings(docstring: str) -> dict[str, str]:

@@ -1,11 +1,11 @@
 """Makes the embedded sample from Debian's package `dataset-fashion-mnist`, which has all 70,000."""
 
-import gzip
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeloop.data.idx import read_idx
 from edgeloop.data.sample import CLASS_NAMES, FILE
 
 # Where `dpkg -L dataset-fashion-mnist` puts them on every Debian.
@@ -32,16 +32,6 @@ def first_of_each_class(part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]
     firsts = [np.flatnonzero(labels == k)[: PER_CLASS[part]] for k in range(len(CLASS_NAMES))]
     kept = np.sort(np.concatenate(firsts))
     return read_idx(IMAGES / f"{part}-images-idx3-ubyte.gz")[kept], labels[kept]
-
-
-def read_idx(path: Path) -> NDArray[np.uint8]:
-    """Read an IDX file of bytes: two zeros, type 8, rank, big-endian sizes, content."""
-    content = gzip.decompress(path.read_bytes())
-    rank = content[3]
-    if content[:3] != b"\0\0\x08":
-        raise ValueError(f"{path} is no IDX file of bytes")
-    sizes = np.frombuffer(content, ">i4", rank, 4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(sizes)
 
 
 def licence(copyright_file: str) -> str:

@@ -1,42 +1,21 @@
-"""Lists the architectures and the groups of them: what each costs at inputs of one shape."""
+"""Lists the models: the architectures, what each costs, and the groups that clients share out."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
+import torch
 import typer
+from torch.utils.flop_counter import FlopCounterMode
 
 from edgeloop import models, screen
 from edgeloop.errors import ConfigError, ModelError
 
-IMAGE = (3, 32, 32)
-SHAPES: Mapping[str, tuple[int, ...]] = {
-    **{"harcnn": (9, 1, 128), "hcnn": (1, 28, 28), "mlp": (5000,)},
-    **dict.fromkeys(("fasttext", "textlr", "lstm", "bilstm", "gru", "transformer"), (200,)),
-}
-"""What an architecture is for, by the beginning of its name; the others are for CIFAR's images."""
-COLUMNS = ("architecture", "input", "features D", "parameters of the base", "million FLOPs a pass")
-GROUP_COLUMNS = ("group", "client i gets entry i mod X")
+WIDTH = 512
+"""K, which the networks for texts are listed with."""
 
-
-@dataclass(frozen=True)
-class Cost:
-    """What an architecture is at one shape.
-
-    Attributes:
-        name: its own.
-        shape: of one input, channels first.
-        features: D, before they are pooled to the unified width.
-        parameters: of the base.
-        flops: of a forward pass on one input; None for texts' networks.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    features: int
-    parameters: int
-    flops: int | None
+COLUMNS = ("architecture", "inputs", "features", "parameters", "MFLOPs")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -47,88 +26,107 @@ def main(arguments: Sequence[str]) -> int:
 def listing(
     shape: Annotated[
         str | None,
-        typer.Option(help="Of one input, as 3,32,32. [default: what each is for]"),
+        typer.Option(help="Of one input, such as 3,32,32: only what fits it, measured with it."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of tables.")] = False,
     as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="Write Markdown: docs/models.md.")
+        bool, typer.Option("--markdown", help="Write Markdown: the tables of docs/models.md.")
     ] = False,
 ) -> None:
-    """List the architectures, and the groups that clients share out."""
-    if as_markdown:
-        screen.say(markdown(costs()))
-        return
-    found = costs(None if shape is None else _shape(shape), torchvision=True)
+    """List the architectures and the groups."""
+    found = [describe(*each) for each in _asked(shape)]
     if as_json:
-        groups = {name: list(entries) for name, entries in models.GROUPS.items()}
-        content = {"architectures": [asdict(each) for each in found], "groups": groups}
-        screen.say(json.dumps(content, indent=1))
+        screen.say(json.dumps({"architectures": found, "groups": groups()}, indent=1))
+    elif as_markdown:
+        screen.say(markdown(found, groups()))
     else:
         screen.table("architectures", COLUMNS, [_cells(each) for each in found])
-        screen.table("groups", GROUP_COLUMNS, _groups())
+        screen.table("groups", ("group", "clients take in turn"), _group_rows(groups()))
 
 
-def costs(shape: tuple[int, ...] | None = None, torchvision: bool = False) -> list[Cost]:
-    """Return each architecture's cost; who does not fit the shape is left out.
+def describe(architecture: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return what an architecture's base makes of one input, and costs; JSON values only.
 
-    Args:
-        shape: of one input; None for what each is for.
-        torchvision: list its networks too, where it is installed.
+    The keys: `name`; `shape`, of one input; `features`, D; `parameters`; `flops`, the
+    floating-point operations of a forward pass, a multiplication and an addition being two. Where
+    a package is not installed, `needs` says which one, and the numbers are None.
+
+    Raises:
+        ModelError: an unknown architecture, or one that does not fit.
     """
-    names = (name for name in models.ARCHITECTURES if torchvision or name not in models.TORCHVISION)
-    found = (_cost(name, shape or _purpose(name)) for name in names)
-    return [cost for cost in found if cost is not None]
+    facts = {"name": architecture, "shape": list(shape), "needs": None}
+    if (needs := models.missing(architecture)) is not None:
+        return {**facts, "needs": needs, "features": None, "parameters": None, "flops": None}
+    features = models.feature_width(architecture, shape, WIDTH)
+    parameters, flops = _counted(architecture, shape)
+    return {**facts, "features": features, "parameters": parameters, "flops": flops}
 
 
-def _cost(name: str, shape: tuple[int, ...]) -> Cost | None:
-    try:
-        model = models.build(name, shape, 10)
-    except ModelError:
-        return None
-    parameters = sum(each.numel() for each in model.base.parameters())
-    # The counter knows neither recurrent layers nor attention on a CPU.
-    flops = None if _purpose(name) == SHAPES["gru"] else models.forward_flops(name, shape)
-    return Cost(name, shape, models.feature_width(name, shape), parameters, flops)
+def groups() -> list[dict[str, Any]]:
+    """Return every group: its `name`, its `aliases`, and its `architectures` in order."""
+    return [
+        {
+            "name": name,
+            "aliases": [alias for alias, meant in models.ALIASES.items() if meant == name],
+            "architectures": list(entries),
+        }
+        for name, entries in models.GROUPS.items()
+    ]
 
 
-def _purpose(name: str) -> tuple[int, ...]:
-    beginning = name.partition("-")[0]
-    return next((SHAPES[each] for each in SHAPES if beginning.startswith(each)), IMAGE)
+def markdown(found: Sequence[Mapping[str, Any]], shared: Sequence[Mapping[str, Any]]) -> str:
+    """Return both tables in Markdown."""
+    rows = [[f"`{each['name']}`", *_cells(each)[1:]] for each in found]
+    grouped = [tuple(map(_coded, each)) for each in _group_rows(shared)]
+    tables = (_table(COLUMNS, rows), _table(("group", "clients take in turn"), grouped))
+    return "\n".join(tables).strip()
 
 
-def markdown(found: Sequence[Cost]) -> str:
-    """Return a table of costs and one of groups."""
-    return (
-        f"{_table(COLUMNS, [_cells(each) for each in found])}\n{_table(GROUP_COLUMNS, _groups())}"
-    )
+@cache
+def _counted(architecture: str, shape: tuple[int, ...]) -> tuple[int, int]:
+    base = models.bare(architecture, shape, WIDTH).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        base(torch.empty(1, *shape, device="meta"))
+    return sum(each.numel() for each in base.parameters()), int(counter.get_total_flops())
+
+
+def _asked(shape: str | None) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the architectures to describe, each with the inputs to measure it with."""
+    if shape is None:
+        return [(name, models.usual_shape(name)) for name in models.ARCHITECTURES]
+    sizes = _parsed(shape)
+    fitting = models.fitting(sizes, WIDTH)
+    if not fitting:
+        raise ModelError("shape", f"no architecture fits {shape}", "give 3,32,32 or 9,1,128")
+    return [(name, sizes) for name in fitting]
+
+
+def _parsed(shape: str) -> tuple[int, ...]:
+    sizes = [part.strip() for part in shape.split(",")]
+    if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise ConfigError("shape", f"{shape!r} is no list of sizes", "write 3,32,32")
+    return tuple(int(size) for size in sizes)
+
+
+def _cells(found: Mapping[str, Any]) -> list[str]:
+    shape = " x ".join(map(str, found["shape"]))
+    if found["needs"] is not None:
+        return [found["name"], shape, "", f"needs {found['needs']}", ""]
+    counts = (f"{found['features']:,}", f"{found['parameters']:,}", f"{found['flops'] / 1e6:,.1f}")
+    return [found["name"], shape, *counts]
+
+
+def _group_rows(shared: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    return [
+        (", ".join([each["name"], *each["aliases"]]), ", ".join(each["architectures"]))
+        for each in shared
+    ]
+
+
+def _coded(names: str) -> str:
+    return ", ".join(f"`{name}`" for name in names.split(", "))
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _groups() -> list[list[str]]:
-    names = {group: name for name, group in models.ALIASES.items()}
-    return [
-        [f"{group} ({names[group]})" if group in names else group, ", ".join(entries)]
-        for group, entries in models.GROUPS.items()
-    ]
-
-
-def _cells(cost: Cost) -> list[str]:
-    shape = " x ".join(map(str, cost.shape))
-    return [
-        *(cost.name, shape, f"{cost.features:,}", f"{cost.parameters:,}"),
-        "" if cost.flops is None else f"{cost.flops / 1e6:.2f}",
-    ]
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    try:
-        numbers = tuple(int(word) for word in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not numbers or min(numbers) < 1:
-        raise ConfigError("shape", f"{text!r} is no shape", "write numbers as in 3,32,32")
-    return numbers

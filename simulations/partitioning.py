@@ -20,11 +20,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def command(
     data: Annotated[str, typer.Option(help="A folder or a parquet file, or fashion-sample.")],
-    partition: Annotated[str, typer.Option(help="iid, pathological, dirichlet, or natural.")],
+    partition: Annotated[
+        str, typer.Option(help="iid, pathological, dirichlet, exdir, or natural.")
+    ],
     out: Annotated[Path, typer.Option(help="A folder that is new or empty.")],
     layout: Annotated[str, typer.Option(help="files, or signal to undo interleaving.")] = "files",
-    alpha: Annotated[float, typer.Option(help="Of dirichlet: the smaller, the more skewed.")] = 0.1,
-    classes_per_client: Annotated[int, typer.Option(help="Of pathological.")] = 2,
+    alpha: Annotated[float, typer.Option(help="Of dirichlet and exdir: small is skewed.")] = 0.1,
+    classes_per_client: Annotated[int, typer.Option(help="Of pathological and exdir.")] = 2,
     balanced: Annotated[
         bool, typer.Option("--balanced", help="Of iid and pathological: equal shares of a class.")
     ] = False,
@@ -33,6 +35,9 @@ def command(
         int | None, typer.Option(help="Divide only so many, drawn at random. [default: all]")
     ] = None,
     partition_seed: Annotated[int, typer.Option(help="Of the partition.")] = 1,
+    image_size: Annotated[
+        int | None, typer.Option(help="Resize image files to so many pixels a side.")
+    ] = None,
 ) -> None:
     """Write each client's training and test samples to a folder that other commands read."""
     table = {name: value for name, value in locals().items() if name != "out"}

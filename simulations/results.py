@@ -4,11 +4,12 @@ Shape suffix: R rounds.
 """
 
 import io
+import json
 import math
 import platform
 import resource
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -27,7 +28,7 @@ from simulations.engine import Plan
 COLUMNS = (
     *("round", "accuracy", "accuracy_std"),
     *("seconds", "seconds_training", "seconds_evaluating", "seconds_aggregating"),
-    *("bytes_up", "bytes_down"),
+    *("bytes_up", "bytes_down", "auc"),
 )
 """Of rounds.csv."""
 
@@ -48,6 +49,7 @@ class Row:
         bytes_down: of the broadcast's frame, once for each client.
         floats_up: prototype entries in all uploads.
         floats_down: prototype entries in the broadcast, once for each client.
+        auc: mean of the clients' AUCs, weighted by test samples; None where no client has one.
     """
 
     round: int
@@ -61,16 +63,27 @@ class Row:
     bytes_down: int
     floats_up: int
     floats_down: int
+    auc: float | None = None
 
     def line(self) -> str:
-        """Return the row as a line of rounds.csv."""
-        return ",".join(str(getattr(self, column)) for column in COLUMNS) + "\n"
+        """Return the row as a line of rounds.csv; what has no value is empty."""
+        values = (getattr(self, column) for column in COLUMNS)
+        return ",".join("" if value is None else str(value) for value in values) + "\n"
 
 
 def accuracy(reports: Sequence[Report]) -> float:
     """Return the share of test samples classified right; 0 where there are none."""
     samples = sum(report.test_samples for report in reports)
     return sum(report.test_correct for report in reports) / samples if samples else 0.0
+
+
+def mean_auc(reports: Sequence[Report]) -> float | None:
+    """Return the mean AUC of the clients that have one, weighted by test samples, or None."""
+    known = [report for report in reports if not math.isnan(report.test_auc)]
+    samples = sum(report.test_samples for report in known)
+    if not samples:
+        return None
+    return math.fsum(report.test_auc * report.test_samples for report in known) / samples
 
 
 def stalled(rows: Sequence[Row], patience: int | None) -> bool:
@@ -91,6 +104,18 @@ def floats(message: Any) -> int:
     if isinstance(message, GlobalPrototypes):
         return int(message.known_C.sum()) * int(message.prototypes_CD.shape[1])
     return sum(array.size for array in wire.arrays(message).values() if array.dtype.kind == "f")
+
+
+def partition_file(federation: Federation, names: Iterable[str]) -> bytes:
+    """Return partition.json: what the data is, and each client's samples by class."""
+    counts = [federation.label_counts(part).tolist() for part in ("train", "test")]
+    pairs = zip(names, *counts, strict=True)
+    content = {
+        "class_names": list(federation.class_names),
+        "shape": list(federation.shape),
+        "clients": {name: {"train": train, "test": test} for name, train, test in pairs},
+    }
+    return json.dumps(content).encode()
 
 
 def prototypes_file(broadcast: Any) -> bytes:
@@ -136,6 +161,7 @@ def summary(
         "best_round": accuracies_R.index(best),
         "final_accuracy": accuracies_R[-1],
         "accuracy_std_by_round": [row.accuracy_std for row in rows],
+        "auc_by_round": [row.auc for row in rows],
         "accuracy_by_client": {name: accuracy([report]) for name, report in reports.items()},
         "samples_by_client": {
             name: {"train": report.train_samples, "test": report.test_samples}

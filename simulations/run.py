@@ -2,21 +2,24 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeloop import algorithms, files, rounds, wire
+from edgeloop import algorithms, files, history, rounds, wire
 from edgeloop.algorithm import Algorithm
 from edgeloop.member import Answer, Report
+from edgeloop.participation import Participation
 from edgeloop.rounds import Closed
 from edgeloop.task import SERVER
 from edgeloop.wire import Envelope
-from simulations import checkpoint, engine, results
+from simulations import checkpoint, engine, newcomers, results
 from simulations.checkpoint import Checkpoint, Pace
-from simulations.folder import SUMMARY, claim
+from simulations.clients_table import Journal, Sent
+from simulations.folder import HISTORY, PARTITION, SUMMARY, claim
 from simulations.results import COLUMNS, Row
 from simulations.settings import RunSettings
+from simulations.sinks import Sink, guarded
 
 Watch = Callable[[int, float], None]
 """Told after each round how many are done, and the round's accuracy."""
@@ -32,6 +35,8 @@ class Recorder:
         broadcast: what the next round opens with.
         workers: that the clients' seconds are divided by.
         clock: seconds.
+        journal: gets a row of every client too.
+        told: called with every row, as soon as it is written.
     """
 
     def __init__(
@@ -42,7 +47,11 @@ class Recorder:
         broadcast: Any,
         workers: int,
         clock: Callable[[], float] = time.perf_counter,
+        journal: Journal | None = None,
+        told: Callable[[Row], None] = lambda row: None,
     ) -> None:
+        self._journal = journal
+        self._told = told
         self.rows = list(rows)
         self.algorithm = dataclasses.replace(algorithm, aggregate=self._aggregate)
         self._timed = algorithm.aggregate
@@ -63,31 +72,30 @@ class Recorder:
 
     def closed(self, closed: Closed[Any, Any, Any]) -> Row:
         """Record a round of training."""
-        number = closed.number
-        answers = closed.answers
-        row = self._row(
-            number,
-            [answer.report for answer in answers.values()],
-            bytes_up=sum(
-                len(wire.encode(_envelope(number, name), *_messages(answer)))
-                for name, answer in answers.items()
-            ),
-            floats_up=sum(
-                results.floats(answer.upload)
-                for answer in answers.values()
-                if answer.upload is not None
-            ),
-        )
+        number, answers = closed.number, closed.answers
+        sent = {name: _sent(number, name, answer) for name, answer in answers.items()}
+        down = self._down(number)
+        if self._journal is not None:
+            self._journal.closed(number, answers, sent, down)
+        row = self._row(number, [answer.report for answer in answers.values()], sent.values(), down)
         self._broadcast = closed.standing.broadcast
         return row
 
     def finished(self, reports: Mapping[str, Report]) -> Row:
         """Record the last evaluation."""
-        return self._row(len(self.rows), list(reports.values()), bytes_up=0, floats_up=0)
+        number = len(self.rows)
+        down = self._down(number)
+        if self._journal is not None:
+            self._journal.finished(number, reports, down)
+        return self._row(number, list(reports.values()), (), down)
 
-    def _row(self, number: int, reports: Sequence[Report], bytes_up: int, floats_up: int) -> Row:
+    def _down(self, number: int) -> int:
+        return len(wire.encode(_envelope(number, SERVER), self._broadcast))
+
+    def _row(
+        self, number: int, reports: Sequence[Report], sent: Collection[Sent], down: int
+    ) -> Row:
         begun, self._last = self._last, self._clock()
-        down = wire.encode(_envelope(number, SERVER), self._broadcast)
         row = Row(
             round=number,
             accuracy=results.accuracy(reports),
@@ -96,16 +104,23 @@ class Recorder:
             seconds_training=sum(r.seconds_training for r in reports) / self._workers,
             seconds_evaluating=sum(r.seconds_evaluating for r in reports) / self._workers,
             seconds_aggregating=self._aggregating,
-            bytes_up=bytes_up,
-            bytes_down=len(down) * len(reports),
-            floats_up=floats_up,
+            bytes_up=sum(each.bytes for each in sent),
+            bytes_down=down * len(reports),
+            floats_up=sum(each.floats for each in sent),
             floats_down=results.floats(self._broadcast) * len(reports),
+            auc=results.mean_auc(reports),
         )
         self._aggregating = 0.0
         self.rows.append(row)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(row.line())
+        self._told(row)
         return row
+
+
+def _sent(number: int, name: str, answer: Answer[Any]) -> Sent:
+    floats = 0 if answer.upload is None else results.floats(answer.upload)
+    return Sent(len(wire.encode(_envelope(number, name), *_messages(answer))), floats)
 
 
 def _messages(answer: Answer[Any]) -> tuple[Any, ...]:
@@ -117,13 +132,16 @@ def _envelope(number: int, sender: str) -> Envelope:
     return Envelope("simulation", "simulation", number, sender)
 
 
-def simulate(settings: RunSettings, folder: Path, watch: Watch) -> dict[str, Any]:
+def simulate(
+    settings: RunSettings, folder: Path, watch: Watch, sinks: Sequence[Sink] = ()
+) -> dict[str, Any]:
     """Run a simulation, or go on with it where its folder says it stopped.
 
     Args:
         settings: what to run.
         folder: where its results go; see docs/simulation.md.
         watch: told of every round.
+        sinks: told of every row and of the summary; what fails in one never ends the run.
 
     Returns:
         the content of summary.json.
@@ -132,19 +150,35 @@ def simulate(settings: RunSettings, folder: Path, watch: Watch) -> dict[str, Any
         InputError: if the settings, the data or the folder are wrong.
     """
     settings.check()
-    federation = settings.federation()
+    everyone = settings.federation()
+    divided = newcomers.divide(everyone, settings.new_clients)
+    federation = divided.early
     generator = settings.opened()
     plan = engine.plan(settings, federation, generator)
-    config = results.config(plan, federation)
+    config = results.config(plan, everyone)
     claim(folder, config)
+    files.write(folder / PARTITION, results.partition_file(federation, plan.models))
     algorithm = plan.load(generator)
     saved = checkpoint.latest(folder, algorithm) or _beginning(algorithm, folder)
-    with engine.cohort(plan, federation) as crew:
-        if saved.rows:
-            crew.restore(saved.models)
-        rows, reports, broadcast = _rounds(plan, crew, algorithm, saved, folder, watch)
-    summary = results.summary(config, rows, reports, broadcast)
-    _write(folder, summary, rows, broadcast)
+    some = plan.participation(federation)
+    journal = Journal(folder, plan.models, some, len(saved.rows))
+    with guarded(sinks, folder, config, saved.rows) as sink:
+        recorder = Recorder(
+            *(algorithm, folder / "rounds.csv", saved.rows, saved.standing.broadcast),
+            *(plan.workers, time.perf_counter, journal, sink.row),
+        )
+        with engine.cohort(plan, federation) as crew:
+            if saved.rows:
+                crew.restore(saved.models)
+            reports, broadcast = _rounds(plan, crew, recorder, journal, saved, folder, watch, some)
+        summary = {
+            **results.summary(config, recorder.rows, reports, broadcast),
+            **newcomers.joined(plan, divided, broadcast),
+        }
+        journal.write()
+        _write(folder, summary, recorder.rows, broadcast)
+        journal.remove()
+        sink.end(summary)
     return summary
 
 
@@ -155,30 +189,36 @@ def _beginning(algorithm: Algorithm[Any, Any, Any], folder: Path) -> Checkpoint:
 def _rounds(
     plan: engine.Plan,
     crew: engine.Crew,
-    algorithm: Algorithm[Any, Any, Any],
+    recorder: Recorder,
+    journal: Journal,
     saved: Checkpoint,
     folder: Path,
     watch: Watch,
-) -> tuple[list[Row], Mapping[str, Report], Any]:
-    """Run what is left; return all rows, the last evaluation and the last broadcast."""
-    broadcast = saved.standing.broadcast
-    recorder = Recorder(algorithm, folder / "rounds.csv", saved.rows, broadcast, plan.workers)
+    some: Participation | None,
+) -> tuple[Mapping[str, Report], Any]:
+    """Run and record what is left; return the last evaluation and the last broadcast."""
     pace = Pace()
+    settings = plan.settings
+
+    def save(closed: Closed[Any, Any, Any]) -> None:
+        journal.sync()
+        checkpoint.save(folder, crew, closed.standing, recorder.rows)
 
     def after(closed: Closed[Any, Any, Any]) -> None:
         row = recorder.closed(closed)
+        if settings.history:
+            history.write(folder / HISTORY, closed)
         watch(closed.standing.rounds, row.accuracy)
         if pace.due():
-            pace.run(lambda: checkpoint.save(folder, crew, closed.standing, recorder.rows))
+            pace.run(lambda: save(closed))
 
-    settings = plan.settings
     standing, reports = rounds.run(
         *(recorder.algorithm, crew, settings.rounds, saved.standing, after),
         lambda: results.stalled(recorder.rows, settings.patience),
-        plan.participation(),
+        some,
     )
     watch(settings.rounds, recorder.finished(reports).accuracy)
-    return recorder.rows, reports, standing.broadcast
+    return reports, standing.broadcast
 
 
 def _write(folder: Path, summary: Mapping[str, Any], rows: Sequence[Row], broadcast: Any) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from edgeloop import algorithms, data, generators
 from edgeloop.data import Federation, Partition
-from edgeloop.data.federation import PooledFederation
+from edgeloop.data.views import some
 from edgeloop.errors import ConfigError
 from edgeloop.generator import Generator
 from edgeloop.member import usable_device
@@ -36,18 +36,20 @@ class DataSettings(Settings):
         data: a folder or file that `edgeloop.data.load` reads, or "fashion-sample".
         layout: how a sensor folder's values lie; see `edgeloop.data.load`.
         partition: how to divide the data; None keeps the clients of a folder that has some.
-        alpha: of the Dirichlet partition.
-        classes_per_client: of the pathological partition.
+        alpha: of the partitions dirichlet and exdir.
+        classes_per_client: of the partitions pathological and exdir.
         balanced: give every client of `iid` and `pathological` equal shares of a class.
         clients: how many; None means 20, or as many as the data comes with.
         samples: how many to divide, drawn at random; None means all.
         partition_seed: of the partition.
         only_client: run this client of the partition alone; None for all of them.
+        shots: training samples of each class that a client keeps, the first ones; None for all.
+        image_size: pixels of a side that image files are resized to; None leaves them.
     """
 
     data: str
     layout: Literal["files", "signal"] = "files"
-    partition: Literal["iid", "pathological", "dirichlet", "natural"] | None = None
+    partition: Literal["iid", "pathological", "dirichlet", "natural", "exdir"] | None = None
     alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     classes_per_client: Whole = 2
     balanced: bool = False
@@ -55,31 +57,25 @@ class DataSettings(Settings):
     samples: Whole | None = None
     partition_seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     only_client: Annotated[int, Field(ge=0)] | None = None
+    shots: Whole | None = None
+    image_size: Annotated[int, Field(ge=1, le=4096)] | None = None
 
     def federation(self) -> Federation:
         """Open the data as these clients hold it.
 
         Raises:
             ConfigError: if the data comes with another number of clients than was asked for.
-            DataError: if the data cannot be read, or not be divided so.
+            DataError: if the data cannot be read, or not be divided so, or has no such client.
         """
-        federation = data.load(self.data, self._dealt(), self.layout)
+        federation = data.load(self.data, self._dealt(), self.layout, self.image_size)
         if self.clients is not None and self.clients != len(federation):
             raise ConfigError(
                 "clients",
                 f"{self.clients} asked for, but {self.data} comes divided among {len(federation)}",
                 "leave --clients out, or choose a --partition other than natural",
             )
-        return federation if self.only_client is None else self._alone(federation)
-
-    def _alone(self, federation: Federation) -> Federation:
-        if not isinstance(federation, PooledFederation):
-            problem = f"is of a partition, and {self.data} comes divided"
-            raise ConfigError("only-client", problem, "give a --partition other than natural")
-        if self.only_client is None or self.only_client >= len(federation):
-            problem = f"{self.only_client}, but the clients are 0 to {len(federation) - 1}"
-            raise ConfigError("only-client", problem, "choose one of them")
-        return federation.only(self.only_client)
+        chosen = range(len(federation)) if self.only_client is None else [self.only_client]
+        return some(federation, chosen, self.shots)
 
     def _dealt(self) -> Partition | None:
         if self.partition is None:
@@ -111,6 +107,11 @@ class RunSettings(DataSettings):
         join_ratio: rho, the share of the clients that trains in a round; all evaluate.
         random_join_ratio: draw that share anew each round, between it and 1.
         drop_rate: the share of a round's uploads that is lost on the way.
+        slow_rate: the share of the clients that is slow; they are late where there is a deadline.
+        slow_factor: how many times longer a slow one takes.
+        deadline: of a round, in the median client's time; None to wait for everybody.
+        new_clients: so many of the last clients join after the last round.
+        fine_tuning_epochs: of a new client.
         seed: the run's only seed.
         batch_size: samples a training batch.
         variant: the paper's formulas, or those of the released code.
@@ -118,6 +119,7 @@ class RunSettings(DataSettings):
         generator: a reference, for an algorithm that needs one; see `edgeloop.generators`.
         workers: processes that clients train in; changes no result.
         device: where clients train.
+        history: keep what each round exchanged, for a report; changes no result.
     """
 
     algorithm: str
@@ -128,6 +130,11 @@ class RunSettings(DataSettings):
     join_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
     random_join_ratio: bool = False
     drop_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    slow_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    slow_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 5.0
+    deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    new_clients: Annotated[int, Field(ge=0)] = 0
+    fine_tuning_epochs: Whole = 1
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     batch_size: Whole = 10
     variant: str = "released"
@@ -135,6 +142,7 @@ class RunSettings(DataSettings):
     generator: str | None = None
     workers: Whole | Literal["auto"] = "auto"
     device: Literal["cpu", "cuda"] = "cpu"
+    history: bool = False
 
     def opened(self) -> Generator | None:
         """Return the run's generator, if its algorithm needs one: the embedded one by default.
@@ -157,6 +165,9 @@ class RunSettings(DataSettings):
             ConfigError: naming it.
         """
         algorithms.config(self.algorithm, **self.chosen(classes=2))
+        if self.slow_rate and self.deadline is None:
+            problem = "changes nothing where every client is waited for"
+            raise ConfigError("slow-rate", problem, "give a --deadline")
         usable_device(self.device)
 
     def chosen(

@@ -15,6 +15,7 @@ def test_every_command_has_a_summary(capsys: pytest.CaptureFixture[str]) -> None
         "agent",
         "aggregator",
         "algorithms",
+        "data",
         "demo",
         "generator",
         "partition",

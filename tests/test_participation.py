@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from edgeloop.participation import Participation
+from edgeloop.participation import Participation, durations
 
 NAMES = tuple(f"client-{number:02}" for number in range(10))
 
@@ -43,3 +43,23 @@ def test_a_seed_and_a_round_decide() -> None:
     shuffled = sorted(first.joining(4), reverse=True)
     lossy = Participation(NAMES, 0.5, drop_rate=0.4, seed=1)
     assert lossy.arriving(4, shuffled) == lossy.arriving(4, first.joining(4))
+
+
+def test_late_uploads_are_left_out() -> None:
+    some = Participation(NAMES, deadline=2.0, durations={"client-03": 2.0, "client-04": 2.1})
+    joining = some.joining(0)
+    assert joining == set(NAMES)
+    assert joining - some.arriving(0, joining) == {"client-04"}
+
+
+def test_durations_are_in_the_median_clients_time() -> None:
+    costs = {"a": 10.0, "b": 20.0, "c": 60.0}
+    assert durations(costs, 0.0, 5.0, seed=0) == {"a": 0.5, "b": 1.0, "c": 3.0}
+    assert durations(dict.fromkeys("ab", 0.0), 0.0, 5.0, seed=0) == {"a": 0.0, "b": 0.0}
+
+
+def test_slow_clients_are_drawn_from_the_seed() -> None:
+    costs = dict.fromkeys(NAMES, 2.0)
+    drawn = [durations(costs, 0.3, 4.0, seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert sorted(drawn[0].values()) == [1.0] * 7 + [4.0] * 3

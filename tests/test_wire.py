@@ -124,6 +124,20 @@ def test_each_flaw_has_its_own_error(payload: bytes, error: type[WireError]) -> 
         decode(payload, Sample)
 
 
+@dataclass(frozen=True)
+class Measure:
+    value: wire.MaybeNaN
+    other: float
+
+
+def test_only_a_number_that_says_so_may_be_nan() -> None:
+    nan, one = float("nan"), 1.0
+    assert np.isnan(decode(encode(ENVELOPE, Measure(nan, one)), Measure)[Measure].value)
+    for value, other in ((one, nan), (float("inf"), one)):
+        with pytest.raises(wire.NotFiniteError):
+            decode(encode(ENVELOPE, Measure(value, other)), Measure)
+
+
 def test_a_missing_field_is_named() -> None:
     tensors = safetensors.numpy.save({"Sample.count": np.array(1)})
     with pytest.raises(wire.FieldsError, match=r"Sample.labels_N is missing"):

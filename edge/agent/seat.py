@@ -39,8 +39,9 @@ def own(settings: DeviceSettings) -> Own:
     Raises:
         DataError: if it cannot be read.
     """
-    federation = data.load(settings.data.source, settings.data.dealt(), layout=settings.data.layout)
-    return Own(settings, federation, federation.client(settings.data.client))
+    asked = settings.data
+    federation = data.load(asked.source, asked.dealt(), asked.layout, asked.image_size)
+    return Own(settings, federation, federation.client(asked.client))
 
 
 def seat(own: Own, contract: Contract) -> Seat:
@@ -55,7 +56,7 @@ def seat(own: Own, contract: Contract) -> Seat:
     algorithm = algorithms.agreed(contract)
     training = own.settings.training
     options = algorithms.agreed_options(contract)
-    algorithms.check_models(contract.algorithm, [training.architecture.lower()], **options)
+    algorithms.check_alike(contract.algorithm, [training.architecture.lower()], **options)
     model = models.build(
         training.architecture,
         contract.shape,

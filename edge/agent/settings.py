@@ -14,24 +14,26 @@ class DataSettings(Settings):
     """The `[data]` table: whose samples these are.
 
     Attributes:
-        source: a PFLlib/HtFLlib folder, a parquet file, an image folder, or "fashion-sample".
+        source: a folder or file that `edgeloop.data.load` reads, or "fashion-sample".
         client: which client's share of it is this device's.
         layout: how a sensor folder's values lie; see `edgeloop.data.load`.
         partition: how a source without shares of its own is dealt out.
         clients: among how many.
-        alpha: of the Dirichlet partition.
-        classes_per_client: of the pathological partition.
+        alpha: of the partitions dirichlet and exdir.
+        classes_per_client: of the partitions pathological and exdir.
         seed: of the partition.
+        image_size: pixels of a side that image files are resized to.
     """
 
     source: str
     client: Annotated[int, Field(ge=0)] = 0
     layout: Literal["files", "signal"] = "files"
-    partition: Literal["iid", "pathological", "dirichlet", "natural"] | None = None
+    partition: Literal["iid", "pathological", "dirichlet", "natural", "exdir"] | None = None
     clients: Annotated[int, Field(ge=1)] = 20
     alpha: Annotated[float, Field(gt=0)] = 0.1
     classes_per_client: Annotated[int, Field(ge=1)] = 2
     seed: int = 1
+    image_size: Annotated[int, Field(ge=1, le=4096)] | None = None
 
     def dealt(self) -> Partition | None:
         """Return the partition that these settings describe, if there is one."""

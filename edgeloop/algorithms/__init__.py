@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgeloop.algorithm import Algorithm, Card
 from edgeloop.errors import ConfigError
 from edgeloop.generator import Generator
+from edgeloop.models import is_layered
 from edgeloop.task import Contract
 
 
@@ -62,7 +63,9 @@ def load(name: str, generator: Generator | None = None, **options: Any) -> Algor
         GeneratorError: if the generator is another one than the options say.
     """
     wanted = (generator,) if card(name).generator else ()
-    algorithm: Algorithm[Any, Any, Any] = _module(name).build(config(name, **options), *wanted)
+    chosen = config(name, **options)
+    _check_heads(name, [getattr(chosen, "architecture", "")])
+    algorithm: Algorithm[Any, Any, Any] = _module(name).build(chosen, *wanted)
     return algorithm
 
 
@@ -88,8 +91,8 @@ def agreed_options(contract: Contract) -> dict[str, Any]:
     return {**contract.options, **facts}
 
 
-def check_models(name: str, architectures: Iterable[str], **options: Any) -> None:
-    """Refuse clients whose architectures or heads the algorithm cannot work with.
+def check_alike(name: str, architectures: Iterable[str], **options: Any) -> None:
+    """Refuse clients whose models, or whose heads, are not as much alike as the algorithm needs.
 
     Args:
         name: the algorithm's.
@@ -97,13 +100,11 @@ def check_models(name: str, architectures: Iterable[str], **options: Any) -> Non
         options: fields of its Config.
 
     Raises:
-        ConfigError: naming one that is not Config's `architecture`, or one with a head of its own.
+        ConfigError: naming one that is not Config's `architecture` where the algorithm averages
+            whole models, or one whose head is not one linear layer where it needs that.
     """
     architectures = list(architectures)
-    deep = [each for each in architectures if "+" in each]
-    if deep and card(name).plain_heads:
-        problem = f"{name} needs heads of one linear layer, and {deep[0]} has another"
-        raise ConfigError("models", problem, "leave the heads out, or choose another algorithm")
+    _check_heads(name, architectures)
     if not card(name).alike:
         return
     wanted = config(name, **options).architecture
@@ -111,6 +112,14 @@ def check_models(name: str, architectures: Iterable[str], **options: Any) -> Non
         if architecture != wanted:
             problem = f"{name} averages whole models: {architecture} is no {wanted}"
             remedy = "give all clients one architecture, or choose an algorithm for several"
+            raise ConfigError("models", problem, remedy)
+
+
+def _check_heads(name: str, architectures: Iterable[str]) -> None:
+    for architecture in architectures:
+        if card(name).one_head and is_layered(architecture):
+            problem = f"{name} needs heads of one linear layer: {architecture} has another"
+            remedy = "leave out what is behind the plus, or choose an algorithm for any heads"
             raise ConfigError("models", problem, remedy)
 
 

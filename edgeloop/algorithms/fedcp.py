@@ -38,7 +38,7 @@ CARD = Card(
     down="base, global head and policy network (P floats)",
     paper="Zhang et al., KDD 2023, arXiv:2307.01217",
     alike=True,
-    plain_heads=True,
+    one_head=True,
 )
 
 

@@ -41,7 +41,7 @@ CARD = Card(
     down="the head (C x K + C floats), the generator, and the share of each class",
     paper="Zhu et al., ICML 2021, arXiv:2105.10056",
     variants={"released": {}, "intended": {"persist": True}},
-    plain_heads=True,
+    one_head=True,
 )
 
 Array = npt.NDArray[np.float32]

@@ -30,7 +30,7 @@ CARD = Card(
     up="one prototype (K floats) for each class of the client",
     down="the head (C x K + C floats)",
     paper="Yi et al., ACM Multimedia 2023, arXiv:2303.13137",
-    plain_heads=True,
+    one_head=True,
 )
 
 

@@ -24,7 +24,7 @@ CARD = Card(
     up="the head (C x K + C floats)",
     down="the head (C x K + C floats)",
     paper="Liang et al., FL at NeurIPS 2019, arXiv:2001.01523",
-    plain_heads=True,
+    one_head=True,
 )
 
 

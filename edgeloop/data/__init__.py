@@ -3,7 +3,19 @@
 from edgeloop.data.federation import Federation, split
 from edgeloop.data.partitions import Partition
 from edgeloop.data.samples import ClientData, Pool, Samples
-from edgeloop.data.sources import load
+from edgeloop.data.sources import is_divided, layout_of, load, read
 from edgeloop.data.writing import write
 
-__all__ = ["ClientData", "Federation", "Partition", "Pool", "Samples", "load", "split", "write"]
+__all__ = [
+    "ClientData",
+    "Federation",
+    "Partition",
+    "Pool",
+    "Samples",
+    "is_divided",
+    "layout_of",
+    "load",
+    "read",
+    "split",
+    "write",
+]

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from edgeloop.data.partitions import Indices, Partition, assign, divide, drawn
+from edgeloop.data.dirichlet import Indices
+from edgeloop.data.partitions import Partition, assign, divide, drawn
 from edgeloop.data.samples import ClientData, ClientShards, Labels, Pool, Shard
 from edgeloop.errors import DataError
 

@@ -34,38 +34,48 @@ def optional(module: str, package: str) -> ModuleType:
         raise DataError(package, "is needed to read this source", _EXTRA) from error
 
 
-def decode(images: Iterable[tuple[str, bytes]], count: int) -> NDArray[np.uint8]:
-    """Decode PNG or JPEG images of one size.
+def decode(
+    images: Iterable[tuple[str, bytes]], count: int, size: int | None = None
+) -> NDArray[np.uint8]:
+    """Decode PNG or JPEG images of one size, or resize them to one.
 
     Args:
         images: each one's name, for messages, and its bytes.
         count: how many there are, N.
+        size: pixels of a side, both sides alike: bilinear, the aspect ratio is not kept. None
+            leaves images as they are.
 
     Returns:
         uint8 (N, C, H, W); C is 1 where every image is grey, else 3.
 
     Raises:
-        DataError: an image that cannot be decoded, or differs in size from the first.
+        DataError: an image that cannot be decoded, or differs in size from the first one where
+            none is given.
     """
     pillow = optional("PIL.Image", "pillow")
     images_NCHW = np.empty((0, 3, 0, 0), np.uint8)
     grey = True
     for position, (name, content) in enumerate(images):
-        image_CHW = _decode_one(pillow, name, content)
+        image_CHW = _decode_one(pillow, name, content, size)
         if position == 0:
             images_NCHW = np.empty((count, 3, *image_CHW.shape[1:]), np.uint8)
         if image_CHW.shape[1:] != images_NCHW.shape[2:]:
             sizes = f"{image_CHW.shape[1:]} where the first has {images_NCHW.shape[2:]}"
-            raise DataError(name, f"has (height, width) {sizes}", "resize all images to one size")
+            remedy = "resize all images to one size, or give an image size"
+            raise DataError(name, f"has (height, width) {sizes}", remedy)
         images_NCHW[position] = image_CHW
         grey = grey and len(image_CHW) == 1
     return np.ascontiguousarray(images_NCHW[:, :1]) if grey else images_NCHW
 
 
-def read_class_folders(folder: Path) -> Pool:
+def read_class_folders(folder: Path, size: int | None = None) -> Pool:
     """Read `folder/CLASS/*.png`, or `folder/train/CLASS/*.png` and `test` likewise, into a pool.
 
     Classes are numbered by name, images ordered by part (train, val, test), class and file name.
+
+    Args:
+        folder: the folder.
+        size: pixels of a side; see `decode`.
 
     Raises:
         DataError: no images there, or images that cannot be decoded or differ in size.
@@ -74,27 +84,28 @@ def read_class_folders(folder: Path) -> Pool:
     classes = [
         each for part in parts or [folder] for each in sorted(part.iterdir()) if each.is_dir()
     ]
-    files = [file for each in classes for file in _image_files(each)]
+    files = [file for each in classes for file in image_files(each)]
     if not files:
         remedy = "give it config.json, *.parquet, or one folder of PNG or JPEG images per class"
         raise DataError(str(folder), "unknown layout", remedy)
     names = tuple(sorted({file.parent.name for file in files}))
     labels = np.array([names.index(file.parent.name) for file in files], np.int64)
-    images_NCHW = decode(((str(file), file.read_bytes()) for file in files), len(files))
+    images_NCHW = decode(((str(file), file.read_bytes()) for file in files), len(files), size)
     return Pool(images_NCHW, labels, names)
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """Return a folder's PNG and JPEG files by name."""
     return sorted(each for each in folder.iterdir() if each.suffix.lower() in SUFFIXES)
 
 
-def _decode_one(pillow: Any, name: str, content: bytes) -> NDArray[np.uint8]:
+def _decode_one(pillow: Any, name: str, content: bytes, size: int | None) -> NDArray[np.uint8]:
     """Return one image as uint8 (1 or 3, H, W)."""
     undecodable = (OSError, SyntaxError, ValueError, pillow.DecompressionBombError)
     try:
         with pillow.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             mode, stored = ("L" if image.mode in ("1", "L") else "RGB"), str(image.mode)
-            array = np.asarray(image.convert(mode), np.uint8)
+            array = _pixels(image.convert(mode), size)
     except undecodable as error:
         raise DataError(
             name, f"not a PNG or JPEG image ({error})", "repair or remove it"
@@ -102,3 +113,9 @@ def _decode_one(pillow: Any, name: str, content: bytes) -> NDArray[np.uint8]:
     if stored.startswith(("I", "F")):
         raise DataError(name, f"has pixels of mode {stored}", "store 8 bits a colour")
     return array[np.newaxis] if mode == "L" else array.transpose(2, 0, 1)
+
+
+def _pixels(image: Any, size: int | None) -> NDArray[np.uint8]:
+    if size is not None:
+        image = image.resize((size, size), optional("PIL.Image", "pillow").Resampling.BILINEAR)
+    return np.asarray(image, np.uint8)

@@ -18,13 +18,17 @@ CLIENTS = ("client", "subject")
 _BATCH = 512  # rows; bounds how many undecoded images are held
 
 
-def read_parquet(source: Path) -> Pool:
+def read_parquet(source: Path, size: int | None = None) -> Pool:
     """Read one parquet file, or all of a folder: `train*`, then `val*`, `test*` and others.
 
     Columns: `image` (or `img`), {bytes, path} or bytes; `label` (or `fine_label`), whole numbers;
     where present, `client` (or `subject`) names natural clients and `split` orders the rows like
     the files. Class names come from the Hugging Face metadata or a `classes.json` list beside the
     files, else they are the numbers up to the largest label.
+
+    Args:
+        source: the file or folder.
+        size: pixels of a side that images are resized to; None leaves them as they are.
 
     Raises:
         DataError: a column that is missing or of another type, a label that is missing or out of
@@ -37,7 +41,7 @@ def read_parquet(source: Path) -> Pool:
         raise DataError(str(source), "holds no rows", "give it at least one image")
     labels = _whole(source, "label", _join(files, LABELS))
     owners = _join(files, CLIENTS, optional_column=True)
-    images_NCHW = decode(_images(files), rows)
+    images_NCHW = decode(_images(files), rows, size)
     names = _class_names(source, files) or tuple(str(k) for k in range(int(labels.max()) + 1))
     order = _order(_join(files, ("split",), optional_column=True))
     clients = None if owners is None else np.unique(owners, return_inverse=True)[1].astype(np.int64)

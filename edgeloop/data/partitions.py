@@ -12,11 +12,11 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
+from edgeloop.data.dirichlet import Drawing, Indices, dirichlet, exdir
 from edgeloop.data.samples import Labels
 from edgeloop.errors import ConfigError, DataError
 
-Indices = NDArray[np.int64]
-Kind = Literal["iid", "pathological", "dirichlet", "natural"]
+Kind = Literal["iid", "pathological", "dirichlet", "natural", "exdir"]
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,17 @@ class Partition:
 
     Attributes:
         kind: `iid`: every client sees every class; `pathological`: `classes_per_client` of them;
-            `dirichlet`: shares drawn from Dir(alpha); `natural`: the clients of the source.
+            `dirichlet`: shares drawn from Dir(alpha); `natural`: the clients of the source;
+            `exdir`: `classes_per_client` drawn classes, and shares of them from Dir(alpha).
         clients: the number of clients; `natural` ignores it.
         alpha: the Dirichlet concentration; the smaller, the more skewed.
-        classes_per_client: `pathological` only.
+        classes_per_client: of `pathological` and `exdir`.
         balanced: `iid` and `pathological`: equal shares of a class instead of random ones.
         seed: of the `RandomState`, 0 to 2**32 - 1.
         train_fraction: the share of a client's samples it trains on.
         batch_size: clients should fill at least one such batch of test samples (see `least`).
         samples: divide only so many, drawn at random before anything else; None for all.
-        max_tries: how often `dirichlet` may draw before it gives up.
+        max_tries: how often `dirichlet` and `exdir` may draw before they give up.
 
     Raises:
         ConfigError: a field out of range.
@@ -95,8 +96,8 @@ def assign(
     if partition.clients > len(labels):
         problem = f"{partition.clients} clients cannot share {len(labels)} samples"
         raise DataError("clients", problem, "use fewer clients")
-    if partition.kind == "dirichlet":
-        return _dirichlet(partition, labels, classes, draw)
+    if partition.kind in ("dirichlet", "exdir"):
+        return _drawn_shares(partition, labels, classes, draw)
     return _pathological(partition, labels, classes, draw)
 
 
@@ -125,9 +126,19 @@ def divide(indices: Indices, train_fraction: float, draw: RandomState) -> tuple[
 def _natural(natural: Indices | None) -> list[Indices]:
     """One client for each client id of the source, in ascending order."""
     if natural is None:
-        remedy = "name a column `client` or `subject`, or use iid, pathological or dirichlet"
+        remedy = "name a column `client` or `subject`, or use iid, pathological, dirichlet or exdir"
         raise DataError("kind", "natural, but this source names no clients", remedy)
     return [np.flatnonzero(natural == name) for name in np.unique(natural)]
+
+
+def _drawn_shares(
+    partition: Partition, labels: Labels, classes: int, draw: RandomState
+) -> list[Indices]:
+    clients, alpha, tries = partition.clients, partition.alpha, partition.max_tries
+    drawing = Drawing(clients, alpha, labels, classes, draw, tries)
+    if partition.kind == "exdir":
+        return exdir(drawing, partition.classes_per_client)
+    return dirichlet(drawing, partition.least(len(labels)))
 
 
 def _pathological(
@@ -168,44 +179,3 @@ def _share_sizes(
             "clients", f"{problem}, and {low} or fewer are too few to draw from", remedy
         )
     return np.asarray(draw.randint(low, int(mean), sharers - 1), np.int64)
-
-
-def _dirichlet(
-    partition: Partition, labels: Labels, classes: int, draw: RandomState
-) -> list[Indices]:
-    """Draw until every client has `least` samples, at most `max_tries` times."""
-    least = partition.least(len(labels))
-    best, poorest = -1, 0
-    for _ in range(partition.max_tries):
-        shares = _dirichlet_try(partition, labels, classes, draw)
-        sizes = [len(share) for share in shares]
-        if min(sizes) >= least:
-            return shares
-        if min(sizes) > best:
-            best, poorest = min(sizes), int(np.argmin(sizes))
-    problem = (
-        f"after {partition.max_tries} draws client {poorest} still had {best} samples at best, "
-        f"{least - best} short of the {least} that every client needs"
-    )
-    raise DataError("dirichlet", problem, "use fewer clients, a larger alpha or more data")
-
-
-def _dirichlet_try(
-    partition: Partition, labels: Labels, classes: int, draw: RandomState
-) -> list[Indices]:
-    """Draw every class's shares once; clients that hold N / clients samples get no more."""
-    shares: list[list[Indices]] = [[] for _ in range(partition.clients)]
-    held = np.zeros(partition.clients, np.int64)
-    for label in range(classes):
-        indices = np.flatnonzero(labels == label)
-        draw.shuffle(indices)
-        weights = draw.dirichlet(np.repeat(partition.alpha, partition.clients))
-        weights = np.where(held < len(labels) / partition.clients, weights, 0.0)
-        if not weights.sum() > 0:
-            # alpha is so small that no client that may take more drew a share: a failed try.
-            return [np.empty(0, np.int64) for _ in shares]
-        cuts = (np.cumsum(weights / weights.sum()) * len(indices)).astype(np.int64)[:-1]
-        for client, share in enumerate(np.split(indices, cuts)):
-            shares[client].append(share)
-            held[client] += len(share)
-    return [np.concatenate(share) for share in shares]

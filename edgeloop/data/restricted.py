@@ -45,6 +45,31 @@ def read_pickled_arrays(name: str, body: bytes) -> dict[str, Array]:
         raise DataError(name, problem, "generate the file again with PFLlib") from error
 
 
+def read_pickled_columns(name: str, body: bytes) -> dict[str, Array | tuple[str, ...]]:
+    """Return the columns of one pickled dict, as the CIFAR batches of Python 2 are.
+
+    Arrays and lists of numbers become arrays, lists of words tuples; other entries are left out.
+
+    Args:
+        name: the file, for messages.
+        body: the pickle.
+
+    Raises:
+        DataError: the pickle names anything but plain arrays, or is malformed.
+    """
+    try:
+        content = _Unpickler(name, io.BytesIO(body), encoding="latin1").load()
+        if not isinstance(content, dict):
+            raise TypeError("no dict")
+        columns = {str(key): _column(value) for key, value in content.items()}
+    except DataError:
+        raise
+    except _MALFORMED as error:
+        problem = f"not a pickled dict of plain columns ({type(error).__name__}: {error})"
+        raise DataError(name, problem, "get it again from its source") from error
+    return {key: value for key, value in columns.items() if value is not None}
+
+
 class _Dtype:
     """Notes a dtype; the pickle's state gives it a byte order and nothing else."""
 
@@ -76,7 +101,9 @@ class _Array:
     content: bytes | list[object]
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, self.shape, self.dtype, self.by_column, self.content = state
+        _, self.shape, self.dtype, self.by_column, content = state
+        # Python 2 had one type for text and bytes; they arrive here as text.
+        self.content = content.encode("latin1") if isinstance(content, str) else content
 
     def numpy(self) -> Array:
         if self.dtype.of_objects or not isinstance(self.content, bytes):
@@ -117,8 +144,8 @@ _ADMITTED: dict[tuple[str, str], Callable[..., object]] = {
 class _Unpickler(pickle.Unpickler):
     """Knows the four names that arrays need; every other one ends the reading."""
 
-    def __init__(self, name: str, file: io.BytesIO) -> None:
-        super().__init__(file)
+    def __init__(self, name: str, file: io.BytesIO, encoding: str = "ASCII") -> None:
+        super().__init__(file, encoding=encoding)
         self._name = name
 
     def find_class(self, module: str, name: str) -> Callable[..., object]:
@@ -143,6 +170,13 @@ def _array(value: object) -> Array:
     if isinstance(value, list) and all(_is_number(item) for item in value):
         return np.asarray(value)
     raise TypeError(f"{type(value).__name__} where an array was expected")
+
+
+def _column(value: object) -> Array | tuple[str, ...] | None:
+    """Turn one entry into an array or words, or None where it is neither."""
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return tuple(map(str, value))
+    return _array(value) if isinstance(value, _Array | list) else None
 
 
 def _is_number(value: object) -> bool:

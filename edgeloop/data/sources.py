@@ -1,7 +1,20 @@
 """Opens a data set by its name or path, whatever its layout."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from edgeloop.data import (
+    cameras,
+    catalogue,
+    cifar,
+    flowers,
+    idx,
+    news,
+    pamap2,
+    tiny_imagenet,
+    uci_har,
+)
 from edgeloop.data.federation import Federation, split
 from edgeloop.data.images import read_class_folders
 from edgeloop.data.parquet import read_parquet
@@ -12,50 +25,133 @@ from edgeloop.data.samples import Pool
 from edgeloop.errors import ConfigError, DataError
 
 
+@dataclass(frozen=True)
+class Source:
+    """A layout of undivided data.
+
+    Attributes:
+        layout: what it is called.
+        matches: whether a path has it.
+        read: reads the path; told a size where `resizes`.
+        resizes: whether it has images that can be resized.
+    """
+
+    layout: str
+    matches: Callable[[Path], bool]
+    read: Callable[..., Pool]
+    resizes: bool = False
+
+
+def _holds_parquet(path: Path) -> bool:
+    return path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet")))
+
+
+SOURCES = (
+    Source("parquet", _holds_parquet, read_parquet, resizes=True),
+    Source("IDX", idx.matches, idx.read),
+    Source("CIFAR batches", cifar.matches, cifar.read),
+    Source("Flowers102", flowers.matches, flowers.read, resizes=True),
+    Source("PAMAP2", pamap2.matches, pamap2.read),
+    Source("UCI HAR", uci_har.matches, uci_har.read),
+    Source("camera traps", cameras.matches, cameras.read, resizes=True),
+    Source("AG News", news.matches, news.read),
+    Source("Tiny-ImageNet", tiny_imagenet.matches, tiny_imagenet.read, resizes=True),
+    Source("class folders", Path.is_dir, read_class_folders, resizes=True),
+)
+"""Every layout; the first one that matches is it."""
+
+
 def load(
-    source: str | Path, partition: Partition | None = None, layout: Layout = "files"
+    source: str | Path,
+    partition: Partition | None = None,
+    layout: Layout = "files",
+    image_size: int | None = None,
 ) -> Federation:
     """Open a data set, divided among its clients.
 
     Args:
         source: `fashion-sample`; or a folder with `config.json` (ours, PFLlib's or HtFLlib's); or a
-            parquet file or folder; or a folder of class-named folders of images.
+            file or folder in one of the layouts of `SOURCES`.
         partition: how to divide it. None or `natural` keeps a `config.json` folder as it is; any
             other kind pools all its clients first. Every other source needs one.
         layout: `signal` restores the channels of windows that HtFL-OnDevice interleaved with time.
+        image_size: pixels of a side that image files are resized to; the aspect ratio is not kept.
 
     Raises:
-        ConfigError: no partition where one is needed, or a layout that the source cannot have.
+        ConfigError: no partition where one is needed, or a layout or an image size that the source
+            cannot have.
         DataError: a source that is missing, unknown or malformed, or that cannot be divided so.
     """
-    folder = Path(source)
-    if str(source) != NAME and (folder / CONFIG).is_file():
-        federation = open_folder(folder, layout)
-        if partition is None or partition.kind == "natural":
-            if partition is not None and partition.samples is not None:
-                problem = "cannot be drawn from clients that keep their own"
-                raise ConfigError("samples", problem, "choose iid, pathological or dirichlet")
-            return federation
-        return split(merge(federation), partition)
+    if is_divided(source):
+        return _divided(Path(source), partition, layout, image_size)
     if layout != "files":
         problem = f"{layout!r}, but this source has no config.json with one file per client"
         raise ConfigError("layout", problem, "use 'files'")
-    pool = _pool(source)
+    pool = read(source, image_size)
     if partition is None:
-        remedy = "choose iid, pathological or dirichlet, or natural where it names its clients"
+        kinds = "iid, pathological, dirichlet or exdir"
+        remedy = f"choose {kinds}, or natural where it names its clients"
         raise ConfigError("partition", f"missing, and {source} is not divided yet", remedy)
     return split(pool, partition)
 
 
-def _pool(source: str | Path) -> Pool:
-    """Read an undivided source whole."""
+def read(source: str | Path, image_size: int | None = None) -> Pool:
+    """Read an undivided source whole.
+
+    Raises:
+        ConfigError: an image size for a source without image files.
+        DataError: a source that is missing, unknown or malformed.
+    """
+    found = layout_of(source)
+    if found.resizes:
+        return found.read(Path(source), image_size)
+    _check_size(image_size, found.layout)
+    return found.read(Path(source))
+
+
+def layout_of(source: str | Path) -> Source:
+    """Return the layout of an undivided source.
+
+    Raises:
+        DataError: a source that is missing or in none of them.
+    """
     path = Path(source)
     if str(source) == NAME:
-        return fashion_sample()
+        return Source("embedded", Path.exists, lambda _: fashion_sample())
     if not path.exists():
-        raise DataError(str(source), "no such file or folder", f"check the path, or use {NAME}")
-    if path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet"))):
-        return read_parquet(path)
-    if not path.is_dir():
-        raise DataError(str(source), "unknown layout", "name a .parquet file or a folder")
-    return read_class_folders(path)
+        raise DataError(str(source), "no such file or folder", _missing(path))
+    for known in SOURCES:
+        if known.matches(path):
+            return known
+    raise DataError(str(source), "unknown layout", "name a folder or a file that docs/data.md has")
+
+
+def is_divided(source: str | Path) -> bool:
+    """Say whether a source has one file per client, and needs no partition."""
+    return str(source) != NAME and (Path(source) / CONFIG).is_file()
+
+
+def _divided(
+    folder: Path, partition: Partition | None, layout: Layout, image_size: int | None
+) -> Federation:
+    _check_size(image_size, "one file per client")
+    federation = open_folder(folder, layout)
+    if partition is not None and partition.kind != "natural":
+        return split(merge(federation), partition)
+    if partition is not None and partition.samples is not None:
+        problem = "cannot be drawn from clients that keep their own"
+        raise ConfigError("samples", problem, "choose iid, pathological, dirichlet or exdir")
+    return federation
+
+
+def _check_size(image_size: int | None, layout: str) -> None:
+    if image_size is not None:
+        problem = f"is of image files, and this source has none ({layout})"
+        raise ConfigError("image_size", problem, "leave it out")
+
+
+def _missing(path: Path) -> str:
+    known = catalogue.advice(path)
+    if known is None:
+        return f"check the path, or use {NAME}; edgeloop data list shows what can be fetched"
+    return f"check the path, or {known}"

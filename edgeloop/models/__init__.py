@@ -1,34 +1,34 @@
-"""Client models: bases of many architectures, one feature width, a head each."""
+"""Client models: bases of many architectures, one feature width, one kind of head or several."""
 
 from edgeloop.models.architectures import (
     ARCHITECTURES,
+    bare,
     build,
     feature_width,
     first,
     fitting,
-    forward_flops,
-    parts,
+    missing,
+    usual_shape,
 )
-from edgeloop.models.groups import ALIASES, GROUPS, members
+from edgeloop.models.groups import ALIASES, GROUPS, auxiliary, members
+from edgeloop.models.layered import is_layered
 from edgeloop.models.split import SplitModel, exportable, pooling_matrix
-from edgeloop.models.vision import BASES as _TORCHVISION
-
-TORCHVISION = frozenset(_TORCHVISION)
-"""The architectures that need torchvision."""
 
 __all__ = [
     "ALIASES",
     "ARCHITECTURES",
     "GROUPS",
-    "TORCHVISION",
     "SplitModel",
+    "auxiliary",
+    "bare",
     "build",
     "exportable",
     "feature_width",
     "first",
     "fitting",
-    "forward_flops",
+    "is_layered",
     "members",
-    "parts",
+    "missing",
     "pooling_matrix",
+    "usual_shape",
 ]

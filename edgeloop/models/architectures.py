@@ -1,58 +1,78 @@
-"""The architectures by name, and the models that are built of them.
+"""Which architectures there are, and how one is built.
 
-A name is a base, or a base and the kind of its head: "resnet34", "resnet34+relu-512".
+An architecture is named as a string: a base, and where its head is not one linear layer, a plus
+sign and the kind of head (`edgeloop.models.layered`).
 """
 
-import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Protocol
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from edgeloop.errors import ModelError
-from edgeloop.models import small, text, vision
-from edgeloop.models.cnn import cnn, hcnn
-from edgeloop.models.deep_heads import HEADS, deep_head
-from edgeloop.models.mlp import linear, mlp
+from edgeloop.models.cnn import cnn
+from edgeloop.models.layered import parted
+from edgeloop.models.mlp import mlp
 from edgeloop.models.resnet import resnet
 from edgeloop.models.sensors import sensor_cnn
+from edgeloop.models.small import SMALL, small
 from edgeloop.models.split import SplitModel
+from edgeloop.models.text import TOKENS, text
+from edgeloop.models.transformer import transformer
+from edgeloop.models.vision import VISION, is_there, vision
 from edgeloop.seeds import drawing
 
-Base = Callable[[tuple[int, ...], int], nn.Module]
-HIDDEN = ((), (512,), (1024,), (1024, 512))
-"""Widths of the linear layers of the CNNs for grey images, in the order of their group."""
-MLPS = ((), (500,), (1000, 500), (1000, 500, 200), (200,))
-"""Hidden widths of the MLPs."""
+Shape = tuple[int, ...]
+Base = Callable[[Shape, int], nn.Module]
+Text = Callable[[Shape, int, int], nn.Module]
 
-
-def _named(name: str, *numbers: int) -> str:
-    return "-".join([name, *map(str, numbers)])
-
-
-_BASES: Mapping[str, Base] = {
+_IMAGES: Mapping[str, Base] = {
     "cnn": cnn,
     **{f"resnet{2 * n + 2}": partial(resnet, stages=n) for n in (1, 2, 3, 4)},
+    **{name: partial(small, build=build) for name, build in SMALL.items()},
+    "hcnn1": partial(cnn, convolutions=1),
+    "hcnn1-512": partial(cnn, convolutions=1, hidden=(512,)),
+    "hcnn2-512": partial(cnn, hidden=(512,)),
+    "hcnn1-1024": partial(cnn, convolutions=1, hidden=(1024,)),
+    "hcnn2-1024": partial(cnn, hidden=(1024,)),
+    "hcnn1-1024-512": partial(cnn, convolutions=1, hidden=(1024, 512)),
+    "hcnn2-1024-512": partial(cnn, hidden=(1024, 512)),
+    **{
+        name: partial(vision, name=theirs, family=family)
+        for name, (theirs, family) in VISION.items()
+    },
+}
+_SIGNALS: Mapping[str, Base] = {
     **{f"harcnn-s{s}": partial(sensor_cnn, blocks=2, kernel=9, stride=s) for s in (1, 2, 3)},
     **{f"harcnn1-s{s}": partial(sensor_cnn, blocks=1, kernel=9, stride=s) for s in (1, 2, 3)},
     **{f"harcnn3-s{s}": partial(sensor_cnn, blocks=3, kernel=5, stride=s) for s in (1, 2)},
-    **small.BASES,
-    **{
-        _named(f"hcnn{blocks}", *hidden): partial(hcnn, blocks=blocks, hidden=hidden)
-        for hidden in HIDDEN
-        for blocks in (1, 2)
-    },
-    "linear": linear,
-    **{_named("mlp", *hidden): partial(mlp, hidden=hidden) for hidden in MLPS},
-    **text.BASES,
-    **vision.BASES,
 }
-ARCHITECTURES: tuple[str, ...] = tuple(_BASES)
+# The width of these follows K.
+_TEXTS: Mapping[str, Text] = {
+    **{kind: partial(text, kind=kind) for kind in ("fasttext", "textlr", "lstm", "bilstm", "gru")},
+    **{
+        f"transformer-l{layers}-h{heads}": partial(transformer, layers=layers, heads=heads)
+        for layers, heads in (
+            *((1, 8), (2, 8), (4, 8), (8, 8), (16, 8)),
+            *((4, 1), (4, 2), (4, 4), (4, 16)),
+            *((1, 1), (2, 2), (16, 16)),
+        )
+    },
+}
+_VECTORS: Mapping[str, Base] = {
+    "mlp": mlp,
+    "mlp-200": partial(mlp, hidden=(200,)),
+    "mlp-500": partial(mlp, hidden=(500,)),
+    "mlp-1000-500": partial(mlp, hidden=(1000, 500)),
+    "mlp-1000-500-200": partial(mlp, hidden=(1000, 500, 200)),
+}
+_BASES: Mapping[str, Base] = {**_IMAGES, **_SIGNALS, **_VECTORS}
+ARCHITECTURES: tuple[str, ...] = (*_IMAGES, *_SIGNALS, *_TEXTS, *_VECTORS)
+
 # What a shape that does not fit raises: unpacking and convolutions that run out of pixels.
-_NO_FIT = (ValueError, RuntimeError, AssertionError)
+_NO_FIT = (ValueError, RuntimeError)
 
 
 class Start(Protocol):
@@ -93,26 +113,24 @@ def build(
     classifier that the head replaces, so that a seed's weights are the reference's.
 
     Args:
-        architecture: one of `ARCHITECTURES`, or that and one of `HEADS` after a plus, in any case.
+        architecture: one of `ARCHITECTURES`, in any case; with "+" and a kind of head, or without.
         shape: the shape of one input, channels first.
         classes: C.
         width: K, the unified feature width.
         seed: of the weights.
 
     Raises:
-        ModelError: an unknown architecture, one that does not fit the shape, no class or width, or
-            torchvision is missing.
+        ModelError: an unknown architecture or head, one that does not fit the shape, one that needs
+            a package that is not installed, or no class or width.
     """
-    base, head = parts(architecture)
+    name = _known(architecture)
     for field, value in (("classes", classes), ("width", width)):
         if value < 1:
             raise ModelError(field, f"{value} is below 1", "use 1 or more")
-    features = feature_width(base, shape)
+    features = feature_width(name, shape, width)
+    _, kind = parted(architecture)
     with drawing(seed):
-        made = _BASES[base](shape, classes)
-        return SplitModel(
-            made, width, classes, features, deep_head(head, width, classes) if head else None
-        )
+        return SplitModel(_base(name, shape, classes, width), width, classes, features, kind)
 
 
 def first(config: Start) -> SplitModel:
@@ -124,70 +142,100 @@ def first(config: Start) -> SplitModel:
     return build(config.architecture, config.shape, config.classes, config.width, config.seed)
 
 
-def feature_width(architecture: str, shape: tuple[int, ...]) -> int:
+def feature_width(architecture: str, shape: Shape, width: int = 512) -> int:
     """Return D, the number of features an architecture's base makes of one input.
 
-    Raises:
-        ModelError: an unknown architecture, or one that does not fit the shape.
-    """
-    name, _ = parts(architecture)
-    features = _probe(name, shape)
-    if features is None:
-        problem = f"does not fit inputs of shape {shape}"
-        raise ModelError(name, problem, f"use {', '.join(fitting(shape))}")
-    return features
-
-
-def fitting(shape: tuple[int, ...]) -> list[str]:
-    """Return the architectures that fit inputs of a shape; torchvision's are not tried."""
-    light = (name for name in ARCHITECTURES if name not in vision.BASES)
-    return [name for name in light if _probe(name, shape) is not None]
-
-
-def forward_flops(
-    architecture: str, shape: tuple[int, ...], classes: int = 10, width: int = 512
-) -> int:
-    """Return the floating-point operations of a forward pass on one input.
+    Args:
+        architecture: as for `build`.
+        shape: of one input.
+        width: K, which decides the width of a network for texts.
 
     Raises:
         ModelError: as `build`.
     """
-    model = build(architecture, shape, classes, width).eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, *shape))
-    return int(counter.get_total_flops())
+    name = _known(architecture)
+    features = _probe(name, shape, width)
+    if features is None:
+        problem = f"does not fit inputs of shape {shape}" + (
+            "" if _probe(name, shape, 512) is None else f" with a width of {width}"
+        )
+        remedy = ", ".join(fitting(shape, width)) or "inputs of shape (channels, height, width)"
+        raise ModelError(name, problem, f"use {remedy}")
+    return features
 
 
-def parts(architecture: str) -> tuple[str, str]:
-    """Return a name's base and the kind of its head, "" for one linear layer; in lower case.
+def fitting(shape: Shape, width: int = 512) -> list[str]:
+    """Return the architectures that fit inputs of a shape, and can be built here."""
+    return [name for name in ARCHITECTURES if _fits(name, shape, width)]
+
+
+def missing(architecture: str) -> str | None:
+    """Return the package that an architecture needs and this environment lacks; None for none.
 
     Raises:
-        ModelError: if there is no such base or head.
+        ModelError: an unknown architecture.
     """
-    base, plus, head = architecture.strip().lower().partition("+")
-    if base not in _BASES:
-        raise ModelError("architecture", f"unknown: {architecture!r}", nearest(base, ARCHITECTURES))
-    if plus and head not in HEADS:
-        raise ModelError("architecture", f"unknown head: {head!r}", f"use {', '.join(HEADS)}")
-    return base, head
+    return "torchvision" if _known(architecture) in VISION and not is_there() else None
 
 
-def nearest(word: str, names: Sequence[str]) -> str:
-    """Return the remedy for a name that is none: those like it, and the command that lists all."""
-    close = difflib.get_close_matches(word, names, n=3)
-    return f"use {' or '.join(close) or names[0]}; `edgeloop models` lists all"
+def usual_shape(architecture: str) -> Shape:
+    """Return the shape of the inputs that an architecture is made for.
+
+    Raises:
+        ModelError: an unknown architecture.
+    """
+    name = _known(architecture)
+    if name in _TEXTS:
+        return (TOKENS,)
+    if name in _VECTORS:
+        return (5000,)
+    if name in _SIGNALS:
+        return (9, 1, 128)
+    return (1, 28, 28) if name.startswith("hcnn") else (3, 32, 32)
+
+
+def bare(architecture: str, shape: Shape, width: int = 512, classes: int = 10) -> nn.Module:
+    """Return an architecture's base without data or memory, to be looked at and measured.
+
+    Raises:
+        ModelError: as `build`.
+    """
+    name = _known(architecture)
+    feature_width(name, shape, width)
+    with torch.device("meta"):
+        return _base(name, shape, classes, width)
+
+
+def _known(architecture: str) -> str:
+    """Return the name of an architecture's base."""
+    name, _ = parted(architecture)
+    if name not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ModelError("architecture", f"unknown: {architecture!r}", f"use {known}")
+    return name
+
+
+def _base(name: str, shape: Shape, classes: int, width: int) -> nn.Module:
+    if name in _TEXTS:
+        return _TEXTS[name](shape, classes, width)
+    return _BASES[name](shape, classes)
+
+
+def _fits(name: str, shape: Shape, width: int) -> bool:
+    try:
+        return _probe(name, shape, width) is not None
+    except ModelError:
+        return False
 
 
 @cache
-def _probe(name: str, shape: tuple[int, ...]) -> int | None:
-    """Return D from a forward pass without data or memory; None where the shape does not fit.
-
-    Raises:
-        ModelError: if torchvision is missing.
-    """
+def _probe(name: str, shape: Shape, width: int) -> int | None:
+    """Return D from a forward pass without data or memory; None where the shape does not fit."""
     try:
         with torch.device("meta"), torch.no_grad():
-            base = _BASES[name](shape, 1).eval()
+            base = _base(name, shape, 1, width).eval()
+            if name in _TEXTS:
+                return width
             return int(base(torch.empty(1, *shape)).flatten(1).shape[1])
     except ModelError:
         raise

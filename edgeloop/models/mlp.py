@@ -1,6 +1,6 @@
-"""Networks without convolutions: MLPs for vectors, and features that are the inputs themselves.
+"""Perceptrons for vectors without their classifiers: AmazonMLP in HtFLlib, of 5000 words' counts.
 
-Shape suffixes: B samples, P entries of one input.
+Shape suffixes: B samples, F inputs.
 """
 
 from itertools import pairwise
@@ -10,27 +10,23 @@ from torch import nn
 from edgeloop.models.replaced import draw_replaced
 
 FEATURES = 100
+REPLACED_CLASSES = 2  # of the reference's classifier, whatever the data
 
 
-def linear(shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Return no layers: (B, ...) to (B, P). Only the head learns."""
-    return nn.Flatten()
-
-
-def mlp(shape: tuple[int, ...], classes: int, hidden: tuple[int, ...]) -> nn.Module:
-    """Return linear layers with ReLU between them: (B, P) to (B, 100).
+def mlp(shape: tuple[int, ...], classes: int, hidden: tuple[int, ...] = ()) -> nn.Module:
+    """Return linear layers, each with a ReLU: (B, F) to (B, 100).
 
     Args:
-        shape: (P,).
-        classes: of the classifier that is left out.
-        hidden: widths of the layers before the features.
+        shape: (F,).
+        classes: not asked: the classifier that is left out has 2.
+        hidden: widths of the layers before the one of 100.
 
     Raises:
         ValueError: inputs of another rank.
     """
-    (entries,) = shape
+    (inputs,) = shape
     layers: list[nn.Module] = []
-    for inputs, outputs in pairwise((entries, *hidden, FEATURES)):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    draw_replaced(FEATURES, classes)
-    return nn.Sequential(*layers[:-1])
+    for pair in pairwise((inputs, *hidden, FEATURES)):
+        layers += [nn.Linear(*pair), nn.ReLU()]
+    draw_replaced(FEATURES, REPLACED_CLASSES)
+    return nn.Sequential(*layers)

@@ -3,12 +3,13 @@
 Shape suffixes, here and in every model: B samples, D base features, K unified features, C classes.
 """
 
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from edgeloop.errors import ModelError
+from edgeloop.models.layered import head as head_of
 
 
 class SplitModel(nn.Module):
@@ -19,11 +20,12 @@ class SplitModel(nn.Module):
         width: K, the feature width that all clients share.
         classes: C.
         features: D, the base's own feature width, where it is known.
-        head: instead of one linear layer; see `edgeloop.models.deep_heads`.
+        head: the kind of head, as `layered.parted` returns it.
 
     Attributes:
         width: K.
         classes: C.
+        head: nn.Linear from K to C; several layers where another kind is asked for.
         kept: what an algorithm keeps on the client beside the model, from round to round; empty
             until `Algorithm.equip` fills it.
 
@@ -36,16 +38,13 @@ class SplitModel(nn.Module):
         width: int,
         classes: int,
         features: int | None = None,
-        head: nn.Module | None = None,
+        head: str = "",
     ) -> None:
         super().__init__()
-        self.width = width
-        self.classes = classes
-        self.features = features
+        self.features, self.width, self.classes = features, width, classes
         self.base = base
         self.unify: nn.Module = nn.Identity() if features == width else nn.AdaptiveAvgPool1d(width)
-        # Who reads a head's weights gets no other: its algorithm's card has `plain_heads`.
-        self.head = cast(nn.Linear, head or nn.Linear(width, classes))
+        self.head: Any = head_of(head, width, classes)
         self.kept = nn.ModuleDict()
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,9 +52,20 @@ class SplitModel(nn.Module):
         features_BK: Tensor = self.unify(torch.flatten(self.base(inputs), 1))
         return features_BK, self.head(features_BK)
 
+    @property
+    def draws(self) -> bool:
+        """Whether training draws random numbers: a layer of it, or of what is kept, drops out."""
+        return any(_drops_out(module) for module in self.modules())
+
     def own(self) -> list[nn.Parameter]:
         """Return the parameters of base and head, in the order of the layers; not what is kept."""
         return [*self.base.parameters(), *self.head.parameters()]
+
+
+def _drops_out(module: nn.Module) -> bool:
+    if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
+        return module.dropout > 0
+    return isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
 
 
 class MatrixPooling(nn.Module):

@@ -1,139 +1,165 @@
-"""Networks for texts without their classifiers: means of words, recurrent ones, transformers.
+"""Networks for texts without their classifiers: fastText, TextLR, LSTM, BiLSTM and GRU of HtFLlib.
 
-Texts are token numbers (B, L), in float32 like every input here. The reference gives the networks'
-names and wiring; the width of 128 is ours, and we leave out its log-softmax over the features, a
-relic of its classifiers.
+An input is the ids of a text's tokens as floats, 0 for padding at its end. Every width is K, the
+unified one. Four of them end in the log-softmax that follows the classifier in the reference: with
+the classifier cut away it is taken of the features.
 
-Shape suffixes: B samples, L tokens of a text, E entries of a token's vector.
+Differences from the released code: the recurrent networks read their output at the last token that
+is no padding. So do its GRU and BiLSTM, with lengths that come with the data; its LSTM takes the
+last step of the longest text in the batch, which for a shorter text is zero.
+
+Shape suffixes: B samples, T tokens, K features.
 """
-
-from collections.abc import Callable, Mapping
-from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from edgeloop.errors import DataError
 from edgeloop.models.replaced import draw_replaced
 
 VOCABULARY = 32_000
-WIDTH = 128
-TRANSFORMERS = (
-    ((1, 8), (2, 8), (4, 8), (8, 8), (16, 8)),
-    (
-        *((4, 1), (4, 2), (4, 4), (4, 16)),
-        *((1, 1), (2, 2), (16, 16)),
-    ),
-)
-"""Layers and heads of the transformers of the groups."""
+TOKENS = 200
+PADDING = 0
 
 
 class Tokens(nn.Module):
-    """Token numbers (B, L) to their vectors (B, L, E)."""
+    """An embedding that reads ids from floats, and says which one is none.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: K.
+        padding: embed padding as zeros, for good.
+    """
+
+    def __init__(self, width: int, padding: bool) -> None:
         super().__init__()
-        self.vectors = nn.Embedding(VOCABULARY, width)
+        self.embedding = nn.Embedding(VOCABULARY, width, PADDING if padding else None)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return (B, L, E).
+    def forward(self, texts_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the ids (B, T) and their vectors (B, T, K).
 
         Raises:
-            DataError: if a token is not in the vocabulary.
+            DataError: an id outside the vocabulary.
         """
-        if not inputs.is_meta and (inputs.min() < 0 or inputs.max() >= VOCABULARY):
-            problem = f"token {int(inputs.max())} or {int(inputs.min())} is not in the vocabulary"
-            raise DataError("text", problem, f"number the tokens 0 to {VOCABULARY - 1}")
-        found: Tensor = self.vectors(inputs.long())
-        return found
+        ids_BT = texts_BT.long()
+        if not ids_BT.is_meta:
+            check_ids(ids_BT)
+        return ids_BT, self.embedding(ids_BT)
 
 
-class Mean(nn.Module):
-    """The mean over a text's tokens."""
+def check_ids(ids_BT: Tensor) -> None:
+    """Refuse ids (B, T) that the vocabulary does not have.
 
-    def forward(self, vectors: Tensor) -> Tensor:
-        """Return (B, E) of (B, L, E)."""
-        return vectors.mean(dim=1)
+    Raises:
+        DataError: naming one.
+    """
+    strange = ids_BT[(ids_BT < 0) | (ids_BT >= VOCABULARY)]
+    if len(strange):
+        problem = f"token {int(strange[0])} is outside a vocabulary of {VOCABULARY}"
+        raise DataError("inputs", problem, f"use token ids from 0 to {VOCABULARY - 1}")
+
+
+def last_of(outputs_BTK: Tensor, ids_BT: Tensor) -> Tensor:
+    """Return the outputs (B, K) at each text's last token that is no padding, else at its first."""
+    positions_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
+    last_B = (positions_T * (ids_BT != PADDING)).amax(dim=1)
+    index_B1K = last_B[:, None, None].expand(-1, 1, outputs_BTK.shape[2])
+    return outputs_BTK.gather(1, index_B1K).squeeze(1)
+
+
+class MeanOfTokens(nn.Module):
+    """fastText (Joulin et al. 2017) with a linear layer behind the mean, or TextLR without.
+
+    Args:
+        width: K.
+        linear: whether there is that layer.
+    """
+
+    def __init__(self, width: int, linear: bool) -> None:
+        super().__init__()
+        self.tokens = Tokens(width, padding=linear)
+        self.linear = nn.Linear(width, width) if linear else nn.Identity()
+
+    def forward(self, texts_BT: Tensor) -> Tensor:
+        """Return features (B, K)."""
+        _, vectors_BTK = self.tokens(texts_BT)
+        return F.log_softmax(self.linear(vectors_BTK.mean(dim=1)), dim=1)
 
 
 class Recurrent(nn.Module):
-    """A recurrent network's output after the last token."""
-
-    def __init__(self, network: nn.RNNBase) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """Return (B, E), or (B, 2 E) of both directions."""
-        outputs: Tensor = self.network(vectors)[0]
-        return outputs[:, -1]
-
-
-class Places(nn.Module):
-    """Adds a learned vector for each place in a text."""
-
-    def __init__(self, length: int, width: int) -> None:
-        super().__init__()
-        self.vectors_LE = nn.Parameter(torch.randn(length, width) * 0.02)
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """Return (B, L, E)."""
-        return vectors + self.vectors_LE
-
-
-def text(
-    shape: tuple[int, ...], classes: int, layers: Callable[[int], list[nn.Module]], features: int
-) -> nn.Module:
-    """Return a network for texts: (B, L) to (B, features).
+    """Two recurrent layers, of LSTM or GRU, with dropout between and behind them.
 
     Args:
-        shape: (L,).
+        width: K.
+        lstm: LSTM, with a ReLU behind it; else GRU.
+    """
+
+    def __init__(self, width: int, lstm: bool) -> None:
+        super().__init__()
+        self.tokens = Tokens(width, padding=True)
+        kind = nn.LSTM if lstm else nn.GRU
+        self.recurrent = kind(width, width, num_layers=2, dropout=0.2, batch_first=True)
+        self.behind = nn.Sequential(nn.ReLU() if lstm else nn.Identity(), nn.Dropout(0.2))
+
+    def forward(self, texts_BT: Tensor) -> Tensor:
+        """Return features (B, K)."""
+        ids_BT, vectors_BTK = self.tokens(texts_BT)
+        last_BK = last_of(self.recurrent(vectors_BTK)[0], ids_BT)
+        return F.log_softmax(self.behind(last_BK), dim=1)
+
+
+class Bidirectional(nn.Module):
+    """One LSTM layer in each direction, and a linear layer behind both.
+
+    The way back begins at the end of the padding, as released.
+
+    Args:
+        width: K.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.tokens = Tokens(width, padding=False)
+        self.recurrent = nn.LSTM(width, width, batch_first=True, bidirectional=True)
+        self.linear = nn.Linear(2 * width, width)
+
+    def forward(self, texts_BT: Tensor) -> Tensor:
+        """Return features (B, K)."""
+        ids_BT, vectors_BTK = self.tokens(texts_BT)
+        features_BK: Tensor = self.linear(last_of(self.recurrent(vectors_BTK)[0], ids_BT))
+        return features_BK
+
+
+def text(shape: tuple[int, ...], classes: int, width: int, kind: str) -> nn.Module:
+    """Return a network for texts: (B, T) to (B, K).
+
+    Args:
+        shape: (T,), at most 200.
         classes: of the classifier that is left out.
-        layers: L to what comes after the tokens' vectors.
-        features: of its output.
+        width: K.
+        kind: fasttext, textlr, lstm, bilstm or gru.
 
     Raises:
-        ValueError: inputs of another rank.
+        ValueError: inputs of another rank, or longer.
     """
-    (length,) = shape
-    network = nn.Sequential(Tokens(WIDTH), *layers(length))
-    draw_replaced(features, classes)
-    return network
+    check_shape(shape)
+    base: nn.Module
+    if kind in ("fasttext", "textlr"):
+        base = MeanOfTokens(width, linear=kind == "fasttext")
+    elif kind == "bilstm":
+        base = Bidirectional(width)
+    else:
+        base = Recurrent(width, lstm=kind == "lstm")
+    draw_replaced(width, classes)
+    return base
 
 
-def averaged(length: int) -> list[nn.Module]:
-    """Return fastText's layers (Joulin et al. 2017): the mean word, and a linear layer."""
-    return [Mean(), nn.Linear(WIDTH, WIDTH)]
+def check_shape(shape: tuple[int, ...]) -> None:
+    """Refuse what is no text.
 
-
-def plain(length: int) -> list[nn.Module]:
-    """Return a logistic regression's: the mean word alone."""
-    return [Mean()]
-
-
-def recurrent(length: int, kind: type[nn.LSTM] | type[nn.GRU], both: bool) -> list[nn.Module]:
-    """Return a recurrent network's, in one direction or both."""
-    return [Recurrent(kind(WIDTH, WIDTH, batch_first=True, bidirectional=both))]
-
-
-def transformer(length: int, depth: int, heads: int) -> list[nn.Module]:
-    """Return a transformer's encoder (Vaswani et al. 2017), and the mean over its outputs."""
-    layer = nn.TransformerEncoderLayer(WIDTH, heads, WIDTH, batch_first=True)
-    encoder = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
-    return [Places(length, WIDTH), encoder, Mean()]
-
-
-BASES: Mapping[str, Callable[[tuple[int, ...], int], nn.Module]] = {
-    "fasttext": partial(text, layers=averaged, features=WIDTH),
-    "textlr": partial(text, layers=plain, features=WIDTH),
-    "lstm": partial(text, layers=partial(recurrent, kind=nn.LSTM, both=False), features=WIDTH),
-    "bilstm": partial(text, layers=partial(recurrent, kind=nn.LSTM, both=True), features=2 * WIDTH),
-    "gru": partial(text, layers=partial(recurrent, kind=nn.GRU, both=False), features=WIDTH),
-    **{
-        f"transformer-{depth}-{heads}": partial(
-            text, layers=partial(transformer, depth=depth, heads=heads), features=WIDTH
-        )
-        for each in TRANSFORMERS
-        for depth, heads in each
-    },
-}
+    Raises:
+        ValueError: inputs of another rank than (T,), or longer than 200.
+    """
+    (tokens,) = shape
+    if tokens > TOKENS:
+        raise ValueError("too many tokens")

@@ -16,6 +16,9 @@ OPSET = 17
 # needs onnxscript and ten times the time, for the same graph.
 _LEGACY = r"You are using the legacy TorchScript-based ONNX export|The feature will be removed\."
 
+# Recurrent layers make their first state from the batch's size, which stays free.
+_STATES = r"Exporting a model to ONNX with a batch_size other than 1, with a variable length"
+
 
 def traced(
     module: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str], output: str
@@ -34,6 +37,7 @@ def traced(
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         path = Path(folder, "model.onnx")
         warnings.filterwarnings("ignore", _LEGACY, DeprecationWarning)
+        warnings.filterwarnings("ignore", _STATES, UserWarning)
         warnings.simplefilter("ignore", TracerWarning)  # the constants that the docstring names
         torch.onnx.export(
             module,

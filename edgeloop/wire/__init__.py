@@ -26,7 +26,7 @@ from edgeloop.wire.frame import (
     envelope_of,
     fingerprint,
 )
-from edgeloop.wire.schema import arrays
+from edgeloop.wire.schema import MaybeNaN, arrays
 
 __all__ = [
     "MAX_FRAME",
@@ -39,6 +39,7 @@ __all__ = [
     "Frame",
     "HeaderError",
     "KindError",
+    "MaybeNaN",
     "NotFiniteError",
     "OversizeError",
     "ShapeError",

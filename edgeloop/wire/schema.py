@@ -8,7 +8,7 @@ import dataclasses
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ from edgeloop.wire.errors import ContentError, DtypeError, FieldsError, NotFinit
 
 _DTYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "U8": "u1", "BOOL": "?"}
 _SCALARS = {int: np.dtype("i8"), float: np.dtype("f8"), bool: np.dtype("?")}
+MaybeNaN = Annotated[float, "NaN where it has no value"]
+"""The type of a message's number that may be NaN; all other numbers are finite."""
 M = TypeVar("M")
 Array = npt.NDArray[Any]
 Raw = Mapping[str, Any]
@@ -30,14 +32,17 @@ class _Field:
     dtype: np.dtype[Any]
     dims: str
     scalar: bool
+    nan: bool = False
 
 
 def _schema(kind: type) -> Mapping[str, _Field]:
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     return {field.name: _field(field.name, hints[field.name]) for field in dataclasses.fields(kind)}
 
 
 def _field(name: str, annotation: Any) -> _Field:
+    if annotation == MaybeNaN:
+        return _Field(_SCALARS[float], "", scalar=True, nan=True)
     if annotation in _SCALARS:
         return _Field(_SCALARS[annotation], "", scalar=True)
     _, dtype = typing.get_args(annotation)
@@ -104,6 +109,6 @@ def _array(label: str, field: _Field, raw: Raw, sizes: dict[str, int]) -> Array:
         if sizes.setdefault(letter, size) != size:
             raise ShapeError(f"{label} has {letter} = {size}, not {sizes[letter]}")
     array: Array = np.frombuffer(raw["data"], field.dtype).reshape(shape)
-    if field.dtype.kind == "f" and not np.isfinite(array).all():
+    if field.dtype.kind == "f" and not (np.isfinite(array) | (field.nan & np.isnan(array))).all():
         raise NotFiniteError(f"{label} has NaN or infinity in it")
     return array

@@ -69,7 +69,7 @@ def _check(
 ) -> None:
     card = algorithms.card(algorithm)
     first = algorithms.given(algorithm, architecture=architectures[0])
-    algorithms.check_models(algorithm, architectures, classes=1, width=1, **first)
+    algorithms.check_alike(algorithm, architectures, classes=1, width=1, **first)
     if "mqtt" not in card.runs:
         problem = f"{algorithm} sends nothing: the demo runs it beside any other as `alone`"
         raise ConfigError("--algorithm", problem, "choose fedktl, fedtgp or fedproto")

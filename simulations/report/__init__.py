@@ -1,4 +1,4 @@
-"""A run's report: one HTML file that needs no network."""
+"""Reports, of a demo or of simulated runs: one HTML file that needs no network."""
 
 from simulations.report.page import render
 from simulations.report.reading import read_demo

@@ -1,8 +1,8 @@
 """Charts as inline SVG, in the page's own colours, light or dark."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from simulations.report.markup import Html, tag
 
@@ -28,12 +28,13 @@ _DISTINCT = (
 
 @dataclass(frozen=True)
 class Series:
-    """A line: values by round, in a colour as CSS writes it."""
+    """A line: values by round, in a colour as CSS writes it; and a band around it, low and high."""
 
     name: str
     points: Mapping[int, float]
     colour: str
     dashed: bool = False
+    band: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,10 @@ def lines(label: str, series: Sequence[Series], unit: str, top: float | None = N
         if number <= last
     ]
     below.append(_text("round", (WIDTH + LEFT) / 2, HEIGHT - 4, "middle"))
+    bands = [_band(each, place) for each in series if each.band]
     drawn = [
-        _line(each, [place(*point) for point in sorted(each.points.items())]) for each in series
+        *bands,
+        *(_line(each, [place(*point) for point in sorted(each.points.items())]) for each in series),
     ]
     return tag(
         "figure",
@@ -107,6 +110,16 @@ def _line(series: Series, places: Sequence[tuple[float, float]]) -> Html:
     )
     dots = [tag("circle", cx=x, cy=y, r=2.5, fill=series.colour) for x, y in places]
     return tag("g", line, *(dots if len(dots) <= 40 else []))  # more would be a thick line
+
+
+def _band(series: Series, place: Callable[[int, float], tuple[float, float]]) -> Html:
+    pairs = sorted(series.band.items())
+    edge = [
+        *(place(number, high) for number, (_, high) in pairs),
+        *(place(number, low) for number, (low, _) in reversed(pairs)),
+    ]
+    corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in edge)
+    return tag("polygon", points=corners, fill=series.colour, fill_opacity=0.16)
 
 
 def bars(label: str, groups: Mapping[str, Mapping[str, float]], colours: Mapping[str, str]) -> Html:

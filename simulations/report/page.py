@@ -1,6 +1,6 @@
 """The report's page: one file that needs no other, light or dark, wide or narrow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from simulations.report import sections, traffic
 from simulations.report.markup import Html, tag
@@ -30,6 +30,8 @@ h2 { font-size: 1.15rem; margin-top: 2.5rem; border-bottom: 1px solid var(--rule
 p { max-width: 42rem; }
 .missing { color: var(--faint); font-style: italic; }
 figure { margin: 0; max-width: 40rem; }
+figure.full { max-width: none; }
+h3 { font-size: 1rem; margin: 1.5rem 0 .3rem; }
 figcaption { color: var(--faint); font-size: .85rem; }
 svg.chart { display: block; width: 100%; height: auto; }
 svg text { fill: var(--ink); font: 11px system-ui, sans-serif; }
@@ -50,16 +52,22 @@ thead th { color: var(--faint); font-weight: normal; }
   image-rendering: pixelated; }
 .facts th, .facts td { white-space: normal; overflow-wrap: anywhere; text-align: left; }
 summary { cursor: pointer; }
+.loud { border: 2px solid var(--alone); padding: .4rem .8rem; font-weight: 600; }
+tr.differs th, tr.differs td { background: color-mix(in srgb, var(--federated) 14%, transparent); }
 """
 
 
 def render(story: Story) -> str:
     """Return the report as HTML that refers to nothing outside itself."""
-    parts = [
-        tag("section", tag("h2", title), section(story)) for title, section in SECTIONS.items()
-    ]
-    body = tag("body", tag("h1", story.title), tag("main", *parts))
-    return Html(f"<!doctype html>\n{tag('html', _head(story.title), body, lang='en')}\n")
+    return assembled(story.title, {name: section(story) for name, section in SECTIONS.items()})
+
+
+def assembled(title: str, sections: Mapping[str, Html], above: Html | None = None) -> str:
+    """Return a page of titled sections as HTML that refers to nothing outside itself."""
+    parts = [tag("section", tag("h2", name), content) for name, content in sections.items()]
+    first = [] if above is None else [above]
+    body = tag("body", tag("h1", title), *first, tag("main", *parts))
+    return Html(f"<!doctype html>\n{tag('html', _head(title), body, lang='en')}\n")
 
 
 def _head(title: str) -> Html:

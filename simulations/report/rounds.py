@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
 
 from edgeloop.errors import RunError
 from simulations.report.story import Array, Round
@@ -26,6 +27,20 @@ def read_round(path: Path) -> Round:
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise damaged(path, str(error)) from error
     return found
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Read the arrays of a last broadcast, and find out whether they belong together.
+
+    Raises:
+        RunError: if they cannot be read, or do not.
+    """
+    try:
+        arrays: dict[str, Array] = load_file(path)
+        _check_broadcast({f"broadcast.{name}": array.shape for name, array in arrays.items()})
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise damaged(path, str(error)) from error
+    return arrays
 
 
 def _check(found: Round) -> None:
@@ -62,6 +77,6 @@ def _check_broadcast(shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def damaged(path: Path, problem: str) -> RunError:
-    """Say that a file of a demo is damaged."""
-    remedy = "restore it, or run the demo again into a new folder"
+    """Say that a file of a demo, or of a run, is damaged."""
+    remedy = "restore it, or run it again into a new folder"
     return RunError(str(path), f"is damaged ({problem})", remedy)

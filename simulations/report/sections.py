@@ -128,14 +128,30 @@ def prototypes(story: Story) -> Html:
     points_ND = last.arrays["prototypes"].astype(np.float64)
     if not np.isfinite(points_ND).all():
         return missing(f"A prototype of round {last.number} holds an entry that is not finite.")
-    marks, shares_2 = _map(story, last, points_ND)
+    told = (
+        f"The {len(points_ND)} prototypes of {points_ND.shape[1]} entries that the devices uploaded"
+    )
+    return prototype_map(
+        story, last, f"{told} in round {last.number}", f"uploaded prototypes of round {last.number}"
+    )
+
+
+def prototype_map(story: Story, last: Round, told: str, label: str) -> Html:
+    """Draw a round's prototypes on the plane of their first two principal components.
+
+    Args:
+        story: the run's.
+        last: has prototypes that are finite.
+        told: what they are, as the subject of a sentence.
+        label: the same in a few words.
+    """
+    marks, shares_2 = _map(story, last, last.arrays["prototypes"].astype(np.float64))
     explained = (
-        f"The {len(points_ND)} prototypes of {points_ND.shape[1]} entries that the devices "
-        f"uploaded in round {last.number}, on the plane of their first two principal components, "
+        f"{told}, on the plane of their first two principal components, "
         f"which holds {sum(shares_2):.0%} of their variance. What is near on the map need not be "
         "near in all entries."
     )
-    chart = charts.scatter(f"uploaded prototypes of round {last.number}", marks)
+    chart = charts.scatter(label, marks)
     return joined([paragraph(explained), chart, *_legends(story, last, marks)])
 
 

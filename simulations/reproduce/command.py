@@ -11,10 +11,11 @@ import typer
 from edgeloop import files, screen, settings
 from edgeloop.errors import ConfigError
 from simulations.batch import Job, run_all
+from simulations.reproduce import counting, ready
 from simulations.reproduce import scenario as scenarios
 from simulations.reproduce import table as tables
 from simulations.reproduce.picture import curves
-from simulations.reproduce.scenario import EMBEDDED, Cell, Plan, Scale, Scenario
+from simulations.reproduce.scenario import Cell, Plan, Scale, Scenario
 from simulations.reproduce.table import Runs
 from simulations.settings import RunSettings, parse_workers
 
@@ -48,6 +49,9 @@ def reproduce(
         Path | None, typer.Option(help=f"The folder of the data sets. [default: ${DATA}]")
     ] = None,
     workers: Annotated[str, typer.Option(help="Runs at a time; auto for one a core.")] = "auto",
+    cluster: Annotated[
+        str | None, typer.Option(help="Of Ray: host:port, auto, or local to start one here.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     out: Annotated[
         Path | None, typer.Option(help="[default: runs/reproduce/SCENARIO-SCALE]")
@@ -66,13 +70,19 @@ def reproduce(
     changes = {"device": device, **({"rounds": rounds} if rounds else {})}
     runs = {cell: {**table, **changes} for cell, table in plan.cells().items()}
     folder = out or Path("runs") / "reproduce" / f"{Path(scenario).stem}-{kind}"
+    place = data or _environment()
+    jobs = jobs_of(plan, runs, place, folder)
+    number = parse_workers(workers)
+    wanted = None if number == "auto" else number
+    ready.check_finished(jobs.values())
     if dry_run:
         _show_cells(plan, runs)
+        screen.say(_outlook(plan, kind, jobs, wanted))
         return
-    jobs = jobs_of(plan, runs, data or _environment(), folder)
-    wanted = parse_workers(workers)
-    found = _run(scenario, jobs, None if wanted == "auto" else wanted)
-    _write(plan, kind, found, folder)
+    ready.check_data((str(table["data"]) for table in runs.values()), place)
+    ready.check_generators(job.settings.generator for job in jobs.values())
+    found = _run(scenario, jobs, wanted, cluster)
+    _write(plan, kind, found, jobs, folder)
 
 
 def _scale(word: str | None, scenario: Scenario) -> Scale:
@@ -81,13 +91,13 @@ def _scale(word: str | None, scenario: Scenario) -> Scale:
             return cast(Scale, known)
     if word is not None:
         raise ConfigError("scale", f"there is no {word!r}", "choose cpu or paper")
-    return "cpu" if scenario.cpu else "paper"
+    return scenarios.smallest(scenario)
 
 
 def jobs_of(
     plan: Plan, runs: Mapping[Cell, Mapping[str, Any]], data: Path | None, folder: Path
 ) -> dict[tuple[Cell, int], Job]:
-    """Return every trial's job.
+    """Return every trial's job, all cells' first trials first.
 
     Args:
         plan: whose trials.
@@ -96,14 +106,12 @@ def jobs_of(
         folder: of the scenario's results.
 
     Raises:
-        ConfigError: if a data set is not there, or a setting is wrong.
+        ConfigError: if a setting is wrong.
     """
-    places = {str(table["data"]): None for table in runs.values()}
-    at = {name: _place(name, data) for name in places}
     jobs = {}
-    for cell, table in runs.items():
-        for seed in range(plan.seeds):
-            filled = {**table, "data": at[str(table["data"])], "seed": seed}
+    for seed in range(plan.seeds):
+        for cell, table in runs.items():
+            filled = {**table, "data": ready.place(str(table["data"]), data), "seed": seed}
             chosen = settings.parse(filled, RunSettings, f"{cell.row}, {cell.column}")
             chosen.check()
             name = "-".join(_slug(part) for part in (*cell, f"seed-{seed}") if part)
@@ -111,16 +119,12 @@ def jobs_of(
     return jobs
 
 
-def _place(name: str, data: Path | None) -> str:
-    """Return where a data set is, or say how to get it."""
-    if name == EMBEDDED:
-        return name
-    place = Path(name) if data is None else data / name
-    if not place.exists():
-        where = f"below {data}" if data else f"here, and neither --data nor ${DATA} is given"
-        remedy = f"give --data FOLDER with {name} in it; docs/reproduce.md says where it comes from"
-        raise ConfigError("data", f"there is no {name} {where}", remedy)
-    return str(place)
+def _outlook(
+    plan: Plan, scale: Scale, jobs: Mapping[tuple[Cell, int], Job], workers: int | None
+) -> str:
+    done = list(ready.finished(jobs).values())
+    known = plan.scenario.seconds if scale == scenarios.smallest(plan.scenario) else None
+    return ready.outlook(len(jobs), done, workers or os.cpu_count() or 1, known)
 
 
 def _environment() -> Path | None:
@@ -138,7 +142,12 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _run(name: str, jobs: Mapping[tuple[Cell, int], Job], workers: int | None) -> Runs:
+def _run(
+    name: str,
+    jobs: Mapping[tuple[Cell, int], Job],
+    workers: int | None,
+    cluster: str | None,
+) -> Runs:
     found: dict[Cell, list[Mapping[str, Any]]] = {}
     with screen.progress(name, len(jobs)) as report:
         finished: list[Cell] = []
@@ -148,15 +157,22 @@ def _run(name: str, jobs: Mapping[tuple[Cell, int], Job], workers: int | None) -
             label = ", ".join(part for part in (*key[0], f"seed {key[1]}") if part)
             report(len(finished), f"{label}: {100 * summary['best_accuracy']:.2f}")
 
-        for (cell, _), summary in run_all(jobs, workers, done).items():
-            found.setdefault(cell, []).append(summary)
+        for (cell, seed), summary in run_all(jobs, workers, done, cluster).items():
+            broadcast = counting.downloaded(jobs[cell, seed].folder)
+            found.setdefault(cell, []).append({**summary, "numbers_down_per_client": broadcast})
     return found
 
 
-def _write(plan: Plan, scale: Scale, runs: Runs, folder: Path) -> None:
+def _write(
+    plan: Plan,
+    scale: Scale,
+    runs: Runs,
+    jobs: Mapping[tuple[Cell, int], Job],
+    folder: Path,
+) -> None:
     found = tables.table(plan, runs)
     headings = plan.scenario.headings(plan.columns)
-    content = {
+    content: dict[str, Any] = {
         "scenario": plan.scenario.title,
         "scale": scale,
         "seeds": plan.seeds,
@@ -164,7 +180,10 @@ def _write(plan: Plan, scale: Scale, runs: Runs, folder: Path) -> None:
         "orders": tables.orders(found, headings),
         "partitions": {column.name: _fingerprints(runs, column.name) for column in plan.columns},
     }
-    files.write(folder / "table.md", tables.markdown(plan, scale, found).encode())
+    if plan.scenario.counted:
+        content["counted"] = counting.counted([job.settings for job in jobs.values()])
+    text = tables.markdown(plan, scale, found) + counting.markdown(content.get("counted"))
+    files.write(folder / "table.md", text.encode())
     files.write_json(folder / "table.json", content)
     panels = {column.name: _curves(plan, runs, column.name) for column in plan.columns}
     files.write(folder / "accuracy.png", curves(panels))
@@ -200,6 +219,7 @@ def _list() -> None:
             for scale in scales
             for plan in [found.plan(scale)]
         ]
+        counts += [ready.duration(found.seconds) + " a run"] if found.seconds else []
         rows.append([name, found.title, found.question, "\n".join(counts)])
     screen.table("scenarios", ("name", "table", "question", "runs"), rows)
 

@@ -44,5 +44,6 @@ def _panel(axes: Axes, title: str, lines: Lines) -> None:
             line.set_color("0.2")
         low_T, high_T = [min(each) for each in by_round], [max(each) for each in by_round]
         axes.fill_between(rounds, low_T, high_T, color=line.get_color(), alpha=0.15, linewidth=0)
-    axes.set(title=title, xlabel="round", ylabel="accuracy")
+    axes.set_title(title, fontsize="medium")
+    axes.set(xlabel="round", ylabel="accuracy")
     axes.grid(color="0.9")

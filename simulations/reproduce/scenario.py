@@ -15,9 +15,9 @@ from edgeloop.settings import Settings
 from simulations.settings import RunSettings
 
 Scale = Literal["paper", "cpu"]
-Measure = Literal["best", "last", "upload", "download", "bytes up", "bytes down", "seconds"]
-"""Accuracies in per cent; floats of all clients a round in millions; bytes of a client and round
-in thousands; seconds a round."""
+Measure = Literal["best", "last", "upload", "download", "both", "bytes up", "bytes down", "seconds"]
+"""Accuracies in per cent; numbers of all clients in a round, in millions: up, down (of the last
+broadcast), or both together; bytes of a client and round in thousands; seconds a round."""
 
 EMBEDDED = "fashion-sample"
 Table = dict[str, Any]
@@ -67,6 +67,8 @@ class Scenario(Settings):
         columns: usually data.
         paper: by row and heading: mean and std; one number where no std was published.
         cpu: the same question, smaller; None where only the paper's scale makes sense.
+        counted: show beside it what a round's messages come to by formula.
+        seconds: of one run at the smallest scale on one core, as measured; None where nobody has.
     """
 
     title: str
@@ -79,6 +81,8 @@ class Scenario(Settings):
     columns: tuple[Axis, ...]
     paper: dict[str, dict[str, tuple[float, ...]]] = Field(default_factory=dict)
     cpu: Reduced | None = None
+    counted: bool = False
+    seconds: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _published_cells_exist(self) -> "Scenario":
@@ -173,6 +177,11 @@ def _matches(axis: Axis, kind: str, chosen: Mapping[str, str]) -> bool:
 
 def _same(fact: Any, word: str) -> bool:
     return str(fact).lower() == word.lower()
+
+
+def smallest(scenario: Scenario) -> Scale:
+    """Return the scale for a CPU, where the scenario has one."""
+    return "cpu" if scenario.cpu else "paper"
 
 
 def names() -> list[str]:

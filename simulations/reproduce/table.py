@@ -5,7 +5,7 @@ Shape suffixes: S trials, M rows.
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from simulations.reproduce.scenario import Cell, Measure, Plan, Scale
@@ -39,13 +39,19 @@ Table = Mapping[str, Mapping[str, Entry]]
 
 
 def measured(summary: Summary, measure: Measure) -> float:
-    """Return one number of a run; see `scenario.Measure` for the units."""
+    """Return one number of a run; see `scenario.Measure` for the units.
+
+    Args:
+        summary: of the run, and `numbers_down_per_client` as `counting.downloaded` counts it.
+        measure: which number.
+    """
     clients = len(summary["model_by_client"])
-    values = {
+    values: dict[str, Callable[[], float]] = {
         "best": lambda: 100 * summary["best_accuracy"],
         "last": lambda: 100 * summary["final_accuracy"],
         "upload": lambda: summary["floats_up_per_client"] * clients / 1e6,
-        "download": lambda: summary["floats_down_per_client"] * clients / 1e6,
+        "download": lambda: summary["numbers_down_per_client"] * clients / 1e6,
+        "both": lambda: measured(summary, "upload") + measured(summary, "download"),
         "bytes up": lambda: summary["bytes_up_per_client"] / 1e3,
         "bytes down": lambda: summary["bytes_down_per_client"] / 1e3,
         "seconds": lambda: summary["seconds_per_round"],

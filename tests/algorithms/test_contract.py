@@ -201,6 +201,30 @@ def test_with_some_of_the_clients_and_lost_uploads(load: Load) -> None:
     assert nobody.knowledge == [first] * ROUNDS
 
 
+def test_late_uploads_are_left_out(load: Load) -> None:
+    """They count neither for the round nor later; their sender goes on with its own model."""
+    late = Participation(tuple(HELD), deadline=1.0, durations={"client-00": 1.5})
+    algorithm = load()
+    ended = run(algorithm, cohort(algorithm), some=late)
+    assert ended.knowledge == run(load(), cohort(load()), some=late).knowledge
+    first = ended.closed[0]
+    begun = algorithm.start()
+    uploads = [first.answers[name].upload for name in ("client-01", "client-02")]
+    assert same(first.standing.broadcast, algorithm.aggregate(begun[0], uploads)[1])
+
+
+def test_a_client_joins_after_the_last_round(load: Load) -> None:
+    """It is evaluated with the last broadcast, trains, and is evaluated as it is then."""
+    algorithm = load()
+    two = LocalCohort({name: member(name, algorithm) for name in list(HELD)[1:]})
+    broadcast = run(algorithm, two).closed[-1].standing.broadcast
+    new = member("client-00", algorithm)
+    before, after = new.join(broadcast)
+    assert before.test_correct == member("client-00", load()).finish(broadcast).test_correct
+    assert after.test_samples == before.test_samples == CLASSES
+    assert after.seconds_training > 0
+
+
 def test_every_variant_runs(load: Load, request: pytest.FixtureRequest) -> None:
     name = request.node.callspec.params["load"]
     variants = {"released": {}, **algorithms.card(name).variants}

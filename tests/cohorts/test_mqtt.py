@@ -23,7 +23,7 @@ from tests.world import StartBroker, contract
 pytestmark = pytest.mark.broker
 
 ALGORITHM = algorithms.load("fedproto", classes=3, width=4)
-REPORT = Report(1, 2, 3, 0.1, 0.2)
+REPORT = Report(1, 2, 3, 0.1, 0.2, 0.75)
 GOOD = PrototypeUpload(np.array([0, 2]), np.array([1, 1]), np.ones((2, 4), np.float32))
 CONTRACT = contract(run="now", class_names=("x", "y", "z"), devices=("a", "b"))
 

@@ -151,6 +151,97 @@ def test_the_global_stream_is_neither_read_nor_moved() -> None:
     assert split(labelled(3, 40), Partition("dirichlet", clients=3)).fingerprint() == first
 
 
+MNIST = (6903, 7877, 6990, 7141, 6824, 6313, 6876, 7293, 6825, 6958)
+"""Images of each digit in MNIST, training and test together."""
+
+
+def test_the_first_client_of_mnist_has_htfllibs_labels_in_its_order() -> None:
+    labels = np.repeat(np.arange(10, dtype=np.int64), MNIST)
+    inputs = np.broadcast_to(np.zeros((1, 1, 1, 1), np.uint8), (len(labels), 1, 1, 1))
+    federation = split(Pool(inputs, labels, tuple("0123456789")), Partition("dirichlet"))
+    train, _ = federation.labels(0)
+    expected = [1, 5, 8, 8, 8, 8, 7, 8, 8, 1, 5, 1, 5, 7, 8, 5, 5, 8, 9, 8]
+    assert (len(train), train[:20].tolist()) == (1972, expected)
+
+
+# What the reference procedure gave for labels of equal classes, run once beside ours.
+EXDIR = [
+    (10, 6000, 20, 2, 100.0, 1,
+     "2842 2548 3062 3111 3082 3042 4053 2044 2975 2853 "
+     "2989 2244 3305 4258 4453 2291 2767 2879 2422 2780"),
+    (10, 6000, 20, 2, 0.1, 1,
+     "3707 2100 2100 5637 58 3748 470 5715 3866 77 "
+     "857 5091 1188 5504 496 247 5214 7591 911 5423"),
+    (10, 300, 20, 3, 1.0, 1,
+     "46 177 149 74 108 251 258 74 88 218 289 49 125 106 132 244 58 311 160 83"),
+    (10, 777, 7, 4, 5.0, 1, "897 1609 1179 839 1117 901 1228"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("classes", "each", "clients", "per_client", "alpha", "seed", "expected"), EXDIR
+)
+def test_exdir_gives_pfllibs_sizes(
+    classes: int,
+    each: int,
+    clients: int,
+    per_client: int,
+    alpha: float,
+    seed: int,
+    expected: str,
+) -> None:
+    partition = Partition(
+        "exdir", clients=clients, alpha=alpha, classes_per_client=per_client, seed=seed
+    )
+    federation = split(labelled(classes, each), partition)
+    assert [sum(pair) for pair in federation.sizes()] == [int(size) for size in expected.split()]
+    held = np.concatenate([*federation.train, *federation.test])
+    assert sorted(held.tolist()) == list(range(classes * each))
+    counts = federation.label_counts()
+    assert (counts > 0).sum(axis=1).max() <= per_client
+    assert (counts > 0).sum(axis=0).min() >= 1
+
+
+def test_exdir_ends_with_a_shuffle_of_every_client() -> None:
+    """One client, one class: the class is shuffled, a share drawn, the client shuffled."""
+    partition = Partition("exdir", clients=1, classes_per_client=1, seed=5)
+    federation = split(labelled(1, 12), partition)
+    draw = np.random.RandomState(5)
+    draw.choice(1, 1, replace=False)
+    order = np.arange(12)
+    draw.shuffle(order)
+    draw.dirichlet([0.1])
+    draw.shuffle(order)
+    places = draw.permutation(12)
+    assert federation.train[0].tolist() == order[places[3:]].tolist()
+    assert federation.test[0].tolist() == order[places[:3]].tolist()
+
+
+@pytest.mark.parametrize(
+    ("classes", "clients", "per_client", "problem", "remedy"),
+    [
+        (10, 4, 2, "2 for each of 4 clients cannot give all 10 classes 1 clients", "more classes"),
+        (30, 5, 7, "in 40 draws never gave all 30 classes 1 clients", "more clients"),
+        (2, 4, 3, "3 of only 2 classes", "use at most 2"),
+    ],
+)
+def test_exdir_names_what_is_impossible(
+    classes: int, clients: int, per_client: int, problem: str, remedy: str
+) -> None:
+    partition = Partition("exdir", clients=clients, classes_per_client=per_client, max_tries=2)
+    with pytest.raises((ConfigError, DataError), match=problem) as caught:
+        split(labelled(classes, 40), partition)
+    assert caught.value.field == "classes_per_client"
+    assert remedy in caught.value.remedy
+
+
+def test_exdir_gives_up_where_clients_stay_poor() -> None:
+    partition = Partition("exdir", clients=10, alpha=0.01, classes_per_client=1, max_tries=3)
+    with pytest.raises(DataError, match=r"clients: 10 with alpha 0\.01: after 3 draws") as caught:
+        split(labelled(2, 40), partition)
+    assert "use fewer clients, a larger alpha (PFLlib recommends 100)" in caught.value.remedy
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_dirichlet_draws_until_every_client_has_its_least(seed: int) -> None:
     partition = Partition("dirichlet", clients=5, alpha=0.3, seed=seed)
@@ -161,7 +252,8 @@ def test_dirichlet_draws_until_every_client_has_its_least(seed: int) -> None:
 def test_dirichlet_gives_up_and_says_who_lacks_how_much() -> None:
     with pytest.raises(DataError) as caught:
         split(labelled(2, 100), Partition("dirichlet", clients=10, alpha=0.01, max_tries=3))
-    assert "after 3 draws client" in str(caught.value)
+    assert caught.value.field == "clients"
+    assert "10 with alpha 0.01: after 3 draws client" in str(caught.value)
     assert "short of the 10 that every client needs" in str(caught.value)
     assert caught.value.remedy == "use fewer clients, a larger alpha or more data"
 
@@ -174,7 +266,7 @@ def test_an_alpha_that_underflows_is_a_failed_draw_and_no_crash() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("kind", "exdir"),
+        ("kind", "fair"),
         ("clients", 0),
         ("alpha", 0.0),
         ("alpha", float("nan")),

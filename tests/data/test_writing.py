@@ -72,3 +72,17 @@ def test_signals_that_we_wrote_are_not_ordered_twice(tmp_path: Path) -> None:
     write(pooled(np.float32, (2, 1, 3)), tmp_path)
     with pytest.raises(ConfigError, match="layout: edgeloop wrote this folder"):
         load(tmp_path, layout="signal")
+
+
+def test_exdir_clients_are_written_and_load_back(tmp_path: Path) -> None:
+    labels = np.repeat(np.arange(4), 30)
+    pool = Pool(np.arange(120, dtype=np.uint8).reshape(120, 1, 1, 1), labels, tuple("abcd"))
+    partition = Partition("exdir", clients=3, alpha=100.0, classes_per_client=3, seed=2)
+    federation = split(pool, partition)
+    loaded = load(write(federation, tmp_path / "exdir"))
+    assert loaded.partition == partition
+    assert loaded.sizes() == federation.sizes()
+    for client in range(3):
+        before, after = federation.shards(client), loaded.shards(client)
+        assert np.array_equal(before.train.inputs, after.train.inputs)
+        assert np.array_equal(before.test.labels, after.test.labels)

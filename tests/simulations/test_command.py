@@ -10,6 +10,7 @@ from simulations.results import COLUMNS
 KEYS = {
     *("config", "accuracy_by_round", "best_accuracy", "best_round", "final_accuracy"),
     *("accuracy_by_client", "samples_by_client", "model_by_client", "accuracy_std_by_round"),
+    "auc_by_round",
     *("seconds_per_round", "seconds", "bytes_up_per_client", "bytes_down_per_client"),
     *("floats_up_per_client", "floats_down_per_client", "peak_memory_bytes", "knowledge_sha256"),
 }
@@ -25,6 +26,7 @@ def test_a_run_leaves_its_results(
     assert main([*words, "--workers", "1"]) == 0
     assert str(out) in capsys.readouterr().out.replace("\n", "")
     names = {"accuracy.png", "prototypes.safetensors", "rounds.csv", "run.json", "summary.json"}
+    names |= {"clients.parquet", "partition.json"}
     assert {path.name for path in out.iterdir()} == names
     summary = json.loads((out / "summary.json").read_text())
     assert set(summary) == KEYS

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeloop import data, models, wire
+from edgeloop import data, wire
 from edgeloop.data import Partition, Pool
 from edgeloop.errors import ModelError
 from simulations import engine
@@ -46,10 +46,7 @@ def test_costs_are_samples_times_operations(settings: RunSettings, signals: Path
     plan = engine.plan(sensors, federation)
     costs = engine.costs(plan, federation)
     train = [size[0] for size in federation.sizes()]
-    flops = [
-        models.forward_flops(each, plan.shape, plan.classes, plan.settings.width)
-        for each in plan.models.values()
-    ]
+    flops = [engine.forward_flops(each, plan) for each in plan.models.values()]
     assert list(costs.values()) == [
         n * (f + engine.STEP_FLOPS) for n, f in zip(train, flops, strict=True)
     ]
@@ -96,7 +93,7 @@ def test_some_clients_train_and_all_evaluate(
     chosen = settings.model_copy(update=changes)
     federation = chosen.federation()
     plan = engine.plan(chosen, federation)
-    some = plan.participation()
+    some = plan.participation(federation)
     assert some is not None
     with engine.cohort(plan, federation) as crew:
         joining = some.joining(0)
@@ -115,7 +112,8 @@ def test_some_clients_train_and_all_evaluate(
 
 
 def test_everybody_takes_part_unless_somebody_says_otherwise(settings: RunSettings) -> None:
-    assert engine.plan(settings, settings.federation()).participation() is None
+    federation = settings.federation()
+    assert engine.plan(settings, federation).participation(federation) is None
 
 
 def test_clients_of_one_architecture_start_alike(settings: RunSettings, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from edgeloop import data
 from edgeloop.command import main
 from simulations.partitioning import rows
+from tests.data.layouts import picture, place
 
 
 def test_a_partition_is_written_and_shown(
@@ -51,3 +52,25 @@ def test_a_folder_in_use_is_left_alone(images: Path, capsys: pytest.CaptureFixtu
     assert main(words) == 2
     assert "not empty" in capsys.readouterr().err
     assert sorted(images.rglob("*")) == before
+
+
+def test_exdir_is_written_and_every_option_of_it_named(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["partition", "--data", str(images), "--partition", "exdir", "--clients", "4"]
+    chosen = ["--alpha", "100", "--classes-per-client", "5", "--out"]
+    assert main([*words, *chosen, str(tmp_path / "divided")]) == 0
+    partition = data.load(tmp_path / "divided").partition
+    assert partition == data.Partition("exdir", clients=4, alpha=100.0, classes_per_client=5)
+    assert main([*words, "--classes-per-client", "11", "--out", str(tmp_path / "x")]) == 2
+    assert "classes_per_client: 11 of only 10 classes; use at most 10" in capsys.readouterr().err
+
+
+def test_pictures_of_other_sizes_are_resized(tmp_path: Path) -> None:
+    for number in range(8):
+        place(tmp_path / "in" / "ab"[number % 2] / f"{number}.png", picture(9, (4, 2 + number)))
+    words = ["partition", "--data", str(tmp_path / "in"), "--partition", "iid", "--clients", "1"]
+    out = tmp_path / "out"
+    assert main([*words, "--out", str(out)]) == 2
+    assert main([*words, "--balanced", "--image-size", "6", "--out", str(out)]) == 0
+    assert data.load(out).shape == (3, 6, 6)

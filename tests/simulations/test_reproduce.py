@@ -47,11 +47,22 @@ settings = { partition = "pathological", classes_per_client = 5, balanced = true
 [cpu]
 seeds = 1
 note = "Smaller."
-settings = { models = "conv2", width = 4, samples = 300 }
+settings = { models = "cnn-flat2", width = 4, samples = 300 }
 
 [paper.FedProto]
 "IID, best" = [50.0, 1.0]
 """
+
+PUBLISHED = [
+    ("FedTGP", "Flowers102, pathological", {"fedktl-table-1": [68.98, 0.43]}),
+    ("FedKTL", "Tiny-ImageNet, practical", {"fedktl-table-1": [28.17, 0.18]}),
+    ("FedKTL", "200 clients", {"fedktl-table-2": [34.24, 0.45]}),
+    ("FedTGP", "HtFE8-HtC4", {"fedtgp-table-2": [44.53, 0.16]}),
+    ("FedKTL", "download", {"fedktl-table-5": [7.17]}),
+    ("FedGen", "up and down", {"fedtgp-table-5": [8.69]}),
+    ("KTL", "2-shot", {"fedktl-table-9": [8.76, 2.25]}),
+    ("FedTGP", "best", {"har-all": [64.63]}),
+]
 
 
 @pytest.fixture
@@ -92,7 +103,7 @@ def test_a_cell_merges_its_settings(small: Path) -> None:
     found = cells[Cell("FedProto", "two classes")]
     assert found["partition"] == "pathological"
     assert found["options"] == {"local_lr": 0.05, "pull": 2.0}
-    assert found["models"] == "conv2"
+    assert found["models"] == "cnn-flat2"
     assert (found["width"], found["workers"]) == (4, 1)
 
 
@@ -113,7 +124,7 @@ def test_only_keeps_what_matches(small: Path) -> None:
         ('"best", "upload"', '"beast"', "measures.0: input should be 'best'"),
         ("[paper.FedProto]", "[paper.FedProtto]", "no row or heading; did you mean 'FedProto'"),
         ('"IID, best"', '"IID, last"', "no row or heading; did you mean 'IID, best'"),
-        ('models = "conv2"', 'models = "conv"', "neither a group nor an architecture; use conv"),
+        ('models = "cnn-flat2"', 'models = "cnn-flat"', "neither a group nor an architecture"),
         ("rounds = 1", "rounds = 0", "rounds: input should be greater than or equal to 1"),
         ("[cpu]", "[cpu", "is no TOML"),
     ],
@@ -132,7 +143,7 @@ def test_a_wrong_scenario_names_the_key(
         (["fedktl-table-8", "--scale", "cpu"], "scale: FedKTL, Table 8"),
         (["fedktl-table-1", "--scale", "big"], "scale: there is no 'big'; choose cpu or paper"),
         (["fedktl-table-1", "--only", "row"], "only: 'row' is no key=value"),
-        (["fedktl-table-1", "--data", "nowhere"], "data: there is no cifar10 below nowhere"),
+        (["fedktl-table-1", "--data", "nowhere"], "below nowhere; give --data FOLDER with cifar10"),
     ],
 )
 def test_a_wrong_command(
@@ -206,13 +217,19 @@ def test_ranks_are_compared() -> None:
     assert orders({**found, "z": {"a": Entry(3.0, None, 0.0)}}, ["a"]) == {"a": -0.5}
 
 
+@pytest.mark.parametrize(("row", "heading", "numbers"), PUBLISHED)
+def test_numbers_as_published(row: str, heading: str, numbers: dict[str, list[float]]) -> None:
+    for name, expected in numbers.items():
+        assert list(scenarios.load(name).paper[row][heading]) == expected
+
+
 def test_measures_and_their_units() -> None:
     summary: dict[str, Any] = {
         "model_by_client": {"a": "cnn", "b": "cnn"},
         "best_accuracy": 0.5,
         "final_accuracy": 0.25,
         "floats_up_per_client": 1_000_000,
-        "floats_down_per_client": 500_000,
+        "numbers_down_per_client": 500_000,
         "bytes_up_per_client": 1500,
         "bytes_down_per_client": 3000,
         "seconds_per_round": 0.7,
@@ -222,6 +239,7 @@ def test_measures_and_their_units() -> None:
         "last": 25.0,
         "upload": 2.0,
         "download": 1.0,
+        "both": 3.0,
         "bytes up": 1.5,
         "bytes down": 3.0,
         "seconds": 0.7,
@@ -238,7 +256,7 @@ def test_one_client_of_a_partition(tmp_path: Path, capsys: pytest.CaptureFixture
         "--samples",
         "400",
         "--models",
-        "conv2",
+        "cnn-flat2",
         "--out",
         str(tmp_path / "r"),
     ]
@@ -246,4 +264,4 @@ def test_one_client_of_a_partition(tmp_path: Path, capsys: pytest.CaptureFixture
     summary = json.loads((tmp_path / "r" / "summary.json").read_text())
     assert len(summary["samples_by_client"]) == 1
     assert main([*words[:-1], str(tmp_path / "s"), "--only-client", "3"]) == 2
-    assert "only-client: 3, but the clients are 0 to 2" in capsys.readouterr().err
+    assert "client 3: does not exist: the clients are 0 to 2" in capsys.readouterr().err

@@ -16,7 +16,7 @@ ROWS = [
     ROW,
     replace(ROW, round=1, accuracy=0.5, seconds=3.0),
     replace(ROW, round=2, accuracy=0.75, seconds=5.0, bytes_up=120),
-    replace(ROW, round=3, accuracy=0.75, seconds=1.0, bytes_up=0, floats_up=0),
+    replace(ROW, round=3, accuracy=0.75, seconds=1.0, bytes_up=0, floats_up=0, auc=0.875),
 ]
 REPORTS = {"a": Report(3, 4, 30, 1.0, 0.0), "b": Report(0, 12, 10, 1.0, 0.0)}
 KNOWLEDGE = GlobalPrototypes(np.array([True, False]), np.ones((2, 3), np.float32))
@@ -29,6 +29,13 @@ def test_accuracy_is_weighted_by_test_samples() -> None:
 
 def test_spread_is_the_population_deviation_of_the_clients() -> None:
     assert results.spread(list(REPORTS.values())) == pytest.approx(0.375)
+
+
+def test_the_auc_is_weighted_by_test_samples_of_the_clients_that_have_one() -> None:
+    reports = [Report(1, 1, 5, 0.0, 0.0, 0.5), Report(1, 3, 5, 0.0, 0.0, 1.0)]
+    unknown = Report(1, 90, 5, 0.0, 0.0)
+    assert results.mean_auc([*reports, unknown]) == (0.5 + 3.0) / 4
+    assert results.mean_auc([unknown]) is None
 
 
 def test_only_prototype_entries_count_as_floats() -> None:
@@ -53,6 +60,7 @@ def test_summary_takes_the_first_best_round_and_means_over_rounds_and_clients() 
     )
     assert (summary["best_accuracy"], summary["best_round"]) == (0.75, 2)
     assert summary["final_accuracy"] == 0.75
+    assert summary["auc_by_round"] == [None, None, None, 0.875]
     assert summary["accuracy_by_client"] == {"a": 0.75, "b": 0.0}
     assert summary["bytes_up_per_client"] == (60 + 60 + 120) / 3 / 2
     assert summary["floats_down_per_client"] == 6.0
@@ -73,8 +81,10 @@ def test_a_single_round_is_its_own_mean() -> None:
 
 
 def test_a_line_has_the_columns_of_the_header() -> None:
-    assert ROWS[2].line() == "2,0.75,0.0,5.0,4.0,2.0,1.0,120,30\n"
-    assert len(results.COLUMNS) == 9
+    assert ROWS[2].line() == "2,0.75,0.0,5.0,4.0,2.0,1.0,120,30,\n"
+    assert replace(ROWS[2], auc=0.875).line().endswith(",30,0.875\n")
+    assert results.COLUMNS[-1] == "auc"
+    assert len(results.COLUMNS) == 10
 
 
 def test_the_picture_is_a_png_of_plausible_size() -> None:

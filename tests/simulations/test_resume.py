@@ -5,11 +5,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from simulations import clients_table
+from simulations.clients_table import ClientRow
 from simulations.run import simulate
 from simulations.settings import RunSettings
 
@@ -51,7 +54,13 @@ def lasting(summary: Mapping[str, Any]) -> dict[str, Any]:
 def untimed(folder: Path) -> list[list[str]]:
     """Return the columns of rounds.csv that are no seconds."""
     lines = (folder / "rounds.csv").read_text().splitlines()
-    return [[*line.split(",")[:3], *line.split(",")[-2:]] for line in lines]
+    return [[*line.split(",")[:3], *line.split(",")[-3:]] for line in lines]
+
+
+def of_clients(folder: Path) -> list[ClientRow]:
+    """Return the rows of clients.parquet without their seconds."""
+    rows = clients_table.read(folder)
+    return [replace(row, seconds_training=0.0, seconds_evaluating=0.0) for row in rows]
 
 
 @pytest.fixture
@@ -72,6 +81,9 @@ def test_a_killed_run_goes_on_to_the_same_results(long: RunSettings, tmp_path: P
     assert json.loads((killed / "summary.json").read_text()) == resumed
     assert not list(killed.glob("*checkpoint*"))
     assert untimed(killed) == untimed(whole)
+    assert of_clients(killed) == of_clients(whole)
+    assert len(of_clients(whole)) == (ROUNDS + 1) * 3
+    assert not (killed / "clients.csv").exists()
     knowledge = [(each / "prototypes.safetensors").read_bytes() for each in (killed, whole)]
     assert knowledge[0] == knowledge[1]
 

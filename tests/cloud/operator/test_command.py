@@ -56,7 +56,7 @@ def test_no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_no_crds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     config = tmp_path / "kubeconfig"
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
-    with ApiServer(roles={"operator": {NAMESPACE: rules()}}) as server:
+    with ApiServer(roles={"operator": {NAMESPACE: list(rules())}}) as server:
         config.write_text(kubeconfig(server.url))
         with pytest.raises(ConfigError, match="no FederatedTasks or Generators"):
             main(FLAGS)

@@ -1,0 +1,209 @@
+"""What every client did in every round: kept line by line as the run goes, parquet at its end."""
+
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from edgeloop import files
+from edgeloop.errors import RunError
+from edgeloop.member import Answer, Report
+from edgeloop.participation import Participation
+
+JOURNAL = "clients.csv"
+TABLE = "clients.parquet"
+
+
+@dataclass(frozen=True)
+class ClientRow:
+    """One client in one round; its evaluation came before its training.
+
+    Attributes:
+        round: its number; that of the last evaluation is the number of rounds of training.
+        client: its name.
+        model: its architecture.
+        test_correct: test samples classified right.
+        test_samples: test samples.
+        accuracy: the share of them; 0 where there are none.
+        auc: `edgeloop.evaluation.micro_auc`; NaN, in the file null, where it has no value.
+        train_samples: training samples.
+        trained: whether it trained in this round.
+        arrived: whether its upload came to the server.
+        seconds_training: its own.
+        seconds_evaluating: its own.
+        bytes_up: of the frame that it sent, with its report; nothing after the last evaluation.
+        bytes_down: of the broadcast's frame.
+        floats_up: numbers in its upload, as papers count them.
+    """
+
+    round: int
+    client: str
+    model: str
+    test_correct: int
+    test_samples: int
+    accuracy: float
+    auc: float
+    train_samples: int
+    trained: bool
+    arrived: bool
+    seconds_training: float
+    seconds_evaluating: float
+    bytes_up: int
+    bytes_down: int
+    floats_up: int
+
+    def line(self) -> str:
+        """Return the row as a line of the journal."""
+        return ",".join(str(getattr(self, column)) for column in COLUMNS) + "\n"
+
+
+_TYPES = {int: pa.int64(), str: pa.string(), float: pa.float64(), bool: pa.bool_()}
+COLUMNS = {field.name: _TYPES[field.type] for field in fields(ClientRow)}  # type: ignore[index]  # a type, no text
+"""Of the journal and the table, with pyarrow's types."""
+_HEADER = ",".join(COLUMNS) + "\n"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a client sent in a round: its frame's length, and its upload's floats."""
+
+    bytes: int = 0
+    floats: int = 0
+
+
+class Journal:
+    """The rows so far, in a file that grows by a round at a time.
+
+    A kill leaves whole rounds that are later than the checkpoint, and maybe half a line: both are
+    taken out when the run goes on. What a checkpoint relies on is on the disk before it.
+
+    Args:
+        folder: the run's.
+        models: each client's architecture, by the client's name.
+        participation: who takes part; None for everybody.
+        rounds: how many are done.
+
+    Raises:
+        RunError: if rows of those rounds are missing.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        models: Mapping[str, str],
+        participation: Participation | None,
+        rounds: int = 0,
+    ) -> None:
+        self._path = folder / JOURNAL
+        self._models = models
+        self._participation = participation
+        kept = "".join(self._kept(rounds)) if rounds else ""
+        if kept.count("\n") != rounds * len(models):
+            remedy = "remove the run's folder: it then starts anew"
+            raise RunError(str(self._path), f"does not hold {rounds} rounds", remedy)
+        files.write(self._path, (_HEADER + kept).encode())
+
+    def _kept(self, rounds: int) -> Iterator[str]:
+        if not self._path.exists():
+            return
+        with self._path.open(encoding="utf-8", newline="") as file:
+            next(file, None)
+            for line in file:
+                if line.endswith("\n") and int(line.partition(",")[0]) < rounds:
+                    yield line
+
+    def closed(
+        self, number: int, answers: Mapping[str, Answer[Any]], sent: Mapping[str, Sent], down: int
+    ) -> None:
+        """Add a round of training.
+
+        Args:
+            number: the round's.
+            answers: by client.
+            sent: by client.
+            down: bytes of the broadcast's frame.
+        """
+        uploads = [name for name, answer in answers.items() if answer.upload is not None]
+        who = self._participation
+        arrived = uploads if who is None else who.arriving(number, uploads)
+        self._add(
+            self._row(number, name, each.report, sent[name], down, name in uploads, name in arrived)
+            for name, each in answers.items()
+        )
+
+    def finished(self, number: int, reports: Mapping[str, Report], down: int) -> None:
+        """Add the last evaluation."""
+        self._add(
+            self._row(number, name, report, Sent(), down, trained=False, arrived=False)
+            for name, report in reports.items()
+        )
+
+    def _row(
+        self,
+        number: int,
+        client: str,
+        report: Report,
+        sent: Sent,
+        down: int,
+        trained: bool,
+        arrived: bool,
+    ) -> ClientRow:
+        return ClientRow(
+            round=number,
+            client=client,
+            model=self._models[client],
+            test_correct=report.test_correct,
+            test_samples=report.test_samples,
+            accuracy=report.accuracy,
+            auc=report.test_auc,
+            train_samples=report.train_samples,
+            trained=trained,
+            arrived=arrived,
+            seconds_training=report.seconds_training,
+            seconds_evaluating=report.seconds_evaluating,
+            bytes_up=sent.bytes,
+            bytes_down=down,
+            floats_up=sent.floats,
+        )
+
+    def _add(self, rows: Iterator[ClientRow]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write("".join(row.line() for row in rows))
+
+    def sync(self) -> None:
+        """Have the disk hold all rows when this returns."""
+        files.sync(self._path)
+
+    def write(self) -> None:
+        """Write clients.parquet with all rows."""
+        options = pa.csv.ConvertOptions(column_types=COLUMNS)
+        table = pa.csv.read_csv(self._path, convert_options=options)
+        content = io.BytesIO()
+        pa.parquet.write_table(table, content)
+        files.write(self._path.with_name(TABLE), content.getvalue())
+
+    def remove(self) -> None:
+        """Remove the journal, once the table is there."""
+        self._path.unlink(missing_ok=True)
+
+
+def read(folder: Path) -> Sequence[ClientRow]:
+    """Return all rows of a finished run, by round and then in the order of the clients.
+
+    Raises:
+        RunError: if they are not there, or cannot be read.
+    """
+    path = folder / TABLE
+    try:
+        table = pa.parquet.read_table(path, columns=list(COLUMNS))
+    except (OSError, pa.ArrowException) as error:
+        remedy = "run it again into a new folder"
+        raise RunError(str(path), f"cannot be read ({error})", remedy) from error
+    aucs = ({"auc": math.nan} if row["auc"] is None else {} for row in table.to_pylist())
+    return [ClientRow(**{**row, **auc}) for row, auc in zip(table.to_pylist(), aucs, strict=True)]

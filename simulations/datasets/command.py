@@ -1,0 +1,87 @@
+"""Lists the data sets of the papers, fetches them, and shows what a folder holds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgeloop import data as library
+from edgeloop import screen, settings
+from edgeloop.data import catalogue
+from edgeloop.errors import ConfigError
+from simulations.datasets import fetching, looking
+from simulations.settings import DataSettings
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `edgeloop data` with these arguments."""
+    return screen.run_many({"list": listing, "fetch": fetch, "show": show}, "data", arguments)
+
+
+def listing(
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Write Markdown: the table of docs/data.md.")
+    ] = False,
+) -> None:
+    """List the data sets of the papers."""
+    if as_markdown:
+        screen.say(looking.markdown(catalogue.CATALOGUE))
+    else:
+        rows = [looking.cells(entry) for entry in catalogue.CATALOGUE]
+        screen.table("data sets", looking.COLUMNS, rows)
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help="A name that `edgeloop data list` shows.")],
+    into: Annotated[
+        Path | None, typer.Option(help="A folder that is new or empty. [default: NAME]")
+    ] = None,
+) -> None:
+    """Fetch a data set into a folder that --data then takes."""
+    entry = catalogue.find(name)
+    folder = fetching.fetch(entry, into or Path(entry.name), screen.note)
+    screen.say(f"fetched: {folder}")
+    screen.say(f"look at it: edgeloop data show {folder}")
+
+
+def show(
+    data: Annotated[str, typer.Argument(help="A folder or a file that --data takes.")],
+    layout: Annotated[str, typer.Option(help="files, or signal to undo interleaving.")] = "files",
+    partition: Annotated[
+        str | None, typer.Option(help="iid, pathological, dirichlet, exdir, or natural.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="Of dirichlet and exdir: small is skewed.")] = 0.1,
+    classes_per_client: Annotated[int, typer.Option(help="Of pathological and exdir.")] = 2,
+    balanced: Annotated[
+        bool, typer.Option("--balanced", help="Of iid and pathological: equal shares of a class.")
+    ] = False,
+    clients: Annotated[int | None, typer.Option(help="20, or the source's for natural.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Divide only so many, drawn at random. [default: all]")
+    ] = None,
+    partition_seed: Annotated[int, typer.Option(help="Of the partition.")] = 1,
+    image_size: Annotated[
+        int | None, typer.Option(help="Resize image files to so many pixels a side.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of tables.")] = False,
+) -> None:
+    """Show what a data set holds, whole or divided; nothing is written."""
+    table: dict[str, Any] = {key: value for key, value in locals().items() if key != "as_json"}
+    chosen = settings.parse(table, DataSettings, "data show")
+    if chosen.partition is None and not library.is_divided(data):
+        _check_undivided(chosen)
+        looking.show_pool(data, library.read(data, chosen.image_size), as_json=as_json)
+    else:
+        looking.show_federation(data, chosen.federation(), as_json=as_json)
+
+
+def _check_undivided(chosen: DataSettings) -> None:
+    """Refuse what only a divided data set has."""
+    for field in ("clients", "samples"):
+        if getattr(chosen, field) is not None:
+            problem = "is of a partition, and none is asked for"
+            raise ConfigError(field, problem, "give a --partition, or leave it out")
+    if chosen.layout != "files":
+        problem = "'signal', but this source has no config.json with one file per client"
+        raise ConfigError("layout", problem, "leave it out")

@@ -1,0 +1,178 @@
+"""The tables of the report of simulated runs."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from simulations.groups import Group, differing
+from simulations.ktl.statistics import described
+from simulations.report.markup import (
+    UNKNOWN,
+    Html,
+    joined,
+    missing,
+    paragraph,
+    scrolling,
+    table,
+    tag,
+)
+from simulations.runs import FinishedRun
+
+LONGEST = 28
+"""Characters of a setting that a table shows."""
+
+
+def spread(values: Sequence[float], form: str = "{:.4f}") -> str:
+    """Return the mean, and where there are several the standard deviation (of a sample)."""
+    found = described(values)
+    mean = form.format(found["mean"])
+    return mean if found["std"] is None else f"{mean} ± {form.format(found['std'])}"
+
+
+def accuracies(groups: Sequence[Group]) -> Html:
+    """List what each group reached."""
+    columns = ("settings", "runs", "best accuracy", "in round", "last accuracy", "last AUC")
+    return table(columns, [_reached(group) for group in groups])
+
+
+def _reached(group: Group) -> list[str]:
+    summaries = [run.summary for run in group.runs]
+    aucs = [each.auc_by_round[-1] for each in summaries if each.auc_by_round]
+    known = [auc for auc in aucs if auc is not None]
+    return [
+        group.name,
+        f"{len(summaries)}",
+        spread([each.best_accuracy for each in summaries]),
+        ", ".join(str(each.best_round) for each in summaries),
+        spread([each.final_accuracy for each in summaries]),
+        spread(known) if len(known) == len(summaries) else UNKNOWN,
+    ]
+
+
+def clients(groups: Sequence[Group]) -> Html:
+    """List every client's accuracies; where the first group is Local's, the gain over it."""
+    first = groups[0].runs[0].summary
+    values = [group.by_client() for group in groups]
+    local = groups[0].settings["algorithm"] == "local"
+    gains = values[1:] if local else []
+    columns = ["client", "model", "train", "test", *(group.name for group in groups)]
+    columns += [f"gain of {group.name}" for group in groups[1:]] if local else []
+    rows = [
+        [
+            name,
+            first.model_by_client.get(name, UNKNOWN),
+            *(f"{first.samples_by_client[name][part]:,}" for part in ("train", "test")),
+            *(f"{each[name]:.3f}" for each in values),
+            *(f"{each[name] - values[0][name]:+.3f}" for each in gains),
+        ]
+        for name in groups[0].clients
+    ]
+    return joined(
+        [
+            *_gains(groups, local),
+            tag("details", tag("summary", "every client"), table(columns, rows)),
+        ]
+    )
+
+
+def _gains(groups: Sequence[Group], local: bool) -> list[Html]:
+    """Say how many clients gain over learning alone, and how much in the mean."""
+    return [_gain(group, groups[0]) for group in groups[1:]] if local else []
+
+
+def _gain(group: Group, alone: Group) -> Html:
+    own, together = alone.by_client(), group.by_client()
+    differences = [together[name] - own[name] for name in own]
+    found = described(differences)
+    better = sum(each > 0 for each in differences)
+    sure = "" if found["ci95"] is None else f" ± {found['ci95']:.3f} (95 %, paired by client)"
+    text = f": {better} of {len(own)} clients gain; the clients' mean gain is {found['mean']:+.3f}"
+    return paragraph(tag("strong", group.name), f"{text}{sure}.")
+
+
+def traffic(groups: Sequence[Group]) -> Html:
+    """List bytes and floats."""
+    columns = (
+        *("settings", "bytes up in all", "bytes down in all", "bytes up, each"),
+        *("bytes down, each", "floats up, each", "floats down, each"),
+    )
+    rows = [[group.name, *(_cell(group, each) for each in _TRAFFIC)] for group in groups]
+    told = (
+        "Each: the mean of a client and a round of training. Bytes are frames as MQTT would carry "
+        "them, report included; floats are what papers count, numbers in prototypes or weights."
+    )
+    return joined([paragraph(told), table(columns, rows)])
+
+
+Measure = Callable[[FinishedRun], float]
+_TRAFFIC: tuple[tuple[Measure, str], ...] = (
+    (lambda run: run.bytes("up"), "{:,.0f}"),
+    (lambda run: run.bytes("down"), "{:,.0f}"),
+    (lambda run: run.summary.bytes_up_per_client, "{:,.0f}"),
+    (lambda run: run.summary.bytes_down_per_client, "{:,.0f}"),
+    (lambda run: run.summary.floats_up_per_client, "{:,.0f}"),
+    (lambda run: run.summary.floats_down_per_client, "{:,.0f}"),
+)
+_SECONDS: tuple[tuple[Measure, str], ...] = (
+    (lambda run: run.rounds, "{:g}"),
+    (lambda run: run.summary.seconds.get("wall", 0.0), "{:.1f}"),
+    (lambda run: run.summary.seconds_per_round, "{:.2f}"),
+    (lambda run: run.summary.seconds.get("training", 0.0), "{:.1f}"),
+    (lambda run: run.summary.seconds.get("evaluating", 0.0), "{:.1f}"),
+    (lambda run: run.summary.seconds.get("aggregating", 0.0), "{:.1f}"),
+    (lambda run: run.summary.peak_memory_bytes / 2**20, "{:,.0f}"),
+)
+
+
+def _cell(group: Group, measure: tuple[Measure, str]) -> str:
+    values, form = [measure[0](run) for run in group.runs], measure[1]
+    return form.format(values[0]) if len(set(values)) == 1 else spread(values, form)
+
+
+def seconds(groups: Sequence[Group]) -> Html:
+    """List what took how long."""
+    columns = (
+        *("settings", "rounds", "seconds in all", "a round"),
+        *("training", "evaluating", "aggregating", "peak memory, MiB"),
+    )
+    rows = [[group.name, *(_cell(group, each) for each in _SECONDS)] for group in groups]
+    told = "Training and evaluation are the clients', divided by the processes side by side."
+    return joined([paragraph(told), table(columns, rows)])
+
+
+def settings(groups: Sequence[Group]) -> Html:
+    """List the settings, those that differ first, and marked."""
+    different = differing([group.settings for group in groups])
+    same = {key: value for key, value in groups[0].settings.items() if key not in different}
+    heads = ["setting", *(group.name for group in groups)]
+    seeds = ["seeds", *(", ".join(str(run.seed) for run in group.runs) for group in groups)]
+    rows = [seeds, *([key, *map(_text, values)] for key, values in different.items())]
+    every = [[key, _text(value)] for key, value in same.items()]
+    none = len(groups) > 1 and not different
+    others = tag("div", table(("setting", "value"), every), class_="facts")
+    return joined(
+        [
+            _marked(heads, rows),
+            *([missing("All settings are the same.")] if none else []),
+            tag("details", tag("summary", f"{len(every)} settings that are the same"), others),
+        ]
+    )
+
+
+def _marked(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
+    """Return a table whose rows, but for the first, are marked as different."""
+    head = tag("tr", *(tag("th", each, scope="col") for each in heads))
+    body = [
+        tag(
+            "tr",
+            tag("th", row[0], scope="row"),
+            *(tag("td", cell) for cell in row[1:]),
+            **({"class_": "differs"} if place else {}),
+        )
+        for place, row in enumerate(rows)
+    ]
+    return scrolling(tag("table", tag("thead", head), tag("tbody", *body)))
+
+
+def _text(value: Any) -> str:
+    text = UNKNOWN if value is None else str(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -1,0 +1,126 @@
+"""How many numbers a round's messages hold, by formula: the arithmetic of a communication table.
+
+Symbols: M clients, C classes, K feature width, H latent width, P pixels of an image, W weights of
+the auxiliary model, G of FedGen's generator, S the sum over clients of the classes that they train
+on. Source: the communication tables of FedTGP (Table 5) and FedKTL.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from edgeloop import algorithms, models
+from edgeloop.data import Federation
+from simulations.settings import RunSettings
+
+MILLION = 1_000_000
+PROTOTYPES = {"known_C", "prototypes_CD"}
+
+Facts = Mapping[str, int]
+Formula = tuple[str, Callable[[Facts], int]]
+
+_HEAD: Formula = ("M (K + 1) C", lambda f: f["M"] * (f["K"] + 1) * f["C"])
+_PROTOTYPES: Formula = ("K S", lambda f: f["K"] * f["S"])
+_ALL: Formula = ("M K C", lambda f: f["M"] * f["K"] * f["C"])
+_MODEL: Formula = ("M W", lambda f: f["M"] * f["W"])
+_OUTPUTS: Formula = ("C S", lambda f: f["C"] * f["S"])
+_NONE: Formula = ("0", lambda f: 0)
+
+FORMULAS: Mapping[str, tuple[Formula, Formula]] = {
+    "local": (_NONE, _NONE),
+    "lgfedavg": (_HEAD, _HEAD),
+    "fedgen": (
+        _HEAD,
+        ("M ((K + 1) C + G)", lambda f: f["M"] * ((f["K"] + 1) * f["C"] + f["G"])),
+    ),
+    "fedgh": (_PROTOTYPES, _HEAD),
+    "fml": (_MODEL, _MODEL),
+    "feddistill": (_OUTPUTS, ("M C C", lambda f: f["M"] * f["C"] ** 2)),
+    "fedproto": (_PROTOTYPES, _ALL),
+    "fedtgp": (_PROTOTYPES, _ALL),
+    "fedktl": (_OUTPUTS, ("M C (P + H)", lambda f: f["M"] * f["C"] * (f["P"] + f["H"]))),
+}
+"""Up and down, by algorithm. FedKD's depends on its models' singular values: there is none."""
+
+
+def downloaded(folder: Path) -> int:
+    """Return how many numbers a run's last broadcast holds, as papers count.
+
+    Not the mean over rounds: the first broadcast of many algorithms holds nothing yet. A class
+    without a prototype counts nothing. Pixels count as numbers, though here they travel as bytes.
+    """
+    arrays = safetensors.numpy.load_file(folder / "prototypes.safetensors")
+    if set(arrays) == PROTOTYPES:
+        return int(arrays["known_C"].sum()) * int(arrays["prototypes_CD"].shape[1])
+    return sum(int(array.size) for array in arrays.values() if array.dtype.kind in "fu")
+
+
+def counted(runs: Sequence[RunSettings]) -> dict[str, Any]:
+    """Return the formulas of some runs' algorithms, their values in millions, and the facts.
+
+    Args:
+        runs: on one data set that is divided in one way, of models whose first ones are alike.
+
+    Raises:
+        DataError: if the data cannot be read.
+    """
+    facts = _facts(runs)
+    rows = {run.algorithm: _row(run.algorithm, facts) for run in runs if run.algorithm in FORMULAS}
+    return {"facts": dict(facts), "rows": rows}
+
+
+def markdown(found: Mapping[str, Any] | None) -> str:
+    """Return what `counted` found as a paragraph and a table; nothing for None."""
+    if found is None:
+        return ""
+    facts = ", ".join(f"{name} = {value:,}" for name, value in found["facts"].items())
+    lines = ["| algorithm | up | M | down | M |", "| --- | --- | --- | --- | --- |"]
+    for name, row in found["rows"].items():
+        title = algorithms.card(name).title
+        up, down = (f"{row[f'formula_{way}']} | {row[way]:.2f}" for way in ("up", "down"))
+        lines.append(f"| {title} | {up} | {down} |")
+    return f"\nBy formula, millions of all clients, with {facts}:\n\n" + "\n".join(lines) + "\n"
+
+
+def _row(algorithm: str, facts: Facts) -> dict[str, Any]:
+    (up, count_up), (down, count_down) = FORMULAS[algorithm]
+    return {
+        **{"formula_up": up, "up": count_up(facts) / MILLION},
+        **{"formula_down": down, "down": count_down(facts) / MILLION},
+    }
+
+
+def _facts(runs: Sequence[RunSettings]) -> dict[str, int]:
+    first = runs[0]
+    federation = first.federation()
+    classes, width = federation.classes, first.width
+    architecture = models.members(first.models or "cnn", 1)[0]
+    auxiliary = models.build(architecture, federation.shape, classes, width)
+    return {
+        **{"M": len(federation), "C": classes, "K": width, "P": prod(federation.shape)},
+        "S": trained_classes(federation, first.batch_size),
+        "W": sum(weights.numel() for weights in auxiliary.parameters()),
+        "G": generator_weights(classes, width),
+        "H": next((g.latent_dim for g in (run.opened() for run in runs) if g), 0),
+    }
+
+
+def trained_classes(federation: Federation, batch_size: int) -> int:
+    """Return S: the classes in each client's full batches, summed over clients."""
+    count = 0
+    for client in range(len(federation)):
+        train_N, _ = federation.labels(client)
+        count += len(np.unique(train_N[: len(train_N) // batch_size * batch_size]))
+    return count
+
+
+def generator_weights(classes: int, width: int) -> int:
+    """Return G: a linear layer, a batch normalisation, and a second linear layer."""
+    config = algorithms.config("fedgen", classes=classes, width=width)
+    hidden = int(config.hidden_dim)
+    first = (int(config.noise_dim) + classes + 1) * hidden
+    return first + 2 * hidden + (hidden + 1) * width

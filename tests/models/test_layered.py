@@ -1,0 +1,132 @@
+"""Heads of several layers, and which algorithms take them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edge.agent.export import Classifier, check, export
+from edgeloop import algorithms, models, rounds
+from edgeloop.cohorts.local import LocalCohort
+from edgeloop.data import ClientData
+from edgeloop.data.samples import Samples
+from edgeloop.errors import ConfigError, ModelError
+from edgeloop.generators.onnx import OnnxGenerator
+from edgeloop.member import Member
+from edgeloop.models.layered import head, parted
+from tests.generators.tiny import write_tiny
+
+SHAPE, CLASSES, WIDTH = (1, 16, 16), 4, 8
+LAYERED = "cnn+relu-6"
+FEW = {"server_epochs": 2, "server_steps": 2, "horizon": 10}
+ONE_HEAD = ["fedcp", "fedgen", "fedgh", "lgfedavg"]
+
+
+def widths(module: nn.Module) -> list[tuple[int, int]]:
+    linear = [each for each in module.modules() if isinstance(each, nn.Linear)]
+    return [(each.in_features, each.out_features) for each in linear]
+
+
+def test_without_a_kind_a_head_is_one_layer() -> None:
+    assert parted("ResNet34") == ("resnet34", "")
+    assert isinstance(head("", 8, 3), nn.Linear)
+
+
+def test_a_heterogeneous_head_ends_in_relu() -> None:
+    assert parted("ResNet34+ReLU-5-4") == ("resnet34", "relu-5-4")
+    layers = head("relu-5-4", 8, 3)
+    assert widths(layers) == [(8, 5), (5, 4), (4, 3)]
+    assert [type(each).__name__ for each in layers.children()] == ["Linear", "ReLU"] * 3
+    assert widths(head("relu", 8, 3)) == [(8, 3)]
+    features_BK = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    assert head("relu", 8, 3)(features_BK).min().item() == 0
+
+
+def test_a_vision_transformers_head_has_free_logits() -> None:
+    layers = head("tanh-768", 8, 3)
+    assert widths(layers) == [(8, 768), (768, 3)]
+    assert [type(each).__name__ for each in layers.children()] == ["Linear", "Tanh", "Linear"]
+
+
+@pytest.mark.parametrize(
+    "name", ["cnn+", "cnn+gelu", "cnn+relu-0", "cnn+relu256", "cnn+relu-", "+"]
+)
+def test_an_unknown_head_is_an_error(name: str) -> None:
+    with pytest.raises(ModelError):
+        models.build(name, SHAPE, CLASSES)
+    with pytest.raises(ModelError):
+        models.members(f"cnn,{name}", 2)
+
+
+def test_the_error_says_how_heads_are_written() -> None:
+    with pytest.raises(
+        ModelError, match=r"'cnn\+gelu' asks for an unknown head; write relu, relu-2"
+    ):
+        models.build("cnn+gelu", SHAPE, CLASSES)
+
+
+def test_the_base_is_the_one_of_the_same_seed_and_the_head_comes_after_it() -> None:
+    layered, plain = (models.build(name, SHAPE, CLASSES, WIDTH) for name in (LAYERED, "cnn"))
+    pairs = zip(layered.base.parameters(), plain.base.parameters(), strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+    assert torch.equal(layered.head[0].weight[:4], plain.head.weight)  # the same draws
+
+
+def data(labels: tuple[int, ...]) -> ClientData:
+    random = np.random.default_rng(len(labels))
+    inputs = random.standard_normal((len(labels), *SHAPE)).astype(np.float32)
+    samples = Samples(inputs, np.array(labels, np.int64))
+    return ClientData(samples, samples)
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> OnnxGenerator:
+    return OnnxGenerator(write_tiny(tmp_path_factory.mktemp("layered") / "tiny"))
+
+
+@pytest.mark.parametrize("name", [each for each in algorithms.names() if each not in ONE_HEAD])
+def test_the_algorithms_train_save_and_export_layered_heads(
+    name: str, generator: OnnxGenerator, tmp_path: Path
+) -> None:
+    asked = generator if algorithms.card(name).generator else None
+    facts = {"classes": CLASSES, "width": WIDTH, "shape": SHAPE, "architecture": LAYERED}
+    options = algorithms.given(name, **facts, **FEW)
+    algorithms.check_alike(name, [LAYERED] * 2, **options)
+    options |= algorithms.generator_options(name, asked)
+    algorithm = algorithms.load(name, asked, **options)
+    members = {}
+    for client, labels in {"a": (0, 1, 2, 3) * 2, "b": (1, 0)}.items():
+        model = models.build(LAYERED, SHAPE, CLASSES, WIDTH)
+        members[client] = Member(client, algorithm, model, data(labels), batch_size=4, seed=0)
+    before = {key: value.copy() for key, value in members["a"].weights().items()}
+    crew = LocalCohort(members)
+    standing, _ = rounds.run(algorithm, crew, 2, rounds.beginning(algorithm), lambda closed: None)
+    learned = members["a"].weights()
+    changed = {key.partition(".")[0] for key in before if (learned[key] != before[key]).any()}
+    learning = {"base"} if name == "fedktl" else {"base", "head"}  # its classifier is fixed
+    assert learning <= changed
+    crew.save(tmp_path)
+    crew.restore(tmp_path)
+    targets = algorithm.targets(standing.broadcast, torch.device("cpu"))
+    scores = Classifier(
+        members["a"].model, lambda model, x: algorithm.predict(model, x, targets), pixels=False
+    )
+    path = tmp_path / "model.onnx"
+    export(scores, path, shape=SHAPE, class_names=tuple("abcd"), pixels=False, facts={})
+    assert check(path, scores, members["a"].sample(4)) < 1e-3
+
+
+def test_some_algorithms_refuse_them() -> None:
+    assert [name for name in algorithms.names() if algorithms.card(name).one_head] == ONE_HEAD
+
+
+@pytest.mark.parametrize("name", ONE_HEAD)
+def test_a_refusal_names_the_client_model_and_the_remedy(name: str) -> None:
+    facts = {"classes": CLASSES, "width": WIDTH, "shape": SHAPE, "architecture": "cnn"}
+    refused = rf"models: {name} needs heads of one linear layer: resnet4\+relu has another; leave"
+    with pytest.raises(ConfigError, match=refused):
+        algorithms.check_alike(name, ["cnn", "resnet4+relu"], **facts)
+    with pytest.raises(ConfigError, match="one linear layer"):
+        algorithms.load(name, None, **{**facts, "architecture": LAYERED})

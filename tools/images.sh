@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# images.sh: builds the four images. REGISTRY is put before their names, TAG is the version if not given;
+# PLATFORMS, say linux/amd64,linux/arm64, needs docker buildx or podman; PUSH=1 sends them to the registry.
+# PYTHON_IMAGE and TORCH_INDEX are the Dockerfiles' arguments of these names.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
+tag=${TAG:-$version} prefix=${REGISTRY:+${REGISTRY%/}/}
+images=(
+  edgeloop-aggregator=cloud/aggregator edgeloop-generator-service=cloud/generator_service
+  edgeloop-operator=cloud/operator edgeloop-agent=edge/agent
+)
+
+fail() { printf 'images: %s\n' "$1" >&2; exit 1; }
+
+arguments=()
+for name in PYTHON_IMAGE TORCH_INDEX; do
+  [ -z "${!name+set}" ] || arguments+=(--build-arg "$name=${!name}")
+done
+[ -z "${PUSH:-}" ] || [ -n "$prefix" ] || fail "PUSH=1 needs REGISTRY"
+
+if docker buildx version >/dev/null 2>&1 && docker info >/dev/null 2>&1; then
+  build() { # NAME FILE
+    local output=--load
+    [ -z "${PUSH:-}" ] || output=--push
+    case "${PLATFORMS:-}:$output" in *,*:--load) fail "several platforms go to a registry only: set PUSH=1" ;; esac
+    docker buildx build "${arguments[@]}" ${PLATFORMS:+--platform "$PLATFORMS"} "$output" -t "$1" -f "$2" .
+  }
+elif program=$(command -v podman || command -v buildah); then
+  build() {
+    local name=(-t "$1")
+    if [ -n "${PLATFORMS:-}" ]; then
+      "$program" manifest rm "$1" >/dev/null 2>&1 || true
+      name=(--platform "$PLATFORMS" --manifest "$1")
+    fi
+    "$program" build "${arguments[@]}" "${name[@]}" -f "$2" .
+    [ -z "${PUSH:-}" ] || if [ -n "${PLATFORMS:-}" ]; then "$program" manifest push --all "$1" "docker://$1"; else "$program" push "$1"; fi
+  }
+else
+  fail "needs docker with buildx, podman or buildah"
+fi
+
+for image in "${images[@]}"; do
+  printf '%s\n' "$prefix${image%%=*}:$tag"
+  build "$prefix${image%%=*}:$tag" "${image#*=}/Dockerfile"
+done
