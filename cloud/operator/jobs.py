@@ -10,6 +10,12 @@ from cloud.operator.spec import GROUP, Generator, GeneratorSpec
 REPOSITORY = "/models"
 """Where the model repository is in a job's container."""
 
+RESOURCES = {
+    "requests": {"cpu": "100m", "memory": "512Mi"},
+    "limits": {"memory": "2Gi"},
+}
+"""Of a job: it loads a generator once, and copies it."""
+
 _RETRIES = 6
 """After which a job fails; Kubernetes waits 10 s, 20 s, 40 s ... between them."""
 
@@ -102,6 +108,7 @@ def _pod(command: list[str], settings: OperatorSettings) -> Manifest:
         "name": "writer",
         **objects.container_basics(settings.generator_image, settings),
         "command": command,
+        "resources": RESOURCES,
         "volumeMounts": [each for _, each in mounts],
     }
     volumes = [each for each, _ in mounts]

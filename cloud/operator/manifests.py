@@ -144,13 +144,12 @@ def _pod(task: Task, settings: OperatorSettings, choice: Choice) -> Manifest:
 
 
 def _container(task: Task, settings: OperatorSettings, mounts: list[Manifest]) -> Manifest:
-    resources = task.spec.resources.model_dump(exclude_defaults=True)
     return {
         "name": "aggregator",
         **objects.container_basics(settings.aggregator_image, settings),
         "command": ["edgeloop", "aggregator", "--config", f"/etc/edgeloop/task/{CONFIG_KEY}"],
         "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
-        "resources": {name: each for name, each in resources.items() if each},
+        "resources": task.spec.resources.model_dump(),
         "volumeMounts": mounts,
         # A generator that is away is waited for before anything is answered.
         "startupProbe": _probe("/healthz", periodSeconds=10, failureThreshold=360),

@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 GROUP, VERSION = "edgeloop.io", "v1alpha1"
 
 Scalar = int | str
-Quantities = Annotated[dict[str, Scalar], Field(default_factory=dict)]
+Quantities = dict[str, Scalar]
 
 
 class Part(BaseModel):
@@ -89,8 +89,10 @@ class Broker(Part):
 class Resources(Part):
     """Of a container."""
 
-    requests: Quantities
-    limits: Quantities
+    requests: Annotated[
+        Quantities, Field(default_factory=lambda: {"cpu": "250m", "memory": "512Mi"})
+    ]
+    limits: Annotated[Quantities, Field(default_factory=lambda: {"memory": "2Gi"})]
 
 
 class TaskSpec(Part):
@@ -110,7 +112,7 @@ class TaskSpec(Part):
     storage: Storage = Storage()
     broker: Broker | None = None
     retries: int = 10
-    resources: Resources = Resources(requests={}, limits={})
+    resources: Annotated[Resources, Field(default_factory=lambda: Resources.model_validate({}))]
     node_selector: Annotated[dict[str, str], Field(default_factory=dict)]
     tolerations: tuple[dict[str, Any], ...] = ()
 

@@ -168,7 +168,7 @@ def _error(task: Task, seen: Seen, phase: Phase) -> Status:
 def _times(before: Mapping[str, Any], phase: Phase, now: str) -> Status:
     ended = before.get("completionTime") or now
     times: Status = {"completionTime": ended if phase in OVER else None}
-    if phase != "Pending" and "startTime" not in before:
+    if phase in ("Running", "Succeeded") and "startTime" not in before:
         times["startTime"] = now
     return times
 

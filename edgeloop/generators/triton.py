@@ -1,4 +1,4 @@
-"""A generator behind a Triton Inference Server, over gRPC; the only place that knows tritonclient.
+"""A generator behind a Triton Inference Server, over gRPC; the library's only use of tritonclient.
 
 triton://HOST:PORT/NAME              the newest version there is now, held to from then on
 triton://HOST:PORT/NAME?version=2    this one

@@ -5,12 +5,17 @@ import typing
 from pathlib import Path
 
 import pytest
+import yaml
 
-from cloud.operator import command
+from cloud.operator import command, jobs, manifests
+from cloud.operator.jobs import Version
+from cloud.operator.manifests import Choice
 from edgeloop.errors import ConfigError
 from tests.cloud.operator.cluster import rules
+from tests.cloud.operator.examples import SETTINGS, a_generator, a_store, a_task
 from tests.helm import chart
 from tests.helm.chart import Manifest, named, of_kind, rendered
+from tests.helm.test_helm import ACCEPTED
 
 
 def environment(manifests: list[Manifest]) -> dict[str, str]:
@@ -90,3 +95,38 @@ def test_several_tritons_with_one_repository_have_a_name_for_all(tmp_path: Path)
     assert named(manifests, "Service", "-triton-pods")["spec"]["clusterIP"] == "None"
     values.write_text("triton: {replicaCount: 2}")
     assert "EDGELOOP_OPERATOR_TRITON_PODS" not in environment(chart.parsed(chart.template(values)))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A file with what the operator makes of a task and a generator that ask for much."""
+    task = a_task(
+        generator={"reference": "digits"},
+        broker={"host": "b", "secretName": "s", "username": "u", "password": {"secretName": "p"}},
+        storage={"className": "fast"},
+        resources={"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
+        nodeSelector={"a": "b"},
+        tolerations=[{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+    )
+    choice = Choice("digits", a_store("postgres"), 1)
+    settings = SETTINGS.model_copy(update={"pull_secrets": ("registry",)})
+    objects = manifests.of(task, settings, choice)
+    objects += [jobs.writer(a_generator(), Version(1, "digits"), settings)]
+    objects += [jobs.remover(a_generator(), settings)]
+    path = tmp_path / "made.yaml"
+    path.write_text(yaml.safe_dump_all(objects))
+    return path
+
+
+@pytest.mark.parametrize("version", chart.VERSIONS)
+def test_what_the_operator_makes_is_what_kubernetes_takes(made: Path, version: str) -> None:
+    crds = sorted((chart.CHART / "crds").glob("*.yaml"))
+    done = chart.run("kubernetes-validate", "--strict", "-k", version, made, *crds)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_the_operator_makes_keeps_to_the_policies(made: Path) -> None:
+    options = ["--framework", "kubernetes", "--compact", "--quiet", "--skip-download"]
+    accepted = [*ACCEPTED, "CKV2_K8S_6"]  # the chart has their network policies
+    done = chart.run("checkov", "-f", made, *options, "--skip-check", ",".join(accepted))
+    assert done.returncode == 0, done.stdout + done.stderr

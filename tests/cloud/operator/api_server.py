@@ -9,21 +9,20 @@ conflicts between managers that apply, tables, protobuf, and selectors other tha
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from aiohttp import web
 
 from tests.cloud.operator import requests
-from tests.cloud.operator.patches import matches
 from tests.cloud.operator.requests import Asked
 from tests.cloud.operator.store import ApiError, Store
 
 ADMIN = "admin"
 """The token of one who may do everything."""
 
-Rules = list[Mapping[str, Any]]
+Rules = Sequence[Mapping[str, Any]]
 
 
 @dataclass
@@ -175,7 +174,7 @@ class ApiServer:
         body = json.loads(await request.text() or "null")
         match asked.verb:
             case "list":
-                return self._listed(plural, asked, requests.labels(request))
+                return self._listed(request, plural, asked)
             case "watch":
                 return await self._watch(request, plural, asked)
             case "get":
@@ -195,14 +194,16 @@ class ApiServer:
         found, new = self.store.apply(key, body, request.query["fieldManager"])
         return web.json_response(found, status=201 if new else 200)
 
-    def _listed(self, plural: str, asked: Asked, labels: Mapping[str, str]) -> web.Response:
-        kind = self.store.kinds[plural]
+    def _listed(self, request: web.Request, plural: str, asked: Asked) -> web.Response:
+        kind, wanted = self.store.kinds[plural], requests.wanted(request)
         return web.json_response(
             {
                 "kind": f"{kind.kind}List",
                 "apiVersion": kind.api_version,
                 "metadata": {"resourceVersion": str(self.store.version)},
-                "items": list(self.store.found(plural, asked.namespace, labels)),
+                "items": [
+                    each for each in self.store.found(plural, asked.namespace) if wanted(each)
+                ],
             }
         )
 
@@ -224,7 +225,12 @@ class ApiServer:
         self, request: web.Request, answer: web.StreamResponse, plural: str, asked: Asked
     ) -> None:
         """Write every change from a version on, until the watch is cut."""
-        last, labels = int(request.query.get("resourceVersion") or 0), requests.labels(request)
+        last, wanted = int(request.query.get("resourceVersion") or 0), requests.wanted(request)
+        if requests.true(request, "sendInitialEvents"):
+            last = self.store.version
+            for each in filter(wanted, self.store.found(plural, asked.namespace)):
+                await answer.write(requests.line("ADDED", each))
+            await answer.write(requests.bookmark(self.store.kinds[plural], last))
         if last < self.store.oldest:
             gone = requests.status(ApiError(410, "Expired", f"too old resource version: {last}"))
             await answer.write(requests.line("ERROR", gone))
@@ -234,6 +240,6 @@ class ApiServer:
             for change in [each for each in self.store.changes if each.version > last]:
                 last = change.version
                 inside = asked.namespace in (None, change.object["metadata"]["namespace"])
-                if change.plural == plural and inside and matches(change.object, labels):
+                if change.plural == plural and inside and wanted(change.object):
                     await answer.write(requests.line(change.type, change.object))
             await news.wait()

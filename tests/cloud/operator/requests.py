@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
+from tests.cloud.operator.patches import matches
 from tests.cloud.operator.store import ApiError, Kind, Object
 
 
@@ -41,7 +42,7 @@ def address(parts: list[str]) -> tuple[str, str, list[str]]:
 
 def verb(request: web.Request, name: str | None) -> str:
     if request.method == "GET" and name is None:
-        return "watch" if request.query.get("watch") in ("true", "True", "1") else "list"
+        return "watch" if true(request, "watch") else "list"
     verbs = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
     return verbs[request.method]
 
@@ -55,9 +56,21 @@ def allows(rule: Mapping[str, Any], asked: Asked) -> bool:
     )
 
 
-def labels(request: web.Request) -> dict[str, str]:
+def wanted(request: web.Request) -> Callable[[Object], bool]:
+    """Return what tells whether a request's selectors are of an object."""
     pairs = re.findall(r"([^,=]+)=([^,]*)", request.query.get("labelSelector") or "")
-    return dict(pairs)
+    named = re.search(r"metadata\.name=([^,]*)", request.query.get("fieldSelector") or "")
+
+    def selected(found: Object) -> bool:
+        name = found["metadata"]["name"]
+        return matches(found, dict(pairs)) and (named is None or name == named[1])
+
+    return selected
+
+
+def true(request: web.Request, name: str) -> bool:
+    """Tell whether a parameter of a request says yes."""
+    return request.query.get(name) in ("true", "True", "1")
 
 
 def group(found: tuple[str, str]) -> Object:
@@ -73,6 +86,7 @@ def resources(kind: Kind) -> list[Object]:
         parts.append(
             {**parts[0], "name": f"{kind.plural}/status", "verbs": ["get", "patch", "update"]}
         )
+    parts[0] = {**parts[0], "shortNames": list(kind.short)}
     return parts
 
 
@@ -86,6 +100,13 @@ def status(error: ApiError) -> Object:
         "message": error.message,
         "code": error.code,
     }
+
+
+def bookmark(kind: Kind, version: int) -> bytes:
+    """Return the line of a watch that ends what was there when it began."""
+    end = {"k8s.io/initial-events-end": "true"}
+    meta = {"resourceVersion": str(version), "annotations": end}
+    return line("BOOKMARK", {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta})
 
 
 def line(change: str, found: Object) -> bytes:

@@ -2,7 +2,7 @@
 
 import copy
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import jsonpatch
 
 from tests.cloud.operator import schemas
-from tests.cloud.operator.patches import matches, merged, without
+from tests.cloud.operator.patches import merged, without
 
 Object = dict[str, Any]
 Key = tuple[str, str, str]
@@ -36,6 +36,7 @@ class Kind:
         status: whether status is a subresource.
         schema: of a custom resource.
         namespaced: whether its objects are in namespaces.
+        short: names for it.
     """
 
     group: str
@@ -45,6 +46,7 @@ class Kind:
     status: bool = True
     schema: Object | None = field(default=None, hash=False, compare=False)
     namespaced: bool = True
+    short: tuple[str, ...] = ()
 
     @property
     def api_version(self) -> str:
@@ -112,6 +114,7 @@ class Store:
                 spec["names"]["kind"],
                 "status" in version.get("subresources", {}),
                 version["schema"]["openAPIV3Schema"],
+                short=tuple(spec["names"].get("shortNames", [])),
             )
             self.kinds[kind.plural] = kind
 
@@ -200,12 +203,10 @@ class Store:
             return self._keep(key, old, "MODIFIED")
         return old
 
-    def found(
-        self, plural: str, namespace: str | None, labels: Mapping[str, str]
-    ) -> Iterator[Object]:
-        """Yield the objects of a kind, in a namespace or everywhere, that have these labels."""
+    def found(self, plural: str, namespace: str | None) -> Iterator[Object]:
+        """Yield the objects of a kind, in a namespace or everywhere."""
         for (of, where, _), each in sorted(self.objects.items(), key=lambda item: item[0]):
-            if of == plural and namespace in (None, where) and matches(each, labels):
+            if of == plural and namespace in (None, where):
                 yield each
 
     def expire(self) -> None:

@@ -99,7 +99,7 @@ def test_another_file_is_another_pod_and_a_pause_is_not() -> None:
 
 def test_where_the_pod_runs() -> None:
     tolerations = [{"key": "gpu", "operator": "Exists"}]
-    resources = {"limits": {"memory": "2Gi"}}
+    resources = {"requests": {"cpu": 1}, "limits": {"memory": "4Gi"}}
     found = made(a_task(nodeSelector={"a": "b"}, tolerations=tolerations, resources=resources))
     pod = found["StatefulSet"]["spec"]["template"]["spec"]
     assert (pod["nodeSelector"], pod["tolerations"]) == ({"a": "b"}, tolerations)
