@@ -175,6 +175,7 @@ def test_a_second_operator_waits_and_takes_over(
     wait("the second one asks", lambda: "metrics and health" in second.log.read_text())
     assert _holder(cluster) == "first"
     assert first.stop() == 0
+    assert _holder(cluster) != "first", "it gave the lease back"
     wait("the second one leads", lambda: _holder(cluster) == "second")
     aggregator.says(phase="finished", round=3)
     phase(cluster, "Succeeded")
