@@ -36,7 +36,14 @@ def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
     """Run one of the programs that check charts."""
     command = [tools() / "bin" / program, *arguments]
     home = {"HELM_CACHE_HOME": "/tmp/edgeloop-helm", "KUBECONFIG": os.devnull}  # noqa: S108
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **home})
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, **home},
+    )
 
 
 def helm(*arguments: str | Path) -> str:

@@ -1,0 +1,119 @@
+"""Runs rendered pods as real containers, with podman: `python -m tests.helm.containers`.
+
+The broker, the init container that writes Triton's models, and the pod of `helm test`, all with the
+users, the read-only roots and the mounts that the chart gives them. There is no Triton: the round
+asks the generator in process. Images are named by EDGELOOP_REGISTRY (localhost if not given) and
+the chart's version; EDGELOOP_MOSQUITTO names one with a Mosquitto.
+"""
+
+import base64
+import os
+import subprocess
+import sys
+import tempfile
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.helm import chart
+from tests.helm.chart import NAMESPACE, RELEASE, Manifest, named
+
+REGISTRY = os.environ.get("EDGELOOP_REGISTRY", "localhost")
+MOSQUITTO = os.environ.get("EDGELOOP_MOSQUITTO", "docker.io/library/eclipse-mosquitto:2.0.22")
+SERVICE = f"{RELEASE}-edgeloop-broker.{NAMESPACE}.svc"
+TRITON = f"triton://{RELEASE}-edgeloop-triton.{NAMESPACE}.svc:8001/"
+UNITS = {"Mi": "m", "Gi": "g"}
+
+
+def podman(*arguments: str | Path) -> str:
+    """Run podman; return what it prints."""
+    command = ["podman", *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+class Cluster:
+    """A network and a folder for containers that end with the stack.
+
+    Args:
+        manifests: as helm made them.
+        folder: for their volumes.
+        stack: that removes them.
+    """
+
+    def __init__(self, manifests: list[Manifest], folder: Path, stack: ExitStack) -> None:
+        self._manifests = manifests
+        self._folder = folder
+        self._stack = stack
+        self._network = f"edgeloop-{uuid.uuid4().hex[:8]}"
+        podman("network", "create", self._network)
+        stack.callback(podman, "network", "rm", self._network)
+
+    def _volume(self, volume: Manifest) -> Path:
+        place = self._folder / str(volume["name"])
+        place.mkdir(exist_ok=True)
+        place.chmod(0o777)  # what fsGroup does in a cluster
+        for kind, key in (("Secret", "secretName"), ("ConfigMap", "name")):
+            source = volume.get(kind[0].lower() + kind[1:])
+            if source is None:
+                continue
+            for name, value in named(self._manifests, kind, source[key])["data"].items():
+                content = base64.b64decode(value) if kind == "Secret" else value.encode()
+                (place / name).write_bytes(content.replace(TRITON.encode(), b""))
+        return place
+
+    def start(self, pod: Manifest, container: Manifest, image: str, alias: str = "") -> str:
+        """Start a container of a pod; return its name."""
+        name = f"{self._network}-{container['name']}"
+        user = pod["spec"]["securityContext"]
+        limits = container["resources"]["limits"]["memory"]
+        options = ["--name", name, "--network", f"{self._network}{alias and f':alias={alias}'}"]
+        options += ["--user", f"{user['runAsUser']}:{user['runAsGroup']}", "--cap-drop", "ALL"]
+        options += ["--read-only", "--read-only-tmpfs=false", "--security-opt", "no-new-privileges"]
+        options += ["--memory", limits[:-2] + UNITS[limits[-2:]]]
+        for mount in container["volumeMounts"]:
+            how = "ro" if mount.get("readOnly") else "rw"
+            place = self._volume({"name": mount["name"], **_source(pod, mount["name"])})
+            options += ["-v", f"{place}:{mount['mountPath']}:{how}"]
+        for variable in container.get("env", []):
+            options += ["-e", f"{variable['name']}={variable['value']}"]
+        command = container.get("command", [])
+        entry = ["--entrypoint", command[0]] if command else []
+        podman("run", "-d", *options, *entry, image, *command[1:], *container.get("args", []))
+        self._stack.callback(podman, "rm", "-f", "-t", "2", name)
+        return name
+
+
+def _source(pod: Manifest, name: str) -> Manifest:
+    return next((each for each in pod["spec"]["volumes"] if each["name"] == name), {})
+
+
+def ended(name: str) -> bool:
+    """Wait for a container's end; tell whether it was a good one, and show what it said last."""
+    code = podman("wait", name)
+    command = ["podman", *("logs", "--tail", "3", name)]
+    said = subprocess.run(command, capture_output=True, text=True)
+    sys.stdout.write(f"{name}: exit code {code}\n{said.stdout}{said.stderr}")
+    return code == "0"
+
+
+def main() -> int:
+    """Write the models, then run a round; return 0 if both went well."""
+    values = ("--set", f"image.registry={REGISTRY}")
+    text = chart.helm("template", RELEASE, chart.CHART, "-n", NAMESPACE, *values)
+    manifests = chart.parsed(text)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        cluster = Cluster(manifests, folder, stack)
+        triton = named(manifests, "Deployment", "-triton")["spec"]["template"]
+        (writer,) = triton["spec"]["initContainers"]
+        good = ended(cluster.start(triton, writer, writer["image"]))
+        good &= (folder / "models" / "digits-synthesis" / "1" / "model.onnx").is_file()
+        broker = named(manifests, "StatefulSet", "-broker")["spec"]["template"]
+        cluster.start(broker, broker["spec"]["containers"][0], MOSQUITTO, SERVICE)
+        test = named(manifests, "Pod", "-test-round")
+        started = [cluster.start(test, each, each["image"]) for each in test["spec"]["containers"]]
+        return 0 if all([good, *map(ended, started)]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
