@@ -15,9 +15,9 @@ from torch import nn
 from edgeloop import data
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
+from edgeloop.local.ports import free_port
 from edgeloop.models import SplitModel
 from edgeloop.settings import BrokerSettings
-from simulations.demo.broker import free_port
 from tests import postgres as postgresql
 from tests.world import MODELS, Mosquitto, StartBroker, wait_for_port
 

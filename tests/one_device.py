@@ -15,9 +15,9 @@ from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
 from edgeloop import data
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
+from edgeloop.local.ports import free_port
 from edgeloop.settings import BrokerSettings
 from edgeloop.task import Opening, round_topic
-from simulations.demo.broker import free_port
 from simulations.run import simulate
 from simulations.settings import RunSettings
 from tests.devices import Heard

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from simulations.demo.broker import free_port
+from edgeloop.local.ports import free_port
 
 USER, PASSWORD = "edgeloop", "a p@ss/word"
 

@@ -12,9 +12,9 @@ from edgeloop.command import main
 from edgeloop.data import Partition, Pool, split
 from edgeloop.data import write as write_data
 from edgeloop.link import Link
+from edgeloop.local.ports import free_port
 from edgeloop.settings import BrokerSettings
 from edgeloop.task import contract_topic
-from simulations.demo.broker import free_port
 from tests.world import StartBroker, contract
 
 TASK: dict[str, Any] = {

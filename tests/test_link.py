@@ -7,8 +7,8 @@ import pytest
 from edgeloop.chunks import Assembler
 from edgeloop.errors import BrokerError
 from edgeloop.link import Arrival, Link, Reconnected
+from edgeloop.local.ports import free_port
 from edgeloop.settings import BrokerSettings
-from simulations.demo.broker import free_port
 from tests.world import StartBroker
 
 pytestmark = pytest.mark.broker

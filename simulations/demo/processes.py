@@ -1,19 +1,18 @@
 """The demo's processes: started together, watched, and ended together."""
 
-import os
+import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Self
 
 from edgeloop.errors import RunError
-from simulations.demo.broker import free_ports
+from edgeloop.local.ports import free_ports
+from edgeloop.local.starting import bound, edgeloop, environment
 from simulations.demo.stage import Stage
 
 READY = "ready: "
 """What a served generator's line begins with, before the reference to it."""
-START = "import sys; from edgeloop.command import main; sys.exit(main())"
 
 
 class Processes:
@@ -100,14 +99,13 @@ class Processes:
         )
 
     def _start(self, name: str, *words: str, quiet: bool = True) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # a process a core, a thread a process
-        command = [sys.executable, "-c", START, *words]
+        command = bound(edgeloop(*words), signal.SIGTERM)
         if not quiet:
-            self._processes[name] = subprocess.Popen(command, env=environment)  # noqa: S603 - our own command
+            self._processes[name] = subprocess.Popen(command, env=environment())  # noqa: S603 - our own command
             return
         with self._log(name).open("wb") as log:
             self._processes[name] = subprocess.Popen(  # noqa: S603 - our own command
-                command, env=environment, stdout=log, stderr=log
+                command, env=environment(), stdout=log, stderr=log
             )
 
     def _log(self, name: str) -> Path:

@@ -16,7 +16,7 @@ from edgeloop import generators
 from edgeloop.errors import ConfigError, GeneratorError
 from edgeloop.generators import manifest
 from edgeloop.generators.onnx import OnnxGenerator
-from simulations.demo.broker import free_port
+from edgeloop.local.ports import free_port
 from tests.generators.tiny import write_tiny
 
 Wanted = Callable[..., TaskSettings]

@@ -17,7 +17,7 @@ import yaml
 
 from edgeloop import files
 from edgeloop.link import Arrival, Link
-from simulations.demo.broker import free_port
+from edgeloop.local.ports import free_port
 from tests.devices import at_work, wait_until
 from tests.helm import release
 from tests.helm.release import Release

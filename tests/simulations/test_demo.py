@@ -7,13 +7,15 @@ import pytest
 
 from edgeloop.command import main
 from edgeloop.link import Arrival, Link
+from edgeloop.local import broker
+from edgeloop.local.ports import free_port
 from edgeloop.settings import BrokerSettings
-from simulations.demo import broker
+from simulations.demo.broker import started
 
 
 def test_the_embedded_broker_keeps_what_late_devices_need(tmp_path: Path) -> None:
-    port = broker.free_port()
-    with broker._embedded(tmp_path, port):
+    port = free_port()
+    with started(broker.embedded(tmp_path, port), tmp_path / "log", port):
         settings = BrokerSettings(port=port)
         with Link(settings, "server", ["up/+"], presence="presence") as server:
             server.publish("contract", b"retained", retain=True)

@@ -15,7 +15,7 @@ import yaml
 
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.metrics import Metrics
-from simulations.demo.broker import free_port
+from edgeloop.local.ports import free_port
 from tests.cloud.operator.api_server import ADMIN, ApiServer
 from tests.cloud.operator.cluster import NAMESPACE, OPERATOR, Cluster, Object, crd, rules
 from tests.cloud.operator.kube_apiserver import ASSETS, kube_apiserver
