@@ -22,6 +22,7 @@ def test_every_command_has_a_summary(capsys: pytest.CaptureFixture[str]) -> None
         "predict",
         "report",
         "simulate",
+        "up",
     ):
         (line,) = [line for line in said.splitlines() if line.strip().startswith(f"{name} ")]
         assert line.endswith(".")

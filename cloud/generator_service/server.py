@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cloud.generator_service.settings import Backend
 from edgeloop.errors import GeneratorError
+from edgeloop.local.starting import bound
 
 INSTALL = "run tools/triton.sh, or name a folder that it filled with --home or EDGELOOP_TRITON"
 START_SECONDS = 120.0
@@ -163,7 +164,8 @@ def running(
     memory = f"edgeloop_{secrets.token_hex(8)}_"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the program that tools/triton.sh installed
-            command(found, repository, host, ports, memory),
+            # Killed with us: an orphan would keep the ports.
+            bound(command(found, repository, host, ports, memory), signal.SIGKILL),
             env=found.environment,
             stdout=output,
             stderr=subprocess.STDOUT,

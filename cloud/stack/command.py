@@ -1,0 +1,78 @@
+"""Runs a broker, a generator, aggregators and agents on this machine, and looks after them."""
+
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cloud.stack import reading
+from cloud.stack.holding import held
+from cloud.stack.layout import Layout
+from cloud.stack.supervisor import ME, Supervisor
+from edgeloop import screen
+from edgeloop.errors import ConfigError
+from edgeloop.local.ports import listens
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `edgeloop up` with these arguments."""
+    return screen.run(up, "up", arguments)
+
+
+def up(
+    config: Annotated[Path, typer.Option(help="The stack's TOML file: see docs/configuration.md.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Read the file, say what would run, start nothing.")
+    ] = False,
+) -> None:
+    """Run a stack until its tasks are done, or until Ctrl-C; a restart goes on where it stopped."""
+    layout = reading.read(config)
+    if check:
+        for line in _told(layout):
+            screen.say(line)
+        return
+    lines = Lines()
+    settings = layout.settings
+    with held(settings.folder, lambda text: lines.write(ME, text)) as parts:
+        _check_ports(layout, config)
+        Supervisor(
+            layout.stages(),
+            lines.write,
+            restart_seconds=settings.restart_seconds,
+            start_seconds=settings.start_seconds,
+            stop_seconds=settings.stop_seconds,
+            held=(parts,),
+        ).run()
+
+
+class Lines:
+    """Writes whole lines to standard output, from any thread, each with its part's name."""
+
+    def __init__(self) -> None:
+        self._writing = threading.Lock()
+
+    def write(self, name: str, line: str) -> None:
+        """Write a line of a part's."""
+        with self._writing:
+            sys.stdout.write(f"{name} | {line}\n")
+            sys.stdout.flush()
+
+
+def _told(layout: Layout) -> list[str]:
+    broker = layout.broker
+    lines = [f"broker: {broker.run}, {broker.address}"]
+    if layout.generator is not None:
+        lines.append(f"generator: {layout.generator.source} as {layout.generator.reference}")
+    lines += [f"aggregator: {seat.name}, {seat.checked.algorithm}" for seat in layout.aggregators]
+    return lines + [f"agent: {seat.name}" for seat in layout.agents]
+
+
+def _check_ports(layout: Layout, config: Path) -> None:
+    """Refuse a port that somebody listens on: their answers would pass for our parts'."""
+    for key, host, port in layout.ports():
+        if listens(port, host):
+            remedy = "stop what listens there, or choose another one"
+            raise ConfigError(f"{config}: {key}", f"{port} is in use", remedy)

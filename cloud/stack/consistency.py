@@ -1,0 +1,71 @@
+"""Refuses what no single table of a stack can know to be wrong."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from cloud.stack.layout import Layout
+from cloud.stack.seats import Seat
+from edgeloop.errors import ConfigError
+
+
+def check(layout: Layout, path: Path) -> None:
+    """Refuse a stack whose parts do not fit together.
+
+    Args:
+        layout: of the stack.
+        path: its file, for messages.
+
+    Raises:
+        ConfigError: naming the first key that is wrong.
+    """
+    if not (layout.aggregators or layout.agents or layout.generator):
+        remedy = "add [[aggregators]], [[agents]] or [generator]"
+        raise ConfigError(str(path), "has nothing but a broker to run", remedy)
+    for key, seats in (("aggregators", layout.aggregators), ("agents", layout.agents)):
+        _check_apart(seats, f"{path}: {key}")
+        if layout.broker.server_certificate_file is not None:
+            _check_certificates(seats, f"{path}: {key}")
+    _check_cohorts(layout, path)
+    _check_ports(layout, path)
+
+
+def _check_apart(seats: Iterable[Seat], where: str) -> None:
+    if twice := _twice(seat.name for seat in seats):
+        raise ConfigError(where, f"{twice} is there twice", "give one another name")
+    if twice := _twice(os.path.realpath(seat.checked.folder) for seat in seats):
+        raise ConfigError(where, f"two have the folder {twice}", "give one another folder")
+
+
+def _check_certificates(seats: Iterable[Seat], where: str) -> None:
+    for number, seat in enumerate(seats):
+        if seat.checked.broker.certificate_file is None:
+            field = f"{where}.{number}.broker.certificate_file"
+            remedy = "add it and key_file; its common name is the device's, or aggregator"
+            raise ConfigError(field, "is missing, and the broker asks for one", remedy)
+
+
+def _check_cohorts(layout: Layout, path: Path) -> None:
+    """Refuse an agent that the stack's own task does not invite."""
+    invited = {seat.checked.name: seat.checked.cohort.devices for seat in layout.aggregators}
+    for number, seat in enumerate(layout.agents):
+        device, task = seat.checked.name, seat.checked.task
+        if device not in invited.get(task, (device,)):
+            problem = f"{device} is not in cohort.devices of {task}"
+            raise ConfigError(f"{path}: agents.{number}.name", problem, "add it there")
+
+
+def _check_ports(layout: Layout, path: Path) -> None:
+    known: dict[int, str] = {}
+    for key, _, port in layout.ports():
+        if not port:
+            problem = "is 0, and the stack must know it"
+            raise ConfigError(f"{path}: {key}", problem, "give a number from 1 to 65535")
+        if port in known:
+            raise ConfigError(f"{path}: {key}", f"{port} is {known[port]}, too", "choose another")
+        known[port] = key
+
+
+def _twice(names: Iterable[str]) -> str | None:
+    return next((name for name, count in Counter(names).items() if count > 1), None)

@@ -1,0 +1,80 @@
+"""What a stack runs, in which order, and on which ports."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloud.stack import mosquitto
+from cloud.stack.part import Part, answering, listening
+from cloud.stack.seats import Seat
+from cloud.stack.settings import GeneratorSettings, StackBroker, StackSettings
+from edgeloop.local.starting import edgeloop
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A stack that can be started.
+
+    Attributes:
+        settings: its file.
+        broker: its `[broker]` table.
+        generator: its `[generator]` table, if it has one.
+        aggregators: in the file's order.
+        agents: in the file's order.
+    """
+
+    settings: StackSettings
+    broker: StackBroker
+    generator: GeneratorSettings | None
+    aggregators: tuple[Seat, ...]
+    agents: tuple[Seat, ...]
+
+    def ports(self) -> Iterator[tuple[str, str, int]]:
+        """Yield key, address and number of every port that is to be listened on."""
+        if self.broker.run != "external":
+            yield "broker.port", self.broker.served_on, self.broker.port
+        if self.generator is not None:
+            for key in ("http_port", "grpc_port", "metrics_port"):
+                yield f"generator.{key}", self.generator.host, getattr(self.generator, key)
+        for number, seat in enumerate(self.aggregators):
+            http = seat.checked.http
+            yield f"aggregators.{number}.http.port", http.host, http.port
+
+    def stages(self) -> list[list[Part]]:
+        """Write the parts' files; return the parts in the order of their start.
+
+        Raises:
+            BrokerError: if there is no broker to run.
+        """
+        folder = self.settings.folder.absolute()
+        for place in (folder / "broker", folder / "config"):
+            place.mkdir(parents=True, exist_ok=True)
+        services = [*self._broker(folder / "broker"), *self._generator(folder)]
+        stages = [[part] for part in services]
+        for seats in (self.aggregators, self.agents):
+            stages.append([seat.part(folder / "config") for seat in seats])
+        return [stage for stage in stages if stage]
+
+    def _broker(self, folder: Path) -> Iterator[Part]:
+        if self.broker.run == "external":
+            return
+        command = mosquitto.prepare(self.broker, folder).command
+        ready = listening(self.broker.served_on, self.broker.port)
+        reloads = self.broker.run == "mosquitto"
+        yield Part("broker", command, ready, is_service=True, reloads=reloads)
+
+    def _generator(self, folder: Path) -> Iterator[Part]:
+        if self.generator is None:
+            return
+        told = self.generator.model_dump(mode="json", exclude={"source", "gpu"}, exclude_none=True)
+        told["name"] = self.generator.served_name
+        told["log"] = folder / "tritonserver.log"
+        flags = [word for key, value in told.items() for word in (_flag(key), str(value))]
+        flags.append("--gpu" if self.generator.gpu else "--cpu")
+        command = edgeloop("generator", "serve", self.generator.source, *flags)
+        ready = answering(self.generator.host, self.generator.http_port, "/v2/health/ready")
+        yield Part("generator", tuple(command), ready, is_service=True)
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace("_", "-")

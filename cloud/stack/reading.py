@@ -1,0 +1,34 @@
+"""A stack's file as a stack that can be started."""
+
+from pathlib import Path
+
+from cloud.stack import consistency, mosquitto, seats
+from cloud.stack.layout import Layout
+from cloud.stack.settings import GeneratorSettings, StackBroker, StackSettings
+from edgeloop import settings
+
+
+def read(path: Path) -> Layout:
+    """Read a stack's file and check every table of it.
+
+    Raises:
+        ConfigError: naming the key, and what to do.
+        BrokerError: if there is no broker to run.
+    """
+    stack = settings.read(path, StackSettings)
+    broker = settings.parse(stack.broker, StackBroker, f"{path}: broker")
+    mosquitto.check(broker)
+    generator = None
+    if stack.generator is not None:
+        generator = settings.parse(stack.generator, GeneratorSettings, f"{path}: generator")
+    aggregators = tuple(
+        seats.of_task(table, f"{path}: aggregators.{number}", stack.folder, broker, generator)
+        for number, table in enumerate(stack.aggregators)
+    )
+    agents = tuple(
+        seats.of_device(table, f"{path}: agents.{number}", stack.folder, broker)
+        for number, table in enumerate(stack.agents)
+    )
+    layout = Layout(stack, broker, generator, aggregators, agents)
+    consistency.check(layout, path)
+    return layout

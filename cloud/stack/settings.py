@@ -1,0 +1,132 @@
+"""A stack's configuration file: the parts' own tables, and what they share."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from edgeloop.settings import BrokerSettings, Port, Seconds, Settings
+from edgeloop.task import Name, Size
+
+Table = dict[str, Any]
+
+
+class StackBroker(BrokerSettings):
+    """The `[broker]` table: where every part finds the broker, and who runs it.
+
+    Attributes:
+        run: "mosquitto", "wheel" (a trial's, on the loopback interface only), or "external", which
+            is somebody else's.
+        listen: the address that Mosquitto listens on, beside its port.
+        server_certificate_file: Mosquitto's own certificate and its chain, PEM. With it clients
+            must show one of `ca_file`'s, and may write what their common name says.
+        server_key_file: its private key, PEM.
+        trusted: common names beside "aggregator" that may read and write everything.
+        config_file: a Mosquitto configuration of your own, instead of the one that is written.
+    """
+
+    run: Literal["mosquitto", "wheel", "external"] = "mosquitto"
+    listen: str = "127.0.0.1"
+    server_certificate_file: Path | None = None
+    server_key_file: Path | None = None
+    trusted: tuple[Name, ...] = ()
+    config_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _runnable(self) -> "StackBroker":
+        own = {"server_certificate_file", "server_key_file", "trusted", "config_file", "listen"}
+        if self.run != "mosquitto" and (given := sorted(own & self.model_fields_set)):
+            raise ValueError(f"{given[0]} is Mosquitto's, and run is {self.run!r}")
+        if (self.server_certificate_file is None) != (self.server_key_file is None):
+            raise ValueError("server_certificate_file and server_key_file go together")
+        if self.server_certificate_file is not None and self.ca_file is None:
+            raise ValueError("server_certificate_file needs ca_file, whose clients may come in")
+        if self.config_file is None and self.server_certificate_file is None:
+            _check_private(self.listen)
+        return self
+
+    @property
+    def served_on(self) -> str:
+        """The address that the stack's own broker listens on, as far as the stack knows it."""
+        return self.listen if self.config_file is None else self.host
+
+    def shared(self) -> Table:
+        """Return the table that the parts get."""
+        theirs = set(BrokerSettings.model_fields)
+        return self.model_dump(mode="json", include=theirs, exclude_unset=True)
+
+
+class GeneratorSettings(Settings):
+    """The `[generator]` table: what Triton serves; the keys are `edgeloop generator serve`'s.
+
+    Attributes:
+        source: digits, a name in the store, or a folder.
+        name: on the server; the last part of the source if not given.
+        instances: of each model.
+        gpu: whether the models run on one.
+        threads: that one run computes with.
+        host: address to listen on.
+        http_port: for health.
+        grpc_port: for the aggregators.
+        metrics_port: for Prometheus.
+        home: the tritonserver's folder.
+    """
+
+    source: Annotated[str, Field(min_length=1)] = "digits"
+    name: Name | None = None
+    instances: Size = 1
+    gpu: bool = False
+    threads: Size = 1
+    host: str = "127.0.0.1"
+    http_port: Port = 8000
+    grpc_port: Port = 8001
+    metrics_port: Port = 8002
+    home: Path | None = None
+
+    @property
+    def served_name(self) -> str:
+        """The generator's name on the server."""
+        return self.name or Path(self.source).name
+
+    @property
+    def reference(self) -> str:
+        """How an aggregator names it."""
+        return f"triton://127.0.0.1:{self.grpc_port}/{self.served_name}"
+
+
+class StackSettings(Settings):
+    """A stack: what runs on this machine.
+
+    Attributes:
+        folder: for what the parts keep, and for the files that are written for them.
+        restart_seconds: how long to wait before a part is started again; twice as long each time,
+            up to a minute, until it has run for a minute.
+        start_seconds: how long a part may take until it is ready for the first time.
+        stop_seconds: how long a part may take to end before it is killed.
+        broker: who runs it, and where.
+        generator: what a Triton of the stack's own serves; none runs if not given.
+        aggregators: tables as `edgeloop aggregator` reads them.
+        agents: tables as `edgeloop agent` reads them.
+    """
+
+    folder: Path
+    restart_seconds: Seconds = 1.0
+    start_seconds: Seconds = 300.0
+    stop_seconds: Seconds = 30.0
+    broker: Annotated[Table, Field(default_factory=dict)]
+    generator: Table | None = None
+    aggregators: tuple[Table, ...] = ()
+    agents: tuple[Table, ...] = ()
+
+
+def _check_private(listen: str) -> None:
+    try:
+        private = listen == "localhost" or ipaddress.ip_address(listen).is_loopback
+    except ValueError:
+        private = False
+    if not private:
+        raise ValueError(
+            f"listen = {listen!r} would let everybody on the network in: give"
+            " server_certificate_file, server_key_file and ca_file, or a config_file of your own"
+        )
