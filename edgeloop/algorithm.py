@@ -89,6 +89,11 @@ class Card:
     experimental: bool = False
 
 
+def unmeasured(*_: Any) -> Mapping[str, float]:
+    """Return no number: what most servers have."""
+    return {}
+
+
 def unchanged(model: SplitModel, *_: Any) -> None:
     """Leave a client's model as it is: what most algorithms do before they evaluate."""
 
@@ -116,6 +121,8 @@ class Algorithm(Generic[State, Upload, Broadcast]):
             the local batches are there for what adapts to them. Changes the model. A device that
             is started again while it concludes may call it again with the same broadcast, on the
             model as it was before the first call.
+        measures: server; one round's uploads and the new state and broadcast, to numbers of the
+            algorithm's own for a person to watch, by name.
     """
 
     state: type[State]
@@ -131,3 +138,4 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     predict: Callable[[SplitModel, Tensor, Any], Tensor]
     equip: Callable[[SplitModel], None] = unchanged
     receive: Callable[[SplitModel, Batches, Broadcast], None] = unchanged
+    measures: Callable[[Sequence[Upload], State, Broadcast], Mapping[str, float]] = unmeasured

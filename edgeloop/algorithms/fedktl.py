@@ -237,6 +237,10 @@ def build(
         loss=loss,
         train=train,
         predict=lambda model, inputs, goal: etf.cosines(model(inputs)[1], goal.frame_CC),
+        measures=lambda _, state, __: {
+            "discrepancy": state.discrepancy,
+            "distance": state.distance,
+        },
     )
 
 
