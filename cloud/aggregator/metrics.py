@@ -63,6 +63,7 @@ class Metrics:
         self.phase("starting")
         self._round = made.gauge("round", "The open round, counted from 0.")
         self._rounds = made.gauge("rounds_planned", "How many rounds the run has.")
+        self._answers = made.gauge("round_answers", "Answers to the open round so far.")
         self._closed = made.counter("rounds_closed_total", "Rounds closed since the start.")
         self._opened = made.gauge(
             "round_opened_timestamp_seconds", "When the open round was opened, since 1970."
@@ -194,9 +195,10 @@ class Metrics:
         """The ledger has committed a transaction."""
         self._written.observe(seconds)
 
-    def opened(self, round_number: int, size: int) -> None:
-        """A round opened with a broadcast of so many bytes."""
+    def opened(self, round_number: int, size: int, answers: int = 0) -> None:
+        """A round opened with a broadcast of so many bytes, and answers from before a restart."""
         self._round.set(round_number)
+        self._answers.set(answers)
         self._opened.set(self._now())
         self._broadcast_bytes.inc(size)
 
@@ -209,6 +211,7 @@ class Metrics:
         self._uploads[verdict].inc()
         self._upload_bytes.inc(size)
         if verdict is Verdict.ACCEPTED:
+            self._answers.inc()
             self._delay.observe(delay)
 
     def missed(self, devices: int) -> None:

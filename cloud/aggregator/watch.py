@@ -30,7 +30,7 @@ class Watch:
         """Tell of an event."""
         if isinstance(event, Opened):
             self.opened = time.monotonic()
-            self._metrics.opened(event.round_number, event.size)
+            self._metrics.opened(event.round_number, event.size, event.answers)
             self._metrics.step("publish", event.seconds)
         elif isinstance(event, Gathered):
             self._metrics.missed(event.missing)

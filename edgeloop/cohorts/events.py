@@ -14,11 +14,13 @@ class Opened:
         round_number: its number.
         size: bytes that its broadcast took; 0 if the broker had it already.
         seconds: from its beginning until all was handed to the connection.
+        answers: that were stored before a restart.
     """
 
     round_number: int
     size: int
     seconds: float = 0.0
+    answers: int = 0
 
 
 @dataclass(frozen=True)

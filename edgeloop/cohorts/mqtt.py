@@ -146,7 +146,8 @@ class MqttCohort(Generic[B, U]):
         begun = self._clock()
         size = self._open(round_number, broadcast)
         opened = self._clock()
-        self._observe(Opened(round_number, size, opened - begun))
+        recalled = len(gathering.uploads)
+        self._observe(Opened(round_number, size, opened - begun, recalled))
         while not gathering.is_over(now := self._clock()):
             event = self._link.receive(gathering.until(now))
             if isinstance(event, Reconnected):

@@ -111,6 +111,7 @@ def test_each_event_changes_just_its_own_metrics() -> None:
             {
                 "edgeloop_uploads_total verdict=accepted": 1,
                 "edgeloop_upload_bytes_total": 30,
+                "edgeloop_round_answers": 1,
                 "edgeloop_upload_delay_seconds_count": 1,
                 "edgeloop_upload_delay_seconds_sum": 4,
             },
