@@ -25,6 +25,7 @@ demo: $(VENV)/.demo ## six devices learn together on this machine; ALGORITHM=fed
 test: $(VENV)/.dev check ## all checks and all tests
 	@tools/mosquitto.sh
 	@tools/postgres.sh
+	@tools/prometheus.sh || [ -z "$$CI" ]
 	@$(HELM) || [ -z "$$CI" ]
 	@$(TRITON) || [ -z "$$CI" ]
 	@$(VISION) || [ -z "$$CI" ]

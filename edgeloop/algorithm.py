@@ -96,6 +96,11 @@ class Card:
     experimental: bool = False
 
 
+def unmeasured(*_: Any) -> Mapping[str, float]:
+    """Return no number: what most servers have."""
+    return {}
+
+
 def unchanged(model: SplitModel, *_: Any) -> None:
     """Leave a client's model as it is: what most algorithms do before they evaluate."""
 
@@ -165,6 +170,8 @@ class Algorithm(Generic[State, Upload, Broadcast]):
             is started again while it concludes may call it again with the same broadcast, on the
             model as it was before the first call.
         recipe: client; what `train` follows, where it is one: such clients can be stacked.
+        measures: server; one round's uploads and the new state and broadcast, to numbers of the
+            algorithm's own for a person to watch, by name.
     """
 
     state: type[State]
@@ -181,3 +188,4 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     equip: Callable[[SplitModel], None] = unchanged
     receive: Callable[[SplitModel, Batches, Broadcast], None] = unchanged
     recipe: Recipe[Upload, Broadcast] | None = None
+    measures: Callable[[Sequence[Upload], State, Broadcast], Mapping[str, float]] = unmeasured

@@ -242,6 +242,10 @@ def build(
         train=partial(follow, recipe),
         recipe=recipe,
         predict=lambda model, inputs, goal: etf.cosines(model(inputs)[1], goal.frame_CC),
+        measures=lambda _, state, __: {
+            "discrepancy": state.discrepancy,
+            "distance": state.distance,
+        },
     )
 
 

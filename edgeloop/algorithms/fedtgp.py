@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from edgeloop import prototypes
@@ -95,11 +96,22 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         state: State, uploads: Sequence[PrototypeUpload]
     ) -> tuple[State, GlobalPrototypes]:
         labels_N, _, uploaded_NK = prototypes.stacked(uploads)
-        margin = adaptive_margin(
+        objective = partial(contrastive_loss, margin=margin_of(uploaded_NK, labels_N))
+        return learned(state, uploaded_NK, labels_N, objective, schedule)
+
+    def margin_of(uploaded_NK: Tensor, labels_N: Tensor) -> float:
+        return adaptive_margin(
             uploaded_NK, labels_N, config.classes, config.margin, config.margin_cap
         )
-        objective = partial(contrastive_loss, margin=margin)
-        return learned(state, uploaded_NK, labels_N, objective, schedule)
+
+    def measures(
+        uploads: Sequence[PrototypeUpload], _: State, broadcast: GlobalPrototypes
+    ) -> dict[str, float]:
+        labels_N, _counts, uploaded_NK = prototypes.stacked(uploads)
+        margin = margin_of(uploaded_NK, labels_N)
+        learned_CK = torch.from_numpy(broadcast.prototypes_CD)
+        loss = contrastive_loss(uploaded_NK, labels_N, learned_CK, margin)
+        return {"margin": margin, "loss": loss.item()}
 
     def loss(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
         return prototypes.drawn_loss(
@@ -129,4 +141,5 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         train=partial(follow, recipe),
         recipe=recipe,
         predict=lambda model, inputs, goal: prototypes.nearness(model(inputs)[0], goal),
+        measures=measures,
     )
