@@ -7,11 +7,13 @@ from pydantic import Field
 
 from edgeloop import algorithms, data
 from edgeloop.data import Federation
-from edgeloop.errors import DataError
+from edgeloop.errors import ConfigError, DataError
+from edgeloop.models.split import SplitModel
 from edgeloop.task import Scalar
 from simulations.privacy.exposure import Exposed
 from simulations.privacy.inversion import Objective
 from simulations.privacy.likeness import WINDOW
+from simulations.privacy.victims import build
 from simulations.settings import DataSettings, Whole
 
 CLIENTS = 5
@@ -66,6 +68,15 @@ class PrivacySettings(DataSettings):
             raise DataError("data", problem, "name images, such as fashion-sample")
         return federation
 
+    def built(self, federation: Federation, seed: int) -> SplitModel:
+        """Return the client's model with fresh weights.
+
+        Raises:
+            ModelError: as `victims.build`.
+        """
+        shape, classes = federation.shape, federation.classes
+        return build(self.model, shape, classes, self.smooth, self.width, seed)
+
     def chosen(self, algorithm: str, federation: Federation, seed: int) -> dict[str, Any]:
         """Return the fields of an algorithm's Config.
 
@@ -73,7 +84,12 @@ class PrivacySettings(DataSettings):
             algorithm: its name.
             federation: whose clients.
             seed: of the run that is attacked.
+
+        Raises:
+            ConfigError: if an option names the architecture.
         """
+        if "architecture" in self.options:
+            raise ConfigError("set", "architecture has an option of its own", "use --model")
         facts = algorithms.given(
             algorithm,
             classes=federation.classes,

@@ -90,7 +90,7 @@ def _checked(study: Study) -> Federation:
     """Open the data, and refuse what cannot be attacked before the folder is made."""
     settings = study.settings
     federation = settings.federation()
-    victims.build(settings.model, federation, settings.smooth, settings.width, seed=0)
+    settings.built(federation, seed=0)
     for name in study.algorithms:
         one_class = not sharing(name).of_weights
         algorithms.config(name, **settings.chosen(name, federation, 0))
@@ -140,7 +140,7 @@ def attack(settings: PrivacySettings, federation: Federation, key: Key) -> Case:
 def _model(
     settings: PrivacySettings, federation: Federation, drawn: victims.Victims, seed: int
 ) -> SplitModel:
-    model = victims.build(settings.model, federation, settings.smooth, settings.width, seed)
+    model = settings.built(federation, seed)
     victims.train(model, drawn, settings.epochs, seed)
     return model
 

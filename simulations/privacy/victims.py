@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from edgeloop import models
 from edgeloop.algorithm import Batches
-from edgeloop.data import Federation, Samples
+from edgeloop.data import Samples
 from edgeloop.errors import DataError, ModelError
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive
@@ -91,13 +91,14 @@ def _one_left_of_each(
 
 
 def build(
-    architecture: str, federation: Federation, smooth: bool, width: int, seed: int
+    architecture: str, shape: tuple[int, ...], classes: int, smooth: bool, width: int, seed: int
 ) -> SplitModel:
     """Return a client's model with fresh weights.
 
     Args:
         architecture: of `edgeloop.models`.
-        federation: whose images it reads.
+        shape: of one image, channels first.
+        classes: C.
         smooth: put GELU in the place of ReLU, and averages in the place of maxima.
         width: K.
         seed: of the weights.
@@ -105,7 +106,7 @@ def build(
     Raises:
         ModelError: as `models.build`, and for a model that draws random numbers.
     """
-    model = models.build(architecture, federation.shape, federation.classes, width, seed)
+    model = models.build(architecture, shape, classes, width, seed)
     if model.draws:
         problem = f"{architecture} drops out, so that no upload can be made again"
         raise ModelError("model", problem, "choose one without dropout")
