@@ -4,7 +4,7 @@ Shape suffixes: B victims, R reconstructions.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ from simulations.privacy.inversion import Found
 from simulations.privacy.likeness import as_pixels, mean_of, paired, psnr, ssim
 from simulations.privacy.victims import Victims
 
-MEASURES = ("psnr", "ssim", "identified", "psnr_others", "psnr_class_mean", "psnr_start")
+MEASURES = (
+    *("psnr", "psnr_others", "psnr_class_mean", "psnr_start"),
+    *("ssim", "identified", "identified_by_chance"),
+)
 """The keys of `Case.facts` that are numbers of images; docs/privacy.md defines them."""
 
 
@@ -63,6 +66,7 @@ def compared(victims: Victims, found: Found, shared: Sharing, seconds: float) ->
         "psnr": mean_of(scores_RB[torch.arange(len(own_R)), own_R]),
         "ssim": mean_of(ssim(found.images, originals)),
         "identified": mean_of(_identified(victims, found, own_R, shared)),
+        "identified_by_chance": float(np.mean(_chances(victims, labels_R, targets))),
         "psnr_others": float(np.mean([others for others, _ in controls])),
         "psnr_class_mean": float(np.mean([mean for _, mean in controls])),
         "psnr_start": mean_of(torch.cat(near)),
@@ -87,6 +91,15 @@ def _identified(victims: Victims, found: Found, own_R: list[int], shared: Sharin
     near_R = psnr(found.images, mine)
     best_R = near_R.max(dim=1).values if not shared.of_weights else near_R.diagonal()
     return (best_R > psnr(found.images, others).max(dim=1).values).double()
+
+
+def _chances(victims: Victims, labels_R: Tensor, targets: Sequence[Tensor]) -> list[float]:
+    """Return how often one of the client's images of the class, drawn at random, is a target."""
+    every = torch.cat([victims.labels_B, victims.other_labels_M])
+    return [
+        len(target) / int((every == label).sum())
+        for label, target in zip(labels_R, targets, strict=True)
+    ]
 
 
 def _labels_right(found_B: Tensor, real_B: Tensor) -> float:

@@ -14,8 +14,8 @@ from simulations.privacy.study import Study, cases, run
 from simulations.settings import parse_options
 
 COLUMNS = (
-    *("algorithm", "uploads", "images", "PSNR, dB", "SSIM", "identified", "labels"),
-    *("other images, dB", "their mean, dB", "start, dB"),
+    *("algorithm", "uploads", "images", "PSNR, dB", "SSIM", "labels"),
+    *("identified", "by chance", "other images, dB", "their mean, dB", "start, dB"),
 )
 OWN = ("algorithm", "samples", "seeds", "set_", "out")
 
@@ -94,7 +94,10 @@ def _show(summary: Mapping[str, Any], out: Path) -> None:
         [
             *(row["algorithm"], row["uploads"], row["samples"]),
             *(_words(row["psnr"], 1), _words(row["ssim"], 2)),
-            *(f"{100 * row[key]['mean']:.0f} %" for key in ("identified", "labels")),
+            *(
+                f"{100 * row[key]['mean']:.0f} %"
+                for key in ("labels", "identified", "identified_by_chance")
+            ),
             *(_words(row[f"psnr_{key}"], 1) for key in ("others", "class_mean", "start")),
         ]
         for row in summary["attacks"]

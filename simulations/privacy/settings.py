@@ -18,6 +18,8 @@ from simulations.settings import DataSettings, Whole
 
 CLIENTS = 5
 """Of data that comes undivided, unless somebody says: each has enough images of a class."""
+DEALT = ("iid", "pathological", "dirichlet", "exdir")
+"""Partitions among as many clients as one likes."""
 STRONG_PRIOR, WEAK_PRIOR = 1e-2, 1e-5
 """Weights of the total variation, unless somebody says."""
 
@@ -59,9 +61,12 @@ class PrivacySettings(DataSettings):
         Raises:
             InputError: as `DataSettings.federation`; and for data that holds no images.
         """
-        dealt = self.partition or (None if data.is_divided(self.data) else "iid")
-        clients = CLIENTS if self.clients is None and dealt not in (None, "natural") else None
-        asked = self.model_copy(update={"partition": dealt, "clients": self.clients or clients})
+        update: dict[str, Any] = {}
+        if self.partition is None and not data.is_divided(self.data):
+            update = {"partition": "iid", "balanced": True}
+        if self.clients is None and update.get("partition", self.partition) in DEALT:
+            update["clients"] = CLIENTS
+        asked = self.model_copy(update=update)
         federation = DataSettings.federation(asked)
         if not federation.pixels or min(federation.shape[1:]) < WINDOW:
             problem = f"{self.data} holds no images of {WINDOW} pixels a side or more"

@@ -35,6 +35,7 @@ def test_weights_by_hand() -> None:
     assert found.facts["psnr"] == pytest.approx((40 + 21.9382) / 2, abs=1e-3)
     assert found.originals.mean(dim=(1, 2, 3)).tolist() == pytest.approx([0.8, 0.2])
     assert found.facts["identified"] == 0.5
+    assert found.facts["identified_by_chance"] == pytest.approx((1 / 3 + 1 / 2) / 2)
     assert found.facts["labels"] == 0.5
     # the class of 0.2 has 0.4 and 0.6 beside it: 13.98 and 7.96 dB; that of 0.8 has 0.7: 20 dB
     assert found.facts["psnr_others"] == pytest.approx((10.9691 + 20) / 2, abs=1e-3)
@@ -48,6 +49,7 @@ def test_a_prototype_counts_as_the_nearest_of_its_images() -> None:
     found = compared(victims, outcome(grey(0.79), [0]), Sharing("features"), 1.0)
     assert found.facts["psnr"] == pytest.approx(40, abs=1e-3)
     assert found.facts["identified"] == 1.0
+    assert found.facts["identified_by_chance"] == pytest.approx(2 / 3)
     assert found.facts["psnr_others"] == pytest.approx(13.9794, abs=1e-3)  # 0.4, nearest 0.2
     assert found.facts["psnr_start"] == pytest.approx(13.9794, abs=1e-3)
     assert len(found.originals) == 1

@@ -11,6 +11,7 @@ from edgeloop.command import main
 from simulations.ktl.statistics import described
 from simulations.privacy import case
 from simulations.privacy.command import parse_counts
+from simulations.privacy.settings import PrivacySettings
 
 QUICK = ["--seeds", "2", "--iterations", "3", "--samples", "1,2"]
 
@@ -110,3 +111,13 @@ def test_signals_are_no_images(
 
 def test_numbers_of_images() -> None:
     assert parse_counts(" 2, 1,2") == (2, 1)
+
+
+def test_undivided_data_is_dealt_out_evenly() -> None:
+    federation = PrivacySettings(data="fashion-sample").federation()
+    assert len(federation) == 5
+    counts = federation.label_counts()
+    assert (counts == 120).all()
+    skewed = PrivacySettings(data="fashion-sample", partition="dirichlet", clients=3).federation()
+    assert len(skewed) == 3
+    assert skewed.label_counts().min() < 50
