@@ -13,7 +13,7 @@ SERVED = $(if $(filter triton,$(GENERATOR)),--triton,$(if $(GENERATOR),--generat
 # One thread a process: a pool as large as the machine stalls as soon as anything else is busy.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check bench bench-generator images format clean
+.PHONY: help demo test check bench bench-simulation bench-generator images format clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -25,6 +25,7 @@ demo: $(VENV)/.demo ## six devices learn together on this machine; ALGORITHM=fed
 test: $(VENV)/.dev check ## all checks and all tests
 	@tools/mosquitto.sh
 	@tools/postgres.sh
+	@tools/prometheus.sh || [ -z "$$CI" ]
 	@$(HELM) || [ -z "$$CI" ]
 	@$(TRITON) || [ -z "$$CI" ]
 	@$(VISION) || [ -z "$$CI" ]
@@ -39,6 +40,9 @@ check: $(VENV)/.dev ## format, lint, types, architecture
 bench: $(VENV)/.dev ## seconds per round beside naive training, timed in the same run
 	$(BIN)/python -m benchmarks.choices
 	$(BIN)/python -m benchmarks.har
+
+bench-simulation: $(VENV)/.dev ## a simulated round beside the machine's rate, in every way to compute
+	$(BIN)/python -m benchmarks.simulation
 
 bench-generator: $(VENV)/.dev ## a generator behind Triton beside the same one in process
 	@$(TRITON)

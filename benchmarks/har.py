@@ -3,7 +3,7 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,16 +50,22 @@ class Contestant:
         federation: its data.
         stack: closes its workers.
         folder: for its rounds.csv.
+        stacked: architectures whose clients train together.
     """
 
     def __init__(
-        self, plan: engine.Plan, federation: Federation, stack: ExitStack, folder: Path
+        self,
+        plan: engine.Plan,
+        federation: Federation,
+        stack: ExitStack,
+        folder: Path,
+        stacked: Collection[str] = (),
     ) -> None:
-        algorithm = plan.load()
+        algorithm = plan.load(plan.settings.opened())
         title = algorithms.card(plan.settings.algorithm).title
         self.name = f"{title}, {plan.workers} worker{'s' if plan.workers > 1 else ''}"
         self.seconds: list[Seconds] = []
-        self._crew = stack.enter_context(engine.cohort(plan, federation))
+        self._crew = stack.enter_context(engine.cohort(plan, federation, stacked))
         self._standing: Standing[Any, Any] = rounds.beginning(algorithm)
         path = folder / f"{self.name}.csv"
         self._recorder = Recorder(algorithm, path, (), self._standing.broadcast, plan.workers)

@@ -3,10 +3,11 @@
 Shape suffixes: B samples of a batch, K features, C classes.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import torch
 from annotated_types import Ge, Gt, Lt
@@ -22,6 +23,12 @@ Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0), Lt(math.inf)]
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
 """Types of hyperparameters, with the range that `algorithms.load` holds them to."""
+
+Loss = Callable[[Forward, Batch, Any], Tensor]
+"""A model's outputs on a batch, and the targets, to a scalar; no side effects."""
+
+Seen = list[tuple[Tensor, Tensor]]
+"""Features or logits (B, any) as they were seen, and their labels (B,)."""
 
 State = TypeVar("State")
 Upload = TypeVar("Upload")
@@ -89,8 +96,54 @@ class Card:
     experimental: bool = False
 
 
+def unmeasured(*_: Any) -> Mapping[str, float]:
+    """Return no number: what most servers have."""
+    return {}
+
+
 def unchanged(model: SplitModel, *_: Any) -> None:
     """Leave a client's model as it is: what most algorithms do before they evaluate."""
+
+
+def _no_names(goal: Any) -> tuple[str, ...]:
+    return ()
+
+
+def _no_fields(goal: Any, seed: int) -> Iterator[Mapping[str, Tensor]]:
+    return itertools.repeat({})
+
+
+@dataclass(frozen=True)
+class Recipe(Generic[Upload, Broadcast]):
+    """A client's round as data: one descent, and an upload of what was seen of its outputs.
+
+    `training.follow` takes it with one model, `stacking.Stack` with many in one step. What is no
+    recipe, such as a round of two descents, an algorithm writes out as its `train`.
+
+    Attributes:
+        targets: a broadcast's tensors on the device that trains, the goal: None, or a named tuple.
+        loss: of a batch.
+        epochs: E.
+        lr: eta.
+        upload: makes the message, of the trained model, its batches and what was seen.
+        sees: which outputs; None for none.
+        when: they are seen: "during" training, each batch before its step; or of all samples, in
+            evaluation mode, "before" or "after" it.
+        clip: the largest norm of the model's gradient, and of what `learns` names.
+        learns: names the tensors of a goal that learn with the model, each client's its own.
+        steps: fields of a goal that a client has anew in each step, by the round's seed; endless.
+    """
+
+    targets: Callable[[Broadcast, torch.device], Any]
+    loss: Loss
+    epochs: int
+    lr: float
+    upload: Callable[[SplitModel, Batches, Seen], Upload]
+    sees: Literal["features", "logits"] | None = None
+    when: Literal["before", "during", "after"] = "during"
+    clip: float | None = None
+    learns: Callable[[Any], tuple[str, ...]] = _no_names
+    steps: Callable[[Any, int], Iterator[Mapping[str, Tensor]]] = _no_fields
 
 
 @dataclass(frozen=True)
@@ -116,6 +169,9 @@ class Algorithm(Generic[State, Upload, Broadcast]):
             the local batches are there for what adapts to them. Changes the model. A device that
             is started again while it concludes may call it again with the same broadcast, on the
             model as it was before the first call.
+        recipe: client; what `train` follows, where it is one: such clients can be stacked.
+        measures: server; one round's uploads and the new state and broadcast, to numbers of the
+            algorithm's own for a person to watch, by name.
     """
 
     state: type[State]
@@ -126,8 +182,10 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     aggregate: Callable[[State, Sequence[Upload]], tuple[State, Broadcast]]
     check: Callable[[Upload], None]
     targets: Callable[[Broadcast, torch.device], Any]
-    loss: Callable[[Forward, Batch, Any], Tensor]
+    loss: Loss
     train: Callable[[SplitModel, Batches, Broadcast], Upload]
     predict: Callable[[SplitModel, Tensor, Any], Tensor]
     equip: Callable[[SplitModel], None] = unchanged
     receive: Callable[[SplitModel, Batches, Broadcast], None] = unchanged
+    recipe: Recipe[Upload, Broadcast] | None = None
+    measures: Callable[[Sequence[Upload], State, Broadcast], Mapping[str, float]] = unmeasured

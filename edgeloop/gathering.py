@@ -17,7 +17,8 @@ class Verdict(enum.Enum):
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"  # the same bytes again
     CONFLICT = "conflict"  # other bytes than this client's first upload; the first one counts
-    WRONG_ROUND = "wrong round"  # late, or of another run of the task
+    LATE = "late"  # of an earlier round, which was closed without it
+    WRONG_ROUND = "wrong round"  # of a later one, or of another run of the task
     UNINVITED = "uninvited"
     MALFORMED = "malformed"  # no message of the expected kind, or one that the algorithm refuses
 
@@ -53,14 +54,24 @@ class Gathering(Generic[U]):
         """
         if client not in self.invited:
             return Verdict.UNINVITED
-        if round_number != self.round_number:
-            return Verdict.WRONG_ROUND
+        if misplaced := self.misplaced(round_number):
+            return misplaced
         if client in self.uploads:
             same = self.digests[client] == digest
             return Verdict.DUPLICATE if same else Verdict.CONFLICT
         self.uploads[client] = upload
         self.digests[client] = digest
         return Verdict.ACCEPTED
+
+    def misplaced(self, round_number: int) -> Verdict | None:
+        """Return the verdict on an upload of another round; None for one of this round."""
+        if round_number == self.round_number:
+            return None
+        return Verdict.LATE if round_number < self.round_number else Verdict.WRONG_ROUND
+
+    def missing(self) -> frozenset[str]:
+        """Return who has not answered."""
+        return self.invited - self.uploads.keys()
 
     def is_over(self, now: float) -> bool:
         """Tell whether all have answered, or the time for those who have not is up."""

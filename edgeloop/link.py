@@ -9,8 +9,8 @@ import queue
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -31,6 +31,7 @@ SESSION_SECONDS = 7 * 24 * 3600
 KEEPALIVE_SECONDS = 30
 OVERHEAD = 1024  # bytes of a packet besides its payload: topic, properties, head
 TAKEN_OVER = 0x8E  # MQTT 5: another client connected with this client id
+NONE: Mapping[str, str] = {}
 BRIEF_SECONDS, BRIEF_LIMIT = 5.0, 5  # so many connections in a row, so brief, are a fight for an id
 
 
@@ -50,6 +51,14 @@ def broker_password(broker: BrokerSettings) -> str | None:
         ) from error
 
 
+def _user_properties(notes: Mapping[str, str]) -> Properties | None:
+    if not notes:
+        return None
+    found = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho left it out
+    found.UserProperty = list(notes.items())
+    return found
+
+
 @dataclass(frozen=True)
 class Arrival:
     """A message that arrived.
@@ -58,11 +67,13 @@ class Arrival:
         topic: where it was published.
         payload: its bytes.
         acknowledge: tells the broker that it need not deliver it again.
+        notes: its MQTT 5 user properties; of several with one name, the last.
     """
 
     topic: str
     payload: bytes
     acknowledge: Callable[[], None]
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -268,7 +279,8 @@ class Link:
             if connection == self._connection:  # a later connection delivers it anew
                 client.ack(message.mid, message.qos)
 
-        self._inbox.put(Arrival(message.topic, bytes(message.payload), acknowledge))
+        notes = dict(getattr(message.properties, "UserProperty", ()))
+        self._inbox.put(Arrival(message.topic, bytes(message.payload), acknowledge, notes))
 
     def _on_publish(self, *_: object) -> None:
         with self._confirmation:
@@ -301,19 +313,26 @@ class Link:
         self._filters = tuple(each for each in self._filters if each != name)
         self._client.unsubscribe(name)
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+    def publish(
+        self, topic: str, payload: bytes, *, retain: bool = False, notes: Mapping[str, str] = NONE
+    ) -> None:
         """Send one packet at least once; while the broker is away it waits here."""
         with self._confirmation:
             self._sent += 1
-        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        info = self._client.publish(
+            topic, payload, qos=1, retain=retain, properties=_user_properties(notes)
+        )
         if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
             raise self._error(f"takes no message ({info.rc.name})", "see the broker's log")
 
-    def send(self, topic: str, payload: bytes) -> int:
-        """Send a payload of any size, in chunks, to one topic; return the bytes that takes."""
+    def send(self, topic: str, payload: bytes, notes: Mapping[str, str] = NONE) -> int:
+        """Send a payload of any size, in chunks, to one topic; return the bytes that takes.
+
+        The notes go with each chunk: whichever comes last has them.
+        """
         parts = chunks.split(payload, self._limit)
         for chunk in parts:
-            self.publish(topic, chunk)
+            self.publish(topic, chunk, notes=notes)
         return sum(map(len, parts))
 
     def hold(self, topic: str, payload: bytes) -> None:

@@ -5,8 +5,8 @@ Shape suffixes: N samples.
 
 import math
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from edgeloop.algorithm import Algorithm, Batches
+from edgeloop.compute import Compute, usable_device
 from edgeloop.data import ClientData
-from edgeloop.errors import ConfigError, RunError
+from edgeloop.errors import RunError
 from edgeloop.evaluation import Evaluation, evaluate
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive, drawing
@@ -69,20 +70,19 @@ class Answer(Generic[U]):
     report: Report
 
 
-def usable_device(name: str) -> torch.device:
-    """Return the device that torch knows by this name.
+@dataclass(frozen=True)
+class Opened:
+    """A round that a client has evaluated, and not yet trained in.
 
-    Raises:
-        ConfigError: if torch knows none, or this machine has none.
+    Attributes:
+        batches: what it may train on.
+        found: the evaluation.
+        seconds: wall time of that.
     """
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
-        problem = f"{name!r} cannot be used here ({reason})"
-        raise ConfigError("device", problem, "use cpu, or cuda where there is one") from error
-    return device
+
+    batches: Batches
+    found: Evaluation
+    seconds: float
 
 
 class Member(Generic[U, B]):
@@ -95,7 +95,7 @@ class Member(Generic[U, B]):
         data: its own.
         batch_size: samples a training batch.
         seed: the run's seed.
-        device: where to train, as torch names it.
+        compute: where and how.
 
     Raises:
         ConfigError: if there is no such device here.
@@ -110,14 +110,14 @@ class Member(Generic[U, B]):
         *,
         batch_size: int,
         seed: int,
-        device: str = "cpu",
+        compute: Compute = Compute(),  # noqa: B008 - it is frozen
     ) -> None:
         self.name = name
         self._algorithm = algorithm
-        self._device = usable_device(device)
+        self._compute = compute
+        self._device = usable_device(compute.device)
         algorithm.equip(model)
-        # Channels last: faster for the CNNs, somewhat slower for ResNets (benchmarks/choices.py).
-        self.model = model.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads miss this pair
+        self.model = compute.placed(model)
         self._train = self._load(data.train.inputs), self._load(data.train.labels)
         self._test = self._load(data.test.inputs), self._load(data.test.labels)
         self._batch_size = batch_size
@@ -125,26 +125,47 @@ class Member(Generic[U, B]):
 
     def _load(self, array: npt.NDArray[Any]) -> Tensor:
         tensor = torch.tensor(array, device=self._device)
-        layout = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
-        return tensor.contiguous(memory_format=layout)
+        return tensor.contiguous(memory_format=self._compute.format(tensor.ndim))
 
     def answer(self, round_number: int, broadcast: B, trains: bool = True) -> Answer[U]:
         """Evaluate with the broadcast, then train one round, unless it sits this one out."""
+        with self.awake():
+            opened = self.open(round_number, broadcast)
+            if not trains:
+                return self.close(opened)
+            begun = time.perf_counter()
+            with self._drawing(opened.batches.seed, "train"):
+                upload = self._algorithm.train(self.model, opened.batches, broadcast)
+            return self.close(opened, upload, time.perf_counter() - begun)
+
+    def open(self, round_number: int, broadcast: B) -> Opened:
+        """Take over a round's broadcast, and evaluate with it."""
         begun = time.perf_counter()
         batches = self._batches("round", round_number)
         found = self._evaluate(batches, broadcast)
-        evaluated = time.perf_counter()
-        if not trains:
-            return Answer(None, self._report(found, evaluated - begun, 0.0))
-        with self._drawing(batches.seed, "train"):
-            upload = self._algorithm.train(self.model, batches, broadcast)
-        trained = time.perf_counter()
-        return Answer(upload, self._report(found, evaluated - begun, trained - evaluated))
+        return Opened(batches, found, time.perf_counter() - begun)
+
+    def close(self, opened: Opened, upload: U | None = None, seconds: float = 0.0) -> Answer[U]:
+        """Return the answer to a round, with what came of a training that took so long."""
+        return Answer(upload, self._report(opened.found, opened.seconds, seconds))
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Have the model on the device that computes, and afterwards where it rests."""
+        if self._compute.resting == self._device:
+            yield
+            return
+        self.model.to(self._device)
+        try:
+            yield
+        finally:
+            self.model.to(self._compute.resting)
 
     def finish(self, broadcast: B) -> Report:
         """Evaluate with the last broadcast; train no more."""
         begun = time.perf_counter()
-        found = self._evaluate(self._batches("last"), broadcast)
+        with self.awake():
+            found = self._evaluate(self._batches("last"), broadcast)
         return self._report(found, time.perf_counter() - begun, 0.0)
 
     def join(self, broadcast: B) -> tuple[Report, Report]:
@@ -152,10 +173,11 @@ class Member(Generic[U, B]):
         before = self.finish(broadcast)
         begun = time.perf_counter()
         batches = self._batches("joined")
-        with self._drawing(batches.seed, "train"):
+        with self.awake(), self._drawing(batches.seed, "train"):
             self._algorithm.train(self.model, batches, broadcast)
         trained = time.perf_counter()
-        found = self._scored(broadcast)
+        with self.awake():
+            found = self._scored(broadcast)
         evaluating = time.perf_counter() - trained
         return before, self._report(found, evaluating, trained - begun)
 

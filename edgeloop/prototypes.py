@@ -5,7 +5,7 @@ Shape suffixes: B samples, N uploaded prototypes, C classes, K features (D on th
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgeloop.algorithm import Batch, Batches, Forward
+from edgeloop.algorithm import Batch, Batches, Forward, Seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +60,6 @@ class Targets(NamedTuple):
     prototypes_CK: Tensor
 
 
-Seen = list[tuple[Tensor, Tensor]]
-"""Batches' features, or logits, (B, K) as training saw them, and their labels (B,)."""
-
-
 def no_prototypes(classes: int, width: int) -> GlobalPrototypes:
     """Return the broadcast of a round that nothing has been learned before."""
     return GlobalPrototypes(np.zeros(classes, bool), np.zeros((classes, width), np.float32))
@@ -100,41 +96,18 @@ def upload_of(features_NK: Tensor, labels_N: Tensor, classes: int) -> PrototypeU
     )
 
 
-def watched(
-    forward: Forward,
-    labels_B: Tensor,
-    seen: Seen,
-    what: Literal["features", "logits"] = "features",
-) -> Forward:
-    """Return the same forward pass, which also notes each batch's outputs before its step.
-
-    Args:
-        forward: the model, while it trains.
-        labels_B: the batch's labels.
-        seen: where the outputs are noted.
-        what: which of them.
-    """
-
-    def noting(inputs: Tensor) -> tuple[Tensor, Tensor]:
-        features_BK, logits_BC = forward(inputs)
-        noted = features_BK if what == "features" else logits_BC
-        seen.append((noted.detach(), labels_B))
-        return features_BK, logits_BC
-
-    return noting
-
-
 def upload_seen(
-    seen: Seen, batches: Batches, classes: int, width: int, epochs: int
+    model: object, batches: Batches, seen: Seen, *, classes: int, width: int, epochs: int = 1
 ) -> PrototypeUpload:
-    """Average what training saw, over all batches of all epochs; the counts are those of one.
+    """Average what a recipe saw, over all batches of all epochs; the counts are those of one.
 
     Args:
-        seen: what was noted; nothing for a client without a full batch.
+        model: not asked: what it showed is in `seen`.
         batches: the client's.
+        seen: what was noted; nothing for a client without a full batch.
         classes: C.
         width: K, the entries of what was noted.
-        epochs: E.
+        epochs: how often each sample was seen.
     """
     nothing = batches.inputs.new_zeros(0, width), batches.labels[:0]
     noted, labels = zip(nothing, *seen, strict=True)

@@ -3,15 +3,22 @@
 Shape suffixes: B samples of a batch, N samples, K features, C classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from edgeloop.algorithm import Batch, Batches, Forward
+from edgeloop.algorithm import Batch, Batches, Forward, Recipe, Seen
 from edgeloop.models.split import SplitModel
+
+U = TypeVar("U")
+B = TypeVar("B")
+
+OUTPUTS = ("features", "logits")
+"""Of a model's forward pass."""
 
 PASS_SIZE = 256
 """Samples a batch where nothing is learned; benchmarks/choices.py times it beside others."""
@@ -24,6 +31,54 @@ def cross_entropy(forward: Forward, batch: Batch, targets: None = None) -> Tenso
     """
     inputs, labels_B = batch
     return F.cross_entropy(forward(inputs)[1], labels_B)
+
+
+def follow(recipe: Recipe[U, B], model: SplitModel, batches: Batches, broadcast: B) -> U:
+    """Train one model in place as a recipe says; return the client's message."""
+    goal = recipe.targets(broadcast, batches.inputs.device)
+    learned = {name: getattr(goal, name).requires_grad_(True) for name in recipe.learns(goal)}
+    steps = recipe.steps(goal, batches.seed)
+    seen = looked(recipe, model, batches) if recipe.when == "before" else []
+
+    def loss(forward: Forward, batch: Batch) -> Tensor:
+        if recipe.sees is not None and recipe.when == "during":
+            forward = noting(forward, batch[1], seen, recipe.sees)
+        return recipe.loss(forward, batch, with_fields(goal, {**learned, **next(steps)}))
+
+    also = list(learned.values())
+    descend(model, batches, loss, epochs=recipe.epochs, lr=recipe.lr, also=also, clip=recipe.clip)
+    if recipe.when == "after":
+        seen = looked(recipe, model, batches)
+    return recipe.upload(model, batches, seen)
+
+
+def looked(recipe: Recipe[Any, Any], model: SplitModel, batches: Batches) -> Seen:
+    """Return what a recipe sees of all training samples, in evaluation mode."""
+    number = OUTPUTS.index(recipe.sees) if recipe.sees else 0
+    return [passed(model, batches, lambda outputs: outputs[number])] if recipe.sees else []
+
+
+def noting(forward: Forward, labels_B: Tensor, seen: Seen, what: str) -> Forward:
+    """Return the same forward pass, which also notes a batch's outputs before its step.
+
+    Args:
+        forward: the model, while it trains.
+        labels_B: the batch's labels.
+        seen: where the outputs are noted.
+        what: which of `OUTPUTS`.
+    """
+
+    def watched(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = forward(inputs)
+        seen.append((outputs[OUTPUTS.index(what)].detach(), labels_B))
+        return outputs
+
+    return watched
+
+
+def with_fields(goal: Any, fields: Mapping[str, Tensor]) -> Any:
+    """Return a goal with some of its tensors replaced."""
+    return goal._replace(**fields) if fields else goal
 
 
 def descend(
@@ -62,6 +117,7 @@ def descend(
                 for group in groups:
                     clip_grad_norm_(group, clip)
             optimizer.step()
+    optimizer.zero_grad()  # who waits for its next round holds no gradients
 
 
 def features_of(model: SplitModel, batches: Batches) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeloop import screen, settings
+from simulations.choosing import told
 from simulations.ktl.command import ktl
 from simulations.run import simulate
 from simulations.settings import RunSettings, parse_options, parse_workers
@@ -97,6 +98,17 @@ def command(
         str, typer.Option(help="Processes: a number, or auto for one a core.")
     ] = "auto",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    memory_format: Annotated[
+        str, typer.Option(help="channels-last or contiguous.")
+    ] = "channels-last",
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    idle: Annotated[
+        str, typer.Option(help="Where models wait: on the device, or in the host's memory.")
+    ] = "device",
+    cohort: Annotated[
+        str | None,
+        typer.Option(help="plain, stacked, or auto to measure. [default: plain; auto on a GPU]"),
+    ] = None,
     history: Annotated[
         bool, typer.Option("--history", help="Keep what each round exchanged, for the report.")
     ] = False,
@@ -134,5 +146,7 @@ def _show(summary: Mapping[str, Any], folder: Path) -> None:
         ("bytes up, a client and round", f"{summary['bytes_up_per_client']:,.0f}"),
         ("bytes down, a client and round", f"{summary['bytes_down_per_client']:,.0f}"),
     ]
+    for architecture, choice in summary["cohort"].items():
+        rows.append((f"{architecture}, {choice['clients']} clients", told(choice)))
     screen.table(f"{summary['config']['algorithm']}", ("measure", "value"), rows)
     screen.say(f"results: {folder}")

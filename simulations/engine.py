@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from edgeloop import algorithms, models
 from edgeloop.algorithm import Algorithm
 from edgeloop.cohorts.local import LocalCohort
+from edgeloop.cohorts.stacked import StackedCohort
 from edgeloop.cohorts.workers import WorkerCohort
+from edgeloop.compute import usable_device
 from edgeloop.data import ClientData, Federation
 from edgeloop.data.pfllib import FolderFederation
 from edgeloop.data.samples import Shard
@@ -103,17 +105,31 @@ class Plan:
 
 @dataclass(frozen=True)
 class Enlist:
-    """Makes the cohort of the named clients; picklable, so that a worker can make its own."""
+    """Makes the cohort of the named clients; picklable, so that a worker can make its own.
+
+    Attributes:
+        plan: the run's.
+        shares: the clients' data.
+        stacked: the architectures whose clients train together.
+    """
 
     plan: Plan
     shares: Shares
+    stacked: frozenset[str] = frozenset()
 
     def __call__(self, names: Sequence[str]) -> LocalCohort[Any, Any]:
         """Read the named clients' data and build their models."""
         numbers = {name: number for number, name in enumerate(self.plan.models)}
-        return LocalCohort({name: self._member(name, numbers[name]) for name in names})
+        members = {name: self.member(name, numbers[name]) for name in names}
+        recipe = self.plan.load().recipe
+        kinds = {name: kind for name, kind in self.plan.models.items() if kind in self.stacked}
+        if recipe is None or not kinds:
+            return LocalCohort(members)
+        device = usable_device(self.plan.settings.device)
+        return StackedCohort(members, recipe, kinds, device)
 
-    def _member(self, name: str, number: int) -> Member[Any, Any]:
+    def member(self, name: str, number: int) -> Member[Any, Any]:
+        """Make one client by its name and number."""
         plan, settings = self.plan, self.plan.settings
         # One seed for all: clients of one architecture start from the same weights, as in HtFLlib.
         model = models.build(
@@ -126,7 +142,7 @@ class Enlist:
             self.shares.client(number),
             batch_size=settings.batch_size,
             seed=settings.seed,
-            device=settings.device,
+            compute=settings.compute,
         )
 
 
@@ -192,27 +208,35 @@ def names(federation: Federation) -> list[str]:
 
 
 @contextmanager
-def cohort(plan: Plan, federation: Federation) -> Iterator[Crew]:
+def cohort(
+    plan: Plan, federation: Federation, stacked: Collection[str] = frozenset()
+) -> Iterator[Crew]:
     """Open the run's cohort: in this process for one worker or a GPU, else in workers.
 
-    Either gives the same answers to the bit.
+    Either gives the same answers to the bit, unless clients are stacked.
+
+    Args:
+        plan: the run's.
+        federation: its data.
+        stacked: the architectures whose clients train together.
     """
     torch.set_num_threads(1)
-    crew = _hire(plan, federation)
+    crew = _hire(plan, federation, frozenset(stacked))
     try:
         yield crew
     finally:
         crew.close()
 
 
-def _hire(plan: Plan, federation: Federation) -> Crew:
+def _hire(plan: Plan, federation: Federation, stacked: frozenset[str]) -> Crew:
     if plan.workers == 1:
-        return Enlist(plan, federation)(list(plan.models))
+        return Enlist(plan, federation, stacked)(list(plan.models))
     if isinstance(federation, FolderFederation):
-        return WorkerCohort(Enlist(plan, federation), costs(plan, federation), plan.workers)
+        enlist = Enlist(plan, federation, stacked)
+        return WorkerCohort(enlist, costs(plan, federation), plan.workers)
     with tempfile.TemporaryDirectory(prefix="edgeloop-") as folder:
-        spool = Spool.write(federation, Path(folder))
-        return WorkerCohort(Enlist(plan, spool), costs(plan, federation), plan.workers)
+        enlist = Enlist(plan, Spool.write(federation, Path(folder)), stacked)
+        return WorkerCohort(enlist, costs(plan, federation), plan.workers)
 
 
 def costs(plan: Plan, federation: Federation) -> dict[str, float]:

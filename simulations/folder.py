@@ -10,6 +10,7 @@ from edgeloop.errors import RunError
 
 IDENTITY = "run.json"
 SUMMARY = "summary.json"
+STUDY = "study.json"
 PARTITION = "partition.json"
 HISTORY = "history"
 FREE = ("workers", "history")
@@ -53,6 +54,30 @@ def _recognize(folder: Path, config: Mapping[str, Any]) -> None:
     if (folder / SUMMARY).exists():
         problem = f"holds this very run, finished: see its {SUMMARY}"
         raise RunError(f"out {folder}", problem, f"to run it again, {remedy}")
+
+
+def claim_study(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Make the folder this study's, or find that it is so already; it may then be added to.
+
+    Args:
+        folder: made if it is not there.
+        identity: all that decides any result of the study; JSON values only.
+
+    Raises:
+        RunError: if it holds another study, or cannot be written.
+    """
+    path = folder / STUDY
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not any(folder.iterdir()):
+            files.write_json(path, identity)
+        held = files.read_json(path)
+    except (OSError, ValueError) as error:
+        problem = f"holds something else, or cannot be written ({error})"
+        raise RunError(f"out {folder}", problem, "name another folder with --out") from error
+    if differing := differences(held, identity):
+        problem = f"holds another study: {', '.join(differing)}"
+        raise RunError(f"out {folder}", problem, "name another folder with --out")
 
 
 def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from edgeloop.participation import Participation
 from edgeloop.rounds import Closed
 from edgeloop.task import SERVER
 from edgeloop.wire import Envelope
-from simulations import checkpoint, engine, newcomers, results
+from simulations import checkpoint, choosing, engine, newcomers, results
 from simulations.checkpoint import Checkpoint, Pace
 from simulations.clients_table import Journal, Sent
 from simulations.folder import HISTORY, PARTITION, SUMMARY, claim
@@ -167,13 +167,15 @@ def simulate(
             *(algorithm, folder / "rounds.csv", saved.rows, saved.standing.broadcast),
             *(plan.workers, time.perf_counter, journal, sink.row),
         )
-        with engine.cohort(plan, federation) as crew:
+        chosen = choosing.settled(folder, plan, federation)
+        with engine.cohort(plan, federation, choosing.stacked(chosen)) as crew:
             if saved.rows:
                 crew.restore(saved.models)
             reports, broadcast = _rounds(plan, crew, recorder, journal, saved, folder, watch, some)
         summary = {
             **results.summary(config, recorder.rows, reports, broadcast),
             **newcomers.joined(plan, divided, broadcast),
+            "cohort": chosen,
         }
         journal.write()
         _write(folder, summary, recorder.rows, broadcast)

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from edgeloop import algorithms, data, generators
+from edgeloop.compute import Compute, Layout, Precision, usable_device
 from edgeloop.data import Federation, Partition
 from edgeloop.data.views import some
 from edgeloop.errors import ConfigError
 from edgeloop.generator import Generator
-from edgeloop.member import usable_device
 from edgeloop.settings import Settings
 from edgeloop.task import Scalar
 
@@ -119,6 +119,12 @@ class RunSettings(DataSettings):
         generator: a reference, for an algorithm that needs one; see `edgeloop.generators`.
         workers: processes that clients train in; changes no result.
         device: where clients train.
+        memory_format: of images and of convolutions' weights; another one rounds otherwise.
+        precision: that models multiply in; see `edgeloop.compute`.
+        idle: where a model waits for its next turn, on the device or in the host's memory.
+        cohort: train each client by itself ("plain"), clients of one architecture in one step
+            ("stacked"), or what a measurement finds faster ("auto"). None: "plain" on a CPU, where
+            results are then the same to the bit wherever a run runs, "auto" on a GPU.
         history: keep what each round exchanged, for a report; changes no result.
     """
 
@@ -142,7 +148,16 @@ class RunSettings(DataSettings):
     generator: str | None = None
     workers: Whole | Literal["auto"] = "auto"
     device: Literal["cpu", "cuda"] = "cpu"
+    memory_format: Layout = "channels-last"
+    precision: Precision = "float32"
+    idle: Literal["device", "host"] = "device"
+    cohort: Literal["plain", "stacked", "auto"] | None = None
     history: bool = False
+
+    @property
+    def compute(self) -> Compute:
+        """Where and how clients compute."""
+        return Compute(self.device, self.memory_format, self.precision, self.idle)
 
     def opened(self) -> Generator | None:
         """Return the run's generator, if its algorithm needs one: the embedded one by default.

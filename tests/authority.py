@@ -1,5 +1,6 @@
 """Certificates for tests, from an authority of their own: a broker's, and one for each client."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ class Authority:
         self.file = folder / "ca.crt"
         self._authority.cert_pem.write_to_path(str(self.file))
 
-    def sign(self, name: str, *hosts: str) -> tuple[Path, Path]:
+    def sign(self, name: str, *hosts: str, until: datetime | None = None) -> tuple[Path, Path]:
         """Make a certificate and its key, for a server if hosts are named; return their files."""
-        signed = self._authority.issue_cert(*(hosts or [f"{name}.invalid"]), common_name=name)
+        names = hosts or [f"{name}.invalid"]
+        signed = self._authority.issue_cert(*names, common_name=name, not_after=until)
         certificate, key = self._folder / f"{name}.crt", self._folder / f"{name}.key"
         signed.private_key_pem.write_to_path(str(key))
         certificate.write_bytes(b"".join(each.bytes() for each in signed.cert_chain_pems))

@@ -147,9 +147,15 @@ class Aggregator:
 @contextmanager
 def aggregator(task: Task) -> Iterator[Aggregator]:
     """Run the task's aggregator as a process, at most until the block ends."""
-    log = task.folder / "aggregator.log"
+    with run_aggregator(task.config(), task.folder / "aggregator.log") as running:
+        yield running
+
+
+@contextmanager
+def run_aggregator(config: Path, log: Path) -> Iterator[Aggregator]:
+    """Run an aggregator as a process, at most until the block ends."""
     with log.open("w") as output:
-        command = [EDGELOOP, "aggregator", "--config", str(task.config())]
+        command = [EDGELOOP, "aggregator", "--config", str(config)]
         process = subprocess.Popen(command, stderr=output)
     try:
         yield Aggregator(process, log)

@@ -11,7 +11,7 @@ def gathering(quorum: int = 1) -> Gathering[str]:
     ("client", "number", "verdict"),
     [
         ("a", 3, Verdict.ACCEPTED),
-        ("a", 2, Verdict.WRONG_ROUND),
+        ("a", 2, Verdict.LATE),
         ("a", 4, Verdict.WRONG_ROUND),
         ("z", 3, Verdict.UNINVITED),
     ],
@@ -25,6 +25,7 @@ def test_a_second_delivery_counts_once_and_another_upload_not_at_all() -> None:
     g.offer("a", 3, "1", "first")
     assert g.offer("a", 3, "1", "first") is Verdict.DUPLICATE
     assert g.offer("a", 3, "2", "second") is Verdict.CONFLICT
+    assert g.missing() == {"b"}
     assert g.close() == {"a": "first"}
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from edgeloop import prototypes
-from edgeloop.algorithm import Batches
+from edgeloop import prototypes, training
+from edgeloop.algorithm import Batches, Seen
 from edgeloop.prototypes import PrototypeUpload, Targets
 
 GOAL = Targets(
@@ -75,29 +75,29 @@ def doubled(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_upload_is_the_mean_of_what_training_saw(
     what: Literal["features", "logits"], factor: float
 ) -> None:
-    seen: prototypes.Seen = []
+    seen: Seen = []
     for value, label in ((1.0, 0), (3.0, 0), (5.0, 2)):
         inputs = torch.full((1, 2), value, requires_grad=True)
-        watching = prototypes.watched(doubled, torch.tensor([label]), seen, what)
+        watching = training.noting(doubled, torch.tensor([label]), seen, what)
         assert [output.tolist() for output in watching(inputs)] == [
             output.tolist() for output in doubled(inputs)
         ]
     assert not any(noted.requires_grad for noted, _ in seen)
     batches = Batches(torch.zeros(3, 2), torch.tensor([0, 0, 2]), size=1)
-    upload = prototypes.upload_seen(seen, batches, classes=3, width=2, epochs=1)
+    upload = prototypes.upload_seen(None, batches, seen, classes=3, width=2, epochs=1)
     # (1 + 3) / 2 and 5, times the factor.
     assert upload.labels_N.tolist() == [0, 2]
     assert upload.counts_N.tolist() == [2, 1]
     assert upload.prototypes_ND.tolist() == [[2 * factor] * 2, [5 * factor] * 2]
     # Had two epochs seen this, each would have counted one sample of class 0.
-    twice = prototypes.upload_seen([*seen, *seen], batches, classes=3, width=2, epochs=2)
+    twice = prototypes.upload_seen(None, batches, [*seen, *seen], classes=3, width=2, epochs=2)
     assert twice.counts_N.tolist() == [2, 1]
     assert twice.prototypes_ND.tolist() == upload.prototypes_ND.tolist()
 
 
 def test_who_saw_nothing_uploads_nothing() -> None:
     batches = Batches(torch.ones(3, 2), torch.tensor([0, 1, 1]), size=4)
-    upload = prototypes.upload_seen([], batches, classes=2, width=5, epochs=3)
+    upload = prototypes.upload_seen(None, batches, [], classes=2, width=5, epochs=3)
     assert upload.prototypes_ND.shape == (0, 5)
     assert len(upload.labels_N) == len(upload.counts_N) == 0
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -15,10 +14,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict
 
 from cloud.aggregator.ledger import PastRound
-from cloud.aggregator.metrics import Metrics
+from cloud.aggregator.metrics import Metrics, Phase
 from edgeloop.errors import ConfigError, InputError
-
-Phase = Literal["starting", "running", "evaluating", "finished"]
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -64,6 +65,10 @@ class PastRound:
 class Ledger:
     """The store of one run; `open` makes one. Any thread may use it.
 
+    Attributes:
+        is_open: whether it takes uploads.
+        told: after each transaction that writes, how many seconds it took.
+
     Every method that writes is durable when it returns. All methods raise RunError if the database
     fails; all but `adopt` want `adopt` first.
     """
@@ -75,6 +80,7 @@ class Ledger:
         self._writing = threading.Lock()
         self._adopted: str | None = None
         self.is_open = True
+        self.told: Callable[[float], None] = lambda seconds: None
 
     @classmethod
     def open(
@@ -197,6 +203,15 @@ class Ledger:
             self._stand(connection, closed_number + 1, state, broadcast)
             self._prune(connection, closed_number - self._keep)
 
+    def committed(self) -> float | None:
+        """Return when it last stored where the run stands, in seconds since 1970; None if never."""
+        query = select(func.max(rounds.c.opened)).where(rounds.c.run == self._run)
+        with self._read() as connection:
+            newest = connection.scalar(query)
+        if newest is None:
+            return None
+        return float((newest if newest.tzinfo else newest.replace(tzinfo=UTC)).timestamp())
+
     def finish(self) -> None:
         """Mark the run as done."""
         done = update(runs).where(runs.c.run == self._run).values(finished=self._now())
@@ -245,8 +260,10 @@ class Ledger:
     def _write(self) -> Iterator[Connection]:
         with self._writing:
             self._check_open()
+            begun = time.monotonic()
             with translated(self._database.name), self._database.writing() as connection:
                 yield connection
+            self.told(time.monotonic() - begun)
 
     def _check_open(self) -> None:
         if not self.is_open:

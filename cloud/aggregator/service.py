@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,16 @@ from typing import Any
 from safetensors.numpy import save
 
 from cloud.aggregator.agreement import Patient, contract_of
-from cloud.aggregator.http import Phase, Server, Status, app
+from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger, RoundCounts
-from cloud.aggregator.metrics import Metrics
+from cloud.aggregator.metrics import Metrics, Phase
 from cloud.aggregator.settings import TaskSettings
+from cloud.aggregator.timing import Timed
+from cloud.aggregator.watch import Watch
 from edgeloop import algorithms, files, history, rounds, wire
 from edgeloop.algorithm import Algorithm
-from edgeloop.cohorts.mqtt import Heard, MqttCohort, Opened, Patience
+from edgeloop.cohorts.events import Event, Opened
+from edgeloop.cohorts.mqtt import MqttCohort, Patience
 from edgeloop.errors import RunError
 from edgeloop.link import Link
 from edgeloop.member import Report
@@ -79,25 +82,25 @@ class Run:
     metrics: Metrics = field(default_factory=Metrics)
     phase: Phase = "starting"
     connected: bool = False
-    online: set[str] = field(default_factory=set)
-    opened: float = field(default_factory=time.monotonic)
     accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        self._watch = Watch(self.contract, self.metrics)
 
     def to_its_end(self) -> Path:
         """Run the rounds that are left, and write what they led to; return the summary's path."""
-        self.metrics.began(self.contract)
+        self.ledger.told = self.metrics.wrote
+        self.metrics.began(self.contract, self.settings, self.ledger.committed())
         if self.ledger.finished() and self._summary.exists():
             return self._as_it_ended()
-        self.patient.told = self.metrics.generator
-        whole = algorithms.agreed(self.contract, self.patient.generator)
-        algorithm = replace(whole, aggregate=self._timed(whole.aggregate))
+        algorithm = self._algorithm()
         standing = self._standing(algorithm)
         task = self.contract.task
         name, presence = f"edgeloop.{task}.{SERVER}", presence_topic(task, SERVER)
         subscriptions = MqttCohort.subscriptions(task)
         broker = self.settings.broker
         with Link(broker, name, subscriptions, presence, self._connection) as link:
-            self.phase = "running"
+            self._enter("running")
             log.info("task %s: goes on with round %d", task, standing.rounds)
             cohort = MqttCohort[Any, Any](
                 link, self.contract, algorithm, self._patience(), self.ledger, self._observe
@@ -105,13 +108,21 @@ class Run:
             standing, reports = rounds.run(
                 algorithm, cohort, self.contract.rounds, standing, self._after
             )
+        self._evaluated(reports)
+        path = self._write(standing, reports)
+        self.ledger.finish()
+        self._enter("finished")  # whoever reads it may stop us
+        return path
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        self.metrics.phase(phase)
+
+    def _evaluated(self, reports: Mapping[str, Report]) -> None:
         last = counts_of(reports)
         self.accuracy = last.accuracy
         self.metrics.evaluated(last)
-        path = self._write(standing, reports)
-        self.ledger.finish()
-        self.phase = "finished"  # whoever reads it may stop us
-        return path
+        self.metrics.fleet.evaluated(reports)
 
     @property
     def _summary(self) -> Path:
@@ -121,18 +132,26 @@ class Run:
         """Tell what a run came to that was finished before: its devices have left."""
         told = json.loads(self._summary.read_text(encoding="utf-8"))
         self.accuracy = told["accuracy_by_round"][-1]
-        self.phase = "finished"
+        self._enter("finished")
         log.info("task %s: was finished before; see %s", self.contract.task, self._summary)
         return self._summary
 
-    def _timed(self, aggregate: Callable[..., Any]) -> Any:
-        def timed(state: Any, uploads: Any) -> Any:
+    def _algorithm(self) -> Loaded:
+        """Return the contract's algorithm; it and its generator tell how long they take."""
+        generator = self.patient.generator
+        if generator is not None:
+            self.patient.told = self.metrics.generator
+            generator = Timed(generator, self.metrics.asked)
+        whole = algorithms.agreed(self.contract, generator)
+
+        def aggregate(state: Any, uploads: Any) -> Any:
             begun = time.monotonic()
-            result = aggregate(state, uploads)
-            self.metrics.aggregated(time.monotonic() - begun)
+            result = whole.aggregate(state, uploads)
+            self.metrics.step("aggregate", time.monotonic() - begun)
+            self.metrics.measured(whole.measures(uploads, *result))
             return result
 
-        return timed
+        return replace(whole, aggregate=aggregate)
 
     def _patience(self) -> Patience:
         cohort = self.settings.cohort
@@ -161,29 +180,24 @@ class Run:
         self.connected = connected
         self.metrics.connected(connected)
 
-    def _observe(self, event: Heard | Opened) -> None:
-        if isinstance(event, Opened):
-            self.opened = time.monotonic()
-            if event.round_number == self.contract.rounds:
-                self.phase = "evaluating"
-            self.metrics.opened(event.round_number, event.size)
-            return
-        if event.online is not None and event.device in self.contract.devices:
-            (self.online.add if event.online else self.online.discard)(event.device)
-            self.metrics.online(len(self.online))
-        if event.verdict is not None:
-            self.metrics.heard(event.verdict, event.size)
-            log.info("%s: %s (%d bytes)", event.device, event.verdict.value, event.size)
+    def _observe(self, event: Event) -> None:
+        if isinstance(event, Opened) and event.round_number == self.contract.rounds:
+            self._enter("evaluating")
+        self._watch.observe(event)
 
     def _after(self, closed: Closed[Any, Any, Any]) -> None:
         """Make a round's end safe, then tell of it."""
-        counts = counts_of({name: answer.report for name, answer in closed.answers.items()})
+        reports = {name: answer.report for name, answer in closed.answers.items()}
+        counts = counts_of(reports)
+        begun = time.monotonic()
         self.ledger.close_round(closed.number, *self._frames(closed.standing), counts)
         if self.settings.history:
             history.write(self.settings.folder / "history", closed)
-        seconds = time.monotonic() - self.opened
-        self.accuracy = counts.accuracy
-        self.metrics.closed(closed.number, counts, seconds)
+        self.metrics.step("store", time.monotonic() - begun)
+        seconds = time.monotonic() - self._watch.opened
+        self.metrics.closed(closed.number, seconds)
+        self.metrics.fleet.trained(reports.values())
+        self._evaluated(reports)
         log.info(
             "round %d of %d closed: %d answers, accuracy %.4f before it, %.1f s",
             closed.number,

@@ -7,6 +7,7 @@ from typing import Any
 from edge.agent.settings import DeviceSettings
 from edgeloop import algorithms, data, models
 from edgeloop.algorithm import Algorithm
+from edgeloop.compute import Compute
 from edgeloop.data import ClientData, Federation
 from edgeloop.errors import DataError
 from edgeloop.member import Member
@@ -71,7 +72,7 @@ def seat(own: Own, contract: Contract) -> Seat:
         own.data,
         batch_size=contract.batch_size,
         seed=contract.seed,
-        device=training.device,
+        compute=Compute(training.device),
     )
     log.info("computes with %d threads", member.choose_threads(training.threads))
     return Seat(contract, algorithm, member)

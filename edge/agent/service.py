@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from edge.agent import sensors
 from edge.agent.outcome import conclude
 from edge.agent.seat import Own, Seat, seat
 from edge.agent.store import Memory, Store
@@ -191,7 +192,8 @@ class Agent:
     def _sent(self, seat: Seat, memory: Memory, again: bool) -> Memory:
         """Send the answer; return the memory with the bytes that this really took."""
         topic = upload_topic(seat.contract.task, self._own.settings.name)
-        size = self._link.send(topic, memory.answer)
+        notes = sensors.reading().notes() if self._own.settings.health else {}
+        size = self._link.send(topic, memory.answer, notes)
         counts = memory.traffic.get(str(memory.round), {"down": 0, "up": 0})
         moved = {**counts, "up": counts["up"] + size if again else size}
         return replace(memory, traffic={**memory.traffic, str(memory.round): moved})

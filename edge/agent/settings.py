@@ -69,6 +69,7 @@ class DeviceSettings(Settings):
         name: of the device, unique in the task.
         task: the task to join.
         folder: where its state, its ONNX model and its summary are kept.
+        health: send battery, processor and temperature along with each answer, as far as known.
         stay: after a run's end wait for the task's next one, until the process is stopped.
         broker: where the task's messages go.
         data: its samples.
@@ -78,6 +79,7 @@ class DeviceSettings(Settings):
     name: Name
     task: Name
     folder: Path
+    health: bool = True
     stay: bool = False
     broker: BrokerSettings = BrokerSettings()
     data: DataSettings

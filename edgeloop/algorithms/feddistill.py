@@ -13,6 +13,7 @@ Shape suffixes: B samples of a batch, N uploaded vectors, C classes, K = C entri
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -23,16 +24,15 @@ from edgeloop import prototypes
 from edgeloop.algorithm import (
     Algorithm,
     Batch,
-    Batches,
     Card,
     Count,
     Forward,
     NotNegative,
     Positive,
+    Recipe,
 )
-from edgeloop.models.split import SplitModel
 from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload, Targets
-from edgeloop.training import descend
+from edgeloop.training import follow
 
 CARD = Card(
     title="FedDistill",
@@ -84,21 +84,20 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         away = distance(logits_BC, labels_B, goal, config.distance)
         return F.cross_entropy(logits_BC, labels_B) + config.pull * away
 
-    def train(model: SplitModel, batches: Batches, broadcast: GlobalPrototypes) -> PrototypeUpload:
-        goal = prototypes.targets(broadcast, batches.inputs.device)
-        seen: prototypes.Seen = []
-        descend(
-            model,
-            batches,
-            lambda forward, batch: loss(
-                prototypes.watched(forward, batch[1], seen, "logits"), batch, goal
-            ),
+    recipe = Recipe[PrototypeUpload, GlobalPrototypes](
+        targets=prototypes.targets,
+        loss=loss,
+        epochs=config.local_epochs,
+        lr=config.local_lr,
+        sees="logits",
+        when="during",
+        upload=partial(
+            prototypes.upload_seen,
+            classes=config.classes,
+            width=config.classes,
             epochs=config.local_epochs,
-            lr=config.local_lr,
-        )
-        return prototypes.upload_seen(
-            seen, batches, config.classes, config.classes, config.local_epochs
-        )
+        ),
+    )
 
     return Algorithm(
         state=State,
@@ -110,7 +109,8 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         targets=prototypes.targets,
         loss=loss,
-        train=train,
+        train=partial(follow, recipe),
+        recipe=recipe,
         predict=lambda model, inputs, goal: model(inputs)[1],
     )
 

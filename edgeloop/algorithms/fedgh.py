@@ -11,18 +11,18 @@ Shape suffixes: N uploaded prototypes, B prototypes of a batch, C classes, K fea
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from edgeloop import heads, models, prototypes
-from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive
+from edgeloop.algorithm import Algorithm, Card, Count, Positive, Recipe
 from edgeloop.heads import Head
-from edgeloop.models.split import SplitModel
 from edgeloop.prototypes import PrototypeUpload
 from edgeloop.seeds import derive
-from edgeloop.training import cross_entropy, descend, features_of
+from edgeloop.training import cross_entropy, follow
 
 CARD = Card(
     title="FedGH",
@@ -86,9 +86,15 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, Head]:
         head = learned(state, prototypes_NK, labels_N, config)
         return State(head.head_CK, head.bias_C, state.rounds + 1), head
 
-    def train(model: SplitModel, batches: Batches, broadcast: Head) -> PrototypeUpload:
-        descend(model, batches, cross_entropy, epochs=config.local_epochs, lr=config.local_lr)
-        return prototypes.upload_of(*features_of(model, batches), config.classes)
+    recipe = Recipe[PrototypeUpload, Head](
+        targets=lambda broadcast, device: None,
+        loss=cross_entropy,
+        epochs=config.local_epochs,
+        lr=config.local_lr,
+        sees="features",
+        when="after",
+        upload=partial(prototypes.upload_seen, classes=config.classes, width=config.width),
+    )
 
     return Algorithm(
         state=State,
@@ -100,7 +106,8 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, Head]:
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         targets=lambda broadcast, device: None,
         loss=cross_entropy,
-        train=train,
+        train=partial(follow, recipe),
+        recipe=recipe,
         predict=lambda model, inputs, targets: model(inputs)[1],
         receive=heads.receive,
     )

@@ -25,8 +25,9 @@ frame), K features, H entries of a latent, P entries of one input.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, NamedTuple, cast
 
 import numpy as np
@@ -45,13 +46,14 @@ from edgeloop.algorithm import (
     Forward,
     NotNegative,
     Positive,
+    Recipe,
+    Seen,
 )
 from edgeloop.errors import GeneratorError
 from edgeloop.generator import Generator, as_inputs
-from edgeloop.models.split import SplitModel
 from edgeloop.prototypes import PrototypeUpload
 from edgeloop.seeds import derive, drawing
-from edgeloop.training import descend, passed
+from edgeloop.training import follow
 
 CARD = Card(
     title="FedKTL",
@@ -172,6 +174,10 @@ class Goal(NamedTuple):
     guess_H: Tensor
 
 
+GUESS = ("guess_HK", "guess_H")
+"""What of a goal learns with the client's model."""
+
+
 def build(
     config: Config, generator: Generator | None = None
 ) -> Algorithm[State, PrototypeUpload, Pairs]:
@@ -205,20 +211,18 @@ def build(
         own = etf.arcface_loss(cosines_BC, labels_B, config.margin, config.scale)
         return own if not len(goal.images_N) else own + config.transfer * transfer(forward, goal)
 
-    def train(model: SplitModel, batches: Batches, broadcast: Pairs) -> PrototypeUpload:
-        start = goal(broadcast, batches.inputs.device)
-        guess = [start.guess_HK.requires_grad_(True), start.guess_H.requires_grad_(True)]
-        drawn = pair_batches(start, config.pair_batch, batches.seed)
-        descend(
-            model,
-            batches,
-            lambda forward, batch: loss(forward, batch, next(drawn)),
-            epochs=config.local_epochs,
-            lr=config.local_lr,
-            also=guess if len(start.images_N) and config.transfer else [],
-            clip=config.clip,
-        )
-        return upload_of(model, batches, config.classes)
+    recipe = Recipe[PrototypeUpload, Pairs](
+        targets=goal,
+        loss=loss,
+        epochs=config.local_epochs,
+        lr=config.local_lr,
+        sees="logits",
+        when="after",
+        upload=lambda model, batches, seen: upload_of(seen, batches, config.classes),
+        clip=config.clip,
+        learns=lambda goal: GUESS if len(goal.images_N) and config.transfer else (),
+        steps=lambda goal, seed: pair_batches(goal, config.pair_batch, seed),
+    )
 
     return Algorithm(
         state=State,
@@ -235,8 +239,13 @@ def build(
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         targets=goal,
         loss=loss,
-        train=train,
+        train=partial(follow, recipe),
+        recipe=recipe,
         predict=lambda model, inputs, goal: etf.cosines(model(inputs)[1], goal.frame_CC),
+        measures=lambda _, state, __: {
+            "discrepancy": state.discrepancy,
+            "distance": state.distance,
+        },
     )
 
 
@@ -278,8 +287,8 @@ def transfer(forward: Forward, goal: Goal) -> Tensor:
     return F.mse_loss(F.linear(features_NK, goal.guess_HK, goal.guess_H), goal.latents_NH)
 
 
-def pair_batches(goal: Goal, size: int, seed: int) -> Iterator[Goal]:
-    """Yield the goal with a few of its pairs, for ever; each pass in an order of its own.
+def pair_batches(goal: Goal, size: int, seed: int) -> Iterator[Mapping[str, Tensor]]:
+    """Yield a few of a goal's pairs, as its fields, for ever; each pass in an order of its own.
 
     A last part that is one pair only joins the part before: batch normalisation needs two.
     """
@@ -289,7 +298,10 @@ def pair_batches(goal: Goal, size: int, seed: int) -> Iterator[Goal]:
         order_N = torch.randperm(count, generator=random)
         for rows in order_N.split(_sizes(count, size)) if count else [order_N]:
             picked = rows.to(goal.images_N.device)
-            yield goal._replace(images_N=goal.images_N[picked], latents_NH=goal.latents_NH[picked])
+            yield {
+                "images_N": goal.images_N[picked],
+                "latents_NH": goal.latents_NH[picked],
+            }
 
 
 def _sizes(count: int, size: int) -> list[int]:
@@ -297,10 +309,10 @@ def _sizes(count: int, size: int) -> list[int]:
     return [*sizes[:-2], sizes[-2] + 1] if len(sizes) > 1 and sizes[-1] == 1 < size else sizes
 
 
-def upload_of(model: SplitModel, batches: Batches, classes: int) -> PrototypeUpload:
-    """Return the mean direction of each class, of length 1, with the trained weights."""
-    logits_NC, labels_N = passed(model, batches, lambda outputs: outputs[1])
-    upload = prototypes.upload_of(F.normalize(logits_NC, dim=1), labels_N, classes)
+def upload_of(seen: Seen, batches: Batches, classes: int) -> PrototypeUpload:
+    """Return the mean direction of each class, of length 1, from the trained weights' logits."""
+    units = [(F.normalize(logits_NC, dim=1), labels_N) for logits_NC, labels_N in seen]
+    upload = prototypes.upload_seen(None, batches, units, classes=classes, width=classes)
     unit_NC = F.normalize(torch.from_numpy(upload.prototypes_ND), dim=1)
     return replace(upload, prototypes_ND=unit_NC.numpy())
 

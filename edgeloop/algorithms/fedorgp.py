@@ -35,17 +35,16 @@ from edgeloop import prototypes
 from edgeloop.algorithm import (
     Algorithm,
     Batch,
-    Batches,
     Card,
     Count,
     Forward,
     NotNegative,
     Positive,
+    Recipe,
 )
-from edgeloop.models.split import SplitModel
 from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload, Targets
 from edgeloop.trainable import Schedule, State, first_state, learned
-from edgeloop.training import descend, features_of
+from edgeloop.training import follow
 
 CARD = Card(
     title="FedORGP",
@@ -113,17 +112,15 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         away = alignment(features_BK, labels_B, goal)
         return F.cross_entropy(logits_BC, labels_B) + config.pull * away
 
-    def train(model: SplitModel, batches: Batches, broadcast: GlobalPrototypes) -> PrototypeUpload:
-        goal = prototypes.targets(broadcast, batches.inputs.device)
-        descend(
-            model,
-            batches,
-            lambda forward, batch: loss(forward, batch, goal),
-            epochs=config.local_epochs,
-            lr=config.local_lr,
-        )
-        features_NK, labels_N = features_of(model, batches)
-        return prototypes.upload_of(features_NK, labels_N, config.classes)
+    recipe = Recipe[PrototypeUpload, GlobalPrototypes](
+        targets=prototypes.targets,
+        loss=loss,
+        epochs=config.local_epochs,
+        lr=config.local_lr,
+        sees="features",
+        when="after",
+        upload=partial(prototypes.upload_seen, classes=config.classes, width=config.width),
+    )
 
     return Algorithm(
         state=State,
@@ -135,7 +132,8 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         targets=prototypes.targets,
         loss=loss,
-        train=train,
+        train=partial(follow, recipe),
+        recipe=recipe,
         predict=lambda model, inputs, goal: directions(model(inputs)[0], goal),
     )
 

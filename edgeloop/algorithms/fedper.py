@@ -14,11 +14,12 @@ Shape suffix: P parameters of the base.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive
+from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive, Recipe
 from edgeloop.models.split import SplitModel
-from edgeloop.training import cross_entropy, descend
+from edgeloop.training import cross_entropy, follow
 from edgeloop.weights import Weights, WeightsUpload
 
 CARD = Card(
@@ -65,9 +66,15 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         mean = weights.mean(uploads)
         return mean, mean
 
-    def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
-        descend(model, batches, cross_entropy, epochs=config.local_epochs, lr=config.local_lr)
-        return WeightsUpload(len(batches.labels), weights.flat(model.base.parameters()))
+    recipe = Recipe[WeightsUpload, Weights](
+        targets=lambda broadcast, device: None,
+        loss=cross_entropy,
+        epochs=config.local_epochs,
+        lr=config.local_lr,
+        upload=lambda model, batches, seen: WeightsUpload(
+            len(batches.labels), weights.flat(model.base.parameters())
+        ),
+    )
 
     return Algorithm(
         state=Weights,
@@ -79,7 +86,8 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
         loss=cross_entropy,
-        train=train,
+        train=partial(follow, recipe),
+        recipe=recipe,
         predict=lambda model, inputs, targets: model(inputs)[1],
         receive=receive,
     )

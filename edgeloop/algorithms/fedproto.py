@@ -11,6 +11,7 @@ so the accuracy of round 0 is 0, as in the released code.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from torch import Tensor
@@ -19,16 +20,15 @@ from edgeloop import prototypes
 from edgeloop.algorithm import (
     Algorithm,
     Batch,
-    Batches,
     Card,
     Count,
     Forward,
     NotNegative,
     Positive,
+    Recipe,
 )
-from edgeloop.models.split import SplitModel
 from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload, Targets
-from edgeloop.training import descend
+from edgeloop.training import follow
 
 CARD = Card(
     title="FedProto",
@@ -89,19 +89,20 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
             forward, batch, goal, weight=config.pull, distance=config.distance
         )
 
-    def train(model: SplitModel, batches: Batches, broadcast: GlobalPrototypes) -> PrototypeUpload:
-        goal = prototypes.targets(broadcast, batches.inputs.device)
-        seen: prototypes.Seen = []
-        descend(
-            model,
-            batches,
-            lambda forward, batch: loss(prototypes.watched(forward, batch[1], seen), batch, goal),
+    recipe = Recipe[PrototypeUpload, GlobalPrototypes](
+        targets=prototypes.targets,
+        loss=loss,
+        epochs=config.local_epochs,
+        lr=config.local_lr,
+        sees="features",
+        when="during",
+        upload=partial(
+            prototypes.upload_seen,
+            classes=config.classes,
+            width=config.width,
             epochs=config.local_epochs,
-            lr=config.local_lr,
-        )
-        return prototypes.upload_seen(
-            seen, batches, config.classes, config.width, config.local_epochs
-        )
+        ),
+    )
 
     return Algorithm(
         state=State,
@@ -113,6 +114,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         targets=prototypes.targets,
         loss=loss,
-        train=train,
+        train=partial(follow, recipe),
+        recipe=recipe,
         predict=lambda model, inputs, goal: prototypes.nearness(model(inputs)[0], goal),
     )

@@ -17,24 +17,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from edgeloop import prototypes
 from edgeloop.algorithm import (
     Algorithm,
     Batch,
-    Batches,
     Card,
     Count,
     Forward,
     NotNegative,
     Positive,
+    Recipe,
 )
 from edgeloop.contrastive import Distances, adaptive_margin, contrastive_loss
-from edgeloop.models.split import SplitModel
 from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload, Targets
 from edgeloop.trainable import Schedule, State, first_state, learned
-from edgeloop.training import descend, features_of
+from edgeloop.training import follow
 
 CARD = Card(
     title="FedTGP",
@@ -96,29 +96,37 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         state: State, uploads: Sequence[PrototypeUpload]
     ) -> tuple[State, GlobalPrototypes]:
         labels_N, _, uploaded_NK = prototypes.stacked(uploads)
-        margin = adaptive_margin(
+        objective = partial(contrastive_loss, margin=margin_of(uploaded_NK, labels_N))
+        return learned(state, uploaded_NK, labels_N, objective, schedule)
+
+    def margin_of(uploaded_NK: Tensor, labels_N: Tensor) -> float:
+        return adaptive_margin(
             uploaded_NK, labels_N, config.classes, config.margin, config.margin_cap
         )
-        objective = partial(contrastive_loss, margin=margin)
-        return learned(state, uploaded_NK, labels_N, objective, schedule)
+
+    def measures(
+        uploads: Sequence[PrototypeUpload], _: State, broadcast: GlobalPrototypes
+    ) -> dict[str, float]:
+        labels_N, _counts, uploaded_NK = prototypes.stacked(uploads)
+        margin = margin_of(uploaded_NK, labels_N)
+        learned_CK = torch.from_numpy(broadcast.prototypes_CD)
+        loss = contrastive_loss(uploaded_NK, labels_N, learned_CK, margin)
+        return {"margin": margin, "loss": loss.item()}
 
     def loss(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
         return prototypes.drawn_loss(
             forward, batch, goal, weight=config.pull, distance=config.distance
         )
 
-    def train(model: SplitModel, batches: Batches, broadcast: GlobalPrototypes) -> PrototypeUpload:
-        goal = prototypes.targets(broadcast, batches.inputs.device)
-        before = features_of(model, batches) if config.stale else None
-        descend(
-            model,
-            batches,
-            lambda forward, batch: loss(forward, batch, goal),
-            epochs=config.local_epochs,
-            lr=config.local_lr,
-        )
-        features_NK, labels_N = before or features_of(model, batches)
-        return prototypes.upload_of(features_NK, labels_N, config.classes)
+    recipe = Recipe[PrototypeUpload, GlobalPrototypes](
+        targets=prototypes.targets,
+        loss=loss,
+        epochs=config.local_epochs,
+        lr=config.local_lr,
+        sees="features",
+        when="before" if config.stale else "after",
+        upload=partial(prototypes.upload_seen, classes=config.classes, width=config.width),
+    )
 
     return Algorithm(
         state=State,
@@ -130,6 +138,8 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         targets=prototypes.targets,
         loss=loss,
-        train=train,
+        train=partial(follow, recipe),
+        recipe=recipe,
         predict=lambda model, inputs, goal: prototypes.nearness(model(inputs)[0], goal),
+        measures=measures,
     )

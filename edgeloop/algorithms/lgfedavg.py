@@ -11,12 +11,12 @@ Shape suffixes: C classes, K features.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from edgeloop import heads, models
-from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive
+from edgeloop.algorithm import Algorithm, Card, Count, Positive, Recipe
 from edgeloop.heads import Head, HeadUpload
-from edgeloop.models.split import SplitModel
-from edgeloop.training import cross_entropy, descend
+from edgeloop.training import cross_entropy, follow
 
 CARD = Card(
     title="LG-FedAvg",
@@ -62,9 +62,13 @@ def build(config: Config) -> Algorithm[Head, HeadUpload, Head]:
         mean = heads.average(uploads)
         return mean, mean
 
-    def train(model: SplitModel, batches: Batches, broadcast: Head) -> HeadUpload:
-        descend(model, batches, cross_entropy, epochs=config.local_epochs, lr=config.local_lr)
-        return HeadUpload(len(batches.labels), *heads.arrays(model))
+    recipe = Recipe[HeadUpload, Head](
+        targets=lambda broadcast, device: None,
+        loss=cross_entropy,
+        epochs=config.local_epochs,
+        lr=config.local_lr,
+        upload=lambda model, batches, seen: HeadUpload(len(batches.labels), *heads.arrays(model)),
+    )
 
     return Algorithm(
         state=Head,
@@ -76,7 +80,8 @@ def build(config: Config) -> Algorithm[Head, HeadUpload, Head]:
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
         loss=cross_entropy,
-        train=train,
+        train=partial(follow, recipe),
+        recipe=recipe,
         predict=lambda model, inputs, targets: model(inputs)[1],
         receive=heads.receive,
     )

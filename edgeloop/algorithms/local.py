@@ -5,10 +5,10 @@ The `Local` of PFLlib and HtFLlib (https://github.com/TsingZ0/HtFLlib); no diffe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive
-from edgeloop.models.split import SplitModel
-from edgeloop.training import cross_entropy, descend
+from edgeloop.algorithm import Algorithm, Card, Count, Positive, Recipe
+from edgeloop.training import cross_entropy, follow
 
 CARD = Card(
     title="Local",
@@ -52,9 +52,13 @@ def build(config: Config) -> Algorithm[Nothing, Nothing, Nothing]:
     def aggregate(state: Nothing, uploads: Sequence[Nothing]) -> tuple[Nothing, Nothing]:
         return state, Nothing()
 
-    def train(model: SplitModel, batches: Batches, broadcast: Nothing) -> Nothing:
-        descend(model, batches, cross_entropy, epochs=config.local_epochs, lr=config.local_lr)
-        return Nothing()
+    recipe = Recipe[Nothing, Nothing](
+        targets=lambda broadcast, device: None,
+        loss=cross_entropy,
+        epochs=config.local_epochs,
+        lr=config.local_lr,
+        upload=lambda model, batches, seen: Nothing(),
+    )
 
     return Algorithm(
         state=Nothing,
@@ -66,6 +70,7 @@ def build(config: Config) -> Algorithm[Nothing, Nothing, Nothing]:
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
         loss=cross_entropy,
-        train=train,
+        train=partial(follow, recipe),
+        recipe=recipe,
         predict=lambda model, inputs, targets: model(inputs)[1],
     )

@@ -21,6 +21,7 @@ Shape suffixes: B samples, N uploaded prototypes, C classes, K features, D kept 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -39,11 +40,13 @@ from edgeloop.algorithm import (
     Forward,
     NotNegative,
     Positive,
+    Recipe,
+    Seen,
 )
 from edgeloop.models.split import SplitModel
 from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.seeds import derive
-from edgeloop.training import descend
+from edgeloop.training import follow
 
 CARD = Card(
     title="TinyProto",
@@ -118,22 +121,23 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
     def objective(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
         return loss(forward, batch, goal, config.pull)
 
-    def train(model: SplitModel, batches: Batches, broadcast: GlobalPrototypes) -> PrototypeUpload:
-        goal = targets(broadcast, batches.inputs.device)
-        seen: prototypes.Seen = []
-        descend(
-            model,
-            batches,
-            lambda forward, batch: objective(
-                prototypes.watched(forward, batch[1], seen), batch, goal
-            ),
-            epochs=config.local_epochs,
-            lr=config.local_lr,
-        )
+    def upload(model: SplitModel, batches: Batches, seen: Seen) -> PrototypeUpload:
         whole = prototypes.upload_seen(
-            seen, batches, config.classes, config.width, config.local_epochs
+            *(model, batches, seen),
+            classes=config.classes,
+            width=config.width,
+            epochs=config.local_epochs,
         )
         return thinned(whole, dimensions_CD)
+
+    recipe = Recipe[PrototypeUpload, GlobalPrototypes](
+        targets=targets,
+        loss=objective,
+        epochs=config.local_epochs,
+        lr=config.local_lr,
+        sees="features",
+        upload=upload,
+    )
 
     return Algorithm(
         state=State,
@@ -145,7 +149,8 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         targets=targets,
         loss=objective,
-        train=train,
+        train=partial(follow, recipe),
+        recipe=recipe,
         predict=lambda model, inputs, goal: nearness(model(inputs)[0], goal),
     )
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from edgeloop import wire
+from edgeloop import health, wire
 from edgeloop.algorithm import Algorithm
 from edgeloop.chunks import Assembler
+from edgeloop.cohorts.events import Event, Gathered, Heard, Opened
 from edgeloop.gathering import Gathering, Verdict
 from edgeloop.link import Arrival, Link, Reconnected
 from edgeloop.member import Answer, Report
@@ -73,24 +74,6 @@ class Patience:
     give_up: float
 
 
-@dataclass(frozen=True)
-class Heard:
-    """Something came from a device: an answer with its verdict, or word of its presence."""
-
-    device: str
-    verdict: Verdict | None = None
-    size: int = 0
-    online: bool | None = None
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A round was opened; its broadcast took so many bytes, 0 if the broker had it already."""
-
-    round_number: int
-    size: int
-
-
 class MqttCohort(Generic[B, U]):
     """The server's end of a task.
 
@@ -100,7 +83,7 @@ class MqttCohort(Generic[B, U]):
         algorithm: the contract's.
         patience: how long to wait, and for whom.
         uploads: where uploads are safe.
-        observe: told of every round that opens, and of everything that a device sends.
+        observe: told of every round that opens and ends, and of everything that a device sends.
         clock: seconds that never go back.
     """
 
@@ -111,7 +94,7 @@ class MqttCohort(Generic[B, U]):
         algorithm: Algorithm[Any, U, B],
         patience: Patience,
         uploads: UploadLog,
-        observe: Callable[[Heard | Opened], None] = lambda event: None,
+        observe: Callable[[Event], None] = lambda event: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._link = link
@@ -160,7 +143,11 @@ class MqttCohort(Generic[B, U]):
         for device, payload in self._uploads.recall(round_number).items():
             frame = self._decoded(device, payload, kinds)
             gathering.offer(device, round_number, frame.digest, frame)
-        self._open(round_number, broadcast)
+        begun = self._clock()
+        size = self._open(round_number, broadcast)
+        opened = self._clock()
+        recalled = len(gathering.uploads)
+        self._observe(Opened(round_number, size, opened - begun, recalled))
         while not gathering.is_over(now := self._clock()):
             event = self._link.receive(gathering.until(now))
             if isinstance(event, Reconnected):
@@ -168,6 +155,7 @@ class MqttCohort(Generic[B, U]):
             elif isinstance(event, Arrival):
                 self._take(gathering, event, kinds)
                 event.acknowledge()
+        self._observe(Gathered(round_number, len(gathering.missing()), self._clock() - opened))
         return gathering.close()
 
     def _gathering(self, round_number: int, quorum: int) -> Gathering[Frame]:
@@ -176,7 +164,8 @@ class MqttCohort(Generic[B, U]):
         give_up = max(deadline, now + self._patience.give_up)
         return Gathering(round_number, frozenset(self._contract.devices), quorum, deadline, give_up)
 
-    def _open(self, round_number: int, broadcast: B) -> None:
+    def _open(self, round_number: int, broadcast: B) -> int:
+        """Say that a round is open; return the bytes that its broadcast took."""
         digest = wire.fingerprint(broadcast)
         held = self._opening is not None and self._opening.digest == digest
         if self._opening is None or not held:
@@ -191,7 +180,7 @@ class MqttCohort(Generic[B, U]):
             run=self._contract.run, round=round_number, digest=digest, slot=slot, size=size
         )
         self._say_round(self._opening)
-        self._observe(Opened(round_number, 0 if held else size))
+        return 0 if held else size
 
     def _say_round(self, opening: Opening) -> None:
         topic = round_topic(self._contract.task)
@@ -217,7 +206,8 @@ class MqttCohort(Generic[B, U]):
             log.warning("dropped what %s sent: %s", device, error)
             payload, verdict = arrival.payload, Verdict.MALFORMED
         if verdict is not None:
-            self._observe(Heard(device, verdict, len(payload)))
+            told = health.told(arrival.notes)
+            self._observe(Heard(device, verdict, len(payload), health=told))
 
     def _judged(
         self, gathering: Gathering[Frame], device: str, chunk: bytes, kinds: tuple[type, ...]
@@ -229,8 +219,10 @@ class MqttCohort(Generic[B, U]):
         if payload is None:
             return chunk, None
         envelope = wire.envelope_of(payload)
-        if (envelope.run, envelope.round) != (self._contract.run, gathering.round_number):
+        if envelope.run != self._contract.run:
             return payload, Verdict.WRONG_ROUND
+        if misplaced := gathering.misplaced(envelope.round):
+            return payload, misplaced
         frame = self._decoded(device, payload, kinds)
         verdict = gathering.offer(device, frame.envelope.round, frame.digest, frame)
         if verdict is Verdict.ACCEPTED:

@@ -28,6 +28,8 @@ class SplitModel(nn.Module):
         head: nn.Linear from K to C; several layers where another kind is asked for.
         kept: what an algorithm keeps on the client beside the model, from round to round; empty
             until `Algorithm.equip` fills it.
+        precision: that its products are computed in, where it is another than its weights'; what
+            it returns is float32 all the same.
 
     Source: HtFLlib's base/head split; the pooling runs along the feature axis, without parameters.
     """
@@ -46,9 +48,17 @@ class SplitModel(nn.Module):
         self.unify: nn.Module = nn.Identity() if features == width else nn.AdaptiveAvgPool1d(width)
         self.head: Any = head_of(head, width, classes)
         self.kept = nn.ModuleDict()
+        self.precision: torch.dtype | None = None
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (B, K) and logits (B, C)."""
+        if self.precision is None:
+            return self._outputs(inputs)
+        with torch.autocast(inputs.device.type, self.precision):
+            features_BK, logits_BC = self._outputs(inputs)
+        return features_BK.float(), logits_BC.float()
+
+    def _outputs(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         features_BK: Tensor = self.unify(torch.flatten(self.base(inputs), 1))
         return features_BK, self.head(features_BK)
 

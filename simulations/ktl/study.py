@@ -8,9 +8,9 @@ from typing import Any
 from edgeloop import data, files
 from edgeloop.data import Partition
 from edgeloop.data.federation import PooledFederation, split
-from edgeloop.errors import ConfigError, RunError
+from edgeloop.errors import ConfigError
 from simulations.batch import Job, run_all
-from simulations.folder import SUMMARY, differences
+from simulations.folder import SUMMARY, claim_study
 from simulations.ktl.statistics import described
 from simulations.settings import RunSettings
 
@@ -26,7 +26,6 @@ SHARERS: Mapping[int, int] = {23: 20, 9: 50, 2: 200}
 
 CIFAR100 = (60_000, 100)
 TRAINED = 0.75
-IDENTITY = "study.json"
 Done = Callable[[str, Mapping[str, Any]], None]
 
 
@@ -135,26 +134,6 @@ def deal(study: Study) -> None:
         data.write(divided.only(client), study.share(seed))
 
 
-def claim(study: Study) -> None:
-    """Make the folder this study's, or find that it is so already; more seeds may be added.
-
-    Raises:
-        RunError: if it holds another study, or cannot be written.
-    """
-    path = study.folder / IDENTITY
-    try:
-        study.folder.mkdir(parents=True, exist_ok=True)
-        if not any(study.folder.iterdir()):
-            files.write_json(path, study.identity())
-        held = files.read_json(path)
-    except (OSError, ValueError) as error:
-        problem = f"holds something else, or cannot be written ({error})"
-        raise RunError(f"out {study.folder}", problem, "name another folder with --out") from error
-    if differing := differences(held, study.identity()):
-        problem = f"holds another study: {', '.join(differing)}"
-        raise RunError(f"out {study.folder}", problem, "name another folder with --out")
-
-
 def run(study: Study, workers: int | None, done: Done) -> dict[str, Any]:
     """Run what is missing; return the content of summary.json, and write it.
 
@@ -166,7 +145,7 @@ def run(study: Study, workers: int | None, done: Done) -> dict[str, Any]:
     Raises:
         InputError: if the data, a setting or a folder is wrong.
     """
-    claim(study)
+    claim_study(study.folder, study.identity())
     deal(study)
     jobs = {
         (name, seed): Job(study.settings(name, seed), study.place(name, seed))

@@ -100,26 +100,26 @@ def test_pairs_come_in_batches_shuffled_anew_each_pass() -> None:
     images_N = torch.arange(5).view(5, 1)
     goal = Goal(torch.eye(3), images_N, 10.0 * images_N, torch.zeros(1), torch.zeros(1))
     drawn = list(itertools.islice(fedktl.pair_batches(goal, 3, seed=1), 6))
-    assert [len(part.images_N) for part in drawn] == [3, 2] * 3
-    passes = [torch.cat([part.images_N for part in drawn[at : at + 2]]) for at in (0, 2, 4)]
+    assert [len(part["images_N"]) for part in drawn] == [3, 2] * 3
+    passes = [torch.cat([part["images_N"] for part in drawn[at : at + 2]]) for at in (0, 2, 4)]
     orders = [each.flatten().tolist() for each in passes]
     assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
     assert len({tuple(order) for order in orders}) > 1
-    assert all(torch.equal(part.latents_NH, 10.0 * part.images_N) for part in drawn)
+    assert all(torch.equal(part["latents_NH"], 10.0 * part["images_N"]) for part in drawn)
 
 
 def test_no_part_of_several_is_a_single_pair_unless_all_are() -> None:
     goal = Goal(torch.eye(3), torch.arange(7), torch.arange(7), torch.zeros(1), torch.zeros(1))
     for size, lengths in [(2, [2, 2, 3]), (3, [3, 4]), (4, [4, 3]), (9, [7]), (1, [1] * 7)]:
         drawn = itertools.islice(fedktl.pair_batches(goal, size, seed=1), len(lengths))
-        assert [len(part.images_N) for part in drawn] == lengths
+        assert [len(part["images_N"]) for part in drawn] == lengths
 
 
 def test_pairs_are_drawn_by_the_clients_seed() -> None:
     goal = Goal(torch.eye(3), torch.arange(9), torch.arange(9), torch.zeros(1), torch.zeros(1))
     first, again, other = (next(fedktl.pair_batches(goal, 9, seed)) for seed in (1, 1, 2))
-    assert torch.equal(first.images_N, again.images_N)
-    assert not torch.equal(first.images_N, other.images_N)
+    assert torch.equal(first["images_N"], again["images_N"])
+    assert not torch.equal(first["images_N"], other["images_N"])
 
 
 def by_hand(model: SplitModel, broadcast: Pairs, config: Config, seed: int) -> list[float]:
@@ -133,7 +133,7 @@ def by_hand(model: SplitModel, broadcast: Pairs, config: Config, seed: int) -> l
         pairs = next(drawn)
         cosines = F.normalize(model(INPUTS[rows])[1]) @ frame_CC
         own = etf.arcface_loss(cosines, LABELS[rows], config.margin, config.scale)
-        gap = F.linear(model(pairs.images_N)[0], *guess) - pairs.latents_NH
+        gap = F.linear(model(pairs["images_N"])[0], *guess) - pairs["latents_NH"]
         (own + config.transfer * gap.square().mean()).backward()
         norms += [sgd(group, config) for group in (list(model.parameters()), guess)]
     return norms

@@ -112,6 +112,8 @@ def test_aligning_is_adam_on_the_transformer_and_the_centroids(
     state = fedktl.first_state(config)
     network, losses = aligned_by_hand(state, generator, config)
     learned = fedktl.align(state, PROTOTYPES_NC, LABELS_N, generator, config)
+    told = fedktl.build(config, generator).measures([], learned, fedktl.no_pairs(config))
+    assert told == {"discrepancy": learned.discrepancy, "distance": learned.distance}
     assert [learned.discrepancy, learned.distance] == pytest.approx(losses, rel=1e-3)
     ours, theirs = fedktl.restored(learned, config)[0].state_dict(), network.state_dict()
     # The first bias is taken out by batch normalisation: its slope is rounding, and Adam follows.

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from torch import nn
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import fedtgp
 from edgeloop.models import SplitModel
-from edgeloop.prototypes import PrototypeUpload
+from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
 
 CONFIG = fedtgp.Config(classes=3, width=8, server_epochs=200, server_lr=0.1)
 
@@ -39,6 +41,17 @@ def test_prototypes_land_nearest_their_own_class() -> None:
     means = torch.from_numpy(upload((0, 0, 0), (1, 4.1, 0), (2, 0, 4)).prototypes_ND)
     learned = torch.from_numpy(broadcast.prototypes_CD)
     assert torch.cdist(means, learned).argmin(dim=1).tolist() == [0, 1, 2]
+
+
+def test_the_margin_and_the_loss_are_measured() -> None:
+    algorithm = fedtgp.build(CONFIG)
+    uploads = [upload((0, 0, 0), (1, 3, 4))]
+    state, _ = algorithm.start()
+    zeros = GlobalPrototypes(np.ones(3, bool), np.zeros((3, CONFIG.width), np.float32))
+    found = algorithm.measures(uploads, state, zeros)
+    assert found["margin"] == 5, "the distance of the two classes"
+    own = math.exp(-5)  # of one's own class against two others that are as near
+    assert found["loss"] == pytest.approx(-math.log(own / (own + 2)), rel=1e-6)
 
 
 def test_aggregation_is_a_function_of_state_and_uploads() -> None:

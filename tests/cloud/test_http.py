@@ -56,7 +56,7 @@ def pages(aggregator: Aggregator) -> Iterator[httpx.Client]:
 def test_metrics_are_told_in_prometheus_text_format(
     aggregator: Aggregator, pages: httpx.Client
 ) -> None:
-    aggregator.metrics.online(7)
+    aggregator.metrics.missed(7)
     answer = pages.get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == CONTENT_TYPE_LATEST
@@ -65,7 +65,7 @@ def test_metrics_are_told_in_prometheus_text_format(
         for family in text_string_to_metric_families(answer.text)
         for sample in family.samples
     }
-    assert samples["edgeloop_devices_online"] == 7
+    assert samples["edgeloop_stragglers_total"] == 7
 
 
 def test_status_is_told_whole(pages: httpx.Client) -> None:

@@ -60,6 +60,22 @@ def execute(url: str, *statements: str) -> list[tuple[object, ...]]:
         engine.dispose()
 
 
+def test_it_tells_when_it_last_stored_where_the_run_stands(url: str) -> None:
+    times = [datetime(2026, 1, 1, 12, minute, tzinfo=UTC) for minute in range(4)]
+    clock = iter(times)
+    told: list[float] = []
+    with Ledger.open(url, now=lambda: next(clock)) as ledger:
+        ledger.adopt(CONTRACT)
+        assert ledger.committed() is None
+        ledger.told = told.append
+        ledger.begin(b"state 0", b"broadcast 0")
+        assert ledger.committed() == times[1].timestamp()
+        ledger.close_round(0, b"state 1", b"broadcast 1", COUNTS)
+        assert ledger.committed() == times[3].timestamp()
+    assert len(told) == 2
+    assert all(0 <= seconds < 60 for seconds in told)
+
+
 def rows(url: str, query: str) -> list[tuple[object, ...]]:
     return execute(url, query)
 

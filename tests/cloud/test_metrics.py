@@ -1,11 +1,18 @@
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from cloud.aggregator.ledger import RoundCounts
 from cloud.aggregator.metrics import Metrics
+from cloud.aggregator.settings import TaskSettings
 from edgeloop.gathering import Verdict
+from edgeloop.health import BOUNDS, Health
+from edgeloop.member import Report
+from edgeloop.settings import parse
+from tests.authority import Authority
 from tests.world import contract
 
 CONTRACT = contract(task="cats", run="first", algorithm="fedtgp", rounds=3)
@@ -20,6 +27,7 @@ def scraped(metrics: Metrics) -> dict[str, float]:
         for family in text_string_to_metric_families(metrics.exposition().decode())
         for sample in family.samples
         if not sample.name.endswith("_created")  # the time of day
+        and not sample.name.startswith("process_")  # this process's own
     }
 
 
@@ -32,92 +40,126 @@ def changed(before: dict[str, float], after: dict[str, float]) -> dict[str, floa
     }
 
 
-def test_before_anything_happened_all_is_zero_and_the_accuracy_unknown() -> None:
+TABLE = {
+    "name": "cats",
+    "algorithm": "fedtgp",
+    "class_names": ["a", "b"],
+    "shape": [1, 28, 28],
+    "rounds": 3,
+    "folder": "nowhere",
+    "cohort": {"devices": ["one", "two"], "deadline_seconds": 60, "give_up_seconds": 90},
+}
+SETTINGS = parse(TABLE, TaskSettings, "cats")
+KNOWN_LATER = {  # NaN until somebody tells
+    "edgeloop_accuracy_ratio",
+    *(
+        f"edgeloop_device_{name} quantile={share}"
+        for name in ("accuracy_ratio", *BOUNDS)
+        for share in ("0", "0.5", "1")
+    ),
+}
+
+
+def test_before_anything_happened_all_is_zero_and_what_is_measured_unknown() -> None:
     values = scraped(Metrics())
-    assert math.isnan(values.pop("edgeloop_accuracy_ratio"))
-    assert values.pop("edgeloop_generator_ready") == 1.0  # nothing waits for it
-    assert set(values.values()) == {0.0}
-    assert {name for name in values if "bucket" not in name} == {
-        "edgeloop_round",
-        "edgeloop_rounds_planned",
-        "edgeloop_participants",
-        "edgeloop_round_seconds_count",
-        "edgeloop_round_seconds_sum",
-        "edgeloop_aggregate_seconds_count",
-        "edgeloop_aggregate_seconds_sum",
-        "edgeloop_broker_connected",
-        "edgeloop_devices_online",
-        "edgeloop_upload_bytes_total",
-        "edgeloop_broadcast_bytes_total",
-        "edgeloop_uploads_total verdict=accepted",
-        "edgeloop_uploads_total verdict=duplicate",
-        "edgeloop_uploads_total verdict=conflict",
-        "edgeloop_uploads_total verdict=wrong_round",
-        "edgeloop_uploads_total verdict=uninvited",
-        "edgeloop_uploads_total verdict=malformed",
-    }
+    assert {name for name, value in values.items() if math.isnan(value)} == KNOWN_LATER
+    others = {name: value for name, value in values.items() if name not in KNOWN_LATER}
+    assert others.pop("edgeloop_generator_ready") == 1.0  # nothing waits for it
+    assert others.pop("edgeloop_task_phase phase=starting") == 1.0
+    assert set(others.values()) == {0.0}
 
 
 def test_each_event_changes_just_its_own_metrics() -> None:
-    metrics = Metrics()
+    now = [1000.0]
+    metrics = Metrics(lambda: now[0])
+    step = "edgeloop_round_step_seconds"
     events: list[tuple[Callable[[], None], dict[str, float]]] = [
         (
-            lambda: metrics.began(CONTRACT),
+            lambda: metrics.began(CONTRACT, SETTINGS, 900.0),
             {
                 "edgeloop_task_info algorithm=fedtgp run=first task=cats": 1,
                 "edgeloop_rounds_planned": 3,
+                "edgeloop_devices_invited": 2,
+                "edgeloop_quorum": 2,
+                "edgeloop_round_deadline_seconds": 60,
+                "edgeloop_round_give_up_seconds": 90,
+                "edgeloop_ledger_committed_timestamp_seconds": 900,
+            },
+        ),
+        (
+            lambda: metrics.phase("running"),
+            {
+                "edgeloop_task_phase phase=starting": 0,
+                "edgeloop_task_phase phase=running": 1,
             },
         ),
         (lambda: metrics.connected(True), {"edgeloop_broker_connected": 1}),
-        (lambda: metrics.online(2), {"edgeloop_devices_online": 2}),
         (
             lambda: metrics.opened(1, 500),
             {
                 "edgeloop_round": 1,
+                "edgeloop_round_opened_timestamp_seconds": 1000,
                 "edgeloop_broadcast_bytes_total": 500,
             },
         ),
         (
-            lambda: metrics.heard(Verdict.ACCEPTED, 30),
+            lambda: metrics.step("publish", 0.5),
+            {f"{step}_count step=publish": 1, f"{step}_sum step=publish": 0.5},
+        ),
+        (
+            lambda: metrics.heard(Verdict.ACCEPTED, 30, 4.0),
             {
                 "edgeloop_uploads_total verdict=accepted": 1,
                 "edgeloop_upload_bytes_total": 30,
+                "edgeloop_round_answers": 1,
+                "edgeloop_upload_delay_seconds_count": 1,
+                "edgeloop_upload_delay_seconds_sum": 4,
             },
         ),
         (
-            lambda: metrics.heard(Verdict.WRONG_ROUND, 12),
+            lambda: metrics.heard(Verdict.LATE, 12, 5.0),
+            {"edgeloop_uploads_total verdict=late": 1, "edgeloop_upload_bytes_total": 42},
+        ),
+        (lambda: metrics.missed(2), {"edgeloop_stragglers_total": 2}),
+        (
+            lambda: metrics.measured({"margin": 1.5}),
+            {"edgeloop_algorithm_measure measure=margin": 1.5},
+        ),
+        (
+            lambda: metrics.wrote(0.25),
+            {"edgeloop_ledger_write_seconds_count": 1, "edgeloop_ledger_write_seconds_sum": 0.25},
+        ),
+        (
+            lambda: metrics.generator(False),
+            {"edgeloop_generator_ready": 0, "edgeloop_generator_failures_total": 1},
+        ),
+        (lambda: metrics.generator(True), {"edgeloop_generator_ready": 1}),
+        (
+            lambda: metrics.asked("synthesize", 0.5),
             {
-                "edgeloop_uploads_total verdict=wrong_round": 1,
-                "edgeloop_upload_bytes_total": 42,
+                "edgeloop_generator_seconds_count operation=synthesize": 1,
+                "edgeloop_generator_seconds_sum operation=synthesize": 0.5,
             },
         ),
         (
-            lambda: metrics.aggregated(0.25),
-            {
-                "edgeloop_aggregate_seconds_count": 1,
-                "edgeloop_aggregate_seconds_sum": 0.25,
-            },
-        ),
-        (
-            lambda: metrics.closed(1, RoundCounts(2, 3, 4), 7.5),
+            lambda: metrics.closed(1, 7.5),
             {
                 "edgeloop_round": 2,
+                "edgeloop_rounds_closed_total": 1,
                 "edgeloop_round_seconds_count": 1,
                 "edgeloop_round_seconds_sum": 7.5,
-                "edgeloop_participants": 2,
-                "edgeloop_accuracy_ratio": 0.75,
+                "edgeloop_ledger_committed_timestamp_seconds": 1000,
             },
         ),
-        (lambda: metrics.opened(2, 500), {"edgeloop_broadcast_bytes_total": 1000}),
         (
             lambda: metrics.evaluated(RoundCounts(1, 1, 2)),
-            {
-                "edgeloop_participants": 1,
-                "edgeloop_accuracy_ratio": 0.5,
-            },
+            {"edgeloop_participants": 1, "edgeloop_accuracy_ratio": 0.5},
         ),
-        (lambda: metrics.online(0), {"edgeloop_devices_online": 0}),
         (lambda: metrics.connected(False), {"edgeloop_broker_connected": 0}),
+        (
+            lambda: metrics.connected(True),
+            {"edgeloop_broker_connected": 1, "edgeloop_broker_reconnects_total": 1},
+        ),
     ]
     for happen, expected in events:
         before = scraped(metrics)
@@ -125,29 +167,86 @@ def test_each_event_changes_just_its_own_metrics() -> None:
         assert changed(before, scraped(metrics)) == expected
 
 
+def test_a_round_without_test_samples_has_no_accuracy() -> None:
+    metrics = Metrics()
+    metrics.evaluated(RoundCounts(2, 3, 4))
+    metrics.evaluated(RoundCounts(1, 0, 0))
+    assert math.isnan(scraped(metrics)["edgeloop_accuracy_ratio"])
+
+
+def test_the_fleet_is_smallest_middle_and_largest_of_the_devices_online() -> None:
+    metrics = Metrics()
+    fleet = metrics.fleet
+    for name, battery in (("a", 0.9), ("b", 0.1), ("c", 0.5), ("gone", 0.0)):
+        fleet.health(name, Health(battery_ratio=battery))
+        fleet.presence(name, online=name != "gone")
+    fleet.presence("silent", online=True)
+    values = scraped(metrics)
+    shares = [values[f"edgeloop_device_battery_ratio quantile={q}"] for q in ("0", "0.5", "1")]
+    assert shares == [0.1, 0.5, 0.9]
+    assert values["edgeloop_devices_online"] == 4
+    assert values["edgeloop_devices_reporting reading=battery_ratio"] == 3
+    assert values["edgeloop_devices_reporting reading=cpu_ratio"] == 0
+    for name in ("a", "b", "c"):
+        fleet.presence(name, online=False)
+    assert math.isnan(scraped(metrics)["edgeloop_device_battery_ratio quantile=0"])
+
+
+def test_what_devices_measured() -> None:
+    metrics = Metrics()
+    reports = {
+        "a": Report(1, 4, 9, 0.5, 20.0),
+        "b": Report(4, 4, 9, 0.25, 40.0),
+        "blind": Report(0, 0, 9, 0.0, 0.0),
+    }
+    metrics.fleet.evaluated(reports)
+    metrics.fleet.trained(reports.values())
+    values = scraped(metrics)
+    assert values["edgeloop_device_accuracy_ratio quantile=0"] == 0.25
+    assert values["edgeloop_device_accuracy_ratio quantile=1"] == 1
+    assert values["edgeloop_device_training_seconds_sum"] == 60
+    assert values["edgeloop_device_training_seconds_count"] == 3
+    assert values["edgeloop_device_evaluation_seconds_sum"] == 0.75
+
+
+def secured(folder: Path) -> tuple[TaskSettings, Authority, Path]:
+    """Return settings with certificates, who signed them, and the aggregator's own."""
+    authority = Authority(folder)
+    certificate, key = authority.sign("aggregator")
+    broker = {"ca_file": authority.file, "certificate_file": certificate, "key_file": key}
+    return parse({**TABLE, "broker": broker}, TaskSettings, "cats"), authority, certificate
+
+
+def test_when_certificates_expire(tmp_path: Path) -> None:
+    settings, authority, certificate = secured(tmp_path)
+    metrics = Metrics()
+    metrics.began(CONTRACT, settings, None)
+    name = "edgeloop_certificate_expiry_timestamp_seconds certificate="
+    soon = authority.sign("soon", until=datetime(2030, 1, 2, tzinfo=UTC))[0]
+    certificate.write_bytes(soon.read_bytes())
+    values = scraped(metrics)
+    assert values[name + "own"] == datetime(2030, 1, 2, tzinfo=UTC).timestamp(), "read anew"
+    assert values[name + "authority"] > values[name + "own"]
+    certificate.write_text("half")
+    assert math.isnan(scraped(metrics)[name + "own"])
+
+
 def test_durations_fall_into_their_buckets() -> None:
     metrics = Metrics()
-    metrics.closed(0, RoundCounts(0, 0, 0), 45.0)
-    metrics.aggregated(0.02)
+    metrics.closed(0, 45.0)
+    metrics.wrote(0.02)
     values = scraped(metrics)
     assert values["edgeloop_round_seconds_bucket le=30.0"] == 0
     assert values["edgeloop_round_seconds_bucket le=60.0"] == 1
-    assert values["edgeloop_aggregate_seconds_bucket le=0.01"] == 0
-    assert values["edgeloop_aggregate_seconds_bucket le=0.05"] == 1
-
-
-def test_a_round_without_test_samples_has_no_accuracy() -> None:
-    metrics = Metrics()
-    metrics.closed(0, RoundCounts(2, 3, 4), 1.0)
-    metrics.closed(1, RoundCounts(1, 0, 0), 1.0)
-    assert math.isnan(scraped(metrics)["edgeloop_accuracy_ratio"])
+    assert values["edgeloop_ledger_write_seconds_bucket le=0.01"] == 0
+    assert values["edgeloop_ledger_write_seconds_bucket le=0.025"] == 1
 
 
 def test_every_verdict_has_a_series() -> None:
     metrics = Metrics()
     for count, verdict in enumerate(Verdict, start=1):
         for _ in range(count):
-            metrics.heard(verdict, 0)
+            metrics.heard(verdict, 0, 0)
     values = scraped(metrics)
     counted = [
         values[f"edgeloop_uploads_total verdict={verdict.name.lower()}"] for verdict in Verdict
@@ -157,9 +256,9 @@ def test_every_verdict_has_a_series() -> None:
 
 def test_names_and_units_follow_the_convention_and_each_metric_has_a_help() -> None:
     metrics = Metrics()
-    metrics.began(CONTRACT)
+    metrics.began(CONTRACT, SETTINGS, None)
     for family in text_string_to_metric_families(metrics.exposition().decode()):
-        assert family.name.startswith("edgeloop_")
+        assert family.name.startswith(("edgeloop_", "process_"))
         assert family.documentation.endswith("."), family.name
         samples = {sample.name for sample in family.samples}
         is_counter = family.type == "counter"
@@ -168,5 +267,5 @@ def test_names_and_units_follow_the_convention_and_each_metric_has_a_help() -> N
 
 def test_two_aggregators_in_a_process_do_not_share_metrics() -> None:
     one, other = Metrics(), Metrics()
-    one.online(5)
-    assert scraped(other)["edgeloop_devices_online"] == 0
+    one.missed(5)
+    assert scraped(other)["edgeloop_stragglers_total"] == 0

@@ -1,18 +1,57 @@
-"""The metrics' page names every metric, and no other."""
+"""The metrics' page names every metric with its type, its labels and their values, and no other."""
 
 import re
 from pathlib import Path
 
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
 from cloud.aggregator.metrics import Metrics
-from tests.world import contract
+from cloud.operator.monitor import Monitor
+from tests.cloud.operator.test_monitor import ask
+from tests.cloud.test_metrics import CONTRACT, secured
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+ROW = re.compile(r"^\| `(\w+)(?:\{([\w,]+)\})?` \| (\w+) \| (.*) \|$", re.MULTILINE)
+FREE = {"task", "run", "algorithm"}
+"""Labels whose values the user chooses."""
+
+Row = tuple[str, frozenset[str]]
 
 
-def test_the_page_is_complete() -> None:
+def written() -> dict[str, tuple[Row, str]]:
+    rows = ROW.findall(PAGE.read_text())
+    return {
+        name: ((kind, frozenset(labels.split(",")) - {""}), text)
+        for name, labels, kind, text in rows
+    }
+
+
+def served(tmp_path: Path) -> list[Metric]:
     metrics = Metrics()
-    metrics.began(contract())
-    served = set(re.findall(r"^# TYPE (\w+) ", metrics.exposition().decode(), re.MULTILINE))
-    served = {name for name in served if not name.endswith("_created")}
-    written = set(re.findall(r"^\| `(\w+)", PAGE.read_text(), re.MULTILINE))
-    assert written == served
+    metrics.began(CONTRACT, secured(tmp_path)[0], None)
+    metrics.measured({"margin": 1.0})
+    texts = [metrics.exposition().decode(), ask(Monitor().serve("127.0.0.1", 0), "/metrics")[1]]
+    families = [each for text in texts for each in text_string_to_metric_families(text)]
+    return [each for each in families if not each.name.endswith("_created")]
+
+
+def name_of(family: Metric) -> str:
+    return family.name + "_total" * (family.type == "counter")
+
+
+def test_the_page_is_complete(tmp_path: Path) -> None:
+    found: dict[str, Row] = {}
+    for family in served(tmp_path):
+        labels = frozenset(label for each in family.samples for label in each.labels) - {"le"}
+        found[name_of(family)] = (family.type, labels)
+    assert {name: row for name, (row, _) in written().items()} == found
+
+
+def test_the_page_lists_the_values_of_every_label(tmp_path: Path) -> None:
+    page = written()
+    for family in served(tmp_path):
+        text = page[name_of(family)][1]
+        for sample in family.samples:
+            for label, value in sample.labels.items():
+                assert label in {*FREE, "le"} or f"`{value}`" in text, (family.name, value)

@@ -10,8 +10,10 @@ import pytest
 
 from edgeloop import algorithms, chunks, wire
 from edgeloop.chunks import Assembler
-from edgeloop.cohorts.mqtt import Heard, MemoryLog, MqttCohort, Opened, Patience
+from edgeloop.cohorts.events import Event, Gathered, Heard, Opened
+from edgeloop.cohorts.mqtt import MemoryLog, MqttCohort, Patience
 from edgeloop.gathering import TooFewUploadsError, Verdict
+from edgeloop.health import Health
 from edgeloop.link import Arrival, Link
 from edgeloop.member import Report
 from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
@@ -36,7 +38,7 @@ class Scene:
     stack: ExitStack
     device: Link
     log: MemoryLog = field(default_factory=MemoryLog)
-    heard: list[Heard | Opened] = field(default_factory=list)
+    heard: list[Event] = field(default_factory=list)
 
     def cohort(self, quorum: int = 1, deadline: float = 0.5, give_up: float = 1.0) -> Any:
         link = self.stack.enter_context(Link(self.broker, "server", MqttCohort.subscriptions("t")))
@@ -72,6 +74,31 @@ def test_a_round_closes_at_its_deadline_with_the_quorum(scene: Scene) -> None:
     assert list(answers) == ["b"]
     assert answers["b"].report == REPORT
     assert answers["b"].upload.prototypes_ND.tolist() == GOOD.prototypes_ND.tolist()
+
+
+def test_a_round_tells_when_it_opens_who_answers_and_who_is_missing(scene: Scene) -> None:
+    now = iter(range(1000))
+    link = scene.stack.enter_context(Link(scene.broker, "server", MqttCohort.subscriptions("t")))
+    told, readings = scene.heard, Health(0.25, None, 60.0)
+    args = (link, CONTRACT, ALGORITHM, Patience(1, 20, 20), scene.log, told.append)
+    cohort: Any = MqttCohort(*args, clock=lambda: float(next(now)))
+    scene.device.send(upload_topic("t", "b"), answer("b"), {**readings.notes(), "other": "x"})
+    cohort.ask(0, ALGORITHM.start()[1])
+    opened, heard, gathered = [each for each in told if not isinstance(each, Heard) or each.verdict]
+    assert isinstance(opened, Opened)
+    assert (opened.round_number, opened.seconds) == (0, 1.0), "between two looks at the clock"
+    assert opened.size > 0
+    assert heard == Heard("b", Verdict.ACCEPTED, len(answer("b")), health=readings)
+    assert isinstance(gathered, Gathered)
+    assert (gathered.round_number, gathered.missing) == (0, 1)
+    assert gathered.seconds > 0
+
+
+def test_what_comes_after_its_round_is_late(scene: Scene) -> None:
+    scene.say("a", answer("a", round=0))
+    scene.say("b", wire.encode(Envelope("t", "now", 1, "b"), GOOD, REPORT))
+    scene.cohort(quorum=1, deadline=0.5).ask(1, ALGORITHM.start()[1])
+    assert scene.verdicts() == [("a", Verdict.LATE), ("b", Verdict.ACCEPTED)]
 
 
 def test_a_round_without_its_quorum_is_given_up(scene: Scene) -> None:

@@ -52,7 +52,7 @@ def checked(manifests: str) -> subprocess.CompletedProcess[str]:
 def test_custom_resources_are_valid() -> None:
     done = checked("---\n".join(map(chart.template, chart.SETS)))
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 15
+    assert int(done.stdout) == 17
 
 
 @pytest.mark.parametrize(

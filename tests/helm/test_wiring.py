@@ -1,9 +1,11 @@
 """What finds what: selectors, ports, scalers, policies, monitors."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.helm import chart
 from tests.helm.chart import NAMESPACE, Manifest, containers, named, of_kind, pods
@@ -187,6 +189,8 @@ def test_monitors_find_a_port() -> None:
 
 def test_rules_and_dashboards_are_taken_from_their_folders(tmp_path: Path) -> None:
     copy = chart.copied(tmp_path)
+    for each in [*(copy / "alerts").iterdir(), *(copy / "dashboards").iterdir()]:
+        each.unlink()
     rule = "- name: a\n  rules:\n  - {alert: B, expr: 'up{job=\"{{ $labels.job }}\"} == 0'}\n"
     (copy / "alerts" / "one.yaml").write_text("groups:\n" + rule)
     (copy / "alerts" / "two.yaml").write_text("groups:\n" + rule.replace("name: a", "name: b"))
@@ -199,3 +203,15 @@ def test_rules_and_dashboards_are_taken_from_their_folders(tmp_path: Path) -> No
     dashboard = named(manifests, "ConfigMap", "-dashboard-fleet")
     assert dashboard["data"]["fleet.json"] == '{"title": "{{fleet}}"}\n'
     assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+def test_the_charts_own_rules_and_dashboards() -> None:
+    manifests = chart.rendered("production")
+    (rules,) = of_kind(manifests, "PrometheusRule")
+    written = yaml.safe_load((chart.CHART / "alerts" / "edgeloop.yaml").read_text())
+    assert rules["spec"] == written
+    for name in ("fleet", "task", "generator"):
+        found = named(manifests, "ConfigMap", f"-dashboard-{name}")
+        text = (chart.CHART / "dashboards" / f"{name}.json").read_text()
+        assert json.loads(found["data"][f"{name}.json"]) == json.loads(text)
+        assert len(text) < 1_000_000, "a ConfigMap holds no more"

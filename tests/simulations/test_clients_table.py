@@ -1,3 +1,4 @@
+import csv
 import math
 from dataclasses import astuple
 from pathlib import Path
@@ -98,6 +99,22 @@ def test_a_run_s_table_adds_up_to_its_rounds(settings: RunSettings, tmp_path: Pa
     mean = sum(auc * samples for auc, samples in aucs) / sum(samples for _, samples in aucs)
     assert summary["auc_by_round"][-1] == pytest.approx(mean, abs=1e-12)
     assert summary["auc_by_round"][0] is None  # no prototypes yet
+
+
+@pytest.mark.parametrize(
+    "lost", [{"deadline": 1.5, "slow_rate": 0.5}, {"drop_rate": 0.5}, {"join_ratio": 0.5}]
+)
+def test_both_tables_count_the_bytes_of_late_and_lost_uploads(
+    lost: dict[str, float], settings: RunSettings, tmp_path: Path
+) -> None:
+    simulate(settings.model_copy(update=lost), tmp_path / "run", lambda done, _: None)
+    rows = clients_table.read(tmp_path / "run")
+    assert not all(row.arrived for row in rows if row.round < 2)
+    with (tmp_path / "run" / "rounds.csv").open(encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            mine = [row for row in rows if row.round == int(line["round"])]
+            assert sum(row.bytes_up for row in mine) == int(line["bytes_up"])
+            assert sum(row.bytes_down for row in mine) == int(line["bytes_down"])
 
 
 def test_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,360 @@
+"""How near a simulated round is to what the machine can do (`make bench-simulation`).
+
+Each cell (algorithm, clients, task, way to compute) is a process of its own, so that its peak
+memory is its own; all of them take turns, so that a busy moment of the machine falls on all alike.
+Beside a round's seconds stand two floors, measured in the same process: the time its training and
+evaluation operations take at the rate of a large matrix product (`floor`), and the time that the
+bare loops over the same batches take with the same kernels (`bare`).
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import typer
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import facts
+from benchmarks.har import Contestant
+from edgeloop import data, models, screen
+from edgeloop.algorithm import Batches
+from edgeloop.compute import Compute
+from edgeloop.data import Federation, Partition, Pool
+from edgeloop.models import SplitModel
+from edgeloop.training import PASS_SIZE, cross_entropy, descend
+from simulations import choosing, engine
+from simulations.results import peak_memory
+from simulations.settings import RunSettings
+
+ALGORITHMS = ("local", "fedproto", "fedtgp", "fedktl")
+TASKS: Mapping[str, Mapping[str, Any]] = {
+    "cnn": {"models": "cnn"},
+    "head": {"models": "mlp", "width": 100},
+}
+"""The four-layer CNN on images; two linear layers on frozen features of 512 numbers."""
+
+WAYS: Mapping[str, Mapping[str, Any]] = {
+    "plain": {"memory_format": "contiguous"},
+    "channels last": {},
+    "bfloat16": {"precision": "bfloat16"},
+    "stacked": {"cohort": "stacked"},
+    "processes": {"workers": "auto"},
+}
+ON_A_GPU: Mapping[str, Mapping[str, Any]] = {
+    "plain": {"memory_format": "contiguous", "cohort": "plain"},
+    "channels last": {"cohort": "plain"},
+    "idle on the host": {"cohort": "plain", "idle": "host"},
+    "stacked": {"cohort": "stacked"},
+    "stacked bfloat16": {"cohort": "stacked", "precision": "bfloat16"},
+}
+FROZEN = 512
+"""Features of the head task."""
+
+SQUARE, REPEATS = 1024, 5
+"""Of the matrix product that gives the machine's rate."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one process measures.
+
+    Attributes:
+        algorithm: its name.
+        task: of `TASKS`.
+        clients: how many.
+        way: of `WAYS` or `ON_A_GPU`.
+        folder: of the clients' data.
+        rounds: to measure, after one to warm up.
+        device: where.
+    """
+
+    algorithm: str
+    task: str
+    clients: int
+    way: str
+    folder: str
+    rounds: int
+    device: str
+
+    def settings(self) -> RunSettings:
+        """Return the run's settings."""
+        ways = WAYS if self.device == "cpu" else ON_A_GPU
+        fields = {"workers": 1, "cohort": "plain", **TASKS[self.task], **ways[self.way]}
+        return RunSettings.model_validate(
+            {"algorithm": self.algorithm, "data": self.folder, "device": self.device, **fields}
+        )
+
+
+def main(
+    source: Annotated[
+        str | None, typer.Option(help="Images: undivided. [default: CIFAR-10]")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=100, help="Of the CNN task.")] = 2000,
+    frozen: Annotated[int, typer.Option(min=100, help="Samples of the head task.")] = 8000,
+    clients: Annotated[
+        list[int] | None, typer.Option(help="May be repeated. [default: 20 and 200]")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Algorithms; may be repeated. [default: all]")
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="cnn or head; may be repeated. [default: both]")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds to measure in a cell.")] = 2,
+    passes: Annotated[int, typer.Option(min=1, help="Times that each cell runs.")] = 2,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    many: Annotated[int, typer.Option(min=0, help="Clients of the test of memory.")] = 500,
+) -> None:
+    """Time rounds of every algorithm in every way, and compare with what the machine can do."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="edgeloop-bench-") as temporary:
+        folders = Folders(Path(temporary), source, {"cnn": samples, "head": frozen})
+        ways = tuple(WAYS if device == "cpu" else ON_A_GPU)
+        cells = [
+            Cell(algorithm, name, count, way, str(folders.made(name, count)), rounds, device)
+            for name, count, algorithm, way in product(
+                task or TASKS, clients or (20, 200), only or ALGORITHMS, ways
+            )
+        ]
+        if many:
+            place = str(folders.made("cnn", many))
+            cells.append(Cell("fedtgp", "cnn", many, "channels last", place, 1, device))
+        found: dict[Cell, list[dict[str, Any]]] = {cell: [] for cell in cells}
+        with screen.progress("cells", passes * len(cells)) as watch:
+            for number, cell in enumerate(cells * passes):
+                found[cell].append(measured(cell))
+                watch(number + 1, f"{cell.algorithm}, {cell.clients}, {cell.task}, {cell.way}")
+    _tell(found, device)
+
+
+class Folders:
+    """The clients' data, made once for each task and number of clients."""
+
+    def __init__(self, place: Path, source: str | None, samples: Mapping[str, int]) -> None:
+        self._place = place
+        self._source = source or str(facts.data() / "cifar10")
+        self._samples = samples
+
+    def made(self, task: str, clients: int) -> Path:
+        """Return the folder with a task's data, divided among so many clients."""
+        folder = self._place / f"{task}-{clients}"
+        if not folder.exists():
+            count = max(self._samples[task], 40 * clients)
+            partition = Partition("iid", clients=clients, balanced=True, samples=count)
+            divided = data.load(self._source, partition)
+            data.write(divided if task == "cnn" else frozen_features(divided), folder)
+        return folder
+
+
+def frozen_features(federation: Federation) -> Federation:
+    """Return the same clients with what an untrained CNN makes of their images."""
+    model = models.build("cnn", federation.shape, federation.classes, FROZEN, seed=1).eval()
+    inputs, labels = [], []
+    for client in range(len(federation)):
+        share = federation.client(client)
+        for part in (share.train, share.test):
+            with torch.no_grad():
+                inputs.append(model(torch.from_numpy(part.inputs))[0].numpy())
+            labels.append(part.labels)
+    pool = Pool(np.concatenate(inputs), np.concatenate(labels), federation.class_names)
+    return data.split(pool, Partition("iid", clients=len(federation), balanced=True))
+
+
+def measured(cell: Cell) -> dict[str, Any]:
+    """Measure a cell, on a CPU in a process of its own; return what it found, or why nothing."""
+    if cell.device == "cuda":  # its memory is counted by torch, and may be counted anew
+        torch.cuda.reset_peak_memory_stats()
+        return measure(cell)
+    command = [sys.executable, "-m", "benchmarks.simulation", "--cell", json.dumps(asdict(cell))]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=facts.ROOT)  # noqa: S603 - this program
+    if done.returncode:
+        return {"failed": done.stderr.strip().splitlines()[-1][:200]}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(cell: Cell) -> dict[str, Any]:
+    """Run a cell's rounds in this process."""
+    torch.set_num_threads(1)
+    settings = cell.settings()
+    federation = settings.federation()
+    plan = engine.plan(settings, federation, settings.opened())
+    stacked = choosing.stacked(choosing.choose(plan, federation))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        run = Contestant(plan, federation, stack, folder, stacked)
+        for _ in range(cell.rounds + 1):
+            run.round()
+    memory = peak_memory()
+    seconds = [each.wall for each in run.seconds[1:]]
+    work = Work(plan, federation)
+    return {
+        "seconds": min(seconds),
+        "aggregating": min(each.aggregating for each in run.seconds[1:]),
+        "floor": work.operations() / rate(cell.device) / plan.workers,
+        "bare": work.seconds() / plan.workers,
+        "memory": memory,
+        "device_memory": torch.cuda.max_memory_allocated() if cell.device == "cuda" else 0,
+        "rate": rate(cell.device),
+    }
+
+
+class Work:
+    """A round's training and evaluation without anything else.
+
+    Args:
+        plan: the run's.
+        federation: its data.
+    """
+
+    def __init__(self, plan: engine.Plan, federation: Federation) -> None:
+        self._plan = plan
+        self._compute: Compute = plan.settings.compute
+        self._architecture = next(iter(plan.models.values()))
+        self._shares = [federation.client(client) for client in range(len(federation))]
+        recipe = plan.load().recipe
+        self._looks = bool(recipe and recipe.sees and recipe.when != "during")
+        self._pairs = plan.hyperparameters().get("pair_batch", 0)
+
+    def operations(self) -> int:
+        """Return a round's floating-point operations; of products and convolutions, as counted."""
+        size = self._plan.settings.batch_size
+        forward, step = self._counted(1, False), self._counted(size, True)
+        pairs = self._counted(self._pairs, True) if self._pairs else 0
+        steps = sum(len(share.train.labels) // size for share in self._shares)
+        passed = sum(len(share.test.labels) for share in self._shares)
+        passed += steps * size if self._looks else 0
+        return steps * (step + pairs) + passed * forward
+
+    def seconds(self) -> float:
+        """Return what the same loops take with nothing beside them; at best of two."""
+        return min(self._once(), self._once())
+
+    def _once(self) -> float:
+        model = self._model()
+        device = torch.device(self._compute.device)
+        size = self._plan.settings.batch_size
+        total = 0.0
+        for share in self._shares:
+            parts = share.train, share.test
+            train, test = (self._tensor(part.inputs) for part in parts)
+            labels = torch.from_numpy(share.train.labels).to(device)
+            work = Batches(train, labels, size)
+            total += _timed(lambda work=work, test=test: self._loops(model, work, test), device)  # type: ignore[misc]  # mypy does not infer a lambda's defaults
+        return total
+
+    def _loops(self, model: SplitModel, batches: Batches, test: Tensor) -> None:
+        model.eval()
+        with torch.no_grad():
+            for inputs in test.split(PASS_SIZE):
+                model(inputs)
+            for inputs, _ in batches.resized(PASS_SIZE) if self._looks else ():
+                model(inputs)
+        descend(model, batches, self._loss, epochs=1, lr=0.01)
+
+    def _loss(self, forward: Callable[[Tensor], Any], batch: tuple[Tensor, Tensor]) -> Tensor:
+        loss = cross_entropy(forward, batch)
+        if self._pairs:
+            loss = loss + forward(batch[0][: self._pairs])[0].square().mean()
+        return loss
+
+    def _model(self) -> SplitModel:
+        plan = self._plan
+        model = models.build(self._architecture, plan.shape, plan.classes, plan.settings.width)
+        return self._compute.placed(model).to(self._compute.device)
+
+    def _tensor(self, inputs: Any) -> Tensor:
+        tensor = torch.from_numpy(inputs).to(self._compute.device)
+        return tensor.contiguous(memory_format=self._compute.format(tensor.ndim))
+
+    def _counted(self, samples: int, learns: bool) -> int:
+        model = self._model()
+        inputs = torch.zeros(samples, *self._plan.shape, device=self._compute.device)
+        with FlopCounterMode(display=False) as counter:
+            _, logits = model(inputs)
+            if learns:
+                F.cross_entropy(logits, torch.zeros_like(logits[:, 0], dtype=torch.long)).backward()
+        return int(counter.get_total_flops())
+
+
+def rate(device: str) -> float:
+    """Return the operations a second of a large float32 matrix product."""
+    left, right = (torch.randn(SQUARE, SQUARE, device=device) for _ in range(2))
+    where = torch.device(device)
+    seconds = [_timed(lambda: left @ right, where) for _ in range(REPEATS + 1)]
+    return float(2 * SQUARE**3 / min(seconds[1:]))
+
+
+def _timed(work: Callable[[], object], device: torch.device) -> float:
+    begun = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
+def _tell(found: Mapping[Cell, Sequence[Mapping[str, Any]]], device: str) -> None:
+    columns = (
+        *("task", "clients", "algorithm", "way", "seconds a round", "of plain"),
+        *("floor's share", "over bare", "server", "peak MB", "device MB"),
+    )
+    rows = [_row(cell, measures, found) for cell, measures in found.items()]
+    machine = facts.machine()
+    if device == "cuda":
+        machine["gpu"] = torch.cuda.get_device_name()
+    title = f"a simulated round on {device}: the best of all passes"
+    screen.table(title, columns, rows)
+    about = ", ".join(f"{key} {value}" for key, value in machine.items())
+    cells = [{**asdict(cell), "folder": "", "measured": list(each)} for cell, each in found.items()]
+    text = f"{title}\n\n{facts.markdown(columns, rows)}\n{about}\n"
+    name = "simulation" if device == "cpu" else f"simulation-{device}"
+    facts.write(name, {"machine": machine, "cells": cells}, text)
+
+
+def _row(
+    cell: Cell,
+    measures: Sequence[Mapping[str, Any]],
+    found: Mapping[Cell, Sequence[Mapping[str, Any]]],
+) -> list[str]:
+    head = [cell.task, str(cell.clients), cell.algorithm, cell.way]
+    good = [each for each in measures if "seconds" in each]
+    if not good:
+        return [*head, measures[0]["failed"], *[""] * 6]
+    best = {key: min(each[key] for each in good) for key in good[0]}
+    plain = [
+        each["seconds"]
+        for other, values in found.items()
+        for each in values
+        if "seconds" in each
+        and (other.task, other.clients, other.algorithm, other.way)
+        == (cell.task, cell.clients, cell.algorithm, "plain")
+    ]
+    ratio = f"{best['seconds'] / min(plain):.2f}" if plain else ""
+    share = statistics.median(each["floor"] / each["seconds"] for each in good)
+    over = statistics.median(each["seconds"] / each["bare"] for each in good) - 1
+    return [
+        *(*head, f"{best['seconds']:.3f}", ratio, f"{share:.0%}", f"{over:+.0%}"),
+        f"{best['aggregating']:.3f}",
+        f"{best['memory'] / 1e6:,.0f}",
+        f"{best['device_memory'] / 1e6:,.0f}",
+    ]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--cell"]:
+        sys.stdout.write(json.dumps(measure(Cell(**json.loads(sys.argv[2])))) + "\n")
+    else:
+        raise SystemExit(facts.run(main, "simulation"))

@@ -1,0 +1,77 @@
+"""The devices of a task together, as Prometheus metrics: never one of them by its name."""
+
+from collections.abc import Iterable, Mapping
+
+from cloud.aggregator.series import Series
+from edgeloop.health import BOUNDS, Health
+from edgeloop.member import Report
+
+_WORK_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+_TEXTS = {
+    "battery_ratio": "Charge of the devices' batteries.",
+    "cpu_ratio": "Share of the devices' processors in use.",
+    "temperature_celsius": "Hottest sensor of each device.",
+}
+
+
+class Fleet:
+    """What is known of the devices; any thread may tell it.
+
+    Args:
+        series: where its metrics are.
+    """
+
+    def __init__(self, series: Series) -> None:
+        self._health: dict[str, Health] = {}
+        self._online: set[str] = set()
+        self._invited = series.gauge("devices_invited", "Devices in the task's contract.")
+        self._present = series.gauge("devices_online", "Invited devices that say they are there.")
+        self._accuracies = series.quantiles(
+            "device_accuracy_ratio",
+            "Share of its own test samples that a device classified right in the last round.",
+        )
+        self._readings = {name: series.quantiles(f"device_{name}", _TEXTS[name]) for name in BOUNDS}
+        self._reporting = series.gauge(
+            "devices_reporting", "Devices online of which a reading is known.", ("reading",)
+        )
+        self._training = series.histogram(
+            "device_training_seconds", "A device's training in a round.", _WORK_SECONDS
+        )
+        self._evaluation = series.histogram(
+            "device_evaluation_seconds", "A device's evaluation in a round.", _WORK_SECONDS
+        )
+        self._count()
+
+    def invited(self, devices: int) -> None:
+        """So many devices are in the contract."""
+        self._invited.set(devices)
+
+    def presence(self, device: str, *, online: bool) -> None:
+        """An invited device says that it is there, or the broker says that it is gone."""
+        (self._online.add if online else self._online.discard)(device)
+        self._count()
+
+    def health(self, device: str, found: Health) -> None:
+        """An invited device sent readings; they count while it is online."""
+        self._health[device] = found
+        self._count()
+
+    def _count(self) -> None:
+        self._present.set(len(self._online))
+        there = [found for name, found in list(self._health.items()) if name in self._online]
+        for name, quantiles in self._readings.items():
+            values = [value for each in there if (value := getattr(each, name)) is not None]
+            quantiles.set(values)
+            self._reporting.labels(name).set(len(values))
+
+    def evaluated(self, reports: Mapping[str, Report]) -> None:
+        """Devices evaluated a broadcast."""
+        found = [each for each in reports.values() if each.test_samples]
+        self._accuracies.set(each.accuracy for each in found)
+        for each in reports.values():
+            self._evaluation.observe(each.seconds_evaluating)
+
+    def trained(self, reports: Iterable[Report]) -> None:
+        """Devices trained a round."""
+        for each in reports:
+            self._training.observe(each.seconds_training)

@@ -1,0 +1,56 @@
+"""A generator that tells how long it takes.
+
+Shape suffixes: N samples, H entries of a latent.
+"""
+
+import time
+from collections.abc import Callable
+
+from cloud.aggregator.metrics import Operation
+from edgeloop.generator import Generator, Images, Latents
+
+
+class Timed:
+    """A generator in front of another one.
+
+    Args:
+        generator: that does the work.
+        told: which operation was answered, and after how many seconds.
+    """
+
+    def __init__(self, generator: Generator, told: Callable[[Operation, float], None]) -> None:
+        self._generator = generator
+        self._told = told
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the weights."""
+        return self._generator.identity
+
+    @property
+    def latent_dim(self) -> int:
+        """H."""
+        return self._generator.latent_dim
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image, channels first."""
+        return self._generator.shape
+
+    def sample_latents(self, count: int, seed: int) -> Latents:
+        """Draw latents (N, H), as the other one does."""
+        begun = time.monotonic()
+        latents_NH = self._generator.sample_latents(count, seed)
+        self._told("sample_latents", time.monotonic() - begun)
+        return latents_NH
+
+    def normalise(self, latents_NH: Latents) -> Latents:
+        """Return the latents (N, H) that images are really made from."""
+        return self._generator.normalise(latents_NH)
+
+    def synthesize(self, latents_NH: Latents) -> Images:
+        """Return the images of latents (N, H), as the other one does."""
+        begun = time.monotonic()
+        images_N = self._generator.synthesize(latents_NH)
+        self._told("synthesize", time.monotonic() - begun)
+        return images_N

@@ -1,0 +1,49 @@
+"""What a run's cohort sees, told to the run's metrics and its log."""
+
+import logging
+import time
+
+from cloud.aggregator.metrics import Metrics
+from edgeloop.cohorts.events import Event, Gathered, Heard, Opened
+from edgeloop.task import Contract
+
+log = logging.getLogger(__name__)
+
+
+class Watch:
+    """Tells of each event.
+
+    Args:
+        contract: the run's.
+        metrics: the run's.
+
+    Attributes:
+        opened: when the open round was, on `time.monotonic`.
+    """
+
+    def __init__(self, contract: Contract, metrics: Metrics) -> None:
+        self.opened = time.monotonic()
+        self._contract = contract
+        self._metrics = metrics
+
+    def observe(self, event: Event) -> None:
+        """Tell of an event."""
+        if isinstance(event, Opened):
+            self.opened = time.monotonic()
+            self._metrics.opened(event.round_number, event.size, event.answers)
+            self._metrics.step("publish", event.seconds)
+        elif isinstance(event, Gathered):
+            self._metrics.missed(event.missing)
+            self._metrics.step("wait", event.seconds)
+        else:
+            self._hear(event)
+
+    def _hear(self, event: Heard) -> None:
+        if event.device in self._contract.devices:
+            if event.online is None:
+                self._metrics.fleet.health(event.device, event.health)
+            else:
+                self._metrics.fleet.presence(event.device, online=event.online)
+        if event.verdict is not None:
+            self._metrics.heard(event.verdict, event.size, time.monotonic() - self.opened)
+            log.info("%s: %s (%d bytes)", event.device, event.verdict.value, event.size)

@@ -1,0 +1,60 @@
+"""What a cohort across MQTT tells of: a round that opens, what devices send, a round that ends."""
+
+from dataclasses import dataclass
+
+from edgeloop.gathering import Verdict
+from edgeloop.health import UNKNOWN, Health
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A round was opened.
+
+    Attributes:
+        round_number: its number.
+        size: bytes that its broadcast took; 0 if the broker had it already.
+        seconds: from its beginning until all was handed to the connection.
+        answers: that were stored before a restart.
+    """
+
+    round_number: int
+    size: int
+    seconds: float = 0.0
+    answers: int = 0
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Something came from a device: an answer with its verdict, or word of its presence.
+
+    Attributes:
+        device: who sent it.
+        verdict: on an answer; None if it is none.
+        size: of the answer, in bytes.
+        online: what its presence says; None if it is an answer.
+        health: readings that came with an answer.
+    """
+
+    device: str
+    verdict: Verdict | None = None
+    size: int = 0
+    online: bool | None = None
+    health: Health = UNKNOWN
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A round takes no more answers.
+
+    Attributes:
+        round_number: its number.
+        missing: invited devices that have not answered.
+        seconds: since it was opened.
+    """
+
+    round_number: int
+    missing: int
+    seconds: float
+
+
+Event = Opened | Heard | Gathered

@@ -1,0 +1,62 @@
+"""Where and how a client computes: the device, the memory layout, the precision of products."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from edgeloop.errors import ConfigError
+from edgeloop.models.split import SplitModel
+
+Layout = Literal["channels-last", "contiguous"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How a client's model computes.
+
+    Attributes:
+        device: as torch names it.
+        layout: of images and of convolutions' weights; "channels-last" is faster for most CNNs
+            (benchmarks/choices.py), and another layout sums in another order.
+        precision: that the model multiplies in; losses, prototypes and weights stay float32.
+        idle: where a model waits for its next turn: on the "device", or in the "host"'s memory.
+    """
+
+    device: str = "cpu"
+    layout: Layout = "channels-last"
+    precision: Precision = "float32"
+    idle: Literal["device", "host"] = "device"
+
+    @property
+    def resting(self) -> torch.device:
+        """The device of a model between its turns."""
+        return torch.device("cpu" if self.idle == "host" else self.device)
+
+    def format(self, dimensions: int) -> torch.memory_format:
+        """Return the memory format of a tensor with so many dimensions."""
+        images = dimensions == 4 and self.layout == "channels-last"
+        return torch.channels_last if images else torch.contiguous_format
+
+    def placed(self, model: SplitModel) -> SplitModel:
+        """Put a model where it rests, in the layout and with the precision that it computes in."""
+        model.precision = torch.bfloat16 if self.precision == "bfloat16" else None
+        model.to(device=self.resting, memory_format=self.format(4))  # type: ignore[call-overload]  # torch's overloads miss this pair
+        return model
+
+
+def usable_device(name: str) -> torch.device:
+    """Return the device that torch knows by this name.
+
+    Raises:
+        ConfigError: if torch knows none, or this machine has none.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        problem = f"{name!r} cannot be used here ({reason})"
+        raise ConfigError("device", problem, "use cpu, or cuda where there is one") from error
+    return device

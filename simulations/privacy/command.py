@@ -1,0 +1,111 @@
+"""Attacks what algorithms upload: how much of a client's images can its server see?"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgeloop import files, screen, settings
+from edgeloop.errors import ConfigError
+from simulations.privacy.picture import picture
+from simulations.privacy.settings import PrivacySettings
+from simulations.privacy.study import Study, cases, run
+from simulations.settings import parse_options
+
+COLUMNS = (
+    *("algorithm", "uploads", "images", "PSNR, dB", "SSIM", "labels"),
+    *("identified", "by chance", "other images, dB", "their mean, dB", "start, dB"),
+)
+OWN = ("algorithm", "samples", "seeds", "set_", "out")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `edgeloop privacy` with these arguments."""
+    return screen.run(command, "privacy", arguments)
+
+
+def command(
+    algorithm: Annotated[list[str], typer.Argument(help="One or several: fedavg fedproto ...")],
+    data: Annotated[str, typer.Option(help="Images: a folder or a file, or fashion-sample.")],
+    partition: Annotated[
+        str | None, typer.Option(help="iid, pathological, dirichlet, exdir, or natural.")
+    ] = None,
+    clients: Annotated[
+        int | None, typer.Option(help="5, or as many as the data comes with.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Resize image files to so many pixels a side.")
+    ] = None,
+    client: Annotated[int, typer.Option(help="Whose images, by its number.")] = 0,
+    samples: Annotated[str, typer.Option(help="Images in the batch, or in a prototype.")] = "1,4",
+    seeds: Annotated[int, typer.Option(min=1, help="Other weights, victims and starts.")] = 5,
+    model: Annotated[str, typer.Option(help="The client's architecture.")] = "cnn",
+    smooth: Annotated[
+        bool, typer.Option("--smooth/--as-is", help="GELU for ReLU, averages for maxima; or not.")
+    ] = True,
+    width: Annotated[int, typer.Option(help="K, the feature width.")] = 512,
+    epochs: Annotated[int, typer.Option(help="The model has trained so long before.")] = 0,
+    knowledge: Annotated[
+        str, typer.Option(help="model, or surrogate: of what does not travel.")
+    ] = "model",
+    labels: Annotated[str, typer.Option(help="inferred where it can be, or searched.")] = (
+        "inferred"
+    ),
+    objective: Annotated[str, typer.Option(help="squared (DLG), or cosine.")] = "squared",
+    iterations: Annotated[int, typer.Option(help="Of the search, at most.")] = 400,
+    variation: Annotated[
+        float | None,
+        typer.Option(help="Weight of total variation. [default: 1e-5, else 1e-2: see the docs]"),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A hyperparameter: key=value.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="The study's folder; run again, it is gone on with.")
+    ] = Path("runs/privacy"),
+) -> None:
+    """Attack real uploads of algorithms, and say how like the client's images the outcome is."""
+    table = {name: value for name, value in locals().items() if name not in OWN}
+    table["options"] = parse_options(set_ or [])
+    chosen = settings.parse(table, PrivacySettings, "privacy")
+    study = Study(chosen, tuple(dict.fromkeys(algorithm)), parse_counts(samples), seeds, out)
+    with screen.progress("attacks", len(study.attacks())) as report:
+        summary = run(study, report)
+    files.write(out / "privacy.png", picture(cases(study)))
+    _show(summary, out)
+
+
+def parse_counts(text: str) -> tuple[int, ...]:
+    """Read numbers of images, as in 1,2,4.
+
+    Raises:
+        ConfigError: naming what is none.
+    """
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        if not word.isdecimal() or int(word) < 1:
+            raise ConfigError("samples", f"{word!r} is no number above 0", "write 1,2,4")
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
+def _show(summary: Mapping[str, Any], out: Path) -> None:
+    rows = [
+        [
+            *(row["algorithm"], row["uploads"], row["samples"]),
+            *(_words(row["psnr"], 1), _words(row["ssim"], 2)),
+            *(
+                f"{100 * row[key]['mean']:.0f} %"
+                for key in ("labels", "identified", "identified_by_chance")
+            ),
+            *(_words(row[f"psnr_{key}"], 1) for key in ("others", "class_mean", "start")),
+        ]
+        for row in summary["attacks"]
+    ]
+    screen.table(f"{summary['seeds']} seeds, mean ± std", COLUMNS, rows)
+    screen.say(f"results: {out}")
+
+
+def _words(found: Mapping[str, Any], digits: int) -> str:
+    mean = f"{found['mean']:.{digits}f}"
+    return mean if found["std"] is None else f"{mean} ± {found['std']:.{digits}f}"

@@ -1,0 +1,217 @@
+"""What a client's upload shows its server, and the same made of a guess, so that they compare.
+
+The client is the real one: its algorithm trains on one batch and makes the upload. The attacker is
+the server, honest but curious: it follows the protocol and keeps what it gets.
+
+Shape suffixes: B images of a batch, C classes, K features.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgeloop import algorithms, heads, weights
+from edgeloop.algorithm import Batches
+from edgeloop.errors import ConfigError
+from edgeloop.models.split import SplitModel
+from edgeloop.weights import Weights
+
+Part = Literal["whole", "base", "head", "features", "logits", "directions"]
+Made = Callable[[Tensor, Tensor], Sequence[Tensor]]
+"""Inputs (B, ...) and shares of their labels (B, C) to what they would have uploaded."""
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """What an algorithm's upload is.
+
+    Attributes:
+        part: parameters after training, of the whole model, its base or its head; or a mean for
+            each class, of features, logits or the logits' directions.
+        when: a mean is made: with the weights "before" the round's training or "after" it, in
+            evaluation mode; or as training saw it ("during").
+    """
+
+    part: Part
+    when: Literal["before", "during", "after"] = "before"
+
+    @property
+    def of_weights(self) -> bool:
+        """Whether parameters travel, so that a gradient can be read from them."""
+        return self.part in ("whole", "base", "head")
+
+
+SHARING: Mapping[str, Sharing] = {
+    "fedavg": Sharing("whole"),
+    "fedprox": Sharing("whole"),
+    "ditto": Sharing("whole"),
+    "fedper": Sharing("base"),
+    "lgfedavg": Sharing("head"),
+    "fedproto": Sharing("features", "during"),
+    "fedtgp": Sharing("features"),
+    "fedgh": Sharing("features", "after"),
+    "feddistill": Sharing("logits", "during"),
+    "fedktl": Sharing("directions", "after"),
+}
+"""The algorithms that can be attacked here; docs/privacy.md says what the others send."""
+
+
+@dataclass(frozen=True, eq=False)
+class Exposed:
+    """An upload, as its server sees it.
+
+    Attributes:
+        seen: what was uploaded: one gradient a layer, or one prototype.
+        made: the same of a guess, differentiable.
+        images: how many images to look for.
+        labels_B: their labels, if the upload tells; None where they have to be searched.
+    """
+
+    seen: Sequence[Tensor]
+    made: Made
+    images: int
+    labels_B: Tensor | None
+
+
+def sharing(name: str) -> Sharing:
+    """Return what an algorithm uploads.
+
+    Raises:
+        ConfigError: if there is no such algorithm, or no attack on it here.
+    """
+    title = algorithms.card(name).title
+    if name not in SHARING:
+        remedy = f"choose of {', '.join(SHARING)}"
+        raise ConfigError("algorithm", f"there is no attack on {title} here", remedy)
+    return SHARING[name]
+
+
+def expose(
+    name: str,
+    model: SplitModel,
+    stranger: SplitModel | None,
+    batch: tuple[Tensor, Tensor],
+    options: Mapping[str, Any],
+) -> Exposed:
+    """Let a client train one round on one batch, and return what its upload gives away.
+
+    Args:
+        name: of the algorithm.
+        model: the client's, before the round; left as it is.
+        stranger: what the attacker takes for those parts of the client's model that do not
+            travel; None if it knows them.
+        batch: inputs (B, ...) and labels (B,), one class of them where prototypes travel.
+        options: the algorithm's Config.
+    """
+    shared, config = sharing(name), algorithms.config(name, **options)
+    algorithm = algorithms.load(name, None, **options)
+    client = copy.deepcopy(model)
+    algorithm.equip(client)
+    batches = Batches(*batch, len(batch[1]))
+    broadcast = _broadcast(shared, model, algorithm)
+    algorithm.receive(client, batches, broadcast)
+    upload = algorithm.train(client, batches, broadcast)
+    if shared.of_weights:
+        known = _known(model, stranger, shared)
+        return _gradient(known, upload, shared, config.local_lr * config.local_epochs, batch[1])
+    known = stranger or (client if shared.when == "after" else model)
+    return _prototype(known, upload, shared)
+
+
+def _broadcast(shared: Sharing, model: SplitModel, algorithm: Any) -> Any:
+    """Return the broadcast that leads to the client's model, as if it had been in use."""
+    if shared.part == "head":
+        return heads.Head(*heads.arrays(model))
+    if shared.of_weights:
+        return Weights(weights.flat(travelling(model, shared)))
+    first = algorithm.start()[1]
+    return heads.Head(*heads.arrays(model)) if isinstance(first, heads.Head) else first
+
+
+def travelling(model: SplitModel, shared: Sharing) -> list[torch.nn.Parameter]:
+    """Return those parameters that an upload of weights has."""
+    if shared.part == "whole":
+        return model.own()
+    return list((model.base if shared.part == "base" else model.head).parameters())
+
+
+def _known(model: SplitModel, stranger: SplitModel | None, shared: Sharing) -> SplitModel:
+    """Return the model that the attacker works with: what the server sent is in it."""
+    if stranger is None:
+        return copy.deepcopy(model)
+    known = copy.deepcopy(stranger)
+    weights.assign(travelling(known, shared), weights.flat(travelling(model, shared)))
+    return known
+
+
+def _gradient(
+    known: SplitModel, upload: Any, shared: Sharing, lr: float, labels_B: Tensor
+) -> Exposed:
+    """Read the mean gradient from what was sent and what came back.
+
+    Args:
+        known: the attacker's model, before the round.
+        upload: WeightsUpload or HeadUpload.
+        shared: which parameters it has.
+        lr: the sum of the steps' learning rates.
+        labels_B: their number alone is used: an upload of weights says it.
+    """
+    parameters, images = travelling(known, shared), len(labels_B)
+    seen = [
+        (before.detach() - after) / lr
+        for before, after in zip(parameters, _uploaded(upload, parameters), strict=True)
+    ]
+    labels = None if shared.part == "base" else infer_labels(seen[-1], images)
+    known.train()
+
+    def made(inputs: Tensor, shares_BC: Tensor) -> Sequence[Tensor]:
+        loss = F.cross_entropy(known(inputs)[1], shares_BC)
+        return torch.autograd.grad(loss, parameters, create_graph=True)
+
+    return Exposed(seen, made, images, labels)
+
+
+def _uploaded(upload: Any, parameters: Sequence[Tensor]) -> list[Tensor]:
+    if isinstance(upload, heads.HeadUpload):
+        return [torch.from_numpy(upload.head_CK), torch.from_numpy(upload.bias_C)]
+    sizes = [parameter.numel() for parameter in parameters]
+    parts = torch.from_numpy(upload.weights_P).split(sizes)
+    return [part.view_as(like) for part, like in zip(parts, parameters, strict=True)]
+
+
+def infer_labels(slope_C: Tensor, images: int) -> Tensor:
+    """Return a batch's labels (B,), ascending, from the gradient of the head's bias.
+
+    That gradient is the mean of probability minus label: with one image only its own class's entry
+    is negative, which is exact (iDLG). With several, the lowest entry is one image's, whose share
+    is then added back, and so on: exact as long as the model is not sure of anything.
+
+    Source: Zhao, Mopuri and Bilen 2020, arXiv:2001.02610; for batches, after Wainakh et al. 2022,
+    arXiv:2105.09369.
+    """
+    left_C, labels = slope_C.detach().clone(), []
+    for _ in range(images):
+        labels.append(int(left_C.argmin()))
+        left_C[labels[-1]] += 1 / images
+    return torch.tensor(sorted(labels))
+
+
+def _prototype(known: SplitModel, upload: Any, shared: Sharing) -> Exposed:
+    """Take the only prototype of an upload; its label is beside it."""
+    known = copy.deepcopy(known).train(shared.when == "during")
+
+    def made(inputs: Tensor, shares_BC: Tensor) -> Sequence[Tensor]:
+        features_BK, logits_BC = known(inputs)
+        if shared.part == "features":
+            return [features_BK.mean(0)]
+        if shared.part == "logits":
+            return [logits_BC.mean(0)]
+        return [F.normalize(F.normalize(logits_BC, dim=1).mean(0), dim=0)]
+
+    seen = [torch.from_numpy(upload.prototypes_ND[0])]
+    return Exposed(seen, made, 1, torch.from_numpy(upload.labels_N))

@@ -1,0 +1,169 @@
+"""The study: for every algorithm, number of images and seed one upload, and the attack on it."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from edgeloop import algorithms, files
+from edgeloop.data import Federation
+from edgeloop.models.split import SplitModel
+from edgeloop.seeds import derive
+from simulations.folder import SUMMARY, claim_study
+from simulations.ktl.statistics import described
+from simulations.privacy import case, victims
+from simulations.privacy.case import Case
+from simulations.privacy.exposure import expose, sharing
+from simulations.privacy.inversion import Search, invert
+from simulations.privacy.settings import PrivacySettings
+
+Told = Callable[[int, str], None]
+
+
+class Key(NamedTuple):
+    """Which attack of a study."""
+
+    algorithm: str
+    samples: int
+    seed: int
+
+    @property
+    def file(self) -> str:
+        """Return the name of the file of its case."""
+        return f"{self.algorithm}-{self.samples}-seed-{self.seed}.safetensors"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is attacked.
+
+    Attributes:
+        settings: how.
+        algorithms: whose uploads.
+        samples: images in a batch, each of these numbers.
+        seeds: how many; each has weights, victims and a start of the search of its own.
+        folder: for everything.
+    """
+
+    settings: PrivacySettings
+    algorithms: tuple[str, ...]
+    samples: tuple[int, ...]
+    seeds: int
+    folder: Path
+
+    def attacks(self) -> list[Key]:
+        """Return every attack, in order."""
+        return [
+            Key(name, count, seed)
+            for name in self.algorithms
+            for count in self.samples
+            for seed in range(self.seeds)
+        ]
+
+
+def run(study: Study, told: Told) -> dict[str, Any]:
+    """Attack what is missing; return the content of summary.json, and write it.
+
+    Args:
+        study: what is attacked.
+        told: how many attacks are done, and a word on the last one.
+
+    Raises:
+        InputError: if the data, a setting or the folder is wrong.
+    """
+    federation = _checked(study)
+    claim_study(study.folder, study.settings.model_dump(mode="json"))
+    torch.set_num_threads(1)
+    cases = {}
+    for key, found in _cases(study, federation):
+        cases[key] = found
+        told(len(cases), f"{key.algorithm}, {key.samples}: {found.facts['psnr']:.1f} dB")
+    summary = summarize(study, cases)
+    files.write_json(study.folder / SUMMARY, summary)
+    return summary
+
+
+def _checked(study: Study) -> Federation:
+    """Open the data, and refuse what cannot be attacked before the folder is made."""
+    settings = study.settings
+    federation = settings.federation()
+    settings.built(federation, seed=0)
+    for name in study.algorithms:
+        one_class = not sharing(name).of_weights
+        algorithms.config(name, **settings.chosen(name, federation, 0))
+        algorithms.check_alike(name, [settings.model], **settings.chosen(name, federation, 0))
+        victims.draw(federation.client(settings.client).train, max(study.samples), one_class, 0)
+    return federation
+
+
+def cases(study: Study) -> dict[Key, Case]:
+    """Return the cases of a study that has run."""
+    return {key: case.read(study.folder / key.file) for key in study.attacks()}
+
+
+def _cases(study: Study, federation: Federation) -> Iterator[tuple[Key, Case]]:
+    for key in study.attacks():
+        path = study.folder / key.file
+        if not path.exists():
+            case.write(path, attack(study.settings, federation, key))
+        yield key, case.read(path)
+
+
+def attack(settings: PrivacySettings, federation: Federation, key: Key) -> Case:
+    """Let a client upload, search for its images, and compare.
+
+    Raises:
+        DataError: if the client has too few images.
+        ModelError: if the model does not fit.
+    """
+    begun, shared = time.perf_counter(), sharing(key.algorithm)
+    train = federation.client(settings.client).train
+    drawn = victims.draw(
+        train, key.samples, not shared.of_weights, derive(key.seed, "victims", key.samples)
+    )
+    model = _model(settings, federation, drawn, key.seed)
+    stranger = None
+    if settings.knowledge == "surrogate":
+        stranger = _model(settings, federation, drawn, derive(key.seed, "surrogate"))
+    options = settings.chosen(key.algorithm, federation, key.seed)
+    exposed = expose(key.algorithm, model, stranger, drawn.batch, options)
+    prior = settings.prior(shared.of_weights)
+    search = Search(settings.objective, settings.iterations, prior)
+    start = derive(key.seed, "start")
+    found = invert(settings.told(exposed), federation.shape, federation.classes, search, start)
+    return case.compared(drawn, found, shared, time.perf_counter() - begun)
+
+
+def _model(
+    settings: PrivacySettings, federation: Federation, drawn: victims.Victims, seed: int
+) -> SplitModel:
+    model = settings.built(federation, seed)
+    victims.train(model, drawn, settings.epochs, seed)
+    return model
+
+
+def summarize(study: Study, found: Mapping[Key, Case]) -> dict[str, Any]:
+    """Return what all attacks say together; docs/privacy.md defines every key."""
+    return {
+        "settings": study.settings.model_dump(mode="json"),
+        "seeds": study.seeds,
+        "attacks": [
+            _row(name, count, [found[Key(name, count, seed)] for seed in range(study.seeds)])
+            for name in study.algorithms
+            for count in study.samples
+        ],
+    }
+
+
+def _row(name: str, count: int, found: Sequence[Case]) -> dict[str, Any]:
+    facts = [each.facts for each in found]
+    return {
+        "algorithm": name,
+        "uploads": sharing(name).part,
+        "samples": count,
+        **{key: described([each[key] for each in facts]) for key in case.MEASURES},
+        "labels": described([each["labels"] for each in facts]),
+    }
