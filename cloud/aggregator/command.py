@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cloud.aggregator.forgetting import forget as taken_back
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
 from edgeloop import screen, settings
@@ -22,11 +23,19 @@ def main(arguments: Sequence[str]) -> int:
 
 def aggregator(
     config: Annotated[Path, typer.Option(help="The task's TOML file: see docs/configuration.md.")],
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Remove what a stopped task left: rows, messages.")
+    ] = False,
 ) -> None:
     """Run a task to its last round; a restart goes on with the round that was open."""
     screen.log_plainly()
+    task = settings.read(config, TaskSettings)
+    if forget:
+        gone = taken_back(task)
+        screen.say(f"forgotten: {gone.runs} runs, {gone.messages} messages of {task.name}")
+        return
     try:
-        serve(settings.read(config, TaskSettings))
+        serve(task)
     except TooFewUploadsError as error:
         log.critical("%s; started again, the task goes on with this round", error)
         raise typer.Exit(1) from error

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 from sqlalchemy.engine import URL
 
 from cloud.aggregator.database import Database, connect, translated
@@ -142,6 +142,23 @@ class Ledger:
             stored = contract if text is None else _same(self._database.name, text, contract)
         self._adopted = stored.run
         return stored
+
+    def claim(self, task: str) -> None:
+        """Keep aggregators from a task that is not adopted.
+
+        Raises:
+            RunError: if one has it.
+        """
+        with translated(self._database.name):
+            self._database.take(task)
+
+    def forget(self, task: str) -> int:
+        """Remove a claimed task's runs; return how many there were."""
+        theirs = select(runs.c.run).where(runs.c.task == task).scalar_subquery()
+        with self._write() as connection:
+            for table in (uploads, rounds):
+                connection.execute(delete(table).where(table.c.run.in_(theirs)))
+            return connection.execute(delete(runs).where(runs.c.task == task)).rowcount
 
     def begin(self, state: bytes, broadcast: bytes) -> None:
         """Store where a new run stands, as frames; nothing if the run has begun before."""

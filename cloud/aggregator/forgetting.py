@@ -1,0 +1,54 @@
+"""Takes back what a task leaves at the broker and in the database when nobody goes on with it."""
+
+from dataclasses import dataclass
+
+from cloud.aggregator.ledger import Ledger
+from cloud.aggregator.settings import TaskSettings
+from edgeloop.errors import BrokerError
+from edgeloop.link import Arrival, Link
+from edgeloop.settings import BrokerSettings
+from edgeloop.task import ROOT, SERVER
+
+QUIET_SECONDS = 2.0
+"""Without a message, after which the broker is taken to have sent all it keeps."""
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was taken back.
+
+    Attributes:
+        runs: in the ledger.
+        messages: that the broker kept.
+    """
+
+    runs: int
+    messages: int
+
+
+def forget(settings: TaskSettings) -> Forgotten:
+    """Remove a task's runs from its ledger, and its retained messages from the broker.
+
+    Raises:
+        RunError: if an aggregator is running the task, or the ledger cannot be used.
+        BrokerError: if the broker cannot be reached; then the ledger is as it was.
+    """
+    with Ledger.open(settings.ledger()) as ledger:
+        ledger.claim(settings.name)
+        messages = _clear(settings.broker, settings.name)
+        return Forgotten(ledger.forget(settings.name), messages)
+
+
+def _clear(broker: BrokerSettings, task: str) -> int:
+    cleared: set[str] = set()
+    with Link(broker, f"edgeloop.{task}.{SERVER}", [f"{ROOT}/{task}/#"]) as link:
+        while (event := link.receive(QUIET_SECONDS)) is not None:
+            if not isinstance(event, Arrival):
+                continue
+            event.acknowledge()
+            if event.payload:
+                cleared.add(event.topic)
+                link.publish(event.topic, b"", retain=True)
+        if not link.flush(QUIET_SECONDS * 10):
+            raise BrokerError(broker.address, "does not take messages", "try again")
+    return len(cleared)
