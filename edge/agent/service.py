@@ -185,7 +185,13 @@ class Agent:
             self._store.save(self._memory)
         assert self._memory is not None  # noqa: S101 - a round that is not new was answered before
         if opening.round < self._memory.round:
-            return None  # an old one
+            log.warning(
+                "round %d is open, and round %d was answered: nothing is sent; if the task was"
+                " restored from a backup, restore this device or remove its state.safetensors",
+                opening.round,
+                self._memory.round,
+            )
+            return None
         self._memory = self._sent(seat, self._memory, again=not new)
         return self._conclude(seat, self._kept[1]) if last and self._kept else None
 

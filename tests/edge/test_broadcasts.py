@@ -71,6 +71,19 @@ def test_a_device_that_was_started_again_has_it(cloud: Cloud, settings: DeviceSe
         assert again.link.fetched() == len(PACKETS)
 
 
+def test_a_task_restored_from_before_a_devices_answer_is_told_in_its_log(
+    cloud: Cloud, settings: DeviceSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with at_work(settings):
+        for number in range(2):
+            cloud.open(number, FIRST)
+            assert answered(cloud) == number
+        cloud.open(0, FIRST)
+        wait_until(lambda: "round 0 is open, and round 1 was answered" in caplog.text)
+        cloud.open(2, FIRST)
+        assert answered(cloud) == 2
+
+
 def test_a_device_that_was_cut_off_before_it_answered_has_it(
     cloud: Cloud, settings: DeviceSettings
 ) -> None:
