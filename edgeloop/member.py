@@ -217,7 +217,7 @@ class Member(Generic[U, B]):
     def weights(self) -> dict[str, npt.NDArray[Any]]:
         """Return a copy of all that the model has learned, buffers included, by name."""
         state = self.model.state_dict()
-        return {name: np.ascontiguousarray(value.cpu().numpy()) for name, value in state.items()}
+        return {name: np.array(value.cpu().numpy(), order="C") for name, value in state.items()}
 
     def restore(self, weights: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take over what `weights` returned.

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from edgeloop import algorithms, models
 from edgeloop.algorithm import Algorithm
@@ -25,6 +24,7 @@ from edgeloop.data.samples import Shard
 from edgeloop.generator import Generator
 from edgeloop.member import Member
 from edgeloop.participation import Participation, durations
+from simulations.flops import forward_flops
 from simulations.settings import RunSettings
 
 STEP_FLOPS = 4_000_000
@@ -241,7 +241,7 @@ def _hire(plan: Plan, federation: Federation, stacked: frozenset[str]) -> Crew:
 
 def costs(plan: Plan, federation: Federation) -> dict[str, float]:
     """Return what a round takes each client: training samples times what one costs its model."""
-    flops = {each: forward_flops(each, plan) + STEP_FLOPS for each in set(plan.models.values())}
+    flops = {each: _flops(each, plan) + STEP_FLOPS for each in set(plan.models.values())}
     sizes = federation.sizes()
     return {
         name: float(train * flops[architecture])
@@ -249,9 +249,6 @@ def costs(plan: Plan, federation: Federation) -> dict[str, float]:
     }
 
 
-def forward_flops(architecture: str, plan: Plan) -> int:
-    """Return the floating-point operations of a forward pass on one input."""
-    model = models.build(architecture, plan.shape, plan.classes, plan.settings.width).eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, *plan.shape))
-    return int(counter.get_total_flops())
+def _flops(architecture: str, plan: Plan) -> int:
+    model = models.build(architecture, plan.shape, plan.classes, plan.settings.width)
+    return forward_flops(model, plan.shape)

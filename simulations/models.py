@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any
 
-import torch
 import typer
-from torch.utils.flop_counter import FlopCounterMode
 
 from edgeloop import models, screen
 from edgeloop.errors import ConfigError, ModelError
+from simulations.flops import forward_flops
 
 WIDTH = 512
 """K, which the networks for texts are listed with."""
@@ -84,10 +83,8 @@ def markdown(found: Sequence[Mapping[str, Any]], shared: Sequence[Mapping[str, A
 
 @cache
 def _counted(architecture: str, shape: tuple[int, ...]) -> tuple[int, int]:
-    base = models.bare(architecture, shape, WIDTH).eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        base(torch.empty(1, *shape, device="meta"))
-    return sum(each.numel() for each in base.parameters()), int(counter.get_total_flops())
+    base = models.bare(architecture, shape, WIDTH)
+    return sum(each.numel() for each in base.parameters()), forward_flops(base, shape)
 
 
 def _asked(shape: str | None) -> list[tuple[str, tuple[int, ...]]]:

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from edgeloop.algorithm import Batches
 from edgeloop.errors import ModelError
 from edgeloop.models import GROUPS, bare, build
 from edgeloop.training import cross_entropy, descend
+from simulations.flops import forward_flops
 
 SHAPES = [(3, 32, 32), (1, 28, 28), (3, 64, 64)]
 EIGHT = GROUPS["htcnn8"]
@@ -18,19 +18,12 @@ def parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def flops(name: str, shape: tuple[int, ...]) -> int:
-    base = bare(name, shape).eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        base(torch.empty(1, *shape, device="meta"))
-    return int(counter.get_total_flops())
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 def test_they_are_small_and_cheap_for_every_image(shape: tuple[int, ...]) -> None:
-    dearest = flops("cnn", shape)
+    dearest = forward_flops(bare("cnn", shape), shape)
     for name in EIGHT:
         assert 20_000 <= parameters(bare(name, shape)) <= 900_000, name
-        assert flops(name, shape) <= dearest, name
+        assert forward_flops(bare(name, shape), shape) <= dearest, name
 
 
 def test_they_are_eight_and_differ() -> None:

@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeloop import data, wire
+from edgeloop import data, models, wire
 from edgeloop.data import Partition, Pool
 from edgeloop.errors import ModelError
 from simulations import engine
+from simulations.flops import forward_flops
 from simulations.run import simulate
 from simulations.settings import RunSettings
 
@@ -46,7 +47,10 @@ def test_costs_are_samples_times_operations(settings: RunSettings, signals: Path
     plan = engine.plan(sensors, federation)
     costs = engine.costs(plan, federation)
     train = [size[0] for size in federation.sizes()]
-    flops = [engine.forward_flops(each, plan) for each in plan.models.values()]
+    flops = [
+        forward_flops(models.build(each, plan.shape, plan.classes, plan.settings.width), plan.shape)
+        for each in plan.models.values()
+    ]
     assert list(costs.values()) == [
         n * (f + engine.STEP_FLOPS) for n, f in zip(train, flops, strict=True)
     ]
