@@ -9,7 +9,7 @@ import typer
 
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
-from edgeloop import screen, settings
+from edgeloop import logs, screen, settings
 from edgeloop.gathering import TooFewUploadsError
 
 log = logging.getLogger(__name__)
@@ -22,11 +22,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def aggregator(
     config: Annotated[Path, typer.Option(help="The task's TOML file: see docs/configuration.md.")],
+    log_format: screen.LogFormat = "plain",
 ) -> None:
     """Run a task to its last round; a restart goes on with the round that was open."""
-    screen.log_plainly()
+    logs.begin(log_format)
+    task = settings.read(config, TaskSettings)
+    logs.always(task=task.name)
     try:
-        serve(settings.read(config, TaskSettings))
+        serve(task)
     except TooFewUploadsError as error:
         log.critical("%s; started again, the task goes on with this round", error)
         raise typer.Exit(1) from error

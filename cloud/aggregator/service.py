@@ -101,7 +101,8 @@ class Run:
         broker = self.settings.broker
         with Link(broker, name, subscriptions, presence, self._connection) as link:
             self._enter("running")
-            log.info("task %s: goes on with round %d", task, standing.rounds)
+            text = "task %s: goes on with round %d"
+            log.info(text, task, standing.rounds, extra={"round": standing.rounds})
             cohort = MqttCohort[Any, Any](
                 link, self.contract, algorithm, self._patience(), self.ledger, self._observe
             )
@@ -205,6 +206,7 @@ class Run:
             counts.participants,
             counts.accuracy or 0.0,
             seconds,
+            extra={"round": closed.number, "accuracy": counts.accuracy, "seconds": seconds},
         )
 
     def status(self) -> Status:

@@ -123,7 +123,8 @@ class Agent:
         self._memory = self._store.load(contract.run)
         if self._memory is not None:
             self._seat.member.restore(self._memory.weights)
-            log.info("goes on after round %d", self._memory.round)
+            number = self._memory.round
+            log.info("goes on after round %d", number, extra={"round": number})
         self._remember(self._seat)
 
     def _remember(self, seat: Seat) -> None:
@@ -201,7 +202,8 @@ class Agent:
     def _work(self, seat: Seat, opening: Opening, broadcast: Any) -> Memory:
         """Train a round, or evaluate the last broadcast; return what to remember."""
         number = opening.round
-        log.info("round %d of %d: working", number, seat.contract.rounds)
+        told: dict[str, Any] = {"round": number}
+        log.info("round %d of %d: working", number, seat.contract.rounds, extra=told)
         if number < seat.contract.rounds:
             answer = seat.member.answer(number, broadcast)
             messages: tuple[Any, ...] = (answer.upload, answer.report)
@@ -214,7 +216,8 @@ class Agent:
             Envelope(seat.contract.task, seat.contract.run, number, name), *messages
         )
         before = self._memory or Memory(seat.contract.run, number, payload)
-        log.info("round %d: accuracy %.4f before training", number, report.accuracy)
+        told |= {"accuracy": report.accuracy}
+        log.info("round %d: accuracy %.4f before training", number, report.accuracy, extra=told)
         bytes_down, self._fetching.bytes = self._fetching.bytes, 0
         return Memory(
             seat.contract.run,

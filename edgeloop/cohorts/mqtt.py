@@ -203,7 +203,8 @@ class MqttCohort(Generic[B, U]):
         try:
             payload, verdict = self._judged(gathering, device, arrival.payload, kinds)
         except WireError as error:
-            log.warning("dropped what %s sent: %s", device, error)
+            facts = {"device": device, "round": gathering.round_number}
+            log.warning("dropped what %s sent: %s", device, error, extra=facts)
             payload, verdict = arrival.payload, Verdict.MALFORMED
         if verdict is not None:
             told = health.told(arrival.notes)

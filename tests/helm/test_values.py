@@ -23,6 +23,7 @@ WRONG = {  # of each key at the top: a value that is refused, and what names it
     "fullnameOverride": ("fullnameOverride=a_b", "/fullnameOverride"),
     "clusterDomain": ("clusterDomain=-", "/clusterDomain"),
     "commonLabels": ("commonLabels.a=1", "/commonLabels/a"),
+    "logFormat": ("logFormat=xml", "/logFormat"),
     "global": ("global=1", "/global"),
     "image": ("image.tag=latest", "/image/tag"),
     "securityContext": ("securityContext.privileged=true", "/securityContext/privileged"),
