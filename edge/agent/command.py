@@ -10,7 +10,7 @@ import typer
 from edge.agent.seat import own
 from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DeviceSettings
-from edgeloop import logs, screen, settings
+from edgeloop import logs, screen, settings, tracing
 from edgeloop.link import Link
 from edgeloop.task import presence_topic
 
@@ -42,8 +42,9 @@ def agent(
         subscriptions(device.task),
         presence_topic(device.task, device.name),
     )
-    with link:
-        member = Agent(mine, link)
+    facts = {"task": device.task, "device": device.name}
+    with tracing.begun(device.trace, "edgeloop-agent", **facts) as tracer, link:
+        member = Agent(mine, link, tracer)
         log.info("finished; see %s", member.run())
         while device.stay:
             log.info("finished; see %s", member.run())
