@@ -9,7 +9,7 @@ import queue
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ from edgeloop import chunks
 from edgeloop.certificates import Identity
 from edgeloop.errors import BrokerError
 from edgeloop.settings import BrokerSettings
+from edgeloop.tracing import NONE, Notes
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,6 @@ SESSION_SECONDS = 7 * 24 * 3600
 KEEPALIVE_SECONDS = 30
 OVERHEAD = 1024  # bytes of a packet besides its payload: topic, properties, head
 TAKEN_OVER = 0x8E  # MQTT 5: another client connected with this client id
-NONE: Mapping[str, str] = {}
 BRIEF_SECONDS, BRIEF_LIMIT = 5.0, 5  # so many connections in a row, so brief, are a fight for an id
 
 
@@ -51,7 +51,7 @@ def broker_password(broker: BrokerSettings) -> str | None:
         ) from error
 
 
-def _user_properties(notes: Mapping[str, str]) -> Properties | None:
+def _user_properties(notes: Notes) -> Properties | None:
     if not notes:
         return None
     found = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho left it out
@@ -73,7 +73,7 @@ class Arrival:
     topic: str
     payload: bytes
     acknowledge: Callable[[], None]
-    notes: Mapping[str, str] = field(default_factory=dict)
+    notes: Notes = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -314,7 +314,7 @@ class Link:
         self._client.unsubscribe(name)
 
     def publish(
-        self, topic: str, payload: bytes, *, retain: bool = False, notes: Mapping[str, str] = NONE
+        self, topic: str, payload: bytes, *, retain: bool = False, notes: Notes = NONE
     ) -> None:
         """Send one packet at least once; while the broker is away it waits here."""
         with self._confirmation:
@@ -325,7 +325,7 @@ class Link:
         if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
             raise self._error(f"takes no message ({info.rc.name})", "see the broker's log")
 
-    def send(self, topic: str, payload: bytes, notes: Mapping[str, str] = NONE) -> int:
+    def send(self, topic: str, payload: bytes, notes: Notes = NONE) -> int:
         """Send a payload of any size, in chunks, to one topic; return the bytes that takes.
 
         The notes go with each chunk: whichever comes last has them.

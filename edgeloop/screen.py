@@ -1,18 +1,19 @@
-"""What a person sees: log lines, progress (rich on a terminal, plain lines elsewhere), tables."""
+"""What a person sees: progress (rich on a terminal, plain lines elsewhere), tables."""
 
 import functools
-import logging
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from edgeloop import logs
 
 
 class _InterruptedError(Exception):
@@ -63,12 +64,13 @@ def _ended(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
     return 0
 
 
-def log_plainly(level: int = logging.INFO) -> None:
-    """Log to standard error, one plain line an event."""
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every start
-    logging.basicConfig(
-        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", force=True
-    )
+LogFormat = Annotated[
+    logs.Format,
+    typer.Option(
+        envvar="EDGELOOP_LOG_FORMAT", help="plain, or json: one object a line, for a collector."
+    ),
+]
+"""The option of every command that runs for long."""
 
 
 @contextmanager

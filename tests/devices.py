@@ -13,6 +13,7 @@ from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DeviceSettings
 from edgeloop.link import Arrival, Link, Reconnected
 from edgeloop.task import presence_topic
+from edgeloop.tracing import SILENT, Tracer
 
 Heard = Callable[[Arrival], bool]
 
@@ -76,14 +77,16 @@ class Device:
 
 
 @contextmanager
-def at_work(settings: DeviceSettings, last: Heard = lambda arrival: False) -> Iterator[Device]:
+def at_work(
+    settings: DeviceSettings, last: Heard = lambda arrival: False, tracer: Tracer = SILENT
+) -> Iterator[Device]:
     """Have a device take part in its task until the block ends, or `last` says so.
 
     Raises:
         Exception: what the device ended with, unless it was cut off.
     """
     with Cord(settings, last) as link, ThreadPoolExecutor(1) as pool:
-        ended = pool.submit(Agent(own(settings), link).run)
+        ended = pool.submit(Agent(own(settings), link, tracer).run)
         try:
             yield Device(link, ended)
         finally:

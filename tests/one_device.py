@@ -152,10 +152,10 @@ def aggregator(task: Task) -> Iterator[Aggregator]:
 
 
 @contextmanager
-def run_aggregator(config: Path, log: Path) -> Iterator[Aggregator]:
+def run_aggregator(config: Path, log: Path, *flags: str) -> Iterator[Aggregator]:
     """Run an aggregator as a process, at most until the block ends."""
     with log.open("w") as output:
-        command = [EDGELOOP, "aggregator", "--config", str(config)]
+        command = [EDGELOOP, "aggregator", "--config", str(config), *flags]
         process = subprocess.Popen(command, stderr=output)
     try:
         yield Aggregator(process, log)

@@ -10,7 +10,7 @@ import typer
 from cloud.aggregator.forgetting import forget as taken_back
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
-from edgeloop import screen, settings
+from edgeloop import logs, screen, settings
 from edgeloop.gathering import TooFewUploadsError
 
 log = logging.getLogger(__name__)
@@ -26,10 +26,12 @@ def aggregator(
     forget: Annotated[
         bool, typer.Option("--forget", help="Remove what a stopped task left: rows, messages.")
     ] = False,
+    log_format: screen.LogFormat = "plain",
 ) -> None:
     """Run a task to its last round; a restart goes on with the round that was open."""
-    screen.log_plainly()
+    logs.begin(log_format)
     task = settings.read(config, TaskSettings)
+    logs.always(task=task.name)
     if forget:
         gone = taken_back(task)
         screen.say(f"forgotten: {gone.runs} runs, {gone.messages} messages of {task.name}")

@@ -9,16 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import save
-
+from cloud.aggregator import outcome
 from cloud.aggregator.agreement import Patient, contract_of
 from cloud.aggregator.http import Server, Status, app
-from cloud.aggregator.ledger import Ledger, RoundCounts
+from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.metrics import Metrics, Phase
 from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.timing import Timed
 from cloud.aggregator.watch import Watch
-from edgeloop import algorithms, files, history, rounds, wire
+from edgeloop import algorithms, history, rounds, tracing, wire
 from edgeloop.algorithm import Algorithm
 from edgeloop.cohorts.events import Event, Opened
 from edgeloop.cohorts.mqtt import MqttCohort, Patience
@@ -27,6 +26,7 @@ from edgeloop.link import Link
 from edgeloop.member import Report
 from edgeloop.rounds import Closed, Standing
 from edgeloop.task import SERVER, Contract, presence_topic
+from edgeloop.tracing import SILENT, Tracer
 from edgeloop.wire import Envelope
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,11 @@ def serve(settings: TaskSettings) -> Path:
         settings.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError("folder", f"cannot be made ({error})", "name another one") from error
-    with Ledger.open(store) as ledger:
-        run = Run(settings, ledger.adopt(contract), ledger, patient)
+    with (
+        tracing.begun(settings.trace, "edgeloop-aggregator", task=settings.name) as tracer,
+        Ledger.open(store) as ledger,
+    ):
+        run = Run(settings, ledger.adopt(contract), ledger, patient, tracer=tracer)
         server = Server(app(run.status, run.metrics), settings.http.host, settings.http.port)
         server.start()
         log.info("metrics, health and status on http://%s:%d", settings.http.host, server.port)
@@ -73,6 +76,7 @@ class Run:
         contract: as the ledger holds it.
         ledger: open.
         patient: the task's generator.
+        tracer: follows each upload.
     """
 
     settings: TaskSettings
@@ -83,6 +87,7 @@ class Run:
     phase: Phase = "starting"
     connected: bool = False
     accuracy: float | None = None
+    tracer: Tracer = SILENT
 
     def __post_init__(self) -> None:
         self._watch = Watch(self.contract, self.metrics)
@@ -101,15 +106,22 @@ class Run:
         broker = self.settings.broker
         with Link(broker, name, subscriptions, presence, self._connection) as link:
             self._enter("running")
-            log.info("task %s: goes on with round %d", task, standing.rounds)
+            text = "task %s: goes on with round %d"
+            log.info(text, task, standing.rounds, extra={"round": standing.rounds})
             cohort = MqttCohort[Any, Any](
-                link, self.contract, algorithm, self._patience(), self.ledger, self._observe
+                link,
+                self.contract,
+                algorithm,
+                self._patience(),
+                self.ledger,
+                self._observe,
+                tracer=self.tracer,
             )
             standing, reports = rounds.run(
                 algorithm, cohort, self.contract.rounds, standing, self._after
             )
         self._evaluated(reports)
-        path = self._write(standing, reports)
+        path = outcome.write(self._summary, self.contract, standing, self.ledger.history(), reports)
         self.ledger.finish()
         self._enter("finished")  # whoever reads it may stop us
         return path
@@ -119,7 +131,7 @@ class Run:
         self.metrics.phase(phase)
 
     def _evaluated(self, reports: Mapping[str, Report]) -> None:
-        last = counts_of(reports)
+        last = outcome.counts_of(reports)
         self.accuracy = last.accuracy
         self.metrics.evaluated(last)
         self.metrics.fleet.evaluated(reports)
@@ -145,8 +157,9 @@ class Run:
         whole = algorithms.agreed(self.contract, generator)
 
         def aggregate(state: Any, uploads: Any) -> Any:
-            begun = time.monotonic()
-            result = whole.aggregate(state, uploads)
+            begun, watch = time.monotonic(), self._watch
+            with self.tracer.span("aggregate", watch.notes, watch.answers):
+                result = whole.aggregate(state, uploads)
             self.metrics.step("aggregate", time.monotonic() - begun)
             self.metrics.measured(whole.measures(uploads, *result))
             return result
@@ -188,11 +201,12 @@ class Run:
     def _after(self, closed: Closed[Any, Any, Any]) -> None:
         """Make a round's end safe, then tell of it."""
         reports = {name: answer.report for name, answer in closed.answers.items()}
-        counts = counts_of(reports)
+        counts = outcome.counts_of(reports)
         begun = time.monotonic()
-        self.ledger.close_round(closed.number, *self._frames(closed.standing), counts)
-        if self.settings.history:
-            history.write(self.settings.folder / "history", closed)
+        with self.tracer.span("store", self._watch.notes, round=closed.number):
+            self.ledger.close_round(closed.number, *self._frames(closed.standing), counts)
+            if self.settings.history:
+                history.write(self.settings.folder / "history", closed)
         self.metrics.step("store", time.monotonic() - begun)
         seconds = time.monotonic() - self._watch.opened
         self.metrics.closed(closed.number, seconds)
@@ -205,6 +219,7 @@ class Run:
             counts.participants,
             counts.accuracy or 0.0,
             seconds,
+            extra={"round": closed.number, "accuracy": counts.accuracy, "seconds": seconds},
         )
 
     def status(self) -> Status:
@@ -224,32 +239,3 @@ class Run:
             generator_problem=self.patient.problem,
             ledger_open=self.ledger.is_open,
         )
-
-    def _write(self, standing: Standing[Any, Any], reports: Mapping[str, Report]) -> Path:
-        """Write the final broadcast and the summary."""
-        folder = self.settings.folder
-        facts = {"task": self.contract.task, "run": self.contract.run}
-        arrays = wire.arrays(standing.broadcast)
-        files.write(folder / "prototypes.safetensors", save(arrays, facts))
-        past = self.ledger.history()
-        summary = {
-            **facts,
-            "algorithm": self.contract.algorithm,
-            "rounds": standing.rounds,
-            "knowledge_sha256": wire.fingerprint(standing.broadcast),
-            "accuracy_by_round": [*(each.accuracy for each in past), counts_of(reports).accuracy],
-            "seconds_by_round": [each.seconds for each in past],
-            "accuracy_by_device": {name: report.accuracy for name, report in reports.items()},
-        }
-        files.write_json(self._summary, summary)
-        log.info("finished; see %s", self._summary)
-        return self._summary
-
-
-def counts_of(reports: Mapping[str, Report]) -> RoundCounts:
-    """Add up what devices have measured."""
-    return RoundCounts(
-        participants=len(reports),
-        test_correct=sum(report.test_correct for report in reports.values()),
-        test_samples=sum(report.test_samples for report in reports.values()),
-    )

@@ -8,6 +8,7 @@ from sqlalchemy import URL
 
 from edgeloop.settings import BrokerSettings, Seconds, Settings, first_line
 from edgeloop.task import Name, Scalar, Size
+from edgeloop.tracing import TraceSettings
 
 
 class CohortSettings(Settings):
@@ -72,6 +73,7 @@ class TaskSettings(Settings):
         broker: where the task's messages go.
         cohort: the devices.
         http: metrics, health and status.
+        trace: where traces go.
     """
 
     name: Name
@@ -92,6 +94,7 @@ class TaskSettings(Settings):
     broker: BrokerSettings = BrokerSettings()
     cohort: CohortSettings
     http: HttpSettings = HttpSettings()
+    trace: TraceSettings = TraceSettings()
 
     @model_validator(mode="after")
     def _one_store(self) -> "TaskSettings":

@@ -5,7 +5,9 @@ import time
 
 from cloud.aggregator.metrics import Metrics
 from edgeloop.cohorts.events import Event, Gathered, Heard, Opened
+from edgeloop.gathering import Verdict
 from edgeloop.task import Contract
+from edgeloop.tracing import NONE, Notes
 
 log = logging.getLogger(__name__)
 
@@ -19,17 +21,23 @@ class Watch:
 
     Attributes:
         opened: when the open round was, on `time.monotonic`.
+        notes: of the open round's trace.
+        answers: notes of the traces of its accepted answers.
     """
 
     def __init__(self, contract: Contract, metrics: Metrics) -> None:
         self.opened = time.monotonic()
+        self.notes = NONE
+        self.answers: list[Notes] = []
+        self._round = 0
         self._contract = contract
         self._metrics = metrics
 
     def observe(self, event: Event) -> None:
         """Tell of an event."""
         if isinstance(event, Opened):
-            self.opened = time.monotonic()
+            self.opened, self._round = time.monotonic(), event.round_number
+            self.notes, self.answers = event.notes, []
             self._metrics.opened(event.round_number, event.size, event.answers)
             self._metrics.step("publish", event.seconds)
         elif isinstance(event, Gathered):
@@ -44,6 +52,13 @@ class Watch:
                 self._metrics.fleet.health(event.device, event.health)
             else:
                 self._metrics.fleet.presence(event.device, online=event.online)
+        if event.verdict is Verdict.ACCEPTED:
+            self.answers.append(event.notes)
         if event.verdict is not None:
             self._metrics.heard(event.verdict, event.size, time.monotonic() - self.opened)
-            log.info("%s: %s (%d bytes)", event.device, event.verdict.value, event.size)
+            self._say(event.device, event.verdict, event.size)
+
+    def _say(self, device: str, verdict: Verdict, size: int) -> None:
+        facts = {"device": device, "verdict": verdict.name.lower(), "bytes": size}
+        text = "%s: %s (%d bytes)"
+        log.info(text, device, verdict.value, size, extra={**facts, "round": self._round})

@@ -16,7 +16,7 @@ from cloud.operator.monitor import Monitor
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.tasks import Tasks
 from cloud.operator.triton import Triton
-from edgeloop import screen
+from edgeloop import logs, screen
 from edgeloop import settings as files
 from edgeloop.errors import ConfigError
 
@@ -103,13 +103,16 @@ def operator(
         int, _option("port", "Of its metrics and health; 0 for any free one.", min=0, max=65535)
     ] = 9465,
     log_level: Annotated[str, _option("log-level", "debug, info, warning or error.")] = "info",
+    log_format: Annotated[
+        logs.Format, _option("log-format", "Of its own log, and of the aggregators'.")
+    ] = "plain",
 ) -> None:
     """Look after the FederatedTasks and Generators of some namespaces, until it is stopped."""
     given = locals()  # an empty flag is none: a chart's template passes them all
     told = {name: given[name] for name in OperatorSettings.model_fields}
     chosen = {name: value for name, value in told.items() if value not in ("", None)}
     settings = files.parse(chosen, OperatorSettings, "edgeloop operator")
-    screen.log_plainly(_level(log_level))
+    logs.begin(log_format, _level(log_level))
     for each in ("leaderelection", "kopf.objects"):  # they tell of every renewal and every look
         logging.getLogger(each).setLevel(logging.WARNING)
     cluster.configure()

@@ -105,7 +105,9 @@ class Watched:
         self.monitor.found(self.kind, namespace, name, looked.phase)
         if not looked.turned:
             return None
-        log.info("%s %s/%s: %s %s", self.kind, namespace, name, looked.phase, looked.problem)
+        facts = {"kind": self.kind, "namespace": namespace, "resource": name}
+        words = (self.kind, namespace, name, looked.phase, looked.problem)
+        log.info("%s %s/%s: %s %s", *words, extra=facts)
         return looked.phase, looked.problem
 
 

@@ -59,6 +59,9 @@ def pod_basics(settings: OperatorSettings) -> Manifest:
 
 def container_basics(image: str, settings: OperatorSettings) -> Manifest:
     """Return what every container has in common."""
+    environment = {"HOME": "/tmp", "OMP_NUM_THREADS": "1"}  # noqa: S108 - the container's own
+    if settings.log_format != "plain":
+        environment["EDGELOOP_LOG_FORMAT"] = settings.log_format
     return {
         "image": image,
         "imagePullPolicy": settings.pull_policy,
@@ -68,7 +71,7 @@ def container_basics(image: str, settings: OperatorSettings) -> Manifest:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "env": [{"name": "HOME", "value": "/tmp"}, {"name": "OMP_NUM_THREADS", "value": "1"}],  # noqa: S108
+        "env": [{"name": name, "value": value} for name, value in environment.items()],
     }
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from edgeloop.logs import Format
 from edgeloop.settings import Port, Seconds, Settings
 
 METRICS_PORT = 9464
@@ -36,6 +37,7 @@ class OperatorSettings(Settings):
         triton_pods: the same with a name of all its pods' addresses, where there are several.
         repository_claim: the volume claim with Triton's model repository.
         aggregator_url: where an aggregator answers, with {name} and {namespace} of its Service.
+        log_format: of the pods that it makes.
         interval_seconds: between two looks at a task.
         answer_seconds: that an aggregator or a Triton server may take to answer.
     """
@@ -58,6 +60,7 @@ class OperatorSettings(Settings):
     triton_pods: str | None = None
     repository_claim: str | None = None
     aggregator_url: str = f"http://{{name}}.{{namespace}}.svc:{METRICS_PORT}"
+    log_format: Format = "plain"
     interval_seconds: Seconds = 10.0
     answer_seconds: Seconds = 5.0
 

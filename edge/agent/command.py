@@ -10,7 +10,7 @@ import typer
 from edge.agent.seat import own
 from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DeviceSettings
-from edgeloop import screen, settings
+from edgeloop import logs, screen, settings, tracing
 from edgeloop.link import Link
 from edgeloop.task import presence_topic
 
@@ -27,12 +27,14 @@ def agent(
     name: Annotated[
         str | None, typer.Option(help="Of the device, instead of the file's: one file for many.")
     ] = None,
+    log_format: screen.LogFormat = "plain",
 ) -> None:
     """Take part in a task until its last round; a restart goes on where it stopped."""
-    screen.log_plainly()
+    logs.begin(log_format)
     device = settings.read(config, DeviceSettings)
     if name is not None:
         device = settings.parse({**device.model_dump(), "name": name}, DeviceSettings, "--name")
+    logs.always(task=device.task, device=device.name)
     mine = own(device)
     link = Link(
         device.broker,
@@ -40,8 +42,9 @@ def agent(
         subscriptions(device.task),
         presence_topic(device.task, device.name),
     )
-    with link:
-        member = Agent(mine, link)
+    facts = {"task": device.task, "device": device.name}
+    with tracing.begun(device.trace, "edgeloop-agent", **facts) as tracer, link:
+        member = Agent(mine, link, tracer)
         log.info("finished; see %s", member.run())
         while device.stay:
             log.info("finished; see %s", member.run())

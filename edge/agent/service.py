@@ -23,6 +23,7 @@ from edgeloop.task import (
     round_topic,
     upload_topic,
 )
+from edgeloop.tracing import NONE, SILENT, Tracer
 from edgeloop.wire import Envelope, WireError
 
 log = logging.getLogger(__name__)
@@ -69,15 +70,18 @@ class Agent:
     Args:
         own: its settings and data.
         link: subscribed to the task's `subscriptions`.
+        tracer: follows its work and its uploads, as parts of the rounds' traces.
     """
 
-    def __init__(self, own: Own, link: Link) -> None:
+    def __init__(self, own: Own, link: Link, tracer: Tracer = SILENT) -> None:
         self._own = own
         self._link = link
         self._store = Store(own.settings.folder)
         self._seat: Seat | None = None
         self._memory: Memory | None = None
+        self._tracer = tracer
         self._opening: Opening | None = None  # the newest, until it is answered
+        self._notes = NONE  # of the newest round's trace
         self._fetching = Fetching(link, own.settings.task)
         self._kept: tuple[str, Any] | None = None  # the last broadcast, and its digest
 
@@ -105,6 +109,7 @@ class Agent:
             self._sit(arrival.payload)
         elif arrival.topic == round_topic(task):
             self._hear(arrival.payload)
+            self._notes = arrival.notes
         elif self._seat is not None:
             self._receive(self._seat, arrival.payload)
         if self._seat is None or self._opening is None:
@@ -123,7 +128,8 @@ class Agent:
         self._memory = self._store.load(contract.run)
         if self._memory is not None:
             self._seat.member.restore(self._memory.weights)
-            log.info("goes on after round %d", self._memory.round)
+            number = self._memory.round
+            log.info("goes on after round %d", number, extra={"round": number})
         self._remember(self._seat)
 
     def _remember(self, seat: Seat) -> None:
@@ -181,7 +187,8 @@ class Agent:
         self._fetching.stop()
         if new:
             assert self._kept is not None  # noqa: S101 - or it would be fetched now
-            self._memory = self._work(seat, opening, self._kept[1])
+            with self._tracer.span("train", self._notes, round=opening.round):
+                self._memory = self._work(seat, opening, self._kept[1])
             self._store.save(self._memory)
         assert self._memory is not None  # noqa: S101 - a round that is not new was answered before
         if opening.round < self._memory.round:
@@ -199,7 +206,8 @@ class Agent:
         """Send the answer; return the memory with the bytes that this really took."""
         topic = upload_topic(seat.contract.task, self._own.settings.name)
         notes = sensors.reading().notes() if self._own.settings.health else {}
-        size = self._link.send(topic, memory.answer, notes)
+        with self._tracer.span("upload", self._notes, round=memory.round) as traced:
+            size = self._link.send(topic, memory.answer, {**notes, **traced})
         counts = memory.traffic.get(str(memory.round), {"down": 0, "up": 0})
         moved = {**counts, "up": counts["up"] + size if again else size}
         return replace(memory, traffic={**memory.traffic, str(memory.round): moved})
@@ -207,7 +215,8 @@ class Agent:
     def _work(self, seat: Seat, opening: Opening, broadcast: Any) -> Memory:
         """Train a round, or evaluate the last broadcast; return what to remember."""
         number = opening.round
-        log.info("round %d of %d: working", number, seat.contract.rounds)
+        told: dict[str, Any] = {"round": number}
+        log.info("round %d of %d: working", number, seat.contract.rounds, extra=told)
         if number < seat.contract.rounds:
             answer = seat.member.answer(number, broadcast)
             messages: tuple[Any, ...] = (answer.upload, answer.report)
@@ -220,7 +229,8 @@ class Agent:
             Envelope(seat.contract.task, seat.contract.run, number, name), *messages
         )
         before = self._memory or Memory(seat.contract.run, number, payload)
-        log.info("round %d: accuracy %.4f before training", number, report.accuracy)
+        told |= {"accuracy": report.accuracy}
+        log.info("round %d: accuracy %.4f before training", number, report.accuracy, extra=told)
         bytes_down, self._fetching.bytes = self._fetching.bytes, 0
         return Memory(
             seat.contract.run,

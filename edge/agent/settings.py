@@ -8,6 +8,7 @@ from pydantic import Field
 from edgeloop.data import Partition
 from edgeloop.settings import BrokerSettings, Settings
 from edgeloop.task import Name
+from edgeloop.tracing import TraceSettings
 
 
 class DataSettings(Settings):
@@ -74,6 +75,7 @@ class DeviceSettings(Settings):
         broker: where the task's messages go.
         data: its samples.
         training: its model and how it learns.
+        trace: where traces go.
     """
 
     name: Name
@@ -84,3 +86,4 @@ class DeviceSettings(Settings):
     broker: BrokerSettings = BrokerSettings()
     data: DataSettings
     training: TrainingSettings = TrainingSettings()
+    trace: TraceSettings = TraceSettings()

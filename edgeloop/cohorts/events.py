@@ -1,9 +1,10 @@
 """What a cohort across MQTT tells of: a round that opens, what devices send, a round that ends."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgeloop.gathering import Verdict
 from edgeloop.health import UNKNOWN, Health
+from edgeloop.tracing import Notes
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,14 @@ class Opened:
         size: bytes that its broadcast took; 0 if the broker had it already.
         seconds: from its beginning until all was handed to the connection.
         answers: that were stored before a restart.
+        notes: of the round's trace.
     """
 
     round_number: int
     size: int
     seconds: float = 0.0
     answers: int = 0
+    notes: Notes = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Heard:
         size: of the answer, in bytes.
         online: what its presence says; None if it is an answer.
         health: readings that came with an answer.
+        notes: of an answer's trace.
     """
 
     device: str
@@ -40,6 +44,7 @@ class Heard:
     size: int = 0
     online: bool | None = None
     health: Health = UNKNOWN
+    notes: Notes = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

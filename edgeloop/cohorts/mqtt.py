@@ -3,13 +3,14 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from edgeloop import health, wire
 from edgeloop.algorithm import Algorithm
 from edgeloop.chunks import Assembler
 from edgeloop.cohorts.events import Event, Gathered, Heard, Opened
+from edgeloop.cohorts.uploads import UploadLog
 from edgeloop.gathering import Gathering, Verdict
 from edgeloop.link import Arrival, Link, Reconnected
 from edgeloop.member import Answer, Report
@@ -24,39 +25,13 @@ from edgeloop.task import (
     round_topic,
     upload_topic,
 )
+from edgeloop.tracing import NONE, SILENT, Tracer
 from edgeloop.wire import ContentError, Envelope, Frame, WireError
 
 log = logging.getLogger(__name__)
 
 U = TypeVar("U")
 B = TypeVar("B")
-
-
-class UploadLog(Protocol):
-    """Where uploads are written before the broker is told that they have arrived."""
-
-    def record(self, round_number: int, client: str, digest: str, payload: bytes) -> None:
-        """Write an upload; it is safe when this returns. The same one again changes nothing."""
-        ...
-
-    def recall(self, round_number: int) -> Mapping[str, bytes]:
-        """Return a round's uploads by client, as they were written."""
-        ...
-
-
-@dataclass
-class MemoryLog:
-    """An upload log that a crash empties: for tests, and for runs that need not outlive one."""
-
-    uploads: dict[int, dict[str, bytes]] = field(default_factory=dict)
-
-    def record(self, round_number: int, client: str, digest: str, payload: bytes) -> None:
-        """Keep an upload."""
-        self.uploads.setdefault(round_number, {}).setdefault(client, payload)
-
-    def recall(self, round_number: int) -> Mapping[str, bytes]:
-        """Return a round's uploads by client."""
-        return self.uploads.get(round_number, {})
 
 
 @dataclass(frozen=True)
@@ -85,6 +60,7 @@ class MqttCohort(Generic[B, U]):
         uploads: where uploads are safe.
         observe: told of every round that opens and ends, and of everything that a device sends.
         clock: seconds that never go back.
+        tracer: follows each answer; the notes of a round's trace go out with the round.
     """
 
     def __init__(
@@ -96,6 +72,7 @@ class MqttCohort(Generic[B, U]):
         uploads: UploadLog,
         observe: Callable[[Event], None] = lambda event: None,
         clock: Callable[[], float] = time.monotonic,
+        tracer: Tracer = SILENT,
     ) -> None:
         self._link = link
         self._contract = contract
@@ -104,6 +81,8 @@ class MqttCohort(Generic[B, U]):
         self._uploads = uploads
         self._observe = observe
         self._clock = clock
+        self._tracer = tracer
+        self._notes = NONE
         self._assemblers = {name: Assembler(wire.MAX_FRAME) for name in contract.devices}
         self._opening: Opening | None = None
         self._broadcast = b""
@@ -139,6 +118,13 @@ class MqttCohort(Generic[B, U]):
     def _gathered(
         self, round_number: int, broadcast: B, quorum: int, *kinds: type
     ) -> Mapping[str, Frame]:
+        task, run = self._contract.task, self._contract.run
+        with self._tracer.span("gather", task=task, run=run, round=round_number) as self._notes:
+            return self._gather(round_number, broadcast, quorum, kinds)
+
+    def _gather(
+        self, round_number: int, broadcast: B, quorum: int, kinds: tuple[type, ...]
+    ) -> Mapping[str, Frame]:
         gathering = self._gathering(round_number, quorum)
         for device, payload in self._uploads.recall(round_number).items():
             frame = self._decoded(device, payload, kinds)
@@ -147,7 +133,7 @@ class MqttCohort(Generic[B, U]):
         size = self._open(round_number, broadcast)
         opened = self._clock()
         recalled = len(gathering.uploads)
-        self._observe(Opened(round_number, size, opened - begun, recalled))
+        self._observe(Opened(round_number, size, opened - begun, recalled, self._notes))
         while not gathering.is_over(now := self._clock()):
             event = self._link.receive(gathering.until(now))
             if isinstance(event, Reconnected):
@@ -184,7 +170,8 @@ class MqttCohort(Generic[B, U]):
 
     def _say_round(self, opening: Opening) -> None:
         topic = round_topic(self._contract.task)
-        self._link.publish(topic, opening.model_dump_json().encode(), retain=True)
+        text = opening.model_dump_json().encode()
+        self._link.publish(topic, text, retain=True, notes=self._notes)
 
     def _announce(self) -> None:
         text = self._contract.model_dump_json().encode()
@@ -200,14 +187,17 @@ class MqttCohort(Generic[B, U]):
         if channel == "presence":
             self._observe(Heard(device, online=arrival.payload == b"online"))
             return
-        try:
-            payload, verdict = self._judged(gathering, device, arrival.payload, kinds)
-        except WireError as error:
-            log.warning("dropped what %s sent: %s", device, error)
-            payload, verdict = arrival.payload, Verdict.MALFORMED
+        number = gathering.round_number
+        with self._tracer.span("receive", arrival.notes, device=device, round=number) as notes:
+            try:
+                payload, verdict = self._judged(gathering, device, arrival.payload, kinds)
+            except WireError as error:
+                facts = {"device": device, "round": number}
+                log.warning("dropped what %s sent: %s", device, error, extra=facts)
+                payload, verdict = arrival.payload, Verdict.MALFORMED
         if verdict is not None:
             told = health.told(arrival.notes)
-            self._observe(Heard(device, verdict, len(payload), health=told))
+            self._observe(Heard(device, verdict, len(payload), health=told, notes=notes))
 
     def _judged(
         self, gathering: Gathering[Frame], device: str, chunk: bytes, kinds: tuple[type, ...]
@@ -223,10 +213,12 @@ class MqttCohort(Generic[B, U]):
             return payload, Verdict.WRONG_ROUND
         if misplaced := gathering.misplaced(envelope.round):
             return payload, misplaced
-        frame = self._decoded(device, payload, kinds)
+        with self._tracer.span("check", bytes=len(payload)):
+            frame = self._decoded(device, payload, kinds)
         verdict = gathering.offer(device, frame.envelope.round, frame.digest, frame)
         if verdict is Verdict.ACCEPTED:
-            self._uploads.record(frame.envelope.round, device, frame.digest, payload)
+            with self._tracer.span("record"):
+                self._uploads.record(frame.envelope.round, device, frame.digest, payload)
         return payload, verdict
 
     def _decoded(self, device: str, payload: bytes, kinds: tuple[type, ...]) -> Frame:

@@ -16,7 +16,8 @@ from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
 from edgeloop import algorithms, data, models, wire
 from edgeloop.cohorts import Cohort
 from edgeloop.cohorts.local import LocalCohort
-from edgeloop.cohorts.mqtt import MemoryLog, MqttCohort, Patience
+from edgeloop.cohorts.mqtt import MqttCohort, Patience
+from edgeloop.cohorts.uploads import MemoryLog
 from edgeloop.cohorts.workers import WorkerCohort
 from edgeloop.link import Link
 from edgeloop.member import Member

@@ -11,7 +11,8 @@ import pytest
 from edgeloop import algorithms, chunks, wire
 from edgeloop.chunks import Assembler
 from edgeloop.cohorts.events import Event, Gathered, Heard, Opened
-from edgeloop.cohorts.mqtt import MemoryLog, MqttCohort, Patience
+from edgeloop.cohorts.mqtt import MqttCohort, Patience
+from edgeloop.cohorts.uploads import MemoryLog
 from edgeloop.gathering import TooFewUploadsError, Verdict
 from edgeloop.health import Health
 from edgeloop.link import Arrival, Link

@@ -4,6 +4,7 @@ Aggregator, operator, Mosquitto (TLS), Triton and Prometheus are processes, the 
 the operator's API server is the small one of its own tests.
 """
 
+import json
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -47,10 +48,12 @@ class Scene:
     Attributes:
         prometheus: that scrapes it.
         broker: of the task.
+        log: the aggregator's, of JSON.
     """
 
     prometheus: Prometheus
     broker: Mosquitto
+    log: Path
 
 
 def impatient(folder: Path) -> Path:
@@ -123,7 +126,8 @@ def scene(
         generator = f"triton://127.0.0.1:{ports.grpc}/tiny"
         mine = {**place, **identity(authority, "aggregator")}
         config = write_task(tmp_path, mine, generator, source, port)
-        stack.enter_context(run_aggregator(config, tmp_path / "aggregator.log"))
+        log = tmp_path / "aggregator.log"
+        stack.enter_context(run_aggregator(config, log, "--log-format", "json"))
         for name in DEVICES:
             own = {**place, **identity(authority, name)}
             stack.enter_context(at_work(device(tmp_path, name, own, source)))
@@ -133,7 +137,8 @@ def scene(
             "triton": ports.metrics,
         }
         rules = impatient(tmp_path)
-        yield Scene(stack.enter_context(prometheus.running(tmp_path, targets, rules)), mosquitto)
+        scraping = stack.enter_context(prometheus.running(tmp_path, targets, rules))
+        yield Scene(scraping, mosquitto, log)
 
 
 def lacking(found: Prometheus) -> list[Query]:
@@ -169,6 +174,13 @@ def test_every_panel_has_data_and_a_lost_broker_is_told(scene: Scene) -> None:
     told = found.alerts()["EdgeloopBrokerLost"]
     assert told["labels"]["severity"] == "critical"
     assert told["annotations"]["summary"] == f"Task {TASK} has lost its MQTT broker"
+    lines = [json.loads(line) for line in scene.log.read_text().splitlines()]
+    assert {line["task"] for line in lines} == {TASK}
+    uploads = [line for line in lines if line.get("verdict") == "accepted"]
+    assert {line["device"] for line in uploads} == set(DEVICES)
+    assert {0, 1, 2} <= {line["round"] for line in uploads}
+    warnings = [line["message"] for line in lines if line["level"] == "warning"]
+    assert any("lost the broker" in message for message in warnings)
 
 
 def value(found: Prometheus, expression: str) -> float:

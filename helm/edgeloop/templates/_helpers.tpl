@@ -272,10 +272,16 @@ password_file = "/etc/edgeloop/broker/password"
 {{- end }}
 {{- end }}
 
-{{/* What every container of ours is told by its environment */}}
+{{/* What every container of ours is told by its environment: (list $ threads) */}}
 {{- define "edgeloop.environment" -}}
 - name: HOME
   value: /tmp
 - name: OMP_NUM_THREADS
-  value: {{ . | quote }}
+  value: {{ index . 1 | quote }}
+{{- with (index . 0).Values.logFormat }}
+{{- if ne . "plain" }}
+- name: EDGELOOP_LOG_FORMAT
+  value: {{ . }}
+{{- end }}
+{{- end }}
 {{- end }}

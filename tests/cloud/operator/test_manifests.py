@@ -33,6 +33,20 @@ def test_everything_is_the_tasks() -> None:
         assert meta["annotations"][APPLIED]
 
 
+def test_an_aggregator_logs_as_the_operator_is_told() -> None:
+    for form, told in (("plain", {}), ("json", {"EDGELOOP_LOG_FORMAT": "json"})):
+        settings = SETTINGS.model_copy(update={"log_format": form})
+        choice = Choice(generator=None, store=None, replicas=1)
+        (of,) = [
+            each
+            for each in manifests.of(a_task(), settings, choice)
+            if each["kind"] == "StatefulSet"
+        ]
+        container = of["spec"]["template"]["spec"]["containers"][0]
+        found = {each["name"]: each["value"] for each in container["env"]}
+        assert found == {"HOME": "/tmp", "OMP_NUM_THREADS": "1", **told}  # noqa: S108 - a pod's
+
+
 def test_a_volume_that_is_retained_has_no_owner() -> None:
     storage = {"size": "5Gi", "className": "fast", "retain": True}
     claim = made(a_task(storage=storage))["PersistentVolumeClaim"]

@@ -40,4 +40,5 @@ REPOSITORY_CLAIM: {{ include "edgeloop.triton.claim" . | quote }}
 HOST: 0.0.0.0
 PORT: "9465"
 LOG_LEVEL: {{ .Values.operator.logLevel }}
+LOG_FORMAT: {{ .Values.logFormat }}
 {{- end }}

@@ -1,0 +1,50 @@
+"""What a run came to: counts of a round, and the files that are left at the end."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import save
+
+from cloud.aggregator.ledger import PastRound, RoundCounts
+from edgeloop import files, wire
+from edgeloop.member import Report
+from edgeloop.rounds import Standing
+from edgeloop.task import Contract
+
+log = logging.getLogger(__name__)
+
+
+def counts_of(reports: Mapping[str, Report]) -> RoundCounts:
+    """Add up what devices have measured."""
+    return RoundCounts(
+        participants=len(reports),
+        test_correct=sum(report.test_correct for report in reports.values()),
+        test_samples=sum(report.test_samples for report in reports.values()),
+    )
+
+
+def write(
+    path: Path,
+    contract: Contract,
+    standing: Standing[Any, Any],
+    past: Sequence[PastRound],
+    reports: Mapping[str, Report],
+) -> Path:
+    """Write the final broadcast, and the summary to a path beside it; return the path."""
+    facts = {"task": contract.task, "run": contract.run}
+    arrays = wire.arrays(standing.broadcast)
+    files.write(path.with_name("prototypes.safetensors"), save(arrays, facts))
+    summary = {
+        **facts,
+        "algorithm": contract.algorithm,
+        "rounds": standing.rounds,
+        "knowledge_sha256": wire.fingerprint(standing.broadcast),
+        "accuracy_by_round": [*(each.accuracy for each in past), counts_of(reports).accuracy],
+        "seconds_by_round": [each.seconds for each in past],
+        "accuracy_by_device": {name: report.accuracy for name, report in reports.items()},
+    }
+    files.write_json(path, summary)
+    log.info("finished; see %s", path)
+    return path

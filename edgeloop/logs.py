@@ -1,0 +1,64 @@
+"""Log lines on standard error: plain ones for a person, or JSON for a program, one line an event.
+
+A call gives facts by `extra={"device": ...}`; only those in `FACTS` are told.
+"""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+Format = Literal["plain", "json"]
+
+FACTS = (
+    *("task", "device", "round", "verdict", "bytes", "accuracy", "seconds"),
+    *("kind", "namespace", "resource", "trace"),
+)
+"""What a line of JSON may tell beside its message."""
+
+PLAIN = "%(asctime)s %(levelname)s %(message)s"
+
+
+def begin(form: Format = "plain", level: int = logging.INFO) -> None:
+    """Log to standard error from now on."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every start
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Json() if form == "json" else logging.Formatter(PLAIN))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def always(**facts: str) -> None:
+    """Have each line of JSON tell these facts of the whole process, unless it has its own."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, Json):
+            handler.formatter.always = facts
+
+
+class Json(logging.Formatter):
+    """A record as one line of JSON: time (UTC), level, logger, message, facts, error.
+
+    Attributes:
+        always: facts of the whole process.
+    """
+
+    always: dict[str, str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.always = {}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record's line."""
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {
+            "time": when.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **self.always,
+            **{name: vars(record)[name] for name in FACTS if name in vars(record)},
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
