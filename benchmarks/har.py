@@ -19,7 +19,7 @@ from edgeloop.data import Federation
 from edgeloop.errors import ConfigError
 from edgeloop.rounds import Closed, Standing
 from simulations import engine
-from simulations.run import Recorder
+from simulations.recorder import Recorder
 from simulations.settings import RunSettings
 
 ALGORITHMS = ("fedtgp", "fedproto", "local")

@@ -2,20 +2,20 @@
 
 import io
 from collections.abc import Mapping
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from simulations.privacy.case import Case
+from simulations.privacy.likeness import psnr
 from simulations.privacy.study import Key
 
 COLUMNS = 8
 
 
 def picture(cases: Mapping[Key, Case]) -> bytes:
-    """Draw the first image of every seed, a pair of rows for each algorithm and number, as PNG."""
+    """Draw the first image of every seed and its PSNR, two rows an algorithm and number, as PNG."""
     groups: dict[tuple[str, int], list[Case]] = {}
     for key, case in cases.items():
         groups.setdefault((key.algorithm, key.samples), []).append(case)
@@ -32,14 +32,14 @@ def picture(cases: Mapping[Key, Case]) -> bytes:
         for above, below, case in zip(*pair, found, strict=False):
             _draw(above, case.originals[0])
             _draw(below, case.reconstructions[0])
-            below.set_xlabel(f"{_first(case.facts)} dB", fontsize=7)
+            below.set_xlabel(f"{_first(case):.1f} dB", fontsize=7)
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()
 
 
-def _first(facts: Mapping[str, Any]) -> str:
-    return f"{facts['psnr']:.1f}"
+def _first(case: Case) -> float:
+    return float(psnr(case.reconstructions[:1], case.originals[:1]))
 
 
 def _bare(axes: Axes) -> None:

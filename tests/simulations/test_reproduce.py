@@ -60,6 +60,7 @@ PUBLISHED = [
     ("FedTGP", "HtFE8-HtC4", {"fedtgp-table-2": [44.53, 0.16]}),
     ("FedKTL", "download", {"fedktl-table-5": [7.17]}),
     ("FedGen", "up and down", {"fedtgp-table-5": [8.69]}),
+    ("SCL", "Flowers102, practical", {"fedtgp-table-6": [46.81]}),
     ("KTL", "2-shot", {"fedktl-table-9": [8.76, 2.25]}),
     ("FedTGP", "best", {"har-all": [64.63]}),
 ]
@@ -140,7 +141,6 @@ def test_a_wrong_scenario_names_the_key(
     ("words", "sentence"),
     [
         (["fedktl-table-11"], "there is no 'fedktl-table-11'; did you mean fedktl-table-1"),
-        (["fedktl-table-8", "--scale", "cpu"], "scale: FedKTL, Table 8"),
         (["fedktl-table-1", "--scale", "big"], "scale: there is no 'big'; choose cpu or paper"),
         (["fedktl-table-1", "--only", "row"], "only: 'row' is no key=value"),
         (["fedktl-table-1", "--data", "nowhere"], "below nowhere; give --data FOLDER with cifar10"),
@@ -150,6 +150,18 @@ def test_a_wrong_command(
     capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
 ) -> None:
     assert sentence in refused(capsys, *words)
+
+
+def test_a_table_without_a_cpu_part(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, _, rest = SMALL.partition("[cpu]")
+    small.write_text(before + rest[rest.index("[paper") :])
+    said = refused(capsys, str(small), "--scale", "cpu")
+    assert "scale: Small has none for a CPU; choose --scale paper" in said
+
+
+@pytest.mark.parametrize("name", scenarios.names())
+def test_every_table_of_a_paper_has_a_cpu_part(name: str) -> None:
+    assert "-table-" not in name or scenarios.load(name).cpu is not None
 
 
 def test_a_table_is_run_resumed_and_written(
