@@ -2,7 +2,8 @@ import hashlib
 import json
 import struct
 import tracemalloc
-from dataclasses import dataclass
+import types
+from dataclasses import dataclass, make_dataclass
 from typing import Any
 
 import numpy as np
@@ -216,3 +217,12 @@ def test_fuzz_one_byte_of_a_good_frame(data: st.DataObject) -> None:
     good = bytearray(frame(header(), body())[:-32])
     good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
     attempt(bytes(good) + hashlib.sha256(good).digest())
+
+
+def test_arrays_annotated_as_newer_numpys_alias_are_read() -> None:
+    """`NDArray[float32]` has one argument, its element, from numpy 2.5 on."""
+    alias: Any = types.GenericAlias(np.ndarray, (np.float32,))
+    kind = make_dataclass("Newer", [("values_N", alias)], eq=False, frozen=True)
+    message = kind(np.array([1.0, 2.0], np.float32))
+    frame = encode(Envelope("task", "run", 1, "server"), message)
+    assert decode(frame, kind)[kind].values_N.tolist() == [1.0, 2.0]

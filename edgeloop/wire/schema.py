@@ -45,8 +45,10 @@ def _field(name: str, annotation: Any) -> _Field:
         return _Field(_SCALARS[float], "", scalar=True, nan=True)
     if annotation in _SCALARS:
         return _Field(_SCALARS[annotation], "", scalar=True)
-    _, dtype = typing.get_args(annotation)
-    return _Field(np.dtype(typing.get_args(dtype)[0]), name.rpartition("_")[2], scalar=False)
+    # NDArray[float32] is ndarray[shape, dtype[float32]], and an alias of its own from numpy 2.5 on.
+    dtype = typing.get_args(annotation)[-1]
+    (element,) = typing.get_args(dtype) or (dtype,)
+    return _Field(np.dtype(element), name.rpartition("_")[2], scalar=False)
 
 
 def arrays(message: Any) -> dict[str, Array]:
