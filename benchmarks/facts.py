@@ -85,11 +85,16 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def write(name: str, content: Mapping[str, Any], text: str) -> None:
+    """Write benchmarks/results/NAME.json and NAME.md, and say so."""
+    store(name, content, text)
+    screen.say(f"written: {RESULTS / name}.json and .md")
+
+
+def store(name: str, content: Mapping[str, Any], text: str) -> None:
     """Write benchmarks/results/NAME.json and NAME.md."""
     RESULTS.mkdir(exist_ok=True)
     files.write(RESULTS / f"{name}.json", (json.dumps(content, indent=1) + "\n").encode())
     files.write(RESULTS / f"{name}.md", text.encode())
-    screen.say(f"written: {RESULTS / name}.json and .md")
 
 
 def embed(document: Path, name: str, text: str) -> None:

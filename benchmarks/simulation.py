@@ -63,6 +63,12 @@ ON_A_GPU: Mapping[str, Mapping[str, Any]] = {
 FROZEN = 512
 """Features of the head task."""
 
+TITLE = "a simulated round: the best of all passes; shares are medians"
+COLUMNS = (
+    *("task", "clients", "algorithm", "way", "seconds a round", "of plain"),
+    *("floor's share", "over bare", "server", "peak MB", "device MB"),
+)
+
 SQUARE, REPEATS = 1024, 5
 """Of the matrix product that gives the machine's rate."""
 
@@ -136,8 +142,10 @@ def main(
         with screen.progress("cells", passes * len(cells)) as watch:
             for number, cell in enumerate(cells * passes):
                 found[cell].append(measured(cell))
+                facts.store(*results(found, device))  # what is stopped keeps what it has
                 watch(number + 1, f"{cell.algorithm}, {cell.clients}, {cell.task}, {cell.way}")
-    _tell(found, device)
+    screen.table(TITLE, *table(found))
+    facts.write(*results(found, device))
 
 
 class Folders:
@@ -167,7 +175,7 @@ def frozen_features(federation: Federation) -> Federation:
         share = federation.client(client)
         for part in (share.train, share.test):
             with torch.no_grad():
-                inputs.append(model(torch.from_numpy(part.inputs))[0].numpy())
+                inputs.append(model(torch.tensor(part.inputs))[0].numpy())
             labels.append(part.labels)
     pool = Pool(np.concatenate(inputs), np.concatenate(labels), federation.class_names)
     return data.split(pool, Partition("iid", clients=len(federation), balanced=True))
@@ -251,7 +259,7 @@ class Work:
         for share in self._shares:
             parts = share.train, share.test
             train, test = (self._tensor(part.inputs) for part in parts)
-            labels = torch.from_numpy(share.train.labels).to(device)
+            labels = torch.tensor(share.train.labels, device=device)
             work = Batches(train, labels, size)
             total += _timed(lambda work=work, test=test: self._loops(model, work, test), device)  # type: ignore[misc]  # mypy does not infer a lambda's defaults
         return total
@@ -277,7 +285,7 @@ class Work:
         return self._compute.placed(model).to(self._compute.device)
 
     def _tensor(self, inputs: Any) -> Tensor:
-        tensor = torch.from_numpy(inputs).to(self._compute.device)
+        tensor = torch.tensor(inputs, device=self._compute.device)
         return tensor.contiguous(memory_format=self._compute.format(tensor.ndim))
 
     def _counted(self, samples: int, learns: bool) -> int:
@@ -306,22 +314,29 @@ def _timed(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - begun
 
 
-def _tell(found: Mapping[Cell, Sequence[Mapping[str, Any]]], device: str) -> None:
-    columns = (
-        *("task", "clients", "algorithm", "way", "seconds a round", "of plain"),
-        *("floor's share", "over bare", "server", "peak MB", "device MB"),
-    )
-    rows = [_row(cell, measures, found) for cell, measures in found.items()]
+def results(
+    found: Mapping[Cell, Sequence[Mapping[str, Any]]], device: str
+) -> tuple[str, dict[str, Any], str]:
+    """Return what `facts.write` takes: a name, all measures, and the table in Markdown."""
     machine = facts.machine()
     if device == "cuda":
         machine["gpu"] = torch.cuda.get_device_name()
-    title = f"a simulated round on {device}: the best of all passes"
-    screen.table(title, columns, rows)
     about = ", ".join(f"{key} {value}" for key, value in machine.items())
-    cells = [{**asdict(cell), "folder": "", "measured": list(each)} for cell, each in found.items()]
-    text = f"{title}\n\n{facts.markdown(columns, rows)}\n{about}\n"
+    cells = [
+        {**asdict(cell), "folder": "", "measured": list(each)}
+        for cell, each in found.items()
+        if each
+    ]
+    text = f"{TITLE}\n\n{facts.markdown(*table(found))}\n{about}\n"
     name = "simulation" if device == "cpu" else f"simulation-{device}"
-    facts.write(name, {"machine": machine, "cells": cells}, text)
+    return name, {"machine": machine, "cells": cells}, text
+
+
+def table(
+    found: Mapping[Cell, Sequence[Mapping[str, Any]]],
+) -> tuple[Sequence[str], list[list[str]]]:
+    """Return the columns, and a row for each cell that has been measured."""
+    return COLUMNS, [_row(cell, each, found) for cell, each in found.items() if each]
 
 
 def _row(

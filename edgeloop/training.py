@@ -120,11 +120,6 @@ def descend(
     optimizer.zero_grad()  # who waits for its next round holds no gradients
 
 
-def features_of(model: SplitModel, batches: Batches) -> tuple[Tensor, Tensor]:
-    """Return the training samples' features (N, K) and labels (N,), in evaluation mode."""
-    return passed(model, batches, lambda outputs: outputs[0])
-
-
 @torch.no_grad()
 def passed(
     model: SplitModel, batches: Batches, take: Callable[[tuple[Tensor, Tensor]], Tensor]
