@@ -1,15 +1,20 @@
 """Where and how a client computes: the device, the memory layout, the precision of products."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, RunError
 from edgeloop.models.split import SplitModel
 
 Layout = Literal["channels-last", "contiguous"]
 Precision = Literal["float32", "bfloat16"]
+
+SHORTAGES = ("out of memory", "can't allocate memory", "bad_alloc", "could not create a memory")
+"""In what torch's allocators, C++ and oneDNN say where there is no memory left."""
 
 
 @dataclass(frozen=True)
@@ -60,3 +65,32 @@ def usable_device(name: str) -> torch.device:
         problem = f"{name!r} cannot be used here ({reason})"
         raise ConfigError("device", problem, "use cpu, or cuda where there is one") from error
     return device
+
+
+@contextmanager
+def enough_memory(device: str) -> Iterator[None]:
+    """Say it as bad input if what is done within needs more memory than there is.
+
+    Args:
+        device: that computes.
+
+    Raises:
+        RunError: naming the device, how much was asked for, and what to lower.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_shortage(error):
+            raise
+        reason = str(error).strip().partition("\n")[0] or "no more is given to this process"
+        raise RunError(f"memory of {device}", f"is used up ({reason})", _smaller(device)) from error
+
+
+def _is_shortage(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(each in str(error) for each in SHORTAGES)
+
+
+def _smaller(device: str) -> str:
+    if device == "cpu":
+        return "use fewer workers, smaller batches, fewer samples or a smaller model"
+    return "use idle host, cohort plain, precision bfloat16, smaller batches or a smaller model"

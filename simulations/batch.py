@@ -5,11 +5,13 @@ import os
 import threading
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from edgeloop import files
+from edgeloop.cohorts.workers import killed
 from edgeloop.errors import RunError
 from simulations import cluster as clusters
 from simulations.folder import SUMMARY
@@ -71,7 +73,11 @@ def _in_processes(
     with ProcessPoolExecutor(processes, context, initializer=_end_with_parent) as pool:
         waiting = {pool.submit(_one, job): key for key, job in jobs.items()}
         for future in as_completed(waiting):
-            done(waiting[future], future.result())
+            try:
+                summary = future.result()
+            except BrokenProcessPool as error:
+                raise killed() from error
+            done(waiting[future], summary)
 
 
 def _tasks(jobs: Mapping[Key, Job]) -> dict[Key, Callable[[], dict[str, Any]]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeloop import algorithms, files, history, rounds
 from edgeloop.algorithm import Algorithm
+from edgeloop.compute import enough_memory
 from edgeloop.data import Federation
 from edgeloop.member import Report
 from edgeloop.participation import Participation
@@ -40,8 +41,15 @@ def simulate(
         the content of summary.json.
 
     Raises:
-        InputError: if the settings, the data or the folder are wrong.
+        InputError: if the settings, the data or the folder are wrong, or memory runs out.
     """
+    with enough_memory(settings.device):
+        return _simulate(settings, folder, watch, sinks)
+
+
+def _simulate(
+    settings: RunSettings, folder: Path, watch: Watch, sinks: Sequence[Sink]
+) -> dict[str, Any]:
     settings.check()
     everyone = settings.federation()
     divided = newcomers.divide(everyone, settings.new_clients)

@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from edgeloop.cohorts.local import LocalCohort
-from edgeloop.errors import InputError
+from edgeloop.compute import enough_memory
+from edgeloop.errors import InputError, RunError
 from edgeloop.member import Answer, Report
 
 U = TypeVar("U")
@@ -22,7 +23,7 @@ Build = Callable[[Sequence[str]], LocalCohort[B, U]]
 
 
 class WorkerDiedError(RuntimeError):
-    """A worker process ended without an answer, for instance for want of memory."""
+    """A worker process ended without an answer, and nobody killed it."""
 
 
 def shares(costs: Mapping[str, float], workers: int) -> list[list[str]]:
@@ -92,18 +93,29 @@ class WorkerCohort(Generic[B, U]):
         for end in self._ends:
             with contextlib.suppress(BrokenPipeError):  # its answer tells of it
                 end.send((what, arguments))
-        results = [_receive(end) for end in self._ends]
+        results = [
+            _receive(end, process) for end, process in zip(self._ends, self._processes, strict=True)
+        ]
         for result in results:
             if isinstance(result, InputError):
                 raise result
         return results
 
 
-def _receive(end: "Connection[Any, Any]") -> Any:
+def _receive(end: "Connection[Any, Any]", process: SpawnProcess) -> Any:
     try:
         return end.recv()
     except (EOFError, ConnectionResetError) as error:
+        process.join()
+        if process.exitcode == -signal.SIGKILL:
+            raise killed() from error
         raise WorkerDiedError("a worker process ended before it answered") from error
+
+
+def killed() -> RunError:
+    """Return what to say where a worker was killed: nearly always, memory ran out."""
+    problem = "one was killed, as the system does where memory runs out"
+    return RunError("workers", problem, "run it again with fewer: what is done is kept")
 
 
 def _work(end: "Connection[Any, Any]", build: Build[Any, Any], names: Sequence[str]) -> None:
@@ -115,8 +127,9 @@ def _work(end: "Connection[Any, Any]", build: Build[Any, Any], names: Sequence[s
         while True:
             what, arguments = end.recv()
             try:
-                cohort = cohort or build(names)
-                result = None if what == "ready" else getattr(cohort, what)(*arguments)
+                with enough_memory("cpu"):
+                    cohort = cohort or build(names)
+                    result = None if what == "ready" else getattr(cohort, what)(*arguments)
             except InputError as error:
                 result = error
             end.send(result)

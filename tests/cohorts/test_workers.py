@@ -1,13 +1,15 @@
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.cohorts.workers import WorkerCohort, WorkerDiedError, shares
-from edgeloop.errors import DataError
+from edgeloop.errors import DataError, RunError
 
 
 def test_the_dearest_clients_are_dealt_first() -> None:
@@ -26,6 +28,18 @@ class Dying:
         os._exit(9)
 
 
+class Killed:
+    def __call__(self, names: Sequence[str]) -> LocalCohort[Any, Any]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+class Greedy:
+    def __call__(self, names: Sequence[str]) -> LocalCohort[Any, Any]:
+        torch.empty(2**50)
+        raise AssertionError
+
+
 def test_bad_input_in_a_worker_reaches_the_parent_whole() -> None:
     with pytest.raises(DataError, match="client a: is not there; bring it"):
         WorkerCohort(Refusing(), {"a": 1.0}, 1)
@@ -34,6 +48,16 @@ def test_bad_input_in_a_worker_reaches_the_parent_whole() -> None:
 def test_a_worker_that_dies_is_an_error_and_no_endless_wait() -> None:
     with pytest.raises(WorkerDiedError, match="ended before it answered"):
         WorkerCohort(Dying(), {"a": 1.0}, 1)
+
+
+def test_a_killed_worker_is_told_with_its_likely_cause() -> None:
+    with pytest.raises(RunError, match=r"workers: one was killed, .* memory runs out; run it"):
+        WorkerCohort(Killed(), {"a": 1.0}, 1)
+
+
+def test_a_worker_without_memory_says_so() -> None:
+    with pytest.raises(RunError, match=r"memory of cpu: is used up .*; use fewer workers"):
+        WorkerCohort(Greedy(), {"a": 1.0}, 1)
 
 
 def test_models_are_saved_and_restored(tmp_path: Path, world: Path) -> None:

@@ -1,10 +1,13 @@
 """Many runs: each once, in a process of its own."""
 
+import multiprocessing
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, RunError
 from simulations.batch import Job, run_all
 from simulations.settings import RunSettings
 
@@ -30,3 +33,16 @@ def test_an_error_comes_back(settings: RunSettings, tmp_path: Path) -> None:
     wrong = settings.model_copy(update={"options": {"server_epoch": 1}})
     with pytest.raises(ConfigError, match="did you mean server_epochs"):
         run_all({0: Job(wrong, tmp_path / "run")}, 1, lambda key, summary: None)
+
+
+def test_a_killed_run_is_told_with_its_likely_cause(settings: RunSettings, tmp_path: Path) -> None:
+    long = settings.model_copy(update={"rounds": 1000})
+    jobs = {0: Job(settings, tmp_path / "short"), 1: Job(long, tmp_path / "long")}
+
+    def kill(key: int, summary: Mapping[str, Any]) -> None:
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    with pytest.raises(RunError, match="workers: one was killed"):
+        run_all(jobs, 1, kill)
+    assert (tmp_path / "short" / "summary.json").exists()

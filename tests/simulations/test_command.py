@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,3 +136,27 @@ def test_a_gpu_that_is_not_there_is_an_error(
     words = ["simulate", "local", "--data", str(signals), "--device", "cuda"]
     assert main([*words, "--out", str(tmp_path / "out")]) == 2
     assert "device: 'cuda' cannot be used here (" in capsys.readouterr().err
+
+
+def test_out_of_memory_names_the_device_and_what_to_lower(images: Path, tmp_path: Path) -> None:
+    program = """
+import resource, sys
+from edgeloop.command import main
+import simulations.command
+resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
+sys.exit(main(sys.argv[1:]))
+"""
+    out = tmp_path / "out"
+    words = ["simulate", "local", "--data", str(images), *QUICK, "--out", str(out)]
+    large = ["--models", "cnn", "--width", str(2**26), "--workers", "1"]
+    environment = {**os.environ, "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words, *large],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: memory of cpu: is used up (")
+    assert "smaller batches, fewer samples or a smaller model" in done.stderr
+    assert "Traceback" not in done.stderr
