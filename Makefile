@@ -29,7 +29,7 @@ test: $(VENV)/.dev check ## all checks and all tests
 	@$(HELM) || [ -z "$$CI" ]
 	@$(TRITON) || [ -z "$$CI" ]
 	@$(VISION) || [ -z "$$CI" ]
-	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
 check: $(VENV)/.dev ## format, lint, types, architecture
 	$(BIN)/ruff format --check .

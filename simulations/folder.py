@@ -13,7 +13,7 @@ SUMMARY = "summary.json"
 STUDY = "study.json"
 PARTITION = "partition.json"
 HISTORY = "history"
-FREE = ("workers", "history")
+FREE = ("workers", "history", "idle")
 """Keys that may change when a run goes on; they change no result."""
 WHOLE = ("models_by_client",)
 """Tables too long to name their differing keys one by one."""

@@ -14,7 +14,7 @@ def test_a_new_folder_becomes_the_runs(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "one"
     claim(folder, CONFIG)
     assert json.loads((folder / "run.json").read_text()) == CONFIG
-    claim(folder, {**CONFIG, "workers": 2})  # the same run; workers change no result
+    claim(folder, {**CONFIG, "workers": 2, "idle": "host"})  # the same run: neither changes results
 
 
 def test_another_run_is_told_by_its_keys(tmp_path: Path) -> None:
