@@ -43,12 +43,14 @@ class Schedule:
         lr: the learning rate.
         batch: prototypes a batch.
         seed: the run's.
+        network: whether the two layers learn, too; else the embedding alone is the prototypes.
     """
 
     epochs: int
     lr: float
     batch: int
     seed: int
+    network: bool = True
 
 
 def first_state(classes: int, width: int, seed: int) -> State:
@@ -74,8 +76,11 @@ def arrays(state: State) -> tuple[npt.NDArray[np.float32], ...]:
 def global_prototypes(parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return every class's prototype (C, K), F(E), and the hidden layer (C, K) on the way to it.
 
-    F is two linear layers, E an embedding: prototypes = outer(relu(inner(E))).
+    F is two linear layers, E an embedding: prototypes = outer(relu(inner(E))). Of E alone, the
+    prototypes are E, and so is what is called hidden.
     """
+    if len(parameters) == 1:
+        return parameters[0].clone(), parameters[0]
     table_CK, inner_KK, inner_K, outer_KK, outer_K = parameters
     hidden_CK = F.relu(F.linear(table_CK, inner_KK, inner_K))
     return F.linear(hidden_CK, outer_KK, outer_K), hidden_CK
@@ -90,10 +95,11 @@ def learned(
 ) -> tuple[State, GlobalPrototypes]:
     """Train on one round's prototypes, if any; return the new state and every class's prototype."""
     parameters = [torch.tensor(array) for array in arrays(state)]
+    learning = parameters if schedule.network else parameters[:1]
     if len(labels_N):
         seed = derive(schedule.seed, "server", state.rounds)
-        _learn(parameters, uploaded_NK, labels_N, objective, schedule, seed)
-    made_CK = global_prototypes(parameters)[0].numpy()
+        _learn(learning, uploaded_NK, labels_N, objective, schedule, seed)
+    made_CK = global_prototypes(learning)[0].numpy()
     new = State(state.rounds + 1, *(parameter.numpy() for parameter in parameters))
     return new, GlobalPrototypes(np.ones(len(made_CK), bool), made_CK)
 
@@ -123,6 +129,9 @@ def step(parameters: Sequence[Tensor], hidden_CK: Tensor, slope_CK: Tensor, lr: 
     Written out because a weight's gradient has rank C at most: added to the weight as it is made,
     the K x K gradients are never stored. benchmarks/choices.py times it beside autograd.
     """
+    if len(parameters) == 1:
+        parameters[0].sub_(slope_CK, alpha=lr)
+        return
     table_CK, inner_KK, inner_K, outer_KK, outer_K = parameters
     hidden_slope_CK = (slope_CK @ outer_KK) * (hidden_CK > 0)
     table_slope_CK = hidden_slope_CK @ inner_KK

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from edgeloop import trainable
 
@@ -26,3 +26,18 @@ def test_a_step_is_what_autograd_and_sgd_would_do() -> None:
     trainable.step(by_hand, hidden, 2 * (learned - goal) / goal.numel(), lr=0.1)
     for ours, theirs in zip(by_hand, by_torch, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_without_a_network_the_embedding_alone_learns() -> None:
+    first = trainable.first_state(2, 2, seed=0)
+    schedule = trainable.Schedule(epochs=1, lr=0.5, batch=9, seed=0, network=False)
+    uploaded, labels = torch.tensor([[1.0, 2.0]]), torch.tensor([1])
+
+    def objective(uploaded: Tensor, labels: Tensor, made: Tensor) -> Tensor:
+        return (made[labels] - uploaded).square().sum()
+
+    new, broadcast = trainable.learned(first, uploaded, labels, objective, schedule)
+    assert np.allclose(new.table_CD[1], [1, 2]), "a step of half of 2 (made - uploaded)"
+    assert np.array_equal(new.table_CD[0], first.table_CD[0])
+    assert np.array_equal(broadcast.prototypes_CD, new.table_CD)
+    assert np.array_equal(new.inner_DD, first.inner_DD)

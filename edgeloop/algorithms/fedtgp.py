@@ -9,7 +9,8 @@ round's training, and so does the variant `released`; `paper` uploads those of t
 (Algorithm 1), takes the Euclidean distance with weight 0.1 for the clients' pull where the code
 takes the mean over all entries of the squared gap with weight 10, and the largest distance of any
 two classes for the margin (Eq. 9) where the code takes the largest distance of a class to its
-nearest other class (the paper's Fig. 1).
+nearest other class (the paper's Fig. 1). The paper's Table 6 leaves parts out: `margin_cap=0` is
+its SCL, `margin="fixed"` its FM, of a size that it does not tell, and `network=false` its w/o F.
 """
 
 from collections.abc import Sequence
@@ -65,7 +66,8 @@ class Config:
         server_epochs: S, epochs of the server a round.
         server_lr: the server's learning rate.
         server_batch: prototypes a batch on the server.
-        margin: distances that the margin is the largest of; see `contrastive`.
+        network: F, two layers on the classes' embedding; without it the embedding alone learns.
+        margin: distances that the margin is the largest of, see `contrastive`; or fixed at tau.
         margin_cap: tau, the largest margin.
     """
 
@@ -80,13 +82,17 @@ class Config:
     server_epochs: Count = 100
     server_lr: Positive = 0.01
     server_batch: Count = 10
-    margin: Distances = "nearest"
+    network: bool = True
+    margin: Distances | Literal["fixed"] = "nearest"
     margin_cap: NotNegative = 100.0
 
 
 def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]:
     """Bind both halves to one configuration."""
-    schedule = Schedule(config.server_epochs, config.server_lr, config.server_batch, config.seed)
+    schedule = Schedule(
+        *(config.server_epochs, config.server_lr, config.server_batch, config.seed),
+        network=config.network,
+    )
 
     def start() -> tuple[State, GlobalPrototypes]:
         state = first_state(config.classes, config.width, config.seed)
@@ -100,6 +106,8 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         return learned(state, uploaded_NK, labels_N, objective, schedule)
 
     def margin_of(uploaded_NK: Tensor, labels_N: Tensor) -> float:
+        if config.margin == "fixed":
+            return config.margin_cap
         return adaptive_margin(
             uploaded_NK, labels_N, config.classes, config.margin, config.margin_cap
         )

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -52,6 +53,8 @@ def test_the_margin_and_the_loss_are_measured() -> None:
     assert found["margin"] == 5, "the distance of the two classes"
     own = math.exp(-5)  # of one's own class against two others that are as near
     assert found["loss"] == pytest.approx(-math.log(own / (own + 2)), rel=1e-6)
+    fixed = fedtgp.build(dataclasses.replace(CONFIG, margin="fixed", margin_cap=7.0))
+    assert fixed.measures(uploads, state, zeros)["margin"] == 7
 
 
 def test_aggregation_is_a_function_of_state_and_uploads() -> None:
