@@ -11,7 +11,7 @@ Shape suffixes: M models, A of them at work, B samples of a batch, S steps.
 """
 
 import copy
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -22,6 +22,7 @@ from torch.func import functional_call, vmap
 
 from edgeloop.algorithm import Batches, Recipe, Seen
 from edgeloop.models.split import SplitModel
+from edgeloop.replays import Replays
 from edgeloop.training import OUTPUTS, looked, with_fields
 
 U = TypeVar("U")
@@ -190,50 +191,6 @@ class Stack(Generic[U, B]):
         goal = with_fields(self._goal, {**guesses, **fields})
         loss = self._recipe.loss(forward, (batch["inputs"], batch["labels"]), goal)
         return loss, noted[0]
-
-
-class Replays:
-    """A step as CUDA graphs, one for each set of its inputs' shapes.
-
-    Args:
-        step: changes state in place, whose memory is always the same.
-    """
-
-    def __init__(self, step: Callable[[Mapping[str, Tensor]], Tensor | None]) -> None:
-        self._step = step
-        self._graphs: dict[Any, tuple[torch.cuda.CUDAGraph, Tensors, Tensor | None]] = {}
-        self._pool: Any = None
-        self._warm = False
-
-    def forget(self) -> None:
-        """Drop all graphs: what they read has moved."""
-        self._graphs.clear()
-        self._warm = False
-
-    def __call__(self, batch: Mapping[str, Tensor]) -> Tensor | None:
-        """Take one step; return what it saw, in memory of its own."""
-        if not self._warm:  # libraries choose their kernels in the first step, uncaptured
-            self._warm = True
-            return self._step(batch)
-        key = tuple((name, tensor.shape) for name, tensor in batch.items())
-        if key not in self._graphs:
-            self._graphs[key] = self._captured(batch)
-        graph, inputs, noted = self._graphs[key]
-        for name, tensor in inputs.items():
-            tensor.copy_(batch[name])
-        graph.replay()
-        return None if noted is None else noted.clone()
-
-    def _captured(
-        self, batch: Mapping[str, Tensor]
-    ) -> tuple[torch.cuda.CUDAGraph, Tensors, Tensor | None]:
-        inputs = {name: tensor.clone() for name, tensor in batch.items()}
-        graph = torch.cuda.CUDAGraph()
-        stream = torch.cuda.current_stream()
-        with torch.cuda.graph(graph, pool=self._pool, stream=stream):
-            noted = self._step(inputs)
-        self._pool = self._pool or graph.pool()
-        return graph, inputs, noted
 
 
 def in_turn(work: Sequence[tuple[Stack[U, B], Sequence[Turn]]], broadcast: B) -> list[list[U]]:

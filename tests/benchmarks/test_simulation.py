@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import simulation
-from benchmarks.simulation import Cell, Folders, Work
+from benchmarks.simulation import Cell, Folders
+from benchmarks.work import Work
 from edgeloop import data
 from simulations import engine
 
