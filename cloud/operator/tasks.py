@@ -9,12 +9,22 @@ from typing import Any
 from kubernetes.client.exceptions import ApiException
 from pydantic import ValidationError
 
-from cloud.operator import aggregators, cluster, config, manifests, pods, references, status
+from cloud.operator import (
+    aggregators,
+    cluster,
+    config,
+    manifests,
+    pods,
+    references,
+    selection,
+    status,
+)
 from cloud.operator.cluster import Cluster, Object
 from cloud.operator.manifests import Choice
 from cloud.operator.objects import APPLIED, Manifest
+from cloud.operator.selection import Selection
 from cloud.operator.settings import OperatorSettings
-from cloud.operator.spec import Generator, Task
+from cloud.operator.spec import Device, Generator, Selector, Task
 from cloud.operator.status import Seen
 
 KIND = "FederatedTask"
@@ -91,8 +101,11 @@ class Tasks:
         return not self.cluster.listed("Pod", namespace, manifests.labels(meta))
 
     def _look(self, task: Task) -> Seen:
+        held = self._held(task)
         try:
-            wanted, refused = self._wanted(task)
+            selected = self._selected(task, task.spec.cohort.selector, held)
+            task = task if selected is None else task.inviting(selected.devices)
+            wanted, refused = self._wanted(task, held)
         except references.NotYetError as error:
             return Seen(obstacle=str(error))
         if refused is None:
@@ -104,11 +117,25 @@ class Tasks:
         paused = status.replicas(task) == 0
         told = None if paused else aggregators.ask(url, self.settings.answer_seconds)
         found = self.cluster.listed("Pod", meta.namespace, manifests.labels(meta))
-        return Seen(told, pods.seen(found), refused)
+        return Seen(told, pods.seen(found), refused, selection=selected)
 
-    def _wanted(self, task: Task) -> tuple[list[Manifest], str | None]:
+    def _selected(
+        self, task: Task, selector: Selector | None, held: dict[str, Any] | None
+    ) -> Selection | None:
+        """Return the devices that a task's selector stands for; None if it has none."""
+        if selector is None:
+            return None
+        recorded = task.status.get("cohort", {}).get("devices", [])
+        known = recorded if held is None else held["cohort"]["devices"]
+        if known and status.settled(task):
+            return Selection(tuple(known))
+        namespace = task.metadata.namespace
+        listed = self.cluster.selected("Device", namespace, selection.query(selector))
+        found = selection.names(Device.model_validate(each) for each in listed)
+        return selection.held(known, found) if known else selection.begun(found, task)
+
+    def _wanted(self, task: Task, held: dict[str, Any] | None) -> tuple[list[Manifest], str | None]:
         """Return what a task needs, and why it is refused if it is."""
-        held = self._held(task)
         reference = None if held is None else held.get("generator")
         asked = references.of(task.spec.generator, self.settings, reference, self._generator(task))
         store = config.store(task, self.settings, held)
@@ -118,6 +145,8 @@ class Tasks:
             if changed := config.frozen(held, table):
                 problem = f"{', '.join(changed)} may not change once a run has begun"
                 return [], f"{problem}; put it back, or create another task"
+            if short := selection.too_few(task):
+                return [], short
         return manifests.of(task, self.settings, choice), None
 
     def _held(self, task: Task) -> dict[str, Any] | None:

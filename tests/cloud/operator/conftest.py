@@ -17,7 +17,7 @@ from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.metrics import Metrics
 from edgeloop.local.ports import free_port
 from tests.cloud.operator.api_server import ADMIN, ApiServer
-from tests.cloud.operator.cluster import NAMESPACE, OPERATOR, Cluster, Object, crd, rules
+from tests.cloud.operator.cluster import KINDS, NAMESPACE, OPERATOR, Cluster, Object, crd, rules
 from tests.cloud.operator.kube_apiserver import ASSETS, kube_apiserver
 from tests.cloud.operator.kubelet import Kubelet
 
@@ -28,7 +28,7 @@ EDGELOOP = str(Path(sys.executable).with_name("edgeloop"))
 def server() -> Iterator[ApiServer]:
     """The small API server, with our CRDs and the operator's role; nothing may be denied."""
     made = ApiServer()
-    for plural in ("federatedtasks", "generators"):
+    for plural in KINDS:
         made.store.define(crd(plural))
     made.roles[OPERATOR] = {NAMESPACE: [*rules(), *rules("operator-lease-rules")]}
     with made:
