@@ -38,6 +38,7 @@ class OperatorSettings(Settings):
         repository_claim: the volume claim with Triton's model repository.
         aggregator_url: where an aggregator answers, with {name} and {namespace} of its Service.
         log_format: of the pods that it makes.
+        forget_seconds: that the job may take which takes back what a deleted task leaves.
         interval_seconds: between two looks at a task.
         answer_seconds: that an aggregator or a Triton server may take to answer.
     """
@@ -61,6 +62,7 @@ class OperatorSettings(Settings):
     repository_claim: str | None = None
     aggregator_url: str = f"http://{{name}}.{{namespace}}.svc:{METRICS_PORT}"
     log_format: Format = "plain"
+    forget_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 300.0
     interval_seconds: Seconds = 10.0
     answer_seconds: Seconds = 5.0
 

@@ -1,4 +1,4 @@
-"""Looks after FederatedTasks: makes what they need, tells how they are, takes them down."""
+"""Looks after FederatedTasks: makes what they need, tells how they are."""
 
 import tomllib
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from cloud.operator.manifests import Choice
 from cloud.operator.objects import APPLIED, Manifest
 from cloud.operator.selection import Selection
 from cloud.operator.settings import OperatorSettings
-from cloud.operator.spec import Device, Generator, Selector, Task
+from cloud.operator.spec import Device, Generator, Meta, Selector, Task
 from cloud.operator.status import Seen
 
 KIND = "FederatedTask"
@@ -88,20 +88,8 @@ class Tasks:
             raise
         return self._tell(task, seen)
 
-    def remove(self, namespace: str, name: str) -> bool:
-        """Stop a task's aggregator, and tell whether it has stopped.
-
-        Its volume must not go before it: the owner's reference would delete both at once.
-        """
-        found = self.cluster.read(KIND, namespace, name)
-        if found is None:
-            return True
-        meta = Task.model_validate({**found, "spec": _ANY}).metadata
-        self.cluster.delete("StatefulSet", namespace, manifests.name_of(meta))
-        return not self.cluster.listed("Pod", namespace, manifests.labels(meta))
-
     def _look(self, task: Task) -> Seen:
-        held = self._held(task)
+        held = begun_with(self.cluster, task.metadata)
         try:
             selected = self._selected(task, task.spec.cohort.selector, held)
             task = task if selected is None else task.inviting(selected.devices)
@@ -149,12 +137,6 @@ class Tasks:
                 return [], short
         return manifests.of(task, self.settings, choice), None
 
-    def _held(self, task: Task) -> dict[str, Any] | None:
-        """Return the configuration that the task's run began with; None before it began."""
-        meta = task.metadata
-        found = self.cluster.read("ConfigMap", meta.namespace, manifests.name_of(meta))
-        return None if found is None else tomllib.loads(found["data"][manifests.CONFIG_KEY])
-
     def _generator(self, task: Task) -> Generator | None:
         asked = task.spec.generator
         if asked is None or asked.name is None:
@@ -177,20 +159,22 @@ class Tasks:
         return Looked(told["phase"], told["lastError"], told["phase"] != task.status.get("phase"))
 
     def _unreadable(self, found: Object, error: ValidationError) -> None:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        said = {"lastError": f"{where}: {first['msg']}; apply the CRDs of this operator's version"}
+        said = {"lastError": f"{first_of(error)}; apply the CRDs of this operator's version"}
         if (found.get("status") or {}).get("lastError") != said["lastError"]:
             meta = found["metadata"]
             self.cluster.tell(KIND, meta["namespace"], meta["name"], said)
 
 
-_ANY = {
-    "algorithm": {"name": ""},
-    "data": {"classNames": [], "shape": []},
-    "cohort": {"devices": []},
-    "rounds": 1,
-}
+def begun_with(where: Cluster, task: Meta) -> dict[str, Any] | None:
+    """Return the configuration that a task's run began with; None before it began."""
+    found = where.read("ConfigMap", task.namespace, manifests.name_of(task))
+    return None if found is None else tomllib.loads(found["data"][manifests.CONFIG_KEY])
+
+
+def first_of(error: ValidationError) -> str:
+    """Return the first thing that is wrong with an object, and where."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 def _applied(held: Object) -> str | None:

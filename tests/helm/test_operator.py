@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cloud.operator import command, jobs, manifests
+from cloud.operator import command, forgetting, jobs, manifests
 from cloud.operator.jobs import Version
 from cloud.operator.manifests import Choice
 from edgeloop.errors import ConfigError
@@ -113,6 +113,7 @@ def made(tmp_path: Path) -> Path:
     objects = manifests.of(task, settings, choice)
     objects += [jobs.writer(a_generator(), Version(1, "digits"), settings)]
     objects += [jobs.remover(a_generator(), settings)]
+    objects += [forgetting.job(task, settings, choice.store)]
     path = tmp_path / "made.yaml"
     path.write_text(yaml.safe_dump_all(objects))
     return path

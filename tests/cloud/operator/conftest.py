@@ -18,6 +18,7 @@ from cloud.aggregator.metrics import Metrics
 from edgeloop.local.ports import free_port
 from tests.cloud.operator.api_server import ADMIN, ApiServer
 from tests.cloud.operator.cluster import KINDS, NAMESPACE, OPERATOR, Cluster, Object, crd, rules
+from tests.cloud.operator.job_runner import JobRunner
 from tests.cloud.operator.kube_apiserver import ASSETS, kube_apiserver
 from tests.cloud.operator.kubelet import Kubelet
 
@@ -187,6 +188,6 @@ def aggregator() -> Aggregator:
 
 @pytest.fixture
 def kubelet(cluster: Cluster, aggregator: Aggregator) -> Iterator[Kubelet]:
-    """Whatever the operator asks for runs: as the stand-in."""
-    with Kubelet(cluster, aggregator.start) as running:
+    """Whatever the operator asks for runs: as the stand-in; its jobs do nothing, well."""
+    with Kubelet(cluster, aggregator.start) as running, JobRunner(cluster, "true"):
         yield running

@@ -37,6 +37,7 @@ DATABASE_KEY: {{ include "edgeloop.database.key" . }}
 TRITON: {{ include "edgeloop.triton.address" . | quote }}
 TRITON_PODS: {{ include "edgeloop.operator.tritonPods" . | quote }}
 REPOSITORY_CLAIM: {{ include "edgeloop.triton.claim" . | quote }}
+FORGET: {{ .Values.operator.forgetSeconds | quote }}
 HOST: 0.0.0.0
 PORT: "9465"
 LOG_LEVEL: {{ .Values.operator.logLevel }}
