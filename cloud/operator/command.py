@@ -84,6 +84,16 @@ def operator(
         str,
         _option("aggregator-url", "Where {name} in {namespace} answers, if not by its Service."),
     ] = OperatorSettings.model_fields["aggregator_url"].default,
+    trace_endpoint: Annotated[
+        str, _option("trace-endpoint", "Of the aggregators' OpenTelemetry collector.")
+    ] = "",
+    trace_sampling: Annotated[
+        float, _option("trace-sampling", "The share of the rounds that are traced.")
+    ] = 1.0,
+    trace_headers_secret: Annotated[
+        str, _option("trace-headers-secret", "With headers for the collector.")
+    ] = "",
+    trace_headers_key: Annotated[str, _option("trace-headers-key", "Of that secret.")] = "headers",
     forget_seconds: Annotated[
         float, _option("forget", "Seconds for taking back what a deleted task leaves.")
     ] = 300.0,

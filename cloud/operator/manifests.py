@@ -188,4 +188,7 @@ def mounts(
         found.append(mount("broker", held, config.PASSWORD))
     if store is not None:
         found.append(mount("store", secret(store.secret_name, {store.key: "url"}), config.STORE))
+    if settings.trace_endpoint is not None and settings.trace_headers_secret is not None:
+        held = secret(settings.trace_headers_secret, {settings.trace_headers_key: "headers"})
+        found.append(mount("trace", held, config.TRACE))
     return found

@@ -174,6 +174,17 @@ def test_devices_outside_reach_the_broker() -> None:
     assert {"ipBlock": {"cidr": "192.0.2.0/24"}} in peers
 
 
+def test_traces_reach_their_collector() -> None:
+    manifests = chart.rendered("production")
+    space = {"matchLabels": {"kubernetes.io/metadata.name": "observability"}}
+    port = [{"port": 4318, "protocol": "TCP"}]
+    wanted = {"ports": port, "to": [{"namespaceSelector": space}]}
+    assert wanted in policy_of(manifests, OPERATORS)["egress"]
+    edge = chart.rendered("edge")
+    agent = policy_of(edge, labels_of(edge, "DaemonSet", "-agent"))
+    assert {"ports": [{"port": 443, "protocol": "TCP"}]} in agent["egress"]
+
+
 def test_monitors_find_a_port() -> None:
     manifests = chart.rendered("production") + chart.rendered("bundled")
     services = of_kind(manifests, "Service")
