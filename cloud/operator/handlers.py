@@ -133,6 +133,8 @@ def _take_down_tasks(made: kopf.OperatorRegistry, removals: Removals, monitor: M
             waits = _asked(lambda: removals.remove(str(namespace), name, seconds), retry)
         except LeftBehindError as error:
             waits = None
+            log.warning("FederatedTask %s/%s: %s", namespace, name, error)
+            monitor.left_behind()
             kopf.event(body, type="Warning", reason="LeftBehind", message=str(error))
         if waits is not None:
             raise kopf.TemporaryError(f"waits for {waits}", delay=_delay(retry))
