@@ -12,6 +12,9 @@ from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Meta, Task
 from cloud.operator.tasks import KIND, WAITING, begun_with, first_of, utc
 
+_TERMINATING = "it is being terminated"
+"""What the cluster says of a namespace in which nothing can be made any more."""
+
 
 class LeftBehindError(Exception):
     """What a task has left could not be taken back, and is not waited for any longer."""
@@ -64,8 +67,10 @@ class Removals:
         except ValidationError as error:
             raise LeftBehindError(f"its spec cannot be read ({first_of(error)})") from error
         except ApiException as error:
-            if error.status in WAITING and seconds > self.settings.forget_seconds:
-                raise LeftBehindError(cluster.told(error)) from error
+            why = cluster.told(error)
+            late = seconds > self.settings.forget_seconds or _TERMINATING in why
+            if error.status in WAITING and late:
+                raise LeftBehindError(why) from error
             raise
 
     def _forgotten(self, found: Object, meta: Meta) -> str | None:

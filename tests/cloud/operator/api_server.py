@@ -33,11 +33,13 @@ class Fault:
         wanted: which requests.
         code: of the answer.
         times: how many of them.
+        message: of the answer.
     """
 
     wanted: Callable[[Asked], bool]
     code: int
     times: int
+    message: str = "as asked"
 
 
 @dataclass
@@ -145,7 +147,9 @@ class ApiServer:
         for fault in self.faults:
             if fault.times and fault.wanted(asked):
                 fault.times -= 1
-                raise ApiError(fault.code, {409: "Conflict"}.get(fault.code, "Fault"), "as asked")
+                raise ApiError(
+                    fault.code, {409: "Conflict"}.get(fault.code, "Fault"), fault.message
+                )
 
     def _discovery(self, parts: list[str], group: str, version: str) -> web.Response:
         kinds = self.store.kinds.values()

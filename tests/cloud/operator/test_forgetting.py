@@ -13,7 +13,7 @@ from cloud.operator import config, forgetting, manifests
 from edgeloop.link import Link
 from edgeloop.settings import BrokerSettings
 from edgeloop.task import ROOT
-from tests.cloud.operator.api_server import ApiServer
+from tests.cloud.operator.api_server import ApiServer, Fault
 from tests.cloud.operator.cluster import NAMESPACE, OPERATOR, Cluster, Object, task, wait
 from tests.cloud.operator.conftest import EDGELOOP, Aggregator, StartOperator
 from tests.cloud.operator.examples import SETTINGS, a_store, a_task
@@ -175,6 +175,28 @@ def test_a_job_that_may_not_be_made_does_not_block_a_deletion(
     (why,) = wait("the event", lambda: said(cluster))
     assert "may not get jobs in plant" in why
     server.denied.clear()
+
+
+def test_a_namespace_that_ends_is_not_held_up(
+    server: ApiServer,
+    cluster: Cluster,
+    start_operator: StartOperator,
+    aggregator: Aggregator,
+    pods: Kubelet,
+) -> None:
+    said_so = "unable to create new content in namespace plant because it is being terminated"
+    making = Fault(
+        lambda asked: (asked.verb, asked.resource) == ("patch", "jobs"), 403, 100, said_so
+    )
+    server.faults.append(making)
+    start_operator(*aggregator.flags)
+    cluster.create("federatedtasks", task())
+    phase(cluster, "Running")
+    delete(cluster)
+    gone(cluster)
+    assert making.times == 99, "it was asked for once"
+    (why,) = wait("the event", lambda: said(cluster))
+    assert "it is being terminated" in why
 
 
 @pytest.mark.parametrize(
