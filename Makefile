@@ -13,7 +13,7 @@ SERVED = $(if $(filter triton,$(GENERATOR)),--triton,$(if $(GENERATOR),--generat
 # One thread a process: a pool as large as the machine stalls as soon as anything else is busy.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check bench bench-simulation bench-generator images format clean
+.PHONY: help demo test check bench bench-simulation bench-generator images images-lock format clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -50,6 +50,9 @@ bench-generator: $(VENV)/.dev ## a generator behind Triton beside the same one i
 
 images: ## the four container images; REGISTRY, TAG, PLATFORMS, PUSH=1
 	@tools/images.sh
+
+images-lock: ## the digests of others' images into images.lock, where their registries can be reached
+	@tools/images_lock.sh
 
 format: $(VENV)/.dev ## put the code into shape
 	$(BIN)/ruff format .

@@ -6,12 +6,13 @@ The only place that knows OpenTelemetry, and it imports it only to begin traces.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 from pydantic import Field
 
 from edgeloop.errors import ConfigError
-from edgeloop.settings import Settings
+from edgeloop.settings import Settings, first_line
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -29,9 +30,14 @@ class TraceSettings(Settings):
 
     Attributes:
         endpoint: of an OpenTelemetry collector, OTLP over HTTP; no traces if not given.
+        sampling: the share of the rounds that are traced, drawn where a round opens.
+        headers_file: a file with headers for the collector on its first line, as OpenTelemetry's
+            variable has them: name=value,name=value, percent-encoded.
     """
 
     endpoint: Annotated[str, Field(pattern="^https?://[^/]")] | None = None
+    sampling: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    headers_file: Path | None = None
 
 
 class Tracer(Protocol):
@@ -106,30 +112,41 @@ def begun(settings: TraceSettings, service: str, **facts: str) -> Iterator[Trace
         facts: about the whole process.
 
     Raises:
-        ConfigError: if traces are asked for and OpenTelemetry is not installed.
+        ConfigError: if traces are asked for and OpenTelemetry is not installed, or if the headers
+            cannot be read.
     """
     if settings.endpoint is None:
         yield SILENT
         return
-    provider = _provider(settings.endpoint, service, facts)
+    provider = _provider(settings, settings.endpoint, service, facts)
     try:
         yield Spans(provider)
     finally:
         provider.shutdown()
 
 
-def _provider(endpoint: str, service: str, facts: Mapping[str, str]) -> "TracerProvider":
+def _provider(
+    settings: TraceSettings, endpoint: str, service: str, facts: Mapping[str, str]
+) -> "TracerProvider":
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+        from opentelemetry.util.re import parse_env_headers
     except ModuleNotFoundError as error:
         problem = f"needs {error.name}, which is not installed"
         raise ConfigError("trace.endpoint", problem, "pip install 'edgeloop[otel]'") from error
     known = {f"edgeloop.{name}": value for name, value in facts.items()}
-    provider = TracerProvider(resource=Resource.create({"service.name": service, **known}))
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": service, **known}),
+        sampler=ParentBasedTraceIdRatio(settings.sampling),
+    )
+    file = settings.headers_file
+    line = "" if file is None else first_line(file, "trace.headers_file")
+    headers = dict(parse_env_headers(line, liberal=True))
     to = f"{endpoint.rstrip('/')}/v1/traces"
-    exporter = OTLPSpanExporter(endpoint=to, timeout=EXPORT_SECONDS)
+    exporter = OTLPSpanExporter(endpoint=to, headers=headers or None, timeout=EXPORT_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider

@@ -31,12 +31,19 @@ def line_with(command: str) -> str:
     return str(found)
 
 
+def installed(program: str) -> str:
+    """Return a program's path; without it skip, or fail in CI."""
+    found = shutil.which(program)
+    if found is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{program} is not installed")
+    return found
+
+
 @pytest.fixture
 def home(tmp_path: Path, start_broker: StartBroker) -> Iterator[Path]:
     """A folder in the place of /srv/edgeloop; the stack in it is stopped."""
     for program in ("openssl", "curl"):
-        if shutil.which(program) is None:
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{program} is not installed")
+        installed(program)
     home = tmp_path / "home"
     yield home
     if (home / "up.pid").exists():
@@ -107,9 +114,7 @@ def test_a_postgresql_ledger_is_dumped_in_the_middle_of_a_round_and_restored(
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    program = shutil.which("systemd-analyze")
-    if program is None:
-        pytest.skip("systemd-analyze is not installed")
+    program = installed("systemd-analyze")
     (unit,) = blocks("ini")
     path = tmp_path / "edgeloop.service"
     path.write_text(

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -121,14 +122,18 @@ def test_an_error_is_on_its_span_and_strange_notes_begin_a_trace(
 
 
 @contextmanager
-def collector() -> Iterator[tuple[str, list[tuple[str, ExportTraceServiceRequest]]]]:
+def collector(
+    headers: list[Message] | None = None,
+) -> Iterator[tuple[str, list[tuple[str, ExportTraceServiceRequest]]]]:
     """Run what takes traces as a collector does; yield its address and what it was sent."""
     heard: list[tuple[str, ExportTraceServiceRequest]] = []
+    noted = [] if headers is None else headers
 
     class Collector(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             heard.append((self.path, ExportTraceServiceRequest.FromString(body)))
+            noted.append(self.headers)
             self.send_response(200)
             self.end_headers()
 
@@ -160,6 +165,50 @@ def test_a_collector_is_sent_what_was_made() -> None:
     (span,) = resource.scope_spans[0].spans
     assert span.name == "train"
     assert notes["traceparent"].split("-")[2] == span.span_id.hex()
+
+
+def test_a_collector_is_shown_the_headers_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "headers"
+    file.write_text("Authorization=Bearer%20a%3Db,tenant=plant\nnot this\n")
+    noted: list[Message] = []
+    with collector(noted) as (address, _):
+        settings = TraceSettings(endpoint=address, headers_file=file)
+        with tracing.begun(settings, "edgeloop-agent") as tracer, tracer.span("train"):
+            pass
+    (headers,) = noted
+    assert (headers["Authorization"], headers["tenant"]) == ("Bearer a=b", "plant")
+    lost = TraceSettings(endpoint=address, headers_file=tmp_path / "nothing")
+    with pytest.raises(ConfigError, match=r"^trace.headers_file: cannot be read"):
+        tracing.begun(lost, "edgeloop-agent").__enter__()
+
+
+def test_who_opens_a_round_draws_and_the_others_follow() -> None:
+    with collector() as (address, heard):
+        none, every = (TraceSettings(endpoint=address, sampling=share) for share in (0.0, 1.0))
+        with (
+            tracing.begun(none, "edgeloop-aggregator") as cloud_side,
+            tracing.begun(every, "edgeloop-agent") as device,
+            cloud_side.span("gather") as notes,
+            device.span("train", notes),
+        ):
+            pass
+        assert heard == []
+        with (
+            tracing.begun(every, "edgeloop-aggregator") as cloud_side,
+            tracing.begun(none, "edgeloop-agent") as device,
+        ):
+            with cloud_side.span("gather") as notes:
+                pass
+            with device.span("train", notes):
+                pass
+        names = {
+            span.name
+            for _, request in heard
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        }
+        assert names == {"gather", "train"}
 
 
 def test_without_an_endpoint_nothing_is_made_and_a_device_imports_nothing() -> None:

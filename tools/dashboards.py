@@ -103,6 +103,7 @@ FLEET = [
     Panel("Resources by phase", "none", {"{{kind}} {{phase}}": "sum by (kind, phase) (edgeloop_operator_objects)"}, stacked=True, text="As the operator sees them."),
     Panel("The operator's looks", "ops", {"{{kind}} {{result}}": "sum by (kind, result) (rate(edgeloop_operator_looks_total[$__rate_interval]))"}),
     Panel("Operators that lead", "none", {"{{job}}": "sum by (job) (edgeloop_operator_leader)"}),
+    Panel("Left behind", "none", {"{{job}}": "sum by (job) (edgeloop_operator_left_behind_total)"}, text="Deleted tasks whose messages or rows could not be taken back."),
 ]  # fmt: skip
 
 ONE_TASK = [

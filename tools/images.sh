@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # images.sh: builds the four images. REGISTRY is put before their names, TAG is the version if not given;
 # PLATFORMS, say linux/amd64,linux/arm64, needs docker buildx or podman; PUSH=1 sends them to the registry.
-# PYTHON_IMAGE and TORCH_INDEX are the Dockerfiles' arguments of these names.
+# PYTHON_IMAGE and TORCH_INDEX are the Dockerfiles' arguments of these names; the base is the one in images.lock
+# if that knows its digest and PYTHON_IMAGE is not set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
@@ -12,6 +13,10 @@ images=(
 )
 
 fail() { printf 'images: %s\n' "$1" >&2; exit 1; }
+
+base=$(sed -n 's/^ARG PYTHON_IMAGE=//p' cloud/aggregator/Dockerfile)
+locked=$(sed -n "s|^\($base@sha256:[0-9a-f]*\)\$|\1|p" images.lock)
+[ -z "$locked" ] || PYTHON_IMAGE=${PYTHON_IMAGE:-$locked}
 
 arguments=()
 for name in PYTHON_IMAGE TORCH_INDEX; do

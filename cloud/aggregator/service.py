@@ -99,12 +99,21 @@ class Run:
         if self.ledger.finished() and self._summary.exists():
             return self._as_it_ended()
         algorithm = self._algorithm()
-        standing = self._standing(algorithm)
+        standing, reports = self._rounds_left(algorithm, self._standing(algorithm))
+        self._evaluated(reports)
+        path = outcome.write(self._summary, self.contract, standing, self.ledger.history(), reports)
+        self.ledger.finish()
+        self._enter("finished")  # whoever reads it may stop us
+        return path
+
+    def _rounds_left(
+        self, algorithm: Loaded, standing: Standing[Any, Any]
+    ) -> tuple[Standing[Any, Any], Mapping[str, Report]]:
+        """Run the rounds that are left; return where the run stands, and the last evaluation."""
         task = self.contract.task
         name, presence = f"edgeloop.{task}.{SERVER}", presence_topic(task, SERVER)
-        subscriptions = MqttCohort.subscriptions(task)
-        broker = self.settings.broker
-        with Link(broker, name, subscriptions, presence, self._connection) as link:
+        topics, broker = MqttCohort.subscriptions(task), self.settings.broker
+        with Link(broker, name, topics, presence, self._connection) as link:
             self._enter("running")
             text = "task %s: goes on with round %d"
             log.info(text, task, standing.rounds, extra={"round": standing.rounds})
@@ -117,14 +126,7 @@ class Run:
                 self._observe,
                 tracer=self.tracer,
             )
-            standing, reports = rounds.run(
-                algorithm, cohort, self.contract.rounds, standing, self._after
-            )
-        self._evaluated(reports)
-        path = outcome.write(self._summary, self.contract, standing, self.ledger.history(), reports)
-        self.ledger.finish()
-        self._enter("finished")  # whoever reads it may stop us
-        return path
+            return rounds.run(algorithm, cohort, self.contract.rounds, standing, self._after)
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase

@@ -25,6 +25,7 @@ KINDS = {
     "Pod": "v1",
     "Service": "v1",
     "StatefulSet": "apps/v1",
+    "Device": f"{GROUP}/{VERSION}",
     "FederatedTask": f"{GROUP}/{VERSION}",
     "Generator": f"{GROUP}/{VERSION}",
 }
@@ -71,7 +72,7 @@ class Cluster:
             }
         except ResourceNotFoundError as error:
             remedy = "kubectl apply --server-side -f helm/edgeloop/crds"
-            problem = f"has no FederatedTasks or Generators of {GROUP}/{VERSION}"
+            problem = f"has no FederatedTasks, Generators or Devices of {GROUP}/{VERSION}"
             raise ConfigError("cluster", problem, remedy) from error
         except (ApiException, HTTPError) as error:
             problem = told(error) if isinstance(error, ApiException) else f"is away ({error})"
@@ -92,6 +93,10 @@ class Cluster:
     ) -> list[Object]:
         """Return the objects of a namespace that have these labels."""
         selector = ",".join(f"{key}={value}" for key, value in (labels or {}).items())
+        return self.selected(kind, namespace, selector)
+
+    def selected(self, kind: str, namespace: str, selector: str) -> list[Object]:
+        """Return the objects of a namespace that a selector finds; all, if it is empty."""
         found = self._resources[kind].get(
             namespace=namespace, label_selector=selector or None, _request_timeout=_SECONDS
         )

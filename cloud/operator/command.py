@@ -13,6 +13,7 @@ from cloud.operator import cluster, handlers, lease
 from cloud.operator.cluster import Cluster
 from cloud.operator.generators import Generators
 from cloud.operator.monitor import Monitor
+from cloud.operator.removals import Removals
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.tasks import Tasks
 from cloud.operator.triton import Triton
@@ -83,6 +84,19 @@ def operator(
         str,
         _option("aggregator-url", "Where {name} in {namespace} answers, if not by its Service."),
     ] = OperatorSettings.model_fields["aggregator_url"].default,
+    trace_endpoint: Annotated[
+        str, _option("trace-endpoint", "Of the aggregators' OpenTelemetry collector.")
+    ] = "",
+    trace_sampling: Annotated[
+        float, _option("trace-sampling", "The share of the rounds that are traced.")
+    ] = 1.0,
+    trace_headers_secret: Annotated[
+        str, _option("trace-headers-secret", "With headers for the collector.")
+    ] = "",
+    trace_headers_key: Annotated[str, _option("trace-headers-key", "Of that secret.")] = "headers",
+    forget_seconds: Annotated[
+        float, _option("forget", "Seconds for taking back what a deleted task leaves.")
+    ] = 300.0,
     interval_seconds: Annotated[
         float, _option("interval", "Seconds between two looks at a task.")
     ] = 10.0,
@@ -141,11 +155,12 @@ def _work(
     place = settings.triton_pods or settings.triton
     writable = settings.repository_claim and settings.generator_image
     triton = Triton(place, settings.answer_seconds) if place and writable else None
-    tasks, generators = Tasks(found, settings), Generators(found, settings, triton)
+    tasks, removals = Tasks(found, settings), Removals(found, settings)
+    generators, interval = Generators(found, settings, triton), settings.interval_seconds
 
     async def watch(lost: threading.Event) -> None:
         ended = asyncio.Event()
-        registry = handlers.registry(tasks, generators, monitor, settings.interval_seconds)
+        registry = handlers.registry(tasks, removals, generators, monitor, interval)
 
         @kopf.on.cleanup(registry=registry)
         async def _end(**_: Any) -> None:
@@ -154,7 +169,7 @@ def _work(
         turning = asyncio.create_task(_turn(monitor, lost, ended))
         await kopf.operator(
             registry=registry,
-            settings=handlers.settings(kopf.OperatorSettings(), settings.interval_seconds),
+            settings=handlers.settings(kopf.OperatorSettings(), interval),
             namespaces=settings.namespaces,
             standalone=True,
             stop_flag=ended,

@@ -14,6 +14,8 @@ STORE = "/etc/edgeloop/store"
 STORE_FILE = f"{STORE}/url"
 PASSWORD = "/etc/edgeloop/broker"  # noqa: S105 - where it is
 PASSWORD_FILE = f"{PASSWORD}/password"
+TRACE = "/etc/edgeloop/trace"
+TRACE_FILE = f"{TRACE}/headers"
 
 CONNECT_SECONDS = 60.0
 """How long an aggregator tries its first connection: a broker may be starting beside it."""
@@ -65,7 +67,16 @@ def table(
         "broker": _broker(broker(task, settings)),
         "cohort": _cohort(task),
         "http": {"host": "0.0.0.0", "port": METRICS_PORT, "linger": True},  # noqa: S104 - a pod's own
+        **_trace(settings),
     }
+
+
+def _trace(settings: OperatorSettings) -> dict[str, Any]:
+    if settings.trace_endpoint is None:
+        return {}
+    headers = {} if settings.trace_headers_secret is None else {"headers_file": TRACE_FILE}
+    place = {"endpoint": settings.trace_endpoint, "sampling": settings.trace_sampling}
+    return {"trace": {**place, **headers}}
 
 
 def frozen(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -129,15 +129,7 @@ class Generators:
         if held is None:
             self.cluster.apply(wanted)
             return ""
-        conditions = (held.get("status") or {}).get("conditions") or []
-        return next(
-            (
-                each["type"]
-                for each in conditions
-                if each["type"] in ("Complete", "Failed") and each["status"] == "True"
-            ),
-            "",
-        )
+        return jobs.ended(held)
 
     def _forget(self, generator: Generator, wanted: Iterable[Manifest]) -> None:
         """Delete the jobs that are wanted no more."""

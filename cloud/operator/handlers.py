@@ -14,6 +14,7 @@ from urllib3.exceptions import HTTPError
 from cloud.operator import cluster
 from cloud.operator.generators import Generators
 from cloud.operator.monitor import Monitor
+from cloud.operator.removals import LeftBehindError, Removals
 from cloud.operator.spec import GROUP, VERSION
 from cloud.operator.tasks import Looked, Tasks
 from cloud.operator.triton import AwayError
@@ -32,12 +33,17 @@ _LONGEST_DELAY = 60.0
 
 
 def registry(
-    tasks: Tasks, generators: Generators, monitor: Monitor, interval: float
+    tasks: Tasks,
+    removals: Removals,
+    generators: Generators,
+    monitor: Monitor,
+    interval: float,
 ) -> kopf.OperatorRegistry:
     """Return the handlers of both kinds.
 
     Args:
         tasks: what looks after FederatedTasks.
+        removals: what takes them down.
         generators: what looks after Generators.
         monitor: told what happens.
         interval: seconds between two looks at an object.
@@ -46,25 +52,8 @@ def registry(
     kopf.on.login(registry=made)(kopf.login_via_client)
     _watch(made, Watched("FederatedTask", "federatedtasks", tasks.tend, monitor), interval)
     _watch(made, Watched("Generator", "generators", generators.tend, monitor), interval)
-
-    def remove_task(*, namespace: str | None, name: str, retry: int, **_: Any) -> None:
-        if not _asked(lambda: tasks.remove(str(namespace), name), retry):
-            raise kopf.TemporaryError("waits for the aggregator to stop", delay=_delay(retry))
-        monitor.gone("FederatedTask", str(namespace), name)
-
-    def remove_generator(
-        *, namespace: str | None, name: str, retry: int, runtime: timedelta, **_: Any
-    ) -> None:
-        try:
-            waits = _asked(lambda: generators.remove(str(namespace), name), retry)
-        except AwayError as error:
-            waits = str(error) if runtime.total_seconds() < LAST_SECONDS else None
-        if waits is not None:
-            raise kopf.TemporaryError(f"waits: {waits}", delay=_delay(retry))
-        monitor.gone("Generator", str(namespace), name)
-
-    kopf.on.delete(GROUP, VERSION, "federatedtasks", registry=made)(remove_task)
-    kopf.on.delete(GROUP, VERSION, "generators", registry=made)(remove_generator)
+    _take_down_tasks(made, removals, monitor)
+    _take_down_generators(made, generators, monitor)
     return made
 
 
@@ -127,6 +116,48 @@ def _watch(made: kopf.OperatorRegistry, watched: Watched, interval: float) -> No
     kopf.on.create(*kind, id="create", registry=made)(look)
     kopf.on.update(*kind, id="update", field="spec", registry=made)(look)
     kopf.timer(*kind, id="look", interval=interval, registry=made)(look)
+
+
+def _take_down_tasks(made: kopf.OperatorRegistry, removals: Removals, monitor: Monitor) -> None:
+    def remove_task(
+        *,
+        namespace: str | None,
+        name: str,
+        body: kopf.Body,
+        retry: int,
+        runtime: timedelta,
+        **_: Any,
+    ) -> None:
+        seconds = runtime.total_seconds()
+        try:
+            waits = _asked(lambda: removals.remove(str(namespace), name, seconds), retry)
+        except LeftBehindError as error:
+            waits = None
+            log.warning("FederatedTask %s/%s: %s", namespace, name, error)
+            monitor.left_behind()
+            kopf.event(body, type="Warning", reason="LeftBehind", message=str(error))
+        if waits is not None:
+            raise kopf.TemporaryError(f"waits for {waits}", delay=_delay(retry))
+        monitor.gone("FederatedTask", str(namespace), name)
+
+    kopf.on.delete(GROUP, VERSION, "federatedtasks", registry=made)(remove_task)
+
+
+def _take_down_generators(
+    made: kopf.OperatorRegistry, generators: Generators, monitor: Monitor
+) -> None:
+    def remove_generator(
+        *, namespace: str | None, name: str, retry: int, runtime: timedelta, **_: Any
+    ) -> None:
+        try:
+            waits = _asked(lambda: generators.remove(str(namespace), name), retry)
+        except AwayError as error:
+            waits = str(error) if runtime.total_seconds() < LAST_SECONDS else None
+        if waits is not None:
+            raise kopf.TemporaryError(f"waits: {waits}", delay=_delay(retry))
+        monitor.gone("Generator", str(namespace), name)
+
+    kopf.on.delete(GROUP, VERSION, "generators", registry=made)(remove_generator)
 
 
 def _asked(ask: Callable[[], Any], retry: int) -> Any:

@@ -1,6 +1,8 @@
 """The jobs that write a Generator's models into Triton's model repository, and remove them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cloud.operator import objects
 from cloud.operator.objects import Manifest, mount
@@ -39,6 +41,19 @@ def versions(spec: GeneratorSpec) -> list[Version]:
     if spec.canary is None:
         return [stable]
     return [stable, Version(spec.canary.version, spec.canary.source)]
+
+
+def ended(job: Mapping[str, Any]) -> str:
+    """Return how a job has ended, Complete or Failed; "" while it has not."""
+    conditions = (job.get("status") or {}).get("conditions") or []
+    return next(
+        (
+            each["type"]
+            for each in conditions
+            if each["type"] in ("Complete", "Failed") and each["status"] == "True"
+        ),
+        "",
+    )
 
 
 def labels(generator: Generator) -> dict[str, str]:

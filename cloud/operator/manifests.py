@@ -14,9 +14,10 @@ import tomli_w
 from cloud.operator import config, objects
 from cloud.operator.objects import Manifest, mount, secret
 from cloud.operator.settings import METRICS_PORT, OperatorSettings
-from cloud.operator.spec import GROUP, Broker, Meta, Store, Task
+from cloud.operator.spec import GROUP, Meta, Store, Task
 
 CONFIG_KEY = "task.toml"
+COMMAND = ("edgeloop", "aggregator", "--config", f"/etc/edgeloop/task/{CONFIG_KEY}")
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,14 @@ def _stateful_set(task: Task, settings: OperatorSettings, choice: Choice, text: 
 
 
 def _pod(task: Task, settings: OperatorSettings, choice: Choice) -> Manifest:
-    mounts = _mounts(task, config.broker(task, settings), choice.store)
+    claim = {"persistentVolumeClaim": {"claimName": name_of(task.metadata)}}
+    found = mounts(task, settings, choice.store, claim)
     return {
         **objects.pod_basics(settings),
         "nodeSelector": task.spec.node_selector,
         "tolerations": list(task.spec.tolerations),
-        "containers": [_container(task, settings, [each for _, each in mounts])],
-        "volumes": [each for each, _ in mounts],
+        "containers": [_container(task, settings, [each for _, each in found])],
+        "volumes": [each for each, _ in found],
     }
 
 
@@ -147,7 +149,7 @@ def _container(task: Task, settings: OperatorSettings, mounts: list[Manifest]) -
     return {
         "name": "aggregator",
         **objects.container_basics(settings.aggregator_image, settings),
-        "command": ["edgeloop", "aggregator", "--config", f"/etc/edgeloop/task/{CONFIG_KEY}"],
+        "command": list(COMMAND),
         "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
         "resources": task.spec.resources.model_dump(),
         "volumeMounts": mounts,
@@ -162,21 +164,31 @@ def _probe(path: str, **timing: int) -> Manifest:
     return {"httpGet": {"path": path, "port": "metrics"}, "timeoutSeconds": 5, **timing}
 
 
-def _mounts(task: Task, broker: Broker, store: Store | None) -> list[tuple[Manifest, Manifest]]:
-    """Return volumes, each with its mount."""
-    name = name_of(task.metadata)
-    mounts = [
-        mount("task", {"configMap": {"name": name}}, "/etc/edgeloop/task"),
-        mount(
-            "folder", {"persistentVolumeClaim": {"claimName": name}}, config.FOLDER, writable=True
-        ),
+def mounts(
+    task: Task, settings: OperatorSettings, store: Store | None, folder: Manifest
+) -> list[tuple[Manifest, Manifest]]:
+    """Return the volumes of a pod that reads a task's file, each with its mount.
+
+    Args:
+        task: whose.
+        settings: the operator's.
+        store: the secret with the ledger's URL; None for SQLite in the folder.
+        folder: what is mounted as the task's.
+    """
+    broker = config.broker(task, settings)
+    found = [
+        mount("task", {"configMap": {"name": name_of(task.metadata)}}, "/etc/edgeloop/task"),
+        mount("folder", folder, config.FOLDER, writable=True),
         mount("tmp", {"emptyDir": {}}, "/tmp", writable=True),  # noqa: S108 - the container's own
     ]
     if broker.secret_name is not None:
-        mounts.append(mount("tls", secret(broker.secret_name), config.TLS))
+        found.append(mount("tls", secret(broker.secret_name), config.TLS))
     if broker.password is not None:
         held = secret(broker.password.secret_name, {broker.password.key: "password"})
-        mounts.append(mount("broker", held, config.PASSWORD))
+        found.append(mount("broker", held, config.PASSWORD))
     if store is not None:
-        mounts.append(mount("store", secret(store.secret_name, {store.key: "url"}), config.STORE))
-    return mounts
+        found.append(mount("store", secret(store.secret_name, {store.key: "url"}), config.STORE))
+    if settings.trace_endpoint is not None and settings.trace_headers_secret is not None:
+        held = secret(settings.trace_headers_secret, {settings.trace_headers_key: "headers"})
+        found.append(mount("trace", held, config.TRACE))
+    return found

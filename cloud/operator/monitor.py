@@ -41,6 +41,11 @@ class Monitor:
             ("kind", "result"),
             registry=self.registry,
         )
+        self._left = Counter(
+            "edgeloop_operator_left_behind_total",
+            "Deleted tasks whose messages or rows could not be taken back.",
+            registry=self.registry,
+        )
         for kind in _PHASES:  # made here, so that what never was is 0 and not missing
             self._count(kind)
             for result in _RESULTS:
@@ -66,6 +71,10 @@ class Monitor:
         """A resource is in a phase."""
         self._phases[kind, namespace, name] = phase
         self._count(kind)
+
+    def left_behind(self) -> None:
+        """What a deleted task has left could not be taken back."""
+        self._left.inc()
 
     def gone(self, kind: str, namespace: str, name: str) -> None:
         """A resource is no more."""

@@ -5,7 +5,7 @@ from cloud.operator.spec import Asked, Generator
 
 
 class NotYetError(Exception):
-    """A task waits for a generator."""
+    """A task waits for what it asks for."""
 
 
 def of(

@@ -38,6 +38,11 @@ class OperatorSettings(Settings):
         repository_claim: the volume claim with Triton's model repository.
         aggregator_url: where an aggregator answers, with {name} and {namespace} of its Service.
         log_format: of the pods that it makes.
+        trace_endpoint: of the OpenTelemetry collector of the pods that it makes; None for none.
+        trace_sampling: the share of their rounds that are traced.
+        trace_headers_secret: in a task's namespace, with headers for the collector.
+        trace_headers_key: of the secret.
+        forget_seconds: that the job may take which takes back what a deleted task leaves.
         interval_seconds: between two looks at a task.
         answer_seconds: that an aggregator or a Triton server may take to answer.
     """
@@ -61,6 +66,11 @@ class OperatorSettings(Settings):
     repository_claim: str | None = None
     aggregator_url: str = f"http://{{name}}.{{namespace}}.svc:{METRICS_PORT}"
     log_format: Format = "plain"
+    trace_endpoint: Annotated[str, Field(pattern="^https?://[^/]")] | None = None
+    trace_sampling: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    trace_headers_secret: str | None = None
+    trace_headers_key: str = "headers"
+    forget_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 300.0
     interval_seconds: Seconds = 10.0
     answer_seconds: Seconds = 5.0
 

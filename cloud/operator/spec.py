@@ -36,10 +36,26 @@ class Data(Part):
     shape: tuple[int, ...]
 
 
-class Cohort(Part):
-    """Who is invited, and how long a round waits."""
+class Requirement(Part):
+    """What a label must be."""
 
-    devices: tuple[str, ...]
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: tuple[str, ...] = ()
+
+
+class Selector(Part):
+    """Which Devices are meant: those whose labels are all of this."""
+
+    match_labels: Annotated[dict[str, str], Field(default_factory=dict)]
+    match_expressions: tuple[Requirement, ...] = ()
+
+
+class Cohort(Part):
+    """Who is invited, and how long a round waits; devices are empty where a selector finds them."""
+
+    devices: tuple[str, ...] = ()
+    selector: Selector | None = None
     quorum: int | None = None
     deadline_seconds: int = 600
     give_up_seconds: int = 86_400
@@ -143,6 +159,13 @@ class GeneratorSpec(Part):
     serving: ServingSpec = ServingSpec()
 
 
+class DeviceSpec(Part):
+    """A Device's spec."""
+
+    device_name: str | None = None
+    suspended: bool = False
+
+
 class Meta(Part):
     """What the operator needs of an object's metadata."""
 
@@ -160,6 +183,11 @@ class Task(Part):
     spec: TaskSpec
     status: Annotated[dict[str, Any], Field(default_factory=dict)]
 
+    def inviting(self, devices: tuple[str, ...]) -> "Task":
+        """Return the task with these devices, as if it named them."""
+        cohort = self.spec.cohort.model_copy(update={"devices": devices})
+        return self.model_copy(update={"spec": self.spec.model_copy(update={"cohort": cohort})})
+
 
 class Generator(Part):
     """A Generator."""
@@ -167,3 +195,10 @@ class Generator(Part):
     metadata: Meta
     spec: GeneratorSpec
     status: Annotated[dict[str, Any], Field(default_factory=dict)]
+
+
+class Device(Part):
+    """A Device."""
+
+    metadata: Meta
+    spec: DeviceSpec = DeviceSpec()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from cloud.operator.conditions import Condition, merged
+from cloud.operator.selection import Selection
 from cloud.operator.spec import Task
 
 Phase = Literal["Pending", "Running", "Paused", "Succeeded", "Failed", "Cancelled"]
@@ -61,12 +62,14 @@ class Seen:
         pod: None while there is none.
         refused: why the spec as it is now is not followed; None if it is.
         obstacle: why nothing could be made of it yet; None if it was.
+        selection: the devices that its selector stands for; None if it has none, or not yet.
     """
 
     told: Told | None = None
     pod: PodSeen | None = None
     refused: str | None = None
     obstacle: str | None = None
+    selection: Selection | None = None
 
 
 def of(task: Task, seen: Seen, now: str) -> Status:
@@ -81,6 +84,9 @@ def of(task: Task, seen: Seen, now: str) -> Status:
     status["observedGeneration"] = task.metadata.generation
     if not settled(task):
         status |= _progress(seen.told) | _counted(task, seen)
+    if seen.selection is not None:
+        devices = list(seen.selection.devices)
+        status["cohort"] = {"size": len(devices), "devices": devices}
     phase = phase_of(task, seen, int(status.get("restarts", 0)))
     status |= {"phase": phase, "progress": f"{status.get('round', 0)}/{status['rounds']}"}
     status |= _error(task, seen, phase) | _times(task.status, phase, now)
@@ -181,7 +187,15 @@ def _conditions(task: Task, seen: Seen, phase: Phase) -> list[Condition]:
         Condition("Complete", phase == "Succeeded", phase, ""),
         Condition("Failed", failed, phase, _why(task, seen) if failed else ""),
         Condition("PrivacyAccounted", False, "NoAccounting", NO_ACCOUNTING),
+        *([] if seen.selection is None else [_as_selected(seen.selection)]),
     ]
+
+
+def _as_selected(selection: Selection) -> Condition:
+    if not selection.drift:
+        return Condition("AsSelected", True, "Same", "")
+    text = f"cohort.selector would now find {selection.drift}; the run keeps its devices"
+    return Condition("AsSelected", False, "Changed", f"{text}: create another task for others")
 
 
 def _why(task: Task, seen: Seen) -> str:

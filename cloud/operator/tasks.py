@@ -1,4 +1,4 @@
-"""Looks after FederatedTasks: makes what they need, tells how they are, takes them down."""
+"""Looks after FederatedTasks: makes what they need, tells how they are."""
 
 import tomllib
 from collections.abc import Callable
@@ -9,12 +9,22 @@ from typing import Any
 from kubernetes.client.exceptions import ApiException
 from pydantic import ValidationError
 
-from cloud.operator import aggregators, cluster, config, manifests, pods, references, status
+from cloud.operator import (
+    aggregators,
+    cluster,
+    config,
+    manifests,
+    pods,
+    references,
+    selection,
+    status,
+)
 from cloud.operator.cluster import Cluster, Object
 from cloud.operator.manifests import Choice
 from cloud.operator.objects import APPLIED, Manifest
+from cloud.operator.selection import Selection
 from cloud.operator.settings import OperatorSettings
-from cloud.operator.spec import Generator, Task
+from cloud.operator.spec import Device, Generator, Meta, Selector, Task
 from cloud.operator.status import Seen
 
 KIND = "FederatedTask"
@@ -78,21 +88,12 @@ class Tasks:
             raise
         return self._tell(task, seen)
 
-    def remove(self, namespace: str, name: str) -> bool:
-        """Stop a task's aggregator, and tell whether it has stopped.
-
-        Its volume must not go before it: the owner's reference would delete both at once.
-        """
-        found = self.cluster.read(KIND, namespace, name)
-        if found is None:
-            return True
-        meta = Task.model_validate({**found, "spec": _ANY}).metadata
-        self.cluster.delete("StatefulSet", namespace, manifests.name_of(meta))
-        return not self.cluster.listed("Pod", namespace, manifests.labels(meta))
-
     def _look(self, task: Task) -> Seen:
+        held = begun_with(self.cluster, task.metadata)
         try:
-            wanted, refused = self._wanted(task)
+            selected = self._selected(task, task.spec.cohort.selector, held)
+            task = task if selected is None else task.inviting(selected.devices)
+            wanted, refused = self._wanted(task, held)
         except references.NotYetError as error:
             return Seen(obstacle=str(error))
         if refused is None:
@@ -104,11 +105,25 @@ class Tasks:
         paused = status.replicas(task) == 0
         told = None if paused else aggregators.ask(url, self.settings.answer_seconds)
         found = self.cluster.listed("Pod", meta.namespace, manifests.labels(meta))
-        return Seen(told, pods.seen(found), refused)
+        return Seen(told, pods.seen(found), refused, selection=selected)
 
-    def _wanted(self, task: Task) -> tuple[list[Manifest], str | None]:
+    def _selected(
+        self, task: Task, selector: Selector | None, held: dict[str, Any] | None
+    ) -> Selection | None:
+        """Return the devices that a task's selector stands for; None if it has none."""
+        if selector is None:
+            return None
+        recorded = task.status.get("cohort", {}).get("devices", [])
+        known = recorded if held is None else held["cohort"]["devices"]
+        if known and status.settled(task):
+            return Selection(tuple(known))
+        namespace = task.metadata.namespace
+        listed = self.cluster.selected("Device", namespace, selection.query(selector))
+        found = selection.names(Device.model_validate(each) for each in listed)
+        return selection.held(known, found) if known else selection.begun(found, task)
+
+    def _wanted(self, task: Task, held: dict[str, Any] | None) -> tuple[list[Manifest], str | None]:
         """Return what a task needs, and why it is refused if it is."""
-        held = self._held(task)
         reference = None if held is None else held.get("generator")
         asked = references.of(task.spec.generator, self.settings, reference, self._generator(task))
         store = config.store(task, self.settings, held)
@@ -118,13 +133,9 @@ class Tasks:
             if changed := config.frozen(held, table):
                 problem = f"{', '.join(changed)} may not change once a run has begun"
                 return [], f"{problem}; put it back, or create another task"
+            if short := selection.too_few(task):
+                return [], short
         return manifests.of(task, self.settings, choice), None
-
-    def _held(self, task: Task) -> dict[str, Any] | None:
-        """Return the configuration that the task's run began with; None before it began."""
-        meta = task.metadata
-        found = self.cluster.read("ConfigMap", meta.namespace, manifests.name_of(meta))
-        return None if found is None else tomllib.loads(found["data"][manifests.CONFIG_KEY])
 
     def _generator(self, task: Task) -> Generator | None:
         asked = task.spec.generator
@@ -148,20 +159,22 @@ class Tasks:
         return Looked(told["phase"], told["lastError"], told["phase"] != task.status.get("phase"))
 
     def _unreadable(self, found: Object, error: ValidationError) -> None:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        said = {"lastError": f"{where}: {first['msg']}; apply the CRDs of this operator's version"}
+        said = {"lastError": f"{first_of(error)}; apply the CRDs of this operator's version"}
         if (found.get("status") or {}).get("lastError") != said["lastError"]:
             meta = found["metadata"]
             self.cluster.tell(KIND, meta["namespace"], meta["name"], said)
 
 
-_ANY = {
-    "algorithm": {"name": ""},
-    "data": {"classNames": [], "shape": []},
-    "cohort": {"devices": []},
-    "rounds": 1,
-}
+def begun_with(where: Cluster, task: Meta) -> dict[str, Any] | None:
+    """Return the configuration that a task's run began with; None before it began."""
+    found = where.read("ConfigMap", task.namespace, manifests.name_of(task))
+    return None if found is None else tomllib.loads(found["data"][manifests.CONFIG_KEY])
+
+
+def first_of(error: ValidationError) -> str:
+    """Return the first thing that is wrong with an object, and where."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 def _applied(held: Object) -> str | None:

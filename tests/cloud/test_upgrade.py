@@ -7,18 +7,18 @@ schema that is deployed today is the previous one.
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from signal import SIGKILL, SIGTERM
 
 import pytest
 import tomli_w
 from sqlalchemy import create_engine, inspect
 
-from edgeloop.local.starting import START
+from edgeloop.local.starting import START, bound
 from edgeloop.settings import BrokerSettings
 from tests.cloud.stack import stacks
 from tests.cloud.stack.stacks import DEVICES, TASK
@@ -72,10 +72,17 @@ class Machine:
 
     def start(self, door: str, name: str, config: Path, code: Path = ROOT) -> "Started":
         log = self._folder / f"{name}.log"
-        command = [sys.executable, "-c", START, door, "--config", str(config)]
+        # Nobody else's signal: neither the terminal's, nor one to the whole group of the tests.
+        command = bound([sys.executable, "-c", START, door, "--config", str(config)], SIGKILL)
         environment = {**os.environ, "PYTHONPATH": f"{code}{os.pathsep}{ROOT}"}
         with log.open("wb") as output:
-            process = subprocess.Popen(command, stderr=output, env=environment, cwd=self._folder)
+            process = subprocess.Popen(
+                command,
+                stderr=output,
+                env=environment,
+                cwd=self._folder,
+                start_new_session=True,
+            )
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)
         return Started(process, log)
@@ -123,8 +130,8 @@ def test_the_open_round_ends_with_the_uploads_from_before_the_upgrade(
     device = machine.start("agent", "one-before", one)
     old.wait_for("one: accepted")
     assert "round 0 of 1 closed" not in old.log.read_text()
-    assert device.end(signal.SIGKILL) == -signal.SIGKILL  # only the ledger has its upload now
-    assert old.end(signal.SIGTERM) == 130
+    assert device.end(SIGKILL) == -SIGKILL  # only the ledger has its upload now
+    assert old.end(SIGTERM) == 130
     assert "seen" not in _columns(store)
 
     new = machine.start("aggregator", "new", config, newer)
@@ -134,7 +141,8 @@ def test_the_open_round_ends_with_the_uploads_from_before_the_upgrade(
     new.wait_for("round 0 of 1 closed: 2 answers")
     assert "one: accepted" not in new.log.read_text()
     again = machine.start("agent", "one-after", one)
-    assert [each.end() for each in (new, other, again)] == [0, 0, 0], new.log.read_text()
+    for each in (new, other, again):
+        assert each.end() == 0, each.log.read_text()
     summary = json.loads((tmp_path / "task" / "summary.json").read_text())
     assert sorted(summary["accuracy_by_device"]) == sorted(DEVICES)
 

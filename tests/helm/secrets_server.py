@@ -1,4 +1,4 @@
-"""As much of a Kubernetes API server as helm asks when it renders: what there is, and secrets."""
+"""As much of a Kubernetes API server as helm asks when it renders: its kinds, and secrets."""
 
 import json
 import threading
@@ -10,17 +10,41 @@ from typing import Any
 
 import yaml
 
-RESOURCE = {"name": "secrets", "kind": "Secret", "namespaced": True, "verbs": ["get", "list"]}
+KINDS = {  # that the chart makes with nothing set
+    "v1": (
+        *("configmaps ConfigMap", "secrets Secret", "services Service", "pods Pod"),
+        *("serviceaccounts ServiceAccount", "persistentvolumeclaims PersistentVolumeClaim"),
+    ),
+    "apps/v1": ("deployments Deployment", "statefulsets StatefulSet"),
+    "networking.k8s.io/v1": ("networkpolicies NetworkPolicy",),
+    "policy/v1": ("poddisruptionbudgets PodDisruptionBudget",),
+    "rbac.authorization.k8s.io/v1": ("roles Role", "rolebindings RoleBinding"),
+}
+
+
+def _resources(version: str) -> dict[str, Any]:
+    pairs = (each.split() for each in KINDS[version])
+    resources = [
+        {"name": name, "kind": kind, "namespaced": True, "verbs": ["get", "list"]}
+        for name, kind in pairs
+    ]
+    about = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version}
+    return {**about, "resources": resources}
+
+
+def _group(version: str) -> dict[str, Any]:
+    name, _, short = version.partition("/")
+    found = {"groupVersion": version, "version": short}
+    return {"name": name, "versions": [found], "preferredVersion": found}
+
+
+_GROUPS = [_group(each) for each in KINDS if each != "v1"]
 KNOWN: dict[str, dict[str, Any]] = {
     "/version": {"major": "1", "minor": "37", "gitVersion": "v1.37.0"},
     "/api": {"kind": "APIVersions", "versions": ["v1"]},
-    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
-    "/api/v1": {
-        "kind": "APIResourceList",
-        "apiVersion": "v1",
-        "groupVersion": "v1",
-        "resources": [RESOURCE],
-    },
+    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": _GROUPS},
+    "/api/v1": _resources("v1"),
+    **{f"/apis/{each}": _resources(each) for each in KINDS if each != "v1"},
 }
 
 

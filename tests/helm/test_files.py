@@ -53,6 +53,20 @@ def test_a_task_says_what_the_values_say() -> None:
     assert settings.store_file is None
 
 
+def test_traces_are_for_all() -> None:
+    task = settings_of("production", "paint")
+    assert (task.trace.endpoint, task.trace.sampling) == (
+        "http://collector.observability:4318",
+        0.1,
+    )
+    assert str(task.trace.headers_file) == "/etc/edgeloop/trace/headers"
+    (device,) = tables(chart.rendered("edge"), "device.toml")
+    trace = parse(device, DeviceSettings, "edge").trace
+    assert (trace.endpoint, trace.sampling) == ("https://collector.example", 1.0)
+    assert trace.headers_file is None
+    assert not any("trace" in table for table in tables(chart.rendered("bundled"), "task.toml"))
+
+
 def settings_of(name: str, task: str) -> TaskSettings:
     found = named(chart.rendered(name), "ConfigMap", f"-task-{task}")
     return parse(tomllib.loads(found["data"]["task.toml"]), TaskSettings, name)

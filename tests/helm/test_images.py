@@ -1,6 +1,9 @@
 """The images' Dockerfiles: linted, small, without root, and what the chart asks for."""
 
+import hashlib
+import os
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -15,6 +18,7 @@ FILES = [
     ROOT / door / "Dockerfile"
     for door in ("cloud/aggregator", "cloud/generator_service", "cloud/operator", "edge/agent")
 ]
+LOCK = ROOT / "images.lock"
 ACCEPTED = {
     "CKV_DOCKER_7": "it does not look into an ARG; the base's version is tested below",
     "CKV_DOCKER_2": "Kubernetes has probes of its own, and no use for a HEALTHCHECK",
@@ -66,9 +70,9 @@ def test_nobody_is_root(file: Path) -> None:
 def test_the_extra_is_there(file: Path) -> None:
     if not file.with_name("__init__.py").exists():
         return  # the door is not built yet
-    (extra,) = re.findall(r'"\.\[(\w+)\]"', file.read_text())
+    (extras,) = re.findall(r'"\.\[([\w,]+)\]"', file.read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert extra in project["optional-dependencies"]
+    assert set(extras.split(",")) <= project["optional-dependencies"].keys()
     (command,) = re.findall(r'CMD \["(\w+)", "--help"\]', file.read_text())
     assert command in project["entry-points"]["edgeloop.commands"]
 
@@ -100,8 +104,67 @@ def test_the_chart_and_the_project_have_one_version() -> None:
     assert str(about["appVersion"]) == project["version"]
 
 
-def built_with(folder: Path, tool: str, **environment: str) -> tuple[int, str, list[str]]:
+def test_the_lock_has_every_image_of_others() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    of_chart = (values["broker"], values["triton"], values["database"]["bundled"])
+    wanted = {f"{each['image']['repository']}:{each['image']['tag']}" for each in of_chart}
+    wanted |= {each["image"] for each in services.values() if not each["image"].startswith("$")}
+    wanted |= {base.partition("=")[2] for base in instructions(FILES[0], "ARG")[:1]}
+    lines = [line for line in LOCK.read_text().splitlines() if not line.startswith("#")]
+    assert sorted(line.partition("@")[0] for line in lines) == sorted(wanted)
+    digests = [line.partition("@")[2] for line in lines if "@" in line]
+    assert all(re.fullmatch("sha256:[0-9a-f]{64}", each) for each in digests)
+
+
+REGISTRY = """#!/bin/sh
+[ "$1 $2" = "inspect --raw" ] && [ "$3" != "docker://$REFUSED" ] && printf 'manifest of %s' "$3"
+"""
+
+
+def locked_with(folder: Path, refused: str = "") -> tuple[subprocess.CompletedProcess[str], Path]:
+    """Run a copy of tools/images_lock.sh with a skopeo that has a manifest of its own for each."""
+    (folder / "tools").mkdir()
+    shutil.copy(ROOT / "tools" / "images_lock.sh", folder / "tools")
+    lock = folder / "images.lock"
+    lock.write_text("# words\n# None is known yet: ...\na.example/b:1\nc.example/d:2@sha256:old\n")
+    (folder / "bin").mkdir()
+    (folder / "bin" / "skopeo").write_text(REGISTRY)
+    (folder / "bin" / "skopeo").chmod(0o755)
+    environment = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "REFUSED": refused}
+    command = ["/bin/bash", str(folder / "tools" / "images_lock.sh")]
+    return subprocess.run(command, env=environment, capture_output=True, text=True), lock
+
+
+def test_digests_are_asked_of_the_registries(tmp_path: Path) -> None:
+    done, lock = locked_with(tmp_path)
+    assert done.returncode == 0, done.stderr
+    images = ("a.example/b:1", "c.example/d:2")
+    digests = [
+        hashlib.sha256(f"manifest of docker://{each}".encode()).hexdigest() for each in images
+    ]
+    pinned = [f"{image}@sha256:{digest}" for image, digest in zip(images, digests, strict=True)]
+    assert lock.read_text().splitlines() == ["# words", *pinned]
+
+
+def test_a_registry_that_does_not_answer_leaves_the_lock_as_it_was(tmp_path: Path) -> None:
+    done, lock = locked_with(tmp_path, refused="c.example/d:2")
+    assert done.returncode == 1
+    assert "images-lock: c.example/d:2: its registry does not tell its digest" in done.stderr
+    assert lock.read_text().endswith("a.example/b:1\nc.example/d:2@sha256:old\n")
+
+
+def built_with(
+    folder: Path, tool: str, lock: str | None = None, **environment: str
+) -> tuple[int, str, list[str]]:
     """Run tools/images.sh with a builder that only notes what it is asked."""
+    root = ROOT
+    if lock is not None:
+        root = folder / "root"
+        for path in ("tools/images.sh", "pyproject.toml", "cloud/aggregator/Dockerfile"):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, root / path)
+        (root / "images.lock").write_text(lock)
     programs = folder / "bin"
     programs.mkdir()
     notes = folder / "notes"
@@ -111,7 +174,7 @@ def built_with(folder: Path, tool: str, **environment: str) -> tuple[int, str, l
         (programs / name).symlink_to(
             f"/usr/bin/{name}" if Path(f"/usr/bin/{name}").exists() else f"/bin/{name}"
         )
-    command = ["/bin/bash", str(ROOT / "tools" / "images.sh")]
+    command = ["/bin/bash", str(root / "tools" / "images.sh")]
     found = {"PATH": str(programs), **environment}
     done = subprocess.run(command, env=found, capture_output=True, text=True)
     asked = notes.read_text().splitlines() if notes.exists() else []
@@ -137,6 +200,27 @@ def test_images_of_podman(tmp_path: Path) -> None:
         f"build --build-arg PYTHON_IMAGE=localhost/base:1 -t {name} -f edge/agent/Dockerfile ."
         in asked
     )
+
+
+def test_images_are_built_on_the_locked_base(tmp_path: Path) -> None:
+    base = instructions(FILES[0], "ARG")[0].partition("=")[2]
+    pinned = f"{base}@sha256:{'a' * 64}"
+    code, _, asked = built_with(tmp_path, "podman", lock=f"# words\nx.example/y:1\n{pinned}\n")
+    assert code == 0
+    assert all(f"--build-arg PYTHON_IMAGE={pinned} " in each for each in asked)
+    assert len(asked) == 4
+
+
+def test_another_base_and_one_without_a_digest(tmp_path: Path) -> None:
+    base = instructions(FILES[0], "ARG")[0].partition("=")[2]
+    lock = f"{base}@sha256:{'a' * 64}\n"
+    (tmp_path / "own").mkdir()
+    _, _, asked = built_with(tmp_path / "own", "podman", lock=lock, PYTHON_IMAGE="localhost/b:1")
+    assert all("--build-arg PYTHON_IMAGE=localhost/b:1 " in each for each in asked)
+    (tmp_path / "bare").mkdir()
+    code, _, asked = built_with(tmp_path / "bare", "podman", lock=f"{base}\n")
+    assert code == 0
+    assert not any("PYTHON_IMAGE" in each for each in asked)
 
 
 @pytest.mark.parametrize(

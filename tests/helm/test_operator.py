@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cloud.operator import command, jobs, manifests
+from cloud.operator import command, forgetting, jobs, manifests
 from cloud.operator.jobs import Version
 from cloud.operator.manifests import Choice
 from edgeloop.errors import ConfigError
@@ -60,6 +60,9 @@ def test_what_production_tells() -> None:
         "BROKER_SECRET": "r-edgeloop-aggregator-tls",
         "DATABASE_SECRET": "ledgers",
         "LEASE_NAMESPACE": "fed",
+        "TRACE_ENDPOINT": "http://collector.observability:4318",
+        "TRACE_SAMPLING": "0.1",
+        "TRACE_HEADERS_SECRET": "collector",
     }
     assert {name: told[f"{command.PREFIX}{name}"] for name in release} == release
     assert "EDGELOOP_OPERATOR_BROKER_PASSWORD_SECRET" not in told
@@ -109,10 +112,12 @@ def made(tmp_path: Path) -> Path:
         tolerations=[{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
     )
     choice = Choice("digits", a_store("postgres"), 1)
-    settings = SETTINGS.model_copy(update={"pull_secrets": ("registry",)})
+    traced = {"trace_endpoint": "http://c:4318", "trace_headers_secret": "collector"}
+    settings = SETTINGS.model_copy(update={"pull_secrets": ("registry",), **traced})
     objects = manifests.of(task, settings, choice)
     objects += [jobs.writer(a_generator(), Version(1, "digits"), settings)]
     objects += [jobs.remover(a_generator(), settings)]
+    objects += [forgetting.job(task, settings, choice.store)]
     path = tmp_path / "made.yaml"
     path.write_text(yaml.safe_dump_all(objects))
     return path

@@ -11,7 +11,7 @@ from tests.helm.chart import Manifest, containers, pods
 
 GIVEN = {  # what a set of values takes as given: secrets and claims of somebody else
     "bundled": {"registry", "generators"},
-    "production": {"ledgers"},
+    "production": {"ledgers", "collector"},
     "external": {"mqtt-client", "mqtt-password"},
     "edge": {"s3"},
     "edge-own-certificates": {"broker-tls", "aggregator-tls"},

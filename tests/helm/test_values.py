@@ -24,6 +24,7 @@ WRONG = {  # of each key at the top: a value that is refused, and what names it
     "clusterDomain": ("clusterDomain=-", "/clusterDomain"),
     "commonLabels": ("commonLabels.a=1", "/commonLabels/a"),
     "logFormat": ("logFormat=xml", "/logFormat"),
+    "trace": ("trace.endpoint=collector:4318", "/trace/endpoint"),
     "global": ("global=1", "/global"),
     "image": ("image.tag=latest", "/image/tag"),
     "securityContext": ("securityContext.privileged=true", "/securityContext/privileged"),
@@ -160,7 +161,7 @@ def keys_of(path: str) -> set[str]:
 
 def test_tasks_and_devices_have_the_keys_of_their_files() -> None:
     made = {"name", "folder", "broker", "http", "store", "store_file"}
-    made |= {"trace"}  # the images have no OpenTelemetry
+    made |= {"trace"}  # one collector for all
     assert keys_of("definitions/task") == set(TaskSettings.model_fields) - made
     cohort = "definitions/task/properties/cohort"
     assert keys_of(cohort) == set(CohortSettings.model_fields)

@@ -142,9 +142,9 @@ def labels_of(manifests: list[Manifest], kind: str, name: str) -> dict[str, str]
 @pytest.mark.parametrize(
     ("to", "port", "who"),
     [
-        ("broker", 8883, {"task", "operator's", "test"}),
+        ("broker", 8883, {"task", "operator's", "test", "forgetting"}),
         ("triton", 8001, {"task", "operator's", "test", "writer"}),
-        ("database", 5432, {"task", "operator's"}),
+        ("database", 5432, {"task", "operator's", "forgetting"}),
     ],
 )
 def test_policies_let_through_what_is_needed_and_no_more(to: str, port: int, who: set[str]) -> None:
@@ -157,6 +157,7 @@ def test_policies_let_through_what_is_needed_and_no_more(to: str, port: int, who
         "test": named(manifests, "Pod", "-test-round")["metadata"]["labels"],
         "broker": labels_of(manifests, "StatefulSet", "-broker"),
         "writer": {**OPERATORS, "app.kubernetes.io/component": "generator-writer"},
+        "forgetting": {**OPERATORS, "app.kubernetes.io/component": "forgetting"},
         "stranger": {"app.kubernetes.io/component": "aggregator"},
     }
     ingress = policy_of(manifests, target).get("ingress", [])
@@ -171,6 +172,17 @@ def test_devices_outside_reach_the_broker() -> None:
     broker = labels_of(manifests, "StatefulSet", "-broker")
     peers = policy_of(manifests, broker)["ingress"][0]["from"]
     assert {"ipBlock": {"cidr": "192.0.2.0/24"}} in peers
+
+
+def test_traces_reach_their_collector() -> None:
+    manifests = chart.rendered("production")
+    space = {"matchLabels": {"kubernetes.io/metadata.name": "observability"}}
+    port = [{"port": 4318, "protocol": "TCP"}]
+    wanted = {"ports": port, "to": [{"namespaceSelector": space}]}
+    assert wanted in policy_of(manifests, OPERATORS)["egress"]
+    edge = chart.rendered("edge")
+    agent = policy_of(edge, labels_of(edge, "DaemonSet", "-agent"))
+    assert {"ports": [{"port": 443, "protocol": "TCP"}]} in agent["egress"]
 
 
 def test_monitors_find_a_port() -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from edgeloop.local.ports import free_port
-from tests.world import wait_for_port
+from tests.devices import wait_until
 
 CHART = Path(__file__).parents[2] / "helm" / "edgeloop"
 ALERTS = CHART / "alerts" / "edgeloop.yaml"
@@ -55,6 +55,13 @@ class Prometheus:
     """A server on the loopback interface."""
 
     url: str
+
+    def ready(self) -> bool:
+        """Tell whether it answers queries: it listens some time before."""
+        try:
+            return httpx.get(f"{self.url}/-/ready", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Return an instant vector."""
@@ -97,8 +104,10 @@ def running(folder: Path, targets: dict[str, int], rules_file: Path) -> Iterator
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen([program("prometheus"), *flags], stderr=log)
     try:
-        wait_for_port(port, 30)
-        yield Prometheus(f"http://127.0.0.1:{port}")
+        server = Prometheus(f"http://127.0.0.1:{port}")
+        wait_until(lambda: server.ready() or process.poll() is not None)
+        assert process.poll() is None, (folder / "prometheus.log").read_text()
+        yield server
     finally:
         process.terminate()
         process.wait()

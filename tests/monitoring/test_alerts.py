@@ -70,6 +70,7 @@ HOTTEST = 'edgeloop_device_temperature_celsius{quantile="1"}'
 GENERATOR, LEDGER = "edgeloop_generator_seconds", "edgeloop_ledger_write_seconds"
 REFUSED = 'edgeloop_operator_looks_total{kind="Generator", result="refused"}'
 DONE = 'edgeloop_operator_looks_total{kind="Generator", result="done"}'
+LEFT = "edgeloop_operator_left_behind_total"
 FAILED = 'edgeloop_operator_objects{kind="Generator", phase="Failed"}'
 TRITON = '{model="digits-synthesis", version="1"}'
 
@@ -143,6 +144,7 @@ CASES = {
     "EdgeloopOperatorRefused": Case(
         {REFUSED: growing(3), DONE: growing(2)}, {REFUSED: growing(1), DONE: growing(2)}
     ),
+    "EdgeloopLeftBehind": Case({LEFT: growing(0.1)}, {LEFT: steady(2)}),
     "EdgeloopTritonFails": Case(
         {f"nv_inference_request_failure{TRITON}": growing(1)},
         {f"nv_inference_request_failure{TRITON}": steady(3)},

@@ -272,6 +272,44 @@ password_file = "/etc/edgeloop/broker/password"
 {{- end }}
 {{- end }}
 
+{{/* Traces: the table of a file, and the secret with headers */}}
+{{- define "edgeloop.trace.table" -}}
+{{- with .Values.trace -}}
+{{- if .endpoint }}
+[trace]
+endpoint = {{ .endpoint | toJson }}
+sampling = {{ .sampling | float64 | printf "%.6f" }}
+{{- if .headersSecret.name }}
+headers_file = "/etc/edgeloop/trace/headers"
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "edgeloop.trace.volumes" -}}
+{{- with .Values.trace -}}
+{{- if and .endpoint .headersSecret.name }}
+- name: trace
+  secret:
+    secretName: {{ .headersSecret.name }}
+    defaultMode: 0440
+    items:
+      - key: {{ .headersSecret.key }}
+        path: headers
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "edgeloop.trace.mounts" -}}
+{{- with .Values.trace -}}
+{{- if and .endpoint .headersSecret.name }}
+- name: trace
+  mountPath: /etc/edgeloop/trace
+  readOnly: true
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* What every container of ours is told by its environment: (list $ threads) */}}
 {{- define "edgeloop.environment" -}}
 - name: HOME

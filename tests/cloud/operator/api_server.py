@@ -3,7 +3,7 @@
 It has objects with versions, generations, finalizers and owners; JSON, merge, strategic and apply
 patches; the status subresource; CRDs with defaults, pruning, validation and rules in CEL; watches
 that go on from a version, 409 and 410; and rights by role. What it lacks: controllers, admission,
-conflicts between managers that apply, tables, protobuf, and selectors other than equality.
+conflicts between managers that apply, tables, protobuf, and field selectors but of a name.
 """
 
 import asyncio
@@ -33,11 +33,13 @@ class Fault:
         wanted: which requests.
         code: of the answer.
         times: how many of them.
+        message: of the answer.
     """
 
     wanted: Callable[[Asked], bool]
     code: int
     times: int
+    message: str = "as asked"
 
 
 @dataclass
@@ -145,7 +147,9 @@ class ApiServer:
         for fault in self.faults:
             if fault.times and fault.wanted(asked):
                 fault.times -= 1
-                raise ApiError(fault.code, {409: "Conflict"}.get(fault.code, "Fault"), "as asked")
+                raise ApiError(
+                    fault.code, {409: "Conflict"}.get(fault.code, "Fault"), fault.message
+                )
 
     def _discovery(self, parts: list[str], group: str, version: str) -> web.Response:
         kinds = self.store.kinds.values()

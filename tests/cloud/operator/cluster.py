@@ -16,6 +16,9 @@ OPERATOR = "operator"
 
 Object = dict[str, Any]
 
+KINDS = ("federatedtasks", "generators", "devices")
+"""Our own, by their plurals."""
+
 GROUPS = {
     "configmaps": "api/v1",
     "events": "api/v1",
@@ -25,6 +28,7 @@ GROUPS = {
     "statefulsets": "apis/apps/v1",
     "jobs": "apis/batch/v1",
     "leases": "apis/coordination.k8s.io/v1",
+    "devices": "apis/edgeloop.io/v1alpha1",
     "federatedtasks": "apis/edgeloop.io/v1alpha1",
     "generators": "apis/edgeloop.io/v1alpha1",
 }
@@ -137,3 +141,13 @@ def condition(status: Mapping[str, Any], kind: str) -> Object:
     """Return one of a status' conditions."""
     found: Iterator[Object] = (each for each in status["conditions"] if each["type"] == kind)
     return next(found)
+
+
+def device(name: str, spec: Object | None = None, **labels: str) -> Object:
+    """Return a Device with labels."""
+    return {
+        "apiVersion": "edgeloop.io/v1alpha1",
+        "kind": "Device",
+        "metadata": {"name": name, "labels": labels},
+        **({} if spec is None else {"spec": spec}),
+    }

@@ -17,7 +17,8 @@ from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.metrics import Metrics
 from edgeloop.local.ports import free_port
 from tests.cloud.operator.api_server import ADMIN, ApiServer
-from tests.cloud.operator.cluster import NAMESPACE, OPERATOR, Cluster, Object, crd, rules
+from tests.cloud.operator.cluster import KINDS, NAMESPACE, OPERATOR, Cluster, Object, crd, rules
+from tests.cloud.operator.job_runner import JobRunner
 from tests.cloud.operator.kube_apiserver import ASSETS, kube_apiserver
 from tests.cloud.operator.kubelet import Kubelet
 
@@ -28,7 +29,7 @@ EDGELOOP = str(Path(sys.executable).with_name("edgeloop"))
 def server() -> Iterator[ApiServer]:
     """The small API server, with our CRDs and the operator's role; nothing may be denied."""
     made = ApiServer()
-    for plural in ("federatedtasks", "generators"):
+    for plural in KINDS:
         made.store.define(crd(plural))
     made.roles[OPERATOR] = {NAMESPACE: [*rules(), *rules("operator-lease-rules")]}
     with made:
@@ -187,6 +188,6 @@ def aggregator() -> Aggregator:
 
 @pytest.fixture
 def kubelet(cluster: Cluster, aggregator: Aggregator) -> Iterator[Kubelet]:
-    """Whatever the operator asks for runs: as the stand-in."""
-    with Kubelet(cluster, aggregator.start) as running:
+    """Whatever the operator asks for runs: as the stand-in; its jobs do nothing, well."""
+    with Kubelet(cluster, aggregator.start) as running, JobRunner(cluster, "true"):
         yield running

@@ -3,13 +3,13 @@
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 
-from cloud.operator.jobs import REPOSITORY
 from tests.cloud.operator.cluster import Cluster, Object
 
 
@@ -19,11 +19,13 @@ class JobRunner:
     Args:
         cluster: whose.
         program: that "edgeloop" stands for.
-        repository: the folder that is mounted where the jobs expect it.
+        places: what is mounted in a job's container -> where it is on this machine.
     """
 
-    def __init__(self, cluster: Cluster, program: str, repository: Path) -> None:
-        self._cluster, self._program, self._repository = cluster, program, repository
+    def __init__(
+        self, cluster: Cluster, program: str, places: Mapping[str, Path] | None = None
+    ) -> None:
+        self._cluster, self._program, self._places = cluster, program, places or {}
         self.ran: list[str] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -48,7 +50,7 @@ class JobRunner:
 
     def _start(self, job: Object) -> None:
         _, *command = job["spec"]["template"]["spec"]["containers"][0]["command"]
-        command = [str(self._repository) if each == REPOSITORY else each for each in command]
+        command = [str(self._places.get(each, each)) for each in command]
         done = subprocess.run([self._program, *command], capture_output=True, text=True)
         name = job["metadata"]["name"]
         if done.returncode:

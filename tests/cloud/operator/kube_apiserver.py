@@ -11,7 +11,7 @@ import httpx
 
 from edgeloop.local.ports import free_port
 from tests.cloud.operator.api_server import ADMIN
-from tests.cloud.operator.cluster import NAMESPACE, OPERATOR, Cluster, crd, rules, wait
+from tests.cloud.operator.cluster import KINDS, NAMESPACE, OPERATOR, Cluster, crd, rules, wait
 from tests.world import wait_for_port
 
 ASSETS = os.environ.get("KUBEBUILDER_ASSETS")
@@ -95,7 +95,7 @@ def _served(client: httpx.Client, place: str) -> bool:
 
 def _prepare(client: httpx.Client) -> None:
     client.post("/api/v1/namespaces", json={"metadata": {"name": NAMESPACE}}).raise_for_status()
-    for plural in ("federatedtasks", "generators"):
+    for plural in KINDS:
         client.post(_CRDS, json=crd(plural)).raise_for_status()
         place = f"/apis/edgeloop.io/v1alpha1/namespaces/{NAMESPACE}/{plural}"
         wait(f"{plural} are served", partial(_served, client, place))

@@ -1,7 +1,6 @@
 """How objects of a small API server are merged, and found by their labels."""
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 Object = dict[str, Any]
@@ -14,11 +13,6 @@ _MERGE_KEYS = {
     "volumeMounts": "mountPath",
     "volumes": "name",
 }
-
-
-def matches(found: Object, labels: Mapping[str, str]) -> bool:
-    """Tell whether an object has these labels."""
-    return labels.items() <= (found["metadata"].get("labels") or {}).items()
 
 
 def merged(old: Any, new: Any, *, keyed: bool, name: str = "") -> Any:

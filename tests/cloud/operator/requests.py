@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.cloud.operator.patches import matches
+from tests.cloud.operator.selectors import finds
 from tests.cloud.operator.store import ApiError, Kind, Object
 
 
@@ -58,12 +58,12 @@ def allows(rule: Mapping[str, Any], asked: Asked) -> bool:
 
 def wanted(request: web.Request) -> Callable[[Object], bool]:
     """Return what tells whether a request's selectors are of an object."""
-    pairs = re.findall(r"([^,=]+)=([^,]*)", request.query.get("labelSelector") or "")
+    selector = request.query.get("labelSelector") or ""
     named = re.search(r"metadata\.name=([^,]*)", request.query.get("fieldSelector") or "")
 
     def selected(found: Object) -> bool:
-        name = found["metadata"]["name"]
-        return matches(found, dict(pairs)) and (named is None or name == named[1])
+        name, labels = found["metadata"]["name"], found["metadata"].get("labels") or {}
+        return finds(selector, labels) and (named is None or name == named[1])
 
     return selected
 

@@ -68,6 +68,8 @@ def _broken(
             continue
         if not cel.evaluate(rule["rule"], {"self": new, "oldSelf": old}):
             yield _place(path), rule["message"]
+    for place, each in enumerate(new if isinstance(new, list) else []):
+        yield from _broken(schema.get("items", {}), each, None, (*path, str(place)))
     for key, each in schema.get("properties", {}).items():
         if isinstance(new, dict) and key in new:
             before = old.get(key) if isinstance(old, dict) else None

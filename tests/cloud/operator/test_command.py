@@ -58,5 +58,5 @@ def test_no_crds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
     with ApiServer(roles={"operator": {NAMESPACE: list(rules())}}) as server:
         config.write_text(kubeconfig(server.url))
-        with pytest.raises(ConfigError, match="no FederatedTasks or Generators"):
+        with pytest.raises(ConfigError, match="no FederatedTasks, Generators or Devices"):
             main(FLAGS)

@@ -92,6 +92,17 @@ def test_the_operators_database_is_for_tasks_that_have_not_begun_without_it() ->
     assert config.store(a_task(), shared, {"name": "begun on its volume"}) is None
 
 
+def test_traces_are_the_operators_to_set() -> None:
+    assert "trace" not in config.table(a_task(), SETTINGS, None, None)
+    place = {"trace_endpoint": "http://collector:4318", "trace_sampling": 0.5}
+    settings = SETTINGS.model_copy(update={**place, "trace_headers_secret": "collector"})
+    table = config.table(a_task(), settings, None, None)
+    read = TaskSettings.model_validate(table).trace
+    assert (read.endpoint, read.sampling) == ("http://collector:4318", 0.5)
+    assert str(read.headers_file) == "/etc/edgeloop/trace/headers"
+    assert config.frozen(config.table(a_task(), SETTINGS, None, None), table) == []
+
+
 def test_what_may_not_change_once_a_run_has_begun() -> None:
     old = config.table(a_task(), SETTINGS, "triton://old:1/faces?version=1", None)
     same = config.table(

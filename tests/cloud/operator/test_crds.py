@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
-from cloud.operator.spec import GeneratorSpec, TaskSpec
+from cloud.operator.spec import DeviceSpec, GeneratorSpec, TaskSpec
 from edgeloop import wire
 from tests.cloud.operator import schemas
-from tests.cloud.operator.cluster import Object, crd, schema, task
-
-KINDS = ("federatedtasks", "generators")
+from tests.cloud.operator.cluster import CHART, KINDS, Object, crd, schema, task
 
 
 def parts(found: Object, path: str = "") -> Iterator[tuple[str, Object]]:
@@ -55,6 +54,7 @@ def test_columns_name_fields_that_there_are(plural: str) -> None:
     [
         ("federatedtasks", task()["spec"], TaskSpec),
         ("generators", {"source": "digits"}, GeneratorSpec),
+        ("devices", {}, DeviceSpec),
     ],
 )
 def test_defaults_are_the_operators(plural: str, least: Object, model: Any) -> None:
@@ -69,6 +69,14 @@ def test_device_names_are_the_wires() -> None:
     devices = schema("federatedtasks")["properties"]["spec"]["properties"]["cohort"]
     pattern = devices["properties"]["devices"]["items"]["pattern"]
     assert pattern == f"^{wire.NAME.pattern}$"
+    spec = schema("devices")["properties"]["spec"]
+    assert spec["properties"]["deviceName"]["pattern"] == pattern
+
+
+def test_a_device_whose_name_is_too_long_for_the_broker_gives_another() -> None:
+    long: Object = {"metadata": {"name": "a" * 65}}
+    assert "give spec.deviceName" in problems("devices", long)
+    assert problems("devices", {**long, "spec": {"deviceName": "a"}}) == ""
 
 
 def filled(plural: str, found: Object) -> Object:
@@ -79,6 +87,10 @@ def filled(plural: str, found: Object) -> Object:
 def problems(plural: str, new: Object, old: Object | None = None) -> str:
     before = None if old is None else filled(plural, old)
     return "; ".join(schemas.problems(schema(plural), filled(plural, new), before))
+
+
+def wanted(*requirements: Object) -> Object:
+    return {"cohort": {"selector": {"matchExpressions": list(requirements)}}}
 
 
 @pytest.mark.parametrize(
@@ -95,6 +107,13 @@ def problems(plural: str, new: Object, old: Object | None = None) -> str:
         ({"cohort": {"devices": ["a", "a"]}}, "spec.cohort.devices"),
         ({"cohort": {"devices": ["a/b"]}}, "spec.cohort.devices.0"),
         ({"cohort": {"devices": ["a"], "quorum": 2}}, "quorum is larger"),
+        ({"cohort": {"quorum": 2}}, "either devices"),
+        ({"cohort": {"devices": ["a"], "selector": {}}}, "either devices"),
+        ({"cohort": {"selector": {"matchLabels": {"line": "a b"}}}}, "matchLabels.line"),
+        (wanted({"key": "line", "operator": "In"}), "In and NotIn have values"),
+        (wanted({"key": "line", "operator": "Exists", "values": ["a"]}), "Exists and DoesNotExist"),
+        (wanted({"key": "line", "operator": "Gt", "values": ["a"]}), "matchExpressions.0.operator"),
+        (wanted({"key": "a line", "operator": "Exists"}), "matchExpressions.0.key"),
         ({"generator": {}}, "either name, of a Generator, or reference"),
         ({"generator": {"name": "a", "reference": "b"}}, "either name"),
         ({"storage": {"size": "1 GB"}}, "spec.storage.size"),
@@ -113,6 +132,7 @@ def test_a_name_that_no_service_can_have(name: str) -> None:
 
 
 COHORT = {"devices": ["press-1", "press-2"], "quorum": 1}
+LINE: Object = {"cohort": {"selector": {"matchLabels": {"line": "1"}}}}
 
 
 @pytest.mark.parametrize(
@@ -125,6 +145,9 @@ COHORT = {"devices": ["press-1", "press-2"], "quorum": 1}
         ({}, {"batchSize": 4}, "batchSize is in"),
         ({}, {"seed": 4}, "seed is in"),
         ({}, {"cohort": {"devices": ["press-1"]}}, "cohort.devices is in"),
+        ({}, {"cohort": {"selector": {}}}, "cohort.selector finds"),
+        (LINE, {"cohort": {"selector": {"matchLabels": {"line": "2"}}}}, "cohort.selector finds"),
+        (LINE, {"cohort": {**LINE["cohort"], "quorum": 9}}, ""),
         ({}, {"generator": {"name": "a"}}, "generator is in"),
         ({"generator": {"name": "a"}}, {}, "generator is in"),
         ({"generator": {"name": "a"}}, {"generator": {"name": "b"}}, "generator is in"),
@@ -141,6 +164,26 @@ def test_what_may_change(old: dict[str, Any], new: dict[str, Any], said: str) ->
     found = problems("federatedtasks", task(**new), task(**old))
     assert said in found
     assert bool(said) == bool(found)
+
+
+def test_the_pages_examples_are_good() -> None:
+    page = (CHART.parents[1] / "docs" / "operator.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    found = [each for block in blocks for each in yaml.safe_load_all(block)]
+    kinds = [each["kind"] for each in found]
+    assert kinds == ["FederatedTask", "Device", "Device", "FederatedTask", "Generator"]
+    for each in found:
+        plural = f"{each['kind'].lower()}s"
+        assert problems(plural, each) == ""
+        assert within(each, filled(plural, each)), "it has a field that there is not"
+
+
+def within(part: Any, whole: Any) -> bool:
+    if isinstance(part, dict):
+        return all(key in whole and within(each, whole[key]) for key, each in part.items())
+    if isinstance(part, list):
+        return all(within(*pair) for pair in zip(part, whole, strict=True))
+    return bool(part == whole)
 
 
 def generator(**spec: Any) -> Object:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.cloud.operator.api_server import ApiServer, Fault
-from tests.cloud.operator.cluster import NAMESPACE, OPERATOR, Cluster, rules, task, wait
+from tests.cloud.operator.cluster import NAMESPACE, OPERATOR, Cluster, device, rules, task, wait
 from tests.cloud.operator.conftest import Aggregator, StartOperator
 from tests.cloud.operator.kubelet import Kubelet
 from tests.cloud.operator.test_operator import NAME, phase
@@ -96,7 +96,8 @@ def test_the_role_has_no_right_that_is_never_used(
     kubelet: Kubelet,
 ) -> None:
     operator = start_operator(*aggregator.flags)
-    cluster.create("federatedtasks", task())
+    cluster.create("devices", device("press-1"))
+    cluster.create("federatedtasks", task(cohort={"selector": {}}))
     phase(cluster, "Running")
     wait("its event", lambda: cluster.listed("events"))
     cluster.delete("federatedtasks", "shop-floor")

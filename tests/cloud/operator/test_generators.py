@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cloud.operator.jobs import REPOSITORY
 from cloud.operator.triton import Triton
 from edgeloop.generators import manifest
 from tests import triton as servers
@@ -28,7 +29,7 @@ def tritonserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def jobs(cluster: Cluster, tritonserver: Server) -> Iterator[JobRunner]:
     """Whatever jobs the operator asks for run, on the server's repository."""
-    with JobRunner(cluster, EDGELOOP, tritonserver.repository) as running:
+    with JobRunner(cluster, EDGELOOP, {REPOSITORY: tritonserver.repository}) as running:
         yield running
 
 

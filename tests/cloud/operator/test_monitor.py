@@ -29,6 +29,7 @@ def test_metrics_and_health() -> None:
     monitor.gone("FederatedTask", "n", "b")
     monitor.looked("FederatedTask", done=True)
     monitor.looked("Generator", done=False)
+    monitor.left_behind()
     code, text = ask(port, "/metrics")
     values = {
         (sample.name, *sample.labels.values()): sample.value
@@ -41,6 +42,7 @@ def test_metrics_and_health() -> None:
     assert values["edgeloop_operator_objects", "FederatedTask", "Running"] == 1
     assert values["edgeloop_operator_looks_total", "FederatedTask", "done"] == 1
     assert values["edgeloop_operator_looks_total", "Generator", "refused"] == 1
+    assert values["edgeloop_operator_left_behind_total",] == 1
     now[0] = 61.0
     assert ask(port, "/healthz")[0] == 503
     monitor.beat()

@@ -29,4 +29,8 @@
 host = "0.0.0.0"
 port = 9464
 linger = true
+{{- with include "edgeloop.trace.table" $root | trim }}
+
+{{ . }}
+{{- end }}
 {{- end }}

@@ -37,6 +37,13 @@ DATABASE_KEY: {{ include "edgeloop.database.key" . }}
 TRITON: {{ include "edgeloop.triton.address" . | quote }}
 TRITON_PODS: {{ include "edgeloop.operator.tritonPods" . | quote }}
 REPOSITORY_CLAIM: {{ include "edgeloop.triton.claim" . | quote }}
+TRACE_ENDPOINT: {{ .Values.trace.endpoint | quote }}
+{{- if .Values.trace.endpoint }}
+TRACE_SAMPLING: {{ .Values.trace.sampling | quote }}
+TRACE_HEADERS_SECRET: {{ .Values.trace.headersSecret.name | quote }}
+TRACE_HEADERS_KEY: {{ .Values.trace.headersSecret.key }}
+{{- end }}
+FORGET: {{ .Values.operator.forgetSeconds | quote }}
 HOST: 0.0.0.0
 PORT: "9465"
 LOG_LEVEL: {{ .Values.operator.logLevel }}

@@ -1,0 +1,100 @@
+"""Takes deleted FederatedTasks down: the aggregator, then what it has left, then all the rest."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kubernetes.client.exceptions import ApiException
+from pydantic import ValidationError
+
+from cloud.operator import cluster, config, forgetting, jobs, manifests, pods
+from cloud.operator.cluster import Cluster, Object
+from cloud.operator.settings import OperatorSettings
+from cloud.operator.spec import Meta, Task
+from cloud.operator.tasks import KIND, WAITING, begun_with, first_of, utc
+
+_TERMINATING = "it is being terminated"
+"""What the cluster says of a namespace in which nothing can be made any more."""
+
+
+class LeftBehindError(Exception):
+    """What a task has left could not be taken back, and is not waited for any longer."""
+
+    def __init__(self, why: str) -> None:
+        place = "what it left at the broker and in its database is still there"
+        super().__init__(
+            f"{why}; {place}: create the task again, Paused, and delete it, to try once more"
+        )
+
+
+@dataclass(frozen=True)
+class Removals:
+    """Takes tasks down; every step begins with what the cluster holds.
+
+    Attributes:
+        cluster: where they are.
+        settings: the operator's.
+        now: the clock.
+    """
+
+    cluster: Cluster
+    settings: OperatorSettings
+    now: Callable[[], str] = utc
+
+    def remove(self, namespace: str, name: str, seconds: float) -> str | None:
+        """Take a task down one step; return what is waited for, None once it is down.
+
+        Its volume must not go before its aggregator: the owner's reference would delete both at
+        once.
+
+        Args:
+            namespace: where the task is.
+            name: of the task.
+            seconds: since its removal began.
+
+        Raises:
+            ApiException: if the cluster refuses something, or is away.
+            LeftBehindError: if what it leaves is not waited for any longer.
+        """
+        found = self.cluster.read(KIND, namespace, name)
+        if found is None:
+            return None
+        meta = Meta.model_validate(found["metadata"])
+        self.cluster.delete("StatefulSet", namespace, manifests.name_of(meta))
+        if self.cluster.listed("Pod", namespace, manifests.labels(meta)):
+            return "the aggregator to stop"
+        try:
+            return self._forgotten(found, meta)
+        except ValidationError as error:
+            raise LeftBehindError(f"its spec cannot be read ({first_of(error)})") from error
+        except ApiException as error:
+            why = cluster.told(error)
+            late = seconds > self.settings.forget_seconds or _TERMINATING in why
+            if error.status in WAITING and late:
+                raise LeftBehindError(why) from error
+            raise
+
+    def _forgotten(self, found: Object, meta: Meta) -> str | None:
+        """Have a job take back what a task has left; return what is waited for."""
+        held = begun_with(self.cluster, meta)
+        task = None if held is None else Task.model_validate(found)
+        if task is None or task.spec.storage.retain:
+            return None
+        wanted = forgetting.job(task, self.settings, config.store(task, self.settings, held))
+        name = wanted["metadata"]["name"]
+        job = self.cluster.read("Job", meta.namespace, name)
+        if job is None:
+            self.cluster.apply(wanted)
+        elif (end := jobs.ended(job)) == "Complete":
+            return None
+        elif end == "Failed" or self._overdue(job):
+            raise LeftBehindError(self._why(meta.namespace, name))
+        return f"job {name}"
+
+    def _overdue(self, job: Object) -> bool:
+        made = job["metadata"]["creationTimestamp"]
+        return forgetting.overdue(made, self.now(), self.settings.forget_seconds)
+
+    def _why(self, namespace: str, job: str) -> str:
+        pod = pods.seen(self.cluster.listed("Pod", namespace, {"job-name": job}))
+        said = pod.problem if pod is not None and pod.problem else "it did not end in time"
+        return f"job {job}: {said}"

@@ -1,0 +1,93 @@
+"""Which devices a selector stands for: those that it finds as a run begins, to the run's end."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from cloud.operator.references import NotYetError
+from cloud.operator.spec import Device, Requirement, Selector, Task
+
+LARGEST = 2048
+"""Devices of a task; the CRD has the same bound for those that are named."""
+
+_SHOWN = 5  # names in a message
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The devices of a task with a selector.
+
+    Attributes:
+        devices: that its run invites, sorted.
+        drift: what the selector would find by now instead; empty if the same.
+    """
+
+    devices: tuple[str, ...]
+    drift: str = ""
+
+
+def query(selector: Selector) -> str:
+    """Return a selector as an API server takes it in a request."""
+    labels = [f"{key}={value}" for key, value in sorted(selector.match_labels.items())]
+    return ",".join([*labels, *map(_asked, selector.match_expressions)])
+
+
+def _asked(requirement: Requirement) -> str:
+    key, values = requirement.key, ",".join(requirement.values)
+    return {
+        "In": f"{key} in ({values})",
+        "NotIn": f"{key} notin ({values})",
+        "Exists": key,
+        "DoesNotExist": f"!{key}",
+    }[requirement.operator]
+
+
+def names(devices: Iterable[Device]) -> tuple[str, ...]:
+    """Return the names of the devices that may be invited, each once, sorted."""
+    return tuple(
+        sorted(
+            {
+                each.spec.device_name or each.metadata.name
+                for each in devices
+                if not each.spec.suspended
+            }
+        )
+    )
+
+
+def begun(found: tuple[str, ...], task: Task) -> Selection:
+    """Return what a task's run begins with: what its selector has found.
+
+    Raises:
+        NotYetError: if these devices cannot be a cohort.
+    """
+    if not found:
+        remedy = "label some, or create another task"
+        raise NotYetError(f"cohort.selector finds no Device that is not suspended; {remedy}")
+    if len(found) > LARGEST:
+        problem = f"cohort.selector finds {len(found)} devices, more than {LARGEST}"
+        raise NotYetError(f"{problem}; create a task with a narrower one")
+    if short := too_few(task.inviting(found)):
+        raise NotYetError(f"{short}, or label more")
+    return Selection(found)
+
+
+def too_few(task: Task) -> str | None:
+    """Return what is wrong if a task's devices can never be its quorum."""
+    quorum, devices = task.spec.cohort.quorum, task.spec.cohort.devices
+    if quorum is None or quorum <= len(devices):
+        return None
+    return f"cohort.quorum is {quorum}, of {len(devices)} devices; lower it"
+
+
+def held(devices: Iterable[str], found: Collection[str]) -> Selection:
+    """Return what a run that has begun goes on with, and what its selector would find by now."""
+    known = tuple(devices)
+    joined, left = sorted(set(found) - set(known)), sorted(set(known) - set(found))
+    news = [f"also {_few(joined)}"] if joined else []
+    news += [f"no more {_few(left)}"] if left else []
+    return Selection(known, " and ".join(news))
+
+
+def _few(devices: list[str]) -> str:
+    rest = len(devices) - _SHOWN
+    return ", ".join(devices[:_SHOWN]) + (f" and {rest} others" if rest > 0 else "")
