@@ -20,6 +20,8 @@ from edgeloop.settings import PrivacySettings
 NOTE = "epsilon"
 """The name of the note beside an answer that tells what its device has spent."""
 
+MOST = 1e9
+
 ORDERS = (
     *(1 + tenths / 10 for tenths in range(1, 100)),
     *range(11, 64),
@@ -101,8 +103,8 @@ def _rdp() -> Any:
 
 
 def noted(spent: float) -> dict[str, str]:
-    """Return a note of what was spent, rounded up."""
-    return {NOTE: f"{math.ceil(spent * 1e4) / 1e4:.4f}" if math.isfinite(spent) else "inf"}
+    """Return a note of what was spent, rounded up; more than `MOST` is no guarantee either way."""
+    return {NOTE: f"{math.ceil(min(spent, MOST) * 1e4) / 1e4:.4f}"}
 
 
 def told(notes: Mapping[str, str]) -> float | None:
@@ -111,4 +113,4 @@ def told(notes: Mapping[str, str]) -> float | None:
         spent = float(notes.get(NOTE, "")[:32])
     except ValueError:
         return None
-    return spent if spent >= 0 else None
+    return spent if 0 <= spent <= MOST else None

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from cloud.operator.spec import GeneratorSpec, TaskSpec
+from cloud.operator.spec import GeneratorSpec, Privacy, TaskSpec
 from edgeloop import wire
+from edgeloop.settings import PrivacySettings
 from tests.cloud.operator import schemas
 from tests.cloud.operator.cluster import Object, crd, schema, task
 
@@ -97,6 +98,12 @@ def problems(plural: str, new: Object, old: Object | None = None) -> str:
         ({"cohort": {"devices": ["a"], "quorum": 2}}, "quorum is larger"),
         ({"generator": {}}, "either name, of a Generator, or reference"),
         ({"generator": {"name": "a", "reference": "b"}}, "either name"),
+        ({"privacy": {"noise": 1}}, "spec.privacy.noise"),
+        ({"privacy": {"noise": "1e3"}}, "spec.privacy.noise"),
+        ({"privacy": {"noise": "0.05"}}, "at least 0.1"),
+        ({"privacy": {"prototypeClip": "0.0"}}, "are above 0"),
+        ({"privacy": {"delta": "1.0"}}, "delta is between 0 and 1"),
+        ({"privacy": {"epsilon": "0"}}, "epsilon is above 0"),
         ({"storage": {"size": "1 GB"}}, "spec.storage.size"),
         ({"broker": {"port": 1}}, "'host' is a required property"),
         ({"resources": {"limits": {"cpu": "much"}}}, "resources.limits.cpu"),
@@ -104,6 +111,16 @@ def problems(plural: str, new: Object, old: Object | None = None) -> str:
 )
 def test_a_wrong_task_is_refused(changes: dict[str, Any], said: str) -> None:
     assert said in problems("federatedtasks", task(**changes))
+
+
+def test_privacy_without_numbers_has_the_aggregators() -> None:
+    assert problems("federatedtasks", task(privacy={"epsilon": "8"})) == ""
+    spec = schema("federatedtasks")["properties"]["spec"]["properties"]["privacy"]
+    numbers = PrivacySettings.model_validate(
+        {alias: float(value) for alias, value in Privacy().model_dump(exclude_none=True).items()}
+    )
+    assert numbers == PrivacySettings()
+    assert schemas.filled(spec, {}) == Privacy().model_dump(by_alias=True, exclude_none=True)
 
 
 @pytest.mark.parametrize("name", ["a" * 41, "1st", "a.b"])
@@ -128,6 +145,9 @@ COHORT = {"devices": ["press-1", "press-2"], "quorum": 1}
         ({}, {"generator": {"name": "a"}}, "generator is in"),
         ({"generator": {"name": "a"}}, {}, "generator is in"),
         ({"generator": {"name": "a"}}, {"generator": {"name": "b"}}, "generator is in"),
+        ({}, {"privacy": {}}, "privacy is in"),
+        ({"privacy": {"epsilon": "8"}}, {"privacy": {"epsilon": "9"}}, "privacy is in"),
+        ({"privacy": {"epsilon": "8"}}, {"privacy": {"epsilon": "8"}, "retries": 1}, ""),
         ({}, {"store": {"secretName": "a"}}, "store may not change"),
         ({}, {"storage": {"size": "2Gi"}}, "storage.size and"),
         ({}, {"storage": {"className": "a"}}, "storage.size and"),
