@@ -180,12 +180,17 @@ class _Descent:
         self, batches: Batches, drawn_B: Tensor, fields: Mapping[str, Tensor], clip: float
     ) -> Tensors:
         """Return the sums of the clipped gradients of the samples that are drawn."""
-        sums = {name: torch.zeros_like(tensor) for name, tensor in self.learning.items()}
+        sums = {
+            name: torch.zeros(tensor.shape, device=tensor.device)
+            for name, tensor in self.learning.items()
+        }
         for part in drawn_B.split(AT_ONCE) if len(drawn_B) else ():
             slopes = self._slopes(batches.inputs[part], batches.labels[part], fields)
             factor_B = shrinking(list(slopes.values()), clip)
+            known_B = factor_B > 0
             for name, slope in slopes.items():
-                sums[name] += torch.einsum("b,b...->...", factor_B, slope.nan_to_num(0.0, 0.0, 0.0))
+                kept = slope if known_B.all() else slope[known_B]
+                sums[name].view(-1).add_(factor_B[known_B] @ kept.reshape(len(kept), -1))
         return sums
 
     def _slopes(self, inputs: Tensor, labels_B: Tensor, fields: Mapping[str, Tensor]) -> Tensors:
@@ -218,9 +223,10 @@ def shrinking(slopes: Sequence[Tensor], clip: float) -> Tensor:
         slopes: of all that learns, (B, ...) each.
         clip: C. A gradient that is not finite is left out, factor 0.
     """
-    squares_B = torch.stack([slope.flatten(1).double().square().sum(1) for slope in slopes]).sum(0)
-    factor_B = (clip / squares_B.sqrt()).clamp(max=1.0)  # infinite for a gradient of 0, then 1
-    return torch.where(squares_B.isfinite(), factor_B, 0.0).to(slopes[0].dtype)
+    norms = [torch.linalg.vector_norm(slope.reshape(len(slope), -1), dim=1) for slope in slopes]
+    norm_B: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    factor_B = (clip / norm_B).clamp(max=1.0)  # infinite for a gradient of 0, then 1
+    return torch.where(norm_B.isfinite(), factor_B, 0.0)
 
 
 def add_noise(tensors: Mapping[str, Tensor], deviation: float, key: bytes, purpose: str) -> None:
