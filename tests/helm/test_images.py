@@ -66,9 +66,9 @@ def test_nobody_is_root(file: Path) -> None:
 def test_the_extra_is_there(file: Path) -> None:
     if not file.with_name("__init__.py").exists():
         return  # the door is not built yet
-    (extra,) = re.findall(r'"\.\[(\w+)\]"', file.read_text())
+    (extras,) = re.findall(r'"\.\[([\w,]+)\]"', file.read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert extra in project["optional-dependencies"]
+    assert set(extras.split(",")) <= set(project["optional-dependencies"])
     (command,) = re.findall(r'CMD \["(\w+)", "--help"\]', file.read_text())
     assert command in project["entry-points"]["edgeloop.commands"]
 
