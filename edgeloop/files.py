@@ -3,13 +3,14 @@
 import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any], mode: int = 0o666) -> None:
     """Write JSON; a crash leaves the old file or the new one."""
-    write(path, (json.dumps(content, indent=1) + "\n").encode())
+    write(path, (json.dumps(content, indent=1) + "\n").encode(), mode)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -18,10 +19,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write bytes; a crash leaves the old file or the new one."""
+def write(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write bytes; a crash leaves the old file or the new one.
+
+    Args:
+        path: of the file.
+        content: all of it.
+        mode: who may read and write it, less what the process's mask takes.
+    """
     building = path.with_name(f".{path.name}.new")
-    with building.open("wb") as file:
+    building.unlink(missing_ok=True)  # a crash's, maybe with another mode
+    with open(building, "wb", opener=partial(os.open, mode=mode)) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

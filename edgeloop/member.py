@@ -3,6 +3,7 @@
 Shape suffixes: N samples.
 """
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -16,12 +17,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from edgeloop.algorithm import Algorithm, Batches
+from edgeloop import accounting, private, wire
+from edgeloop.accounting import Event
+from edgeloop.algorithm import Algorithm, Batches, Recipe
 from edgeloop.compute import Compute, usable_device
 from edgeloop.data import ClientData
-from edgeloop.errors import RunError
+from edgeloop.errors import ConfigError, RunError
 from edgeloop.evaluation import Evaluation, evaluate
 from edgeloop.models.split import SplitModel
+from edgeloop.private import Secret
 from edgeloop.seeds import derive, drawing
 from edgeloop.threads import Threads, choose
 from edgeloop.wire import MaybeNaN
@@ -85,6 +89,25 @@ class Opened:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Release:
+    """What a private round would let out.
+
+    Attributes:
+        key: of its noise; the same only for the same round of the same model with the same
+            broadcast, so that noise is never used for two different answers.
+        cost: what it spends.
+    """
+
+    key: bytes
+    cost: tuple[Event, ...]
+
+    @property
+    def name(self) -> str:
+        """Return what tells one release from all others, and nothing of its noise."""
+        return hashlib.sha256(self.key).hexdigest()
+
+
 class Member(Generic[U, B]):
     """One client: keeps its model between rounds.
 
@@ -96,9 +119,11 @@ class Member(Generic[U, B]):
         batch_size: samples a training batch.
         seed: the run's seed.
         compute: where and how.
+        secret: trains with differential privacy, and has its noise from there.
 
     Raises:
-        ConfigError: if there is no such device here.
+        ConfigError: if there is no such device here, or the algorithm cannot be private.
+        ModelError: if the model cannot be private.
     """
 
     def __init__(
@@ -111,6 +136,7 @@ class Member(Generic[U, B]):
         batch_size: int,
         seed: int,
         compute: Compute = Compute(),  # noqa: B008 - it is frozen
+        secret: Secret | None = None,
     ) -> None:
         self.name = name
         self._algorithm = algorithm
@@ -122,6 +148,17 @@ class Member(Generic[U, B]):
         self._test = self._load(data.test.inputs), self._load(data.test.labels)
         self._batch_size = batch_size
         self._seed = seed
+        self._secret = secret
+        if secret is not None:
+            private.check_model(model, name)
+            self._recipe()
+            self._held = private.digest(vars(data.train))
+
+    def _recipe(self) -> Recipe[U, B]:
+        if self._algorithm.recipe is None:
+            problem = "a round of the algorithm is more than one descent, and has no private form"
+            raise ConfigError("privacy", problem, "choose of docs/privacy.md, such as fedproto")
+        return self._algorithm.recipe
 
     def _load(self, array: npt.NDArray[Any]) -> Tensor:
         tensor = torch.tensor(array, device=self._device)
@@ -130,13 +167,42 @@ class Member(Generic[U, B]):
     def answer(self, round_number: int, broadcast: B, trains: bool = True) -> Answer[U]:
         """Evaluate with the broadcast, then train one round, unless it sits this one out."""
         with self.awake():
+            release = self.release(round_number, broadcast) if trains else None
             opened = self.open(round_number, broadcast)
             if not trains:
                 return self.close(opened)
             begun = time.perf_counter()
-            with self._drawing(opened.batches.seed, "train"):
-                upload = self._algorithm.train(self.model, opened.batches, broadcast)
+            upload = self._trained(opened.batches, broadcast, release)
             return self.close(opened, upload, time.perf_counter() - begun)
+
+    def release(self, when: str | int, broadcast: B) -> Release | None:
+        """Return what training now would let out; None without privacy.
+
+        Args:
+            when: the round's number.
+            broadcast: the round's; not taken over yet.
+        """
+        if self._secret is None:
+            return None
+        samples, recipe = len(self._train[1]), self._recipe()
+        facts = self.name, when, wire.fingerprint(broadcast), private.digest(self.weights())
+        cost = accounting.of_round(
+            self._secret.asked,
+            samples=samples,
+            batch_size=self._batch_size,
+            epochs=recipe.epochs,
+            prototypes=recipe.sees is not None,
+        )
+        return Release(self._secret.of(*facts, self._held), cost)
+
+    def _trained(self, batches: Batches, broadcast: B, release: Release | None) -> U:
+        with self._drawing(batches.seed, "train"):
+            if self._secret is None or release is None:
+                return self._algorithm.train(self.model, batches, broadcast)
+            return private.follow(
+                *(self._recipe(), self.model, batches, broadcast),
+                *(self._secret.asked, release.key),
+            )
 
     def open(self, round_number: int, broadcast: B) -> Opened:
         """Take over a round's broadcast, and evaluate with it."""
@@ -172,9 +238,9 @@ class Member(Generic[U, B]):
         """Evaluate with the last broadcast, train once, and evaluate again as it is then."""
         before = self.finish(broadcast)
         begun = time.perf_counter()
-        batches = self._batches("joined")
-        with self.awake(), self._drawing(batches.seed, "train"):
-            self._algorithm.train(self.model, batches, broadcast)
+        with self.awake():
+            release = self.release("joined", broadcast)
+            self._trained(self._batches("joined"), broadcast, release)
         trained = time.perf_counter()
         with self.awake():
             found = self._scored(broadcast)

@@ -10,10 +10,24 @@ import math
 import statistics
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from edgeloop.seeds import derive
+
+
+class Attendance(Protocol):
+    """Says who takes part in a round."""
+
+    def joining(self, round_number: int) -> Collection[str]:
+        """Return who trains in a round."""
+        ...
+
+    def arriving(self, round_number: int, joining: Collection[str]) -> Collection[str]:
+        """Return those of them whose uploads arrive in time; maybe nobody's."""
+        ...
+
 
 _ROUNDING = 1e-9
 """So that 0.3 of 10 clients are 3, though 0.3 x 10 is a little less."""

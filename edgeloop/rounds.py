@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from edgeloop.algorithm import Algorithm
 from edgeloop.cohorts import Cohort
 from edgeloop.member import Answer, Report
-from edgeloop.participation import Participation
+from edgeloop.participation import Attendance
 
 S = TypeVar("S")
 U = TypeVar("U")
@@ -50,7 +50,7 @@ def run(
     standing: Standing[S, B],
     after: Callable[[Closed[S, U, B]], None],
     enough: Callable[[], bool] = lambda: False,
-    participation: Participation | None = None,
+    participation: Attendance | None = None,
 ) -> tuple[Standing[S, B], Mapping[str, Report]]:
     """Run the rounds that are left, then have the clients evaluate the last broadcast.
 
@@ -77,7 +77,7 @@ def run(
 
 
 def _arrived(
-    round_number: int, answers: Mapping[str, Answer[U]], participation: Participation | None
+    round_number: int, answers: Mapping[str, Answer[U]], participation: Attendance | None
 ) -> list[U]:
     """Return the uploads that the server gets, in the order of the clients' names."""
     sent = {name: each.upload for name, each in answers.items() if each.upload is not None}

@@ -13,6 +13,9 @@ S = TypeVar("S", bound="Settings")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+Noise = Annotated[float, Field(ge=0.1, le=10_000)]
+Norm = Annotated[float, Field(gt=0, le=1e6)]
+Epsilon = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
@@ -59,6 +62,28 @@ class BrokerSettings(Settings):
     def address(self) -> str:
         """Return the broker's address as a person writes it."""
         return f"{self.host}:{self.port}"
+
+
+class PrivacySettings(Settings):
+    """The `[privacy]` table: how much noise is in what clients send; see `edgeloop.private`.
+
+    Attributes:
+        noise: sigma, of each training step's summed gradient, in multiples of `clip`.
+        clip: C, the largest norm of one sample's gradient.
+        prototype_noise: sigma of the classes' sums and counts, in multiples of what one sample can
+            change.
+        prototype_clip: S, the largest norm of one sample's features.
+        delta: what the guarantee may fail with; well below one in the number of a client's samples.
+        epsilon: the budget; a client that would go over it trains and sends no more. None for no
+            end.
+    """
+
+    noise: Noise = 1.0
+    clip: Norm = 1.0
+    prototype_noise: Noise = 10.0
+    prototype_clip: Norm = 1.0
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    epsilon: Epsilon | None = None
 
 
 def read(path: Path, kind: type[S]) -> S:

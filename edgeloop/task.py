@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgeloop import wire
+from edgeloop.settings import PrivacySettings
 
 ROOT = "edgeloop/v1"
 SERVER = "aggregator"
@@ -41,6 +42,7 @@ class Contract(BaseModel):
         batch_size: samples a local training batch.
         seed: the run's.
         devices: who is invited.
+        privacy: how much noise is in what devices send; None for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +59,11 @@ class Contract(BaseModel):
     batch_size: Size = 10
     seed: int = 0
     devices: tuple[Name, ...] = Field(min_length=1)
+    privacy: PrivacySettings | None = None
+
+    def text(self) -> str:
+        """Return the contract as JSON; one without privacy as before there was any."""
+        return self.model_dump_json(exclude_none=True)
 
 
 class Opening(BaseModel):

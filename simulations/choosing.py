@@ -72,6 +72,11 @@ def choose(plan: Plan, federation: Federation) -> dict[str, Choice]:
         ConfigError: if clients are to be stacked that cannot be.
     """
     asked = plan.settings.cohort or ("plain" if plan.settings.device == "cpu" else "auto")
+    if plan.settings.privacy is not None:
+        if asked == "stacked":
+            problem = "clients with privacy train each by itself"
+            raise ConfigError("cohort", problem, "use auto or plain")
+        return {}
     if asked == "plain":
         return {}
     algorithm = plan.load()

@@ -14,7 +14,7 @@ import pyarrow.parquet
 from edgeloop import files
 from edgeloop.errors import RunError
 from edgeloop.member import Answer, Report
-from edgeloop.participation import Participation
+from edgeloop.participation import Attendance
 
 JOURNAL = "clients.csv"
 TABLE = "clients.parquet"
@@ -97,7 +97,7 @@ class Journal:
         self,
         folder: Path,
         models: Mapping[str, str],
-        participation: Participation | None,
+        participation: Attendance | None,
         rounds: int = 0,
     ) -> None:
         self._path = folder / JOURNAL

@@ -10,7 +10,7 @@ from edgeloop import screen, settings
 from simulations.choosing import told
 from simulations.ktl.command import ktl
 from simulations.run import simulate
-from simulations.settings import RunSettings, parse_options, parse_workers
+from simulations.settings import RunSettings, parse_options, parse_privacy, parse_workers
 from simulations.sinks import Sink, parse_sinks
 
 
@@ -91,6 +91,13 @@ def command(
         list[str] | None,
         typer.Option("--set", help="A hyperparameter: key=value. May be repeated."),
     ] = None,
+    privacy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Train and send with noise: noise=1, clip, prototype_noise, prototype_clip, delta,"
+            " epsilon (the budget). May be repeated."
+        ),
+    ] = None,
     generator: Annotated[
         str | None, typer.Option(help="Of fedktl: see `edgeloop generator list`. [default: digits]")
     ] = None,
@@ -124,6 +131,7 @@ def command(
     table = {name: value for name, value in locals().items() if name not in ("set_", "out", "sink")}
     table["options"] = parse_options(set_ or [])
     table["workers"] = parse_workers(workers)
+    table["privacy"] = parse_privacy(privacy or [])
     chosen = settings.parse(table, RunSettings, "simulate")
     folder = out or chosen.folder()
     _show(_watched(chosen, folder, parse_sinks(sink or [])), folder)
@@ -138,8 +146,16 @@ def _watched(chosen: RunSettings, folder: Path, sinks: Sequence[Sink]) -> Mappin
         return simulate(chosen, folder, watch, sinks)
 
 
+def _spent(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    asked = summary["config"].get("privacy")
+    if asked is None:
+        return []
+    return [("epsilon", f"{summary['epsilon_by_round'][-1]:.3f} at delta {asked['delta']:g}")]
+
+
 def _show(summary: Mapping[str, Any], folder: Path) -> None:
     rows = [
+        *_spent(summary),
         ("best accuracy", f"{summary['best_accuracy']:.4f} (round {summary['best_round']})"),
         ("last accuracy", f"{summary['final_accuracy']:.4f}"),
         ("seconds a round", f"{summary['seconds_per_round']:.2f}"),

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from edgeloop import algorithms, models
+from edgeloop import accounting, algorithms, models, private
 from edgeloop.algorithm import Algorithm
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.cohorts.stacked import StackedCohort
@@ -23,9 +23,10 @@ from edgeloop.data.pfllib import FolderFederation
 from edgeloop.data.samples import Shard
 from edgeloop.generator import Generator
 from edgeloop.member import Member
-from edgeloop.participation import Participation, durations
+from edgeloop.participation import Attendance, Participation, durations
 from simulations.flops import forward_flops
 from simulations.settings import RunSettings
+from simulations.spending import Spending
 
 STEP_FLOPS = 4_000_000
 """A sample's share of a training step's fixed cost, in operations of a forward pass.
@@ -94,6 +95,27 @@ class Plan:
             *(asked.deadline, times, asked.seed),
         )
 
+    def spending(self, federation: Federation, others: Attendance | None) -> Spending | None:
+        """Return what clients spend of their privacy; None for a run without.
+
+        Raises:
+            ConfigError: if opacus is not installed.
+        """
+        asked, recipe = self.settings.privacy, self.load().recipe
+        if asked is None or recipe is None:
+            return None
+        costs = {
+            name: accounting.of_round(
+                asked,
+                samples=train,
+                batch_size=self.settings.batch_size,
+                epochs=recipe.epochs,
+                prototypes=recipe.sees is not None,
+            )
+            for name, (train, _) in zip(self.models, federation.sizes(), strict=True)
+        }
+        return Spending(asked, costs, others)
+
     @property
     def workers(self) -> int:
         """How many processes the clients train in."""
@@ -143,6 +165,7 @@ class Enlist:
             batch_size=settings.batch_size,
             seed=settings.seed,
             compute=settings.compute,
+            secret=settings.secret,
         )
 
 
@@ -192,7 +215,22 @@ def plan(settings: RunSettings, federation: Federation, generator: Generator | N
         algorithms.generator_options(settings.algorithm, generator),
     )
     algorithms.check_alike(settings.algorithm, architectures, **planned.chosen())
+    if settings.privacy is not None:
+        _check_private(planned)
     return planned
+
+
+def _check_private(plan: Plan) -> None:
+    """Refuse a run that cannot be private, before anything is written.
+
+    Raises:
+        ConfigError: if its algorithm cannot.
+        ModelError: if a model cannot.
+    """
+    algorithms.check_private(plan.settings.algorithm, plan.load())
+    for architecture in set(plan.models.values()):
+        model = models.build(architecture, plan.shape, plan.classes, plan.settings.width)
+        private.check_model(model, architecture)
 
 
 def default_group(shape: tuple[int, ...]) -> str:

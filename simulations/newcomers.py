@@ -76,6 +76,7 @@ def _member(plan: Plan, divided: Divided, client: int) -> Member[Any, Any]:
         batch_size=settings.batch_size,
         seed=settings.seed,
         compute=settings.compute,
+        secret=settings.secret,
     )
 
 

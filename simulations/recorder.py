@@ -29,6 +29,7 @@ class Recorder:
         clock: seconds.
         journal: gets a row of every client too.
         told: called with every row, as soon as it is written.
+        spent: after so many rounds to epsilon; None without privacy.
     """
 
     def __init__(
@@ -41,7 +42,9 @@ class Recorder:
         clock: Callable[[], float] = time.perf_counter,
         journal: Journal | None = None,
         told: Callable[[Row], None] = lambda row: None,
+        spent: Callable[[int], float] | None = None,
     ) -> None:
+        self._spent = spent
         self._journal = journal
         self._told = told
         self.rows = list(rows)
@@ -69,7 +72,8 @@ class Recorder:
         down = self._down(number)
         if self._journal is not None:
             self._journal.closed(number, answers, sent, down)
-        row = self._row(number, [answer.report for answer in answers.values()], sent.values(), down)
+        reports = [answer.report for answer in answers.values()]
+        row = self._row(number, reports, sent.values(), down, number + 1)
         self._broadcast = closed.standing.broadcast
         return row
 
@@ -79,13 +83,18 @@ class Recorder:
         down = self._down(number)
         if self._journal is not None:
             self._journal.finished(number, reports, down)
-        return self._row(number, list(reports.values()), (), down)
+        return self._row(number, list(reports.values()), (), down, number)
 
     def _down(self, number: int) -> int:
         return len(wire.encode(_envelope(number, SERVER), self._broadcast))
 
     def _row(
-        self, number: int, reports: Sequence[Report], sent: Collection[Sent], down: int
+        self,
+        number: int,
+        reports: Sequence[Report],
+        sent: Collection[Sent],
+        down: int,
+        trained: int,
     ) -> Row:
         begun, self._last = self._last, self._clock()
         row = Row(
@@ -101,6 +110,7 @@ class Recorder:
             floats_up=sum(each.floats for each in sent),
             floats_down=results.floats(self._broadcast) * len(reports),
             auc=results.mean_auc(reports),
+            epsilon=None if self._spent is None else self._spent(trained),
         )
         self._aggregating = 0.0
         self.rows.append(row)

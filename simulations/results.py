@@ -28,7 +28,7 @@ from simulations.engine import Plan
 COLUMNS = (
     *("round", "accuracy", "accuracy_std"),
     *("seconds", "seconds_training", "seconds_evaluating", "seconds_aggregating"),
-    *("bytes_up", "bytes_down", "auc"),
+    *("bytes_up", "bytes_down", "auc", "epsilon"),
 )
 """Of rounds.csv."""
 
@@ -50,6 +50,7 @@ class Row:
         floats_up: prototype entries in all uploads.
         floats_down: prototype entries in the broadcast, once for each client.
         auc: mean of the clients' AUCs, weighted by test samples; None where no client has one.
+        epsilon: what the client that spent most has spent after the round; None without privacy.
     """
 
     round: int
@@ -64,6 +65,7 @@ class Row:
     floats_up: int
     floats_down: int
     auc: float | None = None
+    epsilon: float | None = None
 
     def line(self) -> str:
         """Return the row as a line of rounds.csv; what has no value is empty."""
@@ -162,6 +164,7 @@ def summary(
         "final_accuracy": accuracies_R[-1],
         "accuracy_std_by_round": [row.accuracy_std for row in rows],
         "auc_by_round": [row.auc for row in rows],
+        **_spent(config, rows),
         "accuracy_by_client": {name: accuracy([report]) for name, report in reports.items()},
         "samples_by_client": {
             name: {"train": report.train_samples, "test": report.test_samples}
@@ -173,6 +176,12 @@ def summary(
         "peak_memory_bytes": peak_memory(),
         "knowledge_sha256": wire.fingerprint(broadcast),
     }
+
+
+def _spent(config: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
+    if config.get("privacy") is None:
+        return {}
+    return {"epsilon_by_round": [row.epsilon for row in rows]}
 
 
 def _traffic(rows: Sequence[Row], clients: int) -> dict[str, float]:

@@ -11,7 +11,7 @@ from edgeloop.algorithm import Algorithm
 from edgeloop.compute import enough_memory
 from edgeloop.data import Federation
 from edgeloop.member import Report
-from edgeloop.participation import Participation
+from edgeloop.participation import Attendance
 from edgeloop.rounds import Closed
 from simulations import checkpoint, choosing, engine, newcomers, results
 from simulations.checkpoint import Checkpoint, Pace
@@ -21,6 +21,7 @@ from simulations.recorder import Recorder
 from simulations.results import Row
 from simulations.settings import RunSettings
 from simulations.sinks import Sink, guarded
+from simulations.spending import Spending
 
 Watch = Callable[[int, float], None]
 """Told after each round how many are done, and the round's accuracy."""
@@ -87,6 +88,7 @@ class _Begun:
         journal: every client's rows.
         participation: who takes part in which round; None for everybody.
         chosen: which architectures' clients train together.
+        spending: what clients spend of their privacy; None without any.
     """
 
     plan: engine.Plan
@@ -95,8 +97,9 @@ class _Begun:
     folder: Path
     saved: Checkpoint
     journal: Journal
-    participation: Participation | None
+    participation: Attendance | None
     chosen: Mapping[str, choosing.Choice]
+    spending: Spending | None
 
 
 def _begin(
@@ -105,10 +108,12 @@ def _begin(
     """Find where a run stands: at its last checkpoint, or at its beginning."""
     new = Checkpoint(rounds.beginning(algorithm), (), folder)
     saved = checkpoint.latest(folder, algorithm) or new
-    some = plan.participation(federation)
+    some: Attendance | None = plan.participation(federation)
+    spending = plan.spending(federation, some)
+    some = spending or some
     journal = Journal(folder, plan.models, some, len(saved.rows))
     chosen = choosing.settled(folder, plan, federation)
-    return _Begun(plan, algorithm, federation, folder, saved, journal, some, chosen)
+    return _Begun(plan, algorithm, federation, folder, saved, journal, some, chosen, spending)
 
 
 def _recorder(begun: _Begun, told: Callable[[Row], None]) -> Recorder:
@@ -116,6 +121,7 @@ def _recorder(begun: _Begun, told: Callable[[Row], None]) -> Recorder:
     return Recorder(
         *(begun.algorithm, begun.folder / "rounds.csv", saved.rows, saved.standing.broadcast),
         *(begun.plan.workers, time.perf_counter, begun.journal, told),
+        spent=None if begun.spending is None else begun.spending.epsilon,
     )
 
 

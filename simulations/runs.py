@@ -96,6 +96,8 @@ class FinishedRun:
     def settings(self) -> dict[str, Any]:
         """Every setting by its whole key, but for the seed and what changes no result."""
         every = flat(self.summary.config.model_dump())
+        if every.get("privacy") is None:  # as in runs of before there was any
+            every.pop("privacy", None)
         return {key: value for key, value in every.items() if not _UNTOLD.fullmatch(key)}
 
     def bytes(self, way: str) -> int:

@@ -14,7 +14,9 @@ from edgeloop.data import Federation, Partition
 from edgeloop.data.views import some
 from edgeloop.errors import ConfigError
 from edgeloop.generator import Generator
-from edgeloop.settings import Settings
+from edgeloop.private import Secret
+from edgeloop.seeds import derive
+from edgeloop.settings import PrivacySettings, Settings
 from edgeloop.task import Scalar
 
 CLIENTS = 20
@@ -126,6 +128,7 @@ class RunSettings(DataSettings):
             ("stacked"), or what a measurement finds faster ("auto"). None: "plain" on a CPU, where
             results are then the same to the bit wherever a run runs, "auto" on a GPU.
         history: keep what each round exchanged, for a report; changes no result.
+        privacy: how much noise is in what clients send; None for none.
     """
 
     algorithm: str
@@ -153,6 +156,14 @@ class RunSettings(DataSettings):
     idle: Literal["device", "host"] = "device"
     cohort: Literal["plain", "stacked", "auto"] | None = None
     history: bool = False
+    privacy: PrivacySettings | None = None
+
+    @property
+    def secret(self) -> Secret | None:
+        """What noise is made from: the run's seed, so that the run can be repeated."""
+        if self.privacy is None:
+            return None
+        return Secret(self.privacy, derive(self.seed, "privacy").to_bytes(8, "big"))
 
     @property
     def compute(self) -> Compute:
@@ -221,6 +232,22 @@ def parse_options(words: Sequence[str]) -> dict[str, Scalar]:
             raise ConfigError("set", f"{key} has an option of its own", f"use {_OWN_OPTIONS[key]}")
         options[key] = _scalar(key, value)
     return options
+
+
+def parse_privacy(words: Sequence[str]) -> dict[str, Scalar] | None:
+    """Read "key=value" words of `PrivacySettings`; none of them is no privacy.
+
+    Raises:
+        ConfigError: naming the word that is none.
+    """
+    found: dict[str, Scalar] = {}
+    for word in words:
+        key, equals, value = (part.strip() for part in word.partition("="))
+        if not key or not equals:
+            problem = f"{word!r} is no key=value"
+            raise ConfigError("privacy", problem, "write --privacy noise=1.0")
+        found[key] = _scalar(key, value)
+    return found or None
 
 
 def parse_workers(word: str) -> int | Literal["auto"]:

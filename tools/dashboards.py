@@ -116,6 +116,7 @@ ONE_TASK = [
     Panel("Accuracy of all test samples", "percentunit", {"{{task}}": of_task("edgeloop_accuracy_ratio")}),
     Panel("Accuracy by device", "percentunit", spread("edgeloop_device_accuracy_ratio")),
     Panel("The algorithm's own numbers", "none", {"{{measure}}": f"max by (task, measure) (edgeloop_algorithm_measure {TASK})"}, text="docs/metrics.md says which algorithm has which."),
+    Panel("Privacy spent", "none", {**spread("edgeloop_device_epsilon"), "{{task}} budget": of_task("edgeloop_epsilon_budget")}, text="Epsilon of the devices, as they say. Empty in a task without privacy."),
     Panel("Seconds a round", "s", {
         "mean": mean("edgeloop_round_seconds"), "95 %": quantile(0.95, "edgeloop_round_seconds")
     }),

@@ -40,6 +40,10 @@ class Fleet:
         self._evaluation = series.histogram(
             "device_evaluation_seconds", "A device's evaluation in a round.", _WORK_SECONDS
         )
+        self._spent: dict[str, float] = {}
+        self._epsilons = series.quantiles(
+            "device_epsilon", "Privacy budget that a device's answers have spent of its data."
+        )
         self._count()
 
     def invited(self, devices: int) -> None:
@@ -55,6 +59,16 @@ class Fleet:
         """An invited device sent readings; they count while it is online."""
         self._health[device] = found
         self._count()
+
+    def spent(self, device: str, epsilon: float) -> None:
+        """An invited device told what all its answers have spent, in this run and others."""
+        self._spent[device] = epsilon
+        self._epsilons.set(list(self._spent.values()))
+
+    @property
+    def epsilon(self) -> float | None:
+        """The most that a device has spent, of those that have told; None while none has."""
+        return max(list(self._spent.values()), default=None)
 
     def _count(self) -> None:
         self._present.set(len(self._online))

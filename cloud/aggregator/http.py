@@ -33,6 +33,8 @@ class Status(BaseModel):
         round: the open one, from 0; equal to `rounds` when all are closed.
         rounds: how many there are.
         accuracy: of the last evaluation, weighted by test samples; None before the first.
+        epsilon: the most that a device's answers have spent of its privacy budget, as it says;
+            None without privacy, or before an answer.
         history: the closed rounds.
         broker_connected: whether the MQTT broker is reached.
         generator_problem: why the generator makes no image now; None if it does, or none is asked.
@@ -48,6 +50,7 @@ class Status(BaseModel):
     round: int
     rounds: int
     accuracy: float | None
+    epsilon: float | None = None
     history: tuple[PastRound, ...]
     broker_connected: bool
     generator_problem: str | None

@@ -292,7 +292,7 @@ def _row_of(contract: Contract) -> dict[str, str]:
     return {
         "run": contract.run,
         "task": contract.task,
-        "contract": contract.model_dump_json(),
+        "contract": contract.text(),
         "digest": hashlib.sha256(fields.encode()).hexdigest(),
     }
 

@@ -84,6 +84,11 @@ class Metrics:
             ("certificate",),
         )
 
+        self._budget = made.gauge(
+            "epsilon_budget", "Privacy budget that no device may go over in this task."
+        )
+        self._budget.set(math.nan)
+
     def _make_durations(self) -> None:
         made = self._series
         self._round_seconds = made.histogram(
@@ -162,6 +167,8 @@ class Metrics:
         self._task.labels(*(getattr(contract, fact) for fact in _FACTS)).set(1)
         self._rounds.set(contract.rounds)
         self.fleet.invited(len(contract.devices))
+        if contract.privacy is not None and contract.privacy.epsilon is not None:
+            self._budget.set(contract.privacy.epsilon)
         cohort = settings.cohort
         self._quorum.set(cohort.quorum or len(contract.devices))
         self._deadline.set(cohort.deadline_seconds)

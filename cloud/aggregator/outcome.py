@@ -31,6 +31,7 @@ def write(
     standing: Standing[Any, Any],
     past: Sequence[PastRound],
     reports: Mapping[str, Report],
+    epsilon: float | None = None,
 ) -> Path:
     """Write the final broadcast, and the summary to a path beside it; return the path."""
     facts = {"task": contract.task, "run": contract.run}
@@ -43,6 +44,7 @@ def write(
         "knowledge_sha256": wire.fingerprint(standing.broadcast),
         "accuracy_by_round": [*(each.accuracy for each in past), counts_of(reports).accuracy],
         "seconds_by_round": [each.seconds for each in past],
+        **({} if contract.privacy is None else {"epsilon": epsilon}),
         "accuracy_by_device": {name: report.accuracy for name, report in reports.items()},
     }
     files.write_json(path, summary)

@@ -87,6 +87,7 @@ class Run:
     phase: Phase = "starting"
     connected: bool = False
     accuracy: float | None = None
+    epsilon: float | None = None
     tracer: Tracer = SILENT
 
     def __post_init__(self) -> None:
@@ -101,7 +102,8 @@ class Run:
         algorithm = self._algorithm()
         standing, reports = self._rounds_left(algorithm, self._standing(algorithm))
         self._evaluated(reports)
-        path = outcome.write(self._summary, self.contract, standing, self.ledger.history(), reports)
+        past, self.epsilon = self.ledger.history(), self.metrics.fleet.epsilon
+        path = outcome.write(self._summary, self.contract, standing, past, reports, self.epsilon)
         self.ledger.finish()
         self._enter("finished")  # whoever reads it may stop us
         return path
@@ -145,7 +147,7 @@ class Run:
     def _as_it_ended(self) -> Path:
         """Tell what a run came to that was finished before: its devices have left."""
         told = json.loads(self._summary.read_text(encoding="utf-8"))
-        self.accuracy = told["accuracy_by_round"][-1]
+        self.accuracy, self.epsilon = told["accuracy_by_round"][-1], told.get("epsilon")
         self._enter("finished")
         log.info("task %s: was finished before; see %s", self.contract.task, self._summary)
         return self._summary
@@ -236,6 +238,7 @@ class Run:
             round=len(past),
             rounds=self.contract.rounds,
             accuracy=accuracy,
+            epsilon=self.epsilon or self.metrics.fleet.epsilon,
             history=tuple(past),
             broker_connected=self.connected,
             generator_problem=self.patient.problem,

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from sqlalchemy import URL
 
-from edgeloop.settings import BrokerSettings, Seconds, Settings, first_line
+from edgeloop.settings import BrokerSettings, PrivacySettings, Seconds, Settings, first_line
 from edgeloop.task import Name, Scalar, Size
 from edgeloop.tracing import TraceSettings
 
@@ -64,6 +64,7 @@ class TaskSettings(Settings):
         rounds: how many.
         batch_size: samples a local training batch.
         seed: the run's only one.
+        privacy: how much noise is in what devices send; without the table none.
         generator: a reference, for an algorithm that needs one: see `edgeloop.generators`; the
             embedded one if not given.
         history: keep what each round exchanged, in files of their own that reports are made from.
@@ -86,6 +87,7 @@ class TaskSettings(Settings):
     rounds: Size
     batch_size: Size = 10
     seed: int = 0
+    privacy: PrivacySettings | None = None
     generator: str | None = None
     history: bool = False
     folder: Path

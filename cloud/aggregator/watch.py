@@ -50,6 +50,8 @@ class Watch:
         if event.device in self._contract.devices:
             if event.online is None:
                 self._metrics.fleet.health(event.device, event.health)
+                if event.epsilon is not None:
+                    self._metrics.fleet.spent(event.device, event.epsilon)
             else:
                 self._metrics.fleet.presence(event.device, online=event.online)
         if event.verdict is Verdict.ACCEPTED:

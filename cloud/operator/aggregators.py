@@ -32,6 +32,7 @@ def told(status: dict[str, Any], readiness: dict[str, Any]) -> Told:
     """Return what the two answers of an aggregator say."""
     history = status["history"]
     accuracy = status["accuracy"]
+    epsilon = status.get("epsilon")  # an older aggregator's has none
     return Told(
         run=str(status["run"]),
         finished=status["phase"] == "finished",
@@ -39,6 +40,7 @@ def told(status: dict[str, Any], readiness: dict[str, Any]) -> Told:
         rounds=int(status["rounds"]),
         accuracy=None if accuracy is None else float(accuracy),
         participants=int(history[-1]["participants"]) if history else None,
+        epsilon=None if epsilon is None else float(epsilon),
         obstacles=tuple(str(reason) for reason in readiness["reasons"]),
     )
 

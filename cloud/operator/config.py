@@ -32,6 +32,7 @@ FROZEN = {  # key of the file -> field of the spec
     "batch_size": "batchSize",
     "seed": "seed",
     "store_file": "store",
+    "privacy": "privacy",
 }
 
 
@@ -47,7 +48,11 @@ def table(
         store: the secret with the ledger's URL; None for SQLite on the task's volume.
     """
     spec = task.spec
-    optional = {"generator": generator, "store_file": STORE_FILE if store else None}
+    optional = {
+        "generator": generator,
+        "store_file": STORE_FILE if store else None,
+        "privacy": _privacy(task),
+    }
     return {
         "name": task.metadata.name,
         "algorithm": spec.algorithm.name,
@@ -149,6 +154,13 @@ def _broker(chosen: Broker) -> dict[str, Any]:
     }
     place = {"host": chosen.host, "port": chosen.port, "connect_seconds": CONNECT_SECONDS}
     return {**place, **{key: value for key, value in optional.items() if value is not None}}
+
+
+def _privacy(task: Task) -> dict[str, float] | None:
+    asked = task.spec.privacy
+    if asked is None:
+        return None
+    return {key: float(value) for key, value in asked.model_dump(exclude_none=True).items()}
 
 
 def _cohort(task: Task) -> dict[str, Any]:

@@ -76,6 +76,17 @@ class Store(Part):
     key: str = "url"
 
 
+class Privacy(Part):
+    """How much noise is in what devices send; numbers as strings: a CRD has no fractions."""
+
+    noise: str = "1.0"
+    clip: str = "1.0"
+    prototype_noise: str = "10.0"
+    prototype_clip: str = "1.0"
+    delta: str = "0.00001"
+    epsilon: str | None = None
+
+
 class Storage(Part):
     """A task's volume."""
 
@@ -123,6 +134,7 @@ class TaskSpec(Part):
     batch_size: int = 10
     seed: int = 0
     generator: Asked | None = None
+    privacy: Privacy | None = None
     history: bool = False
     store: Store | None = None
     storage: Storage = Storage()

@@ -12,7 +12,8 @@ Phase = Literal["Pending", "Running", "Paused", "Succeeded", "Failed", "Cancelle
 Status = dict[str, Any]
 
 OVER = ("Succeeded", "Failed", "Cancelled")
-NO_ACCOUNTING = "nothing counts what uploads tell of their devices' data; epsilon stays empty"
+NO_ACCOUNTING = "the task has no privacy: nothing counts what uploads tell; epsilon stays empty"
+NOTHING_TOLD = "no device has told yet what it has spent"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Told:
         accuracy: of the last evaluation; None before the first.
         participants: of the last closed round; None before the first.
         obstacles: why no round can go on now.
+        epsilon: the most that a device has spent; None without privacy, or before an answer.
     """
 
     run: str
@@ -36,6 +38,7 @@ class Told:
     accuracy: float | None
     participants: int | None
     obstacles: tuple[str, ...] = ()
+    epsilon: float | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,8 @@ def _progress(told: Told | None) -> Status:
         status["accuracy"] = f"{told.accuracy:.4f}"
     if told.participants is not None:
         status["participants"] = told.participants
+    if told.epsilon is not None:
+        status["epsilon"] = f"{told.epsilon:.4f}"
     return status
 
 
@@ -186,9 +191,22 @@ def _conditions(task: Task, seen: Seen, phase: Phase) -> list[Condition]:
         _ready(seen, phase),
         Condition("Complete", phase == "Succeeded", phase, ""),
         Condition("Failed", failed, phase, _why(task, seen) if failed else ""),
-        Condition("PrivacyAccounted", False, "NoAccounting", NO_ACCOUNTING),
+        _accounted(task, seen),
         *([] if seen.selection is None else [_as_selected(seen.selection)]),
     ]
+
+
+def _accounted(task: Task, seen: Seen) -> Condition:
+    asked = task.spec.privacy
+    if asked is None:
+        return Condition("PrivacyAccounted", False, "NoPrivacy", NO_ACCOUNTING)
+    spent = seen.told.epsilon if seen.told is not None else None
+    text = task.status.get("epsilon") if spent is None else f"{spent:.4f}"
+    if text is None:
+        return Condition("PrivacyAccounted", False, "NothingTold", NOTHING_TOLD)
+    budget = "no budget" if asked.epsilon is None else f"a budget of {asked.epsilon}"
+    message = f"epsilon {text} at delta {asked.delta}, of the device that spent most; {budget}"
+    return Condition("PrivacyAccounted", True, "Accounted", message)
 
 
 def _as_selected(selection: Selection) -> Condition:

@@ -25,6 +25,10 @@ TOLERANCE = 1e-3
 """How far onnxruntime may be from torch, in parts of the largest score."""
 
 
+class UnlearnedError(ModelError):
+    """A classifier that knows no class: nobody has uploaded anything."""
+
+
 class Classifier(nn.Module):
     """A trained model as one function of images: a copy, so that training may go on meanwhile.
 
@@ -141,4 +145,4 @@ def _check_scores(scores: nn.Module, example: Tensor, classes: int) -> None:
         raise ModelError("class_names", problem, "name every class once")
     if found_BC.isneginf().all():
         problem = "no class has one, so that every image would be of no class"
-        raise ModelError("prototypes", problem, "export after a round with uploads")
+        raise UnlearnedError("prototypes", problem, "export after a round with uploads")

@@ -1,16 +1,19 @@
 """What a device ends with: its classifier as ONNX, checked against torch, and a summary."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from edge.agent.export import Classifier, check, export
+from edge.agent.export import Classifier, UnlearnedError, check, export
 from edgeloop import files
 from edgeloop.algorithm import Algorithm
 from edgeloop.member import Member
 from edgeloop.task import Contract
+
+log = logging.getLogger(__name__)
 
 CHECKED = 64  # test samples that torch and onnxruntime must agree on
 
@@ -24,6 +27,9 @@ def conclude(
     facts: Mapping[str, Any],
 ) -> Path:
     """Write `model.onnx` and `summary.json` to the device's folder; return the summary's path.
+
+    Where the whole run brought no knowledge, as of devices whose privacy budgets were spent before
+    it, there is no classifier to write, and the summary says so by null.
 
     Args:
         folder: the device's own.
@@ -42,22 +48,29 @@ def conclude(
     classifier = Classifier(
         member.model, lambda model, inputs: algorithm.predict(model, inputs, targets), pixels
     )
-    export(
-        classifier,
-        path,
-        shape=contract.shape,
-        class_names=contract.class_names,
-        pixels=pixels,
-        facts=_facts(contract, member.name, facts["accuracy_by_round"]),
-    )
+    try:
+        export(
+            classifier,
+            path,
+            shape=contract.shape,
+            class_names=contract.class_names,
+            pixels=pixels,
+            facts=_facts(contract, member.name, facts["accuracy_by_round"]),
+        )
+        made: dict[str, Any] = {
+            "onnx": str(path),
+            "onnx_difference": check(path, classifier, _inputs(member, pixels)),
+        }
+    except UnlearnedError as error:
+        log.warning("no model is written: %s", error)
+        made = {"onnx": None, "onnx_difference": None}
     summary = {
         "task": contract.task,
         "run": contract.run,
         "device": member.name,
         "algorithm": contract.algorithm,
         **facts,
-        "onnx": str(path),
-        "onnx_difference": check(path, classifier, _inputs(member, pixels)),
+        **made,
     }
     written = folder / "summary.json"
     files.write_json(written, summary)

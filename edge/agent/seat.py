@@ -4,13 +4,16 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from edge.agent.settings import DeviceSettings
+from edge.agent.settings import DeviceSettings, PolicySettings
+from edge.agent.spending import Spending
 from edgeloop import algorithms, data, models
 from edgeloop.algorithm import Algorithm
 from edgeloop.compute import Compute
 from edgeloop.data import ClientData, Federation
-from edgeloop.errors import DataError
-from edgeloop.member import Member
+from edgeloop.errors import ConfigError, DataError
+from edgeloop.member import Answer, Member, Release
+from edgeloop.private import Secret
+from edgeloop.settings import PrivacySettings
 from edgeloop.task import Contract
 
 log = logging.getLogger(__name__)
@@ -18,11 +21,51 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Seat:
-    """A device's place in one run: everything that the contract decides."""
+    """A device's place in one run: everything that the contract decides.
+
+    Attributes:
+        contract: the run's.
+        algorithm: the contract's.
+        member: its model and data.
+        privacy: what it may spend, and has; None where the task has no privacy.
+    """
 
     contract: Contract
     algorithm: Algorithm[Any, Any, Any]
     member: Member[Any, Any]
+    privacy: "Purse | None" = None
+
+    def answer(self, number: int, broadcast: Any) -> Answer[Any]:
+        """Answer a round; without training where that would cost more than is left."""
+        release = self.member.release(number, broadcast)
+        trains = self.privacy is None or release is None or self.privacy.pay(release)
+        if not trains:
+            log.info("round %d: the privacy budget is spent: evaluates only", number)
+        return self.member.answer(number, broadcast, trains)
+
+
+@dataclass(frozen=True)
+class Purse:
+    """The device's spending, in a task's terms.
+
+    Attributes:
+        spending: the device's.
+        asked: the task's.
+        budget: the lower of the task's and the device's own; None for no end.
+    """
+
+    spending: Spending
+    asked: PrivacySettings
+    budget: float | None
+
+    @property
+    def epsilon(self) -> float:
+        """What all answers of the device have spent."""
+        return self.spending.epsilon(self.asked.delta)
+
+    def pay(self, release: Release) -> bool:
+        """Pay for a release, if there is enough left."""
+        return self.spending.pay(release, self.asked.delta, self.budget)
 
 
 @dataclass(frozen=True)
@@ -49,11 +92,14 @@ def seat(own: Own, contract: Contract) -> Seat:
     """Make the device's model and algorithm as the contract says.
 
     Raises:
-        ConfigError: if the task needs devices of one architecture, and this one has another.
+        ConfigError: if the task needs devices of one architecture, and this one has another; or
+            its privacy is not what this device wants.
         DataError: if the device's data is not what the task is about.
-        ModelError: if the device's model does not fit the data.
+        ModelError: if the device's model does not fit the data, or cannot be private.
+        RunError: if nobody can tell what the device has spent.
     """
     _check(own, contract)
+    purse = _purse(own, contract)
     algorithm = algorithms.agreed(contract)
     training = own.settings.training
     options = algorithms.agreed_options(contract)
@@ -73,9 +119,35 @@ def seat(own: Own, contract: Contract) -> Seat:
         batch_size=contract.batch_size,
         seed=contract.seed,
         compute=Compute(training.device),
+        secret=_secret(purse, contract),
     )
     log.info("computes with %d threads", member.choose_threads(training.threads))
-    return Seat(contract, algorithm, member)
+    return Seat(contract, algorithm, member, purse)
+
+
+def _purse(own: Own, contract: Contract) -> Purse | None:
+    asked, policy = contract.privacy, own.settings.privacy
+    if asked is None:
+        if policy.needed:
+            problem = f"this device wants it, and {contract.task} has none"
+            raise ConfigError("privacy", problem, "give the task a [privacy] table")
+        return None
+    _check_policy(asked, policy)
+    limits = [each for each in (asked.epsilon, policy.max_epsilon) if each is not None]
+    purse = Purse(Spending(own.settings.folder), asked, min(limits, default=None))
+    log.info("privacy: epsilon %.3f is spent, of %s", purse.epsilon, purse.budget or "any")
+    return purse
+
+
+def _check_policy(asked: PrivacySettings, policy: PolicySettings) -> None:
+    if asked.delta > policy.max_delta:
+        problem = f"the task's delta is {asked.delta}, this device allows {policy.max_delta}"
+        raise ConfigError("privacy.max_delta", problem, "lower the task's, or raise this")
+
+
+def _secret(purse: Purse | None, contract: Contract) -> Secret | None:
+    """Return what the noise of one run is made from."""
+    return None if purse is None else Secret(purse.asked, purse.spending.key(contract.text()))
 
 
 def _check(own: Own, contract: Contract) -> None:

@@ -11,7 +11,7 @@ from edge.agent import sensors
 from edge.agent.outcome import conclude
 from edge.agent.seat import Own, Seat, seat
 from edge.agent.store import Memory, Store
-from edgeloop import wire
+from edgeloop import accounting, wire
 from edgeloop.chunks import Assembler
 from edgeloop.link import Arrival, Link
 from edgeloop.task import (
@@ -206,6 +206,8 @@ class Agent:
         """Send the answer; return the memory with the bytes that this really took."""
         topic = upload_topic(seat.contract.task, self._own.settings.name)
         notes = sensors.reading().notes() if self._own.settings.health else {}
+        if seat.privacy is not None:
+            notes |= accounting.noted(seat.privacy.epsilon)
         with self._tracer.span("upload", self._notes, round=memory.round) as traced:
             size = self._link.send(topic, memory.answer, {**notes, **traced})
         counts = memory.traffic.get(str(memory.round), {"down": 0, "up": 0})
@@ -218,8 +220,9 @@ class Agent:
         told: dict[str, Any] = {"round": number}
         log.info("round %d of %d: working", number, seat.contract.rounds, extra=told)
         if number < seat.contract.rounds:
-            answer = seat.member.answer(number, broadcast)
-            messages: tuple[Any, ...] = (answer.upload, answer.report)
+            answer = seat.answer(number, broadcast)
+            uploads: tuple[Any, ...] = () if answer.upload is None else (answer.upload,)
+            messages = (*uploads, answer.report)
             report = answer.report
         else:
             report = seat.member.finish(broadcast)
@@ -245,7 +248,9 @@ class Agent:
         """Export the classifier, check it, and write the summary."""
         assert self._memory is not None  # noqa: S101 - an answer has just been remembered
         mine = self._own
+        purse = seat.privacy
         facts = {
+            **({} if purse is None else {"epsilon": purse.epsilon}),
             "architecture": mine.settings.training.architecture,
             "pixels": mine.federation.pixels,
             "train_samples": len(mine.data.train),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edgeloop.data import Partition
-from edgeloop.settings import BrokerSettings, Settings
+from edgeloop.settings import BrokerSettings, Epsilon, Settings
 from edgeloop.task import Name
 from edgeloop.tracing import TraceSettings
 
@@ -63,6 +63,26 @@ class TrainingSettings(Settings):
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
 
 
+class PolicySettings(Settings):
+    """The `[privacy]` table: what this device lets a task ask of it.
+
+    Attributes:
+        require: take part only in tasks with privacy.
+        max_epsilon: the most that its answers may tell of its data, all runs together; a task's
+            own budget may be lower. Tasks without privacy are then refused.
+        max_delta: the largest delta that a task may have.
+    """
+
+    require: bool = False
+    max_epsilon: Epsilon | None = None
+    max_delta: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+
+    @property
+    def needed(self) -> bool:
+        """Whether a task must have privacy."""
+        return self.require or self.max_epsilon is not None
+
+
 class DeviceSettings(Settings):
     """A device: its name, the task it joins, its data, its model, its broker.
 
@@ -75,6 +95,7 @@ class DeviceSettings(Settings):
         broker: where the task's messages go.
         data: its samples.
         training: its model and how it learns.
+        privacy: what it lets a task ask of it.
         trace: where traces go.
     """
 
@@ -86,4 +107,5 @@ class DeviceSettings(Settings):
     broker: BrokerSettings = BrokerSettings()
     data: DataSettings
     training: TrainingSettings = TrainingSettings()
+    privacy: PolicySettings = PolicySettings()
     trace: TraceSettings = TraceSettings()

@@ -73,10 +73,25 @@ def agreed(contract: Contract, generator: Generator | None = None) -> Algorithm[
     """Build the algorithm that a task's contract names.
 
     Raises:
-        ConfigError: if there is none of that name, or a hyperparameter is wrong.
+        ConfigError: if there is none of that name, or a hyperparameter is wrong, or privacy is
+            asked of one that has no private form.
         GeneratorError: if the generator is another one than the contract's.
     """
-    return load(contract.algorithm, generator, **agreed_options(contract))
+    algorithm = load(contract.algorithm, generator, **agreed_options(contract))
+    if contract.privacy is not None:
+        check_private(contract.algorithm, algorithm)
+    return algorithm
+
+
+def check_private(name: str, algorithm: Algorithm[Any, Any, Any]) -> None:
+    """Refuse an algorithm whose clients cannot train with differential privacy.
+
+    Raises:
+        ConfigError: if its round is more than one descent.
+    """
+    if algorithm.recipe is None:
+        problem = f"a round of {name} is more than one descent, and has no private form"
+        raise ConfigError("privacy", problem, "choose of docs/privacy.md, such as fedproto")
 
 
 def agreed_options(contract: Contract) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Heard:
         size: of the answer, in bytes.
         online: what its presence says; None if it is an answer.
         health: readings that came with an answer.
+        epsilon: what the device says that it has spent; None if it says nothing.
         notes: of an answer's trace.
     """
 
@@ -44,6 +45,7 @@ class Heard:
     size: int = 0
     online: bool | None = None
     health: Health = UNKNOWN
+    epsilon: float | None = None
     notes: Notes = field(default_factory=dict)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from edgeloop import health, wire
+from edgeloop import accounting, health, wire
 from edgeloop.algorithm import Algorithm
 from edgeloop.chunks import Assembler
 from edgeloop.cohorts.events import Event, Gathered, Heard, Opened
@@ -108,7 +108,10 @@ class MqttCohort(Generic[B, U]):
             raise ValueError("over MQTT every device is asked")
         kind = self._algorithm.upload
         frames = self._gathered(round_number, broadcast, self._patience.quorum, kind, Report)
-        return {device: Answer(frame[kind], frame[Report]) for device, frame in frames.items()}
+        return {
+            device: Answer(frame.messages.get(kind), frame[Report])
+            for device, frame in frames.items()
+        }
 
     def finish(self, round_number: int, broadcast: B) -> Mapping[str, Report]:
         """Have the devices evaluate the last broadcast; return the reports that come in time."""
@@ -174,7 +177,7 @@ class MqttCohort(Generic[B, U]):
         self._link.publish(topic, text, retain=True, notes=self._notes)
 
     def _announce(self) -> None:
-        text = self._contract.model_dump_json().encode()
+        text = self._contract.text().encode()
         self._link.publish(contract_topic(self._contract.task), text, retain=True)
         if self._opening is not None:
             slot = self._opening.slot
@@ -196,8 +199,10 @@ class MqttCohort(Generic[B, U]):
                 log.warning("dropped what %s sent: %s", device, error, extra=facts)
                 payload, verdict = arrival.payload, Verdict.MALFORMED
         if verdict is not None:
-            told = health.told(arrival.notes)
-            self._observe(Heard(device, verdict, len(payload), health=told, notes=notes))
+            told, spent = health.told(arrival.notes), accounting.told(arrival.notes)
+            self._observe(
+                Heard(device, verdict, len(payload), health=told, epsilon=spent, notes=notes)
+            )
 
     def _judged(
         self, gathering: Gathering[Frame], device: str, chunk: bytes, kinds: tuple[type, ...]
@@ -222,12 +227,25 @@ class MqttCohort(Generic[B, U]):
         return payload, verdict
 
     def _decoded(self, device: str, payload: bytes, kinds: tuple[type, ...]) -> Frame:
-        frame = wire.decode(payload, *kinds, sizes=self._algorithm.sizes)
+        frame = self._frame(payload, kinds)
         if (frame.envelope.task, frame.envelope.sender) != (self._contract.task, device):
             raise ContentError(f"{frame.envelope} came on the topic of {device}")
-        if self._algorithm.upload in kinds:
+        if self._algorithm.upload in frame.messages:
             try:
                 self._algorithm.check(frame[self._algorithm.upload])
             except ValueError as error:
                 raise ContentError(str(error)) from error
         return frame
+
+    def _frame(self, payload: bytes, kinds: tuple[type, ...]) -> Frame:
+        """Return an answer's frame; without an upload of a device whose budget is spent.
+
+        Raises:
+            WireError: if it is none.
+        """
+        try:
+            return wire.decode(payload, *kinds, sizes=self._algorithm.sizes)
+        except wire.KindError:
+            if self._contract.privacy is None:
+                raise
+            return wire.decode(payload, Report)

@@ -9,9 +9,9 @@ import typer
 from edgeloop import files, screen, settings
 from edgeloop.errors import ConfigError
 from simulations.privacy.picture import picture
-from simulations.privacy.settings import PrivacySettings
+from simulations.privacy.settings import AttackSettings
 from simulations.privacy.study import Study, cases, run
-from simulations.settings import parse_options
+from simulations.settings import parse_options, parse_privacy
 
 COLUMNS = (
     *("algorithm", "uploads", "images", "PSNR, dB", "SSIM", "labels"),
@@ -61,6 +61,10 @@ def command(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A hyperparameter: key=value.")
     ] = None,
+    privacy: Annotated[
+        list[str] | None,
+        typer.Option(help="The client trains with noise: noise=1, clip=1. May be repeated."),
+    ] = None,
     out: Annotated[
         Path, typer.Option(help="The study's folder; run again, it is gone on with.")
     ] = Path("runs/privacy"),
@@ -68,7 +72,8 @@ def command(
     """Attack real uploads of algorithms, and say how like the client's images the outcome is."""
     table = {name: value for name, value in locals().items() if name not in OWN}
     table["options"] = parse_options(set_ or [])
-    chosen = settings.parse(table, PrivacySettings, "privacy")
+    table["privacy"] = parse_privacy(privacy or [])
+    chosen = settings.parse(table, AttackSettings, "privacy")
     study = Study(chosen, tuple(dict.fromkeys(algorithm)), parse_counts(samples), seeds, out)
     with screen.progress("attacks", len(study.attacks())) as report:
         summary = run(study, report)

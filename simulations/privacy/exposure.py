@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgeloop import algorithms, heads, weights
+from edgeloop import algorithms, heads, private, weights
 from edgeloop.algorithm import Batches
 from edgeloop.errors import ConfigError
 from edgeloop.models.split import SplitModel
+from edgeloop.private import Secret
 from edgeloop.weights import Weights
 
 Part = Literal["whole", "base", "head", "features", "logits", "directions"]
@@ -97,6 +98,7 @@ def expose(
     stranger: SplitModel | None,
     batch: tuple[Tensor, Tensor],
     options: Mapping[str, Any],
+    secret: Secret | None = None,
 ) -> Exposed:
     """Let a client train one round on one batch, and return what its upload gives away.
 
@@ -107,6 +109,10 @@ def expose(
             travel; None if it knows them.
         batch: inputs (B, ...) and labels (B,), one class of them where prototypes travel.
         options: the algorithm's Config.
+        secret: has the client train with noise.
+
+    Raises:
+        ConfigError: if an algorithm is to be private that cannot be.
     """
     shared, config = sharing(name), algorithms.config(name, **options)
     algorithm = algorithms.load(name, None, **options)
@@ -115,12 +121,40 @@ def expose(
     batches = Batches(*batch, len(batch[1]))
     broadcast = _broadcast(shared, model, algorithm)
     algorithm.receive(client, batches, broadcast)
-    upload = algorithm.train(client, batches, broadcast)
+    upload = _upload(name, algorithm, client, batches, broadcast, secret)
     if shared.of_weights:
         known = _known(model, stranger, shared)
         return _gradient(known, upload, shared, config.local_lr * config.local_epochs, batch[1])
     known = stranger or (client if shared.when == "after" else model)
     return _prototype(known, upload, shared)
+
+
+def _upload(
+    name: str,
+    algorithm: Any,
+    client: SplitModel,
+    batches: Batches,
+    broadcast: Any,
+    secret: Secret | None,
+) -> Any:
+    if secret is None:
+        return algorithm.train(client, batches, broadcast)
+    check_private(name, algorithm)
+    key = secret.of("attacked")
+    return private.follow(algorithm.recipe, client, batches, broadcast, secret.asked, key)
+
+
+def check_private(name: str, algorithm: Any) -> None:
+    """Refuse an attack on a private upload that there is none of.
+
+    Raises:
+        ConfigError: if the algorithm cannot be private, or if prototypes travel: of so few images
+            none is sent.
+    """
+    algorithms.check_private(name, algorithm)
+    if not sharing(name).of_weights:
+        problem = f"of few images {name} sends no prototype with noise: there is nothing to attack"
+        raise ConfigError("privacy", problem, "choose an algorithm that sends weights")
 
 
 def _broadcast(shared: Sharing, model: SplitModel, algorithm: Any) -> Any:

@@ -9,6 +9,9 @@ from edgeloop import algorithms, data
 from edgeloop.data import Federation
 from edgeloop.errors import ConfigError, DataError
 from edgeloop.models.split import SplitModel
+from edgeloop.private import Secret
+from edgeloop.seeds import derive
+from edgeloop.settings import PrivacySettings
 from edgeloop.task import Scalar
 from simulations.privacy.exposure import Exposed
 from simulations.privacy.inversion import Objective
@@ -24,7 +27,7 @@ STRONG_PRIOR, WEAK_PRIOR = 1e-2, 1e-5
 """Weights of the total variation, unless somebody says."""
 
 
-class PrivacySettings(DataSettings):
+class AttackSettings(DataSettings):
     """One way to attack; of whose uploads, and how often, the study says.
 
     Attributes:
@@ -41,6 +44,7 @@ class PrivacySettings(DataSettings):
         variation: the weight of the total variation; None for 1e-2, or 1e-5 for the squared
             distance of weights, which say more of an image than anything else.
         options: hyperparameters of the algorithms.
+        privacy: how much noise the client trains with; None for none.
     """
 
     client: Annotated[int, Field(ge=0)] = 0
@@ -54,6 +58,7 @@ class PrivacySettings(DataSettings):
     iterations: Whole = 400
     variation: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     options: dict[str, Scalar] = Field(default_factory=dict)
+    privacy: PrivacySettings | None = None
 
     def federation(self) -> Federation:
         """Open the data; what comes undivided is dealt out evenly, among five clients.
@@ -104,6 +109,12 @@ class PrivacySettings(DataSettings):
             seed=seed,
         )
         return {**self.options, **facts}
+
+    def secret(self, seed: int) -> Secret | None:
+        """Return what the client's noise is made from, which the attacker does not know."""
+        if self.privacy is None:
+            return None
+        return Secret(self.privacy, derive(seed, "privacy").to_bytes(8, "big"))
 
     def prior(self, of_weights: bool) -> float:
         """Return the weight of the total variation."""

@@ -16,9 +16,9 @@ from simulations.folder import SUMMARY, claim_study
 from simulations.ktl.statistics import described
 from simulations.privacy import case, victims
 from simulations.privacy.case import Case
-from simulations.privacy.exposure import expose, sharing
+from simulations.privacy.exposure import check_private, expose, sharing
 from simulations.privacy.inversion import Search, invert
-from simulations.privacy.settings import PrivacySettings
+from simulations.privacy.settings import AttackSettings
 
 Told = Callable[[int, str], None]
 
@@ -48,7 +48,7 @@ class Study:
         folder: for everything.
     """
 
-    settings: PrivacySettings
+    settings: AttackSettings
     algorithms: tuple[str, ...]
     samples: tuple[int, ...]
     seeds: int
@@ -95,6 +95,9 @@ def _checked(study: Study) -> Federation:
         one_class = not sharing(name).of_weights
         algorithms.config(name, **settings.chosen(name, federation, 0))
         algorithms.check_alike(name, [settings.model], **settings.chosen(name, federation, 0))
+        if settings.privacy is not None:
+            options = settings.chosen(name, federation, 0)
+            check_private(name, algorithms.load(name, None, **options))
         victims.draw(federation.client(settings.client).train, max(study.samples), one_class, 0)
     return federation
 
@@ -112,7 +115,7 @@ def _cases(study: Study, federation: Federation) -> Iterator[tuple[Key, Case]]:
         yield key, case.read(path)
 
 
-def attack(settings: PrivacySettings, federation: Federation, key: Key) -> Case:
+def attack(settings: AttackSettings, federation: Federation, key: Key) -> Case:
     """Let a client upload, search for its images, and compare.
 
     Raises:
@@ -129,7 +132,8 @@ def attack(settings: PrivacySettings, federation: Federation, key: Key) -> Case:
     if settings.knowledge == "surrogate":
         stranger = _model(settings, federation, drawn, derive(key.seed, "surrogate"))
     options = settings.chosen(key.algorithm, federation, key.seed)
-    exposed = expose(key.algorithm, model, stranger, drawn.batch, options)
+    secret = settings.secret(derive(key.seed, key.algorithm, key.samples))
+    exposed = expose(key.algorithm, model, stranger, drawn.batch, options, secret)
     prior = settings.prior(shared.of_weights)
     search = Search(settings.objective, settings.iterations, prior)
     start = derive(key.seed, "start")
@@ -138,7 +142,7 @@ def attack(settings: PrivacySettings, federation: Federation, key: Key) -> Case:
 
 
 def _model(
-    settings: PrivacySettings, federation: Federation, drawn: victims.Victims, seed: int
+    settings: AttackSettings, federation: Federation, drawn: victims.Victims, seed: int
 ) -> SplitModel:
     model = settings.built(federation, seed)
     victims.train(model, drawn, settings.epochs, seed)

@@ -13,7 +13,7 @@ from simulations.results import Row
 KINDS = {"tensorboard": "FOLDER", "mlflow": "URI"}
 """The sinks there are, and what each one's place is."""
 METRICS = (
-    *("accuracy", "accuracy_std", "auc"),
+    *("accuracy", "accuracy_std", "auc", "epsilon"),
     *("seconds", "seconds_training", "seconds_evaluating", "seconds_aggregating"),
     *("bytes_up", "bytes_down", "floats_up", "floats_down"),
 )

@@ -11,7 +11,7 @@ from cloud.aggregator.settings import TaskSettings
 from edgeloop.gathering import Verdict
 from edgeloop.health import BOUNDS, Health
 from edgeloop.member import Report
-from edgeloop.settings import parse
+from edgeloop.settings import PrivacySettings, parse
 from tests.authority import Authority
 from tests.world import contract
 
@@ -54,9 +54,10 @@ KNOWN_LATER = {  # NaN until somebody tells
     "edgeloop_accuracy_ratio",
     *(
         f"edgeloop_device_{name} quantile={share}"
-        for name in ("accuracy_ratio", *BOUNDS)
+        for name in ("accuracy_ratio", "epsilon", *BOUNDS)
         for share in ("0", "0.5", "1")
     ),
+    "edgeloop_epsilon_budget",
 }
 
 
@@ -190,6 +191,20 @@ def test_the_fleet_is_smallest_middle_and_largest_of_the_devices_online() -> Non
     for name in ("a", "b", "c"):
         fleet.presence(name, online=False)
     assert math.isnan(scraped(metrics)["edgeloop_device_battery_ratio quantile=0"])
+
+
+def test_what_privacy_devices_have_spent() -> None:
+    metrics = Metrics()
+    asked = CONTRACT.model_copy(update={"privacy": PrivacySettings(epsilon=8.0)})
+    metrics.began(asked, SETTINGS, None)
+    assert metrics.fleet.epsilon is None
+    for name, epsilon in (("a", 1.0), ("b", 0.5), ("c", 3.0), ("a", 2.0)):
+        metrics.fleet.spent(name, epsilon)
+    assert metrics.fleet.epsilon == 3.0
+    values = scraped(metrics)
+    shares = [values[f"edgeloop_device_epsilon quantile={q}"] for q in ("0", "0.5", "1")]
+    assert shares == [0.5, 2.0, 3.0]
+    assert values["edgeloop_epsilon_budget"] == 8.0
 
 
 def test_what_devices_measured() -> None:

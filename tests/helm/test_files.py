@@ -10,7 +10,7 @@ from cloud.aggregator.agreement import contract_of
 from cloud.aggregator.settings import TaskSettings
 from edge.agent.settings import DeviceSettings
 from edgeloop import algorithms
-from edgeloop.settings import parse
+from edgeloop.settings import PrivacySettings, parse
 from edgeloop.task import Contract
 from tests.helm import chart
 from tests.helm.chart import NAMESPACE, RELEASE, Manifest, containers, named, of_kind, pods
@@ -47,6 +47,7 @@ def test_a_task_says_what_the_values_say() -> None:
     assert settings.hyperparameters == {"server_epochs": 100, "pull": 0.5}
     assert isinstance(settings.hyperparameters["server_epochs"], int)
     assert settings.cohort.quorum == 2
+    assert settings.privacy == PrivacySettings(noise=1.5, delta=1e-4, epsilon=8.0)
     assert (settings.http.host, settings.http.port, settings.http.linger) == ("0.0.0.0", 9464, True)  # noqa: S104 - a pod's
     assert settings.broker.host == f"edgeloop-broker.{NAMESPACE}.svc"
     assert (settings.broker.port, settings.broker.ca_file) == (1883, None)
@@ -126,5 +127,6 @@ def test_an_agent_is_called_as_its_node() -> None:
     assert node in container["env"]
     (table,) = tables(manifests, "device.toml")
     assert table["broker"]["host"] == BROKER
+    assert table["privacy"] == {"require": True, "max_epsilon": 10}
     (table,) = tables(chart.rendered("edge-own-certificates"), "device.toml")
     assert (table["broker"]["host"], table["broker"]["port"]) == ("broker.example", 443)

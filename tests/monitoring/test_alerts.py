@@ -65,6 +65,7 @@ OPEN: Series = {
     "edgeloop_round_answers": steady(1),
 }
 EXPIRY = 'edgeloop_certificate_expiry_timestamp_seconds{certificate="own"}'
+SPENT = 'edgeloop_device_epsilon{quantile="0.5"}'
 BATTERY = 'edgeloop_device_battery_ratio{quantile="0.5"}'
 HOTTEST = 'edgeloop_device_temperature_celsius{quantile="1"}'
 GENERATOR, LEDGER = "edgeloop_generator_seconds", "edgeloop_ledger_write_seconds"
@@ -120,6 +121,10 @@ CASES = {
     ),
     "EdgeloopAccuracyDropped": Case(
         {"edgeloop_accuracy_ratio": "0.9x5 0.7x34"}, {"edgeloop_accuracy_ratio": "0.9x5 0.85x34"}
+    ),
+    "EdgeloopPrivacyNearlySpent": Case(
+        {SPENT: steady(7.3), "edgeloop_epsilon_budget": steady(8)},
+        {SPENT: steady(7.1), "edgeloop_epsilon_budget": steady(8)},
     ),
     "EdgeloopGeneratorAway": Case(
         {"edgeloop_generator_ready": steady(0)}, {"edgeloop_generator_ready": "0x36 1x3"}

@@ -81,10 +81,10 @@ def test_a_single_round_is_its_own_mean() -> None:
 
 
 def test_a_line_has_the_columns_of_the_header() -> None:
-    assert ROWS[2].line() == "2,0.75,0.0,5.0,4.0,2.0,1.0,120,30,\n"
-    assert replace(ROWS[2], auc=0.875).line().endswith(",30,0.875\n")
-    assert results.COLUMNS[-1] == "auc"
-    assert len(results.COLUMNS) == 10
+    assert ROWS[2].line() == "2,0.75,0.0,5.0,4.0,2.0,1.0,120,30,,\n"
+    assert replace(ROWS[2], auc=0.875, epsilon=1.5).line().endswith(",30,0.875,1.5\n")
+    assert results.COLUMNS[-1] == "epsilon"
+    assert len(results.COLUMNS) == 11
 
 
 def test_the_picture_is_a_png_of_plausible_size() -> None:

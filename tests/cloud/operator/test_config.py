@@ -2,6 +2,7 @@ import pytest
 
 from cloud.aggregator.settings import TaskSettings
 from cloud.operator import config
+from edgeloop.settings import PrivacySettings
 from tests.cloud.operator.examples import SETTINGS, a_store, a_task
 
 
@@ -14,6 +15,7 @@ def test_the_aggregator_reads_the_file() -> None:
         },
         cohort={"devices": ["a", "b"], "quorum": 1, "deadlineSeconds": 7, "giveUpSeconds": 9},
         history=True,
+        privacy={"noise": "1.5", "epsilon": "8"},
     )
     secret = SETTINGS.model_copy(update={"broker_secret": "certificates"})
     read = TaskSettings.model_validate(config.table(task, secret, "digits", a_store("postgres")))
@@ -22,6 +24,7 @@ def test_the_aggregator_reads_the_file() -> None:
         "/etc/edgeloop/tls/tls.key",
     )
     assert read.hyperparameters == {"server_epochs": 5, "mu": 0.5, "bandwidth": "median"}
+    assert read.privacy == PrivacySettings(noise=1.5, epsilon=8.0)
     assert (read.name, read.algorithm, read.variant) == ("shop-floor", "fedktl", "paper")
     assert (read.class_names, read.shape) == (("ok", "dent"), (1, 28, 28))
     assert (read.cohort.devices, read.cohort.quorum) == (("a", "b"), 1)
@@ -117,6 +120,7 @@ def test_what_may_not_change_once_a_run_has_begun() -> None:
         cohort={"devices": ["press-1"]},
         seed=1,
         batchSize=1,
+        privacy={},
     )
     new = config.table(other, SETTINGS, "triton://new:2/faces?version=2", a_store("s"))
     assert config.frozen(old, new) == [
@@ -125,6 +129,7 @@ def test_what_may_not_change_once_a_run_has_begun() -> None:
         "batchSize",
         "seed",
         "store",
+        "privacy",
         "cohort.devices",
         "generator",
     ]

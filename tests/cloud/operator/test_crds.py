@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cloud.operator.spec import DeviceSpec, GeneratorSpec, TaskSpec
+from cloud.operator.spec import DeviceSpec, GeneratorSpec, Privacy, TaskSpec
 from edgeloop import wire
+from edgeloop.settings import PrivacySettings
 from tests.cloud.operator import schemas
 from tests.cloud.operator.cluster import CHART, KINDS, Object, crd, schema, task
 
@@ -116,6 +117,12 @@ def wanted(*requirements: Object) -> Object:
         (wanted({"key": "a line", "operator": "Exists"}), "matchExpressions.0.key"),
         ({"generator": {}}, "either name, of a Generator, or reference"),
         ({"generator": {"name": "a", "reference": "b"}}, "either name"),
+        ({"privacy": {"noise": 1}}, "spec.privacy.noise"),
+        ({"privacy": {"noise": "1e3"}}, "spec.privacy.noise"),
+        ({"privacy": {"noise": "0.05"}}, "at least 0.1"),
+        ({"privacy": {"prototypeClip": "0.0"}}, "are above 0"),
+        ({"privacy": {"delta": "1.0"}}, "delta is between 0 and 1"),
+        ({"privacy": {"epsilon": "0"}}, "epsilon is above 0"),
         ({"storage": {"size": "1 GB"}}, "spec.storage.size"),
         ({"broker": {"port": 1}}, "'host' is a required property"),
         ({"resources": {"limits": {"cpu": "much"}}}, "resources.limits.cpu"),
@@ -123,6 +130,16 @@ def wanted(*requirements: Object) -> Object:
 )
 def test_a_wrong_task_is_refused(changes: dict[str, Any], said: str) -> None:
     assert said in problems("federatedtasks", task(**changes))
+
+
+def test_privacy_without_numbers_has_the_aggregators() -> None:
+    assert problems("federatedtasks", task(privacy={"epsilon": "8"})) == ""
+    spec = schema("federatedtasks")["properties"]["spec"]["properties"]["privacy"]
+    numbers = PrivacySettings.model_validate(
+        {alias: float(value) for alias, value in Privacy().model_dump(exclude_none=True).items()}
+    )
+    assert numbers == PrivacySettings()
+    assert schemas.filled(spec, {}) == Privacy().model_dump(by_alias=True, exclude_none=True)
 
 
 @pytest.mark.parametrize("name", ["a" * 41, "1st", "a.b"])
@@ -151,6 +168,9 @@ LINE: Object = {"cohort": {"selector": {"matchLabels": {"line": "1"}}}}
         ({}, {"generator": {"name": "a"}}, "generator is in"),
         ({"generator": {"name": "a"}}, {}, "generator is in"),
         ({"generator": {"name": "a"}}, {"generator": {"name": "b"}}, "generator is in"),
+        ({}, {"privacy": {}}, "privacy is in"),
+        ({"privacy": {"epsilon": "8"}}, {"privacy": {"epsilon": "9"}}, "privacy is in"),
+        ({"privacy": {"epsilon": "8"}}, {"privacy": {"epsilon": "8"}, "retries": 1}, ""),
         ({}, {"store": {"secretName": "a"}}, "store may not change"),
         ({}, {"storage": {"size": "2Gi"}}, "storage.size and"),
         ({}, {"storage": {"className": "a"}}, "storage.size and"),

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -60,7 +61,26 @@ def test_how_far_it_is() -> None:
     }
     assert {key: found[key] for key in wanted} == wanted
     assert "epsilon" not in found
-    assert "epsilon stays empty" in condition(found, "PrivacyAccounted")["message"]
+    accounted = condition(found, "PrivacyAccounted")
+    assert (accounted["status"], accounted["reason"]) == ("False", "NoPrivacy")
+    assert "epsilon stays empty" in accounted["message"]
+
+
+def test_what_privacy_is_spent() -> None:
+    asked = {"privacy": {"delta": "0.00001", "epsilon": "8"}}
+    silent = status.of(a_task(**asked), Seen(TOLD), NOW)
+    assert "epsilon" not in silent
+    assert condition(silent, "PrivacyAccounted")["reason"] == "NothingTold"
+    told = replace(TOLD, epsilon=1.23456)
+    found = status.of(a_task(silent, **asked), Seen(told), LATER)
+    assert found["epsilon"] == "1.2346"
+    accounted = condition(found, "PrivacyAccounted")
+    assert (accounted["status"], accounted["lastTransitionTime"]) == ("True", LATER)
+    assert accounted["message"].startswith("epsilon 1.2346 at delta 0.00001, ")
+    assert accounted["message"].endswith("; a budget of 8")
+    later = status.of(a_task(found, **asked), Seen(TOLD), LATER)  # started again
+    assert later["epsilon"] == "1.2346"
+    assert condition(later, "PrivacyAccounted") == accounted
 
 
 def test_the_end_is_told_and_stays() -> None:

@@ -6,8 +6,17 @@ import torch.nn.functional as F
 
 from edgeloop import algorithms
 from edgeloop.errors import ConfigError
+from edgeloop.private import Secret
+from edgeloop.settings import PrivacySettings
 from edgeloop.training import cross_entropy
-from simulations.privacy.exposure import SHARING, Exposed, expose, infer_labels, sharing
+from simulations.privacy.exposure import (
+    SHARING,
+    Exposed,
+    check_private,
+    expose,
+    infer_labels,
+    sharing,
+)
 from simulations.privacy.inversion import distance
 from simulations.privacy.victims import Victims, train
 from tests.simulations.privacy.small import CLASSES, client, facts, model, shares
@@ -39,6 +48,36 @@ def test_the_gradient_is_read_from_what_was_sent_and_what_came_back(name: str) -
     real = torch.autograd.grad(cross_entropy(mine, victims.batch), parts[SHARING[name].part])
     for seen, wanted in zip(exposed(name, victims).seen, real, strict=True):
         assert torch.allclose(seen, wanted, atol=1e-5)
+
+
+def test_with_privacy_the_gradient_is_clipped_and_has_noise() -> None:
+    victims, mine = client(2), model()
+    secret = Secret(PrivacySettings(noise=0.5, clip=0.1), b"unknown to the server")
+    options = facts(algorithm="fedavg")
+    seen = torch.cat(
+        [
+            part.flatten()
+            for part in expose("fedavg", mine, None, victims.batch, options, secret).seen
+        ]
+    )
+    slopes = [
+        torch.cat([each.flatten() for each in torch.autograd.grad(loss, mine.own())])
+        for loss in (
+            cross_entropy(mine, (victims.inputs[one : one + 1], victims.labels_B[one : one + 1]))
+            for one in range(2)
+        )
+    ]
+    assert min(slope.norm() for slope in slopes) > 0.1
+    noise = 2 * seen - 0.1 * sum(slope / slope.norm() for slope in slopes)
+    assert float(noise.std()) == pytest.approx(0.5 * 0.1, rel=0.02)
+
+
+def test_with_privacy_prototypes_of_few_images_are_not_attacked() -> None:
+    for name in ("fedproto", "fedktl"):
+        with pytest.raises(ConfigError, match=r"of few images .* there is nothing to attack"):
+            check_private(name, algorithms.load(name, None, **facts(algorithm=name)))
+    with pytest.raises(ConfigError, match="a round of ditto is more than one descent"):
+        check_private("ditto", algorithms.load("ditto", None, **facts(algorithm="ditto")))
 
 
 def test_several_steps_give_their_mean_gradient() -> None:

@@ -11,7 +11,7 @@ from edgeloop.command import main
 from simulations.ktl.statistics import described
 from simulations.privacy import case
 from simulations.privacy.command import parse_counts
-from simulations.privacy.settings import PrivacySettings
+from simulations.privacy.settings import AttackSettings
 
 QUICK = ["--seeds", "2", "--iterations", "3", "--samples", "1,2"]
 
@@ -114,10 +114,10 @@ def test_numbers_of_images() -> None:
 
 
 def test_undivided_data_is_dealt_out_evenly() -> None:
-    federation = PrivacySettings(data="fashion-sample").federation()
+    federation = AttackSettings(data="fashion-sample").federation()
     assert len(federation) == 5
     counts = federation.label_counts()
     assert (counts == 120).all()
-    skewed = PrivacySettings(data="fashion-sample", partition="dirichlet", clients=3).federation()
+    skewed = AttackSettings(data="fashion-sample", partition="dirichlet", clients=3).federation()
     assert len(skewed) == 3
     assert skewed.label_counts().min() < 50
