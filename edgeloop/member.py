@@ -4,6 +4,7 @@ Shape suffixes: N samples.
 """
 
 import hashlib
+import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,8 @@ from edgeloop.wire import MaybeNaN
 
 U = TypeVar("U")
 B = TypeVar("B")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,14 @@ class Member(Generic[U, B]):
         return Opened(batches, found, time.perf_counter() - begun)
 
     def close(self, opened: Opened, upload: U | None = None, seconds: float = 0.0) -> Answer[U]:
-        """Return the answer to a round, with what came of a training that took so long."""
+        """Return the answer to a round, with what came of a training that took so long.
+
+        A model that has diverged sends nothing: one NaN would be everybody's, and no server takes
+        it (`wire.NotFiniteError`).
+        """
+        if upload is not None and not wire.finite(upload):
+            log.warning("%s: its upload has NaN or infinity in it, and is not sent", self.name)
+            upload = None
         return Answer(upload, self._report(opened.found, opened.seconds, seconds))
 
     @contextmanager

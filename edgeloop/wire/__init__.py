@@ -26,7 +26,7 @@ from edgeloop.wire.frame import (
     envelope_of,
     fingerprint,
 )
-from edgeloop.wire.schema import MaybeNaN, arrays
+from edgeloop.wire.schema import MaybeNaN, arrays, finite
 
 __all__ = [
     "MAX_FRAME",
@@ -52,5 +52,6 @@ __all__ = [
     "digest",
     "encode",
     "envelope_of",
+    "finite",
     "fingerprint",
 ]

@@ -69,6 +69,19 @@ def pack(messages: Iterable[Any]) -> bytes:
     return safetensors.numpy.save(tensors)
 
 
+def finite(message: Any) -> bool:
+    """Tell whether a message's numbers are such as `build` takes: no NaN, no infinity."""
+    for name, field in _schema(type(message)).items():
+        value = np.asarray(getattr(message, name))
+        if field.dtype.kind == "f" and not _numbers(value, field):
+            return False
+    return True
+
+
+def _numbers(array: Array, field: _Field) -> bool:
+    return bool((np.isfinite(array) | (field.nan & np.isnan(array))).all())
+
+
 def unpack(body: bytes) -> dict[str, Raw]:
     """Return a body's tensors by name.
 
@@ -111,6 +124,6 @@ def _array(label: str, field: _Field, raw: Raw, sizes: dict[str, int]) -> Array:
         if sizes.setdefault(letter, size) != size:
             raise ShapeError(f"{label} has {letter} = {size}, not {sizes[letter]}")
     array: Array = np.frombuffer(raw["data"], field.dtype).reshape(shape)
-    if field.dtype.kind == "f" and not (np.isfinite(array) | (field.nan & np.isnan(array))).all():
+    if field.dtype.kind == "f" and not _numbers(array, field):
         raise NotFiniteError(f"{label} has NaN or infinity in it")
     return array
