@@ -1,5 +1,7 @@
 """A client whose weights are no numbers any more answers, and spoils nobody else's."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,7 @@ def test_nothing_is_sent_of_a_model_that_has_diverged(
     with torch.no_grad():
         for parameter in one.model.parameters():
             parameter.fill_(torch.nan)
-    closed = []
+    closed: list[Any] = []
     cohort = LocalCohort({"one": one, "two": two})
     standing, reports = rounds.run(loaded, cohort, 2, rounds.beginning(loaded), closed.append)
     assert [each.answers["one"].upload for each in closed] == [None, None]

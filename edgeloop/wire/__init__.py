@@ -52,6 +52,6 @@ __all__ = [
     "digest",
     "encode",
     "envelope_of",
-    "finite",
     "fingerprint",
+    "finite",
 ]
