@@ -24,8 +24,7 @@ def made(name: str, algorithm: Algorithm) -> Member:  # type: ignore[type-arg]  
 def test_nothing_is_sent_of_a_model_that_has_diverged(
     algorithm: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = {"server_epochs": 2} if algorithm == "fedtgp" else {}
-    loaded = algorithms.load(algorithm, classes=2, width=8, **options)
+    loaded = algorithms.load(algorithm, classes=2, width=8)
     one, two = (made(name, loaded) for name in ("one", "two"))
     with torch.no_grad():
         for parameter in one.model.parameters():

@@ -102,7 +102,7 @@ class Run:
         algorithm = self._algorithm()
         standing, reports = self._rounds_left(algorithm, self._standing(algorithm))
         self._evaluated(reports)
-        past, self.epsilon = self.ledger.history(), self.metrics.fleet.epsilon
+        past = self.ledger.history()
         path = outcome.write(self._summary, self.contract, standing, past, reports, self.epsilon)
         self.ledger.finish()
         self._enter("finished")  # whoever reads it may stop us
@@ -136,7 +136,7 @@ class Run:
 
     def _evaluated(self, reports: Mapping[str, Report]) -> None:
         last = outcome.counts_of(reports)
-        self.accuracy = last.accuracy
+        self.accuracy, self.epsilon = last.accuracy, self.metrics.fleet.epsilon
         self.metrics.evaluated(last)
         self.metrics.fleet.evaluated(reports)
 
@@ -238,7 +238,7 @@ class Run:
             round=len(past),
             rounds=self.contract.rounds,
             accuracy=accuracy,
-            epsilon=self.epsilon or self.metrics.fleet.epsilon,
+            epsilon=self.metrics.fleet.epsilon or self.epsilon,
             history=tuple(past),
             broker_connected=self.connected,
             generator_problem=self.patient.problem,

@@ -48,22 +48,8 @@ def conclude(
     classifier = Classifier(
         member.model, lambda model, inputs: algorithm.predict(model, inputs, targets), pixels
     )
-    try:
-        export(
-            classifier,
-            path,
-            shape=contract.shape,
-            class_names=contract.class_names,
-            pixels=pixels,
-            facts=_facts(contract, member.name, facts["accuracy_by_round"]),
-        )
-        made: dict[str, Any] = {
-            "onnx": str(path),
-            "onnx_difference": check(path, classifier, _inputs(member, pixels)),
-        }
-    except UnlearnedError as error:
-        log.warning("no model is written: %s", error)
-        made = {"onnx": None, "onnx_difference": None}
+    told = _facts(contract, member.name, facts["accuracy_by_round"])
+    made = _exported(classifier, path, contract, _inputs(member, pixels), told)
     summary = {
         "task": contract.task,
         "run": contract.run,
@@ -75,6 +61,29 @@ def conclude(
     written = folder / "summary.json"
     files.write_json(written, summary)
     return written
+
+
+def _exported(
+    classifier: Classifier,
+    path: Path,
+    contract: Contract,
+    inputs: torch.Tensor,
+    facts: Mapping[str, str],
+) -> dict[str, Any]:
+    """Write the classifier, if it has learned anything; return what the summary says of it."""
+    names, pixels = contract.class_names, classifier.pixels
+    try:
+        export(
+            *(classifier, path),
+            shape=contract.shape,
+            class_names=names,
+            pixels=pixels,
+            facts=facts,
+        )
+    except UnlearnedError as error:
+        log.warning("no model is written: %s", error)
+        return {"onnx": None, "onnx_difference": None}
+    return {"onnx": str(path), "onnx_difference": check(path, classifier, inputs)}
 
 
 def _facts(contract: Contract, device: str, accuracies: Mapping[str, float]) -> dict[str, str]:
