@@ -38,6 +38,17 @@ Table = Mapping[str, Mapping[str, Entry]]
 """By row and heading."""
 
 
+UNITS: Mapping[Measure, str] = {
+    "upload": "millions of numbers a round, all clients",
+    "download": "millions of numbers a round, all clients",
+    "both": "millions of numbers a round, all clients, up and down",
+    "bytes up": "kB a round that a client sends",
+    "bytes down": "kB a round that a client gets",
+    "seconds": "of a round, on the machine that ran it and with what else ran there",
+}
+"""Of those measures that are no percentages."""
+
+
 def measured(summary: Summary, measure: Measure) -> float:
     """Return one number of a run; see `scenario.Measure` for the units.
 
@@ -125,11 +136,14 @@ def markdown(plan: Plan, scale: Scale, found: Table) -> str:
     scenario = plan.scenario
     headings = scenario.headings(plan.columns)
     rows = [
-        [name, *(words(row.get(heading)) for heading in headings)] for name, row in found.items()
+        [name, *(words(row.get(heading), bold=scale == "paper") for heading in headings)]
+        for name, row in found.items()
     ]
     parts = [f"# {scenario.title}", scenario.question, f"Source: {scenario.source}."]
     parts.append(_lines(["", *headings], rows))
     parts += _judged(plan, scale, found, headings)
+    if units := [f"{each}: {UNITS[each]}" for each in scenario.measures if each in UNITS]:
+        parts.append(f"Units: {'; '.join(units)}.")
     return "\n\n".join(parts) + "\n"
 
 

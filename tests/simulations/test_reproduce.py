@@ -61,6 +61,7 @@ PUBLISHED = [
     ("FedKTL", "download", {"fedktl-table-5": [7.17]}),
     ("FedGen", "up and down", {"fedtgp-table-5": [8.69]}),
     ("SCL", "Flowers102, practical", {"fedtgp-table-6": [46.81]}),
+    ("w/o F", "Flowers102, practical", {"fedtgp-table-6": [49.39]}),
     ("KTL", "2-shot", {"fedktl-table-9": [8.76, 2.25]}),
     ("FedTGP", "best", {"har-all": [64.63]}),
 ]
@@ -185,6 +186,8 @@ def test_a_table_is_run_resumed_and_written(
     text = (out / "table.md").read_text()
     assert "not comparable with the published, in brackets. Smaller." in text
     assert "(50.00 ± 1.00)" in text
+    assert "**" not in text, "nothing is judged at a CPU's scale"
+    assert "Units: upload: millions of numbers a round, all clients." in text
     assert (out / "accuracy.png").read_bytes().startswith(b"\x89PNG")
     assert "Small" in capsys.readouterr().out
 
