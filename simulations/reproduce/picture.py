@@ -26,7 +26,8 @@ def curves(panels: Mapping[str, Lines]) -> bytes:
         _panel(axes, title, lines)
     for axes in places[len(panels) :]:
         axes.set_axis_off()
-    figure.legend(*places[0].get_legend_handles_labels(), loc="outside right center", fontsize="small")
+    named = places[0].get_legend_handles_labels()
+    figure.legend(*named, loc="outside right center", fontsize="small")
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()
