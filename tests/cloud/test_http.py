@@ -79,6 +79,7 @@ def test_status_is_told_whole(pages: httpx.Client) -> None:
         "round": 1,
         "rounds": 3,
         "accuracy": 0.75,
+        "epsilon": None,
         "history": [{"number": 0, "participants": 2, "accuracy": 0.75, "seconds": 1.5}],
         "broker_connected": True,
         "generator_problem": None,
