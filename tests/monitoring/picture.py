@@ -28,7 +28,7 @@ PANELS = (
 )
 """Of the dashboards, by board and title: what the first expression of each gives."""
 
-ROUNDS = 25
+ROUNDS = 100
 
 
 def test_draw(scene: Scene, tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_draw(scene: Scene, tmp_path: Path) -> None:
     subprocess.run(
         [
             *(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
-            *(f"--user-data-dir={tmp_path / 'browser'}", "--window-size=1400,2200"),
+            *(f"--user-data-dir={tmp_path / 'browser'}", "--window-size=1400,2900"),
             *("--virtual-time-budget=20000", f"--screenshot={IMAGE}", address),
         ],
         check=True,

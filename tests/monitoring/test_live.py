@@ -167,10 +167,10 @@ def test_every_panel_has_data_and_a_lost_broker_is_told(scene: Scene) -> None:
     pending = 'edgeloop_operator_objects{kind="FederatedTask", phase="Pending"}'
     assert value(found, pending) == 1
     assert numbers["Models on Triton"] == 2
-    assert numbers["Alerts firing"] == 0
-    assert "EdgeloopBrokerLost" not in found.alerts()
+    # Two seconds are short: what a slow start has set off ends by itself.
+    wait_until(lambda: not firing(found), 60)
     scene.broker.process.kill()
-    wait_until(lambda: fires(found, "EdgeloopBrokerLost"), 60)
+    wait_until(lambda: "EdgeloopBrokerLost" in firing(found), 60)
     told = found.alerts()["EdgeloopBrokerLost"]
     assert told["labels"]["severity"] == "critical"
     assert told["annotations"]["summary"] == f"Task {TASK} has lost its MQTT broker"
@@ -189,5 +189,5 @@ def value(found: Prometheus, expression: str) -> float:
     return float(answer[0]["value"][1]) if answer else math.nan
 
 
-def fires(found: Prometheus, alert: str) -> bool:
-    return found.alerts().get(alert, {}).get("state") == "firing"
+def firing(found: Prometheus) -> set[str]:
+    return {name for name, each in found.alerts().items() if each["state"] == "firing"}
