@@ -238,7 +238,10 @@ class MqttCohort(Generic[B, U]):
         return frame
 
     def _frame(self, payload: bytes, kinds: tuple[type, ...]) -> Frame:
-        """Return an answer's frame; without an upload of a device whose budget is spent.
+        """Return an answer's frame; without an upload if the device only evaluated.
+
+        So does one whose privacy budget is spent, or whose model has diverged: the round need not
+        wait for it.
 
         Raises:
             WireError: if it is none.
@@ -246,6 +249,4 @@ class MqttCohort(Generic[B, U]):
         try:
             return wire.decode(payload, *kinds, sizes=self._algorithm.sizes)
         except wire.KindError:
-            if self._contract.privacy is None:
-                raise
             return wire.decode(payload, Report)

@@ -119,7 +119,6 @@ def test_nothing_that_a_device_says_ends_a_round(scene: Scene) -> None:
     scene.say("a", answer("a", nan))
     scene.say("a", answer("b"))
     scene.say("a", answer("a", task="u"))
-    scene.say("a", wire.encode(Envelope("t", "now", 0, "a"), REPORT))
     scene.say("a", answer("a", run="before"))
     scene.say("a", answer("a", round=1))
     scene.say("stranger", answer("stranger"))
@@ -131,7 +130,7 @@ def test_nothing_that_a_device_says_ends_a_round(scene: Scene) -> None:
     assert list(answers) == ["a", "b"]
     assert len(answers["a"].upload.labels_N) == 2
     assert scene.verdicts() == [
-        *[("a", Verdict.MALFORMED)] * 8,
+        *[("a", Verdict.MALFORMED)] * 7,
         *[("a", Verdict.WRONG_ROUND)] * 2,
         ("stranger", Verdict.UNINVITED),
         ("a", Verdict.ACCEPTED),
@@ -140,6 +139,17 @@ def test_nothing_that_a_device_says_ends_a_round(scene: Scene) -> None:
         ("b", Verdict.ACCEPTED),
     ]
     assert list(scene.log.recall(0)) == ["a", "b"]
+
+
+def test_a_device_that_only_evaluated_is_not_waited_for(scene: Scene) -> None:
+    """So does one whose model has diverged, or whose privacy budget is spent."""
+    scene.say("a", wire.encode(Envelope("t", "now", 0, "a"), REPORT))
+    scene.say("b", answer("b"))
+    answers = scene.cohort(quorum=2, deadline=5, give_up=5).ask(0, ALGORITHM.start()[1])
+    assert answers["a"].upload is None
+    assert answers["a"].report == REPORT
+    assert answers["b"].upload is not None
+    assert scene.verdicts() == [("a", Verdict.ACCEPTED), ("b", Verdict.ACCEPTED)]
 
 
 def test_an_upload_is_in_the_log_before_the_broker_may_forget_it(scene: Scene) -> None:
