@@ -22,8 +22,9 @@ from simulations.engine import Plan
 COHORT = "cohort.json"
 """In a run's folder: what was chosen, so that a run that goes on goes on alike."""
 
-CLIENTS, BATCHES, REPEATS = 8, 4, 3
-"""Of a measurement, at most."""
+CLIENTS, BATCHES, WARM, REPEATS = 8, 4, 3, 3
+"""Of a measurement, at most; the rounds before it are for libraries to choose their kernels, and
+for a stack to record its step."""
 
 WORTH = 0.9
 """Of the plain cohort's seconds, what a stack must stay below to be chosen."""
@@ -169,7 +170,7 @@ def _measured(
         stack.train(trial, broadcast)
 
     ways = {"seconds_together": together, "seconds_alone": alone}
-    for way in ways.values():
+    for way in (*ways.values(),) * WARM:
         way()
     seconds = [{name: _seconds(way, device) for name, way in ways.items()} for _ in range(REPEATS)]
     return {name: min(each[name] for each in seconds) for name in ways}
