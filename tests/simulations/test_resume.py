@@ -24,6 +24,8 @@ ROUNDS = 25
 def command(settings: RunSettings, folder: Path) -> list[str]:
     words = ["simulate", settings.algorithm, "--data", settings.data, "--width", "16"]
     words += ["--rounds", str(settings.rounds), "--set", "server_epochs=2", "--workers", "2"]
+    words += ["--models", settings.models] if settings.models else []
+    words += ["--cohort", settings.cohort] if settings.cohort else []
     return [sys.executable, "-c", PROGRAM, *words, "--out", str(folder)]
 
 
@@ -86,6 +88,20 @@ def test_a_killed_run_goes_on_to_the_same_results(long: RunSettings, tmp_path: P
     assert not (killed / "clients.csv").exists()
     knowledge = [(each / "prototypes.safetensors").read_bytes() for each in (killed, whole)]
     assert knowledge[0] == knowledge[1]
+
+
+def test_so_does_one_of_stacked_clients(long: RunSettings, tmp_path: Path) -> None:
+    """Their steps are recorded anew where the run goes on."""
+    together = long.model_copy(update={"cohort": "stacked", "models": "harcnn-s1"})
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    stop(together, killed, signal.SIGKILL)
+    assert not (killed / "summary.json").exists()
+    resumed = simulate(together, killed, lambda done, _: None)
+    expected = simulate(together, whole, lambda done, _: None)
+    choices = [each.pop("cohort")["harcnn-s1"]["stacked"] for each in (resumed, expected)]
+    assert choices == [True, True]
+    assert lasting(resumed) == lasting(expected)
+    assert of_clients(killed) == of_clients(whole)
 
 
 def test_ctrl_c_leaves_a_checkpoint(long: RunSettings, tmp_path: Path) -> None:
