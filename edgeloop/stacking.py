@@ -258,7 +258,7 @@ def _room(size: int, tensor: Tensor, device: torch.device) -> Tensor:
     """Return room for so many of a tensor, with a leading axis.
 
     Matrices lie as their gradients do, whose rows a mapped linear layer makes columns: where the
-    two lie alike, a step of SGD takes an eighth of the time.
+    two lie alike, a step of SGD reads and writes memory in one run.
     """
     if tensor.ndim == 2:
         return torch.empty(size, *tensor.T.shape, dtype=tensor.dtype, device=device).mT
