@@ -264,19 +264,24 @@ def _row(
         == (cell.task, cell.clients, cell.algorithm, "plain")
     ]
     ratio = f"{best['seconds'] / min(plain):.2f}" if plain else ""
-    share = statistics.median(each["floor"] / each["seconds"] for each in good)
-    over = statistics.median(each["seconds"] / each["bare"] for each in good) - 1
-    clients = [each["seconds"] - each["aggregating"] for each in good]
-    apart = statistics.median(
-        seconds / each["bare"] for seconds, each in zip(clients, good, strict=True)
-    )
     return [
-        *(*head, f"{best['seconds']:.3f}", ratio, f"{share:.0%}", f"{over:+.0%}"),
-        f"{apart - 1:+.0%}",
+        *(*head, f"{best['seconds']:.3f}", ratio, *_shares(good)),
         f"{best['aggregating']:.3f}",
         f"{best['memory'] / 1e6:,.0f}",
         f"{best['device_memory'] / 1e6:,.0f}",
     ]
+
+
+def _shares(measures: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the floor's share, what is over the bare loops, and that with the server apart."""
+    share = statistics.median(each["floor"] / each["seconds"] for each in measures)
+    over, apart = (
+        statistics.median(
+            (each["seconds"] - left * each["aggregating"]) / each["bare"] for each in measures
+        )
+        for left in (0, 1)
+    )
+    return [f"{share:.0%}", f"{over - 1:+.0%}", f"{apart - 1:+.0%}"]
 
 
 if __name__ == "__main__":

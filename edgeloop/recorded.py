@@ -5,6 +5,7 @@ operations do where the models are small. The recorded operations are the same o
 order, so their results are too, to the bit.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -14,6 +15,8 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves, tree_map_only
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 8
 """Calls with the same shapes before they are recorded: recording takes as long as dozens."""
@@ -30,19 +33,27 @@ class Recorded:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self._calls: Counter[Hashable] = Counter()
-        self._graphs: dict[Hashable, GraphModule] = {}
+        self._ways: dict[Hashable, Callable[..., Any]] = {}
 
     def __call__(self, *arguments: Any) -> Any:
-        """Return what the function returns; gradients do not flow through it."""
+        """Return what the function returns."""
         key = tuple(_kind(leaf) for leaf in tree_leaves(arguments))
-        if key not in self._graphs:
+        if key not in self._ways:
             self._calls[key] += 1
             if self._calls[key] <= PATIENCE:
                 return self._function(*arguments)
-            copies = tree_map_only(Tensor, torch.clone, arguments)  # recording runs it, too
-            self._graphs[key] = make_fx(lambda *given: self._function(*given))(*copies)
-        with torch.no_grad():
-            return self._graphs[key](*arguments)
+            self._ways[key] = self._recording(arguments)
+        return self._ways[key](*arguments)
+
+    def _recording(self, arguments: tuple[Any, ...]) -> Callable[..., Any]:
+        """Return the operations, or the function itself where they cannot be recorded."""
+        copies = tree_map_only(Tensor, torch.clone, arguments)  # recording runs it, too
+        try:
+            graph: GraphModule = make_fx(lambda *given: self._function(*given))(*copies)
+        except RuntimeError as error:  # torch says in many ways what it cannot record
+            log.info("a step is not recorded: %s", error)
+            return self._function
+        return graph
 
 
 def _kind(leaf: Any) -> Hashable:

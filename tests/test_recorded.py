@@ -51,6 +51,14 @@ def test_other_shapes_are_recorded_by_themselves(monkeypatch: pytest.MonkeyPatch
         assert torch.equal(total_M, torch.full((count,), 4.0))
 
 
+def test_what_cannot_be_recorded_is_asked_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded, "PATIENCE", 0)
+    step = Recorded(lambda values: values * 2 if values.sum().item() > 0 else -values)
+    for _ in range(2):
+        assert torch.equal(step(torch.tensor([1.0])), torch.tensor([2.0]))
+        assert torch.equal(step(torch.tensor([-1.0])), torch.tensor([1.0]))
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "rounds"),
     [*((name, "cnn", stacked.ROUNDS) for name in stacked.STACKABLE), ("fedgh", "resnet4", 2)],
