@@ -133,10 +133,15 @@ def config(plan: Plan, federation: Federation) -> dict[str, Any]:
         "hyperparameters": plan.hyperparameters(),
         "partition_fingerprint": federation.fingerprint(),
         "models_by_client": dict(plan.models),
-        "versions": {
-            **{name: version(name) for name in ("edgeloop", "torch", "numpy")},
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes a run."""
+    return {
+        **{name: version(name) for name in ("edgeloop", "torch", "numpy")},
+        "python": platform.python_version(),
     }
 
 

@@ -8,14 +8,13 @@ from typing import Annotated, Any, cast, get_args
 
 import typer
 
-from edgeloop import files, screen, settings
+from edgeloop import screen, settings
 from edgeloop.errors import ConfigError
 from simulations.batch import Job, run_all
-from simulations.reproduce import counting, ready
+from simulations.reproduce import counting, ready, sharing, writing
 from simulations.reproduce import scenario as scenarios
-from simulations.reproduce import table as tables
-from simulations.reproduce.picture import curves
-from simulations.reproduce.scenario import Cell, Plan, Scale, Scenario
+from simulations.reproduce.scenario import Cell, Plan, Scale, Scenario, Trial
+from simulations.reproduce.sharing import Sharing
 from simulations.reproduce.table import Runs
 from simulations.settings import RunSettings, parse_workers
 
@@ -58,6 +57,9 @@ def reproduce(
     ] = None,
     show_list: Annotated[bool, typer.Option("--list", help="List the scenarios.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells, run none.")] = False,
+    share: Annotated[
+        bool, typer.Option(help="Take the same runs from the finished tables beside this one.")
+    ] = True,
 ) -> None:
     """Run a table of a paper again, cell by cell; the same command goes on after a stop."""
     if show_list or scenario is None:
@@ -75,14 +77,15 @@ def reproduce(
     number = parse_workers(workers)
     wanted = None if number == "auto" else number
     ready.check_finished(jobs.values())
+    shared = sharing.plan(jobs, folder.parent if share else None)
     if dry_run:
         _show_cells(plan, runs)
-        screen.say(_outlook(plan, kind, jobs, wanted))
+        screen.say(_outlook(plan, kind, jobs, shared, wanted))
         return
     ready.check_data((str(table["data"]) for table in runs.values()), place)
     ready.check_generators(job.settings.generator for job in jobs.values())
-    found = _run(scenario, jobs, wanted, cluster)
-    _write(plan, kind, found, jobs, folder)
+    found = _run(scenario, jobs, shared, wanted, cluster)
+    writing.write(plan, kind, found, jobs, folder)
 
 
 def _scale(word: str | None, scenario: Scenario) -> Scale:
@@ -96,7 +99,7 @@ def _scale(word: str | None, scenario: Scenario) -> Scale:
 
 def jobs_of(
     plan: Plan, runs: Mapping[Cell, Mapping[str, Any]], data: Path | None, folder: Path
-) -> dict[tuple[Cell, int], Job]:
+) -> dict[Trial, Job]:
     """Return every trial's job, all cells' first trials first.
 
     Args:
@@ -120,11 +123,18 @@ def jobs_of(
 
 
 def _outlook(
-    plan: Plan, scale: Scale, jobs: Mapping[tuple[Cell, int], Job], workers: int | None
+    plan: Plan,
+    scale: Scale,
+    jobs: Mapping[Trial, Job],
+    shared: Sharing[Trial],
+    workers: int | None,
 ) -> str:
     done = list(ready.finished(jobs).values())
     known = plan.scenario.seconds if scale == scenarios.smallest(plan.scenario) else None
-    return ready.outlook(len(jobs), done, workers or os.cpu_count() or 1, known)
+    runs = len(set(shared.leaders.values()))
+    words = ready.outlook(runs, done, workers or os.cpu_count() or 1, known)
+    taken = f", {len(shared.elsewhere)} taken from finished tables"
+    return words + (taken if shared.elsewhere else "")
 
 
 def _environment() -> Path | None:
@@ -144,69 +154,33 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
 
 def _run(
     name: str,
-    jobs: Mapping[tuple[Cell, int], Job],
+    jobs: Mapping[Trial, Job],
+    shared: Sharing[Trial],
     workers: int | None,
     cluster: str | None,
 ) -> Runs:
-    found: dict[Cell, list[Mapping[str, Any]]] = {}
     with screen.progress(name, len(jobs)) as report:
-        finished: list[Cell] = []
+        summaries: dict[Trial, Mapping[str, Any]] = {}
 
-        def done(key: tuple[Cell, int], summary: Mapping[str, Any]) -> None:
-            finished.append(key[0])
+        def tell(key: Trial, summary: Mapping[str, Any]) -> None:
+            summaries[key] = summary
             label = ", ".join(part for part in (*key[0], f"seed {key[1]}") if part)
-            report(len(finished), f"{label}: {100 * summary['best_accuracy']:.2f}")
+            report(len(summaries), f"{label}: {100 * summary['best_accuracy']:.2f}")
 
-        for (cell, seed), summary in run_all(jobs, workers, done, cluster).items():
-            broadcast = counting.downloaded(jobs[cell, seed].folder)
-            found.setdefault(cell, []).append({**summary, "numbers_down_per_client": broadcast})
+        def done(key: Trial, summary: Mapping[str, Any]) -> None:
+            tell(key, summary)
+            for other in sharing.followers(shared, key):
+                tell(other, sharing.stand(jobs[key].folder, jobs[other]))
+
+        for key, source in shared.elsewhere.items():
+            tell(key, sharing.stand(source, jobs[key]))
+        own = {key: job for key, job in jobs.items() if shared.leaders.get(key) == key}
+        run_all(own, workers, done, cluster)
+    found: dict[Cell, list[Mapping[str, Any]]] = {}
+    for (cell, seed), job in jobs.items():
+        down = {"numbers_down_per_client": counting.downloaded(job.folder)}
+        found.setdefault(cell, []).append({**summaries[cell, seed], **down})
     return found
-
-
-def _write(
-    plan: Plan,
-    scale: Scale,
-    runs: Runs,
-    jobs: Mapping[tuple[Cell, int], Job],
-    folder: Path,
-) -> None:
-    found = tables.table(plan, runs)
-    headings = plan.scenario.headings(plan.columns)
-    content: dict[str, Any] = {
-        "scenario": plan.scenario.title,
-        "scale": scale,
-        "seeds": plan.seeds,
-        "cells": {row: {h: e._asdict() for h, e in each.items()} for row, each in found.items()},
-        "orders": tables.orders(found, headings),
-        "partitions": {column.name: _fingerprints(runs, column.name) for column in plan.columns},
-    }
-    if plan.scenario.counted:
-        content["counted"] = counting.counted([job.settings for job in jobs.values()])
-    text = tables.markdown(plan, scale, found) + counting.markdown(content.get("counted"))
-    files.write(folder / "table.md", text.encode())
-    files.write_json(folder / "table.json", content)
-    panels = {column.name: _curves(plan, runs, column.name) for column in plan.columns}
-    files.write(folder / "accuracy.png", curves(panels))
-    rows = [[n, *(tables.words(r.get(h), bold=False) for h in headings)] for n, r in found.items()]
-    screen.table(plan.scenario.title, ["", *headings], rows)
-    screen.say(f"results: {folder / 'table.md'}")
-
-
-def _fingerprints(runs: Runs, column: str) -> list[str]:
-    """Return the hashes of the partitions that a column's runs had; one, if all is well."""
-    found = (
-        s["config"]["partition_fingerprint"] for c in runs if c.column == column for s in runs[c]
-    )
-    return sorted(set(found))
-
-
-def _curves(plan: Plan, runs: Runs, column: str) -> dict[str, list[list[float]]]:
-    cells = {row.name: Cell(row.name, column) for row in plan.rows}
-    return {
-        name: [summary["accuracy_by_round"] for summary in runs[cell]]
-        for name, cell in cells.items()
-        if cell in runs
-    }
 
 
 def _list() -> None:

@@ -124,6 +124,10 @@ class Cell(NamedTuple):
     column: str
 
 
+Trial = tuple[Cell, int]
+"""A cell and a seed."""
+
+
 class Plan(NamedTuple):
     """A scenario at one scale.
 
