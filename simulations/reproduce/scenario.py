@@ -29,10 +29,12 @@ class Axis(Settings):
     Attributes:
         name: as the paper writes it.
         settings: fields of `RunSettings`, stronger than the scenario's.
+        beside: of a smaller column: the published one that it stands for; None for its own name's.
     """
 
     name: str
     settings: Table = Field(default_factory=dict)
+    beside: str | None = None
 
 
 class Reduced(Settings):
@@ -90,6 +92,10 @@ class Scenario(Settings):
             _known("paper", row, [axis.name for axis in self.rows])
             for heading in numbers:
                 _known(f"paper.{row}", heading, self.headings(self.columns))
+        for column in self.cpu.columns if self.cpu else ():
+            if column.beside is not None:
+                where = f"cpu.columns.{column.name}.beside"
+                _known(where, column.beside, [axis.name for axis in self.columns])
         return self
 
     def headings(self, columns: Sequence[Axis]) -> list[str]:
@@ -101,6 +107,11 @@ class Scenario(Settings):
         if len(self.measures) == 1:
             return column.name
         return f"{column.name}, {measure}" if column.name else measure
+
+    def published(self, row: str, column: Axis, measure: Measure) -> tuple[float, ...]:
+        """Return a cell's published mean and std, either of which may be missing."""
+        stands = column if column.beside is None else Axis(name=column.beside)
+        return self.paper.get(row, {}).get(self.heading(stands, measure), ())
 
     def plan(self, scale: Scale) -> "Plan":
         """Return what is run at a scale.

@@ -80,7 +80,7 @@ def table(plan: Plan, runs: Runs) -> dict[str, dict[str, Entry]]:
             for row in plan.rows:
                 if summaries := runs.get(Cell(row.name, column.name)):
                     values_S = [measured(summary, measure) for summary in summaries]
-                    published = scenario.paper.get(row.name, {}).get(heading, ())
+                    published = scenario.published(row.name, column, measure)
                     found[row.name][heading] = entry(values_S, published)
     return found
 
@@ -157,6 +157,8 @@ def _judged(plan: Plan, scale: Scale, found: Table, headings: Sequence[str]) -> 
     parts = [
         f"{trials}, at a scale for CPUs: not comparable with the published, in brackets. {note}"
     ]
+    if stands := [f"{each.name} beside {each.beside}" for each in plan.columns if each.beside]:
+        parts.append(f"Published numbers: {', '.join(stands)}.")
     if correlations := orders(found, headings):
         text = ", ".join(f"{heading} {value:+.2f}" for heading, value in correlations.items())
         parts.append(f"Order of the rows against the published one (Spearman): {text}.")

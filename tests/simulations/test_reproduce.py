@@ -11,7 +11,16 @@ from edgeloop.command import main
 from edgeloop.errors import ConfigError
 from simulations.reproduce import scenario as scenarios
 from simulations.reproduce.scenario import Cell
-from simulations.reproduce.table import Entry, entry, measured, orders, spearman, words
+from simulations.reproduce.table import (
+    Entry,
+    entry,
+    markdown,
+    measured,
+    orders,
+    spearman,
+    table,
+    words,
+)
 
 SMALL = """
 title = "Small"
@@ -51,6 +60,14 @@ settings = { models = "cnn-flat2", width = 4, samples = 300 }
 
 [paper.FedProto]
 "IID, best" = [50.0, 1.0]
+"""
+
+BESIDE = """
+[[cpu.columns]]
+name = "small"
+beside = "II"
+
+[paper.FedProto]
 """
 
 PUBLISHED = [
@@ -127,6 +144,7 @@ def test_only_keeps_what_matches(small: Path) -> None:
         ("[paper.FedProto]", "[paper.FedProtto]", "no row or heading; did you mean 'FedProto'"),
         ('"IID, best"', '"IID, last"', "no row or heading; did you mean 'IID, best'"),
         ('models = "cnn-flat2"', 'models = "cnn-flat"', "neither a group nor an architecture"),
+        ("[paper.FedProto]", BESIDE, "cpu.columns.small.beside has 'II', which is no row or"),
         ("rounds = 1", "rounds = 0", "rounds: input should be greater than or equal to 1"),
         ("[cpu]", "[cpu", "is no TOML"),
     ],
@@ -190,6 +208,19 @@ def test_a_table_is_run_resumed_and_written(
     assert "Units: upload: millions of numbers a round, all clients." in text
     assert (out / "accuracy.png").read_bytes().startswith(b"\x89PNG")
     assert "Small" in capsys.readouterr().out
+
+
+def test_a_smaller_column_beside_a_published_one(small: Path) -> None:
+    small.write_text(SMALL.replace("[paper.FedProto]", BESIDE.replace('"II"', '"IID"'), 1))
+    plan = scenarios.load(str(small)).plan("cpu")
+    assert [column.name for column in plan.columns] == ["small"]
+    assert plan.scenario.published("FedProto", plan.columns[0], "best") == (50.0, 1.0)
+    assert plan.scenario.published("FedProto", plan.columns[0], "upload") == ()
+    assert plan.scenario.published("Local", plan.columns[0], "best") == ()
+    summary = {"best_accuracy": 0.4, "floats_up_per_client": 1, "model_by_client": {"a": "cnn"}}
+    found = table(plan, {Cell("FedProto", "small"): [summary]})
+    assert found["FedProto"]["small, best"] == entry([40.0], (50.0, 1.0))
+    assert "Published numbers: small beside IID." in markdown(plan, "cpu", found)
 
 
 def test_a_dry_run_shows_the_cells(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
