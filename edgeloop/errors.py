@@ -27,6 +27,10 @@ class InputError(ValueError):
         self.problem = problem
         self.remedy = remedy
 
+    def within(self, place: str) -> "InputError":
+        """Return the same error, which says first where among many it is."""
+        return type(self)(f"{place}: {self.field}", self.problem, self.remedy)
+
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
         """Survive the way back from a worker process."""
         return type(self), (self.field, self.problem, self.remedy)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from edgeloop import files
 from edgeloop.cohorts.workers import killed
-from edgeloop.errors import RunError
+from edgeloop.errors import InputError, RunError
 from simulations import cluster as clusters
 from simulations.folder import SUMMARY
 from simulations.run import simulate
@@ -46,7 +47,8 @@ def run_all(
 
     Raises:
         ConfigError: if there is no such cluster.
-        InputError: as `simulate`.
+        InputError: as `simulate`, of the first run that fails, by its folder's name. Nothing else
+            begins then, and what is under way is stopped; it goes on from its checkpoint next time.
     """
     found: dict[Key, Summary] = {}
 
@@ -69,15 +71,20 @@ def _in_processes(
     jobs: Mapping[Key, Job], workers: int | None, done: Callable[[Key, Summary], None]
 ) -> None:
     context = multiprocessing.get_context("spawn")
-    processes = workers or os.cpu_count()
-    with ProcessPoolExecutor(processes, context, initializer=_end_with_parent) as pool:
-        waiting = {pool.submit(_one, job): key for key, job in jobs.items()}
-        for future in as_completed(waiting):
-            try:
-                summary = future.result()
-            except BrokenProcessPool as error:
-                raise killed() from error
-            done(waiting[future], summary)
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(workers or os.cpu_count(), context, initializer=_begin) as pool:
+        try:
+            waiting = {pool.submit(_one, job): key for key, job in jobs.items()}
+            for future in as_completed(waiting):
+                done(waiting[future], future.result())
+        except BrokenProcessPool as error:
+            raise killed() from error
+        except BaseException:  # a run has failed, or somebody wants to stop: wait for no other
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
+                process.join()
+            raise
 
 
 def _tasks(jobs: Mapping[Key, Job]) -> dict[Key, Callable[[], dict[str, Any]]]:
@@ -89,8 +96,9 @@ def _tasks(jobs: Mapping[Key, Job]) -> dict[Key, Callable[[], dict[str, Any]]]:
     return tasks
 
 
-def _end_with_parent() -> None:
-    """Have this process end as soon as its parent is gone, even killed."""
+def _begin() -> None:
+    """Have this process end as soon as its parent is gone, even killed, and not before."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     parent = multiprocessing.parent_process()
     assert parent is not None  # noqa: S101 - the pool has made this process
 
@@ -111,7 +119,10 @@ def _shared(job: Job) -> dict[str, Any]:
 
 def _one(job: Job) -> dict[str, Any]:
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    return simulate(job.settings, job.folder, lambda done, accuracy: None)
+    try:
+        return simulate(job.settings, job.folder, lambda done, accuracy: None)
+    except InputError as error:
+        raise error.within(job.folder.name) from error
 
 
 def _at(job: Job) -> Path:

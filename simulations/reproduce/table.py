@@ -158,9 +158,9 @@ def _judged(plan: Plan, scale: Scale, found: Table, headings: Sequence[str]) -> 
         f"{trials}, at a scale for CPUs: not comparable with the published, in brackets. {note}"
     ]
     if stands := [f"{each.name} beside {each.beside}" for each in plan.columns if each.beside]:
-        parts.append(f"Published numbers: {', '.join(stands)}.")
+        parts.append(f"Published numbers: {'; '.join(stands)}.")
     if correlations := orders(found, headings):
-        text = ", ".join(f"{heading} {value:+.2f}" for heading, value in correlations.items())
+        text = "; ".join(f"{heading} {value:+.2f}" for heading, value in correlations.items())
         parts.append(f"Order of the rows against the published one (Spearman): {text}.")
     return [part.strip() for part in parts]
 
