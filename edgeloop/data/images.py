@@ -35,7 +35,10 @@ def optional(module: str, package: str) -> ModuleType:
 
 
 def decode(
-    images: Iterable[tuple[str, bytes]], count: int, size: int | None = None
+    images: Iterable[tuple[str, bytes]],
+    count: int,
+    size: int | None = None,
+    wanted_N: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """Decode PNG or JPEG images of one size, or resize them to one.
 
@@ -44,9 +47,10 @@ def decode(
         count: how many there are, N.
         size: pixels of a side, both sides alike: bilinear, the aspect ratio is not kept. None
             leaves images as they are.
+        wanted_N: which images to decode; the others stay black. None decodes all.
 
     Returns:
-        uint8 (N, C, H, W); C is 1 where every image is grey, else 3.
+        uint8 (N, C, H, W); C is 1 where every decoded image is grey, else 3.
 
     Raises:
         DataError: an image that cannot be decoded, or differs in size from the first one where
@@ -56,9 +60,11 @@ def decode(
     images_NCHW = np.empty((0, 3, 0, 0), np.uint8)
     grey = True
     for position, (name, content) in enumerate(images):
+        if wanted_N is not None and not wanted_N[position]:
+            continue
         image_CHW = _decode_one(pillow, name, content, size)
-        if position == 0:
-            images_NCHW = np.empty((count, 3, *image_CHW.shape[1:]), np.uint8)
+        if not len(images_NCHW):
+            images_NCHW = np.zeros((count, 3, *image_CHW.shape[1:]), np.uint8)
         if image_CHW.shape[1:] != images_NCHW.shape[2:]:
             sizes = f"{image_CHW.shape[1:]} where the first has {images_NCHW.shape[2:]}"
             remedy = "resize all images to one size, or give an image size"

@@ -1,13 +1,14 @@
 """Reads image sets in parquet files, as the Hugging Face hub stores them, into a pool."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeloop.data.dirichlet import Indices
 from edgeloop.data.images import PARTS, decode, optional
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
@@ -18,7 +19,9 @@ CLIENTS = ("client", "subject")
 _BATCH = 512  # rows; bounds how many undecoded images are held
 
 
-def read_parquet(source: Path, size: int | None = None) -> Pool:
+def read_parquet(
+    source: Path, size: int | None = None, wanted: Callable[[int], Indices] | None = None
+) -> Pool:
     """Read one parquet file, or all of a folder: `train*`, then `val*`, `test*` and others.
 
     Columns: `image` (or `img`), {bytes, path} or bytes; `label` (or `fine_label`), whole numbers;
@@ -29,6 +32,8 @@ def read_parquet(source: Path, size: int | None = None) -> Pool:
     Args:
         source: the file or folder.
         size: pixels of a side that images are resized to; None leaves them as they are.
+        wanted: given how many there are, tells which samples anybody will look at; the images of
+            the others are not decoded, which takes the longest, and are black. None means all.
 
     Raises:
         DataError: a column that is missing or of another type, a label that is missing or out of
@@ -41,9 +46,10 @@ def read_parquet(source: Path, size: int | None = None) -> Pool:
         raise DataError(str(source), "holds no rows", "give it at least one image")
     labels = _whole(source, "label", _join(files, LABELS))
     owners = _join(files, CLIENTS, optional_column=True)
-    images_NCHW = decode(_images(files), rows, size)
-    names = _class_names(source, files) or tuple(str(k) for k in range(int(labels.max()) + 1))
     order = _order(_join(files, ("split",), optional_column=True))
+    looked_at = None if wanted is None else _mask(wanted(rows), order, rows)
+    images_NCHW = decode(_images(files), rows, size, looked_at)
+    names = _class_names(source, files) or tuple(str(k) for k in range(int(labels.max()) + 1))
     clients = None if owners is None else np.unique(owners, return_inverse=True)[1].astype(np.int64)
     if order is None:
         return Pool(images_NCHW, labels, names, clients)
@@ -134,6 +140,13 @@ def _order(splits: NDArray[Any] | None) -> NDArray[np.int64] | None:
     if splits is None:
         return None
     return np.argsort(np.array([_rank(str(name)) for name in splits]), kind="stable")
+
+
+def _mask(kept: Indices, order: NDArray[np.int64] | None, rows: int) -> NDArray[np.bool_]:
+    """Return which rows of the files are samples that are kept."""
+    mask = np.zeros(rows, np.bool_)
+    mask[kept if order is None else order[kept]] = True
+    return mask
 
 
 def _class_names(source: Path, files: Files) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from edgeloop.data import (
@@ -15,10 +16,11 @@ from edgeloop.data import (
     tiny_imagenet,
     uci_har,
 )
+from edgeloop.data.dirichlet import Indices
 from edgeloop.data.federation import Federation, split
 from edgeloop.data.images import read_class_folders
 from edgeloop.data.parquet import read_parquet
-from edgeloop.data.partitions import Partition
+from edgeloop.data.partitions import Partition, drawn
 from edgeloop.data.pfllib import CONFIG, Layout, merge, open_folder
 from edgeloop.data.sample import NAME, fashion_sample
 from edgeloop.data.samples import Pool
@@ -32,14 +34,16 @@ class Source:
     Attributes:
         layout: what it is called.
         matches: whether a path has it.
-        read: reads the path; told a size where `resizes`.
+        read: reads the path; told a size where `resizes`, and what is wanted where `sparing`.
         resizes: whether it has images that can be resized.
+        sparing: whether reading takes less time where fewer samples are wanted.
     """
 
     layout: str
     matches: Callable[[Path], bool]
     read: Callable[..., Pool]
     resizes: bool = False
+    sparing: bool = False
 
 
 def _holds_parquet(path: Path) -> bool:
@@ -47,7 +51,7 @@ def _holds_parquet(path: Path) -> bool:
 
 
 SOURCES = (
-    Source("parquet", _holds_parquet, read_parquet, resizes=True),
+    Source("parquet", _holds_parquet, read_parquet, resizes=True, sparing=True),
     Source("IDX", idx.matches, idx.read),
     Source("CIFAR batches", cifar.matches, cifar.read),
     Source("Flowers102", flowers.matches, flowers.read, resizes=True),
@@ -87,7 +91,7 @@ def load(
     if layout != "files":
         problem = f"{layout!r}, but this source has no config.json with one file per client"
         raise ConfigError("layout", problem, "use 'files'")
-    pool = read(source, image_size)
+    pool = read(source, image_size, partial(drawn, partition) if partition else None)
     if partition is None:
         kinds = "iid, pathological, dirichlet or exdir"
         remedy = f"choose {kinds}, or natural where it names its clients"
@@ -95,14 +99,26 @@ def load(
     return split(pool, partition)
 
 
-def read(source: str | Path, image_size: int | None = None) -> Pool:
+def read(
+    source: str | Path,
+    image_size: int | None = None,
+    wanted: Callable[[int], Indices] | None = None,
+) -> Pool:
     """Read an undivided source whole.
+
+    Args:
+        source: as of `load`.
+        image_size: as of `load`.
+        wanted: given how many samples there are, tells which of them anybody will look at; the
+            inputs of the others may be zeros. None means all.
 
     Raises:
         ConfigError: an image size for a source without image files.
         DataError: a source that is missing, unknown or malformed.
     """
     found = layout_of(source)
+    if found.sparing:
+        return found.read(Path(source), image_size, wanted)
     if found.resizes:
         return found.read(Path(source), image_size)
     _check_size(image_size, found.layout)

@@ -5,12 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from edgeloop.data import Partition, load
+from edgeloop.data import Partition, load, split
 from edgeloop.data.images import read_class_folders
 from edgeloop.data.parquet import read_parquet
 from edgeloop.errors import DataError
@@ -117,6 +118,31 @@ def test_bytes_and_fine_labels_are_read_too(tmp_path: Path) -> None:
     cells = {"img": [image(7)], "coarse_label": [5], "fine_label": [0]}
     pq.write_table(pa.table(cells), tmp_path / "x.parquet")
     assert read_parquet(tmp_path).inputs[0, 0, 0, 0] == 7
+
+
+@pytest.mark.parametrize("split_column", [False, True])
+def test_only_drawn_samples_are_decoded(tmp_path: Path, split_column: bool) -> None:
+    parts = {"split": ["test", "train", "train"] * 20} if split_column else {}
+    table(tmp_path / "all.parquet", list(range(1, 61)), [0, 1] * 30, **parts)
+    partition = Partition("iid", clients=2, samples=40)
+    whole = split(read_parquet(tmp_path), partition)
+    found = load(tmp_path, partition)
+    assert found.fingerprint() == whole.fingerprint()
+    for client in range(2):
+        ours, theirs = found.shards(client), whole.shards(client)
+        assert np.array_equal(ours.train.inputs, theirs.train.inputs)
+        assert np.array_equal(ours.test.inputs, theirs.test.inputs)
+    pool = read_parquet(tmp_path, wanted=lambda total: np.array([1, total - 1]))
+    assert np.flatnonzero(pool.inputs[:, 0, 0, 0]).tolist() == [1, 59]
+    assert pool.labels.tolist() == read_parquet(tmp_path).labels.tolist()
+
+
+def test_a_damaged_image_matters_where_it_is_drawn(tmp_path: Path) -> None:
+    cells = [image(1), b"no image", image(3)]
+    pq.write_table(pa.table({"image": cells, "label": [0, 1, 0]}), tmp_path / "x.parquet")
+    assert len(read_parquet(tmp_path, wanted=lambda _: np.array([0, 2]))) == 3
+    with pytest.raises(DataError, match="row 1: not a PNG or JPEG"):
+        read_parquet(tmp_path, wanted=lambda _: np.array([1]))
 
 
 def test_natural_clients_come_from_a_column(tmp_path: Path) -> None:
