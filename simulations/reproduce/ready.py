@@ -105,6 +105,8 @@ def outlook(runs: int, done: Sequence[Mapping[str, Any]], workers: int, known: f
     """
     seconds = statistics.fmean(run["seconds"]["wall"] for run in done) if done else known
     left = runs - len(done)
+    if not left:
+        return f"0 of {runs} runs left"
     if seconds is None:
         return f"{left} of {runs} runs left; how long one takes is not known"
     whole = duration(seconds * left / workers)

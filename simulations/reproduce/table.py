@@ -150,6 +150,7 @@ def markdown(plan: Plan, scale: Scale, found: Table) -> str:
 def _judged(plan: Plan, scale: Scale, found: Table, headings: Sequence[str]) -> list[str]:
     """Return the paragraphs below the table."""
     trials = f"Ours: mean ± population standard deviation of {plan.seeds} trials"
+    trials = trials if plan.seeds > 1 else "Ours: one trial"
     if scale == "paper":
         rule = f"**bold** where the means are more than {TIMES:g} joint standard deviations apart"
         return [f"{trials}; the published in brackets; {rule}."]

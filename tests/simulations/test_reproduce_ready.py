@@ -94,5 +94,6 @@ def test_how_long_it_takes(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFix
     done = [{"seconds": {"wall": 10.0}}, {"seconds": {"wall": 30.0}}]
     expected = "8 of 10 runs left; 20 s each, 80 s with 2 at a time"
     assert ready.outlook(10, done, 2, 60.0) == expected
+    assert ready.outlook(2, done, 2, None) == "0 of 2 runs left"
     assert ready.outlook(3, [], 2, None) == "3 of 3 runs left; how long one takes is not known"
     assert [ready.duration(s) for s in (99.0, 600.0, 9000.0)] == ["99 s", "10 min", "2.5 h"]
