@@ -109,9 +109,9 @@ def jobs_of(
         folder: of the scenario's results.
 
     Raises:
-        ConfigError: if a setting is wrong.
+        ConfigError: if a setting is wrong, or two cells' names are too much alike for two folders.
     """
-    jobs = {}
+    jobs: dict[Trial, Job] = {}
     for seed in range(plan.seeds):
         for cell, table in runs.items():
             filled = {**table, "data": ready.place(str(table["data"]), data), "seed": seed}
@@ -119,6 +119,11 @@ def jobs_of(
             chosen.check()
             name = "-".join(_slug(part) for part in (*cell, f"seed-{seed}") if part)
             jobs[cell, seed] = Job(chosen, folder / "runs" / name)
+    owners = {job.folder: cell for (cell, _), job in jobs.items()}
+    for (cell, _), job in jobs.items():
+        if (other := owners[job.folder]) != cell:
+            problem = f"{tuple(cell)} and {tuple(other)} have one folder, {job.folder.name}"
+            raise ConfigError("rows and columns", problem, "name one of them otherwise")
     return jobs
 
 
@@ -208,4 +213,4 @@ def _show_cells(plan: Plan, runs: Mapping[Cell, Mapping[str, Any]]) -> None:
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+    return re.sub(r"[^\w.]+", "-", text.lower()).strip("-")

@@ -223,6 +223,14 @@ def test_a_smaller_column_beside_a_published_one(small: Path) -> None:
     assert "Published numbers: small beside IID." in markdown(plan, "cpu", found)
 
 
+def test_two_cells_of_one_folder(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small.write_text(SMALL.replace('"two classes"', '"IID!"'))
+    words = "('Local', 'IID') and ('Local', 'IID!') have one folder, local-iid-seed-0"
+    assert words in refused(capsys, str(small))
+    small.write_text(SMALL.replace('"two classes"', '"IID τ"'))
+    assert main(["reproduce", str(small), "--dry-run"]) == 0
+
+
 def test_a_dry_run_shows_the_cells(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", str(small), "--dry-run", "--rounds", "7"]) == 0
     text = capsys.readouterr().out
