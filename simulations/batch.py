@@ -97,7 +97,7 @@ def _tasks(jobs: Mapping[Key, Job]) -> dict[Key, Callable[[], dict[str, Any]]]:
 
 
 def _begin() -> None:
-    """Have this process end as soon as its parent is gone, even killed, and not before."""
+    """Have this process end with its parent, even a killed one, and leave Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     parent = multiprocessing.parent_process()
     assert parent is not None  # noqa: S101 - the pool has made this process
