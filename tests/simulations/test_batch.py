@@ -1,5 +1,6 @@
 """Many runs: each once, in a process of its own."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,12 @@ from edgeloop.errors import ConfigError, InputError, RunError
 from simulations.batch import Job, run_all
 from simulations.settings import RunSettings
 
+PROGRAM = """
+import signal
+from edgeloop.command import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
+raise SystemExit(main())
+"""
 LONG = """
 title = "Long"
 question = "Does it stop?"
@@ -65,9 +72,8 @@ def test_ctrl_c_stops_all(settings: RunSettings, tmp_path: Path) -> None:
     scenario = tmp_path / "long.toml"
     scenario.write_text(LONG.format(data=settings.data))
     words = ["reproduce", str(scenario), "--out", str(tmp_path / "out"), "--workers", "2"]
-    program = "from edgeloop.command import main; raise SystemExit(main())"
     process = subprocess.Popen(
-        [sys.executable, "-c", program, *words],
+        [sys.executable, "-c", PROGRAM, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -79,7 +85,11 @@ def test_ctrl_c_stops_all(settings: RunSettings, tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of its processes
-    said, _ = process.communicate(timeout=60)
+    try:
+        said, _ = process.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # it has ended, as it should
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     assert "run the same command again to go on" in said
     assert "Traceback" not in said

@@ -17,7 +17,12 @@ from simulations.run import simulate
 from simulations.settings import RunSettings
 
 MEASURED = {"seconds_per_round", "seconds", "peak_memory_bytes"}
-PROGRAM = "from edgeloop.command import main; raise SystemExit(main())"
+PROGRAM = """
+import signal
+from edgeloop.command import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
+raise SystemExit(main())
+"""
 ROUNDS = 25
 
 
