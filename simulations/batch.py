@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Hashable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
@@ -72,18 +72,20 @@ def _in_processes(
 ) -> None:
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
+    waiting: dict[Future[dict[str, Any]], Key] = {}
     with ProcessPoolExecutor(workers or os.cpu_count(), context, initializer=_begin) as pool:
         try:
-            waiting = {pool.submit(_one, job): key for key, job in jobs.items()}
+            for key, job in jobs.items():
+                waiting[pool.submit(_one, job)] = key
             for future in as_completed(waiting):
                 done(waiting[future], future.result())
         except BrokenProcessPool as error:
             raise killed() from error
         except BaseException:  # a run has failed, or somebody wants to stop: wait for no other
-            pool.shutdown(wait=False, cancel_futures=True)
+            for future in waiting:
+                future.cancel()
             for process in set(multiprocessing.active_children()) - others:
                 process.kill()
-                process.join()
             raise
 
 
