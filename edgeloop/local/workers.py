@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
@@ -98,8 +98,9 @@ def crew(
                 workers.append(Worker(serve, each, daemon=daemon))
         yield workers
     finally:
-        for worker in workers:
-            worker.kill()
+        with _undisturbed():
+            for worker in workers:
+                worker.kill()
         for worker in workers:
             worker.close()
 
@@ -108,11 +109,22 @@ def crew(
 def _undisturbed() -> Iterator[None]:
     """Put a stop off: who is started here is known when it comes, and hears nothing of it yet."""
     resource_tracker.ensure_running()  # with the first worker it would let the signals in again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    try:
+    heard: list[int] = []
+    with ExitStack() as stack:
+        stack.callback(_tell, heard)
+        if threading.current_thread() is threading.main_thread():  # which hears for all threads
+            for number in STOPS:
+                stack.callback(signal.signal, number, signal.getsignal(number))
+                signal.signal(number, lambda number, frame: heard.append(number))
+        # Those that start here inherit what is blocked.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _tell(heard: Sequence[int]) -> None:
+    for number in heard:
+        signal.raise_signal(number)
 
 
 def _begin(serve: Serve, end: "Connection[Any, Any]", *arguments: Any) -> None:

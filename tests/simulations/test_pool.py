@@ -21,11 +21,12 @@ from edgeloop.local.workers import WorkerDiedError
 from simulations.pool import spread
 
 PROGRAM = """
-import signal, sys, time
+import signal, threading, time
 from functools import partial
 from simulations.pool import spread
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
+threading.Thread(target=time.sleep, args=[600], daemon=True).start()  # as of a progress bar
 print("starts", flush=True)
 try:
     spread({n: partial(time.sleep, 600) for n in range(9)}, 3, lambda key, result: None)
