@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,11 @@ import pytest
 
 from edgeloop.data import Partition, load
 from edgeloop.errors import ConfigError, DataError
-
-ROOT = Path(os.environ.get("EDGELOOP_DATA", Path(__file__).parents[3] / "shared" / "data"))
+from tests import real_data
 
 
 def har() -> Path:
-    if not (ROOT / "har").is_dir():
-        pytest.skip(f"no HAR data in {ROOT} (set EDGELOOP_DATA)")
-    return ROOT / "har"
+    return real_data.place("har", "config.json")
 
 
 def save(path: Path, x: Any, y: Any) -> None:
