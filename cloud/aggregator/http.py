@@ -37,6 +37,7 @@ class Status(BaseModel):
             None without privacy, or before an answer.
         history: the closed rounds.
         broker_connected: whether the MQTT broker is reached.
+        broker_refusals: what the broker refuses to take or to send, and why.
         generator_problem: why the generator makes no image now; None if it does, or none is asked.
         ledger_open: whether the ledger takes uploads.
     """
@@ -53,6 +54,7 @@ class Status(BaseModel):
     epsilon: float | None = None
     history: tuple[PastRound, ...]
     broker_connected: bool
+    broker_refusals: tuple[str, ...] = ()
     generator_problem: str | None
     ledger_open: bool
 
@@ -65,6 +67,7 @@ class Status(BaseModel):
             "the ledger is not open": self.ledger_open,
         }
         reasons = [reason for reason, met in needs.items() if not met]
+        reasons += [f"the MQTT broker {refusal}" for refusal in self.broker_refusals]
         return reasons if self.generator_problem is None else [*reasons, self.generator_problem]
 
 
