@@ -36,7 +36,7 @@ KEEPALIVE_SECONDS = 30
 OVERHEAD = 1024  # bytes of a packet besides its payload: topic, properties, head
 SAID_SECONDS = 60.0  # between two lines on the same trouble
 
-Operation = Literal["publish", "subscribe"]
+Refusable = Literal["publish", "subscribe"]
 """What a broker can refuse to a client that is connected."""
 
 
@@ -140,7 +140,7 @@ class Link:
         patient: bool = False,
         lasting: bool = True,
         presence_notes: Notes = NONE,
-        refusal: Callable[[Operation, str], None] = lambda operation, reason: None,
+        refusal: Callable[[Refusable, str], None] = lambda operation, reason: None,
     ) -> None:
         self._broker = broker
         self._client_id = client_id

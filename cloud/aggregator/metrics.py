@@ -14,7 +14,7 @@ from cloud.aggregator.ledger import RoundCounts
 from cloud.aggregator.series import Series
 from cloud.aggregator.settings import TaskSettings
 from edgeloop.gathering import Verdict
-from edgeloop.link import Operation
+from edgeloop.link import Refusable
 from edgeloop.task import Contract
 
 Phase = Literal["starting", "running", "evaluating", "finished"]
@@ -23,7 +23,7 @@ Phase = Literal["starting", "running", "evaluating", "finished"]
 Step = Literal["publish", "wait", "aggregate", "store"]
 """What a round's time goes to."""
 
-Request = Literal["sample_latents", "synthesize"]
+Operation = Literal["sample_latents", "synthesize"]
 """What a generator is asked for."""
 
 OTHER = "other"
@@ -155,7 +155,7 @@ class Metrics:
         )
         self._refused = {
             (operation, reason): refused.labels(operation, reason)
-            for operation in get_args(Operation)
+            for operation in get_args(Refusable)
             for reason in REFUSALS
         }
         self._ready = made.gauge(
@@ -165,7 +165,7 @@ class Metrics:
         asked = made.histogram(
             "generator_seconds", "A request to the generator.", _SHORT_SECONDS, ("operation",)
         )
-        self._asked = {each: asked.labels(each) for each in get_args(Request)}
+        self._asked = {each: asked.labels(each) for each in get_args(Operation)}
         self._failures = made.counter(
             "generator_failures_total", "Requests that the generator did not answer."
         )
@@ -210,7 +210,7 @@ class Metrics:
         if yes and self._connections > 1:
             self._reconnects.inc()
 
-    def refused(self, operation: Operation, reason: str) -> None:
+    def refused(self, operation: Refusable, reason: str) -> None:
         """The broker refuses something, with one of MQTT's reasons."""
         name = reason.lower().replace(" ", "_")
         self._refused[operation, name if name in REFUSALS else OTHER].inc()
@@ -220,7 +220,7 @@ class Metrics:
         self._ready.set(ready)
         self._failures.inc(not ready)
 
-    def asked(self, operation: Request, seconds: float) -> None:
+    def asked(self, operation: Operation, seconds: float) -> None:
         """The generator has answered."""
         self._asked[operation].observe(seconds)
 
