@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cloud.aggregator import outcome
+from cloud.aggregator import alone, outcome
 from cloud.aggregator.agreement import Patient, contract_of
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger
@@ -25,7 +25,7 @@ from edgeloop.errors import RunError
 from edgeloop.link import Link
 from edgeloop.member import Report
 from edgeloop.rounds import Closed, Standing
-from edgeloop.task import SERVER, Contract, presence_topic
+from edgeloop.task import SERVER, Contract, client_id, presence_topic
 from edgeloop.tracing import SILENT, Tracer
 from edgeloop.wire import Envelope
 
@@ -92,6 +92,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self._watch = Watch(self.contract, self.metrics)
+        self._link: Link | None = None
 
     def to_its_end(self) -> Path:
         """Run the rounds that are left, and write what they led to; return the summary's path."""
@@ -113,9 +114,9 @@ class Run:
     ) -> tuple[Standing[Any, Any], Mapping[str, Report]]:
         """Run the rounds that are left; return where the run stands, and the last evaluation."""
         task = self.contract.task
-        name, presence = f"edgeloop.{task}.{SERVER}", presence_topic(task, SERVER)
-        topics, broker = MqttCohort.subscriptions(task), self.settings.broker
-        with Link(broker, name, topics, presence, self._connection) as link:
+        alone.make_sure(self.settings.broker, self.contract)
+        with self._linked() as link:
+            self._link = link
             self._enter("running")
             text = "task %s: goes on with round %d"
             log.info(text, task, standing.rounds, extra={"round": standing.rounds})
@@ -129,6 +130,18 @@ class Run:
                 tracer=self.tracer,
             )
             return rounds.run(algorithm, cohort, self.contract.rounds, standing, self._after)
+
+    def _linked(self) -> Link:
+        task = self.contract.task
+        return Link(
+            self.settings.broker,
+            client_id(task, SERVER),
+            MqttCohort.subscriptions(task),
+            presence_topic(task, SERVER),
+            self._connection,
+            presence_notes=alone.presence_notes(self.contract.run),
+            refusal=self.metrics.refused,
+        )
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
@@ -241,6 +254,7 @@ class Run:
             epsilon=self.metrics.fleet.epsilon or self.epsilon,
             history=tuple(past),
             broker_connected=self.connected,
+            broker_refusals=() if self._link is None else tuple(self._link.refusals()),
             generator_problem=self.patient.problem,
             ledger_open=self.ledger.is_open,
         )
