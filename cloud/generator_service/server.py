@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cloud.generator_service.settings import Backend
+from edgeloop import files
 from edgeloop.errors import GeneratorError
 from edgeloop.local.starting import bound
 
@@ -102,12 +103,16 @@ def home(folder: Path | None = None) -> Home:
     Raises:
         GeneratorError: if there is none.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    place = folder or Path(os.environ.get("EDGELOOP_TRITON") or cache / "edgeloop" / "triton")
+    given = folder or os.environ.get("EDGELOOP_TRITON")
+    place = Path(given) if given else _cache() / "edgeloop" / "triton"
     found = Home(place.absolute())
     if not found.program.is_file():
         raise GeneratorError("home", f"there is no tritonserver in {place}", INSTALL)
     return found
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or files.home() / ".cache")
 
 
 def command(found: Home, repository: Path, host: str, ports: Ports, memory: str) -> list[str]:
