@@ -3,20 +3,20 @@
 Shape suffixes: N images, C colours (1 or 3), H and W pixels.
 """
 
-import io
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeloop import pictures
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+KINDS = ("PNG", "JPEG")
 # In this order the parts of a data set are pooled.
 PARTS = ("train", "val", "test")
 _EXTRA = "pip install 'edgeloop[sim]'"
@@ -40,7 +40,7 @@ def decode(
     size: int | None = None,
     wanted_N: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
-    """Decode PNG or JPEG images of one size, or resize them to one.
+    """Decode PNG or JPEG images of one size, or resize them to one; EXIF orientation is honoured.
 
     Args:
         images: each one's name, for messages, and its bytes.
@@ -56,13 +56,13 @@ def decode(
         DataError: an image that cannot be decoded, or differs in size from the first one where
             none is given.
     """
-    pillow = optional("PIL.Image", "pillow")
     images_NCHW = np.empty((0, 3, 0, 0), np.uint8)
     grey = True
     for position, (name, content) in enumerate(images):
         if wanted_N is not None and not wanted_N[position]:
             continue
-        image_CHW = _decode_one(pillow, name, content, size)
+        sides = None if size is None else (size, size)
+        image_CHW = pictures.decode(content, name, size=sides, kinds=KINDS)
         if not len(images_NCHW):
             images_NCHW = np.zeros((count, 3, *image_CHW.shape[1:]), np.uint8)
         if image_CHW.shape[1:] != images_NCHW.shape[2:]:
@@ -103,25 +103,3 @@ def read_class_folders(folder: Path, size: int | None = None) -> Pool:
 def image_files(folder: Path) -> list[Path]:
     """Return a folder's PNG and JPEG files by name."""
     return sorted(each for each in folder.iterdir() if each.suffix.lower() in SUFFIXES)
-
-
-def _decode_one(pillow: Any, name: str, content: bytes, size: int | None) -> NDArray[np.uint8]:
-    """Return one image as uint8 (1 or 3, H, W)."""
-    undecodable = (OSError, SyntaxError, ValueError, pillow.DecompressionBombError)
-    try:
-        with pillow.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
-            mode, stored = ("L" if image.mode in ("1", "L") else "RGB"), str(image.mode)
-            array = _pixels(image.convert(mode), size)
-    except undecodable as error:
-        raise DataError(
-            name, f"not a PNG or JPEG image ({error})", "repair or remove it"
-        ) from error
-    if stored.startswith(("I", "F")):
-        raise DataError(name, f"has pixels of mode {stored}", "store 8 bits a colour")
-    return array[np.newaxis] if mode == "L" else array.transpose(2, 0, 1)
-
-
-def _pixels(image: Any, size: int | None) -> NDArray[np.uint8]:
-    if size is not None:
-        image = image.resize((size, size), optional("PIL.Image", "pillow").Resampling.BILINEAR)
-    return np.asarray(image, np.uint8)
