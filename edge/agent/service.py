@@ -232,15 +232,19 @@ class Agent:
             Envelope(seat.contract.task, seat.contract.run, number, name), *messages
         )
         before = self._memory or Memory(seat.contract.run, number, payload)
-        told |= {"accuracy": report.accuracy}
-        log.info("round %d: accuracy %.4f before training", number, report.accuracy, extra=told)
+        accuracy = report.accuracy if report.test_samples else None
+        told |= {"accuracy": accuracy}
+        known = (
+            "no test samples" if accuracy is None else f"accuracy {accuracy:.4f} before training"
+        )
+        log.info("round %d: %s", number, known, extra=told)
         bytes_down, self._fetching.bytes = self._fetching.bytes, 0
         return Memory(
             seat.contract.run,
             number,
             payload,
             seat.member.weights(),
-            {**before.accuracies, str(number): report.accuracy},
+            {**before.accuracies, str(number): accuracy},
             {**before.traffic, str(number): {"down": bytes_down, "up": len(payload)}},
         )
 

@@ -27,7 +27,7 @@ class Memory:
         round: the last round it has answered.
         answer: the answer's frame, to be sent again when it is asked again.
         weights: its model's, after that round.
-        accuracies: its accuracy in each round it took part in, by round.
+        accuracies: its accuracy in each round it took part in, by round; None without test samples.
         traffic: bytes "down" and "up" of each of those rounds, by round; of an answer that is yet
             to be sent, those of its frame.
     """
@@ -36,7 +36,7 @@ class Memory:
     round: int
     answer: bytes
     weights: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
-    accuracies: Mapping[str, float] = field(default_factory=dict)
+    accuracies: Mapping[str, float | None] = field(default_factory=dict)
     traffic: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
