@@ -76,7 +76,7 @@ class Agent:
     def __init__(self, own: Own, link: Link, tracer: Tracer = SILENT) -> None:
         self._own = own
         self._link = link
-        self._store = Store(own.settings.folder)
+        self._store = Store(own.settings.folder, own.settings.name, own.settings.task)
         self._seat: Seat | None = None
         self._memory: Memory | None = None
         self._tracer = tracer
@@ -263,4 +263,5 @@ class Agent:
             "bytes_by_round": dict(self._memory.traffic),
         }
         folder = mine.settings.folder
+        self._store.make_way(seat.contract.run)
         return conclude(folder, seat.contract, seat.algorithm, seat.member, broadcast, facts)
