@@ -13,6 +13,7 @@ from edge.agent.seat import Own, Seat, seat
 from edge.agent.store import Memory, Store
 from edgeloop import accounting, wire
 from edgeloop.chunks import Assembler
+from edgeloop.errors import ConfigError, InputError, MisfitError, ModelError
 from edgeloop.link import Arrival, Link
 from edgeloop.task import (
     SERVER,
@@ -84,6 +85,7 @@ class Agent:
         self._notes = NONE  # of the newest round's trace
         self._fetching = Fetching(link, own.settings.task)
         self._kept: tuple[str, Any] | None = None  # the last broadcast, and its digest
+        self._refused: bytes | None = None  # the last contract that this device does not fit
 
     def run(self) -> Path:
         """Take part until the last broadcast; return where the summary is."""
@@ -124,13 +126,25 @@ class Agent:
             return
         if self._seat is not None and self._seat.contract.run == contract.run:
             return
-        self._seat = seat(self._own, contract)
+        if text == self._refused:
+            return  # of which it was told
+        try:
+            self._seat = seat(self._own, contract)
+        except (ConfigError, MisfitError, ModelError) as error:
+            self._refuse(text, contract, error)
+            return
         self._memory = self._store.load(contract.run)
         if self._memory is not None:
             self._seat.member.restore(self._memory.weights)
             number = self._memory.round
             log.info("goes on after round %d", number, extra={"round": number})
         self._remember(self._seat)
+
+    def _refuse(self, text: bytes, contract: Contract, error: InputError) -> None:
+        """Say why this device takes no part; the next contract may be another."""
+        self._refused = text
+        told = "takes no part in run %s of %s: %s; waits for another contract"
+        log.error(told, contract.run, contract.task, error)
 
     def _remember(self, seat: Seat) -> None:
         """Take the broadcast that was kept before a restart, if it is this run's."""
@@ -256,9 +270,9 @@ class Agent:
         facts = {
             **({} if purse is None else {"epsilon": purse.epsilon}),
             "architecture": mine.settings.training.architecture,
-            "pixels": mine.federation.pixels,
-            "train_samples": len(mine.data.train),
-            "test_samples": len(mine.data.test),
+            "pixels": seat.share.pixels,
+            "train_samples": len(seat.share.data.train),
+            "test_samples": len(seat.share.data.test),
             "accuracy_by_round": dict(self._memory.accuracies),
             "bytes_by_round": dict(self._memory.traffic),
         }

@@ -7,11 +7,10 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from edge.agent.folder import held, named
 from edge.agent.settings import DataSettings, DeviceSettings
@@ -48,13 +47,10 @@ def test_a_device_goes_on_with_the_state_of_before_folders_by_name(tmp_path: Pat
 
 def test_a_folder_has_one_agent_at_a_time(tmp_path: Path) -> None:
     folder = tmp_path / "device"
-    with held(folder):
-        with pytest.raises(RunError, match="device: another agent is at work in it; stop that one"):
-            with held(folder):
-                pass
-        with held(tmp_path / "another"):
-            pass
-    with held(folder):
+    taken = pytest.raises(RunError, match="device: another agent is at work in it; stop that one")
+    with held(folder), taken, held(folder):
+        pass
+    with held(folder), held(tmp_path / "another"):
         pass
 
 
@@ -85,21 +81,21 @@ def test_a_file_system_without_locks_is_told(
 
 @pytest.mark.parametrize("number", [*FULL, errno.EROFS, errno.EACCES, errno.EIO])
 def test_what_cannot_be_written_is_one_sentence(tmp_path: Path, number: int) -> None:
-    with pytest.raises(RunError, match=rf"^folder {tmp_path}: cannot be written \(") as caught:
-        with files.writing(tmp_path):
-            raise OSError(number, "why")
+    told = pytest.raises(RunError, match=rf"^folder {tmp_path}: cannot be written \(why\); ")
+    with told as caught, files.writing(tmp_path):
+        raise OSError(number, "why")
     assert ("free space there" in caught.value.remedy) == (number in FULL)
 
 
-WRITERS = {
+WRITERS: dict[str, Callable[[Path], object]] = {
     "state": lambda folder: Store(folder, "a", "t").save(Memory("r", 1, b"x" * 9000)),
     "broadcast": lambda folder: Store(folder, "a", "t").keep_broadcast(b"x" * 9000),
-    "privacy": lambda folder: [Spending(folder) for _ in range(1)],
+    "privacy": lambda folder: Spending(folder),
 }
 
 
 @pytest.fixture
-def full(tmp_path: Path) -> Any:
+def full(tmp_path: Path) -> Iterator[Path]:
     """Let no file of this process grow, as on a full disk."""
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
