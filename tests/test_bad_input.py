@@ -175,7 +175,7 @@ def test_a_port_in_use(
         ({"data": {"source": "nowhere"}}, "nowhere"),
         (
             {"data": {"source": "fashion-sample", "client": 1}},
-            "without a partition there is one client, 0",
+            "data.client: 1, and without a",
         ),
         ({"data": {"source": "fashion-sample", "partition": "iid", "alpha": 0}}, "data.alpha"),
         ({"trainng": {}}, "trainng: there is no such key; did you mean training"),
