@@ -1,4 +1,4 @@
-"""Classifies images with a model that a device exported; needs onnxruntime, and no torch.
+"""Classifies images with a model that a device exported; needs onnxruntime and Pillow, no torch.
 
 Shape suffixes: B images, C classes.
 """
@@ -17,7 +17,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
-from edge.agent import images, png
+from edge.agent import images
+from edgeloop import pictures
 from edgeloop.errors import ModelError
 
 KEY = "edgeloop."
@@ -146,7 +147,10 @@ def _facts(
         raise ModelError(str(path), "is an ONNX model of other origin", _REMEDY) from error
     named = isinstance(names, list) and all(isinstance(name, str) for name in names)
     sized = isinstance(shape, list) and all(type(side) is int and side > 0 for side in shape)
-    if not (named and sized and isinstance(pixels, bool)) or math.prod(shape) > png.MOST_PIXELS:
+    if (
+        not (named and sized and isinstance(pixels, bool))
+        or math.prod(shape) > pictures.MOST_PIXELS
+    ):
         raise ModelError(str(path), "has metadata that are not edgeloop's", _REMEDY)
     return tuple(names), tuple(shape), pixels
 
@@ -221,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="+",
         metavar="IMAGE",
-        help="PNG, PGM, PPM, an .npy array; others, such as JPEG, where Pillow is installed",
+        help="PNG, JPEG, BMP, GIF, WebP, PGM or PPM, or an .npy array",
     )
     parser.add_argument("--json", action="store_true", help="print JSON with all scores")
     parser.add_argument("--top", type=_count, metavar="K", help="show the K best classes (2)")

@@ -3,20 +3,23 @@
 Shape suffixes: N images, C colours (1 or 3), H and W pixels.
 """
 
-import io
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeloop import pictures
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+KINDS = ("PNG", "JPEG")
+Size = int | tuple[int, int, int] | None
+"""Pixels of a side, or a whole shape (C, H, W) with 1 or 3 colours, or None for the image's own."""
+
 # In this order the parts of a data set are pooled.
 PARTS = ("train", "val", "test")
 _EXTRA = "pip install 'edgeloop[sim]'"
@@ -37,32 +40,32 @@ def optional(module: str, package: str) -> ModuleType:
 def decode(
     images: Iterable[tuple[str, bytes]],
     count: int,
-    size: int | None = None,
+    size: Size = None,
     wanted_N: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
-    """Decode PNG or JPEG images of one size, or resize them to one.
+    """Decode PNG or JPEG images of one size, or resize them to one; EXIF orientation is honoured.
 
     Args:
         images: each one's name, for messages, and its bytes.
         count: how many there are, N.
-        size: pixels of a side, both sides alike: bilinear, the aspect ratio is not kept. None
-            leaves images as they are.
+        size: pixels of a side, both sides alike, or a shape to convert to: bilinear, the aspect
+            ratio is not kept. None leaves images as they are.
         wanted_N: which images to decode; the others stay black. None decodes all.
 
     Returns:
-        uint8 (N, C, H, W); C is 1 where every decoded image is grey, else 3.
+        uint8 (N, C, H, W); C is the shape's, or 1 where every decoded image is grey, else 3.
 
     Raises:
         DataError: an image that cannot be decoded, or differs in size from the first one where
             none is given.
     """
-    pillow = optional("PIL.Image", "pillow")
+    colours, sides = _wanted(size)
     images_NCHW = np.empty((0, 3, 0, 0), np.uint8)
     grey = True
     for position, (name, content) in enumerate(images):
         if wanted_N is not None and not wanted_N[position]:
             continue
-        image_CHW = _decode_one(pillow, name, content, size)
+        image_CHW = pictures.decode(content, name, channels=colours, size=sides, kinds=KINDS)
         if not len(images_NCHW):
             images_NCHW = np.zeros((count, 3, *image_CHW.shape[1:]), np.uint8)
         if image_CHW.shape[1:] != images_NCHW.shape[2:]:
@@ -74,17 +77,54 @@ def decode(
     return np.ascontiguousarray(images_NCHW[:, :1]) if grey else images_NCHW
 
 
-def read_class_folders(folder: Path, size: int | None = None) -> Pool:
+def _wanted(size: Size) -> tuple[int | None, tuple[int, int] | None]:
+    """Return a size as colours and sides."""
+    if isinstance(size, tuple):
+        return size[0], size[1:]
+    return None, None if size is None else (size, size)
+
+
+def read_class_folders(folder: Path, size: Size = None) -> Pool:
     """Read `folder/CLASS/*.png`, or `folder/train/CLASS/*.png` and `test` likewise, into a pool.
 
     Classes are numbered by name, images ordered by part (train, val, test), class and file name.
 
     Args:
         folder: the folder.
-        size: pixels of a side; see `decode`.
+        size: see `decode`.
 
     Raises:
         DataError: no images there, or images that cannot be decoded or differ in size.
+    """
+    files = class_files(folder)
+    names = tuple(sorted({file.parent.name for file in files}))
+    labels = np.array([names.index(file.parent.name) for file in files], np.int64)
+    images_NCHW = decode(((str(file), file.read_bytes()) for file in files), len(files), size)
+    present = {part for part in PARTS if (folder / part).is_dir()}
+    whose = [file.parent.parent.name if present else "" for file in files]
+    return Pool(images_NCHW, labels, names, tested=tested(whose, present))
+
+
+def tested(parts: Sequence[str], present: Collection[str]) -> NDArray[np.bool_] | None:
+    """Return which samples a source has set aside for tests; None where it has set none aside.
+
+    Args:
+        parts: of `PARTS`, whose each sample is, (N,).
+        present: those that the source has, maybe empty.
+    """
+    if "train" not in present:
+        return None
+    for part in ("test", "val"):
+        if part in present:
+            return np.array([each == part for each in parts], np.bool_)
+    return None
+
+
+def class_files(folder: Path) -> list[Path]:
+    """Return the images of a folder with classes, by part, class and file name.
+
+    Raises:
+        DataError: if there are none.
     """
     parts = [folder / part for part in PARTS if (folder / part).is_dir()]
     classes = [
@@ -94,34 +134,9 @@ def read_class_folders(folder: Path, size: int | None = None) -> Pool:
     if not files:
         remedy = "give it config.json, *.parquet, or one folder of PNG or JPEG images per class"
         raise DataError(str(folder), "unknown layout", remedy)
-    names = tuple(sorted({file.parent.name for file in files}))
-    labels = np.array([names.index(file.parent.name) for file in files], np.int64)
-    images_NCHW = decode(((str(file), file.read_bytes()) for file in files), len(files), size)
-    return Pool(images_NCHW, labels, names)
+    return files
 
 
 def image_files(folder: Path) -> list[Path]:
     """Return a folder's PNG and JPEG files by name."""
     return sorted(each for each in folder.iterdir() if each.suffix.lower() in SUFFIXES)
-
-
-def _decode_one(pillow: Any, name: str, content: bytes, size: int | None) -> NDArray[np.uint8]:
-    """Return one image as uint8 (1 or 3, H, W)."""
-    undecodable = (OSError, SyntaxError, ValueError, pillow.DecompressionBombError)
-    try:
-        with pillow.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
-            mode, stored = ("L" if image.mode in ("1", "L") else "RGB"), str(image.mode)
-            array = _pixels(image.convert(mode), size)
-    except undecodable as error:
-        raise DataError(
-            name, f"not a PNG or JPEG image ({error})", "repair or remove it"
-        ) from error
-    if stored.startswith(("I", "F")):
-        raise DataError(name, f"has pixels of mode {stored}", "store 8 bits a colour")
-    return array[np.newaxis] if mode == "L" else array.transpose(2, 0, 1)
-
-
-def _pixels(image: Any, size: int | None) -> NDArray[np.uint8]:
-    if size is not None:
-        image = image.resize((size, size), optional("PIL.Image", "pillow").Resampling.BILINEAR)
-    return np.asarray(image, np.uint8)
