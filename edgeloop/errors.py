@@ -3,6 +3,7 @@
     InputError(ValueError)     the command ends with exit code 2 and one clear sentence
     ├── ConfigError            a configuration file, a flag, a hyperparameter
     ├── DataError              a data set, an image, a partition
+    │   └── MisfitError        sound data, and not what the task is about
     ├── ModelError             a model that does not exist or does not fit its data
     ├── BrokerError            an MQTT broker that cannot be reached or says no
     ├── GeneratorError         a generator that is damaged, another one, or cannot be reached
@@ -42,6 +43,10 @@ class ConfigError(InputError):
 
 class DataError(InputError):
     """A data set, an image or a partition is wrong."""
+
+
+class MisfitError(DataError):
+    """Data that can be read, and is not what the task is about."""
 
 
 class ModelError(InputError):

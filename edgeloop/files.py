@@ -1,11 +1,17 @@
 """Files that are always whole: on the disk when a call returns, and never half there."""
 
+import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from edgeloop.errors import RunError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_json(path: Path, content: Mapping[str, Any], mode: int = 0o666) -> None:
@@ -29,12 +35,34 @@ def write(path: Path, content: bytes, mode: int = 0o666) -> None:
     """
     building = path.with_name(f".{path.name}.new")
     building.unlink(missing_ok=True)  # a crash's, maybe with another mode
-    with open(building, "wb", opener=partial(os.open, mode=mode)) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(building, "wb", opener=partial(os.open, mode=mode)) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):  # half a file would fill a full disk
+            building.unlink(missing_ok=True)
+        raise
     building.replace(path)
     sync(path.parent)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Say it as bad input where a folder cannot be written within, such as a full one.
+
+    Raises:
+        RunError: naming the folder, in the place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror or error})"
+        remedy = "name a folder that can be written"
+        if error.errno in _FULL:
+            remedy = "free space there, and start it again"
+        raise RunError(f"folder {folder}", problem, remedy) from error
 
 
 def sync(path: Path) -> None:

@@ -26,13 +26,14 @@ Arrays = dict[str, NDArray[Any]]
 
 def write(folder: Path, closed: Closed[Any, Any, Any]) -> Path:
     """Write a closed round's file into a folder, which is made if it is not there."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"round-{closed.number:05}.safetensors"
     names = sorted(closed.answers)
     every = {name: closed.answers[name].upload for name in names}
     uploads = {name: upload for name, upload in every.items() if upload is not None}
     arrays = {**_broadcast(closed.standing.broadcast), **_prototypes(uploads)}
-    files.write(path, save(arrays, {"devices": json.dumps(list(uploads))}))
+    with files.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write(path, save(arrays, {"devices": json.dumps(list(uploads))}))
     return path
 
 

@@ -283,8 +283,12 @@ class Member(Generic[U, B]):
         return Report(found.correct, *samples, evaluating, training, found.auc)
 
     def sample(self, count: int) -> Tensor:
-        """Return the first test inputs (N, ...), at most `count`, on the CPU."""
-        return self._test[0][:count].cpu()
+        """Return the first test inputs (N, ...), at most `count`, on the CPU.
+
+        Of a client without any the first training inputs, and zeros where there are none either.
+        """
+        inputs = self._test[0] if len(self._test[0]) else self._train[0]
+        return (inputs if len(inputs) else inputs.new_zeros(1, *inputs.shape[1:]))[:count].cpu()
 
     def choose_threads(self, threads: Threads) -> int:
         """Set this process's threads: a number, or "auto" for a measurement with this model."""

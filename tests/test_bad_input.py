@@ -5,12 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from edgeloop.command import main
-from edgeloop.data import Partition, Pool, split
-from edgeloop.data import write as write_data
 from edgeloop.link import Link
 from edgeloop.local.ports import free_port
 from edgeloop.settings import BrokerSettings
@@ -210,7 +207,6 @@ def test_a_client_that_is_not_in_the_folder(
         ({"training": {"architecture": "vgg"}}, "vgg"),
         ({"training": {"device": "potato"}}, "device: 'potato' cannot be used here ("),
         ({"training": {"device": "cuda:99"}}, "device: 'cuda:99' cannot be used here ("),
-        ({"name": "two"}, "two is not invited to bad; add it to the task's devices"),
     ],
 )
 def test_a_device_that_does_not_fit_the_task(
@@ -225,22 +221,6 @@ def test_a_device_that_does_not_fit_the_task(
     _publish_contract(broker, world)
     path = write(tmp_path / "device.toml", device | {"broker": {"port": broker.port}} | changes)
     assert sentence in refused(capfd, "agent", "--config", path)
-
-
-def test_a_device_of_another_kind_of_data(
-    capfd: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    device: dict[str, Any],
-    broker: Any,
-    world: Path,
-) -> None:
-    _publish_contract(broker, world)
-    pool = Pool(np.zeros((40, 1, 8, 8), np.uint8), np.arange(40) % 2, ("x", "y"), None)
-    write_data(split(pool, Partition("iid", clients=1)), tmp_path / "small")
-    source = {"data": {"source": str(tmp_path / "small")}, "broker": {"port": broker.port}}
-    path = write(tmp_path / "device.toml", device | source)
-    said = refused(capfd, "agent", "--config", path)
-    assert "data.source: its inputs have the shape (1, 8, 8), the task's (1, 28, 28)" in said
 
 
 def _publish_contract(broker: BrokerSettings, world: Path) -> None:

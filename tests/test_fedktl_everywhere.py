@@ -14,8 +14,7 @@ from safetensors.numpy import load_file
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
 from edge.agent.predict import opened
-from edge.agent.seat import own
-from edgeloop import generators, rounds, settings
+from edgeloop import data, generators, rounds, settings
 from edgeloop.algorithms.fedktl import Pairs
 from edgeloop.command import main
 from edgeloop.generator import Generator, as_inputs
@@ -55,7 +54,7 @@ def test_one_device_over_mqtt_ends_as_its_simulation_does(
 
 def right(task: Task, classifier: Path) -> float:
     """Return the share of the device's test samples that its classifier names right."""
-    test = own(task.device()).federation.shards(0).test
+    test = data.load(task.source).shards(0).test
     scores_NC = opened(classifier).scores(test.inputs.astype(np.float32))
     return float((scores_NC.argmax(axis=1) == test.labels).mean())
 

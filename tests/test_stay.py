@@ -74,7 +74,7 @@ def test_an_agent_that_stays_takes_part_in_the_next_run(
             mine = task(Task, tmp_path / name, source, broker)
             with aggregator(mine) as process:
                 assert process.process.wait(60) == 0
-            wait_until(partial(same_run, folder, mine.folder / "aggregator"))
+            wait_until(partial(same_run, folder / DEVICE, mine.folder / "aggregator"))
         assert agent.poll() is None
 
 

@@ -11,7 +11,7 @@ from cloud.aggregator.settings import TaskSettings
 from edge.agent.predict import opened
 from edge.agent.seat import own as brought
 from edge.agent.seat import seat
-from edgeloop import settings
+from edgeloop import data, settings
 from edgeloop.errors import ConfigError
 from edgeloop.settings import BrokerSettings
 from edgeloop.task import Contract
@@ -42,7 +42,7 @@ def test_a_device_of_another_architecture_is_told(tmp_path: Path) -> None:
     task = Task(tmp_path, write_data(tmp_path / "one"), BrokerSettings(), None)
     mine = brought(task.device())
     wanted: Contract = contract(
-        **{"algorithm": "fedavg", "class_names": mine.federation.class_names, "width": 16},
+        **{"algorithm": "fedavg", "class_names": data.load(task.source).class_names, "width": 16},
         devices=(DEVICE,),
     )
     with pytest.raises(ConfigError, match=f"models: fedavg averages whole models: {ARCHITECTURE}"):

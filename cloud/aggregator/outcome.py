@@ -36,7 +36,8 @@ def write(
     """Write the final broadcast, and the summary to a path beside it; return the path."""
     facts = {"task": contract.task, "run": contract.run}
     arrays = wire.arrays(standing.broadcast)
-    files.write(path.with_name("prototypes.safetensors"), save(arrays, facts))
+    with files.writing(path.parent):
+        files.write(path.with_name("prototypes.safetensors"), save(arrays, facts))
     summary = {
         **facts,
         "algorithm": contract.algorithm,
@@ -45,8 +46,12 @@ def write(
         "accuracy_by_round": [*(each.accuracy for each in past), counts_of(reports).accuracy],
         "seconds_by_round": [each.seconds for each in past],
         **({} if contract.privacy is None else {"epsilon": epsilon}),
-        "accuracy_by_device": {name: report.accuracy for name, report in reports.items()},
+        "accuracy_by_device": {
+            name: report.accuracy if report.test_samples else None
+            for name, report in reports.items()
+        },
     }
-    files.write_json(path, summary)
+    with files.writing(path.parent):
+        files.write_json(path, summary)
     log.info("finished; see %s", path)
     return path

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edge.agent.folder import held, named
 from edge.agent.seat import own
 from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DeviceSettings
@@ -25,7 +26,10 @@ def main(arguments: Sequence[str]) -> int:
 def agent(
     config: Annotated[Path, typer.Option(help="A device's TOML file; see docs/configuration.md.")],
     name: Annotated[
-        str | None, typer.Option(help="Of the device, instead of the file's: one file for many.")
+        str | None,
+        typer.Option(
+            help="Of the device, instead of the file's: one file for many, a folder for each."
+        ),
     ] = None,
     log_format: screen.LogFormat = "plain",
 ) -> None:
@@ -33,8 +37,14 @@ def agent(
     logs.begin(log_format)
     device = settings.read(config, DeviceSettings)
     if name is not None:
-        device = settings.parse({**device.model_dump(), "name": name}, DeviceSettings, "--name")
+        table = {**device.model_dump(), "name": name}
+        device = named(settings.parse(table, DeviceSettings, "--name"), name)
     logs.always(task=device.task, device=device.name)
+    with held(device.folder):
+        _take_part(device)
+
+
+def _take_part(device: DeviceSettings) -> None:
     mine = own(device)
     link = Link(
         device.broker,

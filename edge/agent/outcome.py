@@ -15,7 +15,7 @@ from edgeloop.task import Contract
 
 log = logging.getLogger(__name__)
 
-CHECKED = 64  # test samples that torch and onnxruntime must agree on
+CHECKED = 64  # samples that torch and onnxruntime must agree on
 
 
 def conclude(
@@ -59,7 +59,8 @@ def conclude(
         **made,
     }
     written = folder / "summary.json"
-    files.write_json(written, summary)
+    with files.writing(folder):
+        files.write_json(written, summary)
     return written
 
 
@@ -73,32 +74,36 @@ def _exported(
     """Write the classifier, if it has learned anything; return what the summary says of it."""
     names, pixels = contract.class_names, classifier.pixels
     try:
-        export(
-            *(classifier, path),
-            shape=contract.shape,
-            class_names=names,
-            pixels=pixels,
-            facts=facts,
-        )
+        with files.writing(path.parent):
+            export(
+                *(classifier, path),
+                shape=contract.shape,
+                class_names=names,
+                pixels=pixels,
+                facts=facts,
+            )
     except UnlearnedError as error:
         log.warning("no model is written: %s", error)
         return {"onnx": None, "onnx_difference": None}
     return {"onnx": str(path), "onnx_difference": check(path, classifier, inputs)}
 
 
-def _facts(contract: Contract, device: str, accuracies: Mapping[str, float]) -> dict[str, str]:
+def _facts(
+    contract: Contract, device: str, accuracies: Mapping[str, float | None]
+) -> dict[str, str]:
     """Return what the model's file itself tells of where it comes from."""
+    accuracy = accuracies[str(contract.rounds)]
     return {
         "task": contract.task,
         "run": contract.run,
         "device": device,
         "algorithm": contract.algorithm,
         "round": str(contract.rounds),
-        "accuracy": f"{accuracies[str(contract.rounds)]:.4f}",
+        **({} if accuracy is None else {"accuracy": f"{accuracy:.4f}"}),
     }
 
 
 def _inputs(member: Member[Any, Any], pixels: bool) -> torch.Tensor:
-    """Return some of the device's test samples (N, ...) as the exported model reads them."""
+    """Return some of the device's samples (N, ...) as the exported model reads them."""
     inputs = member.sample(CHECKED)
     return (inputs + 1) * 127.5 if pixels else inputs

@@ -6,11 +6,11 @@ from typing import Any
 
 from edge.agent.settings import DeviceSettings, PolicySettings
 from edge.agent.spending import Spending
-from edgeloop import algorithms, data, models
+from edgeloop import algorithms, models
 from edgeloop.algorithm import Algorithm
-from edgeloop.compute import Compute
-from edgeloop.data import ClientData, Federation
-from edgeloop.errors import ConfigError, DataError
+from edgeloop.compute import Compute, usable_device
+from edgeloop.data import Brought, Share
+from edgeloop.errors import ConfigError, MisfitError
 from edgeloop.member import Answer, Member, Release
 from edgeloop.private import Secret
 from edgeloop.settings import PrivacySettings
@@ -27,12 +27,14 @@ class Seat:
         contract: the run's.
         algorithm: the contract's.
         member: its model and data.
+        share: the data.
         privacy: what it may spend, and has; None where the task has no privacy.
     """
 
     contract: Contract
     algorithm: Algorithm[Any, Any, Any]
     member: Member[Any, Any]
+    share: Share
     privacy: "Purse | None" = None
 
     def answer(self, number: int, broadcast: Any) -> Answer[Any]:
@@ -73,19 +75,20 @@ class Own:
     """What the device brings along, whatever the task."""
 
     settings: DeviceSettings
-    federation: Federation
-    data: ClientData
+    data: Brought
 
 
 def own(settings: DeviceSettings) -> Own:
-    """Read the device's data.
+    """Read the device's data, as far as no task is needed for that; check what it trains with.
 
     Raises:
+        ConfigError: if there is no such processor here, or the data's settings do not fit it.
         DataError: if it cannot be read.
+        ModelError: if there is no such model.
     """
-    asked = settings.data
-    federation = data.load(asked.source, asked.dealt(), asked.layout, asked.image_size)
-    return Own(settings, federation, federation.client(asked.client))
+    usable_device(settings.training.device)
+    models.missing(settings.training.architecture)
+    return Own(settings, Brought(settings.data.chosen()))
 
 
 def seat(own: Own, contract: Contract) -> Seat:
@@ -94,11 +97,13 @@ def seat(own: Own, contract: Contract) -> Seat:
     Raises:
         ConfigError: if the task needs devices of one architecture, and this one has another; or
             its privacy is not what this device wants.
-        DataError: if the device's data is not what the task is about.
+        DataError: if the device's data cannot be read.
+        MisfitError: if it is not invited, or its data is not what the task is about.
         ModelError: if the device's model does not fit the data, or cannot be private.
-        RunError: if nobody can tell what the device has spent.
+        RunError: if nobody can tell what the device has spent, or its folder cannot be written.
     """
     _check(own, contract)
+    share = own.data.share(contract.class_names, contract.shape)
     purse = _purse(own, contract)
     algorithm = algorithms.agreed(contract)
     training = own.settings.training
@@ -115,14 +120,21 @@ def seat(own: Own, contract: Contract) -> Seat:
         own.settings.name,
         algorithm,
         model,
-        own.data,
+        share.data,
         batch_size=contract.batch_size,
         seed=contract.seed,
         compute=Compute(training.device),
         secret=_secret(purse, contract),
     )
     log.info("computes with %d threads", member.choose_threads(training.threads))
-    return Seat(contract, algorithm, member, purse)
+    _tell_of_batches(len(share.data.train), contract.batch_size)
+    return Seat(contract, algorithm, member, share, purse)
+
+
+def _tell_of_batches(samples: int, batch_size: int) -> None:
+    if samples < batch_size:
+        told = "%d training samples make no batch of %d: this device only evaluates"
+        log.warning(told, samples, batch_size)
 
 
 def _purse(own: Own, contract: Contract) -> Purse | None:
@@ -153,19 +165,6 @@ def _secret(purse: Purse | None, contract: Contract) -> Secret | None:
 def _check(own: Own, contract: Contract) -> None:
     name = own.settings.name
     if name not in contract.devices:
-        raise DataError(
+        raise MisfitError(
             "name", f"{name} is not invited to {contract.task}", "add it to the task's devices"
-        )
-    if own.federation.shape != contract.shape:
-        raise DataError(
-            "data.source",
-            f"its inputs have the shape {own.federation.shape}, the task's {contract.shape}",
-            "name the task's kind of data",
-        )
-    if own.federation.class_names != contract.class_names:
-        raise DataError(
-            "data.source",
-            f"its classes are {', '.join(own.federation.class_names)[:200]}, "
-            f"the task's {', '.join(contract.class_names)[:200]}",
-            "name the task's kind of data",
         )

@@ -13,6 +13,7 @@ from edge.agent.seat import Own, Seat, seat
 from edge.agent.store import Memory, Store
 from edgeloop import accounting, wire
 from edgeloop.chunks import Assembler
+from edgeloop.errors import ConfigError, InputError, MisfitError, ModelError
 from edgeloop.link import Arrival, Link
 from edgeloop.task import (
     SERVER,
@@ -76,7 +77,7 @@ class Agent:
     def __init__(self, own: Own, link: Link, tracer: Tracer = SILENT) -> None:
         self._own = own
         self._link = link
-        self._store = Store(own.settings.folder)
+        self._store = Store(own.settings.folder, own.settings.name, own.settings.task)
         self._seat: Seat | None = None
         self._memory: Memory | None = None
         self._tracer = tracer
@@ -84,6 +85,7 @@ class Agent:
         self._notes = NONE  # of the newest round's trace
         self._fetching = Fetching(link, own.settings.task)
         self._kept: tuple[str, Any] | None = None  # the last broadcast, and its digest
+        self._refused: bytes | None = None  # the last contract that this device does not fit
 
     def run(self) -> Path:
         """Take part until the last broadcast; return where the summary is."""
@@ -124,13 +126,25 @@ class Agent:
             return
         if self._seat is not None and self._seat.contract.run == contract.run:
             return
-        self._seat = seat(self._own, contract)
+        if text == self._refused:
+            return  # of which it was told
+        try:
+            self._seat = seat(self._own, contract)
+        except (ConfigError, MisfitError, ModelError) as error:
+            self._refuse(text, contract, error)
+            return
         self._memory = self._store.load(contract.run)
         if self._memory is not None:
             self._seat.member.restore(self._memory.weights)
             number = self._memory.round
             log.info("goes on after round %d", number, extra={"round": number})
         self._remember(self._seat)
+
+    def _refuse(self, text: bytes, contract: Contract, error: InputError) -> None:
+        """Say why this device takes no part; the next contract may be another."""
+        self._refused = text
+        told = "takes no part in run %s of %s: %s; waits for another contract"
+        log.error(told, contract.run, contract.task, error)
 
     def _remember(self, seat: Seat) -> None:
         """Take the broadcast that was kept before a restart, if it is this run's."""
@@ -232,15 +246,19 @@ class Agent:
             Envelope(seat.contract.task, seat.contract.run, number, name), *messages
         )
         before = self._memory or Memory(seat.contract.run, number, payload)
-        told |= {"accuracy": report.accuracy}
-        log.info("round %d: accuracy %.4f before training", number, report.accuracy, extra=told)
+        accuracy = report.accuracy if report.test_samples else None
+        told |= {"accuracy": accuracy}
+        known = (
+            "no test samples" if accuracy is None else f"accuracy {accuracy:.4f} before training"
+        )
+        log.info("round %d: %s", number, known, extra=told)
         bytes_down, self._fetching.bytes = self._fetching.bytes, 0
         return Memory(
             seat.contract.run,
             number,
             payload,
             seat.member.weights(),
-            {**before.accuracies, str(number): report.accuracy},
+            {**before.accuracies, str(number): accuracy},
             {**before.traffic, str(number): {"down": bytes_down, "up": len(payload)}},
         )
 
@@ -252,11 +270,12 @@ class Agent:
         facts = {
             **({} if purse is None else {"epsilon": purse.epsilon}),
             "architecture": mine.settings.training.architecture,
-            "pixels": mine.federation.pixels,
-            "train_samples": len(mine.data.train),
-            "test_samples": len(mine.data.test),
+            "pixels": seat.share.pixels,
+            "train_samples": len(seat.share.data.train),
+            "test_samples": len(seat.share.data.test),
             "accuracy_by_round": dict(self._memory.accuracies),
             "bytes_by_round": dict(self._memory.traffic),
         }
         folder = mine.settings.folder
+        self._store.make_way(seat.contract.run)
         return conclude(folder, seat.contract, seat.algorithm, seat.member, broadcast, facts)

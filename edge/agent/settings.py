@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgeloop.data import Partition
+from edgeloop.data import Choice, Partition
 from edgeloop.settings import BrokerSettings, Epsilon, Settings
 from edgeloop.task import Name
 from edgeloop.tracing import TraceSettings
@@ -18,12 +18,13 @@ class DataSettings(Settings):
         source: a folder or file that `edgeloop.data.load` reads, or "fashion-sample".
         client: which client's share of it is this device's.
         layout: how a sensor folder's values lie; see `edgeloop.data.load`.
-        partition: how a source without shares of its own is dealt out.
+        partition: how a source without shares of its own is dealt out; without it, all of it is
+            this device's.
         clients: among how many.
         alpha: of the partitions dirichlet and exdir.
         classes_per_client: of the partitions pathological and exdir.
         seed: of the partition.
-        image_size: pixels of a side that image files are resized to.
+        image_size: pixels of a side that image files are resized to; the task's if not given.
     """
 
     source: str
@@ -47,6 +48,10 @@ class DataSettings(Settings):
             classes_per_client=self.classes_per_client,
             seed=self.seed,
         )
+
+    def chosen(self) -> Choice:
+        """Return which samples these settings choose."""
+        return Choice(self.source, self.client, self.dealt(), self.layout, self.image_size)
 
 
 class TrainingSettings(Settings):

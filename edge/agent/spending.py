@@ -29,7 +29,7 @@ class Spending:
         events: all that was paid for.
 
     Raises:
-        RunError: if the file is damaged.
+        RunError: if the file is damaged, or cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,7 +59,8 @@ class Spending:
             "last": self._last,
             "events": [asdict(each) for each in self.events],
         }
-        files.write_json(self._path, content, mode=0o600)
+        with files.writing(self._path.parent):
+            files.write_json(self._path, content, mode=0o600)
 
     def key(self, of: str) -> bytes:
         """Return a key that only this device has.

@@ -1,7 +1,18 @@
-"""What a device must not forget: its model and its last answer, in one file, written atomically."""
+"""What a device must not forget: its model and its last answer, in one file, written atomically.
 
+    state.safetensors     of the run it takes part in
+    broadcast.frame       the last one, so that it need not be fetched again
+    previous/RUN/         what the last runs before led to: their states, models and summaries
+
+A state has a checksum, and the names of its device and task; those of before 0.1.1 have neither.
+"""
+
+import hashlib
 import json
+import logging
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +22,23 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from edgeloop import files
+from edgeloop import files, wire
 from edgeloop.errors import RunError
+
+log = logging.getLogger(__name__)
+
+STATE, MODEL, SUMMARY = "state.safetensors", "model.onnx", "summary.json"
+PREVIOUS = "previous"
+KEPT = 2
+"""Runs before that are kept."""
 
 ANSWER = "answer"
 WEIGHTS = "weights/"
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+
+class DamagedError(Exception):
+    """A state that is cut short, or has other bytes than were written."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +50,7 @@ class Memory:
         round: the last round it has answered.
         answer: the answer's frame, to be sent again when it is asked again.
         weights: its model's, after that round.
-        accuracies: its accuracy in each round it took part in, by round.
+        accuracies: its accuracy in each round it took part in, by round; None without test samples.
         traffic: bytes "down" and "up" of each of those rounds, by round; of an answer that is yet
             to be sent, those of its frame.
     """
@@ -35,8 +58,8 @@ class Memory:
     run: str
     round: int
     answer: bytes
-    weights: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
-    accuracies: Mapping[str, float] = field(default_factory=dict)
+    weights: Tensors = field(default_factory=dict)
+    accuracies: Mapping[str, float | None] = field(default_factory=dict)
     traffic: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
@@ -45,59 +68,190 @@ class Store:
 
     Args:
         folder: the device's own; made if it is not there.
+        device: its name.
+        task: that it takes part in.
 
     Raises:
-        RunError: if the folder cannot be written.
+        RunError: if the folder cannot be written, or is another device's.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "state.safetensors"
+    def __init__(self, folder: Path, device: str, task: str) -> None:
+        self.path = folder / STATE
+        self._folder = folder
+        self._names = {"device": device, "task": task}
         self._broadcast = folder / "broadcast.frame"
+        self._run: str | None = None  # of the state, where this has read or written it
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"folder {folder}", str(error), "name one that can be made") from error
+        owner = owner_of(folder)
+        if owner not in (None, device):
+            problem = f"holds the state of another device, {owner}"
+            raise RunError(f"folder {folder}", problem, f"give {device} a folder of its own")
 
     def load(self, run: str) -> Memory | None:
-        """Return what is remembered of this run; another run's memory is none.
+        """Return what is remembered of this run, be it the last one or one of those before.
+
+        A damaged state is set aside, and nothing is remembered.
 
         Raises:
-            RunError: if the file is damaged.
+            RunError: if a file cannot be read.
         """
-        if not self.path.exists():
-            return None
-        try:
-            with safe_open(self.path, framework="np") as file:
-                facts = json.loads(file.metadata()["facts"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                str(self.path), f"is damaged ({error})", "remove it: the device then starts anew"
-            ) from error
-        return _memory(facts, tensors) if facts["run"] == run else None
+        for path in (self.path, self._place(run) / STATE):
+            found = self._sound(path)
+            if path == self.path:
+                self._run = None if found is None else str(found[0]["run"])
+            if found is not None and found[0]["run"] == run:
+                return _memory(*found)
+        return None
 
     def keep_broadcast(self, payload: bytes) -> None:
         """Keep a broadcast's frame, so that it need not be fetched after a restart."""
-        files.write(self._broadcast, payload)
+        with files.writing(self._folder):
+            files.write(self._broadcast, payload)
 
     def kept_broadcast(self) -> bytes | None:
-        """Return the broadcast's frame that was kept, if there is one."""
-        return self._broadcast.read_bytes() if self._broadcast.exists() else None
+        """Return the broadcast's frame that was kept, if there is one that can be read."""
+        try:
+            return self._broadcast.read_bytes()
+        except OSError:
+            return None
 
     def save(self, memory: Memory) -> None:
-        """Remember; it is safe when this returns."""
+        """Remember; it is safe when this returns. The run before's state is kept beside it."""
         facts = {
+            **self._names,
             "run": memory.run,
             "round": memory.round,
             "accuracies": dict(memory.accuracies),
             "traffic": dict(memory.traffic),
         }
+        text = json.dumps(facts)
         tensors = {WEIGHTS + name: array for name, array in memory.weights.items()}
         tensors[ANSWER] = np.frombuffer(memory.answer, np.uint8)
-        files.write(self.path, save(tensors, {"facts": json.dumps(facts)}))
+        content = save(tensors, {"facts": text, "sha256": _digest(text, tensors)})
+        with files.writing(self._folder):
+            self._make_room(memory.run)
+            files.write(self.path, content)
+        self._run = memory.run
+
+    def make_way(self, run: str) -> None:
+        """Keep the model and the summary of the run before, of which a new one's take the places.
+
+        Args:
+            run: the new one.
+        """
+        with files.writing(self._folder):
+            before = _run_of(self._folder / SUMMARY)
+            if before in (None, run):
+                return
+            for name in (MODEL, SUMMARY):
+                self._keep(self._folder / name, str(before))
+
+    def _make_room(self, run: str) -> None:
+        """Set the state of another run aside."""
+        if self._run == run or not self.path.exists():
+            return
+        found = self._sound(self.path)
+        if found is not None and found[0]["run"] != run:
+            before = str(found[0]["run"])
+            self._keep(self.path, before)
+            log.info("the state of run %s is kept in %s", before, self._place(before))
+
+    def _keep(self, path: Path, run: str) -> None:
+        """Move a file of a run to those before, of which only the last ones stay."""
+        place = self._place(run)
+        place.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            path.replace(place / path.name)
+            place.touch()
+            files.sync(place)
+        ages = sorted(place.parent.iterdir(), key=lambda each: each.stat().st_mtime_ns)
+        for old in ages[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _place(self, run: str) -> Path:
+        return self._folder / PREVIOUS / run
+
+    def _sound(self, path: Path) -> tuple[Mapping[str, Any], Tensors] | None:
+        """Return a state's facts and tensors; None if there is none, or it is damaged."""
+        try:
+            return _read(path) if path.exists() else None
+        except DamagedError as error:
+            self._set_aside(path, error)
+            return None
+
+    def _set_aside(self, path: Path, error: DamagedError) -> None:
+        aside = _aside(path)
+        with files.writing(self._folder):
+            path.replace(aside)
+        log.error("%s is damaged (%s): it is now %s; begins anew", path, error, aside.name)
 
 
-def _memory(facts: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> Memory:
+def owner_of(folder: Path) -> str | None:
+    """Return whose state a folder holds; None where there is none, or it does not say.
+
+    Raises:
+        RunError: if the file cannot be read.
+    """
+    path = folder / STATE
+    with suppress(DamagedError, wire.WireError):
+        if path.exists():
+            facts, tensors = _read(path)
+            known = facts.get("device")
+            return str(known or wire.envelope_of(tensors[ANSWER].tobytes()).sender)
+    return None
+
+
+def _read(path: Path) -> tuple[Mapping[str, Any], Tensors]:
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata()
+            facts = json.loads(metadata["facts"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+        sound = wire.NAME.fullmatch(facts["run"]) and isinstance(facts["round"], int)
+        if not sound or tensors[ANSWER].dtype != np.uint8:
+            raise DamagedError("it is no state")
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror or error})"
+        raise RunError(str(path), problem, "mend its rights, or the disk") from error
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise DamagedError(str(error).partition("\n")[0]) from error
+    if ("device" in facts or "sha256" in metadata) and metadata.get("sha256") != _digest(
+        metadata["facts"], tensors
+    ):
+        raise DamagedError("its checksum is another")
+    return facts, tensors
+
+
+def _digest(facts: str, tensors: Tensors) -> str:
+    """Return the SHA-256 of all that a state says."""
+    digest = hashlib.sha256(facts.encode())
+    for name, array in sorted(tensors.items()):
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _aside(path: Path) -> Path:
+    """Return the first name for a damaged file that is free."""
+    number = 1
+    while (found := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return found
+
+
+def _run_of(summary: Path) -> str | None:
+    """Return which run a summary is of; None where there is none that can be read."""
+    try:
+        found = files.read_json(summary)["run"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) and wire.NAME.fullmatch(found) else None
+
+
+def _memory(facts: Mapping[str, Any], tensors: Tensors) -> Memory:
     weights = {
         name.removeprefix(WEIGHTS): array
         for name, array in tensors.items()
@@ -105,6 +259,6 @@ def _memory(facts: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -
     }
     answer = tensors[ANSWER].tobytes()
     return Memory(
-        *(facts["run"], facts["round"], answer, weights, facts["accuracies"]),
+        *(facts["run"], facts["round"], answer, weights, facts.get("accuracies", {})),
         facts.get("traffic", {}),
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeloop.data.images import PARTS, decode
+from edgeloop.data.images import PARTS, Size, decode
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
 
@@ -37,7 +37,7 @@ def matches(source: Path) -> bool:
     return (source / _METADATA).is_file()
 
 
-def read(source: Path, size: int | None = None) -> Pool:
+def read(source: Path, size: Size = None) -> Pool:
     """Pool the pictures, uint8 (N, 3, size, size); every camera is a natural client.
 
     Args:

@@ -192,6 +192,21 @@ class PooledFederation(Federation):
         return Shard(self.pool.inputs[indices], self.pool.labels[indices])
 
 
+def alone(pool: Pool) -> PooledFederation:
+    """Return the one client that has all of a pool.
+
+    It tests on what the source has set aside for that; else on the usual share, drawn at random.
+    """
+    usual, every = Partition("iid", clients=1), np.arange(len(pool))
+    if pool.tested is not None:
+        train, test = every[~pool.tested], every[pool.tested]
+    elif len(pool) < 2:
+        train, test = every, every[:0]
+    else:
+        train, test = divide(every, usual.train_fraction, RandomState(usual.seed))
+    return PooledFederation(pool, usual, (train,), (test,))
+
+
 def split(pool: Pool, partition: Partition) -> PooledFederation:
     """Divide a pool among clients, and every client's samples into train and test.
 

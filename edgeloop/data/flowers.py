@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeloop.data.images import decode
+from edgeloop.data.images import Size, decode
 from edgeloop.data.matlab import read_matlab
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
@@ -29,7 +29,7 @@ def matches(source: Path) -> bool:
     return any((folder / _LABELS).is_file() for folder in (source, source / FOLDER))
 
 
-def read(source: Path, size: int | None = None) -> Pool:
+def read(source: Path, size: Size = None) -> Pool:
     """Pool the images of train, val and test, uint8 (N, 3, size, size); classes have numbers.
 
     Args:

@@ -3,7 +3,7 @@
 Shape suffixes: N images, C colours (1 or 3), H and W pixels.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +17,9 @@ from edgeloop.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 KINDS = ("PNG", "JPEG")
+Size = int | tuple[int, int, int] | None
+"""Pixels of a side, or a whole shape (C, H, W) with 1 or 3 colours, or None for the image's own."""
+
 # In this order the parts of a data set are pooled.
 PARTS = ("train", "val", "test")
 _EXTRA = "pip install 'edgeloop[sim]'"
@@ -37,7 +40,7 @@ def optional(module: str, package: str) -> ModuleType:
 def decode(
     images: Iterable[tuple[str, bytes]],
     count: int,
-    size: int | None = None,
+    size: Size = None,
     wanted_N: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """Decode PNG or JPEG images of one size, or resize them to one; EXIF orientation is honoured.
@@ -45,24 +48,24 @@ def decode(
     Args:
         images: each one's name, for messages, and its bytes.
         count: how many there are, N.
-        size: pixels of a side, both sides alike: bilinear, the aspect ratio is not kept. None
-            leaves images as they are.
+        size: pixels of a side, both sides alike, or a shape to convert to: bilinear, the aspect
+            ratio is not kept. None leaves images as they are.
         wanted_N: which images to decode; the others stay black. None decodes all.
 
     Returns:
-        uint8 (N, C, H, W); C is 1 where every decoded image is grey, else 3.
+        uint8 (N, C, H, W); C is the shape's, or 1 where every decoded image is grey, else 3.
 
     Raises:
         DataError: an image that cannot be decoded, or differs in size from the first one where
             none is given.
     """
+    colours, sides = _wanted(size)
     images_NCHW = np.empty((0, 3, 0, 0), np.uint8)
     grey = True
     for position, (name, content) in enumerate(images):
         if wanted_N is not None and not wanted_N[position]:
             continue
-        sides = None if size is None else (size, size)
-        image_CHW = pictures.decode(content, name, size=sides, kinds=KINDS)
+        image_CHW = pictures.decode(content, name, channels=colours, size=sides, kinds=KINDS)
         if not len(images_NCHW):
             images_NCHW = np.zeros((count, 3, *image_CHW.shape[1:]), np.uint8)
         if image_CHW.shape[1:] != images_NCHW.shape[2:]:
@@ -74,17 +77,54 @@ def decode(
     return np.ascontiguousarray(images_NCHW[:, :1]) if grey else images_NCHW
 
 
-def read_class_folders(folder: Path, size: int | None = None) -> Pool:
+def _wanted(size: Size) -> tuple[int | None, tuple[int, int] | None]:
+    """Return a size as colours and sides."""
+    if isinstance(size, tuple):
+        return size[0], size[1:]
+    return None, None if size is None else (size, size)
+
+
+def read_class_folders(folder: Path, size: Size = None) -> Pool:
     """Read `folder/CLASS/*.png`, or `folder/train/CLASS/*.png` and `test` likewise, into a pool.
 
     Classes are numbered by name, images ordered by part (train, val, test), class and file name.
 
     Args:
         folder: the folder.
-        size: pixels of a side; see `decode`.
+        size: see `decode`.
 
     Raises:
         DataError: no images there, or images that cannot be decoded or differ in size.
+    """
+    files = class_files(folder)
+    names = tuple(sorted({file.parent.name for file in files}))
+    labels = np.array([names.index(file.parent.name) for file in files], np.int64)
+    images_NCHW = decode(((str(file), file.read_bytes()) for file in files), len(files), size)
+    present = {part for part in PARTS if (folder / part).is_dir()}
+    whose = [file.parent.parent.name if present else "" for file in files]
+    return Pool(images_NCHW, labels, names, tested=tested(whose, present))
+
+
+def tested(parts: Sequence[str], present: Collection[str]) -> NDArray[np.bool_] | None:
+    """Return which samples a source has set aside for tests; None where it has set none aside.
+
+    Args:
+        parts: of `PARTS`, whose each sample is, (N,).
+        present: those that the source has, maybe empty.
+    """
+    if "train" not in present:
+        return None
+    for part in ("test", "val"):
+        if part in present:
+            return np.array([each == part for each in parts], np.bool_)
+    return None
+
+
+def class_files(folder: Path) -> list[Path]:
+    """Return the images of a folder with classes, by part, class and file name.
+
+    Raises:
+        DataError: if there are none.
     """
     parts = [folder / part for part in PARTS if (folder / part).is_dir()]
     classes = [
@@ -94,10 +134,7 @@ def read_class_folders(folder: Path, size: int | None = None) -> Pool:
     if not files:
         remedy = "give it config.json, *.parquet, or one folder of PNG or JPEG images per class"
         raise DataError(str(folder), "unknown layout", remedy)
-    names = tuple(sorted({file.parent.name for file in files}))
-    labels = np.array([names.index(file.parent.name) for file in files], np.int64)
-    images_NCHW = decode(((str(file), file.read_bytes()) for file in files), len(files), size)
-    return Pool(images_NCHW, labels, names)
+    return files
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeloop.data.dirichlet import Indices
-from edgeloop.data.images import PARTS, decode, optional
+from edgeloop.data.images import PARTS, Size, decode, optional, tested
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
 
@@ -20,7 +20,7 @@ _BATCH = 512  # rows; bounds how many undecoded images are held
 
 
 def read_parquet(
-    source: Path, size: int | None = None, wanted: Callable[[int], Indices] | None = None
+    source: Path, size: Size = None, wanted: Callable[[int], Indices] | None = None
 ) -> Pool:
     """Read one parquet file, or all of a folder: `train*`, then `val*`, `test*` and others.
 
@@ -46,16 +46,18 @@ def read_parquet(
         raise DataError(str(source), "holds no rows", "give it at least one image")
     labels = _whole(source, "label", _join(files, LABELS))
     owners = _join(files, CLIENTS, optional_column=True)
-    order = _order(_join(files, ("split",), optional_column=True))
+    splits = _join(files, ("split",), optional_column=True)
+    order = _order(splits)
+    set_aside = _tested(files, splits)
     looked_at = None if wanted is None else _mask(wanted(rows), order, rows)
     images_NCHW = decode(_images(files), rows, size, looked_at)
     names = _class_names(source, files) or tuple(str(k) for k in range(int(labels.max()) + 1))
     clients = None if owners is None else np.unique(owners, return_inverse=True)[1].astype(np.int64)
     if order is None:
-        return Pool(images_NCHW, labels, names, clients)
-    return Pool(
-        images_NCHW[order], labels[order], names, None if clients is None else clients[order]
-    )
+        return Pool(images_NCHW, labels, names, clients, set_aside)
+    clients = None if clients is None else clients[order]
+    set_aside = None if set_aside is None else set_aside[order]
+    return Pool(images_NCHW[order], labels[order], names, clients, set_aside)
 
 
 Files = Sequence[tuple[Path, Any]]
@@ -65,6 +67,15 @@ def _files(source: Path) -> list[Path]:
     if source.is_file():
         return [source]
     return sorted(source.glob("*.parquet"), key=lambda path: (_rank(path.name), path.name))
+
+
+def _tested(files: Files, splits: NDArray[Any] | None) -> NDArray[np.bool_] | None:
+    """Return which rows are for tests, as a column or the files' names say."""
+    if splits is None:
+        rows = [(path.name, file.metadata.num_rows) for path, file in files]
+        splits = np.repeat([name for name, _ in rows], [count for _, count in rows])
+    parts = [(*PARTS, "")[_rank(str(name))] for name in splits]
+    return tested(parts, set(parts))
 
 
 def _rank(name: str) -> int:

@@ -73,6 +73,7 @@ class Pool:
         labels: int64 (N,), each an index into `class_names`.
         class_names: the name of each class, C of them.
         clients: int64 (N,), the natural client of each sample, where the source knows it.
+        tested: bool (N,), which samples the source has set aside for tests, where it has.
 
     Raises:
         DataError: lengths that differ, a label out of range, a value that is not finite.
@@ -82,6 +83,7 @@ class Pool:
     labels: Labels
     class_names: tuple[str, ...]
     clients: NDArray[np.int64] | None = None
+    tested: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         check_shard("pool", self.inputs, self.labels, len(self.class_names))

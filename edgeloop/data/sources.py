@@ -18,7 +18,7 @@ from edgeloop.data import (
 )
 from edgeloop.data.dirichlet import Indices
 from edgeloop.data.federation import Federation, split
-from edgeloop.data.images import read_class_folders
+from edgeloop.data.images import Size, read_class_folders
 from edgeloop.data.parquet import read_parquet
 from edgeloop.data.partitions import Partition, drawn
 from edgeloop.data.pfllib import CONFIG, Layout, merge, open_folder
@@ -69,7 +69,7 @@ def load(
     source: str | Path,
     partition: Partition | None = None,
     layout: Layout = "files",
-    image_size: int | None = None,
+    image_size: Size = None,
 ) -> Federation:
     """Open a data set, divided among its clients.
 
@@ -79,7 +79,8 @@ def load(
         partition: how to divide it. None or `natural` keeps a `config.json` folder as it is; any
             other kind pools all its clients first. Every other source needs one.
         layout: `signal` restores the channels of windows that HtFL-OnDevice interleaved with time.
-        image_size: pixels of a side that image files are resized to; the aspect ratio is not kept.
+        image_size: pixels of a side that image files are resized to, or a shape (C, H, W); the
+            aspect ratio is not kept.
 
     Raises:
         ConfigError: no partition where one is needed, or a layout or an image size that the source
@@ -101,7 +102,7 @@ def load(
 
 def read(
     source: str | Path,
-    image_size: int | None = None,
+    image_size: Size = None,
     wanted: Callable[[int], Indices] | None = None,
 ) -> Pool:
     """Read an undivided source whole.
@@ -148,7 +149,7 @@ def is_divided(source: str | Path) -> bool:
 
 
 def _divided(
-    folder: Path, partition: Partition | None, layout: Layout, image_size: int | None
+    folder: Path, partition: Partition | None, layout: Layout, image_size: Size
 ) -> Federation:
     _check_size(image_size, "one file per client")
     federation = open_folder(folder, layout)
@@ -160,7 +161,7 @@ def _divided(
     return federation
 
 
-def _check_size(image_size: int | None, layout: str) -> None:
+def _check_size(image_size: Size, layout: str) -> None:
     if image_size is not None:
         problem = f"is of image files, and this source has none ({layout})"
         raise ConfigError("image_size", problem, "leave it out")

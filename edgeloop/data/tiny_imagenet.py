@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeloop.data.images import decode, image_files
+from edgeloop.data.images import Size, decode, image_files
 from edgeloop.data.samples import Pool
 
 FOLDER = "tiny-imagenet-200"
@@ -20,7 +20,7 @@ def matches(source: Path) -> bool:
     return bool(_classes(source))
 
 
-def read(source: Path, size: int | None = None) -> Pool:
+def read(source: Path, size: Size = None) -> Pool:
     """Pool the training images, uint8 (N, 3, H, W), by class and file name.
 
     Classes are numbered by WordNet id. They are called what `words.txt` calls them, if that tells

@@ -1,0 +1,144 @@
+"""What one device brings to a task: its samples, in the task's shape and with its numbers."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgeloop.data.classes import numbered
+from edgeloop.data.federation import Federation, alone
+from edgeloop.data.images import Size, class_files, read_class_folders
+from edgeloop.data.partitions import Partition
+from edgeloop.data.pfllib import Layout
+from edgeloop.data.samples import ClientData, Samples
+from edgeloop.data.sources import is_divided, layout_of, load, read
+from edgeloop.errors import ConfigError, MisfitError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which samples are a device's; see `edgeloop.data.load`.
+
+    Attributes:
+        source: a name, a file or a folder.
+        client: whose share of it.
+        partition: how it is dealt out; None for all of it, or for a source that is divided.
+        layout: of a folder with one file per client.
+        image_size: pixels of a side; None for the size of the task.
+    """
+
+    source: str
+    client: int = 0
+    partition: Partition | None = None
+    layout: Layout = "files"
+    image_size: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """A device's samples as its task has them.
+
+    Attributes:
+        data: the samples.
+        pixels: whether inputs are pixels mapped to [-1, 1].
+    """
+
+    data: ClientData
+    pixels: bool
+
+
+class Brought:
+    """One device's samples, of whatever layout.
+
+    Images whose size nobody has named are read when the task's is known; all else is read at once.
+
+    Args:
+        choice: which samples.
+
+    Raises:
+        ConfigError: settings that the source cannot have.
+        DataError: a source that is missing, unknown or malformed.
+    """
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self._read: tuple[Federation, ClientData] | None = None
+        if self._waits():
+            self._look()
+        else:
+            self._read = self._opened(choice.image_size)
+
+    def share(self, class_names: tuple[str, ...], shape: tuple[int, ...]) -> Share:
+        """Return the samples in a task's terms.
+
+        Args:
+            class_names: the task's, in the order of their numbers.
+            shape: of one of the task's inputs.
+
+        Raises:
+            DataError: a source that cannot be read.
+            MisfitError: samples of another shape, or of a class that the task does not have.
+        """
+        federation, data = self._read or self._opened(self._size(shape))
+        if federation.shape != shape:
+            problem = f"its inputs have the shape {federation.shape}, the task's {shape}"
+            raise MisfitError("data.source", problem, "name the task's kind of data")
+        held = np.unique(np.concatenate([data.train.labels, data.test.labels])).tolist()
+        numbers = numbered(federation.class_names, class_names, held)
+        train, test = (Samples(part.inputs, numbers[part.labels]) for part in _parts(data))
+        _tell(train, test, class_names)
+        return Share(ClientData(train, test), federation.pixels)
+
+    def _waits(self) -> bool:
+        """Say whether the task decides the images' size."""
+        choice = self._choice
+        if choice.image_size is not None or is_divided(choice.source):
+            return False
+        return layout_of(choice.source).resizes
+
+    def _look(self) -> None:
+        """Look at what can be seen before the task is known."""
+        self._check()
+        if layout_of(self._choice.source).read is read_class_folders:
+            class_files(Path(self._choice.source))
+
+    def _check(self) -> None:
+        choice = self._choice
+        if choice.partition is None and not is_divided(choice.source):
+            if choice.client:
+                problem = f"{choice.client}, and without a partition there is one client, 0"
+                raise ConfigError("data.client", problem, "leave it out, or name a partition")
+            if choice.layout != "files":
+                problem = f"{choice.layout!r}, but this source has no config.json"
+                raise ConfigError("data.layout", problem, "use 'files'")
+
+    def _opened(self, size: Size) -> tuple[Federation, ClientData]:
+        self._check()
+        choice = self._choice
+        if choice.partition is None and not is_divided(choice.source):
+            federation: Federation = alone(read(choice.source, size))
+        else:
+            federation = load(choice.source, choice.partition, choice.layout, size)
+        return federation, federation.client(choice.client)
+
+    def _size(self, shape: tuple[int, ...]) -> Size:
+        if len(shape) != 3 or shape[0] not in (1, 3):
+            problem = f"holds pictures, and the task's inputs have the shape {shape}"
+            raise MisfitError("data.source", problem, "name the task's kind of data")
+        return shape[0], shape[1], shape[2]
+
+
+def _parts(data: ClientData) -> tuple[Samples, Samples]:
+    return data.train, data.test
+
+
+def _tell(train: Samples, test: Samples, class_names: tuple[str, ...]) -> None:
+    counts = np.bincount(train.labels, minlength=len(class_names))
+    held = int(np.count_nonzero(counts))
+    told = "brings %d training and %d test samples, of %d of the task's %d classes"
+    log.info(told, len(train), len(test), held, len(class_names))
+    if not len(test):
+        log.warning("no test samples: the accuracy of this device will not be known")
