@@ -22,6 +22,7 @@ MOST_SIDE = 32_768
 KINDS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
 """What is read; PPM stands for PGM, too."""
 
+_SHRINK = f"shrink it to at most {MOST_PIXELS // 10**6} megapixels"
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -41,7 +42,6 @@ _PILLOW_SAYS_NO = (
     ArithmeticError,
     EOFError,
     struct.error,
-    Image.DecompressionBombError,
 )
 
 
@@ -83,6 +83,8 @@ def decode(
                 return _pixels(_converted(_upright(image), channels), size)
     except DataError:
         raise
+    except Image.DecompressionBombError as error:
+        raise DataError(name, "is too large", _SHRINK) from error
     except _PILLOW_SAYS_NO as error:
         problem = f"not a {', '.join(kinds[:-1])} or {kinds[-1]} image ({_reason(error)})"
         raise DataError(name, problem, "repair or remove it") from error
@@ -93,8 +95,7 @@ def _check(name: str, image: Image.Image, deep: bool) -> None:
     width, height = image.size
     if width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
         problem = f"is too large, {width} x {height} pixels"
-        remedy = f"shrink it to at most {MOST_PIXELS // 10**6} megapixels"
-        raise DataError(name, problem, remedy)
+        raise DataError(name, problem, _SHRINK)
     if image.mode.startswith("F") or (image.mode.startswith("I") and not deep):
         raise DataError(name, f"has pixels of mode {image.mode}", "store 8 bits a colour")
 

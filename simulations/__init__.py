@@ -1,1 +1,3 @@
 """Whole federated runs on one machine."""
+
+import edgeloop as _quiet  # noqa: F401 - turns telemetry off before any other import

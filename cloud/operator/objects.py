@@ -60,6 +60,7 @@ def pod_basics(settings: OperatorSettings) -> Manifest:
 def container_basics(image: str, settings: OperatorSettings) -> Manifest:
     """Return what every container has in common."""
     environment = {"HOME": "/tmp", "OMP_NUM_THREADS": "1"}  # noqa: S108 - the container's own
+    environment["ORT_DISABLE_TELEMETRY"] = "1"
     if settings.log_format != "plain":
         environment["EDGELOOP_LOG_FORMAT"] = settings.log_format
     return {

@@ -36,24 +36,23 @@ def load(path: Path, shape: tuple[int, ...], *, pixels: bool) -> NDArray[np.floa
     Raises:
         DataError: a file that cannot be read or does not fit.
     """
-    data = _content(path)
-    if data.startswith(_NPY):
-        return _matching(_array(data, str(path)), shape, pixels, str(path))
-    if not pixels:
-        remedy = f"give an .npy array of shape {shape}, prepared as the training data was"
-        raise DataError(str(path), "is a picture, and the model takes raw values", remedy)
-    return fit(data, shape, str(path))
+    return fit(_content(path), shape, str(path), pixels=pixels)
 
 
-def fit(data: bytes, shape: tuple[int, ...], name: str) -> NDArray[np.float32]:
-    """Decode a picture's bytes to a model's shape, as the readers of training data do.
+def fit(data: bytes, shape: tuple[int, ...], name: str, *, pixels: bool) -> NDArray[np.float32]:
+    """Do what `load` does with the bytes of a file called `name`.
 
     Raises:
-        DataError: bytes that are no picture, or a model that takes none.
+        DataError: bytes that are neither a picture nor an array, or do not fit.
     """
+    if data.startswith(_NPY):
+        return _matching(_array(data, name), shape, pixels, name)
+    if not pixels:
+        remedy = f"give an .npy array of shape {shape}, prepared as the training data was"
+        raise DataError(name, "is a picture, and the model takes raw values", remedy)
     if len(shape) != 3 or shape[0] not in (1, 3):
         problem = f"a picture has no place in a model whose inputs are of shape {shape}"
-        raise DataError("image", problem, "give an .npy array of that shape")
+        raise DataError(name, problem, "give an .npy array of that shape")
     channels, height, width = shape
     image = pictures.decode(data, name, channels=channels, size=(height, width), deep=True)
     return image.astype(np.float32)

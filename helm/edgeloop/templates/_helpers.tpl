@@ -314,6 +314,8 @@ headers_file = "/etc/edgeloop/trace/headers"
 {{- define "edgeloop.environment" -}}
 - name: HOME
   value: /tmp
+- name: ORT_DISABLE_TELEMETRY
+  value: "1"
 - name: OMP_NUM_THREADS
   value: {{ index . 1 | quote }}
 {{- with (index . 0).Values.logFormat }}
