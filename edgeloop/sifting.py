@@ -86,8 +86,8 @@ def far(uploads: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
 def _refused(algorithm: Algorithm[Any, U, Any], upload: U) -> str:
     """Return what is wrong with an upload as it is; nothing if it may be tried."""
     try:
+        wire.check(upload, algorithm.sizes)
         algorithm.check(upload)
-        wire.check(upload)
     except ValueError as error:
         return _line(error)
     return ""

@@ -109,18 +109,24 @@ def finite(message: Any) -> bool:
     return True
 
 
-def check(message: Any) -> None:
-    """Refuse numbers that are not finite, out of their range, or too large to go on with.
+def check(message: Any, sizes: Mapping[str, int] | None = None) -> None:
+    """Refuse a message that no peer would take, or with numbers too large to go on with.
 
     A float is too large if its square, summed over its array, is none in single precision: whoever
     takes a distance to it has infinity.
 
+    Args:
+        message: any.
+        sizes: the sizes that are fixed, by dimension letter.
+
     Raises:
         WireError: naming the field.
     """
+    known = dict(sizes or {})
     for name, field in _schema(type(message)).items():
         value = np.asarray(getattr(message, name), field.dtype)
         label = f"{type(message).__name__}.{name}"
+        _check_shape(label, field, value.shape, known)
         _check_numbers(label, value, field)
         if field.dtype.kind == "f" and _peak(value) > math.sqrt(_LARGEST / max(value.size, 1)):
             raise RangeError(f"{label} has {_peak(value):g} in it, which is too large")
@@ -135,6 +141,14 @@ def peak(message: Any) -> float:
 
 def _peak(array: Array) -> float:
     return float(max(array.max(), -array.min())) if array.size else 0.0
+
+
+def _check_shape(label: str, field: _Field, shape: tuple[int, ...], sizes: dict[str, int]) -> None:
+    if len(shape) != len(field.dims):
+        raise ShapeError(f"{label} has {len(shape)} dimensions, not {len(field.dims)}")
+    for letter, size in zip(field.dims, shape, strict=True):
+        if sizes.setdefault(letter, size) != size:
+            raise ShapeError(f"{label} has {letter} = {size}, not {sizes[letter]}")
 
 
 def _check_numbers(label: str, array: Array, field: _Field) -> None:
@@ -189,11 +203,7 @@ def _array(label: str, field: _Field, raw: Raw, sizes: dict[str, int]) -> Array:
     if dtype is None or np.dtype(dtype) != field.dtype:
         raise DtypeError(f"{label} is {raw['dtype']}, not {field.dtype}")
     shape = tuple(raw["shape"])
-    if len(shape) != len(field.dims):
-        raise ShapeError(f"{label} has {len(shape)} dimensions, not {len(field.dims)}")
-    for letter, size in zip(field.dims, shape, strict=True):
-        if sizes.setdefault(letter, size) != size:
-            raise ShapeError(f"{label} has {letter} = {size}, not {sizes[letter]}")
+    _check_shape(label, field, shape, sizes)
     array: Array = np.frombuffer(raw["data"], field.dtype).reshape(shape)
     _check_numbers(label, array, field)
     return array
