@@ -1,4 +1,4 @@
-"""Hostile answers and spoilt ledgers through the service itself: a task goes on, restarted or not."""
+"""Hostile answers and spoilt ledgers through the service: a task goes on, restarted or not."""
 
 import json
 import logging
