@@ -150,9 +150,7 @@ class MqttCohort(Generic[B, U]):
         self, round_number: int, broadcast: B, quorum: int, kinds: tuple[type, ...]
     ) -> Mapping[str, Frame]:
         gathering = self._gathering(round_number, quorum)
-        for device, payload in self._uploads.recall(round_number).items():
-            frame = self._decoded(device, payload, kinds)
-            gathering.offer(device, round_number, frame.digest, frame)
+        self._recall(gathering, kinds)
         begun = self._clock()
         size = self._open(round_number, broadcast)
         opened = self._clock()
@@ -178,6 +176,20 @@ class MqttCohort(Generic[B, U]):
                 self._remind(gathering.missing())
             if self._word.due():
                 self._say(gathering)
+
+    def _recall(self, gathering: Gathering[Frame], kinds: tuple[type, ...]) -> None:
+        """Offer what is stored; what is refused today is dropped, and its device may send anew."""
+        number = gathering.round_number
+        for device, payload in self._uploads.recall(number).items():
+            try:
+                frame = self._decoded(device, payload, kinds)
+            except WireError as error:
+                facts = {"device": device, "round": number}
+                text = "round %d: the stored answer of %s is set aside: %s"
+                log.warning(text, number, device, error, extra=facts)
+                self._uploads.drop(number, device)
+                continue
+            gathering.offer(device, number, frame.digest, frame)
 
     def _gathering(self, round_number: int, quorum: int) -> Gathering[Frame]:
         now = self._clock()

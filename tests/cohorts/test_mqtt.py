@@ -173,6 +173,41 @@ def test_what_the_log_holds_needs_no_second_delivery(scene: Scene) -> None:
     assert list(answers) == ["a", "b"]
 
 
+def test_a_stored_answer_that_is_refused_today_ends_no_restart(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An older edgeloop took it; its device may send another."""
+    scene.log.record(0, "a", "digest", answer("a", wrapped()))
+    scene.log.record(0, "b", "digest", answer("b"))
+    scene.say("a", answer("a"))
+    answers = scene.cohort(quorum=2, deadline=5, give_up=5).ask(0, ALGORITHM.start()[1])
+    assert list(answers) == ["a", "b"]
+    assert "the stored answer of a is set aside" in caplog.text
+    assert scene.log.recall(0)["a"] == answer("a")
+
+
+def test_what_no_device_can_have_measured_is_malformed(scene: Scene) -> None:
+    scene.say("a", answer("a", wrapped()))
+    counted = PrototypeUpload(np.array([1]), np.array([2**63 - 1]), np.zeros((1, 4), np.float32))
+    scene.say("a", answer("a", counted))
+    for report in (Report(0, 2**63 - 1, 3, 0.1, 0.2), Report(1, 2, 3, 0.1, 1e300)):
+        scene.say("a", wire.encode(Envelope("t", "now", 0, "a"), GOOD, report))
+    scene.say("b", answer("b"))
+    answers = scene.cohort(quorum=1, deadline=0.5).ask(0, ALGORITHM.start()[1])
+    assert list(answers) == ["b"]
+    assert scene.verdicts() == [*[("a", Verdict.MALFORMED)] * 4, ("b", Verdict.ACCEPTED)]
+
+
+def wrapped() -> PrototypeUpload:
+    """Return labels whose differences wrap, past the class's own check."""
+    made = object.__new__(PrototypeUpload)
+    labels = np.array([0, 2**63 - 1, -(2**63) + 5, 2])
+    vars(made).update(
+        labels_N=labels, counts_N=np.ones(4, int), prototypes_ND=np.ones((4, 4), np.float32)
+    )
+    return made
+
+
 def test_reports_of_the_end_come_without_an_upload_and_need_no_quorum(scene: Scene) -> None:
     scene.say("a", wire.encode(Envelope("t", "now", 2, "a"), REPORT))
     reports = scene.cohort(quorum=2, deadline=0.5).finish(2, ALGORITHM.start()[1])
