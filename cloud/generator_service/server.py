@@ -17,6 +17,7 @@ from pathlib import Path
 from cloud.generator_service.settings import Backend
 from edgeloop import files
 from edgeloop.errors import GeneratorError
+from edgeloop.generators import control
 from edgeloop.local.starting import bound
 
 INSTALL = "run tools/triton.sh, or name a folder that it filled with --home or EDGELOOP_TRITON"
@@ -115,7 +116,9 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or files.home() / ".cache")
 
 
-def command(found: Home, repository: Path, host: str, ports: Ports, memory: str) -> list[str]:
+def command(
+    found: Home, repository: Path, host: str, ports: Ports, memory: str, secret: str
+) -> list[str]:
     """Return the command line: every model, taken up anew when a client says so.
 
     Args:
@@ -124,11 +127,13 @@ def command(found: Home, repository: Path, host: str, ports: Ports, memory: str)
         host: address to listen on.
         ports: to listen on.
         memory: how the names of the memory that it shares with its models begin.
+        secret: of whoever may control it.
     """
     return [
         str(found.program),
         f"--model-repository={repository}",
         *found.options,
+        *control.options(secret),
         "--model-control-mode=explicit",
         "--load-model=*",
         "--disable-auto-complete-config",  # ours are complete; guessing starts a Python more
@@ -147,7 +152,13 @@ def command(found: Home, repository: Path, host: str, ports: Ports, memory: str)
 
 @contextmanager
 def running(
-    repository: Path, found: Home, ports: Ports, log: Path, *, host: str = "127.0.0.1"
+    repository: Path,
+    found: Home,
+    ports: Ports,
+    log: Path,
+    *,
+    host: str = "127.0.0.1",
+    secret: str | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a tritonserver until the block ends; it is ready when the block begins.
 
@@ -157,6 +168,7 @@ def running(
         ports: to listen on.
         log: file for what it says.
         host: address to listen on; the loopback interface by default.
+        secret: of whoever may control it; by default nobody's.
 
     Yields:
         its process.
@@ -167,10 +179,11 @@ def running(
     """
     _check_free(host, ports)
     memory = f"edgeloop_{secrets.token_hex(8)}_"
+    line = command(found, repository, host, ports, memory, secret or secrets.token_hex(32))
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the program that tools/triton.sh installed
             # Killed with us: an orphan would keep the ports.
-            bound(command(found, repository, host, ports, memory), signal.SIGKILL),
+            bound(line, signal.SIGKILL),
             env=found.environment,
             stdout=output,
             stderr=subprocess.STDOUT,
