@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud.generator_service import repository, server, serving
+from cloud.generator_service import repository, server
 from cloud.generator_service.server import Home, Ports
 from cloud.generator_service.settings import Serving
 from edgeloop.errors import GeneratorError
@@ -85,7 +85,7 @@ def running(folder: Path, found: Home, ports: Ports | None = None) -> Iterator[S
     ports = ports or server.free_ports()
     models = folder / "models"
     models.mkdir(exist_ok=True)
-    place = models / serving.SECRET
+    place = models / server.SECRET
     secret = control.made(place)
     with server.running(models, found, ports, folder / "log", secret=secret) as process:
         yield Server(process, models, ports, place)

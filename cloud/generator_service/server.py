@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pwd
 import secrets
 import signal
 import socket
@@ -21,6 +22,9 @@ from edgeloop.generators import control
 from edgeloop.local.starting import bound
 
 INSTALL = "run tools/triton.sh, or name a folder that it filled with --home or EDGELOOP_TRITON"
+SECRET = ".control-secret"  # noqa: S105 - where it is
+"""Of a server, in its repository, for its user alone."""
+
 START_SECONDS = 120.0
 """A busy machine needs a minute for what an idle one does in two seconds."""
 
@@ -183,7 +187,7 @@ def running(
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the program that tools/triton.sh installed
             # Killed with us: an orphan would keep the ports.
-            bound(line, signal.SIGKILL),
+            bound(line, signal.SIGKILL, lesser(found.folder, repository)),
             env=found.environment,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -196,6 +200,29 @@ def running(
         _stop(process)
         for left in Path("/dev/shm").glob(f"{memory}*"):  # noqa: S108 - where it puts them
             left.unlink()  # by a server that was killed
+
+
+def lesser(*folders: Path) -> str:
+    """Return who a server should be instead of root, UID:GID; nothing where that is not possible.
+
+    Args:
+        folders: that nobody must be able to read, all but files that are root's alone on purpose.
+    """
+    if os.geteuid() != 0:
+        return ""
+    with contextlib.suppress(KeyError, OSError):
+        nobody = pwd.getpwnam("nobody")
+        line = ["find", *map(str, folders), "!", "-readable", "!", "-name", SECRET, "-print"]
+        looked = subprocess.run(  # noqa: S603 - the system's
+            [*line, "-quit"],
+            user=nobody.pw_uid,
+            group=nobody.pw_gid,
+            extra_groups=[],
+            capture_output=True,
+        )
+        if looked.returncode == 0 and not looked.stdout:
+            return f"{nobody.pw_uid}:{nobody.pw_gid}"
+    return ""
 
 
 def _check_free(host: str, ports: Ports) -> None:

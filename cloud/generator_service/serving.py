@@ -11,13 +11,11 @@ from typing import Annotated
 import typer
 
 from cloud.generator_service import repository, server
+from cloud.generator_service.server import SECRET
 from cloud.generator_service.settings import Backend, Serving
 from edgeloop import generators, screen
 from edgeloop.generators import control, manifest
 from edgeloop.generators.manifest import Manifest
-
-SECRET = ".control-secret"  # noqa: S105 - where it is
-"""Of a server, in its repository, for its user alone."""
 
 Reference = Annotated[str, typer.Argument(help="digits, a name in the store, or a folder.")]
 Name = Annotated[str | None, typer.Option(help="On the server; by default the generator's.")]
@@ -94,9 +92,10 @@ def serve(
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            folder.chmod(0o755)  # the secret in it is for its user alone
         called, _ = _write(reference, folder, name, version, serving)
         secret = control.made(secret_file or folder / SECRET)
-        _warn_of_root()
+        _warn_of_root(found.folder, folder)
         while True:
             with server.running(folder, found, ports, log, host=host, secret=secret) as process:
                 screen.say(f"ready: triton://{host}:{grpc_port}/{called}")
@@ -183,9 +182,10 @@ def _write(
     return called, described
 
 
-def _warn_of_root() -> None:
-    if os.geteuid() == 0:
-        screen.note("tritonserver runs as root here: start it as a user who may do less")
+def _warn_of_root(*folders: Path) -> None:
+    if os.geteuid() == 0 and not server.lesser(*folders):
+        places = " and ".join(map(str, folders))
+        screen.note(f"tritonserver runs as root, for user nobody cannot read {places}")
 
 
 def _until_crippled(process: subprocess.Popen[bytes], log: Path) -> None:
