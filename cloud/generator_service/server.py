@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pwd
 import secrets
 import signal
 import socket
@@ -17,9 +18,13 @@ from pathlib import Path
 from cloud.generator_service.settings import Backend
 from edgeloop import files
 from edgeloop.errors import GeneratorError
+from edgeloop.generators import control
 from edgeloop.local.starting import bound
 
 INSTALL = "run tools/triton.sh, or name a folder that it filled with --home or EDGELOOP_TRITON"
+SECRET = ".control-secret"  # noqa: S105 - where it is
+"""Of a server, in its repository, for its user alone."""
+
 START_SECONDS = 120.0
 """A busy machine needs a minute for what an idle one does in two seconds."""
 
@@ -115,7 +120,9 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or files.home() / ".cache")
 
 
-def command(found: Home, repository: Path, host: str, ports: Ports, memory: str) -> list[str]:
+def command(
+    found: Home, repository: Path, host: str, ports: Ports, memory: str, secret: str
+) -> list[str]:
     """Return the command line: every model, taken up anew when a client says so.
 
     Args:
@@ -124,11 +131,13 @@ def command(found: Home, repository: Path, host: str, ports: Ports, memory: str)
         host: address to listen on.
         ports: to listen on.
         memory: how the names of the memory that it shares with its models begin.
+        secret: of whoever may control it.
     """
     return [
         str(found.program),
         f"--model-repository={repository}",
         *found.options,
+        *control.options(secret),
         "--model-control-mode=explicit",
         "--load-model=*",
         "--disable-auto-complete-config",  # ours are complete; guessing starts a Python more
@@ -147,7 +156,13 @@ def command(found: Home, repository: Path, host: str, ports: Ports, memory: str)
 
 @contextmanager
 def running(
-    repository: Path, found: Home, ports: Ports, log: Path, *, host: str = "127.0.0.1"
+    repository: Path,
+    found: Home,
+    ports: Ports,
+    log: Path,
+    *,
+    host: str = "127.0.0.1",
+    secret: str | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a tritonserver until the block ends; it is ready when the block begins.
 
@@ -157,6 +172,7 @@ def running(
         ports: to listen on.
         log: file for what it says.
         host: address to listen on; the loopback interface by default.
+        secret: of whoever may control it; by default nobody's.
 
     Yields:
         its process.
@@ -167,10 +183,11 @@ def running(
     """
     _check_free(host, ports)
     memory = f"edgeloop_{secrets.token_hex(8)}_"
+    line = command(found, repository, host, ports, memory, secret or secrets.token_hex(32))
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the program that tools/triton.sh installed
             # Killed with us: an orphan would keep the ports.
-            bound(command(found, repository, host, ports, memory), signal.SIGKILL),
+            bound(line, signal.SIGKILL, lesser(found.folder, repository)),
             env=found.environment,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -183,6 +200,29 @@ def running(
         _stop(process)
         for left in Path("/dev/shm").glob(f"{memory}*"):  # noqa: S108 - where it puts them
             left.unlink()  # by a server that was killed
+
+
+def lesser(*folders: Path) -> str:
+    """Return who a server should be instead of root, UID:GID; nothing where that is not possible.
+
+    Args:
+        folders: that nobody must be able to read, all but files that are root's alone on purpose.
+    """
+    if os.geteuid() != 0:
+        return ""
+    with contextlib.suppress(KeyError, OSError):
+        nobody = pwd.getpwnam("nobody")
+        line = ["find", *map(str, folders), "!", "-readable", "!", "-name", SECRET, "-print"]
+        looked = subprocess.run(  # noqa: S603 - the system's
+            [*line, "-quit"],
+            user=nobody.pw_uid,
+            group=nobody.pw_gid,
+            extra_groups=[],
+            capture_output=True,
+        )
+        if looked.returncode == 0 and not looked.stdout:
+            return f"{nobody.pw_uid}:{nobody.pw_gid}"
+    return ""
 
 
 def _check_free(host: str, ports: Ports) -> None:

@@ -70,6 +70,10 @@ def operator(
     triton_pods: Annotated[
         str, _option("triton-pods", "The same by a name of all its pods, where there are several.")
     ] = "",
+    triton_secret: Annotated[
+        str, _option("triton-secret", "With what the server asks of whoever controls it.")
+    ] = "",
+    triton_secret_key: Annotated[str, _option("triton-secret-key", "Of that secret.")] = "secret",  # noqa: S107 - where it is
     repository_claim: Annotated[
         str, _option("repository-claim", "Volume claim with Triton's model repository.")
     ] = "",
