@@ -31,7 +31,9 @@ def test_another_one_is_waited_for_and_then_refused(
     broker: BrokerSettings, notes: Notes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with online(broker, notes) as other:
-        with pytest.raises(RunError, match=r"task t: another aggregator of it is online.*; stop it"):
+        with pytest.raises(
+            RunError, match=r"task t: another aggregator of it is online.*; stop it"
+        ):
             alone.make_sure(broker, CONTRACT, patience=1.5)
         assert other.connected
         assert other.receive(0) is None, "nothing was taken from it"
