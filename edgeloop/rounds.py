@@ -113,7 +113,7 @@ def _learned(
         log.warning("round %d is made without what %s sent: %s", number, name, why, extra=facts)
     counted = {name: each for name, each in uploads.items() if name not in made.aside}
     if uploads and not counted:
-        text = "round %d changes nothing: no upload could be used, which may be the algorithm's fault"
+        text = "round %d changes nothing: no upload could be used, perhaps by the algorithm's fault"
         log.error(text, number, extra={"round": number})
     for name, times in sifting.far(counted):
         text = "round %d: the largest value that %s sent is %.0e times the cohort's median"
