@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgeloop.data.dirichlet import Indices
 from edgeloop.data.images import PARTS, Size, decode, optional, tested
+from edgeloop.data.left_out import LeftOut
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
 
@@ -41,9 +42,11 @@ def read_parquet(
     """
     arrow = optional("pyarrow.parquet", "pyarrow")
     files = [_open(arrow, path) for path in _files(source)]
+    files = [(path, file) for path, file in files if file.metadata.num_rows]
     rows = sum(file.metadata.num_rows for _, file in files)
     if not rows:
         raise DataError(str(source), "holds no rows", "give it at least one image")
+    _left_out(source).tell(source)
     labels = _whole(source, "label", _join(files, LABELS))
     owners = _join(files, CLIENTS, optional_column=True)
     splits = _join(files, ("split",), optional_column=True)
@@ -67,6 +70,13 @@ def _files(source: Path) -> list[Path]:
     if source.is_file():
         return [source]
     return sorted(source.glob("*.parquet"), key=lambda path: (_rank(path.name), path.name))
+
+
+def _left_out(source: Path) -> LeftOut:
+    left = LeftOut()
+    if source.is_dir():
+        left.beside(source, [*_files(source), source / "classes.json"], "beside the files")
+    return left
 
 
 def _tested(files: Files, splits: NDArray[Any] | None) -> NDArray[np.bool_] | None:
@@ -133,10 +143,18 @@ def _join(
         return None
     columns = [_required(path, file, names) for path, file in files]
     cells = [
-        np.asarray(list(_cells(path, file, column)))
+        _known(path, column, list(_cells(path, file, column)))
         for (path, file), column in zip(files, columns, strict=True)
     ]
     return np.concatenate(cells)
+
+
+def _known(path: Path, column: str, cells: list[Any]) -> NDArray[Any]:
+    """Return cells as an array; one that is missing is an error that names its row."""
+    if None in cells:
+        where = f"{path}: row {cells.index(None)}"
+        raise DataError(where, f"`{column}` holds something else: nothing", "fill it in")
+    return np.asarray(cells)
 
 
 def _whole(source: Path, column: str, cells: NDArray[Any] | None) -> NDArray[np.int64]:

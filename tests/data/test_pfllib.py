@@ -228,3 +228,23 @@ def test_layouts_are_checked(tmp_path: Path) -> None:
         load(folder(tmp_path), layout=wrong)
     with pytest.raises(DataError, match="no signals"):
         load(folder(tmp_path, (1, 2, 3)), layout="signal").client(0)
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"Size of samples for labels in clients": [[[0, 2], [1, 2]], [[0, 2], [1, 2]]]}]
+)
+def test_without_num_classes_the_labels_tell(
+    tmp_path: Path, config: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """PFLlib's own shipped folder has none."""
+    caplog.set_level("INFO")
+    made = folder(tmp_path, num_classes=None, **config)
+    assert load(made).classes == 2
+    assert "has no num_classes: 2, as the labels say" in caplog.text
+
+
+def test_a_config_with_a_byte_order_mark(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    path = made / "config.json"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert load(made).classes == 2
