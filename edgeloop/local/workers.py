@@ -92,6 +92,7 @@ def crew(
         daemon: whether they also end with a process that leaves the block open, and start none.
     """
     workers: list[Worker] = []
+    resource_tracker.ensure_running()  # with the first worker it would let a stop in again
     try:
         with _undisturbed():
             for each in arguments:
@@ -108,7 +109,6 @@ def crew(
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Put a stop off: who is started here is known when it comes, and hears nothing of it yet."""
-    resource_tracker.ensure_running()  # with the first worker it would let the signals in again
     heard: list[int] = []
     with ExitStack() as stack:
         stack.callback(_tell, heard)

@@ -27,8 +27,8 @@ from simulations.pool import spread
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
 threading.Thread(target=time.sleep, args=[600], daemon=True).start()  # as of a progress bar
-print("starts", flush=True)
 try:
+    print("starts", flush=True)
     spread({n: partial(time.sleep, 600) for n in range(9)}, 3, lambda key, result: None)
 except KeyboardInterrupt:
     raise SystemExit(130)
