@@ -11,13 +11,13 @@ nobody has then are left out. Of iWildCam that leaves 194 cameras and 158 classe
 
 import csv
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from edgeloop.data.images import PARTS, Size, decode
+from edgeloop.data.images import PARTS, Size, content, decode
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
 
@@ -52,7 +52,7 @@ def read(source: Path, size: Size = None) -> Pool:
     kept = _of_large_cameras(source / _METADATA, rows, camera)
     known = sorted({int(row["y"]) for row in kept})
     files = [_file(source, row["filename"]) for row in kept]
-    images = decode(((str(each), each.read_bytes()) for each in files), len(files), size or SIZE)
+    images = decode(((str(each), content(each)) for each in files), len(files), size or SIZE)
     labels = np.searchsorted(known, [int(row["y"]) for row in kept]).astype(np.int64)
     clients = np.array([int(row[camera]) for row in kept], np.int64)
     return Pool(images, labels, _class_names(source / _CATEGORIES, known), clients)
@@ -73,6 +73,10 @@ def _rows(path: Path) -> tuple[list[Row], str]:
             raise DataError(f"{path}: row {number}", problem, "number classes and cameras")
     if "split" not in columns:
         return rows, camera
+    others = Counter(row["split"] for row in rows if row["split"] not in PARTS)
+    if others:
+        counted = ", ".join(f"{count} of {name!r}" for name, count in sorted(others.items()))
+        log.warning("%s: left out: rows of other splits, %s", path.parent, counted)
     return [row for part in PARTS for row in rows if row["split"] == part], camera
 
 
@@ -100,7 +104,9 @@ def _of_large_cameras(path: Path, rows: Sequence[Row], camera: str) -> list[Row]
         problem = f"no camera has more than {MORE_THAN} pictures of more than {MORE_CLASSES_THAN}"
         raise DataError(str(path), f"{problem} classes", "give it more pictures")
     if len(large) < len(classes):
-        log.info("%d cameras of %d have too few pictures", len(classes) - len(large), len(classes))
+        few = len(classes) - len(large)
+        told = "%s: left out: %d cameras of %d that have too few pictures"
+        log.warning(told, path.parent, few, len(classes))
     return [row for row in rows if row[camera] in large]
 
 

@@ -3,6 +3,7 @@
 Shape suffixes: N images, C colours (1 or 3), H and W pixels.
 """
 
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -12,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeloop import pictures
+from edgeloop.data.left_out import LeftOut, is_hidden
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 KINDS = ("PNG", "JPEG")
@@ -97,10 +101,13 @@ def read_class_folders(folder: Path, size: Size = None) -> Pool:
         DataError: no images there, or images that cannot be decoded or differ in size.
     """
     files = class_files(folder)
+    left_out(folder).tell(folder)
     names = tuple(sorted({file.parent.name for file in files}))
     labels = np.array([names.index(file.parent.name) for file in files], np.int64)
-    images_NCHW = decode(((str(file), file.read_bytes()) for file in files), len(files), size)
-    present = {part for part in PARTS if (folder / part).is_dir()}
+    images_NCHW = decode(((str(file), content(file)) for file in files), len(files), size)
+    if len(names) == 1:
+        log.warning("%s: has one class only, %s: nothing can be learned from it", folder, names[0])
+    present = {part.name for part in _parts(folder)}
     whose = [file.parent.parent.name if present else "" for file in files]
     return Pool(images_NCHW, labels, names, tested=tested(whose, present))
 
@@ -126,17 +133,63 @@ def class_files(folder: Path) -> list[Path]:
     Raises:
         DataError: if there are none.
     """
-    parts = [folder / part for part in PARTS if (folder / part).is_dir()]
-    classes = [
-        each for part in parts or [folder] for each in sorted(part.iterdir()) if each.is_dir()
-    ]
-    files = [file for each in classes for file in image_files(each)]
+    files = [file for each in _classes(folder) for file in image_files(each)]
     if not files:
+        left = str(left_out(folder))
         remedy = "give it config.json, *.parquet, or one folder of PNG or JPEG images per class"
-        raise DataError(str(folder), "unknown layout", remedy)
+        raise DataError(str(folder), "unknown layout", f"{remedy}{left and '; it has '}{left}")
     return files
 
 
+def left_out(folder: Path) -> LeftOut:
+    """Return what `read_class_folders` does not read of a folder."""
+    left, classes, parts = LeftOut(), _classes(folder), _parts(folder)
+    if parts:
+        left.beside(folder, parts, f"beside {', '.join(part.name for part in parts)}")
+    for part in parts or [folder]:
+        left.beside(part, classes, "")
+    for each in classes:
+        images = image_files(each)
+        left.beside(each, images, "within a class")
+        if not images:
+            left.folder(each, "without images")
+    return left
+
+
+def _parts(folder: Path) -> list[Path]:
+    """Return those of `PARTS` that a folder has; a class may be called like one."""
+    named = [folder / part for part in PARTS if (folder / part).is_dir()]
+    return [part for part in named if any(each.is_dir() for each in part.iterdir())]
+
+
+def _classes(folder: Path) -> list[Path]:
+    return [
+        each
+        for part in _parts(folder) or [folder]
+        for each in sorted(part.iterdir())
+        if each.is_dir() and not is_hidden(each)
+    ]
+
+
 def image_files(folder: Path) -> list[Path]:
-    """Return a folder's PNG and JPEG files by name."""
-    return sorted(each for each in folder.iterdir() if each.suffix.lower() in SUFFIXES)
+    """Return a folder's PNG and JPEG files by name; hidden ones are none."""
+    return sorted(
+        each
+        for each in folder.iterdir()
+        if each.suffix.lower() in SUFFIXES and not is_hidden(each) and not each.is_dir()
+    )
+
+
+def content(file: Path) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        DataError: if it cannot be read, such as a link whose target is gone.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        if file.is_symlink():
+            problem = f"is a link to {file.readlink()}, which {problem}"
+        raise DataError(str(file), problem, "restore it, or remove it") from error

@@ -9,6 +9,7 @@ Shape suffixes: N windows, C channels, T steps.
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +23,12 @@ from edgeloop.data.partitions import Partition
 from edgeloop.data.samples import ClientShards, Labels, Pool, Shard, are_pixels
 from edgeloop.errors import ConfigError, DataError
 
+log = logging.getLogger(__name__)
+
 CONFIG = "config.json"
 FORMAT = "edgeloop 1"
+_STATISTIC = "Size of samples for labels in clients"
+_MOST_CLASSES = 100_000  # that labels alone may tell of
 Layout = Literal["files", "signal"]
 
 
@@ -193,12 +198,12 @@ def _digest(path: Path) -> bytes:
 
 def _read_config(path: Path) -> FolderConfig:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise DataError(str(path), f"not JSON ({error})", "write the folder again") from error
     if not isinstance(content, dict):
         raise DataError(str(path), "not a JSON object", "write the folder again")
-    classes = _positive(path, content, "num_classes")
+    classes = _classes(path, content)
     names = content.get("class_names") or [str(label) for label in range(classes)]
     if not isinstance(names, list) or len(names) != classes:
         problem = f"is not a list of {classes} names (num_classes)"
@@ -210,6 +215,38 @@ def _read_config(path: Path) -> FolderConfig:
         ours=content.get("format") == FORMAT,
         partition=_partition(path, content.get("partition")),
     )
+
+
+def _classes(path: Path, content: Mapping[str, Any]) -> int:
+    """Return the number of classes; PFLlib's own files may lack it, and count the labels instead.
+
+    Raises:
+        DataError: a number that is none, or none where no file has a label either.
+    """
+    if content.get("num_classes") is not None:
+        return _positive(path, content, "num_classes")
+    classes = _counted(content.get(_STATISTIC)) or _labelled(path.parent)
+    if not classes:
+        raise DataError(f"{path}: num_classes", "is missing, and no file has a label", "add it")
+    log.info("%s: has no num_classes: %d, as the labels say", path, classes)
+    return classes
+
+
+def _counted(statistic: object) -> int:
+    """Return one more than the largest label of PFLlib's statistic; 0 where there is none."""
+    try:
+        pairs = [pair for client in statistic for pair in client]  # type: ignore[attr-defined]
+        labels = [int(label) for label, _ in pairs]
+    except (TypeError, ValueError):
+        return 0
+    return max(labels, default=-1) + 1 if max(labels, default=0) < _MOST_CLASSES else 0
+
+
+def _labelled(folder: Path) -> int:
+    """Return one more than the largest label of the files that are there."""
+    files = sorted([*folder.glob("train/*.npz"), *folder.glob("test/*.npz")])
+    largest = [int(read_labels(each, _MOST_CLASSES).max(initial=-1)) for each in files]
+    return max(largest, default=-1) + 1
 
 
 def _positive(path: Path, content: Mapping[str, Any], key: str) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeloop.data.images import Size, decode, image_files
+from edgeloop.data.images import Size, content, decode, image_files
 from edgeloop.data.samples import Pool
 
 FOLDER = "tiny-imagenet-200"
@@ -35,7 +35,7 @@ def read(source: Path, size: Size = None) -> Pool:
     """
     classes = _classes(source)
     files = [(label, file) for label, each in enumerate(classes) for file in image_files(each)]
-    images = decode(((str(file), file.read_bytes()) for _, file in files), len(files), size)
+    images = decode(((str(file), content(file)) for _, file in files), len(files), size)
     labels = np.array([label for label, _ in files], np.int64)
     words = classes[0].parents[2] / "words.txt"
     return Pool(images, labels, _class_names([each.parent.name for each in classes], words))

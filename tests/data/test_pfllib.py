@@ -232,3 +232,47 @@ def test_layouts_are_checked(tmp_path: Path) -> None:
         load(folder(tmp_path), layout=wrong)
     with pytest.raises(DataError, match="no signals"):
         load(folder(tmp_path, (1, 2, 3)), layout="signal").client(0)
+
+
+STATISTIC = {"Size of samples for labels in clients": [[[0, 2], [1, 2]], [[0, 2]]]}
+
+
+def without_classes(at: Path, **config: Any) -> Path:
+    made = folder(at, **config)
+    content = json.loads((made / "config.json").read_text())
+    del content["num_classes"]
+    (made / "config.json").write_text(json.dumps(content))
+    return made
+
+
+@pytest.mark.parametrize(
+    "config", [{}, STATISTIC, {"Size of samples for labels in clients": "?"}, {"alpha": 0.1}]
+)
+def test_pfllibs_own_folder_has_no_number_of_classes(tmp_path: Path, config: Any) -> None:
+    assert load(without_classes(tmp_path / "x", **config)).class_names == ("0", "1")
+
+
+def test_the_statistic_knows_classes_that_no_file_here_has(tmp_path: Path) -> None:
+    counts = {"Size of samples for labels in clients": [[[0, 2]], [[4, 1]]]}
+    assert load(without_classes(tmp_path / "x", **counts)).classes == 5
+
+
+def test_a_device_needs_no_file_but_its_own_for_the_statistic(tmp_path: Path) -> None:
+    made = without_classes(tmp_path / "x", **STATISTIC)
+    for part in ("train", "test"):
+        (made / part / "1.npz").unlink()
+    assert len(load(made).client(0).train) == 3
+
+
+def test_classes_that_nothing_tells_are_asked_for(tmp_path: Path) -> None:
+    made = without_classes(tmp_path / "x")
+    for file in made.glob("*/*.npz"):
+        file.unlink()
+    with pytest.raises(DataError, match="num_classes: is missing, and no file has a label"):
+        load(made)
+
+
+def test_a_config_saved_on_windows_is_read(tmp_path: Path) -> None:
+    config = folder(tmp_path / "x") / "config.json"
+    config.write_bytes(b"\xef\xbb\xbf" + config.read_bytes())
+    assert load(tmp_path / "x").classes == 2
