@@ -5,7 +5,8 @@
     ├── DataError              a data set, an image, a partition
     │   └── MisfitError        sound data, and not what the task is about
     ├── ModelError             a model that does not exist or does not fit its data
-    ├── BrokerError            an MQTT broker that cannot be reached or says no
+    ├── BrokerError            an MQTT broker that cannot be reached
+    │   └── RefusedError       one that says no
     ├── GeneratorError         a generator that is damaged, another one, or cannot be reached
     └── RunError               an output folder that holds another run, a state that cannot go on
 
@@ -55,6 +56,10 @@ class ModelError(InputError):
 
 class BrokerError(InputError):
     """The MQTT broker cannot be reached, or refuses this client."""
+
+
+class RefusedError(BrokerError):
+    """The MQTT broker was reached, and refuses this client."""
 
 
 class GeneratorError(InputError):

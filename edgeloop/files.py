@@ -9,9 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgeloop.errors import RunError
+from edgeloop.errors import ConfigError, RunError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def home() -> Path:
+    """Return the user's home.
+
+    Raises:
+        ConfigError: of a user who has none, as in a container.
+    """
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        problem = f"is not set, and user {os.getuid()} has no home"
+        raise ConfigError("HOME", problem, "set it to a folder of this user's") from error
 
 
 def write_json(path: Path, content: Mapping[str, Any], mode: int = 0o666) -> None:

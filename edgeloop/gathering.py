@@ -20,6 +20,9 @@ class Verdict(enum.Enum):
     LATE = "late"  # of an earlier round, which was closed without it
     WRONG_ROUND = "wrong round"  # of a later one, or of another run of the task
     UNINVITED = "uninvited"
+    IMPLAUSIBLE = (
+        "implausible"  # taken, and set aside: with it the round has no result to go on with
+    )
     MALFORMED = "malformed"  # no message of the expected kind, or one that the algorithm refuses
 
 

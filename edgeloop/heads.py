@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edgeloop import weights
 from edgeloop.algorithm import Batches
 from edgeloop.models.split import SplitModel
+from edgeloop.wire import Samples
 
 Array = npt.NDArray[np.float32]
 
@@ -42,7 +43,7 @@ class HeadUpload:
         ValueError: if the number of samples is negative.
     """
 
-    samples: int
+    samples: Samples
     head_CK: Array
     bias_C: Array
 

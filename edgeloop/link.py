@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -21,8 +21,11 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edgeloop import chunks
-from edgeloop.certificates import Identity
-from edgeloop.errors import BrokerError
+from edgeloop.certificates import Identity, unverified
+from edgeloop.deliveries import Deliveries
+from edgeloop.errors import BrokerError, RefusedError
+from edgeloop.pace import Backoff, Pace
+from edgeloop.reasons import SEE_ITS_LOG, TAKEN_OVER, meant
 from edgeloop.settings import BrokerSettings
 from edgeloop.tracing import NONE, Notes
 
@@ -31,8 +34,10 @@ log = logging.getLogger(__name__)
 SESSION_SECONDS = 7 * 24 * 3600
 KEEPALIVE_SECONDS = 30
 OVERHEAD = 1024  # bytes of a packet besides its payload: topic, properties, head
-TAKEN_OVER = 0x8E  # MQTT 5: another client connected with this client id
-BRIEF_SECONDS, BRIEF_LIMIT = 5.0, 5  # so many connections in a row, so brief, are a fight for an id
+SAID_SECONDS = 60.0  # between two lines on the same trouble
+
+Refusable = Literal["publish", "subscribe"]
+"""What a broker can refuse to a client that is connected."""
 
 
 def broker_password(broker: BrokerSettings) -> str | None:
@@ -51,11 +56,14 @@ def broker_password(broker: BrokerSettings) -> str | None:
         ) from error
 
 
-def _user_properties(notes: Notes) -> Properties | None:
-    if not notes:
+def _properties(notes: Notes, expiry: int | None) -> Properties | None:
+    if not notes and expiry is None:
         return None
     found = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho left it out
-    found.UserProperty = list(notes.items())
+    if notes:
+        found.UserProperty = list(notes.items())
+    if expiry is not None:
+        found.MessageExpiryInterval = expiry
     return found
 
 
@@ -78,11 +86,34 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Reconnected:
-    """The connection was lost and is back; the broker has forgotten what it held for us."""
+    """The connection was lost and is back; the broker may have forgotten what it held for us."""
+
+
+class _Client(Client):
+    """Tells of each attempt to reach the broker, and why one failed, which paho keeps to itself."""
+
+    def __init__(self, client_id: str, link: "Link") -> None:
+        super().__init__(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            manual_ack=True,
+        )
+        self._link = link
+
+    def reconnect(self) -> MQTTErrorCode:
+        self._link.dials()
+        try:
+            return super().reconnect()
+        except (OSError, UnicodeError) as error:  # UnicodeError: no host has such a name
+            self._link.unreached(error)
+            raise ConnectionError(str(error)) from error
 
 
 class Link:
     """A connection that heals itself, with a fixed client id and a session that outlives it.
+
+    Once it is up it never gives up: it tries again, ever more slowly, and says why.
 
     Args:
         broker: where to connect.
@@ -91,6 +122,11 @@ class Link:
         presence: topic that always says, retained, whether this client is "online" or "offline";
             when it vanishes the broker says so, by its last will.
         watch: told, on the network thread, when the connection comes and goes.
+        patient: whether the first connection, too, is tried without end where time can help,
+            unless the settings say for how long.
+        lasting: whether the broker keeps a session for this client when it is away.
+        presence_notes: go with "online".
+        refusal: told, on the network thread, of what the broker refuses, and its reason code.
     """
 
     def __init__(
@@ -100,6 +136,11 @@ class Link:
         subscriptions: Sequence[str],
         presence: str | None = None,
         watch: Callable[[bool], None] = lambda connected: None,
+        *,
+        patient: bool = False,
+        lasting: bool = True,
+        presence_notes: Notes = NONE,
+        refusal: Callable[[Refusable, str], None] = lambda operation, reason: None,
     ) -> None:
         self._broker = broker
         self._client_id = client_id
@@ -107,33 +148,35 @@ class Link:
         self._filters = tuple(subscriptions)  # always replaced as a whole: two threads look at it
         self._settled = threading.Event()  # the first connection is up and subscribed, or refused
         self._failure: BrokerError | None = None
+        self._trouble: BrokerError | None = None  # why there is no connection now
+        self._said: dict[str, Pace] = {}  # the lines that are said once a minute
+        self._backoff = Backoff()
+        self._phase: Literal["down", "dialling", "refused", "up"] = "down"
+        self._ending = False
         self._connection = 0  # counts them: an acknowledgement belongs to one
-        self._forgotten = False  # the broker of this connection knows no session of ours
-        self._since = 0.0  # when the connection came up
-        self._brief = 0  # connections in a row that did not last
+        self._back = False  # this connection is not the first, and not yet told of
+        self._since = time.monotonic()  # when the connection came up, or was lost
         self._limit = broker.chunk_bytes
-        self._sent = self._confirmed = 0  # messages given to paho, and taken by the broker
-        self._confirmation = threading.Condition()
+        self._deliveries: Deliveries[str] = Deliveries()
+        self._asked: Deliveries[tuple[str, ...]] = Deliveries()
+        self._unheard: dict[str, str] = {}  # filters that the broker refuses, and why
         self._held: dict[str, int] = {}
-        self._presence = presence
-        self._watch = watch
+        self._presence, self._presence_notes = presence, presence_notes
+        self._watch, self._refusal = watch, refusal
+        self._lasting = lasting
+        forever = patient and broker.connect_seconds is None
+        self._patience = None if forever else broker.patience
         self._client = self._made()
 
-    def _made(self) -> Client:
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            self._client_id,
-            protocol=MQTTProtocolVersion.MQTTv5,
-            manual_ack=True,
-        )
+    def _made(self) -> _Client:
+        client = _Client(self._client_id, self)
         client.username = self._broker.username
         client.password = broker_password(self._broker)
         if self._broker.ca_file is not None:
             self._identify(client, Identity(self._broker))
-        client.reconnect_delay_set(min_delay=1, max_delay=30)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_subscribe = lambda *_: self._subscribed()
+        client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         if self._presence is not None:
@@ -156,19 +199,35 @@ class Link:
         Raises:
             BrokerError: if the broker cannot be reached in time, or refuses this client.
         """
-        self._dial(time.monotonic() + self._broker.connect_seconds)
+        session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho left it out
+        session.SessionExpiryInterval = SESSION_SECONDS if self._lasting else 0
+        self._pace()
+        self._client.connect_async(
+            self._broker.host,
+            self._broker.port,
+            KEEPALIVE_SECONDS,
+            clean_start=not self._lasting,
+            properties=session,
+        )
         self._client.loop_start()
-        self._settled.wait(self._broker.connect_seconds)
+        try:
+            self._settled.wait(self._patience)
+        except BaseException:  # a person's Ctrl-C, too
+            self._end()
+            raise
         if self._failure is not None or not self._settled.is_set():
-            self._client.disconnect()
-            self._client.loop_stop()
-            raise self._failure or self._error("does not answer", self._advice())
+            self._end()
+            raise self._failure or self._trouble or self._silent()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._presence is not None:
             self.publish(self._presence, b"offline", retain=True)
         self.flush(timeout=5.0)
+        self._end()
+
+    def _end(self) -> None:
+        self._ending = True
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -177,37 +236,74 @@ class Link:
         """Tell whether the connection is up."""
         return self._client.is_connected()
 
-    def _dial(self, deadline: float) -> None:
-        session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho left it out
-        session.SessionExpiryInterval = SESSION_SECONDS
-        address = self._broker.host, self._broker.port
-        while True:
-            try:
-                self._client.connect(
-                    *address, KEEPALIVE_SECONDS, clean_start=False, properties=session
-                )
-            except ssl.SSLCertVerificationError as error:
-                problem = f"shows a certificate that does not hold ({error.verify_message})"
-                remedy = "mend host, or give its authority's certificate as ca_file"
-                raise self._error(problem, remedy) from error
-            except (OSError, UnicodeError) as error:  # UnicodeError: no host has such a name
-                if time.monotonic() >= deadline:
-                    problem = f"cannot be reached ({getattr(error, 'strerror', None) or error})"
-                    raise self._error(problem, "start it, or mend host and port") from error
-                time.sleep(0.2)  # between attempts to reach a broker that is still starting
-            else:
-                return
+    @property
+    def state(self) -> str:
+        """Say whether the connection is up, or why it is not."""
+        if self.connected:
+            return f"connected to {self._broker.address}"
+        why = "" if self._trouble is None else f" ({self._trouble.problem})"
+        return f"not connected to {self._broker.address}{why}"
 
-    def _advice(self) -> str:
+    def _error(
+        self, problem: str, remedy: str, kind: type[BrokerError] = BrokerError
+    ) -> BrokerError:
+        return kind(f"broker {self._broker.address}", problem, remedy)
+
+    def _silent(self) -> BrokerError:
         """Return what to do about a broker that takes a connection and says nothing."""
-        if self._broker.ca_file is None:
-            return "check that it speaks MQTT 5, without TLS unless ca_file is given"
-        return "check that it speaks MQTT 5, and accepts the certificate in certificate_file"
-
-    def _error(self, problem: str, remedy: str) -> BrokerError:
-        return BrokerError(f"broker {self._broker.address}", problem, remedy)
+        remedy = "check that it speaks MQTT 5, without TLS unless ca_file is given"
+        if self._broker.ca_file is not None:
+            remedy = "check that it speaks MQTT 5, and accepts the certificate in certificate_file"
+        return self._error("does not answer", remedy)
 
     # ---- on paho's network thread
+
+    def _pace(self) -> float:
+        """Have paho wait before it dials again; return how long."""
+        pause = self._backoff.pause()
+        self._client.reconnect_delay_set(pause, pause)  # type: ignore[arg-type]  # seconds all the same
+        return pause
+
+    def dials(self) -> None:
+        """Another attempt to connect begins."""
+        self._phase = "dialling"
+
+    def unreached(self, error: OSError | UnicodeError) -> None:
+        """The attempt came to nothing."""
+        self._phase = "down"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            self._troubled(self._error(*unverified(self._broker, error)), passing=False)
+            return
+        problem = f"cannot be reached ({getattr(error, 'strerror', None) or error})"
+        self._troubled(self._error(problem, "start it, or mend host and port"))
+
+    def _troubled(self, trouble: BrokerError, passing: bool = True) -> None:
+        """Note why there is no connection; at the start, give up what time cannot help."""
+        self._trouble = trouble
+        self._backoff.failed()
+        pause = self._pace()
+        if not passing and not self._settled.is_set():
+            self._fail(trouble)
+        elif self._settled.is_set() or self._patience is None:
+            self._say(str(trouble), "%s; tries again, next in %.0f s", trouble, pause)
+
+    def _say(self, key: str, text: str, *facts: object) -> None:
+        """Warn, of the same thing once a minute."""
+        pace = self._said.get(key)
+        if pace is None:
+            if len(self._said) > 100:  # addresses in messages, say, that are never the same
+                self._said.clear()
+            self._said[key] = Pace(SAID_SECONDS)
+        elif not pace.due():
+            return
+        log.warning(text, *facts)
+
+    def _fail(self, failure: BrokerError) -> None:
+        """End this link before it began."""
+        self._failure = failure
+        self._ending = True
+        self._settled.set()
+        self._client.disconnect()
 
     def _on_connect(
         self,
@@ -217,60 +313,127 @@ class Link:
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
-        if reason.is_failure:
-            if self._settled.is_set():
-                log.warning("the broker refuses %s (%s); trying again", self._client_id, reason)
-            else:
-                self._fail(f"refuses {self._client_id} ({reason})", "mend username and password")
+        if self._ending:
+            client.disconnect()
             return
-        self._connection += 1
+        if reason.is_failure:
+            self._phase = "refused"
+            told = meant(reason.value, getattr(properties, "ServerReference", None))
+            problem = f"refuses {self._client_id} ({reason})"
+            self._troubled(self._error(problem, told.remedy, RefusedError), told.passing)
+            return
+        if not self._suits(properties):
+            return
+        self._phase, self._connection = "up", self._connection + 1
+        self._back, away = self._connection > 1, time.monotonic() - self._since
         self._since = time.monotonic()
         packet = getattr(properties, "MaximumPacketSize", None) or self._broker.chunk_bytes
         self._limit = min(self._broker.chunk_bytes, packet) - OVERHEAD
-        self._forgotten = self._connection > 1 and not flags.session_present
+        if self._back or self._trouble is not None:
+            again = "again " * self._back
+            log.info("connected %sto %s after %.0f s", again, self._broker.address, away)
+        self._trouble = None
+        self._backoff.connected()
         if self._filters:
-            client.subscribe([(name, SubscribeOptions(qos=1)) for name in self._filters])
+            self._subscribe(self._filters)
         else:
             self._subscribed()
         self._watch(True)
         if self._presence is not None:
-            self.publish(self._presence, b"online", retain=True)
+            self.publish(self._presence, b"online", retain=True, notes=self._presence_notes)
+
+    def _suits(self, properties: Properties | None) -> bool:
+        """Tell whether the broker can do what is asked of it; if not, part from it."""
+        needs = {0x9A: "RetainAvailable", 0x9B: "MaximumQoS"}
+        lacking = [code for code, name in needs.items() if getattr(properties, name, 1) == 0]
+        if not lacking or self._settled.is_set():  # once it was all right it may be so again
+            return True
+        self._phase = "refused"
+        problem = {0x9A: "keeps no retained messages", 0x9B: "takes no QoS 1"}[lacking[0]]
+        trouble = self._error(problem, meant(lacking[0]).remedy, RefusedError)
+        self._troubled(trouble, passing=False)
+        return False
+
+    def _subscribe(self, filters: tuple[str, ...]) -> None:
+        options = [(name, SubscribeOptions(qos=1)) for name in filters]
+        code, number = self._client.subscribe(options)
+        if code == MQTTErrorCode.MQTT_ERR_SUCCESS and number is not None:
+            self._asked.sent(number, filters)
+
+    def _on_subscribe(
+        self,
+        _client: Client,
+        _data: Any,
+        number: int,
+        reasons: Sequence[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        refused = {at: str(each) for at, each in enumerate(reasons) if each.is_failure}
+        filters = self._asked.answered(number, None)
+        for at, name in enumerate(filters or ()):
+            self._unheard.pop(name, None)
+            if at in refused:
+                self._unheard[name] = refused[at]
+        for at, reason in refused.items():
+            self._refusal("subscribe", reason)
+            name = filters[at] if filters else "a topic"
+            text = "the broker refuses to send %s to %s (%s); check its access list for %s"
+            self._say(f"subscribe {name}", text, name, self._client_id, reason, self._who)
+        self._subscribed()
+
+    @property
+    def _who(self) -> str:
+        return self._broker.username or self._client_id
 
     def _subscribed(self) -> None:
-        """Settle; tell of a broker that has forgotten us only once it sends us messages again."""
+        """Settle; tell of a connection that is back once the broker sends us messages again."""
         self._settled.set()
-        if self._forgotten:
-            self._forgotten = False
+        if self._back:
+            self._back = False
             self._inbox.put(Reconnected())
 
     def _on_disconnect(
         self,
         _client: Client,
         _data: Any,
-        _flags: DisconnectFlags,
+        flags: DisconnectFlags,
         reason: ReasonCode,
-        _properties: Properties | None,
+        properties: Properties | None,
     ) -> None:
-        self._watch(False)
-        if not reason.is_failure:
+        phase, self._phase = self._phase, "down"
+        if phase == "up":
+            self._watch(False)
+        if self._ending or phase in ("down", "refused"):
             return
-        lasted = time.monotonic() - self._since
-        self._brief = self._brief + 1 if lasted < BRIEF_SECONDS else 0
-        # Not every broker says who took the session: Mosquitto 2.0 just closes, again and again.
-        if reason.value == TAKEN_OVER or self._brief >= BRIEF_LIMIT:
-            self._fail(
-                f"has another client with the id {self._client_id}",
-                "stop the other process, or give this one another name",
-            )
+        if phase == "dialling":
+            self._troubled(self._silent())
         else:
-            log.warning("lost the broker %s (%s); trying again", self._broker.address, reason)
+            self._lost(reason, flags.is_disconnect_packet_from_server, properties)
 
-    def _fail(self, problem: str, remedy: str) -> None:
-        """End this link for good; its owner learns of it at the next `receive`."""
-        self._failure = self._error(problem, remedy)
-        self._settled.set()
-        self._inbox.put(self._failure)
-        self._client.disconnect()
+    def _lost(self, reason: ReasonCode, told: bool, properties: Properties | None) -> None:
+        """Go on after a connection that was up; the broker may have told why."""
+        lasted, self._since = time.monotonic() - self._since, time.monotonic()
+        taken = told and reason.value == TAKEN_OVER
+        self._backoff.lost(lasted, taken)
+        pause = self._pace()
+        address = self._broker.address
+        self._trouble = self._error(f"was lost: {reason}", SEE_ITS_LOG)
+        # Not every broker says who took the session: Mosquitto 2.0 just closes, again and again.
+        if taken or self._backoff.unsteady:
+            log.warning(
+                "lost the broker %s (%s), %d times after a short while: the link does not hold (a"
+                " weak network, a proxy's limit), or there is another client with the id %s; tries"
+                " again in %.0f s; check the network, or stop the other process, or give this one"
+                " another name",
+                *(address, reason, self._backoff.brief, self._client_id, pause),
+            )
+            return
+        remedy = ""
+        if told:
+            told_server = getattr(properties, "ServerReference", None)
+            remedy = f"; {meant(reason.value, told_server).remedy}"
+        text = "lost the broker %s (%s) after %.0f s; tries again in %.0f s%s"
+        log.warning(text, address, reason, lasted, pause, remedy)
 
     def _on_message(self, client: Client, _data: Any, message: MQTTMessage) -> None:
         connection = self._connection
@@ -282,19 +445,26 @@ class Link:
         notes = dict(getattr(message.properties, "UserProperty", ()))
         self._inbox.put(Arrival(message.topic, bytes(message.payload), acknowledge, notes))
 
-    def _on_publish(self, *_: object) -> None:
-        with self._confirmation:
-            self._confirmed += 1
-            self._confirmation.notify_all()
+    def _on_publish(
+        self,
+        _client: Client,
+        _data: Any,
+        number: int,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        topic = self._deliveries.answered(number, str(reason) if reason.is_failure else None)
+        if reason.is_failure:
+            self._refusal("publish", str(reason))
+            place = "what this client publishes" if topic is None else topic
+            text = "the broker refuses messages on %s (%s); check its access list for %s"
+            key = f"publish {place.rstrip('0123456789')}"  # one line for all chunks
+            self._say(key, text, place, reason, self._who)
 
     # ---- on the owner's thread
 
     def receive(self, timeout: float | None) -> Arrival | Reconnected | None:
-        """Return the next event, or None when the time is up.
-
-        Raises:
-            BrokerError: if another process has taken this client's name.
-        """
+        """Return the next event, or None when the time is up."""
         try:
             event = self._inbox.get(timeout=timeout)
         except queue.Empty:
@@ -303,27 +473,58 @@ class Link:
             raise event
         return event
 
+    def refusals(self) -> list[str]:
+        """Return what the broker refuses now, each as a sentence for a person."""
+        published = self._deliveries.refused()
+        return [
+            *(f"refuses messages on {topic} ({why})" for topic, why in published.items()),
+            *(f"refuses to send {name} ({why})" for name, why in self._unheard.copy().items()),
+        ]
+
+    def ask_again(self) -> None:
+        """Subscribe again to what the broker has refused to send."""
+        if self._unheard and self.connected:
+            self._subscribe(tuple(self._unheard))
+
     def subscribe(self, name: str) -> None:
         """Have the messages of one more topic filter, the retained ones at once."""
         self._filters = (*self._filters, name)
-        self._client.subscribe(name, options=SubscribeOptions(qos=1))
+        self._subscribe((name,))
 
     def unsubscribe(self, name: str) -> None:
         """Have the messages of a topic filter no longer."""
         self._filters = tuple(each for each in self._filters if each != name)
+        self._unheard.pop(name, None)
         self._client.unsubscribe(name)
 
     def publish(
-        self, topic: str, payload: bytes, *, retain: bool = False, notes: Notes = NONE
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        notes: Notes = NONE,
+        expiry: int | None = None,
     ) -> None:
-        """Send one packet at least once; while the broker is away it waits here."""
-        with self._confirmation:
-            self._sent += 1
-        info = self._client.publish(
-            topic, payload, qos=1, retain=retain, properties=_user_properties(notes)
-        )
+        """Send one packet at least once; while the broker is away it waits here.
+
+        Args:
+            topic: where.
+            payload: its bytes.
+            retain: whether the broker keeps it for those who come later.
+            notes: go with it, as user properties.
+            expiry: seconds after which the broker may forget it for those who are away.
+        """
+        self._deliveries.renew(topic)
+        self._publish(topic, payload, retain, _properties(notes, expiry))
+
+    def _publish(
+        self, topic: str, payload: bytes, retain: bool, properties: Properties | None
+    ) -> None:
+        info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
-            raise self._error(f"takes no message ({info.rc.name})", "see the broker's log")
+            raise self._error(f"takes no message ({info.rc.name})", SEE_ITS_LOG)
+        self._deliveries.sent(info.mid, topic)
 
     def send(self, topic: str, payload: bytes, notes: Notes = NONE) -> int:
         """Send a payload of any size, in chunks, to one topic; return the bytes that takes.
@@ -331,8 +532,9 @@ class Link:
         The notes go with each chunk: whichever comes last has them.
         """
         parts = chunks.split(payload, self._limit)
+        self._deliveries.renew(topic)
         for chunk in parts:
-            self.publish(topic, chunk, notes=notes)
+            self._publish(topic, chunk, False, _properties(notes, None))
         return sum(map(len, parts))
 
     def hold(self, topic: str, payload: bytes) -> None:
@@ -344,7 +546,22 @@ class Link:
             self.publish(f"{topic}/{index}", b"", retain=True)
         self._held[topic] = len(parts)
 
-    def flush(self, timeout: float) -> bool:
-        """Wait until the broker has all that was sent; tell whether it has."""
-        with self._confirmation:
-            return self._confirmation.wait_for(lambda: self._confirmed >= self._sent, timeout)
+    def repeat(self, topic: str, payload: bytes, expiry: int) -> None:
+        """Send what is held once more, for those who have subscribed to it and miss it."""
+        for index, chunk in enumerate(chunks.split(payload, self._limit)):
+            self.publish(f"{topic}/{index}", chunk, expiry=expiry)
+
+    def is_on_its_way(self, topic: str) -> bool:
+        """Tell whether something that was sent there waits for the broker's word on it."""
+        return topic in self._deliveries.open()
+
+    def is_refused(self, topic: str) -> bool:
+        """Tell whether the broker refuses what was last sent there."""
+        return topic in self._deliveries.refused()
+
+    def flush(self, timeout: float, topic: str | None = None) -> bool:
+        """Wait until the broker has all that was sent, or all on one topic; tell whether it has.
+
+        What it refuses it does not have.
+        """
+        return self._deliveries.flush(timeout, topic)

@@ -29,7 +29,7 @@ from edgeloop.models.split import SplitModel
 from edgeloop.private import Secret
 from edgeloop.seeds import derive, drawing
 from edgeloop.threads import Threads, choose
-from edgeloop.wire import MaybeNaN
+from edgeloop.wire import MaybeNaN, NotFiniteError, Samples, Seconds, WireError
 
 U = TypeVar("U")
 B = TypeVar("B")
@@ -50,11 +50,11 @@ class Report:
         test_auc: `edgeloop.evaluation.micro_auc` of the test samples; NaN where it has no value.
     """
 
-    test_correct: int
-    test_samples: int
-    train_samples: int
-    seconds_evaluating: float
-    seconds_training: float
+    test_correct: Samples
+    test_samples: Samples
+    train_samples: Samples
+    seconds_evaluating: Seconds
+    seconds_training: Seconds
     test_auc: MaybeNaN = math.nan
 
     def __post_init__(self) -> None:
@@ -218,12 +218,21 @@ class Member(Generic[U, B]):
         """Return the answer to a round, with what came of a training that took so long.
 
         A model that has diverged sends nothing: one NaN would be everybody's, and no server takes
-        it (`wire.NotFiniteError`).
+        it (`wire.check`).
         """
-        if upload is not None and not wire.finite(upload):
-            log.warning("%s: its upload has NaN or infinity in it, and is not sent", self.name)
-            upload = None
+        if upload is not None:
+            upload = self._sane(upload)
         return Answer(upload, self._report(opened.found, opened.seconds, seconds))
+
+    def _sane(self, upload: U) -> U | None:
+        try:
+            wire.check(upload)
+        except WireError as error:
+            what = "NaN or infinity" if isinstance(error, NotFiniteError) else "what cannot be"
+            text = "%s: its upload has %s in it, and is not sent (%s)"
+            log.warning(text, self.name, what, error)
+            return None
+        return upload
 
     @contextmanager
     def awake(self) -> Iterator[None]:

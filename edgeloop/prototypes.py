@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgeloop.algorithm import Batch, Batches, Forward, Seen
+from edgeloop.wire import Counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +31,12 @@ class PrototypeUpload:
     """
 
     labels_N: npt.NDArray[np.int64]
-    counts_N: npt.NDArray[np.int64]
+    counts_N: Counts
     prototypes_ND: npt.NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        if len(self.labels_N) and (self.labels_N[0] < 0 or (np.diff(self.labels_N) <= 0).any()):
+        steps_up = self.labels_N[1:] > self.labels_N[:-1]  # a difference would wrap
+        if (self.labels_N < 0).any() or not steps_up.all():
             raise ValueError("the labels are not ascending class numbers")
         if (self.counts_N < 1).any():
             raise ValueError("a prototype of fewer than one sample")
@@ -121,8 +123,9 @@ def check_labels(upload: PrototypeUpload, classes: int) -> None:
     Raises:
         ValueError: naming the class.
     """
-    if len(upload.labels_N) and upload.labels_N[-1] >= classes:
-        raise ValueError(f"class {upload.labels_N[-1]}, the task has {classes}")
+    beyond = upload.labels_N[upload.labels_N >= classes]
+    if len(beyond):
+        raise ValueError(f"class {beyond[-1]}, the task has {classes}")
 
 
 def stacked(uploads: Sequence[PrototypeUpload]) -> tuple[Tensor, Tensor, Tensor]:
@@ -148,7 +151,7 @@ def average(
     weights_N = counts_N if weighted else torch.ones_like(counts_N)
     sums_CK = torch.zeros(classes, prototypes_NK.shape[1], dtype=torch.float64)
     sums_CK.index_add_(0, labels_N, prototypes_NK * weights_N.double().unsqueeze(1))
-    totals_C = torch.zeros(classes, dtype=torch.int64).index_add_(0, labels_N, weights_N)
+    totals_C = torch.zeros(classes, dtype=torch.float64).index_add_(0, labels_N, weights_N.double())
     means_CK = sums_CK / totals_C.clamp(min=1).unsqueeze(1)
     return GlobalPrototypes((totals_C > 0).numpy(), means_CK.numpy().astype(np.float32))
 

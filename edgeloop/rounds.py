@@ -1,13 +1,17 @@
 """The server's loop, the same whoever the cohort is."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from edgeloop import sifting
 from edgeloop.algorithm import Algorithm
 from edgeloop.cohorts import Cohort
 from edgeloop.member import Answer, Report
 from edgeloop.participation import Attendance
+
+log = logging.getLogger(__name__)
 
 S = TypeVar("S")
 U = TypeVar("U")
@@ -31,11 +35,20 @@ class Standing(Generic[S, B]):
 
 @dataclass(frozen=True)
 class Closed(Generic[S, U, B]):
-    """A round that is over: its answers by client, and where the run stands after it."""
+    """A round that is over.
+
+    Attributes:
+        number: its number.
+        answers: by client.
+        standing: where the run stands after it.
+        implausible: clients whose uploads were set aside, and why: with them the round has no
+            result that is finite.
+    """
 
     number: int
     answers: Mapping[str, Answer[U]]
     standing: Standing[S, B]
+    implausible: Mapping[str, str] = field(default_factory=dict)
 
 
 def beginning(algorithm: Algorithm[S, Any, B]) -> Standing[S, B]:
@@ -70,7 +83,8 @@ def run(
         joining = None if participation is None else participation.joining(standing.rounds)
         answers = cohort.ask(standing.rounds, standing.broadcast, joining)
         uploads = _arrived(standing.rounds, answers, participation)
-        closed = Closed(standing.rounds, answers, _learned(algorithm, standing, uploads))
+        learned, aside = _learned(algorithm, standing, uploads)
+        closed = Closed(standing.rounds, answers, learned, aside)
         after(closed)
         standing = closed.standing
     return standing, cohort.finish(standing.rounds, standing.broadcast)
@@ -78,17 +92,30 @@ def run(
 
 def _arrived(
     round_number: int, answers: Mapping[str, Answer[U]], participation: Attendance | None
-) -> list[U]:
-    """Return the uploads that the server gets, in the order of the clients' names."""
+) -> dict[str, U]:
+    """Return the uploads that the server gets, by client, in the order of the clients' names."""
     sent = {name: each.upload for name, each in answers.items() if each.upload is not None}
     names = sent if participation is None else participation.arriving(round_number, sent)
-    return [sent[name] for name in sorted(names)]
+    return {name: sent[name] for name in sorted(names)}
 
 
 def _learned(
-    algorithm: Algorithm[S, U, B], standing: Standing[S, B], uploads: Sequence[U]
-) -> Standing[S, B]:
-    """Return where the run stands after a round; where it stood, if nothing was uploaded."""
-    if not uploads:
-        return replace(standing, rounds=standing.rounds + 1)
-    return Standing(standing.rounds + 1, *algorithm.aggregate(standing.state, uploads))
+    algorithm: Algorithm[S, U, B], standing: Standing[S, B], uploads: Mapping[str, U]
+) -> tuple[Standing[S, B], Mapping[str, str]]:
+    """Return where the run stands after a round, and whose uploads spoilt it.
+
+    It stands where it stood, if nothing was uploaded, or nothing that there is a result of.
+    """
+    number = standing.rounds
+    made = sifting.made(algorithm, standing.state, standing.broadcast, uploads)
+    for name, why in made.aside.items():
+        facts = {"device": name, "round": number}
+        log.warning("round %d is made without what %s sent: %s", number, name, why, extra=facts)
+    counted = {name: each for name, each in uploads.items() if name not in made.aside}
+    if uploads and not counted:
+        text = "round %d changes nothing: no upload could be used, perhaps by the algorithm's fault"
+        log.error(text, number, extra={"round": number})
+    for name, times in sifting.far(counted):
+        text = "round %d: the largest value that %s sent is %.0e times the cohort's median"
+        log.warning(text, number, name, times, extra={"device": name, "round": number})
+    return Standing(number + 1, made.state, made.broadcast), made.aside

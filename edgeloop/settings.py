@@ -11,6 +11,9 @@ from edgeloop.errors import ConfigError
 
 S = TypeVar("S", bound="Settings")
 
+CONNECT_SECONDS = 10.0
+"""For the first connection of whoever does not try without end."""
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Noise = Annotated[float, Field(ge=0.1, le=10_000)]
@@ -36,7 +39,8 @@ class BrokerSettings(Settings):
             connection is TLS, without it plain.
         certificate_file: this client's own certificate and its chain, PEM, if the broker wants one.
         key_file: the certificate's private key, PEM, without a passphrase.
-        connect_seconds: how long to try before giving up the first connection.
+        connect_seconds: how long to try before giving up the first connection; if it is not given,
+            an agent tries without end, and everybody else `CONNECT_SECONDS`.
         chunk_bytes: the largest packet to send, unless the broker's own limit is lower.
     """
 
@@ -47,7 +51,7 @@ class BrokerSettings(Settings):
     ca_file: Path | None = None
     certificate_file: Path | None = None
     key_file: Path | None = None
-    connect_seconds: Seconds = 10.0
+    connect_seconds: Seconds | None = None
     chunk_bytes: Annotated[int, Field(ge=4096)] = 262_144
 
     @model_validator(mode="after")
@@ -57,6 +61,11 @@ class BrokerSettings(Settings):
         if self.certificate_file is not None and self.ca_file is None:
             raise ValueError("certificate_file needs ca_file, or there is no TLS to show it in")
         return self
+
+    @property
+    def patience(self) -> float:
+        """Return for how long to try the first connection, unless without end."""
+        return CONNECT_SECONDS if self.connect_seconds is None else self.connect_seconds
 
     @property
     def address(self) -> str:

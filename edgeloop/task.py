@@ -7,9 +7,10 @@ edgeloop/v1/{task}/upload/{device}            a device's answers, in chunks
 edgeloop/v1/{task}/presence/{device}          retained: "online" or, by its last will, "offline"
 """
 
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from edgeloop import wire
 from edgeloop.settings import PrivacySettings
@@ -21,7 +22,21 @@ SERVER = "aggregator"
 SLOTS = 2
 """Places of broadcasts; more would only fill the broker."""
 
+
+def _free(name: str) -> str:
+    if name == SERVER:
+        raise ValueError(f"a device may not be called {SERVER}: that is the task's server")
+    return name
+
+
+SMALL = 64 * 1024
+"""Bytes that may be sent again each time that a round is announced; what is larger, rarely."""
+
+_NAMES_LENGTH = 2048  # of the names in a reminder; where they are longer, everybody is meant
+
+
 Name = Annotated[str, Field(pattern=f"^{wire.NAME.pattern}$")]
+DeviceName = Annotated[Name, AfterValidator(_free)]
 Size = Annotated[int, Field(ge=1)]
 Scalar = bool | int | float | str
 
@@ -84,6 +99,27 @@ class Opening(BaseModel):
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     slot: Annotated[int, Field(ge=0, lt=SLOTS)]
     size: Size
+
+
+def reminder(missing: Collection[str]) -> Mapping[str, str]:
+    """Return the notes of an opening that is announced again, for those who have not answered."""
+    names = ",".join(sorted(missing))
+    return {"again": "1", **({"missing": names} if len(names) <= _NAMES_LENGTH else {})}
+
+
+def is_reminder(notes: Mapping[str, str]) -> bool:
+    """Tell whether an opening was announced before."""
+    return "again" in notes
+
+
+def is_meant(notes: Mapping[str, str], device: str) -> bool:
+    """Tell whether a device has yet to answer, as far as the notes of an opening tell."""
+    return "missing" not in notes or device in notes["missing"].split(",")
+
+
+def client_id(task: str, name: str) -> str:
+    """Return the MQTT client id of a device, or of the server; no other of any task has it."""
+    return f"edgeloop.{task.replace('.', '%2E')}.{name.replace('.', '%2E')}"
 
 
 def contract_topic(task: str) -> str:

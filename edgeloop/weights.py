@@ -15,6 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from edgeloop.wire import Samples
+
 Vector = npt.NDArray[np.float32]
 
 
@@ -41,7 +43,7 @@ class WeightsUpload:
         ValueError: if the number of samples is negative.
     """
 
-    samples: int
+    samples: Samples
     weights_P: Vector
 
     def __post_init__(self) -> None:

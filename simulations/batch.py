@@ -1,20 +1,14 @@
 """Many runs, some at a time, each in a process of its own; a run that is done is not run again."""
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Hashable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from edgeloop import files
-from edgeloop.cohorts.workers import killed
 from edgeloop.errors import InputError, RunError
 from simulations import cluster as clusters
+from simulations import pool
 from simulations.folder import SUMMARY
 from simulations.run import simulate
 from simulations.settings import RunSettings
@@ -61,32 +55,10 @@ def run_all(
             note(key, files.read_json(path))
     missing = {key: job for key, job in jobs.items() if key not in found}
     if cluster is None:
-        _in_processes(missing, workers, note)
+        pool.spread({key: partial(_one, job) for key, job in missing.items()}, workers, note)
     elif missing:
         clusters.spread(_tasks(missing), cluster, workers, note)
     return {key: found[key] for key in jobs}
-
-
-def _in_processes(
-    jobs: Mapping[Key, Job], workers: int | None, done: Callable[[Key, Summary], None]
-) -> None:
-    context = multiprocessing.get_context("spawn")
-    others = set(multiprocessing.active_children())
-    waiting: dict[Future[dict[str, Any]], Key] = {}
-    with ProcessPoolExecutor(workers or os.cpu_count(), context, initializer=_begin) as pool:
-        try:
-            for key, job in jobs.items():
-                waiting[pool.submit(_one, job)] = key
-            for future in as_completed(waiting):
-                done(waiting[future], future.result())
-        except BrokenProcessPool as error:
-            raise killed() from error
-        except BaseException:  # a run has failed, or somebody wants to stop: wait for no other
-            for future in waiting:
-                future.cancel()
-            for process in set(multiprocessing.active_children()) - others:
-                process.kill()
-            raise
 
 
 def _tasks(jobs: Mapping[Key, Job]) -> dict[Key, Callable[[], dict[str, Any]]]:
@@ -96,19 +68,6 @@ def _tasks(jobs: Mapping[Key, Job]) -> dict[Key, Callable[[], dict[str, Any]]]:
         job.folder.parent.mkdir(parents=True, exist_ok=True)
         tasks[key] = partial(_shared, Job(job.settings, job.folder.absolute()))
     return tasks
-
-
-def _begin() -> None:
-    """Have this process end with its parent, even a killed one, and leave Ctrl-C to it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # noqa: S101 - the pool has made this process
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _shared(job: Job) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """A run's folder: which run it holds, and files that are whole or not there."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgeloop import files
 from edgeloop.errors import RunError
+
+log = logging.getLogger(__name__)
 
 IDENTITY = "run.json"
 SUMMARY = "summary.json"
@@ -21,6 +24,8 @@ WHOLE = ("models_by_client",)
 
 def claim(folder: Path, config: Mapping[str, Any]) -> None:
     """Make the folder this run's, or find that it is so already.
+
+    A run that other versions began goes on, with a warning: its folder tells which.
 
     Args:
         folder: made if it is not there.
@@ -48,12 +53,21 @@ def _recognize(folder: Path, config: Mapping[str, Any]) -> None:
     except (OSError, ValueError) as error:
         raise RunError(f"out {folder}", "is not empty, and holds no run", remedy) from error
     differing = differences(held, config)
-    if differing:
+    older = [each for each in differing if each.startswith("versions.")]
+    finished = (folder / SUMMARY).exists()
+    if differing and (finished or differing != older):
         problem = f"holds another run: {', '.join(differing)}"
         raise RunError(f"out {folder}", problem, remedy)
-    if (folder / SUMMARY).exists():
+    if finished:
         problem = f"holds this very run, finished: see its {SUMMARY}"
         raise RunError(f"out {folder}", problem, f"to run it again, {remedy}")
+    if older:
+        log.warning(
+            "out %s: goes on with a run that other versions began: %s; its last digits may differ"
+            " from those of either version alone",
+            folder,
+            ", ".join(older),
+        )
 
 
 def claim_study(folder: Path, identity: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Runs a simulation from its settings to its folder of results, or goes on with one."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from edgeloop.data import Federation
 from edgeloop.member import Report
 from edgeloop.participation import Attendance
 from edgeloop.rounds import Closed
-from simulations import checkpoint, choosing, engine, newcomers, results
+from simulations import checkpoint, choosing, clients_table, concerns, engine, newcomers, results
 from simulations.checkpoint import Checkpoint, Pace
 from simulations.clients_table import Journal
 from simulations.folder import HISTORY, PARTITION, SUMMARY, claim
@@ -22,6 +23,8 @@ from simulations.results import Row
 from simulations.settings import RunSettings
 from simulations.sinks import Sink, guarded
 from simulations.spending import Spending
+
+log = logging.getLogger(__name__)
 
 Watch = Callable[[int, float], None]
 """Told after each round how many are done, and the round's accuracy."""
@@ -57,22 +60,32 @@ def _simulate(
     generator = settings.opened()
     plan = engine.plan(settings, divided.early, generator)
     config = results.config(plan, everyone)
+    concerned = concerns.of_data(divided.early, settings.batch_size)
     claim(folder, config)
+    _warn(concerned)
     files.write(folder / PARTITION, results.partition_file(divided.early, plan.models))
     begun = _begin(plan, plan.load(generator), divided.early, folder)
     with guarded(sinks, folder, config, begun.saved.rows) as sink:
         recorder = _recorder(begun, sink.row)
         reports, broadcast = _rounds(begun, recorder, watch)
+        begun.journal.write()
+        diverged = concerns.of_clients(clients_table.read(folder))
+        _warn(diverged)
         summary = {
             **results.summary(config, recorder.rows, reports, broadcast),
             **newcomers.joined(plan, divided, broadcast),
             "cohort": begun.chosen,
+            "warnings": [*concerned, *diverged],
         }
-        begun.journal.write()
         _write(folder, summary, recorder.rows, broadcast)
         begun.journal.remove()
         sink.end(summary)
     return summary
+
+
+def _warn(sentences: Sequence[str]) -> None:
+    for each in sentences:
+        log.warning("%s", each)
 
 
 @dataclass(frozen=True)

@@ -23,18 +23,26 @@ class Authority:
         self.file = folder / "ca.crt"
         self._authority.cert_pem.write_to_path(str(self.file))
 
-    def sign(self, name: str, *hosts: str, until: datetime | None = None) -> tuple[Path, Path]:
+    def sign(
+        self,
+        name: str,
+        *hosts: str,
+        until: datetime | None = None,
+        since: datetime | None = None,
+    ) -> tuple[Path, Path]:
         """Make a certificate and its key, for a server if hosts are named; return their files."""
         names = hosts or [f"{name}.invalid"]
-        signed = self._authority.issue_cert(*names, common_name=name, not_after=until)
+        signed = self._authority.issue_cert(
+            *names, common_name=name, not_before=since, not_after=until
+        )
         certificate, key = self._folder / f"{name}.crt", self._folder / f"{name}.key"
         signed.private_key_pem.write_to_path(str(key))
         certificate.write_bytes(b"".join(each.bytes() for each in signed.cert_chain_pems))
         return certificate, key
 
-    def listener(self, *hosts: str) -> list[str]:
+    def listener(self, *hosts: str, **dates: datetime) -> list[str]:
         """Return what makes a Mosquitto's listener ask for certificates of this authority."""
-        certificate, key = self.sign("broker", *hosts)
+        certificate, key = self.sign("broker", *hosts, **dates)
         files = [f"cafile {self.file}", f"certfile {certificate}", f"keyfile {key}"]
         return [*files, "require_certificate true", "use_identity_as_username true"]
 

@@ -173,7 +173,10 @@ def test_a_port_in_use(
     ("changes", "sentence"),
     [
         ({"data": {"source": "nowhere"}}, "nowhere"),
-        ({"data": {"source": "fashion-sample"}}, "partition"),
+        (
+            {"data": {"source": "fashion-sample", "client": 1}},
+            "data.client: 1, and without a",
+        ),
         ({"data": {"source": "fashion-sample", "partition": "iid", "alpha": 0}}, "data.alpha"),
         ({"trainng": {}}, "trainng: there is no such key; did you mean training"),
     ],

@@ -2,11 +2,14 @@
 
 import re
 import shutil
+import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.x509 import load_pem_x509_certificate
 
-from edgeloop.certificates import Identity
+from edgeloop.certificates import Identity, validity
 from edgeloop.errors import BrokerError, ConfigError
 from edgeloop.link import Arrival, Link, Reconnected
 from edgeloop.settings import BrokerSettings, parse
@@ -31,7 +34,7 @@ def test_both_sides_show_certificates(
     mine, other = authority.client(broker, "me"), authority.client(broker, "you")
     with Link(mine, "a", ["of/#"]) as link, Link(other, "b", []) as stranger:
         stranger.publish("of/me", b"refused")
-        assert stranger.flush(5)
+        assert not stranger.flush(5), "what is refused is not taken"
         link.publish("of/me", b"hello")
         arrival = link.receive(5)
     assert isinstance(arrival, Arrival)
@@ -136,3 +139,53 @@ def test_a_key_of_another_certificate(authority: Authority) -> None:
 def test_files_that_belong_together(table: dict[str, str], problem: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(problem)):
         parse(table, BrokerSettings, "task.toml")
+
+
+NOT_YET = {
+    "since": datetime(2096, 2, 29, 12, tzinfo=UTC),
+    "until": datetime(2097, 1, 1, tzinfo=UTC),
+}
+GONE = {"since": datetime(2016, 2, 29, 12, tzinfo=UTC), "until": datetime(2017, 1, 1, tzinfo=UTC)}
+DATES = [
+    (NOT_YET, "is not yet valid: it holds from 2096-02-29 12:00 UTC, and this", "set the clock"),
+    (GONE, "has expired: it held until 2017-01-01 00:00 UTC, and this", "renew it"),
+]
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize(("dates", "problem", "remedy"), DATES)
+def test_a_broker_whose_certificate_does_not_hold_now(
+    start_broker: StartBroker,
+    authority: Authority,
+    dates: dict[str, datetime],
+    problem: str,
+    remedy: str,
+) -> None:
+    broker = start_broker(*authority.listener(LOOPBACK, **dates)).settings
+    settings = authority.client(broker, "me")
+    expected = f"hold: it {problem} machine's clock says {datetime.now(UTC):%Y-}.*; {remedy}"
+    with pytest.raises(BrokerError, match=expected):
+        Link(settings, "me", [], patient=True).__enter__()
+
+
+@pytest.mark.parametrize(("dates", "problem", "remedy"), DATES)
+def test_a_certificate_of_ones_own_that_does_not_hold_now(
+    authority: Authority, dates: dict[str, datetime], problem: str, remedy: str
+) -> None:
+    certificate, key = authority.sign("old", **dates)
+    settings = authority.client(BrokerSettings(), "me", certificate_file=certificate, key_file=key)
+    expected = (
+        f"certificate_file: {problem} machine's clock says {datetime.now(UTC):%Y-}.*; {remedy}"
+    )
+    with pytest.raises(BrokerError, match=expected):
+        Identity(settings)
+
+
+def test_when_a_certificate_holds(authority: Authority) -> None:
+    """As the library for it says, for years before and after 2050."""
+    for dates in (NOT_YET, GONE, {}):
+        pem = authority.sign("any", **dates)[0].read_text()
+        known = load_pem_x509_certificate(pem.encode())
+        assert validity(pem) == (known.not_valid_before_utc, known.not_valid_after_utc)
+    for wrong in ("", "junk", f"{ssl.PEM_HEADER}\njunk\n{ssl.PEM_FOOTER}", pem[:200]):
+        assert validity(wrong) is None

@@ -1,6 +1,5 @@
 """The reference implementation's accuracies on HAR: same data, models, seed and settings."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -8,16 +7,14 @@ import pytest
 from benchmarks.parity import OPTIONS, REFERENCE
 from simulations.run import simulate
 from simulations.settings import RunSettings
+from tests import real_data
 
 ROUNDS = 2
 
 
 @pytest.fixture(scope="module")
 def har() -> Path:
-    folder = Path(os.environ.get("EDGELOOP_DATA", "../shared/data")) / "har"
-    if not folder.exists():
-        pytest.skip(f"{folder} is not there; it holds UCI HAR as PFLlib stores it")
-    return folder
+    return real_data.place("har", "config.json")
 
 
 @pytest.mark.parametrize("algorithm", ["local", "fedproto", "lgfedavg", "fml", "fedkd"])

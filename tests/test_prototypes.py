@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgeloop import prototypes, training
+from edgeloop import prototypes, training, wire
 from edgeloop.algorithm import Batches, Seen
 from edgeloop.prototypes import PrototypeUpload, Targets
 
@@ -114,3 +114,26 @@ def test_the_server_averages_each_class_over_the_clients_that_have_it() -> None:
     weighted = prototypes.average([one, other], 3, weighted=True)
     assert weighted.prototypes_CD.tolist() == [[3.0, 7.0], [0.0, 0.0], [1.0, 1.0]]
     assert prototypes.average([one], 3).known_C.tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("labels", [[0, 2**63 - 1, -(2**63) + 5, 3], [-1, 0], [1, 1], [2, 1]])
+def test_labels_that_do_not_ascend_are_refused_also_where_a_difference_wraps(
+    labels: list[int],
+) -> None:
+    size = len(labels)
+    with pytest.raises(ValueError, match="not ascending"):
+        PrototypeUpload(np.array(labels), np.ones(size, int), np.ones((size, 2), np.float32))
+
+
+def test_any_class_that_the_task_lacks_is_refused() -> None:
+    beyond = PrototypeUpload(np.array([0, 2**63 - 1]), np.ones(2, int), np.ones((2, 2), np.float32))
+    with pytest.raises(ValueError, match="the task has 4"):
+        prototypes.check_labels(beyond, 4)
+
+
+def test_the_largest_counts_that_are_taken_do_not_wrap() -> None:
+    most = np.array([wire.MOST_SAMPLES])
+    upload = PrototypeUpload(np.array([0]), most, np.ones((1, 2), np.float32))
+    found = prototypes.average([upload] * 100, 1, weighted=True)
+    assert found.known_C.all()
+    assert (found.prototypes_CD == 1).all()

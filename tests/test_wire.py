@@ -226,3 +226,52 @@ def test_arrays_annotated_as_newer_numpys_alias_are_read() -> None:
     message = kind(np.array([1.0, 2.0], np.float32))
     frame = encode(Envelope("task", "run", 1, "server"), message)
     assert decode(frame, kind)[kind].values_N.tolist() == [1.0, 2.0]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranged:
+    samples: wire.Samples
+    seconds: wire.Seconds
+    counts_N: wire.Counts
+    values_N: npt.NDArray[np.float32]
+
+
+def ranged(**changes: Any) -> Ranged:
+    fields = {
+        "samples": wire.MOST_SAMPLES,
+        "seconds": 1e7,
+        "counts_N": np.array([0, wire.MOST_SAMPLES]),
+        "values_N": np.array([1e15, -1e15], np.float32),
+    }
+    return Ranged(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"samples": 2**63 - 1},
+        {"samples": -1},
+        {"seconds": 1e300},
+        {"seconds": -0.1},
+        {"counts_N": np.array([2**63 - 1, 0])},
+        {"counts_N": np.array([0, -1])},
+    ],
+)
+def test_a_number_out_of_its_range_is_refused(changes: dict[str, Any]) -> None:
+    assert decode(encode(ENVELOPE, ranged()), Ranged)[Ranged].samples == wire.MOST_SAMPLES
+    (name,) = changes
+    with pytest.raises(wire.RangeError, match=f"Ranged.{name} is not between"):
+        decode(encode(ENVELOPE, ranged(**changes)), Ranged)
+    with pytest.raises(wire.RangeError, match=f"Ranged.{name} is not between"):
+        wire.check(ranged(**changes))
+
+
+def test_floats_whose_squares_are_none_are_refused_by_a_check() -> None:
+    wire.check(ranged())
+    for value in (1e30, -1e30, 1.4e19):
+        with pytest.raises(wire.RangeError, match="too large"):
+            wire.check(ranged(values_N=np.array([0, value], np.float32)))
+    with pytest.raises(wire.NotFiniteError):
+        wire.check(ranged(values_N=np.array([0, np.nan], np.float32)))
+    with pytest.raises(wire.ShapeError, match="N = 2, not 3"):
+        wire.check(ranged(), {"N": 3})

@@ -14,7 +14,7 @@ from cloud.generator_service import repository, server
 from cloud.generator_service.server import Home, Ports
 from cloud.generator_service.settings import Serving
 from edgeloop.errors import GeneratorError
-from edgeloop.generators import triton
+from edgeloop.generators import control, triton
 
 INSTALL = Path(__file__).parent.parent / "tools" / "triton.sh"
 
@@ -27,11 +27,18 @@ class Server:
         process: of the server.
         repository: of its models.
         ports: that it listens on.
+        secret: file with the secret of whoever may control it.
     """
 
     process: subprocess.Popen[bytes]
     repository: Path
     ports: Ports
+    secret: Path
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request shows that controls it."""
+        return control.headers(control.given(self.secret))
 
     def reference(self, name: str) -> str:
         """Return how a user names a generator there."""
@@ -44,7 +51,9 @@ class Server:
         described = repository.write(
             folder, self.repository, name, version=version, serving=serving
         )
-        triton.take_up(self.reference(name), version, described.identity)
+        triton.take_up(
+            self.reference(name), version, described.identity, control.given(self.secret)
+        )
         return self.reference(name)
 
 
@@ -76,5 +85,7 @@ def running(folder: Path, found: Home, ports: Ports | None = None) -> Iterator[S
     ports = ports or server.free_ports()
     models = folder / "models"
     models.mkdir(exist_ok=True)
-    with server.running(models, found, ports, folder / "log") as process:
-        yield Server(process, models, ports)
+    place = models / server.SECRET
+    secret = control.made(place)
+    with server.running(models, found, ports, folder / "log", secret=secret) as process:
+        yield Server(process, models, ports, place)

@@ -40,7 +40,7 @@ def contract(**changes: Any) -> Contract:
     return Contract(**{**fields, **changes})
 
 
-def wait_for_port(port: int, seconds: float = 10.0) -> None:
+def wait_for_port(port: int, seconds: float = 60.0) -> None:
     """Return as soon as somebody listens on a port."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

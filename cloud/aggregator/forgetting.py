@@ -7,7 +7,7 @@ from cloud.aggregator.settings import TaskSettings
 from edgeloop.errors import BrokerError
 from edgeloop.link import Arrival, Link
 from edgeloop.settings import BrokerSettings
-from edgeloop.task import ROOT, SERVER
+from edgeloop.task import ROOT, SERVER, client_id
 
 QUIET_SECONDS = 2.0
 """Without a message, after which the broker is taken to have sent all it keeps."""
@@ -41,7 +41,7 @@ def forget(settings: TaskSettings) -> Forgotten:
 
 def _clear(broker: BrokerSettings, task: str) -> int:
     cleared: set[str] = set()
-    with Link(broker, f"edgeloop.{task}.{SERVER}", [f"{ROOT}/{task}/#"]) as link:
+    with Link(broker, client_id(task, SERVER), [f"{ROOT}/{task}/#"]) as link:
         while (event := link.receive(QUIET_SECONDS)) is not None:
             if not isinstance(event, Arrival):
                 continue

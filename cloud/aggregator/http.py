@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Annotated
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.aggregator.ledger import PastRound
 from cloud.aggregator.metrics import Metrics, Phase
@@ -37,6 +38,7 @@ class Status(BaseModel):
             None without privacy, or before an answer.
         history: the closed rounds.
         broker_connected: whether the MQTT broker is reached.
+        broker_refusals: what the broker refuses to take or to send, and why; /readyz tells it.
         generator_problem: why the generator makes no image now; None if it does, or none is asked.
         ledger_open: whether the ledger takes uploads.
     """
@@ -53,6 +55,7 @@ class Status(BaseModel):
     epsilon: float | None = None
     history: tuple[PastRound, ...]
     broker_connected: bool
+    broker_refusals: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     generator_problem: str | None
     ledger_open: bool
 
@@ -65,6 +68,7 @@ class Status(BaseModel):
             "the ledger is not open": self.ledger_open,
         }
         reasons = [reason for reason, met in needs.items() if not met]
+        reasons += [f"the MQTT broker {refusal}" for refusal in self.broker_refusals]
         return reasons if self.generator_problem is None else [*reasons, self.generator_problem]
 
 

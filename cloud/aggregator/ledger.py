@@ -166,11 +166,17 @@ class Ledger:
             if connection.scalar(self._newest()) is None:
                 self._stand(connection, 0, state, broadcast)
 
-    def standing(self) -> tuple[int, bytes, bytes] | None:
-        """Return how many rounds are done, the state and the broadcast; None before `begin`."""
-        newest = self._newest().scalar_subquery()
+    def standing(self, before: int | None = None) -> tuple[int, bytes, bytes] | None:
+        """Return how many rounds are done, the state and the broadcast; None before `begin`.
+
+        Args:
+            before: as it was with fewer rounds than these; None once that is pruned.
+        """
+        newest = self._newest().where(rounds.c.state.is_not(None))
+        if before is not None:
+            newest = newest.where(rounds.c.number < before)
         query = select(rounds.c.number, rounds.c.state, rounds.c.broadcast).where(
-            rounds.c.run == self._run, rounds.c.number == newest
+            rounds.c.run == self._run, rounds.c.number == newest.scalar_subquery()
         )
         with self._read() as connection:
             row = connection.execute(query).one_or_none()
@@ -200,6 +206,12 @@ class Ledger:
         )
         with self._read() as connection:  # sorted here: databases differ in the order of names
             return dict(sorted((row.device, row.payload) for row in connection.execute(query)))
+
+    def drop(self, round_number: int, client: str) -> None:
+        """Forget an upload, so that its client may send another."""
+        key = {"run": self._run, "round": round_number, "device": client}
+        with self._write() as connection:
+            connection.execute(delete(uploads).filter_by(**key))
 
     def close_round(
         self, closed_number: int, state: bytes, broadcast: bytes, counts: RoundCounts

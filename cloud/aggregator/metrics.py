@@ -14,6 +14,7 @@ from cloud.aggregator.ledger import RoundCounts
 from cloud.aggregator.series import Series
 from cloud.aggregator.settings import TaskSettings
 from edgeloop.gathering import Verdict
+from edgeloop.link import Refusable
 from edgeloop.task import Contract
 
 Phase = Literal["starting", "running", "evaluating", "finished"]
@@ -24,6 +25,16 @@ Step = Literal["publish", "wait", "aggregate", "store"]
 
 Operation = Literal["sample_latents", "synthesize"]
 """What a generator is asked for."""
+
+OTHER = "other"
+REFUSALS = (
+    "not_authorized",
+    "quota_exceeded",
+    "topic_filter_invalid",
+    "topic_name_invalid",
+    OTHER,
+)
+"""Why a broker refuses a message or a topic, as MQTT 5 names the reasons."""
 
 _ROUND_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14_400, 86_400)
 _STEP_SECONDS = (0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 14_400, 86_400)
@@ -137,6 +148,16 @@ class Metrics:
             "broker_reconnects_total", "Connections to the broker after the first one."
         )
         self._connections = 0
+        refused = made.counter(
+            "broker_refusals_total",
+            "Messages that the broker did not take, and topics that it does not send.",
+            ("operation", "reason"),
+        )
+        self._refused = {
+            (operation, reason): refused.labels(operation, reason)
+            for operation in get_args(Refusable)
+            for reason in REFUSALS
+        }
         self._ready = made.gauge(
             "generator_ready", "1 unless the round waits for a generator that does not answer."
         )
@@ -188,6 +209,11 @@ class Metrics:
         self._connections += yes
         if yes and self._connections > 1:
             self._reconnects.inc()
+
+    def refused(self, operation: Refusable, reason: str) -> None:
+        """The broker refuses something, with one of MQTT's reasons."""
+        name = reason.lower().replace(" ", "_")
+        self._refused[operation, name if name in REFUSALS else OTHER].inc()
 
     def generator(self, ready: bool) -> None:
         """The generator answers, or has just failed to."""

@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cloud.aggregator import outcome
+from cloud.aggregator import alone, outcome
 from cloud.aggregator.agreement import Patient, contract_of
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger
@@ -19,15 +20,22 @@ from cloud.aggregator.timing import Timed
 from cloud.aggregator.watch import Watch
 from edgeloop import algorithms, history, rounds, tracing, wire
 from edgeloop.algorithm import Algorithm
-from edgeloop.cohorts.events import Event, Opened
+from edgeloop.cohorts.events import Event, Opened, SetAside
 from edgeloop.cohorts.mqtt import MqttCohort, Patience
 from edgeloop.errors import RunError
 from edgeloop.link import Link
 from edgeloop.member import Report
 from edgeloop.rounds import Closed, Standing
-from edgeloop.task import SERVER, Contract, presence_topic
+from edgeloop.task import SERVER, Contract, client_id, presence_topic
 from edgeloop.tracing import SILENT, Tracer
-from edgeloop.wire import Envelope
+from edgeloop.wire import (
+    DigestError,
+    Envelope,
+    NotFiniteError,
+    RangeError,
+    TruncatedError,
+    WireError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +100,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self._watch = Watch(self.contract, self.metrics)
+        self._link: Link | None = None
 
     def to_its_end(self) -> Path:
         """Run the rounds that are left, and write what they led to; return the summary's path."""
@@ -113,9 +122,9 @@ class Run:
     ) -> tuple[Standing[Any, Any], Mapping[str, Report]]:
         """Run the rounds that are left; return where the run stands, and the last evaluation."""
         task = self.contract.task
-        name, presence = f"edgeloop.{task}.{SERVER}", presence_topic(task, SERVER)
-        topics, broker = MqttCohort.subscriptions(task), self.settings.broker
-        with Link(broker, name, topics, presence, self._connection) as link:
+        alone.make_sure(self.settings.broker, self.contract)
+        with self._linked() as link:
+            self._link = link
             self._enter("running")
             text = "task %s: goes on with round %d"
             log.info(text, task, standing.rounds, extra={"round": standing.rounds})
@@ -128,7 +137,21 @@ class Run:
                 self._observe,
                 tracer=self.tracer,
             )
-            return rounds.run(algorithm, cohort, self.contract.rounds, standing, self._after)
+            return rounds.run(
+                algorithm, cohort, self.contract.rounds, standing, partial(self._after, algorithm)
+            )
+
+    def _linked(self) -> Link:
+        task = self.contract.task
+        return Link(
+            self.settings.broker,
+            client_id(task, SERVER),
+            MqttCohort.subscriptions(task),
+            presence_topic(task, SERVER),
+            self._connection,
+            presence_notes=alone.presence_notes(self.contract.run),
+            refusal=self.metrics.refused,
+        )
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
@@ -165,7 +188,6 @@ class Run:
             with self.tracer.span("aggregate", watch.notes, watch.answers):
                 result = whole.aggregate(state, uploads)
             self.metrics.step("aggregate", time.monotonic() - begun)
-            self.metrics.measured(whole.measures(uploads, *result))
             return result
 
         return replace(whole, aggregate=aggregate)
@@ -182,12 +204,17 @@ class Run:
             standing = rounds.beginning(algorithm)
             self.ledger.begin(*self._frames(standing))
             return standing
-        number, state, broadcast = kept
-        return Standing(
-            number,
-            wire.decode(state, algorithm.state)[algorithm.state],
-            wire.decode(broadcast, algorithm.broadcast)[algorithm.broadcast],
-        )
+        number = kept[0]
+        while kept is not None:
+            found = _read(algorithm, *kept)
+            if found is not None:
+                if found.rounds != number:
+                    text = "what round %d led to is no good: it goes on with what was known at %d"
+                    log.warning(text, number - 1, found.rounds)
+                return replace(found, rounds=number)
+            kept = self.ledger.standing(kept[0])
+        log.warning("what round %d led to is no good: it goes on as a new run begins", number - 1)
+        return replace(rounds.beginning(algorithm), rounds=number)
 
     def _frames(self, standing: Standing[Any, Any]) -> tuple[bytes, bytes]:
         envelope = Envelope(self.contract.task, self.contract.run, standing.rounds, SERVER)
@@ -202,7 +229,7 @@ class Run:
             self._enter("evaluating")
         self._watch.observe(event)
 
-    def _after(self, closed: Closed[Any, Any, Any]) -> None:
+    def _after(self, algorithm: Loaded, closed: Closed[Any, Any, Any]) -> None:
         """Make a round's end safe, then tell of it."""
         reports = {name: answer.report for name, answer in closed.answers.items()}
         counts = outcome.counts_of(reports)
@@ -215,6 +242,9 @@ class Run:
         seconds = time.monotonic() - self._watch.opened
         self.metrics.closed(closed.number, seconds)
         self.metrics.fleet.trained(reports.values())
+        for name, reason in closed.implausible.items():
+            self._observe(SetAside(closed.number, name, reason))
+        self._measured(algorithm, closed)
         self._evaluated(reports)
         log.info(
             "round %d of %d closed: %d answers, accuracy %.4f before it, %.1f s",
@@ -225,6 +255,18 @@ class Run:
             seconds,
             extra={"round": closed.number, "accuracy": counts.accuracy, "seconds": seconds},
         )
+
+    def _measured(self, algorithm: Loaded, closed: Closed[Any, Any, Any]) -> None:
+        """Tell the algorithm's own numbers of what the round was made of."""
+        uploads = [
+            each.upload
+            for name, each in sorted(closed.answers.items())
+            if each.upload is not None and name not in closed.implausible
+        ]
+        if uploads:
+            standing = closed.standing
+            measures = algorithm.measures(uploads, standing.state, standing.broadcast)
+            self.metrics.measured(measures)
 
     def status(self) -> Status:
         """Return what /status and /readyz tell; called on HTTP threads."""
@@ -241,6 +283,29 @@ class Run:
             epsilon=self.metrics.fleet.epsilon or self.epsilon,
             history=tuple(past),
             broker_connected=self.connected,
+            broker_refusals=() if self._link is None else tuple(self._link.refusals()),
             generator_problem=self.patient.problem,
             ledger_open=self.ledger.is_open,
         )
+
+
+def _read(
+    algorithm: Loaded, number: int, state: bytes, broadcast: bytes
+) -> Standing[Any, Any] | None:
+    """Return a stored standing; None if it is damaged, or has numbers that nobody can go on with.
+
+    Raises:
+        RunError: if it is another edgeloop's.
+    """
+    try:
+        kept = wire.decode(state, algorithm.state)[algorithm.state]
+        opened = wire.decode(broadcast, algorithm.broadcast)[algorithm.broadcast]
+        wire.check(kept)
+        wire.check(opened)
+    except (DigestError, NotFiniteError, RangeError, TruncatedError) as error:
+        log.warning("where the run stood after %d rounds cannot be used: %s", number, error)
+        return None
+    except WireError as error:
+        problem = f"holds a state that this edgeloop cannot read ({error})"
+        raise RunError("ledger", problem, "go on with the edgeloop that wrote it") from error
+    return Standing(number, kept, opened)

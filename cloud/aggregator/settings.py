@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from sqlalchemy import URL
 
 from edgeloop.settings import BrokerSettings, PrivacySettings, Seconds, Settings, first_line
-from edgeloop.task import Name, Scalar, Size
+from edgeloop.task import DeviceName, Name, Scalar, Size
 from edgeloop.tracing import TraceSettings
 
 
@@ -22,7 +22,7 @@ class CohortSettings(Settings):
             on with the same round when it is started again.
     """
 
-    devices: Annotated[tuple[Name, ...], Field(min_length=1)]
+    devices: Annotated[tuple[DeviceName, ...], Field(min_length=1)]
     quorum: Size | None = None
     deadline_seconds: Seconds = 600.0
     give_up_seconds: Seconds = 86_400.0

@@ -4,7 +4,7 @@ import logging
 import time
 
 from cloud.aggregator.metrics import Metrics
-from edgeloop.cohorts.events import Event, Gathered, Heard, Opened
+from edgeloop.cohorts.events import Event, Gathered, Heard, Opened, SetAside
 from edgeloop.gathering import Verdict
 from edgeloop.task import Contract
 from edgeloop.tracing import NONE, Notes
@@ -43,6 +43,8 @@ class Watch:
         elif isinstance(event, Gathered):
             self._metrics.missed(event.missing)
             self._metrics.step("wait", event.seconds)
+        elif isinstance(event, SetAside):
+            self._metrics.heard(event.verdict, 0, 0.0)
         else:
             self._hear(event)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pwd
 import secrets
 import signal
 import socket
@@ -15,10 +16,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cloud.generator_service.settings import Backend
+from edgeloop import files
 from edgeloop.errors import GeneratorError
+from edgeloop.generators import control
 from edgeloop.local.starting import bound
 
 INSTALL = "run tools/triton.sh, or name a folder that it filled with --home or EDGELOOP_TRITON"
+SECRET = ".control-secret"  # noqa: S105 - where it is
+"""Of a server, in its repository, for its user alone."""
+
 START_SECONDS = 120.0
 """A busy machine needs a minute for what an idle one does in two seconds."""
 
@@ -102,15 +108,21 @@ def home(folder: Path | None = None) -> Home:
     Raises:
         GeneratorError: if there is none.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    place = folder or Path(os.environ.get("EDGELOOP_TRITON") or cache / "edgeloop" / "triton")
+    given = folder or os.environ.get("EDGELOOP_TRITON")
+    place = Path(given) if given else _cache() / "edgeloop" / "triton"
     found = Home(place.absolute())
     if not found.program.is_file():
         raise GeneratorError("home", f"there is no tritonserver in {place}", INSTALL)
     return found
 
 
-def command(found: Home, repository: Path, host: str, ports: Ports, memory: str) -> list[str]:
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or files.home() / ".cache")
+
+
+def command(
+    found: Home, repository: Path, host: str, ports: Ports, memory: str, secret: str
+) -> list[str]:
     """Return the command line: every model, taken up anew when a client says so.
 
     Args:
@@ -119,11 +131,13 @@ def command(found: Home, repository: Path, host: str, ports: Ports, memory: str)
         host: address to listen on.
         ports: to listen on.
         memory: how the names of the memory that it shares with its models begin.
+        secret: of whoever may control it.
     """
     return [
         str(found.program),
         f"--model-repository={repository}",
         *found.options,
+        *control.options(secret),
         "--model-control-mode=explicit",
         "--load-model=*",
         "--disable-auto-complete-config",  # ours are complete; guessing starts a Python more
@@ -142,7 +156,13 @@ def command(found: Home, repository: Path, host: str, ports: Ports, memory: str)
 
 @contextmanager
 def running(
-    repository: Path, found: Home, ports: Ports, log: Path, *, host: str = "127.0.0.1"
+    repository: Path,
+    found: Home,
+    ports: Ports,
+    log: Path,
+    *,
+    host: str = "127.0.0.1",
+    secret: str | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a tritonserver until the block ends; it is ready when the block begins.
 
@@ -152,6 +172,7 @@ def running(
         ports: to listen on.
         log: file for what it says.
         host: address to listen on; the loopback interface by default.
+        secret: of whoever may control it; by default nobody's.
 
     Yields:
         its process.
@@ -162,10 +183,11 @@ def running(
     """
     _check_free(host, ports)
     memory = f"edgeloop_{secrets.token_hex(8)}_"
+    line = command(found, repository, host, ports, memory, secret or secrets.token_hex(32))
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the program that tools/triton.sh installed
             # Killed with us: an orphan would keep the ports.
-            bound(command(found, repository, host, ports, memory), signal.SIGKILL),
+            bound(line, signal.SIGKILL, lesser(found.folder, repository)),
             env=found.environment,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -178,6 +200,29 @@ def running(
         _stop(process)
         for left in Path("/dev/shm").glob(f"{memory}*"):  # noqa: S108 - where it puts them
             left.unlink()  # by a server that was killed
+
+
+def lesser(*folders: Path) -> str:
+    """Return who a server should be instead of root, UID:GID; nothing where that is not possible.
+
+    Args:
+        folders: that nobody must be able to read, all but files that are root's alone on purpose.
+    """
+    if os.geteuid() != 0:
+        return ""
+    with contextlib.suppress(KeyError, OSError):
+        nobody = pwd.getpwnam("nobody")
+        line = ["find", *map(str, folders), "!", "-readable", "!", "-name", SECRET, "-print"]
+        looked = subprocess.run(  # noqa: S603 - the system's
+            [*line, "-quit"],
+            user=nobody.pw_uid,
+            group=nobody.pw_gid,
+            extra_groups=[],
+            capture_output=True,
+        )
+        if looked.returncode == 0 and not looked.stdout:
+            return f"{nobody.pw_uid}:{nobody.pw_gid}"
+    return ""
 
 
 def _check_free(host: str, ports: Ports) -> None:

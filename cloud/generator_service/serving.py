@@ -1,5 +1,6 @@
 """Serves generators with Triton: `edgeloop generator serve`, `serve-files` and their like."""
 
+import os
 import subprocess
 import tempfile
 import time
@@ -10,9 +11,10 @@ from typing import Annotated
 import typer
 
 from cloud.generator_service import repository, server
+from cloud.generator_service.server import SECRET
 from cloud.generator_service.settings import Backend, Serving
 from edgeloop import generators, screen
-from edgeloop.generators import manifest
+from edgeloop.generators import control, manifest
 from edgeloop.generators.manifest import Manifest
 
 Reference = Annotated[str, typer.Argument(help="digits, a name in the store, or a folder.")]
@@ -31,6 +33,14 @@ Arena = Annotated[bool, typer.Option(help="Keep freed memory, as large as the la
 Pattern = Annotated[bool, typer.Option(help="Plan memory ahead, for each new batch size.")]
 Cache = Annotated[bool, typer.Option(help="Answer repeated requests from the server's cache.")]
 Versions = Annotated[int, typer.Option(min=1, help="Served at once: the newest ones.")]
+SecretFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--control-secret-file",
+        envvar=control.VARIABLE,
+        help="With the secret of whoever may load models; by default in the repository.",
+    ),
+]
 
 
 def serve(
@@ -62,6 +72,7 @@ def serve(
     log: Annotated[Path, typer.Option(help="File for what the server says.")] = Path(
         "tritonserver.log"
     ),
+    secret_file: SecretFile = None,
 ) -> None:
     """Serve a generator that is on this machine, until Ctrl-C."""
     found = server.home(home)
@@ -81,9 +92,12 @@ def serve(
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            folder.chmod(0o755)  # the secret in it is for its user alone
         called, _ = _write(reference, folder, name, version, serving)
+        secret = control.made(secret_file or folder / SECRET)
+        _warn_of_root(found.folder, folder)
         while True:
-            with server.running(folder, found, ports, log, host=host) as process:
+            with server.running(folder, found, ports, log, host=host, secret=secret) as process:
                 screen.say(f"ready: triton://{host}:{grpc_port}/{called}")
                 _until_crippled(process, log)
                 process.kill()  # it would wait for answers that nobody gives
@@ -108,6 +122,7 @@ def serve_files(
     server: Annotated[
         str | None, typer.Option(help="HOST:PORT of a running server that is to take it up.")
     ] = None,
+    secret_file: SecretFile = None,
 ) -> None:
     """Write a generator's models into a Triton model repository; the server runs elsewhere."""
     serving = Serving(
@@ -126,7 +141,9 @@ def serve_files(
     if server is not None:
         from edgeloop.generators.triton import take_up  # only then must tritonclient be there
 
-        take_up(f"triton://{server}/{called}", version, described.identity)
+        kept = folder / SECRET
+        secret = control.given(secret_file or (kept if kept.is_file() else None))
+        take_up(f"triton://{server}/{called}", version, described.identity, secret)
 
 
 def remove_files(
@@ -163,6 +180,12 @@ def _write(
     described = repository.write(source, folder, called, version=version, serving=serving)
     screen.say(f"written: {folder / called}-*, version {version}, identity {described.identity}")
     return called, described
+
+
+def _warn_of_root(*folders: Path) -> None:
+    if os.geteuid() == 0 and not server.lesser(*folders):
+        places = " and ".join(map(str, folders))
+        screen.note(f"tritonserver runs as root, for user nobody cannot read {places}")
 
 
 def _until_crippled(process: subprocess.Popen[bytes], log: Path) -> None:

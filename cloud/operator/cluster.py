@@ -71,7 +71,7 @@ class Cluster:
                 kind: found.get(api_version=version, kind=kind) for kind, version in KINDS.items()
             }
         except ResourceNotFoundError as error:
-            remedy = "kubectl apply --server-side -f helm/edgeloop/crds"
+            remedy = "kubectl apply --server-side --force-conflicts -f helm/edgeloop/crds"
             problem = f"has no FederatedTasks, Generators or Devices of {GROUP}/{VERSION}"
             raise ConfigError("cluster", problem, remedy) from error
         except (ApiException, HTTPError) as error:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import kopf
 import typer
@@ -70,6 +70,10 @@ def operator(
     triton_pods: Annotated[
         str, _option("triton-pods", "The same by a name of all its pods, where there are several.")
     ] = "",
+    triton_secret: Annotated[
+        str, _option("triton-secret", "With what the server asks of whoever controls it.")
+    ] = "",
+    triton_secret_key: Annotated[str, _option("triton-secret-key", "Of that secret.")] = "secret",  # noqa: S107 - where it is
     repository_claim: Annotated[
         str, _option("repository-claim", "Volume claim with Triton's model repository.")
     ] = "",
@@ -132,8 +136,8 @@ def operator(
     cluster.configure()
     monitor = Monitor()
     log.info("metrics and health on http://%s:%d", host, monitor.serve(host, port))
-    work = _work(settings, Cluster(), monitor)
     who, where = identity or lease.some_identity(), lease_namespace or namespaces[0]
+    work = _work(settings, Cluster(), monitor, who)
     if not lease.lead(who, lease_name, where, work):
         log.critical("the lease is lost: another operator may lead now")
         raise typer.Exit(1)
@@ -149,7 +153,7 @@ def _level(name: str) -> int:
 
 
 def _work(
-    settings: OperatorSettings, found: Cluster, monitor: Monitor
+    settings: OperatorSettings, found: Cluster, monitor: Monitor, who: str
 ) -> Callable[[threading.Event], None]:
     """Return what the leader does until its lease is lost, or a signal comes."""
     place = settings.triton_pods or settings.triton
@@ -172,6 +176,7 @@ def _work(
             settings=handlers.settings(kopf.OperatorSettings(), interval),
             namespaces=settings.namespaces,
             standalone=True,
+            identity=cast(Any, who),  # else it asks for a user's name, which a pod has not
             stop_flag=ended,
         )
         turning.cancel()

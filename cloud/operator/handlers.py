@@ -39,7 +39,7 @@ def registry(
     monitor: Monitor,
     interval: float,
 ) -> kopf.OperatorRegistry:
-    """Return the handlers of both kinds.
+    """Return the handlers of both kinds; their ids become the names of annotations.
 
     Args:
         tasks: what looks after FederatedTasks.
@@ -140,7 +140,7 @@ def _take_down_tasks(made: kopf.OperatorRegistry, removals: Removals, monitor: M
             raise kopf.TemporaryError(f"waits for {waits}", delay=_delay(retry))
         monitor.gone("FederatedTask", str(namespace), name)
 
-    kopf.on.delete(GROUP, VERSION, "federatedtasks", registry=made)(remove_task)
+    kopf.on.delete(GROUP, VERSION, "federatedtasks", id="remove", registry=made)(remove_task)
 
 
 def _take_down_generators(
@@ -157,7 +157,7 @@ def _take_down_generators(
             raise kopf.TemporaryError(f"waits: {waits}", delay=_delay(retry))
         monitor.gone("Generator", str(namespace), name)
 
-    kopf.on.delete(GROUP, VERSION, "generators", registry=made)(remove_generator)
+    kopf.on.delete(GROUP, VERSION, "generators", id="remove", registry=made)(remove_generator)
 
 
 def _asked(ask: Callable[[], Any], retry: int) -> Any:

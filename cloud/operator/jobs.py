@@ -8,9 +8,13 @@ from cloud.operator import objects
 from cloud.operator.objects import Manifest, mount
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import GROUP, Generator, GeneratorSpec
+from edgeloop.generators import control
 
 REPOSITORY = "/models"
 """Where the model repository is in a job's container."""
+
+CONTROL = "/etc/edgeloop/triton"
+"""Where the secret is that the server asks for."""
 
 RESOURCES = {
     "requests": {"cpu": "100m", "memory": "512Mi"},
@@ -119,9 +123,14 @@ def _pod(command: list[str], settings: OperatorSettings) -> Manifest:
         mount("repository", claim, REPOSITORY, writable=True),
         mount("tmp", {"emptyDir": {}}, "/tmp", writable=True),  # noqa: S108 - the container's own
     ]
+    basics = objects.container_basics(settings.generator_image, settings)
+    if settings.triton_secret:
+        shown = objects.secret(settings.triton_secret, {settings.triton_secret_key: "secret"})
+        mounts.append(mount("triton", shown, CONTROL))
+        basics["env"].append({"name": control.VARIABLE, "value": f"{CONTROL}/secret"})
     container = {
         "name": "writer",
-        **objects.container_basics(settings.generator_image, settings),
+        **basics,
         "command": command,
         "resources": RESOURCES,
         "volumeMounts": [each for _, each in mounts],

@@ -57,6 +57,7 @@ class _Lock:
         self.name, self.namespace, self.identity = name, namespace, identity
         self._lease: Any = LeaseLock(name, namespace, identity)
         self._released = False
+        self._writing = threading.Lock()  # of the thread that renews, and of the one that ends
 
     def get(self, name: str, namespace: str) -> tuple[bool, Any]:
         """Return whether the lease could be read, and what it holds."""
@@ -72,13 +73,15 @@ class _Lock:
 
     def update(self, name: str, namespace: str, updated_record: Any) -> bool:
         """Return whether the lease could be renewed."""
-        if self._released:
-            return False
-        return self._survived(lambda: self._lease.update(name, namespace, updated_record))
+        with self._writing:
+            if self._released:
+                return False
+            return self._survived(lambda: self._lease.update(name, namespace, updated_record))
 
     def release(self) -> None:
         """Let another take the lease at once, not when it runs out."""
-        self._released = True
+        with self._writing:
+            self._released = True
         api = CoordinationV1Api()
         try:
             lease = api.read_namespaced_lease(self.name, self.namespace)

@@ -35,6 +35,8 @@ class OperatorSettings(Settings):
         database_key: of the secret.
         triton: host and gRPC port of the Triton server; None if there is none.
         triton_pods: the same with a name of all its pods' addresses, where there are several.
+        triton_secret: in a Generator's namespace, with what the server asks of whoever controls it.
+        triton_secret_key: of the secret.
         repository_claim: the volume claim with Triton's model repository.
         aggregator_url: where an aggregator answers, with {name} and {namespace} of its Service.
         log_format: of the pods that it makes.
@@ -63,6 +65,8 @@ class OperatorSettings(Settings):
     database_key: str = "url"
     triton: str | None = None
     triton_pods: str | None = None
+    triton_secret: str | None = None
+    triton_secret_key: str = "secret"  # noqa: S105 - where it is
     repository_claim: str | None = None
     aggregator_url: str = f"http://{{name}}.{{namespace}}.svc:{METRICS_PORT}"
     log_format: Format = "plain"

@@ -3,10 +3,12 @@
 import re
 import socket
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
+
+from edgeloop.generators import control
 
 T = TypeVar("T")
 
@@ -32,6 +34,11 @@ class Triton:
     def __init__(self, place: str, seconds: float) -> None:
         self._place, self._seconds = place, seconds
 
+    @property
+    def _shown(self) -> dict[str, str]:
+        """The secret that the server asks for, read anew: it may change."""
+        return control.headers(control.given())
+
     def served(self, name: str) -> dict[int, str]:
         """Return the versions of a generator that every pod serves, each with its identity.
 
@@ -40,7 +47,8 @@ class Triton:
         """
 
         def look(client: InferenceServerClient) -> set[tuple[int, str]]:
-            found = [_ready(client, f"{name}-{part}", self._seconds) for part in PARTS]
+            index = client.get_model_repository_index(self._shown, client_timeout=self._seconds)
+            found = [_ready(client, index, f"{name}-{part}", self._seconds) for part in PARTS]
             return set(found[0].items()) & set(found[1].items())
 
         return dict(sorted(set.intersection(*self._ask(look))))
@@ -54,7 +62,7 @@ class Triton:
 
         def load(client: InferenceServerClient) -> None:
             for part in PARTS:
-                client.load_model(f"{name}-{part}", client_timeout=_LOAD_SECONDS)
+                client.load_model(f"{name}-{part}", self._shown, client_timeout=_LOAD_SECONDS)
 
         self._ask(load)
 
@@ -67,7 +75,7 @@ class Triton:
 
         def unload(client: InferenceServerClient) -> None:
             for part in reversed(PARTS):
-                client.unload_model(f"{name}-{part}", client_timeout=_LOAD_SECONDS)
+                client.unload_model(f"{name}-{part}", self._shown, client_timeout=_LOAD_SECONDS)
 
         self._ask(unload)
 
@@ -97,10 +105,11 @@ class Triton:
             client.close()
 
 
-def _ready(client: InferenceServerClient, model: str, seconds: float) -> dict[int, str]:
+def _ready(client: InferenceServerClient, index: Any, model: str, seconds: float) -> dict[int, str]:
     """Return the versions of a model that are ready, each with its identity."""
-    index = client.get_model_repository_index(client_timeout=seconds).models
-    ready = {int(each.version) for each in index if each.name == model and each.state == "READY"}
+    ready = {
+        int(each.version) for each in index.models if each.name == model and each.state == "READY"
+    }
     if not ready:
         return {}
     config = client.get_model_config(model, client_timeout=seconds).config

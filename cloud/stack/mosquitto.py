@@ -1,7 +1,6 @@
 """The stack's Mosquitto: a queue on the disk, certificates, and who may write what."""
 
 import os
-import pwd
 from pathlib import Path
 
 from cloud.stack.settings import StackBroker
@@ -59,7 +58,7 @@ def _lines(settings: StackBroker, folder: Path, rights: Path) -> list[str]:
         "max_queued_messages 10000",
         "log_dest stderr",
         *(f"log_type {kind}" for kind in ("error", "warning", "notice")),
-        f"user {pwd.getpwuid(os.geteuid()).pw_name}",
+        *(["user root"] if os.geteuid() == 0 else []),  # it stays whoever else it is
         f"listener {settings.port} {settings.listen}",
         *_access(settings, rights.absolute()),
     ]

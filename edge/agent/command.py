@@ -13,7 +13,7 @@ from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DeviceSettings
 from edgeloop import logs, screen, settings, tracing
 from edgeloop.link import Link
-from edgeloop.task import presence_topic
+from edgeloop.task import client_id, presence_topic
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +48,10 @@ def _take_part(device: DeviceSettings) -> None:
     mine = own(device)
     link = Link(
         device.broker,
-        f"edgeloop.{device.task}.{device.name}",
+        client_id(device.task, device.name),
         subscriptions(device.task),
         presence_topic(device.task, device.name),
+        patient=True,
     )
     facts = {"task": device.task, "device": device.name}
     with tracing.begun(device.trace, "edgeloop-agent", **facts) as tracer, link:

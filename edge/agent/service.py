@@ -1,6 +1,7 @@
 """A device's part in a task: waits for the contract, answers each round once, ends with ONNX."""
 
 import logging
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,16 @@ from edgeloop import accounting, wire
 from edgeloop.chunks import Assembler
 from edgeloop.errors import ConfigError, InputError, MisfitError, ModelError
 from edgeloop.link import Arrival, Link
+from edgeloop.pace import Pace
 from edgeloop.task import (
     SERVER,
+    SMALL,
     Contract,
     Opening,
     broadcast_topic,
     contract_topic,
+    is_meant,
+    is_reminder,
     round_topic,
     upload_topic,
 )
@@ -28,6 +33,15 @@ from edgeloop.tracing import NONE, SILENT, Tracer
 from edgeloop.wire import Envelope, WireError
 
 log = logging.getLogger(__name__)
+
+FIRST_WORD_SECONDS, WORD_SECONDS = 10.0, 60.0
+"""Before the first line on what is waited for, and between two of them."""
+
+OFTEN_SECONDS, RARE_SECONDS = 10.0, 300.0
+"""At least between two sendings of one answer that is asked for again: a small, a large one."""
+
+FLUSH_SECONDS, REFUSED_SECONDS = 1.0, 30.0
+"""Between two looks at whether the broker has the last answer, and before a refused one goes."""
 
 
 def subscriptions(task: str) -> list[str]:
@@ -85,12 +99,21 @@ class Agent:
         self._notes = NONE  # of the newest round's trace
         self._fetching = Fetching(link, own.settings.task)
         self._kept: tuple[str, Any] | None = None  # the last broadcast, and its digest
+        self._concluded: str | None = None  # the run that this device has come to the end of
+        self._sent_at = 0.0
+        self._word = Pace(WORD_SECONDS, FIRST_WORD_SECONDS)
         self._refused: bytes | None = None  # the last contract that this device does not fit
 
     def run(self) -> Path:
-        """Take part until the last broadcast; return where the summary is."""
+        """Take part until the last broadcast; return where the summary is.
+
+        By then the broker has this device's last answer.
+        """
         while True:
-            event = self._link.receive(None)
+            event = self._link.receive(self._word.left())
+            if event is None and self._word.due():
+                self._link.ask_again()
+                log.info("%s, waits for %s", self._link.state, self._awaited())
             if not isinstance(event, Arrival):
                 continue
             try:
@@ -100,7 +123,32 @@ class Agent:
                 summary = None
             event.acknowledge()
             if summary is not None:
+                self._hand_over()
                 return summary
+
+    def _awaited(self) -> str:
+        """Say what comes next."""
+        if self._seat is None:
+            return f"the contract of task {self._own.settings.task}"
+        if self._opening is not None:
+            return f"the broadcast of round {self._opening.round}"
+        if self._concluded == self._seat.contract.run:
+            return f"the next run of task {self._own.settings.task}"
+        answered = "" if self._memory is None else f"; answered round {self._memory.round}"
+        return f"the next round of {self._seat.contract.rounds}{answered}"
+
+    def _hand_over(self) -> None:
+        """Wait until the broker has the last answer, however long it is away or refuses it."""
+        topic = upload_topic(self._own.settings.task, self._own.settings.name)
+        word, again = Pace(WORD_SECONDS, FIRST_WORD_SECONDS), Pace(REFUSED_SECONDS)
+        while not self._link.flush(FLUSH_SECONDS, topic):
+            if word.due():
+                text = "%s, waits until the broker has the last answer"
+                log.warning(text, self._link.state)
+            if self._link.is_refused(topic):
+                time.sleep(FLUSH_SECONDS)  # flush tells of a refusal at once
+                if again.due() and self._seat is not None and self._memory is not None:
+                    self._memory = self._sent(self._seat, self._memory, again=True)
 
     def _take(self, arrival: Arrival) -> Path | None:
         self._fetching.bytes += len(arrival.payload)
@@ -213,8 +261,30 @@ class Agent:
                 self._memory.round,
             )
             return None
-        self._memory = self._sent(seat, self._memory, again=not new)
-        return self._conclude(seat, self._kept[1]) if last and self._kept else None
+        if new or self._is_wanted(self._memory.answer):
+            self._memory = self._sent(seat, self._memory, again=not new)
+        if not last or self._kept is None or self._concluded == opening.run:
+            return None
+        self._concluded = opening.run
+        return self._conclude(seat, self._kept[1])
+
+    def _is_wanted(self, answer: bytes) -> bool:
+        """Tell whether to send an answer again now that its round is announced again.
+
+        At once if the announcement is a new connection's. One that only reminds of the round comes
+        every half minute: then not if the aggregator has the answer, or it is on its way, or was
+        sent a short while ago.
+        """
+        mine = self._own.settings
+        large, reminded = len(answer) > SMALL, is_reminder(self._notes)
+        if (large or reminded) and self._link.is_on_its_way(upload_topic(mine.task, mine.name)):
+            return False
+        if not reminded:
+            return True
+        waited = time.monotonic() - self._sent_at
+        return is_meant(self._notes, mine.name) and waited >= (
+            RARE_SECONDS if large else OFTEN_SECONDS
+        )
 
     def _sent(self, seat: Seat, memory: Memory, again: bool) -> Memory:
         """Send the answer; return the memory with the bytes that this really took."""
@@ -224,6 +294,7 @@ class Agent:
             notes |= accounting.noted(seat.privacy.epsilon)
         with self._tracer.span("upload", self._notes, round=memory.round) as traced:
             size = self._link.send(topic, memory.answer, {**notes, **traced})
+        self._sent_at = time.monotonic()
         counts = memory.traffic.get(str(memory.round), {"down": 0, "up": 0})
         moved = {**counts, "up": counts["up"] + size if again else size}
         return replace(memory, traffic={**memory.traffic, str(memory.round): moved})

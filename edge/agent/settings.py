@@ -7,7 +7,7 @@ from pydantic import Field
 
 from edgeloop.data import Choice, Partition
 from edgeloop.settings import BrokerSettings, Epsilon, Settings
-from edgeloop.task import Name
+from edgeloop.task import DeviceName, Name
 from edgeloop.tracing import TraceSettings
 
 
@@ -104,7 +104,7 @@ class DeviceSettings(Settings):
         trace: where traces go.
     """
 
-    name: Name
+    name: DeviceName
     task: Name
     folder: Path
     health: bool = True

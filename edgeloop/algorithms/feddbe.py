@@ -42,6 +42,7 @@ from edgeloop.algorithm import (
 from edgeloop.models.split import SplitModel
 from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Vector
+from edgeloop.wire import Samples
 
 CARD = Card(
     title="FedDBE",
@@ -108,7 +109,7 @@ class Upload:
         ValueError: if the number of samples is negative, or there is more than one row.
     """
 
-    samples: int
+    samples: Samples
     mean_RD: npt.NDArray[np.float32]
     weights_SP: npt.NDArray[np.float32]
 

@@ -33,6 +33,7 @@ from edgeloop.heads import Head
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive, drawing
 from edgeloop.training import cross_entropy, descend
+from edgeloop.wire import Counts
 
 CARD = Card(
     title="FedGen",
@@ -93,7 +94,7 @@ class HeadUpload(heads.HeadUpload):
         ValueError: if a count is negative, or they are more than the samples.
     """
 
-    counts_C: npt.NDArray[np.int64]
+    counts_C: Counts
 
     def __post_init__(self) -> None:
         counts = [int(count) for count in self.counts_C]

@@ -64,4 +64,20 @@ class Gathered:
     seconds: float
 
 
-Event = Opened | Heard | Gathered
+@dataclass(frozen=True)
+class SetAside:
+    """A round was made without an answer that was accepted: with it there was no finite result.
+
+    Attributes:
+        round_number: the round's number.
+        device: whose it is.
+        reason: what came of it, in a line.
+    """
+
+    round_number: int
+    device: str
+    reason: str
+    verdict: Verdict = Verdict.IMPLAUSIBLE
+
+
+Event = Opened | Heard | Gathered | SetAside

@@ -14,14 +14,17 @@ from edgeloop.cohorts.uploads import UploadLog
 from edgeloop.gathering import Gathering, Verdict
 from edgeloop.link import Arrival, Link, Reconnected
 from edgeloop.member import Answer, Report
+from edgeloop.pace import Pace
 from edgeloop.task import (
     SERVER,
     SLOTS,
+    SMALL,
     Contract,
     Opening,
     broadcast_topic,
     contract_topic,
     presence_topic,
+    reminder,
     round_topic,
     upload_topic,
 )
@@ -29,6 +32,18 @@ from edgeloop.tracing import NONE, SILENT, Tracer
 from edgeloop.wire import ContentError, Envelope, Frame, WireError
 
 log = logging.getLogger(__name__)
+
+ANNOUNCE_SECONDS = 30.0
+"""Between two announcements of a round that waits for answers."""
+
+RARE_SECONDS = 300.0
+"""Between two of what is larger than `SMALL`."""
+
+EXPIRY_SECONDS = 120
+"""After which the broker may forget one of them for a device that is away."""
+
+FIRST_WORD_SECONDS, WORD_SECONDS = 10.0, 60.0
+"""Before the first line on what is waited for, and between two of them."""
 
 U = TypeVar("U")
 B = TypeVar("B")
@@ -61,6 +76,7 @@ class MqttCohort(Generic[B, U]):
         observe: told of every round that opens and ends, and of everything that a device sends.
         clock: seconds that never go back.
         tracer: follows each answer; the notes of a round's trace go out with the round.
+        announce_seconds: between two announcements of a round that waits for answers.
     """
 
     def __init__(
@@ -73,6 +89,7 @@ class MqttCohort(Generic[B, U]):
         observe: Callable[[Event], None] = lambda event: None,
         clock: Callable[[], float] = time.monotonic,
         tracer: Tracer = SILENT,
+        announce_seconds: float = ANNOUNCE_SECONDS,
     ) -> None:
         self._link = link
         self._contract = contract
@@ -86,6 +103,10 @@ class MqttCohort(Generic[B, U]):
         self._assemblers = {name: Assembler(wire.MAX_FRAME) for name in contract.devices}
         self._opening: Opening | None = None
         self._broadcast = b""
+        self._online: set[str] = set()
+        self._again = Pace(announce_seconds, jitter=0.2, clock=clock)
+        self._rarely = Pace(RARE_SECONDS, jitter=0.2, clock=clock)
+        self._word = Pace(WORD_SECONDS, FIRST_WORD_SECONDS, clock=clock)
         self._announce()
 
     @staticmethod
@@ -129,23 +150,46 @@ class MqttCohort(Generic[B, U]):
         self, round_number: int, broadcast: B, quorum: int, kinds: tuple[type, ...]
     ) -> Mapping[str, Frame]:
         gathering = self._gathering(round_number, quorum)
-        for device, payload in self._uploads.recall(round_number).items():
-            frame = self._decoded(device, payload, kinds)
-            gathering.offer(device, round_number, frame.digest, frame)
+        self._recall(gathering, kinds)
         begun = self._clock()
         size = self._open(round_number, broadcast)
         opened = self._clock()
         recalled = len(gathering.uploads)
         self._observe(Opened(round_number, size, opened - begun, recalled, self._notes))
+        self._listen(gathering, kinds)
+        self._observe(Gathered(round_number, len(gathering.missing()), self._clock() - opened))
+        return gathering.close()
+
+    def _listen(self, gathering: Gathering[Frame], kinds: tuple[type, ...]) -> None:
+        """Take what arrives until the round is over; meanwhile have nobody miss that it is open."""
+        self._again.reset()
         while not gathering.is_over(now := self._clock()):
-            event = self._link.receive(gathering.until(now))
+            soon = min(gathering.until(now), self._again.left(), self._word.left())
+            event = self._link.receive(soon)
             if isinstance(event, Reconnected):
                 self._announce()
+                self._again.reset()
             elif isinstance(event, Arrival):
                 self._take(gathering, event, kinds)
                 event.acknowledge()
-        self._observe(Gathered(round_number, len(gathering.missing()), self._clock() - opened))
-        return gathering.close()
+            if self._again.due():
+                self._remind(gathering.missing())
+            if self._word.due():
+                self._say(gathering)
+
+    def _recall(self, gathering: Gathering[Frame], kinds: tuple[type, ...]) -> None:
+        """Offer what is stored; what is refused today is dropped, and its device may send anew."""
+        number = gathering.round_number
+        for device, payload in self._uploads.recall(number).items():
+            try:
+                frame = self._decoded(device, payload, kinds)
+            except WireError as error:
+                facts = {"device": device, "round": number}
+                text = "round %d: the stored answer of %s is set aside: %s"
+                log.warning(text, number, device, error, extra=facts)
+                self._uploads.drop(number, device)
+                continue
+            gathering.offer(device, number, frame.digest, frame)
 
     def _gathering(self, round_number: int, quorum: int) -> Gathering[Frame]:
         now = self._clock()
@@ -184,10 +228,47 @@ class MqttCohort(Generic[B, U]):
             self._link.hold(broadcast_topic(self._contract.task, slot), self._broadcast)
             self._say_round(self._opening)
 
+    def _remind(self, missing: Collection[str]) -> None:
+        """Announce the round once more to those who are there; whoever is away will be told.
+
+        What the broker keeps stays as it is, unless it has refused to keep it.
+        """
+        self._link.ask_again()
+        if self._link.refusals():
+            self._announce()
+            return
+        task, opening = self._contract.task, self._opening
+        text = self._contract.text().encode()
+        self._link.publish(contract_topic(task), text, expiry=EXPIRY_SECONDS)
+        if opening is None:
+            return
+        rarely = self._rarely.due()
+        if rarely or len(self._broadcast) <= SMALL:
+            topic = broadcast_topic(task, opening.slot)
+            self._link.repeat(topic, self._broadcast, EXPIRY_SECONDS)
+        notes = {**self._notes, **reminder(missing)}
+        text = opening.model_dump_json().encode()
+        self._link.publish(round_topic(task), text, notes=notes, expiry=EXPIRY_SECONDS)
+
+    def _say(self, gathering: Gathering[Frame]) -> None:
+        """Say what the round waits for."""
+        number, missing = gathering.round_number, sorted(gathering.missing())
+        last = number >= self._contract.rounds
+        what = "last evaluation" if last else f"round {number} of {self._contract.rounds}"
+        names = [f"{each} ({'on' if each in self._online else 'off'}line)" for each in missing[:5]]
+        more = len(missing) - len(names)
+        log.info(
+            "%s: %s, waits for %d of %d devices: %s%s",
+            *(what, self._link.state, len(missing), len(self._contract.devices)),
+            *(", ".join(names), f" and {more} more" if more else ""),
+            extra={"round": number, "missing": len(missing)},
+        )
+
     def _take(self, gathering: Gathering[Frame], arrival: Arrival, kinds: tuple[type, ...]) -> None:
         """Judge one packet; nothing that a device sends can end a round."""
         channel, device = arrival.topic.split("/")[-2:]
         if channel == "presence":
+            (self._online.add if arrival.payload == b"online" else self._online.discard)(device)
             self._observe(Heard(device, online=arrival.payload == b"online"))
             return
         number = gathering.round_number

@@ -16,6 +16,10 @@ class UploadLog(Protocol):
         """Return a round's uploads by client, as they were written."""
         ...
 
+    def drop(self, round_number: int, client: str) -> None:
+        """Forget an upload, so that its client may send another."""
+        ...
+
 
 @dataclass
 class MemoryLog:
@@ -29,4 +33,8 @@ class MemoryLog:
 
     def recall(self, round_number: int) -> Mapping[str, bytes]:
         """Return a round's uploads by client."""
-        return self.uploads.get(round_number, {})
+        return dict(self.uploads.get(round_number, {}))
+
+    def drop(self, round_number: int, client: str) -> None:
+        """Forget an upload."""
+        self.uploads.get(round_number, {}).pop(client, None)

@@ -1,11 +1,8 @@
 """A cohort in worker processes on this machine, one thread each; a client stays in its process."""
 
-import contextlib
-import multiprocessing
-import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -13,17 +10,15 @@ import torch
 
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.compute import enough_memory
-from edgeloop.errors import InputError, RunError
+from edgeloop.errors import InputError
+from edgeloop.local.workers import WorkerDiedError as WorkerDiedError
+from edgeloop.local.workers import crew
 from edgeloop.member import Answer, Report
 
 U = TypeVar("U")
 B = TypeVar("B")
 Build = Callable[[Sequence[str]], LocalCohort[B, U]]
 """Makes the cohort of the named clients; pickled to the worker that will own them."""
-
-
-class WorkerDiedError(RuntimeError):
-    """A worker process ended without an answer, and nobody killed it."""
 
 
 def shares(costs: Mapping[str, float], workers: int) -> list[list[str]]:
@@ -47,17 +42,14 @@ class WorkerCohort(Generic[B, U]):
     """
 
     def __init__(self, build: Build[B, U], costs: Mapping[str, float], workers: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._ends: list[Connection[Any, Any]] = []
-        self._processes: list[SpawnProcess] = []
-        for names in shares(costs, workers):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, build, names), daemon=True)
-            process.start()
-            theirs.close()
-            self._ends.append(ours)
-            self._processes.append(process)
-        self._call("ready")
+        hands = [(build, names) for names in shares(costs, workers)]
+        self._stack = ExitStack()
+        self._workers = self._stack.enter_context(crew(_work, hands, daemon=True))
+        try:
+            self._call("ready")
+        except BaseException:
+            self.close()
+            raise
 
     def ask(
         self, round_number: int, broadcast: B, joining: Collection[str] | None = None
@@ -78,58 +70,33 @@ class WorkerCohort(Generic[B, U]):
         self._call("restore", folder)
 
     def close(self) -> None:
-        """End the workers."""
-        for process in self._processes:
-            process.terminate()  # what they compute now, nobody waits for
-            process.join()
-        for end in self._ends:
-            end.close()
+        """End the workers; what they compute now, nobody waits for."""
+        self._stack.close()
 
     def _merged(self, what: str, *arguments: Any) -> dict[str, Any]:
         parts = self._call(what, *arguments)
         return dict(sorted((name, value) for part in parts for name, value in part.items()))
 
     def _call(self, what: str, *arguments: Any) -> list[Any]:
-        for end in self._ends:
-            with contextlib.suppress(BrokenPipeError):  # its answer tells of it
-                end.send((what, arguments))
-        results = [
-            _receive(end, process) for end, process in zip(self._ends, self._processes, strict=True)
-        ]
+        for worker in self._workers:
+            worker.send((what, arguments))
+        results = [worker.receive() for worker in self._workers]
         for result in results:
             if isinstance(result, InputError):
                 raise result
         return results
 
 
-def _receive(end: "Connection[Any, Any]", process: SpawnProcess) -> Any:
-    try:
-        return end.recv()
-    except (EOFError, ConnectionResetError) as error:
-        process.join()
-        if process.exitcode == -signal.SIGKILL:
-            raise killed() from error
-        raise WorkerDiedError("a worker process ended before it answered") from error
-
-
-def killed() -> RunError:
-    """Return what to say where a worker was killed: nearly always, memory ran out."""
-    problem = "one was killed, as the system does where memory runs out"
-    return RunError("workers", problem, "run it again with fewer: what is done is kept")
-
-
 def _work(end: "Connection[Any, Any]", build: Build[Any, Any], names: Sequence[str]) -> None:
-    """Serve calls until the other end is closed, or its process is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    """Serve a cohort's calls."""
     torch.set_num_threads(1)
     cohort: LocalCohort[Any, Any] | None = None
-    with contextlib.suppress(EOFError, ConnectionError):  # the parent has ended, and so does this
-        while True:
-            what, arguments = end.recv()
-            try:
-                with enough_memory("cpu"):
-                    cohort = cohort or build(names)
-                    result = None if what == "ready" else getattr(cohort, what)(*arguments)
-            except InputError as error:
-                result = error
-            end.send(result)
+    while True:
+        what, arguments = end.recv()
+        try:
+            with enough_memory("cpu"):
+                cohort = cohort or build(names)
+                result = None if what == "ready" else getattr(cohort, what)(*arguments)
+        except InputError as error:
+            result = error
+        end.send(result)

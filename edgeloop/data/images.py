@@ -136,8 +136,9 @@ def class_files(folder: Path) -> list[Path]:
     files = [file for each in _classes(folder) for file in image_files(each)]
     if not files:
         left = str(left_out(folder))
+        problem = f"unknown layout{left and ', with '}{left}"
         remedy = "give it config.json, *.parquet, or one folder of PNG or JPEG images per class"
-        raise DataError(str(folder), "unknown layout", f"{remedy}{left and '; it has '}{left}")
+        raise DataError(str(folder), problem, remedy)
     return files
 
 
@@ -157,9 +158,10 @@ def left_out(folder: Path) -> LeftOut:
 
 
 def _parts(folder: Path) -> list[Path]:
-    """Return those of `PARTS` that a folder has; a class may be called like one."""
+    """Return those of `PARTS` that a folder has, empty ones too; a class may be called like one."""
     named = [folder / part for part in PARTS if (folder / part).is_dir()]
-    return [part for part in named if any(each.is_dir() for each in part.iterdir())]
+    divided = {part for part in named if any(each.is_dir() for each in part.iterdir())}
+    return [part for part in named if part in divided or (divided and not any(part.iterdir()))]
 
 
 def _classes(folder: Path) -> list[Path]:

@@ -11,7 +11,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from edgeloop.errors import GeneratorError
+from edgeloop import files
+from edgeloop.errors import ConfigError, GeneratorError
 from edgeloop.generator import Generator
 from edgeloop.generators.manifest import MANIFEST
 
@@ -24,7 +25,7 @@ DIFFUSERS = "diffusers:"
 
 def store() -> Path:
     """Return the folder of the local store: $EDGELOOP_HOME/generators, or in the user's data."""
-    home = os.environ.get("EDGELOOP_HOME") or Path.home() / ".local" / "share" / "edgeloop"
+    home = os.environ.get("EDGELOOP_HOME") or files.home() / ".local" / "share" / "edgeloop"
     return Path(home) / "generators"
 
 
@@ -57,14 +58,21 @@ def load(
     return OnnxGenerator(folder_of(reference))
 
 
+def _stored(reference: str) -> list[Path]:
+    """Return where a reference would be in the store; nowhere for a user without a home."""
+    try:
+        return [store() / reference]
+    except ConfigError:
+        return []
+
+
 def folder_of(reference: str) -> Path:
     """Return the folder of a generator that is on this machine.
 
     Raises:
         GeneratorError: if there is none.
     """
-    places = (Path(__file__).parent / reference, store() / reference, Path(reference))
-    for place in places:
+    for place in (Path(__file__).parent / reference, *_stored(reference), Path(reference)):
         if reference and os.path.isfile(place / MANIFEST):  # Path's own raises for a long name
             return place
     problem = f"there is no generator {reference!r}"

@@ -23,7 +23,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from edgeloop.errors import GeneratorError
 from edgeloop.generator import Images, Latents, check_width, drawn_classes, noise, on_sphere
-from edgeloop.generators import address
+from edgeloop.generators import address, control
 from edgeloop.generators.address import Address
 from edgeloop.generators.manifest import Manifest
 from edgeloop.generators.patience import AwayError, Patience, Watch
@@ -217,16 +217,23 @@ class TritonGenerator:
             raise self._error(f"refuses the request ({text})", "serve it anew") from error
         if status == "NOT_FOUND" and _ready(self._client):
             there = _generators(self._client)
-            problem = f"is not there ({text}); the server has {', '.join(there) or 'none'}"
-            raise self._error(problem, "name one of these, or serve it") from error
+            listed = "" if there is None else f"; the server has {', '.join(there) or 'none'}"
+            remedy = "name one that it has, or serve it"
+            raise self._error(f"is not there ({text}){listed}", remedy) from error
         return text
 
     def _error(self, problem: str, remedy: str) -> GeneratorError:
         return GeneratorError(self._address.reference, problem, remedy)
 
 
-def take_up(reference: str, version: int, identity: str) -> None:
+def take_up(reference: str, version: int, identity: str, secret: str | None = None) -> None:
     """Have a running server load a version of a generator's models that was just written.
+
+    Args:
+        reference: of the generator.
+        version: that was written.
+        identity: of the generator.
+        secret: that the server asks for; the one that the environment names, if not given.
 
     Raises:
         GeneratorError: if it cannot be reached, cannot load them, or has another generator as this
@@ -240,10 +247,11 @@ def take_up(reference: str, version: int, identity: str) -> None:
             raise GeneratorError(reference, problem, "take another version, or start it anew")
     for model in (found.mapping, found.synthesis):
         try:
-            client.load_model(model)
+            client.load_model(model, headers=control.headers(secret or control.given()))
         except InferenceServerException as error:
             problem = f"does not take up {model} ({_told(error)[1]})"
-            raise GeneratorError(reference, problem, "see the server's log") from error
+            remedy = f"see the server's log; {control.VARIABLE} names the file with its secret"
+            raise GeneratorError(reference, problem, remedy) from error
 
 
 def _served(client: InferenceServerClient, model: str, version: int) -> str:
@@ -278,12 +286,13 @@ def _ready(client: InferenceServerClient) -> bool:
         return False
 
 
-def _generators(client: InferenceServerClient) -> list[str]:
-    """Return the generators that a server lists; none if it does not."""
+def _generators(client: InferenceServerClient) -> list[str] | None:
+    """Return the generators that a server lists; None if it does not: it wants its secret."""
+    shown = control.headers(control.given())
     try:
-        models = client.get_model_repository_index(client_timeout=LOOK_SECONDS).models
+        models = client.get_model_repository_index(shown, client_timeout=LOOK_SECONDS).models
     except InferenceServerException:
-        return []
+        return None
     names = {each.name for each in models if each.state == "READY"}
     return sorted(
         name.removesuffix("-synthesis")

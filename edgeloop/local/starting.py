@@ -8,13 +8,18 @@ START = "import sys; from edgeloop.command import main; sys.exit(main())"
 
 BOUND = """
 import ctypes, os, sys
-signal, parent = int(sys.argv[1]), int(sys.argv[2])
+signal, parent, user = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+if user:
+    uid, gid = map(int, user.split(":"))
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
 if sys.platform == "linux":
     PR_SET_PDEATHSIG = 1
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0)
     if os.getppid() != parent:
         sys.exit("the process that started this one has ended")
-os.execvp(sys.argv[3], sys.argv[3:])
+os.execvp(sys.argv[4], sys.argv[4:])
 """
 """Asks for a signal at the parent's end, then becomes the program."""
 
@@ -29,10 +34,11 @@ def environment() -> dict[str, str]:
     return {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **os.environ}
 
 
-def bound(command: Sequence[str], signal: int) -> list[str]:
+def bound(command: Sequence[str], signal: int, user: str = "") -> list[str]:
     """Return a command line whose process gets a signal when the one that starts it dies.
 
     The system sends it when the thread ends that started the process, even by SIGKILL: start from
-    the main thread. Elsewhere than on Linux the process is not told.
+    the main thread. Elsewhere than on Linux the process is not told. Root may name another user for
+    it, UID:GID.
     """
-    return [sys.executable, "-c", BOUND, str(int(signal)), str(os.getpid()), *command]
+    return [sys.executable, "-c", BOUND, str(int(signal)), str(os.getpid()), user, *command]

@@ -12,6 +12,7 @@ WireError(ValueError)      a peer sent something that is not what was expected
 ├── DtypeError             another dtype than the schema's
 ├── ShapeError             another rank, or a size that contradicts the task's
 ├── NotFiniteError         NaN or infinity
+├── RangeError             a number that cannot be
 └── ContentError           well-formed, but the message itself says no
 """
 
@@ -62,6 +63,10 @@ class ShapeError(WireError):
 
 class NotFiniteError(WireError):
     """A field has NaN or infinity in it."""
+
+
+class RangeError(WireError):
+    """A field has a number out of its range, or one too large."""
 
 
 class ContentError(WireError):

@@ -13,6 +13,9 @@ from edgeloop.local.broker import Broker
 from edgeloop.local.ports import free_port, listens
 from edgeloop.local.starting import bound
 
+LONGEST_SECONDS = 60.0
+"""That a broker may take to start, on a machine that is busy."""
+
 
 @contextmanager
 def running(folder: Path) -> Iterator[tuple[str, int]]:
@@ -38,16 +41,16 @@ def started(chosen: Broker, log: Path, port: int) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen(command, stderr=output, stdout=output)  # noqa: S603 - found on the path
     try:
-        _wait(port, f"see {log}")
+        _wait(process, port, f"see {log}")
         yield
     finally:
         process.terminate()
         process.wait()
 
 
-def _wait(port: int, remedy: str) -> None:
-    deadline = time.monotonic() + 10.0
-    while time.monotonic() < deadline:
+def _wait(process: "subprocess.Popen[bytes]", port: int, remedy: str) -> None:
+    deadline = time.monotonic() + LONGEST_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
         if listens(port):
             return
         time.sleep(0.05)  # between looks at a broker that is starting

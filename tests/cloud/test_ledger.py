@@ -472,3 +472,22 @@ def test_one_thread_writes_while_others_read(url: str) -> None:
         for reader in readers:
             reader.join()
     assert failures == []
+
+
+def test_an_upload_that_is_dropped_makes_room_for_another(url: str) -> None:
+    with begun(url) as ledger:
+        ledger.record(0, "a", "digest", b"payload")
+        ledger.record(0, "b", "digest", b"payload")
+        ledger.drop(0, "a")
+        ledger.drop(0, "stranger")
+        ledger.record(0, "a", "another", b"other")
+        assert ledger.recall(0) == {"a": b"other", "b": b"payload"}
+
+
+def test_where_a_run_stood_before_is_there_until_it_is_pruned(url: str) -> None:
+    with begun(url, keep_rounds=1) as ledger:
+        for number in range(3):
+            state, broadcast = f"state {number + 1}".encode(), f"broadcast {number + 1}".encode()
+            ledger.close_round(number, state, broadcast, COUNTS)
+        assert ledger.standing(3) == (2, b"state 2", b"broadcast 2")
+        assert ledger.standing(2) is None

@@ -1,5 +1,7 @@
 """What the MQTT cohort does with everything that is not a good answer in time."""
 
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -17,10 +19,20 @@ from edgeloop.gathering import TooFewUploadsError, Verdict
 from edgeloop.health import Health
 from edgeloop.link import Arrival, Link
 from edgeloop.member import Report
+from edgeloop.pace import Pace
 from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.settings import BrokerSettings
-from edgeloop.task import Contract, broadcast_topic, contract_topic, round_topic, upload_topic
+from edgeloop.task import (
+    Contract,
+    broadcast_topic,
+    contract_topic,
+    is_meant,
+    is_reminder,
+    round_topic,
+    upload_topic,
+)
 from edgeloop.wire import Envelope
+from tests.fake_broker import before
 from tests.world import StartBroker, contract
 
 pytestmark = pytest.mark.broker
@@ -40,11 +52,20 @@ class Scene:
     device: Link
     log: MemoryLog = field(default_factory=MemoryLog)
     heard: list[Event] = field(default_factory=list)
+    announce_seconds: float = 30.0
 
     def cohort(self, quorum: int = 1, deadline: float = 0.5, give_up: float = 1.0) -> Any:
         link = self.stack.enter_context(Link(self.broker, "server", MqttCohort.subscriptions("t")))
         patience = Patience(quorum, deadline, give_up)
-        return MqttCohort(link, CONTRACT, ALGORITHM, patience, self.log, self.heard.append)
+        return MqttCohort(
+            link,
+            CONTRACT,
+            ALGORITHM,
+            patience,
+            self.log,
+            self.heard.append,
+            announce_seconds=self.announce_seconds,
+        )
 
     def say(self, device: str, payload: bytes) -> None:
         self.device.send(upload_topic("t", device), payload)
@@ -173,6 +194,41 @@ def test_what_the_log_holds_needs_no_second_delivery(scene: Scene) -> None:
     assert list(answers) == ["a", "b"]
 
 
+def test_a_stored_answer_that_is_refused_today_ends_no_restart(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An older edgeloop took it; its device may send another."""
+    scene.log.record(0, "a", "digest", answer("a", wrapped()))
+    scene.log.record(0, "b", "digest", answer("b"))
+    scene.say("a", answer("a"))
+    answers = scene.cohort(quorum=2, deadline=5, give_up=5).ask(0, ALGORITHM.start()[1])
+    assert list(answers) == ["a", "b"]
+    assert "the stored answer of a is set aside" in caplog.text
+    assert scene.log.recall(0)["a"] == answer("a")
+
+
+def test_what_no_device_can_have_measured_is_malformed(scene: Scene) -> None:
+    scene.say("a", answer("a", wrapped()))
+    counted = PrototypeUpload(np.array([1]), np.array([2**63 - 1]), np.zeros((1, 4), np.float32))
+    scene.say("a", answer("a", counted))
+    for report in (Report(0, 2**63 - 1, 3, 0.1, 0.2), Report(1, 2, 3, 0.1, 1e300)):
+        scene.say("a", wire.encode(Envelope("t", "now", 0, "a"), GOOD, report))
+    scene.say("b", answer("b"))
+    answers = scene.cohort(quorum=1, deadline=0.5).ask(0, ALGORITHM.start()[1])
+    assert list(answers) == ["b"]
+    assert scene.verdicts() == [*[("a", Verdict.MALFORMED)] * 4, ("b", Verdict.ACCEPTED)]
+
+
+def wrapped() -> PrototypeUpload:
+    """Return labels whose differences wrap, past the class's own check."""
+    made = object.__new__(PrototypeUpload)
+    labels = np.array([0, 2**63 - 1, -(2**63) + 5, 2])
+    vars(made).update(
+        labels_N=labels, counts_N=np.ones(4, int), prototypes_ND=np.ones((4, 4), np.float32)
+    )
+    return made
+
+
 def test_reports_of_the_end_come_without_an_upload_and_need_no_quorum(scene: Scene) -> None:
     scene.say("a", wire.encode(Envelope("t", "now", 2, "a"), REPORT))
     reports = scene.cohort(quorum=2, deadline=0.5).finish(2, ALGORITHM.start()[1])
@@ -216,3 +272,50 @@ def test_payloads_are_cut_to_the_brokers_limit(start_broker: StartBroker) -> Non
         assert isinstance(first, Arrival)
         assert chunks.Assembler(100).offer(first.payload) == b"short"
         assert late.receive(0.3) is None
+
+
+def openings(device: Link, seconds: float) -> list[Arrival]:
+    """Return what is heard of contract, round and broadcast in this time."""
+    found, end = [], time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        event = device.receive(left)
+        if isinstance(event, Arrival):
+            event.acknowledge()
+            found.append(event)
+    return found
+
+
+def test_a_round_that_waits_is_announced_again_and_again(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    scene.say("a", answer("a"))
+    scene.announce_seconds = 0.2
+    cohort = scene.cohort(quorum=2, deadline=2.0, give_up=2.0)
+    cohort._word = Pace(60, 0.5)
+    with pytest.raises(TooFewUploadsError):
+        cohort.ask(0, ALGORITHM.start()[1])
+    heard = openings(scene.device, 0.5)
+    again = [each for each in heard if is_reminder(each.notes)]
+    assert len(again) >= 4
+    for topic in (contract_topic("t"), round_topic("t"), f"{broadcast_topic('t', 0)}/0"):
+        assert sum(each.topic == topic for each in heard) >= 4
+    assert is_meant(again[-1].notes, "b")
+    assert not is_meant(again[-1].notes, "a")
+    assert "round 0 of 2: connected to" in caplog.text
+    assert "waits for 1 of 2 devices: b (offline)" in caplog.text
+
+
+def test_everything_is_announced_at_every_connection(
+    scene: Scene,
+) -> None:
+    with before(scene.broker.port, life=0.5) as port, ExitStack() as stack:
+        settings = scene.broker.model_copy(update={"port": port})
+        link = stack.enter_context(Link(settings, "server", MqttCohort.subscriptions("t")))
+        patience = Patience(2, 8.0, 8.0)
+        cohort = MqttCohort(link, CONTRACT, ALGORITHM, patience, scene.log)
+        with pytest.raises(TooFewUploadsError):
+            cohort.ask(0, ALGORITHM.start()[1])
+    heard = [each.topic for each in openings(scene.device, 0.5)]
+    for topic in (contract_topic("t"), round_topic("t"), f"{broadcast_topic('t', 0)}/0"):
+        assert heard.count(topic) >= 3

@@ -105,7 +105,7 @@ def test_a_link_whose_target_is_gone_is_named(folder: Path) -> None:
 def test_an_unknown_layout_says_what_is_there(tmp_path: Path) -> None:
     picture(tmp_path / "Training" / "cat" / "0.png")
     (tmp_path / "readme.md").write_text("")
-    with pytest.raises(DataError, match=r"it has 1 \.md, .* without images \(Training\)$"):
+    with pytest.raises(DataError, match=r"with 1 \.md, .* without images \(Training\);"):
         read_class_folders(tmp_path)
 
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,11 @@ import pytest
 
 from edgeloop.data import Partition, load
 from edgeloop.errors import ConfigError, DataError
-
-ROOT = Path(os.environ.get("EDGELOOP_DATA", Path(__file__).parents[3] / "shared" / "data"))
+from tests import real_data
 
 
 def har() -> Path:
-    if not (ROOT / "har").is_dir():
-        pytest.skip(f"no HAR data in {ROOT} (set EDGELOOP_DATA)")
-    return ROOT / "har"
+    return real_data.place("har", "config.json")
 
 
 def save(path: Path, x: Any, y: Any) -> None:
@@ -234,7 +230,24 @@ def test_layouts_are_checked(tmp_path: Path) -> None:
         load(folder(tmp_path, (1, 2, 3)), layout="signal").client(0)
 
 
-STATISTIC = {"Size of samples for labels in clients": [[[0, 2], [1, 2]], [[0, 2]]]}
+@pytest.mark.parametrize(
+    "config", [{}, {"Size of samples for labels in clients": [[[0, 2], [1, 2]], [[0, 2], [1, 2]]]}]
+)
+def test_without_num_classes_the_labels_tell(
+    tmp_path: Path, config: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """PFLlib's own shipped folder has none."""
+    caplog.set_level("INFO")
+    made = folder(tmp_path, num_classes=None, **config)
+    assert load(made).classes == 2
+    assert "has no num_classes: 2, as the labels say" in caplog.text
+
+
+def test_a_config_with_a_byte_order_mark(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    path = made / "config.json"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert load(made).classes == 2
 
 
 def without_classes(at: Path, **config: Any) -> Path:
@@ -245,23 +258,21 @@ def without_classes(at: Path, **config: Any) -> Path:
     return made
 
 
-@pytest.mark.parametrize(
-    "config", [{}, STATISTIC, {"Size of samples for labels in clients": "?"}, {"alpha": 0.1}]
-)
-def test_pfllibs_own_folder_has_no_number_of_classes(tmp_path: Path, config: Any) -> None:
-    assert load(without_classes(tmp_path / "x", **config)).class_names == ("0", "1")
+@pytest.mark.parametrize("statistic", ["?", [], [[[-1, 2]]], [[["a", 2]]], [[[10**9, 2]]]])
+def test_a_statistic_that_tells_nothing_is_passed_over(tmp_path: Path, statistic: Any) -> None:
+    made = without_classes(tmp_path / "x", **{"Size of samples for labels in clients": statistic})
+    assert load(made).class_names == ("0", "1")
 
 
-def test_the_statistic_knows_classes_that_no_file_here_has(tmp_path: Path) -> None:
+def test_the_statistic_needs_no_file(tmp_path: Path) -> None:
+    """It knows classes that no file here has, and a device has its own files only."""
     counts = {"Size of samples for labels in clients": [[[0, 2]], [[4, 1]]]}
-    assert load(without_classes(tmp_path / "x", **counts)).classes == 5
-
-
-def test_a_device_needs_no_file_but_its_own_for_the_statistic(tmp_path: Path) -> None:
-    made = without_classes(tmp_path / "x", **STATISTIC)
+    made = without_classes(tmp_path / "x", **counts)
     for part in ("train", "test"):
         (made / part / "1.npz").unlink()
-    assert len(load(made).client(0).train) == 3
+    federation = load(made)
+    assert federation.classes == 5
+    assert len(federation.client(0).train) == 3
 
 
 def test_classes_that_nothing_tells_are_asked_for(tmp_path: Path) -> None:
@@ -270,9 +281,3 @@ def test_classes_that_nothing_tells_are_asked_for(tmp_path: Path) -> None:
         file.unlink()
     with pytest.raises(DataError, match="num_classes: is missing, and no file has a label"):
         load(made)
-
-
-def test_a_config_saved_on_windows_is_read(tmp_path: Path) -> None:
-    config = folder(tmp_path / "x") / "config.json"
-    config.write_bytes(b"\xef\xbb\xbf" + config.read_bytes())
-    assert load(tmp_path / "x").classes == 2

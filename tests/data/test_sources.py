@@ -37,7 +37,7 @@ def test_an_unknown_layout_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no data")
     with pytest.raises(DataError, match=r"notes\.txt: unknown layout"):
         load(tmp_path / "notes.txt", IID)
-    with pytest.raises(DataError, match=r"unknown layout; give it config\.json"):
+    with pytest.raises(DataError, match=r"unknown layout, with 1 \.txt; give it config\.json"):
         load(tmp_path, IID)
 
 

@@ -82,14 +82,18 @@ class Cloud:
 
     def name(self, number: int, broadcast: Pairs) -> None:
         """Open a round whose broadcast is where `hold` has put it, or will."""
-        opening = Opening(
+        text = self.opening(number, broadcast).model_dump_json()
+        self.link.publish(round_topic("t"), text.encode(), retain=True)
+
+    def opening(self, number: int, broadcast: Pairs) -> Opening:
+        """Return what a round's opening says."""
+        return Opening(
             run="r",
             round=number,
             digest=wire.fingerprint(broadcast),
             slot=number % SLOTS,
             size=len(framed(broadcast)),
         )
-        self.link.publish(round_topic("t"), opening.model_dump_json().encode(), retain=True)
 
     def open(self, number: int, broadcast: Pairs) -> None:
         """Open a round as an aggregator does, one that was started again too."""

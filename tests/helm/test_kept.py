@@ -8,7 +8,12 @@ from tests.helm import chart, secrets_server
 from tests.helm.chart import CHART, NAMESPACE, RELEASE
 from tests.helm.secrets_server import Secrets
 
-TEMPLATES = ("_helpers.tpl", "certificates-generated.yaml", "database/secret.yaml")
+TEMPLATES = (
+    "_helpers.tpl",
+    "certificates-generated.yaml",
+    "database/secret.yaml",
+    "triton/secret.yaml",
+)
 OWNED = {
     f"meta.helm.sh/{key}": value
     for key, value in (("release-name", RELEASE), ("release-namespace", NAMESPACE))
@@ -48,7 +53,9 @@ def encoded(secret: dict[str, Any]) -> dict[str, str]:
 def test_what_was_made_stays(tmp_path: Path) -> None:
     with secrets_server.running() as server:
         first = upgraded(server, tmp_path)
-        assert len(first) == 6  # authority, broker, aggregator, two devices, database
+        assert (
+            len(first) == 7
+        )  # authority, broker, aggregator, two devices, database, Triton's control
         assert upgraded(server, tmp_path) == first
 
 
@@ -77,4 +84,4 @@ def test_another_authority_makes_all_anew(tmp_path: Path) -> None:
         del server.held["r-edgeloop-authority"]
         later = upgraded(server, tmp_path)
         changed = {name for name in first if later[name] != first[name]}
-    assert changed == set(first) - {"r-edgeloop-database"}
+    assert changed == set(first) - {"r-edgeloop-database", "r-edgeloop-triton-control"}

@@ -11,6 +11,7 @@ from cloud.operator import command, forgetting, jobs, manifests
 from cloud.operator.jobs import Version
 from cloud.operator.manifests import Choice
 from edgeloop.errors import ConfigError
+from edgeloop.generators import control
 from tests.cloud.operator.cluster import rules
 from tests.cloud.operator.examples import SETTINGS, a_generator, a_store, a_task
 from tests.helm import chart
@@ -84,7 +85,55 @@ def test_rights_are_those_that_the_operator_is_tested_with() -> None:
         assert binding["subjects"] == [
             {"kind": "ServiceAccount", "name": "r-edgeloop-operator", "namespace": "fed"}
         ]
-    assert not of_kind(manifests, "ClusterRole")
+    assert not of_kind(manifests, "ClusterRoleBinding")
+
+
+def test_who_may_view_a_namespace_may_view_our_kinds() -> None:
+    group = "rbac.authorization.k8s.io"
+    roles = {
+        each["metadata"]["name"]: each for each in of_kind(rendered("production"), "ClusterRole")
+    }
+    view, edit = roles.pop("fed-r-edgeloop-view"), roles.pop("fed-r-edgeloop-edit")
+    assert not roles
+    for role, into in ((view, ("view", "edit", "admin")), (edit, ("edit", "admin"))):
+        found = {key for key in role["metadata"]["labels"] if key.startswith(group)}
+        assert found == {f"{group}/aggregate-to-{each}" for each in into}
+        assert role["rules"][0]["resources"] == ["federatedtasks", "generators", "devices"]
+    assert view["rules"][0]["verbs"] == ["get", "list", "watch"]
+    assert {"create", "delete", "patch", "update"} < set(edit["rules"][0]["verbs"])
+
+
+def test_no_roles_for_all_where_they_are_not_wanted(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text("operator: {aggregatedRoles: false}")
+    assert not of_kind(chart.parsed(chart.template(values)), "ClusterRole")
+
+
+def test_further_variables() -> None:
+    pod = named(rendered("production"), "Deployment", "-operator")["spec"]["template"]["spec"]
+    proxy = {"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}
+    assert proxy in pod["containers"][0]["env"]
+
+
+def test_triton_and_whoever_controls_it_have_one_secret(enabled: list[Manifest]) -> None:
+    servers = [
+        each
+        for each in of_kind(enabled, "Deployment")
+        if each["metadata"]["name"].endswith("-triton")
+    ]
+    for server in servers:
+        (container,) = server["spec"]["template"]["spec"]["containers"]
+        shut = [each for each in container["args"] if "-restricted-" in each]
+        flags = control.options("$(EDGELOOP_CONTROL_SECRET)")
+        assert shut == flags
+        (told,) = [e for e in container["env"] if e["name"] == "EDGELOOP_CONTROL_SECRET"]
+        where = told["valueFrom"]["secretKeyRef"]
+        environ = environment(enabled)
+        assert environ["EDGELOOP_OPERATOR_TRITON_SECRET"] == where["name"]
+        assert environ["EDGELOOP_OPERATOR_TRITON_SECRET_KEY"] == where["key"]
+        pod = named(enabled, "Deployment", "-operator")["spec"]["template"]["spec"]
+        (volume,) = [each for each in pod["volumes"] if each["name"] == "triton"]
+        assert volume["secret"]["secretName"] == where["name"]
 
 
 def test_several_tritons_with_one_repository_have_a_name_for_all(tmp_path: Path) -> None:
@@ -112,7 +161,11 @@ def made(tmp_path: Path) -> Path:
         tolerations=[{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
     )
     choice = Choice("digits", a_store("postgres"), 1)
-    traced = {"trace_endpoint": "http://c:4318", "trace_headers_secret": "collector"}
+    traced = {
+        "triton_secret": "control",
+        "trace_endpoint": "http://c:4318",
+        "trace_headers_secret": "collector",
+    }
     settings = SETTINGS.model_copy(update={"pull_secrets": ("registry",), **traced})
     objects = manifests.of(task, settings, choice)
     objects += [jobs.writer(a_generator(), Version(1, "digits"), settings)]

@@ -113,7 +113,7 @@ CASES = {
         },
     ),
     "EdgeloopUploadsRefused": Case(
-        {'edgeloop_uploads_total{verdict="malformed"}': growing(1)},
+        {'edgeloop_uploads_total{verdict="implausible"}': growing(1)},
         {
             'edgeloop_uploads_total{verdict="malformed"}': steady(7),
             'edgeloop_uploads_total{verdict="late"}': growing(1),

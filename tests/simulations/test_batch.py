@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,6 +67,25 @@ def test_an_error_stops_the_others(settings: RunSettings, tmp_path: Path) -> Non
         run_all(jobs, 2, lambda key, summary: None)
     assert not (tmp_path / "waits-5").exists()
     assert not multiprocessing.active_children()
+
+
+def test_nothing_is_left_of_what_was_stopped(
+    settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a thread raised afterwards was told of at whatever test came next."""
+    raised: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    wrong = settings.model_copy(update={"data": str(tmp_path / "nowhere")})
+    long = settings.model_copy(update={"rounds": 100_000})
+    jobs = {0: Job(wrong, tmp_path / "wrong")}
+    jobs |= {key: Job(long, tmp_path / f"waits-{key}") for key in range(1, 30)}
+    before = threading.active_count()
+    for _ in range(4):
+        with pytest.raises(InputError, match=r"^wrong: .*nowhere"):
+            run_all(jobs, 2, lambda key, summary: None)
+        assert not multiprocessing.active_children()
+        assert threading.active_count() == before
+    assert not raised
 
 
 def test_ctrl_c_stops_all(settings: RunSettings, tmp_path: Path) -> None:

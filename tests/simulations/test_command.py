@@ -17,6 +17,7 @@ KEYS = {
     *("seconds_per_round", "seconds", "bytes_up_per_client", "bytes_down_per_client"),
     *("floats_up_per_client", "floats_down_per_client", "peak_memory_bytes", "knowledge_sha256"),
     "cohort",
+    "warnings",
 }
 QUICK = ["--width", "16", "--rounds", "2"]
 

@@ -1,13 +1,17 @@
 """The demo, on a scale that a test can wait for."""
 
 import json
+import math
+import sys
 from pathlib import Path
 
 import pytest
 
 from edgeloop.command import main
+from edgeloop.errors import BrokerError
 from edgeloop.link import Arrival, Link
 from edgeloop.local import broker
+from edgeloop.local.broker import Broker
 from edgeloop.local.ports import free_port
 from edgeloop.settings import BrokerSettings
 from simulations.demo.broker import started
@@ -30,6 +34,18 @@ def test_the_embedded_broker_keeps_what_late_devices_need(tmp_path: Path) -> Non
                 assert isinstance(answer, Arrival)
                 assert answer.payload == b"answer"
                 answer.acknowledge()
+
+
+def test_a_broker_that_ends_at_once_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulations.demo.broker.LONGEST_SECONDS", math.inf)
+    ending = Broker("ending", (sys.executable, "-c", ""))
+    with (
+        pytest.raises(BrokerError, match=r"does not start; see .*log"),
+        started(ending, tmp_path / "log", free_port()),
+    ):
+        raise AssertionError
 
 
 @pytest.mark.broker

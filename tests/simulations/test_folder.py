@@ -26,6 +26,18 @@ def test_another_run_is_told_by_its_keys(tmp_path: Path) -> None:
     assert "versions.torch (2 there, 3 here), models_by_client;" in str(raised.value)
 
 
+def test_a_run_that_another_version_began_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    claim(tmp_path, CONFIG)
+    later = {**CONFIG, "versions": {"torch": "3"}}
+    claim(tmp_path, later)
+    assert "versions.torch (2 there, 3 here)" in caplog.text
+    files.write_json(tmp_path / "summary.json", {})
+    with pytest.raises(RunError, match=r"another run: versions\.torch"):
+        claim(tmp_path, later)
+
+
 def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     claim(tmp_path, CONFIG)
     files.write_json(tmp_path / "summary.json", {})

@@ -239,6 +239,16 @@ password_file = "/etc/edgeloop/broker/password"
 {{- end }}
 {{- end }}
 
+{{/* The secret of whoever may control Triton; nothing if there is none */}}
+{{- define "edgeloop.triton.secret" -}}
+{{- if .Values.triton.control.existingSecret.name }}{{ .Values.triton.control.existingSecret.name }}
+{{- else if .Values.triton.enabled }}{{ include "edgeloop.fullname" . }}-triton-control{{ end }}
+{{- end }}
+
+{{- define "edgeloop.triton.secretKey" -}}
+{{- if .Values.triton.control.existingSecret.name }}{{ .Values.triton.control.existingSecret.key }}{{ else }}secret{{ end }}
+{{- end }}
+
 {{/* The claim with Triton's model repository; nothing for the other kinds */}}
 {{- define "edgeloop.triton.claim" -}}
 {{- if and .Values.triton.enabled (eq .Values.triton.repository.kind "claim") }}

@@ -14,6 +14,7 @@ from cloud.generator_service.settings import Serving
 from edgeloop import generators
 from edgeloop.errors import GeneratorError
 from edgeloop.generator import Generator
+from edgeloop.generators import control
 from edgeloop.generators.onnx import OnnxGenerator
 from edgeloop.generators.triton import TritonGenerator
 from tests.generators.tiny import write_tiny
@@ -156,11 +157,17 @@ def test_another_generator_in_mid_life(
     assert heard == []  # it was not asked again
 
 
-def test_a_generator_that_is_not_there(tritonserver: Server, tmp_path: Path) -> None:
+def test_a_generator_that_is_not_there(
+    tritonserver: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tritonserver.serve(write_tiny(tmp_path / "tiny"), "there")
     with pytest.raises(GeneratorError) as caught:
         TritonGenerator(tritonserver.reference("missing"))
     assert caught.value.problem.startswith("is not there (Request for unknown model: 'missing-map")
+    assert "the server has" not in caught.value.problem  # that is for who knows its secret
+    monkeypatch.setenv(control.VARIABLE, str(tritonserver.secret))
+    with pytest.raises(GeneratorError) as caught:
+        TritonGenerator(tritonserver.reference("missing"))
     assert "there" in caught.value.problem.partition("the server has ")[2].split(", ")
 
 
@@ -223,11 +230,11 @@ def _load(server: Server, *models: str) -> None:
     """Have a server load models, whatever they are."""
     client = InferenceServerClient(f"127.0.0.1:{server.ports.grpc}")
     for model in models:
-        client.load_model(model)
+        client.load_model(model, server.headers)
 
 
 def _counts(server: Server, model: str) -> tuple[int, int]:
     """Return how many samples and runs of a model there have been, its warm-up included."""
     client = InferenceServerClient(f"127.0.0.1:{server.ports.grpc}")
-    found = client.get_inference_statistics(model).model_stats[0]
+    found = client.get_inference_statistics(model, headers=server.headers).model_stats[0]
     return int(found.inference_count), int(found.execution_count)

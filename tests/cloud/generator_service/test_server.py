@@ -1,5 +1,7 @@
+import os
 import socket
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -70,6 +72,23 @@ def test_a_server_that_is_never_ready(tmp_path: Path, monkeypatch: pytest.Monkey
         server.running(tmp_path, found, server.free_ports(), tmp_path / "log"),
     ):
         pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_root_serves_as_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "START_SECONDS", 2.0)
+    with tempfile.TemporaryDirectory() as made:
+        place = Path(made)
+        place.chmod(0o755)
+        found, log = _program(place / "home", "id -un; exec sleep 60"), place / "log"
+        with (
+            pytest.raises(GeneratorError, match="is not ready"),
+            server.running(place / "home", found, server.free_ports(), log),
+        ):
+            pass
+        assert log.read_text() == "nobody\n"
+        place.chmod(0o700)
+        assert server.lesser(place / "home") == ""
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

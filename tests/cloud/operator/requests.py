@@ -98,6 +98,7 @@ def status(error: ApiError) -> Object:
         "status": "Failure",
         "reason": error.reason,
         "message": error.message,
+        **({"details": error.details} if error.details else {}),
         "code": error.code,
     }
 

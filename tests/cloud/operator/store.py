@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonpatch
 
-from tests.cloud.operator import schemas
+from tests.cloud.operator import metadata, schemas
 from tests.cloud.operator.patches import merged, without
 
 Object = dict[str, Any]
@@ -19,9 +19,10 @@ Key = tuple[str, str, str]
 class ApiError(Exception):
     """An answer that is no success."""
 
-    def __init__(self, code: int, reason: str, message: str) -> None:
+    def __init__(self, code: int, reason: str, message: str, details: Object | None = None) -> None:
         super().__init__(message)
         self.code, self.reason, self.message = code, reason, message
+        self.details = details or {}
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ class Store:
         """Store a new object."""
         new, kind = copy.deepcopy(body), self.kinds[plural]
         meta = new.setdefault("metadata", {})
-        meta.setdefault("name", meta.get("generateName", "") + uuid.uuid4().hex[:5])
+        _check_place(meta, namespace)
+        _name(kind, meta)
         key = (plural, namespace, meta["name"])
         if key in self.objects:
             raise ApiError(409, "AlreadyExists", f'{plural} "{meta["name"]}" already exists')
@@ -151,6 +153,7 @@ class Store:
             new |= {"status": copy.deepcopy(old["status"])} if "status" in old else {}
         fixed = ("name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp")
         held = {name: old["metadata"][name] for name in fixed if name in old["metadata"]}
+        _check_fixed(kind, old["metadata"], meta)
         version = {"resourceVersion": old["metadata"]["resourceVersion"]}
         new |= {"apiVersion": kind.api_version, "kind": kind.kind}
         new["metadata"] = {**new["metadata"], **held, **version}
@@ -222,13 +225,13 @@ class Store:
             raise ApiError(409, "Conflict", problem)
 
     def _checked(self, kind: Kind, new: Object, old: Object | None) -> Object:
+        wrong = metadata.problems(kind.plural, new["metadata"])
         if kind.schema is None:
+            _refuse(kind, new, wrong)
             return new
         whole: Object = schemas.filled(kind.schema, {**new, "metadata": {}})
         whole["metadata"] = new["metadata"]
-        if wrong := schemas.problems(kind.schema, whole, old):
-            name = f'{kind.kind}.{kind.group} "{new["metadata"]["name"]}"'
-            raise ApiError(422, "Invalid", f"{name} is invalid: {', '.join(wrong)}")
+        _refuse(kind, new, [*wrong, *schemas.problems(kind.schema, whole, old)])
         return whole
 
     def _keep(self, key: Key, new: Object, change: str) -> Object:
@@ -254,6 +257,55 @@ class Store:
             if owned in self.objects and any(owner["uid"] == uid for owner in owners):
                 self.delete(owned)
         return old
+
+
+def _refuse(kind: Kind, new: Object, wrong: list[str]) -> None:
+    """Refuse an object with something wrong, as Kubernetes does."""
+    if not wrong:
+        return
+    name = str(new["metadata"].get("name", ""))
+    causes = [
+        {"field": field, "message": problem}
+        for field, _, problem in (each.partition(": ") for each in wrong)
+    ]
+    details = {"name": name, "group": kind.group, "kind": kind.kind, "causes": causes}
+    called = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
+    told = wrong[0] if len(wrong) == 1 else f"[{', '.join(wrong)}]"
+    raise ApiError(422, "Invalid", f'{called} "{name}" is invalid: {told}', details)
+
+
+def _name(kind: Kind, meta: Object) -> None:
+    """Make up what is missing of a name."""
+    if meta.get("name"):
+        return
+    begin = meta.get("generateName")
+    if not begin:
+        problem = "metadata.name: Required value: name or generateName is required"
+        _refuse(kind, {"metadata": {}}, [problem])
+    meta["name"] = str(begin)[:58] + uuid.uuid4().hex[:5]
+
+
+def _check_place(meta: Object, namespace: str) -> None:
+    """Refuse an object that says it is in another namespace than it is sent to."""
+    if meta.get("namespace") not in (None, "", namespace):
+        problem = "the namespace of the provided object does not match the namespace sent on the"
+        raise ApiError(400, "BadRequest", f"{problem} request")
+
+
+def _check_fixed(kind: Kind, old: Object, meta: Object) -> None:
+    """Refuse another name, place or uid than an object has, and more finalizers once it goes."""
+    for part in ("name", "namespace"):
+        if meta.get(part) not in (None, "", old.get(part)):
+            problem = f"the {part} of the object ({meta[part]}) does not match the {part} on the"
+            raise ApiError(400, "BadRequest", f"{problem} URL ({old.get(part)})")
+    if meta.get("uid") not in (None, "", old["uid"]):
+        problem = f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta"
+        raise ApiError(409, "Conflict", f"{problem}: {old['uid']}")
+    added = set(meta.get("finalizers") or []) - set(old.get("finalizers") or [])
+    if old.get("deletionTimestamp") and added:
+        problem = "no new finalizers can be added if the object is being deleted"
+        wrong = f"metadata.finalizers: Forbidden: {problem}, found {sorted(added)}"
+        _refuse(kind, {"metadata": old}, [wrong])
 
 
 def _content(found: Object) -> Object:

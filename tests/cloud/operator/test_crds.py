@@ -80,6 +80,14 @@ def test_a_device_whose_name_is_too_long_for_the_broker_gives_another() -> None:
     assert problems("devices", {**long, "spec": {"deviceName": "a"}}) == ""
 
 
+def test_a_device_is_not_called_as_the_server_is() -> None:
+    server: Object = {"metadata": {"name": "aggregator"}}
+    assert "may not be called aggregator" in problems("devices", server)
+    assert problems("devices", {**server, "spec": {"deviceName": "a"}}) == ""
+    named: Object = {"metadata": {"name": "a"}, "spec": {"deviceName": "aggregator"}}
+    assert "may not be called aggregator" in problems("devices", named)
+
+
 def filled(plural: str, found: Object) -> Object:
     whole: Object = schemas.filled(schema(plural), copy.deepcopy(found))
     return {**whole, "metadata": {"name": "a", **found["metadata"]}}
@@ -108,6 +116,7 @@ def wanted(*requirements: Object) -> Object:
         ({"cohort": {"devices": ["a", "a"]}}, "spec.cohort.devices"),
         ({"cohort": {"devices": ["a/b"]}}, "spec.cohort.devices.0"),
         ({"cohort": {"devices": ["a"], "quorum": 2}}, "quorum is larger"),
+        ({"cohort": {"devices": ["a", "aggregator"]}}, "may not be called aggregator"),
         ({"cohort": {"quorum": 2}}, "either devices"),
         ({"cohort": {"devices": ["a"], "selector": {}}}, "either devices"),
         ({"cohort": {"selector": {"matchLabels": {"line": "a b"}}}}, "matchLabels.line"),

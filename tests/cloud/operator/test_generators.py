@@ -8,7 +8,7 @@ import pytest
 
 from cloud.operator.jobs import REPOSITORY
 from cloud.operator.triton import Triton
-from edgeloop.generators import manifest
+from edgeloop.generators import control, manifest
 from tests import triton as servers
 from tests.cloud.operator.cluster import Cluster, Object, condition, task, wait
 from tests.cloud.operator.conftest import EDGELOOP, StartOperator
@@ -22,7 +22,11 @@ NAME = "faces"
 @pytest.fixture(scope="module")
 def tritonserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A running tritonserver with an empty repository."""
-    with servers.running(tmp_path_factory.mktemp("triton"), servers.home()) as server:
+    with (
+        servers.running(tmp_path_factory.mktemp("triton"), servers.home()) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv(control.VARIABLE, str(server.secret))
         yield server
 
 

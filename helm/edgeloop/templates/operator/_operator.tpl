@@ -36,6 +36,8 @@ DATABASE_SECRET: {{ include "edgeloop.database.secret" . | quote }}
 DATABASE_KEY: {{ include "edgeloop.database.key" . }}
 TRITON: {{ include "edgeloop.triton.address" . | quote }}
 TRITON_PODS: {{ include "edgeloop.operator.tritonPods" . | quote }}
+TRITON_SECRET: {{ include "edgeloop.triton.secret" . | quote }}
+TRITON_SECRET_KEY: {{ include "edgeloop.triton.secretKey" . }}
 REPOSITORY_CLAIM: {{ include "edgeloop.triton.claim" . | quote }}
 TRACE_ENDPOINT: {{ .Values.trace.endpoint | quote }}
 {{- if .Values.trace.endpoint }}

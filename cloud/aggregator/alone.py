@@ -1,0 +1,77 @@
+"""Whether another aggregator of the same task is at the broker, which no ledger's lock can tell."""
+
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+
+from edgeloop.errors import RefusedError, RunError
+from edgeloop.link import Arrival, Link
+from edgeloop.settings import BrokerSettings
+from edgeloop.task import SERVER, Contract, client_id, presence_topic
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+"""For what the broker keeps to arrive."""
+
+PATIENCE_SECONDS = 60.0
+"""For an aggregator that was killed to be missed: brokers wait one and a half times the keep-alive,
+which is 30 s."""
+
+
+def presence_notes(run: str) -> Mapping[str, str]:
+    """Return the notes that go with an aggregator's "online"."""
+    return {"run": run}
+
+
+def make_sure(
+    broker: BrokerSettings, contract: Contract, patience: float = PATIENCE_SECONDS
+) -> None:
+    """Return when no other aggregator of the task is online.
+
+    One of the same run is this one before it was killed, since the run's ledger has one writer.
+
+    Raises:
+        RunError: if one of another run is, and stays.
+        BrokerError: if the broker cannot be reached.
+    """
+    task = contract.task
+    name = f"{client_id(task, SERVER)}.look-{secrets.token_hex(4)}"
+    try:
+        with Link(broker, name, [presence_topic(task, SERVER)], lasting=False) as link:
+            if refusals := link.refusals():
+                _not_known(task, refusals[0])
+            elif not _is_alone(link, contract, patience):
+                problem = "another aggregator of it is online at the broker, with another run"
+                remedy = "stop it, or name this task otherwise"
+                raise RunError(f"task {task}", problem, remedy)
+    except RefusedError as error:  # the broker wants certain client ids, perhaps
+        _not_known(task, error.problem)
+
+
+def _not_known(task: str, why: str) -> None:
+    log.warning("task %s: whether another aggregator is online is not known: broker %s", task, why)
+
+
+def _is_alone(link: Link, contract: Contract, patience: float) -> bool:
+    deadline, told = time.monotonic() + patience, False
+    other = _another(link, contract, LOOK_SECONDS, before=False)
+    while other and (left := deadline - time.monotonic()) > 0:
+        if not told:
+            told = True
+            text = (
+                "task %s: another aggregator is said to be online; waits %.0f s for it to be gone"
+            )
+            log.warning(text, contract.task, patience)
+        other = _another(link, contract, min(left, LOOK_SECONDS), before=True)
+    return not other
+
+
+def _another(link: Link, contract: Contract, seconds: float, before: bool) -> bool:
+    """Tell whether another aggregator is online, by the next word of one; as before without one."""
+    event = link.receive(seconds)
+    if not isinstance(event, Arrival):
+        return before
+    event.acknowledge()
+    return event.payload == b"online" and event.notes.get("run") != contract.run

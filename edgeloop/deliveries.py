@@ -1,0 +1,67 @@
+"""What was given to a broker, what it has taken, and what it refuses."""
+
+import threading
+from typing import Generic, TypeVar
+
+W = TypeVar("W")
+
+
+class Deliveries(Generic[W]):
+    """Packets that wait for the broker's word on them; any thread may call any method.
+
+    What is refused stays so until it is sent again.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._open: dict[int, W] = {}
+        self._early: dict[int, str | None] = {}  # the broker was faster than `sent`
+        self._refused: dict[W, str] = {}
+
+    def sent(self, number: int, what: W) -> None:
+        """A packet of this number is on its way."""
+        with self._changed:
+            self._open[number] = what
+            if number in self._early:
+                self._settle(number, self._early.pop(number))
+
+    def renew(self, what: W) -> None:
+        """What follows of this name is sent anew: what was refused of it counts no more."""
+        with self._changed:
+            self._refused.pop(what, None)
+
+    def answered(self, number: int, refusal: str | None) -> W | None:
+        """The broker has taken a packet, or refuses it; return what it was, if that is known."""
+        with self._changed:
+            if number not in self._open:
+                self._early[number] = refusal
+                return None
+            return self._settle(number, refusal)
+
+    def _settle(self, number: int, refusal: str | None) -> W:
+        what = self._open.pop(number)
+        if refusal is not None:
+            self._refused[what] = refusal
+        self._changed.notify_all()
+        return what
+
+    def refused(self) -> dict[W, str]:
+        """Return what the broker refuses, and why."""
+        with self._changed:
+            return dict(self._refused)
+
+    def open(self) -> set[W]:
+        """Return what waits for the broker's word."""
+        with self._changed:
+            return set(self._open.values())
+
+    def flush(self, timeout: float, what: W | None = None) -> bool:
+        """Wait for the broker's word on all, or on those of one name; tell whether it took it."""
+
+        def settled() -> bool:
+            return what not in self._open.values() if what is not None else not self._open
+
+        with self._changed:
+            in_time = self._changed.wait_for(settled, timeout)
+            refused = what in self._refused if what is not None else bool(self._refused)
+            return in_time and not refused

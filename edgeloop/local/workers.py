@@ -1,0 +1,143 @@
+"""Processes that work for this one: each has a pipe of its own, and they end with this process.
+
+They share no lock and no queue, so that one that is killed, at whatever moment, disturbs no other.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from typing import Any
+
+from edgeloop.errors import RunError
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+KILLED = (-signal.SIGKILL, -signal.SIGTERM)
+"""How a process ends that the system, or a guard of its memory, has ended."""
+
+Serve = Callable[..., None]
+"""What a worker does, until an EOFError: with its end of the pipe, and further arguments."""
+
+
+class WorkerDiedError(RuntimeError):
+    """A worker process ended without an answer, and nobody killed it."""
+
+
+def killed() -> RunError:
+    """Return what to say where a worker was killed: nearly always, memory ran out."""
+    problem = "one was killed, as the system does where memory runs out"
+    return RunError("workers", problem, "run it again with fewer: what is done is kept")
+
+
+class Worker:
+    """A process of its own, which `crew` starts and ends.
+
+    Attributes:
+        end: of the pipe to it; `multiprocessing.connection.wait` tells when there is an answer.
+    """
+
+    def __init__(self, serve: Serve, arguments: Sequence[Any], *, daemon: bool) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.end, theirs = context.Pipe()
+        words = (serve, theirs, *arguments)
+        self._process = context.Process(target=_begin, args=words, daemon=daemon)
+        with theirs:
+            self._process.start()
+
+    def send(self, message: Any) -> None:
+        """Send it something; if it has ended, `receive` tells."""
+        with contextlib.suppress(ConnectionError):
+            self.end.send(message)
+
+    def receive(self) -> Any:
+        """Wait for its next answer.
+
+        Raises:
+            RunError: if it was killed.
+            WorkerDiedError: if it has ended in another way.
+        """
+        try:
+            return self.end.recv()
+        except (EOFError, OSError) as error:  # at the start of an answer, or within it
+            self._process.join()
+            if self._process.exitcode in KILLED:
+                raise killed() from error
+            raise WorkerDiedError("a worker process ended before it answered") from error
+
+    def kill(self) -> None:
+        """Have it end, whatever it does."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Wait until it has ended."""
+        self._process.join()
+        self._process.close()
+        self.end.close()
+
+
+@contextmanager
+def crew(
+    serve: Serve, arguments: Sequence[Sequence[Any]], *, daemon: bool = False
+) -> Iterator[list[Worker]]:
+    """Start workers; when the block ends, in whatever way, they have ended: what they do is lost.
+
+    Args:
+        serve: called in each; must be picklable.
+        arguments: further ones, of each worker.
+        daemon: whether they also end with a process that leaves the block open, and start none.
+    """
+    workers: list[Worker] = []
+    try:
+        with _undisturbed():
+            for each in arguments:
+                workers.append(Worker(serve, each, daemon=daemon))
+        yield workers
+    finally:
+        with _undisturbed():
+            for worker in workers:
+                worker.kill()
+        for worker in workers:
+            worker.close()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put a stop off: who is started here is known when it comes, and hears nothing of it yet."""
+    resource_tracker.ensure_running()  # with the first worker it would let the signals in again
+    heard: list[int] = []
+    with ExitStack() as stack:
+        stack.callback(_tell, heard)
+        if threading.current_thread() is threading.main_thread():  # which hears for all threads
+            for number in STOPS:
+                stack.callback(signal.signal, number, signal.getsignal(number))
+                signal.signal(number, lambda number, frame: heard.append(number))
+        # Those that start here inherit what is blocked.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
+        yield
+
+
+def _tell(heard: Sequence[int]) -> None:
+    for number in heard:
+        signal.raise_signal(number)
+
+
+def _begin(serve: Serve, end: "Connection[Any, Any]", *arguments: Any) -> None:
+    """Serve until the other end is closed, or its process is gone, even a killed one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101 - it has made this process
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+    with contextlib.suppress(EOFError, ConnectionError):
+        serve(end, *arguments)

@@ -1,0 +1,134 @@
+"""A round's result, made without the uploads that spoil it. No clock, no I/O, no draw."""
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from edgeloop import wire
+from edgeloop.algorithm import Algorithm
+from edgeloop.errors import InputError
+
+S = TypeVar("S")
+U = TypeVar("U")
+B = TypeVar("B")
+
+FAR = 1e6
+"""How many times the cohort's median an upload's largest value is, when it is told."""
+
+_SPOILED = (
+    ArithmeticError,
+    AssertionError,
+    IndexError,
+    KeyError,
+    RuntimeError,
+    ValueError,
+    Warning,
+)
+"""What numbers in an upload can make an algorithm raise; all else is nobody's upload's doing."""
+
+
+@dataclass(frozen=True)
+class Made(Generic[S, B]):
+    """What a round led to.
+
+    Attributes:
+        state: the algorithm's.
+        broadcast: what the next round opens with.
+        aside: the clients whose uploads were set aside, and why.
+    """
+
+    state: S
+    broadcast: B
+    aside: Mapping[str, str] = field(default_factory=dict)
+
+
+def made(
+    algorithm: Algorithm[S, U, B], state: S, broadcast: B, uploads: Mapping[str, U]
+) -> Made[S, B]:
+    """Aggregate the uploads that have a result to go on with.
+
+    Nothing is tried where nothing is wrong. Else each upload is tried alone; where the rest is
+    still no good, they are added one by one, the largest last.
+
+    Args:
+        algorithm: the run's; its `aggregate` changes neither state nor uploads.
+        state: where the run stands.
+        broadcast: what the round opened with; it stays, as the state does, without any upload.
+        uploads: by client, in the order in which they count.
+    """
+    aside = {name: why for name, each in uploads.items() if (why := _refused(algorithm, each))}
+    kept = {name: each for name, each in uploads.items() if name not in aside}
+    result = _tried(algorithm, state, broadcast, kept)
+    if isinstance(result, str):
+        alone = {n: _tried(algorithm, state, broadcast, {n: each}) for n, each in kept.items()}
+        aside |= {name: found for name, found in alone.items() if isinstance(found, str)}
+        kept = {name: each for name, each in kept.items() if name not in aside}
+        result = _tried(algorithm, state, broadcast, kept)
+    if isinstance(result, str):
+        result, more = _gathered(algorithm, state, broadcast, kept)
+        aside |= more
+    return Made(*result, aside)
+
+
+def far(uploads: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
+    """Return the clients, and how many times the median, whose largest value is far from others'.
+
+    Two clients have no median that says which of them is the odd one.
+    """
+    peaks = {name: wire.peak(each) for name, each in uploads.items()}
+    middle = statistics.median(peaks.values()) if len(peaks) > 2 else 0.0
+    return [(n, peak / middle) for n, peak in peaks.items() if middle and peak > FAR * middle]
+
+
+def _refused(algorithm: Algorithm[Any, U, Any], upload: U) -> str:
+    """Return what is wrong with an upload as it is; nothing if it may be tried."""
+    try:
+        wire.check(upload, algorithm.sizes)
+        algorithm.check(upload)
+    except ValueError as error:
+        return _line(error)
+    return ""
+
+
+def _tried(
+    algorithm: Algorithm[S, U, B], state: S, broadcast: B, uploads: Mapping[str, U]
+) -> tuple[S, B] | str:
+    """Return what uploads lead to; why they lead to nothing that a run can go on with."""
+    if not uploads:
+        return state, broadcast
+    try:
+        with np.errstate(all="ignore"):
+            result = algorithm.aggregate(state, list(uploads.values()))
+        for message in result:
+            wire.check(message)
+    except InputError:
+        raise  # a generator that is away, for one
+    except _SPOILED as error:
+        return _line(error)
+    return result
+
+
+def _gathered(
+    algorithm: Algorithm[S, U, B], state: S, broadcast: B, uploads: Mapping[str, U]
+) -> tuple[tuple[S, B], dict[str, str]]:
+    """Add uploads one by one, the largest last; return the result, and who had to stay out."""
+    chosen: set[str] = set()
+    result, aside = (state, broadcast), {}
+    for name in sorted(uploads, key=lambda name: (wire.peak(uploads[name]), name)):
+        some = {n: each for n, each in uploads.items() if n in chosen | {name}}
+        found = _tried(algorithm, state, broadcast, some)
+        if isinstance(found, str):
+            aside[name] = found
+        else:
+            chosen.add(name)
+            result = found
+    return result, aside
+
+
+def _line(error: BaseException) -> str:
+    """Return an error as one line, whoever wrote it."""
+    text = " ".join(str(error).split())[:200]
+    return text if isinstance(error, wire.WireError) else f"{type(error).__name__}: {text}"

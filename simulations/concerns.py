@@ -1,0 +1,45 @@
+"""What is legal in a run and still not wanted: said as it is found, and in its summary."""
+
+from collections.abc import Sequence
+
+from edgeloop.data import Federation
+from edgeloop.errors import ConfigError
+from simulations.clients_table import ClientRow
+
+
+def of_data(federation: Federation, batch_size: int) -> list[str]:
+    """Return what is wrong with the clients' shares, a sentence each.
+
+    Raises:
+        ConfigError: if no client has a batch to train on.
+    """
+    sizes = federation.sizes()
+    short = [train for train, _ in sizes if train < batch_size]
+    if len(short) == len(sizes):
+        problem = f"is {batch_size}, and no client has more than {max(short)} training samples"
+        raise ConfigError("batch_size", problem, f"give at most {max(max(short), 1)}")
+    found = []
+    if short:
+        found.append(
+            f"{len(short)} of {len(sizes)} clients have less than one batch of {batch_size}"
+            " training samples, and do not train"
+        )
+    untested = sum(1 for _, test in sizes if not test)
+    if untested == len(sizes):
+        found.append("no client has a test sample: every accuracy is 0, which says nothing")
+    elif untested:
+        found.append(f"{untested} of {len(sizes)} clients have no test samples")
+    return found
+
+
+def of_clients(rows: Sequence[ClientRow]) -> list[str]:
+    """Return which clients diverged: they trained, and had nothing finite to send."""
+    diverged = [row for row in rows if row.seconds_training > 0 and not row.trained]
+    if not diverged:
+        return []
+    first = diverged[0]
+    names = {row.client for row in diverged}
+    return [
+        f"{len(names)} of {len({row.client for row in rows})} clients diverged, the first in round"
+        f" {first.round}: {first.client}; what they send is not finite and is left out"
+    ]

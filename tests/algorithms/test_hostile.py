@@ -1,0 +1,174 @@
+"""Whatever one of three clients uploads, every algorithm's round has a result to go on with."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeloop import rounds, wire
+from edgeloop.algorithm import Algorithm
+from edgeloop.errors import GeneratorError
+from edgeloop.member import Answer, Report
+from edgeloop.rounds import Closed, Standing
+from tests.algorithms import test_contract
+from tests.algorithms.test_contract import Load, cohort
+
+generator, load = test_contract.generator, test_contract.load
+REPORT = Report(1, 2, 3, 0.1, 0.2)
+HOSTILE = "client-01"
+MOST = np.iinfo(np.int64).max
+
+
+def with_floats(change: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
+    """Change all arrays of floats of an upload."""
+
+    def changed(upload: Any) -> dict[str, Any]:
+        arrays = wire.arrays(upload).items()
+        return {n: change(a).astype(a.dtype) for n, a in arrays if a.dtype.kind == "f"}
+
+    return changed
+
+
+def with_integers(change: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
+    """Change all arrays of integers of an upload, and its numbers."""
+
+    def changed(upload: Any) -> dict[str, Any]:
+        arrays = wire.arrays(upload).items()
+        fields = {n: change(a).astype(a.dtype) for n, a in arrays if a.dtype.kind == "i"}
+        if hasattr(upload, "samples"):
+            fields["samples"] = int(change(np.array([upload.samples]))[0])
+        return fields
+
+    return changed
+
+
+def emptied(upload: Any) -> dict[str, Any]:
+    return {name: array[:0] for name, array in wire.arrays(upload).items()}
+
+
+def alternating(array: Any) -> Any:
+    """Return values whose sums and differences leave what a float can hold."""
+    return np.where(np.arange(array.size).reshape(array.shape) % 2, 3e38, -3e38)
+
+
+CHANGES: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "1e10": with_floats(lambda a: np.full_like(a, 1e10)),
+    "1e15": with_floats(lambda a: np.full_like(a, 1e15)),
+    "1e30": with_floats(lambda a: np.full_like(a, 1e30)),
+    "3e38": with_floats(lambda a: np.full_like(a, 3e38)),
+    "alternating": with_floats(alternating),
+    "tiny": with_floats(lambda a: np.full_like(a, 1e-45)),
+    "zero": with_floats(np.zeros_like),
+    "equal": with_floats(np.ones_like),
+    "NaN": with_floats(lambda a: np.full_like(a, np.nan)),
+    "infinite": with_floats(lambda a: np.full_like(a, np.inf)),
+    "wrapped": with_integers(lambda a: np.resize([0, MOST, -MOST + 4, 3], a.shape)),
+    "most": with_integers(lambda a: np.full_like(a, MOST)),
+    "least": with_integers(lambda a: np.full_like(a, -MOST)),
+    "duplicated": with_integers(lambda a: np.full_like(a, 1)),
+    "no samples": with_integers(np.zeros_like),
+    "empty": emptied,
+}
+
+
+def forged(upload: Any, fields: dict[str, Any]) -> Any:
+    """Return an upload with other fields, whatever its class thinks of them."""
+    made = object.__new__(type(upload))
+    for field in dataclasses.fields(upload):
+        value = fields.get(field.name, getattr(upload, field.name))
+        object.__setattr__(made, field.name, value)
+    return made
+
+
+@dataclass
+class Told:
+    """A cohort whose answers are known before."""
+
+    uploads: dict[str, Any]
+
+    def ask(self, *_: Any) -> dict[str, Answer[Any]]:
+        return {name: Answer(each, REPORT) for name, each in self.uploads.items()}
+
+    def finish(self, *_: Any) -> dict[str, Report]:
+        return {}
+
+
+def after(algorithm: Algorithm[Any, Any, Any], at: Standing[Any, Any], **uploads: Any) -> Any:
+    """Return the round, closed, that these uploads make."""
+    closed: list[Closed[Any, Any, Any]] = []
+    sent = {name.replace("_", "-"): each for name, each in uploads.items()}
+    rounds.run(algorithm, Told(sent), at.rounds + 1, at, closed.append)
+    return closed[0]
+
+
+def first_rounds(algorithm: Algorithm[Any, Any, Any]) -> list[tuple[Standing[Any, Any], Any]]:
+    """Return where two rounds begin, and what honest clients upload in each."""
+    closed: list[Closed[Any, Any, Any]] = []
+    start = rounds.beginning(algorithm)
+    rounds.run(algorithm, cohort(algorithm), 2, start, closed.append)
+    begun = [start, closed[0].standing]
+    sent = [{name: a.upload for name, a in each.answers.items()} for each in closed]
+    return list(zip(begun, sent, strict=True))
+
+
+def named(uploads: dict[str, Any]) -> dict[str, Any]:
+    return {name.replace("-", "_"): each for name, each in uploads.items()}
+
+
+def test_one_of_three_spoils_no_round(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    algorithm = load()
+    for standing, honest in first_rounds(algorithm):
+        others = {name: each for name, each in honest.items() if name != HOSTILE}
+        expected = after(algorithm, standing, **named(others))
+        for change, changed in CHANGES.items():
+            caplog.clear()
+            bad = forged(honest[HOSTILE], changed(honest[HOSTILE]))
+            closed = after(algorithm, standing, **named({**honest, HOSTILE: bad}))
+            wire.check(closed.standing.state)
+            wire.check(closed.standing.broadcast)
+            assert set(closed.implausible) <= {HOSTILE}, change
+            if closed.implausible:
+                assert f"is made without what {HOSTILE} sent" in caplog.text
+                found = wire.fingerprint(closed.standing.broadcast)
+                assert found == wire.fingerprint(expected.standing.broadcast), change
+
+
+def test_what_is_no_number_is_set_aside(load: Load) -> None:
+    algorithm = load()
+    standing, honest = first_rounds(algorithm)[0]
+    for change in ("1e30", "NaN"):
+        fields = CHANGES[change](honest[HOSTILE])
+        if any(array.size for array in fields.values()):
+            bad = forged(honest[HOSTILE], fields)
+            closed = after(algorithm, standing, **named({**honest, HOSTILE: bad}))
+            assert set(closed.implausible) == {HOSTILE}
+
+
+def test_where_all_spoil_it_the_round_changes_nothing(load: Load) -> None:
+    algorithm = load()
+    standing, honest = first_rounds(algorithm)[1]
+    if not any(array.size for array in CHANGES["NaN"](honest[HOSTILE]).values()):
+        return  # no floats travel
+    all_bad = {name: forged(honest[HOSTILE], CHANGES["NaN"](honest[HOSTILE])) for name in honest}
+    closed = after(algorithm, standing, **named(all_bad))
+    assert set(closed.implausible) == set(honest)
+    assert closed.standing == dataclasses.replace(standing, rounds=2)
+
+
+def test_what_is_not_an_uploads_doing_ends_the_run(load: Load) -> None:
+    algorithm = load()
+    standing, honest = first_rounds(algorithm)[0]
+
+    def away(*_: Any) -> Any:
+        raise GeneratorError("generator", "is away", "start it")
+
+    def broken(*_: Any) -> Any:
+        raise MemoryError
+
+    for aggregate, error in ((away, GeneratorError), (broken, MemoryError)):
+        other = dataclasses.replace(algorithm, aggregate=aggregate)
+        with pytest.raises(error):
+            after(other, standing, **named(honest))

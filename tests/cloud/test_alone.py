@@ -1,0 +1,56 @@
+"""One aggregator of a task at a time, wherever its ledger is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from cloud.aggregator import alone
+from edgeloop.errors import RunError
+from edgeloop.link import Link
+from edgeloop.settings import BrokerSettings
+from edgeloop.task import SERVER, client_id, presence_topic
+from edgeloop.tracing import Notes
+from tests.world import contract
+
+pytestmark = pytest.mark.broker
+
+CONTRACT = contract(run="second")
+
+
+@contextmanager
+def online(broker: BrokerSettings, notes: Notes) -> Iterator[Link]:
+    presence = presence_topic("t", SERVER)
+    with Link(broker, client_id("t", SERVER), [], presence, presence_notes=notes) as link:
+        assert link.flush(5)
+        yield link
+
+
+@pytest.mark.parametrize("notes", [alone.presence_notes("first"), {}])
+def test_another_one_is_waited_for_and_then_refused(
+    broker: BrokerSettings, notes: Notes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with online(broker, notes) as other:
+        with pytest.raises(
+            RunError, match=r"task t: another aggregator of it is online.*; stop it"
+        ):
+            alone.make_sure(broker, CONTRACT, patience=1.5)
+        assert other.connected
+        assert other.receive(0) is None, "nothing was taken from it"
+    assert "another aggregator is said to be online" in caplog.text
+    alone.make_sure(broker, CONTRACT, patience=0.0)
+
+
+def test_one_of_the_same_run_is_this_one_before_it_was_killed(broker: BrokerSettings) -> None:
+    with online(broker, alone.presence_notes("second")):
+        alone.make_sure(broker, CONTRACT, patience=0.0)
+
+
+def test_one_that_goes_is_enough(broker: BrokerSettings) -> None:
+    with online(broker, alone.presence_notes("first")) as other:
+        other._client._sock_close()  # as if it were killed: the broker publishes its last will
+        alone.make_sure(broker, CONTRACT, patience=30.0)
+
+
+def test_nobody_has_been_there(broker: BrokerSettings) -> None:
+    alone.make_sure(broker, CONTRACT, patience=0.0)

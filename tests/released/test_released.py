@@ -1,0 +1,105 @@
+"""What the version before left on a disk is read, and gone on with."""
+
+import json
+import shutil
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from edgeloop.settings import BrokerSettings
+from tests.one_device import EDGELOOP
+
+RELEASED = Path(__file__).with_name("v0_1_0")
+SIMULATE = [
+    *("simulate", "fedtgp", "--data", "data", "--models", "harcnn1-s3", "--width", "8"),
+    *("--set", "server_epochs=2", "--workers", "1", "--rounds", "30", "--history"),
+]
+ROUNDS = 12
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A copy of all that was left."""
+    return Path(shutil.copytree(RELEASED, tmp_path / "released"))
+
+
+def run(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([EDGELOOP, *words], cwd=place, capture_output=True, text=True, check=True)
+
+
+def test_a_killed_simulation_goes_on(place: Path) -> None:
+    before = (place / "killed" / "rounds.csv").read_text().splitlines()
+    models = place / "killed" / "checkpoint-1" / "models"
+    assert models.is_dir()
+    run(place, *SIMULATE, "--out", "killed")
+    run(place, *SIMULATE, "--out", "whole")
+    after = (place / "killed" / "rounds.csv").read_text().splitlines()
+    assert after[:2] == before[:2]  # its header, and the round that the checkpoint has
+    gone_on, whole = (
+        json.loads((place / name / "summary.json").read_text())["accuracy_by_round"]
+        for name in ("killed", "whole")
+    )
+    assert gone_on == pytest.approx(whole, abs=0.1)  # another processor rounds otherwise
+
+
+def test_a_finished_simulation_is_reported_and_compared(place: Path) -> None:
+    run(place, "report", "finished")
+    assert list((place / "finished").glob("*.html"))
+    assert "0 clients better" in run(place, "compare", "finished", "finished").stdout
+
+
+@pytest.mark.broker
+def test_a_killed_task_goes_on(place: Path, broker: BrokerSettings) -> None:
+    with ExitStack() as stack:
+        processes = [
+            subprocess.Popen([EDGELOOP, *words], cwd=place, stderr=subprocess.PIPE, text=True)
+            for words in commands(place, broker.port)
+        ]
+        for each in processes:
+            stack.callback(each.wait)
+            stack.callback(each.kill)
+        told = [each.communicate(timeout=240)[1] for each in processes]
+    assert [each.returncode for each in processes] == [0, 0, 0], told
+    assert "goes on with round 3" in told[0]
+    assert "goes on after round" in told[1]
+    summary = json.loads((place / "aggregator" / "summary.json").read_text())
+    assert len(summary["accuracy_by_round"]) == ROUNDS + 1
+    assert len(list((place / "aggregator" / "history").iterdir())) == ROUNDS
+
+
+def commands(place: Path, port: int) -> list[list[str]]:
+    """Write the three configurations; return the three command lines."""
+    broker = f"broker = {{ port = {port} }}"
+    (place / "task.toml").write_text(
+        f"""
+        name = "released"
+        algorithm = "fedtgp"
+        hyperparameters = {{ server_epochs = 2 }}
+        class_names = ["still", "moving"]
+        shape = [2, 1, 64]
+        width = 8
+        rounds = {ROUNDS}
+        history = true
+        folder = "aggregator"
+        {broker}
+        http = {{ port = 0 }}
+        cohort = {{ devices = ["a", "b"] }}
+        """
+    )
+    for client, name in enumerate("ab"):
+        (place / f"{name}.toml").write_text(
+            f"""
+            name = "{name}"
+            task = "released"
+            folder = "device-{name}"
+            {broker}
+            data = {{ source = "data", client = {client} }}
+            training = {{ architecture = "harcnn1-s3", threads = 1 }}
+            """
+        )
+    return [
+        ["aggregator", "--config", "task.toml"],
+        *(["agent", "--config", f"{name}.toml"] for name in "ab"),
+    ]
