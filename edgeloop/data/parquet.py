@@ -153,7 +153,7 @@ def _known(path: Path, column: str, cells: list[Any]) -> NDArray[Any]:
     """Return cells as an array; one that is missing is an error that names its row."""
     if None in cells:
         where = f"{path}: row {cells.index(None)}"
-        raise DataError(where, f"`{column}` holds something else: nothing", "fill it in")
+        raise DataError(where, f"`{column}` holds something else than a value: null", "fill it in")
     return np.asarray(cells)
 
 
@@ -180,15 +180,26 @@ def _mask(kept: Indices, order: NDArray[np.int64] | None, rows: int) -> NDArray[
 
 def _class_names(source: Path, files: Files) -> tuple[str, ...]:
     """Return the names that the source gives its classes, or none."""
-    metadata = (files[0][1].schema_arrow.metadata or {}).get(b"huggingface")
     listed = (source if source.is_dir() else source.parent) / "classes.json"
     try:
-        if metadata is not None:
-            features = json.loads(metadata)["info"]["features"]
-            column = _required(*files[0], LABELS)
-            return tuple(str(name) for name in features[column].get("names", ()))
-        return tuple(json.loads(listed.read_text("utf-8"))) if listed.is_file() else ()
+        told = [_told(path, file) for path, file in files]
+        if all(names is None for names in told):
+            return tuple(json.loads(listed.read_text("utf-8"))) if listed.is_file() else ()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"its class names cannot be read ({type(error).__name__}: {error})"
         remedy = "list the names in classes.json, or drop the metadata"
         raise DataError(str(source), problem, remedy) from error
+    for (path, _), names in zip(files, told, strict=True):
+        if names != told[0]:
+            problem = f"names its classes {names}, and {files[0][0].name} {told[0]}"
+            raise DataError(str(path), problem, "write all files with the same names")
+    return told[0] or ()
+
+
+def _told(path: Path, file: Any) -> tuple[str, ...] | None:
+    """Return the class names that a file's own metadata tell; None where it has none."""
+    metadata = (file.schema_arrow.metadata or {}).get(b"huggingface")
+    if metadata is None:
+        return None
+    features = json.loads(metadata)["info"]["features"]
+    return tuple(str(name) for name in features[_required(path, file, LABELS)].get("names", ()))

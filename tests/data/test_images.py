@@ -209,3 +209,42 @@ def test_a_label_above_the_named_classes_is_out_of_range(tmp_path: Path) -> None
     (tmp_path / "classes.json").write_text('["ant", "bee"]')
     with pytest.raises(DataError, match="label 2, out of range for 2 classes"):
         read_parquet(tmp_path)
+
+
+def test_shards_without_rows_add_nothing(tmp_path: Path) -> None:
+    table(tmp_path / "train-0.parquet", [1, 2], [0, 1])
+    empty = pq.read_table(tmp_path / "train-0.parquet").slice(0, 0)
+    pq.write_table(empty, tmp_path / "train-1.parquet")
+    assert read_parquet(tmp_path).labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("column", ["client", "label"])
+def test_a_missing_value_names_its_row(tmp_path: Path, column: str) -> None:
+    cells: dict[str, list[Any]] = {
+        "image": [image(1)] * 3,
+        "label": [0, 1, 0],
+        "client": ["a", "b", "a"],
+    }
+    cells[column][2] = None
+    pq.write_table(pa.table(cells), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=rf"row 2: `{column}` holds something else.*null"):
+        read_parquet(tmp_path)
+
+
+def test_files_that_name_their_classes_otherwise_are_refused(tmp_path: Path) -> None:
+    for number, names in enumerate((["cat", "dog"], ["dog", "cat"])):
+        path = tmp_path / f"train-{number}.parquet"
+        table(path, [1, 2], [0, 1])
+        info = json.dumps({"info": {"features": {"label": {"names": names}}}})
+        pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": info}), path)
+    with pytest.raises(DataError, match=r"train-1\.parquet: names its classes \('dog', 'cat'\)"):
+        read_parquet(tmp_path)
+
+
+def test_files_beside_parquet_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table(tmp_path / "train-0.parquet", [1], [0])
+    (tmp_path / "more").mkdir()
+    place(tmp_path / "a.png", image(1))
+    read_parquet(tmp_path)
+    expected = f"{tmp_path}: left out: 1 .png, 1 folder beside the files (more)"
+    assert [each.getMessage() for each in caplog.records] == [expected]

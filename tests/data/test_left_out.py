@@ -1,74 +1,116 @@
-"""What a reader leaves out is counted by kind and said in one line."""
+"""What a reader leaves out is told in one line, counted by kind."""
 
+import io
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from edgeloop.data import Partition, load
+from edgeloop.data.images import read_class_folders
 from edgeloop.errors import DataError
 
-IID = Partition("iid", clients=1)
 
-
-def picture(path: Path, value: int = 0) -> None:
+def picture(path: Path, value: int = 7) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((4, 4), value, np.uint8)).save(path)
+    buffer = io.BytesIO()
+    Image.new("L", (4, 4), value).save(buffer, "PNG")
+    path.write_bytes(buffer.getvalue())
+    return path
 
 
-def two_classes(folder: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
     for name in ("cat", "dog"):
-        for number in range(6):
-            picture(folder / name / f"{number}.png", number)
+        picture(tmp_path / name / "0.png")
+    return tmp_path
 
 
-def test_nothing_left_out_is_not_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    two_classes(tmp_path)
-    assert load(tmp_path, IID).class_names == ("cat", "dog")
-    assert caplog.text == ""
+def told(folder: Path, caplog: pytest.LogCaptureFixture) -> str:
+    """Read a folder; return what was said of it, without its name."""
+    caplog.set_level(logging.WARNING)
+    assert len(read_class_folders(folder)) == 2
+    return "\n".join(each.getMessage().removeprefix(f"{folder}: ") for each in caplog.records)
 
 
-def test_files_and_folders_by_kind(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    two_classes(tmp_path)
-    for name in ("cat/a.gif", "cat/b.gif", "dog/c.webp", "README", ".DS_Store"):
-        (tmp_path / name).write_bytes(b"")
-    (tmp_path / "bird").mkdir()
-    picture(tmp_path / ".ipynb_checkpoints" / "0.png")
-    picture(tmp_path / "__MACOSX" / "0.png")
-    picture(tmp_path / "dog" / "more" / "0.png")
-    assert load(tmp_path, IID).class_names == ("cat", "dog")
-    (said,) = [each for each in caplog.messages if "left out" in each]
-    for words in (
-        *("2 .gif", "1 .webp", "1 without a suffix", "1 hidden", "1 folder without images (bird)"),
-        *("1 folder within a class (more)", "2 hidden folders (.ipynb_checkpoints, __MACOSX)"),
-    ):
-        assert words in said
+def test_nothing_left_out_is_nothing_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert told(folder, caplog) == ""
 
 
-def test_what_lies_beside_parts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    two_classes(tmp_path / "train")
-    two_classes(tmp_path / "extra")
-    load(tmp_path, IID)
-    assert "1 folder beside train (extra)" in caplog.text
+def test_all_kinds_in_one_line(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(3):
+        picture(folder / "bird" / f"{number}.webp")
+    picture(folder / "cat" / "1.GIF")
+    picture(folder / "loose.png")
+    picture(folder / "dog" / "more" / "0.png")
+    (folder / "labels.csv").write_text("")
+    (folder / "LICENSE").write_text("")
+    (folder / "empty").mkdir()
+    assert told(folder, caplog) == (
+        "left out: 1 .csv, 1 .gif, 1 .png, 3 .webp, 1 without a suffix,"
+        " 1 folder within a class (more), 2 folders without images (bird, empty)"
+    )
 
 
-def test_a_class_called_train(tmp_path: Path) -> None:
-    for name in ("train", "boat"):
-        for number in range(6):
-            picture(tmp_path / name / f"{number}.png", number)
-    assert load(tmp_path, IID).class_names == ("boat", "train")
+@pytest.mark.parametrize("name", [".ipynb_checkpoints", "__MACOSX", ".git"])
+def test_hidden_folders_are_no_class(
+    name: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture(folder / name / "0.png")
+    assert told(folder, caplog) == f"left out: 1 hidden folder ({name})"
+    assert read_class_folders(folder).class_names == ("cat", "dog")
 
 
-def test_one_class_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for number in range(6):
-        picture(tmp_path / "cat" / f"{number}.png", number)
-    load(tmp_path, IID)
-    assert "has one class only, cat" in caplog.text
+def test_hidden_files_are_no_images(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "cat" / "._0.png").write_bytes(b"\0\5\x16\7")
+    (folder / ".DS_Store").write_bytes(b"")
+    assert told(folder, caplog) == "left out: 2 hidden"
 
 
-def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
-    two_classes(tmp_path)
-    (tmp_path / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    with pytest.raises(DataError, match=r"gone\.png: is a link to .*nowhere\.png, which cannot"):
-        load(tmp_path, IID)
+def test_parts_that_are_not_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for part, name in (("train", "cat"), ("test", "dog"), ("valid", "cat"), ("extra", "dog")):
+        picture(tmp_path / part / name / "0.png")
+    assert told(tmp_path, caplog) == "left out: 2 folders beside train, test (extra, valid)"
+
+
+def test_a_class_may_be_called_train(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("train", "bus"):
+        picture(tmp_path / name / "0.png")
+    assert told(tmp_path, caplog) == ""
+    pool = read_class_folders(tmp_path)
+    assert pool.class_names == ("bus", "train")
+    assert pool.tested is None
+
+
+def test_one_class_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    picture(tmp_path / "images" / "0.png")
+    picture(tmp_path / "images" / "1.png")
+    assert told(tmp_path, caplog).startswith("has one class only, images")
+
+
+def test_many_folders_are_not_all_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(5):
+        (folder / f"empty-{number}").mkdir()
+    expected = "left out: 5 folders without images (empty-0, empty-1, empty-2, ...)"
+    assert told(folder, caplog) == expected
+
+
+def test_a_link_whose_target_is_gone_is_named(folder: Path) -> None:
+    (folder / "cat" / "1.png").symlink_to("gone.png")
+    with pytest.raises(DataError, match=r"cat.1\.png: is a link to gone\.png, which cannot be"):
+        read_class_folders(folder)
+
+
+def test_an_unknown_layout_says_what_is_there(tmp_path: Path) -> None:
+    picture(tmp_path / "Training" / "cat" / "0.png")
+    (tmp_path / "readme.md").write_text("")
+    with pytest.raises(DataError, match=r"with 1 \.md, .* without images \(Training\);"):
+        read_class_folders(tmp_path)
+
+
+def test_the_images_themselves_are_as_before(folder: Path) -> None:
+    picture(folder / "cat" / "1.png", 9)
+    pool = read_class_folders(folder)
+    assert pool.labels.tolist() == [0, 0, 1]
+    assert np.unique(pool.inputs[1]).tolist() == [9]

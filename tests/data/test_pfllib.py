@@ -248,3 +248,36 @@ def test_a_config_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = made / "config.json"
     path.write_text(path.read_text(), encoding="utf-8-sig")
     assert load(made).classes == 2
+
+
+def without_classes(at: Path, **config: Any) -> Path:
+    made = folder(at, **config)
+    content = json.loads((made / "config.json").read_text())
+    del content["num_classes"]
+    (made / "config.json").write_text(json.dumps(content))
+    return made
+
+
+@pytest.mark.parametrize("statistic", ["?", [], [[[-1, 2]]], [[["a", 2]]], [[[10**9, 2]]]])
+def test_a_statistic_that_tells_nothing_is_passed_over(tmp_path: Path, statistic: Any) -> None:
+    made = without_classes(tmp_path / "x", **{"Size of samples for labels in clients": statistic})
+    assert load(made).class_names == ("0", "1")
+
+
+def test_the_statistic_needs_no_file(tmp_path: Path) -> None:
+    """It knows classes that no file here has, and a device has its own files only."""
+    counts = {"Size of samples for labels in clients": [[[0, 2]], [[4, 1]]]}
+    made = without_classes(tmp_path / "x", **counts)
+    for part in ("train", "test"):
+        (made / part / "1.npz").unlink()
+    federation = load(made)
+    assert federation.classes == 5
+    assert len(federation.client(0).train) == 3
+
+
+def test_classes_that_nothing_tells_are_asked_for(tmp_path: Path) -> None:
+    made = without_classes(tmp_path / "x")
+    for file in made.glob("*/*.npz"):
+        file.unlink()
+    with pytest.raises(DataError, match="num_classes: is missing, and no file has a label"):
+        load(made)
