@@ -65,6 +65,7 @@ class Metrics:
         self._make_results()
         self._make_traffic()
         self._make_neighbours()
+        self._make_refusals()
 
     def _make_progress(self) -> None:
         made = self._series
@@ -141,14 +142,8 @@ class Metrics:
             verdict: uploads.labels(verdict.name.lower()) for verdict in Verdict
         }
 
-    def _make_neighbours(self) -> None:
-        made = self._series
-        self._connected = made.gauge("broker_connected", "1 while connected to the MQTT broker.")
-        self._reconnects = made.counter(
-            "broker_reconnects_total", "Connections to the broker after the first one."
-        )
-        self._connections = 0
-        refused = made.counter(
+    def _make_refusals(self) -> None:
+        refused = self._series.counter(
             "broker_refusals_total",
             "Messages that the broker did not take, and topics that it does not send.",
             ("operation", "reason"),
@@ -158,6 +153,14 @@ class Metrics:
             for operation in get_args(Refusable)
             for reason in REFUSALS
         }
+
+    def _make_neighbours(self) -> None:
+        made = self._series
+        self._connected = made.gauge("broker_connected", "1 while connected to the MQTT broker.")
+        self._reconnects = made.counter(
+            "broker_reconnects_total", "Connections to the broker after the first one."
+        )
+        self._connections = 0
         self._ready = made.gauge(
             "generator_ready", "1 unless the round waits for a generator that does not answer."
         )

@@ -16,6 +16,7 @@ from edgeloop import accounting, wire
 from edgeloop.chunks import Assembler
 from edgeloop.errors import ConfigError, InputError, MisfitError, ModelError
 from edgeloop.link import Arrival, Link
+from edgeloop.member import Report
 from edgeloop.pace import Pace
 from edgeloop.task import (
     SERVER,
@@ -247,6 +248,15 @@ class Agent:
             return None
         self._opening = None
         self._fetching.stop()
+        if not self._answer(seat, opening, new):
+            return None
+        if not last or self._kept is None or self._concluded == opening.run:
+            return None
+        self._concluded = opening.run
+        return self._conclude(seat, self._kept[1])
+
+    def _answer(self, seat: Seat, opening: Opening, new: bool) -> bool:
+        """Send the answer to a round, worked out or remembered; tell whether there is one."""
         if new:
             assert self._kept is not None  # noqa: S101 - or it would be fetched now
             with self._tracer.span("train", self._notes, round=opening.round):
@@ -260,13 +270,10 @@ class Agent:
                 opening.round,
                 self._memory.round,
             )
-            return None
+            return False
         if new or self._is_wanted(self._memory.answer):
             self._memory = self._sent(seat, self._memory, again=not new)
-        if not last or self._kept is None or self._concluded == opening.run:
-            return None
-        self._concluded = opening.run
-        return self._conclude(seat, self._kept[1])
+        return True
 
     def _is_wanted(self, answer: bytes) -> bool:
         """Tell whether to send an answer again now that its round is announced again.
@@ -302,8 +309,7 @@ class Agent:
     def _work(self, seat: Seat, opening: Opening, broadcast: Any) -> Memory:
         """Train a round, or evaluate the last broadcast; return what to remember."""
         number = opening.round
-        told: dict[str, Any] = {"round": number}
-        log.info("round %d of %d: working", number, seat.contract.rounds, extra=told)
+        log.info("round %d of %d: working", number, seat.contract.rounds, extra={"round": number})
         if number < seat.contract.rounds:
             answer = seat.answer(number, broadcast)
             uploads: tuple[Any, ...] = () if answer.upload is None else (answer.upload,)
@@ -317,12 +323,7 @@ class Agent:
             Envelope(seat.contract.task, seat.contract.run, number, name), *messages
         )
         before = self._memory or Memory(seat.contract.run, number, payload)
-        accuracy = report.accuracy if report.test_samples else None
-        told |= {"accuracy": accuracy}
-        known = (
-            "no test samples" if accuracy is None else f"accuracy {accuracy:.4f} before training"
-        )
-        log.info("round %d: %s", number, known, extra=told)
+        accuracy = _told_accuracy(number, report)
         bytes_down, self._fetching.bytes = self._fetching.bytes, 0
         return Memory(
             seat.contract.run,
@@ -350,3 +351,11 @@ class Agent:
         folder = mine.settings.folder
         self._store.make_way(seat.contract.run)
         return conclude(folder, seat.contract, seat.algorithm, seat.member, broadcast, facts)
+
+
+def _told_accuracy(number: int, report: Report) -> float | None:
+    """Say what an evaluation came to, and return it; None without test samples."""
+    accuracy = report.accuracy if report.test_samples else None
+    known = "no test samples" if accuracy is None else f"accuracy {accuracy:.4f} before training"
+    log.info("round %d: %s", number, known, extra={"round": number, "accuracy": accuracy})
+    return accuracy

@@ -147,7 +147,9 @@ def test_what_is_no_number_is_set_aside(load: Load) -> None:
             assert set(closed.implausible) == {HOSTILE}
 
 
-def test_where_all_spoil_it_the_round_changes_nothing(load: Load) -> None:
+def test_where_all_spoil_it_the_round_changes_nothing(
+    load: Load, caplog: pytest.LogCaptureFixture
+) -> None:
     algorithm = load()
     standing, honest = first_rounds(algorithm)[1]
     if not any(array.size for array in CHANGES["NaN"](honest[HOSTILE]).values()):
@@ -156,6 +158,7 @@ def test_where_all_spoil_it_the_round_changes_nothing(load: Load) -> None:
     closed = after(algorithm, standing, **named(all_bad))
     assert set(closed.implausible) == set(honest)
     assert closed.standing == dataclasses.replace(standing, rounds=2)
+    assert "round 1 changes nothing: no upload could be used" in caplog.text
 
 
 def test_what_is_not_an_uploads_doing_ends_the_run(load: Load) -> None:
