@@ -5,7 +5,7 @@ Shape suffixes: B samples of a batch, K features, C classes.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -81,6 +81,8 @@ class Card:
             `generator_sha256` and `latent_dim`, and `needs_generator` says whether it does.
         alike: whether all clients must have one architecture, Config's `architecture`.
         one_head: whether all clients' heads must be one linear layer, as the server takes them for.
+        base: whether clients compute on the features of a frozen base: Config then has
+            `base_sha256` and `dims`, and `Algorithm.half` makes the clients' halves.
         experimental: whether it is ours after a paper's idea, so that no published numbers are its.
     """
 
@@ -93,6 +95,7 @@ class Card:
     generator: bool = False
     alike: bool = False
     one_head: bool = False
+    base: bool = False
     experimental: bool = False
 
 
@@ -103,6 +106,15 @@ def unmeasured(*_: Any) -> Mapping[str, float]:
 
 def unchanged(model: SplitModel, *_: Any) -> None:
     """Leave a client's model as it is: what most algorithms do before they evaluate."""
+
+
+def no_network(*_: Any) -> Any:
+    """Stand where an algorithm says how a network is trained, in one that trains none.
+
+    Raises:
+        RuntimeError: always; `Algorithm.half` makes the halves of such an algorithm.
+    """
+    raise RuntimeError("no network is trained here: ask Algorithm.half for a client's half")
 
 
 def _no_names(goal: Any) -> tuple[str, ...]:
@@ -189,3 +201,12 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     receive: Callable[[SplitModel, Batches, Broadcast], None] = unchanged
     recipe: Recipe[Upload, Broadcast] | None = None
     measures: Callable[[Sequence[Upload], State, Broadcast], Mapping[str, float]] = unmeasured
+    merge: Callable[[State, Mapping[str, Upload]], tuple[State, Broadcast]] | None = None
+    forget: Callable[[State, Collection[str]], tuple[State, Broadcast]] | None = None
+    half: Callable[[str, Any, Any], Any] | None = None
+
+    def learn(self, state: State, uploads: Mapping[str, Upload]) -> tuple[State, Broadcast]:
+        """Return what one round's uploads, by client in the order of their names, lead to."""
+        if self.merge is not None:
+            return self.merge(state, uploads)
+        return self.aggregate(state, list(uploads.values()))

@@ -7,6 +7,7 @@
     ├── ModelError             a model that does not exist or does not fit its data
     ├── BrokerError            an MQTT broker that cannot be reached
     │   └── RefusedError       one that says no
+    ├── BaseError              a base (frozen extractor of features) that is damaged, or another one
     ├── GeneratorError         a generator that is damaged, another one, or cannot be reached
     └── RunError               an output folder that holds another run, a state that cannot go on
 
@@ -64,6 +65,10 @@ class RefusedError(BrokerError):
 
 class GeneratorError(InputError):
     """A generator is not there, damaged, another one than agreed, or cannot be reached."""
+
+
+class BaseError(InputError):
+    """A base is not there, damaged, another one than agreed, or does not fit the inputs."""
 
 
 class RunError(InputError):

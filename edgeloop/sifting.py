@@ -54,7 +54,7 @@ def made(
     still no good, they are added one by one, the largest last.
 
     Args:
-        algorithm: the run's; its `aggregate` changes neither state nor uploads.
+        algorithm: the run's; its `learn` changes neither state nor uploads.
         state: where the run stands.
         broadcast: what the round opened with; it stays, as the state does, without any upload.
         uploads: by client, in the order in which they count.
@@ -101,7 +101,7 @@ def _tried(
         return state, broadcast
     try:
         with np.errstate(all="ignore"):
-            result = algorithm.aggregate(state, list(uploads.values()))
+            result = algorithm.learn(state, uploads)
         for message in result:
             wire.check(message)
     except InputError:

@@ -101,6 +101,10 @@ def command(
     generator: Annotated[
         str | None, typer.Option(help="Of fedktl: see `edgeloop generator list`. [default: digits]")
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="Of class-statistics: see `edgeloop base list`. [default: computed]"),
+    ] = None,
     workers: Annotated[
         str, typer.Option(help="Processes: a number, or auto for one a core.")
     ] = "auto",

@@ -14,6 +14,7 @@ import torch
 
 from edgeloop import accounting, algorithms, models, private
 from edgeloop.algorithm import Algorithm
+from edgeloop.bases.running import Base
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.cohorts.stacked import StackedCohort
 from edgeloop.cohorts.workers import WorkerCohort
@@ -54,7 +55,8 @@ class Plan:
         shape: of one input, channels first.
         classes: C.
         models: each client's architecture by the client's name; the names in number order.
-        bound: the hyperparameters that bind the run to its generator.
+        bound: the hyperparameters that bind the run to its generator or its base.
+        base: that clients compute their features with; None where they train networks.
     """
 
     settings: RunSettings
@@ -62,6 +64,7 @@ class Plan:
     classes: int
     models: Mapping[str, str]
     bound: Mapping[str, Any] = field(default_factory=dict)
+    base: Base | None = None
 
     def load(self, generator: Generator | None = None) -> Algorithm[Any, Any, Any]:
         """Build the algorithm; its server's half with the generator, where it needs one.
@@ -150,16 +153,19 @@ class Enlist:
         device = usable_device(self.plan.settings.device)
         return StackedCohort(members, recipe, kinds, device)
 
-    def member(self, name: str, number: int) -> Member[Any, Any]:
-        """Make one client by its name and number."""
+    def member(self, name: str, number: int) -> Any:
+        """Make one client's half by its name and number."""
         plan, settings = self.plan, self.plan.settings
+        algorithm = plan.load()
+        if algorithm.half is not None:
+            return algorithm.half(name, plan.base, self.shares.client(number))
         # One seed for all: clients of one architecture start from the same weights, as in HtFLlib.
         model = models.build(
             plan.models[name], plan.shape, plan.classes, settings.width, settings.seed
         )
         return Member(
             name,
-            plan.load(),
+            algorithm,
             model,
             self.shares.client(number),
             batch_size=settings.batch_size,
@@ -195,8 +201,13 @@ def _arrays(shard: Shard) -> tuple[Any, Any]:
     return shard.inputs, shard.labels
 
 
-def plan(settings: RunSettings, federation: Federation, generator: Generator | None = None) -> Plan:
-    """Give every client its name and its architecture; bind the run to its generator.
+def plan(
+    settings: RunSettings,
+    federation: Federation,
+    generator: Generator | None = None,
+    base: Base | None = None,
+) -> Plan:
+    """Give every client its name and its architecture; bind the run to its generator or base.
 
     Raises:
         ConfigError: if the algorithm needs clients that are alike, and they are not.
@@ -212,7 +223,11 @@ def plan(settings: RunSettings, federation: Federation, generator: Generator | N
         shape,
         federation.classes,
         dict(zip(names(federation), architectures, strict=True)),
-        algorithms.generator_options(settings.algorithm, generator),
+        {
+            **algorithms.generator_options(settings.algorithm, generator),
+            **algorithms.base_options(settings.algorithm, base),
+        },
+        base,
     )
     algorithms.check_alike(settings.algorithm, architectures, **planned.chosen())
     if settings.privacy is not None:

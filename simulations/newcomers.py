@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeloop import models
+from edgeloop import algorithms, models
 from edgeloop.data import Federation
 from edgeloop.data.views import some
 from edgeloop.errors import ConfigError
@@ -54,7 +54,8 @@ def joined(plan: Plan, divided: Divided, broadcast: Any) -> dict[str, Any]:
     if divided.late is None:
         return {}
     epochs = plan.settings.fine_tuning_epochs
-    options = {**plan.settings.options, "local_epochs": epochs}
+    tunes = algorithms.given(plan.settings.algorithm, local_epochs=epochs)
+    options = {**plan.settings.options, **tunes}
     tuned = replace(plan, settings=plan.settings.model_copy(update={"options": options}))
     pairs = [_member(tuned, divided, client).join(broadcast) for client in range(len(divided.late))]
     before, after = zip(*pairs, strict=True)
@@ -63,9 +64,12 @@ def joined(plan: Plan, divided: Divided, broadcast: Any) -> dict[str, Any]:
     return {"new_clients": {**found, "by_client": clients}}
 
 
-def _member(plan: Plan, divided: Divided, client: int) -> Member[Any, Any]:
+def _member(plan: Plan, divided: Divided, client: int) -> Any:
     assert divided.late is not None  # noqa: S101 - who calls this has new clients
     settings, number = plan.settings, len(divided.early) + client
+    half = plan.load().half
+    if half is not None:
+        return half(f"new-{client:02}", plan.base, divided.late.client(client))
     group = settings.models or default_group(plan.shape)
     architecture = models.members(group, number + 1)[-1]
     return Member(

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from edgeloop import algorithms, data, generators
+from edgeloop import algorithms, bases, data, generators
+from edgeloop.bases import building
+from edgeloop.bases.running import Base
 from edgeloop.compute import Compute, Layout, Precision, usable_device
 from edgeloop.data import Federation, Partition
 from edgeloop.data.views import some
@@ -28,6 +30,7 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _OWN_OPTIONS = {
     **{"classes": "--data", "width": "--width", "seed": "--seed", "shape": "--data"},
     **{"generator_sha256": "--generator", "latent_dim": "--generator"},
+    **{"base_sha256": "--base", "dims": "--base"},
 }
 
 
@@ -119,6 +122,8 @@ class RunSettings(DataSettings):
         variant: the paper's formulas, or those of the released code.
         options: hyperparameters that differ from the variant's.
         generator: a reference, for an algorithm that needs one; see `edgeloop.generators`.
+        base: a reference, for an algorithm that needs one; see `edgeloop.bases`. None means one
+            that is computed from the generator's images.
         workers: processes that clients train in; changes no result.
         device: where clients train.
         memory_format: of images and of convolutions' weights; another one rounds otherwise.
@@ -149,6 +154,7 @@ class RunSettings(DataSettings):
     variant: str = "released"
     options: dict[str, Scalar] = Field(default_factory=dict)
     generator: str | None = None
+    base: str | None = None
     workers: Whole | Literal["auto"] = "auto"
     device: Literal["cpu", "cuda"] = "cpu"
     memory_format: Layout = "channels-last"
@@ -179,10 +185,37 @@ class RunSettings(DataSettings):
         """
         if algorithms.needs_generator(self.algorithm, **self.chosen(classes=2)):
             return generators.load(self.generator or generators.EMBEDDED)
-        if self.generator is not None:
+        if self.generator is not None and not self._computes_base:
             problem = f"{self.algorithm} asks none with these settings"
             raise ConfigError("generator", problem, "leave it out, or choose fedktl")
         return None
+
+    @property
+    def _computes_base(self) -> bool:
+        """Whether the run's base is computed from a generator's images."""
+        return algorithms.card(self.algorithm).base and self.base in (None, bases.AUTO)
+
+    def opened_base(self, shape: tuple[int, ...], classes: int) -> Base | None:
+        """Return the run's base, if its algorithm needs one: computed where nobody names one.
+
+        Args:
+            shape: of one input.
+            classes: C.
+
+        Raises:
+            BaseError: if it cannot be used.
+            ConfigError: if there is a base that nobody would ask.
+            GeneratorError: if its generator cannot be used.
+        """
+        if self._computes_base:
+            generator = generators.load(self.generator or generators.EMBEDDED)
+            return building.automatic(generator, shape, classes)
+        if self.base is None:
+            return None
+        if not algorithms.card(self.algorithm).base:
+            problem = f"{self.algorithm} trains networks, and asks none"
+            raise ConfigError("base", problem, "leave it out, or choose class-statistics")
+        return Base.read(bases.folder_of(self.base))
 
     def check(self) -> None:
         """Find what can be found wrong without the data.

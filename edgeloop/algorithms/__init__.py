@@ -1,4 +1,4 @@
-"""The algorithms, one file each; the file's name is the algorithm's name."""
+"""The algorithms, one file each; the file's name is the algorithm's, with _ for a hyphen."""
 
 import dataclasses
 import difflib
@@ -19,7 +19,7 @@ from edgeloop.task import Contract
 
 def names() -> list[str]:
     """Return the algorithms' names, in order."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
 
 
 def card(name: str) -> Card:
@@ -160,6 +160,13 @@ def generator_options(name: str, generator: Generator | None) -> dict[str, Any]:
     return {"generator_sha256": generator.identity, "latent_dim": generator.latent_dim}
 
 
+def base_options(name: str, base: Any) -> dict[str, Any]:
+    """Return the options that bind a run of this algorithm to one base; none without one."""
+    if base is None or not card(name).base:
+        return {}
+    return {"base_sha256": base.identity, "dims": base.dims}
+
+
 def variant(name: str, which: str) -> Mapping[str, Any]:
     """Return the options of an algorithm's variant, "released" or "paper".
 
@@ -177,4 +184,4 @@ def _module(name: str) -> ModuleType:
     if name not in names():
         known = ", ".join(names())
         raise ConfigError("algorithm", f"there is no {name!r}", f"choose one of {known}")
-    return import_module(f"{__name__}.{name}")
+    return import_module(f"{__name__}.{name.replace('-', '_')}")

@@ -1,0 +1,56 @@
+"""Bases by reference: embedded, from the local store, from a folder, or computed on the spot.
+
+auto              computed from a generator's images for the clients' inputs, and kept in the store
+NAME              in the local store, where `edgeloop base build` and `import` put it
+PATH              a base's folder
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+from edgeloop import files
+from edgeloop.bases.manifest import MANIFEST
+from edgeloop.errors import BaseError, ConfigError
+
+AUTO = "auto"
+"""The base that is computed where nobody names one."""
+
+
+def store() -> Path:
+    """Return the folder of the local store: $EDGELOOP_HOME/bases, or in the user's data."""
+    home = os.environ.get("EDGELOOP_HOME") or files.home() / ".local" / "share" / "edgeloop"
+    return Path(home) / "bases"
+
+
+def folder_of(reference: str) -> Path:
+    """Return the folder of a base that is on this machine.
+
+    Raises:
+        BaseError: if there is none.
+    """
+    for place in (*_stored(reference), Path(reference)):
+        if reference and os.path.isfile(place / MANIFEST):  # Path's own raises for a long name
+            return place
+    remedy = "see `edgeloop base list`, or build one with `edgeloop base build`"
+    raise BaseError("base", f"there is no base {reference!r}", remedy)
+
+
+def _stored(reference: str) -> list[Path]:
+    """Return where a reference would be in the store; nowhere for a user without a home."""
+    try:
+        return [store() / reference]
+    except ConfigError:
+        return []
+
+
+def kept_name(generator: str, recipe: str, shape: tuple[int, ...]) -> str:
+    """Return the store's name of a base that is computed on the spot: the same for equal ones.
+
+    Args:
+        generator: the generator's identity.
+        recipe: as JSON.
+        shape: of one input.
+    """
+    facts = f"{generator}/{recipe}/{shape}"
+    return f"auto-{hashlib.sha256(facts.encode()).hexdigest()[:16]}"

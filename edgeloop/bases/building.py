@@ -1,0 +1,154 @@
+"""Computes a base from a generator's images, and keeps it; needs `onnx`.
+
+Shape suffixes: N images.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import ValidationError
+
+from edgeloop import bases, files
+from edgeloop.bases import filters, graph, manifest
+from edgeloop.bases.manifest import Manifest
+from edgeloop.bases.recipe import Recipe, kind_of, suitable
+from edgeloop.bases.running import Base
+from edgeloop.errors import BaseError, ConfigError, GeneratorError
+from edgeloop.generator import Generator, Images
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 100
+_LEAST_SPREAD = 2.0
+"""Of 255: the mean standard deviation of a pixel over images; below it they are all one image."""
+
+Say = Callable[[str], None]
+
+
+def recipe_for(shape: tuple[int, ...], classes: int = 10, **asked: object) -> Recipe:
+    """Return the recipe for inputs of a shape.
+
+    Raises:
+        ConfigError: if a setting is out of range.
+    """
+    try:
+        return suitable(shape, classes, **asked)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = str(first["loc"][0])
+        raise ConfigError(where, first["msg"], f"give another --{where}") from error
+
+
+def of_generator(
+    generator: Generator, shape: tuple[int, ...], recipe: Recipe, say: Say = log.info
+) -> bytes:
+    """Return the graph of a base, computed from a generator's images.
+
+    The same images give the same bytes on every machine.
+
+    Args:
+        generator: whose images.
+        shape: of one input of the clients, channels first.
+        recipe: how.
+        say: told what is being done.
+
+    Raises:
+        BaseError: if the recipe does not fit the shape.
+        GeneratorError: if it makes one image only, or cannot be reached.
+    """
+    say(f"draws {recipe.images} images of the generator")
+    images = drawn(generator, shape, recipe)
+    spread = float(images.astype(np.float32).std(0).mean())
+    if spread < _LEAST_SPREAD:
+        problem = f"its images are all alike (a pixel's deviation is {spread:.2f} of 255)"
+        raise GeneratorError("generator", problem, "choose one that has not collapsed")
+    say(f"finds {recipe.filters} filters and {recipe.dims} directions")
+    try:
+        found = filters.learn(images, recipe)
+    except ValueError as error:
+        raise BaseError("base", f"cannot be computed: {error}", "ask for fewer --dims") from error
+    return graph.of_filters(found, shape)
+
+
+def drawn(generator: Generator, shape: tuple[int, ...], recipe: Recipe) -> Images:
+    """Return a generator's images (N, channels, height, width) as the clients' inputs are."""
+    latents = generator.sample_latents(recipe.images, recipe.seed)
+    starts = range(0, len(latents), AT_ONCE)
+    parts = [fitted(generator.synthesize(latents[s : s + AT_ONCE]), shape) for s in starts]
+    return np.concatenate(parts)
+
+
+def fitted(images: Images, shape: tuple[int, ...]) -> Images:
+    """Return images in a shape's colours and size; a signal reads a grey image row after row.
+
+    Pillow's resizing is whole-numbered, so that it has the same bits everywhere.
+    """
+    if kind_of(shape) == "image":
+        height, width, grey = shape[1], shape[2], shape[0] == 1
+    else:
+        height, width, grey = shape[0], int(np.prod(shape[1:])), True
+    rows = [_resized(each, (width, height), grey) for each in images]
+    whole: Images = np.stack(rows)
+    if kind_of(shape) == "signal":
+        return whole.reshape(len(images), shape[0], 1, -1)
+    if shape[0] not in (1, 3):
+        raise BaseError("base", f"inputs of {shape[0]} colours", "import a base made for them")
+    return whole
+
+
+def _resized(image: NDArray[np.uint8], size: tuple[int, int], grey: bool) -> NDArray[np.uint8]:
+    pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+    picture = Image.fromarray(np.ascontiguousarray(pixels)).convert("L" if grey else "RGB")
+    if picture.size != size:
+        picture = picture.resize(size, Image.Resampling.BILINEAR)
+    found: NDArray[np.uint8] = np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1)
+    return found
+
+
+def automatic(
+    generator: Generator, shape: tuple[int, ...], classes: int, say: Say = log.info
+) -> Base:
+    """Return the base for inputs of a shape: from the store, or computed and kept there.
+
+    Args:
+        generator: whose images.
+        shape: of one input of the clients.
+        classes: that are to be told apart.
+        say: told what is being done.
+    """
+    recipe = recipe_for(shape, classes)
+    name = bases.kept_name(generator.identity, recipe.model_dump_json(), shape)
+    try:
+        place = bases.store() / name
+        if (place / manifest.MANIFEST).is_file():
+            return Base.read(place)
+    except (BaseError, ConfigError):
+        place = None  # damaged, or a user without a home
+    made = of_generator(generator, shape, recipe, say)
+    if place is not None:
+        keep(place, made, shape, recipe, generator.identity)
+    return Base(made, name)
+
+
+def keep(
+    place: Path, made: bytes, shape: tuple[int, ...], recipe: Recipe, generator: str, title: str = ""
+) -> Manifest:
+    """Write a computed base into a folder, which is made."""
+    with files.writing(place.parent):
+        place.mkdir(parents=True, exist_ok=True)
+        return manifest.write(
+            *(place, made),
+            name=place.name,
+            title=title or f"{recipe.filters} filters, {recipe.dims} dimensions",
+            source="computed by edgeloop from a generator's images",
+            licence="as its generator's",
+            shape=shape,
+            dims=recipe.dims,
+            generator=generator,
+            recipe=json.loads(recipe.model_dump_json()),
+        )

@@ -1,0 +1,151 @@
+"""Linear algebra with the same bits on every machine, whatever its BLAS, threads and processor.
+
+A product of matrices of whole numbers is exact in float64, in any order of summing and with or
+without fused operations, while no sum passes 2^53. So factors are first rounded to whole numbers of
+as many bits as that allows, and the rest is elementwise: sums, products, quotients and roots, which
+IEEE 754 rounds in one way only.
+
+Shape suffixes: M, N, P any, D dimensions.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+
+_MANTISSA = 53
+
+
+def product(a_MN: Matrix, b_NP: Matrix, fine: bool = False) -> Matrix:
+    """Return a b, with each factor rounded to about 2^-21 of its largest entry.
+
+    Args:
+        a_MN: finite.
+        b_NP: finite.
+        fine: round to about 2^-42 instead, in three products.
+    """
+    bits = (_MANTISSA - math.ceil(math.log2(max(a_MN.shape[1], 2)))) // 2
+    a_whole, a_scale = _whole(a_MN, bits)
+    b_whole, b_scale = _whole(b_NP, bits)
+    found: Matrix = a_whole @ b_whole
+    found *= a_scale * b_scale
+    if fine:
+        a_rest, a_unit = _whole(a_MN - a_whole * a_scale, bits)
+        b_rest, b_unit = _whole(b_NP - b_whole * b_scale, bits)
+        found += (a_rest @ b_whole) * (a_unit * b_scale) + (a_whole @ b_rest) * (a_scale * b_unit)
+    return found
+
+
+def _whole(matrix: Matrix, bits: int) -> tuple[Matrix, float]:
+    """Return whole numbers of so many bits, and what one of them stands for: a power of two."""
+    largest = max(float(matrix.max(initial=0.0)), -float(matrix.min(initial=0.0)))
+    scale = math.ldexp(1.0, math.frexp(largest)[1] - bits) if largest else 1.0
+    whole: Matrix = matrix * (1 / scale)
+    return np.rint(whole, out=whole), scale
+
+
+def column_sums(matrix_MN: Matrix) -> Matrix:
+    """Return the sums (N,) of each column."""
+    return product(np.ones((1, len(matrix_MN))), matrix_MN)[0]
+
+
+def lengths(matrix_MN: Matrix) -> Matrix:
+    """Return each row's Euclidean length (M,)."""
+    return np.sqrt(product(matrix_MN * matrix_MN, np.ones((matrix_MN.shape[1], 1)), fine=True)[:, 0])
+
+
+def eigen(symmetric_DD: Matrix, sweeps: int = 12) -> tuple[Matrix, Matrix]:
+    """Return the eigenvalues (D,) of a symmetric matrix, and its eigenvectors as columns (D, D).
+
+    Cyclic Jacobi rotations, as many at once as are independent (Brent and Luk, 1985); for some
+    hundred dimensions.
+    """
+    size = len(symmetric_DD)
+    even = size + size % 2
+    a = np.zeros((even, even))
+    a[:size, :size] = symmetric_DD
+    v = np.eye(even)
+    ring = np.arange(even)
+    for _ in range(sweeps * (even - 1)):
+        p, q = ring[: even // 2], ring[even // 2 :][::-1]
+        cosine, sine = _rotations(a[p, p], a[q, q], a[p, q])
+        _turn(a, p, q, cosine, sine)
+        _turn(a.T, p, q, cosine, sine)
+        _turn(v.T, p, q, cosine, sine)
+        ring = np.concatenate([ring[:1], np.roll(ring[1:], 1)])
+    return np.diag(a)[:size].copy(), v[:size, :size].copy()
+
+
+def _rotations(app: Matrix, aqq: Matrix, apq: Matrix) -> tuple[Matrix, Matrix]:
+    """Return the cosine and the sine of the turns that make the entries (p, q) zero."""
+    safe = np.where(apq == 0, 1.0, apq)
+    tau = (aqq - app) / (2 * safe)
+    tangent = np.where(tau >= 0, 1.0, -1.0) / (np.abs(tau) + np.sqrt(1 + tau * tau))
+    tangent = np.where(apq == 0, 0.0, tangent)
+    cosine = 1 / np.sqrt(1 + tangent * tangent)
+    return cosine, cosine * tangent
+
+
+def _turn(
+    rows: Matrix, p: NDArray[np.int64], q: NDArray[np.int64], cosine: Matrix, sine: Matrix
+) -> None:
+    first, second = rows[p], rows[q]
+    rows[p] = cosine[:, None] * first - sine[:, None] * second
+    rows[q] = sine[:, None] * first + cosine[:, None] * second
+
+
+def principal(centred_MN: Matrix, dims: int, rounds: int = 10, seed: int = 0) -> Matrix:
+    """Return the directions (N, dims) of the largest variance, orthonormal, the largest first.
+
+    Orthogonal iteration on the data itself; each step is made orthonormal by Cholesky's factor.
+
+    Args:
+        centred_MN: M samples of N values, their mean taken off.
+        dims: at most N and less than M.
+        rounds: of the iteration.
+        seed: of the first directions.
+
+    Raises:
+        ValueError: if the samples vary in fewer directions than that.
+    """
+    width = centred_MN.shape[1]
+    draw = np.random.default_rng(seed)
+    found = draw.integers(-1000, 1001, (width, dims)).astype(np.float64)
+    for _ in range(rounds):
+        found = _orthonormal(product(centred_MN.T, product(centred_MN, _orthonormal(found))))
+    return found
+
+
+def _orthonormal(columns_ND: Matrix) -> Matrix:
+    for _ in range(2):  # the second time mends what the first has lost to rounding
+        upper = _cholesky(product(columns_ND.T, columns_ND, fine=True))
+        columns_ND = _solved(columns_ND, upper)
+    return columns_ND
+
+
+def _cholesky(gram_DD: Matrix) -> Matrix:
+    """Return the upper triangle U of a positive definite matrix U^T U."""
+    rest = gram_DD.copy()
+    upper = np.zeros_like(rest)
+    least = float(np.diag(rest).max()) * 1e-11
+    for i in range(len(rest)):
+        if not rest[i, i] > least:
+            raise ValueError(f"they vary in {i} directions only")
+        upper[i, i:] = rest[i, i:] / np.sqrt(rest[i, i])
+        rest[i:, i:] -= upper[i, i:, None] * upper[i, None, i:]
+    return upper
+
+
+def _solved(columns_ND: Matrix, upper_DD: Matrix) -> Matrix:
+    """Return the columns times the inverse of an upper triangle."""
+    size = len(upper_DD)
+    inverse = np.zeros_like(upper_DD)
+    for i in range(size - 1, -1, -1):
+        row = np.zeros(size)
+        row[i] = 1.0
+        if i + 1 < size:
+            row = row - product(upper_DD[i : i + 1, i + 1 :], inverse[i + 1 :], fine=True)[0]
+        inverse[i] = row / upper_DD[i, i]
+    return product(columns_ND, inverse, fine=True)

@@ -1,0 +1,1 @@
+"""Class statistics: a federated Gaussian classifier on a frozen base's features, without torch."""

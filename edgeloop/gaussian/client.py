@@ -1,0 +1,196 @@
+"""A client's half of class statistics, without torch: features, statistics, and its own weight.
+
+Shape suffixes: N samples, C classes, D dimensions.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeloop.answers import Answer, Release, Report
+from edgeloop.auc import micro_auc
+from edgeloop.data import ClientData
+from edgeloop.data.samples import Samples
+from edgeloop.errors import BaseError, RunError
+from edgeloop.gaussian import classifier, statistics, weighing
+from edgeloop.gaussian.classifier import Linear
+from edgeloop.gaussian.knowledge import GlobalStatistics, digest
+from edgeloop.gaussian.options import Config
+from edgeloop.gaussian.statistics import Labels, Matrix, Statistics, Sums
+from edgeloop.seeds import derive
+
+
+class Extractor(Protocol):
+    """What a base is to a client; see `edgeloop.bases.running.Base`."""
+
+    identity: str
+    dims: int
+    variances_D: NDArray[np.float64]
+
+    def features(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the features (N, D) of inputs (N, ...)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a client ends with.
+
+    Attributes:
+        own: the classifier of its own samples.
+        everybody: of all samples.
+        weight: of everybody's log posteriors; the rest is its own's.
+    """
+
+    own: Linear
+    everybody: Linear
+    weight: float
+
+    def scores(self, features_ND: Matrix) -> Matrix:
+        """Return log posteriors (N, C) of each class."""
+        return weighing.mixed(
+            self.own.log_posteriors(features_ND),
+            self.everybody.log_posteriors(features_ND),
+            self.weight,
+        )
+
+
+class StatisticsClient:
+    """One client of a task with class statistics.
+
+    Args:
+        name: the client's, in the run.
+        config: the run's.
+        base: the one that the run is bound to.
+        data: its own.
+
+    Raises:
+        BaseError: if the base is another one than the run's, or does not fit the data.
+    """
+
+    def __init__(self, name: str, config: Config, base: Extractor, data: ClientData) -> None:
+        check_base(config, base)
+        self.name = name
+        self._config = config
+        self._base = base
+        self._train = self._features(data.train), data.train.labels
+        self._test = self._features(data.test), data.test.labels
+        self._own = self._sums(np.arange(len(data.train.labels)))
+        self._message = statistics.message(self._own, config.half)
+        self._known: tuple[str, Mixture] | None = None
+
+    def _features(self, samples: Samples) -> Matrix:
+        return prepared(self._base.features(samples.inputs), self._base.variances_D, self._config)
+
+    def _sums(self, chosen: Labels) -> Sums:
+        features_ND, labels_N = self._train
+        second = self._config.sends_second
+        return statistics.sums(
+            features_ND[chosen], labels_N[chosen], self._config.classes, second
+        )
+
+    def release(self, when: str | int, broadcast: GlobalStatistics) -> Release | None:
+        """Return None: there is no private form of it yet."""
+        return None
+
+    def answer(
+        self, round_number: int, broadcast: GlobalStatistics, trains: bool = True
+    ) -> Answer[Statistics]:
+        """Evaluate with the broadcast, then upload the statistics of all that it has."""
+        report = self.finish(broadcast)
+        return Answer(self._message if trains else None, report)
+
+    def finish(self, broadcast: GlobalStatistics) -> Report:
+        """Evaluate with a broadcast."""
+        begun = time.perf_counter()
+        mixture = self.mixture(broadcast)
+        fitted = time.perf_counter()
+        features_ND, labels_N = self._test
+        scores_NC = mixture.scores(features_ND)
+        correct = int((scores_NC.argmax(1) == labels_N).sum())
+        area = micro_auc(scores_NC, labels_N)
+        samples = len(labels_N), len(self._train[1])
+        return Report(correct, *samples, time.perf_counter() - fitted, fitted - begun, area)
+
+    def join(self, broadcast: GlobalStatistics) -> tuple[Report, Report]:
+        """Evaluate with the last broadcast; a newcomer's own samples are part of what it knows."""
+        report = self.finish(broadcast)
+        return report, report
+
+    def mixture(self, broadcast: GlobalStatistics) -> Mixture:
+        """Return the classifier that a broadcast leads to, with the client's own weight."""
+        key = digest(broadcast)
+        if self._known is None or self._known[0] != key:
+            self._known = key, self._fitted(broadcast)
+        return self._known[1]
+
+    def _fitted(self, broadcast: GlobalStatistics) -> Mixture:
+        others = self._others(broadcast)
+        whole = self._experts(others, self._own)
+        if not others.samples:
+            return Mixture(*whole, weight=0.0)
+        features_ND, labels_N = self._train
+
+        def experts(learned: Labels, scored: Labels) -> tuple[Matrix, Matrix]:
+            own, everybody = self._experts(others, self._sums(learned))
+            part = features_ND[scored]
+            return own.log_posteriors(part), everybody.log_posteriors(part)
+
+        seed = derive(self._config.seed, "folds")
+        tried = weighing.held_out(experts, labels_N, self._config.classes, seed)
+        return Mixture(*whole, weight=weighing.weight(*tried, labels_N))
+
+    def _experts(self, others: Sums, own: Sums) -> tuple[Linear, Linear]:
+        make = classifier.cosine if self._config.form == "cosine" else classifier.gaussian
+        spread = self._base.variances_D
+        counts_C = own.counts_C
+        return make(own, counts_C, spread), make(others + own, counts_C, spread)
+
+    def _others(self, broadcast: GlobalStatistics) -> Sums:
+        """Return the sums of all others: everybody's, less its own if that is in them."""
+        config, dims = self._config, self._base.dims
+        everybody = broadcast.sums(config.classes, dims)
+        if digest(self._message) not in broadcast.holds:
+            return everybody
+        mine = statistics.opened(self._message, config.classes, dims)
+        return (everybody - mine).cleared()
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Return nothing to store: all that it knows comes of its data and the broadcast."""
+        return {"samples": np.array(len(self._train[1]))}
+
+    def restore(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `weights` returned.
+
+        Raises:
+            RunError: if it is a network's.
+        """
+        if set(weights) != {"samples"}:
+            remedy = "use a new folder, or the algorithm it was stored with"
+            raise RunError(f"the stored model of {self.name}", "is a network's", remedy)
+
+
+def prepared(features_ND: Matrix, spread_D: Matrix, config: Config) -> Matrix:
+    """Return features as a run's classifier reads them."""
+    if config.form == "cosine":
+        return classifier.whitened(features_ND, spread_D)
+    return statistics.bounded(features_ND)
+
+
+def check_base(config: Config, base: Extractor) -> None:
+    """Refuse a base that is not the run's.
+
+    Raises:
+        BaseError: naming both.
+    """
+    if config.base_sha256 and base.identity != config.base_sha256:
+        problem = f"is {base.identity[:12]}..., the run's is {config.base_sha256[:12]}..."
+        raise BaseError("base", problem, "give the base that the run began with")
+    if base.dims != config.dims:
+        problem = f"makes features of {base.dims} numbers, the run's have {config.dims}"
+        raise BaseError("base", problem, "give the base that the run began with")
