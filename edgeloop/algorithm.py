@@ -7,16 +7,18 @@ import itertools
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
-import torch
 from annotated_types import Ge, Gt, Lt
-from torch import Tensor
 
-from edgeloop.models.split import SplitModel
+if TYPE_CHECKING:  # a device may know its task's algorithm without torch
+    import torch
+    from torch import Tensor
 
-Batch = tuple[Tensor, Tensor]
-Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
+    from edgeloop.models.split import SplitModel
+
+Batch = tuple["Tensor", "Tensor"]
+Forward = Callable[["Tensor"], tuple["Tensor", "Tensor"]]
 """Inputs (B, ...) to features (B, K) and logits (B, C): a model, or its parameters applied."""
 
 Count = Annotated[int, Ge(1)]
@@ -24,10 +26,10 @@ Positive = Annotated[float, Gt(0), Lt(math.inf)]
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
 """Types of hyperparameters, with the range that `algorithms.load` holds them to."""
 
-Loss = Callable[[Forward, Batch, Any], Tensor]
+Loss = Callable[[Forward, Batch, Any], "Tensor"]
 """A model's outputs on a batch, and the targets, to a scalar; no side effects."""
 
-Seen = list[tuple[Tensor, Tensor]]
+Seen = list[tuple["Tensor", "Tensor"]]
 """Features or logits (B, any) as they were seen, and their labels (B,)."""
 
 State = TypeVar("State")
@@ -46,8 +48,8 @@ class Batches:
         seed: of this client's randomness in this round.
     """
 
-    inputs: Tensor
-    labels: Tensor
+    inputs: "Tensor"
+    labels: "Tensor"
     size: int
     seed: int = 0
 
@@ -104,7 +106,7 @@ def unmeasured(*_: Any) -> Mapping[str, float]:
     return {}
 
 
-def unchanged(model: SplitModel, *_: Any) -> None:
+def unchanged(model: "SplitModel", *_: Any) -> None:
     """Leave a client's model as it is: what most algorithms do before they evaluate."""
 
 
@@ -121,7 +123,7 @@ def _no_names(goal: Any) -> tuple[str, ...]:
     return ()
 
 
-def _no_fields(goal: Any, seed: int) -> Iterator[Mapping[str, Tensor]]:
+def _no_fields(goal: Any, seed: int) -> Iterator[Mapping[str, "Tensor"]]:
     return itertools.repeat({})
 
 
@@ -146,16 +148,16 @@ class Recipe(Generic[Upload, Broadcast]):
         steps: fields of a goal that a client has anew in each step, by the round's seed; endless.
     """
 
-    targets: Callable[[Broadcast, torch.device], Any]
+    targets: Callable[[Broadcast, "torch.device"], Any]
     loss: Loss
     epochs: int
     lr: float
-    upload: Callable[[SplitModel, Batches, Seen], Upload]
+    upload: Callable[["SplitModel", Batches, Seen], Upload]
     sees: Literal["features", "logits"] | None = None
     when: Literal["before", "during", "after"] = "during"
     clip: float | None = None
     learns: Callable[[Any], tuple[str, ...]] = _no_names
-    steps: Callable[[Any, int], Iterator[Mapping[str, Tensor]]] = _no_fields
+    steps: Callable[[Any, int], Iterator[Mapping[str, "Tensor"]]] = _no_fields
 
 
 @dataclass(frozen=True)
@@ -193,12 +195,12 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     start: Callable[[], tuple[State, Broadcast]]
     aggregate: Callable[[State, Sequence[Upload]], tuple[State, Broadcast]]
     check: Callable[[Upload], None]
-    targets: Callable[[Broadcast, torch.device], Any]
+    targets: Callable[[Broadcast, "torch.device"], Any]
     loss: Loss
-    train: Callable[[SplitModel, Batches, Broadcast], Upload]
-    predict: Callable[[SplitModel, Tensor, Any], Tensor]
-    equip: Callable[[SplitModel], None] = unchanged
-    receive: Callable[[SplitModel, Batches, Broadcast], None] = unchanged
+    train: Callable[["SplitModel", Batches, Broadcast], Upload]
+    predict: Callable[["SplitModel", "Tensor", Any], "Tensor"]
+    equip: Callable[["SplitModel"], None] = unchanged
+    receive: Callable[["SplitModel", Batches, Broadcast], None] = unchanged
     recipe: Recipe[Upload, Broadcast] | None = None
     measures: Callable[[Sequence[Upload], State, Broadcast], Mapping[str, float]] = unmeasured
     merge: Callable[[State, Mapping[str, Upload]], tuple[State, Broadcast]] | None = None

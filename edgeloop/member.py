@@ -3,9 +3,7 @@
 Shape suffixes: N samples.
 """
 
-import hashlib
 import logging
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,62 +17,24 @@ import torch
 from torch import Tensor
 
 from edgeloop import accounting, private, wire
-from edgeloop.accounting import Event
 from edgeloop.algorithm import Algorithm, Batches, Recipe
+from edgeloop.answers import Answer as Answer
+from edgeloop.answers import Release as Release
+from edgeloop.answers import Report as Report
 from edgeloop.compute import Compute, usable_device
 from edgeloop.data import ClientData
 from edgeloop.errors import ConfigError, RunError
 from edgeloop.evaluation import Evaluation, evaluate
 from edgeloop.models.split import SplitModel
-from edgeloop.private import Secret
+from edgeloop.secret import Secret, digest
 from edgeloop.seeds import derive, drawing
 from edgeloop.threads import Threads, choose
-from edgeloop.wire import MaybeNaN, NotFiniteError, Samples, Seconds, WireError
+from edgeloop.wire import NotFiniteError, WireError
 
 U = TypeVar("U")
 B = TypeVar("B")
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a client measured in a round; evaluation comes before training, as in HtFLlib.
-
-    Attributes:
-        test_correct: test samples classified right with the round's broadcast.
-        test_samples: test samples.
-        train_samples: training samples.
-        seconds_evaluating: wall time of the evaluation.
-        seconds_training: wall time of the training and the prototypes.
-        test_auc: `edgeloop.evaluation.micro_auc` of the test samples; NaN where it has no value.
-    """
-
-    test_correct: Samples
-    test_samples: Samples
-    train_samples: Samples
-    seconds_evaluating: Seconds
-    seconds_training: Seconds
-    test_auc: MaybeNaN = math.nan
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.test_correct <= self.test_samples or self.train_samples < 0:
-            raise ValueError("counts of samples that cannot be")
-        if not (math.isnan(self.test_auc) or 0 <= self.test_auc <= 1):
-            raise ValueError("an AUC that cannot be")
-
-    @property
-    def accuracy(self) -> float:
-        """The share of test samples classified right; 0 where there are none."""
-        return self.test_correct / self.test_samples if self.test_samples else 0.0
-
-
-@dataclass(frozen=True)
-class Answer(Generic[U]):
-    """A client's answer to a round's broadcast; without an upload if it only evaluated."""
-
-    upload: U | None
-    report: Report
 
 
 @dataclass(frozen=True)
@@ -90,25 +50,6 @@ class Opened:
     batches: Batches
     found: Evaluation
     seconds: float
-
-
-@dataclass(frozen=True)
-class Release:
-    """What a private round would let out.
-
-    Attributes:
-        key: of its noise; the same only for the same round of the same model with the same
-            broadcast, so that noise is never used for two different answers.
-        cost: what it spends.
-    """
-
-    key: bytes
-    cost: tuple[Event, ...]
-
-    @property
-    def name(self) -> str:
-        """Return what tells one release from all others, and nothing of its noise."""
-        return hashlib.sha256(self.key).hexdigest()
 
 
 class Member(Generic[U, B]):
@@ -155,7 +96,7 @@ class Member(Generic[U, B]):
         if secret is not None:
             private.check_model(model, name)
             self._recipe()
-            self._held = private.digest(vars(data.train))
+            self._held = digest(vars(data.train))
 
     def _recipe(self) -> Recipe[U, B]:
         if self._algorithm.recipe is None:
@@ -188,7 +129,7 @@ class Member(Generic[U, B]):
         if self._secret is None:
             return None
         samples, recipe = len(self._train[1]), self._recipe()
-        facts = self.name, when, wire.fingerprint(broadcast), private.digest(self.weights())
+        facts = self.name, when, wire.fingerprint(broadcast), digest(self.weights())
         cost = accounting.of_round(
             self._secret.asked,
             samples=samples,

@@ -14,16 +14,11 @@ Shape suffixes: N samples, B of them drawn for a step, K features, C classes.
 Source: Abadi et al., CCS 2016, arXiv:1607.00133 (DP-SGD); Dwork and Roth 2014 (Gaussian mechanism).
 """
 
-import hashlib
-import hmac
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
@@ -34,6 +29,7 @@ from edgeloop.algorithm import Batches, Recipe
 from edgeloop.errors import ModelError
 from edgeloop.models.split import SplitModel
 from edgeloop.prototypes import PrototypeUpload, class_means
+from edgeloop.secret import Secret as Secret
 from edgeloop.settings import PrivacySettings
 from edgeloop.training import looked, with_fields
 
@@ -47,32 +43,6 @@ AT_ONCE = 32
 
 SPREADS = 3.0
 """Standard deviations of its noise that a class's count must reach, or the class is not sent."""
-
-
-@dataclass(frozen=True)
-class Secret:
-    """What noise is made from; in a simulation of the run's seed, on a device of its own secret.
-
-    Attributes:
-        asked: how much noise.
-        key: of any length; who has it can take the noise away.
-    """
-
-    asked: PrivacySettings
-    key: bytes
-
-    def of(self, *facts: str | int) -> bytes:
-        """Return the key of one release: the same for the same facts only."""
-        return hmac.digest(self.key, json.dumps(facts).encode(), "sha256")
-
-
-def digest(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
-    """Return the SHA-256 of arrays and their names, hexadecimal."""
-    found = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        found.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
 
 
 def check_model(model: nn.Module, name: str) -> None:

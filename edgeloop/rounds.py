@@ -7,8 +7,8 @@ from typing import Any, Generic, TypeVar
 
 from edgeloop import sifting
 from edgeloop.algorithm import Algorithm
+from edgeloop.answers import Answer, Report
 from edgeloop.cohorts import Cohort
-from edgeloop.member import Answer, Report
 from edgeloop.participation import Attendance
 
 log = logging.getLogger(__name__)

@@ -4,8 +4,10 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _DRAWING = threading.RLock()  # a model that is trained may make another
 
@@ -22,7 +24,7 @@ def derive(run_seed: int, *path: str | int) -> int:
 
 
 @contextmanager
-def drawing(seed: int, device: torch.device | None = None) -> Iterator[None]:
+def drawing(seed: int, device: "torch.device | None" = None) -> Iterator[None]:
     """Let torch's own initialisations draw from a seed of their own, then put the stream back.
 
     They know only the process's global stream, so that one thread draws at a time.
@@ -31,6 +33,8 @@ def drawing(seed: int, device: torch.device | None = None) -> Iterator[None]:
         seed: of the stream.
         device: a GPU whose stream is to be seeded too: what drops out on it draws from that one.
     """
+    import torch  # who only derives seeds needs none
+
     gpus = [device] if device is not None and device.type == "cuda" else []
     with _DRAWING, torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(seed)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edge.agent.half import UnlearnedError
 from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE, opened
 from edgeloop import files
 from edgeloop.errors import ModelError
@@ -23,10 +24,6 @@ from edgeloop.models.tracing import traced
 
 TOLERANCE = 1e-3
 """How far onnxruntime may be from torch, in parts of the largest score."""
-
-
-class UnlearnedError(ModelError):
-    """A classifier that knows no class: nobody has uploaded anything."""
 
 
 class Classifier(nn.Module):

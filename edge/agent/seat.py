@@ -4,15 +4,14 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from edge.agent.half import Half, check, half
 from edge.agent.settings import DeviceSettings, PolicySettings
 from edge.agent.spending import Spending
-from edgeloop import algorithms, models
-from edgeloop.algorithm import Algorithm
-from edgeloop.compute import Compute, usable_device
+from edgeloop.answers import Answer, Release
 from edgeloop.data import Brought, Share
 from edgeloop.errors import ConfigError, MisfitError
-from edgeloop.member import Answer, Member, Release
-from edgeloop.private import Secret
+from edgeloop.half import ClientHalf
+from edgeloop.secret import Secret
 from edgeloop.settings import PrivacySettings
 from edgeloop.task import Contract
 
@@ -25,17 +24,20 @@ class Seat:
 
     Attributes:
         contract: the run's.
-        algorithm: the contract's.
-        member: its model and data.
+        half: what it trains, and with what.
         share: the data.
         privacy: what it may spend, and has; None where the task has no privacy.
     """
 
     contract: Contract
-    algorithm: Algorithm[Any, Any, Any]
-    member: Member[Any, Any]
+    half: Half
     share: Share
     privacy: "Purse | None" = None
+
+    @property
+    def member(self) -> ClientHalf[Any, Any]:
+        """What answers the rounds."""
+        return self.half.member
 
     def answer(self, number: int, broadcast: Any) -> Answer[Any]:
         """Answer a round; without training where that would cost more than is left."""
@@ -86,17 +88,16 @@ def own(settings: DeviceSettings) -> Own:
         DataError: if it cannot be read.
         ModelError: if there is no such model.
     """
-    usable_device(settings.training.device)
-    models.missing(settings.training.architecture)
+    check(settings)
     return Own(settings, Brought(settings.data.chosen()))
 
 
 def seat(own: Own, contract: Contract) -> Seat:
-    """Make the device's model and algorithm as the contract says.
+    """Make the device's half as the contract says.
 
     Raises:
         ConfigError: if the task needs devices of one architecture, and this one has another; or
-            its privacy is not what this device wants.
+            torch, and there is none; or its privacy is not what this device wants.
         DataError: if the device's data cannot be read.
         MisfitError: if it is not invited, or its data is not what the task is about.
         ModelError: if the device's model does not fit the data, or cannot be private.
@@ -105,36 +106,8 @@ def seat(own: Own, contract: Contract) -> Seat:
     _check(own, contract)
     share = own.data.share(contract.class_names, contract.shape)
     purse = _purse(own, contract)
-    algorithm = algorithms.agreed(contract)
-    training = own.settings.training
-    options = algorithms.agreed_options(contract)
-    algorithms.check_alike(contract.algorithm, [training.architecture.lower()], **options)
-    model = models.build(
-        training.architecture,
-        contract.shape,
-        len(contract.class_names),
-        contract.width,
-        contract.seed,
-    )
-    member = Member(
-        own.settings.name,
-        algorithm,
-        model,
-        share.data,
-        batch_size=contract.batch_size,
-        seed=contract.seed,
-        compute=Compute(training.device),
-        secret=_secret(purse, contract),
-    )
-    log.info("computes with %d threads", member.choose_threads(training.threads))
-    _tell_of_batches(len(share.data.train), contract.batch_size)
-    return Seat(contract, algorithm, member, share, purse)
-
-
-def _tell_of_batches(samples: int, batch_size: int) -> None:
-    if samples < batch_size:
-        told = "%d training samples make no batch of %d: this device only evaluates"
-        log.warning(told, samples, batch_size)
+    made = half(contract, own.settings, share, _secret(purse, contract))
+    return Seat(contract, made, share, purse)
 
 
 def _purse(own: Own, contract: Contract) -> Purse | None:

@@ -13,10 +13,10 @@ from edge.agent.outcome import conclude
 from edge.agent.seat import Own, Seat, seat
 from edge.agent.store import Memory, Store
 from edgeloop import accounting, wire
+from edgeloop.answers import Report
 from edgeloop.chunks import Assembler
 from edgeloop.errors import ConfigError, InputError, MisfitError, ModelError
 from edgeloop.link import Arrival, Link
-from edgeloop.member import Report
 from edgeloop.pace import Pace
 from edgeloop.task import (
     SERVER,
@@ -227,8 +227,8 @@ class Agent:
         Raises:
             WireError: if it is none of this task's.
         """
-        kind = seat.algorithm.broadcast
-        frame = wire.decode(payload, kind, sizes=seat.algorithm.sizes)
+        kind = seat.half.broadcast
+        frame = wire.decode(payload, kind, sizes=seat.half.sizes)
         if (frame.envelope.task, frame.envelope.sender) != (seat.contract.task, SERVER):
             raise wire.ContentError(f"{frame.envelope} came as a broadcast")
         return frame[kind]
@@ -341,7 +341,7 @@ class Agent:
         purse = seat.privacy
         facts = {
             **({} if purse is None else {"epsilon": purse.epsilon}),
-            "architecture": mine.settings.training.architecture,
+            "architecture": seat.half.architecture,
             "pixels": seat.share.pixels,
             "train_samples": len(seat.share.data.train),
             "test_samples": len(seat.share.data.test),
@@ -350,7 +350,7 @@ class Agent:
         }
         folder = mine.settings.folder
         self._store.make_way(seat.contract.run)
-        return conclude(folder, seat.contract, seat.algorithm, seat.member, broadcast, facts)
+        return conclude(folder, mine.settings.name, seat.contract, seat.half, broadcast, facts)
 
 
 def _told_accuracy(number: int, report: Report) -> float | None:

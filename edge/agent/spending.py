@@ -13,8 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgeloop import accounting, files
 from edgeloop.accounting import Event
+from edgeloop.answers import Release
 from edgeloop.errors import RunError
-from edgeloop.member import Release
 
 SECRET_BYTES = 32
 

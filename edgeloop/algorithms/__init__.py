@@ -6,15 +6,16 @@ import pkgutil
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from edgeloop.algorithm import Algorithm, Card
 from edgeloop.errors import ConfigError
-from edgeloop.generator import Generator
-from edgeloop.models import is_layered
 from edgeloop.task import Contract
+
+if TYPE_CHECKING:
+    from edgeloop.generator import Generator
 
 
 def names() -> list[str]:
@@ -50,7 +51,9 @@ def config(name: str, **options: Any) -> Any:
         raise ConfigError(where, f"{name}: {first['msg']}", remedy) from error
 
 
-def load(name: str, generator: Generator | None = None, **options: Any) -> Algorithm[Any, Any, Any]:
+def load(
+    name: str, generator: "Generator | None" = None, **options: Any
+) -> Algorithm[Any, Any, Any]:
     """Build the algorithm in the file of this name, with these fields of its Config.
 
     Args:
@@ -69,7 +72,7 @@ def load(name: str, generator: Generator | None = None, **options: Any) -> Algor
     return algorithm
 
 
-def agreed(contract: Contract, generator: Generator | None = None) -> Algorithm[Any, Any, Any]:
+def agreed(contract: Contract, generator: "Generator | None" = None) -> Algorithm[Any, Any, Any]:
     """Build the algorithm that a task's contract names.
 
     Raises:
@@ -131,8 +134,12 @@ def check_alike(name: str, architectures: Iterable[str], **options: Any) -> None
 
 
 def _check_heads(name: str, architectures: Iterable[str]) -> None:
+    if not card(name).one_head:
+        return
+    from edgeloop.models import is_layered  # needs torch
+
     for architecture in architectures:
-        if card(name).one_head and is_layered(architecture):
+        if is_layered(architecture):
             problem = f"{name} needs heads of one linear layer: {architecture} has another"
             remedy = "leave out what is behind the plus, or choose an algorithm for any heads"
             raise ConfigError("models", problem, remedy)
@@ -153,7 +160,7 @@ def needs_generator(name: str, **options: Any) -> bool:
     return card(name).generator and bool(config(name, **options).needs_generator)
 
 
-def generator_options(name: str, generator: Generator | None) -> dict[str, Any]:
+def generator_options(name: str, generator: "Generator | None") -> dict[str, Any]:
     """Return the options that bind a run of this algorithm to one generator."""
     if generator is None:
         return {}

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Protocol, TypeVar
 
-from edgeloop.member import Answer, Report
+from edgeloop.answers import Answer, Report
 
 U = TypeVar("U")
 B_contra = TypeVar("B_contra", contravariant=True)

@@ -6,7 +6,8 @@ from typing import Generic, TypeVar
 
 from safetensors.numpy import load_file, save_file
 
-from edgeloop.member import Answer, Member, Report
+from edgeloop.answers import Answer, Report
+from edgeloop.half import ClientHalf
 
 U = TypeVar("U")
 B = TypeVar("B")
@@ -15,7 +16,7 @@ B = TypeVar("B")
 class LocalCohort(Generic[B, U]):
     """Asks every member in turn, in the order of their names."""
 
-    def __init__(self, members: Mapping[str, Member[U, B]]) -> None:
+    def __init__(self, members: Mapping[str, ClientHalf[U, B]]) -> None:
         self._members = dict(sorted(members.items()))
 
     def ask(
@@ -34,7 +35,7 @@ class LocalCohort(Generic[B, U]):
     def save(self, folder: Path) -> None:
         """Write every member's model to a file of its own in an existing folder."""
         for name, member in self._members.items():
-            save_file(member.weights(), folder / f"{name}.safetensors")
+            save_file(dict(member.weights()), folder / f"{name}.safetensors")
 
     def restore(self, folder: Path) -> None:
         """Take over the models that `save` wrote.

@@ -8,12 +8,12 @@ from typing import Any, Generic, TypeVar
 
 from edgeloop import accounting, health, wire
 from edgeloop.algorithm import Algorithm
+from edgeloop.answers import Answer, Report
 from edgeloop.chunks import Assembler
 from edgeloop.cohorts.events import Event, Gathered, Heard, Opened
 from edgeloop.cohorts.uploads import UploadLog
 from edgeloop.gathering import Gathering, Verdict
 from edgeloop.link import Arrival, Link, Reconnected
-from edgeloop.member import Answer, Report
 from edgeloop.pace import Pace
 from edgeloop.task import (
     SERVER,

@@ -10,8 +10,9 @@ from typing import Generic, TypeVar
 import torch
 
 from edgeloop.algorithm import Recipe
+from edgeloop.answers import Answer
 from edgeloop.cohorts.local import LocalCohort
-from edgeloop.member import Answer, Member, Opened
+from edgeloop.member import Member, Opened
 from edgeloop.stacking import Stack, Turn, in_turn
 
 U = TypeVar("U")
@@ -47,6 +48,7 @@ class StackedCohort(LocalCohort[B, U]):
         device: torch.device,
     ) -> None:
         super().__init__(members)
+        self._networks = dict(members)
         self._recipe = recipe
         self._kinds = kinds
         self._device = device
@@ -69,14 +71,14 @@ class StackedCohort(LocalCohort[B, U]):
     ) -> dict[str, Answer[U]]:
         with ExitStack() as awake:
             for name in names:
-                awake.enter_context(self._members[name].awake())
-            opened = {name: self._members[name].open(round_number, broadcast) for name in names}
+                awake.enter_context(self._networks[name].awake())
+            opened = {name: self._networks[name].open(round_number, broadcast) for name in names}
             begun = time.perf_counter()
             uploads = self._trained(opened, broadcast)
             seconds = time.perf_counter() - begun
         samples = sum(len(each.batches) for each in opened.values()) or 1
         return {
-            name: self._members[name].close(
+            name: self._networks[name].close(
                 each, uploads[name], seconds * len(each.batches) / samples
             )
             for name, each in opened.items()
@@ -96,7 +98,7 @@ class StackedCohort(LocalCohort[B, U]):
         }
 
     def _turn(self, name: str, opened: Opened) -> Turn:
-        return Turn(self._members[name].model, opened.batches)
+        return Turn(self._networks[name].model, opened.batches)
 
     def _groups(self, opened: Mapping[str, Opened]) -> Iterable[_Group[U, B]]:
         """Deal clients of a kind to stacks, those with as many batches to the same one."""
@@ -113,7 +115,7 @@ class StackedCohort(LocalCohort[B, U]):
         if key not in self._stacks:
             count = sum(each == kind for each in self._kinds.values())
             size = min(SIZE, count - number * SIZE)
-            model = self._members[example].model
+            model = self._networks[example].model
             self._stacks[key] = Stack(self._recipe, model, size, self._device)
         return self._stacks[key]
 

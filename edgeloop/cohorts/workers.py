@@ -8,12 +8,12 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from edgeloop.answers import Answer, Report
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.compute import enough_memory
 from edgeloop.errors import InputError
 from edgeloop.local.workers import WorkerDiedError as WorkerDiedError
 from edgeloop.local.workers import crew
-from edgeloop.member import Answer, Report
 
 U = TypeVar("U")
 B = TypeVar("B")

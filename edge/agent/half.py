@@ -1,0 +1,115 @@
+"""A device's half of a task: the one place that knows which kind a task needs, and imports it.
+
+A half that trains a network needs torch; it is imported only here, and only for such a task.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from edge.agent.settings import DeviceSettings
+from edgeloop import algorithms
+from edgeloop.data import Share
+from edgeloop.errors import ConfigError, ModelError
+from edgeloop.half import ClientHalf
+from edgeloop.secret import Secret
+from edgeloop.task import Contract
+
+log = logging.getLogger(__name__)
+
+NETWORKS = "edge.agent.networks"
+"""The module that trains networks."""
+
+
+class UnlearnedError(ModelError):
+    """A classifier that knows no class: nobody has uploaded anything."""
+
+
+class Export(Protocol):
+    """Writes what a half has learned as one ONNX file."""
+
+    def __call__(self, path: Path, broadcast: Any, facts: Mapping[str, str]) -> float:
+        """Write the classifier, whole or not at all, and check it.
+
+        Args:
+            path: of the file; its folder exists.
+            broadcast: the last one; what it says becomes part of the classifier.
+            facts: what else the file tells of where it comes from.
+
+        Returns:
+            the largest difference of a score, onnxruntime's from the half's own.
+
+        Raises:
+            ModelError: if it does not say what the half says.
+            UnlearnedError: if the whole run brought no knowledge; nothing is written.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Half:
+    """A device's half of one run.
+
+    Attributes:
+        member: answers the rounds.
+        architecture: of its model, for the summary.
+        broadcast: the message that opens a round.
+        sizes: those that the contract fixes, by dimension letter, for `wire.decode`.
+        export: writes the classifier at the end.
+    """
+
+    member: ClientHalf[Any, Any]
+    architecture: str
+    broadcast: type[Any]
+    sizes: Mapping[str, int]
+    export: Export
+
+
+def half(contract: Contract, settings: DeviceSettings, share: Share, secret: Secret | None) -> Half:
+    """Make the half that a task's contract asks for.
+
+    Args:
+        contract: the task's.
+        settings: the device's.
+        share: its samples, in the task's terms.
+        secret: of its noise, in a task with privacy.
+
+    Raises:
+        ConfigError: if there is no such algorithm, or it needs torch and there is none, or devices
+            of another architecture.
+        ModelError: if the device's model does not fit the data, or cannot be private.
+    """
+    try:
+        algorithms.card(contract.algorithm)
+        networks = import_module(NETWORKS)
+    except (ImportError, OSError) as error:
+        problem = f"{contract.algorithm} trains a network, which needs {_lack(error)}"
+        raise ConfigError("algorithm", problem, "pip install 'edgeloop[edge]'") from error
+    made: Half = networks.half(contract, settings, share, secret)
+    return made
+
+
+def check(settings: DeviceSettings) -> None:
+    """Check what the device trains networks with; without torch it trains none, and says so.
+
+    Raises:
+        ConfigError: if there is no such processor here.
+        ModelError: if there is no such model.
+    """
+    try:
+        networks = import_module(NETWORKS)
+    except (ImportError, OSError) as error:
+        told = "takes part only in tasks that train no network: the others need %s"
+        log.info(told, _lack(error))
+        return
+    networks.check(settings.training)
+
+
+def _lack(error: ImportError | OSError) -> str:
+    """Say what cannot be imported, and why."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"{error.name.partition('.')[0]}, which is not installed"
+    return f"torch, which cannot be imported ({str(error).partition(chr(10))[0]})"
