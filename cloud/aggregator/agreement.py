@@ -5,7 +5,9 @@ import uuid
 from collections.abc import Callable
 
 from cloud.aggregator.settings import TaskSettings
-from edgeloop import algorithms, generators
+from edgeloop import algorithms, bases, generators
+from edgeloop.bases.manifest import MANIFEST
+from edgeloop.bases.running import Base
 from edgeloop.errors import ConfigError
 from edgeloop.generator import Generator
 from edgeloop.task import Contract
@@ -13,10 +15,15 @@ from edgeloop.task import Contract
 log = logging.getLogger(__name__)
 
 
-def contract_of(settings: TaskSettings, generator: Generator | None = None) -> Contract:
-    """Return the contract of a new run of a task, bound to its generator if it has one."""
+def contract_of(
+    settings: TaskSettings, generator: Generator | None = None, base: Base | None = None
+) -> Contract:
+    """Return the contract of a new run of a task, bound to its generator or base if it has one."""
     variant = algorithms.variant(settings.algorithm, settings.variant)
-    bound = algorithms.generator_options(settings.algorithm, generator)
+    bound = {
+        **algorithms.generator_options(settings.algorithm, generator),
+        **algorithms.base_options(settings.algorithm, base),
+    }
     same = set(TaskSettings.model_fields) & set(Contract.model_fields)
     return Contract(
         task=settings.name,
@@ -44,7 +51,8 @@ class Patient:
         needed = algorithms.needs_generator(
             settings.algorithm, **algorithms.agreed_options(contract_of(settings))
         )
-        if settings.generator is not None and not needed:
+        computed = algorithms.card(settings.algorithm).base and settings.base in (None, bases.AUTO)
+        if settings.generator is not None and not needed and not computed:
             problem = f"{settings.algorithm} asks none with these hyperparameters"
             raise ConfigError("generator", problem, "leave it out, or choose fedktl")
         self.generator = (
@@ -62,3 +70,34 @@ class Patient:
             log.warning("generator: %s", problem or "answers again")
         self.problem = problem
         self.told(problem is None)
+
+
+def base_of(settings: TaskSettings) -> Base | None:
+    """Return the base that a task is bound to, if its algorithm needs one.
+
+    A new task's is computed where nobody names one, and kept in the task's folder: an aggregator
+    that is started again has the same one, wherever it runs.
+
+    Raises:
+        BaseError: if it cannot be used.
+        ConfigError: if there is a base that nobody would ask.
+        GeneratorError: if its generator cannot be used.
+        RunError: if the folder cannot be written.
+    """
+    if not algorithms.card(settings.algorithm).base:
+        if settings.base is not None:
+            problem = f"{settings.algorithm} trains networks, and asks none"
+            raise ConfigError("base", problem, "leave it out, or choose class-statistics")
+        return None
+    if settings.base not in (None, bases.AUTO):
+        return Base.read(bases.folder_of(settings.base))
+    place = settings.folder / "base"
+    if (place / MANIFEST).is_file():
+        return Base.read(place)
+    from edgeloop.bases import building  # needs onnx
+
+    generator = generators.load(settings.generator or generators.EMBEDDED)
+    recipe = building.recipe_for(settings.shape, len(settings.class_names))
+    graph = building.of_generator(generator, settings.shape, recipe)
+    building.keep(place, graph, settings.shape, recipe, generator.identity)
+    return Base.read(place)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud.aggregator import alone, outcome
-from cloud.aggregator.agreement import Patient, contract_of
+from cloud.aggregator.agreement import Patient, base_of, contract_of
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.metrics import Metrics, Phase
@@ -20,6 +20,7 @@ from cloud.aggregator.timing import Timed
 from cloud.aggregator.watch import Watch
 from edgeloop import algorithms, history, rounds, tracing, wire
 from edgeloop.algorithm import Algorithm
+from edgeloop.bases.running import Base
 from edgeloop.cohorts.events import Event, Opened, SetAside
 from edgeloop.cohorts.mqtt import MqttCohort, Patience
 from edgeloop.errors import RunError
@@ -50,18 +51,20 @@ def serve(settings: TaskSettings) -> Path:
         TooFewUploadsError: if a round was given up.
     """
     patient = Patient(settings)
-    contract = contract_of(settings, patient.generator)
-    algorithms.agreed(contract)  # a wrong hyperparameter is told before anything is written
+    algorithms.agreed(contract_of(settings, patient.generator))
+    # so that a wrong hyperparameter is told before anything is written
     store = settings.ledger()
     try:
         settings.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError("folder", f"cannot be made ({error})", "name another one") from error
+    base = base_of(settings)
+    contract = contract_of(settings, patient.generator, base)
     with (
         tracing.begun(settings.trace, "edgeloop-aggregator", task=settings.name) as tracer,
         Ledger.open(store) as ledger,
     ):
-        run = Run(settings, ledger.adopt(contract), ledger, patient, tracer=tracer)
+        run = Run(settings, ledger.adopt(contract), ledger, patient, tracer=tracer, base=base)
         server = Server(app(run.status, run.metrics), settings.http.host, settings.http.port)
         server.start()
         log.info("metrics, health and status on http://%s:%d", settings.http.host, server.port)
@@ -85,6 +88,7 @@ class Run:
         ledger: open.
         patient: the task's generator.
         tracer: follows each upload.
+        base: that devices compute on; None where they train networks.
     """
 
     settings: TaskSettings
@@ -97,6 +101,7 @@ class Run:
     accuracy: float | None = None
     epsilon: float | None = None
     tracer: Tracer = SILENT
+    base: Base | None = None
 
     def __post_init__(self) -> None:
         self._watch = Watch(self.contract, self.metrics)
@@ -136,6 +141,7 @@ class Run:
                 self.ledger,
                 self._observe,
                 tracer=self.tracer,
+                base=None if self.base is None else self.base.graph,
             )
             return rounds.run(
                 algorithm, cohort, self.contract.rounds, standing, partial(self._after, algorithm)
@@ -183,14 +189,14 @@ class Run:
             generator = Timed(generator, self.metrics.asked)
         whole = algorithms.agreed(self.contract, generator)
 
-        def aggregate(state: Any, uploads: Any) -> Any:
+        def merge(state: Any, uploads: Any) -> Any:
             begun, watch = time.monotonic(), self._watch
             with self.tracer.span("aggregate", watch.notes, watch.answers):
-                result = whole.aggregate(state, uploads)
+                result = whole.learn(state, uploads)
             self.metrics.step("aggregate", time.monotonic() - begun)
             return result
 
-        return replace(whole, aggregate=aggregate)
+        return replace(whole, merge=merge)
 
     def _patience(self) -> Patience:
         cohort = self.settings.cohort

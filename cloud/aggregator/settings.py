@@ -67,6 +67,8 @@ class TaskSettings(Settings):
         privacy: how much noise is in what devices send; without the table none.
         generator: a reference, for an algorithm that needs one: see `edgeloop.generators`; the
             embedded one if not given.
+        base: a reference, for an algorithm that needs one: see `edgeloop.bases`; computed from the
+            generator's images if not given.
         history: keep what each round exchanged, in files of their own that reports are made from.
         folder: for the ledger, the final prototypes and the summary.
         store: the ledger's database as SQLAlchemy writes it; SQLite in the folder if not given.
@@ -89,6 +91,7 @@ class TaskSettings(Settings):
     seed: int = 0
     privacy: PrivacySettings | None = None
     generator: str | None = None
+    base: str | None = None
     history: bool = False
     folder: Path
     store: str | None = None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edge.agent.settings import DeviceSettings
+from edge.agent.shelf import Shelf
 from edgeloop import algorithms
 from edgeloop.data import Share
 from edgeloop.errors import ConfigError, ModelError
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 NETWORKS = "edge.agent.networks"
 """The module that trains networks."""
+
+CLASSIFYING = "edge.agent.classifying"
+"""The module that computes class statistics."""
 
 
 class UnlearnedError(ModelError):
@@ -68,7 +72,13 @@ class Half:
     export: Export
 
 
-def half(contract: Contract, settings: DeviceSettings, share: Share, secret: Secret | None) -> Half:
+def half(
+    contract: Contract,
+    settings: DeviceSettings,
+    share: Share,
+    secret: Secret | None,
+    shelf: Shelf,
+) -> Half:
     """Make the half that a task's contract asks for.
 
     Args:
@@ -76,14 +86,19 @@ def half(contract: Contract, settings: DeviceSettings, share: Share, secret: Sec
         settings: the device's.
         share: its samples, in the task's terms.
         secret: of its noise, in a task with privacy.
+        shelf: where its bases are.
 
     Raises:
+        BaseError: if the task's base does not fit the data, or cannot be run.
         ConfigError: if there is no such algorithm, or it needs torch and there is none, or devices
             of another architecture.
         ModelError: if the device's model does not fit the data, or cannot be private.
     """
+    if algorithms.card(contract.algorithm).base:
+        classifying = import_module(CLASSIFYING)
+        found: Half = classifying.half(contract, settings, share, shelf.base(contract))
+        return found
     try:
-        algorithms.card(contract.algorithm)
         networks = import_module(NETWORKS)
     except (ImportError, OSError) as error:
         problem = f"{contract.algorithm} trains a network, which needs {_lack(error)}"

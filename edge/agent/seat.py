@@ -6,6 +6,7 @@ from typing import Any
 
 from edge.agent.half import Half, check, half
 from edge.agent.settings import DeviceSettings, PolicySettings
+from edge.agent.shelf import Shelf
 from edge.agent.spending import Spending
 from edgeloop.answers import Answer, Release
 from edgeloop.data import Brought, Share
@@ -79,6 +80,11 @@ class Own:
     settings: DeviceSettings
     data: Brought
 
+    @property
+    def shelf(self) -> Shelf:
+        """Where its bases are."""
+        return Shelf(self.settings.folder)
+
 
 def own(settings: DeviceSettings) -> Own:
     """Read the device's data, as far as no task is needed for that; check what it trains with.
@@ -106,7 +112,7 @@ def seat(own: Own, contract: Contract) -> Seat:
     _check(own, contract)
     share = own.data.share(contract.class_names, contract.shape)
     purse = _purse(own, contract)
-    made = half(contract, own.settings, share, _secret(purse, contract))
+    made = half(contract, own.settings, share, _secret(purse, contract), own.shelf)
     return Seat(contract, made, share, purse)
 
 

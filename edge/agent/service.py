@@ -14,8 +14,11 @@ from edge.agent.seat import Own, Seat, seat
 from edge.agent.store import Memory, Store
 from edgeloop import accounting, wire
 from edgeloop.answers import Report
+from edgeloop.bases import sending
+from edgeloop.bases.sending import SLOT as BASE
+from edgeloop.bases.sending import wanted
 from edgeloop.chunks import Assembler
-from edgeloop.errors import ConfigError, InputError, MisfitError, ModelError
+from edgeloop.errors import BaseError, ConfigError, InputError, MisfitError, ModelError
 from edgeloop.link import Arrival, Link
 from edgeloop.pace import Pace
 from edgeloop.task import (
@@ -65,8 +68,8 @@ class Fetching:
         self._task = task
         self._filter: str | None = None
 
-    def start(self, slot: int) -> None:
-        """Have the broadcast of one slot, if it is not on its way already."""
+    def start(self, slot: int | str) -> None:
+        """Have the broadcast of one slot, or the base, if it is not on its way already."""
         wanted = f"{broadcast_topic(self._task, slot)}/+"
         if wanted != self._filter:
             self.stop()
@@ -103,6 +106,7 @@ class Agent:
         self._concluded: str | None = None  # the run that this device has come to the end of
         self._sent_at = 0.0
         self._word = Pace(WORD_SECONDS, FIRST_WORD_SECONDS)
+        self._unseated: Contract | None = None  # whose base is on its way
         self._refused: bytes | None = None  # the last contract that this device does not fit
 
     def run(self) -> Path:
@@ -129,6 +133,8 @@ class Agent:
 
     def _awaited(self) -> str:
         """Say what comes next."""
+        if self._unseated is not None:
+            return f"the base of task {self._unseated.task}"
         if self._seat is None:
             return f"the contract of task {self._own.settings.task}"
         if self._opening is not None:
@@ -161,6 +167,8 @@ class Agent:
         elif arrival.topic == round_topic(task):
             self._hear(arrival.payload)
             self._notes = arrival.notes
+        elif arrival.topic.startswith(f"{broadcast_topic(task, BASE)}/"):
+            self._shelve(arrival.payload)
         elif self._seat is not None:
             self._receive(self._seat, arrival.payload)
         if self._seat is None or self._opening is None:
@@ -178,8 +186,13 @@ class Agent:
         if text == self._refused:
             return  # of which it was told
         try:
+            self._unseated = None
+            if self._own.shelf.lacks(contract):
+                self._unseated = contract
+                self._fetching.start(BASE)
+                return
             self._seat = seat(self._own, contract)
-        except (ConfigError, MisfitError, ModelError) as error:
+        except (BaseError, ConfigError, MisfitError, ModelError) as error:
             self._refuse(text, contract, error)
             return
         self._memory = self._store.load(contract.run)
@@ -188,6 +201,18 @@ class Agent:
             number = self._memory.round
             log.info("goes on after round %d", number, extra={"round": number})
         self._remember(self._seat)
+
+    def _shelve(self, chunk: bytes) -> None:
+        """Take a chunk of the base that a contract waits for; sit down once it is whole."""
+        payload = self._fetching.assembler.offer(chunk)
+        if payload is None or self._unseated is None:
+            return
+        contract, graph = self._unseated, sending.decode(self._unseated, payload)
+        self._own.shelf.keep(graph)
+        log.info("has fetched base %s..., %d bytes", wanted(contract), len(graph))
+        self._fetching.stop()
+        self._unseated = None
+        self._sit(contract.text().encode())
 
     def _refuse(self, text: bytes, contract: Contract, error: InputError) -> None:
         """Say why this device takes no part; the next contract may be another."""

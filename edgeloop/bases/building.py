@@ -136,7 +136,12 @@ def automatic(
 
 
 def keep(
-    place: Path, made: bytes, shape: tuple[int, ...], recipe: Recipe, generator: str, title: str = ""
+    place: Path,
+    made: bytes,
+    shape: tuple[int, ...],
+    recipe: Recipe,
+    generator: str,
+    title: str = "",
 ) -> Manifest:
     """Write a computed base into a folder, which is made."""
     with files.writing(place.parent):

@@ -43,7 +43,8 @@ def _whole(matrix: Matrix, bits: int) -> tuple[Matrix, float]:
     largest = max(float(matrix.max(initial=0.0)), -float(matrix.min(initial=0.0)))
     scale = math.ldexp(1.0, math.frexp(largest)[1] - bits) if largest else 1.0
     whole: Matrix = matrix * (1 / scale)
-    return np.rint(whole, out=whole), scale
+    np.rint(whole, out=whole)
+    return whole, scale
 
 
 def column_sums(matrix_MN: Matrix) -> Matrix:
@@ -53,7 +54,9 @@ def column_sums(matrix_MN: Matrix) -> Matrix:
 
 def lengths(matrix_MN: Matrix) -> Matrix:
     """Return each row's Euclidean length (M,)."""
-    return np.sqrt(product(matrix_MN * matrix_MN, np.ones((matrix_MN.shape[1], 1)), fine=True)[:, 0])
+    return np.sqrt(
+        product(matrix_MN * matrix_MN, np.ones((matrix_MN.shape[1], 1)), fine=True)[:, 0]
+    )
 
 
 def eigen(symmetric_DD: Matrix, sweeps: int = 12) -> tuple[Matrix, Matrix]:

@@ -175,7 +175,8 @@ def _normalised(patches: NDArray[np.int64], offset: float) -> Matrix:
     scatter = (squares * size - sums * sums) / size  # both whole: exact up to the division
     variance = scatter / (max(size - 1, 1) * 127.5**2)
     centred = (patches * size - sums[:, None]) / (size * 127.5)
-    return centred / np.sqrt(variance + offset)[:, None]
+    found: Matrix = centred / np.sqrt(variance + offset)[:, None]
+    return found
 
 
 def _whitening(centred_NP: Matrix, added: float) -> Matrix:

@@ -5,6 +5,7 @@ Shape suffixes: N inputs, K filters, L places, G parts of the grid, F raw featur
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,7 +27,7 @@ class _Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
-    def add(self, kind: str, *inputs: str, to: str, **attributes: object) -> str:
+    def add(self, kind: str, *inputs: str, to: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(kind, list(inputs), [to], **attributes))
         return to
 
@@ -58,7 +59,9 @@ def of_filters(found: Filters, shape: tuple[int, ...]) -> bytes:
         raw = graph.add("Mul", both, graph.number("half", 0.5), to="raw")
     shift_D = -exact.product(found.centre_F[None], found.project_FD, fine=True)[0]
     weights = graph.constant("project", found.project_FD.astype(np.float32))
-    graph.add("Gemm", raw, weights, graph.constant("shift", shift_D.astype(np.float32)), to=FEATURES)
+    graph.add(
+        "Gemm", raw, weights, graph.constant("shift", shift_D.astype(np.float32)), to=FEATURES
+    )
     return _file(graph, shape, found.project_FD.shape[1], found.variances_D.tolist())
 
 
@@ -72,7 +75,7 @@ def _raw(graph: _Graph, found: Filters, images: str, way: str) -> str:
         known = {each.name for each in graph.constants}
         return word if word in known else graph.constant(word, array.astype(np.float32))
 
-    patch, _, grid = filters.sides(found.recipe, found.shape)
+    patch = filters.sides(found.recipe, found.shape)[0]
     kernel = (found.shape[0], *patch)
     size = int(np.prod(kernel))
     window = {"kernel_shape": list(patch), "strides": [found.recipe.stride] * 2}
@@ -101,8 +104,10 @@ def _raw(graph: _Graph, found: Filters, images: str, way: str) -> str:
     both = graph.add("Concat", above, below, to=name("signs"), axis=1)
     maps = graph.add("Relu", both, to=name("maps"))
     pool = filters.pooling(found.recipe, found.shape)
-    flat_sides = "places" if any(c.name == "places" for c in graph.constants) else graph.whole(
-        "places", 0, 2 * len(found.whitened_KP), len(pool)
+    flat_sides = (
+        "places"
+        if any(c.name == "places" for c in graph.constants)
+        else graph.whole("places", 0, 2 * len(found.whitened_KP), len(pool))
     )
     flat = graph.add("Reshape", maps, flat_sides, to=name("flat"))
     pooled = graph.add("MatMul", flat, shared("pool", pool), to=name("pooled"))

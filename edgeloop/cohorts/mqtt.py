@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from edgeloop import accounting, health, wire
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
+from edgeloop.bases import sending
 from edgeloop.chunks import Assembler
 from edgeloop.cohorts.events import Event, Gathered, Heard, Opened
 from edgeloop.cohorts.uploads import UploadLog
@@ -77,6 +78,7 @@ class MqttCohort(Generic[B, U]):
         clock: seconds that never go back.
         tracer: follows each answer; the notes of a round's trace go out with the round.
         announce_seconds: between two announcements of a round that waits for answers.
+        base: the graph of the base that devices compute on; held by the broker for them.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class MqttCohort(Generic[B, U]):
         clock: Callable[[], float] = time.monotonic,
         tracer: Tracer = SILENT,
         announce_seconds: float = ANNOUNCE_SECONDS,
+        base: bytes | None = None,
     ) -> None:
         self._link = link
         self._contract = contract
@@ -103,6 +106,7 @@ class MqttCohort(Generic[B, U]):
         self._assemblers = {name: Assembler(wire.MAX_FRAME) for name in contract.devices}
         self._opening: Opening | None = None
         self._broadcast = b""
+        self._base = None if base is None else sending.encode(contract, base)
         self._online: set[str] = set()
         self._again = Pace(announce_seconds, jitter=0.2, clock=clock)
         self._rarely = Pace(RARE_SECONDS, jitter=0.2, clock=clock)
@@ -221,6 +225,8 @@ class MqttCohort(Generic[B, U]):
         self._link.publish(topic, text, retain=True, notes=self._notes)
 
     def _announce(self) -> None:
+        if self._base is not None:
+            self._link.hold(broadcast_topic(self._contract.task, sending.SLOT), self._base)
         text = self._contract.text().encode()
         self._link.publish(contract_topic(self._contract.task), text, retain=True)
         if self._opening is not None:
@@ -243,6 +249,9 @@ class MqttCohort(Generic[B, U]):
         if opening is None:
             return
         rarely = self._rarely.due()
+        if rarely and self._base is not None:
+            topic = broadcast_topic(task, sending.SLOT)
+            self._link.repeat(topic, self._base, EXPIRY_SECONDS)
         if rarely or len(self._broadcast) <= SMALL:
             topic = broadcast_topic(task, opening.slot)
             self._link.repeat(topic, self._broadcast, EXPIRY_SECONDS)

@@ -1,8 +1,8 @@
 """A Gaussian classifier from class statistics, with the client's own class prior.
 
 One covariance for all classes, shrunk to the base's own; federated on frozen features as in CCVR
-(Luo et al., 2021), FedNCM (Legate et al., 2023) and Fed3R (Fani et al., ICML 2024). That each client
-has its own prior, and its own weight for what others know, is ours.
+(Luo et al., 2021), FedNCM (Legate et al., 2023) and Fed3R (Fani et al., ICML 2024). Each client's
+own prior, and its own weight for what others know, are ours.
 
 Shape suffixes: N samples, C classes, D dimensions.
 """
@@ -55,7 +55,7 @@ def gaussian(
     dims = len(spread_D)
     means_CD = known.sums_CD / np.maximum(known.counts_C, 1e-9)[:, None]
     within_DD = _within(known, means_CD, spread_D, strength)
-    weights_DC = np.linalg.solve(within_DD, means_CD.T)
+    weights_DC: Matrix = np.linalg.solve(within_DD, means_CD.T).astype(np.float64)
     bias_C = -0.5 * np.einsum("dc,cd->c", weights_DC, means_CD)
     bias_C = np.where(known.counts_C > 0, bias_C, UNKNOWN) + log_prior(own_counts_C)
     if dims and not known.counts_C.any():

@@ -3,10 +3,9 @@
 Shape suffixes: N samples, C classes, D dimensions.
 """
 
-import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -75,6 +74,7 @@ class StatisticsClient:
 
     def __init__(self, name: str, config: Config, base: Extractor, data: ClientData) -> None:
         check_base(config, base)
+        begun = time.perf_counter()
         self.name = name
         self._config = config
         self._base = base
@@ -82,7 +82,8 @@ class StatisticsClient:
         self._test = self._features(data.test), data.test.labels
         self._own = self._sums(np.arange(len(data.train.labels)))
         self._message = statistics.message(self._own, config.half)
-        self._known: tuple[str, Mixture] | None = None
+        self._known: tuple[int, Mixture] | None = None
+        self._seconds = time.perf_counter() - begun
 
     def _features(self, samples: Samples) -> Matrix:
         return prepared(self._base.features(samples.inputs), self._base.variances_D, self._config)
@@ -90,9 +91,7 @@ class StatisticsClient:
     def _sums(self, chosen: Labels) -> Sums:
         features_ND, labels_N = self._train
         second = self._config.sends_second
-        return statistics.sums(
-            features_ND[chosen], labels_N[chosen], self._config.classes, second
-        )
+        return statistics.sums(features_ND[chosen], labels_N[chosen], self._config.classes, second)
 
     def release(self, when: str | int, broadcast: GlobalStatistics) -> Release | None:
         """Return None: there is no private form of it yet."""
@@ -103,19 +102,28 @@ class StatisticsClient:
     ) -> Answer[Statistics]:
         """Evaluate with the broadcast, then upload the statistics of all that it has."""
         report = self.finish(broadcast)
-        return Answer(self._message if trains else None, report)
+        if not trains:
+            return Answer(None, report)
+        return Answer(self._message, replace(report, seconds_training=self._seconds))
 
     def finish(self, broadcast: GlobalStatistics) -> Report:
         """Evaluate with a broadcast."""
         begun = time.perf_counter()
         mixture = self.mixture(broadcast)
-        fitted = time.perf_counter()
         features_ND, labels_N = self._test
         scores_NC = mixture.scores(features_ND)
         correct = int((scores_NC.argmax(1) == labels_N).sum())
         area = micro_auc(scores_NC, labels_N)
         samples = len(labels_N), len(self._train[1])
-        return Report(correct, *samples, time.perf_counter() - fitted, fitted - begun, area)
+        return Report(correct, *samples, time.perf_counter() - begun, 0.0, area)
+
+    def scores(
+        self, inputs: NDArray[np.float32], broadcast: GlobalStatistics
+    ) -> NDArray[np.float64]:
+        """Return log posteriors (N, C) of inputs (N, ...), as its mixture sees them."""
+        features = self._base.features(inputs)
+        ready = prepared(features, self._base.variances_D, self._config)
+        return self.mixture(broadcast).scores(ready)
 
     def join(self, broadcast: GlobalStatistics) -> tuple[Report, Report]:
         """Evaluate with the last broadcast; a newcomer's own samples are part of what it knows."""

@@ -154,7 +154,6 @@ def _packed(held: Mapping[str, Statistics], config: Config) -> Shares | HalfShar
     text = "".join(f"{name}\n" for name in names).encode()
     return kind(
         *(np.frombuffer(text, np.uint8), counts_JC),
-        np.concatenate([np.zeros((0, config.dims)), *means]).astype(dtype),  # type: ignore[arg-type]  # kind's
-        np.stack(second).astype(dtype) if second else np.zeros((0, entries), dtype),  # type: ignore[arg-type]  # kind's
+        np.concatenate([np.zeros((0, config.dims)), *means]).astype(dtype),
+        np.stack(second).astype(dtype) if second else np.zeros((0, entries), dtype),
     )
-

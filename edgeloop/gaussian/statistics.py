@@ -158,8 +158,8 @@ def message(found: Sums, half: bool) -> Statistics:
     return kind(
         labels_R.astype(np.int64),
         counts_R.astype(np.int64),
-        _on_grid(_on_grid(means_RD).astype(dtype)).astype(dtype),  # type: ignore[arg-type]  # kind's
-        _on_grid(_on_grid(moment_T).astype(dtype)).astype(dtype),  # type: ignore[arg-type]  # kind's
+        _on_grid(_on_grid(means_RD).astype(dtype)).astype(dtype),
+        _on_grid(_on_grid(moment_T).astype(dtype)).astype(dtype),
     )
 
 

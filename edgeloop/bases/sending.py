@@ -1,0 +1,52 @@
+"""A base on its way to a device: one message, held by the broker where broadcasts are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeloop import wire
+from edgeloop.bases.manifest import digest
+from edgeloop.task import SERVER, Contract
+from edgeloop.wire import ContentError, Envelope
+
+SLOT = "base"
+"""Its place among a task's broadcasts."""
+
+
+@dataclass(frozen=True)
+class BaseGraph:
+    """A base.
+
+    Attributes:
+        graph_B: its ONNX file's bytes.
+    """
+
+    graph_B: NDArray[np.uint8]
+
+
+def encode(contract: Contract, graph: bytes) -> bytes:
+    """Return the frame that brings a task's base to its devices."""
+    envelope = Envelope(contract.task, contract.run, 0, SERVER)
+    return wire.encode(envelope, BaseGraph(np.frombuffer(graph, np.uint8)))
+
+
+def decode(contract: Contract, payload: bytes) -> bytes:
+    """Return the base that a contract names, from the frame that brings it.
+
+    Raises:
+        WireError: if it is none, or another one.
+    """
+    frame = wire.decode(payload, BaseGraph)
+    graph = frame[BaseGraph].graph_B.tobytes()
+    if frame.envelope.task != contract.task or frame.envelope.sender != SERVER:
+        raise ContentError(f"{frame.envelope} came as the base of {contract.task}")
+    if digest(graph) != wanted(contract):
+        raise ContentError("another base than the contract's came")
+    return graph
+
+
+def wanted(contract: Contract) -> str | None:
+    """Return the identity of the base that a contract names; None for a task without one."""
+    found = contract.options.get("base_sha256")
+    return found if isinstance(found, str) and found else None
