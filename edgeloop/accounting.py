@@ -102,6 +102,15 @@ def _rdp() -> Any:
     return rdp
 
 
+def check() -> None:
+    """Refuse to spend what nobody here can count.
+
+    Raises:
+        ConfigError: if opacus is not installed.
+    """
+    _rdp()
+
+
 def noted(spent: float) -> dict[str, str]:
     """Return a note of what was spent, rounded up; more than `MOST` is no guarantee either way."""
     return {NOTE: f"{math.ceil(min(spent, MOST) * 1e4) / 1e4:.4f}"}

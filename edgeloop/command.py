@@ -30,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(point: EntryPoint, words: list[str]) -> int:
     try:
         command = point.load()
-    except ModuleNotFoundError as error:
+    except (ImportError, OSError) as error:
         remedy = f"pip install 'edgeloop[{_extra(point)}]'"
-        return _fail(f"{point.name}: needs {error.name}, which is not installed; {remedy}")
+        return _fail(f"{point.name}: {_lack(error)}; {remedy}")
     try:
         return int(command(words) or 0)
     except InputError as error:
@@ -60,8 +60,15 @@ def _usage(commands: dict[str, EntryPoint]) -> str:
 def _summary(point: EntryPoint) -> str:
     try:
         return (importlib.import_module(point.module).__doc__ or "").split("\n")[0]
-    except ModuleNotFoundError as error:
-        return f"(needs {error.name}, which is not installed)"
+    except (ImportError, OSError) as error:
+        return f"({_lack(error)})"
+
+
+def _lack(error: ImportError | OSError) -> str:
+    """Say what a command needs and this environment lacks."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"needs {error.name}, which is not installed"
+    return f"cannot be loaded ({str(error).partition(chr(10))[0]})"
 
 
 def _say(text: str) -> int:

@@ -101,7 +101,7 @@ def half(
     try:
         networks = import_module(NETWORKS)
     except (ImportError, OSError) as error:
-        problem = f"{contract.algorithm} trains a network, which needs {_lack(error)}"
+        problem = f"{contract.algorithm} trains a network, and {_lack(error)}"
         raise ConfigError("algorithm", problem, "pip install 'edgeloop[edge]'") from error
     made: Half = networks.half(contract, settings, share, secret)
     return made
@@ -117,8 +117,7 @@ def check(settings: DeviceSettings) -> None:
     try:
         networks = import_module(NETWORKS)
     except (ImportError, OSError) as error:
-        told = "takes part only in tasks that train no network: the others need %s"
-        log.info(told, _lack(error))
+        log.info("takes part only in tasks that train no network: %s", _lack(error))
         return
     networks.check(settings.training)
 
@@ -126,5 +125,5 @@ def check(settings: DeviceSettings) -> None:
 def _lack(error: ImportError | OSError) -> str:
     """Say what cannot be imported, and why."""
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"{error.name.partition('.')[0]}, which is not installed"
-    return f"torch, which cannot be imported ({str(error).partition(chr(10))[0]})"
+        return f"{error.name.partition('.')[0]} is not installed"
+    return f"torch cannot be imported ({str(error).partition(chr(10))[0]})"

@@ -8,6 +8,7 @@ from edge.agent.half import Half, check, half
 from edge.agent.settings import DeviceSettings, PolicySettings
 from edge.agent.shelf import Shelf
 from edge.agent.spending import Spending
+from edgeloop import accounting
 from edgeloop.answers import Answer, Release
 from edgeloop.data import Brought, Share
 from edgeloop.errors import ConfigError, MisfitError
@@ -103,7 +104,7 @@ def seat(own: Own, contract: Contract) -> Seat:
 
     Raises:
         ConfigError: if the task needs devices of one architecture, and this one has another; or
-            torch, and there is none; or its privacy is not what this device wants.
+            torch, or opacus, and there is none; or its privacy is not what this device wants.
         DataError: if the device's data cannot be read.
         MisfitError: if it is not invited, or its data is not what the task is about.
         ModelError: if the device's model does not fit the data, or cannot be private.
@@ -113,6 +114,8 @@ def seat(own: Own, contract: Contract) -> Seat:
     share = own.data.share(contract.class_names, contract.shape)
     purse = _purse(own, contract)
     made = half(contract, own.settings, share, _secret(purse, contract), own.shelf)
+    if purse is not None:
+        accounting.check()
     return Seat(contract, made, share, purse)
 
 

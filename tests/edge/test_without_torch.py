@@ -1,0 +1,169 @@
+"""A device without torch: the agent starts, and refuses only the tasks that train a network."""
+
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import edge.agent
+from edgeloop import data
+from edgeloop.link import Link
+from edgeloop.settings import BrokerSettings
+from edgeloop.task import contract_topic
+from tests.devices import wait_until
+from tests.one_device import write_data
+from tests.world import contract
+
+ROOT = Path(__file__).parents[2]
+LEAN = """
+import sys
+
+class Lean:
+    def find_spec(self, name, path=None, target=None):
+        lacks = {"torch", "torchvision", "onnx", "opacus", "pyarrow"}
+        if name.split(".")[0] in lacks or name == "safetensors.torch":
+            raise %s
+
+sys.meta_path.insert(0, Lean())
+"""
+ABSENT = "ModuleNotFoundError(f'No module named {name!r}', name=name)"
+BROKEN = {
+    "torch is not installed": ABSENT,
+    "torch cannot be imported (no symbol)": "ImportError('no symbol')",
+    "torch cannot be imported (libgomp.so: no such file)": "OSError('libgomp.so: no such file')",
+}
+COMMAND = "from edgeloop.command import main; sys.exit(main(sys.argv[1:]))"
+NETWORK = ("edge.agent.export", "edge.agent.networks")
+"""The only modules of the agent that may need torch."""
+
+
+def words(program: str, *arguments: str, lack: str = ABSENT) -> list[str]:
+    return [sys.executable, "-c", LEAN % lack + program, *arguments]
+
+
+def lean(program: str, *arguments: str, lack: str = ABSENT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words(program, *arguments, lack=lack),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def agents_modules() -> list[str]:
+    found = pkgutil.iter_modules(edge.agent.__path__, "edge.agent.")
+    return [each.name for each in found if each.name not in NETWORK]
+
+
+def test_what_is_tested_can_fail() -> None:
+    for module in NETWORK:
+        assert "No module named" in lean(f"import {module}").stderr
+
+
+def test_every_other_module_of_the_agent_is_imported() -> None:
+    modules = [*agents_modules(), "edgeloop.algorithms", "edgeloop.cohorts.local", "edgeloop.data"]
+    assert len(modules) > 10
+    found = lean(f"import {', '.join(modules)}; assert 'torch' not in sys.modules")
+    assert found.stderr == ""
+
+
+@pytest.mark.parametrize("lack", BROKEN.values())
+def test_its_help(lack: str) -> None:
+    found = lean(COMMAND, "agent", "--help", lack=lack)
+    assert (found.stderr, found.returncode) == ("", 0)
+    assert "--config" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("lack", "needs"),
+    [
+        (ABSENT, "(needs torch, which is not installed)"),
+        ("OSError('no such file')", "(cannot be loaded (no such file))"),
+    ],
+)
+def test_every_commands_summary_or_what_it_needs(lack: str, needs: str) -> None:
+    found = lean(COMMAND, "--help", lack=lack)
+    assert (found.stderr, found.returncode) == ("", 0)
+    told = {line.split()[0]: line for line in found.stdout.splitlines() if line[:2] == "  "}
+    assert "Takes part in a task as one device" in told["agent"]
+    assert needs in told["simulate"]
+
+
+def test_a_command_that_needs_torch_is_one_sentence() -> None:
+    found = lean(COMMAND, "simulate", "fedproto", lack="ImportError('no symbol')")
+    assert found.returncode == 2
+    assert found.stderr == (
+        "error: simulate: cannot be loaded (no symbol); pip install 'edgeloop[sim]'\n"
+    )
+
+
+def test_the_agent_with_torch_begins_without_it() -> None:
+    program = "import sys, edge.agent.command; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def config(folder: Path, broker: BrokerSettings, source: Path) -> Path:
+    path = folder / "device.toml"
+    path.write_text(
+        f'name = "one"\ntask = "t"\nfolder = {json.dumps(str(folder / "device"))}\n'
+        f"broker = {{ port = {broker.port} }}\n"
+        f"data = {{ source = {json.dumps(str(source))} }}\n"
+    )
+    return path
+
+
+@contextmanager
+def running(folder: Path, arguments: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a lean device at most until the block ends; what it says goes to `log`."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (folder / "log").open("w") as output:
+        process = subprocess.Popen(arguments, stderr=output, env=environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("problem", BROKEN)
+def test_a_task_that_trains_a_network_is_refused_and_the_next_one_is_heard(
+    tmp_path: Path, broker: BrokerSettings, problem: str
+) -> None:
+    source = write_data(tmp_path / "data")
+    names = data.load(str(source)).class_names
+    agent = words(
+        COMMAND, "agent", "--config", str(config(tmp_path, broker, source)), lack=BROKEN[problem]
+    )
+
+    def said() -> list[str]:
+        lines = (tmp_path / "log").read_text().splitlines()
+        return [line for line in lines if "takes no part in run" in line]
+
+    def publish(run: str, algorithm: str) -> None:
+        wanted = contract(run=run, algorithm=algorithm, class_names=names)
+        with Link(broker, "somebody", []) as link:
+            link.publish(contract_topic("t"), wanted.text().encode(), retain=True)
+            assert link.flush(10)
+
+    refused = f"{problem}; pip install 'edgeloop[edge]'; waits for another contract"
+    with running(tmp_path, agent) as process:
+        for number, algorithm in enumerate(("fedproto", "fedktl"), start=1):
+            publish(f"r{number}", algorithm)
+            wait_until(lambda number=number: len(said()) == number)  # type: ignore[misc]
+            told = f"run r{number} of t: algorithm: {algorithm} trains a network, and {refused}"
+            assert said()[-1].endswith(told)
+        publish("r3", "fedbest")
+        wait_until(lambda: len(said()) == 3)
+        assert "there is no 'fedbest'; choose one of" in said()[-1]
+        assert process.poll() is None
+    log = (tmp_path / "log").read_text()
+    assert f"takes part only in tasks that train no network: {problem}" in log
+    assert "Traceback" not in log
