@@ -1,0 +1,136 @@
+"""Class statistics: the same knowledge in one process and over MQTT, with and without torch."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from edgeloop import data
+from tests.edge.test_without_torch import COMMAND, words
+from tests.relay import Relay
+from tests.world import MODELS, StartBroker
+
+EDGELOOP = str(Path(sys.executable).with_name("edgeloop"))
+DEVICES = [f"client-{number:02}" for number in range(len(MODELS))]
+ROUNDS = 2
+LEAN = 3
+"""The device that has no torch."""
+
+
+def summary_of(folder: Path) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads((folder / "summary.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def simulated(world: Path, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("simulated") / "run"
+    command = f"simulate class-statistics --data {world} --rounds {ROUNDS} --out {out}"
+    environment = {"EDGELOOP_HOME": str(home), "PATH": "/usr/bin:/bin", "HOME": str(home)}
+    subprocess.run([EDGELOOP, *command.split()], check=True, timeout=240, env=environment)
+    return out
+
+
+def start(
+    stack: ExitStack, folder: Path, name: str, command: Sequence[str], config: str
+) -> "subprocess.Popen[bytes]":
+    path = folder / f"{name}.toml"
+    path.write_text(textwrap.dedent(config))
+    with (folder / f"{name}.log").open("w") as log:
+        process = subprocess.Popen([*command, "--config", str(path)], stderr=log)
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    return process
+
+
+def aggregator(stack: ExitStack, folder: Path, world: Path, port: int) -> "subprocess.Popen[bytes]":
+    facts = json.loads((world / "config.json").read_text())
+    config = f"""
+        name = "same"
+        algorithm = "class-statistics"
+        class_names = {json.dumps(facts["class_names"])}
+        shape = [1, 28, 28]
+        rounds = {ROUNDS}
+        folder = "{folder / "aggregator"}"
+        broker = {{ port = {port} }}
+        http = {{ port = 0 }}
+        cohort = {{ devices = {json.dumps(DEVICES)} }}
+        """
+    return start(stack, folder, "aggregator", [EDGELOOP, "aggregator"], config)
+
+
+def agent(
+    stack: ExitStack, folder: Path, world: Path, number: int, port: int
+) -> "subprocess.Popen[bytes]":
+    config = f"""
+        name = "{DEVICES[number]}"
+        task = "same"
+        folder = "{folder / DEVICES[number]}"
+        broker = {{ port = {port} }}
+        data = {{ source = "{world}", client = {number} }}
+        """
+    command = words(COMMAND, "agent") if number == LEAN else [EDGELOOP, "agent"]
+    return start(stack, folder, DEVICES[number], command, config)
+
+
+def finish(folder: Path, processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+    for process in processes:
+        assert process.wait(240) == 0, [each.read_text() for each in folder.glob("*.log")]
+
+
+@pytest.mark.broker
+def test_over_mosquitto(
+    simulated: Path, world: Path, tmp_path: Path, start_broker: StartBroker
+) -> None:
+    port = start_broker().settings.port
+    with ExitStack() as stack:
+        agents = [agent(stack, tmp_path, world, n, port) for n in range(len(MODELS))]
+        finish(tmp_path, [aggregator(stack, tmp_path, world, port), *agents])
+    found, wanted = summary_of(tmp_path / "aggregator"), summary_of(simulated)
+    assert found["knowledge_sha256"] == wanted["knowledge_sha256"]
+    assert found["accuracy_by_round"] == wanted["accuracy_by_round"]
+    assert wanted["accuracy_by_round"][-1] > wanted["accuracy_by_round"][0]
+    _check_exported(tmp_path, world, found)
+
+
+def _check_exported(folder: Path, world: Path, found: Mapping[str, Any]) -> None:
+    """What the devices exported is right as often as they said, all of them together."""
+    federation, right, total = data.load(str(world)), 0, 0
+    for number, device in enumerate(DEVICES):
+        path = folder / device / "model.onnx"
+        assert path.exists() == (number != LEAN)  # that one has no onnx, and said so
+        if number == LEAN:
+            assert "onnx, which is not installed" in (folder / f"{device}.log").read_text()
+            continue
+        shard = federation.shards(number).test
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        scores = session.run(["scores"], {"images": shard.inputs.astype(np.float32)})[0]
+        told = summary_of(folder / device)["accuracy_by_round"][str(ROUNDS)]
+        assert (scores.argmax(1) == shard.labels).mean() == pytest.approx(told)
+        right, total = right + int((scores.argmax(1) == shard.labels).sum()), total + len(scores)
+    assert 0 < right < total
+
+
+@pytest.mark.broker
+def test_in_another_order_and_everything_twice(
+    simulated: Path, world: Path, tmp_path: Path, start_broker: StartBroker
+) -> None:
+    cloud, edge = start_broker().settings, start_broker().settings
+    with ExitStack() as stack, Relay("same", cloud, edge, hold_back=len(MODELS)):
+        agents = [agent(stack, tmp_path, world, n, edge.port) for n in range(len(MODELS))]
+        finish(tmp_path, [aggregator(stack, tmp_path, world, cloud.port), *agents])
+    found = summary_of(tmp_path / "aggregator")
+    assert found["knowledge_sha256"] == summary_of(simulated)["knowledge_sha256"]
