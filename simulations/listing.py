@@ -13,7 +13,7 @@ from edgeloop.algorithm import Card
 
 GIVEN = (
     *("classes", "width", "seed", "shape", "architecture"),
-    *("generator_sha256", "latent_dim"),
+    *("generator_sha256", "latent_dim", "base_sha256", "dims"),
 )
 """Fields of every Config that the run fills in; no hyperparameters."""
 
@@ -61,6 +61,7 @@ def describe(name: str) -> dict[str, Any]:
         "runs": list(card.runs),
         "clients": _clients(card),
         "generator": card.generator,
+        "base": card.base,
         "up": card.up,
         "down": card.down,
         "paper": card.paper,
@@ -102,6 +103,8 @@ def _section(found: Mapping[str, Any]) -> str:
     parts.append(f"Runs in: {runs}. Up: {found['up']}. Down: {found['down']}.\n")
     if found["generator"]:
         parts.append("The server asks a [generator](generators.md).\n")
+    if found["base"]:
+        parts.append("Clients compute on a [base](bases.md).\n")
     rows = [
         (f"`{key}`", f"`{json.dumps(value)}`", found["meanings"][key])
         for key, value in found["hyperparameters"].items()

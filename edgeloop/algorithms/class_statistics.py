@@ -32,7 +32,6 @@ CARD = Card(
     down="the same of all clients",
     paper="ours; after Coates et al. 2011, CCVR, FedNCM and Fed3R",
     variants={
-        "ours": {},
         "sums": {"second": False},
         "few-shot": {"form": "cosine"},
     },

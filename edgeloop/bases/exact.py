@@ -83,10 +83,10 @@ def eigen(symmetric_DD: Matrix, sweeps: int = 12) -> tuple[Matrix, Matrix]:
 
 def _rotations(app: Matrix, aqq: Matrix, apq: Matrix) -> tuple[Matrix, Matrix]:
     """Return the cosine and the sine of the turns that make the entries (p, q) zero."""
-    safe = np.where(apq == 0, 1.0, apq)
-    tau = (aqq - app) / (2 * safe)
+    none = np.abs(apq) < 1e-30 * (np.abs(app) + np.abs(aqq) + 1e-30)
+    tau = (aqq - app) / (2 * np.where(none, 1.0, apq))
     tangent = np.where(tau >= 0, 1.0, -1.0) / (np.abs(tau) + np.sqrt(1 + tau * tau))
-    tangent = np.where(apq == 0, 0.0, tangent)
+    tangent = np.where(none, 0.0, tangent)
     cosine = 1 / np.sqrt(1 + tangent * tangent)
     return cosine, cosine * tangent
 

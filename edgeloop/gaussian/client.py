@@ -128,7 +128,7 @@ class StatisticsClient:
     def join(self, broadcast: GlobalStatistics) -> tuple[Report, Report]:
         """Evaluate with the last broadcast; a newcomer's own samples are part of what it knows."""
         report = self.finish(broadcast)
-        return report, report
+        return report, replace(report, seconds_training=self._seconds)
 
     def mixture(self, broadcast: GlobalStatistics) -> Mixture:
         """Return the classifier that a broadcast leads to, with the client's own weight."""

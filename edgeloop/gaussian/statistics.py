@@ -23,7 +23,6 @@ LARGEST = 64.0
 """Of a feature's absolute value; what is larger is cut off, at clients and in tests alike."""
 
 _GRID = 2.0**-14
-_SLACK = 1.02  # of half precision, in what must not be larger than something else
 
 
 @dataclass(frozen=True)
@@ -210,14 +209,26 @@ def _check_grid(name: str, array: NDArray[np.floating], largest: float) -> None:
 
 
 def _check_moment(sent: Statistics) -> None:
-    """Refuse a second moment smaller than that of the means alone: there are no such samples."""
+    """Refuse a second moment that no samples with these means have: their covariance is positive.
+
+    Half precision moves its eigenvalues a little, in units of the diagonal.
+    """
     dims = sent.means_RD.shape[1]
-    ends = np.cumsum(np.r_[0, np.arange(dims, 1, -1)])
-    diagonal_D = sent.second_T[ends].astype(np.float64)
+    moment_DD = np.zeros((dims, dims))
+    rows, columns = np.triu_indices(dims)
+    moment_DD[rows, columns] = sent.second_T
+    moment_DD[columns, rows] = sent.second_T
     share_R1 = (sent.counts_R / max(sent.counts_R.sum(), 1))[:, None]
-    least_D = (share_R1 * sent.means_RD.astype(np.float64) ** 2).sum(0)
-    if (diagonal_D * _SLACK + 1e-2 < least_D).any():
+    means_RD = sent.means_RD.astype(np.float64)
+    diagonal_D = np.diag(moment_DD)
+    if (diagonal_D * 1.02 + 1e-2 < (share_R1 * means_RD**2).sum(0)).any():
         raise ValueError("a second moment below the square of the means")
+    slack = 2.0**-10 * np.sqrt(dims) + 2.0**-12
+    lifted_DD = moment_DD + np.diag(slack * diagonal_D + 1e-3)
+    try:
+        np.linalg.cholesky(lifted_DD)
+    except np.linalg.LinAlgError as error:
+        raise ValueError("no second moment of any samples: it is not positive") from error
 
 
 def _on_grid(values: NDArray[np.floating]) -> Matrix:

@@ -24,6 +24,7 @@ from edgeloop.member import Member, Report
 from edgeloop.participation import Participation
 from edgeloop.rounds import Closed, Standing
 from edgeloop.wire import Envelope
+from tests.bases.tiny import tiny_base
 from tests.generators.tiny import write_tiny
 
 SHAPE, CLASSES, WIDTH, BATCH, ROUNDS = (1, 16, 16), 4, 8, 4, 3
@@ -38,6 +39,7 @@ FEW = {
 }
 """Of whichever hyperparameters an algorithm has: enough to learn something, and soon over."""
 
+BASE = tiny_base(SHAPE)
 Load = Callable[..., Algorithm[Any, Any, Any]]
 
 
@@ -54,7 +56,10 @@ def load(request: pytest.FixtureRequest, generator: OnnxGenerator) -> Load:
     def build(seed: int = 0, variant: str = "released") -> Algorithm[Any, Any, Any]:
         asked = generator if algorithms.card(name).generator else None
         facts = algorithms.given(name, **FACTS, **FEW, seed=seed)
-        bound = algorithms.generator_options(name, asked)
+        bound = {
+            **algorithms.generator_options(name, asked),
+            **algorithms.base_options(name, BASE),
+        }
         options = {**facts, **algorithms.variant(name, variant), **bound}
         return algorithms.load(name, asked, **options)
 
@@ -79,7 +84,9 @@ def cohort(algorithm: Algorithm[Any, Any, Any], seed: int = 0) -> LocalCohort[An
     return LocalCohort({name: member(name, algorithm, seed) for name in HELD})
 
 
-def member(name: str, algorithm: Algorithm[Any, Any, Any], seed: int = 0) -> Member[Any, Any]:
+def member(name: str, algorithm: Algorithm[Any, Any, Any], seed: int = 0) -> Any:
+    if algorithm.half is not None:
+        return algorithm.half(name, BASE, data(name))
     model = models.build("cnn", SHAPE, CLASSES, WIDTH, seed)
     return Member(name, algorithm, model, data(name), batch_size=BATCH, seed=seed)
 
@@ -170,12 +177,12 @@ def test_aggregating_changes_neither_state_nor_uploads(load: Load) -> None:
     algorithm = load()
     closed = run(algorithm, cohort(algorithm)).closed
     before, last = closed[-2].standing.state, closed[-1]
-    uploads = [last.answers[name].upload for name in sorted(last.answers)]
-    kept = [wire.fingerprint(message) for message in (before, *uploads)]
-    state, broadcast = algorithm.aggregate(before, uploads)
+    uploads = {name: last.answers[name].upload for name in sorted(last.answers)}
+    kept = [wire.fingerprint(message) for message in (before, *uploads.values())]
+    state, broadcast = algorithm.learn(before, uploads)
     assert same(state, last.standing.state)
     assert same(broadcast, last.standing.broadcast)
-    assert [wire.fingerprint(message) for message in (before, *uploads)] == kept
+    assert [wire.fingerprint(message) for message in (before, *uploads.values())] == kept
 
 
 def test_a_single_client_and_one_that_cannot_train(load: Load) -> None:
@@ -209,8 +216,8 @@ def test_late_uploads_are_left_out(load: Load) -> None:
     assert ended.knowledge == run(load(), cohort(load()), some=late).knowledge
     first = ended.closed[0]
     begun = algorithm.start()
-    uploads = [first.answers[name].upload for name in ("client-01", "client-02")]
-    assert same(first.standing.broadcast, algorithm.aggregate(begun[0], uploads)[1])
+    uploads = {name: first.answers[name].upload for name in ("client-01", "client-02")}
+    assert same(first.standing.broadcast, algorithm.learn(begun[0], uploads)[1])
 
 
 def test_a_client_joins_after_the_last_round(load: Load) -> None:
@@ -239,6 +246,8 @@ def test_every_variant_runs(load: Load, request: pytest.FixtureRequest) -> None:
 
 def test_the_classifier_is_exported(load: Load, tmp_path: Path) -> None:
     algorithm = load()
+    if algorithm.half is not None:
+        return  # its export is another one, of tests/gaussian/test_exporting.py
     client = member("client-00", algorithm)
     closed = run(algorithm, LocalCohort({"client-00": client})).closed
     targets = algorithm.targets(closed[-1].standing.broadcast, torch.device("cpu"))

@@ -172,6 +172,6 @@ def test_what_is_not_an_uploads_doing_ends_the_run(load: Load) -> None:
         raise MemoryError
 
     for aggregate, error in ((away, GeneratorError), (broken, MemoryError)):
-        other = dataclasses.replace(algorithm, aggregate=aggregate)
+        other = dataclasses.replace(algorithm, aggregate=aggregate, merge=None)
         with pytest.raises(error):
             after(other, standing, **named(honest))

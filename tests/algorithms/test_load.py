@@ -10,9 +10,10 @@ def test_every_algorithm_has_a_card_and_builds_in_every_variant() -> None:
     assert {"fedavg", "fedktl", "fedproto", "fedtgp", "local"} <= set(algorithms.names())
     for name in algorithms.names():
         card = algorithms.card(name)
-        assert card.title.lower().replace("-", "") == name
+        assert card.title.lower().replace("-", "").replace(" ", "") == name.replace("-", "")
         for variant in {"released", *card.variants}:
-            algorithms.load(name, classes=3, width=4, **algorithms.variant(name, variant))
+            facts = algorithms.given(name, classes=3, width=4)
+            algorithms.load(name, **facts, **algorithms.variant(name, variant))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def test_json_tells_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert fedtgp["variants"]["paper"]["stale"] is False
     assert set(found["local"]["variants"]) == {"released"}
     experimental = {name for name, each in found.items() if each["experimental"]}
-    assert experimental == {"fedorgp", "tinyproto"}
+    assert experimental == {"class-statistics", "fedorgp", "tinyproto"}
 
 
 def test_the_table_names_every_algorithm(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,7 +31,7 @@ def test_the_table_names_every_algorithm(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_table_says_what_is_experimental(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["algorithms"]) == 0
     text = capsys.readouterr().out
-    assert text.count("experimental") == 2
+    assert text.count("experimental") == 3
 
 
 def test_one_algorithm_with_what_its_hyperparameters_mean(

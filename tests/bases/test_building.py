@@ -1,0 +1,129 @@
+"""A base from a generator's images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeloop import bases
+from edgeloop.bases import building, filters, graph, manifest
+from edgeloop.bases.recipe import Recipe, suitable
+from edgeloop.bases.running import Base
+from edgeloop.errors import BaseError, ConfigError, GeneratorError
+from edgeloop.generator import Generator, Images, Latents
+
+SMALL = Recipe(filters=6, dims=5, images=40, patches=300, patch=4)
+
+
+class Noisy:
+    """A generator whose images are drawn from its latents."""
+
+    identity = "0" * 64
+    latent_dim = 3
+
+    def __init__(self, shape: tuple[int, ...] = (1, 12, 12), spread: int = 256) -> None:
+        self.shape = shape
+        self._spread = spread
+
+    def sample_latents(self, count: int, seed: int) -> Latents:
+        return np.random.default_rng(seed).standard_normal((count, 3)).astype(np.float32)
+
+    def normalise(self, latents_NH: Latents) -> Latents:
+        return latents_NH
+
+    def synthesize(self, latents_NH: Latents) -> Images:
+        seeds = np.abs(latents_NH[:, 0] * 1e6).astype(np.int64)
+        draws = (np.random.default_rng(seed) for seed in seeds)
+        return np.stack([each.integers(0, self._spread, self.shape, np.uint8) for each in draws])
+
+
+def made(
+    shape: tuple[int, ...], recipe: Recipe = SMALL, generator: Generator | None = None
+) -> Base:
+    return Base(building.of_generator(generator or Noisy(), shape, recipe, lambda text: None))
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 12, 12), (3, 12, 12), (3, 20, 14), (9, 1, 32), (3, 40), (1, 5, 5)]
+)
+def test_images_and_signals_of_many_shapes(shape: tuple[int, ...]) -> None:
+    base = made(shape)
+    assert (base.shape, base.dims) == (shape, 5)
+    inputs = np.random.default_rng(0).standard_normal((7, *shape)).astype(np.float32)
+    assert base.features(inputs).shape == (7, 5)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_graph_computes_what_the_filters_say(mirrored: bool) -> None:
+    recipe = SMALL.model_copy(update={"mirrored": mirrored})
+    images = building.drawn(Noisy((3, 12, 12)), (3, 12, 12), recipe)
+    found = filters.learn(images, recipe)
+    base = Base(graph.of_filters(found, (3, 12, 12)))
+    raw = filters.answers(images, recipe, found.whitened_KP, found.bias_K)
+    expected = (raw - found.centre_F) @ found.project_FD
+    features = base.features((images / 127.5 - 1).astype(np.float32))
+    assert np.abs(features - expected).max() < 1e-4
+    assert np.allclose(features.mean(0), 0, atol=1e-4)
+    assert np.allclose(features.var(0, ddof=1), base.variances_D, rtol=0.05)
+    assert base.variances_D.mean() == pytest.approx(1, abs=1e-4)
+    turned = base.features((images[..., ::-1] / 127.5 - 1).astype(np.float32))
+    assert np.allclose(turned, features, atol=1e-4) == mirrored
+
+
+def test_the_same_twice_and_another_seed() -> None:
+    first, again = made((1, 12, 12)), made((1, 12, 12))
+    assert first.identity == again.identity
+    other = made((1, 12, 12), SMALL.model_copy(update={"seed": 1}))
+    assert other.identity != first.identity
+
+
+def test_a_collapsed_generator_is_said() -> None:
+    with pytest.raises(GeneratorError, match="images are all alike .* has not collapsed"):
+        made((1, 12, 12), generator=Noisy(spread=1))
+
+
+def test_more_dimensions_than_there_are_are_said() -> None:
+    with pytest.raises(BaseError, match="make 108 numbers, fewer than 200 dimensions"):
+        made((1, 12, 12), SMALL.model_copy(update={"dims": 200}))
+    with pytest.raises(BaseError, match=r"vary in \d+ directions only; ask for fewer --dims"):
+        made((1, 12, 12), SMALL.model_copy(update={"dims": 60}))
+
+
+def test_inputs_of_five_colours_are_refused() -> None:
+    with pytest.raises(BaseError, match="5 colours"):
+        made((5, 12, 12))
+
+
+def test_wrong_settings_are_named() -> None:
+    with pytest.raises(ConfigError, match="filters.*give another --filters"):
+        building.recipe_for((1, 28, 28), filters=0)
+    with pytest.raises(ConfigError, match="patch"):
+        building.recipe_for((1, 28, 28), patch="wide")
+
+
+def test_recipes_by_shape() -> None:
+    assert suitable((1, 28, 28)).dims < suitable((3, 32, 32)).dims < suitable((3, 32, 32), 100).dims
+    assert suitable((3, 128, 128)).stride > suitable((3, 32, 32)).stride
+    assert suitable((9, 1, 128)).patch != suitable((1, 28, 28)).patch
+    assert suitable((1, 28, 28), dims=7, filters=None).dims == 7
+
+
+def test_the_automatic_one_is_kept_and_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGELOOP_HOME", str(tmp_path))
+    monkeypatch.setattr(building, "recipe_for", lambda shape, classes: SMALL)
+    told: list[str] = []
+    first = building.automatic(Noisy(), (1, 12, 12), 3, told.append)
+    assert told
+    told.clear()
+    assert building.automatic(Noisy(), (1, 12, 12), 3, told.append).identity == first.identity
+    assert not told
+    (place,) = bases.store().iterdir()
+    facts, content = manifest.read(place)
+    assert (facts.dims, facts.shape, facts.generator) == (5, (1, 12, 12), "0" * 64)
+    (place / manifest.GRAPH).write_bytes(content[:-1])
+    with pytest.raises(BaseError, match="SHA-256 is another"):
+        Base.read(place)
+    assert building.automatic(Noisy(), (1, 12, 12), 3, told.append).identity == first.identity
+    assert told
