@@ -31,14 +31,19 @@ def _run(point: EntryPoint, words: list[str]) -> int:
     try:
         command = point.load()
     except (ImportError, OSError) as error:
-        remedy = f"pip install 'edgeloop[{_extra(point)}]'"
-        return _fail(f"{point.name}: {_lack(error)}; {remedy}")
+        return _fail(_needed(point, error))
     try:
         return int(command(words) or 0)
     except InputError as error:
         return _fail(str(error))
+    except ImportError as error:  # of what a command imports only where it is needed
+        return _fail(_needed(point, error))
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C; run the same command again to go on", code=130)
+
+
+def _needed(point: EntryPoint, error: ImportError | OSError) -> str:
+    return f"{point.name}: {_lack(error)}; pip install 'edgeloop[{_extra(point)}]'"
 
 
 def _extra(point: EntryPoint) -> str:

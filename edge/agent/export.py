@@ -9,21 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edge.agent.comparing import compare
 from edge.agent.half import UnlearnedError
-from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE, opened
+from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE
 from edgeloop import files
 from edgeloop.errors import ModelError
 from edgeloop.models.split import SplitModel, exportable
 from edgeloop.models.tracing import traced
-
-TOLERANCE = 1e-3
-"""How far onnxruntime may be from torch, in parts of the largest score."""
 
 
 class Classifier(nn.Module):
@@ -103,35 +99,11 @@ def check(path: Path, scores: nn.Module, inputs: Tensor) -> float:
         The largest difference of a finite score.
 
     Raises:
-        ModelError: if a label or a score differs by more than `TOLERANCE`, or torch's own scores
-            are not numbers.
+        ModelError: as `compare`.
     """
     with torch.no_grad():
         ours_BC = scores.eval()(inputs).numpy()
-    theirs_BC = opened(path).scores(np.ascontiguousarray(inputs.numpy(), np.float32))
-    known_BC = np.isfinite(ours_BC)
-    if not (known_BC | np.isneginf(ours_BC)).all() or not known_BC.any(axis=1).all():
-        raise ModelError(str(path), "its scores are not numbers", "train it with a smaller step")
-    if (np.isfinite(theirs_BC) != known_BC).any():
-        raise _differs(path, "knows other classes")
-    tolerance = TOLERANCE * float(np.abs(ours_BC[known_BC]).max())
-    lost_B = ours_BC.max(axis=1) - _chosen(ours_BC, theirs_BC)
-    if (lost_B > tolerance).any():
-        raise _differs(path, f"names another class for sample {int(lost_B.argmax())}")
-    difference = float(np.abs(ours_BC[known_BC] - theirs_BC[known_BC]).max())
-    if difference > tolerance:
-        raise _differs(path, f"differs by {difference:.3g}, {tolerance:.3g} is allowed")
-    return difference
-
-
-def _chosen(ours_BC: NDArray[np.float32], theirs_BC: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return torch's scores (B,) of the classes that onnxruntime chose."""
-    labels_B1 = theirs_BC.argmax(axis=1, keepdims=True)
-    return np.take_along_axis(ours_BC, labels_B1, axis=1)[:, 0]
-
-
-def _differs(path: Path, how: str) -> ModelError:
-    return ModelError(str(path), f"onnxruntime, unlike torch, {how}", "report it with the model")
+    return compare(path, ours_BC, inputs.numpy(), "torch")
 
 
 def _check_scores(scores: nn.Module, example: Tensor, classes: int) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from edge.agent.export import Classifier, export
-from edge.agent.export import check as compare
+from edge.agent import export
 from edge.agent.half import Export, Half
 from edge.agent.settings import DeviceSettings, TrainingSettings
 from edgeloop import algorithms, files, models
@@ -79,18 +78,18 @@ def _exporting(
 ) -> Export:
     def write(path: Path, broadcast: Any, facts: Mapping[str, str]) -> float:
         targets = algorithm.targets(broadcast, torch.device("cpu"))
-        classifier = Classifier(
+        classifier = export.Classifier(
             member.model, lambda model, inputs: algorithm.predict(model, inputs, targets), pixels
         )
         with files.writing(path.parent):
-            export(
+            export.export(
                 *(classifier, path),
                 shape=contract.shape,
                 class_names=contract.class_names,
                 pixels=pixels,
                 facts=facts,
             )
-        return compare(path, classifier, _inputs(member, pixels))
+        return export.check(path, classifier, _inputs(member, pixels))
 
     return write
 

@@ -1,6 +1,7 @@
 """A device's ledger of privacy, and what it lets a task ask of it."""
 
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,15 @@ def test_a_task_that_the_device_does_not_want(
     mine = device(source, tmp_path / "device", PolicySettings(**policy))
     with pytest.raises(ConfigError, match=said):
         seat(mine, asked(source, **changes))
+
+
+def test_a_device_that_cannot_count_takes_no_part(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "opacus.accountants.analysis", None)
+    mine = device(source, tmp_path / "device", PolicySettings())
+    with pytest.raises(ConfigError, match=r"not installed; pip install 'edgeloop\[privacy\]'"):
+        seat(mine, asked(source))
 
 
 def test_a_model_that_mixes_samples_is_refused(source: Path, tmp_path: Path) -> None:

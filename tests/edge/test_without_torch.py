@@ -96,12 +96,18 @@ def test_every_commands_summary_or_what_it_needs(lack: str, needs: str) -> None:
     assert needs in told["simulate"]
 
 
-def test_a_command_that_needs_torch_is_one_sentence() -> None:
-    found = lean(COMMAND, "simulate", "fedproto", lack="ImportError('no symbol')")
+@pytest.mark.parametrize("command", ["algorithms", "simulate"])
+@pytest.mark.parametrize(
+    ("lack", "problem"),
+    [
+        (ABSENT, "needs torch, which is not installed"),
+        ("ImportError('no symbol')", "cannot be loaded (no symbol)"),
+    ],
+)
+def test_a_command_that_needs_torch_is_one_sentence(command: str, lack: str, problem: str) -> None:
+    found = lean(COMMAND, command, "fedproto", lack=lack)
+    assert found.stderr == f"error: {command}: {problem}; pip install 'edgeloop[sim]'\n"
     assert found.returncode == 2
-    assert found.stderr == (
-        "error: simulate: cannot be loaded (no symbol); pip install 'edgeloop[sim]'\n"
-    )
 
 
 def test_the_agent_with_torch_begins_without_it() -> None:
@@ -157,7 +163,7 @@ def test_a_task_that_trains_a_network_is_refused_and_the_next_one_is_heard(
     with running(tmp_path, agent) as process:
         for number, algorithm in enumerate(("fedproto", "fedktl"), start=1):
             publish(f"r{number}", algorithm)
-            wait_until(lambda number=number: len(said()) == number)  # type: ignore[misc]
+            wait_until(lambda: len(said()) == number or process.poll() is not None)  # noqa: B023
             told = f"run r{number} of t: algorithm: {algorithm} trains a network, and {refused}"
             assert said()[-1].endswith(told)
         publish("r3", "fedbest")
