@@ -94,16 +94,17 @@ def half(
             of another architecture.
         ModelError: if the device's model does not fit the data, or cannot be private.
     """
-    if algorithms.card(contract.algorithm).base:
-        classifying = import_module(CLASSIFYING)
-        found: Half = classifying.half(contract, settings, share, shelf.base(contract))
-        return found
     try:
-        networks = import_module(NETWORKS)
+        based = algorithms.card(contract.algorithm).base
+        kind = import_module(CLASSIFYING if based else NETWORKS)
     except (ImportError, OSError) as error:
         problem = f"{contract.algorithm} trains a network, and {_lack(error)}"
         raise ConfigError("algorithm", problem, "pip install 'edgeloop[edge]'") from error
-    made: Half = networks.half(contract, settings, share, secret)
+    made: Half = (
+        kind.half(contract, settings, share, shelf.base(contract))
+        if based
+        else kind.half(contract, settings, share, secret)
+    )
     return made
 
 
