@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from edgeloop import bases, files
 from edgeloop.bases import filters, graph, manifest
+from edgeloop.bases.filters import Filters
 from edgeloop.bases.manifest import Manifest
 from edgeloop.bases.recipe import Recipe, kind_of, suitable
 from edgeloop.bases.running import Base
@@ -24,6 +25,8 @@ from edgeloop.generator import Generator, Images
 log = logging.getLogger(__name__)
 
 AT_ONCE = 100
+FEWEST = 50
+"""Samples that a base is computed from, at least."""
 _LEAST_SPREAD = 2.0
 """Of 255: the mean standard deviation of a pixel over images; below it they are all one image."""
 
@@ -67,12 +70,49 @@ def of_generator(
     if spread < _LEAST_SPREAD:
         problem = f"its images are all alike (a pixel's deviation is {spread:.2f} of 255)"
         raise GeneratorError("generator", problem, "choose one that has not collapsed")
+    return graph.of_filters(_learned(images, recipe, say), shape)
+
+
+def of_inputs(
+    inputs: NDArray[np.float32], shape: tuple[int, ...], recipe: Recipe, say: Say = log.info
+) -> bytes:
+    """Return the graph of a base, computed from inputs such as public sensor windows.
+
+    Args:
+        inputs: (N, *shape), as clients' models read them.
+        shape: of one input.
+        recipe: how.
+        say: told what is being done.
+
+    Raises:
+        BaseError: if the recipe does not fit the shape, or the inputs are no finite numbers, too
+            few, or all alike.
+    """
+    if not np.isfinite(inputs).all():
+        raise BaseError("inputs", "have NaN or infinity in them", "leave those samples out")
+    if len(inputs) < FEWEST:
+        problem = f"{len(inputs)} samples, and a base wants {FEWEST} or more"
+        raise BaseError("inputs", problem, "give more data")
+    largest = float(np.quantile(np.abs(inputs), 0.999))
+    if not largest:
+        raise BaseError("inputs", "are all zero", "give other data")
+    scaled = np.clip(inputs / largest, -1, 1)
+    sides = (shape[0], 1, -1) if kind_of(shape) == "signal" else shape
+    images = np.rint((scaled + 1) * 127.5).astype(np.uint8).reshape(len(inputs), *sides)
+    return graph.of_filters(_learned(images, recipe, say), shape, 1 / largest)
+
+
+def _learned(images: Images, recipe: Recipe, say: Say) -> Filters:
     say(f"finds {recipe.filters} filters and {recipe.dims} directions")
     try:
-        found = filters.learn(images, recipe)
+        return filters.learn(images, recipe)
     except ValueError as error:
         raise BaseError("base", f"cannot be computed: {error}", "ask for fewer --dims") from error
-    return graph.of_filters(found, shape)
+
+
+def as_inputs(images: Images, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return pixels as clients' models read them: (N, *shape) in [-1, 1]."""
+    return (images.astype(np.float32) / 127.5 - 1).reshape(len(images), *shape)
 
 
 def drawn(generator: Generator, shape: tuple[int, ...], recipe: Recipe) -> Images:
@@ -141,17 +181,17 @@ def keep(
     shape: tuple[int, ...],
     recipe: Recipe,
     generator: str,
-    title: str = "",
+    source: str = "computed from a generator's images",
 ) -> Manifest:
-    """Write a computed base into a folder, which is made."""
+    """Write a computed base into a folder, which is made if it is not there."""
     with files.writing(place.parent):
         place.mkdir(parents=True, exist_ok=True)
         return manifest.write(
             *(place, made),
             name=place.name,
-            title=title or f"{recipe.filters} filters, {recipe.dims} dimensions",
-            source="computed by edgeloop from a generator's images",
-            licence="as its generator's",
+            title=f"{recipe.filters} filters, {recipe.dims} dimensions",
+            source=source,
+            licence="as what it was computed from",
             shape=shape,
             dims=recipe.dims,
             generator=generator,

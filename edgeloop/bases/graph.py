@@ -4,7 +4,7 @@ Shape suffixes: N inputs, K filters, L places, G parts of the grid, F raw featur
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,37 +20,45 @@ OPSET, IR_VERSION = 17, 9
 """What all of onnxruntime's versions read that we allow."""
 
 
-class _Graph:
-    """Collects a graph's nodes and constants."""
+class Graph:
+    """Collects a graph's nodes and constants; each method returns the name of what it adds."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
     def add(self, kind: str, *inputs: str, to: str, **attributes: Any) -> str:
+        """Add a node."""
         self.nodes.append(helper.make_node(kind, list(inputs), [to], **attributes))
         return to
 
     def constant(self, name: str, array: NDArray[np.generic]) -> str:
+        """Add a constant array."""
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
     def number(self, name: str, value: float) -> str:
+        """Add a constant number, float32."""
         return self.constant(name, np.array(value, np.float32))
 
     def whole(self, name: str, *values: int) -> str:
+        """Add constant whole numbers, int64."""
         return self.constant(name, np.array(values, np.int64))
 
 
-def of_filters(found: Filters, shape: tuple[int, ...]) -> bytes:
-    """Return the graph of a computed base: inputs (N, *shape) in [-1, 1] to features (N, D).
+def of_filters(found: Filters, shape: tuple[int, ...], scale: float = 1.0) -> bytes:
+    """Return the graph of a computed base: inputs (N, *shape) to features (N, D).
 
     Args:
         found: the base.
         shape: of one input, as clients have it.
+        scale: that brings inputs to [-1, 1].
     """
-    graph = _Graph()
-    images = graph.add("Reshape", INPUTS, graph.whole("sides", -1, *found.shape), to="images")
+    graph = Graph()
+    values = INPUTS
+    if scale != 1:
+        values = graph.add("Mul", INPUTS, graph.number("scale", scale), to="scaled")
+    images = graph.add("Reshape", values, graph.whole("sides", -1, *found.shape), to="images")
     raw = _raw(graph, found, images, "straight")
     if found.recipe.mirrored:
         ends = graph.whole("first", -1), graph.whole("last", -(2**31)), graph.whole("axis", 3)
@@ -65,7 +73,7 @@ def of_filters(found: Filters, shape: tuple[int, ...]) -> bytes:
     return _file(graph, shape, found.project_FD.shape[1], found.variances_D.tolist())
 
 
-def _raw(graph: _Graph, found: Filters, images: str, way: str) -> str:
+def _raw(graph: Graph, found: Filters, images: str, way: str) -> str:
     """Add what makes the raw features (N, F) of images."""
 
     def name(word: str) -> str:
@@ -115,15 +123,20 @@ def _raw(graph: _Graph, found: Filters, images: str, way: str) -> str:
     return graph.add("Flatten", rooted, to=name("raw"), axis=1)
 
 
-def _file(graph: _Graph, shape: Sequence[int], dims: int, variances: Sequence[float]) -> bytes:
+def _file(graph: Graph, shape: Sequence[int], dims: int, variances: Sequence[float]) -> bytes:
     inputs = helper.make_tensor_value_info(INPUTS, TensorProto.FLOAT, ["N", *shape])
     features = helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["N", dims])
     made = helper.make_graph(graph.nodes, "base", [inputs], [features], graph.constants)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version, model.producer_name, model.producer_version = IR_VERSION, "edgeloop", ""
-    mark(model, {VARIANCES: json.dumps([float(f"{each:.9g}") for each in variances])})
+    mark(model, {VARIANCES: told(variances)})
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def told(variances: Iterable[float]) -> str:
+    """Return variances as a base's metadata tell them."""
+    return json.dumps([float(f"{each:.9g}") for each in variances])
 
 
 def mark(model: onnx.ModelProto, facts: Mapping[str, str]) -> None:

@@ -1,0 +1,1 @@
+"""Bases: frozen extractors of features, computed from a generator's images or imported."""

@@ -1,0 +1,228 @@
+"""A frozen extractor of the user's own becomes a base: its ONNX graph with what it wants before.
+
+Shape suffixes: N inputs, F numbers that the extractor makes, D dimensions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from edgeloop.bases import exact, graph
+from edgeloop.bases.graph import Graph
+from edgeloop.bases.manifest import FEATURES, INPUTS, VARIANCES
+from edgeloop.bases.running import Base
+from edgeloop.errors import BaseError, ConfigError
+
+_INNER = "model/"
+_LARGEST_RAW = 1_000_000
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What an extractor wants of an image, as its makers say.
+
+    Attributes:
+        size: of the sides (height, width) that it reads; None for the clients' own.
+        mean: taken off each colour, of values in [0, 1].
+        std: that each colour is then divided by.
+        channels_last: whether it reads (N, height, width, channels).
+    """
+
+    size: tuple[int, int] | None = None
+    mean: Sequence[float] = (0.0,)
+    std: Sequence[float] = (1.0,)
+    channels_last: bool = False
+
+
+def wrapped(
+    content: bytes,
+    shape: tuple[int, ...],
+    preprocessing: Preprocessing,
+    output: str | None = None,
+    name: str = "model",
+) -> bytes:
+    """Return the graph of a base: inputs (N, *shape) in [-1, 1] to an extractor's numbers (N, F).
+
+    Args:
+        content: an ONNX file's bytes: one input, images (N, ...) of float32.
+        shape: of one input of the clients: channels, height, width.
+        preprocessing: what comes before.
+        output: which of its outputs; None for the only one, or the first.
+        name: for messages.
+
+    Raises:
+        BaseError: if the file is no such extractor.
+    """
+    model = _read(content, name)
+    entry, made = _entry(model, name), _output(model, output, name)
+    inner = onnx.compose.add_prefix(model, _INNER)
+    nodes = _before(shape, preprocessing, _INNER + entry)
+    nodes.nodes += inner.graph.node
+    nodes.constants += inner.graph.initializer
+    nodes.add("Flatten", _INNER + made, to=FEATURES, axis=1)
+    return _file(nodes, shape, inner, _width(nodes, shape, inner, name))
+
+
+def reduced(content: bytes, images_N: NDArray[np.float32], dims: int, name: str) -> bytes:
+    """Return a base whose numbers are projected to the directions in which they vary most.
+
+    Args:
+        content: the graph of `wrapped`.
+        images_N: inputs (N, ...) that show how its numbers vary.
+        dims: D.
+        name: for messages.
+
+    Raises:
+        BaseError: if they vary in fewer directions.
+    """
+    raw_NF = np.array(Base(content, name).features(images_N))
+    mean_F = exact.column_sums(raw_NF) / len(raw_NF)
+    try:
+        project_FD = exact.principal(raw_NF - mean_F, min(dims, raw_NF.shape[1]))
+    except ValueError as error:
+        problem = f"its features cannot be projected to {dims} dimensions: {error}"
+        raise BaseError(name, problem, "give fewer --dims") from error
+    spread_ND = exact.product(raw_NF - mean_F, project_FD)
+    variances_D = exact.column_sums(spread_ND * spread_ND) / max(len(images_N) - 1, 1)
+    scale = float(np.sqrt(variances_D.mean()))
+    return _projected(content, mean_F, project_FD / scale, variances_D / scale**2)
+
+
+def _projected(
+    content: bytes,
+    mean_F: NDArray[np.float64],
+    project_FD: NDArray[np.float64],
+    variances_D: NDArray[np.float64],
+) -> bytes:
+    model = onnx.load_from_string(content)
+    nodes = Graph()
+    nodes.nodes, nodes.constants = list(model.graph.node), list(model.graph.initializer)
+    nodes.nodes[-1].output[0] = "raw"
+    shift_D = -(mean_F @ project_FD)
+    weights = nodes.constant("project", project_FD.astype(np.float32))
+    nodes.add(
+        "Gemm", "raw", weights, nodes.constant("shift", shift_D.astype(np.float32)), to=FEATURES
+    )
+    shape = [side.dim_value for side in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+    made = _file(nodes, shape, model, project_FD.shape[1])
+    whole = onnx.load_from_string(made)
+    graph.mark(whole, {VARIANCES: graph.told(variances_D)})
+    return bytes(whole.SerializeToString(deterministic=True))
+
+
+def _read(content: bytes, name: str) -> onnx.ModelProto:
+    try:
+        model = onnx.load_from_string(content)
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf's and onnx's exceptions have no common base but Exception
+        reason = " ".join(str(error).split())[:200]
+        raise BaseError(name, f"is no ONNX model ({reason})", "export it anew") from error
+    if any(each.external_data for each in model.graph.initializer):
+        problem = "keeps its weights in other files"
+        raise BaseError(
+            name, problem, "save it as one file (onnx.save_model without external data)"
+        )
+    return model
+
+
+def _entry(model: onnx.ModelProto, name: str) -> str:
+    constants = {each.name for each in model.graph.initializer}
+    entries = [each for each in model.graph.input if each.name not in constants]
+    floats = [e for e in entries if e.type.tensor_type.elem_type == TensorProto.FLOAT]
+    if len(entries) != 1 or len(floats) != 1:
+        problem = f"reads {len(entries)} inputs, {len(floats)} of them float32"
+        raise BaseError(name, problem, "export it with one input, images of float32")
+    return str(entries[0].name)
+
+
+def _output(model: onnx.ModelProto, wanted: str | None, name: str) -> str:
+    outputs = [str(each.name) for each in model.graph.output]
+    if wanted is None:
+        return outputs[0]
+    inner = {made for node in model.graph.node for made in node.output}
+    if wanted not in inner:
+        remedy = f"name one of {', '.join(outputs)}, or of the graph's inner ones"
+        raise ConfigError("--output", f"{name} has no output {wanted!r}", remedy)
+    return wanted
+
+
+def _before(shape: tuple[int, ...], asked: Preprocessing, entry: str) -> Graph:
+    """Return a graph that makes of the clients' inputs what the extractor reads."""
+    nodes = Graph()
+    values = nodes.add("Mul", INPUTS, nodes.number("half", 0.5), to="halved")
+    values = nodes.add("Add", values, nodes.number("middle", 0.5), to="unit")
+    if shape[0] == 1 and len(asked.mean) == 3:
+        threefold = nodes.whole("threefold", 1, 3, 1, 1)
+        values = nodes.add("Tile", values, threefold, to="coloured")
+    if asked.size is not None and asked.size != tuple(shape[1:]):
+        sizes = nodes.constant("scales", _scales(shape, asked.size))
+        empty = nodes.constant("no region", np.zeros(0, np.float32))
+        values = nodes.add("Resize", values, empty, sizes, to="resized", mode="linear")
+    mean, std = (
+        np.asarray(each, np.float32).reshape(1, -1, 1, 1) for each in (asked.mean, asked.std)
+    )
+    values = nodes.add("Sub", values, nodes.constant("mean", mean), to="lowered")
+    last = "standard" if asked.channels_last else entry
+    values = nodes.add("Div", values, nodes.constant("deviation", std), to=last)
+    if asked.channels_last:
+        nodes.add("Transpose", values, to=entry, perm=[0, 2, 3, 1])
+    return nodes
+
+
+def _scales(shape: tuple[int, ...], size: tuple[int, int]) -> NDArray[np.float32]:
+    return np.array([1, 1, size[0] / shape[1], size[1] / shape[2]], np.float32)
+
+
+def _width(nodes: Graph, shape: Sequence[int], inner: onnx.ModelProto, name: str) -> int:
+    """Return F: what the extractor makes of a grey image."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        trial = _file(nodes, shape, inner, None)
+        session = onnxruntime.InferenceSession(trial, options, providers=["CPUExecutionProvider"])
+        found = session.run([FEATURES], {INPUTS: np.zeros((2, *shape), np.float32)})[0]
+    except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+        reason = " ".join(str(error).split())[:200]
+        remedy = "give the --size, --mean and --std that it was trained with"
+        raise BaseError(
+            name, f"cannot be run on inputs of {tuple(shape)} ({reason})", remedy
+        ) from error
+    if found.shape[0] != 2 or found.shape[1] > _LARGEST_RAW:
+        problem = f"makes {found.shape} of two inputs"
+        raise BaseError(name, problem, "choose an --output that has a row for each input")
+    return int(found.shape[1])
+
+
+def _file(nodes: Graph, shape: Sequence[int], inner: onnx.ModelProto, width: int | None) -> bytes:
+    sides: list[Any] = ["N", "F" if width is None else width]
+    made = helper.make_graph(
+        nodes.nodes,
+        "base",
+        [helper.make_tensor_value_info(INPUTS, TensorProto.FLOAT, ["N", *shape])],
+        [helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, sides)],
+        nodes.constants,
+    )
+    whole = helper.make_model(made, opset_imports=inner.opset_import)
+    whole.ir_version, whole.producer_name = inner.ir_version, "edgeloop"
+    return bytes(whole.SerializeToString(deterministic=True))
+
+
+def read_file(path: Path) -> bytes:
+    """Return an ONNX file's bytes.
+
+    Raises:
+        BaseError: if it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise BaseError(str(path), problem, "name an ONNX file") from error

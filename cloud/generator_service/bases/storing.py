@@ -1,0 +1,58 @@
+"""The local store of bases: one appears there whole or not at all, and is replaced only if asked."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgeloop import bases, files, wire
+from edgeloop.errors import BaseError, ConfigError
+
+
+@contextmanager
+def new(name: str, *, replace: bool = False) -> Iterator[Path]:
+    """Give an empty folder that becomes the base of this name when the block ends well.
+
+    Args:
+        name: in the store.
+        replace: whether a base that has the name may go.
+
+    Raises:
+        BaseError: if the name is taken, or the store cannot be written.
+        ConfigError: if it is no name.
+    """
+    check_free(name, replace=replace)
+    home = bases.store()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=".new-", dir=home))
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror})"
+        raise BaseError(str(home), problem, "set EDGELOOP_HOME to another folder") from error
+    try:
+        folder = building / name
+        folder.mkdir()
+        yield folder
+        if (home / name).exists():
+            (home / name).rename(building / ".old")
+        folder.rename(home / name)
+        files.sync(home)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def check_free(name: str, *, replace: bool = False) -> None:
+    """Refuse what is no name, and, unless it may be replaced, a name that is taken.
+
+    Raises:
+        BaseError: if it is taken.
+        ConfigError: if it is no name.
+    """
+    if re.fullmatch(wire.NAME.pattern, name) is None or name == bases.AUTO:
+        remedy = f"use letters, digits and . _ -, at most 64, and not {bases.AUTO}"
+        raise ConfigError("--name", f"{name!r} is no name for a base", remedy)
+    if (bases.store() / name).exists() and not replace:
+        problem = "is in the local store already"
+        raise BaseError(name, problem, "use --replace, or another name")
