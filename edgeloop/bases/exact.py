@@ -42,14 +42,14 @@ def _whole(matrix: Matrix, bits: int) -> tuple[Matrix, float]:
     """Return whole numbers of so many bits, and what one of them stands for: a power of two."""
     largest = max(float(matrix.max(initial=0.0)), -float(matrix.min(initial=0.0)))
     scale = math.ldexp(1.0, math.frexp(largest)[1] - bits) if largest else 1.0
-    whole: Matrix = matrix * (1 / scale)
-    np.rint(whole, out=whole)
+    whole: Matrix = np.rint(matrix * (1 / scale))
     return whole, scale
 
 
 def column_sums(matrix_MN: Matrix) -> Matrix:
     """Return the sums (N,) of each column."""
-    return product(np.ones((1, len(matrix_MN))), matrix_MN)[0]
+    sums: Matrix = product(np.ones((1, len(matrix_MN))), matrix_MN)[0]
+    return sums
 
 
 def lengths(matrix_MN: Matrix) -> Matrix:

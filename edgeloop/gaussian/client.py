@@ -4,8 +4,9 @@ Shape suffixes: N samples, C classes, D dimensions.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from edgeloop.auc import micro_auc
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
 from edgeloop.errors import BaseError, RunError
-from edgeloop.gaussian import classifier, statistics, weighing
+from edgeloop.gaussian import classifier, kernel, statistics, weighing
 from edgeloop.gaussian.classifier import Linear
 from edgeloop.gaussian.knowledge import GlobalStatistics, digest
 from edgeloop.gaussian.options import Config
@@ -36,6 +37,14 @@ class Extractor(Protocol):
         ...
 
 
+class Expert(Protocol):
+    """A classifier of features."""
+
+    def log_posteriors(self, features_ND: Matrix) -> Matrix:
+        """Return log p (N, C) of each class."""
+        ...
+
+
 @dataclass(frozen=True)
 class Mixture:
     """What a client ends with.
@@ -46,7 +55,7 @@ class Mixture:
         weight: of everybody's log posteriors; the rest is its own's.
     """
 
-    own: Linear
+    own: Expert
     everybody: Linear
     weight: float
 
@@ -139,25 +148,39 @@ class StatisticsClient:
 
     def _fitted(self, broadcast: GlobalStatistics) -> Mixture:
         others = self._others(broadcast)
-        whole = self._experts(others, self._own)
+        own, own_NC = self._alone
+        everybody = self._linear(others + self._own, self._own)
         if not others.samples:
-            return Mixture(*whole, weight=0.0)
+            return Mixture(own, everybody, weight=0.0)
+        labels_N = self._train[1]
+        all_NC = self._held_out(lambda known: self._linear(others + known, known))
+        return Mixture(own, everybody, weighing.weight(own_NC, all_NC, labels_N))
+
+    @cached_property
+    def _alone(self) -> tuple[Expert, Matrix]:
+        """Its own classifier, and the log posteriors (N, C) of its samples without themselves."""
+        config, (features_ND, labels_N) = self._config, self._train
+        if config.own == "kernel" and config.form == "gaussian" and len(labels_N):
+            seed = derive(config.seed, "landmarks")
+            spread_D = self._base.variances_D
+            return kernel.fitted(features_ND, labels_N, config.classes, spread_D, seed)
+        own = self._linear(self._own, self._own)
+        return own, self._held_out(lambda known: self._linear(known, known))
+
+    def _held_out(self, make: Callable[[Sums], Linear]) -> Matrix:
+        """Return the log posteriors (N, C) of its samples by classifiers made without them."""
         features_ND, labels_N = self._train
 
-        def experts(learned: Labels, scored: Labels) -> tuple[Matrix, Matrix]:
-            own, everybody = self._experts(others, self._sums(learned))
-            part = features_ND[scored]
-            return own.log_posteriors(part), everybody.log_posteriors(part)
+        def expert(learned: Labels, scored: Labels) -> Matrix:
+            return make(self._sums(learned)).log_posteriors(features_ND[scored])
 
         seed = derive(self._config.seed, "folds")
-        tried = weighing.held_out(experts, labels_N, self._config.classes, seed)
-        return Mixture(*whole, weight=weighing.weight(*tried, labels_N))
+        return weighing.held_out(expert, labels_N, self._config.classes, seed)
 
-    def _experts(self, others: Sums, own: Sums) -> tuple[Linear, Linear]:
+    def _linear(self, known: Sums, own: Sums) -> Linear:
+        """Return the classifier of sums, with the prior of the client's own."""
         make = classifier.cosine if self._config.form == "cosine" else classifier.gaussian
-        spread = self._base.variances_D
-        counts_C = own.counts_C
-        return make(own, counts_C, spread), make(others + own, counts_C, spread)
+        return make(known, own.counts_C, self._base.variances_D)
 
     def _others(self, broadcast: GlobalStatistics) -> Sums:
         """Return the sums of all others: everybody's, less its own if that is in them."""

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeloop.bases.manifest import FEATURES, INPUTS
 from edgeloop.gaussian.classifier import Linear
-from edgeloop.gaussian.client import Mixture
+from edgeloop.gaussian.client import Expert, Mixture
+from edgeloop.gaussian.kernel import Kernel
 from edgeloop.gaussian.statistics import LARGEST
 
 _BASE = "base/"
@@ -54,10 +55,38 @@ def classifier(
         nodes.append(helper.make_node(kind, list(inputs), [to], **attributes))
         return to
 
-    def expert(name: str, linear: Linear, weight: float) -> str:
-        weights = constant(f"{name}.weights", linear.weights_DC)
-        bias = constant(f"{name}.bias", linear.bias_C)
-        scores = add("Gemm", prepared, weights, bias, to=f"{name}.scores")
+    def linear(name: str, found: Linear) -> str:
+        weights = constant(f"{name}.weights", found.weights_DC)
+        bias = constant(f"{name}.bias", found.bias_C)
+        return add("Gemm", prepared, weights, bias, to=f"{name}.scores")
+
+    def distances(name: str, found: Kernel) -> str:
+        """Add the negative squared distances (B, L) to the landmarks, times the kernel's width."""
+        marks_LD = found.landmarks_LD
+        scaled = add("Div", prepared, constant(f"{name}.spread", found.spread_D), to=f"{name}.x")
+        squares = add("ReduceSumSquare", scaled, to=f"{name}.x2", axes=[1], keepdims=1)
+        cross = constant(f"{name}.landmarks", 2 * marks_LD.T)
+        products = add("MatMul", scaled, cross, to=f"{name}.2xl")
+        near = add("Sub", products, squares, to=f"{name}.near")
+        lengths = constant(f"{name}.l2", (marks_LD**2).sum(1))
+        minus = add("Sub", near, lengths, to=f"{name}.minus")
+        zero = constant(f"{name}.zero", np.array(0.0))
+        bounded = add("Min", minus, zero, to=f"{name}.bounded")
+        return add("Mul", bounded, constant(f"{name}.width", np.array(found.width)), to=f"{name}.d")
+
+    def kernel(name: str, found: Kernel) -> str:
+        values = add("Exp", distances(name, found), to=f"{name}.kernel")
+        weights = constant(f"{name}.weights", found.sharpness * found.weights_LC)
+        bias = constant(f"{name}.bias", found.sharpness * found.bias_C)
+        return add("Gemm", values, weights, bias, to=f"{name}.scores")
+
+    def expert(name: str, found: Expert, weight: float) -> str:
+        if isinstance(found, Kernel):
+            scores = kernel(name, found)
+        elif isinstance(found, Linear):
+            scores = linear(name, found)
+        else:
+            raise TypeError(f"{type(found).__name__} has no graph")
         logs = add("LogSoftmax", scores, to=f"{name}.logs", axis=1)
         share = constant(f"{name}.share", np.array(weight))
         return add("Mul", logs, share, to=f"{name}.part")
@@ -86,7 +115,7 @@ def classifier(
         [helper.make_tensor_value_info(names[0], TensorProto.FLOAT, ["B", *shape])],
         [
             helper.make_tensor_value_info(
-                names[1], TensorProto.FLOAT, ["B", len(mixture.own.bias_C)]
+                names[1], TensorProto.FLOAT, ["B", len(mixture.everybody.bias_C)]
             )
         ],
         constants,

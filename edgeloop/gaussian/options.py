@@ -17,6 +17,7 @@ class Config:
         dims: D, the base's.
         form: "gaussian", one covariance for all classes; "cosine", nearest means of whitened
             features of length 1, for a few samples of each class.
+        own: a client's own classifier: "kernel", ridge regression, or "gaussian" as all clients'.
         second: whether clients upload the second moment of their features; without it the base's
             own covariance takes its place, and an upload is C prototypes only.
         precision: of what clients upload, "half" or "single".
@@ -27,6 +28,7 @@ class Config:
     base_sha256: str = ""
     dims: Count = 64
     form: Literal["gaussian", "cosine"] = "gaussian"
+    own: Literal["kernel", "gaussian"] = "kernel"
     second: bool = True
     precision: Literal["half", "single"] = "half"
 

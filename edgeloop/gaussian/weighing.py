@@ -18,8 +18,8 @@ GRID = (0.0, 0.25, 0.5, 0.75, 1.0)
 FOLDS = 5
 _PULL = 2.0
 
-Experts = Callable[[Labels, Labels], tuple[Matrix, Matrix]]
-"""Indices to learn from, and of samples to score, to log posteriors: its own, and everybody's."""
+Learn = Callable[[Labels, Labels], Matrix]
+"""Indices of samples to learn from, and of samples to score, to log posteriors of these (N, C)."""
 
 
 def mixed(own_NC: Matrix, all_NC: Matrix, weight: float) -> Matrix:
@@ -27,22 +27,22 @@ def mixed(own_NC: Matrix, all_NC: Matrix, weight: float) -> Matrix:
     return normalised((1 - weight) * own_NC + weight * all_NC)
 
 
-def held_out(experts: Experts, labels_N: Labels, classes: int, seed: int) -> tuple[Matrix, Matrix]:
-    """Return log posteriors (N, C) of each sample by experts that have not seen it.
+def held_out(learn: Learn, labels_N: Labels, classes: int, seed: int) -> Matrix:
+    """Return log posteriors (N, C) of each sample by classifiers that have not seen it.
 
     Args:
-        experts: learn from some samples, and score others.
+        learn: from some samples, and score others.
         labels_N: of the client's training samples.
         classes: C.
         seed: of the folds.
     """
     count = len(labels_N)
-    own_NC, all_NC = np.zeros((2, count, classes))
+    found_NC = np.zeros((count, classes))
     folds_N = np.random.default_rng(seed).permutation(count) % max(min(FOLDS, count), 1)
     for fold in range(int(folds_N.max(initial=-1)) + 1):
         out = folds_N == fold
-        own_NC[out], all_NC[out] = experts(np.flatnonzero(~out), np.flatnonzero(out))
-    return own_NC, all_NC
+        found_NC[out] = learn(np.flatnonzero(~out), np.flatnonzero(out))
+    return found_NC
 
 
 def weight(own_NC: Matrix, all_NC: Matrix, labels_N: Labels) -> float:

@@ -78,7 +78,7 @@ def test_the_same_twice_and_another_seed() -> None:
 
 
 def test_a_collapsed_generator_is_said() -> None:
-    with pytest.raises(GeneratorError, match="images are all alike .* has not collapsed"):
+    with pytest.raises(GeneratorError, match=r"images are all alike .* has not collapsed"):
         made((1, 12, 12), generator=Noisy(spread=1))
 
 
@@ -95,7 +95,7 @@ def test_inputs_of_five_colours_are_refused() -> None:
 
 
 def test_wrong_settings_are_named() -> None:
-    with pytest.raises(ConfigError, match="filters.*give another --filters"):
+    with pytest.raises(ConfigError, match=r"filters.*give another --filters"):
         building.recipe_for((1, 28, 28), filters=0)
     with pytest.raises(ConfigError, match="patch"):
         building.recipe_for((1, 28, 28), patch="wide")

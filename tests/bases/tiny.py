@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeloop.bases.running import Base

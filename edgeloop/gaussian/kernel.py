@@ -1,0 +1,101 @@
+"""A client's own classifier: kernel ridge regression on its own features.
+
+It learns what a client's few samples tell better than a Gaussian does, and says of each sample what
+it would have said without it, in closed form, so that a client can weigh it without training again.
+
+Shape suffixes: N samples, L landmarks, C classes, D dimensions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeloop.gaussian.classifier import SMOOTH, normalised
+from edgeloop.gaussian.statistics import Labels, Matrix
+
+LANDMARKS = 2000
+"""Samples that the kernel is measured from, at most: with more a client draws so many."""
+RIDGE = 0.1
+SHARPNESS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""What scores are multiplied by before they are log posteriors; a client's own choice."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A classifier: sums of exp(-width |x - l|^2) over landmarks l.
+
+    Attributes:
+        spread_D: that features are divided by.
+        landmarks_LD: divided so.
+        width: of the kernel.
+        weights_LC: of each landmark.
+        bias_C: of each class, its share.
+        sharpness: of the scores.
+    """
+
+    spread_D: Matrix
+    landmarks_LD: Matrix
+    width: float
+    weights_LC: Matrix
+    bias_C: Matrix
+    sharpness: float
+
+    def log_posteriors(self, features_ND: Matrix) -> Matrix:
+        """Return log p (N, C) of each class."""
+        found = _kernel(features_ND / self.spread_D, self.landmarks_LD, self.width)
+        return normalised(self.sharpness * (found @ self.weights_LC + self.bias_C))
+
+
+def fitted(
+    features_ND: Matrix, labels_N: Labels, classes: int, variances_D: Matrix, seed: int
+) -> tuple[Kernel, Matrix]:
+    """Return the classifier, and the log posteriors (N, C) of each sample without itself.
+
+    Args:
+        features_ND: the client's, at least one.
+        labels_N: their classes.
+        classes: C.
+        variances_D: of the base's dimensions.
+        seed: of the draw of landmarks.
+    """
+    count = len(labels_N)
+    spread_D = (variances_D + 1e-3 * variances_D.mean()) ** 0.25
+    scaled_ND = features_ND / spread_D
+    chosen = np.arange(count)
+    if count > LANDMARKS:
+        chosen = np.sort(np.random.default_rng(seed).permutation(count)[:LANDMARKS])
+    landmarks_LD = scaled_ND[chosen]
+    width = 1 / max(_mean_distance(scaled_ND), 1e-12)
+    of_NL = _kernel(scaled_ND, landmarks_LD, width)
+    wanted_NC = np.eye(classes)[labels_N]
+    bias_C = (wanted_NC.sum(0) + SMOOTH) / (count + SMOOTH * classes)
+    ridge_LL = of_NL.T @ of_NL + RIDGE * of_NL[chosen] + 1e-9 * count * np.eye(len(chosen))
+    solved_LN = np.linalg.solve(ridge_LL, of_NL.T)
+    weights_LC = solved_LN @ (wanted_NC - bias_C)
+    kept_N = np.einsum("nl,ln->n", of_NL, solved_LN)
+    residual_NC = wanted_NC - bias_C - of_NL @ weights_LC
+    without_NC = wanted_NC - residual_NC / np.maximum(1 - kept_N, 1e-6)[:, None]
+    sharpness = _sharpness(without_NC, labels_N)
+    found = Kernel(spread_D, landmarks_LD, width, weights_LC, bias_C, sharpness)
+    return found, normalised(sharpness * without_NC)
+
+
+def _kernel(one_ND: Matrix, other_LD: Matrix, width: float) -> Matrix:
+    distances = (one_ND**2).sum(1)[:, None] + (other_LD**2).sum(1)[None] - 2 * one_ND @ other_LD.T
+    found: Matrix = np.exp(-width * np.maximum(distances, 0))
+    return found
+
+
+def _mean_distance(rows_ND: Matrix) -> float:
+    """Return the mean squared distance of two different samples."""
+    count = len(rows_ND)
+    if count < 2:
+        return float((rows_ND**2).sum()) or 1.0
+    return float(2 * rows_ND.var(0).sum() * count / (count - 1))
+
+
+def _sharpness(scores_NC: Matrix, labels_N: Labels) -> float:
+    """Return the one under which the samples' own classes are likeliest."""
+    rows = np.arange(len(labels_N))
+    likely = [normalised(each * scores_NC)[rows, labels_N].sum() for each in SHARPNESS]
+    return SHARPNESS[int(np.argmax(likely))]
