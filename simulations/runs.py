@@ -88,6 +88,12 @@ class FinishedRun:
         return algorithms.card(name).title if name in algorithms.names() else name
 
     @property
+    def sends(self) -> bool:
+        """Whether its clients send anything."""
+        name = self.summary.config.algorithm
+        return name not in algorithms.names() or algorithms.card(name).up != "nothing"
+
+    @property
     def data(self) -> str:
         """The data's name."""
         return Path(self.summary.config.data).name

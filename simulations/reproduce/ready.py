@@ -11,7 +11,7 @@ from simulations.batch import Job
 from simulations.folder import IDENTITY, SUMMARY, differences
 from simulations.reproduce.scenario import EMBEDDED
 
-OWN = ("data", "clients", "workers", "history")
+OWN = ("data", "clients", "workers", "history", "beside")
 """Settings that a finished run may have otherwise: a moved folder, and what changes no result."""
 
 

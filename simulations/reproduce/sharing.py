@@ -97,7 +97,11 @@ def _same(settings: RunSettings) -> str:
     if settings.partition is not None:
         asked["clients"] = settings.clients or CLIENTS
     config = algorithms.config(settings.algorithm, **settings.chosen(classes=2))
-    asked |= {"hyperparameters": dataclasses.asdict(config), "history": settings.history}
+    asked |= {
+        "hyperparameters": dataclasses.asdict(config),
+        "history": settings.history,
+        "beside": [*settings.beside],
+    }
     return json.dumps(asked, sort_keys=True, default=str)
 
 
