@@ -16,7 +16,6 @@ from edgeloop.chance import Interval
 
 Verdict = Literal["better", "worse", "alike", "undecided", "unmeasured"]
 Source = Literal["devices", "samples"]
-Short = Literal["samples", "devices"]
 Hits = Mapping[str, Sequence[bool]]
 
 POINT = 0.01
@@ -101,6 +100,8 @@ class Paired:
     Attributes:
         verdict: "better" or "worse" where `ci95` leaves 0 out, "alike" where all of it is within
             a point of it, "undecided" elsewhere; "unmeasured" without test samples.
+        left_out: why devices are not compared, and how many.
+        diverged: how many devices diverged in the first run, and in the second.
         mean: of the devices' differences in accuracy; None where there are none.
         ci95: the 95 % interval of the mean, from ... to.
         interval_of: "devices", by Student's t over the devices' differences; "samples", by the
@@ -111,25 +112,24 @@ class Paired:
         test_samples: of all these devices.
         from_round: the first round from which on the mean was ahead beyond its interval; None if
             it is not at the end, or nobody knows the rounds.
-        left_out: why devices are not compared, and how many.
-        diverged: how many devices diverged in the first run, and in the second.
-        too_few: what an undecided mean is short of.
+        undecided_by: whose chance an undecided mean is mostly lost in: the test samples', or the
+            devices' differences.
         rows: by the devices' names.
     """
 
     verdict: Verdict
-    mean: float | None
-    ci95: Interval | None
-    interval_of: Source | None
-    devices: int
-    devices_better: int
-    devices_worse: int
-    test_samples: int
-    from_round: int | None
     left_out: Mapping[str, int]
     diverged: tuple[int, int]
-    too_few: Short | None
-    rows: tuple[Row, ...]
+    mean: float | None = None
+    ci95: Interval | None = None
+    interval_of: Source | None = None
+    devices: int = 0
+    devices_better: int = 0
+    devices_worse: int = 0
+    test_samples: int = 0
+    from_round: int | None = None
+    undecided_by: Source | None = None
+    rows: tuple[Row, ...] = ()
 
 
 def paired(one: Side, other: Side) -> Paired:
@@ -137,29 +137,24 @@ def paired(one: Side, other: Side) -> Paired:
     names, left_out = _compared(one, other)
     diverged = len(one.diverged), len(other.diverged)
     if not names:
-        nothing = (None, None, None, 0, 0, 0, 0, None)
-        return Paired("unmeasured", *nothing, left_out, diverged, None, ())
+        return Paired("unmeasured", left_out, diverged)
     last = max(one.last, other.last)
     interval, source = _interval(one, other, names, last)
-    rows = _rows(one, other, names)
-    verdict = _verdict(interval)
-    samples = [one.samples[name] for name in names]
-    flips = [_flips(one, other, name, last) for name in names]
-    alone = _verdict(chance.of_flips(flips, samples))
-    short: Short = "devices" if source == "devices" and alone != "undecided" else "samples"
+    rows, verdict = _rows(one, other, names), _verdict(interval)
+    by = _of_samples(one, other, names, last)
     return Paired(
         verdict=verdict,
+        left_out=left_out,
+        diverged=diverged,
         mean=statistics.fmean(row.difference for row in rows),
         ci95=interval,
         interval_of=source,
         devices=len(names),
         devices_better=sum(row.beyond_chance == "better" for row in rows),
         devices_worse=sum(row.beyond_chance == "worse" for row in rows),
-        test_samples=sum(samples),
+        test_samples=sum(row.test_samples for row in rows),
         from_round=_from_round(one, other, names, last),
-        left_out=left_out,
-        diverged=diverged,
-        too_few=short if verdict == "undecided" else None,
+        undecided_by=_blur(interval, source, by, len(names)) if verdict == "undecided" else None,
         rows=rows,
     )
 
@@ -190,8 +185,23 @@ def _interval(one: Side, other: Side, names: Sequence[str], number: int) -> tupl
     found = chance.of_mean(_differences(one, other, names, number))
     if found is not None:
         return (max(-1.0, found[0]), min(1.0, found[1])), "devices"
+    return _of_samples(one, other, names, number), "samples"
+
+
+def _of_samples(one: Side, other: Side, names: Sequence[str], number: int) -> Interval:
     flips = [_flips(one, other, name, number) for name in names]
-    return chance.of_flips(flips, [one.samples[name] for name in names]), "samples"
+    return chance.of_flips(flips, [one.samples[name] for name in names])
+
+
+def _blur(interval: Interval, source: Source, by_samples: Interval, devices: int) -> Source:
+    """Say whether more test samples would decide: most of the variance is theirs, and too much."""
+    if source == "samples":
+        return "samples"
+    if _verdict(by_samples) != "undecided":
+        return "devices"
+    whole = (interval[1] - interval[0]) / chance.student(devices - 1)
+    part = (by_samples[1] - by_samples[0]) / chance.NORMAL
+    return "samples" if 2 * part**2 >= whole**2 else "devices"
 
 
 def _flips(one: Side, other: Side, name: str, number: int) -> Flips:

@@ -41,6 +41,27 @@ def sentence(found: Paired, one: Side, other: Side, alone: bool = False) -> str:
     return f"{opening[found.verdict]} {_numbers(found, one, other, words)}{_left(found)}."
 
 
+def apart(names: tuple[str, str], right: tuple[float, float], samples: tuple[int, int]) -> str:
+    """Say which of two runs is better, and how sure it is, by accuracies on other test samples.
+
+    Args:
+        names: of the two.
+        right: their right answers.
+        samples: their test samples.
+    """
+    words, interval = _two(*names), chance.newcombe(right, samples)
+    if interval is None:
+        return f"Nobody knows whether {words.question}: one of them has no test samples."
+    low, high = interval
+    opening = f"Whether {words.question} cannot be decided with so few test samples"
+    if low > 0 or high < 0:
+        opening = words.better if low > 0 else words.worse
+    difference = points(right[0] / samples[0] - right[1] / samples[1])
+    counts = " and ".join(f"{count:,}" for count in samples)
+    on = f"each on its own test samples, {counts}"
+    return f"{opening}: {difference} points (95 % interval {between(interval)}), {on}."
+
+
 def _alone() -> _Words:
     return _Words(
         "Taking part paid",
@@ -62,7 +83,7 @@ def _two(one: str, other: str) -> _Words:
 
 
 def _because(found: Paired) -> str:
-    if found.too_few == "samples":
+    if found.undecided_by == "samples":
         return "with so few test samples"
     few = found.devices <= FEW
     return "with so few devices" if few else "because the devices differ too much"

@@ -56,8 +56,9 @@ def side(runs: Sequence[FinishedRun], title: str) -> Side:
     sides = [_side(run, title) for run in runs]
     if len(sides) == 1:
         return sides[0]
-    rounds = set.intersection(*(set(each.right) for each in sides)) | {max(s.last for s in sides)}
-    right = {number: _mean([each.at(number) for each in sides]) for number in sorted(rounds)}
+    last = max(each.last for each in sides)
+    rounds = range(last + 1) if all(0 in each.right for each in sides) else (last,)
+    right = {number: _mean([each.at(number) for each in sides]) for number in rounds}
     diverged = frozenset[str]().union(*(each.diverged for each in sides))
     return Side(title, sides[0].samples, right, diverged=diverged, runs=len(sides))
 
