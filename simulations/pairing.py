@@ -1,5 +1,6 @@
 """Finished runs as the sides of a comparison, device by device: `edgeloop.paired`."""
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -44,7 +45,8 @@ def compared(
 
 def as_json(told: Told) -> dict[str, Any]:
     """Return a comparison as JSON values, its sentence first."""
-    return {"sentence": told.sentence, **asdict(told.found)}
+    found: dict[str, Any] = json.loads(json.dumps(asdict(told.found)))  # tuples become lists
+    return {"sentence": told.sentence, **found}
 
 
 def side(runs: Sequence[FinishedRun], title: str) -> Side:
