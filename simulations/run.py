@@ -95,8 +95,7 @@ def _simulate(
     begun = _begin(plan, plan.load(generator), divided.early, folder)
     with guarded(sinks, folder, config, begun.saved.rows) as sink:
         recorder = _recorder(begun, sink.row)
-        reports, broadcast, hits = _rounds(begun, recorder, watch)
-        begun.journal.write(hits)
+        reports, broadcast = _rounds(begun, recorder, watch)
         diverged = concerns.of_clients(clients_table.read(folder))
         _warn(diverged)
         summary = {
@@ -181,10 +180,8 @@ def _recorder(begun: _Begun, told: Callable[[Row], None]) -> Recorder:
     )
 
 
-def _rounds(
-    begun: _Begun, recorder: Recorder, watch: Watch
-) -> tuple[Mapping[str, Report], Any, Mapping[str, bytes]]:
-    """Run and record what is left; return the last evaluation, broadcast, and what was right."""
+def _rounds(begun: _Begun, recorder: Recorder, watch: Watch) -> tuple[Mapping[str, Report], Any]:
+    """Run and record what is left; return the last evaluation and the last broadcast."""
     saved, settings = begun.saved, begun.plan.settings
     together = choosing.stacked(begun.chosen)
     with engine.cohort(begun.plan, begun.federation, together) as crew:
@@ -197,7 +194,8 @@ def _rounds(
             begun.participation,
         )
         watch(settings.rounds, recorder.finished(reports).accuracy)
-        return reports, standing.broadcast, crew.hits()
+        begun.journal.write(crew.hits())
+    return reports, standing.broadcast
 
 
 def _after(

@@ -166,7 +166,7 @@ def test_a_finished_run_can_be_added_to(settings: RunSettings, tmp_path: Path) -
     assert (run / "beside" / "local" / "rounds.csv").stat().st_mtime_ns == local
     with pytest.raises(RunError, match="holds this very run, finished"):
         simulate(both, run, quiet)
-    with pytest.raises(RunError, match="another run: .*seed"):
+    with pytest.raises(RunError, match=r"another run: .*seed"):
         simulate(with_local(settings, beside="fedavg", models="cnn", seed=3), run, quiet)
 
 
