@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from edgeloop.errors import InputError, RunError
 from edgeloop.paired import Paired, Side, paired
 from edgeloop.sentence import sentence
 from simulations import clients_table, concerns
@@ -70,6 +71,16 @@ def _mean(right: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _side(run: FinishedRun, title: str) -> Side:
+    try:
+        return _read(run, title)
+    except InputError:
+        raise
+    except (KeyError, ValueError) as error:
+        problem = f"is damaged: its clients' answers do not fit ({error})"
+        raise RunError(str(run.folder), problem, "run it again into a new folder") from error
+
+
+def _read(run: FinishedRun, title: str) -> Side:
     summary = run.summary
     samples = {name: each["test"] for name, each in summary.samples_by_client.items()}
     if not (run.folder / TABLE).exists():  # of an older version: its last evaluation is known
