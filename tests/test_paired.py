@@ -89,6 +89,14 @@ CASES = {
         " -51.7 to +62.7) over 2 devices with 1,000 test samples each; 1 device better and 0 worse"
         " beyond chance.",
     ),
+    "few devices, both of them surely worse": (
+        [[9, 9], [40, 30]],
+        [[9, 9], [80, 71]],
+        [100, 80],
+        "Whether taking part paid cannot be decided with so few devices: -45.6 points (95 %"
+        " interval -100.0 to +25.8) over 2 devices with 80 to 100 test samples each; 0 devices better and 2"
+        " worse beyond chance.",
+    ),
     "devices that differ": (
         [[9] * 7, [5, 90, 5, 90, 5, 90, 60]],
         [[9] * 7, [50] * 7],
@@ -174,6 +182,16 @@ def test_which_samples_are_right_says_more_than_how_many() -> None:
     assert (apart_.rows[0].gained, apart_.rows[0].lost) == (50, 40)
     assert apart_.verdict == "undecided"
     assert paired(one, counts[1]).rows[0].gained is None  # only one side knows
+
+
+def test_which_samples_are_right_is_known_of_the_last_round_only() -> None:
+    rounds = [[[right]] * 3 for right in (110, 100)]
+    sides = (
+        replace(side([counts[0]] * 3, [1000], title), hits={"device-0": hits(counts[0][0], 1000)})
+        for counts, title in zip(rounds, ("FedTGP", "Local"), strict=True)
+    )
+    assert (it := paired(*sides)).verdict == "better"
+    assert it.from_round == 2  # in round 1 the counts are the same, and decide nothing
 
 
 def test_many_devices_of_which_one_is_better_by_chance() -> None:
