@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from edgeloop.training import count_correct
+from edgeloop.training import hits
 
 
 class Evaluation(NamedTuple):
@@ -19,10 +19,12 @@ class Evaluation(NamedTuple):
     Attributes:
         correct: test samples classified right.
         auc: `micro_auc` of their scores.
+        hits_N: which of them were classified right, bool (N,), in the host's memory.
     """
 
     correct: int
     auc: float
+    hits_N: Tensor
 
 
 def evaluate(predict: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor) -> Evaluation:
@@ -39,8 +41,8 @@ def evaluate(predict: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor
         parts.append(predict(inputs_B))
         return parts[-1]
 
-    correct = count_correct(kept, inputs, labels)
-    return Evaluation(correct, micro_auc(torch.cat(parts), labels))
+    hits_N = hits(kept, inputs, labels).cpu()
+    return Evaluation(int(hits_N.sum()), micro_auc(torch.cat(parts), labels), hits_N)
 
 
 @torch.no_grad()

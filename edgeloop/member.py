@@ -90,6 +90,7 @@ class Member(Generic[U, B]):
         self.model = compute.placed(model)
         self._train = self._load(data.train.inputs), self._load(data.train.labels)
         self._test = self._load(data.test.inputs), self._load(data.test.labels)
+        self._hits_N = torch.zeros(len(self._test[1]), dtype=torch.bool)
         self._batch_size = batch_size
         self._seed = seed
         self._secret = secret
@@ -220,7 +221,16 @@ class Member(Generic[U, B]):
         self.model.eval()
         targets = self._algorithm.targets(broadcast, self._device)
         predict = partial(self._algorithm.predict, self.model)
-        return evaluate(lambda inputs: predict(inputs, targets), *self._test)
+        found = evaluate(lambda inputs: predict(inputs, targets), *self._test)
+        self._hits_N = found.hits_N
+        return found
+
+    def hits(self) -> bytes:
+        """Return which test samples the last evaluation classified right: bits, the first highest.
+
+        They stay where the data is: no report has them.
+        """
+        return np.packbits(self._hits_N.numpy()).tobytes()
 
     def _drawing(self, seed: int, what: str) -> AbstractContextManager[None]:
         """Give dropout a seed of its own; nothing to do for a model that has none."""

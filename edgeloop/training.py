@@ -144,16 +144,19 @@ def passed(
 
 
 @torch.no_grad()
-def count_correct(predict: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor) -> int:
-    """Count the samples whose highest finite score is their label's.
+def hits(predict: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
+    """Say of which samples the highest score is finite and their label's.
 
     Args:
         predict: inputs (B, ...) to scores (B, C).
         inputs: (N, ...).
         labels: (N,).
+
+    Returns:
+        bool (N,), where the labels are.
     """
-    correct = 0
+    parts = []
     for inputs_B, labels_B in zip(inputs.split(PASS_SIZE), labels.split(PASS_SIZE), strict=True):
         best = predict(inputs_B).max(dim=1)
-        correct += int(((best.indices == labels_B) & best.values.isfinite()).sum())
-    return correct
+        parts.append((best.indices == labels_B) & best.values.isfinite())
+    return torch.cat(parts)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from edgeloop import files
 from edgeloop.errors import InputError, RunError
+from simulations import beside, pool
 from simulations import cluster as clusters
-from simulations import pool
 from simulations.folder import SUMMARY
 from simulations.run import simulate
 from simulations.settings import RunSettings
@@ -51,8 +51,8 @@ def run_all(
         done(key, summary)
 
     for key, job in jobs.items():
-        if (path := _at(job)).exists():
-            note(key, files.read_json(path))
+        if is_done(job):
+            note(key, files.read_json(job.folder / SUMMARY))
     missing = {key: job for key, job in jobs.items() if key not in found}
     if cluster is None:
         pool.spread({key: partial(_one, job) for key, job in missing.items()}, workers, note)
@@ -86,5 +86,6 @@ def _one(job: Job) -> dict[str, Any]:
         raise error.within(job.folder.name) from error
 
 
-def _at(job: Job) -> Path:
-    return job.folder / SUMMARY
+def is_done(job: Job) -> bool:
+    """Say whether a job's run is finished, and all that is asked for beside it."""
+    return (job.folder / SUMMARY).exists() and not beside.missing(job.settings, job.folder)

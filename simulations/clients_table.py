@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
@@ -18,6 +19,9 @@ from edgeloop.participation import Attendance
 
 JOURNAL = "clients.csv"
 TABLE = "clients.parquet"
+HITS = "test_hits"
+"""The table's last column: of the last evaluation, a bit for each test sample, 1 where it is right,
+the first sample's the highest of the first byte; null in all other rows."""
 
 
 @dataclass(frozen=True)
@@ -180,10 +184,19 @@ class Journal:
         """Have the disk hold all rows when this returns."""
         files.sync(self._path)
 
-    def write(self) -> None:
-        """Write clients.parquet with all rows."""
+    def write(self, hits: Mapping[str, bytes] | None = None) -> None:
+        """Write clients.parquet with all rows.
+
+        Args:
+            hits: what the last evaluation has right, by client; see `HITS`.
+        """
         options = pa.csv.ConvertOptions(column_types=COLUMNS)
         table = pa.csv.read_csv(self._path, convert_options=options)
+        if hits is not None:
+            rounds, clients = (table[column].to_pylist() for column in ("round", "client"))
+            pairs, last = zip(rounds, clients, strict=True), max(rounds)
+            kept = [hits[client] if number == last else None for number, client in pairs]
+            table = table.append_column(HITS, pa.array(kept, pa.binary()))
         content = io.BytesIO()
         pa.parquet.write_table(table, content)
         files.write(self._path.with_name(TABLE), content.getvalue())
@@ -203,7 +216,33 @@ def read(folder: Path) -> Sequence[ClientRow]:
     try:
         table = pa.parquet.read_table(path, columns=list(COLUMNS))
     except (OSError, pa.ArrowException) as error:
-        remedy = "run it again into a new folder"
-        raise RunError(str(path), f"cannot be read ({error})", remedy) from error
+        raise _unreadable(path, error) from error
     aucs = ({"auc": math.nan} if row["auc"] is None else {} for row in table.to_pylist())
     return [ClientRow(**{**row, **auc}) for row, auc in zip(table.to_pylist(), aucs, strict=True)]
+
+
+def hits(folder: Path) -> dict[str, list[bool]]:
+    """Return which test samples a finished run's last evaluation has right, by client.
+
+    A run that another version made, which did not keep them, has none.
+
+    Raises:
+        RunError: if the table is not there, or cannot be read.
+    """
+    path = folder / TABLE
+    try:
+        if HITS not in pa.parquet.read_schema(path).names:
+            return {}
+        rows = pa.parquet.read_table(path, columns=["client", "test_samples", HITS]).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+    return {row["client"]: _unpacked(row) for row in rows if row[HITS] is not None}
+
+
+def _unpacked(row: Mapping[str, Any]) -> list[bool]:
+    bits = np.unpackbits(np.frombuffer(row[HITS], np.uint8), count=row["test_samples"])
+    return [bool(bit) for bit in bits]
+
+
+def _unreadable(path: Path, error: Exception) -> RunError:
+    return RunError(str(path), f"cannot be read ({error})", "run it again into a new folder")

@@ -7,7 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from edgeloop import screen, settings
+from edgeloop.chance import wilson
+from edgeloop.sentence import accuracy, span
 from simulations.choosing import told
+from simulations.folder import BESIDE
 from simulations.ktl.command import ktl
 from simulations.run import simulate
 from simulations.settings import RunSettings, parse_options, parse_privacy, parse_workers
@@ -123,6 +126,13 @@ def command(
     history: Annotated[
         bool, typer.Option("--history", help="Keep what each round exchanged, for the report.")
     ] = False,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Then run local on the same data, and say whether taking part paid; or another"
+            " algorithm, or several: a,b."
+        ),
+    ] = None,
     sink: Annotated[
         list[str] | None,
         typer.Option(help="tensorboard:FOLDER or mlflow:URI. May be repeated."),
@@ -136,16 +146,19 @@ def command(
     table["options"] = parse_options(set_ or [])
     table["workers"] = parse_workers(workers)
     table["privacy"] = parse_privacy(privacy or [])
+    table["beside"] = beside or []
     chosen = settings.parse(table, RunSettings, "simulate")
     folder = out or chosen.folder()
     _show(_watched(chosen, folder, parse_sinks(sink or [])), folder)
 
 
 def _watched(chosen: RunSettings, folder: Path, sinks: Sequence[Sink]) -> Mapping[str, Any]:
-    with screen.progress(chosen.algorithm, chosen.rounds) as report:
+    names = (chosen.algorithm, *chosen.beside)
+    with screen.progress(", then ".join(names), chosen.rounds * len(names)) as report:
 
         def watch(done: int, accuracy: float) -> None:
-            report(done, f"accuracy {accuracy:.4f}")
+            name = names[min(max(done - 1, 0) // chosen.rounds, len(names) - 1)]
+            report(done, f"{f'{name}: ' if chosen.beside else ''}accuracy {accuracy:.4f}")
 
         return simulate(chosen, folder, watch, sinks)
 
@@ -160,8 +173,8 @@ def _spent(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _show(summary: Mapping[str, Any], folder: Path) -> None:
     rows = [
         *_spent(summary),
-        ("best accuracy", f"{summary['best_accuracy']:.4f} (round {summary['best_round']})"),
-        ("last accuracy", f"{summary['final_accuracy']:.4f}"),
+        ("best accuracy", f"{summary['best_accuracy']:.4f} ({_best(summary)})"),
+        ("last accuracy", accuracy(summary["final_accuracy"], _test_samples(summary))),
         ("seconds a round", f"{summary['seconds_per_round']:.2f}"),
         ("bytes up, a client and round", f"{summary['bytes_up_per_client']:,.0f}"),
         ("bytes down, a client and round", f"{summary['bytes_down_per_client']:,.0f}"),
@@ -170,3 +183,16 @@ def _show(summary: Mapping[str, Any], folder: Path) -> None:
         rows.append((f"{architecture}, {choice['clients']} clients", told(choice)))
     screen.table(f"{summary['config']['algorithm']}", ("measure", "value"), rows)
     screen.say(f"results: {folder}")
+    for each in summary.get(BESIDE, {}).values():
+        screen.say(each["sentence"])
+
+
+def _best(summary: Mapping[str, Any]) -> str:
+    of_run = len(summary["accuracy_by_round"])
+    interval = span(wilson(summary["best_accuracy"] * (count := _test_samples(summary)), count))
+    sure = f", 95 % {interval}" if interval else ""
+    return f"round {summary['best_round']}{sure}; optimistic, the best of {of_run}"
+
+
+def _test_samples(summary: Mapping[str, Any]) -> int:
+    return sum(each["test"] for each in summary["samples_by_client"].values())

@@ -9,6 +9,8 @@ import typer
 
 from edgeloop import screen
 from edgeloop.errors import ConfigError
+from edgeloop.sentence import apart, span
+from simulations import pairing
 from simulations.groups import Group, differing, grouped
 from simulations.ktl.statistics import described
 from simulations.runs import FinishedRun, find
@@ -57,14 +59,17 @@ def compare(a: Group, b: Group) -> dict[str, Any]:
     """Return how two groups of runs differ; JSON values only.
 
     Returns:
-        `settings`, those that differ, [A's, B's]; `same_partition`; `a` and `b`, each with
-        `described` numbers; `seeds`, the differences B - A of the seeds that both have;
-        `clients`, the differences B - A client by client, None where the partitions differ.
+        `sentence`, which is better, if that can be told; `settings`, those that differ, [A's,
+        B's]; `same_partition`; `a` and `b`, each with `described` numbers; `seeds`, the
+        differences B - A of the seeds that both have; `clients`, the differences B - A client by
+        client, and `paired`, how sure they are, both None where the partitions differ.
         docs/results.md says more.
     """
     target = described([run.summary.best_accuracy for run in a.runs])["mean"]
     same = a.fingerprint == b.fingerprint
+    told = pairing.compared(b.runs, a.runs, ("B", "A")) if same else None
     return {
+        "sentence": told.sentence if told else _apart(a, b),
         "settings": differing([a.settings, b.settings]),
         "same_partition": same,
         "target_accuracy": target,
@@ -72,7 +77,14 @@ def compare(a: Group, b: Group) -> dict[str, Any]:
         "b": _side(b, target),
         "seeds": _by_seed(a, b),
         "clients": _by_client(a, b) if same else None,
+        "paired": pairing.as_json(told) if told else None,
     }
+
+
+def _apart(a: Group, b: Group) -> str:
+    """Say which of two groups of other partitions is better, if that can be told."""
+    right = tuple(each.final_accuracy * each.test_samples for each in (b, a))
+    return apart(("B", "A"), (right[0], right[1]), (b.test_samples, a.test_samples))
 
 
 def _side(group: Group, target: float) -> dict[str, Any]:
@@ -82,6 +94,8 @@ def _side(group: Group, target: float) -> dict[str, Any]:
     return {
         "name": group.name,
         "folders": [str(run.folder) for run in group.runs],
+        "test_samples": group.test_samples,
+        "final_accuracy_ci95": group.interval,
         "seeds": [run.seed for run in group.runs],
         "best_accuracy": described([each.best_accuracy for each in summaries]),
         "final_accuracy": described([each.final_accuracy for each in summaries]),
@@ -124,7 +138,8 @@ def _by_client(a: Group, b: Group) -> dict[str, Any]:
     left, right = a.by_client(), b.by_client()
     rows = {name: {"a": left[name], "b": right[name]} for name in left}
     differences = {name: each["b"] - each["a"] for name, each in rows.items()}
-    whole = described(list(differences.values()))
+    tested = [name for name, count in a.tested.items() if count]
+    whole = described([differences[name] for name in tested] or [0.0])
     return {
         "by_client": {
             name: {**each, "difference": differences[name]} for name, each in rows.items()
@@ -146,6 +161,7 @@ def _show(found: Mapping[str, Any]) -> None:
     )
     if found["clients"] is not None:
         _show_clients(found["clients"])
+    screen.say(found["sentence"])
 
 
 def _short(value: Any) -> str:
@@ -163,6 +179,9 @@ def _measures(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
         )
         for name in ("best", "final")
     ]
+    sides = (a, b)
+    rows.append(("its 95 % interval", *(span(side["final_accuracy_ci95"]) for side in sides), ""))
+    rows.append(("test samples", *(f"{side['test_samples']:,}" for side in sides), ""))
     target = f"rounds to {found['target_accuracy']:.4f}, A's best"
     rows.append((target, *(_rounds(side) for side in (a, b)), ""))
     for key, text, form in _PLAIN:
@@ -212,7 +231,3 @@ def _show_clients(clients: Mapping[str, Any]) -> None:
     ]
     note = "" if len(shown) == len(ranked) else f", {SHOWN} of {len(ranked)}: the most extreme"
     screen.table(f"last accuracy of the clients{note}", ("client", "A", "B", "B - A"), rows)
-    whole = clients["difference"]
-    sure = "" if whole["ci95"] is None else f" ± {whole['ci95']:.4f} (95 %, paired by client)"
-    counts = f"{clients['better']} clients better with B, {clients['worse']} worse"
-    screen.say(f"mean of the clients' differences: {whole['mean']:+.4f}{sure}; {counts}")

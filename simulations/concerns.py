@@ -1,5 +1,6 @@
 """What is legal in a run and still not wanted: said as it is found, and in its summary."""
 
+import math
 from collections.abc import Sequence
 
 from edgeloop.data import Federation
@@ -30,6 +31,22 @@ def of_data(federation: Federation, batch_size: int) -> list[str]:
     elif untested:
         found.append(f"{untested} of {len(sizes)} clients have no test samples")
     return found
+
+
+def diverged(rows: Sequence[ClientRow], sends: bool) -> frozenset[str]:
+    """Return the clients whose models had diverged at a run's end.
+
+    Args:
+        rows: of the run.
+        sends: whether its clients send anything; of those that do not, the scores of the last
+            evaluation tell, which have no AUC where they are not finite.
+    """
+    last = max((row.round for row in rows), default=0)
+    if not sends:
+        ends = [row for row in rows if row.round == last and row.test_samples]
+        return frozenset(row.client for row in ends if math.isnan(row.auc))
+    ends = [row for row in rows if row.round == last - 1 and row.seconds_training > 0]
+    return frozenset(row.client for row in ends if not row.trained)
 
 
 def of_clients(rows: Sequence[ClientRow]) -> list[str]:

@@ -16,13 +16,15 @@ SUMMARY = "summary.json"
 STUDY = "study.json"
 PARTITION = "partition.json"
 HISTORY = "history"
-FREE = ("workers", "history", "idle")
+BESIDE = "beside"
+"""The folder of what ran beside a run, a run each, and the summary's table of comparisons."""
+FREE = ("workers", "history", "idle", BESIDE)
 """Keys that may change when a run goes on; they change no result."""
 WHOLE = ("models_by_client",)
 """Tables too long to name their differing keys one by one."""
 
 
-def claim(folder: Path, config: Mapping[str, Any]) -> None:
+def claim(folder: Path, config: Mapping[str, Any], again: bool = False) -> bool:
     """Make the folder this run's, or find that it is so already.
 
     A run that other versions began goes on, with a warning: its folder tells which.
@@ -30,6 +32,10 @@ def claim(folder: Path, config: Mapping[str, Any]) -> None:
     Args:
         folder: made if it is not there.
         config: all that decides the run's results; JSON values only.
+        again: take a finished run, too.
+
+    Returns:
+        whether it is finished.
 
     Raises:
         RunError: if the folder cannot be written, holds another run, or this run finished.
@@ -42,11 +48,10 @@ def claim(folder: Path, config: Mapping[str, Any]) -> None:
     except OSError as error:
         problem = f"cannot be written ({error.strerror})"
         raise RunError(f"out {folder}", problem, "name another folder with --out") from error
-    if taken:
-        _recognize(folder, config)
+    return taken and _recognize(folder, config, again)
 
 
-def _recognize(folder: Path, config: Mapping[str, Any]) -> None:
+def _recognize(folder: Path, config: Mapping[str, Any], again: bool) -> bool:
     remedy = "name another folder with --out, or remove this one"
     try:
         held = json.loads((folder / IDENTITY).read_text(encoding="utf-8"))
@@ -58,7 +63,7 @@ def _recognize(folder: Path, config: Mapping[str, Any]) -> None:
     if differing and (finished or differing != older):
         problem = f"holds another run: {', '.join(differing)}"
         raise RunError(f"out {folder}", problem, remedy)
-    if finished:
+    if finished and not again:
         problem = f"holds this very run, finished: see its {SUMMARY}"
         raise RunError(f"out {folder}", problem, f"to run it again, {remedy}")
     if older:
@@ -68,6 +73,7 @@ def _recognize(folder: Path, config: Mapping[str, Any]) -> None:
             folder,
             ", ".join(older),
         )
+    return finished
 
 
 def claim_study(folder: Path, identity: Mapping[str, Any]) -> None:

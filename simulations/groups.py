@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from edgeloop.chance import Interval, wilson
 from edgeloop.errors import ConfigError
 from simulations.runs import FinishedRun
 
@@ -42,6 +43,28 @@ class Group:
         """Return the runs' accuracies by round, as far as all runs go."""
         values = zip(*(run.summary.accuracy_by_round for run in self.runs), strict=False)
         return {number: list(each) for number, each in enumerate(values)}
+
+    @property
+    def tested(self) -> dict[str, int]:
+        """Each client's test samples."""
+        samples = self.runs[0].summary.samples_by_client
+        return {name: each["test"] for name, each in samples.items()}
+
+    @property
+    def test_samples(self) -> int:
+        """Test samples of all clients."""
+        return sum(self.tested.values())
+
+    @property
+    def final_accuracy(self) -> float:
+        """Of the last evaluation, the mean of the runs."""
+        accuracies = [run.summary.final_accuracy for run in self.runs]
+        return sum(accuracies) / len(accuracies)
+
+    @property
+    def interval(self) -> Interval | None:
+        """The 95 % interval of that, by the test samples; None without any."""
+        return wilson(self.final_accuracy * self.test_samples, self.test_samples)
 
     def by_client(self) -> dict[str, float]:
         """Return each client's accuracy of the last evaluation, the mean of the runs."""

@@ -11,13 +11,23 @@ from edgeloop import algorithms, files, history, rounds
 from edgeloop.algorithm import Algorithm
 from edgeloop.compute import enough_memory
 from edgeloop.data import Federation
+from edgeloop.errors import InputError
 from edgeloop.member import Report
 from edgeloop.participation import Attendance
 from edgeloop.rounds import Closed
-from simulations import checkpoint, choosing, clients_table, concerns, engine, newcomers, results
+from simulations import (
+    beside,
+    checkpoint,
+    choosing,
+    clients_table,
+    concerns,
+    engine,
+    newcomers,
+    results,
+)
 from simulations.checkpoint import Checkpoint, Pace
 from simulations.clients_table import Journal
-from simulations.folder import HISTORY, PARTITION, SUMMARY, claim
+from simulations.folder import BESIDE, HISTORY, PARTITION, SUMMARY, claim
 from simulations.recorder import Recorder
 from simulations.results import Row
 from simulations.settings import RunSettings
@@ -33,13 +43,14 @@ Watch = Callable[[int, float], None]
 def simulate(
     settings: RunSettings, folder: Path, watch: Watch, sinks: Sequence[Sink] = ()
 ) -> dict[str, Any]:
-    """Run a simulation, or go on with it where its folder says it stopped.
+    """Run a simulation and what is to run beside it, or go on where its folder says it stopped.
 
     Args:
         settings: what to run.
         folder: where its results go; see docs/simulation.md.
-        watch: told of every round.
-        sinks: told of every row and of the summary; what fails in one never ends the run.
+        watch: told of every round; those of what runs beside it count on from the run's.
+        sinks: told of every row and of the summary; what fails in one never ends the run. They
+            are told nothing of what runs beside it.
 
     Returns:
         the content of summary.json.
@@ -48,12 +59,27 @@ def simulate(
         InputError: if the settings, the data or the folder are wrong, or memory runs out.
     """
     with enough_memory(settings.device):
-        return _simulate(settings, folder, watch, sinks)
+        more = bool(settings.beside) and bool(beside.missing(settings, folder))
+        summary = _simulate(settings, folder, watch, sinks, again=more)
+        for place, name in enumerate(settings.beside, start=1):
+            if name in summary.get(BESIDE, {}):
+                continue  # it was told of before
+            its = beside.settings_of(settings, name, len(summary["accuracy_by_round"]) - 1)
+            counted = _counted(watch, place * settings.rounds, its.rounds, settings.rounds)
+            _simulate(its, beside.folder_of(folder, name), counted, (), again=True)
+            summary = beside.told(folder, name)
+        return summary
+
+
+def _counted(watch: Watch, before: int, rounds: int, asked: int) -> Watch:
+    """Count on from the rounds before; the last one ends as many as were asked for."""
+    return lambda done, accuracy: watch(before + (asked if done == rounds else done), accuracy)
 
 
 def _simulate(
-    settings: RunSettings, folder: Path, watch: Watch, sinks: Sequence[Sink]
+    settings: RunSettings, folder: Path, watch: Watch, sinks: Sequence[Sink], again: bool
 ) -> dict[str, Any]:
+    """Run one algorithm, or go on with it; a finished run is what it is, or refused."""
     settings.check()
     everyone = settings.federation()
     divided = newcomers.divide(everyone, settings.new_clients)
@@ -62,14 +88,15 @@ def _simulate(
     plan = engine.plan(settings, divided.early, generator, base)
     config = results.config(plan, everyone)
     concerned = concerns.of_data(divided.early, settings.batch_size)
-    claim(folder, config)
+    _check_beside(settings, divided.early)
+    if claim(folder, config, again):
+        return beside.summary(folder)
     _warn(concerned)
     files.write(folder / PARTITION, results.partition_file(divided.early, plan.models))
     begun = _begin(plan, plan.load(generator), divided.early, folder)
     with guarded(sinks, folder, config, begun.saved.rows) as sink:
         recorder = _recorder(begun, sink.row)
         reports, broadcast = _rounds(begun, recorder, watch)
-        begun.journal.write()
         diverged = concerns.of_clients(clients_table.read(folder))
         _warn(diverged)
         summary = {
@@ -82,6 +109,21 @@ def _simulate(
         begun.journal.remove()
         sink.end(summary)
     return summary
+
+
+def _check_beside(settings: RunSettings, federation: Federation) -> None:
+    """Find what cannot run beside a run before anything runs.
+
+    Raises:
+        InputError: as `simulate`, naming the algorithm.
+    """
+    for name in settings.beside:
+        try:
+            its = beside.settings_of(settings, name, settings.rounds)
+            its.check()
+            engine.plan(its, federation, its.opened())
+        except InputError as error:
+            raise error.within(f"beside {name}") from error
 
 
 def _warn(sentences: Sequence[str]) -> None:
@@ -153,6 +195,7 @@ def _rounds(begun: _Begun, recorder: Recorder, watch: Watch) -> tuple[Mapping[st
             begun.participation,
         )
         watch(settings.rounds, recorder.finished(reports).accuracy)
+        begun.journal.write(crew.hits())
     return reports, standing.broadcast
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeloop import algorithms
 from edgeloop.errors import RunError
-from simulations.folder import FREE, IDENTITY, PARTITION, SUMMARY, flat
+from simulations.folder import BESIDE, FREE, IDENTITY, PARTITION, SUMMARY, flat
 
 _UNTOLD = re.compile(rf"(hyperparameters\.)?seed|options(\..*)?|{'|'.join(FREE)}")
 """Keys that are no settings: seeds, what changes no result, and options, because hyperparameters
@@ -88,6 +88,12 @@ class FinishedRun:
         return algorithms.card(name).title if name in algorithms.names() else name
 
     @property
+    def sends(self) -> bool:
+        """Whether its clients send anything."""
+        name = self.summary.config.algorithm
+        return name not in algorithms.names() or algorithms.card(name).up != "nothing"
+
+    @property
     def data(self) -> str:
         """The data's name."""
         return Path(self.summary.config.data).name
@@ -143,6 +149,29 @@ def find(places: Iterable[Path]) -> list[FinishedRun]:
     return [run for place in places for run in _found(place)]
 
 
+def with_beside(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Return runs and, of those that ran beside them, each that is not there already.
+
+    The same run may stand beside several, as Local with the same seed: it is taken once.
+
+    Raises:
+        RunError: if one is damaged.
+    """
+    found = list(runs)
+    known = {_same(run) for run in runs}
+    for run in runs:
+        folders = sorted(filter(is_run, (run.folder / BESIDE).glob("*")))
+        for other in (_finished(folder) for folder in folders):
+            if (same := _same(other)) not in known:
+                known.add(same)
+                found.append(other)
+    return found
+
+
+def _same(run: FinishedRun) -> str:
+    return json.dumps([run.settings, run.seed], sort_keys=True)
+
+
 def is_run(folder: Path) -> bool:
     """Say whether a folder holds a finished run."""
     return (folder / IDENTITY).is_file() and (folder / SUMMARY).is_file()
@@ -157,7 +186,11 @@ def _found(place: Path) -> list[FinishedRun]:
         problem = "holds a run that is not finished" if open_ else "holds no finished run"
         remedy = "run its command again to go on" if open_ else _REMEDY
         raise RunError(str(place), problem, remedy)
-    return [FinishedRun(folder, _read(folder / SUMMARY, Summary)) for folder in folders]
+    return [_finished(folder) for folder in folders]
+
+
+def _finished(folder: Path) -> FinishedRun:
+    return FinishedRun(folder, _read(folder / SUMMARY, Summary))
 
 
 def _read(path: Path, kind: type[M]) -> M:

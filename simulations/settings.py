@@ -1,12 +1,13 @@
 """What a simulation is asked to do, checked before anything runs."""
 
+import difflib
 import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from edgeloop import algorithms, bases, data, generators
 from edgeloop.bases import building
@@ -133,6 +134,8 @@ class RunSettings(DataSettings):
             ("stacked"), or what a measurement finds faster ("auto"). None: "plain" on a CPU, where
             results are then the same to the bit wherever a run runs, "auto" on a GPU.
         history: keep what each round exchanged, for a report; changes no result.
+        beside: algorithms that run after it on the same data, to compare with; see
+            `simulations.beside`. One name, several with commas, or a list; changes no result.
         privacy: how much noise is in what clients send; None for none.
     """
 
@@ -162,7 +165,18 @@ class RunSettings(DataSettings):
     idle: Literal["device", "host"] = "device"
     cohort: Literal["plain", "stacked", "auto"] | None = None
     history: bool = False
+    beside: tuple[str, ...] = ()
     privacy: PrivacySettings | None = None
+
+    @field_validator("beside", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        """Take "local,fedavg" apart, alone or in a list; a name that comes twice stands once."""
+        words = [value] if isinstance(value, str) else value
+        if not isinstance(words, list | tuple) or not all(isinstance(each, str) for each in words):
+            return value
+        names = (name.strip() for word in words for name in word.split(","))
+        return tuple(dict.fromkeys(name for name in names if name))
 
     @property
     def secret(self) -> Secret | None:
@@ -228,6 +242,18 @@ class RunSettings(DataSettings):
             problem = "changes nothing where every client is waited for"
             raise ConfigError("slow-rate", problem, "give a --deadline")
         usable_device(self.device)
+        self._check_beside()
+
+    def _check_beside(self) -> None:
+        for name in self.beside:
+            if name not in algorithms.names():
+                close = difflib.get_close_matches(name, algorithms.names(), n=1)
+                known = ", ".join(algorithms.names())
+                meant = f"did you mean {close[0]}" if close else f"choose of {known}"
+                raise ConfigError("beside", f"there is no {name!r}", meant)
+            if name == self.algorithm:
+                problem = f"{name} is what runs itself, and would be compared with itself"
+                raise ConfigError("beside", problem, "name another algorithm, such as local")
 
     def chosen(
         self, classes: int, shape: tuple[int, ...] = (1,), architecture: str = "cnn"

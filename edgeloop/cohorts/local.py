@@ -32,6 +32,10 @@ class LocalCohort(Generic[B, U]):
         """Have every member evaluate the last broadcast."""
         return {name: member.finish(broadcast) for name, member in self._members.items()}
 
+    def hits(self) -> Mapping[str, bytes]:
+        """Return what every member's last evaluation has right; see `Member.hits`."""
+        return {name: member.hits() for name, member in self._members.items()}
+
     def save(self, folder: Path) -> None:
         """Write every member's model to a file of its own in an existing folder."""
         for name, member in self._members.items():

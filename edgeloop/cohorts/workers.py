@@ -61,6 +61,10 @@ class WorkerCohort(Generic[B, U]):
         """Have every member evaluate the last broadcast."""
         return self._merged("finish", round_number, broadcast)
 
+    def hits(self) -> Mapping[str, bytes]:
+        """Return what every member's last evaluation has right; see `Member.hits`."""
+        return self._merged("hits")
+
     def save(self, folder: Path) -> None:
         """Write every member's model to a file of its own in an existing folder."""
         self._call("save", folder)

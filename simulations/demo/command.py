@@ -16,6 +16,7 @@ from simulations.demo import broker
 from simulations.demo.processes import Processes
 from simulations.demo.stage import Stage
 from simulations.report import command as report
+from simulations.report import read_demo
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -100,6 +101,8 @@ def _show(stage: Stage) -> None:
         f"all devices, weighted by test samples: alone {alone['final_accuracy']:.3f}, "
         f"federated {together['accuracy_by_round'][-1]:.3f}"
     )
+    if told := read_demo(stage.folder).paid:
+        screen.say(told)
     screen.say(f"everything is in {stage.folder}: logs, ledger, prototypes, models, data")
     model = stage.folder / stage.names[0] / "model.onnx"
     images = " ".join(str(path) for path in stage.write_examples())

@@ -31,6 +31,7 @@ def accuracy(story: Story) -> Html:
     return joined(
         [
             paragraph("After the last round: ", tag("strong", ", ".join(lasts)), "."),
+            *([] if story.paid is None else [paragraph(story.paid)]),
             charts.lines(label, shown, "share of test samples", top=1.0),
             *gaps,
         ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from simulations import pairing
 from simulations.groups import Group
 from simulations.ktl.statistics import described
 from simulations.report import charts, knowledge, tables
@@ -31,7 +32,9 @@ def render(groups: Sequence[Group]) -> str:
     """
     stories = [knowledge.story(group.runs[0]) for group in groups]
     images = knowledge.images(groups, stories)
+    paid = verdicts(groups)
     sections = {
+        **({} if paid is None else {_question(groups): paid}),
         "Accuracy": accuracy(groups),
         "Every client": clients(groups),
         "Who has what": partitions(groups),
@@ -71,6 +74,31 @@ def colours(groups: Sequence[Group]) -> dict[str, str]:
 def is_local(group: Group) -> bool:
     """Say whether a group's clients learn alone."""
     return bool(group.settings["algorithm"] == "local")
+
+
+def verdicts(groups: Sequence[Group]) -> Html | None:
+    """Say of each group whether taking part paid, by Local of its partition; None without any.
+
+    Where there is no Local, the first group of the partition is what the others are beside.
+    """
+    told = [
+        paragraph(*_named(group, several=len(groups) > 2), _verdict(group, each[0]))
+        for each in _by_partition(groups)
+        for group in each[1:]
+    ]
+    return joined(told) if told else None
+
+
+def _question(groups: Sequence[Group]) -> str:
+    return "Did it pay?" if any(is_local(group) for group in groups) else "Which is better?"
+
+
+def _verdict(group: Group, first: Group) -> str:
+    return pairing.compared(group.runs, first.runs, (group.name, first.name)).sentence
+
+
+def _named(group: Group, several: bool) -> list[str]:
+    return [tag("strong", group.name), ": "] if several else []
 
 
 def accuracy(groups: Sequence[Group]) -> Html:

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeloop.paired import Side, paired
+from edgeloop.sentence import sentence
+
 Array = NDArray[Any]
 
 _FLAGS = "broadcast.known_C"
@@ -44,6 +47,14 @@ class Device:
     test_samples: int | None = None
     alone: float | None = None
     federated: float | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether both of its accuracies, and what they are of, are known and can be."""
+        shares = [each for each in (self.alone, self.federated) if each is not None]
+        if self.test_samples is None or self.test_samples < 0 or len(shares) < 2:
+            return False
+        return all(0 <= each <= 1 for each in shares)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +121,12 @@ class Timing:
         return math.fsum(self.by_round.values()) if math.isnan(self.total) else self.total
 
 
+def _side(title: str, accuracies: Mapping[str, float], samples: Mapping[str, int]) -> Side:
+    """Return the devices' last accuracies as right answers; the rounds before are not known."""
+    right = {name: round(value * samples[name]) for name, value in accuracies.items()}
+    return Side(title, samples, {1: right})
+
+
 @dataclass(frozen=True, eq=False)
 class Story:
     """A run, told in a report; an empty piece leaves its section out.
@@ -137,6 +154,19 @@ class Story:
     traffic: Mapping[str, Mapping[int, Traffic]] = field(default_factory=dict)
     timings: tuple[Timing, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def paid(self) -> str | None:
+        """Whether taking part paid, in a sentence; None where nobody knows both sides."""
+        known = [device for device in self.devices if device.measured]
+        if not known:
+            return None
+        samples = {device.name: device.test_samples or 0 for device in known}
+        federated, alone = (
+            _side(title, {device.name: getattr(device, title) for device in known}, samples)
+            for title in ("federated", "alone")
+        )
+        return sentence(paired(federated, alone), federated, alone, alone=True)
 
     def class_name(self, label: int) -> str:
         """Return a class's name, or its number where it has none."""

@@ -116,6 +116,8 @@ def jobs_of(
         for cell, table in runs.items():
             filled = {**table, "data": ready.place(str(table["data"]), data), "seed": seed}
             chosen = settings.parse(filled, RunSettings, f"{cell.row}, {cell.column}")
+            others = tuple(each for each in chosen.beside if each != chosen.algorithm)
+            chosen = chosen.model_copy(update={"beside": others})  # no cell is beside itself
             chosen.check()
             name = "-".join(_slug(part) for part in (*cell, f"seed-{seed}") if part)
             jobs[cell, seed] = Job(chosen, folder / "runs" / name)

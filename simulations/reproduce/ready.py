@@ -7,11 +7,11 @@ from typing import Any
 
 from edgeloop import files, generators
 from edgeloop.errors import ConfigError, GeneratorError, RunError
-from simulations.batch import Job
+from simulations.batch import Job, is_done
 from simulations.folder import IDENTITY, SUMMARY, differences
 from simulations.reproduce.scenario import EMBEDDED
 
-OWN = ("data", "clients", "workers", "history")
+OWN = ("data", "clients", "workers", "history", "beside")
 """Settings that a finished run may have otherwise: a moved folder, and what changes no result."""
 
 
@@ -90,8 +90,8 @@ def check_finished(jobs: Iterable[Job]) -> None:
 
 def finished(jobs: Mapping[Any, Job]) -> dict[Any, Mapping[str, Any]]:
     """Return the summaries of the runs that are done."""
-    paths = {key: job.folder / SUMMARY for key, job in jobs.items()}
-    return {key: files.read_json(path) for key, path in paths.items() if path.exists()}
+    done = {key: job.folder / SUMMARY for key, job in jobs.items() if is_done(job)}
+    return {key: files.read_json(path) for key, path in done.items()}
 
 
 def outlook(runs: int, done: Sequence[Mapping[str, Any]], workers: int, known: float | None) -> str:

@@ -10,8 +10,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from edgeloop import algorithms, files
 from simulations import results
-from simulations.batch import Job
-from simulations.folder import FREE, IDENTITY, SUMMARY
+from simulations.batch import Job, is_done
+from simulations.folder import BESIDE, FREE, IDENTITY, SUMMARY
 from simulations.settings import CLIENTS, RunSettings
 
 Key = TypeVar("Key", bound=Hashable)
@@ -97,7 +97,8 @@ def _same(settings: RunSettings) -> str:
     if settings.partition is not None:
         asked["clients"] = settings.clients or CLIENTS
     config = algorithms.config(settings.algorithm, **settings.chosen(classes=2))
-    asked |= {"hyperparameters": dataclasses.asdict(config), "history": settings.history}
+    asked |= {"hyperparameters": dataclasses.asdict(config)}
+    asked |= {"history": settings.history, BESIDE: settings.beside}
     return json.dumps(asked, sort_keys=True, default=str)
 
 
@@ -113,6 +114,8 @@ def _held(folder: Path) -> str | None:
         config = files.read_json(folder / IDENTITY)
         held = {key: config[key] for key in RunSettings.model_fields if key in config}
         ours = config["versions"] == results.versions()
-        return _same(RunSettings.model_validate(held)) if ours else None
+        settings = RunSettings.model_validate(held)
+        done = is_done(Job(settings, folder))
+        return _same(settings) if ours and done else None
     except (OSError, ValueError, KeyError):
         return None  # of another release, or damaged: no run to take

@@ -1,11 +1,12 @@
 """Writes a scenario's results: the table as a page and as data, and the curves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgeloop import files, screen
 from simulations.batch import Job
+from simulations.folder import BESIDE
 from simulations.reproduce import counting
 from simulations.reproduce import table as tables
 from simulations.reproduce.picture import curves
@@ -35,7 +36,10 @@ def write(plan: Plan, scale: Scale, runs: Runs, jobs: Mapping[Trial, Job], folde
     }
     if plan.scenario.counted:
         content["counted"] = counting.counted([job.settings for job in jobs.values()])
+    if told := beside(runs):
+        content[BESIDE] = told
     text = tables.markdown(plan, scale, found) + counting.markdown(content.get("counted"))
+    text += _besides(told)
     files.write(folder / "table.md", text.encode())
     files.write_json(folder / "table.json", content)
     panels = {column.name: _curves(plan, runs, column.name) for column in plan.columns}
@@ -43,6 +47,24 @@ def write(plan: Plan, scale: Scale, runs: Runs, jobs: Mapping[Trial, Job], folde
     rows = [[n, *(tables.words(r.get(h), bold=False) for h in headings)] for n, r in found.items()]
     screen.table(plan.scenario.title, ["", *headings], rows)
     screen.say(f"results: {folder / 'table.md'}")
+
+
+def beside(runs: Runs) -> dict[str, list[str]]:
+    """Return the sentences on what ran beside the trials, by cell; none without any."""
+    every = {
+        ", ".join(part for part in cell if part): [
+            each["sentence"] for summary in runs[cell] for each in summary.get(BESIDE, {}).values()
+        ]
+        for cell in runs
+    }
+    return {cell: sentences for cell, sentences in every.items() if sentences}
+
+
+def _besides(told: Mapping[str, Sequence[str]]) -> str:
+    if not told:
+        return ""
+    lines = [f"- {cell}: {each}" for cell, sentences in told.items() for each in sentences]
+    return "\n".join(["\n## Beside the runs, trial by trial\n", *lines, ""])
 
 
 def _fingerprints(runs: Runs, column: str) -> list[str]:

@@ -62,6 +62,7 @@ def test_two_devices_one_round(tmp_path: Path, capfd: pytest.CaptureFixture[str]
         assert summary["architecture"] == architecture
         assert summary["onnx_difference"] < 0.01
         assert f"{summary['accuracy_by_round']['1']:.3f}" in said
+    assert "aking part" in said
     images = sorted(map(str, out.glob("example-*.png")))
     assert main(["predict", str(out / "device-0" / "model.onnx"), *images, "--json"]) == 0
     assert [row["image"] for row in json.loads(capfd.readouterr().out)] == images

@@ -194,6 +194,21 @@ def test_the_page_tells_every_number_and_needs_nothing_else(folder: Path) -> Non
     assert 'name="viewport"' in page
 
 
+def test_it_says_whether_taking_part_paid(folder: Path) -> None:
+    story = read_demo(folder)
+    # 30 and 37.5, so 38, of 40 samples right, where 20 and 30 were alone.
+    assert story.paid == (
+        "Whether taking part paid cannot be decided with so few devices: +22.5 points (95 %"
+        " interval -9.3 to +54.3) over 2 devices with 40 test samples each; 0 devices better and 0"
+        " worse beyond chance."
+    )
+    assert f"<p>{story.paid}</p>" in render(story)
+    untested = replace(story, devices=(Device("a", "cnn", 9, 0, 0.0, 0.0),))
+    assert untested.paid == "Nobody knows whether taking part paid: no device has a test sample."
+    for unknown in (Device("a", "cnn", 9, 9, None, 0.5), Device("a", "cnn", 9, 9, 0.5, 1.5)):
+        assert replace(story, devices=(unknown,)).paid is None
+
+
 def test_every_text_is_escaped(folder: Path) -> None:
     story = read_demo(folder)
     bad = '"><script>x</script>'

@@ -43,7 +43,8 @@ def test_clients_stand_beside_local_of_the_same_partition(tmp_path: Path) -> Non
     write_run(tmp_path / "b", "local", by_client=(0.25, 0.75, 0.75))
     page = page_of(tmp_path)
     # Gains 0.25, 0, 0.25.
-    assert "2 of 3 clients gain; the clients&#x27; mean gain is +0.167 ± 0.359" in page
+    assert "<h2>Did it pay?</h2><p>Whether taking part paid cannot be decided" in page
+    assert "+16.7 points (95 % interval -19.2 to +52.5) over 3 devices with 4 test" in page
     assert re.findall(r"<title>client-00, (\w+): (0[\d.]+)<", page) == [
         ("Local", "0.250"),
         ("FedProto", "0.500"),
@@ -59,7 +60,7 @@ def test_other_partitions_are_apart_and_said_loudly(tmp_path: Path) -> None:
     page = page_of(tmp_path)
     assert '<p class="loud">These runs are of different partitions' in page
     assert "No run of Local on this partition" in page
-    assert "clients gain" not in page
+    assert "Did it pay?" not in page
     assert page.count("the largest disc is 26 samples") == 2
 
 
