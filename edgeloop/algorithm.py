@@ -85,6 +85,7 @@ class Card:
         one_head: whether all clients' heads must be one linear layer, as the server takes them for.
         base: whether clients compute on the features of a frozen base: Config then has
             `base_sha256` and `dims`, and `Algorithm.half` makes the clients' halves.
+        rounds: how many it wants where nobody says.
         experimental: whether it is ours after a paper's idea, so that no published numbers are its.
     """
 
@@ -98,6 +99,7 @@ class Card:
     alike: bool = False
     one_head: bool = False
     base: bool = False
+    rounds: int = 50
     experimental: bool = False
 
 

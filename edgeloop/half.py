@@ -34,6 +34,13 @@ class ClientHalf(Protocol[U, B_contra]):
         """Evaluate with the last broadcast; train no more."""
         ...
 
+    def hits(self) -> bytes:
+        """Return which test samples the last evaluation has right, in their order, eight a byte.
+
+        The first is the highest bit, as `numpy.packbits` packs them.
+        """
+        ...
+
     def weights(self) -> Mapping[str, npt.NDArray[Any]]:
         """Return a copy of all that it has learned, by name; what `restore` takes over."""
         ...

@@ -25,24 +25,37 @@ def settings_of(settings: RunSettings, name: str, rounds: int) -> RunSettings:
     Args:
         settings: the run's.
         name: of the algorithm.
-        rounds: that the run had, if patience ended it early.
+        rounds: that the run had, if patience ended it early; an algorithm has its own number where
+            one of the two needs a single exchange.
 
     Raises:
         ConfigError: if a hyperparameter is wrong.
     """
+    wanted = algorithms.card(name).rounds
+    if wanted != algorithms.card(settings.algorithm).rounds:  # one of them needs a single exchange
+        rounds = wanted
     variant = settings.variant if settings.variant in algorithms.card(name).variants else "released"
     changes: dict[str, Any] = {
         **{"algorithm": name, "rounds": rounds, "patience": None, "variant": variant},
-        **{"options": _options(settings, name), "history": False, BESIDE: (), "generator": None},
+        **{"options": _options(settings, name), "history": False, BESIDE: ()},
+        **{"generator": None, "base": None},
     }
     if algorithms.card(name).up == "nothing":
         changes["privacy"] = None
     if settings.cohort == "stacked":  # not every algorithm can
         changes["cohort"] = "auto"
     chosen = settings.model_copy(update=changes)
-    if algorithms.needs_generator(name, **chosen.chosen(classes=2)):
-        chosen = chosen.model_copy(update={"generator": settings.generator})
+    based = algorithms.card(name).base
+    if based or algorithms.needs_generator(name, **chosen.chosen(classes=2)):
+        base = settings.base if based else None
+        chosen = chosen.model_copy(update={"generator": settings.generator, "base": base})
     return chosen
+
+
+def planned(settings: RunSettings) -> list[int]:
+    """Return how many rounds a run and each that is beside it have, if none ends early."""
+    beside = [settings_of(settings, name, settings.rounds) for name in settings.beside]
+    return [each.rounds for each in (settings, *beside)]
 
 
 def _options(settings: RunSettings, name: str) -> dict[str, Any]:

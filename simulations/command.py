@@ -1,6 +1,8 @@
 """Runs an algorithm over many clients on this machine, and draws how well they learn."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +11,7 @@ import typer
 from edgeloop import screen, settings
 from edgeloop.chance import wilson
 from edgeloop.sentence import accuracy, span
+from simulations.beside import planned
 from simulations.choosing import told
 from simulations.folder import BESIDE
 from simulations.ktl.command import ktl
@@ -58,7 +61,9 @@ def command(
         str | None, typer.Option(help="A group, or architectures a,b,c that clients take in turn.")
     ] = None,
     width: Annotated[int, typer.Option(help="K, the feature width all clients share.")] = 512,
-    rounds: Annotated[int, typer.Option(help="Rounds of training.")] = 50,
+    rounds: Annotated[
+        int | None, typer.Option(help="Rounds of training. [default: 50; class-statistics: 1]")
+    ] = None,
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many rounds without a new best one.")
     ] = None,
@@ -154,10 +159,11 @@ def command(
 
 def _watched(chosen: RunSettings, folder: Path, sinks: Sequence[Sink]) -> Mapping[str, Any]:
     names = (chosen.algorithm, *chosen.beside)
-    with screen.progress(", then ".join(names), chosen.rounds * len(names)) as report:
+    ends = list(accumulate(planned(chosen)))
+    with screen.progress(", then ".join(names), ends[-1]) as report:
 
         def watch(done: int, accuracy: float) -> None:
-            name = names[min(max(done - 1, 0) // chosen.rounds, len(names) - 1)]
+            name = names[min(bisect_left(ends, max(done, 1)), len(names) - 1)]
             report(done, f"{f'{name}: ' if chosen.beside else ''}accuracy {accuracy:.4f}")
 
         return simulate(chosen, folder, watch, sinks)

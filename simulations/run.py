@@ -59,13 +59,14 @@ def simulate(
         InputError: if the settings, the data or the folder are wrong, or memory runs out.
     """
     with enough_memory(settings.device):
+        planned = beside.planned(settings)
         more = bool(settings.beside) and bool(beside.missing(settings, folder))
         summary = _simulate(settings, folder, watch, sinks, again=more)
         for place, name in enumerate(settings.beside, start=1):
             if name in summary.get(BESIDE, {}):
                 continue  # it was told of before
             its = beside.settings_of(settings, name, len(summary["accuracy_by_round"]) - 1)
-            counted = _counted(watch, place * settings.rounds, its.rounds, settings.rounds)
+            counted = _counted(watch, sum(planned[:place]), its.rounds, planned[place])
             _simulate(its, beside.folder_of(folder, name), counted, (), again=True)
             summary = beside.told(folder, name)
         return summary
@@ -87,7 +88,8 @@ def _simulate(
     base = settings.opened_base(divided.early.shape, divided.early.classes)
     plan = engine.plan(settings, divided.early, generator, base)
     config = results.config(plan, everyone)
-    concerned = concerns.of_data(divided.early, settings.batch_size)
+    batch = 1 if base is not None else settings.batch_size  # statistics have no batches
+    concerned = concerns.of_data(divided.early, batch)
     _check_beside(settings, divided.early)
     if claim(folder, config, again):
         return beside.summary(folder)

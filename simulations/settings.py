@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from edgeloop import algorithms, bases, data, generators
 from edgeloop.bases import building
@@ -142,7 +142,7 @@ class RunSettings(DataSettings):
     algorithm: str
     models: str | None = None
     width: Whole = 512
-    rounds: Whole = 50
+    rounds: Whole = 50  # or what the algorithm wants: see `_natural_rounds`
     patience: Whole | None = None
     join_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
     random_join_ratio: bool = False
@@ -167,6 +167,15 @@ class RunSettings(DataSettings):
     history: bool = False
     beside: tuple[str, ...] = ()
     privacy: PrivacySettings | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _natural_rounds(cls, table: Any) -> Any:
+        """Take the algorithm's own number of rounds where none is given."""
+        name = table.get("algorithm") if isinstance(table, dict) else None
+        if name not in algorithms.names() or table.get("rounds") is not None:
+            return table
+        return {**table, "rounds": algorithms.card(name).rounds}
 
     @field_validator("beside", mode="before")
     @classmethod

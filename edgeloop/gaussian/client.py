@@ -92,6 +92,7 @@ class StatisticsClient:
         self._own = self._sums(np.arange(len(data.train.labels)))
         self._message = statistics.message(self._own, config.half)
         self._known: tuple[int, Mixture] | None = None
+        self._hits_N = np.zeros(len(data.test.labels), bool)
         self._seconds = time.perf_counter() - begun
 
     def _features(self, samples: Samples) -> Matrix:
@@ -121,7 +122,8 @@ class StatisticsClient:
         mixture = self.mixture(broadcast)
         features_ND, labels_N = self._test
         scores_NC = mixture.scores(features_ND)
-        correct = int((scores_NC.argmax(1) == labels_N).sum())
+        self._hits_N = scores_NC.argmax(1) == labels_N
+        correct = int(self._hits_N.sum())
         area = micro_auc(scores_NC, labels_N)
         samples = len(labels_N), len(self._train[1])
         return Report(correct, *samples, time.perf_counter() - begun, 0.0, area)
@@ -190,6 +192,10 @@ class StatisticsClient:
             return everybody
         mine = statistics.opened(self._message, config.classes, dims)
         return (everybody - mine).cleared()
+
+    def hits(self) -> bytes:
+        """Return which test samples the last evaluation has right, as `numpy.packbits` packs it."""
+        return np.packbits(self._hits_N).tobytes()
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """Return nothing to store: all that it knows comes of its data and the broadcast."""

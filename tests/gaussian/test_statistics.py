@@ -75,7 +75,8 @@ def test_sums_that_are_not_on_the_grid_would_differ() -> None:
 @pytest.mark.parametrize("precision", ["half", "single"])
 @pytest.mark.parametrize("second", [True, False])
 def test_who_leaves_has_never_been_there(precision: str, second: bool) -> None:
-    facts: dict[str, Any] = {"classes": CLASSES, "dims": DIMS, "precision": precision, "second": second}
+    facts: dict[str, Any] = {"classes": CLASSES, "dims": DIMS, "precision": precision}
+    facts["second"] = second
     algorithm = algorithms.load("class-statistics", **facts)
     sent = {
         f"client-{seed}": statistics.message(
