@@ -53,7 +53,12 @@ def settings_of(settings: RunSettings, name: str, rounds: int) -> RunSettings:
 
 
 def planned(settings: RunSettings) -> list[int]:
-    """Return how many rounds a run and each that is beside it have, if none ends early."""
+    """Return how many rounds a run and each that is beside it have, if none ends early.
+
+    Raises:
+        ConfigError: if the settings are wrong, or there is no such algorithm.
+    """
+    settings.check()
     beside = [settings_of(settings, name, settings.rounds) for name in settings.beside]
     return [each.rounds for each in (settings, *beside)]
 

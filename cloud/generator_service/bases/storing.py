@@ -1,4 +1,4 @@
-"""The local store of bases: one appears there whole or not at all, and is replaced only if asked."""
+"""The local store of bases: one appears there whole or not at all; replaced only if asked."""
 
 import re
 import shutil
