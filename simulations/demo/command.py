@@ -1,8 +1,10 @@
-"""Shows the main job on this machine: a broker, an aggregator and six devices learn together."""
+"""Shows the main job on this machine: a broker, aggregators and ten devices learn together."""
 
 import json
+import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +12,16 @@ from typing import Annotated
 import typer
 
 from edgeloop import algorithms, data, generators, models, screen
-from edgeloop.data import Partition
 from edgeloop.errors import ConfigError, RunError
 from simulations.demo import broker
+from simulations.demo.dealing import dealt
 from simulations.demo.processes import Processes
 from simulations.demo.stage import Stage
 from simulations.report import command as report
 from simulations.report import read_demo
+
+ONCE = "class-statistics"
+"""What the demo shows first: one exchange."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,12 +30,16 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def demo(
-    rounds: Annotated[int, typer.Option(min=1, help="How many rounds.")] = 6,
-    devices: Annotated[int, typer.Option(min=2, max=50, help="How many devices.")] = 6,
-    samples: Annotated[int, typer.Option(min=20, help="Images a device, on average.")] = 100,
+    rounds: Annotated[int, typer.Option(min=1, help="Of the networks' training.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="Of a device a round.")] = 5,
+    devices: Annotated[int, typer.Option(min=2, max=50, help="How many devices.")] = 10,
+    images: Annotated[int, typer.Option(min=1, help="Of each class, a device.")] = 2,
     group: Annotated[str, typer.Option(help="The devices' architectures, in turn.")] = "small-4",
-    seed: Annotated[int, typer.Option(help="Of the weights and of every shuffle.")] = 0,
-    algorithm: Annotated[str, typer.Option(help="Over MQTT: fedktl, fedtgp, fedproto.")] = "fedktl",
+    seed: Annotated[int, typer.Option(min=0, help="Of the images and of the weights.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="Repeat it with so many seeds.")] = 1,
+    algorithm: Annotated[
+        str, typer.Option(help="Beside class statistics: fedktl, fedtgp, fedproto, fedavg ...")
+    ] = "fedktl",
     generator: Annotated[
         str | None, typer.Option(help="See `edgeloop generator list`. [default: digits]")
     ] = None,
@@ -39,30 +48,30 @@ def demo(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder; runs/demo-TIME if not given.")] = None,
 ) -> None:
-    """Run the main job with embedded data: Fashion-MNIST in unequal shares (Dirichlet 0.1)."""
+    """Run the main job with embedded data: devices with 20 Fashion-MNIST images each."""
     members = models.members(group, devices)
     _check(algorithm, members, generator, triton)
+    dealt(devices, images, seed)  # so that too many images are told before anything is written
     folder = (out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")).absolute()
     if folder.exists() and any(folder.iterdir()):
         raise RunError("--out", f"{folder} is not empty", "name another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    shares = Partition("dirichlet", clients=devices, alpha=0.1, samples=samples * devices)
-    dealt = data.load("fashion-sample", shares)
-    data.write(dealt, folder / "data")
-    stage = Stage(folder, dealt, members, rounds, seed, algorithm, generator)
-    with broker.running(folder) as (name, port), Processes(folder) as processes:
-        screen.say(f"broker: {name}, port {port}")
-        screen.say(f"devices: {devices}, each a process with its own data and model")
-        if triton:
-            served = processes.start_triton(generator or generators.EMBEDDED)
-            screen.say(f"generator: {served}, see {folder / 'tritonserver.log'}")
-            stage = replace(stage, generator=served)
-        processes.start_task(stage, port)
-        _follow(processes, stage)
-    screen.say("alone: the same devices, data and models, without the others")
-    with Processes(folder) as processes:
-        processes.run_alone(stage)
-    _show(stage)
+    screen.say(
+        f"{devices} devices, each a process with {images} images of each class and its own model;"
+        " all are tested on the same 1,000 images"
+    )
+    found = []
+    for number in range(seed, seed + seeds):
+        place = folder if seeds == 1 else folder / f"seed-{number}"
+        federation = dealt(devices, images, number)
+        held = data.write(federation, place / "data")
+        stage = Stage(
+            place, federation, members, rounds, number, held, algorithm, epochs, generator
+        )
+        found.append(_shown(stage, triton))
+    if seeds > 1:
+        _show_seeds(found, algorithm)
+    screen.say(f"everything is in {folder}: logs, ledgers, prototypes, models, data")
 
 
 def _check(
@@ -70,18 +79,57 @@ def _check(
 ) -> None:
     card = algorithms.card(algorithm)
     first = algorithms.given(algorithm, architecture=architectures[0])
-    algorithms.check_alike(algorithm, architectures, classes=1, width=1, **first)
+    facts = algorithms.given(algorithm, classes=1, width=1)
+    algorithms.check_alike(algorithm, architectures, **facts, **first)
     if "mqtt" not in card.runs:
         problem = f"{algorithm} sends nothing: the demo runs it beside any other as `alone`"
+        raise ConfigError("--algorithm", problem, "choose fedktl, fedtgp or fedproto")
+    if algorithm == ONCE:
+        problem = "the demo shows it beside any other"
         raise ConfigError("--algorithm", problem, "choose fedktl, fedtgp or fedproto")
     if (generator or triton) and not card.generator:
         option = "--generator" if generator else "--triton"
         raise ConfigError(option, f"{algorithm} asks no generator", "leave it out")
 
 
+def _shown(stage: Stage, triton: bool) -> dict[str, float]:
+    """Run one seed's tasks, and show what they came to; return the mean accuracies by name."""
+    stage.folder.mkdir(parents=True, exist_ok=True)
+    (stage.folder / "statistics").mkdir()
+    once = replace(
+        stage, folder=stage.folder / "statistics", algorithm=ONCE, rounds=1, generator=None
+    )
+    with broker.running(stage.folder) as (name, port):
+        screen.say(f"broker: {name}, port {port}")
+        begun = time.monotonic()
+        with Processes(once.folder) as processes:
+            screen.say("class statistics: one exchange, no network is trained")
+            processes.start_task(once, port)
+            _follow(processes, once)
+        screen.say(f"accuracy {once.last():.3f} after {time.monotonic() - begun:.0f} s")
+        with Processes(stage.folder) as processes, _served(processes, stage, triton) as ready:
+            processes.start_task(ready, port)
+            _follow(processes, ready)
+    screen.say("alone: the same devices, images and models, without the others")
+    with Processes(stage.folder) as processes:
+        processes.run_alone(stage)
+    return _show(stage, once)
+
+
+@contextmanager
+def _served(processes: Processes, stage: Stage, triton: bool) -> Iterator[Stage]:
+    """Serve the generator, if that is asked for; yield the stage with the reference to it."""
+    if not triton:
+        yield stage
+        return
+    served = processes.start_triton(stage.generator or generators.EMBEDDED)
+    screen.say(f"generator: {served}, see {stage.folder / 'tritonserver.log'}")
+    yield replace(stage, generator=served)
+
+
 def _follow(processes: Processes, stage: Stage) -> None:
     """Show the rounds until every process has ended well."""
-    with screen.progress("federated", stage.rounds) as report:
+    with screen.progress(stage.algorithm, stage.rounds) as report:
         while processes.working():
             status = stage.status()
             if status is not None:
@@ -89,22 +137,42 @@ def _follow(processes: Processes, stage: Stage) -> None:
             time.sleep(0.5)  # between two looks
 
 
-def _show(stage: Stage) -> None:
+def _show(stage: Stage, once: Stage) -> dict[str, float]:
     alone = json.loads((stage.folder / "alone" / "summary.json").read_text(encoding="utf-8"))
-    rows = [stage.row(number, alone) for number in range(len(stage.architectures))]
-    columns = ["device", "model", "train", "test", "alone", "federated", "ONNX classifier"]
-    screen.table("accuracy on each device's own test data, after the last round", columns, rows)
-    together = json.loads(
-        (stage.folder / "aggregator" / "summary.json").read_text(encoding="utf-8")
-    )
-    screen.say(
-        f"all devices, weighted by test samples: alone {alone['final_accuracy']:.3f}, "
-        f"federated {together['accuracy_by_round'][-1]:.3f}"
-    )
-    if told := read_demo(stage.folder).paid:
-        screen.say(told)
-    screen.say(f"everything is in {stage.folder}: logs, ledger, prototypes, models, data")
-    model = stage.folder / stage.names[0] / "model.onnx"
+    own = [alone["accuracy_by_client"][client] for client in sorted(alone["accuracy_by_client"])]
+    rows = [_row(stage, once, number, own[number]) for number in range(len(own))]
+    columns = ["device", "model", "images", "alone", stage.algorithm, ONCE, "ONNX classifier"]
+    screen.table("accuracy on 1,000 test images, after the last round", columns, rows)
+    found = {"alone": alone["final_accuracy"], stage.algorithm: stage.last(), ONCE: once.last()}
+    means = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in found.items())
+    screen.say(f"mean of all devices: {means}")
+    for name, each in ((stage.algorithm, stage), (ONCE, once)):
+        if told := read_demo(each.folder, stage.folder / "alone").paid:
+            screen.say(f"{name}: {told}")
+    model = once.folder / once.names[0] / "model.onnx"
     images = " ".join(str(path) for path in stage.write_examples())
     screen.say(f"try: edgeloop predict {model} {images}")
     screen.say(f"report: {report.write(stage.folder)}")
+    return found
+
+
+def _row(stage: Stage, once: Stage, number: int, alone: float) -> list[object]:
+    """Return a device's row of the final table."""
+    summary = stage.summary(number)
+    return [
+        stage.names[number],
+        summary["architecture"],
+        summary["train_samples"],
+        f"{alone:.3f}",
+        f"{stage.accuracy(number):.3f}",
+        f"{once.accuracy(number):.3f}",
+        once.summary(number)["onnx"],
+    ]
+
+
+def _show_seeds(found: Sequence[dict[str, float]], algorithm: str) -> None:
+    """Tell the gains over the devices alone, seed by seed."""
+    for name in (algorithm, ONCE):
+        gains = [100 * (each[name] - each["alone"]) for each in found]
+        each = ", ".join(f"{gain:+.1f}" for gain in gains)
+        screen.say(f"{name} over alone, by seed: {each}; mean {statistics.mean(gains):+.1f} points")

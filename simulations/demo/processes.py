@@ -70,7 +70,8 @@ class Processes:
         """
         group = ",".join(stage.architectures)
         options = ["--rounds", str(stage.rounds), "--seed", str(stage.seed), "--models", group]
-        places = ["--data", str(stage.folder / "data"), "--out", str(stage.folder / "alone")]
+        options += ["--set", f"local_epochs={stage.epochs}"]
+        places = ["--data", str(stage.data), "--out", str(stage.folder / "alone")]
         self._start("alone", "simulate", "local", *places, *options, quiet=False)
         self._processes["alone"].wait()
         self.working()

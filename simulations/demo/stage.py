@@ -1,4 +1,4 @@
-"""What the demo sets up: the configuration files of its processes, and what they report."""
+"""What the demo sets up: the configuration files of a task's processes, and what they report."""
 
 import json
 import urllib.request
@@ -23,7 +23,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Stage:
-    """One demo run.
+    """One task of the demo.
 
     Attributes:
         folder: for everything that is written.
@@ -31,7 +31,9 @@ class Stage:
         architectures: one a device.
         rounds: how many.
         seed: the run's.
+        data: the folder of the devices' data.
         algorithm: of the task.
+        epochs: of a device a round, where the algorithm has any.
         generator: a reference, for an algorithm that needs one.
         http_port: where the aggregator tells its status.
     """
@@ -41,7 +43,9 @@ class Stage:
     architectures: list[str]
     rounds: int
     seed: int
+    data: Path
     algorithm: str = "fedktl"
+    epochs: int = 1
     generator: str | None = None
     http_port: int = field(default_factory=free_port)
 
@@ -51,9 +55,15 @@ class Stage:
         digits = len(str(len(self.architectures) - 1))
         return [f"device-{number:0{digits}}" for number in range(len(self.architectures))]
 
+    @property
+    def task(self) -> str:
+        """The task's name; two tasks of the demo share a broker."""
+        return f"demo-{self.algorithm}"
+
     def _hyperparameters(self) -> str:
-        """Tell an algorithm that builds a model of its own which one."""
-        first = algorithms.given(self.algorithm, architecture=self.architectures[0])
+        """Tell how devices train, and an algorithm that builds a model of its own which one."""
+        facts = {"architecture": self.architectures[0], "local_epochs": self.epochs}
+        first = algorithms.given(self.algorithm, **facts)
         pairs = (f"{name} = {json.dumps(value)}" for name, value in first.items())
         return f"hyperparameters = {{ {', '.join(pairs)} }}"
 
@@ -62,7 +72,7 @@ class Stage:
         return self._write(
             "aggregator",
             f"""
-            name = "demo"
+            name = {json.dumps(self.task)}
             algorithm = {json.dumps(self.algorithm)}
             class_names = {json.dumps(self.federation.class_names)}
             shape = {list(self.federation.shape)}
@@ -91,14 +101,14 @@ class Stage:
             name,
             f"""
             name = {json.dumps(name)}
-            task = "demo"
+            task = {json.dumps(self.task)}
             folder = {json.dumps(str(self.folder / name))}
 
             [broker]
             port = {port}
 
             [data]
-            source = {json.dumps(str(self.folder / "data"))}
+            source = {json.dumps(str(self.data))}
             client = {number}
 
             [training]
@@ -133,18 +143,18 @@ class Stage:
             Image.fromarray(shard.inputs[number][0].astype("uint8")).save(paths[-1])
         return paths
 
-    def row(self, number: int, alone: dict[str, Any]) -> list[object]:
-        """Return a device's row of the final table."""
-        name = self.names[number]
-        summary = json.loads((self.folder / name / "summary.json").read_text(encoding="utf-8"))
-        accuracies = alone["accuracy_by_client"]
-        own = accuracies[sorted(accuracies)[number]]
-        return [
-            name,
-            summary["architecture"],
-            summary["train_samples"],
-            summary["test_samples"],
-            f"{own:.3f}",
-            f"{summary['accuracy_by_round'][str(self.rounds)]:.3f}",
-            summary["onnx"],
-        ]
+    def summary(self, number: int) -> dict[str, Any]:
+        """Return what a device has written when it ended."""
+        path = self.folder / self.names[number] / "summary.json"
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def accuracy(self, number: int) -> float:
+        """Return a device's accuracy after the last round."""
+        return float(self.summary(number)["accuracy_by_round"][str(self.rounds)])
+
+    def last(self) -> float:
+        """Return all devices' accuracy after the last round, weighted by test samples."""
+        path = self.folder / "aggregator" / "summary.json"
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return float(found["accuracy_by_round"][-1])

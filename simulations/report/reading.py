@@ -66,8 +66,12 @@ class _Task(_Written):
 W = TypeVar("W", bound=_Written)
 
 
-def read_demo(folder: Path) -> Story:
+def read_demo(folder: Path, beside: Path | None = None) -> Story:
     """Read what a finished demo wrote; only the aggregator's summary must be there.
+
+    Args:
+        folder: the demo's, or that of one of its tasks.
+        beside: the folder of the run alone; None for the one in `folder`.
 
     Clients of the run alone are the devices in the order of their names, as the demo makes them.
 
@@ -81,7 +85,8 @@ def read_demo(folder: Path) -> Story:
             str(folder), "is no finished demo's: it has no aggregator/summary.json", remedy
         )
     together = _read(summary, _Together)
-    alone = _read(folder / "alone" / "summary.json", _Alone)
+    apart = beside or folder / "alone"
+    alone = _read(apart / "summary.json", _Alone)
     task = _read(folder / "aggregator.toml", _Task, tomllib.loads)
     paths = sorted(folder.glob("device-*/summary.json"))
     devices = {path.parent.name: _read(path, _Device) for path in paths}
@@ -95,9 +100,19 @@ def read_demo(folder: Path) -> Story:
         devices=_rows(together, devices, alone),
         history=tuple(read_round(path) for path in history),
         traffic={name: _traffic(device) for name, device in devices.items() if _traffic(device)},
-        timings=_timings(together, alone, folder / "alone" / "rounds.csv"),
+        timings=_timings(together, alone, apart / "rounds.csv"),
         facts=_facts(together, task, alone),
+        also=_also(folder, apart),
     )
+
+
+def _also(folder: Path, beside: Path) -> tuple[str, ...]:
+    """Return what the demo's class statistics tell, where they are within the folder."""
+    place = folder / "statistics"
+    if not (place / "aggregator" / "summary.json").is_file():
+        return ()
+    paid = read_demo(place, beside).paid
+    return () if paid is None else (f"Class statistics, one exchange: {paid}",)
 
 
 def _read(path: Path, kind: type[W], parse: Callable[[str], Any] = json.loads) -> W:

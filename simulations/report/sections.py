@@ -32,6 +32,7 @@ def accuracy(story: Story) -> Html:
         [
             paragraph("After the last round: ", tag("strong", ", ".join(lasts)), "."),
             *([] if story.paid is None else [paragraph(story.paid)]),
+            *(paragraph(each) for each in story.also),
             charts.lines(label, shown, "share of test samples", top=1.0),
             *gaps,
         ]

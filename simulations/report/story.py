@@ -141,6 +141,7 @@ class Story:
         history: closed rounds, ascending.
         traffic: bytes by device and round.
         timings: what took how long.
+        also: what else there is to say of whether taking part paid, a sentence each.
         facts: by name, in the order in which they are told.
     """
 
@@ -154,6 +155,7 @@ class Story:
     traffic: Mapping[str, Mapping[int, Traffic]] = field(default_factory=dict)
     timings: tuple[Timing, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    also: tuple[str, ...] = ()
 
     @property
     def paid(self) -> str | None:

@@ -5,6 +5,7 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgeloop.command import main
@@ -14,6 +15,7 @@ from edgeloop.local import broker
 from edgeloop.local.broker import Broker
 from edgeloop.local.ports import free_port
 from edgeloop.settings import BrokerSettings
+from simulations.demo import dealing
 from simulations.demo.broker import started
 
 
@@ -63,8 +65,43 @@ def test_two_devices_one_round(tmp_path: Path, capfd: pytest.CaptureFixture[str]
         assert summary["onnx_difference"] < 0.01
         assert f"{summary['accuracy_by_round']['1']:.3f}" in said
     assert "aking part" in said
+    once = json.loads((out / "statistics" / "aggregator" / "summary.json").read_text())
+    assert once["algorithm"] == "class-statistics"
+    assert once["accuracy_by_round"][-1] > once["accuracy_by_round"][0] > 0.4
+    assert said.count("over 2 devices with 1,000 test samples each") == 2
+    assert "Class statistics, one exchange: " in (out / "report.html").read_text()
     images = sorted(map(str, out.glob("example-*.png")))
     assert main(["predict", str(out / "device-0" / "model.onnx"), *images, "--json"]) == 0
     assert [row["image"] for row in json.loads(capfd.readouterr().out)] == images
     assert main(["demo", *arguments]) == 2
     assert "is not empty; name another folder" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (
+            "--devices 50 --images 11",
+            "50 devices with 11 images of a class are more than the sample",
+        ),
+        ("--algorithm class-statistics", "the demo shows it beside any other"),
+        ("--algorithm fedtgp --generator digits", "fedtgp asks no generator"),
+        ("--algorithm fedavg --group cnn,resnet4", "fedavg averages whole models"),
+    ],
+)
+def test_what_the_demo_cannot_show(
+    words: str, problem: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", *words.split(), "--out", str(tmp_path / "out")]) == 2
+    assert problem in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_device_has_as_many_images_of_each_class() -> None:
+    dealt = dealing.dealt(10, 2, seed=3)
+    assert (dealt.label_counts("train") == 2).all()
+    assert (dealt.label_counts("test") == 100).all()
+    every = np.concatenate(dealt.train)
+    assert len(np.unique(every)) == 200
+    assert every.max() < 5000  # none of the test images
+    assert dealt.fingerprint() != dealing.dealt(10, 2, seed=4).fingerprint()
