@@ -94,8 +94,8 @@ CASES = {
         [[9, 9], [80, 71]],
         [100, 80],
         "Whether taking part paid cannot be decided with so few devices: -45.6 points (95 %"
-        " interval -100.0 to +25.8) over 2 devices with 80 to 100 test samples each; 0 devices better"
-        " and 2 worse beyond chance.",
+        " interval -100.0 to +25.8) over 2 devices with 80 to 100 test samples each; 0 devices"
+        " better and 2 worse beyond chance.",
     ),
     "devices that differ": (
         [[9] * 7, [5, 90, 5, 90, 5, 90, 60]],
