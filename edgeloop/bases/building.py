@@ -118,9 +118,27 @@ def as_inputs(images: Images, shape: tuple[int, ...]) -> NDArray[np.float32]:
 def drawn(generator: Generator, shape: tuple[int, ...], recipe: Recipe) -> Images:
     """Return a generator's images (N, channels, height, width) as the clients' inputs are."""
     latents = generator.sample_latents(recipe.images, recipe.seed)
-    starts = range(0, len(latents), AT_ONCE)
-    parts = [fitted(generator.synthesize(latents[s : s + AT_ONCE]), shape) for s in starts]
+    draw = np.random.default_rng([recipe.seed, 1])
+    parts = []
+    for start in range(0, len(latents), AT_ONCE):
+        images = generator.synthesize(latents[start : start + AT_ONCE])
+        varied = [_varied(each, draw) for each in images] if recipe.varied else images
+        parts += [fitted(np.asarray(each)[None], shape) for each in varied]
     return np.concatenate(parts)
+
+
+def _varied(image: NDArray[np.uint8], draw: np.random.Generator) -> NDArray[np.uint8]:
+    """Return an image zoomed, mirrored, turned, its colours exchanged, or its negative."""
+    smaller = min(image.shape[1:])
+    side = int(draw.integers(smaller // 2, smaller + 1))
+    top, left = draw.integers(0, np.array(image.shape[1:]) - side + 1)
+    image = image[:, top : top + side, left : left + side]
+    if draw.integers(2):
+        image = image[..., ::-1]
+    image = np.rot90(image, int(draw.integers(4)), (1, 2))
+    image = image[draw.permutation(len(image))]
+    found: NDArray[np.uint8] = 255 - image if draw.integers(2) else image
+    return found
 
 
 def fitted(images: Images, shape: tuple[int, ...]) -> Images:

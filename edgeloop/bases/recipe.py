@@ -11,35 +11,32 @@ class Recipe(BaseModel):
     """The settings of `filters.learn` and of the graph that comes of it.
 
     Attributes:
-        filters: K, found by k-means of patches.
+        filters: of the first layer, found by k-means of patches.
+        second: of a second layer; 0 for none.
         patch: a side of a patch, in pixels; of a signal, steps.
         stride: between two patches.
         grid: each filter's answers are averaged over so many parts of a side.
         dims: D, of a feature.
         images: that the filters and the directions come from.
-        patches: drawn from them.
-        rounds: of k-means.
-        offset: added to a patch's variance before it is divided by its root.
-        whitening: added to the variances before patches are whitened.
-        threshold: below which an answer is nothing.
+        threshold: below which an answer of the first layer is nothing.
         mirrored: features are the mean of an image's and its mirror image's.
+        varied: the generator's images are zoomed, turned, recoloured and made negative, each as
+            it is drawn, so that they vary as other data does.
         seed: of all draws.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     filters: Whole = 96
+    second: Annotated[int, Field(ge=0, le=4096)] = 0
     patch: Annotated[int, Field(ge=2, le=64)] = 6
     stride: Annotated[int, Field(ge=1, le=64)] = 1
     grid: Annotated[int, Field(ge=1, le=16)] = 3
     dims: Whole = 64
     images: Annotated[int, Field(ge=10, le=100_000)] = 1000
-    patches: Annotated[int, Field(ge=100, le=1_000_000)] = 6000
-    rounds: Annotated[int, Field(ge=1, le=100)] = 8
-    offset: Annotated[float, Field(gt=0, le=100)] = 0.05
-    whitening: Annotated[float, Field(gt=0, le=100)] = 0.1
     threshold: Annotated[float, Field(ge=0, le=100)] = 0.25
     mirrored: bool = False
+    varied: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
@@ -62,12 +59,17 @@ def suitable(shape: tuple[int, ...], classes: int = 10, **asked: object) -> Reci
     Raises:
         ValidationError: if a field is out of range.
     """
-    grey = shape[0] == 1
-    dims = 64 if grey and classes <= 20 else 128 if classes <= 20 else 256
-    chosen: dict[str, object] = {"dims": dims, "stride": 1 if grey and max(shape) <= 28 else 2}
+    chosen: dict[str, object] = {}
     if kind_of(shape) == "signal":
-        chosen |= {"patch": 16, "stride": 2, "grid": 8, "dims": 128}
-    elif max(shape) > 64:
-        chosen["stride"] = max(shape) // 32
+        chosen = {"patch": 16, "stride": 2, "grid": 8, "dims": 128}
+    elif shape[0] == 1:
+        stride = 1 if max(shape) <= 28 else max(2, max(shape) // 32)
+        chosen = {"dims": 64 if classes <= 20 else 128, "stride": stride}
+    elif min(shape[1:]) >= 24:
+        chosen = {"filters": 128, "second": 256, "threshold": 0.7, "mirrored": True}
+        chosen |= {"varied": True, "images": 1200, "stride": max(2, max(shape) // 32)}
+        chosen["dims"] = 320 if classes <= 20 else 640
+    else:
+        chosen = {"dims": 128, "stride": 2}
     given = {name: value for name, value in asked.items() if value is not None}
     return Recipe.model_validate({**chosen, **given})

@@ -12,7 +12,8 @@ from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError, GeneratorError
 from edgeloop.generator import Generator, Images, Latents
 
-SMALL = Recipe(filters=6, dims=5, images=40, patches=300, patch=4)
+SMALL = Recipe(filters=6, dims=5, images=40, patch=4)
+DEEP = Recipe(filters=6, second=5, dims=5, images=40, patch=4, mirrored=True, varied=True)
 
 
 class Noisy:
@@ -53,13 +54,12 @@ def test_images_and_signals_of_many_shapes(shape: tuple[int, ...]) -> None:
     assert base.features(inputs).shape == (7, 5)
 
 
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_the_graph_computes_what_the_filters_say(mirrored: bool) -> None:
-    recipe = SMALL.model_copy(update={"mirrored": mirrored})
+@pytest.mark.parametrize("recipe", [SMALL, SMALL.model_copy(update={"mirrored": True}), DEEP])
+def test_the_graph_computes_what_the_filters_say(recipe: Recipe) -> None:
     images = building.drawn(Noisy((3, 12, 12)), (3, 12, 12), recipe)
     found = filters.learn(images, recipe)
     base = Base(graph.of_filters(found, (3, 12, 12)))
-    raw = filters.answers(images, recipe, found.whitened_KP, found.bias_K)
+    raw = filters.raw(images / 127.5 - 1, recipe, found.first, found.second)
     expected = (raw - found.centre_F) @ found.project_FD
     features = base.features((images / 127.5 - 1).astype(np.float32))
     assert np.abs(features - expected).max() < 1e-4
@@ -67,7 +67,7 @@ def test_the_graph_computes_what_the_filters_say(mirrored: bool) -> None:
     assert np.allclose(features.var(0, ddof=1), base.variances_D, rtol=0.05)
     assert base.variances_D.mean() == pytest.approx(1, abs=1e-4)
     turned = base.features((images[..., ::-1] / 127.5 - 1).astype(np.float32))
-    assert np.allclose(turned, features, atol=1e-4) == mirrored
+    assert np.allclose(turned, features, atol=1e-4) == recipe.mirrored
 
 
 def test_the_same_twice_and_another_seed() -> None:

@@ -66,7 +66,7 @@ PROGRAM = """
 import hashlib, numpy as np
 from edgeloop.bases import filters, graph, recipe
 images = np.random.default_rng(0).integers(0, 256, (60, 3, 16, 16), np.uint8)
-small = recipe.Recipe(filters=8, dims=6, images=60, patches=400, stride=2)
+small = recipe.Recipe(filters=8, second=5, dims=6, images=60, stride=2, mirrored=True)
 print(hashlib.sha256(graph.of_filters(filters.learn(images, small), (3, 16, 16))).hexdigest())
 """
 
