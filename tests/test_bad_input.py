@@ -79,6 +79,14 @@ def test_no_toml(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "is no TOML" in refused(capfd, "aggregator", "--config", str(path))
 
 
+def test_a_file_as_an_editor_on_windows_saves_it(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, task: dict[str, Any]
+) -> None:
+    path = Path(write(tmp_path / "task.toml", task))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert "cannot be reached" in refused(capfd, "aggregator", "--config", str(path))
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -98,6 +106,10 @@ def test_no_toml(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         ({"store": "sqlite:////a", "store_file": "b"}, "store and store_file are two answers"),
         ({"store_file": "/no/such/file"}, "store_file: cannot be read"),
         ({"broker": {"host": ""}}, "broker.host: string should have at least 1 character"),
+        ({"privacy": {"nois": 1.0}}, "privacy.nois: there is no such key; did you mean noise"),
+        ({"privacy": {"zzz": 1.0}}, "privacy.zzz: there is no such key; the keys here are noise,"),
+        ({"folder": ""}, "folder: names no file and no folder"),
+        ({"broker": {"ca_file": ""}}, "broker.ca_file: names no file and no folder"),
         ({"broker": {"port": 70000}}, "broker.port: input should be less than or equal to 65535"),
     ],
 )
@@ -178,6 +190,11 @@ def test_a_port_in_use(
             "data.client: 1, and without a",
         ),
         ({"data": {"source": "fashion-sample", "partition": "iid", "alpha": 0}}, "data.alpha"),
+        ({"data": {"source": ""}}, "data: is empty; name a file or a folder"),
+        (
+            {"privacy": {"requir": True}},
+            "privacy.requir: there is no such key; did you mean require",
+        ),
         ({"trainng": {}}, "trainng: there is no such key; did you mean training"),
     ],
 )
