@@ -183,7 +183,8 @@ class Journal:
     def write(self) -> None:
         """Write clients.parquet with all rows."""
         options = pa.csv.ConvertOptions(column_types=COLUMNS)
-        table = pa.csv.read_csv(self._path, convert_options=options)
+        with self._path.open("rb") as rows:  # pyarrow takes no path that is not UTF-8
+            table = pa.csv.read_csv(rows, convert_options=options)
         content = io.BytesIO()
         pa.parquet.write_table(table, content)
         files.write(self._path.with_name(TABLE), content.getvalue())
@@ -201,7 +202,7 @@ def read(folder: Path) -> Sequence[ClientRow]:
     """
     path = folder / TABLE
     try:
-        table = pa.parquet.read_table(path, columns=list(COLUMNS))
+        table = pa.parquet.read_table(io.BytesIO(path.read_bytes()), columns=list(COLUMNS))
     except (OSError, pa.ArrowException) as error:
         remedy = "run it again into a new folder"
         raise RunError(str(path), f"cannot be read ({error})", remedy) from error

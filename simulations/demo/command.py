@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from edgeloop import algorithms, data, generators, models, screen
+from edgeloop import algorithms, data, files, generators, models, screen
 from edgeloop.data import Partition
 from edgeloop.errors import ConfigError, RunError
 from simulations.demo import broker
@@ -42,9 +42,10 @@ def demo(
     members = models.members(group, devices)
     _check(algorithm, members, generator, triton)
     folder = (out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")).absolute()
-    if folder.exists() and any(folder.iterdir()):
-        raise RunError("--out", f"{folder} is not empty", "name another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    with files.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise RunError("--out", f"{folder} is not empty", "name another folder")
     shares = Partition("dirichlet", clients=devices, alpha=0.1, samples=samples * devices)
     dealt = data.load("fashion-sample", shares)
     data.write(dealt, folder / "data")

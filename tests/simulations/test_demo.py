@@ -36,6 +36,16 @@ def test_the_embedded_broker_keeps_what_late_devices_need(tmp_path: Path) -> Non
                 answer.acknowledge()
 
 
+@pytest.mark.parametrize("inside", ["", "demo"])
+def test_a_file_is_no_folder_for_a_demo(
+    inside: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["demo", "--out", str(tmp_path / "file" / inside)]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith(f"error: folder {tmp_path / 'file' / inside}: cannot be written (")
+
+
 def test_a_broker_that_ends_at_once_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
