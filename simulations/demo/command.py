@@ -1,6 +1,7 @@
 """Shows the main job on this machine: a broker, an aggregator and six devices learn together."""
 
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -103,6 +104,6 @@ def _show(stage: Stage) -> None:
     )
     screen.say(f"everything is in {stage.folder}: logs, ledger, prototypes, models, data")
     model = stage.folder / stage.names[0] / "model.onnx"
-    images = " ".join(str(path) for path in stage.write_examples())
-    screen.say(f"try: edgeloop predict {model} {images}")
+    words = ["edgeloop", "predict", str(model), *map(str, stage.write_examples())]
+    screen.say(f"try: {shlex.join(words)}")
     screen.say(f"report: {report.write(stage.folder)}")

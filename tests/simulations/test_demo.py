@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import sys
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def test_a_broker_that_ends_at_once_is_not_waited_for(
 
 @pytest.mark.broker
 def test_two_devices_one_round(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "demo"
+    out = tmp_path / "a demo"
     arguments = ["--rounds", "1", "--devices", "2", "--group", "resnet4,cnn", "--out", str(out)]
     assert main(["demo", *arguments]) == 0
     said = capfd.readouterr().out
@@ -73,6 +74,8 @@ def test_two_devices_one_round(tmp_path: Path, capfd: pytest.CaptureFixture[str]
         assert summary["onnx_difference"] < 0.01
         assert f"{summary['accuracy_by_round']['1']:.3f}" in said
     images = sorted(map(str, out.glob("example-*.png")))
+    (suggested,) = [line for line in said.splitlines() if line.startswith("try: edgeloop ")]
+    assert shlex.split(suggested)[3:] == [str(out / "device-0" / "model.onnx"), *images]
     assert main(["predict", str(out / "device-0" / "model.onnx"), *images, "--json"]) == 0
     assert [row["image"] for row in json.loads(capfd.readouterr().out)] == images
     assert main(["demo", *arguments]) == 2
