@@ -49,7 +49,7 @@ def broker_password(broker: BrokerSettings) -> str | None:
     if broker.password_file is None:
         return None
     try:
-        return broker.password_file.read_text(encoding="utf-8").split("\n")[0]
+        return broker.password_file.read_text(encoding="utf-8-sig").split("\n")[0]
     except (OSError, UnicodeDecodeError) as error:
         raise BrokerError(
             "broker.password_file", f"cannot be read ({error})", "give a readable file"
@@ -170,10 +170,11 @@ class Link:
 
     def _made(self) -> _Client:
         client = _Client(self._client_id, self)
-        client.username = self._broker.username
-        client.password = broker_password(self._broker)
-        if self._broker.ca_file is not None:
-            self._identify(client, Identity(self._broker))
+        client.username_pw_set(self._broker.username, broker_password(self._broker))
+        identity = None if self._broker.ca_file is None else Identity(self._broker)
+        if identity is not None:
+            client.tls_set_context(identity.context)
+        client.on_pre_connect = self._renewing(identity)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -183,15 +184,18 @@ class Link:
             client.will_set(self._presence, b"offline", qos=1, retain=True)
         return client
 
-    def _identify(self, client: Client, identity: Identity) -> None:
-        def renew(_client: Client, _data: Any) -> None:
+    def _renewing(self, identity: Identity | None) -> Callable[[Client, Any], None]:
+        """Return what reads password and certificates anew, before each connection."""
+
+        def renew(client: Client, _data: Any) -> None:
             try:
-                identity.renew()
+                client.username_pw_set(self._broker.username, broker_password(self._broker))
+                if identity is not None:
+                    identity.renew()
             except BrokerError as error:  # half replaced, perhaps; the ones from before may do
                 log.warning("%s", error)
 
-        client.tls_set_context(identity.context)
-        client.on_pre_connect = renew
+        return renew
 
     def __enter__(self) -> Self:
         """Connect and subscribe.

@@ -3,9 +3,17 @@
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from edgeloop.errors import ConfigError
 
@@ -25,6 +33,15 @@ class Settings(BaseModel):
     """A table of a configuration file; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _named(cls, value: object, about: ValidationInfo) -> object:
+        """Refuse a path without letters, which would be the folder that the command runs in."""
+        field = cls.model_fields.get(about.field_name or "")
+        if value == "" and field is not None and Path in _parts(field.annotation):
+            raise ValueError("names no file and no folder")
+        return value
 
 
 class BrokerSettings(Settings):
@@ -102,7 +119,7 @@ def read(path: Path, kind: type[S]) -> S:
         ConfigError: if it cannot be read, or a key or a value is wrong.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigError(
             str(path), "there is no such file", "give the path of a TOML file"
@@ -121,7 +138,7 @@ def first_line(path: Path, field: str) -> str:
         ConfigError: naming the field, if it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8").split("\n")[0]
+        return path.read_text(encoding="utf-8-sig").split("\n")[0]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(field, f"cannot be read ({error})", "give a readable file") from error
 
@@ -159,10 +176,26 @@ def _remedy(kind: type[BaseModel], first: Any) -> str:
         return f"it is {first['input']!r}"
     fields = _fields(kind, tables)
     close = difflib.get_close_matches(str(key), fields, n=1)
-    return f"did you mean {close[0]}" if close else f"the keys here are {', '.join(fields)}"
+    if close:
+        return f"did you mean {close[0]}"
+    return f"the keys here are {', '.join(fields)}" if fields else "take it out"
 
 
-def _fields(kind: Any, tables: list[Any]) -> list[str]:
+def _fields(kind: type[BaseModel] | None, tables: list[Any]) -> list[str]:
+    """Return the keys that a table within a model may have; none where that cannot be told."""
     for table in tables:
-        kind = kind.model_fields[table].annotation
-    return list(kind.model_fields)
+        if kind is not None and not isinstance(table, int):  # numbers tell tables of a list apart
+            field = kind.model_fields.get(str(table))
+            kind = None if field is None else _model(field.annotation)
+    return [] if kind is None else list(kind.model_fields)
+
+
+def _model(annotation: object) -> type[BaseModel] | None:
+    """Return the model in an annotation such as `PrivacySettings | None`."""
+    models = (each for each in _parts(annotation) if isinstance(each, type))
+    return next((each for each in models if issubclass(each, BaseModel)), None)
+
+
+def _parts(annotation: object) -> list[object]:
+    """Return an annotation, and all that it is made of."""
+    return [annotation, *(part for each in get_args(annotation) for part in _parts(each))]

@@ -191,7 +191,8 @@ class Journal:
             hits: what the last evaluation has right, by client; see `HITS`.
         """
         options = pa.csv.ConvertOptions(column_types=COLUMNS)
-        table = pa.csv.read_csv(self._path, convert_options=options)
+        with self._path.open("rb") as rows:  # pyarrow takes no path that is not UTF-8
+            table = pa.csv.read_csv(rows, convert_options=options)
         if hits is not None:
             rounds, clients = (table[column].to_pylist() for column in ("round", "client"))
             pairs, last = zip(rounds, clients, strict=True), max(rounds)
@@ -214,7 +215,7 @@ def read(folder: Path) -> Sequence[ClientRow]:
     """
     path = folder / TABLE
     try:
-        table = pa.parquet.read_table(path, columns=list(COLUMNS))
+        table = pa.parquet.read_table(io.BytesIO(path.read_bytes()), columns=list(COLUMNS))
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
     aucs = ({"auc": math.nan} if row["auc"] is None else {} for row in table.to_pylist())

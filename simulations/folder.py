@@ -2,12 +2,14 @@
 
 import json
 import logging
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from edgeloop import files
-from edgeloop.errors import RunError
+from edgeloop.errors import InputError, RunError
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +100,23 @@ def claim_study(folder: Path, identity: Mapping[str, Any]) -> None:
     if differing := differences(held, identity):
         problem = f"holds another study: {', '.join(differing)}"
         raise RunError(f"out {folder}", problem, "name another folder with --out")
+
+
+@contextmanager
+def new_study(folder: Path, identity: Mapping[str, Any]) -> Iterator[None]:
+    """Claim a folder as `claim_study` does; bad input before the first run leaves it as it was.
+
+    Raises:
+        RunError: as of `claim_study`.
+    """
+    begun = folder.is_dir() and any(folder.iterdir())
+    claim_study(folder, identity)
+    try:
+        yield
+    except InputError:
+        if not begun and not any(folder.rglob(IDENTITY)):
+            shutil.rmtree(folder, ignore_errors=True)  # all in it is this study's, and no result
+        raise
 
 
 def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -79,6 +79,14 @@ def test_no_toml(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "is no TOML" in refused(capfd, "aggregator", "--config", str(path))
 
 
+def test_a_file_as_an_editor_on_windows_saves_it(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, task: dict[str, Any]
+) -> None:
+    path = Path(write(tmp_path / "task.toml", task))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert "cannot be reached" in refused(capfd, "aggregator", "--config", str(path))
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -89,6 +97,14 @@ def test_no_toml(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         ),
         ({"cohort": {"devices": ["one"], "quorum": 2}}, "quorum is larger than the 1 devices"),
         ({"cohort": {"devices": ["one", "one"]}}, "devices has a name twice"),
+        ({"rounds": 10**20}, "rounds: input should be less than or equal to 1000000000"),
+        ({"batch_size": 10**20}, "batch_size: input should be less than or equal to 1000000000"),
+        ({"class_names": ["a", "b", "a"]}, "class_names: classes 0 and 2 are both called 'a'"),
+        ({"class_names": ["b", " b"]}, "class_names: classes 0 and 1 are both called 'b'"),
+        ({"class_names": ["e\u0301", "\u00e9"]}, "classes 0 and 1 are both called"),
+        ({"class_names": ["a", " "]}, "class_names: class 1 has an empty name"),
+        ({"hyperparameters": {"width": 3}}, "width is no hyperparameter of a task: give width"),
+        ({"hyperparameters": {"classes": 3}}, "of a task: give class_names beside the table"),
         ({"rounds": 0}, "rounds: input should be greater than or equal to 1; it is 0"),
         ({"name": "a/b"}, "name: "),
         ({"algorithm": "fedbest"}, "algorithm: there is no 'fedbest'; choose one of"),
@@ -98,6 +114,10 @@ def test_no_toml(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         ({"store": "sqlite:////a", "store_file": "b"}, "store and store_file are two answers"),
         ({"store_file": "/no/such/file"}, "store_file: cannot be read"),
         ({"broker": {"host": ""}}, "broker.host: string should have at least 1 character"),
+        ({"privacy": {"nois": 1.0}}, "privacy.nois: there is no such key; did you mean noise"),
+        ({"privacy": {"zzz": 1.0}}, "privacy.zzz: there is no such key; the keys here are noise,"),
+        ({"folder": ""}, "folder: names no file and no folder"),
+        ({"broker": {"ca_file": ""}}, "broker.ca_file: names no file and no folder"),
         ({"broker": {"port": 70000}}, "broker.port: input should be less than or equal to 65535"),
     ],
 )
@@ -178,6 +198,11 @@ def test_a_port_in_use(
             "data.client: 1, and without a",
         ),
         ({"data": {"source": "fashion-sample", "partition": "iid", "alpha": 0}}, "data.alpha"),
+        ({"data": {"source": ""}}, "data: is empty; name a file or a folder"),
+        (
+            {"privacy": {"requir": True}},
+            "privacy.requir: there is no such key; did you mean require",
+        ),
         ({"trainng": {}}, "trainng: there is no such key; did you mean training"),
     ],
 )

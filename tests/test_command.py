@@ -1,6 +1,11 @@
+import errno
+import os
+import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
@@ -35,7 +40,14 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["simulat"]) == 2
-    assert "simulat: there is no such command; choose one of" in capsys.readouterr().err
+    assert (
+        capsys.readouterr().err
+        == "error: simulat: there is no such command; did you mean simulate\n"
+    )
+    assert command.main(["-V"]) == 2
+    assert "-V: there is no such command; choose one of agent, " in capsys.readouterr().err
+    assert command.main([""]) == 2
+    assert "error: '': there is no such command" in capsys.readouterr().err
 
 
 def registered(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -68,8 +80,80 @@ def test_bad_input_ends_with_2(
     assert capsys.readouterr().err == "error: broker: says no; ask again\n"
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (
+            "shut",
+            "error: out/x: cannot be read or written (Permission denied); mend its rights, or",
+        ),
+        ("full", "error: the disk: cannot be written (No space left on device); free space there"),
+    ],
+)
+def test_what_the_system_refuses_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str, said: str
+) -> None:
+    registered(monkeypatch, kind, f"tests.test_command:{kind}")
+    assert command.main([kind]) == 2
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_what_is_no_files_fault_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered(monkeypatch, "hang-up", "tests.test_command:hang_up")
+    with pytest.raises(ConnectionResetError):
+        command.main(["hang-up"])
+
+
+def test_ctrl_c_while_a_command_is_loaded(tmp_path: Path) -> None:
+    """That takes seconds, and an exception within numpy's import would become an ImportError."""
+    (tmp_path / "slow.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
+    code = (
+        "import importlib.metadata, signal, sys; from edgeloop import command;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "point = importlib.metadata.EntryPoint('slow', 'slow:main', command.GROUP);"
+        "command.entry_points = lambda group: [point]; sys.exit(command.main(['slow']))"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        _, said = process.communicate(timeout=30)
+    assert time.monotonic() - began < 20
+    assert process.returncode == 130
+    assert said == "error: stopped by Ctrl-C; run the same command again to go on\n"
+
+
+def test_a_name_that_is_no_text_can_be_printed(tmp_path: Path) -> None:
+    code = "from edgeloop import command; command._print_all_names(); print('caf\\udce9')"
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    made = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, check=True
+    )
+    assert made.stdout == b"caf\\udce9\n"
+
+
 def interrupted(_: list[str]) -> int:
     raise KeyboardInterrupt
+
+
+def shut(_: list[str]) -> int:
+    raise PermissionError(errno.EACCES, "Permission denied", "out/x")
+
+
+def full(_: list[str]) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def hang_up(_: list[str]) -> int:
+    raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
 
 
 def refusing(_: list[str]) -> int:

@@ -45,6 +45,29 @@ def test_credentials(start_broker: StartBroker, tmp_path: Path) -> None:
         assert link.connected
 
 
+def test_a_password_that_is_changed_in_its_file_needs_no_restart(
+    start_broker: StartBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    passwords, mine = tmp_path / "passwords", tmp_path / "mine"
+    hashed = shutil.which("mosquitto_passwd")
+    assert hashed is not None
+    lines = ("allow_anonymous false", f"password_file {passwords}")
+    subprocess.run([hashed, "-b", "-c", passwords, "me", "old"], check=True)
+    mine.write_text("\ufeffold\r\n", encoding="utf-8")  # as an editor on Windows saves it
+    broker = start_broker(*lines)
+    settings = broker.settings.model_copy(update={"username": "me", "password_file": mine})
+    with Link(settings, "me", []) as link:
+        subprocess.run([hashed, "-b", "-c", passwords, "me", "new"], check=True)
+        broker.process.kill()
+        broker.process.wait()
+        start_broker(*lines, port=settings.port)
+        wait_until(lambda: "mend username and password_file" in caplog.text)
+        mine.unlink()
+        wait_until(lambda: "broker.password_file: cannot be read" in caplog.text)
+        mine.write_text("new\n")
+        wait_until(lambda: link.connected)
+
+
 def test_no_password_file(tmp_path: Path) -> None:
     broker = BrokerSettings(username="me", password_file=tmp_path / "none")
     with pytest.raises(BrokerError, match=r"broker.password_file: cannot be read"):

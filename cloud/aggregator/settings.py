@@ -1,14 +1,40 @@
 """A task's configuration file."""
 
+import unicodedata
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy import URL
 
 from edgeloop.settings import BrokerSettings, PrivacySettings, Seconds, Settings, first_line
 from edgeloop.task import DeviceName, Name, Scalar, Size
 from edgeloop.tracing import TraceSettings
+
+Many = Annotated[int, Field(ge=1, le=10**9)]
+"""As many as a message can tell."""
+
+_FACTS = {"classes": "class_names", "width": "width", "seed": "seed", "shape": "shape"}
+"""What a task's own keys say of an algorithm's settings."""
+
+
+def _told_apart(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse class names that a device, which knows classes by name, could not tell apart."""
+    plain = [unicodedata.normalize("NFC", name).strip() for name in names]
+    for number, name in enumerate(plain):
+        if not name:
+            raise ValueError(f"class {number} has an empty name")
+        if name in plain[:number]:
+            raise ValueError(f"classes {plain.index(name)} and {number} are both called {name!r}")
+    return names
+
+
+def _own_keys(hyperparameters: dict[str, Scalar]) -> dict[str, Scalar]:
+    """Refuse what would be overruled by the task's own keys."""
+    for name, key in _FACTS.items():
+        if name in hyperparameters:
+            raise ValueError(f"{name} is no hyperparameter of a task: give {key} beside the table")
+    return hyperparameters
 
 
 class CohortSettings(Settings):
@@ -82,12 +108,14 @@ class TaskSettings(Settings):
     name: Name
     algorithm: str
     variant: str = "released"
-    hyperparameters: Annotated[dict[str, Scalar], Field(default_factory=dict)]
-    class_names: Annotated[tuple[str, ...], Field(min_length=2)]
+    hyperparameters: Annotated[
+        dict[str, Scalar], Field(default_factory=dict), AfterValidator(_own_keys)
+    ]
+    class_names: Annotated[tuple[str, ...], Field(min_length=2), AfterValidator(_told_apart)]
     shape: Annotated[tuple[Size, ...], Field(min_length=1, max_length=4)]
     width: Size = 512
-    rounds: Size
-    batch_size: Size = 10
+    rounds: Many
+    batch_size: Many = 10
     seed: int = 0
     privacy: PrivacySettings | None = None
     generator: str | None = None

@@ -38,13 +38,15 @@ def write(
     Raises:
         GeneratorError: if the folder holds no generator, a field is wrong, the version is another
             generator's by now, or the versions beside it are of other sizes.
+        RunError: if the repository cannot be written.
     """
     described = manifest.read(folder)
     _check(name, version)
     for model in _models(repository, name):
         _check_versions(model, version, described)
-    for model, part in _models(repository, name).items():
-        _write_model(model, folder / part, described, version, serving or Serving())
+    with files.writing(repository):
+        for model, part in _models(repository, name).items():
+            _write_model(model, folder / part, described, version, serving or Serving())
     return described
 
 

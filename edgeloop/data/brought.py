@@ -11,8 +11,8 @@ from edgeloop.data.federation import Federation, alone
 from edgeloop.data.images import Size, class_files, read_class_folders
 from edgeloop.data.partitions import Partition
 from edgeloop.data.pfllib import Layout
-from edgeloop.data.samples import ClientData, Samples
-from edgeloop.data.sources import is_divided, layout_of, load, read
+from edgeloop.data.samples import ClientData, Pool, Samples
+from edgeloop.data.sources import is_divided, layout_of, load, read, readable
 from edgeloop.errors import ConfigError, MisfitError
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,8 @@ class Brought:
         """Look at what can be seen before the task is known."""
         self._check()
         if layout_of(self._choice.source).read is read_class_folders:
-            class_files(Path(self._choice.source))
+            with readable():
+                class_files(Path(self._choice.source))
 
     def _check(self) -> None:
         choice = self._choice
@@ -119,10 +120,17 @@ class Brought:
         self._check()
         choice = self._choice
         if choice.partition is None and not is_divided(choice.source):
-            federation: Federation = alone(read(choice.source, size))
+            federation: Federation = alone(self._all(size))
         else:
             federation = load(choice.source, choice.partition, choice.layout, size)
         return federation, federation.client(choice.client)
+
+    def _all(self, size: Size) -> Pool:
+        """Read the source whole; one photo that cannot be read does not keep a device away."""
+        if layout_of(self._choice.source).read is read_class_folders:
+            with readable():
+                return read_class_folders(Path(self._choice.source), size, sparing=True)
+        return read(self._choice.source, size)
 
     def _size(self, shape: tuple[int, ...]) -> Size:
         if len(shape) != 3 or shape[0] not in (1, 3):

@@ -82,7 +82,7 @@ def _rows(path: Path) -> tuple[list[Row], str]:
 
 def _table(path: Path) -> list[Row]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             return [
                 {key: value or "" for key, value in row.items() if key is not None}
                 for row in csv.DictReader(file)

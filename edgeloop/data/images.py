@@ -4,7 +4,7 @@ Shape suffixes: N images, C colours (1 or 3), H and W pixels.
 """
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeloop import pictures
-from edgeloop.data.left_out import LeftOut, is_hidden
+from edgeloop.data.left_out import LeftOut, is_hidden, is_special
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
 
@@ -46,6 +46,7 @@ def decode(
     count: int,
     size: Size = None,
     wanted_N: NDArray[np.bool_] | None = None,
+    spoiled: dict[int, DataError] | None = None,
 ) -> NDArray[np.uint8]:
     """Decode PNG or JPEG images of one size, or resize them to one; EXIF orientation is honoured.
 
@@ -55,6 +56,8 @@ def decode(
         size: pixels of a side, both sides alike, or a shape to convert to: bilinear, the aspect
             ratio is not kept. None leaves images as they are.
         wanted_N: which images to decode; the others stay black. None decodes all.
+        spoiled: takes up, by their places, the errors of images that cannot be decoded, and these
+            stay black. None raises the first.
 
     Returns:
         uint8 (N, C, H, W); C is the shape's, or 1 where every decoded image is grey, else 3.
@@ -63,13 +66,18 @@ def decode(
         DataError: an image that cannot be decoded, or differs in size from the first one where
             none is given.
     """
-    colours, sides = _wanted(size)
     images_NCHW = np.empty((0, 3, 0, 0), np.uint8)
     grey = True
     for position, (name, content) in enumerate(images):
         if wanted_N is not None and not wanted_N[position]:
             continue
-        image_CHW = pictures.decode(content, name, channels=colours, size=sides, kinds=KINDS)
+        try:
+            image_CHW = _decoded(content, name, size)
+        except DataError as error:
+            if spoiled is None:
+                raise
+            spoiled.setdefault(position, error)
+            continue
         if not len(images_NCHW):
             images_NCHW = np.zeros((count, 3, *image_CHW.shape[1:]), np.uint8)
         if image_CHW.shape[1:] != images_NCHW.shape[2:]:
@@ -81,14 +89,14 @@ def decode(
     return np.ascontiguousarray(images_NCHW[:, :1]) if grey else images_NCHW
 
 
-def _wanted(size: Size) -> tuple[int | None, tuple[int, int] | None]:
-    """Return a size as colours and sides."""
-    if isinstance(size, tuple):
-        return size[0], size[1:]
-    return None, None if size is None else (size, size)
+def _decoded(content: bytes, name: str, size: Size) -> NDArray[np.uint8]:
+    """Decode one image, (C, H, W)."""
+    colours = size[0] if isinstance(size, tuple) else None
+    sides = size[1:] if isinstance(size, tuple) else size and (size, size)
+    return pictures.decode(content, name, channels=colours, size=sides or None, kinds=KINDS)
 
 
-def read_class_folders(folder: Path, size: Size = None) -> Pool:
+def read_class_folders(folder: Path, size: Size = None, *, sparing: bool = False) -> Pool:
     """Read `folder/CLASS/*.png`, or `folder/train/CLASS/*.png` and `test` likewise, into a pool.
 
     Classes are numbered by name, images ordered by part (train, val, test), class and file name.
@@ -96,20 +104,67 @@ def read_class_folders(folder: Path, size: Size = None) -> Pool:
     Args:
         folder: the folder.
         size: see `decode`.
+        sparing: leave out images that cannot be read or decoded, and say so; else they are an
+            error, since what is drawn from a data set would depend on them.
 
     Raises:
-        DataError: no images there, or images that cannot be decoded or differ in size.
+        DataError: no images there, or none that can be decoded, or images that differ in size.
     """
     files = class_files(folder)
     left_out(folder).tell(folder)
+    spoiled: dict[int, DataError] = {}
+    contents = (
+        _contents(files, spoiled) if sparing else ((str(each), content(each)) for each in files)
+    )
+    images_NCHW = decode(contents, len(files), size, spoiled=spoiled if sparing else None)
+    if spoiled:
+        files, images_NCHW = _spared(folder, files, images_NCHW, spoiled)
     names = tuple(sorted({file.parent.name for file in files}))
     labels = np.array([names.index(file.parent.name) for file in files], np.int64)
-    images_NCHW = decode(((str(file), content(file)) for file in files), len(files), size)
-    if len(names) == 1:
-        log.warning("%s: has one class only, %s: nothing can be learned from it", folder, names[0])
     present = {part.name for part in _parts(folder)}
+    _tell(folder, names, present)
     whose = [file.parent.parent.name if present else "" for file in files]
     return Pool(images_NCHW, labels, names, tested=tested(whose, present))
+
+
+def _contents(files: list[Path], spoiled: dict[int, DataError]) -> Iterator[tuple[str, bytes]]:
+    """Yield names and bytes; what cannot be read is spoiled, and empty."""
+    for position, file in enumerate(files):
+        data = b""
+        try:
+            data = content(file)
+        except DataError as error:
+            spoiled[position] = error
+        yield str(file), data
+
+
+def _spared(
+    folder: Path,
+    files: list[Path],
+    images_NCHW: NDArray[np.uint8],
+    spoiled: dict[int, DataError],
+) -> tuple[list[Path], NDArray[np.uint8]]:
+    """Return the files and images that are not spoiled, and say which are.
+
+    Raises:
+        DataError: if all of them are.
+    """
+    first = next(iter(spoiled.values()))
+    if len(spoiled) == len(files):
+        raise first
+    told = "%s: left out: %d that cannot be read, such as %s: %s; %s"
+    log.warning(told, folder, len(spoiled), first.field, first.problem, first.remedy)
+    sound = [position for position in range(len(files)) if position not in spoiled]
+    return [files[position] for position in sound], images_NCHW[sound]
+
+
+def _tell(folder: Path, names: tuple[str, ...], present: Collection[str]) -> None:
+    """Say what is legal and seldom meant."""
+    if len(names) == 1:
+        log.warning("%s: has one class only, %s: nothing can be learned from it", folder, names[0])
+    if present and "train" not in present:
+        told = "%s: has no part train beside %s: its images are divided like any others"
+        log.warning(told, folder, ", ".join(sorted(present)))
 
 
 def tested(parts: Sequence[str], present: Collection[str]) -> NDArray[np.bool_] | None:
@@ -178,7 +233,10 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(
         each
         for each in folder.iterdir()
-        if each.suffix.lower() in SUFFIXES and not is_hidden(each) and not each.is_dir()
+        if each.suffix.lower() in SUFFIXES
+        and not is_hidden(each)
+        and not each.is_dir()
+        and not is_special(each)
     )
 
 

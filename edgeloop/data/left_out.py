@@ -18,11 +18,8 @@ class LeftOut:
         self._folders: defaultdict[str, list[str]] = defaultdict(list)
 
     def files(self, paths: Iterable[Path]) -> None:
-        """Count files by their suffix, and hidden ones."""
-        for path in paths:
-            self._files[
-                "hidden" if is_hidden(path) else path.suffix.lower() or "without a suffix"
-            ] += 1
+        """Count files by their suffix, and hidden and special ones."""
+        self._files.update(map(_kind, paths))
 
     def folder(self, path: Path, why: str = "") -> None:
         """Count a folder, and say why: a clause that follows `folder`."""
@@ -51,6 +48,17 @@ class LeftOut:
 def is_hidden(path: Path) -> bool:
     """Say whether a name is a system's or a program's, not the user's: it is never read."""
     return path.name.startswith(".") or path.name == "__MACOSX"
+
+
+def is_special(path: Path) -> bool:
+    """Say whether a path is a pipe, a socket or a device: reading it might never end."""
+    return not path.is_file() and not path.is_dir() and path.exists()
+
+
+def _kind(path: Path) -> str:
+    if is_hidden(path):
+        return "hidden"
+    return "no regular file" if is_special(path) else path.suffix.lower() or "without a suffix"
 
 
 def _folders(why: str, names: list[str]) -> str:

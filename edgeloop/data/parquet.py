@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgeloop.data.dirichlet import Indices
 from edgeloop.data.images import PARTS, Size, decode, optional, tested
 from edgeloop.data.left_out import LeftOut
-from edgeloop.data.samples import Pool
+from edgeloop.data.samples import MOST_CLASSES, Pool
 from edgeloop.errors import DataError
 
 IMAGES = ("image", "img")
@@ -53,8 +53,8 @@ def read_parquet(
     order = _order(splits)
     set_aside = _tested(files, splits)
     looked_at = None if wanted is None else _mask(wanted(rows), order, rows)
+    names = _class_names(source, files) or _numbered(source, int(labels.max()) + 1)
     images_NCHW = decode(_images(files), rows, size, looked_at)
-    names = _class_names(source, files) or tuple(str(k) for k in range(int(labels.max()) + 1))
     clients = None if owners is None else np.unique(owners, return_inverse=True)[1].astype(np.int64)
     if order is None:
         return Pool(images_NCHW, labels, names, clients, set_aside)
@@ -64,6 +64,14 @@ def read_parquet(
 
 
 Files = Sequence[tuple[Path, Any]]
+
+
+def _numbered(source: Path, classes: int) -> tuple[str, ...]:
+    """Return the names of classes that have none."""
+    if classes > MOST_CLASSES:
+        problem = f"`label` goes to {classes - 1:,}, and {MOST_CLASSES:,} classes are the most"
+        raise DataError(str(source), problem, "number the classes from 0")
+    return tuple(map(str, range(classes)))
 
 
 def _files(source: Path) -> list[Path]:

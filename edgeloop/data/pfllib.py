@@ -20,7 +20,7 @@ import numpy as np
 from edgeloop.data.archives import read_labels, read_shard
 from edgeloop.data.federation import Federation
 from edgeloop.data.partitions import Partition
-from edgeloop.data.samples import ClientShards, Labels, Pool, Shard, are_pixels
+from edgeloop.data.samples import MOST_CLASSES, ClientShards, Labels, Pool, Shard, are_pixels
 from edgeloop.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 CONFIG = "config.json"
 FORMAT = "edgeloop 1"
 _STATISTIC = "Size of samples for labels in clients"
-_MOST_CLASSES = 100_000  # that labels alone may tell of
 Layout = Literal["files", "signal"]
 
 
@@ -224,7 +223,11 @@ def _classes(path: Path, content: Mapping[str, Any]) -> int:
         DataError: a number that is none, or none where no file has a label either.
     """
     if content.get("num_classes") is not None:
-        return _positive(path, content, "num_classes")
+        classes = _positive(path, content, "num_classes")
+        if classes > MOST_CLASSES:
+            problem = f"{classes:,} classes, and {MOST_CLASSES:,} are the most"
+            raise DataError(f"{path}: num_classes", problem, "correct it")
+        return classes
     classes = _counted(content.get(_STATISTIC)) or _labelled(path.parent)
     if not classes:
         raise DataError(f"{path}: num_classes", "is missing, and no file has a label", "add it")
@@ -239,13 +242,13 @@ def _counted(statistic: object) -> int:
         labels = [int(label) for label, _ in pairs]
     except (TypeError, ValueError):
         return 0
-    return max(labels, default=-1) + 1 if max(labels, default=0) < _MOST_CLASSES else 0
+    return max(labels, default=-1) + 1 if max(labels, default=0) < MOST_CLASSES else 0
 
 
 def _labelled(folder: Path) -> int:
     """Return one more than the largest label of the files that are there."""
     files = sorted([*folder.glob("train/*.npz"), *folder.glob("test/*.npz")])
-    largest = [int(read_labels(each, _MOST_CLASSES).max(initial=-1)) for each in files]
+    largest = [int(read_labels(each, MOST_CLASSES).max(initial=-1)) for each in files]
     return max(largest, default=-1) + 1
 
 

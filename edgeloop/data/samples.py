@@ -14,6 +14,9 @@ from edgeloop.errors import DataError
 Inputs = NDArray[np.uint8 | np.float32]
 Labels = NDArray[np.int64]
 
+MOST_CLASSES = 100_000
+"""That numbers alone may tell of: a label of nine digits is an id, and no class's number."""
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:

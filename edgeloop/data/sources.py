@@ -1,6 +1,8 @@
 """Opens a data set by its name or path, whatever its layout."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,7 +90,8 @@ def load(
         DataError: a source that is missing, unknown or malformed, or that cannot be divided so.
     """
     if is_divided(source):
-        return _divided(Path(source), partition, layout, image_size)
+        with readable():
+            return _divided(Path(source), partition, layout, image_size)
     if layout != "files":
         problem = f"{layout!r}, but this source has no config.json with one file per client"
         raise ConfigError("layout", problem, "use 'files'")
@@ -118,12 +121,11 @@ def read(
         DataError: a source that is missing, unknown or malformed.
     """
     found = layout_of(source)
-    if found.sparing:
-        return found.read(Path(source), image_size, wanted)
-    if found.resizes:
-        return found.read(Path(source), image_size)
-    _check_size(image_size, found.layout)
-    return found.read(Path(source))
+    if not found.resizes:
+        _check_size(image_size, found.layout)
+    sized = (image_size,) if found.resizes else ()
+    with readable():
+        return found.read(Path(source), *sized, *((wanted,) if found.sparing else ()))
 
 
 def layout_of(source: str | Path) -> Source:
@@ -132,20 +134,50 @@ def layout_of(source: str | Path) -> Source:
     Raises:
         DataError: a source that is missing or in none of them.
     """
-    path = Path(source)
+    path = _path(source)
     if str(source) == NAME:
         return Source("embedded", Path.exists, lambda _: fashion_sample())
-    if not path.exists():
-        raise DataError(str(source), "no such file or folder", _missing(path))
-    for known in SOURCES:
-        if known.matches(path):
-            return known
+    with readable():
+        if not path.exists():
+            raise DataError(str(source), "no such file or folder", _missing(path))
+        for known in SOURCES:
+            if known.matches(path):
+                return known
     raise DataError(str(source), "unknown layout", "name a folder or a file that docs/data.md has")
 
 
 def is_divided(source: str | Path) -> bool:
-    """Say whether a source has one file per client, and needs no partition."""
-    return str(source) != NAME and (Path(source) / CONFIG).is_file()
+    """Say whether a source has one file per client, and needs no partition.
+
+    Raises:
+        DataError: a folder that may not be looked into.
+    """
+    with readable():
+        return str(source) != NAME and (_path(source) / CONFIG).is_file()
+
+
+def _path(source: str | Path) -> Path:
+    """Return a source's path; an empty name would be the folder that the command runs in."""
+    if source == "":
+        raise DataError("data", "is empty", f"name a file or a folder, or {NAME}")
+    return Path(source)
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Say it as bad input where a file or a folder of a source cannot be read.
+
+    Raises:
+        DataError: naming it, in the place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        problem = f"cannot be read ({error.strerror})"
+        remedy = "let this user read it, and every folder within it, or move it away"
+        raise DataError(os.fsdecode(error.filename), problem, remedy) from error
 
 
 def _divided(

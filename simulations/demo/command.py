@@ -1,6 +1,7 @@
 """Shows the main job on this machine: a broker, aggregators and ten devices learn together."""
 
 import json
+import shlex
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from edgeloop import algorithms, data, generators, models, screen
+from edgeloop import algorithms, data, files, generators, models, screen
 from edgeloop.errors import ConfigError, RunError
 from simulations.demo import broker
 from simulations.demo.dealing import dealt
@@ -53,9 +54,10 @@ def demo(
     _check(algorithm, members, generator, triton)
     dealt(devices, images, seed)  # so that too many images are told before anything is written
     folder = (out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")).absolute()
-    if folder.exists() and any(folder.iterdir()):
-        raise RunError("--out", f"{folder} is not empty", "name another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    with files.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise RunError("--out", f"{folder} is not empty", "name another folder")
     screen.say(
         f"{devices} devices, each a process with {images} images of each class and its own model;"
         " all are tested on the same 1,000 images"
@@ -150,8 +152,8 @@ def _show(stage: Stage, once: Stage) -> dict[str, float]:
         if told := read_demo(each.folder, stage.folder / "alone").paid:
             screen.say(f"{name}: {told}")
     model = once.folder / once.names[0] / "model.onnx"
-    images = " ".join(str(path) for path in stage.write_examples())
-    screen.say(f"try: edgeloop predict {model} {images}")
+    words = ["edgeloop", "predict", str(model), *map(str, stage.write_examples())]
+    screen.say(f"try: {shlex.join(words)}")
     screen.say(f"report: {report.write(stage.folder)}")
     return found
 

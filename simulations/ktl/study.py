@@ -10,7 +10,7 @@ from edgeloop.data import Partition
 from edgeloop.data.federation import PooledFederation, split
 from edgeloop.errors import ConfigError
 from simulations.batch import Job, run_all
-from simulations.folder import SUMMARY, claim_study
+from simulations.folder import SUMMARY, new_study
 from simulations.ktl.statistics import described
 from simulations.settings import RunSettings
 
@@ -145,14 +145,16 @@ def run(study: Study, workers: int | None, done: Done) -> dict[str, Any]:
     Raises:
         InputError: if the data, a setting or a folder is wrong.
     """
-    claim_study(study.folder, study.identity())
-    deal(study)
-    jobs = {
-        (name, seed): Job(study.settings(name, seed), study.place(name, seed))
-        for seed in range(study.seeds)
-        for name in study.baselines
-    }
-    found = run_all(jobs, workers, lambda key, summary: done(f"{key[0]}, seed {key[1]}", summary))
+    with new_study(study.folder, study.identity()):
+        deal(study)
+        jobs = {
+            (name, seed): Job(study.settings(name, seed), study.place(name, seed))
+            for seed in range(study.seeds)
+            for name in study.baselines
+        }
+        found = run_all(
+            jobs, workers, lambda key, summary: done(f"{key[0]}, seed {key[1]}", summary)
+        )
     summary = summarize(study, found)
     files.write_json(study.folder / SUMMARY, summary)
     return summary

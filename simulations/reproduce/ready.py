@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop import files, generators
+from edgeloop.data import catalogue
 from edgeloop.errors import ConfigError, GeneratorError, RunError
 from simulations.batch import Job, is_done
 from simulations.folder import IDENTITY, SUMMARY, differences
@@ -39,9 +40,17 @@ def check_data(names: Iterable[str], data: Path | None) -> None:
     ]
     if missing:
         where = f"below {data}" if data else "here, and neither --data nor $EDGELOOP_DATA is given"
-        commands = ", ".join(f"`edgeloop data fetch {name}`" for name in missing)
-        remedy = f"give --data FOLDER with {' and '.join(missing)} in it; {commands}"
+        ways = ", ".join(map(_way, missing))
+        remedy = f"give --data FOLDER with {' and '.join(missing)} in it; {ways}"
         raise ConfigError("data", f"there is no {', '.join(missing)} {where}", remedy)
+
+
+def _way(name: str) -> str:
+    """Return how to get a data set: the command that fetches it, or where it is published."""
+    entry = catalogue.recognise(name)
+    if entry is None or entry.torchvision:
+        return f"`edgeloop data fetch {name}`"
+    return f"{name} is at {entry.source}"
 
 
 def check_generators(references: Iterable[str | None]) -> None:

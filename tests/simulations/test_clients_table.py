@@ -1,5 +1,6 @@
 import csv
 import math
+import os
 from dataclasses import astuple
 from pathlib import Path
 
@@ -50,6 +51,15 @@ def test_the_table_has_every_round_and_client(tmp_path: Path) -> None:
     table = pyarrow.parquet.read_table(tmp_path / "clients.parquet")
     assert {field.name: field.type for field in table.schema} == COLUMNS
     assert table["auc"].to_pylist() == [0.75, None, 0.75, None]  # null, where others see NaN
+
+
+def test_a_folder_may_have_a_name_that_is_no_utf_8(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    journal = _filled(folder, 1)
+    journal.finished(1, REPORTS, 80)
+    journal.write()
+    assert len(clients_table.read(folder)) == 4
 
 
 def test_what_came_after_the_checkpoint_is_taken_out(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import sys
 from pathlib import Path
 
@@ -38,6 +39,16 @@ def test_the_embedded_broker_keeps_what_late_devices_need(tmp_path: Path) -> Non
                 answer.acknowledge()
 
 
+@pytest.mark.parametrize("inside", ["", "demo"])
+def test_a_file_is_no_folder_for_a_demo(
+    inside: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["demo", "--out", str(tmp_path / "file" / inside)]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith(f"error: folder {tmp_path / 'file' / inside}: cannot be written (")
+
+
 def test_a_broker_that_ends_at_once_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,7 +63,7 @@ def test_a_broker_that_ends_at_once_is_not_waited_for(
 
 @pytest.mark.broker
 def test_two_devices_one_round(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "demo"
+    out = tmp_path / "a demo"
     arguments = ["--rounds", "1", "--devices", "2", "--group", "resnet4,cnn", "--out", str(out)]
     assert main(["demo", *arguments]) == 0
     said = capfd.readouterr().out
@@ -71,6 +82,8 @@ def test_two_devices_one_round(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     assert said.count("over 2 devices with 1,000 test samples each") == 2
     assert "Class statistics, one exchange: " in (out / "report.html").read_text()
     images = sorted(map(str, out.glob("example-*.png")))
+    (suggested,) = [line for line in said.splitlines() if line.startswith("try: edgeloop ")]
+    assert shlex.split(suggested)[3:] == [str(out / "device-0" / "model.onnx"), *images]
     assert main(["predict", str(out / "device-0" / "model.onnx"), *images, "--json"]) == 0
     assert [row["image"] for row in json.loads(capfd.readouterr().out)] == images
     assert main(["demo", *arguments]) == 2

@@ -37,6 +37,32 @@ def done(tmp_path_factory: pytest.TempPathFactory, generator: Path) -> Path:
     return out
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (["--client", "9999"], "client 9999: does not exist"),
+        (["--test-samples", "99999"], "99999"),
+        (["--model", "nope"], "nope"),
+    ],
+)
+def test_what_is_refused_does_not_keep_the_folder(
+    wrong: list[str],
+    told: str,
+    tmp_path: Path,
+    generator: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert ktl(tmp_path / "study", generator, *wrong) == 2
+    assert told in capfd.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_refusal_later_leaves_what_is_there(done: Path, generator: Path, tmp_path: Path) -> None:
+    again = shutil.copytree(done, tmp_path / "study")
+    assert ktl(again, generator, "--client", "1") == 2
+    assert summary(again) == summary(done)
+
+
 def summary(folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return content

@@ -55,7 +55,8 @@ def test_all_missing_data_sets_and_their_commands(
     assert main([*words, "--out", str(tmp_path / "out")]) == 2
     found = capsys.readouterr().err
     assert f"data: there is no cifar100, flowers102, tiny-imagenet below {tmp_path}" in found
-    assert "`edgeloop data fetch cifar100`, `edgeloop data fetch flowers102`" in found
+    assert "`edgeloop data fetch cifar100`, `edgeloop data fetch flowers102`, tiny" in found
+    assert "tiny-imagenet is at http://cs231n.stanford.edu/" in found  # which fetch refuses
     assert not (tmp_path / "out").exists()
 
 

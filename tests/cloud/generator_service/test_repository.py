@@ -6,7 +6,7 @@ import pytest
 
 from cloud.generator_service import repository
 from cloud.generator_service.settings import Serving
-from edgeloop.errors import GeneratorError
+from edgeloop.errors import GeneratorError, RunError
 from edgeloop.generators import manifest
 from tests.generators.tiny import write_tiny
 
@@ -86,6 +86,13 @@ def test_two_models_with_their_files(tmp_path: Path) -> None:
 
 
 _PYTHON = ("1/generator.json", "1/model.onnx", "1/model.py", "config.pbtxt")
+
+
+def test_a_repository_that_cannot_be_written(tmp_path: Path) -> None:
+    tiny = write_tiny(tmp_path / "tiny")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"file: cannot be written \(Not a directory\); name a"):
+        repository.write(tiny, tmp_path / "file", "faces")
 
 
 def test_the_configuration_of_the_mapping(tmp_path: Path) -> None:
