@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from edgeloop.models.split import SplitModel
+from edgeloop.wire import MAX_FRAME
 
 Batch = tuple[Tensor, Tensor]
 Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Inputs (B, ...) to features (B, K) and logits (B, C): a model, or its parameters applied."""
 
-Count = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(1), Le(10**6)]
 Positive = Annotated[float, Gt(0), Lt(math.inf)]
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
 """Types of hyperparameters, with the range that `algorithms.load` holds them to."""
@@ -94,6 +95,20 @@ class Card:
     alike: bool = False
     one_head: bool = False
     experimental: bool = False
+
+
+def check_fits(**floats: int) -> None:
+    """Refuse a configuration with a matrix that no frame would hold, before one is made.
+
+    Args:
+        floats: how many numbers it has, by its name.
+
+    Raises:
+        ValueError: naming the matrix.
+    """
+    for name, count in floats.items():
+        if 4 * count > MAX_FRAME:
+            raise ValueError(f"{name} of {count} numbers are more than a frame holds")
 
 
 def unmeasured(*_: Any) -> Mapping[str, float]:

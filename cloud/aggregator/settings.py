@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from sqlalchemy import URL
 
 from edgeloop.settings import BrokerSettings, PrivacySettings, Seconds, Settings, first_line
-from edgeloop.task import DeviceName, Name, Scalar, Size
+from edgeloop.task import Classes, DeviceName, Name, Scalar, Seed, Shape, Size, Width, check_room
 from edgeloop.tracing import TraceSettings
 
 
@@ -81,12 +81,12 @@ class TaskSettings(Settings):
     algorithm: str
     variant: str = "released"
     hyperparameters: Annotated[dict[str, Scalar], Field(default_factory=dict)]
-    class_names: Annotated[tuple[str, ...], Field(min_length=2)]
-    shape: Annotated[tuple[Size, ...], Field(min_length=1, max_length=4)]
-    width: Size = 512
+    class_names: Classes
+    shape: Shape
+    width: Width = 512
     rounds: Size
     batch_size: Size = 10
-    seed: int = 0
+    seed: Seed = 0
     privacy: PrivacySettings | None = None
     generator: str | None = None
     history: bool = False
@@ -102,6 +102,11 @@ class TaskSettings(Settings):
     def _one_store(self) -> "TaskSettings":
         if self.store is not None and self.store_file is not None:
             raise ValueError("store and store_file are two answers to one question")
+        return self
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TaskSettings":
+        check_room(self.class_names, self.shape, self.width)
         return self
 
     def ledger(self) -> str | URL:

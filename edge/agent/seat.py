@@ -105,10 +105,10 @@ def seat(own: Own, contract: Contract) -> Seat:
     _check(own, contract)
     share = own.data.share(contract.class_names, contract.shape)
     purse = _purse(own, contract)
-    algorithm = algorithms.agreed(contract)
     training = own.settings.training
     options = algorithms.agreed_options(contract)
     algorithms.check_alike(contract.algorithm, [training.architecture.lower()], **options)
+    algorithm = algorithms.agreed(contract)
     model = models.build(
         training.architecture,
         contract.shape,
@@ -163,7 +163,10 @@ def _secret(purse: Purse | None, contract: Contract) -> Secret | None:
 
 
 def _check(own: Own, contract: Contract) -> None:
-    name = own.settings.name
+    name, task = own.settings.name, own.settings.task
+    if contract.task != task:
+        problem = f"{task}, and the contract that came there is of {contract.task}"
+        raise MisfitError("task", problem, "have each task's messages on its own topics")
     if name not in contract.devices:
         raise MisfitError(
             "name", f"{name} is not invited to {contract.task}", "add it to the task's devices"

@@ -45,6 +45,24 @@ FLUSH_SECONDS, REFUSED_SECONDS = 1.0, 30.0
 """Between two looks at whether the broker has the last answer, and before a refused one goes."""
 
 
+SPOILED = (
+    ArithmeticError,
+    AssertionError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    Warning,
+)
+"""What numbers in a contract or a broadcast can make torch or an algorithm raise."""
+
+
+def unworkable(error: Exception) -> str:
+    """Return an error that is nobody's message as one."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
 def subscriptions(task: str) -> list[str]:
     """Return what a device's link subscribes to; broadcasts only while it fetches one."""
     return [contract_topic(task), round_topic(task)]
@@ -65,9 +83,10 @@ class Fetching:
         self._task = task
         self._filter: str | None = None
 
-    def start(self, slot: int) -> None:
-        """Have the broadcast of one slot, if it is not on its way already."""
+    def start(self, slot: int, size: int) -> None:
+        """Have the broadcast of one slot, of so many bytes, if it is not on its way already."""
         wanted = f"{broadcast_topic(self._task, slot)}/+"
+        self.assembler.limit = size
         if wanted != self._filter:
             self.stop()
             self._filter = wanted
@@ -78,6 +97,7 @@ class Fetching:
         if self._filter is not None:
             self._link.unsubscribe(self._filter)
             self._filter = None
+            self.assembler.clear()
 
 
 class Agent:
@@ -103,6 +123,7 @@ class Agent:
         self._concluded: str | None = None  # the run that this device has come to the end of
         self._sent_at = 0.0
         self._word = Pace(WORD_SECONDS, FIRST_WORD_SECONDS)
+        self._spoilt: Opening | None = None  # the last round that could not be worked at
         self._refused: bytes | None = None  # the last contract that this device does not fit
 
     def run(self) -> Path:
@@ -182,6 +203,11 @@ class Agent:
         except (ConfigError, MisfitError, ModelError) as error:
             self._refuse(text, contract, error)
             return
+        except InputError:
+            raise  # of this device's own making
+        except SPOILED as error:
+            self._refuse(text, contract, unworkable(error))
+            return
         self._memory = self._store.load(contract.run)
         if self._memory is not None:
             self._seat.member.restore(self._memory.weights)
@@ -189,7 +215,7 @@ class Agent:
             log.info("goes on after round %d", number, extra={"round": number})
         self._remember(self._seat)
 
-    def _refuse(self, text: bytes, contract: Contract, error: InputError) -> None:
+    def _refuse(self, text: bytes, contract: Contract, error: Exception | str) -> None:
         """Say why this device takes no part; the next contract may be another."""
         self._refused = text
         told = "takes no part in run %s of %s: %s; waits for another contract"
@@ -242,9 +268,12 @@ class Agent:
             log.info("the run is over, without this device; waiting for another one")
             self._opening = None
             return None
+        if opening == self._spoilt:
+            self._opening = None
+            return None
         new = self._memory is None or opening.round > self._memory.round
         if (new or last) and (self._kept is None or self._kept[0] != opening.digest):
-            self._fetching.start(opening.slot)
+            self._fetching.start(opening.slot, opening.size)
             return None
         self._opening = None
         self._fetching.stop()
@@ -260,7 +289,10 @@ class Agent:
         if new:
             assert self._kept is not None  # noqa: S101 - or it would be fetched now
             with self._tracer.span("train", self._notes, round=opening.round):
-                self._memory = self._work(seat, opening, self._kept[1])
+                worked = self._attempted(seat, opening, self._kept[1])
+            if worked is None:
+                return False
+            self._memory = worked
             self._store.save(self._memory)
         assert self._memory is not None  # noqa: S101 - a round that is not new was answered before
         if opening.round < self._memory.round:
@@ -305,6 +337,23 @@ class Agent:
         counts = memory.traffic.get(str(memory.round), {"down": 0, "up": 0})
         moved = {**counts, "up": counts["up"] + size if again else size}
         return replace(memory, traffic={**memory.traffic, str(memory.round): moved})
+
+    def _attempted(self, seat: Seat, opening: Opening, broadcast: Any) -> Memory | None:
+        """Work at a round; where its broadcast cannot be worked with, leave the model as it was."""
+        before = seat.member.weights()
+        try:
+            return self._work(seat, opening, broadcast)
+        except InputError:
+            raise
+        except SPOILED as error:
+            seat.member.restore(before)
+            self._spoilt = opening
+            text = (
+                "round %d: what was broadcast cannot be worked with (%s); waits for the next round"
+            )
+            number = opening.round
+            log.warning(text, number, unworkable(error), extra={"round": number})
+            return None
 
     def _work(self, seat: Seat, opening: Opening, broadcast: Any) -> Memory:
         """Train a round, or evaluate the last broadcast; return what to remember."""
