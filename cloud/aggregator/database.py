@@ -16,10 +16,13 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from cloud.aggregator import migrations, postgresql
 from edgeloop.errors import ConfigError, RunError
 
+DAMAGED = ("is damaged", "restore a backup, or use another folder")
+"""What is wrong with a ledger that holds what none holds, and what to do."""
+
 _REMEDIES = {  # a piece of the database's message -> what is wrong, and what to do
     "is locked": ("is locked by another program", "close that program and try again"),
     "not a database": ("is no ledger", "restore a backup, or use another folder"),
-    "malformed": ("is damaged", "restore a backup, or use another folder"),
+    "malformed": DAMAGED,
     "unable to open": ("cannot be opened", "use a folder that exists and can be written"),
     "readonly": ("cannot be written", "make the file and its folder writable"),
     "is full": ("cannot grow because the disk is full", "free some space and start again"),

@@ -84,9 +84,9 @@ class Fetching:
         self._filter: str | None = None
 
     def start(self, slot: int, size: int) -> None:
-        """Have the broadcast of one slot, of so many bytes, if it is not on its way already."""
+        """Have the broadcast of one slot, of about so many bytes, unless it is on its way."""
         wanted = f"{broadcast_topic(self._task, slot)}/+"
-        self.assembler.limit = size
+        self.assembler.limit = min(2 * size + SMALL, wire.MAX_FRAME)
         if wanted != self._filter:
             self.stop()
             self._filter = wanted
