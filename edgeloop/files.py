@@ -1,6 +1,7 @@
 """Files that are always whole: on the disk when a call returns, and never half there."""
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
     return content
+
+
+def digest(path: Path) -> str:
+    """Return a file's SHA-256, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def parse_json(text: str | bytes) -> Any:
