@@ -49,7 +49,7 @@ class Manifest(BaseModel):
     licence: str = ""
     latent_dim: Size
     noise_dim: Size
-    classes: Annotated[int, Field(ge=0)] = 0
+    classes: Annotated[int, Field(ge=0, lt=2**31)] = 0
     sphere: Annotated[int, Field(ge=0)] = 0
     shape: tuple[Literal[1, 3], Size, Size]
     sha256: Mapping[Literal["mapping.onnx", "synthesis.onnx"], Digest]
