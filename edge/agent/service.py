@@ -17,7 +17,7 @@ from edgeloop.chunks import Assembler
 from edgeloop.errors import ConfigError, InputError, MisfitError, ModelError
 from edgeloop.link import Arrival, Link
 from edgeloop.member import Report
-from edgeloop.pace import Pace
+from edgeloop.pace import Pace, Sparing
 from edgeloop.task import (
     SERVER,
     SMALL,
@@ -123,6 +123,7 @@ class Agent:
         self._concluded: str | None = None  # the run that this device has come to the end of
         self._sent_at = 0.0
         self._word = Pace(WORD_SECONDS, FIRST_WORD_SECONDS)
+        self._told = Sparing()
         self._spoilt: Opening | None = None  # the last round that could not be worked at
         self._refused: bytes | None = None  # the last contract that this device does not fit
 
@@ -141,7 +142,7 @@ class Agent:
             try:
                 summary = self._take(event)
             except WireError as error:
-                log.warning("dropped what came on %s: %s", event.topic, error)
+                self._drop(f"what came on {event.topic}", str(error))
                 summary = None
             event.acknowledge()
             if summary is not None:
@@ -188,11 +189,15 @@ class Agent:
             return None
         return self._go_on(self._seat, self._opening)
 
+    def _drop(self, what: str, why: str) -> None:
+        if self._told.left(""):
+            log.warning("dropped %s: %s", what, why)
+
     def _sit(self, text: bytes) -> None:
         try:
             contract = Contract.model_validate_json(text)
         except ValidationError as error:
-            log.warning("dropped a contract that is none: %s", error.errors()[0]["msg"])
+            self._drop("a contract that is none", error.errors()[0]["msg"])
             return
         if self._seat is not None and self._seat.contract.run == contract.run:
             return
@@ -234,7 +239,7 @@ class Agent:
         try:
             self._opening = Opening.model_validate_json(text)
         except ValidationError as error:
-            log.warning("dropped a round that is none: %s", error.errors()[0]["msg"])
+            self._drop("a round that is none", error.errors()[0]["msg"])
 
     def _receive(self, seat: Seat, chunk: bytes) -> None:
         """Take a chunk of a broadcast; keep the broadcast if it is whole, and the one wanted."""

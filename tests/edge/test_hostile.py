@@ -222,3 +222,21 @@ def test_images_that_no_memory_holds_are_refused(
     monkeypatch.setattr("os.sysconf", lambda name: 2**9)  # 256 KiB
     with pytest.raises(MisfitError, match=r"4 images of 100 x 100 are 0 GiB as floats; have small"):
         Brought(Choice(str(folder))).share(("a", "b"), (1, 100, 100))
+
+
+@pytest.mark.broker
+def test_a_flood_of_nonsense_is_told_of_sparingly(
+    cloud: Cloud,
+    stack: ExitStack,
+    broker: BrokerSettings,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked = task("r", rounds=1)
+    stack.enter_context(at_work(device(broker, tmp_path)))
+    for topic in (contract_topic("t"), round_topic("t")) * 100:
+        cloud._link.publish(topic, b"nonsense")
+    cloud.says(asked)
+    cloud.opens(asked, 0, rounds.beginning(algorithms.agreed(asked)).broadcast)
+    assert cloud.hears().run == "r"
+    assert caplog.text.count("that is none") == 20
