@@ -31,6 +31,17 @@ _REMEDIES = {  # a piece of the database's message -> what is wrong, and what to
 
 
 @dataclass
+class Busy:
+    """How long to wait for another program's lock on a file.
+
+    Attributes:
+        seconds: of a connection that is made from now on.
+    """
+
+    seconds: float = 5.0
+
+
+@dataclass
 class Database:
     """An open database; of its file, or of its task, no other aggregator can be writing.
 
@@ -39,12 +50,14 @@ class Database:
         name: for messages: the file, or the URL without its password.
         lock: an open file whose advisory lock keeps others out; None where the database is shared.
         claim: the connection that holds the task, where the database is shared.
+        busy: how long another program's lock is waited for, where it is a file.
     """
 
     engine: Engine
     name: str
     lock: IO[str] | None
     claim: Connection | None = field(default=None)
+    busy: Busy = field(default_factory=Busy)
 
     @property
     def shared(self) -> bool:
@@ -69,13 +82,21 @@ class Database:
             RunError: if the connection that held the task is lost.
         """
         if self.claim is None:
-            with self.engine.begin() as connection:
-                yield connection
+            with self.engine.connect() as plain:
+                connection = plain.execution_options(writes=True)
+                with connection.begin():
+                    yield connection
         elif self.claim.invalidated:  # it would connect anew, and write without holding the task
             raise RunError(self.name, *postgresql.LOST)
         else:
             with self.claim.begin():
                 yield self.claim
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long for another program's lock from now on."""
+        if not self.shared:
+            self.busy.seconds = seconds
+            self.engine.dispose()  # the next connection waits so long
 
     def close(self) -> None:
         """Let another process have it; closing twice does nothing."""
@@ -103,7 +124,8 @@ def connect(url: str | URL, busy_seconds: float) -> Database:
     name = _path(parsed) if sqlite else parsed.render_as_string(hide_password=True)
     lock = _locked(name) if sqlite else None
     try:
-        database = Database(_engine(parsed, busy_seconds), name, lock)
+        busy = Busy(busy_seconds)
+        database = Database(_engine(parsed, busy), name, lock, busy=busy)
         _prepare(database)
     except BaseException:
         if lock is not None:
@@ -155,19 +177,21 @@ def _locked(name: str) -> IO[str]:
     return lock
 
 
-def _engine(url: URL, busy_seconds: float) -> Engine:
+def _engine(url: URL, busy: Busy) -> Engine:
     if url.get_backend_name() != "sqlite":
         return postgresql.engine_of(url)
     engine = create_engine(url)
 
     def prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # or the driver begins and commits as it sees fit
-        connection.execute(f"PRAGMA busy_timeout = {round(busy_seconds * 1000)}")
+        connection.execute(f"PRAGMA busy_timeout = {round(busy.seconds * 1000)}")
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
+        # Who reads first and then writes is not made to wait for another's lock: it fails at once.
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", begin)

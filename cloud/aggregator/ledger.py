@@ -20,6 +20,9 @@ from edgeloop.errors import ConfigError, RunError
 from edgeloop.task import Contract
 from edgeloop.wire import MAX_FRAME
 
+PATIENCE_SECONDS = 60.0
+"""For another program, such as one that makes a backup, to let go of a ledger."""
+
 
 def utc() -> datetime:
     """Return the time now."""
@@ -143,6 +146,10 @@ class Ledger:
             stored = contract if text is None else _same(self._database.name, text, contract)
         self._adopted = stored.run
         return stored
+
+    def be_patient(self, seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait so long for another program's lock, as a run does that nobody watches."""
+        self._database.wait(seconds)
 
     def claim(self, task: str) -> None:
         """Keep aggregators from a task that is not adopted.

@@ -104,6 +104,7 @@ class Run:
 
     def to_its_end(self) -> Path:
         """Run the rounds that are left, and write what they led to; return the summary's path."""
+        self.ledger.be_patient()
         self.ledger.told = self.metrics.wrote
         self.metrics.began(self.contract, self.settings, self.ledger.committed())
         if self.ledger.finished() and self._summary.exists():
