@@ -9,7 +9,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
+
+from edgeloop.wire import MAX_FRAME
 
 if TYPE_CHECKING:  # a device may know its task's algorithm without torch
     import torch
@@ -21,7 +23,7 @@ Batch = tuple["Tensor", "Tensor"]
 Forward = Callable[["Tensor"], tuple["Tensor", "Tensor"]]
 """Inputs (B, ...) to features (B, K) and logits (B, C): a model, or its parameters applied."""
 
-Count = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(1), Le(10**6)]
 Positive = Annotated[float, Gt(0), Lt(math.inf)]
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
 """Types of hyperparameters, with the range that `algorithms.load` holds them to."""
@@ -101,6 +103,20 @@ class Card:
     base: bool = False
     rounds: int = 50
     experimental: bool = False
+
+
+def check_fits(**floats: int) -> None:
+    """Refuse a configuration with a matrix that no frame would hold, before one is made.
+
+    Args:
+        floats: how many numbers it has, by its name.
+
+    Raises:
+        ValueError: naming the matrix.
+    """
+    for name, count in floats.items():
+        if 4 * count > MAX_FRAME:
+            raise ValueError(f"{name} of {count} numbers are more than a frame holds")
 
 
 def unmeasured(*_: Any) -> Mapping[str, float]:

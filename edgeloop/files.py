@@ -1,6 +1,7 @@
 """Files that are always whole: on the disk when a call returns, and never half there."""
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -33,9 +34,32 @@ def write_json(path: Path, content: Mapping[str, Any], mode: int = 0o666) -> Non
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    """Read what `write_json` wrote.
+
+    Raises:
+        OSError: if there is no file that can be read.
+        ValueError: if it is no JSON.
+    """
+    content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
     return content
+
+
+def digest(path: Path) -> str:
+    """Return a file's SHA-256, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what a text of JSON says.
+
+    Raises:
+        ValueError: if it is none, or nested so deeply that nobody meant it.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def write(path: Path, content: bytes, mode: int = 0o666) -> None:

@@ -26,7 +26,7 @@ from edgeloop.deliveries import Deliveries
 from edgeloop.errors import BrokerError, RefusedError
 from edgeloop.pace import Backoff, Pace
 from edgeloop.reasons import SEE_ITS_LOG, TAKEN_OVER, meant
-from edgeloop.settings import BrokerSettings
+from edgeloop.settings import LEAST_CHUNK_BYTES, MOST_CHUNK_BYTES, BrokerSettings
 from edgeloop.tracing import NONE, Notes
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 SESSION_SECONDS = 7 * 24 * 3600
 KEEPALIVE_SECONDS = 30
 OVERHEAD = 1024  # bytes of a packet besides its payload: topic, properties, head
+AT_ONCE = 20  # messages that the broker may deliver before the first is acknowledged
 SAID_SECONDS = 60.0  # between two lines on the same trouble
 
 Refusable = Literal["publish", "subscribe"]
@@ -205,6 +206,8 @@ class Link:
         """
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho left it out
         session.SessionExpiryInterval = SESSION_SECONDS if self._lasting else 0
+        session.ReceiveMaximum = AT_ONCE
+        session.MaximumPacketSize = MOST_CHUNK_BYTES
         self._pace()
         self._client.connect_async(
             self._broker.host,
@@ -332,7 +335,7 @@ class Link:
         self._back, away = self._connection > 1, time.monotonic() - self._since
         self._since = time.monotonic()
         packet = getattr(properties, "MaximumPacketSize", None) or self._broker.chunk_bytes
-        self._limit = min(self._broker.chunk_bytes, packet) - OVERHEAD
+        self._limit = max(min(self._broker.chunk_bytes, packet), LEAST_CHUNK_BYTES) - OVERHEAD
         if self._back or self._trouble is not None:
             again = "again " * self._back
             log.info("connected %sto %s after %.0f s", again, self._broker.address, away)
@@ -348,13 +351,18 @@ class Link:
 
     def _suits(self, properties: Properties | None) -> bool:
         """Tell whether the broker can do what is asked of it; if not, part from it."""
-        needs = {0x9A: "RetainAvailable", 0x9B: "MaximumQoS"}
-        lacking = [code for code, name in needs.items() if getattr(properties, name, 1) == 0]
+        packet = getattr(properties, "MaximumPacketSize", None) or LEAST_CHUNK_BYTES
+        lacks = {
+            (0x9A, "keeps no retained messages"): getattr(properties, "RetainAvailable", 1) == 0,
+            (0x9B, "takes no QoS 1"): getattr(properties, "MaximumQoS", 1) == 0,
+            (0x95, f"takes packets of {packet} bytes only"): packet < LEAST_CHUNK_BYTES,
+        }
+        lacking = [each for each, so in lacks.items() if so]
         if not lacking or self._settled.is_set():  # once it was all right it may be so again
             return True
         self._phase = "refused"
-        problem = {0x9A: "keeps no retained messages", 0x9B: "takes no QoS 1"}[lacking[0]]
-        trouble = self._error(problem, meant(lacking[0]).remedy, RefusedError)
+        code, problem = lacking[0]
+        trouble = self._error(problem, meant(code).remedy, RefusedError)
         self._troubled(trouble, passing=False)
         return False
 
@@ -446,8 +454,19 @@ class Link:
             if connection == self._connection:  # a later connection delivers it anew
                 client.ack(message.mid, message.qos)
 
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # Mosquitto lets none through; others do
+            self._say("topic", "dropped a message on a topic that is no text")
+            acknowledge()
+            return
+        if message.qos == 0 and self._inbox.qsize() >= AT_ONCE:
+            self._say(
+                f"flood {topic}", "dropped messages on %s: more of them than can be read", topic
+            )
+            return
         notes = dict(getattr(message.properties, "UserProperty", ()))
-        self._inbox.put(Arrival(message.topic, bytes(message.payload), acknowledge, notes))
+        self._inbox.put(Arrival(topic, bytes(message.payload), acknowledge, notes))
 
     def _on_publish(
         self,

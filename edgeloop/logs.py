@@ -19,12 +19,14 @@ FACTS = (
 
 PLAIN = "%(asctime)s %(levelname)s %(message)s"
 
+LONGEST = 4000  # characters of a message; a peer's name or number may have ten million
+
 
 def begin(form: Format = "plain", level: int = logging.INFO) -> None:
     """Log to standard error from now on."""
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every start
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Json() if form == "json" else logging.Formatter(PLAIN))
+    handler.setFormatter(Json() if form == "json" else Plain(PLAIN))
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
@@ -33,6 +35,26 @@ def always(**facts: str) -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler.formatter, Json):
             handler.formatter.always = facts
+
+
+def shortened(text: str) -> str:
+    """Return a text, or the beginning of a very long one."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"
+
+
+def one_line(text: str) -> str:
+    """Return a text with each control character, a line's end too, as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class Plain(logging.Formatter):
+    """A record as one line for a person, and its error below."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return a record's line, without its error."""
+        return one_line(shortened(super().formatMessage(record)))
 
 
 class Json(logging.Formatter):
@@ -55,10 +77,11 @@ class Json(logging.Formatter):
             "time": when.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": shortened(record.getMessage()),
             **self.always,
             **{name: vars(record)[name] for name in FACTS if name in vars(record)},
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        text = json.dumps(line, ensure_ascii=False, default=str)
+        return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)

@@ -265,10 +265,10 @@ class Member(Generic[U, B]):
         Raises:
             RunError: if they are another model's.
         """
-        state = {name: torch.from_numpy(value.copy()) for name, value in weights.items()}
         try:
+            state = {name: torch.from_numpy(value.copy()) for name, value in weights.items()}
             self.model.load_state_dict(state)
-        except RuntimeError as error:
+        except (RuntimeError, TypeError) as error:
             raise RunError(
                 f"the stored model of {self.name}",
                 "is another architecture's",

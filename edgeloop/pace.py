@@ -9,6 +9,8 @@ STEADY_SECONDS = 120.0  # a connection that lasts so long makes up for brief one
 FIRST_SECONDS, AGAIN_SECONDS = 0.2, 1.0  # before the second attempt, at the start and later
 AWAY_SECONDS, UNSTEADY_SECONDS = 30.0, 60.0  # the longest waits
 
+SPARING_LINES = 20
+
 Clock = Callable[[], float]
 
 
@@ -50,6 +52,31 @@ class Pace:
     def left(self) -> float:
         """Return the seconds until the next time."""
         return max(0.0, self._next - self._clock())
+
+
+class Sparing:
+    """Tells how many more lines may be written, so that nobody can fill a log.
+
+    Args:
+        most: lines of one kind within a period.
+        period: seconds.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self, most: int = SPARING_LINES, period: float = 60.0, clock: Clock = time.monotonic
+    ) -> None:
+        self._most, self._period, self._clock = most, period, clock
+        self._told: dict[str, tuple[float, int]] = {}
+
+    def left(self, kind: str) -> int:
+        """Return how many lines of a kind may be written now, this one among them."""
+        now = self._clock()
+        begun, told = self._told.get(kind, (now, 0))
+        if now - begun >= self._period:
+            begun, told = now, 0
+        self._told[kind] = begun, told + 1
+        return max(0, self._most - told)
 
 
 class Backoff:

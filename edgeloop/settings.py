@@ -22,6 +22,9 @@ S = TypeVar("S", bound="Settings")
 CONNECT_SECONDS = 10.0
 """For the first connection of whoever does not try without end."""
 
+LEAST_CHUNK_BYTES, MOST_CHUNK_BYTES = 4096, 16 * 2**20
+"""The bounds of a packet: what everybody sends, and takes."""
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Noise = Annotated[float, Field(ge=0.1, le=10_000)]
@@ -69,7 +72,7 @@ class BrokerSettings(Settings):
     certificate_file: Path | None = None
     key_file: Path | None = None
     connect_seconds: Seconds | None = None
-    chunk_bytes: Annotated[int, Field(ge=4096)] = 262_144
+    chunk_bytes: Annotated[int, Field(ge=LEAST_CHUNK_BYTES, le=MOST_CHUNK_BYTES)] = 262_144
 
     @model_validator(mode="after")
     def _consistent(self) -> "BrokerSettings":

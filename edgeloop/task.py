@@ -7,10 +7,11 @@ edgeloop/v1/{task}/upload/{device}            a device's answers, in chunks
 edgeloop/v1/{task}/presence/{device}          retained: "online" or, by its last will, "offline"
 """
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from edgeloop import wire
 from edgeloop.settings import PrivacySettings
@@ -18,6 +19,8 @@ from edgeloop.settings import PrivacySettings
 ROOT = "edgeloop/v1"
 SERVER = "aggregator"
 """The sender's name on the broadcasts."""
+
+FLOAT = 4  # bytes of a number on its way
 
 SLOTS = 2
 """Places of broadcasts; more would only fill the broker."""
@@ -37,8 +40,30 @@ _NAMES_LENGTH = 2048  # of the names in a reminder; where they are longer, every
 
 Name = Annotated[str, Field(pattern=f"^{wire.NAME.pattern}$")]
 DeviceName = Annotated[Name, AfterValidator(_free)]
-Size = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, le=wire.MAX_FRAME)]
+"""Of anything that travels, or that decides how much does: a frame holds it."""
+
+Width = Annotated[int, Field(ge=1, le=8192)]
+"""Of features: a square matrix of so many rows fits a frame."""
+
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""What torch's generators take."""
+
+Classes = Annotated[tuple[str, ...], Field(min_length=2, max_length=2**17)]
+Shape = Annotated[tuple[Size, ...], Field(min_length=1, max_length=4)]
 Scalar = bool | int | float | str
+
+
+def check_room(class_names: Collection[str], shape: Collection[int], width: int) -> None:
+    """Refuse a task whose messages fit no frame, before anything of their size is made.
+
+    Raises:
+        ValueError: naming what is too large.
+    """
+    if FLOAT * len(class_names) * width > wire.MAX_FRAME:
+        raise ValueError(f"{len(class_names)} classes of width {width} are more than a frame holds")
+    if math.prod(shape) > wire.MAX_FRAME:
+        raise ValueError(f"shape {tuple(shape)} is more than a frame holds")
 
 
 class Contract(BaseModel):
@@ -67,14 +92,19 @@ class Contract(BaseModel):
     run: Name
     algorithm: str
     options: Annotated[dict[str, Scalar], Field(default_factory=dict)]
-    class_names: tuple[str, ...] = Field(min_length=2)
-    shape: tuple[Size, ...] = Field(min_length=1, max_length=4)
-    width: Size = 512
+    class_names: Classes
+    shape: Shape
+    width: Width = 512
     rounds: Size
     batch_size: Size = 10
-    seed: int = 0
+    seed: Seed = 0
     devices: tuple[Name, ...] = Field(min_length=1)
     privacy: PrivacySettings | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Contract":
+        check_room(self.class_names, self.shape, self.width)
+        return self
 
     def text(self) -> str:
         """Return the contract as JSON; one without privacy as before there was any."""
@@ -95,7 +125,7 @@ class Opening(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: Name
-    round: Annotated[int, Field(ge=0)]
+    round: Annotated[int, Field(ge=0, le=wire.MAX_FRAME)]
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     slot: Annotated[int, Field(ge=0, lt=SLOTS)]
     size: Size

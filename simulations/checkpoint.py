@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from edgeloop import files, wire
 from edgeloop.algorithm import Algorithm
@@ -19,6 +22,7 @@ from simulations.engine import Crew
 from simulations.results import Row
 
 PREFIX = "checkpoint-"
+SUMS = "sha256.json"
 SHARE = 0.05
 """Of a run's time, what checkpoints may take."""
 
@@ -76,6 +80,7 @@ def save(folder: Path, crew: Crew, standing: Standing[Any, Any], rows: Sequence[
     (building / "broadcast.frame").write_bytes(wire.encode(envelope, standing.broadcast))
     text = json.dumps([dataclasses.asdict(row) for row in rows])
     (building / "rows.json").write_text(text, encoding="utf-8")
+    files.write_json(building / SUMS, _sums(building))
     for path in (*building.rglob("*"), building):
         files.sync(path)
     shutil.rmtree(final, ignore_errors=True)
@@ -87,7 +92,7 @@ def save(folder: Path, crew: Crew, standing: Standing[Any, Any], rows: Sequence[
 def remove(folder: Path, but: Path | None = None) -> None:
     """Remove all checkpoints, finished or not, but one."""
     for path in (*folder.glob(f"{PREFIX}*"), *folder.glob(f".{PREFIX}*")):
-        if path != but:
+        if path != but and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
 
 
@@ -97,26 +102,54 @@ def latest(folder: Path, algorithm: Algorithm[Any, Any, Any]) -> Checkpoint | No
     Raises:
         RunError: if it cannot be read.
     """
-    found = sorted(folder.glob(f"{PREFIX}*"), key=lambda path: int(path.name[len(PREFIX) :]))
-    if not found:
+    named = {path.name[len(PREFIX) :]: path for path in folder.glob(f"{PREFIX}*")}
+    numbers = [number for number in named if re.fullmatch("[0-9]{1,9}", number)]
+    if not numbers:
         return None
+    found = sorted((int(number), named[number]) for number in numbers)
     try:
-        return _read(found[-1], algorithm)
-    except (OSError, TypeError, ValueError) as error:
+        return _read(*found[-1], algorithm)
+    except (AttributeError, OSError, TypeError, ValueError) as error:
         raise RunError(
-            str(found[-1]),
+            str(found[-1][1]),
             f"cannot be read ({error})",
             "remove the run's folder: it then starts anew",
         ) from error
 
 
-def _read(path: Path, algorithm: Algorithm[Any, Any, Any]) -> Checkpoint:
-    state = _message(path / "state.frame", algorithm.state, algorithm)
-    broadcast = _message(path / "broadcast.frame", algorithm.broadcast, algorithm)
-    rows = [Row(**row) for row in json.loads((path / "rows.json").read_text(encoding="utf-8"))]
-    return Checkpoint(Standing(len(rows), state, broadcast), tuple(rows), path / "models")
+def _read(number: int, path: Path, algorithm: Algorithm[Any, Any, Any]) -> Checkpoint:
+    _check_sums(path)
+    state = _message(path / "state.frame", algorithm.state, algorithm, number)
+    broadcast = _message(path / "broadcast.frame", algorithm.broadcast, algorithm, number)
+    text = (path / "rows.json").read_text(encoding="utf-8")
+    rows = TypeAdapter(tuple[Row, ...]).validate_python(files.parse_json(text))
+    if len(rows) != number:
+        raise ValueError(f"it has {len(rows)} rounds, not {number}")
+    return Checkpoint(Standing(number, state, broadcast), rows, path / "models")
 
 
-def _message(path: Path, kind: type, algorithm: Algorithm[Any, Any, Any]) -> Any:
+def _sums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of a checkpoint, by its path there."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != SUMS)
+    return {str(path.relative_to(folder)): files.digest(path) for path in found}
+
+
+def _check_sums(folder: Path) -> None:
+    """Refuse a checkpoint of other bytes than were written; those of before 0.1.2 do not tell.
+
+    Raises:
+        ValueError: naming a file.
+    """
+    if (folder / SUMS).exists():
+        told, found = files.read_json(folder / SUMS), _sums(folder)
+        for name in {**told, **found}:
+            if told.get(name) != found.get(name):
+                raise ValueError(f"{name} is not as it was written")
+
+
+def _message(path: Path, kind: type, algorithm: Algorithm[Any, Any, Any], number: int) -> Any:
     """Decode a frame; a `WireError` is a ValueError."""
-    return wire.decode(path.read_bytes(), kind, sizes=algorithm.sizes)[kind]
+    frame = wire.decode(path.read_bytes(), kind, sizes=algorithm.sizes)
+    if frame.envelope.round != number:
+        raise ValueError(f"{path.name} is of round {frame.envelope.round}, not {number}")
+    return frame[kind]

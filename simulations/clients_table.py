@@ -107,7 +107,10 @@ class Journal:
         self._path = folder / JOURNAL
         self._models = models
         self._participation = participation
-        kept = "".join(self._kept(rounds)) if rounds else ""
+        try:
+            kept = "".join(self._kept(rounds)) if rounds else ""
+        except ValueError:  # no text, or no number where a line begins
+            kept = ""
         if kept.count("\n") != rounds * len(models):
             remedy = "remove the run's folder: it then starts anew"
             raise RunError(str(self._path), f"does not hold {rounds} rounds", remedy)

@@ -56,10 +56,10 @@ def claim(folder: Path, config: Mapping[str, Any], again: bool = False) -> bool:
 def _recognize(folder: Path, config: Mapping[str, Any], again: bool) -> bool:
     remedy = "name another folder with --out, or remove this one"
     try:
-        held = json.loads((folder / IDENTITY).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        held = files.read_json(folder / IDENTITY)
+        differing = differences(held, config)
+    except (AttributeError, OSError, ValueError) as error:
         raise RunError(f"out {folder}", "is not empty, and holds no run", remedy) from error
-    differing = differences(held, config)
     older = [each for each in differing if each.startswith("versions.")]
     finished = (folder / SUMMARY).exists()
     if differing and (finished or differing != older):

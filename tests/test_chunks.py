@@ -1,12 +1,14 @@
 import contextlib
 import itertools
+import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeloop import wire
-from edgeloop.chunks import Assembler, split
+from edgeloop.chunks import PIECE, Assembler, Room, split
 
 PAYLOAD = bytes(range(256)) * 4
 
@@ -75,3 +77,66 @@ def test_fuzz(payload: bytes, position: int, value: int) -> None:
     for chunk in (payload, b"EDGC" + payload, bytes(changed)):
         with contextlib.suppress(wire.WireError):
             Assembler(100_000).offer(chunk)
+
+
+def forged(index: int, count: int, total: int, piece: bytes, whole: bytes = b"w" * 32) -> bytes:
+    return b"EDGC" + struct.pack(">IIQ", index, count, total) + whole + piece
+
+
+def test_there_are_no_more_pieces_than_bytes() -> None:
+    with pytest.raises(wire.HeaderError, match="chunk 0 of 3 of 2 bytes"):
+        Assembler(10_000).offer(forged(0, 3, 2, b""))
+
+
+def test_a_piece_delivered_again_counts_once() -> None:
+    first, second = split(b"a" * 500, 400)
+    assembler = Assembler(10_000)
+    for _ in range(9):
+        assert assembler.offer(first) is None
+    assert assembler.offer(second) == b"a" * 500
+
+
+def test_tiny_pieces_cost_no_more_than_their_number() -> None:
+    """What is held is known without looking at each piece again."""
+    looked = 0
+
+    class Watched(dict[int, bytes]):
+        def values(self) -> Any:
+            nonlocal looked
+            looked += len(self)
+            return super().values()
+
+    assembler = Assembler(10_000)
+    assembler.offer(forged(0, 1000, 1000, b"x"))
+    (parts,) = assembler._open.values()
+    parts.pieces = Watched(parts.pieces)
+    for index in range(1, 999):
+        assembler.offer(forged(index, 1000, 1000, b"x"))
+    assert looked == 0
+
+
+def held(assembler: Assembler) -> int:
+    return sum(len(parts.pieces) for parts in assembler._open.values())
+
+
+def test_senders_share_a_room_and_the_largest_gives_way() -> None:
+    room = Room(10 * (100 + PIECE))
+    hostile, honest = Assembler(10_000, room=room), Assembler(10_000, room=room)
+    for index in range(3):
+        assert honest.offer(forged(index, 4, 400, b"h" * 100)) is None
+    for index in range(50):
+        whole = bytes([index % 2]) * 32
+        assert hostile.offer(forged(index, 100, 10_000, b"x" * 100, whole)) is None
+    assert held(hostile) <= 7
+    assert held(honest) == 3
+
+
+def test_what_is_forgotten_leaves_room() -> None:
+    room = Room(10 * (100 + PIECE))
+    first, second = Assembler(10_000, room=room), Assembler(10_000, room=room)
+    for index in range(9):
+        first.offer(forged(index, 100, 10_000, b"x" * 100))
+    first.clear()
+    for index in range(9):
+        second.offer(forged(index, 100, 10_000, b"x" * 100))
+    assert (held(first), held(second)) == (0, 9)

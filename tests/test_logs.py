@@ -64,3 +64,32 @@ def test_plain_lines_have_no_facts(capsys: pytest.CaptureFixture[str]) -> None:
     log.info("hello", extra={"round": 2})
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith(" INFO hello")
+
+
+@pytest.mark.parametrize("form", ["plain", "json"])
+def test_nobody_forges_a_line(form: logs.Format, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.begin(form)
+    log.warning("dropped what %s sent", "x\n2026-01-01 CRITICAL lost\x1b[2J\x9b2J\u2028\ud800")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+    assert "x\\n2026-01-01 CRITICAL lost\\" in line
+
+
+@pytest.mark.parametrize("form", ["plain", "json"])
+def test_nobody_fills_a_line(form: logs.Format, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.begin(form)
+    log.warning("dropped what %s sent", "x" * 10_000_000)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert len(line) < 5000
+    assert " characters)" in line
+
+
+def test_an_error_stays_readable(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.begin("plain")
+    try:
+        int("many")
+    except ValueError:
+        log.exception("failed")
+    first, *error = capsys.readouterr().err.splitlines()
+    assert first.endswith("ERROR failed")
+    assert error[0].startswith("Traceback")

@@ -1,6 +1,6 @@
 import pytest
 
-from edgeloop.pace import Backoff, Pace
+from edgeloop.pace import Backoff, Pace, Sparing
 
 
 def test_what_is_due_again_and_again() -> None:
@@ -50,3 +50,12 @@ def test_a_broker_that_is_away_is_tried_ever_more_slowly() -> None:
     assert 20 < pauses[-1] < 40
     backoff.connected()
     assert backoff.pause() < 2
+
+
+def test_lines_that_are_spared() -> None:
+    now = [0.0]
+    sparing = Sparing(most=2, period=60.0, clock=lambda: now[0])
+    assert [sparing.left("a") for _ in range(4)] == [2, 1, 0, 0]
+    assert sparing.left("b") == 2
+    now[0] = 60.0
+    assert sparing.left("a") == 2

@@ -16,15 +16,29 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from cloud.aggregator import migrations, postgresql
 from edgeloop.errors import ConfigError, RunError
 
+DAMAGED = ("is damaged", "restore a backup, or use another folder")
+"""What is wrong with a ledger that holds what none holds, and what to do."""
+
 _REMEDIES = {  # a piece of the database's message -> what is wrong, and what to do
     "is locked": ("is locked by another program", "close that program and try again"),
     "not a database": ("is no ledger", "restore a backup, or use another folder"),
-    "malformed": ("is damaged", "restore a backup, or use another folder"),
+    "malformed": DAMAGED,
     "unable to open": ("cannot be opened", "use a folder that exists and can be written"),
     "readonly": ("cannot be written", "make the file and its folder writable"),
     "is full": ("cannot grow because the disk is full", "free some space and start again"),
     **postgresql.REMEDIES,
 }
+
+
+@dataclass
+class Busy:
+    """How long to wait for another program's lock on a file.
+
+    Attributes:
+        seconds: of a connection that is made from now on.
+    """
+
+    seconds: float = 5.0
 
 
 @dataclass
@@ -36,12 +50,14 @@ class Database:
         name: for messages: the file, or the URL without its password.
         lock: an open file whose advisory lock keeps others out; None where the database is shared.
         claim: the connection that holds the task, where the database is shared.
+        busy: how long another program's lock is waited for, where it is a file.
     """
 
     engine: Engine
     name: str
     lock: IO[str] | None
     claim: Connection | None = field(default=None)
+    busy: Busy = field(default_factory=Busy)
 
     @property
     def shared(self) -> bool:
@@ -66,13 +82,21 @@ class Database:
             RunError: if the connection that held the task is lost.
         """
         if self.claim is None:
-            with self.engine.begin() as connection:
-                yield connection
+            with self.engine.connect() as plain:
+                connection = plain.execution_options(writes=True)
+                with connection.begin():
+                    yield connection
         elif self.claim.invalidated:  # it would connect anew, and write without holding the task
             raise RunError(self.name, *postgresql.LOST)
         else:
             with self.claim.begin():
                 yield self.claim
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long for another program's lock from now on."""
+        if not self.shared:
+            self.busy.seconds = seconds
+            self.engine.dispose()  # the next connection waits so long
 
     def close(self) -> None:
         """Let another process have it; closing twice does nothing."""
@@ -100,7 +124,8 @@ def connect(url: str | URL, busy_seconds: float) -> Database:
     name = _path(parsed) if sqlite else parsed.render_as_string(hide_password=True)
     lock = _locked(name) if sqlite else None
     try:
-        database = Database(_engine(parsed, busy_seconds), name, lock)
+        busy = Busy(busy_seconds)
+        database = Database(_engine(parsed, busy), name, lock, busy=busy)
         _prepare(database)
     except BaseException:
         if lock is not None:
@@ -152,19 +177,21 @@ def _locked(name: str) -> IO[str]:
     return lock
 
 
-def _engine(url: URL, busy_seconds: float) -> Engine:
+def _engine(url: URL, busy: Busy) -> Engine:
     if url.get_backend_name() != "sqlite":
         return postgresql.engine_of(url)
     engine = create_engine(url)
 
     def prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # or the driver begins and commits as it sees fit
-        connection.execute(f"PRAGMA busy_timeout = {round(busy_seconds * 1000)}")
+        connection.execute(f"PRAGMA busy_timeout = {round(busy.seconds * 1000)}")
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
+        # Who reads first and then writes is not made to wait for another's lock: it fails at once.
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", begin)

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 
+from cloud.aggregator.connections import Bounded
 from cloud.aggregator.ledger import PastRound
 from cloud.aggregator.metrics import Metrics, Phase
 from edgeloop.errors import ConfigError, InputError
@@ -128,8 +129,10 @@ class Server:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 api,
+                http=Bounded,
+                ws="none",
                 log_config=None,
-                log_level="warning",
+                log_level="error",  # what strangers send is no trouble of ours
                 access_log=False,
                 lifespan="off",
                 timeout_graceful_shutdown=1,

@@ -14,10 +14,14 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 from sqlalchemy.engine import URL
 
-from cloud.aggregator.database import Database, connect, translated
+from cloud.aggregator.database import DAMAGED, Database, connect, translated
 from cloud.aggregator.migrations import rounds, runs, uploads
 from edgeloop.errors import ConfigError, RunError
 from edgeloop.task import Contract
+from edgeloop.wire import MAX_FRAME
+
+PATIENCE_SECONDS = 60.0
+"""For another program, such as one that makes a backup, to let go of a ledger."""
 
 
 def utc() -> datetime:
@@ -143,6 +147,10 @@ class Ledger:
         self._adopted = stored.run
         return stored
 
+    def be_patient(self, seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait so long for another program's lock, as a run does that nobody watches."""
+        self._database.wait(seconds)
+
     def claim(self, task: str) -> None:
         """Keep aggregators from a task that is not adopted.
 
@@ -180,7 +188,11 @@ class Ledger:
         )
         with self._read() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else (row.number, row.state, row.broadcast)
+        if row is None:
+            return None
+        if not isinstance(row.number, int) or not 0 <= row.number <= MAX_FRAME:
+            raise RunError(self._database.name, *DAMAGED)
+        return row.number, _bytes(row.state), _bytes(row.broadcast)
 
     def record(self, round_number: int, client: str, digest: str, payload: bytes) -> None:
         """Store an upload; the same one again changes nothing.
@@ -205,7 +217,8 @@ class Ledger:
             uploads.c.payload.is_not(None),
         )
         with self._read() as connection:  # sorted here: databases differ in the order of names
-            return dict(sorted((row.device, row.payload) for row in connection.execute(query)))
+            found = {row.device: _bytes(row.payload) for row in connection.execute(query)}
+        return dict(sorted(found.items()))
 
     def drop(self, round_number: int, client: str) -> None:
         """Forget an upload, so that its client may send another."""
@@ -282,8 +295,14 @@ class Ledger:
     @contextmanager
     def _read(self) -> Iterator[Connection]:
         self._check_open()
-        with translated(self._database.name), self._database.engine.connect() as connection:
-            yield connection
+        name = self._database.name
+        try:
+            with translated(name), self._database.engine.connect() as connection:
+                yield connection
+        except RunError:
+            raise
+        except (TypeError, ValueError) as error:  # SQLite keeps a text where a time should be
+            raise RunError(name, *DAMAGED) from error
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
@@ -297,6 +316,11 @@ class Ledger:
     def _check_open(self) -> None:
         if not self.is_open:
             raise RunError(self._database.name, "is closed", "open it again")
+
+
+def _bytes(value: Any) -> bytes:
+    """Return what a column of bytes holds; nothing where SQLite holds something else there."""
+    return value if isinstance(value, bytes) else b""
 
 
 def _row_of(contract: Contract) -> dict[str, str]:

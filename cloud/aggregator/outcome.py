@@ -25,6 +25,21 @@ def counts_of(reports: Mapping[str, Report]) -> RoundCounts:
     )
 
 
+def told(path: Path) -> tuple[float | None, float | None]:
+    """Return the last accuracy and the epsilon of a summary; None for what it does not tell."""
+    try:
+        content = files.read_json(path)
+        last, spent = content["accuracy_by_round"][-1], content.get("epsilon")
+        return _number(last), _number(spent)
+    except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        log.warning("%s is damaged (%s); the ledger has the rounds", path, error)
+        return None, None
+
+
+def _number(value: Any) -> float | None:
+    return value if value is None else float(value)
+
+
 def write(
     path: Path,
     contract: Contract,

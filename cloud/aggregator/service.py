@@ -1,6 +1,5 @@
 """A task from its settings to its final prototypes; every round survives a crash."""
 
-import json
 import logging
 import threading
 import time
@@ -30,6 +29,7 @@ from edgeloop.rounds import Closed, Standing
 from edgeloop.task import SERVER, Contract, client_id, presence_topic
 from edgeloop.tracing import SILENT, Tracer
 from edgeloop.wire import (
+    ContentError,
     DigestError,
     Envelope,
     NotFiniteError,
@@ -109,6 +109,7 @@ class Run:
 
     def to_its_end(self) -> Path:
         """Run the rounds that are left, and write what they led to; return the summary's path."""
+        self.ledger.be_patient()
         self.ledger.told = self.metrics.wrote
         self.metrics.began(self.contract, self.settings, self.ledger.committed())
         if self.ledger.finished() and self._summary.exists():
@@ -175,8 +176,7 @@ class Run:
 
     def _as_it_ended(self) -> Path:
         """Tell what a run came to that was finished before: its devices have left."""
-        told = json.loads(self._summary.read_text(encoding="utf-8"))
-        self.accuracy, self.epsilon = told["accuracy_by_round"][-1], told.get("epsilon")
+        self.accuracy, self.epsilon = outcome.told(self._summary)
         self._enter("finished")
         log.info("task %s: was finished before; see %s", self.contract.task, self._summary)
         return self._summary
@@ -212,7 +212,7 @@ class Run:
             return standing
         number = kept[0]
         while kept is not None:
-            found = _read(algorithm, *kept)
+            found = _read(self.contract, algorithm, *kept)
             if found is not None:
                 if found.rounds != number:
                     text = "what round %d led to is no good: it goes on with what was known at %d"
@@ -296,7 +296,7 @@ class Run:
 
 
 def _read(
-    algorithm: Loaded, number: int, state: bytes, broadcast: bytes
+    contract: Contract, algorithm: Loaded, number: int, state: bytes, broadcast: bytes
 ) -> Standing[Any, Any] | None:
     """Return a stored standing; None if it is damaged, or has numbers that nobody can go on with.
 
@@ -304,8 +304,10 @@ def _read(
         RunError: if it is another edgeloop's.
     """
     try:
-        kept = wire.decode(state, algorithm.state)[algorithm.state]
-        opened = wire.decode(broadcast, algorithm.broadcast)[algorithm.broadcast]
+        kept, opened = (
+            _message(contract, algorithm, payload, kind)
+            for payload, kind in ((state, algorithm.state), (broadcast, algorithm.broadcast))
+        )
         wire.check(kept)
         wire.check(opened)
     except (DigestError, NotFiniteError, RangeError, TruncatedError) as error:
@@ -315,3 +317,15 @@ def _read(
         problem = f"holds a state that this edgeloop cannot read ({error})"
         raise RunError("ledger", problem, "go on with the edgeloop that wrote it") from error
     return Standing(number, kept, opened)
+
+
+def _message(contract: Contract, algorithm: Loaded, payload: bytes, kind: type) -> Any:
+    """Return a stored message.
+
+    Raises:
+        WireError: if it is none of this kind, of another size, or another run's.
+    """
+    frame = wire.decode(payload, kind, sizes=algorithm.sizes)
+    if (frame.envelope.task, frame.envelope.run) != (contract.task, contract.run):
+        raise ContentError(f"{frame.envelope} is another run's")
+    return frame[kind]

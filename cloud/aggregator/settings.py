@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy import URL
 
 from edgeloop.settings import BrokerSettings, PrivacySettings, Seconds, Settings, first_line
-from edgeloop.task import DeviceName, Name, Scalar, Size
+from edgeloop.task import Classes, DeviceName, Name, Scalar, Seed, Shape, Size, Width, check_room
 from edgeloop.tracing import TraceSettings
 
 Many = Annotated[int, Field(ge=1, le=10**9)]
@@ -111,12 +111,12 @@ class TaskSettings(Settings):
     hyperparameters: Annotated[
         dict[str, Scalar], Field(default_factory=dict), AfterValidator(_own_keys)
     ]
-    class_names: Annotated[tuple[str, ...], Field(min_length=2), AfterValidator(_told_apart)]
-    shape: Annotated[tuple[Size, ...], Field(min_length=1, max_length=4)]
-    width: Size = 512
+    class_names: Annotated[Classes, AfterValidator(_told_apart)]
+    shape: Shape
+    width: Width = 512
     rounds: Many
     batch_size: Many = 10
-    seed: int = 0
+    seed: Seed = 0
     privacy: PrivacySettings | None = None
     generator: str | None = None
     base: str | None = None
@@ -133,6 +133,11 @@ class TaskSettings(Settings):
     def _one_store(self) -> "TaskSettings":
         if self.store is not None and self.store_file is not None:
             raise ValueError("store and store_file are two answers to one question")
+        return self
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TaskSettings":
+        check_room(self.class_names, self.shape, self.width)
         return self
 
     def ledger(self) -> str | URL:

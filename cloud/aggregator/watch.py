@@ -6,6 +6,7 @@ import time
 from cloud.aggregator.metrics import Metrics
 from edgeloop.cohorts.events import Event, Gathered, Heard, Opened, SetAside
 from edgeloop.gathering import Verdict
+from edgeloop.pace import Sparing
 from edgeloop.task import Contract
 from edgeloop.tracing import NONE, Notes
 
@@ -32,6 +33,7 @@ class Watch:
         self._round = 0
         self._contract = contract
         self._metrics = metrics
+        self._told = Sparing()
 
     def observe(self, event: Event) -> None:
         """Tell of an event."""
@@ -60,7 +62,9 @@ class Watch:
             self.answers.append(event.notes)
         if event.verdict is not None:
             self._metrics.heard(event.verdict, event.size, time.monotonic() - self.opened)
-            self._say(event.device, event.verdict, event.size)
+            invited = event.device in self._contract.devices
+            if event.verdict is Verdict.ACCEPTED or self._told.left(event.device * invited):
+                self._say(event.device, event.verdict, event.size)
 
     def _say(self, device: str, verdict: Verdict, size: int) -> None:
         facts = {"device": device, "verdict": verdict.name.lower(), "bytes": size}

@@ -102,6 +102,9 @@ def _session(
     options.enable_cpu_mem_arena = values["enable_mem_arena"] == "1"
     options.enable_mem_pattern = values["enable_mem_pattern"] == "1"
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Weights in files of their own are in nobody's checksum.
+    external = "session.model_external_initializers_file_folder_path"
+    options.add_session_config_entry(external, os.devnull)
     options.log_severity_level = 3
     providers: list[Any] = ["CPUExecutionProvider"]
     if device is not None:

@@ -37,8 +37,10 @@ def check(training: TrainingSettings) -> None:
 
 def half(contract: Contract, settings: DeviceSettings, share: Share, secret: Secret | None) -> Half:
     """Make the device's model and algorithm as the contract says; see `edge.agent.half.half`."""
-    algorithm = algorithms.agreed(contract)
     training = settings.training
+    options = algorithms.agreed_options(contract)
+    algorithms.check_alike(contract.algorithm, [training.architecture.lower()], **options)
+    algorithm = algorithms.agreed(contract)
     member = Member(
         settings.name,
         algorithm,
@@ -56,8 +58,6 @@ def half(contract: Contract, settings: DeviceSettings, share: Share, secret: Sec
 
 
 def _model(contract: Contract, training: TrainingSettings) -> SplitModel:
-    options = algorithms.agreed_options(contract)
-    algorithms.check_alike(contract.algorithm, [training.architecture.lower()], **options)
     return models.build(
         training.architecture,
         contract.shape,

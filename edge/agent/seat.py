@@ -145,7 +145,10 @@ def _secret(purse: Purse | None, contract: Contract) -> Secret | None:
 
 
 def _check(own: Own, contract: Contract) -> None:
-    name = own.settings.name
+    name, task = own.settings.name, own.settings.task
+    if contract.task != task:
+        problem = f"{task}, and the contract that came there is of {contract.task}"
+        raise MisfitError("task", problem, "have each task's messages on its own topics")
     if name not in contract.devices:
         raise MisfitError(
             "name", f"{name} is not invited to {contract.task}", "add it to the task's devices"

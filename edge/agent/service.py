@@ -20,7 +20,7 @@ from edgeloop.bases.sending import wanted
 from edgeloop.chunks import Assembler
 from edgeloop.errors import BaseError, ConfigError, InputError, MisfitError, ModelError
 from edgeloop.link import Arrival, Link
-from edgeloop.pace import Pace
+from edgeloop.pace import Pace, Sparing
 from edgeloop.task import (
     SERVER,
     SMALL,
@@ -48,6 +48,24 @@ FLUSH_SECONDS, REFUSED_SECONDS = 1.0, 30.0
 """Between two looks at whether the broker has the last answer, and before a refused one goes."""
 
 
+SPOILED = (
+    ArithmeticError,
+    AssertionError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    Warning,
+)
+"""What numbers in a contract or a broadcast can make torch or an algorithm raise."""
+
+
+def unworkable(error: Exception) -> str:
+    """Return an error that is nobody's message as one."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
 def subscriptions(task: str) -> list[str]:
     """Return what a device's link subscribes to; broadcasts only while it fetches one."""
     return [contract_topic(task), round_topic(task)]
@@ -68,9 +86,10 @@ class Fetching:
         self._task = task
         self._filter: str | None = None
 
-    def start(self, slot: int | str) -> None:
-        """Have the broadcast of one slot, or the base, if it is not on its way already."""
+    def start(self, slot: int | str, size: int) -> None:
+        """Have a slot's broadcast, or the base, of about so many bytes, unless it is on its way."""
         wanted = f"{broadcast_topic(self._task, slot)}/+"
+        self.assembler.limit = min(2 * size + SMALL, wire.MAX_FRAME)
         if wanted != self._filter:
             self.stop()
             self._filter = wanted
@@ -81,6 +100,7 @@ class Fetching:
         if self._filter is not None:
             self._link.unsubscribe(self._filter)
             self._filter = None
+            self.assembler.clear()
 
 
 class Agent:
@@ -107,6 +127,8 @@ class Agent:
         self._sent_at = 0.0
         self._word = Pace(WORD_SECONDS, FIRST_WORD_SECONDS)
         self._unseated: Contract | None = None  # whose base is on its way
+        self._told = Sparing()
+        self._spoilt: Opening | None = None  # the last round that could not be worked at
         self._refused: bytes | None = None  # the last contract that this device does not fit
 
     def run(self) -> Path:
@@ -124,7 +146,7 @@ class Agent:
             try:
                 summary = self._take(event)
             except WireError as error:
-                log.warning("dropped what came on %s: %s", event.topic, error)
+                self._drop(f"what came on {event.topic}", str(error))
                 summary = None
             event.acknowledge()
             if summary is not None:
@@ -175,11 +197,15 @@ class Agent:
             return None
         return self._go_on(self._seat, self._opening)
 
+    def _drop(self, what: str, why: str) -> None:
+        if self._told.left(""):
+            log.warning("dropped %s: %s", what, why)
+
     def _sit(self, text: bytes) -> None:
         try:
             contract = Contract.model_validate_json(text)
         except ValidationError as error:
-            log.warning("dropped a contract that is none: %s", error.errors()[0]["msg"])
+            self._drop("a contract that is none", error.errors()[0]["msg"])
             return
         if self._seat is not None and self._seat.contract.run == contract.run:
             return
@@ -189,11 +215,16 @@ class Agent:
             self._unseated = None
             if self._own.shelf.lacks(contract):
                 self._unseated = contract
-                self._fetching.start(BASE)
+                self._fetching.start(BASE, wire.MAX_FRAME)
                 return
             self._seat = seat(self._own, contract)
         except (BaseError, ConfigError, MisfitError, ModelError) as error:
             self._refuse(text, contract, error)
+            return
+        except InputError:
+            raise  # of this device's own making
+        except SPOILED as error:
+            self._refuse(text, contract, unworkable(error))
             return
         self._memory = self._store.load(contract.run)
         if self._memory is not None:
@@ -214,7 +245,7 @@ class Agent:
         self._unseated = None
         self._sit(contract.text().encode())
 
-    def _refuse(self, text: bytes, contract: Contract, error: InputError) -> None:
+    def _refuse(self, text: bytes, contract: Contract, error: Exception | str) -> None:
         """Say why this device takes no part; the next contract may be another."""
         self._refused = text
         told = "takes no part in run %s of %s: %s; waits for another contract"
@@ -233,7 +264,7 @@ class Agent:
         try:
             self._opening = Opening.model_validate_json(text)
         except ValidationError as error:
-            log.warning("dropped a round that is none: %s", error.errors()[0]["msg"])
+            self._drop("a round that is none", error.errors()[0]["msg"])
 
     def _receive(self, seat: Seat, chunk: bytes) -> None:
         """Take a chunk of a broadcast; keep the broadcast if it is whole, and the one wanted."""
@@ -267,9 +298,12 @@ class Agent:
             log.info("the run is over, without this device; waiting for another one")
             self._opening = None
             return None
+        if opening == self._spoilt:
+            self._opening = None
+            return None
         new = self._memory is None or opening.round > self._memory.round
         if (new or last) and (self._kept is None or self._kept[0] != opening.digest):
-            self._fetching.start(opening.slot)
+            self._fetching.start(opening.slot, opening.size)
             return None
         self._opening = None
         self._fetching.stop()
@@ -285,7 +319,10 @@ class Agent:
         if new:
             assert self._kept is not None  # noqa: S101 - or it would be fetched now
             with self._tracer.span("train", self._notes, round=opening.round):
-                self._memory = self._work(seat, opening, self._kept[1])
+                worked = self._attempted(seat, opening, self._kept[1])
+            if worked is None:
+                return False
+            self._memory = worked
             self._store.save(self._memory)
         assert self._memory is not None  # noqa: S101 - a round that is not new was answered before
         if opening.round < self._memory.round:
@@ -330,6 +367,23 @@ class Agent:
         counts = memory.traffic.get(str(memory.round), {"down": 0, "up": 0})
         moved = {**counts, "up": counts["up"] + size if again else size}
         return replace(memory, traffic={**memory.traffic, str(memory.round): moved})
+
+    def _attempted(self, seat: Seat, opening: Opening, broadcast: Any) -> Memory | None:
+        """Work at a round; where its broadcast cannot be worked with, leave the model as it was."""
+        before = seat.member.weights()
+        try:
+            return self._work(seat, opening, broadcast)
+        except InputError:
+            raise
+        except SPOILED as error:
+            seat.member.restore(before)
+            self._spoilt = opening
+            text = (
+                "round %d: what was broadcast cannot be worked with (%s); waits for the next round"
+            )
+            number = opening.round
+            log.warning(text, number, unworkable(error), extra={"round": number})
+            return None
 
     def _work(self, seat: Seat, opening: Opening, broadcast: Any) -> Memory:
         """Train a round, or evaluate the last broadcast; return what to remember."""

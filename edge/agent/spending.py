@@ -48,6 +48,7 @@ class Spending:
             self._secret = bytes.fromhex(content["secret"])
             self._last = str(content["last"])
             self.events = TypeAdapter(tuple[Event, ...]).validate_python(content["events"])
+            _check(self._secret, self.events)
         except (OSError, KeyError, TypeError, ValueError, ValidationError) as error:
             problem = f"is damaged ({str(error).partition(chr(10))[0]})"
             remedy = "restore it; without it nobody knows what was spent"
@@ -95,3 +96,13 @@ class Spending:
         self.events, self._last = events, release.name
         self._write()
         return True
+
+
+def _check(secret: bytes, events: tuple[Event, ...]) -> None:
+    if len(secret) != SECRET_BYTES or not all(map(_can_be, events)):
+        raise ValueError("a secret or a mechanism that cannot be")
+
+
+def _can_be(event: Event) -> bool:
+    least, most = 0.1, 10_000.0  # as `PrivacySettings` has them
+    return least <= event.noise <= most and 0 <= event.rate <= 1 and 0 < event.times < 2**53

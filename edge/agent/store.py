@@ -15,15 +15,17 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from edgeloop import files, wire
 from edgeloop.errors import RunError
+from edgeloop.task import Name
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,19 @@ KEPT = 2
 ANSWER = "answer"
 WEIGHTS = "weights/"
 Tensors = Mapping[str, npt.NDArray[Any]]
+
+
+class _Facts(BaseModel):
+    """What a state tells beside its tensors."""
+
+    model_config = ConfigDict(strict=True)
+
+    run: Name
+    round: Annotated[int, Field(ge=0, le=wire.MAX_FRAME)]
+    device: Name | None = None
+    task: Name | None = None
+    accuracies: Mapping[str, Annotated[float, Field(ge=0, le=1)] | None] = {}
+    traffic: Mapping[str, Mapping[Literal["down", "up"], Annotated[int, Field(ge=0)]]] = {}
 
 
 class DamagedError(Exception):
@@ -208,15 +223,15 @@ def _read(path: Path) -> tuple[Mapping[str, Any], Tensors]:
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata()
-            facts = json.loads(metadata["facts"])
+            facts = files.parse_json(metadata["facts"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
-        sound = wire.NAME.fullmatch(facts["run"]) and isinstance(facts["round"], int)
-        if not sound or tensors[ANSWER].dtype != np.uint8:
+        _Facts.model_validate(facts)
+        if tensors[ANSWER].dtype != np.uint8:
             raise DamagedError("it is no state")
     except OSError as error:
         problem = f"cannot be read ({error.strerror or error})"
         raise RunError(str(path), problem, "mend its rights, or the disk") from error
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise DamagedError(str(error).partition("\n")[0]) from error
     if ("device" in facts or "sha256" in metadata) and metadata.get("sha256") != _digest(
         metadata["facts"], tensors

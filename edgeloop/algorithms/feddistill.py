@@ -30,6 +30,7 @@ from edgeloop.algorithm import (
     NotNegative,
     Positive,
     Recipe,
+    check_fits,
 )
 from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload, Targets
 from edgeloop.training import follow
@@ -65,6 +66,9 @@ class Config:
     local_lr: Positive = 0.01
     pull: NotNegative = 1.0
     distance: Literal["mse", "soft"] = "mse"
+
+    def __post_init__(self) -> None:
+        check_fits(logits=self.classes**2)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeloop import heads, models, weights
-from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive
+from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive, check_fits
 from edgeloop.heads import Head
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive, drawing
@@ -81,6 +81,10 @@ class Config:
     server_epochs: Count = 100
     server_lr: Positive = 0.1
     server_batch: Count = 10
+
+    def __post_init__(self) -> None:
+        inner = self.hidden_dim * (self.noise_dim + self.classes)
+        check_fits(generator=inner + self.hidden_dim * self.width)
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,6 +48,7 @@ from edgeloop.algorithm import (
     Positive,
     Recipe,
     Seen,
+    check_fits,
 )
 from edgeloop.errors import GeneratorError
 from edgeloop.generator import Generator, as_inputs
@@ -117,6 +118,13 @@ class Config:
     anchor: NotNegative = 1.0
     bandwidth: Literal["fixed", "median"] = "fixed"
     statistics: Literal["exact", "running"] = "exact"
+
+    def __post_init__(self) -> None:
+        check_fits(
+            frame=self.classes**2,
+            guess=self.latent_dim * self.width,
+            latents=self.latent_dim * self.classes,
+        )
 
     @property
     def needs_generator(self) -> bool:

@@ -85,9 +85,13 @@ def learn(images: NDArray[np.uint8], recipe: Recipe) -> Filters:
     draw = np.random.default_rng(recipe.seed)
     maps = images / 127.5 - 1
     first = blocks.learn(
-        *(maps, recipe.filters),
-        **{"patch": recipe.patch, "stride": recipe.stride, "pad": 0, "draw": draw},
+        maps,
+        recipe.filters,
+        patch=recipe.patch,
+        stride=recipe.stride,
+        pad=0,
         threshold=recipe.threshold,
+        draw=draw,
     )
     second = _second(maps, recipe, draw) if recipe.second else None
     raw_NF = raw(maps, recipe, first, second)
@@ -108,9 +112,13 @@ def learn(images: NDArray[np.uint8], recipe: Recipe) -> Filters:
 def _second(maps: Maps, recipe: Recipe, draw: np.random.Generator) -> Second:
     stride = 1 if max(maps.shape[2:]) <= 32 else 2
     low = blocks.learn(
-        *(maps, LOW_FILTERS),
-        **{"patch": recipe.patch, "stride": stride, "pad": LOW_PAD, "draw": draw},
+        maps,
+        LOW_FILTERS,
+        patch=recipe.patch,
+        stride=stride,
+        pad=LOW_PAD,
         threshold=LOW_THRESHOLD,
+        draw=draw,
     )
     parts = [lowered(maps[s : s + _AT_ONCE], low) for s in range(0, len(maps), _AT_ONCE)]
     below = np.concatenate(parts)
@@ -124,8 +132,13 @@ def _second(maps: Maps, recipe: Recipe, draw: np.random.Generator) -> Second:
     mix_MC = (vectors_CC[:, order] / np.sqrt(kept_M + added)).T
     middle = np.concatenate([_mixed(part, mean_C, mix_MC) for part in parts])
     high = blocks.learn(
-        *(middle, recipe.second),
-        **{"patch": HIGH_PATCH, "stride": 1, "pad": 0, "threshold": HIGH_THRESHOLD, "draw": draw},
+        middle,
+        recipe.second,
+        patch=HIGH_PATCH,
+        stride=1,
+        pad=0,
+        threshold=HIGH_THRESHOLD,
+        draw=draw,
     )
     return Second(low, mean_C, mix_MC, high)
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from edgeloop.answers import Answer, Report
+from edgeloop.errors import RunError
 from edgeloop.half import ClientHalf
 
 U = TypeVar("U")
@@ -45,10 +48,18 @@ class LocalCohort(Generic[B, U]):
         """Take over the models that `save` wrote.
 
         Raises:
-            RunError: if they are other architectures'.
+            RunError: if one cannot be read, or is another architecture's.
         """
         for name, member in self._members.items():
-            member.restore(load_file(folder / f"{name}.safetensors"))
+            member.restore(_loaded(folder / f"{name}.safetensors"))
 
     def close(self) -> None:
         """Let go of the members; nothing to do here."""
+
+
+def _loaded(path: Path) -> Mapping[str, npt.NDArray[Any]]:
+    try:
+        return load_file(path)
+    except (AttributeError, KeyError, OSError, SafetensorError) as error:
+        remedy = "remove the run's folder: it then starts anew"
+        raise RunError(str(path), f"cannot be read ({error})", remedy) from error

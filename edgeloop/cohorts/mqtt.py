@@ -10,12 +10,12 @@ from edgeloop import accounting, health, wire
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
 from edgeloop.bases import sending
-from edgeloop.chunks import Assembler
+from edgeloop.chunks import MAX_CHUNKS, PIECE, Assembler, Room
 from edgeloop.cohorts.events import Event, Gathered, Heard, Opened
 from edgeloop.cohorts.uploads import UploadLog
 from edgeloop.gathering import Gathering, Verdict
 from edgeloop.link import Arrival, Link, Reconnected
-from edgeloop.pace import Pace
+from edgeloop.pace import Pace, Sparing
 from edgeloop.task import (
     SERVER,
     SLOTS,
@@ -42,6 +42,10 @@ RARE_SECONDS = 300.0
 
 EXPIRY_SECONDS = 120
 """After which the broker may forget one of them for a device that is away."""
+
+ROOM = 2 * (wire.MAX_FRAME + MAX_CHUNKS * PIECE)
+"""Bytes of memory for what all devices together have not finished sending, until a round has shown
+that answers are so large that they need more."""
 
 FIRST_WORD_SECONDS, WORD_SECONDS = 10.0, 60.0
 """Before the first line on what is waited for, and between two of them."""
@@ -103,7 +107,11 @@ class MqttCohort(Generic[B, U]):
         self._clock = clock
         self._tracer = tracer
         self._notes = NONE
-        self._assemblers = {name: Assembler(wire.MAX_FRAME) for name in contract.devices}
+        self._room = Room(ROOM)
+        self._assemblers = {
+            name: Assembler(wire.MAX_FRAME, room=self._room) for name in contract.devices
+        }
+        self._told = Sparing(clock=clock)
         self._opening: Opening | None = None
         self._broadcast = b""
         self._base = None if base is None else sending.encode(contract, base)
@@ -154,6 +162,8 @@ class MqttCohort(Generic[B, U]):
         self, round_number: int, broadcast: B, quorum: int, kinds: tuple[type, ...]
     ) -> Mapping[str, Frame]:
         gathering = self._gathering(round_number, quorum)
+        for each in self._assemblers.values():
+            each.clear()  # what is unfinished when a round opens is an answer to one before
         self._recall(gathering, kinds)
         begun = self._clock()
         size = self._open(round_number, broadcast)
@@ -277,7 +287,8 @@ class MqttCohort(Generic[B, U]):
         """Judge one packet; nothing that a device sends can end a round."""
         channel, device = arrival.topic.split("/")[-2:]
         if channel == "presence":
-            (self._online.add if arrival.payload == b"online" else self._online.discard)(device)
+            if device in self._assemblers:  # who is not invited is not remembered
+                (self._online.add if arrival.payload == b"online" else self._online.discard)(device)
             self._observe(Heard(device, online=arrival.payload == b"online"))
             return
         number = gathering.round_number
@@ -285,14 +296,20 @@ class MqttCohort(Generic[B, U]):
             try:
                 payload, verdict = self._judged(gathering, device, arrival.payload, kinds)
             except WireError as error:
-                facts = {"device": device, "round": number}
-                log.warning("dropped what %s sent: %s", device, error, extra=facts)
+                self._drop(device, number, error)
                 payload, verdict = arrival.payload, Verdict.MALFORMED
         if verdict is not None:
             told, spent = health.told(arrival.notes), accounting.told(arrival.notes)
             self._observe(
                 Heard(device, verdict, len(payload), health=told, epsilon=spent, notes=notes)
             )
+
+    def _drop(self, device: str, number: int, error: WireError) -> None:
+        left = self._told.left(device)
+        if left:
+            more = "; what more there is within a minute is not told" if left == 1 else ""
+            facts = {"device": device, "round": number}
+            log.warning("dropped what %s sent: %s%s", device, error, more, extra=facts)
 
     def _judged(
         self, gathering: Gathering[Frame], device: str, chunk: bytes, kinds: tuple[type, ...]
@@ -314,6 +331,7 @@ class MqttCohort(Generic[B, U]):
         if verdict is Verdict.ACCEPTED:
             with self._tracer.span("record"):
                 self._uploads.record(frame.envelope.round, device, frame.digest, payload)
+            self._room.most = max(self._room.most, 2 * len(self._assemblers) * len(payload))
         return payload, verdict
 
     def _decoded(self, device: str, payload: bytes, kinds: tuple[type, ...]) -> Frame:

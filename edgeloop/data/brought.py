@@ -17,6 +17,9 @@ from edgeloop.errors import ConfigError, MisfitError
 
 log = logging.getLogger(__name__)
 
+LARGEST_SIDE = 4096
+"""Pixels of an image that is resized to a task's size."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -136,6 +139,9 @@ class Brought:
         if len(shape) != 3 or shape[0] not in (1, 3):
             problem = f"holds pictures, and the task's inputs have the shape {shape}"
             raise MisfitError("data.source", problem, "name the task's kind of data")
+        if max(shape) > LARGEST_SIDE:
+            problem = f"{max(shape)} pixels of a side, and {LARGEST_SIDE} are the most"
+            raise MisfitError("shape", problem, "give the task smaller images")
         return shape[0], shape[1], shape[2]
 
 

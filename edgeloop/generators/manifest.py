@@ -19,6 +19,7 @@ from edgeloop.task import Name, Size
 
 MAPPING, SYNTHESIS, MANIFEST = "mapping.onnx", "synthesis.onnx", "generator.json"
 PARTS = (MAPPING, SYNTHESIS)
+digest = files.digest
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -48,7 +49,7 @@ class Manifest(BaseModel):
     licence: str = ""
     latent_dim: Size
     noise_dim: Size
-    classes: Annotated[int, Field(ge=0)] = 0
+    classes: Annotated[int, Field(ge=0, lt=2**31)] = 0
     sphere: Annotated[int, Field(ge=0)] = 0
     shape: tuple[Literal[1, 3], Size, Size]
     sha256: Mapping[Literal["mapping.onnx", "synthesis.onnx"], Digest]
@@ -101,12 +102,6 @@ def write(folder: Path, **fields: object) -> Manifest:
     manifest = Manifest.model_validate({**fields, "sha256": digests})
     files.write_json(folder / MANIFEST, json.loads(manifest.model_dump_json()))
     return manifest
-
-
-def digest(path: Path) -> str:
-    """Return a file's SHA-256, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check(path: Path, expected: str | None) -> None:

@@ -35,6 +35,7 @@ MAX_HEADER = 4096  # bytes
 MAX_FRAME = 256 * 2**20  # bytes; a receiver may set a lower limit
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a task or a sender
 
+_SHOWN = 200  # characters of what a peer wrote, in an error
 _PREFIX = struct.Struct(">4sHIQ")
 _DIGEST = hashlib.sha256().digest_size
 M = TypeVar("M")
@@ -128,12 +129,13 @@ def decode(
     header, body = _open(payload, limit)
     envelope, names = _read_header(header)
     if names != [kind.__name__ for kind in kinds]:
-        raise KindError(f"expected {[kind.__name__ for kind in kinds]}, got {names}")
+        got = repr(names)[:_SHOWN]
+        raise KindError(f"expected {[kind.__name__ for kind in kinds]}, got {got}")
     tensors = unpack(body)
     known = dict(sizes or {})
     messages: dict[type, Any] = {kind: build(kind, tensors, known) for kind in kinds}
     if tensors:
-        raise FieldsError(f"unknown fields: {', '.join(sorted(tensors))[:200]}")
+        raise FieldsError(f"unknown fields: {', '.join(map(repr, sorted(tensors)))[:_SHOWN]}")
     return Frame(envelope, messages, digest(payload))
 
 
@@ -164,4 +166,4 @@ def _read_header(header: bytes) -> tuple[Envelope, list[str]]:
         names = fields.pop("kinds")
         return Envelope(**fields), names
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise HeaderError(f"no header: {error}") from error
+        raise HeaderError(f"no header: {str(error)[:_SHOWN]}") from error

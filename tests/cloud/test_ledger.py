@@ -381,6 +381,20 @@ def test_another_programs_database_is_left_alone(url: str) -> None:
 
 
 @SQLITE
+def test_a_run_waits_until_another_program_lets_go(url: str) -> None:
+    with begun(url) as ledger:
+        ledger.be_patient()
+        other = sqlite3.connect(file_of(url), isolation_level=None, check_same_thread=False)
+        other.execute("begin immediate")
+        letting_go = threading.Timer(1.0, other.execute, ("rollback",))
+        letting_go.start()
+        ledger.record(0, "a", "digest", b"payload")
+        letting_go.join()
+        other.close()
+        assert ledger.recall(0) == {"a": b"payload"}
+
+
+@SQLITE
 def test_a_database_locked_by_another_program_is_named(url: str) -> None:
     with begun(url) as ledger:
         other = sqlite3.connect(file_of(url), isolation_level=None)

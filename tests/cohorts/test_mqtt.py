@@ -319,3 +319,36 @@ def test_everything_is_announced_at_every_connection(
     heard = [each.topic for each in openings(scene.device, 0.5)]
     for topic in (contract_topic("t"), round_topic("t"), f"{broadcast_topic('t', 0)}/0"):
         assert heard.count(topic) >= 3
+
+
+def test_what_is_unfinished_when_a_round_opens_is_forgotten(scene: Scene) -> None:
+    cohort = scene.cohort(quorum=0, deadline=0.5)
+    part, _ = chunks.split(answer("a"), len(answer("a")))
+    scene.device.publish(upload_topic("t", "a"), part)
+    cohort.ask(0, ALGORITHM.start()[1])
+    assembler = cohort._assemblers["a"]
+    assert len(assembler._open) == 1
+    cohort.ask(1, ALGORITHM.start()[1])
+    assert not assembler._open
+
+
+def test_a_flood_of_nonsense_is_told_of_sparingly(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(300):
+        scene.device.publish(upload_topic("t", "a"), b"nonsense")
+    scene.say("b", answer("b"))
+    answers = scene.cohort(quorum=1, deadline=5.0).ask(0, ALGORITHM.start()[1])
+    assert list(answers) == ["b"]
+    assert len(scene.verdicts()) == 301
+    assert caplog.text.count("dropped what a sent") == 20
+    assert "what more there is within a minute is not told" in caplog.text
+
+
+def test_who_is_not_invited_is_not_remembered(scene: Scene) -> None:
+    scene.device.publish("edgeloop/v1/t/presence/stranger", b"online")
+    scene.device.publish("edgeloop/v1/t/presence/a", b"online")
+    scene.say("b", answer("b"))
+    cohort = scene.cohort(quorum=1, deadline=1.0)
+    cohort.ask(0, ALGORITHM.start()[1])
+    assert cohort._online == {"a"}

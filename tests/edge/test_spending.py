@@ -1,5 +1,6 @@
 """A device's ledger of privacy, and what it lets a task ask of it."""
 
+import json
 import stat
 import sys
 from pathlib import Path
@@ -68,7 +69,25 @@ def test_every_device_has_a_secret_of_its_own_and_keeps_it(tmp_path: Path) -> No
     assert stat.S_IMODE((folders[0] / "privacy.json").stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"secret": "zz"}', '{"secret": "00", "last": ""}'])
+def told(key: str = "00" * 32, noise: float = 1.0, rate: float = 0.1, times: int = 1) -> str:
+    event = {"noise": noise, "rate": rate, "times": times}
+    return json.dumps({"secret": key, "last": "", "events": [event]})
+
+
+def test_what_the_next_test_changes_is_sound(tmp_path: Path) -> None:
+    (tmp_path / "privacy.json").write_text(told())
+    assert Spending(tmp_path).events == (Event(1.0, 0.1, 1),)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", '{"secret": "zz"}', '{"secret": "00", "last": ""}', "[" * 100_000),
+        *(told(key=""), told(key="00"), told(noise=0.0), told(noise=-1.0)),
+        *(told(noise=1e-300), told(rate=5.0), told(rate=-0.1), told(times=0), told(times=-3)),
+        told(times=10**30),
+    ],
+)
 def test_a_damaged_ledger_is_told_and_not_begun_anew(tmp_path: Path, content: str) -> None:
     (tmp_path / "privacy.json").write_text(content)
     with pytest.raises(RunError, match=r"is damaged .*; restore it; without it nobody knows"):

@@ -158,3 +158,53 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="name one that can be made"):
         opened(tmp_path / "file" / "device")
+
+
+FACTS: dict[str, Any] = {"run": "run-1", "round": 3, "accuracies": {"3": 0.5}, "traffic": {}}
+WRONG: dict[str, tuple[Any, ...]] = {
+    "round": (-1, 10**30, True, 1.5, "3", None),
+    "accuracies": ([0.5], "x", {"3": "x"}, {"3": 1e9}, 3),
+    "traffic": ([], 3, {"3": 7}, {"3": {"up": "x"}}),
+    "run": ("../x", 5, ["run-1"], ""),
+    "device": (5,),
+}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        *({**FACTS, name: value} for name, values in WRONG.items() for value in values),
+        [],
+        None,
+        "[" * 100_000,
+    ],
+)
+def test_facts_that_cannot_be_are_set_aside(tmp_path: Path, facts: Any) -> None:
+    text = facts if isinstance(facts, str) else json.dumps(facts)
+    content = save({ANSWER: np.frombuffer(b"old", np.uint8)}, {"facts": text})
+    (tmp_path / "state.safetensors").write_bytes(content)
+    store = opened(tmp_path)
+    assert store.load("run-1") is None
+    assert (tmp_path / "state.safetensors.damaged-1").exists()
+    store.save(MEMORY)
+    assert same(store.load("run-1"), MEMORY)
+
+
+@pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2"])
+def test_a_tensor_of_a_kind_that_numpy_lacks_is_set_aside(tmp_path: Path, kind: str) -> None:
+    tensors = {
+        "__metadata__": {"facts": json.dumps(FACTS)},
+        ANSWER: {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]},
+        f"{WEIGHTS}w": {"dtype": kind, "shape": [1], "data_offsets": [1, 2]},
+    }
+    header = json.dumps(tensors).encode()
+    content = len(header).to_bytes(8, "little") + header + b"ab"
+    (tmp_path / "state.safetensors").write_bytes(content)
+    assert opened(tmp_path).load("run-1") is None
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "null", '{"run": 5}', '{"run": "../x"}'])
+def test_a_damaged_summary_is_no_runs(tmp_path: Path, text: str) -> None:
+    (tmp_path / "summary.json").write_text(text)
+    opened(tmp_path).make_way("run-2")
+    assert (tmp_path / "summary.json").read_text() == text

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgeloop.errors import GeneratorError
 from edgeloop.generator import drawn_classes, noise, on_sphere
@@ -158,3 +158,69 @@ def test_a_manifest_of_other_widths_than_its_files(folder: Path, key: str, part:
         GeneratorError, match=rf"{part}: reads \d+ entries, and the manifest says 77"
     ):
         OnnxGenerator(resigned(folder, **{key: 77}))
+
+
+def replaced(folder: Path, shape: tuple[int, ...], kind: int = TensorProto.UINT8) -> Path:
+    """Have the synthesis make one array, whatever the latents are."""
+    nodes = [
+        helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
+        helper.make_node("Cast", ["zeros"], ["images"], to=kind),
+    ]
+    latents = helper.make_tensor_value_info("latents", TensorProto.FLOAT, ["N", 8])
+    images = helper.make_tensor_value_info("images", kind, None)
+    size = numpy_helper.from_array(np.array(shape, np.int64), "shape")
+    graph = helper.make_graph(nodes, "hostile", [latents], [images], [size])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, folder / SYNTHESIS)
+    return resigned(folder)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        ((2, 3, 4, 4), TensorProto.UINT8),
+        ((5,), TensorProto.UINT8),
+        ((1, 3, 8, 8), TensorProto.UINT8),
+        ((2, 3, 8, 8), TensorProto.FLOAT),
+        ((2, 3, 8, 8), TensorProto.STRING),
+    ],
+)
+def test_images_of_another_kind_are_not_taken(
+    folder: Path, shape: tuple[int, ...], kind: int
+) -> None:
+    made = OnnxGenerator(replaced(folder, shape, kind))
+    with pytest.raises(GeneratorError, match=r"makes images .*, and the manifest says \(2, 3, 8"):
+        made.synthesize(np.zeros((2, 8), np.float32))
+
+
+def test_more_than_memory_holds_is_an_error(folder: Path) -> None:
+    made = OnnxGenerator(replaced(folder, (2**20, 2**20, 2**20)))
+    with pytest.raises(GeneratorError, match="fails"):
+        made.synthesize(np.zeros((2, 8), np.float32))
+
+
+def test_a_generator_that_has_no_classes_is_not_given_any(folder: Path) -> None:
+    made = OnnxGenerator(resigned(folder, classes=5))
+    with pytest.raises(GeneratorError, match="fails"):
+        made.sample_latents(2, seed=0)
+
+
+def test_classes_beyond_all_numbers_are_refused(folder: Path) -> None:
+    path = folder / manifest.MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"classes": 10**30}))
+    with pytest.raises(GeneratorError, match="classes: Input should be less than"):
+        OnnxGenerator(folder)
+
+
+@pytest.mark.parametrize("where", ["weights.bin", "../weights.bin"])
+def test_weights_in_a_file_of_their_own_are_not_taken(folder: Path, where: str) -> None:
+    """No checksum is theirs: they could be others tomorrow."""
+    model = onnx.load(folder / SYNTHESIS)
+    (stored,) = (each for each in model.graph.initializer if each.name == "weight_HP")
+    (folder / where).write_bytes(stored.raw_data)
+    stored.ClearField("raw_data")
+    stored.data_location = TensorProto.EXTERNAL
+    stored.external_data.add(key="location", value=where)
+    (folder / SYNTHESIS).write_bytes(model.SerializeToString())
+    with pytest.raises(GeneratorError, match=r"synthesis.onnx: cannot be run .*[Ee]xternal"):
+        OnnxGenerator(resigned(folder))

@@ -8,6 +8,7 @@ from edgeloop.rounds import Standing
 from simulations import checkpoint, engine
 from simulations.checkpoint import Pace
 from simulations.results import Row
+from simulations.run import simulate
 from simulations.settings import RunSettings
 
 ROW = Row(0, 1 / 3, 0.0, 1.0, 0.0, 0.0, 0.0, 0, 0, 0, 0)
@@ -80,3 +81,85 @@ def test_a_damaged_checkpoint_is_told(settings: RunSettings, tmp_path: Path) -> 
     (tmp_path / "checkpoint-3" / "state.frame").write_bytes(b"EDGE, or not")
     with pytest.raises(RunError, match="cannot be read"):
         checkpoint.latest(tmp_path, algorithm)
+
+
+def begun(settings: RunSettings, folder: Path) -> Path:
+    """Leave a run's folder as a kill leaves it after the second round; return its checkpoint."""
+
+    class KilledError(Exception):
+        pass
+
+    def kill(done: int, accuracy: float) -> None:
+        if done == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        simulate(settings, folder, kill)
+    (kept,) = folder.glob("checkpoint-*")
+    return kept
+
+
+def goes_on(settings: RunSettings, folder: Path) -> int:
+    return len(simulate(settings, folder, lambda done, accuracy: None)["accuracy_by_round"])
+
+
+@pytest.fixture
+def started(settings: RunSettings, tmp_path: Path) -> tuple[RunSettings, Path]:
+    few = settings.model_copy(update={"rounds": 4, "workers": 1})
+    return few, begun(few, tmp_path / "run")
+
+
+def test_a_model_that_has_changed_is_not_taken(started: tuple[RunSettings, Path]) -> None:
+    settings, kept = started
+    model = kept / "models" / "client-01.safetensors"
+    model.write_bytes(model.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(RunError, match=r"models/client-01.safetensors is not as it was written"):
+        goes_on(settings, kept.parent)
+
+
+@pytest.mark.parametrize("name", ["rows.json", "models/client-01.safetensors", "state.frame"])
+@pytest.mark.parametrize("content", [None, b"", b"x", b"[" * 100_000, b"[]", b"\xff"])
+@pytest.mark.parametrize("summed", [True, False])
+def test_a_file_that_cannot_be_read_is_a_sentence(
+    started: tuple[RunSettings, Path], name: str, content: bytes | None, summed: bool
+) -> None:
+    """Without sums too, as before there were any."""
+    settings, kept = started
+    if not summed:
+        (kept / "sha256.json").unlink()
+    (kept / name).unlink() if content is None else (kept / name).write_bytes(content)
+    with pytest.raises(RunError, match="it then starts anew"):
+        goes_on(settings, kept.parent)
+
+
+def test_without_sums_it_goes_on(started: tuple[RunSettings, Path]) -> None:
+    settings, kept = started
+    (kept / "sha256.json").unlink()
+    assert goes_on(settings, kept.parent) == 5
+
+
+def test_what_is_no_checkpoint_is_left_alone(started: tuple[RunSettings, Path]) -> None:
+    settings, kept = started
+    for name in ("checkpoint-abc", "checkpoint--5", "checkpoint-"):
+        (kept.parent / name).write_text("mine")
+    (kept.parent / "checkpoint-else").symlink_to(kept.parent.parent)
+    assert goes_on(settings, kept.parent) == 5
+    assert (kept.parent / "checkpoint-abc").exists()
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"[]", b"null", b"\xff"])
+def test_a_run_that_does_not_say_what_it_is(
+    started: tuple[RunSettings, Path], content: bytes
+) -> None:
+    settings, kept = started
+    (kept.parent / "run.json").write_bytes(content)
+    with pytest.raises(RunError, match="holds no run"):
+        goes_on(settings, kept.parent)
+
+
+@pytest.mark.parametrize("content", [b"\xff\n", b"header\nx,1\n"])
+def test_a_journal_that_is_none(started: tuple[RunSettings, Path], content: bytes) -> None:
+    settings, kept = started
+    (kept.parent / "clients.csv").write_bytes(content)
+    with pytest.raises(RunError, match="does not hold"):
+        goes_on(settings, kept.parent)

@@ -1,0 +1,119 @@
+"""A ledger or a summary that says what none says: a sentence, or what is good of it."""
+
+import logging
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloud.aggregator.ledger import RoundCounts
+from cloud.aggregator.service import Run
+from edgeloop import algorithms, rounds, wire
+from edgeloop.errors import RunError
+from edgeloop.task import SERVER
+from edgeloop.wire import Envelope
+from tests.cloud.test_poisoned import answers, huge, opened, settings
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An aggregator's folder after a round, which was its last."""
+    with opened(settings(tmp_path)) as run:
+        standing = run._standing(algorithms.agreed(run.contract))
+        for name, payload in answers(run, huge(1.0)).items():
+            run.ledger.record(0, name, wire.digest(payload), payload)
+        frames = run._frames(rounds.Standing(1, standing.state, standing.broadcast))
+        run.ledger.close_round(0, *frames, RoundCounts(3, 1, 3))
+    return tmp_path
+
+
+def changed(folder: Path, statement: str, *values: Any) -> None:
+    connection = sqlite3.connect(folder / "ledger.sqlite")
+    connection.execute(statement, values)
+    connection.commit()
+    connection.close()
+
+
+def gone_on(run: Run) -> rounds.Standing[Any, Any]:
+    """Do what an aggregator does with its ledger when it is started."""
+    run.metrics.began(run.contract, run.settings, run.ledger.committed())
+    run.ledger.finished()
+    run.status()
+    return run._standing(algorithms.agreed(run.contract))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update rounds set opened = 'yesterday'",
+        "update rounds set opened = 5",
+        "update rounds set test_correct = 'many' where number = 0",
+        "update rounds set number = 'x' where number = 1",
+        "update rounds set number = 9000000000000000000 where number = 1",
+        "update runs set finished = 'x'",
+        "update runs set contract = '{'",
+    ],
+)
+def test_what_no_ledger_holds_is_told_in_a_sentence(folder: Path, statement: str) -> None:
+    changed(folder, statement)
+    with pytest.raises(RunError, match=r"is damaged|cannot read"):  # noqa: SIM117
+        with opened(settings(folder)) as run:
+            gone_on(run)
+
+
+@pytest.mark.parametrize("value", [5, 5.5, "text", b"", None])
+@pytest.mark.parametrize("column", ["state", "broadcast"])
+def test_it_goes_on_from_before_what_is_no_frame(
+    folder: Path, column: str, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    changed(folder, f"update rounds set {column} = ? where number = 1", value)  # noqa: S608
+    with opened(settings(folder)) as run:
+        assert gone_on(run).rounds == (0 if (column, value) == ("state", None) else 1)
+        if value is not None:
+            assert "it goes on with what was known at 0" in caplog.text
+
+
+@pytest.mark.parametrize("value", [5, 5.5, "text", b""])
+def test_an_upload_that_is_no_frame_is_no_answer(folder: Path, value: Any) -> None:
+    changed(folder, "update uploads set payload = ? where device = 'a'", value)
+    with opened(settings(folder)) as run:
+        stored = run.ledger.recall(0)
+    assert sorted(stored) == ["a", "b", "c"]
+    assert stored["a"] == b""
+
+
+@pytest.mark.parametrize("changes", [{"width": 5}, {"classes": 3}, {"run": "x"}, {"task": "x"}])
+def test_a_state_of_another_size_or_run_is_not_taken(folder: Path, changes: Any) -> None:
+    with opened(settings(folder)) as run:
+        ours = {"task": "poisoned", "run": run.contract.run, "classes": 2, "width": 4}
+    theirs = {**ours, **changes}
+    envelope = Envelope(theirs.pop("task"), theirs.pop("run"), 1, SERVER)
+    began = rounds.beginning(algorithms.load("fedtgp", **theirs))
+    frames = [wire.encode(envelope, each) for each in (began.state, began.broadcast)]
+    changed(folder, "update rounds set state = ?, broadcast = ? where number = 1", *frames)
+    with opened(settings(folder)) as run, pytest.raises(RunError, match="cannot read"):
+        gone_on(run)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 100_000,
+        b"{}",
+        b"[]",
+        b'{"accuracy_by_round": []}',
+        b'{"accuracy_by_round": ["x"]}',
+        b"\xff",
+    ],
+)
+def test_a_damaged_summary_ends_nothing(
+    folder: Path, text: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    changed(folder, "update runs set finished = '2026-01-01 00:00:00'")
+    (folder / "summary.json").write_bytes(text)
+    with opened(settings(folder)) as run:
+        assert run.to_its_end() == folder / "summary.json"
+        assert run.status().accuracy == pytest.approx(1 / 3)
+    assert "is damaged" in caplog.text
