@@ -170,6 +170,8 @@ class Algorithm(Generic[State, Upload, Broadcast]):
             is started again while it concludes may call it again with the same broadcast, on the
             model as it was before the first call.
         recipe: client; what `train` follows, where it is one: such clients can be stacked.
+        shows: what of a client's training samples its evaluations show without noise, a sentence,
+            so that no client may be private; empty for nothing.
         measures: server; one round's uploads and the new state and broadcast, to numbers of the
             algorithm's own for a person to watch, by name.
     """
@@ -188,4 +190,5 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     equip: Callable[[SplitModel], None] = unchanged
     receive: Callable[[SplitModel, Batches, Broadcast], None] = unchanged
     recipe: Recipe[Upload, Broadcast] | None = None
+    shows: str = ""
     measures: Callable[[Sequence[Upload], State, Broadcast], Mapping[str, float]] = unmeasured

@@ -23,7 +23,7 @@ from edgeloop.accounting import Event
 from edgeloop.algorithm import Algorithm, Batches, Recipe
 from edgeloop.compute import Compute, usable_device
 from edgeloop.data import ClientData
-from edgeloop.errors import ConfigError, RunError
+from edgeloop.errors import RunError
 from edgeloop.evaluation import Evaluation, evaluate
 from edgeloop.models.split import SplitModel
 from edgeloop.private import Secret
@@ -158,10 +158,7 @@ class Member(Generic[U, B]):
             self._held = private.digest(vars(data.train))
 
     def _recipe(self) -> Recipe[U, B]:
-        if self._algorithm.recipe is None:
-            problem = "a round of the algorithm is more than one descent, and has no private form"
-            raise ConfigError("privacy", problem, "choose of docs/privacy.md, such as fedproto")
-        return self._algorithm.recipe
+        return private.recipe_of(self._algorithm)
 
     def _load(self, array: npt.NDArray[Any]) -> Tensor:
         tensor = torch.tensor(array, device=self._device)

@@ -18,6 +18,8 @@ PARTITION = "partition.json"
 HISTORY = "history"
 FREE = ("workers", "history", "idle")
 """Keys that may change when a run goes on; they change no result."""
+LATER: Mapping[str, Any] = {"privacy": None, "hyperparameters.own_prior": False}
+"""Keys that runs of older versions lack, and what those runs did."""
 WHOLE = ("models_by_client",)
 """Tables too long to name their differing keys one by one."""
 
@@ -96,7 +98,7 @@ def claim_study(folder: Path, identity: Mapping[str, Any]) -> None:
 
 def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Say which keys of two configurations differ, and how where that is short."""
-    there, here = _flat(held), _flat(json.loads(json.dumps(wanted)))
+    there, here = {**LATER, **_flat(held)}, {**LATER, **_flat(json.loads(json.dumps(wanted)))}
     keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
     return [_difference(key, there, here) for key in keys if key not in FREE]
 
