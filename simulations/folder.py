@@ -18,7 +18,11 @@ PARTITION = "partition.json"
 HISTORY = "history"
 FREE = ("workers", "history", "idle")
 """Keys that may change when a run goes on; they change no result."""
-LATER: Mapping[str, Any] = {"privacy": None, "hyperparameters.own_prior": False}
+LATER: Mapping[str, Any] = {
+    "privacy": None,
+    "hyperparameters.own_prior": False,
+    "hyperparameters.second_order": False,
+}
 """Keys that runs of older versions lack, and what those runs did."""
 WHOLE = ("models_by_client",)
 """Tables too long to name their differing keys one by one."""

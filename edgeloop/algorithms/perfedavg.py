@@ -1,4 +1,4 @@
-"""Per-FedAvg: a global model that is good after one step of each client's own, first order.
+"""Per-FedAvg: a global model that is good after one step of each client's own.
 
 Fallah, Mokhtari and Ozdaglar, NeurIPS 2020. https://arxiv.org/abs/2002.07948
 
@@ -10,6 +10,8 @@ with fewer than one it is evaluated without the step, where PFLlib stops. As the
 the adapted weights is applied to the weights before the step, without the Hessian term; the outer
 step size is the inner one (the flag for it is not read); a client trains twice a round; and what
 batch normalisation counts during the step before an evaluation stays counted. The variant `paper`
+has the Hessian term: the gradient of L(theta - alpha grad L(theta; x1); x2) in theta, by double
+backward; the paper draws a third batch for the Hessian, here it is that of the inner step's. It
 trains once a round, with the outer step size 0.001 of PFLlib's older scripts. The accuracy is that
 of the global model after one step on every client, before the round's training.
 
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from edgeloop import models, weights
 from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Positive
@@ -34,7 +37,10 @@ CARD = Card(
     up="the whole model (P floats)",
     down="the whole model (P floats)",
     paper="Fallah et al., NeurIPS 2020, arXiv:2002.07948",
-    variants={"released": {}, "paper": {"repeats": 1, "outer_lr": 0.001}},
+    variants={
+        "released": {},
+        "paper": {"repeats": 1, "outer_lr": 0.001, "second_order": True},
+    },
     alike=True,
 )
 
@@ -53,6 +59,7 @@ class Config:
         repeats: how often a client trains E epochs in a round.
         local_lr: alpha, of the inner step and of the evaluation's.
         outer_lr: beta, of the outer step; None for alpha.
+        second_order: differentiate through the inner step, too; else its Hessian is left out.
     """
 
     classes: Count
@@ -64,11 +71,13 @@ class Config:
     repeats: Count = 2
     local_lr: Positive = 0.01
     outer_lr: Positive | None = None
+    second_order: bool = False
 
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     """Bind both halves to one configuration."""
     outer_lr = config.local_lr if config.outer_lr is None else config.outer_lr
+    take = whole_step if config.second_order else step
 
     def start() -> tuple[Weights, Weights]:
         first = Weights(weights.flat(models.first(config).own()))
@@ -87,7 +96,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         model.train()
         for _ in range(config.repeats * config.local_epochs):
             for first, second in pairs(batches):
-                step(model, first, second, config.local_lr, outer_lr)
+                take(model, first, second, config.local_lr, outer_lr)
         return WeightsUpload(len(batches.labels), weights.flat(model.own()))
 
     return Algorithm(
@@ -131,6 +140,25 @@ def step(model: SplitModel, first: Batch, second: Batch, lr: float, outer_lr: fl
         for parameter, old in zip(model.own(), before, strict=True):
             parameter.copy_(old)
     go_down(model.own(), ahead, outer_lr)
+
+
+def whole_step(model: SplitModel, first: Batch, second: Batch, lr: float, outer_lr: float) -> None:
+    """Take one meta-step in place, down the gradient of L(theta'; second) in theta.
+
+    That is (I - alpha H) grad L(theta'; second), H the Hessian of L(.; first) at theta.
+    """
+    own = {id(parameter) for parameter in model.own()}
+    names = [name for name, parameter in model.named_parameters() if id(parameter) in own]
+    inner = torch.autograd.grad(cross_entropy(model, first), model.own(), create_graph=True)
+    pairs = zip(names, model.own(), inner, strict=True)
+    ahead = {name: parameter - lr * slope for name, parameter, slope in pairs}
+
+    def forward(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        outputs: tuple[Tensor, Tensor] = functional_call(model, ahead, (inputs,))
+        return outputs
+
+    gradient = torch.autograd.grad(cross_entropy(forward, second), model.own())
+    go_down(model.own(), gradient, outer_lr)
 
 
 def slopes(model: SplitModel, batch: Batch) -> tuple[Tensor, ...]:
