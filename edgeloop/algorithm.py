@@ -24,6 +24,9 @@ Positive = Annotated[float, Gt(0), Lt(math.inf)]
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
 """Types of hyperparameters, with the range that `algorithms.load` holds them to."""
 
+PFLLIB: Mapping[str, Any] = {"local_lr": 0.005}
+"""PFLlib's default, and its papers' of the four-layer CNN and MLP, where HtFLlib has 0.01."""
+
 Loss = Callable[[Forward, Batch, Any], Tensor]
 """A model's outputs on a batch, and the targets, to a scalar; no side effects."""
 

@@ -32,7 +32,7 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, Batch, Batches, Card, Count, Positive
 from edgeloop.models.split import SplitModel
 from edgeloop.training import cross_entropy
 from edgeloop.weights import Weights, WeightsUpload
@@ -43,7 +43,11 @@ CARD = Card(
     up="the whole model (P floats), not the personal one",
     down="the whole model (P floats)",
     paper="Deng et al. 2020, arXiv:2003.13461",
-    variants={"released": {}, "paper": {"through_mixture": True, "weighted": False}},
+    variants={
+        "released": {},
+        "pfllib": PFLLIB,
+        "paper": {"through_mixture": True, "weighted": False},
+    },
     alike=True,
 )
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batches, Card, Count, NotNegative, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, Batches, Card, Count, NotNegative, Positive
 from edgeloop.models.split import SplitModel
 from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Weights, WeightsUpload
@@ -34,6 +34,7 @@ CARD = Card(
     up="the whole model (P floats), not the personal one",
     down="the whole model (P floats)",
     paper="Li et al., ICML 2021, arXiv:2012.04221",
+    variants={"released": {}, "pfllib": PFLLIB},
     alike=True,
 )
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Card, Count, Positive, Recipe
+from edgeloop.algorithm import PFLLIB, Algorithm, Card, Count, Positive, Recipe
 from edgeloop.training import cross_entropy, follow
 from edgeloop.weights import Weights, WeightsUpload
 
@@ -25,6 +25,7 @@ CARD = Card(
     up="the whole model (P floats)",
     down="the whole model (P floats)",
     paper="McMahan et al., AISTATS 2017, arXiv:1602.05629",
+    variants={"released": {}, "pfllib": PFLLIB},
     alike=True,
 )
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive, Recipe
+from edgeloop.algorithm import PFLLIB, Algorithm, Batches, Card, Count, Positive, Recipe
 from edgeloop.models.split import SplitModel
 from edgeloop.training import cross_entropy, follow
 from edgeloop.weights import Weights, WeightsUpload
@@ -28,6 +28,7 @@ CARD = Card(
     up="the base (P floats), not the head",
     down="the base (P floats), not the head",
     paper="Arivazhagan et al. 2019, arXiv:1912.00818",
+    variants={"released": {}, "pfllib": PFLLIB},
     alike=True,
 )
 

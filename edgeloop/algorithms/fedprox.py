@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batches, Card, Count, NotNegative, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, Batches, Card, Count, NotNegative, Positive
 from edgeloop.models.split import SplitModel
 from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Weights, WeightsUpload
@@ -29,7 +29,7 @@ CARD = Card(
     up="the whole model (P floats)",
     down="the whole model (P floats)",
     paper="Li et al., MLSys 2020, arXiv:1812.06127",
-    variants={"released": {}, "paper": {"mu": 1.0}},
+    variants={"released": {}, "pfllib": PFLLIB, "paper": {"mu": 1.0}},
     alike=True,
 )
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, Batches, Card, Count, Positive
 from edgeloop.models.split import SplitModel
 from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Weights, WeightsUpload
@@ -30,7 +30,11 @@ CARD = Card(
     up="the base (P floats), not the head",
     down="the base (P floats), not the head",
     paper="Collins et al., ICML 2021, arXiv:2102.07078",
-    variants={"released": {}, "paper": {"head_epochs": 10, "weighted": False}},
+    variants={
+        "released": {},
+        "pfllib": PFLLIB,
+        "paper": {"head_epochs": 10, "weighted": False},
+    },
     alike=True,
 )
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, Batch, Batches, Card, Count, Positive
 from edgeloop.models.split import SplitModel
 from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Weights, WeightsUpload
@@ -39,6 +39,7 @@ CARD = Card(
     paper="Fallah et al., NeurIPS 2020, arXiv:2002.07948",
     variants={
         "released": {},
+        "pfllib": PFLLIB,
         "paper": {"repeats": 1, "outer_lr": 0.001, "second_order": True},
     },
     alike=True,
