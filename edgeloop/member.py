@@ -121,6 +121,8 @@ class Member(Generic[U, B]):
         data: its own.
         batch_size: samples a training batch.
         seed: the run's seed.
+        shuffle: train on its samples in a new order in each epoch; a private client draws the
+            samples of each step anyway.
         compute: where and how.
         secret: trains with differential privacy, and has its noise from there.
 
@@ -138,6 +140,7 @@ class Member(Generic[U, B]):
         *,
         batch_size: int,
         seed: int,
+        shuffle: bool = False,
         compute: Compute = Compute(),  # noqa: B008 - it is frozen
         secret: Secret | None = None,
     ) -> None:
@@ -151,6 +154,7 @@ class Member(Generic[U, B]):
         self._test = self._load(data.test.inputs), self._load(data.test.labels)
         self._batch_size = batch_size
         self._seed = seed
+        self._shuffle = shuffle
         self._secret = secret
         if secret is not None:
             private.check_model(model, name)
@@ -265,7 +269,7 @@ class Member(Generic[U, B]):
 
     def _batches(self, *when: str | int) -> Batches:
         seed = derive(self._seed, "client", self.name, *when)
-        return Batches(*self._train, self._batch_size, seed)
+        return Batches(*self._train, self._batch_size, seed, self._shuffle)
 
     def _evaluate(self, batches: Batches, broadcast: B) -> Evaluation:
         with self._drawing(batches.seed, "receive"):

@@ -115,6 +115,9 @@ def upload_seen(
 ) -> PrototypeUpload:
     """Average what a recipe saw, over all batches of all epochs; the counts are those of one.
 
+    Shuffled epochs may leave a sample out, each another one; then the counts are the mean of all,
+    rounded down, and at least 1.
+
     Args:
         model: not asked: what it showed is in `seen`.
         batches: the client's.
@@ -126,7 +129,7 @@ def upload_seen(
     nothing = batches.inputs.new_zeros(0, width), batches.labels[:0]
     noted, labels = zip(nothing, *seen, strict=True)
     upload = upload_of(torch.cat(noted), torch.cat(labels), classes)
-    return replace(upload, counts_N=upload.counts_N // epochs)
+    return replace(upload, counts_N=np.maximum(upload.counts_N // epochs, 1))
 
 
 def check_labels(upload: PrototypeUpload, classes: int) -> None:

@@ -56,6 +56,7 @@ class Contract(BaseModel):
         rounds: how many there are.
         batch_size: samples a local training batch.
         seed: the run's.
+        shuffle: train on a device's samples in a new order in each epoch.
         devices: who is invited.
         privacy: how much noise is in what devices send; None for none.
     """
@@ -73,12 +74,14 @@ class Contract(BaseModel):
     rounds: Size
     batch_size: Size = 10
     seed: int = 0
+    shuffle: bool = False
     devices: tuple[Name, ...] = Field(min_length=1)
     privacy: PrivacySettings | None = None
 
     def text(self) -> str:
-        """Return the contract as JSON; one without privacy as before there was any."""
-        return self.model_dump_json(exclude_none=True)
+        """Return the contract as JSON; without what is off and older devices do not know."""
+        unknown = set() if self.shuffle else {"shuffle"}
+        return self.model_dump_json(exclude_none=True, exclude=unknown)
 
 
 class Opening(BaseModel):

@@ -20,6 +20,7 @@ FREE = ("workers", "history", "idle")
 """Keys that may change when a run goes on; they change no result."""
 LATER: Mapping[str, Any] = {
     "privacy": None,
+    "shuffle": False,
     "hyperparameters.own_prior": False,
     "hyperparameters.second_order": False,
 }

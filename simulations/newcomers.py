@@ -75,6 +75,7 @@ def _member(plan: Plan, divided: Divided, client: int) -> Member[Any, Any]:
         divided.late.client(client),
         batch_size=settings.batch_size,
         seed=settings.seed,
+        shuffle=settings.shuffle,
         compute=settings.compute,
         secret=settings.secret,
     )

@@ -123,6 +123,7 @@ def seat(own: Own, contract: Contract) -> Seat:
         share.data,
         batch_size=contract.batch_size,
         seed=contract.seed,
+        shuffle=contract.shuffle,
         compute=Compute(training.device),
         secret=_secret(purse, contract),
     )

@@ -3,9 +3,8 @@
 McMahan, Moore, Ramage, Hampson and Arcas, AISTATS 2017. https://arxiv.org/abs/1602.05629
 
 Differences from the released code (PFLlib), which the defaults follow: none in the formulas. A
-client's batches come in the order of its data, as in every algorithm here, where PFLlib shuffles
-them anew each epoch. The accuracy is the global model's on every client's own test samples, before
-the round's training.
+client's batches come in the order of its data unless the run shuffles them, as PFLlib does. The
+accuracy is the global model's on every client's own test samples, before the round's training.
 
 Shape suffix: P parameters of the model.
 """

@@ -3,23 +3,24 @@
 Fallah, Mokhtari and Ozdaglar, NeurIPS 2020. https://arxiv.org/abs/2002.07948
 
 Differences from the released code (PFLlib's PerAvg), which the defaults follow: the step before an
-evaluation takes the first batch of a client's data, where PFLlib draws one; batches come in the
-order of the data, where PFLlib shuffles them anew each epoch, so that every epoch has the same
-pairs; a client with fewer samples than two batches does not train and uploads the broadcast, and
-with fewer than one it is evaluated without the step, where PFLlib stops. As there, the gradient at
-the adapted weights is applied to the weights before the step, without the Hessian term; the outer
-step size is the inner one (the flag for it is not read); a client trains twice a round; and what
-batch normalisation counts during the step before an evaluation stays counted. The variant `paper`
-has the Hessian term: the gradient of L(theta - alpha grad L(theta; x1); x2) in theta, by double
-backward; the paper draws a third batch for the Hessian, here it is that of the inner step's. It
-trains once a round, with the outer step size 0.001 of PFLlib's older scripts. The accuracy is that
-of the global model after one step on every client, before the round's training.
+evaluation takes the first batch of a client's data, and every epoch has the same pairs of batches,
+unless the run shuffles them, as PFLlib does; a client with fewer samples than two batches does not
+train and uploads the broadcast, and with fewer than one it is evaluated without the step, where
+PFLlib stops. As there, the gradient at the adapted weights is applied to the weights before the
+step, without the Hessian term; the outer step size is the inner one (the flag for it is not read);
+a client trains twice a round; and what batch normalisation counts during the step before an
+evaluation stays counted. The variant `paper` has the Hessian term: the gradient of L(theta - alpha
+grad L(theta; x1); x2) in theta, by double backward; the paper draws a third batch for the Hessian,
+here it is that of the inner step's. It trains once a round, with the outer step size 0.001 of
+PFLlib's older scripts. The accuracy is that of the global model after one step on every client,
+before the round's training.
 
 Shape suffix: P parameters of the model.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -95,8 +96,8 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
         weights.assign(model.own(), broadcast.weights_P)
         model.train()
-        for _ in range(config.repeats * config.local_epochs):
-            for first, second in pairs(batches):
+        for epoch in range(config.repeats * config.local_epochs):
+            for first, second in pairs(batches, epoch):
                 take(model, first, second, config.local_lr, outer_lr)
         return WeightsUpload(len(batches.labels), weights.flat(model.own()))
 
@@ -117,15 +118,18 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
 
 
 def adapt(model: SplitModel, batches: Batches, lr: float) -> None:
-    """Take one step of SGD in place on the first batch; none where the samples make no batch."""
-    size = batches.size if len(batches) else 0
-    first = Batches(batches.inputs[:size], batches.labels[:size], batches.size)
-    descend(model, first, cross_entropy, epochs=1, lr=lr)
+    """Take one step of SGD in place on the first batch; none where the samples make no batch.
+
+    Of shuffled batches it is one of an order of its own.
+    """
+    for inputs, labels_B in islice(batches.epoch("adapt"), 1):
+        first = Batches(inputs, labels_B, batches.size)
+        descend(model, first, cross_entropy, epochs=1, lr=lr)
 
 
-def pairs(batches: Batches) -> Iterator[tuple[Batch, Batch]]:
+def pairs(batches: Batches, epoch: int) -> Iterator[tuple[Batch, Batch]]:
     """Return an epoch's batches two by two; one that is left over is left out."""
-    singles = iter(batches)
+    singles = batches.epoch(epoch)
     return zip(singles, singles, strict=False)
 
 

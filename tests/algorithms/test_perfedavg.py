@@ -126,7 +126,7 @@ def test_the_evaluated_model_is_one_step_from_the_global_one(zeros: SplitModel) 
 
 def test_an_epoch_is_its_pairs_of_batches() -> None:
     batches = Batches(torch.arange(7.0), torch.arange(7), size=1)
-    labels = [(first[1].item(), second[1].item()) for first, second in perfedavg.pairs(batches)]
+    labels = [(first[1].item(), second[1].item()) for first, second in perfedavg.pairs(batches, 0)]
     assert labels == [(0, 1), (2, 3), (4, 5)]
 
 
