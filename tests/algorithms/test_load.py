@@ -28,7 +28,7 @@ def test_learning_rates_are_the_papers() -> None:
         *("gpfl", "lgfedavg", "perfedavg"),
     }
     assert {rate(name, "pfllib") for name in pfllib} == {0.005}
-    assert {rate(name, "paper") for name in ("fedala", "fedcp", "feddbe", "gpfl")} == {0.005}
+    assert {rate(name, "paper") for name in ("fedala", "gpfl")} == {0.005}
     assert {rate(name, "paper") for name in ("fedproto", "fedtgp")} == {0.01}
     resnet, har = (algorithms.variant("gpfl", f"pfllib-{each}") for each in ("resnet18", "har"))
     assert resnet == {"local_lr": 0.1, "pull": 0.0001, "decay": 0.0}
