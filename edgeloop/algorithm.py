@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from edgeloop.seeds import derive
 from edgeloop.wire import MAX_FRAME
 
 if TYPE_CHECKING:  # a device may know its task's algorithm without torch
@@ -28,6 +29,9 @@ Positive = Annotated[float, Gt(0), Lt(math.inf)]
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
 """Types of hyperparameters, with the range that `algorithms.load` holds them to."""
 
+PFLLIB: Mapping[str, Any] = {"local_lr": 0.005}
+"""PFLlib's default, and its papers' of the four-layer CNN and MLP, where HtFLlib has 0.01."""
+
 Loss = Callable[[Forward, Batch, Any], "Tensor"]
 """A model's outputs on a batch, and the targets, to a scalar; no side effects."""
 
@@ -41,31 +45,56 @@ Broadcast = TypeVar("Broadcast")
 
 @dataclass(frozen=True)
 class Batches:
-    """A client's training samples, in batches of one size; iterating over them is one epoch.
+    """A client's training samples of one round, in batches of one size.
 
     Attributes:
         inputs: (N, ...) float32, on the device that trains.
         labels: (N,) int64, on the same device.
-        size: samples a batch; the last N mod size samples are left out (as the reference does).
+        size: samples a batch; the last N mod size samples of an epoch are left out, as the
+            reference does.
         seed: of this client's randomness in this round.
+        shuffle: take the samples in a new order in each epoch; else as they lie, in every epoch.
     """
 
     inputs: "Tensor"
     labels: "Tensor"
     size: int
     seed: int = 0
+    shuffle: bool = False
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         return len(self.labels) // self.size
 
-    def __iter__(self) -> Iterator[Batch]:
+    def order(self, epoch: int | str) -> "Tensor":
+        """Return the samples' numbers in an epoch's batches, (batches, size), on the CPU.
+
+        Args:
+            epoch: its number in the round, or what it is for; each has an order of its own.
+        """
+        import torch  # whoever has a batch has torch
+
         used = len(self) * self.size
-        for start in range(0, used, self.size):
+        numbers = torch.arange(used)
+        if self.shuffle:
+            random = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
+            numbers = torch.randperm(len(self.labels), generator=random)[:used]
+        return numbers.view(len(self), self.size)
+
+    def epoch(self, epoch: int | str) -> Iterator[Batch]:
+        """Return an epoch's batches; the argument is that of `order`."""
+        if self.shuffle:
+            for rows_B in self.order(epoch).to(self.labels.device):
+                yield self.inputs[rows_B], self.labels[rows_B]
+            return
+        for start in range(0, len(self) * self.size, self.size):
             yield self.inputs[start : start + self.size], self.labels[start : start + self.size]
 
     def resized(self, size: int) -> Iterator[Batch]:
-        """Return the same samples in batches of another size, the last one as it comes."""
+        """Return the first samples, as many as an epoch has, in batches of another size.
+
+        They are in their own order, and the last batch is as it comes.
+        """
         used = len(self) * self.size
         return zip(self.inputs[:used].split(size), self.labels[:used].split(size), strict=True)
 
@@ -202,6 +231,8 @@ class Algorithm(Generic[State, Upload, Broadcast]):
             is started again while it concludes may call it again with the same broadcast, on the
             model as it was before the first call.
         recipe: client; what `train` follows, where it is one: such clients can be stacked.
+        shows: what of a client's training samples its evaluations show without noise, a sentence,
+            so that no client may be private; empty for nothing.
         measures: server; one round's uploads and the new state and broadcast, to numbers of the
             algorithm's own for a person to watch, by name.
     """
@@ -220,6 +251,7 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     equip: Callable[["SplitModel"], None] = unchanged
     receive: Callable[["SplitModel", Batches, Broadcast], None] = unchanged
     recipe: Recipe[Upload, Broadcast] | None = None
+    shows: str = ""
     measures: Callable[[Sequence[Upload], State, Broadcast], Mapping[str, float]] = unmeasured
     merge: Callable[[State, Mapping[str, Upload]], tuple[State, Broadcast]] | None = None
     forget: Callable[[State, Collection[str]], tuple[State, Broadcast]] | None = None

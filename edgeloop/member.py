@@ -23,7 +23,7 @@ from edgeloop.answers import Release as Release
 from edgeloop.answers import Report as Report
 from edgeloop.compute import Compute, usable_device
 from edgeloop.data import ClientData
-from edgeloop.errors import ConfigError, RunError
+from edgeloop.errors import RunError
 from edgeloop.evaluation import Evaluation, evaluate
 from edgeloop.models.split import SplitModel
 from edgeloop.secret import Secret, digest
@@ -62,6 +62,8 @@ class Member(Generic[U, B]):
         data: its own.
         batch_size: samples a training batch.
         seed: the run's seed.
+        shuffle: train on its samples in a new order in each epoch; a private client draws the
+            samples of each step anyway.
         compute: where and how.
         secret: trains with differential privacy, and has its noise from there.
 
@@ -79,6 +81,7 @@ class Member(Generic[U, B]):
         *,
         batch_size: int,
         seed: int,
+        shuffle: bool = False,
         compute: Compute = Compute(),  # noqa: B008 - it is frozen
         secret: Secret | None = None,
     ) -> None:
@@ -93,6 +96,7 @@ class Member(Generic[U, B]):
         self._hits_N = torch.zeros(len(self._test[1]), dtype=torch.bool)
         self._batch_size = batch_size
         self._seed = seed
+        self._shuffle = shuffle
         self._secret = secret
         if secret is not None:
             private.check_model(model, name)
@@ -100,10 +104,7 @@ class Member(Generic[U, B]):
             self._held = digest(vars(data.train))
 
     def _recipe(self) -> Recipe[U, B]:
-        if self._algorithm.recipe is None:
-            problem = "a round of the algorithm is more than one descent, and has no private form"
-            raise ConfigError("privacy", problem, "choose of docs/privacy.md, such as fedproto")
-        return self._algorithm.recipe
+        return private.recipe_of(self._algorithm)
 
     def _load(self, array: npt.NDArray[Any]) -> Tensor:
         tensor = torch.tensor(array, device=self._device)
@@ -210,7 +211,7 @@ class Member(Generic[U, B]):
 
     def _batches(self, *when: str | int) -> Batches:
         seed = derive(self._seed, "client", self.name, *when)
-        return Batches(*self._train, self._batch_size, seed)
+        return Batches(*self._train, self._batch_size, seed, self._shuffle)
 
     def _evaluate(self, batches: Batches, broadcast: B) -> Evaluation:
         with self._drawing(batches.seed, "receive"):

@@ -5,16 +5,28 @@ Shape suffixes: B samples, N uploaded prototypes, C classes, K features (D on th
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from edgeloop.algorithm import Batch, Batches, Forward, Seen
+from edgeloop.algorithm import Algorithm, Batch, Batches, Forward, Seen
+from edgeloop.models.split import SplitModel
 from edgeloop.wire import Counts
+
+OWN = "own"
+"""The place of a client's own class counts in what its model keeps."""
+
+SMOOTHING = 0.1
+"""Samples that its own class prior adds to each class."""
+
+
+S = TypeVar("S")
+U = TypeVar("U")
+B = TypeVar("B")
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +115,9 @@ def upload_seen(
 ) -> PrototypeUpload:
     """Average what a recipe saw, over all batches of all epochs; the counts are those of one.
 
+    Shuffled epochs may leave a sample out, each another one; then the counts are the mean of all,
+    rounded down, and at least 1.
+
     Args:
         model: not asked: what it showed is in `seen`.
         batches: the client's.
@@ -114,7 +129,7 @@ def upload_seen(
     nothing = batches.inputs.new_zeros(0, width), batches.labels[:0]
     noted, labels = zip(nothing, *seen, strict=True)
     upload = upload_of(torch.cat(noted), torch.cat(labels), classes)
-    return replace(upload, counts_N=upload.counts_N // epochs)
+    return replace(upload, counts_N=np.maximum(upload.counts_N // epochs, 1))
 
 
 def check_labels(upload: PrototypeUpload, classes: int) -> None:
@@ -185,10 +200,16 @@ def drawn_loss(
     return F.cross_entropy(logits_BC, labels_B) + weight * away
 
 
-def nearness(features_BK: Tensor, goal: Targets) -> Tensor:
+def nearness(features_BK: Tensor, goal: Targets, prior_C: Tensor | None = None) -> Tensor:
     """Return the scores (B, C) of the nearest-prototype classifier: minus the mean squared gap.
 
     A class without a prototype scores minus infinity.
+
+    Args:
+        features_BK: of the samples.
+        goal: the global prototypes.
+        prior_C: log probabilities of the classes, as `log_prior` returns them: then the score is
+            minus half of the squared gap, not divided by K, plus these.
     """
     products_BC = features_BK @ goal.prototypes_CK.T
     squares_BC = (
@@ -196,5 +217,65 @@ def nearness(features_BK: Tensor, goal: Targets) -> Tensor:
         + goal.prototypes_CK.square().sum(1)
         - 2 * products_BC
     )
-    scores_BC = -squares_BC.clamp(min=0) / features_BK.shape[1]
-    return scores_BC.masked_fill(~goal.known_C, -torch.inf)
+    return scored(squares_BC, features_BK.shape[1], goal.known_C, prior_C)
+
+
+def scored(
+    squares_BC: Tensor, entries: int | Tensor, known_C: Tensor, prior_C: Tensor | None
+) -> Tensor:
+    """Return scores (B, C) of squared gaps; minus infinity for a class without a prototype.
+
+    Args:
+        squares_BC: the gaps; what is below 0 by rounding counts as 0.
+        entries: how many each is the sum of, for a mean where there is no prior.
+        known_C: which classes have a prototype.
+        prior_C: as for `nearness`.
+    """
+    away_BC = -squares_BC.clamp(min=0)
+    scores_BC = away_BC / entries if prior_C is None else away_BC / 2 + prior_C
+    return scores_BC.masked_fill(~known_C, -torch.inf)
+
+
+class OwnCounts(nn.Module):
+    """How many training samples of each class a client has; its model keeps it.
+
+    Attributes:
+        counts_C: all of them, also those that make no batch.
+    """
+
+    counts_C: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("counts_C", torch.zeros(classes, dtype=torch.int64))
+
+
+def with_own_prior(algorithm: Algorithm[S, U, B]) -> Algorithm[S, U, B]:
+    """Return an algorithm whose clients count their classes, for a `predict` that reads them.
+
+    The counts are exact, and so no private client may have them.
+    """
+    shows = "predictions by a client's own class prior show its training samples' classes"
+    return replace(algorithm, equip=keep_counts, receive=count_own, shows=shows)
+
+
+def keep_counts(model: SplitModel) -> None:
+    """Add the place of a client's own class counts to its model; an `equip`."""
+    model.kept[OWN] = OwnCounts(model.classes)
+
+
+def count_own(model: SplitModel, batches: Batches, broadcast: Any) -> None:
+    """Count a client's training samples of each class; a `receive`."""
+    kept = cast(OwnCounts, model.kept[OWN])
+    kept.counts_C.copy_(torch.bincount(batches.labels, minlength=model.classes))
+
+
+def log_prior(model: SplitModel) -> Tensor | None:
+    """Return a client's own class prior (C,), log((n_c + 0.1) / (n + 0.1 C)).
+
+    None for a model that keeps no counts; the exported form of a model will do as well.
+    """
+    if OWN not in model.kept:
+        return None
+    smooth_C = cast(OwnCounts, model.kept[OWN]).counts_C + SMOOTHING
+    return torch.log(smooth_C / smooth_C.sum())

@@ -8,7 +8,7 @@ work a step is captured as a CUDA graph on a GPU, and replayed; on a CPU its ope
 
 The models train as they would alone, up to rounding: sums may be in another order.
 
-Shape suffixes: M models, A of them at work, B samples of a batch, S steps.
+Shape suffixes: M models, A of them at work, N samples, B of them in a batch, S steps.
 """
 
 import copy
@@ -107,8 +107,9 @@ class Stack(Generic[U, B]):
         before = recipe.when == "before"
         seen = [looked(recipe, *_of(turn)) if before else [] for turn in ranked]
         _load(self._state(), [_named(turn.model) for turn in ranked])
-        for number, noted in enumerate(self._descent(ranked)):
-            _file(noted, number, ranked, recipe, seen)
+        for noted, labels_AB in self._descent(ranked):
+            if noted is not None:
+                _file(noted, labels_AB, seen)
             yield
         _unload(self._state(), [_named(turn.model) for turn in ranked])
         if recipe.when == "after":
@@ -138,19 +139,23 @@ class Stack(Generic[U, B]):
         for name, tensor in guesses.items():
             self._guesses[name][:count] = tensor
 
-    def _descent(self, ranked: Sequence[Turn]) -> Iterator[Tensor | None]:
-        """Take all steps; yield what each saw (A, B, any), if the recipe sees anything then."""
-        inputs, labels = _blocks(ranked)
+    def _descent(self, ranked: Sequence[Turn]) -> Iterator[tuple[Tensor | None, Tensor]]:
+        """Take all steps; yield what each saw (A, B, any), if the recipe sees anything then.
+
+        Beside it are the labels (A, B) of what it saw.
+        """
+        inputs, labels = _samples(ranked)
         counts = [self._recipe.epochs * len(turn.batches) for turn in ranked]
-        blocks_SM = _schedule([len(turn.batches) for turn in ranked], counts[0]).to(self._device)
-        rows_M = torch.arange(len(ranked), device=self._device)
+        order_SMB = _schedule(ranked, self._recipe.epochs).to(self._device)
+        rows_M1 = torch.arange(len(ranked), device=self._device).unsqueeze(1)
         drawn = [self._recipe.steps(self._goal, turn.batches.seed) for turn in ranked]
         step = self._replays or self._step
         for number in range(counts[0]):
             active = sum(count > number for count in counts)
-            at = rows_M[:active], blocks_SM[number, :active]
+            at = rows_M1[:active], order_SMB[number, :active]
             fields = _stacked([next(each) for each in drawn[:active]])
-            yield step({"inputs": inputs[at], "labels": labels[at], **fields})
+            labels_AB = labels[at]
+            yield step({"inputs": inputs[at], "labels": labels_AB, **fields}), labels_AB
 
     def _step(self, batch: Mapping[str, Tensor]) -> Tensor | None:
         """Take one step of the first rows with a batch (A, B, ...) of each, in place."""
@@ -269,44 +274,33 @@ def _shapes(goal: Any) -> list[torch.Size] | None:
     return None if goal is None else [tensor.shape for tensor in goal]
 
 
-def _blocks(ranked: Sequence[Turn]) -> tuple[Tensor, Tensor]:
-    """Return inputs (M, S, B, ...) and labels (M, S, B) of all models, zeros behind the shorter."""
-    longest = max(len(ranked[0].batches), 1)
+def _samples(ranked: Sequence[Turn]) -> tuple[Tensor, Tensor]:
+    """Return inputs (M, N, ...) and labels (M, N) of all models, zeros behind the fewer."""
+    most = max(len(turn.batches.labels) for turn in ranked)
     first = ranked[0].batches
-    size = first.size
-    inputs = first.inputs.new_zeros(len(ranked), longest * size, *first.inputs.shape[1:])
-    labels = first.labels.new_zeros(len(ranked), longest * size)
+    inputs = first.inputs.new_zeros(len(ranked), most, *first.inputs.shape[1:])
+    labels = first.labels.new_zeros(len(ranked), most)
     for row, turn in enumerate(ranked):
-        used = len(turn.batches) * size
-        inputs[row, :used] = turn.batches.inputs[:used]
-        labels[row, :used] = turn.batches.labels[:used]
-    return inputs.unflatten(1, (longest, size)), labels.unflatten(1, (longest, size))
+        count = len(turn.batches.labels)
+        inputs[row, :count] = turn.batches.inputs
+        labels[row, :count] = turn.batches.labels
+    return inputs, labels
 
 
-def _schedule(lengths: Sequence[int], steps: int) -> Tensor:
-    """Return which block (S, M) each model reads in each step: its own over and over."""
-    lengths_M = torch.tensor(lengths).clamp(min=1)
-    return torch.arange(steps).unsqueeze(1) % lengths_M
+def _schedule(ranked: Sequence[Turn], epochs: int) -> Tensor:
+    """Return which samples (S, M, B) each model reads in each step; zeros when it is done."""
+    orders = [torch.cat([turn.batches.order(epoch) for epoch in range(epochs)]) for turn in ranked]
+    return nn.utils.rnn.pad_sequence(orders)
 
 
 def _stacked(fields: Sequence[Mapping[str, Tensor]]) -> Tensors:
     return {name: torch.stack([each[name] for each in fields]) for name in fields[0]}
 
 
-def _file(
-    noted: Tensor | None,
-    number: int,
-    ranked: Sequence[Turn],
-    recipe: Recipe[Any, Any],
-    seen: Sequence[Seen],
-) -> None:
+def _file(noted: Tensor, labels_AB: Tensor, seen: Sequence[Seen]) -> None:
     """Give every model at work what was seen of its step."""
-    if noted is None:
-        return
-    for row, noted_B in enumerate(noted):
-        batches = ranked[row].batches
-        start = number % len(batches) * batches.size
-        seen[row].append((noted_B, batches.labels[start : start + batches.size]))
+    for mine, noted_B, labels_B in zip(seen, noted, labels_AB, strict=False):
+        mine.append((noted_B, labels_B))
 
 
 def _clip(slopes: Sequence[Tensor], largest: float) -> None:

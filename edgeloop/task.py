@@ -81,6 +81,7 @@ class Contract(BaseModel):
         rounds: how many there are.
         batch_size: samples a local training batch.
         seed: the run's.
+        shuffle: train on a device's samples in a new order in each epoch.
         devices: who is invited.
         privacy: how much noise is in what devices send; None for none.
     """
@@ -98,6 +99,7 @@ class Contract(BaseModel):
     rounds: Size
     batch_size: Size = 10
     seed: Seed = 0
+    shuffle: bool = False
     devices: tuple[Name, ...] = Field(min_length=1)
     privacy: PrivacySettings | None = None
 
@@ -107,8 +109,9 @@ class Contract(BaseModel):
         return self
 
     def text(self) -> str:
-        """Return the contract as JSON; one without privacy as before there was any."""
-        return self.model_dump_json(exclude_none=True)
+        """Return the contract as JSON; without what is off and older devices do not know."""
+        unknown = set() if self.shuffle else {"shuffle"}
+        return self.model_dump_json(exclude_none=True, exclude=unknown)
 
 
 class Opening(BaseModel):

@@ -88,6 +88,7 @@ def descend(
     *,
     epochs: int,
     lr: float,
+    begin: int = 0,
     also: Sequence[Tensor] = (),
     only: Sequence[Tensor] | None = None,
     clip: float | None = None,
@@ -100,6 +101,7 @@ def descend(
         loss: of a batch.
         epochs: E.
         lr: eta.
+        begin: the number of the first epoch in the round, where the round has had others.
         also: further tensors that learn with the model.
         only: which of the model's parameters learn; None for base and head, all of them.
         clip: the largest norm of the model's gradient, and of theirs.
@@ -109,8 +111,8 @@ def descend(
     groups = [list(group) for group in (mine, also) if group]
     learning = [tensor for group in groups for tensor in group]
     optimizer = torch.optim.SGD([{"params": group} for group in groups], lr=lr)
-    for _ in range(epochs):
-        for batch in batches:
+    for epoch in range(begin, begin + epochs):
+        for batch in batches.epoch(epoch):
             optimizer.zero_grad()
             loss(model, batch).backward(inputs=learning)
             if clip is not None:

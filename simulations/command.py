@@ -92,8 +92,11 @@ def command(
     fine_tuning_epochs: Annotated[int, typer.Option(help="Of a new client.")] = 1,
     seed: Annotated[int, typer.Option(help="The run's only seed.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Samples a training batch.")] = 10,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="Take a client's samples in a new order each epoch.")
+    ] = False,
     variant: Annotated[
-        str, typer.Option(help="released or paper, where they differ.")
+        str, typer.Option(help="released, paper or another: see `edgeloop algorithms NAME`.")
     ] = "released",
     set_: Annotated[
         list[str] | None,

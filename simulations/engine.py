@@ -170,6 +170,7 @@ class Enlist:
             self.shares.client(number),
             batch_size=settings.batch_size,
             seed=settings.seed,
+            shuffle=settings.shuffle,
             compute=settings.compute,
             secret=settings.secret,
         )

@@ -22,6 +22,14 @@ BESIDE = "beside"
 """The folder of what ran beside a run, a run each, and the summary's table of comparisons."""
 FREE = ("workers", "history", "idle", BESIDE)
 """Keys that may change when a run goes on; they change no result."""
+LATER: Mapping[str, Any] = {
+    "privacy": None,
+    "shuffle": False,
+    "base": None,
+    "hyperparameters.own_prior": False,
+    "hyperparameters.second_order": False,
+}
+"""Keys that runs of older versions lack, and what those runs did."""
 WHOLE = ("models_by_client",)
 """Tables too long to name their differing keys one by one."""
 
@@ -121,7 +129,7 @@ def new_study(folder: Path, identity: Mapping[str, Any]) -> Iterator[None]:
 
 def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Say which keys of two configurations differ, and how where that is short."""
-    there, here = _flat(held), _flat(json.loads(json.dumps(wanted)))
+    there, here = {**LATER, **_flat(held)}, {**LATER, **_flat(json.loads(json.dumps(wanted)))}
     keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
     return [_difference(key, there, here) for key in keys if key not in FREE]
 

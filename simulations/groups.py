@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeloop.chance import Interval, wilson
 from edgeloop.errors import ConfigError
+from simulations.folder import LATER
 from simulations.runs import FinishedRun
 
 
@@ -102,16 +103,20 @@ def _check_seeds(runs: Sequence[FinishedRun]) -> None:
 def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return the settings that are not the same everywhere, by key, each one's value in order."""
     keys = dict.fromkeys(key for each in settings for key in each)
-    values = {key: [each.get(key) for each in settings] for key in keys}
+    values = {key: [_value(each, key) for each in settings] for key in keys}
     return {key: each for key, each in values.items() if any(one != each[0] for one in each)}
 
 
 def _name(run: FinishedRun, groups: Sequence[Sequence[FinishedRun]]) -> str:
     """Return the algorithm's title, and the settings that tell it from others of that title."""
     alike = [each[0].settings for each in groups if each[0].title == run.title]
-    told = {key: _brief(key, run.settings.get(key)) for key in differing(alike)}
+    told = {key: _brief(key, _value(run.settings, key)) for key in differing(alike)}
     parts = [f"{key.rpartition('.')[2]} {text}" for key, text in told.items() if len(text) <= 20]
     return ", ".join([run.title, *parts[:3]])
+
+
+def _value(settings: Mapping[str, Any], key: str) -> Any:
+    return settings.get(key, LATER.get(key))
 
 
 def _brief(key: str, value: Any) -> str:

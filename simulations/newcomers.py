@@ -79,6 +79,7 @@ def _member(plan: Plan, divided: Divided, client: int) -> Any:
         divided.late.client(client),
         batch_size=settings.batch_size,
         seed=settings.seed,
+        shuffle=settings.shuffle,
         compute=settings.compute,
         secret=settings.secret,
     )

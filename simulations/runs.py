@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeloop import algorithms
 from edgeloop.errors import RunError
-from simulations.folder import BESIDE, FREE, IDENTITY, PARTITION, SUMMARY, flat
+from simulations.folder import BESIDE, FREE, IDENTITY, LATER, PARTITION, SUMMARY, flat
 
 _UNTOLD = re.compile(rf"(hyperparameters\.)?seed|options(\..*)?|{'|'.join(FREE)}")
 """Keys that are no settings: seeds, what changes no result, and options, because hyperparameters
@@ -100,11 +100,16 @@ class FinishedRun:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Every setting by its whole key, but for the seed and what changes no result."""
+        """Every setting by its whole key, but for the seed and what changes no result.
+
+        What older versions' runs lack is left out where it is off, so that those are like others.
+        """
         every = flat(self.summary.config.model_dump())
-        if every.get("privacy") is None:  # as in runs of before there was any
-            every.pop("privacy", None)
-        return {key: value for key, value in every.items() if not _UNTOLD.fullmatch(key)}
+        return {
+            key: value
+            for key, value in every.items()
+            if not _UNTOLD.fullmatch(key) and (key not in LATER or value != LATER[key])
+        }
 
     def bytes(self, way: str) -> int:
         """Return the bytes that all clients sent ("up") or got ("down") for the training."""

@@ -120,6 +120,7 @@ class RunSettings(DataSettings):
         fine_tuning_epochs: of a new client.
         seed: the run's only seed.
         batch_size: samples a training batch.
+        shuffle: train on a client's samples in a new order in each epoch, by the run's seed.
         variant: the paper's formulas, or those of the released code.
         options: hyperparameters that differ from the variant's.
         generator: a reference, for an algorithm that needs one; see `edgeloop.generators`.
@@ -154,6 +155,7 @@ class RunSettings(DataSettings):
     fine_tuning_epochs: Whole = 1
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     batch_size: Whole = 10
+    shuffle: bool = False
     variant: str = "released"
     options: dict[str, Scalar] = Field(default_factory=dict)
     generator: str | None = None
@@ -250,6 +252,9 @@ class RunSettings(DataSettings):
         if self.slow_rate and self.deadline is None:
             problem = "changes nothing where every client is waited for"
             raise ConfigError("slow-rate", problem, "give a --deadline")
+        if self.shuffle and self.privacy is not None:
+            problem = "changes nothing with privacy: each step draws its samples"
+            raise ConfigError("shuffle", problem, "leave it out")
         usable_device(self.device)
         self._check_beside()
 

@@ -71,6 +71,7 @@ class Task:
         algorithm: its name.
         hyperparameters: its own.
         http: the aggregator's port.
+        shuffle: the device's samples.
     """
 
     folder: Path
@@ -80,6 +81,7 @@ class Task:
     algorithm: str = "fedktl"
     hyperparameters: Mapping[str, Any] = field(default_factory=lambda: {"server_epochs": EPOCHS})
     http: int = field(default_factory=free_port)
+    shuffle: bool = False
 
     def config(self) -> Path:
         """Write the aggregator's configuration; return its path."""
@@ -96,6 +98,7 @@ class Task:
             shape = [1, 28, 28]
             width = {WIDTH}
             rounds = {ROUNDS}
+            shuffle = {json.dumps(self.shuffle)}
             folder = "{self.folder / "aggregator"}"
             broker = {{ port = {self.broker.port} }}
             http = {{ port = {self.http} }}

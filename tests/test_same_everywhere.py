@@ -29,28 +29,32 @@ class Simulated:
     Attributes:
         algorithm: its name.
         generator: its folder, for an algorithm that needs one.
+        shuffle: whether clients shuffle their samples.
         knowledge: the SHA-256 of the last broadcast, after three rounds.
     """
 
     algorithm: str
     generator: Path | None
+    shuffle: bool
     knowledge: str
 
 
-@pytest.fixture(scope="module", params=["fedtgp", "fedktl"])
+@pytest.fixture(scope="module", params=["fedtgp", "fedktl", "fedtgp shuffled"])
 def simulated(
     request: pytest.FixtureRequest, world: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Simulated:
     folder = tmp_path_factory.mktemp("simulated")
-    name, out, generator = request.param, folder / "run", None
+    name, _, shuffle = request.param.partition(" ")
+    out, generator = folder / "run", None
     command = f"simulate {name} --data {world} --models {','.join(MODELS)} --rounds {ROUNDS}"
     options = f"--width {WIDTH} --set server_epochs={EPOCHS} --seed 0 --workers 1 --out {out}"
+    options += " --shuffle" if shuffle else ""
     if name == "fedktl":
         generator = write_tiny(folder / "generator")
         options += f" --generator {generator}"
     subprocess.run([EDGELOOP, *command.split(), *options.split()], check=True, timeout=240)
     knowledge = json.loads((out / "summary.json").read_text())["knowledge_sha256"]
-    return Simulated(name, generator, knowledge)
+    return Simulated(name, generator, bool(shuffle), knowledge)
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class Deployment:
             shape = [1, 28, 28]
             width = {WIDTH}
             rounds = {ROUNDS}
+            shuffle = {json.dumps(self._simulated.shuffle)}
             folder = "{self.folder / "aggregator"}"
             broker = {{ port = {broker.port} }}
             http = {{ port = 0 }}

@@ -82,7 +82,7 @@ class TaskSettings(Settings):
     Attributes:
         name: of the task.
         algorithm: its name; `edgeloop algorithms` lists them.
-        variant: "released" or "paper", where the paper and the released code differ.
+        variant: "released", "paper" or another; `edgeloop algorithms NAME` lists them.
         hyperparameters: the algorithm's own, over the variant's.
         class_names: one a class, in the order of their numbers.
         shape: of one input, channels first.
@@ -90,6 +90,8 @@ class TaskSettings(Settings):
         rounds: how many.
         batch_size: samples a local training batch.
         seed: the run's only one.
+        shuffle: devices train on their samples in a new order in each epoch; their edgeloop must
+            know of it.
         privacy: how much noise is in what devices send; without the table none.
         generator: a reference, for an algorithm that needs one: see `edgeloop.generators`; the
             embedded one if not given.
@@ -117,6 +119,7 @@ class TaskSettings(Settings):
     rounds: Many
     batch_size: Many = 10
     seed: Seed = 0
+    shuffle: bool = False
     privacy: PrivacySettings | None = None
     generator: str | None = None
     base: str | None = None
@@ -138,6 +141,12 @@ class TaskSettings(Settings):
     @model_validator(mode="after")
     def _fits(self) -> "TaskSettings":
         check_room(self.class_names, self.shape, self.width)
+        return self
+
+    @model_validator(mode="after")
+    def _shuffles_something(self) -> "TaskSettings":
+        if self.shuffle and self.privacy is not None:
+            raise ValueError("shuffle changes nothing with privacy: each step draws its samples")
         return self
 
     def ledger(self) -> str | URL:

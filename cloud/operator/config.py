@@ -31,6 +31,7 @@ FROZEN = {  # key of the file -> field of the spec
     "rounds": "rounds",
     "batch_size": "batchSize",
     "seed": "seed",
+    "shuffle": "shuffle",
     "store_file": "store",
     "privacy": "privacy",
 }
@@ -52,6 +53,7 @@ def table(
         "generator": generator,
         "store_file": STORE_FILE if store else None,
         "privacy": _privacy(task),
+        "shuffle": spec.shuffle or None,  # off as before there was any: no pod is made anew
     }
     return {
         "name": task.metadata.name,

@@ -133,6 +133,7 @@ class TaskSpec(Part):
     width: int = 512
     batch_size: int = 10
     seed: int = 0
+    shuffle: bool = False
     generator: Asked | None = None
     privacy: Privacy | None = None
     history: bool = False

@@ -48,6 +48,7 @@ def half(contract: Contract, settings: DeviceSettings, share: Share, secret: Sec
         share.data,
         batch_size=contract.batch_size,
         seed=contract.seed,
+        shuffle=contract.shuffle,
         compute=Compute(training.device),
         secret=secret,
     )

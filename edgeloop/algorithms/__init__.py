@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from edgeloop import private
 from edgeloop.algorithm import Algorithm, Card
 from edgeloop.errors import ConfigError
 from edgeloop.task import Contract
@@ -90,11 +91,10 @@ def check_private(name: str, algorithm: Algorithm[Any, Any, Any]) -> None:
     """Refuse an algorithm whose clients cannot train with differential privacy.
 
     Raises:
-        ConfigError: if its round is more than one descent.
+        ConfigError: if its round is more than one descent, or its evaluations show what has no
+            noise.
     """
-    if algorithm.recipe is None:
-        problem = f"a round of {name} is more than one descent, and has no private form"
-        raise ConfigError("privacy", problem, "choose of docs/privacy.md, such as fedproto")
+    private.recipe_of(algorithm, name)
 
 
 def agreed_options(contract: Contract) -> dict[str, Any]:

@@ -8,7 +8,7 @@ share of v: w <- w - eta g_w; v <- v - eta g_v; then, with v and w after and g b
 alpha <- clip(alpha - eta (<v - w, alpha g_v + (1 - alpha) g_w> + 0.02 alpha), 0, 1), one alpha for
 the whole model. After the round's batches v <- alpha v + (1 - alpha) w; that is the personal model,
 which is evaluated until the next training. Alpha starts at 0.5, where PFLlib's default is 1.
-Batches come in the order of the data, where PFLlib shuffles them anew each epoch.
+Batches come in the order of the data unless the run shuffles them, as PFLlib does.
 
 The variant `paper` takes the personal model m = alpha v + (1 - alpha) w as Algorithm 1 does: w as
 above, v <- v - eta alpha g_m, alpha <- clip(alpha - eta <v - w, g_m>, 0, 1), all from the values
@@ -32,7 +32,7 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, Batch, Batches, Card, Count, Positive
 from edgeloop.models.split import SplitModel
 from edgeloop.training import cross_entropy
 from edgeloop.weights import Weights, WeightsUpload
@@ -43,7 +43,11 @@ CARD = Card(
     up="the whole model (P floats), not the personal one",
     down="the whole model (P floats)",
     paper="Deng et al. 2020, arXiv:2003.13461",
-    variants={"released": {}, "paper": {"through_mixture": True, "weighted": False}},
+    variants={
+        "released": {},
+        "pfllib": PFLLIB,
+        "paper": {"through_mixture": True, "weighted": False},
+    },
     alike=True,
 )
 
@@ -109,8 +113,8 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         step = step_mixed if config.through_mixture else step_apart
         shared = kept_by(model).shared
         model.train()
-        for _ in range(config.local_epochs):
-            for batch in batches:
+        for epoch in range(config.local_epochs):
+            for batch in batches.epoch(epoch):
                 step(model, batch, config.local_lr)
         if not config.through_mixture:
             mix(model.own(), model.own(), shared.own(), kept_by(model).alpha)

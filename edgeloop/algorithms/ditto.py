@@ -5,9 +5,9 @@ Li, Hu, Beirami and Smith, ICML 2021. https://arxiv.org/abs/2012.04221
 Differences from the released code (PFLlib's Ditto), which the defaults follow: its mu is 0 unless
 it is set, which makes the personal models those of local training; here mu is 1, as in the authors'
 scripts (lambda there). PFLlib evaluates the global and the personal models and reports the better;
-here the accuracy is the personal models' alone. A client's batches come in the order of its data,
-where PFLlib shuffles them anew each epoch. The paper leaves the training of the global model open;
-the authors' code averages clients alike and trains both models on the same few batches, where
+here the accuracy is the personal models' alone. A client's batches come in the order of its data
+unless the run shuffles them, as PFLlib does. The paper leaves the training of the global model
+open; the authors' code averages clients alike and trains both models on the same few batches, where
 PFLlib, and so this file, weighs by samples and trains the personal model first, both for epochs.
 
 The client's model is the personal one, v. The global one, w, is trained in a copy beside it, whose
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batches, Card, Count, NotNegative, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, Batches, Card, Count, NotNegative, Positive
 from edgeloop.models.split import SplitModel
 from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Weights, WeightsUpload
@@ -34,6 +34,7 @@ CARD = Card(
     up="the whole model (P floats), not the personal one",
     down="the whole model (P floats)",
     paper="Li et al., ICML 2021, arXiv:2012.04221",
+    variants={"released": {}, "pfllib": PFLLIB},
     alike=True,
 )
 
@@ -126,4 +127,9 @@ def train_personal(model: SplitModel, shared: SplitModel, batches: Batches, conf
 
 def train_global(shared: SplitModel, batches: Batches, config: Config) -> None:
     """Train w in place, as FedAvg does."""
-    descend(shared, batches, cross_entropy, epochs=config.local_epochs, lr=config.local_lr)
+    descend(
+        *(shared, batches, cross_entropy),
+        epochs=config.local_epochs,
+        lr=config.local_lr,
+        begin=config.personal_epochs,
+    )

@@ -9,9 +9,9 @@ asks whether the gaps of the first tensor sum to 0. The blend is learned in trai
 code takes the mode that the client's model was left in; the batch normalisation of the client's
 model sees none of it. The slice's start comes from the run's seed and the round. A client whose
 slice is empty blends with the weights it has. The variant `paper` ends the start phase at a
-deviation of 0.01 where the code takes 0.1. The paper counts the higher layers in modules, the code
-in tensors: 2 tensors are the last linear layer. The paper draws the local samples at random, the
-code takes one slice of neighbours; both variants do as the code.
+deviation of 0.01 where the code takes 0.1, and has the paper's learning rate. The paper counts the
+higher layers in modules, the code in tensors: 2 tensors are the last linear layer. The paper draws
+the local samples at random, the code takes one slice of neighbours; all variants do as the code.
 
 Shape suffixes: B samples, C classes, P parameters of the model, H parameters of its higher layers.
 """
@@ -27,7 +27,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, NotNegative, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, Batch, Batches, Card, Count, NotNegative, Positive
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive
 from edgeloop.training import cross_entropy, descend
@@ -39,7 +39,7 @@ CARD = Card(
     up="the whole model (P floats)",
     down="the whole model (P floats)",
     paper="Zhang et al., AAAI 2023, arXiv:2212.01197",
-    variants={"released": {}, "paper": {"threshold": 0.01}},
+    variants={"released": {}, "pfllib": PFLLIB, "paper": {"threshold": 0.01, **PFLLIB}},
     alike=True,
 )
 

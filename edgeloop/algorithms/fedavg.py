@@ -3,9 +3,8 @@
 McMahan, Moore, Ramage, Hampson and Arcas, AISTATS 2017. https://arxiv.org/abs/1602.05629
 
 Differences from the released code (PFLlib), which the defaults follow: none in the formulas. A
-client's batches come in the order of its data, as in every algorithm here, where PFLlib shuffles
-them anew each epoch. The accuracy is the global model's on every client's own test samples, before
-the round's training.
+client's batches come in the order of its data unless the run shuffles them, as PFLlib does. The
+accuracy is the global model's on every client's own test samples, before the round's training.
 
 Shape suffix: P parameters of the model.
 """
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Card, Count, Positive, Recipe
+from edgeloop.algorithm import PFLLIB, Algorithm, Card, Count, Positive, Recipe
 from edgeloop.training import cross_entropy, follow
 from edgeloop.weights import Weights, WeightsUpload
 
@@ -25,6 +24,7 @@ CARD = Card(
     up="the whole model (P floats)",
     down="the whole model (P floats)",
     paper="McMahan et al., AISTATS 2017, arXiv:1602.05629",
+    variants={"released": {}, "pfllib": PFLLIB},
     alike=True,
 )
 

@@ -8,8 +8,8 @@ where the code draws Gumbel noise there too. In training the noise comes from th
 round. Every client gets head and policy each round, and makes its context anew from its personal
 head, where the code gives both only to the clients that trained: a client that has not trained yet
 keeps a random context there. The weight of the discrepancy is 5, as in the published command; the
-code's own defaults are 0 and 1. Batch normalisation keeps its own statistics in base and global
-base, as there.
+code's own defaults are 0 and 1. The variant `pfllib` has the paper's learning rate. Batch
+normalisation keeps its own statistics in base and global base, as there.
 
 Shape suffixes: B samples, K features, C classes, S = 2 sides (personal, global), P parameters that
 travel.
@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeloop import mmd, models, weights
-from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, NotNegative, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, Batch, Batches, Card, Count, NotNegative, Positive
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive, drawing
 from edgeloop.training import cross_entropy, descend
@@ -37,6 +37,7 @@ CARD = Card(
     up="base, global head and policy network (P floats)",
     down="base, global head and policy network (P floats)",
     paper="Zhang et al., KDD 2023, arXiv:2307.01217",
+    variants={"released": {}, "pfllib": PFLLIB},
     alike=True,
     one_head=True,
 )

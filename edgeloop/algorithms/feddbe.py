@@ -11,7 +11,8 @@ again from the first global model, so that the accuracies of rounds 0 and 1 diff
 normalisation at most. The global mean comes with every broadcast (K floats), where the code gives
 it out once. A client without a full batch has no running mean, and does not count in the global
 one; if nobody has any, that is 0. The weight of the mean regulariser and the momentum are those of
-the published command, 50 and 1; the code's own defaults are 0 and 0.1.
+the published command, 50 and 1; the code's own defaults are 0 and 0.1. The variant `pfllib` has the
+paper's learning rate.
 
 Shape suffixes: B samples, K features (D on the wire), P parameters of the model, R and S rows, 0 or
 1, of an upload.
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 
 from edgeloop import models, weights
 from edgeloop.algorithm import (
+    PFLLIB,
     Algorithm,
     Batch,
     Batches,
@@ -50,6 +52,7 @@ CARD = Card(
     up="in round 0 the mean feature (K floats), then the whole model (P floats)",
     down="the whole model and the global mean feature (P + K floats)",
     paper="Zhang et al., NeurIPS 2023, arXiv:2311.14975",
+    variants={"released": {}, "pfllib": PFLLIB},
     alike=True,
 )
 

@@ -185,8 +185,8 @@ def learn(model: SplitModel, batches: Batches, config: Config) -> None:
     rates = config.local_lr, config.mentee_lr, config.local_lr
     optimizers = [torch.optim.SGD(g, rate) for g, rate in zip(groups, rates, strict=True)]
     model.train()
-    for _ in range(config.local_epochs):
-        for inputs, labels_B in batches:
+    for epoch in range(config.local_epochs):
+        for inputs, labels_B in batches.epoch(epoch):
             model.zero_grad()
             outputs = model(inputs), mentee(inputs)
             distillation.adaptive_loss(*outputs, labels_B, projection.weight).backward()

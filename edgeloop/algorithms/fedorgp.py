@@ -74,6 +74,8 @@ class Config:
         server_epochs: S, epochs of the server a round.
         server_lr: the server's learning rate.
         server_batch: prototypes a batch on the server.
+        own_prior: predict by the cosine plus the log of the client's own class prior,
+            (n_c + 0.1) / (n + 0.1 C), n_c of its n training samples of class c; ours.
     """
 
     classes: Count
@@ -88,6 +90,7 @@ class Config:
     server_epochs: Count = 100
     server_lr: Positive = 0.01
     server_batch: Count = 10
+    own_prior: bool = False
 
 
 def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]:
@@ -122,7 +125,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         upload=partial(prototypes.upload_seen, classes=config.classes, width=config.width),
     )
 
-    return Algorithm(
+    made = Algorithm[State, PrototypeUpload, GlobalPrototypes](
         state=State,
         upload=PrototypeUpload,
         broadcast=GlobalPrototypes,
@@ -134,8 +137,11 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         loss=loss,
         train=partial(follow, recipe),
         recipe=recipe,
-        predict=lambda model, inputs, goal: directions(model(inputs)[0], goal),
+        predict=lambda model, inputs, goal: directions(
+            model(inputs)[0], goal, prototypes.log_prior(model)
+        ),
     )
+    return prototypes.with_own_prior(made) if config.own_prior else made
 
 
 def cosines(ours_BK: Tensor, theirs_CK: Tensor) -> Tensor:
@@ -153,9 +159,15 @@ def alignment(features_BK: Tensor, labels_B: Tensor, goal: Targets) -> Tensor:
     return ((1 - cosine_B) * goal.known_C[labels_B]).mean()
 
 
-def directions(features_BK: Tensor, goal: Targets) -> Tensor:
-    """Return the scores (B, C): cosines; minus infinity for a class without a prototype."""
-    return cosines(features_BK, goal.prototypes_CK).masked_fill(~goal.known_C, -torch.inf)
+def directions(features_BK: Tensor, goal: Targets, prior_C: Tensor | None = None) -> Tensor:
+    """Return the scores (B, C): cosines; minus infinity for a class without a prototype.
+
+    A prior, `prototypes.log_prior`, is added: a cosine is, up to a constant, minus half of the
+    squared gap between vectors of length 1.
+    """
+    cosines_BC = cosines(features_BK, goal.prototypes_CK)
+    scores_BC = cosines_BC if prior_C is None else cosines_BC + prior_C
+    return scores_BC.masked_fill(~goal.known_C, -torch.inf)
 
 
 def overlap(learned_CK: Tensor, penalty: str) -> Tensor:

@@ -3,11 +3,10 @@
 Arivazhagan, Aggarwal, Singh and Choudhary, 2019. https://arxiv.org/abs/1912.00818
 
 Differences from the released code (PFLlib's FedPer), which the defaults follow: none in the
-formulas. The personal part is the last linear layer; FL-IoT keeps the whole block of linear
-layers, and the paper tries larger personal parts too. A client's batches come in the order of its
-data, as in every algorithm here, where PFLlib shuffles them anew each epoch. The accuracy is that
-of the received base under the client's own head, before the round's training. What batch
-normalisation counts stays on the client.
+formulas. The personal part is the last linear layer; FL-IoT keeps the whole block of linear layers,
+and the paper tries larger personal parts too. A client's batches come in the order of its data
+unless the run shuffles them, as PFLlib does. The accuracy is that of the received base under the
+client's own head, before the round's training. What batch normalisation counts stays on the client.
 
 Shape suffix: P parameters of the base.
 """
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive, Recipe
+from edgeloop.algorithm import PFLLIB, Algorithm, Batches, Card, Count, Positive, Recipe
 from edgeloop.models.split import SplitModel
 from edgeloop.training import cross_entropy, follow
 from edgeloop.weights import Weights, WeightsUpload
@@ -28,6 +27,7 @@ CARD = Card(
     up="the base (P floats), not the head",
     down="the base (P floats), not the head",
     paper="Arivazhagan et al. 2019, arXiv:1912.00818",
+    variants={"released": {}, "pfllib": PFLLIB},
     alike=True,
 )
 

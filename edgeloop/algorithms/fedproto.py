@@ -7,6 +7,8 @@ formulas. The variant `paper` weighs a client's prototype by its number of sampl
 Euclidean distance with weight 0.1 where the code takes the mean over all entries of the squared gap
 with weight 10; those are different objectives. Before there are prototypes no sample has a class,
 so the accuracy of round 0 is 0, as in the released code.
+
+The variant `ours` predicts with the device's own class prior, which is in neither.
 """
 
 from collections.abc import Sequence
@@ -39,6 +41,7 @@ CARD = Card(
     variants={
         "released": {},
         "paper": {"pull": 0.1, "distance": "euclidean", "weighted": True},
+        "ours": {"own_prior": True},
     },
 )
 
@@ -56,6 +59,8 @@ class Config:
         pull: lambda, the weight of the distance to the global prototypes.
         distance: what lambda weighs; see `prototypes.pull`.
         weighted: weigh each client's prototype by its number of samples.
+        own_prior: predict by minus half of the squared gap plus the log of the client's own class
+            prior, (n_c + 0.1) / (n + 0.1 C), n_c of its n training samples of class c.
     """
 
     classes: Count
@@ -66,6 +71,7 @@ class Config:
     pull: NotNegative = 10.0
     distance: Literal["mse", "euclidean"] = "mse"
     weighted: bool = False
+    own_prior: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         ),
     )
 
-    return Algorithm(
+    made = Algorithm[State, PrototypeUpload, GlobalPrototypes](
         state=State,
         upload=PrototypeUpload,
         broadcast=GlobalPrototypes,
@@ -116,5 +122,8 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         loss=loss,
         train=partial(follow, recipe),
         recipe=recipe,
-        predict=lambda model, inputs, goal: prototypes.nearness(model(inputs)[0], goal),
+        predict=lambda model, inputs, goal: prototypes.nearness(
+            model(inputs)[0], goal, prototypes.log_prior(model)
+        ),
     )
+    return prototypes.with_own_prior(made) if config.own_prior else made

@@ -7,9 +7,9 @@ formulas; mu is 1e-5, as in FL-IoT's scripts, where PFLlib's default is 0, which
 a mu hardly holds. The variant `paper` takes 1, the paper's best of 0.001, 0.01, 0.1 and 1 for MNIST
 and FEMNIST. The paper draws clients in proportion to their samples and averages them alike; here
 all take part and count by their samples, as in PFLlib. Its clients of unequal amounts of work are
-not modelled. A client's batches come in the order of its data, where PFLlib shuffles them anew each
-epoch. The accuracy is the global model's on every client's own test samples, before the round's
-training.
+not modelled. A client's batches come in the order of its data unless the run shuffles them, as
+PFLlib does. The accuracy is the global model's on every client's own test samples, before the
+round's training.
 
 Shape suffix: P parameters of the model.
 """
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batches, Card, Count, NotNegative, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, Batches, Card, Count, NotNegative, Positive
 from edgeloop.models.split import SplitModel
 from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Weights, WeightsUpload
@@ -29,7 +29,7 @@ CARD = Card(
     up="the whole model (P floats)",
     down="the whole model (P floats)",
     paper="Li et al., MLSys 2020, arXiv:1812.06127",
-    variants={"released": {}, "paper": {"mu": 1.0}},
+    variants={"released": {}, "pfllib": PFLLIB, "paper": {"mu": 1.0}},
     alike=True,
 )
 

@@ -4,11 +4,10 @@ Collins, Hassani, Mokhtari and Shakkottai, ICML 2021. https://arxiv.org/abs/2102
 
 Differences from the released code (PFLlib's FedRep), which the defaults follow: none in the
 formulas. Batch normalisation counts in both phases, as there, and what it counts stays on the
-client. A client's batches come in the order of its data, as in every algorithm here, where PFLlib
-shuffles them anew each epoch. The accuracy is that of the received base under the client's own
-head, before the round's training. The variant `paper` trains the head for 10 epochs, as the paper's
-experiments do, and lets every client's base count alike (Algorithm 1); the momentum of 0.5 of those
-experiments is left out.
+client. A client's batches come in the order of its data unless the run shuffles them, as PFLlib
+does. The accuracy is that of the received base under the client's own head, before the round's
+training. The variant `paper` trains the head for 10 epochs, as the paper's experiments do, and lets
+every client's base count alike (Algorithm 1); the momentum of 0.5 of those experiments is left out.
 
 Shape suffix: P parameters of the base.
 """
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, Batches, Card, Count, Positive
 from edgeloop.models.split import SplitModel
 from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Weights, WeightsUpload
@@ -30,7 +29,11 @@ CARD = Card(
     up="the base (P floats), not the head",
     down="the base (P floats), not the head",
     paper="Collins et al., ICML 2021, arXiv:2102.07078",
-    variants={"released": {}, "paper": {"head_epochs": 10, "weighted": False}},
+    variants={
+        "released": {},
+        "pfllib": PFLLIB,
+        "paper": {"head_epochs": 10, "weighted": False},
+    },
     alike=True,
 )
 
@@ -74,8 +77,9 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         return mean, mean
 
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
-        train_part(model, model.head, batches, config.head_epochs, config.local_lr)
-        train_part(model, model.base, batches, config.local_epochs, config.local_lr)
+        heads, bases = config.head_epochs, config.local_epochs
+        train_part(model, model.head, batches, range(heads), config.local_lr)
+        train_part(model, model.base, batches, range(heads, heads + bases), config.local_lr)
         return WeightsUpload(len(batches.labels), weights.flat(model.base.parameters()))
 
     return Algorithm(
@@ -100,14 +104,15 @@ def receive(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
 
 
 def train_part(
-    model: SplitModel, part: nn.Module, batches: Batches, epochs: int, lr: float
+    model: SplitModel, part: nn.Module, batches: Batches, epochs: range, lr: float
 ) -> None:
-    """Train one half of a model in place while the other stands still."""
+    """Train one half of a model in place, in these epochs, while the other stands still."""
     descend(
         model,
         batches,
         cross_entropy,
-        epochs=epochs,
+        epochs=len(epochs),
         lr=lr,
+        begin=epochs.start,
         only=list(part.parameters()),
     )

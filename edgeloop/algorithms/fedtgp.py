@@ -69,6 +69,8 @@ class Config:
         network: F, two layers on the classes' embedding; without it the embedding alone learns.
         margin: distances that the margin is the largest of, see `contrastive`; or fixed at tau.
         margin_cap: tau, the largest margin.
+        own_prior: predict by minus half of the squared gap plus the log of the client's own class
+            prior, (n_c + 0.1) / (n + 0.1 C); ours, and it does not help here.
     """
 
     classes: Count
@@ -85,6 +87,7 @@ class Config:
     network: bool = True
     margin: Distances | Literal["fixed"] = "nearest"
     margin_cap: NotNegative = 100.0
+    own_prior: bool = False
 
 
 def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]:
@@ -136,7 +139,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         upload=partial(prototypes.upload_seen, classes=config.classes, width=config.width),
     )
 
-    return Algorithm(
+    made = Algorithm[State, PrototypeUpload, GlobalPrototypes](
         state=State,
         upload=PrototypeUpload,
         broadcast=GlobalPrototypes,
@@ -148,6 +151,9 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         loss=loss,
         train=partial(follow, recipe),
         recipe=recipe,
-        predict=lambda model, inputs, goal: prototypes.nearness(model(inputs)[0], goal),
+        predict=lambda model, inputs, goal: prototypes.nearness(
+            model(inputs)[0], goal, prototypes.log_prior(model)
+        ),
         measures=measures,
     )
+    return prototypes.with_own_prior(made) if config.own_prior else made

@@ -4,12 +4,13 @@ Zhang, Hua, Wang, Song, Xue, Ma, Cao and Guan, ICCV 2023. https://arxiv.org/abs/
 
 Differences from the released code (GPFL and PFLlib), which the defaults follow: weight decay is
 written as a term of the loss, which has the same slope. The defaults are the published settings of
-the four-layer CNN; a ResNet there has pull 0.0001 and decay 0. A client without a full batch has
+the four-layer CNN; `pfllib-resnet18` has those of ResNet-18 and fastText, `pfllib-har` those of
+HAR-CNN. A client without a full batch has
 label frequencies 0 where the code divides by 0. As in the code, the condition vectors are made of
 the client's own embeddings, before the received ones replace them, and are 0 in round 0. The
 variant `paper` makes them of the received embeddings, in every round, divides the personal one by C
 (Eq. 7), and penalises the norms of embeddings and condition network where the code decays their
-weights.
+weights; its learning rate is that of the four-layer CNN.
 
 Shape suffixes: B samples, K features, C classes, P parameters that travel.
 """
@@ -23,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, NotNegative, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, Batch, Batches, Card, Count, NotNegative, Positive
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive, drawing
 from edgeloop.training import cross_entropy, descend
@@ -37,7 +38,10 @@ CARD = Card(
     paper="Zhang et al., ICCV 2023, arXiv:2308.10279",
     variants={
         "released": {},
-        "paper": {"conditions": "received", "divided": True, "penalty": "norm"},
+        "pfllib": PFLLIB,
+        "pfllib-resnet18": {"local_lr": 0.1, "pull": 0.0001, "decay": 0.0},
+        "pfllib-har": {"local_lr": 0.01, "decay": 1.0},
+        "paper": {"conditions": "received", "divided": True, "penalty": "norm", **PFLLIB},
     },
     alike=True,
 )

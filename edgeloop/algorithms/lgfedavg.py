@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgeloop import heads, models
-from edgeloop.algorithm import Algorithm, Card, Count, Positive, Recipe
+from edgeloop.algorithm import PFLLIB, Algorithm, Card, Count, Positive, Recipe
 from edgeloop.heads import Head, HeadUpload
 from edgeloop.training import cross_entropy, follow
 
@@ -24,6 +24,7 @@ CARD = Card(
     up="the head (C x K + C floats)",
     down="the head (C x K + C floats)",
     paper="Liang et al., FL at NeurIPS 2019, arXiv:2001.01523",
+    variants={"released": {}, "pfllib": PFLLIB},
     one_head=True,
 )
 

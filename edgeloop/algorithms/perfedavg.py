@@ -1,29 +1,33 @@
-"""Per-FedAvg: a global model that is good after one step of each client's own, first order.
+"""Per-FedAvg: a global model that is good after one step of each client's own.
 
 Fallah, Mokhtari and Ozdaglar, NeurIPS 2020. https://arxiv.org/abs/2002.07948
 
 Differences from the released code (PFLlib's PerAvg), which the defaults follow: the step before an
-evaluation takes the first batch of a client's data, where PFLlib draws one; batches come in the
-order of the data, where PFLlib shuffles them anew each epoch, so that every epoch has the same
-pairs; a client with fewer samples than two batches does not train and uploads the broadcast, and
-with fewer than one it is evaluated without the step, where PFLlib stops. As there, the gradient at
-the adapted weights is applied to the weights before the step, without the Hessian term; the outer
-step size is the inner one (the flag for it is not read); a client trains twice a round; and what
-batch normalisation counts during the step before an evaluation stays counted. The variant `paper`
-trains once a round, with the outer step size 0.001 of PFLlib's older scripts. The accuracy is that
-of the global model after one step on every client, before the round's training.
+evaluation takes the first batch of a client's data, and every epoch has the same pairs of batches,
+unless the run shuffles them, as PFLlib does; a client with fewer samples than two batches does not
+train and uploads the broadcast, and with fewer than one it is evaluated without the step, where
+PFLlib stops. As there, the gradient at the adapted weights is applied to the weights before the
+step, without the Hessian term; the outer step size is the inner one (the flag for it is not read);
+a client trains twice a round; and what batch normalisation counts during the step before an
+evaluation stays counted. The variant `paper` has the Hessian term: the gradient of L(theta - alpha
+grad L(theta; x1); x2) in theta, by double backward; the paper draws a third batch for the Hessian,
+here it is that of the inner step's. It trains once a round, with the outer step size 0.001 of
+PFLlib's older scripts. The accuracy is that of the global model after one step on every client,
+before the round's training.
 
 Shape suffix: P parameters of the model.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from edgeloop import models, weights
-from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, Batch, Batches, Card, Count, Positive
 from edgeloop.models.split import SplitModel
 from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Weights, WeightsUpload
@@ -34,7 +38,11 @@ CARD = Card(
     up="the whole model (P floats)",
     down="the whole model (P floats)",
     paper="Fallah et al., NeurIPS 2020, arXiv:2002.07948",
-    variants={"released": {}, "paper": {"repeats": 1, "outer_lr": 0.001}},
+    variants={
+        "released": {},
+        "pfllib": PFLLIB,
+        "paper": {"repeats": 1, "outer_lr": 0.001, "second_order": True},
+    },
     alike=True,
 )
 
@@ -53,6 +61,7 @@ class Config:
         repeats: how often a client trains E epochs in a round.
         local_lr: alpha, of the inner step and of the evaluation's.
         outer_lr: beta, of the outer step; None for alpha.
+        second_order: differentiate through the inner step, too; else its Hessian is left out.
     """
 
     classes: Count
@@ -64,11 +73,13 @@ class Config:
     repeats: Count = 2
     local_lr: Positive = 0.01
     outer_lr: Positive | None = None
+    second_order: bool = False
 
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     """Bind both halves to one configuration."""
     outer_lr = config.local_lr if config.outer_lr is None else config.outer_lr
+    take = whole_step if config.second_order else step
 
     def start() -> tuple[Weights, Weights]:
         first = Weights(weights.flat(models.first(config).own()))
@@ -85,9 +96,9 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
         weights.assign(model.own(), broadcast.weights_P)
         model.train()
-        for _ in range(config.repeats * config.local_epochs):
-            for first, second in pairs(batches):
-                step(model, first, second, config.local_lr, outer_lr)
+        for epoch in range(config.repeats * config.local_epochs):
+            for first, second in pairs(batches, epoch):
+                take(model, first, second, config.local_lr, outer_lr)
         return WeightsUpload(len(batches.labels), weights.flat(model.own()))
 
     return Algorithm(
@@ -107,15 +118,18 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
 
 
 def adapt(model: SplitModel, batches: Batches, lr: float) -> None:
-    """Take one step of SGD in place on the first batch; none where the samples make no batch."""
-    size = batches.size if len(batches) else 0
-    first = Batches(batches.inputs[:size], batches.labels[:size], batches.size)
-    descend(model, first, cross_entropy, epochs=1, lr=lr)
+    """Take one step of SGD in place on the first batch; none where the samples make no batch.
+
+    Of shuffled batches it is one of an order of its own.
+    """
+    for inputs, labels_B in islice(batches.epoch("adapt"), 1):
+        first = Batches(inputs, labels_B, batches.size)
+        descend(model, first, cross_entropy, epochs=1, lr=lr)
 
 
-def pairs(batches: Batches) -> Iterator[tuple[Batch, Batch]]:
+def pairs(batches: Batches, epoch: int) -> Iterator[tuple[Batch, Batch]]:
     """Return an epoch's batches two by two; one that is left over is left out."""
-    singles = iter(batches)
+    singles = batches.epoch(epoch)
     return zip(singles, singles, strict=False)
 
 
@@ -131,6 +145,25 @@ def step(model: SplitModel, first: Batch, second: Batch, lr: float, outer_lr: fl
         for parameter, old in zip(model.own(), before, strict=True):
             parameter.copy_(old)
     go_down(model.own(), ahead, outer_lr)
+
+
+def whole_step(model: SplitModel, first: Batch, second: Batch, lr: float, outer_lr: float) -> None:
+    """Take one meta-step in place, down the gradient of L(theta'; second) in theta.
+
+    That is (I - alpha H) grad L(theta'; second), H the Hessian of L(.; first) at theta.
+    """
+    own = {id(parameter) for parameter in model.own()}
+    names = [name for name, parameter in model.named_parameters() if id(parameter) in own]
+    inner = torch.autograd.grad(cross_entropy(model, first), model.own(), create_graph=True)
+    pairs = zip(names, model.own(), inner, strict=True)
+    ahead = {name: parameter - lr * slope for name, parameter, slope in pairs}
+
+    def forward(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        outputs: tuple[Tensor, Tensor] = functional_call(model, ahead, (inputs,))
+        return outputs
+
+    gradient = torch.autograd.grad(cross_entropy(forward, second), model.own())
+    go_down(model.own(), gradient, outer_lr)
 
 
 def slopes(model: SplitModel, batch: Batch) -> tuple[Tensor, ...]:

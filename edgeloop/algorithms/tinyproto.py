@@ -72,6 +72,8 @@ class Config:
             default is ours.
         pull: lambda, the weight of the squared gap to the global prototypes.
         weighted: weigh each client's prototype by its number of samples of the class.
+        own_prior: predict by minus half of the squared gap plus the log of the client's own class
+            prior, (n_c + 0.1) / (n + 0.1 C), n_c of its n training samples of class c.
     """
 
     classes: Count
@@ -82,6 +84,7 @@ class Config:
     kept_share: Annotated[float, Gt(0), Le(1)] = 0.25
     pull: NotNegative = 10.0
     weighted: bool = False
+    own_prior: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         upload=upload,
     )
 
-    return Algorithm(
+    made = Algorithm[State, PrototypeUpload, GlobalPrototypes](
         state=State,
         upload=PrototypeUpload,
         broadcast=GlobalPrototypes,
@@ -151,8 +154,11 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         loss=objective,
         train=partial(follow, recipe),
         recipe=recipe,
-        predict=lambda model, inputs, goal: nearness(model(inputs)[0], goal),
+        predict=lambda model, inputs, goal: nearness(
+            model(inputs)[0], goal, prototypes.log_prior(model)
+        ),
     )
+    return prototypes.with_own_prior(made) if config.own_prior else made
 
 
 def dimensions(config: Config) -> Tensor:
@@ -205,15 +211,15 @@ def thinned(upload: PrototypeUpload, dimensions_CD: Tensor) -> PrototypeUpload:
     return replace(upload, prototypes_ND=np.take_along_axis(upload.prototypes_ND, kept_ND, axis=1))
 
 
-def nearness(features_BK: Tensor, goal: Targets) -> Tensor:
+def nearness(features_BK: Tensor, goal: Targets, prior_C: Tensor | None = None) -> Tensor:
     """Return scores (B, C): minus the mean squared gap on each class's own dimensions.
 
-    A class without a prototype scores minus infinity.
+    A class without a prototype scores minus infinity. With a prior, `prototypes.log_prior`, the
+    score is minus half of the squared gap there, not divided by D, plus that.
     """
     squares_BC = (
         features_BK.square() @ goal.kept_CK.T
         - 2 * features_BK @ goal.prototypes_CK.T
         + goal.prototypes_CK.square().sum(1)
     )
-    scores_BC = -squares_BC.clamp(min=0) / goal.kept_CK.sum(1)
-    return scores_BC.masked_fill(~goal.known_C, -torch.inf)
+    return prototypes.scored(squares_BC, goal.kept_CK.sum(1), goal.known_C, prior_C)

@@ -48,6 +48,7 @@ _SIGNALS: Mapping[str, Base] = {
     **{f"harcnn-s{s}": partial(sensor_cnn, blocks=2, kernel=9, stride=s) for s in (1, 2, 3)},
     **{f"harcnn1-s{s}": partial(sensor_cnn, blocks=1, kernel=9, stride=s) for s in (1, 2, 3)},
     **{f"harcnn3-s{s}": partial(sensor_cnn, blocks=3, kernel=5, stride=s) for s in (1, 2)},
+    "harcnn-s1-1024-512": partial(sensor_cnn, blocks=2, kernel=9, stride=1, hidden=(1024, 512)),
 }
 # The width of these follows K.
 _TEXTS: Mapping[str, Text] = {

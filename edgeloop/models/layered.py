@@ -3,7 +3,8 @@
 "resnet34+relu-256" is a ResNet-34 whose head is Linear(K, 256), ReLU, Linear(256, C), ReLU: the
 word names what follows every layer, the numbers are the hidden widths. HtFLlib's heterogeneous
 heads are `relu`, `relu-512`, `relu-256` and `relu-128`, with a ReLU behind the logits too; the head
-of its vision transformers is `tanh-768`, whose logits are as they come.
+of its vision transformers is `tanh-768`, whose logits are as they come. `mlp` is as `relu` without
+the ReLU behind the logits: `mlp-1024-512` is the classifier of PFLlib's HAR-CNN.
 
 Shape suffixes: B samples, K unified features, C classes.
 """
@@ -14,7 +15,7 @@ from torch import nn
 
 from edgeloop.errors import ModelError
 
-_KIND = re.compile(r"(relu|tanh)((?:-[1-9][0-9]*)*)")
+_KIND = re.compile(r"(relu|tanh|mlp)((?:-[1-9][0-9]*)*)")
 
 
 def parted(architecture: str) -> tuple[str, str]:
@@ -25,7 +26,9 @@ def parted(architecture: str) -> tuple[str, str]:
     """
     base, plus, kind = architecture.strip().lower().partition("+")
     if plus and not _KIND.fullmatch(kind):
-        remedy = "write relu, relu-256 or tanh-768 behind the plus, with widths of your own"
+        remedy = (
+            "write relu, relu-256, mlp-256 or tanh-768 behind the plus, with widths of your own"
+        )
         raise ModelError("architecture", f"{architecture!r} asks for an unknown head", remedy)
     return base.strip(), kind
 
@@ -48,6 +51,6 @@ def head(kind: str, width: int, classes: int) -> nn.Module:
     word, *hidden = kind.split("-")
     layers: list[nn.Module] = []
     for outputs in [*map(int, hidden), classes]:
-        layers += [nn.Linear(width, outputs), nn.ReLU() if word == "relu" else nn.Tanh()]
+        layers += [nn.Linear(width, outputs), nn.Tanh() if word == "tanh" else nn.ReLU()]
         width = outputs
     return nn.Sequential(*(layers if word == "relu" else layers[:-1]))

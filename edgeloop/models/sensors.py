@@ -1,7 +1,9 @@
-"""CNNs for sensor signals without their classifiers: HAR-CNN and its relatives in HtFLlib.
+"""CNNs for sensor signals without their classifiers: HAR-CNN and its relatives in HtFLlib, PFLlib.
 
 Shape suffixes: B samples, C channels, T steps.
 """
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +22,18 @@ class Signal(nn.Module):
 
 
 def sensor_cnn(
-    shape: tuple[int, ...], classes: int, blocks: int, kernel: int, stride: int
+    shape: tuple[int, ...],
+    classes: int,
+    blocks: int,
+    kernel: int,
+    stride: int,
+    hidden: tuple[int, ...] = (),
 ) -> nn.Module:
     """Return a stack of convolutions along time: (B, C, 1, T) to (B, any).
 
     A block is a convolution to 32, 64, then 128 channels, ReLU, and a pooling of 2 steps by 2.
+    HtFLlib cuts the whole classifier away, linear layers of 1024, 512 and C; with `hidden`
+    (1024, 512) the last layer alone is left out, and with a linear head it is PFLlib's network.
 
     Args:
         shape: (C, H, W); a signal has H = 1, an image is read row after row.
@@ -32,15 +41,31 @@ def sensor_cnn(
         blocks: 1 to 3.
         kernel: the width of a convolution, in steps.
         stride: of the convolutions, in steps.
+        hidden: widths of linear layers behind them, a ReLU behind each.
 
     Raises:
-        ValueError: inputs of another rank.
+        ValueError: inputs of another rank, or too short.
     """
-    channels, height, _ = shape
+    channels, height, width = shape
+    steps = height * width
     layers: list[nn.Module] = [] if height == 1 else [Signal()]
-    for width in (32, 64, 128)[:blocks]:
-        convolution = nn.Conv2d(channels, width, (1, kernel), stride)
+    for outputs in (32, 64, 128)[:blocks]:
+        convolution = nn.Conv2d(channels, outputs, (1, kernel), stride)
         layers += [convolution, nn.ReLU(), nn.MaxPool2d((1, 2), 2)]
-        channels = width
-    draw_replaced(channels * REPLACED_STEPS, 1024, 512, classes)
-    return nn.Sequential(*layers, nn.Flatten())
+        channels, steps = outputs, _after(steps, kernel, stride)
+    layers.append(nn.Flatten())
+    if not hidden:
+        draw_replaced(channels * REPLACED_STEPS, 1024, 512, classes)
+        return nn.Sequential(*layers)
+    for inputs, outputs in pairwise((channels * steps, *hidden)):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    draw_replaced(hidden[-1], classes)
+    return nn.Sequential(*layers)
+
+
+def _after(steps: int, kernel: int, stride: int) -> int:
+    """Return what a convolution and a pooling of 2 steps by 2 leave of so many steps."""
+    left = ((steps - kernel) // stride + 1) // 2
+    if left < 1:
+        raise ValueError("too short for the convolutions")
+    return left

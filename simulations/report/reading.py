@@ -217,7 +217,7 @@ def _facts(together: _Together, task: _Task, alone: _Alone) -> dict[str, str]:
 
 
 def _told(name: str) -> bool:
-    told = ("variant", "seed", "generator", "width", "batch_size", "hyperparameters")
+    told = ("variant", "seed", "generator", "width", "batch_size", "shuffle", "hyperparameters")
     return name.split(" ")[0] in told
 
 

@@ -16,6 +16,26 @@ def test_every_algorithm_has_a_card_and_builds_in_every_variant() -> None:
             algorithms.load(name, **facts, **algorithms.variant(name, variant))
 
 
+def rate(name: str, variant: str) -> float:
+    options = algorithms.variant(name, variant)
+    return float(algorithms.config(name, classes=3, width=4, **options).local_lr)
+
+
+def test_learning_rates_are_the_papers() -> None:
+    assert {rate(name, "released") for name in algorithms.names()} == {0.01}
+    pfllib = {name for name in algorithms.names() if "pfllib" in algorithms.card(name).variants}
+    assert pfllib == {
+        *("apfl", "ditto", "fedala", "fedavg", "fedcp", "feddbe", "fedper", "fedprox", "fedrep"),
+        *("gpfl", "lgfedavg", "perfedavg"),
+    }
+    assert {rate(name, "pfllib") for name in pfllib} == {0.005}
+    assert {rate(name, "paper") for name in ("fedala", "gpfl")} == {0.005}
+    assert {rate(name, "paper") for name in ("fedproto", "fedtgp")} == {0.01}
+    resnet, har = (algorithms.variant("gpfl", f"pfllib-{each}") for each in ("resnet18", "har"))
+    assert resnet == {"local_lr": 0.1, "pull": 0.0001, "decay": 0.0}
+    assert har == {"local_lr": 0.01, "decay": 1.0}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

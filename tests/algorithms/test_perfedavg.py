@@ -1,4 +1,6 @@
+import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,6 +44,57 @@ def test_a_meta_step_by_hand(zeros: SplitModel) -> None:
     assert sent.weights_P.tolist() == pytest.approx(-0.25 * p * SIGNS)
 
 
+def test_a_second_order_meta_step_by_hand(zeros: SplitModel) -> None:
+    config = replace(CONFIG, second_order=True)
+    sent = perfedavg.build(config).train(zeros, PAIR, ZERO)
+    # As above, u the signs: outer slope p u. The Hessian of log(1 + e^-d), d = u theta, at 0 is
+    # u u^T / 4, and u u = 4: H p u = p u, so that p u - 1/2 p u is left.
+    p = 1 / (1 + math.exp(-1))
+    assert sent.weights_P.tolist() == pytest.approx(-0.25 * 0.5 * p * SIGNS)
+
+
+def test_the_second_order_gradient_is_that_of_the_meta_objective() -> None:
+    torch.manual_seed(1)
+    model = SplitModel(nn.Sequential(nn.Linear(3, 4), nn.Tanh()), 4, 2, features=4).double()
+    inputs = torch.randn(2, 5, 3, dtype=torch.float64)
+    first, second = ((batch, torch.tensor([0, 1, 1, 0, 1])) for batch in inputs)
+    start = [parameter.detach().clone() for parameter in model.own()]
+
+    def after_the_inner_step() -> float:
+        moved = copy.deepcopy(model)
+        perfedavg.go_down(moved.own(), perfedavg.slopes(moved, first), 0.7)
+        return cross_entropy(moved, second).item()
+
+    expected, tiny = [], 1e-6
+    for parameter in model.own():
+        for entry in parameter.detach().view(-1).split(1):
+            ends = []
+            for away in (tiny, -2 * tiny):
+                entry.add_(away)
+                ends.append(after_the_inner_step())
+            entry.add_(tiny)
+            expected.append((ends[0] - ends[1]) / (2 * tiny))
+    perfedavg.whole_step(model, first, second, 0.7, 1.0)
+    gone = [old - new.detach() for old, new in zip(start, model.own(), strict=True)]
+    found = torch.cat([each.flatten() for each in gone])
+    torch.testing.assert_close(found, torch.tensor(expected).double(), atol=1e-8, rtol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ["cnn", "resnet4", "hcnn1"])
+def test_the_papers_round_trains_models_of_every_kind(architecture: str) -> None:
+    options = algorithms.variant("perfedavg", "paper")
+    config = perfedavg.Config(classes=3, width=4, shape=SHAPE, architecture=architecture, **options)
+    model = models.build(architecture, SHAPE, 3, 4)
+    random = torch.Generator().manual_seed(0)
+    batches = Batches(torch.randn(8, *SHAPE, generator=random), torch.arange(8) % 3, size=2)
+    broadcast = perfedavg.build(config).start()[1]
+    sent = perfedavg.build(config).train(model, batches, broadcast)
+    first = perfedavg.build(replace(config, second_order=False)).train(model, batches, broadcast)
+    assert np.isfinite(sent.weights_P).all()
+    assert np.abs(sent.weights_P - broadcast.weights_P).max() > 0
+    assert np.abs(sent.weights_P - first.weights_P).max() > 0
+
+
 def test_the_released_outer_step_is_as_long_as_the_inner_and_taken_twice(
     zeros: SplitModel,
 ) -> None:
@@ -73,7 +126,7 @@ def test_the_evaluated_model_is_one_step_from_the_global_one(zeros: SplitModel) 
 
 def test_an_epoch_is_its_pairs_of_batches() -> None:
     batches = Batches(torch.arange(7.0), torch.arange(7), size=1)
-    labels = [(first[1].item(), second[1].item()) for first, second in perfedavg.pairs(batches)]
+    labels = [(first[1].item(), second[1].item()) for first, second in perfedavg.pairs(batches, 0)]
     assert labels == [(0, 1), (2, 3), (4, 5)]
 
 
@@ -95,8 +148,8 @@ def test_the_variants() -> None:
         "perfedavg", classes=2, width=1, **algorithms.variant("perfedavg", "paper")
     )
     released = perfedavg.Config(classes=2, width=1)
-    assert (paper.repeats, paper.outer_lr) == (1, 0.001)
-    assert (released.repeats, released.outer_lr) == (2, None)
+    assert (paper.repeats, paper.outer_lr, paper.second_order) == (1, 0.001, True)
+    assert (released.repeats, released.outer_lr, released.second_order) == (2, None, False)
 
 
 def test_every_client_starts_with_the_servers_model() -> None:

@@ -44,6 +44,15 @@ def test_a_heterogeneous_head_ends_in_relu() -> None:
     assert head("relu", 8, 3)(features_BK).min().item() == 0
 
 
+def test_an_mlps_head_has_relus_between_its_layers_and_free_logits() -> None:
+    layers = head("mlp-5-4", 8, 3)
+    assert widths(layers) == [(8, 5), (5, 4), (4, 3)]
+    assert [type(each).__name__ for each in layers.children()] == [
+        *["Linear", "ReLU"] * 2,
+        "Linear",
+    ]
+
+
 def test_a_vision_transformers_head_has_free_logits() -> None:
     layers = head("tanh-768", 8, 3)
     assert widths(layers) == [(8, 768), (768, 3)]

@@ -62,3 +62,13 @@ def test_writing_leaves_no_other_file(tmp_path: Path) -> None:
     files.write(tmp_path / "a", b"old")
     files.write(tmp_path / "a", b"new")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"new")]
+
+
+def test_a_run_of_before_an_option_was_is_one_without_it(tmp_path: Path) -> None:
+    claim(tmp_path, {**CONFIG, "hyperparameters": {"pull": 1.0}})
+    off = {**CONFIG, "shuffle": False, "hyperparameters": {"pull": 1.0, "own_prior": False}}
+    claim(tmp_path, off)
+    with pytest.raises(RunError, match=r"another run: shuffle \(False there, True here\)"):
+        claim(tmp_path, {**off, "shuffle": True})
+    with pytest.raises(RunError, match=r"hyperparameters\.own_prior \(False there, True here\)"):
+        claim(tmp_path, {**CONFIG, "hyperparameters": {"pull": 1.0, "own_prior": True}})

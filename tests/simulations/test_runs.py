@@ -20,6 +20,17 @@ def test_names_tell_groups_of_one_algorithm_apart(tmp_path: Path) -> None:
     assert names == ["FedProto, lr 0.1", "FedProto, lr 0.2", "Local, generator None", "Local"]
 
 
+def test_runs_of_before_an_option_was_are_runs_without_it(tmp_path: Path) -> None:
+    for number, more in enumerate(({}, {"own_prior": False}, {"own_prior": True})):
+        write_run(tmp_path / f"{number}", seed=number, hyperparameters={"lr": 0.1, **more})
+    groups = grouped(find([tmp_path]))
+    assert [group.name for group in groups] == [
+        "FedProto, own_prior False",
+        "FedProto, own_prior True",
+    ]
+    assert [run.seed for run in groups[0].runs] == [0, 1]
+
+
 def test_what_a_group_says(tmp_path: Path) -> None:
     write_run(tmp_path / "a", seed=5, workers=1, options={"lr": 0.01}, history=True)
     write_run(tmp_path / "b", seed=2, by_client=(0.0, 0.25, 1.0), accuracies=(0.25, 0.5, 0.25))

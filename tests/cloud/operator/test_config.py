@@ -106,6 +106,12 @@ def test_traces_are_the_operators_to_set() -> None:
     assert config.frozen(config.table(a_task(), SETTINGS, None, None), table) == []
 
 
+def test_a_task_that_does_not_shuffle_has_the_table_of_before_there_was_any() -> None:
+    assert "shuffle" not in config.table(a_task(), SETTINGS, None, None)
+    shuffling = config.table(a_task(shuffle=True), SETTINGS, None, None)
+    assert TaskSettings.model_validate(shuffling).shuffle
+
+
 def test_what_may_not_change_once_a_run_has_begun() -> None:
     old = config.table(a_task(), SETTINGS, "triton://old:1/faces?version=1", None)
     same = config.table(
@@ -120,6 +126,7 @@ def test_what_may_not_change_once_a_run_has_begun() -> None:
         cohort={"devices": ["press-1"]},
         seed=1,
         batchSize=1,
+        shuffle=True,
         privacy={},
     )
     new = config.table(other, SETTINGS, "triton://new:2/faces?version=2", a_store("s"))
@@ -128,6 +135,7 @@ def test_what_may_not_change_once_a_run_has_begun() -> None:
         "algorithm.hyperparameters",
         "batchSize",
         "seed",
+        "shuffle",
         "store",
         "privacy",
         "cohort.devices",

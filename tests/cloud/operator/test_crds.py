@@ -170,6 +170,8 @@ LINE: Object = {"cohort": {"selector": {"matchLabels": {"line": "1"}}}}
         ({}, {"width": 4}, "width is in"),
         ({}, {"batchSize": 4}, "batchSize is in"),
         ({}, {"seed": 4}, "seed is in"),
+        ({}, {"shuffle": True}, "shuffle is in"),
+        ({"shuffle": True}, {"shuffle": True, "retries": 1}, ""),
         ({}, {"cohort": {"devices": ["press-1"]}}, "cohort.devices is in"),
         ({}, {"cohort": {"selector": {}}}, "cohort.selector finds"),
         (LINE, {"cohort": {"selector": {"matchLabels": {"line": "2"}}}}, "cohort.selector finds"),
