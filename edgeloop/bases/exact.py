@@ -117,14 +117,15 @@ def principal(centred_MN: Matrix, dims: int, rounds: int = 10, seed: int = 0) ->
     draw = np.random.default_rng(seed)
     found = draw.integers(-1000, 1001, (width, dims)).astype(np.float64)
     for _ in range(rounds):
-        found = _orthonormal(product(centred_MN.T, product(centred_MN, _orthonormal(found))))
-    return found
+        found = product(centred_MN.T, product(centred_MN, _orthonormal(found)))
+    return _orthonormal(found, times=2)
 
 
-def _orthonormal(columns_ND: Matrix) -> Matrix:
-    for _ in range(2):  # the second time mends what the first has lost to rounding
+def _orthonormal(columns_ND: Matrix, times: int = 1) -> Matrix:
+    """Return orthonormal columns of the same span; twice mends what once has lost to rounding."""
+    for _ in range(times):
         upper = _cholesky(product(columns_ND.T, columns_ND, fine=True))
-        columns_ND = _solved(columns_ND, upper)
+        columns_ND = product(columns_ND, _inverse(upper), fine=True)
     return columns_ND
 
 
@@ -141,14 +142,15 @@ def _cholesky(gram_DD: Matrix) -> Matrix:
     return upper
 
 
-def _solved(columns_ND: Matrix, upper_DD: Matrix) -> Matrix:
-    """Return the columns times the inverse of an upper triangle."""
+def _inverse(upper_DD: Matrix) -> Matrix:
+    """Return the inverse of an upper triangle, by halves."""
     size = len(upper_DD)
-    inverse = np.zeros_like(upper_DD)
-    for i in range(size - 1, -1, -1):
-        row = np.zeros(size)
-        row[i] = 1.0
-        if i + 1 < size:
-            row = row - product(upper_DD[i : i + 1, i + 1 :], inverse[i + 1 :], fine=True)[0]
-        inverse[i] = row / upper_DD[i, i]
-    return product(columns_ND, inverse, fine=True)
+    if size == 1:
+        return 1 / upper_DD
+    half = size // 2
+    found = np.zeros_like(upper_DD)
+    found[:half, :half] = _inverse(upper_DD[:half, :half])
+    found[half:, half:] = _inverse(upper_DD[half:, half:])
+    corner = product(found[:half, :half], upper_DD[:half, half:], fine=True)
+    found[:half, half:] = -product(corner, found[half:, half:], fine=True)
+    return found

@@ -62,14 +62,13 @@ def suitable(shape: tuple[int, ...], classes: int = 10, **asked: object) -> Reci
     chosen: dict[str, object] = {}
     if kind_of(shape) == "signal":
         chosen = {"patch": 16, "stride": 2, "grid": 8, "dims": 128}
-    elif shape[0] == 1:
-        stride = 1 if max(shape) <= 28 else max(2, max(shape) // 32)
-        chosen = {"dims": 64 if classes <= 20 else 128, "stride": stride}
     elif min(shape[1:]) >= 24:
+        stride = 1 if max(shape) <= 28 else max(2, max(shape) // 32)
         chosen = {"filters": 128, "second": 256, "threshold": 0.7, "mirrored": True}
-        chosen |= {"varied": True, "images": 1200, "stride": max(2, max(shape) // 32)}
-        chosen["dims"] = 320 if classes <= 20 else 640
+        chosen |= {"varied": True, "images": 1200, "stride": stride}
+        few, many = (200, 320) if shape[0] == 1 else (320, 640)
+        chosen["dims"] = few if classes <= 20 else many
     else:
-        chosen = {"dims": 128, "stride": 2}
+        chosen = {"dims": 64 if shape[0] == 1 else 128, "stride": 1 if shape[0] == 1 else 2}
     given = {name: value for name, value in asked.items() if value is not None}
     return Recipe.model_validate({**chosen, **given})

@@ -13,8 +13,8 @@ import numpy as np
 
 from edgeloop.gaussian.statistics import Matrix, Sums
 
-STRENGTH = 10.0
-"""Samples that the base's own covariance counts for."""
+STRENGTH = 0.5
+"""Samples that the base's own covariance counts for, times the dimensions."""
 SMOOTH = 0.1
 """Samples of each class that a client is taken to have beside its own."""
 UNKNOWN = -1e4
@@ -39,7 +39,7 @@ class Linear:
 
 
 def gaussian(
-    known: Sums, own_counts_C: Matrix, spread_D: Matrix, strength: float = STRENGTH
+    known: Sums, own_counts_C: Matrix, spread_D: Matrix, strength: float | None = None
 ) -> Linear:
     """Return the Gaussian classifier of sums, for one client.
 
@@ -50,9 +50,10 @@ def gaussian(
         known: the sums; without a second moment the base's covariance takes its place.
         own_counts_C: the client's own samples of each class.
         spread_D: the variances of the base's dimensions.
-        strength: samples that the base's covariance counts for.
+        strength: samples that the base's covariance counts for; None for half of D.
     """
     dims = len(spread_D)
+    strength = STRENGTH * dims if strength is None else strength
     means_CD = known.sums_CD / np.maximum(known.counts_C, 1e-9)[:, None]
     within_DD = _within(known, means_CD, spread_D, strength)
     weights_DC: Matrix = np.linalg.solve(within_DD, means_CD.T).astype(np.float64)
