@@ -105,6 +105,16 @@ def unchanged(model: SplitModel, *_: Any) -> None:
     """Leave a client's model as it is: what most algorithms do before they evaluate."""
 
 
+def as_predicted(scores_BC: Tensor) -> Tensor:
+    """Return a prediction's scores as they are: what most algorithms' AUC compares."""
+    return scores_BC
+
+
+def softened(scores_BC: Tensor) -> Tensor:
+    """Return each sample's scores as their softmax, (B, C): how sure it is of each class."""
+    return scores_BC.softmax(1)
+
+
 def _no_names(goal: Any) -> tuple[str, ...]:
     return ()
 
@@ -164,12 +174,16 @@ class Algorithm(Generic[State, Upload, Broadcast]):
         train: client; one round on local batches, to an upload. Changes the model.
         predict: client; scores (B, C) of a batch, the highest is the class; a batch's row without
             any finite score has no class.
+        compared: client; those scores to what its AUC compares across samples and classes, as the
+            released code does: themselves, or their softmax. The class is the same.
         equip: client; adds to a new model's `kept` what the client keeps beside it.
         receive: client; takes over what a broadcast brings, before the model is evaluated with it;
             the local batches are there for what adapts to them. Changes the model. A device that
             is started again while it concludes may call it again with the same broadcast, on the
             model as it was before the first call.
         recipe: client; what `train` follows, where it is one: such clients can be stacked.
+        whole_rounds: server; how many of the first rounds ask every client and lose no upload,
+            whoever takes part in the others.
         measures: server; one round's uploads and the new state and broadcast, to numbers of the
             algorithm's own for a person to watch, by name.
     """
@@ -188,4 +202,6 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     equip: Callable[[SplitModel], None] = unchanged
     receive: Callable[[SplitModel, Batches, Broadcast], None] = unchanged
     recipe: Recipe[Upload, Broadcast] | None = None
+    compared: Callable[[Tensor], Tensor] = as_predicted
+    whole_rounds: int = 0
     measures: Callable[[Sequence[Upload], State, Broadcast], Mapping[str, float]] = unmeasured

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from edgeloop.algorithm import as_predicted
 from edgeloop.training import count_correct
 
 
@@ -25,13 +26,19 @@ class Evaluation(NamedTuple):
     auc: float
 
 
-def evaluate(predict: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor) -> Evaluation:
+def evaluate(
+    predict: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    labels: Tensor,
+    compared: Callable[[Tensor], Tensor] = as_predicted,
+) -> Evaluation:
     """Score every sample once, and say how good the scores are.
 
     Args:
         predict: inputs (B, ...) to scores (B, C); for prototypes the negative distances.
         inputs: (N, ...).
         labels: (N,).
+        compared: scores (N, C) to what the AUC compares; see `edgeloop.algorithm.Algorithm`.
     """
     parts: list[Tensor] = []
 
@@ -40,7 +47,7 @@ def evaluate(predict: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor
         return parts[-1]
 
     correct = count_correct(kept, inputs, labels)
-    return Evaluation(correct, micro_auc(torch.cat(parts), labels))
+    return Evaluation(correct, micro_auc(compared(torch.cat(parts)), labels))
 
 
 @torch.no_grad()

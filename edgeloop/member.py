@@ -279,7 +279,8 @@ class Member(Generic[U, B]):
         self.model.eval()
         targets = self._algorithm.targets(broadcast, self._device)
         predict = partial(self._algorithm.predict, self.model)
-        return evaluate(lambda inputs: predict(inputs, targets), *self._test)
+        compared = self._algorithm.compared
+        return evaluate(lambda inputs: predict(inputs, targets), *self._test, compared)
 
     def _drawing(self, seed: int, what: str) -> AbstractContextManager[None]:
         """Give dropout a seed of its own; nothing to do for a model that has none."""

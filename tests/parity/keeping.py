@@ -30,14 +30,18 @@ def read(world: str) -> dict[str, Any]:
 
 def write(world: str, content: Mapping[str, Any]) -> None:
     """Write what is recorded of a world."""
-    cases = ",\n".join(f"{json.dumps(name)}: {_case(each)}" for name, each in content["cases"].items())
+    cases = ",\n".join(
+        f"{json.dumps(name)}: {_case(each)}" for name, each in content["cases"].items()
+    )
     head = {key: value for key, value in content.items() if key != "cases"}
     text = json.dumps(head, indent=1)[:-2] + f',\n"cases": {{\n{cases}\n}}\n}}\n'
     path(world).write_text(text)
 
 
 def _case(case: Mapping[str, Any]) -> str:
-    rounds = ",\n".join(json.dumps(_rounded(each), separators=(",", ":")) for each in case["rounds"])
+    rounds = ",\n".join(
+        json.dumps(_rounded(each), separators=(",", ":")) for each in case["rounds"]
+    )
     head = {key: value for key, value in case.items() if key != "rounds"}
     return json.dumps(head)[:-1] + f', "rounds": [\n{rounds}]}}'
 

@@ -95,10 +95,17 @@ def table(found: Mapping[str, Mapping[str, Sequence[Difference]]]) -> list[str]:
     for name in next(iter(found.values())):
         for setting, each in found.items():
             ds = each[name]
+
             def m(parts, rounds):
                 return max((d.size for d in ds if d.part in parts and d.round in rounds), default=0)
-            sk=("weights","uploads","broadcast")
-            lines.append(f"{name:24}{setting:26} first {m(('first',),(0,)):.1e} " + " ".join(f"{m(sk,(r,)):.1e}" for r in range(3)) + f" correct {[m(('correct',),(r,)) for r in range(4)]} auc {m(('auc',),range(4)):.1e} " + str(max((d for d in ds if d.part in sk), key=lambda d:d.size)[:3]))
+
+            sk = ("weights", "uploads", "broadcast")
+            lines.append(
+                f"{name:24}{setting:26} first {m(('first',), (0,)):.1e} "
+                + " ".join(f"{m(sk, (r,)):.1e}" for r in range(3))
+                + f" correct {[m(('correct',), (r,)) for r in range(4)]} auc {m(('auc',), range(4)):.1e} "
+                + str(max((d for d in ds if d.part in sk), key=lambda d: d.size)[:3])
+            )
     return lines
 
 
