@@ -1,7 +1,9 @@
 """How far a run is from a recorded one."""
 
 import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 NOTHING = 1e-6
@@ -56,3 +58,50 @@ def _apart(ours: Any, theirs: Any, where: str) -> Iterator[tuple[str, float]]:
 def _of_sketches(ours: Sequence[float], theirs: Sequence[float]) -> float:
     scale = max(theirs[0], NOTHING)
     return max(abs(mine - other) for mine, other in zip(ours, theirs, strict=True)) / scale
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a round may be from the recorded one.
+
+    Attributes:
+        usual: the most that half of a round's sketches may differ by.
+        sketch: the most that any may.
+        correct: the most right answers of a client.
+        auc: of a client.
+    """
+
+    usual: float
+    sketch: float
+    correct: int
+    auc: float
+
+
+SAME = Tolerance(1e-6, 1e-6, 0, 1e-6)
+"""Where the kernels round as they did then; what is left are the record's nine digits."""
+
+FIRST = Tolerance(2e-4, 5e-2, 0, 1e-2)
+"""Other kernels, the first round; see the table of docs/simulation.md."""
+
+LATER = Tolerance(5e-2, 2e-1, 2, 5e-2)
+"""Other kernels, from the second round on."""
+
+
+def beyond(found: Sequence[Difference], same_kernels: bool) -> list[str]:
+    """Return what differs by more than it may, a sentence each."""
+    said = []
+    for number in sorted({each.round for each in found}):
+        here = [each for each in found if each.round == number]
+        said += _beyond(here, SAME if same_kernels else LATER if number else FIRST)
+    return said
+
+
+def _beyond(found: Sequence[Difference], allowed: Tolerance) -> Iterator[str]:
+    limits = {"correct": allowed.correct, "auc": allowed.auc, "first": SAME.sketch}
+    for each in found:
+        limit = limits.get(each.part, allowed.sketch)
+        if each.size > limit:
+            yield f"round {each.round}: {each.part}{each.where} is {each.size:.1e} away"
+    sizes = [each.size for each in found if each.part not in limits]
+    if sizes and statistics.median(sizes) > allowed.usual:
+        yield f"round {found[0].round}: half of it is {statistics.median(sizes):.1e} away"

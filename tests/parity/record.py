@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def opened(name: str) -> World:
 def recorded(world: World, old: Mapping[str, Any], asked: argparse.Namespace) -> dict[str, Any]:
     """Return a world's numbers, those that are asked for recorded anew."""
     kept = dict(old.get("cases", {}))
-    for name in asked.only or world.cases:
+    for name in world.cases if asked.only is None else set(asked.only) & set(world.cases):
         kept[name] = case_recorded(world, name, kept.get(name), asked)
     ordered = {name: kept[name] for name in world.cases if name in kept}
     return {
@@ -93,24 +93,17 @@ def case_recorded(
 ) -> dict[str, Any]:
     """Return a case's numbers: all anew, or the parts asked for in the place of the old ones."""
     case = world.cases[name]
-    found = play(case, world)
-    whole = old is None or set(asked.parts) >= set(case.parts)
-    keep = set(case.parts) & set(asked.parts)
-    if old is None or whole:
-        rounds = [_only(each, case.parts) for each in found]
-        at = asked.running
-    else:
-        pairs = zip(old["rounds"], found, strict=True)
-        rounds = [{**before, **_only(now, keep)} for before, now in pairs]
-        at = old["at"]
-    notes = {} if old is None else dict(old["notes"])
-    if asked.note:
-        notes |= {part: asked.note for part in sorted(keep)}
-    head = {"at": at, "notes": notes, "hyperparameters": keeping.hyperparameters(case, world)}
-    return {**head, "rounds": rounds}
+    wanted = [part for part in case.parts if part in asked.parts]
+    rounds = [_only(each, wanted) for each in play(case, world)]
+    head = {"at": asked.running, "hyperparameters": keeping.hyperparameters(case, world)}
+    notes = [f"{', '.join(wanted)}: {asked.note}"] if asked.note else []
+    if old is None or len(wanted) == len(case.parts):
+        return {**head, "notes": notes, "rounds": rounds}
+    merged = [{**was, **now} for was, now in zip(old["rounds"], rounds, strict=True)]
+    return {**head, "at": old["at"], "notes": [*old["notes"], *notes], "rounds": merged}
 
 
-def _only(record: Mapping[str, Any], parts: Any) -> dict[str, Any]:
+def _only(record: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
     return {part: value for part, value in record.items() if part in parts}
 
 

@@ -50,10 +50,15 @@ class World:
 
 
 def images() -> World:
-    """Return four clients with 480 images of the embedded sample, cut to 16 x 16 pixels."""
+    """Return four clients with 360 images of the embedded sample, cut to 16 x 16 pixels.
+
+    Among these no unit of `cnn` and `resnet4` is so near to 0, and no two pixels of a pool are so
+    nearly equal, that another processor's rounding decides them in three rounds of FedAvg or Local;
+    among 480 images some are, and then a client's weights differ by 0.4 % of what they moved.
+    """
     whole = fashion_sample()
-    cut = np.ascontiguousarray(whole.inputs[:480, :, 6:22, 6:22])
-    few = Pool(cut, whole.labels[:480], whole.class_names)
+    cut = np.ascontiguousarray(whole.inputs[:360, :, 6:22, 6:22])
+    few = Pool(cut, whole.labels[:360], whole.class_names)
     dealt = data.split(few, Partition("dirichlet", clients=4, alpha=0.5))
     clients = {f"client-{number:02}": dealt.client(number) for number in range(4)}
     return World((1, 16, 16), 10, 32, ("cnn", "resnet4"), "cnn", clients, ON_IMAGES)
