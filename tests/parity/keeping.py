@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeloop import algorithms
-from tests.parity.cases import Case
+from tests.parity.cases import CLIENTS, SERVERS, Case
 from tests.parity.worlds import World
 
 DIGITS = 9
@@ -92,9 +92,12 @@ def waves(shape: Sequence[int]) -> Tensor:
 
 
 def hyperparameters(case: Case, world: World) -> dict[str, Any]:
-    """Return the fields of the case's Config that it leaves to the defaults and to its variant."""
-    given = {**algorithms.variant(case.algorithm, case.variant), **case.options}
-    config = algorithms.config(case.algorithm, classes=world.classes, width=world.width, **given)
+    """Return the fields of the case's Config that neither world nor generator decides."""
+    config = algorithms.config(
+        case.algorithm, classes=world.classes, width=world.width, **case.options
+    )
     facts = {"classes", "width", "shape", "architecture", "seed", "generator_sha256", "latent_dim"}
+    if case.algorithm in CLIENTS:
+        facts.update(SERVERS)
     fields = dataclasses.asdict(config)
     return {name: value for name, value in fields.items() if name not in facts}

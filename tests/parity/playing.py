@@ -61,8 +61,7 @@ def loaded(case: Case, world: World) -> Algorithm[Any, Any, Any]:
         seed=SEED,
     )
     bound = algorithms.generator_options(case.algorithm, generator)
-    options = {**facts, **algorithms.variant(case.algorithm, case.variant), **bound}
-    return algorithms.load(case.algorithm, generator, **{**options, **case.options})
+    return algorithms.load(case.algorithm, generator, **{**facts, **bound, **case.options})
 
 
 def member(

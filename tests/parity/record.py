@@ -52,7 +52,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def again(commit: str, words: list[str]) -> None:
     """Run this command with the library as it was at a commit, and everything else as it is."""
-    archive = subprocess.run(  # noqa: S603 - a commit's name, no shell
+    archive = subprocess.run(
         ["git", "archive", commit, "edgeloop"],  # noqa: S607
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -65,7 +65,7 @@ def again(commit: str, words: list[str]) -> None:
             packed.extractall(folder, filter="data")
         way = {"PYTHONPATH": os.pathsep.join([folder, str(ROOT)])}
         command = [sys.executable, "-P", "-m", "tests.parity.record", *rest]
-        subprocess.run(command, env={**os.environ, **way}, check=True)  # noqa: S603
+        subprocess.run(command, env={**os.environ, **way}, check=True)
 
 
 def opened(name: str) -> World:
