@@ -65,7 +65,7 @@ class Tolerance:
     """How far a round may be from the recorded one.
 
     Attributes:
-        usual: the most that half of a round's sketches may differ by.
+        usual: the most that half of a round's sketches may differ by; see `median`.
         sketch: the most that any may.
         correct: the most right answers of a client.
         auc: of a client.
@@ -102,6 +102,12 @@ def _beyond(found: Sequence[Difference], allowed: Tolerance) -> Iterator[str]:
         limit = limits.get(each.part, allowed.sketch)
         if each.size > limit:
             yield f"round {each.round}: {each.part}{each.where} is {each.size:.1e} away"
-    sizes = [each.size for each in found if each.part not in limits]
-    if sizes and statistics.median(sizes) > allowed.usual:
-        yield f"round {found[0].round}: half of it is {statistics.median(sizes):.1e} away"
+    middle = median([each.size for each in found if each.part not in limits])
+    if middle > allowed.usual:
+        yield f"round {found[0].round}: half of it is {middle:.1e} away"
+
+
+def median(sizes: Sequence[float]) -> float:
+    """Return the median of those that differ at all: labels, and what did not move, never do."""
+    moved = [size for size in sizes if size]
+    return statistics.median(moved) if moved else 0.0

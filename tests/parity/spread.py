@@ -9,7 +9,6 @@ or two threads.
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ import torch
 
 from tests.parity import keeping
 from tests.parity.cases import CHAOTIC, ON_HAR, ON_IMAGES
-from tests.parity.comparing import Difference, differences
+from tests.parity.comparing import Difference, differences, median
 from tests.parity.playing import play
 from tests.parity.record import ROOT, opened
 
@@ -86,7 +85,7 @@ def row(world: str, setting: str, found: Mapping[str, Sequence[Difference]]) -> 
     rounds = []
     for number in range(3):
         sizes = list(_sizes(found, number))
-        middle = max(statistics.median(each) for _, each in sizes)
+        middle = max(median(each) for _, each in sizes)
         worst, name = max((max(each), name) for name, each in sizes)
         rounds.append(f"{middle:.0e}, {worst:.0e} ({name})")
     counts = max(each.size for case in found.values() for each in case if each.part == "correct")
