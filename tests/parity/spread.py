@@ -11,14 +11,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from tests.parity import keeping
 from tests.parity.cases import CHAOTIC, ON_HAR, ON_IMAGES
-from tests.parity.comparing import Difference, differences, median
+from tests.parity.comparing import SKETCHED, Difference, differences, median
 from tests.parity.playing import play
 from tests.parity.record import ROOT, opened
 
@@ -35,7 +35,6 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
     "no oneDNN": {"PARITY_ONEDNN": "0"},
     "two threads": {"PARITY_THREADS": "2", "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"},
 }
-SKETCHED = ("weights", "uploads", "broadcast")
 
 
 def main() -> None:
@@ -47,8 +46,9 @@ def main() -> None:
     if asked.one:
         print(json.dumps(records(asked.world[0])))  # noqa: T201
         return
-    print("| data | kernels | round 1 | round 2 | round 3 | right answers | AUC |")  # noqa: T201
-    print("| --- | --- | --- | --- | --- | --- | --- |")  # noqa: T201
+    columns = [f"{what}, r{number}" for number in (1, 3) for what in ("clients", "server", "all")]
+    print(" | ".join(["| data", "kernels", *columns, "right answers", "AUC |"]))  # noqa: T201
+    print("| --- " * 10 + "|")  # noqa: T201
     for world in asked.world:
         for setting in SETTINGS:
             print(row(world, setting, measured(world, setting)), flush=True)  # noqa: T201
@@ -81,25 +81,24 @@ def measured(world: str, setting: str) -> dict[str, list[Difference]]:
 
 
 def row(world: str, setting: str, found: Mapping[str, Sequence[Difference]]) -> str:
-    """Return a line of the table: of each round the largest median of a case, and the largest."""
-    rounds = []
-    for number in range(3):
-        sizes = list(_sizes(found, number))
-        middle = max(median(each) for _, each in sizes)
-        worst, name = max((max(each), name) for name, each in sizes)
-        rounds.append(f"{middle:.0e}, {worst:.0e} ({name})")
+    """Return a line of the table: of two rounds the largest medians and the largest difference."""
+    cells = [cell for number in (0, 2) for cell in _cells(found, number)]
     counts = max(each.size for case in found.values() for each in case if each.part == "correct")
     area = max(each.size for case in found.values() for each in case if each.part == "auc")
-    return " | ".join([f"| {world}", setting, *rounds, f"{counts:g}", f"{area:.0e} |"])
+    return " | ".join([f"| {world}", setting, *cells, f"{counts:g}", f"{area:.0e} |"])
 
 
-def _sizes(
-    found: Mapping[str, Sequence[Difference]], number: int
-) -> Iterator[tuple[str, list[float]]]:
-    for name, case in found.items():
-        here = [each.size for each in case if each.round == number and each.part in SKETCHED]
-        if here:
-            yield name, here
+def _cells(found: Mapping[str, Sequence[Difference]], number: int) -> list[str]:
+    """Return the largest median of a case's weights and uploads, of its broadcast, and any."""
+    sizes = {
+        (name, part): [each.size for each in case if (each.round, each.part) == (number, part)]
+        for name, case in found.items()
+        for part in SKETCHED
+    }
+    own = max(median(each) for (_, part), each in sizes.items() if part != "broadcast")
+    shared = max(median(each) for (_, part), each in sizes.items() if part == "broadcast")
+    worst, name = max((max(each), name) for (name, _), each in sizes.items() if each)
+    return [f"{own:.0e}", f"{shared:.0e}", f"{worst:.0e} ({name})"]
 
 
 if __name__ == "__main__":
