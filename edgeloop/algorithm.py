@@ -166,6 +166,16 @@ def no_network(*_: Any) -> Any:
     raise RuntimeError("no network is trained here: ask Algorithm.half for a client's half")
 
 
+def as_predicted(scores_BC: "Tensor") -> "Tensor":
+    """Return a prediction's scores as they are: what most algorithms' AUC compares."""
+    return scores_BC
+
+
+def softened(scores_BC: "Tensor") -> "Tensor":
+    """Return each sample's scores as their softmax, (B, C): how sure it is of each class."""
+    return scores_BC.softmax(1)
+
+
 def _no_names(goal: Any) -> tuple[str, ...]:
     return ()
 
@@ -225,6 +235,8 @@ class Algorithm(Generic[State, Upload, Broadcast]):
         train: client; one round on local batches, to an upload. Changes the model.
         predict: client; scores (B, C) of a batch, the highest is the class; a batch's row without
             any finite score has no class.
+        compared: client; those scores to what its AUC compares across samples and classes, as the
+            released code does: themselves, or their softmax. The class is the same.
         equip: client; adds to a new model's `kept` what the client keeps beside it.
         receive: client; takes over what a broadcast brings, before the model is evaluated with it;
             the local batches are there for what adapts to them. Changes the model. A device that
@@ -233,6 +245,8 @@ class Algorithm(Generic[State, Upload, Broadcast]):
         recipe: client; what `train` follows, where it is one: such clients can be stacked.
         shows: what of a client's training samples its evaluations show without noise, a sentence,
             so that no client may be private; empty for nothing.
+        whole_rounds: server; how many of the first rounds ask every client and lose no upload,
+            whoever takes part in the others.
         measures: server; one round's uploads and the new state and broadcast, to numbers of the
             algorithm's own for a person to watch, by name.
     """
@@ -252,6 +266,8 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     receive: Callable[["SplitModel", Batches, Broadcast], None] = unchanged
     recipe: Recipe[Upload, Broadcast] | None = None
     shows: str = ""
+    compared: Callable[["Tensor"], "Tensor"] = as_predicted
+    whole_rounds: int = 0
     measures: Callable[[Sequence[Upload], State, Broadcast], Mapping[str, float]] = unmeasured
     merge: Callable[[State, Mapping[str, Upload]], tuple[State, Broadcast]] | None = None
     forget: Callable[[State, Collection[str]], tuple[State, Broadcast]] | None = None

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from edgeloop.algorithm import as_predicted
 from edgeloop.training import hits
 
 
@@ -27,13 +28,19 @@ class Evaluation(NamedTuple):
     hits_N: Tensor
 
 
-def evaluate(predict: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor) -> Evaluation:
+def evaluate(
+    predict: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    labels: Tensor,
+    compared: Callable[[Tensor], Tensor] = as_predicted,
+) -> Evaluation:
     """Score every sample once, and say how good the scores are.
 
     Args:
         predict: inputs (B, ...) to scores (B, C); for prototypes the negative distances.
         inputs: (N, ...).
         labels: (N,).
+        compared: scores (N, C) to what the AUC compares; see `edgeloop.algorithm.Algorithm`.
     """
     parts: list[Tensor] = []
 
@@ -42,7 +49,7 @@ def evaluate(predict: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor
         return parts[-1]
 
     hits_N = hits(kept, inputs, labels).cpu()
-    return Evaluation(int(hits_N.sum()), micro_auc(torch.cat(parts), labels), hits_N)
+    return Evaluation(int(hits_N.sum()), micro_auc(compared(torch.cat(parts)), labels), hits_N)
 
 
 @torch.no_grad()

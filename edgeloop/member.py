@@ -222,7 +222,8 @@ class Member(Generic[U, B]):
         self.model.eval()
         targets = self._algorithm.targets(broadcast, self._device)
         predict = partial(self._algorithm.predict, self.model)
-        found = evaluate(lambda inputs: predict(inputs, targets), *self._test)
+        compared = self._algorithm.compared
+        found = evaluate(lambda inputs: predict(inputs, targets), *self._test, compared)
         self._hits_N = found.hits_N
         return found
 

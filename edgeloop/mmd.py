@@ -37,10 +37,15 @@ def discrepancy(ours_BH: Tensor, theirs_BH: Tensor, widths: Sequence[float] | No
 
 
 def squared_distances(points_MH: Tensor) -> Tensor:
-    """Return the squared distances (M, M) between all points, none below 0."""
-    lengths_M = points_MH.square().sum(1)
-    squares_MM = lengths_M.unsqueeze(1) + lengths_M - 2 * points_MH @ points_MH.T
-    return squares_MM.clamp(min=0)
+    """Return the squared distances (M, M) between all points, as the released code takes them.
+
+    Rounding leaves some of near points a little below 0. They stay there: cut off at 0 they would
+    have no slope, and near points would no longer draw near.
+    """
+    products_MM = points_MH @ points_MH.T
+    lengths_M = products_MM.diagonal()
+    squares_MM: Tensor = lengths_M.unsqueeze(1) + lengths_M - 2 * products_MM
+    return squares_MM
 
 
 def followed_widths(squares_MM: Tensor) -> list[float]:

@@ -45,6 +45,7 @@ class Participation:
         deadline: of a round, in the median client's time; later uploads are left out. None waits.
         durations: what a round takes each client, in the median client's time.
         seed: the run's.
+        whole_rounds: so many of the first rounds have everybody, and lose nothing: the algorithm's.
     """
 
     names: tuple[str, ...]
@@ -54,9 +55,12 @@ class Participation:
     deadline: float | None = None
     durations: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
+    whole_rounds: int = 0
 
     def joining(self, round_number: int) -> frozenset[str]:
         """Return who trains in a round."""
+        if round_number < self.whole_rounds:
+            return frozenset(self.names)
         random = self._random("joining", round_number)
         count = max(1, math.floor(self.join_ratio * len(self.names) + _ROUNDING))
         if self.varying:
@@ -65,6 +69,8 @@ class Participation:
 
     def arriving(self, round_number: int, joining: Collection[str]) -> frozenset[str]:
         """Return those of them whose uploads arrive in time; maybe nobody's."""
+        if round_number < self.whole_rounds:
+            return frozenset(joining)
         random = self._random("arriving", round_number)
         count = math.floor((1 - self.drop_rate) * len(joining) + _ROUNDING)
         sent = self._drawn(random, tuple(sorted(joining)), count)

@@ -74,15 +74,17 @@ def run(
         standing: where to go on, `beginning(algorithm)` for a new run.
         after: called at the end of each round; what it stores is what a crash leaves.
         enough: asked before each round whether to stop before the last one.
-        participation: who takes part in which round; None for everybody in all of them.
+        participation: who takes part in which round, of those that the algorithm does not ask
+            everybody in; None for everybody in all of them.
 
     Returns:
         where the run stands at its end, and the last evaluation by client.
     """
     while standing.rounds < rounds and not enough():
-        joining = None if participation is None else participation.joining(standing.rounds)
+        some = participation if standing.rounds >= algorithm.whole_rounds else None
+        joining = None if some is None else some.joining(standing.rounds)
         answers = cohort.ask(standing.rounds, standing.broadcast, joining)
-        uploads = _arrived(standing.rounds, answers, participation)
+        uploads = _arrived(standing.rounds, answers, some)
         learned, aside = _learned(algorithm, standing, uploads)
         closed = Closed(standing.rounds, answers, learned, aside)
         after(closed)

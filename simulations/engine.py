@@ -95,7 +95,7 @@ class Plan:
             times = durations(known, asked.slow_rate, asked.slow_factor, asked.seed)
         return Participation(
             *(tuple(self.models), asked.join_ratio, asked.random_join_ratio, asked.drop_rate),
-            *(asked.deadline, times, asked.seed),
+            *(asked.deadline, times, asked.seed, self.load().whole_rounds),
         )
 
     def spending(self, federation: Federation, others: Attendance | None) -> Spending | None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from edgeloop import algorithms, wire
+from edgeloop.algorithm import softened
 from edgeloop.data.sample import fashion_sample
 from edgeloop.data.samples import ClientData, Samples, to_float
 from edgeloop.evaluation import evaluate, micro_auc
@@ -91,6 +92,34 @@ def test_a_member_reports_it_with_prototypes_too() -> None:
     assert math.isnan(first.report.test_auc)  # no prototypes, so no scores
     _, broadcast = algorithm.aggregate(state, [first.upload])
     assert 0.5 < member.finish(broadcast).test_auc <= 1
+
+
+def test_what_is_compared_may_be_another_than_what_is_predicted() -> None:
+    """Of two samples alike in their scores' order, softmax sees which is the surer one."""
+    inputs = torch.tensor([[9.0, 8.0], [0.0, 2.0]])
+    labels = torch.tensor([0, 1])
+    # Right 9 and 2, wrong 8 and 0: three pairs of four; as softmax every right one is above.
+    assert evaluate(lambda scores_BC: scores_BC, inputs, labels) == (2, 0.75)
+    assert evaluate(lambda scores_BC: scores_BC, inputs, labels, softened) == (2, 1.0)
+
+
+@pytest.mark.parametrize("name", ["ditto", "fedcp", "gpfl", "fedavg", "apfl", "feddbe"])
+def test_a_member_compares_as_the_released_code_does(name: str) -> None:
+    """PFLlib takes the softmax first for Ditto, FedCP and GPFL, and for no other."""
+    images, labels = fashion_sample().inputs[:40], fashion_sample().labels[:40]
+    samples = Samples(to_float(images), labels)
+    algorithm = algorithms.load(name, classes=10, width=8, shape=(1, 28, 28))
+    model = build("cnn", (1, 28, 28), 10, 8, 0)
+    member = Member("a", algorithm, model, ClientData(samples, samples), batch_size=10, seed=0)
+    with torch.no_grad():
+        model.head.weight.mul_(100)  # so that the two differ
+    found = member.answer(0, algorithm.start()[1], trains=False).report
+    scores_NC = algorithm.predict(member.model, torch.from_numpy(samples.inputs), None)
+    both = scores_NC, scores_NC.softmax(1)
+    raw, soft = (micro_auc(each.detach(), torch.from_numpy(labels)) for each in both)
+    assert abs(raw - soft) > 0.001
+    assert found.test_auc == pytest.approx(soft if name in ("ditto", "fedcp", "gpfl") else raw)
+    assert found.test_correct == int((scores_NC.argmax(1) == torch.from_numpy(labels)).sum())
 
 
 @pytest.mark.parametrize("auc", [0.0, 0.8125, 1.0, NOTHING])

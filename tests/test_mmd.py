@@ -24,6 +24,22 @@ def test_the_same_sample_is_at_distance_0() -> None:
     assert mmd.discrepancy(points_BH, points_BH, None).item() == pytest.approx(0.0, abs=1e-6)
 
 
+def test_near_points_draw_near() -> None:
+    """The slope of double precision, also where rounding leaves squared distances below 0."""
+    random = torch.Generator().manual_seed(0)
+    theirs_BH = 30 * torch.randn(10, 8, generator=random)
+    ours_BH = theirs_BH + 0.001 * torch.randn(10, 8, generator=random)
+    slopes = []
+    for points, others in ((ours_BH, theirs_BH), (ours_BH.double(), theirs_BH.double())):
+        points.requires_grad_(True)
+        mmd.discrepancy(points, others, mmd.FIXED).backward()
+        assert points.grad is not None
+        slopes.append(points.grad.double())
+    least = 0.02 * slopes[1].abs().max().item()
+    torch.testing.assert_close(slopes[0], slopes[1], rtol=0, atol=least)
+    assert (mmd.squared_distances(torch.cat([ours_BH, theirs_BH])) < 0).any()
+
+
 def test_in_many_dimensions_only_followed_widths_have_a_slope() -> None:
     theirs_BH = torch.randn(8, 16384, generator=torch.Generator().manual_seed(1))
     ours_BH = torch.randn(8, 16384, generator=torch.Generator().manual_seed(2)).requires_grad_(True)

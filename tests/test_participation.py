@@ -1,3 +1,4 @@
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -50,6 +51,15 @@ def test_late_uploads_are_left_out() -> None:
     joining = some.joining(0)
     assert joining == set(NAMES)
     assert joining - some.arriving(0, joining) == {"client-04"}
+
+
+def test_whole_rounds_have_everybody_and_lose_nothing() -> None:
+    later = Participation(NAMES, 0.2, drop_rate=0.9, deadline=0.5, seed=3)
+    some = dataclasses.replace(later, whole_rounds=2)
+    assert [some.joining(number) for number in range(2)] == [set(NAMES)] * 2
+    assert some.arriving(1, NAMES[:3]) == set(NAMES[:3])
+    assert some.joining(2) == later.joining(2)
+    assert some.arriving(2, NAMES) == later.arriving(2, NAMES) == set()
 
 
 def test_durations_are_in_the_median_clients_time() -> None:

@@ -23,7 +23,16 @@ from dataclasses import dataclass
 from typing import cast
 
 from edgeloop import models, weights
-from edgeloop.algorithm import PFLLIB, Algorithm, Batches, Card, Count, NotNegative, Positive
+from edgeloop.algorithm import (
+    PFLLIB,
+    Algorithm,
+    Batches,
+    Card,
+    Count,
+    NotNegative,
+    Positive,
+    softened,
+)
 from edgeloop.models.split import SplitModel
 from edgeloop.training import cross_entropy, descend
 from edgeloop.weights import Weights, WeightsUpload
@@ -99,6 +108,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
+        compared=softened,
         equip=equip,
     )
 

@@ -5,14 +5,14 @@ https://arxiv.org/abs/2311.14975
 
 Differences from the released code (DBE and PFLlib), which the defaults follow: its initialisation
 period, in which all clients train without DBE and only the running means of their features count,
-is round 0 here. It takes one of the T rounds: T - 1 rounds of DBE follow, where the code takes none
-of its rounds for it. The trained weights of round 0 are discarded and do not travel; round 1 starts
-again from the first global model, so that the accuracies of rounds 0 and 1 differ by batch
-normalisation at most. The global mean comes with every broadcast (K floats), where the code gives
-it out once. A client without a full batch has no running mean, and does not count in the global
-one; if nobody has any, that is 0. The weight of the mean regulariser and the momentum are those of
-the published command, 50 and 1; the code's own defaults are 0 and 0.1. The variant `pfllib` has the
-paper's learning rate.
+is round 0 here, and asks all of them whoever takes part in the rounds after it. It takes one of the
+T rounds: T - 1 rounds of DBE follow, where the code takes none of its rounds for it. The trained
+weights of round 0 are discarded and do not travel; round 1 starts again from the first global
+model, so that the accuracies of rounds 0 and 1 differ by batch normalisation at most. The global
+mean comes with every broadcast (K floats), where the code gives it out once. A client without a
+full batch has no running mean, and does not count in the global one; if nobody has any, that is 0.
+The weight of the mean regulariser and the momentum are those of the published command, 50 and 1;
+the code's own defaults are 0 and 0.1. The variant `pfllib` has the paper's learning rate.
 
 Shape suffixes: B samples, K features (D on the wire), P parameters of the model, R and S rows, 0 or
 1, of an upload.
@@ -182,6 +182,7 @@ def build(config: Config) -> Algorithm[Shared, Upload, Shared]:
         predict=predict,
         equip=equip,
         receive=lambda model, batches, broadcast: weights.assign(model.own(), broadcast.weights_P),
+        whole_rounds=1,
     )
 
 

@@ -24,7 +24,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeloop import models, weights
-from edgeloop.algorithm import PFLLIB, Algorithm, Batch, Batches, Card, Count, NotNegative, Positive
+from edgeloop.algorithm import (
+    PFLLIB,
+    Algorithm,
+    Batch,
+    Batches,
+    Card,
+    Count,
+    NotNegative,
+    Positive,
+    softened,
+)
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive, drawing
 from edgeloop.training import cross_entropy, descend
@@ -185,6 +195,7 @@ def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
         loss=cross_entropy,
         train=train,
         predict=predict,
+        compared=softened,
         equip=equip,
         receive=receive,
     )

@@ -16,6 +16,7 @@ import torch
 from edge.agent.export import Classifier, check, export
 from edgeloop import algorithms, models, rounds, wire
 from edgeloop.algorithm import Algorithm
+from edgeloop.algorithms import feddbe
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
@@ -201,11 +202,12 @@ def test_with_some_of_the_clients_and_lost_uploads(load: Load) -> None:
     assert ended.knowledge == run(load(), cohort(load()), some=lossy).knowledge
     for closed in ended.closed:
         trained = {name for name, answer in closed.answers.items() if answer.upload is not None}
-        assert trained == lossy.joining(closed.number)
+        whole = closed.number < algorithm.whole_rounds
+        assert trained == (set(HELD) if whole else lossy.joining(closed.number))
         assert set(closed.answers) == set(HELD)
     nobody = run(algorithm, cohort(algorithm), some=Participation(tuple(HELD), 0.3, drop_rate=0.9))
-    first = wire.fingerprint(algorithm.start()[1])
-    assert nobody.knowledge == [first] * ROUNDS
+    known = [wire.fingerprint(algorithm.start()[1]), *nobody.knowledge]
+    assert known[algorithm.whole_rounds :] == [known[-1]] * (ROUNDS + 1 - algorithm.whole_rounds)
 
 
 def test_late_uploads_are_left_out(load: Load) -> None:
@@ -214,10 +216,21 @@ def test_late_uploads_are_left_out(load: Load) -> None:
     algorithm = load()
     ended = run(algorithm, cohort(algorithm), some=late)
     assert ended.knowledge == run(load(), cohort(load()), some=late).knowledge
-    first = ended.closed[0]
-    begun = algorithm.start()
+    whole = algorithm.whole_rounds
+    first = ended.closed[whole]
+    begun = ended.closed[whole - 1].standing.state if whole else algorithm.start()[0]
     uploads = {name: first.answers[name].upload for name in ("client-01", "client-02")}
-    assert same(first.standing.broadcast, algorithm.learn(begun[0], uploads)[1])
+    assert same(first.standing.broadcast, algorithm.learn(begun, uploads)[1])
+
+
+def test_whole_rounds_lose_nobody_and_nothing(load: Load) -> None:
+    """Only FedDBE's initialisation period is one."""
+    algorithm = load()
+    assert algorithm.whole_rounds == (algorithm.state is feddbe.Shared)
+    some = Participation(tuple(HELD), 0.34, drop_rate=0.9, deadline=0.1)
+    both = run(load(), cohort(load()), some=some), run(load(), cohort(load()))
+    for number in range(algorithm.whole_rounds):
+        assert both[0].knowledge[number] == both[1].knowledge[number]
 
 
 def test_a_client_joins_after_the_last_round(load: Load) -> None:

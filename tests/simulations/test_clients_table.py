@@ -112,6 +112,25 @@ def test_a_run_s_table_adds_up_to_its_rounds(settings: RunSettings, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    "few",
+    [{"join_ratio": 0.34}, {"drop_rate": 0.7}, {"deadline": 0.01}, {"random_join_ratio": True}],
+)
+def test_feddbe_measures_everybody_s_mean(
+    few: dict[str, float], settings: RunSettings, tmp_path: Path
+) -> None:
+    """As its authors' initialisation period does, whoever takes part in the rounds after it."""
+    changes = {"algorithm": "feddbe", "models": "cnn", "rounds": 3, "options": {}, **few}
+    if "random_join_ratio" in few:
+        changes |= {"join_ratio": 0.34}
+    simulate(settings.model_copy(update=changes), tmp_path / "run", lambda done, _: None)
+    rows = clients_table.read(tmp_path / "run")
+    first = [row for row in rows if row.round == 0]
+    assert [(row.trained, row.arrived) for row in first] == [(True, True)] * len(first)
+    later = [row for row in rows if row.round in (1, 2)]
+    assert not all(row.trained and row.arrived for row in later)
+
+
+@pytest.mark.parametrize(
     "lost", [{"deadline": 1.5, "slow_rate": 0.5}, {"drop_rate": 0.5}, {"join_ratio": 0.5}]
 )
 def test_both_tables_count_the_bytes_of_late_and_lost_uploads(
