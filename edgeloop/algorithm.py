@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from edgeloop.errors import ConfigError
 from edgeloop.seeds import derive
 from edgeloop.wire import MAX_FRAME
 
@@ -278,3 +279,21 @@ class Algorithm(Generic[State, Upload, Broadcast]):
         if self.merge is not None:
             return self.merge(state, uploads)
         return self.aggregate(state, list(uploads.values()))
+
+
+def recipe_of(
+    algorithm: Algorithm[Any, Upload, Broadcast], name: str = "the algorithm"
+) -> Recipe[Upload, Broadcast]:
+    """Return the recipe of an algorithm whose clients can train with differential privacy.
+
+    Raises:
+        ConfigError: if its round is more than one descent, or its evaluations show what has no
+            noise.
+    """
+    remedy = "choose of docs/privacy.md, such as fedproto"
+    if algorithm.recipe is None:
+        problem = f"a round of {name} is more than one descent, and has no private form"
+        raise ConfigError("privacy", problem, remedy)
+    if algorithm.shows:
+        raise ConfigError("privacy", algorithm.shows, "set own_prior=false")
+    return algorithm.recipe

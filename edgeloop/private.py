@@ -25,8 +25,9 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgeloop import noise
-from edgeloop.algorithm import Algorithm, Batches, Recipe
-from edgeloop.errors import ConfigError, ModelError
+from edgeloop.algorithm import Batches, Recipe
+from edgeloop.algorithm import recipe_of as recipe_of
+from edgeloop.errors import ModelError
 from edgeloop.models.split import SplitModel
 from edgeloop.prototypes import PrototypeUpload, class_means
 from edgeloop.secret import Secret as Secret
@@ -43,22 +44,6 @@ AT_ONCE = 32
 
 SPREADS = 3.0
 """Standard deviations of its noise that a class's count must reach, or the class is not sent."""
-
-
-def recipe_of(algorithm: Algorithm[Any, U, B], name: str = "the algorithm") -> Recipe[U, B]:
-    """Return the recipe of an algorithm whose clients can train with differential privacy.
-
-    Raises:
-        ConfigError: if its round is more than one descent, or its evaluations show what has no
-            noise.
-    """
-    remedy = "choose of docs/privacy.md, such as fedproto"
-    if algorithm.recipe is None:
-        problem = f"a round of {name} is more than one descent, and has no private form"
-        raise ConfigError("privacy", problem, remedy)
-    if algorithm.shows:
-        raise ConfigError("privacy", algorithm.shows, "set own_prior=false")
-    return algorithm.recipe
 
 
 def check_model(model: nn.Module, name: str) -> None:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from edgeloop import private
-from edgeloop.algorithm import Algorithm, Card
+from edgeloop.algorithm import Algorithm, Card, recipe_of
 from edgeloop.errors import ConfigError
 from edgeloop.task import Contract
 
@@ -94,7 +93,7 @@ def check_private(name: str, algorithm: Algorithm[Any, Any, Any]) -> None:
         ConfigError: if its round is more than one descent, or its evaluations show what has no
             noise.
     """
-    private.recipe_of(algorithm, name)
+    recipe_of(algorithm, name)
 
 
 def agreed_options(contract: Contract) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_they_learn_a_batch(name: str) -> None:
     labels = torch.arange(8) % 2
     batches = Batches(inputs + labels.reshape(8, 1, 1, 1), labels, 8)
     model = build(name, (1, 16, 16), 2, 32)
-    (batch,) = batches
+    (batch,) = batches.epoch(0)
     first = cross_entropy(model, batch).item()
     descend(model, batches, cross_entropy, epochs=40, lr=0.05)
     assert cross_entropy(model, batch).item() < 0.9 * first
