@@ -82,6 +82,7 @@ class Card:
         alike: whether all clients must have one architecture, Config's `architecture`.
         one_head: whether all clients' heads must be one linear layer, as the server takes them for.
         experimental: whether it is ours after a paper's idea, so that no published numbers are its.
+        retired: hyperparameters that it had once, each with what to do instead.
     """
 
     title: str
@@ -94,10 +95,16 @@ class Card:
     alike: bool = False
     one_head: bool = False
     experimental: bool = False
+    retired: Mapping[str, str] = field(default_factory=dict)
 
 
 def unmeasured(*_: Any) -> Mapping[str, float]:
     """Return no number: what most servers have."""
+    return {}
+
+
+def unconcerned(measures: Mapping[str, float]) -> Mapping[str, str]:
+    """Find nothing wrong: what most servers do."""
     return {}
 
 
@@ -172,6 +179,8 @@ class Algorithm(Generic[State, Upload, Broadcast]):
         recipe: client; what `train` follows, where it is one: such clients can be stacked.
         measures: server; one round's uploads and the new state and broadcast, to numbers of the
             algorithm's own for a person to watch, by name.
+        concerns: server; one round's `measures`, to what they say is wrong, a sentence each, by a
+            short name. It is legal, and may pass: nothing ends for it.
     """
 
     state: type[State]
@@ -189,3 +198,4 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     receive: Callable[[SplitModel, Batches, Broadcast], None] = unchanged
     recipe: Recipe[Upload, Broadcast] | None = None
     measures: Callable[[Sequence[Upload], State, Broadcast], Mapping[str, float]] = unmeasured
+    concerns: Callable[[Mapping[str, float]], Mapping[str, str]] = unconcerned

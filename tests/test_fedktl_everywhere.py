@@ -15,10 +15,10 @@ from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
 from edge.agent.predict import opened
 from edgeloop import data, generators, rounds, settings
-from edgeloop.algorithms.fedktl import Pairs
 from edgeloop.command import main
 from edgeloop.generator import Generator, as_inputs
 from edgeloop.generators.triton import TritonGenerator
+from edgeloop.pairs import Pairs
 from edgeloop.settings import BrokerSettings
 from simulations import engine, results
 from simulations.settings import RunSettings
