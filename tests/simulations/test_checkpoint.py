@@ -10,7 +10,7 @@ from simulations.checkpoint import Pace
 from simulations.results import Row
 from simulations.settings import RunSettings
 
-ROW = Row(0, 1 / 3, 0.0, 1.0, 0.0, 0.0, 0.0, 0, 0, 0, 0)
+ROW = Row(0, 1 / 3, 0.0, 1.0, 0.0, 0.0, 0.0, 0, 0, 0, 0, measures={"distance": 1 / 3})
 
 
 class Clock:
