@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def _recognize(folder: Path, config: Mapping[str, Any]) -> None:
     finished = (folder / SUMMARY).exists()
     if differing and (finished or differing != older):
         problem = f"holds another run: {', '.join(differing)}"
-        raise RunError(f"out {folder}", problem, remedy)
+        raise RunError(f"out {folder}", problem, _with_its_own(held) + remedy)
     if finished:
         problem = f"holds this very run, finished: see its {SUMMARY}"
         raise RunError(f"out {folder}", problem, f"to run it again, {remedy}")
@@ -68,6 +69,12 @@ def _recognize(folder: Path, config: Mapping[str, Any]) -> None:
             folder,
             ", ".join(older),
         )
+
+
+def _with_its_own(held: Mapping[str, Any]) -> str:
+    """Return what else to do where another edgeloop began a run: its defaults may be others."""
+    began = held.get("versions", {}).get("edgeloop")
+    return "" if began in (None, version("edgeloop")) else f"go on with edgeloop {began}, or "
 
 
 def claim_study(folder: Path, identity: Mapping[str, Any]) -> None:
