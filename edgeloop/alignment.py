@@ -257,7 +257,7 @@ def exact_latents(network: nn.Sequential, prototypes_NC: Tensor) -> Tensor:
 UNLIKE, LOOSE = 2.0, 1.5
 """Of the losses of a server that learns: at most so many floors, and variances of the prior.
 
-With the embedded generator, measured (docs/generators.md, "Is the server learning?"): untrained,
+With the embedded generator, measured (docs/fedktl.md): untrained,
 they are 6 and 2.2; with FedKTL's defaults, 0.8 and 1.0 after the first round, and then less.
 """
 

@@ -80,7 +80,7 @@ def mean_distance(points_NP: NDArray[np.float32] | Images) -> float:
 FAR, ALIKE, DULL = 3.0, 0.3, 0.5
 """Of the generator's own: latents longer than so many times, images less apart, less sharp.
 
-With the embedded generator, measured (docs/generators.md, "Is the server learning?"): trained
+With the embedded generator, measured (docs/fedktl.md): trained
 centroids are 0.5 to 0.9 times as long as the prior's latents, collapsed ones 5 to 15 times; trained
 images are 0.6 to 1.0 as far apart, collapsed ones below 0.15; trained ones are 0.9 to 1.1 times as
 sharp, the mean of four images or a blur of 3 x 3 pixels 0.55.
