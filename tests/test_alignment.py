@@ -257,6 +257,8 @@ def measures(**changes: float) -> dict[str, float]:
         ({"discrepancy": 2.19}, True),
         ({"distance": 1.15}, True),
         ({"discrepancy": 0.73, "distance": 0.89}, False),
+        ({"discrepancy": 0.19, "discrepancy_floor": 0.06}, False),  # of a hundred classes
+        ({"discrepancy": 0.55, "discrepancy_floor": 0.06}, True),
     ],
 )
 def test_losses_that_are_not_small_are_told(changes: dict[str, float], told: bool) -> None:
