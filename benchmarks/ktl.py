@@ -11,9 +11,9 @@ import typer
 
 from benchmarks import facts
 from edgeloop import files, screen
-from simulations.ktl.command import PAPER
 from simulations.ktl.picture import pictures
-from simulations.ktl.study import BASELINES, Study, run
+from simulations.ktl.rows import PAPER, ROWS
+from simulations.ktl.study import CLIENTS, Study, run
 
 DOCUMENT = facts.ROOT / "docs" / "exchange.md"
 LENGTHS: Mapping[int, tuple[int, int]] = {2: (200, 80), 9: (100, 40), 23: (60, 30)}
@@ -25,12 +25,12 @@ def main(
         Path | None, typer.Option(help="The folder of cifar100; else $EDGELOOP_DATA.")
     ] = None,
     shots: Annotated[str, typer.Option(help="Training samples a class.")] = "2,9,23",
-    seeds: Annotated[int, typer.Option(min=1, help="How many clients.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="How many clients.")] = CLIENTS,
     client: Annotated[
         int | None, typer.Option(help="The same in every run, as in the paper. [default: another]")
     ] = None,
     test_samples: Annotated[
-        int | None, typer.Option(help="Of all clients. [default: the client's own, as the paper]")
+        int | None, typer.Option(help="Of all clients. [default: 2000]")
     ] = None,
     generator: Annotated[str, typer.Option(help="Of the catalogue.")] = "gan-face",
     workers: Annotated[
@@ -43,7 +43,7 @@ def main(
     found = {
         number: _studied(
             Study(
-                *(source, number, seeds, client, test_samples, tuple(BASELINES)),
+                *(source, number, seeds, client, test_samples, tuple(ROWS)),
                 *(*LENGTHS.get(number, LENGTHS[2]), "cnn", generator, {}, out / str(number)),
             ),
             workers,
@@ -58,7 +58,7 @@ def main(
 
 
 def _studied(study: Study, workers: int | None) -> dict[str, Any]:
-    total = study.seeds * len(study.baselines)
+    total = (study.seeds or CLIENTS) * len(study.baselines)
     with screen.progress(f"{study.shots}-shot", total) as report:
         finished: list[str] = []
 
@@ -73,7 +73,7 @@ def table(found: Mapping[int, Mapping[str, Any]]) -> str:
     """Return the table in Markdown, per cent."""
     columns = ("", *(f"{shots}-shot" for shots in found))
     rows: list[list[str]] = []
-    for name in BASELINES:
+    for name in ROWS:
         rows.append(
             [f"{name}, best round", *(_words(each["baselines"][name]) for each in found.values())]
         )

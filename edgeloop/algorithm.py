@@ -119,6 +119,7 @@ class Card:
             `base_sha256` and `dims`, and `Algorithm.half` makes the clients' halves.
         rounds: how many it wants where nobody says.
         experimental: whether it is ours after a paper's idea, so that no published numbers are its.
+        retired: hyperparameters that it had once, each with what to do instead.
     """
 
     title: str
@@ -133,6 +134,7 @@ class Card:
     base: bool = False
     rounds: int = 50
     experimental: bool = False
+    retired: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_fits(**floats: int) -> None:
@@ -151,6 +153,11 @@ def check_fits(**floats: int) -> None:
 
 def unmeasured(*_: Any) -> Mapping[str, float]:
     """Return no number: what most servers have."""
+    return {}
+
+
+def unconcerned(measures: Mapping[str, float]) -> Mapping[str, str]:
+    """Find nothing wrong: what most servers do."""
     return {}
 
 
@@ -250,6 +257,8 @@ class Algorithm(Generic[State, Upload, Broadcast]):
             whoever takes part in the others.
         measures: server; one round's uploads and the new state and broadcast, to numbers of the
             algorithm's own for a person to watch, by name.
+        concerns: server; one round's `measures`, to what they say is wrong, a sentence each, by a
+            short name. It is legal, and may pass: nothing ends for it.
     """
 
     state: type[State]
@@ -270,6 +279,7 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     compared: Callable[["Tensor"], "Tensor"] = as_predicted
     whole_rounds: int = 0
     measures: Callable[[Sequence[Upload], State, Broadcast], Mapping[str, float]] = unmeasured
+    concerns: Callable[[Mapping[str, float]], Mapping[str, str]] = unconcerned
     merge: Callable[[State, Mapping[str, Upload]], tuple[State, Broadcast]] | None = None
     forget: Callable[[State, Collection[str]], tuple[State, Broadcast]] | None = None
     half: Callable[[str, Any, Any], Any] | None = None

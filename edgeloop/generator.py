@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgeloop.errors import GeneratorError
+
 Latents = NDArray[np.float32]
 Images = NDArray[np.uint8]
 
@@ -91,6 +93,20 @@ def on_sphere(latents_NH: Latents, entries: int) -> Latents:
     scaled: Latents = latents_NH.copy()
     scaled[:, :entries] = first * (np.sqrt(np.float32(entries)) / lengths)
     return scaled
+
+
+def check_identity(generator: Generator, agreed: str) -> None:
+    """Refuse another generator than was agreed on, by its SHA-256.
+
+    Raises:
+        GeneratorError: naming both.
+    """
+    if generator.identity != agreed:
+        problem = (
+            f"is another one ({generator.identity[:12]}) than the run began with "
+            f"({agreed[:12] or 'none'})"
+        )
+        raise GeneratorError("generator", problem, "bring the old one back, or start a new run")
 
 
 def check_width(latents_NH: Latents, latent_dim: int) -> None:

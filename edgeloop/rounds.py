@@ -101,6 +101,12 @@ def _arrived(
     return {name: sent[name] for name in sorted(names)}
 
 
+def counted(closed: Closed[Any, U, Any], participation: Attendance | None = None) -> list[U]:
+    """Return the uploads that a round's result is made of, in the order of the clients' names."""
+    arrived = _arrived(closed.number, closed.answers, participation)
+    return [each for name, each in arrived.items() if name not in closed.implausible]
+
+
 def _learned(
     algorithm: Algorithm[S, U, B], standing: Standing[S, B], uploads: Mapping[str, U]
 ) -> tuple[Standing[S, B], Mapping[str, str]]:

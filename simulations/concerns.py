@@ -1,11 +1,20 @@
 """What is legal in a run and still not wanted: said as it is found, and in its summary."""
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from edgeloop import rounds
+from edgeloop.algorithm import Algorithm, unconcerned
 from edgeloop.data import Federation
 from edgeloop.errors import ConfigError
+from edgeloop.participation import Attendance
+from edgeloop.rounds import Closed
 from simulations.clients_table import ClientRow
+from simulations.results import Row
+
+log = logging.getLogger(__name__)
 
 
 def of_data(federation: Federation, batch_size: int) -> list[str]:
@@ -60,3 +69,36 @@ def of_clients(rows: Sequence[ClientRow]) -> list[str]:
         f"{len(names)} of {len({row.client for row in rows})} clients diverged, the first in round"
         f" {first.round}: {first.client}; what they send is not finite and is left out"
     ]
+
+
+def measured(
+    algorithm: Algorithm[Any, Any, Any],
+    closed: Closed[Any, Any, Any],
+    participation: Attendance | None,
+) -> Mapping[str, float]:
+    """Return an algorithm's own numbers of a round, if it says what may be wrong with them."""
+    uploads = rounds.counted(closed, participation)
+    if algorithm.concerns is unconcerned or not uploads:
+        return {}
+    return algorithm.measures(uploads, closed.standing.state, closed.standing.broadcast)
+
+
+def tell(algorithm: Algorithm[Any, Any, Any], rows: Sequence[Row]) -> None:
+    """Log what is wrong with the last round that was not so with the one before."""
+    before, now = [{}, *(row.measures for row in rows)][-2:]
+    known = algorithm.concerns(before)
+    for name, sentence in algorithm.concerns(now).items():
+        if name not in known:
+            log.warning("after round %d: %s", rows[-1].round, sentence)
+
+
+def of_rounds(algorithm: Algorithm[Any, Any, Any], rows: Sequence[Row]) -> list[str]:
+    """Return what was wrong in the last round of training, or in most of them, a sentence each."""
+    trained = [algorithm.concerns(row.measures) for row in rows[:-1]]
+    found = []
+    for name in dict.fromkeys(name for each in trained for name in each):
+        such = [number for number, each in enumerate(trained) if name in each]
+        if such[-1] == len(trained) - 1 or 2 * len(such) > len(trained):
+            when = f"in {len(such)} of {len(trained)} rounds"
+            found.append(f"{when}, the last of them {such[-1]}: {trained[such[-1]][name]}")
+    return found

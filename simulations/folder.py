@@ -5,6 +5,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def _recognize(folder: Path, config: Mapping[str, Any], again: bool) -> bool:
     finished = (folder / SUMMARY).exists()
     if differing and (finished or differing != older):
         problem = f"holds another run: {', '.join(differing)}"
-        raise RunError(f"out {folder}", problem, remedy)
+        raise RunError(f"out {folder}", problem, _with_its_own(held) + remedy)
     if finished and not again:
         problem = f"holds this very run, finished: see its {SUMMARY}"
         raise RunError(f"out {folder}", problem, f"to run it again, {remedy}")
@@ -84,6 +85,12 @@ def _recognize(folder: Path, config: Mapping[str, Any], again: bool) -> bool:
             ", ".join(older),
         )
     return finished
+
+
+def _with_its_own(held: Mapping[str, Any]) -> str:
+    """Return what else to do where another edgeloop began a run: its defaults may be others."""
+    began = held.get("versions", {}).get("edgeloop")
+    return "" if began in (None, version("edgeloop")) else f"go on with edgeloop {began}, or "
 
 
 def claim_study(folder: Path, identity: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgeloop import files, wire
@@ -65,15 +66,17 @@ class Recorder:
         self._aggregating = self._clock() - begun
         return result
 
-    def closed(self, closed: Closed[Any, Any, Any]) -> Row:
-        """Record a round of training."""
+    def closed(
+        self, closed: Closed[Any, Any, Any], measures: Mapping[str, float] | None = None
+    ) -> Row:
+        """Record a round of training, and the algorithm's own numbers of it."""
         number, answers = closed.number, closed.answers
         sent = {name: _sent(number, name, answer) for name, answer in answers.items()}
         down = self._down(number)
         if self._journal is not None:
             self._journal.closed(number, answers, sent, down)
         reports = [answer.report for answer in answers.values()]
-        row = self._row(number, reports, sent.values(), down, number + 1)
+        row = self._row(number, reports, sent.values(), down, number + 1, measures or {})
         self._broadcast = closed.standing.broadcast
         return row
 
@@ -95,6 +98,7 @@ class Recorder:
         sent: Collection[Sent],
         down: int,
         trained: int,
+        measures: Mapping[str, float] = MappingProxyType({}),
     ) -> Row:
         begun, self._last = self._last, self._clock()
         row = Row(
@@ -111,6 +115,7 @@ class Recorder:
             floats_down=results.floats(self._broadcast) * len(reports),
             auc=results.mean_auc(reports),
             epsilon=None if self._spent is None else self._spent(trained),
+            measures=dict(measures),
         )
         self._aggregating = 0.0
         self.rows.append(row)

@@ -10,7 +10,7 @@ import platform
 import resource
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -51,6 +51,7 @@ class Row:
         floats_down: prototype entries in the broadcast, once for each client.
         auc: mean of the clients' AUCs, weighted by test samples; None where no client has one.
         epsilon: what the client that spent most has spent after the round; None without privacy.
+        measures: the algorithm's own numbers of what the round led to, where it judges them.
     """
 
     round: int
@@ -66,6 +67,7 @@ class Row:
     floats_down: int
     auc: float | None = None
     epsilon: float | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     def line(self) -> str:
         """Return the row as a line of rounds.csv; what has no value is empty."""
@@ -170,6 +172,7 @@ def summary(
         "accuracy_std_by_round": [row.accuracy_std for row in rows],
         "auc_by_round": [row.auc for row in rows],
         **_spent(config, rows),
+        **_measured(rows),
         "accuracy_by_client": {name: accuracy([report]) for name, report in reports.items()},
         "samples_by_client": {
             name: {"train": report.train_samples, "test": report.test_samples}
@@ -187,6 +190,16 @@ def _spent(config: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
     if config.get("privacy") is None:
         return {}
     return {"epsilon_by_round": [row.epsilon for row in rows]}
+
+
+def _measured(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the algorithm's own numbers of each round of training, None where it had none."""
+    names = dict.fromkeys(name for row in rows for name in row.measures)
+    if not names:
+        return {}
+    return {
+        "measures_by_round": {name: [row.measures.get(name) for row in rows[:-1]] for name in names}
+    }
 
 
 def _traffic(rows: Sequence[Row], clients: int) -> dict[str, float]:

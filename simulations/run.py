@@ -101,11 +101,12 @@ def _simulate(
         reports, broadcast = _rounds(begun, recorder, watch)
         diverged = concerns.of_clients(clients_table.read(folder))
         _warn(diverged)
+        judged = concerns.of_rounds(begun.algorithm, recorder.rows)
         summary = {
             **results.summary(config, recorder.rows, reports, broadcast),
             **newcomers.joined(plan, divided, broadcast),
             "cohort": begun.chosen,
-            "warnings": [*concerned, *diverged],
+            "warnings": [*concerned, *diverged, *judged],
         }
         _write(folder, summary, recorder.rows, broadcast)
         begun.journal.remove()
@@ -212,7 +213,9 @@ def _after(
         checkpoint.save(begun.folder, crew, closed.standing, recorder.rows)
 
     def after(closed: Closed[Any, Any, Any]) -> None:
-        row = recorder.closed(closed)
+        measures = concerns.measured(begun.algorithm, closed, begun.participation)
+        row = recorder.closed(closed, measures)
+        concerns.tell(begun.algorithm, recorder.rows)
         if begun.plan.settings.history:
             history.write(begun.folder / HISTORY, closed)
         watch(closed.standing.rounds, row.accuracy)

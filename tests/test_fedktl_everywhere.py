@@ -15,10 +15,10 @@ from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
 from edge.agent.predict import opened
 from edgeloop import data, generators, rounds, settings
-from edgeloop.algorithms.fedktl import Pairs
 from edgeloop.command import main
 from edgeloop.generator import Generator, as_inputs
 from edgeloop.generators.triton import TritonGenerator
+from edgeloop.pairs import Pairs
 from edgeloop.settings import BrokerSettings
 from simulations import engine, results
 from simulations.settings import RunSettings
@@ -30,7 +30,7 @@ from tests.one_device import EPOCHS, WIDTH, Task, simulated, write_data
 
 @pytest.mark.broker
 def test_one_device_over_mqtt_ends_as_its_simulation_does(
-    tmp_path: Path, broker: BrokerSettings
+    tmp_path: Path, broker: BrokerSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     source, tiny = write_data(tmp_path / "one"), str(write_tiny(tmp_path / "tiny"))
     task = Task(tmp_path, source, broker, tiny)
@@ -49,6 +49,13 @@ def test_one_device_over_mqtt_ends_as_its_simulation_does(
     for name, array in same.items():
         np.testing.assert_array_equal(found[name], array, strict=True)
     assert mine["onnx_difference"] < 0.01
+    told = [each for each in caplog.records if "not trained" in each.getMessage()]
+    here, there = (
+        [each.getMessage() for each in told if each.name.startswith(door)]
+        for door in ("simulations", "cloud")
+    )
+    assert here == there  # four epochs are few
+    assert len(here) == 1
     assert right(task, Path(mine["onnx"])) == expected["final_accuracy"]
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from edgeloop import history
-from edgeloop.algorithms.fedktl import Pairs
 from edgeloop.algorithms.local import Nothing
 from edgeloop.member import Answer, Report
+from edgeloop.pairs import Pairs
 from edgeloop.prototypes import PrototypeUpload
 from edgeloop.rounds import Closed, Standing
 from simulations.report.rounds import read_round

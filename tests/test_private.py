@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from edgeloop import algorithms, models, noise, private, prototypes
 from edgeloop.algorithm import Algorithm, Batches
-from edgeloop.algorithms.fedktl import Pairs
 from edgeloop.errors import ConfigError, ModelError
 from edgeloop.models import SplitModel
+from edgeloop.pairs import Pairs
 from edgeloop.private import drawn, released, shrinking, totals
 from edgeloop.prototypes import PrototypeUpload
 from edgeloop.settings import PrivacySettings

@@ -106,6 +106,7 @@ class Run:
     def __post_init__(self) -> None:
         self._watch = Watch(self.contract, self.metrics)
         self._link: Link | None = None
+        self._concerns: frozenset[str] = frozenset()
 
     def to_its_end(self) -> Path:
         """Run the rounds that are left, and write what they led to; return the summary's path."""
@@ -263,16 +264,21 @@ class Run:
         )
 
     def _measured(self, algorithm: Loaded, closed: Closed[Any, Any, Any]) -> None:
-        """Tell the algorithm's own numbers of what the round was made of."""
-        uploads = [
-            each.upload
-            for name, each in sorted(closed.answers.items())
-            if each.upload is not None and name not in closed.implausible
-        ]
-        if uploads:
-            standing = closed.standing
-            measures = algorithm.measures(uploads, standing.state, standing.broadcast)
-            self.metrics.measured(measures)
+        """Tell the algorithm's own numbers of what the round was made of, and what is wrong."""
+        uploads = rounds.counted(closed)
+        if not uploads:
+            return
+        standing = closed.standing
+        measures = algorithm.measures(uploads, standing.state, standing.broadcast)
+        self.metrics.measured(measures)
+        found = algorithm.concerns(measures)
+        for name, sentence in found.items():
+            if name not in self._concerns:  # told once, until it has passed
+                log.warning(
+                    *("after round %d: %s", closed.number, sentence),
+                    extra={"round": closed.number, "concern": name},
+                )
+        self._concerns = frozenset(found)
 
     def status(self) -> Status:
         """Return what /status and /readyz tell; called on HTTP threads."""

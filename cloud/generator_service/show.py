@@ -18,7 +18,7 @@ from edgeloop.generators.diffusion import SCHEME
 from edgeloop.generators.manifest import PARTS
 
 AVERAGED = (2, 4, 16, 64, 1000)
-"""How many latents the averages are of: FedKTL's centroids are averages."""
+"""How many latents the averages are of: FedKTL's centroids are, or come near, averages."""
 
 _SMALLEST = 64
 _LINE = 14

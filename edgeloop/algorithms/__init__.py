@@ -37,7 +37,10 @@ def config(name: str, **options: Any) -> Any:
     """
     kind = _module(name).Config
     fields = [field.name for field in dataclasses.fields(kind)]
+    retired = card(name).retired
     for option in options:
+        if option in retired:
+            raise ConfigError(option, f"{name} has this hyperparameter no more", retired[option])
         if option not in fields:
             close = difflib.get_close_matches(option, fields, n=1)
             meant = f"did you mean {close[0]}" if close else f"it has {', '.join(fields)}"

@@ -2,22 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from edgeloop import files, screen
 from edgeloop.errors import ConfigError
 from simulations.ktl.picture import picture
-from simulations.ktl.study import BASELINES, Study, run
+from simulations.ktl.rows import PAPER, ROWS
+from simulations.ktl.study import CLIENTS, Study, run
 from simulations.settings import parse_options, parse_workers
-
-PAPER: Mapping[int, Mapping[str, tuple[float, float]]] = {
-    23: {"local": (12.53, 0.39), "ktl": (13.02, 0.43)},
-    9: {"local": (7.55, 0.41), "ktl": (8.88, 0.62)},
-    2: {"local": (4.44, 1.66), "ktl": (8.76, 2.25)},
-}
-"""Table 9 of FedKTL's slides: per cent, mean and population std of three trials, StyleGAN-XL."""
 
 CLASSES = 100
 """Of the paper's data, CIFAR-100: its numbers are shown beside no other's."""
@@ -26,15 +20,26 @@ CLASSES = 100
 def ktl(
     data: Annotated[str, typer.Option(help="Parquet, an image folder, or fashion-sample.")],
     shots: Annotated[int, typer.Option(min=1, help="Training samples a class, on average.")] = 2,
-    seeds: Annotated[int, typer.Option(min=1, help="How many runs of each baseline.")] = 5,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many runs of each baseline. [default: 10, or as many as the data allows]",
+        ),
+    ] = None,
     client: Annotated[
         int | None,
         typer.Option(min=0, help="Whose samples, in every run. [default: another's in each]"),
     ] = None,
     test_samples: Annotated[
         int | None,
-        typer.Option(min=1, help="Of all clients together. [default: the client's own ones]"),
+        typer.Option(
+            min=1, help="Of all clients together. [default: 2000, or as many as there are]"
+        ),
     ] = None,
+    own_test_samples: Annotated[
+        bool, typer.Option("--own-test-samples", help="The client's own ones alone, as the paper.")
+    ] = False,
     baselines: Annotated[
         str, typer.Option(help="Of local, etf-only and ktl.")
     ] = "local,etf-only,ktl",
@@ -57,15 +62,15 @@ def ktl(
     """Run a single client alone, with the ETF classifier only, and with knowledge transfer."""
     names = tuple(name.strip() for name in baselines.split(","))
     for name in names:
-        if name not in BASELINES:
-            raise ConfigError("baselines", f"there is no {name!r}", f"use {', '.join(BASELINES)}")
+        if name not in ROWS:
+            raise ConfigError("baselines", f"there is no {name!r}", f"use {', '.join(ROWS)}")
     folder = out or Path("runs") / f"ktl-{shots}-shot"
     options = parse_options(set_ or [])
     study = Study(
-        *(data, shots, seeds, client, test_samples, names),
+        *(data, shots, seeds, client, _tested(test_samples, own_test_samples), names),
         *(rounds, patience, model, generator, options, folder),
     )
-    with screen.progress("runs", seeds * len(names)) as report:
+    with screen.progress("runs", (seeds or CLIENTS) * len(names)) as report:
         finished: list[str] = []
 
         def done(title: str, summary: Mapping[str, Any]) -> None:
@@ -79,11 +84,24 @@ def ktl(
     _show(summary, paper, folder)
 
 
+def _tested(samples: int | None, own: bool) -> int | Literal["own"] | None:
+    """Return which test samples are asked for.
+
+    Raises:
+        ConfigError: if two kinds are.
+    """
+    if own and samples is not None:
+        problem = "asks for all clients' where --own-test-samples asks for one's"
+        raise ConfigError("test-samples", problem, "leave one of them out")
+    return "own" if own else samples
+
+
 def _show(
     summary: Mapping[str, Any], paper: Mapping[str, tuple[float, float]], folder: Path
 ) -> None:
     samples = summary["samples"]
     title = f"{summary['shots']}-shot: {samples['train']} training, {samples['test']} test samples"
+    title += f", {summary['seeds']} seeds"
     rows = [
         [name, _words(found), _words(summary["last_round"][name]), _published(paper.get(name))]
         for name, found in summary["baselines"].items()
@@ -91,6 +109,8 @@ def _show(
     rows += [[name, _words(found), "", ""] for name, found in summary["differences"].items()]
     columns = ("baseline", "best round, % ± 95 %", "last round, % ± 95 %", "paper, % ± std")
     screen.table(title, columns, rows)
+    for note in summary["notes"]:
+        screen.say(note)
     screen.say(f"results: {folder}")
 
 

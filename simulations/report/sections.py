@@ -87,7 +87,8 @@ def images(story: Story) -> Html:
     heads = ["class", *(f"round {each.number}" for each in shown)]
     explained = (
         "What the generator makes of the class prototypes that each round's devices uploaded. "
-        "A column is the broadcast that the round led to."
+        "A column is the broadcast that the round led to. They are anchors with known latents,"
+        " and need not look like their classes."
     )
     return joined([paragraph(explained), tag("div", table(heads, rows), class_="images")])
 

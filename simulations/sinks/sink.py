@@ -55,8 +55,8 @@ class Sink(Protocol):
 
 
 def numbers(row: Row) -> dict[str, float]:
-    """Return a round's metrics that have a value, by name."""
-    values = {name: getattr(row, name) for name in METRICS}
+    """Return a round's metrics that have a value, by name; the algorithm's own too."""
+    values = {name: getattr(row, name) for name in METRICS} | dict(row.measures)
     return {name: float(value) for name, value in values.items() if value is not None}
 
 

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeloop import algorithms, wire
+from edgeloop import algorithms, pairs, wire
 from edgeloop.algorithms import fedktl
-from edgeloop.algorithms.fedktl import Config, Pairs, State
+from edgeloop.algorithms.fedktl import Config
+from edgeloop.alignment import State
 from edgeloop.errors import ConfigError, GeneratorError
 from edgeloop.generator import as_inputs
 from edgeloop.generators.onnx import OnnxGenerator
+from edgeloop.pairs import Pairs
 from tests.algorithms.small_ktl import UPLOADS, small_config, small_generator, upload
 from tests.generators.tiny import write_tiny
 
@@ -40,13 +42,9 @@ def test_a_single_client_has_a_pair_for_every_class(
     assert len(np.unique(broadcast.latents_NH, axis=0)) == 10
 
 
-def test_images_are_made_of_the_latents_that_travel(
-    generator: OnnxGenerator, config: Config
-) -> None:
-    config = dataclasses.replace(config, shape=(1, 5, 5))
-    start = fedktl.first_state(config)
+def test_images_are_made_of_the_latents_that_travel(generator: OnnxGenerator) -> None:
     far = np.array([[0.25, 1, 7], [3, 4, 1e6]], np.float32).reshape(3, 2).repeat(4, axis=1)
-    sent: Pairs = fedktl.pairs(dataclasses.replace(start, centroids_CH=far), generator, config)
+    sent = pairs.made(far, generator, (1, 5, 5))
     assert sent.latents_NH.dtype == np.float16
     lengths = np.linalg.norm(sent.latents_NH[:, :4].astype(np.float64), axis=1)
     np.testing.assert_allclose(lengths, 2, rtol=1e-3)
@@ -55,15 +53,11 @@ def test_images_are_made_of_the_latents_that_travel(
     assert sent.images_NP.tolist() == as_inputs(made, (1, 5, 5)).reshape(3, 25).tolist()
 
 
-def test_an_image_follows_the_rounding_of_its_latent(
-    generator: OnnxGenerator, config: Config
-) -> None:
+def test_an_image_follows_the_rounding_of_its_latent(generator: OnnxGenerator) -> None:
     """Images of the centroids themselves would be others: the test above can tell."""
     random = np.random.default_rng(0)
     centroids = random.standard_normal((3, 8), np.float32) * np.float32(3)
-    config = dataclasses.replace(config, shape=(3, 8, 8))
-    start = dataclasses.replace(fedktl.first_state(config), centroids_CH=centroids)
-    sent = fedktl.pairs(start, generator, config)
+    sent = pairs.made(centroids, generator, (3, 8, 8))
     exact = generator.synthesize(generator.normalise(centroids)).reshape(3, -1)
     assert (sent.images_NP != exact).any()
     assert np.abs(sent.images_NP - exact.astype(int)).max() <= 2
@@ -155,9 +149,74 @@ def test_aggregation_is_a_function_of_seed_state_and_uploads(
         ("bandwidth", "mean"),
         ("latent_dim", 0),
         ("anchors", 1.0),
+        ("centroids", "embedded"),
     ],
 )
 def test_a_wrong_option_is_named(field: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         algorithms.load("fedktl", classes=3, width=5, **{field: value})
     assert caught.value.field == field
+
+
+def test_the_released_code_has_free_centroids_and_the_paper_means() -> None:
+    card = algorithms.card("fedktl")
+    assert algorithms.config("fedktl", classes=3, width=5).centroids == "free"
+    assert card.variants["released"] == {}
+    assert card.variants["paper"] == {"centroids": "means"}
+
+
+@pytest.mark.parametrize("value", ["running", "exact"])
+def test_what_it_has_no_more_says_what_to_do_instead(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"^statistics: .*no more; leave it out.*means") as caught:
+        algorithms.load("fedktl", classes=3, width=5, statistics=value)
+    assert caught.value.field == "statistics"
+
+
+MEASURES = {
+    *("discrepancy", "discrepancy_floor", "distance", "prior_variance"),
+    *("centroid_norm", "centroid_spread", "image_sharpness", "image_difference"),
+}
+
+
+def test_a_round_is_measured_beside_the_generators_own(
+    generator: OnnxGenerator, config: Config
+) -> None:
+    algorithm = fedktl.build(config, generator)
+    first, nothing = algorithm.start()
+    assert algorithm.measures(UPLOADS, first, nothing) == {}
+    state, broadcast = algorithm.aggregate(first, UPLOADS)
+    found = algorithm.measures(UPLOADS, state, broadcast)
+    assert set(found) == MEASURES
+    own = generator.sample_latents(2000, 5)
+    lengths = [np.linalg.norm(each, axis=1).mean() for each in (state.centroids_CH, own)]
+    assert found["centroid_norm"] == pytest.approx(lengths[0] / lengths[1], rel=0.05)
+    assert found["prior_variance"] == pytest.approx(own.var(axis=0).mean(), rel=0.1)
+    later, _ = algorithm.aggregate(state, UPLOADS)
+    assert later.own_sharpness == state.own_sharpness > 0
+
+
+def test_images_of_one_latent_are_told_to_be_alike(
+    generator: OnnxGenerator, config: Config
+) -> None:
+    algorithm = fedktl.build(config, generator)
+    state, _ = algorithm.aggregate(algorithm.start()[0], UPLOADS)
+    one_CH = np.repeat(state.centroids_CH[:1], 3, axis=0)
+    alike = dataclasses.replace(state, centroids_CH=one_CH)
+    found = algorithm.measures(UPLOADS, alike, pairs.made(one_CH, generator, config.shape))
+    assert found["image_difference"] == found["centroid_spread"] == 0
+    assert "0.00 times as far apart" in algorithm.concerns(found)["alike"]
+
+
+def test_a_single_class_is_compared_with_no_other(generator: OnnxGenerator, config: Config) -> None:
+    algorithm = fedktl.build(dataclasses.replace(config, classes=1), generator)
+    state, broadcast = algorithm.aggregate(algorithm.start()[0], [upload(0, classes=1)])
+    found = algorithm.measures([], state, broadcast)
+    assert found["image_difference"] == found["centroid_spread"] == 1
+    assert "alike" not in algorithm.concerns(found)
+
+
+def test_where_nothing_is_sent_back_nothing_is_measured() -> None:
+    algorithm = fedktl.build(Config(classes=3, width=5, shape=(1, 4, 4), transfer=0.0))
+    found = algorithm.measures(UPLOADS, *algorithm.aggregate(algorithm.start()[0], UPLOADS))
+    assert found == {}
+    assert algorithm.concerns(found) == {}

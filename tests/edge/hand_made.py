@@ -9,9 +9,9 @@ import numpy as np
 
 from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
 from edgeloop import chunks, data, wire
-from edgeloop.algorithms.fedktl import Pairs
 from edgeloop.chunks import Assembler
 from edgeloop.link import Arrival, Link
+from edgeloop.pairs import Pairs
 from edgeloop.settings import BrokerSettings
 from edgeloop.task import (
     SERVER,

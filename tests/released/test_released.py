@@ -50,6 +50,43 @@ def test_a_finished_simulation_is_reported_and_compared(place: Path) -> None:
     assert "0 clients better" in run(place, "compare", "finished", "finished").stdout
 
 
+FEDKTL = [
+    *("simulate", "fedktl", "--data", "data", "--models", "harcnn1-s3", "--width", "8"),
+    *("--set", "server_epochs=2", "--workers", "1", "--rounds", "3000", "--history"),
+]
+
+
+def test_a_simulation_by_another_rule_is_refused(place: Path) -> None:
+    """FedKTL's centroids were means; half a run by each rule would be neither's."""
+    for further in ([], ["--variant", "paper"]):
+        words = [EDGELOOP, *FEDKTL, *further, "--out", "fedktl/killed"]
+        done = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "hyperparameters.centroids (nothing there" in done.stderr
+        assert "go on with edgeloop 0.1.0, or name another folder" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert (place / "fedktl" / "killed" / "checkpoint-1").is_dir()
+
+
+def test_a_finished_one_by_another_rule_is_reported_and_compared(place: Path) -> None:
+    run(place, "report", "fedktl/finished")
+    words = [word if word != "3000" else "2" for word in FEDKTL]
+    run(place, *words, "--out", "fedktl/today")
+    told = run(place, "compare", "fedktl/finished", "fedktl/today").stdout
+    assert "hyperparameters.centroids" in told
+
+
+@pytest.mark.broker
+def test_a_task_by_another_rule_is_refused(place: Path, broker: BrokerSettings) -> None:
+    commands(place, broker.port, "fedktl")
+    words = [EDGELOOP, "aggregator", "--config", "task.toml"]
+    done = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "ledger: holds a state that this edgeloop cannot read" in done.stderr
+    assert "go on with the edgeloop that wrote it" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.broker
 def test_a_killed_task_goes_on(place: Path, broker: BrokerSettings) -> None:
     with ExitStack() as stack:
@@ -69,20 +106,21 @@ def test_a_killed_task_goes_on(place: Path, broker: BrokerSettings) -> None:
     assert len(list((place / "aggregator" / "history").iterdir())) == ROUNDS
 
 
-def commands(place: Path, port: int) -> list[list[str]]:
+def commands(place: Path, port: int, algorithm: str = "fedtgp") -> list[list[str]]:
     """Write the three configurations; return the three command lines."""
+    folder = "" if algorithm == "fedtgp" else f"{algorithm}/"
     broker = f"broker = {{ port = {port} }}"
     (place / "task.toml").write_text(
         f"""
         name = "released"
-        algorithm = "fedtgp"
+        algorithm = "{algorithm}"
         hyperparameters = {{ server_epochs = 2 }}
         class_names = ["still", "moving"]
         shape = [2, 1, 64]
         width = 8
         rounds = {ROUNDS}
         history = true
-        folder = "aggregator"
+        folder = "{folder}aggregator"
         {broker}
         http = {{ port = 0 }}
         cohort = {{ devices = ["a", "b"] }}
@@ -93,7 +131,7 @@ def commands(place: Path, port: int) -> list[list[str]]:
             f"""
             name = "{name}"
             task = "released"
-            folder = "device-{name}"
+            folder = "{folder}device-{name}"
             {broker}
             data = {{ source = "data", client = {client} }}
             training = {{ architecture = "harcnn1-s3", threads = 1 }}

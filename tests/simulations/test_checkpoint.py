@@ -11,7 +11,7 @@ from simulations.results import Row
 from simulations.run import simulate
 from simulations.settings import RunSettings
 
-ROW = Row(0, 1 / 3, 0.0, 1.0, 0.0, 0.0, 0.0, 0, 0, 0, 0)
+ROW = Row(0, 1 / 3, 0.0, 1.0, 0.0, 0.0, 0.0, 0, 0, 0, 0, measures={"distance": 1 / 3})
 
 
 class Clock:

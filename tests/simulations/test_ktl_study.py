@@ -2,18 +2,23 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edgeloop import data
 from edgeloop.command import main
+from edgeloop.data import ClientData
 from edgeloop.errors import ConfigError
 from edgeloop.generators.onnx import OnnxGenerator
 from simulations.ktl import study
+from simulations.ktl.rows import ROWS, classified
 from simulations.ktl.statistics import described
+from simulations.ktl.study import Study
 from tests.generators.tiny import write_tiny
 
 NAMES = ("local", "etf-only", "ktl")
@@ -27,6 +32,8 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ktl(out: Path, generator: Path, *further: str) -> int:
     words = ["--data", "fashion-sample", "--shots", "4", "--seeds", "2", "--rounds", "2"]
     words += ["--set", "server_epochs=2", "--workers", "2", "--out", str(out)]
+    if "--test-samples" not in further:
+        words.append("--own-test-samples")
     return main(["simulate", "ktl", *words, "--generator", str(generator), *further])
 
 
@@ -136,6 +143,57 @@ def test_one_client_for_all_and_a_larger_test(tmp_path: Path, generator: Path) -
     assert summary(tmp_path)["differences"] == {}
 
 
+def of(folder: Path, **changes: Any) -> Study:
+    fields: dict[str, Any] = {
+        **{"data": "fashion-sample", "shots": 4, "seeds": None, "client": None},
+        **{"test_samples": None, "baselines": ("local",), "rounds": 1, "patience": 1},
+        **{"model": "cnn", "generator": None, "options": {}, "folder": folder},
+    }
+    return Study(**{**fields, **changes})
+
+
+def test_ten_clients_and_as_many_test_samples_as_tell_something(tmp_path: Path) -> None:
+    dealt = study.deal(of(tmp_path))
+    assert (dealt.seeds, dealt.test) == (10, 1556)
+    (note,) = dealt.notes
+    assert note.startswith("all clients together have 1,556 test samples, fewer than the 2,000")
+    assert len(list((tmp_path / "data").glob("4-shot-seed-*"))) == 10
+
+
+def test_fewer_clients_than_usual_are_told_of(tmp_path: Path) -> None:
+    dealt = study.deal(of(tmp_path, shots=150))
+    assert dealt.seeds == 3
+    assert "there are samples for 3 clients of 150 shots, fewer than the usual 10" in dealt.notes[1]
+
+
+def test_what_was_dealt_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = study.deal(of(tmp_path, seeds=2))
+    monkeypatch.setattr(study, "_divided", pytest.fail)
+    assert study.deal(of(tmp_path, seeds=2)) == first
+    assert study.deal(of(tmp_path, seeds=1)).seeds == 1
+    monkeypatch.undo()
+    assert study.deal(of(tmp_path)).seeds == 10  # no longer two
+
+
+def nearest_mean(client: ClientData, classes: int) -> NDArray[np.int64]:
+    """Name a test image after the nearest mean of the training images."""
+    train, test = (part.inputs.reshape(len(part), -1) for part in (client.train, client.test))
+    means = np.stack([train[client.train.labels == each].mean(axis=0) for each in range(classes)])
+    gaps = np.square(test[:, None] - means[None]).sum(axis=2)
+    return np.asarray(gaps.argmin(axis=1), np.int64)
+
+
+def test_a_row_without_rounds_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {**ROWS, "nearest": partial(classified, how=nearest_mean)}
+    monkeypatch.setattr(study, "ROWS", rows)
+    asked = of(tmp_path, seeds=2, baselines=("local", "nearest"), shots=20)
+    found = study.run(asked, 1, lambda title, summary: None)
+    assert found["baselines"]["nearest"]["mean"] > 0.5
+    assert set(found["differences"]) == {"nearest - local"}
+    again = study.run(asked, 1, lambda title, summary: None)
+    assert again == found
+
+
 def test_it_goes_on_with_what_is_missing(done: Path, tmp_path: Path, generator: Path) -> None:
     again = tmp_path / "study"
     shutil.copytree(done, again)
@@ -159,6 +217,7 @@ def test_it_goes_on_with_what_is_missing(done: Path, tmp_path: Path, generator: 
         (["--set", "sever_epochs=1"], "sever_epochs: fedktl has no such hyperparameter"),
         (["--generator", "nowhere"], "generator: there is no generator 'nowhere'"),
         (["--data", "nowhere"], "nowhere: no such file or folder"),
+        (["--test-samples", "9", "--own-test-samples"], "test-samples: asks for all clients'"),
     ],
 )
 def test_bad_input(

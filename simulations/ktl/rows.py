@@ -1,0 +1,64 @@
+"""The rows of the study: what each does with a client's few samples, by name.
+
+A row is a function of a seed's settings and of the folder for its results; it returns, and leaves
+there as summary.json, at least `best_accuracy` and `final_accuracy`. One more is a line in `ROWS`.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeloop import algorithms, data, files
+from edgeloop.data import ClientData
+from edgeloop.data.samples import Labels
+from simulations.folder import SUMMARY
+from simulations.run import simulate
+from simulations.settings import RunSettings
+
+Summary = Mapping[str, Any]
+Row = Callable[[RunSettings, Path], Summary]
+Classify = Callable[[ClientData, int], Labels]
+"""A client's samples and the number of classes, to a class (N,) for each of its test samples."""
+
+
+def simulated(settings: RunSettings, folder: Path, *, algorithm: str, **options: Any) -> Summary:
+    """Run an algorithm with the client alone; the study's own options are FedKTL's."""
+    own = settings.options if algorithm == settings.algorithm else {}
+    changes = {"algorithm": algorithm, "options": {**own, **options}}
+    chosen = settings.model_copy(update=changes)
+    if not algorithms.needs_generator(algorithm, **chosen.chosen(classes=2)):
+        chosen = chosen.model_copy(update={"generator": None})
+    return simulate(chosen, folder, lambda done, accuracy: None)
+
+
+def classified(settings: RunSettings, folder: Path, *, how: Classify) -> Summary:
+    """Have a classifier without rounds name the test samples; write how many it names right."""
+    federation = data.load(settings.data)
+    client = federation.client(0)
+    right = how(client, federation.classes) == client.test.labels
+    accuracy = float(np.mean(right)) if len(right) else 0.0
+    summary = {"best_accuracy": accuracy, "final_accuracy": accuracy}
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(folder / SUMMARY, summary)
+    return summary
+
+
+ROWS: Mapping[str, Row] = {
+    "local": partial(simulated, algorithm="local"),
+    "etf-only": partial(simulated, algorithm="fedktl", transfer=0.0),
+    "ktl": partial(simulated, algorithm="fedktl"),
+}
+"""Plain cross-entropy; FedKTL's client without the transfer loss; and with it.
+
+A row of another kind is `"name": partial(classified, how=function)`.
+"""
+
+PAPER: Mapping[int, Mapping[str, tuple[float, float]]] = {
+    23: {"local": (12.53, 0.39), "ktl": (13.02, 0.43)},
+    9: {"local": (7.55, 0.41), "ktl": (8.88, 0.62)},
+    2: {"local": (4.44, 1.66), "ktl": (8.76, 2.25)},
+}
+"""Table 9 of FedKTL's slides: per cent, mean and population std of three trials, StyleGAN-XL."""

@@ -1,0 +1,86 @@
+"""What is tried: every combination of some hyperparameters' values, each once."""
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeloop import algorithms
+from edgeloop.errors import ConfigError
+from edgeloop.task import Scalar
+from simulations.settings import parse_options
+
+Options = Mapping[str, Scalar]
+Space = Mapping[str, Sequence[Scalar]]
+"""The values of each hyperparameter."""
+
+SPACES: Mapping[str, Space] = {
+    "fedktl": {
+        "transfer": (0.0, 1.0, 5.0, 50.0),
+        "anchor": (0.1, 1.0),
+        "server_epochs": (20, 100),
+    }
+}
+"""What is tried where nobody says: FedKTL's weights of the transfer and of the centroids, and how
+long its server learns a round; a transfer of 0 is its classifier alone."""
+
+UNASKED: Mapping[str, Sequence[str]] = {
+    "fedktl": ("anchor", "bandwidth", "centroids", "server_batch", "server_epochs", "server_lr")
+}
+"""Of an algorithm with a generator: hyperparameters that say nothing where none is asked."""
+
+
+def parse(algorithm: str, words: Sequence[str]) -> dict[str, tuple[Scalar, ...]]:
+    """Read "name=value,value" words; those of the algorithm's own space where there are none.
+
+    Raises:
+        ConfigError: if a word is none, a hyperparameter does not exist or comes twice, a value is
+            out of range, or there is nothing to try.
+    """
+    found: dict[str, tuple[Scalar, ...]] = {}
+    for word in words:
+        name, _, rest = word.partition("=")
+        name, values = name.strip(), [value.strip() for value in rest.split(",")]
+        if not name or not all(values):
+            problem = f"{word!r} is no key=value,value"
+            raise ConfigError("try", problem, "write --try transfer=1.0,5.0")
+        if name in found:
+            raise ConfigError("try", f"{name} comes twice", "give its values in one --try")
+        each = [parse_options([f"{name}={value}"])[name] for value in values]
+        found[name] = tuple(dict.fromkeys(each))
+    found = found or {name: tuple(each) for name, each in SPACES.get(algorithm, {}).items()}
+    if not found:
+        problem = f"there is nothing to try of {algorithm} where nobody says"
+        raise ConfigError("try", problem, "write --try name=value,value")
+    return found
+
+
+def candidates(algorithm: str, space: Space, fixed: Mapping[str, Any]) -> list[dict[str, Scalar]]:
+    """Return every combination that differs from the others in what it does.
+
+    Args:
+        algorithm: its name.
+        space: what is tried.
+        fixed: further fields of the algorithm's Config.
+
+    Raises:
+        ConfigError: naming a hyperparameter that does not exist or is out of range.
+    """
+    found: dict[str, dict[str, Scalar]] = {}
+    for values in itertools.product(*space.values()):
+        options = dict(zip(space, values, strict=True))
+        whole = {**fixed, **options}
+        algorithms.config(algorithm, **whole)
+        if algorithms.card(algorithm).generator and not algorithms.needs_generator(
+            algorithm, **whole
+        ):
+            idle = UNASKED.get(algorithm, ())
+            options = {name: value for name, value in options.items() if name not in idle}
+        found.setdefault(title(options), options)
+    return list(found.values())
+
+
+def title(options: Options) -> str:
+    """Return what a candidate is called, also as a folder."""
+    text = ",".join(f"{name}={value}" for name, value in options.items())
+    return re.sub(r"[^\w.=,+-]", "_", text) or "as it is"
