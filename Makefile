@@ -18,7 +18,7 @@ export OMP_NUM_THREADS ?= 1
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
-demo: $(VENV)/.demo ## six devices learn together on this machine; ALGORITHM=fedtgp, GENERATOR=triton
+demo: $(VENV)/.demo ## ten devices learn together on this machine; ALGORITHM=fedtgp, GENERATOR=triton
 	@$(if $(filter triton,$(GENERATOR)),$(TRITON))
 	$(BIN)/edgeloop demo $(if $(ALGORITHM),--algorithm $(ALGORITHM)) $(SERVED)
 
