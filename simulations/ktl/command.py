@@ -41,8 +41,8 @@ def ktl(
         bool, typer.Option("--own-test-samples", help="The client's own ones alone, as the paper.")
     ] = False,
     baselines: Annotated[
-        str, typer.Option(help="Of local, etf-only and ktl.")
-    ] = "local,etf-only,ktl",
+        str, typer.Option(help="Of local, etf-only, ktl and computed-base.")
+    ] = "local,etf-only,ktl,computed-base",
     rounds: Annotated[int, typer.Option(min=1, help="At most.")] = 200,
     patience: Annotated[
         int, typer.Option(min=1, help="Stop after so many rounds without a new best one.")

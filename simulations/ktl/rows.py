@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from edgeloop import algorithms, data, files
+from edgeloop import algorithms, data, files, generators
+from edgeloop.bases import building
+from edgeloop.bases.running import Base
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Labels
+from edgeloop.gaussian import classifier, statistics
 from simulations.folder import SUMMARY
 from simulations.run import simulate
 from simulations.settings import RunSettings
@@ -46,12 +49,40 @@ def classified(settings: RunSettings, folder: Path, *, how: Classify) -> Summary
     return summary
 
 
+def on_base(settings: RunSettings, folder: Path) -> Summary:
+    """Have class means on a base name the test samples; it is computed from the generator's images.
+
+    The class whose mean is nearest by cosine, on whitened features; nothing is trained.
+    """
+    generator = generators.load(settings.generator or generators.EMBEDDED)
+
+    def how(client: ClientData, classes: int) -> Labels:
+        shape = client.train.inputs.shape[1:]
+        return nearest_mean(client, classes, building.automatic(generator, shape, classes))
+
+    return classified(settings, folder, how=how)
+
+
+def nearest_mean(client: ClientData, classes: int, base: Base) -> Labels:
+    """Return the class (N,) of each test sample whose mean is nearest by cosine."""
+    train, test = (
+        classifier.whitened(base.features(part.inputs), base.variances_D)
+        for part in (client.train, client.test)
+    )
+    known = statistics.sums(train, client.train.labels, classes, second=False)
+    found = classifier.cosine(known, known.counts_C, base.variances_D).log_posteriors(test)
+    labels: Labels = found.argmax(1).astype(np.int64)
+    return labels
+
+
 ROWS: Mapping[str, Row] = {
     "local": partial(simulated, algorithm="local"),
     "etf-only": partial(simulated, algorithm="fedktl", transfer=0.0),
     "ktl": partial(simulated, algorithm="fedktl"),
+    "computed-base": on_base,
 }
-"""Plain cross-entropy; FedKTL's client without the transfer loss; and with it.
+"""Plain cross-entropy; FedKTL's client without the transfer loss; with it; and class means on a
+computed base.
 
 A row of another kind is `"name": partial(classified, how=function)`.
 """

@@ -11,14 +11,18 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeloop import data
+from edgeloop.bases import building
 from edgeloop.command import main
 from edgeloop.data import ClientData
+from edgeloop.data.sample import fashion_sample
+from edgeloop.data.samples import Shard
 from edgeloop.errors import ConfigError
 from edgeloop.generators.onnx import OnnxGenerator
-from simulations.ktl import study
+from simulations.ktl import rows, study
 from simulations.ktl.rows import ROWS, classified
 from simulations.ktl.statistics import described
 from simulations.ktl.study import Study
+from tests.bases.tiny import tiny_base
 from tests.generators.tiny import write_tiny
 
 NAMES = ("local", "etf-only", "ktl")
@@ -32,6 +36,8 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ktl(out: Path, generator: Path, *further: str) -> int:
     words = ["--data", "fashion-sample", "--shots", "4", "--seeds", "2", "--rounds", "2"]
     words += ["--set", "server_epochs=2", "--workers", "2", "--out", str(out)]
+    if "--baselines" not in further:
+        words += ["--baselines", ",".join(NAMES)]
     if "--test-samples" not in further:
         words.append("--own-test-samples")
     return main(["simulate", "ktl", *words, "--generator", str(generator), *further])
@@ -242,3 +248,28 @@ def test_another_study_is_not_mixed_in(
     (done.parent / "other" / "file").touch()
     assert ktl(done.parent / "other", generator) == 2
     assert "holds something else" in capfd.readouterr().err
+
+
+def test_class_means_on_a_base() -> None:
+    """Two samples of each class are told apart by their features' direction."""
+    base = tiny_base((1, 28, 28), 32)
+    pool = fashion_sample()
+    chosen = [np.flatnonzero(pool.labels == label) for label in range(10)]
+    train, test = (
+        Shard(pool.inputs[some], pool.labels[some]).samples()
+        for some in (
+            np.concatenate([each[:2] for each in chosen]),
+            np.concatenate([each[2:22] for each in chosen]),
+        )
+    )
+    found = rows.nearest_mean(ClientData(train, test), 10, base)
+    assert (found == test.labels).mean() > 0.35  # chance is a tenth
+
+
+def test_the_row_on_a_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "automatic", lambda generator, shape, classes: tiny_base(shape))
+    words = ["--data", "fashion-sample", "--shots", "4", "--seeds", "2", "--own-test-samples"]
+    words += ["--baselines", "computed-base", "--workers", "1", "--out", str(tmp_path / "out")]
+    assert main(["simulate", "ktl", *words]) == 0
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert 0.1 < found["baselines"]["computed-base"]["mean"] < 1
