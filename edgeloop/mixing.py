@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgeloop import chance
 from edgeloop.gaussian import weighing
+from edgeloop.seeds import derive
 
 Mix = Literal["never", "half", "auto"]
 Array = NDArray[np.float64]
@@ -31,8 +32,8 @@ ENOUGH = 15
 LEVEL = 0.05
 """A difference with a smaller p value is beyond chance."""
 TEMPERATURES = tuple(2.0**power for power in range(-10, 11))
-FLOOR = -30.0
-"""The least log posterior: no expert forbids what it has not seen."""
+UNKNOWN = -30.0
+"""The log posterior of a class that an expert does not know: the other may still be sure of it."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +69,22 @@ class Choice:
 
 
 def log_posteriors(scores_NC: Array, temperature: float) -> Array:
-    """Return log softmax (N, C) of scores at a temperature, none less than `FLOOR`."""
+    """Return log softmax (N, C) of scores at a temperature; for minus infinity `UNKNOWN`."""
     scaled_NC = np.asarray(scores_NC, np.float64) / temperature
     shifted_NC = scaled_NC - scaled_NC.max(1, keepdims=True)
     found_NC: Array = shifted_NC - np.log(np.exp(shifted_NC).sum(1, keepdims=True))
-    return np.maximum(found_NC, FLOOR)
+    return np.where(np.isneginf(found_NC), UNKNOWN, found_NC)
 
 
 def usable(scores_NC: Array) -> bool:
     """Say whether scores are scores: none is NaN, and each sample has a class."""
     lost = np.isnan(scores_NC).any() or np.isposinf(scores_NC).any()
     return not lost and bool(np.isfinite(scores_NC).any(axis=1).all())
+
+
+def held_seed(seed: int, name: str) -> int:
+    """Return the seed by which a client's samples are held out, in a run of this seed."""
+    return derive(seed, "client", name, "held-out")
 
 
 def held_out(labels_N: Labels, seed: int) -> NDArray[np.bool_]:
@@ -156,10 +162,18 @@ def hits(scores_NC: Array, labels_N: Labels) -> NDArray[np.bool_]:
 
 
 def worse(one_NC: Array, other_NC: Array, labels_N: Labels) -> bool:
-    """Say whether the first scores are worse than the second beyond chance (McNemar, exact)."""
-    one_N, other_N = hits(one_NC, labels_N), hits(other_NC, labels_N)
-    gained, lost = int((one_N & ~other_N).sum()), int((other_N & ~one_N).sum())
-    return lost > gained and chance.mcnemar(gained, lost) < LEVEL
+    """Say whether the first scores are worse than the second beyond chance; see `worse_hits`."""
+    return worse_hits(hits(one_NC, labels_N), hits(other_NC, labels_N))
+
+
+def worse_hits(one_N: NDArray[np.bool_], other_N: NDArray[np.bool_]) -> bool:
+    """Say whether the first hits are fewer than the second beyond chance (McNemar, exact)."""
+    return bool(one_N.sum() < other_N.sum()) and p_value(one_N, other_N) < LEVEL
+
+
+def p_value(one_N: NDArray[np.bool_], other_N: NDArray[np.bool_]) -> float:
+    """Return McNemar's p value of two classifiers' hits of the same samples."""
+    return chance.mcnemar(int((one_N & ~other_N).sum()), int((other_N & ~one_N).sum()))
 
 
 def measured(

@@ -21,7 +21,6 @@ from edgeloop.member import Member
 from edgeloop.mixing import Choice, Mix
 from edgeloop.models.split import SplitModel
 from edgeloop.pace import Pace
-from edgeloop.seeds import derive
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +31,7 @@ TRAINING = ("local_epochs", "local_lr")
 EVERYTHING = "too few samples to train alone"
 NOTHING = "the run's model knows nothing, or has diverged"
 DIVERGED = "the model trained alone has diverged"
+ASKED = "asked for"
 FEW = "too few samples to choose by"
 
 Scores = NDArray[np.float64]
@@ -116,7 +116,7 @@ def made(plan: Plan, member: Member[Any, Any], broadcast: Any) -> Mixture:
         broadcast: the last one.
     """
     train = member.training()
-    seed = held_seed(plan.seed, member.name)
+    seed = mixing.held_seed(plan.seed, member.name)
     out_N = mixing.held_out(train.labels, seed)
     out = Samples(train.inputs[out_N], train.labels[out_N])
     if not len(train) >= member.batch_size:
@@ -137,11 +137,6 @@ def made(plan: Plan, member: Member[Any, Any], broadcast: Any) -> Mixture:
     return Mixture(member, alone, choice, out)
 
 
-def held_seed(seed: int, name: str) -> int:
-    """Return the seed by which a client's samples are held out, in a run of this seed."""
-    return derive(seed, "client", name, "held-out")
-
-
 def _alone(plan: Plan, member: Member[Any, Any]) -> Member[Any, Any]:
     """Train alone on all samples, just as the algorithm `local` would."""
     alone = member.another(plan.first(), plan.local)
@@ -150,11 +145,15 @@ def _alone(plan: Plan, member: Member[Any, Any]) -> Member[Any, Any]:
 
 
 def _compared(
-    plan: Plan, member: Member[Any, Any], broadcast: Any, out_N: NDArray[np.bool_]
+    plan: Plan,
+    member: Member[Any, Any],
+    broadcast: Any,
+    out_N: NDArray[np.bool_],
+    batch_size: int | None = None,
 ) -> tuple[Member[Any, Any], Scores, Scores]:
     """Train alone, and again as the run did, without some samples; return alone, and the scores."""
-    alone = member.another(plan.first(), plan.local, ~out_N)
-    again = member.another(plan.first(), None, ~out_N)
+    alone = member.another(plan.first(), plan.local, ~out_N, batch_size)
+    again = member.another(plan.first(), None, ~out_N, batch_size)
     _follow(alone, plan, Nothing(), "alone, without the samples held out")
     _follow(again, plan, broadcast, "as the run did, without the samples held out")
     inputs = member.training().inputs[out_N]
@@ -168,7 +167,7 @@ def _choice(plan: Plan, own_NC: Scores, all_NC: Scores, labels_N: NDArray[np.int
     if not mixing.usable(all_NC):
         return Choice(0.0, why=NOTHING, held_out=len(labels_N))
     if plan.how == "half":
-        return mixing.halved(own_NC, all_NC, labels_N, "asked for")
+        return mixing.halved(own_NC, all_NC, labels_N, ASKED)
     return mixing.choose(own_NC, all_NC, labels_N)
 
 
@@ -177,19 +176,19 @@ def _calibrated(
 ) -> Choice:
     """Return half and half, with temperatures by cross-validation.
 
-    Where a fold leaves no batch to train on, they are those of the training samples, too cold.
+    Without a fold's samples batches are as many as with them, and smaller: of few samples, few
+    batches are trained on, and one less would be another training.
     """
     train = member.training()
-    why = "asked for" if plan.how == "half" else FEW
+    why = ASKED if plan.how == "half" else FEW
+    own_NC = alone.scores(train.inputs, Nothing())
+    all_NC = member.scores(train.inputs, broadcast)
+    batches = len(train) // member.batch_size
     folds_N = mixing.folds(train.labels, seed)
-    if not len(train) > mixing.FOLDS:
-        own_NC = alone.scores(train.inputs, Nothing())
-        return mixing.halved(own_NC, member.scores(train.inputs, broadcast), train.labels, why)
-    own_NC = np.zeros((len(train), member.model.classes))
-    all_NC = np.zeros_like(own_NC)
-    for fold in range(mixing.FOLDS):
+    for fold in range(min(mixing.FOLDS, len(train)) if len(train) > 1 else 0):
         out_N = folds_N == fold
-        _, own_NC[out_N], all_NC[out_N] = _compared(plan, member, broadcast, out_N)
+        size = int((~out_N).sum()) // batches
+        _, own_NC[out_N], all_NC[out_N] = _compared(plan, member, broadcast, out_N, max(size, 1))
     if not (mixing.usable(own_NC) and mixing.usable(all_NC)):
         return Choice(0.5, why=why)
     return mixing.halved(own_NC, all_NC, train.labels, why)

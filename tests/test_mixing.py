@@ -17,15 +17,31 @@ LABELS = [0, 1] * 20
 Y = np.array(LABELS)
 
 
-@pytest.mark.parametrize(
-    ("alone_wrong", "together_wrong", "weight"),
-    [(20, 0, 1.0), (0, 20, 0.0), (0, 0, 0.5), (1, 0, 0.5)],
-)
-def test_most_hits_win_where_chance_would_not_give_them(
-    alone_wrong: int, together_wrong: int, weight: float
+def noise(right: int, seed: int) -> np.ndarray:
+    """Return scores of two classes that have so many of 40 samples right, as sure of the others."""
+    size = np.random.default_rng(seed).uniform(1, 9, 40)
+    sign = np.where(np.arange(40) < right, 1.0, -1.0) * (2.0 * Y - 1)
+    return np.stack([-size * sign, size * sign], axis=1)
+
+
+@pytest.mark.parametrize(("alone", "together", "weight"), [(38, 30, 0), (30, 38, 1), (38, 38, 0.5)])
+def test_most_hits_win_and_a_half_where_both_have_as_many(
+    alone: int, together: int, weight: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone, together = scores(LABELS, alone_wrong), scores(LABELS, together_wrong)
-    assert mixing.choose(alone, together, Y).weight == weight
+    monkeypatch.setattr(mixing, "TEMPERATURES", (1.0,))
+    found = mixing.choose(noise(alone, 1), noise(together, 2), Y)
+    assert found.weight == pytest.approx(weight, abs=0.25)
+    assert (found.weight > 0.5) == (weight > 0.5)
+    assert (found.weight < 0.5) == (weight < 0.5)
+
+
+def test_calibrated_by_the_same_samples_the_better_one_decides() -> None:
+    for alone, together in (
+        (scores(LABELS, 20), scores(LABELS)),
+        (scores(LABELS), scores(LABELS, 20)),
+    ):
+        mixed = mixing.choose(alone, together, Y).scores(alone, together)
+        assert mixing.hits(mixed, Y).all()
 
 
 def test_few_samples_are_told_and_held_out_by_class() -> None:
@@ -83,10 +99,12 @@ def test_a_summary_counts_clients_by_what_mixing_did_to_them() -> None:
     better = mixing.measured(scores(LABELS, 30), scores(LABELS), scores(LABELS), Y)
     worse = mixing.measured(scores(LABELS), scores(LABELS, 1), scores(LABELS, 1), Y)
     untested = mixing.measured(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((0, 2)), Y[:0])
-    assert better["alone"] == 0.25 and better["gained"] == 30
+    assert better["alone"] == 0.25
+    assert better["gained"] == 30
     assert untested["mixed"] is None
     clients = {"a": better, "b": worse, "c": untested}
     told = mixing.summed("auto", {name: {"weight": 0.5, **each} for name, each in clients.items()})
     assert (told["clients_better"], told["clients_worse"]) == (1, 1)
     assert (told["clients_better_beyond_chance"], told["clients_worse_beyond_chance"]) == (1, 0)
-    assert told["mean"]["test_samples"] == 80 and told["mean"]["alone"] == 0.625
+    assert told["mean"]["test_samples"] == 80
+    assert told["mean"]["alone"] == 0.625

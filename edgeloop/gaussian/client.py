@@ -25,7 +25,6 @@ from edgeloop.gaussian.options import Config
 from edgeloop.gaussian.statistics import Labels, Matrix, Statistics, Sums
 from edgeloop.seeds import derive
 
-
 WHY = "most hits in cross-validation, less a pull to a half"
 """Of a client's weight."""
 
