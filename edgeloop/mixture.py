@@ -128,6 +128,8 @@ def made(plan: Plan, member: Member[Any, Any], broadcast: Any) -> Mixture:
         alone = _alone(plan, member)
         choice = _calibrated(plan, member, alone, broadcast, seed)
     else:
+        text = "%s: trains alone and as the run did, %d rounds each, without %d samples held out"
+        log.info(text, member.name, plan.rounds, len(out))
         alone, own_NC, all_NC = _compared(plan, member, broadcast, out_N)
         choice = _choice(plan, own_NC, all_NC, out.labels)
         if plan.how == "half":
@@ -140,6 +142,7 @@ def made(plan: Plan, member: Member[Any, Any], broadcast: Any) -> Mixture:
 def _alone(plan: Plan, member: Member[Any, Any]) -> Member[Any, Any]:
     """Train alone on all samples, just as the algorithm `local` would."""
     alone = member.another(plan.first(), plan.local)
+    log.info("%s: trains alone on all its samples, %d rounds", member.name, plan.rounds)
     _follow(alone, plan, Nothing(), "alone")
     return alone
 
@@ -154,8 +157,8 @@ def _compared(
     """Train alone, and again as the run did, without some samples; return alone, and the scores."""
     alone = member.another(plan.first(), plan.local, ~out_N, batch_size)
     again = member.another(plan.first(), None, ~out_N, batch_size)
-    _follow(alone, plan, Nothing(), "alone, without the samples held out")
-    _follow(again, plan, broadcast, "as the run did, without the samples held out")
+    _follow(alone, plan, Nothing(), "alone")
+    _follow(again, plan, broadcast, "as the run did")
     inputs = member.training().inputs[out_N]
     return alone, alone.scores(inputs, Nothing()), again.scores(inputs, broadcast)
 
@@ -185,6 +188,7 @@ def _calibrated(
     all_NC = member.scores(train.inputs, broadcast)
     batches = len(train) // member.batch_size
     folds_N = mixing.folds(train.labels, seed)
+    log.info("%s: trains both again without a fifth of its samples, five times", member.name)
     for fold in range(min(mixing.FOLDS, len(train)) if len(train) > 1 else 0):
         out_N = folds_N == fold
         size = int((~out_N).sum()) // batches
@@ -195,8 +199,7 @@ def _calibrated(
 
 
 def _follow(member: Member[Any, Any], plan: Plan, broadcast: Any, how: str) -> None:
-    """Train over all rounds, and say how far it is."""
-    log.info("%s: trains %s, %d rounds", member.name, how, plan.rounds)
+    """Train over all rounds; where that is long, say how far it is."""
     word = Pace(TOLD_SECONDS)
     for done in member.rehearse(plan.rounds, broadcast):
         if word.due():
