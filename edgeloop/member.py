@@ -22,13 +22,14 @@ from edgeloop.answers import Answer as Answer
 from edgeloop.answers import Release as Release
 from edgeloop.answers import Report as Report
 from edgeloop.compute import Compute, usable_device
-from edgeloop.data import ClientData
+from edgeloop.data import ClientData, Samples
 from edgeloop.errors import RunError
 from edgeloop.evaluation import Evaluation, evaluate
 from edgeloop.models.split import SplitModel
 from edgeloop.secret import Secret, digest
 from edgeloop.seeds import derive, drawing
 from edgeloop.threads import Threads, choose
+from edgeloop.training import PASS_SIZE
 from edgeloop.wire import NotFiniteError, WireError
 
 U = TypeVar("U")
@@ -94,7 +95,7 @@ class Member(Generic[U, B]):
         self._train = self._load(data.train.inputs), self._load(data.train.labels)
         self._test = self._load(data.test.inputs), self._load(data.test.labels)
         self._hits_N = torch.zeros(len(self._test[1]), dtype=torch.bool)
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._seed = seed
         self._shuffle = shuffle
         self._secret = secret
@@ -135,7 +136,7 @@ class Member(Generic[U, B]):
         cost = accounting.of_round(
             self._secret.asked,
             samples=samples,
-            batch_size=self._batch_size,
+            batch_size=self.batch_size,
             epochs=recipe.epochs,
             prototypes=recipe.sees is not None,
         )
@@ -209,13 +210,87 @@ class Member(Generic[U, B]):
         evaluating = time.perf_counter() - trained
         return before, self._report(found, evaluating, trained - begun)
 
-    def _batches(self, *when: str | int) -> Batches:
-        seed = derive(self._seed, "client", self.name, *when)
-        return Batches(*self._train, self._batch_size, seed, self._shuffle)
+    def rehearse(self, rounds: int, broadcast: B) -> Iterator[int]:
+        """Train so many rounds as if this broadcast opened each, and take it over at the end.
 
-    def _evaluate(self, batches: Batches, broadcast: B) -> Evaluation:
+        No test sample is looked at. Where taking the broadcast over leaves a model as it was in the
+        round before, as of whoever takes over whole models, more rounds would change nothing.
+
+        Yields:
+            how many rounds are done.
+        """
+        before: Mapping[str, npt.NDArray[Any]] | None = None
+        for number in range(rounds):
+            with self.awake():
+                batches = self._batches("round", number)
+                self._receive(batches, broadcast)
+                now = self.weights()
+                if before is not None and not self.model.draws and _same(before, now):
+                    return
+                release = self.release(number, broadcast)
+                self._trained(batches, broadcast, release)
+            before = now
+            yield number + 1
+        with self.awake():
+            self._receive(self._batches("last"), broadcast)
+
+    def another(
+        self,
+        model: SplitModel,
+        algorithm: Algorithm[Any, Any, Any] | None = None,
+        chosen_N: npt.NDArray[np.bool_] | None = None,
+        batch_size: int | None = None,
+    ) -> "Member[Any, Any]":
+        """Return a client as this one, with another model, and some of its training samples.
+
+        Args:
+            model: trained in place.
+            algorithm: another one, which learns without privacy; None for this one's own.
+            chosen_N: which training samples; None for all.
+            batch_size: another one; None for this one's own.
+        """
+        train = self.training()
+        some = (
+            train if chosen_N is None else Samples(train.inputs[chosen_N], train.labels[chosen_N])
+        )
+        return Member(
+            *(self.name, algorithm or self._algorithm, model),
+            ClientData(some, Samples(some.inputs[:0], some.labels[:0])),
+            batch_size=batch_size or self.batch_size,
+            seed=self._seed,
+            shuffle=self._shuffle,
+            compute=self._compute,
+            secret=None if algorithm is not None else self._secret,
+        )
+
+    def training(self) -> Samples:
+        """Return a copy of its training samples."""
+        return _samples(*self._train)
+
+    def tests(self) -> Samples:
+        """Return a copy of its test samples."""
+        return _samples(*self._test)
+
+    def scores(self, inputs_N: npt.NDArray[np.float32], broadcast: B) -> npt.NDArray[np.float64]:
+        """Return scores (N, C) of inputs (N, ...), with the last broadcast; of no sample none."""
+        with self.awake(), torch.no_grad():
+            self.model.eval()
+            targets = self._algorithm.targets(broadcast, self._device)
+            predict = self._algorithm.predict
+            loaded = self._load(inputs_N).split(PASS_SIZE)
+            parts = [predict(self.model, part, targets).double().cpu() for part in loaded]
+        return torch.cat(parts).numpy()
+
+    def _receive(self, batches: Batches, broadcast: B) -> None:
         with self._drawing(batches.seed, "receive"):
             self._algorithm.receive(self.model, batches, broadcast)
+
+    def _batches(self, *when: str | int) -> Batches:
+        seed = derive(self._seed, "client", self.name, *when)
+        return Batches(*self._train, self.batch_size, seed, self._shuffle)
+
+    def _evaluate(self, batches: Batches, broadcast: B) -> Evaluation:
+        self._receive(batches, broadcast)
         return self._scored(broadcast)
 
     def _scored(self, broadcast: B) -> Evaluation:
@@ -254,7 +329,7 @@ class Member(Generic[U, B]):
 
     def choose_threads(self, threads: Threads) -> int:
         """Set this process's threads: a number, or "auto" for a measurement with this model."""
-        return choose(threads, self.model, Batches(*self._train, self._batch_size))
+        return choose(threads, self.model, Batches(*self._train, self.batch_size))
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
         """Return a copy of all that the model has learned, buffers included, by name."""
@@ -276,3 +351,12 @@ class Member(Generic[U, B]):
                 "is another architecture's",
                 "use a new folder, or the model it was stored with",
             ) from error
+
+
+def _same(one: Mapping[str, npt.NDArray[Any]], other: Mapping[str, npt.NDArray[Any]]) -> bool:
+    return all(np.array_equal(array, other[name], equal_nan=True) for name, array in one.items())
+
+
+def _samples(inputs_N: Tensor, labels_N: Tensor) -> Samples:
+    inputs = np.array(inputs_N.cpu().numpy(), order="C")
+    return Samples(inputs, np.array(labels_N.cpu().numpy()))

@@ -141,6 +141,13 @@ def command(
             " algorithm, or several: a,b."
         ),
     ] = None,
+    mix: Annotated[
+        str,
+        typer.Option(
+            help="At the end, mix each client's network with one trained alone: never, half, or"
+            " auto, by a weight that it chooses."
+        ),
+    ] = "never",
     sink: Annotated[
         list[str] | None,
         typer.Option(help="tensorboard:FOLDER or mlflow:URI. May be repeated."),
@@ -192,8 +199,23 @@ def _show(summary: Mapping[str, Any], folder: Path) -> None:
         rows.append((f"{architecture}, {choice['clients']} clients", told(choice)))
     screen.table(f"{summary['config']['algorithm']}", ("measure", "value"), rows)
     screen.say(f"results: {folder}")
+    if "mix" in summary:
+        screen.say(_mixed(summary["mix"]))
     for each in summary.get(BESIDE, {}).values():
         screen.say(each["sentence"])
+
+
+def _mixed(mix: Mapping[str, Any]) -> str:
+    """Say what mixing was worth."""
+    mean = mix["mean"]
+    if mean["mixed"] is None:
+        return "mixed; no client has test samples"
+    alone = "nobody alone" if mean["alone"] is None else f"{mean['alone']:.4f} alone"
+    return (
+        f"mixed: accuracy {mean['mixed']:.4f}, a client's mean; {alone}, {mean['together']:.4f}"
+        f" together; weight {mean['weight']:.2f}; {mix['clients_better']} clients better than"
+        f" alone, {mix['clients_worse']} worse"
+    )
 
 
 def _best(summary: Mapping[str, Any]) -> str:

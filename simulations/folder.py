@@ -27,6 +27,7 @@ LATER: Mapping[str, Any] = {
     "privacy": None,
     "shuffle": False,
     "base": None,
+    "mix": "never",
     "hyperparameters.own_prior": False,
     "hyperparameters.second_order": False,
 }

@@ -129,8 +129,11 @@ def prototypes_file(broadcast: Any) -> bytes:
 
 def config(plan: Plan, federation: Federation) -> dict[str, Any]:
     """Return all that decides a run's results, and where it ran."""
+    asked = plan.settings.model_dump(mode="json")
+    if asked["mix"] == "never":
+        del asked["mix"]  # as before there was any
     return {
-        **plan.settings.model_dump(mode="json"),
+        **asked,
         "clients": len(plan.models),
         "hyperparameters": plan.hyperparameters(),
         "partition_fingerprint": federation.fingerprint(),

@@ -22,6 +22,7 @@ from simulations import (
     clients_table,
     concerns,
     engine,
+    mixing,
     newcomers,
     results,
 )
@@ -98,13 +99,14 @@ def _simulate(
     begun = _begin(plan, plan.load(generator), divided.early, folder)
     with guarded(sinks, folder, config, begun.saved.rows) as sink:
         recorder = _recorder(begun, sink.row)
-        reports, broadcast = _rounds(begun, recorder, watch)
+        reports, broadcast, mixed = _rounds(begun, recorder, watch)
         diverged = concerns.of_clients(clients_table.read(folder))
         _warn(diverged)
         judged = concerns.of_rounds(begun.algorithm, recorder.rows)
         summary = {
             **results.summary(config, recorder.rows, reports, broadcast),
             **newcomers.joined(plan, divided, broadcast),
+            **mixed,
             "cohort": begun.chosen,
             "warnings": [*concerned, *diverged, *judged],
         }
@@ -184,8 +186,10 @@ def _recorder(begun: _Begun, told: Callable[[Row], None]) -> Recorder:
     )
 
 
-def _rounds(begun: _Begun, recorder: Recorder, watch: Watch) -> tuple[Mapping[str, Report], Any]:
-    """Run and record what is left; return the last evaluation and the last broadcast."""
+def _rounds(
+    begun: _Begun, recorder: Recorder, watch: Watch
+) -> tuple[Mapping[str, Report], Any, Mapping[str, Any]]:
+    """Run and record what is left; return the last evaluation, the last broadcast, the mixture."""
     saved, settings = begun.saved, begun.plan.settings
     together = choosing.stacked(begun.chosen)
     with engine.cohort(begun.plan, begun.federation, together) as crew:
@@ -199,7 +203,8 @@ def _rounds(begun: _Begun, recorder: Recorder, watch: Watch) -> tuple[Mapping[st
         )
         watch(settings.rounds, recorder.finished(reports).accuracy)
         begun.journal.write(crew.hits())
-    return reports, standing.broadcast
+        mixed = mixing.told(begun.plan, crew, standing.broadcast, standing.rounds)
+    return reports, standing.broadcast, mixed
 
 
 def _after(

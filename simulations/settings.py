@@ -17,6 +17,7 @@ from edgeloop.data import Federation, Partition
 from edgeloop.data.views import some
 from edgeloop.errors import ConfigError
 from edgeloop.generator import Generator
+from edgeloop.mixing import Mix
 from edgeloop.private import Secret
 from edgeloop.seeds import derive
 from edgeloop.settings import PrivacySettings, Settings
@@ -138,6 +139,8 @@ class RunSettings(DataSettings):
         beside: algorithms that run after it on the same data, to compare with; see
             `simulations.beside`. One name, several with commas, or a list; changes no result.
         privacy: how much noise is in what clients send; None for none.
+        mix: mix each client's network, at the end, with one trained alone: half and half, or by a
+            weight that it chooses; changes nothing in the rounds. See `edgeloop.mixing`.
     """
 
     algorithm: str
@@ -169,6 +172,7 @@ class RunSettings(DataSettings):
     history: bool = False
     beside: tuple[str, ...] = ()
     privacy: PrivacySettings | None = None
+    mix: Mix = "never"
 
     @model_validator(mode="before")
     @classmethod

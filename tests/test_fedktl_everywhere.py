@@ -34,7 +34,7 @@ def test_one_device_over_mqtt_ends_as_its_simulation_does(
 ) -> None:
     source, tiny = write_data(tmp_path / "one"), str(write_tiny(tmp_path / "tiny"))
     task = Task(tmp_path, source, broker, tiny)
-    expected = simulated(source, tiny, tmp_path / "simulated")
+    expected = simulated(source, tiny, tmp_path / "simulated", mix="auto")
     with at_work(task.device()) as device:
         summary = json.loads(serve(settings.read(task.config(), TaskSettings)).read_text())
         mine = json.loads(device.ended.result(60).read_text())
@@ -56,7 +56,11 @@ def test_one_device_over_mqtt_ends_as_its_simulation_does(
     )
     assert here == there  # four epochs are few
     assert len(here) == 1
-    assert right(task, Path(mine["onnx"])) == expected["final_accuracy"]
+    assert mine["mix"] == expected["mix"]["clients"]["client-00"]
+    assert right(task, Path(mine["onnx"])) == mine["mix"]["mixed"]
+    assert mine["mix"]["together"] == expected["final_accuracy"]
+    assert mine["mix"]["held_out"] == 18
+    assert opened(Path(mine["onnx"])).fact("weight") == json.dumps(mine["mix"]["weight"])
 
 
 def right(task: Task, classifier: Path) -> float:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.agent.half import Export, Half, UnlearnedError
+from edge.agent.half import Export, Half, Settled, UnlearnedError
 from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE, opened
 from edge.agent.settings import DeviceSettings
-from edgeloop import algorithms, files
+from edgeloop import algorithms, files, mixing
 from edgeloop.bases.running import Base
-from edgeloop.data import Share
+from edgeloop.data import Samples, Share
 from edgeloop.errors import ModelError
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.gaussian.knowledge import GlobalStatistics
@@ -31,7 +31,14 @@ def half(contract: Contract, settings: DeviceSettings, share: Share, base: Base)
     member: StatisticsClient = algorithm.half(settings.name, base, share.data)
     name = f"base {base.identity[:12]}"
     exports = _exporting(contract, member, share, base)
-    return Half(member, name, algorithm.broadcast, algorithm.sizes, exports)
+
+    def settle(broadcast: GlobalStatistics) -> Settled:
+        train = share.data.train
+        out_N = mixing.held_out(train.labels, mixing.held_seed(contract.seed, settings.name))
+        held = Samples(train.inputs[out_N], train.labels[out_N])
+        return Settled(exports, member.mixed(broadcast), held)
+
+    return Half(member, name, algorithm.broadcast, algorithm.sizes, settle)
 
 
 def _exporting(contract: Contract, member: StatisticsClient, share: Share, base: Base) -> Export:

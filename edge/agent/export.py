@@ -18,8 +18,12 @@ from edge.agent.half import UnlearnedError
 from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE
 from edgeloop import files
 from edgeloop.errors import ModelError
+from edgeloop.mixing import UNKNOWN, Choice
 from edgeloop.models.split import SplitModel, exportable
 from edgeloop.models.tracing import traced
+
+LEAST = -3e38
+"""What is less is minus infinity."""
 
 
 class Classifier(nn.Module):
@@ -47,6 +51,33 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return scores (B, C), the highest is the class; minus infinity for an unknown class."""
         return self.predict(self.model, images / 127.5 - 1 if self.pixels else images)
+
+
+class Mixed(nn.Module):
+    """Two classifiers as one: log posteriors at temperatures of their own, and a weight.
+
+    Args:
+        alone: images to scores.
+        together: images to scores; minus infinity for a class that it does not know.
+        choice: how they are mixed.
+    """
+
+    def __init__(self, alone: nn.Module, together: nn.Module, choice: Choice) -> None:
+        super().__init__()
+        self.alone, self.together, self.choice = alone, together, choice
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return what `mixing.Choice.scores` returns of both (B, C)."""
+        own_BC = _log_posteriors(self.alone(images), self.choice.temperature_alone)
+        all_BC = _log_posteriors(self.together(images), self.choice.temperature_together)
+        return (1 - self.choice.weight) * own_BC + self.choice.weight * all_BC
+
+
+def _log_posteriors(scores_BC: Tensor, temperature: float) -> Tensor:
+    """Return what `mixing.log_posteriors` returns, in operations that ONNX has."""
+    known_BC = (scores_BC / temperature).log_softmax(1)
+    return torch.where(scores_BC < LEAST, torch.full_like(scores_BC, UNKNOWN), known_BC)
 
 
 def export(

@@ -4,7 +4,7 @@ A half that trains a network needs torch; it is imported only here, and only for
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from edge.agent.settings import DeviceSettings
 from edge.agent.shelf import Shelf
 from edgeloop import algorithms
-from edgeloop.data import Share
+from edgeloop.data import Samples, Share
 from edgeloop.errors import ConfigError, ModelError
 from edgeloop.half import ClientHalf
 from edgeloop.secret import Secret
@@ -54,6 +54,21 @@ class Export(Protocol):
 
 
 @dataclass(frozen=True)
+class Settled:
+    """What a device has at a run's end.
+
+    Attributes:
+        export: writes it.
+        mix: what the summary tells of its mixture; nothing where nothing is mixed.
+        held_out: samples of its own that it is compared by with the one before; None for never.
+    """
+
+    export: Export
+    mix: Mapping[str, Any] | None = None
+    held_out: Samples | None = None
+
+
+@dataclass(frozen=True)
 class Half:
     """A device's half of one run.
 
@@ -62,14 +77,14 @@ class Half:
         architecture: of its model, for the summary.
         broadcast: the message that opens a round.
         sizes: those that the contract fixes, by dimension letter, for `wire.decode`.
-        export: writes the classifier at the end.
+        settle: a round's last broadcast, to what the device ends with; it may train for long.
     """
 
     member: ClientHalf[Any, Any]
     architecture: str
     broadcast: type[Any]
     sizes: Mapping[str, int]
-    export: Export
+    settle: Callable[[Any], Settled]
 
 
 def half(

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge.agent.half import Half, UnlearnedError
+from edge.agent.gate import Entry
+from edge.agent.half import Settled, UnlearnedError
+from edge.agent.store import MODEL, SUMMARY
 from edgeloop import files
 from edgeloop.task import Contract
 
@@ -16,11 +18,13 @@ def conclude(
     folder: Path,
     device: str,
     contract: Contract,
-    half: Half,
+    settled: Settled,
     broadcast: Any,
     facts: Mapping[str, Any],
 ) -> Path:
     """Write `model.onnx` and `summary.json` to the device's folder; return the summary's path.
+
+    The model before stays in use if the new one is worse: see `edge.agent.gate`.
 
     Where the whole run brought no knowledge, as of devices whose privacy budgets were spent before
     it, there is no classifier to write, and the summary says so by null.
@@ -29,38 +33,42 @@ def conclude(
         folder: the device's own.
         device: its name.
         contract: the task's.
-        half: the device's half of the run.
+        settled: what the device's half of the run has led to.
         broadcast: the last one; what it says becomes part of the classifier.
         facts: what else the summary tells: architecture, pixels, samples, accuracies, bytes.
 
     Raises:
         ModelError: if onnxruntime does not agree with the half.
     """
-    path = folder / "model.onnx"
+    entry = Entry(folder, contract.run, bool(facts["pixels"]), settled.held_out)
     told = _facts(contract, device, facts["accuracy_by_round"])
-    made = _exported(half, path, broadcast, told)
+    made = _exported(settled, entry, broadcast, told)
     summary = {
         "task": contract.task,
         "run": contract.run,
         "device": device,
         "algorithm": contract.algorithm,
         **facts,
+        **({} if settled.mix is None else {"mix": dict(settled.mix)}),
         **made,
     }
-    written = folder / "summary.json"
+    written = folder / SUMMARY
     with files.writing(folder):
         files.write_json(written, summary)
     return written
 
 
-def _exported(half: Half, path: Path, broadcast: Any, facts: Mapping[str, str]) -> dict[str, Any]:
+def _exported(
+    settled: Settled, entry: Entry, broadcast: Any, facts: Mapping[str, str]
+) -> dict[str, Any]:
     """Write the classifier, if it has learned anything; return what the summary says of it."""
     try:
-        difference = half.export(path, broadcast, facts)
+        difference = settled.export(entry.new, broadcast, facts)
     except UnlearnedError as error:
         log.warning("no model is written: %s", error)
         return {"onnx": None, "onnx_difference": None}
-    return {"onnx": str(path), "onnx_difference": difference}
+    gate = entry.passed()
+    return {"onnx": str(entry.folder / MODEL), "onnx_difference": difference, **gate}
 
 
 def _facts(

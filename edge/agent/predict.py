@@ -60,6 +60,11 @@ class Exported:
     shape: tuple[int, ...]
     pixels: bool
 
+    def fact(self, name: str) -> str | None:
+        """Return what else its metadata tell, such as the run; None if they do not."""
+        found: str | None = self.session.get_modelmeta().custom_metadata_map.get(KEY + name)
+        return found
+
     def scores(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the scores (B, C) of inputs (B, *shape); the highest is the class.
 

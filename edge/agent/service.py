@@ -414,7 +414,7 @@ class Agent:
         )
 
     def _conclude(self, seat: Seat, broadcast: Any) -> Path:
-        """Export the classifier, check it, and write the summary."""
+        """Mix the classifier with one trained alone, export it, check it, write the summary."""
         assert self._memory is not None  # noqa: S101 - an answer has just been remembered
         mine = self._own
         purse = seat.privacy
@@ -428,8 +428,9 @@ class Agent:
             "bytes_by_round": dict(self._memory.traffic),
         }
         folder = mine.settings.folder
+        settled = seat.half.settle(broadcast)
         self._store.make_way(seat.contract.run)
-        return conclude(folder, mine.settings.name, seat.contract, seat.half, broadcast, facts)
+        return conclude(folder, mine.settings.name, seat.contract, settled, broadcast, facts)
 
 
 def _told_accuracy(number: int, report: Report) -> float | None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edgeloop.data import Choice, Partition
+from edgeloop.mixing import Mix
 from edgeloop.settings import BrokerSettings, Epsilon, Settings
 from edgeloop.task import DeviceName, Name
 from edgeloop.tracing import TraceSettings
@@ -61,11 +62,14 @@ class TrainingSettings(Settings):
         architecture: the device's own model; see `edgeloop.models`.
         device: where to train, as torch names it.
         threads: a number, or "auto" for a short measurement.
+        mix: end with the run's model mixed with one trained alone: half and half, by a weight that
+            the device chooses ("auto"), or never; see `edgeloop.mixing`.
     """
 
     architecture: str = "cnn"
     device: str = "cpu"
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    mix: Mix = "auto"
 
 
 class PolicySettings(Settings):

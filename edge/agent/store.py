@@ -30,6 +30,8 @@ from edgeloop.task import Name
 log = logging.getLogger(__name__)
 
 STATE, MODEL, SUMMARY = "state.safetensors", "model.onnx", "summary.json"
+NEW = "model-{run}.onnx"
+"""Where a run's model is that is not in use; see `edge.agent.gate`."""
 PREVIOUS = "previous"
 KEPT = 2
 """Runs before that are kept."""
@@ -161,7 +163,7 @@ class Store:
             before = _run_of(self._folder / SUMMARY)
             if before in (None, run):
                 return
-            for name in (MODEL, SUMMARY):
+            for name in (MODEL, SUMMARY, NEW.format(run=before)):
                 self._keep(self._folder / name, str(before))
 
     def _make_room(self, run: str) -> None:

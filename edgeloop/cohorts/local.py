@@ -1,6 +1,6 @@
 """A cohort in this process."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -14,6 +14,7 @@ from edgeloop.half import ClientHalf
 
 U = TypeVar("U")
 B = TypeVar("B")
+T = TypeVar("T")
 
 
 class LocalCohort(Generic[B, U]):
@@ -38,6 +39,10 @@ class LocalCohort(Generic[B, U]):
     def hits(self) -> Mapping[str, bytes]:
         """Return what every member's last evaluation has right; see `Member.hits`."""
         return {name: member.hits() for name, member in self._members.items()}
+
+    def each(self, what: Callable[[str, Any], T]) -> Mapping[str, T]:
+        """Return what a function of a client's name and its half tells of every member."""
+        return {name: what(name, member) for name, member in self._members.items()}
 
     def save(self, folder: Path) -> None:
         """Write every member's model to a file of its own in an existing folder."""

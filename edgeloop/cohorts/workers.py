@@ -17,6 +17,7 @@ from edgeloop.local.workers import crew
 
 U = TypeVar("U")
 B = TypeVar("B")
+T = TypeVar("T")
 Build = Callable[[Sequence[str]], LocalCohort[B, U]]
 """Makes the cohort of the named clients; pickled to the worker that will own them."""
 
@@ -64,6 +65,14 @@ class WorkerCohort(Generic[B, U]):
     def hits(self) -> Mapping[str, bytes]:
         """Return what every member's last evaluation has right; see `Member.hits`."""
         return self._merged("hits")
+
+    def each(self, what: Callable[[str, Any], T]) -> Mapping[str, T]:
+        """Return what a function, which must be picklable, tells of every member; where it lives.
+
+        Args:
+            what: of a client's name and its half.
+        """
+        return self._merged("each", what)
 
     def save(self, folder: Path) -> None:
         """Write every member's model to a file of its own in an existing folder."""

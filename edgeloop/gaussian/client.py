@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeloop import mixing
 from edgeloop.answers import Answer, Release, Report
 from edgeloop.auc import micro_auc
 from edgeloop.data import ClientData
@@ -23,6 +24,9 @@ from edgeloop.gaussian.knowledge import GlobalStatistics, digest
 from edgeloop.gaussian.options import Config
 from edgeloop.gaussian.statistics import Labels, Matrix, Statistics, Sums
 from edgeloop.seeds import derive
+
+WHY = "most hits in cross-validation, less a pull to a half"
+"""Of a client's weight."""
 
 
 class Extractor(Protocol):
@@ -192,6 +196,16 @@ class StatisticsClient:
             return everybody
         mine = statistics.opened(self._message, config.classes, dims)
         return (everybody - mine).cleared()
+
+    def mixed(self, broadcast: GlobalStatistics) -> dict[str, Any]:
+        """Return its weight, and what it is worth on test samples; see `mixing.measured`."""
+        found = self.mixture(broadcast)
+        features_ND, labels_N = self._test
+        own_NC = found.own.log_posteriors(features_ND)
+        all_NC = found.everybody.log_posteriors(features_ND)
+        scores_NC = found.scores(features_ND)
+        chosen = mixing.Choice(found.weight, why=WHY, held_out=len(self._train[1]))
+        return {**chosen.told(), **mixing.measured(own_NC, all_NC, scores_NC, labels_N)}
 
     def hits(self) -> bytes:
         """Return which test samples the last evaluation has right, as `numpy.packbits` packs it."""

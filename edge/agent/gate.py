@@ -1,0 +1,120 @@
+"""Whether a device puts its new model into use, or keeps the one that it has.
+
+The new one is written beside it first. Both then classify the samples held out: where the new one
+is worse beyond chance (McNemar's test, exact, 5 %), the old one stays. A run before has trained on
+these samples as the new one has; where the data are the same, neither has an advantage by that.
+"""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge.agent import predict
+from edge.agent.predict import Exported
+from edge.agent.store import MODEL, NEW, PREVIOUS
+from edgeloop import files, mixing
+from edgeloop.data import Samples
+from edgeloop.errors import ModelError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run's end at the gate.
+
+    Attributes:
+        folder: the device's.
+        run: the new model's.
+        pixels: whether the device's samples are pixels in a file's terms, and [-1, 1] in ours.
+        held_out: samples that both models classify; None for no comparison.
+    """
+
+    folder: Path
+    run: str
+    pixels: bool
+    held_out: Samples | None
+
+    @property
+    def new(self) -> Path:
+        """Where the new model is written first."""
+        return self.folder / NEW.format(run=self.run)
+
+    def passed(self) -> dict[str, Any]:
+        """Put the new model into use, or keep the old one; return what the summary says of it.
+
+        Started again after a crash at any moment, it comes to the same.
+        """
+        old = self._old()
+        found = None if old is None else self._compared(old)
+        in_use = self.folder / MODEL
+        with files.writing(self.folder):
+            if found is None or found["keeps"] == "new":
+                self.new.replace(in_use)
+            elif old is not None and old.path != in_use:
+                aside = self.folder / f"{MODEL}.tmp"
+                shutil.copyfile(old.path, aside)
+                aside.replace(in_use)
+            files.sync(self.folder)
+        if found is not None:
+            self._tell(found)
+        return {} if found is None else {"gate": found}
+
+    def _old(self) -> Exported | None:
+        """Return the model of a run before that was in use last; None without one that fits."""
+        if self.held_out is None or not len(self.held_out):
+            return None
+        places = sorted(
+            (self.folder / PREVIOUS).glob(f"*/{MODEL}"),
+            key=lambda path: path.parent.stat().st_mtime_ns,
+            reverse=True,
+        )
+        for path in (self.folder / MODEL, *places):
+            if path.exists() and (found := self._fitting(path)) is not None:
+                return found
+        return None
+
+    def _fitting(self, path: Path) -> Exported | None:
+        """Return a model of another run that classifies what the new one does."""
+        try:
+            new, old = predict.opened(self.new), predict.opened(path)
+        except ModelError as error:
+            log.warning("the model before is not compared: %s", error)
+            return None
+        if old.fact("run") == self.run:
+            return None
+        alike = (new.class_names, new.shape, new.pixels) == (old.class_names, old.shape, old.pixels)
+        return old if alike else None
+
+    def _compared(self, old: Exported) -> dict[str, Any] | None:
+        assert self.held_out is not None  # noqa: S101 - or there would be no old one
+        inputs, labels_N = self.held_out.inputs, self.held_out.labels
+        read = np.asarray((inputs + 1) * 127.5 if self.pixels else inputs, np.float32)
+        try:
+            old_N = mixing.hits(old.scores(read).astype(np.float64), labels_N)
+        except ModelError as error:
+            log.warning("the model before is not compared: %s", error)
+            return None
+        new_N = mixing.hits(predict.opened(self.new).scores(read).astype(np.float64), labels_N)
+        worse = mixing.worse_hits(new_N, old_N)
+        return {
+            "keeps": "old" if worse else "new",
+            "held_out": len(labels_N),
+            "new": float(new_N.mean()),
+            "old": float(old_N.mean()),
+            "old_run": old.fact("run"),
+            "p": mixing.p_value(new_N, old_N),
+        }
+
+    def _tell(self, found: dict[str, Any]) -> None:
+        text = "of %d samples held out the model of run %s has %.4f right, the new one %.4f: %s"
+        facts = found["held_out"], found["old_run"], found["old"], found["new"]
+        if found["keeps"] == "new":
+            log.info(text, *facts, "the new one is in use")
+        else:
+            kept = f"the old one stays in use, the new one is {self.new.name}"
+            log.warning(text, *facts, kept)

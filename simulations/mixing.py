@@ -1,0 +1,63 @@
+"""What a simulation's clients would put into use: each one's own weight; see docs/mixing.md."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from edgeloop import algorithms, mixing, mixture, models
+from edgeloop.gaussian.client import StatisticsClient
+from edgeloop.models.split import SplitModel
+from simulations.engine import Crew, Plan
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """Mixes a client where it lives; picklable, so that a worker can.
+
+    Attributes:
+        plan: the run's.
+        broadcast: the last one.
+        rounds: of training, that the run had.
+    """
+
+    plan: Plan
+    broadcast: Any
+    rounds: int
+
+    def __call__(self, name: str, half: Any) -> dict[str, Any]:
+        """Return what a client ends with; see `mixture.Mixture.told`."""
+        if isinstance(half, StatisticsClient):
+            return half.mixed(self.broadcast)
+        plan, settings = self.plan, self.plan.settings
+
+        def first() -> SplitModel:
+            sizes = plan.shape, plan.classes, settings.width, settings.seed
+            return models.build(plan.models[name], *sizes)
+
+        local = mixture.local(settings.algorithm, **plan.chosen())
+        how = mixture.Plan(settings.mix, self.rounds, local, first, settings.seed)
+        return mixture.made(how, half, self.broadcast).told(self.broadcast)
+
+
+def told(plan: Plan, crew: Crew, broadcast: Any, rounds: int) -> dict[str, Any]:
+    """Return the summary's `mix`; nothing where nothing is to be mixed.
+
+    Args:
+        plan: the run's.
+        crew: its clients, after their last evaluation; what they are does not change.
+        broadcast: the last one.
+        rounds: of training, that the run had.
+    """
+    weighs = algorithms.card(plan.settings.algorithm).base  # whose clients mix whatever is asked
+    how = "auto" if weighs else plan.settings.mix
+    if how == "never":
+        return {}
+    if not weighs and not mixture.mixes(plan.settings.algorithm):
+        log.info("who trains alone has nothing to mix")
+        return {}
+    if not weighs:
+        log.info("mixes every client's network with one trained alone")
+    clients = crew.each(Mixing(plan, broadcast, rounds))
+    return {"mix": mixing.summed(how, clients)}

@@ -1,0 +1,160 @@
+"""What a client ends with: nothing in it changes, and alone is what Local would be."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeloop import algorithms, mixing, mixture, models
+from edgeloop.algorithms.local import Nothing
+from edgeloop.data import ClientData, Samples
+from edgeloop.member import Member
+from edgeloop.models.split import SplitModel
+
+SHAPE, CLASSES, WIDTH, BATCH, ROUNDS = (24,), 3, 8, 4, 3
+FACTS: dict[str, Any] = {"classes": CLASSES, "width": WIDTH}
+NETWORKS = [name for name in algorithms.names() if mixture.mixes(name)]
+ARCHITECTURE = "mlp"
+
+
+def first() -> SplitModel:
+    return models.build(ARCHITECTURE, SHAPE, CLASSES, WIDTH, 0)
+
+
+def samples(count: int, seed: int = 0, classes: int = CLASSES) -> Samples:
+    """Return images whose mean tells their class."""
+    random = np.random.default_rng(seed)
+    labels = random.permutation(np.arange(count) % classes)
+    inputs = random.normal(labels[:, None] - 1.0, 0.7, (count, *SHAPE))
+    return Samples(inputs.astype(np.float32), labels)
+
+
+def member(name: str, train: int, tests: int = 12, classes: int = CLASSES) -> Member[Any, Any]:
+    data = ClientData(samples(train, 1, classes), samples(tests, 2, classes))
+    return Member("one", loaded(name), first(), data, batch_size=BATCH, seed=0)
+
+
+def loaded(name: str) -> Any:
+    facts = algorithms.given(name, **FACTS, shape=SHAPE, architecture=ARCHITECTURE)
+    generator = None
+    return algorithms.load(name, generator, **facts)
+
+
+def plan(name: str = "fedproto", how: mixing.Mix = "auto", **changes: Any) -> mixture.Plan:
+    local = mixture.local(name, **algorithms.given(name, **FACTS))
+    return replace(mixture.Plan(how, ROUNDS, local, first, seed=0), **changes)
+
+
+def run(half: Member[Any, Any], name: str) -> Any:
+    """Train a run of this client alone; return the last broadcast."""
+    algorithm = loaded(name)
+    state, broadcast = algorithm.start()
+    for number in range(ROUNDS):
+        answer = half.answer(number, broadcast)
+        state, broadcast = algorithm.learn(state, {"one": answer.upload})
+    half.finish(broadcast)
+    return broadcast
+
+
+def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(np.array_equal(one[name], other[name]) for name in {*one, *other})
+
+
+def test_half_and_half_is_trained_alone_just_as_local_would_be() -> None:
+    local = member("local", 40)
+    for number in range(ROUNDS):
+        local.answer(number, Nothing())
+    half = member("fedproto", 40)
+    broadcast = run(half, "fedproto")
+    before, hits = half.weights(), half.hits()
+    found = mixture.made(plan(how="half"), half, broadcast)
+    assert found.alone is not None
+    assert same(found.alone.weights(), local.weights())
+    assert found.choice.weight == 0.5
+    assert same(half.weights(), before), "the run's client is as it was"
+    assert half.hits() == hits
+
+
+def test_a_weight_is_chosen_on_samples_that_alone_has_not_seen() -> None:
+    half = member("fedproto", 100)
+    broadcast = run(half, "fedproto")
+    found = mixture.made(plan(), half, broadcast)
+    assert found.choice.held_out == len(found.held_out) == 20
+    out_N = mixing.held_out(half.training().labels, mixing.held_seed(0, "one"))
+    alone = half.another(first(), plan().local, ~out_N)
+    assert len(alone.training()) == 80
+    list(alone.rehearse(ROUNDS, Nothing()))
+    assert found.alone is not None
+    assert same(found.alone.weights(), alone.weights())
+
+
+@pytest.mark.parametrize(
+    ("train", "classes", "weight"), [(0, 3, 1.0), (3, 3, 1.0), (4, 3, 0.5), (30, 3, 0.5)]
+)
+def test_few_samples_mix_half_and_half_and_none_leave_the_run_alone(
+    train: int, classes: int, weight: float
+) -> None:
+    half = member("fedproto", train, classes=classes)
+    broadcast = run(member("fedproto", 30), "fedproto")
+    half.finish(broadcast)
+    found = mixture.made(plan(), half, broadcast)
+    told = found.told(broadcast)
+    assert told["weight"] == weight
+    assert told["test_samples"] == 12
+    assert (told["alone"] is None) == (found.alone is None) == (train < BATCH)
+
+
+def test_a_device_of_one_class_and_one_without_tests() -> None:
+    half = member("fedavg", 80, tests=0, classes=1)
+    broadcast = run(half, "fedavg")
+    told = mixture.made(plan("fedavg"), half, broadcast).told(broadcast)
+    assert told["weight"] == 0.5
+    assert told["mixed"] is None
+    assert told["test_samples"] == 0
+
+
+def test_a_model_that_has_diverged_is_believed_nothing() -> None:
+    half = member("fedavg", 80)
+    broadcast = run(half, "fedavg")
+    half.restore({key: np.full_like(value, np.nan) for key, value in half.weights().items()})
+    found = mixture.made(plan("fedavg"), half, broadcast)
+    assert found.choice.weight == 0
+    assert found.choice.why == mixture.NOTHING
+    told = found.told(broadcast)
+    assert told["mixed"] == told["alone"] > 0
+    assert told["together"] == 0
+
+
+def test_knowledge_that_nobody_gave_is_believed_nothing() -> None:
+    half = member("fedproto", 80)
+    broadcast = loaded("fedproto").start()[1]
+    half.finish(broadcast)
+    assert mixture.made(plan(), half, broadcast).choice.weight == 0
+
+
+def test_alone_that_has_diverged_is_believed_nothing() -> None:
+    half = member("fedavg", 80)
+    broadcast = run(half, "fedavg")
+    wild = algorithms.load("local", **FACTS, local_lr=1e30)
+    assert mixture.made(plan("fedavg", local=wild), half, broadcast).choice.weight == 1
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "fedktl"])
+def test_every_algorithm_is_mixed(name: str) -> None:
+    half = member(name, 80)
+    broadcast = run(half, name)
+    told = mixture.made(plan(name), half, broadcast).told(broadcast)
+    assert told["held_out"] == 16
+    assert told["weight"] in (0, 0.25, 0.5, 0.75, 1)
+    assert min(told["alone"], told["together"], told["mixed"]) > 0.2
+
+
+def test_a_rehearsal_ends_where_more_rounds_change_nothing() -> None:
+    half = member("fedavg", 20)
+    broadcast = run(half, "fedavg")
+    again = half.another(first())
+    assert len(list(again.rehearse(50, broadcast))) <= 2
+    assert same(again.weights(), half.weights()), "the model that all have"
+    assert len(list(half.another(first(), plan().local).rehearse(5, Nothing()))) == 5
