@@ -79,6 +79,9 @@ def build(
     ] = None,
     classes: Annotated[int, typer.Option(min=2, help="That clients will tell apart.")] = 10,
     filters: Annotated[int | None, typer.Option(help="Found by k-means. [default: 96]")] = None,
+    second: Annotated[
+        int | None, typer.Option(help="Of a second layer; 0 for none. [default: by shape]")
+    ] = None,
     patch: Annotated[int | None, typer.Option(help="A side of a patch. [default: 6]")] = None,
     stride: Annotated[int | None, typer.Option(help="Between patches. [default: by shape]")] = None,
     grid: Annotated[int | None, typer.Option(help="Parts of a side. [default: 3]")] = None,
@@ -94,7 +97,14 @@ def build(
     """Compute a base from a generator's images: filters by k-means, and a projection."""
     sides = parse_shape(shape)
     asked = {
-        **{"filters": filters, "patch": patch, "stride": stride, "grid": grid, "dims": dims},
+        **{
+            "filters": filters,
+            "second": second,
+            "patch": patch,
+            "stride": stride,
+            "grid": grid,
+            "dims": dims,
+        },
         **{"images": images, "mirrored": mirrored, "seed": seed},
     }
     recipe = building.recipe_for(sides, classes, **asked)

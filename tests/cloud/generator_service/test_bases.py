@@ -1,0 +1,214 @@
+"""`edgeloop base`: built, imported, listed and shown."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from cloud.generator_service.bases import importing
+from cloud.generator_service.bases.importing import Preprocessing
+from edgeloop import bases, data
+from edgeloop.bases.running import Base
+from edgeloop.command import main
+from edgeloop.errors import BaseError, ConfigError
+from tests.bases.tiny import tiny_graph
+from tests.one_device import write_data
+
+SMALL = ["--filters", "6", "--dims", "5", "--images", "40", "--second", "0", "--patch", "4"]
+MORE = ["--images", "60"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGELOOP_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def build(name: str, *further: str) -> int:
+    return main(["base", "build", "--name", name, "--shape", "1x14x14", *SMALL, *further])
+
+
+def test_built_listed_and_shown(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert build("mine") == 0
+    base = Base.read(bases.folder_of("mine"))
+    assert (base.dims, base.shape) == (5, (1, 14, 14))
+    assert base.identity in capfd.readouterr().out
+    assert main(["base", "list", "--json"]) == 0
+    (listed,) = json.loads(capfd.readouterr().out)
+    assert (listed["name"], listed["identity"]) == ("mine", base.identity)
+    assert main(["base", "show", "mine"]) == 0
+    said = capfd.readouterr().out
+    assert "ms an input" in said
+    assert "picture: mine.png" in said
+    with Image.open(home / "mine.png") as picture:
+        assert picture.size[0] > 50
+
+
+def test_a_name_is_replaced_only_if_asked(capfd: pytest.CaptureFixture[str]) -> None:
+    assert build("mine") == 0
+    before = Base.read(bases.folder_of("mine")).identity
+    assert build("mine", "--seed", "1") == 2
+    assert "mine: is in the local store already; use --replace" in capfd.readouterr().err
+    assert Base.read(bases.folder_of("mine")).identity == before
+    assert build("mine", "--seed", "1", "--replace") == 0
+    assert Base.read(bases.folder_of("mine")).identity != before
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--name", "a/b", "--shape", "1x14x14"], "is no name for a base"),
+        (["--name", "auto", "--shape", "1x14x14"], "is no name for a base"),
+        (["--name", "a", "--shape", "square"], "'square' is no shape"),
+        (["--name", "a", "--shape", "0x14x14"], "is no shape"),
+        (["--name", "a", "--shape", "1x14x14", "--dims", "0"], "give another --dims"),
+        (["--name", "a", "--shape", "1x14x14", "--generator", "nobody"], "no generator 'nobody'"),
+        (
+            ["--name", "a", "--shape", "1x14x14", *SMALL, "--dims", "200"],
+            "fewer than 200 dimensions",
+        ),
+        (["--name", "a", "--shape", "5x14x14", *SMALL], "inputs of 5 colours"),
+    ],
+)
+def test_what_cannot_be_built(
+    words: list[str], problem: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["base", "build", *words]) == 2
+    assert problem in capfd.readouterr().err
+    assert not list(bases.store().glob("[!.]*"))
+    assert not list(bases.store().glob(".new-*"))
+
+
+def test_of_public_data(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = write_data(home / "data")
+    shape = "x".join(map(str, data.load(str(source)).shape))
+    assert (
+        main(
+            [
+                "base",
+                "build",
+                "--name",
+                "own",
+                "--shape",
+                shape,
+                "--windows",
+                str(source),
+                *SMALL,
+                *MORE,
+            ]
+        )
+        == 0
+    )
+    base = Base.read(bases.folder_of("own"))
+    inputs = data.load(str(source)).client(0).train.inputs
+    assert np.isfinite(base.features(inputs)).all()
+    assert main(["base", "build", "--name", "b", "--shape", "9x64", "--windows", str(source)]) == 2
+    assert "give the data's own shape" in capfd.readouterr().err
+
+
+def extractor(path: Path, size: int = 8, channels: int = 3, last: bool = False) -> Path:
+    """Write a frozen extractor: the means of each channel and quarter, times weights."""
+    shape: list[str | int | None] = (
+        ["N", size, size, channels] if last else ["N", channels, size, size]
+    )
+    nodes = [helper.make_node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2])] if last else []
+    nodes += [
+        helper.make_node(
+            "AveragePool", ["t" if last else "x"], ["p"], kernel_shape=[2, 2], strides=[2, 2]
+        ),
+        helper.make_node("Flatten", ["p"], ["f"], axis=1),
+        helper.make_node("MatMul", ["f", "w"], ["y"]),
+    ]
+    width = channels * (size // 2) ** 2
+    weights = np.random.default_rng(0).standard_normal((width, 12)).astype(np.float32)
+    graph = helper.make_graph(
+        nodes,
+        "extractor",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 12])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    onnx.save_model(model, str(path))
+    return path
+
+
+def test_an_extractor_reads_what_its_makers_say(tmp_path: Path) -> None:
+    """Mean and deviation of each colour, of values in [0, 1]; channels first or last."""
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+    inputs = np.random.default_rng(1).uniform(-1, 1, (4, 3, 8, 8)).astype(np.float32)
+    plain = Base(
+        importing.wrapped(extractor(tmp_path / "a.onnx").read_bytes(), (3, 8, 8), Preprocessing())
+    )
+    whole = importing.wrapped(
+        extractor(tmp_path / "b.onnx", last=True).read_bytes(),
+        (3, 8, 8),
+        Preprocessing(None, mean, std, channels_last=True),
+    )
+    unit = (inputs + 1) / 2
+    wanted = (unit - np.reshape(mean, (1, 3, 1, 1))) / np.reshape(std, (1, 3, 1, 1))
+    expected = plain.features((2 * wanted - 1).astype(np.float32))
+    assert np.allclose(Base(whole).features(inputs), expected, atol=1e-4)
+
+
+def test_grey_inputs_are_coloured_and_resized(tmp_path: Path) -> None:
+    content = extractor(tmp_path / "a.onnx").read_bytes()
+    graph = importing.wrapped(content, (1, 4, 4), Preprocessing((8, 8), (0.0,) * 3, (1.0,) * 3))
+    plain = Base(importing.wrapped(content, (3, 8, 8), Preprocessing()))
+    flat = np.full((1, 1, 4, 4), 0.5, np.float32)
+    same = np.full((1, 3, 8, 8), 0.5, np.float32)
+    assert np.allclose(Base(graph).features(flat), plain.features(same), atol=1e-4)
+
+
+def test_imported_and_projected(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = extractor(tmp_path / "net.onnx")
+    words = ["base", "import", str(path), "--name", "net", "--shape", "1x28x28", "--size", "8x8"]
+    words += ["--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5", "--dims", "4"]
+    assert main(words) == 0
+    base = Base.read(bases.folder_of("net"))
+    assert base.dims == 4
+    assert base.variances_D.mean() == pytest.approx(1, abs=1e-4)
+    assert base.variances_D[0] > 2 * base.variances_D[1]
+    copied = ["base", "import", str(bases.folder_of("net")), "--name", "copy"]
+    assert main(copied) == 0
+    assert Base.read(bases.folder_of("copy")).identity == base.identity
+    assert main(["base", "show", "net"]) == 0
+    assert "no picture" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ([], "--shape: is missing"),
+        (["--shape", "3x8x8", "--mean", "a"], "'a' are no numbers"),
+        (["--shape", "3x8x8", "--std", "0"], "one number or three above 0"),
+        (["--shape", "3x8x8", "--mean", "1,2,3"], "1 numbers, and --mean has 3"),
+        (["--shape", "3x8x8", "--size", "8"], "is no height x width"),
+        (["--shape", "3x8x8", "--output", "z"], "has no output 'z'"),
+        (["--shape", "9x128"], "has no height and width"),
+        (["--shape", "3x30x30"], "cannot be run on inputs of"),
+    ],
+)
+def test_what_cannot_be_imported(
+    words: list[str], problem: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = extractor(tmp_path / "net.onnx")
+    assert main(["base", "import", str(path), "--name", "net", *words]) == 2
+    assert problem in capfd.readouterr().err
+    assert not list(bases.store().glob("[!.]*"))
+
+
+def test_files_that_are_no_extractor(tmp_path: Path) -> None:
+    for content in (b"", b"nothing", tiny_graph((1, 4, 4))[:-9]):
+        with pytest.raises(BaseError, match=r"is no ONNX model|cannot be run|reads 0 inputs"):
+            importing.wrapped(content, (1, 4, 4), Preprocessing(), name="net")
+    with pytest.raises(ConfigError, match="has no output"):
+        importing.wrapped(tiny_graph((1, 4, 4)), (1, 4, 4), Preprocessing(), "nope", "net")
+    with pytest.raises(BaseError, match="cannot be read"):
+        importing.read_file(tmp_path / "absent.onnx")
