@@ -35,6 +35,8 @@ TEMPERATURES = tuple(2.0**power for power in range(-10, 11))
 UNKNOWN = -30.0
 """The log posterior of a class that an expert does not know: the other may still be sure of it."""
 
+WORSE = "the mixture is worse than alone beyond chance"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -128,26 +130,37 @@ def temperature(scores_NC: Array, labels_N: Labels) -> float:
 
 
 def halved(alone_NC: Array, together_NC: Array, labels_N: Labels, why: str) -> Choice:
-    """Return half and half, at the temperatures of these samples.
+    """Return half and half, at the temperatures of these samples; alone, if that is worse by them.
 
     Args:
-        alone_NC: scores of the one trained alone.
-        together_NC: of the run's.
+        alone_NC: scores of the one trained alone, which has not seen the samples.
+        together_NC: of the run's, likewise.
         labels_N: the samples' classes.
         why: in a few words.
     """
-    cold = temperature(alone_NC, labels_N), temperature(together_NC, labels_N)
-    return Choice(0.5, *cold, why, len(labels_N))
+    return _gated(
+        _calibrated(alone_NC, together_NC, labels_N, why), alone_NC, together_NC, labels_N
+    )
 
 
 def choose(alone_NC: Array, together_NC: Array, labels_N: Labels) -> Choice:
     """Return how to mix two experts, by samples that they have not seen; see `halved`."""
-    found = halved(alone_NC, together_NC, labels_N, "most hits, less a pull to a half")
+    found = _calibrated(alone_NC, together_NC, labels_N, "most hits, less a pull to a half")
     own_NC = log_posteriors(alone_NC, found.temperature_alone)
     all_NC = log_posteriors(together_NC, found.temperature_together)
     found = replace(found, weight=weighing.weight(own_NC, all_NC, labels_N))
+    return _gated(found, alone_NC, together_NC, labels_N)
+
+
+def _calibrated(alone_NC: Array, together_NC: Array, labels_N: Labels, why: str) -> Choice:
+    cold = temperature(alone_NC, labels_N), temperature(together_NC, labels_N)
+    return Choice(0.5, *cold, why, len(labels_N))
+
+
+def _gated(found: Choice, alone_NC: Array, together_NC: Array, labels_N: Labels) -> Choice:
+    """Return a choice, or alone if the mixture is worse than it beyond chance."""
     if worse(found.scores(alone_NC, together_NC), alone_NC, labels_N):
-        return replace(found, weight=0.0, why="the mixture is worse than alone beyond chance")
+        return replace(found, weight=0.0, why=WORSE)
     return found
 
 
