@@ -129,7 +129,9 @@ def temperature(scores_NC: Array, labels_N: Labels) -> float:
     return max(t for t, found in zip(TEMPERATURES, likely, strict=True) if found >= best - 1e-9)
 
 
-def halved(alone_NC: Array, together_NC: Array, labels_N: Labels, why: str) -> Choice:
+def halved(
+    alone_NC: Array, together_NC: Array, labels_N: Labels, why: str, gated: bool = True
+) -> Choice:
     """Return half and half, at the temperatures of these samples; alone, if that is worse by them.
 
     Args:
@@ -137,10 +139,10 @@ def halved(alone_NC: Array, together_NC: Array, labels_N: Labels, why: str) -> C
         together_NC: of the run's, likewise.
         labels_N: the samples' classes.
         why: in a few words.
+        gated: whether it is alone if half and half is worse beyond chance.
     """
-    return _gated(
-        _calibrated(alone_NC, together_NC, labels_N, why), alone_NC, together_NC, labels_N
-    )
+    found = _calibrated(alone_NC, together_NC, labels_N, why)
+    return _gated(found, alone_NC, together_NC, labels_N) if gated else found
 
 
 def choose(alone_NC: Array, together_NC: Array, labels_N: Labels) -> Choice:

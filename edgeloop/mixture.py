@@ -170,7 +170,7 @@ def _choice(plan: Plan, own_NC: Scores, all_NC: Scores, labels_N: NDArray[np.int
     if not mixing.usable(all_NC):
         return Choice(0.0, why=NOTHING, held_out=len(labels_N))
     if plan.how == "half":
-        return mixing.halved(own_NC, all_NC, labels_N, ASKED)
+        return mixing.halved(own_NC, all_NC, labels_N, ASKED, gated=False)
     return mixing.choose(own_NC, all_NC, labels_N)
 
 
@@ -195,7 +195,7 @@ def _calibrated(
         _, own_NC[out_N], all_NC[out_N] = _compared(plan, member, broadcast, out_N, max(size, 1))
     if not (mixing.usable(own_NC) and mixing.usable(all_NC)):
         return Choice(0.5, why=why)
-    return mixing.halved(own_NC, all_NC, train.labels, why)
+    return mixing.halved(own_NC, all_NC, train.labels, why, gated=plan.how == "auto")
 
 
 def _follow(member: Member[Any, Any], plan: Plan, broadcast: Any, how: str) -> None:

@@ -97,6 +97,7 @@ def test_a_mixture_that_is_worse_than_alone_beyond_chance_is_not_used(
     found = mixing.halved(alone, together, Y, "asked for")
     assert (found.weight, found.why) == (0.0, mixing.WORSE)
     assert mixing.halved(alone, scores(LABELS, 5, 4.0), Y, "asked for").weight == 0.5
+    assert mixing.halved(alone, together, Y, "asked for", gated=False).weight == 0.5
 
 
 def test_worse_is_beyond_chance_only() -> None:
