@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeloop import chance
+from edgeloop.data.samples import Samples
 from edgeloop.gaussian import weighing
 from edgeloop.seeds import derive
 
@@ -107,6 +108,12 @@ def held_out(labels_N: Labels, seed: int) -> NDArray[np.bool_]:
     ranked = order_N[np.argsort(place_N[order_N], kind="stable")]
     chosen[ranked[: int(SHARE * len(labels_N))]] = True
     return chosen
+
+
+def part(train: Samples, seed: int, name: str) -> Samples:
+    """Return the samples that a client holds out, in a run of a seed."""
+    out_N = held_out(train.labels, held_seed(seed, name))
+    return Samples(train.inputs[out_N], train.labels[out_N])
 
 
 def folds(labels_N: Labels, seed: int) -> NDArray[np.int64]:
