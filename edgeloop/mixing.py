@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeloop import chance
+from edgeloop.data.samples import Samples
 from edgeloop.gaussian import weighing
 from edgeloop.seeds import derive
 
@@ -34,6 +35,8 @@ LEVEL = 0.05
 TEMPERATURES = tuple(2.0**power for power in range(-10, 11))
 UNKNOWN = -30.0
 """The log posterior of a class that an expert does not know: the other may still be sure of it."""
+
+WORSE = "the mixture is worse than alone beyond chance"
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,12 @@ def held_out(labels_N: Labels, seed: int) -> NDArray[np.bool_]:
     return chosen
 
 
+def part(train: Samples, seed: int, name: str) -> Samples:
+    """Return the samples that a client holds out, in a run of a seed."""
+    out_N = held_out(train.labels, held_seed(seed, name))
+    return Samples(train.inputs[out_N], train.labels[out_N])
+
+
 def folds(labels_N: Labels, seed: int) -> NDArray[np.int64]:
     """Deal samples to `FOLDS` folds, each class as evenly as can be; return each one's (N,)."""
     order_N = np.random.default_rng(seed).permutation(len(labels_N))
@@ -127,27 +136,40 @@ def temperature(scores_NC: Array, labels_N: Labels) -> float:
     return max(t for t, found in zip(TEMPERATURES, likely, strict=True) if found >= best - 1e-9)
 
 
-def halved(alone_NC: Array, together_NC: Array, labels_N: Labels, why: str) -> Choice:
-    """Return half and half, at the temperatures of these samples.
+def halved(
+    alone_NC: Array, together_NC: Array, labels_N: Labels, why: str, gated: bool = True
+) -> Choice:
+    """Return half and half, at the temperatures of these samples; alone, if that is worse by them.
 
     Args:
-        alone_NC: scores of the one trained alone.
-        together_NC: of the run's.
+        alone_NC: scores of the one trained alone, which has not seen the samples.
+        together_NC: of the run's, likewise.
         labels_N: the samples' classes.
         why: in a few words.
+        gated: whether it is alone if half and half is worse beyond chance.
     """
-    cold = temperature(alone_NC, labels_N), temperature(together_NC, labels_N)
-    return Choice(0.5, *cold, why, len(labels_N))
+    found = _calibrated(alone_NC, together_NC, labels_N, why)
+    return _gated(found, alone_NC, together_NC, labels_N) if gated else found
 
 
 def choose(alone_NC: Array, together_NC: Array, labels_N: Labels) -> Choice:
     """Return how to mix two experts, by samples that they have not seen; see `halved`."""
-    found = halved(alone_NC, together_NC, labels_N, "most hits, less a pull to a half")
+    found = _calibrated(alone_NC, together_NC, labels_N, "most hits, less a pull to a half")
     own_NC = log_posteriors(alone_NC, found.temperature_alone)
     all_NC = log_posteriors(together_NC, found.temperature_together)
     found = replace(found, weight=weighing.weight(own_NC, all_NC, labels_N))
+    return _gated(found, alone_NC, together_NC, labels_N)
+
+
+def _calibrated(alone_NC: Array, together_NC: Array, labels_N: Labels, why: str) -> Choice:
+    cold = temperature(alone_NC, labels_N), temperature(together_NC, labels_N)
+    return Choice(0.5, *cold, why, len(labels_N))
+
+
+def _gated(found: Choice, alone_NC: Array, together_NC: Array, labels_N: Labels) -> Choice:
+    """Return a choice, or alone if the mixture is worse than it beyond chance."""
     if worse(found.scores(alone_NC, together_NC), alone_NC, labels_N):
-        return replace(found, weight=0.0, why="the mixture is worse than alone beyond chance")
+        return replace(found, weight=0.0, why=WORSE)
     return found
 
 

@@ -115,11 +115,9 @@ def made(plan: Plan, member: Member[Any, Any], broadcast: Any) -> Mixture:
         member: the client, which has taken the last broadcast over.
         broadcast: the last one.
     """
-    train = member.training()
-    seed = mixing.held_seed(plan.seed, member.name)
-    out_N = mixing.held_out(train.labels, seed)
-    out = Samples(train.inputs[out_N], train.labels[out_N])
-    if not len(train) >= member.batch_size:
+    train, seed = member.training(), mixing.held_seed(plan.seed, member.name)
+    out = mixing.part(train, plan.seed, member.name)
+    if len(train) < member.batch_size:
         return Mixture(member, None, Choice(1.0, why=EVERYTHING), out)
     if not mixing.usable(member.scores(train.inputs, broadcast)):
         return Mixture(member, _alone(plan, member), Choice(0.0, why=NOTHING), out)
@@ -130,7 +128,9 @@ def made(plan: Plan, member: Member[Any, Any], broadcast: Any) -> Mixture:
     else:
         text = "%s: trains alone and as the run did, %d rounds each, without %d samples held out"
         log.info(text, member.name, plan.rounds, len(out))
-        alone, own_NC, all_NC = _compared(plan, member, broadcast, out_N)
+        alone, own_NC, all_NC = _compared(
+            plan, member, broadcast, mixing.held_out(train.labels, seed)
+        )
         choice = _choice(plan, own_NC, all_NC, out.labels)
         if plan.how == "half":
             alone = _alone(plan, member)
@@ -170,7 +170,7 @@ def _choice(plan: Plan, own_NC: Scores, all_NC: Scores, labels_N: NDArray[np.int
     if not mixing.usable(all_NC):
         return Choice(0.0, why=NOTHING, held_out=len(labels_N))
     if plan.how == "half":
-        return mixing.halved(own_NC, all_NC, labels_N, ASKED)
+        return mixing.halved(own_NC, all_NC, labels_N, ASKED, gated=False)
     return mixing.choose(own_NC, all_NC, labels_N)
 
 
@@ -195,7 +195,7 @@ def _calibrated(
         _, own_NC[out_N], all_NC[out_N] = _compared(plan, member, broadcast, out_N, max(size, 1))
     if not (mixing.usable(own_NC) and mixing.usable(all_NC)):
         return Choice(0.5, why=why)
-    return mixing.halved(own_NC, all_NC, train.labels, why)
+    return mixing.halved(own_NC, all_NC, train.labels, why, gated=plan.how == "auto")
 
 
 def _follow(member: Member[Any, Any], plan: Plan, broadcast: Any, how: str) -> None:

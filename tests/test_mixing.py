@@ -90,6 +90,17 @@ def test_scores_that_are_none() -> None:
     ]
 
 
+def test_a_mixture_that_is_worse_than_alone_beyond_chance_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mixing, "TEMPERATURES", (1.0,))
+    alone, together = scores(LABELS, 0, 1.0), scores(LABELS, 6, 4.0)
+    found = mixing.halved(alone, together, Y, "asked for")
+    assert (found.weight, found.why) == (0.0, mixing.WORSE)
+    assert mixing.halved(alone, scores(LABELS, 5, 4.0), Y, "asked for").weight == 0.5
+    assert mixing.halved(alone, together, Y, "asked for", gated=False).weight == 0.5
+
+
 def test_worse_is_beyond_chance_only() -> None:
     assert not mixing.worse(scores(LABELS, 5), scores(LABELS), Y)  # p = 1/16
     assert mixing.worse(scores(LABELS, 6), scores(LABELS), Y)  # p = 1/32

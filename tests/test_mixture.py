@@ -134,11 +134,15 @@ def test_knowledge_that_nobody_gave_is_believed_nothing() -> None:
     assert mixture.made(plan(), half, broadcast).choice.weight == 0
 
 
-def test_alone_that_has_diverged_is_believed_nothing() -> None:
-    half = member("fedavg", 80)
+@pytest.mark.parametrize(("train", "how"), [(80, "auto"), (80, "half"), (20, "auto")])
+def test_alone_that_has_diverged_is_believed_nothing(train: int, how: mixing.Mix) -> None:
+    half = member("fedavg", train)
     broadcast = run(half, "fedavg")
     wild = algorithms.load("local", **FACTS, local_lr=1e30)
-    assert mixture.made(plan("fedavg", local=wild), half, broadcast).choice.weight == 1
+    found = mixture.made(plan("fedavg", how, local=wild), half, broadcast)
+    assert (found.choice.weight, found.choice.why) == (1, mixture.DIVERGED)
+    told = found.told(broadcast)
+    assert told["mixed"] == told["together"]
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "fedktl"])

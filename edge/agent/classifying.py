@@ -11,7 +11,7 @@ from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE, o
 from edge.agent.settings import DeviceSettings
 from edgeloop import algorithms, files, mixing
 from edgeloop.bases.running import Base
-from edgeloop.data import Samples, Share
+from edgeloop.data import Share
 from edgeloop.errors import ModelError
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.gaussian.knowledge import GlobalStatistics
@@ -33,9 +33,7 @@ def half(contract: Contract, settings: DeviceSettings, share: Share, base: Base)
     exports = _exporting(contract, member, share, base)
 
     def settle(broadcast: GlobalStatistics) -> Settled:
-        train = share.data.train
-        out_N = mixing.held_out(train.labels, mixing.held_seed(contract.seed, settings.name))
-        held = Samples(train.inputs[out_N], train.labels[out_N])
+        held = mixing.part(share.data.train, contract.seed, settings.name)
         return Settled(exports, member.mixed(broadcast), held)
 
     return Half(member, name, algorithm.broadcast, algorithm.sizes, settle)

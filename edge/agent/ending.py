@@ -1,0 +1,121 @@
+"""What a device that trains a network ends with: a mixture, as ONNX; it needs torch."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edge.agent import export
+from edge.agent.half import Settled
+from edgeloop import algorithms, files, mixing, mixture
+from edgeloop.algorithm import Algorithm
+from edgeloop.algorithms.local import Nothing
+from edgeloop.member import Member
+from edgeloop.mixing import Mix
+from edgeloop.mixture import Mixture
+from edgeloop.models.split import SplitModel
+from edgeloop.task import Contract
+
+log = logging.getLogger(__name__)
+
+CHECKED = 64  # samples that torch and onnxruntime must agree on
+TOLD = ("weight", "temperature_alone", "temperature_together")
+"""Of a mixture, in its file's metadata."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Makes of the last broadcast what the device ends with.
+
+    Attributes:
+        contract: the task's.
+        mix: how it mixes.
+        algorithm: the run's.
+        member: its half of the run.
+        pixels: whether the exported model takes pixels, 0 to 255.
+        first: makes its model with the first weights.
+    """
+
+    contract: Contract
+    mix: Mix
+    algorithm: Algorithm[Any, Any, Any]
+    member: Member[Any, Any]
+    pixels: bool
+    first: Callable[[], SplitModel]
+
+    def settle(self, broadcast: Any) -> Settled:
+        """Mix the run's model with one trained alone, which is trained for that; see `Half`."""
+        if self.mix == "never":
+            return Settled(partial(self._write, self._together, {}))
+        if not mixture.mixes(self.contract.algorithm):
+            held = mixing.part(self.member.training(), self.contract.seed, self.member.name)
+            return Settled(partial(self._write, self._together, {}), held_out=held)
+        options = algorithms.agreed_options(self.contract)
+        local = mixture.local(self.contract.algorithm, **options)
+        rounds, seed = self.contract.rounds, self.contract.seed
+        plan = mixture.Plan(self.mix, rounds, local, self.first, seed)
+        found = mixture.made(plan, self.member, broadcast)
+        told = found.told(broadcast)
+        _tell(told)
+        facts = {name: json.dumps(told[name]) for name in TOLD}
+        make = partial(self._mixed, found, local)
+        return Settled(partial(self._write, make, facts), told, found.held_out)
+
+    def _classifier(
+        self, member: Member[Any, Any], algorithm: Algorithm[Any, Any, Any], broadcast: Any
+    ) -> nn.Module:
+        targets = algorithm.targets(broadcast, torch.device("cpu"))
+        return export.Classifier(
+            member.model,
+            lambda model, inputs: algorithm.predict(model, inputs, targets),
+            self.pixels,
+        )
+
+    def _together(self, broadcast: Any) -> nn.Module:
+        return self._classifier(self.member, self.algorithm, broadcast)
+
+    def _mixed(self, found: Mixture, local: Algorithm[Any, Any, Any], broadcast: Any) -> nn.Module:
+        """Return the mixture, or the one of the two that has all the weight."""
+        weight = found.choice.weight
+        if found.alone is None or weight == 1:
+            return self._together(broadcast)
+        alone = self._classifier(found.alone, local, Nothing())
+        if weight == 0:
+            return alone
+        return export.Mixed(alone, self._together(broadcast), found.choice)
+
+    def _write(
+        self,
+        make: Callable[[Any], nn.Module],
+        more: Mapping[str, str],
+        path: Path,
+        broadcast: Any,
+        facts: Mapping[str, str],
+    ) -> float:
+        """Write a classifier; see `half.Export`."""
+        classifier = make(broadcast)
+        with files.writing(path.parent):
+            export.export(
+                *(classifier, path),
+                shape=self.contract.shape,
+                class_names=self.contract.class_names,
+                pixels=self.pixels,
+                facts={**facts, **more},
+            )
+        inputs = self.member.sample(CHECKED)
+        read = (inputs + 1) * 127.5 if self.pixels else inputs
+        return export.check(path, classifier, read)
+
+
+def _tell(told: Mapping[str, Any]) -> None:
+    text = "mixes %.2f of the run's model with one trained alone: %s, by %d samples"
+    log.info(text, told["weight"], told["why"], told["held_out"])
+    if told["mixed"] is not None and told["alone"] is not None:
+        text = "accuracy on test samples: alone %.4f, together %.4f, mixed %.4f"
+        log.info(text, told["alone"], told["together"], told["mixed"])
