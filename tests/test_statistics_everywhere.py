@@ -13,7 +13,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edgeloop import data
+from edgeloop import data, generators
+from edgeloop.bases import building
+from edgeloop.bases.recipe import Recipe
 from tests.edge.test_without_torch import COMMAND, words
 from tests.relay import Relay
 from tests.world import MODELS, StartBroker
@@ -36,9 +38,23 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def simulated(world: Path, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small base: the usual one takes a minute to compute."""
+    place = tmp_path_factory.mktemp("bases") / "small"
+    generator, shape = generators.load(generators.EMBEDDED), (1, 28, 28)
+    recipe = Recipe(filters=24, dims=24, images=100)
+    graph = building.of_generator(generator, shape, recipe)
+    building.keep(place, graph, shape, recipe, generator.identity)
+    return place
+
+
+@pytest.fixture(scope="module")
+def simulated(
+    world: Path, home: Path, base: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     out = tmp_path_factory.mktemp("simulated") / "run"
     command = f"simulate class-statistics --data {world} --rounds {ROUNDS} --out {out}"
+    command += f" --base {base}"
     environment = {"EDGELOOP_HOME": str(home), "PATH": "/usr/bin:/bin", "HOME": str(home)}
     subprocess.run([EDGELOOP, *command.split()], check=True, timeout=240, env=environment)
     return out
@@ -56,11 +72,14 @@ def start(
     return process
 
 
-def aggregator(stack: ExitStack, folder: Path, world: Path, port: int) -> "subprocess.Popen[bytes]":
+def aggregator(
+    stack: ExitStack, folder: Path, world: Path, base: Path, port: int
+) -> "subprocess.Popen[bytes]":
     facts = json.loads((world / "config.json").read_text())
     config = f"""
         name = "same"
         algorithm = "class-statistics"
+        base = "{base}"
         class_names = {json.dumps(facts["class_names"])}
         shape = [1, 28, 28]
         rounds = {ROUNDS}
@@ -93,12 +112,12 @@ def finish(folder: Path, processes: Sequence["subprocess.Popen[bytes]"]) -> None
 
 @pytest.mark.broker
 def test_over_mosquitto(
-    simulated: Path, world: Path, tmp_path: Path, start_broker: StartBroker
+    simulated: Path, world: Path, base: Path, tmp_path: Path, start_broker: StartBroker
 ) -> None:
     port = start_broker().settings.port
     with ExitStack() as stack:
         agents = [agent(stack, tmp_path, world, n, port) for n in range(len(MODELS))]
-        finish(tmp_path, [aggregator(stack, tmp_path, world, port), *agents])
+        finish(tmp_path, [aggregator(stack, tmp_path, world, base, port), *agents])
     found, wanted = summary_of(tmp_path / "aggregator"), summary_of(simulated)
     assert found["knowledge_sha256"] == wanted["knowledge_sha256"]
     assert found["accuracy_by_round"] == wanted["accuracy_by_round"]
@@ -126,11 +145,11 @@ def _check_exported(folder: Path, world: Path, found: Mapping[str, Any]) -> None
 
 @pytest.mark.broker
 def test_in_another_order_and_everything_twice(
-    simulated: Path, world: Path, tmp_path: Path, start_broker: StartBroker
+    simulated: Path, world: Path, base: Path, tmp_path: Path, start_broker: StartBroker
 ) -> None:
     cloud, edge = start_broker().settings, start_broker().settings
     with ExitStack() as stack, Relay("same", cloud, edge, hold_back=len(MODELS)):
         agents = [agent(stack, tmp_path, world, n, edge.port) for n in range(len(MODELS))]
-        finish(tmp_path, [aggregator(stack, tmp_path, world, cloud.port), *agents])
+        finish(tmp_path, [aggregator(stack, tmp_path, world, base, cloud.port), *agents])
     found = summary_of(tmp_path / "aggregator")
     assert found["knowledge_sha256"] == summary_of(simulated)["knowledge_sha256"]
