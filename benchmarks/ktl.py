@@ -73,7 +73,7 @@ def table(found: Mapping[int, Mapping[str, Any]]) -> str:
     """Return the table in Markdown, per cent."""
     columns = ("", *(f"{shots}-shot" for shots in found))
     rows: list[list[str]] = []
-    for name in ROWS:
+    for name in (each for each in ROWS if each in next(iter(found.values()))["baselines"]):
         rows.append(
             [f"{name}, best round", *(_words(each["baselines"][name]) for each in found.values())]
         )

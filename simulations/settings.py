@@ -178,10 +178,13 @@ class RunSettings(DataSettings):
     @classmethod
     def _natural_rounds(cls, table: Any) -> Any:
         """Take the algorithm's own number of rounds where none is given."""
-        name = table.get("algorithm") if isinstance(table, dict) else None
-        if name not in algorithms.names() or table.get("rounds") is not None:
+        if not isinstance(table, dict) or table.get("rounds") is not None:
             return table
-        return {**table, "rounds": algorithms.card(name).rounds}
+        given = {key: value for key, value in table.items() if key != "rounds"}
+        name = table.get("algorithm")
+        if name not in algorithms.names():
+            return given
+        return {**given, "rounds": algorithms.card(name).rounds}
 
     @field_validator("beside", mode="before")
     @classmethod

@@ -42,6 +42,7 @@ def test_a_device_of_another_architecture_is_told(tmp_path: Path) -> None:
     task = Task(tmp_path, write_data(tmp_path / "one"), BrokerSettings(), None)
     mine = brought(task.device())
     wanted: Contract = contract(
+        task=mine.settings.task,
         **{"algorithm": "fedavg", "class_names": data.load(task.source).class_names, "width": 16},
         devices=(DEVICE,),
     )

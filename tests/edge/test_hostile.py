@@ -150,7 +150,7 @@ def test_what_a_contract_makes_torch_say_is_a_refusal(
             return np.empty(2**60, np.uint8)
         return built(contract, *rest)
 
-    monkeypatch.setattr("edge.agent.seat.algorithms.agreed", agreed)
+    monkeypatch.setattr("edge.agent.networks.algorithms.agreed", agreed)
     stack.enter_context(at_work(device(broker, tmp_path)))
     cloud.says(task("hostile"))
     wait_until(lambda: "takes no part in run hostile of t: " in caplog.text)

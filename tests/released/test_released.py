@@ -47,7 +47,7 @@ def test_a_killed_simulation_goes_on(place: Path) -> None:
 def test_a_finished_simulation_is_reported_and_compared(place: Path) -> None:
     run(place, "report", "finished")
     assert list((place / "finished").glob("*.html"))
-    assert "0 clients better" in run(place, "compare", "finished", "finished").stdout
+    assert "0 devices better" in run(place, "compare", "finished", "finished").stdout
 
 
 FEDKTL = [

@@ -83,7 +83,10 @@ def test_two_devices_one_round(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     assert "Class statistics, one exchange: " in (out / "report.html").read_text()
     images = sorted(map(str, out.glob("example-*.png")))
     (suggested,) = [line for line in said.splitlines() if line.startswith("try: edgeloop ")]
-    assert shlex.split(suggested)[3:] == [str(out / "device-0" / "model.onnx"), *images]
+    assert shlex.split(suggested)[3:] == [
+        str(out / "statistics" / "device-0" / "model.onnx"),
+        *images,
+    ]
     assert main(["predict", str(out / "device-0" / "model.onnx"), *images, "--json"]) == 0
     assert [row["image"] for row in json.loads(capfd.readouterr().out)] == images
     assert main(["demo", *arguments]) == 2

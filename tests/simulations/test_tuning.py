@@ -249,7 +249,8 @@ sys.exit(_run(point, sys.argv[1:]))
 def test_stopped_it_goes_on(source: Path, generator: Path, tmp_path: Path) -> None:
     """Ctrl-C after the first run; what was done is not done again."""
     out = tmp_path / "out"
-    line = [sys.executable, "-c", RUN, *words(source, generator, out)]
+    long = words(source, generator, out, "--rounds", "30")
+    line = [sys.executable, "-c", RUN, *long]
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         deadline = time.monotonic() + 200
@@ -265,7 +266,7 @@ def test_stopped_it_goes_on(source: Path, generator: Path, tmp_path: Path) -> No
     assert "run the same command again to go on" in told
     assert not (out / "summary.json").exists()
     kept = finished[0].stat().st_mtime_ns
-    assert command.main(words(source, generator, out)) == 0
+    assert command.main(long) == 0
     assert finished[0].stat().st_mtime_ns == kept
     assert len(summary(out)["candidates"]) == 5
 

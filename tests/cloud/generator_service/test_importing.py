@@ -64,7 +64,7 @@ def test_a_folder_that_makes_other_images_than_it_says(tmp_path: Path) -> None:
     about = json.loads((folder / "generator.json").read_text()) | {"shape": [3, 9, 9]}
     del about["sha256"]
     manifest.write(folder, **about)
-    with pytest.raises(GeneratorError, match=r"images of shape \[3, 8, 8\], uint8"):
+    with pytest.raises(GeneratorError, match=r"makes images \(2, 3, 8, 8\) of uint8"):
         importing.bring(folder, ABOUT, Options(), said)
 
 
