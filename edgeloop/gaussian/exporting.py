@@ -1,17 +1,17 @@
 """A client's mixture as one ONNX graph, from pixels to scores; needs `onnx`.
 
-Shape suffixes: B samples, C classes, D dimensions.
+Shape suffixes: B samples, C classes, D dimensions, L landmarks.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from edgeloop.bases.graph import Graph
 from edgeloop.bases.manifest import FEATURES, INPUTS
 from edgeloop.gaussian.classifier import Linear
 from edgeloop.gaussian.client import Expert, Mixture
@@ -45,91 +45,86 @@ def classifier(
         metadata: written into the file.
     """
     model = onnx.compose.add_prefix(onnx.load_from_string(graph), _BASE)
-    nodes, constants = list(model.graph.node), list(model.graph.initializer)
-
-    def constant(name: str, array: NDArray[np.float64]) -> str:
-        constants.append(numpy_helper.from_array(np.asarray(array, np.float32), name))
-        return name
-
-    def add(kind: str, *inputs: str, to: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(kind, list(inputs), [to], **attributes))
-        return to
-
-    def linear(name: str, found: Linear) -> str:
-        weights = constant(f"{name}.weights", found.weights_DC)
-        bias = constant(f"{name}.bias", found.bias_C)
-        return add("Gemm", prepared, weights, bias, to=f"{name}.scores")
-
-    def distances(name: str, found: Kernel) -> str:
-        """Add the negative squared distances (B, L) to the landmarks, times the kernel's width."""
-        marks_LD = found.landmarks_LD
-        scaled = add("Div", prepared, constant(f"{name}.spread", found.spread_D), to=f"{name}.x")
-        squares = add("ReduceSumSquare", scaled, to=f"{name}.x2", axes=[1], keepdims=1)
-        cross = constant(f"{name}.landmarks", 2 * marks_LD.T)
-        products = add("MatMul", scaled, cross, to=f"{name}.2xl")
-        near = add("Sub", products, squares, to=f"{name}.near")
-        lengths = constant(f"{name}.l2", (marks_LD**2).sum(1))
-        minus = add("Sub", near, lengths, to=f"{name}.minus")
-        zero = constant(f"{name}.zero", np.array(0.0))
-        bounded = add("Min", minus, zero, to=f"{name}.bounded")
-        return add("Mul", bounded, constant(f"{name}.width", np.array(found.width)), to=f"{name}.d")
-
-    def kernel(name: str, found: Kernel) -> str:
-        values = add("Exp", distances(name, found), to=f"{name}.kernel")
-        weights = constant(f"{name}.weights", found.sharpness * found.weights_LC)
-        bias = constant(f"{name}.bias", found.sharpness * found.bias_C)
-        return add("Gemm", values, weights, bias, to=f"{name}.scores")
-
-    def expert(name: str, found: Expert, weight: float) -> str:
-        if isinstance(found, Kernel):
-            scores = kernel(name, found)
-        elif isinstance(found, Linear):
-            scores = linear(name, found)
-        else:
-            raise TypeError(f"{type(found).__name__} has no graph")
-        logs = add("LogSoftmax", scores, to=f"{name}.logs", axis=1)
-        share = constant(f"{name}.share", np.array(weight))
-        return add("Mul", logs, share, to=f"{name}.part")
-
-    entry = names[0]
-    if pixels:
-        entry = add("Div", entry, constant("scale", np.array(127.5)), to="scaled")
-        entry = add("Sub", entry, constant("one", np.array(1.0)), to="centred")
-    add("Identity", entry, to=_BASE + INPUTS)
-    _to_front(nodes, 3 if pixels else 1)
-    if cosine:
-        root = np.sqrt(spread_D + 1e-3 * spread_D.mean())
-        scaled = add("Div", _BASE + FEATURES, constant("deviation", root), to="whitened")
-        prepared = add("LpNormalization", scaled, to="prepared", axis=1, p=2)
-    else:
-        limits = constant("least", np.array(-LARGEST)), constant("most", np.array(LARGEST))
-        prepared = add("Clip", _BASE + FEATURES, *limits, to="prepared")
+    whole = Graph()
+    _add_entry(whole, names[0], pixels)
+    whole.nodes += model.graph.node
+    whole.constants += model.graph.initializer
+    prepared = _add_prepared(whole, spread_D, cosine)
     parts = [
-        expert("own", mixture.own, 1 - mixture.weight),
-        expert("everybody", mixture.everybody, mixture.weight),
+        _add_expert(whole, "own", mixture.own, 1 - mixture.weight, prepared),
+        _add_expert(whole, "everybody", mixture.everybody, mixture.weight, prepared),
     ]
-    add("LogSoftmax", add("Add", *parts, to="mixed"), to=names[1], axis=1)
-    made = helper.make_graph(
-        nodes,
-        "classifier",
-        [helper.make_tensor_value_info(names[0], TensorProto.FLOAT, ["B", *shape])],
-        [
-            helper.make_tensor_value_info(
-                names[1], TensorProto.FLOAT, ["B", len(mixture.everybody.bias_C)]
-            )
-        ],
-        constants,
-    )
-    whole = helper.make_model(made, opset_imports=model.opset_import)
-    whole.ir_version, whole.producer_name = model.ir_version, "edgeloop"
+    whole.add("LogSoftmax", whole.add("Add", *parts, to="mixed"), to=names[1], axis=1)
+    classes = len(mixture.everybody.bias_C)
+    return _file(whole, model, (names[0], shape), (names[1], classes), metadata)
+
+
+def _add_entry(graph: Graph, name: str, pixels: bool) -> None:
+    """Add what makes of the input what the base reads."""
+    if pixels:
+        scaled = graph.add("Div", name, graph.number("scale", 127.5), to="scaled")
+        name = graph.add("Sub", scaled, graph.number("one", 1.0), to="centred")
+    graph.add("Identity", name, to=_BASE + INPUTS)
+
+
+def _add_prepared(graph: Graph, spread_D: NDArray[np.float64], cosine: bool) -> str:
+    """Add features as a run's classifiers read them; see `client.prepared`."""
+    features = _BASE + FEATURES
+    if cosine:
+        root = graph.reals("deviation", np.sqrt(spread_D + 1e-3 * spread_D.mean()))
+        scaled = graph.add("Div", features, root, to="whitened")
+        return graph.add("LpNormalization", scaled, to="prepared", axis=1, p=2)
+    limits = graph.number("least", -LARGEST), graph.number("most", LARGEST)
+    return graph.add("Clip", features, *limits, to="prepared")
+
+
+def _add_expert(graph: Graph, name: str, found: Expert, weight: float, prepared: str) -> str:
+    """Add an expert's log posteriors (B, C), times its share."""
+    if isinstance(found, Kernel):
+        near = _add_near(graph, name, found, prepared)
+        values = graph.add("Exp", near, to=f"{name}.kernel")
+        weights, bias = found.sharpness * found.weights_LC, found.sharpness * found.bias_C
+    elif isinstance(found, Linear):
+        values, weights, bias = prepared, found.weights_DC, found.bias_C
+    else:
+        raise TypeError(f"{type(found).__name__} has no graph")
+    constants = graph.reals(f"{name}.weights", weights), graph.reals(f"{name}.bias", bias)
+    scores = graph.add("Gemm", values, *constants, to=f"{name}.scores")
+    logs = graph.add("LogSoftmax", scores, to=f"{name}.logs", axis=1)
+    return graph.add("Mul", logs, graph.number(f"{name}.share", weight), to=f"{name}.part")
+
+
+def _add_near(graph: Graph, name: str, found: Kernel, prepared: str) -> str:
+    """Add the negative squared distances (B, L) to the landmarks, times the kernel's width."""
+    marks_LD = found.landmarks_LD
+    spread = graph.reals(f"{name}.spread", found.spread_D)
+    scaled = graph.add("Div", prepared, spread, to=f"{name}.x")
+    squares = graph.add("ReduceSumSquare", scaled, to=f"{name}.x2", axes=[1], keepdims=1)
+    twice = graph.reals(f"{name}.landmarks", 2 * marks_LD.T)
+    products = graph.add("MatMul", scaled, twice, to=f"{name}.2xl")
+    less = graph.add("Sub", products, squares, to=f"{name}.less")
+    lengths = graph.reals(f"{name}.l2", (marks_LD**2).sum(1))
+    minus = graph.add("Sub", less, lengths, to=f"{name}.minus")
+    bounded = graph.add("Min", minus, graph.number(f"{name}.zero", 0.0), to=f"{name}.bounded")
+    return graph.add("Mul", bounded, graph.number(f"{name}.width", found.width), to=f"{name}.near")
+
+
+def _file(
+    graph: Graph,
+    base: onnx.ModelProto,
+    entry: tuple[str, Sequence[int]],
+    made: tuple[str, int],
+    metadata: Mapping[str, str],
+) -> bytes:
+    """Return a checked file of a graph on a base: its input's name and shape, its output's."""
+    reads = helper.make_tensor_value_info(entry[0], TensorProto.FLOAT, ["B", *entry[1]])
+    makes = helper.make_tensor_value_info(made[0], TensorProto.FLOAT, ["B", made[1]])
+    body = helper.make_graph(graph.nodes, "classifier", [reads], [makes], graph.constants)
+    whole = helper.make_model(body, opset_imports=base.opset_import)
+    whole.ir_version, whole.producer_name = base.ir_version, "edgeloop"
     helper.set_model_props(whole, dict(metadata))
     onnx.checker.check_model(whole)
     return bytes(whole.SerializeToString(deterministic=True))
-
-
-def _to_front(nodes: list[onnx.NodeProto], count: int) -> None:
-    """Put the last nodes first, in their order: a graph lists what is computed first, first."""
-    nodes[:] = nodes[-count:] + nodes[:-count]
 
 
 def facts(key: str, values: Mapping[str, object], told: Mapping[str, str]) -> dict[str, str]:
