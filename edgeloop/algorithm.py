@@ -302,7 +302,8 @@ def recipe_of(
     """
     remedy = "choose of docs/privacy.md, such as fedproto"
     if algorithm.recipe is None:
-        problem = f"a round of {name} is more than one descent, and has no private form"
+        what = "is no training of a network" if algorithm.half else "is more than one descent"
+        problem = f"a round of {name} {what}, and has no private form"
         raise ConfigError("privacy", problem, remedy)
     if algorithm.shows:
         raise ConfigError("privacy", algorithm.shows, "set own_prior=false")

@@ -169,40 +169,46 @@ def import_(
     """Import a frozen extractor of your own: an ONNX file with its preprocessing, or a folder."""
     storing.check_free(name, replace=replace)
     if path.is_dir():
-        facts, graph = manifest.read(path)
-        Base.read(path)
-        with storing.new(name, replace=replace) as place:
-            about = facts.model_dump(exclude={"name", "sha256"})
-            written = manifest.write(place, graph, **{**about, "name": name})
+        written = _copied(path, name, replace=replace)
         screen.say(f"{name}: identity {written.identity}")
         return
     if shape is None:
         raise ConfigError("--shape", "is missing", "give that of one input of the clients")
-    sides = parse_shape(shape)
-    asked = Preprocessing(
-        None if size is None else _pair(size),
-        _numbers("--mean", mean),
-        _numbers("--std", std),
-        channels_last,
-    )
+    sides, wanted = parse_shape(shape), None if size is None else _pair(size)
+    numbers = _numbers("--mean", mean), _numbers("--std", std)
+    asked = Preprocessing(wanted, *numbers, channels_last)
     _check_colours(asked, sides)
-    content = importing.read_file(path)
-    raw = importing.wrapped(content, sides, asked, output, path.name)
-    recipe = building.recipe_for(sides, dims=dims)
-    images = building.drawn(generators.load(generator), sides, recipe)
-    graph = importing.reduced(raw, building.as_inputs(images, sides), dims, path.name)
+    graph = _projected(path, sides, asked, output, generator, dims)
     base = Base(graph, path.name)
+    about = {"title": title or f"{path.name}, {base.dims} dimensions", "licence": licence}
+    about |= {"name": name, "source": source or path.name}
     with storing.new(name, replace=replace) as place:
-        written = manifest.write(
-            *(place, graph),
-            name=name,
-            title=title or f"{path.name}, {base.dims} dimensions",
-            source=source or path.name,
-            licence=licence,
-            shape=sides,
-            dims=base.dims,
-        )
+        written = manifest.write(place, graph, shape=sides, dims=base.dims, **about)
     screen.say(f"{name}: identity {written.identity}, {written.dims} dims")
+
+
+def _copied(path: Path, name: str, *, replace: bool) -> Manifest:
+    """Copy a base's folder into the store, if it can be run."""
+    facts, graph = manifest.read(path)
+    Base.read(path)
+    with storing.new(name, replace=replace) as place:
+        about = facts.model_dump(exclude={"name", "sha256"})
+        return manifest.write(place, graph, **{**about, "name": name})
+
+
+def _projected(
+    path: Path,
+    shape: tuple[int, ...],
+    asked: Preprocessing,
+    output: str | None,
+    generator: str,
+    dims: int,
+) -> bytes:
+    """Return an extractor as a base, projected as a generator's images show its numbers to vary."""
+    raw = importing.wrapped(importing.read_file(path), shape, asked, output, path.name)
+    recipe = building.recipe_for(shape, dims=dims)
+    images = building.drawn(generators.load(generator), shape, recipe)
+    return importing.reduced(raw, building.as_inputs(images, shape), dims, path.name)
 
 
 def show(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
@@ -181,8 +182,6 @@ def _scales(shape: tuple[int, ...], size: tuple[int, int]) -> NDArray[np.float32
 
 def _width(nodes: Graph, shape: Sequence[int], inner: onnx.ModelProto, name: str) -> int:
     """Return F: what the extractor makes of a grey image."""
-    import onnxruntime
-
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
