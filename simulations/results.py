@@ -225,6 +225,13 @@ def _seconds(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
+def processor_seconds() -> float:
+    """Return the seconds that cores have worked for this process and its ended children."""
+    users = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    used = [resource.getrusage(user) for user in users]
+    return math.fsum(each.ru_utime + each.ru_stime for each in used)
+
+
 def peak_memory() -> int:
     """Return the largest resident set of this process plus that of its largest child, in bytes."""
     users = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)

@@ -96,6 +96,7 @@ def _simulate(
         return beside.summary(folder)
     _warn(concerned)
     files.write(folder / PARTITION, results.partition_file(divided.early, plan.models))
+    worked = results.processor_seconds()
     begun = _begin(plan, plan.load(generator), divided.early, folder)
     with guarded(sinks, folder, config, begun.saved.rows) as sink:
         recorder = _recorder(begun, sink.row)
@@ -110,6 +111,7 @@ def _simulate(
             "cohort": begun.chosen,
             "warnings": [*concerned, *diverged, *judged],
         }
+        summary["seconds"]["processor"] = results.processor_seconds() - worked
         _write(folder, summary, recorder.rows, broadcast)
         begun.journal.remove()
         sink.end(summary)

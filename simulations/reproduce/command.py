@@ -84,7 +84,7 @@ def reproduce(
         return
     ready.check_data((str(table["data"]) for table in runs.values()), place)
     ready.check_generators(job.settings.generator for job in jobs.values())
-    found = _run(scenario, jobs, shared, wanted, cluster)
+    found = _run(scenario, plan, jobs, shared, wanted, cluster)
     writing.write(plan, kind, found, jobs, folder)
 
 
@@ -112,15 +112,16 @@ def jobs_of(
         ConfigError: if a setting is wrong, or two cells' names are too much alike for two folders.
     """
     jobs: dict[Trial, Job] = {}
-    for seed in range(plan.seeds):
+    for number in range(plan.seeds):
         for cell, table in runs.items():
-            filled = {**table, "data": ready.place(str(table["data"]), data), "seed": seed}
+            place = ready.place(str(table["data"]), data)
+            filled = {**plan.trial(table, number), "data": place}
             chosen = settings.parse(filled, RunSettings, f"{cell.row}, {cell.column}")
             others = tuple(each for each in chosen.beside if each != chosen.algorithm)
             chosen = chosen.model_copy(update={"beside": others})  # no cell is beside itself
             chosen.check()
-            name = "-".join(_slug(part) for part in (*cell, f"seed-{seed}") if part)
-            jobs[cell, seed] = Job(chosen, folder / "runs" / name)
+            name = "-".join(_slug(part) for part in (*cell, plan.name_of(chosen)) if part)
+            jobs[cell, number] = Job(chosen, folder / "runs" / name)
     owners = {job.folder: cell for (cell, _), job in jobs.items()}
     for (cell, _), job in jobs.items():
         if (other := owners[job.folder]) != cell:
@@ -161,6 +162,7 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
 
 def _run(
     name: str,
+    plan: Plan,
     jobs: Mapping[Trial, Job],
     shared: Sharing[Trial],
     workers: int | None,
@@ -171,7 +173,8 @@ def _run(
 
         def tell(key: Trial, summary: Mapping[str, Any]) -> None:
             summaries[key] = summary
-            label = ", ".join(part for part in (*key[0], f"seed {key[1]}") if part)
+            trial = plan.name_of(jobs[key].settings)
+            label = ", ".join(part for part in (*key[0], trial) if part)
             report(len(summaries), f"{label}: {100 * summary['best_accuracy']:.2f}")
 
         def done(key: Trial, summary: Mapping[str, Any]) -> None:
@@ -184,9 +187,9 @@ def _run(
         own = {key: job for key, job in jobs.items() if shared.leaders.get(key) == key}
         run_all(own, workers, done, cluster)
     found: dict[Cell, list[Mapping[str, Any]]] = {}
-    for (cell, seed), job in jobs.items():
-        down = {"numbers_down_per_client": counting.downloaded(job.folder)}
-        found.setdefault(cell, []).append({**summaries[cell, seed], **down})
+    for (cell, number), job in jobs.items():
+        carried = counting.carried(job.folder)
+        found.setdefault(cell, []).append({**summaries[cell, number], **carried})
     return found
 
 

@@ -5,6 +5,7 @@ the auxiliary model, G of FedGen's generator, S the sum over clients of the clas
 on. Source: the communication tables of FedTGP (Table 5) and FedKTL.
 """
 
+import csv
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from edgeloop import algorithms, models
+from edgeloop import algorithms, files, models
 from edgeloop.data import Federation
+from simulations.folder import IDENTITY
 from simulations.settings import RunSettings
 
 MILLION = 1_000_000
@@ -45,6 +47,23 @@ FORMULAS: Mapping[str, tuple[Formula, Formula]] = {
     "fedktl": (_OUTPUTS, ("M C (P + H)", lambda f: f["M"] * f["C"] * (f["P"] + f["H"]))),
 }
 """Up and down, by algorithm. FedKD's depends on its models' singular values: there is none."""
+
+
+def carried(folder: Path) -> dict[str, float]:
+    """Return what a run's messages come to, for measures that its summary does not have.
+
+    Returns:
+        `numbers_down_per_client`: as `downloaded`; `all_bytes_up_per_client` and
+        `all_bytes_down_per_client`: of all rounds, the last broadcast included.
+    """
+    with (folder / "rounds.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    clients = len(files.read_json(folder / IDENTITY)["models_by_client"])
+    totals = {
+        f"all_{way}_per_client": sum(int(row[way]) for row in rows) / clients
+        for way in ("bytes_up", "bytes_down")
+    }
+    return {"numbers_down_per_client": downloaded(folder), **totals}
 
 
 def downloaded(folder: Path) -> int:

@@ -12,14 +12,31 @@ from pydantic import Field, model_validator
 from edgeloop import models, settings
 from edgeloop.errors import ConfigError
 from edgeloop.settings import Settings
-from simulations.settings import RunSettings
+from simulations.settings import DataSettings, RunSettings
 
 Scale = Literal["paper", "cpu"]
-Measure = Literal["best", "last", "upload", "download", "both", "bytes up", "bytes down", "seconds"]
+Measure = Literal[
+    "best",
+    "last",
+    "upload",
+    "download",
+    "both",
+    "bytes up",
+    "bytes down",
+    "seconds",
+    "all bytes up",
+    "all bytes down",
+    "core seconds",
+]
 """Accuracies in per cent; numbers of all clients in a round, in millions: up, down (of the last
-broadcast), or both together; bytes of a client and round in thousands; seconds a round."""
+broadcast), or both together; bytes of a client and round in thousands; seconds a round. Of a whole
+run, the last broadcast included: bytes of a client in thousands, and seconds of one core."""
+Trials = Literal["seed", "partition"]
+"""What differs between a cell's trials."""
 
 EMBEDDED = "fashion-sample"
+FIRST: int = DataSettings.model_fields["partition_seed"].default
+"""The partition of a first trial, where a scenario names none."""
 Table = dict[str, Any]
 
 
@@ -63,6 +80,7 @@ class Scenario(Settings):
         question: that it answers, one sentence.
         source: authors, venue, table.
         seeds: trials.
+        trials: what differs between them: the run's seed, or the partition's.
         measures: of each cell.
         settings: of every run.
         rows: usually algorithms.
@@ -77,6 +95,7 @@ class Scenario(Settings):
     question: str
     source: str
     seeds: Annotated[int, Field(ge=1)] = 3
+    trials: Trials = "seed"
     measures: tuple[Measure, ...] = ("best",)
     settings: Table = Field(default_factory=dict)
     rows: tuple[Axis, ...]
@@ -136,7 +155,7 @@ class Cell(NamedTuple):
 
 
 Trial = tuple[Cell, int]
-"""A cell and a seed."""
+"""A cell, and a trial's number."""
 
 
 class Plan(NamedTuple):
@@ -160,6 +179,18 @@ class Plan(NamedTuple):
         """Return each cell's settings; `data` is a name, and there is no seed yet."""
         pairs = product(self.rows, self.columns)
         return {Cell(row.name, column.name): self._merged(row, column) for row, column in pairs}
+
+    def trial(self, table: Mapping[str, Any], number: int) -> Table:
+        """Return a cell's settings in its trial of this number, from 0 on."""
+        if self.scenario.trials == "seed":
+            return {**table, "seed": number}
+        return {**table, "partition_seed": table.get("partition_seed", FIRST) + number}
+
+    def name_of(self, trial: RunSettings) -> str:
+        """Return what a trial is called among its cell's."""
+        if self.scenario.trials == "seed":
+            return f"seed {trial.seed}"
+        return f"partition {trial.partition_seed}"
 
     def _merged(self, row: Axis, column: Axis) -> Table:
         tables = (self.scenario.settings, column.settings, row.settings, self.stronger)
@@ -232,6 +263,9 @@ def checked(scenario: Scenario, name: str) -> Scenario:
         for cell, table in scenario.plan(scale).cells().items():
             source = f"{name}: {cell.row}, {cell.column}" if cell.column else f"{name}: {cell.row}"
             found = settings.parse(table, RunSettings, source)
+            if scenario.trials == "partition" and found.partition in (None, "natural"):
+                problem = f"{source} is divided already: every trial would be the same"
+                raise ConfigError("trials", problem, "give it a partition, or leave trials out")
             if found.models is not None:
                 models.members(found.models, 1)
     return scenario

@@ -45,6 +45,9 @@ UNITS: Mapping[Measure, str] = {
     "bytes up": "kB a round that a client sends",
     "bytes down": "kB a round that a client gets",
     "seconds": "of a round, on the machine that ran it and with what else ran there",
+    "all bytes up": "kB that a client sends in the whole run",
+    "all bytes down": "kB that a client gets in the whole run, the last broadcast included",
+    "core seconds": "that cores worked for the whole run, all clients, reading the data included",
 }
 """Of those measures that are no percentages."""
 
@@ -53,7 +56,7 @@ def measured(summary: Summary, measure: Measure) -> float:
     """Return one number of a run; see `scenario.Measure` for the units.
 
     Args:
-        summary: of the run, and `numbers_down_per_client` as `counting.downloaded` counts it.
+        summary: of the run, and what `counting.carried` counts.
         measure: which number.
     """
     clients = len(summary["model_by_client"])
@@ -66,6 +69,9 @@ def measured(summary: Summary, measure: Measure) -> float:
         "bytes up": lambda: summary["bytes_up_per_client"] / 1e3,
         "bytes down": lambda: summary["bytes_down_per_client"] / 1e3,
         "seconds": lambda: summary["seconds_per_round"],
+        "all bytes up": lambda: summary["all_bytes_up_per_client"] / 1e3,
+        "all bytes down": lambda: summary["all_bytes_down_per_client"] / 1e3,
+        "core seconds": lambda: summary["seconds"]["processor"],
     }
     return float(values[measure]())
 
@@ -149,7 +155,8 @@ def markdown(plan: Plan, scale: Scale, found: Table) -> str:
 
 def _judged(plan: Plan, scale: Scale, found: Table, headings: Sequence[str]) -> list[str]:
     """Return the paragraphs below the table."""
-    trials = f"Ours: mean ± population standard deviation of {plan.seeds} trials"
+    other = ", each with a partition of its own" if plan.scenario.trials == "partition" else ""
+    trials = f"Ours: mean ± population standard deviation of {plan.seeds} trials{other}"
     trials = trials if plan.seeds > 1 else "Ours: one trial"
     if scale == "paper":
         rule = f"**bold** where the means are more than {TIMES:g} joint standard deviations apart"

@@ -81,6 +81,9 @@ PUBLISHED = [
     ("w/o F", "Flowers102, practical", {"fedtgp-table-6": [49.39]}),
     ("KTL", "2-shot", {"fedktl-table-9": [8.76, 2.25]}),
     ("FedTGP", "best", {"har-all": [64.63]}),
+    ("CIFAR-10, pathological", "last", {"class-statistics": [90.02, 0.3]}),
+    ("CIFAR-100, practical, 50 clients", "last", {"class-statistics": [43.17, 0.23]}),
+    ("CIFAR-100, practical, 200 clients", "last", {"class-statistics": [34.24, 0.45]}),
 ]
 
 
@@ -146,14 +149,21 @@ def test_only_keeps_what_matches(small: Path) -> None:
         ('models = "cnn-flat2"', 'models = "cnn-flat"', "neither a group nor an architecture"),
         ("[paper.FedProto]", BESIDE, "cpu.columns.small.beside has 'II', which is no row or"),
         ("rounds = 1", "rounds = 0", "rounds: input should be greater than or equal to 1"),
+        ("seeds = 2", 'trials = "day"', "trials: input should be 'seed' or 'partition'"),
+        (
+            'partition = "iid"',
+            'partition = "natural"',
+            "trials: small.toml: Local, IID is divided already: every trial would be the same",
+        ),
         ("[cpu]", "[cpu", "is no TOML"),
     ],
 )
 def test_a_wrong_scenario_names_the_key(
     small: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, sentence: str
 ) -> None:
-    small.write_text(SMALL.replace(old, new, 1))
-    assert sentence in refused(capsys, str(small))
+    drawn = 'seeds = 2\ntrials = "partition"' if "natural" in new else "seeds = 2"
+    small.write_text(SMALL.replace(old, new, 1).replace("seeds = 2", drawn, 1))
+    assert sentence in refused(capsys, str(small)).replace(f"{small.parent}/", "")
 
 
 @pytest.mark.parametrize(
@@ -208,6 +218,45 @@ def test_a_table_is_run_resumed_and_written(
     assert "Units: upload: millions of numbers a round, all clients." in text
     assert (out / "accuracy.png").read_bytes().startswith(b"\x89PNG")
     assert "Small" in capsys.readouterr().out
+
+
+def test_trials_with_a_partition_each(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measures = '"last", "all bytes up", "all bytes down", "core seconds"'
+    text = SMALL.replace("seeds = 2", 'seeds = 2\ntrials = "partition"')
+    text = text.replace('"best", "upload"', measures).replace("IID, best", "IID, last")
+    small.write_text(text.replace("seeds = 1", "seeds = 2"))
+    out = tmp_path / "out"
+    words = [str(small), "--out", str(out), "--workers", "1", "--only", "row=FedProto"]
+    assert main(["reproduce", *words, "--only", "column=IID"]) == 0
+    assert "FedProto, IID, partition 2: " in capsys.readouterr().err
+    folders = [out / "runs" / f"fedproto-iid-partition-{n}" for n in (1, 2)]
+    held = [json.loads((folder / "summary.json").read_text()) for folder in folders]
+    assert [each["config"]["partition_seed"] for each in held] == [1, 2]
+    assert [each["config"]["seed"] for each in held] == [0, 0]
+    content = json.loads((out / "table.json").read_text())
+    assert len(content["partitions"]["IID"]) == 2
+    cells = content["cells"]["FedProto"]
+    expected = [each["seconds"]["processor"] for each in held]
+    assert cells["IID, core seconds"]["mean"] == pytest.approx(sum(expected) / 2)
+    assert min(expected) > 0
+    last = [(folder / "rounds.csv").read_text().splitlines()[-1].split(",") for folder in folders]
+    alone = [each["bytes_down_per_client"] for each in held]
+    told = sum(one + int(row[8]) / 2 for one, row in zip(alone, last, strict=True)) / 2000
+    assert cells["IID, all bytes down"]["mean"] == pytest.approx(told)
+    assert "2 trials, each with a partition of its own" in (out / "table.md").read_text()
+
+
+def test_a_partitions_trials_begin_where_the_scenario_says(small: Path) -> None:
+    small.write_text(SMALL.replace("seeds = 2", 'seeds = 2\ntrials = "partition"'))
+    plan = scenarios.load(str(small)).plan("paper")
+    table = {"partition_seed": 7, "seed": 3}
+    assert plan.trial(table, 2) == {"partition_seed": 9, "seed": 3}
+    assert plan.trial({}, 0) == {"partition_seed": 1}
+    small.write_text(SMALL)
+    plan = scenarios.load(str(small)).plan("paper")
+    assert plan.trial(table, 2) == {"partition_seed": 7, "seed": 2}
 
 
 def test_a_smaller_column_beside_a_published_one(small: Path) -> None:
@@ -287,6 +336,9 @@ def test_measures_and_their_units() -> None:
         "bytes_up_per_client": 1500,
         "bytes_down_per_client": 3000,
         "seconds_per_round": 0.7,
+        "all_bytes_up_per_client": 2500,
+        "all_bytes_down_per_client": 4000,
+        "seconds": {"wall": 5.0, "processor": 9.0},
     }
     found = {
         "best": 50.0,
@@ -297,6 +349,9 @@ def test_measures_and_their_units() -> None:
         "bytes up": 1.5,
         "bytes down": 3.0,
         "seconds": 0.7,
+        "all bytes up": 2.5,
+        "all bytes down": 4.0,
+        "core seconds": 9.0,
     }
     for measure, expected in found.items():
         assert measured(summary, measure) == pytest.approx(expected)  # type: ignore[arg-type]  # a str of the literal's

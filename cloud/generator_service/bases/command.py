@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import typer
@@ -16,6 +16,7 @@ from edgeloop.bases import building, manifest
 from edgeloop.bases.manifest import Manifest
 from edgeloop.bases.recipe import Recipe
 from edgeloop.bases.running import Base
+from edgeloop.data.pfllib import Layout
 from edgeloop.errors import BaseError, ConfigError
 
 Shape = Annotated[
@@ -77,6 +78,9 @@ def build(
         str | None,
         typer.Option(help="Compute it from this data instead: public sensor windows or images."),
     ] = None,
+    layout: Annotated[
+        str, typer.Option(help="Of the windows: files, or signal to undo interleaving.")
+    ] = "files",
     classes: Annotated[int, typer.Option(min=2, help="That clients will tell apart.")] = 10,
     filters: Annotated[int | None, typer.Option(help="Found by k-means. [default: 96]")] = None,
     second: Annotated[
@@ -111,25 +115,42 @@ def build(
     storing.check_free(name, replace=replace)
     begun = time.monotonic()
     with storing.new(name, replace=replace) as place:
-        facts = _built(place, sides, recipe, generator, windows)
+        facts = _built(place, sides, recipe, generator, windows, layout)
     seconds = time.monotonic() - begun
     screen.say(f"{name}: identity {facts.identity}, {facts.dims} dims, {seconds:.1f} s")
 
 
 def _built(
-    place: Path, shape: tuple[int, ...], recipe: Recipe, generator: str, windows: str | None
+    place: Path,
+    shape: tuple[int, ...],
+    recipe: Recipe,
+    generator: str,
+    windows: str | None,
+    layout: str,
 ) -> Manifest:
     if windows is None:
+        if layout != "files":
+            problem = f"is {layout!r} of windows, and none are given"
+            raise ConfigError("--layout", problem, "give --windows, or leave it out")
         source = generators.load(generator)
         graph = building.of_generator(source, shape, recipe, screen.note)
         return building.keep(place, graph, shape, recipe, source.identity)
-    graph = building.of_inputs(_inputs(windows, shape, recipe), shape, recipe, screen.note)
+    inputs = _inputs(_public(windows, layout), windows, shape, recipe)
+    graph = building.of_inputs(inputs, shape, recipe, screen.note)
     return building.keep(place, graph, shape, recipe, "", source=f"computed from {windows}")
 
 
-def _inputs(source: str, shape: tuple[int, ...], recipe: Recipe) -> "np.ndarray[Any, Any]":
+def _public(source: str, layout: str) -> data.Federation:
+    """Open a data set that anybody may see: divided already, or as one client's."""
+    if data.is_divided(source) or layout != "files":
+        return data.load(source, layout=cast(Layout, layout))  # refuses what is no layout
+    return data.alone(data.read(source))
+
+
+def _inputs(
+    federation: data.Federation, source: str, shape: tuple[int, ...], recipe: Recipe
+) -> "np.ndarray[Any, Any]":
     """Return some of a data set's training inputs (N, *shape), as clients' models read them."""
-    federation = data.load(source)
     if tuple(federation.shape) != shape:
         problem = f"{source} has inputs of {federation.shape}, and --shape is {shape}"
         raise ConfigError("--windows", problem, "give the data's own shape")

@@ -111,6 +111,49 @@ def test_of_public_data(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert "give the data's own shape" in capfd.readouterr().err
 
 
+def built(name: str, *words: str) -> Base:
+    assert main(["base", "build", "--name", name, *words, *SMALL, *MORE]) == 0
+    return Base.read(bases.folder_of(name))
+
+
+def interleaved(folder: Path) -> Path:
+    """Write a folder of windows as others do, whose channels may be interleaved."""
+    inputs = np.random.default_rng(0).normal(size=(120, 2, 1, 64)).astype(np.float32)
+    inputs[:, 0] += np.linspace(0, 3, 64, dtype=np.float32)
+    pool = data.Pool(inputs, np.arange(120) % 2, ("still", "moving"))
+    data.write(data.split(pool, data.Partition("iid", clients=2)), folder)
+    config = json.loads((folder / "config.json").read_text())
+    del config["format"]
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_of_public_windows_that_were_interleaved(
+    home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = interleaved(home / "data")
+    shape = "2x1x64"
+    words = ["--shape", shape, "--windows", str(source)]
+    base = built("signal", *words, "--layout", "signal")
+    assert base.identity != built("files", *words).identity
+    undone = data.load(str(source), layout="signal")
+    again = data.write(undone, home / "undone")
+    assert base.identity == built("undone", *words[:3], str(again)).identity
+    refused = ["base", "build", "--name", "b", "--shape", shape]
+    assert main([*refused, "--windows", str(source), "--layout", "waves"]) == 2
+    assert "layout: unknown: 'waves'" in capfd.readouterr().err
+    assert main([*refused, "--layout", "signal"]) == 2
+    assert "--layout: is 'signal' of windows, and none are given" in capfd.readouterr().err
+
+
+def test_of_public_data_that_nobody_divided(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    base = built("own", "--shape", "1x28x28", "--windows", "fashion-sample", "--second", "0")
+    assert base.shape == (1, 28, 28)
+    words = ["base", "build", "--name", "b", "--shape", "1x28x28", "--layout", "signal"]
+    assert main([*words, "--windows", "fashion-sample"]) == 2
+    assert "layout: 'signal', but this source has no config.json" in capfd.readouterr().err
+
+
 def extractor(path: Path, size: int = 8, channels: int = 3, last: bool = False) -> Path:
     """Write a frozen extractor: the means of each channel and quarter, times weights."""
     shape: list[str | int | None] = (
