@@ -74,7 +74,9 @@ class Cluster:
             }
         except ResourceNotFoundError as error:
             remedy = "kubectl apply --server-side --force-conflicts -f helm/edgeloop/crds"
-            problem = f"has no FederatedTasks, Generators, Bases or Devices of {GROUP}/{VERSION}"
+            problem = (
+                f"has no FederatedTasks, Generators or Devices of {GROUP}/{VERSION}, or no Bases"
+            )
             raise ConfigError("cluster", problem, remedy) from error
         except (ApiException, HTTPError) as error:
             problem = told(error) if isinstance(error, ApiException) else f"is away ({error})"
