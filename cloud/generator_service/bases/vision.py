@@ -21,6 +21,10 @@ from edgeloop.models.vision import library
 _UNUSED = ("aux", "AuxLogits")
 """What only training asks for: GoogLeNet's and Inception's further classifiers."""
 _PLAIN = {"googlenet": {"init_weights": False}, "inception_v3": {"init_weights": False}}
+_NOT_EXPORTED = (
+    *(RuntimeError, TypeError, ValueError, AssertionError),
+    torch.onnx.errors.OnnxExporterError,
+)
 _DIGEST = re.compile(r"-([0-9a-f]{8,64})\.pth")
 
 
@@ -56,7 +60,7 @@ class Network:
         try:
             # with gradients: without, attention takes a way that ONNX has no operator for
             made = traced(self.model, (example,), ["images"], "features")
-        except (RuntimeError, TypeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
+        except _NOT_EXPORTED as error:
             reason = " ".join(str(error).split())[:200]
             problem = f"cannot be exported for images of {size[0]}x{size[1]} ({reason})"
             raise BaseError(self.name, problem, "leave --size out") from error
