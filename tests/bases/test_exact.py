@@ -32,7 +32,7 @@ def test_a_product_does_not_depend_on_the_order_of_summing() -> None:
 
 
 def in_one_piece(a: exact.Matrix, b: exact.Matrix, fine: bool) -> exact.Matrix:
-    """Return what `product` says it returns, without its parts: Python's whole numbers are exact."""
+    """Return what `product` returns, without its parts: Python's whole numbers are exact."""
     bits = (53 - math.ceil(math.log2(max(a.shape[1], 2)))) // 2
 
     def whole(matrix: exact.Matrix) -> tuple[exact.Matrix, float]:
