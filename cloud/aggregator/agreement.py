@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from cloud.aggregator.settings import TaskSettings
 from edgeloop import algorithms, bases, generators
+from edgeloop.bases import remote
 from edgeloop.bases.manifest import MANIFEST
+from edgeloop.bases.reference import is_one
 from edgeloop.bases.running import Base
-from edgeloop.errors import ConfigError
+from edgeloop.errors import BaseError, ConfigError
 from edgeloop.generator import Generator
 from edgeloop.task import Contract
 
@@ -75,12 +77,13 @@ class Patient:
 def base_of(settings: TaskSettings) -> Base | None:
     """Return the base that a task is bound to, if its algorithm needs one.
 
-    A new task's is computed where nobody names one, and kept in the task's folder: an aggregator
-    that is started again has the same one, wherever it runs.
+    A new task's is computed where nobody names one, and kept in the task's folder, as is one that
+    is fetched from a server: an aggregator that is started again has the same one, wherever it
+    runs, and whatever the server has by then.
 
     Raises:
-        BaseError: if it cannot be used.
-        ConfigError: if there is a base that nobody would ask.
+        BaseError: if it cannot be used, or reads other inputs.
+        ConfigError: if there is a base that nobody would ask, or its reference is none.
         GeneratorError: if its generator cannot be used.
         RunError: if the folder cannot be written.
     """
@@ -89,6 +92,18 @@ def base_of(settings: TaskSettings) -> Base | None:
             problem = f"{settings.algorithm} trains networks, and asks none"
             raise ConfigError("base", problem, "leave it out, or choose class-statistics")
         return None
+    base = _held(settings)
+    if base.shape != settings.shape:
+        problem = f"reads inputs of {base.shape}, and the task's shape is {settings.shape}"
+        raise BaseError("base", problem, "choose a base that was made for them")
+    return base
+
+
+def _held(settings: TaskSettings) -> Base:
+    """Return a task's base: fetched or computed if the task's folder has none yet."""
+    if settings.base is not None and is_one(settings.base):
+        patience = min(settings.cohort.give_up_seconds, remote.PATIENCE_SECONDS)
+        return Base.read(remote.held(settings.base, settings.folder / "bases", patience))
     if settings.base not in (None, bases.AUTO):
         return Base.read(bases.folder_of(settings.base))
     place = settings.folder / "base"

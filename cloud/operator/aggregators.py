@@ -18,8 +18,8 @@ def ask(url: str, seconds: float) -> Told | None:
         url: of its HTTP interface.
         seconds: that each answer may take.
     """
-    status = _fetched(f"{url}/status", seconds)
-    readiness = _fetched(f"{url}/readyz", seconds)
+    status = fetched(f"{url}/status", seconds)
+    readiness = fetched(f"{url}/readyz", seconds)
     if status is None or readiness is None:
         return None
     try:
@@ -45,7 +45,8 @@ def told(status: dict[str, Any], readiness: dict[str, Any]) -> Told:
     )
 
 
-def _fetched(url: str, seconds: float) -> dict[str, Any] | None:
+def fetched(url: str, seconds: float) -> dict[str, Any] | None:
+    """Return an answer in JSON, an object; None while nobody gives one."""
     timeout = urllib3.Timeout(total=seconds)
     try:
         answer = urllib3.request("GET", url, timeout=timeout, retries=False, preload_content=False)

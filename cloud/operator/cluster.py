@@ -1,7 +1,7 @@
 """The Kubernetes API, as far as the operator needs it; errors come as `ApiException`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kubernetes import client, config
@@ -10,6 +10,7 @@ from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
 from urllib3.exceptions import HTTPError
 
+from cloud.operator.objects import APPLIED
 from cloud.operator.spec import GROUP, VERSION
 from edgeloop.errors import ConfigError
 
@@ -25,6 +26,7 @@ KINDS = {
     "Pod": "v1",
     "Service": "v1",
     "StatefulSet": "apps/v1",
+    "Base": f"{GROUP}/{VERSION}",
     "Device": f"{GROUP}/{VERSION}",
     "FederatedTask": f"{GROUP}/{VERSION}",
     "Generator": f"{GROUP}/{VERSION}",
@@ -72,7 +74,9 @@ class Cluster:
             }
         except ResourceNotFoundError as error:
             remedy = "kubectl apply --server-side --force-conflicts -f helm/edgeloop/crds"
-            problem = f"has no FederatedTasks, Generators or Devices of {GROUP}/{VERSION}"
+            problem = (
+                f"has no FederatedTasks, Generators or Devices of {GROUP}/{VERSION}, or no Bases"
+            )
             raise ConfigError("cluster", problem, remedy) from error
         except (ApiException, HTTPError) as error:
             problem = told(error) if isinstance(error, ApiException) else f"is away ({error})"
@@ -113,6 +117,14 @@ class Cluster:
             _request_timeout=_SECONDS,
         )
 
+    def ensure(self, wanted: Iterable[Object]) -> None:
+        """Make objects what their manifests say, where they are not what was applied last."""
+        for manifest in wanted:
+            metadata = manifest["metadata"]
+            held = self.read(manifest["kind"], metadata["namespace"], metadata["name"])
+            if held is None or _applied(held) != _applied(manifest):
+                self.apply(manifest)
+
     def delete(self, kind: str, namespace: str, name: str) -> None:
         """Delete an object, and in the background what it owns; nothing if there is none."""
         try:
@@ -137,6 +149,11 @@ class Cluster:
             )
         except NotFoundError:
             return
+
+
+def _applied(held: Object) -> str | None:
+    annotations = held["metadata"].get("annotations") or {}
+    return annotations.get(APPLIED)
 
 
 def _plain(found: Any) -> Object:

@@ -1,4 +1,4 @@
-"""Runs the FederatedTasks and Generators of a Kubernetes cluster."""
+"""Runs the FederatedTasks, Generators and Bases of a Kubernetes cluster."""
 
 import asyncio
 import logging
@@ -10,6 +10,7 @@ import kopf
 import typer
 
 from cloud.operator import cluster, handlers, lease
+from cloud.operator.bases import Bases
 from cloud.operator.cluster import Cluster
 from cloud.operator.generators import Generators
 from cloud.operator.monitor import Monitor
@@ -78,7 +79,8 @@ def operator(
         str, _option("repository-claim", "Volume claim with Triton's model repository.")
     ] = "",
     generator_image: Annotated[
-        str, _option("generator-image", "Of the jobs that write generators.")
+        str,
+        _option("generator-image", "Of the jobs that write generators, and of servers of bases."),
     ] = "",
     pull_policy: Annotated[str, _option("pull-policy", "Of both images.")] = "IfNotPresent",
     pull_secrets: Annotated[
@@ -88,6 +90,12 @@ def operator(
         str,
         _option("aggregator-url", "Where {name} in {namespace} answers, if not by its Service."),
     ] = OperatorSettings.model_fields["aggregator_url"].default,
+    base_url: Annotated[
+        str, _option("base-url", "Where the server {name} of bases in {namespace} answers.")
+    ] = OperatorSettings.model_fields["base_url"].default,
+    store_claim: Annotated[
+        str, _option("store-claim", "Volume claim with a store of bases and generators.")
+    ] = "",
     trace_endpoint: Annotated[
         str, _option("trace-endpoint", "Of the aggregators' OpenTelemetry collector.")
     ] = "",
@@ -125,7 +133,7 @@ def operator(
         logs.Format, _option("log-format", "Of its own log, and of the aggregators'.")
     ] = "plain",
 ) -> None:
-    """Look after the FederatedTasks and Generators of some namespaces, until it is stopped."""
+    """Look after some namespaces' FederatedTasks, Generators and Bases, until it is stopped."""
     given = locals()  # an empty flag is none: a chart's template passes them all
     told = {name: given[name] for name in OperatorSettings.model_fields}
     chosen = {name: value for name, value in told.items() if value not in ("", None)}
@@ -161,10 +169,11 @@ def _work(
     triton = Triton(place, settings.answer_seconds) if place and writable else None
     tasks, removals = Tasks(found, settings), Removals(found, settings)
     generators, interval = Generators(found, settings, triton), settings.interval_seconds
+    bases = Bases(found, settings)
 
     async def watch(lost: threading.Event) -> None:
         ended = asyncio.Event()
-        registry = handlers.registry(tasks, removals, generators, monitor, interval)
+        registry = handlers.registry(tasks, removals, generators, bases, monitor, interval)
 
         @kopf.on.cleanup(registry=registry)
         async def _end(**_: Any) -> None:

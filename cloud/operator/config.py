@@ -20,6 +20,8 @@ TRACE_FILE = f"{TRACE}/headers"
 CONNECT_SECONDS = 60.0
 """How long an aggregator tries its first connection: a broker may be starting beside it."""
 
+_SERVERS = ("triton", "http", "https")
+
 FROZEN = {  # key of the file -> field of the spec
     "name": "metadata.name",
     "algorithm": "algorithm.name",
@@ -38,7 +40,11 @@ FROZEN = {  # key of the file -> field of the spec
 
 
 def table(
-    task: Task, settings: OperatorSettings, generator: str | None, store: Store | None
+    task: Task,
+    settings: OperatorSettings,
+    generator: str | None,
+    store: Store | None,
+    base: str | None = None,
 ) -> dict[str, Any]:
     """Return the aggregator's configuration.
 
@@ -47,10 +53,12 @@ def table(
         settings: the operator's.
         generator: the reference that the task's generator stands for.
         store: the secret with the ledger's URL; None for SQLite on the task's volume.
+        base: the reference that the task's base stands for.
     """
     spec = task.spec
     optional = {
         "generator": generator,
+        "base": base,
         "store_file": STORE_FILE if store else None,
         "privacy": _privacy(task),
         "shuffle": spec.shuffle or None,  # off as before there was any: no pod is made anew
@@ -91,16 +99,18 @@ def frozen(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     changed = [field for key, field in FROZEN.items() if old.get(key) != new.get(key)]
     if old["cohort"]["devices"] != new["cohort"]["devices"]:
         changed.append("cohort.devices")
-    if _named(old.get("generator")) != _named(new.get("generator")):
-        changed.append("generator")
+    for field in ("generator", "base"):
+        if _named(old.get(field)) != _named(new.get(field)):
+            changed.append(field)
     return changed
 
 
 def _named(reference: str | None) -> str | None:
     """Return a reference without the server's address, which may change under a run."""
-    if reference is None or not reference.startswith("triton://"):
+    scheme, found, place = (reference or "").partition("://")
+    if not found or scheme not in _SERVERS:
         return reference
-    return reference.removeprefix("triton://").partition("/")[2]
+    return place.partition("/")[2]
 
 
 def scalar(value: Scalar) -> bool | int | float | str:

@@ -1,12 +1,12 @@
-"""How a Generator is: plain functions from what was seen to its status."""
+"""How a Generator or a Base is: plain functions from what was seen to its status."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from cloud.operator.conditions import Condition, merged
-from cloud.operator.spec import Generator
+from cloud.operator.spec import Base, Generator
 
-Phase = Literal["Pending", "Loading", "Ready", "Unloaded", "Failed"]
+Phase = Literal["Pending", "Loading", "Ready", "Unloaded", "Stopped", "Failed"]
 Status = dict[str, Any]
 
 _SHORT = 12
@@ -14,7 +14,7 @@ _SHORT = 12
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen of a Generator at one look.
+    """What was seen of a Generator or a Base at one look.
 
     Attributes:
         phase: that it is in.
@@ -27,8 +27,8 @@ class Seen:
     problem: str | None = None
 
 
-def of(generator: Generator, seen: Seen, now: str) -> Status:
-    """Return a Generator's new status.
+def of(generator: Generator | Base, seen: Seen, now: str) -> Status:
+    """Return a Generator's or a Base's new status.
 
     Args:
         generator: with the status from before.
@@ -49,7 +49,7 @@ def of(generator: Generator, seen: Seen, now: str) -> Status:
     }
 
 
-def _served(generator: Generator, served: dict[int, str]) -> Status:
+def _served(generator: Generator | Base, served: dict[int, str]) -> Status:
     spec = generator.spec
     stable = served.get(spec.version)
     canary = None if spec.canary is None else served.get(spec.canary.version)

@@ -12,6 +12,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from cloud.operator import cluster
+from cloud.operator.bases import Bases
 from cloud.operator.generators import Generators
 from cloud.operator.monitor import Monitor
 from cloud.operator.removals import LeftBehindError, Removals
@@ -36,15 +37,17 @@ def registry(
     tasks: Tasks,
     removals: Removals,
     generators: Generators,
+    bases: Bases,
     monitor: Monitor,
     interval: float,
 ) -> kopf.OperatorRegistry:
-    """Return the handlers of both kinds; their ids become the names of annotations.
+    """Return the handlers of every kind; their ids become the names of annotations.
 
     Args:
         tasks: what looks after FederatedTasks.
         removals: what takes them down.
         generators: what looks after Generators.
+        bases: what looks after Bases.
         monitor: told what happens.
         interval: seconds between two looks at an object.
     """
@@ -52,8 +55,10 @@ def registry(
     kopf.on.login(registry=made)(kopf.login_via_client)
     _watch(made, Watched("FederatedTask", "federatedtasks", tasks.tend, monitor), interval)
     _watch(made, Watched("Generator", "generators", generators.tend, monitor), interval)
+    _watch(made, Watched("Base", "bases", bases.tend, monitor), interval)
     _take_down_tasks(made, removals, monitor)
     _take_down_generators(made, generators, monitor)
+    _take_down_bases(made, bases, monitor)
     return made
 
 
@@ -158,6 +163,16 @@ def _take_down_generators(
         monitor.gone("Generator", str(namespace), name)
 
     kopf.on.delete(GROUP, VERSION, "generators", id="remove", registry=made)(remove_generator)
+
+
+def _take_down_bases(made: kopf.OperatorRegistry, bases: Bases, monitor: Monitor) -> None:
+    def remove_base(*, namespace: str | None, name: str, retry: int, **_: Any) -> None:
+        waits = _asked(lambda: bases.remove(str(namespace), name), retry)
+        if waits is not None:
+            raise kopf.TemporaryError(f"waits: {waits}", delay=_delay(retry))
+        monitor.gone("Base", str(namespace), name)
+
+    kopf.on.delete(GROUP, VERSION, "bases", id="remove", registry=made)(remove_base)
 
 
 def _asked(ask: Callable[[], Any], retry: int) -> Any:

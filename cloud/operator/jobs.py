@@ -7,7 +7,7 @@ from typing import Any
 from cloud.operator import objects
 from cloud.operator.objects import Manifest, mount
 from cloud.operator.settings import OperatorSettings
-from cloud.operator.spec import GROUP, Generator, GeneratorSpec
+from cloud.operator.spec import GROUP, BaseSpec, Generator, GeneratorSpec
 from edgeloop.generators import control
 
 REPOSITORY = "/models"
@@ -28,10 +28,10 @@ _RETRIES = 6
 
 @dataclass(frozen=True)
 class Version:
-    """One of the versions that a Generator asks for.
+    """One of the versions that a Generator or a Base asks for.
 
     Attributes:
-        number: under which Triton serves it.
+        number: under which it is served.
         source: what it is.
     """
 
@@ -39,8 +39,8 @@ class Version:
     source: str
 
 
-def versions(spec: GeneratorSpec) -> list[Version]:
-    """Return the versions that a Generator asks for, the stable one first."""
+def versions(spec: GeneratorSpec | BaseSpec) -> list[Version]:
+    """Return the versions that a Generator or a Base asks for, the stable one first."""
     stable = Version(spec.version, spec.source)
     if spec.canary is None:
         return [stable]

@@ -28,11 +28,13 @@ class Choice:
         generator: the reference that it asks; None if it names none.
         store: the secret with its ledger's URL; None for SQLite on its volume.
         replicas: 1, or 0 while it is paused or over.
+        base: the reference that it asks; None if it names none.
     """
 
     generator: str | None
     store: Store | None
     replicas: int
+    base: str | None = None
 
 
 def name_of(task: Meta) -> str:
@@ -52,7 +54,7 @@ def labels(task: Meta) -> dict[str, str]:
 
 def of(task: Task, settings: OperatorSettings, choice: Choice) -> list[Manifest]:
     """Return what a task needs, in the order in which to apply it."""
-    table = config.table(task, settings, choice.generator, choice.store)
+    table = config.table(task, settings, choice.generator, choice.store, choice.base)
     text = tomli_w.dumps(table)
     made = [
         _config_map(task, text),

@@ -16,6 +16,7 @@ STILL_SECONDS = 60.0
 
 _PHASES = {
     "FederatedTask": ("Pending", "Running", "Paused", "Succeeded", "Failed", "Cancelled"),
+    "Base": ("Pending", "Ready", "Stopped", "Failed"),
     "Generator": ("Pending", "Loading", "Ready", "Unloaded", "Failed"),
 }
 _RESULTS = ("done", "refused")

@@ -11,6 +11,9 @@ from edgeloop.settings import Port, Seconds, Settings
 METRICS_PORT = 9464
 """Where an aggregator tells its metrics, its health and its status."""
 
+BASES_PORT = 9466
+"""Where a Base's server answers."""
+
 _PLACE = re.compile(r"[A-Za-z0-9._-]+:[0-9]{1,5}")
 
 
@@ -20,7 +23,8 @@ class OperatorSettings(Settings):
     Attributes:
         namespaces: that it looks after.
         aggregator_image: of the aggregators' pods.
-        generator_image: of the jobs that write generators into the model repository.
+        generator_image: of the jobs that write generators into the model repository, and of the
+            servers of bases.
         pull_policy: of both images.
         pull_secrets: that both images need.
         broker_host: of the MQTT broker that tasks use if they name none.
@@ -38,6 +42,10 @@ class OperatorSettings(Settings):
         triton_secret: in a Generator's namespace, with what the server asks of whoever controls it.
         triton_secret_key: of the secret.
         repository_claim: the volume claim with Triton's model repository.
+        base_url: where a Base's server answers, with {name} and {namespace} of its Service;
+            aggregators are told it, too.
+        store_claim: a volume claim in a Base's namespace with a store of bases and generators
+            (`EDGELOOP_HOME`); None if there is only what is in the image.
         aggregator_url: where an aggregator answers, with {name} and {namespace} of its Service.
         log_format: of the pods that it makes.
         trace_endpoint: of the OpenTelemetry collector of the pods that it makes; None for none.
@@ -68,6 +76,8 @@ class OperatorSettings(Settings):
     triton_secret: str | None = None
     triton_secret_key: str = "secret"  # noqa: S105 - where it is
     repository_claim: str | None = None
+    base_url: str = f"http://{{name}}.{{namespace}}.svc:{BASES_PORT}"
+    store_claim: str | None = None
     aggregator_url: str = f"http://{{name}}.{{namespace}}.svc:{METRICS_PORT}"
     log_format: Format = "plain"
     trace_endpoint: Annotated[str, Field(pattern="^https?://[^/]")] | None = None
@@ -85,7 +95,7 @@ class OperatorSettings(Settings):
             raise ValueError("is no HOST:PORT")
         return triton
 
-    @field_validator("aggregator_url")
+    @field_validator("aggregator_url", "base_url")
     @classmethod
     def _known(cls, template: str) -> str:
         try:

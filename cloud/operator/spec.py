@@ -69,6 +69,14 @@ class Asked(Part):
     reference: str | None = None
 
 
+class AskedBase(Part):
+    """A base that a task asks for: a Base's name, or a reference."""
+
+    name: str | None = None
+    channel: Literal["Stable", "Canary"] = "Stable"
+    reference: str | None = None
+
+
 class Store(Part):
     """The secret with the ledger's database URL."""
 
@@ -135,6 +143,7 @@ class TaskSpec(Part):
     seed: int = 0
     shuffle: bool = False
     generator: Asked | None = None
+    base: AskedBase | None = None
     privacy: Privacy | None = None
     history: bool = False
     store: Store | None = None
@@ -147,7 +156,7 @@ class TaskSpec(Part):
 
 
 class Canary(Part):
-    """A Generator's second version."""
+    """A Generator's or a Base's second version."""
 
     source: str
     version: int
@@ -170,6 +179,35 @@ class GeneratorSpec(Part):
     canary: Canary | None = None
     state: Literal["Loaded", "Unloaded"] = "Loaded"
     serving: ServingSpec = ServingSpec()
+
+
+class BaseStorage(Part):
+    """A Base's volume, with all its versions."""
+
+    size: str = "1Gi"
+    class_name: str | None = None
+
+
+class BaseResources(Part):
+    """Of a Base's server, which may have to compute it."""
+
+    requests: Annotated[
+        Quantities, Field(default_factory=lambda: {"cpu": "100m", "memory": "256Mi"})
+    ]
+    limits: Annotated[Quantities, Field(default_factory=lambda: {"memory": "4Gi"})]
+
+
+class BaseSpec(Part):
+    """A Base's spec."""
+
+    source: str
+    version: int = 1
+    canary: Canary | None = None
+    state: Literal["Served", "Stopped"] = "Served"
+    storage: BaseStorage = BaseStorage()
+    resources: Annotated[
+        BaseResources, Field(default_factory=lambda: BaseResources.model_validate({}))
+    ]
 
 
 class DeviceSpec(Part):
@@ -207,6 +245,14 @@ class Generator(Part):
 
     metadata: Meta
     spec: GeneratorSpec
+    status: Annotated[dict[str, Any], Field(default_factory=dict)]
+
+
+class Base(Part):
+    """A Base."""
+
+    metadata: Meta
+    spec: BaseSpec
     status: Annotated[dict[str, Any], Field(default_factory=dict)]
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from cloud.operator.conditions import Condition, merged
 from cloud.operator.selection import Selection
-from cloud.operator.spec import Task
+from cloud.operator.spec import AskedBase, Task
 
 Phase = Literal["Pending", "Running", "Paused", "Succeeded", "Failed", "Cancelled"]
 Status = dict[str, Any]
@@ -66,6 +66,8 @@ class Seen:
         refused: why the spec as it is now is not followed; None if it is.
         obstacle: why nothing could be made of it yet; None if it was.
         selection: the devices that its selector stands for; None if it has none, or not yet.
+        waits: the reason of the obstacle, one word; empty if it has none of its own.
+        base: the reference that its base stands for; None if it has none, or not yet.
     """
 
     told: Told | None = None
@@ -73,6 +75,8 @@ class Seen:
     refused: str | None = None
     obstacle: str | None = None
     selection: Selection | None = None
+    waits: str = ""
+    base: str | None = None
 
 
 def of(task: Task, seen: Seen, now: str) -> Status:
@@ -193,6 +197,7 @@ def _conditions(task: Task, seen: Seen, phase: Phase) -> list[Condition]:
         Condition("Failed", failed, phase, _why(task, seen) if failed else ""),
         _accounted(task, seen),
         *([] if seen.selection is None else [_as_selected(seen.selection)]),
+        *([] if task.spec.base is None else [_bound(task.spec.base, seen)]),
     ]
 
 
@@ -216,6 +221,17 @@ def _as_selected(selection: Selection) -> Condition:
     return Condition("AsSelected", False, "Changed", f"{text}: create another task for others")
 
 
+def _bound(asked: AskedBase, seen: Seen) -> Condition:
+    """Tell whether a task's base is chosen; an aggregator tells what is wrong with a reference."""
+    if seen.base is None:
+        return Condition("BaseBound", False, seen.waits or "Waiting", seen.obstacle or "")
+    if asked.name is None:
+        return Condition("BaseBound", True, "Named", seen.base)
+    query = dict(part.partition("=")[::2] for part in seen.base.partition("?")[2].split("&"))
+    told = f"base {asked.name}, version {query.get('version')}, SHA-256 {query.get('sha256')}"
+    return Condition("BaseBound", True, "Bound", told)
+
+
 def _why(task: Task, seen: Seen) -> str:
     pod = seen.pod.problem if seen.pod is not None else None
     last = pod or task.status.get("lastError") or "see the aggregator's log"
@@ -227,7 +243,8 @@ def _ready(seen: Seen, phase: Phase) -> Condition:
         return Condition("Ready", False, phase, "")
     if seen.told is None:
         problem = seen.obstacle or (seen.pod.problem if seen.pod else None)
-        return Condition("Ready", False, "NotAnswering", problem or "it does not answer yet")
+        reason = seen.waits or "NotAnswering"
+        return Condition("Ready", False, reason, problem or "it does not answer yet")
     if seen.told.obstacles:
         return Condition("Ready", False, "Waiting", "; ".join(seen.told.obstacles))
     return Condition("Ready", True, "Answering", "")

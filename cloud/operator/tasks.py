@@ -21,10 +21,10 @@ from cloud.operator import (
 )
 from cloud.operator.cluster import Cluster, Object
 from cloud.operator.manifests import Choice
-from cloud.operator.objects import APPLIED, Manifest
+from cloud.operator.objects import Manifest
 from cloud.operator.selection import Selection
 from cloud.operator.settings import OperatorSettings
-from cloud.operator.spec import Device, Generator, Meta, Selector, Task
+from cloud.operator.spec import Base, Device, Generator, Meta, Selector, Task
 from cloud.operator.status import Seen
 
 KIND = "FederatedTask"
@@ -93,11 +93,12 @@ class Tasks:
         try:
             selected = self._selected(task, task.spec.cohort.selector, held)
             task = task if selected is None else task.inviting(selected.devices)
-            wanted, refused = self._wanted(task, held)
+            choice = self._choice(task, held)
+            wanted, refused = self._wanted(task, held, choice)
         except references.NotYetError as error:
-            return Seen(obstacle=str(error))
+            return Seen(obstacle=str(error), waits=error.reason)
         if refused is None:
-            self._apply(wanted)
+            self.cluster.ensure(wanted)
         meta = task.metadata
         url = self.settings.aggregator_url.format(
             name=manifests.name_of(meta), namespace=meta.namespace
@@ -105,7 +106,7 @@ class Tasks:
         paused = status.replicas(task) == 0
         told = None if paused else aggregators.ask(url, self.settings.answer_seconds)
         found = self.cluster.listed("Pod", meta.namespace, manifests.labels(meta))
-        return Seen(told, pods.seen(found), refused, selection=selected)
+        return Seen(told, pods.seen(found), refused, selection=selected, base=choice.base)
 
     def _selected(
         self, task: Task, selector: Selector | None, held: dict[str, Any] | None
@@ -122,14 +123,26 @@ class Tasks:
         found = selection.names(Device.model_validate(each) for each in listed)
         return selection.held(known, found) if known else selection.begun(found, task)
 
-    def _wanted(self, task: Task, held: dict[str, Any] | None) -> tuple[list[Manifest], str | None]:
-        """Return what a task needs, and why it is refused if it is."""
-        reference = None if held is None else held.get("generator")
-        asked = references.of(task.spec.generator, self.settings, reference, self._generator(task))
+    def _choice(self, task: Task, held: dict[str, Any] | None) -> Choice:
+        """Return what is chosen for a task, and held to once its run has begun."""
+        known, spec = held or {}, task.spec
+        asked = references.of(
+            spec.generator, self.settings, known.get("generator"), self._generator(task)
+        )
+        base = references.base_of(
+            *(spec.base, self.settings, task.metadata.namespace, known.get("base")),
+            self._base(task),
+        )
         store = config.store(task, self.settings, held)
-        choice = Choice(asked, store, status.replicas(task))
+        return Choice(asked, store, status.replicas(task), base)
+
+    def _wanted(
+        self, task: Task, held: dict[str, Any] | None, choice: Choice
+    ) -> tuple[list[Manifest], str | None]:
+        """Return what a task needs, and why it is refused if it is."""
         if held is not None and not status.settled(task):
-            table = config.table(task, self.settings, asked, store)
+            asked, store, base = choice.generator, choice.store, choice.base
+            table = config.table(task, self.settings, asked, store, base)
             if changed := config.frozen(held, table):
                 problem = f"{', '.join(changed)} may not change once a run has begun"
                 return [], f"{problem}; put it back, or create another task"
@@ -144,12 +157,12 @@ class Tasks:
         found = self.cluster.read("Generator", task.metadata.namespace, asked.name)
         return None if found is None else Generator.model_validate(found)
 
-    def _apply(self, wanted: list[Manifest]) -> None:
-        for manifest in wanted:
-            metadata = manifest["metadata"]
-            held = self.cluster.read(manifest["kind"], metadata["namespace"], metadata["name"])
-            if held is None or _applied(held) != _applied(manifest):
-                self.cluster.apply(manifest)
+    def _base(self, task: Task) -> Base | None:
+        asked = task.spec.base
+        if asked is None or asked.name is None:
+            return None
+        found = self.cluster.read("Base", task.metadata.namespace, asked.name)
+        return None if found is None else Base.model_validate(found)
 
     def _tell(self, task: Task, seen: Seen) -> Looked:
         told = status.of(task, seen, self.now())
@@ -175,8 +188,3 @@ def first_of(error: ValidationError) -> str:
     """Return the first thing that is wrong with an object, and where."""
     first = error.errors()[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-
-
-def _applied(held: Object) -> str | None:
-    annotations = held["metadata"].get("annotations") or {}
-    return annotations.get(APPLIED)

@@ -3,6 +3,7 @@
 auto              computed from a generator's images for the clients' inputs, and kept in the store
 NAME              in the local store, where `edgeloop base build` and `import` put it
 PATH              a base's folder
+http://...        on a server of bases, fetched into the store: see `reference`
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from edgeloop import files
 from edgeloop.bases.manifest import MANIFEST
+from edgeloop.bases.reference import is_one
 from edgeloop.errors import BaseError, ConfigError
 
 AUTO = "auto"
@@ -24,11 +26,18 @@ def store() -> Path:
 
 
 def folder_of(reference: str) -> Path:
-    """Return the folder of a base that is on this machine.
+    """Return the folder of a base.
+
+    One on a server is fetched into the store, once.
 
     Raises:
         BaseError: if there is none.
+        ConfigError: if it is no reference.
     """
+    if is_one(reference):
+        from edgeloop.bases import remote  # only who asks a server needs HTTP
+
+        return remote.stored(reference, store())
     for place in (*_stored(reference), Path(reference)):
         if reference and os.path.isfile(place / MANIFEST):  # Path's own raises for a long name
             return place

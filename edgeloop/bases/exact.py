@@ -18,32 +18,72 @@ Matrix = NDArray[np.float64]
 _MANTISSA = 53
 
 
+_INNER, _AT_ONCE = 4096, 1 << 18
+"""Entries of a row, and of a part of a factor, that are rounded at once: they stay in a cache."""
+
+
 def product(a_MN: Matrix, b_NP: Matrix, fine: bool = False) -> Matrix:
     """Return a b, with each factor rounded to about 2^-21 of its largest entry.
+
+    Computed in parts, whose sums of whole numbers are exact: the same bits, with less memory.
 
     Args:
         a_MN: finite.
         b_NP: finite.
         fine: round to about 2^-42 instead, in three products.
     """
-    bits = (_MANTISSA - math.ceil(math.log2(max(a_MN.shape[1], 2)))) // 2
-    a_whole, a_scale = _whole(a_MN, bits)
-    b_whole, b_scale = _whole(b_NP, bits)
-    found: Matrix = a_whole @ b_whole
+    rows, inner = a_MN.shape
+    bits = (_MANTISSA - math.ceil(math.log2(max(inner, 2)))) // 2
+    a_scale, b_scale = _scale(_largest(a_MN), bits), _scale(_largest(b_NP), bits)
+    a_unit = _scale(_largest_rest(a_MN, a_scale), bits) if fine else 1.0
+    b_unit = _scale(_largest_rest(b_NP, b_scale), bits) if fine else 1.0
+    found, below, beside = (np.zeros((rows, b_NP.shape[1])) for _ in range(3))
+    many = max(1, _AT_ONCE // max(min(inner, _INNER), 1))
+    for start in range(0, inner, _INNER):
+        n = slice(start, start + _INNER)
+        b_whole, b_rest = _rounded(b_NP[n], b_scale, b_unit, fine)
+        for first in range(0, rows, many):
+            m = slice(first, first + many)
+            a_whole, a_rest = _rounded(a_MN[m, n], a_scale, a_unit, fine)
+            found[m] += a_whole @ b_whole
+            if fine:
+                below[m] += a_rest @ b_whole
+                beside[m] += a_whole @ b_rest
     found *= a_scale * b_scale
     if fine:
-        a_rest, a_unit = _whole(a_MN - a_whole * a_scale, bits)
-        b_rest, b_unit = _whole(b_NP - b_whole * b_scale, bits)
-        found += (a_rest @ b_whole) * (a_unit * b_scale) + (a_whole @ b_rest) * (a_scale * b_unit)
+        found += below * (a_unit * b_scale) + beside * (a_scale * b_unit)
     return found
 
 
-def _whole(matrix: Matrix, bits: int) -> tuple[Matrix, float]:
-    """Return whole numbers of so many bits, and what one of them stands for: a power of two."""
-    largest = max(float(matrix.max(initial=0.0)), -float(matrix.min(initial=0.0)))
-    scale = math.ldexp(1.0, math.frexp(largest)[1] - bits) if largest else 1.0
-    whole: Matrix = np.rint(matrix * (1 / scale))
-    return whole, scale
+def _rounded(matrix: Matrix, scale: float, unit: float, fine: bool) -> tuple[Matrix, Matrix]:
+    """Return whole numbers, of scales and of the units of what is left; the latter if fine."""
+    whole: Matrix = matrix * (1 / scale)
+    np.rint(whole, out=whole)
+    if not fine:
+        return whole, whole
+    rest: Matrix = (matrix - whole * scale) * (1 / unit)
+    np.rint(rest, out=rest)
+    return whole, rest
+
+
+def _largest(matrix: Matrix) -> float:
+    return max(float(matrix.max(initial=0.0)), -float(matrix.min(initial=0.0)))
+
+
+def _largest_rest(matrix: Matrix, scale: float) -> float:
+    """Return the largest of what rounding to whole numbers of scales leaves."""
+    found = 0.0
+    many = max(1, _AT_ONCE // max(matrix.shape[1], 1))
+    for first in range(0, len(matrix), many):
+        part = matrix[first : first + many]
+        whole, _ = _rounded(part, scale, 1.0, fine=False)
+        found = max(found, _largest(part - whole * scale))
+    return found
+
+
+def _scale(largest: float, bits: int) -> float:
+    """Return what a whole number of so many bits stands for: a power of two."""
+    return math.ldexp(1.0, math.frexp(largest)[1] - bits) if largest else 1.0
 
 
 def column_sums(matrix_MN: Matrix) -> Matrix:

@@ -121,10 +121,11 @@ def _second(maps: Maps, recipe: Recipe, draw: np.random.Generator) -> Second:
         draw=draw,
     )
     parts = [lowered(maps[s : s + _AT_ONCE], low) for s in range(0, len(maps), _AT_ONCE)]
-    below = np.concatenate(parts)
-    flat = below.transpose(0, 2, 3, 1).reshape(-1, below.shape[1])
+    flat = np.concatenate([_in_rows(part) for part in parts])
     mean_C = exact.column_sums(flat) / len(flat)
-    covariance = exact.product((flat - mean_C).T, flat - mean_C, fine=True) / (len(flat) - 1)
+    flat -= mean_C
+    covariance = exact.product(flat.T, flat, fine=True) / (len(flat) - 1)
+    del flat  # a fifth of a gigabyte
     values_C, vectors_CC = exact.eigen(covariance)
     order = np.argsort(-values_C, kind="stable")[:MIDDLE]
     kept_M = values_C[order]
@@ -154,9 +155,13 @@ def lowered(maps: Maps, low: Block) -> Maps:
     return found
 
 
+def _in_rows(maps: Maps) -> Matrix:
+    """Return what is at each place of maps (N, C, rows, columns), a row for each."""
+    return maps.transpose(0, 2, 3, 1).reshape(-1, maps.shape[1])
+
+
 def _mixed(below: Maps, mean_C: Matrix, mix_MC: Matrix) -> Maps:
-    flat = below.transpose(0, 2, 3, 1).reshape(-1, below.shape[1])
-    found = exact.product(flat - mean_C, mix_MC.T)
+    found = exact.product(_in_rows(below) - mean_C, mix_MC.T)
     return found.reshape(len(below), *below.shape[2:], -1).transpose(0, 3, 1, 2)
 
 

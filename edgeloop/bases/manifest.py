@@ -22,7 +22,8 @@ KEY, VARIANCES = "edgeloop.", "variances"
 """In the graph's metadata: the variance of each dimension over the images that it was made with."""
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Dims = Annotated[int, Field(ge=1, le=4096)]
+LARGEST_DIMS = 4096
+Dims = Annotated[int, Field(ge=1, le=LARGEST_DIMS)]
 _REMEDY = "build or fetch it anew"
 
 

@@ -73,7 +73,7 @@ def vision(shape: tuple[int, ...], classes: int, name: str, family: Family) -> n
         if height != width or height % family.patch:
             raise ValueError("no square image of whole patches")
         options["image_size"] = height
-    function = getattr(_torchvision(name), name)
+    function = getattr(library(name), name)
     network: nn.Module = function(weights=None, num_classes=classes, **options)
     network.set_submodule(family.classifier, nn.Identity())
     if colours != 3:
@@ -84,13 +84,21 @@ def vision(shape: tuple[int, ...], classes: int, name: str, family: Family) -> n
 def is_there() -> bool:
     """Tell whether torchvision can be used here."""
     try:
-        _torchvision("torchvision")
+        library("torchvision")
     except ModelError:
         return False
     return True
 
 
-def _torchvision(name: str) -> ModuleType:
+def library(name: str) -> ModuleType:
+    """Return torchvision's models.
+
+    Args:
+        name: of what needs them, for the message.
+
+    Raises:
+        ModelError: if torchvision is not installed, or does not suit this torch.
+    """
     try:
         return import_module("torchvision.models")
     except (ImportError, RuntimeError) as error:  # RuntimeError: of another version of torch

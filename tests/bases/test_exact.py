@@ -1,5 +1,6 @@
 """Linear algebra that does not depend on the machine."""
 
+import math
 import os
 import subprocess
 import sys
@@ -28,6 +29,35 @@ def test_a_product_does_not_depend_on_the_order_of_summing() -> None:
     order = np.random.default_rng(1).permutation(500)
     assert (exact.product(a[:, order], b[order]) == exact.product(a, b)).all()
     assert (a[:, order] @ b[order] != a @ b).any()  # or this test could not fail
+
+
+def in_one_piece(a: exact.Matrix, b: exact.Matrix, fine: bool) -> exact.Matrix:
+    """Return what `product` returns, without its parts: Python's whole numbers are exact."""
+    bits = (53 - math.ceil(math.log2(max(a.shape[1], 2)))) // 2
+
+    def whole(matrix: exact.Matrix) -> tuple[exact.Matrix, float]:
+        scale = math.ldexp(1.0, math.frexp(float(np.abs(matrix).max()))[1] - bits)
+        return np.rint(matrix / scale), scale
+
+    (x, s), (y, t) = whole(a), whole(b)
+    found = (x.astype(object) @ y.astype(object)).astype(float) * (s * t)
+    if fine:
+        (u, v), (w, z) = whole(a - x * s), whole(b - y * t)
+        below, beside = (
+            (p.astype(object) @ q.astype(object)).astype(float) for p, q in ((u, y), (x, w))
+        )
+        found += below * (v * t) + beside * (s * z)
+    return np.asarray(found, np.float64)
+
+
+@pytest.mark.parametrize("fine", [False, True])
+@pytest.mark.parametrize("shape", [(2, 9001, 3), (3, 4097, 2), (270, 1000, 2), (1, 3, 1)])
+def test_the_parts_of_a_product_do_not_show(shape: tuple[int, int, int], fine: bool) -> None:
+    """The largest entry, which decides how all are rounded, is in one part only."""
+    a, b = drawn(*shape[:2]), drawn(*shape[1:]) * 3
+    a[-1, -1], b[0, 0] = 900.0, -70.0
+    for left in (a, np.asfortranarray(a)):
+        assert (exact.product(left, b, fine) == in_one_piece(a, b, fine)).all()
 
 
 def test_products_of_nothing_and_of_zeros() -> None:

@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cloud.aggregator.agreement import Patient, contract_of
+from cloud.aggregator.agreement import Patient, base_of, contract_of
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.service import Run
 from cloud.aggregator.settings import CohortSettings, TaskSettings
+from cloud.generator_service.bases import repository
 from edgeloop import generators
-from edgeloop.errors import ConfigError, GeneratorError
+from edgeloop.errors import BaseError, ConfigError, GeneratorError
 from edgeloop.generators import manifest
 from edgeloop.generators.onnx import OnnxGenerator
 from edgeloop.local.ports import free_port
+from tests.bases.served import serving, write_base
 from tests.generators.tiny import write_tiny
 
 Wanted = Callable[..., TaskSettings]
@@ -140,3 +142,38 @@ def ready(run: Run) -> float:
         if family.name == "edgeloop_generator_ready"
     )
     return float(family.samples[0].value)
+
+
+def test_a_base_from_a_server_is_fetched_once_and_agreed_on(wanted: Wanted, tmp_path: Path) -> None:
+    identity = write_base(tmp_path / "base", shape=(1, 28, 28))
+    models = tmp_path / "models"
+    repository.write(tmp_path / "base", models, "faces", 1)
+    with serving(models) as root:
+        settings = wanted(algorithm="class-statistics", base=f"{root}/faces")
+        base = base_of(settings)
+    assert base is not None
+    assert contract_of(settings, base=base).options["base_sha256"] == identity
+    again = base_of(settings)  # its server is gone
+    assert again is not None
+    assert again.identity == identity
+    other = wanted(algorithm="class-statistics", base=f"{root}/faces?version=1")
+    with pytest.raises(BaseError, match="does not answer"):
+        base_of(other)
+
+
+def test_a_base_that_is_another_one_is_refused(wanted: Wanted, tmp_path: Path) -> None:
+    write_base(tmp_path / "base", shape=(1, 28, 28))
+    repository.write(tmp_path / "base", tmp_path / "models", "faces", 1)
+    with serving(tmp_path / "models") as root:
+        settings = wanted(algorithm="class-statistics", base=f"{root}/faces?sha256={'0' * 64}")
+        with pytest.raises(BaseError, match="is another base"):
+            base_of(settings)
+    with pytest.raises(ConfigError, match="'fac es' where a base's name should be"):
+        base_of(wanted(algorithm="class-statistics", base="http://h/fac es"))
+
+
+def test_a_base_of_other_inputs_is_refused(wanted: Wanted, tmp_path: Path) -> None:
+    write_base(tmp_path / "base", shape=(1, 4, 4))
+    settings = wanted(algorithm="class-statistics", base=str(tmp_path / "base"))
+    with pytest.raises(BaseError, match=r"reads inputs of \(1, 4, 4\), and the task's"):
+        base_of(settings)

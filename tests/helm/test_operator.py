@@ -98,7 +98,7 @@ def test_who_may_view_a_namespace_may_view_our_kinds() -> None:
     for role, into in ((view, ("view", "edit", "admin")), (edit, ("edit", "admin"))):
         found = {key for key in role["metadata"]["labels"] if key.startswith(group)}
         assert found == {f"{group}/aggregate-to-{each}" for each in into}
-        assert role["rules"][0]["resources"] == ["federatedtasks", "generators", "devices"]
+        assert role["rules"][0]["resources"] == ["federatedtasks", "generators", "bases", "devices"]
     assert view["rules"][0]["verbs"] == ["get", "list", "watch"]
     assert {"create", "delete", "patch", "update"} < set(edit["rules"][0]["verbs"])
 

@@ -17,6 +17,8 @@ OPERATORS = {  # a pod that the operator makes
     "app.kubernetes.io/managed-by": "edgeloop-operator",
 }
 
+BASES = {**OPERATORS, "app.kubernetes.io/component": "base-server"}
+
 
 def selects(selector: Manifest, labels: dict[str, str]) -> bool:
     """Tell whether a label selector finds a pod."""
@@ -143,7 +145,7 @@ def labels_of(manifests: list[Manifest], kind: str, name: str) -> dict[str, str]
     ("to", "port", "who"),
     [
         ("broker", 8883, {"task", "operator's", "test", "forgetting"}),
-        ("triton", 8001, {"task", "operator's", "test", "writer"}),
+        ("triton", 8001, {"task", "operator's", "test", "writer", "base"}),
         ("database", 5432, {"task", "operator's", "forgetting"}),
     ],
 )
@@ -156,6 +158,7 @@ def test_policies_let_through_what_is_needed_and_no_more(to: str, port: int, who
         "operator's": OPERATORS,
         "test": named(manifests, "Pod", "-test-round")["metadata"]["labels"],
         "broker": labels_of(manifests, "StatefulSet", "-broker"),
+        "base": BASES,
         "writer": {**OPERATORS, "app.kubernetes.io/component": "generator-writer"},
         "forgetting": {**OPERATORS, "app.kubernetes.io/component": "forgetting"},
         "stranger": {"app.kubernetes.io/component": "aggregator"},
@@ -165,6 +168,17 @@ def test_policies_let_through_what_is_needed_and_no_more(to: str, port: int, who
     for name in who - {"writer"}:  # which no policy holds
         egress = policy_of(manifests, senders[name])["egress"]
         assert lets(egress, "to", target, port), name
+
+
+def test_a_bases_server_is_asked_by_aggregators_and_the_operator() -> None:
+    manifests = chart.rendered("bundled")
+    ingress = policy_of(manifests, BASES)["ingress"]
+    operator = labels_of(manifests, "Deployment", "-operator")
+    for each in (OPERATORS, labels_of(manifests, "StatefulSet", "-task-digits"), operator):
+        assert lets(ingress, "from", each, 9466)
+        assert lets(policy_of(manifests, each)["egress"], "to", BASES, 9466)
+    for other in (BASES, {**OPERATORS, "app.kubernetes.io/component": "forgetting"}):
+        assert not lets(ingress, "from", other, 9466)
 
 
 def test_devices_outside_reach_the_broker() -> None:

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from edgeloop.bases import exact, graph
 from edgeloop.bases.graph import Graph
-from edgeloop.bases.manifest import FEATURES, INPUTS, VARIANCES
+from edgeloop.bases.manifest import FEATURES, INPUTS, LARGEST_DIMS, VARIANCES
 from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError
 
@@ -93,6 +93,30 @@ def reduced(content: bytes, images_N: NDArray[np.float32], dims: int, name: str)
     variances_D = exact.column_sums(spread_ND * spread_ND) / max(len(images_N) - 1, 1)
     scale = float(np.sqrt(variances_D.mean()))
     return _projected(content, mean_F, project_FD / scale, variances_D / scale**2)
+
+
+def measured(content: bytes, images_N: NDArray[np.float32], name: str) -> bytes:
+    """Return a base with an extractor's numbers as they are, which says how each varies.
+
+    Args:
+        content: the graph of `wrapped`.
+        images_N: inputs (N, ...) that show how its numbers vary.
+        name: for messages.
+
+    Raises:
+        BaseError: if there are more than a base may have, or they do not vary.
+    """
+    raw_NF = np.array(Base(content, name).features(images_N))
+    if raw_NF.shape[1] > LARGEST_DIMS:
+        problem = f"makes {raw_NF.shape[1]} numbers, more than the {LARGEST_DIMS} of a base"
+        raise BaseError(name, problem, "project them: give --dims")
+    centred_NF = raw_NF - exact.column_sums(raw_NF) / len(raw_NF)
+    variances_F = exact.column_sums(centred_NF * centred_NF) / max(len(images_N) - 1, 1)
+    if not variances_F.sum() > 0:
+        raise BaseError(name, "makes the same of every image", "look at its file")
+    whole = onnx.load_from_string(content)
+    graph.mark(whole, {VARIANCES: graph.told(variances_F)})
+    return bytes(whole.SerializeToString(deterministic=True))
 
 
 def _projected(

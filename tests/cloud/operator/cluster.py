@@ -16,7 +16,7 @@ OPERATOR = "operator"
 
 Object = dict[str, Any]
 
-KINDS = ("federatedtasks", "generators", "devices")
+KINDS = ("federatedtasks", "generators", "bases", "devices")
 """Our own, by their plurals."""
 
 GROUPS = {
@@ -28,6 +28,7 @@ GROUPS = {
     "statefulsets": "apis/apps/v1",
     "jobs": "apis/batch/v1",
     "leases": "apis/coordination.k8s.io/v1",
+    "bases": "apis/edgeloop.io/v1alpha1",
     "devices": "apis/edgeloop.io/v1alpha1",
     "federatedtasks": "apis/edgeloop.io/v1alpha1",
     "generators": "apis/edgeloop.io/v1alpha1",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cloud.operator.settings import OperatorSettings
-from cloud.operator.spec import Generator, Store, Task
+from cloud.operator.spec import Base, Generator, Store, Task
 from tests.cloud.operator.cluster import task
 
 META = {"namespace": "plant", "uid": "u1", "generation": 1}
@@ -30,6 +30,13 @@ def a_generator(status: dict[str, Any] | None = None, **spec: Any) -> Generator:
     meta = {**META, "name": "faces"}
     spec = {"source": "digits", **spec}
     return Generator.model_validate({"metadata": meta, "spec": spec, "status": status or {}})
+
+
+def a_base(status: dict[str, Any] | None = None, **spec: Any) -> Base:
+    """Return a base with some fields of its spec, and a status."""
+    meta = {**META, "name": "faces"}
+    spec = {"source": "faces-1", **spec}
+    return Base.model_validate({"metadata": meta, "spec": spec, "status": status or {}})
 
 
 def a_store(name: str, key: str = "url") -> Store:

@@ -28,12 +28,15 @@ class Kubelet:
     Attributes:
         cluster: whose.
         start: makes what runs in the pod of a StatefulSet.
+        rolls: whether a pod whose template has changed is replaced.
         running: by the StatefulSet's name.
     """
 
     cluster: Cluster
     start: Callable[[Object], Container]
+    rolls: bool = False
     running: dict[str, Container] = field(default_factory=dict)
+    _templates: dict[str, Object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()
@@ -59,12 +62,19 @@ class Kubelet:
     def _look(self) -> None:
         sets = {each["metadata"]["name"]: each for each in self.cluster.listed("statefulsets")}
         wanted = {name for name, each in sets.items() if each["spec"]["replicas"]}
+        if self.rolls:
+            wanted -= {
+                name
+                for name in self.running.keys() & wanted
+                if self._templates[name] != sets[name]["spec"]["template"]
+            }
         for name in self.running.keys() - wanted:
             self.running.pop(name).stop()
             self.cluster.delete("pods", f"{name}-0")
         for name in wanted - self.running.keys():
             self.cluster.create("pods", _pod(sets[name]))
             self.cluster.tell("pods", f"{name}-0", {"phase": "Running"})
+            self._templates[name] = sets[name]["spec"]["template"]
             self.running[name] = self.start(sets[name])
 
 

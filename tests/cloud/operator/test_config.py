@@ -112,6 +112,18 @@ def test_a_task_that_does_not_shuffle_has_the_table_of_before_there_was_any() ->
     assert TaskSettings.model_validate(shuffling).shuffle
 
 
+def test_a_base_is_told_and_held_to_wherever_its_server_is() -> None:
+    assert "base" not in config.table(a_task(), SETTINGS, None, None)
+    tables = [
+        config.table(a_task(), SETTINGS, None, None, f"http://{place}/faces?version={version}")
+        for place, version in (("old:1", 1), ("new:2", 1), ("new:2", 2))
+    ]
+    assert TaskSettings.model_validate(tables[0]).base == "http://old:1/faces?version=1"
+    assert config.frozen(tables[0], tables[1]) == []
+    assert config.frozen(tables[1], tables[2]) == ["base"]
+    assert config.frozen(config.table(a_task(), SETTINGS, None, None), tables[0]) == ["base"]
+
+
 def test_what_may_not_change_once_a_run_has_begun() -> None:
     old = config.table(a_task(), SETTINGS, "triton://old:1/faces?version=1", None)
     same = config.table(

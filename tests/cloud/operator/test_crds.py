@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cloud.operator.spec import DeviceSpec, GeneratorSpec, Privacy, TaskSpec
-from edgeloop import wire
+from cloud.operator.spec import BaseSpec, DeviceSpec, GeneratorSpec, Privacy, TaskSpec
+from edgeloop import algorithms, wire
 from edgeloop.settings import PrivacySettings
 from tests.cloud.operator import schemas
 from tests.cloud.operator.cluster import CHART, KINDS, Object, crd, schema, task
@@ -55,6 +55,7 @@ def test_columns_name_fields_that_there_are(plural: str) -> None:
     [
         ("federatedtasks", task()["spec"], TaskSpec),
         ("generators", {"source": "digits"}, GeneratorSpec),
+        ("bases", {"source": "faces"}, BaseSpec),
         ("devices", {}, DeviceSpec),
     ],
 )
@@ -126,6 +127,10 @@ def wanted(*requirements: Object) -> Object:
         (wanted({"key": "a line", "operator": "Exists"}), "matchExpressions.0.key"),
         ({"generator": {}}, "either name, of a Generator, or reference"),
         ({"generator": {"name": "a", "reference": "b"}}, "either name"),
+        ({"base": {}}, "either name, of a Base, or reference"),
+        ({"base": {"name": "a", "reference": "b"}}, "either name, of a Base"),
+        ({"base": {"name": "A"}}, "spec.base.name"),
+        ({"base": {"name": "a", "channel": "Beta"}}, "spec.base.channel"),
         ({"privacy": {"noise": 1}}, "spec.privacy.noise"),
         ({"privacy": {"noise": "1e3"}}, "spec.privacy.noise"),
         ({"privacy": {"noise": "0.05"}}, "at least 0.1"),
@@ -179,6 +184,10 @@ LINE: Object = {"cohort": {"selector": {"matchLabels": {"line": "1"}}}}
         ({}, {"generator": {"name": "a"}}, "generator is in"),
         ({"generator": {"name": "a"}}, {}, "generator is in"),
         ({"generator": {"name": "a"}}, {"generator": {"name": "b"}}, "generator is in"),
+        ({}, {"base": {"name": "a"}}, "base is in"),
+        ({"base": {"name": "a"}}, {}, "base is in"),
+        ({"base": {"name": "a"}}, {"base": {"reference": "a"}}, "base is in"),
+        ({"base": {"name": "a"}}, {"base": {"name": "a"}, "retries": 1}, ""),
         ({}, {"privacy": {}}, "privacy is in"),
         ({"privacy": {"epsilon": "8"}}, {"privacy": {"epsilon": "9"}}, "privacy is in"),
         ({"privacy": {"epsilon": "8"}}, {"privacy": {"epsilon": "8"}, "retries": 1}, ""),
@@ -202,7 +211,10 @@ def test_the_pages_examples_are_good() -> None:
     blocks = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     found = [each for block in blocks for each in yaml.safe_load_all(block)]
     kinds = [each["kind"] for each in found]
-    assert kinds == ["FederatedTask", "Device", "Device", "FederatedTask", "Generator"]
+    assert kinds == [
+        *("FederatedTask", "Device", "Device", "FederatedTask", "Generator"),
+        *("Base", "FederatedTask"),
+    ]
     for each in found:
         plural = f"{each['kind'].lower()}s"
         assert problems(plural, each) == ""
@@ -241,5 +253,43 @@ def generator(**spec: Any) -> Object:
 )
 def test_a_generators_versions(old: dict[str, Any], new: dict[str, Any], said: str) -> None:
     found = problems("generators", generator(**new), generator(**old))
+    assert said in found
+    assert bool(said) == bool(found)
+
+
+def test_every_algorithm_has_a_name_that_a_task_can_ask_for() -> None:
+    for name in algorithms.names():
+        assert problems("federatedtasks", task(algorithm={"name": name})) == ""
+
+
+def base(**spec: Any) -> Object:
+    return {"metadata": {"name": "a"}, "spec": {"source": "faces", **spec}}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ({}, {"source": "other"}, "never becomes another base"),
+        ({}, {"source": "auto?shape=3x32x32&generator=gan-face", "version": 2}, ""),
+        ({}, {"source": "http://bases.other.svc:9466/faces?version=3", "version": 2}, ""),
+        ({"version": 2}, {}, "version only grows"),
+        ({}, {"canary": {"source": "b", "version": 2}}, ""),
+        ({"version": 2}, {"version": 2, "canary": {"source": "b", "version": 2}}, "larger than"),
+        (
+            {"canary": {"source": "b", "version": 2}},
+            {"canary": {"source": "c", "version": 2}},
+            "new source a new version",
+        ),
+        ({"canary": {"source": "b", "version": 2}}, {"source": "b", "version": 2}, ""),
+        ({}, {"state": "Stopped", "resources": {"limits": {"memory": "8Gi"}}}, ""),
+        ({}, {"storage": {"size": "2Gi"}}, "storage may not change"),
+        ({}, {"state": "Unloaded"}, "spec.state"),
+        ({}, {"source": "-x"}, "spec.source"),
+        ({}, {"source": "$(HOME)"}, "spec.source"),
+        ({}, {"source": "a b"}, "spec.source"),
+    ],
+)
+def test_a_bases_versions(old: dict[str, Any], new: dict[str, Any], said: str) -> None:
+    found = problems("bases", base(**new), base(**old))
     assert said in found
     assert bool(said) == bool(found)

@@ -2,8 +2,8 @@ import pytest
 
 from cloud.operator import references
 from cloud.operator.references import NotYetError
-from cloud.operator.spec import Asked
-from tests.cloud.operator.examples import SETTINGS, a_generator
+from cloud.operator.spec import Asked, AskedBase
+from tests.cloud.operator.examples import SETTINGS, a_base, a_generator
 
 SERVED = a_generator({"phase": "Ready", "version": 3, "canaryVersion": 4})
 
@@ -44,3 +44,44 @@ def test_without_a_server_there_is_none() -> None:
     away = SETTINGS.model_copy(update={"triton": None})
     with pytest.raises(NotYetError, match="no Triton server"):
         references.of(Asked(name="faces"), away, None, SERVED)
+
+
+ONE, TWO = "1" * 64, "2" * 64
+KNOWN = a_base(
+    {"version": 3, "identity": ONE, "canaryVersion": 4, "canaryIdentity": TWO},
+    version=3,
+    canary={"source": "faces-2", "version": 4},
+)
+
+
+def test_a_base_is_the_version_and_the_very_file_of_its_channel() -> None:
+    wanted = "http://faces-base.plant.svc:9466/faces?version="
+    for channel, rest in (("Stable", f"3&sha256={ONE}"), ("Canary", f"4&sha256={TWO}")):
+        asked = AskedBase(name="faces", channel=channel)  # type: ignore[arg-type]
+        assert references.base_of(asked, SETTINGS, "plant", None, KNOWN) == wanted + rest
+    assert references.base_of(None, SETTINGS, "plant", None, None) is None
+    named = AskedBase(reference="http://h/b")
+    assert references.base_of(named, SETTINGS, "plant", None, None) == "http://h/b"
+
+
+def test_a_run_holds_to_its_base_whatever_is_served() -> None:
+    held = f"http://old:1/faces?version=2&sha256={TWO}"
+    found = references.base_of(AskedBase(name="faces"), SETTINGS, "plant", held, KNOWN)
+    assert found == f"http://faces-base.plant.svc:9466/faces?version=2&sha256={TWO}"
+    assert references.base_of(AskedBase(name="faces"), SETTINGS, "plant", held, None) == found
+
+
+@pytest.mark.parametrize(
+    ("base", "channel", "reason", "said"),
+    [
+        (None, "Stable", "NoSuchBase", "no such Base in this namespace; create it"),
+        (a_base(), "Canary", "NoCanary", "it has no canary; give it one"),
+        (a_base(), "Stable", "BaseNotServed", "is not served yet; see `kubectl get bases.edge"),
+        (a_base({"lastError": "no"}), "Stable", "BaseNotServed", "is not served yet; no"),
+    ],
+)
+def test_a_run_waits_for_its_base(base: object, channel: str, reason: str, said: str) -> None:
+    asked = AskedBase(name="faces", channel=channel)  # type: ignore[arg-type]
+    with pytest.raises(NotYetError, match=said) as caught:
+        references.base_of(asked, SETTINGS, "plant", None, base)  # type: ignore[arg-type]
+    assert caught.value.reason == reason

@@ -39,6 +39,7 @@ TRITON_PODS: {{ include "edgeloop.operator.tritonPods" . | quote }}
 TRITON_SECRET: {{ include "edgeloop.triton.secret" . | quote }}
 TRITON_SECRET_KEY: {{ include "edgeloop.triton.secretKey" . }}
 REPOSITORY_CLAIM: {{ include "edgeloop.triton.claim" . | quote }}
+STORE_CLAIM: {{ .Values.operator.storeClaim | quote }}
 TRACE_ENDPOINT: {{ .Values.trace.endpoint | quote }}
 {{- if .Values.trace.endpoint }}
 TRACE_SAMPLING: {{ .Values.trace.sampling | quote }}

@@ -1,0 +1,144 @@
+"""Looks after Bases: has each served by a server of its own, and takes it down."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from cloud.operator import aggregators, base_manifests, generator_status, jobs, pods
+from cloud.operator.cluster import Cluster
+from cloud.operator.generator_status import Seen
+from cloud.operator.settings import OperatorSettings
+from cloud.operator.spec import Base, Task
+from cloud.operator.status import OVER
+from cloud.operator.tasks import Looked, utc
+
+KIND = "Base"
+NO_IMAGE = "this operator knows no image of the generator service; give it --generator-image"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a Base's server tells.
+
+    Attributes:
+        served: versions with their identities.
+        problems: why others are not served.
+    """
+
+    served: dict[int, str]
+    problems: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Bases:
+    """Looks after Bases; every look begins with what the cluster and the servers hold.
+
+    Attributes:
+        cluster: where they are.
+        settings: the operator's.
+        now: the clock.
+    """
+
+    cluster: Cluster
+    settings: OperatorSettings
+    now: Callable[[], str] = utc
+
+    def tend(self, namespace: str, name: str) -> Looked | None:
+        """Look after a Base once; return what that came to, None if it is none any more.
+
+        Raises:
+            ApiException: if the cluster refuses something, or is away.
+        """
+        found = self.cluster.read(KIND, namespace, name)
+        if found is None or found["metadata"].get("deletionTimestamp"):
+            return None
+        try:
+            base = Base.model_validate(found)
+        except ValidationError:
+            return None
+        told = generator_status.of(base, self._look(base), self.now())
+        if {key: each for key, each in told.items() if each is not None} != base.status:
+            self.cluster.tell(KIND, namespace, name, told)
+        turned = told["phase"] != base.status.get("phase")
+        return Looked(told["phase"], told["lastError"], turned)
+
+    def remove(self, namespace: str, name: str) -> str | None:
+        """Take a Base down one step; return what is waited for, None once it is down.
+
+        Its volume and its Service are its own: the cluster deletes them with it.
+
+        Raises:
+            ApiException: if the cluster refuses something, or is away.
+        """
+        found = self.cluster.read(KIND, namespace, name)
+        if found is None:
+            return None
+        base = Base.model_validate(found)
+        if users := self._users(namespace, name):
+            return f"used by {', '.join(users)}"
+        self.cluster.delete("StatefulSet", namespace, base_manifests.name_of(base.metadata))
+        running = self.cluster.listed("Pod", namespace, base_manifests.labels(base.metadata))
+        return "its server to stop" if running else None
+
+    def _users(self, namespace: str, name: str) -> list[str]:
+        """Return the tasks that are not over and ask for a base."""
+        tasks = [
+            Task.model_validate(each) for each in self.cluster.listed("FederatedTask", namespace)
+        ]
+        return [
+            task.metadata.name
+            for task in tasks
+            if task.spec.base is not None
+            and task.spec.base.name == name
+            and task.status.get("phase") not in OVER
+            and task.metadata.deletion_timestamp is None
+        ]
+
+    def _look(self, base: Base) -> Seen:
+        if not self.settings.generator_image:
+            return Seen("Failed", problem=NO_IMAGE)
+        self.cluster.ensure(base_manifests.of(base, self.settings))
+        if base.spec.state == "Stopped":
+            return Seen("Stopped", {})
+        meta = base.metadata
+        url = self.settings.base_url.format(
+            name=base_manifests.name_of(meta), namespace=meta.namespace
+        )
+        told = ask(url, meta.name, self.settings.answer_seconds)
+        if told is None:
+            pod = pods.seen(self.cluster.listed("Pod", meta.namespace, base_manifests.labels(meta)))
+            return Seen("Pending", problem=None if pod is None else pod.problem)
+        return seen(base, told)
+
+
+def seen(base: Base, told: Told) -> Seen:
+    """Return how a Base is whose server answers."""
+    wanted = [each.number for each in jobs.versions(base.spec)]
+    missing = [each for each in wanted if each not in told.served]
+    for version in missing:
+        if problem := told.problems.get(version):
+            remedy = "mend what is wrong, and it is tried again; or give another source"
+            return Seen("Failed", told.served, f"version {version}: {problem}. {remedy}")
+    return Seen("Pending" if missing else "Ready", told.served)
+
+
+def ask(url: str, name: str, seconds: float) -> Told | None:
+    """Return what a server tells of a base; None while it does not answer as one does.
+
+    Args:
+        url: of the server.
+        name: of the base.
+        seconds: that its answer may take.
+    """
+    answer = aggregators.fetched(f"{url}/index.json", seconds)
+    try:
+        if answer is None:
+            return None
+        served, problems = (answer.get(key, {}).get(name, {}) for key in ("bases", "problems"))
+        return Told(
+            {int(version): str(each) for version, each in served.items()},
+            {int(version): str(each) for version, each in problems.items()},
+        )
+    except (ValueError, AttributeError, TypeError):
+        return None  # somebody else listens there
