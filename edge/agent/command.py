@@ -13,6 +13,7 @@ from edge.agent.seat import own
 from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DeviceSettings
 from edgeloop import logs, screen, settings, tracing
+from edgeloop.leaving import ANSWER_SECONDS
 from edgeloop.link import Link
 from edgeloop.task import client_id, presence_topic
 
@@ -36,6 +37,10 @@ def agent(
         bool,
         typer.Option("--leave", help="Take no more part: have all that it gave be taken out."),
     ] = False,
+    wait: Annotated[
+        float,
+        typer.Option(min=0, max=86_400, help="Seconds that --leave waits for the aggregator."),
+    ] = ANSWER_SECONDS,
     log_format: screen.LogFormat = "plain",
 ) -> None:
     """Take part in a task until its last round; a restart goes on where it stopped."""
@@ -47,14 +52,14 @@ def agent(
     logs.always(task=device.task, device=device.name)
     with held(device.folder):
         if leave:
-            _leave(device)
+            _leave(device, wait)
         else:
             leaving.check(device)
             _take_part(device)
 
 
-def _leave(device: DeviceSettings) -> None:
-    if leaving.leave(device):
+def _leave(device: DeviceSettings, wait: float) -> None:
+    if leaving.leave(device, wait):
         screen.say(f"{device.name} is taken out of {device.task}, and takes part no more")
         return
     text = "%s takes part no more; it is taken out of %s when its aggregator is there again"

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 LEFT = "left.json"
 
 
-def leave(device: DeviceSettings, seconds: float = leaving.ANSWER_SECONDS) -> bool:
+def leave(device: DeviceSettings, seconds: float) -> bool:
     """Ask that a device be taken out of its task; tell whether it has been.
 
     If not, the broker keeps the word for the aggregator.

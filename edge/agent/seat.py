@@ -139,7 +139,7 @@ def renewed(own: Own, seat: Seat) -> Seat:
             raise DataError("data.source", "has no training sample any more", EMPTIED)
         made = half(contract, own.settings, share, None, own.shelf)
     except InputError as error:
-        log.error("the data have changed, and cannot be used: %s; those from before count", error)
+        log.warning("the data have changed, and cannot be used: %s; those from before count", error)
         return seat
     made.member.restore(seat.member.weights())
     before, now = len(seat.share.data.train), len(share.data.train)
