@@ -17,7 +17,7 @@ from edgeloop.answers import Answer, Release, Report
 from edgeloop.auc import micro_auc
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
-from edgeloop.errors import BaseError, RunError
+from edgeloop.errors import BaseError, MisfitError, RunError
 from edgeloop.gaussian import classifier, kernel, statistics, weighing
 from edgeloop.gaussian.classifier import Linear
 from edgeloop.gaussian.knowledge import GlobalStatistics, digest
@@ -90,10 +90,12 @@ class StatisticsClient:
 
     Raises:
         BaseError: if the base is another one than the run's, or does not fit the data.
+        MisfitError: if a sample has a class that the run does not have.
     """
 
     def __init__(self, name: str, config: Config, base: Extractor, data: ClientData) -> None:
         check_base(config, base)
+        check_labels(config, name, data)
         begun = time.perf_counter()
         self.name = name
         self._config = config
@@ -254,6 +256,20 @@ def prepared(features_ND: Matrix, spread_D: Matrix, config: Config) -> Matrix:
     if config.form == "cosine":
         return classifier.whitened(features_ND, spread_D)
     return statistics.bounded(features_ND)
+
+
+def check_labels(config: Config, name: str, data: ClientData) -> None:
+    """Refuse samples of classes that a run does not have.
+
+    Raises:
+        MisfitError: naming one.
+    """
+    labels_N = np.concatenate([data.train.labels, data.test.labels])
+    wrong_N = (labels_N < 0) | (labels_N >= config.classes)
+    if wrong_N.any():
+        which = int(labels_N[wrong_N.argmax()])
+        problem = f"has a sample of class {which}, and the run has {config.classes} classes"
+        raise MisfitError(name, problem, "leave that class out, or have the task take it in")
 
 
 def check_base(config: Config, base: Extractor) -> None:
