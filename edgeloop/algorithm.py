@@ -117,6 +117,7 @@ class Card:
         one_head: whether all clients' heads must be one linear layer, as the server takes them for.
         base: whether clients compute on the features of a frozen base: Config then has
             `base_sha256` and `dims`, and `Algorithm.half` makes the clients' halves.
+        forgets: whether a client can be taken out again; `Algorithm.forget` then does.
         rounds: how many it wants where nobody says.
         experimental: whether it is ours after a paper's idea, so that no published numbers are its.
         retired: hyperparameters that it had once, each with what to do instead.
@@ -132,6 +133,7 @@ class Card:
     alike: bool = False
     one_head: bool = False
     base: bool = False
+    forgets: bool = False
     rounds: int = 50
     experimental: bool = False
     retired: Mapping[str, str] = field(default_factory=dict)

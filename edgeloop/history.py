@@ -9,12 +9,13 @@ Shape suffixes: N uploaded prototypes, D their entries.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from edgeloop import files, wire
@@ -35,6 +36,24 @@ def write(folder: Path, closed: Closed[Any, Any, Any]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         files.write(path, save(arrays, {"devices": json.dumps(list(uploads))}))
     return path
+
+
+def forget(folder: Path, devices: Collection[str]) -> None:
+    """Remove the files that devices have a part in: of their first round, and of all after it."""
+    paths = sorted(folder.glob("round-*.safetensors"))
+    first = next((n for n, path in enumerate(paths) if _has(path, devices)), len(paths))
+    with files.writing(folder):
+        for path in reversed(paths[first:]):  # the first one last: it says where they begin
+            path.unlink()
+
+
+def _has(path: Path, devices: Collection[str]) -> bool:
+    """Tell whether a round was made of one of these; so it may be where nobody can tell."""
+    try:
+        with safe_open(path, framework="np") as file:
+            return not set(devices).isdisjoint(files.parse_json(file.metadata()["devices"]))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return True
 
 
 def _broadcast(message: Any) -> Arrays:

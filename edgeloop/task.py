@@ -4,7 +4,8 @@ edgeloop/v1/{task}/contract                   retained: the contract, JSON
 edgeloop/v1/{task}/round                      retained: the open round, JSON
 edgeloop/v1/{task}/broadcast/{slot}/{chunk}   retained: a broadcast, in chunks
 edgeloop/v1/{task}/upload/{device}            a device's answers, in chunks
-edgeloop/v1/{task}/presence/{device}          retained: "online" or, by its last will, "offline"
+edgeloop/v1/{task}/presence/{device}          retained: "online" or, by its last will, "offline";
+                                              "left" by a device that asks to be taken out
 """
 
 import math
@@ -19,6 +20,9 @@ from edgeloop.settings import PrivacySettings
 ROOT = "edgeloop/v1"
 SERVER = "aggregator"
 """The sender's name on the broadcasts."""
+
+LEFT = b"left"
+"""Of a device's presence: take it out of the run that the note `run` names."""
 
 FLOAT = 4  # bytes of a number on its way
 
@@ -82,7 +86,7 @@ class Contract(BaseModel):
         batch_size: samples a local training batch.
         seed: the run's.
         shuffle: train on a device's samples in a new order in each epoch.
-        devices: who is invited.
+        devices: who is invited, and has not been taken out since; nobody once all have left.
         privacy: how much noise is in what devices send; None for none.
     """
 
@@ -100,7 +104,7 @@ class Contract(BaseModel):
     batch_size: Size = 10
     seed: Seed = 0
     shuffle: bool = False
-    devices: tuple[Name, ...] = Field(min_length=1)
+    devices: tuple[Name, ...]
     privacy: PrivacySettings | None = None
 
     @model_validator(mode="after")
@@ -148,6 +152,14 @@ def is_reminder(notes: Mapping[str, str]) -> bool:
 def is_meant(notes: Mapping[str, str], device: str) -> bool:
     """Tell whether a device has yet to answer, as far as the notes of an opening tell."""
     return "missing" not in notes or device in notes["missing"].split(",")
+
+
+def leaver(contract: Contract, topic: str, payload: bytes, notes: Mapping[str, str]) -> str | None:
+    """Return who asks by a message to be taken out of a run; None if nobody does."""
+    device = topic.rpartition("/")[2]
+    asks = topic == presence_topic(contract.task, device) and payload == LEFT
+    meant = notes.get("run") == contract.run and device in contract.devices
+    return device if asks and meant else None
 
 
 def client_id(task: str, name: str) -> str:

@@ -1,10 +1,6 @@
 """Real brokers, and a small world of devices, for the tests that need them."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
@@ -15,11 +11,10 @@ from torch import nn
 from edgeloop import data
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
-from edgeloop.local.ports import free_port
 from edgeloop.models import SplitModel
 from edgeloop.settings import BrokerSettings
 from tests import postgres as postgresql
-from tests.world import MODELS, Mosquitto, StartBroker, wait_for_port
+from tests.world import MODELS, StartBroker, brokers_in
 
 # No test is timed: a busy machine is no defect.
 hypothesis.settings.register_profile("edgeloop", deadline=None)
@@ -44,28 +39,7 @@ def identity() -> SplitModel:
 @pytest.fixture
 def start_broker(tmp_path: Path) -> Iterator[StartBroker]:
     """Start Mosquittos on free loopback ports, with further lines of configuration if wanted."""
-    program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("mosquitto is not installed")
-        pytest.skip("mosquitto is not installed")
-    with ExitStack() as stack:
-
-        def start(*lines: str, port: int | None = None) -> Mosquitto:
-            port = port or free_port()
-            config = tmp_path / f"mosquitto-{port}.conf"
-            anonymous = (
-                [] if any("allow_anonymous" in line for line in lines) else ["allow_anonymous true"]
-            )
-            config.write_text(
-                "\n".join([f"listener {port} 127.0.0.1", "user root", *anonymous, *lines]) + "\n"
-            )
-            process = subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            wait_for_port(port)
-            return Mosquitto(process, BrokerSettings(port=port))
-
+    with brokers_in(tmp_path) as start:
         yield start
 
 

@@ -1,12 +1,19 @@
 """What several tests need of the world outside: ports, brokers, the devices' architectures."""
 
+import os
+import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from edgeloop.local.ports import free_port
 from edgeloop.settings import BrokerSettings
 from edgeloop.task import Contract
 
@@ -49,3 +56,31 @@ def wait_for_port(port: int, seconds: float = 60.0) -> None:
                 return
         time.sleep(0.02)
     raise TimeoutError(f"nobody listens on port {port}")
+
+
+@contextmanager
+def brokers_in(folder: Path) -> Iterator[StartBroker]:
+    """Start Mosquittos on free loopback ports, with further lines of configuration if wanted."""
+    program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("mosquitto is not installed")
+        pytest.skip("mosquitto is not installed")
+    with ExitStack() as stack:
+
+        def start(*lines: str, port: int | None = None) -> Mosquitto:
+            port = port or free_port()
+            config = folder / f"mosquitto-{port}.conf"
+            anonymous = (
+                [] if any("allow_anonymous" in line for line in lines) else ["allow_anonymous true"]
+            )
+            config.write_text(
+                "\n".join([f"listener {port} 127.0.0.1", "user root", *anonymous, *lines]) + "\n"
+            )
+            process = subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            wait_for_port(port)
+            return Mosquitto(process, BrokerSettings(port=port))
+
+        yield start

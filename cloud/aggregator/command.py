@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cloud.aggregator.forgetting import forget as taken_back
+from cloud.aggregator.leaving import leave
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
 from edgeloop import logs, screen, settings
@@ -26,6 +27,14 @@ def aggregator(
     forget: Annotated[
         bool, typer.Option("--forget", help="Remove what a stopped task left: rows, messages.")
     ] = False,
+    forget_device: Annotated[
+        str | None,
+        typer.Option(
+            "--forget-device",
+            metavar="NAME",
+            help="Take a device out of the task's run: to the bit as if it had never been there.",
+        ),
+    ] = None,
     log_format: screen.LogFormat = "plain",
 ) -> None:
     """Run a task to its last round; a restart goes on with the round that was open."""
@@ -36,8 +45,19 @@ def aggregator(
         gone = taken_back(task)
         screen.say(f"forgotten: {gone.runs} runs, {gone.messages} messages of {task.name}")
         return
+    if forget_device is not None:
+        _take_out(task, forget_device)
+        return
     try:
         serve(task)
     except TooFewUploadsError as error:
         log.critical("%s; started again, the task goes on with this round", error)
         raise typer.Exit(1) from error
+
+
+def _take_out(task: TaskSettings, device: str) -> None:
+    if leave(task, device):
+        screen.say(f"{device} is taken out of {task.name}")
+        return
+    log.error("%s will be taken out of %s when its aggregator has time", device, task.name)
+    raise typer.Exit(1)

@@ -19,6 +19,7 @@ from edgeloop.errors import ConfigError, RunError
 DAMAGED = ("is damaged", "restore a backup, or use another folder")
 """What is wrong with a ledger that holds what none holds, and what to do."""
 
+
 _REMEDIES = {  # a piece of the database's message -> what is wrong, and what to do
     "is locked": ("is locked by another program", "close that program and try again"),
     "not a database": ("is no ledger", "restore a backup, or use another folder"),
@@ -91,6 +92,24 @@ class Database:
         else:
             with self.claim.begin():
                 yield self.claim
+
+    def scrub(self) -> None:
+        """Write the file anew, without what rows have left in it that are gone.
+
+        A shared database reuses the place in its own time.
+        """
+        if self.shared:
+            return
+        connection = self.engine.raw_connection()
+        try:
+            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                connection.cursor().execute(statement).fetchall()
+        except sqlite3.Error as error:
+            known = [words for piece, words in _REMEDIES.items() if piece in str(error)]
+            words = known[0] if known else (f"failed ({error})", "look after the database")
+            raise RunError(self.name, *words) from error
+        finally:
+            connection.close()
 
     def wait(self, seconds: float) -> None:
         """Wait so long for another program's lock from now on."""
@@ -173,7 +192,7 @@ def _locked(name: str) -> IO[str]:
     except OSError as error:
         lock.close()
         remedy = "stop it, or use another folder"
-        raise RunError(name, "another aggregator is running on it", remedy) from error
+        raise postgresql.TakenError(name, "another aggregator is running on it", remedy) from error
     return lock
 
 

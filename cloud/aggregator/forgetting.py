@@ -1,5 +1,6 @@
 """Takes back what a task leaves at the broker and in the database when nobody goes on with it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cloud.aggregator.ledger import Ledger
@@ -35,13 +36,25 @@ def forget(settings: TaskSettings) -> Forgotten:
     """
     with Ledger.open(settings.ledger()) as ledger:
         ledger.claim(settings.name)
-        messages = _clear(settings.broker, settings.name)
+        name, topics = client_id(settings.name, SERVER), [f"{ROOT}/{settings.name}/#"]
+        messages = clear(settings.broker, name, topics)
         return Forgotten(ledger.forget(settings.name), messages)
 
 
-def _clear(broker: BrokerSettings, task: str) -> int:
+def clear(broker: BrokerSettings, name: str, topics: Sequence[str], lasting: bool = True) -> int:
+    """Remove the retained messages of topics from the broker; return how many there were.
+
+    Args:
+        broker: where.
+        name: the client's id.
+        topics: filters.
+        lasting: see `Link`.
+
+    Raises:
+        BrokerError: if it cannot be reached, or does not take what removes them.
+    """
     cleared: set[str] = set()
-    with Link(broker, client_id(task, SERVER), [f"{ROOT}/{task}/#"]) as link:
+    with Link(broker, name, topics, lasting=lasting) as link:
         while (event := link.receive(QUIET_SECONDS)) is not None:
             if not isinstance(event, Arrival):
                 continue

@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,10 +15,13 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, select, up
 from sqlalchemy.engine import URL
 
 from cloud.aggregator.database import DAMAGED, Database, connect, translated
-from cloud.aggregator.migrations import rounds, runs, uploads
+from cloud.aggregator.migrations import departures, rounds, runs, uploads
 from edgeloop.errors import ConfigError, RunError
 from edgeloop.task import Contract
 from edgeloop.wire import MAX_FRAME
+
+Without = Callable[[int, bytes, bytes], tuple[bytes, bytes]]
+"""How many rounds were done, the state and the broadcast after them, to these without somebody."""
 
 PATIENCE_SECONDS = 60.0
 """For another program, such as one that makes a backup, to let go of a ledger."""
@@ -147,6 +150,22 @@ class Ledger:
         self._adopted = stored.run
         return stored
 
+    def hold(self, task: str) -> Contract | None:
+        """Go on with a task's run as it was agreed; None if the ledger holds none.
+
+        Raises:
+            RunError: if another aggregator has the task.
+        """
+        self.claim(task)
+        newest = select(runs.c.contract).where(runs.c.task == task).order_by(runs.c.created)
+        with self._read() as connection:
+            text = connection.scalar(newest.limit(1))
+        if text is None:
+            return None
+        stored = _stored(self._database.name, text)
+        self._adopted = stored.run
+        return stored
+
     def be_patient(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait so long for another program's lock, as a run does that nobody watches."""
         self._database.wait(seconds)
@@ -164,7 +183,7 @@ class Ledger:
         """Remove a claimed task's runs; return how many there were."""
         theirs = select(runs.c.run).where(runs.c.task == task).scalar_subquery()
         with self._write() as connection:
-            for table in (uploads, rounds):
+            for table in (departures, uploads, rounds):
                 connection.execute(delete(table).where(table.c.run.in_(theirs)))
             return connection.execute(delete(runs).where(runs.c.task == task)).rowcount
 
@@ -244,6 +263,40 @@ class Ledger:
             )
             self._stand(connection, closed_number + 1, state, broadcast)
             self._prune(connection, closed_number - self._keep)
+
+    def departed(self) -> frozenset[str]:
+        """Return which devices were taken out of the run."""
+        query = select(departures.c.device).where(departures.c.run == self._run)
+        with self._read() as connection:
+            return frozenset(connection.scalars(query))
+
+    def take_out(self, devices: Collection[str], without: Without) -> None:
+        """Remove devices' uploads, and their part in where the run stood: all or nothing.
+
+        Args:
+            devices: their names.
+            without: the number of a row, its state and its broadcast as frames, to the same without
+                these devices.
+        """
+        kept = select(rounds).where(rounds.c.run == self._run, rounds.c.state.is_not(None))
+        gone = delete(uploads).where(uploads.c.run == self._run, uploads.c.device.in_(devices))
+        new = sorted(set(devices) - self.departed())
+        with self._write() as connection:
+            for row in connection.execute(kept).all():
+                state, broadcast = without(row.number, _bytes(row.state), _bytes(row.broadcast))
+                at = update(rounds).filter_by(run=self._run, number=row.number)
+                connection.execute(at.values(state=state, broadcast=broadcast))
+            connection.execute(gone)
+            for device in new:
+                row_of = {"run": self._run, "device": device, "left": self._now()}
+                connection.execute(insert(departures).values(**row_of))
+
+    def scrub(self) -> None:
+        """Leave nothing of what was removed in the database's file."""
+        with self._writing:
+            self._check_open()
+            with translated(self._database.name):
+                self._database.scrub()
 
     def committed(self) -> float | None:
         """Return when it last stored where the run stands, in seconds since 1970; None if never."""
@@ -339,16 +392,20 @@ def _without_run(contract: Contract) -> dict[str, Any]:
 
 def _same(name: str, text: str, contract: Contract) -> Contract:
     """Return the stored contract, if it is the given one but for the run."""
-    try:
-        stored = Contract.model_validate_json(text)
-    except ValidationError as error:
-        problem = "holds a contract that this edgeloop cannot read"
-        raise RunError(name, problem, "use another folder") from error
+    stored = _stored(name, text)
     held, wanted = _without_run(stored), _without_run(contract)
     if differing := _differing(held, wanted):
         problem = f"holds another run (task {stored.task}, other {', '.join(differing)})"
         raise RunError(name, problem, "use another folder")
     return stored
+
+
+def _stored(name: str, text: str) -> Contract:
+    try:
+        return Contract.model_validate_json(text)
+    except ValidationError as error:
+        problem = "holds a contract that this edgeloop cannot read"
+        raise RunError(name, problem, "use another folder") from error
 
 
 def _differing(held: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

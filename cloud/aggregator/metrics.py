@@ -190,16 +190,20 @@ class Metrics:
         """
         self._task.labels(*(getattr(contract, fact) for fact in _FACTS)).set(1)
         self._rounds.set(contract.rounds)
-        self.fleet.invited(len(contract.devices))
+        self.invited(len(contract.devices), settings.cohort.quorum)
         if contract.privacy is not None and contract.privacy.epsilon is not None:
             self._budget.set(contract.privacy.epsilon)
         cohort = settings.cohort
-        self._quorum.set(cohort.quorum or len(contract.devices))
         self._deadline.set(cohort.deadline_seconds)
         self._give_up.set(max(cohort.deadline_seconds, cohort.give_up_seconds))
         for name, path in expiry.files(settings.broker).items():  # read at each scrape
             self._expiry.labels(name).set_function(partial(expiry.earliest, path))
         self._committed.set(self._now() if committed is None else committed)
+
+    def invited(self, devices: int, quorum: int | None) -> None:
+        """So many devices are in the run, of which a round asks for so many, or for all."""
+        self.fleet.invited(devices)
+        self._quorum.set(devices if quorum is None else min(quorum, devices))
 
     def phase(self, now: Phase) -> None:
         """The aggregator does something else from now on."""

@@ -1,7 +1,7 @@
 """What a run came to: counts of a round, and the files that are left at the end."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,24 @@ def _number(value: Any) -> float | None:
     return value if value is None else float(value)
 
 
+def rewrite(
+    path: Path, contract: Contract, standing: Standing[Any, Any], gone: Collection[str]
+) -> None:
+    """Write what a run came to anew, without devices that were taken out since."""
+    _final(path, contract, standing)
+    try:
+        summary = dict(files.read_json(path))
+        by_device = dict(summary["accuracy_by_device"])
+    except (LookupError, OSError, TypeError, ValueError) as error:
+        log.warning("%s is damaged (%s), and is removed; the ledger has the rounds", path, error)
+        path.unlink(missing_ok=True)
+        return
+    summary["knowledge_sha256"] = wire.fingerprint(standing.broadcast)
+    summary["accuracy_by_device"] = {n: each for n, each in by_device.items() if n not in gone}
+    with files.writing(path.parent):
+        files.write_json(path, summary)
+
+
 def write(
     path: Path,
     contract: Contract,
@@ -49,10 +67,7 @@ def write(
     epsilon: float | None = None,
 ) -> Path:
     """Write the final broadcast, and the summary to a path beside it; return the path."""
-    facts = {"task": contract.task, "run": contract.run}
-    arrays = wire.arrays(standing.broadcast)
-    with files.writing(path.parent):
-        files.write(path.with_name("prototypes.safetensors"), save(arrays, facts))
+    facts = _final(path, contract, standing)
     summary = {
         **facts,
         "algorithm": contract.algorithm,
@@ -70,3 +85,12 @@ def write(
         files.write_json(path, summary)
     log.info("finished; see %s", path)
     return path
+
+
+def _final(path: Path, contract: Contract, standing: Standing[Any, Any]) -> dict[str, str]:
+    """Write the final broadcast beside the summary; return whose it is."""
+    facts = {"task": contract.task, "run": contract.run}
+    arrays = wire.arrays(standing.broadcast)
+    with files.writing(path.parent):
+        files.write(path.with_name("prototypes.safetensors"), save(arrays, facts))
+    return facts

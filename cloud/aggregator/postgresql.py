@@ -29,6 +29,10 @@ REMEDIES = {  # a piece of the database's message -> what is wrong, and what to 
 }
 
 
+class TakenError(RunError):
+    """Another aggregator has the ledger, or the task in it."""
+
+
 def engine_of(url: URL) -> Engine:
     """Return an engine whose connections are tried before they are used."""
     return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS})
@@ -45,7 +49,7 @@ def claim(engine: Engine, name: str, task: str) -> Connection:
     So an aggregator that has lost the connection, and with it the task, cannot write.
 
     Raises:
-        RunError: if another aggregator has it.
+        TakenError: if another aggregator has it.
     """
     key = int.from_bytes(hashlib.sha256(task.encode()).digest()[:8], "big", signed=True)
     connection = engine.connect()
@@ -54,7 +58,7 @@ def claim(engine: Engine, name: str, task: str) -> Connection:
     if not held:
         connection.close()
         problem = f"another aggregator is running task {task} on it"
-        raise RunError(name, problem, "stop it, or give this task another name")
+        raise TakenError(name, problem, "stop it, or give this task another name")
     return connection
 
 

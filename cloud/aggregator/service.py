@@ -3,44 +3,36 @@
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cloud.aggregator import alone, outcome
+from cloud.aggregator import alone, forgetting, leaving, outcome, standing
 from cloud.aggregator.agreement import Patient, base_of, contract_of
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.metrics import Metrics, Phase
 from cloud.aggregator.settings import TaskSettings
+from cloud.aggregator.standing import Loaded
 from cloud.aggregator.timing import Timed
 from cloud.aggregator.watch import Watch
-from edgeloop import algorithms, history, rounds, tracing, wire
-from edgeloop.algorithm import Algorithm
+from edgeloop import algorithms, history, rounds, tracing
 from edgeloop.bases.running import Base
-from edgeloop.cohorts.events import Event, Opened, SetAside
+from edgeloop.cohorts.events import Event, LeftError, Opened, SetAside
 from edgeloop.cohorts.mqtt import MqttCohort, Patience
-from edgeloop.errors import RunError
+from edgeloop.errors import InputError, RunError
 from edgeloop.link import Link
 from edgeloop.member import Report
 from edgeloop.rounds import Closed, Standing
 from edgeloop.task import SERVER, Contract, client_id, presence_topic
 from edgeloop.tracing import SILENT, Tracer
-from edgeloop.wire import (
-    ContentError,
-    DigestError,
-    Envelope,
-    NotFiniteError,
-    RangeError,
-    TruncatedError,
-    WireError,
-)
 
 log = logging.getLogger(__name__)
 
-Loaded = Algorithm[Any, Any, Any]
+AGAIN_SECONDS = 60.0
+"""Before a broker that could not be reached when all was done is tried again."""
 
 
 def serve(settings: TaskSettings) -> Path:
@@ -72,7 +64,7 @@ def serve(settings: TaskSettings) -> Path:
             summary = run.to_its_end()
             if settings.http.linger:
                 log.info("finished; answers until it is stopped")
-                threading.Event().wait()
+                run.stay()
             return summary
         finally:
             server.stop()
@@ -112,42 +104,92 @@ class Run:
         """Run the rounds that are left, and write what they led to; return the summary's path."""
         self.ledger.be_patient()
         self.ledger.told = self.metrics.wrote
+        self._invite(leaving.remaining(self.contract, self.ledger))
         self.metrics.began(self.contract, self.settings, self.ledger.committed())
         if self.ledger.finished() and self._summary.exists():
             return self._as_it_ended()
         algorithm = self._algorithm()
-        standing, reports = self._rounds_left(algorithm, self._standing(algorithm))
+        stands, reports = self._rounds_left(algorithm)
         self._evaluated(reports)
         past = self.ledger.history()
-        path = outcome.write(self._summary, self.contract, standing, past, reports, self.epsilon)
+        path = outcome.write(self._summary, self.contract, stands, past, reports, self.epsilon)
         self.ledger.finish()
         self._enter("finished")  # whoever reads it may stop us
         return path
 
-    def _rounds_left(
-        self, algorithm: Loaded, standing: Standing[Any, Any]
-    ) -> tuple[Standing[Any, Any], Mapping[str, Report]]:
+    def stay(self) -> None:
+        """Answer until the process is stopped; devices may leave meanwhile."""
+        while algorithms.card(self.contract.algorithm).forgets:
+            self._heed(None)
+            time.sleep(AGAIN_SECONDS)
+        threading.Event().wait()
+
+    def _rounds_left(self, algorithm: Loaded) -> tuple[Standing[Any, Any], Mapping[str, Report]]:
         """Run the rounds that are left; return where the run stands, and the last evaluation."""
-        task = self.contract.task
         alone.make_sure(self.settings.broker, self.contract)
+        self._tidy(algorithm)
         with self._linked() as link:
             self._link = link
-            self._enter("running")
-            text = "task %s: goes on with round %d"
-            log.info(text, task, standing.rounds, extra={"round": standing.rounds})
-            cohort = MqttCohort[Any, Any](
-                link,
-                self.contract,
-                algorithm,
-                self._patience(),
-                self.ledger,
-                self._observe,
-                tracer=self.tracer,
-                base=None if self.base is None else self.base.graph,
-            )
-            return rounds.run(
-                algorithm, cohort, self.contract.rounds, standing, partial(self._after, algorithm)
-            )
+            while True:
+                try:
+                    return self._rounds(link, algorithm)
+                except LeftError as left:
+                    self._part(algorithm, left.devices)
+                    leaving.sweep(self.settings.broker, self.contract.task)
+
+    def _rounds(
+        self, link: Link, algorithm: Loaded
+    ) -> tuple[Standing[Any, Any], Mapping[str, Report]]:
+        """Go on from where the ledger says that the run stands."""
+        stands = self._standing(algorithm)
+        self._enter("running")
+        text = "task %s: goes on with round %d"
+        log.info(text, self.contract.task, stands.rounds, extra={"round": stands.rounds})
+        cohort = MqttCohort[Any, Any](
+            link,
+            self.contract,
+            algorithm,
+            self._patience(),
+            self.ledger,
+            self._observe,
+            tracer=self.tracer,
+            base=None if self.base is None else self.base.graph,
+        )
+        after = partial(self._after, algorithm)
+        return rounds.run(algorithm, cohort, self.contract.rounds, stands, after)
+
+    def _tidy(self, algorithm: Loaded) -> None:
+        """Finish what a crash has left of taking devices out."""
+        if self.ledger.departed():
+            leaving.tidy(self.settings, self.contract, algorithm, self.ledger)
+            leaving.sweep(self.settings.broker, self.contract.task)
+
+    def _part(self, algorithm: Loaded, devices: Collection[str]) -> None:
+        """Take devices out of the run."""
+        facts = self.settings, self.contract, algorithm, self.ledger
+        self._invite(leaving.take_out(*facts, devices))
+
+    def _heed(self, seconds: float | None) -> None:
+        """Take out who asks for it now that the run is over, until nobody has for so long."""
+        algorithm = self._algorithm()
+        if algorithm.forget is None:
+            return
+        broker = self.settings.broker
+        try:
+            alone.make_sure(broker, self.contract)
+            with self._linked() as link:
+                asking = self.ledger.departed()  # what a crash has left of it is done now
+                while asking := asking or leaving.heard(link, self.contract, seconds):
+                    self._part(algorithm, asking)
+                    leaving.tell(link, broker, self.contract, algorithm, self.ledger)
+                    asking = frozenset()
+        except InputError as error:
+            log.warning("devices that want to be taken out now are not heard: %s", error)
+
+    def _invite(self, contract: Contract) -> None:
+        self.contract = contract
+        self._watch = Watch(contract, self.metrics)
+        self.metrics.invited(len(contract.devices), self.settings.cohort.quorum)
 
     def _linked(self) -> Link:
         task = self.contract.task
@@ -179,6 +221,8 @@ class Run:
         """Tell what a run came to that was finished before: its devices have left."""
         self.accuracy, self.epsilon = outcome.told(self._summary)
         self._enter("finished")
+        if not self.settings.http.linger:
+            self._heed(forgetting.QUIET_SECONDS)
         log.info("task %s: was finished before; see %s", self.contract.task, self._summary)
         return self._summary
 
@@ -201,31 +245,16 @@ class Run:
 
     def _patience(self) -> Patience:
         cohort = self.settings.cohort
-        quorum = cohort.quorum or len(cohort.devices)
+        devices = len(self.contract.devices)
+        quorum = min(cohort.quorum or devices, devices)
         return Patience(quorum, cohort.deadline_seconds, cohort.give_up_seconds)
 
     def _standing(self, algorithm: Loaded) -> Standing[Any, Any]:
         """Return where the ledger says that the run stands; a new run stands at its beginning."""
-        kept = self.ledger.standing()
-        if kept is None:
-            standing = rounds.beginning(algorithm)
-            self.ledger.begin(*self._frames(standing))
-            return standing
-        number = kept[0]
-        while kept is not None:
-            found = _read(self.contract, algorithm, *kept)
-            if found is not None:
-                if found.rounds != number:
-                    text = "what round %d led to is no good: it goes on with what was known at %d"
-                    log.warning(text, number - 1, found.rounds)
-                return replace(found, rounds=number)
-            kept = self.ledger.standing(kept[0])
-        log.warning("what round %d led to is no good: it goes on as a new run begins", number - 1)
-        return replace(rounds.beginning(algorithm), rounds=number)
+        return standing.found(self.contract, algorithm, self.ledger)
 
-    def _frames(self, standing: Standing[Any, Any]) -> tuple[bytes, bytes]:
-        envelope = Envelope(self.contract.task, self.contract.run, standing.rounds, SERVER)
-        return wire.encode(envelope, standing.state), wire.encode(envelope, standing.broadcast)
+    def _frames(self, stood: Standing[Any, Any]) -> tuple[bytes, bytes]:
+        return standing.frames(self.contract, stood)
 
     def _connection(self, connected: bool) -> None:
         self.connected = connected
@@ -299,39 +328,3 @@ class Run:
             generator_problem=self.patient.problem,
             ledger_open=self.ledger.is_open,
         )
-
-
-def _read(
-    contract: Contract, algorithm: Loaded, number: int, state: bytes, broadcast: bytes
-) -> Standing[Any, Any] | None:
-    """Return a stored standing; None if it is damaged, or has numbers that nobody can go on with.
-
-    Raises:
-        RunError: if it is another edgeloop's.
-    """
-    try:
-        kept, opened = (
-            _message(contract, algorithm, payload, kind)
-            for payload, kind in ((state, algorithm.state), (broadcast, algorithm.broadcast))
-        )
-        wire.check(kept)
-        wire.check(opened)
-    except (DigestError, NotFiniteError, RangeError, TruncatedError) as error:
-        log.warning("where the run stood after %d rounds cannot be used: %s", number, error)
-        return None
-    except WireError as error:
-        problem = f"holds a state that this edgeloop cannot read ({error})"
-        raise RunError("ledger", problem, "go on with the edgeloop that wrote it") from error
-    return Standing(number, kept, opened)
-
-
-def _message(contract: Contract, algorithm: Loaded, payload: bytes, kind: type) -> Any:
-    """Return a stored message.
-
-    Raises:
-        WireError: if it is none of this kind, of another size, or another run's.
-    """
-    frame = wire.decode(payload, kind, sizes=algorithm.sizes)
-    if (frame.envelope.task, frame.envelope.run) != (contract.task, contract.run):
-        raise ContentError(f"{frame.envelope} is another run's")
-    return frame[kind]

@@ -36,7 +36,7 @@ def half(contract: Contract, settings: DeviceSettings, share: Share, base: Base)
         held = mixing.part(share.data.train, contract.seed, settings.name)
         return Settled(exports, member.mixed(broadcast), held)
 
-    return Half(member, name, algorithm.broadcast, algorithm.sizes, settle)
+    return Half(member, name, algorithm.broadcast, algorithm.sizes, settle, grows=True)
 
 
 def _exporting(contract: Contract, member: StatisticsClient, share: Share, base: Base) -> Export:

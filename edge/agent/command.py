@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from edge.agent import leaving
 from edge.agent.folder import held, named
 from edge.agent.seat import own
 from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DeviceSettings
 from edgeloop import logs, screen, settings, tracing
+from edgeloop.leaving import ANSWER_SECONDS
 from edgeloop.link import Link
 from edgeloop.task import client_id, presence_topic
 
@@ -31,6 +33,14 @@ def agent(
             help="Of the device, instead of the file's: one file for many, a folder for each."
         ),
     ] = None,
+    leave: Annotated[
+        bool,
+        typer.Option("--leave", help="Take no more part: have all that it gave be taken out."),
+    ] = False,
+    wait: Annotated[
+        float,
+        typer.Option(min=0, max=86_400, help="Seconds that --leave waits for the aggregator."),
+    ] = ANSWER_SECONDS,
     log_format: screen.LogFormat = "plain",
 ) -> None:
     """Take part in a task until its last round; a restart goes on where it stopped."""
@@ -41,7 +51,20 @@ def agent(
         device = named(settings.parse(table, DeviceSettings, "--name"), name)
     logs.always(task=device.task, device=device.name)
     with held(device.folder):
-        _take_part(device)
+        if leave:
+            _leave(device, wait)
+        else:
+            leaving.check(device)
+            _take_part(device)
+
+
+def _leave(device: DeviceSettings, wait: float) -> None:
+    if leaving.leave(device, wait):
+        screen.say(f"{device.name} is taken out of {device.task}, and takes part no more")
+        return
+    text = "%s takes part no more; it is taken out of %s when its aggregator is there again"
+    log.error(text, device.name, device.task)
+    raise typer.Exit(1)
 
 
 def _take_part(device: DeviceSettings) -> None:

@@ -78,6 +78,7 @@ class Half:
         broadcast: the message that opens a round.
         sizes: those that the contract fixes, by dimension letter, for `wire.decode`.
         settle: a round's last broadcast, to what the device ends with; it may train for long.
+        grows: whether it is made anew where the device's data have changed between two rounds.
     """
 
     member: ClientHalf[Any, Any]
@@ -85,6 +86,7 @@ class Half:
     broadcast: type[Any]
     sizes: Mapping[str, int]
     settle: Callable[[Any], Settled]
+    grows: bool = False
 
 
 def half(

@@ -1,7 +1,7 @@
 """What a device brings to a task, and its place in it."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edge.agent.half import Half, check, half
@@ -11,13 +11,16 @@ from edge.agent.spending import Spending
 from edgeloop import accounting
 from edgeloop.answers import Answer, Release
 from edgeloop.data import Brought, Share
-from edgeloop.errors import ConfigError, MisfitError
+from edgeloop.errors import ConfigError, DataError, InputError, MisfitError
 from edgeloop.half import ClientHalf
 from edgeloop.secret import Secret
 from edgeloop.settings import PrivacySettings
 from edgeloop.task import Contract
 
 log = logging.getLogger(__name__)
+
+EMPTIED = "put samples there, or run `edgeloop agent --leave` to have the old ones taken out"
+"""What to do about data that are gone."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,31 @@ def seat(own: Own, contract: Contract) -> Seat:
     if purse is not None:
         accounting.check()
     return Seat(contract, made, share, purse)
+
+
+def renewed(own: Own, seat: Seat) -> Seat:
+    """Return a seat with the device's data as they are now, where its half can use that.
+
+    Data that cannot be read, do not fit, or have no training sample any more are told of, and
+    the device goes on with those from before.
+    """
+    if not seat.half.grows:
+        return seat
+    contract = seat.contract
+    try:
+        if not own.data.anew():
+            return seat
+        share = own.data.share(contract.class_names, contract.shape)
+        if not len(share.data.train) and len(seat.share.data.train):
+            raise DataError("data.source", "has no training sample any more", EMPTIED)
+        made = half(contract, own.settings, share, None, own.shelf)
+    except InputError as error:
+        log.warning("the data have changed, and cannot be used: %s; those from before count", error)
+        return seat
+    made.member.restore(seat.member.weights())
+    before, now = len(seat.share.data.train), len(share.data.train)
+    log.info("the data have changed: %d training samples, %d before", now, before)
+    return replace(seat, half=made, share=share)
 
 
 def _purse(own: Own, contract: Contract) -> Purse | None:

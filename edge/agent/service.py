@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from edge.agent import sensors
 from edge.agent.outcome import conclude
-from edge.agent.seat import Own, Seat, seat
+from edge.agent.seat import Own, Seat, renewed, seat
 from edge.agent.store import Memory, Store
 from edgeloop import accounting, wire
 from edgeloop.answers import Report
@@ -123,7 +123,7 @@ class Agent:
         self._notes = NONE  # of the newest round's trace
         self._fetching = Fetching(link, own.settings.task)
         self._kept: tuple[str, Any] | None = None  # the last broadcast, and its digest
-        self._concluded: str | None = None  # the run that this device has come to the end of
+        self._concluded = ("", "")  # the run that came to its end here, and with which broadcast
         self._sent_at = 0.0
         self._word = Pace(WORD_SECONDS, FIRST_WORD_SECONDS)
         self._unseated: Contract | None = None  # whose base is on its way
@@ -161,7 +161,7 @@ class Agent:
             return f"the contract of task {self._own.settings.task}"
         if self._opening is not None:
             return f"the broadcast of round {self._opening.round}"
-        if self._concluded == self._seat.contract.run:
+        if self._concluded[0] == self._seat.contract.run:
             return f"the next run of task {self._own.settings.task}"
         answered = "" if self._memory is None else f"; answered round {self._memory.round}"
         return f"the next round of {self._seat.contract.rounds}{answered}"
@@ -208,6 +208,9 @@ class Agent:
             self._drop("a contract that is none", error.errors()[0]["msg"])
             return
         if self._seat is not None and self._seat.contract.run == contract.run:
+            if self._own.settings.name not in contract.devices:
+                self._seat = self._opening = None
+                self._refuse(text, contract, "it was taken out of it")
             return
         if text == self._refused:
             return  # of which it was told
@@ -309,15 +312,17 @@ class Agent:
         self._fetching.stop()
         if not self._answer(seat, opening, new):
             return None
-        if not last or self._kept is None or self._concluded == opening.run:
+        if not last or self._kept is None or self._concluded == (opening.run, opening.digest):
             return None
-        self._concluded = opening.run
+        self._concluded = opening.run, opening.digest
         return self._conclude(seat, self._kept[1])
 
     def _answer(self, seat: Seat, opening: Opening, new: bool) -> bool:
         """Send the answer to a round, worked out or remembered; tell whether there is one."""
         if new:
             assert self._kept is not None  # noqa: S101 - or it would be fetched now
+            if opening.round < seat.contract.rounds:
+                seat = self._seat = renewed(self._own, seat)
             with self._tracer.span("train", self._notes, round=opening.round):
                 worked = self._attempted(seat, opening, self._kept[1])
             if worked is None:

@@ -36,6 +36,7 @@ CARD = Card(
         "few-shot": {"form": "cosine"},
     },
     base=True,
+    forgets=True,
     rounds=1,
     experimental=True,
 )

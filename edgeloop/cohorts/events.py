@@ -1,10 +1,23 @@
 """What a cohort across MQTT tells of: a round that opens, what devices send, a round that ends."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from edgeloop.gathering import Verdict
 from edgeloop.health import UNKNOWN, Health
 from edgeloop.tracing import Notes
+
+
+class LeftError(Exception):
+    """Devices have asked to be taken out: where the run stands must be told anew, without them.
+
+    Attributes:
+        devices: their names.
+    """
+
+    def __init__(self, devices: Collection[str]) -> None:
+        super().__init__(", ".join(sorted(devices)))
+        self.devices = frozenset(devices)
 
 
 @dataclass(frozen=True)

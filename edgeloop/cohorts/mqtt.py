@@ -11,7 +11,7 @@ from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
 from edgeloop.bases import sending
 from edgeloop.chunks import MAX_CHUNKS, PIECE, Assembler, Room
-from edgeloop.cohorts.events import Event, Gathered, Heard, Opened
+from edgeloop.cohorts.events import Event, Gathered, Heard, LeftError, Opened
 from edgeloop.cohorts.uploads import UploadLog
 from edgeloop.gathering import Gathering, Verdict
 from edgeloop.link import Arrival, Link, Reconnected
@@ -24,6 +24,7 @@ from edgeloop.task import (
     Opening,
     broadcast_topic,
     contract_topic,
+    leaver,
     presence_topic,
     reminder,
     round_topic,
@@ -116,6 +117,7 @@ class MqttCohort(Generic[B, U]):
         self._broadcast = b""
         self._base = None if base is None else sending.encode(contract, base)
         self._online: set[str] = set()
+        self._leaving: set[str] = set()
         self._again = Pace(announce_seconds, jitter=0.2, clock=clock)
         self._rarely = Pace(RARE_SECONDS, jitter=0.2, clock=clock)
         self._word = Pace(WORD_SECONDS, FIRST_WORD_SECONDS, clock=clock)
@@ -135,6 +137,7 @@ class MqttCohort(Generic[B, U]):
 
         Raises:
             ValueError: if only some are to join.
+            LeftError: if a device asks to be taken out, and can be; the answers are in the log.
             TooFewUploadsError: if the round was given up with fewer answers than the quorum.
         """
         if joining is not None:
@@ -147,9 +150,17 @@ class MqttCohort(Generic[B, U]):
         }
 
     def finish(self, round_number: int, broadcast: B) -> Mapping[str, Report]:
-        """Have the devices evaluate the last broadcast; return the reports that come in time."""
+        """Have the devices evaluate the last broadcast; return the reports that come in time.
+
+        Raises:
+            LeftError: as `ask`.
+        """
         frames = self._gathered(round_number, broadcast, 0, Report)
         return {device: frame[Report] for device, frame in frames.items()}
+
+    def tell(self, round_number: int, broadcast: B) -> None:
+        """Say where the run stands; nobody's answer is waited for."""
+        self._open(round_number, broadcast)
 
     def _gathered(
         self, round_number: int, broadcast: B, quorum: int, *kinds: type
@@ -186,6 +197,7 @@ class MqttCohort(Generic[B, U]):
             elif isinstance(event, Arrival):
                 self._take(gathering, event, kinds)
                 event.acknowledge()
+                self._part()
             if self._again.due():
                 self._remind(gathering.missing())
             if self._word.due():
@@ -287,9 +299,7 @@ class MqttCohort(Generic[B, U]):
         """Judge one packet; nothing that a device sends can end a round."""
         channel, device = arrival.topic.split("/")[-2:]
         if channel == "presence":
-            if device in self._assemblers:  # who is not invited is not remembered
-                (self._online.add if arrival.payload == b"online" else self._online.discard)(device)
-            self._observe(Heard(device, online=arrival.payload == b"online"))
+            self._hear(device, arrival)
             return
         number = gathering.round_number
         with self._tracer.span("receive", arrival.notes, device=device, round=number) as notes:
@@ -303,6 +313,26 @@ class MqttCohort(Generic[B, U]):
             self._observe(
                 Heard(device, verdict, len(payload), health=told, epsilon=spent, notes=notes)
             )
+
+    def _hear(self, device: str, arrival: Arrival) -> None:
+        """Take a device's word on whether it is there."""
+        online = arrival.payload == b"online"
+        if device in self._assemblers:  # who is not invited is not remembered
+            (self._online.add if online else self._online.discard)(device)
+            if leaver(self._contract, arrival.topic, arrival.payload, arrival.notes):
+                self._leave(device)
+        self._observe(Heard(device, online=online))
+
+    def _leave(self, device: str) -> None:
+        if self._algorithm.forget is not None:
+            self._leaving.add(device)
+        elif self._told.left(f"left {device}"):
+            text = "%s asks to be taken out, and %s cannot do that: begin a new run without it"
+            log.warning(text, device, self._contract.algorithm, extra={"device": device})
+
+    def _part(self) -> None:
+        if self._leaving:
+            raise LeftError(self._leaving)
 
     def _drop(self, device: str, number: int, error: WireError) -> None:
         left = self._told.left(device)

@@ -1,6 +1,8 @@
 """What one device brings to a task: its samples, in the task's shape and with its numbers."""
 
 import logging
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from edgeloop.data.sources import is_divided, layout_of, load, read, readable
 from edgeloop.errors import ConfigError, MisfitError
 
 log = logging.getLogger(__name__)
+
+DEEPEST = 8
+"""Folders within folders in which a change is looked for."""
 
 LARGEST_SIDE = 4096
 """Pixels of an image that is resized to a task's size."""
@@ -68,11 +73,28 @@ class Brought:
 
     def __init__(self, choice: Choice) -> None:
         self._choice = choice
+        self._seen = _traces(choice.source)
         self._read: tuple[Federation, ClientData] | None = None
+        self._load()
+
+    def _load(self) -> None:
         if self._waits():
             self._look()
         else:
-            self._read = self._opened(choice.image_size)
+            self._read = self._opened(self._choice.image_size)
+
+    def anew(self) -> bool:
+        """Read again, if a file of the source has changed since; tell whether one has.
+
+        Raises:
+            DataError: a source that can be used no more; it is read again once it changes.
+        """
+        seen = _traces(self._choice.source)
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        self._load()
+        return True
 
     def share(self, class_names: tuple[str, ...], shape: tuple[int, ...]) -> Share:
         """Return the samples in a task's terms.
@@ -143,6 +165,24 @@ class Brought:
             problem = f"{max(shape)} pixels of a side, and {LARGEST_SIDE} are the most"
             raise MisfitError("shape", problem, "give the task smaller images")
         return shape[0], shape[1], shape[2]
+
+
+def _traces(source: str) -> frozenset[tuple[str, int, int, int]]:
+    """Return what tells whether a file of a source has changed: names, sizes and times of all."""
+    if not source:
+        return frozenset()
+    paths = [Path(source)]
+    for folder, within, names in os.walk(source, followlinks=True):
+        paths += [Path(folder, name) for name in names]
+        if len(Path(folder).parts) - len(Path(source).parts) >= DEEPEST:
+            within.clear()  # a link to itself, perhaps
+    found = set()
+    for path in paths:
+        with suppress(OSError):
+            facts = path.stat()
+            if not path.is_dir():
+                found.add((str(path), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
+    return frozenset(found)
 
 
 def _parts(data: ClientData) -> tuple[Samples, Samples]:

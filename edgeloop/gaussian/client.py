@@ -5,7 +5,7 @@ Shape suffixes: N samples, C classes, D dimensions.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -17,12 +17,19 @@ from edgeloop.answers import Answer, Release, Report
 from edgeloop.auc import micro_auc
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
-from edgeloop.errors import BaseError, RunError
+from edgeloop.errors import BaseError, MisfitError, RunError
 from edgeloop.gaussian import classifier, kernel, statistics, weighing
 from edgeloop.gaussian.classifier import Linear
 from edgeloop.gaussian.knowledge import GlobalStatistics, digest
 from edgeloop.gaussian.options import Config
-from edgeloop.gaussian.statistics import Labels, Matrix, Statistics, Sums
+from edgeloop.gaussian.statistics import (
+    ClassStatistics,
+    HalfClassStatistics,
+    Labels,
+    Matrix,
+    Statistics,
+    Sums,
+)
 from edgeloop.seeds import derive
 
 WHY = "most hits in cross-validation, less a pull to a half"
@@ -83,10 +90,12 @@ class StatisticsClient:
 
     Raises:
         BaseError: if the base is another one than the run's, or does not fit the data.
+        MisfitError: if a sample has a class that the run does not have.
     """
 
     def __init__(self, name: str, config: Config, base: Extractor, data: ClientData) -> None:
         check_base(config, base)
+        check_labels(config, name, data)
         begun = time.perf_counter()
         self.name = name
         self._config = config
@@ -95,6 +104,7 @@ class StatisticsClient:
         self._test = self._features(data.test), data.test.labels
         self._own = self._sums(np.arange(len(data.train.labels)))
         self._message = statistics.message(self._own, config.half)
+        self._sent: tuple[Statistics, ...] = ()  # of which the server has one, or will
         self._known: tuple[int, Mixture] | None = None
         self._hits_N = np.zeros(len(data.test.labels), bool)
         self._seconds = time.perf_counter() - begun
@@ -116,8 +126,10 @@ class StatisticsClient:
     ) -> Answer[Statistics]:
         """Evaluate with the broadcast, then upload the statistics of all that it has."""
         report = self.finish(broadcast)
+        held = tuple(each for each in self._sent if digest(each) in broadcast.holds)
         if not trains:
             return Answer(None, report)
+        self._sent = (*held, self._message)
         return Answer(self._message, replace(report, seconds_training=self._seconds))
 
     def finish(self, broadcast: GlobalStatistics) -> Report:
@@ -192,10 +204,11 @@ class StatisticsClient:
         """Return the sums of all others: everybody's, less its own if that is in them."""
         config, dims = self._config, self._base.dims
         everybody = broadcast.sums(config.classes, dims)
-        if digest(self._message) not in broadcast.holds:
-            return everybody
-        mine = statistics.opened(self._message, config.classes, dims)
-        return (everybody - mine).cleared()
+        for each in (self._message, *self._sent):
+            if digest(each) in broadcast.holds:
+                mine = statistics.opened(each, config.classes, dims)
+                return (everybody - mine).cleared()
+        return everybody
 
     def mixed(self, broadcast: GlobalStatistics) -> dict[str, Any]:
         """Return its weight, and what it is worth on test samples; see `mixing.measured`."""
@@ -212,8 +225,14 @@ class StatisticsClient:
         return np.packbits(self._hits_N).tobytes()
 
     def weights(self) -> dict[str, NDArray[Any]]:
-        """Return nothing to store: all that it knows comes of its data and the broadcast."""
-        return {"samples": np.array(len(self._train[1]))}
+        """Return what it has uploaded: all else that it knows comes of its data and the broadcast.
+
+        Its data may have grown when it is started again, and what the server has be the old.
+        """
+        stored: dict[str, NDArray[Any]] = {"samples": np.array(len(self._train[1]))}
+        for number, each in enumerate(self._sent):
+            stored |= {f"sent/{number}/{name}": array for name, array in vars(each).items()}
+        return stored
 
     def restore(self, weights: Mapping[str, NDArray[Any]]) -> None:
         """Take over what `weights` returned.
@@ -221,9 +240,15 @@ class StatisticsClient:
         Raises:
             RunError: if it is a network's.
         """
-        if set(weights) != {"samples"}:
+        kind = HalfClassStatistics if self._config.half else ClassStatistics
+        numbers = range(len(weights) // len(fields(kind)))
+        names = {f"sent/{n}/{each.name}" for n in numbers for each in fields(kind)}
+        if set(weights) != {"samples", *names}:
             remedy = "use a new folder, or the algorithm it was stored with"
             raise RunError(f"the stored model of {self.name}", "is a network's", remedy)
+        self._sent = tuple(
+            kind(*(weights[f"sent/{n}/{each.name}"] for each in fields(kind))) for n in numbers
+        )
 
 
 def prepared(features_ND: Matrix, spread_D: Matrix, config: Config) -> Matrix:
@@ -231,6 +256,20 @@ def prepared(features_ND: Matrix, spread_D: Matrix, config: Config) -> Matrix:
     if config.form == "cosine":
         return classifier.whitened(features_ND, spread_D)
     return statistics.bounded(features_ND)
+
+
+def check_labels(config: Config, name: str, data: ClientData) -> None:
+    """Refuse samples of classes that a run does not have.
+
+    Raises:
+        MisfitError: naming one.
+    """
+    labels_N = np.concatenate([data.train.labels, data.test.labels])
+    wrong_N = (labels_N < 0) | (labels_N >= config.classes)
+    if wrong_N.any():
+        which = int(labels_N[wrong_N.argmax()])
+        problem = f"has a sample of class {which}, and the run has {config.classes} classes"
+        raise MisfitError(name, problem, "leave that class out, or have the task take it in")
 
 
 def check_base(config: Config, base: Extractor) -> None:

@@ -10,10 +10,11 @@ import pytest
 from edge.agent.predict import opened
 from edgeloop import algorithms, rounds
 from edgeloop.algorithm import Algorithm
+from edgeloop.bases.running import Base
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
-from edgeloop.errors import BaseError, RunError
+from edgeloop.errors import BaseError, MisfitError, RunError
 from edgeloop.gaussian import exporting
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.gaussian.kernel import Kernel
@@ -135,6 +136,42 @@ def test_another_base_is_refused() -> None:
     assert free.half is not None
     with pytest.raises(BaseError, match="features of 5 numbers, the run's have 6"):
         free.half("a", other, data)
+
+
+@pytest.mark.parametrize(("trained", "tested"), [([0, 4], [0]), ([0], [1, 9]), ([-1, 0], [0])])
+def test_classes_that_the_run_does_not_have(trained: list[int], tested: list[int]) -> None:
+    def samples(labels: list[int]) -> Samples:
+        return Samples(np.zeros((len(labels), *SHAPE), np.float32), np.array(labels))
+
+    algorithm = loaded()
+    assert algorithm.half is not None
+    with pytest.raises(
+        MisfitError, match=r"c: has a sample of class -?\d, and the run has 4 classes"
+    ):
+        algorithm.half("c", BASE, ClientData(samples(trained), samples(tested)))
+
+
+def test_a_base_that_makes_nan() -> None:
+    algorithm = loaded()
+    assert algorithm.half is not None
+    spoilt = Samples(np.full((3, *SHAPE), np.nan, np.float32), np.array([0, 1, 2]))
+    with pytest.raises(BaseError, match="input 0 has features that are NaN"):
+        algorithm.half("c", BASE, ClientData(spoilt, drawn(1, [0])))
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+@pytest.mark.parametrize("variances", [[1.0, 0, 0, 0, 0, 0], [1e-300] * 6])
+def test_dimensions_that_do_not_vary(options: dict[str, Any], variances: list[float]) -> None:
+    """As of a base that was made of images which are nearly all alike."""
+    flat = Base(tiny_graph(SHAPE, variances=variances))
+    bound = algorithms.base_options("class-statistics", flat)
+    algorithm = algorithms.load("class-statistics", classes=CLASSES, **bound, **options)
+    assert algorithm.half is not None
+    same = Samples(np.ones((4, *SHAPE), np.float32), np.arange(4))
+    for train in (drawn(1, [0, 1, 2, 3] * 3), same):
+        broadcast = exchanged(algorithm, [algorithm.half("c", flat, ClientData(train, same))])
+        found = algorithm.half("d", flat, ClientData(train, same)).scores(same.inputs, broadcast)
+        assert np.isfinite(found).all()
 
 
 @pytest.mark.parametrize("options", VARIANTS)

@@ -69,6 +69,15 @@ uploads = Table(
     ForeignKeyConstraint(["run", "round"], [rounds.c.run, rounds.c.number]),
 )
 
+# Devices that were taken out of a run for good; of their uploads there is no row any more.
+departures = Table(
+    "departures",
+    metadata,
+    Column("run", String(64), ForeignKey(runs.c.run), primary_key=True),
+    Column("device", String(64), primary_key=True),
+    Column("left", DateTime(timezone=True), nullable=False),
+)
+
 
 class UnknownSchemaError(Exception):
     """The database is a newer edgeloop's, or no ledger at all."""

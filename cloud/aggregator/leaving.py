@@ -1,0 +1,172 @@
+"""Takes devices out of a run: of its ledger, its files, and of what the broker keeps of it.
+
+The ledger's transaction decides; what comes after is done again at the next start, until it is.
+"""
+
+import logging
+import secrets
+from collections.abc import Collection
+
+from cloud.aggregator import alone, forgetting, outcome, standing
+from cloud.aggregator.ledger import Ledger
+from cloud.aggregator.postgresql import TakenError
+from cloud.aggregator.settings import TaskSettings
+from cloud.aggregator.standing import Loaded
+from edgeloop import algorithms, history, leaving
+from edgeloop.cohorts.mqtt import MqttCohort, Patience
+from edgeloop.errors import ConfigError, RunError
+from edgeloop.link import Arrival, Link
+from edgeloop.rounds import Standing
+from edgeloop.settings import BrokerSettings
+from edgeloop.task import SERVER, Contract, broadcast_topic, client_id, contract_topic, leaver
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 20.0
+"""For the broker to take what is told anew."""
+
+
+def remaining(contract: Contract, ledger: Ledger) -> Contract:
+    """Return a contract without the devices that were taken out of its run."""
+    gone = ledger.departed()
+    devices = tuple(name for name in contract.devices if name not in gone)
+    return contract.model_copy(update={"devices": devices})
+
+
+def take_out(
+    settings: TaskSettings,
+    contract: Contract,
+    algorithm: Loaded,
+    ledger: Ledger,
+    devices: Collection[str],
+) -> Contract:
+    """Take devices out of a run, to the bit as if they had never been in it; return its contract.
+
+    Args:
+        settings: the task's.
+        contract: the run's.
+        algorithm: one that can.
+        ledger: the run's.
+        devices: their names.
+
+    Raises:
+        RunError: if the ledger or the folder cannot be used; the devices are out, or they are not.
+    """
+    forget = algorithm.forget
+    assert forget is not None  # noqa: S101 - whoever cannot has said so
+
+    def without(number: int, state: bytes, broadcast: bytes) -> tuple[bytes, bytes]:
+        kept = standing.read(contract, algorithm, number, state, broadcast)
+        if kept is None:
+            return b"", b""  # what cannot be read may have their part in it
+        left = Standing(number, *forget(kept.state, devices))
+        return standing.frames(contract, left)
+
+    ledger.take_out(devices, without)
+    for device in sorted(devices):
+        text = "%s is taken out: what is left is as if it had never been there"
+        log.info(text, device, extra={"device": device})
+    tidy(settings, contract, algorithm, ledger)
+    return remaining(contract, ledger)
+
+
+def tidy(settings: TaskSettings, contract: Contract, algorithm: Loaded, ledger: Ledger) -> None:
+    """Remove what files still have of those who were taken out; nothing where nobody was."""
+    gone = ledger.departed()
+    if not gone:
+        return
+    ledger.scrub()
+    history.forget(settings.folder / "history", gone)
+    summary = settings.folder / "summary.json"
+    if summary.exists():
+        stands = standing.found(contract, algorithm, ledger)
+        outcome.rewrite(summary, contract, stands, gone)
+
+
+def sweep(broker: BrokerSettings, task: str) -> None:
+    """Clear the broadcasts that the broker keeps of a task; the newest is then told anew."""
+    topics = [f"{broadcast_topic(task, slot)}/+" for slot in ("0", "1")]
+    forgetting.clear(broker, _passing(task), topics, lasting=False)
+
+
+def heard(link: Link, contract: Contract, seconds: float | None) -> frozenset[str]:
+    """Return who asks to be taken out of a run that is over; nobody after so long without a word.
+
+    Args:
+        link: subscribed to the devices' presence.
+        contract: the run's.
+        seconds: None to wait for good.
+    """
+    while (event := link.receive(seconds)) is not None:
+        if isinstance(event, Arrival):
+            event.acknowledge()
+            device = leaver(contract, event.topic, event.payload, event.notes)
+            if device is not None:
+                return frozenset([device])
+    return frozenset()
+
+
+def tell(
+    link: Link, broker: BrokerSettings, contract: Contract, algorithm: Loaded, ledger: Ledger
+) -> None:
+    """Have the broker keep where a run stands, and nothing of before."""
+    if not _is_kept(broker, contract):
+        return
+    sweep(broker, contract.task)
+    stands = standing.found(contract, algorithm, ledger)
+    cohort = MqttCohort(link, contract, algorithm, Patience(0, 0.0, 0.0), ledger)
+    cohort.tell(stands.rounds, stands.broadcast)
+    link.flush(FLUSH_SECONDS)
+
+
+def _is_kept(broker: BrokerSettings, contract: Contract) -> bool:
+    """Tell whether what the broker keeps is this run's, and no later one's."""
+    topics = [contract_topic(contract.task)]
+    with Link(broker, _passing(contract.task), topics, lasting=False) as link:
+        try:
+            return leaving.contract_at(link, contract.task, alone.LOOK_SECONDS).run == contract.run
+        except ConfigError:  # it keeps none
+            return False
+
+
+def leave(settings: TaskSettings, device: str) -> bool:
+    """Take a device out of a task's run, or have the aggregator do so that runs it.
+
+    Returns:
+        whether it is out; if not, the aggregator has been asked, and does so when it can.
+
+    Raises:
+        BrokerError: if the broker cannot be reached; then nothing has changed.
+        ConfigError: if the device is none of the task's, or the algorithm cannot take one out.
+        RunError: if the ledger holds no run of the task, or cannot be used.
+    """
+    leaving.check(settings.name, settings.algorithm)
+    if device not in settings.cohort.devices:
+        problem = f"{device} is no device of {settings.name}"
+        raise ConfigError("--forget-device", problem, "name one of its cohort")
+    try:
+        with Ledger.open(settings.ledger()) as ledger:
+            _leave(settings, ledger, device)
+            return True
+    except TakenError:
+        topics = [contract_topic(settings.name)]
+        with Link(settings.broker, _passing(settings.name), topics, lasting=False) as link:
+            contract = leaving.contract_at(link, settings.name)
+            return device not in contract.devices or leaving.ask(link, contract, device)
+
+
+def _leave(settings: TaskSettings, ledger: Ledger, device: str) -> None:
+    contract = ledger.hold(settings.name)
+    if contract is None:
+        problem = f"holds no run of {settings.name}"
+        raise RunError("the ledger", problem, "name the task's own file")
+    algorithm = algorithms.agreed(contract)
+    alone.make_sure(settings.broker, contract)
+    with Link(settings.broker, client_id(settings.name, SERVER), []) as link:
+        left = take_out(settings, contract, algorithm, ledger, [device])
+        tell(link, settings.broker, left, algorithm, ledger)
+
+
+def _passing(task: str) -> str:
+    """Return a client id for a look at the broker beside the aggregator's own."""
+    return f"{client_id(task, SERVER)}.look-{secrets.token_hex(4)}"

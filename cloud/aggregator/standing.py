@@ -1,0 +1,91 @@
+"""Where a run stands, as its ledger holds it: two frames, read with care."""
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+from cloud.aggregator.ledger import Ledger
+from edgeloop import rounds, wire
+from edgeloop.algorithm import Algorithm
+from edgeloop.errors import RunError
+from edgeloop.rounds import Standing
+from edgeloop.task import SERVER, Contract
+from edgeloop.wire import (
+    ContentError,
+    DigestError,
+    Envelope,
+    NotFiniteError,
+    RangeError,
+    TruncatedError,
+    WireError,
+)
+
+log = logging.getLogger(__name__)
+
+Loaded = Algorithm[Any, Any, Any]
+
+
+def frames(contract: Contract, standing: Standing[Any, Any]) -> tuple[bytes, bytes]:
+    """Return the state and the broadcast of where a run stands, as frames."""
+    envelope = Envelope(contract.task, contract.run, standing.rounds, SERVER)
+    return wire.encode(envelope, standing.state), wire.encode(envelope, standing.broadcast)
+
+
+def found(contract: Contract, algorithm: Loaded, ledger: Ledger) -> Standing[Any, Any]:
+    """Return where the ledger says that a run stands; a new run stands at its beginning.
+
+    Raises:
+        RunError: if it is another edgeloop's.
+    """
+    kept = ledger.standing()
+    if kept is None:
+        standing = rounds.beginning(algorithm)
+        ledger.begin(*frames(contract, standing))
+        return standing
+    number = kept[0]
+    while kept is not None:
+        whole = read(contract, algorithm, *kept)
+        if whole is not None:
+            if whole.rounds != number:
+                text = "what round %d led to is no good: it goes on with what was known at %d"
+                log.warning(text, number - 1, whole.rounds)
+            return replace(whole, rounds=number)
+        kept = ledger.standing(kept[0])
+    log.warning("what round %d led to is no good: it goes on as a new run begins", number - 1)
+    return replace(rounds.beginning(algorithm), rounds=number)
+
+
+def read(
+    contract: Contract, algorithm: Loaded, number: int, state: bytes, broadcast: bytes
+) -> Standing[Any, Any] | None:
+    """Return a stored standing; None if it is damaged, or has numbers that nobody can go on with.
+
+    Raises:
+        RunError: if it is another edgeloop's.
+    """
+    try:
+        kept, opened = (
+            _message(contract, algorithm, payload, kind)
+            for payload, kind in ((state, algorithm.state), (broadcast, algorithm.broadcast))
+        )
+        wire.check(kept)
+        wire.check(opened)
+    except (DigestError, NotFiniteError, RangeError, TruncatedError) as error:
+        log.warning("where the run stood after %d rounds cannot be used: %s", number, error)
+        return None
+    except WireError as error:
+        problem = f"holds a state that this edgeloop cannot read ({error})"
+        raise RunError("ledger", problem, "go on with the edgeloop that wrote it") from error
+    return Standing(number, kept, opened)
+
+
+def _message(contract: Contract, algorithm: Loaded, payload: bytes, kind: type) -> Any:
+    """Return a stored message.
+
+    Raises:
+        WireError: if it is none of this kind, of another size, or another run's.
+    """
+    frame = wire.decode(payload, kind, sizes=algorithm.sizes)
+    if (frame.envelope.task, frame.envelope.run) != (contract.task, contract.run):
+        raise ContentError(f"{frame.envelope} is another run's")
+    return frame[kind]
