@@ -17,7 +17,7 @@ from edgeloop.answers import Answer, Release, Report
 from edgeloop.auc import micro_auc
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
-from edgeloop.errors import BaseError, RunError
+from edgeloop.errors import BaseError, ConfigError, RunError
 from edgeloop.gaussian import classifier, kernel, statistics, weighing
 from edgeloop.gaussian.classifier import Linear
 from edgeloop.gaussian.knowledge import GlobalStatistics, digest
@@ -83,10 +83,12 @@ class StatisticsClient:
 
     Raises:
         BaseError: if the base is another one than the run's, or does not fit the data.
+        ConfigError: if it has more samples than an upload may stand for.
     """
 
     def __init__(self, name: str, config: Config, base: Extractor, data: ClientData) -> None:
         check_base(config, base)
+        check_samples(name, len(data.train.labels))
         begun = time.perf_counter()
         self.name = name
         self._config = config
@@ -231,6 +233,17 @@ def prepared(features_ND: Matrix, spread_D: Matrix, config: Config) -> Matrix:
     if config.form == "cosine":
         return classifier.whitened(features_ND, spread_D)
     return statistics.bounded(features_ND)
+
+
+def check_samples(name: str, samples: int) -> None:
+    """Refuse more samples than one client's upload may stand for.
+
+    Raises:
+        ConfigError: if there are.
+    """
+    if samples > statistics.MOST:
+        problem = f"{name} has {samples:,} training samples, and may bring {statistics.MOST:,}"
+        raise ConfigError("data", problem, "leave some of them out")
 
 
 def check_base(config: Config, base: Extractor) -> None:

@@ -141,6 +141,8 @@ def changed(**fields: Any) -> Any:
         (changed(labels_R=np.array([-1, 1, 2, 3])), "no ascending classes below 5"),
         (changed(counts_R=np.array([1, 0, 2, 3])), "a count of samples below 1"),
         (changed(counts_R=np.array([1, -5, 2, 3])), "a count of samples below 1"),
+        (changed(counts_R=np.array([10**6, 1, 2, 3])), "more than 1,000,000 samples"),
+        (changed(counts_R=np.array([2**62] * 4)), "more than 1,000,000 samples"),
         (changed(means_RD=np.full((4, DIMS), 65, np.float16)), "means_RD has an entry above 64"),
         (changed(means_RD=np.full((4, DIMS), 1e-6, np.float16)), "no multiple of"),
         (changed(second_T=np.full(10, 5000, np.float16)), "second_T has an entry above 4096"),
