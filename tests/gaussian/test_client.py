@@ -130,7 +130,7 @@ def test_who_claims_samples_without_end_does_not_crowd_out_the_others(classes: i
     """The sum of a count at the wire's limit and an honest one is beyond that limit."""
     algorithm = loaded()
     state, broadcast = algorithm.start()
-    sent = client(algorithm, 1, [0, 1, 2, 3] * 5).answer(1, broadcast).upload
+    sent: Any = client(algorithm, 1, [0, 1, 2, 3] * 5).answer(1, broadcast).upload
     claim = replace(
         sent,
         labels_R=sent.labels_R[:classes],

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from cloud.generator_service.bases import importing
+from cloud.generator_service.bases import importing, storing
 from cloud.generator_service.bases.importing import Preprocessing
 from edgeloop import bases, data
 from edgeloop.bases.running import Base
@@ -58,6 +58,18 @@ def test_a_name_is_replaced_only_if_asked(capfd: pytest.CaptureFixture[str]) -> 
     assert Base.read(bases.folder_of("mine")).identity == before
     assert build("mine", "--seed", "1", "--replace") == 0
     assert Base.read(bases.folder_of("mine")).identity != before
+
+
+def test_two_that_build_one_name_at_once_do_not_replace_each_other() -> None:
+    with (
+        pytest.raises(BaseError, match="is in the local store already"),
+        storing.new("mine") as slower,
+    ):
+        (slower / "of").write_text("slower")
+        with storing.new("mine") as quicker:
+            (quicker / "of").write_text("quicker")
+    assert (bases.store() / "mine" / "of").read_text() == "quicker"
+    assert [each.name for each in bases.store().iterdir()] == ["mine"]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +252,7 @@ def test_inputs_of_other_sides_than_a_file_declares(
     ],
 )
 def test_an_extractor_in_training_mode(nodes: list[Any], problem: str, tmp_path: Path) -> None:
-    """Dropout draws, and batch normalisation of a batch makes an input's numbers its neighbours'."""
+    """Dropout draws, and normalisation by the batch mixes an input with its neighbours."""
     made = [
         helper.make_node(kind, reads, [to], **(more[0] if more else {}))
         for kind, reads, to, *more in nodes
