@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 AT_ONCE = 100
 FEWEST = 50
 """Samples that a base is computed from, at least."""
+MOST_NUMBERS = 300
+"""Of a patch: its whitening takes time by their cube or more, a minute or so for these."""
 _LEAST_SPREAD = 2.0
 """Of 255: the mean standard deviation of a pixel over images; below it they are all one image."""
 
@@ -103,11 +105,22 @@ def of_inputs(
 
 
 def _learned(images: Images, recipe: Recipe, say: Say) -> Filters:
+    _check_patch(images, recipe)
     say(f"finds {recipe.filters} filters and {recipe.dims} directions")
     try:
         return filters.learn(images, recipe)
     except ValueError as error:
         raise BaseError("base", f"cannot be computed: {error}", "ask for fewer --dims") from error
+
+
+def _check_patch(images: Images, recipe: Recipe) -> None:
+    """Refuse a patch of so many numbers that its whitening would take hours."""
+    patch = [min(recipe.patch, side) for side in images.shape[2:]]
+    numbers = images.shape[1] * patch[0] * patch[1]
+    if numbers > MOST_NUMBERS:
+        size = f"{images.shape[1]} channels of {patch[0]} x {patch[1]}"
+        problem = f"{size} are {numbers} numbers, and a patch has at most {MOST_NUMBERS}"
+        raise ConfigError("patch", problem, "give a smaller --patch, or fewer channels")
 
 
 def as_inputs(images: Images, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -98,6 +98,8 @@ def learn(images: NDArray[np.uint8], recipe: Recipe) -> Filters:
     if recipe.dims > raw_NF.shape[1]:
         problem = f"dims: the filters make {raw_NF.shape[1]} numbers, fewer than"
         raise ValueError(f"{problem} {recipe.dims} dimensions")
+    if recipe.dims >= len(raw_NF):  # as the projection would say after hours
+        raise ValueError(f"they vary in {len(raw_NF) - 1} directions only")
     centre_F = exact.column_sums(raw_NF) / len(raw_NF)
     project_FD = exact.principal(raw_NF - centre_F, recipe.dims)
     spread_ND = exact.product(raw_NF - centre_F, project_FD)

@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+SIGNAL_NUMBERS = 160
+"""Of a signal's patch, all channels together, where nobody says how long it is."""
+
 Whole = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -61,7 +64,8 @@ def suitable(shape: tuple[int, ...], classes: int = 10, **asked: object) -> Reci
     """
     chosen: dict[str, object] = {}
     if kind_of(shape) == "signal":
-        chosen = {"patch": 16, "stride": 2, "grid": 8, "dims": 128}
+        patch = max(2, min(16, SIGNAL_NUMBERS // shape[0]))
+        chosen = {"patch": patch, "stride": 2, "grid": 8, "dims": 128}
     elif min(shape[1:]) >= 24:
         stride = 1 if max(shape) <= 28 else max(2, max(shape) // 32)
         chosen = {"filters": 128, "second": 256, "threshold": 0.7, "mirrored": True}

@@ -17,7 +17,7 @@ from edgeloop.answers import Answer, Release, Report
 from edgeloop.auc import micro_auc
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
-from edgeloop.errors import BaseError, MisfitError, RunError
+from edgeloop.errors import BaseError, ConfigError, MisfitError, RunError
 from edgeloop.gaussian import classifier, kernel, statistics, weighing
 from edgeloop.gaussian.classifier import Linear
 from edgeloop.gaussian.knowledge import GlobalStatistics, digest
@@ -91,11 +91,13 @@ class StatisticsClient:
     Raises:
         BaseError: if the base is another one than the run's, or does not fit the data.
         MisfitError: if a sample has a class that the run does not have.
+        ConfigError: if it has more samples than an upload may stand for.
     """
 
     def __init__(self, name: str, config: Config, base: Extractor, data: ClientData) -> None:
         check_base(config, base)
         check_labels(config, name, data)
+        check_samples(name, len(data.train.labels))
         begun = time.perf_counter()
         self.name = name
         self._config = config
@@ -270,6 +272,17 @@ def check_labels(config: Config, name: str, data: ClientData) -> None:
         which = int(labels_N[wrong_N.argmax()])
         problem = f"has a sample of class {which}, and the run has {config.classes} classes"
         raise MisfitError(name, problem, "leave that class out, or have the task take it in")
+
+
+def check_samples(name: str, samples: int) -> None:
+    """Refuse more samples than one client's upload may stand for.
+
+    Raises:
+        ConfigError: if there are.
+    """
+    if samples > statistics.MOST:
+        problem = f"{name} has {samples:,} training samples, and may bring {statistics.MOST:,}"
+        raise ConfigError("data", problem, "leave some of them out")
 
 
 def check_base(config: Config, base: Extractor) -> None:

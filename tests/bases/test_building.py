@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeloop import bases
-from edgeloop.bases import building, filters, graph, manifest
+from edgeloop.bases import building, exact, filters, graph, manifest
 from edgeloop.bases.recipe import Recipe, suitable
 from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError, GeneratorError
@@ -87,6 +87,48 @@ def test_more_dimensions_than_there_are_are_said() -> None:
         made((1, 12, 12), SMALL.model_copy(update={"dims": 200}))
     with pytest.raises(BaseError, match=r"vary in \d+ directions only; ask for fewer --dims"):
         made((1, 12, 12), SMALL.model_copy(update={"dims": 60}))
+
+
+def test_more_dimensions_than_images_are_said_before_the_projection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def reached(*args: object) -> None:
+        pytest.fail("the long computation has begun")
+
+    monkeypatch.setattr(exact, "principal", reached)
+    with pytest.raises(BaseError, match="vary in 39 directions only; ask for fewer --dims"):
+        made((1, 12, 12), SMALL.model_copy(update={"dims": 40}))
+
+
+@pytest.mark.parametrize(
+    ("shape", "asked", "problem"),
+    [
+        ((1, 28, 28), {"patch": 18}, "1 channels of 18 x 18 are 324 numbers"),
+        ((3, 28, 28), {"patch": 11}, "3 channels of 11 x 11 are 363 numbers"),
+        ((24, 64), {"patch": 16}, "24 channels of 1 x 16 are 384 numbers"),
+    ],
+)
+def test_what_would_take_hours_is_refused_before_they_have_passed(
+    shape: tuple[int, ...],
+    asked: dict[str, int],
+    problem: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def reached(images: Images, recipe: Recipe) -> None:
+        pytest.fail("the long computation has begun")
+
+    monkeypatch.setattr(filters, "learn", reached)
+    with pytest.raises(ConfigError, match=problem):
+        made(shape, SMALL.model_copy(update=asked), Noisy((3, 28, 28)))
+
+
+@pytest.mark.parametrize(
+    ("channels", "patch"), [(1, 16), (9, 16), (10, 16), (12, 13), (64, 2), (150, 2)]
+)
+def test_a_signals_patch_is_shorter_where_channels_are_many(channels: int, patch: int) -> None:
+    recipe = suitable((channels, 128))
+    assert recipe.patch == patch
+    assert channels * recipe.patch <= building.MOST_NUMBERS
 
 
 def test_inputs_of_five_colours_are_refused() -> None:

@@ -1,6 +1,7 @@
 """A client with class statistics: what it uploads, makes of everybody's, and exports."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,14 @@ import numpy as np
 import pytest
 
 from edge.agent.predict import opened
-from edgeloop import algorithms, rounds
+from edgeloop import algorithms, rounds, sifting
 from edgeloop.algorithm import Algorithm
 from edgeloop.bases.running import Base
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
-from edgeloop.errors import BaseError, MisfitError, RunError
-from edgeloop.gaussian import exporting
+from edgeloop.errors import BaseError, ConfigError, MisfitError, RunError
+from edgeloop.gaussian import exporting, statistics
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.gaussian.kernel import Kernel
 from tests.bases.tiny import tiny_base, tiny_graph
@@ -123,6 +124,31 @@ def test_its_state_is_no_networks() -> None:
     one.restore(one.weights())
     with pytest.raises(RunError, match="the stored model of c1: is a network's"):
         one.restore({"base.weight": np.zeros(3)})
+
+
+@pytest.mark.parametrize("classes", [1, CLASSES])
+def test_who_claims_samples_without_end_does_not_crowd_out_the_others(classes: int) -> None:
+    """The sum of a count at the wire's limit and an honest one is beyond that limit."""
+    algorithm = loaded()
+    state, broadcast = algorithm.start()
+    sent: Any = client(algorithm, 1, [0, 1, 2, 3] * 5).answer(1, broadcast).upload
+    claim = replace(
+        sent,
+        labels_R=sent.labels_R[:classes],
+        means_RD=sent.means_RD[:classes] * 0,
+        counts_R=np.full(classes, 10**9),
+    )
+    found = sifting.made(algorithm, state, broadcast, {"a": sent, "b": sent, "x": claim})
+    assert list(found.aside) == ["x"]
+    assert "more than 1,000,000 samples of one client" in found.aside["x"]
+    assert found.broadcast.counts_C.tolist() == [10] * CLASSES
+
+
+def test_more_samples_than_an_upload_may_stand_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "MOST", 20)
+    client(loaded(), 1, [0, 1, 2, 3] * 5)
+    with pytest.raises(ConfigError, match="c1 has 21 training samples, and may bring 20"):
+        client(loaded(), 1, [0, 1, 2, 3] * 5 + [0])
 
 
 def test_another_base_is_refused() -> None:

@@ -62,6 +62,7 @@ def wrapped(
     """
     model = _read(content, name)
     entry, made = _entry(model, name), _output(model, output, name)
+    _check_sides(model, entry, shape, preprocessing, name)
     inner = onnx.compose.add_prefix(model, _INNER)
     nodes = _before(shape, preprocessing, _INNER + entry)
     nodes.nodes += inner.graph.node
@@ -166,6 +167,27 @@ def _entry(model: onnx.ModelProto, name: str) -> str:
     return str(entries[0].name)
 
 
+def _check_sides(
+    model: onnx.ModelProto, entry: str, shape: tuple[int, ...], asked: Preprocessing, name: str
+) -> None:
+    """Refuse inputs of other sides than the file declares, though it could compute on them."""
+    read = next(each for each in model.graph.input if each.name == entry)
+    declared = [side.dim_value for side in read.type.tensor_type.shape.dim[1:]]
+    colours = 3 if shape[0] == 1 and len(asked.mean) == 3 else shape[0]
+    sides = tuple(asked.size or shape[1:])
+    given = [*sides, colours] if asked.channels_last else [colours, *sides]
+    differ = [want not in (0, got) for want, got in zip(declared, given, strict=False)]
+    if len(declared) != len(given) or not any(differ):
+        return  # of another rank: running it tells
+    wanted, got = (" x ".join(str(side or "any") for side in each) for each in (declared, given))
+    problem = f"cannot be run on inputs of {tuple(shape)}: it reads {wanted}, and would get {got}"
+    places = declared[:-1] if asked.channels_last else declared[1:]
+    remedy = f"give --size {'x'.join(str(side or 'SIDE') for side in places)}"
+    if differ[-1 if asked.channels_last else 0]:
+        remedy = "give --shape, --channels-last, or three numbers of --mean and --std for grey"
+    raise BaseError(name, problem, remedy)
+
+
 def _output(model: onnx.ModelProto, wanted: str | None, name: str) -> str:
     outputs = [str(each.name) for each in model.graph.output]
     if wanted is None:
@@ -212,6 +234,7 @@ def _width(nodes: Graph, shape: Sequence[int], inner: onnx.ModelProto, name: str
         trial = _file(nodes, shape, inner, None)
         session = onnxruntime.InferenceSession(trial, options, providers=["CPUExecutionProvider"])
         found = session.run([FEATURES], {INPUTS: np.zeros((2, *shape), np.float32)})[0]
+        trials = _trials(session, shape)
     except Exception as error:  # onnxruntime's exceptions have no common base but Exception
         reason = " ".join(str(error).split())[:200]
         remedy = "give the --size, --mean and --std that it was trained with"
@@ -221,7 +244,38 @@ def _width(nodes: Graph, shape: Sequence[int], inner: onnx.ModelProto, name: str
     if found.shape[0] != 2 or found.shape[1] > _LARGEST_RAW:
         problem = f"makes {found.shape} of two inputs"
         raise BaseError(name, problem, "choose an --output that has a row for each input")
+    _check_steady(*trials, name)
     return int(found.shape[1])
+
+
+def _trials(
+    session: onnxruntime.InferenceSession, shape: Sequence[int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return what the extractor makes of three inputs: together, again, and one by one."""
+    inputs = np.random.default_rng(0).uniform(-1, 1, (3, *shape)).astype(np.float32)
+    once, again = (session.run([FEATURES], {INPUTS: inputs})[0] for _ in range(2))
+    alone = [session.run([FEATURES], {INPUTS: inputs[i : i + 1]})[0] for i in range(len(inputs))]
+    return once, again, np.concatenate(alone)
+
+
+def _check_steady(
+    once: NDArray[np.float32], again: NDArray[np.float32], alone: NDArray[np.float32], name: str
+) -> None:
+    """Refuse an extractor that draws, or whose numbers of an input depend on its neighbours."""
+    remedy = "export it for inference, not for training: in torch after model.eval()"
+    if not _alike(once, again):
+        raise BaseError(name, "makes other numbers of the same inputs each time", remedy)
+    if not _alike(once, alone):
+        problem = "makes other numbers of an input when others are computed beside it"
+        raise BaseError(name, problem, remedy)
+
+
+def _alike(these: NDArray[np.float32], those: NDArray[np.float32]) -> bool:
+    """Tell whether numbers are the same but for rounding; what is not finite is told elsewhere."""
+    if not np.isfinite(these).all() or not np.isfinite(those).all():
+        return True
+    slack = 1e-3 * max(float(np.abs(these).max(initial=0)), 1e-6)
+    return these.shape == those.shape and bool(np.allclose(these, those, rtol=1e-3, atol=slack))
 
 
 def _file(nodes: Graph, shape: Sequence[int], inner: onnx.ModelProto, width: int | None) -> bytes:

@@ -35,6 +35,7 @@ def new(name: str, *, replace: bool = False) -> Iterator[Path]:
         folder = building / name
         folder.mkdir()
         yield folder
+        check_free(name, replace=replace)  # another command may have been quicker
         if (home / name).exists():
             (home / name).rename(building / ".old")
         folder.rename(home / name)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from cloud.generator_service.bases import importing
+from cloud.generator_service.bases import importing, storing
 from cloud.generator_service.bases.importing import Preprocessing
 from edgeloop import bases, data
 from edgeloop.bases.running import Base
@@ -57,6 +58,20 @@ def test_a_name_is_replaced_only_if_asked(capfd: pytest.CaptureFixture[str]) -> 
     assert Base.read(bases.folder_of("mine")).identity == before
     assert build("mine", "--seed", "1", "--replace") == 0
     assert Base.read(bases.folder_of("mine")).identity != before
+
+
+def two_at_once() -> None:
+    with storing.new("mine") as slower:
+        (slower / "of").write_text("slower")
+        with storing.new("mine") as quicker:
+            (quicker / "of").write_text("quicker")
+
+
+def test_two_that_build_one_name_at_once_do_not_replace_each_other() -> None:
+    with pytest.raises(BaseError, match="is in the local store already"):
+        two_at_once()
+    assert (bases.store() / "mine" / "of").read_text() == "quicker"
+    assert [each.name for each in bases.store().iterdir()] == ["mine"]
 
 
 @pytest.mark.parametrize(
@@ -245,6 +260,66 @@ def test_what_cannot_be_imported(
     assert main(["base", "import", str(path), "--name", "net", *words]) == 2
     assert problem in capfd.readouterr().err
     assert not list(bases.store().glob("[!.]*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--shape", "3x12x12"], "it reads 3 x 8 x 8, and would get 3 x 12 x 12; give --size 8x8"),
+        (["--shape", "3x8x8", "--size", "16x16"], "would get 3 x 16 x 16; give --size 8x8"),
+        (["--shape", "1x8x8"], "it reads 3 x 8 x 8, and would get 1 x 8 x 8; give --shape"),
+        (["--shape", "3x8x8", "--channels-last"], "would get 8 x 8 x 3"),
+    ],
+)
+def test_inputs_of_other_sides_than_a_file_declares(
+    words: list[str], problem: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Though a network of convolutions computes on any: it was trained on the sides it declares."""
+    path = small(tmp_path / "net.onnx", ["x", 3, 8, 8], helper.make_node("Identity", ["p"], ["y"]))
+    assert main(["base", "import", str(path), "--name", "net", *words]) == 2
+    assert problem in capfd.readouterr().err
+    assert not list(bases.store().glob("[!.]*"))
+    free = small(tmp_path / "free.onnx", ["x"] * 4, helper.make_node("Identity", ["p"], ["y"]))
+    importing.wrapped(free.read_bytes(), (3, 12, 12), Preprocessing())
+
+
+@pytest.mark.parametrize(
+    ("nodes", "problem"),
+    [
+        (
+            [("RandomUniformLike", ["p"], "r"), ("Add", ["p", "r"], "y")],
+            "other numbers of the same inputs each time",
+        ),
+        (
+            [("ReduceMean", ["p"], "m", {"axes": [0]}), ("Sub", ["p", "m"], "y")],
+            "other numbers of an input when others are computed beside it",
+        ),
+    ],
+)
+def test_an_extractor_in_training_mode(nodes: list[Any], problem: str, tmp_path: Path) -> None:
+    """Dropout draws, and normalisation by the batch mixes an input with its neighbours."""
+    made = [
+        helper.make_node(kind, reads, [to], **(more[0] if more else {}))
+        for kind, reads, to, *more in nodes
+    ]
+    path = small(tmp_path / "net.onnx", ["x", 3, 8, 8], *made)
+    with pytest.raises(BaseError, match=problem):
+        importing.wrapped(path.read_bytes(), (3, 8, 8), Preprocessing())
+
+
+def small(path: Path, shape: list[Any], *nodes: onnx.NodeProto) -> Path:
+    """Write a frozen extractor: the mean of each colour, "p", and what nodes make of it, "y"."""
+    first = helper.make_node("ReduceMean", ["x"], ["p"], axes=[2, 3], keepdims=0)
+    graph = helper.make_graph(
+        [first, *nodes],
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["x", 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    onnx.save_model(model, str(path))
+    return path
 
 
 def test_files_that_are_no_extractor(tmp_path: Path) -> None:
