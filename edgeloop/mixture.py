@@ -6,7 +6,7 @@ Shape suffixes: N samples, C classes.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from edgeloop import algorithms, mixing
 from edgeloop.algorithm import Algorithm
 from edgeloop.algorithms.local import Nothing
 from edgeloop.data import Samples
-from edgeloop.member import Member
+from edgeloop.member import Member, same
 from edgeloop.mixing import Choice, Mix
 from edgeloop.models.split import SplitModel
 from edgeloop.pace import Pace
@@ -33,6 +33,8 @@ NOTHING = "the run's model knows nothing, or has diverged"
 DIVERGED = "the model trained alone has diverged"
 ASKED = "asked for"
 FEW = "too few samples to choose by"
+ROOM = 2**26
+"""Bytes of weights that the two committees of a client may have in all; with more there is none."""
 
 Scores = NDArray[np.float64]
 
@@ -57,6 +59,19 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Committees:
+    """Two experts of a client with few samples, of several networks each, trained in five folds.
+
+    Attributes:
+        alone: trained alone.
+        together: trained as the run did; one network where all would be the same.
+    """
+
+    alone: tuple[Member[Any, Any], ...]
+    together: tuple[Member[Any, Any], ...]
+
+
+@dataclass(frozen=True)
 class Mixture:
     """What a client ends with.
 
@@ -65,27 +80,44 @@ class Mixture:
         alone: the client trained alone; None where there is none.
         choice: how they are mixed.
         held_out: the samples held out, which may be none.
+        committees: the experts in place of those two; None where each is one network.
     """
 
     together: Member[Any, Any]
     alone: Member[Any, Any] | None
     choice: Choice
     held_out: Samples
+    committees: Committees | None = None
 
     def told(self, broadcast: Any) -> dict[str, Any]:
         """Return the choice, and what the experts and their mixture are worth on test samples."""
         tests = self.together.tests()
-        all_NC = self._scores(self.together, tests, broadcast)
-        own_NC = all_NC if self.alone is None else self._scores(self.alone, tests, Nothing())
-        mixed_NC = self.choice.scores(own_NC, all_NC)
+        all_NC = self.together.scores(tests.inputs, broadcast)
+        own_NC, mixed_NC = self._mixed(tests.inputs, all_NC, broadcast)
+        trained = self.alone is not None or self.committees is not None
         return {
             **self.choice.told(),
             **mixing.measured(own_NC, all_NC, mixed_NC, tests.labels),
-            **({} if self.alone is not None else {"alone": None}),
+            **({} if trained else {"alone": None}),
         }
 
-    def _scores(self, member: Member[Any, Any], of: Samples, broadcast: Any) -> NDArray[np.float64]:
-        return member.scores(of.inputs, broadcast)
+    def scores(self, inputs_N: NDArray[np.float32], broadcast: Any) -> Scores:
+        """Return the mixture's scores (N, C) of inputs (N, ...)."""
+        return self._mixed(inputs_N, self.together.scores(inputs_N, broadcast), broadcast)[1]
+
+    def _mixed(
+        self, inputs_N: NDArray[np.float32], all_NC: Scores, broadcast: Any
+    ) -> tuple[Scores, Scores]:
+        """Return the scores of the expert alone, and the mixture's; the run's model's are given."""
+        both = self.committees
+        if both is None:
+            own_NC = all_NC if self.alone is None else self.alone.scores(inputs_N, Nothing())
+            return own_NC, self.choice.scores(own_NC, all_NC)
+        alone = [each.scores(inputs_N, Nothing()) for each in both.alone]
+        together = [each.scores(inputs_N, broadcast) for each in both.together]
+        own_NC = mixing.pooled(alone, self.choice.temperature_alone)
+        pooled_NC = mixing.pooled(together, self.choice.temperature_together)
+        return own_NC, self.choice.scores(own_NC, pooled_NC)
 
 
 def local(name: str, **options: Any) -> Algorithm[Any, Any, Any]:
@@ -123,8 +155,13 @@ def made(plan: Plan, member: Member[Any, Any], broadcast: Any) -> Mixture:
         return Mixture(member, _alone(plan, member), Choice(0.0, why=NOTHING), out)
     enough = len(out) >= mixing.ENOUGH and len(train) - len(out) >= member.batch_size
     if not enough:
+        found = _of_few(plan, member, broadcast, seed)
+        if found is not None and found[0] is not None and plan.how == "auto":
+            return Mixture(member, None, found[1], out, found[0])
         alone = _alone(plan, member)
-        choice = _calibrated(plan, member, alone, broadcast, seed)
+        choice = (
+            Choice(0.5, why=ASKED if plan.how == "half" else FEW) if found is None else found[1]
+        )
     else:
         text = "%s: trains alone and as the run did, %d rounds each, without %d samples held out"
         log.info(text, member.name, plan.rounds, len(out))
@@ -155,12 +192,24 @@ def _compared(
     batch_size: int | None = None,
 ) -> tuple[Member[Any, Any], Scores, Scores]:
     """Train alone, and again as the run did, without some samples; return alone, and the scores."""
+    alone, again = _both(plan, member, broadcast, out_N, batch_size)
+    inputs = member.training().inputs[out_N]
+    return alone, alone.scores(inputs, Nothing()), again.scores(inputs, broadcast)
+
+
+def _both(
+    plan: Plan,
+    member: Member[Any, Any],
+    broadcast: Any,
+    out_N: NDArray[np.bool_],
+    batch_size: int | None = None,
+) -> tuple[Member[Any, Any], Member[Any, Any]]:
+    """Train alone, and again as the run did, without some samples."""
     alone = member.another(plan.first(), plan.local, ~out_N, batch_size)
     again = member.another(plan.first(), None, ~out_N, batch_size)
     _follow(alone, plan, Nothing(), "alone")
     _follow(again, plan, broadcast, "as the run did")
-    inputs = member.training().inputs[out_N]
-    return alone, alone.scores(inputs, Nothing()), again.scores(inputs, broadcast)
+    return alone, again
 
 
 def _choice(plan: Plan, own_NC: Scores, all_NC: Scores, labels_N: NDArray[np.int64]) -> Choice:
@@ -174,28 +223,55 @@ def _choice(plan: Plan, own_NC: Scores, all_NC: Scores, labels_N: NDArray[np.int
     return mixing.choose(own_NC, all_NC, labels_N)
 
 
-def _calibrated(
-    plan: Plan, member: Member[Any, Any], alone: Member[Any, Any], broadcast: Any, seed: int
-) -> Choice:
-    """Return half and half, with temperatures by cross-validation.
+def _of_few(
+    plan: Plan, member: Member[Any, Any], broadcast: Any, seed: int
+) -> tuple[Committees | None, Choice] | None:
+    """Train both experts in five folds; return their committees, and half and half of them.
 
-    Without a fold's samples batches are as many as with them, and smaller: of few samples, few
-    batches are trained on, and one less would be another training.
+    What a single network of few samples is worth is partly luck, and nothing tells of which: so
+    those are put into use that have scored samples unseen. Without a fold's samples batches are as
+    many as with them, and smaller: of few samples, few batches are trained on, and one less would
+    be another training.
+
+    Returns:
+        None if a network has diverged; and no committees where they have no room.
     """
     train = member.training()
-    why = ASKED if plan.how == "half" else FEW
-    own_NC = alone.scores(train.inputs, Nothing())
-    all_NC = member.scores(train.inputs, broadcast)
+    own_NC = member.scores(train.inputs, broadcast)
+    all_NC, pairs = own_NC.copy(), []
     batches = len(train) // member.batch_size
     folds_N = mixing.folds(train.labels, seed)
-    log.info("%s: trains both again without a fifth of its samples, five times", member.name)
+    log.info("%s: trains alone and as the run did without a fifth of its samples, five times",
+             member.name)  # fmt: skip
     for fold in range(min(mixing.FOLDS, len(train)) if len(train) > 1 else 0):
         out_N = folds_N == fold
         size = int((~out_N).sum()) // batches
-        _, own_NC[out_N], all_NC[out_N] = _compared(plan, member, broadcast, out_N, max(size, 1))
-    if not (mixing.usable(own_NC) and mixing.usable(all_NC)):
-        return Choice(0.5, why=why)
-    return mixing.halved(own_NC, all_NC, train.labels, why, gated=plan.how == "auto")
+        alone, again = _both(plan, member, broadcast, out_N, max(size, 1))
+        own, all_ = alone.scores(train.inputs, Nothing()), again.scores(train.inputs, broadcast)
+        if not (mixing.usable(own) and mixing.usable(all_)):
+            return None
+        own_NC[out_N], all_NC[out_N] = own[out_N], all_[out_N]
+        pairs.append((alone, again))
+    if not pairs:
+        return None
+    why = ASKED if plan.how == "half" else FEW
+    choice = mixing.halved(own_NC, all_NC, train.labels, why, gated=plan.how == "auto")
+    return _committees(pairs), choice
+
+
+def _committees(pairs: Sequence[tuple[Member[Any, Any], Member[Any, Any]]]) -> Committees | None:
+    """Return the folds' networks as two experts, if there is room for them."""
+    alone, together = zip(*pairs, strict=True)
+    first = together[0].weights()
+    if all(same(first, each.weights()) for each in together[1:]):
+        together = together[:1]
+    if sum(_bytes(each) for each in (*alone, *together)) > ROOM:
+        return None
+    return Committees(alone, together)
+
+
+def _bytes(member: Member[Any, Any]) -> int:
+    return sum(array.nbytes for array in member.weights().values())
 
 
 def _follow(member: Member[Any, Any], plan: Plan, broadcast: Any, how: str) -> None:
