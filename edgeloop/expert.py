@@ -34,8 +34,8 @@ TOLD_SECONDS = 30.0
 """At least between two lines of the log on how far the training has come."""
 TOO_FEW = "fewer training samples than a batch"
 DIVERGED = "it has diverged"
-HELPS = "with it the mixture has no fewer hits"
-HARMS = "with it the mixture has fewer hits"
+HELPS = "with it the mixture has more hits"
+USELESS = "with it the mixture has no more hits"
 
 Scores = NDArray[np.float64]
 
@@ -107,8 +107,8 @@ class Threefold:
 def trained(plan: Plan, client: StatisticsClient, broadcast: GlobalStatistics) -> Threefold:
     """Train a client's network, if it has samples for one, and see whether it helps.
 
-    A fifth of the samples is held out. They tell the temperature, and whether the mixture has as
-    many of them right with the network as without; where they would be too few, the network learns
+    A fifth of the samples is held out. They tell the temperature, and whether the mixture has more
+    of them right with the network than without; where they would be too few, the network learns
     from all samples, and five more tell that in cross-validation.
 
     Args:
@@ -131,7 +131,7 @@ def trained(plan: Plan, client: StatisticsClient, broadcast: GlobalStatistics) -
     temperature = mixing.temperature(scores_NC, labels_N)
     network_NC = mixing.log_posteriors(scores_NC, temperature)
     joins = weighing.joins(client.unseen(broadcast)[out_N], network_NC, labels_N)
-    why = f"{HELPS if joins else HARMS}, of {len(labels_N)} samples"
+    why = f"{HELPS if joins else USELESS}, of {len(labels_N)} samples"
     log.info("%s: its network %s: %s", client.name, "joins" if joins else "stays out", why)
     return Threefold(client, network, temperature, joins, why)
 

@@ -1,6 +1,7 @@
 """A network beside class statistics: what it is, what it changes, and what it must not."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from edgeloop import expert, mixing, models
 from edgeloop.algorithms.local import Nothing
 from edgeloop.data import ClientData
 from edgeloop.errors import ConfigError
-from edgeloop.gaussian import exporting
+from edgeloop.gaussian import exporting, weighing
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.member import Member
 from edgeloop.models.split import SplitModel
@@ -85,6 +86,7 @@ def test_its_scores_are_the_three_experts_product() -> None:
     crew = clients(120)
     broadcast = broadcast_of(crew)
     found = expert.trained(PLAN, crew[0], broadcast)
+    found = replace(found, joins=True)
     inputs = drawn(5, np.arange(20) % CLASSES).inputs
     assert found.network is not None
     network_NC = found.network.scores(inputs, Nothing()) / found.temperature
@@ -93,11 +95,12 @@ def test_its_scores_are_the_three_experts_product() -> None:
     assert np.exp(found.scores(inputs, broadcast)) == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize("joins", [True, False])
 @pytest.mark.parametrize("tests", [60, 0])
-def test_a_summary_tells_of_it(tests: int) -> None:
+def test_a_summary_tells_of_it(tests: int, joins: bool) -> None:
     crew = clients(120, tests)
     broadcast = broadcast_of(crew)
-    found = expert.trained(PLAN, crew[0], broadcast)
+    found = replace(expert.trained(PLAN, crew[0], broadcast), joins=joins)
     told = json.loads(json.dumps(found.told(broadcast)))
     network, without = told["network"], crew[0].mixed(broadcast)
     assert network["without"] == without["mixed"]
@@ -107,6 +110,7 @@ def test_a_summary_tells_of_it(tests: int) -> None:
     if not tests:
         assert told["mixed"] is network["alone"] is None
         return
+    assert (told["mixed"] == network["without"]) == (not joins)
     gained = (told["mixed"] - network["alone"]) * tests
     assert network["gained"] - network["lost"] == pytest.approx(gained)
     assert told["gained"] - told["lost"] == pytest.approx((told["mixed"] - told["alone"]) * tests)
@@ -133,6 +137,8 @@ def test_the_exported_file_has_it(pixels: bool, form: str, tmp_path: Path) -> No
     crew = clients(120, form=form)
     broadcast = exchanged(loaded(network=True, form=form), crew)
     found = expert.trained(PLAN, crew[0], broadcast)
+    assert Trained(replace(found, joins=False), SHAPE).graph() is None
+    found = replace(found, joins=True)
     facts = {"class_names": list("abcd"), "shape": list(SHAPE), "pixels": pixels}
     content = exporting.classifier(
         *(BASE.graph, crew[0].mixture(broadcast), BASE.variances_D),
@@ -155,3 +161,27 @@ def test_the_exported_file_has_it(pixels: bool, form: str, tmp_path: Path) -> No
 def test_a_training_of_nothing_is_refused(option: str) -> None:
     with pytest.raises(ConfigError, match=option):
         loaded(network=True, **{option: 0})
+
+
+def test_it_joins_where_held_out_samples_say_so() -> None:
+    """Of two samples the mixture has one right; a network that is sure of both joins."""
+    labels = np.array([0, 1])
+    mixed, sure = np.log([[0.6, 0.4], [0.6, 0.4]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    assert weighing.joins(mixed, sure, labels)
+    assert not weighing.joins(mixed, np.zeros((2, 2)), labels), "it tells nothing"
+    assert not weighing.joins(mixed, -sure, labels)
+    crew = clients(120)
+    broadcast = broadcast_of(crew)
+    found = expert.trained(PLAN, crew[0], broadcast)
+    one = crew[0]
+    assert one.data is not None
+    assert found.network is not None
+    train = one.data.train
+    out_N = mixing.held_out(train.labels, mixing.held_seed(0, one.name))
+    unseen, whole = one.unseen(broadcast)[out_N], replace(found, joins=True)
+    network = found.network.scores(train.inputs[out_N], Nothing()) / found.temperature
+    more = mixing.hits(weighing.joined(unseen, network), train.labels[out_N]).sum()
+    assert found.joins == (more > mixing.hits(unseen, train.labels[out_N]).sum())
+    inputs = drawn(5, [0, 1]).inputs
+    kept = found.scores(inputs, broadcast) if found.joins else one.scores(inputs, broadcast)
+    assert np.array_equal(kept, (whole if found.joins else found).scores(inputs, broadcast))

@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
+from onnx import ModelProto
 from torch import Tensor
 
 from edge.agent import export
@@ -45,7 +45,7 @@ class Trained:
         """Return what the summary tells of it; see `Threefold.told`."""
         return self.found.told(broadcast)
 
-    def graph(self) -> onnx.ModelProto | None:
+    def graph(self) -> ModelProto | None:
         """Return the network as a graph, inputs (B, *shape) to scores (B, C), if it joins."""
         if self.found.network is None or not self.found.joins:
             return None
