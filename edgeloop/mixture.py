@@ -30,6 +30,7 @@ TRAINING = ("local_epochs", "local_lr")
 """Hyperparameters of a client's own training, which the one trained alone has from the run."""
 EVERYTHING = "too few samples to train alone"
 NOTHING = "the run's model knows nothing, or has diverged"
+UNSTEADY = "a model that was trained as the run's has diverged"
 DIVERGED = "the model trained alone has diverged"
 ASKED = "asked for"
 FEW = "too few samples to choose by"
@@ -116,6 +117,8 @@ class Mixture:
         alone = [each.scores(inputs_N, Nothing()) for each in both.alone]
         together = [each.scores(inputs_N, broadcast) for each in both.together]
         own_NC = mixing.pooled(alone, self.choice.temperature_alone)
+        if self.choice.weight == 0:
+            return own_NC, own_NC
         pooled_NC = mixing.pooled(together, self.choice.temperature_together)
         return own_NC, self.choice.scores(own_NC, pooled_NC)
 
@@ -233,12 +236,14 @@ def _of_few(
     many as with them, and smaller: of few samples, few batches are trained on, and one less would
     be another training.
 
+    Where a network that is trained as the run did diverges, nobody believes the others either.
+
     Returns:
-        None if a network has diverged; and no committees where they have no room.
+        None if one that is trained alone has diverged; and no committees where they have no room.
     """
     train = member.training()
     own_NC = member.scores(train.inputs, broadcast)
-    all_NC, pairs = own_NC.copy(), []
+    all_NC, pairs, steady, asked = own_NC.copy(), [], True, plan.how == "half"
     batches = len(train) // member.batch_size
     folds_N = mixing.folds(train.labels, seed)
     log.info("%s: trains alone and as the run did without a fifth of its samples, five times",
@@ -248,14 +253,16 @@ def _of_few(
         size = int((~out_N).sum()) // batches
         alone, again = _both(plan, member, broadcast, out_N, max(size, 1))
         own, all_ = alone.scores(train.inputs, Nothing()), again.scores(train.inputs, broadcast)
-        if not (mixing.usable(own) and mixing.usable(all_)):
+        if not mixing.usable(own):
             return None
+        steady = steady and mixing.usable(all_)
         own_NC[out_N], all_NC[out_N] = own[out_N], all_[out_N]
         pairs.append((alone, again))
     if not pairs:
         return None
-    why = ASKED if plan.how == "half" else FEW
-    choice = mixing.halved(own_NC, all_NC, train.labels, why, gated=plan.how == "auto")
+    if not steady:
+        return _committees(pairs), Choice(0.5 if asked else 0.0, why=ASKED if asked else UNSTEADY)
+    choice = mixing.halved(own_NC, all_NC, train.labels, ASKED if asked else FEW, gated=not asked)
     return _committees(pairs), choice
 
 

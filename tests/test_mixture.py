@@ -138,6 +138,30 @@ def test_of_few_samples_those_networks_are_put_into_use_that_were_judged(name: s
     )
 
 
+@pytest.mark.parametrize(("how", "weight"), [("auto", 0.0), ("half", 0.5)])
+def test_of_few_samples_who_trained_as_the_run_did_and_diverged_is_believed_nothing(
+    how: mixing.Mix, weight: float
+) -> None:
+    half = member("fedproto", 20)
+    broadcast = run(half, "fedproto")
+    wild = Member(
+        "one",
+        algorithms.load("fedproto", **FACTS, local_lr=1e30),
+        first(),
+        ClientData(half.training(), half.tests()),
+        batch_size=BATCH,
+        seed=0,
+    )
+    wild.restore(half.weights())
+    found = mixture.made(plan(how=how), wild, broadcast)
+    assert found.choice.weight == weight
+    assert (found.committees is None) == (how == "half")
+    told = found.told(broadcast)
+    if how == "auto":
+        assert found.choice.why == mixture.UNSTEADY
+        assert told["mixed"] == told["alone"] > 0
+
+
 @pytest.mark.parametrize("why", ["half is asked for", "there is no room"])
 def test_of_few_samples_one_network_each_where(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if "room" in why:
