@@ -35,7 +35,7 @@ DIVERGED = "the model trained alone has diverged"
 ASKED = "asked for"
 FEW = "too few samples to choose by"
 ROOM = 2**26
-"""Bytes of weights that the two committees of a client may have in all; with more there is none."""
+"""Bytes of weights that a committee may have in all; of more there is none."""
 
 Scores = NDArray[np.float64]
 
@@ -60,19 +60,6 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Committees:
-    """Two experts of a client with few samples, of several networks each, trained in five folds.
-
-    Attributes:
-        alone: trained alone.
-        together: trained as the run did; one network where all would be the same.
-    """
-
-    alone: tuple[Member[Any, Any], ...]
-    together: tuple[Member[Any, Any], ...]
-
-
-@dataclass(frozen=True)
 class Mixture:
     """What a client ends with.
 
@@ -81,46 +68,42 @@ class Mixture:
         alone: the client trained alone; None where there is none.
         choice: how they are mixed.
         held_out: the samples held out, which may be none.
-        committees: the experts in place of those two; None where each is one network.
+        committee: networks in place of the run's, of a client with few samples: trained as the run
+            did, without a fold each; one where all would be the same; none elsewhere.
     """
 
     together: Member[Any, Any]
     alone: Member[Any, Any] | None
     choice: Choice
     held_out: Samples
-    committees: Committees | None = None
+    committee: tuple[Member[Any, Any], ...] = ()
 
     def told(self, broadcast: Any) -> dict[str, Any]:
         """Return the choice, and what the experts and their mixture are worth on test samples."""
         tests = self.together.tests()
         all_NC = self.together.scores(tests.inputs, broadcast)
-        own_NC, mixed_NC = self._mixed(tests.inputs, all_NC, broadcast)
-        trained = self.alone is not None or self.committees is not None
+        own_NC = all_NC if self.alone is None else self.alone.scores(tests.inputs, Nothing())
+        mixed_NC = self.choice.scores(own_NC, self._pooled(tests.inputs, broadcast, all_NC))
         return {
             **self.choice.told(),
             **mixing.measured(own_NC, all_NC, mixed_NC, tests.labels),
-            **({} if trained else {"alone": None}),
+            **({} if self.alone is not None else {"alone": None}),
         }
 
     def scores(self, inputs_N: NDArray[np.float32], broadcast: Any) -> Scores:
         """Return the mixture's scores (N, C) of inputs (N, ...)."""
-        return self._mixed(inputs_N, self.together.scores(inputs_N, broadcast), broadcast)[1]
+        all_NC = self._pooled(inputs_N, broadcast, None)
+        own_NC = all_NC if self.alone is None else self.alone.scores(inputs_N, Nothing())
+        return self.choice.scores(own_NC, all_NC)
 
-    def _mixed(
-        self, inputs_N: NDArray[np.float32], all_NC: Scores, broadcast: Any
-    ) -> tuple[Scores, Scores]:
-        """Return the scores of the expert alone, and the mixture's; the run's model's are given."""
-        both = self.committees
-        if both is None:
-            own_NC = all_NC if self.alone is None else self.alone.scores(inputs_N, Nothing())
-            return own_NC, self.choice.scores(own_NC, all_NC)
-        alone = [each.scores(inputs_N, Nothing()) for each in both.alone]
-        together = [each.scores(inputs_N, broadcast) for each in both.together]
-        own_NC = mixing.pooled(alone, self.choice.temperature_alone)
-        if self.choice.weight == 0:
-            return own_NC, own_NC
-        pooled_NC = mixing.pooled(together, self.choice.temperature_together)
-        return own_NC, self.choice.scores(own_NC, pooled_NC)
+    def _pooled(
+        self, inputs_N: NDArray[np.float32], broadcast: Any, all_NC: Scores | None
+    ) -> Scores:
+        """Return the scores (N, C) of the expert together; the run's model's may be known."""
+        if self.committee:
+            parts = [each.scores(inputs_N, broadcast) for each in self.committee]
+            return mixing.pooled(parts, self.choice.temperature_together)
+        return self.together.scores(inputs_N, broadcast) if all_NC is None else all_NC
 
 
 def local(name: str, **options: Any) -> Algorithm[Any, Any, Any]:
@@ -157,18 +140,14 @@ def made(plan: Plan, member: Member[Any, Any], broadcast: Any) -> Mixture:
     if not mixing.usable(member.scores(train.inputs, broadcast)):
         return Mixture(member, _alone(plan, member), Choice(0.0, why=NOTHING), out)
     enough = len(out) >= mixing.ENOUGH and len(train) - len(out) >= member.batch_size
+    committee: tuple[Member[Any, Any], ...] = ()
     if not enough:
-        found = _of_few(plan, member, broadcast, seed)
-        if found is not None and found[0] is not None and plan.how == "auto":
-            return Mixture(member, None, found[1], out, found[0])
         alone = _alone(plan, member)
-        choice = (
-            Choice(0.5, why=ASKED if plan.how == "half" else FEW) if found is None else found[1]
-        )
+        committee, choice = _of_few(plan, member, broadcast, seed)
     else:
         text = "%s: trains alone and as the run did, %d rounds each, without %d samples held out"
         log.info(text, member.name, plan.rounds, len(out))
-        alone, own_NC, all_NC = _compared(
+        alone, _, own_NC, all_NC = _compared(
             plan, member, broadcast, mixing.held_out(train.labels, seed)
         )
         choice = _choice(plan, own_NC, all_NC, out.labels)
@@ -176,7 +155,7 @@ def made(plan: Plan, member: Member[Any, Any], broadcast: Any) -> Mixture:
             alone = _alone(plan, member)
     if not mixing.usable(alone.scores(train.inputs, Nothing())):
         choice = Choice(1.0, why=DIVERGED)
-    return Mixture(member, alone, choice, out)
+    return Mixture(member, alone, choice, out, committee if choice.weight == 0.5 else ())
 
 
 def _alone(plan: Plan, member: Member[Any, Any]) -> Member[Any, Any]:
@@ -193,26 +172,14 @@ def _compared(
     broadcast: Any,
     out_N: NDArray[np.bool_],
     batch_size: int | None = None,
-) -> tuple[Member[Any, Any], Scores, Scores]:
-    """Train alone, and again as the run did, without some samples; return alone, and the scores."""
-    alone, again = _both(plan, member, broadcast, out_N, batch_size)
-    inputs = member.training().inputs[out_N]
-    return alone, alone.scores(inputs, Nothing()), again.scores(inputs, broadcast)
-
-
-def _both(
-    plan: Plan,
-    member: Member[Any, Any],
-    broadcast: Any,
-    out_N: NDArray[np.bool_],
-    batch_size: int | None = None,
-) -> tuple[Member[Any, Any], Member[Any, Any]]:
-    """Train alone, and again as the run did, without some samples."""
+) -> tuple[Member[Any, Any], Member[Any, Any], Scores, Scores]:
+    """Train alone, and again as the run did, without some samples; return both, and scores."""
     alone = member.another(plan.first(), plan.local, ~out_N, batch_size)
     again = member.another(plan.first(), None, ~out_N, batch_size)
     _follow(alone, plan, Nothing(), "alone")
     _follow(again, plan, broadcast, "as the run did")
-    return alone, again
+    inputs = member.training().inputs[out_N]
+    return alone, again, alone.scores(inputs, Nothing()), again.scores(inputs, broadcast)
 
 
 def _choice(plan: Plan, own_NC: Scores, all_NC: Scores, labels_N: NDArray[np.int64]) -> Choice:
@@ -228,53 +195,43 @@ def _choice(plan: Plan, own_NC: Scores, all_NC: Scores, labels_N: NDArray[np.int
 
 def _of_few(
     plan: Plan, member: Member[Any, Any], broadcast: Any, seed: int
-) -> tuple[Committees | None, Choice] | None:
-    """Train both experts in five folds; return their committees, and half and half of them.
+) -> tuple[tuple[Member[Any, Any], ...], Choice]:
+    """Train both in five folds; return those that trained as the run did, and half and half.
 
     What a single network of few samples is worth is partly luck, and nothing tells of which: so
-    those are put into use that have scored samples unseen. Without a fold's samples batches are as
-    many as with them, and smaller: of few samples, few batches are trained on, and one less would
-    be another training.
+    those that have scored samples unseen are put into use, as a committee. Without a fold's samples
+    batches are as many as with them, and smaller: of few samples, few batches are trained on, and
+    one less would be another training.
 
     Where a network that is trained as the run did diverges, nobody believes the others either.
-
-    Returns:
-        None if one that is trained alone has diverged; and no committees where they have no room.
     """
-    train = member.training()
-    own_NC = member.scores(train.inputs, broadcast)
-    all_NC, pairs, steady, asked = own_NC.copy(), [], True, plan.how == "half"
+    train, asked = member.training(), plan.how == "half"
+    own_NC = np.zeros_like(member.scores(train.inputs, broadcast))
+    all_NC, committee, steady = own_NC.copy(), [], True
     batches = len(train) // member.batch_size
     folds_N = mixing.folds(train.labels, seed)
-    log.info("%s: trains alone and as the run did without a fifth of its samples, five times",
-             member.name)  # fmt: skip
+    log.info("%s: trains both again without a fifth of its samples, five times", member.name)
     for fold in range(min(mixing.FOLDS, len(train)) if len(train) > 1 else 0):
         out_N = folds_N == fold
         size = int((~out_N).sum()) // batches
-        alone, again = _both(plan, member, broadcast, out_N, max(size, 1))
-        own, all_ = alone.scores(train.inputs, Nothing()), again.scores(train.inputs, broadcast)
-        if not mixing.usable(own):
-            return None
-        steady = steady and mixing.usable(all_)
-        own_NC[out_N], all_NC[out_N] = own[out_N], all_[out_N]
-        pairs.append((alone, again))
-    if not pairs:
-        return None
-    if not steady:
-        return _committees(pairs), Choice(0.5 if asked else 0.0, why=ASKED if asked else UNSTEADY)
+        found = _compared(plan, member, broadcast, out_N, max(size, 1))
+        _, again, own_NC[out_N], all_NC[out_N] = found
+        steady = steady and mixing.usable(again.scores(train.inputs, broadcast))
+        committee.append(again)
+    if not (steady and mixing.usable(all_NC)) and not asked:
+        return (), Choice(0.0, why=UNSTEADY)
+    if not (committee and steady and mixing.usable(own_NC)):
+        return (), Choice(0.5, why=ASKED if asked else FEW)
     choice = mixing.halved(own_NC, all_NC, train.labels, ASKED if asked else FEW, gated=not asked)
-    return _committees(pairs), choice
+    return _room(committee), choice
 
 
-def _committees(pairs: Sequence[tuple[Member[Any, Any], Member[Any, Any]]]) -> Committees | None:
-    """Return the folds' networks as two experts, if there is room for them."""
-    alone, together = zip(*pairs, strict=True)
-    first = together[0].weights()
-    if all(same(first, each.weights()) for each in together[1:]):
-        together = together[:1]
-    if sum(_bytes(each) for each in (*alone, *together)) > ROOM:
-        return None
-    return Committees(alone, together)
+def _room(committee: Sequence[Member[Any, Any]]) -> tuple[Member[Any, Any], ...]:
+    """Return a committee, or one network where all are the same; none without room."""
+    first = committee[0].weights()
+    if all(same(first, each.weights()) for each in committee[1:]):
+        return tuple(committee[:1])
+    return tuple(committee) if sum(map(_bytes, committee)) <= ROOM else ()
 
 
 def _bytes(member: Member[Any, Any]) -> int:

@@ -103,7 +103,12 @@ def test_few_samples_mix_half_and_half_and_none_leave_the_run_alone(
     told = found.told(broadcast)
     assert told["weight"] == weight
     assert told["test_samples"] == 12
-    assert (told["alone"] is None) == (found.committees is None) == (train < BATCH)
+    assert (
+        (told["alone"] is None)
+        == (found.alone is None)
+        == (found.committee == ())
+        == (train < BATCH)
+    )
 
 
 @pytest.mark.parametrize("name", ["fedproto", "fedavg"])
@@ -111,27 +116,25 @@ def test_of_few_samples_those_networks_are_put_into_use_that_were_judged(name: s
     half = member(name, 20)
     broadcast = run(half, name)
     found = mixture.made(plan(name), half, broadcast)
-    assert found.committees is not None
-    assert found.alone is None
+    assert found.alone is not None
+    list((alone := half.another(first(), plan(name).local)).rehearse(ROUNDS, Nothing()))
+    assert same(found.alone.weights(), alone.weights()), "on all samples"
     folds_N = mixing.folds(half.training().labels, mixing.held_seed(0, "one"))
-    for fold, network in enumerate(found.committees.alone):
-        alone = half.another(first(), plan(name).local, folds_N != fold, 3)
-        list(alone.rehearse(ROUNDS, Nothing()))
-        assert same(network.weights(), alone.weights())
+    for fold, network in enumerate(found.committee):
+        again = half.another(first(), None, folds_N != fold, 3)
+        list(again.rehearse(ROUNDS, broadcast))
+        assert same(network.weights(), again.weights())
     whole = name == "fedavg"
-    assert len(found.committees.together) == (1 if whole else mixing.FOLDS)
-    assert same(found.committees.together[0].weights(), half.weights()) == whole
-    tests = half.tests()
-    own = [each.scores(tests.inputs, Nothing()) for each in found.committees.alone]
-    all_ = [each.scores(tests.inputs, broadcast) for each in found.committees.together]
-    choice, told = found.choice, found.told(broadcast)
-    wanted = 0.5 * np.mean([mixing.log_posteriors(s, choice.temperature_alone) for s in own], 0)
-    wanted += 0.5 * np.mean(
-        [mixing.log_posteriors(s, choice.temperature_together) for s in all_], 0
+    assert len(found.committee) == (1 if whole else mixing.FOLDS)
+    assert same(found.committee[0].weights(), half.weights()) == whole
+    tests, choice, told = half.tests(), found.choice, found.told(broadcast)
+    all_ = [each.scores(tests.inputs, broadcast) for each in found.committee]
+    wanted = mixing.log_posteriors(
+        found.alone.scores(tests.inputs, Nothing()), choice.temperature_alone
     )
+    wanted += np.mean([mixing.log_posteriors(s, choice.temperature_together) for s in all_], 0)
     scores_NC = found.scores(tests.inputs, broadcast)
-    assert scores_NC.argmax(1).tolist() == wanted.argmax(1).tolist()
-    assert np.ptp(scores_NC - wanted, axis=1) == pytest.approx(0, abs=1e-9)
+    assert np.ptp(2 * scores_NC - wanted, axis=1) == pytest.approx(0, abs=1e-9)
     assert told["mixed"] == mixing.hits(scores_NC, tests.labels).mean()
     assert (
         told["together"] == mixing.hits(half.scores(tests.inputs, broadcast), tests.labels).mean()
@@ -155,25 +158,25 @@ def test_of_few_samples_who_trained_as_the_run_did_and_diverged_is_believed_noth
     wild.restore(half.weights())
     found = mixture.made(plan(how=how), wild, broadcast)
     assert found.choice.weight == weight
-    assert (found.committees is None) == (how == "half")
+    assert found.committee == ()
     told = found.told(broadcast)
     if how == "auto":
         assert found.choice.why == mixture.UNSTEADY
         assert told["mixed"] == told["alone"] > 0
 
 
-@pytest.mark.parametrize("why", ["half is asked for", "there is no room"])
-def test_of_few_samples_one_network_each_where(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "room" in why:
-        monkeypatch.setattr(mixture, "ROOM", 1000)
-    half, local = member("fedproto", 20), member("local", 20)
-    for number in range(ROUNDS):
-        local.answer(number, Nothing())
-    found = mixture.made(plan(how="half" if "half" in why else "auto"), half, run(half, "fedproto"))
-    assert found.committees is None
+def test_of_few_samples_the_runs_model_where_there_is_no_room_for_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    half = member("fedproto", 20)
+    broadcast = run(half, "fedproto")
+    monkeypatch.setattr(mixture, "ROOM", 1000)
+    found = mixture.made(plan(), half, broadcast)
+    assert (found.committee, found.choice.weight) == ((), 0.5)
     assert found.alone is not None
-    assert same(found.alone.weights(), local.weights())
-    assert found.choice.weight == 0.5
+    tests = half.tests()
+    both = found.alone.scores(tests.inputs, Nothing()), half.scores(tests.inputs, broadcast)
+    assert np.array_equal(found.scores(tests.inputs, broadcast), found.choice.scores(*both))
 
 
 def test_a_device_of_one_class_and_one_without_tests() -> None:
@@ -211,7 +214,7 @@ def test_alone_that_has_diverged_is_believed_nothing(train: int, how: mixing.Mix
     wild = algorithms.load("local", **FACTS, local_lr=1e30)
     found = mixture.made(plan("fedavg", how, local=wild), half, broadcast)
     assert (found.choice.weight, found.choice.why) == (1, mixture.DIVERGED)
-    assert found.committees is None
+    assert found.committee == ()
     told = found.told(broadcast)
     assert told["mixed"] == told["together"]
 

@@ -17,8 +17,8 @@ from edgeloop import algorithms, files, mixing, mixture
 from edgeloop.algorithm import Algorithm
 from edgeloop.algorithms.local import Nothing
 from edgeloop.member import Member
-from edgeloop.mixing import Choice, Mix
-from edgeloop.mixture import Committees, Mixture
+from edgeloop.mixing import Mix
+from edgeloop.mixture import Mixture
 from edgeloop.models.split import SplitModel
 from edgeloop.task import Contract
 
@@ -83,30 +83,16 @@ class Ending:
     def _mixed(self, found: Mixture, local: Algorithm[Any, Any, Any], broadcast: Any) -> nn.Module:
         """Return the mixture, or the one of the two that has all the weight."""
         weight = found.choice.weight
-        if found.committees is not None:
-            return self._pooled(found.committees, found.choice, local, broadcast)
         if found.alone is None or weight == 1:
             return self._together(broadcast)
         alone = self._classifier(found.alone, local, Nothing())
         if weight == 0:
             return alone
-        return export.Mixed(alone, self._together(broadcast), found.choice)
-
-    def _pooled(
-        self,
-        both: Committees,
-        choice: Choice,
-        local: Algorithm[Any, Any, Any],
-        broadcast: Any,
-    ) -> nn.Module:
-        """Return two committees' mixture, or the one of them that has all the weight."""
-        of_alone = [self._classifier(each, local, Nothing()) for each in both.alone]
-        alone = export.Pooled(of_alone, choice.temperature_alone)
-        if choice.weight == 0:
-            return alone
-        of_all = [self._classifier(each, self.algorithm, broadcast) for each in both.together]
-        together = export.Pooled(of_all, choice.temperature_together)
-        return export.Mixed(alone, together, choice)
+        together = self._together(broadcast)
+        if found.committee:
+            parts = [self._classifier(each, self.algorithm, broadcast) for each in found.committee]
+            together = export.Pooled(parts, found.choice.temperature_together)
+        return export.Mixed(alone, together, found.choice)
 
     def _write(
         self,
