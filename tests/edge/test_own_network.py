@@ -12,6 +12,7 @@ from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
 from edgeloop import algorithms
 from edgeloop.data import ClientData, Share
 from edgeloop.errors import ModelError
+from edgeloop.gaussian.client import StatisticsClient
 from tests.bases.tiny import tiny_base
 from tests.gaussian.test_client import CLASSES, SHAPE, drawn, exchanged
 from tests.world import contract
@@ -44,12 +45,17 @@ def half(folder: Path, architecture: str = "resnet4", pixels: bool = False) -> H
     return classifying.half(task, settings, Share(data, pixels), BASE)
 
 
+def _client(made: Half) -> StatisticsClient:
+    assert isinstance(made.member, StatisticsClient)
+    return made.member
+
+
 @pytest.mark.parametrize("pixels", [False, True])
 def test_the_file_has_what_joined(tmp_path: Path, pixels: bool) -> None:
     made = half(tmp_path, pixels=pixels)
     bound = algorithms.base_options("class-statistics", BASE)
     algorithm = algorithms.load("class-statistics", classes=CLASSES, **bound)
-    broadcast = exchanged(algorithm, [made.member])
+    broadcast = exchanged(algorithm, [_client(made)])
     settled = made.settle(broadcast)
     assert settled.mix is not None
     network = settled.mix["network"]
