@@ -225,7 +225,7 @@ class Member(Generic[U, B]):
                 batches = self._batches("round", number)
                 self._receive(batches, broadcast)
                 now = self.weights()
-                if before is not None and not self.model.draws and _same(before, now):
+                if before is not None and not self.model.draws and same(before, now):
                     return
                 release = self.release(number, broadcast)
                 self._trained(batches, broadcast, release)
@@ -353,7 +353,8 @@ class Member(Generic[U, B]):
             ) from error
 
 
-def _same(one: Mapping[str, npt.NDArray[Any]], other: Mapping[str, npt.NDArray[Any]]) -> bool:
+def same(one: Mapping[str, npt.NDArray[Any]], other: Mapping[str, npt.NDArray[Any]]) -> bool:
+    """Say whether two models' `weights` are the same to the bit."""
     return all(np.array_equal(array, other[name], equal_nan=True) for name, array in one.items())
 
 

@@ -79,6 +79,19 @@ def log_posteriors(scores_NC: Array, temperature: float) -> Array:
     return np.where(np.isneginf(found_NC), UNKNOWN, found_NC)
 
 
+def pooled(scores: Sequence[Array], temperature: float) -> Array:
+    """Return a committee's scores (N, C) at a temperature: of its mean log posteriors.
+
+    Cross-validation committees (Parmanto, Munro and Doyle, NIPS 1996), in a logarithmic pool.
+
+    Args:
+        scores: of each of its networks, (N, C).
+        temperature: at which they become log posteriors, and the committee's scores again.
+    """
+    found: Array = temperature * np.mean([log_posteriors(each, temperature) for each in scores], 0)
+    return found
+
+
 def usable(scores_NC: Array) -> bool:
     """Say whether scores are scores: none is NaN, and each sample has a class."""
     lost = np.isnan(scores_NC).any() or np.isposinf(scores_NC).any()

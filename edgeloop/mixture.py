@@ -6,7 +6,7 @@ Shape suffixes: N samples, C classes.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from edgeloop import algorithms, mixing
 from edgeloop.algorithm import Algorithm
 from edgeloop.algorithms.local import Nothing
 from edgeloop.data import Samples
-from edgeloop.member import Member
+from edgeloop.member import Member, same
 from edgeloop.mixing import Choice, Mix
 from edgeloop.models.split import SplitModel
 from edgeloop.pace import Pace
@@ -30,9 +30,12 @@ TRAINING = ("local_epochs", "local_lr")
 """Hyperparameters of a client's own training, which the one trained alone has from the run."""
 EVERYTHING = "too few samples to train alone"
 NOTHING = "the run's model knows nothing, or has diverged"
+UNSTEADY = "a model that was trained as the run's has diverged"
 DIVERGED = "the model trained alone has diverged"
 ASKED = "asked for"
 FEW = "too few samples to choose by"
+ROOM = 2**26
+"""Bytes of weights that a committee may have in all; of more there is none."""
 
 Scores = NDArray[np.float64]
 
@@ -65,27 +68,42 @@ class Mixture:
         alone: the client trained alone; None where there is none.
         choice: how they are mixed.
         held_out: the samples held out, which may be none.
+        committee: networks in place of the run's, of a client with few samples: trained as the run
+            did, without a fold each; one where all would be the same; none elsewhere.
     """
 
     together: Member[Any, Any]
     alone: Member[Any, Any] | None
     choice: Choice
     held_out: Samples
+    committee: tuple[Member[Any, Any], ...] = ()
 
     def told(self, broadcast: Any) -> dict[str, Any]:
         """Return the choice, and what the experts and their mixture are worth on test samples."""
         tests = self.together.tests()
-        all_NC = self._scores(self.together, tests, broadcast)
-        own_NC = all_NC if self.alone is None else self._scores(self.alone, tests, Nothing())
-        mixed_NC = self.choice.scores(own_NC, all_NC)
+        all_NC = self.together.scores(tests.inputs, broadcast)
+        own_NC = all_NC if self.alone is None else self.alone.scores(tests.inputs, Nothing())
+        mixed_NC = self.choice.scores(own_NC, self._pooled(tests.inputs, broadcast, all_NC))
         return {
             **self.choice.told(),
             **mixing.measured(own_NC, all_NC, mixed_NC, tests.labels),
             **({} if self.alone is not None else {"alone": None}),
         }
 
-    def _scores(self, member: Member[Any, Any], of: Samples, broadcast: Any) -> NDArray[np.float64]:
-        return member.scores(of.inputs, broadcast)
+    def scores(self, inputs_N: NDArray[np.float32], broadcast: Any) -> Scores:
+        """Return the mixture's scores (N, C) of inputs (N, ...)."""
+        all_NC = self._pooled(inputs_N, broadcast, None)
+        own_NC = all_NC if self.alone is None else self.alone.scores(inputs_N, Nothing())
+        return self.choice.scores(own_NC, all_NC)
+
+    def _pooled(
+        self, inputs_N: NDArray[np.float32], broadcast: Any, all_NC: Scores | None
+    ) -> Scores:
+        """Return the scores (N, C) of the expert together; the run's model's may be known."""
+        if self.committee:
+            parts = [each.scores(inputs_N, broadcast) for each in self.committee]
+            return mixing.pooled(parts, self.choice.temperature_together)
+        return self.together.scores(inputs_N, broadcast) if all_NC is None else all_NC
 
 
 def local(name: str, **options: Any) -> Algorithm[Any, Any, Any]:
@@ -122,13 +140,14 @@ def made(plan: Plan, member: Member[Any, Any], broadcast: Any) -> Mixture:
     if not mixing.usable(member.scores(train.inputs, broadcast)):
         return Mixture(member, _alone(plan, member), Choice(0.0, why=NOTHING), out)
     enough = len(out) >= mixing.ENOUGH and len(train) - len(out) >= member.batch_size
+    committee: tuple[Member[Any, Any], ...] = ()
     if not enough:
         alone = _alone(plan, member)
-        choice = _calibrated(plan, member, alone, broadcast, seed)
+        committee, choice = _of_few(plan, member, broadcast, seed)
     else:
         text = "%s: trains alone and as the run did, %d rounds each, without %d samples held out"
         log.info(text, member.name, plan.rounds, len(out))
-        alone, own_NC, all_NC = _compared(
+        alone, _, own_NC, all_NC = _compared(
             plan, member, broadcast, mixing.held_out(train.labels, seed)
         )
         choice = _choice(plan, own_NC, all_NC, out.labels)
@@ -136,7 +155,7 @@ def made(plan: Plan, member: Member[Any, Any], broadcast: Any) -> Mixture:
             alone = _alone(plan, member)
     if not mixing.usable(alone.scores(train.inputs, Nothing())):
         choice = Choice(1.0, why=DIVERGED)
-    return Mixture(member, alone, choice, out)
+    return Mixture(member, alone, choice, out, committee if choice.weight == 0.5 else ())
 
 
 def _alone(plan: Plan, member: Member[Any, Any]) -> Member[Any, Any]:
@@ -153,14 +172,14 @@ def _compared(
     broadcast: Any,
     out_N: NDArray[np.bool_],
     batch_size: int | None = None,
-) -> tuple[Member[Any, Any], Scores, Scores]:
-    """Train alone, and again as the run did, without some samples; return alone, and the scores."""
+) -> tuple[Member[Any, Any], Member[Any, Any], Scores, Scores]:
+    """Train alone, and again as the run did, without some samples; return both, and scores."""
     alone = member.another(plan.first(), plan.local, ~out_N, batch_size)
     again = member.another(plan.first(), None, ~out_N, batch_size)
     _follow(alone, plan, Nothing(), "alone")
     _follow(again, plan, broadcast, "as the run did")
     inputs = member.training().inputs[out_N]
-    return alone, alone.scores(inputs, Nothing()), again.scores(inputs, broadcast)
+    return alone, again, alone.scores(inputs, Nothing()), again.scores(inputs, broadcast)
 
 
 def _choice(plan: Plan, own_NC: Scores, all_NC: Scores, labels_N: NDArray[np.int64]) -> Choice:
@@ -174,28 +193,49 @@ def _choice(plan: Plan, own_NC: Scores, all_NC: Scores, labels_N: NDArray[np.int
     return mixing.choose(own_NC, all_NC, labels_N)
 
 
-def _calibrated(
-    plan: Plan, member: Member[Any, Any], alone: Member[Any, Any], broadcast: Any, seed: int
-) -> Choice:
-    """Return half and half, with temperatures by cross-validation.
+def _of_few(
+    plan: Plan, member: Member[Any, Any], broadcast: Any, seed: int
+) -> tuple[tuple[Member[Any, Any], ...], Choice]:
+    """Train both in five folds; return those that trained as the run did, and half and half.
 
-    Without a fold's samples batches are as many as with them, and smaller: of few samples, few
-    batches are trained on, and one less would be another training.
+    What a single network of few samples is worth is partly luck, and nothing tells of which: so
+    those that have scored samples unseen are put into use, as a committee. Without a fold's samples
+    batches are as many as with them, and smaller: of few samples, few batches are trained on, and
+    one less would be another training.
+
+    Where a network that is trained as the run did diverges, nobody believes the others either.
     """
-    train = member.training()
-    why = ASKED if plan.how == "half" else FEW
-    own_NC = alone.scores(train.inputs, Nothing())
-    all_NC = member.scores(train.inputs, broadcast)
+    train, asked = member.training(), plan.how == "half"
+    own_NC = np.zeros_like(member.scores(train.inputs, broadcast))
+    all_NC, committee, steady = own_NC.copy(), [], True
     batches = len(train) // member.batch_size
     folds_N = mixing.folds(train.labels, seed)
     log.info("%s: trains both again without a fifth of its samples, five times", member.name)
     for fold in range(min(mixing.FOLDS, len(train)) if len(train) > 1 else 0):
         out_N = folds_N == fold
         size = int((~out_N).sum()) // batches
-        _, own_NC[out_N], all_NC[out_N] = _compared(plan, member, broadcast, out_N, max(size, 1))
-    if not (mixing.usable(own_NC) and mixing.usable(all_NC)):
-        return Choice(0.5, why=why)
-    return mixing.halved(own_NC, all_NC, train.labels, why, gated=plan.how == "auto")
+        found = _compared(plan, member, broadcast, out_N, max(size, 1))
+        _, again, own_NC[out_N], all_NC[out_N] = found
+        steady = steady and mixing.usable(again.scores(train.inputs, broadcast))
+        committee.append(again)
+    if not (steady and mixing.usable(all_NC)) and not asked:
+        return (), Choice(0.0, why=UNSTEADY)
+    if not (committee and steady and mixing.usable(own_NC)):
+        return (), Choice(0.5, why=ASKED if asked else FEW)
+    choice = mixing.halved(own_NC, all_NC, train.labels, ASKED if asked else FEW, gated=not asked)
+    return _room(committee), choice
+
+
+def _room(committee: Sequence[Member[Any, Any]]) -> tuple[Member[Any, Any], ...]:
+    """Return a committee, or one network where all are the same; none without room."""
+    first = committee[0].weights()
+    if all(same(first, each.weights()) for each in committee[1:]):
+        return tuple(committee[:1])
+    return tuple(committee) if sum(map(_bytes, committee)) <= ROOM else ()
+
+
+def _bytes(member: Member[Any, Any]) -> int:
+    return sum(array.nbytes for array in member.weights().values())
 
 
 def _follow(member: Member[Any, Any], plan: Plan, broadcast: Any, how: str) -> None:

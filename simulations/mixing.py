@@ -2,9 +2,10 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from edgeloop import algorithms, mixing, mixture, models
+from edgeloop import algorithms, expert, mixing, mixture, models
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.models.split import SplitModel
 from simulations.engine import Crew, Plan
@@ -29,16 +30,30 @@ class Mixing:
     def __call__(self, name: str, half: Any) -> dict[str, Any]:
         """Return what a client ends with; see `mixture.Mixture.told`."""
         if isinstance(half, StatisticsClient):
-            return half.mixed(self.broadcast)
+            return self._with_statistics(name, half)
         plan, settings = self.plan, self.plan.settings
-
-        def first() -> SplitModel:
-            sizes = plan.shape, plan.classes, settings.width, settings.seed
-            return models.build(plan.models[name], *sizes)
-
+        first = partial(_first, plan, name)
         local = mixture.local(settings.algorithm, **plan.chosen())
         how = mixture.Plan(settings.mix, self.rounds, local, first, settings.seed)
         return mixture.made(how, half, self.broadcast).told(self.broadcast)
+
+    def _with_statistics(self, name: str, half: StatisticsClient) -> dict[str, Any]:
+        """Return what a client with class statistics ends with, and trains for that if asked."""
+        if not half.config.network:
+            return half.mixed(self.broadcast)
+        asked = self.plan.settings
+        how = expert.Plan(
+            *(partial(_first, self.plan, name), asked.width, asked.batch_size),
+            *(asked.shuffle, asked.compute),
+        )
+        return expert.trained(how, half, self.broadcast).told(self.broadcast)
+
+
+def _first(plan: Plan, name: str) -> SplitModel:
+    """Return a model of a client's architecture, with its first weights."""
+    settings = plan.settings
+    sizes = plan.shape, plan.classes, settings.width, settings.seed
+    return models.build(plan.models[name], *sizes)
 
 
 def told(plan: Plan, crew: Crew, broadcast: Any, rounds: int) -> dict[str, Any]:

@@ -120,3 +120,12 @@ def test_a_summary_counts_clients_by_what_mixing_did_to_them() -> None:
     assert (told["clients_better_beyond_chance"], told["clients_worse_beyond_chance"]) == (1, 0)
     assert told["mean"]["test_samples"] == 80
     assert told["mean"]["alone"] == 0.625
+
+
+def test_a_committee_is_its_members_mean_log_posterior_at_their_temperature() -> None:
+    one, other = np.array([[2.0, 0.0, -np.inf]]), np.array([[0.0, 4.0, 1.0]])
+    found = mixing.log_posteriors(mixing.pooled([one, other], 2.0), 2.0)
+    parts = [mixing.log_posteriors(each, 2.0) for each in (one, other)]
+    assert np.ptp(found - np.mean(parts, 0)) == pytest.approx(0, abs=1e-12)
+    assert np.exp(found).sum() == pytest.approx(1)
+    assert mixing.pooled([one], 2.0).argmax() == 0

@@ -103,7 +103,80 @@ def test_few_samples_mix_half_and_half_and_none_leave_the_run_alone(
     told = found.told(broadcast)
     assert told["weight"] == weight
     assert told["test_samples"] == 12
-    assert (told["alone"] is None) == (found.alone is None) == (train < BATCH)
+    assert (
+        (told["alone"] is None)
+        == (found.alone is None)
+        == (found.committee == ())
+        == (train < BATCH)
+    )
+
+
+@pytest.mark.parametrize("name", ["fedproto", "fedavg"])
+def test_of_few_samples_those_networks_are_put_into_use_that_were_judged(name: str) -> None:
+    half = member(name, 20)
+    broadcast = run(half, name)
+    found = mixture.made(plan(name), half, broadcast)
+    assert found.alone is not None
+    list((alone := half.another(first(), plan(name).local)).rehearse(ROUNDS, Nothing()))
+    assert same(found.alone.weights(), alone.weights()), "on all samples"
+    folds_N = mixing.folds(half.training().labels, mixing.held_seed(0, "one"))
+    for fold, network in enumerate(found.committee):
+        again = half.another(first(), None, folds_N != fold, 3)
+        list(again.rehearse(ROUNDS, broadcast))
+        assert same(network.weights(), again.weights())
+    whole = name == "fedavg"
+    assert len(found.committee) == (1 if whole else mixing.FOLDS)
+    assert same(found.committee[0].weights(), half.weights()) == whole
+    tests, choice, told = half.tests(), found.choice, found.told(broadcast)
+    all_ = [each.scores(tests.inputs, broadcast) for each in found.committee]
+    wanted = mixing.log_posteriors(
+        found.alone.scores(tests.inputs, Nothing()), choice.temperature_alone
+    )
+    wanted += np.mean([mixing.log_posteriors(s, choice.temperature_together) for s in all_], 0)
+    scores_NC = found.scores(tests.inputs, broadcast)
+    assert np.ptp(2 * scores_NC - wanted, axis=1) == pytest.approx(0, abs=1e-9)
+    assert told["mixed"] == mixing.hits(scores_NC, tests.labels).mean()
+    assert (
+        told["together"] == mixing.hits(half.scores(tests.inputs, broadcast), tests.labels).mean()
+    )
+
+
+@pytest.mark.parametrize(("how", "weight"), [("auto", 0.0), ("half", 0.5)])
+def test_of_few_samples_who_trained_as_the_run_did_and_diverged_is_believed_nothing(
+    how: mixing.Mix, weight: float
+) -> None:
+    half = member("fedproto", 20)
+    broadcast = run(half, "fedproto")
+    wild = Member(
+        "one",
+        algorithms.load("fedproto", **FACTS, local_lr=1e30),
+        first(),
+        ClientData(half.training(), half.tests()),
+        batch_size=BATCH,
+        seed=0,
+    )
+    wild.restore(half.weights())
+    found = mixture.made(plan(how=how), wild, broadcast)
+    assert found.choice.weight == weight
+    assert found.committee == ()
+    told = found.told(broadcast)
+    if how == "auto":
+        assert found.choice.why == mixture.UNSTEADY
+        assert told["mixed"] == told["alone"] > 0
+
+
+def test_of_few_samples_the_runs_model_where_there_is_no_room_for_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    half = member("fedproto", 20)
+    broadcast = run(half, "fedproto")
+    monkeypatch.setattr(mixture, "ROOM", 1000)
+    found = mixture.made(plan(), half, broadcast)
+    assert (found.committee, found.choice.weight) == ((), 0.5)
+    assert found.alone is not None
+    tests = half.tests()
+    both = found.alone.scores(tests.inputs, Nothing()), half.scores(tests.inputs, broadcast)
+    assert np.array_equal(found.scores(tests.inputs, broadcast), found.choice.scores(*both))
 
 
 def test_a_device_of_one_class_and_one_without_tests() -> None:
@@ -141,6 +214,7 @@ def test_alone_that_has_diverged_is_believed_nothing(train: int, how: mixing.Mix
     wild = algorithms.load("local", **FACTS, local_lr=1e30)
     found = mixture.made(plan("fedavg", how, local=wild), half, broadcast)
     assert (found.choice.weight, found.choice.why) == (1, mixture.DIVERGED)
+    assert found.committee == ()
     told = found.told(broadcast)
     assert told["mixed"] == told["together"]
 

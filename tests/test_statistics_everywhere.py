@@ -1,6 +1,7 @@
 """Class statistics: the same knowledge in one process and over MQTT, with and without torch."""
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -25,6 +26,8 @@ DEVICES = [f"client-{number:02}" for number in range(len(MODELS))]
 ROUNDS = 2
 LEAN = 3
 """The device that has no torch."""
+NETWORK: Mapping[str, Any] = {"network": True, "network_rounds": 3}
+"""Options with which all others train a network beside; what travels is the same without."""
 
 
 def summary_of(folder: Path) -> Mapping[str, Any]:
@@ -54,8 +57,10 @@ def simulated(
 ) -> Path:
     out = tmp_path_factory.mktemp("simulated") / "run"
     command = f"simulate class-statistics --data {world} --rounds {ROUNDS} --out {out}"
-    command += f" --base {base}"
-    environment = {"EDGELOOP_HOME": str(home), "PATH": "/usr/bin:/bin", "HOME": str(home)}
+    command += f" --base {base} --models {','.join(MODELS)}" + "".join(
+        f" --set {key}={json.dumps(value)}" for key, value in NETWORK.items()
+    )
+    environment = {**os.environ, "EDGELOOP_HOME": str(home), "HOME": str(home)}
     subprocess.run([EDGELOOP, *command.split()], check=True, timeout=240, env=environment)
     return out
 
@@ -73,8 +78,14 @@ def start(
 
 
 def aggregator(
-    stack: ExitStack, folder: Path, world: Path, base: Path, port: int
+    stack: ExitStack,
+    folder: Path,
+    world: Path,
+    base: Path,
+    port: int,
+    options: Mapping[str, Any],
 ) -> "subprocess.Popen[bytes]":
+    given = ", ".join(f"{key} = {json.dumps(value)}" for key, value in options.items())
     facts = json.loads((world / "config.json").read_text())
     config = f"""
         name = "same"
@@ -84,6 +95,7 @@ def aggregator(
         shape = [1, 28, 28]
         rounds = {ROUNDS}
         folder = "{folder / "aggregator"}"
+        hyperparameters = {{ {given} }}
         broker = {{ port = {port} }}
         http = {{ port = 0 }}
         cohort = {{ devices = {json.dumps(DEVICES)} }}
@@ -100,6 +112,7 @@ def agent(
         folder = "{folder / DEVICES[number]}"
         broker = {{ port = {port} }}
         data = {{ source = "{world}", client = {number} }}
+        training = {{ architecture = "{MODELS[number]}", threads = 1 }}
         """
     command = words(COMMAND, "agent") if number == LEAN else [EDGELOOP, "agent"]
     return start(stack, folder, DEVICES[number], command, config)
@@ -117,15 +130,31 @@ def test_over_mosquitto(
     port = start_broker().settings.port
     with ExitStack() as stack:
         agents = [agent(stack, tmp_path, world, n, port) for n in range(len(MODELS))]
-        finish(tmp_path, [aggregator(stack, tmp_path, world, base, port), *agents])
+        finish(tmp_path, [aggregator(stack, tmp_path, world, base, port, NETWORK), *agents])
     found, wanted = summary_of(tmp_path / "aggregator"), summary_of(simulated)
     assert found["knowledge_sha256"] == wanted["knowledge_sha256"]
     assert found["accuracy_by_round"] == wanted["accuracy_by_round"]
     assert wanted["accuracy_by_round"][-1] > wanted["accuracy_by_round"][0]
-    _check_exported(tmp_path, world, found)
+    _check_mixed(tmp_path, wanted["mix"]["clients"])
+    _check_exported(tmp_path, world)
 
 
-def _check_exported(folder: Path, world: Path, found: Mapping[str, Any]) -> None:
+def _check_mixed(folder: Path, simulated: Mapping[str, Any]) -> None:
+    """Every device has the network that the simulation has; without torch it says it has none."""
+    for number, device in enumerate(DEVICES):
+        told = summary_of(folder / device)["mix"]
+        if number != LEAN:
+            assert told["network"]["alone"] is not None
+            assert told == simulated[device]
+            continue
+        why = "torch is not installed"
+        assert told["network"]["alone"] is None
+        assert told["network"]["why"] == why
+        assert told["mixed"] == told["network"]["without"]
+        assert f"without a network of its own: {why}" in (folder / f"{device}.log").read_text()
+
+
+def _check_exported(folder: Path, world: Path) -> None:
     """What the devices exported is right as often as they said, all of them together."""
     federation, right, total = data.load(str(world)), 0, 0
     for number, device in enumerate(DEVICES):
@@ -137,7 +166,7 @@ def _check_exported(folder: Path, world: Path, found: Mapping[str, Any]) -> None
         shard = federation.shards(number).test
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         scores = session.run(["scores"], {"images": shard.inputs.astype(np.float32)})[0]
-        told = summary_of(folder / device)["accuracy_by_round"][str(ROUNDS)]
+        told = summary_of(folder / device)["mix"]["mixed"]
         assert (scores.argmax(1) == shard.labels).mean() == pytest.approx(told)
         right, total = right + int((scores.argmax(1) == shard.labels).sum()), total + len(scores)
     assert 0 < right < total
@@ -150,6 +179,6 @@ def test_in_another_order_and_everything_twice(
     cloud, edge = start_broker().settings, start_broker().settings
     with ExitStack() as stack, Relay("same", cloud, edge, hold_back=len(MODELS)):
         agents = [agent(stack, tmp_path, world, n, edge.port) for n in range(len(MODELS))]
-        finish(tmp_path, [aggregator(stack, tmp_path, world, base, cloud.port), *agents])
+        finish(tmp_path, [aggregator(stack, tmp_path, world, base, cloud.port, {}), *agents])
     found = summary_of(tmp_path / "aggregator")
     assert found["knowledge_sha256"] == summary_of(simulated)["knowledge_sha256"]

@@ -1,12 +1,17 @@
 """A device's half that computes class statistics on a base; it needs no torch."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edge.agent.half import Export, Half, Settled, UnlearnedError
+from edge.agent.half import Half, Settled, UnlearnedError, lack
 from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE, opened
 from edge.agent.settings import DeviceSettings
 from edgeloop import algorithms, files, mixing
@@ -24,55 +29,124 @@ TOLERANCE = 1e-3
 """How far onnxruntime may be from the device's own scores, in parts of the largest score."""
 
 
+OWN_NETWORK = "edge.agent.own_network"
+"""The module that trains a network beside class statistics; it needs torch."""
+
+
+Scores = Callable[[NDArray[np.float32], GlobalStatistics], NDArray[np.float64]]
+"""Inputs (B, ...) and the last broadcast, to scores (B, C)."""
+
+
 def half(contract: Contract, settings: DeviceSettings, share: Share, base: Base) -> Half:
     """Make the half of a task with class statistics; see `edge.agent.half.half`."""
     algorithm = algorithms.agreed(contract)
     assert algorithm.half is not None  # noqa: S101 - its card says so
     member: StatisticsClient = algorithm.half(settings.name, base, share.data)
+    network = _network(contract, settings) if member.config.network else None
+    ending = _Ending(contract, member, share, base, network)
     name = f"base {base.identity[:12]}"
-    exports = _exporting(contract, member, share, base)
-
-    def settle(broadcast: GlobalStatistics) -> Settled:
-        held = mixing.part(share.data.train, contract.seed, settings.name)
-        return Settled(exports, member.mixed(broadcast), held)
-
-    return Half(member, name, algorithm.broadcast, algorithm.sizes, settle, grows=True)
+    if network is not None and network.trains is not None:
+        name = f"{name}, {settings.training.architecture}"
+    return Half(member, name, algorithm.broadcast, algorithm.sizes, ending.settle, grows=True)
 
 
-def _exporting(contract: Contract, member: StatisticsClient, share: Share, base: Base) -> Export:
-    def write(path: Path, broadcast: GlobalStatistics, facts: Mapping[str, str]) -> float:
-        if not len(share.data.train) and not broadcast.counts_C.any():
+@dataclass(frozen=True)
+class _Network:
+    """A device's own network, in a task that asks for one.
+
+    Attributes:
+        trains: it, beside a client, at the last broadcast; None where nothing can.
+        why: nothing can.
+    """
+
+    trains: Callable[[StatisticsClient, GlobalStatistics], Any] | None = None
+    why: str = ""
+
+
+def _network(contract: Contract, settings: DeviceSettings) -> _Network:
+    """Return what trains the device's network; without torch it takes part without, and says so.
+
+    Raises:
+        ConfigError: if there is no such processor here.
+        ModelError: if the device's architecture does not fit the task.
+    """
+    try:
+        module = import_module(OWN_NETWORK)
+    except (ImportError, OSError) as error:
+        log.warning("takes part without a network of its own: %s", lack(error))
+        return _Network(why=lack(error))
+    return _Network(module.training(contract, settings))
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """Makes of the last broadcast what the device ends with.
+
+    Attributes:
+        contract: the task's.
+        member: the device's half of the run.
+        share: its samples.
+        base: the task's.
+        network: its own, where the task asks for one.
+    """
+
+    contract: Contract
+    member: StatisticsClient
+    share: Share
+    base: Base
+    network: _Network | None
+
+    def settle(self, broadcast: GlobalStatistics) -> Settled:
+        """Return the mixture, with a network in it that is trained for that; see `Half`."""
+        held = mixing.part(self.share.data.train, self.contract.seed, self.member.name)
+        if self.network is None or self.network.trains is None:
+            told = self.member.mixed(broadcast)
+            if self.network is not None:
+                own = {"joins": False, "why": self.network.why, "without": told["mixed"]}
+                told = {**told, "network": {**own, "alone": None}}
+            return Settled(partial(self._write, self.member.scores, None), told, held)
+        found = self.network.trains(self.member, broadcast)
+        export = partial(self._write, found.scores, found.graph)
+        return Settled(export, found.told(broadcast), held)
+
+    def _write(
+        self,
+        scores: Scores,
+        network: Callable[[], Any] | None,
+        path: Path,
+        broadcast: GlobalStatistics,
+        facts: Mapping[str, str],
+    ) -> float:
+        """Write a classifier; see `half.Export`."""
+        if not len(self.share.data.train) and not broadcast.counts_C.any():
             raise UnlearnedError("class statistics", "nobody has a sample", "add some to a device")
         try:
             from edgeloop.gaussian import exporting  # needs onnx
         except ImportError as error:
             problem = "an ONNX file is written with onnx, which is not installed"
             raise UnlearnedError("model.onnx", problem, "pip install onnx") from error
-        mixture = member.mixture(broadcast)
+        mixture = self.member.mixture(broadcast)
         values = {
-            CLASS_NAMES: list(contract.class_names),
-            SHAPE: list(contract.shape),
-            PIXELS: share.pixels,
+            CLASS_NAMES: list(self.contract.class_names),
+            SHAPE: list(self.contract.shape),
+            PIXELS: self.share.pixels,
             "weight": mixture.weight,
         }
         content = exporting.classifier(
-            *(base.graph, mixture, base.variances_D),
-            cosine=contract.options.get("form") == "cosine",
-            pixels=share.pixels,
-            shape=contract.shape,
+            *(self.base.graph, mixture, self.base.variances_D),
+            cosine=self.contract.options.get("form") == "cosine",
+            pixels=self.share.pixels,
+            shape=self.contract.shape,
             names=(INPUT, OUTPUT),
             metadata=exporting.facts(KEY, values, facts),
+            network=None if network is None else network(),
         )
         with files.writing(path.parent):
             files.write(path, content)
-        return _difference(path, member, broadcast, share)
-
-    return write
+        return _difference(path, scores, broadcast, self.share)
 
 
-def _difference(
-    path: Path, member: StatisticsClient, broadcast: GlobalStatistics, share: Share
-) -> float:
+def _difference(path: Path, scores: Scores, broadcast: GlobalStatistics, share: Share) -> float:
     """Return the largest difference of a score; remove a file that says something else.
 
     Raises:
@@ -80,7 +154,7 @@ def _difference(
     """
     data = share.data.test if len(share.data.test) else share.data.train
     inputs = data.inputs[:CHECKED]
-    own_BC = member.scores(inputs, broadcast)
+    own_BC = scores(inputs, broadcast)
     read = (inputs + 1) * 127.5 if share.pixels else inputs
     found_BC = opened(path).scores(np.asarray(read, np.float32))
     difference = float(np.abs(own_BC - found_BC).max(initial=0.0))

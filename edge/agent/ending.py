@@ -88,7 +88,11 @@ class Ending:
         alone = self._classifier(found.alone, local, Nothing())
         if weight == 0:
             return alone
-        return export.Mixed(alone, self._together(broadcast), found.choice)
+        together = self._together(broadcast)
+        if found.committee:
+            parts = [self._classifier(each, self.algorithm, broadcast) for each in found.committee]
+            together = export.Pooled(parts, found.choice.temperature_together)
+        return export.Mixed(alone, together, found.choice)
 
     def _write(
         self,

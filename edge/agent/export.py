@@ -74,6 +74,25 @@ class Mixed(nn.Module):
         return (1 - self.choice.weight) * own_BC + self.choice.weight * all_BC
 
 
+class Pooled(nn.Module):
+    """Several classifiers as one: what `mixing.pooled` returns of their scores.
+
+    Args:
+        networks: images to scores, each.
+        temperature: at which their scores become log posteriors.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], temperature: float) -> None:
+        super().__init__()
+        self.networks, self.temperature = nn.ModuleList(networks), temperature
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return scores (B, C)."""
+        parts = [_log_posteriors(each(images), self.temperature) for each in self.networks]
+        return self.temperature * torch.stack(parts).mean(0)
+
+
 def _log_posteriors(scores_BC: Tensor, temperature: float) -> Tensor:
     """Return what `mixing.log_posteriors` returns, in operations that ONNX has."""
     known_BC = (scores_BC / temperature).log_softmax(1)

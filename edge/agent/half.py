@@ -115,7 +115,7 @@ def half(
         based = algorithms.card(contract.algorithm).base
         kind = import_module(CLASSIFYING if based else NETWORKS)
     except (ImportError, OSError) as error:
-        problem = f"{contract.algorithm} trains a network, and {_lack(error)}"
+        problem = f"{contract.algorithm} trains a network, and {lack(error)}"
         raise ConfigError("algorithm", problem, "pip install 'edgeloop[edge]'") from error
     made: Half = (
         kind.half(contract, settings, share, shelf.base(contract))
@@ -135,12 +135,12 @@ def check(settings: DeviceSettings) -> None:
     try:
         networks = import_module(NETWORKS)
     except (ImportError, OSError) as error:
-        log.info("takes part only in tasks that train no network: %s", _lack(error))
+        log.info("takes part only in tasks that train no network: %s", lack(error))
         return
     networks.check(settings.training)
 
 
-def _lack(error: ImportError | OSError) -> str:
+def lack(error: ImportError | OSError) -> str:
     """Say what cannot be imported, and why."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"{error.name.partition('.')[0]} is not installed"

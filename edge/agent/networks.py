@@ -37,7 +37,7 @@ def half(contract: Contract, settings: DeviceSettings, share: Share, secret: Sec
     member = Member(
         settings.name,
         algorithm,
-        _model(contract, training),
+        first_model(contract, training),
         share.data,
         batch_size=contract.batch_size,
         seed=contract.seed,
@@ -47,12 +47,17 @@ def half(contract: Contract, settings: DeviceSettings, share: Share, secret: Sec
     )
     log.info("computes with %d threads", member.choose_threads(training.threads))
     _tell_of_batches(len(share.data.train), contract.batch_size)
-    first = partial(_model, contract, training)
+    first = partial(first_model, contract, training)
     ending = Ending(contract, training.mix, algorithm, member, share.pixels, first)
     return Half(member, training.architecture, algorithm.broadcast, algorithm.sizes, ending.settle)
 
 
-def _model(contract: Contract, training: TrainingSettings) -> SplitModel:
+def first_model(contract: Contract, training: TrainingSettings) -> SplitModel:
+    """Return the device's model with its first weights.
+
+    Raises:
+        ModelError: if it does not fit the task.
+    """
     return models.build(
         training.architecture,
         contract.shape,

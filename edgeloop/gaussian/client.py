@@ -88,6 +88,11 @@ class StatisticsClient:
         base: the one that the run is bound to.
         data: its own.
 
+    Attributes:
+        name: the client's.
+        config: the run's.
+        data: its own, where a network is trained on it, too; None elsewhere: features are enough.
+
     Raises:
         BaseError: if the base is another one than the run's, or does not fit the data.
         MisfitError: if a sample has a class that the run does not have.
@@ -100,8 +105,9 @@ class StatisticsClient:
         check_samples(name, len(data.train.labels))
         begun = time.perf_counter()
         self.name = name
-        self._config = config
+        self.config = config
         self._base = base
+        self.data = data if config.network else None
         self._train = self._features(data.train), data.train.labels
         self._test = self._features(data.test), data.test.labels
         self._own = self._sums(np.arange(len(data.train.labels)))
@@ -112,12 +118,12 @@ class StatisticsClient:
         self._seconds = time.perf_counter() - begun
 
     def _features(self, samples: Samples) -> Matrix:
-        return prepared(self._base.features(samples.inputs), self._base.variances_D, self._config)
+        return prepared(self._base.features(samples.inputs), self._base.variances_D, self.config)
 
     def _sums(self, chosen: Labels) -> Sums:
         features_ND, labels_N = self._train
-        second = self._config.sends_second
-        return statistics.sums(features_ND[chosen], labels_N[chosen], self._config.classes, second)
+        second = self.config.sends_second
+        return statistics.sums(features_ND[chosen], labels_N[chosen], self.config.classes, second)
 
     def release(self, when: str | int, broadcast: GlobalStatistics) -> Release | None:
         """Return None: there is no private form of it yet."""
@@ -151,7 +157,7 @@ class StatisticsClient:
     ) -> NDArray[np.float64]:
         """Return log posteriors (N, C) of inputs (N, ...), as its mixture sees them."""
         features = self._base.features(inputs)
-        ready = prepared(features, self._base.variances_D, self._config)
+        ready = prepared(features, self._base.variances_D, self.config)
         return self.mixture(broadcast).scores(ready)
 
     def join(self, broadcast: GlobalStatistics) -> tuple[Report, Report]:
@@ -172,14 +178,22 @@ class StatisticsClient:
         everybody = self._linear(others + self._own, self._own)
         if not others.samples:
             return Mixture(own, everybody, weight=0.0)
-        labels_N = self._train[1]
-        all_NC = self._held_out(lambda known: self._linear(others + known, known))
-        return Mixture(own, everybody, weighing.weight(own_NC, all_NC, labels_N))
+        all_NC = self._with_others(others)
+        return Mixture(own, everybody, weighing.weight(own_NC, all_NC, self._train[1]))
+
+    def unseen(self, broadcast: GlobalStatistics) -> Matrix:
+        """Return log posteriors (N, C) of its training samples by mixtures that lack each."""
+        weight, own_NC = self.mixture(broadcast).weight, self._alone[1]
+        return weighing.mixed(own_NC, self._with_others(self._others(broadcast)), weight)
+
+    def _with_others(self, others: Sums) -> Matrix:
+        """Return everybody's log posteriors (N, C) of its samples, made without them."""
+        return self._held_out(lambda known: self._linear(others + known, known))
 
     @cached_property
     def _alone(self) -> tuple[Expert, Matrix]:
         """Its own classifier, and the log posteriors (N, C) of its samples without themselves."""
-        config, (features_ND, labels_N) = self._config, self._train
+        config, (features_ND, labels_N) = self.config, self._train
         if config.own == "kernel" and config.form == "gaussian" and len(labels_N):
             seed = derive(config.seed, "landmarks")
             spread_D = self._base.variances_D
@@ -194,17 +208,17 @@ class StatisticsClient:
         def expert(learned: Labels, scored: Labels) -> Matrix:
             return make(self._sums(learned)).log_posteriors(features_ND[scored])
 
-        seed = derive(self._config.seed, "folds")
-        return weighing.held_out(expert, labels_N, self._config.classes, seed)
+        seed = derive(self.config.seed, "folds")
+        return weighing.held_out(expert, labels_N, self.config.classes, seed)
 
     def _linear(self, known: Sums, own: Sums) -> Linear:
         """Return the classifier of sums, with the prior of the client's own."""
-        make = classifier.cosine if self._config.form == "cosine" else classifier.gaussian
+        make = classifier.cosine if self.config.form == "cosine" else classifier.gaussian
         return make(known, own.counts_C, self._base.variances_D)
 
     def _others(self, broadcast: GlobalStatistics) -> Sums:
         """Return the sums of all others: everybody's, less its own if that is in them."""
-        config, dims = self._config, self._base.dims
+        config, dims = self.config, self._base.dims
         everybody = broadcast.sums(config.classes, dims)
         for each in (self._message, *self._sent):
             if digest(each) in broadcast.holds:
@@ -212,13 +226,23 @@ class StatisticsClient:
                 return (everybody - mine).cleared()
         return everybody
 
-    def mixed(self, broadcast: GlobalStatistics) -> dict[str, Any]:
-        """Return its weight, and what it is worth on test samples; see `mixing.measured`."""
+    def mixed(
+        self, broadcast: GlobalStatistics, network_NC: Matrix | None = None
+    ) -> dict[str, Any]:
+        """Return its weight, and what it is worth on test samples; see `mixing.measured`.
+
+        Args:
+            broadcast: the last one.
+            network_NC: the test samples' scores by a network of its own, which is then a part of
+                what is mixed; None without one.
+        """
         found = self.mixture(broadcast)
         features_ND, labels_N = self._test
         own_NC = found.own.log_posteriors(features_ND)
         all_NC = found.everybody.log_posteriors(features_ND)
         scores_NC = found.scores(features_ND)
+        if network_NC is not None:
+            scores_NC = weighing.joined(scores_NC, network_NC)
         chosen = mixing.Choice(found.weight, why=WHY, held_out=len(self._train[1]))
         return {**chosen.told(), **mixing.measured(own_NC, all_NC, scores_NC, labels_N)}
 

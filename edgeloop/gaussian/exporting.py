@@ -18,7 +18,7 @@ from edgeloop.gaussian.client import Expert, Mixture
 from edgeloop.gaussian.kernel import Kernel
 from edgeloop.gaussian.statistics import LARGEST
 
-_BASE = "base/"
+_BASE, _NETWORK = "base/", "network/"
 
 
 def classifier(
@@ -31,6 +31,7 @@ def classifier(
     shape: Sequence[int],
     names: tuple[str, str],
     metadata: Mapping[str, str],
+    network: onnx.ModelProto | None = None,
 ) -> bytes:
     """Return an ONNX file: images (B, *shape) to log posteriors (B, C).
 
@@ -43,10 +44,12 @@ def classifier(
         shape: of one input.
         names: of the input and of the output.
         metadata: written into the file.
+        network: the client's own, which joins the mixture: inputs as the base reads them, to scores
+            (B, C); None without one.
     """
     model = onnx.compose.add_prefix(onnx.load_from_string(graph), _BASE)
     whole = Graph()
-    _add_entry(whole, names[0], pixels)
+    entry = _add_entry(whole, names[0], pixels)
     whole.nodes += model.graph.node
     whole.constants += model.graph.initializer
     prepared = _add_prepared(whole, spread_D, cosine)
@@ -54,17 +57,29 @@ def classifier(
         _add_expert(whole, "own", mixture.own, 1 - mixture.weight, prepared),
         _add_expert(whole, "everybody", mixture.everybody, mixture.weight, prepared),
     ]
-    whole.add("LogSoftmax", whole.add("Add", *parts, to="mixed"), to=names[1], axis=1)
+    mixed = whole.add("Add", *parts, to="mixed")
+    if network is not None:
+        mixed = whole.add("Add", mixed, _add_network(whole, network, entry), to="joined")
+    whole.add("LogSoftmax", mixed, to=names[1], axis=1)
     classes = len(mixture.everybody.bias_C)
     return _file(whole, model, (names[0], shape), (names[1], classes), metadata)
 
 
-def _add_entry(graph: Graph, name: str, pixels: bool) -> None:
-    """Add what makes of the input what the base reads."""
+def _add_entry(graph: Graph, name: str, pixels: bool) -> str:
+    """Add what makes of the input what the base reads; return its name."""
     if pixels:
         scaled = graph.add("Div", name, graph.number("scale", 127.5), to="scaled")
         name = graph.add("Sub", scaled, graph.number("one", 1.0), to="centred")
-    graph.add("Identity", name, to=_BASE + INPUTS)
+    return graph.add("Identity", name, to=_BASE + INPUTS)
+
+
+def _add_network(graph: Graph, network: onnx.ModelProto, entry: str) -> str:
+    """Add a network's log posteriors (B, C), of one input and one output."""
+    inner = onnx.compose.add_prefix(network, _NETWORK).graph
+    graph.add("Identity", entry, to=inner.input[0].name)
+    graph.nodes += inner.node
+    graph.constants += inner.initializer
+    return graph.add("LogSoftmax", inner.output[0].name, to="network.logs", axis=1)
 
 
 def _add_prepared(graph: Graph, spread_D: NDArray[np.float64], cosine: bool) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from edgeloop.algorithm import Count
+from edgeloop.algorithm import Count, Positive
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,11 @@ class Config:
         second: whether clients upload the second moment of their features; without it the base's
             own covariance takes its place, and an upload is C prototypes only.
         precision: of what clients upload, "half" or "single".
+        network: whether a client that has torch also trains a network on its own samples, which
+            joins its mixture at the run's end (`edgeloop.expert`); nothing of it travels.
+        network_rounds: that it is trained for: those that a run of networks has.
+        local_epochs: E, its epochs a round.
+        local_lr: eta, its learning rate.
     """
 
     classes: Count
@@ -31,6 +36,10 @@ class Config:
     own: Literal["kernel", "gaussian"] = "kernel"
     second: bool = True
     precision: Literal["half", "single"] = "half"
+    network: bool = False
+    network_rounds: Count = 50
+    local_epochs: Count = 1
+    local_lr: Positive = 0.01
 
     @property
     def half(self) -> bool:

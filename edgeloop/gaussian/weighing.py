@@ -27,6 +27,22 @@ def mixed(own_NC: Matrix, all_NC: Matrix, weight: float) -> Matrix:
     return normalised((1 - weight) * own_NC + weight * all_NC)
 
 
+def joined(mixed_NC: Matrix, network_NC: Matrix) -> Matrix:
+    """Return log posteriors (N, C) with a network's in them, as much as all others' together.
+
+    Args:
+        mixed_NC: log posteriors, as `mixed` returns.
+        network_NC: the scores of a network that the client has trained alone.
+    """
+    return normalised(mixed_NC + normalised(network_NC))
+
+
+def joins(mixed_NC: Matrix, network_NC: Matrix, labels_N: Labels) -> bool:
+    """Say whether a mixture has more hits with a network in it, of samples unseen by both."""
+    without = int((mixed_NC.argmax(1) == labels_N).sum())
+    return int((joined(mixed_NC, network_NC).argmax(1) == labels_N).sum()) > without
+
+
 def held_out(learn: Learn, labels_N: Labels, classes: int, seed: int) -> Matrix:
     """Return log posteriors (N, C) of each sample by classifiers that have not seen it.
 

@@ -40,7 +40,12 @@ BROKEN = {
     "torch cannot be imported (libgomp.so: no such file)": "OSError('libgomp.so: no such file')",
 }
 COMMAND = "from edgeloop.command import main; sys.exit(main(sys.argv[1:]))"
-NETWORK = ("edge.agent.ending", "edge.agent.export", "edge.agent.networks")
+NETWORK = (
+    "edge.agent.ending",
+    "edge.agent.export",
+    "edge.agent.networks",
+    "edge.agent.own_network",
+)
 """The only modules of the agent that may need torch."""
 
 

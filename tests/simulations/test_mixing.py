@@ -52,3 +52,21 @@ def test_a_run_of_local_and_one_with_its_own_mixture(
     assert "mixed: accuracy " in capsys.readouterr().out
     keys = {"weight", "alone", "together", "mixed", "test_samples", "held_out"}
     assert all(keys <= each.keys() for each in clients.values())
+
+
+def test_a_network_beside_class_statistics_changes_nothing_in_the_rounds(
+    settings: RunSettings, tmp_path: Path
+) -> None:
+    changes = {"algorithm": "class-statistics", "rounds": 1}
+    asked = {"network": True, "network_rounds": 2}
+    without = run(settings, tmp_path / "without", **changes, options={})
+    found = run(settings, tmp_path / "network", **changes, options=asked, beside=("local",))
+    assert {key: found[key] for key in UNCHANGED} == {key: without[key] for key in UNCHANGED}
+    assert all("network" not in each for each in without["mix"]["clients"].values())
+    for name, each in found["mix"]["clients"].items():
+        network = each["network"]
+        assert network["without"] == without["mix"]["clients"][name]["mixed"]
+        assert network["alone"] is not None
+        assert network["joins"] or each["mixed"] == network["without"]
+    again = run(settings, tmp_path / "workers", **changes, options=asked, workers=2)
+    assert again["mix"] == found["mix"], "in processes each"

@@ -1,0 +1,77 @@
+"""A device's own network beside class statistics: trained at the end, in its file if it helps."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.agent import classifying
+from edge.agent.half import Half
+from edge.agent.predict import opened
+from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
+from edgeloop import algorithms
+from edgeloop.data import ClientData, Share
+from edgeloop.errors import ModelError
+from edgeloop.gaussian.client import StatisticsClient
+from tests.bases.tiny import tiny_base
+from tests.gaussian.test_client import CLASSES, SHAPE, drawn, exchanged
+from tests.world import contract
+
+BASE = tiny_base(SHAPE, 2)
+"""It leaves so little of an image that a network sees more."""
+
+
+def half(folder: Path, architecture: str = "resnet4", pixels: bool = False) -> Half:
+    task = contract(
+        algorithm="class-statistics",
+        options={
+            **{"base_sha256": BASE.identity, "dims": BASE.dims, "network": True},
+            **{"network_rounds": 10, "local_lr": 0.05},
+        },
+        class_names=tuple("abcd"),
+        shape=SHAPE,
+        rounds=1,
+        batch_size=4,
+    )
+    settings = DeviceSettings(
+        name="one",
+        task="t",
+        folder=folder,
+        data=DataSettings(source="fashion-sample"),
+        training=TrainingSettings(architecture=architecture),
+    )
+    labels, tests = np.arange(120) % CLASSES, np.arange(60) % CLASSES
+    data = ClientData(drawn(1, labels), drawn(2, tests))
+    return classifying.half(task, settings, Share(data, pixels), BASE)
+
+
+def _client(made: Half) -> StatisticsClient:
+    assert isinstance(made.member, StatisticsClient)
+    return made.member
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_the_file_has_what_joined(tmp_path: Path, pixels: bool) -> None:
+    made = half(tmp_path, pixels=pixels)
+    bound = algorithms.base_options("class-statistics", BASE)
+    algorithm = algorithms.load("class-statistics", classes=CLASSES, **bound)
+    broadcast = exchanged(algorithm, [_client(made)])
+    settled = made.settle(broadcast)
+    assert settled.mix is not None
+    network = settled.mix["network"]
+    assert network["joins"], network
+    assert settled.mix["mixed"] > network["without"] + 0.1
+    path = tmp_path / "model.onnx"
+    assert settled.export(path, broadcast, {"run": "r"}) < 1e-3
+    tests = drawn(2, np.arange(60) % CLASSES)
+    read = (tests.inputs + 1) * np.float32(127.5) if pixels else tests.inputs
+    right = (opened(path).scores(read).argmax(1) == tests.labels).mean()
+    assert right == pytest.approx(settled.mix["mixed"])
+    assert made.architecture.endswith(", resnet4")
+
+
+def test_an_architecture_that_does_not_fit_is_refused_before_the_first_round(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ModelError, match="mlp: does not fit inputs of shape"):
+        half(tmp_path, "mlp")
