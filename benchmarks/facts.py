@@ -34,7 +34,7 @@ def har(data: str | None) -> str:
     Raises:
         ConfigError: if nobody said, and it is not there.
     """
-    return str(_there(_folder() / "har")) if data is None else data
+    return str(_there(folder() / "har")) if data is None else data
 
 
 def data() -> Path:
@@ -43,10 +43,11 @@ def data() -> Path:
     Raises:
         ConfigError: if it is not there.
     """
-    return _there(_folder())
+    return _there(folder())
 
 
-def _folder() -> Path:
+def folder() -> Path:
+    """Return where the data folder is if it is there at all; see `data`."""
     return Path(os.environ.get("EDGELOOP_DATA", ROOT.parent / "shared" / "data"))
 
 
