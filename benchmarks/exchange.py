@@ -18,13 +18,14 @@ from edgeloop import files, screen
 from edgeloop.errors import ConfigError
 from edgeloop.paired import Paired
 from simulations.batch import Job, Summary, run_all
+from simulations.folder import SUMMARY
 from simulations.runs import FinishedRun
 
 DOCUMENT = facts.ROOT / "docs" / "exchange.md"
 PICTURE = facts.ROOT / "docs" / "images" / "exchange.png"
 MILESTONES = (1, 2, 5, 10, 20)
-Key = tuple[str, str, int]
-"""A run: its setting, its way, its seed."""
+Key = tuple[str, str, int, bool]
+"""A run: its setting, its way, its seed, and whether its devices mix at the end."""
 
 
 def main(
@@ -50,7 +51,7 @@ def main(
     every = gather(jobs)
     if not every:
         raise ConfigError("out", f"holds no finished runs in {out}", "leave --ready out")
-    text = told(chosen, every, len(jobs))
+    text = told(chosen, every, jobs)
     content = {"machine": facts.machine(), "seen": [as_json(each) for each in every]}
     facts.write("exchange", content, text)
     facts.embed(DOCUMENT, "exchange", text)
@@ -89,21 +90,33 @@ def has_data(setting: Setting, source: Path) -> bool:
 
 
 def jobs_of(settings: Mapping[str, Setting], seeds: int, source: Path, out: Path) -> dict[Key, Job]:
-    """Return all runs: the first seed of every setting before any second one."""
-    return {
-        (name, way, seed): Job(
-            grid.settings_of(setting, way, seed, source), out / name / slug(way, seed)
-        )
+    """Return all runs, so that the map is whole before what takes longer.
+
+    First the first seed of every setting; then those again whose devices mix, for which each trains
+    several more networks; then other seeds.
+    """
+    keys = [
+        (name, way, seed, mix)
         for seed in range(seeds)
+        for mix in (False, True)
         for name, setting in settings.items()
         if seed < setting.seeds
         for way in grid.ways(setting)
+        if grid.mixes(way) or not mix
+    ]
+    return {
+        key: Job(
+            grid.settings_of(settings[name], way, seed, mix, source),
+            out / name / slug(way, seed, mix),
+        )
+        for key in keys
+        for name, way, seed, mix in [key]
     }
 
 
-def slug(way: str, seed: int) -> str:
+def slug(way: str, seed: int, mix: bool) -> str:
     """Return the name of a run's folder."""
-    return f"{way.lower().replace(', ', '-').replace(' ', '-')}-{seed}"
+    return f"{way.lower().replace(', ', '-').replace(' ', '-')}-{seed}{'-auto' if mix else ''}"
 
 
 def run(jobs: Mapping[Key, Job], workers: int | None) -> None:
@@ -113,8 +126,9 @@ def run(jobs: Mapping[Key, Job], workers: int | None) -> None:
 
         def done(key: Key, summary: Summary) -> None:
             finished.append(key)
-            setting, way, seed = key
-            word = f"{setting}, {way}, seed {seed}: {summary['final_accuracy']:.4f}"
+            setting, way, seed, mix = key
+            what = f"{setting}, {way}, seed {seed}{', auto' if mix else ''}"
+            word = f"{what}: {summary['final_accuracy']:.4f}"
             report(len(finished), word)
 
         run_all(jobs, workers, done)
@@ -124,7 +138,7 @@ def gather(jobs: Mapping[Key, Job]) -> list[Seen]:
     """Return what finished runs tell, of ways whose devices have finished alone too."""
     runs = {key: found for key, job in jobs.items() if (found := judging.finished(job.folder))}
     every = []
-    for name, way in dict.fromkeys((name, way) for name, way, _ in runs):
+    for name, way in dict.fromkeys((name, way) for name, way, *_ in runs):
         alone = _by_seed(runs, name, ALONE)
         own = {seed: each for seed, each in _by_seed(runs, name, way).items() if seed in alone}
         if own:
@@ -133,27 +147,30 @@ def gather(jobs: Mapping[Key, Job]) -> list[Seen]:
 
 
 def _by_seed(runs: Mapping[Key, FinishedRun], name: str, way: str) -> dict[int, FinishedRun]:
-    return {seed: run for (its, taken, seed), run in runs.items() if (its, taken) == (name, way)}
+    """Return a way's runs by seed: those with a mixture at their end, where there are both."""
+    mine = {key[2:]: run for key, run in runs.items() if key[:2] == (name, way)}
+    return {seed: mine[seed, mix] for seed, mix in sorted(mine)}
 
 
 def as_json(seen: Seen) -> dict[str, Any]:
     """Return all but the devices' rows as JSON values."""
     found = asdict(seen)
     for each in ("run", "mix", "kept"):
-        del found[each]["rows"]
+        if found[each] is not None:
+            del found[each]["rows"]
     return found
 
 
-def told(settings: Mapping[str, Setting], every: Sequence[Seen], jobs: int) -> str:
+def told(settings: Mapping[str, Setting], every: Sequence[Seen], jobs: Mapping[Key, Job]) -> str:
     """Return all tables in Markdown: the promise, rounds, then a factor each."""
-    runs = sum(each.seeds for each in every)
+    runs = sum((job.folder / SUMMARY).exists() for job in jobs.values())
     known = {each.setting for each in every}
     factors = dict.fromkeys(each.factor for name, each in settings.items() if name in known)
     lacking = [name for name in settings if name not in known]
     parts = [
-        f"Finished when this was written: {runs} of {jobs} runs"
+        f"Finished when this was written: {runs} of {len(jobs)} runs"
         + (f"; none of {', '.join(lacking)}." if lacking else "."),
-        promise([each for each in every if each.way != ALONE]),
+        promise([each for each in every if each.way != ALONE and each.mix is not None]),
         rounds(settings, every),
         *(section(settings, every, factor) for factor in factors),
     ]
@@ -230,7 +247,9 @@ def _devices(seen: Seen) -> str:
     return f"{seen.run.devices} devices, {seen.run.test_samples:,} test samples, {seeds}"
 
 
-def _compared(found: Paired) -> tuple[str, str]:
+def _compared(found: Paired | None) -> tuple[str, str]:
+    if found is None:
+        return "", ""
     return judging.points(found), f"{found.devices_better}, {found.devices_worse}"
 
 

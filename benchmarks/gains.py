@@ -1,19 +1,24 @@
-"""Draws what devices gain with `mix = auto` over being alone, a panel a factor."""
+"""Draws what devices gain over being alone, a panel a factor."""
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.grid import ALONE, WAYS, Setting
+from benchmarks.grid import ALONE, WAYS, Setting, mixes
 from benchmarks.judging import Seen
+from edgeloop.paired import Paired
 
 COLUMNS = 2
 
 
 def picture(settings: Mapping[str, Setting], every: Sequence[Seen]) -> bytes:
-    """Draw means and 95 % intervals in points of accuracy, as PNG."""
+    """Draw means and 95 % intervals in points of accuracy, as PNG.
+
+    Filled: what a way led to, class statistics with their own weight; hollow: with `auto`.
+    """
     shown = [each for each in every if each.way != ALONE]
     factors = list(dict.fromkeys(settings[each.setting].factor for each in shown))
     lines = max(1, -(-len(factors) // COLUMNS))
@@ -37,19 +42,24 @@ def _panel(axes: Axes, factor: str, settings: Mapping[str, Setting], shown: Sequ
     names = list(dict.fromkeys(each.setting for each in shown))
     ways = [way for way in WAYS if way != ALONE]
     for number, way in enumerate(ways):
-        found = [each for each in shown if each.way == way and each.mix.ci95 is not None]
-        offset = 0.12 * (number - (len(ways) - 1) / 2)
-        means = [100 * (each.mix.mean or 0.0) for each in found]
-        bounds = [each.mix.ci95 or (0.0, 0.0) for each in found]
-        spread = [
-            [mean - 100 * low for mean, (low, _) in zip(means, bounds, strict=True)],
-            [100 * high - mean for mean, (_, high) in zip(means, bounds, strict=True)],
-        ]
-        places = [names.index(each.setting) + offset for each in found]
-        axes.errorbar(places, means, yerr=spread, fmt="o", ms=4, capsize=2, label=way)
+        found = [each for each in shown if each.way == way]
+        place = {e.setting: names.index(e.setting) + 0.16 * (number - 2) for e in found}
+        runs = [(place[each.setting], each.run) for each in found]
+        mixed = [(place[e.setting] + 0.06, e.mix) for e in found if e.mix and mixes(way)]
+        _bars(axes, runs, color=f"C{number}", label=way)
+        _bars(axes, mixed, color=f"C{number}", mfc="white")
     axes.axhline(0.0, color="0.4", linewidth=0.8)
     axes.set_xticks(range(len(names)), [settings[name].value for name in names])
     axes.tick_params(axis="x", labelsize="small", labelrotation=12)
     axes.set_title(factor, fontsize="medium")
     axes.set_ylabel("points over alone")
     axes.grid(axis="y", color="0.9")
+
+
+def _bars(axes: Axes, found: Sequence[tuple[float, Paired]], **style: Any) -> None:
+    drawn = [(x, each.mean, each.ci95) for x, each in found if each.mean is not None and each.ci95]
+    means = [100 * mean for _, mean, _ in drawn]
+    below = [100 * (mean - low) for _, mean, (low, _) in drawn]
+    above = [100 * (high - mean) for _, mean, (_, high) in drawn]
+    places = [x for x, *_ in drawn]
+    axes.errorbar(places, means, yerr=[below, above], fmt="o", ms=4, capsize=2, **style)

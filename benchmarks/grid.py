@@ -1,11 +1,11 @@
-"""What the map of exchange is made of: ways to exchange, and settings, each a factor away from a base.
+"""What the map of exchange is made of: ways to exchange, and settings a factor away from a base.
 
 A full product would be thousands of runs; this varies one factor at a time around two bases on
 images, and one on sensor data.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,15 @@ class Setting:
         """Whether the others are a factor away from this one."""
         return self in (_FEW, _UNEQUAL, _HAR)
 
-    def but(self, factor: str, value: str, rate: float | None = None, **changes: Any) -> "Setting":
-        """Return a setting that differs from this one in a factor."""
-        options = {**self.options, **changes}
-        return replace(
-            self, factor=factor, value=value, rate=rate or self.rate, options=options, seeds=1
-        )
+    def but(
+        self,
+        factor: str,
+        value: str,
+        data: str | None = None,
+        **changes: Any,
+    ) -> "Setting":
+        """Return a setting that differs from this one in a factor, of one seed."""
+        return Setting(factor, value, data or self.data, {**self.options, **changes}, self.rate)
 
 
 IMAGES_FEW, IMAGES_UNEQUAL, SENSORS = (
@@ -82,22 +85,23 @@ _UNEQUAL = Setting(
     EMBEDDED,
     {
         **{"partition": "dirichlet", "alpha": 0.1, "clients": 10, "samples": 2_000},
-        **{"models": "cnn-flat2", "width": 32, "rounds": 10},
+        **{"models": "cnn-wide1", "width": 32, "rounds": 10},
     },
-    rate=0.05,
+    rate=0.1,
     seeds=3,
 )
 _HAR = Setting(
     f"{SENSORS}: windows a device",
     "30 (5 of each class)",
     "har",
-    {"layout": "signal", "shots": 5, "models": "harcnn-s2", "width": 32, "rounds": 20},
-    rate=0.05,
+    {"layout": "signal", "shots": 5, "models": "harcnn-s3", "width": 32, "rounds": 20},
+    rate=0.2,
     seeds=3,
 )
-_FOUR = "cnn-flat2,cnn-wide1,cnn-strided3,cnn-pointwise6"
+_FOUR = "cnn-wide1,cnn-flat2,cnn-strided3,cnn-pointwise6"
 _SIZES, _SKEW, _HAR_SIZES = _FEW.factor, _UNEQUAL.factor, _HAR.factor
-_DEVICES, _MIX, _CLASSES = "number of devices", "mix of architectures", "colour, and classes"
+_DEVICES = f"{IMAGES_FEW}: number of devices"
+_MIX, _CLASSES = "mix of architectures", f"{IMAGES_UNEQUAL}: colour, and classes"
 
 SETTINGS: Mapping[str, Setting] = {
     "few": _FEW,
@@ -108,27 +112,26 @@ SETTINGS: Mapping[str, Setting] = {
         **{"partition": "pathological", "classes_per_client": 5, "shots": 1, "batch_size": 5},
     ),
     "pathological": _UNEQUAL.but(_SKEW, "two classes a device", partition="pathological"),
-    "few-devices-5": _FEW.but(f"{IMAGES_FEW}: {_DEVICES}", "5", clients=5),
+    "few-devices-5": _FEW.but(_DEVICES, "5", clients=5),
+    "few-100": _FEW.but(_SIZES, "100 (10 of each class); 10 rounds", shots=10, rounds=10),
     "har-6": _HAR.but(_HAR_SIZES, "6 (1 of each class)", shots=1, batch_size=6),
-    "few-mixed": _FEW.but(f"{IMAGES_FEW}: {_MIX}", "four, in turn", models=_FOUR),
     "iid": _UNEQUAL.but(_SKEW, "equal shares", partition="iid", balanced=True),
-    "few-450": _FEW.but(_SIZES, "450, 5 rounds", samples=6_000, shots=45, rounds=5, rate=0.05),
+    "few-mixed": _FEW.but(f"{IMAGES_FEW}: {_MIX}", "four, in turn", models=_FOUR),
+    "har-all": _HAR.but(_HAR_SIZES, "258 on average, all; 5 rounds", shots=None, rounds=5),
+    "cifar10": _UNEQUAL.but(_CLASSES, "CIFAR-10, 10 classes", data="cifar10"),
     "few-devices-50": _FEW.but(
-        f"{IMAGES_FEW}: {_DEVICES}", "50, 10 rounds", clients=50, samples=6_000, rounds=10
+        *(_DEVICES, "50; 10 rounds"), **{"clients": 50, "samples": 6_000, "rounds": 10}
     ),
-    "har-100": _HAR.but(_HAR_SIZES, "100 (17 of each class)", shots=17, rounds=10),
-    "dirichlet-1": _UNEQUAL.but(_SKEW, "Dirichlet 1.0", alpha=1.0),
+    "few-450": _FEW.but(
+        *(_SIZES, "450 (45 of each class); 3 rounds"),
+        **{"samples": 6_000, "shots": 45, "rounds": 3},
+    ),
     "unequal-mixed": _UNEQUAL.but(f"{IMAGES_UNEQUAL}: {_MIX}", "four, in turn", models=_FOUR),
-    "few-100": _FEW.but(_SIZES, "100 (10 of each class), 10 rounds", shots=10, rounds=10),
-    "cifar10": replace(
-        _UNEQUAL.but(f"{IMAGES_UNEQUAL}: {_CLASSES}", "CIFAR-10, 10 classes"), data="cifar10"
-    ),
-    "cifar100": replace(
-        _UNEQUAL.but(f"{IMAGES_UNEQUAL}: {_CLASSES}", "CIFAR-100, 100 classes"), data="cifar100"
-    ),
-    "har-all": _HAR.but(_HAR_SIZES, "258 on average, all, 5 rounds", shots=None, rounds=5),
+    "dirichlet-1": _UNEQUAL.but(_SKEW, "Dirichlet 1.0", alpha=1.0),
+    "har-100": _HAR.but(_HAR_SIZES, "102 (17 of each class); 10 rounds", shots=17, rounds=10),
+    "cifar100": _UNEQUAL.but(_CLASSES, "CIFAR-100, 100 classes", data="cifar100"),
     "few-devices-200": _FEW.but(
-        *(f"{IMAGES_FEW}: {_DEVICES}", "200, 5 rounds"), clients=200, samples=6_000, rounds=5
+        *(_DEVICES, "200; 5 rounds"), **{"clients": 200, "samples": 6_000, "rounds": 5}
     ),
 }
 """By name, in the order in which they run: those that most is to be learned from come first."""
@@ -145,13 +148,22 @@ def ways(setting: Setting) -> list[str]:
     return [way for way in WAYS if alike or way != "FedAvg"]
 
 
-def settings_of(setting: Setting, way: str, seed: int, source: Path) -> RunSettings:
+def mixes(way: str) -> bool:
+    """Say whether a way's devices end with a network that they may mix with one alone.
+
+    With class statistics they mix anyway.
+    """
+    return way not in (ALONE, STATISTICS)
+
+
+def settings_of(setting: Setting, way: str, seed: int, mix: bool, source: Path) -> RunSettings:
     """Return one run's settings; each seed has its own partition, too.
 
     Args:
         setting: the devices.
         way: of `WAYS`.
         seed: the run's.
+        mix: whether each device ends with a weight of its own.
         source: the folder of the data folders.
     """
     chosen = WAYS[way]
@@ -162,7 +174,7 @@ def settings_of(setting: Setting, way: str, seed: int, source: Path) -> RunSetti
     return RunSettings.model_validate(
         {
             **{"data": _data(setting, source), "seed": seed, "partition_seed": seed + 1},
-            **{"workers": 1, "mix": "never" if way in (ALONE, STATISTICS) else "auto"},
+            **{"workers": 1, "mix": "auto" if mix else "never"},
             **options,
             **chosen,
             "options": own,

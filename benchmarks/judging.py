@@ -1,4 +1,4 @@
-"""What the map's finished runs tell of a way to exchange, and whether `mix = auto` keeps its promise.
+"""What the map's finished runs tell of a way to exchange, and whether `auto` keeps its promise.
 
 Devices are compared one by one with the same devices that train alone (`edgeloop.paired`). Each
 seed has devices of its own; all seeds' devices are judged together.
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks import grid
 from edgeloop.errors import RunError
 from edgeloop.paired import POINT, Paired, Side, paired
 from simulations import pairing, runs
@@ -32,8 +33,8 @@ class Seen:
         accuracy: a device's mean, of the run at its end.
         by_round: the same, after each round.
         run: beside devices alone.
-        mix: what devices put into use with `auto`, beside devices alone.
-        kept: what they put into use, beside the run.
+        mix: what devices put into use with `auto`, beside devices alone; None where nobody knows.
+        kept: what they put into use, beside the run; likewise.
         up: bytes that a device sent in all.
         down: that it got.
         seconds: of a run, all devices' training and evaluation and the server's.
@@ -45,8 +46,8 @@ class Seen:
     accuracy: float
     by_round: Mapping[int, float]
     run: Paired
-    mix: Paired
-    kept: Paired
+    mix: Paired | None
+    kept: Paired | None
     up: float
     down: float
     seconds: float
@@ -76,13 +77,15 @@ def seen(
         RunError: if a file of a run is damaged.
     """
     run = together({seed: pairing.side([each], way) for seed, each in own.items()})
-    mix = together({seed: mixture(each) for seed, each in own.items()})
     beside = together({seed: pairing.side([alone[seed]], "alone") for seed in own})
+    mixed = {seed: side for seed, each in own.items() if (side := mixture(each))}
+    mix = together(mixed) if mixed else None
     count = len(own)
     return Seen(
         *(setting, way, count, mean(run, run.last)),
         {number: mean(run, number) for number in run.right},
-        *(paired(run, beside), paired(mix, beside), paired(mix, run)),
+        paired(run, beside),
+        *((None, None) if mix is None else (paired(mix, beside), paired(mix, run))),
         *(sum(_sent(each, kind) for each in own.values()) / count for kind in ("up", "down")),
         sum(_seconds(each) for each in own.values()) / count,
     )
@@ -115,16 +118,18 @@ def together(sides: Mapping[int, Side]) -> Side:
     )
 
 
-def mixture(run: FinishedRun) -> Side:
-    """Return what a run's devices put into use; the run itself where it ends with no `mix`.
+def mixture(run: FinishedRun) -> Side | None:
+    """Return what a run's devices put into use at its end; None where nobody knows.
 
     A client with class statistics answers with its mixture in the run already.
 
     Raises:
         RunError: if a file of the run is damaged.
     """
-    side = pairing.side([run], "auto")
     clients = (run.summary.model_extra or {}).get("mix", {}).get("clients", {})
+    if not clients:
+        return None
+    side = pairing.side([run], "auto")
     hits = {name: _unpacked(each, run) for name, each in clients.items() if "hits" in each}
     if not hits:
         return side
@@ -166,24 +171,37 @@ class Verdict(NamedTuple):
     where: tuple[str, ...]
 
 
+class _Row(NamedTuple):
+    name: str
+    mixes: bool
+    run: Paired
+    mix: Paired
+    kept: Paired
+
+
 def judged(every: Sequence[Seen]) -> list[Verdict]:
-    """Return the promise's parts, over all settings and ways."""
-    return [_never_below(every), _few_worse(every), _gain_kept(every)]
+    """Return the promise's parts, over all settings and ways whose devices have mixed."""
+    rows = [
+        _Row(f"{each.setting}, {each.way}", grid.mixes(each.way), each.run, each.mix, each.kept)
+        for each in every
+        if each.mix is not None and each.kept is not None
+    ]
+    return [_never_below(rows), _few_worse(rows), _gain_kept(rows)]
 
 
-def _never_below(every: Sequence[Seen]) -> Verdict:
+def _never_below(every: Sequence[_Row]) -> Verdict:
     below = [each for each in every if each.mix.verdict == "worse"]
     return Verdict(
         "no setting whose mean is below alone beyond its interval",
         f"{len(below)} of {len(every)}",
         not below if every else None,
-        tuple(f"{_named(each)}: {points(each.mix)}" for each in below),
+        tuple(f"{each.name}: {points(each.mix)}" for each in below),
     )
 
 
-def _few_worse(every: Sequence[Seen]) -> Verdict:
+def _few_worse(every: Sequence[_Row]) -> Verdict:
     devices = sum(each.mix.devices for each in every)
-    counts = {_named(each): worse(each.mix) for each in every}
+    counts = {each.name: worse(each.mix) for each in every}
     sure = sum(found[1] for found in counts.values())
     apparent = sum(found[0] for found in counts.values())
     some = {name: found for name, found in counts.items() if found[1]}
@@ -202,9 +220,9 @@ def worse(found: Paired) -> tuple[int, int]:
     return len(rows), sum(row.beyond_chance == "worse" for row in rows)
 
 
-def _gain_kept(every: Sequence[Seen]) -> Verdict:
-    gains = [each for each in every if each.run.verdict == "better"]
-    shares = [share(each) for each in gains]
+def _gain_kept(every: Sequence[_Row]) -> Verdict:
+    gains = [each for each in every if each.mixes and each.run.verdict == "better"]
+    shares = [_share(each) for each in gains]
     less = [each for each, kept in zip(gains, shares, strict=True) if kept < LEAST_KEPT]
     surely = [each for each in less if each.kept.verdict == "worse"]
     whole = sum(each.run.mean or 0.0 for each in gains)
@@ -214,17 +232,13 @@ def _gain_kept(every: Sequence[Seen]) -> Verdict:
         f"less in {len(less)} of {len(gains)}, in {len(surely)} of them beyond the interval of"
         f" what is lost; {sums:.0%} of the gains' sum",
         not less if gains else None,
-        tuple(f"{_named(each)}: {share(each):.0%}, lost {points(each.kept)}" for each in less),
+        tuple(f"{each.name}: {_share(each):.0%}, lost {points(each.kept)}" for each in less),
     )
 
 
-def share(each: Seen) -> float:
+def _share(each: _Row) -> float:
     """Return what `auto` keeps of a gain, which there must be."""
     return (each.mix.mean or 0.0) / (each.run.mean or 1.0)
-
-
-def _named(each: Seen) -> str:
-    return f"{each.setting}, {each.way}"
 
 
 def points(found: Paired) -> str:
