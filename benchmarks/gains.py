@@ -4,6 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -28,11 +29,11 @@ def picture(settings: Mapping[str, Setting], every: Sequence[Seen]) -> bytes:
         _panel(axes, factor, settings, [e for e in shown if settings[e.setting].factor == factor])
     for axes in places[len(factors) :]:
         axes.set_axis_off()
-    named: dict[str, object] = {}
+    named: dict[str, Artist] = {}
     for axes in places:
         handles, labels = axes.get_legend_handles_labels()
         named.update(zip(labels, handles, strict=True))
-    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=len(WAYS))
+    figure.legend(list(named.values()), list(named), loc="outside upper center", ncols=len(WAYS))
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()

@@ -53,11 +53,7 @@ class Setting:
         return self in (_FEW, _UNEQUAL, _HAR)
 
     def but(
-        self,
-        factor: str,
-        value: str,
-        data: str | None = None,
-        **changes: Any,
+        self, factor: str, value: str, changes: Mapping[str, Any], data: str | None = None
     ) -> "Setting":
         """Return a setting that differs from this one in a factor, of one seed."""
         return Setting(factor, value, data or self.data, {**self.options, **changes}, self.rate)
@@ -109,29 +105,31 @@ SETTINGS: Mapping[str, Setting] = {
     "har-30": _HAR,
     "few-5": _FEW.but(
         *(_SIZES, "5 (1 of each of 5 classes)"),
-        **{"partition": "pathological", "classes_per_client": 5, "shots": 1, "batch_size": 5},
+        {"partition": "pathological", "classes_per_client": 5, "shots": 1, "batch_size": 5},
     ),
-    "pathological": _UNEQUAL.but(_SKEW, "two classes a device", partition="pathological"),
-    "few-devices-5": _FEW.but(_DEVICES, "5", clients=5),
-    "few-100": _FEW.but(_SIZES, "100 (10 of each class); 10 rounds", shots=10, rounds=10),
-    "har-6": _HAR.but(_HAR_SIZES, "6 (1 of each class)", shots=1, batch_size=6),
-    "iid": _UNEQUAL.but(_SKEW, "equal shares", partition="iid", balanced=True),
-    "few-mixed": _FEW.but(f"{IMAGES_FEW}: {_MIX}", "four, in turn", models=_FOUR),
-    "har-all": _HAR.but(_HAR_SIZES, "258 on average, all; 5 rounds", shots=None, rounds=5),
-    "cifar10": _UNEQUAL.but(_CLASSES, "CIFAR-10, 10 classes", data="cifar10"),
+    "pathological": _UNEQUAL.but(_SKEW, "two classes a device", {"partition": "pathological"}),
+    "few-devices-5": _FEW.but(_DEVICES, "5", {"clients": 5}),
+    "few-100": _FEW.but(_SIZES, "100 (10 of each class); 10 rounds", {"shots": 10, "rounds": 10}),
+    "har-6": _HAR.but(_HAR_SIZES, "6 (1 of each class)", {"shots": 1, "batch_size": 6}),
+    "iid": _UNEQUAL.but(_SKEW, "equal shares", {"partition": "iid", "balanced": True}),
+    "few-mixed": _FEW.but(f"{IMAGES_FEW}: {_MIX}", "four, in turn", {"models": _FOUR}),
+    "har-all": _HAR.but(_HAR_SIZES, "258 on average, all; 5 rounds", {"shots": None, "rounds": 5}),
+    "cifar10": _UNEQUAL.but(_CLASSES, "CIFAR-10, 10 classes", {}, "cifar10"),
     "few-devices-50": _FEW.but(
-        *(_DEVICES, "50; 10 rounds"), **{"clients": 50, "samples": 6_000, "rounds": 10}
+        _DEVICES, "50; 10 rounds", {"clients": 50, "samples": 6_000, "rounds": 10}
     ),
     "few-450": _FEW.but(
         *(_SIZES, "450 (45 of each class); 3 rounds"),
-        **{"samples": 6_000, "shots": 45, "rounds": 3},
+        {"samples": 6_000, "shots": 45, "rounds": 3},
     ),
-    "unequal-mixed": _UNEQUAL.but(f"{IMAGES_UNEQUAL}: {_MIX}", "four, in turn", models=_FOUR),
-    "dirichlet-1": _UNEQUAL.but(_SKEW, "Dirichlet 1.0", alpha=1.0),
-    "har-100": _HAR.but(_HAR_SIZES, "102 (17 of each class); 10 rounds", shots=17, rounds=10),
-    "cifar100": _UNEQUAL.but(_CLASSES, "CIFAR-100, 100 classes", data="cifar100"),
+    "unequal-mixed": _UNEQUAL.but(f"{IMAGES_UNEQUAL}: {_MIX}", "four, in turn", {"models": _FOUR}),
+    "dirichlet-1": _UNEQUAL.but(_SKEW, "Dirichlet 1.0", {"alpha": 1.0}),
+    "har-100": _HAR.but(
+        _HAR_SIZES, "102 (17 of each class); 10 rounds", {"shots": 17, "rounds": 10}
+    ),
+    "cifar100": _UNEQUAL.but(_CLASSES, "CIFAR-100, 100 classes", {}, "cifar100"),
     "few-devices-200": _FEW.but(
-        *(_DEVICES, "200; 5 rounds"), **{"clients": 200, "samples": 6_000, "rounds": 5}
+        _DEVICES, "200; 5 rounds", {"clients": 200, "samples": 6_000, "rounds": 5}
     ),
 }
 """By name, in the order in which they run: those that most is to be learned from come first."""

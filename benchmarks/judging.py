@@ -82,12 +82,17 @@ def seen(
     mix = together(mixed) if mixed else None
     count = len(own)
     return Seen(
-        *(setting, way, count, mean(run, run.last)),
-        {number: mean(run, number) for number in run.right},
-        paired(run, beside),
-        *((None, None) if mix is None else (paired(mix, beside), paired(mix, run))),
-        *(sum(_sent(each, kind) for each in own.values()) / count for kind in ("up", "down")),
-        sum(_seconds(each) for each in own.values()) / count,
+        setting=setting,
+        way=way,
+        seeds=count,
+        accuracy=mean(run, run.last),
+        by_round={number: mean(run, number) for number in run.right},
+        run=paired(run, beside),
+        mix=None if mix is None else paired(mix, beside),
+        kept=None if mix is None else paired(mix, run),
+        up=sum(_sent(each, "up") for each in own.values()) / count,
+        down=sum(_sent(each, "down") for each in own.values()) / count,
+        seconds=sum(_seconds(each) for each in own.values()) / count,
     )
 
 

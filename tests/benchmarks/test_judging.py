@@ -101,21 +101,21 @@ def test_devices_of_two_seeds_are_not_taken_for_one_another() -> None:
 
 def summary(**more: Any) -> Summary:
     names = ("client-0", "client-1")
-    return Summary(
-        config={"algorithm": "fedavg", "data": "d", "seed": 0, "partition_fingerprint": "f"},
-        accuracy_by_round=[0.5, 0.5],
-        best_accuracy=0.5,
-        best_round=0,
-        final_accuracy=0.5,
-        accuracy_by_client=dict.fromkeys(names, 0.5),
-        samples_by_client={name: {"train": 8, "test": 4} for name in names},
-        model_by_client=dict.fromkeys(names, "cnn"),
-        seconds_per_round=1.0,
-        seconds={"training": 2.0, "evaluating": 1.0, "aggregating": 0.5, "wall": 9.0},
-        **dict.fromkeys(("bytes_up_per_client", "bytes_down_per_client"), 1000.0),
-        **dict.fromkeys(("floats_up_per_client", "floats_down_per_client"), 1.0),
-        peak_memory_bytes=1,
-        **more,
+    return Summary.model_validate(
+        {
+            "config": {"algorithm": "a", "data": "d", "seed": 0, "partition_fingerprint": "f"},
+            "accuracy_by_round": [0.5, 0.5],
+            **{"best_accuracy": 0.5, "best_round": 0, "final_accuracy": 0.5},
+            "accuracy_by_client": dict.fromkeys(names, 0.5),
+            "samples_by_client": {name: {"train": 8, "test": 4} for name in names},
+            "model_by_client": dict.fromkeys(names, "cnn"),
+            "seconds_per_round": 1.0,
+            "seconds": {"training": 2.0, "evaluating": 1.0, "aggregating": 0.5, "wall": 9.0},
+            **dict.fromkeys(("bytes_up_per_client", "bytes_down_per_client"), 1000.0),
+            **dict.fromkeys(("floats_up_per_client", "floats_down_per_client"), 1.0),
+            "peak_memory_bytes": 1,
+            **more,
+        }
     )
 
 
