@@ -155,7 +155,7 @@ def _by_seed(runs: Mapping[Key, FinishedRun], name: str, way: str) -> dict[int, 
 def as_json(seen: Seen) -> dict[str, Any]:
     """Return all but the devices' rows as JSON values."""
     found = asdict(seen)
-    for each in ("run", "mix", "kept"):
+    for each in ("run", "mix", "kept", "added"):
         if found[each] is not None:
             del found[each]["rows"]
     return found
@@ -172,6 +172,7 @@ def told(settings: Mapping[str, Setting], every: Sequence[Seen], jobs: Mapping[K
         + (f"; none of {', '.join(lacking)}." if lacking else "."),
         promise([each for each in every if each.way != ALONE and each.mix is not None]),
         rounds(settings, every),
+        added(settings, every),
         *(section(settings, every, factor) for factor in factors),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -203,6 +204,21 @@ def rounds(settings: Mapping[str, Setting], every: Sequence[Seen]) -> str:
         if each.way != ALONE
     ]
     title = "**By rounds**: the runs less devices alone after as many rounds, points, without `mix`"
+    return f"{title}\n\n{facts.markdown(columns, table)}"
+
+
+def added(settings: Mapping[str, Setting], every: Sequence[Seen]) -> str:
+    """Return a table of how much of class statistics' gain is the exchange, not the base."""
+    columns = ("setting", "gain over alone", "of it, the exchange's", "devices")
+    table = [
+        (
+            grid.title(settings[each.setting]),
+            *(judging.points(each.run), judging.points(each.added), each.added.devices),
+        )
+        for each in every
+        if each.added is not None
+    ]
+    title = "**Class statistics**: the gain, and what of it a device's own classifier has not"
     return f"{title}\n\n{facts.markdown(columns, table)}"
 
 

@@ -17,12 +17,15 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def run(function: Callable[..., None], name: str) -> int:
-    """Run a benchmark as a command line; bad input ends with exit code 2."""
+    """Run a benchmark as a command line; bad input ends with exit code 2, Ctrl-C with 130."""
     try:
         return screen.run(function, name, sys.argv[1:])
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return 130
 
 
 def har(data: str | None) -> str:

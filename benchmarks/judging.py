@@ -35,6 +35,8 @@ class Seen:
         run: beside devices alone.
         mix: what devices put into use with `auto`, beside devices alone; None where nobody knows.
         kept: what they put into use, beside the run; likewise.
+        added: with class statistics, after the exchange beside the device's own classifier on the
+            same base: the part of the gain that is not the base; None of other ways.
         up: bytes that a device sent in all.
         down: that it got.
         seconds: of a run, all devices' training and evaluation and the server's.
@@ -48,6 +50,7 @@ class Seen:
     run: Paired
     mix: Paired | None
     kept: Paired | None
+    added: Paired | None
     up: float
     down: float
     seconds: float
@@ -90,6 +93,9 @@ def seen(
         run=paired(run, beside),
         mix=None if mix is None else paired(mix, beside),
         kept=None if mix is None else paired(mix, run),
+        added=paired(run, together({s: own_only(each) for s, each in own.items()}))
+        if not grid.mixes(way) and mix is not None
+        else None,
         up=sum(_sent(each, "up") for each in own.values()) / count,
         down=sum(_sent(each, "down") for each in own.values()) / count,
         seconds=sum(_seconds(each) for each in own.values()) / count,
@@ -140,6 +146,16 @@ def mixture(run: FinishedRun) -> Side | None:
         return side
     right = {name: float(sum(each)) for name, each in hits.items()}
     return Side(side.title, side.samples, {side.last: right}, hits)
+
+
+def own_only(run: FinishedRun) -> Side:
+    """Return what devices with class statistics have without the others: only counts are known."""
+    clients = (run.summary.model_extra or {})["mix"]["clients"]
+    samples = {name: each["test_samples"] for name, each in clients.items()}
+    right = {
+        n: float(round(each["alone"] * samples[n])) for n, each in clients.items() if samples[n]
+    }
+    return Side("its own", samples, {run.rounds: right})
 
 
 def _unpacked(client: Mapping[str, Any], run: FinishedRun) -> list[bool]:
@@ -230,15 +246,16 @@ def _gain_kept(every: Sequence[_Row]) -> Verdict:
     shares = [_share(each) for each in gains]
     less = [each for each, kept in zip(gains, shares, strict=True) if kept < LEAST_KEPT]
     surely = [each for each in less if each.kept.verdict == "worse"]
-    whole = sum(each.run.mean or 0.0 for each in gains)
-    sums = sum(each.mix.mean or 0.0 for each in gains) / whole if whole else 0.0
-    return Verdict(
-        f"at least {LEAST_KEPT:.0%} of a gain kept, wherever there is one",
+    lost = tuple(f"{each.name}: {_share(each):.0%}, lost {points(each.kept)}" for each in less)
+    asked = f"at least {LEAST_KEPT:.0%} of a gain kept, wherever there is one"
+    if not gains:
+        return Verdict(asked, "no gain beyond its interval", None, ())
+    kept = sum(each.mix.mean or 0.0 for each in gains) / sum(each.run.mean or 0.0 for each in gains)
+    found = (
         f"less in {len(less)} of {len(gains)}, in {len(surely)} of them beyond the interval of"
-        f" what is lost; {sums:.0%} of the gains' sum",
-        not less if gains else None,
-        tuple(f"{each.name}: {_share(each):.0%}, lost {points(each.kept)}" for each in less),
+        f" what is lost; {kept:.0%} of the gains' sum"
     )
+    return Verdict(asked, found, not less, lost)
 
 
 def _share(each: _Row) -> float:

@@ -1,3 +1,4 @@
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,7 +95,13 @@ def test_a_tiny_map_goes_on_where_it_stopped_and_is_told(tmp_path: Path) -> None
     assert (averaged.run.devices, averaged.up > 1000) == (3, True)
     assert averaged.mix is not None
     assert averaged.mix.rows[0].gained is not None, "the mixture's hits are known"
-    assert by_way[STATISTICS].mix == by_way[STATISTICS].run
+    statistics = by_way[STATISTICS]
+    assert statistics.mix == statistics.run
+    assert statistics.added is not None
+    assert averaged.added is None
+    told = json.loads((tmp_path / "runs/tiny/class-statistics-0/summary.json").read_text())["mix"]
+    gain = told["mean"]["mixed"] - told["mean"]["alone"]
+    assert statistics.added.mean == pytest.approx(gain)
     text = exchange.told(TINY, every, jobs)
     assert f"{len(jobs)} of {len(jobs)} runs." in text
     (row,) = re.findall(r"^\| .* \| FedAvg \| .*$", text, re.MULTILINE)

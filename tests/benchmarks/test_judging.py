@@ -36,7 +36,7 @@ def seen(
     )
     facts = {"setting": "s", "way": "w", "seeds": 1, "accuracy": 0.5, "by_round": {1: 0.5}}
     return Seen(
-        **{**facts, "up": 0.0, "down": 0.0, "seconds": 0.0, **changes},
+        **{**facts, "added": None, "up": 0.0, "down": 0.0, "seconds": 0.0, **changes},
         run=compared[0],
         mix=compared[1],
         kept=compared[2],
@@ -85,6 +85,8 @@ def test_a_gain_that_is_halved_is_not_kept() -> None:
 
 def test_nothing_seen_says_nothing() -> None:
     assert [each.holds for each in judging.judged([])] == [None, None, None]
+    *_, kept = judging.judged([BELOW])
+    assert (kept.holds, kept.found) == (None, "no gain beyond its interval")
 
 
 def test_devices_of_two_seeds_are_not_taken_for_one_another() -> None:
