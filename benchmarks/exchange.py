@@ -1,231 +1,272 @@
-"""When exchange pays: FedKTL with two generators, FedTGP and FedProto beside training alone.
+"""When exchange pays: the map of ways to exchange, beside devices alone, in docs/exchange.md.
 
-By data (HAR, CIFAR-10), its size, the mix of models, and rounds. Runs are kept under runs/exchange:
-the same command goes on after a stop.
-
-Shape suffixes: S seeds, T rounds.
+Runs are kept, and a run that is done is not run again: the same command goes on after a stop. What
+is run is in `benchmarks.grid`, what is made of it in `benchmarks.judging`.
 """
 
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from benchmarks import facts
+from benchmarks import facts, gains, grid, judging
+from benchmarks.grid import ALONE, EMBEDDED, SETTINGS, Setting
+from benchmarks.judging import Seen
 from edgeloop import files, screen
 from edgeloop.errors import ConfigError
+from edgeloop.paired import Paired
 from simulations.batch import Job, Summary, run_all
-from simulations.reproduce.picture import curves
-from simulations.settings import RunSettings
+from simulations.folder import SUMMARY
+from simulations.runs import FinishedRun
 
-ALONE = "Local"
-ENTRIES: Mapping[str, Mapping[str, Any]] = {
-    ALONE: {"algorithm": "local"},
-    "FedProto": {"algorithm": "fedproto"},
-    "FedTGP": {"algorithm": "fedtgp"},
-    "ETF only": {"algorithm": "fedktl", "options": {"transfer": 0.0}},
-    "FedKTL, digits": {"algorithm": "fedktl", "generator": "digits"},
-    "FedKTL, gan-face": {"algorithm": "fedktl", "generator": "gan-face"},
-}
-"""What is compared: the algorithm, and the generator that it asks.
-
-"ETF only" is FedKTL's client without exchange: its fixed classifier and margin loss.
-"""
-
-
-@dataclass(frozen=True)
-class World:
-    """Clients and their data.
-
-    Attributes:
-        title: for people.
-        data: the folder's name.
-        options: of the run.
-        reference: what the reference implementation reached in one trial on data of the same kind
-            and size, by algorithm: a round, and the accuracy there.
-        seeds: at most; None for as many as asked for.
-    """
-
-    title: str
-    data: str
-    options: Mapping[str, Any]
-    reference: Mapping[str, tuple[int, float]] = field(default_factory=dict)
-    seeds: int | None = None
-
-
-_DIRICHLET = {"partition": "dirichlet", "clients": 20, "alpha": 0.1, "rounds": 30}
-WORLDS: Mapping[str, World] = {
-    "har": World(
-        "HAR, 30 persons, HtFE-sen-2",
-        "har",
-        {"rounds": 30},
-        {"Local": (10, 0.4752), "FedProto": (10, 0.6026), "FedTGP": (10, 0.6327)},
-    ),
-    "cifar10-3000": World(
-        "CIFAR-10, 3,000 images, Dirichlet 0.1, 20 clients, one architecture",
-        "cifar10",
-        {**_DIRICHLET, "samples": 3_000},
-    ),
-    "cifar10-3000-mixed": World(
-        "CIFAR-10, 3,000 images, Dirichlet 0.1, 20 clients, four architectures",
-        "cifar10",
-        {**_DIRICHLET, "samples": 3_000, "models": "small-4"},
-    ),
-    "cifar10-12000": World(
-        "CIFAR-10, 12,000 images, Dirichlet 0.1, 20 clients, one architecture",
-        "cifar10",
-        {**_DIRICHLET, "samples": 12_000},
-        {"Local": (30, 0.786), "FedTGP": (30, 0.757), "FedKTL, gan-face": (30, 0.757)},
-        seeds=1,
-    ),
-}
 DOCUMENT = facts.ROOT / "docs" / "exchange.md"
-MILESTONES = (1, 5, 10, 20, 30)
-Runs = Mapping[str, Sequence[Summary]]
-"""An entry's runs, a seed each."""
+PICTURE = facts.ROOT / "docs" / "images" / "exchange.png"
+MILESTONES = (1, 2, 5, 10, 20)
+Key = tuple[str, str, int, bool]
+"""A run: its setting, its way, its seed, and whether its devices mix at the end."""
 
 
 def main(
     data: Annotated[
-        Path | None, typer.Option(help="The folder of har and cifar10; else $EDGELOOP_DATA.")
+        Path | None, typer.Option(help="The folder of cifar10, cifar100, har; or $EDGELOOP_DATA.")
     ] = None,
-    worlds: Annotated[str, typer.Option(help="Of those in this file.")] = ",".join(WORLDS),
-    seeds: Annotated[int, typer.Option(min=1, help="How many: 0, 1, ...")] = 3,
+    settings: Annotated[str, typer.Option(help="Of those in benchmarks/grid.py.")] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="At most: 0, 1, ...")] = 3,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time. [default: one a core]")
     ] = None,
     out: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs/exchange"),
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Tell of finished runs; run none.")
+    ] = False,
 ) -> None:
-    """Run what is missing, then write benchmarks/results/exchange.md and the docs' table."""
-    names = worlds.split(",")
-    for name in names:
-        if name not in WORLDS:
-            raise ConfigError("worlds", f"there is no {name!r}", f"use {', '.join(WORLDS)}")
-    source = data or facts.data()
-    found = {name: runs_of(name, source, seeds, workers, out) for name in names}
-    text = "\n".join(section(WORLDS[name], runs) for name, runs in found.items())
-    content = {
-        "machine": facts.machine(),
-        "seeds": seeds,
-        "accuracy_by_round": {
-            name: {
-                entry: [run["accuracy_by_round"] for run in each] for entry, each in runs.items()
-            }
-            for name, runs in found.items()
-        },
-    }
+    """Run what is missing, then write benchmarks/results/exchange.md and the docs' tables."""
+    source = data or facts.folder()
+    chosen = asked(settings, source)
+    jobs = jobs_of(chosen, seeds, source, out)
+    if not ready:
+        run(jobs, workers)
+    every = gather(jobs)
+    if not every:
+        raise ConfigError("out", f"holds no finished runs in {out}", "leave --ready out")
+    text = told(chosen, every, jobs)
+    content = {"machine": facts.machine(), "seen": [as_json(each) for each in every]}
     facts.write("exchange", content, text)
     facts.embed(DOCUMENT, "exchange", text)
-    panels = {WORLDS[name].title: _accuracies(runs) for name, runs in found.items()}
-    files.write(facts.ROOT / "docs" / "images" / "exchange.png", curves(panels))
+    files.write(PICTURE, gains.picture(chosen, every))
 
 
-def runs_of(
-    name: str, source: Path, seeds: int, workers: int | None, out: Path
-) -> dict[str, list[Summary]]:
-    """Return the summaries of a world's runs by entry, a seed each."""
-    seeds = min(seeds, WORLDS[name].seeds or seeds)
-    jobs = {
-        (entry, seed): Job(settings(name, entry, seed, source), out / name / slug(entry, seed))
+def asked(names: str, source: Path) -> dict[str, Setting]:
+    """Return the settings to run: those named, or all whose data is there.
+
+    Args:
+        names: with commas; empty for all.
+        source: the data folder, which need not be there.
+
+    Raises:
+        ConfigError: if there is no such setting, or one's data is not there.
+    """
+    if names:
+        wanted = [name.strip() for name in names.split(",")]
+        for name in wanted:
+            if name not in SETTINGS:
+                raise ConfigError("settings", f"there is no {name!r}", f"use {', '.join(SETTINGS)}")
+            if not has_data(SETTINGS[name], source):
+                problem = f"{name} needs {source / SETTINGS[name].data}, which is not there"
+                raise ConfigError("data", problem, "give --data PATH, or set EDGELOOP_DATA")
+        return {name: SETTINGS[name] for name in wanted}
+    there = {name: each for name, each in SETTINGS.items() if has_data(each, source)}
+    lacking = sorted({each.data for name, each in SETTINGS.items() if name not in there})
+    if lacking:
+        screen.note(f"left out, for want of their data in {source}: {', '.join(lacking)}")
+    return there
+
+
+def has_data(setting: Setting, source: Path) -> bool:
+    """Say whether a setting's data is there."""
+    return setting.data == EMBEDDED or (source / setting.data).is_dir()
+
+
+def jobs_of(settings: Mapping[str, Setting], seeds: int, source: Path, out: Path) -> dict[Key, Job]:
+    """Return all runs, so that the map is whole before what takes longer.
+
+    First the first seed of every setting; then those again whose devices mix, for which each trains
+    several more networks; then other seeds.
+    """
+    keys = [
+        (name, way, seed, mix)
         for seed in range(seeds)
-        for entry in ENTRIES
+        for mix in (False, True)
+        for name, setting in settings.items()
+        if seed < setting.seeds
+        for way in grid.ways(setting)
+        if grid.mixes(way) or not mix
+    ]
+    return {
+        key: Job(
+            grid.settings_of(settings[name], way, seed, mix, source),
+            out / name / slug(way, seed, mix),
+        )
+        for key in keys
+        for name, way, seed, mix in [key]
     }
-    with screen.progress(name, len(jobs)) as report:
-        finished: list[Any] = []
-
-        def done(key: tuple[str, int], summary: Summary) -> None:
-            finished.append(key)
-            report(len(finished), f"{key[0]}, seed {key[1]}: {summary['final_accuracy']:.4f}")
-
-        found = run_all(jobs, workers, done)
-    return {entry: [found[entry, seed] for seed in range(seeds)] for entry in ENTRIES}
 
 
-def settings(name: str, entry: str, seed: int, source: Path) -> RunSettings:
-    """Return one run's settings."""
-    world = WORLDS[name]
-    return RunSettings.model_validate(
-        {
-            "data": str(source / world.data),
-            "seed": seed,
-            "workers": 1,
-            **world.options,
-            **ENTRIES[entry],
-        }
-    )
-
-
-def slug(entry: str, seed: int) -> str:
+def slug(way: str, seed: int, mix: bool) -> str:
     """Return the name of a run's folder."""
-    return f"{entry.lower().replace(', ', '-').replace(' ', '-')}-{seed}"
+    return f"{way.lower().replace(', ', '-').replace(' ', '-')}-{seed}{'-auto' if mix else ''}"
 
 
-def section(world: World, runs: Runs) -> str:
-    """Return a world's table in Markdown."""
-    accuracies = _accuracies(runs)
-    rounds = len(accuracies[ALONE][0]) - 1
-    shown = [number for number in MILESTONES if number <= rounds]
-    columns = [
-        "algorithm",
-        *(f"r{number}" for number in shown),
-        "best",
-        "last - Local",
-        "ahead of Local in rounds",
-        "reference",
+def run(jobs: Mapping[Key, Job], workers: int | None) -> None:
+    """Run what is missing, and show how far it is."""
+    finished: list[Key] = []
+    with screen.progress("exchange", len(jobs)) as report:
+
+        def done(key: Key, summary: Summary) -> None:
+            finished.append(key)
+            setting, way, seed, mix = key
+            what = f"{setting}, {way}, seed {seed}{', auto' if mix else ''}"
+            word = f"{what}: {summary['final_accuracy']:.4f}"
+            report(len(finished), word)
+
+        run_all(jobs, workers, done)
+
+
+def gather(jobs: Mapping[Key, Job]) -> list[Seen]:
+    """Return what finished runs tell, of ways whose devices have finished alone too."""
+    runs = {key: found for key, job in jobs.items() if (found := judging.finished(job.folder))}
+    every = []
+    for name, way in dict.fromkeys((name, way) for name, way, *_ in runs):
+        alone = _by_seed(runs, name, ALONE)
+        own = {seed: each for seed, each in _by_seed(runs, name, way).items() if seed in alone}
+        if own:
+            every.append(judging.seen(name, way, own, alone))
+    return every
+
+
+def _by_seed(runs: Mapping[Key, FinishedRun], name: str, way: str) -> dict[int, FinishedRun]:
+    """Return a way's runs by seed: those with a mixture at their end, where there are both."""
+    mine = {key[2:]: run for key, run in runs.items() if key[:2] == (name, way)}
+    return {seed: mine[seed, mix] for seed, mix in sorted(mine)}
+
+
+def as_json(seen: Seen) -> dict[str, Any]:
+    """Return all but the devices' rows as JSON values."""
+    found = asdict(seen)
+    for each in ("run", "mix", "kept", "added"):
+        if found[each] is not None:
+            del found[each]["rows"]
+    return found
+
+
+def told(settings: Mapping[str, Setting], every: Sequence[Seen], jobs: Mapping[Key, Job]) -> str:
+    """Return all tables in Markdown: the promise, rounds, then a factor each."""
+    runs = sum((job.folder / SUMMARY).exists() for job in jobs.values())
+    known = {each.setting for each in every}
+    factors = dict.fromkeys(each.factor for name, each in settings.items() if name in known)
+    lacking = [name for name in settings if name not in known]
+    parts = [
+        f"Finished when this was written: {runs} of {len(jobs)} runs"
+        + (f"; none of {', '.join(lacking)}." if lacking else "."),
+        promise([each for each in every if each.way != ALONE and each.mix is not None]),
+        rounds(settings, every),
+        added(settings, every),
+        *(section(settings, every, factor) for factor in factors),
     ]
-    rows = [_row(entry, accuracies, shown, world) for entry in accuracies]
-    seeds = len(accuracies[ALONE])
-    trials = "one seed" if seeds == 1 else f"mean ± population std of {seeds} seeds"
-    title = f"**{world.title}**, {rounds} rounds, {trials}"
-    return f"{title}\n\n{facts.markdown(columns, rows)}"
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _accuracies(runs: Runs) -> dict[str, list[list[float]]]:
-    return {entry: [run["accuracy_by_round"] for run in each] for entry, each in runs.items()}
+def promise(every: Sequence[Seen]) -> str:
+    """Return whether `auto` keeps its promise, as a table, and where it does not."""
+    verdicts = judging.judged(every)
+    said = {None: "nothing to say", True: "holds", False: "**does not hold**"}
+    rows = [(each.asked, each.found, said[each.holds]) for each in verdicts]
+    table = facts.markdown(("promised of `auto`", "found", "verdict"), rows)
+    where = [f"- {each.asked}, but: {'; '.join(each.where)}." for each in verdicts if each.where]
+    title = f"**Whether `mix = auto` keeps its promise**, {len(every)} rows of the tables below"
+    return f"{title}\n\n{table}\n" + "\n".join(where)
 
 
-def _row(
-    entry: str, accuracies: Mapping[str, list[list[float]]], shown: Sequence[int], world: World
-) -> list[str]:
-    own_ST, alone_ST = accuracies[entry], accuracies[ALONE]
-    gains_S = [own[-1] - alone[-1] for own, alone in zip(own_ST, alone_ST, strict=True)]
-    reference = world.reference.get(entry)
-    return [
-        entry,
-        *(_spread([own[number] for own in own_ST]) for number in shown),
-        _spread([max(own) for own in own_ST]),
-        "" if entry == ALONE else _spread(gains_S, "+.3f"),
-        "" if entry == ALONE else spans(ahead(own_ST, alone_ST)),
-        "" if reference is None else f"r{reference[0]} {reference[1]:.3f}",
+def rounds(settings: Mapping[str, Setting], every: Sequence[Seen]) -> str:
+    """Return a table of the runs less devices alone at the same round, in the bases' settings."""
+    shown = [each for each in every if settings[each.setting].is_base]
+    alone = {each.setting: each.by_round for each in shown if each.way == ALONE}
+    columns = ("setting", "way", *(f"r{number}" for number in MILESTONES))
+    table = [
+        (
+            grid.title(settings[each.setting]),
+            each.way,
+            *(_ahead(each.by_round, alone[each.setting], n) for n in MILESTONES),
+        )
+        for each in shown
+        if each.way != ALONE
     ]
+    title = "**By rounds**: the runs less devices alone after as many rounds, points, without `mix`"
+    return f"{title}\n\n{facts.markdown(columns, table)}"
 
 
-def ahead(own_ST: Sequence[Sequence[float]], alone_ST: Sequence[Sequence[float]]) -> list[int]:
-    """Return the rounds after training in which the seeds' mean is above Local's."""
-    own_T, alone_T = (
-        [statistics.fmean(each) for each in zip(*runs, strict=True)] for runs in (own_ST, alone_ST)
+def added(settings: Mapping[str, Setting], every: Sequence[Seen]) -> str:
+    """Return a table of how much of class statistics' gain is the exchange, not the base."""
+    columns = ("setting", "gain over alone", "of it, the exchange's", "devices")
+    table = [
+        (
+            grid.title(settings[each.setting]),
+            *(judging.points(each.run), judging.points(each.added), each.added.devices),
+        )
+        for each in every
+        if each.added is not None
+    ]
+    title = "**Class statistics**: the gain, and what of it a device's own classifier has not"
+    return f"{title}\n\n{facts.markdown(columns, table)}"
+
+
+def _ahead(own: Mapping[int, float], alone: Mapping[int, float], number: int) -> str:
+    if number not in alone:
+        return ""
+    return f"{100 * (own[min(number, max(own))] - alone[number]):+.1f}"
+
+
+COLUMNS = (
+    *("setting", "way", "accuracy", "run - alone", "better, worse"),
+    *("`auto` - alone", "better, worse", "KB up", "KB down", "seconds"),
+)
+
+
+def section(settings: Mapping[str, Setting], every: Sequence[Seen], factor: str) -> str:
+    """Return a factor's table: its base, if that stands elsewhere, and the settings that vary."""
+    rows = [_row(settings[each.setting], each) for each in every if _under(settings, each, factor)]
+    return f"**{factor}**\n\n{facts.markdown(COLUMNS, rows)}"
+
+
+def _under(settings: Mapping[str, Setting], seen: Seen, factor: str) -> bool:
+    return settings[seen.setting].factor == factor
+
+
+def _row(setting: Setting, seen: Seen) -> tuple[str, ...]:
+    alone = seen.way == ALONE
+    name = f"{setting.value}; {_devices(seen)}" if alone else ""
+    return (
+        name,
+        seen.way,
+        f"{seen.accuracy:.3f}",
+        *(("", "") if alone else _compared(seen.run)),
+        *(("", "") if alone else _compared(seen.mix)),
+        *(f"{count / 1000:,.0f}" for count in (seen.up, seen.down)),
+        f"{seen.seconds:.0f}",
     )
-    return [number for number in range(1, len(own_T)) if own_T[number] > alone_T[number]]
 
 
-def spans(numbers: Sequence[int]) -> str:
-    """Return ascending numbers with runs of neighbours written as first-last."""
-    found: list[list[int]] = []
-    for number in numbers:
-        if found and number == found[-1][-1] + 1:
-            found[-1].append(number)
-        else:
-            found.append([number])
-    words = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in found]
-    return ", ".join(words) or "none"
+def _devices(seen: Seen) -> str:
+    seeds = "one seed" if seen.seeds == 1 else f"{seen.seeds} seeds"
+    return f"{seen.run.devices} devices, {seen.run.test_samples:,} test samples, {seeds}"
 
 
-def _spread(values_S: Sequence[float], form: str = ".3f") -> str:
-    mean = format(statistics.fmean(values_S), form)
-    return mean if len(values_S) == 1 else f"{mean} ± {statistics.pstdev(values_S):.3f}"
+def _compared(found: Paired | None) -> tuple[str, str]:
+    if found is None:
+        return "", ""
+    return judging.points(found), f"{found.devices_better}, {found.devices_worse}"
 
 
 if __name__ == "__main__":

@@ -17,12 +17,15 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def run(function: Callable[..., None], name: str) -> int:
-    """Run a benchmark as a command line; bad input ends with exit code 2."""
+    """Run a benchmark as a command line; bad input ends with exit code 2, Ctrl-C with 130."""
     try:
         return screen.run(function, name, sys.argv[1:])
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return 130
 
 
 def har(data: str | None) -> str:
@@ -34,7 +37,7 @@ def har(data: str | None) -> str:
     Raises:
         ConfigError: if nobody said, and it is not there.
     """
-    return str(_there(_folder() / "har")) if data is None else data
+    return str(_there(folder() / "har")) if data is None else data
 
 
 def data() -> Path:
@@ -43,10 +46,11 @@ def data() -> Path:
     Raises:
         ConfigError: if it is not there.
     """
-    return _there(_folder())
+    return _there(folder())
 
 
-def _folder() -> Path:
+def folder() -> Path:
+    """Return where the data folder is if it is there at all; see `data`."""
     return Path(os.environ.get("EDGELOOP_DATA", ROOT.parent / "shared" / "data"))
 
 

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from edgeloop import algorithms, expert, mixing, mixture, models
+from edgeloop.algorithms.local import Nothing
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.models.split import SplitModel
 from simulations.engine import Crew, Plan
 
 log = logging.getLogger(__name__)
+
+HITS = "hits"
+"""In `mix` of a client with a network: a bit a test sample as in `clients_table.HITS`, in hex."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,18 @@ class Mixing:
         first = partial(_first, plan, name)
         local = mixture.local(settings.algorithm, **plan.chosen())
         how = mixture.Plan(settings.mix, self.rounds, local, first, settings.seed)
-        return mixture.made(how, half, self.broadcast).told(self.broadcast)
+        found = mixture.made(how, half, self.broadcast)
+        return {**found.told(self.broadcast), HITS: _hits(found, self.broadcast)}
+
+
+def _hits(found: mixture.Mixture, broadcast: Any) -> str:
+    """Return which test samples a mixture has right; see `HITS`."""
+    tests = found.together.tests()
+    all_NC = found.together.scores(tests.inputs, broadcast)
+    alone = found.alone
+    own_NC = all_NC if alone is None else alone.scores(tests.inputs, Nothing())
+    right_N = mixing.hits(found.choice.scores(own_NC, all_NC), tests.labels)
+    return np.packbits(right_N).tobytes().hex()
 
     def _with_statistics(self, name: str, half: StatisticsClient) -> dict[str, Any]:
         """Return what a client with class statistics ends with, and trains for that if asked."""

@@ -1,3 +1,5 @@
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,18 @@ def test_data_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_machine_is_described() -> None:
     assert {"processor", "cores", "torch"} <= set(facts.machine())
+
+
+def test_a_stop_ends_with_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "argv", ["it"])
+    try:
+        assert facts.run(stopped, "it") == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == "stopped\n"

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgeloop.command import main
@@ -35,6 +36,11 @@ def test_half_and_half_changes_nothing_in_the_rounds_and_alone_is_local(
     together = {name: each["together"] for name, each in mix["clients"].items()}
     assert together == half["accuracy_by_client"]
     assert {each["weight"] for each in mix["clients"].values()} == {0.5}
+    samples = {name: each["test_samples"] for name, each in mix["clients"].items()}
+    for name, each in mix["clients"].items():
+        bits = np.unpackbits(np.frombuffer(bytes.fromhex(each["hits"]), np.uint8))
+        assert len(each["hits"]) == 2 * -(-samples[name] // 8)
+        assert bits.mean() * len(bits) == pytest.approx(each["mixed"] * samples[name])
     again = run(settings, tmp_path / "workers", mix="half", workers=2)
     assert again["mix"] == mix, "in processes each"
 
