@@ -44,16 +44,6 @@ class Mixing:
         found = mixture.made(how, half, self.broadcast)
         return {**found.told(self.broadcast), HITS: _hits(found, self.broadcast)}
 
-
-def _hits(found: mixture.Mixture, broadcast: Any) -> str:
-    """Return which test samples a mixture has right; see `HITS`."""
-    tests = found.together.tests()
-    all_NC = found.together.scores(tests.inputs, broadcast)
-    alone = found.alone
-    own_NC = all_NC if alone is None else alone.scores(tests.inputs, Nothing())
-    right_N = mixing.hits(found.choice.scores(own_NC, all_NC), tests.labels)
-    return np.packbits(right_N).tobytes().hex()
-
     def _with_statistics(self, name: str, half: StatisticsClient) -> dict[str, Any]:
         """Return what a client with class statistics ends with, and trains for that if asked."""
         if not half.config.network:
@@ -64,6 +54,16 @@ def _hits(found: mixture.Mixture, broadcast: Any) -> str:
             *(asked.shuffle, asked.compute),
         )
         return expert.trained(how, half, self.broadcast).told(self.broadcast)
+
+
+def _hits(found: mixture.Mixture, broadcast: Any) -> str:
+    """Return which test samples a mixture has right; see `HITS`."""
+    tests = found.together.tests()
+    all_NC = found.together.scores(tests.inputs, broadcast)
+    alone = found.alone
+    own_NC = all_NC if alone is None else alone.scores(tests.inputs, Nothing())
+    right_N = mixing.hits(found.choice.scores(own_NC, all_NC), tests.labels)
+    return np.packbits(right_N).tobytes().hex()
 
 
 def _first(plan: Plan, name: str) -> SplitModel:

@@ -266,7 +266,7 @@ class StatisticsClient:
         Raises:
             RunError: if it is a network's.
         """
-        kind = HalfClassStatistics if self._config.half else ClassStatistics
+        kind = HalfClassStatistics if self.config.half else ClassStatistics
         numbers = range(len(weights) // len(fields(kind)))
         names = {f"sent/{n}/{each.name}" for n in numbers for each in fields(kind)}
         if set(weights) != {"samples", *names}:
