@@ -14,7 +14,7 @@ from edgeloop import algorithms, leaving
 from edgeloop.errors import ConfigError
 from edgeloop.link import Link
 from edgeloop.settings import BrokerSettings
-from edgeloop.task import LEFT, Opening, presence_topic, round_topic
+from edgeloop.task import LEFT, Opening, contract_topic, presence_topic, round_topic
 from tests.devices import Heard, wait_until
 from tests.leaving import TASK, Kept, Scene, killed_at
 from tests.world import StartBroker, brokers_in
@@ -277,7 +277,7 @@ def test_what_cannot_be_taken_out_says_so(scene: Scene) -> None:
     assert sentence in said(scene, 2, "aggregator", "--forget-device", "c")
     with scene.aggregator() as running:
         wait_until(lambda: "goes on with round 0" in running.said())
-        wait_until(lambda: bool(scene.kept().messages))
+        wait_until(lambda: contract_topic(TASK) in scene.kept().messages)
         assert sentence in said(scene, 2, "agent", "--leave", name="c")
         assert not (scene.folder / "c" / "left.json").exists()
         say(scene, "c", scene.kept().contract().run)
@@ -295,14 +295,14 @@ def test_who_cannot_leave(scene: Scene) -> None:
     assert "task: leaving, of which the broker keeps no contract" in found
     some = Scene(scene.folder, scene.broker, ("a", "b"))
     with some.aggregator():
-        wait_until(lambda: bool(some.kept().messages))
+        wait_until(lambda: contract_topic(TASK) in some.kept().messages)
         assert "name: c has no part in run" in said(some, 2, "agent", "--leave", name="c")
 
 
 def test_a_word_on_another_run_is_none(scene: Scene) -> None:
     """Nor is one of somebody who is not in the task."""
     with scene.aggregator() as running, scene.at_work("a", "b"):
-        wait_until(lambda: bool(scene.kept().messages))
+        wait_until(lambda: contract_topic(TASK) in scene.kept().messages)
         say(scene, "c", "another-run")
         say(scene, "x", scene.kept().contract().run)
         with scene.at_work("c") as devices:

@@ -14,7 +14,7 @@ from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.standing import Loaded
 from edgeloop import algorithms, history, leaving
 from edgeloop.cohorts.mqtt import MqttCohort, Patience
-from edgeloop.errors import ConfigError, RunError
+from edgeloop.errors import ConfigError, RefusedError, RunError
 from edgeloop.link import Arrival, Link
 from edgeloop.rounds import Standing
 from edgeloop.settings import BrokerSettings
@@ -86,7 +86,10 @@ def tidy(settings: TaskSettings, contract: Contract, algorithm: Loaded, ledger: 
 def sweep(broker: BrokerSettings, task: str) -> None:
     """Clear the broadcasts that the broker keeps of a task; the newest is then told anew."""
     topics = [f"{broadcast_topic(task, slot)}/+" for slot in ("0", "1")]
-    forgetting.clear(broker, _passing(task), topics, lasting=False)
+    try:
+        forgetting.clear(broker, _passing(task), topics, lasting=False)
+    except RefusedError as error:  # the broker wants certain client ids, perhaps
+        log.warning("what the broker keeps of broadcasts before is not cleared: %s", error)
 
 
 def heard(link: Link, contract: Contract, seconds: float | None) -> frozenset[str]:
