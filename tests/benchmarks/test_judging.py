@@ -60,6 +60,9 @@ def test_a_mean_below_alone_beyond_its_interval_is_told_with_its_setting() -> No
     below, _, kept = judging.judged([GAINED, BELOW])
     assert (below.holds, below.found) == (False, "1 of 2")
     assert below.where[0].startswith("below, w: -5.5 (")
+    rescued = seen((30, 33, 34, 35), (51, 52, 55, 55), ALONE)
+    assert rescued.run.verdict == "worse"
+    assert judging.judged([rescued])[0].holds, "the mixture is judged, not the run"
     assert kept.holds, "there was no gain to keep"
 
 
