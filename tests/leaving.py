@@ -141,10 +141,15 @@ class Scene:
     def kept(self) -> "Kept":
         """Return what the broker keeps of the task."""
         found: dict[str, bytes] = {}
-        with Link(self.broker, "looks", [f"edgeloop/v1/{TASK}/#"], lasting=False) as link:
-            while isinstance(event := link.receive(0.5), Arrival):
-                found[event.topic] = event.payload
-                event.acknowledge()
+        end = f"{TASK}/end"  # of what was kept: it comes after that, however busy the machine is
+        with Link(self.broker, "looks", [f"edgeloop/v1/{TASK}/#", end], lasting=False) as link:
+            link.publish(end, b"")
+            while end not in found:
+                event = link.receive(60)
+                assert event is not None
+                if isinstance(event, Arrival):
+                    found[event.topic] = event.payload
+                    event.acknowledge()
         return Kept({topic: payload for topic, payload in found.items() if payload})
 
     def held(self) -> bytes:
