@@ -10,11 +10,14 @@ import torch
 import torch.nn.functional as F
 import typer
 
-from benchmarks import facts
-from edgeloop import models, screen, trainable, training
+from benchmarks import environment
+from edgeloop import models
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import fedtgp
+from edgeloop.cli import console
+from edgeloop.knowledge import prototype_network
 from edgeloop.models import SplitModel
+from edgeloop.training import sgd
 
 SHAPE, CLASSES, WIDTH = (1, 28, 28), 6, 512
 SAMPLES, STEPS = 400, 200
@@ -33,13 +36,13 @@ def main(
         row for title, variants in questions().items() for row in rows_of(title, variants, repeats)
     ]
     title = f"single choices: medians of {repeats} runs, interleaved"
-    screen.table(title, columns, rows)
-    text = facts.markdown(columns, rows)
+    console.table(title, columns, rows)
+    text = environment.markdown(columns, rows)
     content = {
-        "machine": facts.machine(),
+        "machine": environment.machine(),
         "rows": [dict(zip(columns, row, strict=True)) for row in rows],
     }
-    facts.write("choices", content, f"{title}\n\n{text}")
+    environment.write("choices", content, f"{title}\n\n{text}")
 
 
 def questions() -> Mapping[str, Variants]:
@@ -83,7 +86,7 @@ def _model_and_batches(
 
 
 def _train(model: SplitModel, batches: Batches) -> None:
-    training.descend(
+    sgd.descend(
         model,
         batches,
         lambda forward, batch: F.cross_entropy(forward(batch[0])[1], batch[1]),
@@ -101,31 +104,33 @@ def _passes() -> Variants:
             for inputs, _ in batches.resized(size):
                 model(inputs)
 
-    sizes = (10, training.PASS_SIZE, SAMPLES)
+    sizes = (10, sgd.PASS_SIZE, SAMPLES)
     return {f"{size} samples a batch": partial(once, size) for size in sizes}
 
 
 def _steps() -> Variants:
     config = fedtgp.Config(classes=CLASSES, width=WIDTH)
-    first = trainable.first_state(CLASSES, WIDTH, seed=0)
+    first = prototype_network.first_state(CLASSES, WIDTH, seed=0)
     slope_CK = torch.full((CLASSES, WIDTH), 1e-3)
 
     def by_autograd() -> None:
-        parameters = [torch.tensor(array, requires_grad=True) for array in trainable.arrays(first)]
+        parameters = [
+            torch.tensor(array, requires_grad=True) for array in prototype_network.arrays(first)
+        ]
         optimizer = torch.optim.SGD(parameters, lr=config.server_lr)
         for _ in range(STEPS):
             optimizer.zero_grad()
-            (trainable.global_prototypes(parameters)[0] * slope_CK).sum().backward()
+            (prototype_network.global_prototypes(parameters)[0] * slope_CK).sum().backward()
             optimizer.step()
 
     def written_out() -> None:
-        parameters = [torch.tensor(array) for array in trainable.arrays(first)]
+        parameters = [torch.tensor(array) for array in prototype_network.arrays(first)]
         for _ in range(STEPS):
-            _, hidden_CK = trainable.global_prototypes(parameters)
-            trainable.step(parameters, hidden_CK, slope_CK, config.server_lr)
+            _, hidden_CK = prototype_network.global_prototypes(parameters)
+            prototype_network.step(parameters, hidden_CK, slope_CK, config.server_lr)
 
     return {"autograd": by_autograd, "written out": written_out}
 
 
 if __name__ == "__main__":
-    raise SystemExit(facts.run(main, "choices"))
+    raise SystemExit(environment.run(main, "choices"))

@@ -11,18 +11,19 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import facts, gains, grid, judging
+from benchmarks import environment, gains, grid, judging
 from benchmarks.grid import ALONE, EMBEDDED, SETTINGS, Setting
 from benchmarks.judging import Seen
-from edgeloop import files, screen
+from edgeloop.cli import console
 from edgeloop.errors import ConfigError
-from edgeloop.paired import Paired
-from simulations.batch import Job, Summary, run_all
-from simulations.folder import SUMMARY
-from simulations.runs import FinishedRun
+from edgeloop.runtime import atomic_files
+from edgeloop.statistics.paired import Paired
+from simulations.engine.batch import Job, Summary, run_all
+from simulations.results.folder import SUMMARY
+from simulations.results.runs import FinishedRun
 
-DOCUMENT = facts.ROOT / "docs" / "exchange.md"
-PICTURE = facts.ROOT / "docs" / "images" / "exchange.png"
+DOCUMENT = environment.ROOT / "docs" / "exchange.md"
+PICTURE = environment.ROOT / "docs" / "images" / "exchange.png"
 MILESTONES = (1, 2, 5, 10, 20)
 Key = tuple[str, str, int, bool]
 """A run: its setting, its way, its seed, and whether its devices mix at the end."""
@@ -43,7 +44,7 @@ def main(
     ] = False,
 ) -> None:
     """Run what is missing, then write benchmarks/results/exchange.md and the docs' tables."""
-    source = data or facts.folder()
+    source = data or environment.folder()
     chosen = asked(settings, source)
     jobs = jobs_of(chosen, seeds, source, out)
     if not ready:
@@ -52,10 +53,10 @@ def main(
     if not every:
         raise ConfigError("out", f"holds no finished runs in {out}", "leave --ready out")
     text = told(chosen, every, jobs)
-    content = {"machine": facts.machine(), "seen": [as_json(each) for each in every]}
-    facts.write("exchange", content, text)
-    facts.embed(DOCUMENT, "exchange", text)
-    files.write(PICTURE, gains.picture(chosen, every))
+    content = {"machine": environment.machine(), "seen": [as_json(each) for each in every]}
+    environment.write("exchange", content, text)
+    environment.embed(DOCUMENT, "exchange", text)
+    atomic_files.write(PICTURE, gains.picture(chosen, every))
 
 
 def asked(names: str, source: Path) -> dict[str, Setting]:
@@ -80,7 +81,7 @@ def asked(names: str, source: Path) -> dict[str, Setting]:
     there = {name: each for name, each in SETTINGS.items() if has_data(each, source)}
     lacking = sorted({each.data for name, each in SETTINGS.items() if name not in there})
     if lacking:
-        screen.note(f"left out, for want of their data in {source}: {', '.join(lacking)}")
+        console.note(f"left out, for want of their data in {source}: {', '.join(lacking)}")
     return there
 
 
@@ -122,7 +123,7 @@ def slug(way: str, seed: int, mix: bool) -> str:
 def run(jobs: Mapping[Key, Job], workers: int | None) -> None:
     """Run what is missing, and show how far it is."""
     finished: list[Key] = []
-    with screen.progress("exchange", len(jobs)) as report:
+    with console.progress("exchange", len(jobs)) as report:
 
         def done(key: Key, summary: Summary) -> None:
             finished.append(key)
@@ -183,7 +184,7 @@ def promise(every: Sequence[Seen]) -> str:
     verdicts = judging.judged(every)
     said = {None: "nothing to say", True: "holds", False: "**does not hold**"}
     rows = [(each.asked, each.found, said[each.holds]) for each in verdicts]
-    table = facts.markdown(("promised of `auto`", "found", "verdict"), rows)
+    table = environment.markdown(("promised of `auto`", "found", "verdict"), rows)
     where = [f"- {each.asked}, but: {'; '.join(each.where)}." for each in verdicts if each.where]
     title = f"**Whether `mix = auto` keeps its promise**, {len(every)} rows of the tables below"
     return f"{title}\n\n{table}\n" + "\n".join(where)
@@ -204,7 +205,7 @@ def rounds(settings: Mapping[str, Setting], every: Sequence[Seen]) -> str:
         if each.way != ALONE
     ]
     title = "**By rounds**: the runs less devices alone after as many rounds, points, without `mix`"
-    return f"{title}\n\n{facts.markdown(columns, table)}"
+    return f"{title}\n\n{environment.markdown(columns, table)}"
 
 
 def added(settings: Mapping[str, Setting], every: Sequence[Seen]) -> str:
@@ -219,7 +220,7 @@ def added(settings: Mapping[str, Setting], every: Sequence[Seen]) -> str:
         if each.added is not None
     ]
     title = "**Class statistics**: the gain, and what of it a device's own classifier has not"
-    return f"{title}\n\n{facts.markdown(columns, table)}"
+    return f"{title}\n\n{environment.markdown(columns, table)}"
 
 
 def _ahead(own: Mapping[int, float], alone: Mapping[int, float], number: int) -> str:
@@ -237,7 +238,7 @@ COLUMNS = (
 def section(settings: Mapping[str, Setting], every: Sequence[Seen], factor: str) -> str:
     """Return a factor's table: its base, if that stands elsewhere, and the settings that vary."""
     rows = [_row(settings[each.setting], each) for each in every if _under(settings, each, factor)]
-    return f"**{factor}**\n\n{facts.markdown(COLUMNS, rows)}"
+    return f"**{factor}**\n\n{environment.markdown(COLUMNS, rows)}"
 
 
 def _under(settings: Mapping[str, Setting], seen: Seen, factor: str) -> bool:
@@ -270,4 +271,4 @@ def _compared(found: Paired | None) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(facts.run(main, "exchange"))
+    raise SystemExit(environment.run(main, "exchange"))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.grid import ALONE, WAYS, Setting, mixes
 from benchmarks.judging import Seen
-from edgeloop.paired import Paired
+from edgeloop.statistics.paired import Paired
 
 COLUMNS = 2
 

@@ -15,10 +15,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from benchmarks import facts
+from benchmarks import environment
 from cloud.generator_service import repository, server
 from cloud.generator_service.settings import Serving
-from edgeloop import generators, screen
+from edgeloop import generators
+from edgeloop.cli import console
 from edgeloop.errors import ConfigError, GeneratorError
 from edgeloop.generator import Generator, Images, Latents
 from edgeloop.generators.onnx import OnnxGenerator
@@ -148,7 +149,7 @@ def race(contestants: list[Contestant], calls: int) -> None:
     """
     local, first = contestants[:2]
     cached = Contestant(CACHED, first.generator)
-    with screen.progress("calls", len(BATCHES) * calls) as watch:
+    with console.progress("calls", len(BATCHES) * calls) as watch:
         for row, size in enumerate(BATCHES):
             for call in range(-2, calls):  # two more to warm up
                 latents = local.generator.sample_latents(size, seed=size * 100_000 + call + 2)
@@ -177,12 +178,12 @@ def report(
         for name, each in found.items()
     ]
     title = f"{name}: {calls} calls of each, in turn"
-    screen.table(title, columns, rows)
-    machine = facts.machine()
+    console.table(title, columns, rows)
+    machine = environment.machine()
     content = {"machine": machine, "generator": name, "calls": calls, "milliseconds": found}
     about = ", ".join(f"{key} {value}" for key, value in machine.items())
-    text = f"{title}\n\n{facts.markdown(columns, rows)}\n{about}\n"
-    facts.write("generator", {**content, "resources": resources}, text)
+    text = f"{title}\n\n{environment.markdown(columns, rows)}\n{about}\n"
+    environment.write("generator", {**content, "resources": resources}, text)
 
 
 def percentiles(seconds: dict[int, list[float]]) -> dict[str, dict[str, float]]:
@@ -207,4 +208,4 @@ def _needs(resources: dict[str, float] | None) -> list[str]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(facts.run(main, "generator"))
+    raise SystemExit(environment.run(main, "generator"))

@@ -12,14 +12,15 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks import facts
+from benchmarks import environment
 from benchmarks.naive import Naive
-from edgeloop import algorithms, rounds, screen
+from edgeloop import algorithms, server_loop
+from edgeloop.cli import console
 from edgeloop.data import Federation
 from edgeloop.errors import ConfigError
-from edgeloop.rounds import Closed, Standing
-from simulations import engine
-from simulations.recorder import Recorder
+from edgeloop.server_loop import Closed, Standing
+from simulations.engine import run_plan
+from simulations.engine.recorder import Recorder
 from simulations.settings import RunSettings
 
 ALGORITHMS = ("fedtgp", "fedproto", "local")
@@ -55,7 +56,7 @@ class Contestant:
 
     def __init__(
         self,
-        plan: engine.Plan,
+        plan: run_plan.Plan,
         federation: Federation,
         stack: ExitStack,
         folder: Path,
@@ -65,8 +66,8 @@ class Contestant:
         title = algorithms.card(plan.settings.algorithm).title
         self.name = f"{title}, {plan.workers} worker{'s' if plan.workers > 1 else ''}"
         self.seconds: list[Seconds] = []
-        self._crew = stack.enter_context(engine.cohort(plan, federation, stacked))
-        self._standing: Standing[Any, Any] = rounds.beginning(algorithm)
+        self._crew = stack.enter_context(run_plan.cohort(plan, federation, stacked))
+        self._standing: Standing[Any, Any] = server_loop.beginning(algorithm)
         path = folder / f"{self.name}.csv"
         self._recorder = Recorder(algorithm, path, (), self._standing.broadcast, plan.workers)
 
@@ -94,7 +95,7 @@ def main(
     """Measure FedTGP, FedProto and Local beside naive training of the same models."""
     if rounds < 1:
         raise ConfigError("rounds", f"{rounds} is below 1", "measure one or more")
-    source = facts.har(data)
+    source = environment.har(data)
     torch.set_num_threads(1)
     divided = {"partition": "dirichlet"} if source == "fashion-sample" else {}
     base = RunSettings.model_validate(
@@ -111,13 +112,13 @@ def measure(base: RunSettings, count: int) -> tuple[list[float], int, list[Conte
     federation = base.federation()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        naive = Naive(engine.plan(base, federation), federation)
+        naive = Naive(run_plan.plan(base, federation), federation)
         contestants = [
-            Contestant(engine.plan(settings, federation), federation, stack, folder)
+            Contestant(run_plan.plan(settings, federation), federation, stack, folder)
             for settings in _settings(base)
         ]
         seconds: list[float] = []
-        with screen.progress("rounds", count + 1) as watch:
+        with console.progress("rounds", count + 1) as watch:
             for done in range(count + 1):
                 seconds.append(_seconds(naive))
                 for contestant in contestants:
@@ -152,8 +153,8 @@ def report(
         [name, *(_cell(value, unit) for value in each.values())] for name, each in found.items()
     ]
     title = f"{Path(base.data).name}: median seconds of {len(seconds)} rounds (ratio to naive)"
-    screen.table(title, columns, rows)
-    machine = facts.machine()
+    console.table(title, columns, rows)
+    machine = environment.machine()
     content = {
         "machine": machine,
         "rounds": len(seconds),
@@ -168,8 +169,10 @@ def report(
         },
     }
     about = ", ".join(f"{key} {value}" for key, value in machine.items())
-    facts.write(
-        Path(base.data).name, content, f"{title}\n\n{facts.markdown(columns, rows)}\n{about}\n"
+    environment.write(
+        Path(base.data).name,
+        content,
+        f"{title}\n\n{environment.markdown(columns, rows)}\n{about}\n",
     )
 
 
@@ -186,4 +189,4 @@ def _cell(value: float, unit: float) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(facts.run(main, "har"))
+    raise SystemExit(environment.run(main, "har"))

@@ -1,6 +1,6 @@
 """What the map's finished runs tell of a way to exchange, and whether `auto` keeps its promise.
 
-Devices are compared one by one with the same devices that train alone (`edgeloop.paired`). Each
+Devices are compared one by one with the same devices that train alone (`statistics.paired`). Each
 seed has devices of its own; all seeds' devices are judged together.
 """
 
@@ -13,10 +13,10 @@ import numpy as np
 
 from benchmarks import grid
 from edgeloop.errors import RunError
-from edgeloop.paired import POINT, Paired, Side, paired
-from simulations import pairing, runs
-from simulations.folder import SUMMARY
-from simulations.runs import FinishedRun
+from edgeloop.statistics.paired import POINT, Paired, Side, paired
+from simulations.results import pairing, runs
+from simulations.results.folder import SUMMARY
+from simulations.results.runs import FinishedRun
 
 MOST_WORSE, LEAST_KEPT = 0.05, 0.9
 """The promise of `auto`: devices worse off at most, and what is kept of a gain at least."""

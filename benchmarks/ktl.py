@@ -9,13 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import facts
-from edgeloop import files, screen
+from benchmarks import environment
+from edgeloop.cli import console
+from edgeloop.runtime import atomic_files
 from simulations.ktl.picture import pictures
 from simulations.ktl.rows import PAPER, ROWS
 from simulations.ktl.study import CLIENTS, Study, run
 
-DOCUMENT = facts.ROOT / "docs" / "exchange.md"
+DOCUMENT = environment.ROOT / "docs" / "exchange.md"
 LENGTHS: Mapping[int, tuple[int, int]] = {2: (200, 80), 9: (100, 40), 23: (60, 30)}
 """By shots: rounds at most, and without a new best one. A round of more samples is more steps."""
 
@@ -39,7 +40,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs/ktl"),
 ) -> None:
     """Run what is missing, then write benchmarks/results/ktl.md and the docs' table and picture."""
-    source = str((data or facts.data()) / "cifar100")
+    source = str((data or environment.data()) / "cifar100")
     found = {
         number: _studied(
             Study(
@@ -52,14 +53,14 @@ def main(
     }
     title = f"CIFAR-100, the 4-layer CNN, generator {generator}, {seeds} clients"
     text = f"{title}\n\n{table(found)}"
-    facts.write("ktl", {"machine": facts.machine(), "shots": found}, text)
-    facts.embed(DOCUMENT, "ktl", text)
-    files.write(facts.ROOT / "docs" / "images" / "ktl.png", pictures(found, PAPER))
+    environment.write("ktl", {"machine": environment.machine(), "shots": found}, text)
+    environment.embed(DOCUMENT, "ktl", text)
+    atomic_files.write(environment.ROOT / "docs" / "images" / "ktl.png", pictures(found, PAPER))
 
 
 def _studied(study: Study, workers: int | None) -> dict[str, Any]:
     total = (study.seeds or CLIENTS) * len(study.baselines)
-    with screen.progress(f"{study.shots}-shot", total) as report:
+    with console.progress(f"{study.shots}-shot", total) as report:
         finished: list[str] = []
 
         def done(title: str, summary: Mapping[str, Any]) -> None:
@@ -89,7 +90,7 @@ def table(found: Mapping[int, Mapping[str, Any]]) -> str:
     rows.append(
         ["training / test images", *(f"{each['train']} / {each['test']}" for each in samples)]
     )
-    return facts.markdown(columns, rows)
+    return environment.markdown(columns, rows)
 
 
 def _words(found: Mapping[str, Any]) -> str:
@@ -103,4 +104,4 @@ def _published(shots: int, name: str) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(facts.run(main, "ktl"))
+    raise SystemExit(environment.run(main, "ktl"))

@@ -24,19 +24,20 @@ import numpy as np
 import tomli_w
 import typer
 
-from benchmarks import facts
+from benchmarks import environment as host_facts
 from benchmarks.generator import resident
 from cloud.stack import mosquitto
 from cloud.stack.settings import StackBroker
-from edgeloop import screen, wire
-from edgeloop.link import Arrival, Link
-from edgeloop.local.ports import free_port, listens
-from edgeloop.local.starting import bound, edgeloop, environment
-from edgeloop.member import Report
-from edgeloop.prototypes import PrototypeUpload
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import Contract, Opening, contract_topic, round_topic, upload_topic
-from edgeloop.wire import Envelope
+from edgeloop.cli import console
+from edgeloop.client import Report
+from edgeloop.knowledge.prototypes import PrototypeUpload
+from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.protocol import wire
+from edgeloop.protocol.task import Contract, Opening, contract_topic, round_topic, upload_topic
+from edgeloop.protocol.wire import Envelope
+from edgeloop.runtime.child_processes import bound, edgeloop, environment
+from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.ports import free_port, listens
 
 CLASSES, WIDTH, ROUNDS = 10, 512, 4
 
@@ -77,7 +78,7 @@ def main(
 
 def measure(devices: int, store: str | None) -> Measured:
     """Run a task whose devices' uploads are there at once."""
-    screen.note(f"{devices} devices, {store or 'SQLite'}")
+    console.note(f"{devices} devices, {store or 'SQLite'}")
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
         folder = Path(place)
         port, _ = stack.enter_context(running(folder))
@@ -154,7 +155,7 @@ def frames(contract: Contract, number: int, names: list[str]) -> dict[str, bytes
 
 def idle(connections: int) -> float:
     """Return the memory (MiB) of a Mosquitto with so many idle connections, each subscribed."""
-    screen.note(f"{connections} connections")
+    console.note(f"{connections} connections")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
@@ -214,21 +215,21 @@ def report(found: dict[str, list[Measured]], memory: dict[int, float]) -> None:
     of_aggregator = ("aggregator: CPU s a round", "MiB", "ledger: KiB a device")
     columns = ("ledger", "devices", "s a round", "uploads/s", *of_aggregator)
     rows = [[name, *_cells(each)] for name, several in found.items() for each in several]
-    screen.table("rounds", columns, rows)
+    console.table("rounds", columns, rows)
     counts = ("connections", "Mosquitto: MiB")
     clients = [[count, f"{each:.0f}"] for count, each in memory.items()]
-    screen.table("idle clients", counts, clients)
-    machine = facts.machine()
+    console.table("idle clients", counts, clients)
+    machine = host_facts.machine()
     about = ", ".join(f"{key} {value}" for key, value in machine.items())
-    tables = f"{facts.markdown(columns, rows)}\n{facts.markdown(counts, clients)}"
+    tables = f"{host_facts.markdown(columns, rows)}\n{host_facts.markdown(counts, clients)}"
     content = {
         "machine": machine,
         "rounds": {name: [vars(each) for each in several] for name, several in found.items()},
         "mebibytes_by_connections": memory,
     }
     text = f"{tables}\n{about}\n"
-    facts.write("load", content, text)
-    facts.embed(facts.ROOT / "docs" / "operate.md", "load", text)
+    host_facts.write("load", content, text)
+    host_facts.embed(host_facts.ROOT / "docs" / "operate.md", "load", text)
 
 
 def _cells(each: Measured) -> list[str]:
@@ -239,4 +240,4 @@ def _cells(each: Measured) -> list[str]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(facts.run(main, "load"))
+    raise SystemExit(host_facts.run(main, "load"))

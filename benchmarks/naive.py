@@ -6,7 +6,7 @@ from torch import Tensor
 
 from edgeloop import models
 from edgeloop.data import Federation
-from simulations.engine import Plan
+from simulations.engine.run_plan import Plan
 
 
 class Naive:

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import facts
-from edgeloop import algorithms, screen
+from benchmarks import environment
+from edgeloop import algorithms
+from edgeloop.cli import console
 from edgeloop.errors import ConfigError
-from simulations.run import simulate
+from simulations.engine.run import simulate
 from simulations.settings import RunSettings
 
 ROUNDS = 10
@@ -53,7 +54,7 @@ REFERENCE: Mapping[str, tuple[float, ...]] = {
 }
 OPTIONS: Mapping[str, Mapping[str, Any]] = {"fedkd": {"horizon": ROUNDS}}
 """Hyperparameters that the reference's runs had and that are no defaults here."""
-DOCUMENT = facts.ROOT / "docs" / "simulation.md"
+DOCUMENT = environment.ROOT / "docs" / "simulation.md"
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,11 @@ def main(
     """Run every algorithm that the reference has a run of, for 10 rounds with every seed."""
     if seeds < 1:
         raise ConfigError("seeds", f"{seeds} is below 1", "run one or more")
-    source = facts.har(data)
+    source = environment.har(data)
     runs = _runs(source, seeds)
     found = {name: compare(runs[name], REFERENCE[name]) for name in REFERENCE}
     content = {
-        "machine": facts.machine(),
+        "machine": environment.machine(),
         "seeds": seeds,
         "accuracy_by_round": {name: [list(run) for run in runs[name]] for name in runs},
         "rounds": {
@@ -104,16 +105,16 @@ def main(
     columns = ("algorithm", "", *(f"r{number}" for number in range(ROUNDS + 1)))
     rows = [row for name, each in found.items() for row in _rows(name, each)]
     title = f"HAR, {ROUNDS} rounds, seeds 0 to {seeds - 1}"
-    screen.table(title, columns, rows)
-    text = facts.markdown(columns, rows)
-    facts.write("parity", content, f"{title}\n\n{text}")
-    facts.embed(DOCUMENT, "parity", text)
+    console.table(title, columns, rows)
+    text = environment.markdown(columns, rows)
+    environment.write("parity", content, f"{title}\n\n{text}")
+    environment.embed(DOCUMENT, "parity", text)
 
 
 def _runs(source: str, seeds: int) -> dict[str, list[Sequence[float]]]:
     """Return the accuracies by round, by algorithm and seed."""
     runs: dict[str, list[Sequence[float]]] = {name: [] for name in REFERENCE}
-    with screen.progress("runs", seeds * len(REFERENCE)) as watch:
+    with console.progress("runs", seeds * len(REFERENCE)) as watch:
         for seed in range(seeds):
             for name in REFERENCE:
                 runs[name].append(_accuracies(source, name, seed))
@@ -161,4 +162,4 @@ def _rows(name: str, rounds: Sequence[Round]) -> list[list[str]]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(facts.run(main, "parity"))
+    raise SystemExit(environment.run(main, "parity"))

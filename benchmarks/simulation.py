@@ -24,13 +24,14 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks import facts
+from benchmarks import environment
 from benchmarks.har import Contestant
 from benchmarks.work import Work, rate
-from edgeloop import data, models, screen
+from edgeloop import data, models
+from edgeloop.cli import console
 from edgeloop.data import Federation, Partition, Pool
-from simulations import choosing, engine
-from simulations.results import peak_memory
+from simulations.engine import run_plan, stacking_benchmark
+from simulations.results.measurements import peak_memory
 from simulations.settings import RunSettings
 
 WHOLE = "cnn, all images"
@@ -139,13 +140,13 @@ def main(
             place = str(folders.made(WHOLE, 20))
             cells.append(Cell("fedtgp", WHOLE, 20, "channels last", place, 1, device))
         found: dict[Cell, list[dict[str, Any]]] = {cell: [] for cell in cells}
-        with screen.progress("cells", passes * len(cells)) as watch:
+        with console.progress("cells", passes * len(cells)) as watch:
             for number, cell in enumerate(cells * passes):
                 found[cell].append(measured(cell))
-                facts.store(*results(found, device))  # what is stopped keeps what it has
+                environment.store(*results(found, device))  # what is stopped keeps what it has
                 watch(number + 1, f"{cell.algorithm}, {cell.clients}, {cell.task}, {cell.way}")
-    screen.table(TITLE, *table(found))
-    facts.write(*results(found, device))
+    console.table(TITLE, *table(found))
+    environment.write(*results(found, device))
 
 
 class Folders:
@@ -153,7 +154,7 @@ class Folders:
 
     def __init__(self, place: Path, source: str | None, samples: Mapping[str, int]) -> None:
         self._place = place
-        self._source = source or str(facts.data() / "cifar10")
+        self._source = source or str(environment.data() / "cifar10")
         self._samples = samples
 
     def made(self, task: str, clients: int) -> Path:
@@ -187,7 +188,7 @@ def measured(cell: Cell) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats()
         return measure(cell)
     command = [sys.executable, "-m", "benchmarks.simulation", "--cell", json.dumps(asdict(cell))]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=facts.ROOT)  # noqa: S603 - this program
+    done = subprocess.run(command, capture_output=True, text=True, cwd=environment.ROOT)  # noqa: S603 - this program
     if done.returncode:
         return {"failed": done.stderr.strip().splitlines()[-1][:200]}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -199,8 +200,8 @@ def measure(cell: Cell) -> dict[str, Any]:
     torch.set_num_threads(1)
     settings = cell.settings()
     federation = settings.federation()
-    plan = engine.plan(settings, federation, settings.opened())
-    stacked = choosing.stacked(choosing.choose(plan, federation))
+    plan = run_plan.plan(settings, federation, settings.opened())
+    stacked = stacking_benchmark.stacked(stacking_benchmark.choose(plan, federation))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         run = Contestant(plan, federation, stack, folder, stacked)
@@ -223,8 +224,8 @@ def measure(cell: Cell) -> dict[str, Any]:
 def results(
     found: Mapping[Cell, Sequence[Mapping[str, Any]]], device: str
 ) -> tuple[str, dict[str, Any], str]:
-    """Return what `facts.write` takes: a name, all measures, and the table in Markdown."""
-    machine = facts.machine()
+    """Return what `environment.write` takes: a name, all measures, and the table in Markdown."""
+    machine = environment.machine()
     if device == "cuda":
         machine["gpu"] = torch.cuda.get_device_name()
     about = ", ".join(f"{key} {value}" for key, value in machine.items())
@@ -233,7 +234,7 @@ def results(
         for cell, each in found.items()
         if each
     ]
-    text = f"{TITLE}\n\n{facts.markdown(*table(found))}\n{about}\n"
+    text = f"{TITLE}\n\n{environment.markdown(*table(found))}\n{about}\n"
     name = "simulation" if device == "cpu" else f"simulation-{device}"
     return name, {"machine": machine, "cells": cells}, text
 
@@ -288,4 +289,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--cell"]:
         sys.stdout.write(json.dumps(measure(Cell(**json.loads(sys.argv[2])))) + "\n")
     else:
-        raise SystemExit(facts.run(main, "simulation"))
+        raise SystemExit(environment.run(main, "simulation"))

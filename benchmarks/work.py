@@ -11,11 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgeloop import models
 from edgeloop.algorithm import Batches
-from edgeloop.compute import Compute
 from edgeloop.data import Federation
 from edgeloop.models import SplitModel
-from edgeloop.training import PASS_SIZE, cross_entropy, descend
-from simulations import engine
+from edgeloop.training.compute import Compute
+from edgeloop.training.sgd import PASS_SIZE, cross_entropy, descend
+from simulations.engine import run_plan
 
 SQUARE, REPEATS = 1024, 5
 """Of the matrix product that gives the machine's rate."""
@@ -29,7 +29,7 @@ class Work:
         federation: its data.
     """
 
-    def __init__(self, plan: engine.Plan, federation: Federation) -> None:
+    def __init__(self, plan: run_plan.Plan, federation: Federation) -> None:
         self._plan = plan
         self._compute: Compute = plan.settings.compute
         self._architecture = next(iter(plan.models.values()))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 from annotated_types import Ge, Gt, Le, Lt
 
 from edgeloop.errors import ConfigError
+from edgeloop.protocol.wire import MAX_FRAME
 from edgeloop.seeds import derive
-from edgeloop.wire import MAX_FRAME
 
 if TYPE_CHECKING:  # a device may know its task's algorithm without torch
     import torch
@@ -198,7 +198,7 @@ def _no_fields(goal: Any, seed: int) -> Iterator[Mapping[str, "Tensor"]]:
 class Recipe(Generic[Upload, Broadcast]):
     """A client's round as data: one descent, and an upload of what was seen of its outputs.
 
-    `training.follow` takes it with one model, `stacking.Stack` with many in one step. What is no
+    `sgd.follow` takes it with one model, `vectorized.Stack` with many in one step. What is no
     recipe, such as a round of two descents, an algorithm writes out as its `train`.
 
     Attributes:

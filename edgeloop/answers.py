@@ -5,8 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from edgeloop.accounting import Event
-from edgeloop.wire import MaybeNaN, Samples, Seconds
+from edgeloop.privacy.accounting import Event
+from edgeloop.protocol.wire import MaybeNaN, Samples, Seconds
 
 U = TypeVar("U")
 
@@ -21,7 +21,7 @@ class Report:
         train_samples: training samples.
         seconds_evaluating: wall time of the evaluation.
         seconds_training: wall time of the training and the prototypes.
-        test_auc: `edgeloop.evaluation.micro_auc` of the test samples; NaN where it has no value.
+        test_auc: `training.evaluation.micro_auc` of the test samples; NaN where it has no value.
     """
 
     test_correct: Samples

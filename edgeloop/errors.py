@@ -11,7 +11,7 @@
     ├── GeneratorError         a generator that is damaged, another one, or cannot be reached
     └── RunError               an output folder that holds another run, a state that cannot go on
 
-What a peer sends is never an `InputError`: see `edgeloop.wire.WireError`.
+What a peer sends is never an `InputError`: see `edgeloop.protocol.wire.WireError`.
 """
 
 

@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeloop import algorithms, mixing
+from edgeloop import algorithms
 from edgeloop.algorithm import Algorithm
 from edgeloop.algorithms.local import Nothing
-from edgeloop.compute import Compute
+from edgeloop.client import Member
 from edgeloop.data import ClientData
-from edgeloop.gaussian import weighing
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.gaussian.knowledge import GlobalStatistics
 from edgeloop.gaussian.options import Config
-from edgeloop.member import Member
+from edgeloop.mixing import experts, weighing
 from edgeloop.models.split import SplitModel
-from edgeloop.pace import Pace
+from edgeloop.runtime.pace import Pace
+from edgeloop.training.compute import Compute
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Threefold:
         tests = data.test
         network_NC = _posteriors(self.network, tests.inputs, self.temperature)
         scores_NC = self.scores(tests.inputs, broadcast)
-        right = mixing.measured(network_NC, network_NC, scores_NC, tests.labels)
+        right = experts.measured(network_NC, network_NC, scores_NC, tests.labels)
         found = self.client.mixed(broadcast, network_NC) if self.joins else without
         more = {key: right[key] for key in ("alone", "gained", "lost")}
         return {**found, "network": {**own, **more, "temperature": self.temperature}}
@@ -124,12 +124,12 @@ def trained(plan: Plan, client: StatisticsClient, broadcast: GlobalStatistics) -
         return _none(client, TOO_FEW)
     log.info("%s: trains a network alone, %d rounds", client.name, client.config.network_rounds)
     network, scores_NC, out_N = _calibrated(plan, client, data)
-    usable = mixing.usable(network.scores(data.train.inputs, Nothing()))
-    if not (usable and mixing.usable(scores_NC)):
+    usable = experts.usable(network.scores(data.train.inputs, Nothing()))
+    if not (usable and experts.usable(scores_NC)):
         return _none(client, DIVERGED)
     labels_N = data.train.labels[out_N]
-    temperature = mixing.temperature(scores_NC, labels_N)
-    network_NC = mixing.log_posteriors(scores_NC, temperature)
+    temperature = experts.temperature(scores_NC, labels_N)
+    network_NC = experts.log_posteriors(scores_NC, temperature)
     joins = weighing.joins(client.unseen(broadcast)[out_N], network_NC, labels_N)
     why = f"{HELPS if joins else USELESS}, of {len(labels_N)} samples"
     log.info("%s: its network %s: %s", client.name, "joins" if joins else "stays out", why)
@@ -144,7 +144,7 @@ def _none(client: StatisticsClient, why: str) -> Threefold:
 def _posteriors(
     network: Member[Any, Any], inputs_N: NDArray[np.float32], temperature: float
 ) -> Scores:
-    return mixing.log_posteriors(network.scores(inputs_N, Nothing()), temperature)
+    return experts.log_posteriors(network.scores(inputs_N, Nothing()), temperature)
 
 
 def _calibrated(
@@ -153,8 +153,8 @@ def _calibrated(
     """Train; return the network, and the scores of which samples that it has not seen."""
     config, train = client.config, data.train
     network = _member(plan, client, data)
-    out_N = mixing.held_out(train.labels, mixing.held_seed(config.seed, client.name))
-    if out_N.sum() >= mixing.ENOUGH and (~out_N).sum() >= plan.batch_size:
+    out_N = experts.held_out(train.labels, experts.held_seed(config.seed, client.name))
+    if out_N.sum() >= experts.ENOUGH and (~out_N).sum() >= plan.batch_size:
         network = network.another(plan.first(), None, ~out_N)
         _follow(network, config.network_rounds)
         return network, network.scores(train.inputs[out_N], Nothing()), out_N
@@ -179,9 +179,9 @@ def _without(plan: Plan, network: Member[Any, Any], config: Config) -> Scores:
     """
     train = network.training()
     found_NC = np.zeros((len(train), config.classes))
-    folds_N = mixing.folds(train.labels, mixing.held_seed(config.seed, network.name))
+    folds_N = experts.folds(train.labels, experts.held_seed(config.seed, network.name))
     batches = len(train) // network.batch_size
-    for fold in range(min(mixing.FOLDS, len(train)) if len(train) > 1 else 0):
+    for fold in range(min(experts.FOLDS, len(train)) if len(train) > 1 else 0):
         out_N = folds_N == fold
         size = max(int((~out_N).sum()) // batches, 1)
         other = network.another(plan.first(), None, ~out_N, size)

@@ -1,4 +1,4 @@
-"""Trains what a client's network is mixed with, and chooses the weight; see `edgeloop.mixing`.
+"""Trains what a client's network is mixed with, and chooses the weight; see `mixing.experts`.
 
 It changes nothing in a client: all that is trained here are other models on the client's data.
 
@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeloop import algorithms, mixing
+from edgeloop import algorithms
 from edgeloop.algorithm import Algorithm
 from edgeloop.algorithms.local import Nothing
+from edgeloop.client import Member, same
 from edgeloop.data import Samples
-from edgeloop.member import Member, same
-from edgeloop.mixing import Choice, Mix
+from edgeloop.mixing import experts
+from edgeloop.mixing.experts import Choice, Mix
 from edgeloop.models.split import SplitModel
-from edgeloop.pace import Pace
+from edgeloop.runtime.pace import Pace
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Mixture:
         mixed_NC = self.choice.scores(own_NC, self._pooled(tests.inputs, broadcast, all_NC))
         return {
             **self.choice.told(),
-            **mixing.measured(own_NC, all_NC, mixed_NC, tests.labels),
+            **experts.measured(own_NC, all_NC, mixed_NC, tests.labels),
             **({} if self.alone is not None else {"alone": None}),
         }
 
@@ -102,7 +103,7 @@ class Mixture:
         """Return the scores (N, C) of the expert together; the run's model's may be known."""
         if self.committee:
             parts = [each.scores(inputs_N, broadcast) for each in self.committee]
-            return mixing.pooled(parts, self.choice.temperature_together)
+            return experts.pooled(parts, self.choice.temperature_together)
         return self.together.scores(inputs_N, broadcast) if all_NC is None else all_NC
 
 
@@ -133,13 +134,13 @@ def made(plan: Plan, member: Member[Any, Any], broadcast: Any) -> Mixture:
         member: the client, which has taken the last broadcast over.
         broadcast: the last one.
     """
-    train, seed = member.training(), mixing.held_seed(plan.seed, member.name)
-    out = mixing.part(train, plan.seed, member.name)
+    train, seed = member.training(), experts.held_seed(plan.seed, member.name)
+    out = experts.part(train, plan.seed, member.name)
     if len(train) < member.batch_size:
         return Mixture(member, None, Choice(1.0, why=EVERYTHING), out)
-    if not mixing.usable(member.scores(train.inputs, broadcast)):
+    if not experts.usable(member.scores(train.inputs, broadcast)):
         return Mixture(member, _alone(plan, member), Choice(0.0, why=NOTHING), out)
-    enough = len(out) >= mixing.ENOUGH and len(train) - len(out) >= member.batch_size
+    enough = len(out) >= experts.ENOUGH and len(train) - len(out) >= member.batch_size
     committee: tuple[Member[Any, Any], ...] = ()
     if not enough:
         alone = _alone(plan, member)
@@ -148,12 +149,12 @@ def made(plan: Plan, member: Member[Any, Any], broadcast: Any) -> Mixture:
         text = "%s: trains alone and as the run did, %d rounds each, without %d samples held out"
         log.info(text, member.name, plan.rounds, len(out))
         alone, _, own_NC, all_NC = _compared(
-            plan, member, broadcast, mixing.held_out(train.labels, seed)
+            plan, member, broadcast, experts.held_out(train.labels, seed)
         )
         choice = _choice(plan, own_NC, all_NC, out.labels)
         if plan.how == "half":
             alone = _alone(plan, member)
-    if not mixing.usable(alone.scores(train.inputs, Nothing())):
+    if not experts.usable(alone.scores(train.inputs, Nothing())):
         choice = Choice(1.0, why=DIVERGED)
     return Mixture(member, alone, choice, out, committee if choice.weight == 0.5 else ())
 
@@ -184,13 +185,13 @@ def _compared(
 
 def _choice(plan: Plan, own_NC: Scores, all_NC: Scores, labels_N: NDArray[np.int64]) -> Choice:
     """Return the choice by samples held out."""
-    if not mixing.usable(own_NC):
+    if not experts.usable(own_NC):
         return Choice(1.0, why=DIVERGED, held_out=len(labels_N))
-    if not mixing.usable(all_NC):
+    if not experts.usable(all_NC):
         return Choice(0.0, why=NOTHING, held_out=len(labels_N))
     if plan.how == "half":
-        return mixing.halved(own_NC, all_NC, labels_N, ASKED, gated=False)
-    return mixing.choose(own_NC, all_NC, labels_N)
+        return experts.halved(own_NC, all_NC, labels_N, ASKED, gated=False)
+    return experts.choose(own_NC, all_NC, labels_N)
 
 
 def _of_few(
@@ -209,20 +210,20 @@ def _of_few(
     own_NC = np.zeros_like(member.scores(train.inputs, broadcast))
     all_NC, committee, steady = own_NC.copy(), [], True
     batches = len(train) // member.batch_size
-    folds_N = mixing.folds(train.labels, seed)
+    folds_N = experts.folds(train.labels, seed)
     log.info("%s: trains both again without a fifth of its samples, five times", member.name)
-    for fold in range(min(mixing.FOLDS, len(train)) if len(train) > 1 else 0):
+    for fold in range(min(experts.FOLDS, len(train)) if len(train) > 1 else 0):
         out_N = folds_N == fold
         size = int((~out_N).sum()) // batches
         found = _compared(plan, member, broadcast, out_N, max(size, 1))
         _, again, own_NC[out_N], all_NC[out_N] = found
-        steady = steady and mixing.usable(again.scores(train.inputs, broadcast))
+        steady = steady and experts.usable(again.scores(train.inputs, broadcast))
         committee.append(again)
-    if not (steady and mixing.usable(all_NC)) and not asked:
+    if not (steady and experts.usable(all_NC)) and not asked:
         return (), Choice(0.0, why=UNSTEADY)
-    if not (committee and steady and mixing.usable(own_NC)):
+    if not (committee and steady and experts.usable(own_NC)):
         return (), Choice(0.5, why=ASKED if asked else FEW)
-    choice = mixing.halved(own_NC, all_NC, train.labels, ASKED if asked else FEW, gated=not asked)
+    choice = experts.halved(own_NC, all_NC, train.labels, ASKED if asked else FEW, gated=not asked)
     return _room(committee), choice
 
 

@@ -7,9 +7,9 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from edgeloop import wire
 from edgeloop.algorithm import Algorithm
 from edgeloop.errors import InputError
+from edgeloop.protocol import wire
 
 S = TypeVar("S")
 U = TypeVar("U")

@@ -12,16 +12,16 @@ from pydantic import Field, field_validator, model_validator
 from edgeloop import algorithms, bases, data, generators
 from edgeloop.bases import building
 from edgeloop.bases.running import Base
-from edgeloop.compute import Compute, Layout, Precision, usable_device
 from edgeloop.data import Federation, Partition
 from edgeloop.data.views import some
 from edgeloop.errors import ConfigError
 from edgeloop.generator import Generator
-from edgeloop.mixing import Mix
-from edgeloop.private import Secret
+from edgeloop.mixing.experts import Mix
+from edgeloop.privacy.dp_sgd import Secret
+from edgeloop.protocol.task import Scalar
+from edgeloop.runtime.config import PrivacySettings, Settings
 from edgeloop.seeds import derive
-from edgeloop.settings import PrivacySettings, Settings
-from edgeloop.task import Scalar
+from edgeloop.training.compute import Compute, Layout, Precision, usable_device
 
 CLIENTS = 20
 """Clients of a partition, unless somebody says how many."""
@@ -130,17 +130,17 @@ class RunSettings(DataSettings):
         workers: processes that clients train in; changes no result.
         device: where clients train.
         memory_format: of images and of convolutions' weights; another one rounds otherwise.
-        precision: that models multiply in; see `edgeloop.compute`.
+        precision: that models multiply in; see `edgeloop.training.compute`.
         idle: where a model waits for its next turn, on the device or in the host's memory.
         cohort: train each client by itself ("plain"), clients of one architecture in one step
             ("stacked"), or what a measurement finds faster ("auto"). None: "plain" on a CPU, where
             results are then the same to the bit wherever a run runs, "auto" on a GPU.
         history: keep what each round exchanged, for a report; changes no result.
         beside: algorithms that run after it on the same data, to compare with; see
-            `simulations.beside`. One name, several with commas, or a list; changes no result.
+            `engine.beside`. One name, several with commas, or a list; changes no result.
         privacy: how much noise is in what clients send; None for none.
         mix: mix each client's network, at the end, with one trained alone: half and half, or by a
-            weight that it chooses; changes nothing in the rounds. See `edgeloop.mixing`.
+            weight that it chooses; changes nothing in the rounds. See `edgeloop.mixing.experts`.
     """
 
     algorithm: str

@@ -15,11 +15,12 @@ import torch
 import typer
 from torch import Tensor
 
-from edgeloop import files, screen
+from edgeloop.cli import console
 from edgeloop.errors import InputError
 from edgeloop.generators.converting import Parts, convert
 from edgeloop.generators.manifest import PARTS
 from edgeloop.generators.onnx import OnnxGenerator
+from edgeloop.runtime import atomic_files
 from simulations.generator_training import digits, record
 from simulations.generator_training.networks import Generator, Sizes
 from simulations.generator_training.score import CONFIDENT, HELD_OUT, score
@@ -34,7 +35,7 @@ DRAWN = 5_000
 
 def main(arguments: Sequence[str]) -> int:
     """Run this script."""
-    return screen.run(train, "train_generator", arguments)
+    return console.run(train, "train_generator", arguments)
 
 
 def train(
@@ -58,16 +59,16 @@ def train(
     recipe = Recipe(steps=steps, batch=batch, seed=seed)
     training, seconds = trained(recipe, images, work)
     generator = written(training.averaged, recipe.sizes, out)
-    files.write(out / "LICENSE.mnist", licence.encode())
-    screen.say("scoring")
+    atomic_files.write(out / "LICENSE.mnist", licence.encode())
+    console.say("scoring")
     found = scored(generator, images, torch.from_numpy(named), seed)
     facts = recorded(training, generator, out, len(images), seconds, found)
-    files.write_json(out / "record.json", facts)
-    files.write(out / "RECORD.md", record.text(facts).encode())
+    atomic_files.write_json(out / "record.json", facts)
+    atomic_files.write(out / "RECORD.md", record.text(facts).encode())
     picture.parent.mkdir(parents=True, exist_ok=True)
     record.grid(generator, picture)
-    screen.say(json.dumps(found, indent=1))
-    screen.say(f"written: {out}, {picture}")
+    console.say(json.dumps(found, indent=1))
+    console.say(f"written: {out}, {picture}")
 
 
 def trained(recipe: Recipe, images: Tensor, work: Path) -> tuple[Training, float]:
@@ -78,12 +79,12 @@ def trained(recipe: Recipe, images: Tensor, work: Path) -> tuple[Training, float
         training.restore(checkpoint)
         before = float(clock.read_text()) if clock.exists() else 0.0
     begun = time.monotonic()
-    with screen.progress("training", recipe.steps, training.steps) as report:
+    with console.progress("training", recipe.steps, training.steps) as report:
         while training.steps < recipe.steps:
             losses = training.step()
             if training.steps % EVERY == 0 or training.steps == recipe.steps:
                 training.save(checkpoint)
-                files.write(clock, str(before + time.monotonic() - begun).encode())
+                atomic_files.write(clock, str(before + time.monotonic() - begun).encode())
             report(training.steps, f"losses {losses[0]:.2f} {losses[1]:.2f}")
     return training, before + time.monotonic() - begun
 

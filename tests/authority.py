@@ -6,7 +6,7 @@ from typing import Any
 
 import trustme
 
-from edgeloop.settings import BrokerSettings
+from edgeloop.runtime.config import BrokerSettings
 
 
 class Authority:

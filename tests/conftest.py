@@ -12,7 +12,7 @@ from edgeloop import data
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
 from edgeloop.models import SplitModel
-from edgeloop.settings import BrokerSettings
+from edgeloop.runtime.config import BrokerSettings
 from tests import postgres as postgresql
 from tests.world import MODELS, StartBroker, brokers_in
 

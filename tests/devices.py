@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.agent.seat import own
 from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DeviceSettings
-from edgeloop.link import Arrival, Link, Reconnected
-from edgeloop.task import presence_topic
-from edgeloop.tracing import SILENT, Tracer
+from edge.agent.task_session import own
+from edgeloop.mqtt.connection import Arrival, Link, Reconnected
+from edgeloop.protocol.task import presence_topic
+from edgeloop.runtime.tracing import SILENT, Tracer
 
 Heard = Callable[[Arrival], bool]
 

@@ -15,16 +15,16 @@ import tomli_w
 
 from cloud.aggregator.settings import TaskSettings
 from edge.agent.settings import DeviceSettings
-from edgeloop import wire
 from edgeloop.bases import building
 from edgeloop.bases.recipe import Recipe
-from edgeloop.chunks import Assembler
 from edgeloop.data.sample import fashion_sample
 from edgeloop.gaussian.knowledge import GlobalStatistics
-from edgeloop.link import Arrival, Link
-from edgeloop.local.ports import free_port
-from edgeloop.settings import BrokerSettings, parse
-from edgeloop.task import Contract, Opening, broadcast_topic, contract_topic, round_topic
+from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.protocol import wire
+from edgeloop.protocol.chunks import Assembler
+from edgeloop.protocol.task import Contract, Opening, broadcast_topic, contract_topic, round_topic
+from edgeloop.runtime.config import BrokerSettings, parse
+from edgeloop.runtime.ports import free_port
 from tests.bases.tiny import DIMS, tiny_graph
 from tests.devices import Device, Heard, at_work
 from tests.one_device import EDGELOOP, Aggregator, run_aggregator
@@ -188,7 +188,7 @@ class Kept:
 DIE = """
 import os, signal, sys
 from importlib import import_module
-from edgeloop.command import main
+from edgeloop.cli.main import main
 place, name = sys.argv[1].split(":")
 owner = import_module(place)
 *path, last = name.split(".")

@@ -15,10 +15,10 @@ from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
 from edgeloop import data
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
-from edgeloop.local.ports import free_port
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import Opening, round_topic
-from simulations.run import simulate
+from edgeloop.protocol.task import Opening, round_topic
+from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.ports import free_port
+from simulations.engine.run import simulate
 from simulations.settings import RunSettings
 from tests.devices import Heard
 

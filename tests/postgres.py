@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from edgeloop.local.ports import free_port
+from edgeloop.runtime.ports import free_port
 
 USER, PASSWORD = "edgeloop", "a p@ss/word"
 

@@ -5,9 +5,9 @@ from typing import Any, Self
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edgeloop import wire
-from edgeloop.chunks import Assembler
-from edgeloop.settings import BrokerSettings
+from edgeloop.protocol import wire
+from edgeloop.protocol.chunks import Assembler
+from edgeloop.runtime.config import BrokerSettings
 
 
 def _subscribe(client: Client, topics: list[str]) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from edgeloop.command import main
-from edgeloop.link import Link
-from edgeloop.local.ports import free_port
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import contract_topic
+from edgeloop.cli.main import main
+from edgeloop.mqtt.connection import Link
+from edgeloop.protocol.task import contract_topic
+from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.ports import free_port
 from tests.world import StartBroker, contract
 
 TASK: dict[str, Any] = {

@@ -14,8 +14,8 @@ from compose_spec import PyCompose
 
 from cloud.aggregator.settings import TaskSettings
 from edge.agent.settings import DeviceSettings
-from edgeloop.local.ports import free_port
-from edgeloop.settings import read
+from edgeloop.runtime.config import read
+from edgeloop.runtime.ports import free_port
 from tests.cloud.stack import stacks
 from tests.world import StartBroker
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from edgeloop import data
-from edgeloop.local.ports import free_port
-from edgeloop.settings import BrokerSettings
+from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.ports import free_port
 from tests.one_device import run_aggregator
 
 PAGE = (Path(__file__).parent.parent / "docs" / "device.md").read_text()

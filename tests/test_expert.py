@@ -10,13 +10,14 @@ import pytest
 
 from edge.agent.own_network import Trained
 from edge.agent.predict import opened
-from edgeloop import expert, mixing, models
+from edgeloop import expert, models
 from edgeloop.algorithms.local import Nothing
+from edgeloop.client import Member
 from edgeloop.data import ClientData
 from edgeloop.errors import ConfigError
-from edgeloop.gaussian import exporting, weighing
+from edgeloop.gaussian import exporting
 from edgeloop.gaussian.client import StatisticsClient
-from edgeloop.member import Member
+from edgeloop.mixing import experts, weighing
 from edgeloop.models.split import SplitModel
 from tests.gaussian.test_client import BASE, CLASSES, SHAPE, drawn, exchanged, loaded
 
@@ -67,8 +68,8 @@ def test_it_is_trained_as_local_is_and_calibrated_on_samples_that_it_has_not_see
     assert one.data is not None
     found = expert.trained(PLAN, one, broadcast_of(crew))
     train = one.data.train
-    out_N = mixing.held_out(train.labels, mixing.held_seed(0, one.name))
-    few = out_N.sum() < mixing.ENOUGH
+    out_N = experts.held_out(train.labels, experts.held_seed(0, one.name))
+    few = out_N.sum() < experts.ENOUGH
     algorithm = expert.local(one.config, WIDTH)
     local = Member(one.name, algorithm, first(), one.data, batch_size=BATCH, seed=0)
     alone = local if few else local.another(first(), None, ~out_N)
@@ -79,7 +80,7 @@ def test_it_is_trained_as_local_is_and_calibrated_on_samples_that_it_has_not_see
     assert all(np.array_equal(weights[key], own) for key, own in found.network.weights().items())
     if not few:
         scores_NC = alone.scores(train.inputs[out_N], Nothing())
-        assert found.temperature == mixing.temperature(scores_NC, train.labels[out_N])
+        assert found.temperature == experts.temperature(scores_NC, train.labels[out_N])
 
 
 def test_its_scores_are_the_three_experts_product() -> None:
@@ -177,11 +178,11 @@ def test_it_joins_where_held_out_samples_say_so() -> None:
     assert one.data is not None
     assert found.network is not None
     train = one.data.train
-    out_N = mixing.held_out(train.labels, mixing.held_seed(0, one.name))
+    out_N = experts.held_out(train.labels, experts.held_seed(0, one.name))
     unseen, whole = one.unseen(broadcast)[out_N], replace(found, joins=True)
     network = found.network.scores(train.inputs[out_N], Nothing()) / found.temperature
-    more = mixing.hits(weighing.joined(unseen, network), train.labels[out_N]).sum()
-    assert found.joins == (more > mixing.hits(unseen, train.labels[out_N]).sum())
+    more = experts.hits(weighing.joined(unseen, network), train.labels[out_N]).sum()
+    assert found.joins == (more > experts.hits(unseen, train.labels[out_N]).sum())
     inputs = drawn(5, [0, 1]).inputs
     kept = found.scores(inputs, broadcast) if found.joins else one.scores(inputs, broadcast)
     assert np.array_equal(kept, (whole if found.joins else found).scores(inputs, broadcast))

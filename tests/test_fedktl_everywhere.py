@@ -14,13 +14,15 @@ from safetensors.numpy import load_file
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
 from edge.agent.predict import opened
-from edgeloop import data, generators, rounds, settings
-from edgeloop.command import main
+from edgeloop import data, generators, server_loop
+from edgeloop.cli.main import main
 from edgeloop.generator import Generator, as_inputs
 from edgeloop.generators.triton import TritonGenerator
-from edgeloop.pairs import Pairs
-from edgeloop.settings import BrokerSettings
-from simulations import engine, results
+from edgeloop.knowledge.latent_pairs import Pairs
+from edgeloop.runtime import config
+from edgeloop.runtime.config import BrokerSettings
+from simulations.engine import run_plan
+from simulations.results import measurements
 from simulations.settings import RunSettings
 from tests import triton
 from tests.devices import at_work
@@ -36,7 +38,7 @@ def test_one_device_over_mqtt_ends_as_its_simulation_does(
     task = Task(tmp_path, source, broker, tiny)
     expected = simulated(source, tiny, tmp_path / "simulated", mix="auto")
     with at_work(task.device()) as device:
-        summary = json.loads(serve(settings.read(task.config(), TaskSettings)).read_text())
+        summary = json.loads(serve(config.read(task.config(), TaskSettings)).read_text())
         mine = json.loads(device.ended.result(60).read_text())
     assert summary["knowledge_sha256"] == expected["knowledge_sha256"]
     assert summary["accuracy_by_round"] == expected["accuracy_by_round"]
@@ -91,15 +93,15 @@ def run(source: Path, generator: Generator, seed: int) -> Ended:
         workers=1,
     )
     federation = wanted.federation()
-    plan = engine.plan(wanted, federation, generator)
+    plan = run_plan.plan(wanted, federation, generator)
     algorithm, made = plan.load(generator), list[Pairs]()
-    with engine.cohort(plan, federation) as crew:
-        beginning = rounds.beginning(algorithm)
-        _, reports = rounds.run(
+    with run_plan.cohort(plan, federation) as crew:
+        beginning = server_loop.beginning(algorithm)
+        _, reports = server_loop.run(
             *(algorithm, crew, wanted.rounds, beginning),
             lambda closed: made.append(closed.standing.broadcast),
         )
-    return Ended(made, results.accuracy(list(reports.values())))
+    return Ended(made, measurements.accuracy(list(reports.values())))
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeloop import algorithms, mixing, mixture, models
+from edgeloop import algorithms, mixture, models
 from edgeloop.algorithms.local import Nothing
+from edgeloop.client import Member
 from edgeloop.data import ClientData, Samples
-from edgeloop.member import Member
+from edgeloop.mixing import experts
 from edgeloop.models.split import SplitModel
 
 SHAPE, CLASSES, WIDTH, BATCH, ROUNDS = (24,), 3, 8, 4, 3
@@ -42,7 +43,7 @@ def loaded(name: str) -> Any:
     return algorithms.load(name, generator, **facts)
 
 
-def plan(name: str = "fedproto", how: mixing.Mix = "auto", **changes: Any) -> mixture.Plan:
+def plan(name: str = "fedproto", how: experts.Mix = "auto", **changes: Any) -> mixture.Plan:
     local = mixture.local(name, **algorithms.given(name, **FACTS))
     return replace(mixture.Plan(how, ROUNDS, local, first, seed=0), **changes)
 
@@ -82,7 +83,7 @@ def test_a_weight_is_chosen_on_samples_that_alone_has_not_seen() -> None:
     broadcast = run(half, "fedproto")
     found = mixture.made(plan(), half, broadcast)
     assert found.choice.held_out == len(found.held_out) == 20
-    out_N = mixing.held_out(half.training().labels, mixing.held_seed(0, "one"))
+    out_N = experts.held_out(half.training().labels, experts.held_seed(0, "one"))
     alone = half.another(first(), plan().local, ~out_N)
     assert len(alone.training()) == 80
     list(alone.rehearse(ROUNDS, Nothing()))
@@ -119,31 +120,31 @@ def test_of_few_samples_those_networks_are_put_into_use_that_were_judged(name: s
     assert found.alone is not None
     list((alone := half.another(first(), plan(name).local)).rehearse(ROUNDS, Nothing()))
     assert same(found.alone.weights(), alone.weights()), "on all samples"
-    folds_N = mixing.folds(half.training().labels, mixing.held_seed(0, "one"))
+    folds_N = experts.folds(half.training().labels, experts.held_seed(0, "one"))
     for fold, network in enumerate(found.committee):
         again = half.another(first(), None, folds_N != fold, 3)
         list(again.rehearse(ROUNDS, broadcast))
         assert same(network.weights(), again.weights())
     whole = name == "fedavg"
-    assert len(found.committee) == (1 if whole else mixing.FOLDS)
+    assert len(found.committee) == (1 if whole else experts.FOLDS)
     assert same(found.committee[0].weights(), half.weights()) == whole
     tests, choice, told = half.tests(), found.choice, found.told(broadcast)
     all_ = [each.scores(tests.inputs, broadcast) for each in found.committee]
-    wanted = mixing.log_posteriors(
+    wanted = experts.log_posteriors(
         found.alone.scores(tests.inputs, Nothing()), choice.temperature_alone
     )
-    wanted += np.mean([mixing.log_posteriors(s, choice.temperature_together) for s in all_], 0)
+    wanted += np.mean([experts.log_posteriors(s, choice.temperature_together) for s in all_], 0)
     scores_NC = found.scores(tests.inputs, broadcast)
     assert np.ptp(2 * scores_NC - wanted, axis=1) == pytest.approx(0, abs=1e-9)
-    assert told["mixed"] == mixing.hits(scores_NC, tests.labels).mean()
+    assert told["mixed"] == experts.hits(scores_NC, tests.labels).mean()
     assert (
-        told["together"] == mixing.hits(half.scores(tests.inputs, broadcast), tests.labels).mean()
+        told["together"] == experts.hits(half.scores(tests.inputs, broadcast), tests.labels).mean()
     )
 
 
 @pytest.mark.parametrize(("how", "weight"), [("auto", 0.0), ("half", 0.5)])
 def test_of_few_samples_who_trained_as_the_run_did_and_diverged_is_believed_nothing(
-    how: mixing.Mix, weight: float
+    how: experts.Mix, weight: float
 ) -> None:
     half = member("fedproto", 20)
     broadcast = run(half, "fedproto")
@@ -208,7 +209,7 @@ def test_knowledge_that_nobody_gave_is_believed_nothing() -> None:
 
 
 @pytest.mark.parametrize(("train", "how"), [(80, "auto"), (80, "half"), (20, "auto")])
-def test_alone_that_has_diverged_is_believed_nothing(train: int, how: mixing.Mix) -> None:
+def test_alone_that_has_diverged_is_believed_nothing(train: int, how: experts.Mix) -> None:
     half = member("fedavg", train)
     broadcast = run(half, "fedavg")
     wild = algorithms.load("local", **FACTS, local_lr=1e30)

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edgeloop.local.ports import free_port
-from edgeloop.settings import BrokerSettings
+from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.ports import free_port
 from tests import strangers
 from tests.cloud.operator.api_server import ApiServer
 from tests.cloud.operator.cluster import (
@@ -135,7 +135,7 @@ def test_the_generator_service_writes_and_lists(tmp_path: Path, place: Path) -> 
 
 
 def test_an_error_names_what_to_set(tmp_path: Path, place: Path) -> None:
-    program = "from edgeloop import files; files.home()"
+    program = "from edgeloop.runtime import atomic_files; atomic_files.home()"
     log = tmp_path / "log"
     with strangers.running([sys.executable, "-c", program], place, log) as process:
         assert process.wait(60) == 1

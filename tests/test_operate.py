@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cloud.aggregator.ledger import Ledger, RoundCounts
-from edgeloop.local.ports import free_ports
+from edgeloop.runtime.ports import free_ports
 from tests.postgres import Postgres
 from tests.world import StartBroker, contract
 

@@ -16,18 +16,19 @@ from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
 from edge.agent.export import Classifier, check, export
 from edge.agent.predict import opened
-from edgeloop import algorithms, data, models, settings
+from edgeloop import algorithms, data, models
 from edgeloop.algorithm import Algorithm, Batches
+from edgeloop.client import Answer, Member
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.cohorts.stacked import StackedCohort
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
 from edgeloop.errors import ConfigError
-from edgeloop.member import Answer, Member
+from edgeloop.knowledge.prototypes import GlobalPrototypes
 from edgeloop.models import SplitModel
-from edgeloop.private import Secret
-from edgeloop.prototypes import GlobalPrototypes
-from edgeloop.settings import BrokerSettings, PrivacySettings
+from edgeloop.privacy.dp_sgd import Secret
+from edgeloop.runtime import config
+from edgeloop.runtime.config import BrokerSettings, PrivacySettings
 from tests.devices import at_work
 from tests.one_device import ARCHITECTURE, ROUNDS, Task, simulated, write_data
 
@@ -197,7 +198,7 @@ def test_over_mqtt_it_is_as_in_the_simulation(
     plain = {**own, "own_prior": False}
     without = simulated(source, None, tmp_path / "plain", algorithm=name, options=plain)
     with at_work(task.device()) as device:
-        summary = json.loads(serve(settings.read(task.config(), TaskSettings)).read_text())
+        summary = json.loads(serve(config.read(task.config(), TaskSettings)).read_text())
         mine = json.loads(device.ended.result(60).read_text())
     assert summary["knowledge_sha256"] == expected["knowledge_sha256"]
     assert summary["accuracy_by_round"] == expected["accuracy_by_round"]

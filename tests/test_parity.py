@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.parity import OPTIONS, REFERENCE
-from simulations.run import simulate
+from simulations.engine.run import simulate
 from simulations.settings import RunSettings
 from tests import real_data
 

@@ -14,8 +14,8 @@ import tomli_w
 from safetensors.numpy import load_file
 
 from edge.agent.settings import DeviceSettings
-from edgeloop.accounting import epsilon, of_round
-from edgeloop.settings import BrokerSettings, PrivacySettings
+from edgeloop.privacy.accounting import epsilon, of_round
+from edgeloop.runtime.config import BrokerSettings, PrivacySettings
 from tests.devices import at_work, wait_until
 from tests.one_device import DEVICE, EDGELOOP, Task, aggregator, opens, write_data
 

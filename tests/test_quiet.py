@@ -18,7 +18,7 @@ from edgeloop.models.split import SplitModel
 from tests.edge.predictors import by_head
 
 ROOT = Path(__file__).parent.parent
-COMMAND = "import sys; from edgeloop.command import main; sys.exit(main(sys.argv[1:]))"
+COMMAND = "import sys; from edgeloop.cli.main import main; sys.exit(main(sys.argv[1:]))"
 CLOUD = ("aggregator", "generator_service", "operator")
 TELL = "import json, os; print(json.dumps(dict(os.environ)))"
 
@@ -58,7 +58,7 @@ def test_what_is_tested_can_fail(tmp_path: Path) -> None:
         "cloud.aggregator.command",
         "cloud.generator_service.command",
         "edgeloop.generators.onnx",
-        "simulations.command",
+        "simulations.commands.simulate",
     ],
 )
 def test_no_module_wakes_it(module: str, tmp_path: Path) -> None:

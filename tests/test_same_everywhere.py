@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeloop.settings import BrokerSettings
+from edgeloop.runtime.config import BrokerSettings
 from tests.generators.tiny import write_tiny
 from tests.relay import Relay
 from tests.world import MODELS, StartBroker

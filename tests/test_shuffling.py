@@ -13,21 +13,24 @@ from torch import Tensor, nn
 
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
-from edgeloop import algorithms, models, prototypes, rounds, settings, wire
+from edgeloop import algorithms, models, server_loop
 from edgeloop.algorithm import Algorithm, Batches
 from edgeloop.algorithms import ditto, fedrep, perfedavg
+from edgeloop.client import Member
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.cohorts.stacked import StackedCohort
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
 from edgeloop.errors import ConfigError
 from edgeloop.generators.onnx import OnnxGenerator
-from edgeloop.member import Member
+from edgeloop.knowledge import prototypes
 from edgeloop.models import SplitModel
-from edgeloop.settings import BrokerSettings, PrivacySettings
-from edgeloop.task import Contract
-from edgeloop.training import cross_entropy, descend
-from simulations.run import simulate
+from edgeloop.protocol import wire
+from edgeloop.protocol.task import Contract
+from edgeloop.runtime import config as config_files
+from edgeloop.runtime.config import BrokerSettings, PrivacySettings
+from edgeloop.training.sgd import cross_entropy, descend
+from simulations.engine.run import simulate
 from simulations.settings import RunSettings
 from tests.devices import at_work
 from tests.generators.tiny import write_tiny
@@ -190,7 +193,9 @@ def members(algorithm: Algorithm[Any, Any, Any], shuffle: bool) -> dict[str, Mem
 
 def ended(algorithm: Algorithm[Any, Any, Any], crew: LocalCohort[Any, Any]) -> list[Any]:
     """Return what the server and the clients have learned in two rounds."""
-    standing, _ = rounds.run(algorithm, crew, 2, rounds.beginning(algorithm), lambda closed: None)
+    standing, _ = server_loop.run(
+        algorithm, crew, 2, server_loop.beginning(algorithm), lambda closed: None
+    )
     weights = [array for each in crew._members.values() for array in each.weights().values()]
     return [*wire.arrays(standing.broadcast).values(), *weights]
 
@@ -260,7 +265,7 @@ def test_one_device_over_mqtt_ends_as_its_simulation_does(
         for shuffle in (True, False)
     )
     with at_work(task.device()) as device:
-        summary = json.loads(serve(settings.read(task.config(), TaskSettings)).read_text())
+        summary = json.loads(serve(config_files.read(task.config(), TaskSettings)).read_text())
         mine = json.loads(device.ended.result(60).read_text())
     assert summary["knowledge_sha256"] == expected["knowledge_sha256"]
     assert summary["accuracy_by_round"] == expected["accuracy_by_round"]
@@ -288,6 +293,6 @@ def test_it_is_refused_beside_privacy_which_draws_its_samples(tmp_path: Path) ->
         **{"name": "t", "algorithm": "fedproto", "class_names": ["a", "b"], "shape": [1, 28, 28]},
         **{"rounds": 2, "folder": str(tmp_path), "cohort": {"devices": ["one"]}},
     }
-    assert settings.parse({**table, "shuffle": True}, TaskSettings, "task.toml").shuffle
+    assert config_files.parse({**table, "shuffle": True}, TaskSettings, "task.toml").shuffle
     with pytest.raises(ConfigError, match="shuffle changes nothing with privacy"):
-        settings.parse({**table, "shuffle": True, "privacy": {}}, TaskSettings, "task.toml")
+        config_files.parse({**table, "shuffle": True, "privacy": {}}, TaskSettings, "task.toml")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeloop.settings import BrokerSettings
+from edgeloop.runtime.config import BrokerSettings
 from tests.devices import at_work, wait_until
 from tests.one_device import DEVICE, EDGELOOP, ROUNDS, Task, aggregator, write_data
 

@@ -9,12 +9,13 @@ import pytest
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
 from edge.agent.predict import opened
-from edge.agent.seat import own as brought
-from edge.agent.seat import seat
-from edgeloop import data, settings
+from edge.agent.task_session import own as brought
+from edge.agent.task_session import seat
+from edgeloop import data
 from edgeloop.errors import ConfigError
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import Contract
+from edgeloop.protocol.task import Contract
+from edgeloop.runtime import config
+from edgeloop.runtime.config import BrokerSettings
 from tests.devices import at_work
 from tests.one_device import ARCHITECTURE, DEVICE, Task, simulated, write_data
 from tests.world import contract
@@ -30,7 +31,7 @@ def test_one_device_over_mqtt_ends_as_its_simulation_does(
     task = Task(tmp_path, source, broker, None, algorithm, own)
     expected = simulated(source, None, tmp_path / "sim", algorithm=algorithm, options=own)
     with at_work(task.device()) as device:
-        summary = json.loads(serve(settings.read(task.config(), TaskSettings)).read_text())
+        summary = json.loads(serve(config.read(task.config(), TaskSettings)).read_text())
         mine = json.loads(device.ended.result(60).read_text())
     assert summary["knowledge_sha256"] == expected["knowledge_sha256"]
     assert summary["accuracy_by_round"] == expected["accuracy_by_round"]

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from edgeloop.local.ports import free_port
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import Contract
+from edgeloop.protocol.task import Contract
+from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.ports import free_port
 
 MODELS = ("cnn", "resnet4", "resnet6", "resnet8", "harcnn-s1", "harcnn1-s2")
 """The architectures of the small world's six devices."""

@@ -12,7 +12,7 @@ from edgeloop.bases.reference import is_one
 from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError
 from edgeloop.generator import Generator
-from edgeloop.task import Contract
+from edgeloop.protocol.task import Contract
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping
 
 from edgeloop.errors import RefusedError, RunError
-from edgeloop.link import Arrival, Link
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import SERVER, Contract, client_id, presence_topic
+from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.protocol.task import SERVER, Contract, client_id, presence_topic
+from edgeloop.runtime.config import BrokerSettings
 
 log = logging.getLogger(__name__)
 

@@ -11,15 +11,17 @@ from cloud.aggregator.forgetting import forget as taken_back
 from cloud.aggregator.leaving import leave
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
-from edgeloop import logs, screen, settings
-from edgeloop.gathering import TooFewUploadsError
+from edgeloop.cli import console
+from edgeloop.protocol.gathering import TooFewUploadsError
+from edgeloop.runtime import config as config_files
+from edgeloop.runtime import logs
 
 log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop aggregator` with these arguments."""
-    return screen.run(aggregator, "aggregator", arguments)
+    return console.run(aggregator, "aggregator", arguments)
 
 
 def aggregator(
@@ -35,15 +37,15 @@ def aggregator(
             help="Take a device out of the task's run: to the bit as if it had never been there.",
         ),
     ] = None,
-    log_format: screen.LogFormat = "plain",
+    log_format: console.LogFormat = "plain",
 ) -> None:
     """Run a task to its last round; a restart goes on with the round that was open."""
     logs.begin(log_format)
-    task = settings.read(config, TaskSettings)
+    task = config_files.read(config, TaskSettings)
     logs.always(task=task.name)
     if forget:
         gone = taken_back(task)
-        screen.say(f"forgotten: {gone.runs} runs, {gone.messages} messages of {task.name}")
+        console.say(f"forgotten: {gone.runs} runs, {gone.messages} messages of {task.name}")
         return
     if forget_device is not None:
         _take_out(task, forget_device)
@@ -57,7 +59,7 @@ def aggregator(
 
 def _take_out(task: TaskSettings, device: str) -> None:
     if leave(task, device):
-        screen.say(f"{device} is taken out of {task.name}")
+        console.say(f"{device} is taken out of {task.name}")
         return
     log.error("%s will be taken out of %s when its aggregator has time", device, task.name)
     raise typer.Exit(1)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cryptography.x509 import load_pem_x509_certificates
 
-from edgeloop.settings import BrokerSettings
+from edgeloop.runtime.config import BrokerSettings
 
 
 def files(broker: BrokerSettings) -> dict[str, Path]:

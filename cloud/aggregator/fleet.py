@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from cloud.aggregator.series import Series
-from edgeloop.health import BOUNDS, Health
-from edgeloop.member import Report
+from edgeloop.client import Report
+from edgeloop.protocol.device_health import BOUNDS, Health
 
 _WORK_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 _TEXTS = {

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.settings import TaskSettings
 from edgeloop.errors import BrokerError
-from edgeloop.link import Arrival, Link
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import ROOT, SERVER, client_id
+from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.protocol.task import ROOT, SERVER, client_id
+from edgeloop.runtime.config import BrokerSettings
 
 QUIET_SECONDS = 2.0
 """Without a message, after which the broker is taken to have sent all it keeps."""

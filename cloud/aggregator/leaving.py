@@ -12,13 +12,21 @@ from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.postgresql import TakenError
 from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.standing import Loaded
-from edgeloop import algorithms, history, leaving
+from edgeloop import algorithms, round_history
 from edgeloop.cohorts.mqtt import MqttCohort, Patience
 from edgeloop.errors import ConfigError, RefusedError, RunError
-from edgeloop.link import Arrival, Link
-from edgeloop.rounds import Standing
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import SERVER, Contract, broadcast_topic, client_id, contract_topic, leaver
+from edgeloop.mqtt import leaving
+from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.protocol.task import (
+    SERVER,
+    Contract,
+    broadcast_topic,
+    client_id,
+    contract_topic,
+    leaver,
+)
+from edgeloop.runtime.config import BrokerSettings
+from edgeloop.server_loop import Standing
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +84,7 @@ def tidy(settings: TaskSettings, contract: Contract, algorithm: Loaded, ledger: 
     if not gone:
         return
     ledger.scrub()
-    history.forget(settings.folder / "history", gone)
+    round_history.forget(settings.folder / "history", gone)
     summary = settings.folder / "summary.json"
     if summary.exists():
         stands = standing.found(contract, algorithm, ledger)

@@ -17,8 +17,8 @@ from sqlalchemy.engine import URL
 from cloud.aggregator.database import DAMAGED, Database, connect, translated
 from cloud.aggregator.migrations import departures, rounds, runs, uploads
 from edgeloop.errors import ConfigError, RunError
-from edgeloop.task import Contract
-from edgeloop.wire import MAX_FRAME
+from edgeloop.protocol.task import Contract
+from edgeloop.protocol.wire import MAX_FRAME
 
 Without = Callable[[int, bytes, bytes], tuple[bytes, bytes]]
 """How many rounds were done, the state and the broadcast after them, to these without somebody."""

@@ -13,9 +13,9 @@ from cloud.aggregator.fleet import Fleet
 from cloud.aggregator.ledger import RoundCounts
 from cloud.aggregator.series import Series
 from cloud.aggregator.settings import TaskSettings
-from edgeloop.gathering import Verdict
-from edgeloop.link import Refusable
-from edgeloop.task import Contract
+from edgeloop.mqtt.connection import Refusable
+from edgeloop.protocol.gathering import Verdict
+from edgeloop.protocol.task import Contract
 
 Phase = Literal["starting", "running", "evaluating", "finished"]
 """What an aggregator is doing."""

@@ -8,10 +8,11 @@ from typing import Any
 from safetensors.numpy import save
 
 from cloud.aggregator.ledger import PastRound, RoundCounts
-from edgeloop import files, wire
-from edgeloop.member import Report
-from edgeloop.rounds import Standing
-from edgeloop.task import Contract
+from edgeloop.client import Report
+from edgeloop.protocol import wire
+from edgeloop.protocol.task import Contract
+from edgeloop.runtime import atomic_files
+from edgeloop.server_loop import Standing
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def counts_of(reports: Mapping[str, Report]) -> RoundCounts:
 def told(path: Path) -> tuple[float | None, float | None]:
     """Return the last accuracy and the epsilon of a summary; None for what it does not tell."""
     try:
-        content = files.read_json(path)
+        content = atomic_files.read_json(path)
         last, spent = content["accuracy_by_round"][-1], content.get("epsilon")
         return _number(last), _number(spent)
     except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
@@ -46,7 +47,7 @@ def rewrite(
     """Write what a run came to anew, without devices that were taken out since."""
     _final(path, contract, standing)
     try:
-        summary = dict(files.read_json(path))
+        summary = dict(atomic_files.read_json(path))
         by_device = dict(summary["accuracy_by_device"])
     except (LookupError, OSError, TypeError, ValueError) as error:
         log.warning("%s is damaged (%s), and is removed; the ledger has the rounds", path, error)
@@ -54,8 +55,8 @@ def rewrite(
         return
     summary["knowledge_sha256"] = wire.fingerprint(standing.broadcast)
     summary["accuracy_by_device"] = {n: each for n, each in by_device.items() if n not in gone}
-    with files.writing(path.parent):
-        files.write_json(path, summary)
+    with atomic_files.writing(path.parent):
+        atomic_files.write_json(path, summary)
 
 
 def write(
@@ -81,8 +82,8 @@ def write(
             for name, report in reports.items()
         },
     }
-    with files.writing(path.parent):
-        files.write_json(path, summary)
+    with atomic_files.writing(path.parent):
+        atomic_files.write_json(path, summary)
     log.info("finished; see %s", path)
     return path
 
@@ -91,6 +92,6 @@ def _final(path: Path, contract: Contract, standing: Standing[Any, Any]) -> dict
     """Write the final broadcast beside the summary; return whose it is."""
     facts = {"task": contract.task, "run": contract.run}
     arrays = wire.arrays(standing.broadcast)
-    with files.writing(path.parent):
-        files.write(path.with_name("prototypes.safetensors"), save(arrays, facts))
+    with atomic_files.writing(path.parent):
+        atomic_files.write(path.with_name("prototypes.safetensors"), save(arrays, facts))
     return facts

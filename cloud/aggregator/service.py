@@ -18,16 +18,17 @@ from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.standing import Loaded
 from cloud.aggregator.timing import Timed
 from cloud.aggregator.watch import Watch
-from edgeloop import algorithms, history, rounds, tracing
+from edgeloop import algorithms, round_history, server_loop
 from edgeloop.bases.running import Base
+from edgeloop.client import Report
 from edgeloop.cohorts.events import Event, LeftError, Opened, SetAside
 from edgeloop.cohorts.mqtt import MqttCohort, Patience
 from edgeloop.errors import InputError, RunError
-from edgeloop.link import Link
-from edgeloop.member import Report
-from edgeloop.rounds import Closed, Standing
-from edgeloop.task import SERVER, Contract, client_id, presence_topic
-from edgeloop.tracing import SILENT, Tracer
+from edgeloop.mqtt.connection import Link
+from edgeloop.protocol.task import SERVER, Contract, client_id, presence_topic
+from edgeloop.runtime import tracing
+from edgeloop.runtime.tracing import SILENT, Tracer
+from edgeloop.server_loop import Closed, Standing
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ class Run:
             base=None if self.base is None else self.base.graph,
         )
         after = partial(self._after, algorithm)
-        return rounds.run(algorithm, cohort, self.contract.rounds, stands, after)
+        return server_loop.run(algorithm, cohort, self.contract.rounds, stands, after)
 
     def _tidy(self, algorithm: Loaded) -> None:
         """Finish what a crash has left of taking devices out."""
@@ -273,7 +274,7 @@ class Run:
         with self.tracer.span("store", self._watch.notes, round=closed.number):
             self.ledger.close_round(closed.number, *self._frames(closed.standing), counts)
             if self.settings.history:
-                history.write(self.settings.folder / "history", closed)
+                round_history.write(self.settings.folder / "history", closed)
         self.metrics.step("store", time.monotonic() - begun)
         seconds = time.monotonic() - self._watch.opened
         self.metrics.closed(closed.number, seconds)
@@ -294,7 +295,7 @@ class Run:
 
     def _measured(self, algorithm: Loaded, closed: Closed[Any, Any, Any]) -> None:
         """Tell the algorithm's own numbers of what the round was made of, and what is wrong."""
-        uploads = rounds.counted(closed)
+        uploads = server_loop.counted(closed)
         if not uploads:
             return
         standing = closed.standing

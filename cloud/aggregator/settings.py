@@ -7,9 +7,19 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy import URL
 
-from edgeloop.settings import BrokerSettings, PrivacySettings, Seconds, Settings, first_line
-from edgeloop.task import Classes, DeviceName, Name, Scalar, Seed, Shape, Size, Width, check_room
-from edgeloop.tracing import TraceSettings
+from edgeloop.protocol.task import (
+    Classes,
+    DeviceName,
+    Name,
+    Scalar,
+    Seed,
+    Shape,
+    Size,
+    Width,
+    check_room,
+)
+from edgeloop.runtime.config import BrokerSettings, PrivacySettings, Seconds, Settings, first_line
+from edgeloop.runtime.tracing import TraceSettings
 
 Many = Annotated[int, Field(ge=1, le=10**9)]
 """As many as a message can tell."""

@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 from cloud.aggregator.ledger import Ledger
-from edgeloop import rounds, wire
+from edgeloop import server_loop
 from edgeloop.algorithm import Algorithm
 from edgeloop.errors import RunError
-from edgeloop.rounds import Standing
-from edgeloop.task import SERVER, Contract
-from edgeloop.wire import (
+from edgeloop.protocol import wire
+from edgeloop.protocol.task import SERVER, Contract
+from edgeloop.protocol.wire import (
     ContentError,
     DigestError,
     Envelope,
@@ -19,6 +19,7 @@ from edgeloop.wire import (
     TruncatedError,
     WireError,
 )
+from edgeloop.server_loop import Standing
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def found(contract: Contract, algorithm: Loaded, ledger: Ledger) -> Standing[Any
     """
     kept = ledger.standing()
     if kept is None:
-        standing = rounds.beginning(algorithm)
+        standing = server_loop.beginning(algorithm)
         ledger.begin(*frames(contract, standing))
         return standing
     number = kept[0]
@@ -52,7 +53,7 @@ def found(contract: Contract, algorithm: Loaded, ledger: Ledger) -> Standing[Any
             return replace(whole, rounds=number)
         kept = ledger.standing(kept[0])
     log.warning("what round %d led to is no good: it goes on as a new run begins", number - 1)
-    return replace(rounds.beginning(algorithm), rounds=number)
+    return replace(server_loop.beginning(algorithm), rounds=number)
 
 
 def read(

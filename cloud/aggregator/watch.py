@@ -5,10 +5,10 @@ import time
 
 from cloud.aggregator.metrics import Metrics
 from edgeloop.cohorts.events import Event, Gathered, Heard, Opened, SetAside
-from edgeloop.gathering import Verdict
-from edgeloop.pace import Sparing
-from edgeloop.task import Contract
-from edgeloop.tracing import NONE, Notes
+from edgeloop.protocol.gathering import Verdict
+from edgeloop.protocol.task import Contract
+from edgeloop.runtime.pace import Sparing
+from edgeloop.runtime.tracing import NONE, Notes
 
 log = logging.getLogger(__name__)
 

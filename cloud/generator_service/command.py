@@ -10,7 +10,8 @@ import typer
 
 from cloud.generator_service import catalogue, fetching, importing, listing, serving
 from cloud.generator_service import show as showing
-from edgeloop import generators, screen
+from edgeloop import generators
+from edgeloop.cli import console
 
 Replace = Annotated[bool, typer.Option(help="Replace the one in the store that has the name.")]
 
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         "remove-files": serving.remove_files,
         "probe": serving.probe,
     }
-    return screen.run_many(functions, "generator", arguments)
+    return console.run_many(functions, "generator", arguments)
 
 
 def list_(
@@ -36,7 +37,7 @@ def list_(
     """List generators: embedded, in the store, in the catalogue."""
     lines = listing.lines()
     if as_json:
-        screen.say(json.dumps([asdict(line) for line in lines], indent=1))
+        console.say(json.dumps([asdict(line) for line in lines], indent=1))
         return
     rows = [
         (
@@ -49,8 +50,8 @@ def list_(
         )
         for line in lines
     ]
-    screen.table("generators", ("name", "where", "image", "latent", "title", "licence"), rows)
-    screen.say(f"store: {generators.store()}; of the catalogue: edgeloop generator fetch NAME")
+    console.table("generators", ("name", "where", "image", "latent", "title", "licence"), rows)
+    console.say(f"store: {generators.store()}; of the catalogue: edgeloop generator fetch NAME")
 
 
 def fetch(
@@ -62,8 +63,8 @@ def fetch(
 ) -> None:
     """Fetch a generator of the catalogue into the local store."""
     entry = catalogue.find(name)
-    written = fetching.fetch(entry, screen.note, wheel=wheel, replace=replace)
-    screen.say(f"{written.name}: identity {written.identity}")
+    written = fetching.fetch(entry, console.note, wheel=wheel, replace=replace)
+    console.say(f"{written.name}: identity {written.identity}")
 
 
 def import_(
@@ -84,8 +85,8 @@ def import_(
     """Import a generator of your own into the local store."""
     about = importing.About(name, title or name, source or path.name, licence)
     options = importing.Options(trust, key, classes, replace)
-    written = importing.bring(path, about, options, screen.note)
-    screen.say(f"{written.name}: identity {written.identity}")
+    written = importing.bring(path, about, options, console.note)
+    console.say(f"{written.name}: identity {written.identity}")
 
 
 def show(
@@ -100,6 +101,6 @@ def show(
     path = out or Path(f"{showing.name_of(reference)}.png")
     showing.check(path)
     generator = generators.load(reference)
-    screen.table(reference, ("fact", "value"), showing.facts(reference, generator))
+    console.table(reference, ("fact", "value"), showing.facts(reference, generator))
     showing.draw(generator, path, count, seed)
-    screen.say(f"picture: {path}")
+    console.say(f"picture: {path}")

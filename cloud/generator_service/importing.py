@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cloud.generator_service import fetching, storing
-from edgeloop import files
 from edgeloop.errors import ConfigError, GeneratorError
 from edgeloop.generators import converting, manifest
 from edgeloop.generators.manifest import PARTS, Manifest
 from edgeloop.generators.onnx import OnnxGenerator
+from edgeloop.runtime import atomic_files
 
 LONGEST_SECONDS = 3600.0
 """That the conversion of a pickle may take."""
@@ -109,7 +109,7 @@ def _copied(path: Path, place: Path, name: str) -> Manifest:
     if images.shape != (2, *found.shape) or images.dtype.name != "uint8":
         raise _not_what_it_says(path, f"images of shape {list(images.shape[1:])}, {images.dtype}")
     for part in PARTS:
-        files.write(place / part, (path / part).read_bytes())
+        atomic_files.write(place / part, (path / part).read_bytes())
     return manifest.write(place, **found.model_dump(exclude={"name", "sha256"}), name=name)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cloud.generator_service.stylegan import modules, network, unpickle
-from edgeloop import screen
+from edgeloop.cli import console
 from edgeloop.errors import GeneratorError, InputError
 from edgeloop.generators import converting
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         convert(Path(path), Path(folder), json.loads(about))
     except InputError as error:
-        screen.note(str(error))
+        console.note(str(error))
         return 2
     return 0
 
@@ -36,9 +36,9 @@ def convert(path: Path, folder: Path, about: dict[str, str]) -> None:
     """
     with modules.installed(), network.portable():
         try:
-            screen.say(f"reading {path.name}")
+            console.say(f"reading {path.name}")
             parts = network.parts(unpickle.read(path), path.name)
-            screen.say("converting to ONNX; a large network takes minutes")
+            console.say("converting to ONNX; a large network takes minutes")
             converting.convert(parts, folder, about)
         except InputError:
             raise

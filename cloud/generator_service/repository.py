@@ -13,10 +13,11 @@ from pathlib import Path
 
 from cloud.generator_service import pbtxt
 from cloud.generator_service.settings import Serving
-from edgeloop import files, wire
 from edgeloop.errors import GeneratorError
 from edgeloop.generators import manifest
 from edgeloop.generators.manifest import MANIFEST, MAPPING, SYNTHESIS, Manifest
+from edgeloop.protocol import wire
+from edgeloop.runtime import atomic_files
 
 
 def write(
@@ -44,7 +45,7 @@ def write(
     _check(name, version)
     for model in _models(repository, name):
         _check_versions(model, version, described)
-    with files.writing(repository):
+    with atomic_files.writing(repository):
         for model, part in _models(repository, name).items():
             _write_model(model, folder / part, described, version, serving or Serving())
     return described
@@ -141,8 +142,8 @@ def _configure(model: Path, part: str, serving: Serving) -> None:
     if serving.backend == "python":
         program = Path(__file__).with_name("triton_model.py").read_bytes()
         for number in described:
-            files.write(model / str(number) / "model.py", program)
+            atomic_files.write(model / str(number) / "model.py", program)
     inputs, output = pbtxt.arrays(part, described[max(described)])
     parameters = pbtxt.settings(serving) | pbtxt.identities(described)
     text = pbtxt.config(model.name, inputs, output, parameters, serving)
-    files.write(model / "config.pbtxt", text.encode("ascii"))
+    atomic_files.write(model / "config.pbtxt", text.encode("ascii"))

@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cloud.generator_service.settings import Backend
-from edgeloop import files
 from edgeloop.errors import GeneratorError
 from edgeloop.generators import control
-from edgeloop.local.starting import bound
+from edgeloop.runtime import atomic_files
+from edgeloop.runtime.child_processes import bound
 
 INSTALL = "run tools/triton.sh, or name a folder that it filled with --home or EDGELOOP_TRITON"
 SECRET = ".control-secret"  # noqa: S105 - where it is
@@ -117,7 +117,7 @@ def home(folder: Path | None = None) -> Home:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or files.home() / ".cache")
+    return Path(os.environ.get("XDG_CACHE_HOME") or atomic_files.home() / ".cache")
 
 
 def command(

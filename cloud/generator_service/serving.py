@@ -13,7 +13,8 @@ import typer
 from cloud.generator_service import repository, server
 from cloud.generator_service.server import SECRET
 from cloud.generator_service.settings import Backend, Serving
-from edgeloop import generators, screen
+from edgeloop import generators
+from edgeloop.cli import console
 from edgeloop.generators import control, manifest
 from edgeloop.generators.manifest import Manifest
 
@@ -98,10 +99,10 @@ def serve(
         _warn_of_root(found.folder, folder)
         while True:
             with server.running(folder, found, ports, log, host=host, secret=secret) as process:
-                screen.say(f"ready: triton://{host}:{grpc_port}/{called}")
+                console.say(f"ready: triton://{host}:{grpc_port}/{called}")
                 _until_crippled(process, log)
                 process.kill()  # it would wait for answers that nobody gives
-            screen.note("a model's process has died; the server is started again")
+            console.note("a model's process has died; the server is started again")
 
 
 def serve_files(
@@ -152,7 +153,7 @@ def remove_files(
 ) -> None:
     """Remove a generator's models from a Triton model repository, all their versions."""
     removed = repository.remove(folder, name)
-    screen.say(f"removed: {', '.join(removed) or 'nothing'}")
+    console.say(f"removed: {', '.join(removed) or 'nothing'}")
 
 
 def probe(
@@ -166,7 +167,7 @@ def probe(
     from cloud.generator_service import probe as probing  # only here must tritonclient be there
 
     found = probing.probe(reference, identity, patience_seconds=patience)
-    screen.say(
+    console.say(
         f"ready: {found.identity}, version {found.version}, one image in {found.seconds:.2f} s"
     )
 
@@ -178,14 +179,14 @@ def _write(
     source = generators.folder_of(reference)
     called = name or manifest.read(source).name
     described = repository.write(source, folder, called, version=version, serving=serving)
-    screen.say(f"written: {folder / called}-*, version {version}, identity {described.identity}")
+    console.say(f"written: {folder / called}-*, version {version}, identity {described.identity}")
     return called, described
 
 
 def _warn_of_root(*folders: Path) -> None:
     if os.geteuid() == 0 and not server.lesser(*folders):
         places = " and ".join(map(str, folders))
-        screen.note(f"tritonserver runs as root, for user nobody cannot read {places}")
+        console.note(f"tritonserver runs as root, for user nobody cannot read {places}")
 
 
 def _until_crippled(process: subprocess.Popen[bytes], log: Path) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgeloop import files, generators, wire
+from edgeloop import generators
 from edgeloop.errors import ConfigError, GeneratorError
 from edgeloop.generators.manifest import MANIFEST
+from edgeloop.protocol import wire
+from edgeloop.runtime import atomic_files
 
 
 @contextmanager
@@ -58,7 +60,7 @@ def _place(folder: Path, old: Path, home: Path, replace: bool) -> None:
         if old.exists():
             old.rename(home)
         raise _taken(home.name) from error
-    files.sync(home.parent)
+    atomic_files.sync(home.parent)
 
 
 def _made() -> Path:

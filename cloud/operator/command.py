@@ -18,9 +18,10 @@ from cloud.operator.removals import Removals
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.tasks import Tasks
 from cloud.operator.triton import Triton
-from edgeloop import logs, screen
-from edgeloop import settings as files
+from edgeloop.cli import console
 from edgeloop.errors import ConfigError
+from edgeloop.runtime import config as files
+from edgeloop.runtime import logs
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ PREFIX = "EDGELOOP_OPERATOR_"
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop operator` with these arguments."""
-    return screen.run(operator, "operator", arguments)
+    return console.run(operator, "operator", arguments)
 
 
 def _option(name: str, text: str, **more: Any) -> Any:

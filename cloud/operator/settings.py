@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from edgeloop.logs import Format
-from edgeloop.settings import Port, Seconds, Settings
+from edgeloop.runtime.config import Port, Seconds, Settings
+from edgeloop.runtime.logs import Format
 
 METRICS_PORT = 9464
 """Where an aggregator tells its metrics, its health and its status."""

@@ -9,17 +9,17 @@ from typing import Annotated
 import typer
 
 from cloud.stack import reading
-from cloud.stack.holding import held
+from cloud.stack.folder_lock import held
 from cloud.stack.layout import Layout
 from cloud.stack.supervisor import ME, Supervisor
-from edgeloop import screen
+from edgeloop.cli import console
 from edgeloop.errors import ConfigError
-from edgeloop.local.ports import listens
+from edgeloop.runtime.ports import listens
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop up` with these arguments."""
-    return screen.run(up, "up", arguments)
+    return console.run(up, "up", arguments)
 
 
 def up(
@@ -32,7 +32,7 @@ def up(
     layout = reading.read(config)
     if check:
         for line in _told(layout):
-            screen.say(line)
+            console.say(line)
         return
     lines = Lines()
     settings = layout.settings

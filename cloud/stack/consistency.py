@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cloud.stack.layout import Layout
-from cloud.stack.seats import Seat
+from cloud.stack.services import Seat
 from edgeloop.errors import ConfigError
 
 

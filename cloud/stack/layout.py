@@ -6,9 +6,9 @@ from pathlib import Path
 
 from cloud.stack import mosquitto
 from cloud.stack.part import Part, answering, listening
-from cloud.stack.seats import Seat
+from cloud.stack.services import Seat
 from cloud.stack.settings import GeneratorSettings, StackBroker, StackSettings
-from edgeloop.local.starting import edgeloop
+from edgeloop.runtime.child_processes import edgeloop
 
 
 @dataclass(frozen=True)

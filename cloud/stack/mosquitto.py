@@ -5,9 +5,9 @@ from pathlib import Path
 
 from cloud.stack.settings import StackBroker
 from edgeloop.errors import BrokerError
-from edgeloop.local import broker
-from edgeloop.local.broker import Broker
-from edgeloop.task import ROOT, SERVER
+from edgeloop.protocol.task import ROOT, SERVER
+from edgeloop.runtime import local_broker
+from edgeloop.runtime.local_broker import Broker
 
 
 def prepare(settings: StackBroker, folder: Path) -> Broker:
@@ -21,13 +21,13 @@ def prepare(settings: StackBroker, folder: Path) -> Broker:
         BrokerError: if it is not installed.
     """
     if settings.run == "wheel":
-        return broker.embedded(folder, settings.port)
+        return local_broker.embedded(folder, settings.port)
     if settings.config_file is not None:
-        return broker.configured(settings.config_file.absolute())
+        return local_broker.configured(settings.config_file.absolute())
     (folder / "data").mkdir(exist_ok=True)
     rights = folder / "rights.acl"
     rights.write_text("\n".join([*_rights(settings), ""]), encoding="utf-8")
-    return broker.mosquitto(folder, _lines(settings, folder, rights))
+    return local_broker.mosquitto(folder, _lines(settings, folder, rights))
 
 
 def check(settings: StackBroker) -> None:
@@ -36,7 +36,7 @@ def check(settings: StackBroker) -> None:
     Raises:
         BrokerError: naming what is missing.
     """
-    if settings.run == "mosquitto" and broker.program() is None:
+    if settings.run == "mosquitto" and local_broker.program() is None:
         remedy = 'apt-get install mosquitto, or set run = "wheel" or run = "external"'
         raise BrokerError("broker.run", "no mosquitto is on the path", remedy)
     own = {"server_certificate_file", "server_key_file", "config_file"}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from edgeloop.local.ports import listens, reachable
+from edgeloop.runtime.ports import listens, reachable
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from cloud.stack import consistency, mosquitto, seats
+from cloud.stack import consistency, mosquitto, services
 from cloud.stack.layout import Layout
 from cloud.stack.settings import GeneratorSettings, StackBroker, StackSettings
-from edgeloop import settings
+from edgeloop.runtime import config
 
 
 def read(path: Path) -> Layout:
@@ -15,18 +15,18 @@ def read(path: Path) -> Layout:
         ConfigError: naming the key, and what to do.
         BrokerError: if there is no broker to run.
     """
-    stack = settings.read(path, StackSettings)
-    broker = settings.parse(stack.broker, StackBroker, f"{path}: broker")
+    stack = config.read(path, StackSettings)
+    broker = config.parse(stack.broker, StackBroker, f"{path}: broker")
     mosquitto.check(broker)
     generator = None
     if stack.generator is not None:
-        generator = settings.parse(stack.generator, GeneratorSettings, f"{path}: generator")
+        generator = config.parse(stack.generator, GeneratorSettings, f"{path}: generator")
     aggregators = tuple(
-        seats.of_task(table, f"{path}: aggregators.{number}", stack.folder, broker, generator)
+        services.of_task(table, f"{path}: aggregators.{number}", stack.folder, broker, generator)
         for number, table in enumerate(stack.aggregators)
     )
     agents = tuple(
-        seats.of_device(table, f"{path}: agents.{number}", stack.folder, broker)
+        services.of_device(table, f"{path}: agents.{number}", stack.folder, broker)
         for number, table in enumerate(stack.agents)
     )
     layout = Layout(stack, broker, generator, aggregators, agents)

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from edgeloop.settings import BrokerSettings, Port, Seconds, Settings
-from edgeloop.task import Name, Size
+from edgeloop.protocol.task import Name, Size
+from edgeloop.runtime.config import BrokerSettings, Port, Seconds, Settings
 
 Table = dict[str, Any]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from cloud.stack.keeper import Keeper
 from cloud.stack.part import Part
+from cloud.stack.process_supervisor import Keeper
 from edgeloop.errors import RunError
 
 LOOK_SECONDS = 0.1

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from edge.agent.half import Half, Settled, UnlearnedError, lack
 from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE, opened
 from edge.agent.settings import DeviceSettings
-from edgeloop import algorithms, files, mixing
+from edgeloop import algorithms
 from edgeloop.bases.running import Base
 from edgeloop.data import Share
 from edgeloop.errors import ModelError
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.gaussian.knowledge import GlobalStatistics
-from edgeloop.task import Contract
+from edgeloop.mixing import experts
+from edgeloop.protocol.task import Contract
+from edgeloop.runtime import atomic_files
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +100,7 @@ class _Ending:
 
     def settle(self, broadcast: GlobalStatistics) -> Settled:
         """Return the mixture, with a network in it that is trained for that; see `Half`."""
-        held = mixing.part(self.share.data.train, self.contract.seed, self.member.name)
+        held = experts.part(self.share.data.train, self.contract.seed, self.member.name)
         if self.network is None or self.network.trains is None:
             told = self.member.mixed(broadcast)
             if self.network is not None:
@@ -141,8 +143,8 @@ class _Ending:
             metadata=exporting.facts(KEY, values, facts),
             network=None if network is None else network(),
         )
-        with files.writing(path.parent):
-            files.write(path, content)
+        with atomic_files.writing(path.parent):
+            atomic_files.write(path, content)
         return _difference(path, scores, broadcast, self.share)
 
 

@@ -9,20 +9,22 @@ import typer
 
 from edge.agent import leaving
 from edge.agent.folder import held, named
-from edge.agent.seat import own
 from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DeviceSettings
-from edgeloop import logs, screen, settings, tracing
-from edgeloop.leaving import ANSWER_SECONDS
-from edgeloop.link import Link
-from edgeloop.task import client_id, presence_topic
+from edge.agent.task_session import own
+from edgeloop.cli import console
+from edgeloop.mqtt.connection import Link
+from edgeloop.mqtt.leaving import ANSWER_SECONDS
+from edgeloop.protocol.task import client_id, presence_topic
+from edgeloop.runtime import config as config_files
+from edgeloop.runtime import logs, tracing
 
 log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop agent` with these arguments."""
-    return screen.run(agent, "agent", arguments)
+    return console.run(agent, "agent", arguments)
 
 
 def agent(
@@ -41,14 +43,14 @@ def agent(
         float,
         typer.Option(min=0, max=86_400, help="Seconds that --leave waits for the aggregator."),
     ] = ANSWER_SECONDS,
-    log_format: screen.LogFormat = "plain",
+    log_format: console.LogFormat = "plain",
 ) -> None:
     """Take part in a task until its last round; a restart goes on where it stopped."""
     logs.begin(log_format)
-    device = settings.read(config, DeviceSettings)
+    device = config_files.read(config, DeviceSettings)
     if name is not None:
         table = {**device.model_dump(), "name": name}
-        device = named(settings.parse(table, DeviceSettings, "--name"), name)
+        device = named(config_files.parse(table, DeviceSettings, "--name"), name)
     logs.always(task=device.task, device=device.name)
     with held(device.folder):
         if leave:
@@ -60,7 +62,7 @@ def agent(
 
 def _leave(device: DeviceSettings, wait: float) -> None:
     if leaving.leave(device, wait):
-        screen.say(f"{device.name} is taken out of {device.task}, and takes part no more")
+        console.say(f"{device.name} is taken out of {device.task}, and takes part no more")
         return
     text = "%s takes part no more; it is taken out of %s when its aggregator is there again"
     log.error(text, device.name, device.task)

@@ -13,14 +13,16 @@ from torch import nn
 
 from edge.agent import export
 from edge.agent.half import Settled
-from edgeloop import algorithms, files, mixing, mixture
+from edgeloop import algorithms, mixture
 from edgeloop.algorithm import Algorithm
 from edgeloop.algorithms.local import Nothing
-from edgeloop.member import Member
-from edgeloop.mixing import Mix
+from edgeloop.client import Member
+from edgeloop.mixing import experts
+from edgeloop.mixing.experts import Mix
 from edgeloop.mixture import Mixture
 from edgeloop.models.split import SplitModel
-from edgeloop.task import Contract
+from edgeloop.protocol.task import Contract
+from edgeloop.runtime import atomic_files
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ class Ending:
         if self.mix == "never":
             return Settled(partial(self._write, self._together, {}))
         if not mixture.mixes(self.contract.algorithm):
-            held = mixing.part(self.member.training(), self.contract.seed, self.member.name)
+            held = experts.part(self.member.training(), self.contract.seed, self.member.name)
             return Settled(partial(self._write, self._together, {}), held_out=held)
         options = algorithms.agreed_options(self.contract)
         local = mixture.local(self.contract.algorithm, **options)
@@ -104,7 +106,7 @@ class Ending:
     ) -> float:
         """Write a classifier; see `half.Export`."""
         classifier = make(broadcast)
-        with files.writing(path.parent):
+        with atomic_files.writing(path.parent):
             export.export(
                 *(classifier, path),
                 shape=self.contract.shape,

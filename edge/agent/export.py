@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from edge.agent.comparing import compare
 from edge.agent.half import UnlearnedError
 from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE
-from edgeloop import files
 from edgeloop.errors import ModelError
-from edgeloop.mixing import UNKNOWN, Choice
+from edgeloop.mixing.experts import UNKNOWN, Choice
 from edgeloop.models.split import SplitModel, exportable
 from edgeloop.models.tracing import traced
+from edgeloop.runtime import atomic_files
 
 LEAST = -3e38
 """What is less is minus infinity."""
@@ -134,7 +134,7 @@ def export(
     metadata = {name: json.dumps(value) for name, value in own.items()} | dict(facts)
     onnx.helper.set_model_props(model, {KEY + name: value for name, value in metadata.items()})
     onnx.checker.check_model(model, full_check=True)
-    files.write(path, model.SerializeToString())
+    atomic_files.write(path, model.SerializeToString())
 
 
 def check(path: Path, scores: nn.Module, inputs: Tensor) -> float:

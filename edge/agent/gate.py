@@ -16,9 +16,10 @@ import numpy as np
 from edge.agent import predict
 from edge.agent.predict import Exported
 from edge.agent.store import MODEL, NEW, PREVIOUS
-from edgeloop import files, mixing
 from edgeloop.data import Samples
 from edgeloop.errors import ModelError
+from edgeloop.mixing import experts
+from edgeloop.runtime import atomic_files
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +53,14 @@ class Entry:
         old = self._old()
         found = None if old is None else self._compared(old)
         in_use = self.folder / MODEL
-        with files.writing(self.folder):
+        with atomic_files.writing(self.folder):
             if found is None or found["keeps"] == "new":
                 self.new.replace(in_use)
             elif old is not None and old.path != in_use:
                 aside = self.folder / f"{MODEL}.tmp"
                 shutil.copyfile(old.path, aside)
                 aside.replace(in_use)
-            files.sync(self.folder)
+            atomic_files.sync(self.folder)
         if found is not None:
             self._tell(found)
         return {} if found is None else {"gate": found}
@@ -95,19 +96,19 @@ class Entry:
         inputs, labels_N = self.held_out.inputs, self.held_out.labels
         read = np.asarray((inputs + 1) * 127.5 if self.pixels else inputs, np.float32)
         try:
-            old_N = mixing.hits(old.scores(read).astype(np.float64), labels_N)
+            old_N = experts.hits(old.scores(read).astype(np.float64), labels_N)
         except ModelError as error:
             log.warning("the model before is not compared: %s", error)
             return None
-        new_N = mixing.hits(predict.opened(self.new).scores(read).astype(np.float64), labels_N)
-        worse = mixing.worse_hits(new_N, old_N)
+        new_N = experts.hits(predict.opened(self.new).scores(read).astype(np.float64), labels_N)
+        worse = experts.worse_hits(new_N, old_N)
         return {
             "keeps": "old" if worse else "new",
             "held_out": len(labels_N),
             "new": float(new_N.mean()),
             "old": float(old_N.mean()),
             "old_run": old.fact("run"),
-            "p": mixing.p_value(new_N, old_N),
+            "p": experts.p_value(new_N, old_N),
         }
 
     def _tell(self, found: dict[str, Any]) -> None:

@@ -13,11 +13,11 @@ from typing import Any, Protocol
 from edge.agent.settings import DeviceSettings
 from edge.agent.shelf import Shelf
 from edgeloop import algorithms
+from edgeloop.client_half import ClientHalf
 from edgeloop.data import Samples, Share
 from edgeloop.errors import ConfigError, ModelError
-from edgeloop.half import ClientHalf
-from edgeloop.secret import Secret
-from edgeloop.task import Contract
+from edgeloop.privacy.secret import Secret
+from edgeloop.protocol.task import Contract
 
 log = logging.getLogger(__name__)
 

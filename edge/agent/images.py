@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeloop import pictures
 from edgeloop.errors import DataError
+from edgeloop.runtime import pictures
 
 MOST_BYTES = 2**28
 """The largest file that is read."""

@@ -9,10 +9,11 @@ import logging
 from pathlib import Path
 
 from edge.agent.settings import DeviceSettings
-from edgeloop import files, leaving
 from edgeloop.errors import ConfigError, RunError
-from edgeloop.link import Link
-from edgeloop.task import client_id, contract_topic
+from edgeloop.mqtt import leaving
+from edgeloop.mqtt.connection import Link
+from edgeloop.protocol.task import client_id, contract_topic
+from edgeloop.runtime import atomic_files
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +63,8 @@ def check(device: DeviceSettings) -> None:
 
 
 def _note(folder: Path, task: str, run: str, out: bool) -> None:
-    with files.writing(folder):
-        files.write_json(folder / LEFT, {"task": task, "run": run, "out": out})
+    with atomic_files.writing(folder):
+        atomic_files.write_json(folder / LEFT, {"task": task, "run": run, "out": out})
 
 
 def _told(folder: Path, task: str) -> str | None:
@@ -72,7 +73,7 @@ def _told(folder: Path, task: str) -> str | None:
     A file that is damaged says that it has left; the run is then not known, and empty.
     """
     try:
-        found = files.read_json(folder / LEFT)
+        found = atomic_files.read_json(folder / LEFT)
         return str(found["run"]) if found["task"] == task else None
     except FileNotFoundError:
         return None

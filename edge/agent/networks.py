@@ -7,12 +7,12 @@ from edge.agent.ending import Ending
 from edge.agent.half import Half
 from edge.agent.settings import DeviceSettings, TrainingSettings
 from edgeloop import algorithms, models
-from edgeloop.compute import Compute, usable_device
+from edgeloop.client import Member
 from edgeloop.data import Share
-from edgeloop.member import Member
 from edgeloop.models.split import SplitModel
-from edgeloop.secret import Secret
-from edgeloop.task import Contract
+from edgeloop.privacy.secret import Secret
+from edgeloop.protocol.task import Contract
+from edgeloop.training.compute import Compute, usable_device
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Any
 from edge.agent.gate import Entry
 from edge.agent.half import Settled, UnlearnedError
 from edge.agent.store import MODEL, SUMMARY
-from edgeloop import files
-from edgeloop.task import Contract
+from edgeloop.protocol.task import Contract
+from edgeloop.runtime import atomic_files
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ def conclude(
         **made,
     }
     written = folder / SUMMARY
-    with files.writing(folder):
-        files.write_json(written, summary)
+    with atomic_files.writing(folder):
+        atomic_files.write_json(written, summary)
     return written
 
 

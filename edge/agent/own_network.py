@@ -15,12 +15,12 @@ from edge.agent import export
 from edge.agent.networks import first_model
 from edge.agent.settings import DeviceSettings
 from edgeloop import expert
-from edgeloop.compute import Compute, usable_device
 from edgeloop.expert import Plan, Threefold
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.gaussian.knowledge import GlobalStatistics
 from edgeloop.models.tracing import traced
-from edgeloop.task import Contract
+from edgeloop.protocol.task import Contract
+from edgeloop.training.compute import Compute, usable_device
 
 
 @dataclass(frozen=True)

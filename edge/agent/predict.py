@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
 from edge.agent import images
-from edgeloop import pictures
 from edgeloop.errors import ModelError
+from edgeloop.runtime import pictures
 
 KEY = "edgeloop."
 INPUT, OUTPUT = "images", "scores"

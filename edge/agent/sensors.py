@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import psutil
 
-from edgeloop.health import Health
+from edgeloop.protocol.device_health import Health
 
 log = logging.getLogger(__name__)
 

@@ -10,18 +10,18 @@ from pydantic import ValidationError
 
 from edge.agent import sensors
 from edge.agent.outcome import conclude
-from edge.agent.seat import Own, Seat, renewed, seat
 from edge.agent.store import Memory, Store
-from edgeloop import accounting, wire
+from edge.agent.task_session import Own, Seat, renewed, seat
 from edgeloop.answers import Report
 from edgeloop.bases import sending
 from edgeloop.bases.sending import SLOT as BASE
 from edgeloop.bases.sending import wanted
-from edgeloop.chunks import Assembler
 from edgeloop.errors import BaseError, ConfigError, InputError, MisfitError, ModelError
-from edgeloop.link import Arrival, Link
-from edgeloop.pace import Pace, Sparing
-from edgeloop.task import (
+from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.privacy import accounting
+from edgeloop.protocol import wire
+from edgeloop.protocol.chunks import Assembler
+from edgeloop.protocol.task import (
     SERVER,
     SMALL,
     Contract,
@@ -33,8 +33,9 @@ from edgeloop.task import (
     round_topic,
     upload_topic,
 )
-from edgeloop.tracing import NONE, SILENT, Tracer
-from edgeloop.wire import Envelope, WireError
+from edgeloop.protocol.wire import Envelope, WireError
+from edgeloop.runtime.pace import Pace, Sparing
+from edgeloop.runtime.tracing import NONE, SILENT, Tracer
 
 log = logging.getLogger(__name__)
 

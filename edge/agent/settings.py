@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edgeloop.data import Choice, Partition
-from edgeloop.mixing import Mix
-from edgeloop.settings import BrokerSettings, Epsilon, Settings
-from edgeloop.task import DeviceName, Name
-from edgeloop.tracing import TraceSettings
+from edgeloop.mixing.experts import Mix
+from edgeloop.protocol.task import DeviceName, Name
+from edgeloop.runtime.config import BrokerSettings, Epsilon, Settings
+from edgeloop.runtime.tracing import TraceSettings
 
 
 class DataSettings(Settings):
@@ -63,7 +63,7 @@ class TrainingSettings(Settings):
         device: where to train, as torch names it.
         threads: a number, or "auto" for a short measurement.
         mix: end with the run's model mixed with one trained alone: half and half, by a weight that
-            the device chooses ("auto"), or never; see `edgeloop.mixing`.
+            the device chooses ("auto"), or never; see `edgeloop.mixing.experts`.
     """
 
     architecture: str = "cnn"

@@ -4,12 +4,12 @@ import logging
 import re
 from pathlib import Path
 
-from edgeloop import files
 from edgeloop.bases.manifest import digest
 from edgeloop.bases.running import Base
 from edgeloop.bases.sending import wanted
 from edgeloop.errors import MisfitError
-from edgeloop.task import Contract
+from edgeloop.protocol.task import Contract
+from edgeloop.runtime import atomic_files
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +49,9 @@ class Shelf:
         Raises:
             RunError: if the folder cannot be written.
         """
-        with files.writing(self._folder.parent):
+        with atomic_files.writing(self._folder.parent):
             self._folder.mkdir(exist_ok=True)
-            files.write(self._path(digest(graph)), graph)
+            atomic_files.write(self._path(digest(graph)), graph)
             ages = sorted(self._folder.glob("*.onnx"), key=lambda each: each.stat().st_mtime_ns)
             for old in ages[:-KEPT]:
                 old.unlink(missing_ok=True)

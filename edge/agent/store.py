@@ -23,9 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from edgeloop import files, wire
 from edgeloop.errors import RunError
-from edgeloop.task import Name
+from edgeloop.protocol import wire
+from edgeloop.protocol.task import Name
+from edgeloop.runtime import atomic_files
 
 log = logging.getLogger(__name__)
 
@@ -125,8 +126,8 @@ class Store:
 
     def keep_broadcast(self, payload: bytes) -> None:
         """Keep a broadcast's frame, so that it need not be fetched after a restart."""
-        with files.writing(self._folder):
-            files.write(self._broadcast, payload)
+        with atomic_files.writing(self._folder):
+            atomic_files.write(self._broadcast, payload)
 
     def kept_broadcast(self) -> bytes | None:
         """Return the broadcast's frame that was kept, if there is one that can be read."""
@@ -148,9 +149,9 @@ class Store:
         tensors = {WEIGHTS + name: array for name, array in memory.weights.items()}
         tensors[ANSWER] = np.frombuffer(memory.answer, np.uint8)
         content = save(tensors, {"facts": text, "sha256": _digest(text, tensors)})
-        with files.writing(self._folder):
+        with atomic_files.writing(self._folder):
             self._make_room(memory.run)
-            files.write(self.path, content)
+            atomic_files.write(self.path, content)
         self._run = memory.run
 
     def make_way(self, run: str) -> None:
@@ -159,7 +160,7 @@ class Store:
         Args:
             run: the new one.
         """
-        with files.writing(self._folder):
+        with atomic_files.writing(self._folder):
             before = _run_of(self._folder / SUMMARY)
             if before in (None, run):
                 return
@@ -183,7 +184,7 @@ class Store:
         if path.exists():
             path.replace(place / path.name)
             place.touch()
-            files.sync(place)
+            atomic_files.sync(place)
         ages = sorted(place.parent.iterdir(), key=lambda each: each.stat().st_mtime_ns)
         for old in ages[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
@@ -201,7 +202,7 @@ class Store:
 
     def _set_aside(self, path: Path, error: DamagedError) -> None:
         aside = _aside(path)
-        with files.writing(self._folder):
+        with atomic_files.writing(self._folder):
             path.replace(aside)
         log.error("%s is damaged (%s): it is now %s; begins anew", path, error, aside.name)
 
@@ -225,7 +226,7 @@ def _read(path: Path) -> tuple[Mapping[str, Any], Tensors]:
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata()
-            facts = files.parse_json(metadata["facts"])
+            facts = atomic_files.parse_json(metadata["facts"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
         _Facts.model_validate(facts)
         if tensors[ANSWER].dtype != np.uint8:
@@ -262,7 +263,7 @@ def _aside(path: Path) -> Path:
 def _run_of(summary: Path) -> str | None:
     """Return which run a summary is of; None where there is none that can be read."""
     try:
-        found = files.read_json(summary)["run"]
+        found = atomic_files.read_json(summary)["run"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found if isinstance(found, str) and wire.NAME.fullmatch(found) else None

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgeloop.algorithm import Algorithm, Card, recipe_of
 from edgeloop.errors import ConfigError
-from edgeloop.task import Contract
+from edgeloop.protocol.task import Contract
 
 if TYPE_CHECKING:
     from edgeloop.generator import Generator

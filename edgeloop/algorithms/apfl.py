@@ -31,11 +31,12 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from edgeloop import models, weights
+from edgeloop import models
 from edgeloop.algorithm import PFLLIB, Algorithm, Batch, Batches, Card, Count, Positive
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
-from edgeloop.training import cross_entropy
-from edgeloop.weights import Weights, WeightsUpload
+from edgeloop.training.sgd import cross_entropy
 
 CARD = Card(
     title="APFL",

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from edgeloop import models, weights
+from edgeloop import models
 from edgeloop.algorithm import (
     PFLLIB,
     Algorithm,
@@ -33,9 +33,10 @@ from edgeloop.algorithm import (
     Positive,
     softened,
 )
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
-from edgeloop.training import cross_entropy, descend
-from edgeloop.weights import Weights, WeightsUpload
+from edgeloop.training.sgd import cross_entropy, descend
 
 CARD = Card(
     title="Ditto",

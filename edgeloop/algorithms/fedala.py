@@ -26,12 +26,13 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
-from edgeloop import models, weights
+from edgeloop import models
 from edgeloop.algorithm import PFLLIB, Algorithm, Batch, Batches, Card, Count, NotNegative, Positive
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive
-from edgeloop.training import cross_entropy, descend
-from edgeloop.weights import Weights, WeightsUpload
+from edgeloop.training.sgd import cross_entropy, descend
 
 CARD = Card(
     title="FedALA",

@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from annotated_types import Gt, Le
 from torch import Tensor, nn
 
-from edgeloop import models, weights
+from edgeloop import models
 from edgeloop.algorithm import (
     PFLLIB,
     Algorithm,
@@ -41,10 +41,11 @@ from edgeloop.algorithm import (
     NotNegative,
     Positive,
 )
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import Vector
 from edgeloop.models.split import SplitModel
-from edgeloop.training import cross_entropy, descend
-from edgeloop.weights import Vector
-from edgeloop.wire import Samples
+from edgeloop.protocol.wire import Samples
+from edgeloop.training.sgd import cross_entropy, descend
 
 CARD = Card(
     title="FedDBE",

@@ -20,7 +20,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgeloop import prototypes
 from edgeloop.algorithm import (
     Algorithm,
     Batch,
@@ -32,8 +31,9 @@ from edgeloop.algorithm import (
     Recipe,
     check_fits,
 )
-from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload, Targets
-from edgeloop.training import follow
+from edgeloop.knowledge import prototypes
+from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload, Targets
+from edgeloop.training.sgd import follow
 
 CARD = Card(
     title="FedDistill",

@@ -27,13 +27,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeloop import heads, models, weights
+from edgeloop import models
 from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive, check_fits
-from edgeloop.heads import Head
+from edgeloop.knowledge import heads, weights
+from edgeloop.knowledge.heads import Head
 from edgeloop.models.split import SplitModel
+from edgeloop.protocol.wire import Counts
 from edgeloop.seeds import derive, drawing
-from edgeloop.training import cross_entropy, descend
-from edgeloop.wire import Counts
+from edgeloop.training.sgd import cross_entropy, descend
 
 CARD = Card(
     title="FedGen",

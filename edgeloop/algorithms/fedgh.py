@@ -17,12 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgeloop import heads, models, prototypes
+from edgeloop import models
 from edgeloop.algorithm import Algorithm, Card, Count, Positive, Recipe
-from edgeloop.heads import Head
-from edgeloop.prototypes import PrototypeUpload
+from edgeloop.knowledge import heads, prototypes
+from edgeloop.knowledge.heads import Head
+from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.seeds import derive
-from edgeloop.training import cross_entropy, follow
+from edgeloop.training.sgd import cross_entropy, follow
 
 CARD = Card(
     title="FedGH",

@@ -31,11 +31,12 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from edgeloop import distillation, lowrank, models, weights
+from edgeloop import models
 from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive
+from edgeloop.knowledge import low_rank, mutual_distillation, weights
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import drawing
-from edgeloop.training import cross_entropy
+from edgeloop.training.sgd import cross_entropy
 
 CARD = Card(
     title="FedKD",
@@ -96,7 +97,7 @@ class Factors:
     """One client's mentee.
 
     Attributes:
-        ranks_T: how many singular values of each tensor are kept; `lowrank.RAW` for all of it.
+        ranks_T: how many singular values of each tensor are kept; `low_rank.RAW` for all of it.
         factors_F: tensor after tensor, flattened: U, the singular values, V'; or the tensor.
     """
 
@@ -125,23 +126,23 @@ def build(config: Config) -> Algorithm[State, Factors, Mentee]:
     shapes = [tuple(parameter.shape) for parameter in first]
 
     def start() -> tuple[State, Mentee]:
-        raw_T = np.full(len(shapes), lowrank.RAW, np.int64)
+        raw_T = np.full(len(shapes), low_rank.RAW, np.int64)
         return State(0), Mentee(energy(0, config), raw_T, weights.flat(first))
 
     def aggregate(state: State, uploads: Sequence[Factors]) -> tuple[State, Mentee]:
-        mean_P = weights.average([lowrank.expanded(*arrays(each), shapes) for each in uploads])
+        mean_P = weights.average([low_rank.expanded(*arrays(each), shapes) for each in uploads])
         share, rounds = energy(state.rounds, config), state.rounds + 1
-        packed = lowrank.compressed(mean_P, shapes, share, config.repaired)
+        packed = low_rank.compressed(mean_P, shapes, share, config.repaired)
         return State(rounds), Mentee(energy(rounds, config), *packed)
 
     def receive(model: SplitModel, batches: Batches, broadcast: Mentee) -> None:
-        weights.assign(mentee_of(model).own(), lowrank.expanded(*arrays(broadcast), shapes))
+        weights.assign(mentee_of(model).own(), low_rank.expanded(*arrays(broadcast), shapes))
 
     def train(model: SplitModel, batches: Batches, broadcast: Mentee) -> Factors:
         receive(model, batches, broadcast)
         learn(model, batches, config)
         trained_P = weights.flat(mentee_of(model).own())
-        return Factors(*lowrank.compressed(trained_P, shapes, broadcast.energy, config.repaired))
+        return Factors(*low_rank.compressed(trained_P, shapes, broadcast.energy, config.repaired))
 
     return Algorithm(
         state=State,
@@ -150,7 +151,7 @@ def build(config: Config) -> Algorithm[State, Factors, Mentee]:
         sizes={"T": len(shapes)},
         start=start,
         aggregate=aggregate,
-        check=lambda upload: lowrank.check_factors(*arrays(upload), shapes),
+        check=lambda upload: low_rank.check_factors(*arrays(upload), shapes),
         targets=lambda broadcast, device: None,
         loss=cross_entropy,
         train=train,
@@ -189,7 +190,7 @@ def learn(model: SplitModel, batches: Batches, config: Config) -> None:
         for inputs, labels_B in batches.epoch(epoch):
             model.zero_grad()
             outputs = model(inputs), mentee(inputs)
-            distillation.adaptive_loss(*outputs, labels_B, projection.weight).backward()
+            mutual_distillation.adaptive_loss(*outputs, labels_B, projection.weight).backward()
             for group, optimizer in zip(groups, optimizers, strict=True):
                 clip_grad_norm_(group, config.clip)
                 optimizer.step()

@@ -2,9 +2,9 @@
 
 Zhang, Liu, Hua and Cao, CVPR 2024. https://arxiv.org/abs/2403.15760
 
-A client learns with a fixed ETF classifier (`edgeloop/etf.py`) and uploads one unit vector a class.
-The server learns to turn those into latents of its generator (`edgeloop/alignment.py`), and sends
-back an image-latent pair a class (`edgeloop/pairs.py`); the clients' features learn to tell an
+A client learns with a fixed ETF classifier (`knowledge.etf`) and uploads one unit vector a class.
+The server learns to turn those into latents of its generator (`knowledge.alignment`), and sends
+back an image-latent pair a class (`knowledge.latent_pairs`); the clients' features learn to tell an
 image's latent. With a single client it is cloud-edge knowledge transfer.
 
 Differences from the released code (FedKTL and HtFLlib), which the defaults follow:
@@ -32,7 +32,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeloop import alignment, etf, mmd, pairs, prototypes, yardstick
 from edgeloop.algorithm import (
     Algorithm,
     Batch,
@@ -46,14 +45,15 @@ from edgeloop.algorithm import (
     Seen,
     check_fits,
 )
-from edgeloop.alignment import Centroids, Rules, State
 from edgeloop.errors import GeneratorError
 from edgeloop.generator import Generator, check_identity
-from edgeloop.pairs import Pairs
-from edgeloop.prototypes import PrototypeUpload
+from edgeloop.knowledge import alignment, etf, latent_pairs, mmd, prototypes, yardstick
+from edgeloop.knowledge.alignment import Centroids, Rules, State
+from edgeloop.knowledge.latent_pairs import Pairs
+from edgeloop.knowledge.prototypes import PrototypeUpload
+from edgeloop.knowledge.yardstick import Yardstick
 from edgeloop.seeds import derive, drawing
-from edgeloop.training import follow
-from edgeloop.yardstick import Yardstick
+from edgeloop.training.sgd import follow
 
 CARD = Card(
     title="FedKTL",
@@ -192,7 +192,7 @@ def learning(config: Config) -> Recipe[PrototypeUpload, Pairs]:
     frame_CC = etf.frame(config.classes, derive(config.seed, "frame"))
 
     def goal(broadcast: Pairs, device: torch.device) -> Goal:
-        images_N, latents_NH = pairs.as_tensors(broadcast, config.shape, device)
+        images_N, latents_NH = latent_pairs.as_tensors(broadcast, config.shape, device)
         guess = (parameter.to(device) for parameter in first_guess(config))
         return Goal(frame_CC.to(device), images_N, latents_NH, *guess)
 
@@ -212,7 +212,7 @@ def learning(config: Config) -> Recipe[PrototypeUpload, Pairs]:
         upload=lambda model, batches, seen: upload_of(seen, batches, config.classes),
         clip=config.clip,
         learns=lambda goal: GUESS if len(goal.images_N) and config.transfer else (),
-        steps=lambda goal, seed: pairs.drawn(
+        steps=lambda goal, seed: latent_pairs.drawn(
             goal.images_N, goal.latents_NH, config.pair_batch, seed
         ),
     )
@@ -244,7 +244,7 @@ def upload_of(seen: Seen, batches: Batches, classes: int) -> PrototypeUpload:
 
 def no_pairs(config: Config) -> Pairs:
     """Return the broadcast of a round that nothing has been learned before."""
-    return pairs.none(config.shape, config.latent_dim)
+    return latent_pairs.none(config.shape, config.latent_dim)
 
 
 def first_state(config: Config) -> State:
@@ -270,7 +270,7 @@ def aggregate(
         state = replace(state, **{f"own_{name}": value for name, value in own._asdict().items()})
     labels_N, _, prototypes_NC = prototypes.stacked(uploads)
     state = alignment.align(state, prototypes_NC, labels_N, generator, rules(config))
-    return state, pairs.made(state.centroids_CH, generator, config.shape)
+    return state, latent_pairs.made(state.centroids_CH, generator, config.shape)
 
 
 def rules(config: Config) -> Rules:

@@ -31,7 +31,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgeloop import prototypes
 from edgeloop.algorithm import (
     Algorithm,
     Batch,
@@ -42,9 +41,10 @@ from edgeloop.algorithm import (
     Positive,
     Recipe,
 )
-from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload, Targets
-from edgeloop.trainable import Schedule, State, first_state, learned
-from edgeloop.training import follow
+from edgeloop.knowledge import prototypes
+from edgeloop.knowledge.prototype_network import Schedule, State, first_state, learned
+from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload, Targets
+from edgeloop.training.sgd import follow
 
 CARD = Card(
     title="FedORGP",

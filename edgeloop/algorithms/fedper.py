@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from edgeloop import models, weights
+from edgeloop import models
 from edgeloop.algorithm import PFLLIB, Algorithm, Batches, Card, Count, Positive, Recipe
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
-from edgeloop.training import cross_entropy, follow
-from edgeloop.weights import Weights, WeightsUpload
+from edgeloop.training.sgd import cross_entropy, follow
 
 CARD = Card(
     title="FedPer",

@@ -18,7 +18,6 @@ from typing import Literal
 
 from torch import Tensor
 
-from edgeloop import prototypes
 from edgeloop.algorithm import (
     Algorithm,
     Batch,
@@ -29,8 +28,9 @@ from edgeloop.algorithm import (
     Positive,
     Recipe,
 )
-from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload, Targets
-from edgeloop.training import follow
+from edgeloop.knowledge import prototypes
+from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload, Targets
+from edgeloop.training.sgd import follow
 
 CARD = Card(
     title="FedProto",

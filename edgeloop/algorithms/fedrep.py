@@ -17,11 +17,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from edgeloop import models, weights
+from edgeloop import models
 from edgeloop.algorithm import PFLLIB, Algorithm, Batches, Card, Count, Positive
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
-from edgeloop.training import cross_entropy, descend
-from edgeloop.weights import Weights, WeightsUpload
+from edgeloop.training.sgd import cross_entropy, descend
 
 CARD = Card(
     title="FedRep",

@@ -21,7 +21,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from edgeloop import prototypes
 from edgeloop.algorithm import (
     Algorithm,
     Batch,
@@ -32,10 +31,11 @@ from edgeloop.algorithm import (
     Positive,
     Recipe,
 )
-from edgeloop.contrastive import Distances, adaptive_margin, contrastive_loss
-from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload, Targets
-from edgeloop.trainable import Schedule, State, first_state, learned
-from edgeloop.training import follow
+from edgeloop.knowledge import prototypes
+from edgeloop.knowledge.contrastive_loss import Distances, adaptive_margin, contrastive_loss
+from edgeloop.knowledge.prototype_network import Schedule, State, first_state, learned
+from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload, Targets
+from edgeloop.training.sgd import follow
 
 CARD = Card(
     title="FedTGP",

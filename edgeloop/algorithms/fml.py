@@ -19,11 +19,12 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from edgeloop import distillation, models, weights
+from edgeloop import models
 from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop.knowledge import mutual_distillation, weights
+from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
-from edgeloop.training import cross_entropy, descend
-from edgeloop.weights import Weights, WeightsUpload
+from edgeloop.training.sgd import cross_entropy, descend
 
 CARD = Card(
     title="FML",
@@ -117,7 +118,7 @@ def both_losses(forward: Forward, auxiliary: Forward, batch: Batch, config: Conf
     The algorithm's `loss` is the cross-entropy of the client's model alone.
     """
     inputs, labels_B = batch
-    return distillation.mutual_loss(
+    return mutual_distillation.mutual_loss(
         forward(inputs)[1],
         auxiliary(inputs)[1],
         labels_B,

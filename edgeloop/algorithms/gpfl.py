@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeloop import models, weights
+from edgeloop import models
 from edgeloop.algorithm import (
     PFLLIB,
     Algorithm,
@@ -35,10 +35,11 @@ from edgeloop.algorithm import (
     Positive,
     softened,
 )
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import Vector, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive, drawing
-from edgeloop.training import cross_entropy, descend
-from edgeloop.weights import Vector, WeightsUpload
+from edgeloop.training.sgd import cross_entropy, descend
 
 CARD = Card(
     title="GPFL",

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from edgeloop import heads, models
+from edgeloop import models
 from edgeloop.algorithm import PFLLIB, Algorithm, Card, Count, Positive, Recipe
-from edgeloop.heads import Head, HeadUpload
-from edgeloop.training import cross_entropy, follow
+from edgeloop.knowledge import heads
+from edgeloop.knowledge.heads import Head, HeadUpload
+from edgeloop.training.sgd import cross_entropy, follow
 
 CARD = Card(
     title="LG-FedAvg",

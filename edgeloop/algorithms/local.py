@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgeloop.algorithm import Algorithm, Card, Count, Positive, Recipe
-from edgeloop.training import cross_entropy, follow
+from edgeloop.training.sgd import cross_entropy, follow
 
 CARD = Card(
     title="Local",

@@ -26,11 +26,12 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from edgeloop import models, weights
+from edgeloop import models
 from edgeloop.algorithm import PFLLIB, Algorithm, Batch, Batches, Card, Count, Positive
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
-from edgeloop.training import cross_entropy, descend
-from edgeloop.weights import Weights, WeightsUpload
+from edgeloop.training.sgd import cross_entropy, descend
 
 CARD = Card(
     title="Per-FedAvg",

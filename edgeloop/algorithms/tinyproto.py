@@ -30,7 +30,6 @@ import torch.nn.functional as F
 from annotated_types import Gt, Le
 from torch import Tensor
 
-from edgeloop import prototypes
 from edgeloop.algorithm import (
     Algorithm,
     Batch,
@@ -43,10 +42,11 @@ from edgeloop.algorithm import (
     Recipe,
     Seen,
 )
+from edgeloop.knowledge import prototypes
+from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.models.split import SplitModel
-from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.seeds import derive
-from edgeloop.training import follow
+from edgeloop.training.sgd import follow
 
 CARD = Card(
     title="TinyProto",

@@ -10,10 +10,10 @@ import hashlib
 import os
 from pathlib import Path
 
-from edgeloop import files
 from edgeloop.bases.manifest import MANIFEST
 from edgeloop.bases.reference import is_one
 from edgeloop.errors import BaseError, ConfigError
+from edgeloop.runtime import atomic_files
 
 AUTO = "auto"
 """The base that is computed where nobody names one."""
@@ -21,7 +21,7 @@ AUTO = "auto"
 
 def store() -> Path:
     """Return the folder of the local store: $EDGELOOP_HOME/bases, or in the user's data."""
-    home = os.environ.get("EDGELOOP_HOME") or files.home() / ".local" / "share" / "edgeloop"
+    home = os.environ.get("EDGELOOP_HOME") or atomic_files.home() / ".local" / "share" / "edgeloop"
     return Path(home) / "bases"
 
 

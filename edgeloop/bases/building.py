@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
 
-from edgeloop import bases, files
+from edgeloop import bases
 from edgeloop.bases import filters, graph, manifest
 from edgeloop.bases.filters import Filters
 from edgeloop.bases.manifest import Manifest
@@ -21,6 +21,7 @@ from edgeloop.bases.recipe import Recipe, kind_of, suitable
 from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError, GeneratorError
 from edgeloop.generator import Generator, Images
+from edgeloop.runtime import atomic_files
 
 log = logging.getLogger(__name__)
 
@@ -215,7 +216,7 @@ def keep(
     source: str = "computed from a generator's images",
 ) -> Manifest:
     """Write a computed base into a folder, which is made if it is not there."""
-    with files.writing(place.parent):
+    with atomic_files.writing(place.parent):
         place.mkdir(parents=True, exist_ok=True)
         return manifest.write(
             *(place, made),

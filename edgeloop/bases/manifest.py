@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgeloop import files
 from edgeloop.errors import BaseError
-from edgeloop.task import Name, Size
+from edgeloop.protocol.task import Name, Size
+from edgeloop.runtime import atomic_files
 
 GRAPH, MANIFEST = "features.onnx", "base.json"
 INPUTS, FEATURES = "inputs", "features"
@@ -99,8 +99,8 @@ def write(folder: Path, graph: bytes, **fields: object) -> Manifest:
         ValidationError: if a field is wrong.
     """
     manifest = Manifest.model_validate({**fields, "sha256": digest(graph)})
-    files.write(folder / GRAPH, graph)
-    files.write_json(folder / MANIFEST, json.loads(manifest.model_dump_json()))
+    atomic_files.write(folder / GRAPH, graph)
+    atomic_files.write_json(folder / MANIFEST, json.loads(manifest.model_dump_json()))
     return manifest
 
 

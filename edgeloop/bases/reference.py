@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from edgeloop import wire
 from edgeloop.errors import ConfigError
+from edgeloop.protocol import wire
 
 FORM = "write http://HOST:PORT/NAME?version=V&sha256=IDENTITY; version and sha256 may be left out"
 DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -20,11 +20,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from edgeloop import files, wire
 from edgeloop.bases import manifest
 from edgeloop.bases.manifest import GRAPH, MANIFEST, Manifest
 from edgeloop.bases.reference import DIGEST, FORM, Remote, parse
 from edgeloop.errors import BaseError
+from edgeloop.protocol import wire
+from edgeloop.runtime import atomic_files
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def fetch(remote: Remote, place: Path, patience_seconds: float = PATIENCE_SECOND
         RunError: if the folder cannot be written.
     """
     facts, graph = _patiently(remote, lambda: _fetched(_found(remote)), patience_seconds)
-    with files.writing(place.parent):
+    with atomic_files.writing(place.parent):
         place.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=".fetched-", dir=place.parent))
         try:
@@ -94,7 +95,7 @@ def _settled(building: Path, place: Path) -> None:
     except OSError:
         if not (place / MANIFEST).is_file():  # else somebody else was faster
             raise
-    files.sync(place.parent)
+    atomic_files.sync(place.parent)
 
 
 def held(reference: str, folder: Path, patience_seconds: float = PATIENCE_SECONDS) -> Path:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeloop import wire
 from edgeloop.bases.manifest import digest
-from edgeloop.task import SERVER, Contract
-from edgeloop.wire import ContentError, Envelope
+from edgeloop.protocol import wire
+from edgeloop.protocol.task import SERVER, Contract
+from edgeloop.protocol.wire import ContentError, Envelope
 
 SLOT = "base"
 """Its place among a task's broadcasts."""

@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from edgeloop.gathering import Verdict
-from edgeloop.health import UNKNOWN, Health
-from edgeloop.tracing import Notes
+from edgeloop.protocol.device_health import UNKNOWN, Health
+from edgeloop.protocol.gathering import Verdict
+from edgeloop.runtime.tracing import Notes
 
 
 class LeftError(Exception):

@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from edgeloop.answers import Answer, Report
+from edgeloop.client_half import ClientHalf
 from edgeloop.errors import RunError
-from edgeloop.half import ClientHalf
 
 U = TypeVar("U")
 B = TypeVar("B")

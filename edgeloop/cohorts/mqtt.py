@@ -6,17 +6,17 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from edgeloop import accounting, health, wire
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
 from edgeloop.bases import sending
-from edgeloop.chunks import MAX_CHUNKS, PIECE, Assembler, Room
 from edgeloop.cohorts.events import Event, Gathered, Heard, LeftError, Opened
 from edgeloop.cohorts.uploads import UploadLog
-from edgeloop.gathering import Gathering, Verdict
-from edgeloop.link import Arrival, Link, Reconnected
-from edgeloop.pace import Pace, Sparing
-from edgeloop.task import (
+from edgeloop.mqtt.connection import Arrival, Link, Reconnected
+from edgeloop.privacy import accounting
+from edgeloop.protocol import device_health, wire
+from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, Room
+from edgeloop.protocol.gathering import Gathering, Verdict
+from edgeloop.protocol.task import (
     SERVER,
     SLOTS,
     SMALL,
@@ -30,8 +30,9 @@ from edgeloop.task import (
     round_topic,
     upload_topic,
 )
-from edgeloop.tracing import NONE, SILENT, Tracer
-from edgeloop.wire import ContentError, Envelope, Frame, WireError
+from edgeloop.protocol.wire import ContentError, Envelope, Frame, WireError
+from edgeloop.runtime.pace import Pace, Sparing
+from edgeloop.runtime.tracing import NONE, SILENT, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -309,7 +310,7 @@ class MqttCohort(Generic[B, U]):
                 self._drop(device, number, error)
                 payload, verdict = arrival.payload, Verdict.MALFORMED
         if verdict is not None:
-            told, spent = health.told(arrival.notes), accounting.told(arrival.notes)
+            told, spent = device_health.told(arrival.notes), accounting.told(arrival.notes)
             self._observe(
                 Heard(device, verdict, len(payload), health=told, epsilon=spent, notes=notes)
             )

@@ -11,9 +11,9 @@ import torch
 
 from edgeloop.algorithm import Recipe
 from edgeloop.answers import Answer
+from edgeloop.client import Member, Opened
 from edgeloop.cohorts.local import LocalCohort
-from edgeloop.member import Member, Opened
-from edgeloop.stacking import Stack, Turn, in_turn
+from edgeloop.training.vectorized import Stack, Turn, in_turn
 
 U = TypeVar("U")
 B = TypeVar("B")

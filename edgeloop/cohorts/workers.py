@@ -10,10 +10,10 @@ import torch
 
 from edgeloop.answers import Answer, Report
 from edgeloop.cohorts.local import LocalCohort
-from edgeloop.compute import enough_memory
 from edgeloop.errors import InputError
-from edgeloop.local.workers import WorkerDiedError as WorkerDiedError
-from edgeloop.local.workers import crew
+from edgeloop.runtime.worker_processes import WorkerDiedError as WorkerDiedError
+from edgeloop.runtime.worker_processes import crew
+from edgeloop.training.compute import enough_memory
 
 U = TypeVar("U")
 B = TypeVar("B")

@@ -13,10 +13,10 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeloop import pictures
 from edgeloop.data.left_out import LeftOut, is_hidden, is_special
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError, MisfitError
+from edgeloop.runtime import pictures
 
 log = logging.getLogger(__name__)
 

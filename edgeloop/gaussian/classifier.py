@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeloop.gaussian.statistics import Matrix, Sums
+from edgeloop.mixing.weighing import normalised
 
 STRENGTH = 0.5
 """Samples that the base's own covariance counts for, times the dimensions."""
@@ -105,11 +106,4 @@ def log_prior(own_counts_C: Matrix) -> Matrix:
     found: Matrix = np.log(
         (own_counts_C + SMOOTH) / (own_counts_C.sum() + SMOOTH * len(own_counts_C))
     )
-    return found
-
-
-def normalised(scores_NC: Matrix) -> Matrix:
-    """Return scores as log posteriors: their exponentials sum to 1."""
-    lowered = scores_NC - scores_NC.max(1, keepdims=True)
-    found: Matrix = lowered - np.log(np.exp(lowered).sum(1, keepdims=True))
     return found

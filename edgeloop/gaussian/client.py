@@ -12,13 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeloop import mixing
 from edgeloop.answers import Answer, Release, Report
-from edgeloop.auc import micro_auc
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
 from edgeloop.errors import BaseError, ConfigError, MisfitError, RunError
-from edgeloop.gaussian import classifier, kernel, statistics, weighing
+from edgeloop.gaussian import classifier, kernel, statistics
 from edgeloop.gaussian.classifier import Linear
 from edgeloop.gaussian.knowledge import GlobalStatistics, digest
 from edgeloop.gaussian.options import Config
@@ -30,7 +28,9 @@ from edgeloop.gaussian.statistics import (
     Statistics,
     Sums,
 )
+from edgeloop.mixing import experts, weighing
 from edgeloop.seeds import derive
+from edgeloop.statistics.auc import micro_auc
 
 WHY = "most hits in cross-validation, less a pull to a half"
 """Of a client's weight."""
@@ -243,8 +243,8 @@ class StatisticsClient:
         scores_NC = found.scores(features_ND)
         if network_NC is not None:
             scores_NC = weighing.joined(scores_NC, network_NC)
-        chosen = mixing.Choice(found.weight, why=WHY, held_out=len(self._train[1]))
-        return {**chosen.told(), **mixing.measured(own_NC, all_NC, scores_NC, labels_N)}
+        chosen = experts.Choice(found.weight, why=WHY, held_out=len(self._train[1]))
+        return {**chosen.told(), **experts.measured(own_NC, all_NC, scores_NC, labels_N)}
 
     def hits(self) -> bytes:
         """Return which test samples the last evaluation has right, as `numpy.packbits` packs it."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeloop.gaussian.classifier import SMOOTH, normalised
+from edgeloop.gaussian.classifier import SMOOTH
 from edgeloop.gaussian.statistics import Labels, Matrix
+from edgeloop.mixing.weighing import normalised
 
 LANDMARKS = 2000
 """Samples that the kernel is measured from, at most: with more a client draws so many."""

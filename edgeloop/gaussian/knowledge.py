@@ -11,7 +11,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeloop import wire
 from edgeloop.gaussian import statistics
 from edgeloop.gaussian.options import Config
 from edgeloop.gaussian.statistics import (
@@ -20,7 +19,8 @@ from edgeloop.gaussian.statistics import (
     Statistics,
     Sums,
 )
-from edgeloop.wire import Counts
+from edgeloop.protocol import wire
+from edgeloop.protocol.wire import Counts
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeloop.wire import Counts
+from edgeloop.protocol.wire import Counts
 
 Labels = NDArray[np.int64]
 Matrix = NDArray[np.float64]

@@ -11,10 +11,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from edgeloop import files
 from edgeloop.errors import ConfigError, GeneratorError
 from edgeloop.generator import Generator
 from edgeloop.generators.manifest import MANIFEST
+from edgeloop.runtime import atomic_files
 
 EMBEDDED = "digits"
 """The generator that needs nothing else."""
@@ -25,7 +25,7 @@ DIFFUSERS = "diffusers:"
 
 def store() -> Path:
     """Return the folder of the local store: $EDGELOOP_HOME/generators, or in the user's data."""
-    home = os.environ.get("EDGELOOP_HOME") or files.home() / ".local" / "share" / "edgeloop"
+    home = os.environ.get("EDGELOOP_HOME") or atomic_files.home() / ".local" / "share" / "edgeloop"
     return Path(home) / "generators"
 
 

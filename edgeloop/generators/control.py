@@ -4,8 +4,8 @@ import os
 import secrets
 from pathlib import Path
 
-from edgeloop import files
 from edgeloop.errors import ConfigError
+from edgeloop.runtime import atomic_files
 
 VARIABLE = "EDGELOOP_TRITON_SECRET_FILE"
 """Names the file with a server's secret."""
@@ -48,7 +48,7 @@ def made(path: Path) -> str:
         return _read(path)
     secret = secrets.token_hex(32)
     try:
-        files.write(path, f"{secret}\n".encode(), 0o600)
+        atomic_files.write(path, f"{secret}\n".encode(), 0o600)
     except OSError as error:
         problem = f"cannot be written ({error.strerror})"
         raise ConfigError(str(path), problem, "name another file for the secret") from error

@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgeloop import files
 from edgeloop.errors import GeneratorError
 from edgeloop.generator import drawn_classes, noise
 from edgeloop.generators import manifest
 from edgeloop.generators.manifest import MAPPING, SYNTHESIS, Manifest
 from edgeloop.generators.onnx import OnnxGenerator
 from edgeloop.models.tracing import traced
+from edgeloop.runtime import atomic_files
 
 GREY_LEVELS = 1
 """How far onnxruntime's pixels may be from torch's."""
@@ -113,7 +113,7 @@ def _export(
     model = traced(module, inputs, names[: len(inputs)], output)
     model.producer_name, model.producer_version = "edgeloop", ""
     onnx.checker.check_model(model, full_check=True)
-    files.write(path, model.SerializeToString(deterministic=True))
+    atomic_files.write(path, model.SerializeToString(deterministic=True))
 
 
 def _check(parts: Parts, synthesis: nn.Module, written: OnnxGenerator, name: str) -> None:

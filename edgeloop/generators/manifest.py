@@ -13,13 +13,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from edgeloop import files
 from edgeloop.errors import GeneratorError
-from edgeloop.task import Name, Size
+from edgeloop.protocol.task import Name, Size
+from edgeloop.runtime import atomic_files
 
 MAPPING, SYNTHESIS, MANIFEST = "mapping.onnx", "synthesis.onnx", "generator.json"
 PARTS = (MAPPING, SYNTHESIS)
-digest = files.digest
+digest = atomic_files.digest
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -100,7 +100,7 @@ def write(folder: Path, **fields: object) -> Manifest:
     """
     digests = {part: digest(folder / part) for part in PARTS}
     manifest = Manifest.model_validate({**fields, "sha256": digests})
-    files.write_json(folder / MANIFEST, json.loads(manifest.model_dump_json()))
+    atomic_files.write_json(folder / MANIFEST, json.loads(manifest.model_dump_json()))
     return manifest
 
 

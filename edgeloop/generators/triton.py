@@ -26,7 +26,7 @@ from edgeloop.generator import Images, Latents, check_width, drawn_classes, nois
 from edgeloop.generators import address, control
 from edgeloop.generators.address import Address
 from edgeloop.generators.manifest import Manifest
-from edgeloop.generators.patience import AwayError, Patience, Watch
+from edgeloop.generators.retry import AwayError, Patience, Watch
 
 T = TypeVar("T")
 

@@ -7,16 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from edgeloop import data as library
-from edgeloop import screen, settings
+from edgeloop.cli import console
 from edgeloop.data import catalogue
 from edgeloop.errors import ConfigError
-from simulations.datasets import fetching, looking
+from edgeloop.runtime import config
+from simulations.datasets import fetching, showing
 from simulations.settings import DataSettings
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop data` with these arguments."""
-    return screen.run_many({"list": listing, "fetch": fetch, "show": show}, "data", arguments)
+    return console.run_many({"list": listing, "fetch": fetch, "show": show}, "data", arguments)
 
 
 def listing(
@@ -26,10 +27,10 @@ def listing(
 ) -> None:
     """List the data sets of the papers."""
     if as_markdown:
-        screen.say(looking.markdown(catalogue.CATALOGUE))
+        console.say(showing.markdown(catalogue.CATALOGUE))
     else:
-        rows = [looking.cells(entry) for entry in catalogue.CATALOGUE]
-        screen.table("data sets", looking.COLUMNS, rows)
+        rows = [showing.cells(entry) for entry in catalogue.CATALOGUE]
+        console.table("data sets", showing.COLUMNS, rows)
 
 
 def fetch(
@@ -40,9 +41,9 @@ def fetch(
 ) -> None:
     """Fetch a data set into a folder that --data then takes."""
     entry = catalogue.find(name)
-    folder = fetching.fetch(entry, into or Path(entry.name), screen.note)
-    screen.say(f"fetched: {folder}")
-    screen.say(f"look at it: edgeloop data show {folder}")
+    folder = fetching.fetch(entry, into or Path(entry.name), console.note)
+    console.say(f"fetched: {folder}")
+    console.say(f"look at it: edgeloop data show {folder}")
 
 
 def show(
@@ -68,12 +69,12 @@ def show(
 ) -> None:
     """Show what a data set holds, whole or divided; nothing is written."""
     table: dict[str, Any] = {key: value for key, value in locals().items() if key != "as_json"}
-    chosen = settings.parse(table, DataSettings, "data show")
+    chosen = config.parse(table, DataSettings, "data show")
     if chosen.partition is None and not library.is_divided(data):
         _check_undivided(chosen)
-        looking.show_pool(data, library.read(data, chosen.image_size), as_json=as_json)
+        showing.show_pool(data, library.read(data, chosen.image_size), as_json=as_json)
     else:
-        looking.show_federation(data, chosen.federation(), as_json=as_json)
+        showing.show_federation(data, chosen.federation(), as_json=as_json)
 
 
 def _check_undivided(chosen: DataSettings) -> None:

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgeloop.errors import BrokerError
-from edgeloop.local import broker
-from edgeloop.local.broker import Broker
-from edgeloop.local.ports import free_port, listens
-from edgeloop.local.starting import bound
+from edgeloop.runtime import local_broker
+from edgeloop.runtime.child_processes import bound
+from edgeloop.runtime.local_broker import Broker
+from edgeloop.runtime.ports import free_port, listens
 
 LONGEST_SECONDS = 60.0
 """That a broker may take to start, on a machine that is busy."""
@@ -25,7 +25,7 @@ def running(folder: Path) -> Iterator[tuple[str, int]]:
         BrokerError: if there is none to run, or it does not start.
     """
     port = free_port()
-    chosen = broker.plain(folder, port)
+    chosen = local_broker.plain(folder, port)
     with started(chosen, folder / "broker.log", port):
         yield chosen.name, port
 

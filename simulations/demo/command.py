@@ -12,8 +12,10 @@ from typing import Annotated
 
 import typer
 
-from edgeloop import algorithms, data, files, generators, models, screen
+from edgeloop import algorithms, data, generators, models
+from edgeloop.cli import console
 from edgeloop.errors import ConfigError, RunError
+from edgeloop.runtime import atomic_files
 from simulations.demo import broker
 from simulations.demo.dealing import dealt
 from simulations.demo.processes import Processes
@@ -27,7 +29,7 @@ ONCE = "class-statistics"
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop demo` with these arguments."""
-    return screen.run(demo, "demo", arguments)
+    return console.run(demo, "demo", arguments)
 
 
 def demo(
@@ -54,11 +56,11 @@ def demo(
     _check(algorithm, members, generator, triton)
     dealt(devices, images, seed)  # so that too many images are told before anything is written
     folder = (out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")).absolute()
-    with files.writing(folder):
+    with atomic_files.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise RunError("--out", f"{folder} is not empty", "name another folder")
-    screen.say(
+    console.say(
         f"{devices} devices, each a process with {images} images of each class and its own model;"
         " all are tested on the same 1,000 images"
     )
@@ -73,7 +75,7 @@ def demo(
         found.append(_shown(stage, triton))
     if seeds > 1:
         _show_seeds(found, algorithm)
-    screen.say(f"everything is in {folder}: logs, ledgers, prototypes, models, data")
+    console.say(f"everything is in {folder}: logs, ledgers, prototypes, models, data")
 
 
 def _check(
@@ -102,17 +104,17 @@ def _shown(stage: Stage, triton: bool) -> dict[str, float]:
         stage, folder=stage.folder / "statistics", algorithm=ONCE, rounds=1, generator=None
     )
     with broker.running(stage.folder) as (name, port):
-        screen.say(f"broker: {name}, port {port}")
+        console.say(f"broker: {name}, port {port}")
         begun = time.monotonic()
         with Processes(once.folder) as processes:
-            screen.say("class statistics: one exchange, no network is trained")
+            console.say("class statistics: one exchange, no network is trained")
             processes.start_task(once, port)
             _follow(processes, once)
-        screen.say(f"accuracy {once.last():.3f} after {time.monotonic() - begun:.0f} s")
+        console.say(f"accuracy {once.last():.3f} after {time.monotonic() - begun:.0f} s")
         with Processes(stage.folder) as processes, _served(processes, stage, triton) as ready:
             processes.start_task(ready, port)
             _follow(processes, ready)
-    screen.say("alone: the same devices, images and models, without the others")
+    console.say("alone: the same devices, images and models, without the others")
     with Processes(stage.folder) as processes:
         processes.run_alone(stage)
     return _show(stage, once)
@@ -125,13 +127,13 @@ def _served(processes: Processes, stage: Stage, triton: bool) -> Iterator[Stage]
         yield stage
         return
     served = processes.start_triton(stage.generator or generators.EMBEDDED)
-    screen.say(f"generator: {served}, see {stage.folder / 'tritonserver.log'}")
+    console.say(f"generator: {served}, see {stage.folder / 'tritonserver.log'}")
     yield replace(stage, generator=served)
 
 
 def _follow(processes: Processes, stage: Stage) -> None:
     """Show the rounds until every process has ended well."""
-    with screen.progress(stage.algorithm, stage.rounds) as report:
+    with console.progress(stage.algorithm, stage.rounds) as report:
         while processes.working():
             status = stage.status()
             if status is not None:
@@ -144,17 +146,17 @@ def _show(stage: Stage, once: Stage) -> dict[str, float]:
     own = [alone["accuracy_by_client"][client] for client in sorted(alone["accuracy_by_client"])]
     rows = [_row(stage, once, number, own[number]) for number in range(len(own))]
     columns = ["device", "model", "images", "alone", stage.algorithm, ONCE, "ONNX classifier"]
-    screen.table("accuracy on 1,000 test images, after the last round", columns, rows)
+    console.table("accuracy on 1,000 test images, after the last round", columns, rows)
     found = {"alone": alone["final_accuracy"], stage.algorithm: stage.last(), ONCE: once.last()}
     means = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in found.items())
-    screen.say(f"mean of all devices: {means}")
+    console.say(f"mean of all devices: {means}")
     for name, each in ((stage.algorithm, stage), (ONCE, once)):
         if told := read_demo(each.folder, stage.folder / "alone").paid:
-            screen.say(f"{name}: {told}")
+            console.say(f"{name}: {told}")
     model = once.folder / once.names[0] / "model.onnx"
     words = ["edgeloop", "predict", str(model), *map(str, stage.write_examples())]
-    screen.say(f"try: {shlex.join(words)}")
-    screen.say(f"report: {report.write(stage.folder)}")
+    console.say(f"try: {shlex.join(words)}")
+    console.say(f"report: {report.write(stage.folder)}")
     return found
 
 
@@ -177,4 +179,6 @@ def _show_seeds(found: Sequence[dict[str, float]], algorithm: str) -> None:
     for name in (algorithm, ONCE):
         gains = [100 * (each[name] - each["alone"]) for each in found]
         each = ", ".join(f"{gain:+.1f}" for gain in gains)
-        screen.say(f"{name} over alone, by seed: {each}; mean {statistics.mean(gains):+.1f} points")
+        console.say(
+            f"{name} over alone, by seed: {each}; mean {statistics.mean(gains):+.1f} points"
+        )

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Self
 
 from edgeloop.errors import RunError
-from edgeloop.local.ports import free_ports
-from edgeloop.local.starting import bound, edgeloop, environment
+from edgeloop.runtime.child_processes import bound, edgeloop, environment
+from edgeloop.runtime.ports import free_ports
 from simulations.demo.stage import Stage
 
 READY = "ready: "

@@ -10,7 +10,7 @@ from PIL import Image
 
 from edgeloop import algorithms
 from edgeloop.data import Federation
-from edgeloop.local.ports import free_port
+from edgeloop.runtime.ports import free_port
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from edgeloop import files, screen
+from edgeloop.cli import console
 from edgeloop.errors import ConfigError
+from edgeloop.runtime import atomic_files
 from simulations.ktl.picture import picture
 from simulations.ktl.rows import PAPER, ROWS
 from simulations.ktl.study import CLIENTS, Study, run
@@ -70,7 +71,7 @@ def ktl(
         *(data, shots, seeds, client, _tested(test_samples, own_test_samples), names),
         *(rounds, patience, model, generator, options, folder),
     )
-    with screen.progress("runs", (seeds or CLIENTS) * len(names)) as report:
+    with console.progress("runs", (seeds or CLIENTS) * len(names)) as report:
         finished: list[str] = []
 
         def done(title: str, summary: Mapping[str, Any]) -> None:
@@ -80,7 +81,7 @@ def ktl(
         wanted = parse_workers(workers)
         summary = run(study, None if wanted == "auto" else wanted, done)
     paper = PAPER.get(shots, {}) if summary["classes"] == CLASSES else {}
-    files.write(folder / "accuracy.png", picture(summary, paper))
+    atomic_files.write(folder / "accuracy.png", picture(summary, paper))
     _show(summary, paper, folder)
 
 
@@ -108,10 +109,10 @@ def _show(
     ]
     rows += [[name, _words(found), "", ""] for name, found in summary["differences"].items()]
     columns = ("baseline", "best round, % ± 95 %", "last round, % ± 95 %", "paper, % ± std")
-    screen.table(title, columns, rows)
+    console.table(title, columns, rows)
     for note in summary["notes"]:
-        screen.say(note)
-    screen.say(f"results: {folder}")
+        console.say(note)
+    console.say(f"results: {folder}")
 
 
 def _words(found: Mapping[str, Any]) -> str:

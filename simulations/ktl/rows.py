@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from edgeloop import algorithms, data, files, generators
+from edgeloop import algorithms, data, generators
 from edgeloop.bases import building
 from edgeloop.bases.running import Base
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Labels
 from edgeloop.gaussian import classifier, statistics
-from simulations.folder import SUMMARY
-from simulations.run import simulate
+from edgeloop.runtime import atomic_files
+from simulations.engine.run import simulate
+from simulations.results.folder import SUMMARY
 from simulations.settings import RunSettings
 
 Summary = Mapping[str, Any]
@@ -45,7 +46,7 @@ def classified(settings: RunSettings, folder: Path, *, how: Classify) -> Summary
     accuracy = float(np.mean(right)) if len(right) else 0.0
     summary = {"best_accuracy": accuracy, "final_accuracy": accuracy}
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(folder / SUMMARY, summary)
+    atomic_files.write_json(folder / SUMMARY, summary)
     return summary
 
 

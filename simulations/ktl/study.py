@@ -7,14 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeloop import data, files
+from edgeloop import data
 from edgeloop.data import Partition
 from edgeloop.data.federation import PooledFederation, split
 from edgeloop.errors import ConfigError, InputError
-from simulations import pool
-from simulations.folder import SUMMARY, new_study
+from edgeloop.runtime import atomic_files
+from simulations.engine import pool
 from simulations.ktl.rows import ROWS, Row, Summary
-from simulations.ktl.statistics import described
+from simulations.results.folder import SUMMARY, new_study
+from simulations.results.seed_statistics import described
 from simulations.settings import RunSettings
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ def deal(study: Study) -> Dealt:
     kept = study.folder / "data" / DEALT
     usual = study.seeds is None
     if kept.exists():
-        before = files.read_json(kept)
+        before = atomic_files.read_json(kept)
         if before.pop("usual") == usual and (study.seeds or 0) <= before["seeds"]:
             found = Dealt(**{**before, "notes": tuple(before["notes"])})
             return replace(found, seeds=study.seeds or found.seeds)
@@ -153,7 +154,7 @@ def deal(study: Study) -> Dealt:
             data.write(divided.only(client), study.share(seed))
     (train, test), *_ = data.load(str(study.share(0))).sizes()
     found = Dealt(seeds, train, test, divided.classes, (*notes, *more))
-    files.write_json(kept, {**asdict(found), "usual": usual})
+    atomic_files.write_json(kept, {**asdict(found), "usual": usual})
     return found
 
 
@@ -220,7 +221,7 @@ def _run(study: Study, workers: int | None, done: Done) -> dict[str, Any]:
 
     for key in keys:
         if (path := study.place(*key) / SUMMARY).exists():
-            note_one(key, files.read_json(path))
+            note_one(key, atomic_files.read_json(path))
     missing = {
         (name, seed): partial(_one, ROWS[name], study.settings(seed), study.place(name, seed))
         for name, seed in keys
@@ -228,7 +229,7 @@ def _run(study: Study, workers: int | None, done: Done) -> dict[str, Any]:
     }
     pool.spread(missing, workers, note_one)
     summary = summarize(study, dealt, found)
-    files.write_json(study.folder / SUMMARY, summary)
+    atomic_files.write_json(study.folder / SUMMARY, summary)
     return summary
 
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeloop import files, screen, settings
+from edgeloop.cli import console
 from edgeloop.errors import ConfigError
+from edgeloop.runtime import atomic_files, config
 from simulations.privacy.picture import picture
 from simulations.privacy.settings import AttackSettings
 from simulations.privacy.study import Study, cases, run
@@ -22,7 +23,7 @@ OWN = ("algorithm", "samples", "seeds", "set_", "out")
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop privacy` with these arguments."""
-    return screen.run(command, "privacy", arguments)
+    return console.run(command, "privacy", arguments)
 
 
 def command(
@@ -73,11 +74,11 @@ def command(
     table = {name: value for name, value in locals().items() if name not in OWN}
     table["options"] = parse_options(set_ or [])
     table["privacy"] = parse_privacy(privacy or [])
-    chosen = settings.parse(table, AttackSettings, "privacy")
+    chosen = config.parse(table, AttackSettings, "privacy")
     study = Study(chosen, tuple(dict.fromkeys(algorithm)), parse_counts(samples), seeds, out)
-    with screen.progress("attacks", len(study.attacks())) as report:
+    with console.progress("attacks", len(study.attacks())) as report:
         summary = run(study, report)
-    files.write(out / "privacy.png", picture(cases(study)))
+    atomic_files.write(out / "privacy.png", picture(cases(study)))
     _show(summary, out)
 
 
@@ -107,8 +108,8 @@ def _show(summary: Mapping[str, Any], out: Path) -> None:
         ]
         for row in summary["attacks"]
     ]
-    screen.table(f"{summary['seeds']} seeds, mean ± std", COLUMNS, rows)
-    screen.say(f"results: {out}")
+    console.table(f"{summary['seeds']} seeds, mean ± std", COLUMNS, rows)
+    console.say(f"results: {out}")
 
 
 def _words(found: Mapping[str, Any], digits: int) -> str:

@@ -15,12 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgeloop import algorithms, heads, private, weights
+from edgeloop import algorithms
 from edgeloop.algorithm import Batches
 from edgeloop.errors import ConfigError
+from edgeloop.knowledge import heads, weights
+from edgeloop.knowledge.weights import Weights
 from edgeloop.models.split import SplitModel
-from edgeloop.private import Secret
-from edgeloop.weights import Weights
+from edgeloop.privacy import dp_sgd
+from edgeloop.privacy.dp_sgd import Secret
 
 Part = Literal["whole", "base", "head", "features", "logits", "directions"]
 Made = Callable[[Tensor, Tensor], Sequence[Tensor]]
@@ -141,7 +143,7 @@ def _upload(
         return algorithm.train(client, batches, broadcast)
     check_private(name, algorithm)
     key = secret.of("attacked")
-    return private.follow(algorithm.recipe, client, batches, broadcast, secret.asked, key)
+    return dp_sgd.follow(algorithm.recipe, client, batches, broadcast, secret.asked, key)
 
 
 def check_private(name: str, algorithm: Any) -> None:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simulations.privacy.exposure import Exposed
-from simulations.privacy.likeness import as_inputs
+from simulations.privacy.similarity import as_inputs
 
 Objective = Literal["squared", "cosine"]
 MEMORY = 100

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from simulations.privacy.case import Case
-from simulations.privacy.likeness import psnr
+from simulations.privacy.attack_result import Case
+from simulations.privacy.similarity import psnr
 from simulations.privacy.study import Key
 
 COLUMNS = 8

@@ -9,13 +9,13 @@ from edgeloop import algorithms, data
 from edgeloop.data import Federation
 from edgeloop.errors import ConfigError, DataError
 from edgeloop.models.split import SplitModel
-from edgeloop.private import Secret
+from edgeloop.privacy.dp_sgd import Secret
+from edgeloop.protocol.task import Scalar
+from edgeloop.runtime.config import PrivacySettings
 from edgeloop.seeds import derive
-from edgeloop.settings import PrivacySettings
-from edgeloop.task import Scalar
 from simulations.privacy.exposure import Exposed
 from simulations.privacy.inversion import Objective
-from simulations.privacy.likeness import WINDOW
+from simulations.privacy.similarity import WINDOW
 from simulations.privacy.victims import build
 from simulations.settings import DataSettings, Whole
 

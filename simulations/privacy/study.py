@@ -8,17 +8,18 @@ from typing import Any, NamedTuple
 
 import torch
 
-from edgeloop import algorithms, files
+from edgeloop import algorithms
 from edgeloop.data import Federation
 from edgeloop.models.split import SplitModel
+from edgeloop.runtime import atomic_files
 from edgeloop.seeds import derive
-from simulations.folder import SUMMARY, claim_study
-from simulations.ktl.statistics import described
-from simulations.privacy import case, victims
-from simulations.privacy.case import Case
+from simulations.privacy import attack_result, victims
+from simulations.privacy.attack_result import Case
 from simulations.privacy.exposure import check_private, expose, sharing
 from simulations.privacy.inversion import Search, invert
 from simulations.privacy.settings import AttackSettings
+from simulations.results.folder import SUMMARY, claim_study
+from simulations.results.seed_statistics import described
 
 Told = Callable[[int, str], None]
 
@@ -82,7 +83,7 @@ def run(study: Study, told: Told) -> dict[str, Any]:
         cases[key] = found
         told(len(cases), f"{key.algorithm}, {key.samples}: {found.facts['psnr']:.1f} dB")
     summary = summarize(study, cases)
-    files.write_json(study.folder / SUMMARY, summary)
+    atomic_files.write_json(study.folder / SUMMARY, summary)
     return summary
 
 
@@ -104,15 +105,15 @@ def _checked(study: Study) -> Federation:
 
 def cases(study: Study) -> dict[Key, Case]:
     """Return the cases of a study that has run."""
-    return {key: case.read(study.folder / key.file) for key in study.attacks()}
+    return {key: attack_result.read(study.folder / key.file) for key in study.attacks()}
 
 
 def _cases(study: Study, federation: Federation) -> Iterator[tuple[Key, Case]]:
     for key in study.attacks():
         path = study.folder / key.file
         if not path.exists():
-            case.write(path, attack(study.settings, federation, key))
-        yield key, case.read(path)
+            attack_result.write(path, attack(study.settings, federation, key))
+        yield key, attack_result.read(path)
 
 
 def attack(settings: AttackSettings, federation: Federation, key: Key) -> Case:
@@ -138,7 +139,7 @@ def attack(settings: AttackSettings, federation: Federation, key: Key) -> Case:
     search = Search(settings.objective, settings.iterations, prior)
     start = derive(key.seed, "start")
     found = invert(settings.told(exposed), federation.shape, federation.classes, search, start)
-    return case.compared(drawn, found, shared, time.perf_counter() - begun)
+    return attack_result.compared(drawn, found, shared, time.perf_counter() - begun)
 
 
 def _model(
@@ -168,6 +169,6 @@ def _row(name: str, count: int, found: Sequence[Case]) -> dict[str, Any]:
         "algorithm": name,
         "uploads": sharing(name).part,
         "samples": count,
-        **{key: described([each[key] for each in facts]) for key in case.MEASURES},
+        **{key: described([each[key] for each in facts]) for key in attack_result.MEASURES},
         "labels": described([each["labels"] for each in facts]),
     }

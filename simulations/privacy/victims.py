@@ -12,7 +12,7 @@ from edgeloop.data import Samples
 from edgeloop.errors import DataError, ModelError
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive
-from edgeloop.training import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, descend
 
 BATCH = 10
 RATE = 0.01

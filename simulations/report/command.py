@@ -6,19 +6,20 @@ from typing import Annotated
 
 import typer
 
-from edgeloop import files, screen
+from edgeloop.cli import console
 from edgeloop.errors import ConfigError, RunError
-from simulations import groups, runs
+from edgeloop.runtime import atomic_files
 from simulations.report import simulated
 from simulations.report.page import render
 from simulations.report.reading import read_demo
+from simulations.results import groups, runs
 
 NAME = "report.html"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop report` with these arguments."""
-    return screen.run(command, "report", arguments)
+    return console.run(command, "report", arguments)
 
 
 def command(
@@ -34,7 +35,7 @@ def command(
 
     Runs of the same settings with different seeds are one curve, with their spread.
     """
-    screen.say(f"report: {_report(folders, out)}")
+    console.say(f"report: {_report(folders, out)}")
 
 
 def _report(folders: Sequence[Path], out: Path | None) -> Path:
@@ -79,7 +80,7 @@ def write_runs(folders: Sequence[Path], out: Path | None = None) -> Path:
 
 def _written(path: Path, page: str) -> Path:
     try:
-        files.write(path, page.encode())
+        atomic_files.write(path, page.encode())
     except OSError as error:
         problem = f"cannot be written ({error.strerror})"
         raise RunError(str(path), problem, "name another file with --out") from error

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from simulations.folder import HISTORY
-from simulations.groups import Group
 from simulations.report import sections
 from simulations.report.markup import Html, joined, missing, tag
+from simulations.report.report_data import Array, Round, Story
 from simulations.report.rounds import read_arrays, read_round
-from simulations.report.story import Array, Round, Story
-from simulations.runs import FinishedRun
+from simulations.results.folder import HISTORY
+from simulations.results.groups import Group
+from simulations.results.runs import FinishedRun
 
 GLOBAL = "global"
 """The owner, on the map, of prototypes that no client uploaded."""

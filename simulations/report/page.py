@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from simulations.report import sections, traffic
 from simulations.report.markup import Html, tag
-from simulations.report.story import Story
+from simulations.report.report_data import Story
 
 SECTIONS: dict[str, Callable[[Story], Html]] = {
     "Accuracy, alone and federated": sections.accuracy,

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from edgeloop.errors import RunError
+from simulations.report.report_data import Device, Story, Timing, Traffic
 from simulations.report.rounds import damaged, read_round
-from simulations.report.story import Device, Story, Timing, Traffic
 
 ByRound = list[float | None] | dict[int, float | None]
 PHASES = {

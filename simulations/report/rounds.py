@@ -8,11 +8,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from edgeloop.errors import RunError
-from simulations.report.story import Array, Round
+from simulations.report.report_data import Array, Round
 
 
 def read_round(path: Path) -> Round:
-    """Read a round's file, as `edgeloop.history` wrote it.
+    """Read a round's file, as `edgeloop.round_history` wrote it.
 
     Raises:
         RunError: if it cannot be read, or its arrays do not belong together.

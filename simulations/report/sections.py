@@ -8,7 +8,7 @@ import numpy as np
 from simulations.report import charts, pictures
 from simulations.report.charts import Mark, Series
 from simulations.report.markup import UNKNOWN, Html, joined, missing, paragraph, table, tag
-from simulations.report.story import Device, Round, Story
+from simulations.report.report_data import Device, Round, Story
 
 ALONE, FEDERATED = "var(--alone)", "var(--federated)"  # the page's own, for light and for dark
 COLOURS = {"alone": ALONE, "federated": FEDERATED}

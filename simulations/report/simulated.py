@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from simulations import pairing
-from simulations.groups import Group
-from simulations.ktl.statistics import described
 from simulations.report import charts, knowledge, tables
 from simulations.report.bubbles import bubbles
 from simulations.report.charts import Series
 from simulations.report.markup import Html, joined, missing, paragraph, tag
 from simulations.report.page import assembled
+from simulations.results import pairing
+from simulations.results.groups import Group
+from simulations.results.seed_statistics import described
 
 ALONE = "var(--alone)"
 BARS, MOST = 6, 40

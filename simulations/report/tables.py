@@ -3,9 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edgeloop.sentence import span
-from simulations.groups import Group, differing
-from simulations.ktl.statistics import described
+from edgeloop.statistics.sentence import span
 from simulations.report.markup import (
     UNKNOWN,
     Html,
@@ -16,7 +14,9 @@ from simulations.report.markup import (
     table,
     tag,
 )
-from simulations.runs import FinishedRun
+from simulations.results.groups import Group, differing
+from simulations.results.runs import FinishedRun
+from simulations.results.seed_statistics import described
 
 LONGEST = 28
 """Characters of a setting that a table shows."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from simulations.report import charts
 from simulations.report.charts import Series
 from simulations.report.markup import UNKNOWN, Html, joined, missing, paragraph, table, tag
-from simulations.report.story import Story, Traffic
+from simulations.report.report_data import Story, Traffic
 
 _EXPLAINED = (
     "Bytes are frames as MQTT carries them, without MQTT's own headers. Floats are what papers "

@@ -8,13 +8,14 @@ from typing import Annotated, Any, cast, get_args
 
 import typer
 
-from edgeloop import screen, settings
+from edgeloop.cli import console
 from edgeloop.errors import ConfigError
-from simulations.batch import Job, run_all
-from simulations.reproduce import counting, ready, sharing, writing
+from edgeloop.runtime import config
+from simulations.engine.batch import Job, run_all
+from simulations.reproduce import counting, ready, run_dedup, writing
 from simulations.reproduce import scenario as scenarios
+from simulations.reproduce.run_dedup import Sharing
 from simulations.reproduce.scenario import Cell, Plan, Scale, Scenario, Trial
-from simulations.reproduce.sharing import Sharing
 from simulations.reproduce.table import Runs
 from simulations.settings import RunSettings, parse_workers
 
@@ -24,7 +25,7 @@ DATA = "EDGELOOP_DATA"
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop reproduce` with these arguments."""
-    return screen.run(reproduce, "reproduce", arguments)
+    return console.run(reproduce, "reproduce", arguments)
 
 
 def reproduce(
@@ -77,10 +78,10 @@ def reproduce(
     number = parse_workers(workers)
     wanted = None if number == "auto" else number
     ready.check_finished(jobs.values())
-    shared = sharing.plan(jobs, folder.parent if share else None)
+    shared = run_dedup.plan(jobs, folder.parent if share else None)
     if dry_run:
         _show_cells(plan, runs)
-        screen.say(_outlook(plan, kind, jobs, shared, wanted))
+        console.say(_outlook(plan, kind, jobs, shared, wanted))
         return
     ready.check_data((str(table["data"]) for table in runs.values()), place)
     ready.check_generators(job.settings.generator for job in jobs.values())
@@ -116,7 +117,7 @@ def jobs_of(
         for cell, table in runs.items():
             place = ready.place(str(table["data"]), data)
             filled = {**plan.trial(table, number), "data": place}
-            chosen = settings.parse(filled, RunSettings, f"{cell.row}, {cell.column}")
+            chosen = config.parse(filled, RunSettings, f"{cell.row}, {cell.column}")
             others = tuple(each for each in chosen.beside if each != chosen.algorithm)
             chosen = chosen.model_copy(update={"beside": others})  # no cell is beside itself
             chosen.check()
@@ -168,7 +169,7 @@ def _run(
     workers: int | None,
     cluster: str | None,
 ) -> Runs:
-    with screen.progress(name, len(jobs)) as report:
+    with console.progress(name, len(jobs)) as report:
         summaries: dict[Trial, Mapping[str, Any]] = {}
 
         def tell(key: Trial, summary: Mapping[str, Any]) -> None:
@@ -179,11 +180,11 @@ def _run(
 
         def done(key: Trial, summary: Mapping[str, Any]) -> None:
             tell(key, summary)
-            for other in sharing.followers(shared, key):
-                tell(other, sharing.stand(jobs[key].folder, jobs[other]))
+            for other in run_dedup.followers(shared, key):
+                tell(other, run_dedup.stand(jobs[key].folder, jobs[other]))
 
         for key, source in shared.elsewhere.items():
-            tell(key, sharing.stand(source, jobs[key]))
+            tell(key, run_dedup.stand(source, jobs[key]))
         own = {key: job for key, job in jobs.items() if shared.leaders.get(key) == key}
         run_all(own, workers, done, cluster)
     found: dict[Cell, list[Mapping[str, Any]]] = {}
@@ -205,7 +206,7 @@ def _list() -> None:
         ]
         counts += [ready.duration(found.seconds) + " a run"] if found.seconds else []
         rows.append([name, found.title, found.question, "\n".join(counts)])
-    screen.table("scenarios", ("name", "table", "question", "runs"), rows)
+    console.table("scenarios", ("name", "table", "question", "runs"), rows)
 
 
 def _show_cells(plan: Plan, runs: Mapping[Cell, Mapping[str, Any]]) -> None:
@@ -214,7 +215,7 @@ def _show_cells(plan: Plan, runs: Mapping[Cell, Mapping[str, Any]]) -> None:
         [cell.row, cell.column, *(str(table.get(key, "")) for key in shown)]
         for cell, table in runs.items()
     ]
-    screen.table(f"{plan.seeds} trials of each", ("row", "column", *shown), rows)
+    console.table(f"{plan.seeds} trials of each", ("row", "column", *shown), rows)
 
 
 def _slug(text: str) -> str:

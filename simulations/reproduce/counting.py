@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from edgeloop import algorithms, files, models
+from edgeloop import algorithms, models
 from edgeloop.data import Federation
-from simulations.folder import IDENTITY
+from edgeloop.runtime import atomic_files
+from simulations.results.folder import IDENTITY
 from simulations.settings import RunSettings
 
 MILLION = 1_000_000
@@ -58,7 +59,7 @@ def carried(folder: Path) -> dict[str, float]:
     """
     with (folder / "rounds.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    clients = len(files.read_json(folder / IDENTITY)["models_by_client"])
+    clients = len(atomic_files.read_json(folder / IDENTITY)["models_by_client"])
     totals = {
         f"all_{way}_per_client": sum(int(row[way]) for row in rows) / clients
         for way in ("bytes_up", "bytes_down")

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeloop import files, generators
+from edgeloop import generators
 from edgeloop.data import catalogue
 from edgeloop.errors import ConfigError, GeneratorError, RunError
-from simulations.batch import Job, is_done
-from simulations.folder import IDENTITY, SUMMARY, differences
+from edgeloop.runtime import atomic_files
+from simulations.engine.batch import Job, is_done
 from simulations.reproduce.scenario import EMBEDDED
+from simulations.results.folder import IDENTITY, SUMMARY, differences
 
 OWN = ("data", "clients", "workers", "history", "beside")
 """Settings that a finished run may have otherwise: a moved folder, and what changes no result."""
@@ -90,7 +91,7 @@ def check_finished(jobs: Iterable[Job]) -> None:
         if not (job.folder / SUMMARY).exists():
             continue
         wanted = job.settings.model_dump(mode="json", exclude=set(OWN))
-        held = files.read_json(job.folder / IDENTITY)
+        held = atomic_files.read_json(job.folder / IDENTITY)
         known = {key: held[key] for key in wanted if key in held}
         if differing := differences(known, {key: wanted[key] for key in known}):
             problem = f"holds another run: {', '.join(differing)}"
@@ -100,7 +101,7 @@ def check_finished(jobs: Iterable[Job]) -> None:
 def finished(jobs: Mapping[Any, Job]) -> dict[Any, Mapping[str, Any]]:
     """Return the summaries of the runs that are done."""
     done = {key: job.folder / SUMMARY for key, job in jobs.items() if is_done(job)}
-    return {key: files.read_json(path) for key, path in done.items()}
+    return {key: atomic_files.read_json(path) for key, path in done.items()}
 
 
 def outlook(runs: int, done: Sequence[Mapping[str, Any]], workers: int, known: float | None) -> str:

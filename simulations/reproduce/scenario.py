@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field, model_validator
 
-from edgeloop import models, settings
+from edgeloop import models
 from edgeloop.errors import ConfigError
-from edgeloop.settings import Settings
+from edgeloop.runtime import config
+from edgeloop.runtime.config import Settings
 from simulations.settings import DataSettings, RunSettings
 
 Scale = Literal["paper", "cpu"]
@@ -242,13 +243,13 @@ def load(name: str) -> Scenario:
         ConfigError: if there is none, or a key or a value is wrong; with the nearest right one.
     """
     if name.endswith(".toml"):
-        return checked(settings.read(Path(name), Scenario), name)
+        return checked(config.read(Path(name), Scenario), name)
     if name not in names():
         close = difflib.get_close_matches(name, names(), n=1)
         meant = f"did you mean {close[0]}" if close else f"choose one of {', '.join(names())}"
         raise ConfigError("scenario", f"there is no {name!r}", meant)
     with resources.as_file(_folder() / f"{name}.toml") as path:
-        return checked(settings.read(path, Scenario), name)
+        return checked(config.read(path, Scenario), name)
 
 
 def checked(scenario: Scenario, name: str) -> Scenario:
@@ -262,7 +263,7 @@ def checked(scenario: Scenario, name: str) -> Scenario:
             continue
         for cell, table in scenario.plan(scale).cells().items():
             source = f"{name}: {cell.row}, {cell.column}" if cell.column else f"{name}: {cell.row}"
-            found = settings.parse(table, RunSettings, source)
+            found = config.parse(table, RunSettings, source)
             if scenario.trials == "partition" and found.partition in (None, "natural"):
                 problem = f"{source} is divided already: every trial would be the same"
                 raise ConfigError("trials", problem, "give it a partition, or leave trials out")

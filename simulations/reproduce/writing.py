@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeloop import files, screen
-from simulations.batch import Job
-from simulations.folder import BESIDE
+from edgeloop.cli import console
+from edgeloop.runtime import atomic_files
+from simulations.engine.batch import Job
 from simulations.reproduce import counting
 from simulations.reproduce import table as tables
 from simulations.reproduce.picture import curves
 from simulations.reproduce.scenario import Cell, Plan, Scale, Trial
 from simulations.reproduce.table import Runs
+from simulations.results.folder import BESIDE
 
 
 def write(plan: Plan, scale: Scale, runs: Runs, jobs: Mapping[Trial, Job], folder: Path) -> None:
@@ -40,13 +41,13 @@ def write(plan: Plan, scale: Scale, runs: Runs, jobs: Mapping[Trial, Job], folde
         content[BESIDE] = told
     text = tables.markdown(plan, scale, found) + counting.markdown(content.get("counted"))
     text += _besides(told)
-    files.write(folder / "table.md", text.encode())
-    files.write_json(folder / "table.json", content)
+    atomic_files.write(folder / "table.md", text.encode())
+    atomic_files.write_json(folder / "table.json", content)
     panels = {column.name: _curves(plan, runs, column.name) for column in plan.columns}
-    files.write(folder / "accuracy.png", curves(panels))
+    atomic_files.write(folder / "accuracy.png", curves(panels))
     rows = [[n, *(tables.words(r.get(h), bold=False) for h in headings)] for n, r in found.items()]
-    screen.table(plan.scenario.title, ["", *headings], rows)
-    screen.say(f"results: {folder / 'table.md'}")
+    console.table(plan.scenario.title, ["", *headings], rows)
+    console.say(f"results: {folder / 'table.md'}")
 
 
 def beside(runs: Runs) -> dict[str, list[str]]:

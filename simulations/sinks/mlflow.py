@@ -10,8 +10,8 @@ from typing import Any
 from mlflow.entities import Metric, Param
 from mlflow.tracking import MlflowClient
 
-from simulations.folder import WHOLE, flat
-from simulations.results import Row
+from simulations.results.folder import WHOLE, flat
+from simulations.results.measurements import Row
 from simulations.sinks.sink import RESULTS, numbers
 
 EXPERIMENT = "edgeloop"

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from edgeloop import screen
+from edgeloop.cli import console
 from edgeloop.errors import ConfigError
-from simulations.results import Row
+from simulations.results.measurements import Row
 
 KINDS = {"tensorboard": "FOLDER", "mlflow": "URI"}
 """The sinks there are, and what each one's place is."""
@@ -112,7 +112,7 @@ class Guarded:
             except Exception as error:  # whatever a sink raises, the run goes on
                 self._sinks.remove(sink)
                 reason = str(error).strip().partition("\n")[0] or type(error).__name__
-                screen.note(f"sink {sink.name}: {reason}; the run goes on without it")
+                console.note(f"sink {sink.name}: {reason}; the run goes on without it")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from simulations.results import Row
+from simulations.results.measurements import Row
 from simulations.sinks.sink import RESULTS, numbers
 
 SECONDS = 10

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import tomli_w
 import typer
 
-from edgeloop import algorithms, screen, settings
+from edgeloop import algorithms
+from edgeloop.cli import console
 from edgeloop.errors import ConfigError
+from edgeloop.runtime import config
 from simulations.settings import RunSettings, parse_options, parse_workers
 from simulations.tuning import space as spaces
 from simulations.tuning.study import LOCAL, Method, Tuning, run, total
@@ -17,7 +19,7 @@ from simulations.tuning.study import LOCAL, Method, Tuning, run, total
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop tune` with these arguments."""
-    return screen.run(command, "tune", arguments)
+    return console.run(command, "tune", arguments)
 
 
 def command(
@@ -89,13 +91,13 @@ def command(
     table = {name: value for name, value in locals().items() if name in RunSettings.model_fields}
     wanted = parse_workers(workers)
     table |= {"options": parse_options(set_ or []), "workers": wanted}
-    chosen = settings.parse(table, RunSettings, "tune")
+    chosen = config.parse(table, RunSettings, "tune")
     chosen.check()
     folder = out or Path("runs") / f"tune-{algorithm}-{Path(data).resolve().stem}"
     space = spaces.parse(algorithm, try_ or [])
     _check(space, chosen)
     tuning = Tuning(chosen, space, method, seeds, held_out, folder)
-    with screen.progress(f"tune {algorithm}", total(tuning)) as report:
+    with console.progress(f"tune {algorithm}", total(tuning)) as report:
         finished: list[str] = []
 
         def done(title: str, summary: Mapping[str, Any]) -> None:
@@ -131,15 +133,15 @@ def _show(tuning: Tuning, found: Mapping[str, Any]) -> None:
     ]
     columns = (*names, "rounds", "accuracy", *(SHOWN[name] for name in measures), "warnings")
     title = f"{tuning.settings.algorithm}: {found['held_out_samples']} held-out training samples"
-    screen.table(title, columns, rows)
-    screen.say(
+    console.table(title, columns, rows)
+    console.say(
         f"accuracies closer than {found['noise']:.3f} are alike as far as so few samples can tell"
     )
     for sentence in judged(found):
-        screen.say(sentence)
-    screen.say(f"use: {line(tuning.settings, found['chosen'])}")
-    screen.say(f"or, in a task's file: {in_a_file(tuning.settings, found['chosen'])}")
-    screen.say(f"results: {tuning.folder}")
+        console.say(sentence)
+    console.say(f"use: {line(tuning.settings, found['chosen'])}")
+    console.say(f"or, in a task's file: {in_a_file(tuning.settings, found['chosen'])}")
+    console.say(f"results: {tuning.folder}")
 
 
 SHOWN: Mapping[str, str] = {

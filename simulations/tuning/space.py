@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeloop import algorithms
 from edgeloop.errors import ConfigError
-from edgeloop.task import Scalar
+from edgeloop.protocol.task import Scalar
 from simulations.settings import parse_options
 
 Options = Mapping[str, Scalar]

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeloop import algorithms, data, files
-from simulations.batch import Job, run_all
-from simulations.folder import SUMMARY, claim_study
+from edgeloop import algorithms, data
+from edgeloop.runtime import atomic_files
+from simulations.engine.batch import Job, run_all
+from simulations.results.folder import SUMMARY, claim_study
 from simulations.settings import RunSettings
 from simulations.tuning import space as spaces
 from simulations.tuning.held_out import HeldOut
@@ -168,7 +169,7 @@ def run(tuning: Tuning, workers: int | None, done: Done) -> dict[str, Any]:
         found |= _rung(tuning, asked, rounds, workers, done)
     found |= _rung(tuning, beside, tuning.settings.rounds, workers, done)
     summary = _summary(tuning, [found[name] for name in candidates], found, held)
-    files.write_json(tuning.folder / SUMMARY, summary)
+    atomic_files.write_json(tuning.folder / SUMMARY, summary)
     return summary
 
 

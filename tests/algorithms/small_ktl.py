@@ -8,7 +8,7 @@ import numpy as np
 from edgeloop.algorithms.fedktl import Config
 from edgeloop.generators import manifest
 from edgeloop.generators.onnx import OnnxGenerator
-from edgeloop.prototypes import PrototypeUpload, stacked
+from edgeloop.knowledge.prototypes import PrototypeUpload, stacked
 from tests.generators.tiny import write_tiny
 
 

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from edgeloop import algorithms, models, weights
+from edgeloop import algorithms, models
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import apfl
 from edgeloop.errors import ConfigError
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models import SplitModel
-from edgeloop.training import cross_entropy
-from edgeloop.weights import Weights, WeightsUpload
+from edgeloop.training.sgd import cross_entropy
 
 SHAPE = (1, 16, 16)
 CONFIG = apfl.Config(classes=2, width=1, shape=SHAPE, local_lr=0.5, alpha=0.25)

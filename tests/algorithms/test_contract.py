@@ -14,17 +14,18 @@ import pytest
 import torch
 
 from edge.agent.export import Classifier, check, export
-from edgeloop import algorithms, models, rounds, wire
+from edgeloop import algorithms, models, server_loop
 from edgeloop.algorithm import Algorithm
 from edgeloop.algorithms import feddbe
+from edgeloop.client import Member, Report
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
 from edgeloop.generators.onnx import OnnxGenerator
-from edgeloop.member import Member, Report
 from edgeloop.participation import Participation
-from edgeloop.rounds import Closed, Standing
-from edgeloop.wire import Envelope
+from edgeloop.protocol import wire
+from edgeloop.protocol.wire import Envelope
+from edgeloop.server_loop import Closed, Standing
 from tests.bases.tiny import tiny_base
 from tests.generators.tiny import write_tiny
 
@@ -111,8 +112,8 @@ def run(
     some: Participation | None = None,
 ) -> Ended:
     closed: list[Closed[Any, Any, Any]] = []
-    begun = standing or rounds.beginning(algorithm)
-    _, reports = rounds.run(algorithm, crew, ROUNDS, begun, closed.append, participation=some)
+    begun = standing or server_loop.beginning(algorithm)
+    _, reports = server_loop.run(algorithm, crew, ROUNDS, begun, closed.append, participation=some)
     return Ended(closed, {name: report.test_correct for name, report in reports.items()})
 
 
@@ -135,7 +136,7 @@ def test_a_run_is_a_function_of_its_seed(load: Load) -> None:
 
 def test_every_message_survives_the_wire(load: Load) -> None:
     algorithm = load()
-    standing = rounds.beginning(algorithm)
+    standing = server_loop.beginning(algorithm)
     for closed in run(algorithm, cohort(algorithm)).closed:
         for answer in closed.answers.values():
             algorithm.check(answer.upload)
@@ -159,7 +160,7 @@ def test_started_again_after_a_round_it_ends_the_same(load: Load, tmp_path: Path
         crew.save(tmp_path)
         stopped.append(closed)
 
-    rounds.run(algorithm, crew, 1, rounds.beginning(algorithm), stop)
+    server_loop.run(algorithm, crew, 1, server_loop.beginning(algorithm), stop)
     kept = stopped[0].standing
     algorithm = load()
     fresh = cohort(algorithm)

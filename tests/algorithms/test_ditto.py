@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from edgeloop import models, weights
+from edgeloop import models
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import ditto
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models import SplitModel
-from edgeloop.training import cross_entropy
-from edgeloop.weights import Weights, WeightsUpload
+from edgeloop.training.sgd import cross_entropy
 
 SHAPE = (1, 16, 16)
 CONFIG = ditto.Config(classes=2, width=1, shape=SHAPE, local_lr=0.5, mu=0.4)

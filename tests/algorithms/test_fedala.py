@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from edgeloop import weights
 from edgeloop.algorithm import Algorithm, Batches
 from edgeloop.algorithms import fedala
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models import SplitModel
-from edgeloop.weights import Weights, WeightsUpload
 
 CONFIG = fedala.Config(classes=2, width=2, shape=(1, 16, 16), local_lr=0.1, share=1.0)
 Ala = Algorithm[Weights, WeightsUpload, Weights]

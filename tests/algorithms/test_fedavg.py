@@ -1,10 +1,11 @@
 import numpy as np
 import torch
 
-from edgeloop import models, weights
+from edgeloop import models
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import fedavg
-from edgeloop.weights import Weights, WeightsUpload
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import Weights, WeightsUpload
 
 CONFIG = fedavg.Config(classes=3, width=4, shape=(1, 16, 16), local_lr=0.1)
 

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge.agent.export import Classifier, check, export
-from edgeloop import models, weights
+from edgeloop import models
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import fedcp
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import WeightsUpload
 from edgeloop.models import SplitModel
-from edgeloop.weights import WeightsUpload
 
 CONFIG = fedcp.Config(classes=2, width=2, shape=(1, 16, 16), local_lr=0.1)
 ALGORITHM = fedcp.build(CONFIG)

@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from edge.agent.export import Classifier, check, export
-from edgeloop import models, weights, wire
+from edgeloop import models
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import feddbe
+from edgeloop.knowledge import weights
 from edgeloop.models import SplitModel
+from edgeloop.protocol import wire
 
 CONFIG = feddbe.Config(classes=2, width=2, shape=(1, 16, 16), local_lr=0.1)
 ALGORITHM = feddbe.build(CONFIG)

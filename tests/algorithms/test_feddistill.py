@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from edgeloop import wire
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import feddistill
+from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.models import SplitModel
-from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
+from edgeloop.protocol import wire
 
 CONFIG = feddistill.Config(classes=2, width=2)
 KNOWN = GlobalPrototypes(np.array([True, False]), np.array([[1, 3], [0, 0]], np.float32))

@@ -7,13 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeloop import models, weights, wire
+from edgeloop import models
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import fedgen
 from edgeloop.algorithms.fedgen import Generator, HeadUpload, Knowledge, State
+from edgeloop.knowledge import weights
 from edgeloop.models import SplitModel
+from edgeloop.protocol import wire
 from edgeloop.seeds import derive
-from edgeloop.training import cross_entropy
+from edgeloop.training.sgd import cross_entropy
 
 CONFIG = fedgen.Config(
     classes=2, width=2, shape=(1, 16, 16), noise_dim=3, hidden_dim=4, local_lr=0.1, server_epochs=3

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from edgeloop import models, wire
+from edgeloop import models
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import fedgh
 from edgeloop.algorithms.fedgh import State
-from edgeloop.heads import Head
+from edgeloop.knowledge.heads import Head
+from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.models import SplitModel
-from edgeloop.prototypes import PrototypeUpload
-from edgeloop.training import cross_entropy
+from edgeloop.protocol import wire
+from edgeloop.training.sgd import cross_entropy
 
 CONFIG = fedgh.Config(classes=2, width=2, shape=(1, 16, 16), local_lr=0.1, server_lr=0.1)
 ZERO = State(np.zeros((2, 2), np.float32), np.zeros(2, np.float32), rounds=0)

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from edgeloop import distillation, lowrank, models, weights
+from edgeloop import models
 from edgeloop.algorithm import Algorithm, Batches
 from edgeloop.algorithms import fedkd
 from edgeloop.algorithms.fedkd import Factors, Mentee, State
-from edgeloop.lowrank import RAW
+from edgeloop.knowledge import low_rank, mutual_distillation, weights
+from edgeloop.knowledge.low_rank import RAW
 from edgeloop.models import SplitModel
-from edgeloop.training import cross_entropy
+from edgeloop.training.sgd import cross_entropy
 
 CONFIG = fedkd.Config(
     classes=3, width=4, shape=(1, 16, 16), local_lr=0.1, mentee_lr=0.2, horizon=10, repaired=True
@@ -71,7 +72,7 @@ def test_the_server_averages_what_it_expands_clients_alike() -> None:
     state, mean = algorithm.aggregate(State(1), scaled)
     shapes = [tuple(each.shape) for each in models.build("cnn", CONFIG.shape, 3, 4).own()]
     # Twice the first; energies 0.2 + r / 10 x 0.7, of this round and for the clients' next.
-    expected = lowrank.compressed(broadcast.factors_F * np.float32(2), shapes, 0.27, repaired=True)
+    expected = low_rank.compressed(broadcast.factors_F * np.float32(2), shapes, 0.27, repaired=True)
     assert mean.ranks_T.tolist() == expected[0].tolist()
     np.testing.assert_allclose(mean.factors_F, expected[1], atol=1e-4)
     assert mean.energy == pytest.approx(0.34)
@@ -82,13 +83,13 @@ def test_the_server_expands_before_it_averages() -> None:
     algorithm = fedkd.build(CONFIG)
     _, broadcast = algorithm.start()
     shapes = [tuple(each.shape) for each in models.build("cnn", CONFIG.shape, 3, 4).own()]
-    short = lowrank.compressed(broadcast.factors_F, shapes, 0.3, repaired=True)
+    short = low_rank.compressed(broadcast.factors_F, shapes, 0.3, repaired=True)
     _, mean = algorithm.aggregate(State(0), [Factors(*fedkd.arrays(broadcast)), Factors(*short)])
-    middle = (broadcast.factors_F + lowrank.expanded(*short, shapes)) / 2
-    packed = lowrank.compressed(middle, shapes, 0.95, repaired=True)
-    found = lowrank.expanded(*fedkd.arrays(mean), shapes)
+    middle = (broadcast.factors_F + low_rank.expanded(*short, shapes)) / 2
+    packed = low_rank.compressed(middle, shapes, 0.95, repaired=True)
+    found = low_rank.expanded(*fedkd.arrays(mean), shapes)
     assert len(short[1]) < len(broadcast.factors_F)
-    np.testing.assert_allclose(found, lowrank.expanded(*packed, shapes), atol=1e-4)
+    np.testing.assert_allclose(found, low_rank.expanded(*packed, shapes), atol=1e-4)
 
 
 # ---- the client
@@ -130,7 +131,7 @@ def test_teacher_mentee_and_w_descend_both_losses_each_clipped_alone(clip: float
     model = client(algorithm)
     mentee, projection = fedkd.mentee_of(model), model.kept["projection"]
     (matrix,) = projection.parameters()
-    both = distillation.adaptive_loss(model(IMAGES), mentee(IMAGES), BATCHES.labels, matrix)
+    both = mutual_distillation.adaptive_loss(model(IMAGES), mentee(IMAGES), BATCHES.labels, matrix)
     expected = []
     for group, rate in ((model.own(), 0.1), (mentee.own(), 0.2), ([matrix], 0.1)):
         slopes = torch.autograd.grad(both, group, retain_graph=True)
@@ -151,7 +152,7 @@ def test_the_upload_is_the_trained_mentee_with_the_rounds_energy(energy: float) 
     algorithm.check(sent)
     mentee = fedkd.mentee_of(model).own()
     shapes = [tuple(parameter.shape) for parameter in mentee]
-    ranks, floats = lowrank.compressed(weights.flat(mentee), shapes, energy, repaired=True)
+    ranks, floats = low_rank.compressed(weights.flat(mentee), shapes, energy, repaired=True)
     assert sent.ranks_T.tolist() == ranks.tolist()
     assert sent.factors_F.tolist() == floats.tolist()
 
@@ -163,7 +164,7 @@ def test_a_client_without_a_full_batch_sends_the_mentee_back() -> None:
     sent = algorithm.train(model, Batches(IMAGES, BATCHES.labels, 5), broadcast)
     # All the energy: the full ranks, which are longer than raw for all but flat tensors.
     shapes = [tuple(parameter.shape) for parameter in fedkd.mentee_of(model).own()]
-    whole = lowrank.expanded(*fedkd.arrays(sent), shapes)
+    whole = low_rank.expanded(*fedkd.arrays(sent), shapes)
     np.testing.assert_allclose(whole, broadcast.factors_F, atol=1e-5)
     assert len(sent.factors_F) <= len(broadcast.factors_F)
 

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeloop import algorithms, pairs, wire
+from edgeloop import algorithms
 from edgeloop.algorithms import fedktl
 from edgeloop.algorithms.fedktl import Config
-from edgeloop.alignment import State
 from edgeloop.errors import ConfigError, GeneratorError
 from edgeloop.generator import as_inputs
 from edgeloop.generators.onnx import OnnxGenerator
-from edgeloop.pairs import Pairs
+from edgeloop.knowledge import latent_pairs
+from edgeloop.knowledge.alignment import State
+from edgeloop.knowledge.latent_pairs import Pairs
+from edgeloop.protocol import wire
 from tests.algorithms.small_ktl import UPLOADS, small_config, small_generator, upload
 from tests.generators.tiny import write_tiny
 
@@ -44,7 +46,7 @@ def test_a_single_client_has_a_pair_for_every_class(
 
 def test_images_are_made_of_the_latents_that_travel(generator: OnnxGenerator) -> None:
     far = np.array([[0.25, 1, 7], [3, 4, 1e6]], np.float32).reshape(3, 2).repeat(4, axis=1)
-    sent = pairs.made(far, generator, (1, 5, 5))
+    sent = latent_pairs.made(far, generator, (1, 5, 5))
     assert sent.latents_NH.dtype == np.float16
     lengths = np.linalg.norm(sent.latents_NH[:, :4].astype(np.float64), axis=1)
     np.testing.assert_allclose(lengths, 2, rtol=1e-3)
@@ -57,7 +59,7 @@ def test_an_image_follows_the_rounding_of_its_latent(generator: OnnxGenerator) -
     """Images of the centroids themselves would be others: the test above can tell."""
     random = np.random.default_rng(0)
     centroids = random.standard_normal((3, 8), np.float32) * np.float32(3)
-    sent = pairs.made(centroids, generator, (3, 8, 8))
+    sent = latent_pairs.made(centroids, generator, (3, 8, 8))
     exact = generator.synthesize(generator.normalise(centroids)).reshape(3, -1)
     assert (sent.images_NP != exact).any()
     assert np.abs(sent.images_NP - exact.astype(int)).max() <= 2
@@ -202,7 +204,7 @@ def test_images_of_one_latent_are_told_to_be_alike(
     state, _ = algorithm.aggregate(algorithm.start()[0], UPLOADS)
     one_CH = np.repeat(state.centroids_CH[:1], 3, axis=0)
     alike = dataclasses.replace(state, centroids_CH=one_CH)
-    found = algorithm.measures(UPLOADS, alike, pairs.made(one_CH, generator, config.shape))
+    found = algorithm.measures(UPLOADS, alike, latent_pairs.made(one_CH, generator, config.shape))
     assert found["image_difference"] == found["centroid_spread"] == 0
     assert "0.00 times as far apart" in algorithm.concerns(found)["alike"]
 

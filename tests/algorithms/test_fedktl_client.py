@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgeloop import etf, pairs, wire
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import fedktl
 from edgeloop.algorithms.fedktl import Config, Goal
+from edgeloop.knowledge import etf, latent_pairs
+from edgeloop.knowledge.latent_pairs import Pairs
 from edgeloop.models import SplitModel
-from edgeloop.pairs import Pairs
+from edgeloop.protocol import wire
 from edgeloop.seeds import derive
 
 CPU = torch.device("cpu")
@@ -100,7 +101,7 @@ def test_the_class_is_the_nearest_vectors_and_the_margin_is_of_no_concern() -> N
 def test_pairs_come_in_batches_shuffled_anew_each_pass() -> None:
     images_N = torch.arange(5).view(5, 1)
     goal = Goal(torch.eye(3), images_N, 10.0 * images_N, torch.zeros(1), torch.zeros(1))
-    drawn = list(itertools.islice(pairs.drawn(goal.images_N, goal.latents_NH, 3, seed=1), 6))
+    drawn = list(itertools.islice(latent_pairs.drawn(goal.images_N, goal.latents_NH, 3, seed=1), 6))
     assert [len(part["images_N"]) for part in drawn] == [3, 2] * 3
     passes = [torch.cat([part["images_N"] for part in drawn[at : at + 2]]) for at in (0, 2, 4)]
     orders = [each.flatten().tolist() for each in passes]
@@ -113,7 +114,7 @@ def test_no_part_of_several_is_a_single_pair_unless_all_are() -> None:
     goal = Goal(torch.eye(3), torch.arange(7), torch.arange(7), torch.zeros(1), torch.zeros(1))
     for size, lengths in [(2, [2, 2, 3]), (3, [3, 4]), (4, [4, 3]), (9, [7]), (1, [1] * 7)]:
         drawn = itertools.islice(
-            pairs.drawn(goal.images_N, goal.latents_NH, size, seed=1), len(lengths)
+            latent_pairs.drawn(goal.images_N, goal.latents_NH, size, seed=1), len(lengths)
         )
         assert [len(part["images_N"]) for part in drawn] == lengths
 
@@ -121,7 +122,7 @@ def test_no_part_of_several_is_a_single_pair_unless_all_are() -> None:
 def test_pairs_are_drawn_by_the_clients_seed() -> None:
     goal = Goal(torch.eye(3), torch.arange(9), torch.arange(9), torch.zeros(1), torch.zeros(1))
     first, again, other = (
-        next(pairs.drawn(goal.images_N, goal.latents_NH, 9, seed)) for seed in (1, 1, 2)
+        next(latent_pairs.drawn(goal.images_N, goal.latents_NH, 9, seed)) for seed in (1, 1, 2)
     )
     assert torch.equal(first["images_N"], again["images_N"])
     assert not torch.equal(first["images_N"], other["images_N"])
@@ -133,7 +134,7 @@ def by_hand(model: SplitModel, broadcast: Pairs, config: Config, seed: int) -> l
     goal: Goal = fedktl.build(config).targets(broadcast, CPU)
     guess = [goal.guess_HK.clone().requires_grad_(), goal.guess_H.clone().requires_grad_()]
     whole, norms = (goal.images_N, goal.latents_NH), list[float]()
-    drawn = pairs.drawn(*whole, config.pair_batch, seed)
+    drawn = latent_pairs.drawn(*whole, config.pair_batch, seed)
     model.train()
     for rows in [slice(0, 2), slice(2, 4)] * config.local_epochs:
         some = next(drawn)

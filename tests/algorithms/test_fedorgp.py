@@ -5,11 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from edgeloop import algorithms, trainable
+from edgeloop import algorithms
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import fedorgp
+from edgeloop.knowledge import prototype_network
+from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.models import SplitModel
-from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
 
 CONFIG = fedorgp.Config(classes=3, width=8)
 CPU = torch.device("cpu")
@@ -111,15 +112,17 @@ def test_a_round_is_one_step_of_the_chosen_loss(objective: str) -> None:
     algorithm = fedorgp.build(settings)
     start, _ = algorithm.start()
     state, broadcast = algorithm.aggregate(start, UPLOADS)
-    parameters = [torch.tensor(array, requires_grad=True) for array in trainable.arrays(start)]
-    learned, _ = trainable.global_prototypes(parameters)
+    parameters = [
+        torch.tensor(array, requires_grad=True) for array in prototype_network.arrays(start)
+    ]
+    learned, _ = prototype_network.global_prototypes(parameters)
     uploaded = torch.from_numpy(np.concatenate([one.prototypes_ND for one in UPLOADS]))
     loss = {"softmax": fedorgp.softmax_loss, "angular": fedorgp.angular_loss}[objective]
     loss(uploaded, torch.tensor([0, 1, 1, 2]), learned, settings).backward()
     torch.optim.SGD(parameters, lr=0.01).step()
-    for ours, theirs in zip(trainable.arrays(state), parameters, strict=True):
+    for ours, theirs in zip(prototype_network.arrays(state), parameters, strict=True):
         np.testing.assert_allclose(ours, theirs.detach().numpy(), atol=1e-6)
-    expected = trainable.global_prototypes(parameters)[0].detach().numpy()
+    expected = prototype_network.global_prototypes(parameters)[0].detach().numpy()
     np.testing.assert_allclose(broadcast.prototypes_CD, expected, atol=1e-6)
 
 

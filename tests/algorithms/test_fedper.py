@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from edgeloop import models, weights
+from edgeloop import models
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import fedper
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models import SplitModel
-from edgeloop.training import cross_entropy
-from edgeloop.weights import Weights, WeightsUpload
+from edgeloop.training.sgd import cross_entropy
 
 CONFIG = fedper.Config(classes=3, width=4, shape=(1, 16, 16), local_lr=0.1)
 ONE = Batches(torch.ones(1, 1), torch.tensor([0]), size=1)

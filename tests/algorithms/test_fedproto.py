@@ -6,8 +6,8 @@ import torch
 
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import fedproto
+from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.models import SplitModel
-from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
 
 CONFIG = fedproto.Config(classes=3, width=2)
 

@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from edgeloop import algorithms, models, weights
+from edgeloop import algorithms, models
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import fedrep
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models import SplitModel
-from edgeloop.training import cross_entropy
-from edgeloop.weights import Weights, WeightsUpload
+from edgeloop.training.sgd import cross_entropy
 
 CONFIG = fedrep.Config(classes=3, width=4, shape=(1, 16, 16), local_lr=0.5)
 ONE = Batches(torch.ones(1, 1), torch.tensor([0]), size=1)

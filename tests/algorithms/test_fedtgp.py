@@ -8,8 +8,8 @@ from torch import nn
 
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import fedtgp
+from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.models import SplitModel
-from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
 
 CONFIG = fedtgp.Config(classes=3, width=8, server_epochs=200, server_lr=0.1)
 

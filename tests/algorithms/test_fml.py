@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgeloop import algorithms, distillation, models, weights
+from edgeloop import algorithms, models
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import fml
 from edgeloop.errors import ConfigError
+from edgeloop.knowledge import mutual_distillation, weights
+from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models import SplitModel
-from edgeloop.training import cross_entropy
-from edgeloop.weights import Weights, WeightsUpload
+from edgeloop.training.sgd import cross_entropy
 
 CONFIG = fml.Config(
     classes=3, width=4, shape=(1, 16, 16), local_lr=0.1, model_share=0.25, auxiliary_share=0.75
@@ -62,9 +63,9 @@ def test_both_models_descend_both_losses_each_clipped_alone(clip: float) -> None
     logits, others = model(IMAGES)[1], auxiliary(IMAGES)[1]
     both = (
         0.25 * F.cross_entropy(logits, BATCHES.labels)
-        + 0.75 * distillation.divergence(logits, others)
+        + 0.75 * mutual_distillation.divergence(logits, others)
         + 0.75 * F.cross_entropy(others, BATCHES.labels)
-        + 0.25 * distillation.divergence(others, logits)
+        + 0.25 * mutual_distillation.divergence(others, logits)
     )
     slopes = [
         torch.autograd.grad(both, each.own(), retain_graph=True) for each in (model, auxiliary)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from edge.agent.export import Classifier, check, export
-from edgeloop import algorithms, models, weights
+from edgeloop import algorithms, models
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import gpfl
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import WeightsUpload
 from edgeloop.models import SplitModel
-from edgeloop.weights import WeightsUpload
 
 CONFIG = gpfl.Config(classes=2, width=2, shape=(1, 16, 16), local_lr=0.1)
 ALGORITHM = gpfl.build(CONFIG)

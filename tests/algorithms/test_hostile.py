@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeloop import rounds, wire
+from edgeloop import server_loop
 from edgeloop.algorithm import Algorithm
+from edgeloop.client import Answer, Report
 from edgeloop.errors import GeneratorError
-from edgeloop.member import Answer, Report
-from edgeloop.rounds import Closed, Standing
+from edgeloop.protocol import wire
+from edgeloop.server_loop import Closed, Standing
 from tests.algorithms import test_contract
 from tests.algorithms.test_contract import Load, cohort
 
@@ -101,15 +102,15 @@ def after(algorithm: Algorithm[Any, Any, Any], at: Standing[Any, Any], **uploads
     """Return the round, closed, that these uploads make."""
     closed: list[Closed[Any, Any, Any]] = []
     sent = {name.replace("_", "-"): each for name, each in uploads.items()}
-    rounds.run(algorithm, Told(sent), at.rounds + 1, at, closed.append)
+    server_loop.run(algorithm, Told(sent), at.rounds + 1, at, closed.append)
     return closed[0]
 
 
 def first_rounds(algorithm: Algorithm[Any, Any, Any]) -> list[tuple[Standing[Any, Any], Any]]:
     """Return where two rounds begin, and what honest clients upload in each."""
     closed: list[Closed[Any, Any, Any]] = []
-    start = rounds.beginning(algorithm)
-    rounds.run(algorithm, cohort(algorithm), 2, start, closed.append)
+    start = server_loop.beginning(algorithm)
+    server_loop.run(algorithm, cohort(algorithm), 2, start, closed.append)
     begun = [start, closed[0].standing]
     sent = [{name: a.upload for name, a in each.answers.items()} for each in closed]
     return list(zip(begun, sent, strict=True))

@@ -4,9 +4,9 @@ import torch
 from edgeloop import models
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import lgfedavg
-from edgeloop.heads import Head, HeadUpload
+from edgeloop.knowledge.heads import Head, HeadUpload
 from edgeloop.models import SplitModel
-from edgeloop.training import cross_entropy
+from edgeloop.training.sgd import cross_entropy
 
 CONFIG = lgfedavg.Config(classes=2, width=2, shape=(1, 16, 16), local_lr=0.1)
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from edgeloop import algorithms, models, weights
+from edgeloop import algorithms, models
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import perfedavg
+from edgeloop.knowledge import weights
+from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models import SplitModel
-from edgeloop.training import cross_entropy
-from edgeloop.weights import Weights, WeightsUpload
+from edgeloop.training.sgd import cross_entropy
 
 SHAPE = (1, 16, 16)
 CONFIG = perfedavg.Config(classes=2, width=1, shape=SHAPE, repeats=1, local_lr=0.5, outer_lr=0.25)

@@ -8,8 +8,8 @@ from torch import nn
 
 from edgeloop.algorithm import Batches
 from edgeloop.algorithms import fedproto, tinyproto
+from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.models import SplitModel
-from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
 
 DIMENSIONS = torch.tensor([[0, 2], [1, 2], [0, 3]])
 

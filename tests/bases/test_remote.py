@@ -15,7 +15,7 @@ from edgeloop.bases.manifest import GRAPH, MANIFEST
 from edgeloop.bases.reference import is_one, parse
 from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError
-from edgeloop.local.ports import free_port
+from edgeloop.runtime.ports import free_port
 from tests.bases.served import serving, write_base
 
 

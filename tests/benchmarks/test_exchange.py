@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import exchange, facts, gains, grid
+from benchmarks import environment, exchange, gains, grid
 from benchmarks.grid import ALONE, SETTINGS, STATISTICS, WAYS, Setting
 from edgeloop.errors import ConfigError
 
@@ -120,4 +120,4 @@ def test_the_page_has_the_place_that_the_command_writes_to() -> None:
     text = exchange.DOCUMENT.read_text(encoding="utf-8")
     assert "<!-- exchange -->\n" in text
     assert "<!-- /exchange -->\n" in text
-    assert facts.ROOT in exchange.PICTURE.parents
+    assert environment.ROOT in exchange.PICTURE.parents

@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from benchmarks import facts, har
+from benchmarks import environment, har
 from benchmarks.har import Seconds
 from benchmarks.naive import Naive
 from edgeloop import data
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
-from simulations import engine
+from simulations.engine import run_plan
 from simulations.settings import RunSettings
 
 
@@ -33,11 +33,11 @@ def test_naive_training_is_local_training() -> None:
     few = Pool(whole.inputs[:80], whole.labels[:80], whole.class_names)
     federation = data.split(few, Partition("pathological", clients=2, classes_per_client=5))
     settings = RunSettings(algorithm="local", data="fashion-sample", width=16)
-    plan = engine.plan(settings, federation)
+    plan = run_plan.plan(settings, federation)
     naive = Naive(plan, federation)
     naive.epoch()
     assert naive.samples() == sum(train // 10 * 10 for train, _ in federation.sizes())
-    crew = engine.Enlist(plan, federation)(list(plan.models))
+    crew = run_plan.Enlist(plan, federation)(list(plan.models))
     algorithm = plan.load()
     crew.ask(0, algorithm.start()[1])
     for member, model in zip(crew._members.values(), naive._models, strict=True):
@@ -50,5 +50,5 @@ def test_no_data_is_no_benchmark(
 ) -> None:
     monkeypatch.setenv("EDGELOOP_DATA", "/nowhere")
     monkeypatch.setattr("sys.argv", ["har"])
-    assert facts.run(har.main, "har") == 2
+    assert environment.run(har.main, "har") == 2
     assert "data: there is no folder /nowhere/har" in capsys.readouterr().err

@@ -8,8 +8,8 @@ from benchmarks import judging
 from benchmarks.grid import STATISTICS
 from benchmarks.judging import Seen
 from edgeloop.errors import RunError
-from edgeloop.paired import Side, paired
-from simulations.runs import FinishedRun, Summary
+from edgeloop.statistics.paired import Side, paired
+from simulations.results.runs import FinishedRun, Summary
 
 SAMPLES = 100
 

@@ -2,7 +2,7 @@ from typing import Any
 
 from benchmarks import ktl
 from simulations.ktl.picture import pictures
-from simulations.ktl.statistics import described
+from simulations.results.seed_statistics import described
 
 
 def study(shots: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import facts, load
+from benchmarks import environment, load
 from tests.world import StartBroker
 
 pytestmark = pytest.mark.broker
@@ -29,9 +29,9 @@ def test_connections_are_counted() -> None:
 
 
 def test_the_page_has_what_was_measured() -> None:
-    rows = (facts.RESULTS / "load.md").read_text()
-    assert rows in (facts.ROOT / "docs" / "operate.md").read_text()
-    measured = json.loads((facts.RESULTS / "load.json").read_text())
+    rows = (environment.RESULTS / "load.md").read_text()
+    assert rows in (environment.ROOT / "docs" / "operate.md").read_text()
+    measured = json.loads((environment.RESULTS / "load.json").read_text())
     for name, several in measured["rounds"].items():
         for each in several:
             assert f"| {name} | {each['devices']} | {each['seconds']:.2f} |" in rows

@@ -17,7 +17,7 @@ from edgeloop import generators
 from edgeloop.errors import BaseError, ConfigError, GeneratorError
 from edgeloop.generators import manifest
 from edgeloop.generators.onnx import OnnxGenerator
-from edgeloop.local.ports import free_port
+from edgeloop.runtime.ports import free_port
 from tests.bases.served import serving, write_base
 from tests.generators.tiny import write_tiny
 

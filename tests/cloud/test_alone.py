@@ -7,10 +7,10 @@ import pytest
 
 from cloud.aggregator import alone
 from edgeloop.errors import RunError
-from edgeloop.link import Link
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import SERVER, client_id, presence_topic
-from edgeloop.tracing import Notes
+from edgeloop.mqtt.connection import Link
+from edgeloop.protocol.task import SERVER, client_id, presence_topic
+from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.tracing import Notes
 from tests.world import contract
 
 pytestmark = pytest.mark.broker

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from cloud.aggregator.ledger import Ledger, RoundCounts
-from edgeloop.command import main
-from edgeloop.link import Arrival, Link
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import ROOT
+from edgeloop.cli.main import main
+from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.protocol.task import ROOT
+from edgeloop.runtime.config import BrokerSettings
 from tests.cloud.stack import stacks
 from tests.cloud.test_ledger import rows
 from tests.postgres import Postgres

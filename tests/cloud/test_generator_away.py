@@ -8,8 +8,8 @@ import pytest
 
 from cloud.generator_service import repository, server
 from cloud.generator_service.server import Home, Ports
-from edgeloop.command import main
-from edgeloop.settings import BrokerSettings
+from edgeloop.cli.main import main
+from edgeloop.runtime.config import BrokerSettings
 from tests import triton
 from tests.devices import at_work, wait_until
 from tests.generators.tiny import write_tiny

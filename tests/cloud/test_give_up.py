@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeloop.command import main
-from edgeloop.settings import BrokerSettings
+from edgeloop.cli.main import main
+from edgeloop.runtime.config import BrokerSettings
 
 
 @pytest.mark.broker

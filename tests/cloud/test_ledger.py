@@ -284,7 +284,7 @@ def test_a_finished_run_stays_finished(url: str) -> None:
 VICTIM = """
 import sys
 from cloud.aggregator.ledger import Ledger
-from edgeloop.task import Contract
+from edgeloop.protocol.task import Contract
 
 ledger = Ledger.open(sys.argv[1])
 ledger.adopt(Contract.model_validate_json(sys.argv[2]))

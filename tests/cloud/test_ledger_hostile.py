@@ -9,10 +9,11 @@ import pytest
 
 from cloud.aggregator.ledger import RoundCounts
 from cloud.aggregator.service import Run
-from edgeloop import algorithms, rounds, wire
+from edgeloop import algorithms, server_loop
 from edgeloop.errors import RunError
-from edgeloop.task import SERVER
-from edgeloop.wire import Envelope
+from edgeloop.protocol import wire
+from edgeloop.protocol.task import SERVER
+from edgeloop.protocol.wire import Envelope
 from tests.cloud.test_poisoned import answers, huge, opened, settings
 
 
@@ -23,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
         standing = run._standing(algorithms.agreed(run.contract))
         for name, payload in answers(run, huge(1.0)).items():
             run.ledger.record(0, name, wire.digest(payload), payload)
-        frames = run._frames(rounds.Standing(1, standing.state, standing.broadcast))
+        frames = run._frames(server_loop.Standing(1, standing.state, standing.broadcast))
         run.ledger.close_round(0, *frames, RoundCounts(3, 1, 3))
     return tmp_path
 
@@ -35,7 +36,7 @@ def changed(folder: Path, statement: str, *values: Any) -> None:
     connection.close()
 
 
-def gone_on(run: Run) -> rounds.Standing[Any, Any]:
+def gone_on(run: Run) -> server_loop.Standing[Any, Any]:
     """Do what an aggregator does with its ledger when it is started."""
     run.metrics.began(run.contract, run.settings, run.ledger.committed())
     run.ledger.finished()
@@ -89,7 +90,7 @@ def test_a_state_of_another_size_or_run_is_not_taken(folder: Path, changes: Any)
         ours = {"task": "poisoned", "run": run.contract.run, "classes": 2, "width": 4}
     theirs = {**ours, **changes}
     envelope = Envelope(theirs.pop("task"), theirs.pop("run"), 1, SERVER)
-    began = rounds.beginning(algorithms.load("fedtgp", **theirs))
+    began = server_loop.beginning(algorithms.load("fedtgp", **theirs))
     frames = [wire.encode(envelope, each) for each in (began.state, began.broadcast)]
     changed(folder, "update rounds set state = ?, broadcast = ? where number = 1", *frames)
     with opened(settings(folder)) as run, pytest.raises(RunError, match="cannot read"):

@@ -8,10 +8,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from cloud.aggregator.ledger import RoundCounts
 from cloud.aggregator.metrics import Metrics
 from cloud.aggregator.settings import TaskSettings
-from edgeloop.gathering import Verdict
-from edgeloop.health import BOUNDS, Health
-from edgeloop.member import Report
-from edgeloop.settings import PrivacySettings, parse
+from edgeloop.client import Report
+from edgeloop.protocol.device_health import BOUNDS, Health
+from edgeloop.protocol.gathering import Verdict
+from edgeloop.runtime.config import PrivacySettings, parse
 from tests.authority import Authority
 from tests.world import contract
 

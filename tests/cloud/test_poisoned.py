@@ -15,15 +15,16 @@ from cloud.aggregator.agreement import Patient, contract_of
 from cloud.aggregator.ledger import Ledger, RoundCounts
 from cloud.aggregator.service import Run
 from cloud.aggregator.settings import TaskSettings
-from edgeloop import algorithms, rounds, wire
-from edgeloop.gathering import Verdict
-from edgeloop.link import Link
-from edgeloop.member import Report
-from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
-from edgeloop.settings import BrokerSettings, parse
-from edgeloop.task import SERVER, upload_topic
-from edgeloop.trainable import State
-from edgeloop.wire import Envelope
+from edgeloop import algorithms, server_loop
+from edgeloop.client import Report
+from edgeloop.knowledge.prototype_network import State
+from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
+from edgeloop.mqtt.connection import Link
+from edgeloop.protocol import wire
+from edgeloop.protocol.gathering import Verdict
+from edgeloop.protocol.task import SERVER, upload_topic
+from edgeloop.protocol.wire import Envelope
+from edgeloop.runtime.config import BrokerSettings, parse
 from tests.devices import wait_until
 
 REPORT = Report(1, 2, 3, 0.1, 0.2)
@@ -79,7 +80,7 @@ def test_a_round_goes_on_without_what_spoils_it(
     """Sent while the round is open, or in the ledger when the aggregator is started again."""
     with opened(settings(tmp_path, broker)) as run, ExitStack() as stack:
         algorithm = algorithms.agreed(run.contract)
-        started = rounds.beginning(algorithm)
+        started = server_loop.beginning(algorithm)
         run.ledger.begin(*run._frames(started))  # as every new run begins
         sent = answers(run, huge())
         device = stack.enter_context(Link(broker, "device", []))
@@ -124,7 +125,7 @@ def test_a_ledger_with_nan_in_it_opens(
     with opened(settings(tmp_path)) as run:
         algorithm = algorithms.agreed(run.contract)
         first = run._standing(algorithm)
-        second = rounds.Standing(1, first.state, huge_broadcast(first.broadcast, 2.0))
+        second = server_loop.Standing(1, first.state, huge_broadcast(first.broadcast, 2.0))
         for number in range(4):
             standing = second if number < good else first
             messages = (standing.state, standing.broadcast) if number < good else spoilt(first)

@@ -18,8 +18,8 @@ import pytest
 import tomli_w
 from sqlalchemy import create_engine, inspect
 
-from edgeloop.local.starting import START, bound
-from edgeloop.settings import BrokerSettings
+from edgeloop.runtime.child_processes import START, bound
+from edgeloop.runtime.config import BrokerSettings
 from tests.cloud.stack import stacks
 from tests.cloud.stack.stacks import DEVICES, TASK
 from tests.devices import wait_until

@@ -10,20 +10,21 @@ from typing import Any
 import pytest
 import torch
 
-from edge.agent.seat import own
 from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
-from edgeloop import algorithms, data, models, wire
+from edge.agent.task_session import own
+from edgeloop import algorithms, data, models
+from edgeloop.client import Member
 from edgeloop.cohorts import Cohort
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.cohorts.mqtt import MqttCohort, Patience
 from edgeloop.cohorts.uploads import MemoryLog
 from edgeloop.cohorts.workers import WorkerCohort
-from edgeloop.link import Link
-from edgeloop.member import Member
-from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import Contract
+from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
+from edgeloop.mqtt.connection import Link
+from edgeloop.protocol import wire
+from edgeloop.protocol.task import Contract
+from edgeloop.runtime.config import BrokerSettings
 from tests.world import MODELS, contract
 
 NAMES = ["a-1", "b-2", "c-3"]

@@ -10,19 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeloop import algorithms, chunks, wire
-from edgeloop.chunks import Assembler
+from edgeloop import algorithms
+from edgeloop.client import Report
 from edgeloop.cohorts.events import Event, Gathered, Heard, Opened
 from edgeloop.cohorts.mqtt import MqttCohort, Patience
 from edgeloop.cohorts.uploads import MemoryLog
-from edgeloop.gathering import TooFewUploadsError, Verdict
-from edgeloop.health import Health
-from edgeloop.link import Arrival, Link
-from edgeloop.member import Report
-from edgeloop.pace import Pace
-from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import (
+from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
+from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.protocol import chunks, wire
+from edgeloop.protocol.chunks import Assembler
+from edgeloop.protocol.device_health import Health
+from edgeloop.protocol.gathering import TooFewUploadsError, Verdict
+from edgeloop.protocol.task import (
     Contract,
     broadcast_topic,
     contract_topic,
@@ -31,7 +30,9 @@ from edgeloop.task import (
     round_topic,
     upload_topic,
 )
-from edgeloop.wire import Envelope
+from edgeloop.protocol.wire import Envelope
+from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.pace import Pace
 from tests.fake_broker import before
 from tests.world import StartBroker, contract
 

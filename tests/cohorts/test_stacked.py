@@ -8,15 +8,16 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from edgeloop import algorithms, models, rounds, wire
+from edgeloop import algorithms, models, server_loop
 from edgeloop.algorithm import Algorithm
+from edgeloop.client import Member
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.cohorts.stacked import StackedCohort
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
 from edgeloop.generators.onnx import OnnxGenerator
-from edgeloop.member import Member
 from edgeloop.participation import Participation
+from edgeloop.protocol import wire
 from tests.generators.tiny import write_tiny
 
 SHAPE, CLASSES, WIDTH, BATCH, ROUNDS = (1, 16, 16), 4, 8, 4, 3
@@ -90,8 +91,10 @@ def ended(
     count: int = ROUNDS,
 ) -> list[npt.NDArray[Any]]:
     """Run some rounds; return what the server and the clients have learned, as arrays."""
-    begun = rounds.beginning(algorithm)
-    standing, _ = rounds.run(algorithm, crew, count, begun, lambda closed: None, participation=some)
+    begun = server_loop.beginning(algorithm)
+    standing, _ = server_loop.run(
+        algorithm, crew, count, begun, lambda closed: None, participation=some
+    )
     weights = [array for each in crew._members.values() for array in each.weights().values()]
     return [*wire.arrays(standing.broadcast).values(), *weights]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
-from edgeloop import chunks, data, wire
-from edgeloop.chunks import Assembler
-from edgeloop.link import Arrival, Link
-from edgeloop.pairs import Pairs
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import (
+from edgeloop import data
+from edgeloop.knowledge.latent_pairs import Pairs
+from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.protocol import chunks, wire
+from edgeloop.protocol.chunks import Assembler
+from edgeloop.protocol.task import (
     SERVER,
     SLOTS,
     Contract,
@@ -23,7 +23,8 @@ from edgeloop.task import (
     round_topic,
     upload_topic,
 )
-from edgeloop.wire import Envelope
+from edgeloop.protocol.wire import Envelope
+from edgeloop.runtime.config import BrokerSettings
 from tests.world import contract
 
 ROUNDS, LATENT_DIM = 2, 8

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from edgeloop import etf
-from edgeloop.prototypes import Targets, nearness
+from edgeloop.knowledge import etf
+from edgeloop.knowledge.prototypes import Targets, nearness
 
 Predict = Callable[[Any, Tensor], Tensor]
 

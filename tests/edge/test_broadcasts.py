@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.agent.seat import own, seat
 from edge.agent.settings import DeviceSettings
-from edgeloop import wire
-from edgeloop.chunks import MAX_CHUNKS
-from edgeloop.member import Report
-from edgeloop.prototypes import GlobalPrototypes, PrototypeUpload
-from edgeloop.settings import BrokerSettings
+from edge.agent.task_session import own, seat
+from edgeloop.client import Report
+from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
+from edgeloop.protocol import wire
+from edgeloop.protocol.chunks import MAX_CHUNKS
+from edgeloop.runtime.config import BrokerSettings
 from tests.devices import Device, at_work, wait_until
 from tests.edge import hand_made
 from tests.edge.hand_made import LATENT_DIM, ROUNDS, Cloud, cut, framed, pairs

@@ -9,8 +9,8 @@ import pytest
 from edge.agent.ending import Ending
 from edge.agent.predict import opened
 from edgeloop import algorithms, mixture, models
+from edgeloop.client import Member
 from edgeloop.data import ClientData, Samples
-from edgeloop.member import Member
 from edgeloop.models.split import SplitModel
 from tests.world import contract
 
@@ -35,7 +35,7 @@ def test_the_file_says_what_the_committee_says(
     name: str, pixels: bool, worse: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if worse:  # than alone, beyond chance, whatever the folds say
-        monkeypatch.setattr("edgeloop.mixing.worse", lambda *_: True)
+        monkeypatch.setattr("edgeloop.mixing.experts.worse", lambda *_: True)
     task = contract(
         algorithm=name,
         options={"architecture": "mlp"} if name == "fedavg" else {},

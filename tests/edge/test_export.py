@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from edge.agent.export import Classifier, check, export
 from edge.agent.predict import opened
-from edgeloop import etf
 from edgeloop.errors import ModelError
+from edgeloop.knowledge import etf
 from edgeloop.models import SplitModel, build
 from tests.edge.predictors import by_angle, by_head, nearest
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from edge.agent.folder import held, named
+from edge.agent.privacy_ledger import Spending
 from edge.agent.settings import DataSettings, DeviceSettings
-from edge.agent.spending import Spending
 from edge.agent.store import Memory, Store
-from edgeloop import files
 from edgeloop.errors import RunError
-from edgeloop.settings import BrokerSettings
+from edgeloop.runtime import atomic_files
+from edgeloop.runtime.config import BrokerSettings
 from tests.one_device import DEVICE, EDGELOOP, Task, aggregator, write_data
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -82,7 +82,7 @@ def test_a_file_system_without_locks_is_told(
 @pytest.mark.parametrize("number", [*FULL, errno.EROFS, errno.EACCES, errno.EIO])
 def test_what_cannot_be_written_is_one_sentence(tmp_path: Path, number: int) -> None:
     told = pytest.raises(RunError, match=rf"^folder {tmp_path}: cannot be written \(why\); ")
-    with told as caught, files.writing(tmp_path):
+    with told as caught, atomic_files.writing(tmp_path):
         raise OSError(number, "why")
     assert ("free space there" in caught.value.remedy) == (number in FULL)
 
@@ -114,7 +114,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(full: Path, what: s
 
 PROGRAM = """
 import resource, signal, sys
-from edgeloop.command import main
+from edgeloop.cli.main import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 import torch, edge.agent.command
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))

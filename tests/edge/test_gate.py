@@ -13,7 +13,7 @@ from edge.agent.gate import Entry
 from edge.agent.predict import opened
 from edge.agent.store import Store
 from edgeloop.data import Samples
-from edgeloop.mixing import Choice
+from edgeloop.mixing.experts import Choice
 
 NAMES = ("a", "b")
 COUNT = 20

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.agent.seat import Own, Seat, own, renewed, seat
 from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
-from edgeloop import algorithms, rounds, wire
+from edge.agent.task_session import Own, Seat, own, renewed, seat
+from edgeloop import algorithms, server_loop
 from edgeloop.data import Brought, Choice
 from edgeloop.gaussian.client import StatisticsClient
-from edgeloop.link import Arrival
-from edgeloop.settings import BrokerSettings, parse
-from edgeloop.task import Contract, Opening, round_topic
+from edgeloop.mqtt.connection import Arrival
+from edgeloop.protocol import wire
+from edgeloop.protocol.task import Contract, Opening, round_topic
+from edgeloop.runtime.config import BrokerSettings, parse
 from tests.bases.tiny import DIMS, tiny_base
 from tests.devices import at_work
 from tests.leaving import TASK, Scene
@@ -69,7 +70,7 @@ def member(place: Seat) -> StatisticsClient:
 def learned(*uploads: Any) -> tuple[Any, Any]:
     """Return what a task's server has after some exchanges of its one device."""
     algorithm = algorithms.agreed(agreed())
-    found = rounds.beginning(algorithm)
+    found = server_loop.beginning(algorithm)
     state, broadcast = found.state, found.broadcast
     for upload in uploads:
         state, broadcast = algorithm.learn(state, {"press": upload})

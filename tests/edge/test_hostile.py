@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
-from edgeloop import algorithms, rounds, wire
+from edgeloop import algorithms, server_loop
 from edgeloop.algorithms.fedkd import Mentee
-from edgeloop.chunks import Assembler
 from edgeloop.data import Brought, Choice
 from edgeloop.data.sample import fashion_sample
 from edgeloop.errors import MisfitError
-from edgeloop.link import Arrival, Link
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import (
+from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.protocol import wire
+from edgeloop.protocol.chunks import Assembler
+from edgeloop.protocol.task import (
     SERVER,
     Contract,
     Opening,
@@ -27,7 +27,8 @@ from edgeloop.task import (
     round_topic,
     upload_topic,
 )
-from edgeloop.wire import Envelope
+from edgeloop.protocol.wire import Envelope
+from edgeloop.runtime.config import BrokerSettings
 from tests.devices import at_work, wait_until
 from tests.edge.test_joining import pictures
 from tests.world import contract
@@ -129,7 +130,7 @@ def test_a_hostile_contract_is_refused(
         assert "computes with" not in caplog.text, what
     good = task("good", rounds=1)
     cloud.says(good)
-    cloud.opens(good, 0, rounds.beginning(algorithms.agreed(good)).broadcast)
+    cloud.opens(good, 0, server_loop.beginning(algorithms.agreed(good)).broadcast)
     assert cloud.hears().run == "good"
 
 
@@ -156,7 +157,7 @@ def test_what_a_contract_makes_torch_say_is_a_refusal(
     wait_until(lambda: "takes no part in run hostile of t: " in caplog.text)
     good = task("good", rounds=1)
     cloud.says(good)
-    cloud.opens(good, 0, rounds.beginning(built(good)).broadcast)
+    cloud.opens(good, 0, server_loop.beginning(built(good)).broadcast)
     assert cloud.hears().run == "good"
 
 
@@ -173,7 +174,7 @@ def test_a_broadcast_that_cannot_be_worked_with_is_told_and_the_next_is_taken(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     asked = task("r", algorithm="fedkd", options={"architecture": "cnn"}, rounds=4)
-    good = rounds.beginning(algorithms.agreed(asked)).broadcast
+    good = server_loop.beginning(algorithms.agreed(asked)).broadcast
     at = stack.enter_context(at_work(device(broker, tmp_path)))
     cloud.says(asked)
     cloud.opens(asked, 0, good)
@@ -197,7 +198,7 @@ def test_a_round_beyond_all_numbers_is_none(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     asked = task("r", rounds=1)
-    good = rounds.beginning(algorithms.agreed(asked)).broadcast
+    good = server_loop.beginning(algorithms.agreed(asked)).broadcast
     stack.enter_context(at_work(device(broker, tmp_path)))
     cloud.says(asked)
     opening = Opening(run="r", round=0, digest="0" * 64, slot=0, size=1)
@@ -237,6 +238,6 @@ def test_a_flood_of_nonsense_is_told_of_sparingly(
     for topic in (contract_topic("t"), round_topic("t")) * 100:
         cloud._link.publish(topic, b"nonsense")
     cloud.says(asked)
-    cloud.opens(asked, 0, rounds.beginning(algorithms.agreed(asked)).broadcast)
+    cloud.opens(asked, 0, server_loop.beginning(algorithms.agreed(asked)).broadcast)
     assert cloud.hears().run == "r"
     assert caplog.text.count("that is none") == 20

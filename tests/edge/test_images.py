@@ -16,7 +16,7 @@ from edge.agent import images
 from edge.agent.images import fit, load
 from edgeloop.data.images import read_class_folders
 from edgeloop.errors import DataError
-from edgeloop.pictures import decode
+from edgeloop.runtime.pictures import decode
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 NOISE = np.random.default_rng(6)

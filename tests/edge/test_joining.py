@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from edge.agent.seat import own, seat
 from edge.agent.settings import DataSettings, DeviceSettings, PolicySettings, TrainingSettings
+from edge.agent.task_session import own, seat
 from edgeloop import data
 from edgeloop.data import Brought, Choice, Partition, Pool
 from edgeloop.data.classes import numbered
 from edgeloop.errors import ConfigError, DataError, MisfitError
-from edgeloop.link import Link
-from edgeloop.settings import BrokerSettings, PrivacySettings
-from edgeloop.task import Contract, contract_topic
+from edgeloop.mqtt.connection import Link
+from edgeloop.protocol.task import Contract, contract_topic
+from edgeloop.runtime.config import BrokerSettings, PrivacySettings
 from tests.devices import at_work, wait_until
 from tests.one_device import DEVICE, NAME, Task, aggregator, write_data
 from tests.world import StartBroker, contract

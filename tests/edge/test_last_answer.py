@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import reminder, round_topic
-from edgeloop.tracing import NONE, Notes
+from edgeloop.protocol.task import reminder, round_topic
+from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.tracing import NONE, Notes
 from tests.devices import at_work, wait_until
 from tests.edge.hand_made import ROUNDS, Cloud, cloud, device, pairs
 from tests.fake_broker import before

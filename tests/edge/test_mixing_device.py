@@ -11,7 +11,7 @@ import tomli_w
 
 from edge.agent.predict import opened
 from edge.agent.settings import DeviceSettings
-from edgeloop.settings import BrokerSettings
+from edgeloop.runtime.config import BrokerSettings
 from tests.edge.hand_made import ROUNDS, cloud, device, pairs
 from tests.one_device import EDGELOOP
 

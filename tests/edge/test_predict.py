@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from edge.agent.export import Classifier, export
 from edge.agent.predict import main, opened
-from edgeloop.command import main as edgeloop
+from edgeloop.cli.main import main as edgeloop
 from edgeloop.errors import DataError, ModelError
 from edgeloop.models import SplitModel, build
 from tests.edge.predictors import by_head, nearest

@@ -10,8 +10,8 @@ from edge.agent.shelf import Shelf
 from edgeloop.bases import sending
 from edgeloop.bases.manifest import digest
 from edgeloop.errors import BaseError, MisfitError
-from edgeloop.task import Contract
-from edgeloop.wire import WireError
+from edgeloop.protocol.task import Contract
+from edgeloop.protocol.wire import WireError
 from tests.bases.tiny import tiny_graph
 from tests.world import contract
 

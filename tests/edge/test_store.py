@@ -11,10 +11,10 @@ import pytest
 from safetensors.numpy import save
 
 from edge.agent.store import ANSWER, WEIGHTS, Memory, Store
-from edgeloop import wire
+from edgeloop.client import Report
 from edgeloop.errors import RunError
-from edgeloop.member import Report
-from edgeloop.wire import Envelope
+from edgeloop.protocol import wire
+from edgeloop.protocol.wire import Envelope
 
 ARRAYS = {"head.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "steps": np.array(4)}
 MEMORY = Memory("run-1", 3, b"\x00answer\xff", ARRAYS, {"2": None, "3": 0.75})

@@ -14,9 +14,9 @@ import pytest
 
 import edge.agent
 from edgeloop import data
-from edgeloop.link import Link
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import contract_topic
+from edgeloop.mqtt.connection import Link
+from edgeloop.protocol.task import contract_topic
+from edgeloop.runtime.config import BrokerSettings
 from tests.devices import wait_until
 from tests.one_device import write_data
 from tests.world import contract
@@ -39,7 +39,7 @@ BROKEN = {
     "torch cannot be imported (no symbol)": "ImportError('no symbol')",
     "torch cannot be imported (libgomp.so: no such file)": "OSError('libgomp.so: no such file')",
 }
-COMMAND = "from edgeloop.command import main; sys.exit(main(sys.argv[1:]))"
+COMMAND = "from edgeloop.cli.main import main; sys.exit(main(sys.argv[1:]))"
 NETWORK = (
     "edge.agent.ending",
     "edge.agent.export",

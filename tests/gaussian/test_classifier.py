@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from edgeloop.gaussian import classifier, kernel, statistics, weighing
+from edgeloop.gaussian import classifier, kernel, statistics
 from edgeloop.gaussian.statistics import Labels, Matrix
+from edgeloop.mixing import weighing
+from edgeloop.mixing.weighing import normalised
 
 CLASSES, DIMS = 4, 3
 SPREAD = np.array([2.0, 1.0, 0.5])
@@ -91,7 +93,7 @@ def test_the_kernel_without_a_sample_is_what_leaving_it_out_gives() -> None:
         matrix = np.exp(-width * ((scaled[rest, None] - scaled[None, rest]) ** 2).sum(2))
         row = np.exp(-width * ((scaled[rest] - scaled[out]) ** 2).sum(1))
         scores = row @ np.linalg.solve(matrix + 0.1 * np.eye(24), wanted[rest]) + shares
-        fit = [classifier.normalised(each * scores[None])[0] for each in kernel.SHARPNESS]
+        fit = [normalised(each * scores[None])[0] for each in kernel.SHARPNESS]
         assert any(np.allclose(without[out], each, atol=1e-4) for each in fit)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge.agent.predict import opened
-from edgeloop import algorithms, rounds, sifting
+from edgeloop import algorithms, server_loop, sifting
 from edgeloop.algorithm import Algorithm
 from edgeloop.bases.running import Base
 from edgeloop.cohorts.local import LocalCohort
@@ -51,9 +51,9 @@ def client(algorithm: Algorithm[Any, Any, Any], seed: int, labels: Any) -> Stati
 def exchanged(algorithm: Algorithm[Any, Any, Any], clients: list[StatisticsClient]) -> Any:
     """Return the broadcast that one exchange leads to."""
     crew = LocalCohort({each.name: each for each in clients})
-    return rounds.run(algorithm, crew, 1, rounds.beginning(algorithm), lambda closed: None)[
-        0
-    ].broadcast
+    return server_loop.run(
+        algorithm, crew, 1, server_loop.beginning(algorithm), lambda closed: None
+    )[0].broadcast
 
 
 @pytest.mark.parametrize("options", VARIANTS)

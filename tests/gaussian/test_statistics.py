@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeloop import algorithms, wire
+from edgeloop import algorithms
 from edgeloop.gaussian import knowledge, statistics
 from edgeloop.gaussian.options import Config
 from edgeloop.gaussian.statistics import Sums
+from edgeloop.protocol import wire
 
 CLASSES, DIMS = 5, 4
 

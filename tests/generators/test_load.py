@@ -7,7 +7,7 @@ import pytest
 from edgeloop import generators
 from edgeloop.errors import GeneratorError
 from edgeloop.generators import manifest
-from edgeloop.local.ports import free_port
+from edgeloop.runtime.ports import free_port
 from tests.generators.tiny import write_tiny
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from edgeloop.errors import GeneratorError
 from edgeloop.generators.triton import TritonGenerator, take_up
-from edgeloop.local.ports import free_port
+from edgeloop.runtime.ports import free_port
 
 
 def test_nobody_listens() -> None:

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeloop.local.ports import free_port
-from edgeloop.settings import BrokerSettings
+from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.ports import free_port
 from tests.helm import chart
 from tests.helm.chart import NAMESPACE, RELEASE, Manifest, containers, named
 from tests.world import wait_for_port

@@ -10,8 +10,8 @@ from cloud.aggregator.agreement import contract_of
 from cloud.aggregator.settings import TaskSettings
 from edge.agent.settings import DeviceSettings
 from edgeloop import algorithms
-from edgeloop.settings import PrivacySettings, parse
-from edgeloop.task import Contract
+from edgeloop.protocol.task import Contract
+from edgeloop.runtime.config import PrivacySettings, parse
 from tests.helm import chart
 from tests.helm.chart import NAMESPACE, RELEASE, Manifest, containers, named, of_kind, pods
 

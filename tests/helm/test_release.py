@@ -15,9 +15,9 @@ import pytest
 import trustme
 import yaml
 
-from edgeloop import files
-from edgeloop.link import Arrival, Link
-from edgeloop.local.ports import free_port
+from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.runtime import atomic_files
+from edgeloop.runtime.ports import free_port
 from tests.devices import at_work, wait_until
 from tests.helm import release
 from tests.helm.release import Release
@@ -40,7 +40,7 @@ def test_the_test_pod_runs_a_round(tmp_path: Path) -> None:
         containers = made.containers("Pod", "-test-round")
         processes = [made.start(each, stack) for each in containers]
         assert [process.wait(240) for process in processes] == [0, 0, 0]
-    summary = files.read_json(tmp_path / "var/lib/edgeloop/aggregator/summary.json")
+    summary = atomic_files.read_json(tmp_path / "var/lib/edgeloop/aggregator/summary.json")
     assert summary["algorithm"] == "fedktl"
     assert summary["accuracy_by_device"].keys() == {"test-a", "test-b"}
 

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from edge.agent.export import Classifier, check, export
-from edgeloop import algorithms, models, rounds
+from edgeloop import algorithms, models, server_loop
+from edgeloop.client import Member
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
 from edgeloop.errors import ConfigError, ModelError
 from edgeloop.generators.onnx import OnnxGenerator
-from edgeloop.member import Member
 from edgeloop.models.layered import head, parted
 from tests.generators.tiny import write_tiny
 
@@ -116,7 +116,9 @@ def test_the_algorithms_train_save_and_export_layered_heads(
         members[client] = Member(client, algorithm, model, data(labels), batch_size=4, seed=0)
     before = {key: value.copy() for key, value in members["a"].weights().items()}
     crew = LocalCohort(members)
-    standing, _ = rounds.run(algorithm, crew, 2, rounds.beginning(algorithm), lambda closed: None)
+    standing, _ = server_loop.run(
+        algorithm, crew, 2, server_loop.beginning(algorithm), lambda closed: None
+    )
     learned = members["a"].weights()
     changed = {key.partition(".")[0] for key in before if (learned[key] != before[key]).any()}
     learning = {"base"} if name == "fedktl" else {"base", "head"}  # its classifier is fixed

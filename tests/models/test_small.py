@@ -7,8 +7,8 @@ from torch import nn
 from edgeloop.algorithm import Batches
 from edgeloop.errors import ModelError
 from edgeloop.models import GROUPS, bare, build
-from edgeloop.training import cross_entropy, descend
-from simulations.flops import forward_flops
+from edgeloop.training.sgd import cross_entropy, descend
+from simulations.engine.flops import forward_flops
 
 SHAPES = [(3, 32, 32), (1, 28, 28), (3, 64, 64)]
 EIGHT = GROUPS["htcnn8"]

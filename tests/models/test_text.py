@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from edgeloop import algorithms
 from edgeloop.algorithm import Batches
+from edgeloop.client import Member
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
 from edgeloop.errors import DataError, ModelError
-from edgeloop.member import Member
 from edgeloop.models import ARCHITECTURES, GROUPS, build, feature_width, usual_shape
 from edgeloop.models.text import Tokens, last_of
 from edgeloop.models.transformer import positions
-from edgeloop.training import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, descend
 
 TEXT, WIDTH = (200,), 16
 TEXTS = [name for name in ARCHITECTURES if usual_shape(name) == TEXT]

@@ -19,7 +19,7 @@ from edgeloop.algorithm import Batches
 from edgeloop.errors import ModelError
 from edgeloop.models import GROUPS, SplitModel, pooling_matrix
 from edgeloop.models.vision import VISION
-from edgeloop.training import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, descend
 
 CLASSES, WIDTH = 5, 512
 SHAPE = (3, 32, 32)

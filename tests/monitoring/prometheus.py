@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from edgeloop.local.ports import free_port
+from edgeloop.runtime.ports import free_port
 from tests.devices import wait_until
 
 CHART = Path(__file__).parents[2] / "helm" / "edgeloop"

@@ -19,8 +19,8 @@ import yaml
 from cloud.generator_service import repository, server
 from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
 from edgeloop import data
-from edgeloop.local.ports import free_port
-from edgeloop.settings import BrokerSettings
+from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.ports import free_port
 from tests import triton
 from tests.authority import Authority
 from tests.cloud.operator.cluster import Cluster

@@ -14,12 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from edgeloop import algorithms, generators, lowrank, models, rounds, wire
+from edgeloop import algorithms, generators, models, server_loop
 from edgeloop.algorithm import Algorithm
+from edgeloop.client import Member, Report
 from edgeloop.cohorts.local import LocalCohort
-from edgeloop.member import Member, Report
+from edgeloop.knowledge import low_rank
 from edgeloop.participation import Participation
-from edgeloop.rounds import Closed
+from edgeloop.protocol import wire
+from edgeloop.server_loop import Closed
 from tests.parity.cases import Case
 from tests.parity.worlds import World
 
@@ -39,10 +41,10 @@ def play(case: Case, world: World) -> list[Record]:
         name: member(name, number, algorithm, world, kinds)
         for number, name in enumerate(world.clients)
     }
-    begun = rounds.beginning(algorithm)
+    begun = server_loop.beginning(algorithm)
     watch = Watch(case, world, crew, begun.broadcast)
     some = Participation(tuple(crew), case.joining, seed=SEED) if case.joining < 1 else None
-    _, last = rounds.run(
+    _, last = server_loop.run(
         algorithm, LocalCohort(crew), case.rounds, begun, watch.after, participation=some
     )
     return [*watch.records, evaluated(last)]
@@ -138,7 +140,7 @@ class Watch:
         if self._shapes is None or "factors_F" not in found:
             return found
         ranks_T, factors_F = found["ranks_T"].astype(np.int64), found.pop("factors_F")
-        return {**found, "expanded_P": lowrank.expanded(ranks_T, factors_F, self._shapes)}
+        return {**found, "expanded_P": low_rank.expanded(ranks_T, factors_F, self._shapes)}
 
 
 def mentee_shapes(world: World) -> list[tuple[int, ...]]:

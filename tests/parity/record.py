@@ -3,6 +3,7 @@
 python -m tests.parity.record --at bd597a1            # all of them, with that commit's code
 python -m tests.parity.record --only ditto --parts auc --note "why they differ from that commit's"
 
+A commit of before the modules moved into rooms is recorded from its own tree, without --at.
 Without --at this tree's code runs. What is recorded anew has the note; the rest stays.
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeloop.settings import BrokerSettings
+from edgeloop.runtime.config import BrokerSettings
 from tests.one_device import EDGELOOP
 
 RELEASED = Path(__file__).with_name("v0_1_0")

@@ -14,7 +14,7 @@ import pytest
 
 from edgeloop.bases.manifest import digest
 from edgeloop.bases.running import Base
-from edgeloop.settings import BrokerSettings
+from edgeloop.runtime.config import BrokerSettings
 from tests.one_device import EDGELOOP
 
 RELEASED = Path(__file__).with_name("v0_1_1")

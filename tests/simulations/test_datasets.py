@@ -9,7 +9,7 @@ from edgeloop.data import Partition
 from edgeloop.data.catalogue import CATALOGUE
 from edgeloop.errors import InputError
 from simulations.datasets.command import main
-from simulations.datasets.looking import markdown
+from simulations.datasets.showing import markdown
 from tests.data.layouts import picture, place
 
 PAGE = Path(__file__).parents[2] / "docs" / "data.md"

@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeloop.command import main
+from edgeloop.cli.main import main
 from edgeloop.errors import BrokerError
-from edgeloop.link import Arrival, Link
-from edgeloop.local import broker
-from edgeloop.local.broker import Broker
-from edgeloop.local.ports import free_port
-from edgeloop.settings import BrokerSettings
+from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.runtime import local_broker
+from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.local_broker import Broker
+from edgeloop.runtime.ports import free_port
 from simulations.demo import dealing
 from simulations.demo.broker import started
 
 
 def test_the_embedded_broker_keeps_what_late_devices_need(tmp_path: Path) -> None:
     port = free_port()
-    with started(broker.embedded(tmp_path, port), tmp_path / "log", port):
+    with started(local_broker.embedded(tmp_path, port), tmp_path / "log", port):
         settings = BrokerSettings(port=port)
         with Link(settings, "server", ["up/+"], presence="presence") as server:
             server.publish("contract", b"retained", retain=True)

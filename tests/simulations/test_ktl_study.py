@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeloop import data
 from edgeloop.bases import building
-from edgeloop.command import main
+from edgeloop.cli.main import main
 from edgeloop.data import ClientData
 from edgeloop.data.sample import fashion_sample
 from edgeloop.data.samples import Shard
@@ -20,8 +20,8 @@ from edgeloop.errors import ConfigError
 from edgeloop.generators.onnx import OnnxGenerator
 from simulations.ktl import rows, study
 from simulations.ktl.rows import ROWS, classified
-from simulations.ktl.statistics import described
 from simulations.ktl.study import Study
+from simulations.results.seed_statistics import described
 from tests.bases.tiny import tiny_base
 from tests.generators.tiny import write_tiny
 

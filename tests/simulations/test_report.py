@@ -34,7 +34,7 @@ from simulations.report import (
     traffic,
 )
 from simulations.report.page import SECTIONS
-from simulations.report.story import Array
+from simulations.report.report_data import Array
 
 NAMES = ("device-0", "device-1")
 LABELS_N = np.array([0, 1, 0])

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from edgeloop.errors import ConfigError, RunError
-from simulations.groups import grouped
+from simulations.engine.run import simulate
 from simulations.report import command, simulated
 from simulations.report.bubbles import bubbles
-from simulations.run import simulate
-from simulations.runs import find
+from simulations.results.groups import grouped
+from simulations.results.runs import find
 from simulations.settings import RunSettings
 from tests.simulations.runs_made_by_hand import write_broadcast, write_run
 from tests.simulations.test_report import _Page

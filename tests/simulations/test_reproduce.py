@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeloop.command import main
+from edgeloop.cli.main import main
 from edgeloop.errors import ConfigError
 from simulations.reproduce import scenario as scenarios
 from simulations.reproduce.scenario import Cell

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeloop.command import main
+from edgeloop.cli.main import main
 from simulations.reproduce import ready
 
 TINY = """

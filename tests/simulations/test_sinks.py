@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from edgeloop.command import main
+from edgeloop.cli.main import main
 from edgeloop.errors import ConfigError
-from simulations.results import Row
-from simulations.run import simulate
+from simulations.engine.run import simulate
+from simulations.results.measurements import Row
 from simulations.settings import RunSettings
 from simulations.sinks import parse_sinks
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeloop.command import main
-from simulations import clients_table
+from edgeloop.cli.main import main
+from simulations.results import clients_table
 
 TOPICS = {
     1: "the army and the government met at the border",

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from edgeloop import algorithms
-from edgeloop.command import main
+from edgeloop.cli.main import main
 
 TOY = '''"""Toy: everybody trains alone, and the server counts the samples."""
 
 from dataclasses import dataclass
 
 from edgeloop.algorithm import Algorithm, Card
-from edgeloop.training import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, descend
 
 CARD = Card("Toy", ("simulation",), "a number", "a number", "nobody, nowhere")
 

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeloop import data, screen
+from edgeloop import data
+from edgeloop.cli import console
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
 from edgeloop.errors import ConfigError, InputError
-from simulations.command import command as simulate_command
+from simulations.commands.simulate import command as simulate_command
 from simulations.settings import RunSettings
 from simulations.tuning import command, space, study
 from simulations.tuning.held_out import HeldOut
@@ -194,7 +195,7 @@ def test_the_line_that_it_prints_runs(
     program, door, *rest = shlex.split(line.removeprefix("use: "))
     assert (program, door) == ("edgeloop", "simulate")
     out = tmp_path / "run"
-    assert screen.run(simulate_command, "simulate", [*rest, "--out", str(out)]) == 0
+    assert console.run(simulate_command, "simulate", [*rest, "--out", str(out)]) == 0
     told_of = summary(out)["config"]
     assert told_of["data"] == str(source)
     for name, value in summary(done)["chosen"].items():
@@ -238,7 +239,7 @@ def test_another_study_is_not_mixed_in(
 
 RUN = """
 import sys
-from edgeloop.command import _run
+from edgeloop.cli.main import _run
 from importlib.metadata import EntryPoint
 point = EntryPoint("tune", "simulations.tuning.command:main", "edgeloop.commands")
 sys.exit(_run(point, sys.argv[1:]))

@@ -11,10 +11,11 @@ from cloud.generator_service.bases import importing, storing
 from cloud.generator_service.bases.importing import Preprocessing
 from cloud.generator_service.bases.options import Reference, Replace
 from cloud.generator_service.bases.shapes import parse_shape
-from edgeloop import generators, screen
+from edgeloop import generators
 from edgeloop.bases import building, manifest
 from edgeloop.bases.manifest import Manifest
 from edgeloop.bases.running import Base
+from edgeloop.cli import console
 from edgeloop.errors import ConfigError
 
 
@@ -68,7 +69,7 @@ def import_(
     _check_one(path, torchvision, weights, channels_last, output)
     if path is not None and path.is_dir():
         written = _copied(path, name, replace=replace)
-        screen.say(f"{name}: identity {written.identity}")
+        console.say(f"{name}: identity {written.identity}")
         return
     if shape is None:
         raise ConfigError("--shape", "is missing", "give that of one input of the clients")
@@ -86,7 +87,7 @@ def import_(
     about |= {"name": name, "source": source or found.source}
     with storing.new(name, replace=replace) as place:
         written = manifest.write(place, graph, shape=sides, dims=base.dims, **about)
-    screen.say(f"{name}: identity {written.identity}, {written.dims} dims")
+    console.say(f"{name}: identity {written.identity}, {written.dims} dims")
 
 
 Given = tuple[tuple[int, int] | None, tuple[float, ...] | None, tuple[float, ...] | None]
@@ -132,7 +133,7 @@ def _of(torchvision: str, weights: Path | None, given: Given) -> Found:
 
     network = vision.network(torchvision, weights)
     size, mean, std = (given[0] or network.size, given[1] or network.mean, given[2] or network.std)
-    screen.note(f"exports {torchvision} with {network.weights}")
+    console.note(f"exports {torchvision} with {network.weights}")
     asked = Preprocessing(size, mean, std)
     return Found(network.exported(size), asked, torchvision, network.source)
 

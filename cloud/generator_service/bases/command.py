@@ -12,11 +12,12 @@ import typer
 from cloud.generator_service.bases import bringing, serving, showing, storing
 from cloud.generator_service.bases.options import Reference, Replace, Shape
 from cloud.generator_service.bases.shapes import parse_shape
-from edgeloop import bases, data, generators, screen
+from edgeloop import bases, data, generators
 from edgeloop.bases import building, manifest
 from edgeloop.bases.manifest import Manifest
 from edgeloop.bases.recipe import Recipe
 from edgeloop.bases.running import Base
+from edgeloop.cli import console
 from edgeloop.data.pfllib import Layout
 from edgeloop.errors import BaseError, ConfigError
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         "remove-files": serving.remove_files,
         "show": show,
     }
-    return screen.run_many(functions, "base", arguments)
+    return console.run_many(functions, "base", arguments)
 
 
 def list_(
@@ -42,12 +43,12 @@ def list_(
     """List the bases in the store."""
     found = [_described(path) for path in sorted(bases.store().glob(f"[!.]*/{manifest.MANIFEST}"))]
     if as_json:
-        screen.say(json.dumps(found, indent=1))
+        console.say(json.dumps(found, indent=1))
         return
     columns = ("name", "inputs", "dims", "title", "source", "identity")
     rows = [tuple(str(each[column]) for column in columns) for each in found]
-    screen.table("bases", columns, rows)
-    screen.say(f"store: {bases.store()}; build one with `edgeloop base build`")
+    console.table("bases", columns, rows)
+    console.say(f"store: {bases.store()}; build one with `edgeloop base build`")
 
 
 def _described(path: Path) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def build(
     with storing.new(name, replace=replace) as place:
         facts = _built(place, sides, recipe, generator, windows, layout)
     seconds = time.monotonic() - begun
-    screen.say(f"{name}: identity {facts.identity}, {facts.dims} dims, {seconds:.1f} s")
+    console.say(f"{name}: identity {facts.identity}, {facts.dims} dims, {seconds:.1f} s")
 
 
 def _built(
@@ -130,10 +131,10 @@ def _built(
             problem = f"is {layout!r} of windows, and none are given"
             raise ConfigError("--layout", problem, "give --windows, or leave it out")
         source = generators.load(generator)
-        graph = building.of_generator(source, shape, recipe, screen.note)
+        graph = building.of_generator(source, shape, recipe, console.note)
         return building.keep(place, graph, shape, recipe, source.identity)
     inputs = _inputs(_public(windows, layout), windows, shape, recipe)
-    graph = building.of_inputs(inputs, shape, recipe, screen.note)
+    graph = building.of_inputs(inputs, shape, recipe, console.note)
     return building.keep(place, graph, shape, recipe, "", source=f"computed from {windows}")
 
 
@@ -166,9 +167,9 @@ def show(
     """Tell a base's facts and what it costs, and draw its filters."""
     folder = bases.folder_of(reference)
     facts, graph = manifest.read(folder)
-    screen.table(reference, ("fact", "value"), showing.facts(facts, graph, Base.read(folder)))
+    console.table(reference, ("fact", "value"), showing.facts(facts, graph, Base.read(folder)))
     path = out or Path(f"{facts.name}.png")
     if showing.draw(graph, path):
-        screen.say(f"picture: {path}")
+        console.say(f"picture: {path}")
     else:
-        screen.say("no picture: its first layer has no filters that can be drawn")
+        console.say("no picture: its first layer has no filters that can be drawn")

@@ -11,12 +11,13 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from edgeloop import files, wire
 from edgeloop.bases import manifest
 from edgeloop.bases.manifest import GRAPH, MANIFEST, Manifest
 from edgeloop.bases.remote import INDEX
 from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError
+from edgeloop.protocol import wire
+from edgeloop.runtime import atomic_files
 
 LARGEST_VERSION = 1_000_000
 
@@ -47,11 +48,11 @@ def write(folder: Path, repository: Path, name: str, version: int) -> Manifest:
         problem = f"{version} of {name} is another base ({known[version][:12]}...)"
         remedy = f"write this one as version {max(known) + 1}, or under another name"
         raise BaseError("version", problem, remedy)
-    with files.writing(repository):
+    with atomic_files.writing(repository):
         place = repository / name / str(version)
         if version not in known or not is_whole(place):
             _copied(folder, place)
-        files.write_json(repository / INDEX, {"bases": index(repository)})
+        atomic_files.write_json(repository / INDEX, {"bases": index(repository)})
     return facts
 
 
@@ -64,10 +65,10 @@ def remove(repository: Path, name: str) -> Versions:
     """
     check(name, 1)
     known = versions(repository, name)
-    with files.writing(repository):
+    with atomic_files.writing(repository):
         if (repository / name).is_dir():
             shutil.rmtree(repository / name)
-            files.write_json(repository / INDEX, {"bases": index(repository)})
+            atomic_files.write_json(repository / INDEX, {"bases": index(repository)})
     return known
 
 
@@ -118,10 +119,10 @@ def _copied(folder: Path, place: Path) -> None:
     building = Path(tempfile.mkdtemp(prefix=".new-", dir=place.parent))
     try:
         for part in (GRAPH, MANIFEST):
-            files.write(building / part, (folder / part).read_bytes())
+            atomic_files.write(building / part, (folder / part).read_bytes())
         building.chmod(0o755)
         shutil.rmtree(place, ignore_errors=True)  # a damaged one
         building.rename(place)
-        files.sync(place.parent)
+        atomic_files.sync(place.parent)
     finally:
         shutil.rmtree(building, ignore_errors=True)

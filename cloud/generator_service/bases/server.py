@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from cloud.generator_service.bases import repository
-from edgeloop import wire
 from edgeloop.bases.manifest import GRAPH, MANIFEST
 from edgeloop.bases.remote import INDEX
 from edgeloop.errors import ConfigError
+from edgeloop.protocol import wire
 
 AT_ONCE = 64
 """Connections; further ones are closed."""

@@ -14,10 +14,10 @@ import typer
 
 from cloud.generator_service.bases import repository, server, sources, storing
 from cloud.generator_service.bases.server import Problems
-from edgeloop import screen
 from edgeloop.bases import manifest, remote
 from edgeloop.bases.manifest import Manifest
 from edgeloop.bases.reference import parse
+from edgeloop.cli import console
 from edgeloop.errors import ConfigError, InputError
 
 Source = Annotated[
@@ -60,7 +60,7 @@ def serve(
         if source is not None:
             _written(source, folder, name, 1)
         found = stack.enter_context(server.running(folder, host, port, problems))
-        screen.say(f"serves {_told(folder)} on http://{host}:{found.server_port}")
+        console.say(f"serves {_told(folder)} on http://{host}:{found.server_port}")
         place = folder
         _until_stopped(lambda: name is None or _added(place, name, wanted, problems))
 
@@ -74,7 +74,7 @@ def serve_files(
     """Write a base into a folder that any web server can serve, beside its other versions."""
     called, facts = _written(source, folder, name, version)
     place = folder / called / str(version)
-    screen.say(f"written: {place}, version {version}, identity {facts.identity}")
+    console.say(f"written: {place}, version {version}, identity {facts.identity}")
 
 
 def remove_files(
@@ -83,7 +83,7 @@ def remove_files(
 ) -> None:
     """Remove a base from a folder of bases, all its versions."""
     removed = repository.remove(folder, name)
-    screen.say(f"removed: {', '.join(f'version {each}' for each in removed) or 'nothing'}")
+    console.say(f"removed: {', '.join(f'version {each}' for each in removed) or 'nothing'}")
 
 
 def fetch(
@@ -104,7 +104,7 @@ def fetch(
         shutil.rmtree(fetched)
         fields = facts.model_dump(exclude={"sha256", "name"})
         manifest.write(place, graph, **fields, name=called)
-    screen.say(f"{called}: version {known.version}, identity {facts.identity}")
+    console.say(f"{called}: version {known.version}, identity {facts.identity}")
 
 
 def _wanted(add: list[str], name: str | None) -> dict[int, str]:
@@ -128,11 +128,11 @@ def _added(folder: Path, name: str, wanted: dict[int, str], problems: Problems) 
             _written(wanted[version], folder, name, version)
         except InputError as error:
             if known.get(version) != str(error):
-                screen.note(f"{name}, version {version}: {error}")
+                console.note(f"{name}, version {version}: {error}")
             known[version] = str(error)
         else:
             known[version] = ""
-            screen.say(f"serves version {version} of {name}")
+            console.say(f"serves version {version} of {name}")
     return not any(known.values())
 
 
@@ -146,7 +146,7 @@ def _written(source: str, folder: Path, name: str | None, version: int) -> tuple
         if repository.is_whole(place):
             sources.check(source, manifest.read(place)[0])
             return name, repository.write(place, folder, name, version)
-    with sources.opened(source, screen.note) as place:
+    with sources.opened(source, console.note) as place:
         called = name or manifest.read(place)[0].name
         return called, repository.write(place, folder, called, version)
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgeloop import bases, files, wire
+from edgeloop import bases
 from edgeloop.errors import BaseError, ConfigError
+from edgeloop.protocol import wire
+from edgeloop.runtime import atomic_files
 
 
 @contextmanager
@@ -39,7 +41,7 @@ def new(name: str, *, replace: bool = False) -> Iterator[Path]:
         if (home / name).exists():
             (home / name).rename(building / ".old")
         folder.rename(home / name)
-        files.sync(home)
+        atomic_files.sync(home)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeloop import files
 from edgeloop.errors import BaseError, ConfigError, ModelError
 from edgeloop.models.tracing import traced
 from edgeloop.models.vision import library
+from edgeloop.runtime import atomic_files
 
 _UNUSED = ("aux", "AuxLogits")
 """What only training asks for: GoogLeNet's and Inception's further classifiers."""
@@ -152,7 +152,7 @@ def _state(path: Path) -> dict[str, Tensor]:
 def _check_digest(path: Path) -> None:
     """Refuse a damaged file of torchvision's: its name says how its SHA-256 begins."""
     said = _DIGEST.search(path.name)
-    digest = files.digest(path)
+    digest = atomic_files.digest(path)
     if said is not None and not digest.startswith(said[1]):
         problem = f"{path} is damaged: its SHA-256 begins with {digest[:8]}, not as its name says"
         raise BaseError("--weights", problem, "fetch it anew")

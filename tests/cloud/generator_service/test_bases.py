@@ -14,7 +14,7 @@ from cloud.generator_service.bases import importing, storing
 from cloud.generator_service.bases.importing import Preprocessing
 from edgeloop import bases, data
 from edgeloop.bases.running import Base
-from edgeloop.command import main
+from edgeloop.cli.main import main
 from edgeloop.errors import BaseError, ConfigError
 from tests.bases.tiny import tiny_graph
 from tests.one_device import write_data

@@ -8,7 +8,8 @@ from PIL import Image
 
 from cloud.generator_service import show
 from cloud.generator_service.catalogue import CATALOGUE
-from edgeloop import command, generators
+from edgeloop import generators
+from edgeloop.cli import main
 from tests.cloud.generator_service import networks
 from tests.cloud.generator_service.states import saved, tiny_state
 from tests.generators.tiny import write_tiny
@@ -25,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
     capsys.readouterr()
-    assert command.main(["generator", "list", "--json"]) == 0
+    assert main.main(["generator", "list", "--json"]) == 0
     return {line["name"]: line for line in json.loads(capsys.readouterr().out)}
 
 
@@ -54,7 +55,7 @@ def test_list_tells_what_is_where(home: Path, capsys: pytest.CaptureFixture[str]
 
 def test_list_as_a_table(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tiny(home / "mine", shape=(1, 4, 5))
-    assert command.main(["generator", "list"]) == 0
+    assert main.main(["generator", "list"]) == 0
     said = capsys.readouterr().out
     (line,) = [line for line in said.splitlines() if "│ mine" in line]
     assert [cell.strip() for cell in line.split("│")[1:5]] == ["mine", "store", "1x4x5", "8"]
@@ -64,12 +65,12 @@ def test_list_as_a_table(home: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_import_then_show(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "dcgan.pt").write_bytes(saved(tiny_state()))
     words = ["import", "dcgan.pt", "--name", "mine", "--title", "Mine", "--licence", "MIT"]
-    assert command.main(["generator", *words]) == 0
+    assert main.main(["generator", *words]) == 0
     identity = generators.load("mine").identity
     captured = capsys.readouterr()
     assert captured.out == f"mine: identity {identity}\n"
     assert captured.err == "converting to ONNX\n"
-    assert command.main(["generator", "show", "mine", "--count", "7"]) == 0
+    assert main.main(["generator", "show", "mine", "--count", "7"]) == 0
     said = capsys.readouterr().out
     for fact in (identity, "Mine", "MIT", "dcgan.pt", "3 x 16 x 16", str(home / "mine")):
         assert fact in said
@@ -98,7 +99,7 @@ def test_pictures_follow_the_seed(tmp_path: Path) -> None:
     write_tiny(tmp_path / "mine")
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         words = ["show", "./mine", "--count", "2", "--out", f"{name}.png", "--seed", seed]
-        assert command.main(["generator", *words]) == 0
+        assert main.main(["generator", *words]) == 0
     a, b, c = (Path(f"{name}.png").read_bytes() for name in "abc")
     assert a == b != c
 
@@ -125,16 +126,16 @@ def test_bad_input_ends_with_2_and_one_sentence(
     (tmp_path / "style.pkl").write_bytes(b"")
     (tmp_path / "style.pt").write_bytes(b"")
     write_tiny(tmp_path / "mine")
-    assert command.main(["generator", *words]) == 2
+    assert main.main(["generator", *words]) == 2
     said = capsys.readouterr().err
     assert said.startswith(sentence)
     assert said.count("\n") == 1
 
 
 def test_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["generator", "fetsch"]) == 2
-    assert command.main(["generator", "import", "a.pt"]) == 2
-    assert command.main(["generator", "--help"]) == 0
+    assert main.main(["generator", "fetsch"]) == 2
+    assert main.main(["generator", "import", "a.pt"]) == 2
+    assert main.main(["generator", "--help"]) == 0
     said = capsys.readouterr().out
     for name in (
         "list",

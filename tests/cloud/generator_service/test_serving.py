@@ -12,7 +12,7 @@ import pytest
 
 from cloud.generator_service import server, serving
 from cloud.generator_service.server import Home
-from edgeloop import screen
+from edgeloop.cli import console
 from edgeloop.errors import GeneratorError
 from edgeloop.generators import manifest
 from edgeloop.generators.onnx import OnnxGenerator
@@ -26,7 +26,7 @@ def test_serve_files_writes_what_its_options_say(
 ) -> None:
     tiny, models = write_tiny(tmp_path / "a"), tmp_path / "models"
     options = ["--name", "faces", "--version", "3", "--instances", "2", "--no-cache", "--gpu"]
-    assert screen.run(serving.serve_files, "x", [str(tiny), str(models), *options]) == 0
+    assert console.run(serving.serve_files, "x", [str(tiny), str(models), *options]) == 0
     text = (models / "faces-synthesis" / "config.pbtxt").read_text()
     assert "kind: KIND_GPU count: 2" in text
     assert "response_cache { enable: false }" in text
@@ -38,13 +38,13 @@ def test_serve_files_writes_what_its_options_say(
 
 def test_serve_files_calls_it_by_its_own_name(tmp_path: Path) -> None:
     tiny = write_tiny(tmp_path / "a")
-    screen.run(serving.serve_files, "x", [str(tiny), str(tmp_path / "models")])
+    console.run(serving.serve_files, "x", [str(tiny), str(tmp_path / "models")])
     assert (tmp_path / "models" / "tiny-mapping").is_dir()
 
 
 def test_serve_files_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(GeneratorError, match="there is no generator 'nothing'"):
-        screen.run(serving.serve_files, "x", ["nothing", str(tmp_path)])
+        console.run(serving.serve_files, "x", ["nothing", str(tmp_path)])
 
 
 @pytest.mark.triton
@@ -54,19 +54,19 @@ def test_serve_files_tells_a_running_server(tritonserver: Server, tmp_path: Path
         options = ["--name", "told", "--version", str(version)]
         address = f"127.0.0.1:{tritonserver.ports.grpc}"
         words = [str(tiny), str(tritonserver.repository), *options, "--server", address]
-        assert screen.run(serving.serve_files, "x", words) == 0
+        assert console.run(serving.serve_files, "x", words) == 0
         assert TritonGenerator(tritonserver.reference("told")).version == version
 
 
 @pytest.mark.triton
 def test_probe(tritonserver: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reference = tritonserver.serve(write_tiny(tmp_path / "tiny"), "probe")
-    assert screen.run(serving.probe, "x", [reference]) == 0
+    assert console.run(serving.probe, "x", [reference]) == 0
     assert re.fullmatch(
         r"ready: [0-9a-f]{64}, version 1, one image in \d+\.\d\d s\n", capsys.readouterr().out
     )
     with pytest.raises(GeneratorError, match=r"^identity: "):
-        screen.run(serving.probe, "x", [reference, "--identity", "00ff"])
+        console.run(serving.probe, "x", [reference, "--identity", "00ff"])
 
 
 @pytest.mark.triton
@@ -102,10 +102,10 @@ def test_serve_ends_with_its_server(tmp_path: Path, triton_home: Home) -> None:
 PROGRAM = """
 import sys
 from cloud.generator_service import server, serving
-from edgeloop import screen
+from edgeloop.cli import console
 from edgeloop.errors import InputError
 try:
-    sys.exit(screen.run(serving.serve, "serve", sys.argv[1:]))
+    sys.exit(console.run(serving.serve, "serve", sys.argv[1:]))
 except InputError as error:
     sys.exit(2)
 """

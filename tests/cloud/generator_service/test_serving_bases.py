@@ -19,7 +19,7 @@ from edgeloop.bases import remote
 from edgeloop.bases.manifest import GRAPH, MANIFEST
 from edgeloop.bases.remote import INDEX
 from edgeloop.bases.running import Base
-from edgeloop.command import main
+from edgeloop.cli.main import main
 from edgeloop.errors import BaseError, ConfigError
 from tests.bases.served import serving, write_base
 from tests.cloud.operator.cluster import wait

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgeloop.command import main
+from edgeloop.cli.main import main
 from tests.vision import ROOT, interpreter, told
 
 PROGRAM = ROOT / "tests" / "cloud" / "generator_service" / "vision_bases_program.py"

@@ -15,7 +15,7 @@ import yaml
 
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.metrics import Metrics
-from edgeloop.local.ports import free_port
+from edgeloop.runtime.ports import free_port
 from tests.cloud.operator.api_server import ADMIN, ApiServer
 from tests.cloud.operator.cluster import KINDS, NAMESPACE, OPERATOR, Cluster, Object, crd, rules
 from tests.cloud.operator.job_runner import JobRunner

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from edgeloop.local.ports import free_port
+from edgeloop.runtime.ports import free_port
 from tests.cloud.operator.api_server import ADMIN
 from tests.cloud.operator.cluster import KINDS, NAMESPACE, OPERATOR, Cluster, crd, rules, wait
 from tests.world import wait_for_port

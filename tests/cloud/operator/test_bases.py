@@ -14,7 +14,7 @@ from cloud.aggregator.settings import TaskSettings
 from cloud.operator import base_manifests, bases
 from cloud.operator.base_manifests import BASES
 from cloud.operator.bases import Told, ask, seen
-from edgeloop.local.ports import free_port
+from edgeloop.runtime.ports import free_port
 from tests.bases.served import serving, write_base
 from tests.cloud.operator.cluster import Cluster, Object, condition, task, wait
 from tests.cloud.operator.conftest import EDGELOOP, StartOperator

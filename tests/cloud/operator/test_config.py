@@ -2,7 +2,7 @@ import pytest
 
 from cloud.aggregator.settings import TaskSettings
 from cloud.operator import config
-from edgeloop.settings import PrivacySettings
+from edgeloop.runtime.config import PrivacySettings
 from tests.cloud.operator.examples import SETTINGS, a_store, a_task
 
 

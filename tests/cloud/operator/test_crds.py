@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from cloud.operator.spec import BaseSpec, DeviceSpec, GeneratorSpec, Privacy, TaskSpec
-from edgeloop import algorithms, wire
-from edgeloop.settings import PrivacySettings
+from edgeloop import algorithms
+from edgeloop.protocol import wire
+from edgeloop.runtime.config import PrivacySettings
 from tests.cloud.operator import schemas
 from tests.cloud.operator.cluster import CHART, KINDS, Object, crd, schema, task
 

@@ -10,9 +10,9 @@ import tomli_w
 
 from cloud.aggregator.ledger import Ledger
 from cloud.operator import config, forgetting, manifests
-from edgeloop.link import Link
-from edgeloop.settings import BrokerSettings
-from edgeloop.task import ROOT
+from edgeloop.mqtt.connection import Link
+from edgeloop.protocol.task import ROOT
+from edgeloop.runtime.config import BrokerSettings
 from tests.cloud.operator.api_server import ApiServer, Fault
 from tests.cloud.operator.cluster import NAMESPACE, OPERATOR, Cluster, Object, task, wait
 from tests.cloud.operator.conftest import EDGELOOP, Aggregator, StartOperator

@@ -11,8 +11,8 @@ import pytest
 import tomli_w
 
 from cloud.operator import aggregators
-from edgeloop.local.ports import free_port
-from edgeloop.settings import BrokerSettings
+from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.ports import free_port
 from tests.cloud.operator.cluster import Cluster, Object, condition, task, wait
 from tests.cloud.operator.conftest import EDGELOOP, StartOperator
 from tests.cloud.operator.kubelet import Kubelet

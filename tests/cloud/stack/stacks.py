@@ -11,7 +11,7 @@ from pathlib import Path
 import tomli_w
 
 from edgeloop.data.sample import fashion_sample
-from edgeloop.local.ports import free_port
+from edgeloop.runtime.ports import free_port
 from tests.devices import wait_until
 
 EDGELOOP = str(Path(sys.executable).with_name("edgeloop"))

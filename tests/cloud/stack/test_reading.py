@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from cloud.stack import reading
-from edgeloop.command import main
+from edgeloop.cli.main import main
 from edgeloop.errors import InputError
-from edgeloop.local.broker import program
+from edgeloop.runtime.local_broker import program
 from tests.cloud.stack import stacks
 from tests.cloud.stack.stacks import TASK
 

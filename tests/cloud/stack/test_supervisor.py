@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cloud.stack.keeper import Keeper
 from cloud.stack.part import Part
+from cloud.stack.process_supervisor import Keeper
 from cloud.stack.supervisor import Supervisor
 from edgeloop.errors import RunError
-from edgeloop.local.starting import bound
+from edgeloop.runtime.child_processes import bound
 from tests.cloud.stack.stacks import lives
 from tests.devices import wait_until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cloud.generator_service import server
-from edgeloop.command import main
+from edgeloop.cli.main import main
 from tests import triton
 from tests.cloud.stack import stacks
 from tests.cloud.stack.stacks import DEVICES, ROUNDS, TASK

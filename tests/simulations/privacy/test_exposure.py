@@ -6,9 +6,9 @@ import torch.nn.functional as F
 
 from edgeloop import algorithms
 from edgeloop.errors import ConfigError
-from edgeloop.private import Secret
-from edgeloop.settings import PrivacySettings
-from edgeloop.training import cross_entropy
+from edgeloop.privacy.dp_sgd import Secret
+from edgeloop.runtime.config import PrivacySettings
+from edgeloop.training.sgd import cross_entropy
 from simulations.privacy.exposure import (
     SHARING,
     Exposed,

@@ -5,7 +5,7 @@ import torch
 
 from simulations.privacy.exposure import Exposed, expose, sharing
 from simulations.privacy.inversion import Found, Search, distance, invert, total_variation
-from simulations.privacy.likeness import as_pixels, paired, psnr
+from simulations.privacy.similarity import as_pixels, paired, psnr
 from simulations.privacy.victims import Victims
 from tests.simulations.privacy.small import CLASSES, SHAPE, client, facts, model
 

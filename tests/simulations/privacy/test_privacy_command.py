@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from edgeloop.command import main
-from simulations.ktl.statistics import described
-from simulations.privacy import case
+from edgeloop.cli.main import main
+from simulations.privacy import attack_result
 from simulations.privacy.command import parse_counts
 from simulations.privacy.settings import AttackSettings
+from simulations.results.seed_statistics import described
 
 QUICK = ["--seeds", "2", "--iterations", "3", "--samples", "1,2"]
 
@@ -39,8 +39,8 @@ def test_the_summary_says_what_the_attacks_say(done: Path) -> None:
     assert list(rows) == [("fedavg", 1), ("fedavg", 2), ("fedtgp", 1), ("fedtgp", 2)]
     for (name, samples), row in rows.items():
         places = [done / f"{name}-{samples}-seed-{seed}.safetensors" for seed in (0, 1)]
-        facts = [case.read(place).facts for place in places]
-        for key in (*case.MEASURES, "labels"):
+        facts = [attack_result.read(place).facts for place in places]
+        for key in (*attack_result.MEASURES, "labels"):
             assert row[key] == described([each[key] for each in facts])
     assert [row["uploads"] for row in rows.values()] == ["whole", "whole", "features", "features"]
     assert (done / "privacy.png").read_bytes().startswith(b"\x89PNG")

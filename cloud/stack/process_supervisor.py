@@ -1,0 +1,151 @@
+"""Keeps one part running: starts it, passes on what it says, starts it again when it dies."""
+
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from cloud.stack.part import Part
+from edgeloop.errors import RunError
+from edgeloop.runtime.child_processes import bound, environment
+
+LONGEST_SECONDS = 60.0
+"""Between two starts; a part that has run so long is taken for well again."""
+
+BAD_INPUT = 2
+"""The exit code of a command whose input is wrong: again it would be."""
+
+
+class Keeper:
+    """Keeps a part running; call `look` often, from the thread that called `start`.
+
+    Args:
+        part: what to keep.
+        say: told each line of the part's, and what becomes of it, with the part's name.
+        restart_seconds: before the first start anew; each time twice as long.
+        held: file descriptors that the process holds as long as it lives.
+
+    Attributes:
+        done: whether its work has come to its end.
+        was_ready: whether it has been seen to be ready.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        say: Callable[[str, str], None],
+        restart_seconds: float,
+        held: tuple[int, ...] = (),
+    ) -> None:
+        self.part = part
+        self.done = False
+        self.was_ready = False
+        self._say = say
+        self._first_wait = self._wait = restart_seconds
+        self._held = held
+        self._process: subprocess.Popen[str] | None = None
+        self._mouth: threading.Thread | None = None
+        self._last: deque[str] = deque(maxlen=3)
+        self._starts = 0
+        self._begun = 0.0
+        self._due: float | None = None
+
+    @property
+    def process(self) -> int | None:
+        """The process; None while there is none."""
+        return None if self._process is None else self._process.pid
+
+    def start(self, now: float) -> None:
+        """Start the part, in a session of its own: a terminal's Ctrl-C is for the stack."""
+        self._starts += 1
+        self._begun, self._due = now, None
+        self._last.clear()
+        self._process = subprocess.Popen(  # noqa: S603 - the parts' own commands
+            bound(self.part.command, signal.SIGTERM),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment(),
+            start_new_session=True,
+            pass_fds=self._held,
+        )
+        self._mouth = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
+        self._mouth.start()
+
+    def look(self, now: float) -> None:
+        """See to a part that has ended, or is due to be started again.
+
+        Raises:
+            RunError: if its input is wrong, as it says soon after its first start.
+        """
+        if self._due is not None and now >= self._due:
+            self.start(now)
+        code = None if self._process is None else self._process.poll()
+        if code is None:
+            return
+        self._bury()
+        if code == 0 and self.part.ends:
+            self.done = self.was_ready = True
+            self._say(self.part.name, "has done its work")
+        elif code == BAD_INPUT and self._is_new(now):
+            words = " | ".join(self._last).removeprefix("error: ")
+            raise RunError(self.part.name, words or f"ended with {code}", "mend it and start again")
+        else:
+            self._again(code, now)
+
+    def ready(self) -> bool:
+        """Tell whether the part has been ready once, or says nothing about that."""
+        if self.part.is_ready is None:
+            return True
+        if not self.was_ready and self._process is not None:
+            self.was_ready = self.part.is_ready()
+        return self.was_ready
+
+    def tell(self, number: int) -> None:
+        """Send the part a signal, if it runs."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def ended(self) -> bool:
+        """Tell whether nothing of it runs any more."""
+        if self._process is not None and self._process.poll() is not None:
+            self._bury()
+        return self._process is None
+
+    def kill(self) -> None:
+        """End it and what it has started at once."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _is_new(self, now: float) -> bool:
+        young = self._starts == 1 and now - self._begun < LONGEST_SECONDS
+        return young and not self.was_ready
+
+    def _again(self, code: int, now: float) -> None:
+        if now - self._begun >= LONGEST_SECONDS:
+            self._wait = self._first_wait
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        self._say(self.part.name, f"has ended with {how}; started again in {self._wait:g} s")
+        self._due = now + self._wait
+        self._wait = min(2 * self._wait, LONGEST_SECONDS)
+
+    def _bury(self) -> None:
+        """Hear the last words, and end what the process has left in its session."""
+        self.kill()
+        if self._mouth is not None:
+            self._mouth.join(5.0)
+        self._process = None
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        if process.stdout is None:
+            return
+        with process.stdout as lines:
+            for line in lines:
+                self._last.append(line.rstrip())
+                self._say(self.part.name, line.rstrip())

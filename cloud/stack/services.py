@@ -1,0 +1,108 @@
+"""Aggregators and agents: their tables are completed, and checked by their own doors.
+
+The doors are found as the `edgeloop` command finds them, by their entry points: a stack without
+aggregators needs no database, and one without agents no onnx.
+"""
+
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from cloud.stack.part import Part, answering
+from cloud.stack.settings import GeneratorSettings, StackBroker, Table
+from edgeloop.errors import ConfigError
+from edgeloop.runtime import config as config_files
+from edgeloop.runtime.child_processes import edgeloop
+
+GROUP = "edgeloop.settings"
+EXTRAS = {"aggregator": "cloud", "agent": "edge"}
+ASKING = ("fedktl",)
+"""Algorithms that ask a generator."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """An aggregator or an agent.
+
+    Attributes:
+        door: its command's name.
+        name: the part's.
+        table: its configuration, complete.
+        checked: the same, as its door reads it.
+    """
+
+    door: str
+    name: str
+    table: Table
+    checked: Any
+
+    def part(self, folder: Path) -> Part:
+        """Write the configuration file into the folder; return how its command is run."""
+        config = folder / f"{self.name}.toml"
+        config.touch(mode=0o600)  # there may be a password in it
+        config.write_text(tomli_w.dumps(self.table), encoding="utf-8")
+        command = tuple(edgeloop(self.door, "--config", str(config)))
+        if self.door == "agent":
+            return Part(self.name, command, ends=not self.checked.stay)
+        http = self.checked.http
+        return Part(
+            self.name, command, answering(http.host, http.port, "/readyz"), ends=not http.linger
+        )
+
+
+def of_task(
+    table: Table,
+    where: str,
+    folder: Path,
+    broker: StackBroker,
+    generator: GeneratorSettings | None,
+) -> Seat:
+    """Return an aggregator of the stack's; it asks the stack's generator, if it asks any.
+
+    Args:
+        table: as the file has it.
+        where: it is in the file.
+        folder: the stack's.
+        broker: the stack's.
+        generator: the stack's.
+
+    Raises:
+        ConfigError: if a key or a value is wrong.
+    """
+    place = folder / "aggregators" / str(table.get("name", ""))
+    full = {"folder": str(place), **table, "broker": _broker(table, broker)}
+    if generator is not None and table.get("algorithm") in ASKING:
+        full.setdefault("generator", generator.reference)
+    checked = _checked("aggregator", full, where)
+    return Seat("aggregator", checked.name, full, checked)
+
+
+def of_device(table: Table, where: str, folder: Path, broker: StackBroker) -> Seat:
+    """Return an agent of the stack's; the arguments are as above.
+
+    Raises:
+        ConfigError: if a key or a value is wrong.
+    """
+    place = folder / "agents" / str(table.get("task", "")) / str(table.get("name", ""))
+    full = {"folder": str(place), **table, "broker": _broker(table, broker)}
+    checked = _checked("agent", full, where)
+    return Seat("agent", f"{checked.name}@{checked.task}", full, checked)
+
+
+def _broker(table: Table, broker: StackBroker) -> Any:
+    """Return the part's `[broker]` table: the stack's, and over it the part's own."""
+    own = table.get("broker", {})
+    return {**broker.shared(), **own} if isinstance(own, dict) else own
+
+
+def _checked(door: str, table: Table, where: str) -> Any:
+    (point,) = entry_points(group=GROUP, name=door)
+    try:
+        kind = point.load()
+    except ModuleNotFoundError as error:
+        problem = f"needs {error.name}, which is not installed"
+        raise ConfigError(where, problem, f"pip install 'edgeloop[{EXTRAS[door]}]'") from error
+    return config_files.parse(table, kind, where)

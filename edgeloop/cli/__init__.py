@@ -1,0 +1,1 @@
+"""The `edgeloop` command and what a person sees of it."""

@@ -1,0 +1,141 @@
+"""What a person sees: progress (rich on a terminal, plain lines elsewhere), tables."""
+
+import functools
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from edgeloop.runtime import logs
+
+
+class _InterruptedError(Exception):
+    """Ctrl-C, carried past typer, which would turn it into an exit code of its own."""
+
+
+def run(function: Callable[..., None], name: str, arguments: Sequence[str]) -> int:
+    """Run a function as a command line of its own; wrong usage ends with exit code 2."""
+    app = _app()
+    app.command(name)(_carried(function))
+    return _ended(app, name, arguments)
+
+
+def run_many(
+    functions: Mapping[str, Callable[..., None]], name: str, arguments: Sequence[str]
+) -> int:
+    """Run one of several functions, by its subcommand's name, as `run` does."""
+    app = _app()
+    app.callback(no_args_is_help=True)(lambda: None)
+    for subcommand, function in functions.items():
+        app.command(subcommand)(_carried(function))
+    return _ended(app, name, arguments)
+
+
+def _app() -> typer.Typer:
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def _carried(function: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(function)
+    def carried(*positional: Any, **named: Any) -> None:
+        try:
+            function(*positional, **named)
+        except KeyboardInterrupt as error:
+            raise _InterruptedError from error
+
+    return carried
+
+
+def _ended(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite stop is a Ctrl-C
+    try:
+        app(list(arguments), prog_name=f"edgeloop {name}")
+    except SystemExit as end:
+        return int(end.code or 0)
+    except _InterruptedError as error:
+        raise KeyboardInterrupt from error
+    return 0
+
+
+LogFormat = Annotated[
+    logs.Format,
+    typer.Option(
+        envvar="EDGELOOP_LOG_FORMAT", help="plain, or json: one object a line, for a collector."
+    ),
+]
+"""The option of every command that runs for long."""
+
+
+@contextmanager
+def progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[int, str], None]]:
+    """Show how far something long has come.
+
+    Args:
+        title: what it is.
+        total: steps in all.
+        done: steps done before.
+
+    Yields:
+        a function to call with the number of steps done and a word on how it goes.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain(title, total)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[word]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=total, completed=done, word="")
+        yield lambda steps, word: bar.update(task, completed=steps, word=word)
+
+
+def _plain(title: str, total: int) -> Callable[[int, str], None]:
+    """Return a reporter that writes news at most every two seconds, and the last ones at once."""
+    last, said = -float("inf"), ""
+
+    def report(steps: int, word: str) -> None:
+        nonlocal last, said
+        line = f"{title}: {steps}/{total} {word}\n"
+        if line != said and (steps == total or time.monotonic() - last >= 2.0):
+            last, said = time.monotonic(), line
+            sys.stderr.write(line)
+            sys.stderr.flush()
+
+    return report
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write a table to standard output, as wide as it needs where that is no terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    shown = Table(title=title)
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*(str(cell) for cell in row))
+    console.print(shown)
+
+
+def say(text: str) -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Write a line on how something goes to standard error."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

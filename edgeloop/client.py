@@ -1,0 +1,364 @@
+"""A client's half of a run: its model, its data, and its answer to a broadcast.
+
+Shape suffixes: N samples.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from edgeloop.algorithm import Algorithm, Batches, Recipe
+from edgeloop.answers import Answer as Answer
+from edgeloop.answers import Release as Release
+from edgeloop.answers import Report as Report
+from edgeloop.data import ClientData, Samples
+from edgeloop.errors import RunError
+from edgeloop.models.split import SplitModel
+from edgeloop.privacy import accounting, dp_sgd
+from edgeloop.privacy.secret import Secret, digest
+from edgeloop.protocol import wire
+from edgeloop.protocol.wire import NotFiniteError, WireError
+from edgeloop.seeds import derive, drawing
+from edgeloop.training.compute import Compute, usable_device
+from edgeloop.training.evaluation import Evaluation, evaluate
+from edgeloop.training.sgd import PASS_SIZE
+from edgeloop.training.threads import Threads, choose
+
+U = TypeVar("U")
+B = TypeVar("B")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A round that a client has evaluated, and not yet trained in.
+
+    Attributes:
+        batches: what it may train on.
+        found: the evaluation.
+        seconds: wall time of that.
+    """
+
+    batches: Batches
+    found: Evaluation
+    seconds: float
+
+
+class Member(Generic[U, B]):
+    """One client: keeps its model between rounds.
+
+    Args:
+        name: the client's name in the run.
+        algorithm: the run's algorithm.
+        model: its own; trained in place.
+        data: its own.
+        batch_size: samples a training batch.
+        seed: the run's seed.
+        shuffle: train on its samples in a new order in each epoch; a private client draws the
+            samples of each step anyway.
+        compute: where and how.
+        secret: trains with differential privacy, and has its noise from there.
+
+    Raises:
+        ConfigError: if there is no such device here, or the algorithm cannot be private.
+        ModelError: if the model cannot be private.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        algorithm: Algorithm[Any, U, B],
+        model: SplitModel,
+        data: ClientData,
+        *,
+        batch_size: int,
+        seed: int,
+        shuffle: bool = False,
+        compute: Compute = Compute(),  # noqa: B008 - it is frozen
+        secret: Secret | None = None,
+    ) -> None:
+        self.name = name
+        self._algorithm = algorithm
+        self._compute = compute
+        self._device = usable_device(compute.device)
+        algorithm.equip(model)
+        self.model = compute.placed(model)
+        self._train = self._load(data.train.inputs), self._load(data.train.labels)
+        self._test = self._load(data.test.inputs), self._load(data.test.labels)
+        self._hits_N = torch.zeros(len(self._test[1]), dtype=torch.bool)
+        self.batch_size = batch_size
+        self._seed = seed
+        self._shuffle = shuffle
+        self._secret = secret
+        if secret is not None:
+            dp_sgd.check_model(model, name)
+            self._recipe()
+            self._held = digest(vars(data.train))
+
+    def _recipe(self) -> Recipe[U, B]:
+        return dp_sgd.recipe_of(self._algorithm)
+
+    def _load(self, array: npt.NDArray[Any]) -> Tensor:
+        tensor = torch.tensor(array, device=self._device)
+        return tensor.contiguous(memory_format=self._compute.format(tensor.ndim))
+
+    def answer(self, round_number: int, broadcast: B, trains: bool = True) -> Answer[U]:
+        """Evaluate with the broadcast, then train one round, unless it sits this one out."""
+        with self.awake():
+            release = self.release(round_number, broadcast) if trains else None
+            opened = self.open(round_number, broadcast)
+            if not trains:
+                return self.close(opened)
+            begun = time.perf_counter()
+            upload = self._trained(opened.batches, broadcast, release)
+            return self.close(opened, upload, time.perf_counter() - begun)
+
+    def release(self, when: str | int, broadcast: B) -> Release | None:
+        """Return what training now would let out; None without privacy.
+
+        Args:
+            when: the round's number.
+            broadcast: the round's; not taken over yet.
+        """
+        if self._secret is None:
+            return None
+        samples, recipe = len(self._train[1]), self._recipe()
+        facts = self.name, when, wire.fingerprint(broadcast), digest(self.weights())
+        cost = accounting.of_round(
+            self._secret.asked,
+            samples=samples,
+            batch_size=self.batch_size,
+            epochs=recipe.epochs,
+            prototypes=recipe.sees is not None,
+        )
+        return Release(self._secret.of(*facts, self._held), cost)
+
+    def _trained(self, batches: Batches, broadcast: B, release: Release | None) -> U:
+        with self._drawing(batches.seed, "train"):
+            if self._secret is None or release is None:
+                return self._algorithm.train(self.model, batches, broadcast)
+            return dp_sgd.follow(
+                *(self._recipe(), self.model, batches, broadcast),
+                *(self._secret.asked, release.key),
+            )
+
+    def open(self, round_number: int, broadcast: B) -> Opened:
+        """Take over a round's broadcast, and evaluate with it."""
+        begun = time.perf_counter()
+        batches = self._batches("round", round_number)
+        found = self._evaluate(batches, broadcast)
+        return Opened(batches, found, time.perf_counter() - begun)
+
+    def close(self, opened: Opened, upload: U | None = None, seconds: float = 0.0) -> Answer[U]:
+        """Return the answer to a round, with what came of a training that took so long.
+
+        A model that has diverged sends nothing: one NaN would be everybody's, and no server takes
+        it (`wire.check`).
+        """
+        if upload is not None:
+            upload = self._sane(upload)
+        return Answer(upload, self._report(opened.found, opened.seconds, seconds))
+
+    def _sane(self, upload: U) -> U | None:
+        try:
+            wire.check(upload)
+        except WireError as error:
+            what = "NaN or infinity" if isinstance(error, NotFiniteError) else "what cannot be"
+            text = "%s: its upload has %s in it, and is not sent (%s)"
+            log.warning(text, self.name, what, error)
+            return None
+        return upload
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Have the model on the device that computes, and afterwards where it rests."""
+        if self._compute.resting == self._device:
+            yield
+            return
+        self.model.to(self._device)
+        try:
+            yield
+        finally:
+            self.model.to(self._compute.resting)
+
+    def finish(self, broadcast: B) -> Report:
+        """Evaluate with the last broadcast; train no more."""
+        begun = time.perf_counter()
+        with self.awake():
+            found = self._evaluate(self._batches("last"), broadcast)
+        return self._report(found, time.perf_counter() - begun, 0.0)
+
+    def join(self, broadcast: B) -> tuple[Report, Report]:
+        """Evaluate with the last broadcast, train once, and evaluate again as it is then."""
+        before = self.finish(broadcast)
+        begun = time.perf_counter()
+        with self.awake():
+            release = self.release("joined", broadcast)
+            self._trained(self._batches("joined"), broadcast, release)
+        trained = time.perf_counter()
+        with self.awake():
+            found = self._scored(broadcast)
+        evaluating = time.perf_counter() - trained
+        return before, self._report(found, evaluating, trained - begun)
+
+    def rehearse(self, rounds: int, broadcast: B) -> Iterator[int]:
+        """Train so many rounds as if this broadcast opened each, and take it over at the end.
+
+        No test sample is looked at. Where taking the broadcast over leaves a model as it was in the
+        round before, as of whoever takes over whole models, more rounds would change nothing.
+
+        Yields:
+            how many rounds are done.
+        """
+        before: Mapping[str, npt.NDArray[Any]] | None = None
+        for number in range(rounds):
+            with self.awake():
+                batches = self._batches("round", number)
+                self._receive(batches, broadcast)
+                now = self.weights()
+                if before is not None and not self.model.draws and same(before, now):
+                    return
+                release = self.release(number, broadcast)
+                self._trained(batches, broadcast, release)
+            before = now
+            yield number + 1
+        with self.awake():
+            self._receive(self._batches("last"), broadcast)
+
+    def another(
+        self,
+        model: SplitModel,
+        algorithm: Algorithm[Any, Any, Any] | None = None,
+        chosen_N: npt.NDArray[np.bool_] | None = None,
+        batch_size: int | None = None,
+    ) -> "Member[Any, Any]":
+        """Return a client as this one, with another model, and some of its training samples.
+
+        Args:
+            model: trained in place.
+            algorithm: another one, which learns without privacy; None for this one's own.
+            chosen_N: which training samples; None for all.
+            batch_size: another one; None for this one's own.
+        """
+        train = self.training()
+        some = (
+            train if chosen_N is None else Samples(train.inputs[chosen_N], train.labels[chosen_N])
+        )
+        return Member(
+            *(self.name, algorithm or self._algorithm, model),
+            ClientData(some, Samples(some.inputs[:0], some.labels[:0])),
+            batch_size=batch_size or self.batch_size,
+            seed=self._seed,
+            shuffle=self._shuffle,
+            compute=self._compute,
+            secret=None if algorithm is not None else self._secret,
+        )
+
+    def training(self) -> Samples:
+        """Return a copy of its training samples."""
+        return _samples(*self._train)
+
+    def tests(self) -> Samples:
+        """Return a copy of its test samples."""
+        return _samples(*self._test)
+
+    def scores(self, inputs_N: npt.NDArray[np.float32], broadcast: B) -> npt.NDArray[np.float64]:
+        """Return scores (N, C) of inputs (N, ...), with the last broadcast; of no sample none."""
+        with self.awake(), torch.no_grad():
+            self.model.eval()
+            targets = self._algorithm.targets(broadcast, self._device)
+            predict = self._algorithm.predict
+            loaded = self._load(inputs_N).split(PASS_SIZE)
+            parts = [predict(self.model, part, targets).double().cpu() for part in loaded]
+        return torch.cat(parts).numpy()
+
+    def _receive(self, batches: Batches, broadcast: B) -> None:
+        with self._drawing(batches.seed, "receive"):
+            self._algorithm.receive(self.model, batches, broadcast)
+
+    def _batches(self, *when: str | int) -> Batches:
+        seed = derive(self._seed, "client", self.name, *when)
+        return Batches(*self._train, self.batch_size, seed, self._shuffle)
+
+    def _evaluate(self, batches: Batches, broadcast: B) -> Evaluation:
+        self._receive(batches, broadcast)
+        return self._scored(broadcast)
+
+    def _scored(self, broadcast: B) -> Evaluation:
+        self.model.eval()
+        targets = self._algorithm.targets(broadcast, self._device)
+        predict = partial(self._algorithm.predict, self.model)
+        compared = self._algorithm.compared
+        found = evaluate(lambda inputs: predict(inputs, targets), *self._test, compared)
+        self._hits_N = found.hits_N
+        return found
+
+    def hits(self) -> bytes:
+        """Return which test samples the last evaluation classified right: bits, the first highest.
+
+        They stay where the data is: no report has them.
+        """
+        return np.packbits(self._hits_N.numpy()).tobytes()
+
+    def _drawing(self, seed: int, what: str) -> AbstractContextManager[None]:
+        """Give dropout a seed of its own; nothing to do for a model that has none."""
+        if not self.model.draws:
+            return nullcontext()
+        return drawing(derive(seed, "dropout", what), self._device)
+
+    def _report(self, found: Evaluation, evaluating: float, training: float) -> Report:
+        samples = (len(self._test[1]), len(self._train[1]))
+        return Report(found.correct, *samples, evaluating, training, found.auc)
+
+    def sample(self, count: int) -> Tensor:
+        """Return the first test inputs (N, ...), at most `count`, on the CPU.
+
+        Of a client without any the first training inputs, and zeros where there are none either.
+        """
+        inputs = self._test[0] if len(self._test[0]) else self._train[0]
+        return (inputs if len(inputs) else inputs.new_zeros(1, *inputs.shape[1:]))[:count].cpu()
+
+    def choose_threads(self, threads: Threads) -> int:
+        """Set this process's threads: a number, or "auto" for a measurement with this model."""
+        return choose(threads, self.model, Batches(*self._train, self.batch_size))
+
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """Return a copy of all that the model has learned, buffers included, by name."""
+        state = self.model.state_dict()
+        return {name: np.array(value.cpu().numpy(), order="C") for name, value in state.items()}
+
+    def restore(self, weights: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Take over what `weights` returned.
+
+        Raises:
+            RunError: if they are another model's.
+        """
+        try:
+            state = {name: torch.from_numpy(value.copy()) for name, value in weights.items()}
+            self.model.load_state_dict(state)
+        except (RuntimeError, TypeError) as error:
+            raise RunError(
+                f"the stored model of {self.name}",
+                "is another architecture's",
+                "use a new folder, or the model it was stored with",
+            ) from error
+
+
+def same(one: Mapping[str, npt.NDArray[Any]], other: Mapping[str, npt.NDArray[Any]]) -> bool:
+    """Say whether two models' `weights` are the same to the bit."""
+    return all(np.array_equal(array, other[name], equal_nan=True) for name, array in one.items())
+
+
+def _samples(inputs_N: Tensor, labels_N: Tensor) -> Samples:
+    inputs = np.array(inputs_N.cpu().numpy(), order="C")
+    return Samples(inputs, np.array(labels_N.cpu().numpy()))

@@ -1,0 +1,1 @@
+"""What clients and server tell each other, as messages, and what is learned from them."""

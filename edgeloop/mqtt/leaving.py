@@ -1,0 +1,94 @@
+"""Asks a task to take a device out; the broker keeps the word until the aggregator has heard it.
+
+Who may say it is the broker's to decide, by the rights that it gives: a device of itself, and who
+has the aggregator's certificate of any device.
+"""
+
+import time
+
+from pydantic import ValidationError
+
+from edgeloop import algorithms
+from edgeloop.errors import BrokerError, ConfigError
+from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.protocol.task import LEFT, Contract, contract_topic, presence_topic
+
+CONTRACT_SECONDS = 5.0
+"""For the contract that the broker keeps to arrive."""
+
+ANSWER_SECONDS = 30.0
+"""For an aggregator that is there to take a device out; it hears of it when a round has closed."""
+
+
+def check(task: str, algorithm: str) -> None:
+    """Refuse a task that nothing can be taken out of.
+
+    Raises:
+        ConfigError: naming its algorithm.
+    """
+    try:
+        able = algorithms.card(algorithm).forgets
+    except (ImportError, OSError):  # it needs torch: it trains a network
+        able = False
+    if not able:
+        problem = f"{algorithm} cannot take a device out: what it learned of one is in all numbers"
+        remedy = f"stop the device, and begin a new run of {task} without it"
+        raise ConfigError("algorithm", problem, remedy)
+
+
+def contract_at(link: Link, task: str, seconds: float = CONTRACT_SECONDS) -> Contract:
+    """Return the contract that the broker keeps of a task.
+
+    Args:
+        link: subscribed to the contract's topic.
+        task: its name.
+        seconds: to wait for it.
+
+    Raises:
+        ConfigError: if it keeps none.
+    """
+    found = _next(link, task, time.monotonic() + seconds)
+    if found is None:
+        problem = f"{task}, of which the broker keeps no contract"
+        raise ConfigError("task", problem, "start its aggregator, or name the task that was joined")
+    return found
+
+
+def ask(link: Link, contract: Contract, device: str, seconds: float = ANSWER_SECONDS) -> bool:
+    """Ask that a device be taken out of a run; tell whether it has been.
+
+    If not, the broker keeps the word, and the aggregator hears of it when it is there.
+
+    Args:
+        link: subscribed to the contract's topic.
+        contract: the run's.
+        device: its name.
+        seconds: to wait for the aggregator.
+
+    Raises:
+        BrokerError: if the broker does not take the word.
+    """
+    topic, notes = presence_topic(contract.task, device), {"run": contract.run}
+    link.publish(topic, LEFT, retain=True, notes=notes)
+    if not link.flush(CONTRACT_SECONDS, topic):
+        raise BrokerError("broker", f"takes no message on {topic}", "see its log, or try again")
+    deadline = time.monotonic() + seconds
+    while (found := _next(link, contract.task, deadline)) is not None:
+        if found.run != contract.run or device not in found.devices:
+            return True
+    return False
+
+
+def _next(link: Link, task: str, deadline: float) -> Contract | None:
+    """Return the next contract of a task that arrives; None when the time is up."""
+    while (left := deadline - time.monotonic()) > 0:
+        event = link.receive(left)
+        if not isinstance(event, Arrival):
+            continue
+        event.acknowledge()
+        if event.topic == contract_topic(task) and event.payload:
+            try:
+                return Contract.model_validate_json(event.payload)
+            except ValidationError:
+                continue  # another edgeloop's, or a stranger's
+    return None

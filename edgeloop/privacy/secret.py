@@ -1,0 +1,39 @@
+"""What the noise of a private client is made from; it needs no torch."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeloop.runtime.config import PrivacySettings
+
+
+@dataclass(frozen=True)
+class Secret:
+    """What noise is made from; in a simulation of the run's seed, on a device of its own secret.
+
+    Attributes:
+        asked: how much noise.
+        key: of any length; who has it can take the noise away.
+    """
+
+    asked: PrivacySettings
+    key: bytes
+
+    def of(self, *facts: str | int) -> bytes:
+        """Return the key of one release: the same for the same facts only."""
+        return hmac.digest(self.key, json.dumps(facts).encode(), "sha256")
+
+
+def digest(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """Return the SHA-256 of arrays and their names, hexadecimal."""
+    found = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()

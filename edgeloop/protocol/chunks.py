@@ -1,0 +1,162 @@
+"""Payloads larger than a broker's packet limit: cut into chunks, put together again. No I/O.
+
+A chunk, big-endian: magic 4 | index 4 | count 4 | total length 8 | SHA-256 of the whole 32 | bytes.
+"""
+
+import hashlib
+import struct
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from edgeloop.protocol.wire import (
+    DigestError,
+    HeaderError,
+    OversizeError,
+    ShapeError,
+    TruncatedError,
+)
+
+MAGIC = b"EDGC"
+_HEAD = struct.Struct(">4sIIQ32s")
+MAX_CHUNKS = 65_536
+PIECE = 128  # bytes of memory that a piece takes besides its own
+
+
+def split(payload: bytes, limit: int) -> list[bytes]:
+    """Cut a payload into chunks of at most `limit` bytes each, head included; at least one.
+
+    Raises:
+        ValueError: if the limit leaves no room, or the payload would take too many chunks.
+    """
+    room = limit - _HEAD.size
+    if room < 1:
+        raise ValueError(f"a limit of {limit} bytes leaves no room in a chunk")
+    count = max(1, -(-len(payload) // room))
+    if count > MAX_CHUNKS:
+        raise ValueError(f"{len(payload)} bytes would take {count} chunks of {limit} bytes")
+    whole = hashlib.sha256(payload).digest()
+    return [
+        _HEAD.pack(MAGIC, index, count, len(payload), whole)
+        + payload[index * room : (index + 1) * room]
+        for index in range(count)
+    ]
+
+
+@dataclass
+class _Parts:
+    count: int
+    total: int
+    pieces: dict[int, bytes] = field(default_factory=dict)
+    length: int = 0
+
+    def take(self, index: int, piece: bytes) -> None:
+        self.length += len(piece) - len(self.pieces.get(index, b""))
+        self.pieces[index] = piece
+
+    def size(self) -> int:
+        """Return about how much memory they take."""
+        return self.length + PIECE * len(self.pieces)
+
+
+class Room:
+    """Memory that the unfinished payloads of several senders share.
+
+    Where it is not enough, whoever takes most of it loses what he began first.
+
+    Attributes:
+        most: bytes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._held: dict[int, tuple[Assembler, int]] = {}
+        self._sum = 0
+
+    def holds(self, who: "Assembler", size: int) -> None:
+        """Somebody's unfinished payloads take so many bytes now; make room if that is too much."""
+        self._note(who, size)
+        while self._sum > self.most:
+            largest = max(self._held.values(), key=lambda each: each[1])[0]
+            self._note(largest, largest.give_way())
+
+    def _note(self, who: "Assembler", size: int) -> None:
+        _, before = self._held.pop(id(who), (who, 0))
+        self._sum += size - before
+        if size:
+            self._held[id(who)] = who, size
+
+
+@dataclass
+class Assembler:
+    """Puts one sender's chunks together, in any order and however often each arrives.
+
+    Attributes:
+        limit: the largest payload accepted, in bytes.
+        most: how many unfinished payloads are kept; the oldest is dropped for a new one.
+        room: that is shared with other senders' assemblers; None for as much as it takes.
+    """
+
+    limit: int
+    most: int = 2
+    room: Room | None = None
+    _open: OrderedDict[bytes, _Parts] = field(default_factory=OrderedDict)
+
+    def offer(self, chunk: bytes) -> bytes | None:
+        """Take a chunk; return the whole payload if this was the last piece missing.
+
+        Raises:
+            WireError: if it is no chunk, contradicts its siblings, or is too large.
+        """
+        try:
+            return self._taken(chunk)
+        finally:
+            self._tell()
+
+    def clear(self) -> None:
+        """Forget what is unfinished."""
+        self._open.clear()
+        self._tell()
+
+    def give_way(self) -> int:
+        """Forget what was begun first; return about how much memory the rest takes."""
+        if self._open:
+            self._open.popitem(last=False)
+        return self._size()
+
+    def _size(self) -> int:
+        return sum(parts.size() for parts in self._open.values())
+
+    def _tell(self) -> None:
+        if self.room is not None:
+            self.room.holds(self, self._size())
+
+    def _taken(self, chunk: bytes) -> bytes | None:
+        whole, index, parts, piece = self._read(chunk)
+        parts.take(index, piece)
+        if parts.length > parts.total:
+            del self._open[whole]
+            raise OversizeError(f"chunks of more than the {parts.total} bytes announced")
+        if len(parts.pieces) < parts.count:
+            return None
+        del self._open[whole]
+        payload = b"".join(parts.pieces[i] for i in range(parts.count))
+        if hashlib.sha256(payload).digest() != whole:
+            raise DigestError("the chunks' digest does not match: damaged on their way")
+        return payload
+
+    def _read(self, chunk: bytes) -> tuple[bytes, int, _Parts, bytes]:
+        if len(chunk) < _HEAD.size or not chunk.startswith(MAGIC):
+            raise TruncatedError(f"{len(chunk)} bytes that do not begin as a chunk")
+        _, index, count, total, whole = _HEAD.unpack_from(chunk)
+        if not index < count <= min(MAX_CHUNKS, max(1, total)):
+            raise HeaderError(f"chunk {index} of {count} of {total} bytes")
+        if total > self.limit:
+            raise OversizeError(f"{total} bytes announced, at most {self.limit} are accepted")
+        parts = self._open.setdefault(whole, _Parts(count, total))
+        if (parts.count, parts.total) != (count, total):
+            raise ShapeError(
+                f"{count} chunks of {total} bytes, before {parts.count} of {parts.total}"
+            )
+        while len(self._open) > self.most:
+            self._open.popitem(last=False)
+        return whole, index, parts, chunk[_HEAD.size :]

@@ -1,0 +1,192 @@
+"""A task as its devices see it: the contract that the aggregator publishes, and the topics.
+
+edgeloop/v1/{task}/contract                   retained: the contract, JSON
+edgeloop/v1/{task}/round                      retained: the open round, JSON
+edgeloop/v1/{task}/broadcast/{slot}/{chunk}   retained: a broadcast, in chunks
+edgeloop/v1/{task}/upload/{device}            a device's answers, in chunks
+edgeloop/v1/{task}/presence/{device}          retained: "online" or, by its last will, "offline";
+                                              "left" by a device that asks to be taken out
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from edgeloop.protocol import wire
+from edgeloop.runtime.config import PrivacySettings
+
+ROOT = "edgeloop/v1"
+SERVER = "aggregator"
+"""The sender's name on the broadcasts."""
+
+LEFT = b"left"
+"""Of a device's presence: take it out of the run that the note `run` names."""
+
+FLOAT = 4  # bytes of a number on its way
+
+SLOTS = 2
+"""Places of broadcasts; more would only fill the broker."""
+
+
+def _free(name: str) -> str:
+    if name == SERVER:
+        raise ValueError(f"a device may not be called {SERVER}: that is the task's server")
+    return name
+
+
+SMALL = 64 * 1024
+"""Bytes that may be sent again each time that a round is announced; what is larger, rarely."""
+
+_NAMES_LENGTH = 2048  # of the names in a reminder; where they are longer, everybody is meant
+
+
+Name = Annotated[str, Field(pattern=f"^{wire.NAME.pattern}$")]
+DeviceName = Annotated[Name, AfterValidator(_free)]
+Size = Annotated[int, Field(ge=1, le=wire.MAX_FRAME)]
+"""Of anything that travels, or that decides how much does: a frame holds it."""
+
+Width = Annotated[int, Field(ge=1, le=8192)]
+"""Of features: a square matrix of so many rows fits a frame."""
+
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""What torch's generators take."""
+
+Classes = Annotated[tuple[str, ...], Field(min_length=2, max_length=2**17)]
+Shape = Annotated[tuple[Size, ...], Field(min_length=1, max_length=4)]
+Scalar = bool | int | float | str
+
+
+def check_room(class_names: Collection[str], shape: Collection[int], width: int) -> None:
+    """Refuse a task whose messages fit no frame, before anything of their size is made.
+
+    Raises:
+        ValueError: naming what is too large.
+    """
+    if FLOAT * len(class_names) * width > wire.MAX_FRAME:
+        raise ValueError(f"{len(class_names)} classes of width {width} are more than a frame holds")
+    if math.prod(shape) > wire.MAX_FRAME:
+        raise ValueError(f"shape {tuple(shape)} is more than a frame holds")
+
+
+class Contract(BaseModel):
+    """What a device must know to take part.
+
+    Attributes:
+        schema_version: of this contract.
+        task: the task's name.
+        run: this run's identity; a device that holds another run's state starts anew.
+        algorithm: its name in `edgeloop.algorithms`.
+        options: the algorithm's hyperparameters, without classes, width and seed.
+        class_names: one a class, in the order of their numbers.
+        shape: of one input, channels first.
+        width: K, the unified feature width.
+        rounds: how many there are.
+        batch_size: samples a local training batch.
+        seed: the run's.
+        shuffle: train on a device's samples in a new order in each epoch.
+        devices: who is invited, and has not been taken out since; nobody once all have left.
+        privacy: how much noise is in what devices send; None for none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    task: Name
+    run: Name
+    algorithm: str
+    options: Annotated[dict[str, Scalar], Field(default_factory=dict)]
+    class_names: Classes
+    shape: Shape
+    width: Width = 512
+    rounds: Size
+    batch_size: Size = 10
+    seed: Seed = 0
+    shuffle: bool = False
+    devices: tuple[Name, ...]
+    privacy: PrivacySettings | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Contract":
+        check_room(self.class_names, self.shape, self.width)
+        return self
+
+    def text(self) -> str:
+        """Return the contract as JSON; without what is off and older devices do not know."""
+        unknown = set() if self.shuffle else {"shuffle"}
+        return self.model_dump_json(exclude_none=True, exclude=unknown)
+
+
+class Opening(BaseModel):
+    """What a device must know of the open round; only then does it fetch the broadcast.
+
+    Attributes:
+        run: the run's identity.
+        round: its number; equal to the contract's `rounds` for the last evaluation.
+        digest: `wire.fingerprint` of the broadcast: who has that need not fetch it.
+        slot: where the broadcast is; the slots take turns, so that fetching the last one can end.
+        size: of the broadcast's frame, in bytes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: Name
+    round: Annotated[int, Field(ge=0, le=wire.MAX_FRAME)]
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    slot: Annotated[int, Field(ge=0, lt=SLOTS)]
+    size: Size
+
+
+def reminder(missing: Collection[str]) -> Mapping[str, str]:
+    """Return the notes of an opening that is announced again, for those who have not answered."""
+    names = ",".join(sorted(missing))
+    return {"again": "1", **({"missing": names} if len(names) <= _NAMES_LENGTH else {})}
+
+
+def is_reminder(notes: Mapping[str, str]) -> bool:
+    """Tell whether an opening was announced before."""
+    return "again" in notes
+
+
+def is_meant(notes: Mapping[str, str], device: str) -> bool:
+    """Tell whether a device has yet to answer, as far as the notes of an opening tell."""
+    return "missing" not in notes or device in notes["missing"].split(",")
+
+
+def leaver(contract: Contract, topic: str, payload: bytes, notes: Mapping[str, str]) -> str | None:
+    """Return who asks by a message to be taken out of a run; None if nobody does."""
+    device = topic.rpartition("/")[2]
+    asks = topic == presence_topic(contract.task, device) and payload == LEFT
+    meant = notes.get("run") == contract.run and device in contract.devices
+    return device if asks and meant else None
+
+
+def client_id(task: str, name: str) -> str:
+    """Return the MQTT client id of a device, or of the server; no other of any task has it."""
+    return f"edgeloop.{task.replace('.', '%2E')}.{name.replace('.', '%2E')}"
+
+
+def contract_topic(task: str) -> str:
+    """Return where a task's contract is."""
+    return f"{ROOT}/{task}/contract"
+
+
+def round_topic(task: str) -> str:
+    """Return where a task's open round is."""
+    return f"{ROOT}/{task}/round"
+
+
+def broadcast_topic(task: str, slot: int | str) -> str:
+    """Return above which the chunks of a broadcast are; "+" for every slot."""
+    return f"{ROOT}/{task}/broadcast/{slot}"
+
+
+def upload_topic(task: str, device: str) -> str:
+    """Return where a device's answers go; "+" for every device's."""
+    return f"{ROOT}/{task}/upload/{device}"
+
+
+def presence_topic(task: str, device: str) -> str:
+    """Return where a device says whether it is there; "+" for every device's."""
+    return f"{ROOT}/{task}/presence/{device}"

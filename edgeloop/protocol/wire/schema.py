@@ -1,0 +1,209 @@
+"""Messages and their tensors: a dataclass's own annotations are its schema.
+
+The dtype is the array's; the rank and the dimensions are the letters behind the last underscore of
+the field's name (`prototypes_ND`), and one letter has one size within a frame.
+"""
+
+import dataclasses
+import math
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from edgeloop.protocol.wire.errors import (
+    ContentError,
+    DtypeError,
+    FieldsError,
+    NotFiniteError,
+    RangeError,
+    ShapeError,
+)
+
+_DTYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "U8": "u1", "BOOL": "?"}
+_LARGEST = float(np.finfo(np.float32).max)
+_SCALARS = {int: np.dtype("i8"), float: np.dtype("f8"), bool: np.dtype("?")}
+MaybeNaN = Annotated[float, "NaN where it has no value"]
+"""The type of a message's number that may be NaN; all other numbers are finite."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """The range of a message's number, or of an array's entries, as an annotation."""
+
+    least: float
+    most: float
+
+
+MOST_SAMPLES = 10**9
+Samples = Annotated[int, Between(0, MOST_SAMPLES)]
+Seconds = Annotated[float, Between(0, 10.0**7)]
+Counts = Annotated[npt.NDArray[np.int64], Between(0, MOST_SAMPLES)]
+"""Types of a message's numbers, with the range that `build` holds them to: so many devices' samples
+have a sum that 64 bits hold."""
+
+M = TypeVar("M")
+Array = npt.NDArray[Any]
+Raw = Mapping[str, Any]
+"""A tensor as safetensors tells of it: shape, dtype, data."""
+
+
+@dataclass(frozen=True)
+class _Field:
+    dtype: np.dtype[Any]
+    dims: str
+    scalar: bool
+    nan: bool = False
+    range: Between | None = None
+
+
+def _schema(kind: type) -> Mapping[str, _Field]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: _field(field.name, hints[field.name]) for field in dataclasses.fields(kind)}
+
+
+def _field(name: str, annotation: Any) -> _Field:
+    if annotation == MaybeNaN:
+        return _Field(_SCALARS[float], "", scalar=True, nan=True)
+    if typing.get_origin(annotation) is Annotated:
+        plain, *notes = typing.get_args(annotation)
+        ranges = [note for note in notes if isinstance(note, Between)]
+        return dataclasses.replace(_field(name, plain), range=ranges[0] if ranges else None)
+    if annotation in _SCALARS:
+        return _Field(_SCALARS[annotation], "", scalar=True)
+    # NDArray[float32] is ndarray[shape, dtype[float32]], and an alias of its own from numpy 2.5 on.
+    dtype = typing.get_args(annotation)[-1]
+    (element,) = typing.get_args(dtype) or (dtype,)
+    return _Field(np.dtype(element), name.rpartition("_")[2], scalar=False)
+
+
+def arrays(message: Any) -> dict[str, Array]:
+    """Return a message's arrays by the names of its fields; its numbers are left out."""
+    fields = {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
+    return {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+
+
+def pack(messages: Iterable[Any]) -> bytes:
+    """Pack messages as safetensors; the order of the fields is the format's own."""
+    tensors: dict[str, Array] = {}
+    for message in messages:
+        for name, field in _schema(type(message)).items():
+            value = np.asarray(getattr(message, name), field.dtype)
+            tensors[f"{type(message).__name__}.{name}"] = np.ascontiguousarray(value).reshape(
+                value.shape
+            )
+    return safetensors.numpy.save(tensors)
+
+
+def finite(message: Any) -> bool:
+    """Tell whether a message's numbers are such as `build` takes: no NaN, no infinity."""
+    for name, field in _schema(type(message)).items():
+        value = np.asarray(getattr(message, name))
+        if field.dtype.kind == "f" and not _numbers(value, field):
+            return False
+    return True
+
+
+def check(message: Any, sizes: Mapping[str, int] | None = None) -> None:
+    """Refuse a message that no peer would take, or with numbers too large to go on with.
+
+    A float is too large if its square, summed over its array, is none in single precision: whoever
+    takes a distance to it has infinity.
+
+    Args:
+        message: any.
+        sizes: the sizes that are fixed, by dimension letter.
+
+    Raises:
+        WireError: naming the field.
+    """
+    known = dict(sizes or {})
+    for name, field in _schema(type(message)).items():
+        value = np.asarray(getattr(message, name), field.dtype)
+        label = f"{type(message).__name__}.{name}"
+        _check_shape(label, field, value.shape, known)
+        _check_numbers(label, value, field)
+        if field.dtype.kind == "f" and _peak(value) > math.sqrt(_LARGEST / max(value.size, 1)):
+            raise RangeError(f"{label} has {_peak(value):g} in it, which is too large")
+
+
+def peak(message: Any) -> float:
+    """Return the largest absolute value of a message's float arrays; 0 without any."""
+    return max(
+        (_peak(each) for each in arrays(message).values() if each.dtype.kind == "f"), default=0.0
+    )
+
+
+def _peak(array: Array) -> float:
+    return float(max(array.max(), -array.min())) if array.size else 0.0
+
+
+def _check_shape(label: str, field: _Field, shape: tuple[int, ...], sizes: dict[str, int]) -> None:
+    if len(shape) != len(field.dims):
+        raise ShapeError(f"{label} has {len(shape)} dimensions, not {len(field.dims)}")
+    for letter, size in zip(field.dims, shape, strict=True):
+        if sizes.setdefault(letter, size) != size:
+            raise ShapeError(f"{label} has {letter} = {size}, not {sizes[letter]}")
+
+
+def _check_numbers(label: str, array: Array, field: _Field) -> None:
+    if field.dtype.kind == "f" and not _numbers(array, field):
+        raise NotFiniteError(f"{label} has NaN or infinity in it")
+    within = field.range
+    if within is not None and array.size and not _within(array, within):
+        raise RangeError(f"{label} is not between {within.least:g} and {within.most:g}")
+
+
+def _within(array: Array, range_: Between) -> bool:
+    return bool(array.min() >= range_.least and array.max() <= range_.most)
+
+
+def _numbers(array: Array, field: _Field) -> bool:
+    return bool((np.isfinite(array) | (field.nan & np.isnan(array))).all())
+
+
+def unpack(body: bytes) -> dict[str, Raw]:
+    """Return a body's tensors by name.
+
+    Raises:
+        FieldsError: it is no safetensors.
+    """
+    try:
+        return dict(safetensors.deserialize(body))  # type: ignore[no-untyped-call]  # a Rust function
+    except safetensors.SafetensorError as error:
+        raise FieldsError(f"no safetensors: {error}") from error
+
+
+def build(kind: type[M], tensors: dict[str, Raw], sizes: dict[str, int]) -> M:
+    """Take this kind's fields out of the tensors, checked; the sizes learn its dimensions.
+
+    Raises:
+        WireError: one of its kinds, if they are not this message's.
+    """
+    values: dict[str, Any] = {}
+    for name, field in _schema(kind).items():
+        label = f"{kind.__name__}.{name}"
+        if label not in tensors:
+            raise FieldsError(f"{label} is missing")
+        array = _array(label, field, tensors.pop(label), sizes)
+        values[name] = array.item() if field.scalar else array
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ContentError(f"{kind.__name__}: {error}") from error
+
+
+def _array(label: str, field: _Field, raw: Raw, sizes: dict[str, int]) -> Array:
+    dtype = _DTYPES.get(raw["dtype"])
+    if dtype is None or np.dtype(dtype) != field.dtype:
+        raise DtypeError(f"{label} is {raw['dtype']}, not {field.dtype}")
+    shape = tuple(raw["shape"])
+    _check_shape(label, field, shape, sizes)
+    array: Array = np.frombuffer(raw["data"], field.dtype).reshape(shape)
+    _check_numbers(label, array, field)
+    return array

@@ -1,0 +1,204 @@
+"""Configuration files: TOML, checked against a pydantic model, with errors that name the key."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from edgeloop.errors import ConfigError
+
+S = TypeVar("S", bound="Settings")
+
+CONNECT_SECONDS = 10.0
+"""For the first connection of whoever does not try without end."""
+
+LEAST_CHUNK_BYTES, MOST_CHUNK_BYTES = 4096, 16 * 2**20
+"""The bounds of a packet: what everybody sends, and takes."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+Noise = Annotated[float, Field(ge=0.1, le=10_000)]
+Norm = Annotated[float, Field(gt=0, le=1e6)]
+Epsilon = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """A table of a configuration file; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _named(cls, value: object, about: ValidationInfo) -> object:
+        """Refuse a path without letters, which would be the folder that the command runs in."""
+        field = cls.model_fields.get(about.field_name or "")
+        if value == "" and field is not None and Path in _parts(field.annotation):
+            raise ValueError("names no file and no folder")
+        return value
+
+
+class BrokerSettings(Settings):
+    """The `[broker]` table, the same for the aggregator and the agents.
+
+    Attributes:
+        host: of the MQTT 5 broker.
+        port: of its listener.
+        username: if the broker wants one.
+        password_file: a file with the password on its first line.
+        ca_file: certificates of the authorities that the broker's must come from, PEM; with it the
+            connection is TLS, without it plain.
+        certificate_file: this client's own certificate and its chain, PEM, if the broker wants one.
+        key_file: the certificate's private key, PEM, without a passphrase.
+        connect_seconds: how long to try before giving up the first connection; if it is not given,
+            an agent tries without end, and everybody else `CONNECT_SECONDS`.
+        chunk_bytes: the largest packet to send, unless the broker's own limit is lower.
+    """
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Port = 1883
+    username: str | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    connect_seconds: Seconds | None = None
+    chunk_bytes: Annotated[int, Field(ge=LEAST_CHUNK_BYTES, le=MOST_CHUNK_BYTES)] = 262_144
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "BrokerSettings":
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        if self.certificate_file is not None and self.ca_file is None:
+            raise ValueError("certificate_file needs ca_file, or there is no TLS to show it in")
+        return self
+
+    @property
+    def patience(self) -> float:
+        """Return for how long to try the first connection, unless without end."""
+        return CONNECT_SECONDS if self.connect_seconds is None else self.connect_seconds
+
+    @property
+    def address(self) -> str:
+        """Return the broker's address as a person writes it."""
+        return f"{self.host}:{self.port}"
+
+
+class PrivacySettings(Settings):
+    """The `[privacy]` table: how much noise is in what clients send; see `edgeloop.privacy.dp_sgd`.
+
+    Attributes:
+        noise: sigma, of each training step's summed gradient, in multiples of `clip`.
+        clip: C, the largest norm of one sample's gradient.
+        prototype_noise: sigma of the classes' sums and counts, in multiples of what one sample can
+            change.
+        prototype_clip: S, the largest norm of one sample's features.
+        delta: what the guarantee may fail with; well below one in the number of a client's samples.
+        epsilon: the budget; a client that would go over it trains and sends no more. None for no
+            end.
+    """
+
+    noise: Noise = 1.0
+    clip: Norm = 1.0
+    prototype_noise: Noise = 10.0
+    prototype_clip: Norm = 1.0
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    epsilon: Epsilon | None = None
+
+
+def read(path: Path, kind: type[S]) -> S:
+    """Read a configuration file.
+
+    Raises:
+        ConfigError: if it cannot be read, or a key or a value is wrong.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            str(path), "there is no such file", "give the path of a TOML file"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), f"cannot be read ({error})", "give a readable file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(path), f"is no TOML ({error})", "mend the line it names") from error
+    return parse(table, kind, str(path))
+
+
+def first_line(path: Path, field: str) -> str:
+    """Return a file's first line, where a secret is.
+
+    Raises:
+        ConfigError: naming the field, if it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").split("\n")[0]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(field, f"cannot be read ({error})", "give a readable file") from error
+
+
+def parse(table: dict[str, Any], kind: type[S], source: str) -> S:
+    """Check a table against a model.
+
+    Raises:
+        ConfigError: naming the first wrong key, and the one that was probably meant.
+    """
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        where = f"{source}: {path}" if path else source
+        raise ConfigError(
+            where, _problem(first["type"], first["msg"]), _remedy(kind, first)
+        ) from error
+
+
+def _problem(kind: str, message: str) -> str:
+    known = {"extra_forbidden": "there is no such key", "missing": "is missing"}
+    message = message.removeprefix("Value error, ")
+    return known.get(kind, message[0].lower() + message[1:])
+
+
+def _remedy(kind: type[BaseModel], first: Any) -> str:
+    if not first["loc"]:
+        return "mend it there"
+    *tables, key = first["loc"]
+    if first["type"] == "missing":
+        return f"add {key}"
+    if first["type"] != "extra_forbidden":
+        return f"it is {first['input']!r}"
+    fields = _fields(kind, tables)
+    close = difflib.get_close_matches(str(key), fields, n=1)
+    if close:
+        return f"did you mean {close[0]}"
+    return f"the keys here are {', '.join(fields)}" if fields else "take it out"
+
+
+def _fields(kind: type[BaseModel] | None, tables: list[Any]) -> list[str]:
+    """Return the keys that a table within a model may have; none where that cannot be told."""
+    for table in tables:
+        if kind is not None and not isinstance(table, int):  # numbers tell tables of a list apart
+            field = kind.model_fields.get(str(table))
+            kind = None if field is None else _model(field.annotation)
+    return [] if kind is None else list(kind.model_fields)
+
+
+def _model(annotation: object) -> type[BaseModel] | None:
+    """Return the model in an annotation such as `PrivacySettings | None`."""
+    models = (each for each in _parts(annotation) if isinstance(each, type))
+    return next((each for each in models if issubclass(each, BaseModel)), None)
+
+
+def _parts(annotation: object) -> list[object]:
+    """Return an annotation, and all that it is made of."""
+    return [annotation, *(part for each in get_args(annotation) for part in _parts(each))]

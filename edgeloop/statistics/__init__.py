@@ -1,0 +1,1 @@
+"""What a number of right answers is worth: intervals, paired tests, AUC, said in a sentence."""

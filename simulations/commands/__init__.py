@@ -1,0 +1,1 @@
+"""The doors of single commands: simulate, compare, partition, models, algorithms."""

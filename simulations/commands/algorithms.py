@@ -1,0 +1,156 @@
+"""Lists the algorithms: what each sends, where it runs, its paper and its hyperparameters."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from edgeloop import algorithms
+from edgeloop.algorithm import Card
+from edgeloop.cli import console
+
+GIVEN = (
+    *("classes", "width", "seed", "shape", "architecture"),
+    *("generator_sha256", "latent_dim", "base_sha256", "dims"),
+)
+"""Fields of every Config that the run fills in; no hyperparameters."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `edgeloop algorithms` with these arguments."""
+    return console.run(listing, "algorithms", arguments)
+
+
+def listing(
+    name: Annotated[
+        str | None, typer.Argument(help="One of them, with what its hyperparameters mean.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Write everything as Markdown: docs/algorithms.md.")
+    ] = False,
+) -> None:
+    """List the algorithms."""
+    found = [describe(each) for each in ([name] if name else algorithms.names())]
+    if as_json:
+        console.say(json.dumps(found, indent=1))
+    elif as_markdown:
+        console.say(markdown(found))
+    elif name:
+        _show(found[0])
+    else:
+        columns = ("name", "title", "runs in", "clients", "up", "down", "variants", "paper")
+        console.table("algorithms", columns, [_cells(each) for each in found])
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Return what a person wants to know of an algorithm before choosing it; JSON values only.
+
+    Raises:
+        ConfigError: if there is no such algorithm.
+    """
+    card = algorithms.card(name)
+    config = algorithms.config(name, **algorithms.given(name, classes=1, width=1))
+    defaults = dataclasses.asdict(config)
+    return {
+        "name": name,
+        "title": card.title,
+        "experimental": card.experimental,
+        "runs": list(card.runs),
+        "clients": _clients(card),
+        "generator": card.generator,
+        "base": card.base,
+        "up": card.up,
+        "down": card.down,
+        "paper": card.paper,
+        "variants": {"released": {}, **{key: dict(value) for key, value in card.variants.items()}},
+        "hyperparameters": {key: value for key, value in defaults.items() if key not in GIVEN},
+        "meanings": {
+            key: meaning
+            for key, meaning in meanings(type(config).__doc__ or "").items()
+            if key not in GIVEN
+        },
+    }
+
+
+def _clients(card: Card) -> str:
+    alike = "one architecture" if card.alike else "any architectures"
+    return f"{alike}, a head of one layer" if card.one_head else alike
+
+
+def meanings(docstring: str) -> dict[str, str]:
+    """Return what the `Attributes:` of a docstring say, by name, each on one line."""
+    lines = docstring.partition("Attributes:\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^ {8}(\w+): (.+?)(?=^ {8}\w|\Z)", lines, re.MULTILINE | re.DOTALL)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+def markdown(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of algorithms in Markdown, and then a section of each."""
+    columns = ("algorithm", "clients", "up", "down", "paper")
+    rows = [
+        (f"[{_title(each)}](#{each['name']})", *(each[column] for column in columns[1:]))
+        for each in found
+    ]
+    return "\n".join([_table(columns, rows), *(_section(each) for each in found)]).strip()
+
+
+def _section(found: Mapping[str, Any]) -> str:
+    parts = [f"### {found['name']}\n", f"{_title(found)}. {found['paper']}.\n"]
+    runs = ", ".join(found["runs"])
+    parts.append(f"Runs in: {runs}. Up: {found['up']}. Down: {found['down']}.\n")
+    if found["generator"]:
+        parts.append("The server asks a [generator](generators.md).\n")
+    if found["base"]:
+        parts.append("Clients compute on a [base](bases.md).\n")
+    rows = [
+        (f"`{key}`", f"`{json.dumps(value)}`", found["meanings"][key])
+        for key, value in found["hyperparameters"].items()
+    ]
+    parts.append(_table(("hyperparameter", "default", "meaning"), rows))
+    parts += [
+        f"Variant `{name}`: {_options(options)}.\n"
+        for name, options in found["variants"].items()
+        if options
+    ]
+    return "\n".join(parts)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    rows = [(fact, found[fact]) for fact in ("clients", "up", "down", "paper")]
+    columns = (_title(found), "runs in " + ", ".join(found["runs"]))
+    console.table(found["name"], columns, rows)
+    console.table(
+        "hyperparameters",
+        ("name", "default", "meaning"),
+        [
+            (key, json.dumps(value), found["meanings"][key])
+            for key, value in found["hyperparameters"].items()
+        ],
+    )
+    variants = [(name, _options(options, "{}={}")) for name, options in found["variants"].items()]
+    console.table("variants", ("name", "sets"), variants)
+
+
+def _options(options: Mapping[str, Any], form: str = "`{}={}`") -> str:
+    return ", ".join(form.format(key, json.dumps(value)) for key, value in options.items())
+
+
+def _title(found: Mapping[str, Any]) -> str:
+    title: str = found["title"]
+    return f"{title} (experimental)" if found["experimental"] else title
+
+
+def _cells(found: Mapping[str, Any]) -> list[str]:
+    return [
+        *(found["name"], _title(found), ", ".join(found["runs"]), found["clients"]),
+        *(found["up"], found["down"], ", ".join(found["variants"]), found["paper"]),
+    ]

@@ -1,0 +1,156 @@
+"""What a killed run goes on from: the server's state, every client's model, the rounds so far."""
+
+import dataclasses
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from edgeloop.algorithm import Algorithm
+from edgeloop.errors import RunError
+from edgeloop.protocol import wire
+from edgeloop.protocol.task import SERVER
+from edgeloop.protocol.wire import Envelope
+from edgeloop.runtime import atomic_files
+from edgeloop.server_loop import Standing
+from simulations.engine.run_plan import Crew
+from simulations.results.measurements import Row
+
+PREFIX = "checkpoint-"
+SUMS = "sha256.json"
+SHARE = 0.05
+"""Of a run's time, what checkpoints may take."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run's standing after some round.
+
+    Attributes:
+        standing: the server's.
+        rows: the rounds so far.
+        models: the folder of the clients' models, for a cohort's `restore`.
+    """
+
+    standing: Standing[Any, Any]
+    rows: tuple[Row, ...]
+    models: Path
+
+
+class Pace:
+    """Says when the next checkpoint is worth its time: every round while that is cheap enough.
+
+    Args:
+        share: of the time, what checkpoints may take.
+        clock: seconds.
+    """
+
+    def __init__(self, share: float = SHARE, clock: Callable[[], float] = time.monotonic) -> None:
+        self._share = share
+        self._clock = clock
+        self._cost = 0.0
+        self._last = clock()
+
+    def due(self) -> bool:
+        """Say whether the time since the last checkpoint is worth another."""
+        return self._cost <= self._share * (self._clock() - self._last)
+
+    def run(self, save: Callable[[], None]) -> None:
+        """Make a checkpoint, and learn what it costs."""
+        begun = self._clock()
+        save()
+        self._last = self._clock()
+        self._cost = self._last - begun
+
+
+def save(folder: Path, crew: Crew, standing: Standing[Any, Any], rows: Sequence[Row]) -> None:
+    """Write a checkpoint beside the last one, then remove that."""
+    final = folder / f"{PREFIX}{standing.rounds}"
+    building = folder / f".{final.name}.new"
+    shutil.rmtree(building, ignore_errors=True)
+    (building / "models").mkdir(parents=True)
+    crew.save(building / "models")
+    envelope = Envelope("simulation", "simulation", standing.rounds, SERVER)
+    (building / "state.frame").write_bytes(wire.encode(envelope, standing.state))
+    (building / "broadcast.frame").write_bytes(wire.encode(envelope, standing.broadcast))
+    text = json.dumps([dataclasses.asdict(row) for row in rows])
+    (building / "rows.json").write_text(text, encoding="utf-8")
+    atomic_files.write_json(building / SUMS, _sums(building))
+    for path in (*building.rglob("*"), building):
+        atomic_files.sync(path)
+    shutil.rmtree(final, ignore_errors=True)
+    building.replace(final)
+    atomic_files.sync(folder)
+    remove(folder, but=final)
+
+
+def remove(folder: Path, but: Path | None = None) -> None:
+    """Remove all checkpoints, finished or not, but one."""
+    for path in (*folder.glob(f"{PREFIX}*"), *folder.glob(f".{PREFIX}*")):
+        if path != but and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+
+
+def latest(folder: Path, algorithm: Algorithm[Any, Any, Any]) -> Checkpoint | None:
+    """Return the newest checkpoint, if there is one.
+
+    Raises:
+        RunError: if it cannot be read.
+    """
+    named = {path.name[len(PREFIX) :]: path for path in folder.glob(f"{PREFIX}*")}
+    numbers = [number for number in named if re.fullmatch("[0-9]{1,9}", number)]
+    if not numbers:
+        return None
+    found = sorted((int(number), named[number]) for number in numbers)
+    try:
+        return _read(*found[-1], algorithm)
+    except (AttributeError, OSError, TypeError, ValueError) as error:
+        raise RunError(
+            str(found[-1][1]),
+            f"cannot be read ({error})",
+            "remove the run's folder: it then starts anew",
+        ) from error
+
+
+def _read(number: int, path: Path, algorithm: Algorithm[Any, Any, Any]) -> Checkpoint:
+    _check_sums(path)
+    state = _message(path / "state.frame", algorithm.state, algorithm, number)
+    broadcast = _message(path / "broadcast.frame", algorithm.broadcast, algorithm, number)
+    text = (path / "rows.json").read_text(encoding="utf-8")
+    rows = TypeAdapter(tuple[Row, ...]).validate_python(atomic_files.parse_json(text))
+    if len(rows) != number:
+        raise ValueError(f"it has {len(rows)} rounds, not {number}")
+    return Checkpoint(Standing(number, state, broadcast), rows, path / "models")
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of a checkpoint, by its path there."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != SUMS)
+    return {str(path.relative_to(folder)): atomic_files.digest(path) for path in found}
+
+
+def _check_sums(folder: Path) -> None:
+    """Refuse a checkpoint of other bytes than were written; those of before 0.1.2 do not tell.
+
+    Raises:
+        ValueError: naming a file.
+    """
+    if (folder / SUMS).exists():
+        told, found = atomic_files.read_json(folder / SUMS), _sums(folder)
+        for name in {**told, **found}:
+            if told.get(name) != found.get(name):
+                raise ValueError(f"{name} is not as it was written")
+
+
+def _message(path: Path, kind: type, algorithm: Algorithm[Any, Any, Any], number: int) -> Any:
+    """Decode a frame; a `WireError` is a ValueError."""
+    frame = wire.decode(path.read_bytes(), kind, sizes=algorithm.sizes)
+    if frame.envelope.round != number:
+        raise ValueError(f"{path.name} is of round {frame.envelope.round}, not {number}")
+    return frame[kind]

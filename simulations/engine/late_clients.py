@@ -1,0 +1,92 @@
+"""Clients that join after the last round: what the knowledge is worth to them, and after tuning.
+
+Source: the new clients of PFLlib, for every algorithm.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edgeloop import algorithms, models
+from edgeloop.client import Member, Report
+from edgeloop.data import Federation
+from edgeloop.data.views import some
+from edgeloop.errors import ConfigError
+from simulations.engine.run_plan import Plan, default_group
+from simulations.results.measurements import accuracy
+
+
+@dataclass(frozen=True)
+class Divided:
+    """A federation's clients: those of the rounds, and those who come later.
+
+    Attributes:
+        early: who takes part in the rounds.
+        late: who joins after the last one; None for nobody.
+    """
+
+    early: Federation
+    late: Federation | None = None
+
+
+def divide(everyone: Federation, late: int) -> Divided:
+    """Let the last so many clients join later.
+
+    Raises:
+        ConfigError: if that leaves nobody for the rounds.
+    """
+    if not late:
+        return Divided(everyone)
+    count = len(everyone)
+    if late >= count:
+        problem = f"{late} of {count} clients would leave nobody for the rounds"
+        raise ConfigError("new-clients", problem, f"use {count - 1} or fewer")
+    early = some(everyone, range(count - late))
+    return Divided(early, some(everyone, range(count - late, count)))
+
+
+def joined(plan: Plan, divided: Divided, broadcast: Any) -> dict[str, Any]:
+    """Return how the new clients do with the last broadcast, before and after fine-tuning.
+
+    Each starts from the first weights of its architecture, takes the broadcast over, is evaluated,
+    trains its local epochs once, and is evaluated again as it is then.
+    """
+    if divided.late is None:
+        return {}
+    epochs = plan.settings.fine_tuning_epochs
+    tunes = algorithms.given(plan.settings.algorithm, local_epochs=epochs)
+    options = {**plan.settings.options, **tunes}
+    tuned = replace(plan, settings=plan.settings.model_copy(update={"options": options}))
+    pairs = [_member(tuned, divided, client).join(broadcast) for client in range(len(divided.late))]
+    before, after = zip(*pairs, strict=True)
+    clients = {f"new-{i:02}": _told(*pair) for i, pair in enumerate(pairs)}
+    found = {**_told(list(before), list(after)), "fine_tuning_epochs": epochs}
+    return {"new_clients": {**found, "by_client": clients}}
+
+
+def _member(plan: Plan, divided: Divided, client: int) -> Any:
+    assert divided.late is not None  # noqa: S101 - who calls this has new clients
+    settings, number = plan.settings, len(divided.early) + client
+    half = plan.load().half
+    if half is not None:
+        return half(f"new-{client:02}", plan.base, divided.late.client(client))
+    group = settings.models or default_group(plan.shape)
+    architecture = models.members(group, number + 1)[-1]
+    return Member(
+        f"new-{client:02}",
+        plan.load(),
+        models.build(architecture, plan.shape, plan.classes, settings.width, settings.seed),
+        divided.late.client(client),
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        shuffle=settings.shuffle,
+        compute=settings.compute,
+        secret=settings.secret,
+    )
+
+
+def _told(before: Report | Sequence[Report], after: Report | Sequence[Report]) -> dict[str, float]:
+    pairs = {"before": before, "after": after}
+    return {
+        name: accuracy([each] if isinstance(each, Report) else each) for name, each in pairs.items()
+    }

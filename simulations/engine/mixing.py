@@ -1,0 +1,96 @@
+"""What a simulation's clients would put into use: each one's own weight; see docs/mixing.md."""
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from edgeloop import algorithms, expert, mixture, models
+from edgeloop.algorithms.local import Nothing
+from edgeloop.gaussian.client import StatisticsClient
+from edgeloop.mixing import experts
+from edgeloop.models.split import SplitModel
+from simulations.engine.run_plan import Crew, Plan
+
+log = logging.getLogger(__name__)
+
+HITS = "hits"
+"""In `mix` of a client with a network: a bit a test sample as in `clients_table.HITS`, in hex."""
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """Mixes a client where it lives; picklable, so that a worker can.
+
+    Attributes:
+        plan: the run's.
+        broadcast: the last one.
+        rounds: of training, that the run had.
+    """
+
+    plan: Plan
+    broadcast: Any
+    rounds: int
+
+    def __call__(self, name: str, half: Any) -> dict[str, Any]:
+        """Return what a client ends with; see `mixture.Mixture.told`."""
+        if isinstance(half, StatisticsClient):
+            return self._with_statistics(name, half)
+        plan, settings = self.plan, self.plan.settings
+        first = partial(_first, plan, name)
+        local = mixture.local(settings.algorithm, **plan.chosen())
+        how = mixture.Plan(settings.mix, self.rounds, local, first, settings.seed)
+        found = mixture.made(how, half, self.broadcast)
+        return {**found.told(self.broadcast), HITS: _hits(found, self.broadcast)}
+
+    def _with_statistics(self, name: str, half: StatisticsClient) -> dict[str, Any]:
+        """Return what a client with class statistics ends with, and trains for that if asked."""
+        if not half.config.network:
+            return half.mixed(self.broadcast)
+        asked = self.plan.settings
+        how = expert.Plan(
+            *(partial(_first, self.plan, name), asked.width, asked.batch_size),
+            *(asked.shuffle, asked.compute),
+        )
+        return expert.trained(how, half, self.broadcast).told(self.broadcast)
+
+
+def _hits(found: mixture.Mixture, broadcast: Any) -> str:
+    """Return which test samples a mixture has right; see `HITS`."""
+    tests = found.together.tests()
+    all_NC = found.together.scores(tests.inputs, broadcast)
+    alone = found.alone
+    own_NC = all_NC if alone is None else alone.scores(tests.inputs, Nothing())
+    right_N = experts.hits(found.choice.scores(own_NC, all_NC), tests.labels)
+    return np.packbits(right_N).tobytes().hex()
+
+
+def _first(plan: Plan, name: str) -> SplitModel:
+    """Return a model of a client's architecture, with its first weights."""
+    settings = plan.settings
+    sizes = plan.shape, plan.classes, settings.width, settings.seed
+    return models.build(plan.models[name], *sizes)
+
+
+def told(plan: Plan, crew: Crew, broadcast: Any, rounds: int) -> dict[str, Any]:
+    """Return the summary's `mix`; nothing where nothing is to be mixed.
+
+    Args:
+        plan: the run's.
+        crew: its clients, after their last evaluation; what they are does not change.
+        broadcast: the last one.
+        rounds: of training, that the run had.
+    """
+    weighs = algorithms.card(plan.settings.algorithm).base  # whose clients mix whatever is asked
+    how = "auto" if weighs else plan.settings.mix
+    if how == "never":
+        return {}
+    if not weighs and not mixture.mixes(plan.settings.algorithm):
+        log.info("who trains alone has nothing to mix")
+        return {}
+    if not weighs:
+        log.info("mixes every client's network with one trained alone")
+    clients = crew.each(Mixing(plan, broadcast, rounds))
+    return {"mix": experts.summed(how, clients)}

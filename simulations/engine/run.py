@@ -1,0 +1,243 @@
+"""Runs a simulation from its settings to its folder of results, or goes on with one."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeloop import algorithms, round_history, server_loop
+from edgeloop.algorithm import Algorithm
+from edgeloop.client import Report
+from edgeloop.data import Federation
+from edgeloop.errors import InputError
+from edgeloop.participation import Attendance
+from edgeloop.runtime import atomic_files
+from edgeloop.server_loop import Closed
+from edgeloop.training.compute import enough_memory
+from simulations.engine import (
+    beside,
+    checkpoint,
+    late_clients,
+    mixing,
+    run_config,
+    run_plan,
+    stacking_benchmark,
+)
+from simulations.engine.checkpoint import Checkpoint, Pace
+from simulations.engine.privacy_spending import Spending
+from simulations.engine.recorder import Recorder
+from simulations.results import clients_table, concerns, measurements
+from simulations.results.clients_table import Journal
+from simulations.results.folder import BESIDE, HISTORY, PARTITION, SUMMARY, claim
+from simulations.results.measurements import Row
+from simulations.settings import RunSettings
+from simulations.sinks import Sink, guarded
+
+log = logging.getLogger(__name__)
+
+Watch = Callable[[int, float], None]
+"""Told after each round how many are done, and the round's accuracy."""
+
+
+def simulate(
+    settings: RunSettings, folder: Path, watch: Watch, sinks: Sequence[Sink] = ()
+) -> dict[str, Any]:
+    """Run a simulation and what is to run beside it, or go on where its folder says it stopped.
+
+    Args:
+        settings: what to run.
+        folder: where its results go; see docs/simulation.md.
+        watch: told of every round; those of what runs beside it count on from the run's.
+        sinks: told of every row and of the summary; what fails in one never ends the run. They
+            are told nothing of what runs beside it.
+
+    Returns:
+        the content of summary.json.
+
+    Raises:
+        InputError: if the settings, the data or the folder are wrong, or memory runs out.
+    """
+    with enough_memory(settings.device):
+        planned = beside.planned(settings)
+        more = bool(settings.beside) and bool(beside.missing(settings, folder))
+        summary = _simulate(settings, folder, watch, sinks, again=more)
+        for place, name in enumerate(settings.beside, start=1):
+            if name in summary.get(BESIDE, {}):
+                continue  # it was told of before
+            its = beside.settings_of(settings, name, len(summary["accuracy_by_round"]) - 1)
+            counted = _counted(watch, sum(planned[:place]), its.rounds, planned[place])
+            _simulate(its, beside.folder_of(folder, name), counted, (), again=True)
+            summary = beside.told(folder, name)
+        return summary
+
+
+def _counted(watch: Watch, before: int, rounds: int, asked: int) -> Watch:
+    """Count on from the rounds before; the last one ends as many as were asked for."""
+    return lambda done, accuracy: watch(before + (asked if done == rounds else done), accuracy)
+
+
+def _simulate(
+    settings: RunSettings, folder: Path, watch: Watch, sinks: Sequence[Sink], again: bool
+) -> dict[str, Any]:
+    """Run one algorithm, or go on with it; a finished run is what it is, or refused."""
+    settings.check()
+    everyone = settings.federation()
+    divided = late_clients.divide(everyone, settings.new_clients)
+    generator = settings.opened()
+    base = settings.opened_base(divided.early.shape, divided.early.classes)
+    plan = run_plan.plan(settings, divided.early, generator, base)
+    config = run_config.config(plan, everyone)
+    batch = 1 if base is not None else settings.batch_size  # statistics have no batches
+    concerned = concerns.of_data(divided.early, batch)
+    _check_beside(settings, divided.early)
+    if claim(folder, config, again):
+        return beside.summary(folder)
+    _warn(concerned)
+    atomic_files.write(folder / PARTITION, measurements.partition_file(divided.early, plan.models))
+    worked = measurements.processor_seconds()
+    begun = _begin(plan, plan.load(generator), divided.early, folder)
+    with guarded(sinks, folder, config, begun.saved.rows) as sink:
+        recorder = _recorder(begun, sink.row)
+        reports, broadcast, mixed = _rounds(begun, recorder, watch)
+        diverged = concerns.of_clients(clients_table.read(folder))
+        _warn(diverged)
+        judged = concerns.of_rounds(begun.algorithm, recorder.rows)
+        summary = {
+            **measurements.summary(config, recorder.rows, reports, broadcast),
+            **late_clients.joined(plan, divided, broadcast),
+            **mixed,
+            "cohort": begun.chosen,
+            "warnings": [*concerned, *diverged, *judged],
+        }
+        summary["seconds"]["processor"] = measurements.processor_seconds() - worked
+        _write(folder, summary, recorder.rows, broadcast)
+        begun.journal.remove()
+        sink.end(summary)
+    return summary
+
+
+def _check_beside(settings: RunSettings, federation: Federation) -> None:
+    """Find what cannot run beside a run before anything runs.
+
+    Raises:
+        InputError: as `simulate`, naming the algorithm.
+    """
+    for name in settings.beside:
+        try:
+            its = beside.settings_of(settings, name, settings.rounds)
+            its.check()
+            run_plan.plan(its, federation, its.opened())
+        except InputError as error:
+            raise error.within(f"beside {name}") from error
+
+
+def _warn(sentences: Sequence[str]) -> None:
+    for each in sentences:
+        log.warning("%s", each)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A run that is about to begin, or to go on.
+
+    Attributes:
+        plan: the run's.
+        algorithm: the run's.
+        federation: of those clients that are there from the first round on.
+        folder: the run's.
+        saved: where it stands.
+        journal: every client's rows.
+        participation: who takes part in which round; None for everybody.
+        chosen: which architectures' clients train together.
+        spending: what clients spend of their privacy; None without any.
+    """
+
+    plan: run_plan.Plan
+    algorithm: Algorithm[Any, Any, Any]
+    federation: Federation
+    folder: Path
+    saved: Checkpoint
+    journal: Journal
+    participation: Attendance | None
+    chosen: Mapping[str, stacking_benchmark.Choice]
+    spending: Spending | None
+
+
+def _begin(
+    plan: run_plan.Plan, algorithm: Algorithm[Any, Any, Any], federation: Federation, folder: Path
+) -> _Begun:
+    """Find where a run stands: at its last checkpoint, or at its beginning."""
+    new = Checkpoint(server_loop.beginning(algorithm), (), folder)
+    saved = checkpoint.latest(folder, algorithm) or new
+    some: Attendance | None = plan.participation(federation)
+    spending = plan.spending(federation, some)
+    some = spending or some
+    journal = Journal(folder, plan.models, some, len(saved.rows))
+    chosen = stacking_benchmark.settled(folder, plan, federation)
+    return _Begun(plan, algorithm, federation, folder, saved, journal, some, chosen, spending)
+
+
+def _recorder(begun: _Begun, told: Callable[[Row], None]) -> Recorder:
+    saved = begun.saved
+    return Recorder(
+        *(begun.algorithm, begun.folder / "rounds.csv", saved.rows, saved.standing.broadcast),
+        *(begun.plan.workers, time.perf_counter, begun.journal, told),
+        spent=None if begun.spending is None else begun.spending.epsilon,
+    )
+
+
+def _rounds(
+    begun: _Begun, recorder: Recorder, watch: Watch
+) -> tuple[Mapping[str, Report], Any, Mapping[str, Any]]:
+    """Run and record what is left; return the last evaluation, the last broadcast, the mixture."""
+    saved, settings = begun.saved, begun.plan.settings
+    together = stacking_benchmark.stacked(begun.chosen)
+    with run_plan.cohort(begun.plan, begun.federation, together) as crew:
+        if saved.rows:
+            crew.restore(saved.models)
+        standing, reports = server_loop.run(
+            *(recorder.algorithm, crew, settings.rounds, saved.standing),
+            _after(begun, recorder, crew, watch),
+            lambda: measurements.stalled(recorder.rows, settings.patience),
+            begun.participation,
+        )
+        watch(settings.rounds, recorder.finished(reports).accuracy)
+        begun.journal.write(crew.hits())
+        mixed = mixing.told(begun.plan, crew, standing.broadcast, standing.rounds)
+    return reports, standing.broadcast, mixed
+
+
+def _after(
+    begun: _Begun, recorder: Recorder, crew: run_plan.Crew, watch: Watch
+) -> Callable[[Closed[Any, Any, Any]], None]:
+    """Return what is done at the end of each round; a checkpoint, if one is due."""
+    pace = Pace()
+
+    def save(closed: Closed[Any, Any, Any]) -> None:
+        begun.journal.sync()
+        checkpoint.save(begun.folder, crew, closed.standing, recorder.rows)
+
+    def after(closed: Closed[Any, Any, Any]) -> None:
+        measures = concerns.measured(begun.algorithm, closed, begun.participation)
+        row = recorder.closed(closed, measures)
+        concerns.tell(begun.algorithm, recorder.rows)
+        if begun.plan.settings.history:
+            round_history.write(begun.folder / HISTORY, closed)
+        watch(closed.standing.rounds, row.accuracy)
+        if pace.due():
+            pace.run(lambda: save(closed))
+
+    return after
+
+
+def _write(folder: Path, summary: Mapping[str, Any], rows: Sequence[Row], broadcast: Any) -> None:
+    """Write the results; the summary last, because it says that the run is finished."""
+    config = summary["config"]
+    card = algorithms.card(config["algorithm"])
+    title = f"{card.title} on {Path(config['data']).name}"
+    atomic_files.write(folder / "prototypes.safetensors", measurements.prototypes_file(broadcast))
+    atomic_files.write(folder / "accuracy.png", measurements.picture(title, rows))
+    atomic_files.write_json(folder / SUMMARY, summary)
+    checkpoint.remove(folder)

@@ -1,0 +1,185 @@
+"""Which clients train together: what was asked for, or what a short measurement finds faster."""
+
+import copy
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgeloop import models
+from edgeloop.algorithm import Algorithm, Batches, Recipe
+from edgeloop.data import Federation
+from edgeloop.errors import ConfigError
+from edgeloop.runtime import atomic_files
+from edgeloop.training.compute import usable_device
+from edgeloop.training.sgd import follow
+from edgeloop.training.vectorized import Stack, Turn
+from simulations.engine.run_plan import Plan
+
+COHORT = "cohort.json"
+"""In a run's folder: what was chosen, so that a run that goes on goes on alike."""
+
+CLIENTS, BATCHES, WARM, REPEATS = 8, 4, 3, 3
+"""Of a measurement, at most; the rounds before it are for libraries to choose their kernels, and
+for a stack to record its step."""
+
+WORTH = 0.9
+"""Of the plain cohort's seconds, what a stack must stay below to be chosen."""
+
+Choice = dict[str, Any]
+"""An architecture's: clients, stacked, seconds alone and together; or why it is not stacked."""
+
+log = logging.getLogger(__name__)
+
+
+def settled(folder: Path, plan: Plan, federation: Federation) -> dict[str, Choice]:
+    """Return the run's choice by architecture: the one in its folder, or a new one, kept there.
+
+    Raises:
+        ConfigError: if clients are to be stacked that cannot be.
+    """
+    path = folder / COHORT
+    if path.exists():
+        stored: dict[str, Choice] = json.loads(path.read_text(encoding="utf-8"))
+        return stored
+    chosen = choose(plan, federation)
+    if chosen:
+        atomic_files.write_json(path, chosen)
+    for architecture, choice in chosen.items():
+        log.info("%s: %s", architecture, told(choice))
+    return chosen
+
+
+def stacked(chosen: Mapping[str, Choice]) -> frozenset[str]:
+    """Return the architectures whose clients train together."""
+    return frozenset(name for name, choice in chosen.items() if choice["stacked"])
+
+
+def told(choice: Choice) -> str:
+    """Return a choice as a person reads it."""
+    if "why" in choice:
+        return f"not stacked: {choice['why']}"
+    ratio = choice["seconds_alone"] / choice["seconds_together"]
+    return f"{'stacked' if choice['stacked'] else 'not stacked'}, measured {ratio:.1f} times faster"
+
+
+def choose(plan: Plan, federation: Federation) -> dict[str, Choice]:
+    """Choose for each architecture that several clients have, or any on a GPU.
+
+    Raises:
+        ConfigError: if clients are to be stacked that cannot be.
+    """
+    asked = plan.settings.cohort or ("plain" if plan.settings.device == "cpu" else "auto")
+    if plan.settings.privacy is not None:
+        if asked == "stacked":
+            problem = "clients with privacy train each by itself"
+            raise ConfigError("cohort", problem, "use auto or plain")
+        return {}
+    if asked == "plain":
+        return {}
+    algorithm = plan.load()
+    kinds: dict[str, list[int]] = {}
+    for number, architecture in enumerate(plan.models.values()):
+        kinds.setdefault(architecture, []).append(number)
+    fewest = 1 if plan.settings.device == "cuda" else 2
+    chosen = {
+        architecture: _choice(plan, federation, algorithm, architecture, clients)
+        for architecture, clients in kinds.items()
+        if len(clients) >= fewest
+    }
+    return {name: _held(name, choice, asked) for name, choice in chosen.items()}
+
+
+def _held(architecture: str, choice: Choice, asked: str) -> Choice:
+    """Return a choice as it was asked for."""
+    if asked == "auto":
+        return choice
+    if "why" in choice:
+        problem = f"clients with {architecture} cannot be stacked ({choice['why']})"
+        raise ConfigError("cohort", problem, "use auto or plain")
+    return {**choice, "stacked": True}
+
+
+def _choice(
+    plan: Plan,
+    federation: Federation,
+    algorithm: Algorithm[Any, Any, Any],
+    architecture: str,
+    clients: Sequence[int],
+) -> Choice:
+    turns = _turns(plan, federation, algorithm, architecture, clients[:CLIENTS])
+    recipe, why = algorithm.recipe, ""
+    if recipe is None:
+        why = f"{plan.settings.algorithm}'s round is more than one descent"
+    elif any(turn.model.draws for turn in turns):
+        why = "its dropout would draw other numbers"
+    elif not any(len(turn.batches) for turn in turns):
+        why = "there is no full batch to measure with"
+    else:
+        try:
+            found = _measured(plan, recipe, turns, algorithm.start()[1])
+        except RuntimeError as error:  # what torch.func cannot map says so in many ways
+            why = str(error).strip().partition("\n")[0][:200]
+    count = {"clients": len(clients)}
+    if why:
+        return {**count, "stacked": False, "why": why}
+    faster = found["seconds_together"] < WORTH * found["seconds_alone"]
+    return {**count, "stacked": faster, **found}
+
+
+def _turns(
+    plan: Plan,
+    federation: Federation,
+    algorithm: Algorithm[Any, Any, Any],
+    architecture: str,
+    clients: Sequence[int],
+) -> list[Turn]:
+    settings, compute = plan.settings, plan.settings.compute
+    device = usable_device(compute.device)
+    few = BATCHES * settings.batch_size
+    turns = []
+    for client in clients:
+        model = models.build(architecture, plan.shape, plan.classes, settings.width, settings.seed)
+        algorithm.equip(model)
+        train = federation.client(client).train
+        inputs = torch.tensor(train.inputs[:few], device=device)
+        inputs = inputs.contiguous(memory_format=compute.format(inputs.ndim))
+        labels = torch.tensor(train.labels[:few], device=device)
+        placed = compute.placed(model).to(device)
+        turns.append(Turn(placed, Batches(inputs, labels, settings.batch_size)))
+    return turns
+
+
+def _measured(
+    plan: Plan, recipe: Recipe[Any, Any], turns: Sequence[Turn], broadcast: Any
+) -> dict[str, float]:
+    """Return the seconds of a few steps, each client by itself and all together."""
+    device = usable_device(plan.settings.device)
+    torch.set_num_threads(1)
+    stack: Stack[Any, Any] = Stack(recipe, turns[0].model, len(turns), device)
+    trial = copy.deepcopy(list(turns))
+
+    def alone() -> None:
+        for turn in trial:
+            follow(recipe, turn.model, turn.batches, broadcast)
+
+    def together() -> None:
+        stack.train(trial, broadcast)
+
+    ways = {"seconds_together": together, "seconds_alone": alone}
+    for way in (*ways.values(),) * WARM:
+        way()
+    seconds = [{name: _seconds(way, device) for name, way in ways.items()} for _ in range(REPEATS)]
+    return {name: min(each[name] for each in seconds) for name in ways}
+
+
+def _seconds(work: Callable[[], None], device: torch.device) -> float:
+    begun = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begun

@@ -1,0 +1,175 @@
+"""What a report tells of a run.
+
+Shape suffixes: N uploaded prototypes, P entries of one input.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeloop.statistics.paired import Side, paired
+from edgeloop.statistics.sentence import sentence
+
+Array = NDArray[Any]
+
+_FLAGS = "broadcast.known_C"
+_GLOBAL = "broadcast.prototypes_CD"
+_IMAGES = "broadcast.images_NP"
+
+
+class Traffic(NamedTuple):
+    """Bytes of one device in one round."""
+
+    up: int
+    down: int
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device's row; None for what is not known.
+
+    Attributes:
+        name: of the device.
+        architecture: of its model.
+        train_samples: that it has.
+        test_samples: that it has.
+        alone: the accuracy after the last round, without the others.
+        federated: the same with them.
+    """
+
+    name: str
+    architecture: str | None = None
+    train_samples: int | None = None
+    test_samples: int | None = None
+    alone: float | None = None
+    federated: float | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether both of its accuracies, and what they are of, are known and can be."""
+        shares = [each for each in (self.alone, self.federated) if each is not None]
+        if self.test_samples is None or self.test_samples < 0 or len(shares) < 2:
+            return False
+        return all(0 <= each <= 1 for each in shares)
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """What a closed round left behind, as `edgeloop.round_history` writes it.
+
+    Attributes:
+        number: the round's.
+        arrays: by name: labels (N,), devices (N,), prototypes (N, D), broadcast.FIELD.
+        devices: the names that `arrays["devices"]` points into.
+    """
+
+    number: int
+    arrays: Mapping[str, Array]
+    devices: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> Array | None:
+        """The broadcast's images (classes, P), class n's in row n; None if it has none."""
+        images_NP = self.arrays.get(_IMAGES)
+        return images_NP if images_NP is not None and len(images_NP) else None
+
+    def global_prototypes(self) -> dict[int, Array]:
+        """Return the broadcast's prototypes by class; none where it has none."""
+        prototypes_CD = self.arrays.get(_GLOBAL, np.zeros((0, 0)))
+        known_C = self.arrays.get(_FLAGS, np.ones(len(prototypes_CD), bool))
+        return {int(label): prototypes_CD[label] for label in np.flatnonzero(known_C)}
+
+    def floats_up(self) -> dict[str, int]:
+        """Count the numbers in each device's uploaded prototypes."""
+        if "prototypes" not in self.arrays:
+            return {}
+        width = self.arrays["prototypes"].shape[1]
+        counts = np.bincount(self.arrays["devices"], minlength=len(self.devices))
+        return {name: int(count) * width for name, count in zip(self.devices, counts, strict=True)}
+
+    def floats_down(self) -> int:
+        """Count the numbers in the broadcast; of prototypes only those that there are."""
+        others = (
+            array.size
+            for name, array in self.arrays.items()
+            if name.startswith("broadcast.") and name not in (_GLOBAL, _FLAGS)
+        )
+        return sum(others) + sum(each.size for each in self.global_prototypes().values())
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long something took, in seconds.
+
+    Attributes:
+        name: what it was.
+        by_round: its parts, where they are known.
+        total: all of it; the parts' sum if not given.
+    """
+
+    name: str
+    by_round: Mapping[int, float] = field(default_factory=dict)
+    total: float = math.nan
+
+    @property
+    def seconds(self) -> float:
+        """The total."""
+        return math.fsum(self.by_round.values()) if math.isnan(self.total) else self.total
+
+
+def _side(title: str, accuracies: Mapping[str, float], samples: Mapping[str, int]) -> Side:
+    """Return the devices' last accuracies as right answers; the rounds before are not known."""
+    right = {name: round(value * samples[name]) for name, value in accuracies.items()}
+    return Side(title, samples, {1: right})
+
+
+@dataclass(frozen=True, eq=False)
+class Story:
+    """A run, told in a report; an empty piece leaves its section out.
+
+    Attributes:
+        title: of the page.
+        class_names: one a class, in the order of their numbers.
+        shape: of one input, channels first; empty if not known.
+        alone: accuracy by round when every device learns by itself.
+        federated: accuracy by round when they learn together; round r's comes before its training.
+        devices: one a row.
+        history: closed rounds, ascending.
+        traffic: bytes by device and round.
+        timings: what took how long.
+        also: what else there is to say of whether taking part paid, a sentence each.
+        facts: by name, in the order in which they are told.
+    """
+
+    title: str
+    class_names: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+    alone: Mapping[int, float] = field(default_factory=dict)
+    federated: Mapping[int, float] = field(default_factory=dict)
+    devices: tuple[Device, ...] = ()
+    history: tuple[Round, ...] = ()
+    traffic: Mapping[str, Mapping[int, Traffic]] = field(default_factory=dict)
+    timings: tuple[Timing, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    also: tuple[str, ...] = ()
+
+    @property
+    def paid(self) -> str | None:
+        """Whether taking part paid, in a sentence; None where nobody knows both sides."""
+        known = [device for device in self.devices if device.measured]
+        if not known:
+            return None
+        samples = {device.name: device.test_samples or 0 for device in known}
+        federated, alone = (
+            _side(title, {device.name: getattr(device, title) for device in known}, samples)
+            for title in ("federated", "alone")
+        )
+        return sentence(paired(federated, alone), federated, alone, alone=True)
+
+    def class_name(self, label: int) -> str:
+        """Return a class's name, or its number where it has none."""
+        return self.class_names[label] if label < len(self.class_names) else f"class {label}"

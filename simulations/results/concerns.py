@@ -1,0 +1,104 @@
+"""What is legal in a run and still not wanted: said as it is found, and in its summary."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeloop import server_loop
+from edgeloop.algorithm import Algorithm, unconcerned
+from edgeloop.data import Federation
+from edgeloop.errors import ConfigError
+from edgeloop.participation import Attendance
+from edgeloop.server_loop import Closed
+from simulations.results.clients_table import ClientRow
+from simulations.results.measurements import Row
+
+log = logging.getLogger(__name__)
+
+
+def of_data(federation: Federation, batch_size: int) -> list[str]:
+    """Return what is wrong with the clients' shares, a sentence each.
+
+    Raises:
+        ConfigError: if no client has a batch to train on.
+    """
+    sizes = federation.sizes()
+    short = [train for train, _ in sizes if train < batch_size]
+    if len(short) == len(sizes):
+        problem = f"is {batch_size}, and no client has more than {max(short)} training samples"
+        raise ConfigError("batch_size", problem, f"give at most {max(max(short), 1)}")
+    found = []
+    if short:
+        found.append(
+            f"{len(short)} of {len(sizes)} clients have less than one batch of {batch_size}"
+            " training samples, and do not train"
+        )
+    untested = sum(1 for _, test in sizes if not test)
+    if untested == len(sizes):
+        found.append("no client has a test sample: every accuracy is 0, which says nothing")
+    elif untested:
+        found.append(f"{untested} of {len(sizes)} clients have no test samples")
+    return found
+
+
+def diverged(rows: Sequence[ClientRow], sends: bool) -> frozenset[str]:
+    """Return the clients whose models had diverged at a run's end.
+
+    Args:
+        rows: of the run.
+        sends: whether its clients send anything; of those that do not, the scores of the last
+            evaluation tell, which have no AUC where they are not finite.
+    """
+    last = max((row.round for row in rows), default=0)
+    if not sends:
+        ends = [row for row in rows if row.round == last and row.test_samples]
+        return frozenset(row.client for row in ends if math.isnan(row.auc))
+    ends = [row for row in rows if row.round == last - 1 and row.seconds_training > 0]
+    return frozenset(row.client for row in ends if not row.trained)
+
+
+def of_clients(rows: Sequence[ClientRow]) -> list[str]:
+    """Return which clients diverged: they trained, and had nothing finite to send."""
+    diverged = [row for row in rows if row.seconds_training > 0 and not row.trained]
+    if not diverged:
+        return []
+    first = diverged[0]
+    names = {row.client for row in diverged}
+    return [
+        f"{len(names)} of {len({row.client for row in rows})} clients diverged, the first in round"
+        f" {first.round}: {first.client}; what they send is not finite and is left out"
+    ]
+
+
+def measured(
+    algorithm: Algorithm[Any, Any, Any],
+    closed: Closed[Any, Any, Any],
+    participation: Attendance | None,
+) -> Mapping[str, float]:
+    """Return an algorithm's own numbers of a round, if it says what may be wrong with them."""
+    uploads = server_loop.counted(closed, participation)
+    if algorithm.concerns is unconcerned or not uploads:
+        return {}
+    return algorithm.measures(uploads, closed.standing.state, closed.standing.broadcast)
+
+
+def tell(algorithm: Algorithm[Any, Any, Any], rows: Sequence[Row]) -> None:
+    """Log what is wrong with the last round that was not so with the one before."""
+    before, now = [{}, *(row.measures for row in rows)][-2:]
+    known = algorithm.concerns(before)
+    for name, sentence in algorithm.concerns(now).items():
+        if name not in known:
+            log.warning("after round %d: %s", rows[-1].round, sentence)
+
+
+def of_rounds(algorithm: Algorithm[Any, Any, Any], rows: Sequence[Row]) -> list[str]:
+    """Return what was wrong in the last round of training, or in most of them, a sentence each."""
+    trained = [algorithm.concerns(row.measures) for row in rows[:-1]]
+    found = []
+    for name in dict.fromkeys(name for each in trained for name in each):
+        such = [number for number, each in enumerate(trained) if name in each]
+        if such[-1] == len(trained) - 1 or 2 * len(such) > len(trained):
+            when = f"in {len(such)} of {len(trained)} rounds"
+            found.append(f"{when}, the last of them {such[-1]}: {trained[such[-1]][name]}")
+    return found

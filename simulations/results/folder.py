@@ -1,0 +1,164 @@
+"""A run's folder: which run it holds, and files that are whole or not there."""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgeloop.errors import InputError, RunError
+from edgeloop.runtime import atomic_files
+
+log = logging.getLogger(__name__)
+
+IDENTITY = "run.json"
+SUMMARY = "summary.json"
+STUDY = "study.json"
+PARTITION = "partition.json"
+HISTORY = "history"
+BESIDE = "beside"
+"""The folder of what ran beside a run, a run each, and the summary's table of comparisons."""
+FREE = ("workers", "history", "idle", BESIDE)
+"""Keys that may change when a run goes on; they change no result."""
+LATER: Mapping[str, Any] = {
+    "privacy": None,
+    "shuffle": False,
+    "base": None,
+    "mix": "never",
+    "hyperparameters.own_prior": False,
+    "hyperparameters.second_order": False,
+}
+"""Keys that runs of older versions lack, and what those runs did."""
+WHOLE = ("models_by_client",)
+"""Tables too long to name their differing keys one by one."""
+
+
+def claim(folder: Path, config: Mapping[str, Any], again: bool = False) -> bool:
+    """Make the folder this run's, or find that it is so already.
+
+    A run that other versions began goes on, with a warning: its folder tells which.
+
+    Args:
+        folder: made if it is not there.
+        config: all that decides the run's results; JSON values only.
+        again: take a finished run, too.
+
+    Returns:
+        whether it is finished.
+
+    Raises:
+        RunError: if the folder cannot be written, holds another run, or this run finished.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = any(folder.iterdir())
+        if not taken:
+            atomic_files.write_json(folder / IDENTITY, config)
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror})"
+        raise RunError(f"out {folder}", problem, "name another folder with --out") from error
+    return taken and _recognize(folder, config, again)
+
+
+def _recognize(folder: Path, config: Mapping[str, Any], again: bool) -> bool:
+    remedy = "name another folder with --out, or remove this one"
+    try:
+        held = atomic_files.read_json(folder / IDENTITY)
+        differing = differences(held, config)
+    except (AttributeError, OSError, ValueError) as error:
+        raise RunError(f"out {folder}", "is not empty, and holds no run", remedy) from error
+    older = [each for each in differing if each.startswith("versions.")]
+    finished = (folder / SUMMARY).exists()
+    if differing and (finished or differing != older):
+        problem = f"holds another run: {', '.join(differing)}"
+        raise RunError(f"out {folder}", problem, _with_its_own(held) + remedy)
+    if finished and not again:
+        problem = f"holds this very run, finished: see its {SUMMARY}"
+        raise RunError(f"out {folder}", problem, f"to run it again, {remedy}")
+    if older:
+        log.warning(
+            "out %s: goes on with a run that other versions began: %s; its last digits may differ"
+            " from those of either version alone",
+            folder,
+            ", ".join(older),
+        )
+    return finished
+
+
+def _with_its_own(held: Mapping[str, Any]) -> str:
+    """Return what else to do where another edgeloop began a run: its defaults may be others."""
+    began = held.get("versions", {}).get("edgeloop")
+    return "" if began in (None, version("edgeloop")) else f"go on with edgeloop {began}, or "
+
+
+def claim_study(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Make the folder this study's, or find that it is so already; it may then be added to.
+
+    Args:
+        folder: made if it is not there.
+        identity: all that decides any result of the study; JSON values only.
+
+    Raises:
+        RunError: if it holds another study, or cannot be written.
+    """
+    path = folder / STUDY
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not any(folder.iterdir()):
+            atomic_files.write_json(path, identity)
+        held = atomic_files.read_json(path)
+    except (OSError, ValueError) as error:
+        problem = f"holds something else, or cannot be written ({error})"
+        raise RunError(f"out {folder}", problem, "name another folder with --out") from error
+    if differing := differences(held, identity):
+        problem = f"holds another study: {', '.join(differing)}"
+        raise RunError(f"out {folder}", problem, "name another folder with --out")
+
+
+@contextmanager
+def new_study(folder: Path, identity: Mapping[str, Any]) -> Iterator[None]:
+    """Claim a folder as `claim_study` does; bad input before the first run leaves it as it was.
+
+    Raises:
+        RunError: as of `claim_study`.
+    """
+    begun = folder.is_dir() and any(folder.iterdir())
+    claim_study(folder, identity)
+    try:
+        yield
+    except InputError:
+        if not begun and not any(folder.rglob(IDENTITY)):
+            shutil.rmtree(folder, ignore_errors=True)  # all in it is this study's, and no result
+        raise
+
+
+def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Say which keys of two configurations differ, and how where that is short."""
+    there, here = {**LATER, **_flat(held)}, {**LATER, **_flat(json.loads(json.dumps(wanted)))}
+    keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
+    return [_difference(key, there, here) for key in keys if key not in FREE]
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration's values by their whole keys, as `hyperparameters.lr`."""
+    return _flat(config)
+
+
+def _difference(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    texts = [str(side.get(key, "nothing")) for side in (there, here)]
+    if max(map(len, texts)) > 40:
+        return key
+    return f"{key} ({texts[0]} there, {texts[1]} here)"
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value and key not in WHOLE:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

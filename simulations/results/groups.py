@@ -1,0 +1,123 @@
+"""Finished runs of the same settings, put together: they differ in the seed alone."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from edgeloop.errors import ConfigError
+from edgeloop.statistics.chance import Interval, wilson
+from simulations.results.folder import LATER
+from simulations.results.runs import FinishedRun
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Runs of the same settings with different seeds, ascending.
+
+    Attributes:
+        name: tells it from the other groups.
+        runs: one or more.
+    """
+
+    name: str
+    runs: tuple[FinishedRun, ...]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings of all its runs."""
+        return self.runs[0].settings
+
+    @property
+    def fingerprint(self) -> str:
+        """Which client holds which samples."""
+        return self.runs[0].summary.config.partition_fingerprint
+
+    @property
+    def clients(self) -> list[str]:
+        """The clients' names, in the order of their numbers."""
+        return sorted(self.runs[0].summary.accuracy_by_client)
+
+    def curves(self) -> dict[int, list[float]]:
+        """Return the runs' accuracies by round, as far as all runs go."""
+        values = zip(*(run.summary.accuracy_by_round for run in self.runs), strict=False)
+        return {number: list(each) for number, each in enumerate(values)}
+
+    @property
+    def tested(self) -> dict[str, int]:
+        """Each client's test samples."""
+        samples = self.runs[0].summary.samples_by_client
+        return {name: each["test"] for name, each in samples.items()}
+
+    @property
+    def test_samples(self) -> int:
+        """Test samples of all clients."""
+        return sum(self.tested.values())
+
+    @property
+    def final_accuracy(self) -> float:
+        """Of the last evaluation, the mean of the runs."""
+        accuracies = [run.summary.final_accuracy for run in self.runs]
+        return sum(accuracies) / len(accuracies)
+
+    @property
+    def interval(self) -> Interval | None:
+        """The 95 % interval of that, by the test samples; None without any."""
+        return wilson(self.final_accuracy * self.test_samples, self.test_samples)
+
+    def by_client(self) -> dict[str, float]:
+        """Return each client's accuracy of the last evaluation, the mean of the runs."""
+        runs = [run.summary.accuracy_by_client for run in self.runs]
+        return {name: sum(run[name] for run in runs) / len(runs) for name in self.clients}
+
+
+def grouped(runs: Iterable[FinishedRun]) -> list[Group]:
+    """Put runs of the same settings together, in the order in which the first of each comes.
+
+    Raises:
+        ConfigError: if two runs are of the same settings and seed.
+    """
+    found: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        found.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
+    groups = [tuple(sorted(each, key=lambda run: run.seed)) for each in found.values()]
+    for group in groups:
+        _check_seeds(group)
+    names = [_name(group[0], groups) for group in groups]
+    again = [names[:place].count(name) for place, name in enumerate(names)]
+    return [
+        Group(f"{name} ({count + 1})" if count else name, group)
+        for name, count, group in zip(names, again, groups, strict=True)
+    ]
+
+
+def _check_seeds(runs: Sequence[FinishedRun]) -> None:
+    for one, other in pairwise(runs):
+        if one.seed == other.seed:
+            problem = f"{one.folder} and {other.folder} have the same settings and seed {one.seed}"
+            raise ConfigError("folders", problem, "give one of them")
+
+
+def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the settings that are not the same everywhere, by key, each one's value in order."""
+    keys = dict.fromkeys(key for each in settings for key in each)
+    values = {key: [_value(each, key) for each in settings] for key in keys}
+    return {key: each for key, each in values.items() if any(one != each[0] for one in each)}
+
+
+def _name(run: FinishedRun, groups: Sequence[Sequence[FinishedRun]]) -> str:
+    """Return the algorithm's title, and the settings that tell it from others of that title."""
+    alike = [each[0].settings for each in groups if each[0].title == run.title]
+    told = {key: _brief(key, _value(run.settings, key)) for key in differing(alike)}
+    parts = [f"{key.rpartition('.')[2]} {text}" for key, text in told.items() if len(text) <= 20]
+    return ", ".join([run.title, *parts[:3]])
+
+
+def _value(settings: Mapping[str, Any], key: str) -> Any:
+    return settings.get(key, LATER.get(key))
+
+
+def _brief(key: str, value: Any) -> str:
+    return Path(value).name if key == "data" else str(value)

@@ -1,0 +1,231 @@
+"""What a simulation measures: a row a round, a summary, a picture.
+
+Shape suffix: R rounds.
+"""
+
+import io
+import json
+import math
+import resource
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from edgeloop.client import Report
+from edgeloop.data import Federation
+from edgeloop.knowledge.prototypes import GlobalPrototypes
+from edgeloop.protocol import wire
+
+COLUMNS = (
+    *("round", "accuracy", "accuracy_std"),
+    *("seconds", "seconds_training", "seconds_evaluating", "seconds_aggregating"),
+    *("bytes_up", "bytes_down", "auc", "epsilon"),
+)
+"""Of rounds.csv."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One round; its evaluation came before its training.
+
+    Attributes:
+        round: its number; the row of round T is the last evaluation, without training.
+        accuracy: of all clients, weighted by test samples.
+        accuracy_std: the population standard deviation of the clients' accuracies.
+        seconds: wall time from the end of the round before, all bookkeeping included.
+        seconds_training: the clients', summed over clients and divided by workers.
+        seconds_evaluating: likewise.
+        seconds_aggregating: the server's.
+        bytes_up: of all clients' uploads, as frames on the wire.
+        bytes_down: of the broadcast's frame, once for each client.
+        floats_up: prototype entries in all uploads.
+        floats_down: prototype entries in the broadcast, once for each client.
+        auc: mean of the clients' AUCs, weighted by test samples; None where no client has one.
+        epsilon: what the client that spent most has spent after the round; None without privacy.
+        measures: the algorithm's own numbers of what the round led to, where it judges them.
+    """
+
+    round: int
+    accuracy: float
+    accuracy_std: float
+    seconds: float
+    seconds_training: float
+    seconds_evaluating: float
+    seconds_aggregating: float
+    bytes_up: int
+    bytes_down: int
+    floats_up: int
+    floats_down: int
+    auc: float | None = None
+    epsilon: float | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+    def line(self) -> str:
+        """Return the row as a line of rounds.csv; what has no value is empty."""
+        values = (getattr(self, column) for column in COLUMNS)
+        return ",".join("" if value is None else str(value) for value in values) + "\n"
+
+
+def accuracy(reports: Sequence[Report]) -> float:
+    """Return the share of test samples classified right; 0 where there are none."""
+    samples = sum(report.test_samples for report in reports)
+    return sum(report.test_correct for report in reports) / samples if samples else 0.0
+
+
+def mean_auc(reports: Sequence[Report]) -> float | None:
+    """Return the mean AUC of the clients that have one, weighted by test samples, or None."""
+    known = [report for report in reports if not math.isnan(report.test_auc)]
+    samples = sum(report.test_samples for report in known)
+    if not samples:
+        return None
+    return math.fsum(report.test_auc * report.test_samples for report in known) / samples
+
+
+def stalled(rows: Sequence[Row], patience: int | None) -> bool:
+    """Say whether more than `patience` rounds in a row have brought no new best accuracy."""
+    accuracies_R = [row.accuracy for row in rows]
+    if patience is None or not accuracies_R:
+        return False
+    return len(accuracies_R) - accuracies_R.index(max(accuracies_R)) > patience
+
+
+def spread(reports: Sequence[Report]) -> float:
+    """Return the population standard deviation of the clients' accuracies."""
+    return statistics.pstdev(accuracy([report]) for report in reports)
+
+
+def floats(message: Any) -> int:
+    """Count a message's numbers as the papers do: prototype entries, no labels, no counts."""
+    if isinstance(message, GlobalPrototypes):
+        return int(message.known_C.sum()) * int(message.prototypes_CD.shape[1])
+    return sum(array.size for array in wire.arrays(message).values() if array.dtype.kind == "f")
+
+
+def partition_file(federation: Federation, names: Iterable[str]) -> bytes:
+    """Return partition.json: what the data is, and each client's samples by class."""
+    counts = [federation.label_counts(part).tolist() for part in ("train", "test")]
+    pairs = zip(names, *counts, strict=True)
+    content = {
+        "class_names": list(federation.class_names),
+        "shape": list(federation.shape),
+        "clients": {name: {"train": train, "test": test} for name, train, test in pairs},
+    }
+    return json.dumps(content).encode()
+
+
+def prototypes_file(broadcast: Any) -> bytes:
+    """Return a broadcast's arrays as safetensors, by the names of its fields."""
+    return safetensors.numpy.save(wire.arrays(broadcast))
+
+
+def summary(
+    config: Mapping[str, Any],
+    rows: Sequence[Row],
+    reports: Mapping[str, Report],
+    broadcast: Any,
+) -> dict[str, Any]:
+    """Return the content of summary.json; docs/simulation.md defines every key.
+
+    Args:
+        config: the run's.
+        rows: of rounds 0 ... T.
+        reports: the last evaluation by client.
+        broadcast: the last one.
+    """
+    accuracies_R = [row.accuracy for row in rows]
+    best = max(accuracies_R)
+    return {
+        "config": dict(config),
+        "accuracy_by_round": accuracies_R,
+        "best_accuracy": best,
+        "best_round": accuracies_R.index(best),
+        "final_accuracy": accuracies_R[-1],
+        "accuracy_std_by_round": [row.accuracy_std for row in rows],
+        "auc_by_round": [row.auc for row in rows],
+        **_spent(config, rows),
+        **_measured(rows),
+        "accuracy_by_client": {name: accuracy([report]) for name, report in reports.items()},
+        "samples_by_client": {
+            name: {"train": report.train_samples, "test": report.test_samples}
+            for name, report in reports.items()
+        },
+        "model_by_client": config["models_by_client"],
+        **_traffic(rows[:-1], len(reports)),
+        **_seconds(rows),
+        "peak_memory_bytes": peak_memory(),
+        "knowledge_sha256": wire.fingerprint(broadcast),
+    }
+
+
+def _spent(config: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
+    if config.get("privacy") is None:
+        return {}
+    return {"epsilon_by_round": [row.epsilon for row in rows]}
+
+
+def _measured(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the algorithm's own numbers of each round of training, None where it had none."""
+    names = dict.fromkeys(name for row in rows for name in row.measures)
+    if not names:
+        return {}
+    return {
+        "measures_by_round": {name: [row.measures.get(name) for row in rows[:-1]] for name in names}
+    }
+
+
+def _traffic(rows: Sequence[Row], clients: int) -> dict[str, float]:
+    """Return means over rounds of training and clients."""
+    columns = ("bytes_up", "bytes_down", "floats_up", "floats_down")
+    return {
+        f"{column}_per_client": sum(getattr(row, column) for row in rows) / len(rows) / clients
+        for column in columns
+    }
+
+
+def _seconds(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the mean round without round 0, where there is another; and the run's sums."""
+    rounds = rows[1:-1] or rows[:1]
+    parts = ("training", "evaluating", "aggregating")
+    sums = {part: math.fsum(getattr(row, f"seconds_{part}") for row in rows) for part in parts}
+    return {
+        "seconds_per_round": statistics.fmean(row.seconds for row in rounds),
+        "seconds": {**sums, "wall": math.fsum(row.seconds for row in rows)},
+    }
+
+
+def processor_seconds() -> float:
+    """Return the seconds that cores have worked for this process and its ended children."""
+    users = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    used = [resource.getrusage(user) for user in users]
+    return math.fsum(each.ru_utime + each.ru_stime for each in used)
+
+
+def peak_memory() -> int:
+    """Return the largest resident set of this process plus that of its largest child, in bytes."""
+    users = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(resource.getrusage(user).ru_maxrss for user in users) * 1024
+
+
+def picture(title: str, rows: Sequence[Row]) -> bytes:
+    """Draw the accuracy over rounds, with the clients' standard deviation around it, as PNG."""
+    rounds_R = [row.round for row in rows]
+    mean_R = np.array([row.accuracy for row in rows])
+    std_R = np.array([row.accuracy_std for row in rows])
+    figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    low_R, high_R = (mean_R - std_R).clip(0, 1), (mean_R + std_R).clip(0, 1)
+    axes.fill_between(rounds_R, low_R, high_R, color="0.8", label="± std across clients")
+    axes.plot(rounds_R, mean_R, color="0.1", marker=".", label="all clients")
+    axes.set(title=title, xlabel="round", ylabel="test accuracy", ylim=(0, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="0.9")
+    axes.legend(loc="lower right")
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()

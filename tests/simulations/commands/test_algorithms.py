@@ -1,0 +1,75 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from edgeloop import algorithms
+from edgeloop.cli.main import main
+from simulations.commands.algorithms import describe, meanings
+
+
+def test_json_tells_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["algorithms", "--json"]) == 0
+    found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+    assert list(found) == algorithms.names()
+    fedtgp = found["fedtgp"]
+    assert fedtgp["hyperparameters"]["server_epochs"] == 100
+    assert "classes" not in fedtgp["hyperparameters"]
+    assert fedtgp["variants"]["paper"]["stale"] is False
+    assert set(found["local"]["variants"]) == {"released"}
+    experimental = {name for name, each in found.items() if each["experimental"]}
+    assert experimental == {"class-statistics", "fedorgp", "tinyproto"}
+
+
+def test_the_table_names_every_algorithm(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["algorithms"]) == 0
+    text = capsys.readouterr().out
+    for name in algorithms.names():
+        assert algorithms.card(name).title in text
+
+
+def test_the_table_says_what_is_experimental(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["algorithms"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("experimental") == 3
+
+
+def test_one_algorithm_with_what_its_hyperparameters_mean(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["algorithms", "fedtgp"]) == 0
+    text = capsys.readouterr().out
+    assert "server_epochs" in text
+    assert "epochs of the server" in text
+
+
+def test_an_unknown_algorithm(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["algorithms", "fedtpg"]) == 2
+    assert "there is no 'fedtpg'; choose one of apfl" in capsys.readouterr().err
+
+
+def test_every_hyperparameter_has_a_meaning() -> None:
+    for name in algorithms.names():
+        found = describe(name)
+        assert set(found["hyperparameters"]) <= set(found["meanings"]), name
+
+
+def test_meanings_of_several_lines() -> None:
+    docstring = """Numbers.
+
+    Attributes:
+        one: first,
+            and more.
+        two: last.
+
+    Raises:
+        ValueError: never.
+    """
+    assert meanings(docstring) == {"one": "first, and more.", "two": "last."}
+
+
+def test_the_page_is_what_the_command_writes(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "algorithms.md").read_text()
+    written = page.partition("<!-- algorithms -->\n")[2].partition("<!-- /algorithms -->")[0]
+    assert main(["algorithms", "--markdown"]) == 0
+    assert capsys.readouterr().out.strip() == written.strip()

@@ -1,0 +1,57 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from edgeloop.errors import InputError
+from edgeloop.models import ARCHITECTURES, GROUPS, usual_shape
+from edgeloop.models.vision import VISION
+from simulations.commands.models import describe, groups, main, markdown
+
+PAGE = Path(__file__).parents[3] / "docs" / "models.md"
+
+
+def test_json_tells_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    looked = {each["name"]: each for each in found["architectures"]}
+    assert list(looked) == list(ARCHITECTURES)
+    cnn = 2 * (28 * 28 * 32 * 75 + 10 * 10 * 64 * 800 + 1600 * 512)
+    facts = {"shape": [3, 32, 32], "features": 512, "parameters": 873_408, "flops": cnn}
+    assert looked["cnn"] == {"name": "cnn", "needs": None, **facts}
+    shared = {each["name"]: each for each in found["groups"]}
+    assert list(shared) == list(GROUPS)
+    assert shared["htfe-img-2"]["aliases"] == ["htfe2"]
+    assert shared["htfe-img-2"]["architectures"] == ["cnn", "resnet18"]
+
+
+def test_a_shape_lists_what_fits_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json", "--shape", "5000"]) == 0
+    found = json.loads(capsys.readouterr().out)["architectures"]
+    assert [each["name"] for each in found][:2] == ["mlp", "mlp-200"]
+    assert found[0]["parameters"] == 5000 * 100 + 100
+    assert main(["--shape", "1, 16, 16"]) == 0
+    text = capsys.readouterr().out
+    assert "1 x 16 x 16" in text
+    assert "fasttext " not in text
+
+
+@pytest.mark.parametrize(
+    ("shape", "problem"),
+    [("3,x", "'3,x' is no list of sizes"), ("0", "is no list"), ("2,2", "no architecture fits")],
+)
+def test_a_shape_that_is_none(shape: str, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        main(["--shape", shape])
+
+
+def test_the_page_is_what_the_command_writes() -> None:
+    """But for what needs torchvision: test_vision.py looks at the whole page."""
+    page = PAGE.read_text().partition("<!-- models -->\n")[2].partition("<!-- /models -->")[0]
+    here = [describe(name, usual_shape(name)) for name in ARCHITECTURES if name not in VISION]
+    expected = markdown(here, groups()).splitlines()
+    away = {f"| `{name}` " for name in VISION}
+    found = page.strip().splitlines()
+    kept = [line for line in found if not any(line.startswith(each) for each in away)]
+    assert kept == expected
+    assert len(found) - len(kept) == len(VISION)

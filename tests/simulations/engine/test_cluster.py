@@ -1,0 +1,110 @@
+"""Runs on a real Ray cluster of this machine; a worker that is killed loses nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edgeloop.errors import ConfigError
+from simulations.engine import cluster
+from simulations.engine.run import simulate
+from simulations.settings import RunSettings
+
+ROUNDS = 40
+# A process of its own: Ray's threads and warnings stay out of the tests'.
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from simulations.engine.batch import Job, run_all
+from simulations.settings import RunSettings
+
+settings = RunSettings.model_validate(json.loads(sys.argv[1]))
+jobs = {n: Job(settings.model_copy(update={"seed": n}), Path(sys.argv[2]) / f"{n}") for n in (0, 1)}
+found = run_all(jobs, 2, lambda key, summary: None, cluster="local")
+print(json.dumps([found[n]["knowledge_sha256"] for n in (0, 1)]))
+"""
+
+
+def start(settings: RunSettings, folder: Path) -> "subprocess.Popen[str]":
+    words = [sys.executable, "-c", PROGRAM, settings.model_dump_json(), str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def worker(driver: int) -> int:
+    """Return a process of the driver's cluster that runs a task."""
+    parents: dict[int, int] = {}
+    names: dict[int, str] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            names[int(folder.name)] = (folder / "cmdline").read_text()
+        except (OSError, UnicodeDecodeError):
+            continue
+        parents[int(folder.name)] = int(fields[1])
+    for number, name in names.items():
+        ancestor = number
+        while ancestor in parents and ancestor != driver:
+            ancestor = parents[ancestor]
+        if ancestor == driver and name.startswith("ray::_call"):
+            return number
+    raise AssertionError(f"no worker: {sorted(name for name in names.values() if 'ray' in name)}")
+
+
+@pytest.fixture
+def long(settings: RunSettings, signals: Path) -> RunSettings:
+    return settings.model_copy(update={"rounds": ROUNDS, "data": str(signals)})
+
+
+def first_rows(folder: Path) -> list[str]:
+    """Return both runs' first rounds, with the seconds that they took."""
+    return [(folder / f"{n}" / "rounds.csv").read_text().splitlines()[1] for n in (0, 1)]
+
+
+def test_a_killed_worker_loses_nothing(long: RunSettings, tmp_path: Path) -> None:
+    folder = tmp_path / "cluster"
+    process = start(long, folder)
+    deadline = time.monotonic() + 240
+    while len({path.parent for path in folder.glob("*/checkpoint-*")}) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(worker(process.pid), signal.SIGKILL)
+    begun = first_rows(folder)
+    words, problems = process.communicate(timeout=240)
+    assert process.returncode == 0, problems
+    assert first_rows(folder) == begun  # it went on, rather than begin anew
+    found = json.loads(words.splitlines()[-1])  # Ray tells of the lost worker before
+    for seed in (0, 1):
+        whole = long.model_copy(update={"seed": seed})
+        expected = simulate(whole, tmp_path / f"{seed}", lambda done, _: None)
+        held = json.loads((folder / f"{seed}" / "summary.json").read_text())
+        assert found[seed] == expected["knowledge_sha256"]
+        assert held["accuracy_by_round"] == expected["accuracy_by_round"]
+
+
+def test_a_wrong_run_is_one_sentence(settings: RunSettings, tmp_path: Path) -> None:
+    wrong = settings.model_copy(update={"data": str(tmp_path / "nowhere")})
+    _, problems = start(wrong, tmp_path / "cluster").communicate(timeout=240)
+    last = problems.strip().splitlines()[-1]
+    assert last.startswith("edgeloop.errors.DataError: ")
+    assert "no such file or folder; check the path" in last
+
+
+def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"cluster: needs Ray.*pip install 'edgeloop\[ray\]'"):
+        cluster.spread({}, "local", 1, lambda key, summary: None)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere", "a:b"])
+def test_no_cluster_at_the_address(address: str) -> None:
+    with pytest.raises(ConfigError, match=f"cluster: there is no Ray cluster at {address}"):
+        cluster.spread({}, address, 1, lambda key, summary: None)

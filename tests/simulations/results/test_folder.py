@@ -1,0 +1,74 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from edgeloop.errors import RunError
+from edgeloop.runtime import atomic_files
+from simulations.results.folder import claim
+
+CONFIG = {"rounds": 3, "workers": 1, "versions": {"torch": "2"}, "models_by_client": {"a": "cnn"}}
+
+
+def test_a_new_folder_becomes_the_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "one"
+    claim(folder, CONFIG)
+    assert json.loads((folder / "run.json").read_text()) == CONFIG
+    claim(folder, {**CONFIG, "workers": 2, "idle": "host"})  # the same run: neither changes results
+
+
+def test_another_run_is_told_by_its_keys(tmp_path: Path) -> None:
+    claim(tmp_path, CONFIG)
+    other = {**CONFIG, "rounds": 4, "versions": {"torch": "3"}, "models_by_client": {"a": "x" * 50}}
+    with pytest.raises(RunError) as raised:
+        claim(tmp_path, other)
+    assert "rounds (3 there, 4 here)" in str(raised.value)
+    assert "versions.torch (2 there, 3 here), models_by_client;" in str(raised.value)
+
+
+def test_a_run_that_another_version_began_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    claim(tmp_path, CONFIG)
+    later = {**CONFIG, "versions": {"torch": "3"}}
+    claim(tmp_path, later)
+    assert "versions.torch (2 there, 3 here)" in caplog.text
+    atomic_files.write_json(tmp_path / "summary.json", {})
+    with pytest.raises(RunError, match=r"another run: versions\.torch"):
+        claim(tmp_path, later)
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    claim(tmp_path, CONFIG)
+    atomic_files.write_json(tmp_path / "summary.json", {})
+    with pytest.raises(RunError, match="finished"):
+        claim(tmp_path, CONFIG)
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(RunError, match="holds no run"):
+        claim(tmp_path, CONFIG)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(RunError, match="cannot be written"):
+        claim(tmp_path / "out", CONFIG)
+
+
+def test_writing_leaves_no_other_file(tmp_path: Path) -> None:
+    atomic_files.write(tmp_path / "a", b"old")
+    atomic_files.write(tmp_path / "a", b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"new")]
+
+
+def test_a_run_of_before_an_option_was_is_one_without_it(tmp_path: Path) -> None:
+    claim(tmp_path, {**CONFIG, "hyperparameters": {"pull": 1.0}})
+    off = {**CONFIG, "shuffle": False, "hyperparameters": {"pull": 1.0, "own_prior": False}}
+    claim(tmp_path, off)
+    with pytest.raises(RunError, match=r"another run: shuffle \(False there, True here\)"):
+        claim(tmp_path, {**off, "shuffle": True})
+    with pytest.raises(RunError, match=r"hyperparameters\.own_prior \(False there, True here\)"):
+        claim(tmp_path, {**CONFIG, "hyperparameters": {"pull": 1.0, "own_prior": True}})
