@@ -86,7 +86,7 @@ def _model_and_batches(
 
 
 def _train(model: SplitModel, batches: Batches) -> None:
-    sgd.descend(
+    sgd.train_sgd(
         model,
         batches,
         lambda forward, batch: F.cross_entropy(forward(batch[0])[1], batch[1]),
@@ -110,7 +110,7 @@ def _passes() -> Variants:
 
 def _steps() -> Variants:
     config = fedtgp.Config(classes=CLASSES, width=WIDTH)
-    first = prototype_network.first_state(CLASSES, WIDTH, seed=0)
+    first = prototype_network.initial_state(CLASSES, WIDTH, seed=0)
     slope_CK = torch.full((CLASSES, WIDTH), 1e-3)
 
     def by_autograd() -> None:
@@ -127,7 +127,7 @@ def _steps() -> Variants:
         parameters = [torch.tensor(array) for array in prototype_network.arrays(first)]
         for _ in range(STEPS):
             _, hidden_CK = prototype_network.global_prototypes(parameters)
-            prototype_network.step(parameters, hidden_CK, slope_CK, config.server_lr)
+            prototype_network.sgd_step(parameters, hidden_CK, slope_CK, config.server_lr)
 
     return {"autograd": by_autograd, "written out": written_out}
 

@@ -1,7 +1,7 @@
 """When exchange pays: the map of ways to exchange, beside devices alone, in docs/exchange.md.
 
-Runs are kept, and a run that is done is not run again: the same command goes on after a stop. What
-is run is in `benchmarks.grid`, what is made of it in `benchmarks.judging`.
+Runs are kept, and a run that is done is not run again: the same command continues after a stop.
+What is run is in `benchmarks.grid`, what is made of it in `benchmarks.judging`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -86,7 +86,7 @@ def asked(names: str, source: Path) -> dict[str, Setting]:
 
 
 def has_data(setting: Setting, source: Path) -> bool:
-    """Say whether a setting's data is there."""
+    """Return whether a setting's data is there."""
     return setting.data == EMBEDDED or (source / setting.data).is_dir()
 
 

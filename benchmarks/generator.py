@@ -23,7 +23,7 @@ from edgeloop.cli import console
 from edgeloop.errors import ConfigError, GeneratorError
 from edgeloop.generator import Generator, Images, Latents
 from edgeloop.generators.onnx import OnnxGenerator
-from edgeloop.generators.triton import TritonGenerator, take_up
+from edgeloop.generators.triton import TritonGenerator, load_version
 
 BATCHES = (1, 10, 100)
 LEAST_CALLS = 100
@@ -43,7 +43,7 @@ CACHED = "Triton, asked again"
 
 
 @dataclass
-class Contestant:
+class BenchmarkedGenerator:
     """A way to get images, and its seconds by batch size."""
 
     name: str
@@ -71,8 +71,8 @@ def main(
     folder = generators.folder_of(generator)
     with tempfile.TemporaryDirectory() as scratch, _serving(folder, Path(scratch), home) as served:
         resources = {"Triton": served.resources, "in process": _in_process(folder)}
-        contestants = [Contestant("in process", OnnxGenerator(folder)), *served.others()]
-        race(contestants, calls)
+        contestants = [BenchmarkedGenerator("in process", OnnxGenerator(folder)), *served.others()]
+        time_interleaved(contestants, calls)
     report(Path(folder).name, contestants, resources, calls)
 
 
@@ -85,16 +85,16 @@ class Served:
     place: str
     resources: dict[str, float]
 
-    def others(self) -> list[Contestant]:
+    def others(self) -> list[BenchmarkedGenerator]:
         """Serve the generator with each variant of the settings; return them all."""
         return [
-            Contestant(name, self._load(f"g{number}", serving))
+            BenchmarkedGenerator(name, self._load(f"g{number}", serving))
             for number, (name, serving) in enumerate(VARIANTS.items())
         ]
 
     def _load(self, name: str, serving: Serving) -> TritonGenerator:
         described = repository.write(self.folder, self.models, name, serving=serving)
-        take_up(f"{self.place}/{name}", 1, described.identity)
+        load_version(f"{self.place}/{name}", 1, described.identity)
         return TritonGenerator(f"{self.place}/{name}")
 
 
@@ -105,12 +105,12 @@ def _serving(folder: Path, scratch: Path, home: Path | None) -> Iterator[Served]
     models = scratch / "models"
     repository.write(folder, models, "g0", serving=VARIANTS["Triton"])
     begun = time.perf_counter()
-    with server.running(models, server.home(home), ports, scratch / "log") as process:
+    with server.running(models, server.find_installation(home), ports, scratch / "log") as process:
         place = f"{generators.TRITON}127.0.0.1:{ports.grpc}"
         generator = TritonGenerator(f"{place}/g0")
         started = time.perf_counter() - begun
         _exercise(generator)
-        processes = [process.pid, *server.models(process.pid)]
+        processes = [process.pid, *server.model_processes(process.pid)]
         memory = sum(resident(each) for each in processes)
         yield Served(folder, models, place, {"seconds": started, "mebibytes": memory})
 
@@ -141,14 +141,14 @@ def resident(process: int | None) -> float:
     return int(line.split()[1]) / 1024
 
 
-def race(contestants: list[Contestant], calls: int) -> None:
+def time_interleaved(contestants: list[BenchmarkedGenerator], calls: int) -> None:
     """Time one call of each after another, so that a busy moment falls on all alike.
 
     The latents are new each time, or the server would answer from its cache; the last contestant
     is that cache.
     """
     local, first = contestants[:2]
-    cached = Contestant(CACHED, first.generator)
+    cached = BenchmarkedGenerator(CACHED, first.generator)
     with console.progress("calls", len(BATCHES) * calls) as watch:
         for row, size in enumerate(BATCHES):
             for call in range(-2, calls):  # two more to warm up
@@ -168,7 +168,10 @@ def _check(images: Sequence[Images]) -> None:
 
 
 def report(
-    name: str, contestants: Sequence[Contestant], resources: dict[str, dict[str, float]], calls: int
+    name: str,
+    contestants: Sequence[BenchmarkedGenerator],
+    resources: dict[str, dict[str, float]],
+    calls: int,
 ) -> None:
     """Print and write the percentiles, and what each needs to run."""
     found = {each.name: percentiles(each.seconds) for each in contestants}

@@ -147,7 +147,7 @@ def ways(setting: Setting) -> list[str]:
 
 
 def mixes(way: str) -> bool:
-    """Say whether a way's devices end with a network that they may mix with one alone.
+    """Return whether a way's devices end with a network that they may mix with one alone.
 
     With class statistics they mix anyway.
     """
@@ -165,9 +165,9 @@ def settings_of(setting: Setting, way: str, seed: int, mix: bool, source: Path) 
         source: the folder of the data folders.
     """
     chosen = WAYS[way]
-    own = algorithms.given(chosen["algorithm"], local_lr=setting.rate)
+    own = algorithms.supported_options(chosen["algorithm"], local_lr=setting.rate)
     options = dict(setting.options)
-    if algorithms.card(chosen["algorithm"]).base:
+    if algorithms.info(chosen["algorithm"]).base:
         options.pop("rounds")  # one exchange
     return RunSettings.model_validate(
         {

@@ -18,7 +18,7 @@ from edgeloop import algorithms, server_loop
 from edgeloop.cli import console
 from edgeloop.data import Federation
 from edgeloop.errors import ConfigError
-from edgeloop.server_loop import Closed, Standing
+from edgeloop.server_loop import RoundResult, RunState
 from simulations.engine import run_plan
 from simulations.engine.recorder import Recorder
 from simulations.settings import RunSettings
@@ -43,7 +43,7 @@ class Seconds:
         return self.wall - self.training - self.evaluating - self.aggregating
 
 
-class Contestant:
+class BenchmarkRun:
     """A run that is asked for one round at a time.
 
     Args:
@@ -62,12 +62,12 @@ class Contestant:
         folder: Path,
         stacked: Collection[str] = (),
     ) -> None:
-        algorithm = plan.load(plan.settings.opened())
-        title = algorithms.card(plan.settings.algorithm).title
+        algorithm = plan.load(plan.settings.open_generator())
+        title = algorithms.info(plan.settings.algorithm).title
         self.name = f"{title}, {plan.workers} worker{'s' if plan.workers > 1 else ''}"
         self.seconds: list[Seconds] = []
-        self._crew = stack.enter_context(run_plan.cohort(plan, federation, stacked))
-        self._standing: Standing[Any, Any] = server_loop.beginning(algorithm)
+        self._crew = stack.enter_context(run_plan.open_cohort(plan, federation, stacked))
+        self._standing: RunState[Any, Any] = server_loop.initial_state(algorithm)
         path = folder / f"{self.name}.csv"
         self._recorder = Recorder(algorithm, path, (), self._standing.broadcast, plan.workers)
 
@@ -78,8 +78,8 @@ class Contestant:
         answers = self._crew.ask(number, self._standing.broadcast)
         uploads = [answers[name].upload for name in sorted(answers)]
         new = self._recorder.algorithm.aggregate(self._standing.state, uploads)
-        self._standing = Standing(number + 1, *new)
-        row = self._recorder.closed(Closed(number, answers, self._standing))
+        self._standing = RunState(number + 1, *new)
+        row = self._recorder.closed(RoundResult(number, answers, self._standing))
         wall = time.perf_counter() - begun
         parts = (row.seconds_training, row.seconds_evaluating, row.seconds_aggregating)
         self.seconds.append(Seconds(wall, *parts))
@@ -104,7 +104,7 @@ def main(
     report(base, *measure(base, rounds))
 
 
-def measure(base: RunSettings, count: int) -> tuple[list[float], int, list[Contestant]]:
+def measure(base: RunSettings, count: int) -> tuple[list[float], int, list[BenchmarkRun]]:
     """Return the naive epochs' seconds, their samples, and the contestants with theirs.
 
     One round of each after another, so that a busy moment of the machine falls on all alike.
@@ -112,9 +112,9 @@ def measure(base: RunSettings, count: int) -> tuple[list[float], int, list[Conte
     federation = base.federation()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        naive = Naive(run_plan.plan(base, federation), federation)
+        naive = Naive(run_plan.make_plan(base, federation), federation)
         contestants = [
-            Contestant(run_plan.plan(settings, federation), federation, stack, folder)
+            BenchmarkRun(run_plan.make_plan(settings, federation), federation, stack, folder)
             for settings in _settings(base)
         ]
         seconds: list[float] = []
@@ -142,7 +142,7 @@ def _seconds(naive: Naive) -> float:
 
 
 def report(
-    base: RunSettings, seconds: list[float], samples: int, contestants: Sequence[Contestant]
+    base: RunSettings, seconds: list[float], samples: int, contestants: Sequence[BenchmarkRun]
 ) -> None:
     """Print and write the medians, each beside its ratio to naive training's."""
     unit = statistics.median(seconds)

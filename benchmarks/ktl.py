@@ -1,6 +1,6 @@
 """One client and the cloud: the three baselines at 2, 9 and 23 shots, beside the paper's Table 9.
 
-Runs are kept under runs/ktl: the same command goes on after a stop.
+Runs are kept under runs/ktl: the same command continues after a stop.
 """
 
 from collections.abc import Mapping

@@ -31,7 +31,7 @@ from cloud.stack.settings import StackBroker
 from edgeloop.cli import console
 from edgeloop.client import Report
 from edgeloop.knowledge.prototypes import PrototypeUpload
-from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import wire
 from edgeloop.protocol.task import Contract, Opening, contract_topic, round_topic, upload_topic
 from edgeloop.protocol.wire import Envelope
@@ -105,7 +105,7 @@ def running(folder: Path) -> Iterator[tuple[int, int]]:
     """Run the Mosquitto that `edgeloop up` runs; yield its port and its process."""
     settings = StackBroker(port=free_port())
     (folder / "broker").mkdir()
-    command = bound(mosquitto.prepare(settings, folder / "broker").command, signal.SIGTERM)
+    command = bound(mosquitto.prepare_broker(settings, folder / "broker").command, signal.SIGTERM)
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 - as `up` does
     try:
         while not listens(settings.port):
@@ -121,9 +121,9 @@ def upload_all(broker: BrokerSettings, task: str, names: list[str]) -> None:
     contract: Contract | None = None
     ready: dict[int, dict[str, bytes]] = {}
     subscriptions = [contract_topic(task), round_topic(task)]
-    with Link(broker, "load", subscriptions) as link:
+    with MqttConnection(broker, "load", subscriptions) as connection:
         while True:
-            event = link.receive(None)
+            event = connection.receive(None)
             if not isinstance(event, Arrival) or not event.payload:
                 continue
             event.acknowledge()
@@ -133,9 +133,9 @@ def upload_all(broker: BrokerSettings, task: str, names: list[str]) -> None:
             elif contract is not None:
                 number = Opening.model_validate_json(event.payload).round
                 for name, frame in ready.pop(number, {}).items():
-                    link.send(upload_topic(task, name), frame)
+                    connection.send(upload_topic(task, name), frame)
                 if number == ROUNDS:
-                    link.flush(600)
+                    connection.flush(600)
                     return
 
 

@@ -152,7 +152,7 @@ def compare(runs: Sequence[Sequence[float]], reference: Sequence[float]) -> list
 
 
 def _rows(name: str, rounds: Sequence[Round]) -> list[list[str]]:
-    title = algorithms.card(name).title
+    title = algorithms.info(name).title
     measures = ("mean", "std", "min", "max", "reference")
     rows = [
         [title, measure, *(f"{getattr(each, measure):.4f}" for each in rounds)]

@@ -25,7 +25,7 @@ import torch
 import typer
 
 from benchmarks import environment
-from benchmarks.har import Contestant
+from benchmarks.har import BenchmarkRun
 from benchmarks.work import Work, rate
 from edgeloop import data, models
 from edgeloop.cli import console
@@ -184,7 +184,7 @@ def frozen_features(federation: Federation) -> Federation:
 
 def measured(cell: Cell) -> dict[str, Any]:
     """Measure a cell, on a CPU in a process of its own; return what it found, or why nothing."""
-    if cell.device == "cuda":  # its memory is counted by torch, and may be counted anew
+    if cell.device == "cuda":  # its memory is counted by torch, and may be counted again
         torch.cuda.reset_peak_memory_stats()
         return measure(cell)
     command = [sys.executable, "-m", "benchmarks.simulation", "--cell", json.dumps(asdict(cell))]
@@ -200,11 +200,11 @@ def measure(cell: Cell) -> dict[str, Any]:
     torch.set_num_threads(1)
     settings = cell.settings()
     federation = settings.federation()
-    plan = run_plan.plan(settings, federation, settings.opened())
-    stacked = stacking_benchmark.stacked(stacking_benchmark.choose(plan, federation))
+    plan = run_plan.make_plan(settings, federation, settings.open_generator())
+    stacked = stacking_benchmark.stacked_architectures(stacking_benchmark.choose(plan, federation))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        run = Contestant(plan, federation, stack, folder, stacked)
+        run = BenchmarkRun(plan, federation, stack, folder, stacked)
         for _ in range(cell.rounds + 1):
             run.round()
     memory = peak_memory()

@@ -14,7 +14,7 @@ from edgeloop.algorithm import Batches
 from edgeloop.data import Federation
 from edgeloop.models import SplitModel
 from edgeloop.training.compute import Compute
-from edgeloop.training.sgd import PASS_SIZE, cross_entropy, descend
+from edgeloop.training.sgd import PASS_SIZE, cross_entropy, train_sgd
 from simulations.engine import run_plan
 
 SQUARE, REPEATS = 1024, 5
@@ -35,7 +35,7 @@ class Work:
         self._architecture = next(iter(plan.models.values()))
         self._shares = [federation.client(client) for client in range(len(federation))]
         recipe = plan.load().recipe
-        self._looks = bool(recipe and recipe.sees and recipe.when != "during")
+        self._looks = bool(recipe and recipe.collect and recipe.collect_at != "during")
         self._pairs = plan.hyperparameters().get("pair_batch", 0)
 
     def operations(self) -> int:
@@ -72,7 +72,7 @@ class Work:
                 model(inputs)
             for inputs, _ in batches.resized(PASS_SIZE) if self._looks else ():
                 model(inputs)
-        descend(model, batches, self._loss, epochs=1, lr=0.01)
+        train_sgd(model, batches, self._loss, epochs=1, lr=0.01)
 
     def _loss(self, forward: Callable[[Tensor], Any], batch: tuple[Tensor, Tensor]) -> Tensor:
         loss = cross_entropy(forward, batch)
@@ -83,7 +83,7 @@ class Work:
     def _model(self) -> SplitModel:
         plan = self._plan
         model = models.build(self._architecture, plan.shape, plan.classes, plan.settings.width)
-        return self._compute.placed(model).to(self._compute.device)
+        return self._compute.place(model).to(self._compute.device)
 
     def _tensor(self, inputs: Any) -> Tensor:
         tensor = torch.tensor(inputs, device=self._compute.device)

@@ -1,4 +1,4 @@
-"""What an algorithm is: a server half, a client half, and the typed messages between them.
+"""What an algorithm is: a server part, a client part, and the typed messages between them.
 
 Shape suffixes: B samples of a batch, K features, C classes.
 """
@@ -36,7 +36,7 @@ PFLLIB: Mapping[str, Any] = {"local_lr": 0.005}
 Loss = Callable[[Forward, Batch, Any], "Tensor"]
 """A model's outputs on a batch, and the targets, to a scalar; no side effects."""
 
-Seen = list[tuple["Tensor", "Tensor"]]
+CollectedOutputs = list[tuple["Tensor", "Tensor"]]
 """Features or logits (B, any) as they were seen, and their labels (B,)."""
 
 State = TypeVar("State")
@@ -101,45 +101,46 @@ class Batches:
 
 
 @dataclass(frozen=True)
-class Card:
+class AlgorithmInfo:
     """What a person wants to know of an algorithm before choosing it.
 
     Attributes:
         title: its name as the field writes it.
-        runs: where it runs, of "simulation" and "mqtt".
+        runs_in: where it runs, of "simulation" and "mqtt".
         up: what a client uploads each round.
         down: what a client downloads each round.
         paper: authors, venue, address.
         variants: named sets of Config fields, where the paper and the released code differ.
         generator: whether the server may need one: `build` then takes it, and Config has
             `generator_sha256` and `latent_dim`, and `needs_generator` says whether it does.
-        alike: whether all clients must have one architecture, Config's `architecture`.
-        one_head: whether all clients' heads must be one linear layer, as the server takes them for.
+        same_architecture: whether all clients must have one architecture, Config's `architecture`.
+        linear_head_only: whether all clients' heads must be one linear layer, as the server takes
+            them for.
         base: whether clients compute on the features of a frozen base: Config then has
-            `base_sha256` and `dims`, and `Algorithm.half` makes the clients' halves.
-        forgets: whether a client can be taken out again; `Algorithm.forget` then does.
+            `base_sha256` and `dims`, and `Algorithm.make_client` makes the clients.
+        forgets: whether a client can be taken out again; `Algorithm.remove_clients` then does.
         rounds: how many it wants where nobody says.
         experimental: whether it is ours after a paper's idea, so that no published numbers are its.
-        retired: hyperparameters that it had once, each with what to do instead.
+        retired_options: hyperparameters that it had once, each with what to do instead.
     """
 
     title: str
-    runs: tuple[str, ...]
+    runs_in: tuple[str, ...]
     up: str
     down: str
     paper: str
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     generator: bool = False
-    alike: bool = False
-    one_head: bool = False
+    same_architecture: bool = False
+    linear_head_only: bool = False
     base: bool = False
     forgets: bool = False
     rounds: int = 50
     experimental: bool = False
-    retired: Mapping[str, str] = field(default_factory=dict)
+    retired_options: Mapping[str, str] = field(default_factory=dict)
 
 
-def check_fits(**floats: int) -> None:
+def check_frame_size(**floats: int) -> None:
     """Refuse a configuration with a matrix that no frame would hold, before one is made.
 
     Args:
@@ -153,17 +154,17 @@ def check_fits(**floats: int) -> None:
             raise ValueError(f"{name} of {count} numbers are more than a frame holds")
 
 
-def unmeasured(*_: Any) -> Mapping[str, float]:
+def no_metrics(*_: Any) -> Mapping[str, float]:
     """Return no number: what most servers have."""
     return {}
 
 
-def unconcerned(measures: Mapping[str, float]) -> Mapping[str, str]:
+def no_warnings(measures: Mapping[str, float]) -> Mapping[str, str]:
     """Find nothing wrong: what most servers do."""
     return {}
 
 
-def unchanged(model: "SplitModel", *_: Any) -> None:
+def leave_unchanged(model: "SplitModel", *_: Any) -> None:
     """Leave a client's model as it is: what most algorithms do before they evaluate."""
 
 
@@ -171,26 +172,26 @@ def no_network(*_: Any) -> Any:
     """Stand where an algorithm says how a network is trained, in one that trains none.
 
     Raises:
-        RuntimeError: always; `Algorithm.half` makes the halves of such an algorithm.
+        RuntimeError: always; `Algorithm.make_client` makes the clients of such an algorithm.
     """
     raise RuntimeError("no network is trained here: ask Algorithm.half for a client's half")
 
 
-def as_predicted(scores_BC: "Tensor") -> "Tensor":
+def raw_scores(scores_BC: "Tensor") -> "Tensor":
     """Return a prediction's scores as they are: what most algorithms' AUC compares."""
     return scores_BC
 
 
-def softened(scores_BC: "Tensor") -> "Tensor":
+def softmax_scores(scores_BC: "Tensor") -> "Tensor":
     """Return each sample's scores as their softmax, (B, C): how sure it is of each class."""
     return scores_BC.softmax(1)
 
 
-def _no_names(goal: Any) -> tuple[str, ...]:
+def _no_extra_params(goal: Any) -> tuple[str, ...]:
     return ()
 
 
-def _no_fields(goal: Any, seed: int) -> Iterator[Mapping[str, "Tensor"]]:
+def _no_step_inputs(goal: Any, seed: int) -> Iterator[Mapping[str, "Tensor"]]:
     return itertools.repeat({})
 
 
@@ -198,8 +199,9 @@ def _no_fields(goal: Any, seed: int) -> Iterator[Mapping[str, "Tensor"]]:
 class Recipe(Generic[Upload, Broadcast]):
     """A client's round as data: one descent, and an upload of what was seen of its outputs.
 
-    `sgd.follow` takes it with one model, `vectorized.Stack` with many in one step. What is no
-    recipe, such as a round of two descents, an algorithm writes out as its `train`.
+    `sgd.train_recipe` takes it with one model, `vectorized.VectorizedTrainer` with many in one
+    step. What is no recipe, such as a round of two descents, an algorithm writes out as its
+    `train`.
 
     Attributes:
         targets: a broadcast's tensors on the device that trains, the goal: None, or a named tuple.
@@ -207,24 +209,25 @@ class Recipe(Generic[Upload, Broadcast]):
         epochs: E.
         lr: eta.
         upload: makes the message, of the trained model, its batches and what was seen.
-        sees: which outputs; None for none.
-        when: they are seen: "during" training, each batch before its step; or of all samples, in
-            evaluation mode, "before" or "after" it.
-        clip: the largest norm of the model's gradient, and of what `learns` names.
-        learns: names the tensors of a goal that learn with the model, each client's its own.
-        steps: fields of a goal that a client has anew in each step, by the round's seed; endless.
+        collect: which outputs; None for none.
+        collect_at: they are seen: "during" training, each batch before its step; or of all samples,
+            in evaluation mode, "before" or "after" it.
+        clip: the largest norm of the model's gradient, and of what `extra_params` names.
+        extra_params: names the tensors of a goal that learn with the model, each client's its own.
+        step_inputs: fields of a goal that a client has again in each step, by the round's seed;
+            endless.
     """
 
     targets: Callable[[Broadcast, "torch.device"], Any]
     loss: Loss
     epochs: int
     lr: float
-    upload: Callable[["SplitModel", Batches, Seen], Upload]
-    sees: Literal["features", "logits"] | None = None
-    when: Literal["before", "during", "after"] = "during"
+    upload: Callable[["SplitModel", Batches, CollectedOutputs], Upload]
+    collect: Literal["features", "logits"] | None = None
+    collect_at: Literal["before", "during", "after"] = "during"
     clip: float | None = None
-    learns: Callable[[Any], tuple[str, ...]] = _no_names
-    steps: Callable[[Any, int], Iterator[Mapping[str, "Tensor"]]] = _no_fields
+    extra_params: Callable[[Any], tuple[str, ...]] = _no_extra_params
+    step_inputs: Callable[[Any, int], Iterator[Mapping[str, "Tensor"]]] = _no_step_inputs
 
 
 @dataclass(frozen=True)
@@ -245,22 +248,22 @@ class Algorithm(Generic[State, Upload, Broadcast]):
         train: client; one round on local batches, to an upload. Changes the model.
         predict: client; scores (B, C) of a batch, the highest is the class; a batch's row without
             any finite score has no class.
-        compared: client; those scores to what its AUC compares across samples and classes, as the
+        auc_scores: client; those scores to what its AUC compares across samples and classes, as the
             released code does: themselves, or their softmax. The class is the same.
-        equip: client; adds to a new model's `kept` what the client keeps beside it.
-        receive: client; takes over what a broadcast brings, before the model is evaluated with it;
-            the local batches are there for what adapts to them. Changes the model. A device that
-            is started again while it concludes may call it again with the same broadcast, on the
-            model as it was before the first call.
+        init_client_state: client; adds to a new model's `kept` what the client keeps beside it.
+        load_broadcast: client; takes over what a broadcast brings, before the model is evaluated
+            with it; the local batches are there for what adapts to them. Changes the model. A
+            device that is started again while it concludes may call it again with the same
+            broadcast, on the model as it was before the first call.
         recipe: client; what `train` follows, where it is one: such clients can be stacked.
-        shows: what of a client's training samples its evaluations show without noise, a sentence,
-            so that no client may be private; empty for nothing.
-        whole_rounds: server; how many of the first rounds ask every client and lose no upload,
+        privacy_leak: what of a client's training samples its evaluations show without noise, a
+            sentence, so that no client may be private; empty for nothing.
+        full_rounds: server; how many of the first rounds ask every client and lose no upload,
             whoever takes part in the others.
-        measures: server; one round's uploads and the new state and broadcast, to numbers of the
-            algorithm's own for a person to watch, by name.
-        concerns: server; one round's `measures`, to what they say is wrong, a sentence each, by a
-            short name. It is legal, and may pass: nothing ends for it.
+        round_metrics: server; one round's uploads and the new state and broadcast, to numbers of
+            the algorithm's own for a person to watch, by name.
+        metric_warnings: server; one round's `round_metrics`, to what they say is wrong, a sentence
+            each, by a short name. It is legal, and may pass: nothing ends for it.
     """
 
     state: type[State]
@@ -274,26 +277,30 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     loss: Loss
     train: Callable[["SplitModel", Batches, Broadcast], Upload]
     predict: Callable[["SplitModel", "Tensor", Any], "Tensor"]
-    equip: Callable[["SplitModel"], None] = unchanged
-    receive: Callable[["SplitModel", Batches, Broadcast], None] = unchanged
+    init_client_state: Callable[["SplitModel"], None] = leave_unchanged
+    load_broadcast: Callable[["SplitModel", Batches, Broadcast], None] = leave_unchanged
     recipe: Recipe[Upload, Broadcast] | None = None
-    shows: str = ""
-    compared: Callable[["Tensor"], "Tensor"] = as_predicted
-    whole_rounds: int = 0
-    measures: Callable[[Sequence[Upload], State, Broadcast], Mapping[str, float]] = unmeasured
-    concerns: Callable[[Mapping[str, float]], Mapping[str, str]] = unconcerned
-    merge: Callable[[State, Mapping[str, Upload]], tuple[State, Broadcast]] | None = None
-    forget: Callable[[State, Collection[str]], tuple[State, Broadcast]] | None = None
-    half: Callable[[str, Any, Any], Any] | None = None
+    privacy_leak: str = ""
+    auc_scores: Callable[["Tensor"], "Tensor"] = raw_scores
+    full_rounds: int = 0
+    round_metrics: Callable[[Sequence[Upload], State, Broadcast], Mapping[str, float]] = no_metrics
+    metric_warnings: Callable[[Mapping[str, float]], Mapping[str, str]] = no_warnings
+    aggregate_by_name: Callable[[State, Mapping[str, Upload]], tuple[State, Broadcast]] | None = (
+        None
+    )
+    remove_clients: Callable[[State, Collection[str]], tuple[State, Broadcast]] | None = None
+    make_client: Callable[[str, Any, Any], Any] | None = None
 
-    def learn(self, state: State, uploads: Mapping[str, Upload]) -> tuple[State, Broadcast]:
+    def aggregate_uploads(
+        self, state: State, uploads: Mapping[str, Upload]
+    ) -> tuple[State, Broadcast]:
         """Return what one round's uploads, by client in the order of their names, lead to."""
-        if self.merge is not None:
-            return self.merge(state, uploads)
+        if self.aggregate_by_name is not None:
+            return self.aggregate_by_name(state, uploads)
         return self.aggregate(state, list(uploads.values()))
 
 
-def recipe_of(
+def private_recipe(
     algorithm: Algorithm[Any, Upload, Broadcast], name: str = "the algorithm"
 ) -> Recipe[Upload, Broadcast]:
     """Return the recipe of an algorithm whose clients can train with differential privacy.
@@ -304,9 +311,11 @@ def recipe_of(
     """
     remedy = "choose of docs/privacy.md, such as fedproto"
     if algorithm.recipe is None:
-        what = "is no training of a network" if algorithm.half else "is more than one descent"
+        what = (
+            "is no training of a network" if algorithm.make_client else "is more than one descent"
+        )
         problem = f"a round of {name} {what}, and has no private form"
         raise ConfigError("privacy", problem, remedy)
-    if algorithm.shows:
-        raise ConfigError("privacy", algorithm.shows, "set own_prior=false")
+    if algorithm.privacy_leak:
+        raise ConfigError("privacy", algorithm.privacy_leak, "set own_prior=false")
     return algorithm.recipe

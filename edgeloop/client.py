@@ -1,4 +1,4 @@
-"""A client's half of a run: its model, its data, and its answer to a broadcast.
+"""A client of a run: its model, its data, and its answer to a broadcast.
 
 Shape suffixes: N samples.
 """
@@ -24,7 +24,7 @@ from edgeloop.data import ClientData, Samples
 from edgeloop.errors import RunError
 from edgeloop.models.split import SplitModel
 from edgeloop.privacy import accounting, dp_sgd
-from edgeloop.privacy.secret import Secret, digest
+from edgeloop.privacy.secret import NoiseSecret, digest
 from edgeloop.protocol import wire
 from edgeloop.protocol.wire import NotFiniteError, WireError
 from edgeloop.seeds import derive, drawing
@@ -40,21 +40,21 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Opened:
+class EvaluatedRound:
     """A round that a client has evaluated, and not yet trained in.
 
     Attributes:
         batches: what it may train on.
-        found: the evaluation.
+        evaluation: the evaluation.
         seconds: wall time of that.
     """
 
     batches: Batches
-    found: Evaluation
+    evaluation: Evaluation
     seconds: float
 
 
-class Member(Generic[U, B]):
+class Client(Generic[U, B]):
     """One client: keeps its model between rounds.
 
     Args:
@@ -85,16 +85,16 @@ class Member(Generic[U, B]):
         seed: int,
         shuffle: bool = False,
         compute: Compute = Compute(),  # noqa: B008 - it is frozen
-        secret: Secret | None = None,
+        secret: NoiseSecret | None = None,
     ) -> None:
         self.name = name
         self._algorithm = algorithm
         self._compute = compute
         self._device = usable_device(compute.device)
-        algorithm.equip(model)
-        self.model = compute.placed(model)
-        self._train = self._load(data.train.inputs), self._load(data.train.labels)
-        self._test = self._load(data.test.inputs), self._load(data.test.labels)
+        algorithm.init_client_state(model)
+        self.model = compute.place(model)
+        self._train = self._to_tensor(data.train.inputs), self._to_tensor(data.train.labels)
+        self._test = self._to_tensor(data.test.inputs), self._to_tensor(data.test.labels)
         self._hits_N = torch.zeros(len(self._test[1]), dtype=torch.bool)
         self.batch_size = batch_size
         self._seed = seed
@@ -103,25 +103,25 @@ class Member(Generic[U, B]):
         if secret is not None:
             dp_sgd.check_model(model, name)
             self._recipe()
-            self._held = digest(vars(data.train))
+            self._train_digest = digest(vars(data.train))
 
     def _recipe(self) -> Recipe[U, B]:
-        return dp_sgd.recipe_of(self._algorithm)
+        return dp_sgd.private_recipe(self._algorithm)
 
-    def _load(self, array: npt.NDArray[Any]) -> Tensor:
+    def _to_tensor(self, array: npt.NDArray[Any]) -> Tensor:
         tensor = torch.tensor(array, device=self._device)
         return tensor.contiguous(memory_format=self._compute.format(tensor.ndim))
 
     def answer(self, round_number: int, broadcast: B, trains: bool = True) -> Answer[U]:
         """Evaluate with the broadcast, then train one round, unless it sits this one out."""
-        with self.awake():
+        with self.on_device():
             release = self.release(round_number, broadcast) if trains else None
-            opened = self.open(round_number, broadcast)
+            evaluated = self.evaluate_round(round_number, broadcast)
             if not trains:
-                return self.close(opened)
+                return self.make_answer(evaluated)
             begun = time.perf_counter()
-            upload = self._trained(opened.batches, broadcast, release)
-            return self.close(opened, upload, time.perf_counter() - begun)
+            upload = self._train_round(evaluated.batches, broadcast, release)
+            return self.make_answer(evaluated, upload, time.perf_counter() - begun)
 
     def release(self, when: str | int, broadcast: B) -> Release | None:
         """Return what training now would let out; None without privacy.
@@ -134,42 +134,44 @@ class Member(Generic[U, B]):
             return None
         samples, recipe = len(self._train[1]), self._recipe()
         facts = self.name, when, wire.fingerprint(broadcast), digest(self.weights())
-        cost = accounting.of_round(
-            self._secret.asked,
+        cost = accounting.round_cost(
+            self._secret.privacy,
             samples=samples,
             batch_size=self.batch_size,
             epochs=recipe.epochs,
-            prototypes=recipe.sees is not None,
+            prototypes=recipe.collect is not None,
         )
-        return Release(self._secret.of(*facts, self._held), cost)
+        return Release(self._secret.derive_key(*facts, self._train_digest), cost)
 
-    def _trained(self, batches: Batches, broadcast: B, release: Release | None) -> U:
-        with self._drawing(batches.seed, "train"):
+    def _train_round(self, batches: Batches, broadcast: B, release: Release | None) -> U:
+        with self._dropout_seed(batches.seed, "train"):
             if self._secret is None or release is None:
                 return self._algorithm.train(self.model, batches, broadcast)
-            return dp_sgd.follow(
+            return dp_sgd.train_private(
                 *(self._recipe(), self.model, batches, broadcast),
-                *(self._secret.asked, release.key),
+                *(self._secret.privacy, release.key),
             )
 
-    def open(self, round_number: int, broadcast: B) -> Opened:
+    def evaluate_round(self, round_number: int, broadcast: B) -> EvaluatedRound:
         """Take over a round's broadcast, and evaluate with it."""
         begun = time.perf_counter()
         batches = self._batches("round", round_number)
-        found = self._evaluate(batches, broadcast)
-        return Opened(batches, found, time.perf_counter() - begun)
+        found = self._load_and_evaluate(batches, broadcast)
+        return EvaluatedRound(batches, found, time.perf_counter() - begun)
 
-    def close(self, opened: Opened, upload: U | None = None, seconds: float = 0.0) -> Answer[U]:
+    def make_answer(
+        self, evaluated: EvaluatedRound, upload: U | None = None, seconds: float = 0.0
+    ) -> Answer[U]:
         """Return the answer to a round, with what came of a training that took so long.
 
         A model that has diverged sends nothing: one NaN would be everybody's, and no server takes
         it (`wire.check`).
         """
         if upload is not None:
-            upload = self._sane(upload)
-        return Answer(upload, self._report(opened.found, opened.seconds, seconds))
+            upload = self._checked_upload(upload)
+        return Answer(upload, self._report(evaluated.evaluation, evaluated.seconds, seconds))
 
-    def _sane(self, upload: U) -> U | None:
+    def _checked_upload(self, upload: U) -> U | None:
         try:
             wire.check(upload)
         except WireError as error:
@@ -180,38 +182,38 @@ class Member(Generic[U, B]):
         return upload
 
     @contextmanager
-    def awake(self) -> Iterator[None]:
+    def on_device(self) -> Iterator[None]:
         """Have the model on the device that computes, and afterwards where it rests."""
-        if self._compute.resting == self._device:
+        if self._compute.idle_device == self._device:
             yield
             return
         self.model.to(self._device)
         try:
             yield
         finally:
-            self.model.to(self._compute.resting)
+            self.model.to(self._compute.idle_device)
 
     def finish(self, broadcast: B) -> Report:
         """Evaluate with the last broadcast; train no more."""
         begun = time.perf_counter()
-        with self.awake():
-            found = self._evaluate(self._batches("last"), broadcast)
+        with self.on_device():
+            found = self._load_and_evaluate(self._batches("last"), broadcast)
         return self._report(found, time.perf_counter() - begun, 0.0)
 
     def join(self, broadcast: B) -> tuple[Report, Report]:
         """Evaluate with the last broadcast, train once, and evaluate again as it is then."""
         before = self.finish(broadcast)
         begun = time.perf_counter()
-        with self.awake():
+        with self.on_device():
             release = self.release("joined", broadcast)
-            self._trained(self._batches("joined"), broadcast, release)
+            self._train_round(self._batches("joined"), broadcast, release)
         trained = time.perf_counter()
-        with self.awake():
-            found = self._scored(broadcast)
+        with self.on_device():
+            found = self._evaluate_model(broadcast)
         evaluating = time.perf_counter() - trained
         return before, self._report(found, evaluating, trained - begun)
 
-    def rehearse(self, rounds: int, broadcast: B) -> Iterator[int]:
+    def train_against(self, rounds: int, broadcast: B) -> Iterator[int]:
         """Train so many rounds as if this broadcast opened each, and take it over at the end.
 
         No test sample is looked at. Where taking the broadcast over leaves a model as it was in the
@@ -222,41 +224,43 @@ class Member(Generic[U, B]):
         """
         before: Mapping[str, npt.NDArray[Any]] | None = None
         for number in range(rounds):
-            with self.awake():
+            with self.on_device():
                 batches = self._batches("round", number)
-                self._receive(batches, broadcast)
+                self._load_broadcast(batches, broadcast)
                 now = self.weights()
                 if before is not None and not self.model.draws and same(before, now):
                     return
                 release = self.release(number, broadcast)
-                self._trained(batches, broadcast, release)
+                self._train_round(batches, broadcast, release)
             before = now
             yield number + 1
-        with self.awake():
-            self._receive(self._batches("last"), broadcast)
+        with self.on_device():
+            self._load_broadcast(self._batches("last"), broadcast)
 
-    def another(
+    def copy_with(
         self,
         model: SplitModel,
         algorithm: Algorithm[Any, Any, Any] | None = None,
-        chosen_N: npt.NDArray[np.bool_] | None = None,
+        selected_N: npt.NDArray[np.bool_] | None = None,
         batch_size: int | None = None,
-    ) -> "Member[Any, Any]":
+    ) -> "Client[Any, Any]":
         """Return a client as this one, with another model, and some of its training samples.
 
         Args:
             model: trained in place.
             algorithm: another one, which learns without privacy; None for this one's own.
-            chosen_N: which training samples; None for all.
+            selected_N: which training samples; None for all.
             batch_size: another one; None for this one's own.
         """
-        train = self.training()
-        some = (
-            train if chosen_N is None else Samples(train.inputs[chosen_N], train.labels[chosen_N])
+        train = self.training_samples()
+        selected = (
+            train
+            if selected_N is None
+            else Samples(train.inputs[selected_N], train.labels[selected_N])
         )
-        return Member(
+        return Client(
             *(self.name, algorithm or self._algorithm, model),
-            ClientData(some, Samples(some.inputs[:0], some.labels[:0])),
+            ClientData(selected, Samples(selected.inputs[:0], selected.labels[:0])),
             batch_size=batch_size or self.batch_size,
             seed=self._seed,
             shuffle=self._shuffle,
@@ -264,41 +268,41 @@ class Member(Generic[U, B]):
             secret=None if algorithm is not None else self._secret,
         )
 
-    def training(self) -> Samples:
+    def training_samples(self) -> Samples:
         """Return a copy of its training samples."""
         return _samples(*self._train)
 
-    def tests(self) -> Samples:
+    def test_samples(self) -> Samples:
         """Return a copy of its test samples."""
         return _samples(*self._test)
 
     def scores(self, inputs_N: npt.NDArray[np.float32], broadcast: B) -> npt.NDArray[np.float64]:
         """Return scores (N, C) of inputs (N, ...), with the last broadcast; of no sample none."""
-        with self.awake(), torch.no_grad():
+        with self.on_device(), torch.no_grad():
             self.model.eval()
             targets = self._algorithm.targets(broadcast, self._device)
             predict = self._algorithm.predict
-            loaded = self._load(inputs_N).split(PASS_SIZE)
+            loaded = self._to_tensor(inputs_N).split(PASS_SIZE)
             parts = [predict(self.model, part, targets).double().cpu() for part in loaded]
         return torch.cat(parts).numpy()
 
-    def _receive(self, batches: Batches, broadcast: B) -> None:
-        with self._drawing(batches.seed, "receive"):
-            self._algorithm.receive(self.model, batches, broadcast)
+    def _load_broadcast(self, batches: Batches, broadcast: B) -> None:
+        with self._dropout_seed(batches.seed, "receive"):
+            self._algorithm.load_broadcast(self.model, batches, broadcast)
 
     def _batches(self, *when: str | int) -> Batches:
         seed = derive(self._seed, "client", self.name, *when)
         return Batches(*self._train, self.batch_size, seed, self._shuffle)
 
-    def _evaluate(self, batches: Batches, broadcast: B) -> Evaluation:
-        self._receive(batches, broadcast)
-        return self._scored(broadcast)
+    def _load_and_evaluate(self, batches: Batches, broadcast: B) -> Evaluation:
+        self._load_broadcast(batches, broadcast)
+        return self._evaluate_model(broadcast)
 
-    def _scored(self, broadcast: B) -> Evaluation:
+    def _evaluate_model(self, broadcast: B) -> Evaluation:
         self.model.eval()
         targets = self._algorithm.targets(broadcast, self._device)
         predict = partial(self._algorithm.predict, self.model)
-        compared = self._algorithm.compared
+        compared = self._algorithm.auc_scores
         found = evaluate(lambda inputs: predict(inputs, targets), *self._test, compared)
         self._hits_N = found.hits_N
         return found
@@ -310,17 +314,17 @@ class Member(Generic[U, B]):
         """
         return np.packbits(self._hits_N.numpy()).tobytes()
 
-    def _drawing(self, seed: int, what: str) -> AbstractContextManager[None]:
+    def _dropout_seed(self, seed: int, what: str) -> AbstractContextManager[None]:
         """Give dropout a seed of its own; nothing to do for a model that has none."""
         if not self.model.draws:
             return nullcontext()
         return drawing(derive(seed, "dropout", what), self._device)
 
-    def _report(self, found: Evaluation, evaluating: float, training: float) -> Report:
+    def _report(self, evaluation: Evaluation, evaluating: float, training: float) -> Report:
         samples = (len(self._test[1]), len(self._train[1]))
-        return Report(found.correct, *samples, evaluating, training, found.auc)
+        return Report(evaluation.correct, *samples, evaluating, training, evaluation.auc)
 
-    def sample(self, count: int) -> Tensor:
+    def example_inputs(self, count: int) -> Tensor:
         """Return the first test inputs (N, ...), at most `count`, on the CPU.
 
         Of a client without any the first training inputs, and zeros where there are none either.
@@ -355,7 +359,7 @@ class Member(Generic[U, B]):
 
 
 def same(one: Mapping[str, npt.NDArray[Any]], other: Mapping[str, npt.NDArray[Any]]) -> bool:
-    """Say whether two models' `weights` are the same to the bit."""
+    """Return whether two models' `weights` are the same to the bit."""
     return all(np.array_equal(array, other[name], equal_nan=True) for name, array in one.items())
 
 

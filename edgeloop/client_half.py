@@ -1,6 +1,6 @@
-"""A client's half of a run, whatever it computes with: what cohorts and agents ask of it.
+"""A client of a run, whatever it computes with: what cohorts and agents ask of it.
 
-`edgeloop.client.Member` is the half that trains a network, with torch; another one need not.
+`edgeloop.client.Client` is the client that trains a network, with torch; another one need not.
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ U = TypeVar("U")
 B_contra = TypeVar("B_contra", contravariant=True)
 
 
-class ClientHalf(Protocol[U, B_contra]):
+class ClientProtocol(Protocol[U, B_contra]):
     """One client: keeps what it has learned between rounds."""
 
-    def release(self, when: str | int, broadcast: B_contra) -> Release | None:
+    def release(self, round_key: str | int, broadcast: B_contra) -> Release | None:
         """Return what training now would let out; None without privacy.
 
         Args:
-            when: the round's number.
+            round_key: the round's number.
             broadcast: the round's; not taken over yet.
         """
         ...

@@ -1,4 +1,4 @@
-"""Errors that a user caused and can mend.
+"""Errors that a user caused and can fix.
 
     InputError(ValueError)     the command ends with exit code 2 and one clear sentence
     ├── ConfigError            a configuration file, a flag, a hyperparameter
@@ -9,7 +9,7 @@
     │   └── RefusedError       one that says no
     ├── BaseError              a base (frozen extractor of features) that is damaged, or another one
     ├── GeneratorError         a generator that is damaged, another one, or cannot be reached
-    └── RunError               an output folder that holds another run, a state that cannot go on
+    └── RunError               an output folder that holds another run, a state that cannot continue
 
 What a peer sends is never an `InputError`: see `edgeloop.protocol.wire.WireError`.
 """

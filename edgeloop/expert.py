@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from edgeloop import algorithms
 from edgeloop.algorithm import Algorithm
 from edgeloop.algorithms.local import Nothing
-from edgeloop.client import Member
+from edgeloop.client import Client
 from edgeloop.data import ClientData
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.gaussian.knowledge import GlobalStatistics
 from edgeloop.gaussian.options import Config
 from edgeloop.mixing import experts, weighing
 from edgeloop.models.split import SplitModel
-from edgeloop.runtime.pace import Pace
+from edgeloop.runtime.pace import Timer
 from edgeloop.training.compute import Compute
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Threefold:
     """
 
     client: StatisticsClient
-    network: Member[Any, Any] | None
+    network: Client[Any, Any] | None
     temperature: float = 1.0
     joins: bool = False
     why: str = ""
@@ -84,22 +84,22 @@ class Threefold:
             return mixed_NC
         return weighing.joined(mixed_NC, _posteriors(self.network, inputs_N, self.temperature))
 
-    def told(self, broadcast: GlobalStatistics) -> dict[str, Any]:
-        """Return what `StatisticsClient.mixed` tells, of all experts, and of the network itself.
+    def as_summary(self, broadcast: GlobalStatistics) -> dict[str, Any]:
+        """Return what `StatisticsClient.mixing_metrics` does, of all experts and of the network.
 
         Its `network` says whether it `joins`, and `why`; its accuracy `alone`, and the mixture's
         `without` it; the test samples that the whole has right and it has not, `gained`, and the
         other way, `lost`.
         """
-        without, data = self.client.mixed(broadcast), self.client.data
+        without, data = self.client.mixing_metrics(broadcast), self.client.data
         own = {"joins": self.joins, "why": self.why, "without": without["mixed"]}
         if self.network is None or data is None:
             return {**without, "network": {**own, "alone": None}}
         tests = data.test
         network_NC = _posteriors(self.network, tests.inputs, self.temperature)
         scores_NC = self.scores(tests.inputs, broadcast)
-        right = experts.measured(network_NC, network_NC, scores_NC, tests.labels)
-        found = self.client.mixed(broadcast, network_NC) if self.joins else without
+        right = experts.mixture_metrics(network_NC, network_NC, scores_NC, tests.labels)
+        found = self.client.mixing_metrics(broadcast, network_NC) if self.joins else without
         more = {key: right[key] for key in ("alone", "gained", "lost")}
         return {**found, "network": {**own, **more, "temperature": self.temperature}}
 
@@ -124,8 +124,8 @@ def trained(plan: Plan, client: StatisticsClient, broadcast: GlobalStatistics) -
         return _none(client, TOO_FEW)
     log.info("%s: trains a network alone, %d rounds", client.name, client.config.network_rounds)
     network, scores_NC, out_N = _calibrated(plan, client, data)
-    usable = experts.usable(network.scores(data.train.inputs, Nothing()))
-    if not (usable and experts.usable(scores_NC)):
+    usable = experts.are_usable(network.scores(data.train.inputs, Nothing()))
+    if not (usable and experts.are_usable(scores_NC)):
         return _none(client, DIVERGED)
     labels_N = data.train.labels[out_N]
     temperature = experts.temperature(scores_NC, labels_N)
@@ -142,28 +142,28 @@ def _none(client: StatisticsClient, why: str) -> Threefold:
 
 
 def _posteriors(
-    network: Member[Any, Any], inputs_N: NDArray[np.float32], temperature: float
+    network: Client[Any, Any], inputs_N: NDArray[np.float32], temperature: float
 ) -> Scores:
     return experts.log_posteriors(network.scores(inputs_N, Nothing()), temperature)
 
 
 def _calibrated(
     plan: Plan, client: StatisticsClient, data: ClientData
-) -> tuple[Member[Any, Any], Scores, NDArray[np.bool_]]:
+) -> tuple[Client[Any, Any], Scores, NDArray[np.bool_]]:
     """Train; return the network, and the scores of which samples that it has not seen."""
     config, train = client.config, data.train
     network = _member(plan, client, data)
-    out_N = experts.held_out(train.labels, experts.held_seed(config.seed, client.name))
-    if out_N.sum() >= experts.ENOUGH and (~out_N).sum() >= plan.batch_size:
-        network = network.another(plan.first(), None, ~out_N)
+    out_N = experts.held_out(train.labels, experts.held_out_seed(config.seed, client.name))
+    if out_N.sum() >= experts.MIN_SAMPLES and (~out_N).sum() >= plan.batch_size:
+        network = network.copy_with(plan.first(), None, ~out_N)
         _follow(network, config.network_rounds)
         return network, network.scores(train.inputs[out_N], Nothing()), out_N
     _follow(network, config.network_rounds)
     return network, _without(plan, network, config), np.ones(len(train), bool)
 
 
-def _member(plan: Plan, client: StatisticsClient, data: ClientData) -> Member[Any, Any]:
-    return Member(
+def _member(plan: Plan, client: StatisticsClient, data: ClientData) -> Client[Any, Any]:
+    return Client(
         *(client.name, local(client.config, plan.width), plan.first(), data),
         batch_size=plan.batch_size,
         seed=client.config.seed,
@@ -172,19 +172,19 @@ def _member(plan: Plan, client: StatisticsClient, data: ClientData) -> Member[An
     )
 
 
-def _without(plan: Plan, network: Member[Any, Any], config: Config) -> Scores:
+def _without(plan: Plan, network: Client[Any, Any], config: Config) -> Scores:
     """Return scores (N, C) of a client's samples by networks that have not seen them.
 
     Batches are as many as with all samples, and smaller, as in `edgeloop.mixture`.
     """
-    train = network.training()
+    train = network.training_samples()
     found_NC = np.zeros((len(train), config.classes))
-    folds_N = experts.folds(train.labels, experts.held_seed(config.seed, network.name))
+    folds_N = experts.folds(train.labels, experts.held_out_seed(config.seed, network.name))
     batches = len(train) // network.batch_size
     for fold in range(min(experts.FOLDS, len(train)) if len(train) > 1 else 0):
         out_N = folds_N == fold
         size = max(int((~out_N).sum()) // batches, 1)
-        other = network.another(plan.first(), None, ~out_N, size)
+        other = network.copy_with(plan.first(), None, ~out_N, size)
         _follow(other, config.network_rounds)
         found_NC[out_N] = other.scores(train.inputs[out_N], Nothing())
     return found_NC
@@ -207,9 +207,9 @@ def local(config: Config, width: int) -> Algorithm[Any, Any, Any]:
     )
 
 
-def _follow(network: Member[Any, Any], rounds: int) -> None:
+def _follow(network: Client[Any, Any], rounds: int) -> None:
     """Train over all rounds; where that is long, say how far it is."""
-    word = Pace(TOLD_SECONDS)
-    for done in network.rehearse(rounds, Nothing()):
+    word = Timer(TOLD_SECONDS)
+    for done in network.train_against(rounds, Nothing()):
         if word.due():
             log.info("%s: trains a network: %d of %d rounds", network.name, done, rounds)

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from edgeloop import algorithms
 from edgeloop.algorithm import Algorithm
 from edgeloop.algorithms.local import Nothing
-from edgeloop.client import Member, same
+from edgeloop.client import Client, same
 from edgeloop.data import Samples
 from edgeloop.mixing import experts
-from edgeloop.mixing.experts import Choice, Mix
+from edgeloop.mixing.experts import Mix, MixingWeights
 from edgeloop.models.split import SplitModel
-from edgeloop.runtime.pace import Pace
+from edgeloop.runtime.pace import Timer
 
 log = logging.getLogger(__name__)
 
-TOLD_SECONDS = 30.0
+PROGRESS_SECONDS = 30.0
 """At least between two lines of the log on how far a training has come."""
 TRAINING = ("local_epochs", "local_lr")
 """Hyperparameters of a client's own training, which the one trained alone has from the run."""
@@ -42,7 +42,7 @@ Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Plan:
+class MixingPlan:
     """How a run's clients mix.
 
     Attributes:
@@ -61,33 +61,33 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Mixture:
+class MixedModel:
     """What a client ends with.
 
     Attributes:
         together: the client of the run.
         alone: the client trained alone; None where there is none.
-        choice: how they are mixed.
+        weights: how they are mixed.
         held_out: the samples held out, which may be none.
         committee: networks in place of the run's, of a client with few samples: trained as the run
             did, without a fold each; one where all would be the same; none elsewhere.
     """
 
-    together: Member[Any, Any]
-    alone: Member[Any, Any] | None
-    choice: Choice
+    together: Client[Any, Any]
+    alone: Client[Any, Any] | None
+    weights: MixingWeights
     held_out: Samples
-    committee: tuple[Member[Any, Any], ...] = ()
+    committee: tuple[Client[Any, Any], ...] = ()
 
-    def told(self, broadcast: Any) -> dict[str, Any]:
+    def as_summary(self, broadcast: Any) -> dict[str, Any]:
         """Return the choice, and what the experts and their mixture are worth on test samples."""
-        tests = self.together.tests()
+        tests = self.together.test_samples()
         all_NC = self.together.scores(tests.inputs, broadcast)
         own_NC = all_NC if self.alone is None else self.alone.scores(tests.inputs, Nothing())
-        mixed_NC = self.choice.scores(own_NC, self._pooled(tests.inputs, broadcast, all_NC))
+        mixed_NC = self.weights.scores(own_NC, self._pooled(tests.inputs, broadcast, all_NC))
         return {
-            **self.choice.told(),
-            **experts.measured(own_NC, all_NC, mixed_NC, tests.labels),
+            **self.weights.as_summary(),
+            **experts.mixture_metrics(own_NC, all_NC, mixed_NC, tests.labels),
             **({} if self.alone is not None else {"alone": None}),
         }
 
@@ -95,7 +95,7 @@ class Mixture:
         """Return the mixture's scores (N, C) of inputs (N, ...)."""
         all_NC = self._pooled(inputs_N, broadcast, None)
         own_NC = all_NC if self.alone is None else self.alone.scores(inputs_N, Nothing())
-        return self.choice.scores(own_NC, all_NC)
+        return self.weights.scores(own_NC, all_NC)
 
     def _pooled(
         self, inputs_N: NDArray[np.float32], broadcast: Any, all_NC: Scores | None
@@ -103,11 +103,11 @@ class Mixture:
         """Return the scores (N, C) of the expert together; the run's model's may be known."""
         if self.committee:
             parts = [each.scores(inputs_N, broadcast) for each in self.committee]
-            return experts.pooled(parts, self.choice.temperature_together)
+            return experts.pooled(parts, self.weights.temperature_together)
         return self.together.scores(inputs_N, broadcast) if all_NC is None else all_NC
 
 
-def local(name: str, **options: Any) -> Algorithm[Any, Any, Any]:
+def local_algorithm(name: str, **options: Any) -> Algorithm[Any, Any, Any]:
     """Return the algorithm of who trains alone, with a run's epochs and learning rate.
 
     Args:
@@ -120,83 +120,85 @@ def local(name: str, **options: Any) -> Algorithm[Any, Any, Any]:
     return algorithms.load("local", **facts, **own)
 
 
-def mixes(name: str) -> bool:
-    """Say whether an algorithm's clients end with a network that can be mixed with one alone."""
-    card = algorithms.card(name)
-    return not card.base and card.up != "nothing"
+def can_mix(name: str) -> bool:
+    """Return whether an algorithm's clients end with a network that can be mixed with one alone."""
+    info = algorithms.info(name)
+    return not info.base and info.up != "nothing"
 
 
-def made(plan: Plan, member: Member[Any, Any], broadcast: Any) -> Mixture:
+def train_mixture(plan: MixingPlan, client: Client[Any, Any], broadcast: Any) -> MixedModel:
     """Train what a client's network is mixed with, and choose the weight.
 
     Args:
         plan: the run's.
-        member: the client, which has taken the last broadcast over.
+        client: the client, which has taken the last broadcast over.
         broadcast: the last one.
     """
-    train, seed = member.training(), experts.held_seed(plan.seed, member.name)
-    out = experts.part(train, plan.seed, member.name)
-    if len(train) < member.batch_size:
-        return Mixture(member, None, Choice(1.0, why=EVERYTHING), out)
-    if not experts.usable(member.scores(train.inputs, broadcast)):
-        return Mixture(member, _alone(plan, member), Choice(0.0, why=NOTHING), out)
-    enough = len(out) >= experts.ENOUGH and len(train) - len(out) >= member.batch_size
-    committee: tuple[Member[Any, Any], ...] = ()
+    train, seed = client.training_samples(), experts.held_out_seed(plan.seed, client.name)
+    out = experts.held_out_samples(train, plan.seed, client.name)
+    if len(train) < client.batch_size:
+        return MixedModel(client, None, MixingWeights(1.0, why=EVERYTHING), out)
+    if not experts.are_usable(client.scores(train.inputs, broadcast)):
+        return MixedModel(client, _alone(plan, client), MixingWeights(0.0, why=NOTHING), out)
+    enough = len(out) >= experts.MIN_SAMPLES and len(train) - len(out) >= client.batch_size
+    committee: tuple[Client[Any, Any], ...] = ()
     if not enough:
-        alone = _alone(plan, member)
-        committee, choice = _of_few(plan, member, broadcast, seed)
+        alone = _alone(plan, client)
+        committee, choice = _of_few(plan, client, broadcast, seed)
     else:
         text = "%s: trains alone and as the run did, %d rounds each, without %d samples held out"
-        log.info(text, member.name, plan.rounds, len(out))
+        log.info(text, client.name, plan.rounds, len(out))
         alone, _, own_NC, all_NC = _compared(
-            plan, member, broadcast, experts.held_out(train.labels, seed)
+            plan, client, broadcast, experts.held_out(train.labels, seed)
         )
-        choice = _choice(plan, own_NC, all_NC, out.labels)
+        choice = _choose_weights(plan, own_NC, all_NC, out.labels)
         if plan.how == "half":
-            alone = _alone(plan, member)
-    if not experts.usable(alone.scores(train.inputs, Nothing())):
-        choice = Choice(1.0, why=DIVERGED)
-    return Mixture(member, alone, choice, out, committee if choice.weight == 0.5 else ())
+            alone = _alone(plan, client)
+    if not experts.are_usable(alone.scores(train.inputs, Nothing())):
+        choice = MixingWeights(1.0, why=DIVERGED)
+    return MixedModel(client, alone, choice, out, committee if choice.weight == 0.5 else ())
 
 
-def _alone(plan: Plan, member: Member[Any, Any]) -> Member[Any, Any]:
-    """Train alone on all samples, just as the algorithm `local` would."""
-    alone = member.another(plan.first(), plan.local)
-    log.info("%s: trains alone on all its samples, %d rounds", member.name, plan.rounds)
-    _follow(alone, plan, Nothing(), "alone")
+def _alone(plan: MixingPlan, client: Client[Any, Any]) -> Client[Any, Any]:
+    """Train alone on all samples, just as the algorithm `local_algorithm` would."""
+    alone = client.copy_with(plan.first(), plan.local)
+    log.info("%s: trains alone on all its samples, %d rounds", client.name, plan.rounds)
+    _train_rounds(alone, plan, Nothing(), "alone")
     return alone
 
 
 def _compared(
-    plan: Plan,
-    member: Member[Any, Any],
+    plan: MixingPlan,
+    client: Client[Any, Any],
     broadcast: Any,
     out_N: NDArray[np.bool_],
     batch_size: int | None = None,
-) -> tuple[Member[Any, Any], Member[Any, Any], Scores, Scores]:
+) -> tuple[Client[Any, Any], Client[Any, Any], Scores, Scores]:
     """Train alone, and again as the run did, without some samples; return both, and scores."""
-    alone = member.another(plan.first(), plan.local, ~out_N, batch_size)
-    again = member.another(plan.first(), None, ~out_N, batch_size)
-    _follow(alone, plan, Nothing(), "alone")
-    _follow(again, plan, broadcast, "as the run did")
-    inputs = member.training().inputs[out_N]
+    alone = client.copy_with(plan.first(), plan.local, ~out_N, batch_size)
+    again = client.copy_with(plan.first(), None, ~out_N, batch_size)
+    _train_rounds(alone, plan, Nothing(), "alone")
+    _train_rounds(again, plan, broadcast, "as the run did")
+    inputs = client.training_samples().inputs[out_N]
     return alone, again, alone.scores(inputs, Nothing()), again.scores(inputs, broadcast)
 
 
-def _choice(plan: Plan, own_NC: Scores, all_NC: Scores, labels_N: NDArray[np.int64]) -> Choice:
+def _choose_weights(
+    plan: MixingPlan, own_NC: Scores, all_NC: Scores, labels_N: NDArray[np.int64]
+) -> MixingWeights:
     """Return the choice by samples held out."""
-    if not experts.usable(own_NC):
-        return Choice(1.0, why=DIVERGED, held_out=len(labels_N))
-    if not experts.usable(all_NC):
-        return Choice(0.0, why=NOTHING, held_out=len(labels_N))
+    if not experts.are_usable(own_NC):
+        return MixingWeights(1.0, why=DIVERGED, held_out=len(labels_N))
+    if not experts.are_usable(all_NC):
+        return MixingWeights(0.0, why=NOTHING, held_out=len(labels_N))
     if plan.how == "half":
-        return experts.halved(own_NC, all_NC, labels_N, ASKED, gated=False)
-    return experts.choose(own_NC, all_NC, labels_N)
+        return experts.equal_weights(own_NC, all_NC, labels_N, ASKED, gated=False)
+    return experts.choose_weights(own_NC, all_NC, labels_N)
 
 
 def _of_few(
-    plan: Plan, member: Member[Any, Any], broadcast: Any, seed: int
-) -> tuple[tuple[Member[Any, Any], ...], Choice]:
+    plan: MixingPlan, client: Client[Any, Any], broadcast: Any, seed: int
+) -> tuple[tuple[Client[Any, Any], ...], MixingWeights]:
     """Train both in five folds; return those that trained as the run did, and half and half.
 
     What a single network of few samples is worth is partly luck, and nothing tells of which: so
@@ -206,28 +208,30 @@ def _of_few(
 
     Where a network that is trained as the run did diverges, nobody believes the others either.
     """
-    train, asked = member.training(), plan.how == "half"
-    own_NC = np.zeros_like(member.scores(train.inputs, broadcast))
+    train, asked = client.training_samples(), plan.how == "half"
+    own_NC = np.zeros_like(client.scores(train.inputs, broadcast))
     all_NC, committee, steady = own_NC.copy(), [], True
-    batches = len(train) // member.batch_size
+    batches = len(train) // client.batch_size
     folds_N = experts.folds(train.labels, seed)
-    log.info("%s: trains both again without a fifth of its samples, five times", member.name)
+    log.info("%s: trains both again without a fifth of its samples, five times", client.name)
     for fold in range(min(experts.FOLDS, len(train)) if len(train) > 1 else 0):
         out_N = folds_N == fold
         size = int((~out_N).sum()) // batches
-        found = _compared(plan, member, broadcast, out_N, max(size, 1))
+        found = _compared(plan, client, broadcast, out_N, max(size, 1))
         _, again, own_NC[out_N], all_NC[out_N] = found
-        steady = steady and experts.usable(again.scores(train.inputs, broadcast))
+        steady = steady and experts.are_usable(again.scores(train.inputs, broadcast))
         committee.append(again)
-    if not (steady and experts.usable(all_NC)) and not asked:
-        return (), Choice(0.0, why=UNSTEADY)
-    if not (committee and steady and experts.usable(own_NC)):
-        return (), Choice(0.5, why=ASKED if asked else FEW)
-    choice = experts.halved(own_NC, all_NC, train.labels, ASKED if asked else FEW, gated=not asked)
+    if not (steady and experts.are_usable(all_NC)) and not asked:
+        return (), MixingWeights(0.0, why=UNSTEADY)
+    if not (committee and steady and experts.are_usable(own_NC)):
+        return (), MixingWeights(0.5, why=ASKED if asked else FEW)
+    choice = experts.equal_weights(
+        own_NC, all_NC, train.labels, ASKED if asked else FEW, gated=not asked
+    )
     return _room(committee), choice
 
 
-def _room(committee: Sequence[Member[Any, Any]]) -> tuple[Member[Any, Any], ...]:
+def _room(committee: Sequence[Client[Any, Any]]) -> tuple[Client[Any, Any], ...]:
     """Return a committee, or one network where all are the same; none without room."""
     first = committee[0].weights()
     if all(same(first, each.weights()) for each in committee[1:]):
@@ -235,13 +239,13 @@ def _room(committee: Sequence[Member[Any, Any]]) -> tuple[Member[Any, Any], ...]
     return tuple(committee) if sum(map(_bytes, committee)) <= ROOM else ()
 
 
-def _bytes(member: Member[Any, Any]) -> int:
-    return sum(array.nbytes for array in member.weights().values())
+def _bytes(client: Client[Any, Any]) -> int:
+    return sum(array.nbytes for array in client.weights().values())
 
 
-def _follow(member: Member[Any, Any], plan: Plan, broadcast: Any, how: str) -> None:
+def _train_rounds(client: Client[Any, Any], plan: MixingPlan, broadcast: Any, how: str) -> None:
     """Train over all rounds; where that is long, say how far it is."""
-    word = Pace(TOLD_SECONDS)
-    for done in member.rehearse(plan.rounds, broadcast):
+    word = Timer(PROGRESS_SECONDS)
+    for done in client.train_against(plan.rounds, broadcast):
         if word.due():
-            log.info("%s: trains %s: %d of %d rounds", member.name, how, done, plan.rounds)
+            log.info("%s: trains %s: %d of %d rounds", client.name, how, done, plan.rounds)

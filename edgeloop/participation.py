@@ -17,7 +17,7 @@ import numpy as np
 from edgeloop.seeds import derive
 
 
-class Attendance(Protocol):
+class ParticipationPolicy(Protocol):
     """Says who takes part in a round."""
 
     def joining(self, round_number: int) -> Collection[str]:
@@ -29,7 +29,7 @@ class Attendance(Protocol):
         ...
 
 
-_ROUNDING = 1e-9
+_TOLERANCE = 1e-9
 """So that 0.3 of 10 clients are 3, though 0.3 x 10 is a little less."""
 
 
@@ -40,12 +40,12 @@ class Participation:
     Attributes:
         names: of all clients.
         join_ratio: rho, the share that trains in a round: floor(rho M) clients, one at least.
-        varying: draw the number of clients anew each round, between that and all.
+        varying: draw the number of clients again each round, between that and all.
         drop_rate: the share of those that train whose uploads are lost on the way.
         deadline: of a round, in the median client's time; later uploads are left out. None waits.
         durations: what a round takes each client, in the median client's time.
         seed: the run's.
-        whole_rounds: so many of the first rounds have everybody, and lose nothing: the algorithm's.
+        full_rounds: so many of the first rounds have everybody, and lose nothing: the algorithm's.
     """
 
     names: tuple[str, ...]
@@ -55,24 +55,24 @@ class Participation:
     deadline: float | None = None
     durations: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
-    whole_rounds: int = 0
+    full_rounds: int = 0
 
     def joining(self, round_number: int) -> frozenset[str]:
         """Return who trains in a round."""
-        if round_number < self.whole_rounds:
+        if round_number < self.full_rounds:
             return frozenset(self.names)
         random = self._random("joining", round_number)
-        count = max(1, math.floor(self.join_ratio * len(self.names) + _ROUNDING))
+        count = max(1, math.floor(self.join_ratio * len(self.names) + _TOLERANCE))
         if self.varying:
             count = int(random.integers(count, len(self.names) + 1))
         return self._drawn(random, self.names, count)
 
     def arriving(self, round_number: int, joining: Collection[str]) -> frozenset[str]:
         """Return those of them whose uploads arrive in time; maybe nobody's."""
-        if round_number < self.whole_rounds:
+        if round_number < self.full_rounds:
             return frozenset(joining)
         random = self._random("arriving", round_number)
-        count = math.floor((1 - self.drop_rate) * len(joining) + _ROUNDING)
+        count = math.floor((1 - self.drop_rate) * len(joining) + _TOLERANCE)
         sent = self._drawn(random, tuple(sorted(joining)), count)
         return frozenset(name for name in sent if self._in_time(name))
 
@@ -101,6 +101,6 @@ def durations(
     median = statistics.median(costs.values()) or 1.0
     random = np.random.default_rng(derive(seed, "slow"))
     names = sorted(costs)
-    count = math.floor(slow_rate * len(names) + _ROUNDING)
+    count = math.floor(slow_rate * len(names) + _TOLERANCE)
     slow = {names[each] for each in random.permutation(len(names))[:count]}
     return {name: costs[name] / median * (slow_factor if name in slow else 1.0) for name in names}

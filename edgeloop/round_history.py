@@ -21,18 +21,18 @@ from safetensors.numpy import save
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.protocol import wire
 from edgeloop.runtime import atomic_files
-from edgeloop.server_loop import Closed
+from edgeloop.server_loop import RoundResult
 
 Arrays = dict[str, NDArray[Any]]
 
 
-def write(folder: Path, closed: Closed[Any, Any, Any]) -> Path:
+def write_round(folder: Path, closed: RoundResult[Any, Any, Any]) -> Path:
     """Write a closed round's file into a folder, which is made if it is not there."""
     path = folder / f"round-{closed.number:05}.safetensors"
     names = sorted(closed.answers)
     every = {name: closed.answers[name].upload for name in names}
     uploads = {name: upload for name, upload in every.items() if upload is not None}
-    arrays = {**_broadcast(closed.standing.broadcast), **_prototypes(uploads)}
+    arrays = {**_broadcast(closed.run_state.broadcast), **_prototypes(uploads)}
     with atomic_files.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         atomic_files.write(path, save(arrays, {"devices": json.dumps(list(uploads))}))
@@ -49,7 +49,7 @@ def forget(folder: Path, devices: Collection[str]) -> None:
 
 
 def _has(path: Path, devices: Collection[str]) -> bool:
-    """Tell whether a round was made of one of these; so it may be where nobody can tell."""
+    """Return whether a round was made of one of these; so it may be where nobody can tell."""
     try:
         with safe_open(path, framework="np") as file:
             return not set(devices).isdisjoint(atomic_files.parse_json(file.metadata()["devices"]))

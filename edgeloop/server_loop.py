@@ -9,7 +9,7 @@ from edgeloop import sifting
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
 from edgeloop.cohorts import Cohort
-from edgeloop.participation import Attendance
+from edgeloop.participation import ParticipationPolicy
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +19,8 @@ B = TypeVar("B")
 
 
 @dataclass(frozen=True)
-class Standing(Generic[S, B]):
-    """Where a run stands: all that the server needs to go on.
+class RunState(Generic[S, B]):
+    """Where a run stands: all that the server needs to continue.
 
     Attributes:
         rounds: how many are done; the number of the next one.
@@ -34,66 +34,66 @@ class Standing(Generic[S, B]):
 
 
 @dataclass(frozen=True)
-class Closed(Generic[S, U, B]):
+class RoundResult(Generic[S, U, B]):
     """A round that is over.
 
     Attributes:
         number: its number.
         answers: by client.
-        standing: where the run stands after it.
-        implausible: clients whose uploads were set aside, and why: with them the round has no
+        run_state: where the run stands after it.
+        excluded: clients whose uploads were set aside, and why: with them the round has no
             result that is finite.
     """
 
     number: int
     answers: Mapping[str, Answer[U]]
-    standing: Standing[S, B]
-    implausible: Mapping[str, str] = field(default_factory=dict)
+    run_state: RunState[S, B]
+    excluded: Mapping[str, str] = field(default_factory=dict)
 
 
-def beginning(algorithm: Algorithm[S, Any, B]) -> Standing[S, B]:
+def initial_state(algorithm: Algorithm[S, Any, B]) -> RunState[S, B]:
     """Return where a new run stands."""
-    return Standing(0, *algorithm.start())
+    return RunState(0, *algorithm.start())
 
 
-def run(
+def run_rounds(
     algorithm: Algorithm[S, U, B],
     cohort: Cohort[B, U],
     rounds: int,
-    standing: Standing[S, B],
-    after: Callable[[Closed[S, U, B]], None],
-    enough: Callable[[], bool] = lambda: False,
-    participation: Attendance | None = None,
-) -> tuple[Standing[S, B], Mapping[str, Report]]:
+    run_state: RunState[S, B],
+    on_round_end: Callable[[RoundResult[S, U, B]], None],
+    should_stop: Callable[[], bool] = lambda: False,
+    participation: ParticipationPolicy | None = None,
+) -> tuple[RunState[S, B], Mapping[str, Report]]:
     """Run the rounds that are left, then have the clients evaluate the last broadcast.
 
     Args:
         algorithm: the run's.
         cohort: its clients.
         rounds: how many there are in all.
-        standing: where to go on, `beginning(algorithm)` for a new run.
-        after: called at the end of each round; what it stores is what a crash leaves.
-        enough: asked before each round whether to stop before the last one.
+        run_state: where to continue, `initial_state(algorithm)` for a new run.
+        on_round_end: called at the end of each round; what it stores is what a crash leaves.
+        should_stop: asked before each round whether to stop before the last one.
         participation: who takes part in which round, of those that the algorithm does not ask
             everybody in; None for everybody in all of them.
 
     Returns:
         where the run stands at its end, and the last evaluation by client.
     """
-    while standing.rounds < rounds and not enough():
-        some = participation if standing.rounds >= algorithm.whole_rounds else None
-        joining = None if some is None else some.joining(standing.rounds)
-        answers = cohort.ask(standing.rounds, standing.broadcast, joining)
-        uploads = _arrived(standing.rounds, answers, some)
-        learned, aside = _learned(algorithm, standing, uploads)
-        closed = Closed(standing.rounds, answers, learned, aside)
-        after(closed)
-        standing = closed.standing
-    return standing, cohort.finish(standing.rounds, standing.broadcast)
+    while run_state.rounds < rounds and not should_stop():
+        attendance = participation if run_state.rounds >= algorithm.full_rounds else None
+        joining = None if attendance is None else attendance.joining(run_state.rounds)
+        answers = cohort.ask(run_state.rounds, run_state.broadcast, joining)
+        uploads = _arrived_uploads(run_state.rounds, answers, attendance)
+        new_state, excluded = _aggregate(algorithm, run_state, uploads)
+        result = RoundResult(run_state.rounds, answers, new_state, excluded)
+        on_round_end(result)
+        run_state = result.run_state
+    return run_state, cohort.finish(run_state.rounds, run_state.broadcast)
 
 
-def _arrived(
-    round_number: int, answers: Mapping[str, Answer[U]], participation: Attendance | None
+def _arrived_uploads(
+    round_number: int, answers: Mapping[str, Answer[U]], participation: ParticipationPolicy | None
 ) -> dict[str, U]:
     """Return the uploads that the server gets, by client, in the order of the clients' names."""
     sent = {name: each.upload for name, each in answers.items() if each.upload is not None}
@@ -101,29 +101,31 @@ def _arrived(
     return {name: sent[name] for name in sorted(names)}
 
 
-def counted(closed: Closed[Any, U, Any], participation: Attendance | None = None) -> list[U]:
+def used_uploads(
+    result: RoundResult[Any, U, Any], participation: ParticipationPolicy | None = None
+) -> list[U]:
     """Return the uploads that a round's result is made of, in the order of the clients' names."""
-    arrived = _arrived(closed.number, closed.answers, participation)
-    return [each for name, each in arrived.items() if name not in closed.implausible]
+    arrived = _arrived_uploads(result.number, result.answers, participation)
+    return [each for name, each in arrived.items() if name not in result.excluded]
 
 
-def _learned(
-    algorithm: Algorithm[S, U, B], standing: Standing[S, B], uploads: Mapping[str, U]
-) -> tuple[Standing[S, B], Mapping[str, str]]:
+def _aggregate(
+    algorithm: Algorithm[S, U, B], run_state: RunState[S, B], uploads: Mapping[str, U]
+) -> tuple[RunState[S, B], Mapping[str, str]]:
     """Return where the run stands after a round, and whose uploads spoilt it.
 
     It stands where it stood, if nothing was uploaded, or nothing that there is a result of.
     """
-    number = standing.rounds
-    made = sifting.made(algorithm, standing.state, standing.broadcast, uploads)
-    for name, why in made.aside.items():
+    number = run_state.rounds
+    made = sifting.aggregate_usable(algorithm, run_state.state, run_state.broadcast, uploads)
+    for name, why in made.excluded.items():
         facts = {"device": name, "round": number}
-        log.warning("round %d is made without what %s sent: %s", number, name, why, extra=facts)
-    counted = {name: each for name, each in uploads.items() if name not in made.aside}
+        log.warning("round %d excludes the upload of %s: %s", number, name, why, extra=facts)
+    counted = {name: each for name, each in uploads.items() if name not in made.excluded}
     if uploads and not counted:
         text = "round %d changes nothing: no upload could be used, perhaps by the algorithm's fault"
         log.error(text, number, extra={"round": number})
-    for name, times in sifting.far(counted):
+    for name, times in sifting.outlier_uploads(counted):
         text = "round %d: the largest value that %s sent is %.0e times the cohort's median"
         log.warning(text, number, name, times, extra={"device": name, "round": number})
-    return Standing(number + 1, made.state, made.broadcast), made.aside
+    return RunState(number + 1, made.state, made.broadcast), made.excluded

@@ -15,10 +15,10 @@ S = TypeVar("S")
 U = TypeVar("U")
 B = TypeVar("B")
 
-FAR = 1e6
+OUTLIER_FACTOR = 1e6
 """How many times the cohort's median an upload's largest value is, when it is told."""
 
-_SPOILED = (
+_FAILURES = (
     ArithmeticError,
     AssertionError,
     IndexError,
@@ -31,59 +31,63 @@ _SPOILED = (
 
 
 @dataclass(frozen=True)
-class Made(Generic[S, B]):
+class Aggregation(Generic[S, B]):
     """What a round led to.
 
     Attributes:
         state: the algorithm's.
         broadcast: what the next round opens with.
-        aside: the clients whose uploads were set aside, and why.
+        excluded: the clients whose uploads were set aside, and why.
     """
 
     state: S
     broadcast: B
-    aside: Mapping[str, str] = field(default_factory=dict)
+    excluded: Mapping[str, str] = field(default_factory=dict)
 
 
-def made(
+def aggregate_usable(
     algorithm: Algorithm[S, U, B], state: S, broadcast: B, uploads: Mapping[str, U]
-) -> Made[S, B]:
-    """Aggregate the uploads that have a result to go on with.
+) -> Aggregation[S, B]:
+    """Aggregate the uploads that have a result to continue with.
 
     Nothing is tried where nothing is wrong. Else each upload is tried alone; where the rest is
     still no good, they are added one by one, the largest last.
 
     Args:
-        algorithm: the run's; its `learn` changes neither state nor uploads.
+        algorithm: the run's; its `aggregate_uploads` changes neither state nor uploads.
         state: where the run stands.
         broadcast: what the round opened with; it stays, as the state does, without any upload.
         uploads: by client, in the order in which they count.
     """
-    aside = {name: why for name, each in uploads.items() if (why := _refused(algorithm, each))}
+    aside = {name: why for name, each in uploads.items() if (why := _rejection(algorithm, each))}
     kept = {name: each for name, each in uploads.items() if name not in aside}
-    result = _tried(algorithm, state, broadcast, kept)
+    result = _try_aggregate(algorithm, state, broadcast, kept)
     if isinstance(result, str):
-        alone = {n: _tried(algorithm, state, broadcast, {n: each}) for n, each in kept.items()}
+        alone = {
+            n: _try_aggregate(algorithm, state, broadcast, {n: each}) for n, each in kept.items()
+        }
         aside |= {name: found for name, found in alone.items() if isinstance(found, str)}
         kept = {name: each for name, each in kept.items() if name not in aside}
-        result = _tried(algorithm, state, broadcast, kept)
+        result = _try_aggregate(algorithm, state, broadcast, kept)
     if isinstance(result, str):
-        result, more = _gathered(algorithm, state, broadcast, kept)
+        result, more = _aggregate_greedily(algorithm, state, broadcast, kept)
         aside |= more
-    return Made(*result, aside)
+    return Aggregation(*result, aside)
 
 
-def far(uploads: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
+def outlier_uploads(uploads: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
     """Return the clients, and how many times the median, whose largest value is far from others'.
 
     Two clients have no median that says which of them is the odd one.
     """
     peaks = {name: wire.peak(each) for name, each in uploads.items()}
     middle = statistics.median(peaks.values()) if len(peaks) > 2 else 0.0
-    return [(n, peak / middle) for n, peak in peaks.items() if middle and peak > FAR * middle]
+    return [
+        (n, peak / middle) for n, peak in peaks.items() if middle and peak > OUTLIER_FACTOR * middle
+    ]
 
 
-def _refused(algorithm: Algorithm[Any, U, Any], upload: U) -> str:
+def _rejection(algorithm: Algorithm[Any, U, Any], upload: U) -> str:
     """Return what is wrong with an upload as it is; nothing if it may be tried."""
     try:
         wire.check(upload, algorithm.sizes)
@@ -93,25 +97,25 @@ def _refused(algorithm: Algorithm[Any, U, Any], upload: U) -> str:
     return ""
 
 
-def _tried(
+def _try_aggregate(
     algorithm: Algorithm[S, U, B], state: S, broadcast: B, uploads: Mapping[str, U]
 ) -> tuple[S, B] | str:
-    """Return what uploads lead to; why they lead to nothing that a run can go on with."""
+    """Return what uploads lead to; why they lead to nothing that a run can continue with."""
     if not uploads:
         return state, broadcast
     try:
         with np.errstate(all="ignore"):
-            result = algorithm.learn(state, uploads)
+            result = algorithm.aggregate_uploads(state, uploads)
         for message in result:
             wire.check(message)
     except InputError:
         raise  # a generator that is away, for one
-    except _SPOILED as error:
+    except _FAILURES as error:
         return _line(error)
     return result
 
 
-def _gathered(
+def _aggregate_greedily(
     algorithm: Algorithm[S, U, B], state: S, broadcast: B, uploads: Mapping[str, U]
 ) -> tuple[tuple[S, B], dict[str, str]]:
     """Add uploads one by one, the largest last; return the result, and who had to stay out."""
@@ -119,7 +123,7 @@ def _gathered(
     result, aside = (state, broadcast), {}
     for name in sorted(uploads, key=lambda name: (wire.peak(uploads[name]), name)):
         some = {n: each for n, each in uploads.items() if n in chosen | {name}}
-        found = _tried(algorithm, state, broadcast, some)
+        found = _try_aggregate(algorithm, state, broadcast, some)
         if isinstance(found, str):
             aside[name] = found
         else:

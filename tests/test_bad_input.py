@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgeloop.cli.main import main
-from edgeloop.mqtt.connection import Link
+from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol.task import contract_topic
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
@@ -166,7 +166,7 @@ def test_wrong_credentials(
     for command, table in (("aggregator", task), ("agent", device)):
         path = write(tmp_path / "config.toml", table | {"broker": {"port": broker.port}})
         said = refused(capfd, command, "--config", path)
-        assert "(Not authorized); mend username and password" in said
+        assert "(Not authorized); check username and password" in said
 
 
 def test_a_folder_that_holds_another_run(
@@ -254,5 +254,5 @@ def test_a_device_that_does_not_fit_the_task(
 def _publish_contract(broker: BrokerSettings, world: Path) -> None:
     names = json.loads((world / "config.json").read_text())["class_names"]
     published = contract(task="bad", class_names=tuple(names), devices=("one",))
-    with Link(broker, "server", []) as link:
-        link.publish(contract_topic("bad"), published.model_dump_json().encode(), retain=True)
+    with MqttConnection(broker, "server", []) as connection:
+        connection.publish(contract_topic("bad"), published.model_dump_json().encode(), retain=True)

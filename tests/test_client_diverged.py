@@ -8,17 +8,17 @@ import torch
 
 from edgeloop import algorithms, models, server_loop
 from edgeloop.algorithm import Algorithm
-from edgeloop.client import Member
+from edgeloop.client import Client
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.data import ClientData, Samples
 from edgeloop.protocol import wire
 
 
-def made(name: str, algorithm: Algorithm) -> Member:  # type: ignore[type-arg]  # of any algorithm
+def made(name: str, algorithm: Algorithm) -> Client:  # type: ignore[type-arg]  # of any algorithm
     inputs = np.random.default_rng(0).normal(size=(8, 1, 28, 28)).astype(np.float32)
     samples = Samples(inputs, np.arange(8) % 2)
     model = models.build("cnn", (1, 28, 28), 2, width=8)
-    return Member(name, algorithm, model, ClientData(samples, samples), batch_size=4, seed=0)
+    return Client(name, algorithm, model, ClientData(samples, samples), batch_size=4, seed=0)
 
 
 @pytest.mark.parametrize("algorithm", ["fedtgp", "fedproto", "feddistill"])
@@ -32,13 +32,13 @@ def test_nothing_is_sent_of_a_model_that_has_diverged(
             parameter.fill_(torch.nan)
     closed: list[Any] = []
     cohort = LocalCohort({"one": one, "two": two})
-    standing, reports = server_loop.run(
-        loaded, cohort, 2, server_loop.beginning(loaded), closed.append
+    run_state, reports = server_loop.run_rounds(
+        loaded, cohort, 2, server_loop.initial_state(loaded), closed.append
     )
     assert [each.answers["one"].upload for each in closed] == [None, None]
     assert all(each.answers["two"].upload is not None for each in closed)
     assert "one: its upload has NaN or infinity in it" in caplog.text
-    assert wire.finite(standing.broadcast)
+    assert wire.finite(run_state.broadcast)
     assert reports["two"].test_samples == 8
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from edgeloop import algorithms, models
-from edgeloop.client import Member
+from edgeloop.client import Client
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
 from edgeloop.errors import ConfigError
 from edgeloop.privacy.accounting import Event
-from edgeloop.privacy.dp_sgd import Secret
+from edgeloop.privacy.dp_sgd import NoiseSecret
 from edgeloop.protocol import wire
 from edgeloop.runtime.config import PrivacySettings
 
@@ -27,14 +27,19 @@ def samples(seed: int, count: int) -> Samples:
     return Samples(inputs, np.arange(count) % CLASSES)
 
 
-def member(key: bytes = b"secret", seed: int = 1, **changes: Any) -> Member[Any, Any]:
-    fields: dict[str, Any] = {"batch_size": 8, "seed": 0, "secret": Secret(ASKED, key), **changes}
+def member(key: bytes = b"secret", seed: int = 1, **changes: Any) -> Client[Any, Any]:
+    fields: dict[str, Any] = {
+        "batch_size": 8,
+        "seed": 0,
+        "secret": NoiseSecret(ASKED, key),
+        **changes,
+    }
     model = models.build("cnn", SHAPE, CLASSES, WIDTH, 0)
     mine = ClientData(samples(seed, SAMPLES), samples(9, 4))
-    return Member("one", ALGORITHM, model, mine, **fields)
+    return Client("one", ALGORITHM, model, mine, **fields)
 
 
-def said(mine: Member[Any, Any], number: int = 0) -> str:
+def said(mine: Client[Any, Any], number: int = 0) -> str:
     upload = mine.answer(number, BROADCAST).upload
     assert upload is not None
     return wire.fingerprint(upload)
@@ -86,4 +91,4 @@ def test_an_algorithm_without_a_recipe_is_refused() -> None:
     model = models.build("cnn", SHAPE, CLASSES, WIDTH, 0)
     mine = ClientData(samples(1, 8), samples(9, 4))
     with pytest.raises(ConfigError, match="has no private form"):
-        Member("one", ditto, model, mine, batch_size=8, seed=0, secret=Secret(ASKED, b""))
+        Client("one", ditto, model, mine, batch_size=8, seed=0, secret=NoiseSecret(ASKED, b""))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from edge.agent.own_network import Trained
-from edge.agent.predict import opened
+from edge.agent.predict import open_model
 from edgeloop import expert, models
 from edgeloop.algorithms.local import Nothing
-from edgeloop.client import Member
+from edgeloop.client import Client
 from edgeloop.data import ClientData
 from edgeloop.errors import ConfigError
 from edgeloop.gaussian import exporting
@@ -34,7 +34,7 @@ PLAN = expert.Plan(first, WIDTH, BATCH)
 def clients(count: int, tests: int = 60, **options: Any) -> list[StatisticsClient]:
     """Return clients with so many training samples each."""
     asked = {"network": True, "network_rounds": ROUNDS, "local_lr": 0.05, **options}
-    half = loaded(**asked).half
+    half = loaded(**asked).make_client
     assert half is not None
     labels = np.arange(count) % CLASSES
     tested = np.arange(tests) % CLASSES
@@ -68,11 +68,11 @@ def test_it_is_trained_as_local_is_and_calibrated_on_samples_that_it_has_not_see
     assert one.data is not None
     found = expert.trained(PLAN, one, broadcast_of(crew))
     train = one.data.train
-    out_N = experts.held_out(train.labels, experts.held_seed(0, one.name))
-    few = out_N.sum() < experts.ENOUGH
+    out_N = experts.held_out(train.labels, experts.held_out_seed(0, one.name))
+    few = out_N.sum() < experts.MIN_SAMPLES
     algorithm = expert.local(one.config, WIDTH)
-    local = Member(one.name, algorithm, first(), one.data, batch_size=BATCH, seed=0)
-    alone = local if few else local.another(first(), None, ~out_N)
+    local = Client(one.name, algorithm, first(), one.data, batch_size=BATCH, seed=0)
+    alone = local if few else local.copy_with(first(), None, ~out_N)
     for number in range(ROUNDS):
         alone.answer(number, Nothing())
     assert found.network is not None
@@ -102,8 +102,8 @@ def test_a_summary_tells_of_it(tests: int, joins: bool) -> None:
     crew = clients(120, tests)
     broadcast = broadcast_of(crew)
     found = replace(expert.trained(PLAN, crew[0], broadcast), joins=joins)
-    told = json.loads(json.dumps(found.told(broadcast)))
-    network, without = told["network"], crew[0].mixed(broadcast)
+    told = json.loads(json.dumps(found.as_summary(broadcast)))
+    network, without = told["network"], crew[0].mixing_metrics(broadcast)
     assert network["without"] == without["mixed"]
     assert {key: told[key] for key in ("alone", "together", "weight")} == {
         key: without[key] for key in ("alone", "together", "weight")
@@ -125,10 +125,10 @@ def test_who_has_none_takes_part_without(count: int, options: dict[str, Any], wh
     crew = [clients(count, **options)[0], *clients(20)[1:]]
     broadcast = broadcast_of(crew)
     found = expert.trained(PLAN, crew[0], broadcast)
-    told = found.told(broadcast)
-    without = crew[0].mixed(broadcast)["mixed"]
+    told = found.as_summary(broadcast)
+    without = crew[0].mixing_metrics(broadcast)["mixed"]
     assert told["network"] == {"joins": False, "why": why, "without": without, "alone": None}
-    assert told["mixed"] == crew[0].mixed(broadcast)["mixed"]
+    assert told["mixed"] == crew[0].mixing_metrics(broadcast)["mixed"]
     assert Trained(found, SHAPE).graph() is None
 
 
@@ -147,14 +147,14 @@ def test_the_exported_file_has_it(pixels: bool, form: str, tmp_path: Path) -> No
         pixels=pixels,
         shape=SHAPE,
         names=("images", "scores"),
-        metadata=exporting.facts("edgeloop.", facts, {"task": "t"}),
+        metadata=exporting.metadata_of("edgeloop.", facts, {"task": "t"}),
         network=Trained(found, SHAPE).graph(),
     )
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     inputs = drawn(5, np.arange(40) % CLASSES).inputs
     read = (inputs + 1) * np.float32(127.5) if pixels else inputs
-    assert np.allclose(opened(path).scores(read), found.scores(inputs, broadcast), atol=1e-3)
+    assert np.allclose(open_model(path).scores(read), found.scores(inputs, broadcast), atol=1e-3)
     assert not np.allclose(found.scores(inputs, broadcast), crew[0].scores(inputs, broadcast))
 
 
@@ -178,7 +178,7 @@ def test_it_joins_where_held_out_samples_say_so() -> None:
     assert one.data is not None
     assert found.network is not None
     train = one.data.train
-    out_N = experts.held_out(train.labels, experts.held_seed(0, one.name))
+    out_N = experts.held_out(train.labels, experts.held_out_seed(0, one.name))
     unseen, whole = one.unseen(broadcast)[out_N], replace(found, joins=True)
     network = found.network.scores(train.inputs[out_N], Nothing()) / found.temperature
     more = experts.hits(weighing.joined(unseen, network), train.labels[out_N]).sum()

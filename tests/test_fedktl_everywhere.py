@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
-from edge.agent.predict import opened
+from edge.agent.predict import open_model
 from edgeloop import data, generators, server_loop
 from edgeloop.cli.main import main
 from edgeloop.generator import Generator, as_inputs
@@ -62,13 +62,13 @@ def test_one_device_over_mqtt_ends_as_its_simulation_does(
     assert right(task, Path(mine["onnx"])) == mine["mix"]["mixed"]
     assert mine["mix"]["together"] == expected["final_accuracy"]
     assert mine["mix"]["held_out"] == 18
-    assert opened(Path(mine["onnx"])).fact("weight") == json.dumps(mine["mix"]["weight"])
+    assert open_model(Path(mine["onnx"])).fact("weight") == json.dumps(mine["mix"]["weight"])
 
 
 def right(task: Task, classifier: Path) -> float:
     """Return the share of the device's test samples that its classifier names right."""
     test = data.load(task.source).shards(0).test
-    scores_NC = opened(classifier).scores(test.inputs.astype(np.float32))
+    scores_NC = open_model(classifier).scores(test.inputs.astype(np.float32))
     return float((scores_NC.argmax(axis=1) == test.labels).mean())
 
 
@@ -93,13 +93,13 @@ def run(source: Path, generator: Generator, seed: int) -> Ended:
         workers=1,
     )
     federation = wanted.federation()
-    plan = run_plan.plan(wanted, federation, generator)
+    plan = run_plan.make_plan(wanted, federation, generator)
     algorithm, made = plan.load(generator), list[Pairs]()
-    with run_plan.cohort(plan, federation) as crew:
-        beginning = server_loop.beginning(algorithm)
-        _, reports = server_loop.run(
-            *(algorithm, crew, wanted.rounds, beginning),
-            lambda closed: made.append(closed.standing.broadcast),
+    with run_plan.open_cohort(plan, federation) as cohort:
+        beginning = server_loop.initial_state(algorithm)
+        _, reports = server_loop.run_rounds(
+            *(algorithm, cohort, wanted.rounds, beginning),
+            lambda closed: made.append(closed.run_state.broadcast),
         )
     return Ended(made, measurements.accuracy(list(reports.values())))
 

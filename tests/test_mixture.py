@@ -9,14 +9,14 @@ import pytest
 
 from edgeloop import algorithms, mixture, models
 from edgeloop.algorithms.local import Nothing
-from edgeloop.client import Member
+from edgeloop.client import Client
 from edgeloop.data import ClientData, Samples
 from edgeloop.mixing import experts
 from edgeloop.models.split import SplitModel
 
 SHAPE, CLASSES, WIDTH, BATCH, ROUNDS = (24,), 3, 8, 4, 3
 FACTS: dict[str, Any] = {"classes": CLASSES, "width": WIDTH}
-NETWORKS = [name for name in algorithms.names() if mixture.mixes(name)]
+NETWORKS = [name for name in algorithms.names() if mixture.can_mix(name)]
 ARCHITECTURE = "mlp"
 
 
@@ -32,29 +32,29 @@ def samples(count: int, seed: int = 0, classes: int = CLASSES) -> Samples:
     return Samples(inputs.astype(np.float32), labels)
 
 
-def member(name: str, train: int, tests: int = 12, classes: int = CLASSES) -> Member[Any, Any]:
+def member(name: str, train: int, tests: int = 12, classes: int = CLASSES) -> Client[Any, Any]:
     data = ClientData(samples(train, 1, classes), samples(tests, 2, classes))
-    return Member("one", loaded(name), first(), data, batch_size=BATCH, seed=0)
+    return Client("one", loaded(name), first(), data, batch_size=BATCH, seed=0)
 
 
 def loaded(name: str) -> Any:
-    facts = algorithms.given(name, **FACTS, shape=SHAPE, architecture=ARCHITECTURE)
+    facts = algorithms.supported_options(name, **FACTS, shape=SHAPE, architecture=ARCHITECTURE)
     generator = None
     return algorithms.load(name, generator, **facts)
 
 
-def plan(name: str = "fedproto", how: experts.Mix = "auto", **changes: Any) -> mixture.Plan:
-    local = mixture.local(name, **algorithms.given(name, **FACTS))
-    return replace(mixture.Plan(how, ROUNDS, local, first, seed=0), **changes)
+def plan(name: str = "fedproto", how: experts.Mix = "auto", **changes: Any) -> mixture.MixingPlan:
+    local = mixture.local_algorithm(name, **algorithms.supported_options(name, **FACTS))
+    return replace(mixture.MixingPlan(how, ROUNDS, local, first, seed=0), **changes)
 
 
-def run(half: Member[Any, Any], name: str) -> Any:
+def run(half: Client[Any, Any], name: str) -> Any:
     """Train a run of this client alone; return the last broadcast."""
     algorithm = loaded(name)
     state, broadcast = algorithm.start()
     for number in range(ROUNDS):
         answer = half.answer(number, broadcast)
-        state, broadcast = algorithm.learn(state, {"one": answer.upload})
+        state, broadcast = algorithm.aggregate_uploads(state, {"one": answer.upload})
     half.finish(broadcast)
     return broadcast
 
@@ -70,10 +70,10 @@ def test_half_and_half_is_trained_alone_just_as_local_would_be() -> None:
     half = member("fedproto", 40)
     broadcast = run(half, "fedproto")
     before, hits = half.weights(), half.hits()
-    found = mixture.made(plan(how="half"), half, broadcast)
+    found = mixture.train_mixture(plan(how="half"), half, broadcast)
     assert found.alone is not None
     assert same(found.alone.weights(), local.weights())
-    assert found.choice.weight == 0.5
+    assert found.weights.weight == 0.5
     assert same(half.weights(), before), "the run's client is as it was"
     assert half.hits() == hits
 
@@ -81,12 +81,12 @@ def test_half_and_half_is_trained_alone_just_as_local_would_be() -> None:
 def test_a_weight_is_chosen_on_samples_that_alone_has_not_seen() -> None:
     half = member("fedproto", 100)
     broadcast = run(half, "fedproto")
-    found = mixture.made(plan(), half, broadcast)
-    assert found.choice.held_out == len(found.held_out) == 20
-    out_N = experts.held_out(half.training().labels, experts.held_seed(0, "one"))
-    alone = half.another(first(), plan().local, ~out_N)
-    assert len(alone.training()) == 80
-    list(alone.rehearse(ROUNDS, Nothing()))
+    found = mixture.train_mixture(plan(), half, broadcast)
+    assert found.weights.held_out == len(found.held_out) == 20
+    out_N = experts.held_out(half.training_samples().labels, experts.held_out_seed(0, "one"))
+    alone = half.copy_with(first(), plan().local, ~out_N)
+    assert len(alone.training_samples()) == 80
+    list(alone.train_against(ROUNDS, Nothing()))
     assert found.alone is not None
     assert same(found.alone.weights(), alone.weights())
 
@@ -100,8 +100,8 @@ def test_few_samples_mix_half_and_half_and_none_leave_the_run_alone(
     half = member("fedproto", train, classes=classes)
     broadcast = run(member("fedproto", 30), "fedproto")
     half.finish(broadcast)
-    found = mixture.made(plan(), half, broadcast)
-    told = found.told(broadcast)
+    found = mixture.train_mixture(plan(), half, broadcast)
+    told = found.as_summary(broadcast)
     assert told["weight"] == weight
     assert told["test_samples"] == 12
     assert (
@@ -116,19 +116,19 @@ def test_few_samples_mix_half_and_half_and_none_leave_the_run_alone(
 def test_of_few_samples_those_networks_are_put_into_use_that_were_judged(name: str) -> None:
     half = member(name, 20)
     broadcast = run(half, name)
-    found = mixture.made(plan(name), half, broadcast)
+    found = mixture.train_mixture(plan(name), half, broadcast)
     assert found.alone is not None
-    list((alone := half.another(first(), plan(name).local)).rehearse(ROUNDS, Nothing()))
+    list((alone := half.copy_with(first(), plan(name).local)).train_against(ROUNDS, Nothing()))
     assert same(found.alone.weights(), alone.weights()), "on all samples"
-    folds_N = experts.folds(half.training().labels, experts.held_seed(0, "one"))
+    folds_N = experts.folds(half.training_samples().labels, experts.held_out_seed(0, "one"))
     for fold, network in enumerate(found.committee):
-        again = half.another(first(), None, folds_N != fold, 3)
-        list(again.rehearse(ROUNDS, broadcast))
+        again = half.copy_with(first(), None, folds_N != fold, 3)
+        list(again.train_against(ROUNDS, broadcast))
         assert same(network.weights(), again.weights())
     whole = name == "fedavg"
     assert len(found.committee) == (1 if whole else experts.FOLDS)
     assert same(found.committee[0].weights(), half.weights()) == whole
-    tests, choice, told = half.tests(), found.choice, found.told(broadcast)
+    tests, choice, told = half.test_samples(), found.weights, found.as_summary(broadcast)
     all_ = [each.scores(tests.inputs, broadcast) for each in found.committee]
     wanted = experts.log_posteriors(
         found.alone.scores(tests.inputs, Nothing()), choice.temperature_alone
@@ -148,21 +148,21 @@ def test_of_few_samples_who_trained_as_the_run_did_and_diverged_is_believed_noth
 ) -> None:
     half = member("fedproto", 20)
     broadcast = run(half, "fedproto")
-    wild = Member(
+    wild = Client(
         "one",
         algorithms.load("fedproto", **FACTS, local_lr=1e30),
         first(),
-        ClientData(half.training(), half.tests()),
+        ClientData(half.training_samples(), half.test_samples()),
         batch_size=BATCH,
         seed=0,
     )
     wild.restore(half.weights())
-    found = mixture.made(plan(how=how), wild, broadcast)
-    assert found.choice.weight == weight
+    found = mixture.train_mixture(plan(how=how), wild, broadcast)
+    assert found.weights.weight == weight
     assert found.committee == ()
-    told = found.told(broadcast)
+    told = found.as_summary(broadcast)
     if how == "auto":
-        assert found.choice.why == mixture.UNSTEADY
+        assert found.weights.why == mixture.UNSTEADY
         assert told["mixed"] == told["alone"] > 0
 
 
@@ -172,18 +172,18 @@ def test_of_few_samples_the_runs_model_where_there_is_no_room_for_more(
     half = member("fedproto", 20)
     broadcast = run(half, "fedproto")
     monkeypatch.setattr(mixture, "ROOM", 1000)
-    found = mixture.made(plan(), half, broadcast)
-    assert (found.committee, found.choice.weight) == ((), 0.5)
+    found = mixture.train_mixture(plan(), half, broadcast)
+    assert (found.committee, found.weights.weight) == ((), 0.5)
     assert found.alone is not None
-    tests = half.tests()
+    tests = half.test_samples()
     both = found.alone.scores(tests.inputs, Nothing()), half.scores(tests.inputs, broadcast)
-    assert np.array_equal(found.scores(tests.inputs, broadcast), found.choice.scores(*both))
+    assert np.array_equal(found.scores(tests.inputs, broadcast), found.weights.scores(*both))
 
 
 def test_a_device_of_one_class_and_one_without_tests() -> None:
     half = member("fedavg", 80, tests=0, classes=1)
     broadcast = run(half, "fedavg")
-    told = mixture.made(plan("fedavg"), half, broadcast).told(broadcast)
+    told = mixture.train_mixture(plan("fedavg"), half, broadcast).as_summary(broadcast)
     assert told["weight"] == 0.5
     assert told["mixed"] is None
     assert told["test_samples"] == 0
@@ -193,10 +193,10 @@ def test_a_model_that_has_diverged_is_believed_nothing() -> None:
     half = member("fedavg", 80)
     broadcast = run(half, "fedavg")
     half.restore({key: np.full_like(value, np.nan) for key, value in half.weights().items()})
-    found = mixture.made(plan("fedavg"), half, broadcast)
-    assert found.choice.weight == 0
-    assert found.choice.why == mixture.NOTHING
-    told = found.told(broadcast)
+    found = mixture.train_mixture(plan("fedavg"), half, broadcast)
+    assert found.weights.weight == 0
+    assert found.weights.why == mixture.NOTHING
+    told = found.as_summary(broadcast)
     assert told["mixed"] == told["alone"] > 0
     assert told["together"] == 0
 
@@ -205,7 +205,7 @@ def test_knowledge_that_nobody_gave_is_believed_nothing() -> None:
     half = member("fedproto", 80)
     broadcast = loaded("fedproto").start()[1]
     half.finish(broadcast)
-    assert mixture.made(plan(), half, broadcast).choice.weight == 0
+    assert mixture.train_mixture(plan(), half, broadcast).weights.weight == 0
 
 
 @pytest.mark.parametrize(("train", "how"), [(80, "auto"), (80, "half"), (20, "auto")])
@@ -213,10 +213,10 @@ def test_alone_that_has_diverged_is_believed_nothing(train: int, how: experts.Mi
     half = member("fedavg", train)
     broadcast = run(half, "fedavg")
     wild = algorithms.load("local", **FACTS, local_lr=1e30)
-    found = mixture.made(plan("fedavg", how, local=wild), half, broadcast)
-    assert (found.choice.weight, found.choice.why) == (1, mixture.DIVERGED)
+    found = mixture.train_mixture(plan("fedavg", how, local=wild), half, broadcast)
+    assert (found.weights.weight, found.weights.why) == (1, mixture.DIVERGED)
     assert found.committee == ()
-    told = found.told(broadcast)
+    told = found.as_summary(broadcast)
     assert told["mixed"] == told["together"]
 
 
@@ -224,7 +224,7 @@ def test_alone_that_has_diverged_is_believed_nothing(train: int, how: experts.Mi
 def test_every_algorithm_is_mixed(name: str) -> None:
     half = member(name, 80)
     broadcast = run(half, name)
-    told = mixture.made(plan(name), half, broadcast).told(broadcast)
+    told = mixture.train_mixture(plan(name), half, broadcast).as_summary(broadcast)
     assert told["held_out"] == 16
     assert told["weight"] in (0, 0.25, 0.5, 0.75, 1)
     assert min(told["alone"], told["together"], told["mixed"]) > 0.2
@@ -233,7 +233,7 @@ def test_every_algorithm_is_mixed(name: str) -> None:
 def test_a_rehearsal_ends_where_more_rounds_change_nothing() -> None:
     half = member("fedavg", 20)
     broadcast = run(half, "fedavg")
-    again = half.another(first())
-    assert len(list(again.rehearse(50, broadcast))) <= 2
+    again = half.copy_with(first())
+    assert len(list(again.train_against(50, broadcast))) <= 2
     assert same(again.weights(), half.weights()), "the model that all have"
-    assert len(list(half.another(first(), plan().local).rehearse(5, Nothing()))) == 5
+    assert len(list(half.copy_with(first(), plan().local).train_against(5, Nothing()))) == 5

@@ -74,7 +74,7 @@ def test_one_box_from_its_installation_to_its_removal(home: Path, tmp_path: Path
     assert f"broker: mosquitto, localhost:{mqtt}" in done.stdout
     assert not home.exists()
     restored = (tmp_path / "4.log").read_text()
-    assert re.search(r"^shop-floor \| .* goes on with round [1-9]", restored, re.MULTILINE)
+    assert re.search(r"^shop-floor \| .* resumes at round [1-9]", restored, re.MULTILINE)
     upgraded = (tmp_path / "5.log").read_text()
     assert _round(upgraded) >= _round(restored) > 0
     for log in (restored, upgraded):
@@ -83,8 +83,8 @@ def test_one_box_from_its_installation_to_its_removal(home: Path, tmp_path: Path
 
 
 def _round(log: str) -> int:
-    """Return the round that an aggregator goes on with."""
-    (found,) = re.findall(r"goes on with round (\d+)", log)
+    """Return the round that an aggregator continues with."""
+    (found,) = re.findall(r"resumes at round (\d+)", log)
     return int(found)
 
 
@@ -109,7 +109,7 @@ def test_a_postgresql_ledger_is_dumped_in_the_middle_of_a_round_and_restored(
     run(line_with("pg_restore"))
     with Ledger.open(url) as ledger:
         assert ledger.adopt(contract(run="fresh")).run == "kept"
-        assert ledger.standing() == (0, b"state 0", b"broadcast 0")
+        assert ledger.run_state() == (0, b"state 0", b"broadcast 0")
         assert ledger.recall(0) == {"one": b"payload"}
 
 

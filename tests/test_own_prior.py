@@ -15,10 +15,10 @@ from torch import nn
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
 from edge.agent.export import Classifier, check, export
-from edge.agent.predict import opened
+from edge.agent.predict import open_model
 from edgeloop import algorithms, data, models
 from edgeloop.algorithm import Algorithm, Batches
-from edgeloop.client import Answer, Member
+from edgeloop.client import Answer, Client
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.cohorts.stacked import StackedCohort
 from edgeloop.data import ClientData
@@ -26,7 +26,7 @@ from edgeloop.data.samples import Samples
 from edgeloop.errors import ConfigError
 from edgeloop.knowledge.prototypes import GlobalPrototypes
 from edgeloop.models import SplitModel
-from edgeloop.privacy.dp_sgd import Secret
+from edgeloop.privacy.dp_sgd import NoiseSecret
 from edgeloop.runtime import config
 from edgeloop.runtime.config import BrokerSettings, PrivacySettings
 from tests.devices import at_work
@@ -52,9 +52,9 @@ def loaded(name: str, **options: Any) -> Algorithm[Any, Any, Any]:
 def model_of(algorithm: Algorithm[Any, Any, Any], *labels: int) -> SplitModel:
     """Return a client's model, whose features are its inputs, with its counts of these labels."""
     model = SplitModel(nn.Flatten(), width=2, classes=CLASSES, features=2)
-    algorithm.equip(model)
+    algorithm.init_client_state(model)
     batches = Batches(torch.ones(len(labels), 2), torch.tensor(labels, dtype=torch.int64), SIZE)
-    algorithm.receive(model, batches, PROTOTYPES)
+    algorithm.load_broadcast(model, batches, PROTOTYPES)
     return model
 
 
@@ -105,9 +105,9 @@ def test_without_it_nothing_is_kept(name: str) -> None:
 
 
 def test_the_variant_ours_is_told_where_it_helps() -> None:
-    having = {name for name in KIN if "ours" in algorithms.card(name).variants}
+    having = {name for name in KIN if "ours" in algorithms.info(name).variants}
     assert having == {"fedproto"}
-    assert algorithms.variant("fedproto", "ours") == {"own_prior": True}
+    assert algorithms.variant_options("fedproto", "ours") == {"own_prior": True}
 
 
 def client(*labels: int) -> ClientData:
@@ -121,7 +121,7 @@ def client(*labels: int) -> ClientData:
 def member(name: str, algorithm: Algorithm[Any, Any, Any], *labels: int, **more: Any) -> Any:
     model = SplitModel(nn.Linear(2, 2), width=2, classes=CLASSES, features=2)
     own = client(*labels)
-    return Member[Any, Any](name, algorithm, model, own, batch_size=SIZE, seed=0, **more)
+    return Client[Any, Any](name, algorithm, model, own, batch_size=SIZE, seed=0, **more)
 
 
 def test_what_is_kept_is_stored_and_taken_over_again() -> None:
@@ -140,18 +140,18 @@ def test_stacked_clients_keep_their_own_counts(name: str) -> None:
     kinds = dict.fromkeys(held, "linear")
     assert algorithm.recipe is not None
 
-    def crew() -> dict[str, Any]:
+    def cohort() -> dict[str, Any]:
         torch.manual_seed(0)
         return {each: member(each, algorithm, *labels) for each, labels in held.items()}
 
-    alone, together = LocalCohort(crew()), StackedCohort(crew(), algorithm.recipe, kinds, CPU)
+    alone, together = LocalCohort(cohort()), StackedCohort(cohort(), algorithm.recipe, kinds, CPU)
     broadcast = algorithm.start()[1]
     for number in range(2):
         mine, theirs = (each.ask(number, broadcast) for each in (alone, together))
         assert right(mine) == right(theirs)
         broadcast = algorithm.aggregate(algorithm.start()[0], uploads(mine))[1]
     for each, labels in held.items():
-        counts = together._members[each].weights()["kept.own.counts_C"]
+        counts = together._clients[each].weights()["kept.own.counts_C"]
         assert counts.tolist() == np.bincount(labels, minlength=CLASSES).tolist()
 
 
@@ -172,7 +172,7 @@ def test_the_exported_model_answers_the_same(name: str, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     export(classifier, path, shape=(2,), class_names=["a", "b", "c"], pixels=False, facts={})
     assert check(path, classifier, SAMPLE) < 1e-5
-    found = opened(path).scores(SAMPLE.numpy())[0]
+    found = open_model(path).scores(SAMPLE.numpy())[0]
     assert found.tolist() == pytest.approx(scores(algorithm, model))
     assert found.argmax() == 1  # nearer to 0, or as near; it has more of 1
 
@@ -183,7 +183,7 @@ def test_a_private_client_may_not_show_its_classes(name: str) -> None:
     with pytest.raises(ConfigError, match="privacy: predictions by a client's own class prior"):
         algorithms.check_private(name, algorithm)
     with pytest.raises(ConfigError, match="set own_prior=false"):
-        member("a", algorithm, 0, 1, secret=Secret(PrivacySettings(), b"key"))
+        member("a", algorithm, 0, 1, secret=NoiseSecret(PrivacySettings(), b"key"))
 
 
 @pytest.mark.broker
@@ -205,7 +205,7 @@ def test_over_mqtt_it_is_as_in_the_simulation(
     assert list(mine["accuracy_by_round"].values()) == expected["accuracy_by_round"]
     assert expected["knowledge_sha256"] == without["knowledge_sha256"]  # training is the same
     test = data.load(str(source)).client(0).test
-    found = opened(Path(mine["onnx"])).scores(test.inputs.astype(np.float32))
+    found = open_model(Path(mine["onnx"])).scores(test.inputs.astype(np.float32))
     correct = float((found.argmax(axis=1) == test.labels).mean())
     assert correct == pytest.approx(expected["accuracy_by_round"][ROUNDS])
 
@@ -213,6 +213,8 @@ def test_over_mqtt_it_is_as_in_the_simulation(
 def test_the_models_architecture_does_not_matter() -> None:
     algorithm = algorithms.load("fedproto", classes=3, width=4, own_prior=True)
     model = models.build(ARCHITECTURE, (1, 16, 16), 3, 4)
-    algorithm.equip(model)
-    algorithm.receive(model, Batches(torch.ones(2, 1, 16, 16), torch.tensor([0, 2]), 1), PROTOTYPES)
+    algorithm.init_client_state(model)
+    algorithm.load_broadcast(
+        model, Batches(torch.ones(2, 1, 16, 16), torch.tensor([0, 2]), 1), PROTOTYPES
+    )
     assert model.state_dict()["kept.own.counts_C"].tolist() == [1, 0, 1]

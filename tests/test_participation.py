@@ -55,7 +55,7 @@ def test_late_uploads_are_left_out() -> None:
 
 def test_whole_rounds_have_everybody_and_lose_nothing() -> None:
     later = Participation(NAMES, 0.2, drop_rate=0.9, deadline=0.5, seed=3)
-    some = dataclasses.replace(later, whole_rounds=2)
+    some = dataclasses.replace(later, full_rounds=2)
     assert [some.joining(number) for number in range(2)] == [set(NAMES)] * 2
     assert some.arriving(1, NAMES[:3]) == set(NAMES[:3])
     assert some.joining(2) == later.joining(2)

@@ -14,7 +14,7 @@ import tomli_w
 from safetensors.numpy import load_file
 
 from edge.agent.settings import DeviceSettings
-from edgeloop.privacy.accounting import epsilon, of_round
+from edgeloop.privacy.accounting import epsilon, round_cost
 from edgeloop.runtime.config import BrokerSettings, PrivacySettings
 from tests.devices import at_work, wait_until
 from tests.one_device import DEVICE, EDGELOOP, Task, aggregator, opens, write_data
@@ -25,7 +25,7 @@ ASKED = PrivacySettings(noise=1.0, prototype_noise=0.5)
 
 def cost(rounds: int) -> float:
     """Return the epsilon of so many rounds of the device."""
-    events = of_round(ASKED, samples=SAMPLES, batch_size=BATCH, epochs=1, prototypes=True)
+    events = round_cost(ASKED, samples=SAMPLES, batch_size=BATCH, epochs=1, prototypes=True)
     return epsilon([replace(each, times=rounds * each.times) for each in events], ASKED.delta)
 
 

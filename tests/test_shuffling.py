@@ -16,7 +16,7 @@ from cloud.aggregator.settings import TaskSettings
 from edgeloop import algorithms, models, server_loop
 from edgeloop.algorithm import Algorithm, Batches
 from edgeloop.algorithms import ditto, fedrep, perfedavg
-from edgeloop.client import Member
+from edgeloop.client import Client
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.cohorts.stacked import StackedCohort
 from edgeloop.data import ClientData
@@ -29,7 +29,7 @@ from edgeloop.protocol import wire
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime import config as config_files
 from edgeloop.runtime.config import BrokerSettings, PrivacySettings
-from edgeloop.training.sgd import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, train_sgd
 from simulations.engine.run import simulate
 from simulations.settings import RunSettings
 from tests.devices import at_work
@@ -113,7 +113,7 @@ def test_a_second_descent_goes_on_with_new_orders() -> None:
 
     def global_after_personal(model: SplitModel) -> None:
         config = ditto.Config(classes=9, width=2, personal_epochs=2)
-        ditto.equip(model)
+        ditto.init_client_state(model)
         shared = model.kept[ditto.COPY]
         assert isinstance(shared, SplitModel)
         ditto.train_personal(model, shared, batches, config)
@@ -141,7 +141,7 @@ def test_counts_of_prototypes_are_of_one_epoch_and_never_none() -> None:
         noted = [
             (inputs, labels_B) for epoch in range(4) for inputs, labels_B in batches.epoch(epoch)
         ]
-        upload = prototypes.upload_seen(None, batches, noted, classes=3, width=1, epochs=4)
+        upload = prototypes.upload_collected(None, batches, noted, classes=3, width=1, epochs=4)
         assert upload.counts_N.tolist() == [1] * len(upload.labels_N)
         assert upload.prototypes_ND[:, 0].tolist() == upload.labels_N.tolist()
 
@@ -151,7 +151,7 @@ def test_training_differs_by_it_and_only_by_it() -> None:
         model = models.build("mlp", (2,), 2, 4)
         inputs = torch.randn(9, 2, generator=torch.Generator().manual_seed(0))
         batches = Batches(inputs, torch.arange(9) % 2, 2, seed, shuffle)
-        descend(model, batches, cross_entropy, epochs=2, lr=0.5)
+        train_sgd(model, batches, cross_entropy, epochs=2, lr=0.5)
         weight: Tensor = model.head.weight.detach()
         return weight
 
@@ -170,14 +170,14 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> OnnxGenerator:
 
 
 def built(name: str, generator: OnnxGenerator) -> Algorithm[Any, Any, Any]:
-    asked = generator if algorithms.card(name).generator else None
+    asked = generator if algorithms.info(name).generator else None
     facts = {"classes": CLASSES, "width": WIDTH, "shape": SHAPE, "architecture": "cnn", "seed": 0}
     few = {"server_epochs": 2, "local_epochs": 2, "pair_batch": 3, "horizon": 10}
-    given = algorithms.given(name, **facts, **few)
+    given = algorithms.supported_options(name, **facts, **few)
     return algorithms.load(name, asked, **given, **algorithms.generator_options(name, asked))
 
 
-def members(algorithm: Algorithm[Any, Any, Any], shuffle: bool) -> dict[str, Member[Any, Any]]:
+def members(algorithm: Algorithm[Any, Any, Any], shuffle: bool) -> dict[str, Client[Any, Any]]:
     made = {}
     for name, count in SIZES.items():
         random = np.random.default_rng([5, *name.encode()])
@@ -185,7 +185,7 @@ def members(algorithm: Algorithm[Any, Any, Any], shuffle: bool) -> dict[str, Mem
         samples = Samples(inputs, random.integers(0, CLASSES, count).astype(np.int64))
         model = models.build("cnn", SHAPE, CLASSES, WIDTH, seed=0)
         own = ClientData(samples, samples)
-        made[name] = Member[Any, Any](
+        made[name] = Client[Any, Any](
             name, algorithm, model, own, batch_size=SIZE, seed=0, shuffle=shuffle
         )
     return made
@@ -193,18 +193,18 @@ def members(algorithm: Algorithm[Any, Any, Any], shuffle: bool) -> dict[str, Mem
 
 def ended(algorithm: Algorithm[Any, Any, Any], crew: LocalCohort[Any, Any]) -> list[Any]:
     """Return what the server and the clients have learned in two rounds."""
-    standing, _ = server_loop.run(
-        algorithm, crew, 2, server_loop.beginning(algorithm), lambda closed: None
+    run_state, _ = server_loop.run_rounds(
+        algorithm, crew, 2, server_loop.initial_state(algorithm), lambda closed: None
     )
-    weights = [array for each in crew._members.values() for array in each.weights().values()]
-    return [*wire.arrays(standing.broadcast).values(), *weights]
+    weights = [array for each in crew._clients.values() for array in each.weights().values()]
+    return [*wire.arrays(run_state.broadcast).values(), *weights]
 
 
 def same(ours: list[Any], theirs: list[Any]) -> bool:
     return all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
-@pytest.mark.parametrize("name", [n for n in algorithms.names() if not algorithms.card(n).base])
+@pytest.mark.parametrize("name", [n for n in algorithms.names() if not algorithms.info(n).base])
 def test_every_algorithm_is_shuffled_and_repeats(name: str, generator: OnnxGenerator) -> None:
     algorithm = built(name, generator)
     plain, once, again = (
@@ -220,10 +220,10 @@ def test_stacked_clients_take_the_same_orders(name: str, generator: OnnxGenerato
     algorithm = built(name, generator)
     assert algorithm.recipe is not None
     kinds = dict.fromkeys(SIZES, "cnn")
-    crew = StackedCohort(members(algorithm, True), algorithm.recipe, kinds, CPU)
+    cohort = StackedCohort(members(algorithm, True), algorithm.recipe, kinds, CPU)
     alone = ended(algorithm, LocalCohort(members(algorithm, True)))
     tolerance = 4e-3 if name == "fedktl" else 2e-4
-    for ours, theirs in zip(ended(algorithm, crew), alone, strict=True):
+    for ours, theirs in zip(ended(algorithm, cohort), alone, strict=True):
         if ours.dtype != np.uint8:
             np.testing.assert_allclose(ours, theirs, atol=tolerance, rtol=tolerance)
 

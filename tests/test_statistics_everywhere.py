@@ -16,7 +16,7 @@ import pytest
 
 from edgeloop import data, generators
 from edgeloop.bases import building
-from edgeloop.bases.recipe import Recipe
+from edgeloop.bases.recipe import BaseRecipe
 from tests.edge.test_without_torch import COMMAND, words
 from tests.relay import Relay
 from tests.world import MODELS, StartBroker
@@ -45,9 +45,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small base: the usual one takes a minute to compute."""
     place = tmp_path_factory.mktemp("bases") / "small"
     generator, shape = generators.load(generators.EMBEDDED), (1, 28, 28)
-    recipe = Recipe(filters=24, dims=24, images=100)
-    graph = building.of_generator(generator, shape, recipe)
-    building.keep(place, graph, shape, recipe, generator.identity)
+    recipe = BaseRecipe(filters=24, dims=24, images=100)
+    graph = building.graph_of_generator(generator, shape, recipe)
+    building.write_base(place, graph, shape, recipe, generator.identity)
     return place
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
-from edge.agent.predict import opened
-from edge.agent.task_session import own as brought
-from edge.agent.task_session import seat
+from edge.agent.predict import open_model
+from edge.agent.task_session import load_context as brought
+from edge.agent.task_session import open_session
 from edgeloop import data
 from edgeloop.errors import ConfigError
 from edgeloop.protocol.task import Contract
@@ -36,7 +36,7 @@ def test_one_device_over_mqtt_ends_as_its_simulation_does(
     assert summary["knowledge_sha256"] == expected["knowledge_sha256"]
     assert summary["accuracy_by_round"] == expected["accuracy_by_round"]
     assert list(mine["accuracy_by_round"].values()) == expected["accuracy_by_round"]
-    assert opened(Path(mine["onnx"])) is not None
+    assert open_model(Path(mine["onnx"])) is not None
 
 
 def test_a_device_of_another_architecture_is_told(tmp_path: Path) -> None:
@@ -48,4 +48,4 @@ def test_a_device_of_another_architecture_is_told(tmp_path: Path) -> None:
         devices=(DEVICE,),
     )
     with pytest.raises(ConfigError, match=f"models: fedavg averages whole models: {ARCHITECTURE}"):
-        seat(mine, wanted)
+        open_session(mine, wanted)

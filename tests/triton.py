@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cloud.generator_service import repository, server
-from cloud.generator_service.server import Home, Ports
+from cloud.generator_service.server import Ports, TritonInstallation
 from cloud.generator_service.settings import Serving
 from edgeloop.errors import GeneratorError
 from edgeloop.generators import control, triton
@@ -38,7 +38,7 @@ class Server:
     @property
     def headers(self) -> dict[str, str]:
         """What a request shows that controls it."""
-        return control.headers(control.given(self.secret))
+        return control.headers(control.read_secret(self.secret))
 
     def reference(self, name: str) -> str:
         """Return how a user names a generator there."""
@@ -51,22 +51,22 @@ class Server:
         described = repository.write(
             folder, self.repository, name, version=version, serving=serving
         )
-        triton.take_up(
-            self.reference(name), version, described.identity, control.given(self.secret)
+        triton.load_version(
+            self.reference(name), version, described.identity, control.read_secret(self.secret)
         )
         return self.reference(name)
 
 
-def home() -> Home:
+def home() -> TritonInstallation:
     """Return the tritonserver for the tests; install it if need be.
 
     In CI it is an error if there is none; elsewhere the test is skipped.
     """
     try:
-        found = server.home()
+        found = server.find_installation()
     except GeneratorError:
         found = None
-    if found is not None and not found.ours:
+    if found is not None and not found.is_complete:
         return found
     done = subprocess.run(
         [INSTALL], env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True
@@ -76,16 +76,18 @@ def home() -> Home:
         if os.environ.get("CI"):
             pytest.fail(problem)
         pytest.skip(problem)
-    return server.home()
+    return server.find_installation()
 
 
 @contextmanager
-def running(folder: Path, found: Home, ports: Ports | None = None) -> Iterator[Server]:
+def running(
+    folder: Path, found: TritonInstallation, ports: Ports | None = None
+) -> Iterator[Server]:
     """Run a tritonserver on the models in FOLDER/models."""
     ports = ports or server.free_ports()
     models = folder / "models"
     models.mkdir(exist_ok=True)
     place = models / server.SECRET
-    secret = control.made(place)
+    secret = control.read_or_create_secret(place)
     with server.running(models, found, ports, folder / "log", secret=secret) as process:
         yield Server(process, models, ports, place)

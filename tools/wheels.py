@@ -68,7 +68,7 @@ def locked() -> dict[str, str]:
 
 
 def found_by_pip(requirements: Iterable[str], machine: str) -> tuple[bool, str]:
-    """Tell whether pip finds wheels for a processor, and what it says."""
+    """Return whether pip finds wheels for a processor, and what it says."""
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in GLIBC]
     platforms.append(f"manylinux2014_{machine}")
     with tempfile.TemporaryDirectory() as folder:

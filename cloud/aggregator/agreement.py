@@ -17,11 +17,11 @@ from edgeloop.protocol.task import Contract
 log = logging.getLogger(__name__)
 
 
-def contract_of(
+def make_contract(
     settings: TaskSettings, generator: Generator | None = None, base: Base | None = None
 ) -> Contract:
     """Return the contract of a new run of a task, bound to its generator or base if it has one."""
-    variant = algorithms.variant(settings.algorithm, settings.variant)
+    variant = algorithms.variant_options(settings.algorithm, settings.variant)
     bound = {
         **algorithms.generator_options(settings.algorithm, generator),
         **algorithms.base_options(settings.algorithm, base),
@@ -36,11 +36,11 @@ def contract_of(
     )
 
 
-class Patient:
+class GeneratorHandle:
     """A task's generator, if it needs one, and what is wrong with it while it does not answer.
 
     Attributes:
-        generator: asked by the algorithm's server half.
+        generator: asked by the algorithm's server part.
         problem: None while it answers.
 
     Raises:
@@ -49,11 +49,11 @@ class Patient:
 
     def __init__(self, settings: TaskSettings) -> None:
         self.problem: str | None = None
-        self.told: Callable[[bool], None] = lambda ready: None
+        self.on_ready_change: Callable[[bool], None] = lambda ready: None
         needed = algorithms.needs_generator(
-            settings.algorithm, **algorithms.agreed_options(contract_of(settings))
+            settings.algorithm, **algorithms.contract_options(make_contract(settings))
         )
-        computed = algorithms.card(settings.algorithm).base and settings.base in (None, bases.AUTO)
+        computed = algorithms.info(settings.algorithm).base and settings.base in (None, bases.AUTO)
         if settings.generator is not None and not needed and not computed:
             problem = f"{settings.algorithm} asks none with these hyperparameters"
             raise ConfigError("generator", problem, "leave it out, or choose fedktl")
@@ -61,20 +61,20 @@ class Patient:
             generators.load(
                 settings.generator or generators.EMBEDDED,
                 patience_seconds=settings.cohort.give_up_seconds,
-                watch=self._watch,
+                on_problem=self._on_problem,
             )
             if needed
             else None
         )
 
-    def _watch(self, problem: str | None) -> None:
+    def _on_problem(self, problem: str | None) -> None:
         if problem != self.problem:
             log.warning("generator: %s", problem or "answers again")
         self.problem = problem
-        self.told(problem is None)
+        self.on_ready_change(problem is None)
 
 
-def base_of(settings: TaskSettings) -> Base | None:
+def load_base(settings: TaskSettings) -> Base | None:
     """Return the base that a task is bound to, if its algorithm needs one.
 
     A new task's is computed where nobody names one, and kept in the task's folder, as is one that
@@ -87,7 +87,7 @@ def base_of(settings: TaskSettings) -> Base | None:
         GeneratorError: if its generator cannot be used.
         RunError: if the folder cannot be written.
     """
-    if not algorithms.card(settings.algorithm).base:
+    if not algorithms.info(settings.algorithm).base:
         if settings.base is not None:
             problem = f"{settings.algorithm} trains networks, and asks none"
             raise ConfigError("base", problem, "leave it out, or choose class-statistics")
@@ -113,6 +113,6 @@ def _held(settings: TaskSettings) -> Base:
 
     generator = generators.load(settings.generator or generators.EMBEDDED)
     recipe = building.recipe_for(settings.shape, len(settings.class_names))
-    graph = building.of_generator(generator, settings.shape, recipe)
-    building.keep(place, graph, settings.shape, recipe, generator.identity)
+    graph = building.graph_of_generator(generator, settings.shape, recipe)
+    building.write_base(place, graph, settings.shape, recipe, generator.identity)
     return Base.read(place)

@@ -6,16 +6,16 @@ import time
 from collections.abc import Mapping
 
 from edgeloop.errors import RefusedError, RunError
-from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import SERVER, Contract, client_id, presence_topic
 from edgeloop.runtime.config import BrokerSettings
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
+LISTEN_SECONDS = 1.0
 """For what the broker keeps to arrive."""
 
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 """For an aggregator that was killed to be missed: brokers wait one and a half times the keep-alive,
 which is 30 s."""
 
@@ -25,8 +25,8 @@ def presence_notes(run: str) -> Mapping[str, str]:
     return {"run": run}
 
 
-def make_sure(
-    broker: BrokerSettings, contract: Contract, patience: float = PATIENCE_SECONDS
+def ensure_only_aggregator(
+    broker: BrokerSettings, contract: Contract, patience: float = TIMEOUT_SECONDS
 ) -> None:
     """Return when no other aggregator of the task is online.
 
@@ -39,10 +39,12 @@ def make_sure(
     task = contract.task
     name = f"{client_id(task, SERVER)}.look-{secrets.token_hex(4)}"
     try:
-        with Link(broker, name, [presence_topic(task, SERVER)], lasting=False) as link:
-            if refusals := link.refusals():
+        with MqttConnection(
+            broker, name, [presence_topic(task, SERVER)], persistent=False
+        ) as connection:
+            if refusals := connection.refusals():
                 _not_known(task, refusals[0])
-            elif not _is_alone(link, contract, patience):
+            elif not _is_alone(connection, contract, patience):
                 problem = "another aggregator of it is online at the broker, with another run"
                 remedy = "stop it, or name this task otherwise"
                 raise RunError(f"task {task}", problem, remedy)
@@ -54,9 +56,9 @@ def _not_known(task: str, why: str) -> None:
     log.warning("task %s: whether another aggregator is online is not known: broker %s", task, why)
 
 
-def _is_alone(link: Link, contract: Contract, patience: float) -> bool:
+def _is_alone(connection: MqttConnection, contract: Contract, patience: float) -> bool:
     deadline, told = time.monotonic() + patience, False
-    other = _another(link, contract, LOOK_SECONDS, before=False)
+    other = _another(connection, contract, LISTEN_SECONDS, before=False)
     while other and (left := deadline - time.monotonic()) > 0:
         if not told:
             told = True
@@ -64,13 +66,13 @@ def _is_alone(link: Link, contract: Contract, patience: float) -> bool:
                 "task %s: another aggregator is said to be online; waits %.0f s for it to be gone"
             )
             log.warning(text, contract.task, patience)
-        other = _another(link, contract, min(left, LOOK_SECONDS), before=True)
+        other = _another(connection, contract, min(left, LISTEN_SECONDS), before=True)
     return not other
 
 
-def _another(link: Link, contract: Contract, seconds: float, before: bool) -> bool:
-    """Tell whether another aggregator is online, by the next word of one; as before without one."""
-    event = link.receive(seconds)
+def _another(connection: MqttConnection, contract: Contract, seconds: float, before: bool) -> bool:
+    """Return whether another aggregator is online, by its next message; else as before."""
+    event = connection.receive(seconds)
     if not isinstance(event, Arrival):
         return before
     event.acknowledge()

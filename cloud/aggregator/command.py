@@ -39,10 +39,10 @@ def aggregator(
     ] = None,
     log_format: console.LogFormat = "plain",
 ) -> None:
-    """Run a task to its last round; a restart goes on with the round that was open."""
-    logs.begin(log_format)
+    """Run a task to its last round; a restart continues with the round that was open."""
+    logs.configure(log_format)
     task = config_files.read(config, TaskSettings)
-    logs.always(task=task.name)
+    logs.add_context(task=task.name)
     if forget:
         gone = taken_back(task)
         console.say(f"forgotten: {gone.runs} runs, {gone.messages} messages of {task.name}")

@@ -5,7 +5,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-MOST = 100
+MAX_CONNECTIONS = 100
 """Connections at once; a process has a thousand descriptors, and needs some for other things."""
 
 REQUEST_SECONDS = 10.0
@@ -15,7 +15,7 @@ ANSWER_SECONDS = 60.0
 """For an answer to be made, and read."""
 
 
-class Bounded(H11Protocol):
+class LimitedH11Protocol(H11Protocol):
     """A connection that ends if no request comes over it in time.
 
     Where there are too many, the one that has waited longest for a request gives way, so that a new
@@ -31,9 +31,9 @@ class Bounded(H11Protocol):
         """Take a new connection."""
         super().connection_made(transport)
         self._wait(REQUEST_SECONDS)
-        others = [each for each in self.connections if isinstance(each, Bounded)]
+        others = [each for each in self.connections if isinstance(each, LimitedH11Protocol)]
         others = [each for each in others if each is not self and not each.transport.is_closing()]
-        if len(others) >= MOST:
+        if len(others) >= MAX_CONNECTIONS:
             idle = (each for each in others if not each.answering)
             min(idle, key=lambda each: each._since, default=self).transport.abort()
 
@@ -57,9 +57,9 @@ class Bounded(H11Protocol):
         if self._end is not None:
             self._end.cancel()
         self._since = self.loop.time()
-        self._end = self.loop.call_later(seconds, self._late, last)
+        self._end = self.loop.call_later(seconds, self._time_out, last)
 
-    def _late(self, last: bool) -> None:
+    def _time_out(self, last: bool) -> None:
         if self.answering and not last:
             self._wait(ANSWER_SECONDS, last=True)
         else:

@@ -72,7 +72,7 @@ class Database:
             RunError: if one has it.
         """
         if self.shared and self.claim is None:
-            with translated(self.name):
+            with translate_errors(self.name):
                 self.claim = postgresql.claim(self.engine, self.name, task)
 
     @contextmanager
@@ -87,14 +87,14 @@ class Database:
                 connection = plain.execution_options(writes=True)
                 with connection.begin():
                     yield connection
-        elif self.claim.invalidated:  # it would connect anew, and write without holding the task
+        elif self.claim.invalidated:  # it would connect again, and write without holding the task
             raise RunError(self.name, *postgresql.LOST)
         else:
             with self.claim.begin():
                 yield self.claim
 
     def scrub(self) -> None:
-        """Write the file anew, without what rows have left in it that are gone.
+        """Write the file again, without what rows have left in it that are gone.
 
         A shared database reuses the place in its own time.
         """
@@ -219,7 +219,7 @@ def _engine(url: URL, busy: Busy) -> Engine:
 
 def _prepare(database: Database) -> None:
     try:
-        with translated(database.name), database.engine.begin() as connection:
+        with translate_errors(database.name), database.engine.begin() as connection:
             _check(connection, database)
             migrations.upgrade(connection)
     except migrations.UnknownSchemaError as error:
@@ -243,7 +243,7 @@ def _check(connection: Connection, database: Database) -> None:
 
 
 @contextmanager
-def translated(name: str) -> Iterator[None]:
+def translate_errors(name: str) -> Iterator[None]:
     """Turn the database's errors into ours.
 
     Raises:

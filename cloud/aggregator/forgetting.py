@@ -1,4 +1,4 @@
-"""Takes back what a task leaves at the broker and in the database when nobody goes on with it."""
+"""Takes back what a task leaves at the broker and in the database when nobody continues with it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.settings import TaskSettings
 from edgeloop.errors import BrokerError
-from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import ROOT, SERVER, client_id
 from edgeloop.runtime.config import BrokerSettings
 
@@ -15,7 +15,7 @@ QUIET_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class RemovedState:
     """What was taken back.
 
     Attributes:
@@ -27,7 +27,7 @@ class Forgotten:
     messages: int
 
 
-def forget(settings: TaskSettings) -> Forgotten:
+def forget(settings: TaskSettings) -> RemovedState:
     """Remove a task's runs from its ledger, and its retained messages from the broker.
 
     Raises:
@@ -38,7 +38,7 @@ def forget(settings: TaskSettings) -> Forgotten:
         ledger.claim(settings.name)
         name, topics = client_id(settings.name, SERVER), [f"{ROOT}/{settings.name}/#"]
         messages = clear(settings.broker, name, topics)
-        return Forgotten(ledger.forget(settings.name), messages)
+        return RemovedState(ledger.forget(settings.name), messages)
 
 
 def clear(broker: BrokerSettings, name: str, topics: Sequence[str], lasting: bool = True) -> int:
@@ -48,20 +48,20 @@ def clear(broker: BrokerSettings, name: str, topics: Sequence[str], lasting: boo
         broker: where.
         name: the client's id.
         topics: filters.
-        lasting: see `Link`.
+        lasting: see `MqttConnection`.
 
     Raises:
         BrokerError: if it cannot be reached, or does not take what removes them.
     """
     cleared: set[str] = set()
-    with Link(broker, name, topics, lasting=lasting) as link:
-        while (event := link.receive(QUIET_SECONDS)) is not None:
+    with MqttConnection(broker, name, topics, persistent=lasting) as connection:
+        while (event := connection.receive(QUIET_SECONDS)) is not None:
             if not isinstance(event, Arrival):
                 continue
             event.acknowledge()
             if event.payload:
                 cleared.add(event.topic)
-                link.publish(event.topic, b"", retain=True)
-        if not link.flush(QUIET_SECONDS * 10):
+                connection.publish(event.topic, b"", retain=True)
+        if not connection.flush(QUIET_SECONDS * 10):
             raise BrokerError(broker.address, "does not take messages", "try again")
     return len(cleared)

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud.aggregator.connections import Bounded
+from cloud.aggregator.connections import LimitedH11Protocol
 from cloud.aggregator.ledger import PastRound
 from cloud.aggregator.metrics import Metrics, Phase
 from edgeloop.errors import ConfigError, InputError
@@ -61,7 +61,7 @@ class Status(BaseModel):
     ledger_open: bool
 
     def obstacles(self) -> list[str]:
-        """Return why no round can go on now; none if it can, or if none is left."""
+        """Return why no round can continue now; none if it can, or if none is left."""
         if self.phase == "finished":
             return []
         needs = {
@@ -95,7 +95,7 @@ def app(status: Callable[[], Status], metrics: Metrics) -> FastAPI:
         return _readiness(status().obstacles())
 
     @api.get("/status")
-    def told() -> Status:
+    def read_status() -> Status:
         return status()
 
     @api.exception_handler(InputError)
@@ -129,7 +129,7 @@ class Server:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 api,
-                http=Bounded,
+                http=LimitedH11Protocol,
                 ws="none",
                 log_config=None,
                 log_level="error",  # what strangers send is no trouble of ours

@@ -13,10 +13,10 @@ from cloud.aggregator.postgresql import TakenError
 from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.standing import Loaded
 from edgeloop import algorithms, round_history
-from edgeloop.cohorts.mqtt import MqttCohort, Patience
+from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
 from edgeloop.errors import ConfigError, RefusedError, RunError
 from edgeloop.mqtt import leaving
-from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import (
     SERVER,
     Contract,
@@ -26,12 +26,12 @@ from edgeloop.protocol.task import (
     leaver,
 )
 from edgeloop.runtime.config import BrokerSettings
-from edgeloop.server_loop import Standing
+from edgeloop.server_loop import RunState
 
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 20.0
-"""For the broker to take what is told anew."""
+"""For the broker to take what is told again."""
 
 
 def remaining(contract: Contract, ledger: Ledger) -> Contract:
@@ -60,14 +60,14 @@ def take_out(
     Raises:
         RunError: if the ledger or the folder cannot be used; the devices are out, or they are not.
     """
-    forget = algorithm.forget
+    forget = algorithm.remove_clients
     assert forget is not None  # noqa: S101 - whoever cannot has said so
 
     def without(number: int, state: bytes, broadcast: bytes) -> tuple[bytes, bytes]:
         kept = standing.read(contract, algorithm, number, state, broadcast)
         if kept is None:
             return b"", b""  # what cannot be read may have their part in it
-        left = Standing(number, *forget(kept.state, devices))
+        left = RunState(number, *forget(kept.state, devices))
         return standing.frames(contract, left)
 
     ledger.take_out(devices, without)
@@ -92,7 +92,7 @@ def tidy(settings: TaskSettings, contract: Contract, algorithm: Loaded, ledger: 
 
 
 def sweep(broker: BrokerSettings, task: str) -> None:
-    """Clear the broadcasts that the broker keeps of a task; the newest is then told anew."""
+    """Clear the broadcasts that the broker keeps of a task; the newest is then told again."""
     topics = [f"{broadcast_topic(task, slot)}/+" for slot in ("0", "1")]
     try:
         forgetting.clear(broker, _passing(task), topics, lasting=False)
@@ -100,15 +100,15 @@ def sweep(broker: BrokerSettings, task: str) -> None:
         log.warning("what the broker keeps of broadcasts before is not cleared: %s", error)
 
 
-def heard(link: Link, contract: Contract, seconds: float | None) -> frozenset[str]:
+def heard(connection: MqttConnection, contract: Contract, seconds: float | None) -> frozenset[str]:
     """Return who asks to be taken out of a run that is over; nobody after so long without a word.
 
     Args:
-        link: subscribed to the devices' presence.
+        connection: subscribed to the devices' presence.
         contract: the run's.
         seconds: None to wait for good.
     """
-    while (event := link.receive(seconds)) is not None:
+    while (event := connection.receive(seconds)) is not None:
         if isinstance(event, Arrival):
             event.acknowledge()
             device = leaver(contract, event.topic, event.payload, event.notes)
@@ -118,24 +118,31 @@ def heard(link: Link, contract: Contract, seconds: float | None) -> frozenset[st
 
 
 def tell(
-    link: Link, broker: BrokerSettings, contract: Contract, algorithm: Loaded, ledger: Ledger
+    connection: MqttConnection,
+    broker: BrokerSettings,
+    contract: Contract,
+    algorithm: Loaded,
+    ledger: Ledger,
 ) -> None:
     """Have the broker keep where a run stands, and nothing of before."""
     if not _is_kept(broker, contract):
         return
     sweep(broker, contract.task)
     stands = standing.found(contract, algorithm, ledger)
-    cohort = MqttCohort(link, contract, algorithm, Patience(0, 0.0, 0.0), ledger)
+    cohort = MqttCohort(connection, contract, algorithm, RoundDeadlines(0, 0.0, 0.0), ledger)
     cohort.tell(stands.rounds, stands.broadcast)
-    link.flush(FLUSH_SECONDS)
+    connection.flush(FLUSH_SECONDS)
 
 
 def _is_kept(broker: BrokerSettings, contract: Contract) -> bool:
-    """Tell whether what the broker keeps is this run's, and no later one's."""
+    """Return whether what the broker keeps is this run's, and no later one's."""
     topics = [contract_topic(contract.task)]
-    with Link(broker, _passing(contract.task), topics, lasting=False) as link:
+    with MqttConnection(broker, _passing(contract.task), topics, persistent=False) as connection:
         try:
-            return leaving.contract_at(link, contract.task, alone.LOOK_SECONDS).run == contract.run
+            return (
+                leaving.contract_at(connection, contract.task, alone.LISTEN_SECONDS).run
+                == contract.run
+            )
         except ConfigError:  # it keeps none
             return False
 
@@ -161,9 +168,11 @@ def leave(settings: TaskSettings, device: str) -> bool:
             return True
     except TakenError:
         topics = [contract_topic(settings.name)]
-        with Link(settings.broker, _passing(settings.name), topics, lasting=False) as link:
-            contract = leaving.contract_at(link, settings.name)
-            return device not in contract.devices or leaving.ask(link, contract, device)
+        with MqttConnection(
+            settings.broker, _passing(settings.name), topics, persistent=False
+        ) as connection:
+            contract = leaving.contract_at(connection, settings.name)
+            return device not in contract.devices or leaving.ask(connection, contract, device)
 
 
 def _leave(settings: TaskSettings, ledger: Ledger, device: str) -> None:
@@ -171,11 +180,11 @@ def _leave(settings: TaskSettings, ledger: Ledger, device: str) -> None:
     if contract is None:
         problem = f"holds no run of {settings.name}"
         raise RunError("the ledger", problem, "name the task's own file")
-    algorithm = algorithms.agreed(contract)
-    alone.make_sure(settings.broker, contract)
-    with Link(settings.broker, client_id(settings.name, SERVER), []) as link:
+    algorithm = algorithms.load_for_contract(contract)
+    alone.ensure_only_aggregator(settings.broker, contract)
+    with MqttConnection(settings.broker, client_id(settings.name, SERVER), []) as connection:
         left = take_out(settings, contract, algorithm, ledger, [device])
-        tell(link, settings.broker, left, algorithm, ledger)
+        tell(connection, settings.broker, left, algorithm, ledger)
 
 
 def _passing(task: str) -> str:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 from sqlalchemy.engine import URL
 
-from cloud.aggregator.database import DAMAGED, Database, connect, translated
+from cloud.aggregator.database import DAMAGED, Database, connect, translate_errors
 from cloud.aggregator.migrations import departures, rounds, runs, uploads
 from edgeloop.errors import ConfigError, RunError
 from edgeloop.protocol.task import Contract
@@ -23,7 +23,7 @@ from edgeloop.protocol.wire import MAX_FRAME
 Without = Callable[[int, bytes, bytes], tuple[bytes, bytes]]
 """How many rounds were done, the state and the broadcast after them, to these without somebody."""
 
-PATIENCE_SECONDS = 60.0
+LOCK_TIMEOUT_SECONDS = 60.0
 """For another program, such as one that makes a backup, to let go of a ledger."""
 
 
@@ -74,7 +74,7 @@ class Ledger:
 
     Attributes:
         is_open: whether it takes uploads.
-        told: after each transaction that writes, how many seconds it took.
+        on_write: after each transaction that writes, how many seconds it took.
 
     Every method that writes is durable when it returns. All methods raise RunError if the database
     fails; all but `adopt` want `adopt` first.
@@ -87,7 +87,7 @@ class Ledger:
         self._writing = threading.Lock()
         self._adopted: str | None = None
         self.is_open = True
-        self.told: Callable[[float], None] = lambda seconds: None
+        self.on_write: Callable[[float], None] = lambda seconds: None
 
     @classmethod
     def open(
@@ -129,7 +129,7 @@ class Ledger:
             self._database.close()
 
     def adopt(self, contract: Contract) -> Contract:
-        """Store a new run's contract, or return the one that the ledger goes on with.
+        """Store a new run's contract, or return the one that the ledger continues with.
 
         Args:
             contract: with a fresh run in it, which counts only if the ledger holds none.
@@ -166,7 +166,7 @@ class Ledger:
         self._adopted = stored.run
         return stored
 
-    def be_patient(self, seconds: float = PATIENCE_SECONDS) -> None:
+    def set_lock_timeout(self, seconds: float = LOCK_TIMEOUT_SECONDS) -> None:
         """Wait so long for another program's lock, as a run does that nobody watches."""
         self._database.wait(seconds)
 
@@ -176,7 +176,7 @@ class Ledger:
         Raises:
             RunError: if one has it.
         """
-        with translated(self._database.name):
+        with translate_errors(self._database.name):
             self._database.take(task)
 
     def forget(self, task: str) -> int:
@@ -191,9 +191,9 @@ class Ledger:
         """Store where a new run stands, as frames; nothing if the run has begun before."""
         with self._write() as connection:
             if connection.scalar(self._newest()) is None:
-                self._stand(connection, 0, state, broadcast)
+                self._store_state(connection, 0, state, broadcast)
 
-    def standing(self, before: int | None = None) -> tuple[int, bytes, bytes] | None:
+    def run_state(self, before: int | None = None) -> tuple[int, bytes, bytes] | None:
         """Return how many rounds are done, the state and the broadcast; None before `begin`.
 
         Args:
@@ -261,7 +261,7 @@ class Ledger:
                 .filter_by(run=self._run, number=closed_number)
                 .values(closed=self._now(), **asdict(counts))
             )
-            self._stand(connection, closed_number + 1, state, broadcast)
+            self._store_state(connection, closed_number + 1, state, broadcast)
             self._prune(connection, closed_number - self._keep)
 
     def departed(self) -> frozenset[str]:
@@ -295,7 +295,7 @@ class Ledger:
         """Leave nothing of what was removed in the database's file."""
         with self._writing:
             self._check_open()
-            with translated(self._database.name):
+            with translate_errors(self._database.name):
                 self._database.scrub()
 
     def committed(self) -> float | None:
@@ -314,7 +314,7 @@ class Ledger:
             connection.execute(done.where(runs.c.finished.is_(None)))
 
     def finished(self) -> bool:
-        """Tell whether the run is done."""
+        """Return whether the run is done."""
         query = select(runs.c.finished).where(runs.c.run == self._run)
         with self._read() as connection:
             return connection.scalar(query) is not None
@@ -334,7 +334,9 @@ class Ledger:
     def _newest(self) -> Select[Any]:
         return select(func.max(rounds.c.number)).where(rounds.c.run == self._run)
 
-    def _stand(self, connection: Connection, number: int, state: bytes, broadcast: bytes) -> None:
+    def _store_state(
+        self, connection: Connection, number: int, state: bytes, broadcast: bytes
+    ) -> None:
         row = {"run": self._run, "number": number, "state": state, "broadcast": broadcast}
         connection.execute(insert(rounds).values(**row, opened=self._now()))
 
@@ -350,7 +352,7 @@ class Ledger:
         self._check_open()
         name = self._database.name
         try:
-            with translated(name), self._database.engine.connect() as connection:
+            with translate_errors(name), self._database.engine.connect() as connection:
                 yield connection
         except RunError:
             raise
@@ -362,9 +364,9 @@ class Ledger:
         with self._writing:
             self._check_open()
             begun = time.monotonic()
-            with translated(self._database.name), self._database.writing() as connection:
+            with translate_errors(self._database.name), self._database.writing() as connection:
                 yield connection
-            self.told(time.monotonic() - begun)
+            self.on_write(time.monotonic() - begun)
 
     def _check_open(self) -> None:
         if not self.is_open:

@@ -180,8 +180,10 @@ class Metrics:
             "When the ledger last stored where the run stands, since 1970.",
         )
 
-    def began(self, contract: Contract, settings: TaskSettings, committed: float | None) -> None:
-        """A run began or goes on.
+    def run_started(
+        self, contract: Contract, settings: TaskSettings, committed: float | None
+    ) -> None:
+        """A run began or continues.
 
         Args:
             contract: the run's.
@@ -227,15 +229,15 @@ class Metrics:
         self._ready.set(ready)
         self._failures.inc(not ready)
 
-    def asked(self, operation: Operation, seconds: float) -> None:
+    def generator_request(self, operation: Operation, seconds: float) -> None:
         """The generator has answered."""
         self._asked[operation].observe(seconds)
 
-    def wrote(self, seconds: float) -> None:
+    def ledger_write(self, seconds: float) -> None:
         """The ledger has committed a transaction."""
         self._written.observe(seconds)
 
-    def opened(self, round_number: int, size: int, answers: int = 0) -> None:
+    def round_opened(self, round_number: int, size: int, answers: int = 0) -> None:
         """A round opened with a broadcast of so many bytes, and answers from before a restart."""
         self._round.set(round_number)
         self._answers.set(answers)
@@ -246,7 +248,7 @@ class Metrics:
         """A part of a round is done."""
         self._steps[name].observe(seconds)
 
-    def heard(self, verdict: Verdict, size: int, delay: float) -> None:
+    def message_received(self, verdict: Verdict, size: int, delay: float) -> None:
         """A device sent so many bytes, so long after the round's opening; this became of them."""
         self._uploads[verdict].inc()
         self._upload_bytes.inc(size)
@@ -254,16 +256,16 @@ class Metrics:
             self._answers.inc()
             self._delay.observe(delay)
 
-    def missed(self, devices: int) -> None:
+    def answers_missing(self, devices: int) -> None:
         """A round takes no more answers, and so many are missing."""
         self._stragglers.inc(devices)
 
-    def measured(self, measures: Mapping[str, float]) -> None:
+    def algorithm_metrics(self, measures: Mapping[str, float]) -> None:
         """The algorithm's own numbers of a round."""
         for name, value in measures.items():
             self._measures.labels(name).set(value)
 
-    def closed(self, round_number: int, seconds: float) -> None:
+    def round_closed(self, round_number: int, seconds: float) -> None:
         """A round is stored; the next one is open."""
         self._round.set(round_number + 1)
         self._closed.inc()

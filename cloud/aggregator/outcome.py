@@ -12,7 +12,7 @@ from edgeloop.client import Report
 from edgeloop.protocol import wire
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime import atomic_files
-from edgeloop.server_loop import Standing
+from edgeloop.server_loop import RunState
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def counts_of(reports: Mapping[str, Report]) -> RoundCounts:
     )
 
 
-def told(path: Path) -> tuple[float | None, float | None]:
+def read_results(path: Path) -> tuple[float | None, float | None]:
     """Return the last accuracy and the epsilon of a summary; None for what it does not tell."""
     try:
         content = atomic_files.read_json(path)
@@ -42,10 +42,10 @@ def _number(value: Any) -> float | None:
 
 
 def rewrite(
-    path: Path, contract: Contract, standing: Standing[Any, Any], gone: Collection[str]
+    path: Path, contract: Contract, run_state: RunState[Any, Any], gone: Collection[str]
 ) -> None:
-    """Write what a run came to anew, without devices that were taken out since."""
-    _final(path, contract, standing)
+    """Write what a run came to again, without devices that were taken out since."""
+    _final(path, contract, run_state)
     try:
         summary = dict(atomic_files.read_json(path))
         by_device = dict(summary["accuracy_by_device"])
@@ -53,7 +53,7 @@ def rewrite(
         log.warning("%s is damaged (%s), and is removed; the ledger has the rounds", path, error)
         path.unlink(missing_ok=True)
         return
-    summary["knowledge_sha256"] = wire.fingerprint(standing.broadcast)
+    summary["knowledge_sha256"] = wire.fingerprint(run_state.broadcast)
     summary["accuracy_by_device"] = {n: each for n, each in by_device.items() if n not in gone}
     with atomic_files.writing(path.parent):
         atomic_files.write_json(path, summary)
@@ -62,18 +62,18 @@ def rewrite(
 def write(
     path: Path,
     contract: Contract,
-    standing: Standing[Any, Any],
+    run_state: RunState[Any, Any],
     past: Sequence[PastRound],
     reports: Mapping[str, Report],
     epsilon: float | None = None,
 ) -> Path:
     """Write the final broadcast, and the summary to a path beside it; return the path."""
-    facts = _final(path, contract, standing)
+    facts = _final(path, contract, run_state)
     summary = {
         **facts,
         "algorithm": contract.algorithm,
-        "rounds": standing.rounds,
-        "knowledge_sha256": wire.fingerprint(standing.broadcast),
+        "rounds": run_state.rounds,
+        "knowledge_sha256": wire.fingerprint(run_state.broadcast),
         "accuracy_by_round": [*(each.accuracy for each in past), counts_of(reports).accuracy],
         "seconds_by_round": [each.seconds for each in past],
         **({} if contract.privacy is None else {"epsilon": epsilon}),
@@ -88,10 +88,10 @@ def write(
     return path
 
 
-def _final(path: Path, contract: Contract, standing: Standing[Any, Any]) -> dict[str, str]:
+def _final(path: Path, contract: Contract, run_state: RunState[Any, Any]) -> dict[str, str]:
     """Write the final broadcast beside the summary; return whose it is."""
     facts = {"task": contract.task, "run": contract.run}
-    arrays = wire.arrays(standing.broadcast)
+    arrays = wire.arrays(run_state.broadcast)
     with atomic_files.writing(path.parent):
         atomic_files.write(path.with_name("prototypes.safetensors"), save(arrays, facts))
     return facts

@@ -17,12 +17,12 @@ MIGRATING = 0x65646765  # "edge": the advisory lock of whoever brings the schema
 LOST = ("was lost", "start the aggregator again; the task goes on")
 
 REMEDIES = {  # a piece of the database's message -> what is wrong, and what to do
-    "password authentication failed": ("refuses the user or password", "mend the URL"),
+    "password authentication failed": ("refuses the user or password", "fix the URL"),
     "no password supplied": ("wants a password", "put it into the URL"),
     'database "': ("cannot be used", "create the database, and let the user make tables in it"),
     "permission denied": ("may not be written by this user", "let the user make tables in it"),
-    "connection failed": ("cannot be reached", "start it, or mend the URL"),
-    "resolve": ("cannot be reached", "mend the host in the URL"),
+    "connection failed": ("cannot be reached", "start it, or fix the URL"),
+    "resolve": ("cannot be reached", "fix the host in the URL"),
     "the connection is": LOST,
     "server closed": LOST,
     "terminating connection": LOST,

@@ -10,25 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from cloud.aggregator import alone, forgetting, leaving, outcome, standing
-from cloud.aggregator.agreement import Patient, base_of, contract_of
+from cloud.aggregator.agreement import GeneratorHandle, load_base, make_contract
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.metrics import Metrics, Phase
 from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.standing import Loaded
-from cloud.aggregator.timing import Timed
-from cloud.aggregator.watch import Watch
+from cloud.aggregator.timing import TimedGenerator
+from cloud.aggregator.watch import EventReporter
 from edgeloop import algorithms, round_history, server_loop
 from edgeloop.bases.running import Base
 from edgeloop.client import Report
-from edgeloop.cohorts.events import Event, LeftError, Opened, SetAside
-from edgeloop.cohorts.mqtt import MqttCohort, Patience
+from edgeloop.cohorts.events import Event, LeftError, RoundOpened, UploadExcluded
+from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
 from edgeloop.errors import InputError, RunError
-from edgeloop.mqtt.connection import Link
+from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol.task import SERVER, Contract, client_id, presence_topic
 from edgeloop.runtime import tracing
 from edgeloop.runtime.tracing import SILENT, Tracer
-from edgeloop.server_loop import Closed, Standing
+from edgeloop.server_loop import RoundResult, RunState
 
 log = logging.getLogger(__name__)
 
@@ -37,34 +37,36 @@ AGAIN_SECONDS = 60.0
 
 
 def serve(settings: TaskSettings) -> Path:
-    """Run a task to its end, or go on with it; return where the summary is.
+    """Run a task to its end, or continue with it; return where the summary is.
 
     Raises:
         InputError: if the settings, the folder or the broker are not right.
         TooFewUploadsError: if a round was given up.
     """
-    patient = Patient(settings)
-    algorithms.agreed(contract_of(settings, patient.generator))
+    handle = GeneratorHandle(settings)
+    algorithms.load_for_contract(make_contract(settings, handle.generator))
     # so that a wrong hyperparameter is told before anything is written
     store = settings.ledger()
     try:
         settings.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError("folder", f"cannot be made ({error})", "name another one") from error
-    base = base_of(settings)
-    contract = contract_of(settings, patient.generator, base)
+    base = load_base(settings)
+    contract = make_contract(settings, handle.generator, base)
     with (
-        tracing.begun(settings.trace, "edgeloop-aggregator", task=settings.name) as tracer,
+        tracing.tracing_session(
+            settings.trace, "edgeloop-aggregator", task=settings.name
+        ) as tracer,
         Ledger.open(store) as ledger,
     ):
-        run = Run(settings, ledger.adopt(contract), ledger, patient, tracer=tracer, base=base)
+        run = Run(settings, ledger.adopt(contract), ledger, handle, tracer=tracer, base=base)
         server = Server(app(run.status, run.metrics), settings.http.host, settings.http.port)
         server.start()
         log.info("metrics, health and status on http://%s:%d", settings.http.host, server.port)
         try:
-            summary = run.to_its_end()
+            summary = run.run_to_end()
             if settings.http.linger:
-                log.info("finished; answers until it is stopped")
+                log.info("finished; serving HTTP until stopped")
                 run.stay()
             return summary
         finally:
@@ -79,7 +81,7 @@ class Run:
         settings: the task's.
         contract: as the ledger holds it.
         ledger: open.
-        patient: the task's generator.
+        generator_handle: the task's generator.
         tracer: follows each upload.
         base: that devices compute on; None where they train networks.
     """
@@ -87,7 +89,7 @@ class Run:
     settings: TaskSettings
     contract: Contract
     ledger: Ledger
-    patient: Patient
+    generator_handle: GeneratorHandle
     metrics: Metrics = field(default_factory=Metrics)
     phase: Phase = "starting"
     connected: bool = False
@@ -97,67 +99,67 @@ class Run:
     base: Base | None = None
 
     def __post_init__(self) -> None:
-        self._watch = Watch(self.contract, self.metrics)
-        self._link: Link | None = None
-        self._concerns: frozenset[str] = frozenset()
+        self._watch = EventReporter(self.contract, self.metrics)
+        self._mqtt: MqttConnection | None = None
+        self._warnings: frozenset[str] = frozenset()
 
-    def to_its_end(self) -> Path:
+    def run_to_end(self) -> Path:
         """Run the rounds that are left, and write what they led to; return the summary's path."""
-        self.ledger.be_patient()
-        self.ledger.told = self.metrics.wrote
+        self.ledger.set_lock_timeout()
+        self.ledger.on_write = self.metrics.ledger_write
         self._invite(leaving.remaining(self.contract, self.ledger))
-        self.metrics.began(self.contract, self.settings, self.ledger.committed())
+        self.metrics.run_started(self.contract, self.settings, self.ledger.committed())
         if self.ledger.finished() and self._summary.exists():
-            return self._as_it_ended()
+            return self._finished_before()
         algorithm = self._algorithm()
         stands, reports = self._rounds_left(algorithm)
-        self._evaluated(reports)
+        self._record_evaluation(reports)
         past = self.ledger.history()
         path = outcome.write(self._summary, self.contract, stands, past, reports, self.epsilon)
         self.ledger.finish()
-        self._enter("finished")  # whoever reads it may stop us
+        self._set_phase("finished")  # whoever reads it may stop us
         return path
 
     def stay(self) -> None:
         """Answer until the process is stopped; devices may leave meanwhile."""
-        while algorithms.card(self.contract.algorithm).forgets:
+        while algorithms.info(self.contract.algorithm).forgets:
             self._heed(None)
             time.sleep(AGAIN_SECONDS)
         threading.Event().wait()
 
-    def _rounds_left(self, algorithm: Loaded) -> tuple[Standing[Any, Any], Mapping[str, Report]]:
+    def _rounds_left(self, algorithm: Loaded) -> tuple[RunState[Any, Any], Mapping[str, Report]]:
         """Run the rounds that are left; return where the run stands, and the last evaluation."""
-        alone.make_sure(self.settings.broker, self.contract)
+        alone.ensure_only_aggregator(self.settings.broker, self.contract)
         self._tidy(algorithm)
-        with self._linked() as link:
-            self._link = link
+        with self._connect() as connection:
+            self._mqtt = connection
             while True:
                 try:
-                    return self._rounds(link, algorithm)
+                    return self._rounds(connection, algorithm)
                 except LeftError as left:
                     self._part(algorithm, left.devices)
                     leaving.sweep(self.settings.broker, self.contract.task)
 
     def _rounds(
-        self, link: Link, algorithm: Loaded
-    ) -> tuple[Standing[Any, Any], Mapping[str, Report]]:
+        self, connection: MqttConnection, algorithm: Loaded
+    ) -> tuple[RunState[Any, Any], Mapping[str, Report]]:
         """Go on from where the ledger says that the run stands."""
-        stands = self._standing(algorithm)
-        self._enter("running")
-        text = "task %s: goes on with round %d"
+        stands = self._load_state(algorithm)
+        self._set_phase("running")
+        text = "task %s: resumes at round %d"
         log.info(text, self.contract.task, stands.rounds, extra={"round": stands.rounds})
         cohort = MqttCohort[Any, Any](
-            link,
+            connection,
             self.contract,
             algorithm,
-            self._patience(),
+            self._deadlines(),
             self.ledger,
             self._observe,
             tracer=self.tracer,
             base=None if self.base is None else self.base.graph,
         )
-        after = partial(self._after, algorithm)
-        return server_loop.run(algorithm, cohort, self.contract.rounds, stands, after)
+        after = partial(self._on_round_end, algorithm)
+        return server_loop.run_rounds(algorithm, cohort, self.contract.rounds, stands, after)
 
     def _tidy(self, algorithm: Loaded) -> None:
         """Finish what a crash has left of taking devices out."""
@@ -173,28 +175,28 @@ class Run:
     def _heed(self, seconds: float | None) -> None:
         """Take out who asks for it now that the run is over, until nobody has for so long."""
         algorithm = self._algorithm()
-        if algorithm.forget is None:
+        if algorithm.remove_clients is None:
             return
         broker = self.settings.broker
         try:
-            alone.make_sure(broker, self.contract)
-            with self._linked() as link:
+            alone.ensure_only_aggregator(broker, self.contract)
+            with self._connect() as connection:
                 asking = self.ledger.departed()  # what a crash has left of it is done now
-                while asking := asking or leaving.heard(link, self.contract, seconds):
+                while asking := asking or leaving.heard(connection, self.contract, seconds):
                     self._part(algorithm, asking)
-                    leaving.tell(link, broker, self.contract, algorithm, self.ledger)
+                    leaving.tell(connection, broker, self.contract, algorithm, self.ledger)
                     asking = frozenset()
         except InputError as error:
             log.warning("devices that want to be taken out now are not heard: %s", error)
 
     def _invite(self, contract: Contract) -> None:
         self.contract = contract
-        self._watch = Watch(contract, self.metrics)
+        self._watch = EventReporter(contract, self.metrics)
         self.metrics.invited(len(contract.devices), self.settings.cohort.quorum)
 
-    def _linked(self) -> Link:
+    def _connect(self) -> MqttConnection:
         task = self.contract.task
-        return Link(
+        return MqttConnection(
             self.settings.broker,
             client_id(task, SERVER),
             MqttCohort.subscriptions(task),
@@ -204,11 +206,11 @@ class Run:
             refusal=self.metrics.refused,
         )
 
-    def _enter(self, phase: Phase) -> None:
+    def _set_phase(self, phase: Phase) -> None:
         self.phase = phase
         self.metrics.phase(phase)
 
-    def _evaluated(self, reports: Mapping[str, Report]) -> None:
+    def _record_evaluation(self, reports: Mapping[str, Report]) -> None:
         last = outcome.counts_of(reports)
         self.accuracy, self.epsilon = last.accuracy, self.metrics.fleet.epsilon
         self.metrics.evaluated(last)
@@ -218,10 +220,10 @@ class Run:
     def _summary(self) -> Path:
         return self.settings.folder / "summary.json"
 
-    def _as_it_ended(self) -> Path:
+    def _finished_before(self) -> Path:
         """Tell what a run came to that was finished before: its devices have left."""
-        self.accuracy, self.epsilon = outcome.told(self._summary)
-        self._enter("finished")
+        self.accuracy, self.epsilon = outcome.read_results(self._summary)
+        self._set_phase("finished")
         if not self.settings.http.linger:
             self._heed(forgetting.QUIET_SECONDS)
         log.info("task %s: was finished before; see %s", self.contract.task, self._summary)
@@ -229,32 +231,32 @@ class Run:
 
     def _algorithm(self) -> Loaded:
         """Return the contract's algorithm; it and its generator tell how long they take."""
-        generator = self.patient.generator
+        generator = self.generator_handle.generator
         if generator is not None:
-            self.patient.told = self.metrics.generator
-            generator = Timed(generator, self.metrics.asked)
-        whole = algorithms.agreed(self.contract, generator)
+            self.generator_handle.on_ready_change = self.metrics.generator
+            generator = TimedGenerator(generator, self.metrics.generator_request)
+        whole = algorithms.load_for_contract(self.contract, generator)
 
         def merge(state: Any, uploads: Any) -> Any:
             begun, watch = time.monotonic(), self._watch
             with self.tracer.span("aggregate", watch.notes, watch.answers):
-                result = whole.learn(state, uploads)
+                result = whole.aggregate_uploads(state, uploads)
             self.metrics.step("aggregate", time.monotonic() - begun)
             return result
 
-        return replace(whole, merge=merge)
+        return replace(whole, aggregate_by_name=merge)
 
-    def _patience(self) -> Patience:
+    def _deadlines(self) -> RoundDeadlines:
         cohort = self.settings.cohort
         devices = len(self.contract.devices)
         quorum = min(cohort.quorum or devices, devices)
-        return Patience(quorum, cohort.deadline_seconds, cohort.give_up_seconds)
+        return RoundDeadlines(quorum, cohort.deadline_seconds, cohort.give_up_seconds)
 
-    def _standing(self, algorithm: Loaded) -> Standing[Any, Any]:
+    def _load_state(self, algorithm: Loaded) -> RunState[Any, Any]:
         """Return where the ledger says that the run stands; a new run stands at its beginning."""
         return standing.found(self.contract, algorithm, self.ledger)
 
-    def _frames(self, stood: Standing[Any, Any]) -> tuple[bytes, bytes]:
+    def _frames(self, stood: RunState[Any, Any]) -> tuple[bytes, bytes]:
         return standing.frames(self.contract, stood)
 
     def _connection(self, connected: bool) -> None:
@@ -262,27 +264,27 @@ class Run:
         self.metrics.connected(connected)
 
     def _observe(self, event: Event) -> None:
-        if isinstance(event, Opened) and event.round_number == self.contract.rounds:
-            self._enter("evaluating")
+        if isinstance(event, RoundOpened) and event.round_number == self.contract.rounds:
+            self._set_phase("evaluating")
         self._watch.observe(event)
 
-    def _after(self, algorithm: Loaded, closed: Closed[Any, Any, Any]) -> None:
+    def _on_round_end(self, algorithm: Loaded, closed: RoundResult[Any, Any, Any]) -> None:
         """Make a round's end safe, then tell of it."""
         reports = {name: answer.report for name, answer in closed.answers.items()}
         counts = outcome.counts_of(reports)
         begun = time.monotonic()
         with self.tracer.span("store", self._watch.notes, round=closed.number):
-            self.ledger.close_round(closed.number, *self._frames(closed.standing), counts)
+            self.ledger.close_round(closed.number, *self._frames(closed.run_state), counts)
             if self.settings.history:
-                round_history.write(self.settings.folder / "history", closed)
+                round_history.write_round(self.settings.folder / "history", closed)
         self.metrics.step("store", time.monotonic() - begun)
         seconds = time.monotonic() - self._watch.opened
-        self.metrics.closed(closed.number, seconds)
+        self.metrics.round_closed(closed.number, seconds)
         self.metrics.fleet.trained(reports.values())
-        for name, reason in closed.implausible.items():
-            self._observe(SetAside(closed.number, name, reason))
-        self._measured(algorithm, closed)
-        self._evaluated(reports)
+        for name, reason in closed.excluded.items():
+            self._observe(UploadExcluded(closed.number, name, reason))
+        self._log_metrics(algorithm, closed)
+        self._record_evaluation(reports)
         log.info(
             "round %d of %d closed: %d answers, accuracy %.4f before it, %.1f s",
             closed.number,
@@ -293,22 +295,22 @@ class Run:
             extra={"round": closed.number, "accuracy": counts.accuracy, "seconds": seconds},
         )
 
-    def _measured(self, algorithm: Loaded, closed: Closed[Any, Any, Any]) -> None:
+    def _log_metrics(self, algorithm: Loaded, closed: RoundResult[Any, Any, Any]) -> None:
         """Tell the algorithm's own numbers of what the round was made of, and what is wrong."""
-        uploads = server_loop.counted(closed)
+        uploads = server_loop.used_uploads(closed)
         if not uploads:
             return
-        standing = closed.standing
-        measures = algorithm.measures(uploads, standing.state, standing.broadcast)
-        self.metrics.measured(measures)
-        found = algorithm.concerns(measures)
+        run_state = closed.run_state
+        measures = algorithm.round_metrics(uploads, run_state.state, run_state.broadcast)
+        self.metrics.algorithm_metrics(measures)
+        found = algorithm.metric_warnings(measures)
         for name, sentence in found.items():
-            if name not in self._concerns:  # told once, until it has passed
+            if name not in self._warnings:  # told once, until it has passed
                 log.warning(
                     *("after round %d: %s", closed.number, sentence),
                     extra={"round": closed.number, "concern": name},
                 )
-        self._concerns = frozenset(found)
+        self._warnings = frozenset(found)
 
     def status(self) -> Status:
         """Return what /status and /readyz tell; called on HTTP threads."""
@@ -325,7 +327,7 @@ class Run:
             epsilon=self.metrics.fleet.epsilon or self.epsilon,
             history=tuple(past),
             broker_connected=self.connected,
-            broker_refusals=() if self._link is None else tuple(self._link.refusals()),
-            generator_problem=self.patient.problem,
+            broker_refusals=() if self._mqtt is None else tuple(self._mqtt.refusals()),
+            generator_problem=self.generator_handle.problem,
             ledger_open=self.ledger.is_open,
         )

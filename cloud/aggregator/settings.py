@@ -16,7 +16,7 @@ from edgeloop.protocol.task import (
     Shape,
     Size,
     Width,
-    check_room,
+    check_message_sizes,
 )
 from edgeloop.runtime.config import BrokerSettings, PrivacySettings, Seconds, Settings, first_line
 from edgeloop.runtime.tracing import TraceSettings
@@ -28,7 +28,7 @@ _FACTS = {"classes": "class_names", "width": "width", "seed": "seed", "shape": "
 """What a task's own keys say of an algorithm's settings."""
 
 
-def _told_apart(names: tuple[str, ...]) -> tuple[str, ...]:
+def _check_class_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """Refuse class names that a device, which knows classes by name, could not tell apart."""
     plain = [unicodedata.normalize("NFC", name).strip() for name in names]
     for number, name in enumerate(plain):
@@ -123,7 +123,7 @@ class TaskSettings(Settings):
     hyperparameters: Annotated[
         dict[str, Scalar], Field(default_factory=dict), AfterValidator(_own_keys)
     ]
-    class_names: Annotated[Classes, AfterValidator(_told_apart)]
+    class_names: Annotated[Classes, AfterValidator(_check_class_names)]
     shape: Shape
     width: Width = 512
     rounds: Many
@@ -150,7 +150,7 @@ class TaskSettings(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> "TaskSettings":
-        check_room(self.class_names, self.shape, self.width)
+        check_message_sizes(self.class_names, self.shape, self.width)
         return self
 
     @model_validator(mode="after")

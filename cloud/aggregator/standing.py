@@ -19,47 +19,47 @@ from edgeloop.protocol.wire import (
     TruncatedError,
     WireError,
 )
-from edgeloop.server_loop import Standing
+from edgeloop.server_loop import RunState
 
 log = logging.getLogger(__name__)
 
 Loaded = Algorithm[Any, Any, Any]
 
 
-def frames(contract: Contract, standing: Standing[Any, Any]) -> tuple[bytes, bytes]:
+def frames(contract: Contract, run_state: RunState[Any, Any]) -> tuple[bytes, bytes]:
     """Return the state and the broadcast of where a run stands, as frames."""
-    envelope = Envelope(contract.task, contract.run, standing.rounds, SERVER)
-    return wire.encode(envelope, standing.state), wire.encode(envelope, standing.broadcast)
+    envelope = Envelope(contract.task, contract.run, run_state.rounds, SERVER)
+    return wire.encode(envelope, run_state.state), wire.encode(envelope, run_state.broadcast)
 
 
-def found(contract: Contract, algorithm: Loaded, ledger: Ledger) -> Standing[Any, Any]:
+def found(contract: Contract, algorithm: Loaded, ledger: Ledger) -> RunState[Any, Any]:
     """Return where the ledger says that a run stands; a new run stands at its beginning.
 
     Raises:
         RunError: if it is another edgeloop's.
     """
-    kept = ledger.standing()
+    kept = ledger.run_state()
     if kept is None:
-        standing = server_loop.beginning(algorithm)
-        ledger.begin(*frames(contract, standing))
-        return standing
+        run_state = server_loop.initial_state(algorithm)
+        ledger.begin(*frames(contract, run_state))
+        return run_state
     number = kept[0]
     while kept is not None:
         whole = read(contract, algorithm, *kept)
         if whole is not None:
             if whole.rounds != number:
-                text = "what round %d led to is no good: it goes on with what was known at %d"
+                text = "round %d: its result cannot be used; resuming with the state of round %d"
                 log.warning(text, number - 1, whole.rounds)
             return replace(whole, rounds=number)
-        kept = ledger.standing(kept[0])
-    log.warning("what round %d led to is no good: it goes on as a new run begins", number - 1)
-    return replace(server_loop.beginning(algorithm), rounds=number)
+        kept = ledger.run_state(kept[0])
+    log.warning("round %d: its result cannot be used; resuming with the initial state", number - 1)
+    return replace(server_loop.initial_state(algorithm), rounds=number)
 
 
 def read(
     contract: Contract, algorithm: Loaded, number: int, state: bytes, broadcast: bytes
-) -> Standing[Any, Any] | None:
-    """Return a stored standing; None if it is damaged, or has numbers that nobody can go on with.
+) -> RunState[Any, Any] | None:
+    """Return a stored run state; None if it is damaged, or has unusable numbers.
 
     Raises:
         RunError: if it is another edgeloop's.
@@ -72,12 +72,12 @@ def read(
         wire.check(kept)
         wire.check(opened)
     except (DigestError, NotFiniteError, RangeError, TruncatedError) as error:
-        log.warning("where the run stood after %d rounds cannot be used: %s", number, error)
+        log.warning("the stored state after round %d cannot be used: %s", number, error)
         return None
     except WireError as error:
         problem = f"holds a state that this edgeloop cannot read ({error})"
         raise RunError("ledger", problem, "go on with the edgeloop that wrote it") from error
-    return Standing(number, kept, opened)
+    return RunState(number, kept, opened)
 
 
 def _message(contract: Contract, algorithm: Loaded, payload: bytes, kind: type) -> Any:

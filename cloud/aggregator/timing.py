@@ -10,17 +10,17 @@ from cloud.aggregator.metrics import Operation
 from edgeloop.generator import Generator, Images, Latents
 
 
-class Timed:
+class TimedGenerator:
     """A generator in front of another one.
 
     Args:
         generator: that does the work.
-        told: which operation was answered, and after how many seconds.
+        on_call: which operation was answered, and after how many seconds.
     """
 
-    def __init__(self, generator: Generator, told: Callable[[Operation, float], None]) -> None:
+    def __init__(self, generator: Generator, on_call: Callable[[Operation, float], None]) -> None:
         self._generator = generator
-        self._told = told
+        self._on_call = on_call
 
     @property
     def identity(self) -> str:
@@ -41,7 +41,7 @@ class Timed:
         """Draw latents (N, H), as the other one does."""
         begun = time.monotonic()
         latents_NH = self._generator.sample_latents(count, seed)
-        self._told("sample_latents", time.monotonic() - begun)
+        self._on_call("sample_latents", time.monotonic() - begun)
         return latents_NH
 
     def normalise(self, latents_NH: Latents) -> Latents:
@@ -52,5 +52,5 @@ class Timed:
         """Return the images of latents (N, H), as the other one does."""
         begun = time.monotonic()
         images_N = self._generator.synthesize(latents_NH)
-        self._told("synthesize", time.monotonic() - begun)
+        self._on_call("synthesize", time.monotonic() - begun)
         return images_N

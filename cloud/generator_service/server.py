@@ -33,7 +33,7 @@ STOP_SECONDS = 5
 
 
 @dataclass(frozen=True)
-class Home:
+class TritonInstallation:
     """A folder with a tritonserver.
 
     Attributes:
@@ -44,13 +44,15 @@ class Home:
     folder: Path
 
     @property
-    def ours(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether `tools/triton.sh` filled it, to the end."""
         return (self.folder / "installed").is_file()
 
     @property
     def _server(self) -> Path:
-        return self.folder / "vend" / "pytriton" / "tritonserver" if self.ours else self.folder
+        return (
+            self.folder / "vend" / "pytriton" / "tritonserver" if self.is_complete else self.folder
+        )
 
     @property
     def program(self) -> Path:
@@ -74,7 +76,7 @@ class Home:
     @property
     def environment(self) -> dict[str, str]:
         """What the server finds its libraries by, and its models' Python: the first on PATH."""
-        if not self.ours:
+        if not self.is_complete:
             return dict(os.environ)
         libraries = (self.folder / "vend" / "nvidia_pytriton.libs", self.folder / "lib")
         found = {
@@ -102,7 +104,7 @@ def free_ports() -> Ports:
         return Ports(*(probe.getsockname()[1] for probe in probes))
 
 
-def home(folder: Path | None = None) -> Home:
+def find_installation(folder: Path | None = None) -> TritonInstallation:
     """Return the tritonserver of a folder, else of $EDGELOOP_TRITON, else of the user's cache.
 
     Raises:
@@ -110,7 +112,7 @@ def home(folder: Path | None = None) -> Home:
     """
     given = folder or os.environ.get("EDGELOOP_TRITON")
     place = Path(given) if given else _cache() / "edgeloop" / "triton"
-    found = Home(place.absolute())
+    found = TritonInstallation(place.absolute())
     if not found.program.is_file():
         raise GeneratorError("home", f"there is no tritonserver in {place}", INSTALL)
     return found
@@ -121,9 +123,9 @@ def _cache() -> Path:
 
 
 def command(
-    found: Home, repository: Path, host: str, ports: Ports, memory: str, secret: str
+    found: TritonInstallation, repository: Path, host: str, ports: Ports, memory: str, secret: str
 ) -> list[str]:
-    """Return the command line: every model, taken up anew when a client says so.
+    """Return the command line: every model, taken up again when a client says so.
 
     Args:
         found: which server.
@@ -137,7 +139,7 @@ def command(
         str(found.program),
         f"--model-repository={repository}",
         *found.options,
-        *control.options(secret),
+        *control.restriction_flags(secret),
         "--model-control-mode=explicit",
         "--load-model=*",
         "--disable-auto-complete-config",  # ours are complete; guessing starts a Python more
@@ -157,7 +159,7 @@ def command(
 @contextmanager
 def running(
     repository: Path,
-    found: Home,
+    found: TritonInstallation,
     ports: Ports,
     log: Path,
     *,
@@ -187,7 +189,7 @@ def running(
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the program that tools/triton.sh installed
             # Killed with us: an orphan would keep the ports.
-            bound(line, signal.SIGKILL, lesser(found.folder, repository)),
+            bound(line, signal.SIGKILL, unprivileged_user(found.folder, repository)),
             env=found.environment,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -202,7 +204,7 @@ def running(
             left.unlink()  # by a server that was killed
 
 
-def lesser(*folders: Path) -> str:
+def unprivileged_user(*folders: Path) -> str:
     """Return who a server should be instead of root, UID:GID; nothing where that is not possible.
 
     Args:
@@ -249,7 +251,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def models(process: int) -> list[int]:
+def model_processes(process: int) -> list[int]:
     """Return the processes of a server's models; none for backends that need none."""
     found: list[int] = []
     for path in Path(f"/proc/{process}/task").glob("*/children"):
@@ -258,9 +260,9 @@ def models(process: int) -> list[int]:
     return found
 
 
-def crippled(process: subprocess.Popen[bytes]) -> bool:
-    """Whether a model's process has died; the server goes on, and answers nothing for it."""
-    return any(_dead(child) for child in models(process.pid))
+def has_dead_model(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a model's process has died; the server continues, and answers nothing for it."""
+    return any(_dead(child) for child in model_processes(process.pid))
 
 
 def _dead(process: int) -> bool:
@@ -271,7 +273,7 @@ def _dead(process: int) -> bool:
     return fields.rpartition(")")[2].split()[0] == "Z"
 
 
-def ended(log: Path) -> GeneratorError:
+def exit_error(log: Path) -> GeneratorError:
     """Return the error of a server that has stopped by itself."""
     return GeneratorError("tritonserver", f"has stopped: {_last(log)}", f"see {log}")
 
@@ -280,7 +282,7 @@ def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ended(log)
+            raise exit_error(log)
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             urllib.request.urlopen(address, timeout=5.0).close()  # noqa: S310 - ours, http
             return

@@ -87,7 +87,7 @@ def _refuse_another(path: Path, config: dict[str, Any], version: str) -> None:
     if digest not in json.loads(manifest["string_value"]).get("sha256", {}).values():
         raise pb_utils.TritonModelException(
             f"{path} is not the file that config.pbtxt names for version {version}; "
-            "write the repository anew with `edgeloop generator serve-files`"
+            "write the repository again with `edgeloop generator serve-files`"
         )
 
 

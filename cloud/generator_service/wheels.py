@@ -62,7 +62,7 @@ def read_member(wheel: Path, member: str) -> bytes:
     except KeyError as error:
         raise GeneratorError(wheel.name, f"holds no {member}", "name another wheel") from error
     except (zipfile.BadZipFile, OSError) as error:
-        raise GeneratorError(wheel.name, f"is no wheel ({error})", "fetch it anew") from error
+        raise GeneratorError(wheel.name, f"is no wheel ({error})", "fetch it again") from error
 
 
 def _failed(wanted: str, how: str) -> GeneratorError:

@@ -6,12 +6,12 @@ from typing import Any
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from cloud.operator.status import Told
+from cloud.operator.status import AggregatorStatus
 
 _LARGEST = 16 << 20  # bytes of an answer; the history of a long run is the largest part
 
 
-def ask(url: str, seconds: float) -> Told | None:
+def fetch_status(url: str, seconds: float) -> AggregatorStatus | None:
     """Return what an aggregator tells; None while it does not answer as one does.
 
     Args:
@@ -23,17 +23,17 @@ def ask(url: str, seconds: float) -> Told | None:
     if status is None or readiness is None:
         return None
     try:
-        return told(status, readiness)
+        return parse_status(status, readiness)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None  # somebody else listens there
 
 
-def told(status: dict[str, Any], readiness: dict[str, Any]) -> Told:
+def parse_status(status: dict[str, Any], readiness: dict[str, Any]) -> AggregatorStatus:
     """Return what the two answers of an aggregator say."""
     history = status["history"]
     accuracy = status["accuracy"]
     epsilon = status.get("epsilon")  # an older aggregator's has none
-    return Told(
+    return AggregatorStatus(
         run=str(status["run"]),
         finished=status["phase"] == "finished",
         round=int(status["round"]),

@@ -35,7 +35,7 @@ def labels(base: Meta) -> dict[str, str]:
 def of(base: Base, settings: OperatorSettings) -> list[Manifest]:
     """Return what a Base needs, in the order in which to apply it."""
     made = [_claim(base), _service(base), _stateful_set(base, settings)]
-    return [objects.stamped(each) for each in made]
+    return [objects.with_digest(each) for each in made]
 
 
 def _metadata(base: Base) -> Manifest:

@@ -7,11 +7,11 @@ from pydantic import ValidationError
 
 from cloud.operator import aggregators, base_manifests, generator_status, jobs, pods
 from cloud.operator.cluster import Cluster
-from cloud.operator.generator_status import Seen
+from cloud.operator.generator_status import Observation
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Base, Task
 from cloud.operator.status import OVER
-from cloud.operator.tasks import Looked, utc
+from cloud.operator.tasks import ReconcileResult, utc
 
 KIND = "Base"
 NO_IMAGE = "this operator knows no image of the generator service; give it --generator-image"
@@ -44,7 +44,7 @@ class Bases:
     settings: OperatorSettings
     now: Callable[[], str] = utc
 
-    def tend(self, namespace: str, name: str) -> Looked | None:
+    def tend(self, namespace: str, name: str) -> ReconcileResult | None:
         """Look after a Base once; return what that came to, None if it is none any more.
 
         Raises:
@@ -57,11 +57,11 @@ class Bases:
             base = Base.model_validate(found)
         except ValidationError:
             return None
-        told = generator_status.of(base, self._look(base), self.now())
+        told = generator_status.build_status(base, self._look(base), self.now())
         if {key: each for key, each in told.items() if each is not None} != base.status:
-            self.cluster.tell(KIND, namespace, name, told)
+            self.cluster.write_status(KIND, namespace, name, told)
         turned = told["phase"] != base.status.get("phase")
-        return Looked(told["phase"], told["lastError"], turned)
+        return ReconcileResult(told["phase"], told["lastError"], turned)
 
     def remove(self, namespace: str, name: str) -> str | None:
         """Take a Base down one step; return what is waited for, None once it is down.
@@ -78,13 +78,14 @@ class Bases:
         if users := self._users(namespace, name):
             return f"used by {', '.join(users)}"
         self.cluster.delete("StatefulSet", namespace, base_manifests.name_of(base.metadata))
-        running = self.cluster.listed("Pod", namespace, base_manifests.labels(base.metadata))
+        running = self.cluster.list_labelled("Pod", namespace, base_manifests.labels(base.metadata))
         return "its server to stop" if running else None
 
     def _users(self, namespace: str, name: str) -> list[str]:
         """Return the tasks that are not over and ask for a base."""
         tasks = [
-            Task.model_validate(each) for each in self.cluster.listed("FederatedTask", namespace)
+            Task.model_validate(each)
+            for each in self.cluster.list_labelled("FederatedTask", namespace)
         ]
         return [
             task.metadata.name
@@ -95,32 +96,34 @@ class Bases:
             and task.metadata.deletion_timestamp is None
         ]
 
-    def _look(self, base: Base) -> Seen:
+    def _look(self, base: Base) -> Observation:
         if not self.settings.generator_image:
-            return Seen("Failed", problem=NO_IMAGE)
+            return Observation("Failed", problem=NO_IMAGE)
         self.cluster.ensure(base_manifests.of(base, self.settings))
         if base.spec.state == "Stopped":
-            return Seen("Stopped", {})
+            return Observation("Stopped", {})
         meta = base.metadata
         url = self.settings.base_url.format(
             name=base_manifests.name_of(meta), namespace=meta.namespace
         )
         told = ask(url, meta.name, self.settings.answer_seconds)
         if told is None:
-            pod = pods.seen(self.cluster.listed("Pod", meta.namespace, base_manifests.labels(meta)))
-            return Seen("Pending", problem=None if pod is None else pod.problem)
+            pod = pods.observe_pods(
+                self.cluster.list_labelled("Pod", meta.namespace, base_manifests.labels(meta))
+            )
+            return Observation("Pending", problem=None if pod is None else pod.problem)
         return seen(base, told)
 
 
-def seen(base: Base, told: Told) -> Seen:
+def seen(base: Base, told: Told) -> Observation:
     """Return how a Base is whose server answers."""
     wanted = [each.number for each in jobs.versions(base.spec)]
     missing = [each for each in wanted if each not in told.served]
     for version in missing:
         if problem := told.problems.get(version):
-            remedy = "mend what is wrong, and it is tried again; or give another source"
-            return Seen("Failed", told.served, f"version {version}: {problem}. {remedy}")
-    return Seen("Pending" if missing else "Ready", told.served)
+            remedy = "fix what is wrong, and it is tried again; or give another source"
+            return Observation("Failed", told.served, f"version {version}: {problem}. {remedy}")
+    return Observation("Pending" if missing else "Ready", told.served)
 
 
 def ask(url: str, name: str, seconds: float) -> Told | None:

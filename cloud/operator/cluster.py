@@ -34,7 +34,7 @@ KINDS = {
 _SECONDS = 30.0  # that an answer may take
 
 
-def told(error: ApiException) -> str:
+def error_message(error: ApiException) -> str:
     """Return what the cluster says of a request that it did not follow."""
     try:
         message = json.loads(error.body or "")["message"]
@@ -79,8 +79,10 @@ class Cluster:
             )
             raise ConfigError("cluster", problem, remedy) from error
         except (ApiException, HTTPError) as error:
-            problem = told(error) if isinstance(error, ApiException) else f"is away ({error})"
-            raise ConfigError("cluster", problem, "mend the kubeconfig, or start it") from error
+            problem = (
+                error_message(error) if isinstance(error, ApiException) else f"is away ({error})"
+            )
+            raise ConfigError("cluster", problem, "fix the kubeconfig, or start it") from error
 
     def read(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return an object; None if there is none."""
@@ -92,14 +94,14 @@ class Cluster:
             return None
         return _plain(found)
 
-    def listed(
+    def list_labelled(
         self, kind: str, namespace: str, labels: Mapping[str, str] | None = None
     ) -> list[Object]:
         """Return the objects of a namespace that have these labels."""
         selector = ",".join(f"{key}={value}" for key, value in (labels or {}).items())
-        return self.selected(kind, namespace, selector)
+        return self.list_selected(kind, namespace, selector)
 
-    def selected(self, kind: str, namespace: str, selector: str) -> list[Object]:
+    def list_selected(self, kind: str, namespace: str, selector: str) -> list[Object]:
         """Return the objects of a namespace that a selector finds; all, if it is empty."""
         found = self._resources[kind].get(
             namespace=namespace, label_selector=selector or None, _request_timeout=_SECONDS
@@ -137,7 +139,7 @@ class Cluster:
         except NotFoundError:
             return
 
-    def tell(self, kind: str, namespace: str, name: str, status: Mapping[str, Any]) -> None:
+    def write_status(self, kind: str, namespace: str, name: str, status: Mapping[str, Any]) -> None:
         """Write fields of an object's status; None removes one. Nothing if it is gone."""
         try:
             self._resources[kind].status.patch(

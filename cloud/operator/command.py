@@ -47,49 +47,65 @@ def _flag(name: str, text: str) -> Any:
 
 
 def operator(
-    namespaces: Annotated[list[str], _option("namespace", "To look after; may be repeated.")],
-    aggregator_image: Annotated[str, _option("aggregator-image", "Of the aggregators' pods.")],
-    broker_host: Annotated[str, _option("broker-host", "MQTT broker of tasks that name none.")],
-    broker_port: Annotated[int, _option("broker-port", "Of its listener.")] = 8883,
+    namespaces: Annotated[list[str], _option("namespace", "Namespace to watch. May be repeated.")],
+    aggregator_image: Annotated[str, _option("aggregator-image", "Image of the aggregator pods.")],
+    broker_host: Annotated[str, _option("broker-host", "MQTT broker for tasks that name none.")],
+    broker_port: Annotated[int, _option("broker-port", "Port of the broker.")] = 8883,
     broker_secret: Annotated[
-        str, _option("broker-secret", "With ca.crt, tls.crt, tls.key; plain MQTT without.")
+        str,
+        _option("broker-secret", "Secret with ca.crt, tls.crt, tls.key; without it, plain MQTT."),
     ] = "",
     broker_client_certificates: Annotated[
-        bool, _flag("broker-client-certificates", "Show the secret's, or only check the broker's.")
+        bool,
+        _flag(
+            "broker-client-certificates",
+            "Present a client certificate, or only verify the broker's.",
+        ),
     ] = True,
-    broker_username: Annotated[str, _option("broker-username", "If it wants one.")] = "",
+    broker_username: Annotated[
+        str, _option("broker-username", "User name at the broker, if it needs one.")
+    ] = "",
     broker_password_secret: Annotated[
-        str, _option("broker-password-secret", "With the password, if it wants one.")
+        str, _option("broker-password-secret", "Secret with the broker password, if it needs one.")
     ] = "",
     broker_password_key: Annotated[
-        str, _option("broker-password-key", "Of that secret.")
+        str, _option("broker-password-key", "Key of that secret.")
     ] = "password",  # noqa: S107 - where it is
     database_secret: Annotated[
-        str, _option("database-secret", "With a PostgreSQL URL; SQLite without.")
+        str, _option("database-secret", "Secret with a PostgreSQL URL; without it, SQLite.")
     ] = "",
-    database_key: Annotated[str, _option("database-key", "Of that secret.")] = "url",
-    triton: Annotated[str, _option("triton", "HOST:PORT of its gRPC, if there is one.")] = "",
+    database_key: Annotated[str, _option("database-key", "Key of that secret.")] = "url",
+    triton: Annotated[
+        str, _option("triton", "HOST:PORT of Triton's gRPC endpoint, if there is one.")
+    ] = "",
     triton_pods: Annotated[
-        str, _option("triton-pods", "The same by a name of all its pods, where there are several.")
+        str,
+        _option(
+            "triton-pods", "HOST:PORT that resolves to all Triton pods, where there are several."
+        ),
     ] = "",
     triton_secret: Annotated[
-        str, _option("triton-secret", "With what the server asks of whoever controls it.")
+        str, _option("triton-secret", "Secret with Triton's model-control token.")
     ] = "",
-    triton_secret_key: Annotated[str, _option("triton-secret-key", "Of that secret.")] = "secret",  # noqa: S107 - where it is
+    triton_secret_key: Annotated[
+        str, _option("triton-secret-key", "Key of that secret.")
+    ] = "secret",  # noqa: S107 - where it is
     repository_claim: Annotated[
-        str, _option("repository-claim", "Volume claim with Triton's model repository.")
+        str, _option("repository-claim", "Volume claim of Triton's model repository.")
     ] = "",
     generator_image: Annotated[
         str,
         _option("generator-image", "Of the jobs that write generators, and of servers of bases."),
     ] = "",
-    pull_policy: Annotated[str, _option("pull-policy", "Of both images.")] = "IfNotPresent",
+    pull_policy: Annotated[
+        str, _option("pull-policy", "Pull policy of both images.")
+    ] = "IfNotPresent",
     pull_secrets: Annotated[
-        list[str] | None, _option("pull-secret", "Of both images; may be repeated.")
+        list[str] | None, _option("pull-secret", "Pull secret of both images. May be repeated.")
     ] = None,
     aggregator_url: Annotated[
         str,
-        _option("aggregator-url", "Where {name} in {namespace} answers, if not by its Service."),
+        _option("aggregator-url", "URL of aggregator {name} in {namespace}, if not its Service."),
     ] = OperatorSettings.model_fields["aggregator_url"].default,
     base_url: Annotated[
         str, _option("base-url", "Where the server {name} of bases in {namespace} answers.")
@@ -98,40 +114,47 @@ def operator(
         str, _option("store-claim", "Volume claim with a store of bases and generators.")
     ] = "",
     trace_endpoint: Annotated[
-        str, _option("trace-endpoint", "Of the aggregators' OpenTelemetry collector.")
+        str, _option("trace-endpoint", "OpenTelemetry collector of the aggregators.")
     ] = "",
     trace_sampling: Annotated[
-        float, _option("trace-sampling", "The share of the rounds that are traced.")
+        float, _option("trace-sampling", "Fraction of the rounds that are traced.")
     ] = 1.0,
     trace_headers_secret: Annotated[
-        str, _option("trace-headers-secret", "With headers for the collector.")
+        str, _option("trace-headers-secret", "Secret with headers for the collector.")
     ] = "",
-    trace_headers_key: Annotated[str, _option("trace-headers-key", "Of that secret.")] = "headers",
+    trace_headers_key: Annotated[
+        str, _option("trace-headers-key", "Key of that secret.")
+    ] = "headers",
     forget_seconds: Annotated[
-        float, _option("forget", "Seconds for taking back what a deleted task leaves.")
+        float, _option("forget", "Seconds to clean up after a deleted task.")
     ] = 300.0,
     interval_seconds: Annotated[
-        float, _option("interval", "Seconds between two looks at a task.")
+        float, _option("interval", "Seconds between two reconciliations of a task.")
     ] = 10.0,
     answer_seconds: Annotated[
-        float, _option("answer", "Seconds that an aggregator or Triton may take to answer.")
+        float, _option("answer", "Timeout, in seconds, of requests to an aggregator or Triton.")
     ] = 5.0,
     lease_namespace: Annotated[
-        str, _option("lease-namespace", "Of the leader's Lease; by default the first one.")
+        str, _option("lease-namespace", "Namespace of the leader's Lease. [default: the first one]")
     ] = "",
     lease_name: Annotated[
-        str, _option("lease-name", "Of the leader's Lease.")
+        str, _option("lease-name", "Name of the leader's Lease.")
     ] = "edgeloop-operator",
     identity: Annotated[
-        str, _option("identity", "Of this process, as no other's; the pod's name is one.")
+        str, _option("identity", "Unique identity of this process, such as the pod's name.")
     ] = "",
-    host: Annotated[str, _option("host", "Address of its metrics and health.")] = "127.0.0.1",
+    host: Annotated[str, _option("host", "Address to serve metrics and health on.")] = "127.0.0.1",
     port: Annotated[
-        int, _option("port", "Of its metrics and health; 0 for any free one.", min=0, max=65535)
+        int,
+        _option(
+            "port", "Port to serve metrics and health on; 0 for any free one.", min=0, max=65535
+        ),
     ] = 9465,
-    log_level: Annotated[str, _option("log-level", "debug, info, warning or error.")] = "info",
+    log_level: Annotated[
+        str, _option("log-level", "Log level: debug, info, warning or error.")
+    ] = "info",
     log_format: Annotated[
-        logs.Format, _option("log-format", "Of its own log, and of the aggregators'.")
+        logs.Format, _option("log-format", "Log format of the operator and the aggregators.")
     ] = "plain",
 ) -> None:
     """Look after some namespaces' FederatedTasks, Generators and Bases, until it is stopped."""
@@ -139,13 +162,13 @@ def operator(
     told = {name: given[name] for name in OperatorSettings.model_fields}
     chosen = {name: value for name, value in told.items() if value not in ("", None)}
     settings = files.parse(chosen, OperatorSettings, "edgeloop operator")
-    logs.begin(log_format, _level(log_level))
+    logs.configure(log_format, _level(log_level))
     for each in ("leaderelection", "kopf.objects"):  # they tell of every renewal and every look
         logging.getLogger(each).setLevel(logging.WARNING)
     cluster.configure()
     monitor = Monitor()
     log.info("metrics and health on http://%s:%d", host, monitor.serve(host, port))
-    who, where = identity or lease.some_identity(), lease_namespace or namespaces[0]
+    who, where = identity or lease.unique_identity(), lease_namespace or namespaces[0]
     work = _work(settings, Cluster(), monitor, who)
     if not lease.lead(who, lease_name, where, work):
         log.critical("the lease is lost: another operator may lead now")
@@ -180,7 +203,7 @@ def _work(
         async def _end(**_: Any) -> None:
             ended.set()  # after a signal, too, or kopf waits for it
 
-        turning = asyncio.create_task(_turn(monitor, lost, ended))
+        turning = asyncio.create_task(_show_life(monitor, lost, ended))
         await kopf.operator(
             registry=registry,
             settings=handlers.settings(kopf.OperatorSettings(), interval),
@@ -199,7 +222,7 @@ def _work(
     return work
 
 
-async def _turn(monitor: Monitor, lost: threading.Event, ended: asyncio.Event) -> None:
+async def _show_life(monitor: Monitor, lost: threading.Event, ended: asyncio.Event) -> None:
     """Show that kopf's event loop turns, and have kopf end when the lease is lost."""
     while not lost.is_set():
         monitor.beat()

@@ -24,7 +24,7 @@ class Condition:
     generation: int = 0
 
 
-def merged(
+def merge_conditions(
     before: Iterable[Mapping[str, Any]], conditions: Iterable[Condition], now: str
 ) -> list[dict[str, Any]]:
     """Return conditions as a status holds them; the time of one that has not turned stays.

@@ -61,7 +61,7 @@ def table(
         "base": base,
         "store_file": STORE_FILE if store else None,
         "privacy": _privacy(task),
-        "shuffle": spec.shuffle or None,  # off as before there was any: no pod is made anew
+        "shuffle": spec.shuffle or None,  # off as before there was any: no pod is made again
     }
     return {
         "name": task.metadata.name,
@@ -94,7 +94,7 @@ def _trace(settings: OperatorSettings) -> dict[str, Any]:
     return {"trace": {**place, **headers}}
 
 
-def frozen(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+def changed_frozen_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Return the spec's fields that differ in two tables and may not, once a run has begun."""
     changed = [field for key, field in FROZEN.items() if old.get(key) != new.get(key)]
     if old["cohort"]["devices"] != new["cohort"]["devices"]:

@@ -21,7 +21,7 @@ def labels(task: Meta) -> dict[str, str]:
     return {**manifests.labels(task), "app.kubernetes.io/component": "forgetting"}
 
 
-def job(task: Task, settings: OperatorSettings, store: Store | None) -> Manifest:
+def cleanup_job(task: Task, settings: OperatorSettings, store: Store | None) -> Manifest:
     """Return the job; its ledger is the shared one, for the task's own volume goes with the task.
 
     Args:
@@ -46,7 +46,7 @@ def job(task: Task, settings: OperatorSettings, store: Store | None) -> Manifest
             "template": template,
         },
     }
-    return objects.stamped(manifest)
+    return objects.with_digest(manifest)
 
 
 def _pod(task: Task, settings: OperatorSettings, store: Store | None) -> Manifest:
@@ -69,5 +69,5 @@ def _pod(task: Task, settings: OperatorSettings, store: Store | None) -> Manifes
 
 
 def overdue(made: str, now: str, seconds: float) -> bool:
-    """Tell whether a job that was made then has had its time; both as Kubernetes writes them."""
+    """Return whether a job that was made then has had its time; both as Kubernetes writes them."""
     return datetime.fromisoformat(now) - datetime.fromisoformat(made) > timedelta(seconds=seconds)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cloud.operator.conditions import Condition, merged
+from cloud.operator.conditions import Condition, merge_conditions
 from cloud.operator.spec import Base, Generator
 
 Phase = Literal["Pending", "Loading", "Ready", "Unloaded", "Stopped", "Failed"]
@@ -13,7 +13,7 @@ _SHORT = 12
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """What was seen of a Generator or a Base at one look.
 
     Attributes:
@@ -27,7 +27,7 @@ class Seen:
     problem: str | None = None
 
 
-def of(generator: Generator | Base, seen: Seen, now: str) -> Status:
+def build_status(generator: Generator | Base, seen: Observation, now: str) -> Status:
     """Return a Generator's or a Base's new status.
 
     Args:
@@ -45,7 +45,7 @@ def of(generator: Generator | Base, seen: Seen, now: str) -> Status:
         "observedGeneration": generation,
         "phase": seen.phase,
         "lastError": seen.problem or "",
-        "conditions": merged(before, [ready], now),
+        "conditions": merge_conditions(before, [ready], now),
     }
 
 

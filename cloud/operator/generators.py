@@ -7,13 +7,13 @@ from pydantic import ValidationError
 
 from cloud.operator import generator_status, jobs, pods
 from cloud.operator.cluster import Cluster
-from cloud.operator.generator_status import Seen
+from cloud.operator.generator_status import Observation
 from cloud.operator.objects import Manifest
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Generator, Task
 from cloud.operator.status import OVER
-from cloud.operator.tasks import Looked, utc
-from cloud.operator.triton import AwayError, Triton
+from cloud.operator.tasks import ReconcileResult, utc
+from cloud.operator.triton import Triton, UnavailableError
 
 KIND = "Generator"
 NO_SERVER = "this operator knows no Triton server, or no volume claim of its model repository"
@@ -35,7 +35,7 @@ class Generators:
     triton: Triton | None
     now: Callable[[], str] = utc
 
-    def tend(self, namespace: str, name: str) -> Looked | None:
+    def reconcile(self, namespace: str, name: str) -> ReconcileResult | None:
         """Look after a Generator once; return what that came to, None if it is none any more.
 
         Raises:
@@ -48,11 +48,11 @@ class Generators:
             generator = Generator.model_validate(found)
         except ValidationError:
             return None
-        told = generator_status.of(generator, self._look(generator), self.now())
+        told = generator_status.build_status(generator, self._observe(generator), self.now())
         if {key: each for key, each in told.items() if each is not None} != generator.status:
-            self.cluster.tell(KIND, namespace, name, told)
+            self.cluster.write_status(KIND, namespace, name, told)
         turned = told["phase"] != generator.status.get("phase")
-        return Looked(told["phase"], told["lastError"], turned)
+        return ReconcileResult(told["phase"], told["lastError"], turned)
 
     def remove(self, namespace: str, name: str) -> str | None:
         """Take a Generator down one step; return what is waited for, None once it is down.
@@ -69,14 +69,15 @@ class Generators:
         if self.triton.served(name):
             self.triton.unload(name)
         remover = jobs.remover(generator, self.settings)
-        self._forget(generator, [remover])
-        state = self._ran(remover)
+        self._delete_finished_jobs(generator, [remover])
+        state = self._run_job(remover)
         return None if state in ("Complete", "Failed") else "the removal of its files"
 
     def _users(self, namespace: str, name: str) -> list[str]:
         """Return the tasks that are not over and ask for a generator."""
         tasks = [
-            Task.model_validate(each) for each in self.cluster.listed("FederatedTask", namespace)
+            Task.model_validate(each)
+            for each in self.cluster.list_labelled("FederatedTask", namespace)
         ]
         return [
             task.metadata.name
@@ -87,61 +88,61 @@ class Generators:
             and task.metadata.deletion_timestamp is None
         ]
 
-    def _look(self, generator: Generator) -> Seen:
+    def _observe(self, generator: Generator) -> Observation:
         if self.triton is None:
-            return Seen("Failed", problem=NO_SERVER)
+            return Observation("Failed", problem=NO_SERVER)
         name = generator.metadata.name
         try:
             served = self.triton.served(name)
             if generator.spec.state == "Unloaded":
                 return self._unloaded(self.triton, name, served)
             return self._loaded(self.triton, generator, served)
-        except AwayError as error:
-            return Seen("Loading", problem=str(error))
+        except UnavailableError as error:
+            return Observation("Loading", problem=str(error))
 
-    def _unloaded(self, triton: Triton, name: str, served: Mapping[int, str]) -> Seen:
+    def _unloaded(self, triton: Triton, name: str, served: Mapping[int, str]) -> Observation:
         if served:
             triton.unload(name)
-        return Seen("Unloaded", {})
+        return Observation("Unloaded", {})
 
-    def _loaded(self, triton: Triton, generator: Generator, served: dict[int, str]) -> Seen:
+    def _loaded(self, triton: Triton, generator: Generator, served: dict[int, str]) -> Observation:
         """Bring the versions up one after the other: two writers would share one file."""
         wanted = {
             version: jobs.writer(generator, version, self.settings)
             for version in jobs.versions(generator.spec)
         }
-        self._forget(generator, wanted.values())
+        self._delete_finished_jobs(generator, wanted.values())
         for version, job in wanted.items():
-            state = self._ran(job)
+            state = self._run_job(job)
             if state == "Failed":
-                return Seen("Failed", served, self._why(job))
+                return Observation("Failed", served, self._why(job))
             if state != "Complete":
-                return Seen("Pending", served)
+                return Observation("Pending", served)
             if version.number not in served:
                 triton.load(generator.metadata.name)
-                return Seen("Loading", served)
-        return Seen("Ready", served)
+                return Observation("Loading", served)
+        return Observation("Ready", served)
 
-    def _ran(self, wanted: Manifest) -> str:
+    def _run_job(self, wanted: Manifest) -> str:
         """Make a job if it is not there; return how it ended, "" while it has not."""
         metadata = wanted["metadata"]
         held = self.cluster.read("Job", metadata["namespace"], metadata["name"])
         if held is None:
             self.cluster.apply(wanted)
             return ""
-        return jobs.ended(held)
+        return jobs.job_outcome(held)
 
-    def _forget(self, generator: Generator, wanted: Iterable[Manifest]) -> None:
+    def _delete_finished_jobs(self, generator: Generator, wanted: Iterable[Manifest]) -> None:
         """Delete the jobs that are wanted no more."""
         names = {job["metadata"]["name"] for job in wanted}
         namespace = generator.metadata.namespace
-        for job in self.cluster.listed("Job", namespace, jobs.labels(generator)):
+        for job in self.cluster.list_labelled("Job", namespace, jobs.labels(generator)):
             if job["metadata"]["name"] not in names:
                 self.cluster.delete("Job", namespace, job["metadata"]["name"])
 
     def _why(self, job: Manifest) -> str:
         name = job["metadata"]["name"]
-        found = self.cluster.listed("Pod", job["metadata"]["namespace"], {"job-name": name})
-        pod = pods.seen(found)
+        found = self.cluster.list_labelled("Pod", job["metadata"]["namespace"], {"job-name": name})
+        pod = pods.observe_pods(found)
         said = pod.problem if pod is not None and pod.problem else "see its pod's log"
-        return f"job {name} failed: {said}; mend the spec, or delete the job to try again"
+        return f"job {name} failed: {said}; fix the spec, or delete the job to try again"

@@ -17,12 +17,12 @@ from cloud.operator.generators import Generators
 from cloud.operator.monitor import Monitor
 from cloud.operator.removals import LeftBehindError, Removals
 from cloud.operator.spec import GROUP, VERSION
-from cloud.operator.tasks import Looked, Tasks
-from cloud.operator.triton import AwayError
+from cloud.operator.tasks import ReconcileResult, Tasks
+from cloud.operator.triton import UnavailableError
 
 log = logging.getLogger(__name__)
 
-Tend = Callable[[str, str], Looked | None]
+Reconcile = Callable[[str, str], ReconcileResult | None]
 
 FINALIZER = f"{GROUP}/operator"
 LAST_SECONDS = 300.0
@@ -53,9 +53,9 @@ def registry(
     """
     made = kopf.OperatorRegistry()
     kopf.on.login(registry=made)(kopf.login_via_client)
-    _watch(made, Watched("FederatedTask", "federatedtasks", tasks.tend, monitor), interval)
-    _watch(made, Watched("Generator", "generators", generators.tend, monitor), interval)
-    _watch(made, Watched("Base", "bases", bases.tend, monitor), interval)
+    _watch(made, WatchedKind("FederatedTask", "federatedtasks", tasks.reconcile, monitor), interval)
+    _watch(made, WatchedKind("Generator", "generators", generators.reconcile, monitor), interval)
+    _watch(made, WatchedKind("Base", "bases", bases.tend, monitor), interval)
     _take_down_tasks(made, removals, monitor)
     _take_down_generators(made, generators, monitor)
     _take_down_bases(made, bases, monitor)
@@ -78,41 +78,41 @@ def settings(made: kopf.OperatorSettings, interval: float) -> kopf.OperatorSetti
 
 
 @dataclass(frozen=True)
-class Watched:
+class WatchedKind:
     """A kind of resource, and what looks after it."""
 
     kind: str
     plural: str
-    tend: Tend
+    reconcile: Reconcile
     monitor: Monitor
 
-    def look(self, namespace: str, name: str, retry: int) -> tuple[str, str] | None:
+    def reconcile_once(self, namespace: str, name: str, retry: int) -> tuple[str, str] | None:
         """Look at a resource; return its phase and what is wrong, if the phase is a new one."""
         try:
-            looked = _asked(lambda: self.tend(namespace, name), retry)
+            result = _retrying(lambda: self.reconcile(namespace, name), retry)
         except kopf.TemporaryError:
-            self.monitor.looked(self.kind, done=False)
+            self.monitor.reconciled(self.kind, done=False)
             raise
-        self.monitor.looked(self.kind, done=True)
-        if looked is None:
+        self.monitor.reconciled(self.kind, done=True)
+        if result is None:
             return None
-        self.monitor.found(self.kind, namespace, name, looked.phase)
-        if not looked.turned:
+        self.monitor.found(self.kind, namespace, name, result.phase)
+        if not result.phase_changed:
             return None
         facts = {"kind": self.kind, "namespace": namespace, "resource": name}
-        words = (self.kind, namespace, name, looked.phase, looked.problem)
+        words = (self.kind, namespace, name, result.phase, result.problem)
         log.info("%s %s/%s: %s %s", *words, extra=facts)
-        return looked.phase, looked.problem
+        return result.phase, result.problem
 
 
-def _watch(made: kopf.OperatorRegistry, watched: Watched, interval: float) -> None:
+def _watch(made: kopf.OperatorRegistry, watched: WatchedKind, interval: float) -> None:
     """Look at an object when it is new, has changed, or was not looked at for a while."""
 
     def look(
         *, namespace: str | None, name: str, body: kopf.Body, memo: Any, retry: int = 0, **_: Any
     ) -> None:
         with memo.setdefault("turn", threading.Lock()):
-            turned = watched.look(str(namespace), name, retry)
+            turned = watched.reconcile_once(str(namespace), name, retry)
         if turned is not None:
             kind = "Warning" if turned[0] in _WARNED else "Normal"
             kopf.event(body, type=kind, reason=turned[0], message=turned[1] or f"is {turned[0]}")
@@ -135,7 +135,7 @@ def _take_down_tasks(made: kopf.OperatorRegistry, removals: Removals, monitor: M
     ) -> None:
         seconds = runtime.total_seconds()
         try:
-            waits = _asked(lambda: removals.remove(str(namespace), name, seconds), retry)
+            waits = _retrying(lambda: removals.remove(str(namespace), name, seconds), retry)
         except LeftBehindError as error:
             waits = None
             log.warning("FederatedTask %s/%s: %s", namespace, name, error)
@@ -155,8 +155,8 @@ def _take_down_generators(
         *, namespace: str | None, name: str, retry: int, runtime: timedelta, **_: Any
     ) -> None:
         try:
-            waits = _asked(lambda: generators.remove(str(namespace), name), retry)
-        except AwayError as error:
+            waits = _retrying(lambda: generators.remove(str(namespace), name), retry)
+        except UnavailableError as error:
             waits = str(error) if runtime.total_seconds() < LAST_SECONDS else None
         if waits is not None:
             raise kopf.TemporaryError(f"waits: {waits}", delay=_delay(retry))
@@ -167,7 +167,7 @@ def _take_down_generators(
 
 def _take_down_bases(made: kopf.OperatorRegistry, bases: Bases, monitor: Monitor) -> None:
     def remove_base(*, namespace: str | None, name: str, retry: int, **_: Any) -> None:
-        waits = _asked(lambda: bases.remove(str(namespace), name), retry)
+        waits = _retrying(lambda: bases.remove(str(namespace), name), retry)
         if waits is not None:
             raise kopf.TemporaryError(f"waits: {waits}", delay=_delay(retry))
         monitor.gone("Base", str(namespace), name)
@@ -175,12 +175,12 @@ def _take_down_bases(made: kopf.OperatorRegistry, bases: Bases, monitor: Monitor
     kopf.on.delete(GROUP, VERSION, "bases", id="remove", registry=made)(remove_base)
 
 
-def _asked(ask: Callable[[], Any], retry: int) -> Any:
+def _retrying(ask: Callable[[], Any], retry: int) -> Any:
     """Try again later, and later each time, what the cluster refuses or does not answer."""
     try:
         return ask()
     except ApiException as error:
-        raise kopf.TemporaryError(cluster.told(error), delay=_delay(retry)) from error
+        raise kopf.TemporaryError(cluster.error_message(error), delay=_delay(retry)) from error
     except HTTPError as error:
         problem = f"the cluster does not answer ({error})"
         raise kopf.TemporaryError(problem, delay=_delay(retry)) from error

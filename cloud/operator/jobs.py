@@ -47,7 +47,7 @@ def versions(spec: GeneratorSpec | BaseSpec) -> list[Version]:
     return [stable, Version(spec.canary.version, spec.canary.source)]
 
 
-def ended(job: Mapping[str, Any]) -> str:
+def job_outcome(job: Mapping[str, Any]) -> str:
     """Return how a job has ended, Complete or Failed; "" while it has not."""
     conditions = (job.get("status") or {}).get("conditions") or []
     return next(
@@ -114,7 +114,7 @@ def _job(
         },
         "spec": {"backoffLimit": _RETRIES, "template": pod},
     }
-    return objects.stamped(manifest)
+    return objects.with_digest(manifest)
 
 
 def _pod(command: list[str], settings: OperatorSettings) -> Manifest:

@@ -21,7 +21,7 @@ LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 15, 10, 2
 """How long a lease holds, how long its holder tries to renew it, and how often."""
 
 
-def some_identity() -> str:
+def unique_identity() -> str:
     """Return a name for this process that no other has."""
     return f"{os.environ.get('HOSTNAME') or socket.gethostname()}-{secrets.token_hex(4)}"
 

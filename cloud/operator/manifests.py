@@ -21,7 +21,7 @@ COMMAND = ("edgeloop", "aggregator", "--config", f"/etc/edgeloop/task/{CONFIG_KE
 
 
 @dataclass(frozen=True)
-class Choice:
+class ResolvedTask:
     """What was chosen for a task beside its own words.
 
     Attributes:
@@ -52,7 +52,7 @@ def labels(task: Meta) -> dict[str, str]:
     }
 
 
-def of(task: Task, settings: OperatorSettings, choice: Choice) -> list[Manifest]:
+def build_manifests(task: Task, settings: OperatorSettings, choice: ResolvedTask) -> list[Manifest]:
     """Return what a task needs, in the order in which to apply it."""
     table = config.table(task, settings, choice.generator, choice.store, choice.base)
     text = tomli_w.dumps(table)
@@ -62,7 +62,7 @@ def of(task: Task, settings: OperatorSettings, choice: Choice) -> list[Manifest]
         _service(task),
         _stateful_set(task, settings, choice, text),
     ]
-    return [objects.stamped(each) for each in made]
+    return [objects.with_digest(each) for each in made]
 
 
 def metadata(task: Task, *, owned: bool = True) -> Manifest:
@@ -115,7 +115,9 @@ def _service(task: Task) -> Manifest:
     }
 
 
-def _stateful_set(task: Task, settings: OperatorSettings, choice: Choice, text: str) -> Manifest:
+def _stateful_set(
+    task: Task, settings: OperatorSettings, choice: ResolvedTask, text: str
+) -> Manifest:
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
@@ -135,7 +137,7 @@ def _stateful_set(task: Task, settings: OperatorSettings, choice: Choice, text: 
     }
 
 
-def _pod(task: Task, settings: OperatorSettings, choice: Choice) -> Manifest:
+def _pod(task: Task, settings: OperatorSettings, choice: ResolvedTask) -> Manifest:
     claim = {"persistentVolumeClaim": {"claimName": name_of(task.metadata)}}
     found = mounts(task, settings, choice.store, claim)
     return {

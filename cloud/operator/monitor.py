@@ -64,7 +64,7 @@ class Monitor:
         """The leader's event loop turns."""
         self._beaten = self._clock()
 
-    def looked(self, kind: str, *, done: bool) -> None:
+    def reconciled(self, kind: str, *, done: bool) -> None:
         """A resource was looked at."""
         self._looks.labels(kind, _RESULTS[0] if done else _RESULTS[1]).inc()
 
@@ -88,7 +88,7 @@ class Monitor:
             self._objects.labels(kind, phase).set(tally[phase])
 
     def alive(self) -> bool:
-        """Tell whether the leader's event loop turns; one that waits for the lease is alive."""
+        """Return whether the leader's event loop turns; one that waits for the lease is alive."""
         return self._beaten is None or self._clock() - self._beaten < STILL_SECONDS
 
     def app(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:

@@ -17,7 +17,7 @@ USER = 10_001
 """That the images run as."""
 
 
-def stamped(manifest: Manifest) -> Manifest:
+def with_digest(manifest: Manifest) -> Manifest:
     """Return a manifest with its own digest among its annotations."""
     metadata = manifest["metadata"]
     annotations = {**metadata.get("annotations", {}), APPLIED: digest(manifest)}

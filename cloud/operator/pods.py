@@ -3,20 +3,20 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cloud.operator.status import PodSeen
+from cloud.operator.status import PodObservation
 
 _LONGEST = 500  # characters of a message
 _FINE = ("ContainerCreating", "PodInitializing")
 
 
-def seen(pods: Iterable[Mapping[str, Any]]) -> PodSeen | None:
+def observe_pods(pods: Iterable[Mapping[str, Any]]) -> PodObservation | None:
     """Return what the newest of some pods tells; None if there is none."""
     newest = max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")), default=None)
     if newest is None:
         return None
     status = newest.get("status") or {}
     containers = status.get("containerStatuses") or []
-    return PodSeen(
+    return PodObservation(
         uid=newest["metadata"]["uid"],
         restarts=sum(int(each.get("restartCount", 0)) for each in containers),
         problem=_unscheduled(status) or _first(_problem(each) for each in containers),
@@ -30,7 +30,7 @@ def _first(problems: Iterable[str | None]) -> str | None:
 def _unscheduled(status: Mapping[str, Any]) -> str | None:
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return _said(condition.get("reason"), condition.get("message"))
+            return _describe(condition.get("reason"), condition.get("message"))
     return None
 
 
@@ -40,10 +40,10 @@ def _problem(container: Mapping[str, Any]) -> str | None:
     ended = now.get("terminated") or last.get("terminated")
     if ended is not None and ended.get("exitCode") != 0:
         code = f"exit code {ended.get('exitCode')}"
-        return _said(_cause(ended.get("reason"), code), _last_line(ended.get("message")))
+        return _describe(_cause(ended.get("reason"), code), _last_line(ended.get("message")))
     waits = now.get("waiting")
     if waits is not None and waits.get("reason") not in _FINE:
-        return _said(waits.get("reason"), waits.get("message"))
+        return _describe(waits.get("reason"), waits.get("message"))
     return None
 
 
@@ -51,7 +51,7 @@ def _cause(reason: str | None, code: str) -> str:
     return code if reason in (None, "Error") else f"{reason}, {code}"
 
 
-def _said(reason: str | None, message: str | None) -> str:
+def _describe(reason: str | None, message: str | None) -> str:
     return ": ".join(part for part in (reason, message) if part)[:_LONGEST]
 
 

@@ -1,10 +1,10 @@
 """Which generator and base a task is bound to: versions that are served, for the whole run."""
 
 from cloud.operator.settings import OperatorSettings
-from cloud.operator.spec import GROUP, Asked, AskedBase, Base, Generator
+from cloud.operator.spec import GROUP, AskedBase, Base, Generator, GeneratorReference
 
 
-class NotYetError(Exception):
+class NotReadyError(Exception):
     """A task waits for what it asks for.
 
     Args:
@@ -17,8 +17,8 @@ class NotYetError(Exception):
         self.reason = reason
 
 
-def of(
-    asked: Asked | None,
+def resolve_reference(
+    asked: GeneratorReference | None,
     settings: OperatorSettings,
     held: str | None,
     generator: Generator | None,
@@ -37,7 +37,7 @@ def of(
     if asked is None or asked.name is None:
         return None if asked is None else asked.reference
     if settings.triton is None:
-        raise NotYetError(f"generator {asked.name}: this operator knows no Triton server")
+        raise NotReadyError(f"generator {asked.name}: this operator knows no Triton server")
     version = _version(held) or _served(asked, asked.name, generator)
     return f"triton://{settings.triton}/{asked.name}?version={version}"
 
@@ -46,14 +46,14 @@ def _version(held: str | None) -> str | None:
     return None if held is None else held.partition("?version=")[2] or None
 
 
-def _served(asked: Asked, name: str, generator: Generator | None) -> int:
+def _served(asked: GeneratorReference, name: str, generator: Generator | None) -> int:
     if generator is None:
-        raise NotYetError(f"generator {name}: there is no such Generator in this namespace")
+        raise NotReadyError(f"generator {name}: there is no such Generator in this namespace")
     key = "version" if asked.channel == "Stable" else "canaryVersion"
     served = generator.status.get(key)
     if served is None:
         channel = asked.channel.lower()
-        raise NotYetError(f"generator {name}: its {channel} version is not served yet")
+        raise NotReadyError(f"generator {name}: its {channel} version is not served yet")
     return int(served)
 
 
@@ -89,16 +89,16 @@ def base_of(
 def _served_base(asked: AskedBase, name: str, base: Base | None) -> str:
     if base is None:
         problem = f"base {name}: there is no such Base in this namespace"
-        raise NotYetError(f"{problem}; create it, or another task with another one", "NoSuchBase")
+        raise NotReadyError(f"{problem}; create it, or another task with another one", "NoSuchBase")
     stable = asked.channel == "Stable"
     if not stable and base.spec.canary is None:
         problem = f"base {name}: it has no canary"
         remedy = "give it one, or create another task with channel Stable"
-        raise NotYetError(f"{problem}; {remedy}", "NoCanary")
+        raise NotReadyError(f"{problem}; {remedy}", "NoCanary")
     keys = ("version", "identity") if stable else ("canaryVersion", "canaryIdentity")
     version, identity = (base.status.get(key) for key in keys)
     if version is None or identity is None:
         why = base.status.get("lastError") or f"see `kubectl get bases.{GROUP} {name} -o wide`"
         problem = f"base {name}: its {asked.channel.lower()} version is not served yet"
-        raise NotYetError(f"{problem}; {why}", "BaseNotServed")
+        raise NotReadyError(f"{problem}; {why}", "BaseNotServed")
     return f"version={version}&sha256={identity}"

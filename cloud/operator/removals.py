@@ -10,7 +10,7 @@ from cloud.operator import cluster, config, forgetting, jobs, manifests, pods
 from cloud.operator.cluster import Cluster, Object
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Meta, Task
-from cloud.operator.tasks import KIND, WAITING, begun_with, first_of, utc
+from cloud.operator.tasks import KIND, WAITING, first_problem, initial_config, utc
 
 _TERMINATING = "it is being terminated"
 """What the cluster says of a namespace in which nothing can be made any more."""
@@ -60,31 +60,33 @@ class Removals:
             return None
         meta = Meta.model_validate(found["metadata"])
         self.cluster.delete("StatefulSet", namespace, manifests.name_of(meta))
-        if self.cluster.listed("Pod", namespace, manifests.labels(meta)):
+        if self.cluster.list_labelled("Pod", namespace, manifests.labels(meta)):
             return "the aggregator to stop"
         try:
-            return self._forgotten(found, meta)
+            return self._clean_up(found, meta)
         except ValidationError as error:
-            raise LeftBehindError(f"its spec cannot be read ({first_of(error)})") from error
+            raise LeftBehindError(f"its spec cannot be read ({first_problem(error)})") from error
         except ApiException as error:
-            why = cluster.told(error)
+            why = cluster.error_message(error)
             late = seconds > self.settings.forget_seconds or _TERMINATING in why
             if error.status in WAITING and late:
                 raise LeftBehindError(why) from error
             raise
 
-    def _forgotten(self, found: Object, meta: Meta) -> str | None:
+    def _clean_up(self, found: Object, meta: Meta) -> str | None:
         """Have a job take back what a task has left; return what is waited for."""
-        held = begun_with(self.cluster, meta)
+        held = initial_config(self.cluster, meta)
         task = None if held is None else Task.model_validate(found)
         if task is None or task.spec.storage.retain:
             return None
-        wanted = forgetting.job(task, self.settings, config.store(task, self.settings, held))
+        wanted = forgetting.cleanup_job(
+            task, self.settings, config.store(task, self.settings, held)
+        )
         name = wanted["metadata"]["name"]
         job = self.cluster.read("Job", meta.namespace, name)
         if job is None:
             self.cluster.apply(wanted)
-        elif (end := jobs.ended(job)) == "Complete":
+        elif (end := jobs.job_outcome(job)) == "Complete":
             return None
         elif end == "Failed" or self._overdue(job):
             raise LeftBehindError(self._why(meta.namespace, name))
@@ -95,6 +97,6 @@ class Removals:
         return forgetting.overdue(made, self.now(), self.settings.forget_seconds)
 
     def _why(self, namespace: str, job: str) -> str:
-        pod = pods.seen(self.cluster.listed("Pod", namespace, {"job-name": job}))
+        pod = pods.observe_pods(self.cluster.list_labelled("Pod", namespace, {"job-name": job}))
         said = pod.problem if pod is not None and pod.problem else "it did not end in time"
         return f"job {job}: {said}"

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from cloud.operator.references import NotYetError
+from cloud.operator.references import NotReadyError
 from cloud.operator.spec import Device, Requirement, Selector, Task
 
 LARGEST = 2048
@@ -54,7 +54,7 @@ def names(devices: Iterable[Device]) -> tuple[str, ...]:
     )
 
 
-def begun(found: tuple[str, ...], task: Task) -> Selection:
+def initial_devices(found: tuple[str, ...], task: Task) -> Selection:
     """Return what a task's run begins with: what its selector has found.
 
     Raises:
@@ -62,16 +62,16 @@ def begun(found: tuple[str, ...], task: Task) -> Selection:
     """
     if not found:
         remedy = "label some, or create another task"
-        raise NotYetError(f"cohort.selector finds no Device that is not suspended; {remedy}")
+        raise NotReadyError(f"cohort.selector finds no Device that is not suspended; {remedy}")
     if len(found) > LARGEST:
         problem = f"cohort.selector finds {len(found)} devices, more than {LARGEST}"
-        raise NotYetError(f"{problem}; create a task with a narrower one")
-    if short := too_few(task.inviting(found)):
-        raise NotYetError(f"{short}, or label more")
+        raise NotReadyError(f"{problem}; create a task with a narrower one")
+    if short := too_few_problem(task.inviting(found)):
+        raise NotReadyError(f"{short}, or label more")
     return Selection(found)
 
 
-def too_few(task: Task) -> str | None:
+def too_few_problem(task: Task) -> str | None:
     """Return what is wrong if a task's devices can never be its quorum."""
     quorum, devices = task.spec.cohort.quorum, task.spec.cohort.devices
     if quorum is None or quorum <= len(devices):
@@ -79,8 +79,8 @@ def too_few(task: Task) -> str | None:
     return f"cohort.quorum is {quorum}, of {len(devices)} devices; lower it"
 
 
-def held(devices: Iterable[str], found: Collection[str]) -> Selection:
-    """Return what a run that has begun goes on with, and what its selector would find by now."""
+def compare_selection(devices: Iterable[str], found: Collection[str]) -> Selection:
+    """Return what a run that has begun continues with, and what its selector would find by now."""
     known = tuple(devices)
     joined, left = sorted(set(found) - set(known)), sorted(set(known) - set(found))
     news = [f"also {_few(joined)}"] if joined else []

@@ -61,7 +61,7 @@ class Cohort(Part):
     give_up_seconds: int = 86_400
 
 
-class Asked(Part):
+class GeneratorReference(Part):
     """A generator that a task asks for: a Generator's name, or a reference."""
 
     name: str | None = None
@@ -142,7 +142,7 @@ class TaskSpec(Part):
     batch_size: int = 10
     seed: int = 0
     shuffle: bool = False
-    generator: Asked | None = None
+    generator: GeneratorReference | None = None
     base: AskedBase | None = None
     privacy: Privacy | None = None
     history: bool = False

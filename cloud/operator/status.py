@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from cloud.operator.conditions import Condition, merged
+from cloud.operator.conditions import Condition, merge_conditions
 from cloud.operator.selection import Selection
 from cloud.operator.spec import AskedBase, Task
 
@@ -13,11 +13,11 @@ Status = dict[str, Any]
 
 OVER = ("Succeeded", "Failed", "Cancelled")
 NO_ACCOUNTING = "the task has no privacy: nothing counts what uploads tell; epsilon stays empty"
-NOTHING_TOLD = "no device has told yet what it has spent"
+NO_STATUS = "no device has told yet what it has spent"
 
 
 @dataclass(frozen=True)
-class Told:
+class AggregatorStatus:
     """What an aggregator tells at /status.
 
     Attributes:
@@ -27,7 +27,7 @@ class Told:
         rounds: how many there are.
         accuracy: of the last evaluation; None before the first.
         participants: of the last closed round; None before the first.
-        obstacles: why no round can go on now.
+        obstacles: why no round can continue now.
         epsilon: the most that a device has spent; None without privacy, or before an answer.
     """
 
@@ -42,7 +42,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class PodSeen:
+class PodObservation:
     """What the cluster tells of a task's pod.
 
     Attributes:
@@ -57,11 +57,11 @@ class PodSeen:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """What was seen of a task at one look.
 
     Attributes:
-        told: None while the aggregator does not answer.
+        aggregator: None while the aggregator does not answer.
         pod: None while there is none.
         refused: why the spec as it is now is not followed; None if it is.
         obstacle: why nothing could be made of it yet; None if it was.
@@ -70,8 +70,8 @@ class Seen:
         base: the reference that its base stands for; None if it has none, or not yet.
     """
 
-    told: Told | None = None
-    pod: PodSeen | None = None
+    aggregator: AggregatorStatus | None = None
+    pod: PodObservation | None = None
     refused: str | None = None
     obstacle: str | None = None
     selection: Selection | None = None
@@ -79,7 +79,7 @@ class Seen:
     base: str | None = None
 
 
-def of(task: Task, seen: Seen, now: str) -> Status:
+def build_status(task: Task, seen: Observation, now: str) -> Status:
     """Return a task's new status.
 
     Args:
@@ -89,8 +89,8 @@ def of(task: Task, seen: Seen, now: str) -> Status:
     """
     status: Status = {"rounds": task.spec.rounds, **task.status}
     status["observedGeneration"] = task.metadata.generation
-    if not settled(task):
-        status |= _progress(seen.told) | _counted(task, seen)
+    if not is_over(task):
+        status |= _progress(seen.aggregator) | _counted(task, seen)
     if seen.selection is not None:
         devices = list(seen.selection.devices)
         status["cohort"] = {"size": len(devices), "devices": devices}
@@ -101,10 +101,13 @@ def of(task: Task, seen: Seen, now: str) -> Status:
         replace(each, generation=task.metadata.generation)
         for each in _conditions(task, seen, phase)
     ]
-    return {**status, "conditions": merged(task.status.get("conditions", []), conditions, now)}
+    return {
+        **status,
+        "conditions": merge_conditions(task.status.get("conditions", []), conditions, now),
+    }
 
 
-def phase_of(task: Task, seen: Seen, restarts: int) -> Phase:
+def phase_of(task: Task, seen: Observation, restarts: int) -> Phase:
     """Return the phase that a task is in now.
 
     Args:
@@ -113,9 +116,9 @@ def phase_of(task: Task, seen: Seen, restarts: int) -> Phase:
         restarts: failures in a row.
     """
     before: Phase = task.status.get("phase", "Pending")
-    if settled(task):
+    if is_over(task):
         return before
-    if seen.told is not None and seen.told.finished:
+    if seen.aggregator is not None and seen.aggregator.finished:
         return "Succeeded"
     if seen.refused is not None:
         return before
@@ -123,26 +126,26 @@ def phase_of(task: Task, seen: Seen, restarts: int) -> Phase:
         return task.spec.state
     if restarts > task.spec.retries:
         return "Failed"
-    return "Running" if seen.told is not None or before == "Running" else "Pending"
+    return "Running" if seen.aggregator is not None or before == "Running" else "Pending"
 
 
-def settled(task: Task) -> bool:
-    """Tell whether a task is over: for good, or until its spec is another one."""
+def is_over(task: Task) -> bool:
+    """Return whether a task is over: for good, or until its spec is another one."""
     phase = task.status.get("phase")
-    return phase in ("Succeeded", "Cancelled") or (phase == "Failed" and not changed(task))
+    return phase in ("Succeeded", "Cancelled") or (phase == "Failed" and not spec_changed(task))
 
 
-def changed(task: Task) -> bool:
-    """Tell whether a task's spec is another one than at the last look."""
+def spec_changed(task: Task) -> bool:
+    """Return whether a task's spec is another one than at the last look."""
     return task.status.get("observedGeneration") != task.metadata.generation
 
 
 def replicas(task: Task) -> int:
     """Return how many aggregators a task should have now: one, or none."""
-    return 0 if settled(task) or task.spec.state != "Running" else 1
+    return 0 if is_over(task) or task.spec.state != "Running" else 1
 
 
-def _progress(told: Told | None) -> Status:
+def _progress(told: AggregatorStatus | None) -> Status:
     if told is None:
         return {}
     status: Status = {"run": told.run, "round": told.round, "rounds": told.rounds}
@@ -155,7 +158,7 @@ def _progress(told: Told | None) -> Status:
     return status
 
 
-def _counted(task: Task, seen: Seen) -> Status:
+def _counted(task: Task, seen: Observation) -> Status:
     """Count the failures in a row: a closed round begins a new row, and so does a new spec."""
     before = task.status
     pod: Status = {}
@@ -164,19 +167,19 @@ def _counted(task: Task, seen: Seen) -> Status:
         known = int(before.get("podRestarts", 0)) if before.get("pod") == seen.pod.uid else 0
         row += max(0, seen.pod.restarts - known)
         pod = {"pod": seen.pod.uid, "podRestarts": seen.pod.restarts}
-    closed = seen.told is not None and seen.told.round > int(before.get("round", 0))
-    return {**pod, "restarts": 0 if closed or changed(task) else row}
+    closed = seen.aggregator is not None and seen.aggregator.round > int(before.get("round", 0))
+    return {**pod, "restarts": 0 if closed or spec_changed(task) else row}
 
 
-def _error(task: Task, seen: Seen, phase: Phase) -> Status:
+def _error(task: Task, seen: Observation, phase: Phase) -> Status:
     """Return what is wrong, for a person: an empty sentence if nothing is."""
-    if settled(task):
+    if is_over(task):
         return {"lastError": task.status.get("lastError", "")}
     pod = seen.pod.problem if seen.pod is not None else None
-    healthy = seen.told is not None and not seen.told.obstacles
+    healthy = seen.aggregator is not None and not seen.aggregator.obstacles
     reasons = [seen.refused, seen.obstacle, None if healthy else pod]
-    if seen.told is not None:
-        reasons += seen.told.obstacles
+    if seen.aggregator is not None:
+        reasons += seen.aggregator.obstacles
     return {"lastError": next((each for each in reasons if each), "")}
 
 
@@ -188,7 +191,7 @@ def _times(before: Mapping[str, Any], phase: Phase, now: str) -> Status:
     return times
 
 
-def _conditions(task: Task, seen: Seen, phase: Phase) -> list[Condition]:
+def _conditions(task: Task, seen: Observation, phase: Phase) -> list[Condition]:
     accepted, failed = seen.refused is None, phase == "Failed"
     return [
         Condition("Accepted", accepted, "Valid" if accepted else "Refused", seen.refused or ""),
@@ -201,14 +204,14 @@ def _conditions(task: Task, seen: Seen, phase: Phase) -> list[Condition]:
     ]
 
 
-def _accounted(task: Task, seen: Seen) -> Condition:
+def _accounted(task: Task, seen: Observation) -> Condition:
     asked = task.spec.privacy
     if asked is None:
         return Condition("PrivacyAccounted", False, "NoPrivacy", NO_ACCOUNTING)
-    spent = seen.told.epsilon if seen.told is not None else None
+    spent = seen.aggregator.epsilon if seen.aggregator is not None else None
     text = task.status.get("epsilon") if spent is None else f"{spent:.4f}"
     if text is None:
-        return Condition("PrivacyAccounted", False, "NothingTold", NOTHING_TOLD)
+        return Condition("PrivacyAccounted", False, "NothingTold", NO_STATUS)
     budget = "no budget" if asked.epsilon is None else f"a budget of {asked.epsilon}"
     message = f"epsilon {text} at delta {asked.delta}, of the device that spent most; {budget}"
     return Condition("PrivacyAccounted", True, "Accounted", message)
@@ -221,8 +224,8 @@ def _as_selected(selection: Selection) -> Condition:
     return Condition("AsSelected", False, "Changed", f"{text}: create another task for others")
 
 
-def _bound(asked: AskedBase, seen: Seen) -> Condition:
-    """Tell whether a task's base is chosen; an aggregator tells what is wrong with a reference."""
+def _bound(asked: AskedBase, seen: Observation) -> Condition:
+    """Return whether a task's base is chosen; its aggregator checks references."""
     if seen.base is None:
         return Condition("BaseBound", False, seen.waits or "Waiting", seen.obstacle or "")
     if asked.name is None:
@@ -232,19 +235,19 @@ def _bound(asked: AskedBase, seen: Seen) -> Condition:
     return Condition("BaseBound", True, "Bound", told)
 
 
-def _why(task: Task, seen: Seen) -> str:
+def _why(task: Task, seen: Observation) -> str:
     pod = seen.pod.problem if seen.pod is not None else None
     last = pod or task.status.get("lastError") or "see the aggregator's log"
     return f"failed more than {task.spec.retries} times without closing a round; {last}"
 
 
-def _ready(seen: Seen, phase: Phase) -> Condition:
+def _ready(seen: Observation, phase: Phase) -> Condition:
     if phase in OVER or phase == "Paused":
         return Condition("Ready", False, phase, "")
-    if seen.told is None:
+    if seen.aggregator is None:
         problem = seen.obstacle or (seen.pod.problem if seen.pod else None)
         reason = seen.waits or "NotAnswering"
         return Condition("Ready", False, reason, problem or "it does not answer yet")
-    if seen.told.obstacles:
-        return Condition("Ready", False, "Waiting", "; ".join(seen.told.obstacles))
+    if seen.aggregator.obstacles:
+        return Condition("Ready", False, "Waiting", "; ".join(seen.aggregator.obstacles))
     return Condition("Ready", True, "Answering", "")

@@ -20,12 +20,12 @@ from cloud.operator import (
     status,
 )
 from cloud.operator.cluster import Cluster, Object
-from cloud.operator.manifests import Choice
+from cloud.operator.manifests import ResolvedTask
 from cloud.operator.objects import Manifest
 from cloud.operator.selection import Selection
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Base, Device, Generator, Meta, Selector, Task
-from cloud.operator.status import Seen
+from cloud.operator.status import Observation
 
 KIND = "FederatedTask"
 WAITING = (403, 422)
@@ -38,18 +38,18 @@ def utc() -> str:
 
 
 @dataclass(frozen=True)
-class Looked:
+class ReconcileResult:
     """What a look at a resource came to.
 
     Attributes:
         phase: that it is in.
         problem: what is wrong; empty if nothing is.
-        turned: whether the phase is a new one.
+        phase_changed: whether the phase is a new one.
     """
 
     phase: str
     problem: str
-    turned: bool
+    phase_changed: bool
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Tasks:
     settings: OperatorSettings
     now: Callable[[], str] = utc
 
-    def tend(self, namespace: str, name: str) -> Looked | None:
+    def reconcile(self, namespace: str, name: str) -> ReconcileResult | None:
         """Look after a task once; return what that came to, None if there is nothing to tell.
 
         Raises:
@@ -81,22 +81,22 @@ class Tasks:
             self._unreadable(found, error)
             return None
         try:
-            seen = self._look(task)
+            seen = self._observe(task)
         except ApiException as error:
             if error.status in WAITING:
-                self._tell(task, Seen(obstacle=cluster.told(error)))
+                self._write_status(task, Observation(obstacle=cluster.error_message(error)))
             raise
-        return self._tell(task, seen)
+        return self._write_status(task, seen)
 
-    def _look(self, task: Task) -> Seen:
-        held = begun_with(self.cluster, task.metadata)
+    def _observe(self, task: Task) -> Observation:
+        held = initial_config(self.cluster, task.metadata)
         try:
             selected = self._selected(task, task.spec.cohort.selector, held)
             task = task if selected is None else task.inviting(selected.devices)
             choice = self._choice(task, held)
-            wanted, refused = self._wanted(task, held, choice)
-        except references.NotYetError as error:
-            return Seen(obstacle=str(error), waits=error.reason)
+            wanted, refused = self._desired(task, held, choice)
+        except references.NotReadyError as error:
+            return Observation(obstacle=str(error), waits=error.reason)
         if refused is None:
             self.cluster.ensure(wanted)
         meta = task.metadata
@@ -104,9 +104,11 @@ class Tasks:
             name=manifests.name_of(meta), namespace=meta.namespace
         )
         paused = status.replicas(task) == 0
-        told = None if paused else aggregators.ask(url, self.settings.answer_seconds)
-        found = self.cluster.listed("Pod", meta.namespace, manifests.labels(meta))
-        return Seen(told, pods.seen(found), refused, selection=selected, base=choice.base)
+        told = None if paused else aggregators.fetch_status(url, self.settings.answer_seconds)
+        found = self.cluster.list_labelled("Pod", meta.namespace, manifests.labels(meta))
+        return Observation(
+            told, pods.observe_pods(found), refused, selection=selected, base=choice.base
+        )
 
     def _selected(
         self, task: Task, selector: Selector | None, held: dict[str, Any] | None
@@ -116,17 +118,21 @@ class Tasks:
             return None
         recorded = task.status.get("cohort", {}).get("devices", [])
         known = recorded if held is None else held["cohort"]["devices"]
-        if known and status.settled(task):
+        if known and status.is_over(task):
             return Selection(tuple(known))
         namespace = task.metadata.namespace
-        listed = self.cluster.selected("Device", namespace, selection.query(selector))
+        listed = self.cluster.list_selected("Device", namespace, selection.query(selector))
         found = selection.names(Device.model_validate(each) for each in listed)
-        return selection.held(known, found) if known else selection.begun(found, task)
+        return (
+            selection.compare_selection(known, found)
+            if known
+            else selection.initial_devices(found, task)
+        )
 
-    def _choice(self, task: Task, held: dict[str, Any] | None) -> Choice:
+    def _choice(self, task: Task, held: dict[str, Any] | None) -> ResolvedTask:
         """Return what is chosen for a task, and held to once its run has begun."""
         known, spec = held or {}, task.spec
-        asked = references.of(
+        asked = references.resolve_reference(
             spec.generator, self.settings, known.get("generator"), self._generator(task)
         )
         base = references.base_of(
@@ -134,21 +140,21 @@ class Tasks:
             self._base(task),
         )
         store = config.store(task, self.settings, held)
-        return Choice(asked, store, status.replicas(task), base)
+        return ResolvedTask(asked, store, status.replicas(task), base)
 
-    def _wanted(
-        self, task: Task, held: dict[str, Any] | None, choice: Choice
+    def _desired(
+        self, task: Task, held: dict[str, Any] | None, choice: ResolvedTask
     ) -> tuple[list[Manifest], str | None]:
         """Return what a task needs, and why it is refused if it is."""
-        if held is not None and not status.settled(task):
+        if held is not None and not status.is_over(task):
             asked, store, base = choice.generator, choice.store, choice.base
             table = config.table(task, self.settings, asked, store, base)
-            if changed := config.frozen(held, table):
+            if changed := config.changed_frozen_fields(held, table):
                 problem = f"{', '.join(changed)} may not change once a run has begun"
                 return [], f"{problem}; put it back, or create another task"
-            if short := selection.too_few(task):
+            if short := selection.too_few_problem(task):
                 return [], short
-        return manifests.of(task, self.settings, choice), None
+        return manifests.build_manifests(task, self.settings, choice), None
 
     def _generator(self, task: Task) -> Generator | None:
         asked = task.spec.generator
@@ -164,27 +170,29 @@ class Tasks:
         found = self.cluster.read("Base", task.metadata.namespace, asked.name)
         return None if found is None else Base.model_validate(found)
 
-    def _tell(self, task: Task, seen: Seen) -> Looked:
-        told = status.of(task, seen, self.now())
+    def _write_status(self, task: Task, seen: Observation) -> ReconcileResult:
+        told = status.build_status(task, seen, self.now())
         meta = task.metadata
         if {key: each for key, each in told.items() if each is not None} != task.status:
-            self.cluster.tell(KIND, meta.namespace, meta.name, told)
-        return Looked(told["phase"], told["lastError"], told["phase"] != task.status.get("phase"))
+            self.cluster.write_status(KIND, meta.namespace, meta.name, told)
+        return ReconcileResult(
+            told["phase"], told["lastError"], told["phase"] != task.status.get("phase")
+        )
 
     def _unreadable(self, found: Object, error: ValidationError) -> None:
-        said = {"lastError": f"{first_of(error)}; apply the CRDs of this operator's version"}
+        said = {"lastError": f"{first_problem(error)}; apply the CRDs of this operator's version"}
         if (found.get("status") or {}).get("lastError") != said["lastError"]:
             meta = found["metadata"]
-            self.cluster.tell(KIND, meta["namespace"], meta["name"], said)
+            self.cluster.write_status(KIND, meta["namespace"], meta["name"], said)
 
 
-def begun_with(where: Cluster, task: Meta) -> dict[str, Any] | None:
+def initial_config(where: Cluster, task: Meta) -> dict[str, Any] | None:
     """Return the configuration that a task's run began with; None before it began."""
     found = where.read("ConfigMap", task.namespace, manifests.name_of(task))
     return None if found is None else tomllib.loads(found["data"][manifests.CONFIG_KEY])
 
 
-def first_of(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
     """Return the first thing that is wrong with an object, and where."""
     first = error.errors()[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

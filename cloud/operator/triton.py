@@ -19,7 +19,7 @@ _LOAD_SECONDS = 120.0  # a model is warmed up before it is served
 _IDENTITY = re.compile(r"edgeloop\.identity\.(\d+)")
 
 
-class AwayError(Exception):
+class UnavailableError(Exception):
     """The server does not answer, or cannot do what it is asked."""
 
 
@@ -35,9 +35,9 @@ class Triton:
         self._place, self._seconds = place, seconds
 
     @property
-    def _shown(self) -> dict[str, str]:
-        """The secret that the server asks for, read anew: it may change."""
-        return control.headers(control.given())
+    def _headers(self) -> dict[str, str]:
+        """The secret that the server asks for, read again: it may change."""
+        return control.headers(control.read_secret())
 
     def served(self, name: str) -> dict[int, str]:
         """Return the versions of a generator that every pod serves, each with its identity.
@@ -47,7 +47,7 @@ class Triton:
         """
 
         def look(client: InferenceServerClient) -> set[tuple[int, str]]:
-            index = client.get_model_repository_index(self._shown, client_timeout=self._seconds)
+            index = client.get_model_repository_index(self._headers, client_timeout=self._seconds)
             found = [_ready(client, index, f"{name}-{part}", self._seconds) for part in PARTS]
             return set(found[0].items()) & set(found[1].items())
 
@@ -62,7 +62,7 @@ class Triton:
 
         def load(client: InferenceServerClient) -> None:
             for part in PARTS:
-                client.load_model(f"{name}-{part}", self._shown, client_timeout=_LOAD_SECONDS)
+                client.load_model(f"{name}-{part}", self._headers, client_timeout=_LOAD_SECONDS)
 
         self._ask(load)
 
@@ -75,7 +75,7 @@ class Triton:
 
         def unload(client: InferenceServerClient) -> None:
             for part in reversed(PARTS):
-                client.unload_model(f"{name}-{part}", self._shown, client_timeout=_LOAD_SECONDS)
+                client.unload_model(f"{name}-{part}", self._headers, client_timeout=_LOAD_SECONDS)
 
         self._ask(unload)
 
@@ -88,7 +88,7 @@ class Triton:
         try:
             found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
         except OSError as error:
-            raise AwayError(f"Triton at {self._place}: {error.strerror or error}") from error
+            raise UnavailableError(f"Triton at {self._place}: {error.strerror or error}") from error
         addresses = {str(each[4][0]) for each in found}
         return [
             f"[{each}]:{port}" if ":" in each else f"{each}:{port}" for each in sorted(addresses)
@@ -100,7 +100,7 @@ class Triton:
             return request(client)
         except InferenceServerException as error:
             told = str(error.message() or error.status()).partition("\n")[0][:300]
-            raise AwayError(f"Triton at {place}: {told}") from error
+            raise UnavailableError(f"Triton at {place}: {told}") from error
         finally:
             client.close()
 

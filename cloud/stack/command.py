@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from cloud.stack import reading
-from cloud.stack.folder_lock import held
+from cloud.stack.folder_lock import hold_folder
 from cloud.stack.layout import Layout
-from cloud.stack.supervisor import ME, Supervisor
+from cloud.stack.supervisor import STACK, Supervisor
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError
 from edgeloop.runtime.ports import listens
@@ -28,15 +28,15 @@ def up(
         bool, typer.Option("--check", help="Read the file, say what would run, start nothing.")
     ] = False,
 ) -> None:
-    """Run a stack until its tasks are done, or until Ctrl-C; a restart goes on where it stopped."""
+    """Run a stack until its tasks are done, or until Ctrl-C; a restart resumes it."""
     layout = reading.read(config)
     if check:
-        for line in _told(layout):
+        for line in _describe(layout):
             console.say(line)
         return
-    lines = Lines()
+    lines = OutputLines()
     settings = layout.settings
-    with held(settings.folder, lambda text: lines.write(ME, text)) as parts:
+    with hold_folder(settings.folder, lambda text: lines.write(STACK, text)) as parts:
         _check_ports(layout, config)
         Supervisor(
             layout.stages(),
@@ -48,7 +48,7 @@ def up(
         ).run()
 
 
-class Lines:
+class OutputLines:
     """Writes whole lines to standard output, from any thread, each with its part's name."""
 
     def __init__(self) -> None:
@@ -61,13 +61,15 @@ class Lines:
             sys.stdout.flush()
 
 
-def _told(layout: Layout) -> list[str]:
+def _describe(layout: Layout) -> list[str]:
     broker = layout.broker
     lines = [f"broker: {broker.run}, {broker.address}"]
     if layout.generator is not None:
         lines.append(f"generator: {layout.generator.source} as {layout.generator.reference}")
-    lines += [f"aggregator: {seat.name}, {seat.checked.algorithm}" for seat in layout.aggregators]
-    return lines + [f"agent: {seat.name}" for seat in layout.agents]
+    lines += [
+        f"aggregator: {service.name}, {service.checked.algorithm}" for service in layout.aggregators
+    ]
+    return lines + [f"agent: {service.name}" for service in layout.agents]
 
 
 def _check_ports(layout: Layout, config: Path) -> None:

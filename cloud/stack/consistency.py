@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cloud.stack.layout import Layout
-from cloud.stack.services import Seat
+from cloud.stack.services import Service
 from edgeloop.errors import ConfigError
 
 
@@ -23,24 +23,24 @@ def check(layout: Layout, path: Path) -> None:
     if not (layout.aggregators or layout.agents or layout.generator):
         remedy = "add [[aggregators]], [[agents]] or [generator]"
         raise ConfigError(str(path), "has nothing but a broker to run", remedy)
-    for key, seats in (("aggregators", layout.aggregators), ("agents", layout.agents)):
-        _check_apart(seats, f"{path}: {key}")
+    for key, services in (("aggregators", layout.aggregators), ("agents", layout.agents)):
+        _check_apart(services, f"{path}: {key}")
         if layout.broker.server_certificate_file is not None:
-            _check_certificates(seats, f"{path}: {key}")
+            _check_certificates(services, f"{path}: {key}")
     _check_cohorts(layout, path)
     _check_ports(layout, path)
 
 
-def _check_apart(seats: Iterable[Seat], where: str) -> None:
-    if twice := _twice(seat.name for seat in seats):
+def _check_apart(services: Iterable[Service], where: str) -> None:
+    if twice := _twice(service.name for service in services):
         raise ConfigError(where, f"{twice} is there twice", "give one another name")
-    if twice := _twice(os.path.realpath(seat.checked.folder) for seat in seats):
+    if twice := _twice(os.path.realpath(service.checked.folder) for service in services):
         raise ConfigError(where, f"two have the folder {twice}", "give one another folder")
 
 
-def _check_certificates(seats: Iterable[Seat], where: str) -> None:
-    for number, seat in enumerate(seats):
-        if seat.checked.broker.certificate_file is None:
+def _check_certificates(services: Iterable[Service], where: str) -> None:
+    for number, service in enumerate(services):
+        if service.checked.broker.certificate_file is None:
             field = f"{where}.{number}.broker.certificate_file"
             remedy = "add it and key_file; its common name is the device's, or aggregator"
             raise ConfigError(field, "is missing, and the broker asks for one", remedy)
@@ -48,9 +48,11 @@ def _check_certificates(seats: Iterable[Seat], where: str) -> None:
 
 def _check_cohorts(layout: Layout, path: Path) -> None:
     """Refuse an agent that the stack's own task does not invite."""
-    invited = {seat.checked.name: seat.checked.cohort.devices for seat in layout.aggregators}
-    for number, seat in enumerate(layout.agents):
-        device, task = seat.checked.name, seat.checked.task
+    invited = {
+        service.checked.name: service.checked.cohort.devices for service in layout.aggregators
+    }
+    for number, service in enumerate(layout.agents):
+        device, task = service.checked.name, service.checked.task
         if device not in invited.get(task, (device,)):
             problem = f"{device} is not in cohort.devices of {task}"
             raise ConfigError(f"{path}: agents.{number}.name", problem, "add it there")

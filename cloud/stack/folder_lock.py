@@ -13,7 +13,7 @@ LONGEST_SECONDS = 60.0
 
 
 @contextmanager
-def held(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
+def hold_folder(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
     """Hold a folder; yield a file descriptor that every part is to hold, too.
 
     The system lets a lock go when the last process that holds it ends: so the next stack waits

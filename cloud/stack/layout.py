@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cloud.stack import mosquitto
 from cloud.stack.part import Part, answering, listening
-from cloud.stack.services import Seat
+from cloud.stack.services import Service
 from cloud.stack.settings import GeneratorSettings, StackBroker, StackSettings
 from edgeloop.runtime.child_processes import edgeloop
 
@@ -26,8 +26,8 @@ class Layout:
     settings: StackSettings
     broker: StackBroker
     generator: GeneratorSettings | None
-    aggregators: tuple[Seat, ...]
-    agents: tuple[Seat, ...]
+    aggregators: tuple[Service, ...]
+    agents: tuple[Service, ...]
 
     def ports(self) -> Iterator[tuple[str, str, int]]:
         """Yield key, address and number of every port that is to be listened on."""
@@ -36,8 +36,8 @@ class Layout:
         if self.generator is not None:
             for key in ("http_port", "grpc_port", "metrics_port"):
                 yield f"generator.{key}", self.generator.host, getattr(self.generator, key)
-        for number, seat in enumerate(self.aggregators):
-            http = seat.checked.http
+        for number, service in enumerate(self.aggregators):
+            http = service.checked.http
             yield f"aggregators.{number}.http.port", http.host, http.port
 
     def stages(self) -> list[list[Part]]:
@@ -51,14 +51,14 @@ class Layout:
             place.mkdir(parents=True, exist_ok=True)
         services = [*self._broker(folder / "broker"), *self._generator(folder)]
         stages = [[part] for part in services]
-        for seats in (self.aggregators, self.agents):
-            stages.append([seat.part(folder / "config") for seat in seats])
+        for group in (self.aggregators, self.agents):
+            stages.append([service.part(folder / "config") for service in group])
         return [stage for stage in stages if stage]
 
     def _broker(self, folder: Path) -> Iterator[Part]:
         if self.broker.run == "external":
             return
-        command = mosquitto.prepare(self.broker, folder).command
+        command = mosquitto.prepare_broker(self.broker, folder).command
         ready = listening(self.broker.served_on, self.broker.port)
         reloads = self.broker.run == "mosquitto"
         yield Part("broker", command, ready, is_service=True, reloads=reloads)

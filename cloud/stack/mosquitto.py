@@ -10,7 +10,7 @@ from edgeloop.runtime import local_broker
 from edgeloop.runtime.local_broker import Broker
 
 
-def prepare(settings: StackBroker, folder: Path) -> Broker:
+def prepare_broker(settings: StackBroker, folder: Path) -> Broker:
     """Write what a broker reads; return how it is started.
 
     Args:
@@ -21,9 +21,9 @@ def prepare(settings: StackBroker, folder: Path) -> Broker:
         BrokerError: if it is not installed.
     """
     if settings.run == "wheel":
-        return local_broker.embedded(folder, settings.port)
+        return local_broker.embedded_broker(folder, settings.port)
     if settings.config_file is not None:
-        return local_broker.configured(settings.config_file.absolute())
+        return local_broker.mosquitto_from_file(settings.config_file.absolute())
     (folder / "data").mkdir(exist_ok=True)
     rights = folder / "rights.acl"
     rights.write_text("\n".join([*_rights(settings), ""]), encoding="utf-8")

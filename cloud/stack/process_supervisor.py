@@ -15,17 +15,17 @@ from edgeloop.runtime.child_processes import bound, environment
 LONGEST_SECONDS = 60.0
 """Between two starts; a part that has run so long is taken for well again."""
 
-BAD_INPUT = 2
+EXIT_BAD_INPUT = 2
 """The exit code of a command whose input is wrong: again it would be."""
 
 
-class Keeper:
-    """Keeps a part running; call `look` often, from the thread that called `start`.
+class ProcessSupervisor:
+    """Keeps a part running; call `poll` often, from the thread that called `start`.
 
     Args:
         part: what to keep.
         say: told each line of the part's, and what becomes of it, with the part's name.
-        restart_seconds: before the first start anew; each time twice as long.
+        restart_seconds: before the first start again; each time twice as long.
         held: file descriptors that the process holds as long as it lives.
 
     Attributes:
@@ -77,7 +77,7 @@ class Keeper:
         self._mouth = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
         self._mouth.start()
 
-    def look(self, now: float) -> None:
+    def poll(self, now: float) -> None:
         """See to a part that has ended, or is due to be started again.
 
         Raises:
@@ -88,33 +88,33 @@ class Keeper:
         code = None if self._process is None else self._process.poll()
         if code is None:
             return
-        self._bury()
+        self._reap()
         if code == 0 and self.part.ends:
             self.done = self.was_ready = True
             self._say(self.part.name, "has done its work")
-        elif code == BAD_INPUT and self._is_new(now):
+        elif code == EXIT_BAD_INPUT and self._is_new(now):
             words = " | ".join(self._last).removeprefix("error: ")
-            raise RunError(self.part.name, words or f"ended with {code}", "mend it and start again")
+            raise RunError(self.part.name, words or f"ended with {code}", "fix it and start again")
         else:
-            self._again(code, now)
+            self._schedule_restart(code, now)
 
     def ready(self) -> bool:
-        """Tell whether the part has been ready once, or says nothing about that."""
+        """Return whether the part has been ready once, or says nothing about that."""
         if self.part.is_ready is None:
             return True
         if not self.was_ready and self._process is not None:
             self.was_ready = self.part.is_ready()
         return self.was_ready
 
-    def tell(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         """Send the part a signal, if it runs."""
         if self._process is not None:
             self._process.send_signal(number)
 
     def ended(self) -> bool:
-        """Tell whether nothing of it runs any more."""
+        """Return whether nothing of it runs any more."""
         if self._process is not None and self._process.poll() is not None:
-            self._bury()
+            self._reap()
         return self._process is None
 
     def kill(self) -> None:
@@ -127,7 +127,7 @@ class Keeper:
         young = self._starts == 1 and now - self._begun < LONGEST_SECONDS
         return young and not self.was_ready
 
-    def _again(self, code: int, now: float) -> None:
+    def _schedule_restart(self, code: int, now: float) -> None:
         if now - self._begun >= LONGEST_SECONDS:
             self._wait = self._first_wait
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -135,7 +135,7 @@ class Keeper:
         self._due = now + self._wait
         self._wait = min(2 * self._wait, LONGEST_SECONDS)
 
-    def _bury(self) -> None:
+    def _reap(self) -> None:
         """Hear the last words, and end what the process has left in its session."""
         self.kill()
         if self._mouth is not None:

@@ -22,11 +22,13 @@ def read(path: Path) -> Layout:
     if stack.generator is not None:
         generator = config.parse(stack.generator, GeneratorSettings, f"{path}: generator")
     aggregators = tuple(
-        services.of_task(table, f"{path}: aggregators.{number}", stack.folder, broker, generator)
+        services.aggregator_service(
+            table, f"{path}: aggregators.{number}", stack.folder, broker, generator
+        )
         for number, table in enumerate(stack.aggregators)
     )
     agents = tuple(
-        services.of_device(table, f"{path}: agents.{number}", stack.folder, broker)
+        services.agent_service(table, f"{path}: agents.{number}", stack.folder, broker)
         for number, table in enumerate(stack.agents)
     )
     layout = Layout(stack, broker, generator, aggregators, agents)

@@ -24,7 +24,7 @@ ASKING = ("fedktl",)
 
 
 @dataclass(frozen=True)
-class Seat:
+class Service:
     """An aggregator or an agent.
 
     Attributes:
@@ -53,13 +53,13 @@ class Seat:
         )
 
 
-def of_task(
+def aggregator_service(
     table: Table,
     where: str,
     folder: Path,
     broker: StackBroker,
     generator: GeneratorSettings | None,
-) -> Seat:
+) -> Service:
     """Return an aggregator of the stack's; it asks the stack's generator, if it asks any.
 
     Args:
@@ -77,10 +77,10 @@ def of_task(
     if generator is not None and table.get("algorithm") in ASKING:
         full.setdefault("generator", generator.reference)
     checked = _checked("aggregator", full, where)
-    return Seat("aggregator", checked.name, full, checked)
+    return Service("aggregator", checked.name, full, checked)
 
 
-def of_device(table: Table, where: str, folder: Path, broker: StackBroker) -> Seat:
+def agent_service(table: Table, where: str, folder: Path, broker: StackBroker) -> Service:
     """Return an agent of the stack's; the arguments are as above.
 
     Raises:
@@ -89,7 +89,7 @@ def of_device(table: Table, where: str, folder: Path, broker: StackBroker) -> Se
     place = folder / "agents" / str(table.get("task", "")) / str(table.get("name", ""))
     full = {"folder": str(place), **table, "broker": _broker(table, broker)}
     checked = _checked("agent", full, where)
-    return Seat("agent", f"{checked.name}@{checked.task}", full, checked)
+    return Service("agent", f"{checked.name}@{checked.task}", full, checked)
 
 
 def _broker(table: Table, broker: StackBroker) -> Any:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 from cloud.stack.part import Part
-from cloud.stack.process_supervisor import Keeper
+from cloud.stack.process_supervisor import ProcessSupervisor
 from edgeloop.errors import RunError
 
-LOOK_SECONDS = 0.1
-ME = "up"
+POLL_SECONDS = 0.1
+STACK = "up"
 """What the lines of the stack itself begin with."""
 
 
@@ -44,11 +44,12 @@ class Supervisor:
     ) -> None:
         self._say = say
         self._stages = [
-            [Keeper(part, say, restart_seconds, held) for part in stage] for stage in stages
+            [ProcessSupervisor(part, say, restart_seconds, held) for part in stage]
+            for stage in stages
         ]
         self._start_seconds = start_seconds
         self._stop_seconds = stop_seconds
-        self._started: list[Keeper] = []
+        self._started: list[ProcessSupervisor] = []
         self._stops = 0
         self._woken = threading.Event()
 
@@ -65,30 +66,32 @@ class Supervisor:
             try:
                 for stage in self._stages:
                     self._start(stage)
-                self._say(ME, "everything runs")
+                self._say(STACK, "everything runs")
                 self._wait_for(self._is_done, None)
-                self._say(ME, "all work is done")
+                self._say(STACK, "all work is done")
             except StoppedError:
-                self._say(ME, "stops; a second Ctrl-C kills")
+                self._say(STACK, "stops; a second Ctrl-C kills")
             finally:
                 self._end()
         if self._stops > 1:
             raise KeyboardInterrupt
 
-    def _start(self, stage: Sequence[Keeper]) -> None:
-        for keeper in stage:
-            self._say(ME, f"starts {keeper.part.name}")
-            keeper.start(time.monotonic())
-            self._started.append(keeper)
-        if not self._wait_for(lambda: all(keeper.ready() for keeper in stage), self._start_seconds):
-            late = next(keeper.part.name for keeper in stage if not keeper.ready())
+    def _start(self, stage: Sequence[ProcessSupervisor]) -> None:
+        for process in stage:
+            self._say(STACK, f"starts {process.part.name}")
+            process.start(time.monotonic())
+            self._started.append(process)
+        if not self._wait_for(
+            lambda: all(process.ready() for process in stage), self._start_seconds
+        ):
+            late = next(process.part.name for process in stage if not process.ready())
             problem = f"is not ready after {self._start_seconds:g} s"
             raise RunError(late, problem, "see its lines above, or give start_seconds more")
 
     def _is_done(self) -> bool:
-        """Tell whether all aggregators and agents are done; never, if one stays or lingers."""
-        working = [keeper for keeper in self._started if not keeper.part.is_service]
-        return bool(working) and all(keeper.done for keeper in working)
+        """Return whether all aggregators and agents are done; never, if one stays or lingers."""
+        working = [process for process in self._started if not process.part.is_service]
+        return bool(working) and all(process.done for process in working)
 
     def _wait_for(self, met: Callable[[], bool], seconds: float | None) -> bool:
         """Look after all parts until something is so; tell whether it was in time."""
@@ -99,31 +102,31 @@ class Supervisor:
             now = time.monotonic()
             if given_up is not None and now > given_up:
                 return False
-            for keeper in self._started:
-                keeper.look(now)
-            self._woken.wait(LOOK_SECONDS)
+            for process in self._started:
+                process.poll(now)
+            self._woken.wait(POLL_SECONDS)
         return True
 
     def _end(self) -> None:
         """End the parts, the last started first; those that start together end together."""
         for stage in reversed(self._stages):
-            running = [keeper for keeper in stage if not keeper.ended()]
-            for keeper in running:
-                self._say(ME, f"ends {keeper.part.name}")
-                keeper.tell(signal.SIGTERM)
+            running = [process for process in stage if not process.ended()]
+            for process in running:
+                self._say(STACK, f"ends {process.part.name}")
+                process.send_signal(signal.SIGTERM)
             given_up = time.monotonic() + self._stop_seconds
-            while not all(keeper.ended() for keeper in stage):
+            while not all(process.ended() for process in stage):
                 if self._stops > 1 or time.monotonic() > given_up:
-                    for keeper in stage:
-                        keeper.kill()
-                time.sleep(LOOK_SECONDS / 5)  # between looks at parts that are ending
+                    for process in stage:
+                        process.kill()
+                time.sleep(POLL_SECONDS / 5)  # between looks at parts that are ending
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
         heard = {
-            signal.SIGINT: self._told_to_stop,
-            signal.SIGTERM: self._told_to_stop,
-            signal.SIGHUP: self._told_to_reload,
+            signal.SIGINT: self._on_stop_signal,
+            signal.SIGTERM: self._on_stop_signal,
+            signal.SIGHUP: self._on_reload_signal,
         }
         before = {number: signal.signal(number, handler) for number, handler in heard.items()}
         try:
@@ -132,14 +135,14 @@ class Supervisor:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _told_to_stop(self, number: int, frame: FrameType | None) -> None:
+    def _on_stop_signal(self, number: int, frame: FrameType | None) -> None:
         self._stops += 1
         self._woken.set()
         if self._stops > 1:
-            for keeper in self._started:
-                keeper.kill()
+            for process in self._started:
+                process.kill()
 
-    def _told_to_reload(self, number: int, frame: FrameType | None) -> None:
-        for keeper in self._started:
-            if keeper.part.reloads:
-                keeper.tell(signal.SIGHUP)
+    def _on_reload_signal(self, number: int, frame: FrameType | None) -> None:
+        for process in self._started:
+            if process.part.reloads:
+                process.send_signal(signal.SIGHUP)

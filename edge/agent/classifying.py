@@ -1,4 +1,4 @@
-"""A device's half that computes class statistics on a base; it needs no torch."""
+"""A device's client that computes class statistics on a base; it needs no torch."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.agent.half import Half, Settled, UnlearnedError, lack
-from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE, opened
+from edge.agent.half import FinalModel, NoKnowledgeError, TaskClient, lack
+from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE, open_model
 from edge.agent.settings import DeviceSettings
 from edgeloop import algorithms
 from edgeloop.bases.running import Base
-from edgeloop.data import Share
+from edgeloop.data import DeviceSamples
 from edgeloop.errors import ModelError
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.gaussian.knowledge import GlobalStatistics
@@ -39,17 +39,19 @@ Scores = Callable[[NDArray[np.float32], GlobalStatistics], NDArray[np.float64]]
 """Inputs (B, ...) and the last broadcast, to scores (B, C)."""
 
 
-def half(contract: Contract, settings: DeviceSettings, share: Share, base: Base) -> Half:
-    """Make the half of a task with class statistics; see `edge.agent.half.half`."""
-    algorithm = algorithms.agreed(contract)
-    assert algorithm.half is not None  # noqa: S101 - its card says so
-    member: StatisticsClient = algorithm.half(settings.name, base, share.data)
-    network = _network(contract, settings) if member.config.network else None
-    ending = _Ending(contract, member, share, base, network)
+def make_client(
+    contract: Contract, settings: DeviceSettings, share: DeviceSamples, base: Base
+) -> TaskClient:
+    """Make the half of a task with class statistics; see `edge.agent.half.make_task_client`."""
+    algorithm = algorithms.load_for_contract(contract)
+    assert algorithm.make_client is not None  # noqa: S101 - its card says so
+    client: StatisticsClient = algorithm.make_client(settings.name, base, share.data)
+    network = _network(contract, settings) if client.config.network else None
+    ending = _Ending(contract, client, share, base, network)
     name = f"base {base.identity[:12]}"
     if network is not None and network.trains is not None:
         name = f"{name}, {settings.training.architecture}"
-    return Half(member, name, algorithm.broadcast, algorithm.sizes, ending.settle, grows=True)
+    return TaskClient(client, name, algorithm.broadcast, algorithm.sizes, ending.settle, grows=True)
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class _Ending:
 
     Attributes:
         contract: the task's.
-        member: the device's half of the run.
+        member: the device's client of the run.
         share: its samples.
         base: the task's.
         network: its own, where the task asks for one.
@@ -94,22 +96,22 @@ class _Ending:
 
     contract: Contract
     member: StatisticsClient
-    share: Share
+    share: DeviceSamples
     base: Base
     network: _Network | None
 
-    def settle(self, broadcast: GlobalStatistics) -> Settled:
-        """Return the mixture, with a network in it that is trained for that; see `Half`."""
-        held = experts.part(self.share.data.train, self.contract.seed, self.member.name)
+    def settle(self, broadcast: GlobalStatistics) -> FinalModel:
+        """Return the mixture, with a network in it that is trained for that; see `TaskClient`."""
+        held = experts.held_out_samples(self.share.data.train, self.contract.seed, self.member.name)
         if self.network is None or self.network.trains is None:
-            told = self.member.mixed(broadcast)
+            told = self.member.mixing_metrics(broadcast)
             if self.network is not None:
                 own = {"joins": False, "why": self.network.why, "without": told["mixed"]}
                 told = {**told, "network": {**own, "alone": None}}
-            return Settled(partial(self._write, self.member.scores, None), told, held)
+            return FinalModel(partial(self._write, self.member.scores, None), told, held)
         found = self.network.trains(self.member, broadcast)
         export = partial(self._write, found.scores, found.graph)
-        return Settled(export, found.told(broadcast), held)
+        return FinalModel(export, found.as_summary(broadcast), held)
 
     def _write(
         self,
@@ -121,12 +123,14 @@ class _Ending:
     ) -> float:
         """Write a classifier; see `half.Export`."""
         if not len(self.share.data.train) and not broadcast.counts_C.any():
-            raise UnlearnedError("class statistics", "nobody has a sample", "add some to a device")
+            raise NoKnowledgeError(
+                "class statistics", "nobody has a sample", "add some to a device"
+            )
         try:
             from edgeloop.gaussian import exporting  # needs onnx
         except ImportError as error:
             problem = "an ONNX file is written with onnx, which is not installed"
-            raise UnlearnedError("model.onnx", problem, "pip install onnx") from error
+            raise NoKnowledgeError("model.onnx", problem, "pip install onnx") from error
         mixture = self.member.mixture(broadcast)
         values = {
             CLASS_NAMES: list(self.contract.class_names),
@@ -140,7 +144,7 @@ class _Ending:
             pixels=self.share.pixels,
             shape=self.contract.shape,
             names=(INPUT, OUTPUT),
-            metadata=exporting.facts(KEY, values, facts),
+            metadata=exporting.metadata_of(KEY, values, facts),
             network=None if network is None else network(),
         )
         with atomic_files.writing(path.parent):
@@ -148,7 +152,9 @@ class _Ending:
         return _difference(path, scores, broadcast, self.share)
 
 
-def _difference(path: Path, scores: Scores, broadcast: GlobalStatistics, share: Share) -> float:
+def _difference(
+    path: Path, scores: Scores, broadcast: GlobalStatistics, share: DeviceSamples
+) -> float:
     """Return the largest difference of a score; remove a file that says something else.
 
     Raises:
@@ -158,7 +164,7 @@ def _difference(path: Path, scores: Scores, broadcast: GlobalStatistics, share: 
     inputs = data.inputs[:CHECKED]
     own_BC = scores(inputs, broadcast)
     read = (inputs + 1) * 127.5 if share.pixels else inputs
-    found_BC = opened(path).scores(np.asarray(read, np.float32))
+    found_BC = open_model(path).scores(np.asarray(read, np.float32))
     difference = float(np.abs(own_BC - found_BC).max(initial=0.0))
     if difference > TOLERANCE * max(1.0, float(np.abs(own_BC).max(initial=0.0))):
         path.unlink()

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from edge.agent import leaving
-from edge.agent.folder import held, named
+from edge.agent.folder import device_settings, hold_folder
 from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DeviceSettings
-from edge.agent.task_session import own
+from edge.agent.task_session import load_context
 from edgeloop.cli import console
-from edgeloop.mqtt.connection import Link
+from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.mqtt.leaving import ANSWER_SECONDS
 from edgeloop.protocol.task import client_id, presence_topic
 from edgeloop.runtime import config as config_files
@@ -31,9 +31,7 @@ def agent(
     config: Annotated[Path, typer.Option(help="A device's TOML file; see docs/configuration.md.")],
     name: Annotated[
         str | None,
-        typer.Option(
-            help="Of the device, instead of the file's: one file for many, a folder for each."
-        ),
+        typer.Option(help="Name of the device instead of the file's: one file for many devices."),
     ] = None,
     leave: Annotated[
         bool,
@@ -45,14 +43,14 @@ def agent(
     ] = ANSWER_SECONDS,
     log_format: console.LogFormat = "plain",
 ) -> None:
-    """Take part in a task until its last round; a restart goes on where it stopped."""
-    logs.begin(log_format)
+    """Take part in a task until its last round; a restart continues where it stopped."""
+    logs.configure(log_format)
     device = config_files.read(config, DeviceSettings)
     if name is not None:
         table = {**device.model_dump(), "name": name}
-        device = named(config_files.parse(table, DeviceSettings, "--name"), name)
-    logs.always(task=device.task, device=device.name)
-    with held(device.folder):
+        device = device_settings(config_files.parse(table, DeviceSettings, "--name"), name)
+    logs.add_context(task=device.task, device=device.name)
+    with hold_folder(device.folder):
         if leave:
             _leave(device, wait)
         else:
@@ -70,17 +68,17 @@ def _leave(device: DeviceSettings, wait: float) -> None:
 
 
 def _take_part(device: DeviceSettings) -> None:
-    mine = own(device)
-    link = Link(
+    mine = load_context(device)
+    connection = MqttConnection(
         device.broker,
         client_id(device.task, device.name),
         subscriptions(device.task),
         presence_topic(device.task, device.name),
-        patient=True,
+        retry_forever=True,
     )
     facts = {"task": device.task, "device": device.name}
-    with tracing.begun(device.trace, "edgeloop-agent", **facts) as tracer, link:
-        member = Agent(mine, link, tracer)
-        log.info("finished; see %s", member.run())
+    with tracing.tracing_session(device.trace, "edgeloop-agent", **facts) as tracer, connection:
+        participant = Agent(mine, connection, tracer)
+        log.info("finished; see %s", participant.run())
         while device.stay:
-            log.info("finished; see %s", member.run())
+            log.info("finished; see %s", participant.run())

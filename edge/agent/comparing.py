@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.agent.predict import opened
+from edge.agent.predict import open_model
 from edgeloop.errors import ModelError
 
 TOLERANCE = 1e-3
 """How far onnxruntime may be from what it was made from, in parts of the largest score."""
 
 
-def compare(
+def compare_scores(
     path: Path, ours_BC: NDArray[np.float32], inputs: NDArray[np.float32], by: str
 ) -> float:
     """Compare an exported classifier's scores with those of what it was made from.
@@ -33,7 +33,7 @@ def compare(
         ModelError: if a label or a score differs by more than `TOLERANCE`, or our own scores are
             not numbers.
     """
-    theirs_BC = opened(path).scores(np.ascontiguousarray(inputs, np.float32))
+    theirs_BC = open_model(path).scores(np.ascontiguousarray(inputs, np.float32))
     known_BC = np.isfinite(ours_BC)
     if not (known_BC | np.isneginf(ours_BC)).all() or not known_BC.any(axis=1).all():
         raise ModelError(str(path), "its scores are not numbers", "train it with a smaller step")

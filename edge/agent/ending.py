@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from edge.agent import export
-from edge.agent.half import Settled
+from edge.agent.half import FinalModel
 from edgeloop import algorithms, mixture
 from edgeloop.algorithm import Algorithm
 from edgeloop.algorithms.local import Nothing
-from edgeloop.client import Member
+from edgeloop.client import Client
 from edgeloop.mixing import experts
 from edgeloop.mixing.experts import Mix
-from edgeloop.mixture import Mixture
+from edgeloop.mixture import MixedModel
 from edgeloop.models.split import SplitModel
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime import atomic_files
@@ -27,50 +27,52 @@ from edgeloop.runtime import atomic_files
 log = logging.getLogger(__name__)
 
 CHECKED = 64  # samples that torch and onnxruntime must agree on
-TOLD = ("weight", "temperature_alone", "temperature_together")
+PROGRESS = ("weight", "temperature_alone", "temperature_together")
 """Of a mixture, in its file's metadata."""
 
 
 @dataclass(frozen=True)
-class Ending:
+class Finalizer:
     """Makes of the last broadcast what the device ends with.
 
     Attributes:
         contract: the task's.
         mix: how it mixes.
         algorithm: the run's.
-        member: its half of the run.
+        client: its client in the run.
         pixels: whether the exported model takes pixels, 0 to 255.
-        first: makes its model with the first weights.
+        initial_weights: makes its model with the first weights.
     """
 
     contract: Contract
     mix: Mix
     algorithm: Algorithm[Any, Any, Any]
-    member: Member[Any, Any]
+    client: Client[Any, Any]
     pixels: bool
-    first: Callable[[], SplitModel]
+    initial_weights: Callable[[], SplitModel]
 
-    def settle(self, broadcast: Any) -> Settled:
-        """Mix the run's model with one trained alone, which is trained for that; see `Half`."""
+    def finalize(self, broadcast: Any) -> FinalModel:
+        """Mix the run's model with one trained alone, trained for that; see `TaskClient`."""
         if self.mix == "never":
-            return Settled(partial(self._write, self._together, {}))
-        if not mixture.mixes(self.contract.algorithm):
-            held = experts.part(self.member.training(), self.contract.seed, self.member.name)
-            return Settled(partial(self._write, self._together, {}), held_out=held)
-        options = algorithms.agreed_options(self.contract)
-        local = mixture.local(self.contract.algorithm, **options)
+            return FinalModel(partial(self._write, self._federated_scores, {}))
+        if not mixture.can_mix(self.contract.algorithm):
+            held = experts.held_out_samples(
+                self.client.training_samples(), self.contract.seed, self.client.name
+            )
+            return FinalModel(partial(self._write, self._federated_scores, {}), held_out=held)
+        options = algorithms.contract_options(self.contract)
+        local = mixture.local_algorithm(self.contract.algorithm, **options)
         rounds, seed = self.contract.rounds, self.contract.seed
-        plan = mixture.Plan(self.mix, rounds, local, self.first, seed)
-        found = mixture.made(plan, self.member, broadcast)
-        told = found.told(broadcast)
-        _tell(told)
-        facts = {name: json.dumps(told[name]) for name in TOLD}
+        plan = mixture.MixingPlan(self.mix, rounds, local, self.initial_weights, seed)
+        found = mixture.train_mixture(plan, self.client, broadcast)
+        told = found.as_summary(broadcast)
+        _log_mixture(told)
+        facts = {name: json.dumps(told[name]) for name in PROGRESS}
         make = partial(self._mixed, found, local)
-        return Settled(partial(self._write, make, facts), told, found.held_out)
+        return FinalModel(partial(self._write, make, facts), told, found.held_out)
 
     def _classifier(
-        self, member: Member[Any, Any], algorithm: Algorithm[Any, Any, Any], broadcast: Any
+        self, member: Client[Any, Any], algorithm: Algorithm[Any, Any, Any], broadcast: Any
     ) -> nn.Module:
         targets = algorithm.targets(broadcast, torch.device("cpu"))
         return export.Classifier(
@@ -79,22 +81,24 @@ class Ending:
             self.pixels,
         )
 
-    def _together(self, broadcast: Any) -> nn.Module:
-        return self._classifier(self.member, self.algorithm, broadcast)
+    def _federated_scores(self, broadcast: Any) -> nn.Module:
+        return self._classifier(self.client, self.algorithm, broadcast)
 
-    def _mixed(self, found: Mixture, local: Algorithm[Any, Any, Any], broadcast: Any) -> nn.Module:
+    def _mixed(
+        self, found: MixedModel, local: Algorithm[Any, Any, Any], broadcast: Any
+    ) -> nn.Module:
         """Return the mixture, or the one of the two that has all the weight."""
-        weight = found.choice.weight
+        weight = found.weights.weight
         if found.alone is None or weight == 1:
-            return self._together(broadcast)
+            return self._federated_scores(broadcast)
         alone = self._classifier(found.alone, local, Nothing())
         if weight == 0:
             return alone
-        together = self._together(broadcast)
+        together = self._federated_scores(broadcast)
         if found.committee:
             parts = [self._classifier(each, self.algorithm, broadcast) for each in found.committee]
-            together = export.Pooled(parts, found.choice.temperature_together)
-        return export.Mixed(alone, together, found.choice)
+            together = export.Pooled(parts, found.weights.temperature_together)
+        return export.MixedClassifier(alone, together, found.weights)
 
     def _write(
         self,
@@ -114,12 +118,12 @@ class Ending:
                 pixels=self.pixels,
                 facts={**facts, **more},
             )
-        inputs = self.member.sample(CHECKED)
+        inputs = self.client.example_inputs(CHECKED)
         read = (inputs + 1) * 127.5 if self.pixels else inputs
         return export.check(path, classifier, read)
 
 
-def _tell(told: Mapping[str, Any]) -> None:
+def _log_mixture(told: Mapping[str, Any]) -> None:
     text = "mixes %.2f of the run's model with one trained alone: %s, by %d samples"
     log.info(text, told["weight"], told["why"], told["held_out"])
     if told["mixed"] is not None and told["alone"] is not None:

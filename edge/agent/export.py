@@ -13,21 +13,21 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from edge.agent.comparing import compare
-from edge.agent.half import UnlearnedError
+from edge.agent.comparing import compare_scores
+from edge.agent.half import NoKnowledgeError
 from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE
 from edgeloop.errors import ModelError
-from edgeloop.mixing.experts import UNKNOWN, Choice
+from edgeloop.mixing.experts import UNKNOWN, MixingWeights
 from edgeloop.models.split import SplitModel, exportable
-from edgeloop.models.tracing import traced
+from edgeloop.models.tracing import trace_graph
 from edgeloop.runtime import atomic_files
 
-LEAST = -3e38
+MIN_LOGIT = -3e38
 """What is less is minus infinity."""
 
 
 class Classifier(nn.Module):
-    """A trained model as one function of images: a copy, so that training may go on meanwhile.
+    """A trained model as one function of images: a copy, so that training may continue meanwhile.
 
     Args:
         model: the device's own.
@@ -53,7 +53,7 @@ class Classifier(nn.Module):
         return self.predict(self.model, images / 127.5 - 1 if self.pixels else images)
 
 
-class Mixed(nn.Module):
+class MixedClassifier(nn.Module):
     """Two classifiers as one: log posteriors at temperatures of their own, and a weight.
 
     Args:
@@ -62,13 +62,13 @@ class Mixed(nn.Module):
         choice: how they are mixed.
     """
 
-    def __init__(self, alone: nn.Module, together: nn.Module, choice: Choice) -> None:
+    def __init__(self, alone: nn.Module, together: nn.Module, choice: MixingWeights) -> None:
         super().__init__()
         self.alone, self.together, self.choice = alone, together, choice
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return what `mixing.Choice.scores` returns of both (B, C)."""
+        """Return what `mixing.MixingWeights.scores` returns of both (B, C)."""
         own_BC = _log_posteriors(self.alone(images), self.choice.temperature_alone)
         all_BC = _log_posteriors(self.together(images), self.choice.temperature_together)
         return (1 - self.choice.weight) * own_BC + self.choice.weight * all_BC
@@ -96,7 +96,7 @@ class Pooled(nn.Module):
 def _log_posteriors(scores_BC: Tensor, temperature: float) -> Tensor:
     """Return what `mixing.log_posteriors` returns, in operations that ONNX has."""
     known_BC = (scores_BC / temperature).log_softmax(1)
-    return torch.where(scores_BC < LEAST, torch.full_like(scores_BC, UNKNOWN), known_BC)
+    return torch.where(scores_BC < MIN_LOGIT, torch.full_like(scores_BC, UNKNOWN), known_BC)
 
 
 def export(
@@ -130,7 +130,7 @@ def export(
         raise ValueError(f"{sorted(own.keys() & facts.keys())} cannot be facts")
     example = torch.zeros(2, *shape)
     _check_scores(scores, example, len(class_names))
-    model = traced(scores, (example,), (INPUT,), OUTPUT)
+    model = trace_graph(scores, (example,), (INPUT,), OUTPUT)
     metadata = {name: json.dumps(value) for name, value in own.items()} | dict(facts)
     onnx.helper.set_model_props(model, {KEY + name: value for name, value in metadata.items()})
     onnx.checker.check_model(model, full_check=True)
@@ -149,11 +149,11 @@ def check(path: Path, scores: nn.Module, inputs: Tensor) -> float:
         The largest difference of a finite score.
 
     Raises:
-        ModelError: as `compare`.
+        ModelError: as `compare_scores`.
     """
     with torch.no_grad():
         ours_BC = scores.eval()(inputs).numpy()
-    return compare(path, ours_BC, inputs.numpy(), "torch")
+    return compare_scores(path, ours_BC, inputs.numpy(), "torch")
 
 
 def _check_scores(scores: nn.Module, example: Tensor, classes: int) -> None:
@@ -164,4 +164,4 @@ def _check_scores(scores: nn.Module, example: Tensor, classes: int) -> None:
         raise ModelError("class_names", problem, "name every class once")
     if found_BC.isneginf().all():
         problem = "no class has one, so that every image would be of no class"
-        raise UnlearnedError("prototypes", problem, "export after a round with uploads")
+        raise NoKnowledgeError("prototypes", problem, "export after a round with uploads")

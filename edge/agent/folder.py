@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge.agent.settings import DeviceSettings
-from edge.agent.store import STATE, owner_of
+from edge.agent.store import STATE, device_of_folder
 from edgeloop.errors import RunError
 
 log = logging.getLogger(__name__)
@@ -17,20 +17,20 @@ LOCK = "lock"
 _TAKEN = (errno.EAGAIN, errno.EACCES)
 
 
-def named(settings: DeviceSettings, name: str) -> DeviceSettings:
+def device_settings(settings: DeviceSettings, name: str) -> DeviceSettings:
     """Return the settings of one of many devices that share a file: its name, and its own folder.
 
     The folder is the file's with the name behind it, unless the file's has this device's state, as
     of before each had its own.
     """
     before = settings.folder
-    used = (before / STATE).exists() and owner_of(before) == name
+    used = (before / STATE).exists() and device_of_folder(before) == name
     folder = before if used else before / name
     return settings.model_copy(update={"name": name, "folder": folder})
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def hold_folder(folder: Path) -> Iterator[None]:
     """Have a folder for this process alone; make it if it is not there.
 
     Raises:

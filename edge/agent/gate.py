@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelGate:
     """A run's end at the gate.
 
     Attributes:
@@ -45,12 +45,12 @@ class Entry:
         """Where the new model is written first."""
         return self.folder / NEW.format(run=self.run)
 
-    def passed(self) -> dict[str, Any]:
+    def accept(self) -> dict[str, Any]:
         """Put the new model into use, or keep the old one; return what the summary says of it.
 
         Started again after a crash at any moment, it comes to the same.
         """
-        old = self._old()
+        old = self._previous_model()
         found = None if old is None else self._compared(old)
         in_use = self.folder / MODEL
         with atomic_files.writing(self.folder):
@@ -62,10 +62,10 @@ class Entry:
                 aside.replace(in_use)
             atomic_files.sync(self.folder)
         if found is not None:
-            self._tell(found)
+            self._log_decision(found)
         return {} if found is None else {"gate": found}
 
-    def _old(self) -> Exported | None:
+    def _previous_model(self) -> Exported | None:
         """Return the model of a run before that was in use last; None without one that fits."""
         if self.held_out is None or not len(self.held_out):
             return None
@@ -82,7 +82,7 @@ class Entry:
     def _fitting(self, path: Path) -> Exported | None:
         """Return a model of another run that classifies what the new one does."""
         try:
-            new, old = predict.opened(self.new), predict.opened(path)
+            new, old = predict.open_model(self.new), predict.open_model(path)
         except ModelError as error:
             log.warning("the model before is not compared: %s", error)
             return None
@@ -100,8 +100,8 @@ class Entry:
         except ModelError as error:
             log.warning("the model before is not compared: %s", error)
             return None
-        new_N = experts.hits(predict.opened(self.new).scores(read).astype(np.float64), labels_N)
-        worse = experts.worse_hits(new_N, old_N)
+        new_N = experts.hits(predict.open_model(self.new).scores(read).astype(np.float64), labels_N)
+        worse = experts.is_worse_hits(new_N, old_N)
         return {
             "keeps": "old" if worse else "new",
             "held_out": len(labels_N),
@@ -111,7 +111,7 @@ class Entry:
             "p": experts.p_value(new_N, old_N),
         }
 
-    def _tell(self, found: dict[str, Any]) -> None:
+    def _log_decision(self, found: dict[str, Any]) -> None:
         text = "of %d samples held out the model of run %s has %.4f right, the new one %.4f: %s"
         facts = found["held_out"], found["old_run"], found["old"], found["new"]
         if found["keeps"] == "new":

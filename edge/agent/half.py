@@ -1,6 +1,6 @@
-"""A device's half of a task: the one place that knows which kind a task needs, and imports it.
+"""A device's client of a task: the one place that knows which kind a task needs, and imports it.
 
-A half that trains a network needs torch; it is imported only here, and only for such a task.
+A client that trains a network needs torch; it is imported only here, and only for such a task.
 """
 
 import logging
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edge.agent.settings import DeviceSettings
-from edge.agent.shelf import Shelf
+from edge.agent.shelf import BaseCache
 from edgeloop import algorithms
-from edgeloop.client_half import ClientHalf
-from edgeloop.data import Samples, Share
+from edgeloop.client_half import ClientProtocol
+from edgeloop.data import DeviceSamples, Samples
 from edgeloop.errors import ConfigError, ModelError
-from edgeloop.privacy.secret import Secret
+from edgeloop.privacy.secret import NoiseSecret
 from edgeloop.protocol.task import Contract
 
 log = logging.getLogger(__name__)
@@ -28,12 +28,12 @@ CLASSIFYING = "edge.agent.classifying"
 """The module that computes class statistics."""
 
 
-class UnlearnedError(ModelError):
+class NoKnowledgeError(ModelError):
     """A classifier that knows no class: nobody has uploaded anything."""
 
 
 class Export(Protocol):
-    """Writes what a half has learned as one ONNX file."""
+    """Writes what a client has learned as one ONNX file."""
 
     def __call__(self, path: Path, broadcast: Any, facts: Mapping[str, str]) -> float:
         """Write the classifier, whole or not at all, and check it.
@@ -44,17 +44,17 @@ class Export(Protocol):
             facts: what else the file tells of where it comes from.
 
         Returns:
-            the largest difference of a score, onnxruntime's from the half's own.
+            the largest difference of a score, onnxruntime's from the client's own.
 
         Raises:
-            ModelError: if it does not say what the half says.
+            ModelError: if it does not say what the client says.
             UnlearnedError: if the whole run brought no knowledge; nothing is written.
         """
         ...
 
 
 @dataclass(frozen=True)
-class Settled:
+class FinalModel:
     """What a device has at a run's end.
 
     Attributes:
@@ -69,41 +69,41 @@ class Settled:
 
 
 @dataclass(frozen=True)
-class Half:
-    """A device's half of one run.
+class TaskClient:
+    """A device's client of one run.
 
     Attributes:
-        member: answers the rounds.
+        client: answers the rounds.
         architecture: of its model, for the summary.
         broadcast: the message that opens a round.
         sizes: those that the contract fixes, by dimension letter, for `wire.decode`.
-        settle: a round's last broadcast, to what the device ends with; it may train for long.
-        grows: whether it is made anew where the device's data have changed between two rounds.
+        finalize: a round's last broadcast, to what the device ends with; it may train for long.
+        grows: whether it is made again where the device's data have changed between two rounds.
     """
 
-    member: ClientHalf[Any, Any]
+    client: ClientProtocol[Any, Any]
     architecture: str
     broadcast: type[Any]
     sizes: Mapping[str, int]
-    settle: Callable[[Any], Settled]
+    finalize: Callable[[Any], FinalModel]
     grows: bool = False
 
 
-def half(
+def make_task_client(
     contract: Contract,
     settings: DeviceSettings,
-    share: Share,
-    secret: Secret | None,
-    shelf: Shelf,
-) -> Half:
-    """Make the half that a task's contract asks for.
+    share: DeviceSamples,
+    secret: NoiseSecret | None,
+    base_cache: BaseCache,
+) -> TaskClient:
+    """Make the client that a task's contract asks for.
 
     Args:
         contract: the task's.
         settings: the device's.
         share: its samples, in the task's terms.
         secret: of its noise, in a task with privacy.
-        shelf: where its bases are.
+        base_cache: where its bases are.
 
     Raises:
         BaseError: if the task's base does not fit the data, or cannot be run.
@@ -112,15 +112,15 @@ def half(
         ModelError: if the device's model does not fit the data, or cannot be private.
     """
     try:
-        based = algorithms.card(contract.algorithm).base
+        based = algorithms.info(contract.algorithm).base
         kind = import_module(CLASSIFYING if based else NETWORKS)
     except (ImportError, OSError) as error:
         problem = f"{contract.algorithm} trains a network, and {lack(error)}"
         raise ConfigError("algorithm", problem, "pip install 'edgeloop[edge]'") from error
-    made: Half = (
-        kind.half(contract, settings, share, shelf.base(contract))
+    made: TaskClient = (
+        kind.make_client(contract, settings, share, base_cache.base(contract))
         if based
-        else kind.half(contract, settings, share, secret)
+        else kind.make_client(contract, settings, share, secret)
     )
     return made
 

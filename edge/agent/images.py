@@ -66,7 +66,7 @@ def _matching(
         problem = f"has shape {array.shape}, the model takes {shape}"
         raise DataError(name, problem, "give an array of that shape, channels first")
     if not np.isfinite(array).all():
-        raise DataError(name, "holds a value that is not finite in float32", "mend that value")
+        raise DataError(name, "holds a value that is not finite in float32", "fix that value")
     if pixels and (array.min() < 0 or array.max() > 255):
         raise DataError(name, "holds values outside 0 to 255", "give pixels, 0 to 255")
     return array.astype(np.float32).reshape(shape)

@@ -11,7 +11,7 @@ from pathlib import Path
 from edge.agent.settings import DeviceSettings
 from edgeloop.errors import ConfigError, RunError
 from edgeloop.mqtt import leaving
-from edgeloop.mqtt.connection import Link
+from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol.task import client_id, contract_topic
 from edgeloop.runtime import atomic_files
 
@@ -37,14 +37,14 @@ def leave(device: DeviceSettings, seconds: float) -> bool:
     """
     task, name = device.task, device.name
     known = _told(device.folder, task)
-    with Link(device.broker, client_id(task, name), [contract_topic(task)]) as link:
-        contract = leaving.contract_at(link, task)
+    with MqttConnection(device.broker, client_id(task, name), [contract_topic(task)]) as connection:
+        contract = leaving.contract_at(connection, task)
         leaving.check(task, contract.algorithm)
         if name not in contract.devices and known != contract.run:
             problem = f"{name} has no part in run {contract.run} of {task}"
             raise ConfigError("name", problem, "there is nothing to take out")
         _note(device.folder, task, contract.run, out=False)
-        out = name not in contract.devices or leaving.ask(link, contract, name, seconds)
+        out = name not in contract.devices or leaving.ask(connection, contract, name, seconds)
     if out:
         _note(device.folder, task, contract.run, out=True)
     return out

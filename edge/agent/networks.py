@@ -1,16 +1,16 @@
-"""A device's half that trains a network of its own; it needs torch."""
+"""A device's client that trains a network of its own; it needs torch."""
 
 import logging
 from functools import partial
 
-from edge.agent.ending import Ending
-from edge.agent.half import Half
+from edge.agent.ending import Finalizer
+from edge.agent.half import TaskClient
 from edge.agent.settings import DeviceSettings, TrainingSettings
 from edgeloop import algorithms, models
-from edgeloop.client import Member
-from edgeloop.data import Share
+from edgeloop.client import Client
+from edgeloop.data import DeviceSamples
 from edgeloop.models.split import SplitModel
-from edgeloop.privacy.secret import Secret
+from edgeloop.privacy.secret import NoiseSecret
 from edgeloop.protocol.task import Contract
 from edgeloop.training.compute import Compute, usable_device
 
@@ -28,13 +28,17 @@ def check(training: TrainingSettings) -> None:
     models.missing(training.architecture)
 
 
-def half(contract: Contract, settings: DeviceSettings, share: Share, secret: Secret | None) -> Half:
-    """Make the device's model and algorithm as the contract says; see `edge.agent.half.half`."""
+def make_client(
+    contract: Contract, settings: DeviceSettings, share: DeviceSamples, secret: NoiseSecret | None
+) -> TaskClient:
+    """Make the device's model and algorithm by the contract; see `make_task_client`."""
     training = settings.training
-    options = algorithms.agreed_options(contract)
-    algorithms.check_alike(contract.algorithm, [training.architecture.lower()], **options)
-    algorithm = algorithms.agreed(contract)
-    member = Member(
+    options = algorithms.contract_options(contract)
+    algorithms.check_same_architecture(
+        contract.algorithm, [training.architecture.lower()], **options
+    )
+    algorithm = algorithms.load_for_contract(contract)
+    client = Client(
         settings.name,
         algorithm,
         first_model(contract, training),
@@ -45,11 +49,13 @@ def half(contract: Contract, settings: DeviceSettings, share: Share, secret: Sec
         compute=Compute(training.device),
         secret=secret,
     )
-    log.info("computes with %d threads", member.choose_threads(training.threads))
-    _tell_of_batches(len(share.data.train), contract.batch_size)
+    log.info("computing with %d threads", client.choose_threads(training.threads))
+    _log_batches(len(share.data.train), contract.batch_size)
     first = partial(first_model, contract, training)
-    ending = Ending(contract, training.mix, algorithm, member, share.pixels, first)
-    return Half(member, training.architecture, algorithm.broadcast, algorithm.sizes, ending.settle)
+    ending = Finalizer(contract, training.mix, algorithm, client, share.pixels, first)
+    return TaskClient(
+        client, training.architecture, algorithm.broadcast, algorithm.sizes, ending.finalize
+    )
 
 
 def first_model(contract: Contract, training: TrainingSettings) -> SplitModel:
@@ -67,7 +73,7 @@ def first_model(contract: Contract, training: TrainingSettings) -> SplitModel:
     )
 
 
-def _tell_of_batches(samples: int, batch_size: int) -> None:
+def _log_batches(samples: int, batch_size: int) -> None:
     if samples < batch_size:
         told = "%d training samples make no batch of %d: this device only evaluates"
         log.warning(told, samples, batch_size)

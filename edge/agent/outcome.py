@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge.agent.gate import Entry
-from edge.agent.half import Settled, UnlearnedError
+from edge.agent.gate import ModelGate
+from edge.agent.half import FinalModel, NoKnowledgeError
 from edge.agent.store import MODEL, SUMMARY
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime import atomic_files
@@ -14,11 +14,11 @@ from edgeloop.runtime import atomic_files
 log = logging.getLogger(__name__)
 
 
-def conclude(
+def write_results(
     folder: Path,
     device: str,
     contract: Contract,
-    settled: Settled,
+    final: FinalModel,
     broadcast: Any,
     facts: Mapping[str, Any],
 ) -> Path:
@@ -33,23 +33,23 @@ def conclude(
         folder: the device's own.
         device: its name.
         contract: the task's.
-        settled: what the device's half of the run has led to.
+        final: what the device's client of the run has led to.
         broadcast: the last one; what it says becomes part of the classifier.
         facts: what else the summary tells: architecture, pixels, samples, accuracies, bytes.
 
     Raises:
-        ModelError: if onnxruntime does not agree with the half.
+        ModelError: if onnxruntime does not agree with the client.
     """
-    entry = Entry(folder, contract.run, bool(facts["pixels"]), settled.held_out)
+    entry = ModelGate(folder, contract.run, bool(facts["pixels"]), final.held_out)
     told = _facts(contract, device, facts["accuracy_by_round"])
-    made = _exported(settled, entry, broadcast, told)
+    made = _exported(final, entry, broadcast, told)
     summary = {
         "task": contract.task,
         "run": contract.run,
         "device": device,
         "algorithm": contract.algorithm,
         **facts,
-        **({} if settled.mix is None else {"mix": dict(settled.mix)}),
+        **({} if final.mix is None else {"mix": dict(final.mix)}),
         **made,
     }
     written = folder / SUMMARY
@@ -59,15 +59,15 @@ def conclude(
 
 
 def _exported(
-    settled: Settled, entry: Entry, broadcast: Any, facts: Mapping[str, str]
+    final: FinalModel, entry: ModelGate, broadcast: Any, facts: Mapping[str, str]
 ) -> dict[str, Any]:
     """Write the classifier, if it has learned anything; return what the summary says of it."""
     try:
-        difference = settled.export(entry.new, broadcast, facts)
-    except UnlearnedError as error:
+        difference = final.export(entry.new, broadcast, facts)
+    except NoKnowledgeError as error:
         log.warning("no model is written: %s", error)
         return {"onnx": None, "onnx_difference": None}
-    gate = entry.passed()
+    gate = entry.accept()
     return {"onnx": str(entry.folder / MODEL), "onnx_difference": difference, **gate}
 
 

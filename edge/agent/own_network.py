@@ -18,7 +18,7 @@ from edgeloop import expert
 from edgeloop.expert import Plan, Threefold
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.gaussian.knowledge import GlobalStatistics
-from edgeloop.models.tracing import traced
+from edgeloop.models.tracing import trace_graph
 from edgeloop.protocol.task import Contract
 from edgeloop.training.compute import Compute, usable_device
 
@@ -41,9 +41,9 @@ class Trained:
         """Return log posteriors (N, C) of inputs (N, ...)."""
         return self.found.scores(inputs_N, broadcast)
 
-    def told(self, broadcast: GlobalStatistics) -> dict[str, Any]:
+    def as_summary(self, broadcast: GlobalStatistics) -> dict[str, Any]:
         """Return what the summary tells of it; see `Threefold.told`."""
-        return self.found.told(broadcast)
+        return self.found.as_summary(broadcast)
 
     def graph(self) -> ModelProto | None:
         """Return the network as a graph, inputs (B, *shape) to scores (B, C), if it joins."""
@@ -51,7 +51,7 @@ class Trained:
             return None
         predict = partial(_tempered, self.found.temperature)
         network = export.Classifier(self.found.network.model, predict, pixels=False)
-        return traced(network, (torch.zeros(2, *self.shape),), ("inputs",), "scores")
+        return trace_graph(network, (torch.zeros(2, *self.shape),), ("inputs",), "scores")
 
 
 def training(

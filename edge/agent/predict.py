@@ -104,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
         DataError: an image that is missing, broken, or does not fit the model.
     """
     options = _parser().parse_args(arguments)
-    model = opened(options.model)
+    model = open_model(options.model)
     predictions = classify(model, options.images)
     if options.json:
         found = [_record(each, model.class_names, options.top) for each in predictions]
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def opened(path: Path) -> Exported:
+def open_model(path: Path) -> Exported:
     """Open a model that `edge.agent.export` wrote.
 
     Raises:

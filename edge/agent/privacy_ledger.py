@@ -20,7 +20,7 @@ from edgeloop.runtime import atomic_files
 SECRET_BYTES = 32
 
 
-class Spending:
+class PrivacyLedger:
     """The device's ledger of privacy, in a file that is always whole.
 
     Args:
@@ -64,19 +64,19 @@ class Spending:
         with atomic_files.writing(self._path.parent):
             atomic_files.write_json(self._path, content, mode=0o600)
 
-    def key(self, of: str) -> bytes:
+    def key(self, purpose: str) -> bytes:
         """Return a key that only this device has.
 
         Args:
-            of: what for; the same one for the same.
+            purpose: what for; the same one for the same.
         """
-        return hmac.digest(self._secret, of.encode(), "sha256")
+        return hmac.digest(self._secret, purpose.encode(), "sha256")
 
     def epsilon(self, delta: float) -> float:
         """Return what was spent."""
         return accounting.epsilon(self.events, delta)
 
-    def pay(self, release: Release, delta: float, budget: float | None) -> bool:
+    def spend(self, release: Release, delta: float, budget: float | None) -> bool:
         """Pay for a release before it is made; it is paid when this returns.
 
         The last one again costs nothing: a crash cut it off, and its noise is the same.
@@ -91,7 +91,7 @@ class Spending:
         """
         if release.name == self._last:
             return True
-        events = accounting.added(self.events, release.cost)
+        events = accounting.sum_events(self.events, release.cost)
         if budget is not None and accounting.epsilon(events, delta) > budget:
             return False
         self.events, self._last = events, release.name

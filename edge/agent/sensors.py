@@ -23,7 +23,7 @@ _NOT_KNOWN = (
 _silent: set[str] = set()  # sensors of which it was told that they say nothing
 
 
-def reading() -> Health:
+def read_health() -> Health:
     """Read all that there is; the processors' share is that since the reading before."""
     return Health(_read(_battery), _read(_processors), _read(_temperature))
 

@@ -9,15 +9,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from edge.agent import sensors
-from edge.agent.outcome import conclude
-from edge.agent.store import Memory, Store
-from edge.agent.task_session import Own, Seat, renewed, seat
+from edge.agent.outcome import write_results
+from edge.agent.store import AgentState, AgentStore
+from edge.agent.task_session import DeviceContext, TaskSession, open_session, renewed
 from edgeloop.answers import Report
 from edgeloop.bases import sending
 from edgeloop.bases.sending import SLOT as BASE
-from edgeloop.bases.sending import wanted
+from edgeloop.bases.sending import base_identity
 from edgeloop.errors import BaseError, ConfigError, InputError, MisfitError, ModelError
-from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.privacy import accounting
 from edgeloop.protocol import wire
 from edgeloop.protocol.chunks import Assembler
@@ -28,28 +28,28 @@ from edgeloop.protocol.task import (
     Opening,
     broadcast_topic,
     contract_topic,
-    is_meant,
+    is_addressed_to,
     is_reminder,
     round_topic,
     upload_topic,
 )
 from edgeloop.protocol.wire import Envelope, WireError
-from edgeloop.runtime.pace import Pace, Sparing
+from edgeloop.runtime.pace import LogRateLimiter, Timer
 from edgeloop.runtime.tracing import NONE, SILENT, Tracer
 
 log = logging.getLogger(__name__)
 
-FIRST_WORD_SECONDS, WORD_SECONDS = 10.0, 60.0
+FIRST_STATUS_SECONDS, STATUS_SECONDS = 10.0, 60.0
 """Before the first line on what is waited for, and between two of them."""
 
-OFTEN_SECONDS, RARE_SECONDS = 10.0, 300.0
+RESEND_SMALL_SECONDS, RESEND_LARGE_SECONDS = 10.0, 300.0
 """At least between two sendings of one answer that is asked for again: a small, a large one."""
 
 FLUSH_SECONDS, REFUSED_SECONDS = 1.0, 30.0
 """Between two looks at whether the broker has the last answer, and before a refused one goes."""
 
 
-SPOILED = (
+TASK_FAILURES = (
     ArithmeticError,
     AssertionError,
     LookupError,
@@ -62,7 +62,7 @@ SPOILED = (
 """What numbers in a contract or a broadcast can make torch or an algorithm raise."""
 
 
-def unworkable(error: Exception) -> str:
+def describe_failure(error: Exception) -> str:
     """Return an error that is nobody's message as one."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
@@ -72,7 +72,7 @@ def subscriptions(task: str) -> list[str]:
     return [contract_topic(task), round_topic(task)]
 
 
-class Fetching:
+class BroadcastSubscription:
     """Subscribes to a broadcast while it is wanted.
 
     Attributes:
@@ -80,10 +80,10 @@ class Fetching:
         bytes: that have arrived since somebody set this to 0.
     """
 
-    def __init__(self, link: Link, task: str) -> None:
+    def __init__(self, connection: MqttConnection, task: str) -> None:
         self.assembler = Assembler(wire.MAX_FRAME)
         self.bytes = 0
-        self._link = link
+        self._connection = connection
         self._task = task
         self._filter: str | None = None
 
@@ -94,12 +94,12 @@ class Fetching:
         if wanted != self._filter:
             self.stop()
             self._filter = wanted
-            self._link.subscribe(wanted)
+            self._connection.subscribe(wanted)
 
     def stop(self) -> None:
         """Have no broadcast."""
         if self._filter is not None:
-            self._link.unsubscribe(self._filter)
+            self._connection.unsubscribe(self._filter)
             self._filter = None
             self.assembler.clear()
 
@@ -108,29 +108,33 @@ class Agent:
     """One device in one task.
 
     Args:
-        own: its settings and data.
-        link: subscribed to the task's `subscriptions`.
+        context: its settings and data.
+        connection: subscribed to the task's `subscriptions`.
         tracer: follows its work and its uploads, as parts of the rounds' traces.
     """
 
-    def __init__(self, own: Own, link: Link, tracer: Tracer = SILENT) -> None:
-        self._own = own
-        self._link = link
-        self._store = Store(own.settings.folder, own.settings.name, own.settings.task)
-        self._seat: Seat | None = None
-        self._memory: Memory | None = None
+    def __init__(
+        self, context: DeviceContext, connection: MqttConnection, tracer: Tracer = SILENT
+    ) -> None:
+        self._context = context
+        self._connection = connection
+        self._store = AgentStore(
+            context.settings.folder, context.settings.name, context.settings.task
+        )
+        self._session: TaskSession | None = None
+        self._state: AgentState | None = None
         self._tracer = tracer
         self._opening: Opening | None = None  # the newest, until it is answered
-        self._notes = NONE  # of the newest round's trace
-        self._fetching = Fetching(link, own.settings.task)
-        self._kept: tuple[str, Any] | None = None  # the last broadcast, and its digest
+        self._trace_notes = NONE  # of the newest round's trace
+        self._subscription = BroadcastSubscription(connection, context.settings.task)
+        self._broadcast: tuple[str, Any] | None = None  # the last broadcast, and its digest
         self._concluded = ("", "")  # the run that came to its end here, and with which broadcast
         self._sent_at = 0.0
-        self._word = Pace(WORD_SECONDS, FIRST_WORD_SECONDS)
-        self._unseated: Contract | None = None  # whose base is on its way
-        self._told = Sparing()
-        self._spoilt: Opening | None = None  # the last round that could not be worked at
-        self._refused: bytes | None = None  # the last contract that this device does not fit
+        self._status_timer = Timer(STATUS_SECONDS, FIRST_STATUS_SECONDS)
+        self._waiting_contract: Contract | None = None  # whose base is on its way
+        self._log_limiter = LogRateLimiter()
+        self._failed_round: Opening | None = None  # the last round that could not be worked at
+        self._refused_contract: bytes | None = None  # the last one that does not fit
 
     def run(self) -> Path:
         """Take part until the last broadcast; return where the summary is.
@@ -138,310 +142,319 @@ class Agent:
         By then the broker has this device's last answer.
         """
         while True:
-            event = self._link.receive(self._word.left())
-            if event is None and self._word.due():
-                self._link.ask_again()
-                log.info("%s, waits for %s", self._link.state, self._awaited())
+            event = self._connection.receive(self._status_timer.left())
+            if event is None and self._status_timer.due():
+                self._connection.resubscribe_refused()
+                log.info("%s, waits for %s", self._connection.state, self._waiting_for())
             if not isinstance(event, Arrival):
                 continue
             try:
-                summary = self._take(event)
+                summary = self._handle(event)
             except WireError as error:
-                self._drop(f"what came on {event.topic}", str(error))
+                self._log_dropped(f"a message on {event.topic}", str(error))
                 summary = None
             event.acknowledge()
             if summary is not None:
-                self._hand_over()
+                self._flush_answer()
                 return summary
 
-    def _awaited(self) -> str:
+    def _waiting_for(self) -> str:
         """Say what comes next."""
-        if self._unseated is not None:
-            return f"the base of task {self._unseated.task}"
-        if self._seat is None:
-            return f"the contract of task {self._own.settings.task}"
+        if self._waiting_contract is not None:
+            return f"the base of task {self._waiting_contract.task}"
+        if self._session is None:
+            return f"the contract of task {self._context.settings.task}"
         if self._opening is not None:
             return f"the broadcast of round {self._opening.round}"
-        if self._concluded[0] == self._seat.contract.run:
-            return f"the next run of task {self._own.settings.task}"
-        answered = "" if self._memory is None else f"; answered round {self._memory.round}"
-        return f"the next round of {self._seat.contract.rounds}{answered}"
+        if self._concluded[0] == self._session.contract.run:
+            return f"the next run of task {self._context.settings.task}"
+        answered = "" if self._state is None else f"; answered round {self._state.round}"
+        return f"the next round of {self._session.contract.rounds}{answered}"
 
-    def _hand_over(self) -> None:
+    def _flush_answer(self) -> None:
         """Wait until the broker has the last answer, however long it is away or refuses it."""
-        topic = upload_topic(self._own.settings.task, self._own.settings.name)
-        word, again = Pace(WORD_SECONDS, FIRST_WORD_SECONDS), Pace(REFUSED_SECONDS)
-        while not self._link.flush(FLUSH_SECONDS, topic):
-            if word.due():
+        topic = upload_topic(self._context.settings.task, self._context.settings.name)
+        status, again = Timer(STATUS_SECONDS, FIRST_STATUS_SECONDS), Timer(REFUSED_SECONDS)
+        while not self._connection.flush(FLUSH_SECONDS, topic):
+            if status.due():
                 text = "%s, waits until the broker has the last answer"
-                log.warning(text, self._link.state)
-            if self._link.is_refused(topic):
+                log.warning(text, self._connection.state)
+            if self._connection.is_refused(topic):
                 time.sleep(FLUSH_SECONDS)  # flush tells of a refusal at once
-                if again.due() and self._seat is not None and self._memory is not None:
-                    self._memory = self._sent(self._seat, self._memory, again=True)
+                if again.due() and self._session is not None and self._state is not None:
+                    self._state = self._send_answer(self._session, self._state, again=True)
 
-    def _take(self, arrival: Arrival) -> Path | None:
-        self._fetching.bytes += len(arrival.payload)
-        task = self._own.settings.task
+    def _handle(self, arrival: Arrival) -> Path | None:
+        self._subscription.bytes += len(arrival.payload)
+        task = self._context.settings.task
         if not arrival.payload:
             return None  # a retained message that was cleared
         if arrival.topic == contract_topic(task):
-            self._sit(arrival.payload)
+            self._handle_contract(arrival.payload)
         elif arrival.topic == round_topic(task):
-            self._hear(arrival.payload)
-            self._notes = arrival.notes
+            self._handle_opening(arrival.payload)
+            self._trace_notes = arrival.notes
         elif arrival.topic.startswith(f"{broadcast_topic(task, BASE)}/"):
-            self._shelve(arrival.payload)
-        elif self._seat is not None:
-            self._receive(self._seat, arrival.payload)
-        if self._seat is None or self._opening is None:
+            self._handle_base_chunk(arrival.payload)
+        elif self._session is not None:
+            self._handle_broadcast_chunk(self._session, arrival.payload)
+        if self._session is None or self._opening is None:
             return None
-        return self._go_on(self._seat, self._opening)
+        return self._continue_round(self._session, self._opening)
 
-    def _drop(self, what: str, why: str) -> None:
-        if self._told.left(""):
-            log.warning("dropped %s: %s", what, why)
+    def _log_dropped(self, what: str, why: str) -> None:
+        if self._log_limiter.allowed(""):
+            log.warning("ignored %s: %s", what, why)
 
-    def _sit(self, text: bytes) -> None:
+    def _handle_contract(self, text: bytes) -> None:
         try:
             contract = Contract.model_validate_json(text)
         except ValidationError as error:
-            self._drop("a contract that is none", error.errors()[0]["msg"])
+            self._log_dropped("an invalid contract", _first_problem(error))
             return
-        if self._seat is not None and self._seat.contract.run == contract.run:
-            if self._own.settings.name not in contract.devices:
-                self._seat = self._opening = None
-                self._refuse(text, contract, "it was taken out of it")
+        if self._session is not None and self._session.contract.run == contract.run:
+            if self._context.settings.name not in contract.devices:
+                self._session = self._opening = None
+                self._refuse_contract(text, contract, "it was taken out of it")
             return
-        if text == self._refused:
+        if text == self._refused_contract:
             return  # of which it was told
         try:
-            self._unseated = None
-            if self._own.shelf.lacks(contract):
-                self._unseated = contract
-                self._fetching.start(BASE, wire.MAX_FRAME)
+            self._waiting_contract = None
+            if self._context.base_cache.is_missing(contract):
+                self._waiting_contract = contract
+                self._subscription.start(BASE, wire.MAX_FRAME)
                 return
-            self._seat = seat(self._own, contract)
+            self._session = open_session(self._context, contract)
         except (BaseError, ConfigError, MisfitError, ModelError) as error:
-            self._refuse(text, contract, error)
+            self._refuse_contract(text, contract, error)
             return
         except InputError:
             raise  # of this device's own making
-        except SPOILED as error:
-            self._refuse(text, contract, unworkable(error))
+        except TASK_FAILURES as error:
+            self._refuse_contract(text, contract, describe_failure(error))
             return
-        self._memory = self._store.load(contract.run)
-        if self._memory is not None:
-            self._seat.member.restore(self._memory.weights)
-            number = self._memory.round
-            log.info("goes on after round %d", number, extra={"round": number})
-        self._remember(self._seat)
+        self._state = self._store.load(contract.run)
+        if self._state is not None:
+            self._session.client.restore(self._state.weights)
+            number = self._state.round
+            log.info("resumed after round %d", number, extra={"round": number})
+        self._restore_broadcast(self._session)
 
-    def _shelve(self, chunk: bytes) -> None:
+    def _handle_base_chunk(self, chunk: bytes) -> None:
         """Take a chunk of the base that a contract waits for; sit down once it is whole."""
-        payload = self._fetching.assembler.offer(chunk)
-        if payload is None or self._unseated is None:
+        payload = self._subscription.assembler.offer(chunk)
+        if payload is None or self._waiting_contract is None:
             return
-        contract, graph = self._unseated, sending.decode(self._unseated, payload)
-        self._own.shelf.keep(graph)
-        log.info("has fetched base %s..., %d bytes", wanted(contract), len(graph))
-        self._fetching.stop()
-        self._unseated = None
-        self._sit(contract.text().encode())
+        contract, graph = self._waiting_contract, sending.decode(self._waiting_contract, payload)
+        self._context.base_cache.keep(graph)
+        log.info("fetched base %s..., %d bytes", base_identity(contract), len(graph))
+        self._subscription.stop()
+        self._waiting_contract = None
+        self._handle_contract(contract.text().encode())
 
-    def _refuse(self, text: bytes, contract: Contract, error: Exception | str) -> None:
+    def _refuse_contract(self, text: bytes, contract: Contract, error: Exception | str) -> None:
         """Say why this device takes no part; the next contract may be another."""
-        self._refused = text
-        told = "takes no part in run %s of %s: %s; waits for another contract"
+        self._refused_contract = text
+        told = "cannot take part in run %s of %s: %s; waiting for another contract"
         log.error(told, contract.run, contract.task, error)
 
-    def _remember(self, seat: Seat) -> None:
+    def _restore_broadcast(self, session: TaskSession) -> None:
         """Take the broadcast that was kept before a restart, if it is this run's."""
         payload = self._store.kept_broadcast()
         try:
-            broadcast = None if payload is None else self._opened(seat, payload)
+            broadcast = None if payload is None else self._decode_broadcast(session, payload)
         except WireError:
             return  # another algorithm's
-        self._kept = None if broadcast is None else (wire.fingerprint(broadcast), broadcast)
+        self._broadcast = None if broadcast is None else (wire.fingerprint(broadcast), broadcast)
 
-    def _hear(self, text: bytes) -> None:
+    def _handle_opening(self, text: bytes) -> None:
         try:
             self._opening = Opening.model_validate_json(text)
         except ValidationError as error:
-            self._drop("a round that is none", error.errors()[0]["msg"])
+            self._log_dropped("an invalid round", _first_problem(error))
 
-    def _receive(self, seat: Seat, chunk: bytes) -> None:
+    def _handle_broadcast_chunk(self, session: TaskSession, chunk: bytes) -> None:
         """Take a chunk of a broadcast; keep the broadcast if it is whole, and the one wanted."""
-        payload = self._fetching.assembler.offer(chunk)
+        payload = self._subscription.assembler.offer(chunk)
         if payload is None or self._opening is None:
             return
-        broadcast = self._opened(seat, payload)
+        broadcast = self._decode_broadcast(session, payload)
         if wire.fingerprint(broadcast) == self._opening.digest:
-            self._fetching.stop()
+            self._subscription.stop()
             self._store.keep_broadcast(payload)
-            self._kept = self._opening.digest, broadcast
+            self._broadcast = self._opening.digest, broadcast
 
-    def _opened(self, seat: Seat, payload: bytes) -> Any:
+    def _decode_broadcast(self, session: TaskSession, payload: bytes) -> Any:
         """Return a frame's broadcast.
 
         Raises:
             WireError: if it is none of this task's.
         """
-        kind = seat.half.broadcast
-        frame = wire.decode(payload, kind, sizes=seat.half.sizes)
-        if (frame.envelope.task, frame.envelope.sender) != (seat.contract.task, SERVER):
+        kind = session.task_client.broadcast
+        frame = wire.decode(payload, kind, sizes=session.task_client.sizes)
+        if (frame.envelope.task, frame.envelope.sender) != (session.contract.task, SERVER):
             raise wire.ContentError(f"{frame.envelope} came as a broadcast")
         return frame[kind]
 
-    def _go_on(self, seat: Seat, opening: Opening) -> Path | None:
+    def _continue_round(self, session: TaskSession, opening: Opening) -> Path | None:
         """Answer the open round: from memory if it was answered before, else by working."""
-        if opening.run != seat.contract.run:
+        if opening.run != session.contract.run:
             return None  # its contract is still on its way
-        last = opening.round >= seat.contract.rounds
-        if self._memory is None and last:
+        last = opening.round >= session.contract.rounds
+        if self._state is None and last:
             log.info("the run is over, without this device; waiting for another one")
             self._opening = None
             return None
-        if opening == self._spoilt:
+        if opening == self._failed_round:
             self._opening = None
             return None
-        new = self._memory is None or opening.round > self._memory.round
-        if (new or last) and (self._kept is None or self._kept[0] != opening.digest):
-            self._fetching.start(opening.slot, opening.size)
+        new = self._state is None or opening.round > self._state.round
+        if (new or last) and (self._broadcast is None or self._broadcast[0] != opening.digest):
+            self._subscription.start(opening.slot, opening.size)
             return None
         self._opening = None
-        self._fetching.stop()
-        if not self._answer(seat, opening, new):
+        self._subscription.stop()
+        if not self._answer(session, opening, new):
             return None
-        if not last or self._kept is None or self._concluded == (opening.run, opening.digest):
+        if not last or self._broadcast is None or self._concluded == (opening.run, opening.digest):
             return None
         self._concluded = opening.run, opening.digest
-        return self._conclude(seat, self._kept[1])
+        return self._write_results(session, self._broadcast[1])
 
-    def _answer(self, seat: Seat, opening: Opening, new: bool) -> bool:
+    def _answer(self, session: TaskSession, opening: Opening, new: bool) -> bool:
         """Send the answer to a round, worked out or remembered; tell whether there is one."""
         if new:
-            assert self._kept is not None  # noqa: S101 - or it would be fetched now
-            if opening.round < seat.contract.rounds:
-                seat = self._seat = renewed(self._own, seat)
-            with self._tracer.span("train", self._notes, round=opening.round):
-                worked = self._attempted(seat, opening, self._kept[1])
+            assert self._broadcast is not None  # noqa: S101 - or it would be fetched now
+            if opening.round < session.contract.rounds:
+                session = self._session = renewed(self._context, session)
+            with self._tracer.span("train", self._trace_notes, round=opening.round):
+                worked = self._try_round(session, opening, self._broadcast[1])
             if worked is None:
                 return False
-            self._memory = worked
-            self._store.save(self._memory)
-        assert self._memory is not None  # noqa: S101 - a round that is not new was answered before
-        if opening.round < self._memory.round:
+            self._state = worked
+            self._store.save(self._state)
+        assert self._state is not None  # noqa: S101 - a round that is not new was answered before
+        if opening.round < self._state.round:
             log.warning(
                 "round %d is open, and round %d was answered: nothing is sent; if the task was"
                 " restored from a backup, restore this device or remove its state.safetensors",
                 opening.round,
-                self._memory.round,
+                self._state.round,
             )
             return False
-        if new or self._is_wanted(self._memory.answer):
-            self._memory = self._sent(seat, self._memory, again=not new)
+        if new or self._should_resend(self._state.answer):
+            self._state = self._send_answer(session, self._state, again=not new)
         return True
 
-    def _is_wanted(self, answer: bytes) -> bool:
-        """Tell whether to send an answer again now that its round is announced again.
+    def _should_resend(self, answer: bytes) -> bool:
+        """Return whether to send an answer again now that its round is announced again.
 
         At once if the announcement is a new connection's. One that only reminds of the round comes
         every half minute: then not if the aggregator has the answer, or it is on its way, or was
         sent a short while ago.
         """
-        mine = self._own.settings
-        large, reminded = len(answer) > SMALL, is_reminder(self._notes)
-        if (large or reminded) and self._link.is_on_its_way(upload_topic(mine.task, mine.name)):
+        mine = self._context.settings
+        large, reminded = len(answer) > SMALL, is_reminder(self._trace_notes)
+        if (large or reminded) and self._connection.is_pending(upload_topic(mine.task, mine.name)):
             return False
         if not reminded:
             return True
         waited = time.monotonic() - self._sent_at
-        return is_meant(self._notes, mine.name) and waited >= (
-            RARE_SECONDS if large else OFTEN_SECONDS
+        return is_addressed_to(self._trace_notes, mine.name) and waited >= (
+            RESEND_LARGE_SECONDS if large else RESEND_SMALL_SECONDS
         )
 
-    def _sent(self, seat: Seat, memory: Memory, again: bool) -> Memory:
+    def _send_answer(self, session: TaskSession, state: AgentState, again: bool) -> AgentState:
         """Send the answer; return the memory with the bytes that this really took."""
-        topic = upload_topic(seat.contract.task, self._own.settings.name)
-        notes = sensors.reading().notes() if self._own.settings.health else {}
-        if seat.privacy is not None:
-            notes |= accounting.noted(seat.privacy.epsilon)
-        with self._tracer.span("upload", self._notes, round=memory.round) as traced:
-            size = self._link.send(topic, memory.answer, {**notes, **traced})
+        topic = upload_topic(session.contract.task, self._context.settings.name)
+        notes = sensors.read_health().notes() if self._context.settings.health else {}
+        if session.privacy is not None:
+            notes |= accounting.epsilon_notes(session.privacy.epsilon)
+        with self._tracer.span("upload", self._trace_notes, round=state.round) as traced:
+            size = self._connection.send(topic, state.answer, {**notes, **traced})
         self._sent_at = time.monotonic()
-        counts = memory.traffic.get(str(memory.round), {"down": 0, "up": 0})
+        counts = state.traffic.get(str(state.round), {"down": 0, "up": 0})
         moved = {**counts, "up": counts["up"] + size if again else size}
-        return replace(memory, traffic={**memory.traffic, str(memory.round): moved})
+        return replace(state, traffic={**state.traffic, str(state.round): moved})
 
-    def _attempted(self, seat: Seat, opening: Opening, broadcast: Any) -> Memory | None:
+    def _try_round(
+        self, session: TaskSession, opening: Opening, broadcast: Any
+    ) -> AgentState | None:
         """Work at a round; where its broadcast cannot be worked with, leave the model as it was."""
-        before = seat.member.weights()
+        before = session.client.weights()
         try:
-            return self._work(seat, opening, broadcast)
+            return self._run_round(session, opening, broadcast)
         except InputError:
             raise
-        except SPOILED as error:
-            seat.member.restore(before)
-            self._spoilt = opening
-            text = (
-                "round %d: what was broadcast cannot be worked with (%s); waits for the next round"
-            )
+        except TASK_FAILURES as error:
+            session.client.restore(before)
+            self._failed_round = opening
+            text = "round %d: the broadcast cannot be used (%s); waiting for the next round"
             number = opening.round
-            log.warning(text, number, unworkable(error), extra={"round": number})
+            log.warning(text, number, describe_failure(error), extra={"round": number})
             return None
 
-    def _work(self, seat: Seat, opening: Opening, broadcast: Any) -> Memory:
+    def _run_round(self, session: TaskSession, opening: Opening, broadcast: Any) -> AgentState:
         """Train a round, or evaluate the last broadcast; return what to remember."""
         number = opening.round
-        log.info("round %d of %d: working", number, seat.contract.rounds, extra={"round": number})
-        if number < seat.contract.rounds:
-            answer = seat.answer(number, broadcast)
+        log.info(
+            "round %d of %d: working", number, session.contract.rounds, extra={"round": number}
+        )
+        if number < session.contract.rounds:
+            answer = session.answer(number, broadcast)
             uploads: tuple[Any, ...] = () if answer.upload is None else (answer.upload,)
             messages = (*uploads, answer.report)
             report = answer.report
         else:
-            report = seat.member.finish(broadcast)
+            report = session.client.finish(broadcast)
             messages = (report,)
-        name = self._own.settings.name
+        name = self._context.settings.name
         payload = wire.encode(
-            Envelope(seat.contract.task, seat.contract.run, number, name), *messages
+            Envelope(session.contract.task, session.contract.run, number, name), *messages
         )
-        before = self._memory or Memory(seat.contract.run, number, payload)
-        accuracy = _told_accuracy(number, report)
-        bytes_down, self._fetching.bytes = self._fetching.bytes, 0
-        return Memory(
-            seat.contract.run,
+        before = self._state or AgentState(session.contract.run, number, payload)
+        accuracy = _log_accuracy(number, report)
+        bytes_down, self._subscription.bytes = self._subscription.bytes, 0
+        return AgentState(
+            session.contract.run,
             number,
             payload,
-            seat.member.weights(),
+            session.client.weights(),
             {**before.accuracies, str(number): accuracy},
             {**before.traffic, str(number): {"down": bytes_down, "up": len(payload)}},
         )
 
-    def _conclude(self, seat: Seat, broadcast: Any) -> Path:
+    def _write_results(self, session: TaskSession, broadcast: Any) -> Path:
         """Mix the classifier with one trained alone, export it, check it, write the summary."""
-        assert self._memory is not None  # noqa: S101 - an answer has just been remembered
-        mine = self._own
-        purse = seat.privacy
+        assert self._state is not None  # noqa: S101 - an answer has just been remembered
+        mine = self._context
+        budget = session.privacy
         facts = {
-            **({} if purse is None else {"epsilon": purse.epsilon}),
-            "architecture": seat.half.architecture,
-            "pixels": seat.share.pixels,
-            "train_samples": len(seat.share.data.train),
-            "test_samples": len(seat.share.data.test),
-            "accuracy_by_round": dict(self._memory.accuracies),
-            "bytes_by_round": dict(self._memory.traffic),
+            **({} if budget is None else {"epsilon": budget.epsilon}),
+            "architecture": session.task_client.architecture,
+            "pixels": session.share.pixels,
+            "train_samples": len(session.share.data.train),
+            "test_samples": len(session.share.data.test),
+            "accuracy_by_round": dict(self._state.accuracies),
+            "bytes_by_round": dict(self._state.traffic),
         }
         folder = mine.settings.folder
-        settled = seat.half.settle(broadcast)
-        self._store.make_way(seat.contract.run)
-        return conclude(folder, mine.settings.name, seat.contract, settled, broadcast, facts)
+        final = session.task_client.finalize(broadcast)
+        self._store.archive_previous_run(session.contract.run)
+        return write_results(folder, mine.settings.name, session.contract, final, broadcast, facts)
 
 
-def _told_accuracy(number: int, report: Report) -> float | None:
+def _log_accuracy(number: int, report: Report) -> float | None:
     """Say what an evaluation came to, and return it; None without test samples."""
     accuracy = report.accuracy if report.test_samples else None
     known = "no test samples" if accuracy is None else f"accuracy {accuracy:.4f} before training"
     log.info("round %d: %s", number, known, extra={"round": number, "accuracy": accuracy})
     return accuracy
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Return the first problem of an invalid message, its field first."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"field {place!r}: {first['msg']}" if place else str(first["msg"])

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgeloop.data import Choice, Partition
+from edgeloop.data import Partition, SampleSelection
 from edgeloop.mixing.experts import Mix
 from edgeloop.protocol.task import DeviceName, Name
 from edgeloop.runtime.config import BrokerSettings, Epsilon, Settings
@@ -38,7 +38,7 @@ class DataSettings(Settings):
     seed: int = 1
     image_size: Annotated[int, Field(ge=1, le=4096)] | None = None
 
-    def dealt(self) -> Partition | None:
+    def chosen_partition(self) -> Partition | None:
         """Return the partition that these settings describe, if there is one."""
         if self.partition is None:
             return None
@@ -50,9 +50,11 @@ class DataSettings(Settings):
             seed=self.seed,
         )
 
-    def chosen(self) -> Choice:
+    def selection(self) -> SampleSelection:
         """Return which samples these settings choose."""
-        return Choice(self.source, self.client, self.dealt(), self.layout, self.image_size)
+        return SampleSelection(
+            self.source, self.client, self.chosen_partition(), self.layout, self.image_size
+        )
 
 
 class TrainingSettings(Settings):
@@ -87,7 +89,7 @@ class PolicySettings(Settings):
     max_delta: Annotated[float, Field(gt=0, lt=1)] = 1e-3
 
     @property
-    def needed(self) -> bool:
+    def is_required(self) -> bool:
         """Whether a task must have privacy."""
         return self.require or self.max_epsilon is not None
 

@@ -6,20 +6,20 @@ from pathlib import Path
 
 from edgeloop.bases.manifest import digest
 from edgeloop.bases.running import Base
-from edgeloop.bases.sending import wanted
+from edgeloop.bases.sending import base_identity
 from edgeloop.errors import MisfitError
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime import atomic_files
 
 log = logging.getLogger(__name__)
 
-KEPT = 3
+MAX_BASES = 3
 """Bases that stay; the one that was used longest ago goes first."""
 
 _IDENTITY = re.compile("[0-9a-f]{64}")
 
 
-class Shelf:
+class BaseCache:
     """One device's bases.
 
     Args:
@@ -29,13 +29,13 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "bases"
 
-    def lacks(self, contract: Contract) -> bool:
-        """Tell whether a contract names a base that is not here, or is damaged here.
+    def is_missing(self, contract: Contract) -> bool:
+        """Return whether a contract names a base that is not here, or is damaged here.
 
         Raises:
             MisfitError: if what it names is no base's identity.
         """
-        identity = wanted(contract)
+        identity = base_identity(contract)
         if identity is None:
             return False
         if not _IDENTITY.fullmatch(identity):
@@ -44,7 +44,7 @@ class Shelf:
         return self._read(identity) is None
 
     def keep(self, graph: bytes) -> None:
-        """Put a base on the shelf.
+        """Put a base on the base cache.
 
         Raises:
             RunError: if the folder cannot be written.
@@ -53,7 +53,7 @@ class Shelf:
             self._folder.mkdir(exist_ok=True)
             atomic_files.write(self._path(digest(graph)), graph)
             ages = sorted(self._folder.glob("*.onnx"), key=lambda each: each.stat().st_mtime_ns)
-            for old in ages[:-KEPT]:
+            for old in ages[:-MAX_BASES]:
                 old.unlink(missing_ok=True)
 
     def base(self, contract: Contract) -> Base:
@@ -63,11 +63,11 @@ class Shelf:
             BaseError: if it cannot be run.
             MisfitError: if it is not here, or the contract names none.
         """
-        identity = wanted(contract)
+        identity = base_identity(contract)
         graph = None if identity is None else self._read(identity)
         if identity is None or graph is None:
             problem = f"{contract.algorithm} needs a base, and there is none"
-            raise MisfitError("base_sha256", problem, "start the task anew")
+            raise MisfitError("base_sha256", problem, "start the task again")
         self._path(identity).touch()
         return Base(graph, f"base {identity[:12]}")
 
@@ -82,5 +82,5 @@ class Shelf:
             return None
         if digest(graph) == identity:
             return graph
-        log.warning("base %s... is damaged here: it is fetched anew", identity[:12])
+        log.warning("base %s... is damaged here: it is fetched again", identity[:12])
         return None

@@ -34,7 +34,7 @@ STATE, MODEL, SUMMARY = "state.safetensors", "model.onnx", "summary.json"
 NEW = "model-{run}.onnx"
 """Where a run's model is that is not in use; see `edge.agent.gate`."""
 PREVIOUS = "previous"
-KEPT = 2
+KEPT_RUNS = 2
 """Runs before that are kept."""
 
 ANSWER = "answer"
@@ -60,7 +60,7 @@ class DamagedError(Exception):
 
 
 @dataclass(frozen=True)
-class Memory:
+class AgentState:
     """Where a device stands in a run.
 
     Attributes:
@@ -81,7 +81,7 @@ class Memory:
     traffic: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
-class Store:
+class AgentStore:
     """One device's memory, in a file that is always whole: a crash leaves the old one or the new.
 
     Args:
@@ -103,12 +103,12 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"folder {folder}", str(error), "name one that can be made") from error
-        owner = owner_of(folder)
+        owner = device_of_folder(folder)
         if owner not in (None, device):
             problem = f"holds the state of another device, {owner}"
             raise RunError(f"folder {folder}", problem, f"give {device} a folder of its own")
 
-    def load(self, run: str) -> Memory | None:
+    def load(self, run: str) -> AgentState | None:
         """Return what is remembered of this run, be it the last one or one of those before.
 
         A damaged state is set aside, and nothing is remembered.
@@ -117,11 +117,11 @@ class Store:
             RunError: if a file cannot be read.
         """
         for path in (self.path, self._place(run) / STATE):
-            found = self._sound(path)
+            found = self._read_state(path)
             if path == self.path:
                 self._run = None if found is None else str(found[0]["run"])
             if found is not None and found[0]["run"] == run:
-                return _memory(*found)
+                return _parse_state(*found)
         return None
 
     def keep_broadcast(self, payload: bytes) -> None:
@@ -136,25 +136,25 @@ class Store:
         except OSError:
             return None
 
-    def save(self, memory: Memory) -> None:
+    def save(self, state: AgentState) -> None:
         """Remember; it is safe when this returns. The run before's state is kept beside it."""
         facts = {
             **self._names,
-            "run": memory.run,
-            "round": memory.round,
-            "accuracies": dict(memory.accuracies),
-            "traffic": dict(memory.traffic),
+            "run": state.run,
+            "round": state.round,
+            "accuracies": dict(state.accuracies),
+            "traffic": dict(state.traffic),
         }
         text = json.dumps(facts)
-        tensors = {WEIGHTS + name: array for name, array in memory.weights.items()}
-        tensors[ANSWER] = np.frombuffer(memory.answer, np.uint8)
+        tensors = {WEIGHTS + name: array for name, array in state.weights.items()}
+        tensors[ANSWER] = np.frombuffer(state.answer, np.uint8)
         content = save(tensors, {"facts": text, "sha256": _digest(text, tensors)})
         with atomic_files.writing(self._folder):
-            self._make_room(memory.run)
+            self._archive_state(state.run)
             atomic_files.write(self.path, content)
-        self._run = memory.run
+        self._run = state.run
 
-    def make_way(self, run: str) -> None:
+    def archive_previous_run(self, run: str) -> None:
         """Keep the model and the summary of the run before, of which a new one's take the places.
 
         Args:
@@ -165,19 +165,19 @@ class Store:
             if before in (None, run):
                 return
             for name in (MODEL, SUMMARY, NEW.format(run=before)):
-                self._keep(self._folder / name, str(before))
+                self._archive_file(self._folder / name, str(before))
 
-    def _make_room(self, run: str) -> None:
+    def _archive_state(self, run: str) -> None:
         """Set the state of another run aside."""
         if self._run == run or not self.path.exists():
             return
-        found = self._sound(self.path)
+        found = self._read_state(self.path)
         if found is not None and found[0]["run"] != run:
             before = str(found[0]["run"])
-            self._keep(self.path, before)
+            self._archive_file(self.path, before)
             log.info("the state of run %s is kept in %s", before, self._place(before))
 
-    def _keep(self, path: Path, run: str) -> None:
+    def _archive_file(self, path: Path, run: str) -> None:
         """Move a file of a run to those before, of which only the last ones stay."""
         place = self._place(run)
         place.mkdir(parents=True, exist_ok=True)
@@ -186,13 +186,13 @@ class Store:
             place.touch()
             atomic_files.sync(place)
         ages = sorted(place.parent.iterdir(), key=lambda each: each.stat().st_mtime_ns)
-        for old in ages[:-KEPT]:
+        for old in ages[:-KEPT_RUNS]:
             shutil.rmtree(old, ignore_errors=True)
 
     def _place(self, run: str) -> Path:
         return self._folder / PREVIOUS / run
 
-    def _sound(self, path: Path) -> tuple[Mapping[str, Any], Tensors] | None:
+    def _read_state(self, path: Path) -> tuple[Mapping[str, Any], Tensors] | None:
         """Return a state's facts and tensors; None if there is none, or it is damaged."""
         try:
             return _read(path) if path.exists() else None
@@ -204,10 +204,10 @@ class Store:
         aside = _aside(path)
         with atomic_files.writing(self._folder):
             path.replace(aside)
-        log.error("%s is damaged (%s): it is now %s; begins anew", path, error, aside.name)
+        log.error("%s is damaged (%s): moved to %s; starting afresh", path, error, aside.name)
 
 
-def owner_of(folder: Path) -> str | None:
+def device_of_folder(folder: Path) -> str | None:
     """Return whose state a folder holds; None where there is none, or it does not say.
 
     Raises:
@@ -233,7 +233,7 @@ def _read(path: Path) -> tuple[Mapping[str, Any], Tensors]:
             raise DamagedError("it is no state")
     except OSError as error:
         problem = f"cannot be read ({error.strerror or error})"
-        raise RunError(str(path), problem, "mend its rights, or the disk") from error
+        raise RunError(str(path), problem, "fix its rights, or the disk") from error
     except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise DamagedError(str(error).partition("\n")[0]) from error
     if ("device" in facts or "sha256" in metadata) and metadata.get("sha256") != _digest(
@@ -269,14 +269,14 @@ def _run_of(summary: Path) -> str | None:
     return found if isinstance(found, str) and wire.NAME.fullmatch(found) else None
 
 
-def _memory(facts: Mapping[str, Any], tensors: Tensors) -> Memory:
+def _parse_state(facts: Mapping[str, Any], tensors: Tensors) -> AgentState:
     weights = {
         name.removeprefix(WEIGHTS): array
         for name, array in tensors.items()
         if name.startswith(WEIGHTS)
     }
     answer = tensors[ANSWER].tobytes()
-    return Memory(
+    return AgentState(
         *(facts["run"], facts["round"], answer, weights, facts.get("accuracies", {})),
         facts.get("traffic", {}),
     )

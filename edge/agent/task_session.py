@@ -4,16 +4,16 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edge.agent.half import Half, check, half
-from edge.agent.privacy_ledger import Spending
+from edge.agent.half import TaskClient, check, make_task_client
+from edge.agent.privacy_ledger import PrivacyLedger
 from edge.agent.settings import DeviceSettings, PolicySettings
-from edge.agent.shelf import Shelf
+from edge.agent.shelf import BaseCache
 from edgeloop.answers import Answer, Release
-from edgeloop.client_half import ClientHalf
-from edgeloop.data import Brought, Share
+from edgeloop.client_half import ClientProtocol
+from edgeloop.data import DeviceData, DeviceSamples
 from edgeloop.errors import ConfigError, DataError, InputError, MisfitError
 from edgeloop.privacy import accounting
-from edgeloop.privacy.secret import Secret
+from edgeloop.privacy.secret import NoiseSecret
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime.config import PrivacySettings
 
@@ -24,73 +24,73 @@ EMPTIED = "put samples there, or run `edgeloop agent --leave` to have the old on
 
 
 @dataclass(frozen=True)
-class Seat:
+class TaskSession:
     """A device's place in one run: everything that the contract decides.
 
     Attributes:
         contract: the run's.
-        half: what it trains, and with what.
+        task_client: what it trains, and with what.
         share: the data.
         privacy: what it may spend, and has; None where the task has no privacy.
     """
 
     contract: Contract
-    half: Half
-    share: Share
-    privacy: "Purse | None" = None
+    task_client: TaskClient
+    share: DeviceSamples
+    privacy: "PrivacyBudget | None" = None
 
     @property
-    def member(self) -> ClientHalf[Any, Any]:
+    def client(self) -> ClientProtocol[Any, Any]:
         """What answers the rounds."""
-        return self.half.member
+        return self.task_client.client
 
     def answer(self, number: int, broadcast: Any) -> Answer[Any]:
         """Answer a round; without training where that would cost more than is left."""
-        release = self.member.release(number, broadcast)
-        trains = self.privacy is None or release is None or self.privacy.pay(release)
+        release = self.client.release(number, broadcast)
+        trains = self.privacy is None or release is None or self.privacy.spend(release)
         if not trains:
             log.info("round %d: the privacy budget is spent: evaluates only", number)
-        return self.member.answer(number, broadcast, trains)
+        return self.client.answer(number, broadcast, trains)
 
 
 @dataclass(frozen=True)
-class Purse:
+class PrivacyBudget:
     """The device's spending, in a task's terms.
 
     Attributes:
-        spending: the device's.
-        asked: the task's.
-        budget: the lower of the task's and the device's own; None for no end.
+        ledger: the device's.
+        privacy: the task's.
+        limit: the lower of the task's and the device's own; None for no end.
     """
 
-    spending: Spending
-    asked: PrivacySettings
-    budget: float | None
+    ledger: PrivacyLedger
+    privacy: PrivacySettings
+    limit: float | None
 
     @property
     def epsilon(self) -> float:
         """What all answers of the device have spent."""
-        return self.spending.epsilon(self.asked.delta)
+        return self.ledger.epsilon(self.privacy.delta)
 
-    def pay(self, release: Release) -> bool:
+    def spend(self, release: Release) -> bool:
         """Pay for a release, if there is enough left."""
-        return self.spending.pay(release, self.asked.delta, self.budget)
+        return self.ledger.spend(release, self.privacy.delta, self.limit)
 
 
 @dataclass(frozen=True)
-class Own:
+class DeviceContext:
     """What the device brings along, whatever the task."""
 
     settings: DeviceSettings
-    data: Brought
+    data: DeviceData
 
     @property
-    def shelf(self) -> Shelf:
+    def base_cache(self) -> BaseCache:
         """Where its bases are."""
-        return Shelf(self.settings.folder)
+        return BaseCache(self.settings.folder)
 
 
-def own(settings: DeviceSettings) -> Own:
+def load_context(settings: DeviceSettings) -> DeviceContext:
     """Read the device's data, as far as no task is needed for that; check what it trains with.
 
     Raises:
@@ -99,11 +99,11 @@ def own(settings: DeviceSettings) -> Own:
         ModelError: if there is no such model.
     """
     check(settings)
-    return Own(settings, Brought(settings.data.chosen()))
+    return DeviceContext(settings, DeviceData(settings.data.selection()))
 
 
-def seat(own: Own, contract: Contract) -> Seat:
-    """Make the device's half as the contract says.
+def open_session(context: DeviceContext, contract: Contract) -> TaskSession:
+    """Make the device's client as the contract says.
 
     Raises:
         ConfigError: if the task needs devices of one architecture, and this one has another; or
@@ -113,52 +113,54 @@ def seat(own: Own, contract: Contract) -> Seat:
         ModelError: if the device's model does not fit the data, or cannot be private.
         RunError: if nobody can tell what the device has spent, or its folder cannot be written.
     """
-    _check(own, contract)
-    share = own.data.share(contract.class_names, contract.shape)
-    purse = _purse(own, contract)
-    made = half(contract, own.settings, share, _secret(purse, contract), own.shelf)
-    if purse is not None:
+    _check(context, contract)
+    share = context.data.samples_for(contract.class_names, contract.shape)
+    budget = _privacy_budget(context, contract)
+    made = make_task_client(
+        contract, context.settings, share, _secret(budget, contract), context.base_cache
+    )
+    if budget is not None:
         accounting.check()
-    return Seat(contract, made, share, purse)
+    return TaskSession(contract, made, share, budget)
 
 
-def renewed(own: Own, seat: Seat) -> Seat:
+def renewed(own: DeviceContext, session: TaskSession) -> TaskSession:
     """Return a seat with the device's data as they are now, where its half can use that.
 
     Data that cannot be read, do not fit, or have no training sample any more are told of, and
-    the device goes on with those from before.
+    the device continues with those from before.
     """
-    if not seat.half.grows:
-        return seat
-    contract = seat.contract
+    if not session.task_client.grows:
+        return session
+    contract = session.contract
     try:
         if not own.data.anew():
-            return seat
-        share = own.data.share(contract.class_names, contract.shape)
-        if not len(share.data.train) and len(seat.share.data.train):
+            return session
+        share = own.data.samples_for(contract.class_names, contract.shape)
+        if not len(share.data.train) and len(session.share.data.train):
             raise DataError("data.source", "has no training sample any more", EMPTIED)
-        made = half(contract, own.settings, share, None, own.shelf)
+        made = make_task_client(contract, own.settings, share, None, own.base_cache)
     except InputError as error:
         log.warning("the data have changed, and cannot be used: %s; those from before count", error)
-        return seat
-    made.member.restore(seat.member.weights())
-    before, now = len(seat.share.data.train), len(share.data.train)
+        return session
+    made.client.restore(session.client.weights())
+    before, now = len(session.share.data.train), len(share.data.train)
     log.info("the data have changed: %d training samples, %d before", now, before)
-    return replace(seat, half=made, share=share)
+    return replace(session, task_client=made, share=share)
 
 
-def _purse(own: Own, contract: Contract) -> Purse | None:
-    asked, policy = contract.privacy, own.settings.privacy
+def _privacy_budget(context: DeviceContext, contract: Contract) -> PrivacyBudget | None:
+    asked, policy = contract.privacy, context.settings.privacy
     if asked is None:
-        if policy.needed:
+        if policy.is_required:
             problem = f"this device wants it, and {contract.task} has none"
             raise ConfigError("privacy", problem, "give the task a [privacy] table")
         return None
     _check_policy(asked, policy)
     limits = [each for each in (asked.epsilon, policy.max_epsilon) if each is not None]
-    purse = Purse(Spending(own.settings.folder), asked, min(limits, default=None))
-    log.info("privacy: epsilon %.3f is spent, of %s", purse.epsilon, purse.budget or "any")
-    return purse
+    budget = PrivacyBudget(PrivacyLedger(context.settings.folder), asked, min(limits, default=None))
+    log.info("privacy: epsilon %.3f is spent, of %s", budget.epsilon, budget.limit or "any")
+    return budget
 
 
 def _check_policy(asked: PrivacySettings, policy: PolicySettings) -> None:
@@ -167,13 +169,15 @@ def _check_policy(asked: PrivacySettings, policy: PolicySettings) -> None:
         raise ConfigError("privacy.max_delta", problem, "lower the task's, or raise this")
 
 
-def _secret(purse: Purse | None, contract: Contract) -> Secret | None:
+def _secret(budget: PrivacyBudget | None, contract: Contract) -> NoiseSecret | None:
     """Return what the noise of one run is made from."""
-    return None if purse is None else Secret(purse.asked, purse.spending.key(contract.text()))
+    return (
+        None if budget is None else NoiseSecret(budget.privacy, budget.ledger.key(contract.text()))
+    )
 
 
-def _check(own: Own, contract: Contract) -> None:
-    name, task = own.settings.name, own.settings.task
+def _check(context: DeviceContext, contract: Contract) -> None:
+    name, task = context.settings.name, context.settings.task
     if contract.task != task:
         problem = f"{task}, and the contract that came there is of {contract.task}"
         raise MisfitError("task", problem, "have each task's messages on its own topics")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from edgeloop.algorithm import Algorithm, Card, recipe_of
+from edgeloop.algorithm import Algorithm, AlgorithmInfo, private_recipe
 from edgeloop.errors import ConfigError
 from edgeloop.protocol.task import Contract
 
@@ -23,9 +23,9 @@ def names() -> list[str]:
     return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
 
 
-def card(name: str) -> Card:
+def info(name: str) -> AlgorithmInfo:
     """Return what a person wants to know of an algorithm."""
-    found: Card = _module(name).CARD
+    found: AlgorithmInfo = _module(name).INFO
     return found
 
 
@@ -37,7 +37,7 @@ def config(name: str, **options: Any) -> Any:
     """
     kind = _module(name).Config
     fields = [field.name for field in dataclasses.fields(kind)]
-    retired = card(name).retired
+    retired = info(name).retired_options
     for option in options:
         if option in retired:
             raise ConfigError(option, f"{name} has this hyperparameter no more", retired[option])
@@ -61,21 +61,23 @@ def load(
 
     Args:
         name: its name.
-        generator: for the server's half of an algorithm whose card says that it needs one.
+        generator: for the server's part of an algorithm whose card says that it needs one.
         options: fields of its Config.
 
     Raises:
         ConfigError: if there is no such algorithm or field, or a value is out of range.
         GeneratorError: if the generator is another one than the options say.
     """
-    wanted = (generator,) if card(name).generator else ()
+    wanted = (generator,) if info(name).generator else ()
     chosen = config(name, **options)
     _check_heads(name, [getattr(chosen, "architecture", "")])
     algorithm: Algorithm[Any, Any, Any] = _module(name).build(chosen, *wanted)
     return algorithm
 
 
-def agreed(contract: Contract, generator: "Generator | None" = None) -> Algorithm[Any, Any, Any]:
+def load_for_contract(
+    contract: Contract, generator: "Generator | None" = None
+) -> Algorithm[Any, Any, Any]:
     """Build the algorithm that a task's contract names.
 
     Raises:
@@ -83,7 +85,7 @@ def agreed(contract: Contract, generator: "Generator | None" = None) -> Algorith
             asked of one that has no private form.
         GeneratorError: if the generator is another one than the contract's.
     """
-    algorithm = load(contract.algorithm, generator, **agreed_options(contract))
+    algorithm = load(contract.algorithm, generator, **contract_options(contract))
     if contract.privacy is not None:
         check_private(contract.algorithm, algorithm)
     return algorithm
@@ -96,12 +98,12 @@ def check_private(name: str, algorithm: Algorithm[Any, Any, Any]) -> None:
         ConfigError: if its round is more than one descent, or its evaluations show what has no
             noise.
     """
-    recipe_of(algorithm, name)
+    private_recipe(algorithm, name)
 
 
-def agreed_options(contract: Contract) -> dict[str, Any]:
+def contract_options(contract: Contract) -> dict[str, Any]:
     """Return the fields of the algorithm's Config that a task's contract decides."""
-    facts = given(
+    facts = supported_options(
         contract.algorithm,
         classes=len(contract.class_names),
         width=contract.width,
@@ -111,7 +113,7 @@ def agreed_options(contract: Contract) -> dict[str, Any]:
     return {**contract.options, **facts}
 
 
-def check_alike(name: str, architectures: Iterable[str], **options: Any) -> None:
+def check_same_architecture(name: str, architectures: Iterable[str], **options: Any) -> None:
     """Refuse clients whose models, or whose heads, are not as much alike as the algorithm needs.
 
     Args:
@@ -125,7 +127,7 @@ def check_alike(name: str, architectures: Iterable[str], **options: Any) -> None
     """
     architectures = list(architectures)
     _check_heads(name, architectures)
-    if not card(name).alike:
+    if not info(name).same_architecture:
         return
     wanted = config(name, **options).architecture
     for architecture in architectures:
@@ -136,7 +138,7 @@ def check_alike(name: str, architectures: Iterable[str], **options: Any) -> None
 
 
 def _check_heads(name: str, architectures: Iterable[str]) -> None:
-    if not card(name).one_head:
+    if not info(name).linear_head_only:
         return
     from edgeloop.models import is_layered  # needs torch
 
@@ -147,19 +149,19 @@ def _check_heads(name: str, architectures: Iterable[str]) -> None:
             raise ConfigError("models", problem, remedy)
 
 
-def given(name: str, **facts: Any) -> dict[str, Any]:
+def supported_options(name: str, **facts: Any) -> dict[str, Any]:
     """Return those facts of a run that this algorithm's Config has a field for."""
     fields = {field.name for field in dataclasses.fields(_module(name).Config)}
     return {fact: value for fact, value in facts.items() if fact in fields}
 
 
 def needs_generator(name: str, **options: Any) -> bool:
-    """Tell whether the server's half of a run with these options asks a generator.
+    """Return whether the server's part of a run with these options asks a generator.
 
     Raises:
         ConfigError: as `config`.
     """
-    return card(name).generator and bool(config(name, **options).needs_generator)
+    return info(name).generator and bool(config(name, **options).needs_generator)
 
 
 def generator_options(name: str, generator: "Generator | None") -> dict[str, Any]:
@@ -171,18 +173,18 @@ def generator_options(name: str, generator: "Generator | None") -> dict[str, Any
 
 def base_options(name: str, base: Any) -> dict[str, Any]:
     """Return the options that bind a run of this algorithm to one base; none without one."""
-    if base is None or not card(name).base:
+    if base is None or not info(name).base:
         return {}
     return {"base_sha256": base.identity, "dims": base.dims}
 
 
-def variant(name: str, which: str) -> Mapping[str, Any]:
+def variant_options(name: str, which: str) -> Mapping[str, Any]:
     """Return the options of an algorithm's variant, "released" or "paper".
 
     Raises:
         ConfigError: if there is no such algorithm or variant.
     """
-    variants = {"released": {}, **card(name).variants}
+    variants = {"released": {}, **info(name).variants}
     if which not in variants:
         known = ", ".join(sorted(variants))
         raise ConfigError("variant", f"{name} has no variant {which!r}", f"choose one of {known}")

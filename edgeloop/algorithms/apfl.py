@@ -16,7 +16,7 @@ before the step; v is never replaced by the mixture, the evaluation mixes it wit
 and clients count alike in the average. The clip is ours there, to keep alpha a share.
 
 The client's model is the personal one. Beside it a client keeps alpha, a copy of the global model
-(its parameters are the broadcast's anew each round, what its batch normalisation counts lasts and
+(its parameters are the broadcast's again each round, what its batch normalisation counts lasts and
 never travels), and v where it differs from the personal model.
 
 Shape suffix: P parameters of the model.
@@ -32,15 +32,15 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, Batch, Batches, Card, Count, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batch, Batches, Count, Positive
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.training.sgd import cross_entropy
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="APFL",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="the whole model (P floats), not the personal one",
     down="the whole model (P floats)",
     paper="Deng et al. 2020, arXiv:2003.13461",
@@ -49,7 +49,7 @@ CARD = Card(
         "pfllib": PFLLIB,
         "paper": {"through_mixture": True, "weighted": False},
     },
-    alike=True,
+    same_architecture=True,
 )
 
 DECAY = 0.02
@@ -86,46 +86,48 @@ class Config:
 
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
 
     def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(models.first(config).own()))
+        first = Weights(weights.flat(models.initial_model(config).own()))
         return first, first
 
     def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
         mean = weights.mean(uploads, config.weighted)
         return mean, mean
 
-    def equip(model: SplitModel) -> None:
+    def init_client_state(model: SplitModel) -> None:
         shared = copy.deepcopy(model)
         if config.through_mixture:
-            model.kept["local"] = fixed([parameter.detach().clone() for parameter in model.own()])
-        model.kept["alpha"] = fixed([torch.tensor(config.alpha)])
+            model.kept["local"] = as_buffers(
+                [parameter.detach().clone() for parameter in model.own()]
+            )
+        model.kept["alpha"] = as_buffers([torch.tensor(config.alpha)])
         model.kept["global"] = shared
 
-    def receive(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
-        kept = kept_by(model)
+    def load_broadcast(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
+        kept = client_state(model)
         weights.assign(kept.shared.own(), broadcast.weights_P)
         if config.through_mixture:
             mix(model.own(), kept.local, kept.shared.own(), kept.alpha)
 
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
-        receive(model, batches, broadcast)
-        step = step_mixed if config.through_mixture else step_apart
-        shared = kept_by(model).shared
+        load_broadcast(model, batches, broadcast)
+        step = paper_step if config.through_mixture else released_step
+        shared = client_state(model).shared
         model.train()
         for epoch in range(config.local_epochs):
             for batch in batches.epoch(epoch):
                 step(model, batch, config.local_lr)
         if not config.through_mixture:
-            mix(model.own(), model.own(), shared.own(), kept_by(model).alpha)
+            mix(model.own(), model.own(), shared.own(), client_state(model).alpha)
         return WeightsUpload(len(batches.labels), weights.flat(shared.own()))
 
     return Algorithm(
         state=Weights,
         upload=WeightsUpload,
         broadcast=Weights,
-        sizes={"P": weights.size(models.first(config).own())},
+        sizes={"P": weights.size(models.initial_model(config).own())},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
@@ -133,13 +135,13 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
-        equip=equip,
-        receive=receive,
+        init_client_state=init_client_state,
+        load_broadcast=load_broadcast,
     )
 
 
 @dataclass(frozen=True)
-class Kept:
+class ClientState:
     """What a client keeps beside its personal model.
 
     Attributes:
@@ -153,19 +155,19 @@ class Kept:
     local: Sequence[Tensor]
 
 
-def kept_by(model: SplitModel) -> Kept:
-    """Return what `equip` gave a client, not a copy."""
+def client_state(model: SplitModel) -> ClientState:
+    """Return what `init_client_state` gave a client, not a copy."""
     shared = cast(SplitModel, model.kept["global"])
     local = list(model.kept["local"].parameters()) if "local" in model.kept else model.own()
-    return Kept(next(model.kept["alpha"].parameters()), shared, local)
+    return ClientState(next(model.kept["alpha"].parameters()), shared, local)
 
 
-def fixed(tensors: Sequence[Tensor]) -> nn.ParameterList:
+def as_buffers(tensors: Sequence[Tensor]) -> nn.ParameterList:
     """Return tensors as a module that saves them and that no gradient reaches."""
     return nn.ParameterList([nn.Parameter(tensor, requires_grad=False) for tensor in tensors])
 
 
-def slopes(model: SplitModel, batch: Batch) -> tuple[Tensor, ...]:
+def gradients(model: SplitModel, batch: Batch) -> tuple[Tensor, ...]:
     """Return the loss's gradient, one tensor for each parameter."""
     return torch.autograd.grad(cross_entropy(model, batch), model.own())
 
@@ -180,46 +182,46 @@ def mix(
 
 
 @torch.no_grad()
-def go_down(parameters: Sequence[Tensor], gradient: Sequence[Tensor], lr: float | Tensor) -> None:
+def sgd_step(parameters: Sequence[Tensor], gradient: Sequence[Tensor], lr: float | Tensor) -> None:
     """Subtract lr times a gradient, in place."""
     for parameter, slope in zip(parameters, gradient, strict=True):
         parameter.sub_(lr * slope)
 
 
 @torch.no_grad()
-def alpha_slope(
+def alpha_gradient(
     local: Sequence[Tensor], shared: Sequence[Tensor], gradient: Sequence[Tensor]
 ) -> Tensor:
-    """Return the loss's slope along alpha, <v - w, gradient of the mixture>, a scalar."""
+    """Return the loss's gradient along alpha, <v - w, gradient of the mixture>, a scalar."""
     parts = [((v - w) * g).sum() for v, w, g in zip(local, shared, gradient, strict=True)]
     return torch.stack(parts).sum()
 
 
 @torch.no_grad()
-def move_alpha(alpha: Tensor, slope: Tensor, lr: float) -> None:
+def update_alpha(alpha: Tensor, gradient: Tensor, lr: float) -> None:
     """Take one step of alpha in place, and keep it in 0 ... 1."""
-    alpha.copy_((alpha - lr * slope).clamp(0, 1))
+    alpha.copy_((alpha - lr * gradient).clamp(0, 1))
 
 
-def step_apart(model: SplitModel, batch: Batch, lr: float) -> None:
+def released_step(model: SplitModel, batch: Batch, lr: float) -> None:
     """Take the released code's step in place: w, v, then alpha with both as they are now."""
-    kept = kept_by(model)
-    of_w = slopes(kept.shared, batch)
-    go_down(kept.shared.own(), of_w, lr)
-    of_v = slopes(model, batch)
-    go_down(kept.local, of_v, lr)
+    kept = client_state(model)
+    of_w = gradients(kept.shared, batch)
+    sgd_step(kept.shared.own(), of_w, lr)
+    of_v = gradients(model, batch)
+    sgd_step(kept.local, of_v, lr)
     alpha = kept.alpha
     blended = [alpha * v + (1 - alpha) * w for v, w in zip(of_v, of_w, strict=True)]
-    along = alpha_slope(kept.local, kept.shared.own(), blended)
-    move_alpha(alpha, along + DECAY * alpha, lr)
+    along = alpha_gradient(kept.local, kept.shared.own(), blended)
+    update_alpha(alpha, along + DECAY * alpha, lr)
 
 
-def step_mixed(model: SplitModel, batch: Batch, lr: float) -> None:
-    """Take the paper's step in place: w, v and alpha, all from what was before, then mix anew."""
-    kept = kept_by(model)
-    of_w, of_mixture = slopes(kept.shared, batch), slopes(model, batch)
-    along = alpha_slope(kept.local, kept.shared.own(), of_mixture)
-    go_down(kept.shared.own(), of_w, lr)
-    go_down(kept.local, of_mixture, lr * kept.alpha)
-    move_alpha(kept.alpha, along, lr)
+def paper_step(model: SplitModel, batch: Batch, lr: float) -> None:
+    """Take the paper's step in place: w, v and alpha, all from what was before, then mix again."""
+    kept = client_state(model)
+    of_w, of_mixture = gradients(kept.shared, batch), gradients(model, batch)
+    along = alpha_gradient(kept.local, kept.shared.own(), of_mixture)
+    sgd_step(kept.shared.own(), of_w, lr)
+    sgd_step(kept.local, of_mixture, lr * kept.alpha)
+    update_alpha(kept.alpha, along, lr)
     mix(model.own(), kept.local, kept.shared.own(), kept.alpha)

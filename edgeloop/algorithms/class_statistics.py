@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from edgeloop.algorithm import Algorithm, Card, no_network
+from edgeloop.algorithm import Algorithm, AlgorithmInfo, no_network
 from edgeloop.gaussian import knowledge, statistics
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.gaussian.knowledge import GlobalStatistics, HalfShares, Shares
 from edgeloop.gaussian.options import Config as Config
 from edgeloop.gaussian.statistics import ClassStatistics, HalfClassStatistics, Statistics
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="Class statistics",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="one mean (D floats) and count for each class of the client, one second moment (D x D)",
     down="the same of all clients",
     paper="ours; after Coates et al. 2011, CCVR, FedNCM and Fed3R",
@@ -43,28 +43,30 @@ CARD = Card(
 
 
 def build(config: Config) -> Algorithm[Shares | HalfShares, Statistics, GlobalStatistics]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
 
     def start() -> tuple[Shares | HalfShares, GlobalStatistics]:
-        nothing = knowledge.nothing(config)
-        return nothing, knowledge.summed(nothing, config)
+        nothing = knowledge.no_uploads(config)
+        return nothing, knowledge.global_statistics(nothing, config)
 
-    def merge(
+    def aggregate_by_name(
         state: Shares | HalfShares, uploads: Mapping[str, Statistics]
     ) -> tuple[Shares | HalfShares, GlobalStatistics]:
-        held = knowledge.merged(state, uploads, config)
-        return held, knowledge.summed(held, config)
+        held = knowledge.with_uploads(state, uploads, config)
+        return held, knowledge.global_statistics(held, config)
 
     def aggregate(
         state: Shares | HalfShares, uploads: Sequence[Statistics]
     ) -> tuple[Shares | HalfShares, GlobalStatistics]:
-        return merge(state, {f"upload-{number:06}": each for number, each in enumerate(uploads)})
+        return aggregate_by_name(
+            state, {f"upload-{number:06}": each for number, each in enumerate(uploads)}
+        )
 
-    def forget(
+    def remove_clients(
         state: Shares | HalfShares, names: Collection[str]
     ) -> tuple[Shares | HalfShares, GlobalStatistics]:
-        held = knowledge.without(state, names, config)
-        return held, knowledge.summed(held, config)
+        held = knowledge.without_clients(state, names, config)
+        return held, knowledge.global_statistics(held, config)
 
     entries = statistics.triangle(config.dims) if config.sends_second else 0
     return Algorithm(
@@ -74,11 +76,11 @@ def build(config: Config) -> Algorithm[Shares | HalfShares, Statistics, GlobalSt
         sizes={"C": config.classes, "D": config.dims, "T": entries},
         start=start,
         aggregate=aggregate,
-        merge=merge,
-        forget=forget,
+        aggregate_by_name=aggregate_by_name,
+        remove_clients=remove_clients,
         check=partial(statistics.check, classes=config.classes),
-        half=partial(_client, config),
-        measures=_measures,
+        make_client=partial(_make_client, config),
+        round_metrics=_round_metrics,
         targets=no_network,
         loss=no_network,
         train=no_network,
@@ -86,11 +88,11 @@ def build(config: Config) -> Algorithm[Shares | HalfShares, Statistics, GlobalSt
     )
 
 
-def _client(config: Config, name: str, base: Any, data: Any) -> StatisticsClient:
+def _make_client(config: Config, name: str, base: Any, data: Any) -> StatisticsClient:
     return StatisticsClient(name, config, base, data)
 
 
-def _measures(
+def _round_metrics(
     uploads: Sequence[Statistics], state: Shares | HalfShares, broadcast: GlobalStatistics
 ) -> Mapping[str, float]:
     """Return how many clients' shares are in it, how many samples, and how many classes."""

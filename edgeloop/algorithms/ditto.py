@@ -11,7 +11,7 @@ open; the authors' code averages clients alike and trains both models on the sam
 PFLlib, and so this file, weighs by samples and trains the personal model first, both for epochs.
 
 The client's model is the personal one, v. The global one, w, is trained in a copy beside it, whose
-parameters are the broadcast's anew each round; only what its batch normalisation counts lasts, and
+parameters are the broadcast's again each round; only what its batch normalisation counts lasts, and
 never travels.
 
 Shape suffix: P parameters of the model.
@@ -26,26 +26,26 @@ from edgeloop import models
 from edgeloop.algorithm import (
     PFLLIB,
     Algorithm,
+    AlgorithmInfo,
     Batches,
-    Card,
     Count,
     NotNegative,
     Positive,
-    softened,
+    softmax_scores,
 )
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
-from edgeloop.training.sgd import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, train_sgd
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="Ditto",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="the whole model (P floats), not the personal one",
     down="the whole model (P floats)",
     paper="Li et al., ICML 2021, arXiv:2012.04221",
     variants={"released": {}, "pfllib": PFLLIB},
-    alike=True,
+    same_architecture=True,
 )
 
 COPY = "global"
@@ -80,10 +80,10 @@ class Config:
 
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
 
     def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(models.first(config).own()))
+        first = Weights(weights.flat(models.initial_model(config).own()))
         return first, first
 
     def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
@@ -101,7 +101,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         state=Weights,
         upload=WeightsUpload,
         broadcast=Weights,
-        sizes={"P": weights.size(models.first(config).own())},
+        sizes={"P": weights.size(models.initial_model(config).own())},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
@@ -109,12 +109,12 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
-        compared=softened,
-        equip=equip,
+        auc_scores=softmax_scores,
+        init_client_state=init_client_state,
     )
 
 
-def equip(model: SplitModel) -> None:
+def init_client_state(model: SplitModel) -> None:
     """Give a client its copy of the global model."""
     model.kept[COPY] = copy.deepcopy(model)
 
@@ -125,7 +125,7 @@ def train_personal(model: SplitModel, shared: SplitModel, batches: Batches, conf
     F_k, the cross-entropy, is the algorithm's `loss`: the part of the objective that a batch makes.
     """
     ours, anchors = model.own(), shared.own()
-    descend(
+    train_sgd(
         model,
         batches,
         lambda forward, batch: (
@@ -138,9 +138,9 @@ def train_personal(model: SplitModel, shared: SplitModel, batches: Batches, conf
 
 def train_global(shared: SplitModel, batches: Batches, config: Config) -> None:
     """Train w in place, as FedAvg does."""
-    descend(
+    train_sgd(
         *(shared, batches, cross_entropy),
         epochs=config.local_epochs,
         lr=config.local_lr,
-        begin=config.personal_epochs,
+        first_epoch=config.personal_epochs,
     )

@@ -3,7 +3,7 @@
 Zhang, Hua, Wang, Song, Xue, Ma and Guan, AAAI 2023. https://arxiv.org/abs/2212.01197
 
 Differences from the released code (FedALA and PFLlib), which the defaults follow: the start phase
-ends after `start_passes` passes at the latest, where the code may go on for ever. Nothing is
+ends after `start_passes` passes at the latest, where the code may continue for ever. Nothing is
 adapted where the global model equals the client's in every entry, as in round 0, where the code
 asks whether the gaps of the first tensor sum to 0. The blend is learned in training mode, where the
 code takes the mode that the client's model was left in; the batch normalisation of the client's
@@ -27,21 +27,30 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, Batch, Batches, Card, Count, NotNegative, Positive
+from edgeloop.algorithm import (
+    PFLLIB,
+    Algorithm,
+    AlgorithmInfo,
+    Batch,
+    Batches,
+    Count,
+    NotNegative,
+    Positive,
+)
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive
-from edgeloop.training.sgd import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, train_sgd
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="FedALA",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="the whole model (P floats)",
     down="the whole model (P floats)",
     paper="Zhang et al., AAAI 2023, arXiv:2212.01197",
     variants={"released": {}, "pfllib": PFLLIB, "paper": {"threshold": 0.01, **PFLLIB}},
-    alike=True,
+    same_architecture=True,
 )
 
 WINDOW = 10
@@ -99,28 +108,28 @@ class Blend(nn.Module):
 
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
 
     def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(models.first(config).own()))
+        first = Weights(weights.flat(models.initial_model(config).own()))
         return first, first
 
     def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
         mean = weights.mean(uploads)
         return mean, mean
 
-    def equip(model: SplitModel) -> None:
-        model.kept["blend"] = Blend(weights.size(higher(model, config)))
+    def init_client_state(model: SplitModel) -> None:
+        model.kept["blend"] = Blend(weights.size(top_tensors(model, config)))
 
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
-        descend(model, batches, cross_entropy, epochs=config.local_epochs, lr=config.local_lr)
+        train_sgd(model, batches, cross_entropy, epochs=config.local_epochs, lr=config.local_lr)
         return WeightsUpload(len(batches.labels), weights.flat(model.own()))
 
     return Algorithm(
         state=Weights,
         upload=WeightsUpload,
         broadcast=Weights,
-        sizes={"P": weights.size(models.first(config).own())},
+        sizes={"P": weights.size(models.initial_model(config).own())},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
@@ -128,12 +137,12 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
-        equip=equip,
-        receive=lambda model, batches, broadcast: adapt(model, batches, broadcast, config),
+        init_client_state=init_client_state,
+        load_broadcast=lambda model, batches, broadcast: adapt(model, batches, broadcast, config),
     )
 
 
-def higher(model: SplitModel, config: Config) -> list[nn.Parameter]:
+def top_tensors(model: SplitModel, config: Config) -> list[nn.Parameter]:
     """Return the last p tensors of the model, all of them for p = 0."""
     return model.own()[-config.tensors :]
 
@@ -143,19 +152,19 @@ def adapt(model: SplitModel, batches: Batches, broadcast: Weights, config: Confi
 
     Blended is local + (global - local) * W, with W learned on a slice of the local samples.
     """
-    local_P = weights.joined(model.own())
+    local_P = weights.concatenate(model.own())
     weights.assign(model.own(), broadcast.weights_P)
-    gap_P = weights.joined(model.own()) - local_P
+    gap_P = weights.concatenate(model.own()) - local_P
     if not gap_P.any():
         return
     blend = cast(Blend, model.kept["blend"])
     size = len(blend.weights_H)
     local_H, gap_H = local_P[-size:], gap_P[-size:]
-    learn(model, blend, local_H, gap_H, sliced(batches, config), config)
-    weights.assign(higher(model, config), local_H + gap_H * blend.weights_H)
+    train_blend(model, blend, local_H, gap_H, sample_slice(batches, config), config)
+    weights.assign(top_tensors(model, config), local_H + gap_H * blend.weights_H)
 
 
-def sliced(batches: Batches, config: Config) -> list[Batch]:
+def sample_slice(batches: Batches, config: Config) -> list[Batch]:
     """Return a slice of int(s N) neighbouring samples from a random start, the last batch as it is.
 
     The start is drawn from the client's seed of the round.
@@ -169,7 +178,7 @@ def sliced(batches: Batches, config: Config) -> list[Batch]:
     return list(zip(inputs.split(size), labels.split(size), strict=True)) if count else []
 
 
-def learn(
+def train_blend(
     model: SplitModel,
     blend: Blend,
     local_H: Tensor,
@@ -184,14 +193,14 @@ def learn(
     trial = copy.deepcopy(model).train()
     losses: list[float] = []
     most = 1 if blend.settled else config.start_passes
-    while batches and len(losses) < most and not calm(losses, config.threshold):
+    while batches and len(losses) < most and not has_converged(losses, config.threshold):
         losses.append(one_pass(trial, blend, local_H, gap_H, batches, config))
     if losses:
         blend.settled.fill_(1)
 
 
-def calm(losses: Sequence[float], threshold: float) -> bool:
-    """Tell whether there are more than ten losses, and the last ten deviate by less than this."""
+def has_converged(losses: Sequence[float], threshold: float) -> bool:
+    """Return whether there are more than ten losses, and the last ten deviate by less than this."""
     return len(losses) > WINDOW and float(np.std(losses[-WINDOW:])) < threshold
 
 
@@ -209,10 +218,10 @@ def one_pass(
     blended tensors.
     """
     last = torch.zeros(())
-    top = higher(trial, config)
+    top = top_tensors(trial, config)
     for batch in batches:
         weights.assign(top, local_H + gap_H * blend.weights_H)
         last = cross_entropy(trial, batch)
-        slope_H = weights.joined(torch.autograd.grad(last, top))
+        slope_H = weights.concatenate(torch.autograd.grad(last, top))
         blend.weights_H.sub_(config.blend_lr * slope_H * gap_H).clamp_(0, 1)
     return last.item()

@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, Card, Count, Positive, Recipe
+from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Count, Positive, Recipe
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
-from edgeloop.training.sgd import cross_entropy, follow
+from edgeloop.training.sgd import cross_entropy, train_recipe
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="FedAvg",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="the whole model (P floats)",
     down="the whole model (P floats)",
     paper="McMahan et al., AISTATS 2017, arXiv:1602.05629",
     variants={"released": {}, "pfllib": PFLLIB},
-    alike=True,
+    same_architecture=True,
 )
 
 
@@ -54,10 +54,10 @@ class Config:
 
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
 
     def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(models.first(config).own()))
+        first = Weights(weights.flat(models.initial_model(config).own()))
         return first, first
 
     def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
@@ -78,14 +78,16 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         state=Weights,
         upload=WeightsUpload,
         broadcast=Weights,
-        sizes={"P": weights.size(models.first(config).own())},
+        sizes={"P": weights.size(models.initial_model(config).own())},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
         loss=cross_entropy,
-        train=partial(follow, recipe),
+        train=partial(train_recipe, recipe),
         recipe=recipe,
         predict=lambda model, inputs, targets: model(inputs)[1],
-        receive=lambda model, batches, broadcast: weights.assign(model.own(), broadcast.weights_P),
+        load_broadcast=lambda model, batches, broadcast: weights.assign(
+            model.own(), broadcast.weights_P
+        ),
     )

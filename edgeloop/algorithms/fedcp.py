@@ -5,7 +5,7 @@ Zhang, Hua, Wang, Song, Xue, Ma and Guan, KDD 2023. https://arxiv.org/abs/2307.0
 Differences from the released code (FedCP and PFLlib), which the defaults follow: at evaluation the
 masks are the softmax without noise, so that a prediction is the same each time and can be exported,
 where the code draws Gumbel noise there too. In training the noise comes from the run's seed and the
-round. Every client gets head and policy each round, and makes its context anew from its personal
+round. Every client gets head and policy each round, and makes its context again from its personal
 head, where the code gives both only to the clients that trained: a client that has not trained yet
 keeps a random context there. The weight of the discrepancy is 5, as in the published command; the
 code's own defaults are 0 and 1. The variant `pfllib` has the paper's learning rate. Batch
@@ -28,29 +28,29 @@ from edgeloop import models
 from edgeloop.algorithm import (
     PFLLIB,
     Algorithm,
+    AlgorithmInfo,
     Batch,
     Batches,
-    Card,
     Count,
     NotNegative,
     Positive,
-    softened,
+    softmax_scores,
 )
 from edgeloop.knowledge import mmd, weights
 from edgeloop.knowledge.weights import Vector, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive, drawing
-from edgeloop.training.sgd import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, train_sgd
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="FedCP",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="base, global head and policy network (P floats)",
     down="base, global head and policy network (P floats)",
     paper="Zhang et al., KDD 2023, arXiv:2307.01217",
     variants={"released": {}, "pfllib": PFLLIB},
-    alike=True,
-    one_head=True,
+    same_architecture=True,
+    linear_head_only=True,
 )
 
 
@@ -115,20 +115,20 @@ class Policy(nn.Module):
 
 
 def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
 
-    def equip(model: SplitModel) -> None:
+    def init_client_state(model: SplitModel) -> None:
         model.kept["base"] = copy.deepcopy(model.base).requires_grad_(False)
         model.kept["head"] = copy.deepcopy(model.head).requires_grad_(False)
-        model.kept["policy"] = first_policy(config)
+        model.kept["policy"] = initial_policy(config)
 
     def first_model() -> SplitModel:
-        model = models.first(config)
-        equip(model)
+        model = models.initial_model(config)
+        init_client_state(model)
         return model
 
     def start() -> tuple[Shared, Shared]:
-        first = Shared(0, weights.flat(travelling(first_model())))
+        first = Shared(0, weights.flat(shared_parameters(first_model())))
         return first, first
 
     def aggregate(state: Shared, uploads: Sequence[WeightsUpload]) -> tuple[Shared, Shared]:
@@ -137,22 +137,22 @@ def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
 
     def train(model: SplitModel, batches: Batches, broadcast: Shared) -> WeightsUpload:
         noise = torch.Generator().manual_seed(derive(batches.seed, "noise"))
-        descend(
+        train_sgd(
             model,
             batches,
             lambda forward, batch: objective(model, batch, noise, config.discrepancy),
             epochs=config.local_epochs,
             lr=config.local_lr,
-            also=list(model.kept["policy"].parameters()),
+            extra_params=list(model.kept["policy"].parameters()),
         )
         merge_heads(model)
-        return WeightsUpload(len(batches.labels), weights.flat(travelling(model)))
+        return WeightsUpload(len(batches.labels), weights.flat(shared_parameters(model)))
 
     return Algorithm(
         state=Shared,
         upload=WeightsUpload,
         broadcast=Shared,
-        sizes={"P": weights.size(travelling(first_model()))},
+        sizes={"P": weights.size(shared_parameters(first_model()))},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
@@ -160,13 +160,13 @@ def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
         loss=cross_entropy,
         train=train,
         predict=predict,
-        compared=softened,
-        equip=equip,
-        receive=receive,
+        auc_scores=softmax_scores,
+        init_client_state=init_client_state,
+        load_broadcast=load_broadcast,
     )
 
 
-def first_policy(config: Config) -> Policy:
+def initial_policy(config: Config) -> Policy:
     """Draw the policy network that every client starts with, and its first context, in U(0, 1).
 
     The context is the released code's for the same seed.
@@ -177,14 +177,14 @@ def first_policy(config: Config) -> Policy:
         return Policy(context_K)
 
 
-def travelling(model: SplitModel) -> list[nn.Parameter]:
+def shared_parameters(model: SplitModel) -> list[nn.Parameter]:
     """Return the parameters of base, global head and policy network; the personal head stays."""
     parts = model.base, model.kept["head"], model.kept["policy"]
     return [parameter for part in parts for parameter in part.parameters()]
 
 
 @torch.no_grad()
-def receive(model: SplitModel, batches: Batches, broadcast: Shared) -> None:
+def load_broadcast(model: SplitModel, batches: Batches, broadcast: Shared) -> None:
     """Take over base, global head and policy; freeze a copy of the base; renew the context.
 
     The context v is the sum of the personal head's rows, of unit length. Before anyone has trained
@@ -193,7 +193,7 @@ def receive(model: SplitModel, batches: Batches, broadcast: Shared) -> None:
     if broadcast.rounds:
         policy = cast(Policy, model.kept["policy"])
         policy.context_K.copy_(F.normalize(model.head.weight.sum(0), dim=0))
-    weights.assign(travelling(model), broadcast.weights_P)
+    weights.assign(shared_parameters(model), broadcast.weights_P)
     pairs = zip(model.kept["base"].parameters(), model.base.parameters(), strict=True)
     for frozen, received in pairs:
         frozen.copy_(received)
@@ -210,7 +210,7 @@ def objective(model: SplitModel, batch: Batch, noise: torch.Generator, weight: f
     features_BK = model(inputs)[0]
     scores_BSK = model.kept["policy"](features_BK)
     scores_BSK = scores_BSK + gumbel(scores_BSK.shape, noise).to(scores_BSK.device)
-    logits_BC = mixed(model, features_BK, scores_BSK)
+    logits_BC = mixed_logits(model, features_BK, scores_BSK)
     global_BK = model.unify(torch.flatten(model.kept["base"](inputs), 1))
     away = mmd.discrepancy(features_BK, global_BK, mmd.FIXED)
     return F.cross_entropy(logits_BC, labels_B) + weight * away
@@ -222,7 +222,7 @@ def gumbel(shape: Sequence[int], noise: torch.Generator) -> Tensor:
     return -draws.clamp(min=torch.finfo(draws.dtype).tiny).log()
 
 
-def mixed(model: SplitModel, features_BK: Tensor, scores_BSK: Tensor) -> Tensor:
+def mixed_logits(model: SplitModel, features_BK: Tensor, scores_BSK: Tensor) -> Tensor:
     """Return logits (B, C): personal head of the personal part, plus global head of the rest.
 
     The masks r and s = 1 - r are the softmax of the two sides' scores, temperature 1.
@@ -244,4 +244,4 @@ def merge_heads(model: SplitModel) -> None:
 def predict(model: SplitModel, inputs: Tensor, targets: None) -> Tensor:
     """Return the mixed logits (B, C), without noise in the masks."""
     features_BK = model(inputs)[0]
-    return mixed(model, features_BK, model.kept["policy"](features_BK))
+    return mixed_logits(model, features_BK, model.kept["policy"](features_BK))

@@ -33,9 +33,9 @@ from edgeloop import models
 from edgeloop.algorithm import (
     PFLLIB,
     Algorithm,
+    AlgorithmInfo,
     Batch,
     Batches,
-    Card,
     Count,
     Forward,
     NotNegative,
@@ -45,16 +45,16 @@ from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Vector
 from edgeloop.models.split import SplitModel
 from edgeloop.protocol.wire import Samples
-from edgeloop.training.sgd import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, train_sgd
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="FedDBE",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="in round 0 the mean feature (K floats), then the whole model (P floats)",
     down="the whole model and the global mean feature (P + K floats)",
     paper="Zhang et al., NeurIPS 2023, arXiv:2311.14975",
     variants={"released": {}, "pfllib": PFLLIB},
-    alike=True,
+    same_architecture=True,
 )
 
 
@@ -156,24 +156,26 @@ class RunningMean:
 
 
 def build(config: Config) -> Algorithm[Shared, Upload, Shared]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
 
     def start() -> tuple[Shared, Shared]:
-        weights_P = weights.flat(models.first(config).own())
+        weights_P = weights.flat(models.initial_model(config).own())
         first = Shared(False, np.zeros(config.width, np.float32), weights_P)
         return first, first
 
-    def equip(model: SplitModel) -> None:
+    def init_client_state(model: SplitModel) -> None:
         model.kept["memory"] = Memory(config.width)
 
     def train(model: SplitModel, batches: Batches, broadcast: Shared) -> Upload:
-        return (debiased if broadcast.measured else measured)(model, batches, broadcast, config)
+        return (train_debiased if broadcast.measured else train_measuring_mean)(
+            model, batches, broadcast, config
+        )
 
     return Algorithm(
         state=Shared,
         upload=Upload,
         broadcast=Shared,
-        sizes={"P": weights.size(models.first(config).own()), "D": config.width},
+        sizes={"P": weights.size(models.initial_model(config).own()), "D": config.width},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
@@ -181,9 +183,11 @@ def build(config: Config) -> Algorithm[Shared, Upload, Shared]:
         loss=cross_entropy,
         train=train,
         predict=predict,
-        equip=equip,
-        receive=lambda model, batches, broadcast: weights.assign(model.own(), broadcast.weights_P),
-        whole_rounds=1,
+        init_client_state=init_client_state,
+        load_broadcast=lambda model, batches, broadcast: weights.assign(
+            model.own(), broadcast.weights_P
+        ),
+        full_rounds=1,
     )
 
 
@@ -206,32 +210,36 @@ def rows(state: Shared, upload: Upload) -> npt.NDArray[np.float32]:
     return upload.weights_SP if state.measured else upload.mean_RD
 
 
-def measured(model: SplitModel, batches: Batches, broadcast: Shared, config: Config) -> Upload:
+def train_measuring_mean(
+    model: SplitModel, batches: Batches, broadcast: Shared, config: Config
+) -> Upload:
     """Train on `loss` alone, without DBE; return the running mean that the training ends with."""
     running = RunningMean(config.width, config.momentum, batches.inputs.device)
 
-    def watched(forward: Forward, batch: Batch) -> Tensor:
+    def collecting(forward: Forward, batch: Batch) -> Tensor:
         features_BK, logits_BC = forward(batch[0])
         running.update(features_BK)
         return F.cross_entropy(logits_BC, batch[1])
 
-    descend(model, batches, watched, epochs=config.local_epochs, lr=config.local_lr)
+    train_sgd(model, batches, collecting, epochs=config.local_epochs, lr=config.local_lr)
     mean_RD = running.mean_K.cpu().numpy()[np.newaxis][: len(batches)]
     size = len(broadcast.weights_P)
     return Upload(len(batches.labels), mean_RD, np.zeros((0, size), np.float32))
 
 
-def debiased(model: SplitModel, batches: Batches, broadcast: Shared, config: Config) -> Upload:
+def train_debiased(
+    model: SplitModel, batches: Batches, broadcast: Shared, config: Config
+) -> Upload:
     """Train model and own vector with DBE, and return the model."""
     running = RunningMean(config.width, config.momentum, batches.inputs.device)
     goal_K = torch.tensor(broadcast.mean_D, device=batches.inputs.device)
-    descend(
+    train_sgd(
         model,
         batches,
         lambda forward, batch: objective(model, batch, running, goal_K, config.regulariser),
         epochs=config.local_epochs,
         lr=config.local_lr,
-        also=[memory_of(model)],
+        extra_params=[bias_memory(model)],
     )
     weights_SP = weights.flat(model.own())[np.newaxis]
     return Upload(len(batches.labels), np.zeros((0, config.width), np.float32), weights_SP)
@@ -248,16 +256,16 @@ def objective(
     inputs, labels_B = batch
     features_BK = model(inputs)[0]
     gap_K = running.update(features_BK) - goal_K
-    logits_BC = model.head(features_BK + memory_of(model))
+    logits_BC = model.head(features_BK + bias_memory(model))
     return F.cross_entropy(logits_BC, labels_B) + weight * (gap_K.square() / 2).mean()
 
 
-def memory_of(model: SplitModel) -> nn.Parameter:
+def bias_memory(model: SplitModel) -> nn.Parameter:
     """Return m, the client's own vector (K,)."""
     return cast(Memory, model.kept["memory"]).bias_K
 
 
 def predict(model: SplitModel, inputs: Tensor, targets: None) -> Tensor:
     """Return the head's logits (B, C) of z + m."""
-    scores_BC: Tensor = model.head(model(inputs)[0] + memory_of(model))
+    scores_BC: Tensor = model.head(model(inputs)[0] + bias_memory(model))
     return scores_BC

@@ -22,22 +22,22 @@ from torch import Tensor
 
 from edgeloop.algorithm import (
     Algorithm,
+    AlgorithmInfo,
     Batch,
-    Card,
     Count,
     Forward,
     NotNegative,
     Positive,
     Recipe,
-    check_fits,
+    check_frame_size,
 )
 from edgeloop.knowledge import prototypes
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload, Targets
-from edgeloop.training.sgd import follow
+from edgeloop.training.sgd import train_recipe
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="FedDistill",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="the mean logits (C floats) of each class of the client",
     down="the mean logits (C floats) of each class that anyone has",
     paper="Jeong et al., MLPCD at NeurIPS 2018, arXiv:1811.11479",
@@ -68,16 +68,16 @@ class Config:
     distance: Literal["mse", "soft"] = "mse"
 
     def __post_init__(self) -> None:
-        check_fits(logits=self.classes**2)
+        check_frame_size(logits=self.classes**2)
 
 
 @dataclass(frozen=True)
 class State:
-    """The server keeps nothing: the global logits are made anew each round."""
+    """The server keeps nothing: the global logits are made again each round."""
 
 
 def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]:
-    """Bind both halves to one configuration; logits travel as prototypes of C entries."""
+    """Bind server and client to one configuration; logits travel as prototypes of C entries."""
 
     def start() -> tuple[State, GlobalPrototypes]:
         return State(), prototypes.no_prototypes(config.classes, config.classes)
@@ -93,10 +93,10 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         loss=loss,
         epochs=config.local_epochs,
         lr=config.local_lr,
-        sees="logits",
-        when="during",
+        collect="logits",
+        collect_at="during",
         upload=partial(
-            prototypes.upload_seen,
+            prototypes.upload_collected,
             classes=config.classes,
             width=config.classes,
             epochs=config.local_epochs,
@@ -113,7 +113,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         targets=prototypes.targets,
         loss=loss,
-        train=partial(follow, recipe),
+        train=partial(train_recipe, recipe),
         recipe=recipe,
         predict=lambda model, inputs, goal: model(inputs)[1],
     )
@@ -132,7 +132,7 @@ def distance(logits_BC: Tensor, labels_B: Tensor, goal: Targets, kind: str) -> T
             cross-entropy with the softmax of the goal.
     """
     if kind == "mse":
-        return prototypes.pull(logits_BC, labels_B, goal, "mse")
+        return prototypes.attraction(logits_BC, labels_B, goal, "mse")
     known_B1 = goal.known_C[labels_B].unsqueeze(1)
     goal_BC = torch.where(known_B1, goal.prototypes_CK[labels_B], logits_BC.detach())
     return F.cross_entropy(logits_BC, goal_BC.softmax(dim=1))

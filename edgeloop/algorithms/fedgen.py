@@ -28,22 +28,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeloop import models
-from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive, check_fits
+from edgeloop.algorithm import Algorithm, AlgorithmInfo, Batches, Count, Positive, check_frame_size
 from edgeloop.knowledge import heads, weights
 from edgeloop.knowledge.heads import Head
 from edgeloop.models.split import SplitModel
 from edgeloop.protocol.wire import Counts
 from edgeloop.seeds import derive, drawing
-from edgeloop.training.sgd import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, train_sgd
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="FedGen",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="the head (C x K + C floats) and the number of samples of each class",
     down="the head (C x K + C floats), the generator, and the share of each class",
     paper="Zhu et al., ICML 2021, arXiv:2105.10056",
     variants={"released": {}, "intended": {"persist": True}},
-    one_head=True,
+    linear_head_only=True,
 )
 
 Array = npt.NDArray[np.float32]
@@ -85,7 +85,7 @@ class Config:
 
     def __post_init__(self) -> None:
         inner = self.hidden_dim * (self.noise_dim + self.classes)
-        check_fits(generator=inner + self.hidden_dim * self.width)
+        check_frame_size(generator=inner + self.hidden_dim * self.width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,28 +141,30 @@ class Knowledge(Head):
 
 
 def build(config: Config) -> Algorithm[State, HeadUpload, Knowledge]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
     first = Generator(config)
 
     def start() -> tuple[State, Knowledge]:
-        nothing_C, generator_G = np.zeros(config.classes, np.float32), first.flat()
-        head = heads.arrays(models.first(config))
+        nothing_C, generator_G = np.zeros(config.classes, np.float32), first.flat_parameters()
+        head = heads.arrays(models.initial_model(config))
         return State(0, generator_G), Knowledge(*head, nothing_C, generator_G)
 
     def aggregate(state: State, uploads: Sequence[HeadUpload]) -> tuple[State, Knowledge]:
         pool_C, head = pool(uploads), heads.average(uploads)
         generator_G = state.generator_G
         if config.persist:
-            generator_G = learned(first.copied(generator_G), pool_C, head, state.rounds, config)
+            generator_G = train_generator(
+                first.with_parameters(generator_G), pool_C, head, state.rounds, config
+            )
         knowledge = Knowledge(head.head_CK, head.bias_C, pool_C, generator_G)
         return State(state.rounds + 1, generator_G), knowledge
 
     def train(model: SplitModel, batches: Batches, broadcast: Knowledge) -> HeadUpload:
-        generator = first.copied(broadcast.generator_G).to(batches.inputs.device)
+        generator = first.with_parameters(broadcast.generator_G).to(batches.inputs.device)
         own_C = counts(batches, config.classes)
         known = torch.tensor(broadcast.pool_C)
         made = features(generator, known if known.any() else own_C.cpu().float(), batches)
-        descend(
+        train_sgd(
             model,
             batches,
             lambda forward, batch: cross_entropy(forward, batch) + agreement(model, *next(made)),
@@ -183,7 +185,7 @@ def build(config: Config) -> Algorithm[State, HeadUpload, Knowledge]:
         loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
-        receive=heads.receive,
+        load_broadcast=heads.load_broadcast,
     )
 
 
@@ -231,7 +233,7 @@ class Generator(nn.Module):
         )
         return features_BK
 
-    def drawn(self, pool_C: Tensor, size: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    def sample(self, pool_C: Tensor, size: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw labels (B,) by their classes' weights, and noise (B, N), uniform in [0, 1).
 
         The released code's comment calls that noise Gaussian.
@@ -239,11 +241,11 @@ class Generator(nn.Module):
         labels_B = torch.multinomial(pool_C, size, replacement=True, generator=random)
         return labels_B, torch.rand(size, self.noise_dim, generator=random)
 
-    def flat(self) -> Array:
+    def flat_parameters(self) -> Array:
         """Return the parameters (G,)."""
         return weights.flat(self.parameters())
 
-    def copied(self, generator_G: Array) -> "Generator":
+    def with_parameters(self, generator_G: Array) -> "Generator":
         """Return a generator with these parameters."""
         other = copy.deepcopy(self)
         weights.assign(other.parameters(), generator_G)
@@ -270,7 +272,7 @@ def features(
     device = batches.inputs.device
     while True:
         labels_B, noise_BN = (
-            drawn.to(device) for drawn in generator.drawn(pool_C, batches.size, random)
+            drawn.to(device) for drawn in generator.sample(pool_C, batches.size, random)
         )
         yield generator(labels_B, noise_BN), labels_B
 
@@ -293,7 +295,9 @@ def pool(uploads: Sequence[HeadUpload]) -> Array:
     return shares_C
 
 
-def learned(generator: Generator, pool_C: Array, head: Head, rounds: int, config: Config) -> Array:
+def train_generator(
+    generator: Generator, pool_C: Array, head: Head, rounds: int, config: Config
+) -> Array:
     """Train the generator in place against one round's heads; return its parameters (G,).
 
     The heads' logits are averaged, which for linear heads is the average head's logits. Where no
@@ -304,9 +308,9 @@ def learned(generator: Generator, pool_C: Array, head: Head, rounds: int, config
     random = torch.Generator().manual_seed(derive(config.seed, "server", rounds))
     optimizer = torch.optim.Adam(generator.parameters(), lr=config.server_lr)
     for _ in range(config.server_epochs if labels_C.any() else 0):
-        labels_B, noise_BN = generator.drawn(labels_C, config.server_batch, random)
+        labels_B, noise_BN = generator.sample(labels_C, config.server_batch, random)
         logits_BC = F.linear(generator(labels_B, noise_BN), head_CK, bias_C)
         optimizer.zero_grad()
         F.cross_entropy(logits_BC, labels_B).backward()
         optimizer.step()
-    return generator.flat()
+    return generator.flat_parameters()

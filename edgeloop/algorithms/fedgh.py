@@ -18,20 +18,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgeloop import models
-from edgeloop.algorithm import Algorithm, Card, Count, Positive, Recipe
+from edgeloop.algorithm import Algorithm, AlgorithmInfo, Count, Positive, Recipe
 from edgeloop.knowledge import heads, prototypes
 from edgeloop.knowledge.heads import Head
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.seeds import derive
-from edgeloop.training.sgd import cross_entropy, follow
+from edgeloop.training.sgd import cross_entropy, train_recipe
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="FedGH",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="one prototype (K floats) for each class of the client",
     down="the head (C x K + C floats)",
     paper="Yi et al., ACM Multimedia 2023, arXiv:2303.13137",
-    one_head=True,
+    linear_head_only=True,
 )
 
 
@@ -76,15 +76,15 @@ class State(Head):
 
 
 def build(config: Config) -> Algorithm[State, PrototypeUpload, Head]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
 
     def start() -> tuple[State, Head]:
-        first = heads.arrays(models.first(config))
+        first = heads.arrays(models.initial_model(config))
         return State(*first, rounds=0), Head(*first)
 
     def aggregate(state: State, uploads: Sequence[PrototypeUpload]) -> tuple[State, Head]:
-        labels_N, _, prototypes_NK = prototypes.stacked(uploads)
-        head = learned(state, prototypes_NK, labels_N, config)
+        labels_N, _, prototypes_NK = prototypes.concatenated(uploads)
+        head = train_head(state, prototypes_NK, labels_N, config)
         return State(head.head_CK, head.bias_C, state.rounds + 1), head
 
     recipe = Recipe[PrototypeUpload, Head](
@@ -92,9 +92,9 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, Head]:
         loss=cross_entropy,
         epochs=config.local_epochs,
         lr=config.local_lr,
-        sees="features",
-        when="after",
-        upload=partial(prototypes.upload_seen, classes=config.classes, width=config.width),
+        collect="features",
+        collect_at="after",
+        upload=partial(prototypes.upload_collected, classes=config.classes, width=config.width),
     )
 
     return Algorithm(
@@ -107,14 +107,14 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, Head]:
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         targets=lambda broadcast, device: None,
         loss=cross_entropy,
-        train=partial(follow, recipe),
+        train=partial(train_recipe, recipe),
         recipe=recipe,
         predict=lambda model, inputs, targets: model(inputs)[1],
-        receive=heads.receive,
+        load_broadcast=heads.load_broadcast,
     )
 
 
-def learned(state: State, prototypes_NK: Tensor, labels_N: Tensor, config: Config) -> Head:
+def train_head(state: State, prototypes_NK: Tensor, labels_N: Tensor, config: Config) -> Head:
     """Train the head on one round's prototypes, if any: S epochs of plain SGD, none averaged."""
     head_CK, bias_C = (torch.tensor(array) for array in (state.head_CK, state.bias_C))
     parameters = [head_CK.requires_grad_(True), bias_C.requires_grad_(True)]

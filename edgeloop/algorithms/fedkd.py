@@ -10,7 +10,7 @@ Differences from the released code (HtFLlib's FedKD), which the defaults follow:
   factors would be longer.
 - Weights that are not finite are sent raw, where the code's decomposition fails.
 - The loss divides by at least 1e-8; the code gives NaN once both models have loss 0.
-- The energy stops at its end where a run goes on beyond `horizon`, the code's number of rounds
+- The energy stops at its end where a run continues beyond `horizon`, the code's number of rounds
   (2000 in its scripts, whenever they stop).
 - The first mentee travels too, raw; in the code every client is made with it.
 
@@ -32,15 +32,15 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from edgeloop import models
-from edgeloop.algorithm import Algorithm, Batches, Card, Count, Positive
+from edgeloop.algorithm import Algorithm, AlgorithmInfo, Batches, Count, Positive
 from edgeloop.knowledge import low_rank, mutual_distillation, weights
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import drawing
 from edgeloop.training.sgd import cross_entropy
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="FedKD",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="the mentee's weights as the factors of a singular value decomposition",
     down="the same",
     paper="Wu et al., Nature Communications 2022, arXiv:2108.13323",
@@ -87,7 +87,7 @@ class Config:
 
 @dataclass(frozen=True)
 class State:
-    """How many rounds have gone by; the mentee is made anew each round."""
+    """How many rounds have gone by; the mentee is made again each round."""
 
     rounds: int
 
@@ -121,8 +121,8 @@ class Mentee:
 
 
 def build(config: Config) -> Algorithm[State, Factors, Mentee]:
-    """Bind both halves to one configuration."""
-    first = models.first(config).own()
+    """Bind server and client to one configuration."""
+    first = models.initial_model(config).own()
     shapes = [tuple(parameter.shape) for parameter in first]
 
     def start() -> tuple[State, Mentee]:
@@ -130,19 +130,19 @@ def build(config: Config) -> Algorithm[State, Factors, Mentee]:
         return State(0), Mentee(energy(0, config), raw_T, weights.flat(first))
 
     def aggregate(state: State, uploads: Sequence[Factors]) -> tuple[State, Mentee]:
-        mean_P = weights.average([low_rank.expanded(*arrays(each), shapes) for each in uploads])
+        mean_P = weights.average([low_rank.reconstruct(*arrays(each), shapes) for each in uploads])
         share, rounds = energy(state.rounds, config), state.rounds + 1
-        packed = low_rank.compressed(mean_P, shapes, share, config.repaired)
+        packed = low_rank.compress(mean_P, shapes, share, config.repaired)
         return State(rounds), Mentee(energy(rounds, config), *packed)
 
-    def receive(model: SplitModel, batches: Batches, broadcast: Mentee) -> None:
-        weights.assign(mentee_of(model).own(), low_rank.expanded(*arrays(broadcast), shapes))
+    def load_broadcast(model: SplitModel, batches: Batches, broadcast: Mentee) -> None:
+        weights.assign(mentee_of(model).own(), low_rank.reconstruct(*arrays(broadcast), shapes))
 
     def train(model: SplitModel, batches: Batches, broadcast: Mentee) -> Factors:
-        receive(model, batches, broadcast)
-        learn(model, batches, config)
+        load_broadcast(model, batches, broadcast)
+        train_mutually(model, batches, config)
         trained_P = weights.flat(mentee_of(model).own())
-        return Factors(*low_rank.compressed(trained_P, shapes, broadcast.energy, config.repaired))
+        return Factors(*low_rank.compress(trained_P, shapes, broadcast.energy, config.repaired))
 
     return Algorithm(
         state=State,
@@ -156,17 +156,17 @@ def build(config: Config) -> Algorithm[State, Factors, Mentee]:
         loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
-        equip=lambda model: equip(model, config),
-        receive=receive,
+        init_client_state=lambda model: init_client_state(model, config),
+        load_broadcast=load_broadcast,
     )
 
 
 # ---- the client
 
 
-def equip(model: SplitModel, config: Config) -> None:
+def init_client_state(model: SplitModel, config: Config) -> None:
     """Have a client keep its mentee, and W from the mentee's features to its own."""
-    model.kept["mentee"] = models.first(config)
+    model.kept["mentee"] = models.initial_model(config)
     with drawing(config.seed):
         model.kept["projection"] = nn.Linear(config.width, config.width, bias=False)
 
@@ -176,7 +176,7 @@ def mentee_of(model: SplitModel) -> SplitModel:
     return cast(SplitModel, model.kept["mentee"])
 
 
-def learn(model: SplitModel, batches: Batches, config: Config) -> None:
+def train_mutually(model: SplitModel, batches: Batches, config: Config) -> None:
     """Train teacher, mentee and W in place: plain SGD on both losses, each gradient clipped.
 
     The algorithm's `loss` is the teacher's cross-entropy alone.

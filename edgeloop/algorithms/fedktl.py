@@ -34,30 +34,30 @@ from torch import Tensor, nn
 
 from edgeloop.algorithm import (
     Algorithm,
+    AlgorithmInfo,
     Batch,
     Batches,
-    Card,
+    CollectedOutputs,
     Count,
     Forward,
     NotNegative,
     Positive,
     Recipe,
-    Seen,
-    check_fits,
+    check_frame_size,
 )
 from edgeloop.errors import GeneratorError
 from edgeloop.generator import Generator, check_identity
 from edgeloop.knowledge import alignment, etf, latent_pairs, mmd, prototypes, yardstick
-from edgeloop.knowledge.alignment import Centroids, Rules, State
+from edgeloop.knowledge.alignment import AlignmentTraining, Centroids, State
 from edgeloop.knowledge.latent_pairs import Pairs
 from edgeloop.knowledge.prototypes import PrototypeUpload
-from edgeloop.knowledge.yardstick import Yardstick
+from edgeloop.knowledge.yardstick import SampleStatistics
 from edgeloop.seeds import derive, drawing
-from edgeloop.training.sgd import follow
+from edgeloop.training.sgd import train_recipe
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="FedKTL",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="one unit vector (C floats) for each class of the client",
     down="one generated image and its latent (H floats) for every class",
     paper="Zhang et al., CVPR 2024, arXiv:2403.15760",
@@ -68,7 +68,7 @@ CARD = Card(
         "stable-diffusion": {"anchor": 0.01, "transfer": 100.0, "server_lr": 0.1},
     },
     generator=True,
-    retired={
+    retired_options={
         "statistics": "leave it out: free centroids need none, and those of centroids = means are"
         " exact (with running ones they collapsed)"
     },
@@ -124,7 +124,7 @@ class Config:
     centroids: Centroids = "free"
 
     def __post_init__(self) -> None:
-        check_fits(
+        check_frame_size(
             frame=self.classes**2,
             guess=self.latent_dim * self.width,
             latents=self.latent_dim * self.classes,
@@ -153,14 +153,14 @@ GUESS = ("guess_HK", "guess_H")
 def build(
     config: Config, generator: Generator | None = None
 ) -> Algorithm[State, PrototypeUpload, Pairs]:
-    """Bind both halves to one configuration; the server's half needs the generator.
+    """Bind server and client to one configuration; the server's part needs the generator.
 
     Raises:
         GeneratorError: if the generator is another one than the configuration's.
     """
     if generator is not None:
         check_identity(generator, config.generator_sha256)
-    recipe = learning(config)
+    recipe = client_recipe(config)
     return Algorithm(
         state=State,
         upload=PrototypeUpload,
@@ -171,29 +171,29 @@ def build(
             "H": config.latent_dim,
             "P": math.prod(config.shape),
         },
-        start=lambda: (first_state(config), no_pairs(config)),
+        start=lambda: (initial_state(config), no_pairs(config)),
         aggregate=partial(aggregate, config, generator),
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         targets=recipe.targets,
         loss=recipe.loss,
-        train=partial(follow, recipe),
+        train=partial(train_recipe, recipe),
         recipe=recipe,
         predict=lambda model, inputs, goal: etf.cosines(model(inputs)[1], goal.frame_CC),
-        measures=lambda _, state, broadcast: measured(state, broadcast, config),
-        concerns=concerned,
+        round_metrics=lambda _, state, broadcast: round_metrics(state, broadcast, config),
+        metric_warnings=metric_warnings,
     )
 
 
 # ---- the client
 
 
-def learning(config: Config) -> Recipe[PrototypeUpload, Pairs]:
+def client_recipe(config: Config) -> Recipe[PrototypeUpload, Pairs]:
     """Return a client's round: the margin loss on the frame, and the transfer loss on the pairs."""
     frame_CC = etf.frame(config.classes, derive(config.seed, "frame"))
 
     def goal(broadcast: Pairs, device: torch.device) -> Goal:
         images_N, latents_NH = latent_pairs.as_tensors(broadcast, config.shape, device)
-        guess = (parameter.to(device) for parameter in first_guess(config))
+        guess = (parameter.to(device) for parameter in initial_guess(config))
         return Goal(frame_CC.to(device), images_N, latents_NH, *guess)
 
     def loss(forward: Forward, batch: Batch, goal: Goal) -> Tensor:
@@ -207,18 +207,18 @@ def learning(config: Config) -> Recipe[PrototypeUpload, Pairs]:
         loss=loss,
         epochs=config.local_epochs,
         lr=config.local_lr,
-        sees="logits",
-        when="after",
+        collect="logits",
+        collect_at="after",
         upload=lambda model, batches, seen: upload_of(seen, batches, config.classes),
         clip=config.clip,
-        learns=lambda goal: GUESS if len(goal.images_N) and config.transfer else (),
-        steps=lambda goal, seed: latent_pairs.drawn(
+        extra_params=lambda goal: GUESS if len(goal.images_N) and config.transfer else (),
+        step_inputs=lambda goal, seed: latent_pairs.sample_pairs(
             goal.images_N, goal.latents_NH, config.pair_batch, seed
         ),
     )
 
 
-def first_guess(config: Config) -> tuple[Tensor, Tensor]:
+def initial_guess(config: Config) -> tuple[Tensor, Tensor]:
     """Draw the layer (H, K), (H,) from features to latents; every round begins with it."""
     with drawing(derive(config.seed, "guess")):
         layer = nn.Linear(config.width, config.latent_dim)
@@ -231,10 +231,10 @@ def transfer(forward: Forward, goal: Goal) -> Tensor:
     return F.mse_loss(F.linear(features_NK, goal.guess_HK, goal.guess_H), goal.latents_NH)
 
 
-def upload_of(seen: Seen, batches: Batches, classes: int) -> PrototypeUpload:
+def upload_of(seen: CollectedOutputs, batches: Batches, classes: int) -> PrototypeUpload:
     """Return the mean direction of each class, of length 1, from the trained weights' logits."""
     units = [(F.normalize(logits_NC, dim=1), labels_N) for logits_NC, labels_N in seen]
-    upload = prototypes.upload_seen(None, batches, units, classes=classes, width=classes)
+    upload = prototypes.upload_collected(None, batches, units, classes=classes, width=classes)
     unit_NC = F.normalize(torch.from_numpy(upload.prototypes_ND), dim=1)
     return replace(upload, prototypes_ND=unit_NC.numpy())
 
@@ -244,12 +244,12 @@ def upload_of(seen: Seen, batches: Batches, classes: int) -> PrototypeUpload:
 
 def no_pairs(config: Config) -> Pairs:
     """Return the broadcast of a round that nothing has been learned before."""
-    return latent_pairs.none(config.shape, config.latent_dim)
+    return latent_pairs.no_pairs(config.shape, config.latent_dim)
 
 
-def first_state(config: Config) -> State:
+def initial_state(config: Config) -> State:
     """Draw the transformer's first weights, and standard normal centroids."""
-    return alignment.first_state(config.classes, config.latent_dim, config.seed)
+    return alignment.initial_state(config.classes, config.latent_dim, config.seed)
 
 
 def aggregate(
@@ -266,16 +266,16 @@ def aggregate(
         raise GeneratorError("generator", "the server has none", "name one")
     if not state.rounds:
         seed = derive(config.seed, "yardstick")
-        own = yardstick.of_generator(generator, config.shape, seed)
+        own = yardstick.measure_generator(generator, config.shape, seed)
         state = replace(state, **{f"own_{name}": value for name, value in own._asdict().items()})
-    labels_N, _, prototypes_NC = prototypes.stacked(uploads)
-    state = alignment.align(state, prototypes_NC, labels_N, generator, rules(config))
-    return state, latent_pairs.made(state.centroids_CH, generator, config.shape)
+    labels_N, _, prototypes_NC = prototypes.concatenated(uploads)
+    state = alignment.align(state, prototypes_NC, labels_N, generator, server_training(config))
+    return state, latent_pairs.generate_pairs(state.centroids_CH, generator, config.shape)
 
 
-def rules(config: Config) -> Rules:
+def server_training(config: Config) -> AlignmentTraining:
     """Return how the server learns."""
-    return Rules(
+    return AlignmentTraining(
         epochs=config.server_epochs,
         lr=config.server_lr,
         batch=config.server_batch,
@@ -287,19 +287,23 @@ def rules(config: Config) -> Rules:
     )
 
 
-def measured(state: State, broadcast: Pairs, config: Config) -> dict[str, float]:
+def round_metrics(state: State, broadcast: Pairs, config: Config) -> dict[str, float]:
     """Return the server's two losses, and classes' latents and images beside the generator's own.
 
     Nothing, where nothing is sent back.
     """
     if not len(broadcast.images_NP):
         return {}
-    own = Yardstick(*(getattr(state, f"own_{name}") for name in Yardstick._fields))
+    own = SampleStatistics(*(getattr(state, f"own_{name}") for name in SampleStatistics._fields))
     images = broadcast.images_NP.reshape(-1, *config.shape)
-    found = yardstick.of(state.centroids_CH, images)
-    return {**alignment.measured(state), **yardstick.compared(found, own, config.classes)}
+    found = yardstick.measure(state.centroids_CH, images)
+    return {**alignment.round_metrics(state), **yardstick.relative_to(found, own, config.classes)}
 
 
-def concerned(measures: Mapping[str, float]) -> dict[str, str]:
+def metric_warnings(measures: Mapping[str, float]) -> dict[str, str]:
     """Return what is wrong with a round's result, a sentence each, by a short name."""
-    return {**alignment.concerned(measures), **yardstick.concerned(measures)} if measures else {}
+    return (
+        {**alignment.metric_warnings(measures), **yardstick.metric_warnings(measures)}
+        if measures
+        else {}
+    )

@@ -33,8 +33,8 @@ from torch import Tensor
 
 from edgeloop.algorithm import (
     Algorithm,
+    AlgorithmInfo,
     Batch,
-    Card,
     Count,
     Forward,
     NotNegative,
@@ -42,13 +42,18 @@ from edgeloop.algorithm import (
     Recipe,
 )
 from edgeloop.knowledge import prototypes
-from edgeloop.knowledge.prototype_network import Schedule, State, first_state, learned
+from edgeloop.knowledge.prototype_network import (
+    PrototypeTraining,
+    State,
+    initial_state,
+    train_prototypes,
+)
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload, Targets
-from edgeloop.training.sgd import follow
+from edgeloop.training.sgd import train_recipe
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="FedORGP",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="one prototype (K floats) for each class of the client",
     down="one prototype (K floats) for every class",
     paper="after Guo et al. 2025, arXiv:2502.16119",
@@ -94,20 +99,22 @@ class Config:
 
 
 def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]:
-    """Bind both halves to one configuration."""
-    schedule = Schedule(config.server_epochs, config.server_lr, config.server_batch, config.seed)
+    """Bind server and client to one configuration."""
+    schedule = PrototypeTraining(
+        config.server_epochs, config.server_lr, config.server_batch, config.seed
+    )
 
     def start() -> tuple[State, GlobalPrototypes]:
-        state = first_state(config.classes, config.width, config.seed)
+        state = initial_state(config.classes, config.width, config.seed)
         return state, prototypes.no_prototypes(config.classes, config.width)
 
     def aggregate(
         state: State, uploads: Sequence[PrototypeUpload]
     ) -> tuple[State, GlobalPrototypes]:
-        labels_N, _, uploaded_NK = prototypes.stacked(uploads)
+        labels_N, _, uploaded_NK = prototypes.concatenated(uploads)
         chosen = softmax_loss if config.objective == "softmax" else angular_loss
         objective = partial(chosen, config=config)
-        return learned(state, uploaded_NK, labels_N, objective, schedule)
+        return train_prototypes(state, uploaded_NK, labels_N, objective, schedule)
 
     def loss(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
         inputs, labels_B = batch
@@ -120,9 +127,9 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         loss=loss,
         epochs=config.local_epochs,
         lr=config.local_lr,
-        sees="features",
-        when="after",
-        upload=partial(prototypes.upload_seen, classes=config.classes, width=config.width),
+        collect="features",
+        collect_at="after",
+        upload=partial(prototypes.upload_collected, classes=config.classes, width=config.width),
     )
 
     made = Algorithm[State, PrototypeUpload, GlobalPrototypes](
@@ -135,7 +142,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         targets=prototypes.targets,
         loss=loss,
-        train=partial(follow, recipe),
+        train=partial(train_recipe, recipe),
         recipe=recipe,
         predict=lambda model, inputs, goal: directions(
             model(inputs)[0], goal, prototypes.log_prior(model)

@@ -16,20 +16,20 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, Batches, Card, Count, Positive, Recipe
+from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batches, Count, Positive, Recipe
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
-from edgeloop.training.sgd import cross_entropy, follow
+from edgeloop.training.sgd import cross_entropy, train_recipe
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="FedPer",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="the base (P floats), not the head",
     down="the base (P floats), not the head",
     paper="Arivazhagan et al. 2019, arXiv:1912.00818",
     variants={"released": {}, "pfllib": PFLLIB},
-    alike=True,
+    same_architecture=True,
 )
 
 
@@ -57,10 +57,10 @@ class Config:
 
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
 
     def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(models.first(config).base.parameters()))
+        first = Weights(weights.flat(models.initial_model(config).base.parameters()))
         return first, first
 
     def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
@@ -81,19 +81,19 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         state=Weights,
         upload=WeightsUpload,
         broadcast=Weights,
-        sizes={"P": weights.size(models.first(config).base.parameters())},
+        sizes={"P": weights.size(models.initial_model(config).base.parameters())},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
         loss=cross_entropy,
-        train=partial(follow, recipe),
+        train=partial(train_recipe, recipe),
         recipe=recipe,
         predict=lambda model, inputs, targets: model(inputs)[1],
-        receive=receive,
+        load_broadcast=load_broadcast,
     )
 
 
-def receive(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
+def load_broadcast(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
     """Take over the global base; the head stays."""
     weights.assign(model.base.parameters(), broadcast.weights_P)

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from edgeloop.algorithm import (
     Algorithm,
+    AlgorithmInfo,
     Batch,
-    Card,
     Count,
     Forward,
     NotNegative,
@@ -30,11 +30,11 @@ from edgeloop.algorithm import (
 )
 from edgeloop.knowledge import prototypes
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload, Targets
-from edgeloop.training.sgd import follow
+from edgeloop.training.sgd import train_recipe
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="FedProto",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="one prototype (K floats) for each class of the client",
     down="one prototype (K floats) for each class that anyone has",
     paper="Tan et al., AAAI 2022, arXiv:2105.00243",
@@ -57,7 +57,7 @@ class Config:
         local_epochs: E, epochs of a client a round.
         local_lr: eta, the clients' learning rate.
         pull: lambda, the weight of the distance to the global prototypes.
-        distance: what lambda weighs; see `prototypes.pull`.
+        distance: what lambda weighs; see `prototypes.attraction`.
         weighted: weigh each client's prototype by its number of samples.
         own_prior: predict by minus half of the squared gap plus the log of the client's own class
             prior, (n_c + 0.1) / (n + 0.1 C), n_c of its n training samples of class c.
@@ -76,11 +76,11 @@ class Config:
 
 @dataclass(frozen=True)
 class State:
-    """The server keeps nothing: the global prototypes are made anew each round."""
+    """The server keeps nothing: the global prototypes are made again each round."""
 
 
 def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
 
     def start() -> tuple[State, GlobalPrototypes]:
         return State(), prototypes.no_prototypes(config.classes, config.width)
@@ -91,7 +91,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         return state, prototypes.average(uploads, config.classes, config.weighted)
 
     def loss(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
-        return prototypes.drawn_loss(
+        return prototypes.attraction_loss(
             forward, batch, goal, weight=config.pull, distance=config.distance
         )
 
@@ -100,10 +100,10 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         loss=loss,
         epochs=config.local_epochs,
         lr=config.local_lr,
-        sees="features",
-        when="during",
+        collect="features",
+        collect_at="during",
         upload=partial(
-            prototypes.upload_seen,
+            prototypes.upload_collected,
             classes=config.classes,
             width=config.width,
             epochs=config.local_epochs,
@@ -120,7 +120,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         targets=prototypes.targets,
         loss=loss,
-        train=partial(follow, recipe),
+        train=partial(train_recipe, recipe),
         recipe=recipe,
         predict=lambda model, inputs, goal: prototypes.nearness(
             model(inputs)[0], goal, prototypes.log_prior(model)

@@ -18,20 +18,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, Batches, Card, Count, NotNegative, Positive
+from edgeloop.algorithm import (
+    PFLLIB,
+    Algorithm,
+    AlgorithmInfo,
+    Batches,
+    Count,
+    NotNegative,
+    Positive,
+)
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
-from edgeloop.training.sgd import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, train_sgd
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="FedProx",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="the whole model (P floats)",
     down="the whole model (P floats)",
     paper="Li et al., MLSys 2020, arXiv:1812.06127",
     variants={"released": {}, "pfllib": PFLLIB, "paper": {"mu": 1.0}},
-    alike=True,
+    same_architecture=True,
 )
 
 
@@ -61,10 +69,10 @@ class Config:
 
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
 
     def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(models.first(config).own()))
+        first = Weights(weights.flat(models.initial_model(config).own()))
         return first, first
 
     def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
@@ -79,7 +87,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         state=Weights,
         upload=WeightsUpload,
         broadcast=Weights,
-        sizes={"P": weights.size(models.first(config).own())},
+        sizes={"P": weights.size(models.initial_model(config).own())},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
@@ -87,7 +95,9 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
-        receive=lambda model, batches, broadcast: weights.assign(model.own(), broadcast.weights_P),
+        load_broadcast=lambda model, batches, broadcast: weights.assign(
+            model.own(), broadcast.weights_P
+        ),
     )
 
 
@@ -98,7 +108,7 @@ def train_near_global(model: SplitModel, batches: Batches, config: Config) -> No
     """
     ours = model.own()
     anchors = [parameter.detach().clone() for parameter in ours]
-    descend(
+    train_sgd(
         model,
         batches,
         lambda forward, batch: (

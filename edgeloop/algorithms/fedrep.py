@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from torch import nn
 
 from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, Batches, Card, Count, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batches, Count, Positive
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
-from edgeloop.training.sgd import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, train_sgd
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="FedRep",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="the base (P floats), not the head",
     down="the base (P floats), not the head",
     paper="Collins et al., ICML 2021, arXiv:2102.07078",
@@ -35,7 +35,7 @@ CARD = Card(
         "pfllib": PFLLIB,
         "paper": {"head_epochs": 10, "weighted": False},
     },
-    alike=True,
+    same_architecture=True,
 )
 
 
@@ -67,10 +67,10 @@ class Config:
 
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
 
     def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(models.first(config).base.parameters()))
+        first = Weights(weights.flat(models.initial_model(config).base.parameters()))
         return first, first
 
     def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
@@ -87,7 +87,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         state=Weights,
         upload=WeightsUpload,
         broadcast=Weights,
-        sizes={"P": weights.size(models.first(config).base.parameters())},
+        sizes={"P": weights.size(models.initial_model(config).base.parameters())},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
@@ -95,11 +95,11 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
-        receive=receive,
+        load_broadcast=load_broadcast,
     )
 
 
-def receive(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
+def load_broadcast(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
     """Take over the global base; the head stays."""
     weights.assign(model.base.parameters(), broadcast.weights_P)
 
@@ -108,12 +108,12 @@ def train_part(
     model: SplitModel, part: nn.Module, batches: Batches, epochs: range, lr: float
 ) -> None:
     """Train one half of a model in place, in these epochs, while the other stands still."""
-    descend(
+    train_sgd(
         model,
         batches,
         cross_entropy,
         epochs=len(epochs),
         lr=lr,
-        begin=epochs.start,
-        only=list(part.parameters()),
+        first_epoch=epochs.start,
+        params=list(part.parameters()),
     )

@@ -5,10 +5,10 @@ Zhang, Liu, Hua and Cao, AAAI 2024. https://arxiv.org/abs/2401.03230
 Differences from the released code (FedTGP and HtFLlib), which the defaults follow: the distance of
 a prototype to itself has gradient 0 where the code's square root gives NaN; shuffles come from the
 run's seed and the round. A client there uploads the prototypes of the weights it had before the
-round's training, and so does the variant `released`; `paper` uploads those of the trained weights
-(Algorithm 1), takes the Euclidean distance with weight 0.1 for the clients' pull where the code
-takes the mean over all entries of the squared gap with weight 10, and the largest distance of any
-two classes for the margin (Eq. 9) where the code takes the largest distance of a class to its
+round's training, and so does the variant `noisy_class_means`; `paper` uploads those of the trained
+weights (Algorithm 1), takes the Euclidean distance with weight 0.1 for the clients' pull where the
+code takes the mean over all entries of the squared gap with weight 10, and the largest distance of
+any two classes for the margin (Eq. 9) where the code takes the largest distance of a class to its
 nearest other class (the paper's Fig. 1). The paper's Table 6 leaves parts out: `margin_cap=0` is
 its SCL, `margin="fixed"` its FM, of a size that it does not tell, and `network=false` its w/o F.
 """
@@ -23,8 +23,8 @@ from torch import Tensor
 
 from edgeloop.algorithm import (
     Algorithm,
+    AlgorithmInfo,
     Batch,
-    Card,
     Count,
     Forward,
     NotNegative,
@@ -33,13 +33,18 @@ from edgeloop.algorithm import (
 )
 from edgeloop.knowledge import prototypes
 from edgeloop.knowledge.contrastive_loss import Distances, adaptive_margin, contrastive_loss
-from edgeloop.knowledge.prototype_network import Schedule, State, first_state, learned
+from edgeloop.knowledge.prototype_network import (
+    PrototypeTraining,
+    State,
+    initial_state,
+    train_prototypes,
+)
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload, Targets
-from edgeloop.training.sgd import follow
+from edgeloop.training.sgd import train_recipe
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="FedTGP",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="one prototype (K floats) for each class of the client",
     down="one prototype (K floats) for every class",
     paper="Zhang et al., AAAI 2024, arXiv:2401.03230",
@@ -61,7 +66,7 @@ class Config:
         local_epochs: E, epochs of a client a round.
         local_lr: eta, the clients' learning rate.
         pull: lambda, the weight of the distance to the global prototypes.
-        distance: what lambda weighs; see `prototypes.pull`.
+        distance: what lambda weighs; see `prototypes.attraction`.
         stale: upload the prototypes of the weights before the round's training.
         server_epochs: S, epochs of the server a round.
         server_lr: the server's learning rate.
@@ -91,22 +96,22 @@ class Config:
 
 
 def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]:
-    """Bind both halves to one configuration."""
-    schedule = Schedule(
+    """Bind server and client to one configuration."""
+    schedule = PrototypeTraining(
         *(config.server_epochs, config.server_lr, config.server_batch, config.seed),
         network=config.network,
     )
 
     def start() -> tuple[State, GlobalPrototypes]:
-        state = first_state(config.classes, config.width, config.seed)
+        state = initial_state(config.classes, config.width, config.seed)
         return state, prototypes.no_prototypes(config.classes, config.width)
 
     def aggregate(
         state: State, uploads: Sequence[PrototypeUpload]
     ) -> tuple[State, GlobalPrototypes]:
-        labels_N, _, uploaded_NK = prototypes.stacked(uploads)
+        labels_N, _, uploaded_NK = prototypes.concatenated(uploads)
         objective = partial(contrastive_loss, margin=margin_of(uploaded_NK, labels_N))
-        return learned(state, uploaded_NK, labels_N, objective, schedule)
+        return train_prototypes(state, uploaded_NK, labels_N, objective, schedule)
 
     def margin_of(uploaded_NK: Tensor, labels_N: Tensor) -> float:
         if config.margin == "fixed":
@@ -115,17 +120,17 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
             uploaded_NK, labels_N, config.classes, config.margin, config.margin_cap
         )
 
-    def measures(
+    def round_metrics(
         uploads: Sequence[PrototypeUpload], _: State, broadcast: GlobalPrototypes
     ) -> dict[str, float]:
-        labels_N, _counts, uploaded_NK = prototypes.stacked(uploads)
+        labels_N, _counts, uploaded_NK = prototypes.concatenated(uploads)
         margin = margin_of(uploaded_NK, labels_N)
         learned_CK = torch.from_numpy(broadcast.prototypes_CD)
         loss = contrastive_loss(uploaded_NK, labels_N, learned_CK, margin)
         return {"margin": margin, "loss": loss.item()}
 
     def loss(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
-        return prototypes.drawn_loss(
+        return prototypes.attraction_loss(
             forward, batch, goal, weight=config.pull, distance=config.distance
         )
 
@@ -134,9 +139,9 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         loss=loss,
         epochs=config.local_epochs,
         lr=config.local_lr,
-        sees="features",
-        when="before" if config.stale else "after",
-        upload=partial(prototypes.upload_seen, classes=config.classes, width=config.width),
+        collect="features",
+        collect_at="before" if config.stale else "after",
+        upload=partial(prototypes.upload_collected, classes=config.classes, width=config.width),
     )
 
     made = Algorithm[State, PrototypeUpload, GlobalPrototypes](
@@ -149,11 +154,11 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         targets=prototypes.targets,
         loss=loss,
-        train=partial(follow, recipe),
+        train=partial(train_recipe, recipe),
         recipe=recipe,
         predict=lambda model, inputs, goal: prototypes.nearness(
             model(inputs)[0], goal, prototypes.log_prior(model)
         ),
-        measures=measures,
+        round_metrics=round_metrics,
     )
     return prototypes.with_own_prior(made) if config.own_prior else made

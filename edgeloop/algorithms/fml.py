@@ -5,7 +5,7 @@ Shen, Zhang, Jia, Zhang, Huang, Zhou, Kuang, Wu and Wu, 2020. https://arxiv.org/
 Differences from the released code (HtFLlib's FML), which the defaults follow: none in the formulas;
 its published command line has alpha = beta = 0.5. As there, the divergence is divided by classes
 too, its goal is not held fixed, clients count alike in the average, and what batch normalisation
-counts in the auxiliary model does not travel: it starts anew each round.
+counts in the auxiliary model does not travel: it starts again each round.
 
 Shape suffix: P parameters of the auxiliary model.
 """
@@ -20,15 +20,15 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from edgeloop import models
-from edgeloop.algorithm import Algorithm, Batch, Batches, Card, Count, Forward, Positive
+from edgeloop.algorithm import Algorithm, AlgorithmInfo, Batch, Batches, Count, Forward, Positive
 from edgeloop.knowledge import mutual_distillation, weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
-from edgeloop.training.sgd import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, train_sgd
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="FML",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="the auxiliary model (P floats)",
     down="the auxiliary model (P floats)",
     paper="Shen et al., 2020, arXiv:2006.16765",
@@ -65,8 +65,8 @@ class Config:
 
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
-    """Bind both halves to one configuration."""
-    first = models.first(config)
+    """Bind server and client to one configuration."""
+    first = models.initial_model(config)
 
     def start() -> tuple[Weights, Weights]:
         state = Weights(weights.flat(first.own()))
@@ -77,14 +77,14 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         return mean, mean
 
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
-        auxiliary = received(first, broadcast, batches.inputs.device).train()
-        descend(
+        auxiliary = auxiliary_of(first, broadcast, batches.inputs.device).train()
+        train_sgd(
             model,
             batches,
             lambda forward, batch: both_losses(forward, auxiliary, batch, config),
             epochs=config.local_epochs,
             lr=config.local_lr,
-            also=auxiliary.own(),
+            extra_params=auxiliary.own(),
             clip=config.clip,
         )
         return WeightsUpload(len(batches.labels), weights.flat(auxiliary.own()))
@@ -104,7 +104,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     )
 
 
-def received(first: SplitModel, broadcast: Weights, device: torch.device) -> SplitModel:
+def auxiliary_of(first: SplitModel, broadcast: Weights, device: torch.device) -> SplitModel:
     """Return a copy of the first auxiliary model with a broadcast's weights, on a device."""
     auxiliary = copy.deepcopy(first)
     weights.assign(auxiliary.own(), broadcast.weights_P)

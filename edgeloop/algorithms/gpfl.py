@@ -27,23 +27,23 @@ from edgeloop import models
 from edgeloop.algorithm import (
     PFLLIB,
     Algorithm,
+    AlgorithmInfo,
     Batch,
     Batches,
-    Card,
     Count,
     NotNegative,
     Positive,
-    softened,
+    softmax_scores,
 )
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Vector, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive, drawing
-from edgeloop.training.sgd import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, train_sgd
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="GPFL",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="base, category embeddings and condition network (P floats)",
     down="base, category embeddings and condition network (P floats)",
     paper="Zhang et al., ICCV 2023, arXiv:2308.10279",
@@ -54,7 +54,7 @@ CARD = Card(
         "pfllib-har": {"local_lr": 0.01, "decay": 1.0},
         "paper": {"conditions": "received", "divided": True, "penalty": "norm", **PFLLIB},
     },
-    alike=True,
+    same_architecture=True,
 )
 
 
@@ -104,7 +104,7 @@ class Shared:
     weights_P: Vector
 
 
-class Bending(nn.Module):
+class ConditionalValve(nn.Module):
     """The conditional valve CoV: scales and shifts features by what it makes of a condition."""
 
     def __init__(self, width: int) -> None:
@@ -143,52 +143,55 @@ class Conditions(nn.Module):
 
 
 def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
 
-    def equip(model: SplitModel) -> None:
+    def init_client_state(model: SplitModel) -> None:
         with drawing(derive(config.seed, "embeddings and bending")):
             embeddings = nn.Embedding(config.classes, config.width)
-            model.kept["bending"] = Bending(config.width)
+            model.kept["bending"] = ConditionalValve(config.width)
         model.kept["embeddings"] = embeddings
         model.kept["conditions"] = Conditions(embeddings.weight)
 
     def first_model() -> SplitModel:
-        model = models.first(config)
-        equip(model)
+        model = models.initial_model(config)
+        init_client_state(model)
         return model
 
     def start() -> tuple[Shared, Shared]:
-        first = Shared(0, weights.flat(travelling(first_model())))
+        first = Shared(0, weights.flat(shared_parameters(first_model())))
         return first, first
 
     def aggregate(state: Shared, uploads: Sequence[WeightsUpload]) -> tuple[Shared, Shared]:
         new = Shared(state.rounds + 1, weights.mean(uploads).weights_P)
         return new, new
 
-    def receive(model: SplitModel, batches: Batches, broadcast: Shared) -> None:
+    def load_broadcast(model: SplitModel, batches: Batches, broadcast: Shared) -> None:
         if config.conditions == "own" and broadcast.rounds:
             set_conditions(model, batches, divided=config.divided)
-        weights.assign(travelling(model), broadcast.weights_P)
+        weights.assign(shared_parameters(model), broadcast.weights_P)
         conditions_of(model).received_CK.copy_(embeddings_of(model).detach())
         if config.conditions == "received":
             set_conditions(model, batches, divided=config.divided)
 
     def train(model: SplitModel, batches: Batches, broadcast: Shared) -> WeightsUpload:
-        descend(
+        train_sgd(
             model,
             batches,
             lambda forward, batch: objective(model, batch, config),
             epochs=config.local_epochs,
             lr=config.local_lr,
-            also=[*model.kept["embeddings"].parameters(), *model.kept["bending"].parameters()],
+            extra_params=[
+                *model.kept["embeddings"].parameters(),
+                *model.kept["bending"].parameters(),
+            ],
         )
-        return WeightsUpload(len(batches.labels), weights.flat(travelling(model)))
+        return WeightsUpload(len(batches.labels), weights.flat(shared_parameters(model)))
 
     return Algorithm(
         state=Shared,
         upload=WeightsUpload,
         broadcast=Shared,
-        sizes={"P": weights.size(travelling(first_model()))},
+        sizes={"P": weights.size(shared_parameters(first_model()))},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
@@ -196,13 +199,13 @@ def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
         loss=cross_entropy,
         train=train,
         predict=predict,
-        compared=softened,
-        equip=equip,
-        receive=receive,
+        auc_scores=softmax_scores,
+        init_client_state=init_client_state,
+        load_broadcast=load_broadcast,
     )
 
 
-def travelling(model: SplitModel) -> list[nn.Parameter]:
+def shared_parameters(model: SplitModel) -> list[nn.Parameter]:
     """Return the parameters of base, embeddings and condition network; the head stays."""
     parts = model.base, model.kept["embeddings"], model.kept["bending"]
     return [parameter for part in parts for parameter in part.parameters()]

@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, Card, Count, Positive, Recipe
+from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Count, Positive, Recipe
 from edgeloop.knowledge import heads
 from edgeloop.knowledge.heads import Head, HeadUpload
-from edgeloop.training.sgd import cross_entropy, follow
+from edgeloop.training.sgd import cross_entropy, train_recipe
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="LG-FedAvg",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="the head (C x K + C floats)",
     down="the head (C x K + C floats)",
     paper="Liang et al., FL at NeurIPS 2019, arXiv:2001.01523",
     variants={"released": {}, "pfllib": PFLLIB},
-    one_head=True,
+    linear_head_only=True,
 )
 
 
@@ -54,10 +54,10 @@ class Config:
 
 
 def build(config: Config) -> Algorithm[Head, HeadUpload, Head]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
 
     def start() -> tuple[Head, Head]:
-        first = Head(*heads.arrays(models.first(config)))
+        first = Head(*heads.arrays(models.initial_model(config)))
         return first, first
 
     def aggregate(state: Head, uploads: Sequence[HeadUpload]) -> tuple[Head, Head]:
@@ -82,8 +82,8 @@ def build(config: Config) -> Algorithm[Head, HeadUpload, Head]:
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
         loss=cross_entropy,
-        train=partial(follow, recipe),
+        train=partial(train_recipe, recipe),
         recipe=recipe,
         predict=lambda model, inputs, targets: model(inputs)[1],
-        receive=heads.receive,
+        load_broadcast=heads.load_broadcast,
     )

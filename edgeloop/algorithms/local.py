@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from edgeloop.algorithm import Algorithm, Card, Count, Positive, Recipe
-from edgeloop.training.sgd import cross_entropy, follow
+from edgeloop.algorithm import Algorithm, AlgorithmInfo, Count, Positive, Recipe
+from edgeloop.training.sgd import cross_entropy, train_recipe
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="Local",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="nothing",
     down="nothing",
     paper="the baseline without communication",
@@ -44,7 +44,7 @@ class Nothing:
 
 
 def build(config: Config) -> Algorithm[Nothing, Nothing, Nothing]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
 
     def start() -> tuple[Nothing, Nothing]:
         return Nothing(), Nothing()
@@ -70,7 +70,7 @@ def build(config: Config) -> Algorithm[Nothing, Nothing, Nothing]:
         check=lambda upload: None,
         targets=lambda broadcast, device: None,
         loss=cross_entropy,
-        train=partial(follow, recipe),
+        train=partial(train_recipe, recipe),
         recipe=recipe,
         predict=lambda model, inputs, targets: model(inputs)[1],
     )

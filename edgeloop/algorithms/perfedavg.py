@@ -27,15 +27,15 @@ from torch import Tensor
 from torch.func import functional_call
 
 from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, Batch, Batches, Card, Count, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batch, Batches, Count, Positive
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
-from edgeloop.training.sgd import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, train_sgd
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="Per-FedAvg",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="the whole model (P floats)",
     down="the whole model (P floats)",
     paper="Fallah et al., NeurIPS 2020, arXiv:2002.07948",
@@ -44,7 +44,7 @@ CARD = Card(
         "pfllib": PFLLIB,
         "paper": {"repeats": 1, "outer_lr": 0.001, "second_order": True},
     },
-    alike=True,
+    same_architecture=True,
 )
 
 
@@ -78,19 +78,19 @@ class Config:
 
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
     outer_lr = config.local_lr if config.outer_lr is None else config.outer_lr
-    take = whole_step if config.second_order else step
+    take = second_order_step if config.second_order else first_order_step
 
     def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(models.first(config).own()))
+        first = Weights(weights.flat(models.initial_model(config).own()))
         return first, first
 
     def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
         mean = weights.mean(uploads)
         return mean, mean
 
-    def receive(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
+    def load_broadcast(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
         weights.assign(model.own(), broadcast.weights_P)
         adapt(model, batches, config.local_lr)
 
@@ -106,7 +106,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         state=Weights,
         upload=WeightsUpload,
         broadcast=Weights,
-        sizes={"P": weights.size(models.first(config).own())},
+        sizes={"P": weights.size(models.initial_model(config).own())},
         start=start,
         aggregate=aggregate,
         check=lambda upload: None,
@@ -114,7 +114,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         loss=cross_entropy,
         train=train,
         predict=lambda model, inputs, targets: model(inputs)[1],
-        receive=receive,
+        load_broadcast=load_broadcast,
     )
 
 
@@ -125,7 +125,7 @@ def adapt(model: SplitModel, batches: Batches, lr: float) -> None:
     """
     for inputs, labels_B in islice(batches.epoch("adapt"), 1):
         first = Batches(inputs, labels_B, batches.size)
-        descend(model, first, cross_entropy, epochs=1, lr=lr)
+        train_sgd(model, first, cross_entropy, epochs=1, lr=lr)
 
 
 def pairs(batches: Batches, epoch: int) -> Iterator[tuple[Batch, Batch]]:
@@ -134,21 +134,25 @@ def pairs(batches: Batches, epoch: int) -> Iterator[tuple[Batch, Batch]]:
     return zip(singles, singles, strict=False)
 
 
-def step(model: SplitModel, first: Batch, second: Batch, lr: float, outer_lr: float) -> None:
+def first_order_step(
+    model: SplitModel, first: Batch, second: Batch, lr: float, outer_lr: float
+) -> None:
     """Take one first-order meta-step in place.
 
     theta' = theta - alpha grad L(theta; first), then theta <- theta - beta grad L(theta'; second).
     """
     before = [parameter.detach().clone() for parameter in model.own()]
-    go_down(model.own(), slopes(model, first), lr)
-    ahead = slopes(model, second)
+    sgd_step(model.own(), gradients(model, first), lr)
+    ahead = gradients(model, second)
     with torch.no_grad():
         for parameter, old in zip(model.own(), before, strict=True):
             parameter.copy_(old)
-    go_down(model.own(), ahead, outer_lr)
+    sgd_step(model.own(), ahead, outer_lr)
 
 
-def whole_step(model: SplitModel, first: Batch, second: Batch, lr: float, outer_lr: float) -> None:
+def second_order_step(
+    model: SplitModel, first: Batch, second: Batch, lr: float, outer_lr: float
+) -> None:
     """Take one meta-step in place, down the gradient of L(theta'; second) in theta.
 
     That is (I - alpha H) grad L(theta'; second), H the Hessian of L(.; first) at theta.
@@ -164,16 +168,16 @@ def whole_step(model: SplitModel, first: Batch, second: Batch, lr: float, outer_
         return outputs
 
     gradient = torch.autograd.grad(cross_entropy(forward, second), model.own())
-    go_down(model.own(), gradient, outer_lr)
+    sgd_step(model.own(), gradient, outer_lr)
 
 
-def slopes(model: SplitModel, batch: Batch) -> tuple[Tensor, ...]:
+def gradients(model: SplitModel, batch: Batch) -> tuple[Tensor, ...]:
     """Return the loss's gradient, one tensor for each parameter."""
     return torch.autograd.grad(cross_entropy(model, batch), model.own())
 
 
 @torch.no_grad()
-def go_down(parameters: Sequence[Tensor], gradient: Sequence[Tensor], lr: float) -> None:
+def sgd_step(parameters: Sequence[Tensor], gradient: Sequence[Tensor], lr: float) -> None:
     """Subtract lr times a gradient, in place."""
     for parameter, slope in zip(parameters, gradient, strict=True):
         parameter.sub_(slope, alpha=lr)

@@ -32,25 +32,25 @@ from torch import Tensor
 
 from edgeloop.algorithm import (
     Algorithm,
+    AlgorithmInfo,
     Batch,
     Batches,
-    Card,
+    CollectedOutputs,
     Count,
     Forward,
     NotNegative,
     Positive,
     Recipe,
-    Seen,
 )
 from edgeloop.knowledge import prototypes
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive
-from edgeloop.training.sgd import follow
+from edgeloop.training.sgd import train_recipe
 
-CARD = Card(
+INFO = AlgorithmInfo(
     title="TinyProto",
-    runs=("simulation", "mqtt"),
+    runs_in=("simulation", "mqtt"),
     up="a part of one prototype (D of K floats) for each class of the client",
     down="a part of one prototype (D of K floats) for each class that anyone has",
     paper="after an idea of Lee and Choi, AAAI 2026, arXiv:2507.04327",
@@ -89,7 +89,7 @@ class Config:
 
 @dataclass(frozen=True)
 class State:
-    """The server keeps nothing: the global prototypes are made anew each round."""
+    """The server keeps nothing: the global prototypes are made again each round."""
 
 
 class Targets(NamedTuple):
@@ -107,7 +107,7 @@ class Targets(NamedTuple):
 
 
 def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]:
-    """Bind both halves to one configuration."""
+    """Bind server and client to one configuration."""
     dimensions_CD = dimensions(config)
 
     def start() -> tuple[State, GlobalPrototypes]:
@@ -119,26 +119,26 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         return state, prototypes.average(uploads, config.classes, config.weighted)
 
     def targets(broadcast: GlobalPrototypes, device: torch.device) -> Targets:
-        return spread(broadcast, dimensions_CD, config.width, device)
+        return expand(broadcast, dimensions_CD, config.width, device)
 
     def objective(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
         return loss(forward, batch, goal, config.pull)
 
-    def upload(model: SplitModel, batches: Batches, seen: Seen) -> PrototypeUpload:
-        whole = prototypes.upload_seen(
+    def upload(model: SplitModel, batches: Batches, seen: CollectedOutputs) -> PrototypeUpload:
+        whole = prototypes.upload_collected(
             *(model, batches, seen),
             classes=config.classes,
             width=config.width,
             epochs=config.local_epochs,
         )
-        return thinned(whole, dimensions_CD)
+        return compress(whole, dimensions_CD)
 
     recipe = Recipe[PrototypeUpload, GlobalPrototypes](
         targets=targets,
         loss=objective,
         epochs=config.local_epochs,
         lr=config.local_lr,
-        sees="features",
+        collect="features",
         upload=upload,
     )
 
@@ -152,7 +152,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         targets=targets,
         loss=objective,
-        train=partial(follow, recipe),
+        train=partial(train_recipe, recipe),
         recipe=recipe,
         predict=lambda model, inputs, goal: nearness(
             model(inputs)[0], goal, prototypes.log_prior(model)
@@ -174,7 +174,7 @@ def dimensions(config: Config) -> Tensor:
     return torch.stack(rows)
 
 
-def spread(
+def expand(
     broadcast: GlobalPrototypes, dimensions_CD: Tensor, width: int, device: torch.device
 ) -> Targets:
     """Put the prototypes (C, D) back to their dimensions, on a device."""
@@ -205,7 +205,7 @@ def pull(features_BK: Tensor, labels_B: Tensor, goal: Targets) -> Tensor:
     return gap_BK.square().sum() / entries
 
 
-def thinned(upload: PrototypeUpload, dimensions_CD: Tensor) -> PrototypeUpload:
+def compress(upload: PrototypeUpload, dimensions_CD: Tensor) -> PrototypeUpload:
     """Keep each prototype's own dimensions: (N, K) to (N, D)."""
     kept_ND = dimensions_CD.numpy()[upload.labels_N]
     return replace(upload, prototypes_ND=np.take_along_axis(upload.prototypes_ND, kept_ND, axis=1))
@@ -222,4 +222,4 @@ def nearness(features_BK: Tensor, goal: Targets, prior_C: Tensor | None = None) 
         - 2 * features_BK @ goal.prototypes_CK.T
         + goal.prototypes_CK.square().sum(1)
     )
-    return prototypes.scored(squares_BC, goal.kept_CK.sum(1), goal.known_C, prior_C)
+    return prototypes.distance_scores(squares_BC, goal.kept_CK.sum(1), goal.known_C, prior_C)

@@ -53,7 +53,7 @@ def _stored(reference: str) -> list[Path]:
         return []
 
 
-def kept_name(generator: str, recipe: str, shape: tuple[int, ...]) -> str:
+def cache_name(generator: str, recipe: str, shape: tuple[int, ...]) -> str:
     """Return the store's name of a base that is computed on the spot: the same for equal ones.
 
     Args:

@@ -54,7 +54,7 @@ class Block:
 
     def answers(self, maps: Maps) -> Maps:
         """Return what the filters answer (N, 2 K, rows, columns): both signs, above threshold."""
-        patches_NLP = cut(padded(maps, self.pad), self.patch, self.stride)
+        patches_NLP = extract_patches(mirror_pad(maps, self.pad), self.patch, self.stride)
         flat = normalised(patches_NLP.reshape(-1, patches_NLP.shape[2]))
         found = exact.product(flat, self.filters_KP.T)
         found -= self.bias_K
@@ -97,14 +97,14 @@ def learn(
     return Block(whitened_KP - means_K1, bias_K, sides, stride, pad, threshold)
 
 
-def padded(maps: Maps, pad: int) -> Maps:
+def mirror_pad(maps: Maps, pad: int) -> Maps:
     """Return maps with so many pixels mirrored around them."""
     if not pad:
         return maps
     return np.pad(maps, ((0, 0), (0, 0), (pad, pad), (pad, pad)), mode="reflect")
 
 
-def cut(maps: Maps, patch: tuple[int, int], stride: int) -> Maps:
+def extract_patches(maps: Maps, patch: tuple[int, int], stride: int) -> Maps:
     """Return the patches (N, L, P) of all places."""
     windows = sliding_window_view(maps, patch, axis=(2, 3))[:, :, ::stride, ::stride]
     ordered = windows.transpose(0, 2, 3, 1, 4, 5)
@@ -136,7 +136,7 @@ def grid(sides: tuple[int, int], parts: int) -> Matrix:
     return whole
 
 
-def pooled(maps: Maps, parts: int) -> Matrix:
+def pool_grid(maps: Maps, parts: int) -> Matrix:
     """Return the roots (N, channels G) of the means of each part of a grid."""
     pool_LG = grid((maps.shape[2], maps.shape[3]), parts)
     flat = maps.reshape(-1, len(pool_LG))
@@ -173,7 +173,7 @@ def _whitening(centred_NP: Matrix) -> Matrix:
 
 
 def _k_means(points_NP: Matrix, filters: int, draw: np.random.Generator) -> Matrix:
-    """Return unit vectors (K, P), by spherical k-means; an empty one is drawn anew."""
+    """Return unit vectors (K, P), by spherical k-means; an empty one is drawn again."""
     chosen = draw.permutation(len(points_NP))[:filters]
     found = _unit(points_NP[chosen] + 1e-6)
     for _ in range(ROUNDS):

@@ -17,7 +17,7 @@ from edgeloop import bases
 from edgeloop.bases import filters, graph, manifest
 from edgeloop.bases.filters import Filters
 from edgeloop.bases.manifest import Manifest
-from edgeloop.bases.recipe import Recipe, kind_of, suitable
+from edgeloop.bases.recipe import BaseRecipe, default_recipe, kind_of
 from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError, GeneratorError
 from edgeloop.generator import Generator, Images
@@ -25,8 +25,8 @@ from edgeloop.runtime import atomic_files
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 100
-FEWEST = 50
+BATCH_SIZE = 100
+MIN_IMAGES = 50
 """Samples that a base is computed from, at least."""
 MOST_NUMBERS = 300
 """Of a patch: its whitening takes time by their cube or more, a minute or so for these."""
@@ -36,22 +36,22 @@ _LEAST_SPREAD = 2.0
 Say = Callable[[str], None]
 
 
-def recipe_for(shape: tuple[int, ...], classes: int = 10, **asked: object) -> Recipe:
+def recipe_for(shape: tuple[int, ...], classes: int = 10, **asked: object) -> BaseRecipe:
     """Return the recipe for inputs of a shape.
 
     Raises:
         ConfigError: if a setting is out of range.
     """
     try:
-        return suitable(shape, classes, **asked)
+        return default_recipe(shape, classes, **asked)
     except ValidationError as error:
         first = error.errors()[0]
         where = str(first["loc"][0])
         raise ConfigError(where, first["msg"], f"give another --{where}") from error
 
 
-def of_generator(
-    generator: Generator, shape: tuple[int, ...], recipe: Recipe, say: Say = log.info
+def graph_of_generator(
+    generator: Generator, shape: tuple[int, ...], recipe: BaseRecipe, say: Say = log.info
 ) -> bytes:
     """Return the graph of a base, computed from a generator's images.
 
@@ -68,16 +68,16 @@ def of_generator(
         GeneratorError: if it makes one image only, or cannot be reached.
     """
     say(f"draws {recipe.images} images of the generator")
-    images = drawn(generator, shape, recipe)
+    images = generated_inputs(generator, shape, recipe)
     spread = float(images.astype(np.float32).std(0).mean())
     if spread < _LEAST_SPREAD:
         problem = f"its images are all alike (a pixel's deviation is {spread:.2f} of 255)"
         raise GeneratorError("generator", problem, "choose one that has not collapsed")
-    return graph.of_filters(_learned(images, recipe, say), shape)
+    return graph.graph_of_filters(_learned(images, recipe, say), shape)
 
 
-def of_inputs(
-    inputs: NDArray[np.float32], shape: tuple[int, ...], recipe: Recipe, say: Say = log.info
+def graph_of_inputs(
+    inputs: NDArray[np.float32], shape: tuple[int, ...], recipe: BaseRecipe, say: Say = log.info
 ) -> bytes:
     """Return the graph of a base, computed from inputs such as public sensor windows.
 
@@ -93,8 +93,8 @@ def of_inputs(
     """
     if not np.isfinite(inputs).all():
         raise BaseError("inputs", "have NaN or infinity in them", "leave those samples out")
-    if len(inputs) < FEWEST:
-        problem = f"{len(inputs)} samples, and a base wants {FEWEST} or more"
+    if len(inputs) < MIN_IMAGES:
+        problem = f"{len(inputs)} samples, and a base wants {MIN_IMAGES} or more"
         raise BaseError("inputs", problem, "give more data")
     largest = float(np.quantile(np.abs(inputs), 0.999))
     if not largest:
@@ -102,10 +102,10 @@ def of_inputs(
     scaled = np.clip(inputs / largest, -1, 1)
     sides = (shape[0], 1, -1) if kind_of(shape) == "signal" else shape
     images = np.rint((scaled + 1) * 127.5).astype(np.uint8).reshape(len(inputs), *sides)
-    return graph.of_filters(_learned(images, recipe, say), shape, 1 / largest)
+    return graph.graph_of_filters(_learned(images, recipe, say), shape, 1 / largest)
 
 
-def _learned(images: Images, recipe: Recipe, say: Say) -> Filters:
+def _learned(images: Images, recipe: BaseRecipe, say: Say) -> Filters:
     _check_patch(images, recipe)
     say(f"finds {recipe.filters} filters and {recipe.dims} directions")
     try:
@@ -114,7 +114,7 @@ def _learned(images: Images, recipe: Recipe, say: Say) -> Filters:
         raise BaseError("base", f"cannot be computed: {error}", "ask for fewer --dims") from error
 
 
-def _check_patch(images: Images, recipe: Recipe) -> None:
+def _check_patch(images: Images, recipe: BaseRecipe) -> None:
     """Refuse a patch of so many numbers that its whitening would take hours."""
     patch = [min(recipe.patch, side) for side in images.shape[2:]]
     numbers = images.shape[1] * patch[0] * patch[1]
@@ -129,15 +129,15 @@ def as_inputs(images: Images, shape: tuple[int, ...]) -> NDArray[np.float32]:
     return (images.astype(np.float32) / 127.5 - 1).reshape(len(images), *shape)
 
 
-def drawn(generator: Generator, shape: tuple[int, ...], recipe: Recipe) -> Images:
+def generated_inputs(generator: Generator, shape: tuple[int, ...], recipe: BaseRecipe) -> Images:
     """Return a generator's images (N, channels, height, width) as the clients' inputs are."""
     latents = generator.sample_latents(recipe.images, recipe.seed)
     draw = np.random.default_rng([recipe.seed, 1])
     parts = []
-    for start in range(0, len(latents), AT_ONCE):
-        images = generator.synthesize(latents[start : start + AT_ONCE])
+    for start in range(0, len(latents), BATCH_SIZE):
+        images = generator.synthesize(latents[start : start + BATCH_SIZE])
         varied = [_varied(each, draw) for each in images] if recipe.varied else images
-        parts += [fitted(np.asarray(each)[None], shape) for each in varied]
+        parts += [fit_to_shape(np.asarray(each)[None], shape) for each in varied]
     return np.concatenate(parts)
 
 
@@ -155,7 +155,7 @@ def _varied(image: NDArray[np.uint8], draw: np.random.Generator) -> NDArray[np.u
     return found
 
 
-def fitted(images: Images, shape: tuple[int, ...]) -> Images:
+def fit_to_shape(images: Images, shape: tuple[int, ...]) -> Images:
     """Return images in a shape's colours and size; a signal reads a grey image row after row.
 
     Pillow's resizing is whole-numbered, so that it has the same bits everywhere.
@@ -182,7 +182,7 @@ def _resized(image: NDArray[np.uint8], size: tuple[int, int], grey: bool) -> NDA
     return found
 
 
-def automatic(
+def load_or_compute(
     generator: Generator, shape: tuple[int, ...], classes: int, say: Say = log.info
 ) -> Base:
     """Return the base for inputs of a shape: from the store, or computed and kept there.
@@ -194,24 +194,24 @@ def automatic(
         say: told what is being done.
     """
     recipe = recipe_for(shape, classes)
-    name = bases.kept_name(generator.identity, recipe.model_dump_json(), shape)
+    name = bases.cache_name(generator.identity, recipe.model_dump_json(), shape)
     try:
         place = bases.store() / name
         if (place / manifest.MANIFEST).is_file():
             return Base.read(place)
     except (BaseError, ConfigError):
         place = None  # damaged, or a user without a home
-    made = of_generator(generator, shape, recipe, say)
+    made = graph_of_generator(generator, shape, recipe, say)
     if place is not None:
-        keep(place, made, shape, recipe, generator.identity)
+        write_base(place, made, shape, recipe, generator.identity)
     return Base(made, name)
 
 
-def keep(
+def write_base(
     place: Path,
     made: bytes,
     shape: tuple[int, ...],
-    recipe: Recipe,
+    recipe: BaseRecipe,
     generator: str,
     source: str = "computed from a generator's images",
 ) -> Manifest:

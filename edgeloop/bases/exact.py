@@ -162,7 +162,7 @@ def principal(centred_MN: Matrix, dims: int, rounds: int = 10, seed: int = 0) ->
 
 
 def _orthonormal(columns_ND: Matrix, times: int = 1) -> Matrix:
-    """Return orthonormal columns of the same span; twice mends what once has lost to rounding."""
+    """Return orthonormal columns of the same span; twice fixes what once has lost to rounding."""
     for _ in range(times):
         upper = _cholesky(product(columns_ND.T, columns_ND, fine=True))
         columns_ND = product(columns_ND, _inverse(upper), fine=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeloop.bases import blocks, exact
 from edgeloop.bases.blocks import Block, Maps
 from edgeloop.bases.exact import Matrix
-from edgeloop.bases.recipe import Recipe
+from edgeloop.bases.recipe import BaseRecipe
 
 LOW_FILTERS, LOW_THRESHOLD, LOW_PAD = 48, 0.5, 2
 """Of the layer below the second one."""
@@ -26,7 +26,7 @@ HIGH_PATCH, HIGH_THRESHOLD = 3, 0.7
 COLOURS, COLOUR_WEIGHT = 4, 0.05
 """Parts of a side that colours are averaged over, and their weight beside layers of length 1."""
 
-_AT_ONCE = 50  # images whose answers are held in memory
+_BATCH_SIZE = 50  # images whose answers are held in memory
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Filters:
         variances_D: of each dimension over the images; their mean is near 1.
     """
 
-    recipe: Recipe
+    recipe: BaseRecipe
     shape: tuple[int, int, int]
     first: Block
     second: Second | None
@@ -69,7 +69,7 @@ class Filters:
     variances_D: Matrix
 
 
-def learn(images: NDArray[np.uint8], recipe: Recipe) -> Filters:
+def learn(images: NDArray[np.uint8], recipe: BaseRecipe) -> Filters:
     """Find filters in images, and the directions in which their answers vary most.
 
     Args:
@@ -111,7 +111,7 @@ def learn(images: NDArray[np.uint8], recipe: Recipe) -> Filters:
     )
 
 
-def _second(maps: Maps, recipe: Recipe, draw: np.random.Generator) -> Second:
+def _second(maps: Maps, recipe: BaseRecipe, draw: np.random.Generator) -> Second:
     stride = 1 if max(maps.shape[2:]) <= 32 else 2
     low = blocks.learn(
         maps,
@@ -122,7 +122,7 @@ def _second(maps: Maps, recipe: Recipe, draw: np.random.Generator) -> Second:
         threshold=LOW_THRESHOLD,
         draw=draw,
     )
-    parts = [lowered(maps[s : s + _AT_ONCE], low) for s in range(0, len(maps), _AT_ONCE)]
+    parts = [lowered(maps[s : s + _BATCH_SIZE], low) for s in range(0, len(maps), _BATCH_SIZE)]
     flat = np.concatenate([_in_rows(part) for part in parts])
     mean_C = exact.column_sums(flat) / len(flat)
     flat -= mean_C
@@ -167,22 +167,22 @@ def _mixed(below: Maps, mean_C: Matrix, mix_MC: Matrix) -> Maps:
     return found.reshape(len(below), *below.shape[2:], -1).transpose(0, 3, 1, 2)
 
 
-def raw(maps: Maps, recipe: Recipe, first: Block, second: Second | None) -> Matrix:
+def raw(maps: Maps, recipe: BaseRecipe, first: Block, second: Second | None) -> Matrix:
     """Return the raw features (N, F) of images."""
-    starts = range(0, len(maps), _AT_ONCE)
-    found = [_raw(maps[s : s + _AT_ONCE], recipe, first, second) for s in starts]
+    starts = range(0, len(maps), _BATCH_SIZE)
+    found = [_raw(maps[s : s + _BATCH_SIZE], recipe, first, second) for s in starts]
     whole: Matrix = np.concatenate(found)
     return whole
 
 
-def _raw(maps: Maps, recipe: Recipe, first: Block, second: Second | None) -> Matrix:
+def _raw(maps: Maps, recipe: BaseRecipe, first: Block, second: Second | None) -> Matrix:
     ways = [maps, maps[..., ::-1]] if recipe.mirrored else [maps]
-    parts = [blocks.pooled(first.answers(way), recipe.grid) for way in ways]
+    parts = [blocks.pool_grid(first.answers(way), recipe.grid) for way in ways]
     one = sum(parts) / len(ways)
     if second is None:
         return np.asarray(one)
     above = [
-        blocks.pooled(
+        blocks.pool_grid(
             second.high.answers(_mixed(lowered(way, second.low), second.mean_C, second.mix_MC)),
             recipe.grid,
         )

@@ -53,7 +53,7 @@ class Graph:
         return self.constant(name, np.array(values, np.int64))
 
 
-def of_filters(found: Filters, shape: tuple[int, ...], scale: float = 1.0) -> bytes:
+def graph_of_filters(found: Filters, shape: tuple[int, ...], scale: float = 1.0) -> bytes:
     """Return the graph of a computed base: inputs (N, *shape) to features (N, D).
 
     Args:
@@ -185,16 +185,16 @@ def _file(graph: Graph, shape: Sequence[int], dims: int, variances: Sequence[flo
     made = helper.make_graph(graph.nodes, "base", [inputs], [features], graph.constants)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version, model.producer_name, model.producer_version = IR_VERSION, "edgeloop", ""
-    mark(model, {VARIANCES: told(variances)})
+    add_metadata(model, {VARIANCES: format_variances(variances)})
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def told(variances: Iterable[float]) -> str:
+def format_variances(variances: Iterable[float]) -> str:
     """Return variances as a base's metadata tell them."""
     return json.dumps([float(f"{each:.9g}") for each in variances])
 
 
-def mark(model: onnx.ModelProto, facts: Mapping[str, str]) -> None:
+def add_metadata(model: onnx.ModelProto, facts: Mapping[str, str]) -> None:
     """Write facts into a model's metadata."""
     helper.set_model_props(model, {KEY + name: value for name, value in facts.items()})

@@ -24,7 +24,7 @@ KEY, VARIANCES = "edgeloop.", "variances"
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 LARGEST_DIMS = 4096
 Dims = Annotated[int, Field(ge=1, le=LARGEST_DIMS)]
-_REMEDY = "build or fetch it anew"
+_REMEDY = "build or fetch it again"
 
 
 class Manifest(BaseModel):

@@ -10,7 +10,7 @@ SIGNAL_NUMBERS = 160
 Whole = Annotated[int, Field(ge=1, le=4096)]
 
 
-class Recipe(BaseModel):
+class BaseRecipe(BaseModel):
     """The settings of `filters.learn` and of the graph that comes of it.
 
     Attributes:
@@ -51,13 +51,13 @@ def kind_of(shape: tuple[int, ...]) -> Kind:
     return "image" if len(shape) == 3 and shape[1] > 1 else "signal"
 
 
-def suitable(shape: tuple[int, ...], classes: int = 10, **asked: object) -> Recipe:
+def default_recipe(shape: tuple[int, ...], classes: int = 10, **asked: object) -> BaseRecipe:
     """Return the recipe for inputs of a shape, where nobody says otherwise.
 
     Args:
         shape: of one input, channels first.
         classes: that are to be told apart: more want more dimensions.
-        asked: fields of `Recipe`; None leaves one as it is.
+        asked: fields of `BaseRecipe`; None leaves one as it is.
 
     Raises:
         ValidationError: if a field is out of range.
@@ -75,4 +75,4 @@ def suitable(shape: tuple[int, ...], classes: int = 10, **asked: object) -> Reci
     else:
         chosen = {"dims": 64 if shape[0] == 1 else 128, "stride": 1 if shape[0] == 1 else 2}
     given = {name: value for name, value in asked.items() if value is not None}
-    return Recipe.model_validate({**chosen, **given})
+    return BaseRecipe.model_validate({**chosen, **given})

@@ -46,7 +46,7 @@ class Remote:
 
 
 def is_one(reference: str | None) -> bool:
-    """Tell whether a reference is one of a base on a server."""
+    """Return whether a reference is one of a base on a server."""
     return reference is not None and reference.lower().startswith(("http://", "https://"))
 
 

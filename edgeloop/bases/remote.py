@@ -170,12 +170,12 @@ def _fetched(known: Remote) -> tuple[Manifest, bytes]:
         facts = Manifest.model_validate_json(_asked(known, f"{place}/{MANIFEST}"))
     except ValueError as error:
         problem = f"{known.root} has a manifest of {known.name!r} that is none"
-        raise BaseError("base", problem, "have it written anew") from error
+        raise BaseError("base", problem, "have it written again") from error
     graph = _asked(known, f"{place}/{GRAPH}")
     if not manifest.digest(graph) == known.sha256 == facts.sha256:
         problem = f"what came from {known.root} as {known.name!r} is another file: its SHA-256"
         problem += f" is {manifest.digest(graph)[:12]}..., not {str(known.sha256)[:12]}..."
-        raise BaseError("base", problem, "have it written there anew, and ask again")
+        raise BaseError("base", problem, "have it written there again, and ask again")
     return facts, graph
 
 

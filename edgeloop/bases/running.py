@@ -16,7 +16,7 @@ from edgeloop.bases import manifest
 from edgeloop.bases.manifest import FEATURES, INPUTS, KEY, VARIANCES
 from edgeloop.errors import BaseError
 
-AT_ONCE = 64
+BATCH_SIZE = 64
 """Inputs a run, so that memory does not grow."""
 _KEPT = 4  # sets of inputs whose features are remembered
 _LARGEST = 1e4  # of a feature; what is larger comes of a base that does not fit
@@ -69,7 +69,7 @@ class Base:
         base = cls(graph, str(folder))
         if (base.shape, base.dims) != (facts.shape, facts.dims):
             problem = f"its graph makes {base.dims} numbers of {base.shape}, its manifest differs"
-            raise BaseError(str(folder), problem, "build or fetch it anew")
+            raise BaseError(str(folder), problem, "build or fetch it again")
         return base
 
     def features(self, inputs: NDArray[np.float32]) -> Features:
@@ -93,8 +93,8 @@ class Base:
         return self._known[key]
 
     def _computed(self, inputs: NDArray[np.float32]) -> Features:
-        starts = range(0, len(inputs), AT_ONCE)
-        parts = [self._run(inputs[start : start + AT_ONCE]) for start in starts]
+        starts = range(0, len(inputs), BATCH_SIZE)
+        parts = [self._run(inputs[start : start + BATCH_SIZE]) for start in starts]
         return np.concatenate([np.zeros((0, self.dims)), *parts])
 
     def _run(self, inputs: NDArray[np.float32]) -> Features:
@@ -102,11 +102,11 @@ class Base:
             found = np.asarray(self._session.run([FEATURES], {INPUTS: inputs})[0])
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
             reason = " ".join(str(error).split())[:200]
-            remedy = "build or import it anew"
+            remedy = "build or import it again"
             raise BaseError(self._name, f"cannot be run ({reason})", remedy) from error
         if found.shape != (len(inputs), self.dims):
             problem = f"makes features of shape {found.shape}, not {(len(inputs), self.dims)}"
-            raise BaseError(self._name, problem, "build or import it anew")
+            raise BaseError(self._name, problem, "build or import it again")
         return found.astype(np.float64)
 
     def _checked(self, features_ND: Features) -> Features:
@@ -129,7 +129,7 @@ def _session(graph: bytes, name: str) -> onnxruntime.InferenceSession:
     except Exception as error:  # onnxruntime's exceptions have no common base but Exception
         reason = " ".join(str(error).split())[:200]
         problem = f"is no ONNX graph that can be run ({reason})"
-        raise BaseError(name, problem, "build or fetch it anew") from error
+        raise BaseError(name, problem, "build or fetch it again") from error
 
 
 def _facts(session: onnxruntime.InferenceSession, name: str) -> tuple[tuple[int, ...], int]:
@@ -156,5 +156,5 @@ def _variances(session: onnxruntime.InferenceSession, dims: int, name: str) -> F
         fits = False
     if not fits:
         problem = f"says of its dimensions' variances what is no {dims} numbers"
-        raise BaseError(name, problem, "build or import it anew")
+        raise BaseError(name, problem, "build or import it again")
     return found

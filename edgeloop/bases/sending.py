@@ -41,12 +41,12 @@ def decode(contract: Contract, payload: bytes) -> bytes:
     graph = frame[BaseGraph].graph_B.tobytes()
     if frame.envelope.task != contract.task or frame.envelope.sender != SERVER:
         raise ContentError(f"{frame.envelope} came as the base of {contract.task}")
-    if digest(graph) != wanted(contract):
+    if digest(graph) != base_identity(contract):
         raise ContentError("another base than the contract's came")
     return graph
 
 
-def wanted(contract: Contract) -> str | None:
+def base_identity(contract: Contract) -> str | None:
     """Return the identity of the base that a contract names; None for a task without one."""
     found = contract.options.get("base_sha256")
     return found if isinstance(found, str) and found else None

@@ -88,7 +88,7 @@ def _unusable(error: OSError) -> str | None:
     if error.filename is None:
         return None
     problem = f"cannot be read or written ({error.strerror})"
-    return f"{os.fsdecode(error.filename)}: {problem}; mend its rights, or name another path"
+    return f"{os.fsdecode(error.filename)}: {problem}; fix its rights, or name another path"
 
 
 def _print_all_names() -> None:

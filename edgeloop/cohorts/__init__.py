@@ -13,14 +13,14 @@ class Cohort(Protocol[B_contra, U]):
     """The clients of a run, seen from the server."""
 
     def ask(
-        self, round_number: int, broadcast: B_contra, joining: Collection[str] | None = None
+        self, round_number: int, broadcast: B_contra, participants: Collection[str] | None = None
     ) -> Mapping[str, Answer[U]]:
         """Open a round and return its answers by client, in the order of the clients' names.
 
         Args:
             round_number: the round's.
             broadcast: what it opens with.
-            joining: who trains; the others evaluate only. None for everybody.
+            participants: who trains; the others evaluate only. None for everybody.
 
         Raises:
             TooFewUploadsError: if it was given up with fewer answers than the quorum.

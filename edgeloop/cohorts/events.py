@@ -9,7 +9,7 @@ from edgeloop.runtime.tracing import Notes
 
 
 class LeftError(Exception):
-    """Devices have asked to be taken out: where the run stands must be told anew, without them.
+    """Devices have asked to be taken out: where the run stands must be told again, without them.
 
     Attributes:
         devices: their names.
@@ -21,7 +21,7 @@ class LeftError(Exception):
 
 
 @dataclass(frozen=True)
-class Opened:
+class RoundOpened:
     """A round was opened.
 
     Attributes:
@@ -40,7 +40,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Heard:
+class DeviceMessage:
     """Something came from a device: an answer with its verdict, or word of its presence.
 
     Attributes:
@@ -63,7 +63,7 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class AnswersGathered:
     """A round takes no more answers.
 
     Attributes:
@@ -78,7 +78,7 @@ class Gathered:
 
 
 @dataclass(frozen=True)
-class SetAside:
+class UploadExcluded:
     """A round was made without an answer that was accepted: with it there was no finite result.
 
     Attributes:
@@ -93,4 +93,4 @@ class SetAside:
     verdict: Verdict = Verdict.IMPLAUSIBLE
 
 
-Event = Opened | Heard | Gathered | SetAside
+Event = RoundOpened | DeviceMessage | AnswersGathered | UploadExcluded

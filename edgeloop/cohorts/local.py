@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from edgeloop.answers import Answer, Report
-from edgeloop.client_half import ClientHalf
+from edgeloop.client_half import ClientProtocol
 from edgeloop.errors import RunError
 
 U = TypeVar("U")
@@ -18,36 +18,38 @@ T = TypeVar("T")
 
 
 class LocalCohort(Generic[B, U]):
-    """Asks every member in turn, in the order of their names."""
+    """Asks every client in turn, in the order of their names."""
 
-    def __init__(self, members: Mapping[str, ClientHalf[U, B]]) -> None:
-        self._members = dict(sorted(members.items()))
+    def __init__(self, clients: Mapping[str, ClientProtocol[U, B]]) -> None:
+        self._clients = dict(sorted(clients.items()))
 
     def ask(
-        self, round_number: int, broadcast: B, joining: Collection[str] | None = None
+        self, round_number: int, broadcast: B, participants: Collection[str] | None = None
     ) -> Mapping[str, Answer[U]]:
         """Open a round and return its answers by client; who does not join only evaluates."""
         return {
-            name: member.answer(round_number, broadcast, joining is None or name in joining)
-            for name, member in self._members.items()
+            name: client.answer(
+                round_number, broadcast, participants is None or name in participants
+            )
+            for name, client in self._clients.items()
         }
 
     def finish(self, round_number: int, broadcast: B) -> Mapping[str, Report]:
-        """Have every member evaluate the last broadcast."""
-        return {name: member.finish(broadcast) for name, member in self._members.items()}
+        """Have every client evaluate the last broadcast."""
+        return {name: client.finish(broadcast) for name, client in self._clients.items()}
 
     def hits(self) -> Mapping[str, bytes]:
-        """Return what every member's last evaluation has right; see `Member.hits`."""
-        return {name: member.hits() for name, member in self._members.items()}
+        """Return what every client's last evaluation has right; see `Client.hits`."""
+        return {name: client.hits() for name, client in self._clients.items()}
 
-    def each(self, what: Callable[[str, Any], T]) -> Mapping[str, T]:
-        """Return what a function of a client's name and its half tells of every member."""
-        return {name: what(name, member) for name, member in self._members.items()}
+    def map_clients(self, function: Callable[[str, Any], T]) -> Mapping[str, T]:
+        """Return what a function of a client's name and the client tells of every client."""
+        return {name: function(name, client) for name, client in self._clients.items()}
 
     def save(self, folder: Path) -> None:
-        """Write every member's model to a file of its own in an existing folder."""
-        for name, member in self._members.items():
-            save_file(dict(member.weights()), folder / f"{name}.safetensors")
+        """Write every client's model to a file of its own in an existing folder."""
+        for name, client in self._clients.items():
+            save_file(dict(client.weights()), folder / f"{name}.safetensors")
 
     def restore(self, folder: Path) -> None:
         """Take over the models that `save` wrote.
@@ -55,16 +57,16 @@ class LocalCohort(Generic[B, U]):
         Raises:
             RunError: if one cannot be read, or is another architecture's.
         """
-        for name, member in self._members.items():
-            member.restore(_loaded(folder / f"{name}.safetensors"))
+        for name, client in self._clients.items():
+            client.restore(_loaded(folder / f"{name}.safetensors"))
 
     def close(self) -> None:
-        """Let go of the members; nothing to do here."""
+        """Let go of the clients; nothing to do here."""
 
 
 def _loaded(path: Path) -> Mapping[str, npt.NDArray[Any]]:
     try:
         return load_file(path)
     except (AttributeError, KeyError, OSError, SafetensorError) as error:
-        remedy = "remove the run's folder: it then starts anew"
+        remedy = "remove the run's folder: it then starts again"
         raise RunError(str(path), f"cannot be read ({error})", remedy) from error

@@ -9,12 +9,12 @@ from typing import Any, Generic, TypeVar
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
 from edgeloop.bases import sending
-from edgeloop.cohorts.events import Event, Gathered, Heard, LeftError, Opened
+from edgeloop.cohorts.events import AnswersGathered, DeviceMessage, Event, LeftError, RoundOpened
 from edgeloop.cohorts.uploads import UploadLog
-from edgeloop.mqtt.connection import Arrival, Link, Reconnected
+from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.privacy import accounting
 from edgeloop.protocol import device_health, wire
-from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, Room
+from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory
 from edgeloop.protocol.gathering import Gathering, Verdict
 from edgeloop.protocol.task import (
     SERVER,
@@ -31,7 +31,7 @@ from edgeloop.protocol.task import (
     upload_topic,
 )
 from edgeloop.protocol.wire import ContentError, Envelope, Frame, WireError
-from edgeloop.runtime.pace import Pace, Sparing
+from edgeloop.runtime.pace import LogRateLimiter, Timer
 from edgeloop.runtime.tracing import NONE, SILENT, Tracer
 
 log = logging.getLogger(__name__)
@@ -39,17 +39,17 @@ log = logging.getLogger(__name__)
 ANNOUNCE_SECONDS = 30.0
 """Between two announcements of a round that waits for answers."""
 
-RARE_SECONDS = 300.0
+REMINDER_SECONDS = 300.0
 """Between two of what is larger than `SMALL`."""
 
 EXPIRY_SECONDS = 120
 """After which the broker may forget one of them for a device that is away."""
 
-ROOM = 2 * (wire.MAX_FRAME + MAX_CHUNKS * PIECE)
+CHUNK_MEMORY = 2 * (wire.MAX_FRAME + MAX_CHUNKS * PIECE)
 """Bytes of memory for what all devices together have not finished sending, until a round has shown
 that answers are so large that they need more."""
 
-FIRST_WORD_SECONDS, WORD_SECONDS = 10.0, 60.0
+FIRST_STATUS_SECONDS, STATUS_SECONDS = 10.0, 60.0
 """Before the first line on what is waited for, and between two of them."""
 
 U = TypeVar("U")
@@ -57,7 +57,7 @@ B = TypeVar("B")
 
 
 @dataclass(frozen=True)
-class Patience:
+class RoundDeadlines:
     """How long a round waits, and for whom.
 
     Attributes:
@@ -75,10 +75,10 @@ class MqttCohort(Generic[B, U]):
     """The server's end of a task.
 
     Args:
-        link: subscribed to the task's `subscriptions`.
+        connection: subscribed to the task's `subscriptions`.
         contract: the task's; published at the start.
         algorithm: the contract's.
-        patience: how long to wait, and for whom.
+        deadlines: how long to wait, and for whom.
         uploads: where uploads are safe.
         observe: told of every round that opens and ends, and of everything that a device sends.
         clock: seconds that never go back.
@@ -89,10 +89,10 @@ class MqttCohort(Generic[B, U]):
 
     def __init__(
         self,
-        link: Link,
+        connection: MqttConnection,
         contract: Contract,
         algorithm: Algorithm[Any, U, B],
-        patience: Patience,
+        deadlines: RoundDeadlines,
         uploads: UploadLog,
         observe: Callable[[Event], None] = lambda event: None,
         clock: Callable[[], float] = time.monotonic,
@@ -100,28 +100,28 @@ class MqttCohort(Generic[B, U]):
         announce_seconds: float = ANNOUNCE_SECONDS,
         base: bytes | None = None,
     ) -> None:
-        self._link = link
+        self._connection = connection
         self._contract = contract
         self._algorithm = algorithm
-        self._patience = patience
+        self._deadlines = deadlines
         self._uploads = uploads
         self._observe = observe
         self._clock = clock
         self._tracer = tracer
         self._notes = NONE
-        self._room = Room(ROOM)
+        self._room = ChunkMemory(CHUNK_MEMORY)
         self._assemblers = {
-            name: Assembler(wire.MAX_FRAME, room=self._room) for name in contract.devices
+            name: Assembler(wire.MAX_FRAME, memory=self._room) for name in contract.devices
         }
-        self._told = Sparing(clock=clock)
+        self._told = LogRateLimiter(clock=clock)
         self._opening: Opening | None = None
         self._broadcast = b""
         self._base = None if base is None else sending.encode(contract, base)
         self._online: set[str] = set()
         self._leaving: set[str] = set()
-        self._again = Pace(announce_seconds, jitter=0.2, clock=clock)
-        self._rarely = Pace(RARE_SECONDS, jitter=0.2, clock=clock)
-        self._word = Pace(WORD_SECONDS, FIRST_WORD_SECONDS, clock=clock)
+        self._again = Timer(announce_seconds, jitter=0.2, clock=clock)
+        self._rarely = Timer(REMINDER_SECONDS, jitter=0.2, clock=clock)
+        self._word = Timer(STATUS_SECONDS, FIRST_STATUS_SECONDS, clock=clock)
         self._announce()
 
     @staticmethod
@@ -130,9 +130,9 @@ class MqttCohort(Generic[B, U]):
         return [upload_topic(task, "+"), presence_topic(task, "+")]
 
     def ask(
-        self, round_number: int, broadcast: B, joining: Collection[str] | None = None
+        self, round_number: int, broadcast: B, participants: Collection[str] | None = None
     ) -> Mapping[str, Answer[U]]:
-        """Open a round and return its answers by client; go on with a round that a crash cut off.
+        """Open a round and return its answers by client; resume a round that a crash cut off.
 
         Every device is asked: over MQTT it is devices that stay away, not the server that chooses.
 
@@ -141,10 +141,10 @@ class MqttCohort(Generic[B, U]):
             LeftError: if a device asks to be taken out, and can be; the answers are in the log.
             TooFewUploadsError: if the round was given up with fewer answers than the quorum.
         """
-        if joining is not None:
+        if participants is not None:
             raise ValueError("over MQTT every device is asked")
         kind = self._algorithm.upload
-        frames = self._gathered(round_number, broadcast, self._patience.quorum, kind, Report)
+        frames = self._gathered(round_number, broadcast, self._deadlines.quorum, kind, Report)
         return {
             device: Answer(frame.messages.get(kind), frame[Report])
             for device, frame in frames.items()
@@ -181,9 +181,11 @@ class MqttCohort(Generic[B, U]):
         size = self._open(round_number, broadcast)
         opened = self._clock()
         recalled = len(gathering.uploads)
-        self._observe(Opened(round_number, size, opened - begun, recalled, self._notes))
+        self._observe(RoundOpened(round_number, size, opened - begun, recalled, self._notes))
         self._listen(gathering, kinds)
-        self._observe(Gathered(round_number, len(gathering.missing()), self._clock() - opened))
+        self._observe(
+            AnswersGathered(round_number, len(gathering.missing()), self._clock() - opened)
+        )
         return gathering.close()
 
     def _listen(self, gathering: Gathering[Frame], kinds: tuple[type, ...]) -> None:
@@ -191,7 +193,7 @@ class MqttCohort(Generic[B, U]):
         self._again.reset()
         while not gathering.is_over(now := self._clock()):
             soon = min(gathering.until(now), self._again.left(), self._word.left())
-            event = self._link.receive(soon)
+            event = self._connection.receive(soon)
             if isinstance(event, Reconnected):
                 self._announce()
                 self._again.reset()
@@ -202,17 +204,17 @@ class MqttCohort(Generic[B, U]):
             if self._again.due():
                 self._remind(gathering.missing())
             if self._word.due():
-                self._say(gathering)
+                self._log_waiting(gathering)
 
     def _recall(self, gathering: Gathering[Frame], kinds: tuple[type, ...]) -> None:
-        """Offer what is stored; what is refused today is dropped, and its device may send anew."""
+        """Offer what is stored; what is refused today is dropped, and its device may send again."""
         number = gathering.round_number
         for device, payload in self._uploads.recall(number).items():
             try:
                 frame = self._decoded(device, payload, kinds)
             except WireError as error:
                 facts = {"device": device, "round": number}
-                text = "round %d: the stored answer of %s is set aside: %s"
+                text = "round %d: ignored the stored answer of %s: %s"
                 log.warning(text, number, device, error, extra=facts)
                 self._uploads.drop(number, device)
                 continue
@@ -220,8 +222,8 @@ class MqttCohort(Generic[B, U]):
 
     def _gathering(self, round_number: int, quorum: int) -> Gathering[Frame]:
         now = self._clock()
-        deadline = now + self._patience.deadline
-        give_up = max(deadline, now + self._patience.give_up)
+        deadline = now + self._deadlines.deadline
+        give_up = max(deadline, now + self._deadlines.give_up)
         return Gathering(round_number, frozenset(self._contract.devices), quorum, deadline, give_up)
 
     def _open(self, round_number: int, broadcast: B) -> int:
@@ -232,57 +234,63 @@ class MqttCohort(Generic[B, U]):
             envelope = Envelope(self._contract.task, self._contract.run, round_number, SERVER)
             self._broadcast = wire.encode(envelope, broadcast)
             slot = round_number % SLOTS
-            self._link.hold(broadcast_topic(self._contract.task, slot), self._broadcast)
+            self._connection.publish_retained(
+                broadcast_topic(self._contract.task, slot), self._broadcast
+            )
         else:
             slot = self._opening.slot
         size = len(self._broadcast)
         self._opening = Opening(
             run=self._contract.run, round=round_number, digest=digest, slot=slot, size=size
         )
-        self._say_round(self._opening)
+        self._publish_round(self._opening)
         return 0 if held else size
 
-    def _say_round(self, opening: Opening) -> None:
+    def _publish_round(self, opening: Opening) -> None:
         topic = round_topic(self._contract.task)
         text = opening.model_dump_json().encode()
-        self._link.publish(topic, text, retain=True, notes=self._notes)
+        self._connection.publish(topic, text, retain=True, notes=self._notes)
 
     def _announce(self) -> None:
         if self._base is not None:
-            self._link.hold(broadcast_topic(self._contract.task, sending.SLOT), self._base)
+            self._connection.publish_retained(
+                broadcast_topic(self._contract.task, sending.SLOT), self._base
+            )
         text = self._contract.text().encode()
-        self._link.publish(contract_topic(self._contract.task), text, retain=True)
+        self._connection.publish(contract_topic(self._contract.task), text, retain=True)
         if self._opening is not None:
             slot = self._opening.slot
-            self._link.hold(broadcast_topic(self._contract.task, slot), self._broadcast)
-            self._say_round(self._opening)
+            self._connection.publish_retained(
+                broadcast_topic(self._contract.task, slot), self._broadcast
+            )
+            self._publish_round(self._opening)
 
     def _remind(self, missing: Collection[str]) -> None:
         """Announce the round once more to those who are there; whoever is away will be told.
 
         What the broker keeps stays as it is, unless it has refused to keep it.
         """
-        self._link.ask_again()
-        if self._link.refusals():
+        self._connection.resubscribe_refused()
+        if self._connection.refusals():
             self._announce()
             return
         task, opening = self._contract.task, self._opening
         text = self._contract.text().encode()
-        self._link.publish(contract_topic(task), text, expiry=EXPIRY_SECONDS)
+        self._connection.publish(contract_topic(task), text, expiry=EXPIRY_SECONDS)
         if opening is None:
             return
         rarely = self._rarely.due()
         if rarely and self._base is not None:
             topic = broadcast_topic(task, sending.SLOT)
-            self._link.repeat(topic, self._base, EXPIRY_SECONDS)
+            self._connection.republish(topic, self._base, EXPIRY_SECONDS)
         if rarely or len(self._broadcast) <= SMALL:
             topic = broadcast_topic(task, opening.slot)
-            self._link.repeat(topic, self._broadcast, EXPIRY_SECONDS)
+            self._connection.republish(topic, self._broadcast, EXPIRY_SECONDS)
         notes = {**self._notes, **reminder(missing)}
         text = opening.model_dump_json().encode()
-        self._link.publish(round_topic(task), text, notes=notes, expiry=EXPIRY_SECONDS)
+        self._connection.publish(round_topic(task), text, notes=notes, expiry=EXPIRY_SECONDS)
 
-    def _say(self, gathering: Gathering[Frame]) -> None:
+    def _log_waiting(self, gathering: Gathering[Frame]) -> None:
         """Say what the round waits for."""
         number, missing = gathering.round_number, sorted(gathering.missing())
         last = number >= self._contract.rounds
@@ -291,7 +299,7 @@ class MqttCohort(Generic[B, U]):
         more = len(missing) - len(names)
         log.info(
             "%s: %s, waits for %d of %d devices: %s%s",
-            *(what, self._link.state, len(missing), len(self._contract.devices)),
+            *(what, self._connection.state, len(missing), len(self._contract.devices)),
             *(", ".join(names), f" and {more} more" if more else ""),
             extra={"round": number, "missing": len(missing)},
         )
@@ -305,14 +313,19 @@ class MqttCohort(Generic[B, U]):
         number = gathering.round_number
         with self._tracer.span("receive", arrival.notes, device=device, round=number) as notes:
             try:
-                payload, verdict = self._judged(gathering, device, arrival.payload, kinds)
+                payload, verdict = self._read_answer(gathering, device, arrival.payload, kinds)
             except WireError as error:
                 self._drop(device, number, error)
                 payload, verdict = arrival.payload, Verdict.MALFORMED
         if verdict is not None:
-            told, spent = device_health.told(arrival.notes), accounting.told(arrival.notes)
+            told, spent = (
+                device_health.parse_health(arrival.notes),
+                accounting.parse_epsilon(arrival.notes),
+            )
             self._observe(
-                Heard(device, verdict, len(payload), health=told, epsilon=spent, notes=notes)
+                DeviceMessage(
+                    device, verdict, len(payload), health=told, epsilon=spent, notes=notes
+                )
             )
 
     def _hear(self, device: str, arrival: Arrival) -> None:
@@ -322,12 +335,12 @@ class MqttCohort(Generic[B, U]):
             (self._online.add if online else self._online.discard)(device)
             if leaver(self._contract, arrival.topic, arrival.payload, arrival.notes):
                 self._leave(device)
-        self._observe(Heard(device, online=online))
+        self._observe(DeviceMessage(device, online=online))
 
     def _leave(self, device: str) -> None:
-        if self._algorithm.forget is not None:
+        if self._algorithm.remove_clients is not None:
             self._leaving.add(device)
-        elif self._told.left(f"left {device}"):
+        elif self._told.allowed(f"left {device}"):
             text = "%s asks to be taken out, and %s cannot do that: begin a new run without it"
             log.warning(text, device, self._contract.algorithm, extra={"device": device})
 
@@ -336,13 +349,13 @@ class MqttCohort(Generic[B, U]):
             raise LeftError(self._leaving)
 
     def _drop(self, device: str, number: int, error: WireError) -> None:
-        left = self._told.left(device)
+        left = self._told.allowed(device)
         if left:
             more = "; what more there is within a minute is not told" if left == 1 else ""
             facts = {"device": device, "round": number}
-            log.warning("dropped what %s sent: %s%s", device, error, more, extra=facts)
+            log.warning("ignored a message of %s: %s%s", device, error, more, extra=facts)
 
-    def _judged(
+    def _read_answer(
         self, gathering: Gathering[Frame], device: str, chunk: bytes, kinds: tuple[type, ...]
     ) -> tuple[bytes, Verdict | None]:
         """Return an answer and its verdict, which is None while chunks of it are missing."""

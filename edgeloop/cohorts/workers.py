@@ -12,7 +12,7 @@ from edgeloop.answers import Answer, Report
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.errors import InputError
 from edgeloop.runtime.worker_processes import WorkerDiedError as WorkerDiedError
-from edgeloop.runtime.worker_processes import crew
+from edgeloop.runtime.worker_processes import worker_processes
 from edgeloop.training.compute import enough_memory
 
 U = TypeVar("U")
@@ -22,7 +22,7 @@ Build = Callable[[Sequence[str]], LocalCohort[B, U]]
 """Makes the cohort of the named clients; pickled to the worker that will own them."""
 
 
-def shares(costs: Mapping[str, float], workers: int) -> list[list[str]]:
+def assign_clients(costs: Mapping[str, float], workers: int) -> list[list[str]]:
     """Deal clients to workers so that their sums of costs are near each other, dearest first."""
     hands: list[list[str]] = [[] for _ in range(min(workers, len(costs)))]
     sums = [0.0] * len(hands)
@@ -43,9 +43,9 @@ class WorkerCohort(Generic[B, U]):
     """
 
     def __init__(self, build: Build[B, U], costs: Mapping[str, float], workers: int) -> None:
-        hands = [(build, names) for names in shares(costs, workers)]
+        hands = [(build, names) for names in assign_clients(costs, workers)]
         self._stack = ExitStack()
-        self._workers = self._stack.enter_context(crew(_work, hands, daemon=True))
+        self._workers = self._stack.enter_context(worker_processes(_work, hands, daemon=True))
         try:
             self._call("ready")
         except BaseException:
@@ -53,29 +53,29 @@ class WorkerCohort(Generic[B, U]):
             raise
 
     def ask(
-        self, round_number: int, broadcast: B, joining: Collection[str] | None = None
+        self, round_number: int, broadcast: B, participants: Collection[str] | None = None
     ) -> Mapping[str, Answer[U]]:
         """Open a round and return its answers by client; who does not join only evaluates."""
-        return self._merged("ask", round_number, broadcast, joining)
+        return self._merged("ask", round_number, broadcast, participants)
 
     def finish(self, round_number: int, broadcast: B) -> Mapping[str, Report]:
-        """Have every member evaluate the last broadcast."""
+        """Have every client evaluate the last broadcast."""
         return self._merged("finish", round_number, broadcast)
 
     def hits(self) -> Mapping[str, bytes]:
-        """Return what every member's last evaluation has right; see `Member.hits`."""
+        """Return what every client's last evaluation has right; see `Client.hits`."""
         return self._merged("hits")
 
-    def each(self, what: Callable[[str, Any], T]) -> Mapping[str, T]:
-        """Return what a function, which must be picklable, tells of every member; where it lives.
+    def map_clients(self, function: Callable[[str, Any], T]) -> Mapping[str, T]:
+        """Return what a function, which must be picklable, tells of every client; where it lives.
 
         Args:
-            what: of a client's name and its half.
+            function: of a client's name and the client.
         """
-        return self._merged("each", what)
+        return self._merged("map_clients", function)
 
     def save(self, folder: Path) -> None:
-        """Write every member's model to a file of its own in an existing folder."""
+        """Write every client's model to a file of its own in an existing folder."""
         self._call("save", folder)
 
     def restore(self, folder: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeloop.data.classes import numbered
-from edgeloop.data.federation import Federation, alone
+from edgeloop.data.classes import class_numbers
+from edgeloop.data.federation import Federation, single_client
 from edgeloop.data.images import Size, class_files, read_class_folders
 from edgeloop.data.partitions import Partition
 from edgeloop.data.pfllib import Layout
@@ -27,7 +27,7 @@ LARGEST_SIDE = 4096
 
 
 @dataclass(frozen=True)
-class Choice:
+class SampleSelection:
     """Which samples are a device's; see `edgeloop.data.load`.
 
     Attributes:
@@ -46,7 +46,7 @@ class Choice:
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
+class DeviceSamples:
     """A device's samples as its task has them.
 
     Attributes:
@@ -58,7 +58,7 @@ class Share:
     pixels: bool
 
 
-class Brought:
+class DeviceData:
     """One device's samples, of whatever layout.
 
     Images whose size nobody has named are read when the task's is known; all else is read at once.
@@ -71,15 +71,15 @@ class Brought:
         DataError: a source that is missing, unknown or malformed.
     """
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self, choice: SampleSelection) -> None:
         self._choice = choice
         self._seen = _traces(choice.source)
         self._read: tuple[Federation, ClientData] | None = None
         self._load()
 
     def _load(self) -> None:
-        if self._waits():
-            self._look()
+        if self._size_decided_by_task():
+            self._inspect()
         else:
             self._read = self._opened(self._choice.image_size)
 
@@ -96,7 +96,7 @@ class Brought:
         self._load()
         return True
 
-    def share(self, class_names: tuple[str, ...], shape: tuple[int, ...]) -> Share:
+    def samples_for(self, class_names: tuple[str, ...], shape: tuple[int, ...]) -> DeviceSamples:
         """Return the samples in a task's terms.
 
         Args:
@@ -112,19 +112,19 @@ class Brought:
             problem = f"its inputs have the shape {federation.shape}, the task's {shape}"
             raise MisfitError("data.source", problem, "name the task's kind of data")
         held = np.unique(np.concatenate([data.train.labels, data.test.labels])).tolist()
-        numbers = numbered(federation.class_names, class_names, held)
+        numbers = class_numbers(federation.class_names, class_names, held)
         train, test = (Samples(part.inputs, numbers[part.labels]) for part in _parts(data))
         _tell(train, test, class_names)
-        return Share(ClientData(train, test), federation.pixels)
+        return DeviceSamples(ClientData(train, test), federation.pixels)
 
-    def _waits(self) -> bool:
-        """Say whether the task decides the images' size."""
+    def _size_decided_by_task(self) -> bool:
+        """Return whether the task decides the images' size."""
         choice = self._choice
         if choice.image_size is not None or is_divided(choice.source):
             return False
         return layout_of(choice.source).resizes
 
-    def _look(self) -> None:
+    def _inspect(self) -> None:
         """Look at what can be seen before the task is known."""
         self._check()
         if layout_of(self._choice.source).read is read_class_folders:
@@ -145,7 +145,7 @@ class Brought:
         self._check()
         choice = self._choice
         if choice.partition is None and not is_divided(choice.source):
-            federation: Federation = alone(self._all(size))
+            federation: Federation = single_client(self._all(size))
         else:
             federation = load(choice.source, choice.partition, choice.layout, size)
         return federation, federation.client(choice.client)

@@ -33,7 +33,7 @@ Row = Mapping[str, str]
 
 
 def matches(source: Path) -> bool:
-    """Say whether this folder has a table of its pictures."""
+    """Return whether this folder has a table of its pictures."""
     return (source / _METADATA).is_file()
 
 

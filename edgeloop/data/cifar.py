@@ -47,7 +47,7 @@ _FORMS = (
 
 
 def matches(source: Path) -> bool:
-    """Say whether this folder, or one in it, holds the batches."""
+    """Return whether this folder, or one in it, holds the batches."""
     return _find(source) is not None
 
 

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 _SHOWN = 300  # letters of a list of names in a message
 
 
-def numbered(
+def class_numbers(
     own: Sequence[str], task: Sequence[str], held: Iterable[int] | None = None
 ) -> NDArray[np.int64]:
     """Return the task's number of each of a source's classes, (C,); -1 of one that nobody looks at.
@@ -57,7 +57,7 @@ def _places(task: Sequence[str]) -> dict[str, int]:
 
 
 def _only_numbers(own: Sequence[str], places: dict[str, int]) -> bool:
-    """Say whether a source has numbers for names, and the task has others."""
+    """Return whether a source has numbers for names, and the task has others."""
     numerals = all(name.isascii() and name.isdecimal() for name in own)
     return numerals and not any(name in places for name in own)
 

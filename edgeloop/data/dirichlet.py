@@ -25,7 +25,7 @@ _TRIES_OF_CLASSES = 20  # for one of the shares: classes are drawn so much faste
 
 
 @dataclass(frozen=True)
-class Drawing:
+class DirichletDraw:
     """What is drawn.
 
     Attributes:
@@ -45,7 +45,7 @@ class Drawing:
     max_tries: int
 
 
-def dirichlet(drawing: Drawing, least: int) -> Shares:
+def dirichlet(drawing: DirichletDraw, least: int) -> Shares:
     """Draw until every client has `least` samples.
 
     Raises:
@@ -56,7 +56,7 @@ def dirichlet(drawing: Drawing, least: int) -> Shares:
     return _until(drawing, lambda: _shares(drawing, everybody), least, remedy)
 
 
-def exdir(drawing: Drawing, per_client: int) -> Shares:
+def exdir(drawing: DirichletDraw, per_client: int) -> Shares:
     """Draw `per_client` classes for every client, then shares of a class among its clients.
 
     A class has at least half as many clients as it would have on average, and one.
@@ -76,7 +76,7 @@ def exdir(drawing: Drawing, per_client: int) -> Shares:
     return shares
 
 
-def _owners(drawing: Drawing, per_client: int) -> NDArray[np.bool_]:
+def _owners(drawing: DirichletDraw, per_client: int) -> NDArray[np.bool_]:
     """Draw every client's classes until all classes have clients enough: (C, M)."""
     clients, classes = drawing.clients, drawing.classes
     wanted = max(per_client * clients // classes // 2, 1)
@@ -95,7 +95,9 @@ def _owners(drawing: Drawing, per_client: int) -> NDArray[np.bool_]:
     raise DataError("classes_per_client", f"{problem} {reason}", remedy)
 
 
-def _until(drawing: Drawing, attempt: Callable[[], Shares], least: int, remedy: str) -> Shares:
+def _until(
+    drawing: DirichletDraw, attempt: Callable[[], Shares], least: int, remedy: str
+) -> Shares:
     """Draw until the poorest client has `least` samples, at most `max_tries` times."""
     best, poorest = -1, 0
     for _ in range(drawing.max_tries):
@@ -113,7 +115,7 @@ def _until(drawing: Drawing, attempt: Callable[[], Shares], least: int, remedy: 
     raise DataError("clients", problem, remedy)
 
 
-def _shares(drawing: Drawing, owners_CM: NDArray[np.bool_], rest: bool = False) -> Shares:
+def _shares(drawing: DirichletDraw, owners_CM: NDArray[np.bool_], rest: bool = False) -> Shares:
     """Draw every class's shares once; clients that hold N / M samples get no more.
 
     With `rest`, what rounding leaves of a class goes to the last of its clients; so does all of it

@@ -14,7 +14,7 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 
 from edgeloop.data.dirichlet import Indices
-from edgeloop.data.partitions import Partition, assign, divide, drawn
+from edgeloop.data.partitions import Partition, assign, divide, draw_indices
 from edgeloop.data.samples import ClientData, ClientShards, Labels, Pool, Shard
 from edgeloop.errors import DataError
 
@@ -192,7 +192,7 @@ class PooledFederation(Federation):
         return Shard(self.pool.inputs[indices], self.pool.labels[indices])
 
 
-def alone(pool: Pool) -> PooledFederation:
+def single_client(pool: Pool) -> PooledFederation:
     """Return the one client that has all of a pool.
 
     It tests on what the source has set aside for that; else on the usual share, drawn at random.
@@ -216,7 +216,7 @@ def split(pool: Pool, partition: Partition) -> PooledFederation:
         ConfigError: more classes per client than there are classes.
         DataError: a partition that this pool does not allow.
     """
-    draw, kept = RandomState(partition.seed), drawn(partition, len(pool))
+    draw, kept = RandomState(partition.seed), draw_indices(partition, len(pool))
     natural = None if pool.clients is None else pool.clients[kept]
     assigned = assign(partition, pool.labels[kept], pool.classes, natural, draw)
     shares = [kept[share] for share in assigned]

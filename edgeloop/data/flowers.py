@@ -25,7 +25,7 @@ _IN_ORDER = ("trnid", "valid", "tstid")
 
 
 def matches(source: Path) -> bool:
-    """Say whether this folder, or one in it, holds the labels."""
+    """Return whether this folder, or one in it, holds the labels."""
     return any((folder / _LABELS).is_file() for folder in (source, source / FOLDER))
 
 

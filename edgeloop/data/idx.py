@@ -38,7 +38,7 @@ _EMNIST = {
 
 
 def matches(source: Path) -> bool:
-    """Say whether this is a file of training images, or a folder that has one."""
+    """Return whether this is a file of training images, or a folder that has one."""
     return bool(_training_images(source))
 
 

@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeloop.data.left_out import LeftOut, is_hidden, is_special
+from edgeloop.data.left_out import SkippedFiles, is_hidden, is_special
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError, MisfitError
 from edgeloop.runtime import pictures
@@ -132,20 +132,20 @@ def read_class_folders(folder: Path, size: Size = None, *, sparing: bool = False
         DataError: no images there, or none that can be decoded, or images that differ in size.
     """
     files = class_files(folder)
-    left_out(folder).tell(folder)
+    skipped_files(folder).log_summary(folder)
     spoiled: dict[int, DataError] = {}
     contents = (
         _contents(files, spoiled) if sparing else ((str(each), content(each)) for each in files)
     )
     images_NCHW = decode(contents, len(files), size, spoiled=spoiled if sparing else None)
     if spoiled:
-        files, images_NCHW = _spared(folder, files, images_NCHW, spoiled)
+        files, images_NCHW = _without_unreadable(folder, files, images_NCHW, spoiled)
     names = tuple(sorted({file.parent.name for file in files}))
     labels = np.array([names.index(file.parent.name) for file in files], np.int64)
     present = {part.name for part in _parts(folder)}
-    _tell(folder, names, present)
+    _log_oddities(folder, names, present)
     whose = [file.parent.parent.name if present else "" for file in files]
-    return Pool(images_NCHW, labels, names, tested=tested(whose, present))
+    return Pool(images_NCHW, labels, names, tested=test_mask(whose, present))
 
 
 def _contents(files: list[Path], spoiled: dict[int, DataError]) -> Iterator[tuple[str, bytes]]:
@@ -159,7 +159,7 @@ def _contents(files: list[Path], spoiled: dict[int, DataError]) -> Iterator[tupl
         yield str(file), data
 
 
-def _spared(
+def _without_unreadable(
     folder: Path,
     files: list[Path],
     images_NCHW: NDArray[np.uint8],
@@ -179,7 +179,7 @@ def _spared(
     return [files[position] for position in sound], images_NCHW[sound]
 
 
-def _tell(folder: Path, names: tuple[str, ...], present: Collection[str]) -> None:
+def _log_oddities(folder: Path, names: tuple[str, ...], present: Collection[str]) -> None:
     """Say what is legal and seldom meant."""
     if len(names) == 1:
         log.warning("%s: has one class only, %s: nothing can be learned from it", folder, names[0])
@@ -188,7 +188,7 @@ def _tell(folder: Path, names: tuple[str, ...], present: Collection[str]) -> Non
         log.warning(told, folder, ", ".join(sorted(present)))
 
 
-def tested(parts: Sequence[str], present: Collection[str]) -> NDArray[np.bool_] | None:
+def test_mask(parts: Sequence[str], present: Collection[str]) -> NDArray[np.bool_] | None:
     """Return which samples a source has set aside for tests; None where it has set none aside.
 
     Args:
@@ -211,23 +211,23 @@ def class_files(folder: Path) -> list[Path]:
     """
     files = [file for each in _classes(folder) for file in image_files(each)]
     if not files:
-        left = str(left_out(folder))
+        left = str(skipped_files(folder))
         problem = f"unknown layout{left and ', with '}{left}"
         remedy = "give it config.json, *.parquet, or one folder of PNG or JPEG images per class"
         raise DataError(str(folder), problem, remedy)
     return files
 
 
-def left_out(folder: Path) -> LeftOut:
+def skipped_files(folder: Path) -> SkippedFiles:
     """Return what `read_class_folders` does not read of a folder."""
-    left, classes, parts = LeftOut(), _classes(folder), _parts(folder)
+    left, classes, parts = SkippedFiles(), _classes(folder), _parts(folder)
     if parts:
-        left.beside(folder, parts, f"beside {', '.join(part.name for part in parts)}")
+        left.others(folder, parts, f"beside {', '.join(part.name for part in parts)}")
     for part in parts or [folder]:
-        left.beside(part, classes, "")
+        left.others(part, classes, "")
     for each in classes:
         images = image_files(each)
-        left.beside(each, images, "within a class")
+        left.others(each, images, "within a class")
         if not images:
             left.folder(each, "without images")
     return left

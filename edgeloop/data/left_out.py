@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 _NAMED = 3  # folders by name, of each kind
 
 
-class LeftOut:
+class SkippedFiles:
     """Counts what is left out of one source."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class LeftOut:
         """Count a folder, and say why: a clause that follows `folder`."""
         self._folders[" hidden" if is_hidden(path) else why].append(path.name)
 
-    def beside(self, folder: Path, read: Collection[Path], why: str) -> None:
+    def others(self, folder: Path, read: Collection[Path], why: str) -> None:
         """Count all that a folder holds beside what is read; `why` is of folders."""
         known = set(read)
         others = [path for path in sorted(folder.iterdir()) if path not in known]
@@ -39,19 +39,19 @@ class LeftOut:
         parts += [_folders(why, names) for why, names in sorted(self._folders.items())]
         return ", ".join(parts)
 
-    def tell(self, source: Path) -> None:
+    def log_summary(self, source: Path) -> None:
         """Say in one line what was left out, if anything was."""
         if str(self):
             log.warning("%s: left out: %s", source, self)
 
 
 def is_hidden(path: Path) -> bool:
-    """Say whether a name is a system's or a program's, not the user's: it is never read."""
+    """Return whether a name is a system's or a program's, not the user's: it is never read."""
     return path.name.startswith(".") or path.name == "__MACOSX"
 
 
 def is_special(path: Path) -> bool:
-    """Say whether a path is a pipe, a socket or a device: reading it might never end."""
+    """Return whether a path is a pipe, a socket or a device: reading it might never end."""
     return not path.is_file() and not path.is_dir() and path.exists()
 
 

@@ -33,7 +33,7 @@ _MARK = re.compile(r"(['.,()!?])")
 
 
 def matches(source: Path) -> bool:
-    """Say whether both files are there."""
+    """Return whether both files are there."""
     return all((source / name).is_file() for name in _FILES)
 
 

@@ -34,7 +34,7 @@ _USED = (_ACTIVITY, *(first + channel for first in _SENSORS for channel in _CHAN
 
 
 def matches(source: Path) -> bool:
-    """Say whether this folder, or one in it, has recordings."""
+    """Return whether this folder, or one in it, has recordings."""
     return bool(_recordings(source))
 
 

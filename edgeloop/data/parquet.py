@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeloop.data.dirichlet import Indices
-from edgeloop.data.images import PARTS, Size, decode, optional, tested
-from edgeloop.data.left_out import LeftOut
+from edgeloop.data.images import PARTS, Size, decode, optional, test_mask
+from edgeloop.data.left_out import SkippedFiles
 from edgeloop.data.samples import MOST_CLASSES, Pool
 from edgeloop.errors import DataError
 
@@ -46,7 +46,7 @@ def read_parquet(
     rows = sum(file.metadata.num_rows for _, file in files)
     if not rows:
         raise DataError(str(source), "holds no rows", "give it at least one image")
-    _left_out(source).tell(source)
+    _left_out(source).log_summary(source)
     labels = _whole(source, "label", _join(files, LABELS))
     owners = _join(files, CLIENTS, optional_column=True)
     splits = _join(files, ("split",), optional_column=True)
@@ -80,10 +80,10 @@ def _files(source: Path) -> list[Path]:
     return sorted(source.glob("*.parquet"), key=lambda path: (_rank(path.name), path.name))
 
 
-def _left_out(source: Path) -> LeftOut:
-    left = LeftOut()
+def _left_out(source: Path) -> SkippedFiles:
+    left = SkippedFiles()
     if source.is_dir():
-        left.beside(source, [*_files(source), source / "classes.json"], "beside the files")
+        left.others(source, [*_files(source), source / "classes.json"], "beside the files")
     return left
 
 
@@ -93,7 +93,7 @@ def _tested(files: Files, splits: NDArray[Any] | None) -> NDArray[np.bool_] | No
         rows = [(path.name, file.metadata.num_rows) for path, file in files]
         splits = np.repeat([name for name, _ in rows], [count for _, count in rows])
     parts = [(*PARTS, "")[_rank(str(name))] for name in splits]
-    return tested(parts, set(parts))
+    return test_mask(parts, set(parts))
 
 
 def _rank(name: str) -> int:
@@ -190,7 +190,7 @@ def _class_names(source: Path, files: Files) -> tuple[str, ...]:
     """Return the names that the source gives its classes, or none."""
     listed = (source if source.is_dir() else source.parent) / "classes.json"
     try:
-        told = [_told(path, file) for path, file in files]
+        told = [_class_names_in(path, file) for path, file in files]
         if all(names is None for names in told):
             return tuple(json.loads(listed.read_text("utf-8"))) if listed.is_file() else ()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -204,7 +204,7 @@ def _class_names(source: Path, files: Files) -> tuple[str, ...]:
     return told[0] or ()
 
 
-def _told(path: Path, file: Any) -> tuple[str, ...] | None:
+def _class_names_in(path: Path, file: Any) -> tuple[str, ...] | None:
     """Return the class names that a file's own metadata tell; None where it has none."""
     metadata = (file.schema_arrow.metadata or {}).get(b"huggingface")
     if metadata is None:

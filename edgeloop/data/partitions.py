@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from edgeloop.data.dirichlet import Drawing, Indices, dirichlet, exdir
+from edgeloop.data.dirichlet import DirichletDraw, Indices, dirichlet, exdir
 from edgeloop.data.samples import Labels
 from edgeloop.errors import ConfigError, DataError
 
@@ -101,7 +101,7 @@ def assign(
     return _pathological(partition, labels, classes, draw)
 
 
-def drawn(partition: Partition, total: int) -> Indices:
+def draw_indices(partition: Partition, total: int) -> Indices:
     """Return the indices of the samples to divide, ascending; a stream of its own draws them.
 
     Raises:
@@ -135,7 +135,7 @@ def _drawn_shares(
     partition: Partition, labels: Labels, classes: int, draw: RandomState
 ) -> list[Indices]:
     clients, alpha, tries = partition.clients, partition.alpha, partition.max_tries
-    drawing = Drawing(clients, alpha, labels, classes, draw, tries)
+    drawing = DirichletDraw(clients, alpha, labels, classes, draw, tries)
     if partition.kind == "exdir":
         return exdir(drawing, partition.classes_per_client)
     return dirichlet(drawing, partition.least(len(labels)))

@@ -121,7 +121,7 @@ def to_float(inputs: Inputs) -> NDArray[np.float32]:
 
 
 def are_pixels(inputs: Inputs) -> bool:
-    """Say whether inputs (N, *shape) are images.
+    """Return whether inputs (N, *shape) are images.
 
     Bytes are. Values are if they have 1 or 3 channels, a height and a width above 1, and lie in
     [-1, 1], where PFLlib's own transform puts them.

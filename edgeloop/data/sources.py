@@ -22,7 +22,7 @@ from edgeloop.data.dirichlet import Indices
 from edgeloop.data.federation import Federation, split
 from edgeloop.data.images import Size, read_class_folders
 from edgeloop.data.parquet import read_parquet
-from edgeloop.data.partitions import Partition, drawn
+from edgeloop.data.partitions import Partition, draw_indices
 from edgeloop.data.pfllib import CONFIG, Layout, merge, open_folder
 from edgeloop.data.sample import NAME, fashion_sample
 from edgeloop.data.samples import Pool
@@ -95,7 +95,7 @@ def load(
     if layout != "files":
         problem = f"{layout!r}, but this source has no config.json with one file per client"
         raise ConfigError("layout", problem, "use 'files'")
-    pool = read(source, image_size, partial(drawn, partition) if partition else None)
+    pool = read(source, image_size, partial(draw_indices, partition) if partition else None)
     if partition is None:
         kinds = "iid, pathological, dirichlet or exdir"
         remedy = f"choose {kinds}, or natural where it names its clients"
@@ -147,7 +147,7 @@ def layout_of(source: str | Path) -> Source:
 
 
 def is_divided(source: str | Path) -> bool:
-    """Say whether a source has one file per client, and needs no partition.
+    """Return whether a source has one file per client, and needs no partition.
 
     Raises:
         DataError: a folder that may not be looked into.

@@ -16,7 +16,7 @@ FOLDER = "tiny-imagenet-200"
 
 
 def matches(source: Path) -> bool:
-    """Say whether this folder, or one in it, has classes with a folder `images` each."""
+    """Return whether this folder, or one in it, has classes with a folder `images` each."""
     return bool(_classes(source))
 
 

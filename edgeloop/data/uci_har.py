@@ -28,7 +28,7 @@ _PARTS = ("train", "test")
 
 
 def matches(source: Path) -> bool:
-    """Say whether this folder, or one in it, has the windows."""
+    """Return whether this folder, or one in it, has the windows."""
     return _folder(source) is not None
 
 

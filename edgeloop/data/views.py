@@ -15,11 +15,11 @@ from edgeloop.errors import DataError
 
 @dataclass(eq=False)
 class View(Federation):
-    """Some clients of a source, numbered anew from 0.
+    """Some clients of a source, numbered again from 0.
 
     Attributes:
         source: whose clients these are.
-        chosen: their numbers there.
+        selected: their numbers there.
         shots: training samples of a class that each keeps, the first ones; None for all.
 
     Raises:
@@ -27,11 +27,11 @@ class View(Federation):
     """
 
     source: Federation
-    chosen: tuple[int, ...]
+    selected: tuple[int, ...]
     shots: int | None = None
 
     def __post_init__(self) -> None:
-        for client in self.chosen:
+        for client in self.selected:
             if not 0 <= client < len(self.source):
                 problem = f"does not exist: the clients are 0 to {len(self.source) - 1}"
                 raise DataError(f"client {client}", problem, "choose one of them")
@@ -53,7 +53,7 @@ class View(Federation):
         return self.source.pixels
 
     def __len__(self) -> int:
-        return len(self.chosen)
+        return len(self.selected)
 
     def shards(self, client: int) -> ClientShards:
         """Return a client's samples as they are stored.
@@ -62,7 +62,7 @@ class View(Federation):
             DataError: there is no such client, or its share cannot be read.
         """
         self._check(client)
-        shards = self.source.shards(self.chosen[client])
+        shards = self.source.shards(self.selected[client])
         kept = self._kept(shards.train.labels)
         return ClientShards(
             Shard(shards.train.inputs[kept], shards.train.labels[kept]), shards.test
@@ -71,12 +71,12 @@ class View(Federation):
     def labels(self, client: int) -> tuple[Labels, Labels]:
         """Return a client's train and test labels."""
         self._check(client)
-        train, test = self.source.labels(self.chosen[client])
+        train, test = self.source.labels(self.selected[client])
         return train[self._kept(train)], test
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the source's, the chosen clients and the shots."""
-        text = f"{self.source.fingerprint()} {list(self.chosen)} {self.shots}"
+        text = f"{self.source.fingerprint()} {list(self.selected)} {self.shots}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _kept(self, labels: Labels) -> Indices:
@@ -94,7 +94,9 @@ def first_of_each(labels: Labels, shots: int) -> Indices:
     return np.sort(by_class[places < shots])
 
 
-def some(source: Federation, chosen: Sequence[int], shots: int | None = None) -> Federation:
+def select_clients(
+    source: Federation, chosen: Sequence[int], shots: int | None = None
+) -> Federation:
     """Return some clients of a federation; the federation itself where that is all of it.
 
     Raises:

@@ -81,7 +81,7 @@ def _within(known: Sums, means_CD: Matrix, spread_D: Matrix, strength: float) ->
 def cosine(known: Sums, own_counts_C: Matrix, spread_D: Matrix, sharpness: float = 10.0) -> Linear:
     """Return nearest class means by cosine on whitened features, for few samples of each class.
 
-    Scores are of features that the caller has whitened with `whitened` and made of length 1.
+    Scores are of features that the caller has whitened with `whiten` and made of length 1.
 
     Args:
         known: the sums of such features.
@@ -94,7 +94,7 @@ def cosine(known: Sums, own_counts_C: Matrix, spread_D: Matrix, sharpness: float
     return Linear(sharpness * means_CD.T, bias_C)
 
 
-def whitened(features_ND: Matrix, spread_D: Matrix) -> Matrix:
+def whiten(features_ND: Matrix, spread_D: Matrix) -> Matrix:
     """Return features of equal variance in all dimensions, each of length 1."""
     scaled = features_ND / np.sqrt(spread_D + 1e-3 * spread_D.mean())
     found: Matrix = scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-12)

@@ -1,4 +1,4 @@
-"""A client's half of class statistics, without torch: features, statistics, and its own weight.
+"""A client of class statistics, without torch: features, statistics, and its own weight.
 
 Shape suffixes: N samples, C classes, D dimensions.
 """
@@ -57,7 +57,7 @@ class Expert(Protocol):
 
 
 @dataclass(frozen=True)
-class Mixture:
+class MixedClassifier:
     """What a client ends with.
 
     Attributes:
@@ -72,7 +72,7 @@ class Mixture:
 
     def scores(self, features_ND: Matrix) -> Matrix:
         """Return log posteriors (N, C) of each class."""
-        return weighing.mixed(
+        return weighing.mixed_posteriors(
             self.own.log_posteriors(features_ND),
             self.everybody.log_posteriors(features_ND),
             self.weight,
@@ -111,21 +111,25 @@ class StatisticsClient:
         self._train = self._features(data.train), data.train.labels
         self._test = self._features(data.test), data.test.labels
         self._own = self._sums(np.arange(len(data.train.labels)))
-        self._message = statistics.message(self._own, config.half)
+        self._message = statistics.encode_upload(self._own, config.half)
         self._sent: tuple[Statistics, ...] = ()  # of which the server has one, or will
-        self._known: tuple[int, Mixture] | None = None
+        self._known: tuple[int, MixedClassifier] | None = None
         self._hits_N = np.zeros(len(data.test.labels), bool)
         self._seconds = time.perf_counter() - begun
 
     def _features(self, samples: Samples) -> Matrix:
-        return prepared(self._base.features(samples.inputs), self._base.variances_D, self.config)
+        return prepare_features(
+            self._base.features(samples.inputs), self._base.variances_D, self.config
+        )
 
     def _sums(self, chosen: Labels) -> Sums:
         features_ND, labels_N = self._train
         second = self.config.sends_second
-        return statistics.sums(features_ND[chosen], labels_N[chosen], self.config.classes, second)
+        return statistics.class_sums(
+            features_ND[chosen], labels_N[chosen], self.config.classes, second
+        )
 
-    def release(self, when: str | int, broadcast: GlobalStatistics) -> Release | None:
+    def release(self, round_key: str | int, broadcast: GlobalStatistics) -> Release | None:
         """Return None: there is no private form of it yet."""
         return None
 
@@ -157,34 +161,34 @@ class StatisticsClient:
     ) -> NDArray[np.float64]:
         """Return log posteriors (N, C) of inputs (N, ...), as its mixture sees them."""
         features = self._base.features(inputs)
-        ready = prepared(features, self._base.variances_D, self.config)
+        ready = prepare_features(features, self._base.variances_D, self.config)
         return self.mixture(broadcast).scores(ready)
 
     def join(self, broadcast: GlobalStatistics) -> tuple[Report, Report]:
-        """Evaluate with the last broadcast; a newcomer's own samples are part of what it knows."""
+        """Evaluate with the last broadcast; a late client's own samples are part of it."""
         report = self.finish(broadcast)
         return report, replace(report, seconds_training=self._seconds)
 
-    def mixture(self, broadcast: GlobalStatistics) -> Mixture:
+    def mixture(self, broadcast: GlobalStatistics) -> MixedClassifier:
         """Return the classifier that a broadcast leads to, with the client's own weight."""
         key = digest(broadcast)
         if self._known is None or self._known[0] != key:
-            self._known = key, self._fitted(broadcast)
+            self._known = key, self._fit(broadcast)
         return self._known[1]
 
-    def _fitted(self, broadcast: GlobalStatistics) -> Mixture:
+    def _fit(self, broadcast: GlobalStatistics) -> MixedClassifier:
         others = self._others(broadcast)
         own, own_NC = self._alone
         everybody = self._linear(others + self._own, self._own)
         if not others.samples:
-            return Mixture(own, everybody, weight=0.0)
+            return MixedClassifier(own, everybody, weight=0.0)
         all_NC = self._with_others(others)
-        return Mixture(own, everybody, weighing.weight(own_NC, all_NC, self._train[1]))
+        return MixedClassifier(own, everybody, weighing.weight(own_NC, all_NC, self._train[1]))
 
     def unseen(self, broadcast: GlobalStatistics) -> Matrix:
         """Return log posteriors (N, C) of its training samples by mixtures that lack each."""
         weight, own_NC = self.mixture(broadcast).weight, self._alone[1]
-        return weighing.mixed(own_NC, self._with_others(self._others(broadcast)), weight)
+        return weighing.mixed_posteriors(own_NC, self._with_others(self._others(broadcast)), weight)
 
     def _with_others(self, others: Sums) -> Matrix:
         """Return everybody's log posteriors (N, C) of its samples, made without them."""
@@ -197,7 +201,7 @@ class StatisticsClient:
         if config.own == "kernel" and config.form == "gaussian" and len(labels_N):
             seed = derive(config.seed, "landmarks")
             spread_D = self._base.variances_D
-            return kernel.fitted(features_ND, labels_N, config.classes, spread_D, seed)
+            return kernel.fit_kernel(features_ND, labels_N, config.classes, spread_D, seed)
         own = self._linear(self._own, self._own)
         return own, self._held_out(lambda known: self._linear(known, known))
 
@@ -222,14 +226,14 @@ class StatisticsClient:
         everybody = broadcast.sums(config.classes, dims)
         for each in (self._message, *self._sent):
             if digest(each) in broadcast.holds:
-                mine = statistics.opened(each, config.classes, dims)
+                mine = statistics.decode_upload(each, config.classes, dims)
                 return (everybody - mine).cleared()
         return everybody
 
-    def mixed(
+    def mixing_metrics(
         self, broadcast: GlobalStatistics, network_NC: Matrix | None = None
     ) -> dict[str, Any]:
-        """Return its weight, and what it is worth on test samples; see `mixing.measured`.
+        """Return its weight, and what it is worth on test samples; see `mixing.mixture_metrics`.
 
         Args:
             broadcast: the last one.
@@ -243,8 +247,11 @@ class StatisticsClient:
         scores_NC = found.scores(features_ND)
         if network_NC is not None:
             scores_NC = weighing.joined(scores_NC, network_NC)
-        chosen = experts.Choice(found.weight, why=WHY, held_out=len(self._train[1]))
-        return {**chosen.told(), **experts.measured(own_NC, all_NC, scores_NC, labels_N)}
+        chosen = experts.MixingWeights(found.weight, why=WHY, held_out=len(self._train[1]))
+        return {
+            **chosen.as_summary(),
+            **experts.mixture_metrics(own_NC, all_NC, scores_NC, labels_N),
+        }
 
     def hits(self) -> bytes:
         """Return which test samples the last evaluation has right, as `numpy.packbits` packs it."""
@@ -277,11 +284,11 @@ class StatisticsClient:
         )
 
 
-def prepared(features_ND: Matrix, spread_D: Matrix, config: Config) -> Matrix:
+def prepare_features(features_ND: Matrix, spread_D: Matrix, config: Config) -> Matrix:
     """Return features as a run's classifier reads them."""
     if config.form == "cosine":
-        return classifier.whitened(features_ND, spread_D)
-    return statistics.bounded(features_ND)
+        return classifier.whiten(features_ND, spread_D)
+    return statistics.clip_features(features_ND)
 
 
 def check_labels(config: Config, name: str, data: ClientData) -> None:

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from edgeloop.bases.graph import Graph
 from edgeloop.bases.manifest import FEATURES, INPUTS
 from edgeloop.gaussian.classifier import Linear
-from edgeloop.gaussian.client import Expert, Mixture
+from edgeloop.gaussian.client import Expert, MixedClassifier
 from edgeloop.gaussian.kernel import Kernel
 from edgeloop.gaussian.statistics import LARGEST
 
@@ -23,7 +23,7 @@ _BASE, _NETWORK = "base/", "network/"
 
 def classifier(
     graph: bytes,
-    mixture: Mixture,
+    mixture: MixedClassifier,
     spread_D: NDArray[np.float64],
     *,
     cosine: bool,
@@ -83,7 +83,7 @@ def _add_network(graph: Graph, network: onnx.ModelProto, entry: str) -> str:
 
 
 def _add_prepared(graph: Graph, spread_D: NDArray[np.float64], cosine: bool) -> str:
-    """Add features as a run's classifiers read them; see `client.prepared`."""
+    """Add features as a run's classifiers read them; see `client.prepare_features`."""
     features = _BASE + FEATURES
     if cosine:
         root = graph.reals("deviation", np.sqrt(spread_D + 1e-3 * spread_D.mean()))
@@ -142,7 +142,7 @@ def _file(
     return bytes(whole.SerializeToString(deterministic=True))
 
 
-def facts(key: str, values: Mapping[str, object], told: Mapping[str, str]) -> dict[str, str]:
+def metadata_of(key: str, values: Mapping[str, object], more: Mapping[str, str]) -> dict[str, str]:
     """Return metadata: values as JSON, and what else is told, under one key."""
     known = {name: json.dumps(value) for name, value in values.items()}
-    return {key + name: value for name, value in {**known, **told}.items()}
+    return {key + name: value for name, value in {**known, **more}.items()}

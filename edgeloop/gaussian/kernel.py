@@ -47,7 +47,7 @@ class Kernel:
         return normalised(self.sharpness * (found @ self.weights_LC + self.bias_C))
 
 
-def fitted(
+def fit_kernel(
     features_ND: Matrix, labels_N: Labels, classes: int, variances_D: Matrix, seed: int
 ) -> tuple[Kernel, Matrix]:
     """Return the classifier, and the log posteriors (N, C) of each sample without itself.

@@ -78,7 +78,7 @@ class GlobalStatistics:
         whole = ClassStatistics(
             labels_R, self.counts_C[labels_R], self.means_CD[labels_R], self.second_T
         )
-        return statistics.opened(whole, classes, dims)
+        return statistics.decode_upload(whole, classes, dims)
 
 
 def digest(message: Statistics | GlobalStatistics) -> int:
@@ -86,31 +86,31 @@ def digest(message: Statistics | GlobalStatistics) -> int:
     return int(wire.fingerprint(message)[:16], 16) >> 1
 
 
-def nothing(config: Config) -> Shares | HalfShares:
+def no_uploads(config: Config) -> Shares | HalfShares:
     """Return what the server has before the first upload."""
     return _packed({}, config)
 
 
-def merged(
+def with_uploads(
     state: Shares | HalfShares, uploads: Mapping[str, Statistics], config: Config
 ) -> Shares | HalfShares:
     """Return the shares with those clients' in place of their last ones.
 
     An upload without any class takes its client out.
     """
-    held = {**shares(state, config), **uploads}
+    held = {**uploads_by_client(state, config), **uploads}
     return _packed({name: each for name, each in held.items() if len(each.labels_R)}, config)
 
 
-def without(
+def without_clients(
     state: Shares | HalfShares, names: Collection[str], config: Config
 ) -> Shares | HalfShares:
     """Return the shares without some clients': to the bit as if they had never been there."""
-    held = shares(state, config)
+    held = uploads_by_client(state, config)
     return _packed({name: each for name, each in held.items() if name not in names}, config)
 
 
-def shares(state: Shares | HalfShares, config: Config) -> dict[str, Statistics]:
+def uploads_by_client(state: Shares | HalfShares, config: Config) -> dict[str, Statistics]:
     """Return every client's upload by its name."""
     names = bytes(state.names_B).decode("utf-8").splitlines()
     kind = HalfClassStatistics if config.half else ClassStatistics
@@ -124,11 +124,11 @@ def shares(state: Shares | HalfShares, config: Config) -> dict[str, Statistics]:
     return found
 
 
-def summed(state: Shares | HalfShares, config: Config) -> GlobalStatistics:
+def global_statistics(state: Shares | HalfShares, config: Config) -> GlobalStatistics:
     """Return the sum of all shares."""
-    held = shares(state, config)
-    opened = (statistics.opened(each, config.classes, config.dims) for each in held.values())
-    whole = statistics.total(opened, config.classes, config.dims, config.sends_second)
+    held = uploads_by_client(state, config)
+    opened = (statistics.decode_upload(each, config.classes, config.dims) for each in held.values())
+    whole = statistics.add_sums(opened, config.classes, config.dims, config.sends_second)
     counts_C = whole.counts_C.astype(np.int64)
     means_CD = whole.sums_CD / np.maximum(whole.counts_C, 1.0)[:, None]
     second_T = np.zeros(0)

@@ -108,28 +108,28 @@ def _none(second_DD: Matrix | None) -> Matrix | None:
     return None if second_DD is None else np.zeros_like(second_DD)
 
 
-def nothing(classes: int, dims: int, second: bool = True) -> Sums:
+def empty_sums(classes: int, dims: int, second: bool = True) -> Sums:
     """Return the sums of no samples."""
     return Sums(
         np.zeros(classes), np.zeros((classes, dims)), np.zeros((dims, dims)) if second else None
     )
 
 
-def total(each: Iterable[Sums], classes: int, dims: int, second: bool = True) -> Sums:
+def add_sums(each: Iterable[Sums], classes: int, dims: int, second: bool = True) -> Sums:
     """Return the sums of all; in whatever order, the same to the bit."""
-    found = nothing(classes, dims, second)
+    found = empty_sums(classes, dims, second)
     for one in each:
         found = found + one
     return found
 
 
-def bounded(features_ND: Matrix) -> Matrix:
+def clip_features(features_ND: Matrix) -> Matrix:
     """Return features of which none is larger than `LARGEST`."""
     found: Matrix = np.clip(features_ND, -LARGEST, LARGEST)
     return found
 
 
-def sums(features_ND: Matrix, labels_N: Labels, classes: int, second: bool = True) -> Sums:
+def class_sums(features_ND: Matrix, labels_N: Labels, classes: int, second: bool = True) -> Sums:
     """Return the sums of one client's samples.
 
     Args:
@@ -143,7 +143,7 @@ def sums(features_ND: Matrix, labels_N: Labels, classes: int, second: bool = Tru
     return Sums(of_NC.sum(0), of_NC.T @ features_ND, moment)
 
 
-def message(found: Sums, half: bool) -> Statistics:
+def encode_upload(found: Sums, half: bool) -> Statistics:
     """Return what a client uploads of its sums.
 
     Args:
@@ -166,7 +166,7 @@ def message(found: Sums, half: bool) -> Statistics:
     )
 
 
-def opened(sent: Statistics, classes: int, dims: int) -> Sums:
+def decode_upload(sent: Statistics, classes: int, dims: int) -> Sums:
     """Return the sums that a message stands for."""
     counts_C = np.zeros(classes)
     counts_C[sent.labels_R] = sent.counts_R

@@ -33,14 +33,14 @@ def load(
     reference: str,
     *,
     patience_seconds: float = 30.0,
-    watch: Callable[[str | None], None] = lambda problem: None,
+    on_problem: Callable[[str | None], None] = lambda problem: None,
 ) -> Generator:
     """Return the generator of a reference.
 
     Args:
         reference: as this module's docstring lists them.
         patience_seconds: how long a served one may be away before that is an error.
-        watch: told what is wrong with a served one while it is away, and None when it is back.
+        on_problem: told what is wrong with a served one while it is away, and None when it is back.
 
     Raises:
         GeneratorError: if there is none, it is damaged, or it cannot be reached in time.
@@ -48,7 +48,7 @@ def load(
     if reference.startswith(TRITON):
         from edgeloop.generators.triton import TritonGenerator  # needs tritonclient
 
-        return TritonGenerator(reference, patience_seconds=patience_seconds, watch=watch)
+        return TritonGenerator(reference, patience_seconds=patience_seconds, watch=on_problem)
     if reference.startswith(DIFFUSERS):
         from edgeloop.generators.diffusion import DiffusionGenerator  # needs diffusers
 

@@ -17,7 +17,7 @@ RESTRICTED = ("model-repository", "shared-memory", "statistics", "trace", "loggi
 """What needs the secret; inference, health, metadata and the models' configuration do not."""
 
 
-def options(secret: str) -> list[str]:
+def restriction_flags(secret: str) -> list[str]:
     """Return the flags that shut a tritonserver."""
     told = f"{','.join(RESTRICTED)}:{HEADER}={secret}"
     return [f"--http-restricted-api={told}", f"--grpc-restricted-protocol={told}"]
@@ -28,7 +28,7 @@ def headers(secret: str | None) -> dict[str, str]:
     return {f"triton-grpc-protocol-{HEADER}": secret} if secret else {}
 
 
-def given(path: Path | None = None) -> str | None:
+def read_secret(path: Path | None = None) -> str | None:
     """Return the secret in a file, else in the one that the environment names, if it names one.
 
     Raises:
@@ -38,7 +38,7 @@ def given(path: Path | None = None) -> str | None:
     return _read(Path(named)) if named else None
 
 
-def made(path: Path) -> str:
+def read_or_create_secret(path: Path) -> str:
     """Return the secret in a file; make both, for this user alone, if there is none.
 
     Raises:
@@ -60,7 +60,7 @@ def _read(path: Path) -> str:
         secret = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         problem = f"holds no secret of a Triton that can be read ({error})"
-        raise ConfigError(str(path), problem, f"mend the file, or {VARIABLE}") from error
+        raise ConfigError(str(path), problem, f"fix the file, or {VARIABLE}") from error
     if not secret.isalnum():
         remedy = "write letters and digits, as `openssl rand -hex 32` does"
         raise ConfigError(str(path), "holds no secret of letters and digits", remedy)

@@ -19,7 +19,7 @@ from edgeloop.generator import drawn_classes, noise
 from edgeloop.generators import manifest
 from edgeloop.generators.manifest import MAPPING, SYNTHESIS, Manifest
 from edgeloop.generators.onnx import OnnxGenerator
-from edgeloop.models.tracing import traced
+from edgeloop.models.tracing import trace_graph
 from edgeloop.runtime import atomic_files
 
 GREY_LEVELS = 1
@@ -110,7 +110,7 @@ def _export(
     module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], output: str, path: Path
 ) -> None:
     """Write a module as ONNX; the file is a function of graph and weights, not of torch's name."""
-    model = traced(module, inputs, names[: len(inputs)], output)
+    model = trace_graph(module, inputs, names[: len(inputs)], output)
     model.producer_name, model.producer_version = "edgeloop", ""
     onnx.checker.check_model(model, full_check=True)
     atomic_files.write(path, model.SerializeToString(deterministic=True))

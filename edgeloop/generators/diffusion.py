@@ -150,7 +150,7 @@ def _loaded(source: Source) -> Any:
     except Exception as error:  # diffusers' and transformers' exceptions have no other common base
         reason = str(error).strip().partition("\n")[0][:200]
         problem = f"cannot be read as a StableDiffusionPipeline ({reason})"
-        raise GeneratorError(str(source.folder), problem, "fetch the folder anew") from error
+        raise GeneratorError(str(source.folder), problem, "fetch the folder again") from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(source.device)
 

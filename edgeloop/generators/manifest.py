@@ -82,7 +82,7 @@ def read(folder: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         problem = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
-        raise GeneratorError(str(path), problem, "import it anew") from error
+        raise GeneratorError(str(path), problem, "import it again") from error
     for part in PARTS:
         _check(folder / part, manifest.sha256.get(part))  # type: ignore[call-overload]  # PARTS are the keys
     return manifest
@@ -106,7 +106,7 @@ def write(folder: Path, **fields: object) -> Manifest:
 
 def _check(path: Path, expected: str | None) -> None:
     if not path.is_file():
-        raise GeneratorError(str(path), "is not there", "import or fetch the generator anew")
+        raise GeneratorError(str(path), "is not there", "import or fetch the generator again")
     if digest(path) != expected:
         problem = "is not the file that the manifest names: its SHA-256 is another"
-        raise GeneratorError(str(path), problem, "import or fetch the generator anew")
+        raise GeneratorError(str(path), problem, "import or fetch the generator again")

@@ -96,11 +96,11 @@ class OnnxGenerator:
         try:
             found: NDArray[Any] = session.run([output], dict(inputs))[0]
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
-            raise GeneratorError(path, f"fails ({_reason(error)})", "import it anew") from error
+            raise GeneratorError(path, f"fails ({_reason(error)})", "import it again") from error
         if (found.shape, found.dtype) != (expected.shape, expected.dtype):
             problem = f"makes {output} {found.shape} of {found.dtype}"
             problem += f", and the manifest says {expected.shape} of {expected.dtype}"
-            raise GeneratorError(path, problem, "import it anew")
+            raise GeneratorError(path, problem, "import it again")
         return found
 
 
@@ -108,7 +108,7 @@ def _check_width(path: Path, session: onnxruntime.InferenceSession, width: int) 
     found = session.get_inputs()[0].shape[-1:]
     if found and isinstance(found[0], int) and found[0] != width:
         problem = f"reads {found[0]} entries, and the manifest says {width}"
-        raise GeneratorError(str(path), problem, "import it anew")
+        raise GeneratorError(str(path), problem, "import it again")
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -122,7 +122,7 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base but Exception
         problem = f"cannot be run ({_reason(error)})"
-        raise GeneratorError(str(path), problem, "import it anew") from error
+        raise GeneratorError(str(path), problem, "import it again") from error
 
 
 def _reason(error: Exception) -> str:

@@ -4,17 +4,17 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-Watch = Callable[[str | None], None]
+OnProblem = Callable[[str | None], None]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two tries: doubled from one to the next."""
 
 
-class AwayError(Exception):
+class UnavailableError(Exception):
     """Nobody answers now, and somebody may later; says what is wrong."""
 
 
-class Patience:
+class RetryPolicy:
     """How long to wait for an answer, and who hears of it.
 
     Args:
@@ -27,35 +27,35 @@ class Patience:
     def __init__(
         self,
         seconds: float,
-        watch: Watch,
+        watch: OnProblem,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
         self.seconds = seconds
         self._watch, self._clock, self._sleep = watch, clock, sleep
 
-    def ask(self, request: Callable[[], T]) -> T:
-        """Return the answer to a request, repeated while it raises `AwayError`.
+    def call(self, request: Callable[[], T]) -> T:
+        """Return the answer to a request, repeated while it raises `UnavailableError`.
 
         Raises:
             AwayError: the last one, if there is no answer in time.
         """
         try:
             return request()
-        except AwayError as error:
+        except UnavailableError as error:
             self._watch(str(error))
             answer = self._again(request, self._clock(), error)
         self._watch(None)
         return answer
 
-    def _again(self, request: Callable[[], T], since: float, last: AwayError) -> T:
+    def _again(self, request: Callable[[], T], since: float, last: UnavailableError) -> T:
         pause = FIRST_PAUSE
         while (left := since + self.seconds - self._clock()) > 0:
             self._sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
             try:
                 return request()
-            except AwayError as error:
+            except UnavailableError as error:
                 self._watch(str(error))
                 last = error
         raise last

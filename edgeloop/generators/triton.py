@@ -26,11 +26,11 @@ from edgeloop.generator import Images, Latents, check_width, drawn_classes, nois
 from edgeloop.generators import address, control
 from edgeloop.generators.address import Address
 from edgeloop.generators.manifest import Manifest
-from edgeloop.generators.retry import AwayError, Patience, Watch
+from edgeloop.generators.retry import OnProblem, RetryPolicy, UnavailableError
 
 T = TypeVar("T")
 
-LOOK_SECONDS = 5.0
+POLL_SECONDS = 5.0
 """That a server may take to say what it serves."""
 
 REFUSED = ("INVALID_ARGUMENT", "UNIMPLEMENTED", "PERMISSION_DENIED", "UNAUTHENTICATED")
@@ -67,13 +67,13 @@ class TritonGenerator:
         reference: str,
         *,
         patience_seconds: float = 30.0,
-        watch: Watch = lambda problem: None,
+        watch: OnProblem = lambda problem: None,
         answer_seconds: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._address = address.read(reference)
-        self._patience = Patience(patience_seconds, watch, clock, sleep)
+        self._patience = RetryPolicy(patience_seconds, watch, clock, sleep)
         self._answer_seconds = answer_seconds
         self._client = _client(self._address)
         self.version: int = self._ask(self._find_version)
@@ -140,7 +140,7 @@ class TritonGenerator:
             self._check_identity(model)
         found: NDArray[Any] | None = answer.as_numpy(output)
         if found is None or (found.shape, found.dtype) != (expected.shape, expected.dtype):
-            raise AwayError(
+            raise UnavailableError(
                 f"answers without {output}, or with other arrays: a model that dies does"
             )
         return found
@@ -155,7 +155,7 @@ class TritonGenerator:
     def _find_version(self) -> int:
         models = (self._address.mapping, self._address.synthesis)
         served = [
-            set(self._client.get_model_metadata(each, client_timeout=LOOK_SECONDS).versions)
+            set(self._client.get_model_metadata(each, client_timeout=POLL_SECONDS).versions)
             for each in models
         ]
         both = sorted(int(each) for each in set.intersection(*served))
@@ -187,13 +187,13 @@ class TritonGenerator:
 
     def _config(self, model: str) -> Any:
         version = str(self.version)
-        return self._client.get_model_config(model, version, client_timeout=LOOK_SECONDS).config
+        return self._client.get_model_config(model, version, client_timeout=POLL_SECONDS).config
 
     def _ask(self, request: Callable[[], T]) -> T:
         """Repeat a request until it is answered, or patience is at its end."""
         try:
-            return self._patience.ask(lambda: self._once(request))
-        except AwayError as error:
+            return self._patience.call(lambda: self._once(request))
+        except UnavailableError as error:
             problem = f"has given no answer for {self._patience.seconds:g} s ({error})"
             remedy = "start it with `edgeloop generator serve`, or check the host and the port"
             raise self._error(problem, remedy) from error
@@ -204,7 +204,7 @@ class TritonGenerator:
         except InferenceServerException as error:
             problem = self._problem(error)
             self._client = _client(self._address)
-            raise AwayError(problem) from error
+            raise UnavailableError(problem) from error
 
     def _problem(self, error: InferenceServerException) -> str:
         """Say what is wrong if waiting may help.
@@ -212,9 +212,9 @@ class TritonGenerator:
         Raises:
             GeneratorError: if it does not.
         """
-        status, text = _told(error)
+        status, text = _grpc_message(error)
         if status in REFUSED:
-            raise self._error(f"refuses the request ({text})", "serve it anew") from error
+            raise self._error(f"refuses the request ({text})", "serve it again") from error
         if status == "NOT_FOUND" and _ready(self._client):
             there = _generators(self._client)
             listed = "" if there is None else f"; the server has {', '.join(there) or 'none'}"
@@ -226,7 +226,7 @@ class TritonGenerator:
         return GeneratorError(self._address.reference, problem, remedy)
 
 
-def take_up(reference: str, version: int, identity: str, secret: str | None = None) -> None:
+def load_version(reference: str, version: int, identity: str, secret: str | None = None) -> None:
     """Have a running server load a version of a generator's models that was just written.
 
     Args:
@@ -237,19 +237,19 @@ def take_up(reference: str, version: int, identity: str, secret: str | None = No
 
     Raises:
         GeneratorError: if it cannot be reached, cannot load them, or has another generator as this
-            version: its response cache would go on to answer with that one's images.
+            version: its response cache would continue to answer with that one's images.
     """
     found = address.read(reference)
     client = _client(found)
     for model in (found.mapping, found.synthesis):
         if _served(client, model, version) not in ("", identity):
             problem = f"has another generator as version {version}, and its images in its cache"
-            raise GeneratorError(reference, problem, "take another version, or start it anew")
+            raise GeneratorError(reference, problem, "take another version, or start it again")
     for model in (found.mapping, found.synthesis):
         try:
-            client.load_model(model, headers=control.headers(secret or control.given()))
+            client.load_model(model, headers=control.headers(secret or control.read_secret()))
         except InferenceServerException as error:
-            problem = f"does not take up {model} ({_told(error)[1]})"
+            problem = f"does not take up {model} ({_grpc_message(error)[1]})"
             remedy = f"see the server's log; {control.VARIABLE} names the file with its secret"
             raise GeneratorError(reference, problem, remedy) from error
 
@@ -257,7 +257,7 @@ def take_up(reference: str, version: int, identity: str, secret: str | None = No
 def _served(client: InferenceServerClient, model: str, version: int) -> str:
     """Return the identity of a version that is served; nothing if there is none."""
     try:
-        config = client.get_model_config(model, str(version), client_timeout=LOOK_SECONDS).config
+        config = client.get_model_config(model, str(version), client_timeout=POLL_SECONDS).config
     except InferenceServerException:  # if the server is away, loading says so
         return ""
     return str(config.parameters[f"edgeloop.identity.{version}"].string_value)
@@ -273,7 +273,7 @@ def _tensor(name: str, values: NDArray[Any]) -> InferInput:
     return tensor
 
 
-def _told(error: InferenceServerException) -> tuple[str, str]:
+def _grpc_message(error: InferenceServerException) -> tuple[str, str]:
     """Return gRPC's word for an error, and its first line."""
     status = str(error.status() or "").removeprefix("StatusCode.")
     return status, str(error.message() or status).partition("\n")[0][:300]
@@ -281,16 +281,16 @@ def _told(error: InferenceServerException) -> tuple[str, str]:
 
 def _ready(client: InferenceServerClient) -> bool:
     try:
-        return bool(client.is_server_ready(client_timeout=LOOK_SECONDS))
+        return bool(client.is_server_ready(client_timeout=POLL_SECONDS))
     except InferenceServerException:
         return False
 
 
 def _generators(client: InferenceServerClient) -> list[str] | None:
     """Return the generators that a server lists; None if it does not: it wants its secret."""
-    shown = control.headers(control.given())
+    shown = control.headers(control.read_secret())
     try:
-        models = client.get_model_repository_index(shown, client_timeout=LOOK_SECONDS).models
+        models = client.get_model_repository_index(shown, client_timeout=POLL_SECONDS).models
     except InferenceServerException:
         return None
     names = {each.name for each in models if each.state == "READY"}

@@ -8,7 +8,7 @@ is asked for:
 - "free", as FedKTL's released code: an embedding, standard normal at first, that only Adam moves
   towards F(P). (The released routine that should set it to the classes' means assigns to a
   temporary row, and so changes nothing.)
-- "means", as its paper: the mean of F(P) of each class, set anew before and after each round's
+- "means", as its paper: the mean of F(P) of each class, set again before and after each round's
   training, with exact statistics in the batch normalisation. Running ones lag behind the weights,
   at first by more than the classes' prototypes differ: then all classes get one latent, far from
   the prior, where the discrepancy has no gradient back.
@@ -37,7 +37,7 @@ Centroids = Literal["free", "means"]
 
 
 @dataclass(frozen=True)
-class Rules:
+class AlignmentTraining:
     """How a server learns in a round.
 
     Attributes:
@@ -70,8 +70,8 @@ class State:
         discrepancy: the MMD in the last batch; both losses must become small.
         distance: the mean squared distance of a latent to its class's centroid in that batch.
         floor: what the MMD would be if that batch's latents were the prior's, one a class.
-        own_norm: what the generator's own samples have, see `yardstick.Yardstick`: 0 before the
-            first round.
+        own_norm: what the generator's own samples have, see `yardstick.SampleStatistics`: 0 before
+            the first round.
         own_variance: likewise.
         own_apart: likewise.
         own_sharpness: likewise.
@@ -126,7 +126,7 @@ def transformer(classes: int, latent_dim: int) -> nn.Sequential:
     )
 
 
-def first_state(classes: int, latent_dim: int, seed: int) -> State:
+def initial_state(classes: int, latent_dim: int, seed: int) -> State:
     """Draw the transformer's first weights, and standard normal centroids."""
     with drawing(derive(seed, "server")):
         network = transformer(classes, latent_dim)
@@ -139,7 +139,7 @@ def _arrays(network: nn.Sequential, centroids_CH: Tensor) -> list[npt.NDArray[np
     return [tensor.numpy() for tensor in (*(weights[name] for name in LAYERS), centroids_CH)]
 
 
-def restored(state: State) -> tuple[nn.Sequential, Tensor]:
+def network_of(state: State) -> tuple[nn.Sequential, Tensor]:
     """Return the network and the centroids of a state."""
     latent_dim, classes = state.outer_HC.shape
     network = transformer(classes, latent_dim)
@@ -149,28 +149,32 @@ def restored(state: State) -> tuple[nn.Sequential, Tensor]:
 
 
 def align(
-    state: State, prototypes_NC: Tensor, labels_N: Tensor, generator: Generator, rules: Rules
+    state: State,
+    prototypes_NC: Tensor,
+    labels_N: Tensor,
+    generator: Generator,
+    rules: AlignmentTraining,
 ) -> State:
     """Learn to turn one round's prototypes into the generator's latents; return the new state.
 
     Raises:
         GeneratorError: if the generator cannot be reached, or is another one by now.
     """
-    network, centroids_CH = restored(state)
+    network, centroids_CH = network_of(state)
     if rules.centroids == "means":
         centroids_CH = class_latents(network, prototypes_NC, labels_N, centroids_CH)
     drawn = batches(prototypes_NC, labels_N, state.rounds, generator, rules)
-    last = descend(network, centroids_CH.requires_grad_(True), drawn, rules)
+    last = train_alignment(network, centroids_CH.requires_grad_(True), drawn, rules)
     learned_CH = centroids_CH.detach()
     if rules.centroids == "means":
         learned_CH = class_latents(network, prototypes_NC, labels_N, learned_CH)
     found: dict[str, Any] = dict(zip(ARRAYS, _arrays(network, learned_CH), strict=True))
     if last is not None:
-        found |= _told(last, len(learned_CH), state.rounds, generator, rules)
+        found |= _batch_losses(last, len(learned_CH), state.rounds, generator, rules)
     return replace(state, rounds=state.rounds + 1, **found)
 
 
-class Last(NamedTuple):
+class LastBatch(NamedTuple):
     """A round's last batch: its two losses, its labels and the prior's latents beside it."""
 
     discrepancy: float
@@ -179,9 +183,12 @@ class Last(NamedTuple):
     prior_BH: Tensor
 
 
-def descend(
-    network: nn.Sequential, centroids_CH: Tensor, drawn: Iterable[ServerBatch], rules: Rules
-) -> Last | None:
+def train_alignment(
+    network: nn.Sequential,
+    centroids_CH: Tensor,
+    drawn: Iterable[ServerBatch],
+    rules: AlignmentTraining,
+) -> LastBatch | None:
     """Train the network and the centroids with Adam; return the last batch, None without any."""
     groups: list[list[Tensor]] = [list(network.parameters()), [centroids_CH]]
     optimizers = [torch.optim.Adam(group, lr=rules.lr) for group in groups]
@@ -196,12 +203,16 @@ def descend(
         for group, optimizer in zip(groups, optimizers, strict=True):
             nn.utils.clip_grad_norm_(group, rules.clip)
             optimizer.step()
-        last = Last(away.item(), apart.item(), labels_B, prior_BH)
+        last = LastBatch(away.item(), apart.item(), labels_B, prior_BH)
     return last
 
 
 def batches(
-    prototypes_NC: Tensor, labels_N: Tensor, round_number: int, generator: Generator, rules: Rules
+    prototypes_NC: Tensor,
+    labels_N: Tensor,
+    round_number: int,
+    generator: Generator,
+    rules: AlignmentTraining,
 ) -> Iterator[ServerBatch]:
     """Yield prototypes, labels and as many latents of the prior, batch by batch, for all epochs.
 
@@ -217,8 +228,8 @@ def batches(
                 yield prototypes_NC[rows], labels_N[rows], prior_BH
 
 
-def _told(
-    last: Last, classes: int, round_number: int, generator: Generator, rules: Rules
+def _batch_losses(
+    last: LastBatch, classes: int, round_number: int, generator: Generator, rules: AlignmentTraining
 ) -> dict[str, float]:
     """Return the last batch's losses, and the floor of one of them, as the state has them."""
     seed = derive(rules.seed, "floor", round_number)
@@ -265,7 +276,7 @@ they are 6 and 2.2; with FedKTL's defaults, 0.8 and 1.0 after the first round, a
 """
 
 
-def measured(state: State) -> dict[str, float]:
+def round_metrics(state: State) -> dict[str, float]:
     """Return the two losses, and beside each what it is to be compared with."""
     return {
         "discrepancy": state.discrepancy,
@@ -275,7 +286,7 @@ def measured(state: State) -> dict[str, float]:
     }
 
 
-def concerned(measures: Mapping[str, float]) -> dict[str, str]:
+def metric_warnings(measures: Mapping[str, float]) -> dict[str, str]:
     """Return what is wrong with the losses: a sentence, where they are not a learner's."""
     loss, floor = measures["discrepancy"], measures["discrepancy_floor"]
     apart, variance = measures["distance"], measures["prior_variance"]

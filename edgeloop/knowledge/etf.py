@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SAFE = 1e-7
+EPSILON = 1e-7
 """How far from 1 a cosine is kept, so that rounding cannot take it out of arccos' range."""
 
 
@@ -48,6 +48,6 @@ def arcface_loss(cosines_BC: Tensor, labels_B: Tensor, margin: float, scale: flo
     Source: Deng et al., ArcFace, CVPR 2019; without its easy margin, as FedKTL has it.
     """
     own_B1 = labels_B.unsqueeze(1)
-    angles_B1 = torch.acos(cosines_BC.gather(1, own_B1).clamp(SAFE - 1, 1 - SAFE))
+    angles_B1 = torch.acos(cosines_BC.gather(1, own_B1).clamp(EPSILON - 1, 1 - EPSILON))
     turned_BC = cosines_BC.scatter(1, own_B1, torch.cos(angles_B1 + margin))
     return F.cross_entropy(scale * turned_BC, labels_B)

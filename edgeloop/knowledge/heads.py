@@ -58,7 +58,7 @@ def arrays(model: SplitModel) -> tuple[Array, Array]:
     return weights.flat([head.weight]).reshape(head.weight.shape), weights.flat([head.bias])
 
 
-def receive(model: SplitModel, batches: Batches, broadcast: Head) -> None:
+def load_broadcast(model: SplitModel, batches: Batches, broadcast: Head) -> None:
     """Put a broadcast's head into a client's model; its base stays."""
     weights.assign([model.head.weight], broadcast.head_CK.ravel())
     weights.assign([model.head.bias], broadcast.bias_C)

@@ -32,12 +32,12 @@ class Pairs:
     latents_NH: npt.NDArray[np.float16]
 
 
-def none(shape: tuple[int, ...], latent_dim: int) -> Pairs:
+def no_pairs(shape: tuple[int, ...], latent_dim: int) -> Pairs:
     """Return no pairs, of inputs of this shape."""
     return Pairs(np.zeros((0, math.prod(shape)), np.uint8), np.zeros((0, latent_dim), np.float16))
 
 
-def made(latents_NH: Latents, generator: Generator, shape: tuple[int, ...]) -> Pairs:
+def generate_pairs(latents_NH: Latents, generator: Generator, shape: tuple[int, ...]) -> Pairs:
     """Have a generator make an image of each latent, as it travels and as it normalises it.
 
     Raises:
@@ -58,7 +58,7 @@ def as_tensors(pairs: Pairs, shape: tuple[int, ...], device: torch.device) -> tu
     return images_N, torch.tensor(pairs.latents_NH, device=device).float()
 
 
-def drawn(
+def sample_pairs(
     images_N: Tensor, latents_NH: Tensor, size: int, seed: int
 ) -> Iterator[Mapping[str, Tensor]]:
     """Yield a few pairs, by these names, for ever; each pass in an order of its own.

@@ -22,19 +22,19 @@ RAW = -1
 """In the place of a rank: the tensor travels as it is."""
 
 
-def compressed(
+def compress(
     weights_P: Array, shapes: Shapes, share: float, repaired: bool
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Return the ranks (T,) and the floats (F,) that weights travel as."""
     ranks, parts = [], []
     for part, shape in zip(split(weights_P, [math.prod(s) for s in shapes]), shapes, strict=True):
-        rank, floats = factored(part.reshape(shape), share, repaired)
+        rank, floats = factorize(part.reshape(shape), share, repaired)
         ranks.append(rank)
         parts.append(floats)
     return np.array(ranks, np.int64), np.concatenate(parts).astype(np.float32)
 
 
-def factored(tensor: Array, share: float, repaired: bool) -> tuple[int, Array]:
+def factorize(tensor: Array, share: float, repaired: bool) -> tuple[int, Array]:
     """Return a tensor's rank and its floats; `RAW` and the tensor's own where it stays whole.
 
     The last two axes (M, N) make matrices, which share one rank. A tensor of fewer axes, of one
@@ -51,7 +51,7 @@ def factored(tensor: Array, share: float, repaired: bool) -> tuple[int, Array]:
 
 
 def is_factored(shape: tuple[int, ...]) -> bool:
-    """Tell whether a tensor of this shape is a matrix, or many, and not one row."""
+    """Return whether a tensor of this shape is a matrix, or many, and not one row."""
     return len(shape) > 1 and shape[0] > 1
 
 
@@ -97,7 +97,7 @@ def check_factors(ranks_T: Array, factors_F: Array, shapes: Shapes) -> None:
         raise ValueError(f"{len(factors_F)} floats where the ranks make {expected}")
 
 
-def expanded(ranks_T: Array, factors_F: Array, shapes: Shapes) -> npt.NDArray[np.float32]:
+def reconstruct(ranks_T: Array, factors_F: Array, shapes: Shapes) -> npt.NDArray[np.float32]:
     """Return the weights (P,) that ranks and floats stand for.
 
     Raises:

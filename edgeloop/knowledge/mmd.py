@@ -29,7 +29,7 @@ def discrepancy(ours_BH: Tensor, theirs_BH: Tensor, widths: Sequence[float] | No
     points_MH = torch.cat([ours_BH, theirs_BH])
     squares_MM = squared_distances(points_MH)
     kernel_MM = torch.zeros_like(squares_MM)
-    for width in widths if widths is not None else followed_widths(squares_MM.detach()):
+    for width in widths if widths is not None else median_widths(squares_MM.detach()):
         kernel_MM = kernel_MM + torch.exp(-squares_MM / (2 * width))
     size = len(ours_BH)
     within = kernel_MM[:size, :size] + kernel_MM[size:, size:]
@@ -48,7 +48,7 @@ def squared_distances(points_MH: Tensor) -> Tensor:
     return squares_MM
 
 
-def followed_widths(squares_MM: Tensor) -> list[float]:
+def median_widths(squares_MM: Tensor) -> list[float]:
     """Return kernel widths around half the median squared distance between different points."""
     size = len(squares_MM)
     others = ~torch.eye(size, dtype=torch.bool, device=squares_MM.device)

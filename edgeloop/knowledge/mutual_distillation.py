@@ -8,7 +8,7 @@ Shape suffixes: B samples of a batch, C classes, K features.
 import torch.nn.functional as F
 from torch import Tensor
 
-LEAST = 1e-8
+MIN_PROBABILITY = 1e-8
 """The least that a distillation term is divided by: two perfect networks give no 0 / 0."""
 
 Outputs = tuple[Tensor, Tensor]
@@ -58,7 +58,7 @@ def adaptive_loss(
 
     L = CE(p, y) + D(p || q) / A + MSE(r, W r_g) / A and L_g = CE(q, y) + D(q || p) / A +
     MSE(r, W r_g) / A, with A = CE(p, y) + CE(q, y): the better both are, the more they listen to
-    each other. A divides as at least `LEAST`.
+    each other. A divides as at least `MIN_PROBABILITY`.
 
     Args:
         teacher: r and p.
@@ -70,4 +70,4 @@ def adaptive_loss(
     labelled = F.cross_entropy(logits_BC, labels_B) + F.cross_entropy(others_BC, labels_B)
     apart = divergence(logits_BC, others_BC) + divergence(others_BC, logits_BC)
     hidden = F.mse_loss(F.linear(mentees_BK, projection_KK), features_BK)
-    return labelled + (apart + 2 * hidden) / labelled.clamp(min=LEAST)
+    return labelled + (apart + 2 * hidden) / labelled.clamp(min=MIN_PROBABILITY)

@@ -1,6 +1,6 @@
 """Trainable global prototypes: a small network makes them of the classes, a server trains it.
 
-Source: the server half of FedTGP (Zhang et al., AAAI 2024), for any loss of the prototypes.
+Source: the server part of FedTGP (Zhang et al., AAAI 2024), for any loss of the prototypes.
 
 Shape suffixes: B uploaded prototypes of a batch, N of a round, C classes, K features (D on the
 wire).
@@ -35,8 +35,8 @@ class State:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How a round's training goes: plain SGD, shuffled anew each epoch.
+class PrototypeTraining:
+    """How a round's training goes: plain SGD, shuffled again each epoch.
 
     Attributes:
         epochs: S.
@@ -53,7 +53,7 @@ class Schedule:
     network: bool = True
 
 
-def first_state(classes: int, width: int, seed: int) -> State:
+def initial_state(classes: int, width: int, seed: int) -> State:
     """Draw the network's first weights: torch's defaults, in the order of FedTGP's released code.
 
     Args:
@@ -86,12 +86,12 @@ def global_prototypes(parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return F.linear(hidden_CK, outer_KK, outer_K), hidden_CK
 
 
-def learned(
+def train_prototypes(
     state: State,
     uploaded_NK: Tensor,
     labels_N: Tensor,
     objective: Objective,
-    schedule: Schedule,
+    schedule: PrototypeTraining,
 ) -> tuple[State, GlobalPrototypes]:
     """Train on one round's prototypes, if any; return the new state and every class's prototype."""
     parameters = [torch.tensor(array) for array in arrays(state)]
@@ -109,7 +109,7 @@ def _learn(
     uploaded_NK: Tensor,
     labels_N: Tensor,
     objective: Objective,
-    schedule: Schedule,
+    schedule: PrototypeTraining,
     seed: int,
 ) -> None:
     random = torch.Generator().manual_seed(seed)
@@ -120,23 +120,25 @@ def _learn(
             made_CK.requires_grad_(True)
             loss = objective(uploaded_NK[chosen_B], labels_N[chosen_B], made_CK)
             (slope_CK,) = torch.autograd.grad(loss, made_CK)
-            step(parameters, hidden_CK, slope_CK, schedule.lr)
+            sgd_step(parameters, hidden_CK, slope_CK, schedule.lr)
 
 
-def step(parameters: Sequence[Tensor], hidden_CK: Tensor, slope_CK: Tensor, lr: float) -> None:
-    """Take one step of SGD through the network, in place, from the loss's slope at the prototypes.
+def sgd_step(
+    parameters: Sequence[Tensor], hidden_CK: Tensor, gradient_CK: Tensor, lr: float
+) -> None:
+    """Take one SGD step through the network, in place, from the gradient at the prototypes.
 
     Written out because a weight's gradient has rank C at most: added to the weight as it is made,
     the K x K gradients are never stored. benchmarks/choices.py times it beside autograd.
     """
     if len(parameters) == 1:
-        parameters[0].sub_(slope_CK, alpha=lr)
+        parameters[0].sub_(gradient_CK, alpha=lr)
         return
     table_CK, inner_KK, inner_K, outer_KK, outer_K = parameters
-    hidden_slope_CK = (slope_CK @ outer_KK) * (hidden_CK > 0)
+    hidden_slope_CK = (gradient_CK @ outer_KK) * (hidden_CK > 0)
     table_slope_CK = hidden_slope_CK @ inner_KK
-    outer_KK.addmm_(slope_CK.T, hidden_CK, alpha=-lr)
-    outer_K.sub_(slope_CK.sum(0), alpha=lr)
+    outer_KK.addmm_(gradient_CK.T, hidden_CK, alpha=-lr)
+    outer_K.sub_(gradient_CK.sum(0), alpha=lr)
     inner_KK.addmm_(hidden_slope_CK.T, table_CK, alpha=-lr)
     inner_K.sub_(hidden_slope_CK.sum(0), alpha=lr)
     table_CK.sub_(table_slope_CK, alpha=lr)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeloop.algorithm import Algorithm, Batch, Batches, Forward, Seen
+from edgeloop.algorithm import Algorithm, Batch, Batches, CollectedOutputs, Forward
 from edgeloop.models.split import SplitModel
 from edgeloop.protocol.wire import Counts
 
@@ -110,8 +110,14 @@ def upload_of(features_NK: Tensor, labels_N: Tensor, classes: int) -> PrototypeU
     )
 
 
-def upload_seen(
-    model: object, batches: Batches, seen: Seen, *, classes: int, width: int, epochs: int = 1
+def upload_collected(
+    model: object,
+    batches: Batches,
+    collected: CollectedOutputs,
+    *,
+    classes: int,
+    width: int,
+    epochs: int = 1,
 ) -> PrototypeUpload:
     """Average what a recipe saw, over all batches of all epochs; the counts are those of one.
 
@@ -121,13 +127,13 @@ def upload_seen(
     Args:
         model: not asked: what it showed is in `seen`.
         batches: the client's.
-        seen: what was noted; nothing for a client without a full batch.
+        collected: what was noted; nothing for a client without a full batch.
         classes: C.
         width: K, the entries of what was noted.
         epochs: how often each sample was seen.
     """
     nothing = batches.inputs.new_zeros(0, width), batches.labels[:0]
-    noted, labels = zip(nothing, *seen, strict=True)
+    noted, labels = zip(nothing, *collected, strict=True)
     upload = upload_of(torch.cat(noted), torch.cat(labels), classes)
     return replace(upload, counts_N=np.maximum(upload.counts_N // epochs, 1))
 
@@ -143,7 +149,7 @@ def check_labels(upload: PrototypeUpload, classes: int) -> None:
         raise ValueError(f"class {beyond[-1]}, the task has {classes}")
 
 
-def stacked(uploads: Sequence[PrototypeUpload]) -> tuple[Tensor, Tensor, Tensor]:
+def concatenated(uploads: Sequence[PrototypeUpload]) -> tuple[Tensor, Tensor, Tensor]:
     """Return all uploads' labels (N,), counts (N,) and prototypes (N, K), client after client."""
     return (
         torch.from_numpy(np.concatenate([upload.labels_N for upload in uploads])),
@@ -162,7 +168,7 @@ def average(
         classes: C.
         weighted: count each client by its samples of the class; else alike.
     """
-    labels_N, counts_N, prototypes_NK = stacked(uploads)
+    labels_N, counts_N, prototypes_NK = concatenated(uploads)
     weights_N = counts_N if weighted else torch.ones_like(counts_N)
     sums_CK = torch.zeros(classes, prototypes_NK.shape[1], dtype=torch.float64)
     sums_CK.index_add_(0, labels_N, prototypes_NK * weights_N.double().unsqueeze(1))
@@ -171,7 +177,7 @@ def average(
     return GlobalPrototypes((totals_C > 0).numpy(), means_CK.numpy().astype(np.float32))
 
 
-def pull(features_BK: Tensor, labels_B: Tensor, goal: Targets, distance: str) -> Tensor:
+def attraction(features_BK: Tensor, labels_B: Tensor, goal: Targets, distance: str) -> Tensor:
     """Return how far a batch's features are from their classes' prototypes, a scalar.
 
     A sample whose class has no prototype is at distance 0 and still counts in the mean.
@@ -190,13 +196,13 @@ def pull(features_BK: Tensor, labels_B: Tensor, goal: Targets, distance: str) ->
     return distances_B.mean()
 
 
-def drawn_loss(
+def attraction_loss(
     forward: Forward, batch: Batch, goal: Targets, *, weight: float, distance: str
 ) -> Tensor:
     """Return cross-entropy plus the weighted pull of the features to their classes' prototypes."""
     inputs, labels_B = batch
     features_BK, logits_BC = forward(inputs)
-    away = pull(features_BK, labels_B, goal, distance)
+    away = attraction(features_BK, labels_B, goal, distance)
     return F.cross_entropy(logits_BC, labels_B) + weight * away
 
 
@@ -217,10 +223,10 @@ def nearness(features_BK: Tensor, goal: Targets, prior_C: Tensor | None = None) 
         + goal.prototypes_CK.square().sum(1)
         - 2 * products_BC
     )
-    return scored(squares_BC, features_BK.shape[1], goal.known_C, prior_C)
+    return distance_scores(squares_BC, features_BK.shape[1], goal.known_C, prior_C)
 
 
-def scored(
+def distance_scores(
     squares_BC: Tensor, entries: int | Tensor, known_C: Tensor, prior_C: Tensor | None
 ) -> Tensor:
     """Return scores (B, C) of squared gaps; minus infinity for a class without a prototype.
@@ -256,16 +262,18 @@ def with_own_prior(algorithm: Algorithm[S, U, B]) -> Algorithm[S, U, B]:
     The counts are exact, and so no private client may have them.
     """
     shows = "predictions by a client's own class prior show its training samples' classes"
-    return replace(algorithm, equip=keep_counts, receive=count_own, shows=shows)
+    return replace(
+        algorithm, init_client_state=init_own_counts, load_broadcast=count_own, privacy_leak=shows
+    )
 
 
-def keep_counts(model: SplitModel) -> None:
-    """Add the place of a client's own class counts to its model; an `equip`."""
+def init_own_counts(model: SplitModel) -> None:
+    """Add the place of a client's own class counts to its model; an `init_client_state`."""
     model.kept[OWN] = OwnCounts(model.classes)
 
 
 def count_own(model: SplitModel, batches: Batches, broadcast: Any) -> None:
-    """Count a client's training samples of each class; a `receive`."""
+    """Count a client's training samples of each class; a `load_broadcast`."""
     kept = cast(OwnCounts, model.kept[OWN])
     kept.counts_C.copy_(torch.bincount(batches.labels, minlength=model.classes))
 

@@ -60,7 +60,7 @@ class Weighted(Protocol):
         ...
 
 
-def joined(tensors: Iterable[Tensor]) -> Tensor:
+def concatenate(tensors: Iterable[Tensor]) -> Tensor:
     """Return tensors as one (P,), on their device and in memory of its own."""
     parts = [tensor.detach().reshape(-1) for tensor in tensors]
     return torch.cat(parts) if parts else torch.zeros(0)
@@ -68,7 +68,7 @@ def joined(tensors: Iterable[Tensor]) -> Tensor:
 
 def flat(parameters: Iterable[Tensor]) -> Vector:
     """Return tensors as one vector (P,) in memory of its own."""
-    return joined(parameters).float().cpu().numpy()
+    return concatenate(parameters).float().cpu().numpy()
 
 
 @torch.no_grad()

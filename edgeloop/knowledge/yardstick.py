@@ -21,7 +21,7 @@ MOST = 64
 """Of latents or images, how many are compared with one another."""
 
 
-class Yardstick(NamedTuple):
+class SampleStatistics(NamedTuple):
     """What latents and images have.
 
     Attributes:
@@ -39,23 +39,25 @@ class Yardstick(NamedTuple):
     difference: float
 
 
-def of(latents_NH: Latents, images_N: Images) -> Yardstick:
+def measure(latents_NH: Latents, images_N: Images) -> SampleStatistics:
     """Measure latents (N, H), and images (N, ...) as models read them."""
     flat = images_N.reshape(len(images_N), -1)
     exact_NH = latents_NH.astype(np.float64)
     norm, variance = np.linalg.norm(exact_NH, axis=1).mean(), exact_NH.var(axis=0).mean()
     apart = mean_distance(latents_NH)
-    return Yardstick(float(norm), float(variance), apart, sharpness(images_N), mean_distance(flat))
+    return SampleStatistics(
+        float(norm), float(variance), apart, sharpness(images_N), mean_distance(flat)
+    )
 
 
-def of_generator(generator: Generator, shape: tuple[int, ...], seed: int) -> Yardstick:
+def measure_generator(generator: Generator, shape: tuple[int, ...], seed: int) -> SampleStatistics:
     """Measure what a generator makes of its own prior, its images as inputs of this shape.
 
     Raises:
         GeneratorError: if it cannot be reached, or is another one by now.
     """
     latents_NH = generator.sample_latents(LATENTS, seed)
-    return of(latents_NH, as_inputs(generator.synthesize(latents_NH[:IMAGES]), shape))
+    return measure(latents_NH, as_inputs(generator.synthesize(latents_NH[:IMAGES]), shape))
 
 
 def sharpness(images_N: Images) -> float:
@@ -87,7 +89,7 @@ sharp, the mean of four images or a blur of 3 x 3 pixels 0.55.
 """
 
 
-def compared(found: Yardstick, own: Yardstick, count: int) -> dict[str, float]:
+def relative_to(found: SampleStatistics, own: SampleStatistics, count: int) -> dict[str, float]:
     """Return what so many latents and images have, as shares of the generator's own.
 
     1 where there is nothing to compare: a single image, or a generator whose own are all alike.
@@ -101,8 +103,8 @@ def compared(found: Yardstick, own: Yardstick, count: int) -> dict[str, float]:
     return {name: ours / theirs if theirs else 1.0 for name, (ours, theirs) in shares.items()}
 
 
-def concerned(measures: Mapping[str, float]) -> dict[str, str]:
-    """Return what is wrong with latents and images that were `compared`, a sentence each."""
+def metric_warnings(measures: Mapping[str, float]) -> dict[str, str]:
+    """Return what is wrong with latents and images that were `relative_to`, a sentence each."""
     length, apart = measures["centroid_norm"], measures["image_difference"]
     sharp = measures["image_sharpness"]
     found = {}

@@ -28,7 +28,7 @@ SHARE = 0.2
 """Of the training samples that are held out."""
 FOLDS = 5
 """Of the cross-validation that finds temperatures where too few samples would be held out."""
-ENOUGH = 15
+MIN_SAMPLES = 15
 """Samples held out, at least, that a weight is chosen by; with fewer it is a half."""
 LEVEL = 0.05
 """A difference with a smaller p value is beyond chance."""
@@ -36,11 +36,11 @@ TEMPERATURES = tuple(2.0**power for power in range(-10, 11))
 UNKNOWN = -30.0
 """The log posterior of a class that an expert does not know: the other may still be sure of it."""
 
-WORSE = "the mixture is worse than alone beyond chance"
+WORSE_REASON = "the mixture is worse than alone beyond chance"
 
 
 @dataclass(frozen=True)
-class Choice:
+class MixingWeights:
     """How two experts are mixed.
 
     Attributes:
@@ -66,7 +66,7 @@ class Choice:
         mixed: Array = (1 - self.weight) * own_NC + self.weight * all_NC
         return mixed
 
-    def told(self) -> dict[str, Any]:
+    def as_summary(self) -> dict[str, Any]:
         """Return it as a summary has it."""
         return asdict(self)
 
@@ -92,13 +92,13 @@ def pooled(scores: Sequence[Array], temperature: float) -> Array:
     return found
 
 
-def usable(scores_NC: Array) -> bool:
-    """Say whether scores are scores: none is NaN, and each sample has a class."""
+def are_usable(scores_NC: Array) -> bool:
+    """Return whether scores are scores: none is NaN, and each sample has a class."""
     lost = np.isnan(scores_NC).any() or np.isposinf(scores_NC).any()
     return not lost and bool(np.isfinite(scores_NC).any(axis=1).all())
 
 
-def held_seed(seed: int, name: str) -> int:
+def held_out_seed(seed: int, name: str) -> int:
     """Return the seed by which a client's samples are held out, in a run of this seed."""
     return derive(seed, "client", name, "held-out")
 
@@ -123,9 +123,9 @@ def held_out(labels_N: Labels, seed: int) -> NDArray[np.bool_]:
     return chosen
 
 
-def part(train: Samples, seed: int, name: str) -> Samples:
+def held_out_samples(train: Samples, seed: int, name: str) -> Samples:
     """Return the samples that a client holds out, in a run of a seed."""
-    out_N = held_out(train.labels, held_seed(seed, name))
+    out_N = held_out(train.labels, held_out_seed(seed, name))
     return Samples(train.inputs[out_N], train.labels[out_N])
 
 
@@ -149,9 +149,9 @@ def temperature(scores_NC: Array, labels_N: Labels) -> float:
     return max(t for t, found in zip(TEMPERATURES, likely, strict=True) if found >= best - 1e-9)
 
 
-def halved(
+def equal_weights(
     alone_NC: Array, together_NC: Array, labels_N: Labels, why: str, gated: bool = True
-) -> Choice:
+) -> MixingWeights:
     """Return half and half, at the temperatures of these samples; alone, if that is worse by them.
 
     Args:
@@ -165,8 +165,8 @@ def halved(
     return _gated(found, alone_NC, together_NC, labels_N) if gated else found
 
 
-def choose(alone_NC: Array, together_NC: Array, labels_N: Labels) -> Choice:
-    """Return how to mix two experts, by samples that they have not seen; see `halved`."""
+def choose_weights(alone_NC: Array, together_NC: Array, labels_N: Labels) -> MixingWeights:
+    """Return how to mix two experts, by samples that they have not seen; see `equal_weights`."""
     found = _calibrated(alone_NC, together_NC, labels_N, "most hits, less a pull to a half")
     own_NC = log_posteriors(alone_NC, found.temperature_alone)
     all_NC = log_posteriors(together_NC, found.temperature_together)
@@ -174,15 +174,17 @@ def choose(alone_NC: Array, together_NC: Array, labels_N: Labels) -> Choice:
     return _gated(found, alone_NC, together_NC, labels_N)
 
 
-def _calibrated(alone_NC: Array, together_NC: Array, labels_N: Labels, why: str) -> Choice:
+def _calibrated(alone_NC: Array, together_NC: Array, labels_N: Labels, why: str) -> MixingWeights:
     cold = temperature(alone_NC, labels_N), temperature(together_NC, labels_N)
-    return Choice(0.5, *cold, why, len(labels_N))
+    return MixingWeights(0.5, *cold, why, len(labels_N))
 
 
-def _gated(found: Choice, alone_NC: Array, together_NC: Array, labels_N: Labels) -> Choice:
+def _gated(
+    found: MixingWeights, alone_NC: Array, together_NC: Array, labels_N: Labels
+) -> MixingWeights:
     """Return a choice, or alone if the mixture is worse than it beyond chance."""
-    if worse(found.scores(alone_NC, together_NC), alone_NC, labels_N):
-        return replace(found, weight=0.0, why=WORSE)
+    if is_worse(found.scores(alone_NC, together_NC), alone_NC, labels_N):
+        return replace(found, weight=0.0, why=WORSE_REASON)
     return found
 
 
@@ -196,13 +198,13 @@ def hits(scores_NC: Array, labels_N: Labels) -> NDArray[np.bool_]:
     return right
 
 
-def worse(one_NC: Array, other_NC: Array, labels_N: Labels) -> bool:
-    """Say whether the first scores are worse than the second beyond chance; see `worse_hits`."""
-    return worse_hits(hits(one_NC, labels_N), hits(other_NC, labels_N))
+def is_worse(one_NC: Array, other_NC: Array, labels_N: Labels) -> bool:
+    """Return whether the first scores are worse beyond chance; see `is_worse_hits`."""
+    return is_worse_hits(hits(one_NC, labels_N), hits(other_NC, labels_N))
 
 
-def worse_hits(one_N: NDArray[np.bool_], other_N: NDArray[np.bool_]) -> bool:
-    """Say whether the first hits are fewer than the second beyond chance (McNemar, exact)."""
+def is_worse_hits(one_N: NDArray[np.bool_], other_N: NDArray[np.bool_]) -> bool:
+    """Return whether the first hits are fewer than the second beyond chance (McNemar, exact)."""
     return bool(one_N.sum() < other_N.sum()) and p_value(one_N, other_N) < LEVEL
 
 
@@ -211,7 +213,7 @@ def p_value(one_N: NDArray[np.bool_], other_N: NDArray[np.bool_]) -> float:
     return chance.mcnemar(int((one_N & ~other_N).sum()), int((other_N & ~one_N).sum()))
 
 
-def measured(
+def mixture_metrics(
     alone_NC: Array, together_NC: Array, mixed_NC: Array, labels_N: Labels
 ) -> dict[str, Any]:
     """Return what each is worth on test samples; they decide nothing.
@@ -230,7 +232,7 @@ def measured(
     }
 
 
-def summed(how: str, clients: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def summarize(how: str, clients: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return what a simulation tells of all clients.
 
     Means are over clients with test samples. A client is better or worse than alone by its

@@ -23,7 +23,7 @@ Learn = Callable[[Labels, Labels], Matrix]
 """Indices of samples to learn from, and of samples to score, to log posteriors of these (N, C)."""
 
 
-def mixed(own_NC: Matrix, all_NC: Matrix, weight: float) -> Matrix:
+def mixed_posteriors(own_NC: Matrix, all_NC: Matrix, weight: float) -> Matrix:
     """Return log posteriors (N, C): so much of everybody's, the rest of its own."""
     return normalised((1 - weight) * own_NC + weight * all_NC)
 
@@ -32,14 +32,14 @@ def joined(mixed_NC: Matrix, network_NC: Matrix) -> Matrix:
     """Return log posteriors (N, C) with a network's in them, as much as all others' together.
 
     Args:
-        mixed_NC: log posteriors, as `mixed` returns.
+        mixed_NC: log posteriors, as `mixed_posteriors` returns.
         network_NC: the scores of a network that the client has trained alone.
     """
     return normalised(mixed_NC + normalised(network_NC))
 
 
 def joins(mixed_NC: Matrix, network_NC: Matrix, labels_N: Labels) -> bool:
-    """Say whether a mixture has more hits with a network in it, of samples unseen by both."""
+    """Return whether a mixture has more hits with a network in it, of samples unseen by both."""
     without = int((mixed_NC.argmax(1) == labels_N).sum())
     return int((joined(mixed_NC, network_NC).argmax(1) == labels_N).sum()) > without
 
@@ -76,7 +76,7 @@ def weight(own_NC: Matrix, all_NC: Matrix, labels_N: Labels) -> float:
     if not len(labels_N):
         return 1.0
     grid = np.array(GRID)
-    hits = [int((mixed(own_NC, all_NC, w).argmax(1) == labels_N).sum()) for w in GRID]
+    hits = [int((mixed_posteriors(own_NC, all_NC, w).argmax(1) == labels_N).sum()) for w in GRID]
     gains = np.array(hits) - _PULL * np.sqrt(len(labels_N)) * (grid - 0.5) ** 2
     return float(grid[gains.argmax()])
 

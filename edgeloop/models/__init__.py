@@ -2,15 +2,15 @@
 
 from edgeloop.models.architectures import (
     ARCHITECTURES,
-    bare,
+    base_without_data,
     build,
     feature_width,
-    first,
     fitting,
+    initial_model,
     missing,
     usual_shape,
 )
-from edgeloop.models.groups import ALIASES, GROUPS, auxiliary, members
+from edgeloop.models.groups import ALIASES, GROUPS, auxiliary, client_architectures
 from edgeloop.models.layered import is_layered
 from edgeloop.models.split import SplitModel, exportable, pooling_matrix
 
@@ -20,14 +20,14 @@ __all__ = [
     "GROUPS",
     "SplitModel",
     "auxiliary",
-    "bare",
+    "base_without_data",
     "build",
+    "client_architectures",
     "exportable",
     "feature_width",
-    "first",
     "fitting",
+    "initial_model",
     "is_layered",
-    "members",
     "missing",
     "pooling_matrix",
     "usual_shape",

@@ -13,7 +13,7 @@ from torch import nn
 
 from edgeloop.errors import ModelError
 from edgeloop.models.cnn import cnn
-from edgeloop.models.layered import parted
+from edgeloop.models.layered import split_name
 from edgeloop.models.mlp import mlp
 from edgeloop.models.resnet import resnet
 from edgeloop.models.sensors import sensor_cnn
@@ -76,7 +76,7 @@ ARCHITECTURES: tuple[str, ...] = (*_IMAGES, *_SIGNALS, *_TEXTS, *_VECTORS)
 _NO_FIT = (ValueError, RuntimeError)
 
 
-class Start(Protocol):
+class InitialModel(Protocol):
     """Those fields of an algorithm's Config that decide the first model; see `build`."""
 
     @property
@@ -129,12 +129,12 @@ def build(
         if value < 1:
             raise ModelError(field, f"{value} is below 1", "use 1 or more")
     features = feature_width(name, shape, width)
-    _, kind = parted(architecture)
+    _, kind = split_name(architecture)
     with drawing(seed):
         return SplitModel(_base(name, shape, classes, width), width, classes, features, kind)
 
 
-def first(config: Start) -> SplitModel:
+def initial_model(config: InitialModel) -> SplitModel:
     """Build the model that every client starts with, or its small one beside its own.
 
     Raises:
@@ -195,7 +195,9 @@ def usual_shape(architecture: str) -> Shape:
     return (1, 28, 28) if name.startswith("hcnn") else (3, 32, 32)
 
 
-def bare(architecture: str, shape: Shape, width: int = 512, classes: int = 10) -> nn.Module:
+def base_without_data(
+    architecture: str, shape: Shape, width: int = 512, classes: int = 10
+) -> nn.Module:
     """Return an architecture's base without data or memory, to be looked at and measured.
 
     Raises:
@@ -209,7 +211,7 @@ def bare(architecture: str, shape: Shape, width: int = 512, classes: int = 10) -
 
 def _known(architecture: str) -> str:
     """Return the name of an architecture's base."""
-    name, _ = parted(architecture)
+    name, _ = split_name(architecture)
     if name not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ModelError("architecture", f"unknown: {architecture!r}", f"use {known}")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from edgeloop.errors import ModelError
 from edgeloop.models.architectures import ARCHITECTURES
-from edgeloop.models.layered import parted
+from edgeloop.models.layered import split_name
 from edgeloop.models.small import SMALL
 
 _HARCNNS = ("harcnn-s1", "harcnn-s2", "harcnn-s3")
@@ -69,7 +69,7 @@ ALIASES: Mapping[str, str] = {
 _AUXILIARY: Mapping[str, str] = {"res34-htc-img-4": "cnn+relu"}
 
 
-def members(group: str, count: int) -> list[str]:
+def client_architectures(group: str, count: int) -> list[str]:
     """Return the architecture of each of `count` clients: entry i mod X of the group.
 
     Args:
@@ -82,7 +82,7 @@ def members(group: str, count: int) -> list[str]:
     entries = GROUPS.get(_named(group))
     if entries is None:
         entries = tuple(name.strip().lower() for name in group.split(","))
-    unknown = [name for name in entries if parted(name)[0] not in ARCHITECTURES]
+    unknown = [name for name in entries if split_name(name)[0] not in ARCHITECTURES]
     if unknown:
         problem = f"{unknown[0]!r} is neither a group nor an architecture"
         remedy = f"use {', '.join(GROUPS)}, or a comma-separated list of {', '.join(ARCHITECTURES)}"

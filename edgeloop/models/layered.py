@@ -18,7 +18,7 @@ from edgeloop.errors import ModelError
 _KIND = re.compile(r"(relu|tanh|mlp)((?:-[1-9][0-9]*)*)")
 
 
-def parted(architecture: str) -> tuple[str, str]:
+def split_name(architecture: str) -> tuple[str, str]:
     """Return an architecture's base and the kind of its head, "" for one linear layer.
 
     Raises:
@@ -34,7 +34,7 @@ def parted(architecture: str) -> tuple[str, str]:
 
 
 def is_layered(architecture: str) -> bool:
-    """Tell whether an architecture's head is another one than one linear layer."""
+    """Return whether an architecture's head is another one than one linear layer."""
     return "+" in architecture
 
 
@@ -42,7 +42,7 @@ def head(kind: str, width: int, classes: int) -> nn.Module:
     """Return a head with fresh weights: (B, K) to logits (B, C).
 
     Args:
-        kind: what `parted` returns.
+        kind: what `split_name` returns.
         width: K.
         classes: C.
     """

@@ -20,14 +20,14 @@ class SplitModel(nn.Module):
         width: K, the feature width that all clients share.
         classes: C.
         features: D, the base's own feature width, where it is known.
-        head: the kind of head, as `layered.parted` returns it.
+        head: the kind of head, as `layered.split_name` returns it.
 
     Attributes:
         width: K.
         classes: C.
         head: nn.Linear from K to C; several layers where another kind is asked for.
         kept: what an algorithm keeps on the client beside the model, from round to round; empty
-            until `Algorithm.equip` fills it.
+            until `Algorithm.init_client_state` fills it.
         precision: that its products are computed in, where it is another than its weights'; what
             it returns is float32 all the same.
 

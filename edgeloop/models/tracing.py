@@ -20,7 +20,7 @@ _LEGACY = r"You are using the legacy TorchScript-based ONNX export|The feature w
 _STATES = r"Exporting a model to ONNX with a batch_size other than 1, with a variable length"
 
 
-def traced(
+def trace_graph(
     module: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str], output: str
 ) -> onnx.ModelProto:
     """Return a module's graph and weights; the first axis of every input and output is free.

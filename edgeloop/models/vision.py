@@ -82,7 +82,7 @@ def vision(shape: tuple[int, ...], classes: int, name: str, family: Family) -> n
 
 
 def is_there() -> bool:
-    """Tell whether torchvision can be used here."""
+    """Return whether torchvision can be used here."""
     try:
         library("torchvision")
     except ModelError:

@@ -22,11 +22,11 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edgeloop.errors import BrokerError, RefusedError
 from edgeloop.mqtt.deliveries import Deliveries
-from edgeloop.mqtt.reason_codes import SEE_ITS_LOG, TAKEN_OVER, meant
-from edgeloop.mqtt.tls import Identity, unverified
+from edgeloop.mqtt.reason_codes import SEE_ITS_LOG, TAKEN_OVER, reason_for
+from edgeloop.mqtt.tls import Identity, verification_problem
 from edgeloop.protocol import chunks
 from edgeloop.runtime.config import LEAST_CHUNK_BYTES, MOST_CHUNK_BYTES, BrokerSettings
-from edgeloop.runtime.pace import Backoff, Pace
+from edgeloop.runtime.pace import Backoff, Timer
 from edgeloop.runtime.tracing import NONE, Notes
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 SESSION_SECONDS = 7 * 24 * 3600
 KEEPALIVE_SECONDS = 30
 OVERHEAD = 1024  # bytes of a packet besides its payload: topic, properties, head
-AT_ONCE = 20  # messages that the broker may deliver before the first is acknowledged
-SAID_SECONDS = 60.0  # between two lines on the same trouble
+MAX_INFLIGHT = 20  # messages that the broker may deliver before the first is acknowledged
+REPEAT_WARNING_SECONDS = 60.0  # between two lines on the same trouble
 
 Refusable = Literal["publish", "subscribe"]
 """What a broker can refuse to a client that is connected."""
@@ -93,25 +93,25 @@ class Reconnected:
 class _Client(Client):
     """Tells of each attempt to reach the broker, and why one failed, which paho keeps to itself."""
 
-    def __init__(self, client_id: str, link: "Link") -> None:
+    def __init__(self, client_id: str, connection: "MqttConnection") -> None:
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id,
             protocol=MQTTProtocolVersion.MQTTv5,
             manual_ack=True,
         )
-        self._link = link
+        self._connection = connection
 
     def reconnect(self) -> MQTTErrorCode:
-        self._link.dials()
+        self._connection.on_dial()
         try:
             return super().reconnect()
         except (OSError, UnicodeError) as error:  # UnicodeError: no host has such a name
-            self._link.unreached(error)
+            self._connection.on_dial_failed(error)
             raise ConnectionError(str(error)) from error
 
 
-class Link:
+class MqttConnection:
     """A connection that heals itself, with a fixed client id and a session that outlives it.
 
     Once it is up it never gives up: it tries again, ever more slowly, and says why.
@@ -119,13 +119,13 @@ class Link:
     Args:
         broker: where to connect.
         client_id: the same at every start of the same client.
-        subscriptions: topic filters, subscribed anew at each connection.
+        subscriptions: topic filters, subscribed again at each connection.
         presence: topic that always says, retained, whether this client is "online" or "offline";
             when it vanishes the broker says so, by its last will.
         watch: told, on the network thread, when the connection comes and goes.
-        patient: whether the first connection, too, is tried without end where time can help,
+        retry_forever: whether the first connection, too, is tried without end where time can help,
             unless the settings say for how long.
-        lasting: whether the broker keeps a session for this client when it is away.
+        persistent: whether the broker keeps a session for this client when it is away.
         presence_notes: go with "online".
         refusal: told, on the network thread, of what the broker refuses, and its reason code.
     """
@@ -138,8 +138,8 @@ class Link:
         presence: str | None = None,
         watch: Callable[[bool], None] = lambda connected: None,
         *,
-        patient: bool = False,
-        lasting: bool = True,
+        retry_forever: bool = False,
+        persistent: bool = True,
         presence_notes: Notes = NONE,
         refusal: Callable[[Refusable, str], None] = lambda operation, reason: None,
     ) -> None:
@@ -150,7 +150,7 @@ class Link:
         self._settled = threading.Event()  # the first connection is up and subscribed, or refused
         self._failure: BrokerError | None = None
         self._trouble: BrokerError | None = None  # why there is no connection now
-        self._said: dict[str, Pace] = {}  # the lines that are said once a minute
+        self._said: dict[str, Timer] = {}  # the lines that are said once a minute
         self._backoff = Backoff()
         self._phase: Literal["down", "dialling", "refused", "up"] = "down"
         self._ending = False
@@ -164,18 +164,18 @@ class Link:
         self._held: dict[str, int] = {}
         self._presence, self._presence_notes = presence, presence_notes
         self._watch, self._refusal = watch, refusal
-        self._lasting = lasting
-        forever = patient and broker.connect_seconds is None
-        self._patience = None if forever else broker.patience
-        self._client = self._made()
+        self._persistent = persistent
+        forever = retry_forever and broker.connect_seconds is None
+        self._patience = None if forever else broker.connect_timeout
+        self._client = self._make_client()
 
-    def _made(self) -> _Client:
+    def _make_client(self) -> _Client:
         client = _Client(self._client_id, self)
         client.username_pw_set(self._broker.username, broker_password(self._broker))
         identity = None if self._broker.ca_file is None else Identity(self._broker)
         if identity is not None:
             client.tls_set_context(identity.context)
-        client.on_pre_connect = self._renewing(identity)
+        client.on_pre_connect = self._credentials_renewal(identity)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -185,8 +185,8 @@ class Link:
             client.will_set(self._presence, b"offline", qos=1, retain=True)
         return client
 
-    def _renewing(self, identity: Identity | None) -> Callable[[Client, Any], None]:
-        """Return what reads password and certificates anew, before each connection."""
+    def _credentials_renewal(self, identity: Identity | None) -> Callable[[Client, Any], None]:
+        """Return what reads password and certificates again, before each connection."""
 
         def renew(client: Client, _data: Any) -> None:
             try:
@@ -205,15 +205,15 @@ class Link:
             BrokerError: if the broker cannot be reached in time, or refuses this client.
         """
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho left it out
-        session.SessionExpiryInterval = SESSION_SECONDS if self._lasting else 0
-        session.ReceiveMaximum = AT_ONCE
+        session.SessionExpiryInterval = SESSION_SECONDS if self._persistent else 0
+        session.ReceiveMaximum = MAX_INFLIGHT
         session.MaximumPacketSize = MOST_CHUNK_BYTES
-        self._pace()
+        self._schedule_reconnect()
         self._client.connect_async(
             self._broker.host,
             self._broker.port,
             KEEPALIVE_SECONDS,
-            clean_start=not self._lasting,
+            clean_start=not self._persistent,
             properties=session,
         )
         self._client.loop_start()
@@ -224,7 +224,7 @@ class Link:
             raise
         if self._failure is not None or not self._settled.is_set():
             self._end()
-            raise self._failure or self._trouble or self._silent()
+            raise self._failure or self._trouble or self._silent_remedy()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -240,12 +240,12 @@ class Link:
 
     @property
     def connected(self) -> bool:
-        """Tell whether the connection is up."""
+        """Return whether the connection is up."""
         return self._client.is_connected()
 
     @property
     def state(self) -> str:
-        """Say whether the connection is up, or why it is not."""
+        """Return whether the connection is up, or why it is not."""
         if self.connected:
             return f"connected to {self._broker.address}"
         why = "" if self._trouble is None else f" ({self._trouble.problem})"
@@ -256,7 +256,7 @@ class Link:
     ) -> BrokerError:
         return kind(f"broker {self._broker.address}", problem, remedy)
 
-    def _silent(self) -> BrokerError:
+    def _silent_remedy(self) -> BrokerError:
         """Return what to do about a broker that takes a connection and says nothing."""
         remedy = "check that it speaks MQTT 5, without TLS unless ca_file is given"
         if self._broker.ca_file is not None:
@@ -265,42 +265,44 @@ class Link:
 
     # ---- on paho's network thread
 
-    def _pace(self) -> float:
+    def _schedule_reconnect(self) -> float:
         """Have paho wait before it dials again; return how long."""
         pause = self._backoff.pause()
         self._client.reconnect_delay_set(pause, pause)  # type: ignore[arg-type]  # seconds all the same
         return pause
 
-    def dials(self) -> None:
+    def on_dial(self) -> None:
         """Another attempt to connect begins."""
         self._phase = "dialling"
 
-    def unreached(self, error: OSError | UnicodeError) -> None:
+    def on_dial_failed(self, error: OSError | UnicodeError) -> None:
         """The attempt came to nothing."""
         self._phase = "down"
         if isinstance(error, ssl.SSLCertVerificationError):
-            self._troubled(self._error(*unverified(self._broker, error)), passing=False)
+            self._note_trouble(
+                self._error(*verification_problem(self._broker, error)), passing=False
+            )
             return
         problem = f"cannot be reached ({getattr(error, 'strerror', None) or error})"
-        self._troubled(self._error(problem, "start it, or mend host and port"))
+        self._note_trouble(self._error(problem, "start it, or check host and port"))
 
-    def _troubled(self, trouble: BrokerError, passing: bool = True) -> None:
+    def _note_trouble(self, trouble: BrokerError, passing: bool = True) -> None:
         """Note why there is no connection; at the start, give up what time cannot help."""
         self._trouble = trouble
         self._backoff.failed()
-        pause = self._pace()
+        pause = self._schedule_reconnect()
         if not passing and not self._settled.is_set():
             self._fail(trouble)
         elif self._settled.is_set() or self._patience is None:
-            self._say(str(trouble), "%s; tries again, next in %.0f s", trouble, pause)
+            self._warn_once(str(trouble), "%s; tries again, next in %.0f s", trouble, pause)
 
-    def _say(self, key: str, text: str, *facts: object) -> None:
+    def _warn_once(self, key: str, text: str, *facts: object) -> None:
         """Warn, of the same thing once a minute."""
         pace = self._said.get(key)
         if pace is None:
             if len(self._said) > 100:  # addresses in messages, say, that are never the same
                 self._said.clear()
-            self._said[key] = Pace(SAID_SECONDS)
+            self._said[key] = Timer(REPEAT_WARNING_SECONDS)
         elif not pace.due():
             return
         log.warning(text, *facts)
@@ -325,11 +327,11 @@ class Link:
             return
         if reason.is_failure:
             self._phase = "refused"
-            told = meant(reason.value, getattr(properties, "ServerReference", None))
+            told = reason_for(reason.value, getattr(properties, "ServerReference", None))
             problem = f"refuses {self._client_id} ({reason})"
-            self._troubled(self._error(problem, told.remedy, RefusedError), told.passing)
+            self._note_trouble(self._error(problem, told.remedy, RefusedError), told.passing)
             return
-        if not self._suits(properties):
+        if not self._check_capabilities(properties):
             return
         self._phase, self._connection = "up", self._connection + 1
         self._back, away = self._connection > 1, time.monotonic() - self._since
@@ -349,8 +351,8 @@ class Link:
         if self._presence is not None:
             self.publish(self._presence, b"online", retain=True, notes=self._presence_notes)
 
-    def _suits(self, properties: Properties | None) -> bool:
-        """Tell whether the broker can do what is asked of it; if not, part from it."""
+    def _check_capabilities(self, properties: Properties | None) -> bool:
+        """Return whether the broker can do what is asked of it; if not, part from it."""
         packet = getattr(properties, "MaximumPacketSize", None) or LEAST_CHUNK_BYTES
         lacks = {
             (0x9A, "keeps no retained messages"): getattr(properties, "RetainAvailable", 1) == 0,
@@ -362,8 +364,8 @@ class Link:
             return True
         self._phase = "refused"
         code, problem = lacking[0]
-        trouble = self._error(problem, meant(code).remedy, RefusedError)
-        self._troubled(trouble, passing=False)
+        trouble = self._error(problem, reason_for(code).remedy, RefusedError)
+        self._note_trouble(trouble, passing=False)
         return False
 
     def _subscribe(self, filters: tuple[str, ...]) -> None:
@@ -381,7 +383,7 @@ class Link:
         _properties: Properties | None,
     ) -> None:
         refused = {at: str(each) for at, each in enumerate(reasons) if each.is_failure}
-        filters = self._asked.answered(number, None)
+        filters = self._asked.acknowledged(number, None)
         for at, name in enumerate(filters or ()):
             self._unheard.pop(name, None)
             if at in refused:
@@ -390,7 +392,7 @@ class Link:
             self._refusal("subscribe", reason)
             name = filters[at] if filters else "a topic"
             text = "the broker refuses to send %s to %s (%s); check its access list for %s"
-            self._say(f"subscribe {name}", text, name, self._client_id, reason, self._who)
+            self._warn_once(f"subscribe {name}", text, name, self._client_id, reason, self._who)
         self._subscribed()
 
     @property
@@ -418,16 +420,16 @@ class Link:
         if self._ending or phase in ("down", "refused"):
             return
         if phase == "dialling":
-            self._troubled(self._silent())
+            self._note_trouble(self._silent_remedy())
         else:
-            self._lost(reason, flags.is_disconnect_packet_from_server, properties)
+            self._on_lost(reason, flags.is_disconnect_packet_from_server, properties)
 
-    def _lost(self, reason: ReasonCode, told: bool, properties: Properties | None) -> None:
+    def _on_lost(self, reason: ReasonCode, told: bool, properties: Properties | None) -> None:
         """Go on after a connection that was up; the broker may have told why."""
         lasted, self._since = time.monotonic() - self._since, time.monotonic()
         taken = told and reason.value == TAKEN_OVER
         self._backoff.lost(lasted, taken)
-        pause = self._pace()
+        pause = self._schedule_reconnect()
         address = self._broker.address
         self._trouble = self._error(f"was lost: {reason}", SEE_ITS_LOG)
         # Not every broker says who took the session: Mosquitto 2.0 just closes, again and again.
@@ -443,7 +445,7 @@ class Link:
         remedy = ""
         if told:
             told_server = getattr(properties, "ServerReference", None)
-            remedy = f"; {meant(reason.value, told_server).remedy}"
+            remedy = f"; {reason_for(reason.value, told_server).remedy}"
         text = "lost the broker %s (%s) after %.0f s; tries again in %.0f s%s"
         log.warning(text, address, reason, lasted, pause, remedy)
 
@@ -451,17 +453,17 @@ class Link:
         connection = self._connection
 
         def acknowledge() -> None:
-            if connection == self._connection:  # a later connection delivers it anew
+            if connection == self._connection:  # a later connection delivers it again
                 client.ack(message.mid, message.qos)
 
         try:
             topic = message.topic
         except UnicodeDecodeError:  # Mosquitto lets none through; others do
-            self._say("topic", "dropped a message on a topic that is no text")
+            self._warn_once("topic", "ignored a message whose topic is not valid text")
             acknowledge()
             return
-        if message.qos == 0 and self._inbox.qsize() >= AT_ONCE:
-            self._say(
+        if message.qos == 0 and self._inbox.qsize() >= MAX_INFLIGHT:
+            self._warn_once(
                 f"flood {topic}", "dropped messages on %s: more of them than can be read", topic
             )
             return
@@ -476,13 +478,13 @@ class Link:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        topic = self._deliveries.answered(number, str(reason) if reason.is_failure else None)
+        topic = self._deliveries.acknowledged(number, str(reason) if reason.is_failure else None)
         if reason.is_failure:
             self._refusal("publish", str(reason))
             place = "what this client publishes" if topic is None else topic
             text = "the broker refuses messages on %s (%s); check its access list for %s"
             key = f"publish {place.rstrip('0123456789')}"  # one line for all chunks
-            self._say(key, text, place, reason, self._who)
+            self._warn_once(key, text, place, reason, self._who)
 
     # ---- on the owner's thread
 
@@ -504,7 +506,7 @@ class Link:
             *(f"refuses to send {name} ({why})" for name, why in self._unheard.copy().items()),
         ]
 
-    def ask_again(self) -> None:
+    def resubscribe_refused(self) -> None:
         """Subscribe again to what the broker has refused to send."""
         if self._unheard and self.connected:
             self._subscribe(tuple(self._unheard))
@@ -560,7 +562,7 @@ class Link:
             self._publish(topic, chunk, False, _properties(notes, None))
         return sum(map(len, parts))
 
-    def hold(self, topic: str, payload: bytes) -> None:
+    def publish_retained(self, topic: str, payload: bytes) -> None:
         """Have the broker keep a payload of any size: chunk i retained at topic/i."""
         parts = chunks.split(payload, self._limit)
         for index, chunk in enumerate(parts):
@@ -569,17 +571,17 @@ class Link:
             self.publish(f"{topic}/{index}", b"", retain=True)
         self._held[topic] = len(parts)
 
-    def repeat(self, topic: str, payload: bytes, expiry: int) -> None:
+    def republish(self, topic: str, payload: bytes, expiry: int) -> None:
         """Send what is held once more, for those who have subscribed to it and miss it."""
         for index, chunk in enumerate(chunks.split(payload, self._limit)):
             self.publish(f"{topic}/{index}", chunk, expiry=expiry)
 
-    def is_on_its_way(self, topic: str) -> bool:
-        """Tell whether something that was sent there waits for the broker's word on it."""
+    def is_pending(self, topic: str) -> bool:
+        """Return whether something that was sent there waits for the broker's word on it."""
         return topic in self._deliveries.open()
 
     def is_refused(self, topic: str) -> bool:
-        """Tell whether the broker refuses what was last sent there."""
+        """Return whether the broker refuses what was last sent there."""
         return topic in self._deliveries.refused()
 
     def flush(self, timeout: float, topic: str | None = None) -> bool:

@@ -26,11 +26,11 @@ class Deliveries(Generic[W]):
                 self._settle(number, self._early.pop(number))
 
     def renew(self, what: W) -> None:
-        """What follows of this name is sent anew: what was refused of it counts no more."""
+        """What follows of this name is sent again: what was refused of it counts no more."""
         with self._changed:
             self._refused.pop(what, None)
 
-    def answered(self, number: int, refusal: str | None) -> W | None:
+    def acknowledged(self, number: int, refusal: str | None) -> W | None:
         """The broker has taken a packet, or refuses it; return what it was, if that is known."""
         with self._changed:
             if number not in self._open:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from edgeloop import algorithms
 from edgeloop.errors import BrokerError, ConfigError
-from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import LEFT, Contract, contract_topic, presence_topic
 
 CONTRACT_SECONDS = 5.0
@@ -27,7 +27,7 @@ def check(task: str, algorithm: str) -> None:
         ConfigError: naming its algorithm.
     """
     try:
-        able = algorithms.card(algorithm).forgets
+        able = algorithms.info(algorithm).forgets
     except (ImportError, OSError):  # it needs torch: it trains a network
         able = False
     if not able:
@@ -36,31 +36,35 @@ def check(task: str, algorithm: str) -> None:
         raise ConfigError("algorithm", problem, remedy)
 
 
-def contract_at(link: Link, task: str, seconds: float = CONTRACT_SECONDS) -> Contract:
+def contract_at(
+    connection: MqttConnection, task: str, seconds: float = CONTRACT_SECONDS
+) -> Contract:
     """Return the contract that the broker keeps of a task.
 
     Args:
-        link: subscribed to the contract's topic.
+        connection: subscribed to the contract's topic.
         task: its name.
         seconds: to wait for it.
 
     Raises:
         ConfigError: if it keeps none.
     """
-    found = _next(link, task, time.monotonic() + seconds)
+    found = _next(connection, task, time.monotonic() + seconds)
     if found is None:
         problem = f"{task}, of which the broker keeps no contract"
         raise ConfigError("task", problem, "start its aggregator, or name the task that was joined")
     return found
 
 
-def ask(link: Link, contract: Contract, device: str, seconds: float = ANSWER_SECONDS) -> bool:
+def ask(
+    connection: MqttConnection, contract: Contract, device: str, seconds: float = ANSWER_SECONDS
+) -> bool:
     """Ask that a device be taken out of a run; tell whether it has been.
 
     If not, the broker keeps the word, and the aggregator hears of it when it is there.
 
     Args:
-        link: subscribed to the contract's topic.
+        connection: subscribed to the contract's topic.
         contract: the run's.
         device: its name.
         seconds: to wait for the aggregator.
@@ -69,20 +73,20 @@ def ask(link: Link, contract: Contract, device: str, seconds: float = ANSWER_SEC
         BrokerError: if the broker does not take the word.
     """
     topic, notes = presence_topic(contract.task, device), {"run": contract.run}
-    link.publish(topic, LEFT, retain=True, notes=notes)
-    if not link.flush(CONTRACT_SECONDS, topic):
+    connection.publish(topic, LEFT, retain=True, notes=notes)
+    if not connection.flush(CONTRACT_SECONDS, topic):
         raise BrokerError("broker", f"takes no message on {topic}", "see its log, or try again")
     deadline = time.monotonic() + seconds
-    while (found := _next(link, contract.task, deadline)) is not None:
+    while (found := _next(connection, contract.task, deadline)) is not None:
         if found.run != contract.run or device not in found.devices:
             return True
     return False
 
 
-def _next(link: Link, task: str, deadline: float) -> Contract | None:
+def _next(connection: MqttConnection, task: str, deadline: float) -> Contract | None:
     """Return the next contract of a task that arrives; None when the time is up."""
     while (left := deadline - time.monotonic()) > 0:
-        event = link.receive(left)
+        event = connection.receive(left)
         if not isinstance(event, Arrival):
             continue
         event.acknowledge()

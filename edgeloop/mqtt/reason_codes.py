@@ -24,8 +24,8 @@ _REASONS = {
     0x82: Reason("check that it speaks MQTT 5", passing=False),
     0x84: Reason("use a broker that speaks MQTT 5", passing=False),
     0x85: Reason("have it accept client ids that begin with edgeloop.", passing=False),
-    0x86: Reason("mend username and password_file", passing=False),
-    0x87: Reason("mend username and password_file, or its rights for this client", passing=False),
+    0x86: Reason("check username and password_file", passing=False),
+    0x87: Reason("check username and password_file, or its rights for this client", passing=False),
     0x88: Reason("wait until it is up, or start it"),
     0x89: Reason("wait until it has less to do, or give it more room"),
     0x8A: Reason("have the broker's owner lift the ban", passing=False),
@@ -46,7 +46,7 @@ _REASONS = {
 }
 
 
-def meant(code: int, server: str | None = None) -> Reason:
+def reason_for(code: int, server: str | None = None) -> Reason:
     """Return what a code means; one that is not known may pass.
 
     Args:

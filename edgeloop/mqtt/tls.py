@@ -23,7 +23,7 @@ class _Socket(ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
         try:
             super().do_handshake(block)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):  # to be gone on with
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):  # to be continued
             raise
         except OSError:
             self.close()
@@ -31,7 +31,7 @@ class _Socket(ssl.SSLSocket):
 
 
 class Identity:
-    """What a client needs for TLS; read anew before each connection, since certificates expire.
+    """What a client needs for TLS; read again before each connection, since certificates expire.
 
     Args:
         broker: with a `ca_file`.
@@ -52,7 +52,7 @@ class Identity:
         self.renew()
 
     def renew(self) -> None:
-        """Take what the files hold now; the connections that are up go on as they are.
+        """Take what the files hold now; the connections that are up continue as they are.
 
         Raises:
             BrokerError: as at the start; a file that cannot be used leaves what was read before.
@@ -67,7 +67,7 @@ class Identity:
             self._check_dates(broker.certificate_file)
 
     def _check_dates(self, file: Path) -> None:
-        wrong = dated(file.read_text(encoding="utf-8", errors="replace"), datetime.now(UTC))
+        wrong = check_dates(file.read_text(encoding="utf-8", errors="replace"), datetime.now(UTC))
         if wrong is not None:
             raise BrokerError("broker.certificate_file", *wrong)
 
@@ -99,7 +99,7 @@ def _time(digits: str) -> datetime:
     return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
 
 
-def dated(pem: str, now: datetime) -> tuple[str, str] | None:
+def check_dates(pem: str, now: datetime) -> tuple[str, str] | None:
     """Say what is wrong with the dates of the first certificate in a PEM text, and the remedy."""
     dates = validity(pem)
     if dates is None or dates[0] <= now <= dates[1]:
@@ -116,14 +116,16 @@ def _written(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
-def unverified(broker: BrokerSettings, error: ssl.SSLCertVerificationError) -> tuple[str, str]:
+def verification_problem(
+    broker: BrokerSettings, error: ssl.SSLCertVerificationError
+) -> tuple[str, str]:
     """Say why the broker's certificate does not hold, and the remedy."""
     if error.verify_code not in (NOT_YET, EXPIRED):
         problem = f"shows a certificate that does not hold ({error.verify_message})"
-        return problem, "mend host, or give its authority's certificate as ca_file"
+        return problem, "check host, or give its authority's certificate as ca_file"
     now = datetime.now(UTC)
     for whose, pem in _shown(broker):
-        if wrong := dated(pem, now):
+        if wrong := check_dates(pem, now):
             return f"shows a certificate that does not hold: {whose} {wrong[0]}", wrong[1]
     problem = f"shows a certificate that does not hold ({error.verify_message});"
     problem += f" this machine's clock says {_written(now)}"

@@ -20,7 +20,7 @@ from edgeloop.runtime.config import PrivacySettings
 NOTE = "epsilon"
 """The name of the note beside an answer that tells what its device has spent."""
 
-MOST = 1e9
+MAX_EPSILON = 1e9
 
 ORDERS = (
     *(1 + tenths / 10 for tenths in range(1, 100)),
@@ -45,26 +45,26 @@ class Event:
     times: int
 
 
-def of_round(
-    asked: PrivacySettings, *, samples: int, batch_size: int, epochs: int, prototypes: bool
+def round_cost(
+    privacy: PrivacySettings, *, samples: int, batch_size: int, epochs: int, prototypes: bool
 ) -> tuple[Event, ...]:
     """Return what one round of a client is.
 
     Args:
-        asked: the noise.
+        privacy: the noise.
         samples: of the client, all for training.
         batch_size: expected samples of a step.
         epochs: of a round.
         prototypes: whether means of classes are uploaded.
     """
     steps = epochs * (samples // batch_size)
-    events = [Event(asked.noise, batch_size / samples, steps)] if steps else []
+    events = [Event(privacy.noise, batch_size / samples, steps)] if steps else []
     if prototypes and samples:
-        events.append(Event(asked.prototype_noise, 1.0, 1))
+        events.append(Event(privacy.prototype_noise, 1.0, 1))
     return tuple(events)
 
 
-def added(*parts: Iterable[Event]) -> tuple[Event, ...]:
+def sum_events(*parts: Iterable[Event]) -> tuple[Event, ...]:
     """Return all events, those of one kind as one."""
     times: dict[tuple[float, float], int] = {}
     for event in (each for part in parts for each in part):
@@ -111,15 +111,15 @@ def check() -> None:
     _rdp()
 
 
-def noted(spent: float) -> dict[str, str]:
-    """Return a note of what was spent, rounded up; more than `MOST` is no guarantee either way."""
-    return {NOTE: f"{math.ceil(min(spent, MOST) * 1e4) / 1e4:.4f}"}
+def epsilon_notes(spent: float) -> dict[str, str]:
+    """Return a note of what was spent, rounded up; beyond `MAX_EPSILON` nothing is guaranteed."""
+    return {NOTE: f"{math.ceil(min(spent, MAX_EPSILON) * 1e4) / 1e4:.4f}"}
 
 
-def told(notes: Mapping[str, str]) -> float | None:
+def parse_epsilon(notes: Mapping[str, str]) -> float | None:
     """Return what a message's notes say was spent; None if they say nothing that can be."""
     try:
         spent = float(notes.get(NOTE, "")[:32])
     except ValueError:
         return None
-    return spent if 0 <= spent <= MOST else None
+    return spent if 0 <= spent <= MAX_EPSILON else None

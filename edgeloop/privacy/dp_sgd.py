@@ -25,21 +25,21 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgeloop.algorithm import Batches, Recipe
-from edgeloop.algorithm import recipe_of as recipe_of
+from edgeloop.algorithm import private_recipe as private_recipe
 from edgeloop.errors import ModelError
 from edgeloop.knowledge.prototypes import PrototypeUpload, class_means
 from edgeloop.models.split import SplitModel
 from edgeloop.privacy import noise
-from edgeloop.privacy.secret import Secret as Secret
+from edgeloop.privacy.secret import NoiseSecret as NoiseSecret
 from edgeloop.runtime.config import PrivacySettings
-from edgeloop.training.sgd import looked, with_fields
+from edgeloop.training.sgd import collect_outputs, with_fields
 
 U = TypeVar("U")
 B = TypeVar("B")
 
 Tensors = dict[str, Tensor]
 
-AT_ONCE = 32
+BATCH_SIZE = 32
 """Samples whose gradients are in memory together."""
 
 SPREADS = 3.0
@@ -57,7 +57,7 @@ def check_model(model: nn.Module, name: str) -> None:
         raise ModelError(f"model of {name}", problem, "use one without it, such as cnn")
 
 
-def follow(
+def train_private(
     recipe: Recipe[U, B],
     model: SplitModel,
     batches: Batches,
@@ -81,11 +81,11 @@ def follow(
     Raises:
         ModelError: if torch.func cannot tell the samples' gradients apart.
     """
-    before = recipe.when == "before"
-    seen = released(recipe, model, batches, asked, key) if before else NOTHING
-    descend(recipe, model, batches, broadcast, asked, key)
-    if not before and recipe.sees is not None:
-        seen = released(recipe, model, batches, asked, key)
+    before = recipe.collect_at == "before"
+    seen = noisy_class_means(recipe, model, batches, asked, key) if before else NOTHING
+    train_dp_sgd(recipe, model, batches, broadcast, asked, key)
+    if not before and recipe.collect is not None:
+        seen = noisy_class_means(recipe, model, batches, asked, key)
     upload = recipe.upload(model, batches, [(seen.means_NK, seen.labels_N)] * recipe.epochs)
     if isinstance(upload, PrototypeUpload):
         return replace(upload, counts_N=seen.counts_N.cpu().numpy())
@@ -95,7 +95,7 @@ def follow(
 # ---- training
 
 
-def descend(
+def train_dp_sgd(
     recipe: Recipe[Any, B],
     model: SplitModel,
     batches: Batches,
@@ -106,17 +106,17 @@ def descend(
     """Take all steps of DP-SGD, in place; what a recipe's goal learns has noise too.
 
     Raises:
-        ModelError: as `follow`.
+        ModelError: as `train_private`.
     """
     steps = recipe.epochs * len(batches)
     if not steps:
         return
-    descent = _Descent(recipe, model, recipe.targets(broadcast, batches.inputs.device))
-    fields = recipe.steps(descent.goal, batches.seed)
+    descent = _PerSampleGradients(recipe, model, recipe.targets(broadcast, batches.inputs.device))
+    fields = recipe.step_inputs(descent.goal, batches.seed)
     rate = batches.size / len(batches.labels)
     model.train()
     for number in range(steps):
-        drawn_B = drawn(key, number, len(batches.labels), rate).to(batches.labels.device)
+        drawn_B = sample_step(key, number, len(batches.labels), rate).to(batches.labels.device)
         sums = descent.sums(batches, drawn_B, next(fields), asked.clip)
         add_noise(sums, asked.noise * asked.clip, key, f"step {number}")
         with torch.no_grad():
@@ -124,12 +124,12 @@ def descend(
                 tensor.sub_(sums[name], alpha=recipe.lr / batches.size)
 
 
-def drawn(key: bytes, step: int, samples: int, rate: float) -> Tensor:
+def sample_step(key: bytes, step: int, samples: int, rate: float) -> Tensor:
     """Draw a step's samples, each with one chance; return their numbers (B,), maybe none."""
     return (noise.uniform(key, f"sample {step}", samples) < rate).nonzero().squeeze(1)
 
 
-class _Descent:
+class _PerSampleGradients:
     """A model whose samples' gradients are taken apart.
 
     Attributes:
@@ -144,8 +144,10 @@ class _Descent:
         mine = {id(parameter) for parameter in model.own()}
         named = dict(model.named_parameters())
         self._own = {name: each.detach() for name, each in named.items() if id(each) in mine}
-        self._guesses = {name: getattr(goal, name).detach() for name in recipe.learns(goal)}
-        self.learning: Tensors = {**self._own, **self._guesses}
+        self._extra_params = {
+            name: getattr(goal, name).detach() for name in recipe.extra_params(goal)
+        }
+        self.learning: Tensors = {**self._own, **self._extra_params}
 
     def sums(
         self, batches: Batches, drawn_B: Tensor, fields: Mapping[str, Tensor], clip: float
@@ -155,21 +157,21 @@ class _Descent:
             name: torch.zeros(tensor.shape, device=tensor.device)
             for name, tensor in self.learning.items()
         }
-        for part in drawn_B.split(AT_ONCE) if len(drawn_B) else ():
-            slopes = self._slopes(batches.inputs[part], batches.labels[part], fields)
-            factor_B = shrinking(list(slopes.values()), clip)
+        for part in drawn_B.split(BATCH_SIZE) if len(drawn_B) else ():
+            gradients = self._gradients(batches.inputs[part], batches.labels[part], fields)
+            factor_B = clip_factors(list(gradients.values()), clip)
             known_B = factor_B > 0
-            for name, slope in slopes.items():
-                kept = slope if known_B.all() else slope[known_B]
+            for name, gradient in gradients.items():
+                kept = gradient if known_B.all() else gradient[known_B]
                 sums[name].view(-1).add_(factor_B[known_B] @ kept.reshape(len(kept), -1))
         return sums
 
-    def _slopes(self, inputs: Tensor, labels_B: Tensor, fields: Mapping[str, Tensor]) -> Tensors:
+    def _gradients(self, inputs: Tensor, labels_B: Tensor, fields: Mapping[str, Tensor]) -> Tensors:
         """Return each sample's gradient (B, ...), by name."""
 
         def loss(learning: Tensors, one: Tensor, label: Tensor) -> Tensor:
             own = {name: learning[name] for name in self._own}
-            guesses = {name: learning[name] for name in self._guesses}
+            guesses = {name: learning[name] for name in self._extra_params}
 
             def forward(inputs: Tensor) -> tuple[Tensor, Tensor]:
                 outputs: tuple[Tensor, Tensor] = functional_call(self._model, own, (inputs,))
@@ -187,14 +189,17 @@ class _Descent:
             raise ModelError("privacy: the model", problem, "use another architecture") from error
 
 
-def shrinking(slopes: Sequence[Tensor], clip: float) -> Tensor:
+def clip_factors(gradients: Sequence[Tensor], clip: float) -> Tensor:
     """Return factors (B,) that leave each sample's gradient a norm of at most `clip`.
 
     Args:
-        slopes: of all that learns, (B, ...) each.
+        gradients: of all that learns, (B, ...) each.
         clip: C. A gradient that is not finite is left out, factor 0.
     """
-    norms = [torch.linalg.vector_norm(slope.reshape(len(slope), -1), dim=1) for slope in slopes]
+    norms = [
+        torch.linalg.vector_norm(gradient.reshape(len(gradient), -1), dim=1)
+        for gradient in gradients
+    ]
     norm_B: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
     factor_B = (clip / norm_B).clamp(max=1.0)  # infinite for a gradient of 0, then 1
     return torch.where(norm_B.isfinite(), factor_B, 0.0)
@@ -212,7 +217,7 @@ def add_noise(tensors: Mapping[str, Tensor], deviation: float, key: bytes, purpo
 
 
 @dataclass(frozen=True)
-class Released:
+class NoisyClassMeans:
     """What the mechanism lets out: means of those classes that it lets out, ascending.
 
     Attributes:
@@ -226,40 +231,40 @@ class Released:
     means_NK: Tensor
 
 
-NOTHING = Released(torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(0, 0))
+NOTHING = NoisyClassMeans(torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(0, 0))
 """Of a recipe that sees nothing."""
 
 
-def released(
+def noisy_class_means(
     recipe: Recipe[Any, Any],
     model: SplitModel,
     batches: Batches,
     asked: PrivacySettings,
     key: bytes,
-) -> Released:
+) -> NoisyClassMeans:
     """Return the noisy means of what a recipe sees of all samples; its model is not changed."""
     everything = replace(batches, size=1)
-    ((values_NK, labels_N),) = looked(recipe, model, everything)
+    ((values_NK, labels_N),) = collect_outputs(recipe, model, everything)
     sums_CK, counts_C = totals(values_NK, labels_N, model.classes, asked.prototype_clip)
     # One sample moves its class's sum, over S, by at most 1, and its count by 1: by the root of 2.
     deviation = asked.prototype_noise * math.sqrt(2)
     add_noise({"sums": sums_CK, "counts": counts_C}, deviation, key, "prototypes")
     sent_C = counts_C >= max(SPREADS * deviation, 1.0)
     means_NK = sums_CK[sent_C] / counts_C[sent_C].unsqueeze(1)
-    means_NK = asked.prototype_clip * within(means_NK, 1.0)
+    means_NK = asked.prototype_clip * clip_rows(means_NK, 1.0)
     labels_N = sent_C.nonzero().squeeze(1)
-    return Released(labels_N, counts_C[sent_C].round().long(), means_NK)
+    return NoisyClassMeans(labels_N, counts_C[sent_C].round().long(), means_NK)
 
 
 def totals(values_NK: Tensor, labels_N: Tensor, classes: int, clip: float) -> tuple[Tensor, Tensor]:
     """Return each class's sum (C, K) of values, clipped and divided by the clip, and count (C,)."""
-    unit_NK = within(values_NK.nan_to_num(0.0, 0.0, 0.0) / clip, 1.0)
+    unit_NK = clip_rows(values_NK.nan_to_num(0.0, 0.0, 0.0) / clip, 1.0)
     means_CK, counts_C = class_means(unit_NK, labels_N, classes)
     counts_C = counts_C.to(means_CK.dtype)
     return means_CK * counts_C.unsqueeze(1), counts_C
 
 
-def within(values_NK: Tensor, largest: float) -> Tensor:
+def clip_rows(values_NK: Tensor, largest: float) -> Tensor:
     """Return rows, those longer than `largest` shortened to that."""
     norms_N1 = torch.linalg.vector_norm(values_NK, dim=1, keepdim=True)
     shortened_NK: Tensor = values_NK * (largest / norms_N1).clamp(max=1.0)

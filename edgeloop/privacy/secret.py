@@ -14,18 +14,18 @@ from edgeloop.runtime.config import PrivacySettings
 
 
 @dataclass(frozen=True)
-class Secret:
+class NoiseSecret:
     """What noise is made from; in a simulation of the run's seed, on a device of its own secret.
 
     Attributes:
-        asked: how much noise.
+        privacy: how much noise.
         key: of any length; who has it can take the noise away.
     """
 
-    asked: PrivacySettings
+    privacy: PrivacySettings
     key: bytes
 
-    def of(self, *facts: str | int) -> bytes:
+    def derive_key(self, *facts: str | int) -> bytes:
         """Return the key of one release: the same for the same facts only."""
         return hmac.digest(self.key, json.dumps(facts).encode(), "sha256")
 

@@ -58,7 +58,7 @@ class _Parts:
         return self.length + PIECE * len(self.pieces)
 
 
-class Room:
+class ChunkMemory:
     """Memory that the unfinished payloads of several senders share.
 
     Where it is not enough, whoever takes most of it loses what he began first.
@@ -72,12 +72,12 @@ class Room:
         self._held: dict[int, tuple[Assembler, int]] = {}
         self._sum = 0
 
-    def holds(self, who: "Assembler", size: int) -> None:
+    def reserve(self, who: "Assembler", size: int) -> None:
         """Somebody's unfinished payloads take so many bytes now; make room if that is too much."""
         self._note(who, size)
         while self._sum > self.most:
             largest = max(self._held.values(), key=lambda each: each[1])[0]
-            self._note(largest, largest.give_way())
+            self._note(largest, largest.drop_oldest())
 
     def _note(self, who: "Assembler", size: int) -> None:
         _, before = self._held.pop(id(who), (who, 0))
@@ -93,12 +93,12 @@ class Assembler:
     Attributes:
         limit: the largest payload accepted, in bytes.
         most: how many unfinished payloads are kept; the oldest is dropped for a new one.
-        room: that is shared with other senders' assemblers; None for as much as it takes.
+        memory: that is shared with other senders' assemblers; None for as much as it takes.
     """
 
     limit: int
     most: int = 2
-    room: Room | None = None
+    memory: ChunkMemory | None = None
     _open: OrderedDict[bytes, _Parts] = field(default_factory=OrderedDict)
 
     def offer(self, chunk: bytes) -> bytes | None:
@@ -117,7 +117,7 @@ class Assembler:
         self._open.clear()
         self._tell()
 
-    def give_way(self) -> int:
+    def drop_oldest(self) -> int:
         """Forget what was begun first; return about how much memory the rest takes."""
         if self._open:
             self._open.popitem(last=False)
@@ -127,8 +127,8 @@ class Assembler:
         return sum(parts.size() for parts in self._open.values())
 
     def _tell(self) -> None:
-        if self.room is not None:
-            self.room.holds(self, self._size())
+        if self.memory is not None:
+            self.memory.reserve(self, self._size())
 
     def _taken(self, chunk: bytes) -> bytes | None:
         whole, index, parts, piece = self._read(chunk)

@@ -35,7 +35,7 @@ class Health:
 UNKNOWN = Health()
 
 
-def told(notes: Mapping[str, str]) -> Health:
+def parse_health(notes: Mapping[str, str]) -> Health:
     """Return what a message's notes tell; a reading that cannot be is None."""
     return Health(**{name: _reading(notes.get(name, ""), *BOUNDS[name]) for name in BOUNDS})
 

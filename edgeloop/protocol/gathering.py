@@ -1,4 +1,4 @@
-"""One round's uploads: who has answered, and whether to go on waiting. No clock, no I/O."""
+"""One round's uploads: who has answered, and whether to continue waiting. No clock, no I/O."""
 
 import enum
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class Verdict(enum.Enum):
     WRONG_ROUND = "wrong round"  # of a later one, or of another run of the task
     UNINVITED = "uninvited"
     IMPLAUSIBLE = (
-        "implausible"  # taken, and set aside: with it the round has no result to go on with
+        "implausible"  # taken, and set aside: with it the round has no result to continue with
     )
     MALFORMED = "malformed"  # no message of the expected kind, or one that the algorithm refuses
 
@@ -77,7 +77,7 @@ class Gathering(Generic[U]):
         return self.invited - self.uploads.keys()
 
     def is_over(self, now: float) -> bool:
-        """Tell whether all have answered, or the time for those who have not is up."""
+        """Return whether all have answered, or the time for those who have not is up."""
         if len(self.uploads) == len(self.invited) or now >= self.give_up:
             return True
         return now >= self.deadline and len(self.uploads) >= self.quorum

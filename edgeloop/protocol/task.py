@@ -58,7 +58,7 @@ Shape = Annotated[tuple[Size, ...], Field(min_length=1, max_length=4)]
 Scalar = bool | int | float | str
 
 
-def check_room(class_names: Collection[str], shape: Collection[int], width: int) -> None:
+def check_message_sizes(class_names: Collection[str], shape: Collection[int], width: int) -> None:
     """Refuse a task whose messages fit no frame, before anything of their size is made.
 
     Raises:
@@ -76,7 +76,7 @@ class Contract(BaseModel):
     Attributes:
         schema_version: of this contract.
         task: the task's name.
-        run: this run's identity; a device that holds another run's state starts anew.
+        run: this run's identity; a device that holds another run's state starts again.
         algorithm: its name in `edgeloop.algorithms`.
         options: the algorithm's hyperparameters, without classes, width and seed.
         class_names: one a class, in the order of their numbers.
@@ -109,7 +109,7 @@ class Contract(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> "Contract":
-        check_room(self.class_names, self.shape, self.width)
+        check_message_sizes(self.class_names, self.shape, self.width)
         return self
 
     def text(self) -> str:
@@ -145,12 +145,12 @@ def reminder(missing: Collection[str]) -> Mapping[str, str]:
 
 
 def is_reminder(notes: Mapping[str, str]) -> bool:
-    """Tell whether an opening was announced before."""
+    """Return whether an opening was announced before."""
     return "again" in notes
 
 
-def is_meant(notes: Mapping[str, str], device: str) -> bool:
-    """Tell whether a device has yet to answer, as far as the notes of an opening tell."""
+def is_addressed_to(notes: Mapping[str, str], device: str) -> bool:
+    """Return whether a device has yet to answer, as far as the notes of an opening tell."""
     return "missing" not in notes or device in notes["missing"].split(",")
 
 

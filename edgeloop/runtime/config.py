@@ -83,7 +83,7 @@ class BrokerSettings(Settings):
         return self
 
     @property
-    def patience(self) -> float:
+    def connect_timeout(self) -> float:
         """Return for how long to try the first connection, unless without end."""
         return CONNECT_SECONDS if self.connect_seconds is None else self.connect_seconds
 
@@ -130,7 +130,7 @@ def read(path: Path, kind: type[S]) -> S:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), f"cannot be read ({error})", "give a readable file") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(str(path), f"is no TOML ({error})", "mend the line it names") from error
+        raise ConfigError(str(path), f"is no TOML ({error})", "fix the line it names") from error
     return parse(table, kind, str(path))
 
 
@@ -171,7 +171,7 @@ def _problem(kind: str, message: str) -> str:
 
 def _remedy(kind: type[BaseModel], first: Any) -> str:
     if not first["loc"]:
-        return "mend it there"
+        return "fix it there"
     *tables, key = first["loc"]
     if first["type"] == "missing":
         return f"add {key}"

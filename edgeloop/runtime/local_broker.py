@@ -55,14 +55,14 @@ def program() -> str | None:
     return shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
 
 
-def plain(folder: Path, port: int) -> Broker:
+def anonymous_broker(folder: Path, port: int) -> Broker:
     """Return a broker on a loopback port that lets everybody in; its files are in the folder.
 
     Raises:
         BrokerError: if there is none to run.
     """
     if program() is None:
-        return embedded(folder, port)
+        return embedded_broker(folder, port)
     return mosquitto(folder, [f"listener {port} 127.0.0.1", "allow_anonymous true"])
 
 
@@ -74,10 +74,10 @@ def mosquitto(folder: Path, lines: Sequence[str]) -> Broker:
     """
     config = folder / "mosquitto.conf"
     config.write_text("\n".join([*lines, ""]), encoding="utf-8")
-    return configured(config)
+    return mosquitto_from_file(config)
 
 
-def configured(config: Path) -> Broker:
+def mosquitto_from_file(config: Path) -> Broker:
     """Return a Mosquitto with a configuration file.
 
     Raises:
@@ -90,7 +90,7 @@ def configured(config: Path) -> Broker:
     return Broker(f"Mosquitto ({found})", (found, "-c", str(config)))
 
 
-def embedded(folder: Path, port: int) -> Broker:
+def embedded_broker(folder: Path, port: int) -> Broker:
     """Return the broker of the `iotcore` wheel, on a loopback port.
 
     Raises:

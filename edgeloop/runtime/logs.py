@@ -22,7 +22,7 @@ PLAIN = "%(asctime)s %(levelname)s %(message)s"
 LONGEST = 4000  # characters of a message; a peer's name or number may have ten million
 
 
-def begin(form: Format = "plain", level: int = logging.INFO) -> None:
+def configure(form: Format = "plain", level: int = logging.INFO) -> None:
     """Log to standard error from now on."""
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every start
     handler = logging.StreamHandler(sys.stderr)
@@ -30,14 +30,14 @@ def begin(form: Format = "plain", level: int = logging.INFO) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
-def always(**facts: str) -> None:
+def add_context(**facts: str) -> None:
     """Have each line of JSON tell these facts of the whole process, unless it has its own."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler.formatter, Json):
             handler.formatter.always = facts
 
 
-def shortened(text: str) -> str:
+def shorten(text: str) -> str:
     """Return a text, or the beginning of a very long one."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"
 
@@ -54,7 +54,7 @@ class Plain(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return a record's line, without its error."""
-        return one_line(shortened(super().formatMessage(record)))
+        return one_line(shorten(super().formatMessage(record)))
 
 
 class Json(logging.Formatter):
@@ -77,7 +77,7 @@ class Json(logging.Formatter):
             "time": when.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": shortened(record.getMessage()),
+            "message": shorten(record.getMessage()),
             **self.always,
             **{name: vars(record)[name] for name in FACTS if name in vars(record)},
         }

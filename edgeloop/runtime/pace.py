@@ -9,19 +9,19 @@ STEADY_SECONDS = 120.0  # a connection that lasts so long makes up for brief one
 FIRST_SECONDS, AGAIN_SECONDS = 0.2, 1.0  # before the second attempt, at the start and later
 AWAY_SECONDS, UNSTEADY_SECONDS = 30.0, 60.0  # the longest waits
 
-SPARING_LINES = 20
+LOG_LINES = 20
 
 Clock = Callable[[], float]
 
 
-class Pace:
+class Timer:
     """Tells when something is due again.
 
     Args:
         period: seconds between two times.
         first: seconds before the first time; the period if not given.
         jitter: the share of the period that each time may differ by, so that many who began
-            together do not go on together.
+            together do not continue together.
         clock: seconds that never go back.
     """
 
@@ -39,7 +39,7 @@ class Pace:
         return self._period * random.uniform(1 - self._jitter, 1 + self._jitter)  # noqa: S311
 
     def due(self) -> bool:
-        """Tell whether the time has come; if so, the next one is a period later."""
+        """Return whether the time has come; if so, the next one is a period later."""
         if self._clock() < self._next:
             return False
         self.reset()
@@ -54,7 +54,7 @@ class Pace:
         return max(0.0, self._next - self._clock())
 
 
-class Sparing:
+class LogRateLimiter:
     """Tells how many more lines may be written, so that nobody can fill a log.
 
     Args:
@@ -64,12 +64,12 @@ class Sparing:
     """
 
     def __init__(
-        self, most: int = SPARING_LINES, period: float = 60.0, clock: Clock = time.monotonic
+        self, most: int = LOG_LINES, period: float = 60.0, clock: Clock = time.monotonic
     ) -> None:
         self._most, self._period, self._clock = most, period, clock
         self._told: dict[str, tuple[float, int]] = {}
 
-    def left(self, kind: str) -> int:
+    def allowed(self, kind: str) -> int:
         """Return how many lines of a kind may be written now, this one among them."""
         now = self._clock()
         begun, told = self._told.get(kind, (now, 0))

@@ -19,7 +19,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def listens(port: int, host: str = "127.0.0.1") -> bool:
-    """Tell whether somebody accepts connections there now."""
+    """Return whether somebody accepts connections there now."""
     try:
         socket.create_connection((reachable(host), port), timeout=1.0).close()
     except OSError:

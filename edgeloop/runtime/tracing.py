@@ -46,7 +46,7 @@ class Tracer(Protocol):
     def span(
         self, name: str, of: Notes | None = None, links: Sequence[Notes] = (), **facts: Fact
     ) -> AbstractContextManager[Notes]:
-        """Open a span for a block; it yields the notes for whoever goes on with it.
+        """Open a span for a block; it yields the notes for whoever continues with it.
 
         Args:
             name: what is done.
@@ -103,7 +103,7 @@ class Spans:
 
 
 @contextmanager
-def begun(settings: TraceSettings, service: str, **facts: str) -> Iterator[Tracer]:
+def tracing_session(settings: TraceSettings, service: str, **facts: str) -> Iterator[Tracer]:
     """Yield what makes spans until the block ends; what was made is then sent.
 
     Args:

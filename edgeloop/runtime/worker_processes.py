@@ -28,14 +28,14 @@ class WorkerDiedError(RuntimeError):
     """A worker process ended without an answer, and nobody killed it."""
 
 
-def killed() -> RunError:
+def killed_error() -> RunError:
     """Return what to say where a worker was killed: nearly always, memory ran out."""
     problem = "one was killed, as the system does where memory runs out"
     return RunError("workers", problem, "run it again with fewer: what is done is kept")
 
 
 class Worker:
-    """A process of its own, which `crew` starts and ends.
+    """A process of its own, which `worker_processes` starts and ends.
 
     Attributes:
         end: of the pipe to it; `multiprocessing.connection.wait` tells when there is an answer.
@@ -45,7 +45,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.end, theirs = context.Pipe()
         words = (serve, theirs, *arguments)
-        self._process = context.Process(target=_begin, args=words, daemon=daemon)
+        self._process = context.Process(target=_serve_until_closed, args=words, daemon=daemon)
         with theirs:
             self._process.start()
 
@@ -66,7 +66,7 @@ class Worker:
         except (EOFError, OSError) as error:  # at the start of an answer, or within it
             self._process.join()
             if self._process.exitcode in KILLED:
-                raise killed() from error
+                raise killed_error() from error
             raise WorkerDiedError("a worker process ended before it answered") from error
 
     def kill(self) -> None:
@@ -81,7 +81,7 @@ class Worker:
 
 
 @contextmanager
-def crew(
+def worker_processes(
     serve: Serve, arguments: Sequence[Sequence[Any]], *, daemon: bool = False
 ) -> Iterator[list[Worker]]:
     """Start workers; when the block ends, in whatever way, they have ended: what they do is lost.
@@ -94,12 +94,12 @@ def crew(
     workers: list[Worker] = []
     resource_tracker.ensure_running()  # with the first worker it would let a stop in again
     try:
-        with _undisturbed():
+        with _signals_deferred():
             for each in arguments:
                 workers.append(Worker(serve, each, daemon=daemon))
         yield workers
     finally:
-        with _undisturbed():
+        with _signals_deferred():
             for worker in workers:
                 worker.kill()
         for worker in workers:
@@ -107,11 +107,11 @@ def crew(
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _signals_deferred() -> Iterator[None]:
     """Put a stop off: who is started here is known when it comes, and hears nothing of it yet."""
     heard: list[int] = []
     with ExitStack() as stack:
-        stack.callback(_tell, heard)
+        stack.callback(_forward_signals, heard)
         if threading.current_thread() is threading.main_thread():  # which hears for all threads
             for number in STOPS:
                 stack.callback(signal.signal, number, signal.getsignal(number))
@@ -122,12 +122,12 @@ def _undisturbed() -> Iterator[None]:
         yield
 
 
-def _tell(heard: Sequence[int]) -> None:
+def _forward_signals(heard: Sequence[int]) -> None:
     for number in heard:
         signal.raise_signal(number)
 
 
-def _begin(serve: Serve, end: "Connection[Any, Any]", *arguments: Any) -> None:
+def _serve_until_closed(serve: Serve, end: "Connection[Any, Any]", *arguments: Any) -> None:
     """Serve until the other end is closed, or its process is gone, even a killed one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)

@@ -194,7 +194,7 @@ def _of_samples(one: Side, other: Side, names: Sequence[str], number: int) -> In
 
 
 def _blur(interval: Interval, source: Source, by_samples: Interval, devices: int) -> Source:
-    """Say whether more test samples would decide: most of the variance is theirs, and too much."""
+    """Return whether more test samples would decide: most of the variance is theirs."""
     if source == "samples":
         return "samples"
     if _verdict(by_samples) != "undecided":

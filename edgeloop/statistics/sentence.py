@@ -97,7 +97,7 @@ def _numbers(found: Paired, one: Side, other: Side, words: _Words) -> str:
         *_beyond(found),
         *([f"ahead from round {found.from_round}"] if found.from_round is not None else []),
         *(
-            f"{counted(count, 'device')} diverged {where}"
+            f"{pluralize(count, 'device')} diverged {where}"
             for count, where in zip(found.diverged, words.diverged, strict=True)
             if count
         ),
@@ -115,15 +115,15 @@ def _interval(found: Paired) -> str:
 def _beyond(found: Paired) -> list[str]:
     if found.devices == 1:
         return []
-    better = counted(found.devices_better, "device")
+    better = pluralize(found.devices_better, "device")
     return [f"{better} better and {found.devices_worse} worse beyond chance"]
 
 
 def _devices(found: Paired) -> str:
     fewest, most = (chosen(row.test_samples for row in found.rows) for chosen in (min, max))
     if found.devices == 1:
-        return f"on one device with {counted(most, 'test sample')}, which says nothing of others"
-    samples = counted(most, "test sample") + " each"
+        return f"on one device with {pluralize(most, 'test sample')}, which says nothing of others"
+    samples = pluralize(most, "test sample") + " each"
     samples = samples if fewest == most else f"{fewest:,} to {most:,} test samples each"
     return f"over {found.devices:,} devices with {samples}"
 
@@ -133,7 +133,7 @@ def _runs(one: Side, other: Side) -> str:
         return ""
     if one.runs == other.runs:
         return f", the means of {one.runs} runs on both sides"
-    return f", the means of {counted(one.runs, 'run')} and of {counted(other.runs, 'run')}"
+    return f", the means of {pluralize(one.runs, 'run')} and of {pluralize(other.runs, 'run')}"
 
 
 def _nothing(found: Paired) -> str:
@@ -154,11 +154,11 @@ def _others(found: Paired) -> str:
 def _left(found: Paired) -> str:
     if not found.left_out:
         return ""
-    parts = [f"{counted(count, 'device')} {why}" for why, count in found.left_out.items()]
+    parts = [f"{pluralize(count, 'device')} {why}" for why, count in found.left_out.items()]
     return f"; left out: {' and '.join(parts)}"
 
 
-def counted(number: int, thing: str) -> str:
+def pluralize(number: int, thing: str) -> str:
     """Return a number of things, in the plural unless it is 1."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
@@ -183,7 +183,7 @@ def accuracy(value: float, samples: int) -> str:
     found = chance.wilson(value * samples, samples)
     if found is None:
         return f"{value:.4f} (no test samples)"
-    return f"{value:.4f} (95 % {span(found)}, {counted(samples, 'test sample')})"
+    return f"{value:.4f} (95 % {span(found)}, {pluralize(samples, 'test sample')})"
 
 
 def span(interval: Interval | None) -> str:

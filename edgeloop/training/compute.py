@@ -13,7 +13,7 @@ from edgeloop.models.split import SplitModel
 Layout = Literal["channels-last", "contiguous"]
 Precision = Literal["float32", "bfloat16"]
 
-SHORTAGES = ("out of memory", "can't allocate memory", "bad_alloc", "could not create a memory")
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "could not create a memory")
 """In what torch's allocators, C++ and oneDNN say where there is no memory left."""
 
 
@@ -35,7 +35,7 @@ class Compute:
     idle: Literal["device", "host"] = "device"
 
     @property
-    def resting(self) -> torch.device:
+    def idle_device(self) -> torch.device:
         """The device of a model between its turns."""
         return torch.device("cpu" if self.idle == "host" else self.device)
 
@@ -44,10 +44,10 @@ class Compute:
         images = dimensions == 4 and self.layout == "channels-last"
         return torch.channels_last if images else torch.contiguous_format
 
-    def placed(self, model: SplitModel) -> SplitModel:
+    def place(self, model: SplitModel) -> SplitModel:
         """Put a model where it rests, in the layout and with the precision that it computes in."""
         model.precision = torch.bfloat16 if self.precision == "bfloat16" else None
-        model.to(device=self.resting, memory_format=self.format(4))  # type: ignore[call-overload]  # torch's overloads miss this pair
+        model.to(device=self.idle_device, memory_format=self.format(4))  # type: ignore[call-overload]  # torch's overloads miss this pair
         return model
 
 
@@ -80,17 +80,19 @@ def enough_memory(device: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_shortage(error):
+        if not _is_out_of_memory(error):
             raise
         reason = str(error).strip().partition("\n")[0] or "no more is given to this process"
-        raise RunError(f"memory of {device}", f"is used up ({reason})", _smaller(device)) from error
+        raise RunError(
+            f"memory of {device}", f"is used up ({reason})", _memory_remedy(device)
+        ) from error
 
 
-def _is_shortage(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or any(each in str(error) for each in SHORTAGES)
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(each in str(error) for each in OUT_OF_MEMORY)
 
 
-def _smaller(device: str) -> str:
+def _memory_remedy(device: str) -> str:
     if device == "cpu":
         return "use fewer workers, smaller batches, fewer samples or a smaller model"
     return "use idle host, cohort plain, precision bfloat16, smaller batches or a smaller model"

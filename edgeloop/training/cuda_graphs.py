@@ -9,7 +9,7 @@ from torch import Tensor
 Tensors = dict[str, Tensor]
 
 
-class Replays:
+class CudaGraphs:
     """A step as CUDA graphs, one for each set of its inputs' shapes.
 
     Args:
@@ -22,7 +22,7 @@ class Replays:
         self._pool: Any = None
         self._warm = False
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Drop all graphs: what they read has moved."""
         self._graphs.clear()
         self._warm = False
@@ -34,14 +34,14 @@ class Replays:
             return self._step(batch)
         key = tuple((name, tensor.shape) for name, tensor in batch.items())
         if key not in self._graphs:
-            self._graphs[key] = self._captured(batch)
+            self._graphs[key] = self._capture(batch)
         graph, inputs, noted = self._graphs[key]
         for name, tensor in inputs.items():
             tensor.copy_(batch[name])
         graph.replay()
         return None if noted is None else noted.clone()
 
-    def _captured(
+    def _capture(
         self, batch: Mapping[str, Tensor]
     ) -> tuple[torch.cuda.CUDAGraph, Tensors, Tensor | None]:
         inputs = {name: tensor.clone() for name, tensor in batch.items()}

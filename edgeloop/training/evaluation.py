@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from edgeloop.algorithm import as_predicted
+from edgeloop.algorithm import raw_scores
 from edgeloop.statistics import auc
 from edgeloop.training.sgd import hits
 
@@ -32,7 +32,7 @@ def evaluate(
     predict: Callable[[Tensor], Tensor],
     inputs: Tensor,
     labels: Tensor,
-    compared: Callable[[Tensor], Tensor] = as_predicted,
+    compared: Callable[[Tensor], Tensor] = raw_scores,
 ) -> Evaluation:
     """Score every sample once, and say how good the scores are.
 

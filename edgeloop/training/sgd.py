@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from edgeloop.algorithm import Batch, Batches, Forward, Recipe, Seen
+from edgeloop.algorithm import Batch, Batches, CollectedOutputs, Forward, Recipe
 from edgeloop.models.split import SplitModel
 
 U = TypeVar("U")
@@ -33,47 +33,59 @@ def cross_entropy(forward: Forward, batch: Batch, targets: None = None) -> Tenso
     return F.cross_entropy(forward(inputs)[1], labels_B)
 
 
-def follow(recipe: Recipe[U, B], model: SplitModel, batches: Batches, broadcast: B) -> U:
+def train_recipe(recipe: Recipe[U, B], model: SplitModel, batches: Batches, broadcast: B) -> U:
     """Train one model in place as a recipe says; return the client's message."""
     goal = recipe.targets(broadcast, batches.inputs.device)
-    learned = {name: getattr(goal, name).requires_grad_(True) for name in recipe.learns(goal)}
-    steps = recipe.steps(goal, batches.seed)
-    seen = looked(recipe, model, batches) if recipe.when == "before" else []
+    learned = {name: getattr(goal, name).requires_grad_(True) for name in recipe.extra_params(goal)}
+    steps = recipe.step_inputs(goal, batches.seed)
+    collected = collect_outputs(recipe, model, batches) if recipe.collect_at == "before" else []
 
     def loss(forward: Forward, batch: Batch) -> Tensor:
-        if recipe.sees is not None and recipe.when == "during":
-            forward = noting(forward, batch[1], seen, recipe.sees)
+        if recipe.collect is not None and recipe.collect_at == "during":
+            forward = collecting_forward(forward, batch[1], collected, recipe.collect)
         return recipe.loss(forward, batch, with_fields(goal, {**learned, **next(steps)}))
 
     also = list(learned.values())
-    descend(model, batches, loss, epochs=recipe.epochs, lr=recipe.lr, also=also, clip=recipe.clip)
-    if recipe.when == "after":
-        seen = looked(recipe, model, batches)
-    return recipe.upload(model, batches, seen)
+    train_sgd(
+        model,
+        batches,
+        loss,
+        epochs=recipe.epochs,
+        lr=recipe.lr,
+        extra_params=also,
+        clip=recipe.clip,
+    )
+    if recipe.collect_at == "after":
+        collected = collect_outputs(recipe, model, batches)
+    return recipe.upload(model, batches, collected)
 
 
-def looked(recipe: Recipe[Any, Any], model: SplitModel, batches: Batches) -> Seen:
+def collect_outputs(
+    recipe: Recipe[Any, Any], model: SplitModel, batches: Batches
+) -> CollectedOutputs:
     """Return what a recipe sees of all training samples, in evaluation mode."""
-    number = OUTPUTS.index(recipe.sees) if recipe.sees else 0
-    return [passed(model, batches, lambda outputs: outputs[number])] if recipe.sees else []
+    number = OUTPUTS.index(recipe.collect) if recipe.collect else 0
+    return [collect_pass(model, batches, lambda outputs: outputs[number])] if recipe.collect else []
 
 
-def noting(forward: Forward, labels_B: Tensor, seen: Seen, what: str) -> Forward:
+def collecting_forward(
+    forward: Forward, labels_B: Tensor, collected: CollectedOutputs, what: str
+) -> Forward:
     """Return the same forward pass, which also notes a batch's outputs before its step.
 
     Args:
         forward: the model, while it trains.
         labels_B: the batch's labels.
-        seen: where the outputs are noted.
+        collected: where the outputs are noted.
         what: which of `OUTPUTS`.
     """
 
-    def watched(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def collecting(inputs: Tensor) -> tuple[Tensor, Tensor]:
         outputs = forward(inputs)
-        seen.append((outputs[OUTPUTS.index(what)].detach(), labels_B))
+        collected.append((outputs[OUTPUTS.index(what)].detach(), labels_B))
         return outputs
 
-    return watched
+    return collecting
 
 
 def with_fields(goal: Any, fields: Mapping[str, Tensor]) -> Any:
@@ -81,16 +93,16 @@ def with_fields(goal: Any, fields: Mapping[str, Tensor]) -> Any:
     return goal._replace(**fields) if fields else goal
 
 
-def descend(
+def train_sgd(
     model: SplitModel,
     batches: Batches,
     loss: Callable[[Forward, Batch], Tensor],
     *,
     epochs: int,
     lr: float,
-    begin: int = 0,
-    also: Sequence[Tensor] = (),
-    only: Sequence[Tensor] | None = None,
+    first_epoch: int = 0,
+    extra_params: Sequence[Tensor] = (),
+    params: Sequence[Tensor] | None = None,
     clip: float | None = None,
 ) -> None:
     """Train in place: SGD without momentum or decay, a new optimiser each round, as released.
@@ -101,17 +113,17 @@ def descend(
         loss: of a batch.
         epochs: E.
         lr: eta.
-        begin: the number of the first epoch in the round, where the round has had others.
-        also: further tensors that learn with the model.
-        only: which of the model's parameters learn; None for base and head, all of them.
+        first_epoch: the number of the first epoch in the round, where the round has had others.
+        extra_params: further tensors that learn with the model.
+        params: which of the model's parameters learn; None for base and head, all of them.
         clip: the largest norm of the model's gradient, and of theirs.
     """
     model.train()
-    mine = model.own() if only is None else only
-    groups = [list(group) for group in (mine, also) if group]
+    mine = model.own() if params is None else params
+    groups = [list(group) for group in (mine, extra_params) if group]
     learning = [tensor for group in groups for tensor in group]
     optimizer = torch.optim.SGD([{"params": group} for group in groups], lr=lr)
-    for epoch in range(begin, begin + epochs):
+    for epoch in range(first_epoch, first_epoch + epochs):
         for batch in batches.epoch(epoch):
             optimizer.zero_grad()
             loss(model, batch).backward(inputs=learning)
@@ -123,7 +135,7 @@ def descend(
 
 
 @torch.no_grad()
-def passed(
+def collect_pass(
     model: SplitModel, batches: Batches, take: Callable[[tuple[Tensor, Tensor]], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Return what is taken of the training samples' outputs, and the labels, evaluation mode.

@@ -10,7 +10,7 @@ import torch
 
 from edgeloop.algorithm import Batches
 from edgeloop.models.split import SplitModel
-from edgeloop.training.sgd import descend
+from edgeloop.training.sgd import train_sgd
 
 Threads = int | Literal["auto"]
 
@@ -42,7 +42,7 @@ def _timed(threads: int, model: SplitModel, batches: Batches) -> float:
 
 
 def _train(model: SplitModel, batches: Batches) -> None:
-    descend(model, batches, lambda forward, batch: forward(batch[0])[1].mean(), epochs=1, lr=0.0)
+    train_sgd(model, batches, lambda forward, batch: forward(batch[0])[1].mean(), epochs=1, lr=0.0)
 
 
 def _seconds(work: Callable[[], None]) -> float:

@@ -18,11 +18,11 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 8
+CALLS_BEFORE_TRACING = 8
 """Calls with the same shapes before they are recorded: recording takes as long as dozens."""
 
 
-class Recorded:
+class TracedFunction:
     """A function of tensors in any nesting, recorded for the shapes it is often called with.
 
     Args:
@@ -40,12 +40,12 @@ class Recorded:
         key = tuple(_kind(leaf) for leaf in tree_leaves(arguments))
         if key not in self._ways:
             self._calls[key] += 1
-            if self._calls[key] <= PATIENCE:
+            if self._calls[key] <= CALLS_BEFORE_TRACING:
                 return self._function(*arguments)
-            self._ways[key] = self._recording(arguments)
+            self._ways[key] = self._trace(arguments)
         return self._ways[key](*arguments)
 
-    def _recording(self, arguments: tuple[Any, ...]) -> Callable[..., Any]:
+    def _trace(self, arguments: tuple[Any, ...]) -> Callable[..., Any]:
         """Return the operations, or the function itself where they cannot be recorded."""
         copies = tree_map_only(Tensor, torch.clone, arguments)  # recording runs it, too
         try:

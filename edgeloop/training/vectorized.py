@@ -1,7 +1,7 @@
 """Many clients' models as one: a step of all of them at once, through torch.func.
 
 Every parameter gets a leading axis of models; the loss of a recipe, a function of one model's
-outputs, is mapped over it. Models with more batches than others go on when those are done: the
+outputs, is mapped over it. Models with more batches than others continue when those are done: the
 models are sorted, so that those at work are always the first rows. For each number of models at
 work a step is captured as a CUDA graph on a GPU, and replayed; on a CPU its operations are recorded
 (`recorded`).
@@ -22,24 +22,24 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from edgeloop.algorithm import Batches, Recipe, Seen
+from edgeloop.algorithm import Batches, CollectedOutputs, Recipe
 from edgeloop.models.split import SplitModel
-from edgeloop.training.cuda_graphs import Replays
-from edgeloop.training.sgd import OUTPUTS, looked, with_fields
-from edgeloop.training.traced_step import Recorded
+from edgeloop.training.cuda_graphs import CudaGraphs
+from edgeloop.training.sgd import OUTPUTS, collect_outputs, with_fields
+from edgeloop.training.traced_step import TracedFunction
 
 U = TypeVar("U")
 B = TypeVar("B")
 
 Tensors = dict[str, Tensor]
-Slopes = tuple[Tensor | None, ...]
+Gradients = tuple[Tensor | None, ...]
 
 SMALLEST = 1e-6
 """Added to a norm before it divides, as `torch.nn.utils.clip_grad_norm_` does."""
 
 
 @dataclass(frozen=True)
-class Turn:
+class ClientBatch:
     """One client's training in a round.
 
     Attributes:
@@ -51,7 +51,7 @@ class Turn:
     batches: Batches
 
 
-class Stack(Generic[U, B]):
+class VectorizedTrainer(Generic[U, B]):
     """Trains models of one architecture together.
 
     Args:
@@ -66,18 +66,22 @@ class Stack(Generic[U, B]):
     ) -> None:
         self._recipe = recipe
         self._device = device
-        self._alone = copy.deepcopy(model).to(device).train()
-        learning = {id(parameter) for parameter in self._alone.own()}
+        self._template = copy.deepcopy(model).to(device).train()
+        learning = {id(parameter) for parameter in self._template.own()}
         self._learning: Tensors = {}
-        self._still: Tensors = {}
-        for name, tensor in _named(self._alone).items():
-            kind = self._learning if id(tensor) in learning else self._still
-            kind[name] = _room(size, tensor, device)
-        self._guesses: Tensors = {}
+        self._frozen: Tensors = {}
+        for name, tensor in _named(self._template).items():
+            kind = self._learning if id(tensor) in learning else self._frozen
+            kind[name] = _empty_stack(size, tensor, device)
+        self._extra_params: Tensors = {}
         self._goal: Any = None
-        self._replays = Replays(self._step) if device.type == "cuda" else None
+        self._cuda_graphs = CudaGraphs(self._step) if device.type == "cuda" else None
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._slopes = self._sloped if device.type == "cuda" else Recorded(self._sloped)
+        self._gradients = (
+            self._compute_gradients
+            if device.type == "cuda"
+            else TracedFunction(self._compute_gradients)
+        )
 
     def context(self) -> AbstractContextManager[Any]:
         """Return what the stack's work is to be done in: its own stream on a GPU."""
@@ -93,63 +97,77 @@ class Stack(Generic[U, B]):
         if self._stream is not None:
             torch.cuda.current_stream(self._device).wait_stream(self._stream)
 
-    def train(self, turns: Sequence[Turn], broadcast: B) -> list[U]:
+    def train(self, client_batches: Sequence[ClientBatch], broadcast: B) -> list[U]:
         """Train all models in place; return the clients' messages in the order of the turns."""
-        (uploads,) = in_turn([(self, turns)], broadcast)
+        (uploads,) = train_interleaved([(self, client_batches)], broadcast)
         return uploads
 
-    def steps(self, turns: Sequence[Turn], broadcast: B) -> Generator[None, None, list[U]]:
+    def steps(
+        self, client_batches: Sequence[ClientBatch], broadcast: B
+    ) -> Generator[None, None, list[U]]:
         """Train as `train` does, and stop after every step for somebody else's."""
-        order = sorted(range(len(turns)), key=lambda number: -len(turns[number].batches))
-        ranked = [turns[number] for number in order]
+        order = sorted(
+            range(len(client_batches)), key=lambda number: -len(client_batches[number].batches)
+        )
+        ranked = [client_batches[number] for number in order]
         recipe = self._recipe
-        self._aim(recipe.targets(broadcast, self._device), len(turns))
-        before = recipe.when == "before"
-        seen = [looked(recipe, *_of(turn)) if before else [] for turn in ranked]
-        _load(self._state(), [_named(turn.model) for turn in ranked])
-        for noted, labels_AB in self._descent(ranked):
-            if noted is not None:
-                _file(noted, labels_AB, seen)
-            yield
-        _unload(self._state(), [_named(turn.model) for turn in ranked])
-        if recipe.when == "after":
-            seen = [looked(recipe, *_of(turn)) for turn in ranked]
-        uploads = [
-            recipe.upload(*_of(turn), noted) for turn, noted in zip(ranked, seen, strict=True)
+        self._set_goal(recipe.targets(broadcast, self._device), len(client_batches))
+        before = recipe.collect_at == "before"
+        seen = [
+            collect_outputs(recipe, *_model_and_batches(client_batch)) if before else []
+            for client_batch in ranked
         ]
-        return [uploads[order.index(number)] for number in range(len(turns))]
+        _load(self._state(), [_named(client_batch.model) for client_batch in ranked])
+        for noted, labels_AB in self._train_steps(ranked):
+            if noted is not None:
+                _append_collected(noted, labels_AB, seen)
+            yield
+        _unload(self._state(), [_named(client_batch.model) for client_batch in ranked])
+        if recipe.collect_at == "after":
+            seen = [
+                collect_outputs(recipe, *_model_and_batches(client_batch))
+                for client_batch in ranked
+            ]
+        uploads = [
+            recipe.upload(*_model_and_batches(client_batch), noted)
+            for client_batch, noted in zip(ranked, seen, strict=True)
+        ]
+        return [uploads[order.index(number)] for number in range(len(client_batches))]
 
     def _state(self) -> Tensors:
-        return {**self._learning, **self._still}
+        return {**self._learning, **self._frozen}
 
-    def _aim(self, goal: Any, count: int) -> None:
+    def _set_goal(self, goal: Any, count: int) -> None:
         """Take over a round's goal; where its shapes are the last one's, into the same memory."""
-        guesses = {name: getattr(goal, name) for name in self._recipe.learns(goal)}
-        if _shapes(goal) == _shapes(self._goal) and list(guesses) == list(self._guesses):
+        guesses = {name: getattr(goal, name) for name in self._recipe.extra_params(goal)}
+        if _shapes(goal) == _shapes(self._goal) and list(guesses) == list(self._extra_params):
             for ours, theirs in zip(self._goal or (), goal or (), strict=True):
                 ours.copy_(theirs)
         else:
             self._goal = goal
             size = len(next(iter(self._learning.values())))
-            self._guesses = {
+            self._extra_params = {
                 name: tensor.expand(size, *tensor.shape).clone() for name, tensor in guesses.items()
             }
-            if self._replays is not None:
-                self._replays.forget()
+            if self._cuda_graphs is not None:
+                self._cuda_graphs.clear()
         for name, tensor in guesses.items():
-            self._guesses[name][:count] = tensor
+            self._extra_params[name][:count] = tensor
 
-    def _descent(self, ranked: Sequence[Turn]) -> Iterator[tuple[Tensor | None, Tensor]]:
+    def _train_steps(self, ranked: Sequence[ClientBatch]) -> Iterator[tuple[Tensor | None, Tensor]]:
         """Take all steps; yield what each saw (A, B, any), if the recipe sees anything then.
 
         Beside it are the labels (A, B) of what it saw.
         """
         inputs, labels = _samples(ranked)
-        counts = [self._recipe.epochs * len(turn.batches) for turn in ranked]
+        counts = [self._recipe.epochs * len(client_batch.batches) for client_batch in ranked]
         order_SMB = _schedule(ranked, self._recipe.epochs).to(self._device)
         rows_M1 = torch.arange(len(ranked), device=self._device).unsqueeze(1)
-        drawn = [self._recipe.steps(self._goal, turn.batches.seed) for turn in ranked]
-        step = self._replays or self._step
+        drawn = [
+            self._recipe.step_inputs(self._goal, client_batch.batches.seed)
+            for client_batch in ranked
+        ]
+        step = self._cuda_graphs or self._step
         for number in range(counts[0]):
             active = sum(count > number for count in counts)
             at = rows_M1[:active], order_SMB[number, :active]
@@ -162,23 +180,23 @@ class Stack(Generic[U, B]):
         active = len(batch["labels"])
         learning, guesses = (
             {name: tensor[:active] for name, tensor in each.items()}
-            for each in (self._learning, self._guesses)
+            for each in (self._learning, self._extra_params)
         )
-        still = {name: tensor[:active] for name, tensor in self._still.items()}
-        groups, noted = self._slopes(learning, guesses, still, self._goal, dict(batch))
+        still = {name: tensor[:active] for name, tensor in self._frozen.items()}
+        groups, noted = self._gradients(learning, guesses, still, self._goal, dict(batch))
         if self._recipe.clip is not None:
             for group in groups:
-                _clip([slope for slope in group if slope is not None], self._recipe.clip)
+                _clip([gradient for gradient in group if gradient is not None], self._recipe.clip)
         with torch.no_grad():
             for tensors, group in zip((learning, guesses), groups, strict=True):
-                for tensor, slope in zip(tensors.values(), group, strict=True):
-                    if slope is not None:
-                        tensor.sub_(slope, alpha=self._recipe.lr)
-        return noted if self._recipe.sees and self._recipe.when == "during" else None
+                for tensor, gradient in zip(tensors.values(), group, strict=True):
+                    if gradient is not None:
+                        tensor.sub_(gradient, alpha=self._recipe.lr)
+        return noted if self._recipe.collect and self._recipe.collect_at == "during" else None
 
-    def _sloped(
+    def _compute_gradients(
         self, learning: Tensors, guesses: Tensors, still: Tensors, goal: Any, batch: Tensors
-    ) -> tuple[tuple[Slopes, Slopes], Tensor]:
+    ) -> tuple[tuple[Gradients, Gradients], Tensor]:
         """Return the gradients of what learns, and what the recipe sees of all models (A, B, any).
 
         The gradients are those of the models and of the guesses; None of what has no part in it.
@@ -186,19 +204,19 @@ class Stack(Generic[U, B]):
         ours, theirs = _leaves(learning), _leaves(guesses)
         losses_A, noted = vmap(partial(self._loss, goal))(ours, still, theirs, batch)
         leaves = [*ours.values(), *theirs.values()]
-        slopes = torch.autograd.grad(losses_A.sum(), leaves, allow_unused=True)
-        return (slopes[: len(ours)], slopes[len(ours) :]), noted
+        gradients = torch.autograd.grad(losses_A.sum(), leaves, allow_unused=True)
+        return (gradients[: len(ours)], gradients[len(ours) :]), noted
 
     def _loss(
         self, goal: Any, learning: Tensors, still: Tensors, guesses: Tensors, batch: Tensors
     ) -> tuple[Tensor, Tensor]:
         """Return one model's loss on its batch, and what its recipe sees of the outputs."""
         noted: list[Tensor] = []
-        number = OUTPUTS.index(self._recipe.sees or "features")
+        number = OUTPUTS.index(self._recipe.collect or "features")
 
         def forward(inputs: Tensor) -> tuple[Tensor, Tensor]:
             outputs: tuple[Tensor, Tensor] = functional_call(
-                self._alone, {**learning, **still}, (inputs,)
+                self._template, {**learning, **still}, (inputs,)
             )
             noted.append(outputs[number].detach())
             return outputs
@@ -209,7 +227,9 @@ class Stack(Generic[U, B]):
         return loss, noted[0]
 
 
-def in_turn(work: Sequence[tuple[Stack[U, B], Sequence[Turn]]], broadcast: B) -> list[list[U]]:
+def train_interleaved(
+    work: Sequence[tuple[VectorizedTrainer[U, B], Sequence[ClientBatch]]], broadcast: B
+) -> list[list[U]]:
     """Train several stacks, a step of each in turn, so that a GPU has all of them in flight.
 
     Returns:
@@ -217,7 +237,10 @@ def in_turn(work: Sequence[tuple[Stack[U, B], Sequence[Turn]]], broadcast: B) ->
     """
     for stack, _ in work:
         stack.begin()
-    going = {number: stack.steps(turns, broadcast) for number, (stack, turns) in enumerate(work)}
+    going = {
+        number: stack.steps(client_batches, broadcast)
+        for number, (stack, client_batches) in enumerate(work)
+    }
     uploads: dict[int, list[U]] = {}
     while going:
         for number, steps in list(going.items()):
@@ -232,8 +255,8 @@ def in_turn(work: Sequence[tuple[Stack[U, B], Sequence[Turn]]], broadcast: B) ->
     return [uploads[number] for number in range(len(work))]
 
 
-def _of(turn: Turn) -> tuple[SplitModel, Batches]:
-    return turn.model, turn.batches
+def _model_and_batches(client_batch: ClientBatch) -> tuple[SplitModel, Batches]:
+    return client_batch.model, client_batch.batches
 
 
 def _named(model: nn.Module) -> Tensors:
@@ -259,7 +282,7 @@ def _leaves(tensors: Tensors) -> Tensors:
     return {name: tensor.detach().requires_grad_(True) for name, tensor in tensors.items()}
 
 
-def _room(size: int, tensor: Tensor, device: torch.device) -> Tensor:
+def _empty_stack(size: int, tensor: Tensor, device: torch.device) -> Tensor:
     """Return room for so many of a tensor, with a leading axis.
 
     Matrices lie as their gradients do, whose rows a mapped linear layer makes columns: where the
@@ -274,22 +297,25 @@ def _shapes(goal: Any) -> list[torch.Size] | None:
     return None if goal is None else [tensor.shape for tensor in goal]
 
 
-def _samples(ranked: Sequence[Turn]) -> tuple[Tensor, Tensor]:
+def _samples(ranked: Sequence[ClientBatch]) -> tuple[Tensor, Tensor]:
     """Return inputs (M, N, ...) and labels (M, N) of all models, zeros behind the fewer."""
-    most = max(len(turn.batches.labels) for turn in ranked)
+    most = max(len(client_batch.batches.labels) for client_batch in ranked)
     first = ranked[0].batches
     inputs = first.inputs.new_zeros(len(ranked), most, *first.inputs.shape[1:])
     labels = first.labels.new_zeros(len(ranked), most)
-    for row, turn in enumerate(ranked):
-        count = len(turn.batches.labels)
-        inputs[row, :count] = turn.batches.inputs
-        labels[row, :count] = turn.batches.labels
+    for row, client_batch in enumerate(ranked):
+        count = len(client_batch.batches.labels)
+        inputs[row, :count] = client_batch.batches.inputs
+        labels[row, :count] = client_batch.batches.labels
     return inputs, labels
 
 
-def _schedule(ranked: Sequence[Turn], epochs: int) -> Tensor:
+def _schedule(ranked: Sequence[ClientBatch], epochs: int) -> Tensor:
     """Return which samples (S, M, B) each model reads in each step; zeros when it is done."""
-    orders = [torch.cat([turn.batches.order(epoch) for epoch in range(epochs)]) for turn in ranked]
+    orders = [
+        torch.cat([client_batch.batches.order(epoch) for epoch in range(epochs)])
+        for client_batch in ranked
+    ]
     return nn.utils.rnn.pad_sequence(orders)
 
 
@@ -297,17 +323,17 @@ def _stacked(fields: Sequence[Mapping[str, Tensor]]) -> Tensors:
     return {name: torch.stack([each[name] for each in fields]) for name in fields[0]}
 
 
-def _file(noted: Tensor, labels_AB: Tensor, seen: Sequence[Seen]) -> None:
+def _append_collected(noted: Tensor, labels_AB: Tensor, seen: Sequence[CollectedOutputs]) -> None:
     """Give every model at work what was seen of its step."""
     for mine, noted_B, labels_B in zip(seen, noted, labels_AB, strict=False):
         mine.append((noted_B, labels_B))
 
 
-def _clip(slopes: Sequence[Tensor], largest: float) -> None:
+def _clip(gradients: Sequence[Tensor], largest: float) -> None:
     """Scale each model's gradients (A, ...), in place, so that their joint norm is not larger."""
-    if not slopes:
+    if not gradients:
         return
-    squares_A = torch.stack([slope.flatten(1).square().sum(1) for slope in slopes]).sum(0)
+    squares_A = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0)
     factor_A = (largest / (squares_A.sqrt() + SMALLEST)).clamp(max=1.0)
-    for slope in slopes:
-        slope.mul_(factor_A.view(-1, *[1] * (slope.ndim - 1)))
+    for gradient in gradients:
+        gradient.mul_(factor_A.view(-1, *[1] * (gradient.ndim - 1)))

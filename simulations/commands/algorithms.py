@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeloop import algorithms
-from edgeloop.algorithm import Card
+from edgeloop.algorithm import AlgorithmInfo
 from edgeloop.cli import console
 
 GIVEN = (
@@ -21,14 +21,15 @@ GIVEN = (
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop algorithms` with these arguments."""
-    return console.run(listing, "algorithms", arguments)
+    return console.run(list_algorithms, "algorithms", arguments)
 
 
-def listing(
+def list_algorithms(
     name: Annotated[
-        str | None, typer.Argument(help="One of them, with what its hyperparameters mean.")
+        str | None,
+        typer.Argument(help="Algorithm whose hyperparameters to explain. [default: list all]"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Write everything as Markdown: docs/algorithms.md.")
     ] = False,
@@ -52,21 +53,21 @@ def describe(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: if there is no such algorithm.
     """
-    card = algorithms.card(name)
-    config = algorithms.config(name, **algorithms.given(name, classes=1, width=1))
+    info = algorithms.info(name)
+    config = algorithms.config(name, **algorithms.supported_options(name, classes=1, width=1))
     defaults = dataclasses.asdict(config)
     return {
         "name": name,
-        "title": card.title,
-        "experimental": card.experimental,
-        "runs": list(card.runs),
-        "clients": _clients(card),
-        "generator": card.generator,
-        "base": card.base,
-        "up": card.up,
-        "down": card.down,
-        "paper": card.paper,
-        "variants": {"released": {}, **{key: dict(value) for key, value in card.variants.items()}},
+        "title": info.title,
+        "experimental": info.experimental,
+        "runs": list(info.runs_in),
+        "clients": _clients(info),
+        "generator": info.generator,
+        "base": info.base,
+        "up": info.up,
+        "down": info.down,
+        "paper": info.paper,
+        "variants": {"released": {}, **{key: dict(value) for key, value in info.variants.items()}},
         "hyperparameters": {key: value for key, value in defaults.items() if key not in GIVEN},
         "meanings": {
             key: meaning
@@ -76,9 +77,9 @@ def describe(name: str) -> dict[str, Any]:
     }
 
 
-def _clients(card: Card) -> str:
-    alike = "one architecture" if card.alike else "any architectures"
-    return f"{alike}, a head of one layer" if card.one_head else alike
+def _clients(info: AlgorithmInfo) -> str:
+    alike = "one architecture" if info.same_architecture else "any architectures"
+    return f"{alike}, a head of one layer" if info.linear_head_only else alike
 
 
 def meanings(docstring: str) -> dict[str, str]:

@@ -11,11 +11,11 @@ from edgeloop.cli import console
 from edgeloop.errors import ConfigError
 from edgeloop.statistics.sentence import apart, span
 from simulations.results import pairing
-from simulations.results.groups import Group, differing, grouped
+from simulations.results.groups import Group, differing_settings, group_runs
 from simulations.results.runs import FinishedRun, find
-from simulations.results.seed_statistics import described
+from simulations.results.seed_statistics import describe_values
 
-LOUD = (
+HIGHLIGHT = (
     "THE PARTITIONS DIFFER: a client of A holds other samples than its namesake of B. "
     "Accuracies are of different test samples, and clients are not compared one by one."
 )
@@ -30,8 +30,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def command(
     a: Annotated[Path, typer.Argument(help="A finished run's folder, or one that holds some.")],
-    b: Annotated[Path, typer.Argument(help="Another one.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of tables.")] = False,
+    b: Annotated[Path, typer.Argument(help="Another such folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Compare two finished runs, or two settings with several seeds each."""
     found = compare(_one(a, "A"), _one(b, "B"))
@@ -47,9 +47,9 @@ def _one(place: Path, side: str) -> Group:
     Raises:
         ConfigError: if its runs differ in more than the seed.
     """
-    groups = grouped(find([place]))
+    groups = group_runs(find([place]))
     if len(groups) > 1:
-        keys = ", ".join(differing([group.settings for group in groups]))
+        keys = ", ".join(differing_settings([group.settings for group in groups]))
         problem = f"{place} holds runs that differ in more than the seed: {keys}"
         raise ConfigError(side, problem, "give a folder whose runs have the same settings")
     return groups[0]
@@ -60,17 +60,17 @@ def compare(a: Group, b: Group) -> dict[str, Any]:
 
     Returns:
         `sentence`, which is better, if that can be told; `settings`, those that differ, [A's,
-        B's]; `same_partition`; `a` and `b`, each with `described` numbers; `seeds`, the
+        B's]; `same_partition`; `a` and `b`, each with `describe_values` numbers; `seeds`, the
         differences B - A of the seeds that both have; `clients`, the differences B - A client by
         client, and `paired`, how sure they are, both None where the partitions differ.
         docs/results.md says more.
     """
-    target = described([run.summary.best_accuracy for run in a.runs])["mean"]
+    target = describe_values([run.summary.best_accuracy for run in a.runs])["mean"]
     same = a.fingerprint == b.fingerprint
-    told = pairing.compared(b.runs, a.runs, ("B", "A")) if same else None
+    told = pairing.compare_runs(b.runs, a.runs, ("B", "A")) if same else None
     return {
-        "sentence": told.sentence if told else _apart(a, b),
-        "settings": differing([a.settings, b.settings]),
+        "sentence": told.sentence if told else _unpaired(a, b),
+        "settings": differing_settings([a.settings, b.settings]),
         "same_partition": same,
         "target_accuracy": target,
         "a": _side(a, target),
@@ -81,7 +81,7 @@ def compare(a: Group, b: Group) -> dict[str, Any]:
     }
 
 
-def _apart(a: Group, b: Group) -> str:
+def _unpaired(a: Group, b: Group) -> str:
     """Say which of two groups of other partitions is better, if that can be told."""
     right = tuple(each.final_accuracy * each.test_samples for each in (b, a))
     return apart(("B", "A"), (right[0], right[1]), (b.test_samples, a.test_samples))
@@ -97,19 +97,21 @@ def _side(group: Group, target: float) -> dict[str, Any]:
         "test_samples": group.test_samples,
         "final_accuracy_ci95": group.interval,
         "seeds": [run.seed for run in group.runs],
-        "best_accuracy": described([each.best_accuracy for each in summaries]),
-        "final_accuracy": described([each.final_accuracy for each in summaries]),
-        "rounds": described([run.rounds for run in group.runs]),
+        "best_accuracy": describe_values([each.best_accuracy for each in summaries]),
+        "final_accuracy": describe_values([each.final_accuracy for each in summaries]),
+        "rounds": describe_values([run.rounds for run in group.runs]),
         "rounds_to_target": {"reached": len(known), **_maybe(known), "by_run": reached},
-        "bytes_up": described([run.bytes("up") for run in group.runs]),
-        "bytes_down": described([run.bytes("down") for run in group.runs]),
-        "seconds": described([each.seconds.get("wall", 0.0) for each in summaries]),
-        "seconds_per_round": described([each.seconds_per_round for each in summaries]),
+        "bytes_up": describe_values([run.bytes("up") for run in group.runs]),
+        "bytes_down": describe_values([run.bytes("down") for run in group.runs]),
+        "seconds": describe_values([each.seconds.get("wall", 0.0) for each in summaries]),
+        "seconds_per_round": describe_values([each.seconds_per_round for each in summaries]),
     }
 
 
 def _maybe(known: Sequence[int]) -> dict[str, Any]:
-    return described(known) if known else {"mean": None, "std": None, "ci95": None, "runs": []}
+    return (
+        describe_values(known) if known else {"mean": None, "std": None, "ci95": None, "runs": []}
+    )
 
 
 def _reached(run: FinishedRun, target: float) -> int | None:
@@ -127,7 +129,9 @@ def _by_seed(a: Group, b: Group) -> dict[str, Any] | None:
     return {
         "seeds": [one.seed for one, _ in pairs],
         **{
-            key: described([getattr(y.summary, key) - getattr(x.summary, key) for x, y in pairs])
+            key: describe_values(
+                [getattr(y.summary, key) - getattr(x.summary, key) for x, y in pairs]
+            )
             for key in keys
         },
     }
@@ -139,7 +143,7 @@ def _by_client(a: Group, b: Group) -> dict[str, Any]:
     rows = {name: {"a": left[name], "b": right[name]} for name in left}
     differences = {name: each["b"] - each["a"] for name, each in rows.items()}
     tested = [name for name, count in a.tested.items() if count]
-    whole = described([differences[name] for name in tested] or [0.0])
+    whole = describe_values([differences[name] for name in tested] or [0.0])
     return {
         "by_client": {
             name: {**each, "difference": differences[name]} for name, each in rows.items()
@@ -153,7 +157,7 @@ def _by_client(a: Group, b: Group) -> dict[str, Any]:
 def _show(found: Mapping[str, Any]) -> None:
     a, b = found["a"], found["b"]
     if not found["same_partition"]:
-        console.note(LOUD)
+        console.note(HIGHLIGHT)
     settings = [(key, *map(_short, values)) for key, values in found["settings"].items()]
     console.table("settings that differ", ("setting", "A", "B"), settings or [("none", "", "")])
     console.table(
@@ -174,8 +178,8 @@ def _measures(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows = [
         (
             f"{name} accuracy",
-            *(spread(side[f"{name}_accuracy"]) for side in (a, b)),
-            spread(seeds.get(f"{name}_accuracy"), signed=True),
+            *(format_spread(side[f"{name}_accuracy"]) for side in (a, b)),
+            format_spread(seeds.get(f"{name}_accuracy"), signed=True),
         )
         for name in ("best", "final")
     ]
@@ -210,8 +214,8 @@ def _rounds(side: Mapping[str, Any]) -> str:
     return f"{found['mean']:.1f}{some}"
 
 
-def spread(found: Mapping[str, Any] | None, signed: bool = False) -> str:
-    """Return a `described` number's mean, and the 95 % interval of a difference or the std."""
+def format_spread(found: Mapping[str, Any] | None, signed: bool = False) -> str:
+    """Return the mean of `describe_values`, and the 95 % interval of a difference or the std."""
     if found is None:
         return "no seed in common"
     mean = f"{found['mean']:+.4f}" if signed else f"{found['mean']:.4f}"

@@ -20,15 +20,15 @@ COLUMNS = ("architecture", "inputs", "features", "parameters", "MFLOPs")
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop models` with these arguments."""
-    return console.run(listing, "models", arguments)
+    return console.run(list_models, "models", arguments)
 
 
-def listing(
+def list_models(
     shape: Annotated[
         str | None,
-        typer.Option(help="Of one input, such as 3,32,32: only what fits it, measured with it."),
+        typer.Option(help="Input shape, such as 3,32,32: list what fits it, measured with it."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of tables.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Write Markdown: the tables of docs/models.md.")
     ] = False,
@@ -84,7 +84,7 @@ def markdown(found: Sequence[Mapping[str, Any]], shared: Sequence[Mapping[str, A
 
 @cache
 def _counted(architecture: str, shape: tuple[int, ...]) -> tuple[int, int]:
-    base = models.bare(architecture, shape, WIDTH)
+    base = models.base_without_data(architecture, shape, WIDTH)
     return sum(each.numel() for each in base.parameters()), forward_flops(base, shape)
 
 

@@ -16,28 +16,40 @@ from simulations.settings import DataSettings
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop partition` with these arguments."""
-    return console.run(command, "partition", arguments)
+    return console.run(partition_command, "partition", arguments)
 
 
-def command(
-    data: Annotated[str, typer.Option(help="A folder or a parquet file, or fashion-sample.")],
-    partition: Annotated[
-        str, typer.Option(help="iid, pathological, dirichlet, exdir, or natural.")
+def partition_command(
+    data: Annotated[
+        str, typer.Option(help="Data set: a folder, a parquet file, or fashion-sample.")
     ],
-    out: Annotated[Path, typer.Option(help="A folder that is new or empty.")],
-    layout: Annotated[str, typer.Option(help="files, or signal to undo interleaving.")] = "files",
-    alpha: Annotated[float, typer.Option(help="Of dirichlet and exdir: small is skewed.")] = 0.1,
-    classes_per_client: Annotated[int, typer.Option(help="Of pathological and exdir.")] = 2,
+    partition: Annotated[
+        str, typer.Option(help="Partition: iid, pathological, dirichlet, exdir, or natural.")
+    ],
+    out: Annotated[Path, typer.Option(help="Output folder, new or empty.")],
+    layout: Annotated[
+        str, typer.Option(help="Layout: files, or signal to undo interleaving.")
+    ] = "files",
+    alpha: Annotated[
+        float, typer.Option(help="Concentration of dirichlet and exdir: smaller is more skewed.")
+    ] = 0.1,
+    classes_per_client: Annotated[
+        int, typer.Option(help="Classes of each client, for pathological and exdir.")
+    ] = 2,
     balanced: Annotated[
-        bool, typer.Option("--balanced", help="Of iid and pathological: equal shares of a class.")
+        bool, typer.Option("--balanced", help="Equal shares of a class, for iid and pathological.")
     ] = False,
-    clients: Annotated[int | None, typer.Option(help="20, or the source's for natural.")] = None,
-    samples: Annotated[
-        int | None, typer.Option(help="Divide only so many, drawn at random. [default: all]")
+    clients: Annotated[
+        int | None,
+        typer.Option(help="Number of clients. [default: 20, or the source's for natural]"),
     ] = None,
-    partition_seed: Annotated[int, typer.Option(help="Of the partition.")] = 1,
+    samples: Annotated[
+        int | None,
+        typer.Option(help="Number of samples to divide, drawn at random. [default: all]"),
+    ] = None,
+    partition_seed: Annotated[int, typer.Option(help="Seed of the data partition.")] = 1,
     image_size: Annotated[
-        int | None, typer.Option(help="Resize image files to so many pixels a side.")
+        int | None, typer.Option(help="Side length, in pixels, to resize image files to.")
     ] = None,
 ) -> None:
     """Write each client's training and test samples to a folder that other commands read."""

@@ -12,9 +12,9 @@ from edgeloop.cli import console
 from edgeloop.runtime import config
 from edgeloop.statistics.chance import wilson
 from edgeloop.statistics.sentence import accuracy, span
-from simulations.engine.beside import planned
+from simulations.engine.beside import planned_rounds
 from simulations.engine.run import simulate
-from simulations.engine.stacking_benchmark import told
+from simulations.engine.stacking_benchmark import describe_choice
 from simulations.ktl.command import ktl
 from simulations.results.folder import BESIDE
 from simulations.settings import RunSettings, parse_options, parse_privacy, parse_workers
@@ -25,79 +25,97 @@ def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop simulate` with these arguments."""
     if arguments and arguments[0] == "ktl":
         return console.run(ktl, "simulate ktl", arguments[1:])
-    return console.run(command, "simulate", arguments)
+    return console.run(simulate_command, "simulate", arguments)
 
 
-def command(
+def simulate_command(
     algorithm: Annotated[
-        str, typer.Argument(help="See: edgeloop algorithms. Or ktl: one client, three baselines.")
+        str,
+        typer.Argument(
+            help="Algorithm, see edgeloop algorithms; or ktl: one client, three baselines."
+        ),
     ],
-    data: Annotated[str, typer.Option(help="A folder or a parquet file, or fashion-sample.")],
-    layout: Annotated[str, typer.Option(help="files, or signal to undo interleaving.")] = "files",
+    data: Annotated[
+        str, typer.Option(help="Data set: a folder, a parquet file, or fashion-sample.")
+    ],
+    layout: Annotated[
+        str, typer.Option(help="Layout: files, or signal to undo interleaving.")
+    ] = "files",
     partition: Annotated[
-        str | None, typer.Option(help="iid, pathological, dirichlet, exdir, or natural.")
+        str | None, typer.Option(help="Partition: iid, pathological, dirichlet, exdir, or natural.")
     ] = None,
-    alpha: Annotated[float, typer.Option(help="Of dirichlet and exdir: small is skewed.")] = 0.1,
-    classes_per_client: Annotated[int, typer.Option(help="Of pathological and exdir.")] = 2,
+    alpha: Annotated[
+        float, typer.Option(help="Concentration of dirichlet and exdir: smaller is more skewed.")
+    ] = 0.1,
+    classes_per_client: Annotated[
+        int, typer.Option(help="Classes of each client, for pathological and exdir.")
+    ] = 2,
     balanced: Annotated[
-        bool, typer.Option("--balanced", help="Of iid and pathological: equal shares of a class.")
+        bool, typer.Option("--balanced", help="Equal shares of a class, for iid and pathological.")
     ] = False,
     clients: Annotated[
-        int | None, typer.Option(help="20, or as many as the data comes with.")
+        int | None, typer.Option(help="Number of clients. [default: 20, or the data's own]")
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(help="Divide only so many, drawn at random. [default: all]")
+        int | None,
+        typer.Option(help="Number of samples to divide, drawn at random. [default: all]"),
     ] = None,
-    partition_seed: Annotated[int, typer.Option(help="Of the partition.")] = 1,
+    partition_seed: Annotated[int, typer.Option(help="Seed of the data partition.")] = 1,
     image_size: Annotated[
-        int | None, typer.Option(help="Resize image files to so many pixels a side.")
+        int | None, typer.Option(help="Side length, in pixels, to resize image files to.")
     ] = None,
     only_client: Annotated[
-        int | None, typer.Option(help="Run this client of the partition alone. [default: all]")
+        int | None, typer.Option(help="Number of the only client to run. [default: all clients]")
     ] = None,
     shots: Annotated[
-        int | None, typer.Option(help="Training samples a class and client. [default: all]")
+        int | None, typer.Option(help="Training samples per class and client. [default: all]")
     ] = None,
     models: Annotated[
-        str | None, typer.Option(help="A group, or architectures a,b,c that clients take in turn.")
+        str | None,
+        typer.Option(help="Model group, or architectures a,b,c assigned to clients in turn."),
     ] = None,
-    width: Annotated[int, typer.Option(help="K, the feature width all clients share.")] = 512,
+    width: Annotated[int, typer.Option(help="Feature width K that all clients share.")] = 512,
     rounds: Annotated[
-        int | None, typer.Option(help="Rounds of training. [default: 50; class-statistics: 1]")
+        int | None, typer.Option(help="Number of rounds. [default: 50; class-statistics: 1]")
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after so many rounds without a new best one.")
+        int | None, typer.Option(help="Early stopping: rounds without a new best accuracy.")
     ] = None,
     join_ratio: Annotated[
-        float, typer.Option(help="The share of the clients that trains in a round.")
+        float, typer.Option(help="Fraction of the clients that train in a round.")
     ] = 1.0,
     random_join_ratio: Annotated[
-        bool, typer.Option("--random-join-ratio", help="Draw it each round, between that and 1.")
+        bool,
+        typer.Option(
+            "--random-join-ratio",
+            help="Draw the fraction again each round, between --join-ratio and 1.",
+        ),
     ] = False,
     drop_rate: Annotated[
-        float, typer.Option(help="The share of a round's uploads that is lost on the way.")
+        float, typer.Option(help="Fraction of a round's uploads that are lost.")
     ] = 0.0,
     slow_rate: Annotated[
-        float, typer.Option(help="The share of the clients that is slow: see --deadline.")
+        float, typer.Option(help="Fraction of slow clients; see --deadline.")
     ] = 0.0,
-    slow_factor: Annotated[
-        float, typer.Option(help="How many times longer a slow client takes.")
-    ] = 5.0,
+    slow_factor: Annotated[float, typer.Option(help="Slowdown of a slow client.")] = 5.0,
     deadline: Annotated[
         float | None,
-        typer.Option(help="Of a round, in the median client's time. [default: wait for all]"),
+        typer.Option(help="Deadline of a round, in median client times. [default: wait for all]"),
     ] = None,
     new_clients: Annotated[
-        int, typer.Option(help="So many of the last clients join after the last round.")
+        int, typer.Option(help="Number of clients, the last ones, that join after training.")
     ] = 0,
-    fine_tuning_epochs: Annotated[int, typer.Option(help="Of a new client.")] = 1,
-    seed: Annotated[int, typer.Option(help="The run's only seed.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Samples a training batch.")] = 10,
+    fine_tuning_epochs: Annotated[
+        int, typer.Option(help="Fine-tuning epochs of a client that joins after training.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(help="Random seed of the run.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Training batch size.")] = 10,
     shuffle: Annotated[
-        bool, typer.Option("--shuffle", help="Take a client's samples in a new order each epoch.")
+        bool, typer.Option("--shuffle", help="Shuffle a client's samples each epoch.")
     ] = False,
     variant: Annotated[
-        str, typer.Option(help="released, paper or another: see `edgeloop algorithms NAME`.")
+        str,
+        typer.Option(help="Variant: released, paper or another; see `edgeloop algorithms NAME`."),
     ] = "released",
     set_: Annotated[
         list[str] | None,
@@ -111,29 +129,34 @@ def command(
         ),
     ] = None,
     generator: Annotated[
-        str | None, typer.Option(help="Of fedktl: see `edgeloop generator list`. [default: digits]")
+        str | None,
+        typer.Option(help="Generator for fedktl; see `edgeloop generator list`. [default: digits]"),
     ] = None,
     base: Annotated[
         str | None,
-        typer.Option(help="Of class-statistics: see `edgeloop base list`. [default: computed]"),
+        typer.Option(
+            help="Base for class-statistics; see `edgeloop base list`. [default: computed]"
+        ),
     ] = None,
     workers: Annotated[
-        str, typer.Option(help="Processes: a number, or auto for one a core.")
+        str, typer.Option(help="Number of worker processes, or auto for one per core.")
     ] = "auto",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Device: cpu or cuda.")] = "cpu",
     memory_format: Annotated[
-        str, typer.Option(help="channels-last or contiguous.")
+        str, typer.Option(help="Memory format: channels-last or contiguous.")
     ] = "channels-last",
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    precision: Annotated[str, typer.Option(help="Precision: float32 or bfloat16.")] = "float32",
     idle: Annotated[
-        str, typer.Option(help="Where models wait: on the device, or in the host's memory.")
+        str, typer.Option(help="Where idle models are kept: device, or host memory.")
     ] = "device",
     cohort: Annotated[
         str | None,
-        typer.Option(help="plain, stacked, or auto to measure. [default: plain; auto on a GPU]"),
+        typer.Option(
+            help="Cohort: plain, stacked, or auto to measure. [default: plain; auto on a GPU]"
+        ),
     ] = None,
     history: Annotated[
-        bool, typer.Option("--history", help="Keep what each round exchanged, for the report.")
+        bool, typer.Option("--history", help="Keep the messages of each round for the report.")
     ] = False,
     beside: Annotated[
         list[str] | None,
@@ -151,13 +174,14 @@ def command(
     ] = "never",
     sink: Annotated[
         list[str] | None,
-        typer.Option(help="tensorboard:FOLDER or mlflow:URI. May be repeated."),
+        typer.Option(help="Metrics sink, tensorboard:FOLDER or mlflow:URI. May be repeated."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The run's folder. [default: runs/ALGORITHM-DATA-SEED]")
+        Path | None,
+        typer.Option(help="Output folder of the run. [default: runs/ALGORITHM-DATA-SEED]"),
     ] = None,
 ) -> None:
-    """Simulate federated learning; run the same command again to go on after a stop."""
+    """Simulate federated learning; run the same command again to continue after a stop."""
     table = {name: value for name, value in locals().items() if name not in ("set_", "out", "sink")}
     table["options"] = parse_options(set_ or [])
     table["workers"] = parse_workers(workers)
@@ -165,12 +189,12 @@ def command(
     table["beside"] = beside or []
     chosen = config.parse(table, RunSettings, "simulate")
     folder = out or chosen.folder()
-    _show(_watched(chosen, folder, parse_sinks(sink or [])), folder)
+    _show(_with_progress(chosen, folder, parse_sinks(sink or [])), folder)
 
 
-def _watched(chosen: RunSettings, folder: Path, sinks: Sequence[Sink]) -> Mapping[str, Any]:
+def _with_progress(chosen: RunSettings, folder: Path, sinks: Sequence[Sink]) -> Mapping[str, Any]:
     names = (chosen.algorithm, *chosen.beside)
-    ends = list(accumulate(planned(chosen)))
+    ends = list(accumulate(planned_rounds(chosen)))
     with console.progress(", then ".join(names), ends[-1]) as report:
 
         def watch(done: int, accuracy: float) -> None:
@@ -180,7 +204,7 @@ def _watched(chosen: RunSettings, folder: Path, sinks: Sequence[Sink]) -> Mappin
         return simulate(chosen, folder, watch, sinks)
 
 
-def _spent(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _show_privacy(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     asked = summary["config"].get("privacy")
     if asked is None:
         return []
@@ -189,7 +213,7 @@ def _spent(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _show(summary: Mapping[str, Any], folder: Path) -> None:
     rows = [
-        *_spent(summary),
+        *_show_privacy(summary),
         ("best accuracy", f"{summary['best_accuracy']:.4f} ({_best(summary)})"),
         ("last accuracy", accuracy(summary["final_accuracy"], _test_samples(summary))),
         ("seconds a round", f"{summary['seconds_per_round']:.2f}"),
@@ -197,16 +221,16 @@ def _show(summary: Mapping[str, Any], folder: Path) -> None:
         ("bytes down, a client and round", f"{summary['bytes_down_per_client']:,.0f}"),
     ]
     for architecture, choice in summary["cohort"].items():
-        rows.append((f"{architecture}, {choice['clients']} clients", told(choice)))
+        rows.append((f"{architecture}, {choice['clients']} clients", describe_choice(choice)))
     console.table(f"{summary['config']['algorithm']}", ("measure", "value"), rows)
     console.say(f"results: {folder}")
     if "mix" in summary:
-        console.say(_mixed(summary["mix"]))
+        console.say(_show_mixing(summary["mix"]))
     for each in summary.get(BESIDE, {}).values():
         console.say(each["sentence"])
 
 
-def _mixed(mix: Mapping[str, Any]) -> str:
+def _show_mixing(mix: Mapping[str, Any]) -> str:
     """Say what mixing was worth."""
     mean = mix["mean"]
     if mean["mixed"] is None:

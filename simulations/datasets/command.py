@@ -17,10 +17,12 @@ from simulations.settings import DataSettings
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop data` with these arguments."""
-    return console.run_many({"list": listing, "fetch": fetch, "show": show}, "data", arguments)
+    return console.run_many(
+        {"list": list_data_sets, "fetch": fetch, "show": show}, "data", arguments
+    )
 
 
-def listing(
+def list_data_sets(
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Write Markdown: the table of docs/data.md.")
     ] = False,
@@ -36,7 +38,7 @@ def listing(
 def fetch(
     name: Annotated[str, typer.Argument(help="A name that `edgeloop data list` shows.")],
     into: Annotated[
-        Path | None, typer.Option(help="A folder that is new or empty. [default: NAME]")
+        Path | None, typer.Option(help="Output folder, new or empty. [default: NAME]")
     ] = None,
 ) -> None:
     """Fetch a data set into a folder that --data then takes."""
@@ -47,25 +49,35 @@ def fetch(
 
 
 def show(
-    data: Annotated[str, typer.Argument(help="A folder or a file that --data takes.")],
-    layout: Annotated[str, typer.Option(help="files, or signal to undo interleaving.")] = "files",
+    data: Annotated[str, typer.Argument(help="Data set: a folder or a file, as for --data.")],
+    layout: Annotated[
+        str, typer.Option(help="Layout: files, or signal to undo interleaving.")
+    ] = "files",
     partition: Annotated[
-        str | None, typer.Option(help="iid, pathological, dirichlet, exdir, or natural.")
+        str | None, typer.Option(help="Partition: iid, pathological, dirichlet, exdir, or natural.")
     ] = None,
-    alpha: Annotated[float, typer.Option(help="Of dirichlet and exdir: small is skewed.")] = 0.1,
-    classes_per_client: Annotated[int, typer.Option(help="Of pathological and exdir.")] = 2,
+    alpha: Annotated[
+        float, typer.Option(help="Concentration of dirichlet and exdir: smaller is more skewed.")
+    ] = 0.1,
+    classes_per_client: Annotated[
+        int, typer.Option(help="Classes of each client, for pathological and exdir.")
+    ] = 2,
     balanced: Annotated[
-        bool, typer.Option("--balanced", help="Of iid and pathological: equal shares of a class.")
+        bool, typer.Option("--balanced", help="Equal shares of a class, for iid and pathological.")
     ] = False,
-    clients: Annotated[int | None, typer.Option(help="20, or the source's for natural.")] = None,
+    clients: Annotated[
+        int | None,
+        typer.Option(help="Number of clients. [default: 20, or the source's for natural]"),
+    ] = None,
     samples: Annotated[
-        int | None, typer.Option(help="Divide only so many, drawn at random. [default: all]")
+        int | None,
+        typer.Option(help="Number of samples to divide, drawn at random. [default: all]"),
     ] = None,
-    partition_seed: Annotated[int, typer.Option(help="Of the partition.")] = 1,
+    partition_seed: Annotated[int, typer.Option(help="Seed of the data partition.")] = 1,
     image_size: Annotated[
-        int | None, typer.Option(help="Resize image files to so many pixels a side.")
+        int | None, typer.Option(help="Side length, in pixels, to resize image files to.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of tables.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Show what a data set holds, whole or divided; nothing is written."""
     table: dict[str, Any] = {key: value for key, value in locals().items() if key != "as_json"}

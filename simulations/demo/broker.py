@@ -18,20 +18,20 @@ LONGEST_SECONDS = 60.0
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[tuple[str, int]]:
+def running_broker(folder: Path) -> Iterator[tuple[str, int]]:
     """Run a broker on a free loopback port; yield its name and port.
 
     Raises:
         BrokerError: if there is none to run, or it does not start.
     """
     port = free_port()
-    chosen = local_broker.plain(folder, port)
-    with started(chosen, folder / "broker.log", port):
+    chosen = local_broker.anonymous_broker(folder, port)
+    with run_broker(chosen, folder / "broker.log", port):
         yield chosen.name, port
 
 
 @contextmanager
-def started(chosen: Broker, log: Path, port: int) -> Iterator[None]:
+def run_broker(chosen: Broker, log: Path, port: int) -> Iterator[None]:
     """Run a broker until the block ends.
 
     Raises:

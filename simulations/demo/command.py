@@ -17,9 +17,9 @@ from edgeloop.cli import console
 from edgeloop.errors import ConfigError, RunError
 from edgeloop.runtime import atomic_files
 from simulations.demo import broker
-from simulations.demo.dealing import dealt
+from simulations.demo.dealing import split_images
 from simulations.demo.processes import Processes
-from simulations.demo.stage import Stage
+from simulations.demo.stage import DemoTask
 from simulations.report import command as report
 from simulations.report import read_demo
 
@@ -33,28 +33,37 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def demo(
-    rounds: Annotated[int, typer.Option(min=1, help="Of the networks' training.")] = 20,
-    epochs: Annotated[int, typer.Option(min=1, help="Of a device a round.")] = 5,
-    devices: Annotated[int, typer.Option(min=2, max=50, help="How many devices.")] = 10,
-    images: Annotated[int, typer.Option(min=1, help="Of each class, a device.")] = 2,
-    group: Annotated[str, typer.Option(help="The devices' architectures, in turn.")] = "small-4",
-    seed: Annotated[int, typer.Option(min=0, help="Of the images and of the weights.")] = 0,
-    seeds: Annotated[int, typer.Option(min=1, max=20, help="Repeat it with so many seeds.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of training rounds.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="Local epochs of a device per round.")] = 5,
+    devices: Annotated[int, typer.Option(min=2, max=50, help="Number of devices.")] = 10,
+    images: Annotated[int, typer.Option(min=1, help="Images of each class on a device.")] = 2,
+    group: Annotated[
+        str, typer.Option(help="Model group; devices take its architectures in turn.")
+    ] = "small-4",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the images and the weights.")] = 0,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=20, help="Number of seeds to repeat the demo with.")
+    ] = 1,
     algorithm: Annotated[
-        str, typer.Option(help="Beside class statistics: fedktl, fedtgp, fedproto, fedavg ...")
+        str,
+        typer.Option(help="Algorithm to run after class statistics: fedktl, fedtgp, fedavg ..."),
     ] = "fedktl",
     generator: Annotated[
-        str | None, typer.Option(help="See `edgeloop generator list`. [default: digits]")
+        str | None, typer.Option(help="Generator; see `edgeloop generator list`. [default: digits]")
     ] = None,
     triton: Annotated[
         bool, typer.Option("--triton", help="Serve the generator with a Triton of the demo's own.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder; runs/demo-TIME if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Output folder. [default: runs/demo-TIME]")
+    ] = None,
 ) -> None:
     """Run the main job with embedded data: devices with 20 Fashion-MNIST images each."""
-    members = models.members(group, devices)
-    _check(algorithm, members, generator, triton)
-    dealt(devices, images, seed)  # so that too many images are told before anything is written
+    architectures = models.client_architectures(group, devices)
+    _check(algorithm, architectures, generator, triton)
+    split_images(
+        devices, images, seed
+    )  # so that too many images are told before anything is written
     folder = (out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")).absolute()
     with atomic_files.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,10 +76,10 @@ def demo(
     found = []
     for number in range(seed, seed + seeds):
         place = folder if seeds == 1 else folder / f"seed-{number}"
-        federation = dealt(devices, images, number)
+        federation = split_images(devices, images, number)
         held = data.write(federation, place / "data")
-        stage = Stage(
-            place, federation, members, rounds, number, held, algorithm, epochs, generator
+        stage = DemoTask(
+            place, federation, architectures, rounds, number, held, algorithm, epochs, generator
         )
         found.append(_shown(stage, triton))
     if seeds > 1:
@@ -81,36 +90,36 @@ def demo(
 def _check(
     algorithm: str, architectures: Sequence[str], generator: str | None, triton: bool
 ) -> None:
-    card = algorithms.card(algorithm)
-    first = algorithms.given(algorithm, architecture=architectures[0])
-    facts = algorithms.given(algorithm, classes=1, width=1)
-    algorithms.check_alike(algorithm, architectures, **facts, **first)
-    if "mqtt" not in card.runs:
+    info = algorithms.info(algorithm)
+    first = algorithms.supported_options(algorithm, architecture=architectures[0])
+    facts = algorithms.supported_options(algorithm, classes=1, width=1)
+    algorithms.check_same_architecture(algorithm, architectures, **facts, **first)
+    if "mqtt" not in info.runs_in:
         problem = f"{algorithm} sends nothing: the demo runs it beside any other as `alone`"
         raise ConfigError("--algorithm", problem, "choose fedktl, fedtgp or fedproto")
     if algorithm == ONCE:
         problem = "the demo shows it beside any other"
         raise ConfigError("--algorithm", problem, "choose fedktl, fedtgp or fedproto")
-    if (generator or triton) and not card.generator:
+    if (generator or triton) and not info.generator:
         option = "--generator" if generator else "--triton"
         raise ConfigError(option, f"{algorithm} asks no generator", "leave it out")
 
 
-def _shown(stage: Stage, triton: bool) -> dict[str, float]:
+def _shown(stage: DemoTask, triton: bool) -> dict[str, float]:
     """Run one seed's tasks, and show what they came to; return the mean accuracies by name."""
     stage.folder.mkdir(parents=True, exist_ok=True)
     (stage.folder / "statistics").mkdir()
     once = replace(
         stage, folder=stage.folder / "statistics", algorithm=ONCE, rounds=1, generator=None
     )
-    with broker.running(stage.folder) as (name, port):
+    with broker.running_broker(stage.folder) as (name, port):
         console.say(f"broker: {name}, port {port}")
         begun = time.monotonic()
         with Processes(once.folder) as processes:
             console.say("class statistics: one exchange, no network is trained")
             processes.start_task(once, port)
             _follow(processes, once)
-        console.say(f"accuracy {once.last():.3f} after {time.monotonic() - begun:.0f} s")
+        console.say(f"accuracy {once.final_accuracy():.3f} after {time.monotonic() - begun:.0f} s")
         with Processes(stage.folder) as processes, _served(processes, stage, triton) as ready:
             processes.start_task(ready, port)
             _follow(processes, ready)
@@ -121,7 +130,7 @@ def _shown(stage: Stage, triton: bool) -> dict[str, float]:
 
 
 @contextmanager
-def _served(processes: Processes, stage: Stage, triton: bool) -> Iterator[Stage]:
+def _served(processes: Processes, stage: DemoTask, triton: bool) -> Iterator[DemoTask]:
     """Serve the generator, if that is asked for; yield the stage with the reference to it."""
     if not triton:
         yield stage
@@ -131,7 +140,7 @@ def _served(processes: Processes, stage: Stage, triton: bool) -> Iterator[Stage]
     yield replace(stage, generator=served)
 
 
-def _follow(processes: Processes, stage: Stage) -> None:
+def _follow(processes: Processes, stage: DemoTask) -> None:
     """Show the rounds until every process has ended well."""
     with console.progress(stage.algorithm, stage.rounds) as report:
         while processes.working():
@@ -141,17 +150,21 @@ def _follow(processes: Processes, stage: Stage) -> None:
             time.sleep(0.5)  # between two looks
 
 
-def _show(stage: Stage, once: Stage) -> dict[str, float]:
+def _show(stage: DemoTask, once: DemoTask) -> dict[str, float]:
     alone = json.loads((stage.folder / "alone" / "summary.json").read_text(encoding="utf-8"))
     own = [alone["accuracy_by_client"][client] for client in sorted(alone["accuracy_by_client"])]
     rows = [_row(stage, once, number, own[number]) for number in range(len(own))]
     columns = ["device", "model", "images", "alone", stage.algorithm, ONCE, "ONNX classifier"]
     console.table("accuracy on 1,000 test images, after the last round", columns, rows)
-    found = {"alone": alone["final_accuracy"], stage.algorithm: stage.last(), ONCE: once.last()}
+    found = {
+        "alone": alone["final_accuracy"],
+        stage.algorithm: stage.final_accuracy(),
+        ONCE: once.final_accuracy(),
+    }
     means = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in found.items())
     console.say(f"mean of all devices: {means}")
     for name, each in ((stage.algorithm, stage), (ONCE, once)):
-        if told := read_demo(each.folder, stage.folder / "alone").paid:
+        if told := read_demo(each.folder, stage.folder / "alone").verdict:
             console.say(f"{name}: {told}")
     model = once.folder / once.names[0] / "model.onnx"
     words = ["edgeloop", "predict", str(model), *map(str, stage.write_examples())]
@@ -160,7 +173,7 @@ def _show(stage: Stage, once: Stage) -> dict[str, float]:
     return found
 
 
-def _row(stage: Stage, once: Stage, number: int, alone: float) -> list[object]:
+def _row(stage: DemoTask, once: DemoTask, number: int, alone: float) -> list[object]:
     """Return a device's row of the final table."""
     summary = stage.summary(number)
     return [

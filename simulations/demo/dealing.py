@@ -11,7 +11,7 @@ TESTED = 1000
 """The sample's last images: every device is tested on all of them."""
 
 
-def dealt(devices: int, images: int, seed: int) -> PooledFederation:
+def split_images(devices: int, images: int, seed: int) -> PooledFederation:
     """Return devices with so many images of each class, drawn from the sample's training images.
 
     Args:

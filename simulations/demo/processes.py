@@ -9,7 +9,7 @@ from typing import Self
 from edgeloop.errors import RunError
 from edgeloop.runtime.child_processes import bound, edgeloop, environment
 from edgeloop.runtime.ports import free_ports
-from simulations.demo.stage import Stage
+from simulations.demo.stage import DemoTask
 
 READY = "ready: "
 """What a served generator's line begins with, before the reference to it."""
@@ -56,13 +56,13 @@ class Processes:
                     return line.removeprefix(READY)
             time.sleep(0.1)  # between two looks
 
-    def start_task(self, stage: Stage, port: int) -> None:
+    def start_task(self, stage: DemoTask, port: int) -> None:
         """Start the aggregator and every device."""
         self._start("aggregator", "aggregator", "--config", str(stage.write_task(port)))
         for number, name in enumerate(stage.names):
             self._start(name, "agent", "--config", str(stage.write_device(number, port)))
 
-    def run_alone(self, stage: Stage) -> None:
+    def run_alone(self, stage: DemoTask) -> None:
         """Train the same devices without the others, and wait for the end.
 
         Raises:
@@ -77,7 +77,7 @@ class Processes:
         self.working()
 
     def working(self) -> bool:
-        """Tell whether any process is still at work that has an end.
+        """Return whether any process is still at work that has an end.
 
         Raises:
             RunError: if one has ended badly, or should not have ended, with the end of its log.

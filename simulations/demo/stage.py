@@ -22,7 +22,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Stage:
+class DemoTask:
     """One task of the demo.
 
     Attributes:
@@ -63,7 +63,7 @@ class Stage:
     def _hyperparameters(self) -> str:
         """Tell how devices train, and an algorithm that builds a model of its own which one."""
         facts = {"architecture": self.architectures[0], "local_epochs": self.epochs}
-        first = algorithms.given(self.algorithm, **facts)
+        first = algorithms.supported_options(self.algorithm, **facts)
         pairs = (f"{name} = {json.dumps(value)}" for name, value in first.items())
         return f"hyperparameters = {{ {', '.join(pairs)} }}"
 
@@ -153,7 +153,7 @@ class Stage:
         """Return a device's accuracy after the last round."""
         return float(self.summary(number)["accuracy_by_round"][str(self.rounds)])
 
-    def last(self) -> float:
+    def final_accuracy(self) -> float:
         """Return all devices' accuracy after the last round, weighted by test samples."""
         path = self.folder / "aggregator" / "summary.json"
         found = json.loads(path.read_text(encoding="utf-8"))

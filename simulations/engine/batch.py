@@ -30,7 +30,7 @@ def run_all(
     done: Callable[[Key, Summary], None],
     cluster: str | None = None,
 ) -> dict[Key, Summary]:
-    """Run what is missing, or go on with it; return every run's summary, in the jobs' order.
+    """Run what is missing, or continue with it; return every run's summary, in the jobs' order.
 
     Args:
         jobs: by any name.
@@ -42,7 +42,8 @@ def run_all(
     Raises:
         ConfigError: if there is no such cluster.
         InputError: as `simulate`, of the first run that fails, by its folder's name. Nothing else
-            begins then, and what is under way is stopped; it goes on from its checkpoint next time.
+            begins then, and what is under way is stopped; it continues from its checkpoint next
+            time.
     """
     found: dict[Key, Summary] = {}
 
@@ -55,9 +56,9 @@ def run_all(
             note(key, atomic_files.read_json(job.folder / SUMMARY))
     missing = {key: job for key, job in jobs.items() if key not in found}
     if cluster is None:
-        pool.spread({key: partial(_one, job) for key, job in missing.items()}, workers, note)
+        pool.run_tasks({key: partial(_run_job, job) for key, job in missing.items()}, workers, note)
     elif missing:
-        clusters.spread(_tasks(missing), cluster, workers, note)
+        clusters.run_tasks(_tasks(missing), cluster, workers, note)
     return {key: found[key] for key in jobs}
 
 
@@ -75,10 +76,10 @@ def _shared(job: Job) -> dict[str, Any]:
     if not job.folder.parent.is_dir():
         problem = f"{job.folder.parent} is not there on a worker's machine"
         raise RunError("cluster", problem, "give an --out that all machines share, at one path")
-    return _one(job)
+    return _run_job(job)
 
 
-def _one(job: Job) -> dict[str, Any]:
+def _run_job(job: Job) -> dict[str, Any]:
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         return simulate(job.settings, job.folder, lambda done, accuracy: None)
@@ -87,5 +88,5 @@ def _one(job: Job) -> dict[str, Any]:
 
 
 def is_done(job: Job) -> bool:
-    """Say whether a job's run is finished, and all that is asked for beside it."""
-    return (job.folder / SUMMARY).exists() and not beside.missing(job.settings, job.folder)
+    """Return whether a job's run is finished, and all that is asked for beside it."""
+    return (job.folder / SUMMARY).exists() and not beside.missing_parts(job.settings, job.folder)

@@ -17,7 +17,7 @@ TRAINING = ("local_epochs", "local_lr")
 """Hyperparameters of the clients' own training, which what runs beside has from the run."""
 
 
-def settings_of(settings: RunSettings, name: str, rounds: int) -> RunSettings:
+def companion_settings(settings: RunSettings, name: str, rounds: int) -> RunSettings:
     """Return the settings of an algorithm beside a run: what is the run's own, and no more.
 
     It has the run's data, models, seed, rounds of training, participation, and the clients' epochs
@@ -32,51 +32,51 @@ def settings_of(settings: RunSettings, name: str, rounds: int) -> RunSettings:
     Raises:
         ConfigError: if a hyperparameter is wrong.
     """
-    wanted = algorithms.card(name).rounds
-    if wanted != algorithms.card(settings.algorithm).rounds:  # one of them needs a single exchange
+    wanted = algorithms.info(name).rounds
+    if wanted != algorithms.info(settings.algorithm).rounds:  # one of them needs a single exchange
         rounds = wanted
-    variant = settings.variant if settings.variant in algorithms.card(name).variants else "released"
+    variant = settings.variant if settings.variant in algorithms.info(name).variants else "released"
     changes: dict[str, Any] = {
         **{"algorithm": name, "rounds": rounds, "patience": None, "variant": variant},
         **{"options": _options(settings, name), "history": False, BESIDE: ()},
         **{"generator": None, "base": None},
     }
-    if algorithms.card(name).up == "nothing":
+    if algorithms.info(name).up == "nothing":
         changes["privacy"] = None
     if settings.cohort == "stacked":  # not every algorithm can
         changes["cohort"] = "auto"
     chosen = settings.model_copy(update=changes)
-    based = algorithms.card(name).base
-    if based or algorithms.needs_generator(name, **chosen.chosen(classes=2)):
+    based = algorithms.info(name).base
+    if based or algorithms.needs_generator(name, **chosen.algorithm_options(classes=2)):
         base = settings.base if based else None
         chosen = chosen.model_copy(update={"generator": settings.generator, "base": base})
     return chosen
 
 
-def planned(settings: RunSettings) -> list[int]:
+def planned_rounds(settings: RunSettings) -> list[int]:
     """Return how many rounds a run and each that is beside it have, if none ends early.
 
     Raises:
         ConfigError: if the settings are wrong, or there is no such algorithm.
     """
     settings.check()
-    beside = [settings_of(settings, name, settings.rounds) for name in settings.beside]
+    beside = [companion_settings(settings, name, settings.rounds) for name in settings.beside]
     return [each.rounds for each in (settings, *beside)]
 
 
 def _options(settings: RunSettings, name: str) -> dict[str, Any]:
     """Return how the run's clients train, as far as the algorithm knows of it."""
-    config = algorithms.config(settings.algorithm, **settings.chosen(classes=2))
+    config = algorithms.config(settings.algorithm, **settings.algorithm_options(classes=2))
     own = {key: getattr(config, key) for key in TRAINING if hasattr(config, key)}
-    return algorithms.given(name, **own)
+    return algorithms.supported_options(name, **own)
 
 
-def folder_of(folder: Path, name: str) -> Path:
+def companion_folder(folder: Path, name: str) -> Path:
     """Return where the run of an algorithm is that is beside one."""
     return folder / BESIDE / name
 
 
-def missing(settings: RunSettings, folder: Path) -> list[str]:
+def missing_parts(settings: RunSettings, folder: Path) -> list[str]:
     """Return what is asked for beside a run, and that nothing is told of yet.
 
     Raises:
@@ -100,13 +100,13 @@ def summary(folder: Path) -> dict[str, Any]:
         raise RunError(str(path), f"is damaged ({error})", remedy) from error
 
 
-def told(folder: Path, name: str) -> dict[str, Any]:
+def add_comparison(folder: Path, name: str) -> dict[str, Any]:
     """Add to a finished run's summary what the run beside it tells; return the summary.
 
     Raises:
         RunError: if a file of one of them is not there or damaged.
     """
-    found = pairing.compared(runs.find([folder]), runs.find([folder_of(folder, name)]))
+    found = pairing.compare_runs(runs.find([folder]), runs.find([companion_folder(folder, name)]))
     held = summary(folder)
     held[BESIDE] = {**held.get(BESIDE, {}), name: pairing.as_json(found)}
     atomic_files.write_json(folder / SUMMARY, held)

@@ -1,4 +1,4 @@
-"""What a killed run goes on from: the server's state, every client's model, the rounds so far."""
+"""What a killed run continues from: the server's state, every client's model, the rounds so far."""
 
 import dataclasses
 import json
@@ -18,8 +18,8 @@ from edgeloop.protocol import wire
 from edgeloop.protocol.task import SERVER
 from edgeloop.protocol.wire import Envelope
 from edgeloop.runtime import atomic_files
-from edgeloop.server_loop import Standing
-from simulations.engine.run_plan import Crew
+from edgeloop.server_loop import RunState
+from simulations.engine.run_plan import SimulatedCohort
 from simulations.results.measurements import Row
 
 PREFIX = "checkpoint-"
@@ -33,17 +33,17 @@ class Checkpoint:
     """A run's standing after some round.
 
     Attributes:
-        standing: the server's.
+        run_state: the server's.
         rows: the rounds so far.
         models: the folder of the clients' models, for a cohort's `restore`.
     """
 
-    standing: Standing[Any, Any]
+    run_state: RunState[Any, Any]
     rows: tuple[Row, ...]
     models: Path
 
 
-class Pace:
+class CheckpointSchedule:
     """Says when the next checkpoint is worth its time: every round while that is cheap enough.
 
     Args:
@@ -58,7 +58,7 @@ class Pace:
         self._last = clock()
 
     def due(self) -> bool:
-        """Say whether the time since the last checkpoint is worth another."""
+        """Return whether the time since the last checkpoint is worth another."""
         return self._cost <= self._share * (self._clock() - self._last)
 
     def run(self, save: Callable[[], None]) -> None:
@@ -69,16 +69,18 @@ class Pace:
         self._cost = self._last - begun
 
 
-def save(folder: Path, crew: Crew, standing: Standing[Any, Any], rows: Sequence[Row]) -> None:
+def save(
+    folder: Path, cohort: SimulatedCohort, run_state: RunState[Any, Any], rows: Sequence[Row]
+) -> None:
     """Write a checkpoint beside the last one, then remove that."""
-    final = folder / f"{PREFIX}{standing.rounds}"
+    final = folder / f"{PREFIX}{run_state.rounds}"
     building = folder / f".{final.name}.new"
     shutil.rmtree(building, ignore_errors=True)
     (building / "models").mkdir(parents=True)
-    crew.save(building / "models")
-    envelope = Envelope("simulation", "simulation", standing.rounds, SERVER)
-    (building / "state.frame").write_bytes(wire.encode(envelope, standing.state))
-    (building / "broadcast.frame").write_bytes(wire.encode(envelope, standing.broadcast))
+    cohort.save(building / "models")
+    envelope = Envelope("simulation", "simulation", run_state.rounds, SERVER)
+    (building / "state.frame").write_bytes(wire.encode(envelope, run_state.state))
+    (building / "broadcast.frame").write_bytes(wire.encode(envelope, run_state.broadcast))
     text = json.dumps([dataclasses.asdict(row) for row in rows])
     (building / "rows.json").write_text(text, encoding="utf-8")
     atomic_files.write_json(building / SUMS, _sums(building))
@@ -114,7 +116,7 @@ def latest(folder: Path, algorithm: Algorithm[Any, Any, Any]) -> Checkpoint | No
         raise RunError(
             str(found[-1][1]),
             f"cannot be read ({error})",
-            "remove the run's folder: it then starts anew",
+            "remove the run's folder: it then starts again",
         ) from error
 
 
@@ -126,7 +128,7 @@ def _read(number: int, path: Path, algorithm: Algorithm[Any, Any, Any]) -> Check
     rows = TypeAdapter(tuple[Row, ...]).validate_python(atomic_files.parse_json(text))
     if len(rows) != number:
         raise ValueError(f"it has {len(rows)} rounds, not {number}")
-    return Checkpoint(Standing(number, state, broadcast), rows, path / "models")
+    return Checkpoint(RunState(number, state, broadcast), rows, path / "models")
 
 
 def _sums(folder: Path) -> dict[str, str]:

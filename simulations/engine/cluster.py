@@ -1,6 +1,6 @@
-"""Runs on a Ray cluster: each a task in a worker's process; a lost worker's run goes on elsewhere.
+"""Runs on a Ray cluster, each a task in a worker process; a lost worker's run resumes elsewhere.
 
-A run's folder is where it goes on from, so all machines must see one file system at one path.
+A run's folder is where it continues from, so all machines must see one file system at one path.
 """
 
 import os
@@ -29,7 +29,7 @@ MEMORY_BYTES = 100_000_000
 
 
 @contextmanager
-def joined(address: str, workers: int | None) -> Iterator[Any]:
+def join_cluster(address: str, workers: int | None) -> Iterator[Any]:
     """Join a cluster, or start one here; leave it, or stop that, in the end.
 
     Args:
@@ -84,7 +84,7 @@ def _ray() -> Any:
     return ray
 
 
-def spread(
+def run_tasks(
     tasks: Mapping[Key, Callable[[], Summary]],
     address: str,
     workers: int | None,
@@ -93,17 +93,17 @@ def spread(
     """Run tasks on a cluster, a core each.
 
     Args:
-        tasks: by any name; picklable, and able to go on with what a lost worker left.
-        address: as of `joined`.
+        tasks: by any name; picklable, and able to continue with what a lost worker left.
+        address: as of `join_cluster`.
         workers: tasks at a time; None for as many as the cluster has cores.
         done: told of each result.
 
     Raises:
-        ConfigError: as `joined`.
+        ConfigError: as `join_cluster`.
         RunError: if the cluster has lost a task for good.
         InputError: as the task.
     """
-    with joined(address, workers) as ray:
+    with join_cluster(address, workers) as ray:
         remote = ray.remote(_call).options(num_cpus=1, max_retries=RETRIES)
         waiting = list(tasks)
         running: dict[Any, Key] = {}

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeloop import algorithms, models
-from edgeloop.client import Member, Report
+from edgeloop.client import Client, Report
 from edgeloop.data import Federation
-from edgeloop.data.views import some
+from edgeloop.data.views import select_clients
 from edgeloop.errors import ConfigError
 from simulations.engine.run_plan import Plan, default_group
 from simulations.results.measurements import accuracy
 
 
 @dataclass(frozen=True)
-class Divided:
+class LateSplit:
     """A federation's clients: those of the rounds, and those who come later.
 
     Attributes:
@@ -29,23 +29,23 @@ class Divided:
     late: Federation | None = None
 
 
-def divide(everyone: Federation, late: int) -> Divided:
+def split_late_clients(everyone: Federation, late: int) -> LateSplit:
     """Let the last so many clients join later.
 
     Raises:
         ConfigError: if that leaves nobody for the rounds.
     """
     if not late:
-        return Divided(everyone)
+        return LateSplit(everyone)
     count = len(everyone)
     if late >= count:
         problem = f"{late} of {count} clients would leave nobody for the rounds"
         raise ConfigError("new-clients", problem, f"use {count - 1} or fewer")
-    early = some(everyone, range(count - late))
-    return Divided(early, some(everyone, range(count - late, count)))
+    early = select_clients(everyone, range(count - late))
+    return LateSplit(early, select_clients(everyone, range(count - late, count)))
 
 
-def joined(plan: Plan, divided: Divided, broadcast: Any) -> dict[str, Any]:
+def evaluate_late_clients(plan: Plan, divided: LateSplit, broadcast: Any) -> dict[str, Any]:
     """Return how the new clients do with the last broadcast, before and after fine-tuning.
 
     Each starts from the first weights of its architecture, takes the broadcast over, is evaluated,
@@ -54,25 +54,27 @@ def joined(plan: Plan, divided: Divided, broadcast: Any) -> dict[str, Any]:
     if divided.late is None:
         return {}
     epochs = plan.settings.fine_tuning_epochs
-    tunes = algorithms.given(plan.settings.algorithm, local_epochs=epochs)
+    tunes = algorithms.supported_options(plan.settings.algorithm, local_epochs=epochs)
     options = {**plan.settings.options, **tunes}
     tuned = replace(plan, settings=plan.settings.model_copy(update={"options": options}))
-    pairs = [_member(tuned, divided, client).join(broadcast) for client in range(len(divided.late))]
+    pairs = [
+        _make_client(tuned, divided, client).join(broadcast) for client in range(len(divided.late))
+    ]
     before, after = zip(*pairs, strict=True)
-    clients = {f"new-{i:02}": _told(*pair) for i, pair in enumerate(pairs)}
-    found = {**_told(list(before), list(after)), "fine_tuning_epochs": epochs}
+    clients = {f"new-{i:02}": _as_summary(*pair) for i, pair in enumerate(pairs)}
+    found = {**_as_summary(list(before), list(after)), "fine_tuning_epochs": epochs}
     return {"new_clients": {**found, "by_client": clients}}
 
 
-def _member(plan: Plan, divided: Divided, client: int) -> Any:
+def _make_client(plan: Plan, divided: LateSplit, client: int) -> Any:
     assert divided.late is not None  # noqa: S101 - who calls this has new clients
     settings, number = plan.settings, len(divided.early) + client
-    half = plan.load().half
+    half = plan.load().make_client
     if half is not None:
         return half(f"new-{client:02}", plan.base, divided.late.client(client))
     group = settings.models or default_group(plan.shape)
-    architecture = models.members(group, number + 1)[-1]
-    return Member(
+    architecture = models.client_architectures(group, number + 1)[-1]
+    return Client(
         f"new-{client:02}",
         plan.load(),
         models.build(architecture, plan.shape, plan.classes, settings.width, settings.seed),
@@ -85,7 +87,9 @@ def _member(plan: Plan, divided: Divided, client: int) -> Any:
     )
 
 
-def _told(before: Report | Sequence[Report], after: Report | Sequence[Report]) -> dict[str, float]:
+def _as_summary(
+    before: Report | Sequence[Report], after: Report | Sequence[Report]
+) -> dict[str, float]:
     pairs = {"before": before, "after": after}
     return {
         name: accuracy([each] if isinstance(each, Report) else each) for name, each in pairs.items()

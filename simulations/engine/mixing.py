@@ -12,7 +12,7 @@ from edgeloop.algorithms.local import Nothing
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.mixing import experts
 from edgeloop.models.split import SplitModel
-from simulations.engine.run_plan import Crew, Plan
+from simulations.engine.run_plan import Plan, SimulatedCohort
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ HITS = "hits"
 
 
 @dataclass(frozen=True)
-class Mixing:
+class ClientMixing:
     """Mixes a client where it lives; picklable, so that a worker can.
 
     Attributes:
@@ -35,20 +35,20 @@ class Mixing:
     rounds: int
 
     def __call__(self, name: str, half: Any) -> dict[str, Any]:
-        """Return what a client ends with; see `mixture.Mixture.told`."""
+        """Return what a client ends with; see `mixture.MixedModel.as_summary`."""
         if isinstance(half, StatisticsClient):
             return self._with_statistics(name, half)
         plan, settings = self.plan, self.plan.settings
         first = partial(_first, plan, name)
-        local = mixture.local(settings.algorithm, **plan.chosen())
-        how = mixture.Plan(settings.mix, self.rounds, local, first, settings.seed)
-        found = mixture.made(how, half, self.broadcast)
-        return {**found.told(self.broadcast), HITS: _hits(found, self.broadcast)}
+        local = mixture.local_algorithm(settings.algorithm, **plan.algorithm_options())
+        how = mixture.MixingPlan(settings.mix, self.rounds, local, first, settings.seed)
+        found = mixture.train_mixture(how, half, self.broadcast)
+        return {**found.as_summary(self.broadcast), HITS: _hits(found, self.broadcast)}
 
     def _with_statistics(self, name: str, half: StatisticsClient) -> dict[str, Any]:
         """Return what a client with class statistics ends with, and trains for that if asked."""
         if not half.config.network:
-            return half.mixed(self.broadcast)
+            return half.mixing_metrics(self.broadcast)
         asked = self.plan.settings
         how = expert.Plan(
             *(partial(_first, self.plan, name), asked.width, asked.batch_size),
@@ -57,13 +57,13 @@ class Mixing:
         return expert.trained(how, half, self.broadcast).told(self.broadcast)
 
 
-def _hits(found: mixture.Mixture, broadcast: Any) -> str:
+def _hits(found: mixture.MixedModel, broadcast: Any) -> str:
     """Return which test samples a mixture has right; see `HITS`."""
-    tests = found.together.tests()
+    tests = found.together.test_samples()
     all_NC = found.together.scores(tests.inputs, broadcast)
     alone = found.alone
     own_NC = all_NC if alone is None else alone.scores(tests.inputs, Nothing())
-    right_N = experts.hits(found.choice.scores(own_NC, all_NC), tests.labels)
+    right_N = experts.hits(found.weights.scores(own_NC, all_NC), tests.labels)
     return np.packbits(right_N).tobytes().hex()
 
 
@@ -74,23 +74,25 @@ def _first(plan: Plan, name: str) -> SplitModel:
     return models.build(plan.models[name], *sizes)
 
 
-def told(plan: Plan, crew: Crew, broadcast: Any, rounds: int) -> dict[str, Any]:
+def mixing_summary(
+    plan: Plan, cohort: SimulatedCohort, broadcast: Any, rounds: int
+) -> dict[str, Any]:
     """Return the summary's `mix`; nothing where nothing is to be mixed.
 
     Args:
         plan: the run's.
-        crew: its clients, after their last evaluation; what they are does not change.
+        cohort: its clients, after their last evaluation; what they are does not change.
         broadcast: the last one.
         rounds: of training, that the run had.
     """
-    weighs = algorithms.card(plan.settings.algorithm).base  # whose clients mix whatever is asked
+    weighs = algorithms.info(plan.settings.algorithm).base  # whose clients mix whatever is asked
     how = "auto" if weighs else plan.settings.mix
     if how == "never":
         return {}
-    if not weighs and not mixture.mixes(plan.settings.algorithm):
+    if not weighs and not mixture.can_mix(plan.settings.algorithm):
         log.info("who trains alone has nothing to mix")
         return {}
     if not weighs:
         log.info("mixes every client's network with one trained alone")
-    clients = crew.each(Mixing(plan, broadcast, rounds))
-    return {"mix": experts.summed(how, clients)}
+    clients = cohort.map_clients(ClientMixing(plan, broadcast, rounds))
+    return {"mix": experts.summarize(how, clients)}

@@ -7,13 +7,13 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from edgeloop.errors import InputError
-from edgeloop.runtime.worker_processes import Worker, crew
+from edgeloop.runtime.worker_processes import Worker, worker_processes
 
 Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
 
 
-def spread(
+def run_tasks(
     tasks: Mapping[Key, Callable[[], Result]],
     workers: int | None,
     done: Callable[[Key, Result], None],
@@ -39,7 +39,7 @@ def spread(
             worker.send(task)
             return
 
-    with crew(_work, [()] * min(workers or os.cpu_count() or 1, len(tasks))) as team:
+    with worker_processes(_work, [()] * min(workers or os.cpu_count() or 1, len(tasks))) as team:
         for worker in team:
             give(worker)
         while busy:

@@ -6,7 +6,7 @@ A function of the settings alone: what was sent plays no part.
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from edgeloop.participation import Attendance
+from edgeloop.participation import ParticipationPolicy
 from edgeloop.privacy import accounting
 from edgeloop.privacy.accounting import Event
 from edgeloop.runtime.config import PrivacySettings
@@ -14,7 +14,7 @@ from edgeloop.runtime.config import PrivacySettings
 Cost = tuple[Event, ...]
 
 
-class Spending:
+class SimulatedBudget:
     """Says who takes part in a round, too: of those that join, who can pay for it.
 
     Args:
@@ -27,7 +27,7 @@ class Spending:
     """
 
     def __init__(
-        self, asked: PrivacySettings, costs: Mapping[str, Cost], others: Attendance | None
+        self, asked: PrivacySettings, costs: Mapping[str, Cost], others: ParticipationPolicy | None
     ) -> None:
         self._asked = asked
         self._costs = costs
@@ -40,9 +40,9 @@ class Spending:
     def joining(self, round_number: int) -> Collection[str]:
         """Return who trains in a round, not before those that were asked for already."""
         self._advance(round_number)
-        return self._able(round_number)
+        return self._can_pay(round_number)
 
-    def _able(self, round_number: int) -> frozenset[str]:
+    def _can_pay(self, round_number: int) -> frozenset[str]:
         budget = self._asked.epsilon
         joining = self._costs if self._others is None else self._others.joining(round_number)
         return frozenset(
@@ -62,7 +62,7 @@ class Spending:
 
     def _advance(self, rounds: int) -> None:
         while self._rounds < rounds:
-            for name in self._able(self._rounds):
+            for name in self._can_pay(self._rounds):
                 self._trained[name] += 1
             self._rounds += 1
 

@@ -13,9 +13,9 @@ from edgeloop.protocol import wire
 from edgeloop.protocol.task import SERVER
 from edgeloop.protocol.wire import Envelope
 from edgeloop.runtime import atomic_files
-from edgeloop.server_loop import Closed
+from edgeloop.server_loop import RoundResult
 from simulations.results import measurements
-from simulations.results.clients_table import Journal, Sent
+from simulations.results.clients_table import Journal, SentSize
 from simulations.results.measurements import COLUMNS, Row
 
 
@@ -24,13 +24,13 @@ class Recorder:
 
     Args:
         algorithm: the run's.
-        path: of rounds.csv; written anew with the rows so far.
+        path: of rounds.csv; written again with the rows so far.
         rows: of the rounds so far.
         broadcast: what the next round opens with.
         workers: that the clients' seconds are divided by.
         clock: seconds.
         journal: gets a row of every client too.
-        told: called with every row, as soon as it is written.
+        on_row: called with every row, as soon as it is written.
         spent: after so many rounds to epsilon; None without privacy.
     """
 
@@ -43,12 +43,12 @@ class Recorder:
         workers: int,
         clock: Callable[[], float] = time.perf_counter,
         journal: Journal | None = None,
-        told: Callable[[Row], None] = lambda row: None,
+        on_row: Callable[[Row], None] = lambda row: None,
         spent: Callable[[int], float] | None = None,
     ) -> None:
         self._spent = spent
         self._journal = journal
-        self._told = told
+        self._on_row = on_row
         self.rows = list(rows)
         self.algorithm = dataclasses.replace(algorithm, aggregate=self._aggregate)
         self._timed = algorithm.aggregate
@@ -68,7 +68,7 @@ class Recorder:
         return result
 
     def closed(
-        self, closed: Closed[Any, Any, Any], measures: Mapping[str, float] | None = None
+        self, closed: RoundResult[Any, Any, Any], measures: Mapping[str, float] | None = None
     ) -> Row:
         """Record a round of training, and the algorithm's own numbers of it."""
         number, answers = closed.number, closed.answers
@@ -78,7 +78,7 @@ class Recorder:
             self._journal.closed(number, answers, sent, down)
         reports = [answer.report for answer in answers.values()]
         row = self._row(number, reports, sent.values(), down, number + 1, measures or {})
-        self._broadcast = closed.standing.broadcast
+        self._broadcast = closed.run_state.broadcast
         return row
 
     def finished(self, reports: Mapping[str, Report]) -> Row:
@@ -96,7 +96,7 @@ class Recorder:
         self,
         number: int,
         reports: Sequence[Report],
-        sent: Collection[Sent],
+        sent: Collection[SentSize],
         down: int,
         trained: int,
         measures: Mapping[str, float] = MappingProxyType({}),
@@ -105,7 +105,7 @@ class Recorder:
         row = Row(
             round=number,
             accuracy=measurements.accuracy(reports),
-            accuracy_std=measurements.spread(reports),
+            accuracy_std=measurements.accuracy_std(reports),
             seconds=self._last - begun,
             seconds_training=sum(r.seconds_training for r in reports) / self._workers,
             seconds_evaluating=sum(r.seconds_evaluating for r in reports) / self._workers,
@@ -122,13 +122,13 @@ class Recorder:
         self.rows.append(row)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(row.line())
-        self._told(row)
+        self._on_row(row)
         return row
 
 
-def _sent(number: int, name: str, answer: Answer[Any]) -> Sent:
+def _sent(number: int, name: str, answer: Answer[Any]) -> SentSize:
     floats = 0 if answer.upload is None else measurements.floats(answer.upload)
-    return Sent(len(wire.encode(_envelope(number, name), *_messages(answer))), floats)
+    return SentSize(len(wire.encode(_envelope(number, name), *_messages(answer))), floats)
 
 
 def _messages(answer: Answer[Any]) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Runs a simulation from its settings to its folder of results, or goes on with one."""
+"""Runs a simulation from its settings to its folder of results, or continues with one."""
 
 import logging
 import time
@@ -12,9 +12,9 @@ from edgeloop.algorithm import Algorithm
 from edgeloop.client import Report
 from edgeloop.data import Federation
 from edgeloop.errors import InputError
-from edgeloop.participation import Attendance
+from edgeloop.participation import ParticipationPolicy
 from edgeloop.runtime import atomic_files
-from edgeloop.server_loop import Closed
+from edgeloop.server_loop import RoundResult
 from edgeloop.training.compute import enough_memory
 from simulations.engine import (
     beside,
@@ -25,15 +25,15 @@ from simulations.engine import (
     run_plan,
     stacking_benchmark,
 )
-from simulations.engine.checkpoint import Checkpoint, Pace
-from simulations.engine.privacy_spending import Spending
+from simulations.engine.checkpoint import Checkpoint, CheckpointSchedule
+from simulations.engine.privacy_spending import SimulatedBudget
 from simulations.engine.recorder import Recorder
 from simulations.results import clients_table, concerns, measurements
 from simulations.results.clients_table import Journal
 from simulations.results.folder import BESIDE, HISTORY, PARTITION, SUMMARY, claim
 from simulations.results.measurements import Row
 from simulations.settings import RunSettings
-from simulations.sinks import Sink, guarded
+from simulations.sinks import Sink, open_guarded
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ Watch = Callable[[int, float], None]
 def simulate(
     settings: RunSettings, folder: Path, watch: Watch, sinks: Sequence[Sink] = ()
 ) -> dict[str, Any]:
-    """Run a simulation and what is to run beside it, or go on where its folder says it stopped.
+    """Run a simulation and what is to run beside it, or continue where its folder says it stopped.
 
     Args:
         settings: what to run.
@@ -60,16 +60,16 @@ def simulate(
         InputError: if the settings, the data or the folder are wrong, or memory runs out.
     """
     with enough_memory(settings.device):
-        planned = beside.planned(settings)
-        more = bool(settings.beside) and bool(beside.missing(settings, folder))
+        planned = beside.planned_rounds(settings)
+        more = bool(settings.beside) and bool(beside.missing_parts(settings, folder))
         summary = _simulate(settings, folder, watch, sinks, again=more)
         for place, name in enumerate(settings.beside, start=1):
             if name in summary.get(BESIDE, {}):
                 continue  # it was told of before
-            its = beside.settings_of(settings, name, len(summary["accuracy_by_round"]) - 1)
+            its = beside.companion_settings(settings, name, len(summary["accuracy_by_round"]) - 1)
             counted = _counted(watch, sum(planned[:place]), its.rounds, planned[place])
-            _simulate(its, beside.folder_of(folder, name), counted, (), again=True)
-            summary = beside.told(folder, name)
+            _simulate(its, beside.companion_folder(folder, name), counted, (), again=True)
+            summary = beside.add_comparison(folder, name)
         return summary
 
 
@@ -81,32 +81,32 @@ def _counted(watch: Watch, before: int, rounds: int, asked: int) -> Watch:
 def _simulate(
     settings: RunSettings, folder: Path, watch: Watch, sinks: Sequence[Sink], again: bool
 ) -> dict[str, Any]:
-    """Run one algorithm, or go on with it; a finished run is what it is, or refused."""
+    """Run one algorithm, or continue with it; a finished run is what it is, or refused."""
     settings.check()
     everyone = settings.federation()
-    divided = late_clients.divide(everyone, settings.new_clients)
-    generator = settings.opened()
-    base = settings.opened_base(divided.early.shape, divided.early.classes)
-    plan = run_plan.plan(settings, divided.early, generator, base)
+    divided = late_clients.split_late_clients(everyone, settings.new_clients)
+    generator = settings.open_generator()
+    base = settings.open_base(divided.early.shape, divided.early.classes)
+    plan = run_plan.make_plan(settings, divided.early, generator, base)
     config = run_config.config(plan, everyone)
     batch = 1 if base is not None else settings.batch_size  # statistics have no batches
-    concerned = concerns.of_data(divided.early, batch)
+    concerned = concerns.data_warnings(divided.early, batch)
     _check_beside(settings, divided.early)
     if claim(folder, config, again):
         return beside.summary(folder)
     _warn(concerned)
     atomic_files.write(folder / PARTITION, measurements.partition_file(divided.early, plan.models))
     worked = measurements.processor_seconds()
-    begun = _begin(plan, plan.load(generator), divided.early, folder)
-    with guarded(sinks, folder, config, begun.saved.rows) as sink:
+    begun = _prepare_run(plan, plan.load(generator), divided.early, folder)
+    with open_guarded(sinks, folder, config, begun.saved.rows) as sink:
         recorder = _recorder(begun, sink.row)
         reports, broadcast, mixed = _rounds(begun, recorder, watch)
-        diverged = concerns.of_clients(clients_table.read(folder))
+        diverged = concerns.client_warnings(clients_table.read(folder))
         _warn(diverged)
-        judged = concerns.of_rounds(begun.algorithm, recorder.rows)
+        judged = concerns.round_warnings(begun.algorithm, recorder.rows)
         summary = {
             **measurements.summary(config, recorder.rows, reports, broadcast),
-            **late_clients.joined(plan, divided, broadcast),
+            **late_clients.evaluate_late_clients(plan, divided, broadcast),
             **mixed,
             "cohort": begun.chosen,
             "warnings": [*concerned, *diverged, *judged],
@@ -126,9 +126,9 @@ def _check_beside(settings: RunSettings, federation: Federation) -> None:
     """
     for name in settings.beside:
         try:
-            its = beside.settings_of(settings, name, settings.rounds)
+            its = beside.companion_settings(settings, name, settings.rounds)
             its.check()
-            run_plan.plan(its, federation, its.opened())
+            run_plan.make_plan(its, federation, its.open_generator())
         except InputError as error:
             raise error.within(f"beside {name}") from error
 
@@ -139,8 +139,8 @@ def _warn(sentences: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True)
-class _Begun:
-    """A run that is about to begin, or to go on.
+class _RunContext:
+    """A run that is about to begin, or to continue.
 
     Attributes:
         plan: the run's.
@@ -160,72 +160,72 @@ class _Begun:
     folder: Path
     saved: Checkpoint
     journal: Journal
-    participation: Attendance | None
-    chosen: Mapping[str, stacking_benchmark.Choice]
-    spending: Spending | None
+    participation: ParticipationPolicy | None
+    chosen: Mapping[str, stacking_benchmark.StackingDecision]
+    spending: SimulatedBudget | None
 
 
-def _begin(
+def _prepare_run(
     plan: run_plan.Plan, algorithm: Algorithm[Any, Any, Any], federation: Federation, folder: Path
-) -> _Begun:
+) -> _RunContext:
     """Find where a run stands: at its last checkpoint, or at its beginning."""
-    new = Checkpoint(server_loop.beginning(algorithm), (), folder)
+    new = Checkpoint(server_loop.initial_state(algorithm), (), folder)
     saved = checkpoint.latest(folder, algorithm) or new
-    some: Attendance | None = plan.participation(federation)
+    some: ParticipationPolicy | None = plan.participation(federation)
     spending = plan.spending(federation, some)
     some = spending or some
     journal = Journal(folder, plan.models, some, len(saved.rows))
-    chosen = stacking_benchmark.settled(folder, plan, federation)
-    return _Begun(plan, algorithm, federation, folder, saved, journal, some, chosen, spending)
+    chosen = stacking_benchmark.load_or_choose(folder, plan, federation)
+    return _RunContext(plan, algorithm, federation, folder, saved, journal, some, chosen, spending)
 
 
-def _recorder(begun: _Begun, told: Callable[[Row], None]) -> Recorder:
+def _recorder(begun: _RunContext, told: Callable[[Row], None]) -> Recorder:
     saved = begun.saved
     return Recorder(
-        *(begun.algorithm, begun.folder / "rounds.csv", saved.rows, saved.standing.broadcast),
+        *(begun.algorithm, begun.folder / "rounds.csv", saved.rows, saved.run_state.broadcast),
         *(begun.plan.workers, time.perf_counter, begun.journal, told),
         spent=None if begun.spending is None else begun.spending.epsilon,
     )
 
 
 def _rounds(
-    begun: _Begun, recorder: Recorder, watch: Watch
+    begun: _RunContext, recorder: Recorder, watch: Watch
 ) -> tuple[Mapping[str, Report], Any, Mapping[str, Any]]:
     """Run and record what is left; return the last evaluation, the last broadcast, the mixture."""
     saved, settings = begun.saved, begun.plan.settings
-    together = stacking_benchmark.stacked(begun.chosen)
-    with run_plan.cohort(begun.plan, begun.federation, together) as crew:
+    together = stacking_benchmark.stacked_architectures(begun.chosen)
+    with run_plan.open_cohort(begun.plan, begun.federation, together) as cohort:
         if saved.rows:
-            crew.restore(saved.models)
-        standing, reports = server_loop.run(
-            *(recorder.algorithm, crew, settings.rounds, saved.standing),
-            _after(begun, recorder, crew, watch),
-            lambda: measurements.stalled(recorder.rows, settings.patience),
+            cohort.restore(saved.models)
+        run_state, reports = server_loop.run_rounds(
+            *(recorder.algorithm, cohort, settings.rounds, saved.run_state),
+            _round_end(begun, recorder, cohort, watch),
+            lambda: measurements.has_stalled(recorder.rows, settings.patience),
             begun.participation,
         )
         watch(settings.rounds, recorder.finished(reports).accuracy)
-        begun.journal.write(crew.hits())
-        mixed = mixing.told(begun.plan, crew, standing.broadcast, standing.rounds)
-    return reports, standing.broadcast, mixed
+        begun.journal.write(cohort.hits())
+        mixed = mixing.mixing_summary(begun.plan, cohort, run_state.broadcast, run_state.rounds)
+    return reports, run_state.broadcast, mixed
 
 
-def _after(
-    begun: _Begun, recorder: Recorder, crew: run_plan.Crew, watch: Watch
-) -> Callable[[Closed[Any, Any, Any]], None]:
+def _round_end(
+    begun: _RunContext, recorder: Recorder, cohort: run_plan.SimulatedCohort, watch: Watch
+) -> Callable[[RoundResult[Any, Any, Any]], None]:
     """Return what is done at the end of each round; a checkpoint, if one is due."""
-    pace = Pace()
+    pace = CheckpointSchedule()
 
-    def save(closed: Closed[Any, Any, Any]) -> None:
+    def save(closed: RoundResult[Any, Any, Any]) -> None:
         begun.journal.sync()
-        checkpoint.save(begun.folder, crew, closed.standing, recorder.rows)
+        checkpoint.save(begun.folder, cohort, closed.run_state, recorder.rows)
 
-    def after(closed: Closed[Any, Any, Any]) -> None:
-        measures = concerns.measured(begun.algorithm, closed, begun.participation)
+    def after(closed: RoundResult[Any, Any, Any]) -> None:
+        measures = concerns.round_metrics(begun.algorithm, closed, begun.participation)
         row = recorder.closed(closed, measures)
-        concerns.tell(begun.algorithm, recorder.rows)
+        concerns.log_new_warnings(begun.algorithm, recorder.rows)
         if begun.plan.settings.history:
-            round_history.write(begun.folder / HISTORY, closed)
-        watch(closed.standing.rounds, row.accuracy)
+            round_history.write_round(begun.folder / HISTORY, closed)
+        watch(closed.run_state.rounds, row.accuracy)
         if pace.due():
             pace.run(lambda: save(closed))
 
@@ -235,8 +235,8 @@ def _after(
 def _write(folder: Path, summary: Mapping[str, Any], rows: Sequence[Row], broadcast: Any) -> None:
     """Write the results; the summary last, because it says that the run is finished."""
     config = summary["config"]
-    card = algorithms.card(config["algorithm"])
-    title = f"{card.title} on {Path(config['data']).name}"
+    info = algorithms.info(config["algorithm"])
+    title = f"{info.title} on {Path(config['data']).name}"
     atomic_files.write(folder / "prototypes.safetensors", measurements.prototypes_file(broadcast))
     atomic_files.write(folder / "accuracy.png", measurements.picture(title, rows))
     atomic_files.write_json(folder / SUMMARY, summary)

@@ -15,7 +15,7 @@ import torch
 from edgeloop import algorithms, models
 from edgeloop.algorithm import Algorithm
 from edgeloop.bases.running import Base
-from edgeloop.client import Member
+from edgeloop.client import Client
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.cohorts.stacked import StackedCohort
 from edgeloop.cohorts.workers import WorkerCohort
@@ -23,11 +23,11 @@ from edgeloop.data import ClientData, Federation
 from edgeloop.data.pfllib import FolderFederation
 from edgeloop.data.samples import Shard
 from edgeloop.generator import Generator
-from edgeloop.participation import Attendance, Participation, durations
+from edgeloop.participation import Participation, ParticipationPolicy, durations
 from edgeloop.privacy import accounting, dp_sgd
 from edgeloop.training.compute import usable_device
 from simulations.engine.flops import forward_flops
-from simulations.engine.privacy_spending import Spending
+from simulations.engine.privacy_spending import SimulatedBudget
 from simulations.settings import RunSettings
 
 STEP_FLOPS = 4_000_000
@@ -36,10 +36,10 @@ STEP_FLOPS = 4_000_000
 Fitted to HtFE-sen-2 on one core: 0.55 and 0.40 ms a sample for 2.5 and 0.7 million operations.
 """
 
-Crew = LocalCohort[Any, Any] | WorkerCohort[Any, Any]
+SimulatedCohort = LocalCohort[Any, Any] | WorkerCohort[Any, Any]
 
 
-class Shares(Protocol):
+class ClientDataSource(Protocol):
     """Gives a client's data by its number; must be picklable."""
 
     def client(self, client: int) -> ClientData:
@@ -56,7 +56,7 @@ class Plan:
         shape: of one input, channels first.
         classes: C.
         models: each client's architecture by the client's name; the names in number order.
-        bound: the hyperparameters that bind the run to its generator or its base.
+        bound_options: the hyperparameters that bind the run to its generator or its base.
         base: that clients compute their features with; None where they train networks.
     """
 
@@ -64,26 +64,31 @@ class Plan:
     shape: tuple[int, ...]
     classes: int
     models: Mapping[str, str]
-    bound: Mapping[str, Any] = field(default_factory=dict)
+    bound_options: Mapping[str, Any] = field(default_factory=dict)
     base: Base | None = None
 
     def load(self, generator: Generator | None = None) -> Algorithm[Any, Any, Any]:
-        """Build the algorithm; its server's half with the generator, where it needs one.
+        """Build the algorithm; its server's part with the generator, where it needs one.
 
         Raises:
             ConfigError: naming a hyperparameter that does not exist or is out of range.
             GeneratorError: if the generator is not the one that the run is bound to.
         """
-        return algorithms.load(self.settings.algorithm, generator, **self.chosen())
+        return algorithms.load(self.settings.algorithm, generator, **self.algorithm_options())
 
     def hyperparameters(self) -> dict[str, Any]:
         """Return every hyperparameter by name, the variant and the options applied."""
-        return dataclasses.asdict(algorithms.config(self.settings.algorithm, **self.chosen()))
+        return dataclasses.asdict(
+            algorithms.config(self.settings.algorithm, **self.algorithm_options())
+        )
 
-    def chosen(self) -> dict[str, Any]:
+    def algorithm_options(self) -> dict[str, Any]:
         """Return the fields of the algorithm's Config that this run decides."""
         first = models.auxiliary(self.settings.models, next(iter(self.models.values())))
-        return {**self.settings.chosen(self.classes, self.shape, first), **self.bound}
+        return {
+            **self.settings.algorithm_options(self.classes, self.shape, first),
+            **self.bound_options,
+        }
 
     def participation(self, federation: Federation) -> Participation | None:
         """Return who takes part in which round; None for everybody in all of them."""
@@ -92,14 +97,16 @@ class Plan:
             return None
         times: Mapping[str, float] = {}
         if asked.deadline is not None:
-            known = costs(self, federation)
+            known = round_costs(self, federation)
             times = durations(known, asked.slow_rate, asked.slow_factor, asked.seed)
         return Participation(
             *(tuple(self.models), asked.join_ratio, asked.random_join_ratio, asked.drop_rate),
-            *(asked.deadline, times, asked.seed, self.load().whole_rounds),
+            *(asked.deadline, times, asked.seed, self.load().full_rounds),
         )
 
-    def spending(self, federation: Federation, others: Attendance | None) -> Spending | None:
+    def spending(
+        self, federation: Federation, others: ParticipationPolicy | None
+    ) -> SimulatedBudget | None:
         """Return what clients spend of their privacy; None for a run without.
 
         Raises:
@@ -109,16 +116,16 @@ class Plan:
         if asked is None or recipe is None:
             return None
         costs = {
-            name: accounting.of_round(
+            name: accounting.round_cost(
                 asked,
                 samples=train,
                 batch_size=self.settings.batch_size,
                 epochs=recipe.epochs,
-                prototypes=recipe.sees is not None,
+                prototypes=recipe.collect is not None,
             )
             for name, (train, _) in zip(self.models, federation.sizes(), strict=True)
         }
-        return Spending(asked, costs, others)
+        return SimulatedBudget(asked, costs, others)
 
     @property
     def workers(self) -> int:
@@ -130,45 +137,45 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Enlist:
+class CohortFactory:
     """Makes the cohort of the named clients; picklable, so that a worker can make its own.
 
     Attributes:
         plan: the run's.
-        shares: the clients' data.
+        data: the clients' data.
         stacked: the architectures whose clients train together.
     """
 
     plan: Plan
-    shares: Shares
+    data: ClientDataSource
     stacked: frozenset[str] = frozenset()
 
     def __call__(self, names: Sequence[str]) -> LocalCohort[Any, Any]:
         """Read the named clients' data and build their models."""
         numbers = {name: number for number, name in enumerate(self.plan.models)}
-        members = {name: self.member(name, numbers[name]) for name in names}
+        clients = {name: self.make_client(name, numbers[name]) for name in names}
         recipe = self.plan.load().recipe
         kinds = {name: kind for name, kind in self.plan.models.items() if kind in self.stacked}
         if recipe is None or not kinds:
-            return LocalCohort(members)
+            return LocalCohort(clients)
         device = usable_device(self.plan.settings.device)
-        return StackedCohort(members, recipe, kinds, device)
+        return StackedCohort(clients, recipe, kinds, device)
 
-    def member(self, name: str, number: int) -> Any:
-        """Make one client's half by its name and number."""
+    def make_client(self, name: str, number: int) -> Any:
+        """Make one client by its name and number."""
         plan, settings = self.plan, self.plan.settings
         algorithm = plan.load()
-        if algorithm.half is not None:
-            return algorithm.half(name, plan.base, self.shares.client(number))
+        if algorithm.make_client is not None:
+            return algorithm.make_client(name, plan.base, self.data.client(number))
         # One seed for all: clients of one architecture start from the same weights, as in HtFLlib.
         model = models.build(
             plan.models[name], plan.shape, plan.classes, settings.width, settings.seed
         )
-        return Member(
+        return Client(
             name,
             algorithm,
             model,
-            self.shares.client(number),
+            self.data.client(number),
             batch_size=settings.batch_size,
             seed=settings.seed,
             shuffle=settings.shuffle,
@@ -178,13 +185,13 @@ class Enlist:
 
 
 @dataclass(frozen=True)
-class Spool:
+class NpzStore:
     """Clients' data in a file each, so that a worker need not hold what is not its own."""
 
     folder: Path
 
     @classmethod
-    def write(cls, federation: Federation, folder: Path) -> "Spool":
+    def write(cls, federation: Federation, folder: Path) -> "NpzStore":
         """Write every client's samples as they are stored."""
         for client in range(len(federation)):
             shards = federation.shards(client)
@@ -203,7 +210,7 @@ def _arrays(shard: Shard) -> tuple[Any, Any]:
     return shard.inputs, shard.labels
 
 
-def plan(
+def make_plan(
     settings: RunSettings,
     federation: Federation,
     generator: Generator | None = None,
@@ -217,21 +224,23 @@ def plan(
     """
     shape = federation.shape
     group = settings.models or default_group(shape)
-    architectures = models.members(group, len(federation))
+    architectures = models.client_architectures(group, len(federation))
     for architecture in dict.fromkeys(architectures):
         models.feature_width(architecture, shape, settings.width)
     planned = Plan(
         settings,
         shape,
         federation.classes,
-        dict(zip(names(federation), architectures, strict=True)),
+        dict(zip(client_names(federation), architectures, strict=True)),
         {
             **algorithms.generator_options(settings.algorithm, generator),
             **algorithms.base_options(settings.algorithm, base),
         },
         base,
     )
-    algorithms.check_alike(settings.algorithm, architectures, **planned.chosen())
+    algorithms.check_same_architecture(
+        settings.algorithm, architectures, **planned.algorithm_options()
+    )
     if settings.privacy is not None:
         _check_private(planned)
     return planned
@@ -256,16 +265,16 @@ def default_group(shape: tuple[int, ...]) -> str:
     return "htfe-sen-2" if signal else "cnn"
 
 
-def names(federation: Federation) -> list[str]:
+def client_names(federation: Federation) -> list[str]:
     """Return the clients' names; zero-padded, so that they sort as their numbers do."""
     digits = max(2, len(str(len(federation) - 1)))
     return [f"client-{number:0{digits}}" for number in range(len(federation))]
 
 
 @contextmanager
-def cohort(
+def open_cohort(
     plan: Plan, federation: Federation, stacked: Collection[str] = frozenset()
-) -> Iterator[Crew]:
+) -> Iterator[SimulatedCohort]:
     """Open the run's cohort: in this process for one worker or a GPU, else in workers.
 
     Either gives the same answers to the bit, unless clients are stacked.
@@ -276,25 +285,25 @@ def cohort(
         stacked: the architectures whose clients train together.
     """
     torch.set_num_threads(1)
-    crew = _hire(plan, federation, frozenset(stacked))
+    cohort = _make_cohort(plan, federation, frozenset(stacked))
     try:
-        yield crew
+        yield cohort
     finally:
-        crew.close()
+        cohort.close()
 
 
-def _hire(plan: Plan, federation: Federation, stacked: frozenset[str]) -> Crew:
+def _make_cohort(plan: Plan, federation: Federation, stacked: frozenset[str]) -> SimulatedCohort:
     if plan.workers == 1:
-        return Enlist(plan, federation, stacked)(list(plan.models))
+        return CohortFactory(plan, federation, stacked)(list(plan.models))
     if isinstance(federation, FolderFederation):
-        enlist = Enlist(plan, federation, stacked)
-        return WorkerCohort(enlist, costs(plan, federation), plan.workers)
+        factory = CohortFactory(plan, federation, stacked)
+        return WorkerCohort(factory, round_costs(plan, federation), plan.workers)
     with tempfile.TemporaryDirectory(prefix="edgeloop-") as folder:
-        enlist = Enlist(plan, Spool.write(federation, Path(folder)), stacked)
-        return WorkerCohort(enlist, costs(plan, federation), plan.workers)
+        factory = CohortFactory(plan, NpzStore.write(federation, Path(folder)), stacked)
+        return WorkerCohort(factory, round_costs(plan, federation), plan.workers)
 
 
-def costs(plan: Plan, federation: Federation) -> dict[str, float]:
+def round_costs(plan: Plan, federation: Federation) -> dict[str, float]:
     """Return what a round takes each client: training samples times what one costs its model."""
     flops = {each: _flops(each, plan) + STEP_FLOPS for each in set(plan.models.values())}
     sizes = federation.sizes()

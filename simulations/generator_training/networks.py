@@ -88,7 +88,7 @@ class Convolution(nn.Module):
         """Return (N, O, Y / stride, X / stride), after a leaky ReLU."""
         weight_OIYX = self.weight_OIYX / math.sqrt(self.weight_OIYX[0].numel())
         mixed_NOYX = F.conv2d(images_NIYX, weight_OIYX, self.bias_O, self.stride, self.padding)
-        return activated(mixed_NOYX)
+        return leaky_relu(mixed_NOYX)
 
 
 class Modulated(nn.Module):
@@ -133,7 +133,7 @@ class Mapping(nn.Module):
         power_NK = noise_NZ.square().mean(1, keepdim=True)
         values_NH = noise_NZ * torch.rsqrt(power_NK + 1e-8)
         for layer in self.layers:
-            values_NH = activated(layer(values_NH))
+            values_NH = leaky_relu(layer(values_NH))
         return values_NH
 
 
@@ -155,10 +155,10 @@ class Synthesis(nn.Module):
         content_NCYX = self.constant_KCYX.expand(latents_NH.shape[0], -1, -1, -1)
         image_NKYX: Tensor | None = None
         for narrow, draw, grey in zip(self.narrowing, self.drawing, self.grey, strict=True):
-            content_NCYX = activated(narrow(content_NCYX, latents_NH))
+            content_NCYX = leaky_relu(narrow(content_NCYX, latents_NH))
             if image_NKYX is not None:  # narrowed before it is doubled: a quarter of the work
-                content_NCYX, image_NKYX = doubled(content_NCYX), doubled(image_NKYX)
-            content_NCYX = activated(draw(content_NCYX, latents_NH))
+                content_NCYX, image_NKYX = upsample(content_NCYX), upsample(image_NKYX)
+            content_NCYX = leaky_relu(draw(content_NCYX, latents_NH))
             added_NKYX = grey(content_NCYX, latents_NH, demodulate=False)
             image_NKYX = added_NKYX if image_NKYX is None else image_NKYX + added_NKYX
         return torch.tanh(cast(Tensor, image_NKYX))
@@ -196,7 +196,7 @@ class Discriminator(nn.Module):
         """Return scores (N,)."""
         seen_NCYX = self.seeing(images_NKYX)
         compared_NCYX = self.comparing(torch.cat([seen_NCYX, variety(seen_NCYX)], dim=1))
-        scores_NK: Tensor = self.score(activated(self.judging(compared_NCYX.flatten(1))))
+        scores_NK: Tensor = self.score(leaky_relu(self.judging(compared_NCYX.flatten(1))))
         return scores_NK[:, 0]
 
 
@@ -214,11 +214,11 @@ def variety(features_NCYX: Tensor) -> Tensor:
     return spread.repeat(group)[:, None, None, None].expand(-1, 1, *features_NCYX.shape[2:])
 
 
-def activated(values: Tensor) -> Tensor:
+def leaky_relu(values: Tensor) -> Tensor:
     """Return a leaky ReLU that keeps the variance."""
     return F.leaky_relu(values, SLOPE) * GAIN
 
 
-def doubled(images_NCYX: Tensor) -> Tensor:
+def upsample(images_NCYX: Tensor) -> Tensor:
     """Return images of twice as many pixels a side, bilinear."""
     return F.interpolate(images_NCYX, scale_factor=2.0, mode="bilinear", align_corners=False)

@@ -52,7 +52,7 @@ def trained_judge(images: Tensor, labels: Tensor, seed: int, epochs: int = EPOCH
 
 
 @torch.no_grad()
-def judged(judge: Judge, images: Tensor) -> tuple[Tensor, Tensor]:
+def judge_images(judge: Judge, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return features (N, D) and probabilities (N, C) of images."""
     parts = [judge(part) for part in images.split(500)]
     features, logits = (torch.cat(each) for each in zip(*parts, strict=True))
@@ -95,11 +95,11 @@ def score(images: Tensor, labels: Tensor, drawn: Tensor, seed: int = 0) -> dict[
     order = torch.randperm(len(labels), generator=random)
     held, seen = order[:HELD_OUT], order[HELD_OUT:]
     judge = trained_judge(images[seen], labels[seen], seed)
-    held_features, held_probabilities = judged(judge, images[held])
-    features, probabilities = judged(judge, drawn)
-    seen_features, _ = judged(judge, images[seen])
+    held_features, held_probabilities = judge_images(judge, images[held])
+    features, probabilities = judge_images(judge, drawn)
+    seen_features, _ = judge_images(judge, images[seen])
     shares = torch.bincount(probabilities.argmax(1), minlength=10) / len(drawn)
-    noisy, _ = judged(judge, with_noise(images[held], random))
+    noisy, _ = judge_images(judge, with_noise(images[held], random))
     return {
         "judge_accuracy": _mean(held_probabilities.argmax(1) == labels[held]),
         "frechet_drawn": frechet(features, seen_features),

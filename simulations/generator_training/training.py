@@ -1,4 +1,4 @@
-"""Adversarial training of the small generator, one step at a time; stops and goes on to the bit.
+"""Adversarial training of the small generator, one step at a time; stops and continues to the bit.
 
 Non-saturating logistic losses with a lazy R1 penalty (Mescheder et al. 2018; Karras et al. 2020),
 shifted images against so few (Zhao et al. 2020, differentiable augmentation), averaged weights.
@@ -23,7 +23,7 @@ PENALTY_EVERY = 16
 
 
 @dataclass(frozen=True)
-class Recipe:
+class GeneratorTraining:
     """How to train.
 
     Attributes:
@@ -55,7 +55,7 @@ class Training:
         images: (N, 1, Y, X) from -1 to 1.
     """
 
-    def __init__(self, recipe: Recipe, images: Tensor) -> None:
+    def __init__(self, recipe: GeneratorTraining, images: Tensor) -> None:
         self.recipe = recipe
         self.steps = 0
         self._images = images
@@ -83,9 +83,9 @@ class Training:
     def _judge(self, random: torch.Generator) -> float:
         recipe = self.recipe
         rows = torch.randint(len(self._images), (recipe.batch,), generator=random)
-        real = shifted(self._images[rows], recipe.shift, random)
+        real = shift_images(self._images[rows], recipe.shift, random)
         with torch.no_grad():
-            drawn = shifted(self.generator(self._noise(random)), recipe.shift, random)
+            drawn = shift_images(self.generator(self._noise(random)), recipe.shift, random)
         penalised = self.steps % PENALTY_EVERY == 0
         real.requires_grad_(penalised)
         scores = self.discriminator(real)
@@ -99,7 +99,7 @@ class Training:
         return loss.item()
 
     def _draw(self, random: torch.Generator) -> float:
-        drawn = shifted(self.generator(self._noise(random)), self.recipe.shift, random)
+        drawn = shift_images(self.generator(self._noise(random)), self.recipe.shift, random)
         loss = F.softplus(-self.discriminator(drawn)).mean()
         self._descend(0, loss)
         return loss.item()
@@ -142,7 +142,7 @@ class Training:
         return {"steps": self.steps, **networks, "optimizers": optimizers}
 
 
-def shifted(images_NKYX: Tensor, most: int, random: torch.Generator) -> Tensor:
+def shift_images(images_NKYX: Tensor, most: int, random: torch.Generator) -> Tensor:
     """Move every image by its own whole number of pixels; what comes in is black."""
     if most == 0:
         return images_NKYX

@@ -19,45 +19,52 @@ CLASSES = 100
 
 
 def ktl(
-    data: Annotated[str, typer.Option(help="Parquet, an image folder, or fashion-sample.")],
-    shots: Annotated[int, typer.Option(min=1, help="Training samples a class, on average.")] = 2,
+    data: Annotated[
+        str, typer.Option(help="Data set: a parquet file, an image folder, or fashion-sample.")
+    ],
+    shots: Annotated[int, typer.Option(min=1, help="Training samples per class, on average.")] = 2,
     seeds: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="How many runs of each baseline. [default: 10, or as many as the data allows]",
+            help="Number of runs of each baseline. [default: 10, or as the data allows]",
         ),
     ] = None,
     client: Annotated[
         int | None,
-        typer.Option(min=0, help="Whose samples, in every run. [default: another's in each]"),
+        typer.Option(
+            min=0, help="Number of the client in every run. [default: a different one in each]"
+        ),
     ] = None,
     test_samples: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Of all clients together. [default: 2000, or as many as there are]"
-        ),
+        typer.Option(min=1, help="Test samples of all clients together. [default: 2000, or all]"),
     ] = None,
     own_test_samples: Annotated[
-        bool, typer.Option("--own-test-samples", help="The client's own ones alone, as the paper.")
+        bool,
+        typer.Option(
+            "--own-test-samples", help="Test on the client's own samples only, as the paper does."
+        ),
     ] = False,
     baselines: Annotated[
-        str, typer.Option(help="Of local, etf-only, ktl and computed-base.")
+        str, typer.Option(help="Baselines: local, etf-only, ktl, computed-base.")
     ] = "local,etf-only,ktl,computed-base",
-    rounds: Annotated[int, typer.Option(min=1, help="At most.")] = 200,
+    rounds: Annotated[int, typer.Option(min=1, help="Largest number of rounds.")] = 200,
     patience: Annotated[
-        int, typer.Option(min=1, help="Stop after so many rounds without a new best one.")
+        int, typer.Option(min=1, help="Early stopping: rounds without a new best accuracy.")
     ] = 80,
     model: Annotated[str, typer.Option(help="The client's architecture.")] = "cnn",
     generator: Annotated[
-        str | None, typer.Option(help="See `edgeloop generator list`. [default: digits]")
+        str | None, typer.Option(help="Generator; see `edgeloop generator list`. [default: digits]")
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A hyperparameter of fedktl: key=value.")
     ] = None,
-    workers: Annotated[str, typer.Option(help="Runs at a time; auto for one a core.")] = "auto",
+    workers: Annotated[
+        str, typer.Option(help="Number of parallel runs, or auto for one per core.")
+    ] = "auto",
     out: Annotated[
-        Path | None, typer.Option(help="The study's folder. [default: runs/ktl-SHOTS-shot]")
+        Path | None, typer.Option(help="Output folder of the study. [default: runs/ktl-SHOTS-shot]")
     ] = None,
 ) -> None:
     """Run a single client alone, with the ETF classifier only, and with knowledge transfer."""

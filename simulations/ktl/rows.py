@@ -28,17 +28,19 @@ Classify = Callable[[ClientData, int], Labels]
 """A client's samples and the number of classes, to a class (N,) for each of its test samples."""
 
 
-def simulated(settings: RunSettings, folder: Path, *, algorithm: str, **options: Any) -> Summary:
+def run_simulation(
+    settings: RunSettings, folder: Path, *, algorithm: str, **options: Any
+) -> Summary:
     """Run an algorithm with the client alone; the study's own options are FedKTL's."""
     own = settings.options if algorithm == settings.algorithm else {}
     changes = {"algorithm": algorithm, "options": {**own, **options}}
     chosen = settings.model_copy(update=changes)
-    if not algorithms.needs_generator(algorithm, **chosen.chosen(classes=2)):
+    if not algorithms.needs_generator(algorithm, **chosen.algorithm_options(classes=2)):
         chosen = chosen.model_copy(update={"generator": None})
     return simulate(chosen, folder, lambda done, accuracy: None)
 
 
-def classified(settings: RunSettings, folder: Path, *, how: Classify) -> Summary:
+def run_classifier(settings: RunSettings, folder: Path, *, how: Classify) -> Summary:
     """Have a classifier without rounds name the test samples; write how many it names right."""
     federation = data.load(settings.data)
     client = federation.client(0)
@@ -50,7 +52,7 @@ def classified(settings: RunSettings, folder: Path, *, how: Classify) -> Summary
     return summary
 
 
-def on_base(settings: RunSettings, folder: Path) -> Summary:
+def run_on_base(settings: RunSettings, folder: Path) -> Summary:
     """Have class means on a base name the test samples; it is computed from the generator's images.
 
     The class whose mean is nearest by cosine, on whitened features; nothing is trained.
@@ -59,28 +61,28 @@ def on_base(settings: RunSettings, folder: Path) -> Summary:
 
     def how(client: ClientData, classes: int) -> Labels:
         shape = client.train.inputs.shape[1:]
-        return nearest_mean(client, classes, building.automatic(generator, shape, classes))
+        return nearest_mean(client, classes, building.load_or_compute(generator, shape, classes))
 
-    return classified(settings, folder, how=how)
+    return run_classifier(settings, folder, how=how)
 
 
 def nearest_mean(client: ClientData, classes: int, base: Base) -> Labels:
     """Return the class (N,) of each test sample whose mean is nearest by cosine."""
     train, test = (
-        classifier.whitened(base.features(part.inputs), base.variances_D)
+        classifier.whiten(base.features(part.inputs), base.variances_D)
         for part in (client.train, client.test)
     )
-    known = statistics.sums(train, client.train.labels, classes, second=False)
+    known = statistics.class_sums(train, client.train.labels, classes, second=False)
     found = classifier.cosine(known, known.counts_C, base.variances_D).log_posteriors(test)
     labels: Labels = found.argmax(1).astype(np.int64)
     return labels
 
 
 ROWS: Mapping[str, Row] = {
-    "local": partial(simulated, algorithm="local"),
-    "etf-only": partial(simulated, algorithm="fedktl", transfer=0.0),
-    "ktl": partial(simulated, algorithm="fedktl"),
-    "computed-base": on_base,
+    "local": partial(run_simulation, algorithm="local"),
+    "etf-only": partial(run_simulation, algorithm="fedktl", transfer=0.0),
+    "ktl": partial(run_simulation, algorithm="fedktl"),
+    "computed-base": run_on_base,
 }
 """Plain cross-entropy; FedKTL's client without the transfer loss; with it; and class means on a
 computed base.

@@ -15,7 +15,7 @@ from edgeloop.runtime import atomic_files
 from simulations.engine import pool
 from simulations.ktl.rows import ROWS, Row, Summary
 from simulations.results.folder import SUMMARY, new_study
-from simulations.results.seed_statistics import described
+from simulations.results.seed_statistics import describe_values
 from simulations.settings import RunSettings
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ SHARERS: Mapping[int, int] = {23: 20, 9: 50, 2: 200}
 
 CIFAR100 = (60_000, 100)
 TRAINED = 0.75
-DEALT = "dealt.json"
+DIVISION = "dealt.json"
 """Beside the shares: what was dealt, so that the data need not be read again."""
 
 Done = Callable[[str, Summary], None]
@@ -112,7 +112,7 @@ def sharers(samples: int, classes: int, shots: int) -> int:
 
 
 @dataclass(frozen=True)
-class Dealt:
+class DividedStudy:
     """What a study came to once its data was known.
 
     Attributes:
@@ -130,19 +130,19 @@ class Dealt:
     notes: tuple[str, ...]
 
 
-def deal(study: Study) -> Dealt:
+def divide(study: Study) -> DividedStudy:
     """Write each seed's share: a client of an IID balanced division, partition seed 1.
 
     Raises:
         DataError: if the data cannot be read or divided so.
         ConfigError: if more clients or test samples are asked for than there are.
     """
-    kept = study.folder / "data" / DEALT
+    kept = study.folder / "data" / DIVISION
     usual = study.seeds is None
     if kept.exists():
         before = atomic_files.read_json(kept)
         if before.pop("usual") == usual and (study.seeds or 0) <= before["seeds"]:
-            found = Dealt(**{**before, "notes": tuple(before["notes"])})
+            found = DividedStudy(**{**before, "notes": tuple(before["notes"])})
             return replace(found, seeds=study.seeds or found.seeds)
     divided = _divided(study)
     divided, notes = _tested(study, divided)
@@ -153,7 +153,7 @@ def deal(study: Study) -> Dealt:
             client = seed if study.client is None else study.client
             data.write(divided.only(client), study.share(seed))
     (train, test), *_ = data.load(str(study.share(0))).sizes()
-    found = Dealt(seeds, train, test, divided.classes, (*notes, *more))
+    found = DividedStudy(seeds, train, test, divided.classes, (*notes, *more))
     atomic_files.write_json(kept, {**asdict(found), "usual": usual})
     return found
 
@@ -209,7 +209,7 @@ def run(study: Study, workers: int | None, done: Done) -> dict[str, Any]:
 
 
 def _run(study: Study, workers: int | None, done: Done) -> dict[str, Any]:
-    dealt = deal(study)
+    dealt = divide(study)
     for note in dealt.notes:
         log.warning("%s", note)
     keys = [(name, seed) for seed in range(dealt.seeds) for name in study.baselines]
@@ -227,7 +227,7 @@ def _run(study: Study, workers: int | None, done: Done) -> dict[str, Any]:
         for name, seed in keys
         if (name, seed) not in found
     }
-    pool.spread(missing, workers, note_one)
+    pool.run_tasks(missing, workers, note_one)
     summary = summarize(study, dealt, found)
     atomic_files.write_json(study.folder / SUMMARY, summary)
     return summary
@@ -242,7 +242,7 @@ def _one(row: Row, settings: RunSettings, place: Path) -> Summary:
 
 
 def summarize(
-    study: Study, dealt: Dealt, found: Mapping[tuple[str, int], Summary]
+    study: Study, dealt: DividedStudy, found: Mapping[tuple[str, int], Summary]
 ) -> dict[str, Any]:
     """Return what all runs say together; docs/simulation.md defines every key."""
 
@@ -262,8 +262,8 @@ def summarize(
         "options": dict(study.options),
         "rounds": study.rounds,
         "patience": study.patience,
-        "baselines": {name: described(each) for name, each in best.items()},
-        "last_round": {name: described(each) for name, each in last.items()},
+        "baselines": {name: describe_values(each) for name, each in best.items()},
+        "last_round": {name: describe_values(each) for name, each in last.items()},
         "differences": _differences(best),
     }
 
@@ -274,7 +274,7 @@ def _differences(best: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     known = {better for better, _ in pairs} | {"local"}
     pairs += [(name, "local") for name in best if name not in known]
     return {
-        f"{better} - {worse}": described(
+        f"{better} - {worse}": describe_values(
             [a - b for a, b in zip(best[better], best[worse], strict=True)]
         )
         for better, worse in pairs

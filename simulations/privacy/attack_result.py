@@ -17,20 +17,20 @@ from torch import Tensor
 
 from edgeloop.errors import RunError
 from edgeloop.runtime import atomic_files
-from simulations.privacy.exposure import Sharing
-from simulations.privacy.inversion import Found
-from simulations.privacy.similarity import as_pixels, mean_of, paired, psnr, ssim
+from simulations.privacy.exposure import UploadKind
+from simulations.privacy.inversion import Reconstruction
+from simulations.privacy.similarity import as_pixels, match_pairs, mean_of, psnr, ssim
 from simulations.privacy.victims import Victims
 
 MEASURES = (
     *("psnr", "psnr_others", "psnr_class_mean", "psnr_start"),
     *("ssim", "identified", "identified_by_chance"),
 )
-"""The keys of `Case.facts` that are numbers of images; docs/privacy.md defines them."""
+"""The keys of `AttackResult.facts` that are numbers of images; docs/privacy.md defines them."""
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class AttackResult:
     """One attack.
 
     Attributes:
@@ -44,7 +44,9 @@ class Case:
     reconstructions: Tensor
 
 
-def compared(victims: Victims, found: Found, shared: Sharing, seconds: float) -> Case:
+def measure_attack(
+    victims: Victims, found: Reconstruction, shared: UploadKind, seconds: float
+) -> AttackResult:
     """Compare what was found with the victims, and the controls with them too.
 
     Where weights travel, each reconstruction is of one victim. A prototype's is of the class:
@@ -53,7 +55,7 @@ def compared(victims: Victims, found: Found, shared: Sharing, seconds: float) ->
     """
     real = as_pixels(victims.inputs)
     scores_RB = psnr(found.images, real)
-    own_R = paired(scores_RB) if shared.of_weights else scores_RB.argmax(dim=1).tolist()
+    own_R = match_pairs(scores_RB) if shared.of_weights else scores_RB.argmax(dim=1).tolist()
     originals = real[own_R]
     targets = [real[own : own + 1] for own in own_R] if shared.of_weights else [real]
     labels_R = victims.labels_B[own_R]
@@ -75,7 +77,7 @@ def compared(victims: Victims, found: Found, shared: Sharing, seconds: float) ->
         "evaluations": found.evaluations,
         "seconds": seconds,
     }
-    return Case(facts, originals, found.images)
+    return AttackResult(facts, originals, found.images)
 
 
 def _controls(others: Tensor, targets: Tensor) -> tuple[float, float]:
@@ -84,7 +86,9 @@ def _controls(others: Tensor, targets: Tensor) -> tuple[float, float]:
     return mean_of(each), float(psnr(others.mean(0, keepdim=True), targets).max())
 
 
-def _identified(victims: Victims, found: Found, own_R: list[int], shared: Sharing) -> Tensor:
+def _identified(
+    victims: Victims, found: Reconstruction, own_R: list[int], shared: UploadKind
+) -> Tensor:
     """Return for each reconstruction whether no other image of the client is nearer to it."""
     real, others = as_pixels(victims.inputs), as_pixels(victims.others)
     mine = real if not shared.of_weights else real[own_R]
@@ -109,14 +113,14 @@ def _labels_right(found_B: Tensor, real_B: Tensor) -> float:
     return int(torch.minimum(*counts).sum()) / len(real_B)
 
 
-def write(path: Path, case: Case) -> None:
+def write(path: Path, case: AttackResult) -> None:
     """Write a case; a crash leaves nothing of it, or all."""
     images = {"originals": case.originals, "reconstructions": case.reconstructions}
     contiguous = {name: each.contiguous() for name, each in images.items()}
     atomic_files.write(path, save(contiguous, {"facts": json.dumps(dict(case.facts))}))
 
 
-def read(path: Path) -> Case:
+def read(path: Path) -> AttackResult:
     """Read what `write` wrote.
 
     Raises:
@@ -125,7 +129,9 @@ def read(path: Path) -> Case:
     try:
         with safe_open(path, "pt") as file:
             facts = json.loads(file.metadata()["facts"])
-            return Case(facts, file.get_tensor("originals"), file.get_tensor("reconstructions"))
+            return AttackResult(
+                facts, file.get_tensor("originals"), file.get_tensor("reconstructions")
+            )
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         problem = f"cannot be read ({error})"
         raise RunError(str(path), problem, "remove it; the attack then runs again") from error

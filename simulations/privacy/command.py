@@ -11,7 +11,7 @@ from edgeloop.errors import ConfigError
 from edgeloop.runtime import atomic_files, config
 from simulations.privacy.picture import picture
 from simulations.privacy.settings import AttackSettings
-from simulations.privacy.study import Study, cases, run
+from simulations.privacy.study import Study, attack_results, run
 from simulations.settings import parse_options, parse_privacy
 
 COLUMNS = (
@@ -27,34 +27,49 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def command(
-    algorithm: Annotated[list[str], typer.Argument(help="One or several: fedavg fedproto ...")],
-    data: Annotated[str, typer.Option(help="Images: a folder or a file, or fashion-sample.")],
+    algorithm: Annotated[
+        list[str], typer.Argument(help="Algorithms to attack: fedavg fedproto ...")
+    ],
+    data: Annotated[str, typer.Option(help="Image data set: a folder, a file, or fashion-sample.")],
     partition: Annotated[
-        str | None, typer.Option(help="iid, pathological, dirichlet, exdir, or natural.")
+        str | None, typer.Option(help="Partition: iid, pathological, dirichlet, exdir, or natural.")
     ] = None,
     clients: Annotated[
-        int | None, typer.Option(help="5, or as many as the data comes with.")
+        int | None, typer.Option(help="Number of clients. [default: 5, or the data's own]")
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(help="Resize image files to so many pixels a side.")
+        int | None, typer.Option(help="Side length, in pixels, to resize image files to.")
     ] = None,
-    client: Annotated[int, typer.Option(help="Whose images, by its number.")] = 0,
-    samples: Annotated[str, typer.Option(help="Images in the batch, or in a prototype.")] = "1,4",
-    seeds: Annotated[int, typer.Option(min=1, help="Other weights, victims and starts.")] = 5,
+    client: Annotated[int, typer.Option(help="Number of the attacked client.")] = 0,
+    samples: Annotated[
+        str, typer.Option(help="Numbers of images in the batch, or in a prototype.")
+    ] = "1,4",
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Number of seeds: weights, victims and starting points.")
+    ] = 5,
     model: Annotated[str, typer.Option(help="The client's architecture.")] = "cnn",
     smooth: Annotated[
-        bool, typer.Option("--smooth/--as-is", help="GELU for ReLU, averages for maxima; or not.")
+        bool,
+        typer.Option(
+            "--smooth/--as-is", help="Replace ReLU by GELU and max pooling by averages, or not."
+        ),
     ] = True,
-    width: Annotated[int, typer.Option(help="K, the feature width.")] = 512,
-    epochs: Annotated[int, typer.Option(help="The model has trained so long before.")] = 0,
+    width: Annotated[int, typer.Option(help="Feature width K.")] = 512,
+    epochs: Annotated[
+        int, typer.Option(help="Epochs that the model was trained before the attack.")
+    ] = 0,
     knowledge: Annotated[
-        str, typer.Option(help="model, or surrogate: of what does not travel.")
+        str, typer.Option(help="What the attacker knows of parts not sent: model, or surrogate.")
     ] = "model",
-    labels: Annotated[str, typer.Option(help="inferred where it can be, or searched.")] = (
+    labels: Annotated[str, typer.Option(help="Labels: inferred where possible, or searched.")] = (
         "inferred"
     ),
-    objective: Annotated[str, typer.Option(help="squared (DLG), or cosine.")] = "squared",
-    iterations: Annotated[int, typer.Option(help="Of the search, at most.")] = 400,
+    objective: Annotated[
+        str, typer.Option(help="Objective: squared (DLG), or cosine.")
+    ] = "squared",
+    iterations: Annotated[
+        int, typer.Option(help="Largest number of iterations of the search.")
+    ] = 400,
     variation: Annotated[
         float | None,
         typer.Option(help="Weight of total variation. [default: 1e-5, else 1e-2: see the docs]"),
@@ -67,7 +82,7 @@ def command(
         typer.Option(help="The client trains with noise: noise=1, clip=1. May be repeated."),
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="The study's folder; run again, it is gone on with.")
+        Path, typer.Option(help="Output folder; running again resumes the study.")
     ] = Path("runs/privacy"),
 ) -> None:
     """Attack real uploads of algorithms, and say how like the client's images the outcome is."""
@@ -78,7 +93,7 @@ def command(
     study = Study(chosen, tuple(dict.fromkeys(algorithm)), parse_counts(samples), seeds, out)
     with console.progress("attacks", len(study.attacks())) as report:
         summary = run(study, report)
-    atomic_files.write(out / "privacy.png", picture(cases(study)))
+    atomic_files.write(out / "privacy.png", picture(attack_results(study)))
     _show(summary, out)
 
 

@@ -22,7 +22,7 @@ from edgeloop.knowledge import heads, weights
 from edgeloop.knowledge.weights import Weights
 from edgeloop.models.split import SplitModel
 from edgeloop.privacy import dp_sgd
-from edgeloop.privacy.dp_sgd import Secret
+from edgeloop.privacy.dp_sgd import NoiseSecret
 
 Part = Literal["whole", "base", "head", "features", "logits", "directions"]
 Made = Callable[[Tensor, Tensor], Sequence[Tensor]]
@@ -30,7 +30,7 @@ Made = Callable[[Tensor, Tensor], Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
-class Sharing:
+class UploadKind:
     """What an algorithm's upload is.
 
     Attributes:
@@ -49,65 +49,65 @@ class Sharing:
         return self.part in ("whole", "base", "head")
 
 
-SHARING: Mapping[str, Sharing] = {
-    "fedavg": Sharing("whole"),
-    "fedprox": Sharing("whole"),
-    "ditto": Sharing("whole"),
-    "fedper": Sharing("base"),
-    "lgfedavg": Sharing("head"),
-    "fedproto": Sharing("features", "during"),
-    "fedtgp": Sharing("features"),
-    "fedgh": Sharing("features", "after"),
-    "feddistill": Sharing("logits", "during"),
-    "fedktl": Sharing("directions", "after"),
+UPLOAD_KINDS: Mapping[str, UploadKind] = {
+    "fedavg": UploadKind("whole"),
+    "fedprox": UploadKind("whole"),
+    "ditto": UploadKind("whole"),
+    "fedper": UploadKind("base"),
+    "lgfedavg": UploadKind("head"),
+    "fedproto": UploadKind("features", "during"),
+    "fedtgp": UploadKind("features"),
+    "fedgh": UploadKind("features", "after"),
+    "feddistill": UploadKind("logits", "during"),
+    "fedktl": UploadKind("directions", "after"),
 }
 """The algorithms that can be attacked here; docs/privacy.md says what the others send."""
 
 
 @dataclass(frozen=True, eq=False)
-class Exposed:
+class ObservedUpload:
     """An upload, as its server sees it.
 
     Attributes:
-        seen: what was uploaded: one gradient a layer, or one prototype.
-        made: the same of a guess, differentiable.
+        upload: what was uploaded: one gradient a layer, or one prototype.
+        simulate: the same of a guess, differentiable.
         images: how many images to look for.
         labels_B: their labels, if the upload tells; None where they have to be searched.
     """
 
-    seen: Sequence[Tensor]
-    made: Made
+    upload: Sequence[Tensor]
+    simulate: Made
     images: int
     labels_B: Tensor | None
 
 
-def sharing(name: str) -> Sharing:
+def upload_kind(name: str) -> UploadKind:
     """Return what an algorithm uploads.
 
     Raises:
         ConfigError: if there is no such algorithm, or no attack on it here.
     """
-    title = algorithms.card(name).title
-    if name not in SHARING:
-        remedy = f"choose of {', '.join(SHARING)}"
+    title = algorithms.info(name).title
+    if name not in UPLOAD_KINDS:
+        remedy = f"choose of {', '.join(UPLOAD_KINDS)}"
         raise ConfigError("algorithm", f"there is no attack on {title} here", remedy)
-    return SHARING[name]
+    return UPLOAD_KINDS[name]
 
 
-def expose(
+def observe_upload(
     name: str,
     model: SplitModel,
-    stranger: SplitModel | None,
+    untrained: SplitModel | None,
     batch: tuple[Tensor, Tensor],
     options: Mapping[str, Any],
-    secret: Secret | None = None,
-) -> Exposed:
+    secret: NoiseSecret | None = None,
+) -> ObservedUpload:
     """Let a client train one round on one batch, and return what its upload gives away.
 
     Args:
         name: of the algorithm.
         model: the client's, before the round; left as it is.
-        stranger: what the attacker takes for those parts of the client's model that do not
+        untrained: what the attacker takes for those parts of the client's model that do not
             travel; None if it knows them.
         batch: inputs (B, ...) and labels (B,), one class of them where prototypes travel.
         options: the algorithm's Config.
@@ -116,18 +116,18 @@ def expose(
     Raises:
         ConfigError: if an algorithm is to be private that cannot be.
     """
-    shared, config = sharing(name), algorithms.config(name, **options)
+    shared, config = upload_kind(name), algorithms.config(name, **options)
     algorithm = algorithms.load(name, None, **options)
     client = copy.deepcopy(model)
-    algorithm.equip(client)
+    algorithm.init_client_state(client)
     batches = Batches(*batch, len(batch[1]))
     broadcast = _broadcast(shared, model, algorithm)
-    algorithm.receive(client, batches, broadcast)
+    algorithm.load_broadcast(client, batches, broadcast)
     upload = _upload(name, algorithm, client, batches, broadcast, secret)
     if shared.of_weights:
-        known = _known(model, stranger, shared)
+        known = _known(model, untrained, shared)
         return _gradient(known, upload, shared, config.local_lr * config.local_epochs, batch[1])
-    known = stranger or (client if shared.when == "after" else model)
+    known = untrained or (client if shared.when == "after" else model)
     return _prototype(known, upload, shared)
 
 
@@ -137,13 +137,13 @@ def _upload(
     client: SplitModel,
     batches: Batches,
     broadcast: Any,
-    secret: Secret | None,
+    secret: NoiseSecret | None,
 ) -> Any:
     if secret is None:
         return algorithm.train(client, batches, broadcast)
     check_private(name, algorithm)
-    key = secret.of("attacked")
-    return dp_sgd.follow(algorithm.recipe, client, batches, broadcast, secret.asked, key)
+    key = secret.derive_key("attacked")
+    return dp_sgd.train_private(algorithm.recipe, client, batches, broadcast, secret.privacy, key)
 
 
 def check_private(name: str, algorithm: Any) -> None:
@@ -154,40 +154,40 @@ def check_private(name: str, algorithm: Any) -> None:
             none is sent.
     """
     algorithms.check_private(name, algorithm)
-    if not sharing(name).of_weights:
+    if not upload_kind(name).of_weights:
         problem = f"of few images {name} sends no prototype with noise: there is nothing to attack"
         raise ConfigError("privacy", problem, "choose an algorithm that sends weights")
 
 
-def _broadcast(shared: Sharing, model: SplitModel, algorithm: Any) -> Any:
+def _broadcast(shared: UploadKind, model: SplitModel, algorithm: Any) -> Any:
     """Return the broadcast that leads to the client's model, as if it had been in use."""
     if shared.part == "head":
         return heads.Head(*heads.arrays(model))
     if shared.of_weights:
-        return Weights(weights.flat(travelling(model, shared)))
+        return Weights(weights.flat(shared_parameters(model, shared)))
     first = algorithm.start()[1]
     return heads.Head(*heads.arrays(model)) if isinstance(first, heads.Head) else first
 
 
-def travelling(model: SplitModel, shared: Sharing) -> list[torch.nn.Parameter]:
+def shared_parameters(model: SplitModel, shared: UploadKind) -> list[torch.nn.Parameter]:
     """Return those parameters that an upload of weights has."""
     if shared.part == "whole":
         return model.own()
     return list((model.base if shared.part == "base" else model.head).parameters())
 
 
-def _known(model: SplitModel, stranger: SplitModel | None, shared: Sharing) -> SplitModel:
+def _known(model: SplitModel, stranger: SplitModel | None, shared: UploadKind) -> SplitModel:
     """Return the model that the attacker works with: what the server sent is in it."""
     if stranger is None:
         return copy.deepcopy(model)
     known = copy.deepcopy(stranger)
-    weights.assign(travelling(known, shared), weights.flat(travelling(model, shared)))
+    weights.assign(shared_parameters(known, shared), weights.flat(shared_parameters(model, shared)))
     return known
 
 
 def _gradient(
-    known: SplitModel, upload: Any, shared: Sharing, lr: float, labels_B: Tensor
-) -> Exposed:
+    known: SplitModel, upload: Any, shared: UploadKind, lr: float, labels_B: Tensor
+) -> ObservedUpload:
     """Read the mean gradient from what was sent and what came back.
 
     Args:
@@ -197,7 +197,7 @@ def _gradient(
         lr: the sum of the steps' learning rates.
         labels_B: their number alone is used: an upload of weights says it.
     """
-    parameters, images = travelling(known, shared), len(labels_B)
+    parameters, images = shared_parameters(known, shared), len(labels_B)
     seen = [
         (before.detach() - after) / lr
         for before, after in zip(parameters, _uploaded(upload, parameters), strict=True)
@@ -209,7 +209,7 @@ def _gradient(
         loss = F.cross_entropy(known(inputs)[1], shares_BC)
         return torch.autograd.grad(loss, parameters, create_graph=True)
 
-    return Exposed(seen, made, images, labels)
+    return ObservedUpload(seen, made, images, labels)
 
 
 def _uploaded(upload: Any, parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -220,7 +220,7 @@ def _uploaded(upload: Any, parameters: Sequence[Tensor]) -> list[Tensor]:
     return [part.view_as(like) for part, like in zip(parts, parameters, strict=True)]
 
 
-def infer_labels(slope_C: Tensor, images: int) -> Tensor:
+def infer_labels(gradient_C: Tensor, images: int) -> Tensor:
     """Return a batch's labels (B,), ascending, from the gradient of the head's bias.
 
     That gradient is the mean of probability minus label: with one image only its own class's entry
@@ -230,14 +230,14 @@ def infer_labels(slope_C: Tensor, images: int) -> Tensor:
     Source: Zhao, Mopuri and Bilen 2020, arXiv:2001.02610; for batches, after Wainakh et al. 2022,
     arXiv:2105.09369.
     """
-    left_C, labels = slope_C.detach().clone(), []
+    left_C, labels = gradient_C.detach().clone(), []
     for _ in range(images):
         labels.append(int(left_C.argmin()))
         left_C[labels[-1]] += 1 / images
     return torch.tensor(sorted(labels))
 
 
-def _prototype(known: SplitModel, upload: Any, shared: Sharing) -> Exposed:
+def _prototype(known: SplitModel, upload: Any, shared: UploadKind) -> ObservedUpload:
     """Take the only prototype of an upload; its label is beside it."""
     known = copy.deepcopy(known).train(shared.when == "during")
 
@@ -250,4 +250,4 @@ def _prototype(known: SplitModel, upload: Any, shared: Sharing) -> Exposed:
         return [F.normalize(F.normalize(logits_BC, dim=1).mean(0), dim=0)]
 
     seen = [torch.from_numpy(upload.prototypes_ND[0])]
-    return Exposed(seen, made, 1, torch.from_numpy(upload.labels_N))
+    return ObservedUpload(seen, made, 1, torch.from_numpy(upload.labels_N))

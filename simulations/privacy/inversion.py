@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simulations.privacy.exposure import Exposed
+from simulations.privacy.exposure import ObservedUpload
 from simulations.privacy.similarity import as_inputs
 
 Objective = Literal["squared", "cosine"]
@@ -29,7 +29,7 @@ LATER = (3 / 8, 5 / 8, 7 / 8)
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchSettings:
     """How to look.
 
     Attributes:
@@ -45,7 +45,7 @@ class Search:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Reconstruction:
     """What a search ends with.
 
     Attributes:
@@ -64,8 +64,8 @@ class Found:
 
 
 def invert(
-    exposed: Exposed, shape: tuple[int, ...], classes: int, search: Search, seed: int
-) -> Found:
+    exposed: ObservedUpload, shape: tuple[int, ...], classes: int, search: SearchSettings, seed: int
+) -> Reconstruction:
     """Look for the images of an upload, from random ones.
 
     Args:
@@ -88,15 +88,15 @@ def invert(
     def away() -> Tensor:
         nonlocal evaluations
         evaluations += 1
-        made = exposed.made(as_inputs(free.sigmoid()), shares())
-        return distance(made, exposed.seen, search.objective)
+        made = exposed.simulate(as_inputs(free.sigmoid()), shares())
+        return distance(made, exposed.upload, search.objective)
 
     def loss() -> Tensor:
         return away() + search.variation * total_variation(free.sigmoid())
 
     _minimise(loss, [free] if known_BC is not None else [free, labels], search)
     left = float(away().detach())
-    return Found(free.detach().sigmoid(), start, shares().argmax(1), left, evaluations)
+    return Reconstruction(free.detach().sigmoid(), start, shares().argmax(1), left, evaluations)
 
 
 def distance(made: Sequence[Tensor], seen: Sequence[Tensor], objective: Objective) -> Tensor:
@@ -116,7 +116,7 @@ def total_variation(images: Tensor) -> Tensor:
     return down + (images[..., :, 1:] - images[..., :, :-1]).abs().mean()
 
 
-def _minimise(loss: Callable[[], Tensor], free: list[Tensor], search: Search) -> None:
+def _minimise(loss: Callable[[], Tensor], free: list[Tensor], search: SearchSettings) -> None:
     if search.objective == "squared":
         _by_curvature(loss, free, search.iterations)
     else:

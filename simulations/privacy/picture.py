@@ -7,16 +7,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from simulations.privacy.attack_result import Case
+from simulations.privacy.attack_result import AttackResult
 from simulations.privacy.similarity import psnr
 from simulations.privacy.study import Key
 
 COLUMNS = 8
 
 
-def picture(cases: Mapping[Key, Case]) -> bytes:
+def picture(cases: Mapping[Key, AttackResult]) -> bytes:
     """Draw the first image of every seed and its PSNR, two rows an algorithm and number, as PNG."""
-    groups: dict[tuple[str, int], list[Case]] = {}
+    groups: dict[tuple[str, int], list[AttackResult]] = {}
     for key, case in cases.items():
         groups.setdefault((key.algorithm, key.samples), []).append(case)
     columns = min(COLUMNS, max(map(len, groups.values())))
@@ -38,7 +38,7 @@ def picture(cases: Mapping[Key, Case]) -> bytes:
     return content.getvalue()
 
 
-def _first(case: Case) -> float:
+def _first(case: AttackResult) -> float:
     return float(psnr(case.reconstructions[:1], case.originals[:1]))
 
 

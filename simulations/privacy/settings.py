@@ -9,11 +9,11 @@ from edgeloop import algorithms, data
 from edgeloop.data import Federation
 from edgeloop.errors import ConfigError, DataError
 from edgeloop.models.split import SplitModel
-from edgeloop.privacy.dp_sgd import Secret
+from edgeloop.privacy.dp_sgd import NoiseSecret
 from edgeloop.protocol.task import Scalar
 from edgeloop.runtime.config import PrivacySettings
 from edgeloop.seeds import derive
-from simulations.privacy.exposure import Exposed
+from simulations.privacy.exposure import ObservedUpload
 from simulations.privacy.inversion import Objective
 from simulations.privacy.similarity import WINDOW
 from simulations.privacy.victims import build
@@ -21,7 +21,7 @@ from simulations.settings import DataSettings, Whole
 
 CLIENTS = 5
 """Of data that comes undivided, unless somebody says: each has enough images of a class."""
-DEALT = ("iid", "pathological", "dirichlet", "exdir")
+DIVISION = ("iid", "pathological", "dirichlet", "exdir")
 """Partitions among as many clients as one likes."""
 STRONG_PRIOR, WEAK_PRIOR = 1e-2, 1e-5
 """Weights of the total variation, unless somebody says."""
@@ -39,7 +39,7 @@ class AttackSettings(DataSettings):
         knowledge: whether the attacker knows those parts of the client's model that do not travel
             ("model"), or takes a stranger's for them ("surrogate").
         labels: "inferred" from the upload where it tells; or "searched" with the images.
-        objective: as `inversion.Search` has it.
+        objective: as `inversion.SearchSettings` has it.
         iterations: of the search, at most.
         variation: the weight of the total variation; None for 1e-2, or 1e-5 for the squared
             distance of weights, which say more of an image than anything else.
@@ -69,7 +69,7 @@ class AttackSettings(DataSettings):
         update: dict[str, Any] = {}
         if self.partition is None and not data.is_divided(self.data):
             update = {"partition": "iid", "balanced": True}
-        if self.clients is None and update.get("partition", self.partition) in DEALT:
+        if self.clients is None and update.get("partition", self.partition) in DIVISION:
             update["clients"] = CLIENTS
         asked = self.model_copy(update=update)
         federation = DataSettings.federation(asked)
@@ -78,7 +78,7 @@ class AttackSettings(DataSettings):
             raise DataError("data", problem, "name images, such as fashion-sample")
         return federation
 
-    def built(self, federation: Federation, seed: int) -> SplitModel:
+    def build_model(self, federation: Federation, seed: int) -> SplitModel:
         """Return the client's model with fresh weights.
 
         Raises:
@@ -87,7 +87,9 @@ class AttackSettings(DataSettings):
         shape, classes = federation.shape, federation.classes
         return build(self.model, shape, classes, self.smooth, self.width, seed)
 
-    def chosen(self, algorithm: str, federation: Federation, seed: int) -> dict[str, Any]:
+    def algorithm_options(
+        self, algorithm: str, federation: Federation, seed: int
+    ) -> dict[str, Any]:
         """Return the fields of an algorithm's Config.
 
         Args:
@@ -100,7 +102,7 @@ class AttackSettings(DataSettings):
         """
         if "architecture" in self.options:
             raise ConfigError("set", "architecture has an option of its own", "use --model")
-        facts = algorithms.given(
+        facts = algorithms.supported_options(
             algorithm,
             classes=federation.classes,
             width=self.width,
@@ -110,11 +112,11 @@ class AttackSettings(DataSettings):
         )
         return {**self.options, **facts}
 
-    def secret(self, seed: int) -> Secret | None:
+    def secret(self, seed: int) -> NoiseSecret | None:
         """Return what the client's noise is made from, which the attacker does not know."""
         if self.privacy is None:
             return None
-        return Secret(self.privacy, derive(seed, "privacy").to_bytes(8, "big"))
+        return NoiseSecret(self.privacy, derive(seed, "privacy").to_bytes(8, "big"))
 
     def prior(self, of_weights: bool) -> float:
         """Return the weight of the total variation."""
@@ -122,6 +124,6 @@ class AttackSettings(DataSettings):
             return self.variation
         return WEAK_PRIOR if of_weights and self.objective == "squared" else STRONG_PRIOR
 
-    def told(self, exposed: Exposed) -> Exposed:
+    def known_to_attacker(self, exposed: ObservedUpload) -> ObservedUpload:
         """Return an upload without its labels, if they are to be searched."""
         return exposed if self.labels == "inferred" else replace(exposed, labels_B=None)

@@ -54,7 +54,7 @@ def _smoothed(images_N: Tensor) -> Tensor:
     return F.avg_pool2d(images_N, WINDOW, stride=1)
 
 
-def paired(scores_NN: Tensor) -> list[int]:
+def match_pairs(scores_NN: Tensor) -> list[int]:
     """Return for each row the column it is paired with, each column once: the best pair first.
 
     A batch has no order, so that any reconstruction may be of any victim.

@@ -14,12 +14,12 @@ from edgeloop.models.split import SplitModel
 from edgeloop.runtime import atomic_files
 from edgeloop.seeds import derive
 from simulations.privacy import attack_result, victims
-from simulations.privacy.attack_result import Case
-from simulations.privacy.exposure import check_private, expose, sharing
-from simulations.privacy.inversion import Search, invert
+from simulations.privacy.attack_result import AttackResult
+from simulations.privacy.exposure import check_private, observe_upload, upload_kind
+from simulations.privacy.inversion import SearchSettings, invert
 from simulations.privacy.settings import AttackSettings
 from simulations.results.folder import SUMMARY, claim_study
-from simulations.results.seed_statistics import described
+from simulations.results.seed_statistics import describe_values
 
 Told = Callable[[int, str], None]
 
@@ -91,24 +91,26 @@ def _checked(study: Study) -> Federation:
     """Open the data, and refuse what cannot be attacked before the folder is made."""
     settings = study.settings
     federation = settings.federation()
-    settings.built(federation, seed=0)
+    settings.build_model(federation, seed=0)
     for name in study.algorithms:
-        one_class = not sharing(name).of_weights
-        algorithms.config(name, **settings.chosen(name, federation, 0))
-        algorithms.check_alike(name, [settings.model], **settings.chosen(name, federation, 0))
+        one_class = not upload_kind(name).of_weights
+        algorithms.config(name, **settings.algorithm_options(name, federation, 0))
+        algorithms.check_same_architecture(
+            name, [settings.model], **settings.algorithm_options(name, federation, 0)
+        )
         if settings.privacy is not None:
-            options = settings.chosen(name, federation, 0)
+            options = settings.algorithm_options(name, federation, 0)
             check_private(name, algorithms.load(name, None, **options))
         victims.draw(federation.client(settings.client).train, max(study.samples), one_class, 0)
     return federation
 
 
-def cases(study: Study) -> dict[Key, Case]:
+def attack_results(study: Study) -> dict[Key, AttackResult]:
     """Return the cases of a study that has run."""
     return {key: attack_result.read(study.folder / key.file) for key in study.attacks()}
 
 
-def _cases(study: Study, federation: Federation) -> Iterator[tuple[Key, Case]]:
+def _cases(study: Study, federation: Federation) -> Iterator[tuple[Key, AttackResult]]:
     for key in study.attacks():
         path = study.folder / key.file
         if not path.exists():
@@ -116,14 +118,14 @@ def _cases(study: Study, federation: Federation) -> Iterator[tuple[Key, Case]]:
         yield key, attack_result.read(path)
 
 
-def attack(settings: AttackSettings, federation: Federation, key: Key) -> Case:
+def attack(settings: AttackSettings, federation: Federation, key: Key) -> AttackResult:
     """Let a client upload, search for its images, and compare.
 
     Raises:
         DataError: if the client has too few images.
         ModelError: if the model does not fit.
     """
-    begun, shared = time.perf_counter(), sharing(key.algorithm)
+    begun, shared = time.perf_counter(), upload_kind(key.algorithm)
     train = federation.client(settings.client).train
     drawn = victims.draw(
         train, key.samples, not shared.of_weights, derive(key.seed, "victims", key.samples)
@@ -132,25 +134,27 @@ def attack(settings: AttackSettings, federation: Federation, key: Key) -> Case:
     stranger = None
     if settings.knowledge == "surrogate":
         stranger = _model(settings, federation, drawn, derive(key.seed, "surrogate"))
-    options = settings.chosen(key.algorithm, federation, key.seed)
+    options = settings.algorithm_options(key.algorithm, federation, key.seed)
     secret = settings.secret(derive(key.seed, key.algorithm, key.samples))
-    exposed = expose(key.algorithm, model, stranger, drawn.batch, options, secret)
+    exposed = observe_upload(key.algorithm, model, stranger, drawn.batch, options, secret)
     prior = settings.prior(shared.of_weights)
-    search = Search(settings.objective, settings.iterations, prior)
+    search = SearchSettings(settings.objective, settings.iterations, prior)
     start = derive(key.seed, "start")
-    found = invert(settings.told(exposed), federation.shape, federation.classes, search, start)
-    return attack_result.compared(drawn, found, shared, time.perf_counter() - begun)
+    found = invert(
+        settings.known_to_attacker(exposed), federation.shape, federation.classes, search, start
+    )
+    return attack_result.measure_attack(drawn, found, shared, time.perf_counter() - begun)
 
 
 def _model(
     settings: AttackSettings, federation: Federation, drawn: victims.Victims, seed: int
 ) -> SplitModel:
-    model = settings.built(federation, seed)
+    model = settings.build_model(federation, seed)
     victims.train(model, drawn, settings.epochs, seed)
     return model
 
 
-def summarize(study: Study, found: Mapping[Key, Case]) -> dict[str, Any]:
+def summarize(study: Study, found: Mapping[Key, AttackResult]) -> dict[str, Any]:
     """Return what all attacks say together; docs/privacy.md defines every key."""
     return {
         "settings": study.settings.model_dump(mode="json"),
@@ -163,12 +167,12 @@ def summarize(study: Study, found: Mapping[Key, Case]) -> dict[str, Any]:
     }
 
 
-def _row(name: str, count: int, found: Sequence[Case]) -> dict[str, Any]:
+def _row(name: str, count: int, found: Sequence[AttackResult]) -> dict[str, Any]:
     facts = [each.facts for each in found]
     return {
         "algorithm": name,
-        "uploads": sharing(name).part,
+        "uploads": upload_kind(name).part,
         "samples": count,
-        **{key: described([each[key] for each in facts]) for key in attack_result.MEASURES},
-        "labels": described([each["labels"] for each in facts]),
+        **{key: describe_values([each[key] for each in facts]) for key in attack_result.MEASURES},
+        "labels": describe_values([each["labels"] for each in facts]),
     }

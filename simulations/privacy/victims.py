@@ -12,7 +12,7 @@ from edgeloop.data import Samples
 from edgeloop.errors import DataError, ModelError
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive
-from edgeloop.training.sgd import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, train_sgd
 
 BATCH = 10
 RATE = 0.01
@@ -110,10 +110,10 @@ def build(
     if model.draws:
         problem = f"{architecture} drops out, so that no upload can be made again"
         raise ModelError("model", problem, "choose one without dropout")
-    return smoothed(model) if smooth else model
+    return smooth_model(model) if smooth else model
 
 
-def smoothed(model: SplitModel) -> SplitModel:
+def smooth_model(model: SplitModel) -> SplitModel:
     """Replace ReLU by GELU and maxima by averages, in place; every parameter stays.
 
     Matching gradients needs second derivatives, and ReLU's are 0 almost everywhere.
@@ -136,4 +136,4 @@ def train(model: SplitModel, victims: Victims, epochs: int, seed: int) -> None:
         len(victims.other_labels_M), generator=torch.Generator().manual_seed(derive(seed, "order"))
     )
     batches = Batches(victims.others[order], victims.other_labels_M[order], BATCH)
-    descend(model, batches, cross_entropy, epochs=epochs, lr=RATE)
+    train_sgd(model, batches, cross_entropy, epochs=epochs, lr=RATE)

@@ -2,6 +2,6 @@
 
 from simulations.report.page import render
 from simulations.report.reading import read_demo
-from simulations.report.report_data import Device, Round, Story, Timing, Traffic
+from simulations.report.report_data import Device, ReportData, Round, Timing, Traffic
 
-__all__ = ["Device", "Round", "Story", "Timing", "Traffic", "read_demo", "render"]
+__all__ = ["Device", "ReportData", "Round", "Timing", "Traffic", "read_demo", "render"]

@@ -74,7 +74,7 @@ def write_runs(folders: Sequence[Path], out: Path | None = None) -> Path:
         RunError: if a folder holds no finished run, a file in it is damaged, or the report cannot
             be written.
     """
-    page = simulated.render(groups.grouped(runs.with_beside(runs.find(folders))))
+    page = simulated.render(groups.group_runs(runs.with_companions(runs.find(folders))))
     return _written(out or (folders[0] / NAME if len(folders) == 1 else Path(NAME)), page)
 
 

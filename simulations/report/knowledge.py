@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from simulations.report import sections
-from simulations.report.markup import Html, joined, missing, tag
-from simulations.report.report_data import Array, Round, Story
+from simulations.report.markup import Html, join_children, missing, tag
+from simulations.report.report_data import Array, ReportData, Round
 from simulations.report.rounds import read_arrays, read_round
 from simulations.results.folder import HISTORY
 from simulations.results.groups import Group
@@ -16,14 +16,14 @@ GLOBAL = "global"
 """The owner, on the map, of prototypes that no client uploaded."""
 
 
-def story(run: FinishedRun) -> Story:
+def load_report_data(run: FinishedRun) -> ReportData:
     """Tell what a run exchanged.
 
     Raises:
         RunError: if one of its files is damaged.
     """
     partition = run.partition()
-    return Story(
+    return ReportData(
         title=run.title,
         class_names=partition.class_names if partition else (),
         shape=partition.shape if partition else (),
@@ -41,23 +41,27 @@ def _history(run: FinishedRun) -> tuple[Round, ...]:
     return (Round(run.rounds - 1, fields),) if fields else ()
 
 
-def maps(groups: Sequence[Group], stories: Sequence[Story]) -> Html:
+def maps(groups: Sequence[Group], stories: Sequence[ReportData]) -> Html:
     """Draw the prototypes of the first run of every group that has some."""
     drawn = [
         tag("div", tag("h3", _named(group)), _map(told))
         for group, told in zip(groups, stories, strict=True)
         if _has_prototypes(told)
     ]
-    return joined(drawn) if drawn else missing("No run exchanged prototypes, or none kept them.")
+    return (
+        join_children(drawn)
+        if drawn
+        else missing("No run exchanged prototypes, or none kept them.")
+    )
 
 
-def _has_prototypes(told: Story) -> bool:
+def _has_prototypes(told: ReportData) -> bool:
     return any(
         len(each.arrays.get("prototypes", ())) or each.global_prototypes() for each in told.history
     )
 
 
-def _map(told: Story) -> Html:
+def _map(told: ReportData) -> Html:
     if any(len(each.arrays.get("prototypes", ())) for each in told.history):
         return sections.prototypes(told)
     last = told.history[-1]
@@ -83,14 +87,14 @@ def _alone(last: Round, labels: Sequence[int], points_ND: Array) -> Round:
     return Round(last.number, arrays, (GLOBAL,))
 
 
-def images(groups: Sequence[Group], stories: Sequence[Story]) -> Html | None:
+def images(groups: Sequence[Group], stories: Sequence[ReportData]) -> Html | None:
     """Show what generators made in the first run of every group; None where there is nothing."""
     shown = [
         tag("div", tag("h3", _named(group)), sections.images(told))
         for group, told in zip(groups, stories, strict=True)
         if any(each.images is not None for each in told.history)
     ]
-    return joined(shown) if shown else None
+    return join_children(shown) if shown else None
 
 
 def _named(group: Group) -> str:

@@ -26,10 +26,10 @@ def tag(name: str, *children: str, **attributes: object) -> Html:
         for key, value in attributes.items()
     )
     end = "" if name in _VOID else f"</{name}>"
-    return Html(f"<{name}{written}>{joined(children)}{end}")
+    return Html(f"<{name}{written}>{join_children(children)}{end}")
 
 
-def joined(children: Sequence[str]) -> Html:
+def join_children(children: Sequence[str]) -> Html:
     """Return children one after the other; what is no `Html` is escaped."""
     return Html("".join(each if isinstance(each, Html) else escape(each) for each in children))
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 
 from simulations.report import sections, traffic
 from simulations.report.markup import Html, tag
-from simulations.report.report_data import Story
+from simulations.report.report_data import ReportData
 
-SECTIONS: dict[str, Callable[[Story], Html]] = {
+SECTIONS: dict[str, Callable[[ReportData], Html]] = {
     "Accuracy, alone and federated": sections.accuracy,
     "Every device": sections.devices,
     "What the generator makes of every class": sections.images,
@@ -57,12 +57,14 @@ tr.differs th, tr.differs td { background: color-mix(in srgb, var(--federated) 1
 """
 
 
-def render(story: Story) -> str:
+def render(report_data: ReportData) -> str:
     """Return the report as HTML that refers to nothing outside itself."""
-    return assembled(story.title, {name: section(story) for name, section in SECTIONS.items()})
+    return assemble(
+        report_data.title, {name: section(report_data) for name, section in SECTIONS.items()}
+    )
 
 
-def assembled(title: str, sections: Mapping[str, Html], above: Html | None = None) -> str:
+def assemble(title: str, sections: Mapping[str, Html], above: Html | None = None) -> str:
     """Return a page of titled sections as HTML that refers to nothing outside itself."""
     parts = [tag("section", tag("h2", name), content) for name, content in sections.items()]
     first = [] if above is None else [above]

@@ -79,6 +79,6 @@ def _large(input_P: Array, shape: tuple[int, ...]) -> Array:
     return rows.repeat(max(1, -(-SIDE // len(rows))), axis=0)
 
 
-def chosen(count: int, most: int = 12) -> list[int]:
+def evenly_spaced(count: int, most: int = 12) -> list[int]:
     """Choose up to `most` of `count` places evenly, the first and the last among them."""
     return sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))

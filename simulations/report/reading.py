@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from edgeloop.errors import RunError
-from simulations.report.report_data import Device, Story, Timing, Traffic
+from simulations.report.report_data import Device, ReportData, Timing, Traffic
 from simulations.report.rounds import damaged, read_round
 
 ByRound = list[float | None] | dict[int, float | None]
@@ -27,7 +27,7 @@ class _Written(BaseModel):
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
 
-class _Together(_Written):
+class _FederatedRun(_Written):
     """What the aggregator's summary.json must hold; other plain values become facts."""
 
     task: str
@@ -51,7 +51,7 @@ class _Device(_Written):
     bytes_by_round: dict[int, _Bytes] = Field(default_factory=dict)
 
 
-class _Alone(_Written):
+class _LocalRun(_Written):
     accuracy_by_round: ByRound = Field(default_factory=list)
     accuracy_by_client: dict[str, float] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
@@ -66,7 +66,7 @@ class _Task(_Written):
 W = TypeVar("W", bound=_Written)
 
 
-def read_demo(folder: Path, beside: Path | None = None) -> Story:
+def read_demo(folder: Path, beside: Path | None = None) -> ReportData:
     """Read what a finished demo wrote; only the aggregator's summary must be there.
 
     Args:
@@ -84,14 +84,14 @@ def read_demo(folder: Path, beside: Path | None = None) -> Story:
         raise RunError(
             str(folder), "is no finished demo's: it has no aggregator/summary.json", remedy
         )
-    together = _read(summary, _Together)
+    together = _read(summary, _FederatedRun)
     apart = beside or folder / "alone"
-    alone = _read(apart / "summary.json", _Alone)
+    alone = _read(apart / "summary.json", _LocalRun)
     task = _read(folder / "aggregator.toml", _Task, tomllib.loads)
     paths = sorted(folder.glob("device-*/summary.json"))
     devices = {path.parent.name: _read(path, _Device) for path in paths}
     history = sorted((folder / "aggregator" / "history").glob("round-*.safetensors"))
-    return Story(
+    return ReportData(
         title=f"{together.task}: {together.algorithm}, {together.rounds} rounds",
         class_names=task.class_names,
         shape=task.shape,
@@ -102,7 +102,7 @@ def read_demo(folder: Path, beside: Path | None = None) -> Story:
         traffic={name: _traffic(device) for name, device in devices.items() if _traffic(device)},
         timings=_timings(together, alone, apart / "rounds.csv"),
         facts=_facts(together, task, alone),
-        also=_also(folder, apart),
+        more_facts=_also(folder, apart),
     )
 
 
@@ -111,7 +111,7 @@ def _also(folder: Path, beside: Path) -> tuple[str, ...]:
     place = folder / "statistics"
     if not (place / "aggregator" / "summary.json").is_file():
         return ()
-    paid = read_demo(place, beside).paid
+    paid = read_demo(place, beside).verdict
     return () if paid is None else (f"Class statistics, one exchange: {paid}",)
 
 
@@ -134,7 +134,9 @@ def _by_round(values: ByRound) -> dict[int, float]:
     return {number: value for number, value in sorted(pairs) if value is not None}
 
 
-def _rows(together: _Together, devices: Mapping[str, _Device], alone: _Alone) -> tuple[Device, ...]:
+def _rows(
+    together: _FederatedRun, devices: Mapping[str, _Device], alone: _LocalRun
+) -> tuple[Device, ...]:
     names = sorted({*together.accuracy_by_device, *devices})
     clients = sorted(alone.accuracy_by_client)
     own = [alone.accuracy_by_client[client] for client in clients]
@@ -145,7 +147,7 @@ def _rows(together: _Together, devices: Mapping[str, _Device], alone: _Alone) ->
     )
 
 
-def _row(name: str, device: _Device, together: _Together, alone: float | None) -> Device:
+def _row(name: str, device: _Device, together: _FederatedRun, alone: float | None) -> Device:
     last = list(_by_round(device.accuracy_by_round).values())[-1:]
     federated = together.accuracy_by_device.get(name, last[0] if last else None)
     samples = (device.train_samples, device.test_samples)
@@ -159,7 +161,7 @@ def _traffic(device: _Device) -> dict[int, Traffic]:
     }
 
 
-def _timings(together: _Together, alone: _Alone, table: Path) -> tuple[Timing, ...]:
+def _timings(together: _FederatedRun, alone: _LocalRun, table: Path) -> tuple[Timing, ...]:
     rounds = _by_round(together.seconds_by_round)
     federated = [Timing("federated: whole round", rounds)] if rounds else []
     columns = _columns(table)
@@ -203,20 +205,20 @@ def _finite(text: str) -> float:
     return value
 
 
-def _facts(together: _Together, task: _Task, alone: _Alone) -> dict[str, str]:
+def _facts(together: _FederatedRun, task: _Task, alone: _LocalRun) -> dict[str, str]:
     """Return all plain values that are told, the aggregator's before the task's file's."""
     first = {"algorithm": together.algorithm, "task": together.task, "rounds": together.rounds}
     versions = alone.config.get("versions", {})
     chosen = {
         **first,
         **_plain(together.model_extra or {}),
-        **{name: value for name, value in _plain(task.model_extra or {}).items() if _told(name)},
+        **{name: value for name, value in _plain(task.model_extra or {}).items() if _is_fact(name)},
         **_plain({"version of": versions if isinstance(versions, dict) else {}}),
     }
     return {name.replace("_", " "): str(value) for name, value in chosen.items()}
 
 
-def _told(name: str) -> bool:
+def _is_fact(name: str) -> bool:
     told = ("variant", "seed", "generator", "width", "batch_size", "shuffle", "hyperparameters")
     return name.split(" ")[0] in told
 

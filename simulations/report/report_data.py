@@ -128,7 +128,7 @@ def _side(title: str, accuracies: Mapping[str, float], samples: Mapping[str, int
 
 
 @dataclass(frozen=True, eq=False)
-class Story:
+class ReportData:
     """A run, told in a report; an empty piece leaves its section out.
 
     Attributes:
@@ -141,7 +141,7 @@ class Story:
         history: closed rounds, ascending.
         traffic: bytes by device and round.
         timings: what took how long.
-        also: what else there is to say of whether taking part paid, a sentence each.
+        more_facts: what else there is to say of whether taking part paid, a sentence each.
         facts: by name, in the order in which they are told.
     """
 
@@ -155,10 +155,10 @@ class Story:
     traffic: Mapping[str, Mapping[int, Traffic]] = field(default_factory=dict)
     timings: tuple[Timing, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
-    also: tuple[str, ...] = ()
+    more_facts: tuple[str, ...] = ()
 
     @property
-    def paid(self) -> str | None:
+    def verdict(self) -> str | None:
         """Whether taking part paid, in a sentence; None where nobody knows both sides."""
         known = [device for device in self.devices if device.measured]
         if not known:

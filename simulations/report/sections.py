@@ -7,16 +7,16 @@ import numpy as np
 
 from simulations.report import charts, pictures
 from simulations.report.charts import Mark, Series
-from simulations.report.markup import UNKNOWN, Html, joined, missing, paragraph, table, tag
-from simulations.report.report_data import Device, Round, Story
+from simulations.report.markup import UNKNOWN, Html, join_children, missing, paragraph, table, tag
+from simulations.report.report_data import Device, ReportData, Round
 
 ALONE, FEDERATED = "var(--alone)", "var(--federated)"  # the page's own, for light and for dark
 COLOURS = {"alone": ALONE, "federated": FEDERATED}
 
 
-def accuracy(story: Story) -> Html:
+def accuracy(report_data: ReportData) -> Html:
     """Draw accuracy over rounds, alone and federated."""
-    curves = {"alone": story.alone, "federated": story.federated}
+    curves = {"alone": report_data.alone, "federated": report_data.federated}
     shown = [
         Series(name, points, COLOURS[name], dashed=name == "alone")
         for name, points in curves.items()
@@ -28,28 +28,28 @@ def accuracy(story: Story) -> Html:
     others = [name for name, points in curves.items() if not points]
     gaps = [missing(f"The run {name} tells no accuracy by round.") for name in others]
     label = "test accuracy of all devices, weighted by their test samples"
-    return joined(
+    return join_children(
         [
             paragraph("After the last round: ", tag("strong", ", ".join(lasts)), "."),
-            *([] if story.paid is None else [paragraph(story.paid)]),
-            *(paragraph(each) for each in story.also),
+            *([] if report_data.verdict is None else [paragraph(report_data.verdict)]),
+            *(paragraph(each) for each in report_data.more_facts),
             charts.lines(label, shown, "share of test samples", top=1.0),
             *gaps,
         ]
     )
 
 
-def devices(story: Story) -> Html:
+def devices(report_data: ReportData) -> Html:
     """Draw every device's accuracies, and list what it has."""
-    if not story.devices:
+    if not report_data.devices:
         return missing("No device has left a summary.")
     columns = ("device", "model", "train", "test", "alone", "federated", "gain")
-    rows = [_device(device) for device in story.devices]
-    groups = {device.name: _accuracies(device) for device in story.devices}
+    rows = [_device(device) for device in report_data.devices]
+    groups = {device.name: _accuracies(device) for device in report_data.devices}
     drawn = {name: values for name, values in groups.items() if values}
     label = "accuracy on each device's own test data, after the last round"
     chart = charts.bars(label, drawn, COLOURS) if drawn else missing("No accuracy is known.")
-    return joined([chart, table(columns, rows)])
+    return join_children([chart, table(columns, rows)])
 
 
 def _accuracies(device: Device) -> dict[str, float]:
@@ -70,18 +70,18 @@ def _device(device: Device) -> list[str]:
     ]
 
 
-def images(story: Story) -> Html:
+def images(report_data: ReportData) -> Html:
     """Show the image of every class in up to twelve rounds."""
-    rounds = [each for each in story.history if each.images is not None]
+    rounds = [each for each in report_data.history if each.images is not None]
     if not rounds:
-        return missing(_no_images(story))
-    size = int(np.prod(story.shape))
-    if not story.shape or any(_row_size(each) != size for each in rounds):
+        return missing(_no_images(report_data))
+    size = int(np.prod(report_data.shape))
+    if not report_data.shape or any(_row_size(each) != size for each in rounds):
         return missing("The aggregator's configuration does not tell the shape of these images.")
-    shown = [rounds[place] for place in pictures.chosen(len(rounds))]
+    shown = [rounds[place] for place in pictures.evenly_spaced(len(rounds))]
     classes = max(_count(each) for each in shown)
     rows = [
-        [story.class_name(label), *(_image(story, each, label) for each in shown)]
+        [report_data.class_name(label), *(_image(report_data, each, label) for each in shown)]
         for label in range(classes)
     ]
     heads = ["class", *(f"round {each.number}" for each in shown)]
@@ -90,11 +90,11 @@ def images(story: Story) -> Html:
         "A column is the broadcast that the round led to. They are anchors with known latents,"
         " and need not look like their classes."
     )
-    return joined([paragraph(explained), tag("div", table(heads, rows), class_="images")])
+    return join_children([paragraph(explained), tag("div", table(heads, rows), class_="images")])
 
 
-def _no_images(story: Story) -> str:
-    if not story.history:
+def _no_images(report_data: ReportData) -> str:
+    if not report_data.history:
         return _NO_HISTORY
     return "This run's broadcasts hold no images: only an algorithm with a generator sends some."
 
@@ -114,19 +114,21 @@ def _count(each: Round) -> int:
     return 0 if each.images is None else len(each.images)
 
 
-def _image(story: Story, each: Round, label: int) -> Html:
+def _image(report_data: ReportData, each: Round, label: int) -> Html:
     images_NP = each.images
     if images_NP is None or label >= len(images_NP):
         return Html(UNKNOWN)
-    name = f"{story.class_name(label)}, round {each.number}"
-    return tag("img", src=pictures.picture(images_NP[label], story.shape), alt=name, title=name)
+    name = f"{report_data.class_name(label)}, round {each.number}"
+    return tag(
+        "img", src=pictures.picture(images_NP[label], report_data.shape), alt=name, title=name
+    )
 
 
-def prototypes(story: Story) -> Html:
+def prototypes(report_data: ReportData) -> Html:
     """Draw a map of the last uploaded prototypes."""
-    rounds = [each for each in story.history if len(each.arrays.get("prototypes", ()))]
+    rounds = [each for each in report_data.history if len(each.arrays.get("prototypes", ()))]
     if not rounds:
-        return missing(_no_prototypes(story))
+        return missing(_no_prototypes(report_data))
     last = rounds[-1]
     points_ND = last.arrays["prototypes"].astype(np.float64)
     if not np.isfinite(points_ND).all():
@@ -135,42 +137,47 @@ def prototypes(story: Story) -> Html:
         f"The {len(points_ND)} prototypes of {points_ND.shape[1]} entries that the devices uploaded"
     )
     return prototype_map(
-        story, last, f"{told} in round {last.number}", f"uploaded prototypes of round {last.number}"
+        report_data,
+        last,
+        f"{told} in round {last.number}",
+        f"uploaded prototypes of round {last.number}",
     )
 
 
-def prototype_map(story: Story, last: Round, told: str, label: str) -> Html:
+def prototype_map(report_data: ReportData, last: Round, told: str, label: str) -> Html:
     """Draw a round's prototypes on the plane of their first two principal components.
 
     Args:
-        story: the run's.
+        report_data: the run's.
         last: has prototypes that are finite.
         told: what they are, as the subject of a sentence.
         label: the same in a few words.
     """
-    marks, shares_2 = _map(story, last, last.arrays["prototypes"].astype(np.float64))
+    marks, shares_2 = _map(report_data, last, last.arrays["prototypes"].astype(np.float64))
     explained = (
         f"{told}, on the plane of their first two principal components, "
         f"which holds {sum(shares_2):.0%} of their variance. What is near on the map need not be "
         "near in all entries."
     )
     chart = charts.scatter(label, marks)
-    return joined([paragraph(explained), chart, *_legends(story, last, marks)])
+    return join_children([paragraph(explained), chart, *_legends(report_data, last, marks)])
 
 
-def _no_prototypes(story: Story) -> str:
-    return "No device of this run uploaded prototypes." if story.history else _NO_HISTORY
+def _no_prototypes(report_data: ReportData) -> str:
+    return "No device of this run uploaded prototypes." if report_data.history else _NO_HISTORY
 
 
-def _map(story: Story, last: Round, points_ND: pictures.Array) -> tuple[list[Mark], list[float]]:
+def _map(
+    report_data: ReportData, last: Round, points_ND: pictures.Array
+) -> tuple[list[Mark], list[float]]:
     """Return the uploads' marks, then the broadcast's; and the shares of the two axes."""
     plane = pictures.plane(points_ND)
-    classes = _classes(story, last)
+    classes = _classes(report_data, last)
     labels, owners = last.arrays["labels"].tolist(), last.arrays["devices"].tolist()
     marks = [
         Mark(
             place,
-            f"{last.devices[owner]}, {story.class_name(label)}",
+            f"{last.devices[owner]}, {report_data.class_name(label)}",
             charts.colour(label, classes),
             owner,
         )
@@ -179,7 +186,7 @@ def _map(story: Story, last: Round, points_ND: pictures.Array) -> tuple[list[Mar
     for label, each_D in last.global_prototypes().items():
         if each_D.shape == plane.mean_D.shape and np.isfinite(each_D).all():
             place = _places(plane, each_D[None])[0]
-            title = f"broadcast, {story.class_name(label)}"
+            title = f"broadcast, {report_data.class_name(label)}"
             marks.append(Mark(place, title, charts.colour(label, classes)))
     return marks, plane.shares_2.tolist()
 
@@ -188,16 +195,16 @@ def _places(plane: pictures.Plane, points_ND: pictures.Array) -> list[tuple[floa
     return [(float(x), float(y)) for x, y in plane.project(points_ND)]
 
 
-def _classes(story: Story, last: Round) -> int:
+def _classes(report_data: ReportData, last: Round) -> int:
     labels = (*last.arrays["labels"].tolist(), *last.global_prototypes())
-    return max(len(story.class_names), *(int(label) + 1 for label in labels))
+    return max(len(report_data.class_names), *(int(label) + 1 for label in labels))
 
 
-def _legends(story: Story, last: Round, marks: list[Mark]) -> list[Html]:
+def _legends(report_data: ReportData, last: Round, marks: list[Mark]) -> list[Html]:
     """Say which colour is which class, and which marker which device."""
-    classes = _classes(story, last)
+    classes = _classes(report_data, last)
     colours = charts.legend(
-        (story.class_name(label), charts.colour(label, classes), charts.SHAPES[1], False)
+        (report_data.class_name(label), charts.colour(label, classes), charts.SHAPES[1], False)
         for label in sorted(set(last.arrays["labels"].tolist()))
     )
     owners = enumerate(last.devices)
@@ -210,15 +217,16 @@ def _legends(story: Story, last: Round, marks: list[Mark]) -> list[Html]:
     return [colours, charts.legend([*entries, *extra]), *notes]
 
 
-def timings(story: Story) -> Html:
+def timings(report_data: ReportData) -> Html:
     """List what took how long, and draw it over rounds where that is known."""
-    if not story.timings:
+    if not report_data.timings:
         return missing("No run tells how long it took.")
     rows = [
-        [each.name, f"{each.seconds:.2f}", _mean(dict(each.by_round))] for each in story.timings
+        [each.name, f"{each.seconds:.2f}", _mean(dict(each.by_round))]
+        for each in report_data.timings
     ]
     columns = ("what", "seconds in all", "mean of a round")
-    drawn = [each for each in story.timings if each.by_round]
+    drawn = [each for each in report_data.timings if each.by_round]
     series = [
         Series(each.name, each.by_round, charts.colour(place, len(drawn)))
         for place, each in enumerate(drawn)
@@ -229,7 +237,7 @@ def timings(story: Story) -> Html:
         "that worked side by side."
     )
     whole = [] if any(each.name.startswith("federated") for each in drawn) else [_UNTIMED]
-    return joined([paragraph(explained), *chart, table(columns, rows), *whole])
+    return join_children([paragraph(explained), *chart, table(columns, rows), *whole])
 
 
 _UNTIMED = missing("The aggregator's summary does not tell how long its rounds took.")
@@ -239,9 +247,9 @@ def _mean(by_round: dict[int, float]) -> str:
     return f"{np.mean(list(by_round.values())):.2f}" if by_round else UNKNOWN
 
 
-def facts(story: Story) -> Html:
+def facts(report_data: ReportData) -> Html:
     """List the facts."""
-    if not story.facts:
+    if not report_data.facts:
         return missing("The run tells no facts about itself.")
-    rows = [[name, value] for name, value in story.facts.items()]
+    rows = [[name, value] for name, value in report_data.facts.items()]
     return tag("div", table(("fact", "value"), rows), class_="facts")

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from simulations.report import charts, knowledge, tables
 from simulations.report.bubbles import bubbles
 from simulations.report.charts import Series
-from simulations.report.markup import Html, joined, missing, paragraph, tag
-from simulations.report.page import assembled
+from simulations.report.markup import Html, join_children, missing, paragraph, tag
+from simulations.report.page import assemble
 from simulations.results import pairing
 from simulations.results.groups import Group
-from simulations.results.seed_statistics import described
+from simulations.results.seed_statistics import describe_values
 
 ALONE = "var(--alone)"
 BARS, MOST = 6, 40
@@ -30,7 +30,7 @@ def render(groups: Sequence[Group]) -> str:
     Raises:
         RunError: if a file of a run is damaged.
     """
-    stories = [knowledge.story(group.runs[0]) for group in groups]
+    stories = [knowledge.load_report_data(group.runs[0]) for group in groups]
     images = knowledge.images(groups, stories)
     paid = verdicts(groups)
     sections = {
@@ -40,11 +40,11 @@ def render(groups: Sequence[Group]) -> str:
         "Who has what": partitions(groups),
         "A map of the prototypes": knowledge.maps(groups, stories),
         **({} if images is None else {"What the generator makes of every class": images}),
-        "Bytes": joined([_by_round("bytes", groups), tables.traffic(groups)]),
-        "Time": joined([_by_round("seconds", groups), tables.seconds(groups)]),
+        "Bytes": join_children([_by_round("bytes", groups), tables.traffic(groups)]),
+        "Time": join_children([_by_round("seconds", groups), tables.seconds(groups)]),
         "Settings": tables.settings(groups),
     }
-    return assembled(title(groups), sections, _warning(groups))
+    return assemble(title(groups), sections, _warning(groups))
 
 
 def title(groups: Sequence[Group]) -> str:
@@ -72,7 +72,7 @@ def colours(groups: Sequence[Group]) -> dict[str, str]:
 
 
 def is_local(group: Group) -> bool:
-    """Say whether a group's clients learn alone."""
+    """Return whether a group's clients learn alone."""
     return bool(group.settings["algorithm"] == "local")
 
 
@@ -86,7 +86,7 @@ def verdicts(groups: Sequence[Group]) -> Html | None:
         for each in _by_partition(groups)
         for group in each[1:]
     ]
-    return joined(told) if told else None
+    return join_children(told) if told else None
 
 
 def _question(groups: Sequence[Group]) -> str:
@@ -94,7 +94,7 @@ def _question(groups: Sequence[Group]) -> str:
 
 
 def _verdict(group: Group, first: Group) -> str:
-    return pairing.compared(group.runs, first.runs, (group.name, first.name)).sentence
+    return pairing.compare_runs(group.runs, first.runs, (group.name, first.name)).sentence
 
 
 def _named(group: Group, several: bool) -> list[str]:
@@ -109,11 +109,11 @@ def accuracy(groups: Sequence[Group]) -> Html:
     several = any(len(group.runs) > 1 for group in groups)
     band = "; bands: one standard deviation of the seeds around their mean" if several else ""
     chart = charts.lines(label + band, series, "share of test samples", top=1.0)
-    return joined([chart, tables.accuracies(groups)])
+    return join_children([chart, tables.accuracies(groups)])
 
 
 def _curve(group: Group, colour: str) -> Series:
-    found = {number: described(values) for number, values in group.curves().items()}
+    found = {number: describe_values(values) for number, values in group.curves().items()}
     points = {number: each["mean"] for number, each in found.items()}
     band = {
         number: (max(0.0, each["mean"] - each["std"]), min(1.0, each["mean"] + each["std"]))
@@ -126,8 +126,8 @@ def _curve(group: Group, colour: str) -> Series:
 def clients(groups: Sequence[Group]) -> Html:
     """Draw every client's accuracy, partition by partition, beside its own without the others."""
     parts, paint = _by_partition(groups), colours(groups)
-    return joined(
-        [joined([*_heading(each, len(parts) > 1), _clients(each, paint)]) for each in parts]
+    return join_children(
+        [join_children([*_heading(each, len(parts) > 1), _clients(each, paint)]) for each in parts]
     )
 
 
@@ -154,7 +154,7 @@ def _clients(groups: Sequence[Group], paint: Mapping[str, str]) -> Html:
     cut = len(names) > MOST or len(groups) > BARS
     few = [paragraph(f"The first {len(values)} settings, {len(bars)} clients.")] if cut else []
     used = {name: paint[name] for name in values}
-    return joined([*told, *few, charts.bars(label, bars, used), tables.clients(groups)])
+    return join_children([*told, *few, charts.bars(label, bars, used), tables.clients(groups)])
 
 
 _NO_LOCAL = (
@@ -166,7 +166,9 @@ _NO_LOCAL = (
 def partitions(groups: Sequence[Group]) -> Html:
     """Draw who has what, once a partition."""
     parts = _by_partition(groups)
-    return joined([joined([*_heading(each, len(parts) > 1), _partition(each)]) for each in parts])
+    return join_children(
+        [join_children([*_heading(each, len(parts) > 1), _partition(each)]) for each in parts]
+    )
 
 
 def _partition(groups: Sequence[Group]) -> Html:

@@ -7,16 +7,16 @@ from edgeloop.statistics.sentence import span
 from simulations.report.markup import (
     UNKNOWN,
     Html,
-    joined,
+    join_children,
     missing,
     paragraph,
     scrolling,
     table,
     tag,
 )
-from simulations.results.groups import Group, differing
+from simulations.results.groups import Group, differing_settings
 from simulations.results.runs import FinishedRun
-from simulations.results.seed_statistics import described
+from simulations.results.seed_statistics import describe_values
 
 LONGEST = 28
 """Characters of a setting that a table shows."""
@@ -24,7 +24,7 @@ LONGEST = 28
 
 def spread(values: Sequence[float], form: str = "{:.4f}") -> str:
     """Return the mean, and where there are several the standard deviation (of a sample)."""
-    found = described(values)
+    found = describe_values(values)
     mean = form.format(found["mean"])
     return mean if found["std"] is None else f"{mean} ± {form.format(found['std'])}"
 
@@ -35,7 +35,7 @@ def accuracies(groups: Sequence[Group]) -> Html:
         *("settings", "runs", "best accuracy", "in round", "last accuracy"),
         *("its 95 % interval", "test samples", "last AUC"),
     )
-    return joined([table(columns, [_reached(group) for group in groups]), paragraph(_SURE)])
+    return join_children([table(columns, [_reached(group) for group in groups]), paragraph(_SURE)])
 
 
 _SURE = (
@@ -92,7 +92,7 @@ def traffic(groups: Sequence[Group]) -> Html:
         "Each: the mean of a client and a round of training. Bytes are frames as MQTT would carry "
         "them, report included; floats are what papers count, numbers in prototypes or weights."
     )
-    return joined([paragraph(told), table(columns, rows)])
+    return join_children([paragraph(told), table(columns, rows)])
 
 
 Measure = Callable[[FinishedRun], float]
@@ -128,12 +128,12 @@ def seconds(groups: Sequence[Group]) -> Html:
     )
     rows = [[group.name, *(_cell(group, each) for each in _SECONDS)] for group in groups]
     told = "Training and evaluation are the clients', divided by the processes side by side."
-    return joined([paragraph(told), table(columns, rows)])
+    return join_children([paragraph(told), table(columns, rows)])
 
 
 def settings(groups: Sequence[Group]) -> Html:
     """List the settings, those that differ first, and marked."""
-    different = differing([group.settings for group in groups])
+    different = differing_settings([group.settings for group in groups])
     same = {key: value for key, value in groups[0].settings.items() if key not in different}
     heads = ["setting", *(group.name for group in groups)]
     seeds = ["seeds", *(", ".join(str(run.seed) for run in group.runs) for group in groups)]
@@ -141,7 +141,7 @@ def settings(groups: Sequence[Group]) -> Html:
     every = [[key, _text(value)] for key, value in same.items()]
     none = len(groups) > 1 and not different
     others = tag("div", table(("setting", "value"), every), class_="facts")
-    return joined(
+    return join_children(
         [
             _marked(heads, rows),
             *([missing("All settings are the same.")] if none else []),

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from simulations.report import charts
 from simulations.report.charts import Series
-from simulations.report.markup import UNKNOWN, Html, joined, missing, paragraph, table, tag
-from simulations.report.report_data import Story, Traffic
+from simulations.report.markup import UNKNOWN, Html, join_children, missing, paragraph, table, tag
+from simulations.report.report_data import ReportData, Traffic
 
 _EXPLAINED = (
     "Bytes are frames as MQTT carries them, without MQTT's own headers. Floats are what papers "
@@ -16,40 +16,42 @@ _EXPLAINED = (
 )
 
 
-def section(story: Story) -> Html:
+def section(report_data: ReportData) -> Html:
     """Show bytes and floats, up and down, by device and round."""
-    if not story.traffic:
+    if not report_data.traffic:
         return missing("No device's summary tells its bytes by round.")
-    rounds = sorted({number for each in story.traffic.values() for number in each})
-    sums = [_sum(story, number) for number in rounds]
+    rounds = sorted({number for each in report_data.traffic.values() for number in each})
+    sums = [_sum(report_data, number) for number in rounds]
     up = dict(zip(rounds, (each.up for each in sums), strict=True))
     down = dict(zip(rounds, (each.down for each in sums), strict=True))
     lines = [Series("up", up, charts.colour(4, 5)), Series("down", down, charts.colour(2, 5))]
     gap = (
-        [] if story.history else [missing("Floats are counted in the history, and there is none.")]
+        []
+        if report_data.history
+        else [missing("Floats are counted in the history, and there is none.")]
     )
-    return joined(
+    return join_children(
         [
             charts.lines("traffic of all devices by round", lines, "bytes"),
             paragraph(_EXPLAINED),
             *gap,
-            _totals(story, rounds),
-            tag("details", tag("summary", "every device and round"), _all(story, rounds)),
+            _totals(report_data, rounds),
+            tag("details", tag("summary", "every device and round"), _all(report_data, rounds)),
         ]
     )
 
 
-def _sum(story: Story, number: int) -> Traffic:
-    found = [each[number] for each in story.traffic.values() if number in each]
+def _sum(report_data: ReportData, number: int) -> Traffic:
+    found = [each[number] for each in report_data.traffic.values() if number in each]
     return Traffic(sum(each.up for each in found), sum(each.down for each in found))
 
 
-def floats(story: Story, device: str, number: int) -> tuple[int | None, int | None]:
+def floats(report_data: ReportData, device: str, number: int) -> tuple[int | None, int | None]:
     """Count the numbers that a device sent and received in a round; None where nobody knows.
 
     Before round 0 nothing has been learned, so its broadcast holds no numbers.
     """
-    closed = {each.number: each for each in story.history}
+    closed = {each.number: each for each in report_data.history}
     if not closed:
         return None, None
     last = number > max(closed)  # the evaluation: no upload
@@ -59,11 +61,11 @@ def floats(story: Story, device: str, number: int) -> tuple[int | None, int | No
     return up, closed[number - 1].floats_down() if number - 1 in closed else None
 
 
-def _totals(story: Story, rounds: Sequence[int]) -> Html:
+def _totals(report_data: ReportData, rounds: Sequence[int]) -> Html:
     columns = ("device", "bytes up", "floats up", "bytes down", "floats down")
     rows = []
-    for name, by_round in story.traffic.items():
-        pairs = [floats(story, name, number) for number in rounds if number in by_round]
+    for name, by_round in report_data.traffic.items():
+        pairs = [floats(report_data, name, number) for number in rounds if number in by_round]
         counted = [_total([pair[side] for pair in pairs]) for side in (0, 1)]
         up = f"{sum(each.up for each in by_round.values()):,}"
         down = f"{sum(each.down for each in by_round.values()):,}"
@@ -76,13 +78,13 @@ def _total(counts: Sequence[int | None]) -> str:
     return f"{sum(known):,}" if len(known) == len(counts) else UNKNOWN
 
 
-def _all(story: Story, rounds: Sequence[int]) -> Html:
+def _all(report_data: ReportData, rounds: Sequence[int]) -> Html:
     columns = ("round", "device", "bytes up", "floats up", "bytes down", "floats down")
     rows = []
     for number in rounds:
-        for name, by_round in story.traffic.items():
+        for name, by_round in report_data.traffic.items():
             if number in by_round:
-                up, down = (_total([count]) for count in floats(story, name, number))
+                up, down = (_total([count]) for count in floats(report_data, name, number))
                 moved = by_round[number]
                 rows.append([str(number), name, f"{moved.up:,}", up, f"{moved.down:,}", down])
     return table(columns, rows)

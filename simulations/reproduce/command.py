@@ -14,7 +14,7 @@ from edgeloop.runtime import config
 from simulations.engine.batch import Job, run_all
 from simulations.reproduce import counting, ready, run_dedup, writing
 from simulations.reproduce import scenario as scenarios
-from simulations.reproduce.run_dedup import Sharing
+from simulations.reproduce.run_dedup import RunDedup
 from simulations.reproduce.scenario import Cell, Plan, Scale, Scenario, Trial
 from simulations.reproduce.table import Runs
 from simulations.settings import RunSettings, parse_workers
@@ -30,39 +30,43 @@ def main(arguments: Sequence[str]) -> int:
 
 def reproduce(
     scenario: Annotated[
-        str | None, typer.Argument(help="A name that --list shows, or a TOML file.")
+        str | None, typer.Argument(help="Scenario: a name shown by --list, or a TOML file.")
     ] = None,
     scale: Annotated[
-        str | None, typer.Option(help="cpu: smaller; or paper. [default: cpu where there is one]")
+        str | None,
+        typer.Option(help="Scale: cpu (smaller) or paper. [default: cpu where there is one]"),
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="row=FedTGP, column=..., algorithm=fedtgp. May be repeated."),
+        typer.Option(help="Filter: row=FedTGP, column=..., algorithm=fedtgp. May be repeated."),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Trials. [default: the scenario's]")
+        int | None, typer.Option(min=1, help="Number of trials. [default: the scenario's]")
     ] = None,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Instead of the scenario's: for a first look.")
+        int | None,
+        typer.Option(min=1, help="Number of rounds instead of the scenario's, for a first look."),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help=f"The folder of the data sets. [default: ${DATA}]")
     ] = None,
-    workers: Annotated[str, typer.Option(help="Runs at a time; auto for one a core.")] = "auto",
+    workers: Annotated[
+        str, typer.Option(help="Number of parallel runs, or auto for one per core.")
+    ] = "auto",
     cluster: Annotated[
-        str | None, typer.Option(help="Of Ray: host:port, auto, or local to start one here.")
+        str | None, typer.Option(help="Ray cluster: host:port, auto, or local to start one here.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Device: cpu or cuda.")] = "cpu",
     out: Annotated[
-        Path | None, typer.Option(help="[default: runs/reproduce/SCENARIO-SCALE]")
+        Path | None, typer.Option(help="Output folder. [default: runs/reproduce/SCENARIO-SCALE]")
     ] = None,
     show_list: Annotated[bool, typer.Option("--list", help="List the scenarios.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells, run none.")] = False,
     share: Annotated[
-        bool, typer.Option(help="Take the same runs from the finished tables beside this one.")
+        bool, typer.Option(help="Reuse identical runs of finished tables in the same folder.")
     ] = True,
 ) -> None:
-    """Run a table of a paper again, cell by cell; the same command goes on after a stop."""
+    """Run a table of a paper again, cell by cell; the same command continues after a stop."""
     if show_list or scenario is None:
         _list()
         return
@@ -78,7 +82,7 @@ def reproduce(
     number = parse_workers(workers)
     wanted = None if number == "auto" else number
     ready.check_finished(jobs.values())
-    shared = run_dedup.plan(jobs, folder.parent if share else None)
+    shared = run_dedup.find_duplicates(jobs, folder.parent if share else None)
     if dry_run:
         _show_cells(plan, runs)
         console.say(_outlook(plan, kind, jobs, shared, wanted))
@@ -115,7 +119,7 @@ def jobs_of(
     jobs: dict[Trial, Job] = {}
     for number in range(plan.seeds):
         for cell, table in runs.items():
-            place = ready.place(str(table["data"]), data)
+            place = ready.data_path(str(table["data"]), data)
             filled = {**plan.trial(table, number), "data": place}
             chosen = config.parse(filled, RunSettings, f"{cell.row}, {cell.column}")
             others = tuple(each for each in chosen.beside if each != chosen.algorithm)
@@ -135,15 +139,15 @@ def _outlook(
     plan: Plan,
     scale: Scale,
     jobs: Mapping[Trial, Job],
-    shared: Sharing[Trial],
+    shared: RunDedup[Trial],
     workers: int | None,
 ) -> str:
-    done = list(ready.finished(jobs).values())
+    done = list(ready.finished_summaries(jobs).values())
     known = plan.scenario.seconds if scale == scenarios.smallest(plan.scenario) else None
     runs = len(set(shared.leaders.values()))
     words = ready.outlook(runs, done, workers or os.cpu_count() or 1, known)
-    taken = f", {len(shared.elsewhere)} taken from finished tables"
-    return words + (taken if shared.elsewhere else "")
+    taken = f", {len(shared.finished)} taken from finished tables"
+    return words + (taken if shared.finished else "")
 
 
 def _environment() -> Path | None:
@@ -165,7 +169,7 @@ def _run(
     name: str,
     plan: Plan,
     jobs: Mapping[Trial, Job],
-    shared: Sharing[Trial],
+    shared: RunDedup[Trial],
     workers: int | None,
     cluster: str | None,
 ) -> Runs:
@@ -181,10 +185,10 @@ def _run(
         def done(key: Trial, summary: Mapping[str, Any]) -> None:
             tell(key, summary)
             for other in run_dedup.followers(shared, key):
-                tell(other, run_dedup.stand(jobs[key].folder, jobs[other]))
+                tell(other, run_dedup.reuse_run(jobs[key].folder, jobs[other]))
 
-        for key, source in shared.elsewhere.items():
-            tell(key, run_dedup.stand(source, jobs[key]))
+        for key, source in shared.finished.items():
+            tell(key, run_dedup.reuse_run(source, jobs[key]))
         own = {key: job for key, job in jobs.items() if shared.leaders.get(key) == key}
         run_all(own, workers, done, cluster)
     found: dict[Cell, list[Mapping[str, Any]]] = {}

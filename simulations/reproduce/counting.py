@@ -54,7 +54,7 @@ def carried(folder: Path) -> dict[str, float]:
     """Return what a run's messages come to, for measures that its summary does not have.
 
     Returns:
-        `numbers_down_per_client`: as `downloaded`; `all_bytes_up_per_client` and
+        `numbers_down_per_client`: as `count_downloaded`; `all_bytes_up_per_client` and
         `all_bytes_down_per_client`: of all rounds, the last broadcast included.
     """
     with (folder / "rounds.csv").open(encoding="utf-8", newline="") as file:
@@ -64,10 +64,10 @@ def carried(folder: Path) -> dict[str, float]:
         f"all_{way}_per_client": sum(int(row[way]) for row in rows) / clients
         for way in ("bytes_up", "bytes_down")
     }
-    return {"numbers_down_per_client": downloaded(folder), **totals}
+    return {"numbers_down_per_client": count_downloaded(folder), **totals}
 
 
-def downloaded(folder: Path) -> int:
+def count_downloaded(folder: Path) -> int:
     """Return how many numbers a run's last broadcast holds, as papers count.
 
     Not the mean over rounds: the first broadcast of many algorithms holds nothing yet. A class
@@ -79,7 +79,7 @@ def downloaded(folder: Path) -> int:
     return sum(int(array.size) for array in arrays.values() if array.dtype.kind in "fu")
 
 
-def counted(runs: Sequence[RunSettings]) -> dict[str, Any]:
+def count_numbers(runs: Sequence[RunSettings]) -> dict[str, Any]:
     """Return the formulas of some runs' algorithms, their values in millions, and the facts.
 
     Args:
@@ -94,13 +94,13 @@ def counted(runs: Sequence[RunSettings]) -> dict[str, Any]:
 
 
 def markdown(found: Mapping[str, Any] | None) -> str:
-    """Return what `counted` found as a paragraph and a table; nothing for None."""
+    """Return what `count_numbers` found as a paragraph and a table; nothing for None."""
     if found is None:
         return ""
     facts = ", ".join(f"{name} = {value:,}" for name, value in found["facts"].items())
     lines = ["| algorithm | up | M | down | M |", "| --- | --- | --- | --- | --- |"]
     for name, row in found["rows"].items():
-        title = algorithms.card(name).title
+        title = algorithms.info(name).title
         up, down = (f"{row[f'formula_{way}']} | {row[way]:.2f}" for way in ("up", "down"))
         lines.append(f"| {title} | {up} | {down} |")
     return f"\nBy formula, millions of all clients, with {facts}:\n\n" + "\n".join(lines) + "\n"
@@ -118,14 +118,14 @@ def _facts(runs: Sequence[RunSettings]) -> dict[str, int]:
     first = runs[0]
     federation = first.federation()
     classes, width = federation.classes, first.width
-    architecture = models.members(first.models or "cnn", 1)[0]
+    architecture = models.client_architectures(first.models or "cnn", 1)[0]
     auxiliary = models.build(architecture, federation.shape, classes, width)
     return {
         **{"M": len(federation), "C": classes, "K": width, "P": prod(federation.shape)},
         "S": trained_classes(federation, first.batch_size),
         "W": sum(weights.numel() for weights in auxiliary.parameters()),
         "G": generator_weights(classes, width),
-        "H": next((g.latent_dim for g in (run.opened() for run in runs) if g), 0),
+        "H": next((g.latent_dim for g in (run.open_generator() for run in runs) if g), 0),
     }
 
 

@@ -50,6 +50,6 @@ def _panel(axes: Axes, title: str, lines: Lines) -> None:
 
 
 def _style(number: int) -> dict[str, Any]:
-    """Return a line's colour and dashes; where the colours begin anew, the dashes differ."""
+    """Return a line's colour and dashes; where the colours begin again, the dashes differ."""
     turn, colour = divmod(number, 10)
     return {"color": f"C{colour}", "linestyle": ("-", ":", "-.")[turn % 3]}

@@ -17,7 +17,7 @@ OWN = ("data", "clients", "workers", "history", "beside")
 """Settings that a finished run may have otherwise: a moved folder, and what changes no result."""
 
 
-def place(name: str, data: Path | None) -> str:
+def data_path(name: str, data: Path | None) -> str:
     """Return where a data set is: absolute, so that another machine's process finds it too."""
     return (
         name if name == EMBEDDED else str((Path(name) if data is None else data / name).absolute())
@@ -37,7 +37,7 @@ def check_data(names: Iterable[str], data: Path | None) -> None:
     missing = [
         name
         for name in dict.fromkeys(names)
-        if name != EMBEDDED and not Path(place(name, data)).exists()
+        if name != EMBEDDED and not Path(data_path(name, data)).exists()
     ]
     if missing:
         where = f"below {data}" if data else "here, and neither --data nor $EDGELOOP_DATA is given"
@@ -98,7 +98,7 @@ def check_finished(jobs: Iterable[Job]) -> None:
             raise RunError(f"out {job.folder}", problem, "name another --out, or remove it")
 
 
-def finished(jobs: Mapping[Any, Job]) -> dict[Any, Mapping[str, Any]]:
+def finished_summaries(jobs: Mapping[Any, Job]) -> dict[Any, Mapping[str, Any]]:
     """Return the summaries of the runs that are done."""
     done = {key: job.folder / SUMMARY for key, job in jobs.items() if is_done(job)}
     return {key: atomic_files.read_json(path) for key, path in done.items()}

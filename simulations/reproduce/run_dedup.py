@@ -12,7 +12,7 @@ from edgeloop import algorithms
 from edgeloop.runtime import atomic_files
 from simulations.engine import run_config
 from simulations.engine.batch import Job, is_done
-from simulations.results.folder import BESIDE, FREE, IDENTITY, SUMMARY
+from simulations.results.folder import BESIDE, FREE_SETTINGS, IDENTITY, SUMMARY
 from simulations.settings import CLIENTS, RunSettings
 
 Key = TypeVar("Key", bound=Hashable)
@@ -21,19 +21,19 @@ OPTIONS = "options"
 """How hyperparameters were asked for: the same run may have been asked for otherwise."""
 
 
-class Sharing(NamedTuple, Generic[Key]):
+class RunDedup(NamedTuple, Generic[Key]):
     """Who runs what.
 
     Attributes:
-        elsewhere: jobs that another table has finished, and where.
+        finished: jobs that another table has finished, and where.
         leaders: every other job's, which is itself or one that is the same run.
     """
 
-    elsewhere: Mapping[Key, Path]
+    finished: Mapping[Key, Path]
     leaders: Mapping[Key, Key]
 
 
-def plan(jobs: Mapping[Key, Job], place: Path | None) -> Sharing[Key]:
+def find_duplicates(jobs: Mapping[Key, Job], place: Path | None) -> RunDedup[Key]:
     """Find the runs that need not be made, because they are there or another job makes them.
 
     A job whose folder is there already is left alone.
@@ -50,15 +50,15 @@ def plan(jobs: Mapping[Key, Job], place: Path | None) -> Sharing[Key]:
     for key in sorted(jobs, key=open_.__contains__):
         first.setdefault(same[key], key)
     leaders = {key: first[same[key]] if key in open_ else key for key in jobs}
-    return Sharing(elsewhere, {k: v for k, v in leaders.items() if k not in elsewhere})
+    return RunDedup(elsewhere, {k: v for k, v in leaders.items() if k not in elsewhere})
 
 
-def followers(shared: Sharing[Key], leader: Key) -> list[Key]:
+def followers(shared: RunDedup[Key], leader: Key) -> list[Key]:
     """Return the jobs that another one's run is good for."""
     return [key for key, its in shared.leaders.items() if its == leader != key]
 
 
-def stand(source: Path, job: Job) -> Mapping[str, Any]:
+def reuse_run(source: Path, job: Job) -> Mapping[str, Any]:
     """Have a job's folder be what its run would have written, from a folder of the same run.
 
     The files are the source's own (hard links) where the disk can do that, else copies.
@@ -94,10 +94,10 @@ def _link(source: str, target: str) -> None:
 
 def _same(settings: RunSettings) -> str:
     """Return what two settings have in common if, and only if, they lead to the same results."""
-    asked = settings.model_dump(mode="json", exclude={*FREE, OPTIONS})
+    asked = settings.model_dump(mode="json", exclude={*FREE_SETTINGS, OPTIONS})
     if settings.partition is not None:
         asked["clients"] = settings.clients or CLIENTS
-    config = algorithms.config(settings.algorithm, **settings.chosen(classes=2))
+    config = algorithms.config(settings.algorithm, **settings.algorithm_options(classes=2))
     asked |= {"hyperparameters": dataclasses.asdict(config)}
     asked |= {"history": settings.history, BESIDE: settings.beside}
     return json.dumps(asked, sort_keys=True, default=str)

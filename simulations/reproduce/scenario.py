@@ -217,7 +217,7 @@ class Plan(NamedTuple):
 
 
 def _matches(axis: Axis, kind: str, chosen: Mapping[str, str]) -> bool:
-    """Tell whether an axis has what is chosen; what it does not say, it does not refuse."""
+    """Return whether an axis has what is chosen; what it does not say, it does not refuse."""
     facts = {**axis.settings, kind: axis.name}
     return all(_same(facts[key], chosen[key]) for key in chosen if key in facts)
 
@@ -243,16 +243,16 @@ def load(name: str) -> Scenario:
         ConfigError: if there is none, or a key or a value is wrong; with the nearest right one.
     """
     if name.endswith(".toml"):
-        return checked(config.read(Path(name), Scenario), name)
+        return check_scenario(config.read(Path(name), Scenario), name)
     if name not in names():
         close = difflib.get_close_matches(name, names(), n=1)
         meant = f"did you mean {close[0]}" if close else f"choose one of {', '.join(names())}"
         raise ConfigError("scenario", f"there is no {name!r}", meant)
     with resources.as_file(_folder() / f"{name}.toml") as path:
-        return checked(config.read(path, Scenario), name)
+        return check_scenario(config.read(path, Scenario), name)
 
 
-def checked(scenario: Scenario, name: str) -> Scenario:
+def check_scenario(scenario: Scenario, name: str) -> Scenario:
     """Return the scenario if every cell's settings are possible.
 
     Raises:
@@ -268,7 +268,7 @@ def checked(scenario: Scenario, name: str) -> Scenario:
                 problem = f"{source} is divided already: every trial would be the same"
                 raise ConfigError("trials", problem, "give it a partition, or leave trials out")
             if found.models is not None:
-                models.members(found.models, 1)
+                models.client_architectures(found.models, 1)
     return scenario
 
 

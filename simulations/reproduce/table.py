@@ -52,7 +52,7 @@ UNITS: Mapping[Measure, str] = {
 """Of those measures that are no percentages."""
 
 
-def measured(summary: Summary, measure: Measure) -> float:
+def measured_value(summary: Summary, measure: Measure) -> float:
     """Return one number of a run; see `scenario.Measure` for the units.
 
     Args:
@@ -65,7 +65,7 @@ def measured(summary: Summary, measure: Measure) -> float:
         "last": lambda: 100 * summary["final_accuracy"],
         "upload": lambda: summary["floats_up_per_client"] * clients / 1e6,
         "download": lambda: summary["numbers_down_per_client"] * clients / 1e6,
-        "both": lambda: measured(summary, "upload") + measured(summary, "download"),
+        "both": lambda: measured_value(summary, "upload") + measured_value(summary, "download"),
         "bytes up": lambda: summary["bytes_up_per_client"] / 1e3,
         "bytes down": lambda: summary["bytes_down_per_client"] / 1e3,
         "seconds": lambda: summary["seconds_per_round"],
@@ -85,7 +85,7 @@ def table(plan: Plan, runs: Runs) -> dict[str, dict[str, Entry]]:
             heading = scenario.heading(column, measure)
             for row in plan.rows:
                 if summaries := runs.get(Cell(row.name, column.name)):
-                    values_S = [measured(summary, measure) for summary in summaries]
+                    values_S = [measured_value(summary, measure) for summary in summaries]
                     published = scenario.published(row.name, column, measure)
                     found[row.name][heading] = entry(values_S, published)
     return found
@@ -142,7 +142,7 @@ def markdown(plan: Plan, scale: Scale, found: Table) -> str:
     scenario = plan.scenario
     headings = scenario.headings(plan.columns)
     rows = [
-        [name, *(words(row.get(heading), bold=scale == "paper") for heading in headings)]
+        [name, *(format_entry(row.get(heading), bold=scale == "paper") for heading in headings)]
         for name, row in found.items()
     ]
     parts = [f"# {scenario.title}", scenario.question, f"Source: {scenario.source}."]
@@ -173,7 +173,7 @@ def _judged(plan: Plan, scale: Scale, found: Table, headings: Sequence[str]) -> 
     return [part.strip() for part in parts]
 
 
-def words(found: Entry | None, bold: bool = True) -> str:
+def format_entry(found: Entry | None, bold: bool = True) -> str:
     """Return a number, its spread, and the published ones in brackets."""
     if found is None:
         return ""

@@ -36,8 +36,8 @@ def write(plan: Plan, scale: Scale, runs: Runs, jobs: Mapping[Trial, Job], folde
         "partitions": {column.name: _fingerprints(runs, column.name) for column in plan.columns},
     }
     if plan.scenario.counted:
-        content["counted"] = counting.counted([job.settings for job in jobs.values()])
-    if told := beside(runs):
+        content["counted"] = counting.count_numbers([job.settings for job in jobs.values()])
+    if told := companion_sentences(runs):
         content[BESIDE] = told
     text = tables.markdown(plan, scale, found) + counting.markdown(content.get("counted"))
     text += _besides(told)
@@ -45,12 +45,15 @@ def write(plan: Plan, scale: Scale, runs: Runs, jobs: Mapping[Trial, Job], folde
     atomic_files.write_json(folder / "table.json", content)
     panels = {column.name: _curves(plan, runs, column.name) for column in plan.columns}
     atomic_files.write(folder / "accuracy.png", curves(panels))
-    rows = [[n, *(tables.words(r.get(h), bold=False) for h in headings)] for n, r in found.items()]
+    rows = [
+        [n, *(tables.format_entry(r.get(h), bold=False) for h in headings)]
+        for n, r in found.items()
+    ]
     console.table(plan.scenario.title, ["", *headings], rows)
     console.say(f"results: {folder / 'table.md'}")
 
 
-def beside(runs: Runs) -> dict[str, list[str]]:
+def companion_sentences(runs: Runs) -> dict[str, list[str]]:
     """Return the sentences on what ran beside the trials, by cell; none without any."""
     every = {
         ", ".join(part for part in cell if part): [

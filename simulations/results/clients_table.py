@@ -14,7 +14,7 @@ import pyarrow.parquet
 
 from edgeloop.client import Answer, Report
 from edgeloop.errors import RunError
-from edgeloop.participation import Attendance
+from edgeloop.participation import ParticipationPolicy
 from edgeloop.runtime import atomic_files
 
 JOURNAL = "clients.csv"
@@ -74,7 +74,7 @@ _HEADER = ",".join(COLUMNS) + "\n"
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentSize:
     """What a client sent in a round: its frame's length, and its upload's floats."""
 
     bytes: int = 0
@@ -85,7 +85,7 @@ class Journal:
     """The rows so far, in a file that grows by a round at a time.
 
     A kill leaves whole rounds that are later than the checkpoint, and maybe half a line: both are
-    taken out when the run goes on. What a checkpoint relies on is on the disk before it.
+    taken out when the run continues. What a checkpoint relies on is on the disk before it.
 
     Args:
         folder: the run's.
@@ -101,7 +101,7 @@ class Journal:
         self,
         folder: Path,
         models: Mapping[str, str],
-        participation: Attendance | None,
+        participation: ParticipationPolicy | None,
         rounds: int = 0,
     ) -> None:
         self._path = folder / JOURNAL
@@ -112,7 +112,7 @@ class Journal:
         except ValueError:  # no text, or no number where a line begins
             kept = ""
         if kept.count("\n") != rounds * len(models):
-            remedy = "remove the run's folder: it then starts anew"
+            remedy = "remove the run's folder: it then starts again"
             raise RunError(str(self._path), f"does not hold {rounds} rounds", remedy)
         atomic_files.write(self._path, (_HEADER + kept).encode())
 
@@ -126,7 +126,11 @@ class Journal:
                     yield line
 
     def closed(
-        self, number: int, answers: Mapping[str, Answer[Any]], sent: Mapping[str, Sent], down: int
+        self,
+        number: int,
+        answers: Mapping[str, Answer[Any]],
+        sent: Mapping[str, SentSize],
+        down: int,
     ) -> None:
         """Add a round of training.
 
@@ -147,7 +151,7 @@ class Journal:
     def finished(self, number: int, reports: Mapping[str, Report], down: int) -> None:
         """Add the last evaluation."""
         self._add(
-            self._row(number, name, report, Sent(), down, trained=False, arrived=False)
+            self._row(number, name, report, SentSize(), down, trained=False, arrived=False)
             for name, report in reports.items()
         )
 
@@ -156,7 +160,7 @@ class Journal:
         number: int,
         client: str,
         report: Report,
-        sent: Sent,
+        sent: SentSize,
         down: int,
         trained: bool,
         arrived: bool,

@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeloop import server_loop
-from edgeloop.algorithm import Algorithm, unconcerned
+from edgeloop.algorithm import Algorithm, no_warnings
 from edgeloop.data import Federation
 from edgeloop.errors import ConfigError
-from edgeloop.participation import Attendance
-from edgeloop.server_loop import Closed
+from edgeloop.participation import ParticipationPolicy
+from edgeloop.server_loop import RoundResult
 from simulations.results.clients_table import ClientRow
 from simulations.results.measurements import Row
 
 log = logging.getLogger(__name__)
 
 
-def of_data(federation: Federation, batch_size: int) -> list[str]:
+def data_warnings(federation: Federation, batch_size: int) -> list[str]:
     """Return what is wrong with the clients' shares, a sentence each.
 
     Raises:
@@ -42,7 +42,7 @@ def of_data(federation: Federation, batch_size: int) -> list[str]:
     return found
 
 
-def diverged(rows: Sequence[ClientRow], sends: bool) -> frozenset[str]:
+def diverged_clients(rows: Sequence[ClientRow], sends: bool) -> frozenset[str]:
     """Return the clients whose models had diverged at a run's end.
 
     Args:
@@ -58,7 +58,7 @@ def diverged(rows: Sequence[ClientRow], sends: bool) -> frozenset[str]:
     return frozenset(row.client for row in ends if not row.trained)
 
 
-def of_clients(rows: Sequence[ClientRow]) -> list[str]:
+def client_warnings(rows: Sequence[ClientRow]) -> list[str]:
     """Return which clients diverged: they trained, and had nothing finite to send."""
     diverged = [row for row in rows if row.seconds_training > 0 and not row.trained]
     if not diverged:
@@ -71,30 +71,30 @@ def of_clients(rows: Sequence[ClientRow]) -> list[str]:
     ]
 
 
-def measured(
+def round_metrics(
     algorithm: Algorithm[Any, Any, Any],
-    closed: Closed[Any, Any, Any],
-    participation: Attendance | None,
+    closed: RoundResult[Any, Any, Any],
+    participation: ParticipationPolicy | None,
 ) -> Mapping[str, float]:
     """Return an algorithm's own numbers of a round, if it says what may be wrong with them."""
-    uploads = server_loop.counted(closed, participation)
-    if algorithm.concerns is unconcerned or not uploads:
+    uploads = server_loop.used_uploads(closed, participation)
+    if algorithm.metric_warnings is no_warnings or not uploads:
         return {}
-    return algorithm.measures(uploads, closed.standing.state, closed.standing.broadcast)
+    return algorithm.round_metrics(uploads, closed.run_state.state, closed.run_state.broadcast)
 
 
-def tell(algorithm: Algorithm[Any, Any, Any], rows: Sequence[Row]) -> None:
+def log_new_warnings(algorithm: Algorithm[Any, Any, Any], rows: Sequence[Row]) -> None:
     """Log what is wrong with the last round that was not so with the one before."""
     before, now = [{}, *(row.measures for row in rows)][-2:]
-    known = algorithm.concerns(before)
-    for name, sentence in algorithm.concerns(now).items():
+    known = algorithm.metric_warnings(before)
+    for name, sentence in algorithm.metric_warnings(now).items():
         if name not in known:
             log.warning("after round %d: %s", rows[-1].round, sentence)
 
 
-def of_rounds(algorithm: Algorithm[Any, Any, Any], rows: Sequence[Row]) -> list[str]:
+def round_warnings(algorithm: Algorithm[Any, Any, Any], rows: Sequence[Row]) -> list[str]:
     """Return what was wrong in the last round of training, or in most of them, a sentence each."""
-    trained = [algorithm.concerns(row.measures) for row in rows[:-1]]
+    trained = [algorithm.metric_warnings(row.measures) for row in rows[:-1]]
     found = []
     for name in dict.fromkeys(name for each in trained for name in each):
         such = [number for number, each in enumerate(trained) if name in each]

@@ -21,9 +21,9 @@ PARTITION = "partition.json"
 HISTORY = "history"
 BESIDE = "beside"
 """The folder of what ran beside a run, a run each, and the summary's table of comparisons."""
-FREE = ("workers", "history", "idle", BESIDE)
-"""Keys that may change when a run goes on; they change no result."""
-LATER: Mapping[str, Any] = {
+FREE_SETTINGS = ("workers", "history", "idle", BESIDE)
+"""Keys that may change when a run continues; they change no result."""
+LATER_SETTINGS: Mapping[str, Any] = {
     "privacy": None,
     "shuffle": False,
     "base": None,
@@ -39,7 +39,7 @@ WHOLE = ("models_by_client",)
 def claim(folder: Path, config: Mapping[str, Any], again: bool = False) -> bool:
     """Make the folder this run's, or find that it is so already.
 
-    A run that other versions began goes on, with a warning: its folder tells which.
+    A run that other versions began continues, with a warning: its folder tells which.
 
     Args:
         folder: made if it is not there.
@@ -137,9 +137,12 @@ def new_study(folder: Path, identity: Mapping[str, Any]) -> Iterator[None]:
 
 def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Say which keys of two configurations differ, and how where that is short."""
-    there, here = {**LATER, **_flat(held)}, {**LATER, **_flat(json.loads(json.dumps(wanted)))}
+    there, here = (
+        {**LATER_SETTINGS, **_flat(held)},
+        {**LATER_SETTINGS, **_flat(json.loads(json.dumps(wanted)))},
+    )
     keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
-    return [_difference(key, there, here) for key in keys if key not in FREE]
+    return [_difference(key, there, here) for key in keys if key not in FREE_SETTINGS]
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:

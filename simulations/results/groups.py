@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeloop.errors import ConfigError
 from edgeloop.statistics.chance import Interval, wilson
-from simulations.results.folder import LATER
+from simulations.results.folder import LATER_SETTINGS
 from simulations.results.runs import FinishedRun
 
 
@@ -73,7 +73,7 @@ class Group:
         return {name: sum(run[name] for run in runs) / len(runs) for name in self.clients}
 
 
-def grouped(runs: Iterable[FinishedRun]) -> list[Group]:
+def group_runs(runs: Iterable[FinishedRun]) -> list[Group]:
     """Put runs of the same settings together, in the order in which the first of each comes.
 
     Raises:
@@ -100,7 +100,7 @@ def _check_seeds(runs: Sequence[FinishedRun]) -> None:
             raise ConfigError("folders", problem, "give one of them")
 
 
-def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def differing_settings(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return the settings that are not the same everywhere, by key, each one's value in order."""
     keys = dict.fromkeys(key for each in settings for key in each)
     values = {key: [_value(each, key) for each in settings] for key in keys}
@@ -110,13 +110,13 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def _name(run: FinishedRun, groups: Sequence[Sequence[FinishedRun]]) -> str:
     """Return the algorithm's title, and the settings that tell it from others of that title."""
     alike = [each[0].settings for each in groups if each[0].title == run.title]
-    told = {key: _brief(key, _value(run.settings, key)) for key in differing(alike)}
+    told = {key: _brief(key, _value(run.settings, key)) for key in differing_settings(alike)}
     parts = [f"{key.rpartition('.')[2]} {text}" for key, text in told.items() if len(text) <= 20]
     return ", ".join([run.title, *parts[:3]])
 
 
 def _value(settings: Mapping[str, Any], key: str) -> Any:
-    return settings.get(key, LATER.get(key))
+    return settings.get(key, LATER_SETTINGS.get(key))
 
 
 def _brief(key: str, value: Any) -> str:

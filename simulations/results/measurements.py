@@ -87,15 +87,15 @@ def mean_auc(reports: Sequence[Report]) -> float | None:
     return math.fsum(report.test_auc * report.test_samples for report in known) / samples
 
 
-def stalled(rows: Sequence[Row], patience: int | None) -> bool:
-    """Say whether more than `patience` rounds in a row have brought no new best accuracy."""
+def has_stalled(rows: Sequence[Row], patience: int | None) -> bool:
+    """Return whether more than `patience` rounds in a row have brought no new best accuracy."""
     accuracies_R = [row.accuracy for row in rows]
     if patience is None or not accuracies_R:
         return False
     return len(accuracies_R) - accuracies_R.index(max(accuracies_R)) > patience
 
 
-def spread(reports: Sequence[Report]) -> float:
+def accuracy_std(reports: Sequence[Report]) -> float:
     """Return the population standard deviation of the clients' accuracies."""
     return statistics.pstdev(accuracy([report]) for report in reports)
 

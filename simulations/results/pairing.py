@@ -17,16 +17,16 @@ ALONE = "local"
 """The algorithm whose clients learn alone."""
 
 
-class Told(NamedTuple):
+class ComparisonResult(NamedTuple):
     """A comparison, and the sentence on it."""
 
     found: Paired
     sentence: str
 
 
-def compared(
+def compare_runs(
     one: Sequence[FinishedRun], other: Sequence[FinishedRun], names: tuple[str, str] | None = None
-) -> Told:
+) -> ComparisonResult:
     """Compare runs of one setting with runs of another, on the same partition.
 
     Args:
@@ -41,13 +41,13 @@ def compared(
     sides = side(one, named[0]), side(other, named[1])
     found = paired(*sides)
     alone = [runs[0].summary.config.algorithm == ALONE for runs in (one, other)]
-    return Told(found, sentence(found, *sides, alone=alone == [False, True]))
+    return ComparisonResult(found, sentence(found, *sides, alone=alone == [False, True]))
 
 
-def as_json(told: Told) -> dict[str, Any]:
+def as_json(result: ComparisonResult) -> dict[str, Any]:
     """Return a comparison as JSON values, its sentence first."""
-    found: dict[str, Any] = json.loads(json.dumps(asdict(told.found)))  # tuples become lists
-    return {"sentence": told.sentence, **found}
+    found: dict[str, Any] = json.loads(json.dumps(asdict(result.found)))  # tuples become lists
+    return {"sentence": result.sentence, **found}
 
 
 def side(runs: Sequence[FinishedRun], title: str) -> Side:
@@ -90,5 +90,5 @@ def _read(run: FinishedRun, title: str) -> Side:
     by_round: dict[int, dict[str, float]] = {}
     for row in rows:
         by_round.setdefault(row.round, {})[row.client] = row.test_correct
-    diverged = concerns.diverged(rows, sends=run.sends)
+    diverged = concerns.diverged_clients(rows, sends=run.sends)
     return Side(title, samples, by_round, clients_table.hits(run.folder), diverged)

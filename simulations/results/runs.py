@@ -13,9 +13,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeloop import algorithms
 from edgeloop.errors import RunError
-from simulations.results.folder import BESIDE, FREE, IDENTITY, LATER, PARTITION, SUMMARY, flat
+from simulations.results.folder import (
+    BESIDE,
+    FREE_SETTINGS,
+    IDENTITY,
+    LATER_SETTINGS,
+    PARTITION,
+    SUMMARY,
+    flat,
+)
 
-_UNTOLD = re.compile(rf"(hyperparameters\.)?seed|options(\..*)?|{'|'.join(FREE)}")
+_UNTOLD = re.compile(rf"(hyperparameters\.)?seed|options(\..*)?|{'|'.join(FREE_SETTINGS)}")
 """Keys that are no settings: seeds, what changes no result, and options, because hyperparameters
 say what they led to."""
 _REMEDY = "give a finished run's folder, or one that holds some"
@@ -85,13 +93,13 @@ class FinishedRun:
     def title(self) -> str:
         """The algorithm's name as the field writes it."""
         name = self.summary.config.algorithm
-        return algorithms.card(name).title if name in algorithms.names() else name
+        return algorithms.info(name).title if name in algorithms.names() else name
 
     @property
     def sends(self) -> bool:
         """Whether its clients send anything."""
         name = self.summary.config.algorithm
-        return name not in algorithms.names() or algorithms.card(name).up != "nothing"
+        return name not in algorithms.names() or algorithms.info(name).up != "nothing"
 
     @property
     def data(self) -> str:
@@ -108,7 +116,8 @@ class FinishedRun:
         return {
             key: value
             for key, value in every.items()
-            if not _UNTOLD.fullmatch(key) and (key not in LATER or value != LATER[key])
+            if not _UNTOLD.fullmatch(key)
+            and (key not in LATER_SETTINGS or value != LATER_SETTINGS[key])
         }
 
     def bytes(self, way: str) -> int:
@@ -154,7 +163,7 @@ def find(places: Iterable[Path]) -> list[FinishedRun]:
     return [run for place in places for run in _found(place)]
 
 
-def with_beside(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+def with_companions(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     """Return runs and, of those that ran beside them, each that is not there already.
 
     The same run may stand beside several, as Local with the same seed: it is taken once.
@@ -178,7 +187,7 @@ def _same(run: FinishedRun) -> str:
 
 
 def is_run(folder: Path) -> bool:
-    """Say whether a folder holds a finished run."""
+    """Return whether a folder holds a finished run."""
     return (folder / IDENTITY).is_file() and (folder / SUMMARY).is_file()
 
 

@@ -17,7 +17,7 @@ _T = (
 _NORMAL = 1.960
 
 
-def described(values_R: Sequence[float]) -> dict[str, Any]:
+def describe_values(values_R: Sequence[float]) -> dict[str, Any]:
     """Return mean, std (of a sample, ddof 1) and ci95 of runs; the last two are None for one run.
 
     ci95 is half the width of the 95 % confidence interval of the mean, by Student's t.

@@ -16,7 +16,7 @@ from simulations.sinks.sink import RESULTS, numbers
 
 EXPERIMENT = "edgeloop"
 TAG = "edgeloop.run"
-"""Tells a run that goes on from any other: a digest of its folder and its configuration."""
+"""Tells a run that continues from any other: a digest of its folder and its configuration."""
 LONGEST, MOST = 500, 100
 """Characters of a parameter, and parameters a call, that every MLflow server takes."""
 
@@ -24,7 +24,7 @@ LONGEST, MOST = 500, 100
 class MLflow:
     """Logs the configuration as parameters and every metric of a round at its step.
 
-    A run that goes on is found by its tag, and a round that it has already is not logged again.
+    A run that continues is found by its tag, and a round that it has already is not logged again.
     """
 
     def __init__(self, uri: str) -> None:
@@ -77,7 +77,7 @@ class MLflow:
         self._open().log_batch(self._run, metrics=metrics)
 
     def close(self) -> None:
-        """Leave a run that did not finish as running, so that it goes on."""
+        """Leave a run that did not finish as running, so that it continues."""
 
     def _open(self) -> MlflowClient:
         if self._client is None:

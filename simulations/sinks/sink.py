@@ -24,7 +24,7 @@ RESULTS = ("best_accuracy", "best_round", "final_accuracy", "seconds_per_round")
 
 @runtime_checkable
 class Sink(Protocol):
-    """Takes a run's numbers; may raise anything, which `guarded` holds back."""
+    """Takes a run's numbers; may raise anything, which `open_guarded` holds back."""
 
     @property
     def name(self) -> str:
@@ -32,7 +32,7 @@ class Sink(Protocol):
         ...
 
     def begin(self, folder: Path, config: Mapping[str, Any], rows: Sequence[Row]) -> None:
-        """Take a new run, or one that goes on.
+        """Take a new run, or one that continues.
 
         Args:
             folder: the run's; its name is the run's name.
@@ -83,7 +83,7 @@ def _sink(word: str) -> Sink:
     return made
 
 
-class Guarded:
+class GuardedSinks:
     """Tells all sinks; one that fails is said so once, and told no more."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
@@ -109,18 +109,18 @@ class Guarded:
         for sink in list(self._sinks):
             try:
                 getattr(sink, what)(*arguments)
-            except Exception as error:  # whatever a sink raises, the run goes on
+            except Exception as error:  # whatever a sink raises, the run continues
                 self._sinks.remove(sink)
                 reason = str(error).strip().partition("\n")[0] or type(error).__name__
                 console.note(f"sink {sink.name}: {reason}; the run goes on without it")
 
 
 @contextmanager
-def guarded(
+def open_guarded(
     sinks: Sequence[Sink], folder: Path, config: Mapping[str, Any], rows: Sequence[Row]
-) -> Iterator[Guarded]:
+) -> Iterator[GuardedSinks]:
     """Open sinks for a run; whatever happens to them never reaches it."""
-    every = Guarded(sinks)
+    every = GuardedSinks(sinks)
     every.begin(folder, config, rows)
     try:
         yield every

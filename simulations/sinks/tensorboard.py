@@ -17,8 +17,8 @@ SECONDS = 10
 class TensorBoard:
     """Writes every metric of a round as a scalar, and the configuration as a text.
 
-    A run that goes on is written anew from its first round: what an event file of a killed process
-    says of the same rounds is marked as void, which TensorBoard knows how to read.
+    A run that continues is written again from its first round: what an event file of a killed
+    process says of the same rounds is marked as void, which TensorBoard knows how to read.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -23,46 +23,58 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def command(
-    algorithm: Annotated[str, typer.Argument(help="See: edgeloop algorithms.")],
-    data: Annotated[str, typer.Option(help="A folder or a parquet file, or fashion-sample.")],
-    layout: Annotated[str, typer.Option(help="files, or signal to undo interleaving.")] = "files",
+    algorithm: Annotated[str, typer.Argument(help="Algorithm; see edgeloop algorithms.")],
+    data: Annotated[
+        str, typer.Option(help="Data set: a folder, a parquet file, or fashion-sample.")
+    ],
+    layout: Annotated[
+        str, typer.Option(help="Layout: files, or signal to undo interleaving.")
+    ] = "files",
     partition: Annotated[
-        str | None, typer.Option(help="iid, pathological, dirichlet, exdir, or natural.")
+        str | None, typer.Option(help="Partition: iid, pathological, dirichlet, exdir, or natural.")
     ] = None,
-    alpha: Annotated[float, typer.Option(help="Of dirichlet and exdir: small is skewed.")] = 0.1,
-    classes_per_client: Annotated[int, typer.Option(help="Of pathological and exdir.")] = 2,
+    alpha: Annotated[
+        float, typer.Option(help="Concentration of dirichlet and exdir: smaller is more skewed.")
+    ] = 0.1,
+    classes_per_client: Annotated[
+        int, typer.Option(help="Classes of each client, for pathological and exdir.")
+    ] = 2,
     balanced: Annotated[
-        bool, typer.Option("--balanced", help="Of iid and pathological: equal shares of a class.")
+        bool, typer.Option("--balanced", help="Equal shares of a class, for iid and pathological.")
     ] = False,
     clients: Annotated[
-        int | None, typer.Option(help="20, or as many as the data comes with.")
+        int | None, typer.Option(help="Number of clients. [default: 20, or the data's own]")
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(help="Divide only so many, drawn at random. [default: all]")
+        int | None,
+        typer.Option(help="Number of samples to divide, drawn at random. [default: all]"),
     ] = None,
-    partition_seed: Annotated[int, typer.Option(help="Of the partition.")] = 1,
+    partition_seed: Annotated[int, typer.Option(help="Seed of the data partition.")] = 1,
     image_size: Annotated[
-        int | None, typer.Option(help="Resize image files to so many pixels a side.")
+        int | None, typer.Option(help="Side length, in pixels, to resize image files to.")
     ] = None,
     only_client: Annotated[
-        int | None, typer.Option(help="This client of the partition alone. [default: all]")
+        int | None, typer.Option(help="Number of the only client to run. [default: all clients]")
     ] = None,
     shots: Annotated[
-        int | None, typer.Option(help="Training samples a class and client. [default: all]")
+        int | None, typer.Option(help="Training samples per class and client. [default: all]")
     ] = None,
     models: Annotated[
-        str | None, typer.Option(help="A group, or architectures a,b,c that clients take in turn.")
+        str | None,
+        typer.Option(help="Model group, or architectures a,b,c assigned to clients in turn."),
     ] = None,
-    width: Annotated[int, typer.Option(help="K, the feature width all clients share.")] = 512,
-    rounds: Annotated[int, typer.Option(help="Of the longest runs.")] = 30,
+    width: Annotated[int, typer.Option(help="Feature width K that all clients share.")] = 512,
+    rounds: Annotated[int, typer.Option(help="Number of rounds of the longest runs.")] = 30,
     join_ratio: Annotated[
-        float, typer.Option(help="The share of the clients that trains in a round.")
+        float, typer.Option(help="Fraction of the clients that train in a round.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(help="The first run's; the next one's is one more.")] = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each candidate.")] = 1,
-    batch_size: Annotated[int, typer.Option(help="Samples a training batch.")] = 10,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the first run; each next one is one higher.")
+    ] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds for each candidate.")] = 1,
+    batch_size: Annotated[int, typer.Option(help="Training batch size.")] = 10,
     variant: Annotated[
-        str, typer.Option(help="released or paper, where they differ.")
+        str, typer.Option(help="Variant: released or paper, where they differ.")
     ] = "released",
     set_: Annotated[
         list[str] | None,
@@ -73,21 +85,28 @@ def command(
         typer.Option("--try", help="What to try: key=value,value. [default: of fedktl, its own]"),
     ] = None,
     method: Annotated[
-        Method, typer.Option(help="halving, or grid: every candidate for all rounds.")
+        Method, typer.Option(help="Search: halving, or grid (every candidate for all rounds).")
     ] = "halving",
     held_out: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="The share of training samples to judge by.")
+        float,
+        typer.Option(
+            min=0.01, max=0.9, help="Fraction of the training samples held out for validation."
+        ),
     ] = 0.25,
     generator: Annotated[
-        str | None, typer.Option(help="Of fedktl: see `edgeloop generator list`. [default: digits]")
+        str | None,
+        typer.Option(help="Generator for fedktl; see `edgeloop generator list`. [default: digits]"),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    workers: Annotated[str, typer.Option(help="Runs at a time; auto for one a core.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: cpu or cuda.")] = "cpu",
+    workers: Annotated[
+        str, typer.Option(help="Number of parallel runs, or auto for one per core.")
+    ] = "auto",
     out: Annotated[
-        Path | None, typer.Option(help="The study's folder. [default: runs/tune-ALGORITHM-DATA]")
+        Path | None,
+        typer.Option(help="Output folder of the study. [default: runs/tune-ALGORITHM-DATA]"),
     ] = None,
 ) -> None:
-    """Tune an algorithm's hyperparameters; run the same command again to go on after a stop."""
+    """Tune an algorithm's hyperparameters; run the same command again to continue after a stop."""
     table = {name: value for name, value in locals().items() if name in RunSettings.model_fields}
     wanted = parse_workers(workers)
     table |= {"options": parse_options(set_ or []), "workers": wanted}
@@ -137,9 +156,9 @@ def _show(tuning: Tuning, found: Mapping[str, Any]) -> None:
     console.say(
         f"accuracies closer than {found['noise']:.3f} are alike as far as so few samples can tell"
     )
-    for sentence in judged(found):
+    for sentence in caveats(found):
         console.say(sentence)
-    console.say(f"use: {line(tuning.settings, found['chosen'])}")
+    console.say(f"use: {command_line(tuning.settings, found['chosen'])}")
     console.say(f"or, in a task's file: {in_a_file(tuning.settings, found['chosen'])}")
     console.say(f"results: {tuning.folder}")
 
@@ -159,7 +178,7 @@ def _cells(tried: Mapping[str, Any], measures: Sequence[str]) -> list[str]:
     return [str(tried["rounds"]), f"{tried['score']:.4f}", *numbers, str(len(tried["warnings"]))]
 
 
-def judged(found: Mapping[str, Any]) -> list[str]:
+def caveats(found: Mapping[str, Any]) -> list[str]:
     """Return what the best candidate is not clearly better than, a sentence each."""
     best, noise = found["candidates"][0], found["noise"]
     said = []
@@ -173,10 +192,10 @@ def judged(found: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def line(chosen: RunSettings, options: spaces.Options) -> str:
+def command_line(chosen: RunSettings, options: spaces.Options) -> str:
     """Return the command line of the scenario with these hyperparameters."""
     whole = chosen.model_copy(update={"options": {**chosen.options, **options}})
-    if not algorithms.needs_generator(whole.algorithm, **whole.chosen(classes=2)):
+    if not algorithms.needs_generator(whole.algorithm, **whole.algorithm_options(classes=2)):
         chosen = chosen.model_copy(update={"generator": None})
     words = ["edgeloop", "simulate", chosen.algorithm]
     for name, field in RunSettings.model_fields.items():

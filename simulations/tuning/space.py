@@ -71,7 +71,7 @@ def candidates(algorithm: str, space: Space, fixed: Mapping[str, Any]) -> list[d
         options = dict(zip(space, values, strict=True))
         whole = {**fixed, **options}
         algorithms.config(algorithm, **whole)
-        if algorithms.card(algorithm).generator and not algorithms.needs_generator(
+        if algorithms.info(algorithm).generator and not algorithms.needs_generator(
             algorithm, **whole
         ):
             idle = UNASKED.get(algorithm, ())

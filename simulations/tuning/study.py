@@ -27,7 +27,7 @@ LOCAL, DEFAULTS = "local", "as it is"
 """What candidates are compared with: training alone, and the settings without anything tried."""
 
 THIRD = 3
-"""Of a rung's candidates, one in so many goes on, for so many times the rounds."""
+"""Of a rung's candidates, one in so many continues, for so many times the rounds."""
 
 FEWEST = 5
 """Rounds of a rung, unless all have fewer: what a broadcast does shows from the second one on."""
@@ -72,7 +72,7 @@ class Tuning:
     @property
     def candidates(self) -> dict[str, Options]:
         """What is tried, by name."""
-        fixed = self.settings.chosen(classes=2)
+        fixed = self.settings.algorithm_options(classes=2)
         every = spaces.candidates(self.settings.algorithm, self.space, fixed)
         return {spaces.title(options): options for options in every}
 
@@ -105,13 +105,15 @@ class Tuning:
         if name == LOCAL:
             changes |= {"algorithm": LOCAL, "variant": "released", "options": {}}
         settings = scenario.model_copy(update=changes)
-        if not algorithms.needs_generator(settings.algorithm, **settings.chosen(classes=2)):
+        if not algorithms.needs_generator(
+            settings.algorithm, **settings.algorithm_options(classes=2)
+        ):
             settings = settings.model_copy(update={"generator": None})
         return Job(settings, self.folder / "runs" / str(rounds) / name / f"seed-{seed}")
 
 
 @dataclass(frozen=True)
-class Tried:
+class CandidateResult:
     """A candidate's last rung.
 
     Attributes:
@@ -161,7 +163,7 @@ def run(tuning: Tuning, workers: int | None, done: Done) -> dict[str, Any]:
     claim_study(tuning.folder, tuning.identity())
     held = _divided(tuning)
     beside: dict[str, Options] = {name: {} for name in tuning.beside}
-    found: dict[str, Tried] = {}
+    found: dict[str, CandidateResult] = {}
     alive = list(candidates)
     for count, rounds in tuning.rungs(len(candidates)):
         alive = sorted(alive, key=lambda name: -found[name].score if found else 0.0)[:count]
@@ -190,7 +192,7 @@ def _divided(tuning: Tuning) -> int:
 
 def _rung(
     tuning: Tuning, asked: Mapping[str, Options], rounds: int, workers: int | None, done: Done
-) -> dict[str, Tried]:
+) -> dict[str, CandidateResult]:
     jobs = {
         (name, seed): tuning.job(name, options, rounds, seed)
         for name, options in asked.items()
@@ -205,7 +207,9 @@ def _rung(
     }
 
 
-def _tried(name: str, options: Options, rounds: int, summaries: Sequence[Summary]) -> Tried:
+def _tried(
+    name: str, options: Options, rounds: int, summaries: Sequence[Summary]
+) -> CandidateResult:
     lasts = [
         {key: values[-1] for key, values in each.get("measures_by_round", {}).items()}
         for each in summaries
@@ -216,11 +220,14 @@ def _tried(name: str, options: Options, rounds: int, summaries: Sequence[Summary
         if all(each.get(key) is not None for each in lasts)
     }
     scores = [score(each) for each in summaries]
-    return Tried(name, dict(options), rounds, scores, measures, summaries[0]["warnings"])
+    return CandidateResult(name, dict(options), rounds, scores, measures, summaries[0]["warnings"])
 
 
 def _summary(
-    tuning: Tuning, every: Sequence[Tried], found: Mapping[str, Tried], held: int
+    tuning: Tuning,
+    every: Sequence[CandidateResult],
+    found: Mapping[str, CandidateResult],
+    held: int,
 ) -> dict[str, Any]:
     """Return what was found, best first; a candidate that ran longer comes before the others."""
     ranked = sorted(every, key=lambda each: (-each.rounds, -each.score))
@@ -236,7 +243,7 @@ def _summary(
     }
 
 
-def _as_json(tried: Tried) -> dict[str, Any]:
+def _as_json(tried: CandidateResult) -> dict[str, Any]:
     return {**asdict(tried), "score": tried.score}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from edgeloop.algorithms.fedktl import Config
 from edgeloop.generators import manifest
 from edgeloop.generators.onnx import OnnxGenerator
-from edgeloop.knowledge.prototypes import PrototypeUpload, stacked
+from edgeloop.knowledge.prototypes import PrototypeUpload, concatenated
 from tests.generators.tiny import write_tiny
 
 
@@ -41,4 +41,4 @@ def upload(*labels: int, classes: int = 3, seed: int = 0) -> PrototypeUpload:
 
 
 UPLOADS = [upload(0, 1, 2, seed=seed) for seed in range(5)]
-LABELS_N, _, PROTOTYPES_NC = stacked(UPLOADS)
+LABELS_N, _, PROTOTYPES_NC = concatenated(UPLOADS)

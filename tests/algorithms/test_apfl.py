@@ -27,7 +27,7 @@ def client(config: apfl.Config, base: nn.Module | None = None) -> SplitModel:
     """A model of one feature with a head of zeros: weights (2, 1), then biases."""
     model = SplitModel(base or nn.Flatten(), 1, 2, features=1)
     weights.assign(model.head.parameters(), [0, 0, 0, 0])
-    apfl.build(config).equip(model)
+    apfl.build(config).init_client_state(model)
     return model
 
 
@@ -51,7 +51,7 @@ def test_released_clients_count_by_their_samples_and_the_papers_alike() -> None:
     uploads = [WeightsUpload(n, np.array([v], np.float32)) for n, v in ((1, 0.0), (3, 8.0))]
     state, broadcast = apfl.build(CONFIG).aggregate(GLOBAL, uploads)
     assert state.weights_P.tolist() == broadcast.weights_P.tolist() == [6.0]
-    options = algorithms.variant("apfl", "paper")
+    options = algorithms.variant_options("apfl", "paper")
     paper = algorithms.load("apfl", classes=3, width=4, shape=SHAPE, **options)
     assert paper.aggregate(GLOBAL, uploads)[1].weights_P.tolist() == [4.0]
     assert options["through_mixture"]
@@ -74,10 +74,10 @@ def test_the_released_round_by_hand() -> None:
     along = (v - w) @ (0.25 * of_v + 0.75 * of_w) + 0.02 * 0.25
     alpha = 0.25 - 0.5 * along
     assert 0 < alpha < 1
-    assert apfl.kept_by(model).alpha.item() == pytest.approx(alpha)
+    assert apfl.client_state(model).alpha.item() == pytest.approx(alpha)
     mixture = alpha * v + (1 - alpha) * w
     assert weights.flat(model.own()).tolist() == pytest.approx(mixture, abs=1e-6)
-    assert [part.flatten().tolist() for part in apfl.kept_by(model).local] == [
+    assert [part.flatten().tolist() for part in apfl.client_state(model).local] == [
         part.flatten().tolist() for part in model.own()
     ]
 
@@ -90,7 +90,7 @@ def test_the_papers_round_by_hand() -> None:
     # Alpha's slope is <v - w, slope>, v - w = (-1, 0, 0, 0); v's step is alpha times the slope.
     alpha = 0.25 - 0.5 * -of_mixture[0]
     v = -0.5 * 0.25 * of_mixture
-    kept = apfl.kept_by(model)
+    kept = apfl.client_state(model)
     assert 0 < alpha < 1
     assert kept.alpha.item() == pytest.approx(alpha)
     assert weights.flat(kept.local).tolist() == pytest.approx(v)
@@ -101,8 +101,8 @@ def test_the_papers_round_by_hand() -> None:
 def test_the_paper_mixes_with_what_is_received_and_the_released_code_does_not() -> None:
     mixed, apart = client(MIXED), client(CONFIG)
     algorithm = apfl.build(MIXED)
-    algorithm.receive(mixed, ONE, GLOBAL)
-    apfl.build(CONFIG).receive(apart, ONE, GLOBAL)
+    algorithm.load_broadcast(mixed, ONE, GLOBAL)
+    apfl.build(CONFIG).load_broadcast(apart, ONE, GLOBAL)
     # 1/4 of v = 0 and 3/4 of (1, 0, 0, 0).
     assert weights.flat(mixed.own()).tolist() == [0.75, 0.0, 0.0, 0.0]
     assert weights.flat(apart.own()).tolist() == [0.0] * 4
@@ -112,16 +112,16 @@ def test_the_paper_mixes_with_what_is_received_and_the_released_code_does_not() 
 def test_alpha_moves_against_its_slope_and_stays_a_share() -> None:
     for slope, expected in ((0.4, 0.3), (-4.0, 1.0), (4.0, 0.0)):
         alpha = torch.tensor(0.5)
-        apfl.move_alpha(alpha, torch.tensor(slope), lr=0.5)
+        apfl.update_alpha(alpha, torch.tensor(slope), lr=0.5)
         assert alpha.item() == pytest.approx(expected)
 
 
 def test_alpha_grows_where_the_clients_own_model_is_better() -> None:
     model = client(MIXED)
-    weights.assign(apfl.kept_by(model).local, [3, -3, 0, 0])
+    weights.assign(apfl.client_state(model).local, [3, -3, 0, 0])
     # The own model is right about label 0, the global one is wrong.
     apfl.build(MIXED).train(model, ONE, Weights(np.array([-3, 3, 0, 0], np.float32)))
-    assert apfl.kept_by(model).alpha.item() > 0.25
+    assert apfl.client_state(model).alpha.item() > 0.25
 
 
 @pytest.mark.parametrize("config", [CONFIG, MIXED])
@@ -130,7 +130,7 @@ def test_a_client_without_a_full_batch_mixes_what_it_has(config: apfl.Config) ->
     sent = apfl.build(config).train(model, FEW, GLOBAL)
     assert (sent.samples, sent.weights_P.tolist()) == (3, [1.0, 0.0, 0.0, 0.0])
     assert weights.flat(model.own()).tolist() == [0.75, 0.0, 0.0, 0.0]
-    assert apfl.kept_by(model).alpha.item() == 0.25
+    assert apfl.client_state(model).alpha.item() == 0.25
 
 
 @pytest.mark.parametrize("config", [CONFIG, MIXED])
@@ -141,7 +141,7 @@ def test_what_is_kept_comes_back_from_a_state_dict(config: apfl.Config) -> None:
     broadcast = Weights(np.array([1, 0, 1, 0, 0, 0], np.float32))
     algorithm.train(model, batches, broadcast)
     restored.load_state_dict(model.state_dict())
-    assert apfl.kept_by(restored).alpha.item() == apfl.kept_by(model).alpha.item() != 0.25
+    assert apfl.client_state(restored).alpha.item() == apfl.client_state(model).alpha.item() != 0.25
     for one in (model, restored):
         algorithm.train(one, batches, broadcast)
     assert all(
@@ -161,7 +161,7 @@ def test_each_model_has_its_own_normalisation_and_only_parameters_travel(
     sent = apfl.build(config).train(model, batches, Weights(np.array([1, 0] * 3, np.float32)))
     assert len(sent.weights_P) == 6
     # A batch of mean 2 moves each running mean by a tenth of the way.
-    assert mean_seen(apfl.kept_by(model).shared) == pytest.approx(0.2)
+    assert mean_seen(apfl.client_state(model).shared) == pytest.approx(0.2)
     assert mean_seen(model) == pytest.approx(0.2)
 
 

@@ -17,7 +17,7 @@ from edge.agent.export import Classifier, check, export
 from edgeloop import algorithms, models, server_loop
 from edgeloop.algorithm import Algorithm
 from edgeloop.algorithms import feddbe
-from edgeloop.client import Member, Report
+from edgeloop.client import Client, Report
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
@@ -25,7 +25,7 @@ from edgeloop.generators.onnx import OnnxGenerator
 from edgeloop.participation import Participation
 from edgeloop.protocol import wire
 from edgeloop.protocol.wire import Envelope
-from edgeloop.server_loop import Closed, Standing
+from edgeloop.server_loop import RoundResult, RunState
 from tests.bases.tiny import tiny_base
 from tests.generators.tiny import write_tiny
 
@@ -56,13 +56,13 @@ def load(request: pytest.FixtureRequest, generator: OnnxGenerator) -> Load:
     name: str = request.param
 
     def build(seed: int = 0, variant: str = "released") -> Algorithm[Any, Any, Any]:
-        asked = generator if algorithms.card(name).generator else None
-        facts = algorithms.given(name, **FACTS, **FEW, seed=seed)
+        asked = generator if algorithms.info(name).generator else None
+        facts = algorithms.supported_options(name, **FACTS, **FEW, seed=seed)
         bound = {
             **algorithms.generator_options(name, asked),
             **algorithms.base_options(name, BASE),
         }
-        options = {**facts, **algorithms.variant(name, variant), **bound}
+        options = {**facts, **algorithms.variant_options(name, variant), **bound}
         return algorithms.load(name, asked, **options)
 
     return build
@@ -87,33 +87,35 @@ def cohort(algorithm: Algorithm[Any, Any, Any], seed: int = 0) -> LocalCohort[An
 
 
 def member(name: str, algorithm: Algorithm[Any, Any, Any], seed: int = 0) -> Any:
-    if algorithm.half is not None:
-        return algorithm.half(name, BASE, data(name))
+    if algorithm.make_client is not None:
+        return algorithm.make_client(name, BASE, data(name))
     model = models.build("cnn", SHAPE, CLASSES, WIDTH, seed)
-    return Member(name, algorithm, model, data(name), batch_size=BATCH, seed=seed)
+    return Client(name, algorithm, model, data(name), batch_size=BATCH, seed=seed)
 
 
 @dataclass(frozen=True)
 class Ended:
     """A run that is over."""
 
-    closed: list[Closed[Any, Any, Any]]
+    closed: list[RoundResult[Any, Any, Any]]
     reports: dict[str, int]
 
     @property
     def knowledge(self) -> list[str]:
-        return [wire.fingerprint(each.standing.broadcast) for each in self.closed]
+        return [wire.fingerprint(each.run_state.broadcast) for each in self.closed]
 
 
 def run(
     algorithm: Algorithm[Any, Any, Any],
     crew: LocalCohort[Any, Any],
-    standing: Standing[Any, Any] | None = None,
+    standing: RunState[Any, Any] | None = None,
     some: Participation | None = None,
 ) -> Ended:
-    closed: list[Closed[Any, Any, Any]] = []
-    begun = standing or server_loop.beginning(algorithm)
-    _, reports = server_loop.run(algorithm, crew, ROUNDS, begun, closed.append, participation=some)
+    closed: list[RoundResult[Any, Any, Any]] = []
+    begun = standing or server_loop.initial_state(algorithm)
+    _, reports = server_loop.run_rounds(
+        algorithm, crew, ROUNDS, begun, closed.append, participation=some
+    )
     return Ended(closed, {name: report.test_correct for name, report in reports.items()})
 
 
@@ -136,15 +138,15 @@ def test_a_run_is_a_function_of_its_seed(load: Load) -> None:
 
 def test_every_message_survives_the_wire(load: Load) -> None:
     algorithm = load()
-    standing = server_loop.beginning(algorithm)
+    run_state = server_loop.initial_state(algorithm)
     for closed in run(algorithm, cohort(algorithm)).closed:
         for answer in closed.answers.values():
             algorithm.check(answer.upload)
             sent = (answer.upload, answer.report)
             assert same(through_bytes(algorithm, algorithm.upload, *sent), answer.upload)
             assert same(through_bytes(algorithm, Report, *sent), answer.report)
-        standing = closed.standing
-        state, broadcast = standing.state, standing.broadcast
+        run_state = closed.run_state
+        state, broadcast = run_state.state, run_state.broadcast
         assert same(through_bytes(algorithm, algorithm.state, state), state)
         assert same(through_bytes(algorithm, algorithm.broadcast, broadcast), broadcast)
 
@@ -154,23 +156,23 @@ def test_started_again_after_a_round_it_ends_the_same(load: Load, tmp_path: Path
     expected = run(load(), cohort(load()))
     algorithm = load()
     crew = cohort(algorithm)
-    stopped: list[Closed[Any, Any, Any]] = []
+    stopped: list[RoundResult[Any, Any, Any]] = []
 
-    def stop(closed: Closed[Any, Any, Any]) -> None:
+    def stop(closed: RoundResult[Any, Any, Any]) -> None:
         crew.save(tmp_path)
         stopped.append(closed)
 
-    server_loop.run(algorithm, crew, 1, server_loop.beginning(algorithm), stop)
-    kept = stopped[0].standing
+    server_loop.run_rounds(algorithm, crew, 1, server_loop.initial_state(algorithm), stop)
+    kept = stopped[0].run_state
     algorithm = load()
     fresh = cohort(algorithm)
     fresh.restore(tmp_path)
-    standing = Standing(
+    run_state = RunState(
         1,
         through_bytes(algorithm, algorithm.state, kept.state),
         through_bytes(algorithm, algorithm.broadcast, kept.broadcast),
     )
-    found = run(algorithm, fresh, standing)
+    found = run(algorithm, fresh, run_state)
     assert found.knowledge == expected.knowledge[1:]
     assert found.reports == expected.reports
 
@@ -178,12 +180,12 @@ def test_started_again_after_a_round_it_ends_the_same(load: Load, tmp_path: Path
 def test_aggregating_changes_neither_state_nor_uploads(load: Load) -> None:
     algorithm = load()
     closed = run(algorithm, cohort(algorithm)).closed
-    before, last = closed[-2].standing.state, closed[-1]
+    before, last = closed[-2].run_state.state, closed[-1]
     uploads = {name: last.answers[name].upload for name in sorted(last.answers)}
     kept = [wire.fingerprint(message) for message in (before, *uploads.values())]
-    state, broadcast = algorithm.learn(before, uploads)
-    assert same(state, last.standing.state)
-    assert same(broadcast, last.standing.broadcast)
+    state, broadcast = algorithm.aggregate_uploads(before, uploads)
+    assert same(state, last.run_state.state)
+    assert same(broadcast, last.run_state.broadcast)
     assert [wire.fingerprint(message) for message in (before, *uploads.values())] == kept
 
 
@@ -203,34 +205,34 @@ def test_with_some_of_the_clients_and_lost_uploads(load: Load) -> None:
     assert ended.knowledge == run(load(), cohort(load()), some=lossy).knowledge
     for closed in ended.closed:
         trained = {name for name, answer in closed.answers.items() if answer.upload is not None}
-        whole = closed.number < algorithm.whole_rounds
+        whole = closed.number < algorithm.full_rounds
         assert trained == (set(HELD) if whole else lossy.joining(closed.number))
         assert set(closed.answers) == set(HELD)
     nobody = run(algorithm, cohort(algorithm), some=Participation(tuple(HELD), 0.3, drop_rate=0.9))
     known = [wire.fingerprint(algorithm.start()[1]), *nobody.knowledge]
-    assert known[algorithm.whole_rounds :] == [known[-1]] * (ROUNDS + 1 - algorithm.whole_rounds)
+    assert known[algorithm.full_rounds :] == [known[-1]] * (ROUNDS + 1 - algorithm.full_rounds)
 
 
 def test_late_uploads_are_left_out(load: Load) -> None:
-    """They count neither for the round nor later; their sender goes on with its own model."""
+    """They count neither for the round nor later; their sender continues with its own model."""
     late = Participation(tuple(HELD), deadline=1.0, durations={"client-00": 1.5})
     algorithm = load()
     ended = run(algorithm, cohort(algorithm), some=late)
     assert ended.knowledge == run(load(), cohort(load()), some=late).knowledge
-    whole = algorithm.whole_rounds
+    whole = algorithm.full_rounds
     first = ended.closed[whole]
-    begun = ended.closed[whole - 1].standing.state if whole else algorithm.start()[0]
+    begun = ended.closed[whole - 1].run_state.state if whole else algorithm.start()[0]
     uploads = {name: first.answers[name].upload for name in ("client-01", "client-02")}
-    assert same(first.standing.broadcast, algorithm.learn(begun, uploads)[1])
+    assert same(first.run_state.broadcast, algorithm.aggregate_uploads(begun, uploads)[1])
 
 
 def test_whole_rounds_lose_nobody_and_nothing(load: Load) -> None:
     """Only FedDBE's initialisation period is one."""
     algorithm = load()
-    assert algorithm.whole_rounds == (algorithm.state is feddbe.Shared)
+    assert algorithm.full_rounds == (algorithm.state is feddbe.Shared)
     some = Participation(tuple(HELD), 0.34, drop_rate=0.9, deadline=0.1)
     both = run(load(), cohort(load()), some=some), run(load(), cohort(load()))
-    for number in range(algorithm.whole_rounds):
+    for number in range(algorithm.full_rounds):
         assert both[0].knowledge[number] == both[1].knowledge[number]
 
 
@@ -238,7 +240,7 @@ def test_a_client_joins_after_the_last_round(load: Load) -> None:
     """It is evaluated with the last broadcast, trains, and is evaluated as it is then."""
     algorithm = load()
     two = LocalCohort({name: member(name, algorithm) for name in list(HELD)[1:]})
-    broadcast = run(algorithm, two).closed[-1].standing.broadcast
+    broadcast = run(algorithm, two).closed[-1].run_state.broadcast
     new = member("client-00", algorithm)
     before, after = new.join(broadcast)
     assert before.test_correct == member("client-00", load()).finish(broadcast).test_correct
@@ -248,26 +250,26 @@ def test_a_client_joins_after_the_last_round(load: Load) -> None:
 
 def test_every_variant_runs(load: Load, request: pytest.FixtureRequest) -> None:
     name = request.node.callspec.params["load"]
-    variants = {"released": {}, **algorithms.card(name).variants}
+    variants = {"released": {}, **algorithms.info(name).variants}
     for variant in variants:
         algorithm = load(variant=variant)
         ended = run(algorithm, cohort(algorithm))
         assert all(0 <= correct <= CLASSES for correct in ended.reports.values())
-    facts = algorithms.given(name, **FACTS)
+    facts = algorithms.supported_options(name, **FACTS)
     configs = {algorithms.config(name, **facts, **options) for options in variants.values()}
     assert len(configs) == len(variants)
 
 
 def test_the_classifier_is_exported(load: Load, tmp_path: Path) -> None:
     algorithm = load()
-    if algorithm.half is not None:
+    if algorithm.make_client is not None:
         return  # its export is another one, of tests/gaussian/test_exporting.py
     client = member("client-00", algorithm)
     closed = run(algorithm, LocalCohort({"client-00": client})).closed
-    targets = algorithm.targets(closed[-1].standing.broadcast, torch.device("cpu"))
+    targets = algorithm.targets(closed[-1].run_state.broadcast, torch.device("cpu"))
     scores = Classifier(
         client.model, lambda model, inputs: algorithm.predict(model, inputs, targets), pixels=False
     )
     path, names = tmp_path / "model.onnx", ("a", "b", "c", "d")
     export(scores, path, shape=SHAPE, class_names=names, pixels=False, facts={})
-    assert check(path, scores, client.sample(CLASSES)) < 1e-3
+    assert check(path, scores, client.example_inputs(CLASSES)) < 1e-3

@@ -25,13 +25,13 @@ def zeros() -> SplitModel:
     """A model that passes its one input on, with a head of zeros: weights (2, 1), then biases."""
     model = SplitModel(nn.Flatten(), 1, 2, features=1)
     weights.assign(model.own(), [0, 0, 0, 0])
-    ditto.build(CONFIG).equip(model)
+    ditto.build(CONFIG).init_client_state(model)
     return model
 
 
 def normalised() -> SplitModel:
     model = SplitModel(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(1)), 1, 2, features=1)
-    ditto.build(CONFIG).equip(model)
+    ditto.build(CONFIG).init_client_state(model)
     return model
 
 
@@ -80,7 +80,7 @@ def test_mu_is_not_the_released_nothing() -> None:
 
 def test_a_broadcast_leaves_the_evaluated_model_alone(zeros: SplitModel) -> None:
     algorithm = ditto.build(CONFIG)
-    algorithm.receive(zeros, ONE, GLOBAL)
+    algorithm.load_broadcast(zeros, ONE, GLOBAL)
     assert weights.flat(zeros.own()).tolist() == [0.0] * 4
     assert algorithm.predict(zeros, torch.ones(1, 1), None).tolist() == [[0.0, 0.0]]
 
@@ -89,7 +89,7 @@ def test_every_client_starts_with_the_servers_model() -> None:
     algorithm = ditto.build(ditto.Config(classes=3, width=4, shape=SHAPE))
     _, broadcast = algorithm.start()
     same, other = (models.build("cnn", SHAPE, 3, 4, seed=seed) for seed in (0, 1))
-    algorithm.equip(same)
+    algorithm.init_client_state(same)
     assert weights.flat(same.own()).tolist() == broadcast.weights_P.tolist()
     assert weights.flat(other.own()).tolist() != broadcast.weights_P.tolist()
     assert algorithm.sizes == {"P": len(broadcast.weights_P)}
@@ -119,7 +119,7 @@ def test_what_is_kept_comes_back_from_a_state_dict() -> None:
     ]
     assert sent[0] == sent[1]
     assert weights.flat(model.own()).tolist() == weights.flat(restored.own()).tolist()
-    # 0.9 x 0.2 + 0.1 x 2: the copy's statistics go on from round to round.
+    # 0.9 x 0.2 + 0.1 x 2: the copy's statistics continue from round to round.
     assert mean_seen(restored.kept[ditto.COPY]) == pytest.approx(0.38)
 
 

@@ -29,7 +29,7 @@ def test_every_client_starts_with_the_servers_model_and_takes_it_over() -> None:
     assert weights.flat(model.own()).tolist() == broadcast.weights_P.tolist()
     other = models.build("cnn", CONFIG.shape, 3, 4, seed=1)
     batches = Batches(torch.zeros(0, 1, 16, 16), torch.zeros(0, dtype=torch.int64), 2)
-    algorithm.receive(other, batches, broadcast)
+    algorithm.load_broadcast(other, batches, broadcast)
     assert weights.flat(other.own()).tolist() == broadcast.weights_P.tolist()
     assert algorithm.sizes == {"P": len(broadcast.weights_P)}
 

@@ -26,7 +26,7 @@ def two_layers() -> SplitModel:
 
 
 def equipped(model: SplitModel) -> SplitModel:
-    ALGORITHM.equip(model)
+    ALGORITHM.init_client_state(model)
     return model
 
 
@@ -49,7 +49,7 @@ def fixed_scores(model: SplitModel, monkeypatch: pytest.MonkeyPatch, *sides: flo
 
 
 def broadcast_of(model: SplitModel, rounds: int, plus: float = 0.0) -> fedcp.Shared:
-    return fedcp.Shared(rounds, weights.flat(fedcp.travelling(model)) + np.float32(plus))
+    return fedcp.Shared(rounds, weights.flat(fedcp.shared_parameters(model)) + np.float32(plus))
 
 
 BATCHES = Batches(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1]), 2, seed=3)
@@ -156,11 +156,11 @@ def test_what_is_received(identity: SplitModel) -> None:
     with torch.no_grad():
         shared_head(model).weight.neg_()
     context = policy_of(model).context_K.clone()
-    ALGORITHM.receive(model, BATCHES, broadcast_of(model, 0))
+    ALGORITHM.load_broadcast(model, BATCHES, broadcast_of(model, 0))
     assert torch.equal(policy_of(model).context_K, context)
     wanted = broadcast_of(model, 1, plus=1.0)
-    ALGORITHM.receive(model, BATCHES, wanted)
-    assert weights.flat(fedcp.travelling(model)).tolist() == wanted.weights_P.tolist()
+    ALGORITHM.load_broadcast(model, BATCHES, wanted)
+    assert weights.flat(fedcp.shared_parameters(model)).tolist() == wanted.weights_P.tolist()
     for frozen, received in zip(
         model.kept["base"].parameters(), model.base.parameters(), strict=True
     ):
@@ -173,7 +173,7 @@ def test_what_is_received(identity: SplitModel) -> None:
 def test_the_first_context_is_the_references() -> None:
     torch.manual_seed(5)
     drawn = torch.rand(1, 2)[0]
-    context = fedcp.first_policy(fedcp.Config(classes=2, width=2, seed=5)).context_K
+    context = fedcp.initial_policy(fedcp.Config(classes=2, width=2, seed=5)).context_K
     torch.testing.assert_close(context, drawn / drawn.norm())
 
 
@@ -190,7 +190,7 @@ def test_the_server_weighs_by_samples_and_counts_rounds() -> None:
 def test_every_client_starts_as_the_server_does() -> None:
     _, broadcast = ALGORITHM.start()
     model = equipped(models.build("cnn", CONFIG.shape, 2, 2, CONFIG.seed))
-    assert weights.flat(fedcp.travelling(model)).tolist() == broadcast.weights_P.tolist()
+    assert weights.flat(fedcp.shared_parameters(model)).tolist() == broadcast.weights_P.tolist()
     assert ALGORITHM.sizes == {"P": len(broadcast.weights_P)}
     other = fedcp.build(fedcp.Config(classes=2, width=2, shape=(1, 16, 16), seed=1))
     assert other.start()[1].weights_P.tolist() != broadcast.weights_P.tolist()
@@ -199,7 +199,7 @@ def test_every_client_starts_as_the_server_does() -> None:
 def test_what_is_kept_is_part_of_the_state() -> None:
     model = equipped(two_layers())
     ALGORITHM.train(model, BATCHES, broadcast_of(model, 0))
-    ALGORITHM.receive(model, BATCHES, broadcast_of(model, 1))
+    ALGORITHM.load_broadcast(model, BATCHES, broadcast_of(model, 1))
     other = equipped(two_layers())
     other.load_state_dict(model.state_dict())
     scores = [ALGORITHM.predict(each.eval(), BATCHES.inputs, None) for each in (model, other)]
@@ -212,14 +212,14 @@ def test_statistics_of_batch_normalisation_do_not_travel() -> None:
     sent = ALGORITHM.train(model, BATCHES, broadcast_of(model, 0))
     assert model.state_dict()["base.1.running_mean"].tolist() != [0.0, 0.0]
     count = len(sent.weights_P)
-    assert count == sum(parameter.numel() for parameter in fedcp.travelling(model))
-    ALGORITHM.receive(model, BATCHES, fedcp.Shared(1, np.zeros(count, np.float32)))
+    assert count == sum(parameter.numel() for parameter in fedcp.shared_parameters(model))
+    ALGORITHM.load_broadcast(model, BATCHES, fedcp.Shared(1, np.zeros(count, np.float32)))
     assert model.state_dict()["base.1.running_mean"].tolist() != [0.0, 0.0]
 
 
 def test_the_exported_prediction_is_the_same(tmp_path: Path) -> None:
     model = equipped(models.build("cnn", CONFIG.shape, 2, 2, CONFIG.seed))
-    ALGORITHM.receive(model, BATCHES, broadcast_of(model, 1, plus=0.01))
+    ALGORITHM.load_broadcast(model, BATCHES, broadcast_of(model, 1, plus=0.01))
     scores = Classifier(model, lambda any_model, x: ALGORITHM.predict(any_model, x, None), False)
     inputs = torch.randn(5, *CONFIG.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

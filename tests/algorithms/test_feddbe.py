@@ -25,7 +25,7 @@ def configured(**options: Any) -> feddbe.Config:
 
 
 def equipped(model: SplitModel) -> SplitModel:
-    ALGORITHM.equip(model)
+    ALGORITHM.init_client_state(model)
     return model
 
 
@@ -64,7 +64,7 @@ def test_round_0_is_plain_training_and_uploads_the_mean_alone(identity: SplitMod
     assert sent.samples == 2
     assert sent.mean_RD.tolist() == [[0.0, 2.0]]  # momentum 1: the last batch's features
     assert sent.weights_SP.shape == (0, 6)
-    assert feddbe.memory_of(identity).tolist() == [0.0, 0.0]
+    assert feddbe.bias_memory(identity).tolist() == [0.0, 0.0]
     # The first step: logits (1, 0) of class 0, so the bias goes up by 0.1 / (1 + e) ...
     first = 0.1 / (1 + math.exp(1))
     assert identity.head.bias[0].item() != 0.0
@@ -78,7 +78,7 @@ def test_round_0_is_plain_training_and_uploads_the_mean_alone(identity: SplitMod
 
 def test_the_mean_starts_at_0_in_every_training(identity: SplitModel) -> None:
     algorithm = feddbe.build(configured(momentum=0.5))
-    algorithm.equip(identity)
+    algorithm.init_client_state(identity)
     # (1, 0) / 2, then half of that plus (0, 2) / 2; the same in the second round.
     for _ in range(2):
         sent = algorithm.train(identity, BATCHES, shared(identity))
@@ -88,7 +88,7 @@ def test_the_mean_starts_at_0_in_every_training(identity: SplitModel) -> None:
 def test_the_objective_by_hand(identity: SplitModel) -> None:
     equipped(identity)
     with torch.no_grad():
-        feddbe.memory_of(identity).copy_(torch.tensor([1.0, 0.0]))
+        feddbe.bias_memory(identity).copy_(torch.tensor([1.0, 0.0]))
     running = feddbe.RunningMean(2, 1.0, torch.device("cpu"))
     batch = torch.tensor([[1.0, 1.0], [1.0, 3.0]]), torch.tensor([0, 1])
     # Logits z + m: (2, 1) and (2, 3), both right by 1. Mean (1, 2), gap (-2, 1) to (3, 1): half
@@ -107,7 +107,7 @@ def test_from_round_1_on_the_own_vector_learns_and_the_model_is_sent() -> None:
     assert sent.mean_RD.shape == (0, 2)
     assert sent.weights_SP.tolist() == [weights.flat(model.own()).tolist()]
     assert (sent.weights_SP[0] != before).any()
-    assert (feddbe.memory_of(model) != 0).any()
+    assert (feddbe.bias_memory(model) != 0).any()
 
 
 def test_the_own_vector_steps_with_the_same_rate(identity: SplitModel) -> None:
@@ -116,7 +116,7 @@ def test_the_own_vector_steps_with_the_same_rate(identity: SplitModel) -> None:
     ALGORITHM.train(identity, one, shared(identity, 0.0, 0.0))
     # Logits (1, 0) of class 0: the slope at m is (p - 1, 1 - p), p = 1 / (1 + 1/e).
     step = 0.1 * (1 - 1 / (1 + math.exp(-1)))
-    assert feddbe.memory_of(identity).tolist() == pytest.approx([step, -step])
+    assert feddbe.bias_memory(identity).tolist() == pytest.approx([step, -step])
 
 
 def test_the_global_mean_is_weighed_by_samples_and_the_first_model_stays() -> None:
@@ -150,11 +150,11 @@ def test_round_1_starts_from_the_first_model() -> None:
     model = equipped(models.build("cnn", CONFIG.shape, 2, 2, seed=CONFIG.seed))
     assert weights.flat(model.own()).tolist() == first.weights_P.tolist()
     batches = Batches(torch.ones(2, *CONFIG.shape), torch.tensor([0, 1]), 2)
-    ALGORITHM.receive(model, batches, first)
+    ALGORITHM.load_broadcast(model, batches, first)
     sent = ALGORITHM.train(model, batches, first)
     assert weights.flat(model.own()).tolist() != first.weights_P.tolist()
     _, second = ALGORITHM.aggregate(state, [sent])
-    ALGORITHM.receive(model, batches, second)
+    ALGORITHM.load_broadcast(model, batches, second)
     assert weights.flat(model.own()).tolist() == first.weights_P.tolist()
     assert ALGORITHM.sizes == {"P": len(first.weights_P), "D": 2}
     other = feddbe.build(configured(seed=1)).start()[1]
@@ -192,15 +192,15 @@ def test_what_is_kept_is_part_of_the_state(identity: SplitModel) -> None:
     ALGORITHM.train(model, BATCHES, shared(model, 1.0, 1.0))
     other = equipped(two_layers())
     other.load_state_dict(model.state_dict())
-    assert feddbe.memory_of(other).tolist() == feddbe.memory_of(model).tolist()
-    ALGORITHM.receive(other, BATCHES, shared(two_layers(), 1.0, 1.0))
-    assert feddbe.memory_of(other).tolist() == feddbe.memory_of(model).tolist()
+    assert feddbe.bias_memory(other).tolist() == feddbe.bias_memory(model).tolist()
+    ALGORITHM.load_broadcast(other, BATCHES, shared(two_layers(), 1.0, 1.0))
+    assert feddbe.bias_memory(other).tolist() == feddbe.bias_memory(model).tolist()
 
 
 def test_the_own_vector_is_part_of_the_prediction(identity: SplitModel) -> None:
     equipped(identity)
     with torch.no_grad():
-        feddbe.memory_of(identity).copy_(torch.tensor([10.0, 20.0]))
+        feddbe.bias_memory(identity).copy_(torch.tensor([10.0, 20.0]))
     got = ALGORITHM.predict(identity, torch.tensor([[3.0, 4.0]]), None)
     assert got.tolist() == [[13.0, 24.0]]
 
@@ -208,7 +208,7 @@ def test_the_own_vector_is_part_of_the_prediction(identity: SplitModel) -> None:
 def test_the_exported_prediction_is_the_same(tmp_path: Path) -> None:
     model = equipped(models.build("cnn", CONFIG.shape, 2, 2, CONFIG.seed))
     with torch.no_grad():
-        feddbe.memory_of(model).copy_(torch.tensor([1.0, -2.0]))
+        feddbe.bias_memory(model).copy_(torch.tensor([1.0, -2.0]))
     scores = Classifier(model, lambda any_model, x: ALGORITHM.predict(any_model, x, None), False)
     inputs = torch.randn(5, *CONFIG.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

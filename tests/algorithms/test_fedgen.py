@@ -66,7 +66,9 @@ def test_the_first_generator_is_the_released_codes() -> None:
     torch.manual_seed(0)
     torch.empty((), dtype=torch.int64).random_()
     layers = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
-    assert weights.flat(layers.parameters()).tolist() == Generator(CONFIG).flat().tolist()
+    assert (
+        weights.flat(layers.parameters()).tolist() == Generator(CONFIG).flat_parameters().tolist()
+    )
     labels, noise = torch.tensor([0, 1, 1]), torch.rand(3, 3)
     expected = layers(torch.cat([noise, F.one_hot(labels, 2)], dim=1))
     torch.testing.assert_close(Generator(CONFIG)(labels, noise), expected)
@@ -74,7 +76,7 @@ def test_the_first_generator_is_the_released_codes() -> None:
 
 def test_labels_follow_the_pool_and_noise_is_uniform() -> None:
     random = torch.Generator().manual_seed(0)
-    labels, noise = Generator(CONFIG).drawn(torch.tensor([0.25, 0.75]), 4000, random)
+    labels, noise = Generator(CONFIG).sample(torch.tensor([0.25, 0.75]), 4000, random)
     assert labels.float().mean().item() == pytest.approx(0.75, abs=0.03)
     assert 0 <= noise.min() < 0.01
     assert 0.99 < noise.max() < 1
@@ -112,7 +114,7 @@ def test_a_client_learns_from_its_samples_and_its_head_from_generated_ones(
     inputs, labels = torch.tensor([[1.0, 2.0], [0.0, 1.0]]), torch.tensor([0, 1])
     batches = Batches(inputs, labels, 2, seed=5)
     random = torch.Generator().manual_seed(derive(5, "labels"))
-    drawn, noise = Generator(CONFIG).drawn(torch.tensor([0.5, 0.5]), 2, random)
+    drawn, noise = Generator(CONFIG).sample(torch.tensor([0.5, 0.5]), 2, random)
     both = F.cross_entropy(identity(inputs)[1], labels) + F.cross_entropy(
         identity.head(Generator(CONFIG)(drawn, noise).detach()), drawn
     )
@@ -150,7 +152,7 @@ def test_what_is_learned_makes_all_heads_agree() -> None:
     optimizer = torch.optim.Adam(generator.parameters(), lr=0.05)
     random = torch.Generator().manual_seed(derive(0, "server", 0))
     for _ in range(3):
-        labels, noise = generator.drawn(torch.tensor([0.7, 0.3]), 10, random)
+        labels, noise = generator.sample(torch.tensor([0.7, 0.3]), 10, random)
         features = generator(labels, noise)
         logits = torch.zeros(10, 2)
         for part, sent in zip((0.25, 0.75), UPLOADS, strict=True):
@@ -162,16 +164,18 @@ def test_what_is_learned_makes_all_heads_agree() -> None:
     state, broadcast = algorithm.aggregate(begun, UPLOADS)
     # Normalisation takes the inner bias out again: its slope is 0, and Adam steps by rounding.
     kept = np.delete(np.arange(len(begun.generator_G)), np.s_[20:24])
-    np.testing.assert_allclose(broadcast.generator_G[kept], generator.flat()[kept], atol=1e-4)
+    np.testing.assert_allclose(
+        broadcast.generator_G[kept], generator.flat_parameters()[kept], atol=1e-4
+    )
     assert state.generator_G is broadcast.generator_G
-    assert begun.generator_G.tolist() == Generator(CONFIG).flat().tolist()
+    assert begun.generator_G.tolist() == Generator(CONFIG).flat_parameters().tolist()
 
 
 def test_learning_goes_on_from_the_state_with_draws_of_its_own() -> None:
     def learned(config: fedgen.Config, state: State) -> str:
         return wire.fingerprint(fedgen.build(config).aggregate(state, UPLOADS)[1])
 
-    begun = State(0, Generator(CONFIG).flat())
+    begun = State(0, Generator(CONFIG).flat_parameters())
     later = dataclasses.replace(begun, rounds=1)
     seeded = dataclasses.replace(PERSISTENT, seed=1)
     half = dataclasses.replace(begun, generator_G=begun.generator_G * np.float32(0.5))
@@ -192,7 +196,7 @@ def test_a_client_without_a_full_batch_sends_the_head_back(identity: SplitModel)
     algorithm = fedgen.build(CONFIG)
     batches = Batches(torch.ones(3, 2), torch.tensor([0, 1, 1]), 4)
     _, broadcast = algorithm.start()
-    algorithm.receive(identity, batches, broadcast)
+    algorithm.load_broadcast(identity, batches, broadcast)
     sent = algorithm.train(identity, batches, broadcast)
     assert sent.head_CK.tolist() == broadcast.head_CK.tolist()
     assert (sent.samples, sent.counts_C.tolist()) == (3, [0, 0])

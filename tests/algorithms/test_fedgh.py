@@ -86,7 +86,7 @@ def test_a_client_takes_the_head_over(identity: SplitModel) -> None:
     algorithm = fedgh.build(CONFIG)
     none = Batches(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), 2)
     head = Head(np.array([[1, 2], [3, 4]], np.float32), np.array([5, 6], np.float32))
-    algorithm.receive(identity, none, head)
+    algorithm.load_broadcast(identity, none, head)
     scores = algorithm.predict(identity, torch.tensor([[1.0, 0.0]]), None)
     assert scores.tolist() == [[6.0, 9.0]]
 

@@ -23,7 +23,7 @@ KD = Algorithm[State, Factors, Mentee]
 
 def client(algorithm: KD) -> SplitModel:
     model = models.build("cnn", CONFIG.shape, 3, 4, seed=1)
-    algorithm.equip(model)
+    algorithm.init_client_state(model)
     return model
 
 
@@ -41,7 +41,7 @@ def test_uploads_and_broadcasts_are_checked() -> None:
     with pytest.raises(ValueError, match="floats where"):
         algorithm.aggregate(state, [Factors(broadcast.ranks_T, short)])
     with pytest.raises(ValueError, match="floats where"):
-        algorithm.receive(
+        algorithm.load_broadcast(
             client(algorithm), BATCHES, dataclasses.replace(broadcast, factors_F=short)
         )
 
@@ -72,7 +72,7 @@ def test_the_server_averages_what_it_expands_clients_alike() -> None:
     state, mean = algorithm.aggregate(State(1), scaled)
     shapes = [tuple(each.shape) for each in models.build("cnn", CONFIG.shape, 3, 4).own()]
     # Twice the first; energies 0.2 + r / 10 x 0.7, of this round and for the clients' next.
-    expected = low_rank.compressed(broadcast.factors_F * np.float32(2), shapes, 0.27, repaired=True)
+    expected = low_rank.compress(broadcast.factors_F * np.float32(2), shapes, 0.27, repaired=True)
     assert mean.ranks_T.tolist() == expected[0].tolist()
     np.testing.assert_allclose(mean.factors_F, expected[1], atol=1e-4)
     assert mean.energy == pytest.approx(0.34)
@@ -83,13 +83,13 @@ def test_the_server_expands_before_it_averages() -> None:
     algorithm = fedkd.build(CONFIG)
     _, broadcast = algorithm.start()
     shapes = [tuple(each.shape) for each in models.build("cnn", CONFIG.shape, 3, 4).own()]
-    short = low_rank.compressed(broadcast.factors_F, shapes, 0.3, repaired=True)
+    short = low_rank.compress(broadcast.factors_F, shapes, 0.3, repaired=True)
     _, mean = algorithm.aggregate(State(0), [Factors(*fedkd.arrays(broadcast)), Factors(*short)])
-    middle = (broadcast.factors_F + low_rank.expanded(*short, shapes)) / 2
-    packed = low_rank.compressed(middle, shapes, 0.95, repaired=True)
-    found = low_rank.expanded(*fedkd.arrays(mean), shapes)
+    middle = (broadcast.factors_F + low_rank.reconstruct(*short, shapes)) / 2
+    packed = low_rank.compress(middle, shapes, 0.95, repaired=True)
+    found = low_rank.reconstruct(*fedkd.arrays(mean), shapes)
     assert len(short[1]) < len(broadcast.factors_F)
-    np.testing.assert_allclose(found, low_rank.expanded(*packed, shapes), atol=1e-4)
+    np.testing.assert_allclose(found, low_rank.reconstruct(*packed, shapes), atol=1e-4)
 
 
 # ---- the client
@@ -119,7 +119,7 @@ def test_a_broadcast_replaces_the_mentee_only() -> None:
     before = [parameter.detach().clone() for parameter in model.own()]
     _, broadcast = algorithm.start()
     doubled = dataclasses.replace(broadcast, factors_F=2 * broadcast.factors_F)
-    algorithm.receive(model, BATCHES, doubled)
+    algorithm.load_broadcast(model, BATCHES, doubled)
     assert weights.flat(fedkd.mentee_of(model).own()).tolist() == doubled.factors_F.tolist()
     assert all(map(torch.equal, before, model.own()))
 
@@ -152,7 +152,7 @@ def test_the_upload_is_the_trained_mentee_with_the_rounds_energy(energy: float) 
     algorithm.check(sent)
     mentee = fedkd.mentee_of(model).own()
     shapes = [tuple(parameter.shape) for parameter in mentee]
-    ranks, floats = low_rank.compressed(weights.flat(mentee), shapes, energy, repaired=True)
+    ranks, floats = low_rank.compress(weights.flat(mentee), shapes, energy, repaired=True)
     assert sent.ranks_T.tolist() == ranks.tolist()
     assert sent.factors_F.tolist() == floats.tolist()
 
@@ -164,7 +164,7 @@ def test_a_client_without_a_full_batch_sends_the_mentee_back() -> None:
     sent = algorithm.train(model, Batches(IMAGES, BATCHES.labels, 5), broadcast)
     # All the energy: the full ranks, which are longer than raw for all but flat tensors.
     shapes = [tuple(parameter.shape) for parameter in fedkd.mentee_of(model).own()]
-    whole = low_rank.expanded(*fedkd.arrays(sent), shapes)
+    whole = low_rank.reconstruct(*fedkd.arrays(sent), shapes)
     np.testing.assert_allclose(whole, broadcast.factors_F, atol=1e-5)
     assert len(sent.factors_F) <= len(broadcast.factors_F)
 

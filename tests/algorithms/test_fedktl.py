@@ -46,7 +46,7 @@ def test_a_single_client_has_a_pair_for_every_class(
 
 def test_images_are_made_of_the_latents_that_travel(generator: OnnxGenerator) -> None:
     far = np.array([[0.25, 1, 7], [3, 4, 1e6]], np.float32).reshape(3, 2).repeat(4, axis=1)
-    sent = latent_pairs.made(far, generator, (1, 5, 5))
+    sent = latent_pairs.generate_pairs(far, generator, (1, 5, 5))
     assert sent.latents_NH.dtype == np.float16
     lengths = np.linalg.norm(sent.latents_NH[:, :4].astype(np.float64), axis=1)
     np.testing.assert_allclose(lengths, 2, rtol=1e-3)
@@ -59,7 +59,7 @@ def test_an_image_follows_the_rounding_of_its_latent(generator: OnnxGenerator) -
     """Images of the centroids themselves would be others: the test above can tell."""
     random = np.random.default_rng(0)
     centroids = random.standard_normal((3, 8), np.float32) * np.float32(3)
-    sent = latent_pairs.made(centroids, generator, (3, 8, 8))
+    sent = latent_pairs.generate_pairs(centroids, generator, (3, 8, 8))
     exact = generator.synthesize(generator.normalise(centroids)).reshape(3, -1)
     assert (sent.images_NP != exact).any()
     assert np.abs(sent.images_NP - exact.astype(int)).max() <= 2
@@ -161,10 +161,10 @@ def test_a_wrong_option_is_named(field: str, value: Any) -> None:
 
 
 def test_the_released_code_has_free_centroids_and_the_paper_means() -> None:
-    card = algorithms.card("fedktl")
+    info = algorithms.info("fedktl")
     assert algorithms.config("fedktl", classes=3, width=5).centroids == "free"
-    assert card.variants["released"] == {}
-    assert card.variants["paper"] == {"centroids": "means"}
+    assert info.variants["released"] == {}
+    assert info.variants["paper"] == {"centroids": "means"}
 
 
 @pytest.mark.parametrize("value", ["running", "exact"])
@@ -185,9 +185,9 @@ def test_a_round_is_measured_beside_the_generators_own(
 ) -> None:
     algorithm = fedktl.build(config, generator)
     first, nothing = algorithm.start()
-    assert algorithm.measures(UPLOADS, first, nothing) == {}
+    assert algorithm.round_metrics(UPLOADS, first, nothing) == {}
     state, broadcast = algorithm.aggregate(first, UPLOADS)
-    found = algorithm.measures(UPLOADS, state, broadcast)
+    found = algorithm.round_metrics(UPLOADS, state, broadcast)
     assert set(found) == MEASURES
     own = generator.sample_latents(2000, 5)
     lengths = [np.linalg.norm(each, axis=1).mean() for each in (state.centroids_CH, own)]
@@ -204,21 +204,23 @@ def test_images_of_one_latent_are_told_to_be_alike(
     state, _ = algorithm.aggregate(algorithm.start()[0], UPLOADS)
     one_CH = np.repeat(state.centroids_CH[:1], 3, axis=0)
     alike = dataclasses.replace(state, centroids_CH=one_CH)
-    found = algorithm.measures(UPLOADS, alike, latent_pairs.made(one_CH, generator, config.shape))
+    found = algorithm.round_metrics(
+        UPLOADS, alike, latent_pairs.generate_pairs(one_CH, generator, config.shape)
+    )
     assert found["image_difference"] == found["centroid_spread"] == 0
-    assert "0.00 times as far apart" in algorithm.concerns(found)["alike"]
+    assert "0.00 times as far apart" in algorithm.metric_warnings(found)["alike"]
 
 
 def test_a_single_class_is_compared_with_no_other(generator: OnnxGenerator, config: Config) -> None:
     algorithm = fedktl.build(dataclasses.replace(config, classes=1), generator)
     state, broadcast = algorithm.aggregate(algorithm.start()[0], [upload(0, classes=1)])
-    found = algorithm.measures([], state, broadcast)
+    found = algorithm.round_metrics([], state, broadcast)
     assert found["image_difference"] == found["centroid_spread"] == 1
-    assert "alike" not in algorithm.concerns(found)
+    assert "alike" not in algorithm.metric_warnings(found)
 
 
 def test_where_nothing_is_sent_back_nothing_is_measured() -> None:
     algorithm = fedktl.build(Config(classes=3, width=5, shape=(1, 4, 4), transfer=0.0))
-    found = algorithm.measures(UPLOADS, *algorithm.aggregate(algorithm.start()[0], UPLOADS))
+    found = algorithm.round_metrics(UPLOADS, *algorithm.aggregate(algorithm.start()[0], UPLOADS))
     assert found == {}
-    assert algorithm.concerns(found) == {}
+    assert algorithm.metric_warnings(found) == {}

@@ -101,7 +101,9 @@ def test_the_class_is_the_nearest_vectors_and_the_margin_is_of_no_concern() -> N
 def test_pairs_come_in_batches_shuffled_anew_each_pass() -> None:
     images_N = torch.arange(5).view(5, 1)
     goal = Goal(torch.eye(3), images_N, 10.0 * images_N, torch.zeros(1), torch.zeros(1))
-    drawn = list(itertools.islice(latent_pairs.drawn(goal.images_N, goal.latents_NH, 3, seed=1), 6))
+    drawn = list(
+        itertools.islice(latent_pairs.sample_pairs(goal.images_N, goal.latents_NH, 3, seed=1), 6)
+    )
     assert [len(part["images_N"]) for part in drawn] == [3, 2] * 3
     passes = [torch.cat([part["images_N"] for part in drawn[at : at + 2]]) for at in (0, 2, 4)]
     orders = [each.flatten().tolist() for each in passes]
@@ -114,7 +116,7 @@ def test_no_part_of_several_is_a_single_pair_unless_all_are() -> None:
     goal = Goal(torch.eye(3), torch.arange(7), torch.arange(7), torch.zeros(1), torch.zeros(1))
     for size, lengths in [(2, [2, 2, 3]), (3, [3, 4]), (4, [4, 3]), (9, [7]), (1, [1] * 7)]:
         drawn = itertools.islice(
-            latent_pairs.drawn(goal.images_N, goal.latents_NH, size, seed=1), len(lengths)
+            latent_pairs.sample_pairs(goal.images_N, goal.latents_NH, size, seed=1), len(lengths)
         )
         assert [len(part["images_N"]) for part in drawn] == lengths
 
@@ -122,7 +124,8 @@ def test_no_part_of_several_is_a_single_pair_unless_all_are() -> None:
 def test_pairs_are_drawn_by_the_clients_seed() -> None:
     goal = Goal(torch.eye(3), torch.arange(9), torch.arange(9), torch.zeros(1), torch.zeros(1))
     first, again, other = (
-        next(latent_pairs.drawn(goal.images_N, goal.latents_NH, 9, seed)) for seed in (1, 1, 2)
+        next(latent_pairs.sample_pairs(goal.images_N, goal.latents_NH, 9, seed))
+        for seed in (1, 1, 2)
     )
     assert torch.equal(first["images_N"], again["images_N"])
     assert not torch.equal(first["images_N"], other["images_N"])
@@ -134,7 +137,7 @@ def by_hand(model: SplitModel, broadcast: Pairs, config: Config, seed: int) -> l
     goal: Goal = fedktl.build(config).targets(broadcast, CPU)
     guess = [goal.guess_HK.clone().requires_grad_(), goal.guess_H.clone().requires_grad_()]
     whole, norms = (goal.images_N, goal.latents_NH), list[float]()
-    drawn = latent_pairs.drawn(*whole, config.pair_batch, seed)
+    drawn = latent_pairs.sample_pairs(*whole, config.pair_batch, seed)
     model.train()
     for rows in [slice(0, 2), slice(2, 4)] * config.local_epochs:
         some = next(drawn)
@@ -180,7 +183,9 @@ def test_the_guess_begins_every_round_anew() -> None:
 
 
 def test_the_guess_is_the_runs() -> None:
-    guesses = [fedktl.first_guess(dataclasses.replace(CONFIG, seed=seed))[0] for seed in (1, 1, 2)]
+    guesses = [
+        fedktl.initial_guess(dataclasses.replace(CONFIG, seed=seed))[0] for seed in (1, 1, 2)
+    ]
     assert guesses[0].shape == (4, 3)
     assert torch.equal(guesses[0], guesses[1])
     assert not torch.equal(guesses[0], guesses[2])

@@ -194,7 +194,7 @@ def test_a_client_without_a_full_batch_uploads_nothing(identity: SplitModel) -> 
 
 
 def test_the_variant_has_the_published_codes_loss() -> None:
-    published = config(**algorithms.variant("fedorgp", "published"))
+    published = config(**algorithms.variant_options("fedorgp", "published"))
     assert (published.objective, published.server_epochs, published.pull) == ("angular", 1, 10.0)
     assert config().objective == "softmax"
 

@@ -44,7 +44,7 @@ def test_the_base_is_taken_over_and_the_head_stays() -> None:
     _, broadcast = algorithm.start()
     model = models.build("cnn", CONFIG.shape, 3, 4, seed=1)
     head = weights.flat(model.head.parameters())
-    algorithm.receive(model, ONE, broadcast)
+    algorithm.load_broadcast(model, ONE, broadcast)
     assert weights.flat(model.base.parameters()).tolist() == broadcast.weights_P.tolist()
     assert weights.flat(model.head.parameters()).tolist() == head.tolist()
     assert algorithm.sizes == {"P": len(broadcast.weights_P)}

@@ -52,8 +52,8 @@ def test_without_mu_it_is_fedavg(zeros: SplitModel) -> None:
 
 def test_the_variants_differ_in_mu() -> None:
     assert fedprox.Config(classes=2, width=1).mu == 1e-5
-    assert algorithms.variant("fedprox", "released") == {}
-    assert algorithms.variant("fedprox", "paper") == {"mu": 1.0}
+    assert algorithms.variant_options("fedprox", "released") == {}
+    assert algorithms.variant_options("fedprox", "paper") == {"mu": 1.0}
 
 
 def test_every_client_starts_with_the_servers_model_and_takes_it_over() -> None:
@@ -62,7 +62,7 @@ def test_every_client_starts_with_the_servers_model_and_takes_it_over() -> None:
     same, other = (models.build("cnn", SHAPE, 3, 4, seed=seed) for seed in (0, 1))
     assert weights.flat(same.own()).tolist() == broadcast.weights_P.tolist()
     assert weights.flat(other.own()).tolist() != broadcast.weights_P.tolist()
-    algorithm.receive(other, ONE, broadcast)
+    algorithm.load_broadcast(other, ONE, broadcast)
     assert weights.flat(other.own()).tolist() == broadcast.weights_P.tolist()
     assert algorithm.sizes == {"P": len(broadcast.weights_P)}
 

@@ -34,7 +34,7 @@ def test_released_bases_count_by_their_samples_and_the_papers_alike() -> None:
     first = Weights(np.zeros(2, np.float32))
     _, released = fedrep.build(CONFIG).aggregate(first, UPLOADS)
     assert released.weights_P.tolist() == [6.0, 4.0]
-    options = dict(algorithms.variant("fedrep", "paper"))
+    options = dict(algorithms.variant_options("fedrep", "paper"))
     paper = algorithms.load("fedrep", classes=3, width=4, shape=(1, 16, 16), **options)
     state, broadcast = paper.aggregate(first, UPLOADS)
     assert state.weights_P.tolist() == broadcast.weights_P.tolist() == [4.0, 4.0]
@@ -46,7 +46,7 @@ def test_the_base_is_taken_over_and_the_head_stays() -> None:
     _, broadcast = algorithm.start()
     model = models.build("cnn", CONFIG.shape, 3, 4, seed=1)
     head = weights.flat(model.head.parameters())
-    algorithm.receive(model, ONE, broadcast)
+    algorithm.load_broadcast(model, ONE, broadcast)
     assert weights.flat(model.base.parameters()).tolist() == broadcast.weights_P.tolist()
     assert weights.flat(model.head.parameters()).tolist() == head.tolist()
     assert algorithm.sizes == {"P": len(broadcast.weights_P)}

@@ -49,12 +49,12 @@ def test_the_margin_and_the_loss_are_measured() -> None:
     uploads = [upload((0, 0, 0), (1, 3, 4))]
     state, _ = algorithm.start()
     zeros = GlobalPrototypes(np.ones(3, bool), np.zeros((3, CONFIG.width), np.float32))
-    found = algorithm.measures(uploads, state, zeros)
+    found = algorithm.round_metrics(uploads, state, zeros)
     assert found["margin"] == 5, "the distance of the two classes"
     own = math.exp(-5)  # of one's own class against two others that are as near
     assert found["loss"] == pytest.approx(-math.log(own / (own + 2)), rel=1e-6)
     fixed = fedtgp.build(dataclasses.replace(CONFIG, margin="fixed", margin_cap=7.0))
-    assert fixed.measures(uploads, state, zeros)["margin"] == 7
+    assert fixed.round_metrics(uploads, state, zeros)["margin"] == 7
 
 
 def test_aggregation_is_a_function_of_state_and_uploads() -> None:

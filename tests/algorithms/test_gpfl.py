@@ -26,7 +26,7 @@ def configured(**options: Any) -> gpfl.Config:
 
 
 def equipped(model: SplitModel) -> SplitModel:
-    ALGORITHM.equip(model)
+    ALGORITHM.init_client_state(model)
     return model
 
 
@@ -41,11 +41,11 @@ def set_embeddings(model: SplitModel, *rows: tuple[float, float]) -> None:
 
 
 def broadcast_of(model: SplitModel, rounds: int, plus: float = 0.0) -> gpfl.Shared:
-    return gpfl.Shared(rounds, weights.flat(gpfl.travelling(model)) + np.float32(plus))
+    return gpfl.Shared(rounds, weights.flat(gpfl.shared_parameters(model)) + np.float32(plus))
 
 
 def test_bending_by_hand() -> None:
-    bending = gpfl.Bending(2)
+    bending = gpfl.ConditionalValve(2)
     with torch.no_grad():
         for network in (bending.scale, bending.shift):
             cast(nn.Linear, network[0]).bias.zero_()
@@ -88,9 +88,9 @@ def test_released_conditions_are_of_the_embeddings_before_the_received(
     equipped(identity)
     set_embeddings(identity, (3.0, 0.0), (0.0, 6.0))
     conditions = gpfl.conditions_of(identity)
-    ALGORITHM.receive(identity, BATCHES, broadcast_of(identity, 0))
+    ALGORITHM.load_broadcast(identity, BATCHES, broadcast_of(identity, 0))
     assert conditions.general_K.tolist() == conditions.personal_K.tolist() == [0.0, 0.0]
-    ALGORITHM.receive(identity, BATCHES, broadcast_of(identity, 1, plus=1.0))
+    ALGORITHM.load_broadcast(identity, BATCHES, broadcast_of(identity, 1, plus=1.0))
     assert conditions.general_K.tolist() == [1.5, 3.0]
     assert conditions.received_CK.tolist() == [[4.0, 1.0], [1.0, 7.0]]
     assert gpfl.embeddings_of(identity).tolist() == [[4.0, 1.0], [1.0, 7.0]]
@@ -98,11 +98,11 @@ def test_released_conditions_are_of_the_embeddings_before_the_received(
 
 def test_the_papers_conditions_are_of_the_received_embeddings(identity: SplitModel) -> None:
     paper = algorithms.load(
-        "gpfl", classes=2, width=2, shape=(1, 16, 16), **algorithms.variant("gpfl", "paper")
+        "gpfl", classes=2, width=2, shape=(1, 16, 16), **algorithms.variant_options("gpfl", "paper")
     )
-    paper.equip(identity)
+    paper.init_client_state(identity)
     set_embeddings(identity, (3.0, 0.0), (0.0, 6.0))
-    paper.receive(identity, BATCHES, broadcast_of(identity, 0, plus=1.0))
+    paper.load_broadcast(identity, BATCHES, broadcast_of(identity, 0, plus=1.0))
     conditions = gpfl.conditions_of(identity)
     # Received (4, 1) and (1, 7): the mean, and half of a third and two thirds.
     assert conditions.general_K.tolist() == [2.5, 4.0]
@@ -173,9 +173,9 @@ def test_the_head_does_not_travel() -> None:
     model = equipped(two_layers())
     head = model.head.weight.clone()
     wanted = broadcast_of(model, 1, plus=1.0)
-    ALGORITHM.receive(model, BATCHES, wanted)
+    ALGORITHM.load_broadcast(model, BATCHES, wanted)
     assert torch.equal(model.head.weight, head)
-    assert weights.flat(gpfl.travelling(model)).tolist() == wanted.weights_P.tolist()
+    assert weights.flat(gpfl.shared_parameters(model)).tolist() == wanted.weights_P.tolist()
 
 
 def test_the_server_weighs_by_samples_and_counts_rounds() -> None:
@@ -191,7 +191,7 @@ def test_the_server_weighs_by_samples_and_counts_rounds() -> None:
 def test_every_client_starts_as_the_server_does() -> None:
     _, broadcast = ALGORITHM.start()
     model = equipped(models.build("cnn", CONFIG.shape, 2, 2, CONFIG.seed))
-    assert weights.flat(gpfl.travelling(model)).tolist() == broadcast.weights_P.tolist()
+    assert weights.flat(gpfl.shared_parameters(model)).tolist() == broadcast.weights_P.tolist()
     assert ALGORITHM.sizes == {"P": len(broadcast.weights_P)}
     assert gpfl.build(configured(seed=1)).start()[1].weights_P.tolist() != (
         broadcast.weights_P.tolist()
@@ -202,7 +202,7 @@ def test_a_client_without_a_full_batch_sends_what_it_got() -> None:
     model = equipped(two_layers())
     wanted = broadcast_of(model, 1, plus=1.0)
     small = Batches(BATCHES.inputs, BATCHES.labels, 4)
-    ALGORITHM.receive(model, small, wanted)
+    ALGORITHM.load_broadcast(model, small, wanted)
     sent = ALGORITHM.train(model, small, wanted)
     assert sent.weights_P.tolist() == wanted.weights_P.tolist()
     assert ALGORITHM.predict(model, BATCHES.inputs, None).isfinite().all()
@@ -211,7 +211,7 @@ def test_a_client_without_a_full_batch_sends_what_it_got() -> None:
 def test_what_is_kept_is_part_of_the_state() -> None:
     model = equipped(two_layers())
     ALGORITHM.train(model, BATCHES, broadcast_of(model, 0))
-    ALGORITHM.receive(model, BATCHES, broadcast_of(model, 1))
+    ALGORITHM.load_broadcast(model, BATCHES, broadcast_of(model, 1))
     other = equipped(two_layers())
     before = ALGORITHM.predict(other, BATCHES.inputs, None)
     other.load_state_dict(model.state_dict())
@@ -236,7 +236,7 @@ def test_the_personal_route_predicts(identity: SplitModel, monkeypatch: pytest.M
 
 def test_the_exported_prediction_is_the_same(tmp_path: Path) -> None:
     model = equipped(models.build("cnn", CONFIG.shape, 2, 2, CONFIG.seed))
-    ALGORITHM.receive(model, BATCHES, broadcast_of(model, 1, plus=0.01))
+    ALGORITHM.load_broadcast(model, BATCHES, broadcast_of(model, 1, plus=0.01))
     scores = Classifier(model, lambda any_model, x: ALGORITHM.predict(any_model, x, None), False)
     inputs = torch.randn(5, *CONFIG.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

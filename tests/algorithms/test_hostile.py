@@ -1,4 +1,4 @@
-"""Whatever one of three clients uploads, every algorithm's round has a result to go on with."""
+"""Whatever one of three clients uploads, every algorithm's round has a result to continue with."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from edgeloop.algorithm import Algorithm
 from edgeloop.client import Answer, Report
 from edgeloop.errors import GeneratorError
 from edgeloop.protocol import wire
-from edgeloop.server_loop import Closed, Standing
+from edgeloop.server_loop import RoundResult, RunState
 from tests.algorithms import test_contract
 from tests.algorithms.test_contract import Load, cohort
 
@@ -98,20 +98,20 @@ class Told:
         return {}
 
 
-def after(algorithm: Algorithm[Any, Any, Any], at: Standing[Any, Any], **uploads: Any) -> Any:
+def after(algorithm: Algorithm[Any, Any, Any], at: RunState[Any, Any], **uploads: Any) -> Any:
     """Return the round, closed, that these uploads make."""
-    closed: list[Closed[Any, Any, Any]] = []
+    closed: list[RoundResult[Any, Any, Any]] = []
     sent = {name.replace("_", "-"): each for name, each in uploads.items()}
-    server_loop.run(algorithm, Told(sent), at.rounds + 1, at, closed.append)
+    server_loop.run_rounds(algorithm, Told(sent), at.rounds + 1, at, closed.append)
     return closed[0]
 
 
-def first_rounds(algorithm: Algorithm[Any, Any, Any]) -> list[tuple[Standing[Any, Any], Any]]:
+def first_rounds(algorithm: Algorithm[Any, Any, Any]) -> list[tuple[RunState[Any, Any], Any]]:
     """Return where two rounds begin, and what honest clients upload in each."""
-    closed: list[Closed[Any, Any, Any]] = []
-    start = server_loop.beginning(algorithm)
-    server_loop.run(algorithm, cohort(algorithm), 2, start, closed.append)
-    begun = [start, closed[0].standing]
+    closed: list[RoundResult[Any, Any, Any]] = []
+    start = server_loop.initial_state(algorithm)
+    server_loop.run_rounds(algorithm, cohort(algorithm), 2, start, closed.append)
+    begun = [start, closed[0].run_state]
     sent = [{name: a.upload for name, a in each.answers.items()} for each in closed]
     return list(zip(begun, sent, strict=True))
 
@@ -122,50 +122,50 @@ def named(uploads: dict[str, Any]) -> dict[str, Any]:
 
 def test_one_of_three_spoils_no_round(load: Load, caplog: pytest.LogCaptureFixture) -> None:
     algorithm = load()
-    for standing, honest in first_rounds(algorithm):
+    for run_state, honest in first_rounds(algorithm):
         others = {name: each for name, each in honest.items() if name != HOSTILE}
-        expected = after(algorithm, standing, **named(others))
+        expected = after(algorithm, run_state, **named(others))
         for change, changed in CHANGES.items():
             caplog.clear()
             bad = forged(honest[HOSTILE], changed(honest[HOSTILE]))
-            closed = after(algorithm, standing, **named({**honest, HOSTILE: bad}))
-            wire.check(closed.standing.state)
-            wire.check(closed.standing.broadcast)
-            assert set(closed.implausible) <= {HOSTILE}, change
-            if closed.implausible:
-                assert f"is made without what {HOSTILE} sent" in caplog.text
-                found = wire.fingerprint(closed.standing.broadcast)
-                assert found == wire.fingerprint(expected.standing.broadcast), change
+            closed = after(algorithm, run_state, **named({**honest, HOSTILE: bad}))
+            wire.check(closed.run_state.state)
+            wire.check(closed.run_state.broadcast)
+            assert set(closed.excluded) <= {HOSTILE}, change
+            if closed.excluded:
+                assert f"excludes the upload of {HOSTILE}" in caplog.text
+                found = wire.fingerprint(closed.run_state.broadcast)
+                assert found == wire.fingerprint(expected.run_state.broadcast), change
 
 
 def test_what_is_no_number_is_set_aside(load: Load) -> None:
     algorithm = load()
-    standing, honest = first_rounds(algorithm)[0]
+    run_state, honest = first_rounds(algorithm)[0]
     for change in ("1e30", "NaN"):
         fields = CHANGES[change](honest[HOSTILE])
         if any(array.size for array in fields.values()):
             bad = forged(honest[HOSTILE], fields)
-            closed = after(algorithm, standing, **named({**honest, HOSTILE: bad}))
-            assert set(closed.implausible) == {HOSTILE}
+            closed = after(algorithm, run_state, **named({**honest, HOSTILE: bad}))
+            assert set(closed.excluded) == {HOSTILE}
 
 
 def test_where_all_spoil_it_the_round_changes_nothing(
     load: Load, caplog: pytest.LogCaptureFixture
 ) -> None:
     algorithm = load()
-    standing, honest = first_rounds(algorithm)[1]
+    run_state, honest = first_rounds(algorithm)[1]
     if not any(array.size for array in CHANGES["NaN"](honest[HOSTILE]).values()):
         return  # no floats travel
     all_bad = {name: forged(honest[HOSTILE], CHANGES["NaN"](honest[HOSTILE])) for name in honest}
-    closed = after(algorithm, standing, **named(all_bad))
-    assert set(closed.implausible) == set(honest)
-    assert closed.standing == dataclasses.replace(standing, rounds=2)
+    closed = after(algorithm, run_state, **named(all_bad))
+    assert set(closed.excluded) == set(honest)
+    assert closed.run_state == dataclasses.replace(run_state, rounds=2)
     assert "round 1 changes nothing: no upload could be used" in caplog.text
 
 
 def test_what_is_not_an_uploads_doing_ends_the_run(load: Load) -> None:
     algorithm = load()
-    standing, honest = first_rounds(algorithm)[0]
+    run_state, honest = first_rounds(algorithm)[0]
 
     def away(*_: Any) -> Any:
         raise GeneratorError("generator", "is away", "start it")
@@ -174,6 +174,6 @@ def test_what_is_not_an_uploads_doing_ends_the_run(load: Load) -> None:
         raise MemoryError
 
     for aggregate, error in ((away, GeneratorError), (broken, MemoryError)):
-        other = dataclasses.replace(algorithm, aggregate=aggregate, merge=None)
+        other = dataclasses.replace(algorithm, aggregate=aggregate, aggregate_by_name=None)
         with pytest.raises(error):
-            after(other, standing, **named(honest))
+            after(other, run_state, **named(honest))

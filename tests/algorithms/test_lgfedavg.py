@@ -35,7 +35,7 @@ def test_the_first_head_is_the_first_clients_whatever_the_others_are() -> None:
     assert not torch.equal(other.head.weight, first.head.weight)
     base = [parameter.detach().clone() for parameter in other.base.parameters()]
     none = Batches(torch.zeros(0, 1, 16, 16), torch.zeros(0, dtype=torch.int64), 2)
-    algorithm.receive(other, none, broadcast)
+    algorithm.load_broadcast(other, none, broadcast)
     assert torch.equal(other.head.weight, first.head.weight)
     assert torch.equal(other.head.bias, first.head.bias)
     assert all(map(torch.equal, base, other.base.parameters()))

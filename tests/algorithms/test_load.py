@@ -9,23 +9,23 @@ from edgeloop.errors import ConfigError
 def test_every_algorithm_has_a_card_and_builds_in_every_variant() -> None:
     assert {"fedavg", "fedktl", "fedproto", "fedtgp", "local"} <= set(algorithms.names())
     for name in algorithms.names():
-        card = algorithms.card(name)
-        assert card.title.lower().replace("-", "").replace(" ", "") == name.replace("-", "")
-        for variant in {"released", *card.variants}:
-            facts = algorithms.given(name, classes=3, width=4)
-            algorithms.load(name, **facts, **algorithms.variant(name, variant))
+        info = algorithms.info(name)
+        assert info.title.lower().replace("-", "").replace(" ", "") == name.replace("-", "")
+        for variant in {"released", *info.variants}:
+            facts = algorithms.supported_options(name, classes=3, width=4)
+            algorithms.load(name, **facts, **algorithms.variant_options(name, variant))
 
 
 def rate(name: str, variant: str) -> float:
-    options = algorithms.variant(name, variant)
-    facts = algorithms.given(name, classes=3, width=4)
+    options = algorithms.variant_options(name, variant)
+    facts = algorithms.supported_options(name, classes=3, width=4)
     return float(algorithms.config(name, **facts, **options).local_lr)
 
 
 def test_learning_rates_are_the_papers() -> None:
-    trained = [name for name in algorithms.names() if not algorithms.card(name).base]
+    trained = [name for name in algorithms.names() if not algorithms.info(name).base]
     assert {rate(name, "released") for name in trained} == {0.01}
-    pfllib = {name for name in algorithms.names() if "pfllib" in algorithms.card(name).variants}
+    pfllib = {name for name in algorithms.names() if "pfllib" in algorithms.info(name).variants}
     assert pfllib == {
         *("apfl", "ditto", "fedala", "fedavg", "fedcp", "feddbe", "fedper", "fedprox", "fedrep"),
         *("gpfl", "lgfedavg", "perfedavg"),
@@ -33,7 +33,9 @@ def test_learning_rates_are_the_papers() -> None:
     assert {rate(name, "pfllib") for name in pfllib} == {0.005}
     assert {rate(name, "paper") for name in ("fedala", "gpfl")} == {0.005}
     assert {rate(name, "paper") for name in ("fedproto", "fedtgp")} == {0.01}
-    resnet, har = (algorithms.variant("gpfl", f"pfllib-{each}") for each in ("resnet18", "har"))
+    resnet, har = (
+        algorithms.variant_options("gpfl", f"pfllib-{each}") for each in ("resnet18", "har")
+    )
     assert resnet == {"local_lr": 0.1, "pull": 0.0001, "decay": 0.0}
     assert har == {"local_lr": 0.01, "decay": 1.0}
 
@@ -63,4 +65,4 @@ def test_unknown_names() -> None:
     ):
         algorithms.load("fedsgd")
     with pytest.raises(ConfigError, match="no variant 'old'; choose one of paper, released"):
-        algorithms.variant("fedtgp", "old")
+        algorithms.variant_options("fedtgp", "old")

@@ -63,7 +63,7 @@ def test_the_second_order_gradient_is_that_of_the_meta_objective() -> None:
 
     def after_the_inner_step() -> float:
         moved = copy.deepcopy(model)
-        perfedavg.go_down(moved.own(), perfedavg.slopes(moved, first), 0.7)
+        perfedavg.sgd_step(moved.own(), perfedavg.gradients(moved, first), 0.7)
         return cross_entropy(moved, second).item()
 
     expected, tiny = [], 1e-6
@@ -75,7 +75,7 @@ def test_the_second_order_gradient_is_that_of_the_meta_objective() -> None:
                 ends.append(after_the_inner_step())
             entry.add_(tiny)
             expected.append((ends[0] - ends[1]) / (2 * tiny))
-    perfedavg.whole_step(model, first, second, 0.7, 1.0)
+    perfedavg.second_order_step(model, first, second, 0.7, 1.0)
     gone = [old - new.detach() for old, new in zip(start, model.own(), strict=True)]
     found = torch.cat([each.flatten() for each in gone])
     torch.testing.assert_close(found, torch.tensor(expected).double(), atol=1e-8, rtol=1e-6)
@@ -83,7 +83,7 @@ def test_the_second_order_gradient_is_that_of_the_meta_objective() -> None:
 
 @pytest.mark.parametrize("architecture", ["cnn", "resnet4", "hcnn1"])
 def test_the_papers_round_trains_models_of_every_kind(architecture: str) -> None:
-    options = algorithms.variant("perfedavg", "paper")
+    options = algorithms.variant_options("perfedavg", "paper")
     config = perfedavg.Config(classes=3, width=4, shape=SHAPE, architecture=architecture, **options)
     model = models.build(architecture, SHAPE, 3, 4)
     random = torch.Generator().manual_seed(0)
@@ -112,14 +112,14 @@ def test_the_released_outer_step_is_as_long_as_the_inner_and_taken_twice(
 def test_training_starts_again_from_the_broadcast(zeros: SplitModel) -> None:
     algorithm = perfedavg.build(CONFIG)
     fresh = algorithm.train(zeros, PAIR, ZERO).weights_P.tolist()
-    algorithm.receive(zeros, PAIR, ZERO)
+    algorithm.load_broadcast(zeros, PAIR, ZERO)
     assert algorithm.train(zeros, PAIR, ZERO).weights_P.tolist() == fresh
 
 
 def test_the_evaluated_model_is_one_step_from_the_global_one(zeros: SplitModel) -> None:
     algorithm = perfedavg.build(CONFIG)
     weights.assign(zeros.own(), [5, 5, 5, 5])
-    algorithm.receive(zeros, PAIR, ZERO)
+    algorithm.load_broadcast(zeros, PAIR, ZERO)
     # The first batch alone: slope (-1/2, 1/2), step 1/2.
     assert weights.flat(zeros.own()).tolist() == [0.25, -0.25, 0.25, -0.25]
     assert algorithm.predict(zeros, torch.ones(1, 1), None).tolist() == [[0.5, -0.5]]
@@ -140,13 +140,13 @@ def test_a_client_without_two_batches_does_not_train(zeros: SplitModel) -> None:
 
 def test_a_client_without_a_batch_is_evaluated_as_it_came(zeros: SplitModel) -> None:
     few = Batches(torch.ones(3, 1), torch.tensor([0, 1, 1]), size=4)
-    perfedavg.build(CONFIG).receive(zeros, few, ZERO)
+    perfedavg.build(CONFIG).load_broadcast(zeros, few, ZERO)
     assert weights.flat(zeros.own()).tolist() == [0.0] * 4
 
 
 def test_the_variants() -> None:
     paper = algorithms.config(
-        "perfedavg", classes=2, width=1, **algorithms.variant("perfedavg", "paper")
+        "perfedavg", classes=2, width=1, **algorithms.variant_options("perfedavg", "paper")
     )
     released = perfedavg.Config(classes=2, width=1)
     assert (paper.repeats, paper.outer_lr, paper.second_order) == (1, 0.001, True)

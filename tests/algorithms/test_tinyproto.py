@@ -23,7 +23,7 @@ def broadcast(known: list[bool], *rows: tuple[float, float]) -> GlobalPrototypes
 
 
 def goal(known: list[bool], *rows: tuple[float, float]) -> tinyproto.Targets:
-    return tinyproto.spread(broadcast(known, *rows), DIMENSIONS, 4, torch.device("cpu"))
+    return tinyproto.expand(broadcast(known, *rows), DIMENSIONS, 4, torch.device("cpu"))
 
 
 def upload(*rows: tuple[int, int, float, float]) -> PrototypeUpload:
@@ -119,7 +119,7 @@ def test_only_kept_entries_are_sent() -> None:
     whole = PrototypeUpload(
         np.array([0, 2]), np.array([3, 1]), np.arange(8, dtype=np.float32).reshape(2, 4)
     )
-    got = tinyproto.thinned(whole, DIMENSIONS)
+    got = tinyproto.compress(whole, DIMENSIONS)
     # Class 0 keeps 0 and 2 of (0 1 2 3), class 2 keeps 0 and 3 of (4 5 6 7).
     assert got.prototypes_ND.tolist() == [[0.0, 2.0], [4.0, 7.0]]
     assert (got.labels_N.tolist(), got.counts_N.tolist()) == ([0, 2], [3, 1])

@@ -7,13 +7,13 @@ import pytest
 
 from edgeloop import bases
 from edgeloop.bases import building, exact, filters, graph, manifest
-from edgeloop.bases.recipe import Recipe, suitable
+from edgeloop.bases.recipe import BaseRecipe, default_recipe
 from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError, GeneratorError
 from edgeloop.generator import Generator, Images, Latents
 
-SMALL = Recipe(filters=6, dims=5, images=40, patch=4)
-DEEP = Recipe(filters=6, second=5, dims=5, images=40, patch=4, mirrored=True, varied=True)
+SMALL = BaseRecipe(filters=6, dims=5, images=40, patch=4)
+DEEP = BaseRecipe(filters=6, second=5, dims=5, images=40, patch=4, mirrored=True, varied=True)
 
 
 class Noisy:
@@ -39,9 +39,9 @@ class Noisy:
 
 
 def made(
-    shape: tuple[int, ...], recipe: Recipe = SMALL, generator: Generator | None = None
+    shape: tuple[int, ...], recipe: BaseRecipe = SMALL, generator: Generator | None = None
 ) -> Base:
-    return Base(building.of_generator(generator or Noisy(), shape, recipe, lambda text: None))
+    return Base(building.graph_of_generator(generator or Noisy(), shape, recipe, lambda text: None))
 
 
 @pytest.mark.parametrize(
@@ -55,10 +55,10 @@ def test_images_and_signals_of_many_shapes(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("recipe", [SMALL, SMALL.model_copy(update={"mirrored": True}), DEEP])
-def test_the_graph_computes_what_the_filters_say(recipe: Recipe) -> None:
-    images = building.drawn(Noisy((3, 12, 12)), (3, 12, 12), recipe)
+def test_the_graph_computes_what_the_filters_say(recipe: BaseRecipe) -> None:
+    images = building.generated_inputs(Noisy((3, 12, 12)), (3, 12, 12), recipe)
     found = filters.learn(images, recipe)
-    base = Base(graph.of_filters(found, (3, 12, 12)))
+    base = Base(graph.graph_of_filters(found, (3, 12, 12)))
     raw = filters.raw(images / 127.5 - 1, recipe, found.first, found.second)
     expected = (raw - found.centre_F) @ found.project_FD
     features = base.features((images / 127.5 - 1).astype(np.float32))
@@ -114,7 +114,7 @@ def test_what_would_take_hours_is_refused_before_they_have_passed(
     problem: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def reached(images: Images, recipe: Recipe) -> None:
+    def reached(images: Images, recipe: BaseRecipe) -> None:
         pytest.fail("the long computation has begun")
 
     monkeypatch.setattr(filters, "learn", reached)
@@ -126,7 +126,7 @@ def test_what_would_take_hours_is_refused_before_they_have_passed(
     ("channels", "patch"), [(1, 16), (9, 16), (10, 16), (12, 13), (64, 2), (150, 2)]
 )
 def test_a_signals_patch_is_shorter_where_channels_are_many(channels: int, patch: int) -> None:
-    recipe = suitable((channels, 128))
+    recipe = default_recipe((channels, 128))
     assert recipe.patch == patch
     assert channels * recipe.patch <= building.MOST_NUMBERS
 
@@ -144,10 +144,14 @@ def test_wrong_settings_are_named() -> None:
 
 
 def test_recipes_by_shape() -> None:
-    assert suitable((1, 28, 28)).dims < suitable((3, 32, 32)).dims < suitable((3, 32, 32), 100).dims
-    assert suitable((3, 128, 128)).stride > suitable((3, 32, 32)).stride
-    assert suitable((9, 1, 128)).patch != suitable((1, 28, 28)).patch
-    assert suitable((1, 28, 28), dims=7, filters=None).dims == 7
+    assert (
+        default_recipe((1, 28, 28)).dims
+        < default_recipe((3, 32, 32)).dims
+        < default_recipe((3, 32, 32), 100).dims
+    )
+    assert default_recipe((3, 128, 128)).stride > default_recipe((3, 32, 32)).stride
+    assert default_recipe((9, 1, 128)).patch != default_recipe((1, 28, 28)).patch
+    assert default_recipe((1, 28, 28), dims=7, filters=None).dims == 7
 
 
 def test_the_automatic_one_is_kept_and_mended(
@@ -156,10 +160,10 @@ def test_the_automatic_one_is_kept_and_mended(
     monkeypatch.setenv("EDGELOOP_HOME", str(tmp_path))
     monkeypatch.setattr(building, "recipe_for", lambda shape, classes: SMALL)
     told: list[str] = []
-    first = building.automatic(Noisy(), (1, 12, 12), 3, told.append)
+    first = building.load_or_compute(Noisy(), (1, 12, 12), 3, told.append)
     assert told
     told.clear()
-    assert building.automatic(Noisy(), (1, 12, 12), 3, told.append).identity == first.identity
+    assert building.load_or_compute(Noisy(), (1, 12, 12), 3, told.append).identity == first.identity
     assert not told
     (place,) = bases.store().iterdir()
     facts, content = manifest.read(place)
@@ -167,5 +171,5 @@ def test_the_automatic_one_is_kept_and_mended(
     (place / manifest.GRAPH).write_bytes(content[:-1])
     with pytest.raises(BaseError, match="SHA-256 is another"):
         Base.read(place)
-    assert building.automatic(Noisy(), (1, 12, 12), 3, told.append).identity == first.identity
+    assert building.load_or_compute(Noisy(), (1, 12, 12), 3, told.append).identity == first.identity
     assert told

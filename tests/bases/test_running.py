@@ -114,7 +114,7 @@ def test_folders_that_hold_none(tmp_path: Path) -> None:
     facts = json.loads((folder / "base.json").read_text())
     for change in ({"dims": 0}, {"colour": 1}, {"sha256": "0"}):
         (folder / "base.json").write_text(json.dumps({**facts, **change}))
-        with pytest.raises(BaseError, match=f"{next(iter(change))}.*; build or fetch it anew"):
+        with pytest.raises(BaseError, match=f"{next(iter(change))}.*; build or fetch it again"):
             Base.read(folder)
     (folder / "base.json").write_text(json.dumps(facts))
     (folder / "features.onnx").unlink()

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import generator as bench
-from benchmarks.generator import CACHED, Contestant
+from benchmarks.generator import CACHED, BenchmarkedGenerator
 from edgeloop.errors import ConfigError, GeneratorError
 from edgeloop.generators.onnx import OnnxGenerator
 from tests.generators.tiny import write_tiny
@@ -17,8 +17,8 @@ def test_percentiles_are_of_calls_that_were_made() -> None:
 
 def test_each_is_timed_as_often_as_the_others(tmp_path: Path) -> None:
     local = OnnxGenerator(write_tiny(tmp_path))
-    contestants = [Contestant("in process", local), Contestant("Triton", local)]
-    bench.race(contestants, calls=3)
+    contestants = [BenchmarkedGenerator("in process", local), BenchmarkedGenerator("Triton", local)]
+    bench.time_interleaved(contestants, calls=3)
     assert [each.name for each in contestants] == ["in process", "Triton", CACHED]
     for each in contestants:
         assert {size: len(times) for size, times in each.seconds.items()} == {1: 3, 10: 3, 100: 3}
@@ -26,11 +26,11 @@ def test_each_is_timed_as_often_as_the_others(tmp_path: Path) -> None:
 
 def test_wrong_images_are_not_timed(tmp_path: Path) -> None:
     contestants = [
-        Contestant(name, OnnxGenerator(write_tiny(tmp_path / name, seed=seed)))
+        BenchmarkedGenerator(name, OnnxGenerator(write_tiny(tmp_path / name, seed=seed)))
         for seed, name in enumerate(("in process", "Triton"))
     ]
     with pytest.raises(GeneratorError, match="images: differ from those in process"):
-        bench.race(contestants, calls=1)
+        bench.time_interleaved(contestants, calls=1)
 
 
 def test_memory_is_counted_in_mebibytes() -> None:

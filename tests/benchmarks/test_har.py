@@ -33,14 +33,14 @@ def test_naive_training_is_local_training() -> None:
     few = Pool(whole.inputs[:80], whole.labels[:80], whole.class_names)
     federation = data.split(few, Partition("pathological", clients=2, classes_per_client=5))
     settings = RunSettings(algorithm="local", data="fashion-sample", width=16)
-    plan = run_plan.plan(settings, federation)
+    plan = run_plan.make_plan(settings, federation)
     naive = Naive(plan, federation)
     naive.epoch()
     assert naive.samples() == sum(train // 10 * 10 for train, _ in federation.sizes())
-    crew = run_plan.Enlist(plan, federation)(list(plan.models))
+    crew = run_plan.CohortFactory(plan, federation)(list(plan.models))
     algorithm = plan.load()
     crew.ask(0, algorithm.start()[1])
-    for member, model in zip(crew._members.values(), naive._models, strict=True):
+    for member, model in zip(crew._clients.values(), naive._models, strict=True):
         for name, value in model.state_dict().items():
             assert torch.allclose(torch.from_numpy(member.weights()[name]), value, atol=1e-5)
 

@@ -2,7 +2,7 @@ from typing import Any
 
 from benchmarks import ktl
 from simulations.ktl.picture import pictures
-from simulations.results.seed_statistics import described
+from simulations.results.seed_statistics import describe_values
 
 
 def study(shots: int) -> dict[str, Any]:
@@ -11,9 +11,9 @@ def study(shots: int) -> dict[str, Any]:
         "shots": shots,
         "rounds": 200,
         "samples": {"train": 225, "test": 75},
-        "baselines": {name: described(values) for name, values in runs.items()},
-        "last_round": {name: described([value / 2 for value in runs[name]]) for name in runs},
-        "differences": {"ktl - local": described([0.04, 0.04])},
+        "baselines": {name: describe_values(values) for name, values in runs.items()},
+        "last_round": {name: describe_values([value / 2 for value in runs[name]]) for name in runs},
+        "differences": {"ktl - local": describe_values([0.04, 0.04])},
     }
 
 

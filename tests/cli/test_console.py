@@ -18,7 +18,7 @@ def stopped() -> None:
 
 
 def refused() -> None:
-    raise GeneratorError("a", "is wrong", "mend it")
+    raise GeneratorError("a", "is wrong", "fix it")
 
 
 def failed() -> None:

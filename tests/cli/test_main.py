@@ -85,7 +85,7 @@ def test_bad_input_ends_with_2(
     [
         (
             "shut",
-            "error: out/x: cannot be read or written (Permission denied); mend its rights, or",
+            "error: out/x: cannot be read or written (Permission denied); fix its rights, or",
         ),
         ("full", "error: the disk: cannot be written (No space left on device); free space there"),
     ],

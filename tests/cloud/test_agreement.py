@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cloud.aggregator.agreement import Patient, base_of, contract_of
+from cloud.aggregator.agreement import GeneratorHandle, load_base, make_contract
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.service import Run
 from cloud.aggregator.settings import CohortSettings, TaskSettings
@@ -46,16 +46,16 @@ def wanted(tmp_path: Path) -> Wanted:
 def test_a_generator_that_is_needed_is_opened_and_agreed_on(wanted: Wanted, tmp_path: Path) -> None:
     tiny = write_tiny(tmp_path / "tiny")
     settings = wanted(generator=str(tiny))
-    patient = Patient(settings)
-    assert patient.generator is not None
-    assert patient.problem is None
-    options = contract_of(settings, patient.generator).options
+    handle = GeneratorHandle(settings)
+    assert handle.generator is not None
+    assert handle.problem is None
+    options = make_contract(settings, handle.generator).options
     assert options["generator_sha256"] == OnnxGenerator(tiny).identity
     assert options["latent_dim"] == 8
 
 
 def test_the_embedded_one_if_none_is_named(wanted: Wanted) -> None:
-    found = Patient(wanted()).generator
+    found = GeneratorHandle(wanted()).generator
     embedded = manifest.read(generators.folder_of(generators.EMBEDDED))
     assert found is not None
     assert found.identity == embedded.identity
@@ -70,7 +70,7 @@ def test_one_that_nobody_would_ask_is_refused(
 ) -> None:
     settings = wanted(generator=str(write_tiny(tmp_path / "tiny")), **changes)
     with pytest.raises(ConfigError) as caught:
-        Patient(settings)
+        GeneratorHandle(settings)
     assert caught.value.field == "generator"
     assert caught.value.problem.startswith(f"{settings.algorithm} asks none")
     assert caught.value.remedy == "leave it out, or choose fedktl"
@@ -81,14 +81,14 @@ def test_one_that_nobody_would_ask_is_refused(
 )
 def test_none_is_opened_where_none_is_needed(wanted: Wanted, changes: dict[str, Any]) -> None:
     settings = wanted(**changes)
-    patient = Patient(settings)
-    assert patient.generator is None
-    assert "generator_sha256" not in contract_of(settings, patient.generator).options
+    handle = GeneratorHandle(settings)
+    assert handle.generator is None
+    assert "generator_sha256" not in make_contract(settings, handle.generator).options
 
 
 def test_one_that_is_not_there(wanted: Wanted) -> None:
     with pytest.raises(GeneratorError, match="there is no generator 'missing'"):
-        Patient(wanted(generator="missing"))
+        GeneratorHandle(wanted(generator="missing"))
 
 
 def test_one_that_does_not_answer_is_waited_for_as_long_as_a_round_is(
@@ -99,7 +99,7 @@ def test_one_that_does_not_answer_is_waited_for_as_long_as_a_round_is(
         caplog.at_level(logging.WARNING, "cloud.aggregator"),
         pytest.raises(GeneratorError, match=r"has given no answer for 0\.4 s"),
     ):
-        Patient(wanted(generator=reference))
+        GeneratorHandle(wanted(generator=reference))
     (told,) = set(warnings(caplog))
     assert told.startswith("generator: failed to connect")
     assert warnings(caplog) == [told]  # tried several times, told once
@@ -109,16 +109,16 @@ def test_a_problem_is_told_everywhere_until_it_is_over(
     wanted: Wanted, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = wanted(generator=str(write_tiny(tmp_path / "tiny")))
-    patient = Patient(settings)
+    handle = GeneratorHandle(settings)
     with Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
-        contract = ledger.adopt(contract_of(settings, patient.generator))
-        run = Run(settings, contract, ledger, patient, connected=True)
-        patient.told = run.metrics.generator
+        contract = ledger.adopt(make_contract(settings, handle.generator))
+        run = Run(settings, contract, ledger, handle, connected=True)
+        handle.on_ready_change = run.metrics.generator
         assert (told(run), ready(run)) == ((None, []), 1)
         for _ in range(2):
-            patient._watch("it is away")
+            handle._on_problem("it is away")
             assert (told(run), ready(run)) == (("it is away", ["it is away"]), 0)
-        patient._watch(None)
+        handle._on_problem(None)
         assert (told(run), ready(run)) == ((None, []), 1)
     assert warnings(caplog) == ["generator: it is away", "generator: answers again"]
 
@@ -150,15 +150,15 @@ def test_a_base_from_a_server_is_fetched_once_and_agreed_on(wanted: Wanted, tmp_
     repository.write(tmp_path / "base", models, "faces", 1)
     with serving(models) as root:
         settings = wanted(algorithm="class-statistics", base=f"{root}/faces")
-        base = base_of(settings)
+        base = load_base(settings)
     assert base is not None
-    assert contract_of(settings, base=base).options["base_sha256"] == identity
-    again = base_of(settings)  # its server is gone
+    assert make_contract(settings, base=base).options["base_sha256"] == identity
+    again = load_base(settings)  # its server is gone
     assert again is not None
     assert again.identity == identity
     other = wanted(algorithm="class-statistics", base=f"{root}/faces?version=1")
     with pytest.raises(BaseError, match="does not answer"):
-        base_of(other)
+        load_base(other)
 
 
 def test_a_base_that_is_another_one_is_refused(wanted: Wanted, tmp_path: Path) -> None:
@@ -167,13 +167,13 @@ def test_a_base_that_is_another_one_is_refused(wanted: Wanted, tmp_path: Path) -
     with serving(tmp_path / "models") as root:
         settings = wanted(algorithm="class-statistics", base=f"{root}/faces?sha256={'0' * 64}")
         with pytest.raises(BaseError, match="is another base"):
-            base_of(settings)
+            load_base(settings)
     with pytest.raises(ConfigError, match="'fac es' where a base's name should be"):
-        base_of(wanted(algorithm="class-statistics", base="http://h/fac es"))
+        load_base(wanted(algorithm="class-statistics", base="http://h/fac es"))
 
 
 def test_a_base_of_other_inputs_is_refused(wanted: Wanted, tmp_path: Path) -> None:
     write_base(tmp_path / "base", shape=(1, 4, 4))
     settings = wanted(algorithm="class-statistics", base=str(tmp_path / "base"))
     with pytest.raises(BaseError, match=r"reads inputs of \(1, 4, 4\), and the task's"):
-        base_of(settings)
+        load_base(settings)

@@ -7,7 +7,7 @@ import pytest
 
 from cloud.aggregator import alone
 from edgeloop.errors import RunError
-from edgeloop.mqtt.connection import Link
+from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol.task import SERVER, client_id, presence_topic
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.tracing import Notes
@@ -19,11 +19,13 @@ CONTRACT = contract(run="second")
 
 
 @contextmanager
-def online(broker: BrokerSettings, notes: Notes) -> Iterator[Link]:
+def online(broker: BrokerSettings, notes: Notes) -> Iterator[MqttConnection]:
     presence = presence_topic("t", SERVER)
-    with Link(broker, client_id("t", SERVER), [], presence, presence_notes=notes) as link:
-        assert link.flush(5)
-        yield link
+    with MqttConnection(
+        broker, client_id("t", SERVER), [], presence, presence_notes=notes
+    ) as connection:
+        assert connection.flush(5)
+        yield connection
 
 
 @pytest.mark.parametrize("notes", [alone.presence_notes("first"), {}])
@@ -34,23 +36,23 @@ def test_another_one_is_waited_for_and_then_refused(
         with pytest.raises(
             RunError, match=r"task t: another aggregator of it is online.*; stop it"
         ):
-            alone.make_sure(broker, CONTRACT, patience=1.5)
+            alone.ensure_only_aggregator(broker, CONTRACT, patience=1.5)
         assert other.connected
         assert other.receive(0) is None, "nothing was taken from it"
     assert "another aggregator is said to be online" in caplog.text
-    alone.make_sure(broker, CONTRACT, patience=0.0)
+    alone.ensure_only_aggregator(broker, CONTRACT, patience=0.0)
 
 
 def test_one_of_the_same_run_is_this_one_before_it_was_killed(broker: BrokerSettings) -> None:
     with online(broker, alone.presence_notes("second")):
-        alone.make_sure(broker, CONTRACT, patience=0.0)
+        alone.ensure_only_aggregator(broker, CONTRACT, patience=0.0)
 
 
 def test_one_that_goes_is_enough(broker: BrokerSettings) -> None:
     with online(broker, alone.presence_notes("first")) as other:
         other._client._sock_close()  # as if it were killed: the broker publishes its last will
-        alone.make_sure(broker, CONTRACT, patience=30.0)
+        alone.ensure_only_aggregator(broker, CONTRACT, patience=30.0)
 
 
 def test_nobody_has_been_there(broker: BrokerSettings) -> None:
-    alone.make_sure(broker, CONTRACT, patience=0.0)
+    alone.ensure_only_aggregator(broker, CONTRACT, patience=0.0)

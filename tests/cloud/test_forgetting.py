@@ -6,7 +6,7 @@ import pytest
 
 from cloud.aggregator.ledger import Ledger, RoundCounts
 from edgeloop.cli.main import main
-from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import ROOT
 from edgeloop.runtime.config import BrokerSettings
 from tests.cloud.stack import stacks
@@ -39,8 +39,8 @@ def config(tmp_path: Path, broker: BrokerSettings, url: str) -> Path:
 
 def kept(broker: BrokerSettings, looker: str) -> set[str]:
     """Return the topics of which the broker keeps a message, as a new client sees them."""
-    with Link(broker, looker, [f"{ROOT}/#"]) as link:
-        found = iter(lambda: link.receive(1.0), None)
+    with MqttConnection(broker, looker, [f"{ROOT}/#"]) as connection:
+        found = iter(lambda: connection.receive(1.0), None)
         return {event.topic for event in found if isinstance(event, Arrival)}
 
 
@@ -52,10 +52,10 @@ def test_a_task_is_forgotten_and_the_others_are_not(
     config: Path, url: str, broker: BrokerSettings, capfd: pytest.CaptureFixture[str]
 ) -> None:
     of_cats = ["cats/contract", "cats/round", "cats/broadcast/0/0", "cats/presence/one"]
-    with Link(broker, "before", []) as link:
+    with MqttConnection(broker, "before", []) as connection:
         for topic in (*of_cats, "dogs/contract"):
-            link.publish(f"{ROOT}/{topic}", b"retained", retain=True)
-        assert link.flush(10)
+            connection.publish(f"{ROOT}/{topic}", b"retained", retain=True)
+        assert connection.flush(10)
     assert len(kept(broker, "first")) == 5
     assert main(["aggregator", "--config", str(config), "--forget"]) == 0
     assert "forgotten: 1 runs, 4 messages of cats" in capfd.readouterr().out

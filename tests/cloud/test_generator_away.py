@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cloud.generator_service import repository, server
-from cloud.generator_service.server import Home, Ports
+from cloud.generator_service.server import Ports, TritonInstallation
 from edgeloop.cli.main import main
 from edgeloop.runtime.config import BrokerSettings
 from tests import triton
@@ -24,7 +24,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home() -> Home:
+def home() -> TritonInstallation:
     return triton.home()
 
 
@@ -67,7 +67,7 @@ def test_another_generator_is_refused_until_the_old_one_is_back(
     write_tiny(tiny)
     with at_work(task.device()) as device:
         assert main(["aggregator", "--config", str(task.config())]) == 0
-        assert "goes on with round 1" in capfd.readouterr().err
+        assert "resumes at round 1" in capfd.readouterr().err
         device.ended.result(60)
     assert task.summary()["knowledge_sha256"] == uninterrupted
 
@@ -92,7 +92,7 @@ def awaits_triton(task: Task, cloud: Aggregator) -> None:
 
 @pytest.mark.triton
 def test_a_round_waits_for_triton_and_loses_nothing(
-    tmp_path: Path, source: Path, broker: BrokerSettings, home: Home
+    tmp_path: Path, source: Path, broker: BrokerSettings, home: TritonInstallation
 ) -> None:
     task, ports = served_task(tmp_path, source, broker)
     with ExitStack() as stack:
@@ -110,7 +110,7 @@ def test_a_round_waits_for_triton_and_loses_nothing(
 
 @pytest.mark.triton
 def test_another_generator_that_comes_back_is_refused_until_the_old_one_is(
-    tmp_path: Path, source: Path, broker: BrokerSettings, home: Home
+    tmp_path: Path, source: Path, broker: BrokerSettings, home: TritonInstallation
 ) -> None:
     task, ports = served_task(tmp_path, source, broker)
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""A task that too few devices answer stops with exit code 1, and goes on when started again."""
+"""A task that too few devices answer stops with exit code 1, and continues when started again."""
 
 import json
 from pathlib import Path

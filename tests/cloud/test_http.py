@@ -56,7 +56,7 @@ def pages(aggregator: Aggregator) -> Iterator[httpx.Client]:
 def test_metrics_are_told_in_prometheus_text_format(
     aggregator: Aggregator, pages: httpx.Client
 ) -> None:
-    aggregator.metrics.missed(7)
+    aggregator.metrics.answers_missing(7)
     answer = pages.get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == CONTENT_TYPE_LATEST

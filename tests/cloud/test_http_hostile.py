@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from cloud.aggregator import connections
-from cloud.aggregator.connections import MOST
+from cloud.aggregator.connections import MAX_CONNECTIONS
 from cloud.aggregator.http import Server, app
 from cloud.aggregator.metrics import Metrics
 from tests.cloud.test_http import STATUS
@@ -65,11 +65,11 @@ def test_many_who_ask_nothing_keep_nobody_out(
     server: Server, stack: ExitStack, said: bytes
 ) -> None:
     first = connected(server, stack, said)
-    for _ in range(3 * MOST):
+    for _ in range(3 * MAX_CONNECTIONS):
         connected(server, stack, said)
     assert is_healthy(server)
     assert is_over(first)
-    assert len(server._server.server_state.connections) <= MOST
+    assert len(server._server.server_state.connections) <= MAX_CONNECTIONS
 
 
 def test_who_asks_slowly_is_cut_off(

@@ -67,7 +67,7 @@ def test_it_tells_when_it_last_stored_where_the_run_stands(url: str) -> None:
     with Ledger.open(url, now=lambda: next(clock)) as ledger:
         ledger.adopt(CONTRACT)
         assert ledger.committed() is None
-        ledger.told = told.append
+        ledger.on_write = told.append
         ledger.begin(b"state 0", b"broadcast 0")
         assert ledger.committed() == times[1].timestamp()
         ledger.close_round(0, b"state 1", b"broadcast 1", COUNTS)
@@ -188,13 +188,13 @@ def test_a_round_that_never_opened_takes_no_upload(url: str) -> None:
 def test_standing_goes_on_where_the_last_round_ended(url: str) -> None:
     with Ledger.open(url) as ledger:
         ledger.adopt(CONTRACT)
-        assert ledger.standing() is None
+        assert ledger.run_state() is None
         ledger.begin(b"state 0", b"broadcast 0")
         ledger.close_round(0, b"state 1", b"broadcast 1", COUNTS)
         ledger.begin(b"state X", b"broadcast X")
-        assert ledger.standing() == (1, b"state 1", b"broadcast 1")
+        assert ledger.run_state() == (1, b"state 1", b"broadcast 1")
     with begun(url) as ledger:
-        assert ledger.standing() == (1, b"state 1", b"broadcast 1")
+        assert ledger.run_state() == (1, b"state 1", b"broadcast 1")
 
 
 @pytest.mark.parametrize("number", [0, 2])
@@ -203,7 +203,7 @@ def test_only_the_open_round_can_be_closed(url: str, number: int) -> None:
         ledger.close_round(0, b"state 1", b"broadcast 1", COUNTS)
         with pytest.raises(ValueError, match=f"round {number} is not the open one"):
             ledger.close_round(number, b"state X", b"broadcast X", COUNTS)
-        assert ledger.standing() == (1, b"state 1", b"broadcast 1")
+        assert ledger.run_state() == (1, b"state 1", b"broadcast 1")
         assert len(ledger.history()) == 1
 
 
@@ -231,7 +231,7 @@ def test_a_failure_while_closing_leaves_the_round_open(url: str, event: str) -> 
         before = list(rows(url, "select * from rounds order by number"))
         with pytest.raises(RunError, match="it broke"):
             ledger.close_round(1, b"state 2", b"broadcast 2", COUNTS)
-        assert ledger.standing() == (1, b"state 1", b"broadcast 1")
+        assert ledger.run_state() == (1, b"state 1", b"broadcast 1")
         assert ledger.recall(0) == {"a": b"payload"}
         assert rows(url, "select * from rounds order by number") == before
 
@@ -383,7 +383,7 @@ def test_another_programs_database_is_left_alone(url: str) -> None:
 @SQLITE
 def test_a_run_waits_until_another_program_lets_go(url: str) -> None:
     with begun(url) as ledger:
-        ledger.be_patient()
+        ledger.set_lock_timeout()
         other = sqlite3.connect(file_of(url), isolation_level=None, check_same_thread=False)
         other.execute("begin immediate")
         letting_go = threading.Timer(1.0, other.execute, ("rollback",))
@@ -466,11 +466,11 @@ def test_one_thread_writes_while_others_read(url: str) -> None:
         seen = 0
         try:
             while not done.is_set():
-                standing = ledger.standing()
-                assert standing is not None
-                assert standing[0] >= seen
-                seen = standing[0]
-                assert standing[1] == b"state %d" % seen
+                run_state = ledger.run_state()
+                assert run_state is not None
+                assert run_state[0] >= seen
+                seen = run_state[0]
+                assert run_state[1] == b"state %d" % seen
                 assert len(ledger.history()) >= seen
         except BaseException as error:  # told by the test's own thread
             failures.append(error)
@@ -503,5 +503,5 @@ def test_where_a_run_stood_before_is_there_until_it_is_pruned(url: str) -> None:
         for number in range(3):
             state, broadcast = f"state {number + 1}".encode(), f"broadcast {number + 1}".encode()
             ledger.close_round(number, state, broadcast, COUNTS)
-        assert ledger.standing(3) == (2, b"state 2", b"broadcast 2")
-        assert ledger.standing(2) is None
+        assert ledger.run_state(3) == (2, b"state 2", b"broadcast 2")
+        assert ledger.run_state(2) is None

@@ -21,10 +21,10 @@ from tests.cloud.test_poisoned import answers, huge, opened, settings
 def folder(tmp_path: Path) -> Path:
     """An aggregator's folder after a round, which was its last."""
     with opened(settings(tmp_path)) as run:
-        standing = run._standing(algorithms.agreed(run.contract))
+        run_state = run._load_state(algorithms.load_for_contract(run.contract))
         for name, payload in answers(run, huge(1.0)).items():
             run.ledger.record(0, name, wire.digest(payload), payload)
-        frames = run._frames(server_loop.Standing(1, standing.state, standing.broadcast))
+        frames = run._frames(server_loop.RunState(1, run_state.state, run_state.broadcast))
         run.ledger.close_round(0, *frames, RoundCounts(3, 1, 3))
     return tmp_path
 
@@ -36,12 +36,12 @@ def changed(folder: Path, statement: str, *values: Any) -> None:
     connection.close()
 
 
-def gone_on(run: Run) -> server_loop.Standing[Any, Any]:
+def gone_on(run: Run) -> server_loop.RunState[Any, Any]:
     """Do what an aggregator does with its ledger when it is started."""
-    run.metrics.began(run.contract, run.settings, run.ledger.committed())
+    run.metrics.run_started(run.contract, run.settings, run.ledger.committed())
     run.ledger.finished()
     run.status()
-    return run._standing(algorithms.agreed(run.contract))
+    return run._load_state(algorithms.load_for_contract(run.contract))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_it_goes_on_from_before_what_is_no_frame(
     with opened(settings(folder)) as run:
         assert gone_on(run).rounds == (0 if (column, value) == ("state", None) else 1)
         if value is not None:
-            assert "it goes on with what was known at 0" in caplog.text
+            assert "resuming with the state of round 0" in caplog.text
 
 
 @pytest.mark.parametrize("value", [5, 5.5, "text", b""])
@@ -90,7 +90,7 @@ def test_a_state_of_another_size_or_run_is_not_taken(folder: Path, changes: Any)
         ours = {"task": "poisoned", "run": run.contract.run, "classes": 2, "width": 4}
     theirs = {**ours, **changes}
     envelope = Envelope(theirs.pop("task"), theirs.pop("run"), 1, SERVER)
-    began = server_loop.beginning(algorithms.load("fedtgp", **theirs))
+    began = server_loop.initial_state(algorithms.load("fedtgp", **theirs))
     frames = [wire.encode(envelope, each) for each in (began.state, began.broadcast)]
     changed(folder, "update rounds set state = ?, broadcast = ? where number = 1", *frames)
     with opened(settings(folder)) as run, pytest.raises(RunError, match="cannot read"):
@@ -115,6 +115,6 @@ def test_a_damaged_summary_ends_nothing(
     changed(folder, "update runs set finished = '2026-01-01 00:00:00'")
     (folder / "summary.json").write_bytes(text)
     with opened(settings(folder)) as run:
-        assert run.to_its_end() == folder / "summary.json"
+        assert run.run_to_end() == folder / "summary.json"
         assert run.status().accuracy == pytest.approx(1 / 3)
     assert "is damaged" in caplog.text

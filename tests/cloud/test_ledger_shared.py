@@ -28,8 +28,8 @@ def test_each_task_has_a_run_of_its_own(url: str) -> None:
             ledger.begin(state, b"broadcast")
             ledger.record(0, "a", "digest", state)
         cats.close_round(0, b"more cats", b"broadcast", RoundCounts(1, 1, 2))
-        assert cats.standing() == (1, b"more cats", b"broadcast")
-        assert dogs.standing() == (0, b"dogs", b"broadcast")
+        assert cats.run_state() == (1, b"more cats", b"broadcast")
+        assert dogs.run_state() == (0, b"dogs", b"broadcast")
         assert dogs.recall(0) == {"a": b"dogs"}
         assert (len(cats.history()), len(dogs.history())) == (1, 0)
         cats.finish()
@@ -71,7 +71,7 @@ def test_who_has_lost_the_task_cannot_write(url: str, postgres: Postgres) -> Non
         for _ in range(2):
             with pytest.raises(RunError, match="was lost; start the aggregator again"):
                 first.record(0, "a", "digest", b"payload")
-        assert first.standing() == (0, b"state", b"broadcast")  # reading connects anew
+        assert first.run_state() == (0, b"state", b"broadcast")  # reading connects again
         assert second.recall(0) == {}
         second.record(0, "a", "digest", b"payload")
 
@@ -110,11 +110,11 @@ def test_tasks_that_start_at_once_make_the_tables_once(url: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("a%20p%40ss%2Fword", "wrong", "refuses the user or password; mend the URL"),
+        ("a%20p%40ss%2Fword", "wrong", "refuses the user or password; fix the URL"),
         (":a%20p%40ss%2Fword", "", "wants a password; put it into the URL"),
         ("/test_", "/no_test_", "cannot be used; create the database"),
-        ("127.0.0.1", "nowhere.invalid", "cannot be reached; mend the host in the URL"),
-        ("127.0.0.1", "127.0.0.2", "cannot be reached; start it, or mend the URL"),
+        ("127.0.0.1", "nowhere.invalid", "cannot be reached; fix the host in the URL"),
+        ("127.0.0.1", "127.0.0.2", "cannot be reached; start it, or fix the URL"),
     ],
 )
 def test_a_database_that_cannot_be_used(url: str, old: str, new: str, problem: str) -> None:

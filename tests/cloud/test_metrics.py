@@ -76,7 +76,7 @@ def test_each_event_changes_just_its_own_metrics() -> None:
     step = "edgeloop_round_step_seconds"
     events: list[tuple[Callable[[], None], dict[str, float]]] = [
         (
-            lambda: metrics.began(CONTRACT, SETTINGS, 900.0),
+            lambda: metrics.run_started(CONTRACT, SETTINGS, 900.0),
             {
                 "edgeloop_task_info algorithm=fedtgp run=first task=cats": 1,
                 "edgeloop_rounds_planned": 3,
@@ -96,7 +96,7 @@ def test_each_event_changes_just_its_own_metrics() -> None:
         ),
         (lambda: metrics.connected(True), {"edgeloop_broker_connected": 1}),
         (
-            lambda: metrics.opened(1, 500),
+            lambda: metrics.round_opened(1, 500),
             {
                 "edgeloop_round": 1,
                 "edgeloop_round_opened_timestamp_seconds": 1000,
@@ -108,7 +108,7 @@ def test_each_event_changes_just_its_own_metrics() -> None:
             {f"{step}_count step=publish": 1, f"{step}_sum step=publish": 0.5},
         ),
         (
-            lambda: metrics.heard(Verdict.ACCEPTED, 30, 4.0),
+            lambda: metrics.message_received(Verdict.ACCEPTED, 30, 4.0),
             {
                 "edgeloop_uploads_total verdict=accepted": 1,
                 "edgeloop_upload_bytes_total": 30,
@@ -118,16 +118,16 @@ def test_each_event_changes_just_its_own_metrics() -> None:
             },
         ),
         (
-            lambda: metrics.heard(Verdict.LATE, 12, 5.0),
+            lambda: metrics.message_received(Verdict.LATE, 12, 5.0),
             {"edgeloop_uploads_total verdict=late": 1, "edgeloop_upload_bytes_total": 42},
         ),
-        (lambda: metrics.missed(2), {"edgeloop_stragglers_total": 2}),
+        (lambda: metrics.answers_missing(2), {"edgeloop_stragglers_total": 2}),
         (
-            lambda: metrics.measured({"margin": 1.5}),
+            lambda: metrics.algorithm_metrics({"margin": 1.5}),
             {"edgeloop_algorithm_measure measure=margin": 1.5},
         ),
         (
-            lambda: metrics.wrote(0.25),
+            lambda: metrics.ledger_write(0.25),
             {"edgeloop_ledger_write_seconds_count": 1, "edgeloop_ledger_write_seconds_sum": 0.25},
         ),
         (
@@ -136,14 +136,14 @@ def test_each_event_changes_just_its_own_metrics() -> None:
         ),
         (lambda: metrics.generator(True), {"edgeloop_generator_ready": 1}),
         (
-            lambda: metrics.asked("synthesize", 0.5),
+            lambda: metrics.generator_request("synthesize", 0.5),
             {
                 "edgeloop_generator_seconds_count operation=synthesize": 1,
                 "edgeloop_generator_seconds_sum operation=synthesize": 0.5,
             },
         ),
         (
-            lambda: metrics.closed(1, 7.5),
+            lambda: metrics.round_closed(1, 7.5),
             {
                 "edgeloop_round": 2,
                 "edgeloop_rounds_closed_total": 1,
@@ -196,7 +196,7 @@ def test_the_fleet_is_smallest_middle_and_largest_of_the_devices_online() -> Non
 def test_what_privacy_devices_have_spent() -> None:
     metrics = Metrics()
     asked = CONTRACT.model_copy(update={"privacy": PrivacySettings(epsilon=8.0)})
-    metrics.began(asked, SETTINGS, None)
+    metrics.run_started(asked, SETTINGS, None)
     assert metrics.fleet.epsilon is None
     for name, epsilon in (("a", 1.0), ("b", 0.5), ("c", 3.0), ("a", 2.0)):
         metrics.fleet.spent(name, epsilon)
@@ -235,12 +235,12 @@ def secured(folder: Path) -> tuple[TaskSettings, Authority, Path]:
 def test_when_certificates_expire(tmp_path: Path) -> None:
     settings, authority, certificate = secured(tmp_path)
     metrics = Metrics()
-    metrics.began(CONTRACT, settings, None)
+    metrics.run_started(CONTRACT, settings, None)
     name = "edgeloop_certificate_expiry_timestamp_seconds certificate="
     soon = authority.sign("soon", until=datetime(2030, 1, 2, tzinfo=UTC))[0]
     certificate.write_bytes(soon.read_bytes())
     values = scraped(metrics)
-    assert values[name + "own"] == datetime(2030, 1, 2, tzinfo=UTC).timestamp(), "read anew"
+    assert values[name + "own"] == datetime(2030, 1, 2, tzinfo=UTC).timestamp(), "read again"
     assert values[name + "authority"] > values[name + "own"]
     certificate.write_text("half")
     assert math.isnan(scraped(metrics)[name + "own"])
@@ -248,8 +248,8 @@ def test_when_certificates_expire(tmp_path: Path) -> None:
 
 def test_durations_fall_into_their_buckets() -> None:
     metrics = Metrics()
-    metrics.closed(0, 45.0)
-    metrics.wrote(0.02)
+    metrics.round_closed(0, 45.0)
+    metrics.ledger_write(0.02)
     values = scraped(metrics)
     assert values["edgeloop_round_seconds_bucket le=30.0"] == 0
     assert values["edgeloop_round_seconds_bucket le=60.0"] == 1
@@ -261,7 +261,7 @@ def test_every_verdict_has_a_series() -> None:
     metrics = Metrics()
     for count, verdict in enumerate(Verdict, start=1):
         for _ in range(count):
-            metrics.heard(verdict, 0, 0)
+            metrics.message_received(verdict, 0, 0)
     values = scraped(metrics)
     counted = [
         values[f"edgeloop_uploads_total verdict={verdict.name.lower()}"] for verdict in Verdict
@@ -271,7 +271,7 @@ def test_every_verdict_has_a_series() -> None:
 
 def test_names_and_units_follow_the_convention_and_each_metric_has_a_help() -> None:
     metrics = Metrics()
-    metrics.began(CONTRACT, SETTINGS, None)
+    metrics.run_started(CONTRACT, SETTINGS, None)
     for family in text_string_to_metric_families(metrics.exposition().decode()):
         assert family.name.startswith(("edgeloop_", "process_"))
         assert family.documentation.endswith("."), family.name
@@ -282,5 +282,5 @@ def test_names_and_units_follow_the_convention_and_each_metric_has_a_help() -> N
 
 def test_two_aggregators_in_a_process_do_not_share_metrics() -> None:
     one, other = Metrics(), Metrics()
-    one.missed(5)
+    one.answers_missing(5)
     assert scraped(other)["edgeloop_stragglers_total"] == 0

@@ -29,8 +29,8 @@ def written() -> dict[str, tuple[Row, str]]:
 
 def served(tmp_path: Path) -> list[Metric]:
     metrics = Metrics()
-    metrics.began(CONTRACT, secured(tmp_path)[0], None)
-    metrics.measured({"margin": 1.0})
+    metrics.run_started(CONTRACT, secured(tmp_path)[0], None)
+    metrics.algorithm_metrics({"margin": 1.0})
     texts = [metrics.exposition().decode(), ask(Monitor().serve("127.0.0.1", 0), "/metrics")[1]]
     families = [each for text in texts for each in text_string_to_metric_families(text)]
     return [each for each in families if not each.name.endswith("_created")]

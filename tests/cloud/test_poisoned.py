@@ -1,4 +1,4 @@
-"""Hostile answers and spoilt ledgers through the service: a task goes on, restarted or not."""
+"""Hostile answers and spoilt ledgers through the service: a task continues, restarted or not."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cloud.aggregator.agreement import Patient, contract_of
+from cloud.aggregator.agreement import GeneratorHandle, make_contract
 from cloud.aggregator.ledger import Ledger, RoundCounts
 from cloud.aggregator.service import Run
 from cloud.aggregator.settings import TaskSettings
@@ -19,7 +19,7 @@ from edgeloop import algorithms, server_loop
 from edgeloop.client import Report
 from edgeloop.knowledge.prototype_network import State
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
-from edgeloop.mqtt.connection import Link
+from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol import wire
 from edgeloop.protocol.gathering import Verdict
 from edgeloop.protocol.task import SERVER, upload_topic
@@ -51,10 +51,10 @@ def settings(folder: Path, broker: BrokerSettings | None = None) -> TaskSettings
 @contextmanager
 def opened(asked: TaskSettings) -> Iterator[Run]:
     asked.folder.mkdir(parents=True, exist_ok=True)
-    patient = Patient(asked)
+    handle = GeneratorHandle(asked)
     with Ledger.open(asked.ledger()) as ledger:
-        contract = ledger.adopt(contract_of(asked, patient.generator))
-        yield Run(asked, contract, ledger, patient)
+        contract = ledger.adopt(make_contract(asked, handle.generator))
+        yield Run(asked, contract, ledger, handle)
 
 
 def frame(run: Run, number: int, sender: str, *messages: Any) -> bytes:
@@ -79,15 +79,15 @@ def test_a_round_goes_on_without_what_spoils_it(
 ) -> None:
     """Sent while the round is open, or in the ledger when the aggregator is started again."""
     with opened(settings(tmp_path, broker)) as run, ExitStack() as stack:
-        algorithm = algorithms.agreed(run.contract)
-        started = server_loop.beginning(algorithm)
+        algorithm = algorithms.load_for_contract(run.contract)
+        started = server_loop.initial_state(algorithm)
         run.ledger.begin(*run._frames(started))  # as every new run begins
         sent = answers(run, huge())
-        device = stack.enter_context(Link(broker, "device", []))
+        device = stack.enter_context(MqttConnection(broker, "device", []))
         if stored:
             for name, payload in sent.items():
                 run.ledger.record(0, name, wire.digest(payload), payload)
-        thread = Thread(target=run.to_its_end)
+        thread = Thread(target=run.run_to_end)
         thread.start()
         wait_until(lambda: run.connected)
         for name, payload in sent.items():
@@ -98,8 +98,8 @@ def test_a_round_goes_on_without_what_spoils_it(
         assert not thread.is_alive()
         text = run.metrics.exposition().decode()
         assert f'edgeloop_uploads_total{{verdict="{Verdict.IMPLAUSIBLE.value}"}} 1.0' in text
-        assert "round 0 is made without what b sent" in caplog.text
-        number, state, broadcast = run.ledger.standing() or (0, b"", b"")
+        assert "round 0 excludes the upload of b" in caplog.text
+        number, state, broadcast = run.ledger.run_state() or (0, b"", b"")
     assert number == 1
     wire.check(wire.decode(state, State)[State])
     wire.check(wire.decode(broadcast, GlobalPrototypes)[GlobalPrototypes])
@@ -120,39 +120,39 @@ def spoilt(kept: Any) -> tuple[State, GlobalPrototypes]:
 def test_a_ledger_with_nan_in_it_opens(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, good: int
 ) -> None:
-    """It goes on from the last round that led to something, with as many rounds done."""
+    """It continues from the last round that led to something, with as many rounds done."""
     caplog.set_level(logging.WARNING)
     with opened(settings(tmp_path)) as run:
-        algorithm = algorithms.agreed(run.contract)
-        first = run._standing(algorithm)
-        second = server_loop.Standing(1, first.state, huge_broadcast(first.broadcast, 2.0))
+        algorithm = algorithms.load_for_contract(run.contract)
+        first = run._load_state(algorithm)
+        second = server_loop.RunState(1, first.state, huge_broadcast(first.broadcast, 2.0))
         for number in range(4):
-            standing = second if number < good else first
-            messages = (standing.state, standing.broadcast) if number < good else spoilt(first)
+            run_state = second if number < good else first
+            messages = (run_state.state, run_state.broadcast) if number < good else spoilt(first)
             frames = [frame(run, number + 1, SERVER, each) for each in messages]
             run.ledger.close_round(number, frames[0], frames[1], RoundCounts(1, 1, 1))
             if number == good:
                 break
-        found = run._standing(algorithm)
+        found = run._load_state(algorithm)
         assert found.rounds == good + 1
         expected = second if good else first
         assert wire.fingerprint(found.broadcast) == wire.fingerprint(expected.broadcast)
-        assert f"it goes on with what was known at {good}" in caplog.text
+        assert f"resuming with the state of round {good}" in caplog.text
 
 
 def test_where_nothing_good_is_left_it_goes_on_as_a_new_run_begins(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with opened(settings(tmp_path)) as run:
-        algorithm = algorithms.agreed(run.contract)
-        first = run._standing(algorithm)
+        algorithm = algorithms.load_for_contract(run.contract)
+        first = run._load_state(algorithm)
         for number in range(5):
             frames = [frame(run, number + 1, SERVER, each) for each in spoilt(first)]
             run.ledger.close_round(number, frames[0], frames[1], RoundCounts(1, 1, 1))
-        found = run._standing(algorithm)
+        found = run._load_state(algorithm)
         assert found.rounds == 5
         assert wire.fingerprint(found.state) == wire.fingerprint(first.state)
-        assert "it goes on as a new run begins" in caplog.text
+        assert "resuming with the initial state" in caplog.text
 
 
 def huge_broadcast(like: GlobalPrototypes, value: float) -> GlobalPrototypes:

@@ -1,4 +1,4 @@
-"""A rolling update in the middle of a round: the old aggregator is told to stop, a new one goes on.
+"""A rolling update in the middle of a round: the old aggregator stops, a new one continues.
 
 There has been one schema so far. The new edgeloop is this one with a migration more, so that the
 schema that is deployed today is the previous one.
@@ -135,7 +135,7 @@ def test_the_open_round_ends_with_the_uploads_from_before_the_upgrade(
     assert "seen" not in _columns(store)
 
     new = machine.start("aggregator", "new", config, newer)
-    new.wait_for("goes on with round 0")
+    new.wait_for("resumes at round 0")
     assert "seen" in _columns(store)
     other = machine.start("agent", "two", two)
     new.wait_for("round 0 of 1 closed: 2 answers")

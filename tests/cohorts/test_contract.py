@@ -12,16 +12,16 @@ import torch
 
 from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
-from edge.agent.task_session import own
+from edge.agent.task_session import load_context
 from edgeloop import algorithms, data, models
-from edgeloop.client import Member
+from edgeloop.client import Client
 from edgeloop.cohorts import Cohort
 from edgeloop.cohorts.local import LocalCohort
-from edgeloop.cohorts.mqtt import MqttCohort, Patience
+from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
 from edgeloop.cohorts.uploads import MemoryLog
 from edgeloop.cohorts.workers import WorkerCohort
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
-from edgeloop.mqtt.connection import Link
+from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol import wire
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime.config import BrokerSettings
@@ -41,13 +41,13 @@ class Enlist:
 
     def __call__(self, names: Sequence[str]) -> LocalCohort[Any, Any]:
         federation = data.load(self.world)
-        members = {}
+        clients = {}
         for name in names:
             number = NAMES.index(name)
             model = models.build(MODELS[number], (1, 28, 28), 10, 32, 0)
             share = federation.client(number)
-            members[name] = Member(name, ALGORITHM, model, share, batch_size=10, seed=0)
-        return LocalCohort(members)
+            clients[name] = Client(name, ALGORITHM, model, share, batch_size=10, seed=0)
+        return LocalCohort(clients)
 
 
 def device(world: Path, number: int, broker: BrokerSettings, folder: Path) -> DeviceSettings:
@@ -69,8 +69,8 @@ def agreed() -> Contract:
 def serve(settings: DeviceSettings) -> None:
     torch.set_num_threads(1)
     name = f"edgeloop.contract.{settings.name}"
-    with Link(settings.broker, name, subscriptions("contract")) as link:
-        Agent(own(settings), link).run()
+    with MqttConnection(settings.broker, name, subscriptions("contract")) as connection:
+        Agent(load_context(settings), connection).run()
 
 
 @pytest.fixture(params=["local", "workers", pytest.param("mqtt", marks=pytest.mark.broker)])
@@ -90,10 +90,10 @@ def opened(request: pytest.FixtureRequest, world: Path, tmp_path: Path) -> Itera
                 agent.start()
                 stack.callback(agent.join)
                 stack.callback(agent.kill)
-            link = Link(broker, "server", MqttCohort.subscriptions("contract"))
-            stack.enter_context(link)
-            patience = Patience(quorum=3, deadline=60.0, give_up=60.0)
-            return MqttCohort(link, agreed(), ALGORITHM, patience, MemoryLog())
+            connection = MqttConnection(broker, "server", MqttCohort.subscriptions("contract"))
+            stack.enter_context(connection)
+            patience = RoundDeadlines(quorum=3, deadline=60.0, give_up=60.0)
+            return MqttCohort(connection, agreed(), ALGORITHM, patience, MemoryLog())
 
         choices = {"local": lambda: Enlist(world)(NAMES), "workers": workers, "mqtt": mqtt}
         yield choices[request.param]

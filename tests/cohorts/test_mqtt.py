@@ -12,11 +12,11 @@ import pytest
 
 from edgeloop import algorithms
 from edgeloop.client import Report
-from edgeloop.cohorts.events import Event, Gathered, Heard, Opened
-from edgeloop.cohorts.mqtt import MqttCohort, Patience
+from edgeloop.cohorts.events import AnswersGathered, DeviceMessage, Event, RoundOpened
+from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
 from edgeloop.cohorts.uploads import MemoryLog
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
-from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import chunks, wire
 from edgeloop.protocol.chunks import Assembler
 from edgeloop.protocol.device_health import Health
@@ -25,14 +25,14 @@ from edgeloop.protocol.task import (
     Contract,
     broadcast_topic,
     contract_topic,
-    is_meant,
+    is_addressed_to,
     is_reminder,
     round_topic,
     upload_topic,
 )
 from edgeloop.protocol.wire import Envelope
 from edgeloop.runtime.config import BrokerSettings
-from edgeloop.runtime.pace import Pace
+from edgeloop.runtime.pace import Timer
 from tests.fake_broker import before
 from tests.world import StartBroker, contract
 
@@ -50,16 +50,18 @@ class Scene:
 
     broker: BrokerSettings
     stack: ExitStack
-    device: Link
+    device: MqttConnection
     log: MemoryLog = field(default_factory=MemoryLog)
     heard: list[Event] = field(default_factory=list)
     announce_seconds: float = 30.0
 
     def cohort(self, quorum: int = 1, deadline: float = 0.5, give_up: float = 1.0) -> Any:
-        link = self.stack.enter_context(Link(self.broker, "server", MqttCohort.subscriptions("t")))
-        patience = Patience(quorum, deadline, give_up)
+        connection = self.stack.enter_context(
+            MqttConnection(self.broker, "server", MqttCohort.subscriptions("t"))
+        )
+        patience = RoundDeadlines(quorum, deadline, give_up)
         return MqttCohort(
-            link,
+            connection,
             CONTRACT,
             ALGORITHM,
             patience,
@@ -72,16 +74,18 @@ class Scene:
         self.device.send(upload_topic("t", device), payload)
 
     def verdicts(self) -> list[tuple[str, Verdict]]:
-        return [(e.device, e.verdict) for e in self.heard if isinstance(e, Heard) and e.verdict]
+        return [
+            (e.device, e.verdict) for e in self.heard if isinstance(e, DeviceMessage) and e.verdict
+        ]
 
 
 @pytest.fixture
 def scene(broker: BrokerSettings) -> Iterator[Scene]:
     with ExitStack() as stack:
         topics = [contract_topic("t"), round_topic("t"), f"{broadcast_topic('t', '+')}/+"]
-        device = stack.enter_context(Link(broker, "device", topics))
+        device = stack.enter_context(MqttConnection(broker, "device", topics))
         # A session of the server's that holds what is said before it is there.
-        with Link(broker, "server", MqttCohort.subscriptions("t")):
+        with MqttConnection(broker, "server", MqttCohort.subscriptions("t")):
             pass
         yield Scene(broker, stack, device)
 
@@ -104,14 +108,14 @@ def test_a_round_tells_when_it_opens_who_answers_and_who_is_missing(scene: Scene
     notes = {**readings.notes(), "other": "x"}
     scene.device.send(upload_topic("t", "b"), answer("b"), notes)
     scene.cohort(quorum=1, deadline=0.5).ask(0, ALGORITHM.start()[1])
-    told = [each for each in scene.heard if not isinstance(each, Heard) or each.verdict]
+    told = [each for each in scene.heard if not isinstance(each, DeviceMessage) or each.verdict]
     opened, heard, gathered = told
-    assert isinstance(opened, Opened)
+    assert isinstance(opened, RoundOpened)
     assert (opened.round_number, opened.answers) == (0, 0)
     assert opened.size > 0
     assert opened.seconds > 0
-    assert heard == Heard("b", Verdict.ACCEPTED, len(answer("b")), health=readings)
-    assert isinstance(gathered, Gathered)
+    assert heard == DeviceMessage("b", Verdict.ACCEPTED, len(answer("b")), health=readings)
+    assert isinstance(gathered, AnswersGathered)
     assert (gathered.round_number, gathered.missing) == (0, 1)
     assert gathered.seconds > 0.4, "it waited for the other one"
 
@@ -204,7 +208,7 @@ def test_a_stored_answer_that_is_refused_today_ends_no_restart(
     scene.say("a", answer("a"))
     answers = scene.cohort(quorum=2, deadline=5, give_up=5).ask(0, ALGORITHM.start()[1])
     assert list(answers) == ["a", "b"]
-    assert "the stored answer of a is set aside" in caplog.text
+    assert "ignored the stored answer of a" in caplog.text
     assert scene.log.recall(0)["a"] == answer("a")
 
 
@@ -241,7 +245,7 @@ def test_a_late_device_finds_contract_and_broadcast(scene: Scene) -> None:
     scene.say("a", answer("a"))
     scene.cohort(deadline=0.2).ask(0, wide)
     topics = [contract_topic("t"), round_topic("t"), f"{broadcast_topic('t', '+')}/+"]
-    late = scene.stack.enter_context(Link(scene.broker, "late", topics))
+    late = scene.stack.enter_context(MqttConnection(scene.broker, "late", topics))
     arrivals = [late.receive(5) for _ in range(3)]
     found = {a.topic: a.payload for a in arrivals if isinstance(a, Arrival)}
     assert Contract.model_validate_json(found[contract_topic("t")]) == CONTRACT
@@ -255,8 +259,11 @@ def test_a_late_device_finds_contract_and_broadcast(scene: Scene) -> None:
 def test_payloads_are_cut_to_the_brokers_limit(start_broker: StartBroker) -> None:
     broker = start_broker("max_packet_size 8000").settings
     payload = bytes(range(256)) * 200
-    with Link(broker, "receiver", ["to/+"]) as receiver, Link(broker, "sender", []) as sender:
-        sender.hold("to", payload)
+    with (
+        MqttConnection(broker, "receiver", ["to/+"]) as receiver,
+        MqttConnection(broker, "sender", []) as sender,
+    ):
+        sender.publish_retained("to", payload)
         assembler = Assembler(100_000)
         whole = None
         while whole is None:
@@ -266,16 +273,16 @@ def test_payloads_are_cut_to_the_brokers_limit(start_broker: StartBroker) -> Non
             whole = assembler.offer(arrival.payload)
             arrival.acknowledge()
         assert whole == payload
-        sender.hold("to", b"short")
+        sender.publish_retained("to", b"short")
         assert sender.flush(5)
-    with Link(broker, "late", ["to/+"]) as late:
+    with MqttConnection(broker, "late", ["to/+"]) as late:
         first = late.receive(5)
         assert isinstance(first, Arrival)
         assert chunks.Assembler(100).offer(first.payload) == b"short"
         assert late.receive(0.3) is None
 
 
-def openings(device: Link, seconds: float) -> list[Arrival]:
+def openings(device: MqttConnection, seconds: float) -> list[Arrival]:
     """Return what is heard of contract, round and broadcast in this time."""
     found, end = [], time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
@@ -293,7 +300,7 @@ def test_a_round_that_waits_is_announced_again_and_again(
     scene.say("a", answer("a"))
     scene.announce_seconds = 0.2
     cohort = scene.cohort(quorum=2, deadline=2.0, give_up=2.0)
-    cohort._word = Pace(60, 0.5)
+    cohort._word = Timer(60, 0.5)
     with pytest.raises(TooFewUploadsError):
         cohort.ask(0, ALGORITHM.start()[1])
     heard = openings(scene.device, 0.5)
@@ -301,8 +308,8 @@ def test_a_round_that_waits_is_announced_again_and_again(
     assert len(again) >= 4
     for topic in (contract_topic("t"), round_topic("t"), f"{broadcast_topic('t', 0)}/0"):
         assert sum(each.topic == topic for each in heard) >= 4
-    assert is_meant(again[-1].notes, "b")
-    assert not is_meant(again[-1].notes, "a")
+    assert is_addressed_to(again[-1].notes, "b")
+    assert not is_addressed_to(again[-1].notes, "a")
     assert "round 0 of 2: connected to" in caplog.text
     assert "waits for 1 of 2 devices: b (offline)" in caplog.text
 
@@ -312,9 +319,11 @@ def test_everything_is_announced_at_every_connection(
 ) -> None:
     with before(scene.broker.port, life=0.5) as port, ExitStack() as stack:
         settings = scene.broker.model_copy(update={"port": port})
-        link = stack.enter_context(Link(settings, "server", MqttCohort.subscriptions("t")))
-        patience = Patience(2, 8.0, 8.0)
-        cohort = MqttCohort(link, CONTRACT, ALGORITHM, patience, scene.log)
+        connection = stack.enter_context(
+            MqttConnection(settings, "server", MqttCohort.subscriptions("t"))
+        )
+        patience = RoundDeadlines(2, 8.0, 8.0)
+        cohort = MqttCohort(connection, CONTRACT, ALGORITHM, patience, scene.log)
         with pytest.raises(TooFewUploadsError):
             cohort.ask(0, ALGORITHM.start()[1])
     heard = [each.topic for each in openings(scene.device, 0.5)]
@@ -342,7 +351,7 @@ def test_a_flood_of_nonsense_is_told_of_sparingly(
     answers = scene.cohort(quorum=1, deadline=5.0).ask(0, ALGORITHM.start()[1])
     assert list(answers) == ["b"]
     assert len(scene.verdicts()) == 301
-    assert caplog.text.count("dropped what a sent") == 20
+    assert caplog.text.count("ignored a message of a") == 20
     assert "what more there is within a minute is not told" in caplog.text
 
 

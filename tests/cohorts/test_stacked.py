@@ -10,7 +10,7 @@ import torch
 
 from edgeloop import algorithms, models, server_loop
 from edgeloop.algorithm import Algorithm
-from edgeloop.client import Member
+from edgeloop.client import Client
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.cohorts.stacked import StackedCohort
 from edgeloop.data import ClientData
@@ -40,10 +40,10 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> OnnxGenerator:
 
 
 def built(name: str, generator: OnnxGenerator, **options: Any) -> Algorithm[Any, Any, Any]:
-    asked = generator if algorithms.card(name).generator else None
+    asked = generator if algorithms.info(name).generator else None
     facts = {"classes": CLASSES, "width": WIDTH, "shape": SHAPE, "architecture": "cnn"}
     few = {"server_epochs": 2, "local_epochs": 2, "pair_batch": 3}
-    given = algorithms.given(name, **facts, **few, seed=0)
+    given = algorithms.supported_options(name, **facts, **few, seed=0)
     return algorithms.load(
         name, asked, **{**given, **algorithms.generator_options(name, asked), **options}
     )
@@ -65,9 +65,9 @@ def data(name: str) -> ClientData:
 
 def members(
     algorithm: Algorithm[Any, Any, Any], kinds: Mapping[str, str]
-) -> dict[str, Member[Any, Any]]:
+) -> dict[str, Client[Any, Any]]:
     return {
-        name: Member(
+        name: Client(
             name,
             algorithm,
             models.build(kind, SHAPE, CLASSES, WIDTH, seed=0),
@@ -91,12 +91,12 @@ def ended(
     count: int = ROUNDS,
 ) -> list[npt.NDArray[Any]]:
     """Run some rounds; return what the server and the clients have learned, as arrays."""
-    begun = server_loop.beginning(algorithm)
-    standing, _ = server_loop.run(
+    begun = server_loop.initial_state(algorithm)
+    run_state, _ = server_loop.run_rounds(
         algorithm, crew, count, begun, lambda closed: None, participation=some
     )
-    weights = [array for each in crew._members.values() for array in each.weights().values()]
-    return [*wire.arrays(standing.broadcast).values(), *weights]
+    weights = [array for each in crew._clients.values() for array in each.weights().values()]
+    return [*wire.arrays(run_state.broadcast).values(), *weights]
 
 
 def assert_close(

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from edgeloop.cohorts.local import LocalCohort
-from edgeloop.cohorts.workers import WorkerCohort, WorkerDiedError, shares
+from edgeloop.cohorts.workers import WorkerCohort, WorkerDiedError, assign_clients
 from edgeloop.errors import DataError, RunError
 
 
 def test_the_dearest_clients_are_dealt_first() -> None:
     costs = {"a": 1.0, "b": 5.0, "c": 4.0, "d": 2.0}
-    assert shares(costs, 2) == [["b", "a"], ["c", "d"]]
-    assert shares(costs, 9) == [["b"], ["c"], ["d"], ["a"]]
+    assert assign_clients(costs, 2) == [["b", "a"], ["c", "d"]]
+    assert assign_clients(costs, 9) == [["b"], ["c"], ["d"], ["a"]]
 
 
 class Refusing:

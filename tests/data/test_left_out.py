@@ -1,4 +1,4 @@
-"""What a reader leaves out is told in one line, counted by kind."""
+"""What a reader leaves out is reported in one line, counted by kind."""
 
 import io
 import logging

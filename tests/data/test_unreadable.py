@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from edgeloop.data import load
-from edgeloop.data.brought import Brought, Choice
+from edgeloop.data.brought import DeviceData, SampleSelection
 from edgeloop.data.images import read_class_folders
 from edgeloop.data.sources import layout_of, read
 from edgeloop.errors import DataError
@@ -30,7 +30,7 @@ def photos(tmp_path: Path) -> Path:
 
 def brought(photos: Path) -> int:
     """Return how many samples a device brings of a folder of photos."""
-    data = Brought(Choice(str(photos))).share(NAMES, SHAPE).data
+    data = DeviceData(SampleSelection(str(photos))).samples_for(NAMES, SHAPE).data
     return len(data.train) + len(data.test)
 
 
@@ -116,7 +116,7 @@ def shut() -> Iterator[Path]:
 
 
 def test_a_class_that_may_not_be_looked_into(shut: Path) -> None:
-    for look in (layout_of, read, load, lambda place: Brought(Choice(str(place)))):
+    for look in (layout_of, read, load, lambda place: DeviceData(SampleSelection(str(place)))):
         with pytest.raises(
             DataError, match=r"ok.*: cannot be read \(Permission denied\); let this"
         ):
@@ -129,7 +129,7 @@ def test_a_name_that_no_file_can_have() -> None:
 
 
 def test_no_name_is_not_the_folder_of_the_command(photos: Path) -> None:
-    for look in (read, load, lambda name: Brought(Choice(name))):
+    for look in (read, load, lambda name: DeviceData(SampleSelection(name))):
         with pytest.raises(DataError, match="data: is empty; name a file or a folder"):
             look("")
 

@@ -5,7 +5,7 @@ import pytest
 
 from edgeloop import data
 from edgeloop.data import Partition, Pool
-from edgeloop.data.views import View, first_of_each, some
+from edgeloop.data.views import View, first_of_each, select_clients
 from edgeloop.errors import DataError
 
 
@@ -23,7 +23,7 @@ def test_the_first_of_each_class_stay_in_their_order() -> None:
 
 
 def test_chosen_clients_keep_what_they_have(federation: data.Federation) -> None:
-    view = some(federation, [3, 1])
+    view = select_clients(federation, [3, 1])
     assert len(view) == 2
     for number, source in ((0, 3), (1, 1)):
         ours, theirs = view.shards(number), federation.shards(source)
@@ -34,7 +34,7 @@ def test_chosen_clients_keep_what_they_have(federation: data.Federation) -> None
 
 
 def test_few_shots_leave_the_test_samples(federation: data.Federation) -> None:
-    view = some(federation, range(4), shots=2)
+    view = select_clients(federation, range(4), shots=2)
     for client in range(4):
         train, test = view.labels(client)
         assert np.bincount(train).tolist() == [2, 2]
@@ -48,16 +48,16 @@ def test_few_shots_leave_the_test_samples(federation: data.Federation) -> None:
 def test_a_view_has_a_fingerprint_of_its_own(federation: data.Federation) -> None:
     views = [
         federation,
-        some(federation, [0]),
-        some(federation, [1]),
-        some(federation, range(4), 2),
+        select_clients(federation, [0]),
+        select_clients(federation, [1]),
+        select_clients(federation, range(4), 2),
     ]
     assert len({view.fingerprint() for view in views}) == 4
-    assert some(federation, range(4)) is federation
+    assert select_clients(federation, range(4)) is federation
 
 
 def test_a_client_that_is_not_there(federation: data.Federation) -> None:
     with pytest.raises(DataError, match=r"client 4: does not exist: the clients are 0 to 3"):
         View(federation, (4,))
     with pytest.raises(DataError, match="client 2"):
-        some(federation, [0, 1]).shards(2)
+        select_clients(federation, [0, 1]).shards(2)

@@ -10,7 +10,7 @@ import numpy as np
 from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
 from edgeloop import data
 from edgeloop.knowledge.latent_pairs import Pairs
-from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import chunks, wire
 from edgeloop.protocol.chunks import Assembler
 from edgeloop.protocol.task import (
@@ -70,7 +70,7 @@ class Cloud:
         received: bytes of the device's packets.
     """
 
-    link: Link
+    link: MqttConnection
     contract: Contract
     received: int = 0
     _assembler: Assembler = field(default_factory=lambda: Assembler(wire.MAX_FRAME))
@@ -124,6 +124,8 @@ def cloud(settings: DeviceSettings) -> Iterator[Cloud]:
         width=16,
         devices=(settings.name,),
     )
-    with Link(settings.broker, "server", [upload_topic("t", settings.name)]) as link:
-        link.publish(contract_topic("t"), agreed.model_dump_json().encode(), retain=True)
-        yield Cloud(link, agreed)
+    with MqttConnection(
+        settings.broker, "server", [upload_topic("t", settings.name)]
+    ) as connection:
+        connection.publish(contract_topic("t"), agreed.model_dump_json().encode(), retain=True)
+        yield Cloud(connection, agreed)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge.agent.settings import DeviceSettings
-from edge.agent.task_session import own, seat
+from edge.agent.task_session import load_context, open_session
 from edgeloop.client import Report
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.protocol import wire
@@ -158,9 +158,9 @@ def test_a_wrong_one_is_refused_and_the_right_one_taken(
     cloud.hold(0, WRONG[problem])
     cloud.name(0, FIRST)
     with at_work(settings) as device:
-        wait_until(lambda: "dropped what came on" in caplog.text or device.ended.done())
+        wait_until(lambda: "ignored a message on" in caplog.text or device.ended.done())
         (told,) = (each.getMessage() for each in caplog.records if each.levelname == "WARNING")
-        assert told.startswith("dropped what came on edgeloop/v1/t/broadcast/0/")
+        assert told.startswith("ignored a message on edgeloop/v1/t/broadcast/0/")
         assert problem in told
         cloud.hold(0, PACKETS)
         assert same(uploaded(cloud), expected(cloud, settings))
@@ -168,7 +168,7 @@ def test_a_wrong_one_is_refused_and_the_right_one_taken(
 
 def expected(cloud: Cloud, settings: DeviceSettings) -> PrototypeUpload:
     """Return what a device uploads that has heard nothing but the right broadcast."""
-    upload = seat(own(settings), cloud.contract).member.answer(0, FIRST).upload
+    upload = open_session(load_context(settings), cloud.contract).client.answer(0, FIRST).upload
     assert isinstance(upload, PrototypeUpload)
     return upload
 

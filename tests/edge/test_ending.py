@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.agent.ending import Ending
-from edge.agent.predict import opened
+from edge.agent.ending import Finalizer
+from edge.agent.predict import open_model
 from edgeloop import algorithms, mixture, models
-from edgeloop.client import Member
+from edgeloop.client import Client
 from edgeloop.data import ClientData, Samples
 from edgeloop.models.split import SplitModel
 from tests.world import contract
@@ -35,7 +35,7 @@ def test_the_file_says_what_the_committee_says(
     name: str, pixels: bool, worse: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if worse:  # than alone, beyond chance, whatever the folds say
-        monkeypatch.setattr("edgeloop.mixing.experts.worse", lambda *_: True)
+        monkeypatch.setattr("edgeloop.mixing.experts.is_worse", lambda *_: True)
     task = contract(
         algorithm=name,
         options={"architecture": "mlp"} if name == "fedavg" else {},
@@ -45,24 +45,26 @@ def test_the_file_says_what_the_committee_says(
         batch_size=BATCH,
         rounds=ROUNDS,
     )
-    algorithm: Any = algorithms.agreed(task)
+    algorithm: Any = algorithms.load_for_contract(task)
     data = ClientData(samples(20, 1), samples(30, 2))
-    member = Member("one", algorithm, first(), data, batch_size=BATCH, seed=0)
+    client = Client("one", algorithm, first(), data, batch_size=BATCH, seed=0)
     state, broadcast = algorithm.start()
     for number in range(ROUNDS):
-        state, broadcast = algorithm.learn(state, {"one": member.answer(number, broadcast).upload})
-    member.finish(broadcast)
-    settled = Ending(task, "auto", algorithm, member, pixels, first).settle(broadcast)
+        state, broadcast = algorithm.aggregate_uploads(
+            state, {"one": client.answer(number, broadcast).upload}
+        )
+    client.finish(broadcast)
+    final = Finalizer(task, "auto", algorithm, client, pixels, first).finalize(broadcast)
     path = tmp_path / "model.onnx"
-    assert settled.export(path, broadcast, {"run": "r"}) < 1e-3
-    options = algorithms.agreed_options(task)
-    plan = mixture.Plan("auto", ROUNDS, mixture.local(name, **options), first, 0)
-    found = mixture.made(plan, member, broadcast)
+    assert final.export(path, broadcast, {"run": "r"}) < 1e-3
+    options = algorithms.contract_options(task)
+    plan = mixture.MixingPlan("auto", ROUNDS, mixture.local_algorithm(name, **options), first, 0)
+    found = mixture.train_mixture(plan, client, broadcast)
     assert (found.committee == ()) == worse
-    assert found.choice.weight == (0 if worse else 0.5)
+    assert found.weights.weight == (0 if worse else 0.5)
     read = (data.test.inputs + 1) * np.float32(127.5) if pixels else data.test.inputs
     wanted = found.scores(data.test.inputs, broadcast)
-    assert np.allclose(opened(path).scores(read), wanted, atol=1e-3)
-    assert settled.mix is not None
-    right = (opened(path).scores(read).argmax(1) == data.test.labels).mean()
-    assert settled.mix["mixed"] == pytest.approx(right)
+    assert np.allclose(open_model(path).scores(read), wanted, atol=1e-3)
+    assert final.mix is not None
+    right = (open_model(path).scores(read).argmax(1) == data.test.labels).mean()
+    assert final.mix["mixed"] == pytest.approx(right)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edge.agent.export import Classifier, check, export
-from edge.agent.predict import opened
+from edge.agent.predict import open_model
 from edgeloop.errors import ModelError
 from edgeloop.knowledge import etf
 from edgeloop.models import SplitModel, build
@@ -55,7 +55,7 @@ def pixels_of(*shape: int) -> Tensor:
 
 def test_the_heads_scores_by_hand(tmp_path: Path) -> None:
     path = written(Classifier(plain(), by_head, False), tmp_path / "model.onnx", (2,))
-    scores = opened(path).scores(np.array([[1, 2], [3, 0]], np.float32))
+    scores = open_model(path).scores(np.array([[1, 2], [3, 0]], np.float32))
     assert scores.tolist() == [[1.0, 2.5, 5.0], [3.0, 0.5, 5.0]]
 
 
@@ -65,13 +65,13 @@ def test_the_nearest_prototypes_scores_by_hand(tmp_path: Path) -> None:
     path = written(
         Classifier(plain(), nearest(known, prototypes), False), tmp_path / "model.onnx", (2,)
     )
-    scores = opened(path).scores(np.array([[1, 2], [2, 0]], np.float32))
+    scores = open_model(path).scores(np.array([[1, 2], [2, 0]], np.float32))
     assert scores.tolist() == [[-2.5, -4.0, -np.inf], [-2.0, -0.5, -np.inf]]
 
 
 def test_pixels_are_mapped_inside_the_graph(tmp_path: Path) -> None:
     path = written(Classifier(plain(), by_head, True), tmp_path / "model.onnx", (2,), True)
-    scores = opened(path).scores(np.array([[0, 255], [255, 127.5]], np.float32))
+    scores = open_model(path).scores(np.array([[0, 255], [255, 127.5]], np.float32))
     assert scores.tolist() == [[-1.0, 1.5, -1.0], [1.0, 0.5, 1.0]]
 
 
@@ -128,7 +128,7 @@ def test_metadata_tell_what_the_model_is(tmp_path: Path) -> None:
         "edgeloop.pixels": "false",
         **{f"edgeloop.{name}": value for name, value in facts.items()},
     }
-    model = opened(path)
+    model = open_model(path)
     assert (model.class_names, model.shape, model.pixels) == (names, (2, 1), False)
 
 
@@ -217,7 +217,7 @@ def test_check_lets_a_tie_fall_either_way(tmp_path: Path) -> None:
     classifier = Classifier(model, by_head, False)
     tied = torch.tensor([[1.0, 0.0]])
     assert classifier(tied).argmax().item() == 2
-    assert opened(path).scores(tied.numpy()).argmax() == 0
+    assert open_model(path).scores(tied.numpy()).argmax() == 0
     assert check(path, classifier, tied) == pytest.approx(1e-4, rel=0.01)
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from edge.agent.folder import held, named
-from edge.agent.privacy_ledger import Spending
+from edge.agent.folder import device_settings, hold_folder
+from edge.agent.privacy_ledger import PrivacyLedger
 from edge.agent.settings import DataSettings, DeviceSettings
-from edge.agent.store import Memory, Store
+from edge.agent.store import AgentState, AgentStore
 from edgeloop.errors import RunError
 from edgeloop.runtime import atomic_files
 from edgeloop.runtime.config import BrokerSettings
@@ -31,26 +31,26 @@ def settings(folder: Path, name: str = "somebody") -> DeviceSettings:
 
 def test_each_of_many_devices_has_a_folder_of_its_own(tmp_path: Path) -> None:
     for name in ("press-1", "press-2"):
-        mine = named(settings(tmp_path), name)
+        mine = device_settings(settings(tmp_path), name)
         assert (mine.name, mine.folder) == (name, tmp_path / name)
-        Store(mine.folder, name, "shop").save(Memory("run-1", 1, name.encode()))
-    got = Store(tmp_path / "press-1", "press-1", "shop").load("run-1")
+        AgentStore(mine.folder, name, "shop").save(AgentState("run-1", 1, name.encode()))
+    got = AgentStore(tmp_path / "press-1", "press-1", "shop").load("run-1")
     assert got is not None
     assert got.answer == b"press-1"
 
 
 def test_a_device_goes_on_with_the_state_of_before_folders_by_name(tmp_path: Path) -> None:
-    Store(tmp_path, "press-1", "shop").save(Memory("run-1", 1, b"x"))
-    assert named(settings(tmp_path), "press-1").folder == tmp_path
-    assert named(settings(tmp_path), "press-2").folder == tmp_path / "press-2"
+    AgentStore(tmp_path, "press-1", "shop").save(AgentState("run-1", 1, b"x"))
+    assert device_settings(settings(tmp_path), "press-1").folder == tmp_path
+    assert device_settings(settings(tmp_path), "press-2").folder == tmp_path / "press-2"
 
 
 def test_a_folder_has_one_agent_at_a_time(tmp_path: Path) -> None:
     folder = tmp_path / "device"
     taken = pytest.raises(RunError, match="device: another agent is at work in it; stop that one")
-    with held(folder), taken, held(folder):
+    with hold_folder(folder), taken, hold_folder(folder):
         pass
-    with held(folder), held(tmp_path / "another"):
+    with hold_folder(folder), hold_folder(tmp_path / "another"):
         pass
 
 
@@ -59,7 +59,7 @@ def test_a_second_agent_ends_with_one_sentence(tmp_path: Path) -> None:
     data = 'source = "fashion-sample", partition = "iid"'
     config.write_text(f'name = "one"\ntask = "shop"\nfolder = "{tmp_path}"\ndata = {{ {data} }}\n')
     command = [EDGELOOP, "agent", "--config", str(config)]
-    with held(tmp_path):
+    with hold_folder(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
@@ -75,7 +75,7 @@ def test_a_file_system_without_locks_is_told(
         raise OSError(errno.ENOTSUP, "Operation not supported")
 
     monkeypatch.setattr(fcntl, "flock", refused)
-    with held(tmp_path):
+    with hold_folder(tmp_path):
         assert "cannot be locked ([Errno 95] Operation not supported)" in caplog.text
 
 
@@ -88,9 +88,9 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path: Path, number: int) -> 
 
 
 WRITERS: dict[str, Callable[[Path], object]] = {
-    "state": lambda folder: Store(folder, "a", "t").save(Memory("r", 1, b"x" * 9000)),
-    "broadcast": lambda folder: Store(folder, "a", "t").keep_broadcast(b"x" * 9000),
-    "privacy": lambda folder: Spending(folder),
+    "state": lambda folder: AgentStore(folder, "a", "t").save(AgentState("r", 1, b"x" * 9000)),
+    "broadcast": lambda folder: AgentStore(folder, "a", "t").keep_broadcast(b"x" * 9000),
+    "privacy": lambda folder: PrivacyLedger(folder),
 }
 
 

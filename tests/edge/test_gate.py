@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edge.agent.export import Mixed, check, export
-from edge.agent.gate import Entry
-from edge.agent.predict import opened
-from edge.agent.store import Store
+from edge.agent.export import MixedClassifier, check, export
+from edge.agent.gate import ModelGate
+from edge.agent.predict import open_model
+from edge.agent.store import AgentStore
 from edgeloop.data import Samples
-from edgeloop.mixing.experts import Choice
+from edgeloop.mixing.experts import MixingWeights
 
 NAMES = ("a", "b")
 COUNT = 20
@@ -54,10 +54,10 @@ def finished(folder: Path, run: str, wrong: int) -> None:
 def concluded(
     folder: Path, run: str, wrong: int, held_out: Samples | None = None
 ) -> dict[str, object]:
-    entry = Entry(folder, run, False, own() if held_out is None else held_out)
+    entry = ModelGate(folder, run, False, own() if held_out is None else held_out)
     write(entry.new, run, wrong)
-    Store(folder, "one", "t").make_way(run)
-    found = entry.passed()
+    AgentStore(folder, "one", "t").archive_previous_run(run)
+    found = entry.accept()
     (folder / "summary.json").write_text(json.dumps({"run": run}))
     gate = found.get("gate", {})
     assert isinstance(gate, dict)
@@ -65,7 +65,7 @@ def concluded(
 
 
 def in_use(folder: Path) -> str | None:
-    return opened(folder / "model.onnx").fact("run")
+    return open_model(folder / "model.onnx").fact("run")
 
 
 @pytest.mark.parametrize(("wrong", "kept"), [(0, "new"), (5, "new"), (6, "old"), (10, "old")])
@@ -78,7 +78,7 @@ def test_the_old_one_stays_where_the_new_one_is_worse_beyond_chance(
     assert (gate["held_out"], gate["old_run"]) == (COUNT, "r1")
     assert in_use(tmp_path) == ("r1" if kept == "old" else "r2")
     assert (tmp_path / "model-r2.onnx").exists() == (kept == "old")
-    assert opened(tmp_path / "previous" / "r1" / "model.onnx").fact("run") == "r1"
+    assert open_model(tmp_path / "previous" / "r1" / "model.onnx").fact("run") == "r1"
 
 
 def test_a_better_one_replaces_a_bad_one(tmp_path: Path) -> None:
@@ -124,13 +124,13 @@ def test_what_cannot_be_compared_is_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize("unknown", [False, True])
 def test_a_mixtures_file_says_what_the_rule_says(tmp_path: Path, unknown: bool) -> None:
     alone, together = Signs(2.0), Signs(-1.0, 100.0, unknown)
-    choice = Choice(0.75, 2.0, 512.0)
+    choice = MixingWeights(0.75, 2.0, 512.0)
     path = tmp_path / "model.onnx"
-    made = Mixed(alone, together, choice)
+    made = MixedClassifier(alone, together, choice)
     export(made, path, shape=(1,), class_names=NAMES, pixels=False, facts={"weight": "0.75"})
     inputs = torch.from_numpy(own().inputs)
     assert check(path, made, inputs) < 1e-4
     wanted = choice.scores(alone(inputs).numpy(), together(inputs).numpy())
-    found = opened(path)
+    found = open_model(path)
     np.testing.assert_allclose(found.scores(own().inputs), wanted, atol=1e-4)
     assert found.fact("weight") == "0.75"

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
-from edge.agent.task_session import Own, Seat, own, renewed, seat
+from edge.agent.task_session import DeviceContext, TaskSession, load_context, open_session, renewed
 from edgeloop import algorithms, server_loop
-from edgeloop.data import Brought, Choice
+from edgeloop.data import DeviceData, SampleSelection
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.mqtt.connection import Arrival
 from edgeloop.protocol import wire
@@ -48,7 +48,9 @@ def agreed(**changes: object) -> Contract:
     return contract(**{**fields, "options": options, "devices": ("press",), **changes})
 
 
-def sat(folder: Path, photos: Path, wanted: Contract | None = None) -> tuple[Own, Seat]:
+def sat(
+    folder: Path, photos: Path, wanted: Contract | None = None
+) -> tuple[DeviceContext, TaskSession]:
     settings = DeviceSettings(
         name="press",
         task="t",
@@ -56,24 +58,24 @@ def sat(folder: Path, photos: Path, wanted: Contract | None = None) -> tuple[Own
         data=DataSettings(source=str(photos)),
         training=TrainingSettings(architecture="resnet4"),
     )
-    mine = own(settings)
+    mine = load_context(settings)
     folder.mkdir(exist_ok=True)
-    mine.shelf.keep(BASE.graph)
-    return mine, seat(mine, wanted or agreed())
+    mine.base_cache.keep(BASE.graph)
+    return mine, open_session(mine, wanted or agreed())
 
 
-def member(place: Seat) -> StatisticsClient:
-    assert isinstance(place.member, StatisticsClient)
-    return place.member
+def member(place: TaskSession) -> StatisticsClient:
+    assert isinstance(place.client, StatisticsClient)
+    return place.client
 
 
 def learned(*uploads: Any) -> tuple[Any, Any]:
     """Return what a task's server has after some exchanges of its one device."""
-    algorithm = algorithms.agreed(agreed())
-    found = server_loop.beginning(algorithm)
+    algorithm = algorithms.load_for_contract(agreed())
+    found = server_loop.initial_state(algorithm)
     state, broadcast = found.state, found.broadcast
     for upload in uploads:
-        state, broadcast = algorithm.learn(state, {"press": upload})
+        state, broadcast = algorithm.aggregate_uploads(state, {"press": upload})
     return state, broadcast
 
 
@@ -107,7 +109,7 @@ def test_what_was_uploaded_before_is_not_somebody_elses(tmp_path: Path) -> None:
     assert member(after)._others(middle).samples == 0
     second = after.answer(1, middle).upload
     restarted = sat(tmp_path / "press", add(photos, 12))[1]
-    restarted.member.restore(after.member.weights())
+    restarted.client.restore(after.client.weights())
     for each in (after, restarted):
         assert member(each)._others(middle).samples == 0  # where the second came too late
         assert member(each)._others(learned(first, second)[1]).samples == 0
@@ -134,7 +136,7 @@ def test_data_that_are_damaged_meanwhile_change_nothing(
         for path in photos.glob("*/*.png"):
             path.write_bytes(b"no picture")
     else:
-        mine = replace(mine, data=Brought(Choice(str(photos), image_size=9)))
+        mine = replace(mine, data=DeviceData(SampleSelection(str(photos), image_size=9)))
         add(photos, 6)
     caplog.clear()
     with caplog.at_level(logging.WARNING):

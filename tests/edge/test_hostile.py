@@ -12,10 +12,10 @@ import pytest
 from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
 from edgeloop import algorithms, server_loop
 from edgeloop.algorithms.fedkd import Mentee
-from edgeloop.data import Brought, Choice
+from edgeloop.data import DeviceData, SampleSelection
 from edgeloop.data.sample import fashion_sample
 from edgeloop.errors import MisfitError
-from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import wire
 from edgeloop.protocol.chunks import Assembler
 from edgeloop.protocol.task import (
@@ -40,7 +40,7 @@ HUGE = 10**30
 class Cloud:
     """A hand-made aggregator that can say anything to device one of task t."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: MqttConnection) -> None:
         self._link = link
 
     def says(self, contract: Contract, **changes: Any) -> None:
@@ -51,7 +51,7 @@ class Cloud:
     def opens(self, contract: Contract, number: int, broadcast: Any) -> None:
         frame = wire.encode(Envelope("t", contract.run, number, SERVER), broadcast)
         slot, digest = number % 2, wire.fingerprint(broadcast)
-        self._link.hold(broadcast_topic("t", slot), frame)
+        self._link.publish_retained(broadcast_topic("t", slot), frame)
         opening = Opening(run=contract.run, round=number, digest=digest, slot=slot, size=len(frame))
         self._link.publish(round_topic("t"), opening.model_dump_json().encode(), retain=True)
 
@@ -68,8 +68,8 @@ class Cloud:
 
 @pytest.fixture
 def cloud(broker: BrokerSettings) -> Iterator[Cloud]:
-    with Link(broker, "cloud", [upload_topic("t", "+")]) as link:
-        yield Cloud(link)
+    with MqttConnection(broker, "cloud", [upload_topic("t", "+")]) as connection:
+        yield Cloud(connection)
 
 
 @pytest.fixture
@@ -126,11 +126,13 @@ def test_a_hostile_contract_is_refused(
     for number, (what, changes) in enumerate(SAID.items()):
         caplog.clear()
         cloud.says(task(f"hostile-{number}"), **changes)
-        wait_until(lambda: "takes no part in" in caplog.text or "that is none" in caplog.text)
-        assert "computes with" not in caplog.text, what
+        wait_until(
+            lambda: "cannot take part in" in caplog.text or "ignored an invalid" in caplog.text
+        )
+        assert "computing with" not in caplog.text, what
     good = task("good", rounds=1)
     cloud.says(good)
-    cloud.opens(good, 0, server_loop.beginning(algorithms.agreed(good)).broadcast)
+    cloud.opens(good, 0, server_loop.initial_state(algorithms.load_for_contract(good)).broadcast)
     assert cloud.hears().run == "good"
 
 
@@ -144,20 +146,20 @@ def test_what_a_contract_makes_torch_say_is_a_refusal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Memory, say, that this device does not have."""
-    built = algorithms.agreed
+    built = algorithms.load_for_contract
 
     def agreed(contract: Contract, *rest: Any) -> Any:
         if contract.run == "hostile":
             return np.empty(2**60, np.uint8)
         return built(contract, *rest)
 
-    monkeypatch.setattr("edge.agent.networks.algorithms.agreed", agreed)
+    monkeypatch.setattr("edge.agent.networks.algorithms.load_for_contract", agreed)
     stack.enter_context(at_work(device(broker, tmp_path)))
     cloud.says(task("hostile"))
-    wait_until(lambda: "takes no part in run hostile of t: " in caplog.text)
+    wait_until(lambda: "cannot take part in run hostile of t: " in caplog.text)
     good = task("good", rounds=1)
     cloud.says(good)
-    cloud.opens(good, 0, server_loop.beginning(built(good)).broadcast)
+    cloud.opens(good, 0, server_loop.initial_state(built(good)).broadcast)
     assert cloud.hears().run == "good"
 
 
@@ -174,19 +176,19 @@ def test_a_broadcast_that_cannot_be_worked_with_is_told_and_the_next_is_taken(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     asked = task("r", algorithm="fedkd", options={"architecture": "cnn"}, rounds=4)
-    good = server_loop.beginning(algorithms.agreed(asked)).broadcast
+    good = server_loop.initial_state(algorithms.load_for_contract(asked)).broadcast
     at = stack.enter_context(at_work(device(broker, tmp_path)))
     cloud.says(asked)
     cloud.opens(asked, 0, good)
     assert cloud.hears().round == 0
     cloud.opens(asked, 1, ranked(good, 2**62))
-    wait_until(lambda: "round 1: what was broadcast cannot be worked with" in caplog.text)
+    wait_until(lambda: "round 1: the broadcast cannot be used" in caplog.text)
     arrived = len(at.link.arrived)
     cloud.opens(asked, 1, ranked(good, 2**62))  # again
     wait_until(lambda: len(at.link.arrived) > arrived)
     cloud.opens(asked, 2, good)
     assert cloud.hears().round == 2
-    assert caplog.text.count("cannot be worked with") == 1
+    assert caplog.text.count("the broadcast cannot be used") == 1
 
 
 @pytest.mark.broker
@@ -198,13 +200,13 @@ def test_a_round_beyond_all_numbers_is_none(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     asked = task("r", rounds=1)
-    good = server_loop.beginning(algorithms.agreed(asked)).broadcast
+    good = server_loop.initial_state(algorithms.load_for_contract(asked)).broadcast
     stack.enter_context(at_work(device(broker, tmp_path)))
     cloud.says(asked)
     opening = Opening(run="r", round=0, digest="0" * 64, slot=0, size=1)
     text = opening.model_copy(update={"round": HUGE}).model_dump_json().encode()
     cloud._link.publish(round_topic("t"), text)
-    wait_until(lambda: "dropped a round that is none" in caplog.text)
+    wait_until(lambda: "ignored an invalid round" in caplog.text)
     cloud.opens(asked, 0, good)
     assert cloud.hears().round == 0
 
@@ -213,7 +215,7 @@ def test_a_round_beyond_all_numbers_is_none(
 def test_images_are_not_blown_up(tmp_path: Path, side: int) -> None:
     folder = pictures(tmp_path, {"a": 2, "b": 2})
     with pytest.raises(MisfitError, match="4096 are the most"):
-        Brought(Choice(str(folder))).share(("a", "b"), (1, side, side))
+        DeviceData(SampleSelection(str(folder))).samples_for(("a", "b"), (1, side, side))
 
 
 def test_images_that_no_memory_holds_are_refused(
@@ -222,7 +224,7 @@ def test_images_that_no_memory_holds_are_refused(
     folder = pictures(tmp_path, {"a": 2, "b": 2})
     monkeypatch.setattr("os.sysconf", lambda name: 2**9)  # 256 KiB
     with pytest.raises(MisfitError, match=r"4 images of 100 x 100 are 0 GiB as floats; have small"):
-        Brought(Choice(str(folder))).share(("a", "b"), (1, 100, 100))
+        DeviceData(SampleSelection(str(folder))).samples_for(("a", "b"), (1, 100, 100))
 
 
 @pytest.mark.broker
@@ -238,6 +240,6 @@ def test_a_flood_of_nonsense_is_told_of_sparingly(
     for topic in (contract_topic("t"), round_topic("t")) * 100:
         cloud._link.publish(topic, b"nonsense")
     cloud.says(asked)
-    cloud.opens(asked, 0, server_loop.beginning(algorithms.agreed(asked)).broadcast)
+    cloud.opens(asked, 0, server_loop.initial_state(algorithms.load_for_contract(asked)).broadcast)
     assert cloud.hears().run == "r"
-    assert caplog.text.count("that is none") == 20
+    assert caplog.text.count("ignored an invalid") == 20

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from edge.agent.settings import DataSettings, DeviceSettings, PolicySettings, TrainingSettings
-from edge.agent.task_session import own, seat
+from edge.agent.task_session import load_context, open_session
 from edgeloop import data
-from edgeloop.data import Brought, Choice, Partition, Pool
-from edgeloop.data.classes import numbered
+from edgeloop.data import DeviceData, Partition, Pool, SampleSelection
+from edgeloop.data.classes import class_numbers
 from edgeloop.errors import ConfigError, DataError, MisfitError
-from edgeloop.mqtt.connection import Link
+from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol.task import Contract, contract_topic
 from edgeloop.runtime.config import BrokerSettings, PrivacySettings
 from tests.devices import at_work, wait_until
@@ -53,14 +53,14 @@ def pictures(folder: Path, counts: dict[str, int], **kind: Any) -> Path:
     ],
 )
 def test_classes_are_numbered_by_name(names: Sequence[str], numbers: list[int]) -> None:
-    assert numbered(names, TASK).tolist() == numbers
+    assert class_numbers(names, TASK).tolist() == numbers
 
 
 def test_names_that_a_folder_cannot_have_or_writes_otherwise() -> None:
-    assert numbered(["T-shirt_top"], ["Bag", "T-shirt/top"]).tolist() == [1]
-    assert numbered(["Gro\u0308\u00dfe"], ["klein", "Gr\u00f6\u00dfe"]).tolist() == [1]
-    assert numbered(["9", "1"], ["0", "1", "9"]).tolist() == [2, 1]  # numbers that are names
-    assert numbered(["a_b", "a/b"], ["a/b", "a_b"]).tolist() == [1, 0]
+    assert class_numbers(["T-shirt_top"], ["Bag", "T-shirt/top"]).tolist() == [1]
+    assert class_numbers(["Gro\u0308\u00dfe"], ["klein", "Gr\u00f6\u00dfe"]).tolist() == [1]
+    assert class_numbers(["9", "1"], ["0", "1", "9"]).tolist() == [2, 1]  # numbers that are names
+    assert class_numbers(["a_b", "a/b"], ["a/b", "a_b"]).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -78,15 +78,15 @@ def test_names_that_a_folder_cannot_have_or_writes_otherwise() -> None:
 )
 def test_a_class_that_the_task_lacks_is_named(names: Sequence[str], sentence: str) -> None:
     with pytest.raises(MisfitError, match=f"data.source: {sentence}"):
-        numbered(names, TASK)
+        class_numbers(names, TASK)
 
 
 def test_a_class_without_samples_does_not_matter() -> None:
-    assert numbered(["ok", "zebra", "dent"], TASK, held=[0, 2]).tolist() == [0, -1, 2]
+    assert class_numbers(["ok", "zebra", "dent"], TASK, held=[0, 2]).tolist() == [0, -1, 2]
 
 
-def brings(source: Path, shape: tuple[int, ...] = SHAPE, **choice: Any) -> data.Share:
-    return Brought(Choice(str(source), **choice)).share(TASK, shape)
+def brings(source: Path, shape: tuple[int, ...] = SHAPE, **choice: Any) -> data.DeviceSamples:
+    return DeviceData(SampleSelection(str(source), **choice)).samples_for(TASK, shape)
 
 
 def test_a_folder_of_photos_is_enough(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -192,14 +192,16 @@ def test_a_folder_with_one_file_per_client(
     with pytest.raises(MisfitError, match=r"shape \(1, 8, 8\), the task's \(1, 9, 9\)"):
         brings(tmp_path / "named", (1, 9, 9))
     with pytest.raises(DataError, match="client 3: does not exist"):
-        Brought(Choice(str(tmp_path / "named"), client=3))
+        DeviceData(SampleSelection(str(tmp_path / "named"), client=3))
 
 
 def test_the_embedded_sample_is_all_one_devices() -> None:
     names = data.read("fashion-sample").class_names
-    share = Brought(Choice("fashion-sample")).share(tuple(reversed(names)), (1, 28, 28))
+    share = DeviceData(SampleSelection("fashion-sample")).samples_for(
+        tuple(reversed(names)), (1, 28, 28)
+    )
     assert (len(share.data.train), len(share.data.test)) == (4500, 1500)
-    same = Brought(Choice("fashion-sample")).share(names, (1, 28, 28))
+    same = DeviceData(SampleSelection("fashion-sample")).samples_for(names, (1, 28, 28))
     assert share.data.train.labels.tolist() == (9 - same.data.train.labels).tolist()
 
 
@@ -207,7 +209,7 @@ def test_a_partition_is_dealt_out_as_before() -> None:
     asked = Partition("dirichlet", clients=20)
     expected = data.load("fashion-sample", asked).client(3)
     names = data.read("fashion-sample").class_names
-    share = Brought(Choice("fashion-sample", 3, asked)).share(names, (1, 28, 28))
+    share = DeviceData(SampleSelection("fashion-sample", 3, asked)).samples_for(names, (1, 28, 28))
     for ours, theirs in ((share.data.train, expected.train), (share.data.test, expected.test)):
         assert np.array_equal(ours.inputs, theirs.inputs)
         assert np.array_equal(ours.labels, theirs.labels)
@@ -215,11 +217,11 @@ def test_a_partition_is_dealt_out_as_before() -> None:
 
 def test_what_can_be_seen_without_a_task_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file or folder"):
-        Brought(Choice(str(tmp_path / "nowhere")))
+        DeviceData(SampleSelection(str(tmp_path / "nowhere")))
     with pytest.raises(DataError, match="unknown layout"):
-        Brought(Choice(str(tmp_path)))
+        DeviceData(SampleSelection(str(tmp_path)))
     with pytest.raises(ConfigError, match=r"data\.client: 1, and without a partition there is one"):
-        Brought(Choice(str(pictures(tmp_path, {"ok": 2})), client=1))
+        DeviceData(SampleSelection(str(pictures(tmp_path, {"ok": 2})), client=1))
     with pytest.raises(MisfitError, match=r"holds pictures, and the task's .* \(9, 1, 128\)"):
         brings(tmp_path, (9, 1, 128))
 
@@ -229,10 +231,10 @@ def settings(task: Task, **changes: Any) -> DeviceSettings:
 
 
 def publish(broker: BrokerSettings, *contracts: Contract) -> None:
-    with Link(broker, "somebody", []) as link:
+    with MqttConnection(broker, "somebody", []) as connection:
         for each in contracts:
-            link.publish(contract_topic(each.task), each.text().encode(), retain=True)
-        assert link.flush(10)
+            connection.publish(contract_topic(each.task), each.text().encode(), retain=True)
+        assert connection.flush(10)
 
 
 def misfits(names: tuple[str, ...]) -> dict[str, tuple[dict[str, Any], str]]:
@@ -257,7 +259,7 @@ def test_a_refused_contract_is_told_once_and_the_next_one_is_heard(
     changes, sentence = misfits(names)[why]
     fields: dict[str, Any] = {"task": NAME, "class_names": names, "devices": (DEVICE,)}
     refused = contract(**{**fields, "run": "refused", **changes})
-    told = f"takes no part in run refused of {NAME}: "
+    told = f"cannot take part in run refused of {NAME}: "
 
     def said() -> list[str]:
         return [each.message for each in caplog.records if told in each.message]
@@ -270,8 +272,8 @@ def test_a_refused_contract_is_told_once_and_the_next_one_is_heard(
             summary = json.loads(device.ended.result(60).read_text())
     assert summary["run"] != "refused"
     assert len(said()) == 1
-    with Link(broker, f"edgeloop.{NAME}.{DEVICE}", []) as link:
-        assert link.receive(0.5) is None  # nothing of it is left to be delivered again
+    with MqttConnection(broker, f"edgeloop.{NAME}.{DEVICE}", []) as connection:
+        assert connection.receive(0.5) is None  # nothing of it is left to be delivered again
 
 
 @pytest.mark.broker
@@ -340,4 +342,4 @@ def test_a_seat_needs_a_source_and_no_more(tmp_path: Path, source: str) -> None:
         privacy=PolicySettings(),
     )
     agreed = contract(class_names=data.read("fashion-sample").class_names)
-    assert len(seat(own(mine), agreed).share.data.train) in (15, 4500)
+    assert len(open_session(load_context(mine), agreed).share.data.train) in (15, 4500)

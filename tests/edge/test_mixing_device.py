@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from edge.agent.predict import opened
+from edge.agent.predict import open_model
 from edge.agent.settings import DeviceSettings
 from edgeloop.runtime.config import BrokerSettings
 from tests.edge.hand_made import ROUNDS, cloud, device, pairs
@@ -55,5 +55,5 @@ def test_killed_while_it_trains_alone(broker: BrokerSettings, world: Path, tmp_p
             again.kill()
             again.wait()
     found = ended(settings)
-    assert found["mix"]["weight"] == json.loads(str(opened(Path(found["onnx"])).fact("weight")))
+    assert found["mix"]["weight"] == json.loads(str(open_model(Path(found["onnx"])).fact("weight")))
     assert TRAINS in (tmp_path / "again").read_text()

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from edge.agent import classifying
-from edge.agent.half import Half
-from edge.agent.predict import opened
+from edge.agent.half import TaskClient
+from edge.agent.predict import open_model
 from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
 from edgeloop import algorithms
-from edgeloop.data import ClientData, Share
+from edgeloop.data import ClientData, DeviceSamples
 from edgeloop.errors import ModelError
 from edgeloop.gaussian.client import StatisticsClient
 from tests.bases.tiny import tiny_base
@@ -21,7 +21,7 @@ BASE = tiny_base(SHAPE, 2)
 """It leaves so little of an image that a network sees more."""
 
 
-def half(folder: Path, architecture: str = "resnet4", pixels: bool = False) -> Half:
+def half(folder: Path, architecture: str = "resnet4", pixels: bool = False) -> TaskClient:
     task = contract(
         algorithm="class-statistics",
         options={
@@ -42,12 +42,12 @@ def half(folder: Path, architecture: str = "resnet4", pixels: bool = False) -> H
     )
     labels, tests = np.arange(120) % CLASSES, np.arange(60) % CLASSES
     data = ClientData(drawn(1, labels), drawn(2, tests))
-    return classifying.half(task, settings, Share(data, pixels), BASE)
+    return classifying.make_client(task, settings, DeviceSamples(data, pixels), BASE)
 
 
-def _client(made: Half) -> StatisticsClient:
-    assert isinstance(made.member, StatisticsClient)
-    return made.member
+def _client(made: TaskClient) -> StatisticsClient:
+    assert isinstance(made.client, StatisticsClient)
+    return made.client
 
 
 @pytest.mark.parametrize("pixels", [False, True])
@@ -56,17 +56,17 @@ def test_the_file_has_what_joined(tmp_path: Path, pixels: bool) -> None:
     bound = algorithms.base_options("class-statistics", BASE)
     algorithm = algorithms.load("class-statistics", classes=CLASSES, **bound)
     broadcast = exchanged(algorithm, [_client(made)])
-    settled = made.settle(broadcast)
-    assert settled.mix is not None
-    network = settled.mix["network"]
+    final = made.finalize(broadcast)
+    assert final.mix is not None
+    network = final.mix["network"]
     assert network["joins"], network
-    assert settled.mix["mixed"] > network["without"] + 0.1
+    assert final.mix["mixed"] > network["without"] + 0.1
     path = tmp_path / "model.onnx"
-    assert settled.export(path, broadcast, {"run": "r"}) < 1e-3
+    assert final.export(path, broadcast, {"run": "r"}) < 1e-3
     tests = drawn(2, np.arange(60) % CLASSES)
     read = (tests.inputs + 1) * np.float32(127.5) if pixels else tests.inputs
-    right = (opened(path).scores(read).argmax(1) == tests.labels).mean()
-    assert right == pytest.approx(settled.mix["mixed"])
+    right = (open_model(path).scores(read).argmax(1) == tests.labels).mean()
+    assert right == pytest.approx(final.mix["mixed"])
     assert made.architecture.endswith(", resnet4")
 
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from edge.agent.export import Classifier, export
-from edge.agent.predict import main, opened
+from edge.agent.predict import main, open_model
 from edgeloop.cli.main import main as edgeloop
 from edgeloop.errors import DataError, ModelError
 from edgeloop.models import SplitModel, build
@@ -177,11 +177,11 @@ def test_files_that_are_no_model(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelError, match="is no ONNX model"):
-        opened(path)
+        open_model(path)
 
 
 def test_one_thread_of_the_cpu(model: Path) -> None:
-    session = opened(model).session
+    session = open_model(model).session
     options = session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
     assert session.get_providers() == ["CPUExecutionProvider"]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from edge.agent.privacy_ledger import Spending
+from edge.agent.privacy_ledger import PrivacyLedger
 from edge.agent.settings import DataSettings, DeviceSettings, PolicySettings, TrainingSettings
-from edge.agent.task_session import Own, own, seat
+from edge.agent.task_session import DeviceContext, load_context, open_session
 from edgeloop import data
 from edgeloop.client import Release
 from edgeloop.errors import ConfigError, ModelError, RunError
@@ -29,43 +29,43 @@ def release(name: str) -> Release:
 
 
 def test_what_is_paid_adds_up_and_outlives_the_process(tmp_path: Path) -> None:
-    assert Spending(tmp_path).epsilon(DELTA) == 0.0
+    assert PrivacyLedger(tmp_path).epsilon(DELTA) == 0.0
     for number in range(3):
-        assert Spending(tmp_path).pay(release(f"round {number}"), DELTA, None)
-    again = Spending(tmp_path)
+        assert PrivacyLedger(tmp_path).spend(release(f"round {number}"), DELTA, None)
+    again = PrivacyLedger(tmp_path)
     assert again.events == (Event(1.0, 0.1, 27), Event(8.0, 1.0, 3))
     assert again.epsilon(DELTA) == epsilon(again.events, DELTA)
 
 
 def test_the_last_release_again_costs_nothing_and_any_other_does(tmp_path: Path) -> None:
-    spending = Spending(tmp_path)
-    assert spending.pay(release("a"), DELTA, None)
-    assert Spending(tmp_path).pay(release("a"), DELTA, 1e-9)  # cut off before it was sent
-    assert Spending(tmp_path).events == ROUND
-    assert Spending(tmp_path).pay(release("b"), DELTA, None)
-    assert Spending(tmp_path).pay(release("a"), DELTA, None)  # a state from a backup
-    assert Spending(tmp_path).events[1].times == 3
+    spending = PrivacyLedger(tmp_path)
+    assert spending.spend(release("a"), DELTA, None)
+    assert PrivacyLedger(tmp_path).spend(release("a"), DELTA, 1e-9)  # cut off before it was sent
+    assert PrivacyLedger(tmp_path).events == ROUND
+    assert PrivacyLedger(tmp_path).spend(release("b"), DELTA, None)
+    assert PrivacyLedger(tmp_path).spend(release("a"), DELTA, None)  # a state from a backup
+    assert PrivacyLedger(tmp_path).events[1].times == 3
 
 
 def test_nothing_is_paid_beyond_the_budget(tmp_path: Path) -> None:
-    spending = Spending(tmp_path)
+    spending = PrivacyLedger(tmp_path)
     twice = epsilon([Event(1.0, 0.1, 18), Event(8.0, 1.0, 2)], DELTA)
-    paid = [spending.pay(release(str(n)), DELTA, twice) for n in range(4)]
+    paid = [spending.spend(release(str(n)), DELTA, twice) for n in range(4)]
     assert paid == [True, True, False, False]
-    assert Spending(tmp_path).epsilon(DELTA) == twice
+    assert PrivacyLedger(tmp_path).epsilon(DELTA) == twice
 
 
 def test_every_device_has_a_secret_of_its_own_and_keeps_it(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:
         folder.mkdir()
-    keys = [Spending(folder).key("run") for folder in folders]
+    keys = [PrivacyLedger(folder).key("run") for folder in folders]
     assert keys[0] != keys[1]
-    assert [Spending(folder).key("run") for folder in folders] == keys
-    assert Spending(folders[0]).key("another run") != keys[0]
-    spending = Spending(folders[0])
-    spending.pay(release("a"), DELTA, None)
-    assert Spending(folders[0]).key("run") == keys[0]
+    assert [PrivacyLedger(folder).key("run") for folder in folders] == keys
+    assert PrivacyLedger(folders[0]).key("another run") != keys[0]
+    spending = PrivacyLedger(folders[0])
+    spending.spend(release("a"), DELTA, None)
+    assert PrivacyLedger(folders[0]).key("run") == keys[0]
     assert stat.S_IMODE((folders[0] / "privacy.json").stat().st_mode) == 0o600
 
 
@@ -76,7 +76,7 @@ def told(key: str = "00" * 32, noise: float = 1.0, rate: float = 0.1, times: int
 
 def test_what_the_next_test_changes_is_sound(tmp_path: Path) -> None:
     (tmp_path / "privacy.json").write_text(told())
-    assert Spending(tmp_path).events == (Event(1.0, 0.1, 1),)
+    assert PrivacyLedger(tmp_path).events == (Event(1.0, 0.1, 1),)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_what_the_next_test_changes_is_sound(tmp_path: Path) -> None:
 def test_a_damaged_ledger_is_told_and_not_begun_anew(tmp_path: Path, content: str) -> None:
     (tmp_path / "privacy.json").write_text(content)
     with pytest.raises(RunError, match=r"is damaged .*; restore it; without it nobody knows"):
-        Spending(tmp_path)
+        PrivacyLedger(tmp_path)
     assert (tmp_path / "privacy.json").read_text() == content
 
 
@@ -100,7 +100,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("spending") / "data")
 
 
-def device(source: Path, folder: Path, policy: PolicySettings, architecture: str = "cnn") -> Own:
+def device(
+    source: Path, folder: Path, policy: PolicySettings, architecture: str = "cnn"
+) -> DeviceContext:
     folder.mkdir()
     settings = DeviceSettings(
         name="one",
@@ -110,7 +112,7 @@ def device(source: Path, folder: Path, policy: PolicySettings, architecture: str
         training=TrainingSettings(architecture=architecture, threads=1),
         privacy=policy,
     )
-    return own(settings)
+    return load_context(settings)
 
 
 def asked(source: Path, **changes: Any) -> Contract:
@@ -122,13 +124,13 @@ def test_the_lower_budget_counts(source: Path, tmp_path: Path) -> None:
     agreed = asked(source)
     for limit, budget in ((None, 4.0), (3.0, 3.0), (5.0, 4.0)):
         mine = device(source, tmp_path / f"{limit}", PolicySettings(max_epsilon=limit))
-        purse = seat(mine, agreed).privacy
+        purse = open_session(mine, agreed).privacy
         assert purse is not None
-        assert purse.budget == budget
+        assert purse.limit == budget
     endless = asked(source, privacy=PrivacySettings())
-    purse = seat(device(source, tmp_path / "any", PolicySettings()), endless).privacy
+    purse = open_session(device(source, tmp_path / "any", PolicySettings()), endless).privacy
     assert purse is not None
-    assert purse.budget is None
+    assert purse.limit is None
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,7 @@ def test_a_task_that_the_device_does_not_want(
 ) -> None:
     mine = device(source, tmp_path / "device", PolicySettings(**policy))
     with pytest.raises(ConfigError, match=said):
-        seat(mine, asked(source, **changes))
+        open_session(mine, asked(source, **changes))
 
 
 def test_a_device_that_cannot_count_takes_no_part(
@@ -154,18 +156,18 @@ def test_a_device_that_cannot_count_takes_no_part(
     monkeypatch.setitem(sys.modules, "opacus.accountants.analysis", None)
     mine = device(source, tmp_path / "device", PolicySettings())
     with pytest.raises(ConfigError, match=r"not installed; pip install 'edgeloop\[privacy\]'"):
-        seat(mine, asked(source))
+        open_session(mine, asked(source))
 
 
 def test_a_model_that_mixes_samples_is_refused(source: Path, tmp_path: Path) -> None:
     mine = device(source, tmp_path / "device", PolicySettings(), "resnet4")
     with pytest.raises(ModelError, match="model of one: has batch normalisation"):
-        seat(mine, asked(source))
+        open_session(mine, asked(source))
 
 
 def test_without_privacy_there_is_no_ledger(source: Path, tmp_path: Path) -> None:
     mine = device(source, tmp_path / "device", PolicySettings())
-    found = seat(mine, asked(source, privacy=None))
+    found = open_session(mine, asked(source, privacy=None))
     assert found.privacy is None
     assert not (tmp_path / "device" / "privacy.json").exists()
     assert "privacy" not in found.contract.text()  # which an older agent would refuse

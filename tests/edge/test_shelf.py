@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from edge.agent import shelf
-from edge.agent.shelf import Shelf
+from edge.agent.shelf import BaseCache
 from edgeloop.bases import sending
 from edgeloop.bases.manifest import digest
 from edgeloop.errors import BaseError, MisfitError
@@ -24,19 +24,19 @@ def on(identity: Any) -> Contract:
 
 
 def test_a_base_is_lacked_once(tmp_path: Path) -> None:
-    mine, asked = Shelf(tmp_path), on(digest(GRAPH))
-    assert mine.lacks(asked)
+    mine, asked = BaseCache(tmp_path), on(digest(GRAPH))
+    assert mine.is_missing(asked)
     mine.keep(sending.decode(asked, sending.encode(asked, GRAPH)))
-    assert not mine.lacks(asked)
-    assert Shelf(tmp_path).base(asked).identity == digest(GRAPH)
-    assert not mine.lacks(on(None))
+    assert not mine.is_missing(asked)
+    assert BaseCache(tmp_path).base(asked).identity == digest(GRAPH)
+    assert not mine.is_missing(on(None))
 
 
 def test_a_damaged_one_is_fetched_anew(tmp_path: Path) -> None:
-    mine, asked = Shelf(tmp_path), on(digest(GRAPH))
+    mine, asked = BaseCache(tmp_path), on(digest(GRAPH))
     mine.keep(GRAPH)
     (tmp_path / "bases" / f"{digest(GRAPH)}.onnx").write_bytes(GRAPH[:-1])
-    assert mine.lacks(asked)
+    assert mine.is_missing(asked)
     with pytest.raises(MisfitError, match="needs a base, and there is none"):
         mine.base(asked)
 
@@ -44,22 +44,22 @@ def test_a_damaged_one_is_fetched_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize("identity", ["x", "../../etc/passwd", "0" * 65, "A" * 64])
 def test_what_is_no_identity_is_refused(tmp_path: Path, identity: str) -> None:
     with pytest.raises(MisfitError, match="is no SHA-256"):
-        Shelf(tmp_path).lacks(on(identity))
+        BaseCache(tmp_path).is_missing(on(identity))
 
 
 def test_a_base_that_cannot_run(tmp_path: Path) -> None:
     junk = b"no graph at all"
-    mine = Shelf(tmp_path)
+    mine = BaseCache(tmp_path)
     mine.keep(junk)
     with pytest.raises(BaseError, match="is no ONNX graph that can be run"):
         mine.base(on(digest(junk)))
 
 
 def test_only_the_last_ones_stay(tmp_path: Path) -> None:
-    mine = Shelf(tmp_path)
-    for dims in range(2, 4 + shelf.KEPT):
+    mine = BaseCache(tmp_path)
+    for dims in range(2, 4 + shelf.MAX_BASES):
         mine.keep(tiny_graph((1, 4, 4), dims))
-    assert len(list((tmp_path / "bases").iterdir())) == shelf.KEPT
+    assert len(list((tmp_path / "bases").iterdir())) == shelf.MAX_BASES
 
 
 @pytest.mark.parametrize("wrong", ["another base", "another task", "no frame", "cut"])

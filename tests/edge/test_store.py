@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from edge.agent.store import ANSWER, WEIGHTS, Memory, Store
+from edge.agent.store import ANSWER, WEIGHTS, AgentState, AgentStore
 from edgeloop.client import Report
 from edgeloop.errors import RunError
 from edgeloop.protocol import wire
 from edgeloop.protocol.wire import Envelope
 
 ARRAYS = {"head.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "steps": np.array(4)}
-MEMORY = Memory("run-1", 3, b"\x00answer\xff", ARRAYS, {"2": None, "3": 0.75})
-NEXT = Memory("run-2", 1, b"next", {}, {"1": 0.25})
+MEMORY = AgentState("run-1", 3, b"\x00answer\xff", ARRAYS, {"2": None, "3": 0.75})
+NEXT = AgentState("run-2", 1, b"next", {}, {"1": 0.25})
 
 
-def opened(folder: Path, device: str = "press-1", task: str = "shop") -> Store:
-    return Store(folder, device, task)
+def opened(folder: Path, device: str = "press-1", task: str = "shop") -> AgentStore:
+    return AgentStore(folder, device, task)
 
 
-def same(got: Memory | None, expected: Memory) -> bool:
+def same(got: AgentState | None, expected: AgentState) -> bool:
     assert got is not None
     for name, array in expected.weights.items():
         assert got.weights[name].dtype == array.dtype
@@ -61,7 +61,7 @@ def test_another_runs_memory_is_none(tmp_path: Path) -> None:
 def test_a_state_of_before_checksums_is_read(tmp_path: Path) -> None:
     write_old(tmp_path / "state.safetensors")
     got = opened(tmp_path).load("run-1")
-    assert same(got, Memory("run-1", 3, b"old", ARRAYS, {"3": 0.5}))
+    assert same(got, AgentState("run-1", 3, b"old", ARRAYS, {"3": 0.5}))
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
@@ -73,7 +73,7 @@ def test_a_damaged_file_is_set_aside_and_told(
         store.path.write_bytes(content)
         assert store.load("run-1") is None
         assert (tmp_path / f"state.safetensors.damaged-{number}").read_bytes() == content
-        assert f"it is now state.safetensors.damaged-{number}; begins anew" in caplog.text
+        assert f"moved to state.safetensors.damaged-{number}; starting afresh" in caplog.text
     store.save(MEMORY)
     assert same(opened(tmp_path).load("run-1"), MEMORY)
 
@@ -121,7 +121,7 @@ def test_the_run_before_is_kept_until_and_after_the_next_answer(tmp_path: Path) 
     assert same(opened(tmp_path).load("run-2"), NEXT)
     back = opened(tmp_path)
     assert same(back.load("run-1"), MEMORY)
-    later = Memory("run-1", 4, b"later", ARRAYS)
+    later = AgentState("run-1", 4, b"later", ARRAYS)
     back.save(later)
     assert same(opened(tmp_path).load("run-1"), later)
     assert same(opened(tmp_path).load("run-2"), NEXT)
@@ -130,7 +130,7 @@ def test_the_run_before_is_kept_until_and_after_the_next_answer(tmp_path: Path) 
 def test_only_the_last_runs_before_are_kept(tmp_path: Path) -> None:
     store = opened(tmp_path)
     for number in range(5):
-        store.save(Memory(f"run-{number}", 1, b"x"))
+        store.save(AgentState(f"run-{number}", 1, b"x"))
         os.utime(tmp_path, None)
     assert sorted(each.name for each in (tmp_path / "previous").iterdir()) == ["run-2", "run-3"]
     assert opened(tmp_path).load("run-3") is not None
@@ -141,16 +141,16 @@ def test_the_model_of_the_run_before_is_kept(tmp_path: Path) -> None:
     store = opened(tmp_path)
     (tmp_path / "model.onnx").write_bytes(b"first")
     (tmp_path / "summary.json").write_text('{"run": "run-1"}')
-    store.make_way("run-1")
+    store.archive_previous_run("run-1")
     assert (tmp_path / "model.onnx").exists()
-    store.make_way("run-2")
+    store.archive_previous_run("run-2")
     kept = tmp_path / "previous" / "run-1"
     assert not (tmp_path / "model.onnx").exists()
     assert (kept / "model.onnx").read_bytes() == b"first"
     assert json.loads((kept / "summary.json").read_text()) == {"run": "run-1"}
     for damaged in ("{", '{"run": "../x"}', '{"run": 3}', "[]"):
         (tmp_path / "summary.json").write_text(damaged)
-        store.make_way("run-3")
+        store.archive_previous_run("run-3")
         assert (tmp_path / "summary.json").read_text() == damaged
 
 
@@ -206,5 +206,5 @@ def test_a_tensor_of_a_kind_that_numpy_lacks_is_set_aside(tmp_path: Path, kind: 
 @pytest.mark.parametrize("text", ["[" * 100_000, "[]", "null", '{"run": 5}', '{"run": "../x"}'])
 def test_a_damaged_summary_is_no_runs(tmp_path: Path, text: str) -> None:
     (tmp_path / "summary.json").write_text(text)
-    opened(tmp_path).make_way("run-2")
+    opened(tmp_path).archive_previous_run("run-2")
     assert (tmp_path / "summary.json").read_text() == text

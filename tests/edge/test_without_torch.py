@@ -14,7 +14,7 @@ import pytest
 
 import edge.agent
 from edgeloop import data
-from edgeloop.mqtt.connection import Link
+from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol.task import contract_topic
 from edgeloop.runtime.config import BrokerSettings
 from tests.devices import wait_until
@@ -158,15 +158,15 @@ def test_a_task_that_trains_a_network_is_refused_and_the_next_one_is_heard(
 
     def said() -> list[str]:
         lines = (tmp_path / "log").read_text().splitlines()
-        return [line for line in lines if "takes no part in run" in line]
+        return [line for line in lines if "cannot take part in run" in line]
 
     def publish(run: str, algorithm: str) -> None:
         wanted = contract(run=run, algorithm=algorithm, class_names=names)
-        with Link(broker, "somebody", []) as link:
-            link.publish(contract_topic("t"), wanted.text().encode(), retain=True)
-            assert link.flush(10)
+        with MqttConnection(broker, "somebody", []) as connection:
+            connection.publish(contract_topic("t"), wanted.text().encode(), retain=True)
+            assert connection.flush(10)
 
-    refused = f"{problem}; pip install 'edgeloop[edge]'; waits for another contract"
+    refused = f"{problem}; pip install 'edgeloop[edge]'; waiting for another contract"
     with running(tmp_path, agent) as process:
         for number, algorithm in enumerate(("fedproto", "fedktl"), start=1):
             publish(f"r{number}", algorithm)

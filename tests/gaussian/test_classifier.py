@@ -22,7 +22,7 @@ def samples(seed: int, count: int = 40, classes: int = CLASSES) -> tuple[Matrix,
 def test_the_gaussian_classifier_is_bayes_rule() -> None:
     """Scores are log densities of one Gaussian a class, with the client's share, normalised."""
     features, labels = samples(0, 400)
-    known = statistics.sums(features, labels, CLASSES)
+    known = statistics.class_sums(features, labels, CLASSES)
     own = np.array([30.0, 1.0, 0.0, 5.0])
     found = classifier.gaussian(known, own, SPREAD, strength=10.0)
     means = np.stack([features[labels == c].mean(0) for c in range(CLASSES)])
@@ -43,7 +43,7 @@ def test_the_gaussian_classifier_is_bayes_rule() -> None:
 
 def test_without_a_second_moment_the_bases_covariance_counts() -> None:
     features, labels = samples(0)
-    known = statistics.sums(features, labels, CLASSES, second=False)
+    known = statistics.class_sums(features, labels, CLASSES, second=False)
     found = classifier.gaussian(known, known.counts_C, SPREAD)
     prior = 0.7 * SPREAD + 0.3 * SPREAD.mean()
     means = known.sums_CD / known.counts_C[:, None]
@@ -54,7 +54,7 @@ def test_without_a_second_moment_the_bases_covariance_counts() -> None:
 def test_classes_that_nobody_has_are_never_chosen(form: object) -> None:
     assert callable(form)
     features, labels = samples(0, classes=2)
-    known = statistics.sums(features, labels, CLASSES)
+    known = statistics.class_sums(features, labels, CLASSES)
     found = form(known, np.zeros(CLASSES), SPREAD).log_posteriors(features * 100)
     assert np.isfinite(found).all()
     assert (found.argmax(1) < 2).all()
@@ -63,7 +63,7 @@ def test_classes_that_nobody_has_are_never_chosen(form: object) -> None:
 @pytest.mark.parametrize("form", [classifier.gaussian, classifier.cosine])
 def test_nothing_known_is_the_clients_own_shares(form: object) -> None:
     assert callable(form)
-    nothing = statistics.nothing(CLASSES, DIMS)
+    nothing = statistics.empty_sums(CLASSES, DIMS)
     own = np.array([1.0, 0.0, 7.0, 0.0])
     found = form(nothing, own, SPREAD).log_posteriors(samples(1)[0])
     assert np.isfinite(found).all()
@@ -71,10 +71,10 @@ def test_nothing_known_is_the_clients_own_shares(form: object) -> None:
 
 
 def test_cosine_is_the_nearest_mean_by_angle() -> None:
-    features = classifier.whitened(samples(0, 200)[0], SPREAD)
+    features = classifier.whiten(samples(0, 200)[0], SPREAD)
     labels = samples(0, 200)[1]
     assert np.allclose((features**2).sum(1), 1)
-    known = statistics.sums(features, labels, CLASSES, second=False)
+    known = statistics.class_sums(features, labels, CLASSES, second=False)
     found = classifier.cosine(known, np.ones(CLASSES), SPREAD).log_posteriors(features)
     means = known.sums_CD / np.linalg.norm(known.sums_CD, axis=1, keepdims=True)
     assert (found.argmax(1) == (features @ means.T).argmax(1)).all()
@@ -82,7 +82,7 @@ def test_cosine_is_the_nearest_mean_by_angle() -> None:
 
 def test_the_kernel_without_a_sample_is_what_leaving_it_out_gives() -> None:
     features, labels = samples(0, 25)
-    _, without = kernel.fitted(features, labels, CLASSES, SPREAD, 0)
+    _, without = kernel.fit_kernel(features, labels, CLASSES, SPREAD, 0)
     spread = (SPREAD + 1e-3 * SPREAD.mean()) ** 0.25
     scaled = features / spread
     width = 1 / kernel._mean_distance(scaled)
@@ -100,10 +100,10 @@ def test_the_kernel_without_a_sample_is_what_leaving_it_out_gives() -> None:
 def test_the_kernel_with_more_samples_than_landmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = samples(0, 300)
     tested, wanted = samples(1, 300)
-    whole, _ = kernel.fitted(features, labels, CLASSES, SPREAD, 0)
+    whole, _ = kernel.fit_kernel(features, labels, CLASSES, SPREAD, 0)
     monkeypatch.setattr(kernel, "LANDMARKS", 60)
-    some, without = kernel.fitted(features, labels, CLASSES, SPREAD, 0)
-    again, _ = kernel.fitted(features, labels, CLASSES, SPREAD, 0)
+    some, without = kernel.fit_kernel(features, labels, CLASSES, SPREAD, 0)
+    again, _ = kernel.fit_kernel(features, labels, CLASSES, SPREAD, 0)
     assert some.landmarks_LD.shape == (60, DIMS)
     assert (some.landmarks_LD == again.landmarks_LD).all()
     right = [(each.log_posteriors(tested).argmax(1) == wanted).mean() for each in (whole, some)]
@@ -114,10 +114,10 @@ def test_the_kernel_with_more_samples_than_landmarks(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_kernel_of_very_few_samples(count: int) -> None:
     features, labels = samples(0, count)
-    found, without = kernel.fitted(features, labels, CLASSES, SPREAD, 0)
+    found, without = kernel.fit_kernel(features, labels, CLASSES, SPREAD, 0)
     assert np.isfinite(found.log_posteriors(features)).all()
     assert np.isfinite(without).all()
-    same, _ = kernel.fitted(np.repeat(features[:1], 3, 0), labels[:1].repeat(3), 4, SPREAD, 0)
+    same, _ = kernel.fit_kernel(np.repeat(features[:1], 3, 0), labels[:1].repeat(3), 4, SPREAD, 0)
     assert (same.log_posteriors(features[:1]).argmax(1) == labels[0]).all()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.agent.predict import opened
+from edge.agent.predict import open_model
 from edgeloop import algorithms, server_loop, sifting
 from edgeloop.algorithm import Algorithm
 from edgeloop.bases.running import Base
@@ -40,9 +40,9 @@ def loaded(**options: Any) -> Algorithm[Any, Any, Any]:
 
 
 def client(algorithm: Algorithm[Any, Any, Any], seed: int, labels: Any) -> StatisticsClient:
-    assert algorithm.half is not None
+    assert algorithm.make_client is not None
     tested = drawn(1000 + seed, np.arange(200) % CLASSES)
-    found: StatisticsClient = algorithm.half(
+    found: StatisticsClient = algorithm.make_client(
         f"c{seed}", BASE, ClientData(drawn(seed, labels), tested)
     )
     return found
@@ -50,9 +50,9 @@ def client(algorithm: Algorithm[Any, Any, Any], seed: int, labels: Any) -> Stati
 
 def exchanged(algorithm: Algorithm[Any, Any, Any], clients: list[StatisticsClient]) -> Any:
     """Return the broadcast that one exchange leads to."""
-    crew = LocalCohort({each.name: each for each in clients})
-    return server_loop.run(
-        algorithm, crew, 1, server_loop.beginning(algorithm), lambda closed: None
+    cohort = LocalCohort({each.name: each for each in clients})
+    return server_loop.run_rounds(
+        algorithm, cohort, 1, server_loop.initial_state(algorithm), lambda closed: None
     )[0].broadcast
 
 
@@ -86,8 +86,8 @@ def test_one_class_or_none_or_many_samples(labels: list[int]) -> None:
 
 def test_without_test_samples() -> None:
     algorithm = loaded()
-    assert algorithm.half is not None
-    alone = algorithm.half("a", BASE, ClientData(drawn(1, [0, 1]), drawn(2, [])))
+    assert algorithm.make_client is not None
+    alone = algorithm.make_client("a", BASE, ClientData(drawn(1, [0, 1]), drawn(2, [])))
     report = alone.finish(algorithm.start()[1])
     assert (report.test_correct, report.test_samples) == (0, 0)
     assert np.isnan(report.test_auc)
@@ -138,9 +138,11 @@ def test_who_claims_samples_without_end_does_not_crowd_out_the_others(classes: i
         means_RD=sent.means_RD[:classes] * 0,
         counts_R=np.full(classes, 10**9),
     )
-    found = sifting.made(algorithm, state, broadcast, {"a": sent, "b": sent, "x": claim})
-    assert list(found.aside) == ["x"]
-    assert "more than 1,000,000 samples of one client" in found.aside["x"]
+    found = sifting.aggregate_usable(
+        algorithm, state, broadcast, {"a": sent, "b": sent, "x": claim}
+    )
+    assert list(found.excluded) == ["x"]
+    assert "more than 1,000,000 samples of one client" in found.excluded["x"]
     assert found.broadcast.counts_C.tolist() == [10] * CLASSES
 
 
@@ -154,14 +156,14 @@ def test_more_samples_than_an_upload_may_stand_for(monkeypatch: pytest.MonkeyPat
 def test_another_base_is_refused() -> None:
     other = type(BASE)(tiny_graph(SHAPE, 5))
     algorithm = loaded()
-    assert algorithm.half is not None
+    assert algorithm.make_client is not None
     data = ClientData(drawn(1, [0]), drawn(2, [0]))
     with pytest.raises(BaseError, match=r"is .*, the run's is .*"):
-        algorithm.half("a", other, data)
+        algorithm.make_client("a", other, data)
     free = algorithms.load("class-statistics", classes=CLASSES, dims=6)
-    assert free.half is not None
+    assert free.make_client is not None
     with pytest.raises(BaseError, match="features of 5 numbers, the run's have 6"):
-        free.half("a", other, data)
+        free.make_client("a", other, data)
 
 
 @pytest.mark.parametrize(("trained", "tested"), [([0, 4], [0]), ([0], [1, 9]), ([-1, 0], [0])])
@@ -170,19 +172,19 @@ def test_classes_that_the_run_does_not_have(trained: list[int], tested: list[int
         return Samples(np.zeros((len(labels), *SHAPE), np.float32), np.array(labels))
 
     algorithm = loaded()
-    assert algorithm.half is not None
+    assert algorithm.make_client is not None
     with pytest.raises(
         MisfitError, match=r"c: has a sample of class -?\d, and the run has 4 classes"
     ):
-        algorithm.half("c", BASE, ClientData(samples(trained), samples(tested)))
+        algorithm.make_client("c", BASE, ClientData(samples(trained), samples(tested)))
 
 
 def test_a_base_that_makes_nan() -> None:
     algorithm = loaded()
-    assert algorithm.half is not None
+    assert algorithm.make_client is not None
     spoilt = Samples(np.full((3, *SHAPE), np.nan, np.float32), np.array([0, 1, 2]))
     with pytest.raises(BaseError, match="input 0 has features that are NaN"):
-        algorithm.half("c", BASE, ClientData(spoilt, drawn(1, [0])))
+        algorithm.make_client("c", BASE, ClientData(spoilt, drawn(1, [0])))
 
 
 @pytest.mark.parametrize("options", VARIANTS)
@@ -192,11 +194,15 @@ def test_dimensions_that_do_not_vary(options: dict[str, Any], variances: list[fl
     flat = Base(tiny_graph(SHAPE, variances=variances))
     bound = algorithms.base_options("class-statistics", flat)
     algorithm = algorithms.load("class-statistics", classes=CLASSES, **bound, **options)
-    assert algorithm.half is not None
+    assert algorithm.make_client is not None
     same = Samples(np.ones((4, *SHAPE), np.float32), np.arange(4))
     for train in (drawn(1, [0, 1, 2, 3] * 3), same):
-        broadcast = exchanged(algorithm, [algorithm.half("c", flat, ClientData(train, same))])
-        found = algorithm.half("d", flat, ClientData(train, same)).scores(same.inputs, broadcast)
+        broadcast = exchanged(
+            algorithm, [algorithm.make_client("c", flat, ClientData(train, same))]
+        )
+        found = algorithm.make_client("d", flat, ClientData(train, same)).scores(
+            same.inputs, broadcast
+        )
         assert np.isfinite(found).all()
 
 
@@ -217,12 +223,12 @@ def test_the_exported_mixture_says_the_same(
         pixels=pixels,
         shape=SHAPE,
         names=("images", "scores"),
-        metadata=exporting.facts("edgeloop.", facts, {"task": "t"}),
+        metadata=exporting.metadata_of("edgeloop.", facts, {"task": "t"}),
     )
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     inputs = drawn(5, np.arange(40) % CLASSES).inputs
     read = (inputs + 1) * np.float32(127.5) if pixels else inputs
-    found = opened(path).scores(read)
+    found = open_model(path).scores(read)
     assert np.allclose(found, clients[0].scores(inputs, broadcast), atol=1e-3)
-    assert json.loads(json.dumps(opened(path).class_names)) == list("abcd")
+    assert json.loads(json.dumps(open_model(path).class_names)) == list("abcd")

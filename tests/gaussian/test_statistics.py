@@ -22,7 +22,7 @@ def samples(seed: int, count: int = 30, scale: float = 1.0) -> tuple[Any, Any]:
 
 
 def own(seed: int, **changes: Any) -> Sums:
-    return statistics.sums(*samples(seed, **changes), CLASSES)
+    return statistics.class_sums(*samples(seed, **changes), CLASSES)
 
 
 def moment(found: Sums) -> Any:
@@ -31,13 +31,13 @@ def moment(found: Sums) -> Any:
 
 
 def message(seed: int, half: bool = True, **changes: Any) -> Any:
-    return statistics.message(own(seed, **changes), half)
+    return statistics.encode_upload(own(seed, **changes), half)
 
 
 @pytest.mark.parametrize("half", [True, False])
 def test_a_message_stands_for_its_sums(half: bool) -> None:
     sent = message(1, half)
-    found, exact = statistics.opened(sent, CLASSES, DIMS), own(1)
+    found, exact = statistics.decode_upload(sent, CLASSES, DIMS), own(1)
     assert (found.counts_C == exact.counts_C).all()
     error = 2e-3 if half else 1e-3
     assert np.allclose(found.sums_CD, exact.sums_CD, atol=30 * error)
@@ -53,23 +53,23 @@ def test_sums_are_the_same_to_the_bit_in_any_order(half: bool) -> None:
     """Also of clients of very different size: what a float64 rounds would show."""
     sizes = [1, 7, 1000, 30_000, 12]
     parts = [
-        statistics.opened(message(seed, half, count=size, scale=3.0), CLASSES, DIMS)
+        statistics.decode_upload(message(seed, half, count=size, scale=3.0), CLASSES, DIMS)
         for seed, size in enumerate(sizes)
     ]
-    first = statistics.total(parts, CLASSES, DIMS)
+    first = statistics.add_sums(parts, CLASSES, DIMS)
     for order in itertools.permutations(parts):
-        found = statistics.total(order, CLASSES, DIMS)
+        found = statistics.add_sums(order, CLASSES, DIMS)
         assert (found.sums_CD == first.sums_CD).all()
         assert np.array_equal(moment(found), moment(first))
     rest = first - parts[3]
-    others = statistics.total([*parts[:3], parts[4]], CLASSES, DIMS)
+    others = statistics.add_sums([*parts[:3], parts[4]], CLASSES, DIMS)
     assert np.array_equal(moment(rest), moment(others))
 
 
 def test_sums_that_are_not_on_the_grid_would_differ() -> None:
     """Or the test above could not fail."""
     parts = [own(seed, count=size, scale=3.0) for seed, size in enumerate([1, 7, 1000, 30_000])]
-    totals = [statistics.total(o, CLASSES, DIMS).sums_CD for o in itertools.permutations(parts)]
+    totals = [statistics.add_sums(o, CLASSES, DIMS).sums_CD for o in itertools.permutations(parts)]
     assert any((each != totals[0]).any() for each in totals)
 
 
@@ -80,43 +80,43 @@ def test_who_leaves_has_never_been_there(precision: str, second: bool) -> None:
     facts["second"] = second
     algorithm = algorithms.load("class-statistics", **facts)
     sent = {
-        f"client-{seed}": statistics.message(
-            statistics.sums(*samples(seed), CLASSES, second), precision == "half"
+        f"client-{seed}": statistics.encode_upload(
+            statistics.class_sums(*samples(seed), CLASSES, second), precision == "half"
         )
         for seed in range(4)
     }
-    state = algorithm.learn(algorithm.start()[0], sent)[0]
-    assert algorithm.forget is not None
-    left = algorithm.forget(state, ["client-2"])
+    state = algorithm.aggregate_uploads(algorithm.start()[0], sent)[0]
+    assert algorithm.remove_clients is not None
+    left = algorithm.remove_clients(state, ["client-2"])
     del sent["client-2"]
-    never = algorithm.learn(algorithm.start()[0], sent)
+    never = algorithm.aggregate_uploads(algorithm.start()[0], sent)
     for found, expected in zip(left, never, strict=True):
         assert wire.fingerprint(found) == wire.fingerprint(expected)
-    everybody = algorithm.forget(state, [f"client-{seed}" for seed in range(4)])
+    everybody = algorithm.remove_clients(state, [f"client-{seed}" for seed in range(4)])
     for found, expected in zip(everybody, algorithm.start(), strict=True):
         assert wire.fingerprint(found) == wire.fingerprint(expected)
 
 
 def test_an_upload_takes_the_last_ones_place_and_an_empty_one_takes_it_out() -> None:
     algorithm = algorithms.load("class-statistics", classes=CLASSES, dims=DIMS)
-    state = algorithm.learn(algorithm.start()[0], {"a": message(1), "b": message(2)})[0]
-    changed = algorithm.learn(state, {"a": message(3)})
-    expected = algorithm.learn(algorithm.start()[0], {"a": message(3), "b": message(2)})
+    state = algorithm.aggregate_uploads(algorithm.start()[0], {"a": message(1), "b": message(2)})[0]
+    changed = algorithm.aggregate_uploads(state, {"a": message(3)})
+    expected = algorithm.aggregate_uploads(algorithm.start()[0], {"a": message(3), "b": message(2)})
     assert wire.fingerprint(changed[1]) == wire.fingerprint(expected[1])
-    empty = statistics.message(statistics.nothing(CLASSES, DIMS), half=True)
+    empty = statistics.encode_upload(statistics.empty_sums(CLASSES, DIMS), half=True)
     statistics.check(empty, CLASSES)
-    left = algorithm.learn(changed[0], {"a": empty})
-    expected = algorithm.learn(algorithm.start()[0], {"b": message(2)})
+    left = algorithm.aggregate_uploads(changed[0], {"a": empty})
+    expected = algorithm.aggregate_uploads(algorithm.start()[0], {"b": message(2)})
     assert wire.fingerprint(left[1]) == wire.fingerprint(expected[1])
 
 
 def test_the_sums_of_all_are_those_of_one_client_with_all_samples() -> None:
     config = Config(CLASSES, dims=DIMS, precision="single")
     sent = {str(seed): message(seed, half=False) for seed in range(3)}
-    state = knowledge.merged(knowledge.nothing(config), sent, config)
-    found = knowledge.summed(state, config).sums(CLASSES, DIMS)
+    state = knowledge.with_uploads(knowledge.no_uploads(config), sent, config)
+    found = knowledge.global_statistics(state, config).sums(CLASSES, DIMS)
     parts = [samples(seed) for seed in range(3)]
-    whole = statistics.sums(
+    whole = statistics.class_sums(
         np.concatenate([part[0] for part in parts]),
         np.concatenate([part[1] for part in parts]),
         CLASSES,
@@ -164,4 +164,4 @@ def test_what_no_samples_have_is_refused(sent: Any, problem: str) -> None:
 
 
 def test_features_are_bounded() -> None:
-    assert statistics.bounded(np.array([[1e9, -1e9, 3.0]])).tolist() == [[64.0, -64.0, 3.0]]
+    assert statistics.clip_features(np.array([[1e9, -1e9, 3.0]])).tolist() == [[64.0, -64.0, 3.0]]

@@ -93,7 +93,7 @@ def test_a_served_one_is_asked_for_at_its_address() -> None:
         generators.load("triton://h/digits")
     with pytest.raises(GeneratorError, match="has given no answer for 0 s"):
         generators.load(
-            f"triton://127.0.0.1:{free_port()}/digits", patience_seconds=0, watch=heard.append
+            f"triton://127.0.0.1:{free_port()}/digits", patience_seconds=0, on_problem=heard.append
         )
     assert heard
     assert heard[0] is not None

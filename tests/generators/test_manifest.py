@@ -98,7 +98,7 @@ def test_a_wrong_key_is_named(folder: Path, change: dict[str, Any], problem: str
     error = refused(folder)
     assert error.field == str(folder / MANIFEST)
     assert error.problem.startswith(problem)
-    assert error.remedy == "import it anew"
+    assert error.remedy == "import it again"
 
 
 @pytest.mark.parametrize("key", ["name", "latent_dim", "noise_dim", "shape", "sha256"])
@@ -123,7 +123,7 @@ def test_a_missing_file(folder: Path, part: str) -> None:
     (folder / part).unlink()
     error = refused(folder)
     assert (error.field, error.problem) == (str(folder / part), "is not there")
-    assert error.remedy == "import or fetch the generator anew"
+    assert error.remedy == "import or fetch the generator again"
 
 
 def test_a_file_that_the_manifest_does_not_name(folder: Path) -> None:

@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def resigned(folder: Path, **changes: object) -> Path:
-    """Write the manifest anew, so that it names the files that are there."""
+    """Write the manifest again, so that it names the files that are there."""
     about = json.loads((folder / manifest.MANIFEST).read_text()) | changes
     del about["sha256"]
     manifest.write(folder, **about)
@@ -119,7 +119,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "junk": lambda whole: noise_bytes(len(whole)),
     "cut short": lambda whole: whole[:-20],
     "cut in half": lambda whole: whole[: len(whole) // 2],
-    "begun anew": lambda whole: b"\x08\x08",
+    "begun again": lambda whole: b"\x08\x08",
 }
 
 
@@ -132,7 +132,7 @@ def test_a_damaged_file_is_not_the_manifests(folder: Path, part: str, damage: st
         OnnxGenerator(folder)
     assert caught.value.field == str(path)
     assert "its SHA-256 is another" in caught.value.problem
-    assert caught.value.remedy == "import or fetch the generator anew"
+    assert caught.value.remedy == "import or fetch the generator again"
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -147,7 +147,7 @@ def test_a_damaged_file_that_the_manifest_names_is_one_sentence(
         OnnxGenerator(folder)
     assert caught.value.field == str(path)
     assert caught.value.problem.startswith("cannot be run (")
-    assert caught.value.remedy == "import it anew"
+    assert caught.value.remedy == "import it again"
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 

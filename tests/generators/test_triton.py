@@ -3,7 +3,7 @@
 import pytest
 
 from edgeloop.errors import GeneratorError
-from edgeloop.generators.triton import TritonGenerator, take_up
+from edgeloop.generators.triton import TritonGenerator, load_version
 from edgeloop.runtime.ports import free_port
 
 
@@ -38,4 +38,4 @@ def test_a_wrong_reference_is_not_tried() -> None:
 
 def test_nobody_to_take_it_up() -> None:
     with pytest.raises(GeneratorError, match="does not take up digits-mapping"):
-        take_up(f"triton://127.0.0.1:{free_port()}/digits", 1, "00ff")
+        load_version(f"triton://127.0.0.1:{free_port()}/digits", 1, "00ff")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cloud.aggregator.agreement import contract_of
+from cloud.aggregator.agreement import make_contract
 from cloud.aggregator.settings import TaskSettings
 from edge.agent.settings import DeviceSettings
 from edgeloop import algorithms
@@ -28,9 +28,9 @@ def test_every_task_is_one(name: str, manifests: list[Manifest]) -> None:
     values = yaml.safe_load((chart.CHART / "ci" / f"{name}-values.yaml").read_text())
     assert len(found) == len(values.get("aggregators", [])) + 1  # the test's
     for table in found:
-        contract = contract_of(parse(table, TaskSettings, name))
+        contract = make_contract(parse(table, TaskSettings, name))
         if table["algorithm"] != "fedktl":  # or it would ask its generator
-            algorithms.agreed(contract)
+            algorithms.load_for_contract(contract)
 
 
 def test_every_device_is_one(manifests: list[Manifest]) -> None:
@@ -114,7 +114,7 @@ def test_what_is_run_is_a_command_of_edgeloop(manifests: list[Manifest]) -> None
 
 
 def test_a_contract_has_all_fields_that_a_task_sets() -> None:
-    contract = contract_of(settings_of("bundled", "digits"))
+    contract = make_contract(settings_of("bundled", "digits"))
     assert isinstance(contract, Contract)
     assert contract.devices == ("press-1", "press-2")
 

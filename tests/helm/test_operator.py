@@ -9,7 +9,7 @@ import yaml
 
 from cloud.operator import command, forgetting, jobs, manifests
 from cloud.operator.jobs import Version
-from cloud.operator.manifests import Choice
+from cloud.operator.manifests import ResolvedTask
 from edgeloop.errors import ConfigError
 from edgeloop.generators import control
 from tests.cloud.operator.cluster import rules
@@ -124,7 +124,7 @@ def test_triton_and_whoever_controls_it_have_one_secret(enabled: list[Manifest])
     for server in servers:
         (container,) = server["spec"]["template"]["spec"]["containers"]
         shut = [each for each in container["args"] if "-restricted-" in each]
-        flags = control.options("$(EDGELOOP_CONTROL_SECRET)")
+        flags = control.restriction_flags("$(EDGELOOP_CONTROL_SECRET)")
         assert shut == flags
         (told,) = [e for e in container["env"] if e["name"] == "EDGELOOP_CONTROL_SECRET"]
         where = told["valueFrom"]["secretKeyRef"]
@@ -160,17 +160,17 @@ def made(tmp_path: Path) -> Path:
         nodeSelector={"a": "b"},
         tolerations=[{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
     )
-    choice = Choice("digits", a_store("postgres"), 1)
+    choice = ResolvedTask("digits", a_store("postgres"), 1)
     traced = {
         "triton_secret": "control",
         "trace_endpoint": "http://c:4318",
         "trace_headers_secret": "collector",
     }
     settings = SETTINGS.model_copy(update={"pull_secrets": ("registry",), **traced})
-    objects = manifests.of(task, settings, choice)
+    objects = manifests.build_manifests(task, settings, choice)
     objects += [jobs.writer(a_generator(), Version(1, "digits"), settings)]
     objects += [jobs.remover(a_generator(), settings)]
-    objects += [forgetting.job(task, settings, choice.store)]
+    objects += [forgetting.cleanup_job(task, settings, choice.store)]
     path = tmp_path / "made.yaml"
     path.write_text(yaml.safe_dump_all(objects))
     return path

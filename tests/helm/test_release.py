@@ -15,7 +15,7 @@ import pytest
 import trustme
 import yaml
 
-from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.runtime import atomic_files
 from edgeloop.runtime.ports import free_port
 from tests.devices import at_work, wait_until
@@ -46,10 +46,10 @@ def test_the_test_pod_runs_a_round(tmp_path: Path) -> None:
 
 
 def heard(made: Release, topic: str, who: str, payload: bytes) -> bool:
-    """Tell whether what somebody publishes gets to the aggregator."""
+    """Return whether what somebody publishes gets to the aggregator."""
     with (
-        Link(made.client("aggregator"), "listener", [topic]) as listener,
-        Link(made.client(who), "sender", []) as sender,
+        MqttConnection(made.client("aggregator"), "listener", [topic]) as listener,
+        MqttConnection(made.client(who), "sender", []) as sender,
     ):
         sender.publish(topic, payload)
         taken = sender.flush(5)  # not, if the broker refuses it
@@ -161,11 +161,11 @@ def test_mosquitto_takes_a_new_certificate_without_a_restart(tmp_path: Path) -> 
         files_of = [(held / name).read_bytes() for name in ("tls.crt", "tls.key")]
         renewed = trustme.CA.from_pem(*files_of).issue_cert("localhost", "renewed.example")
         place = Path(f"{made.folder}/mosquitto/tls")
-        with Link(made.client("aggregator"), "me", []) as link:
+        with MqttConnection(made.client("aggregator"), "me", []) as connection:
             (place / "tls.crt").write_bytes(renewed.cert_chain_pems[0].bytes())
             (place / "tls.key").write_bytes(renewed.private_key_pem.bytes())
             wait_until(lambda: "renewed.example" in names_shown(made.port, held / "tls.crt"), 30)
-            assert link.connected
+            assert connection.connected
 
 
 def test_mosquitto_starts_again_for_another_authority(tmp_path: Path) -> None:

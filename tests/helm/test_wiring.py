@@ -21,7 +21,7 @@ BASES = {**OPERATORS, "app.kubernetes.io/component": "base-server"}
 
 
 def selects(selector: Manifest, labels: dict[str, str]) -> bool:
-    """Tell whether a label selector finds a pod."""
+    """Return whether a label selector finds a pod."""
     for each in selector.get("matchExpressions", []):
         assert each["operator"] == "In"
         if labels.get(each["key"]) not in each["values"]:
@@ -114,7 +114,7 @@ def test_one_policy_for_every_pod(name: str, manifests: list[Manifest]) -> None:
 
 
 def lets(rules: list[Manifest], key: str, labels: dict[str, str], port: int) -> bool:
-    """Tell whether a policy's rules let a pod of the release's namespace through."""
+    """Return whether a policy's rules let a pod of the release's namespace through."""
     for rule in rules:
         if port not in [each["port"] for each in rule.get("ports", [])]:
             continue

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from edgeloop.generators.onnx import OnnxGenerator
 from edgeloop.knowledge import alignment, mmd
-from edgeloop.knowledge.alignment import Centroids, Rules, State
-from edgeloop.knowledge.prototypes import stacked
+from edgeloop.knowledge.alignment import AlignmentTraining, Centroids, State
+from edgeloop.knowledge.prototypes import concatenated
 from tests.algorithms.small_ktl import LABELS_N, PROTOTYPES_NC, small_generator, upload
 
-RULES = Rules(
+RULES = AlignmentTraining(
     epochs=5, lr=0.01, batch=100, clip=100.0, anchor=1.0, widths=mmd.FIXED, centroids="free", seed=0
 )
 MEANS = dataclasses.replace(RULES, centroids="means")
@@ -30,7 +30,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> OnnxGenerator:
 
 @pytest.fixture
 def state() -> State:
-    return alignment.first_state(CLASSES, ENTRIES, seed=0)
+    return alignment.initial_state(CLASSES, ENTRIES, seed=0)
 
 
 def in_numpy(network: nn.Sequential, prototypes_BC: Tensor) -> NDArray[np.float64]:
@@ -55,9 +55,9 @@ def discrepancy(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
 
 
 def losses(state: State, prior_BH: Tensor) -> tuple[float, float]:
-    network, centroids_CH = alignment.restored(state)
+    network, centroids_CH = alignment.network_of(state)
     whole = [(PROTOTYPES_NC, LABELS_N, prior_BH)]
-    last = alignment.descend(network, centroids_CH.requires_grad_(), whole, RULES)
+    last = alignment.train_alignment(network, centroids_CH.requires_grad_(), whole, RULES)
     assert last is not None
     return last.discrepancy, last.distance
 
@@ -65,7 +65,7 @@ def losses(state: State, prior_BH: Tensor) -> tuple[float, float]:
 def test_the_servers_losses_by_numpy(generator: OnnxGenerator, state: State) -> None:
     prior_BH = generator.sample_latents(len(LABELS_N), 3)
     away, apart = losses(state, torch.from_numpy(prior_BH))
-    latents = in_numpy(alignment.restored(state)[0], PROTOTYPES_NC)
+    latents = in_numpy(alignment.network_of(state)[0], PROTOTYPES_NC)
     assert away == pytest.approx(discrepancy(latents, prior_BH), rel=1e-4)
     gap = latents - state.centroids_CH[LABELS_N]
     assert apart == pytest.approx(np.square(gap).mean(), rel=1e-4)
@@ -83,7 +83,7 @@ def test_aligning_lowers_both_losses(generator: OnnxGenerator, state: State) -> 
 
 
 def test_centroids_are_drawn_from_the_standard_normal_distribution() -> None:
-    centroids = alignment.first_state(100, 512, seed=3).centroids_CH
+    centroids = alignment.initial_state(100, 512, seed=3).centroids_CH
     assert abs(centroids.mean()) < 0.01
     assert abs(centroids.std() - 1) < 0.01
 
@@ -94,7 +94,7 @@ def test_free_centroids_move_by_adams_steps_and_are_no_means(
     learned = alignment.align(state, PROTOTYPES_NC, LABELS_N, generator, RULES)
     moved = np.abs(learned.centroids_CH - state.centroids_CH)
     assert 0.9 * RULES.lr < np.median(moved) <= moved.max() <= 1.1 * RULES.lr * RULES.epochs
-    latents = in_numpy(alignment.restored(learned)[0], PROTOTYPES_NC)
+    latents = in_numpy(alignment.network_of(learned)[0], PROTOTYPES_NC)
     means = np.stack([latents[LABELS_N.numpy() == label].mean(axis=0) for label in range(CLASSES)])
     assert np.abs(learned.centroids_CH - means).mean() > 0.5
 
@@ -102,7 +102,7 @@ def test_free_centroids_move_by_adams_steps_and_are_no_means(
 def test_a_class_that_nobody_has_keeps_its_free_centroid(
     generator: OnnxGenerator, state: State
 ) -> None:
-    labels_N, _, prototypes_NC = stacked([upload(0, 2, seed=1), upload(0, seed=2)])
+    labels_N, _, prototypes_NC = concatenated([upload(0, 2, seed=1), upload(0, seed=2)])
     learned = alignment.align(state, prototypes_NC, labels_N, generator, RULES)
     changed = (learned.centroids_CH != state.centroids_CH).any(axis=1)
     assert changed.tolist() == [True, False, True]
@@ -111,9 +111,9 @@ def test_a_class_that_nobody_has_keeps_its_free_centroid(
 def test_as_means_centroids_are_the_mean_latents_of_their_classes(
     generator: OnnxGenerator, state: State
 ) -> None:
-    labels_N, _, prototypes_NC = stacked([upload(0, 2, seed=1), upload(0, seed=2)])
+    labels_N, _, prototypes_NC = concatenated([upload(0, 2, seed=1), upload(0, seed=2)])
     learned = alignment.align(state, prototypes_NC, labels_N, generator, MEANS)
-    told = in_numpy(alignment.restored(learned)[0], prototypes_NC)
+    told = in_numpy(alignment.network_of(learned)[0], prototypes_NC)
     for label in (0, 2):
         expected = told[labels_N.numpy() == label].mean(axis=0)
         np.testing.assert_allclose(learned.centroids_CH[label], expected, atol=1e-5)
@@ -128,14 +128,14 @@ def test_as_means_they_are_set_before_the_training_too(
         *(state, PROTOTYPES_NC, LABELS_N, generator),
         dataclasses.replace(MEANS, epochs=1),
     )
-    latents = in_numpy(alignment.restored(state)[0], PROTOTYPES_NC)
+    latents = in_numpy(alignment.network_of(state)[0], PROTOTYPES_NC)
     means = np.stack([latents[LABELS_N.numpy() == label].mean(axis=0) for label in range(CLASSES)])
     expected = np.square(latents - means[LABELS_N]).mean()
     assert learned.distance == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_class_without_a_finite_mean_keeps_its_latent(state: State) -> None:
-    network, old_CH = alignment.restored(state)
+    network, old_CH = alignment.network_of(state)
     apart_NC = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
     got_CH = alignment.class_latents(network, apart_NC, torch.tensor([0, 2]), old_CH)
     assert (got_CH != old_CH).any(dim=1).tolist() == [True, False, True]
@@ -157,7 +157,7 @@ def test_classes_get_latents_of_their_own_while_their_prototypes_are_still_alike
     rules = dataclasses.replace(RULES, epochs=100, centroids=centroids)
     random = torch.Generator().manual_seed(0)
     alike_NC = F.normalize(torch.ones(30, 30) + 1e-3 * torch.randn(30, 30, generator=random), dim=1)
-    first = alignment.first_state(30, ENTRIES, seed=0)
+    first = alignment.initial_state(30, ENTRIES, seed=0)
     learned = alignment.align(first, alike_NC, torch.arange(30), generator, rules)
     assert mean_cosine(learned.centroids_CH) < 0.8
 
@@ -197,7 +197,7 @@ def test_a_single_prototype_teaches_nothing(
 ) -> None:
     """As a mean it is its class's latent nevertheless."""
     rules = dataclasses.replace(RULES, centroids=centroids)
-    labels_N, _, prototypes_NC = stacked([upload(1)])
+    labels_N, _, prototypes_NC = concatenated([upload(1)])
     learned = alignment.align(state, prototypes_NC, labels_N, generator, rules)
     assert np.array_equal(learned.outer_HC, state.outer_HC)
     assert (learned.centroids_CH != state.centroids_CH).any(axis=1).tolist() == set_
@@ -206,9 +206,9 @@ def test_a_single_prototype_teaches_nothing(
 
 @pytest.mark.parametrize("rules", [RULES, MEANS])
 def test_nothing_uploaded_nothing_learned(
-    generator: OnnxGenerator, state: State, rules: Rules
+    generator: OnnxGenerator, state: State, rules: AlignmentTraining
 ) -> None:
-    labels_N, _, prototypes_NC = stacked([upload()])
+    labels_N, _, prototypes_NC = concatenated([upload()])
     learned = alignment.align(state, prototypes_NC, labels_N, generator, rules)
     for name in alignment.ARRAYS:
         assert np.array_equal(getattr(learned, name), getattr(state, name))
@@ -262,7 +262,7 @@ def measures(**changes: float) -> dict[str, float]:
     ],
 )
 def test_losses_that_are_not_small_are_told(changes: dict[str, float], told: bool) -> None:
-    found = alignment.concerned(measures(**changes))
+    found = alignment.metric_warnings(measures(**changes))
     assert list(found) == (["untrained"] if told else [])
     if told:
         assert "edgeloop tune fedktl" in found["untrained"]

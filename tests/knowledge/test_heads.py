@@ -42,11 +42,13 @@ def test_what_was_sent_does_not_change_with_the_model(identity: SplitModel) -> N
 
 def test_a_client_takes_a_head_over(identity: SplitModel) -> None:
     head = Head(np.array([[1, 2], [3, 4]], np.float32), np.array([5, 6], np.float32))
-    heads.receive(identity, NONE, head)
+    heads.load_broadcast(identity, NONE, head)
     assert identity.head.weight.tolist() == [[1.0, 2.0], [3.0, 4.0]]
     assert identity.head.bias.tolist() == [5.0, 6.0]
 
 
 def test_a_head_of_another_size_is_refused(identity: SplitModel) -> None:
     with pytest.raises(ValueError, match="6 weights for 4"):
-        heads.receive(identity, NONE, Head(np.ones((3, 2), np.float32), np.ones(2, np.float32)))
+        heads.load_broadcast(
+            identity, NONE, Head(np.ones((3, 2), np.float32), np.ones(2, np.float32))
+        )

@@ -52,4 +52,4 @@ def test_in_many_dimensions_only_followed_widths_have_a_slope() -> None:
 
 def test_widths_follow_the_median() -> None:
     squares_MM = torch.tensor([[0.0, 8.0, 8.0], [8.0, 0.0, 8.0], [8.0, 8.0, 0.0]])
-    assert mmd.followed_widths(squares_MM) == [1.0, 2.0, 4.0, 8.0]
+    assert mmd.median_widths(squares_MM) == [1.0, 2.0, 4.0, 8.0]

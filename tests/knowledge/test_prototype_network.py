@@ -7,7 +7,7 @@ from edgeloop.knowledge import prototype_network
 
 
 def test_the_first_weights_are_torchs_in_the_released_order() -> None:
-    state = prototype_network.first_state(3, 8, seed=5)
+    state = prototype_network.initial_state(3, 8, seed=5)
     torch.manual_seed(5)
     assert np.array_equal(state.table_CD, nn.Embedding(3, 8).weight.detach().numpy())
     inner, outer = nn.Linear(8, 8), nn.Linear(8, 8)
@@ -16,7 +16,7 @@ def test_the_first_weights_are_torchs_in_the_released_order() -> None:
 
 
 def test_a_step_is_what_autograd_and_sgd_would_do() -> None:
-    state = prototype_network.first_state(3, 8, seed=0)
+    state = prototype_network.initial_state(3, 8, seed=0)
     by_hand = [torch.tensor(array) for array in prototype_network.arrays(state)]
     by_torch = [
         torch.tensor(array, requires_grad=True) for array in prototype_network.arrays(state)
@@ -25,20 +25,22 @@ def test_a_step_is_what_autograd_and_sgd_would_do() -> None:
     F.mse_loss(prototype_network.global_prototypes(by_torch)[0], goal).backward()
     torch.optim.SGD(by_torch, lr=0.1).step()
     learned, hidden = prototype_network.global_prototypes(by_hand)
-    prototype_network.step(by_hand, hidden, 2 * (learned - goal) / goal.numel(), lr=0.1)
+    prototype_network.sgd_step(by_hand, hidden, 2 * (learned - goal) / goal.numel(), lr=0.1)
     for ours, theirs in zip(by_hand, by_torch, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
 
 
 def test_without_a_network_the_embedding_alone_learns() -> None:
-    first = prototype_network.first_state(2, 2, seed=0)
-    schedule = prototype_network.Schedule(epochs=1, lr=0.5, batch=9, seed=0, network=False)
+    first = prototype_network.initial_state(2, 2, seed=0)
+    schedule = prototype_network.PrototypeTraining(epochs=1, lr=0.5, batch=9, seed=0, network=False)
     uploaded, labels = torch.tensor([[1.0, 2.0]]), torch.tensor([1])
 
     def objective(uploaded: Tensor, labels: Tensor, made: Tensor) -> Tensor:
         return (made[labels] - uploaded).square().sum()
 
-    new, broadcast = prototype_network.learned(first, uploaded, labels, objective, schedule)
+    new, broadcast = prototype_network.train_prototypes(
+        first, uploaded, labels, objective, schedule
+    )
     assert np.allclose(new.table_CD[1], [1, 2]), "a step of half of 2 (made - uploaded)"
     assert np.array_equal(new.table_CD[0], first.table_CD[0])
     assert np.array_equal(broadcast.prototypes_CD, new.table_CD)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgeloop.algorithm import Batches, Seen
+from edgeloop.algorithm import Batches, CollectedOutputs
 from edgeloop.knowledge import prototypes
 from edgeloop.knowledge.prototypes import PrototypeUpload, Targets
 from edgeloop.protocol import wire
@@ -53,13 +53,13 @@ def test_pull_by_hand() -> None:
     # Gaps: (2,0)-(1,0) = (1,0); class 1 has no prototype, so 0; (3,6)-(0,2) = (3,4).
     features = torch.tensor([[2.0, 0.0], [7.0, 7.0], [3.0, 6.0]])
     labels = torch.tensor([0, 1, 2])
-    assert prototypes.pull(features, labels, GOAL, "mse").item() == pytest.approx(26 / 6)
-    assert prototypes.pull(features, labels, GOAL, "euclidean").item() == pytest.approx(6 / 3)
+    assert prototypes.attraction(features, labels, GOAL, "mse").item() == pytest.approx(26 / 6)
+    assert prototypes.attraction(features, labels, GOAL, "euclidean").item() == pytest.approx(6 / 3)
 
 
 def test_the_pull_of_a_feature_on_its_prototype_has_a_gradient() -> None:
     features = torch.tensor([[1.0, 0.0], [7.0, 7.0]], requires_grad=True)
-    away = prototypes.pull(features, torch.tensor([0, 1]), GOAL, "euclidean")
+    away = prototypes.attraction(features, torch.tensor([0, 1]), GOAL, "euclidean")
     (slope,) = torch.autograd.grad(away, features)
     assert slope.tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
@@ -77,29 +77,29 @@ def doubled(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_upload_is_the_mean_of_what_training_saw(
     what: Literal["features", "logits"], factor: float
 ) -> None:
-    seen: Seen = []
+    seen: CollectedOutputs = []
     for value, label in ((1.0, 0), (3.0, 0), (5.0, 2)):
         inputs = torch.full((1, 2), value, requires_grad=True)
-        watching = sgd.noting(doubled, torch.tensor([label]), seen, what)
+        watching = sgd.collecting_forward(doubled, torch.tensor([label]), seen, what)
         assert [output.tolist() for output in watching(inputs)] == [
             output.tolist() for output in doubled(inputs)
         ]
     assert not any(noted.requires_grad for noted, _ in seen)
     batches = Batches(torch.zeros(3, 2), torch.tensor([0, 0, 2]), size=1)
-    upload = prototypes.upload_seen(None, batches, seen, classes=3, width=2, epochs=1)
+    upload = prototypes.upload_collected(None, batches, seen, classes=3, width=2, epochs=1)
     # (1 + 3) / 2 and 5, times the factor.
     assert upload.labels_N.tolist() == [0, 2]
     assert upload.counts_N.tolist() == [2, 1]
     assert upload.prototypes_ND.tolist() == [[2 * factor] * 2, [5 * factor] * 2]
     # Had two epochs seen this, each would have counted one sample of class 0.
-    twice = prototypes.upload_seen(None, batches, [*seen, *seen], classes=3, width=2, epochs=2)
+    twice = prototypes.upload_collected(None, batches, [*seen, *seen], classes=3, width=2, epochs=2)
     assert twice.counts_N.tolist() == [2, 1]
     assert twice.prototypes_ND.tolist() == upload.prototypes_ND.tolist()
 
 
 def test_who_saw_nothing_uploads_nothing() -> None:
     batches = Batches(torch.ones(3, 2), torch.tensor([0, 1, 1]), size=4)
-    upload = prototypes.upload_seen(None, batches, [], classes=2, width=5, epochs=3)
+    upload = prototypes.upload_collected(None, batches, [], classes=2, width=5, epochs=3)
     assert upload.prototypes_ND.shape == (0, 5)
     assert len(upload.labels_N) == len(upload.counts_N) == 0
 

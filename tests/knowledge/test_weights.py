@@ -35,7 +35,7 @@ def test_a_negative_number_of_samples_is_refused() -> None:
 
 def test_tensors_become_one_vector_and_come_back() -> None:
     tensors = [torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([5.0])]
-    assert weights.joined(tensors).tolist() == [1, 2, 3, 4, 5]
+    assert weights.concatenate(tensors).tolist() == [1, 2, 3, 4, 5]
     vector_P = weights.flat(tensors)
     for given in (2 * vector_P, torch.from_numpy(2 * vector_P)):
         others = [torch.zeros(2, 2), torch.zeros(1)]
@@ -48,7 +48,7 @@ def test_tensors_become_one_vector_and_come_back() -> None:
 
 def test_a_single_tensors_vector_has_memory_of_its_own() -> None:
     tensor = torch.ones(2)
-    joined, flat = weights.joined([tensor]), weights.flat([tensor])
+    joined, flat = weights.concatenate([tensor]), weights.flat([tensor])
     tensor.fill_(9)
     assert joined.tolist() == flat.tolist() == [1.0, 1.0]
 

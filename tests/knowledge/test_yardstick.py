@@ -10,7 +10,7 @@ from edgeloop import generators
 from edgeloop.generator import Images
 from edgeloop.generators.onnx import OnnxGenerator
 from edgeloop.knowledge import yardstick
-from edgeloop.knowledge.yardstick import Yardstick
+from edgeloop.knowledge.yardstick import SampleStatistics
 from tests.generators.tiny import write_tiny
 
 
@@ -18,7 +18,7 @@ def test_values_by_hand() -> None:
     latents = np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)
     images = np.zeros((2, 1, 2, 2), np.uint8)
     images[0, 0] = [[0, 10], [0, 0]]
-    found = yardstick.of(latents, images)
+    found = yardstick.measure(latents, images)
     assert found.norm == 2.5
     assert found.variance == (1.5**2 + 2**2) / 2
     assert (found.apart, found.difference) == (5.0, 10.0)
@@ -30,8 +30,8 @@ def test_every_shape_of_an_input_has_edges(shape: tuple[int, ...]) -> None:
     flat = np.full((3, *shape), 7, np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, (3, *shape), np.uint8)
     latents = np.zeros((3, 4), np.float32)
-    assert yardstick.of(latents, flat).sharpness == 0
-    assert yardstick.of(latents, noise).sharpness > 50
+    assert yardstick.measure(latents, flat).sharpness == 0
+    assert yardstick.measure(latents, noise).sharpness > 50
 
 
 def test_many_classes_are_compared_by_some_of_them() -> None:
@@ -42,34 +42,36 @@ def test_many_classes_are_compared_by_some_of_them() -> None:
 
 def test_a_generators_own_are_a_function_of_the_seed(tmp_path: Path) -> None:
     generator = OnnxGenerator(write_tiny(tmp_path / "tiny"))
-    first, again, other = (yardstick.of_generator(generator, (1, 6, 6), s) for s in (1, 1, 2))
+    first, again, other = (yardstick.measure_generator(generator, (1, 6, 6), s) for s in (1, 1, 2))
     assert first == again != other
 
 
 @pytest.fixture(scope="module")
-def digits() -> tuple[Yardstick, NDArray[np.float32], Images]:
+def digits() -> tuple[SampleStatistics, NDArray[np.float32], Images]:
     generator = generators.load(generators.EMBEDDED)
     latents = generator.sample_latents(160, 3)
-    own = yardstick.of_generator(generator, generator.shape, 1)
+    own = yardstick.measure_generator(generator, generator.shape, 1)
     return own, latents, generator.synthesize(latents)
 
 
-def told(own: Yardstick, latents: NDArray[np.float32], images: Images) -> set[str]:
-    found = yardstick.compared(yardstick.of(latents, images), own, len(latents))
-    sentences = yardstick.concerned(found)
+def told(own: SampleStatistics, latents: NDArray[np.float32], images: Images) -> set[str]:
+    found = yardstick.relative_to(yardstick.measure(latents, images), own, len(latents))
+    sentences = yardstick.metric_warnings(found)
     assert all(sentence.startswith("the classes' ") for sentence in sentences.values())
     return set(sentences)
 
 
 def test_other_samples_are_as_the_generators_own(
-    digits: tuple[Yardstick, NDArray[np.float32], Images],
+    digits: tuple[SampleStatistics, NDArray[np.float32], Images],
 ) -> None:
     own, latents, images = digits
     for start in range(0, 160, 10):
         assert told(own, latents[start : start + 10], images[start : start + 10]) == set()
 
 
-def test_what_is_wrong_is_named(digits: tuple[Yardstick, NDArray[np.float32], Images]) -> None:
+def test_what_is_wrong_is_named(
+    digits: tuple[SampleStatistics, NDArray[np.float32], Images],
+) -> None:
     own, latents, images = digits
     ten, shown = latents[:10], images[:10]
     assert told(own, 5 * ten, shown) == {"far"}
@@ -81,6 +83,6 @@ def test_what_is_wrong_is_named(digits: tuple[Yardstick, NDArray[np.float32], Im
 
 
 def test_a_generator_of_one_picture_is_no_yardstick() -> None:
-    nothing = Yardstick(0.0, 0.0, 0.0, 0.0, 0.0)
-    found = yardstick.compared(nothing, nothing, 5)
+    nothing = SampleStatistics(0.0, 0.0, 0.0, 0.0, 0.0)
+    found = yardstick.relative_to(nothing, nothing, 5)
     assert set(found.values()) == {1.0}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgeloop.mixing import experts
-from edgeloop.mixing.experts import Choice
+from edgeloop.mixing.experts import MixingWeights
 
 
 def scores(labels: list[int], wrong: int = 0, sure: float = 4.0) -> np.ndarray:
@@ -30,7 +30,7 @@ def test_most_hits_win_and_a_half_where_both_have_as_many(
     alone: int, together: int, weight: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(experts, "TEMPERATURES", (1.0,))
-    found = experts.choose(noise(alone, 1), noise(together, 2), Y)
+    found = experts.choose_weights(noise(alone, 1), noise(together, 2), Y)
     assert found.weight == pytest.approx(weight, abs=0.25)
     assert (found.weight > 0.5) == (weight > 0.5)
     assert (found.weight < 0.5) == (weight < 0.5)
@@ -41,7 +41,7 @@ def test_calibrated_by_the_same_samples_the_better_one_decides() -> None:
         (scores(LABELS, 20), scores(LABELS)),
         (scores(LABELS), scores(LABELS, 20)),
     ):
-        mixed = experts.choose(alone, together, Y).scores(alone, together)
+        mixed = experts.choose_weights(alone, together, Y).scores(alone, together)
         assert experts.hits(mixed, Y).all()
 
 
@@ -66,7 +66,7 @@ def test_folds_deal_each_class_evenly() -> None:
 def test_the_temperature_puts_scales_on_one_footing() -> None:
     """Distances a thousand times as large as logits say no more than they do."""
     small, large = scores(LABELS, 4, 1.0), scores(LABELS, 4, 1024.0)
-    found = experts.halved(small, large, Y, "")
+    found = experts.equal_weights(small, large, Y, "")
     assert found.temperature_together == 1024 * found.temperature_alone
     mixed = found.scores(small, large)
     assert mixed == pytest.approx(experts.log_posteriors(small, found.temperature_alone))
@@ -74,16 +74,16 @@ def test_the_temperature_puts_scales_on_one_footing() -> None:
 
 def test_a_class_that_one_expert_does_not_know_is_left_to_the_other() -> None:
     alone, together = np.array([[0.0, 50.0]]), np.array([[1.0, -np.inf]])
-    assert experts.usable(together)
-    assert Choice(0.5).scores(alone, together).argmax() == 1
+    assert experts.are_usable(together)
+    assert MixingWeights(0.5).scores(alone, together).argmax() == 1
     assert experts.hits(np.array([[-np.inf, -np.inf]]), np.array([0])).tolist() == [False]
 
 
 def test_scores_that_are_none() -> None:
-    assert not experts.usable(np.array([[0.0, np.nan]]))
-    assert not experts.usable(np.array([[-np.inf, -np.inf]]))
-    assert not experts.usable(np.array([[0.0, np.inf]]))
-    assert experts.usable(np.zeros((0, 2)))
+    assert not experts.are_usable(np.array([[0.0, np.nan]]))
+    assert not experts.are_usable(np.array([[-np.inf, -np.inf]]))
+    assert not experts.are_usable(np.array([[0.0, np.inf]]))
+    assert experts.are_usable(np.zeros((0, 2)))
     assert experts.hits(np.array([[np.nan, 0.0], [np.nan, np.nan]]), np.array([1, 0])).tolist() == [
         True,
         False,
@@ -95,27 +95,29 @@ def test_a_mixture_that_is_worse_than_alone_beyond_chance_is_not_used(
 ) -> None:
     monkeypatch.setattr(experts, "TEMPERATURES", (1.0,))
     alone, together = scores(LABELS, 0, 1.0), scores(LABELS, 6, 4.0)
-    found = experts.halved(alone, together, Y, "asked for")
-    assert (found.weight, found.why) == (0.0, experts.WORSE)
-    assert experts.halved(alone, scores(LABELS, 5, 4.0), Y, "asked for").weight == 0.5
-    assert experts.halved(alone, together, Y, "asked for", gated=False).weight == 0.5
+    found = experts.equal_weights(alone, together, Y, "asked for")
+    assert (found.weight, found.why) == (0.0, experts.WORSE_REASON)
+    assert experts.equal_weights(alone, scores(LABELS, 5, 4.0), Y, "asked for").weight == 0.5
+    assert experts.equal_weights(alone, together, Y, "asked for", gated=False).weight == 0.5
 
 
 def test_worse_is_beyond_chance_only() -> None:
-    assert not experts.worse(scores(LABELS, 5), scores(LABELS), Y)  # p = 1/16
-    assert experts.worse(scores(LABELS, 6), scores(LABELS), Y)  # p = 1/32
-    assert not experts.worse(scores(LABELS), scores(LABELS, 6), Y)
+    assert not experts.is_worse(scores(LABELS, 5), scores(LABELS), Y)  # p = 1/16
+    assert experts.is_worse(scores(LABELS, 6), scores(LABELS), Y)  # p = 1/32
+    assert not experts.is_worse(scores(LABELS), scores(LABELS, 6), Y)
 
 
 def test_a_summary_counts_clients_by_what_mixing_did_to_them() -> None:
-    better = experts.measured(scores(LABELS, 30), scores(LABELS), scores(LABELS), Y)
-    worse = experts.measured(scores(LABELS), scores(LABELS, 1), scores(LABELS, 1), Y)
-    untested = experts.measured(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((0, 2)), Y[:0])
+    better = experts.mixture_metrics(scores(LABELS, 30), scores(LABELS), scores(LABELS), Y)
+    worse = experts.mixture_metrics(scores(LABELS), scores(LABELS, 1), scores(LABELS, 1), Y)
+    untested = experts.mixture_metrics(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((0, 2)), Y[:0])
     assert better["alone"] == 0.25
     assert better["gained"] == 30
     assert untested["mixed"] is None
     clients = {"a": better, "b": worse, "c": untested}
-    told = experts.summed("auto", {name: {"weight": 0.5, **each} for name, each in clients.items()})
+    told = experts.summarize(
+        "auto", {name: {"weight": 0.5, **each} for name, each in clients.items()}
+    )
     assert (told["clients_better"], told["clients_worse"]) == (1, 1)
     assert (told["clients_better_beyond_chance"], told["clients_worse_beyond_chance"]) == (1, 0)
     assert told["mean"]["test_samples"] == 80

@@ -14,13 +14,13 @@ from edgeloop.models import (
     GROUPS,
     auxiliary,
     build,
+    client_architectures,
     feature_width,
-    first,
     fitting,
-    members,
+    initial_model,
     usual_shape,
 )
-from edgeloop.models.layered import parted
+from edgeloop.models.layered import split_name
 from edgeloop.models.vision import VISION
 
 HAR = (9, 1, 128)
@@ -38,10 +38,10 @@ def convolution(inputs: int, outputs: int, *kernel: int) -> int:
 
 def test_the_first_model_is_the_one_of_these_fields() -> None:
     config = fedavg.Config(classes=3, width=4, shape=(1, 16, 16), architecture="resnet4", seed=7)
-    found, expected = first(config), build("resnet4", (1, 16, 16), 3, 4, seed=7)
+    found, expected = initial_model(config), build("resnet4", (1, 16, 16), 3, 4, seed=7)
     pairs = zip(found.own(), expected.own(), strict=True)
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
-    other = first(dataclasses.replace(config, seed=8))
+    other = initial_model(dataclasses.replace(config, seed=8))
     assert not torch.equal(found.head.weight, other.head.weight)
 
 
@@ -224,30 +224,39 @@ def test_an_unknown_architecture_lists_the_known() -> None:
     ],
 )
 def test_clients_share_a_group_out_in_turn(group: str, expected: list[str]) -> None:
-    assert members(group, 5) == expected
+    assert client_architectures(group, 5) == expected
 
 
 def test_the_last_of_the_eight_sensor_models() -> None:
-    assert members("htfe-sen-8", 8)[5:] == ["harcnn1-s3", "harcnn3-s1", "harcnn3-s2"]
+    assert client_architectures("htfe-sen-8", 8)[5:] == ["harcnn1-s3", "harcnn3-s1", "harcnn3-s2"]
 
 
 def test_the_groups_of_the_papers_tables() -> None:
     eight = ["cnn", "googlenet", "mobilenetv2"]
     eight += [f"resnet{n}" for n in (18, 34, 50, 101, 152)]
-    assert members("htfe8", 9) == [*eight, "cnn"]
-    assert members("htm10", 10) == [*eight, "vit-b-16+tanh-768", "vit-b-32+tanh-768"]
+    assert client_architectures("htfe8", 9) == [*eight, "cnn"]
+    assert client_architectures("htm10", 10) == [*eight, "vit-b-16+tanh-768", "vit-b-32+tanh-768"]
     heads = ["relu", "relu-512", "relu-256", "relu-128"] * 2
     expected = [f"{base}+{head}" for base, head in zip(eight, heads, strict=True)]
-    assert members("htfe8-htc4", 8) == expected
-    assert members("htfe9", 9)[5:] == ["resnet34", "resnet50", "resnet101", "resnet152"]
-    assert members("hcnns8", 8)[5:] == ["hcnn2-1024", "hcnn1-1024-512", "hcnn2-1024-512"]
-    assert members("htfe-txt-6", 6)[5] == "gru"
+    assert client_architectures("htfe8-htc4", 8) == expected
+    assert client_architectures("htfe9", 9)[5:] == [
+        "resnet34",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+    ]
+    assert client_architectures("hcnns8", 8)[5:] == [
+        "hcnn2-1024",
+        "hcnn1-1024-512",
+        "hcnn2-1024-512",
+    ]
+    assert client_architectures("htfe-txt-6", 6)[5] == "gru"
 
 
 def test_every_group_and_alias_is_of_architectures_that_there_are() -> None:
     for name, entries in GROUPS.items():
-        assert members(name, len(entries)) == list(entries)
-        assert {parted(entry)[0] for entry in entries} <= set(ARCHITECTURES)
+        assert client_architectures(name, len(entries)) == list(entries)
+        assert {split_name(entry)[0] for entry in entries} <= set(ARCHITECTURES)
     assert set(ALIASES.values()) <= set(GROUPS)
     assert not set(ALIASES) & set(GROUPS)
 
@@ -261,4 +270,4 @@ def test_a_group_with_one_base_has_a_small_auxiliary_model() -> None:
 @pytest.mark.parametrize("group", ["htfe-img-7", "cnn,vgg", ""])
 def test_an_unknown_group_lists_the_known(group: str) -> None:
     with pytest.raises(ModelError, match="is neither a group nor an architecture; use cnn, htfe"):
-        members(group, 2)
+        client_architectures(group, 2)

@@ -9,13 +9,13 @@ from torch import nn
 
 from edge.agent.export import Classifier, check, export
 from edgeloop import algorithms, models, server_loop
-from edgeloop.client import Member
+from edgeloop.client import Client
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
 from edgeloop.errors import ConfigError, ModelError
 from edgeloop.generators.onnx import OnnxGenerator
-from edgeloop.models.layered import head, parted
+from edgeloop.models.layered import head, split_name
 from tests.generators.tiny import write_tiny
 
 SHAPE, CLASSES, WIDTH = (1, 16, 16), 4, 8
@@ -30,12 +30,12 @@ def widths(module: nn.Module) -> list[tuple[int, int]]:
 
 
 def test_without_a_kind_a_head_is_one_layer() -> None:
-    assert parted("ResNet34") == ("resnet34", "")
+    assert split_name("ResNet34") == ("resnet34", "")
     assert isinstance(head("", 8, 3), nn.Linear)
 
 
 def test_a_heterogeneous_head_ends_in_relu() -> None:
-    assert parted("ResNet34+ReLU-5-4") == ("resnet34", "relu-5-4")
+    assert split_name("ResNet34+ReLU-5-4") == ("resnet34", "relu-5-4")
     layers = head("relu-5-4", 8, 3)
     assert widths(layers) == [(8, 5), (5, 4), (4, 3)]
     assert [type(each).__name__ for each in layers.children()] == ["Linear", "ReLU"] * 3
@@ -66,7 +66,7 @@ def test_an_unknown_head_is_an_error(name: str) -> None:
     with pytest.raises(ModelError):
         models.build(name, SHAPE, CLASSES)
     with pytest.raises(ModelError):
-        models.members(f"cnn,{name}", 2)
+        models.client_architectures(f"cnn,{name}", 2)
 
 
 def test_the_error_says_how_heads_are_written() -> None:
@@ -96,7 +96,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> OnnxGenerator:
 
 
 TRAINED = [
-    each for each in algorithms.names() if each not in ONE_HEAD and not algorithms.card(each).base
+    each for each in algorithms.names() if each not in ONE_HEAD and not algorithms.info(each).base
 ]
 
 
@@ -104,38 +104,40 @@ TRAINED = [
 def test_the_algorithms_train_save_and_export_layered_heads(
     name: str, generator: OnnxGenerator, tmp_path: Path
 ) -> None:
-    asked = generator if algorithms.card(name).generator else None
+    asked = generator if algorithms.info(name).generator else None
     facts = {"classes": CLASSES, "width": WIDTH, "shape": SHAPE, "architecture": LAYERED}
-    options = algorithms.given(name, **facts, **FEW)
-    algorithms.check_alike(name, [LAYERED] * 2, **options)
+    options = algorithms.supported_options(name, **facts, **FEW)
+    algorithms.check_same_architecture(name, [LAYERED] * 2, **options)
     options |= algorithms.generator_options(name, asked)
     algorithm = algorithms.load(name, asked, **options)
-    members = {}
+    clients = {}
     for client, labels in {"a": (0, 1, 2, 3) * 2, "b": (1, 0)}.items():
         model = models.build(LAYERED, SHAPE, CLASSES, WIDTH)
-        members[client] = Member(client, algorithm, model, data(labels), batch_size=4, seed=0)
-    before = {key: value.copy() for key, value in members["a"].weights().items()}
-    crew = LocalCohort(members)
-    standing, _ = server_loop.run(
-        algorithm, crew, 2, server_loop.beginning(algorithm), lambda closed: None
+        clients[client] = Client(client, algorithm, model, data(labels), batch_size=4, seed=0)
+    before = {key: value.copy() for key, value in clients["a"].weights().items()}
+    cohort = LocalCohort(clients)
+    run_state, _ = server_loop.run_rounds(
+        algorithm, cohort, 2, server_loop.initial_state(algorithm), lambda closed: None
     )
-    learned = members["a"].weights()
+    learned = clients["a"].weights()
     changed = {key.partition(".")[0] for key in before if (learned[key] != before[key]).any()}
     learning = {"base"} if name == "fedktl" else {"base", "head"}  # its classifier is fixed
     assert learning <= changed
-    crew.save(tmp_path)
-    crew.restore(tmp_path)
-    targets = algorithm.targets(standing.broadcast, torch.device("cpu"))
+    cohort.save(tmp_path)
+    cohort.restore(tmp_path)
+    targets = algorithm.targets(run_state.broadcast, torch.device("cpu"))
     scores = Classifier(
-        members["a"].model, lambda model, x: algorithm.predict(model, x, targets), pixels=False
+        clients["a"].model, lambda model, x: algorithm.predict(model, x, targets), pixels=False
     )
     path = tmp_path / "model.onnx"
     export(scores, path, shape=SHAPE, class_names=tuple("abcd"), pixels=False, facts={})
-    assert check(path, scores, members["a"].sample(4)) < 1e-3
+    assert check(path, scores, clients["a"].example_inputs(4)) < 1e-3
 
 
 def test_some_algorithms_refuse_them() -> None:
-    assert [name for name in algorithms.names() if algorithms.card(name).one_head] == ONE_HEAD
+    assert [
+        name for name in algorithms.names() if algorithms.info(name).linear_head_only
+    ] == ONE_HEAD
 
 
 @pytest.mark.parametrize("name", ONE_HEAD)
@@ -143,6 +145,6 @@ def test_a_refusal_names_the_client_model_and_the_remedy(name: str) -> None:
     facts = {"classes": CLASSES, "width": WIDTH, "shape": SHAPE, "architecture": "cnn"}
     refused = rf"models: {name} needs heads of one linear layer: resnet4\+relu has another; leave"
     with pytest.raises(ConfigError, match=refused):
-        algorithms.check_alike(name, ["cnn", "resnet4+relu"], **facts)
+        algorithms.check_same_architecture(name, ["cnn", "resnet4+relu"], **facts)
     with pytest.raises(ConfigError, match="one linear layer"):
         algorithms.load(name, None, **{**facts, "architecture": LAYERED})

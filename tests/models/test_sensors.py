@@ -62,4 +62,4 @@ def test_weights_of_a_seed_are_the_same() -> None:
 
 
 def test_algorithms_of_one_linear_head_take_the_one_with_hidden_layers_in_its_base() -> None:
-    algorithms.check_alike("fedgh", ["harcnn-s1-1024-512"], classes=2, width=512)
+    algorithms.check_same_architecture("fedgh", ["harcnn-s1-1024-512"], classes=2, width=512)

@@ -6,8 +6,8 @@ from torch import nn
 
 from edgeloop.algorithm import Batches
 from edgeloop.errors import ModelError
-from edgeloop.models import GROUPS, bare, build
-from edgeloop.training.sgd import cross_entropy, descend
+from edgeloop.models import GROUPS, base_without_data, build
+from edgeloop.training.sgd import cross_entropy, train_sgd
 from simulations.engine.flops import forward_flops
 
 SHAPES = [(3, 32, 32), (1, 28, 28), (3, 64, 64)]
@@ -20,17 +20,17 @@ def parameters(module: nn.Module) -> int:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_they_are_small_and_cheap_for_every_image(shape: tuple[int, ...]) -> None:
-    dearest = forward_flops(bare("cnn", shape), shape)
+    dearest = forward_flops(base_without_data("cnn", shape), shape)
     for name in EIGHT:
-        assert 20_000 <= parameters(bare(name, shape)) <= 900_000, name
-        assert forward_flops(bare(name, shape), shape) <= dearest, name
+        assert 20_000 <= parameters(base_without_data(name, shape)) <= 900_000, name
+        assert forward_flops(base_without_data(name, shape), shape) <= dearest, name
 
 
 def test_they_are_eight_and_differ() -> None:
     layers = [
         tuple(
             (type(module).__name__, getattr(module, "kernel_size", None))
-            for module in bare(name, (3, 32, 32)).modules()
+            for module in base_without_data(name, (3, 32, 32)).modules()
         )
         for name in EIGHT
     ]
@@ -39,7 +39,7 @@ def test_they_are_eight_and_differ() -> None:
 
 @pytest.mark.parametrize("name", EIGHT)
 def test_the_number_in_a_name_is_its_convolutions(name: str) -> None:
-    modules = list(bare(name, (3, 32, 32)).modules())
+    modules = list(base_without_data(name, (3, 32, 32)).modules())
     deep = [
         each
         for each in modules
@@ -62,7 +62,7 @@ def test_they_learn_a_batch(name: str) -> None:
     model = build(name, (1, 16, 16), 2, 32)
     (batch,) = batches.epoch(0)
     first = cross_entropy(model, batch).item()
-    descend(model, batches, cross_entropy, epochs=40, lr=0.05)
+    train_sgd(model, batches, cross_entropy, epochs=40, lr=0.05)
     assert cross_entropy(model, batch).item() < 0.9 * first
 
 
@@ -87,6 +87,10 @@ def test_other_images_do_not_fit(shape: tuple[int, ...]) -> None:
     ],
 )
 def test_the_linear_layers_of_hcnns8(name: str, flat: int, hidden: list[int]) -> None:
-    linear = [each for each in bare(name, (1, 28, 28)).modules() if isinstance(each, nn.Linear)]
+    linear = [
+        each
+        for each in base_without_data(name, (1, 28, 28)).modules()
+        if isinstance(each, nn.Linear)
+    ]
     assert [each.in_features for each in linear] == [flat, *hidden]
     assert [each.out_features for each in linear] == [*hidden, 512]

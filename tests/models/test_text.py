@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from edgeloop import algorithms
 from edgeloop.algorithm import Batches
-from edgeloop.client import Member
+from edgeloop.client import Client
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
 from edgeloop.errors import DataError, ModelError
 from edgeloop.models import ARCHITECTURES, GROUPS, build, feature_width, usual_shape
 from edgeloop.models.text import Tokens, last_of
 from edgeloop.models.transformer import positions
-from edgeloop.training.sgd import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, train_sgd
 
 TEXT, WIDTH = (200,), 16
 TEXTS = [name for name in ARCHITECTURES if usual_shape(name) == TEXT]
@@ -37,7 +37,7 @@ def test_networks_for_texts_learn_and_predict(name: str) -> None:
     assert feature_width(name, TEXT, WIDTH) == WIDTH
     before = [parameter.clone() for parameter in model.own()]
     batches = Batches(texts(4, 7), torch.tensor([0, 1, 2, 0]), 2)
-    descend(model, batches, cross_entropy, epochs=1, lr=0.1)
+    train_sgd(model, batches, cross_entropy, epochs=1, lr=0.1)
     changed = [not torch.equal(a, b) for a, b in zip(before, model.own(), strict=True)]
     assert all(changed)
     features_BK, logits_BC = model.eval()(batches.inputs)
@@ -89,7 +89,7 @@ def test_the_last_token_is_the_last_that_is_no_padding() -> None:
 def test_padding_stays_zero_where_the_embedding_knows_it() -> None:
     model = build("fasttext", TEXT, 3, WIDTH)
     batches = Batches(texts(4, 7), torch.tensor([0, 1, 2, 0]), 2)
-    descend(model, batches, cross_entropy, epochs=1, lr=0.1)
+    train_sgd(model, batches, cross_entropy, epochs=1, lr=0.1)
     weight = next(each for each in model.modules() if isinstance(each, nn.Embedding)).weight
     assert not weight[0].any()
 
@@ -137,7 +137,7 @@ def test_perceptrons_learn(name: str) -> None:
     inputs = torch.randn(4, 50, generator=torch.Generator().manual_seed(0))
     batches = Batches(inputs, torch.tensor([0, 1, 1, 0]), 2)
     before = [parameter.clone() for parameter in model.own()]
-    descend(model, batches, cross_entropy, epochs=1, lr=0.1)
+    train_sgd(model, batches, cross_entropy, epochs=1, lr=0.1)
     assert not any(torch.equal(a, b) for a, b in zip(before, model.own(), strict=True))
     hidden = [int(part) for part in name.split("-")[1:]]
     widths = [50, *hidden, 100]
@@ -146,12 +146,12 @@ def test_perceptrons_learn(name: str) -> None:
     assert feature_width(name, (5000,)) == 100
 
 
-def member(seed: int = 0) -> Member[object, object]:
+def member(seed: int = 0) -> Client[object, object]:
     inputs = texts(4).numpy()
     samples = Samples(inputs, np.array([0, 1, 2, 0], np.int64))
     algorithm = algorithms.load("local", classes=3, width=WIDTH)
     model = build("gru", TEXT, 3, WIDTH)
-    return Member("a", algorithm, model, ClientData(samples, samples), batch_size=2, seed=seed)
+    return Client("a", algorithm, model, ClientData(samples, samples), batch_size=2, seed=seed)
 
 
 def test_dropout_draws_from_the_runs_seed_and_leaves_the_global_stream_alone() -> None:

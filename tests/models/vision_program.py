@@ -19,7 +19,7 @@ from edgeloop.algorithm import Batches
 from edgeloop.errors import ModelError
 from edgeloop.models import GROUPS, SplitModel, pooling_matrix
 from edgeloop.models.vision import VISION
-from edgeloop.training.sgd import cross_entropy, descend
+from edgeloop.training.sgd import cross_entropy, train_sgd
 
 CLASSES, WIDTH = 5, 512
 SHAPE = (3, 32, 32)
@@ -41,7 +41,7 @@ def look(name: str) -> dict[str, Any]:
     unified_BK = model(images(2))[0]
     before = [parameter.clone() for parameter in model.own()]
     batches = Batches(images(2), torch.tensor([0, 1]), 2)
-    descend(model, batches, cross_entropy, epochs=1, lr=0.01)
+    train_sgd(model, batches, cross_entropy, epochs=1, lr=0.01)
     return {
         "features": models.feature_width(name, SHAPE),
         "base_gives": features_BD.shape[1],
@@ -66,7 +66,7 @@ def difference_of_export(name: str) -> float:
 
 
 def has_the_references_weights(name: str, theirs: str, classifier: str, **options: Any) -> bool:
-    """Tell whether a seed's base and head are those of torchvision and a head after it."""
+    """Return whether a seed's base and head are those of torchvision and a head after it."""
     model = models.build(name, SHAPE, CLASSES, WIDTH, seed=3)
     torch.manual_seed(3)
     reference = getattr(torchvision.models, theirs)(num_classes=CLASSES, **options)

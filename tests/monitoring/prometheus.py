@@ -57,7 +57,7 @@ class Prometheus:
     url: str
 
     def ready(self) -> bool:
-        """Tell whether it answers queries: it listens some time before."""
+        """Return whether it answers queries: it listens some time before."""
         try:
             return httpx.get(f"{self.url}/-/ready", trust_env=False).is_success
         except httpx.TransportError:

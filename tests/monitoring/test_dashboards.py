@@ -36,8 +36,8 @@ def test_every_query_parses(tmp_path: Path) -> None:
 
 def test_every_metric_is_on_a_dashboard_and_no_other_is(tmp_path: Path) -> None:
     metrics = Metrics()
-    metrics.began(CONTRACT, secured(tmp_path)[0], None)
-    metrics.measured({"margin": 1.0})
+    metrics.run_started(CONTRACT, secured(tmp_path)[0], None)
+    metrics.algorithm_metrics({"margin": 1.0})
     text = metrics.exposition().decode()
     text += ask(Monitor().serve("127.0.0.1", 0), "/metrics")[1]
     served = set(re.findall(r"^# TYPE (edgeloop_\w+) ", text, re.MULTILINE))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgeloop.errors import BrokerError
-from edgeloop.mqtt.connection import Arrival, Link, Reconnected
+from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol.chunks import Assembler
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
@@ -19,14 +19,14 @@ pytestmark = pytest.mark.broker
 def test_nobody_listens() -> None:
     broker = BrokerSettings(port=free_port(), connect_seconds=0.3)
     with pytest.raises(BrokerError, match=r"cannot be reached \(Connection refused\); start it"):
-        Link(broker, "me", []).__enter__()
+        MqttConnection(broker, "me", []).__enter__()
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "no..where", "x" * 70])
 def test_no_such_host(host: str) -> None:
     broker = BrokerSettings(host=host, connect_seconds=0.3)
     with pytest.raises(BrokerError, match=f"{host}:1883: cannot be reached"):
-        Link(broker, "me", []).__enter__()
+        MqttConnection(broker, "me", []).__enter__()
 
 
 def test_credentials(start_broker: StartBroker, tmp_path: Path) -> None:
@@ -38,11 +38,11 @@ def test_credentials(start_broker: StartBroker, tmp_path: Path) -> None:
     mine.write_text("wrong\n")
     named = broker.model_copy(update={"username": "me", "password_file": mine})
     for settings in (broker, named):
-        with pytest.raises(BrokerError, match=r"refuses me \(Not authorized\); mend username"):
-            Link(settings, "me", []).__enter__()
+        with pytest.raises(BrokerError, match=r"refuses me \(Not authorized\); check username"):
+            MqttConnection(settings, "me", []).__enter__()
     mine.write_text("right\n")
-    with Link(named, "me", []) as link:
-        assert link.connected
+    with MqttConnection(named, "me", []) as connection:
+        assert connection.connected
 
 
 def test_a_password_that_is_changed_in_its_file_needs_no_restart(
@@ -56,29 +56,29 @@ def test_a_password_that_is_changed_in_its_file_needs_no_restart(
     mine.write_text("\ufeffold\r\n", encoding="utf-8")  # as an editor on Windows saves it
     broker = start_broker(*lines)
     settings = broker.settings.model_copy(update={"username": "me", "password_file": mine})
-    with Link(settings, "me", []) as link:
+    with MqttConnection(settings, "me", []) as connection:
         subprocess.run([hashed, "-b", "-c", passwords, "me", "new"], check=True)
         broker.process.kill()
         broker.process.wait()
         start_broker(*lines, port=settings.port)
-        wait_until(lambda: "mend username and password_file" in caplog.text)
+        wait_until(lambda: "check username and password_file" in caplog.text)
         mine.unlink()
         wait_until(lambda: "broker.password_file: cannot be read" in caplog.text)
         mine.write_text("new\n")
-        wait_until(lambda: link.connected)
+        wait_until(lambda: connection.connected)
 
 
 def test_no_password_file(tmp_path: Path) -> None:
     broker = BrokerSettings(username="me", password_file=tmp_path / "none")
     with pytest.raises(BrokerError, match=r"broker.password_file: cannot be read"):
-        Link(broker, "me", [])
+        MqttConnection(broker, "me", [])
 
 
 def test_another_process_with_the_same_name(
     broker: BrokerSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither ends; both slow down, and say what it may be."""
-    with Link(broker, "me", []) as first, Link(broker, "me", []) as second:
+    with MqttConnection(broker, "me", []) as first, MqttConnection(broker, "me", []) as second:
         wait_until(lambda: "there is another client with the id me" in caplog.text)
         assert "the link does not hold" in caplog.text
         assert first.receive(0) in (None, Reconnected())
@@ -89,22 +89,25 @@ def test_another_process_with_the_same_name(
 
 
 def test_what_is_not_acknowledged_comes_again(broker: BrokerSettings) -> None:
-    with Link(broker, "me", ["a"]) as link, Link(broker, "you", []) as sender:
+    with (
+        MqttConnection(broker, "me", ["a"]) as connection,
+        MqttConnection(broker, "you", []) as sender,
+    ):
         sender.publish("a", b"1")
         sender.publish("a", b"2")
-        first = link.receive(5)
+        first = connection.receive(5)
         assert isinstance(first, Arrival)
         first.acknowledge()
-        assert isinstance(link.receive(5), Arrival)
-    with Link(broker, "me", ["a"]) as link:
-        again = link.receive(5)
+        assert isinstance(connection.receive(5), Arrival)
+    with MqttConnection(broker, "me", ["a"]) as connection:
+        again = connection.receive(5)
         assert isinstance(again, Arrival)
         assert again.payload == b"2"
 
 
 def test_presence(broker: BrokerSettings) -> None:
-    with Link(broker, "watcher", ["presence"]) as watcher:
-        with Link(broker, "me", [], presence="presence"):
+    with MqttConnection(broker, "watcher", ["presence"]) as watcher:
+        with MqttConnection(broker, "me", [], presence="presence"):
             online = watcher.receive(5)
         offline = watcher.receive(5)
     assert isinstance(online, Arrival)
@@ -115,14 +118,14 @@ def test_presence(broker: BrokerSettings) -> None:
 def test_a_broker_that_comes_back_empty(start_broker: StartBroker) -> None:
     seen: list[bool] = []
     broker = start_broker()
-    with Link(broker.settings, "me", ["a"], watch=seen.append) as link:
+    with MqttConnection(broker.settings, "me", ["a"], watch=seen.append) as connection:
         broker.process.kill()
         broker.process.wait()
         start_broker(port=broker.settings.port)
-        assert link.receive(20) == Reconnected()
-        with Link(broker.settings, "you", []) as sender:
+        assert connection.receive(20) == Reconnected()
+        with MqttConnection(broker.settings, "you", []) as sender:
             sender.publish("a", b"hello")
-            arrival = link.receive(5)
+            arrival = connection.receive(5)
     assert isinstance(arrival, Arrival)
     assert arrival.payload == b"hello"
     assert seen == [True, False, True, False]
@@ -130,16 +133,16 @@ def test_a_broker_that_comes_back_empty(start_broker: StartBroker) -> None:
 
 def test_what_is_sent_while_the_broker_is_away_arrives(start_broker: StartBroker) -> None:
     broker = start_broker()
-    with Link(broker.settings, "me", []) as link:
+    with MqttConnection(broker.settings, "me", []) as connection:
         broker.process.kill()
         broker.process.wait()
-        while link.connected:
-            link.receive(0.05)
-        link.send("a", b"hello")
-        assert not link.flush(0.1)
+        while connection.connected:
+            connection.receive(0.05)
+        connection.send("a", b"hello")
+        assert not connection.flush(0.1)
         start_broker(port=broker.settings.port)
-        with Link(broker.settings, "you", ["a"]) as other:
+        with MqttConnection(broker.settings, "you", ["a"]) as other:
             arrival = other.receive(20)
         assert isinstance(arrival, Arrival)
         assert Assembler(100).offer(arrival.payload) == b"hello"
-        assert link.flush(5)
+        assert connection.flush(5)

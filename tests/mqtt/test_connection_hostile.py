@@ -7,7 +7,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edgeloop.errors import RefusedError
-from edgeloop.mqtt.connection import AT_ONCE, Arrival, Link
+from edgeloop.mqtt.connection import MAX_INFLIGHT, Arrival, MqttConnection
 from edgeloop.runtime.config import MOST_CHUNK_BYTES, BrokerSettings
 from tests.devices import wait_until
 from tests.fake_broker import before
@@ -26,12 +26,12 @@ def test_a_topic_that_is_no_text_ends_no_link(
 
     with (
         before(broker.port, change=with_more) as port,
-        Link(BrokerSettings(port=port), "me", ["topic"]) as link,
-        Link(broker, "peer", []) as peer,
+        MqttConnection(BrokerSettings(port=port), "me", ["topic"]) as connection,
+        MqttConnection(broker, "peer", []) as peer,
     ):
         wait_until(lambda: "on a topic that is no text" in caplog.text)
         peer.publish("topic", b"after it")
-        event = link.receive(30)
+        event = connection.receive(30)
     assert isinstance(event, Arrival)
     assert event.payload == b"after it"
 
@@ -42,42 +42,51 @@ def test_a_flood_of_what_nobody_must_keep_is_bounded(
     flood = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
     flood.connect(broker.host, broker.port)
     flood.loop_start()
-    with Link(broker, "me", ["topic"]) as link, Link(broker, "peer", []) as peer:
-        for _ in range(10 * AT_ONCE):
+    with (
+        MqttConnection(broker, "me", ["topic"]) as connection,
+        MqttConnection(broker, "peer", []) as peer,
+    ):
+        for _ in range(10 * MAX_INFLIGHT):
             flood.publish("topic", b"x", qos=0).wait_for_publish(30)
         wait_until(lambda: "more of them than can be read" in caplog.text)
         peer.publish("topic", b"honest")
-        wait_until(lambda: link._inbox.qsize() > AT_ONCE)
+        wait_until(lambda: connection._inbox.qsize() > MAX_INFLIGHT)
         payloads = []
         while b"honest" not in payloads:
-            event = link.receive(30)
+            event = connection.receive(30)
             assert isinstance(event, Arrival)
             payloads.append(event.payload)
             event.acknowledge()
     flood.disconnect()
     flood.loop_stop()
-    assert len(payloads) <= AT_ONCE + 2
+    assert len(payloads) <= MAX_INFLIGHT + 2
 
 
 def test_no_more_is_delivered_than_is_acknowledged(start_broker: StartBroker) -> None:
     broker = start_broker("max_inflight_messages 0", "max_queued_messages 0").settings
-    with Link(broker, "me", ["topic"]) as link, Link(broker, "peer", []) as peer:
-        for number in range(5 * AT_ONCE):
+    with (
+        MqttConnection(broker, "me", ["topic"]) as connection,
+        MqttConnection(broker, "peer", []) as peer,
+    ):
+        for number in range(5 * MAX_INFLIGHT):
             peer.publish("topic", str(number).encode())
         assert peer.flush(30)
-        first = [link.receive(30) for _ in range(AT_ONCE)]
-        assert link.receive(1.0) is None
+        first = [connection.receive(30) for _ in range(MAX_INFLIGHT)]
+        assert connection.receive(1.0) is None
         for event in first:
             assert isinstance(event, Arrival)
             event.acknowledge()
-        assert link.receive(30) is not None
+        assert connection.receive(30) is not None
 
 
 def test_a_packet_larger_than_any_chunk_stays_at_the_broker(broker: BrokerSettings) -> None:
-    with Link(broker, "me", ["topic"]) as link, Link(broker, "peer", []) as peer:
+    with (
+        MqttConnection(broker, "me", ["topic"]) as connection,
+        MqttConnection(broker, "peer", []) as peer,
+    ):
         peer.publish("topic", bytes(MOST_CHUNK_BYTES))
         peer.publish("topic", b"small")
-        event = link.receive(60)
+        event = connection.receive(60)
         assert isinstance(event, Arrival)
         assert event.payload == b"small"
 
@@ -85,7 +94,7 @@ def test_a_packet_larger_than_any_chunk_stays_at_the_broker(broker: BrokerSettin
 def test_a_broker_for_tiny_packets_is_refused(start_broker: StartBroker) -> None:
     broker = start_broker("max_packet_size 1000").settings
     with pytest.raises(RefusedError, match="takes packets of 1000 bytes only; raise the broker's"):
-        Link(broker, "me", ["a"], patient=True).__enter__()
+        MqttConnection(broker, "me", ["a"], retry_forever=True).__enter__()
 
 
 def test_a_broker_that_takes_tiny_packets_later_ends_no_link(
@@ -103,7 +112,7 @@ def test_a_broker_that_takes_tiny_packets_later_ends_no_link(
 
     with (
         before(broker.port, change=tiny, life=1.0) as port,
-        Link(BrokerSettings(port=port), "me", ["a"]) as link,
+        MqttConnection(BrokerSettings(port=port), "me", ["a"]) as connection,
     ):
         wait_until(lambda: "connected again" in caplog.text)
-        assert link.send("topic", b"y" * 10) > 0
+        assert connection.send("topic", b"y" * 10) > 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeloop.errors import BrokerError, RefusedError
-from edgeloop.mqtt.connection import Arrival, Link, Reconnected
+from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
 from tests.devices import wait_until
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.broker
 def test_a_refusal_that_passes_is_tried_again(broker: BrokerSettings, code: int) -> None:
     with (
         before(broker.port, refusing(code, code)) as port,
-        Link(BrokerSettings(port=port), "me", ["a"]) as link,
+        MqttConnection(BrokerSettings(port=port), "me", ["a"]) as connection,
     ):
-        assert link.connected
+        assert connection.connected
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def test_a_refusal_that_passes_is_tried_again(broker: BrokerSettings, code: int)
     [
         (0x84, "Unsupported protocol version); use a broker that speaks MQTT 5"),
         (0x85, "Client identifier not valid); have it accept client ids that begin"),
-        (0x86, "Bad user name or password); mend username and password_file"),
-        (0x87, "Not authorized); mend username and password_file, or its rights"),
+        (0x86, "Bad user name or password); check username and password_file"),
+        (0x87, "Not authorized); check username and password_file, or its rights"),
         (0x8A, "Banned); have the broker's owner lift the ban"),
         (0x9A, "Retain not supported); have it keep retained messages"),
         (0x9B, "QoS not supported); have it take QoS 1"),
@@ -43,25 +43,25 @@ def test_a_refusal_that_stays_has_its_remedy(
     broker: BrokerSettings, code: int, said: str, patient: bool
 ) -> None:
     with before(broker.port, refusing(code)) as port:
-        link = Link(BrokerSettings(port=port), "me", [], patient=patient)
+        connection = MqttConnection(BrokerSettings(port=port), "me", [], retry_forever=patient)
         with pytest.raises(RefusedError) as caught:
-            link.__enter__()
+            connection.__enter__()
     assert f"refuses me ({said}" in str(caught.value)
 
 
 def test_a_broker_that_stays_busy_is_given_up_with_its_own_remedy(broker: BrokerSettings) -> None:
     with before(broker.port, refusing(*[0x89] * 50)) as port:
-        link = Link(BrokerSettings(port=port, connect_seconds=1.0), "me", [])
+        connection = MqttConnection(BrokerSettings(port=port, connect_seconds=1.0), "me", [])
         with pytest.raises(RefusedError, match=r"refuses me \(Server busy\); wait until it has"):
-            link.__enter__()
+            connection.__enter__()
 
 
 def test_a_broker_that_keeps_nothing(start_broker: StartBroker) -> None:
     broker = start_broker("retain_available false").settings
     with pytest.raises(RefusedError, match="have it keep retained messages"):
-        Link(broker, "me", ["a"], presence="presence").__enter__()
+        MqttConnection(broker, "me", ["a"], presence="presence").__enter__()
     with pytest.raises(RefusedError, match=r"keeps no retained messages; have it keep"):
-        Link(broker, "me", ["a"]).__enter__()
+        MqttConnection(broker, "me", ["a"]).__enter__()
 
 
 def test_a_patient_one_waits_for_a_broker_that_is_not_there_yet(
@@ -69,15 +69,15 @@ def test_a_patient_one_waits_for_a_broker_that_is_not_there_yet(
 ) -> None:
     caplog.set_level(logging.INFO)
     port = free_port()
-    link = Link(BrokerSettings(port=port), "me", [], patient=True)
-    connecting = threading.Thread(target=link.__enter__)
+    connection = MqttConnection(BrokerSettings(port=port), "me", [], retry_forever=True)
+    connecting = threading.Thread(target=connection.__enter__)
     connecting.start()
     wait_until(lambda: "cannot be reached (Connection refused); start it" in caplog.text)
     assert connecting.is_alive()
     start_broker(port=port)
     connecting.join(60)
-    assert link.connected
-    link.__exit__()
+    assert connection.connected
+    connection.__exit__()
     assert f"connected to 127.0.0.1:{port} after" in caplog.text
     assert caplog.text.count("cannot be reached") == 1, "once a minute"
 
@@ -85,7 +85,7 @@ def test_a_patient_one_waits_for_a_broker_that_is_not_there_yet(
 def test_a_patient_one_that_is_told_for_how_long(tmp_path: Path) -> None:
     broker = BrokerSettings(port=free_port(), connect_seconds=0.3)
     with pytest.raises(BrokerError, match="cannot be reached"):
-        Link(broker, "me", [], patient=True).__enter__()
+        MqttConnection(broker, "me", [], retry_forever=True).__enter__()
 
 
 def test_connections_that_do_not_last_end_nothing(
@@ -94,12 +94,12 @@ def test_connections_that_do_not_last_end_nothing(
     caplog.set_level(logging.INFO)
     with (
         before(broker.port, life=0.2) as port,
-        Link(BrokerSettings(port=port), "me", []) as link,
+        MqttConnection(BrokerSettings(port=port), "me", []) as connection,
     ):
         wait_until(lambda: "or there is another client with the id me" in caplog.text)
         assert "the link does not hold" in caplog.text
         assert "connected again to" in caplog.text
-        found = [link.receive(20) for _ in range(6)]
+        found = [connection.receive(20) for _ in range(6)]
     assert set(found) == {Reconnected()}
 
 
@@ -115,16 +115,18 @@ def test_a_message_that_is_refused_is_not_taken(
     guarded: BrokerSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     counted: list[tuple[str, str]] = []
-    with Link(guarded, "me", [], refusal=lambda *what: counted.append(what)) as link:
-        link.send("shut", b"1")
-        link.publish("open", b"2")
-        assert not link.flush(20)
-        assert not link.flush(0, "shut")
-        assert link.flush(0, "open")
-        assert link.is_refused("shut")
-        assert link.refusals() == ["refuses messages on shut (Not authorized)"]
-        link.send("shut", b"1")
-        assert not link.flush(20, "shut")
+    with MqttConnection(
+        guarded, "me", [], refusal=lambda *what: counted.append(what)
+    ) as connection:
+        connection.send("shut", b"1")
+        connection.publish("open", b"2")
+        assert not connection.flush(20)
+        assert not connection.flush(0, "shut")
+        assert connection.flush(0, "open")
+        assert connection.is_refused("shut")
+        assert connection.refusals() == ["refuses messages on shut (Not authorized)"]
+        connection.send("shut", b"1")
+        assert not connection.flush(20, "shut")
     assert counted == [("publish", "Not authorized")] * 2
     said = "the broker refuses messages on shut (Not authorized); check its access list for me"
     assert caplog.text.count(said) == 1
@@ -144,13 +146,13 @@ def test_a_topic_that_is_refused_is_asked_for_again(
     told = lambda *what: counted.append(what)  # noqa: E731
     with (
         before(broker.port, change=change) as port,
-        Link(BrokerSettings(port=port), "me", ["a"], refusal=told) as link,
+        MqttConnection(BrokerSettings(port=port), "me", ["a"], refusal=told) as connection,
     ):
-        assert link.refusals() == ["refuses to send a (Not authorized)"]
+        assert connection.refusals() == ["refuses to send a (Not authorized)"]
         assert "the broker refuses to send a to me (Not authorized); check its" in caplog.text
         refuse.clear()
-        link.ask_again()
-        wait_until(lambda: not link.refusals())
-        link.publish("a", b"hello")
-        assert isinstance(link.receive(20), Arrival)
+        connection.resubscribe_refused()
+        wait_until(lambda: not connection.refusals())
+        connection.publish("a", b"hello")
+        assert isinstance(connection.receive(20), Arrival)
     assert counted == [("subscribe", "Not authorized")]

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from edgeloop import algorithms
 from edgeloop.errors import ConfigError
 from edgeloop.mqtt import leaving
-from edgeloop.mqtt.connection import Link
+from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol.task import LEFT, Opening, contract_topic, presence_topic, round_topic
 from edgeloop.runtime.config import BrokerSettings
 from tests.devices import Heard, wait_until
@@ -46,10 +46,10 @@ class Ended:
     def again(self, folder: Path, broker: BrokerSettings) -> Scene:
         """Return a copy of it in another folder and at another broker."""
         shutil.copytree(self.scene.folder, folder)
-        with Link(broker, "before", []) as link:
+        with MqttConnection(broker, "before", []) as connection:
             for topic, payload in self.kept.messages.items():
-                link.publish(topic, payload, retain=True)
-            assert link.flush(10)
+                connection.publish(topic, payload, retain=True)
+            assert connection.flush(10)
         return Scene(folder, broker, self.scene.devices, changes=self.scene.changes)
 
 
@@ -110,9 +110,9 @@ def said(scene: Scene, code: int, door: str, *flags: str, name: str = "") -> str
 def say(scene: Scene, device: str, run: str) -> None:
     """Say that a device asks to be taken out."""
     topic = presence_topic(TASK, device)
-    with Link(scene.broker, "says", []) as link:
-        link.publish(topic, LEFT, retain=True, notes={"run": run})
-        assert link.flush(5, topic)
+    with MqttConnection(scene.broker, "says", []) as connection:
+        connection.publish(topic, LEFT, retain=True, notes={"run": run})
+        assert connection.flush(5, topic)
 
 
 def check_gone(scene: Scene, wanted: Kept) -> None:
@@ -277,7 +277,7 @@ def test_what_cannot_be_taken_out_says_so(scene: Scene) -> None:
     sentence = "algorithm: fedproto cannot take a device out: what it learned of one is in all"
     assert sentence in said(scene, 2, "aggregator", "--forget-device", "c")
     with scene.aggregator() as running:
-        wait_until(lambda: "goes on with round 0" in running.said())
+        wait_until(lambda: "resumes at round 0" in running.said())
         wait_until(lambda: contract_topic(TASK) in scene.kept().messages)
         assert sentence in said(scene, 2, "agent", "--leave", name="c")
         assert not (scene.folder / "c" / "left.json").exists()

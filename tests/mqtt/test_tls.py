@@ -10,7 +10,7 @@ import pytest
 from cryptography.x509 import load_pem_x509_certificate
 
 from edgeloop.errors import BrokerError, ConfigError
-from edgeloop.mqtt.connection import Arrival, Link, Reconnected
+from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.mqtt.tls import Identity, validity
 from edgeloop.runtime.config import BrokerSettings, parse
 from tests.authority import Authority
@@ -32,11 +32,14 @@ def test_both_sides_show_certificates(
     rights.write_text("pattern readwrite of/%u\n")
     broker = start_broker(*authority.listener(LOOPBACK), f"acl_file {rights}").settings
     mine, other = authority.client(broker, "me"), authority.client(broker, "you")
-    with Link(mine, "a", ["of/#"]) as link, Link(other, "b", []) as stranger:
+    with (
+        MqttConnection(mine, "a", ["of/#"]) as connection,
+        MqttConnection(other, "b", []) as stranger,
+    ):
         stranger.publish("of/me", b"refused")
         assert not stranger.flush(5), "what is refused is not taken"
-        link.publish("of/me", b"hello")
-        arrival = link.receive(5)
+        connection.publish("of/me", b"hello")
+        arrival = connection.receive(5)
     assert isinstance(arrival, Arrival)
     assert arrival.payload == b"hello"
 
@@ -48,7 +51,7 @@ def test_a_broker_that_wants_a_certificate_and_gets_none(
     broker = start_broker(*authority.listener(LOOPBACK)).settings
     settings = broker.model_copy(update={"ca_file": authority.file, "connect_seconds": 1.0})
     with pytest.raises(BrokerError, match=r"does not answer; .* accepts the certificate in cert"):
-        Link(settings, "me", []).__enter__()
+        MqttConnection(settings, "me", []).__enter__()
 
 
 @pytest.mark.broker
@@ -56,14 +59,14 @@ def test_a_client_without_tls(start_broker: StartBroker, authority: Authority) -
     broker = start_broker(*authority.listener(LOOPBACK)).settings
     settings = broker.model_copy(update={"connect_seconds": 1.0})
     with pytest.raises(BrokerError, match=r"does not answer; .* without TLS unless ca_file is giv"):
-        Link(settings, "me", []).__enter__()
+        MqttConnection(settings, "me", []).__enter__()
 
 
 @pytest.mark.broker
 def test_a_broker_without_tls(broker: BrokerSettings, authority: Authority) -> None:
     settings = authority.client(broker, "me", connect_seconds=0.5)
     with pytest.raises(BrokerError, match=r"cannot be reached \("):
-        Link(settings, "me", []).__enter__()
+        MqttConnection(settings, "me", []).__enter__()
 
 
 @pytest.mark.broker
@@ -72,9 +75,9 @@ def test_a_broker_of_another_authority(
 ) -> None:
     broker = start_broker(*authority.listener(LOOPBACK)).settings
     settings = Authority(tmp_path / "other").client(broker, "me")
-    expected = r"does not hold \(self-signed certificate in certificate chain\); mend host, or gi"
+    expected = r"does not hold \(self-signed certificate in certificate chain\); check host, or gi"
     with pytest.raises(BrokerError, match=expected):
-        Link(settings, "me", []).__enter__()
+        MqttConnection(settings, "me", []).__enter__()
 
 
 @pytest.mark.broker
@@ -82,7 +85,7 @@ def test_a_broker_of_another_name(start_broker: StartBroker, authority: Authorit
     broker = start_broker(*authority.listener("elsewhere.example")).settings
     settings = authority.client(broker, "me")
     with pytest.raises(BrokerError, match=r"does not hold \(IP address mismatch"):
-        Link(settings, "me", []).__enter__()
+        MqttConnection(settings, "me", []).__enter__()
 
 
 @pytest.mark.broker
@@ -94,18 +97,18 @@ def test_certificates_are_read_anew_before_each_connection(
     assert settings.ca_file is not None
     assert settings.certificate_file is not None
     assert settings.key_file is not None
-    with Link(settings, "me", []) as link:
+    with MqttConnection(settings, "me", []) as connection:
         broker.process.kill()
         broker.process.wait()
         later = Authority(tmp_path / "later")
         settings.key_file.write_text("half written")  # as long as it is, the old ones are shown
         start_broker(*later.listener(LOOPBACK), port=broker.settings.port)
-        assert link.receive(2) is None
+        assert connection.receive(2) is None
         certificate, key = later.sign("me")
         shutil.copyfile(later.file, settings.ca_file)
         shutil.copyfile(certificate, settings.certificate_file)
         shutil.copyfile(key, settings.key_file)
-        assert link.receive(20) == Reconnected()
+        assert connection.receive(20) == Reconnected()
 
 
 @pytest.mark.parametrize("field", ["ca_file", "certificate_file", "key_file"])
@@ -165,7 +168,7 @@ def test_a_broker_whose_certificate_does_not_hold_now(
     settings = authority.client(broker, "me")
     expected = f"hold: it {problem} machine's clock says {datetime.now(UTC):%Y-}.*; {remedy}"
     with pytest.raises(BrokerError, match=expected):
-        Link(settings, "me", [], patient=True).__enter__()
+        MqttConnection(settings, "me", [], retry_forever=True).__enter__()
 
 
 @pytest.mark.parametrize(("dates", "problem", "remedy"), DATES)

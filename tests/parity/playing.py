@@ -16,12 +16,12 @@ from torch import nn
 
 from edgeloop import algorithms, generators, models, server_loop
 from edgeloop.algorithm import Algorithm
-from edgeloop.client import Member, Report
+from edgeloop.client import Client, Report
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.knowledge import low_rank
 from edgeloop.participation import Participation
 from edgeloop.protocol import wire
-from edgeloop.server_loop import Closed
+from edgeloop.server_loop import RoundResult
 from tests.parity.cases import Case
 from tests.parity.worlds import World
 
@@ -36,25 +36,25 @@ SEED = 0
 def play(case: Case, world: World) -> list[Record]:
     """Run a case; return a record of each round, and one of the last evaluation."""
     algorithm = loaded(case, world)
-    kinds = (world.alike,) if algorithms.card(case.algorithm).alike else world.mixed
-    crew = {
+    kinds = (world.alike,) if algorithms.info(case.algorithm).same_architecture else world.mixed
+    cohort = {
         name: member(name, number, algorithm, world, kinds)
         for number, name in enumerate(world.clients)
     }
-    begun = server_loop.beginning(algorithm)
-    watch = Watch(case, world, crew, begun.broadcast)
-    some = Participation(tuple(crew), case.joining, seed=SEED) if case.joining < 1 else None
-    _, last = server_loop.run(
-        algorithm, LocalCohort(crew), case.rounds, begun, watch.after, participation=some
+    begun = server_loop.initial_state(algorithm)
+    watch = Watch(case, world, cohort, begun.broadcast)
+    some = Participation(tuple(cohort), case.joining, seed=SEED) if case.joining < 1 else None
+    _, last = server_loop.run_rounds(
+        algorithm, LocalCohort(cohort), case.rounds, begun, watch.after, participation=some
     )
     return [*watch.records, evaluated(last)]
 
 
 def loaded(case: Case, world: World) -> Algorithm[Any, Any, Any]:
     """Build the case's algorithm for a world."""
-    card = algorithms.card(case.algorithm)
-    generator = generators.load(generators.EMBEDDED) if card.generator else None
-    facts = algorithms.given(
+    info = algorithms.info(case.algorithm)
+    generator = generators.load(generators.EMBEDDED) if info.generator else None
+    facts = algorithms.supported_options(
         case.algorithm,
         classes=world.classes,
         width=world.width,
@@ -72,11 +72,11 @@ def member(
     algorithm: Algorithm[Any, Any, Any],
     world: World,
     kinds: tuple[str, ...],
-) -> Member[Any, Any]:
+) -> Client[Any, Any]:
     """Make one client, with the first weights that all of its architecture have."""
     kind = kinds[number % len(kinds)]
     model = models.build(kind, world.shape, world.classes, world.width, SEED)
-    return Member(name, algorithm, model, world.clients[name], batch_size=BATCH, seed=SEED)
+    return Client(name, algorithm, model, world.clients[name], batch_size=BATCH, seed=SEED)
 
 
 class Watch:
@@ -90,7 +90,7 @@ class Watch:
     """
 
     def __init__(
-        self, case: Case, world: World, crew: Mapping[str, Member[Any, Any]], broadcast: Any
+        self, case: Case, world: World, crew: Mapping[str, Client[Any, Any]], broadcast: Any
     ) -> None:
         self._shapes = mentee_shapes(world) if case.algorithm == "fedkd" else None
         self._crew = crew
@@ -100,7 +100,7 @@ class Watch:
         self.records: list[Record] = []
         self._before: Record = {"first": first}
 
-    def after(self, closed: Closed[Any, Any, Any]) -> None:
+    def after(self, closed: RoundResult[Any, Any, Any]) -> None:
         """Add a round's record."""
         answers = closed.answers
         self.records.append(
@@ -116,7 +116,7 @@ class Watch:
                     for name, each in answers.items()
                     if each.upload is not None
                 },
-                "broadcast": self._sketched(closed.standing.broadcast),
+                "broadcast": self._sketched(closed.run_state.broadcast),
             }
         )
         self._before = {}
@@ -140,7 +140,7 @@ class Watch:
         if self._shapes is None or "factors_F" not in found:
             return found
         ranks_T, factors_F = found["ranks_T"].astype(np.int64), found.pop("factors_F")
-        return {**found, "expanded_P": low_rank.expanded(ranks_T, factors_F, self._shapes)}
+        return {**found, "expanded_P": low_rank.reconstruct(ranks_T, factors_F, self._shapes)}
 
 
 def mentee_shapes(world: World) -> list[tuple[int, ...]]:

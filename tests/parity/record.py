@@ -4,7 +4,7 @@ python -m tests.parity.record --at bd597a1            # all of them, with that c
 python -m tests.parity.record --only ditto --parts auc --note "why they differ from that commit's"
 
 A commit of before the modules moved into rooms is recorded from its own tree, without --at.
-Without --at this tree's code runs. What is recorded anew has the note; the rest stays.
+Without --at this tree's code runs. What is recorded again has the note; the rest stays.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def opened(name: str) -> World:
 
 
 def recorded(world: World, old: Mapping[str, Any], asked: argparse.Namespace) -> dict[str, Any]:
-    """Return a world's numbers, those that are asked for recorded anew."""
+    """Return a world's numbers, those that are asked for recorded again."""
     kept = dict(old.get("cases", {}))
     for name in world.cases if asked.only is None else set(asked.only) & set(world.cases):
         kept[name] = case_recorded(world, name, kept.get(name), asked)
@@ -92,7 +92,7 @@ def recorded(world: World, old: Mapping[str, Any], asked: argparse.Namespace) ->
 def case_recorded(
     world: World, name: str, old: Mapping[str, Any] | None, asked: argparse.Namespace
 ) -> dict[str, Any]:
-    """Return a case's numbers: all anew, or the parts asked for in the place of the old ones."""
+    """Return a case's numbers: all again, or the parts asked for in the place of the old ones."""
     case = world.cases[name]
     wanted = [part for part in case.parts if part in asked.parts]
     rounds = [_only(each, wanted) for each in play(case, world)]

@@ -3,7 +3,14 @@ import math
 import pytest
 from opacus.accountants import RDPAccountant
 
-from edgeloop.privacy.accounting import Event, added, epsilon, noted, of_round, told
+from edgeloop.privacy.accounting import (
+    Event,
+    epsilon,
+    epsilon_notes,
+    parse_epsilon,
+    round_cost,
+    sum_events,
+)
 from edgeloop.runtime.config import PrivacySettings
 
 TRAINING = Event(1.1, 0.01, 500)
@@ -40,24 +47,24 @@ def test_epsilon_grows_with_rounds_and_falls_with_noise() -> None:
 def test_a_rounds_events() -> None:
     asked = PrivacySettings(noise=2.0, prototype_noise=8.0)
     facts = {"samples": 95, "batch_size": 10, "epochs": 3}
-    training, upload = of_round(asked, **facts, prototypes=True)
+    training, upload = round_cost(asked, **facts, prototypes=True)
     assert training == Event(2.0, 10 / 95, 27)
     assert upload == Event(8.0, 1.0, 1)
-    assert of_round(asked, **facts, prototypes=False) == (training,)
+    assert round_cost(asked, **facts, prototypes=False) == (training,)
     few = {"samples": 9, "batch_size": 10, "epochs": 3}
-    assert of_round(asked, **few, prototypes=True) == (upload,)
-    assert of_round(asked, samples=0, batch_size=10, epochs=1, prototypes=True) == ()
+    assert round_cost(asked, **few, prototypes=True) == (upload,)
+    assert round_cost(asked, samples=0, batch_size=10, epochs=1, prototypes=True) == ()
 
 
 def test_events_of_one_kind_are_added() -> None:
     rounds = [(TRAINING, Event(8.0, 1.0, 1))] * 3
-    assert added(*rounds) == (Event(1.1, 0.01, 1500), Event(8.0, 1.0, 3))
+    assert sum_events(*rounds) == (Event(1.1, 0.01, 1500), Event(8.0, 1.0, 3))
 
 
 def test_what_a_device_says_that_it_has_spent() -> None:
-    assert noted(1.23451) == {"epsilon": "1.2346"}  # never less than it is
-    assert told(noted(0.5)) == 0.5
-    assert told({}) is None
+    assert epsilon_notes(1.23451) == {"epsilon": "1.2346"}  # never less than it is
+    assert parse_epsilon(epsilon_notes(0.5)) == 0.5
+    assert parse_epsilon({}) is None
     for text in ("", "nan", "-1", "inf", "much"):
-        assert told({"epsilon": text}) is None
-    assert told(noted(math.inf)) == 1e9
+        assert parse_epsilon({"epsilon": text}) is None
+    assert parse_epsilon(epsilon_notes(math.inf)) == 1e9

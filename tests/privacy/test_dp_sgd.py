@@ -18,7 +18,7 @@ from edgeloop.knowledge.latent_pairs import Pairs
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.models import SplitModel
 from edgeloop.privacy import dp_sgd, noise
-from edgeloop.privacy.dp_sgd import drawn, released, shrinking, totals
+from edgeloop.privacy.dp_sgd import clip_factors, noisy_class_means, sample_step, totals
 from edgeloop.runtime.config import PrivacySettings
 from edgeloop.training.sgd import cross_entropy, with_fields
 
@@ -42,7 +42,9 @@ def quiet(**changes: Any) -> PrivacySettings:
 def built(name: str, **options: Any) -> Algorithm[Any, Any, Any]:
     facts = {"classes": CLASSES, "width": WIDTH, "shape": SHAPE, "architecture": "cnn"}
     few = {"server_epochs": 2, "local_epochs": 2, "latent_dim": 3}
-    return algorithms.load(name, None, **{**algorithms.given(name, **facts, **few), **options})
+    return algorithms.load(
+        name, None, **{**algorithms.supported_options(name, **facts, **few), **options}
+    )
 
 
 def model(architecture: str = "cnn") -> SplitModel:
@@ -73,46 +75,46 @@ def test_without_noise_it_is_plain_descent_on_the_drawn_samples(name: str) -> No
     algorithm, mine, plain = built(name), model(), model()
     recipe, data = algorithm.recipe, batches()
     assert recipe is not None
-    dp_sgd.descend(recipe, mine, data, opening(name), quiet(), KEY)
+    dp_sgd.train_dp_sgd(recipe, mine, data, opening(name), quiet(), KEY)
     goal = recipe.targets(opening(name), torch.device("cpu"))
-    guesses = {name: getattr(goal, name).requires_grad_(True) for name in recipe.learns(goal)}
+    guesses = {name: getattr(goal, name).requires_grad_(True) for name in recipe.extra_params(goal)}
     learning = [*plain.own(), *guesses.values()]
-    fields = recipe.steps(goal, data.seed)
+    fields = recipe.step_inputs(goal, data.seed)
     plain.train()
     for step in range(recipe.epochs * len(data)):
         aim = with_fields(goal, {**guesses, **next(fields)})
-        chosen = drawn(KEY, step, SAMPLES, SIZE / SAMPLES).tolist()
+        chosen = sample_step(KEY, step, SAMPLES, SIZE / SAMPLES).tolist()
         losses = [
             recipe.loss(plain, (data.inputs[one : one + 1], data.labels[one : one + 1]), aim)
             for one in chosen
         ]
-        slopes = torch.autograd.grad(torch.stack(losses).sum(), learning, allow_unused=True)
-        for parameter, slope in zip(learning, slopes, strict=True):
-            if slope is not None:
-                parameter.data.sub_(recipe.lr * slope / SIZE)
+        gradients = torch.autograd.grad(torch.stack(losses).sum(), learning, allow_unused=True)
+        for parameter, gradient in zip(learning, gradients, strict=True):
+            if gradient is not None:
+                parameter.data.sub_(recipe.lr * gradient / SIZE)
     assert torch.allclose(weights(mine), weights(plain), atol=1e-5)
     assert not torch.allclose(weights(mine), weights(model()), atol=1e-4)
     assert (name == "fedktl") == bool(guesses)
 
 
 def test_clipping_by_hand() -> None:
-    slopes = [torch.tensor([[3.0], [0.3], [0.0], [math.nan], [math.inf]]), torch.zeros(5, 1, 1)]
-    slopes[1][:3, 0, 0] = torch.tensor([4.0, 0.4, 0.0])
-    assert shrinking(slopes, 1.0).tolist() == pytest.approx([0.2, 1.0, 1.0, 0.0, 0.0])
+    gradients = [torch.tensor([[3.0], [0.3], [0.0], [math.nan], [math.inf]]), torch.zeros(5, 1, 1)]
+    gradients[1][:3, 0, 0] = torch.tensor([4.0, 0.4, 0.0])
+    assert clip_factors(gradients, 1.0).tolist() == pytest.approx([0.2, 1.0, 1.0, 0.0, 0.0])
 
 
 def test_a_step_by_hand(identity: SplitModel) -> None:
     # One sample (4, 0) of class 1, logits (4, 0): the gradient of the bias is (p, -p).
     inputs, labels = torch.tensor([[4.0, 0.0]]), torch.tensor([1])
     before = weights(identity)
-    slopes = torch.autograd.grad(cross_entropy(identity, (inputs, labels)), identity.own())
-    whole = torch.cat([slope.flatten() for slope in slopes])
+    gradients = torch.autograd.grad(cross_entropy(identity, (inputs, labels)), identity.own())
+    whole = torch.cat([gradient.flatten() for gradient in gradients])
     norm = whole.norm()
     assert norm > 2
     algorithm = algorithms.load("local", None, classes=2, width=2, local_lr=0.5)
     assert algorithm.recipe is not None
     asked = quiet(noise=1.5, clip=2.0)
-    dp_sgd.descend(algorithm.recipe, identity, Batches(inputs, labels, 1), None, asked, KEY)
+    dp_sgd.train_dp_sgd(algorithm.recipe, identity, Batches(inputs, labels, 1), None, asked, KEY)
     disturbance = 1.5 * 2.0 * noise.normal(KEY, "step 0", len(whole))
     step = whole * (2.0 / norm) + disturbance
     assert torch.allclose(weights(identity), before - 0.5 * step, atol=1e-6)
@@ -124,8 +126,8 @@ def test_one_sample_more_moves_a_steps_sum_by_the_clip_at_most(name: str) -> Non
     recipe, data, clip = algorithm.recipe, batches(), 0.01
     assert recipe is not None
     goal = recipe.targets(opening(name), torch.device("cpu"))
-    descent = dp_sgd._Descent(recipe, model().train(), goal)
-    fields = next(recipe.steps(goal, 0))
+    descent = dp_sgd._PerSampleGradients(recipe, model().train(), goal)
+    fields = next(recipe.step_inputs(goal, 0))
     everyone = torch.arange(SAMPLES)
     for gone in (0, 7, SAMPLES - 1):
         sums = [
@@ -154,7 +156,7 @@ def test_one_sample_more_moves_what_is_released_by_the_root_of_two_at_most() -> 
 def fedproto(data: Batches, asked: PrivacySettings) -> PrototypeUpload:
     algorithm = built("fedproto")
     assert algorithm.recipe is not None
-    upload: PrototypeUpload = dp_sgd.follow(
+    upload: PrototypeUpload = dp_sgd.train_private(
         algorithm.recipe, model(), data, algorithm.start()[1], asked, KEY
     )
     return upload
@@ -165,7 +167,7 @@ def test_without_noise_the_prototypes_are_the_means_of_all_samples() -> None:
     algorithm = built("fedproto")
     assert algorithm.recipe is not None
     found = fedproto(data, quiet())
-    dp_sgd.descend(algorithm.recipe, trained, data, algorithm.start()[1], quiet(), KEY)
+    dp_sgd.train_dp_sgd(algorithm.recipe, trained, data, algorithm.start()[1], quiet(), KEY)
     with torch.no_grad():
         features_NK = trained.eval()(data.inputs)[0]
     expected = prototypes.upload_of(features_NK, data.labels, CLASSES)
@@ -178,8 +180,8 @@ def test_the_noise_of_what_is_released() -> None:
     algorithm, data = built("fedproto"), batches(400)
     assert algorithm.recipe is not None
     asked = quiet(prototype_noise=2.0, prototype_clip=3.0)
-    found = released(algorithm.recipe, model(), data, asked, KEY)
-    truth = released(algorithm.recipe, model(), data, quiet(prototype_clip=3.0), KEY)
+    found = noisy_class_means(algorithm.recipe, model(), data, asked, KEY)
+    truth = noisy_class_means(algorithm.recipe, model(), data, quiet(prototype_clip=3.0), KEY)
     scale = 2.0 * math.sqrt(2)
     drawn_P = scale * noise.normal(KEY, "prototypes", CLASSES * WIDTH + CLASSES)
     counts_C = truth.counts_N + drawn_P[-CLASSES:]
@@ -213,7 +215,7 @@ def test_a_round_of_every_private_algorithm(name: str) -> None:
     broadcast, uploads = algorithm.start()[1], []
     for key in (KEY, KEY, b"another"):
         mine = model()
-        upload = dp_sgd.follow(algorithm.recipe, mine, batches(), broadcast, asked, key)
+        upload = dp_sgd.train_private(algorithm.recipe, mine, batches(), broadcast, asked, key)
         algorithm.check(upload)
         uploads.append((weights(mine), upload))
     assert torch.equal(uploads[0][0], uploads[1][0])
@@ -226,7 +228,7 @@ def test_a_round_of_every_private_algorithm(name: str) -> None:
 def test_samples_are_drawn_with_one_chance_each() -> None:
     times = torch.zeros(50)
     for step in range(2000):
-        times[drawn(KEY, step, 50, 0.2)] += 1
+        times[sample_step(KEY, step, 50, 0.2)] += 1
     assert times.sub(400).abs().max() < 70  # four standard deviations
     assert 390 < times.mean() < 410
 
@@ -234,7 +236,7 @@ def test_samples_are_drawn_with_one_chance_each() -> None:
 def test_without_a_full_batch_nothing_is_trained() -> None:
     algorithm, mine = built("fedavg"), model()
     assert algorithm.recipe is not None
-    dp_sgd.descend(algorithm.recipe, mine, batches(3), None, PrivacySettings(), KEY)
+    dp_sgd.train_dp_sgd(algorithm.recipe, mine, batches(3), None, PrivacySettings(), KEY)
     assert torch.equal(weights(mine), weights(model()))
 
 
@@ -255,7 +257,7 @@ def test_a_model_that_looks_at_its_numbers_is_refused() -> None:
     mine = SplitModel(Choosy(), width=2, classes=2, features=2)
     data = Batches(torch.ones(4, 2), torch.zeros(4, dtype=torch.int64), 4)
     with pytest.raises(ModelError, match=r"no gradient of a single sample .*; use another"):
-        dp_sgd.descend(algorithm.recipe, mine, data, None, PrivacySettings(), KEY)
+        dp_sgd.train_dp_sgd(algorithm.recipe, mine, data, None, PrivacySettings(), KEY)
 
 
 def test_algorithms_of_more_than_one_descent_are_refused() -> None:
@@ -272,5 +274,5 @@ def test_dropout_is_drawn_for_each_sample() -> None:
     data = Batches(torch.ones(8, 2), torch.zeros(8, dtype=torch.int64), 4)
     algorithm = algorithms.load("local", None, classes=2, width=2)
     assert algorithm.recipe is not None
-    dp_sgd.descend(algorithm.recipe, mine, data, None, quiet(), KEY)
+    dp_sgd.train_dp_sgd(algorithm.recipe, mine, data, None, quiet(), KEY)
     assert not torch.equal(weights(mine), weights(first))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeloop.protocol import wire
-from edgeloop.protocol.chunks import PIECE, Assembler, Room, split
+from edgeloop.protocol.chunks import PIECE, Assembler, ChunkMemory, split
 
 PAYLOAD = bytes(range(256)) * 4
 
@@ -120,8 +120,8 @@ def held(assembler: Assembler) -> int:
 
 
 def test_senders_share_a_room_and_the_largest_gives_way() -> None:
-    room = Room(10 * (100 + PIECE))
-    hostile, honest = Assembler(10_000, room=room), Assembler(10_000, room=room)
+    room = ChunkMemory(10 * (100 + PIECE))
+    hostile, honest = Assembler(10_000, memory=room), Assembler(10_000, memory=room)
     for index in range(3):
         assert honest.offer(forged(index, 4, 400, b"h" * 100)) is None
     for index in range(50):
@@ -132,8 +132,8 @@ def test_senders_share_a_room_and_the_largest_gives_way() -> None:
 
 
 def test_what_is_forgotten_leaves_room() -> None:
-    room = Room(10 * (100 + PIECE))
-    first, second = Assembler(10_000, room=room), Assembler(10_000, room=room)
+    room = ChunkMemory(10 * (100 + PIECE))
+    first, second = Assembler(10_000, memory=room), Assembler(10_000, memory=room)
     for index in range(9):
         first.offer(forged(index, 100, 10_000, b"x" * 100))
     first.clear()

@@ -7,7 +7,7 @@ import pytest
 
 from edge.agent.settings import DeviceSettings
 from edgeloop.errors import ConfigError
-from edgeloop.protocol.task import client_id, is_meant, is_reminder, reminder
+from edgeloop.protocol.task import client_id, is_addressed_to, is_reminder, reminder
 from edgeloop.runtime.config import parse
 
 
@@ -30,8 +30,8 @@ def test_a_device_is_not_called_as_the_server_is(tmp_path: Path, source: str) ->
 def test_a_reminder_names_who_is_missing() -> None:
     notes = reminder(["b", "a"])
     assert is_reminder(notes)
-    assert is_meant(notes, "a")
-    assert not is_meant(notes, "c")
-    assert is_meant(reminder([f"device-{number}" for number in range(1000)]), "c")
-    assert is_meant({}, "c")
+    assert is_addressed_to(notes, "a")
+    assert not is_addressed_to(notes, "c")
+    assert is_addressed_to(reminder([f"device-{number}" for number in range(1000)]), "c")
+    assert is_addressed_to({}, "c")
     assert not is_reminder({})

@@ -1,4 +1,4 @@
-"""What the version before left on a disk is read, and gone on with."""
+"""What the version before left on a disk is read, and continued."""
 
 import json
 import shutil
@@ -99,8 +99,8 @@ def test_a_killed_task_goes_on(place: Path, broker: BrokerSettings) -> None:
             stack.callback(each.kill)
         told = [each.communicate(timeout=240)[1] for each in processes]
     assert [each.returncode for each in processes] == [0, 0, 0], told
-    assert "goes on with round 3" in told[0]
-    assert "goes on after round" in told[1]
+    assert "resumes at round 3" in told[0]
+    assert "resumed after round" in told[1]
     summary = json.loads((place / "aggregator" / "summary.json").read_text())
     assert len(summary["accuracy_by_round"]) == ROUNDS + 1
     assert len(list((place / "aggregator" / "history").iterdir())) == ROUNDS

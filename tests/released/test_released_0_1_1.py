@@ -1,4 +1,4 @@
-"""What 0.1.1 left on a disk, before its modules moved, is read, and gone on with."""
+"""What 0.1.1 left on a disk, before its modules moved, is read, and continued."""
 
 import csv
 import json
@@ -104,8 +104,8 @@ def test_a_killed_task_goes_on(place: Path, broker: BrokerSettings, algorithm: s
     spent = json.loads(ledger.read_text()) if ledger.exists() else None
     words = commands(place, broker.port, algorithm, ROUNDS)
     told = together(place, words)
-    assert "goes on with round" in told[0]
-    assert "goes on after round" in told[1]
+    assert "resumes at round" in told[0]
+    assert "resumed after round" in told[1]
     folder = place / algorithm / "aggregator"
     summary = json.loads((folder / "summary.json").read_text())
     assert len(summary["accuracy_by_round"]) == ROUNDS + 1

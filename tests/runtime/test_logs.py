@@ -26,8 +26,8 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 def test_a_line_of_json_tells_its_facts_and_those_of_the_process(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    logs.begin("json")
-    logs.always(task="cats", device="all")
+    logs.configure("json")
+    logs.add_context(task="cats", device="all")
     log.info("%s: %d bytes\nand more", "press-1", 7, extra={"device": "press-1", "round": 2})
     log.debug("unheard")
     log.warning("ß", extra={"unknown": 1, "accuracy": None})
@@ -47,7 +47,7 @@ def test_a_line_of_json_tells_its_facts_and_those_of_the_process(
 
 
 def test_an_error_is_on_the_same_line(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.begin("json")
+    logs.configure("json")
     try:
         int("many")
     except ValueError:
@@ -59,8 +59,8 @@ def test_an_error_is_on_the_same_line(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_plain_lines_have_no_facts(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.begin()
-    logs.always(task="cats")
+    logs.configure()
+    logs.add_context(task="cats")
     log.info("hello", extra={"round": 2})
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith(" INFO hello")
@@ -68,7 +68,7 @@ def test_plain_lines_have_no_facts(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("form", ["plain", "json"])
 def test_nobody_forges_a_line(form: logs.Format, capsys: pytest.CaptureFixture[str]) -> None:
-    logs.begin(form)
+    logs.configure(form)
     log.warning("dropped what %s sent", "x\n2026-01-01 CRITICAL lost\x1b[2J\x9b2J\u2028\ud800")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.isprintable()
@@ -77,7 +77,7 @@ def test_nobody_forges_a_line(form: logs.Format, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("form", ["plain", "json"])
 def test_nobody_fills_a_line(form: logs.Format, capsys: pytest.CaptureFixture[str]) -> None:
-    logs.begin(form)
+    logs.configure(form)
     log.warning("dropped what %s sent", "x" * 10_000_000)
     (line,) = capsys.readouterr().err.splitlines()
     assert len(line) < 5000
@@ -85,7 +85,7 @@ def test_nobody_fills_a_line(form: logs.Format, capsys: pytest.CaptureFixture[st
 
 
 def test_an_error_stays_readable(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.begin("plain")
+    logs.configure("plain")
     try:
         int("many")
     except ValueError:

@@ -1,11 +1,11 @@
 import pytest
 
-from edgeloop.runtime.pace import Backoff, Pace, Sparing
+from edgeloop.runtime.pace import Backoff, LogRateLimiter, Timer
 
 
 def test_what_is_due_again_and_again() -> None:
     now = [0.0]
-    pace = Pace(10, first=2, clock=lambda: now[0])
+    pace = Timer(10, first=2, clock=lambda: now[0])
     assert not pace.due()
     assert pace.left() == 2
     now[0] = 2.0
@@ -19,7 +19,7 @@ def test_what_is_due_again_and_again() -> None:
 
 
 def test_those_who_began_together_do_not_go_on_together() -> None:
-    left = {Pace(10, jitter=0.2, clock=lambda: 0.0).left() for _ in range(20)}
+    left = {Timer(10, jitter=0.2, clock=lambda: 0.0).left() for _ in range(20)}
     assert len(left) > 1
     assert all(8 <= each <= 12 for each in left)
 
@@ -54,8 +54,8 @@ def test_a_broker_that_is_away_is_tried_ever_more_slowly() -> None:
 
 def test_lines_that_are_spared() -> None:
     now = [0.0]
-    sparing = Sparing(most=2, period=60.0, clock=lambda: now[0])
-    assert [sparing.left("a") for _ in range(4)] == [2, 1, 0, 0]
-    assert sparing.left("b") == 2
+    sparing = LogRateLimiter(most=2, period=60.0, clock=lambda: now[0])
+    assert [sparing.allowed("a") for _ in range(4)] == [2, 1, 0, 0]
+    assert sparing.allowed("b") == 2
     now[0] = 60.0
-    assert sparing.left("a") == 2
+    assert sparing.allowed("a") == 2

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from cloud.aggregator import settings as cloud
-from cloud.aggregator.agreement import Patient, contract_of
+from cloud.aggregator.agreement import GeneratorHandle, make_contract
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.service import Run
 from edgeloop.errors import ConfigError
@@ -56,9 +56,13 @@ def test_an_uploads_way(
     settings.folder.mkdir()
     with Ledger.open(settings.ledger()) as ledger, ThreadPoolExecutor(1) as pool:
         run = Run(
-            settings, ledger.adopt(contract_of(settings)), ledger, Patient(settings), tracer=tracer
+            settings,
+            ledger.adopt(make_contract(settings)),
+            ledger,
+            GeneratorHandle(settings),
+            tracer=tracer,
         )
-        ended = pool.submit(run.to_its_end)
+        ended = pool.submit(run.run_to_end)
         with at_work(task.device(), tracer=tracer) as device:
             device.ended.result(60)
         ended.result(60)
@@ -152,7 +156,7 @@ def test_a_collector_is_sent_what_was_made() -> None:
     with collector() as (address, heard):
         settings = TraceSettings(endpoint=f"{address}/")
         with (
-            tracing.begun(settings, "edgeloop-agent", device="one") as tracer,
+            tracing.tracing_session(settings, "edgeloop-agent", device="one") as tracer,
             tracer.span("train", round=3) as notes,
         ):
             pass
@@ -173,29 +177,29 @@ def test_a_collector_is_shown_the_headers_of_a_file(tmp_path: Path) -> None:
     noted: list[Message] = []
     with collector(noted) as (address, _):
         settings = TraceSettings(endpoint=address, headers_file=file)
-        with tracing.begun(settings, "edgeloop-agent") as tracer, tracer.span("train"):
+        with tracing.tracing_session(settings, "edgeloop-agent") as tracer, tracer.span("train"):
             pass
     (headers,) = noted
     assert (headers["Authorization"], headers["tenant"]) == ("Bearer a=b", "plant")
     lost = TraceSettings(endpoint=address, headers_file=tmp_path / "nothing")
     with pytest.raises(ConfigError, match=r"^trace.headers_file: cannot be read"):
-        tracing.begun(lost, "edgeloop-agent").__enter__()
+        tracing.tracing_session(lost, "edgeloop-agent").__enter__()
 
 
 def test_who_opens_a_round_draws_and_the_others_follow() -> None:
     with collector() as (address, heard):
         none, every = (TraceSettings(endpoint=address, sampling=share) for share in (0.0, 1.0))
         with (
-            tracing.begun(none, "edgeloop-aggregator") as cloud_side,
-            tracing.begun(every, "edgeloop-agent") as device,
+            tracing.tracing_session(none, "edgeloop-aggregator") as cloud_side,
+            tracing.tracing_session(every, "edgeloop-agent") as device,
             cloud_side.span("gather") as notes,
             device.span("train", notes),
         ):
             pass
         assert heard == []
         with (
-            tracing.begun(every, "edgeloop-aggregator") as cloud_side,
-            tracing.begun(none, "edgeloop-agent") as device,
+            tracing.tracing_session(every, "edgeloop-aggregator") as cloud_side,
+            tracing.tracing_session(none, "edgeloop-agent") as device,
         ):
             with cloud_side.span("gather") as notes:
                 pass
@@ -212,7 +216,7 @@ def test_who_opens_a_round_draws_and_the_others_follow() -> None:
 
 
 def test_without_an_endpoint_nothing_is_made_and_a_device_imports_nothing() -> None:
-    with tracing.begun(TraceSettings(), "edgeloop-agent") as tracer:
+    with tracing.tracing_session(TraceSettings(), "edgeloop-agent") as tracer:
         assert tracer is SILENT
         with tracer.span("train") as notes:
             assert notes == {}
@@ -225,7 +229,9 @@ def test_without_an_endpoint_nothing_is_made_and_a_device_imports_nothing() -> N
 
 def test_without_opentelemetry_an_endpoint_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
-    begun = tracing.begun(TraceSettings(endpoint="http://127.0.0.1:4318"), "edgeloop-agent")
+    begun = tracing.tracing_session(
+        TraceSettings(endpoint="http://127.0.0.1:4318"), "edgeloop-agent"
+    )
     with pytest.raises(ConfigError, match=r"pip install 'edgeloop\[otel\]'"):
         begun.__enter__()
 

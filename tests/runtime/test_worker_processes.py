@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from edgeloop.errors import RunError
-from edgeloop.runtime.worker_processes import crew
+from edgeloop.runtime.worker_processes import worker_processes
 
 PROGRAM = """
 import os, signal
@@ -44,7 +44,7 @@ def busy(end: "Connection[Any, Any]") -> None:
 
 
 def test_each_answers_on_its_own_pipe() -> None:
-    with crew(echo, [("a",), ("b",)]) as (first, second):
+    with worker_processes(echo, [("a",), ("b",)]) as (first, second):
         second.send(2)
         first.send(1)
         assert (first.receive(), second.receive()) == (("a", 1), ("b", 2))
@@ -52,12 +52,15 @@ def test_each_answers_on_its_own_pipe() -> None:
 
 
 def test_one_that_is_killed_within_its_answer_is_no_endless_wait() -> None:
-    with crew(half, [()]) as (worker,), pytest.raises(RunError, match="workers: one was killed"):
+    with (
+        worker_processes(half, [()]) as (worker,),
+        pytest.raises(RunError, match="workers: one was killed"),
+    ):
         worker.receive()
 
 
 def test_who_has_ended_is_told_of_by_its_answer() -> None:
-    with crew(echo, [("a",), ("b",)]) as (first, second):
+    with worker_processes(echo, [("a",), ("b",)]) as (first, second):
         first.kill()
         for _ in range(100):
             first.send("x" * 100_000)
@@ -69,7 +72,7 @@ def test_who_has_ended_is_told_of_by_its_answer() -> None:
 
 def test_one_that_cannot_start_ends_the_others() -> None:
     unfit: Any = lambda: None  # noqa: E731 - cannot be pickled
-    with pytest.raises(Exception, match="lambda"), crew(echo, [("a",), (unfit,)]):
+    with pytest.raises(Exception, match="lambda"), worker_processes(echo, [("a",), (unfit,)]):
         raise AssertionError
     assert not multiprocessing.active_children()
 

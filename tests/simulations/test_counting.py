@@ -15,11 +15,11 @@ def test_numbers_of_a_broadcast_by_hand(tmp_path: Path) -> None:
     known = np.array([True, False, True])
     arrays: dict[str, Any] = {"known_C": known, "prototypes_CD": np.zeros((3, 5), np.float32)}
     safetensors.numpy.save_file(arrays, tmp_path / "prototypes.safetensors")
-    assert counting.downloaded(tmp_path) == 2 * 5
+    assert counting.count_downloaded(tmp_path) == 2 * 5
     arrays = {"images_NP": np.zeros((2, 7), np.uint8), "latents_NH": np.zeros((2, 3), np.float16)}
     arrays["labels_N"] = np.zeros(2, np.int64)
     safetensors.numpy.save_file(arrays, tmp_path / "prototypes.safetensors")
-    assert counting.downloaded(tmp_path) == 14 + 6
+    assert counting.count_downloaded(tmp_path) == 14 + 6
 
 
 def test_formulas_give_the_papers_numbers() -> None:

@@ -11,24 +11,24 @@ import pytest
 
 from edgeloop.cli.main import main
 from edgeloop.errors import BrokerError
-from edgeloop.mqtt.connection import Arrival, Link
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.runtime import local_broker
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.local_broker import Broker
 from edgeloop.runtime.ports import free_port
 from simulations.demo import dealing
-from simulations.demo.broker import started
+from simulations.demo.broker import run_broker
 
 
 def test_the_embedded_broker_keeps_what_late_devices_need(tmp_path: Path) -> None:
     port = free_port()
-    with started(local_broker.embedded(tmp_path, port), tmp_path / "log", port):
+    with run_broker(local_broker.embedded_broker(tmp_path, port), tmp_path / "log", port):
         settings = BrokerSettings(port=port)
-        with Link(settings, "server", ["up/+"], presence="presence") as server:
+        with MqttConnection(settings, "server", ["up/+"], presence="presence") as server:
             server.publish("contract", b"retained", retain=True)
             server.send("large", b"x" * 300_000)
             assert server.flush(10)
-            with Link(settings, "device", ["contract", "presence"]) as device:
+            with MqttConnection(settings, "device", ["contract", "presence"]) as device:
                 found = [device.receive(5), device.receive(5)]
                 payloads = {a.topic: a.payload for a in found if isinstance(a, Arrival)}
                 assert payloads == {"contract": b"retained", "presence": b"online"}
@@ -56,7 +56,7 @@ def test_a_broker_that_ends_at_once_is_not_waited_for(
     ending = Broker("ending", (sys.executable, "-c", ""))
     with (
         pytest.raises(BrokerError, match=r"does not start; see .*log"),
-        started(ending, tmp_path / "log", free_port()),
+        run_broker(ending, tmp_path / "log", free_port()),
     ):
         raise AssertionError
 
@@ -114,10 +114,10 @@ def test_what_the_demo_cannot_show(
 
 
 def test_every_device_has_as_many_images_of_each_class() -> None:
-    dealt = dealing.dealt(10, 2, seed=3)
+    dealt = dealing.split_images(10, 2, seed=3)
     assert (dealt.label_counts("train") == 2).all()
     assert (dealt.label_counts("test") == 100).all()
     every = np.concatenate(dealt.train)
     assert len(np.unique(every)) == 200
     assert every.max() < 5000  # none of the test images
-    assert dealt.fingerprint() != dealing.dealt(10, 2, seed=4).fingerprint()
+    assert dealt.fingerprint() != dealing.split_images(10, 2, seed=4).fingerprint()

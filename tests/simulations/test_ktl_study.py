@@ -19,9 +19,9 @@ from edgeloop.data.samples import Shard
 from edgeloop.errors import ConfigError
 from edgeloop.generators.onnx import OnnxGenerator
 from simulations.ktl import rows, study
-from simulations.ktl.rows import ROWS, classified
+from simulations.ktl.rows import ROWS, run_classifier
 from simulations.ktl.study import Study
-from simulations.results.seed_statistics import described
+from simulations.results.seed_statistics import describe_values
 from tests.bases.tiny import tiny_base
 from tests.generators.tiny import write_tiny
 
@@ -82,12 +82,12 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def test_values_by_hand() -> None:
-    found = described([1.0, 2.0, 3.0, 4.0, 5.0])
+    found = describe_values([1.0, 2.0, 3.0, 4.0, 5.0])
     assert found["mean"] == 3.0
     assert found["std"] == pytest.approx(np.sqrt(2.5))
     assert found["ci95"] == pytest.approx(2.776 * np.sqrt(2.5 / 5))
-    assert described([0.25]) == {"mean": 0.25, "std": None, "ci95": None, "runs": [0.25]}
-    many = described([0.0, 1.0] * 20)
+    assert describe_values([0.25]) == {"mean": 0.25, "std": None, "ci95": None, "runs": [0.25]}
+    many = describe_values([0.0, 1.0] * 20)
     assert many["ci95"] == pytest.approx(1.960 * many["std"] / np.sqrt(40))
 
 
@@ -111,8 +111,10 @@ def test_the_summary_says_what_the_runs_say(done: Path) -> None:
     runs = {name: [summary(done / name / f"seed-{seed}") for seed in (0, 1)] for name in NAMES}
     for name in NAMES:
         best = [run["best_accuracy"] for run in runs[name]]
-        assert found["baselines"][name] == described(best)
-        assert found["last_round"][name] == described([r["final_accuracy"] for r in runs[name]])
+        assert found["baselines"][name] == describe_values(best)
+        assert found["last_round"][name] == describe_values(
+            [r["final_accuracy"] for r in runs[name]]
+        )
     for better, worse in (("etf-only", "local"), ("ktl", "etf-only"), ("ktl", "local")):
         pairs = zip(runs[better], runs[worse], strict=True)
         gains = [one["best_accuracy"] - other["best_accuracy"] for one, other in pairs]
@@ -159,7 +161,7 @@ def of(folder: Path, **changes: Any) -> Study:
 
 
 def test_ten_clients_and_as_many_test_samples_as_tell_something(tmp_path: Path) -> None:
-    dealt = study.deal(of(tmp_path))
+    dealt = study.divide(of(tmp_path))
     assert (dealt.seeds, dealt.test) == (10, 1556)
     (note,) = dealt.notes
     assert note.startswith("all clients together have 1,556 test samples, fewer than the 2,000")
@@ -167,18 +169,18 @@ def test_ten_clients_and_as_many_test_samples_as_tell_something(tmp_path: Path) 
 
 
 def test_fewer_clients_than_usual_are_told_of(tmp_path: Path) -> None:
-    dealt = study.deal(of(tmp_path, shots=150))
+    dealt = study.divide(of(tmp_path, shots=150))
     assert dealt.seeds == 3
     assert "there are samples for 3 clients of 150 shots, fewer than the usual 10" in dealt.notes[1]
 
 
 def test_what_was_dealt_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = study.deal(of(tmp_path, seeds=2))
+    first = study.divide(of(tmp_path, seeds=2))
     monkeypatch.setattr(study, "_divided", pytest.fail)
-    assert study.deal(of(tmp_path, seeds=2)) == first
-    assert study.deal(of(tmp_path, seeds=1)).seeds == 1
+    assert study.divide(of(tmp_path, seeds=2)) == first
+    assert study.divide(of(tmp_path, seeds=1)).seeds == 1
     monkeypatch.undo()
-    assert study.deal(of(tmp_path)).seeds == 10  # no longer two
+    assert study.divide(of(tmp_path)).seeds == 10  # no longer two
 
 
 def nearest_mean(client: ClientData, classes: int) -> NDArray[np.int64]:
@@ -190,7 +192,7 @@ def nearest_mean(client: ClientData, classes: int) -> NDArray[np.int64]:
 
 
 def test_a_row_without_rounds_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = {**ROWS, "nearest": partial(classified, how=nearest_mean)}
+    rows = {**ROWS, "nearest": partial(run_classifier, how=nearest_mean)}
     monkeypatch.setattr(study, "ROWS", rows)
     asked = of(tmp_path, seeds=2, baselines=("local", "nearest"), shots=20)
     found = study.run(asked, 1, lambda title, summary: None)
@@ -267,7 +269,9 @@ def test_class_means_on_a_base() -> None:
 
 
 def test_the_row_on_a_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "automatic", lambda generator, shape, classes: tiny_base(shape))
+    monkeypatch.setattr(
+        building, "load_or_compute", lambda generator, shape, classes: tiny_base(shape)
+    )
     words = ["--data", "fashion-sample", "--shots", "4", "--seeds", "2", "--own-test-samples"]
     words += ["--baselines", "computed-base", "--workers", "1", "--out", str(tmp_path / "out")]
     assert main(["simulate", "ktl", *words]) == 0

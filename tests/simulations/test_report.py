@@ -21,8 +21,8 @@ from safetensors.numpy import save_file
 from edgeloop.errors import RunError
 from simulations.report import (
     Device,
+    ReportData,
     Round,
-    Story,
     Timing,
     Traffic,
     charts,
@@ -148,26 +148,26 @@ def _pixels(source: str | None) -> Array:
 
 
 def test_a_demo_is_read_whole(folder: Path) -> None:
-    story = read_demo(folder)
-    assert story.title == "demo: fedktl, 2 rounds"
-    assert story.class_names == ("<script>alert(1)</script>", "boot")
-    assert story.shape == (1, 2, 2)
-    assert story.federated == {0: 0.125, 2: 0.875}  # nobody had test samples in round 1
-    assert story.alone == {0: 0.25, 1: 0.5, 2: 0.625}
-    assert story.devices == (
+    report_data = read_demo(folder)
+    assert report_data.title == "demo: fedktl, 2 rounds"
+    assert report_data.class_names == ("<script>alert(1)</script>", "boot")
+    assert report_data.shape == (1, 2, 2)
+    assert report_data.federated == {0: 0.125, 2: 0.875}  # nobody had test samples in round 1
+    assert report_data.alone == {0: 0.25, 1: 0.5, 2: 0.625}
+    assert report_data.devices == (
         Device("device-0", "cnn-0", 1200, 40, 0.5, 0.75),
         Device("device-1", "cnn-1", 1201, 40, 0.75, 0.9375),
     )
-    assert story.traffic["device-1"][1] == Traffic(up=100, down=1300)
-    assert [each.number for each in story.history] == [0, 1]
-    assert story.history[1].devices == NAMES
-    np.testing.assert_array_equal(story.history[1].arrays["prototypes"], PROTOTYPES_ND)
-    assert story.timings == (
+    assert report_data.traffic["device-1"][1] == Traffic(up=100, down=1300)
+    assert [each.number for each in report_data.history] == [0, 1]
+    assert report_data.history[1].devices == NAMES
+    np.testing.assert_array_equal(report_data.history[1].arrays["prototypes"], PROTOTYPES_ND)
+    assert report_data.timings == (
         Timing("federated: whole round", {0: 1.5, 1: 2.0}),
         Timing("alone: devices' training", {0: 2.25, 1: 4.0}, 6.25),
         Timing("alone: whole run", {0: 3.0, 1: 5.0}, 8.0),
     )
-    assert story.facts == {
+    assert report_data.facts == {
         "algorithm": "fedktl",
         "task": "demo",
         "rounds": "2",
@@ -195,31 +195,31 @@ def test_the_page_tells_every_number_and_needs_nothing_else(folder: Path) -> Non
 
 
 def test_it_says_whether_taking_part_paid(folder: Path) -> None:
-    story = read_demo(folder)
+    report_data = read_demo(folder)
     # 30 and 37.5, so 38, of 40 samples right, where 20 and 30 were alone.
-    assert story.paid == (
+    assert report_data.verdict == (
         "Whether taking part paid cannot be decided with so few devices: +22.5 points (95 %"
         " interval -9.3 to +54.3) over 2 devices with 40 test samples each; 0 devices better and 0"
         " worse beyond chance."
     )
-    assert f"<p>{story.paid}</p>" in render(story)
-    untested = replace(story, devices=(Device("a", "cnn", 9, 0, 0.0, 0.0),))
-    assert untested.paid == "Nobody knows whether taking part paid: no device has a test sample."
+    assert f"<p>{report_data.verdict}</p>" in render(report_data)
+    untested = replace(report_data, devices=(Device("a", "cnn", 9, 0, 0.0, 0.0),))
+    assert untested.verdict == "Nobody knows whether taking part paid: no device has a test sample."
     for unknown in (Device("a", "cnn", 9, 9, None, 0.5), Device("a", "cnn", 9, 9, 0.5, 1.5)):
-        assert replace(story, devices=(unknown,)).paid is None
+        assert replace(report_data, devices=(unknown,)).verdict is None
 
 
 def test_every_text_is_escaped(folder: Path) -> None:
-    story = read_demo(folder)
+    report_data = read_demo(folder)
     bad = '"><script>x</script>'
     wild = replace(
-        story,
+        report_data,
         title=bad,
         devices=(Device(bad, bad, 1, 1, 0.5, 0.5),),
-        traffic={bad: story.traffic["device-0"]},
+        traffic={bad: report_data.traffic["device-0"]},
         facts={bad: bad},
         timings=(Timing(bad, {0: 1.0}),),
-        history=tuple(replace(each, devices=(bad, bad)) for each in story.history),
+        history=tuple(replace(each, devices=(bad, bad)) for each in report_data.history),
     )
     page = render(wild)
     assert "<script" not in page
@@ -238,10 +238,10 @@ def test_one_image_for_each_class_and_round(folder: Path) -> None:
 
 
 def test_of_many_rounds_twelve_are_shown() -> None:
-    assert pictures.chosen(3) == [0, 1, 2]
-    assert pictures.chosen(12) == list(range(12))
-    assert pictures.chosen(23) == list(range(0, 23, 2))
-    many = Story(
+    assert pictures.evenly_spaced(3) == [0, 1, 2]
+    assert pictures.evenly_spaced(12) == list(range(12))
+    assert pictures.evenly_spaced(23) == list(range(0, 23, 2))
+    many = ReportData(
         "many", ("a", "b"), (1, 2, 2), history=tuple(_round(number) for number in range(23))
     )
     images = _Page(render(many)).images()
@@ -287,8 +287,8 @@ def test_the_map_has_a_mark_for_each_upload_and_a_cross_for_each_known_prototype
         "broadcast.known_C": np.array([True, False]),
         "broadcast.prototypes_CD": np.ones((2, 3), np.float32),
     }
-    story = Story("tgp", ("a", "b"), history=(Round(4, {**UPLOADS, **known}, NAMES),))
-    page = render(story)
+    report_data = ReportData("tgp", ("a", "b"), history=(Round(4, {**UPLOADS, **known}, NAMES),))
+    page = render(report_data)
     assert _titles(page) == ["device-0, a", "device-0, b", "device-1, a", "broadcast, a"]
     assert len(re.findall(re.escape(f'd="{charts.CROSS}" transform'), page)) == 1
     assert "uploaded in round 4" in page
@@ -296,15 +296,21 @@ def test_the_map_has_a_mark_for_each_upload_and_a_cross_for_each_known_prototype
 
 
 def test_floats_are_prototypes_up_and_the_broadcast_before_down(folder: Path) -> None:
-    story = read_demo(folder)
-    assert traffic.floats(story, "device-0", 0) == (6, 0)  # two prototypes of three; nothing yet
-    assert traffic.floats(story, "device-1", 1) == (3, 18)  # two images of 4, two latents of 5
-    assert traffic.floats(story, "device-1", 2) == (0, 18)  # the evaluation
-    late = replace(story, history=story.history[1:])
+    report_data = read_demo(folder)
+    assert traffic.floats(report_data, "device-0", 0) == (
+        6,
+        0,
+    )  # two prototypes of three; nothing yet
+    assert traffic.floats(report_data, "device-1", 1) == (
+        3,
+        18,
+    )  # two images of 4, two latents of 5
+    assert traffic.floats(report_data, "device-1", 2) == (0, 18)  # the evaluation
+    late = replace(report_data, history=report_data.history[1:])
     assert traffic.floats(late, "device-1", 0) == (None, 0)
     assert traffic.floats(late, "device-1", 1) == (3, None)
-    assert traffic.floats(replace(story, history=()), "device-1", 1) == (None, None)
-    assert "<td>207</td><td>12</td><td>2,620</td><td>36</td>" in render(story)
+    assert traffic.floats(replace(report_data, history=()), "device-1", 1) == (None, None)
+    assert "<td>207</td><td>12</td><td>2,620</td><td>36</td>" in render(report_data)
 
 
 def test_only_known_prototypes_are_floats_down() -> None:
@@ -316,20 +322,20 @@ def test_only_known_prototypes_are_floats_down() -> None:
 
 
 def test_what_is_missing_is_said() -> None:
-    page = render(Story("bare"))
+    page = render(ReportData("bare"))
     reasons = re.findall(r'<h2>([^<]*)</h2><p class="missing">([^<]+)\.</p>', page)
     assert [title for title, _ in reasons] == list(SECTIONS)
-    one = render(Story("one", federated={0: 0.5}))
+    one = render(ReportData("one", federated={0: 0.5}))
     assert "The run alone tells no accuracy by round." in one
     assert "federated 0.500" in one
 
 
 def test_only_the_aggregators_summary_must_be_there(tmp_path: Path) -> None:
     _save(tmp_path / "aggregator" / "summary.json", SUMMARY)
-    story = read_demo(tmp_path)
-    assert story.devices[1] == Device("device-1", federated=0.9375)
-    assert (story.alone, story.history, story.traffic) == ({}, (), {})
-    assert "history = true" in render(story)
+    report_data = read_demo(tmp_path)
+    assert report_data.devices[1] == Device("device-1", federated=0.9375)
+    assert (report_data.alone, report_data.history, report_data.traffic) == ({}, (), {})
+    assert "history = true" in render(report_data)
 
 
 def test_clients_that_are_no_devices_are_not_taken_for_them(folder: Path) -> None:
@@ -399,7 +405,7 @@ def test_images_of_another_shape_are_left_out(folder: Path) -> None:
 
 def test_prototypes_that_are_not_finite_are_not_drawn() -> None:
     arrays = {**_round(3).arrays, "prototypes": np.full((3, 2), np.nan, np.float32)}
-    page = render(Story("nan", ("a", "b"), history=(Round(3, arrays, NAMES),)))
+    page = render(ReportData("nan", ("a", "b"), history=(Round(3, arrays, NAMES),)))
     assert "A prototype of round 3 holds an entry that is not finite." in page
 
 
@@ -424,7 +430,7 @@ def test_markers_and_colours_differ() -> None:
 def test_only_markup_is_not_escaped() -> None:
     bold = markup.tag("b", "<&", class_='"x"', stroke_width=1.25)
     assert bold == '<b class="&quot;x&quot;" stroke-width="1.25">&lt;&amp;</b>'
-    assert markup.joined([bold, "<"]) == bold + "&lt;"
+    assert markup.join_children([bold, "<"]) == bold + "&lt;"
 
 
 def test_the_command_writes_into_the_folder(

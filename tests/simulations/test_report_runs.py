@@ -9,7 +9,7 @@ from edgeloop.errors import ConfigError, RunError
 from simulations.engine.run import simulate
 from simulations.report import command, simulated
 from simulations.report.bubbles import bubbles
-from simulations.results.groups import grouped
+from simulations.results.groups import group_runs
 from simulations.results.runs import find
 from simulations.settings import RunSettings
 from tests.simulations.runs_made_by_hand import write_broadcast, write_run
@@ -22,7 +22,7 @@ TITLES = (
 
 
 def page_of(*folders: Path) -> str:
-    return simulated.render(grouped(find(folders)))
+    return simulated.render(group_runs(find(folders)))
 
 
 def test_seeds_are_a_curve_with_their_spread(tmp_path: Path) -> None:

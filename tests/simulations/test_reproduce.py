@@ -14,12 +14,12 @@ from simulations.reproduce.scenario import Cell
 from simulations.reproduce.table import (
     Entry,
     entry,
+    format_entry,
     markdown,
-    measured,
+    measured_value,
     orders,
     spearman,
     table,
-    words,
 )
 
 SMALL = """
@@ -304,9 +304,9 @@ def test_an_entry_differs_beyond_twice_the_joint_spread() -> None:
 
 
 def test_words_of_an_entry() -> None:
-    assert words(None) == ""
-    assert words(Entry(51.0, 1.0)) == "51.00 ± 1.00"
-    assert words(Entry(51.0, 1.0, 60.0, 1.0, True)) == "**51.00 ± 1.00 (60.00 ± 1.00)**"
+    assert format_entry(None) == ""
+    assert format_entry(Entry(51.0, 1.0)) == "51.00 ± 1.00"
+    assert format_entry(Entry(51.0, 1.0, 60.0, 1.0, True)) == "**51.00 ± 1.00 (60.00 ± 1.00)**"
 
 
 def test_ranks_are_compared() -> None:
@@ -354,7 +354,7 @@ def test_measures_and_their_units() -> None:
         "core seconds": 9.0,
     }
     for measure, expected in found.items():
-        assert measured(summary, measure) == pytest.approx(expected)  # type: ignore[arg-type]  # a str of the literal's
+        assert measured_value(summary, measure) == pytest.approx(expected)  # type: ignore[arg-type]  # a str of the literal's
 
 
 def test_one_client_of_a_partition(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

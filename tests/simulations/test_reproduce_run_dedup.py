@@ -141,13 +141,13 @@ def test_what_is_not_the_same_is_not_taken(
 def test_a_begun_run_goes_on_by_itself(settings: RunSettings, tmp_path: Path) -> None:
     jobs = {name: Job(settings, tmp_path / "t" / "runs" / name) for name in ("a", "b", "c")}
     jobs["b"].folder.mkdir(parents=True)
-    shared = run_dedup.plan(jobs, tmp_path)
+    shared = run_dedup.find_duplicates(jobs, tmp_path)
     assert shared.leaders == {"a": "b", "b": "b", "c": "b"}
     assert run_dedup.followers(shared, "b") == ["a", "c"]
     jobs["c"].folder.mkdir()
-    assert run_dedup.plan(jobs, tmp_path).leaders == {"a": "b", "b": "b", "c": "c"}
+    assert run_dedup.find_duplicates(jobs, tmp_path).leaders == {"a": "b", "b": "b", "c": "c"}
     other = Job(settings.model_copy(update={"history": True}), tmp_path / "t" / "runs" / "d")
-    assert run_dedup.plan({**jobs, "d": other}, tmp_path).leaders["d"] == "d"
+    assert run_dedup.find_duplicates({**jobs, "d": other}, tmp_path).leaders["d"] == "d"
 
 
 def test_copies_where_there_are_no_links(
@@ -166,7 +166,7 @@ def test_copies_where_there_are_no_links(
     crashed = job.folder.with_name(".a.new")
     crashed.mkdir(parents=True)
     (crashed / "left").touch()
-    assert run_dedup.stand(source, job)["config"]["options"] == settings.options
+    assert run_dedup.reuse_run(source, job)["config"]["options"] == settings.options
     assert sorted(path.name for path in job.folder.iterdir()) == [
         "rounds.csv",
         "run.json",

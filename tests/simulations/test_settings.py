@@ -28,7 +28,7 @@ def test_other_words_are_refused(word: str) -> None:
 
 def test_the_option_overrides_the_variant(settings: RunSettings) -> None:
     chosen = settings.model_copy(update={"variant": "paper", "options": {"pull": 3.0}})
-    found = algorithms.config(chosen.algorithm, **chosen.chosen(classes=4))
+    found = algorithms.config(chosen.algorithm, **chosen.algorithm_options(classes=4))
     assert (found.pull, found.distance, found.classes) == (3.0, "euclidean", 4)
 
 

@@ -64,7 +64,7 @@ def test_tensorboard_reads_what_a_run_told(settings: RunSettings, tmp_path: Path
 
 
 def test_a_run_that_goes_on_has_every_round_once(tmp_path: Path) -> None:
-    for rows in ([], [ROW]):  # killed in round 1 of which nothing is known when it goes on
+    for rows in ([], [ROW]):  # killed in round 1 of which nothing is known when it continues
         (board,) = parse_sinks([f"tensorboard:{tmp_path}"])
         board.begin(Path("run"), {"seed": 0}, rows)
         for number in range(len(rows), 2):

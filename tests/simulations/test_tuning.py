@@ -19,7 +19,7 @@ from edgeloop.cli import console
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
 from edgeloop.errors import ConfigError, InputError
-from simulations.commands.simulate import command as simulate_command
+from simulations.commands.simulate import simulate_command as simulate_command
 from simulations.settings import RunSettings
 from simulations.tuning import command, space, study
 from simulations.tuning.held_out import HeldOut
@@ -217,11 +217,14 @@ def test_a_line_says_all_of_a_scenario() -> None:
     )
     told = "edgeloop simulate fedktl --data 'my data' --partition pathological --balanced"
     told += " --clients 4 --rounds 7 --variant paper"
-    assert command.line(settings, {"bandwidth": "median"}) == (
+    assert command.command_line(settings, {"bandwidth": "median"}) == (
         f"{told} --generator faces --set margin=2.5 --set 'bandwidth=\"median\"'"
     )
     # Nobody asks one then, and simulate refuses it.
-    assert command.line(settings, {"transfer": 0}) == f"{told} --set margin=2.5 --set transfer=0"
+    assert (
+        command.command_line(settings, {"transfer": 0})
+        == f"{told} --set margin=2.5 --set transfer=0"
+    )
     in_a_file = command.in_a_file(settings, {"transfer": 0})
     assert in_a_file == 'variant = "paper", hyperparameters = { margin = 2.5, transfer = 0 }'
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeloop.statistics.paired import Paired, Side, paired
-from edgeloop.statistics.sentence import accuracy, apart, between, counted, points, sentence
+from edgeloop.statistics.sentence import accuracy, apart, between, pluralize, points, sentence
 
 
 def side(
@@ -333,7 +333,7 @@ def test_numbers_as_a_person_reads_them() -> None:
     assert between((-0.03, 0.05)) == "-3.0 to +5.0"
     assert between((0.0002, 0.05)) == "0.02 to 5.00"  # not 0.0, which it leaves out
     assert between((-0.05, 0.0)) == "-5.0 to +0.0"
-    assert (counted(1, "device"), counted(2000, "device")) == ("1 device", "2,000 devices")
+    assert (pluralize(1, "device"), pluralize(2000, "device")) == ("1 device", "2,000 devices")
     assert accuracy(0.75, 1000) == "0.7500 (95 % 0.722 to 0.776, 1,000 test samples)"
     assert accuracy(0.0, 0) == "0.0000 (no test samples)"
     assert accuracy(1.0, 1) == "1.0000 (95 % 0.207 to 1.000, 1 test sample)"

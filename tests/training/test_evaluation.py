@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from edgeloop import algorithms
-from edgeloop.algorithm import softened
-from edgeloop.client import Member, Report
+from edgeloop.algorithm import softmax_scores
+from edgeloop.client import Client, Report
 from edgeloop.data.sample import fashion_sample
 from edgeloop.data.samples import ClientData, Samples, to_float
 from edgeloop.models import build
@@ -87,12 +87,12 @@ def test_a_member_reports_it_with_prototypes_too() -> None:
     samples = Samples(to_float(images), labels)
     algorithm = algorithms.load("fedproto", classes=10, width=8)
     model = build("cnn", samples.inputs.shape[1:], 10, 8, 0)
-    member = Member("a", algorithm, model, ClientData(samples, samples), batch_size=10, seed=0)
+    client = Client("a", algorithm, model, ClientData(samples, samples), batch_size=10, seed=0)
     state, broadcast = algorithm.start()
-    first = member.answer(0, broadcast)
+    first = client.answer(0, broadcast)
     assert math.isnan(first.report.test_auc)  # no prototypes, so no scores
     _, broadcast = algorithm.aggregate(state, [first.upload])
-    assert 0.5 < member.finish(broadcast).test_auc <= 1
+    assert 0.5 < client.finish(broadcast).test_auc <= 1
 
 
 def test_what_is_compared_may_be_another_than_what_is_predicted() -> None:
@@ -101,7 +101,7 @@ def test_what_is_compared_may_be_another_than_what_is_predicted() -> None:
     labels = torch.tensor([0, 1])
     # Right 9 and 2, wrong 8 and 0: three pairs of four; as softmax every right one is above.
     assert evaluate(lambda scores_BC: scores_BC, inputs, labels)[:2] == (2, 0.75)
-    assert evaluate(lambda scores_BC: scores_BC, inputs, labels, softened)[:2] == (2, 1.0)
+    assert evaluate(lambda scores_BC: scores_BC, inputs, labels, softmax_scores)[:2] == (2, 1.0)
 
 
 @pytest.mark.parametrize("name", ["ditto", "fedcp", "gpfl", "fedavg", "apfl", "feddbe"])
@@ -111,11 +111,11 @@ def test_a_member_compares_as_the_released_code_does(name: str) -> None:
     samples = Samples(to_float(images), labels)
     algorithm = algorithms.load(name, classes=10, width=8, shape=(1, 28, 28))
     model = build("cnn", (1, 28, 28), 10, 8, 0)
-    member = Member("a", algorithm, model, ClientData(samples, samples), batch_size=10, seed=0)
+    client = Client("a", algorithm, model, ClientData(samples, samples), batch_size=10, seed=0)
     with torch.no_grad():
         model.head.weight.mul_(100)  # so that the two differ
-    found = member.answer(0, algorithm.start()[1], trains=False).report
-    scores_NC = algorithm.predict(member.model, torch.from_numpy(samples.inputs), None)
+    found = client.answer(0, algorithm.start()[1], trains=False).report
+    scores_NC = algorithm.predict(client.model, torch.from_numpy(samples.inputs), None)
     both = scores_NC, scores_NC.softmax(1)
     raw, soft = (micro_auc(each.detach(), torch.from_numpy(labels)) for each in both)
     assert abs(raw - soft) > 0.001

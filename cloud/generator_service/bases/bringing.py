@@ -59,9 +59,9 @@ def import_(
     images: Annotated[
         int | None, typer.Option(help="Of the generator, to project by. [default: 1000]")
     ] = None,
-    title: Annotated[str, typer.Option(help="In a few words.")] = "",
-    source: Annotated[str, typer.Option(help="Where the weights come from.")] = "",
-    licence: Annotated[str, typer.Option(help="Of the weights.")] = "not stated",
+    title: Annotated[str, typer.Option(help="Short description.")] = "",
+    source: Annotated[str, typer.Option(help="Origin of the weights.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "not stated",
     replace: Replace = False,
 ) -> None:
     """Import a frozen extractor: an ONNX file, a base's folder, or a network of torchvision's."""
@@ -156,13 +156,13 @@ def _projected(
     images: int | None,
 ) -> bytes:
     """Return an extractor as a base, projected as a generator's images show its numbers to vary."""
-    raw = importing.wrapped(found.content, shape, found.asked, output, found.name)
+    raw = importing.wrap_extractor(found.content, shape, found.asked, output, found.name)
     recipe = building.recipe_for(shape, dims=dims or None, images=images)
-    drawn = building.drawn(generators.load(generator), shape, recipe)
+    drawn = building.generated_inputs(generators.load(generator), shape, recipe)
     inputs = building.as_inputs(drawn, shape)
     if not dims:
         return importing.measured(raw, inputs, found.name)
-    return importing.reduced(raw, inputs, dims, found.name)
+    return importing.reduce_dims(raw, inputs, dims, found.name)
 
 
 def _pair(text: str) -> tuple[int, int]:

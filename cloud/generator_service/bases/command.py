@@ -15,7 +15,7 @@ from cloud.generator_service.bases.shapes import parse_shape
 from edgeloop import bases, data, generators
 from edgeloop.bases import building, manifest
 from edgeloop.bases.manifest import Manifest
-from edgeloop.bases.recipe import Recipe
+from edgeloop.bases.recipe import BaseRecipe
 from edgeloop.bases.running import Base
 from edgeloop.cli import console
 from edgeloop.data.pfllib import Layout
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def list_(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the bases in the store."""
     found = [_described(path) for path in sorted(bases.store().glob(f"[!.]*/{manifest.MANIFEST}"))]
@@ -69,7 +69,7 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def build(
-    name: Annotated[str, typer.Option(help="In the store.")],
+    name: Annotated[str, typer.Option(help="Name of the base in the store.")],
     shape: Shape,
     generator: Reference = generators.EMBEDDED,
     windows: Annotated[
@@ -79,21 +79,35 @@ def build(
     layout: Annotated[
         str, typer.Option(help="Of the windows: files, or signal to undo interleaving.")
     ] = "files",
-    classes: Annotated[int, typer.Option(min=2, help="That clients will tell apart.")] = 10,
-    filters: Annotated[int | None, typer.Option(help="Found by k-means. [default: 96]")] = None,
-    second: Annotated[
-        int | None, typer.Option(help="Of a second layer; 0 for none. [default: by shape]")
+    classes: Annotated[
+        int, typer.Option(min=2, help="Number of classes that clients distinguish.")
+    ] = 10,
+    filters: Annotated[
+        int | None, typer.Option(help="Number of filters, found by k-means. [default: 96]")
     ] = None,
-    patch: Annotated[int | None, typer.Option(help="A side of a patch. [default: 6]")] = None,
-    stride: Annotated[int | None, typer.Option(help="Between patches. [default: by shape]")] = None,
-    grid: Annotated[int | None, typer.Option(help="Parts of a side. [default: 3]")] = None,
-    dims: Annotated[int | None, typer.Option(help="Of a feature. [default: by shape]")] = None,
-    images: Annotated[int | None, typer.Option(help="To compute it from. [default: 1000]")] = None,
+    second: Annotated[
+        int | None, typer.Option(help="Filters of a second layer; 0 for none. [default: by shape]")
+    ] = None,
+    patch: Annotated[int | None, typer.Option(help="Side length of a patch. [default: 6]")] = None,
+    stride: Annotated[
+        int | None, typer.Option(help="Stride between patches. [default: by shape]")
+    ] = None,
+    grid: Annotated[
+        int | None, typer.Option(help="Pooling cells along each side. [default: 3]")
+    ] = None,
+    dims: Annotated[
+        int | None, typer.Option(help="Feature dimensions. [default: by shape]")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Number of images to compute it from. [default: 1000]")
+    ] = None,
     mirrored: Annotated[
         bool | None,
-        typer.Option("--mirrored/--not-mirrored", help="Average with the mirror image."),
+        typer.Option(
+            "--mirrored/--not-mirrored", help="Average the features with the mirror image's."
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of all draws. [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed. [default: 0]")] = None,
     replace: Replace = False,
 ) -> None:
     """Compute a base from a generator's images: filters by k-means, and a projection."""
@@ -121,7 +135,7 @@ def build(
 def _built(
     place: Path,
     shape: tuple[int, ...],
-    recipe: Recipe,
+    recipe: BaseRecipe,
     generator: str,
     windows: str | None,
     layout: str,
@@ -131,22 +145,22 @@ def _built(
             problem = f"is {layout!r} of windows, and none are given"
             raise ConfigError("--layout", problem, "give --windows, or leave it out")
         source = generators.load(generator)
-        graph = building.of_generator(source, shape, recipe, console.note)
-        return building.keep(place, graph, shape, recipe, source.identity)
+        graph = building.graph_of_generator(source, shape, recipe, console.note)
+        return building.write_base(place, graph, shape, recipe, source.identity)
     inputs = _inputs(_public(windows, layout), windows, shape, recipe)
-    graph = building.of_inputs(inputs, shape, recipe, console.note)
-    return building.keep(place, graph, shape, recipe, "", source=f"computed from {windows}")
+    graph = building.graph_of_inputs(inputs, shape, recipe, console.note)
+    return building.write_base(place, graph, shape, recipe, "", source=f"computed from {windows}")
 
 
 def _public(source: str, layout: str) -> data.Federation:
     """Open a data set that anybody may see: divided already, or as one client's."""
     if data.is_divided(source) or layout != "files":
         return data.load(source, layout=cast(Layout, layout))  # refuses what is no layout
-    return data.alone(data.read(source))
+    return data.single_client(data.read(source))
 
 
 def _inputs(
-    federation: data.Federation, source: str, shape: tuple[int, ...], recipe: Recipe
+    federation: data.Federation, source: str, shape: tuple[int, ...], recipe: BaseRecipe
 ) -> "np.ndarray[Any, Any]":
     """Return some of a data set's training inputs (N, *shape), as clients' models read them."""
     if tuple(federation.shape) != shape:
@@ -161,13 +175,13 @@ def _inputs(
 def show(
     reference: Annotated[str, typer.Argument(help="A name in the store, or a folder.")],
     out: Annotated[
-        Path | None, typer.Option(help="The picture of its filters. [default: NAME.png]")
+        Path | None, typer.Option(help="Image file for its filters. [default: NAME.png]")
     ] = None,
 ) -> None:
     """Tell a base's facts and what it costs, and draw its filters."""
     folder = bases.folder_of(reference)
     facts, graph = manifest.read(folder)
-    console.table(reference, ("fact", "value"), showing.facts(facts, graph, Base.read(folder)))
+    console.table(reference, ("fact", "value"), showing.base_facts(facts, graph, Base.read(folder)))
     path = out or Path(f"{facts.name}.png")
     if showing.draw(graph, path):
         console.say(f"picture: {path}")

@@ -41,7 +41,7 @@ class Preprocessing:
     channels_last: bool = False
 
 
-def wrapped(
+def wrap_extractor(
     content: bytes,
     shape: tuple[int, ...],
     preprocessing: Preprocessing,
@@ -71,11 +71,11 @@ def wrapped(
     return _file(nodes, shape, inner, _width(nodes, shape, inner, name))
 
 
-def reduced(content: bytes, images_N: NDArray[np.float32], dims: int, name: str) -> bytes:
+def reduce_dims(content: bytes, images_N: NDArray[np.float32], dims: int, name: str) -> bytes:
     """Return a base whose numbers are projected to the directions in which they vary most.
 
     Args:
-        content: the graph of `wrapped`.
+        content: the graph of `wrap_extractor`.
         images_N: inputs (N, ...) that show how its numbers vary.
         dims: D.
         name: for messages.
@@ -100,7 +100,7 @@ def measured(content: bytes, images_N: NDArray[np.float32], name: str) -> bytes:
     """Return a base with an extractor's numbers as they are, which says how each varies.
 
     Args:
-        content: the graph of `wrapped`.
+        content: the graph of `wrap_extractor`.
         images_N: inputs (N, ...) that show how its numbers vary.
         name: for messages.
 
@@ -116,7 +116,7 @@ def measured(content: bytes, images_N: NDArray[np.float32], name: str) -> bytes:
     if not variances_F.sum() > 0:
         raise BaseError(name, "makes the same of every image", "look at its file")
     whole = onnx.load_from_string(content)
-    graph.mark(whole, {VARIANCES: graph.told(variances_F)})
+    graph.add_metadata(whole, {VARIANCES: graph.format_variances(variances_F)})
     return bytes(whole.SerializeToString(deterministic=True))
 
 
@@ -138,7 +138,7 @@ def _projected(
     shape = [side.dim_value for side in model.graph.input[0].type.tensor_type.shape.dim[1:]]
     made = _file(nodes, shape, model, project_FD.shape[1])
     whole = onnx.load_from_string(made)
-    graph.mark(whole, {VARIANCES: graph.told(variances_D)})
+    graph.add_metadata(whole, {VARIANCES: graph.format_variances(variances_D)})
     return bytes(whole.SerializeToString(deterministic=True))
 
 
@@ -148,7 +148,7 @@ def _read(content: bytes, name: str) -> onnx.ModelProto:
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf's and onnx's exceptions have no common base but Exception
         reason = " ".join(str(error).split())[:200]
-        raise BaseError(name, f"is no ONNX model ({reason})", "export it anew") from error
+        raise BaseError(name, f"is no ONNX model ({reason})", "export it again") from error
     if any(each.external_data for each in model.graph.initializer):
         problem = "keeps its weights in other files"
         raise BaseError(
@@ -271,7 +271,7 @@ def _check_steady(
 
 
 def _alike(these: NDArray[np.float32], those: NDArray[np.float32]) -> bool:
-    """Tell whether numbers are the same but for rounding; what is not finite is told elsewhere."""
+    """Return whether numbers are the same but for rounding; those not finite are left to others."""
     if not np.isfinite(these).all() or not np.isfinite(those).all():
         return True
     slack = 1e-3 * max(float(np.abs(these).max(initial=0)), 1e-6)

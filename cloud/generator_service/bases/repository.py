@@ -92,7 +92,7 @@ def index(repository: Path, name: str = "*") -> dict[str, Versions]:
 
 
 def is_whole(place: Path) -> bool:
-    """Tell whether a version's folder holds the base that its manifest names."""
+    """Return whether a version's folder holds the base that its manifest names."""
     try:
         manifest.read(place)
     except BaseError:

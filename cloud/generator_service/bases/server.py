@@ -31,7 +31,7 @@ Problems = dict[str, dict[int, str]]
 
 
 class Server(ThreadingHTTPServer):
-    """Answers what is asked of a repository, which it reads anew each time.
+    """Answers what is asked of a repository, which it reads again each time.
 
     Args:
         folder: the repository.

@@ -90,7 +90,9 @@ def fetch(
     reference: Annotated[str, typer.Argument(help="http://HOST:PORT/NAME?version=V&sha256=...")],
     name: Annotated[str | None, typer.Option(help="In the store. [default: as there]")] = None,
     replace: Annotated[bool, typer.Option(help="Replace the one in the store.")] = False,
-    patience: Annotated[float, typer.Option(min=0, help="Seconds that it may be away.")] = 0.0,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for a server that is unavailable.")
+    ] = 0.0,
 ) -> None:
     """Fetch a base from a server into the store, and check that it is the one."""
     asked = parse(reference)

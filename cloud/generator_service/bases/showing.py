@@ -11,14 +11,14 @@ from onnx import numpy_helper
 from PIL import Image
 
 from edgeloop.bases.manifest import Manifest
-from edgeloop.bases.running import AT_ONCE, Base
+from edgeloop.bases.running import BATCH_SIZE, Base
 from edgeloop.errors import ConfigError
 
 _LARGEST = 64  # pixels of a filter's side that is drawn
 _SIDE, _GAP, _WHITE = 36, 2, 255
 
 
-def facts(manifest: Manifest, graph: bytes, base: Base) -> list[tuple[str, str]]:
+def base_facts(manifest: Manifest, graph: bytes, base: Base) -> list[tuple[str, str]]:
     """Return what there is to know of a base, as names and values."""
     recipe = ", ".join(f"{name} {value}" for name, value in manifest.recipe.items())
     milliseconds = 1000 * _seconds(base)
@@ -44,10 +44,10 @@ def _seconds(base: Base) -> float:
     random = np.random.default_rng(0)
     found = []
     for _ in range(5):
-        inputs = random.uniform(-1, 1, (AT_ONCE, *base.shape)).astype(np.float32)
+        inputs = random.uniform(-1, 1, (BATCH_SIZE, *base.shape)).astype(np.float32)
         begun = time.perf_counter()
         base.features(inputs)
-        found.append((time.perf_counter() - begun) / AT_ONCE)
+        found.append((time.perf_counter() - begun) / BATCH_SIZE)
     return sorted(found)[2]
 
 

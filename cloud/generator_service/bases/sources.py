@@ -22,7 +22,7 @@ _FORM = "write auto?shape=3x32x32&classes=10&generator=digits; the last two may 
 
 
 def is_computed(source: str) -> bool:
-    """Tell whether a source is computed from a generator's images."""
+    """Return whether a source is computed from a generator's images."""
     return source.partition("?")[0] == bases.AUTO
 
 
@@ -42,9 +42,9 @@ def opened(source: str, say: Callable[[str], None]) -> Iterator[Path]:
     recipe = building.recipe_for(shape, classes)
     used = generators.load(generator)
     with TemporaryDirectory() as folder:
-        graph = building.of_generator(used, shape, recipe, say)
+        graph = building.graph_of_generator(used, shape, recipe, say)
         place = Path(folder, "base")
-        building.keep(place, graph, shape, recipe, used.identity)
+        building.write_base(place, graph, shape, recipe, used.identity)
         yield place
 
 

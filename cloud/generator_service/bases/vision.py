@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeloop.errors import BaseError, ConfigError, ModelError
-from edgeloop.models.tracing import traced
+from edgeloop.models.tracing import trace_graph
 from edgeloop.models.vision import library
 from edgeloop.runtime import atomic_files
 
@@ -59,7 +59,7 @@ class Network:
         example = torch.zeros(2, 3, *size)
         try:
             # with gradients: without, attention takes a way that ONNX has no operator for
-            made = traced(self.model, (example,), ["images"], "features")
+            made = trace_graph(self.model, (example,), ["images"], "features")
         except _NOT_EXPORTED as error:
             reason = " ".join(str(error).split())[:200]
             problem = f"cannot be exported for images of {size[0]}x{size[1]} ({reason})"
@@ -141,7 +141,7 @@ def _state(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # torch's and pickle's exceptions have no common base but Exception
         problem = f"{path} holds no plain tensors ({' '.join(str(error).split())[:120]})"
-        raise BaseError("--weights", problem, "save the model's state_dict() anew") from error
+        raise BaseError("--weights", problem, "save the model's state_dict() again") from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not all(isinstance(e, Tensor) for e in found.values()):
@@ -155,7 +155,7 @@ def _check_digest(path: Path) -> None:
     digest = atomic_files.digest(path)
     if said is not None and not digest.startswith(said[1]):
         problem = f"{path} is damaged: its SHA-256 begins with {digest[:8]}, not as its name says"
-        raise BaseError("--weights", problem, "fetch it anew")
+        raise BaseError("--weights", problem, "fetch it again")
 
 
 def _without_classifier(models: Any, name: str) -> tuple[nn.Module, str]:

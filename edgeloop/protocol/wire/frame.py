@@ -47,7 +47,7 @@ class Envelope:
 
     Attributes:
         task: the task's name.
-        run: the run's identity; a task that is run anew has another one.
+        run: the run's identity; a task that is run again has another one.
         round: which round.
         sender: the name of the device, or of the server.
 

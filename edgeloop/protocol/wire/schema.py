@@ -101,7 +101,7 @@ def pack(messages: Iterable[Any]) -> bytes:
 
 
 def finite(message: Any) -> bool:
-    """Tell whether a message's numbers are such as `build` takes: no NaN, no infinity."""
+    """Return whether a message's numbers are such as `build` takes: no NaN, no infinity."""
     for name, field in _schema(type(message)).items():
         value = np.asarray(getattr(message, name))
         if field.dtype.kind == "f" and not _numbers(value, field):
@@ -110,7 +110,7 @@ def finite(message: Any) -> bool:
 
 
 def check(message: Any, sizes: Mapping[str, int] | None = None) -> None:
-    """Refuse a message that no peer would take, or with numbers too large to go on with.
+    """Refuse a message that no peer would take, or with numbers too large to continue with.
 
     A float is too large if its square, summed over its array, is none in single precision: whoever
     takes a distance to it has infinity.

@@ -202,9 +202,11 @@ def test_an_extractor_reads_what_its_makers_say(tmp_path: Path) -> None:
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
     inputs = np.random.default_rng(1).uniform(-1, 1, (4, 3, 8, 8)).astype(np.float32)
     plain = Base(
-        importing.wrapped(extractor(tmp_path / "a.onnx").read_bytes(), (3, 8, 8), Preprocessing())
+        importing.wrap_extractor(
+            extractor(tmp_path / "a.onnx").read_bytes(), (3, 8, 8), Preprocessing()
+        )
     )
-    whole = importing.wrapped(
+    whole = importing.wrap_extractor(
         extractor(tmp_path / "b.onnx", last=True).read_bytes(),
         (3, 8, 8),
         Preprocessing(None, mean, std, channels_last=True),
@@ -217,8 +219,10 @@ def test_an_extractor_reads_what_its_makers_say(tmp_path: Path) -> None:
 
 def test_grey_inputs_are_coloured_and_resized(tmp_path: Path) -> None:
     content = extractor(tmp_path / "a.onnx").read_bytes()
-    graph = importing.wrapped(content, (1, 4, 4), Preprocessing((8, 8), (0.0,) * 3, (1.0,) * 3))
-    plain = Base(importing.wrapped(content, (3, 8, 8), Preprocessing()))
+    graph = importing.wrap_extractor(
+        content, (1, 4, 4), Preprocessing((8, 8), (0.0,) * 3, (1.0,) * 3)
+    )
+    plain = Base(importing.wrap_extractor(content, (3, 8, 8), Preprocessing()))
     flat = np.full((1, 1, 4, 4), 0.5, np.float32)
     same = np.full((1, 3, 8, 8), 0.5, np.float32)
     assert np.allclose(Base(graph).features(flat), plain.features(same), atol=1e-4)
@@ -280,7 +284,7 @@ def test_inputs_of_other_sides_than_a_file_declares(
     assert problem in capfd.readouterr().err
     assert not list(bases.store().glob("[!.]*"))
     free = small(tmp_path / "free.onnx", ["x"] * 4, helper.make_node("Identity", ["p"], ["y"]))
-    importing.wrapped(free.read_bytes(), (3, 12, 12), Preprocessing())
+    importing.wrap_extractor(free.read_bytes(), (3, 12, 12), Preprocessing())
 
 
 @pytest.mark.parametrize(
@@ -304,7 +308,7 @@ def test_an_extractor_in_training_mode(nodes: list[Any], problem: str, tmp_path:
     ]
     path = small(tmp_path / "net.onnx", ["x", 3, 8, 8], *made)
     with pytest.raises(BaseError, match=problem):
-        importing.wrapped(path.read_bytes(), (3, 8, 8), Preprocessing())
+        importing.wrap_extractor(path.read_bytes(), (3, 8, 8), Preprocessing())
 
 
 def small(path: Path, shape: list[Any], *nodes: onnx.NodeProto) -> Path:
@@ -325,8 +329,8 @@ def small(path: Path, shape: list[Any], *nodes: onnx.NodeProto) -> Path:
 def test_files_that_are_no_extractor(tmp_path: Path) -> None:
     for content in (b"", b"nothing", tiny_graph((1, 4, 4))[:-9]):
         with pytest.raises(BaseError, match=r"is no ONNX model|cannot be run|reads 0 inputs"):
-            importing.wrapped(content, (1, 4, 4), Preprocessing(), name="net")
+            importing.wrap_extractor(content, (1, 4, 4), Preprocessing(), name="net")
     with pytest.raises(ConfigError, match="has no output"):
-        importing.wrapped(tiny_graph((1, 4, 4)), (1, 4, 4), Preprocessing(), "nope", "net")
+        importing.wrap_extractor(tiny_graph((1, 4, 4)), (1, 4, 4), Preprocessing(), "nope", "net")
     with pytest.raises(BaseError, match="cannot be read"):
         importing.read_file(tmp_path / "absent.onnx")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cloud.generator_service import importing, pickled
-from cloud.generator_service.importing import About, Options
+from cloud.generator_service.importing import GeneratorInfo, ImportOptions
 from cloud.generator_service.stylegan import modules, unpickle
 from edgeloop import generators
 from edgeloop.errors import ConfigError, GeneratorError
@@ -22,8 +22,8 @@ from tests.cloud.generator_service import networks
 from tests.cloud.generator_service.states import saved, tiny_state
 from tests.generators.tiny import write_tiny
 
-ABOUT = About("mine", "Mine", "file.pkl", "MIT")
-TRUSTED = Options(trust=True)
+ABOUT = GeneratorInfo("mine", "Mine", "file.pkl", "MIT")
+TRUSTED = ImportOptions(trust=True)
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def said(_: str) -> None:
 
 def test_a_folder_is_copied_under_the_new_name(tmp_path: Path) -> None:
     folder = write_tiny(tmp_path / "theirs", classes=3)
-    written = importing.bring(folder, ABOUT, Options(), said)
+    written = importing.import_generator(folder, ABOUT, ImportOptions(), said)
     before, after = manifest.read(folder), manifest.read(generators.store() / "mine")
     assert written == after
     assert after.name == "mine"
@@ -50,12 +50,12 @@ def test_a_damaged_folder(tmp_path: Path, home: Path) -> None:
     folder = write_tiny(tmp_path / "theirs")
     (folder / "synthesis.onnx").write_bytes(b"damaged")
     with pytest.raises(GeneratorError, match="is not the file that the manifest names"):
-        importing.bring(folder, ABOUT, Options(), said)
+        importing.import_generator(folder, ABOUT, ImportOptions(), said)
     about = json.loads((folder / "generator.json").read_text())
     del about["sha256"]
     manifest.write(folder, **about)
     with pytest.raises(GeneratorError, match="cannot be run"):
-        importing.bring(folder, ABOUT, Options(), said)
+        importing.import_generator(folder, ABOUT, ImportOptions(), said)
     assert not list(home.iterdir())
 
 
@@ -65,7 +65,7 @@ def test_a_folder_that_makes_other_images_than_it_says(tmp_path: Path) -> None:
     del about["sha256"]
     manifest.write(folder, **about)
     with pytest.raises(GeneratorError, match=r"makes images \(2, 3, 8, 8\) of uint8"):
-        importing.bring(folder, ABOUT, Options(), said)
+        importing.import_generator(folder, ABOUT, ImportOptions(), said)
 
 
 def test_a_folder_of_another_width(tmp_path: Path) -> None:
@@ -76,13 +76,13 @@ def test_a_folder_of_another_width(tmp_path: Path) -> None:
     with pytest.raises(
         GeneratorError, match=r"theirs/mapping.onnx: reads 9 entries, and the manifest says 4"
     ):
-        importing.bring(folder, ABOUT, Options(), said)
+        importing.import_generator(folder, ABOUT, ImportOptions(), said)
 
 
 def test_a_state_dict(tmp_path: Path) -> None:
     path = tmp_path / "dcgan.pth"
     path.write_bytes(saved({"netG": tiny_state()}))
-    written = importing.bring(path, ABOUT, Options(key="netG", classes=2), said)
+    written = importing.import_generator(path, ABOUT, ImportOptions(key="netG", classes=2), said)
     assert (written.classes, written.sphere, written.latent_dim) == (2, 4, 6)
     assert (written.name, written.source, written.licence) == ("mine", "file.pkl", "MIT")
 
@@ -91,19 +91,19 @@ def test_a_state_dict(tmp_path: Path) -> None:
 def test_a_file_of_no_kind(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(GeneratorError, match=r"ending in \.pt, \.pth, \.tar, \.pkl"):
-        importing.bring(tmp_path / name, ABOUT, Options(), said)
+        importing.import_generator(tmp_path / name, ABOUT, ImportOptions(), said)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(GeneratorError, match="is not there"):
-        importing.bring(tmp_path / "no.pkl", ABOUT, TRUSTED, said)
+        importing.import_generator(tmp_path / "no.pkl", ABOUT, TRUSTED, said)
 
 
 def test_a_pickle_needs_trust(tmp_path: Path, home: Path) -> None:
     path = tmp_path / "style.pkl"
     path.write_bytes(pickle.dumps(Writes(tmp_path / "code-was-run")))
     with pytest.raises(ConfigError, match=r"--trust: style\.pkl is a pickle: .* runs code in it"):
-        importing.bring(path, ABOUT, Options(), said)
+        importing.import_generator(path, ABOUT, ImportOptions(), said)
     assert not (tmp_path / "code-was-run").exists()
     assert not home.exists()
 
@@ -116,7 +116,7 @@ def test_a_stylegan_makes_the_images_of_its_own_source(
     path = tmp_path / "style.pkl"
     network = networks.write_random(path, source, classes)
     heard: list[str] = []
-    written = importing.bring(path, ABOUT, TRUSTED, heard.append)
+    written = importing.import_generator(path, ABOUT, TRUSTED, heard.append)
     assert heard[0] == "reading style.pkl"
     assert (written.noise_dim, written.latent_dim, written.classes) == (6, 5, classes)
     made = OnnxGenerator(generators.store() / "mine")
@@ -153,7 +153,7 @@ def expected_images(network: Any, latents: np.ndarray[Any, Any]) -> np.ndarray[A
 def test_what_else_a_file_holds_is_not_run(tmp_path: Path) -> None:
     path = tmp_path / "style.pkl"
     networks.write_random(path, networks.STYLE2, D=Writes(tmp_path / "code-was-run"))
-    importing.bring(path, ABOUT, TRUSTED, said)
+    importing.import_generator(path, ABOUT, TRUSTED, said)
     assert not (tmp_path / "code-was-run").exists()
 
 
@@ -225,7 +225,7 @@ def test_a_pickle_that_fails_is_told_in_one_sentence(
 ) -> None:
     write(tmp_path / "style.pkl")
     with pytest.raises(GeneratorError, match=rf"^style\.pkl: {problem}") as caught:
-        importing.bring(tmp_path / "style.pkl", ABOUT, TRUSTED, said)
+        importing.import_generator(tmp_path / "style.pkl", ABOUT, TRUSTED, said)
     assert "\n" not in str(caught.value)
     assert not list(home.iterdir())
 
@@ -250,7 +250,7 @@ def test_a_pickle_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monkey
     write_with(tmp_path / "style.pkl", _HANG)
     monkeypatch.setattr(importing, "LONGEST_SECONDS", 0.5)
     with pytest.raises(GeneratorError, match="took longer than 0 s to convert"):
-        importing.bring(tmp_path / "style.pkl", ABOUT, TRUSTED, said)
+        importing.import_generator(tmp_path / "style.pkl", ABOUT, TRUSTED, said)
 
 
 def test_the_process_of_its_own_ends_with_2(
@@ -273,10 +273,10 @@ def test_a_generator_with_a_part_that_is_not_allowed(tmp_path: Path) -> None:
 
 def test_a_name_that_is_taken(tmp_path: Path) -> None:
     folder = write_tiny(tmp_path / "theirs")
-    importing.bring(folder, ABOUT, Options(), said)
+    importing.import_generator(folder, ABOUT, ImportOptions(), said)
     other = write_tiny(tmp_path / "others", seed=1)
     with pytest.raises(GeneratorError, match="mine: is in the local store already"):
-        importing.bring(other, ABOUT, Options(), said)
-    written = importing.bring(other, ABOUT, Options(replace=True), said)
+        importing.import_generator(other, ABOUT, ImportOptions(), said)
+    written = importing.import_generator(other, ABOUT, ImportOptions(replace=True), said)
     shutil.rmtree(other)
     assert generators.load("mine").identity == written.identity

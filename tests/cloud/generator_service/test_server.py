@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cloud.generator_service import repository, server
-from cloud.generator_service.server import Home
+from cloud.generator_service.server import TritonInstallation
 from cloud.generator_service.settings import Serving
 from edgeloop.errors import GeneratorError
 from edgeloop.generators.triton import TritonGenerator
@@ -18,18 +18,18 @@ from tests import triton
 from tests.generators.tiny import write_tiny
 
 
-def _program(folder: Path, text: str) -> Home:
+def _program(folder: Path, text: str) -> TritonInstallation:
     """Make a home as in NVIDIA's image, with a program of ours as its server."""
     (folder / "bin").mkdir(parents=True)
     program = folder / "bin" / "tritonserver"
     program.write_text(f"#!/bin/sh\n{text}\n")
     program.chmod(0o755)
-    return Home(folder)
+    return TritonInstallation(folder)
 
 
 def test_no_server_there(tmp_path: Path) -> None:
     with pytest.raises(GeneratorError) as caught:
-        server.home(tmp_path)
+        server.find_installation(tmp_path)
     assert caught.value.field == "home"
     assert caught.value.problem == f"there is no tritonserver in {tmp_path}"
     assert caught.value.remedy.startswith("run tools/triton.sh")
@@ -39,11 +39,11 @@ def test_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("EDGELOOP_TRITON", "")
     cached = _program(tmp_path / "edgeloop" / "triton", "")
-    assert server.home() == cached
+    assert server.find_installation() == cached
     chosen = _program(tmp_path / "chosen", "")
     monkeypatch.setenv("EDGELOOP_TRITON", str(chosen.folder))
-    assert server.home() == chosen
-    assert server.home(cached.folder) == cached
+    assert server.find_installation() == chosen
+    assert server.find_installation(cached.folder) == cached
 
 
 def test_the_best_backend_there_is(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_root_serves_as_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
         assert log.read_text() == "nobody\n"
         place.chmod(0o700)
-        assert server.lesser(place / "home") == ""
+        assert server.unprivileged_user(place / "home") == ""
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
@@ -124,7 +124,9 @@ def _dead(process: str) -> bool:
 
 
 @pytest.mark.triton
-def test_a_model_of_another_file_is_not_served(tmp_path: Path, triton_home: Home) -> None:
+def test_a_model_of_another_file_is_not_served(
+    tmp_path: Path, triton_home: TritonInstallation
+) -> None:
     models = tmp_path / "models"
     repository.write(write_tiny(tmp_path / "tiny"), models, "tiny")
     other = write_tiny(tmp_path / "other", seed=1)
@@ -139,7 +141,9 @@ def test_a_model_of_another_file_is_not_served(tmp_path: Path, triton_home: Home
 
 
 @pytest.mark.triton
-def test_a_server_without_the_backend_says_so(tmp_path: Path, triton_home: Home) -> None:
+def test_a_server_without_the_backend_says_so(
+    tmp_path: Path, triton_home: TritonInstallation
+) -> None:
     if triton_home.backend == "onnxruntime":
         pytest.skip("this server has the onnxruntime backend")
     tiny = write_tiny(tmp_path / "tiny", classes=3)
@@ -153,7 +157,9 @@ def test_a_server_without_the_backend_says_so(tmp_path: Path, triton_home: Home)
 
 
 @pytest.mark.triton
-def test_numpy_2_is_refused_before_it_corrupts_anything(tmp_path: Path, triton_home: Home) -> None:
+def test_numpy_2_is_refused_before_it_corrupts_anything(
+    tmp_path: Path, triton_home: TritonInstallation
+) -> None:
     home = tmp_path / "home"
     home.mkdir()
     installed = (triton_home.folder / "installed").read_text()
@@ -165,13 +171,15 @@ def test_numpy_2_is_refused_before_it_corrupts_anything(tmp_path: Path, triton_h
     repository.write(write_tiny(tmp_path / "tiny"), tmp_path / "models", "tiny")
     with (
         pytest.raises(GeneratorError, match=r"has numpy 2.*install numpy<2 there"),
-        triton.running(tmp_path, Home(home)),
+        triton.running(tmp_path, TritonInstallation(home)),
     ):
         pass
 
 
 @pytest.mark.triton
-def test_killed_and_started_again_nothing_is_lost(tmp_path: Path, triton_home: Home) -> None:
+def test_killed_and_started_again_nothing_is_lost(
+    tmp_path: Path, triton_home: TritonInstallation
+) -> None:
     heard: list[str | None] = []
     ports = server.free_ports()
     repository.write(write_tiny(tmp_path / "tiny"), tmp_path / "models", "tiny")

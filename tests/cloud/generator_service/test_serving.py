@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cloud.generator_service import server, serving
-from cloud.generator_service.server import Home
+from cloud.generator_service.server import TritonInstallation
 from edgeloop.cli import console
 from edgeloop.errors import GeneratorError
 from edgeloop.generators import manifest
@@ -70,7 +70,7 @@ def test_probe(tritonserver: Server, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.triton
-def test_serve_until_it_is_told_to_stop(tmp_path: Path, triton_home: Home) -> None:
+def test_serve_until_it_is_told_to_stop(tmp_path: Path, triton_home: TritonInstallation) -> None:
     tiny = write_tiny(tmp_path / "tiny")
     with _serving(tmp_path, triton_home, str(tiny)) as (process, reference):
         served = TritonGenerator(reference)
@@ -91,10 +91,10 @@ def test_serve_until_it_is_told_to_stop(tmp_path: Path, triton_home: Home) -> No
 
 
 @pytest.mark.triton
-def test_serve_ends_with_its_server(tmp_path: Path, triton_home: Home) -> None:
+def test_serve_ends_with_its_server(tmp_path: Path, triton_home: TritonInstallation) -> None:
     tiny = write_tiny(tmp_path / "tiny")
     with _serving(tmp_path, triton_home, str(tiny)) as (process, _):
-        (child,) = server.models(process.pid)
+        (child,) = server.model_processes(process.pid)
         os.kill(child, signal.SIGKILL)
         assert process.wait(30) == 2
 
@@ -113,7 +113,7 @@ except InputError as error:
 
 @contextmanager
 def _serving(
-    folder: Path, home: Home, generator: str
+    folder: Path, home: TritonInstallation, generator: str
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run `edgeloop generator serve` in a process of its own, until it says that it is ready."""
     ports = server.free_ports()
@@ -137,7 +137,9 @@ def _serving(
 
 def _models(parent: int) -> list[int]:
     """Return the processes of the models that a `serve` runs."""
-    return [model for child in server.models(parent) for model in server.models(child)]
+    return [
+        model for child in server.model_processes(parent) for model in server.model_processes(child)
+    ]
 
 
 def _memory(models: list[int]) -> list[Path]:

@@ -11,7 +11,7 @@ import pytest
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from cloud.operator.triton import AwayError, Triton
+from cloud.operator.triton import Triton, UnavailableError
 from edgeloop.errors import ConfigError, GeneratorError
 from edgeloop.generators import control, triton
 from edgeloop.generators.triton import TritonGenerator
@@ -85,7 +85,7 @@ def test_a_stranger_is_refused_over_grpc(shut: Server, number: int, secret: str 
 
 @pytest.mark.triton
 def test_who_knows_the_secret_controls_it(shut: Server) -> None:
-    headers = {control.HEADER: str(control.given(shut.secret))}
+    headers = {control.HEADER: str(control.read_secret(shut.secret))}
     assert http(shut, "POST", "/v2/repository/index", headers) == 200
     assert http(shut, "POST", f"/v2/repository/models/{MODEL}/load", headers) == 200
 
@@ -103,22 +103,22 @@ def test_what_must_take_up_models_says_that_it_lacks_the_secret(
     place = shut.reference("shut")
     identity = TritonGenerator(place).identity
     with pytest.raises(GeneratorError, match=f"restricted.*{control.VARIABLE} names the file"):
-        triton.take_up(place, 1, identity)
+        triton.load_version(place, 1, identity)
     operators = Triton(f"127.0.0.1:{shut.ports.grpc}", 5.0)
-    with pytest.raises(AwayError, match="restricted"):
+    with pytest.raises(UnavailableError, match="restricted"):
         operators.served("shut")
     monkeypatch.setenv(control.VARIABLE, str(shut.secret))
-    triton.take_up(place, 1, identity)
+    triton.load_version(place, 1, identity)
     assert operators.served("shut") == {1: identity}
 
 
 def test_a_secret_is_made_once_for_its_user_alone(tmp_path: Path) -> None:
     path = tmp_path / "secret"
-    secret = control.made(path)
+    secret = control.read_or_create_secret(path)
     assert len(secret) == 64
-    assert control.made(path) == control.given(path) == secret
+    assert control.read_or_create_secret(path) == control.read_secret(path) == secret
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert control.made(tmp_path / "other") != secret
+    assert control.read_or_create_secret(tmp_path / "other") != secret
 
 
 @pytest.mark.parametrize("text", ["", "a b", "a,b", "ä", "a=b"])
@@ -126,6 +126,6 @@ def test_a_file_without_a_secret(tmp_path: Path, text: str) -> None:
     path = tmp_path / "secret"
     path.write_text(text)
     with pytest.raises(ConfigError, match="holds no secret"):
-        control.made(path)
+        control.read_or_create_secret(path)
     with pytest.raises(ConfigError, match="holds no secret"):
-        control.given(tmp_path / "none")
+        control.read_secret(tmp_path / "none")

@@ -2,8 +2,9 @@
 
 It has objects with versions, generations, finalizers and owners; JSON, merge, strategic and apply
 patches; the status subresource; CRDs with defaults, pruning, validation and rules in CEL; watches
-that go on from a version, 409 and 410; and rights by role. What it lacks: controllers, admission,
-conflicts between managers that apply, tables, protobuf, and field selectors but of a name.
+that continue from a version, 409 and 410; and rights by role. What it lacks: controllers,
+admission, conflicts between managers that apply, tables, protobuf, and field selectors but of a
+name.
 """
 
 import asyncio

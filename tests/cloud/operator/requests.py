@@ -69,7 +69,7 @@ def wanted(request: web.Request) -> Callable[[Object], bool]:
 
 
 def true(request: web.Request, name: str) -> bool:
-    """Tell whether a parameter of a request says yes."""
+    """Return whether a parameter of a request says yes."""
     return request.query.get(name) in ("true", "True", "1")
 
 

@@ -10,7 +10,7 @@ _PART = re.compile(
 
 
 def finds(selector: str, labels: Mapping[str, str]) -> bool:
-    """Tell whether a selector finds an object with these labels."""
+    """Return whether a selector finds an object with these labels."""
     place = 0
     while place < len(selector):
         part = _PART.match(selector, place)

@@ -142,7 +142,7 @@ class Store:
         return self._keep(key, self._checked(kind, new, None), "ADDED")
 
     def replace(self, key: Key, body: Object, *, status: bool = False) -> Object:
-        """Store an object anew: all but its status, or nothing but its status."""
+        """Store an object again: all but its status, or nothing but its status."""
         old, new = self.get(key), copy.deepcopy(body)
         kind, meta = self.kinds[key[0]], new.setdefault("metadata", {})
         self._check_version(key, old, meta)
@@ -213,7 +213,7 @@ class Store:
                 yield each
 
     def expire(self) -> None:
-        """Forget all changes: a watch from before must begin anew."""
+        """Forget all changes: a watch from before must begin again."""
         self.changes.clear()
         self.version += 1
         self.oldest = self.version

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cloud.aggregator.agreement import base_of
+from cloud.aggregator.agreement import load_base
 from cloud.aggregator.settings import TaskSettings
 from cloud.operator import base_manifests, bases
 from cloud.operator.base_manifests import BASES
@@ -133,7 +133,7 @@ def test_a_base_from_its_creation_to_its_end(
     held = wait("its file", lambda: cluster.get("configmaps", "shop-floor-aggregator"))
     table = tomllib.loads(held["data"]["task.toml"])
     settings = TaskSettings.model_validate({**table, "folder": str(tmp_path / "task")})
-    fetched = base_of(settings)
+    fetched = load_base(settings)
     assert fetched is not None
     assert fetched.identity == known[1], "a run holds to what it began with"
 
@@ -209,7 +209,7 @@ def test_what_a_server_tells(tmp_path: Path) -> None:
     assert seen(both, Told({1: "a"}, {})).phase == "Pending"
     failed = seen(both, Told({1: "a"}, {2: "no"}))
     assert (failed.phase, failed.served) == ("Failed", {1: "a"})
-    assert str(failed.problem).startswith("version 2: no. mend")
+    assert str(failed.problem).startswith("version 2: no. fix")
     with serving(tmp_path) as root:
         assert ask(root, NAME, 5.0) == Told({}, {})
     assert ask(root, NAME, 1.0) is None

@@ -103,7 +103,7 @@ def test_traces_are_the_operators_to_set() -> None:
     read = TaskSettings.model_validate(table).trace
     assert (read.endpoint, read.sampling) == ("http://collector:4318", 0.5)
     assert str(read.headers_file) == "/etc/edgeloop/trace/headers"
-    assert config.frozen(config.table(a_task(), SETTINGS, None, None), table) == []
+    assert config.changed_frozen_fields(config.table(a_task(), SETTINGS, None, None), table) == []
 
 
 def test_a_task_that_does_not_shuffle_has_the_table_of_before_there_was_any() -> None:
@@ -119,9 +119,11 @@ def test_a_base_is_told_and_held_to_wherever_its_server_is() -> None:
         for place, version in (("old:1", 1), ("new:2", 1), ("new:2", 2))
     ]
     assert TaskSettings.model_validate(tables[0]).base == "http://old:1/faces?version=1"
-    assert config.frozen(tables[0], tables[1]) == []
-    assert config.frozen(tables[1], tables[2]) == ["base"]
-    assert config.frozen(config.table(a_task(), SETTINGS, None, None), tables[0]) == ["base"]
+    assert config.changed_frozen_fields(tables[0], tables[1]) == []
+    assert config.changed_frozen_fields(tables[1], tables[2]) == ["base"]
+    assert config.changed_frozen_fields(
+        config.table(a_task(), SETTINGS, None, None), tables[0]
+    ) == ["base"]
 
 
 def test_what_may_not_change_once_a_run_has_begun() -> None:
@@ -132,7 +134,7 @@ def test_what_may_not_change_once_a_run_has_begun() -> None:
         "triton://new:2/faces?version=1",
         None,
     )
-    assert config.frozen(old, same) == []
+    assert config.changed_frozen_fields(old, same) == []
     other = a_task(
         algorithm={"name": "fedtgp", "hyperparameters": {"x": 1}},
         cohort={"devices": ["press-1"]},
@@ -142,7 +144,7 @@ def test_what_may_not_change_once_a_run_has_begun() -> None:
         privacy={},
     )
     new = config.table(other, SETTINGS, "triton://new:2/faces?version=2", a_store("s"))
-    assert config.frozen(old, new) == [
+    assert config.changed_frozen_fields(old, new) == [
         "algorithm.name",
         "algorithm.hyperparameters",
         "batchSize",

@@ -10,7 +10,7 @@ import tomli_w
 
 from cloud.aggregator.ledger import Ledger
 from cloud.operator import config, forgetting, manifests
-from edgeloop.mqtt.connection import Link
+from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol.task import ROOT
 from edgeloop.runtime.config import BrokerSettings
 from tests.cloud.operator.api_server import ApiServer, Fault
@@ -67,7 +67,9 @@ def gone(cluster: Cluster, seconds: float = 30.0) -> None:
 
 
 def test_the_job_reads_the_tasks_file_and_not_its_volume() -> None:
-    made = forgetting.job(a_task(broker={"host": "b", "secretName": "s"}), SETTINGS, a_store("p"))
+    made = forgetting.cleanup_job(
+        a_task(broker={"host": "b", "secretName": "s"}), SETTINGS, a_store("p")
+    )
     spec = made["spec"]
     pod = spec["template"]["spec"]
     assert (spec["backoffLimit"], spec["activeDeadlineSeconds"]) == (3, 300)
@@ -80,7 +82,7 @@ def test_the_job_reads_the_tasks_file_and_not_its_volume() -> None:
     assert (paths["folder"], paths["store"]) == (config.FOLDER, config.STORE)
     found = a_task()
     other = found.model_copy(update={"metadata": found.metadata.model_copy(update={"uid": "u2"})})
-    again = forgetting.job(other, SETTINGS, None)["metadata"]["name"]
+    again = forgetting.cleanup_job(other, SETTINGS, None)["metadata"]["name"]
     assert again != made["metadata"]["name"]
     assert len(forgetting.name_of(found.metadata.model_copy(update={"name": "a" * 40}))) <= 63
 
@@ -107,10 +109,10 @@ def test_what_a_deleted_task_has_left_is_taken_back(
     with Ledger.open(url) as ledger:
         ledger.adopt(contract(task="shop-floor", run="r1"))
         ledger.begin(b"state", b"broadcast")
-    with Link(broker, "before", []) as link:
+    with MqttConnection(broker, "before", []) as connection:
         for topic in ("shop-floor/contract", "shop-floor/round", "other/contract"):
-            link.publish(f"{ROOT}/{topic}", b"retained", retain=True)
-        assert link.flush(10)
+            connection.publish(f"{ROOT}/{topic}", b"retained", retain=True)
+        assert connection.flush(10)
     start_operator(*aggregator.flags)
     place = {"host": "127.0.0.1", "port": broker.port}
     cluster.create("federatedtasks", task(broker=place, store={"secretName": "ledgers"}))

@@ -45,7 +45,7 @@ def holder(cluster: Cluster) -> object:
 
 
 class Slow(LeaseLock):
-    """A lease whose renewal is under way until it is let go on."""
+    """A lease whose renewal is under way until it is let continue."""
 
     def __init__(self, *words: str) -> None:
         super().__init__(*words)  # type: ignore[no-untyped-call]  # kubernetes has no types

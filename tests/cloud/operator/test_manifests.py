@@ -4,15 +4,15 @@ import pytest
 
 from cloud.operator import jobs, manifests
 from cloud.operator.jobs import Version
-from cloud.operator.manifests import Choice
+from cloud.operator.manifests import ResolvedTask
 from cloud.operator.objects import APPLIED
 from cloud.operator.spec import Task
 from tests.cloud.operator.examples import SETTINGS, a_generator, a_store, a_task
 
 
 def made(task: Task, **choice: Any) -> dict[str, Any]:
-    chosen = Choice(**{"generator": None, "store": None, "replicas": 1, **choice})
-    return {each["kind"]: each for each in manifests.of(task, SETTINGS, chosen)}
+    chosen = ResolvedTask(**{"generator": None, "store": None, "replicas": 1, **choice})
+    return {each["kind"]: each for each in manifests.build_manifests(task, SETTINGS, chosen)}
 
 
 def test_everything_is_the_tasks() -> None:
@@ -36,10 +36,10 @@ def test_everything_is_the_tasks() -> None:
 def test_an_aggregator_logs_as_the_operator_is_told() -> None:
     for form, told in (("plain", {}), ("json", {"EDGELOOP_LOG_FORMAT": "json"})):
         settings = SETTINGS.model_copy(update={"log_format": form})
-        choice = Choice(generator=None, store=None, replicas=1)
+        choice = ResolvedTask(generator=None, store=None, replicas=1)
         (of,) = [
             each
-            for each in manifests.of(a_task(), settings, choice)
+            for each in manifests.build_manifests(a_task(), settings, choice)
             if each["kind"] == "StatefulSet"
         ]
         container = of["spec"]["template"]["spec"]["containers"][0]

@@ -27,8 +27,8 @@ def test_metrics_and_health() -> None:
     monitor.found("FederatedTask", "n", "a", "Running")
     monitor.found("FederatedTask", "n", "b", "Running")
     monitor.gone("FederatedTask", "n", "b")
-    monitor.looked("FederatedTask", done=True)
-    monitor.looked("Generator", done=False)
+    monitor.reconciled("FederatedTask", done=True)
+    monitor.reconciled("Generator", done=False)
     monitor.left_behind()
     code, text = ask(port, "/metrics")
     values = {

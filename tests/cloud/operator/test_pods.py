@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from cloud.operator import pods
-from cloud.operator.status import PodSeen
+from cloud.operator.status import PodObservation
 
 
 def pod(uid: str = "p", created: str = "2026-01-01", **status: Any) -> dict[str, Any]:
@@ -43,15 +43,15 @@ def container(**state: Any) -> list[dict[str, Any]]:
     ],
 )
 def test_what_a_container_tells(containers: list[dict[str, Any]], problem: str | None) -> None:
-    assert pods.seen([pod(containerStatuses=containers)]) == PodSeen("p", 2, problem)
+    assert pods.observe_pods([pod(containerStatuses=containers)]) == PodObservation("p", 2, problem)
 
 
 def test_a_pod_that_no_node_takes() -> None:
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
-    found = pods.seen([pod(conditions=[{**condition, "message": "0/3 nodes"}])])
-    assert found == PodSeen("p", 0, "Unschedulable: 0/3 nodes")
+    found = pods.observe_pods([pod(conditions=[{**condition, "message": "0/3 nodes"}])])
+    assert found == PodObservation("p", 0, "Unschedulable: 0/3 nodes")
 
 
 def test_the_newest_pod_counts() -> None:
-    assert pods.seen([pod("old"), pod("new", "2026-01-02")]) == PodSeen("new", 0)
-    assert pods.seen([]) is None
+    assert pods.observe_pods([pod("old"), pod("new", "2026-01-02")]) == PodObservation("new", 0)
+    assert pods.observe_pods([]) is None

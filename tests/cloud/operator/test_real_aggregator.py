@@ -115,7 +115,9 @@ def test_a_task_with_a_real_aggregator(
     assert summary["run"] == run
     assert status["accuracy"] == f"{summary['accuracy_by_round'][-1]:.4f}"
     again = node.start(aggregator[0])
-    told = wait("it answers", lambda: aggregators.ask(f"http://127.0.0.1:{node.port}", 5.0))
+    told = wait(
+        "it answers", lambda: aggregators.fetch_status(f"http://127.0.0.1:{node.port}", 5.0)
+    )
     again.stop()
     assert (told.run, told.finished, told.round, told.obstacles) == (run, True, 2, ())
     assert told.accuracy == summary["accuracy_by_round"][-1], "as it ended, without its devices"

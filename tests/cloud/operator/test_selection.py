@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from cloud.operator import selection
-from cloud.operator.references import NotYetError
+from cloud.operator.references import NotReadyError
 from cloud.operator.selection import Selection
 from cloud.operator.spec import Device, Selector
 from tests.cloud.operator.api_server import ApiServer
@@ -60,21 +60,21 @@ def test_devices_have_the_names_of_the_broker_and_may_be_suspended() -> None:
 
 
 def test_devices_that_are_no_cohort() -> None:
-    with pytest.raises(NotYetError, match="finds no Device that is not suspended; label some"):
-        selection.begun((), a_task())
-    with pytest.raises(NotYetError, match="quorum is 3, of 2 devices; lower it, or label more"):
-        selection.begun(("a", "b"), a_task(cohort={**PRESSES, "quorum": 3}))
+    with pytest.raises(NotReadyError, match="finds no Device that is not suspended; label some"):
+        selection.initial_devices((), a_task())
+    with pytest.raises(NotReadyError, match="quorum is 3, of 2 devices; lower it, or label more"):
+        selection.initial_devices(("a", "b"), a_task(cohort={**PRESSES, "quorum": 3}))
     many = tuple(str(number) for number in range(2049))
-    with pytest.raises(NotYetError, match="finds 2049 devices, more than 2048"):
-        selection.begun(many, a_task())
-    assert selection.begun(many[1:], a_task()).devices == many[1:]
+    with pytest.raises(NotReadyError, match="finds 2049 devices, more than 2048"):
+        selection.initial_devices(many, a_task())
+    assert selection.initial_devices(many[1:], a_task()).devices == many[1:]
 
 
 def test_what_a_selector_would_find_by_now() -> None:
-    assert selection.held(["a", "b"], ("a", "b")) == Selection(("a", "b"))
+    assert selection.compare_selection(["a", "b"], ("a", "b")) == Selection(("a", "b"))
     many = tuple("bcdefgh")
     drift = "also c, d, e, f, g and 1 others and no more a"
-    assert selection.held(["a", "b"], many) == Selection(("a", "b"), drift)
+    assert selection.compare_selection(["a", "b"], many) == Selection(("a", "b"), drift)
 
 
 def invited(cluster: Cluster) -> list[str]:

@@ -126,7 +126,7 @@ def command_of(process: int) -> str:
 
 
 def lives(process: int) -> bool:
-    """Tell whether a process is there and no zombie."""
+    """Return whether a process is there and no zombie."""
     return command_of(process) != ""
 
 

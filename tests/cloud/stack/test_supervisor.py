@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cloud.stack.part import Part
-from cloud.stack.process_supervisor import Keeper
+from cloud.stack.process_supervisor import ProcessSupervisor
 from cloud.stack.supervisor import Supervisor
 from edgeloop.errors import RunError
 from edgeloop.runtime.child_processes import bound
@@ -59,36 +59,36 @@ def test_who_does_not_end_in_time_is_killed() -> None:
     assert said == ""
 
 
-def kept(script: str, said: list[str], **options: object) -> Keeper:
+def kept(script: str, said: list[str], **options: object) -> ProcessSupervisor:
     part = Part("part", ("sh", "-c", script), **options)  # type: ignore[arg-type]
-    return Keeper(part, lambda name, line: said.append(line), restart_seconds=2.0)
+    return ProcessSupervisor(part, lambda name, line: said.append(line), restart_seconds=2.0)
 
 
 def test_the_wait_between_two_starts_doubles_until_a_part_runs_well() -> None:
     said: list[str] = []
-    keeper = kept("exit 1", said)
+    process = kept("exit 1", said)
     now = 0.0
-    keeper.start(now)
+    process.start(now)
     for _ in range(6):
-        wait_until(partial(_told, keeper, now, said))
+        wait_until(partial(_told, process, now, said))
         now += float(said.pop().split()[-2])
-        keeper.look(now)  # which starts it again
+        process.poll(now)  # which starts it again
     assert now == 2.0 + 4.0 + 8.0 + 16.0 + 32.0 + 60.0
     now += 60.0
-    wait_until(partial(_told, keeper, now, said))
+    wait_until(partial(_told, process, now, said))
     assert said.pop() == "has ended with exit code 1; started again in 2 s"
 
 
-def _told(keeper: Keeper, now: float, said: list[str], lines: int = 1) -> bool:
-    keeper.look(now)
+def _told(keeper: ProcessSupervisor, now: float, said: list[str], lines: int = 1) -> bool:
+    keeper.poll(now)
     return len(said) >= lines
 
 
 def test_bad_input_is_told_soon_and_tried_again_later() -> None:
     said: list[str] = []
-    soon, later = (kept("echo 'error: x: is wrong; mend x'; exit 2", said) for _ in range(2))
+    soon, later = (kept("echo 'error: x: is wrong; fix x'; exit 2", said) for _ in range(2))
     soon.start(0.0)
-    with pytest.raises(RunError, match=r"^part: x: is wrong; mend x; "):
+    with pytest.raises(RunError, match=r"^part: x: is wrong; fix x; "):
         wait_until(partial(_told, soon, 1.0, said, 2))
     later.start(0.0)
     wait_until(partial(_told, later, 100.0, said, 3))
@@ -97,9 +97,9 @@ def test_bad_input_is_told_soon_and_tried_again_later() -> None:
 
 def test_what_a_part_leaves_behind_goes_with_it() -> None:
     said: list[str] = []
-    keeper = kept("sleep 1000 & echo $!; exit 1", said)
-    keeper.start(0.0)
-    wait_until(partial(_told, keeper, 0.0, said, 2))
+    process = kept("sleep 1000 & echo $!; exit 1", said)
+    process.start(0.0)
+    wait_until(partial(_told, process, 0.0, said, 2))
     wait_until(lambda: not lives(int(said[0])))
 
 

@@ -93,7 +93,7 @@ def test_a_polite_stop_ends_all_in_order_and_a_restart_goes_on(tmp_path: Path) -
     assert said.index(f"\n{TASK} | error: stopped by Ctrl-C") < said.index("up | ends broker")
     with stacks.running(config) as again:
         assert again.end() == 0, again.said()
-    assert "goes on with round 0" not in again.said()
+    assert "resumes at round 0" not in again.said()
     check_finished(tmp_path)
 
 

@@ -25,7 +25,7 @@ def test_the_table_names_every_algorithm(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["algorithms"]) == 0
     text = capsys.readouterr().out
     for name in algorithms.names():
-        assert algorithms.card(name).title in text
+        assert algorithms.info(name).title in text
 
 
 def test_the_table_says_what_is_experimental(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from simulations.commands import compare
-from simulations.results.groups import grouped
+from simulations.results.groups import group_runs
 from simulations.results.runs import find
-from simulations.results.seed_statistics import described
+from simulations.results.seed_statistics import describe_values
 from tests.simulations.runs_made_by_hand import write_run
 
 
 def compared(a: Path, b: Path) -> dict[str, Any]:
-    (left,), (right,) = grouped(find([a])), grouped(find([b]))
+    (left,), (right,) = group_runs(find([a])), group_runs(find([b]))
     return compare.compare(left, right)
 
 
@@ -57,7 +57,7 @@ def test_clients_are_paired(pair: tuple[Path, Path]) -> None:
     # A's means are 0.5, 0.5, 1; B's 0.5, 0.75, 1 in every run.
     assert clients["by_client"]["client-01"] == {"a": 0.5, "b": 0.75, "difference": 0.25}
     assert (clients["better"], clients["worse"]) == (1, 0)
-    expected = described([0.0, 0.25, 0.0])
+    expected = describe_values([0.0, 0.25, 0.0])
     assert clients["difference"] == {key: expected[key] for key in ("mean", "std", "ci95")}
     assert clients["difference"]["ci95"] == pytest.approx(4.303 * 0.14433757 / 3**0.5)
 

@@ -20,8 +20,8 @@ from simulations.engine.batch import Job, run_all
 from simulations.engine.run import simulate
 from simulations.report import command as report
 from simulations.results import clients_table, pairing
-from simulations.results.groups import grouped
-from simulations.results.runs import find, with_beside
+from simulations.results.groups import group_runs
+from simulations.results.runs import find, with_companions
 from simulations.settings import RunSettings
 from tests.simulations.engine.test_resume import PROGRAM, lasting, of_clients, untimed
 
@@ -121,18 +121,18 @@ def test_the_clients_train_alike(settings: RunSettings) -> None:
         cohort="stacked",
         join_ratio=0.5,
     )
-    its = beside.settings_of(asked, "local", rounds=7)
+    its = beside.companion_settings(asked, "local", rounds=7)
     assert its.options == {"local_epochs": 3, "local_lr": 0.5}
     assert (its.rounds, its.patience, its.variant, its.history) == (7, None, "released", False)
     assert (its.privacy, its.beside, its.cohort, its.join_ratio) == (None, (), "auto", 0.5)
-    other = beside.settings_of(asked, "fedproto", rounds=7)
+    other = beside.companion_settings(asked, "fedproto", rounds=7)
     assert (other.variant, other.privacy) == ("paper", asked.privacy)
     assert "pull" not in other.options
     lent = with_local(settings, algorithm="fedktl", options={}, generator="digits")
-    assert beside.settings_of(lent, "local", rounds=1).generator is None
-    assert beside.settings_of(lent, "fedktl", rounds=1).generator == "digits"
+    assert beside.companion_settings(lent, "local", rounds=1).generator is None
+    assert beside.companion_settings(lent, "fedktl", rounds=1).generator == "digits"
     own = with_local(settings, algorithm="perfedavg", options={"local_lr": 0.125})
-    assert beside.settings_of(own, "local", rounds=1).options["local_lr"] == 0.125
+    assert beside.companion_settings(own, "local", rounds=1).options["local_lr"] == 0.125
 
 
 def test_it_has_as_many_rounds_as_patience_left_the_run(
@@ -153,7 +153,7 @@ def test_several_beside_one(settings: RunSettings, tmp_path: Path) -> None:
     assert list(found["beside"]) == ["local", "fedproto"]
     assert "aking part" in found["beside"]["local"]["sentence"]
     assert "FedProto" in found["beside"]["fedproto"]["sentence"]
-    assert [each.title for each in with_beside(find([run]))] == ["FedTGP", "FedProto", "Local"]
+    assert [each.title for each in with_companions(find([run]))] == ["FedTGP", "FedProto", "Local"]
 
 
 def test_a_finished_run_can_be_added_to(settings: RunSettings, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_stop_within_it_keeps_what_is_done(
     rounds: list[int] = []
     resumed = simulate(asked, run, lambda done, _: rounds.append(done))
     assert (run / "rounds.csv").stat().st_mtime_ns == before  # the run itself is not run again
-    assert rounds[0] > 9  # and that beside it goes on, too
+    assert rounds[0] > 9  # and that beside it continues, too
     assert {key: value for key, value in resumed.items() if key != "beside"} == kept
     assert not list(run.rglob("checkpoint-*"))
     if how is signal.SIGINT:
@@ -308,10 +308,10 @@ def test_a_run_without_its_table_is_compared_by_its_summary(
     """Runs that an older version made have no bits, or no table."""
     simulate(with_local(settings), tmp_path / "run", quiet)
     (one,), (other,) = find([tmp_path / "run"]), find([tmp_path / "run" / "beside"])
-    whole = pairing.compared([one], [other]).found
+    whole = pairing.compare_runs([one], [other]).found
     for run in (one, other):
         (run.folder / "clients.parquet").unlink()
-    last = pairing.compared([one], [other]).found
+    last = pairing.compare_runs([one], [other]).found
     assert (last.mean, last.ci95, last.devices) == (whole.mean, whole.ci95, whole.devices)
     assert all(row.gained is None for row in last.rows)
     assert all(row.gained is not None for row in whole.rows)
@@ -332,9 +332,9 @@ def test_answers_that_do_not_fit_are_one_sentence(settings: RunSettings, tmp_pat
 def test_seeds_are_put_together(settings: RunSettings, tmp_path: Path) -> None:
     for seed in range(2):
         simulate(with_local(settings, seed=seed), tmp_path / "runs" / f"{seed}", quiet)
-    groups = grouped(with_beside(find([tmp_path / "runs"])))
+    groups = group_runs(with_companions(find([tmp_path / "runs"])))
     assert [len(group.runs) for group in groups] == [2, 2]
-    told = pairing.compared(groups[0].runs, groups[1].runs)
+    told = pairing.compare_runs(groups[0].runs, groups[1].runs)
     assert ", the means of 2 runs on both sides" in told.sentence
     singles = [read(tmp_path / "runs" / f"{seed}")["beside"]["local"]["mean"] for seed in range(2)]
     assert told.found.mean == pytest.approx(sum(singles) / 2)

@@ -5,9 +5,9 @@ import pytest
 from edgeloop import algorithms
 from edgeloop.errors import RunError
 from edgeloop.protocol import wire
-from edgeloop.server_loop import Standing
+from edgeloop.server_loop import RunState
 from simulations.engine import checkpoint, run_plan
-from simulations.engine.checkpoint import Pace
+from simulations.engine.checkpoint import CheckpointSchedule
 from simulations.engine.run import simulate
 from simulations.results.measurements import Row
 from simulations.settings import RunSettings
@@ -28,7 +28,7 @@ class Clock:
 
 def test_a_checkpoint_takes_at_most_a_twentieth_of_the_time() -> None:
     clock = Clock()
-    pace = Pace(share=0.05, clock=clock)
+    pace = CheckpointSchedule(share=0.05, clock=clock)
     assert pace.due()  # nothing is known of its cost
     pace.run(lambda: clock.wait(1.0))
     clock.wait(19.0)
@@ -39,45 +39,45 @@ def test_a_checkpoint_takes_at_most_a_twentieth_of_the_time() -> None:
 
 def test_what_was_saved_comes_back_to_the_bit(settings: RunSettings, tmp_path: Path) -> None:
     federation = settings.federation()
-    plan = run_plan.plan(settings, federation)
+    plan = run_plan.make_plan(settings, federation)
     algorithm = plan.load()
     state, broadcast = algorithm.start()
-    with run_plan.cohort(plan, federation) as crew:
-        upload = crew.ask(0, broadcast)["client-01"].upload
+    with run_plan.open_cohort(plan, federation) as cohort:
+        upload = cohort.ask(0, broadcast)["client-01"].upload
         state, broadcast = algorithm.aggregate(state, [upload])
-        checkpoint.save(tmp_path, crew, Standing(1, state, broadcast), [ROW])
-        after = crew.ask(1, broadcast)
+        checkpoint.save(tmp_path, cohort, RunState(1, state, broadcast), [ROW])
+        after = cohort.ask(1, broadcast)
     saved = checkpoint.latest(tmp_path, algorithm)
     assert saved is not None
     assert saved.rows == (ROW,)
-    assert saved.standing.rounds == 1
-    assert wire.fingerprint(saved.standing.state) == wire.fingerprint(state)
-    with run_plan.cohort(plan, federation) as other:
+    assert saved.run_state.rounds == 1
+    assert wire.fingerprint(saved.run_state.state) == wire.fingerprint(state)
+    with run_plan.open_cohort(plan, federation) as other:
         other.restore(saved.models)
-        again = other.ask(1, saved.standing.broadcast)
+        again = other.ask(1, saved.run_state.broadcast)
     for name, answer in after.items():
         assert wire.fingerprint(answer.upload) == wire.fingerprint(again[name].upload)
 
 
 def test_only_the_newest_whole_one_counts(settings: RunSettings, tmp_path: Path) -> None:
     federation = settings.federation()
-    plan = run_plan.plan(settings, federation)
+    plan = run_plan.make_plan(settings, federation)
     algorithm = plan.load()
     (tmp_path / ".checkpoint-12.new").mkdir()  # a crash while it was being written
-    with run_plan.cohort(plan, federation) as crew:
+    with run_plan.open_cohort(plan, federation) as cohort:
         for rounds in (9, 10):
-            checkpoint.save(tmp_path, crew, Standing(rounds, *algorithm.start()), [ROW] * rounds)
+            checkpoint.save(tmp_path, cohort, RunState(rounds, *algorithm.start()), [ROW] * rounds)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
     (tmp_path / "checkpoint-9").mkdir()  # a crash before the older one was gone
     saved = checkpoint.latest(tmp_path, algorithm)
     assert saved is not None
-    assert saved.standing.rounds == 10
+    assert saved.run_state.rounds == 10
     checkpoint.remove(tmp_path)
     assert checkpoint.latest(tmp_path, algorithm) is None
 
 
 def test_a_damaged_checkpoint_is_told(settings: RunSettings, tmp_path: Path) -> None:
-    algorithm = algorithms.load(settings.algorithm, **settings.chosen(classes=2))
+    algorithm = algorithms.load(settings.algorithm, **settings.algorithm_options(classes=2))
     (tmp_path / "checkpoint-3").mkdir()
     (tmp_path / "checkpoint-3" / "state.frame").write_bytes(b"EDGE, or not")
     with pytest.raises(RunError, match="cannot be read"):
@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_read_is_a_sentence(
     if not summed:
         (kept / "sha256.json").unlink()
     (kept / name).unlink() if content is None else (kept / name).write_bytes(content)
-    with pytest.raises(RunError, match="it then starts anew"):
+    with pytest.raises(RunError, match="it then starts again"):
         goes_on(settings, kept.parent)
 
 

@@ -80,7 +80,7 @@ def test_a_killed_worker_loses_nothing(long: RunSettings, tmp_path: Path) -> Non
     begun = first_rows(folder)
     words, problems = process.communicate(timeout=240)
     assert process.returncode == 0, problems
-    assert first_rows(folder) == begun  # it went on, rather than begin anew
+    assert first_rows(folder) == begun  # it went on, rather than begin again
     found = json.loads(words.splitlines()[-1])  # Ray tells of the lost worker before
     for seed in (0, 1):
         whole = long.model_copy(update={"seed": seed})
@@ -101,10 +101,10 @@ def test_a_wrong_run_is_one_sentence(settings: RunSettings, tmp_path: Path) -> N
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"cluster: needs Ray.*pip install 'edgeloop\[ray\]'"):
-        cluster.spread({}, "local", 1, lambda key, summary: None)
+        cluster.run_tasks({}, "local", 1, lambda key, summary: None)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere", "a:b"])
 def test_no_cluster_at_the_address(address: str) -> None:
     with pytest.raises(ConfigError, match=f"cluster: there is no Ray cluster at {address}"):
-        cluster.spread({}, address, 1, lambda key, summary: None)
+        cluster.run_tasks({}, address, 1, lambda key, summary: None)

@@ -28,7 +28,7 @@ for line in sys.stdin:
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-"""Starts runs, each a process of its own, without loading torch anew for each."""
+"""Starts runs, each a process of its own, without loading torch again for each."""
 
 KILLS = 20
 ROUNDS = 150
@@ -42,7 +42,7 @@ class Starter:
         self._data = data
 
     def start(self, folder: Path, workers: int) -> int:
-        """Start the run of this folder, or go on with it; return its process's number."""
+        """Start the run of this folder, or continue with it; return its process's number."""
         words = ["simulate", "fedtgp", "--data", str(self._data), "--width", "16"]
         words += ["--rounds", str(ROUNDS), "--set", "server_epochs=1", "--workers", str(workers)]
         words += ["--join-ratio", "0.7", "--drop-rate", "0.3", "--out", str(folder)]
@@ -97,7 +97,7 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def test_killed_twenty_times_it_ends_the_same(starter: Starter, tmp_path: Path) -> None:
-    """At a moment drawn anew each time: in a round, in a checkpoint, between two of them.
+    """At a moment drawn again each time: in a round, in a checkpoint, between two of them.
 
     Now and then in worker processes: that changes nothing either.
     """

@@ -49,4 +49,4 @@ def test_somebody_must_be_left(settings: RunSettings, tmp_path: Path) -> None:
 
 def test_nobody_joins_unless_somebody_says_so(settings: RunSettings) -> None:
     everyone = settings.federation()
-    assert late_clients.divide(everyone, 0) == late_clients.Divided(everyone)
+    assert late_clients.split_late_clients(everyone, 0) == late_clients.LateSplit(everyone)

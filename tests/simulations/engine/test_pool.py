@@ -18,7 +18,7 @@ import pytest
 
 from edgeloop.errors import RunError
 from edgeloop.runtime.worker_processes import WorkerDiedError
-from simulations.engine.pool import spread
+from simulations.engine.pool import run_tasks
 
 PROGRAM = """
 import signal, threading, time
@@ -62,7 +62,7 @@ def ignore(key: object, result: object) -> None:
 
 def test_a_process_does_one_task_after_another() -> None:
     found: dict[int, tuple[int, Any]] = {}
-    spread({n: partial(names, n) for n in range(6)}, 2, found.__setitem__)
+    run_tasks({n: partial(names, n) for n in range(6)}, 2, found.__setitem__)
     assert sorted(found) == list(range(6))
     processes = {process for process, _ in found.values()}
     assert len(processes) <= 2
@@ -71,7 +71,7 @@ def test_a_process_does_one_task_after_another() -> None:
 
 
 def test_nothing_to_do() -> None:
-    spread({}, None, ignore)
+    run_tasks({}, None, ignore)
 
 
 def test_stopped_at_any_moment_it_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_stopped_at_any_moment_it_leaves_nothing(monkeypatch: pytest.MonkeyPatch
     for last in range(8):
         tasks = {n: partial(nap, draws.uniform(0, 0.005)) for n in range(40)}
         with pytest.raises(StopError):
-            spread(tasks, 3, partial(stop, last))
+            run_tasks(tasks, 3, partial(stop, last))
         assert not multiprocessing.active_children()
         assert threading.active_count() == before
     assert not raised
@@ -96,18 +96,18 @@ def test_stopped_at_any_moment_it_leaves_nothing(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_process_is_told_with_its_likely_cause(number: int) -> None:
     with pytest.raises(RunError, match=r"workers: one was killed, .* memory runs out; run it"):
-        spread({0: partial(nap, 60), 1: partial(die, number)}, 2, ignore)
+        run_tasks({0: partial(nap, 60), 1: partial(die, number)}, 2, ignore)
     assert not multiprocessing.active_children()
 
 
 def test_a_process_that_ends_is_no_endless_wait() -> None:
     with pytest.raises(WorkerDiedError, match="ended before it answered"):
-        spread({0: partial(os._exit, 9), 1: partial(nap, 60)}, 2, ignore)
+        run_tasks({0: partial(os._exit, 9), 1: partial(nap, 60)}, 2, ignore)
 
 
 def test_an_error_tells_where_it_was_raised() -> None:
     with pytest.raises(FileNotFoundError, match="gone") as caught:
-        spread({0: partial(fail, partial(FileNotFoundError, "gone"))}, 1, ignore)
+        run_tasks({0: partial(fail, partial(FileNotFoundError, "gone"))}, 1, ignore)
     assert "in fail" in caught.value.__notes__[0]
 
 

@@ -12,7 +12,7 @@ import pytest
 from edgeloop.errors import ConfigError, ModelError
 from edgeloop.privacy.accounting import Event, epsilon
 from edgeloop.runtime.config import PrivacySettings
-from simulations.engine.privacy_spending import Spending
+from simulations.engine.privacy_spending import SimulatedBudget
 from simulations.engine.run import simulate
 from simulations.settings import RunSettings, parse_privacy
 from tests.one_device import write_data
@@ -36,7 +36,7 @@ class Odd:
 
 
 def test_everybody_spends_in_every_round() -> None:
-    spending = Spending(PrivacySettings(), {"a": FEW, "b": MANY}, None)
+    spending = SimulatedBudget(PrivacySettings(), {"a": FEW, "b": MANY}, None)
     assert spent(FEW, 1) > spent(MANY, 1)
     found = [spending.epsilon(rounds) for rounds in range(4)]
     assert found == [0.0, *(spent(FEW, rounds) for rounds in (1, 2, 3))]
@@ -46,21 +46,21 @@ def test_everybody_spends_in_every_round() -> None:
 
 def test_who_would_go_over_the_budget_trains_no_more() -> None:
     budget = spent(FEW, 2) + 1e-9
-    spending = Spending(PrivacySettings(epsilon=budget), {"a": FEW, "b": MANY}, None)
+    spending = SimulatedBudget(PrivacySettings(epsilon=budget), {"a": FEW, "b": MANY}, None)
     assert spent(MANY, 4) < budget
     joining = [set(spending.joining(number)) for number in range(4)]
     assert joining == [{"a", "b"}, {"a", "b"}, {"b"}, {"b"}]
     assert spending.epsilon(4) == spent(FEW, 2)
-    later = Spending(PrivacySettings(epsilon=budget), {"a": FEW, "b": MANY}, None)
-    assert later.joining(3) == {"b"}  # a run that goes on
+    later = SimulatedBudget(PrivacySettings(epsilon=budget), {"a": FEW, "b": MANY}, None)
+    assert later.joining(3) == {"b"}  # a run that continues
 
 
 def test_who_joins_spends_whether_or_not_it_arrives() -> None:
-    spending = Spending(PrivacySettings(), {"a": MANY, "b": MANY}, Odd())
+    spending = SimulatedBudget(PrivacySettings(), {"a": MANY, "b": MANY}, Odd())
     assert spending.joining(0) == {"b"}
     assert spending.arriving(1, {"a", "b"}) == {"a"}
     assert spending.epsilon(4) == spent(MANY, 4)
-    alone = Spending(PrivacySettings(epsilon=spent(MANY, 2)), {"a": MANY, "b": FEW}, Odd())
+    alone = SimulatedBudget(PrivacySettings(epsilon=spent(MANY, 2)), {"a": MANY, "b": FEW}, Odd())
     assert [set(alone.joining(n)) & {"a"} for n in (1, 3, 5)] == [{"a"}, {"a"}, set()]
 
 

@@ -82,7 +82,7 @@ def test_a_killed_run_goes_on_to_the_same_results(long: RunSettings, tmp_path: P
     assert not (killed / "summary.json").exists()
     rounds: list[int] = []
     resumed = simulate(long, killed, lambda done, _: rounds.append(done))
-    assert rounds[0] > 1  # it went on, rather than begin anew
+    assert rounds[0] > 1  # it went on, rather than begin again
     expected = simulate(long, whole, lambda done, _: None)
     assert lasting(resumed) == lasting(expected)
     assert json.loads((killed / "summary.json").read_text()) == resumed
@@ -96,7 +96,7 @@ def test_a_killed_run_goes_on_to_the_same_results(long: RunSettings, tmp_path: P
 
 
 def test_so_does_one_of_stacked_clients(long: RunSettings, tmp_path: Path) -> None:
-    """Their steps are recorded anew where the run goes on."""
+    """Their steps are recorded again where the run continues."""
     together = long.model_copy(update={"cohort": "stacked", "models": "harcnn-s1"})
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     stop(together, killed, signal.SIGKILL)

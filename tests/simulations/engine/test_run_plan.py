@@ -20,33 +20,33 @@ def pooled(clients: int) -> data.Federation:
 
 
 def test_names_sort_as_numbers_do() -> None:
-    names = run_plan.names(pooled(101))
+    names = run_plan.client_names(pooled(101))
     assert (names[7], names[100]) == ("client-007", "client-100")
     assert names == sorted(names)
-    assert run_plan.names(pooled(3))[2] == "client-02"
+    assert run_plan.client_names(pooled(3))[2] == "client-02"
 
 
 def test_images_get_the_cnn_and_signals_the_sensor_group(
     settings: RunSettings, signals: Path
 ) -> None:
     federation = settings.federation()
-    assert set(run_plan.plan(settings, federation).models.values()) == {"cnn"}
+    assert set(run_plan.make_plan(settings, federation).models.values()) == {"cnn"}
     sensors = settings.model_copy(update={"data": str(signals)})
-    models = run_plan.plan(sensors, sensors.federation()).models
+    models = run_plan.make_plan(sensors, sensors.federation()).models
     assert list(models.values()) == ["harcnn-s1", "harcnn-s2", "harcnn-s1"]
 
 
 def test_a_model_that_does_not_fit_is_refused(settings: RunSettings, signals: Path) -> None:
     wrong = settings.model_copy(update={"data": str(signals), "models": "cnn"})
     with pytest.raises(ModelError, match="cnn"):
-        run_plan.plan(wrong, wrong.federation())
+        run_plan.make_plan(wrong, wrong.federation())
 
 
 def test_costs_are_samples_times_operations(settings: RunSettings, signals: Path) -> None:
     sensors = settings.model_copy(update={"data": str(signals)})
     federation = sensors.federation()
-    plan = run_plan.plan(sensors, federation)
-    costs = run_plan.costs(plan, federation)
+    plan = run_plan.make_plan(sensors, federation)
+    costs = run_plan.round_costs(plan, federation)
     train = [size[0] for size in federation.sizes()]
     flops = [
         forward_flops(models.build(each, plan.shape, plan.classes, plan.settings.width), plan.shape)
@@ -62,9 +62,9 @@ def test_costs_are_samples_times_operations(settings: RunSettings, signals: Path
 
 def test_a_spool_gives_back_the_same_bits(tmp_path: Path) -> None:
     federation = pooled(2)
-    spool = run_plan.Spool.write(federation, tmp_path)
+    store = run_plan.NpzStore.write(federation, tmp_path)
     for client in range(2):
-        there, here = federation.client(client), spool.client(client)
+        there, here = federation.client(client), store.client(client)
         assert there.train.inputs.tobytes() == here.train.inputs.tobytes()
         assert there.test.labels.tolist() == here.test.labels.tolist()
 
@@ -76,10 +76,10 @@ def test_one_and_two_workers_answer_alike(settings: RunSettings, divided: bool) 
     federation = settings.federation()
     found = []
     for workers in (1, 2):
-        plan = run_plan.plan(settings.model_copy(update={"workers": workers}), federation)
+        plan = run_plan.make_plan(settings.model_copy(update={"workers": workers}), federation)
         algorithm = plan.load()
-        with run_plan.cohort(plan, federation) as crew:
-            answers = crew.ask(0, algorithm.start()[1])
+        with run_plan.open_cohort(plan, federation) as cohort:
+            answers = cohort.ask(0, algorithm.start()[1])
         found.append(
             {
                 name: (wire.fingerprint(answer.upload), answer.report.test_correct)
@@ -97,12 +97,12 @@ def test_some_clients_train_and_all_evaluate(
     changes = {"join_ratio": 0.67, "drop_rate": 0.5, "rounds": 2, "workers": workers}
     chosen = settings.model_copy(update=changes)
     federation = chosen.federation()
-    plan = run_plan.plan(chosen, federation)
+    plan = run_plan.make_plan(chosen, federation)
     some = plan.participation(federation)
     assert some is not None
-    with run_plan.cohort(plan, federation) as crew:
+    with run_plan.open_cohort(plan, federation) as cohort:
         joining = some.joining(0)
-        answers = crew.ask(0, plan.load().start()[1], joining)
+        answers = cohort.ask(0, plan.load().start()[1], joining)
     assert len(joining) == 2
     assert {name for name, each in answers.items() if each.upload is not None} == joining
     assert all(each.report.test_samples for each in answers.values())
@@ -118,13 +118,13 @@ def test_some_clients_train_and_all_evaluate(
 
 def test_everybody_takes_part_unless_somebody_says_otherwise(settings: RunSettings) -> None:
     federation = settings.federation()
-    assert run_plan.plan(settings, federation).participation(federation) is None
+    assert run_plan.make_plan(settings, federation).participation(federation) is None
 
 
 def test_clients_of_one_architecture_start_alike(settings: RunSettings, tmp_path: Path) -> None:
     federation = settings.federation()
-    plan = run_plan.plan(settings, federation)
-    run_plan.Enlist(plan, federation)(list(plan.models)).save(tmp_path)
+    plan = run_plan.make_plan(settings, federation)
+    run_plan.CohortFactory(plan, federation)(list(plan.models)).save(tmp_path)
     first, *others = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
     assert len(others) == 2
     assert all(other == first for other in others)

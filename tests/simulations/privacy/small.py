@@ -10,7 +10,7 @@ from edgeloop import algorithms, models
 from edgeloop.data.sample import fashion_sample
 from edgeloop.data.samples import Samples, to_float
 from edgeloop.models.split import SplitModel
-from simulations.privacy.victims import Victims, draw, smoothed
+from simulations.privacy.victims import Victims, draw, smooth_model
 
 CLASSES, WIDTH, SHAPE = 10, 512, (1, 16, 16)
 
@@ -28,12 +28,12 @@ def client(count: int, one_class: bool = False, seed: int = 0) -> Victims:
 
 
 def model(seed: int = 0, architecture: str = "cnn") -> SplitModel:
-    return smoothed(models.build(architecture, SHAPE, CLASSES, WIDTH, seed))
+    return smooth_model(models.build(architecture, SHAPE, CLASSES, WIDTH, seed))
 
 
 def facts(seed: int = 0, algorithm: str = "") -> dict[str, object]:
     given = {"classes": CLASSES, "width": WIDTH, "shape": SHAPE, "seed": seed}
-    return algorithms.given(algorithm, **given, architecture="cnn")
+    return algorithms.supported_options(algorithm, **given, architecture="cnn")
 
 
 def shares(labels_B: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from edgeloop.errors import RunError
 from simulations.privacy import attack_result
-from simulations.privacy.attack_result import compared
-from simulations.privacy.exposure import Sharing
-from simulations.privacy.inversion import Found
+from simulations.privacy.attack_result import measure_attack
+from simulations.privacy.exposure import UploadKind
+from simulations.privacy.inversion import Reconstruction
 from simulations.privacy.similarity import as_inputs
 from simulations.privacy.victims import Victims
 
@@ -17,8 +17,8 @@ def grey(*values: float) -> Tensor:
     return torch.tensor(values).view(-1, 1, 1, 1).expand(-1, 1, 8, 8).contiguous()
 
 
-def outcome(pixels: Tensor, labels: list[int]) -> Found:
-    return Found(pixels, grey(*[1.0] * len(pixels)), torch.tensor(labels), 0.25, 7)
+def outcome(pixels: Tensor, labels: list[int]) -> Reconstruction:
+    return Reconstruction(pixels, grey(*[1.0] * len(pixels)), torch.tensor(labels), 0.25, 7)
 
 
 VICTIMS = Victims(
@@ -30,7 +30,7 @@ VICTIMS = Victims(
 
 
 def test_weights_by_hand() -> None:
-    found = compared(VICTIMS, outcome(grey(0.72, 0.21), [1, 1]), Sharing("whole"), 1.5)
+    found = measure_attack(VICTIMS, outcome(grey(0.72, 0.21), [1, 1]), UploadKind("whole"), 1.5)
     # 0.21 is of 0.2 (40 dB), 0.72 of 0.8 (21.94 dB), though 0.7 is nearer to that
     assert found.facts["psnr"] == pytest.approx((40 + 21.9382) / 2, abs=1e-3)
     assert found.originals.mean(dim=(1, 2, 3)).tolist() == pytest.approx([0.8, 0.2])
@@ -46,7 +46,7 @@ def test_weights_by_hand() -> None:
 
 def test_a_prototype_counts_as_the_nearest_of_its_images() -> None:
     victims = Victims(VICTIMS.inputs, torch.tensor([0, 0]), VICTIMS.others, torch.tensor([0, 1, 1]))
-    found = compared(victims, outcome(grey(0.79), [0]), Sharing("features"), 1.0)
+    found = measure_attack(victims, outcome(grey(0.79), [0]), UploadKind("features"), 1.0)
     assert found.facts["psnr"] == pytest.approx(40, abs=1e-3)
     assert found.facts["identified"] == 1.0
     assert found.facts["identified_by_chance"] == pytest.approx(2 / 3)
@@ -56,7 +56,7 @@ def test_a_prototype_counts_as_the_nearest_of_its_images() -> None:
 
 
 def test_a_case_is_read_as_it_was_written(tmp_path: Path) -> None:
-    found = compared(VICTIMS, outcome(grey(0.72, 0.21), [0, 1]), Sharing("whole"), 1.5)
+    found = measure_attack(VICTIMS, outcome(grey(0.72, 0.21), [0, 1]), UploadKind("whole"), 1.5)
     attack_result.write(tmp_path / "one", found)
     again = attack_result.read(tmp_path / "one")
     assert again.facts == found.facts

@@ -11,7 +11,7 @@ from edgeloop.cli.main import main
 from simulations.privacy import attack_result
 from simulations.privacy.command import parse_counts
 from simulations.privacy.settings import AttackSettings
-from simulations.results.seed_statistics import described
+from simulations.results.seed_statistics import describe_values
 
 QUICK = ["--seeds", "2", "--iterations", "3", "--samples", "1,2"]
 
@@ -41,7 +41,7 @@ def test_the_summary_says_what_the_attacks_say(done: Path) -> None:
         places = [done / f"{name}-{samples}-seed-{seed}.safetensors" for seed in (0, 1)]
         facts = [attack_result.read(place).facts for place in places]
         for key in (*attack_result.MEASURES, "labels"):
-            assert row[key] == described([each[key] for each in facts])
+            assert row[key] == describe_values([each[key] for each in facts])
     assert [row["uploads"] for row in rows.values()] == ["whole", "whole", "features", "features"]
     assert (done / "privacy.png").read_bytes().startswith(b"\x89PNG")
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from simulations.privacy.similarity import as_inputs, as_pixels, paired, psnr, ssim
+from simulations.privacy.similarity import as_inputs, as_pixels, match_pairs, psnr, ssim
 
 
 def grey(*values: float) -> Tensor:
@@ -33,7 +33,7 @@ def test_ssim_by_hand() -> None:
 
 def test_each_victim_once_and_the_best_pair_first() -> None:
     scores = torch.tensor([[5.0, 9.0, 1.0], [8.0, 10.0, 2.0], [7.0, 3.0, 4.0]])
-    assert paired(scores) == [2, 1, 0]  # 10, then 7, then what is left
+    assert match_pairs(scores) == [2, 1, 0]  # 10, then 7, then what is left
 
 
 def test_pixels_and_inputs() -> None:

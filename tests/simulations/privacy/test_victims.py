@@ -4,7 +4,7 @@ from torch import nn
 
 from edgeloop.data.samples import Samples
 from edgeloop.errors import DataError, ModelError
-from simulations.privacy.victims import build, draw, smoothed, train
+from simulations.privacy.victims import build, draw, smooth_model, train
 from tests.simulations.privacy.small import client, model, pictures
 
 
@@ -41,7 +41,7 @@ def test_a_smooth_model_has_the_same_weights_and_no_corners() -> None:
     assert nn.GELU in kinds
     assert nn.AvgPool2d in kinds
     assert not kinds & {nn.ReLU, nn.MaxPool2d}
-    assert smoothed(soft) is soft
+    assert smooth_model(soft) is soft
 
 
 def test_a_model_that_drops_out_is_refused() -> None:

@@ -14,7 +14,7 @@ from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.participation import Participation
 from simulations.engine.run import simulate
 from simulations.results import clients_table
-from simulations.results.clients_table import COLUMNS, JOURNAL, Journal, Sent
+from simulations.results.clients_table import COLUMNS, JOURNAL, Journal, SentSize
 from simulations.settings import RunSettings
 
 MODELS = {"client-00": "cnn", "client-01": "resnet-4"}
@@ -27,7 +27,7 @@ ANSWERS = {
     "client-00": Answer(UPLOAD, REPORTS["client-00"]),
     "client-01": Answer(None, REPORTS["client-01"]),
 }
-SENT = {"client-00": Sent(900, 3), "client-01": Sent(200)}
+SENT = {"client-00": SentSize(900, 3), "client-01": SentSize(200)}
 FIRST = ("client-00", "cnn", 1, 4, 0.25, 0.75, 30, True, True, 0.5, 0.125, 900, 70, 3)
 
 

@@ -151,4 +151,4 @@ def test_what_passed_is_not_said_at_the_end(values: list[float], said: list[str]
     row = Row(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, 0, 0)
     rows = [replace(row, round=n, measures={"x": x}) for n, x in enumerate(values)]
     algorithm = cast(Algorithm[Any, Any, Any], Judging())
-    assert concerns.of_rounds(algorithm, [*rows, row]) == said
+    assert concerns.round_warnings(algorithm, [*rows, row]) == said

@@ -28,7 +28,7 @@ def test_accuracy_is_weighted_by_test_samples() -> None:
 
 
 def test_spread_is_the_population_deviation_of_the_clients() -> None:
-    assert measurements.spread(list(REPORTS.values())) == pytest.approx(0.375)
+    assert measurements.accuracy_std(list(REPORTS.values())) == pytest.approx(0.375)
 
 
 def test_the_auc_is_weighted_by_test_samples_of_the_clients_that_have_one() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from edgeloop.errors import ConfigError, RunError
 from simulations.engine.run import simulate
-from simulations.results.groups import differing, grouped
+from simulations.results.groups import differing_settings, group_runs
 from simulations.results.runs import find
 from simulations.settings import RunSettings
 from tests.simulations.runs_made_by_hand import CLIENTS, save, write_run
@@ -16,14 +16,14 @@ def test_names_tell_groups_of_one_algorithm_apart(tmp_path: Path) -> None:
         write_run(tmp_path / f"{number}", hyperparameters={"lr": lr, "seed": 0})
     write_run(tmp_path / "2", "local")
     write_run(tmp_path / "3", "local", generator="x" * 30)
-    names = [group.name for group in grouped(find([tmp_path]))]
+    names = [group.name for group in group_runs(find([tmp_path]))]
     assert names == ["FedProto, lr 0.1", "FedProto, lr 0.2", "Local, generator None", "Local"]
 
 
 def test_runs_of_before_an_option_was_are_runs_without_it(tmp_path: Path) -> None:
     for number, more in enumerate(({}, {"own_prior": False}, {"own_prior": True})):
         write_run(tmp_path / f"{number}", seed=number, hyperparameters={"lr": 0.1, **more})
-    groups = grouped(find([tmp_path]))
+    groups = group_runs(find([tmp_path]))
     assert [group.name for group in groups] == [
         "FedProto, own_prior False",
         "FedProto, own_prior True",
@@ -34,7 +34,7 @@ def test_runs_of_before_an_option_was_are_runs_without_it(tmp_path: Path) -> Non
 def test_what_a_group_says(tmp_path: Path) -> None:
     write_run(tmp_path / "a", seed=5, workers=1, options={"lr": 0.01}, history=True)
     write_run(tmp_path / "b", seed=2, by_client=(0.0, 0.25, 1.0), accuracies=(0.25, 0.5, 0.25))
-    (group,) = grouped(find([tmp_path]))
+    (group,) = group_runs(find([tmp_path]))
     assert [run.seed for run in group.runs] == [2, 5]
     assert group.by_client() == dict(zip(CLIENTS, (0.25, 0.5, 1.0), strict=True))
     assert group.curves() == {0: [0.25, 0.0], 1: [0.5, 0.5], 2: [0.25, 0.75]}
@@ -46,14 +46,16 @@ def test_what_a_group_says(tmp_path: Path) -> None:
 
 
 def test_differing_settings_have_every_side_s_value() -> None:
-    found = differing([{"a": 1, "b": 2}, {"a": 1, "b": 3, "c": None}, {"a": 1, "b": 2, "c": 4}])
+    found = differing_settings(
+        [{"a": 1, "b": 2}, {"a": 1, "b": 3, "c": None}, {"a": 1, "b": 2, "c": 4}]
+    )
     assert found == {"b": [2, 3, 2], "c": [None, None, 4]}
 
 
 def test_the_same_run_twice_is_refused(tmp_path: Path) -> None:
     folders = [write_run(tmp_path / name) for name in "ab"]
     with pytest.raises(ConfigError, match="have the same settings and seed 0; give one of them"):
-        grouped(find(folders))
+        group_runs(find(folders))
 
 
 def test_folders_without_a_finished_run_are_told(tmp_path: Path) -> None:
