@@ -54,7 +54,7 @@ class ClientMixing:
             *(partial(_first, self.plan, name), asked.width, asked.batch_size),
             *(asked.shuffle, asked.compute),
         )
-        return expert.trained(how, half, self.broadcast).told(self.broadcast)
+        return expert.trained(how, half, self.broadcast).as_summary(self.broadcast)
 
 
 def _hits(found: mixture.MixedModel, broadcast: Any) -> str:
