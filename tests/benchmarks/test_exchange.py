@@ -49,7 +49,7 @@ def test_what_is_compared_trains_alike_and_only_what_can_is_mixed() -> None:
     for (name, way, _, mix), job in jobs.items():
         asked = job.settings
         rate = SETTINGS[name].rate
-        assert asked.options == ({} if way == STATISTICS else {"local_lr": rate})
+        assert asked.options == {"local_lr": rate}
         assert asked.mix == ("auto" if mix else "never")
         assert not (mix and way in (ALONE, STATISTICS))
         assert asked.rounds == (1 if way == STATISTICS else SETTINGS[name].options["rounds"])
