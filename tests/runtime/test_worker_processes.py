@@ -18,10 +18,10 @@ from edgeloop.runtime.worker_processes import worker_processes
 
 PROGRAM = """
 import os, signal
-from edgeloop.runtime.worker_processes import crew
+from edgeloop.runtime.worker_processes import worker_processes
 from tests.runtime.test_worker_processes import busy
 
-with crew(busy, [(), ()]) as workers:
+with worker_processes(busy, [(), ()]) as workers:
     print(*(worker.receive() for worker in workers), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -23,13 +23,13 @@ from simulations.engine.pool import run_tasks
 PROGRAM = """
 import signal, threading, time
 from functools import partial
-from simulations.engine.pool import spread
+from simulations.engine.pool import run_tasks
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
 threading.Thread(target=time.sleep, args=[600], daemon=True).start()  # as of a progress bar
 try:
     print("starts", flush=True)
-    spread({n: partial(time.sleep, 600) for n in range(9)}, 3, lambda key, result: None)
+    run_tasks({n: partial(time.sleep, 600) for n in range(9)}, 3, lambda key, result: None)
 except KeyboardInterrupt:
     raise SystemExit(130)
 """
