@@ -30,6 +30,10 @@ LATER_SETTINGS: Mapping[str, Any] = {
     "mix": "never",
     "hyperparameters.own_prior": False,
     "hyperparameters.second_order": False,
+    "hyperparameters.network": False,  # of class-statistics, as the three behind it
+    "hyperparameters.network_rounds": 50,
+    "hyperparameters.local_epochs": 1,
+    "hyperparameters.local_lr": 0.01,
 }
 """Keys that runs of older versions lack, and what those runs did."""
 WHOLE = ("models_by_client",)
