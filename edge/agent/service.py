@@ -184,7 +184,7 @@ class Agent:
             if self._connection.is_refused(topic):
                 time.sleep(FLUSH_SECONDS)  # flush tells of a refusal at once
                 if again.due() and self._session is not None and self._state is not None:
-                    self._state = self._send_answer(self._session, self._state, again=True)
+                    self._state = self._send_again(self._session, self._state)
 
     def _handle(self, arrival: Arrival) -> Path | None:
         self._subscription.bytes += len(arrival.payload)
@@ -331,16 +331,23 @@ class Agent:
 
     def _answer(self, session: TaskSession, opening: Opening, new: bool) -> bool:
         """Send the answer to a round, worked out or remembered; tell whether there is one."""
-        if new:
-            assert self._broadcast is not None  # noqa: S101 - or it would be fetched now
-            if opening.round < session.contract.rounds:
-                session = self._session = renewed(self._context, session)
-            with self._tracer.span("train", self._trace_notes, round=opening.round) as traced:
-                worked = self._try_round(session, opening, self._broadcast[1], context_of(traced))
-            if worked is None:
-                return False
-            self._state = worked
+        if not new:
+            return self._answer_again(session, opening)
+        assert self._broadcast is not None  # noqa: S101 - or it would be fetched now
+        if opening.round < session.contract.rounds:
+            session = self._session = renewed(self._context, session)
+        with self._tracer.span("train", self._trace_notes, round=opening.round):
+            messages = self._try_round(session, opening, self._broadcast[1])
+        if messages is None:
+            return False
+        with self._tracer.span("upload", self._trace_notes, round=opening.round) as traced:
+            self._state = self._remember(session, opening.round, messages, context_of(traced))
             self._store.save(self._state)
+            self._state = self._send(session, self._state, traced)
+        return True
+
+    def _answer_again(self, session: TaskSession, opening: Opening) -> bool:
+        """Send the answer to a round as it was remembered; tell whether there is one."""
         assert self._state is not None  # noqa: S101 - a round that is not new was answered before
         if opening.round < self._state.round:
             log.warning(
@@ -350,8 +357,8 @@ class Agent:
                 self._state.round,
             )
             return False
-        if new or self._should_resend(self._state.answer):
-            self._state = self._send_answer(session, self._state, again=not new)
+        if self._should_resend(self._state.answer):
+            self._state = self._send_again(session, self._state)
         return True
 
     def _should_resend(self, answer: bytes) -> bool:
@@ -372,12 +379,18 @@ class Agent:
             RESEND_LARGE_SECONDS if large else RESEND_SMALL_SECONDS
         )
 
-    def _send_answer(self, session: TaskSession, state: AgentState, again: bool) -> AgentState:
+    def _send_again(self, session: TaskSession, state: AgentState) -> AgentState:
+        """Send the remembered answer; return the memory with the bytes that this took besides."""
+        with self._tracer.span("upload", self._trace_notes, round=state.round) as traced:
+            return self._send(session, state, traced, again=True)
+
+    def _send(
+        self, session: TaskSession, state: AgentState, traced: Notes, again: bool = False
+    ) -> AgentState:
         """Send the answer; return the memory with the bytes that this really took."""
         topic = upload_topic(session.contract.task, self._context.settings.name)
-        with self._tracer.span("upload", self._trace_notes, round=state.round) as traced:
-            notes = NONE if wire.grows(self._notes) else {**self._older_notes(session), **traced}
-            size = self._connection.send(topic, state.answer, notes)
+        notes = NONE if wire.grows(self._notes) else {**self._older_notes(session), **traced}
+        size = self._connection.send(topic, state.answer, notes)
         self._sent_at = time.monotonic()
         counts = state.traffic.get(str(state.round), {"down": 0, "up": 0})
         moved = {**counts, "up": counts["up"] + size if again else size}
@@ -391,12 +404,12 @@ class Agent:
         return notes
 
     def _try_round(
-        self, session: TaskSession, opening: Opening, broadcast: Any, trace: str
-    ) -> AgentState | None:
+        self, session: TaskSession, opening: Opening, broadcast: Any
+    ) -> tuple[Any, ...] | None:
         """Work at a round; where its broadcast cannot be worked with, leave the model as it was."""
         before = session.client.weights()
         try:
-            return self._run_round(session, opening, broadcast, trace)
+            return self._run_round(session, opening.round, broadcast)
         except InputError:
             raise
         except TASK_FAILURES as error:
@@ -407,29 +420,27 @@ class Agent:
             log.warning(text, number, describe_failure(error), extra={"round": number})
             return None
 
-    def _run_round(
-        self, session: TaskSession, opening: Opening, broadcast: Any, trace: str
+    def _run_round(self, session: TaskSession, number: int, broadcast: Any) -> tuple[Any, ...]:
+        """Train a round, or evaluate the last broadcast; return the answer's messages."""
+        rounds = session.contract.rounds
+        log.info("round %d of %d: working", number, rounds, extra={"round": number})
+        if number >= rounds:
+            return (session.client.finish(broadcast),)
+        answer = session.answer(number, broadcast)
+        return (answer.report,) if answer.upload is None else (answer.upload, answer.report)
+
+    def _remember(
+        self, session: TaskSession, number: int, messages: tuple[Any, ...], trace: str
     ) -> AgentState:
-        """Train a round, or evaluate the last broadcast; return what to remember."""
-        number = opening.round
-        log.info(
-            "round %d of %d: working", number, session.contract.rounds, extra={"round": number}
-        )
-        if number < session.contract.rounds:
-            answer = session.answer(number, broadcast)
-            uploads: tuple[Any, ...] = () if answer.upload is None else (answer.upload,)
-            report = answer.report
-        else:
-            uploads, report = (), session.client.finish(broadcast)
-        grown = wire.grows(self._notes)
+        """Return what to remember of a round: the answer as bytes, and what it came to."""
+        *uploads, report = messages
+        accuracy = _log_accuracy(number, report)
+        grown, name = wire.grows(self._notes), self._context.settings.name
         if grown and self._context.settings.health:
             report = report.with_health(sensors.read_health().plausible())
-        report = session.with_epsilon(report)
-        name = self._context.settings.name
         envelope = Envelope(session.contract.task, session.contract.run, number, name, trace)
-        payload = wire.encode(envelope, *uploads, report, grown=grown)
+        payload = wire.encode(envelope, *uploads, session.with_epsilon(report), grown=grown)
         before = self._state or AgentState(session.contract.run, number, payload)
-        accuracy = _log_accuracy(number, report)
         bytes_down, self._subscription.bytes = self._subscription.bytes, 0
         return AgentState(
             session.contract.run,
