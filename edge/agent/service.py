@@ -302,7 +302,7 @@ class Agent:
         if (frame.envelope.task, frame.envelope.sender) != (session.contract.task, SERVER):
             raise wire.ContentError(f"{frame.envelope} came as a broadcast")
         self._ignored.add(frame.ignored, "a broadcast")
-        return frame.fingerprint, frame[kind]
+        return wire.fingerprint_of(payload), frame[kind]
 
     def _continue_round(self, session: TaskSession, opening: Opening) -> Path | None:
         """Answer the open round: from memory if it was answered before, else by working."""

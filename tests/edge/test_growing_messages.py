@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors
 import safetensors.numpy
 
 from edge.agent.settings import DeviceSettings
@@ -76,7 +75,7 @@ def test_an_older_aggregator_gets_what_it_knows(
         payload = aggregator.answer()
     header, body = report_of(payload)
     assert header.keys() == {"kinds", "task", "run", "round", "sender"}
-    names = {name for name, _ in safetensors.deserialize(body)}
+    names = safetensors.numpy.load(body).keys()
     assert not any("cpu_ratio" in name or "epsilon" in name for name in names)
     assert "Report.test_auc" in names
 

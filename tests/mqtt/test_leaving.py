@@ -205,7 +205,7 @@ def test_an_aggregator_that_stays_after_the_end_hears_of_it(scene: Scene, never:
         with changed.at_work("a", "b", "c") as devices:
             for each in devices:
                 each.ended.result(60)
-        wait_until(lambda: "answers until it is stopped" in running.said())
+        wait_until(lambda: "serving HTTP until stopped" in running.said())
         said(changed, 0, "agent", "--leave", name="c")
     check_gone(changed, never.kept)
     assert changed.summary()["knowledge_sha256"] == never.scene.summary()["knowledge_sha256"]

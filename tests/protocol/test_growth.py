@@ -83,6 +83,7 @@ def test_a_field_of_a_newer_minor_version_is_ignored_and_named() -> None:
         assert found.ignored[0] == "Sample.colours_N"
         assert len(found.ignored) == 2 - len(share)
         assert [found[known].share for _ in share] == list(share)
+    assert wire.fingerprint_of(payload) == wire.fingerprint(Newer(3, 0.5, np.array([1, 2])))
     whole = decode(payload, Newer)
     assert (whole[Newer].colours_N.tolist(), whole.ignored) == ([1, 2], ())
 

@@ -27,6 +27,7 @@ from edgeloop.protocol.wire.frame import (
     encode,
     envelope_of,
     fingerprint,
+    fingerprint_of,
 )
 from edgeloop.protocol.wire.schema import (
     MOST_SAMPLES,
@@ -78,6 +79,7 @@ __all__ = [
     "encode",
     "envelope_of",
     "fingerprint",
+    "fingerprint_of",
     "finite",
     "grows",
     "peak",

@@ -92,14 +92,12 @@ class Frame:
         envelope: whose it is.
         messages: by kind.
         digest: of its bytes, hexadecimal.
-        fingerprint: `fingerprint` of a single message, with the fields that are ignored here.
         ignored: the fields of newer versions that it has besides.
     """
 
     envelope: Envelope
     messages: Mapping[type, Any]
     digest: str
-    fingerprint: str
     ignored: tuple[str, ...] = ()
 
     def __getitem__(self, kind: type[M]) -> M:
@@ -133,6 +131,15 @@ def fingerprint(message: Any, grown: bool = True) -> str:
         grown: as `encode` has it.
     """
     return hashlib.sha256(pack([message], grown)).hexdigest()
+
+
+def fingerprint_of(payload: bytes) -> str:
+    """Return `fingerprint` of a frame's one message, with the fields that are not known here.
+
+    Raises:
+        WireError: if it is no whole, undamaged frame.
+    """
+    return hashlib.sha256(_open(payload, MAX_FRAME)[1]).hexdigest()
 
 
 def encode(envelope: Envelope, *messages: Any, grown: bool = True) -> bytes:
@@ -203,8 +210,7 @@ def decode(
     if unknown := sorted(name for name in tensors if not name.startswith(newer)):
         raise FieldsError(f"unknown fields: {', '.join(map(repr, unknown))[:_SHOWN]}")
     ignored = (*header.ignored, *sorted(tensors))
-    content = hashlib.sha256(body).hexdigest()
-    return Frame(header.envelope, messages, digest(payload), content, ignored)
+    return Frame(header.envelope, messages, digest(payload), ignored)
 
 
 def _check_known(kind: type, needs: Mapping[str, int]) -> None:
