@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,7 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from cloud.aggregator.ledger import RoundCounts
 from cloud.aggregator.metrics import Metrics
 from cloud.aggregator.settings import TaskSettings
+from cloud.aggregator.watch import EventReporter
 from edgeloop.client import Report
+from edgeloop.cohorts.events import DeviceMessage
 from edgeloop.protocol.device_health import BOUNDS, Health
 from edgeloop.protocol.gathering import Verdict
 from edgeloop.runtime.config import PrivacySettings, parse
@@ -121,6 +124,7 @@ def test_each_event_changes_just_its_own_metrics() -> None:
             lambda: metrics.message_received(Verdict.LATE, 12, 5.0),
             {"edgeloop_uploads_total verdict=late": 1, "edgeloop_upload_bytes_total": 42},
         ),
+        (lambda: metrics.ignored(2), {"edgeloop_ignored_fields_total": 2}),
         (lambda: metrics.answers_missing(2), {"edgeloop_stragglers_total": 2}),
         (
             lambda: metrics.algorithm_metrics({"margin": 1.5}),
@@ -284,3 +288,18 @@ def test_two_aggregators_in_a_process_do_not_share_metrics() -> None:
     one, other = Metrics(), Metrics()
     one.answers_missing(5)
     assert scraped(other)["edgeloop_stragglers_total"] == 0
+
+
+def test_a_report_tells_of_an_invited_device_and_of_no_other() -> None:
+    metrics = Metrics()
+    reporter = EventReporter(CONTRACT, metrics)
+    for device, epsilon, ignored in (("one", 1.5, 2), ("stranger", 7.0, 3)):
+        report = replace(Report(1, 4, 9, 0.5, 20.0, battery_ratio=0.5), epsilon=epsilon)
+        metrics.fleet.presence(device, online=True)
+        reporter.observe(DeviceMessage(device, Verdict.LATE, 9, report=report, ignored=ignored))
+    reporter.observe(DeviceMessage("one", Verdict.MALFORMED, 9))
+    values = scraped(metrics)
+    assert metrics.fleet.epsilon == 1.5
+    assert metrics.ignored_fields == values["edgeloop_ignored_fields_total"] == 2
+    assert values["edgeloop_devices_reporting reading=battery_ratio"] == 1
+    assert values["edgeloop_device_battery_ratio quantile=1"] == 0.5

@@ -17,6 +17,7 @@ from edgeloop.protocol.wire.errors import (
     WireError,
 )
 from edgeloop.protocol.wire.frame import (
+    LONGEST_TRACE,
     MAX_FRAME,
     NAME,
     Envelope,
@@ -26,6 +27,7 @@ from edgeloop.protocol.wire.frame import (
     encode,
     envelope_of,
     fingerprint,
+    fingerprint_of,
 )
 from edgeloop.protocol.wire.schema import (
     MOST_SAMPLES,
@@ -39,8 +41,11 @@ from edgeloop.protocol.wire.schema import (
     finite,
     peak,
 )
+from edgeloop.protocol.wire.versions import GROWS, IgnoredFields, Since, grows
 
 __all__ = [
+    "GROWS",
+    "LONGEST_TRACE",
     "MAX_FRAME",
     "MOST_SAMPLES",
     "NAME",
@@ -53,6 +58,7 @@ __all__ = [
     "FieldsError",
     "Frame",
     "HeaderError",
+    "IgnoredFields",
     "KindError",
     "MaybeNaN",
     "NotFiniteError",
@@ -61,6 +67,7 @@ __all__ = [
     "Samples",
     "Seconds",
     "ShapeError",
+    "Since",
     "TrailingBytesError",
     "TruncatedError",
     "VersionError",
@@ -72,6 +79,8 @@ __all__ = [
     "encode",
     "envelope_of",
     "fingerprint",
+    "fingerprint_of",
     "finite",
+    "grows",
     "peak",
 ]
