@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgeloop.algorithm import Algorithm, AlgorithmInfo, private_recipe
 from edgeloop.errors import ConfigError
 from edgeloop.protocol.task import Contract
+from edgeloop.runtime import modules
 
 if TYPE_CHECKING:
     from edgeloop.generator import Generator
@@ -24,8 +25,12 @@ def names() -> list[str]:
 
 
 def info(name: str) -> AlgorithmInfo:
-    """Return what a person wants to know of an algorithm."""
-    found: AlgorithmInfo = _module(name).INFO
+    """Return what a person wants to know of an algorithm; torch is not imported for it.
+
+    Raises:
+        ConfigError: if there is no such algorithm.
+    """
+    found: AlgorithmInfo = modules.constant(_path(name), "INFO")
     return found
 
 
@@ -192,7 +197,11 @@ def variant_options(name: str, which: str) -> Mapping[str, Any]:
 
 
 def _module(name: str) -> ModuleType:
+    return import_module(_path(name))
+
+
+def _path(name: str) -> str:
     if name not in names():
         known = ", ".join(names())
         raise ConfigError("algorithm", f"there is no {name!r}", f"choose one of {known}")
-    return import_module(f"{__name__}.{name.replace('-', '_')}")
+    return f"{__name__}.{name.replace('-', '_')}"

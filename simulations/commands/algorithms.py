@@ -35,16 +35,17 @@ def list_algorithms(
     ] = False,
 ) -> None:
     """List the algorithms."""
+    if not (name or as_json or as_markdown):
+        columns = ("name", "title", "runs in", "clients", "up", "down", "variants", "paper")
+        console.table("algorithms", columns, [_cells(each) for each in algorithms.names()])
+        return
     found = [describe(each) for each in ([name] if name else algorithms.names())]
     if as_json:
         console.say(json.dumps(found, indent=1))
     elif as_markdown:
         console.say(markdown(found))
-    elif name:
-        _show(found[0])
     else:
-        columns = ("name", "title", "runs in", "clients", "up", "down", "variants", "paper")
-        console.table("algorithms", columns, [_cells(each) for each in found])
+        _show(found[0])
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -53,9 +54,22 @@ def describe(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: if there is no such algorithm.
     """
-    info = algorithms.info(name)
     config = algorithms.config(name, **algorithms.supported_options(name, classes=1, width=1))
     defaults = dataclasses.asdict(config)
+    return {
+        **_facts(name),
+        "hyperparameters": {key: value for key, value in defaults.items() if key not in GIVEN},
+        "meanings": {
+            key: meaning
+            for key, meaning in meanings(type(config).__doc__ or "").items()
+            if key not in GIVEN
+        },
+    }
+
+
+def _facts(name: str) -> dict[str, Any]:
+    """Return what can be told without torch: all but the hyperparameters."""
+    info = algorithms.info(name)
     return {
         "name": name,
         "title": info.title,
@@ -68,12 +82,6 @@ def describe(name: str) -> dict[str, Any]:
         "down": info.down,
         "paper": info.paper,
         "variants": {"released": {}, **{key: dict(value) for key, value in info.variants.items()}},
-        "hyperparameters": {key: value for key, value in defaults.items() if key not in GIVEN},
-        "meanings": {
-            key: meaning
-            for key, meaning in meanings(type(config).__doc__ or "").items()
-            if key not in GIVEN
-        },
     }
 
 
@@ -150,7 +158,8 @@ def _title(found: Mapping[str, Any]) -> str:
     return f"{title} (experimental)" if found["experimental"] else title
 
 
-def _cells(found: Mapping[str, Any]) -> list[str]:
+def _cells(name: str) -> list[str]:
+    found = _facts(name)
     return [
         *(found["name"], _title(found), ", ".join(found["runs"]), found["clients"]),
         *(found["up"], found["down"], ", ".join(found["variants"]), found["paper"]),

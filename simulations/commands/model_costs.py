@@ -1,0 +1,70 @@
+"""Measures the models: what each architecture makes of an input and costs. Needs torch."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from edgeloop import models
+from edgeloop.errors import ModelError
+from simulations.engine.flops import forward_flops
+
+WIDTH = 512
+"""K, which the networks for texts are measured with."""
+
+
+def measured(shape: tuple[int, ...] | None = None) -> dict[str, Any]:
+    """Return what the architectures cost, and the groups: what `edgeloop models --json` prints.
+
+    Args:
+        shape: of one input: what fits it, measured with it; None for all, each with its own.
+
+    Raises:
+        ModelError: if nothing fits the shape.
+    """
+    return {"architectures": [describe(*each) for each in _asked(shape)], "groups": groups()}
+
+
+def describe(architecture: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return what an architecture's base makes of one input, and costs; JSON values only.
+
+    The keys: `name`; `shape`, of one input; `features`, D; `parameters`; `flops`, the
+    floating-point operations of a forward pass, a multiplication and an addition being two. Where
+    a package is not installed, `needs` says which one, and the numbers are None.
+
+    Raises:
+        ModelError: an unknown architecture, or one that does not fit.
+    """
+    facts = {"name": architecture, "shape": list(shape), "needs": None}
+    if (needs := models.missing(architecture)) is not None:
+        return {**facts, "needs": needs, "features": None, "parameters": None, "flops": None}
+    features = models.feature_width(architecture, shape, WIDTH)
+    parameters, flops = _counted(architecture, shape)
+    return {**facts, "features": features, "parameters": parameters, "flops": flops}
+
+
+def groups() -> list[dict[str, Any]]:
+    """Return every group: its `name`, its `aliases`, and its `architectures` in order."""
+    return [
+        {
+            "name": name,
+            "aliases": [alias for alias, meant in models.ALIASES.items() if meant == name],
+            "architectures": list(entries),
+        }
+        for name, entries in models.GROUPS.items()
+    ]
+
+
+@cache
+def _counted(architecture: str, shape: tuple[int, ...]) -> tuple[int, int]:
+    base = models.base_without_data(architecture, shape, WIDTH)
+    return sum(each.numel() for each in base.parameters()), forward_flops(base, shape)
+
+
+def _asked(shape: tuple[int, ...] | None) -> Sequence[tuple[str, tuple[int, ...]]]:
+    if shape is None:
+        return [(name, models.usual_shape(name)) for name in models.ARCHITECTURES]
+    fitting = models.fitting(shape, WIDTH)
+    if not fitting:
+        asked = ",".join(map(str, shape))
+        raise ModelError("shape", f"no architecture fits {asked}", "give 3,32,32 or 9,1,128")
+    return [(name, shape) for name in fitting]
