@@ -1,9 +1,13 @@
-"""The algorithms, one file each; the file's name is the algorithm's, with _ for a hyphen."""
+"""The algorithms, one file each; the file's name is the algorithm's, with _ for a hyphen.
+
+Other packages bring more, each a module like these: entry points of `edgeloop.algorithms`.
+"""
 
 import dataclasses
 import difflib
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,14 +18,25 @@ from edgeloop.algorithm import Algorithm, AlgorithmInfo, private_recipe
 from edgeloop.errors import ConfigError
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime import modules
+from edgeloop.runtime.plugins import ALGORITHMS
 
 if TYPE_CHECKING:
     from edgeloop.generator import Generator
 
 
 def names() -> list[str]:
-    """Return the algorithms' names, in order."""
+    """Return the algorithms' names, in order: those of this package and of others."""
+    return sorted({*built_in(), *ALGORITHMS.names()})
+
+
+def built_in() -> list[str]:
+    """Return the names of this package's algorithms, in order."""
     return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+
+
+def origin(name: str) -> str:
+    """Return where an algorithm is from: edgeloop, or another package and its version."""
+    return ALGORITHMS.origins(name, built_in())
 
 
 def info(name: str) -> AlgorithmInfo:
@@ -30,7 +45,8 @@ def info(name: str) -> AlgorithmInfo:
     Raises:
         ConfigError: if there is no such algorithm.
     """
-    found: AlgorithmInfo = modules.constant(_path(name), "INFO")
+    with _found(name) as module:
+        found: AlgorithmInfo = modules.constant(module, "INFO")
     return found
 
 
@@ -197,11 +213,28 @@ def variant_options(name: str, which: str) -> Mapping[str, Any]:
 
 
 def _module(name: str) -> ModuleType:
-    return import_module(_path(name))
+    with _found(name) as module:
+        found = import_module(module)
+        lacking = [part for part in ("INFO", "Config", "build") if not hasattr(found, part)]
+        if lacking:
+            raise AttributeError(f"it has no {lacking[0]}")
+    return found
 
 
-def _path(name: str) -> str:
-    if name not in names():
+@contextmanager
+def _found(name: str) -> Iterator[str]:
+    """Find an algorithm's module, and say whose it is where it then fails.
+
+    Raises:
+        ConfigError: if there is none, or there are two, or another package's fails.
+    """
+    ours = built_in()
+    point = ALGORITHMS.find(name, ours)
+    if point is not None:
+        with ALGORITHMS.asked(point):
+            yield point.module
+    elif name in ours:
+        yield f"{__name__}.{name.replace('-', '_')}"
+    else:
         known = ", ".join(names())
         raise ConfigError("algorithm", f"there is no {name!r}", f"choose one of {known}")
-    return f"{__name__}.{name.replace('-', '_')}"

@@ -2,8 +2,8 @@
 
 import ast
 import sys
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from typing import Any
 
@@ -14,18 +14,17 @@ def find(module: str) -> ModuleSpec | None:
     Args:
         module: its full name.
     """
-    path = None
+    path: Iterable[str] | None = None
     spec: ModuleSpec | None = None
     for end in range(1, len(module.split(".")) + 1):
         name = ".".join(module.split(".")[:end])
         spec = _found(name, path)
         if spec is None:
             return None
-        path = spec.submodule_search_locations or []
+        path = getattr(sys.modules.get(name), "__path__", spec.submodule_search_locations) or []
     return spec
 
 
-@cache
 def parsed(module: str) -> ast.Module | None:
     """Return a module's source as a tree; None where it is not there, or is no Python source.
 
@@ -34,8 +33,13 @@ def parsed(module: str) -> ast.Module | None:
     """
     spec = find(module)
     source = getattr(spec and spec.loader, "get_source", lambda _: None)(module)
+    return None if source is None else _parsed(source)
+
+
+@lru_cache(maxsize=256)
+def _parsed(source: str) -> ast.Module | None:
     try:
-        return None if source is None else ast.parse(source)
+        return ast.parse(source)
     except (SyntaxError, ValueError):  # ValueError: a null byte
         return None
 
@@ -50,7 +54,7 @@ def docstring(module: str) -> str | None:
     return None if tree is None else ast.get_docstring(tree)
 
 
-def _found(name: str, path: object) -> ModuleSpec | None:
+def _found(name: str, path: Iterable[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
         found: ModuleSpec | None = finder.find_spec(name, path)  # type: ignore[arg-type]
         if found is not None:

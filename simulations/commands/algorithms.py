@@ -11,6 +11,7 @@ import typer
 from edgeloop import algorithms
 from edgeloop.algorithm import AlgorithmInfo
 from edgeloop.cli import console
+from edgeloop.errors import InputError
 
 GIVEN = (
     *("classes", "width", "seed", "shape", "architecture"),
@@ -37,9 +38,10 @@ def list_algorithms(
     """List the algorithms."""
     if not (name or as_json or as_markdown):
         columns = ("name", "title", "runs in", "clients", "up", "down", "variants", "paper")
-        console.table("algorithms", columns, [_cells(each) for each in algorithms.names()])
+        rows = [_cells(each) for each in algorithms.names()]
+        console.table("algorithms", (*columns, "from"), rows)
         return
-    found = [describe(each) for each in ([name] if name else algorithms.names())]
+    found = [describe(name)] if name else _described(as_markdown)
     if as_json:
         console.say(json.dumps(found, indent=1))
     elif as_markdown:
@@ -67,11 +69,24 @@ def describe(name: str) -> dict[str, Any]:
     }
 
 
+def _described(built_in_only: bool) -> list[dict[str, Any]]:
+    """Return what there is to know of all algorithms; of one that is broken, its `problem`."""
+    found = []
+    for name in algorithms.built_in() if built_in_only else algorithms.names():
+        try:
+            found.append(describe(name))
+        except InputError as error:
+            origin = algorithms.origin(name)
+            found.append({"name": name, "from": origin, "problem": str(error)})
+    return found
+
+
 def _facts(name: str) -> dict[str, Any]:
     """Return what can be told without torch: all but the hyperparameters."""
     info = algorithms.info(name)
     return {
         "name": name,
+        "from": algorithms.origin(name),
         "title": info.title,
         "experimental": info.experimental,
         "runs": list(info.runs_in),
@@ -134,7 +149,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _show(found: Mapping[str, Any]) -> None:
-    rows = [(fact, found[fact]) for fact in ("clients", "up", "down", "paper")]
+    rows = [(fact, found[fact]) for fact in ("clients", "up", "down", "paper", "from")]
     columns = (_title(found), "runs in " + ", ".join(found["runs"]))
     console.table(found["name"], columns, rows)
     console.table(
@@ -159,8 +174,12 @@ def _title(found: Mapping[str, Any]) -> str:
 
 
 def _cells(name: str) -> list[str]:
-    found = _facts(name)
+    try:
+        found = _facts(name)
+    except InputError as error:
+        return [name, str(error), *[""] * 6, algorithms.origin(name)]
     return [
         *(found["name"], _title(found), ", ".join(found["runs"]), found["clients"]),
         *(found["up"], found["down"], ", ".join(found["variants"]), found["paper"]),
+        found["from"],
     ]

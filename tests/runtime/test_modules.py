@@ -34,7 +34,6 @@ def heavy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "outer_of_heavy" / "__init__.py").write_text("raise RuntimeError('imported')\n")
     (tmp_path / "outer_of_heavy" / "heavy.py").write_text(HEAVY)
     monkeypatch.syspath_prepend(tmp_path)
-    modules.parsed.cache_clear()
     return "outer_of_heavy.heavy"
 
 

@@ -13,10 +13,10 @@ TOY = '''"""Toy: everybody trains alone, and the server counts the samples."""
 
 from dataclasses import dataclass
 
-from edgeloop.algorithm import Algorithm, Card
-from edgeloop.training.sgd import cross_entropy, descend
+from edgeloop.algorithm import Algorithm, AlgorithmInfo
+from edgeloop.training.sgd import cross_entropy, train_sgd
 
-CARD = Card("Toy", ("simulation",), "a number", "a number", "nobody, nowhere")
+INFO = AlgorithmInfo("Toy", ("simulation",), "a number", "a number", "nobody, nowhere")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def build(config):
 
 
 def train(model, batches, config):
-    descend(model, batches, cross_entropy, epochs=config.local_epochs, lr=0.01)
+    train_sgd(model, batches, cross_entropy, epochs=config.local_epochs, lr=0.01)
     return Total(len(batches.labels))
 '''
 
