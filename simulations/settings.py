@@ -184,7 +184,10 @@ class RunSettings(DataSettings):
         name = table.get("algorithm")
         if name not in algorithms.names():
             return given
-        return {**given, "rounds": algorithms.info(name).rounds}
+        try:
+            return {**given, "rounds": algorithms.info(name).rounds}
+        except ConfigError:  # another package's that is broken: `check` says so
+            return given
 
     @field_validator("beside", mode="before")
     @classmethod

@@ -40,13 +40,18 @@ def origin(name: str) -> str:
 
 
 def info(name: str) -> AlgorithmInfo:
-    """Return what a person wants to know of an algorithm; torch is not imported for it.
+    """Return what a person wants to know of an algorithm; its file is not imported for it.
 
     Raises:
-        ConfigError: if there is no such algorithm.
+        ConfigError: if there is no such algorithm, there are two, or another package's is broken.
     """
     with _found(name) as module:
-        found: AlgorithmInfo = modules.constant(module, "INFO")
+        try:
+            found = modules.constant(module, "INFO")
+        except AttributeError:  # it is made otherwise, or not at all
+            found = import_module(module).INFO
+        if not isinstance(found, AlgorithmInfo):
+            raise TypeError("its INFO is no AlgorithmInfo")
     return found
 
 

@@ -2,12 +2,14 @@
 
 from edgeloop.models.architectures import (
     ARCHITECTURES,
+    Architecture,
     base_without_data,
     build,
     feature_width,
     fitting,
     initial_model,
     missing,
+    names,
     usual_shape,
 )
 from edgeloop.models.groups import ALIASES, GROUPS, auxiliary, client_architectures
@@ -18,6 +20,7 @@ __all__ = [
     "ALIASES",
     "ARCHITECTURES",
     "GROUPS",
+    "Architecture",
     "SplitModel",
     "auxiliary",
     "base_without_data",
@@ -29,6 +32,7 @@ __all__ = [
     "initial_model",
     "is_layered",
     "missing",
+    "names",
     "pooling_matrix",
     "usual_shape",
 ]

@@ -1,17 +1,20 @@
 """Which architectures there are, and how one is built.
 
+Other packages bring more: entry points of `edgeloop.models`, each an `Architecture`.
+
 An architecture is named as a string: a base, and where its head is not one linear layer, a plus
 sign and the kind of head (`edgeloop.models.layered`).
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Protocol
 
 import torch
 from torch import nn
 
-from edgeloop.errors import ModelError
+from edgeloop.errors import InputError, ModelError
 from edgeloop.models.cnn import cnn
 from edgeloop.models.layered import split_name
 from edgeloop.models.mlp import mlp
@@ -22,10 +25,12 @@ from edgeloop.models.split import SplitModel
 from edgeloop.models.text import TOKENS, text
 from edgeloop.models.transformer import transformer
 from edgeloop.models.vision import VISION, is_there, vision
+from edgeloop.runtime.plugins import MODELS
 from edgeloop.seeds import drawing
 
 Shape = tuple[int, ...]
 Base = Callable[[Shape, int], nn.Module]
+"""The shape of an input and C to a network: (B, *shape) to features, (B, D) or (B, D, ...)."""
 Text = Callable[[Shape, int, int], nn.Module]
 
 _IMAGES: Mapping[str, Base] = {
@@ -71,6 +76,21 @@ _VECTORS: Mapping[str, Base] = {
 }
 _BASES: Mapping[str, Base] = {**_IMAGES, **_SIGNALS, **_VECTORS}
 ARCHITECTURES: tuple[str, ...] = (*_IMAGES, *_SIGNALS, *_TEXTS, *_VECTORS)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """An architecture of another package's.
+
+    Attributes:
+        build: makes the base, with fresh weights from torch's stream, of a shape and C; raises
+            ValueError or RuntimeError for a shape that does not fit, then or in its first pass.
+        shape: of the inputs that it is made for, channels first.
+    """
+
+    build: Base
+    shape: Shape
+
 
 # What a shape that does not fit raises: unpacking and convolutions that run out of pixels.
 _NO_FIT = (ValueError, RuntimeError)
@@ -167,7 +187,12 @@ def feature_width(architecture: str, shape: Shape, width: int = 512) -> int:
 
 def fitting(shape: Shape, width: int = 512) -> list[str]:
     """Return the architectures that fit inputs of a shape, and can be built here."""
-    return [name for name in ARCHITECTURES if _fits(name, shape, width)]
+    return [name for name in names() if _fits(name, shape, width)]
+
+
+def names() -> list[str]:
+    """Return the architectures' names: this package's in their order, then other packages'."""
+    return [*ARCHITECTURES, *(name for name in MODELS.names() if name not in ARCHITECTURES)]
 
 
 def missing(architecture: str) -> str | None:
@@ -186,6 +211,8 @@ def usual_shape(architecture: str) -> Shape:
         ModelError: an unknown architecture.
     """
     name = _known(architecture)
+    if (theirs := _of_others(name)) is not None:
+        return theirs.shape
     if name in _TEXTS:
         return (TOKENS,)
     if name in _VECTORS:
@@ -210,24 +237,37 @@ def base_without_data(
 
 
 def _known(architecture: str) -> str:
-    """Return the name of an architecture's base."""
+    """Return the name of an architecture's base; refuse one that another package has, too."""
     name, _ = split_name(architecture)
-    if name not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
+    MODELS.find(name, ARCHITECTURES)
+    if name not in names():
+        known = ", ".join(names())
         raise ModelError("architecture", f"unknown: {architecture!r}", f"use {known}")
     return name
+
+
+def _of_others(name: str) -> Architecture | None:
+    """Return another package's architecture; None where the name is of this package.
+
+    Raises:
+        ConfigError: if it is broken, or its name is here already.
+    """
+    point = MODELS.find(name, ARCHITECTURES)
+    return None if point is None else MODELS.load(point, Architecture)
 
 
 def _base(name: str, shape: Shape, classes: int, width: int) -> nn.Module:
     if name in _TEXTS:
         return _TEXTS[name](shape, classes, width)
+    if (theirs := _of_others(name)) is not None:
+        return theirs.build(shape, classes)
     return _BASES[name](shape, classes)
 
 
 def _fits(name: str, shape: Shape, width: int) -> bool:
     try:
         return _probe(name, shape, width) is not None
-    except ModelError:
+    except InputError:
         return False
 
 
@@ -240,7 +280,7 @@ def _probe(name: str, shape: Shape, width: int) -> int | None:
             if name in _TEXTS:
                 return width
             return int(base(torch.empty(1, *shape)).flatten(1).shape[1])
-    except ModelError:
+    except InputError:
         raise
     except _NO_FIT:
         return None

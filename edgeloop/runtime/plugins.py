@@ -5,10 +5,10 @@ only then. docs/extending.md shows how one is made.
 """
 
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
@@ -77,16 +77,28 @@ class Group:
         """Say it in one sentence where a plug-in fails: whose it is, and how.
 
         Raises:
-            ConfigError: in the place of any other error.
+            ConfigError: in the place of any error but bad input, and a file that cannot be read.
         """
         try:
             yield
         except InputError:
             raise
         except Exception as error:  # whatever a stranger's module raises
+            if getattr(error, "filename", None) is not None and isinstance(error, OSError):
+                raise
             told = " ".join(str(error).split()) or "no message"
             problem = f"{point.name}, from {origin(point)}, cannot be used ({_kind(error)}: {told})"
             raise ConfigError(self.word, problem, f"mend {point.value}, or uninstall it") from error
+
+    def guarded(self, point: EntryPoint, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function of a plug-in's whose errors say whose it is, as `asked` does."""
+
+        @wraps(function)
+        def asking(*positional: Any, **named: Any) -> Any:
+            with self.asked(point):
+                return function(*positional, **named)
+
+        return asking
 
     def _points(self, name: str) -> tuple[EntryPoint, ...]:
         return _found(self.entry_points, tuple(sys.path)).get(name, ())

@@ -5,7 +5,8 @@ from functools import cache
 from typing import Any
 
 from edgeloop import models
-from edgeloop.errors import ModelError
+from edgeloop.errors import InputError, ModelError
+from edgeloop.runtime.plugins import MODELS
 from simulations.engine.flops import forward_flops
 
 WIDTH = 512
@@ -21,7 +22,26 @@ def measured(shape: tuple[int, ...] | None = None) -> dict[str, Any]:
     Raises:
         ModelError: if nothing fits the shape.
     """
-    return {"architectures": [describe(*each) for each in _asked(shape)], "groups": groups()}
+    ours = [describe(*each) for each in _asked(shape)]
+    theirs = brought(shape)
+    if not [*ours, *theirs]:
+        asked = ",".join(map(str, shape or ()))
+        raise ModelError("shape", f"no architecture fits {asked}", "give 3,32,32 or 9,1,128")
+    return {"architectures": [*ours, *theirs], "groups": groups()}
+
+
+def brought(shape: tuple[int, ...] | None = None) -> list[dict[str, Any]]:
+    """Return what other packages' architectures cost; of one that is broken, its `problem`."""
+    found = []
+    for name in MODELS.names():
+        origin = MODELS.origins(name, models.ARCHITECTURES)
+        try:
+            found.append(describe(name, shape or models.usual_shape(name)) | {"from": origin})
+        except ModelError:
+            continue  # it does not fit the shape
+        except InputError as error:
+            found.append({"name": name, "from": origin, "problem": str(error)})
+    return found
 
 
 def describe(architecture: str, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -64,7 +84,4 @@ def _asked(shape: tuple[int, ...] | None) -> Sequence[tuple[str, tuple[int, ...]
     if shape is None:
         return [(name, models.usual_shape(name)) for name in models.ARCHITECTURES]
     fitting = models.fitting(shape, WIDTH)
-    if not fitting:
-        asked = ",".join(map(str, shape))
-        raise ModelError("shape", f"no architecture fits {asked}", "give 3,32,32 or 9,1,128")
-    return [(name, shape) for name in fitting]
+    return [(name, shape) for name in fitting if name in models.ARCHITECTURES]

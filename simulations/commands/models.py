@@ -10,6 +10,7 @@ import typer
 
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError
+from edgeloop.runtime.plugins import BUILT_IN, MODELS
 
 TABLE = Path(__file__).with_name("models.json")
 """What `edgeloop models --measured --json` printed where every package was; a test measures again.
@@ -39,13 +40,14 @@ def list_models(
     ] = False,
 ) -> None:
     """List the architectures and the groups."""
-    found, groups = _asked(shape, measured)
+    found, groups = _asked(shape, measured, built_in=as_markdown)
     if as_json:
         console.say(json.dumps({"architectures": found, "groups": groups}, indent=1))
     elif as_markdown:
         console.say(markdown(found, groups))
     else:
-        console.table("architectures", COLUMNS, [_cells(each) for each in found])
+        rows = [[*_cells(each), each.get("from", BUILT_IN)] for each in found]
+        console.table("architectures", (*COLUMNS, "from"), rows)
         console.table("groups", ("group", "clients take in turn"), _group_rows(groups))
 
 
@@ -68,15 +70,21 @@ def markdown(found: Sequence[Mapping[str, Any]], shared: Sequence[Mapping[str, A
     return "\n".join(tables).strip()
 
 
-def _asked(shape: str | None, measured: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    if shape is None and not measured:
-        found = listed()
-    else:
-        sizes = None if shape is None else _parsed(shape)
+def _asked(
+    shape: str | None, measured: bool, built_in: bool
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the architectures and the groups; those of other packages too, or without them."""
+    sizes = None if shape is None else _parsed(shape)
+    found = listed()
+    if sizes is not None or measured or MODELS.names():
         from simulations.commands import model_costs  # needs torch
 
-        found = model_costs.measured(sizes)
-    return found["architectures"], found["groups"]
+        if sizes is not None or measured:
+            found = model_costs.measured(sizes)
+        else:
+            found["architectures"] += model_costs.brought()
+    kept = [each for each in found["architectures"] if not (built_in and "from" in each)]
+    return kept, found["groups"]
 
 
 def _parsed(shape: str) -> tuple[int, ...]:
@@ -87,6 +95,8 @@ def _parsed(shape: str) -> tuple[int, ...]:
 
 
 def _cells(found: Mapping[str, Any]) -> list[str]:
+    if "problem" in found:
+        return [found["name"], "", "", found["problem"], ""]
     shape = " x ".join(map(str, found["shape"]))
     if found["needs"] is not None:
         return [found["name"], shape, "", f"needs {found['needs']}", ""]
