@@ -1,6 +1,7 @@
 """Opens a data set by its name or path, whatever its layout.
 
-Other packages bring more layouts: entry points of `edgeloop.sources`, each a `Source`.
+A file of this folder that binds `SOURCE` brings one more layout. Other packages bring more, too:
+entry points of `edgeloop.sources`, each a `Source`.
 """
 
 import logging
@@ -31,6 +32,7 @@ from edgeloop.data.pfllib import CONFIG, Layout, merge, open_folder
 from edgeloop.data.sample import NAME, fashion_sample
 from edgeloop.data.samples import Pool
 from edgeloop.errors import ConfigError, DataError
+from edgeloop.runtime import modules
 from edgeloop.runtime.plugins import SOURCES as SOURCE_PLUGINS
 
 log = logging.getLogger(__name__)
@@ -70,7 +72,7 @@ SOURCES = (
     Source("AG News", news.matches, news.read),
     Source("Tiny-ImageNet", tiny_imagenet.matches, tiny_imagenet.read, resizes=True),
 )
-"""The layouts that tell themselves; the first one that matches is it."""
+"""The layouts that tell themselves; the first one that matches is it, before other files'."""
 
 FOLDERS = Source("class folders", Path.is_dir, read_class_folders, resizes=True)
 """What any other folder is taken for."""
@@ -82,8 +84,13 @@ def layouts() -> dict[str, str]:
     return {name: SOURCE_PLUGINS.origins(name, _built_in()) for name in names}
 
 
+def _own() -> list[Source]:
+    """Return this package's layouts that tell themselves, in the order in which they are asked."""
+    return [*SOURCES, *modules.constants("edgeloop.data", "SOURCE").values()]
+
+
 def _built_in() -> list[str]:
-    return [each.layout for each in (*SOURCES, FOLDERS)]
+    return [each.layout for each in (*_own(), FOLDERS)]
 
 
 def of_others(name: str) -> Source:
@@ -174,7 +181,7 @@ def layout_of(source: str | Path) -> Source:
     with readable():
         if not path.exists():
             raise DataError(str(source), "no such file or folder", _missing(path))
-        for known in SOURCES:
+        for known in _own():
             if known.matches(path):
                 return known
         theirs, broken = _recognised(path)

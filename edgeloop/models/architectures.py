@@ -1,6 +1,7 @@
 """Which architectures there are, and how one is built.
 
-Other packages bring more: entry points of `edgeloop.models`, each an `Architecture`.
+A file of this folder that binds `ARCHITECTURE` brings one more, of its own name. Other packages
+bring more: entry points of `edgeloop.models`, each an `Architecture`.
 
 An architecture is named as a string: a base, and where its head is not one linear layer, a plus
 sign and the kind of head (`edgeloop.models.layered`).
@@ -25,6 +26,7 @@ from edgeloop.models.split import SplitModel
 from edgeloop.models.text import TOKENS, text
 from edgeloop.models.transformer import transformer
 from edgeloop.models.vision import VISION, is_there, vision
+from edgeloop.runtime import modules
 from edgeloop.runtime.plugins import MODELS
 from edgeloop.seeds import drawing
 
@@ -80,7 +82,7 @@ ARCHITECTURES: tuple[str, ...] = (*_IMAGES, *_SIGNALS, *_TEXTS, *_VECTORS)
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture of another package's.
+    """An architecture in a file of its own, here or in another package.
 
     Attributes:
         build: makes the base, with fresh weights from torch's stream, of a shape and C; raises
@@ -192,7 +194,19 @@ def fitting(shape: Shape, width: int = 512) -> list[str]:
 
 def names() -> list[str]:
     """Return the architectures' names: this package's in their order, then other packages'."""
-    return [*ARCHITECTURES, *(name for name in MODELS.names() if name not in ARCHITECTURES)]
+    ours = built_in()
+    return [*ours, *(name for name in MODELS.names() if name not in ours)]
+
+
+def built_in() -> list[str]:
+    """Return the names of this package's architectures."""
+    return [*ARCHITECTURES, *_own_files()]
+
+
+def _own_files() -> dict[str, Architecture]:
+    """Return the architectures that have a file of their own in this folder."""
+    found = modules.constants("edgeloop.models", "ARCHITECTURE")
+    return {name.replace("_", "-"): each for name, each in found.items()}
 
 
 def missing(architecture: str) -> str | None:
@@ -211,7 +225,7 @@ def usual_shape(architecture: str) -> Shape:
         ModelError: an unknown architecture.
     """
     name = _known(architecture)
-    if (theirs := _of_others(name)) is not None:
+    if (theirs := _of_a_file(name)) is not None:
         return theirs.shape
     if name in _TEXTS:
         return (TOKENS,)
@@ -239,27 +253,27 @@ def base_without_data(
 def _known(architecture: str) -> str:
     """Return the name of an architecture's base; refuse one that another package has, too."""
     name, _ = split_name(architecture)
-    MODELS.find(name, ARCHITECTURES)
+    MODELS.find(name, built_in())
     if name not in names():
         known = ", ".join(names())
         raise ModelError("architecture", f"unknown: {architecture!r}", f"use {known}")
     return name
 
 
-def _of_others(name: str) -> Architecture | None:
-    """Return another package's architecture; None where the name is of this package.
+def _of_a_file(name: str) -> Architecture | None:
+    """Return an architecture that has a file of its own; None for one of `ARCHITECTURES`.
 
     Raises:
-        ConfigError: if it is broken, or its name is here already.
+        ConfigError: if it is another package's, and broken, or there are two of its name.
     """
-    point = MODELS.find(name, ARCHITECTURES)
-    return None if point is None else MODELS.load(point, Architecture)
+    point = MODELS.find(name, built_in())
+    return _own_files().get(name) if point is None else MODELS.load(point, Architecture)
 
 
 def _base(name: str, shape: Shape, classes: int, width: int) -> nn.Module:
     if name in _TEXTS:
         return _TEXTS[name](shape, classes, width)
-    if (theirs := _of_others(name)) is not None:
+    if (theirs := _of_a_file(name)) is not None:
         return theirs.build(shape, classes)
     return _BASES[name](shape, classes)
 

@@ -1,9 +1,11 @@
 """Reads what a module says of itself, without importing it or anything that it needs."""
 
 import ast
+import pkgutil
 import sys
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from importlib import import_module
 from importlib.machinery import ModuleSpec
 from typing import Any
 
@@ -89,6 +91,37 @@ def constant(module: str, name: str) -> Any:
     # The module's own statements, which importing it would run too.
     exec(compile(ast.Module(body, []), module, "exec"), space)  # noqa: S102
     return space[name]
+
+
+def binding(package: str, name: str) -> list[str]:
+    """Return the modules of a package that bind a name at their top level; imports nothing.
+
+    Args:
+        package: its full name.
+        name: that is looked for.
+    """
+    spec = find(package)
+    path = [] if spec is None else spec.submodule_search_locations or []
+    path = getattr(sys.modules.get(package), "__path__", path)
+    found = [f"{package}.{each.name}" for each in pkgutil.iter_modules(path)]
+    trees = {each: parsed(each) for each in found}
+    return [
+        module
+        for module, tree in trees.items()
+        if tree is not None and any(name in _bound(node) for node in tree.body)
+    ]
+
+
+def constants(package: str, name: str) -> dict[str, Any]:
+    """Import the modules of a package; return what they bind a name to, by their own names.
+
+    Args:
+        package: its full name; it is imported already.
+        name: that is looked for; a module that lacks it is left out.
+    """
+    paths = pkgutil.iter_modules(sys.modules[package].__path__)
+    found = {each.name: import_module(f"{package}.{each.name}") for each in paths}
+    return {each: getattr(module, name) for each, module in found.items() if hasattr(module, name)}
 
 
 def _bound(node: ast.stmt) -> list[str]:

@@ -30,11 +30,16 @@ def measured(shape: tuple[int, ...] | None = None) -> dict[str, Any]:
     return {"architectures": [*ours, *theirs], "groups": groups()}
 
 
+def unlisted(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what architectures cost, each with its own shape of inputs."""
+    return [describe(name, models.usual_shape(name)) for name in names]
+
+
 def brought(shape: tuple[int, ...] | None = None) -> list[dict[str, Any]]:
     """Return what other packages' architectures cost; of one that is broken, its `problem`."""
     found = []
     for name in MODELS.names():
-        origin = MODELS.origins(name, models.ARCHITECTURES)
+        origin = MODELS.origins(name, models.built_in())
         try:
             found.append(describe(name, shape or models.usual_shape(name)) | {"from": origin})
         except ModelError:
@@ -82,6 +87,6 @@ def _counted(architecture: str, shape: tuple[int, ...]) -> tuple[int, int]:
 
 def _asked(shape: tuple[int, ...] | None) -> Sequence[tuple[str, tuple[int, ...]]]:
     if shape is None:
-        return [(name, models.usual_shape(name)) for name in models.ARCHITECTURES]
+        return [(name, models.usual_shape(name)) for name in models.built_in()]
     fitting = models.fitting(shape, WIDTH)
-    return [(name, shape) for name in fitting if name in models.ARCHITECTURES]
+    return [(name, shape) for name in fitting if name in models.built_in()]

@@ -10,6 +10,7 @@ import typer
 
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError
+from edgeloop.runtime import modules
 from edgeloop.runtime.plugins import BUILT_IN, MODELS
 
 TABLE = Path(__file__).with_name("models.json")
@@ -76,13 +77,16 @@ def _asked(
     """Return the architectures and the groups; those of other packages too, or without them."""
     sizes = None if shape is None else _parsed(shape)
     found = listed()
-    if sizes is not None or measured or MODELS.names():
+    known = {each["name"] for each in found["architectures"]}
+    files = modules.binding("edgeloop.models", "ARCHITECTURE")
+    others = {each.rpartition(".")[2].replace("_", "-") for each in files} - known
+    if sizes is not None or measured or others or MODELS.names():
         from simulations.commands import model_costs  # needs torch
 
         if sizes is not None or measured:
             found = model_costs.measured(sizes)
         else:
-            found["architectures"] += model_costs.brought()
+            found["architectures"] += model_costs.unlisted(sorted(others)) + model_costs.brought()
     kept = [each for each in found["architectures"] if not (built_in and "from" in each)]
     return kept, found["groups"]
 

@@ -147,7 +147,9 @@ def test_shapes_that_fit(edgeloop: Run) -> None:
     assert found["stripes"]["from"] == "extras 1.0"
     text = edgeloop("models", "--shape", "5000", "--json").stdout
     assert "stripes" not in {each["name"] for each in json.loads(text)["architectures"]}
-    done = edgeloop("simulate", "local", "--data", "fashion-sample", "--models", "strips")
+    done = edgeloop(
+        "simulate", "local", "--data", "fashion-sample", "--partition", "iid", "--models", "strips"
+    )
     assert "use" in done.stderr
     assert "stripes" in done.stderr
 

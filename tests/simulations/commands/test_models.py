@@ -18,7 +18,7 @@ def test_json_tells_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     looked = {each["name"]: each for each in found["architectures"]}
-    assert list(looked) == list(ARCHITECTURES)
+    assert list(looked)[: len(ARCHITECTURES)] == list(ARCHITECTURES)
     cnn = 2 * (28 * 28 * 32 * 75 + 10 * 10 * 64 * 800 + 1600 * 512)
     facts = {"shape": [3, 32, 32], "features": 512, "parameters": 873_408, "flops": cnn}
     assert looked["cnn"] == {"name": "cnn", "needs": None, **facts}
@@ -65,9 +65,10 @@ def test_the_table_is_what_is_measured() -> None:
     table = json.loads(TABLE.read_text())
     assert table["groups"] == groups()
     assert [each["name"] for each in table["architectures"]] == list(ARCHITECTURES)
-    for told, found in zip(table["architectures"], measured()["architectures"], strict=True):
+    found = {each["name"]: each for each in measured()["architectures"]}
+    for told in table["architectures"]:
         if told["needs"] is None:
-            assert told == found
+            assert told == found[told["name"]]
     needing = {each["name"]: each["needs"] for each in table["architectures"] if each["needs"]}
     assert needing == dict.fromkeys(VISION, "torchvision")
 
