@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -179,6 +179,20 @@ def supported_options(name: str, **facts: Any) -> dict[str, Any]:
     """Return those facts of a run that this algorithm's Config has a field for."""
     fields = {field.name for field in dataclasses.fields(_module(name).Config)}
     return {fact: value for fact, value in facts.items() if fact in fields}
+
+
+def asking(what: Literal["generator", "base"]) -> list[str]:
+    """Return this package's algorithms that may ask a generator, or that compute on a base."""
+    return [name for name in built_in() if getattr(info(name), what)]
+
+
+def may_ask_generator(name: object) -> bool:
+    """Return whether this is the name of an algorithm whose server may ask a generator.
+
+    Raises:
+        ConfigError: if it is another package's that is broken.
+    """
+    return isinstance(name, str) and name in names() and info(name).generator
 
 
 def needs_generator(name: str, **options: Any) -> bool:
