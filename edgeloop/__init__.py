@@ -12,3 +12,14 @@ QUIET = {
 
 for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
+
+__version__: str
+
+
+def __getattr__(name: str) -> str:
+    """Return `__version__`, which the installed distribution says; read when somebody asks."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import version
+
+    return version("edgeloop")

@@ -184,7 +184,10 @@ class RunSettings(DataSettings):
         name = table.get("algorithm")
         if name not in algorithms.names():
             return given
-        return {**given, "rounds": algorithms.info(name).rounds}
+        try:
+            return {**given, "rounds": algorithms.info(name).rounds}
+        except ConfigError:  # another package's that is broken: `check` says so
+            return given
 
     @field_validator("beside", mode="before")
     @classmethod
@@ -219,7 +222,8 @@ class RunSettings(DataSettings):
             return generators.load(self.generator or generators.EMBEDDED)
         if self.generator is not None and not self._computes_base:
             problem = f"{self.algorithm} asks none with these settings"
-            raise ConfigError("generator", problem, "leave it out, or choose fedktl")
+            others = ", ".join(algorithms.asking("generator"))
+            raise ConfigError("generator", problem, f"leave it out, or choose {others}")
         return None
 
     @property
@@ -246,7 +250,8 @@ class RunSettings(DataSettings):
             return None
         if not algorithms.info(self.algorithm).base:
             problem = f"{self.algorithm} trains networks, and asks none"
-            raise ConfigError("base", problem, "leave it out, or choose class-statistics")
+            others = ", ".join(algorithms.asking("base"))
+            raise ConfigError("base", problem, f"leave it out, or choose {others}")
         return Base.read(bases.folder_of(self.base))
 
     def check(self) -> None:

@@ -56,7 +56,8 @@ class GeneratorHandle:
         computed = algorithms.info(settings.algorithm).base and settings.base in (None, bases.AUTO)
         if settings.generator is not None and not needed and not computed:
             problem = f"{settings.algorithm} asks none with these hyperparameters"
-            raise ConfigError("generator", problem, "leave it out, or choose fedktl")
+            others = ", ".join(algorithms.asking("generator"))
+            raise ConfigError("generator", problem, f"leave it out, or choose {others}")
         self.generator = (
             generators.load(
                 settings.generator or generators.EMBEDDED,
@@ -90,7 +91,8 @@ def load_base(settings: TaskSettings) -> Base | None:
     if not algorithms.info(settings.algorithm).base:
         if settings.base is not None:
             problem = f"{settings.algorithm} trains networks, and asks none"
-            raise ConfigError("base", problem, "leave it out, or choose class-statistics")
+            others = ", ".join(algorithms.asking("base"))
+            raise ConfigError("base", problem, f"leave it out, or choose {others}")
         return None
     base = _held(settings)
     if base.shape != settings.shape:

@@ -9,6 +9,7 @@ from edgeloop import generators
 from edgeloop.errors import GeneratorError
 from edgeloop.generators import manifest
 from edgeloop.generators.manifest import MANIFEST
+from edgeloop.runtime.plugins import GENERATORS
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class GeneratorLine:
 
     Attributes:
         name: as its users write it.
-        where: embedded, store, or catalogue, which is not fetched yet.
+        where: embedded, store, or catalogue, which is not fetched yet; package: another one's.
         title: in a few words; what is wrong, if it is damaged.
         licence: of its weights.
         shape: of one image, channels first; None if it is not known yet.
@@ -43,7 +44,14 @@ def lines(catalogue: Sequence[Entry] = CATALOGUE) -> list[GeneratorLine]:
     fetchable = [
         GeneratorLine(entry.name, "catalogue", entry.title, entry.licence) for entry in others
     ]
-    return [*embedded, *stored, *fetchable]
+    return [*embedded, *stored, *fetchable, *_of_others()]
+
+
+def _of_others() -> Iterator[GeneratorLine]:
+    """Say whose they are; what they are is told of a whole reference only."""
+    for name in GENERATORS.names():
+        origin = GENERATORS.origins(name, ())
+        yield GeneratorLine(f"{name}:", "package", f"from {origin}", "not stated")
 
 
 def _within(folder: Path, where: str) -> Iterator[GeneratorLine]:

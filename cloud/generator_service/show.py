@@ -16,6 +16,7 @@ from edgeloop.generator import Generator, Images
 from edgeloop.generators import manifest
 from edgeloop.generators.diffusion import SCHEME
 from edgeloop.generators.manifest import PARTS
+from edgeloop.runtime.plugins import GENERATORS
 
 AVERAGED = (2, 4, 16, 64, 1000)
 """How many latents the averages are of: FedKTL's centroids are, or come near, averages."""
@@ -34,6 +35,8 @@ def facts(reference: str, generator: Generator) -> list[tuple[str, str]]:
         ("latent entries", str(generator.latent_dim)),
         ("image", f"{shape} (channels, height, width)"),
     ]
+    if generators.is_of_others(reference):
+        return [*known, ("from", GENERATORS.origins(reference.partition(":")[0], ()))]
     if reference.startswith((generators.TRITON, SCHEME)):
         return [*known, ("where", reference)]
     folder = generators.folder_of(reference)

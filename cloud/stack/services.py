@@ -13,14 +13,13 @@ import tomli_w
 
 from cloud.stack.part import Part, answering
 from cloud.stack.settings import GeneratorSettings, StackBroker, Table
+from edgeloop import algorithms
 from edgeloop.errors import ConfigError
 from edgeloop.runtime import config as config_files
 from edgeloop.runtime.child_processes import edgeloop
 
 GROUP = "edgeloop.settings"
 EXTRAS = {"aggregator": "cloud", "agent": "edge"}
-ASKING = ("fedktl",)
-"""Algorithms that ask a generator."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def aggregator_service(
     """
     place = folder / "aggregators" / str(table.get("name", ""))
     full = {"folder": str(place), **table, "broker": _broker(table, broker)}
-    if generator is not None and table.get("algorithm") in ASKING:
+    if generator is not None and algorithms.may_ask_generator(table.get("algorithm")):
         full.setdefault("generator", generator.reference)
     checked = _checked("aggregator", full, where)
     return Service("aggregator", checked.name, full, checked)

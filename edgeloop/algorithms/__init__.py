@@ -1,31 +1,57 @@
-"""The algorithms, one file each; the file's name is the algorithm's, with _ for a hyphen."""
+"""The algorithms, one file each; the file's name is the algorithm's, with _ for a hyphen.
+
+Other packages bring more, each a module like these: entry points of `edgeloop.algorithms`.
+"""
 
 import dataclasses
 import difflib
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from edgeloop.algorithm import Algorithm, AlgorithmInfo, private_recipe
 from edgeloop.errors import ConfigError
 from edgeloop.protocol.task import Contract
+from edgeloop.runtime import modules
+from edgeloop.runtime.plugins import ALGORITHMS
 
 if TYPE_CHECKING:
     from edgeloop.generator import Generator
 
 
 def names() -> list[str]:
-    """Return the algorithms' names, in order."""
+    """Return the algorithms' names, in order: those of this package and of others."""
+    return sorted({*built_in(), *ALGORITHMS.names()})
+
+
+def built_in() -> list[str]:
+    """Return the names of this package's algorithms, in order."""
     return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
 
 
+def origin(name: str) -> str:
+    """Return where an algorithm is from: edgeloop, or another package and its version."""
+    return ALGORITHMS.origins(name, built_in())
+
+
 def info(name: str) -> AlgorithmInfo:
-    """Return what a person wants to know of an algorithm."""
-    found: AlgorithmInfo = _module(name).INFO
+    """Return what a person wants to know of an algorithm; its file is not imported for it.
+
+    Raises:
+        ConfigError: if there is no such algorithm, there are two, or another package's is broken.
+    """
+    with _found(name) as module:
+        try:
+            found = modules.constant(module, "INFO")
+        except AttributeError:  # it is made otherwise, or not at all
+            found = import_module(module).INFO
+        if not isinstance(found, AlgorithmInfo):
+            raise TypeError("its INFO is no AlgorithmInfo")
     return found
 
 
@@ -155,6 +181,20 @@ def supported_options(name: str, **facts: Any) -> dict[str, Any]:
     return {fact: value for fact, value in facts.items() if fact in fields}
 
 
+def asking(what: Literal["generator", "base"]) -> list[str]:
+    """Return this package's algorithms that may ask a generator, or that compute on a base."""
+    return [name for name in built_in() if getattr(info(name), what)]
+
+
+def may_ask_generator(name: object) -> bool:
+    """Return whether this is the name of an algorithm whose server may ask a generator.
+
+    Raises:
+        ConfigError: if it is another package's that is broken.
+    """
+    return isinstance(name, str) and name in names() and info(name).generator
+
+
 def needs_generator(name: str, **options: Any) -> bool:
     """Return whether the server's part of a run with these options asks a generator.
 
@@ -192,7 +232,28 @@ def variant_options(name: str, which: str) -> Mapping[str, Any]:
 
 
 def _module(name: str) -> ModuleType:
-    if name not in names():
+    with _found(name) as module:
+        found = import_module(module)
+        lacking = [part for part in ("INFO", "Config", "build") if not hasattr(found, part)]
+        if lacking:
+            raise AttributeError(f"it has no {lacking[0]}")
+    return found
+
+
+@contextmanager
+def _found(name: str) -> Iterator[str]:
+    """Find an algorithm's module, and say whose it is where it then fails.
+
+    Raises:
+        ConfigError: if there is none, or there are two, or another package's fails.
+    """
+    ours = built_in()
+    point = ALGORITHMS.find(name, ours)
+    if point is not None:
+        with ALGORITHMS.asked(point):
+            yield point.module
+    elif name in ours:
+        yield f"{__name__}.{name.replace('-', '_')}"
+    else:
         known = ", ".join(names())
         raise ConfigError("algorithm", f"there is no {name!r}", f"choose one of {known}")
-    return import_module(f"{__name__}.{name.replace('-', '_')}")

@@ -1,12 +1,12 @@
 """The `edgeloop` command: finds its subcommands among the installed entry points.
 
 It knows no door by name and needs nothing but the standard library, so that a device without torch
-can run `edgeloop predict`.
+can run `edgeloop predict`. `--help` imports no door: it reads the first line of each one's source.
 """
 
 import difflib
 import errno
-import importlib
+import importlib.util
 import io
 import os
 import signal
@@ -14,11 +14,25 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, entry_points
 
+import edgeloop
 from edgeloop.errors import InputError
+from edgeloop.runtime import modules
 
 GROUP = "edgeloop.commands"
+_NEEDS = {
+    "sim": ("torch", "pyarrow", "matplotlib"),
+    "cloud": ("torch", "fastapi", "sqlalchemy"),
+    "edge": ("paho", "onnxruntime"),
+    "edge-infer": ("onnxruntime", "PIL"),
+    "generator": ("torch", "onnxruntime"),
+    "demo": ("torch", "fastapi", "paho"),
+    "operator": ("kopf", "kubernetes"),
+    "algorithms": ("typer", "pydantic"),
+    "models": ("typer",),
+}
+"""What tells whether a command, or its extra, is installed: `--help` says what it lacks."""
 _STOPPED = "stopped by Ctrl-C; run the same command again to go on"
 
 
@@ -32,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _interruptible():
             return _say(_usage(commands))
     if words[0] == "--version":
-        return _say(f"edgeloop {version('edgeloop')}")
+        return _say(f"edgeloop {edgeloop.__version__}")
     if words[0] not in commands:
         close = difflib.get_close_matches(words[0], commands, n=1)
         meant = f"did you mean {close[0]}" if close else f"choose one of {', '.join(commands)}"
@@ -98,17 +112,19 @@ def _print_all_names() -> None:
 
 
 def _needed(point: EntryPoint, error: ImportError | OSError) -> str:
-    return f"{point.name}: {_lack(error)}; pip install 'edgeloop[{_extra(point)}]'"
+    extra = _extra(point)
+    remedy = f"pip install 'edgeloop[{extra}]'" if extra else "ask who made the command"
+    return f"{point.name}: {_lack(error)}; {remedy}"
 
 
 def _extra(point: EntryPoint) -> str:
-    """Return the extra that brings what a command needs."""
+    """Return the extra that brings what a command needs; empty for a command of another's."""
     if point.name == "predict":
         return "edge-infer"
     if point.name in ("demo", "generator", "operator"):
         return point.name
     doors = {"cloud": "cloud", "edge": "edge", "simulations": "sim"}
-    return doors[point.module.partition(".")[0]]
+    return doors.get(point.module.partition(".")[0], "")
 
 
 def _usage(commands: dict[str, EntryPoint]) -> str:
@@ -118,10 +134,14 @@ def _usage(commands: dict[str, EntryPoint]) -> str:
 
 
 def _summary(point: EntryPoint) -> str:
+    """Return the first line of a command's module, or what it lacks here; imports nothing."""
     try:
-        return (importlib.import_module(point.module).__doc__ or "").split("\n")[0]
+        for package in _NEEDS.get(point.name, _NEEDS.get(_extra(point), ())):
+            if importlib.util.find_spec(package) is None:
+                raise ModuleNotFoundError(name=package)
     except (ImportError, OSError) as error:
         return f"({_lack(error)})"
+    return (modules.docstring(point.module) or "(cannot be found)").split("\n")[0]
 
 
 def _lack(error: ImportError | OSError) -> str:

@@ -4,7 +4,7 @@ from edgeloop.data.brought import DeviceData, DeviceSamples, SampleSelection
 from edgeloop.data.federation import Federation, single_client, split
 from edgeloop.data.partitions import Partition
 from edgeloop.data.samples import ClientData, Pool, Samples
-from edgeloop.data.sources import is_divided, layout_of, load, read
+from edgeloop.data.sources import Source, is_divided, layout_of, load, read
 from edgeloop.data.writing import write
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Pool",
     "SampleSelection",
     "Samples",
+    "Source",
     "is_divided",
     "layout_of",
     "load",

@@ -1,9 +1,14 @@
-"""Opens a data set by its name or path, whatever its layout."""
+"""Opens a data set by its name or path, whatever its layout.
 
+A file of this folder that binds `SOURCE` brings one more layout. Other packages bring more, too:
+entry points of `edgeloop.sources`, each a `Source`.
+"""
+
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +32,10 @@ from edgeloop.data.pfllib import CONFIG, Layout, merge, open_folder
 from edgeloop.data.sample import NAME, fashion_sample
 from edgeloop.data.samples import Pool
 from edgeloop.errors import ConfigError, DataError
+from edgeloop.runtime import modules
+from edgeloop.runtime.plugins import SOURCES as SOURCE_PLUGINS
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,9 +71,41 @@ SOURCES = (
     Source("camera traps", cameras.matches, cameras.read, resizes=True),
     Source("AG News", news.matches, news.read),
     Source("Tiny-ImageNet", tiny_imagenet.matches, tiny_imagenet.read, resizes=True),
-    Source("class folders", Path.is_dir, read_class_folders, resizes=True),
 )
-"""Every layout; the first one that matches is it."""
+"""The layouts that tell themselves; the first one that matches is it, before other files'."""
+
+FOLDERS = Source("class folders", Path.is_dir, read_class_folders, resizes=True)
+"""What any other folder is taken for."""
+
+
+def layouts() -> dict[str, str]:
+    """Return every layout, and where it is from: edgeloop, or another package and its version."""
+    names = [*_built_in(), *SOURCE_PLUGINS.names()]
+    return {name: SOURCE_PLUGINS.origins(name, _built_in()) for name in names}
+
+
+def _own() -> list[Source]:
+    """Return this package's layouts that tell themselves, in the order in which they are asked."""
+    return [*SOURCES, *modules.constants("edgeloop.data", "SOURCE").values()]
+
+
+def _built_in() -> list[str]:
+    return [each.layout for each in (*_own(), FOLDERS)]
+
+
+def of_others(name: str) -> Source:
+    """Return the layout of this name that another package brings.
+
+    Raises:
+        ConfigError: if there is none, it is broken, or its name is here already.
+    """
+    point = SOURCE_PLUGINS.find(name, _built_in())
+    if point is None:
+        known = ", ".join(layouts())
+        raise ConfigError("data source", f"there is no {name!r}", f"choose one of {known}")
+    theirs = SOURCE_PLUGINS.load(point, Source)
+    matches, read = (SOURCE_PLUGINS.guarded(point, each) for each in (theirs.matches, theirs.read))
+    return replace(theirs, layout=name, matches=matches, read=read)
 
 
 def load(
@@ -140,10 +181,31 @@ def layout_of(source: str | Path) -> Source:
     with readable():
         if not path.exists():
             raise DataError(str(source), "no such file or folder", _missing(path))
-        for known in SOURCES:
+        for known in _own():
             if known.matches(path):
                 return known
-    raise DataError(str(source), "unknown layout", "name a folder or a file that docs/data.md has")
+        theirs, broken = _recognised(path)
+    if theirs is not None:
+        return theirs
+    if path.is_dir():
+        for problem in broken:
+            log.warning("%s is taken for class folders: %s", path, problem)
+        return FOLDERS
+    problem = "; ".join(["unknown layout", *broken])
+    raise DataError(str(source), problem, "name a folder or a file that docs/data.md has")
+
+
+def _recognised(path: Path) -> tuple[Source | None, list[str]]:
+    """Return the first of other packages' layouts that fits, and what is wrong with others."""
+    broken: list[str] = []
+    for name in SOURCE_PLUGINS.names():
+        try:
+            theirs = of_others(name)
+            if theirs.matches(path):
+                return theirs, broken
+        except ConfigError as error:
+            broken.append(str(error))
+    return None, broken
 
 
 def is_divided(source: str | Path) -> bool:

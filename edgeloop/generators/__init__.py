@@ -5,6 +5,8 @@ NAME                       in the local store, where `edgeloop generator fetch` 
 PATH                       a generator's folder
 triton://HOST:PORT/NAME    served; see `edgeloop.generators.triton`
 diffusers:FOLDER?prompt=T  a Stable Diffusion folder; see `edgeloop.generators.diffusion`
+NAME:ANYTHING              of another package, which reads what is behind the colon: an entry point
+                           of `edgeloop.generators`, a function from that to a `Generator`
 """
 
 import os
@@ -15,12 +17,15 @@ from edgeloop.errors import ConfigError, GeneratorError
 from edgeloop.generator import Generator
 from edgeloop.generators.manifest import MANIFEST
 from edgeloop.runtime import atomic_files
+from edgeloop.runtime.plugins import GENERATORS
 
 EMBEDDED = "digits"
 """The generator that needs nothing else."""
 
 TRITON = "triton://"
 DIFFUSERS = "diffusers:"
+_OURS = (EMBEDDED, "triton", "diffusers", "http", "https")
+"""What no other package's generator can be called."""
 
 
 def store() -> Path:
@@ -43,8 +48,11 @@ def load(
         on_problem: told what is wrong with a served one while it is away, and None when it is back.
 
     Raises:
+        ConfigError: if it is another package's, and that is broken, or there are two of its name.
         GeneratorError: if there is none, it is damaged, or it cannot be reached in time.
     """
+    if is_of_others(reference):
+        return _of_others(*reference.split(":", 1))
     if reference.startswith(TRITON):
         from edgeloop.generators.triton import TritonGenerator  # needs tritonclient
 
@@ -56,6 +64,25 @@ def load(
     from edgeloop.generators.onnx import OnnxGenerator  # needs onnxruntime
 
     return OnnxGenerator(folder_of(reference))
+
+
+def is_of_others(reference: str) -> bool:
+    """Return whether a reference names a generator of another package."""
+    name, colon, _ = reference.partition(":")
+    return bool(colon) and name in GENERATORS.names()
+
+
+def _of_others(name: str, rest: str) -> Generator:
+    point = GENERATORS.find(name, _OURS)
+    if point is None:  # it has just been uninstalled
+        raise GeneratorError("generator", f"there is no {name!r} any more", "install it again")
+    make = GENERATORS.load(point, object)
+    with GENERATORS.asked(point):
+        if not callable(make):
+            raise TypeError(f"{point.value} is no function")
+        made: Generator = make(rest)
+        made.identity, made.latent_dim, made.shape  # noqa: B018 - it lacks none
+    return made
 
 
 def _stored(reference: str) -> list[Path]:

@@ -2,12 +2,15 @@
 
 from edgeloop.models.architectures import (
     ARCHITECTURES,
+    Architecture,
     base_without_data,
     build,
+    built_in,
     feature_width,
     fitting,
     initial_model,
     missing,
+    names,
     usual_shape,
 )
 from edgeloop.models.groups import ALIASES, GROUPS, auxiliary, client_architectures
@@ -18,10 +21,12 @@ __all__ = [
     "ALIASES",
     "ARCHITECTURES",
     "GROUPS",
+    "Architecture",
     "SplitModel",
     "auxiliary",
     "base_without_data",
     "build",
+    "built_in",
     "client_architectures",
     "exportable",
     "feature_width",
@@ -29,6 +34,7 @@ __all__ = [
     "initial_model",
     "is_layered",
     "missing",
+    "names",
     "pooling_matrix",
     "usual_shape",
 ]

@@ -1,17 +1,21 @@
 """Which architectures there are, and how one is built.
 
+A file of this folder that binds `ARCHITECTURE` brings one more, of its own name. Other packages
+bring more: entry points of `edgeloop.models`, each an `Architecture`.
+
 An architecture is named as a string: a base, and where its head is not one linear layer, a plus
 sign and the kind of head (`edgeloop.models.layered`).
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Protocol
 
 import torch
 from torch import nn
 
-from edgeloop.errors import ModelError
+from edgeloop.errors import InputError, ModelError
 from edgeloop.models.cnn import cnn
 from edgeloop.models.layered import split_name
 from edgeloop.models.mlp import mlp
@@ -22,10 +26,13 @@ from edgeloop.models.split import SplitModel
 from edgeloop.models.text import TOKENS, text
 from edgeloop.models.transformer import transformer
 from edgeloop.models.vision import VISION, is_there, vision
+from edgeloop.runtime import modules
+from edgeloop.runtime.plugins import MODELS
 from edgeloop.seeds import drawing
 
 Shape = tuple[int, ...]
 Base = Callable[[Shape, int], nn.Module]
+"""The shape of an input and C to a network: (B, *shape) to features, (B, D) or (B, D, ...)."""
 Text = Callable[[Shape, int, int], nn.Module]
 
 _IMAGES: Mapping[str, Base] = {
@@ -71,6 +78,21 @@ _VECTORS: Mapping[str, Base] = {
 }
 _BASES: Mapping[str, Base] = {**_IMAGES, **_SIGNALS, **_VECTORS}
 ARCHITECTURES: tuple[str, ...] = (*_IMAGES, *_SIGNALS, *_TEXTS, *_VECTORS)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """An architecture in a file of its own, here or in another package.
+
+    Attributes:
+        build: makes the base, with fresh weights from torch's stream, of a shape and C; raises
+            ValueError or RuntimeError for a shape that does not fit, then or in its first pass.
+        shape: of the inputs that it is made for, channels first.
+    """
+
+    build: Base
+    shape: Shape
+
 
 # What a shape that does not fit raises: unpacking and convolutions that run out of pixels.
 _NO_FIT = (ValueError, RuntimeError)
@@ -167,7 +189,24 @@ def feature_width(architecture: str, shape: Shape, width: int = 512) -> int:
 
 def fitting(shape: Shape, width: int = 512) -> list[str]:
     """Return the architectures that fit inputs of a shape, and can be built here."""
-    return [name for name in ARCHITECTURES if _fits(name, shape, width)]
+    return [name for name in names() if _fits(name, shape, width)]
+
+
+def names() -> list[str]:
+    """Return the architectures' names: this package's in their order, then other packages'."""
+    ours = built_in()
+    return [*ours, *(name for name in MODELS.names() if name not in ours)]
+
+
+def built_in() -> list[str]:
+    """Return the names of this package's architectures."""
+    return [*ARCHITECTURES, *_own_files()]
+
+
+def _own_files() -> dict[str, Architecture]:
+    """Return the architectures that have a file of their own in this folder."""
+    found = modules.constants("edgeloop.models", "ARCHITECTURE")
+    return {name.replace("_", "-"): each for name, each in found.items()}
 
 
 def missing(architecture: str) -> str | None:
@@ -186,6 +225,8 @@ def usual_shape(architecture: str) -> Shape:
         ModelError: an unknown architecture.
     """
     name = _known(architecture)
+    if (theirs := _of_a_file(name)) is not None:
+        return theirs.shape
     if name in _TEXTS:
         return (TOKENS,)
     if name in _VECTORS:
@@ -210,24 +251,37 @@ def base_without_data(
 
 
 def _known(architecture: str) -> str:
-    """Return the name of an architecture's base."""
+    """Return the name of an architecture's base; refuse one that another package has, too."""
     name, _ = split_name(architecture)
-    if name not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
+    MODELS.find(name, built_in())
+    if name not in names():
+        known = ", ".join(names())
         raise ModelError("architecture", f"unknown: {architecture!r}", f"use {known}")
     return name
+
+
+def _of_a_file(name: str) -> Architecture | None:
+    """Return an architecture that has a file of its own; None for one of `ARCHITECTURES`.
+
+    Raises:
+        ConfigError: if it is another package's, and broken, or there are two of its name.
+    """
+    point = MODELS.find(name, built_in())
+    return _own_files().get(name) if point is None else MODELS.load(point, Architecture)
 
 
 def _base(name: str, shape: Shape, classes: int, width: int) -> nn.Module:
     if name in _TEXTS:
         return _TEXTS[name](shape, classes, width)
+    if (theirs := _of_a_file(name)) is not None:
+        return theirs.build(shape, classes)
     return _BASES[name](shape, classes)
 
 
 def _fits(name: str, shape: Shape, width: int) -> bool:
     try:
         return _probe(name, shape, width) is not None
-    except ModelError:
+    except InputError:
         return False
 
 
@@ -240,7 +294,7 @@ def _probe(name: str, shape: Shape, width: int) -> int | None:
             if name in _TEXTS:
                 return width
             return int(base(torch.empty(1, *shape)).flatten(1).shape[1])
-    except ModelError:
+    except InputError:
         raise
     except _NO_FIT:
         return None

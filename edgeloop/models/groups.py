@@ -7,7 +7,7 @@ lists every pair of base i mod X and head i mod 4.
 from collections.abc import Mapping
 
 from edgeloop.errors import ModelError
-from edgeloop.models.architectures import ARCHITECTURES
+from edgeloop.models.architectures import names
 from edgeloop.models.layered import split_name
 from edgeloop.models.small import SMALL
 
@@ -82,10 +82,10 @@ def client_architectures(group: str, count: int) -> list[str]:
     entries = GROUPS.get(_named(group))
     if entries is None:
         entries = tuple(name.strip().lower() for name in group.split(","))
-    unknown = [name for name in entries if split_name(name)[0] not in ARCHITECTURES]
+    unknown = [name for name in entries if split_name(name)[0] not in names()]
     if unknown:
         problem = f"{unknown[0]!r} is neither a group nor an architecture"
-        remedy = f"use {', '.join(GROUPS)}, or a comma-separated list of {', '.join(ARCHITECTURES)}"
+        remedy = f"use {', '.join(GROUPS)}, or a comma-separated list of {', '.join(names())}"
         raise ModelError(f"group {group}", problem, remedy)
     return [entries[client % len(entries)] for client in range(count)]
 

@@ -26,11 +26,7 @@ def check(task: str, algorithm: str) -> None:
     Raises:
         ConfigError: naming its algorithm.
     """
-    try:
-        able = algorithms.info(algorithm).forgets
-    except (ImportError, OSError):  # it needs torch: it trains a network
-        able = False
-    if not able:
+    if not algorithms.info(algorithm).forgets:
         problem = f"{algorithm} cannot take a device out: what it learned of one is in all numbers"
         remedy = f"stop the device, and begin a new run of {task} without it"
         raise ConfigError("algorithm", problem, remedy)

@@ -11,6 +11,7 @@ import typer
 from edgeloop import algorithms
 from edgeloop.algorithm import AlgorithmInfo
 from edgeloop.cli import console
+from edgeloop.errors import InputError
 
 GIVEN = (
     *("classes", "width", "seed", "shape", "architecture"),
@@ -35,16 +36,18 @@ def list_algorithms(
     ] = False,
 ) -> None:
     """List the algorithms."""
-    found = [describe(each) for each in ([name] if name else algorithms.names())]
+    if not (name or as_json or as_markdown):
+        columns = ("name", "title", "runs in", "clients", "up", "down", "variants", "paper")
+        rows = [_cells(each) for each in algorithms.names()]
+        console.table("algorithms", (*columns, "from"), rows)
+        return
+    found = [describe(name)] if name else _described(as_markdown)
     if as_json:
         console.say(json.dumps(found, indent=1))
     elif as_markdown:
         console.say(markdown(found))
-    elif name:
-        _show(found[0])
     else:
-        columns = ("name", "title", "runs in", "clients", "up", "down", "variants", "paper")
-        console.table("algorithms", columns, [_cells(each) for each in found])
+        _show(found[0])
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -53,11 +56,37 @@ def describe(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: if there is no such algorithm.
     """
-    info = algorithms.info(name)
     config = algorithms.config(name, **algorithms.supported_options(name, classes=1, width=1))
     defaults = dataclasses.asdict(config)
     return {
+        **_facts(name),
+        "hyperparameters": {key: value for key, value in defaults.items() if key not in GIVEN},
+        "meanings": {
+            key: meaning
+            for key, meaning in meanings(type(config).__doc__ or "").items()
+            if key not in GIVEN
+        },
+    }
+
+
+def _described(built_in_only: bool) -> list[dict[str, Any]]:
+    """Return what there is to know of all algorithms; of one that is broken, its `problem`."""
+    found = []
+    for name in algorithms.built_in() if built_in_only else algorithms.names():
+        try:
+            found.append(describe(name))
+        except InputError as error:
+            origin = algorithms.origin(name)
+            found.append({"name": name, "from": origin, "problem": str(error)})
+    return found
+
+
+def _facts(name: str) -> dict[str, Any]:
+    """Return what can be told without torch: all but the hyperparameters."""
+    info = algorithms.info(name)
+    return {
         "name": name,
+        "from": algorithms.origin(name),
         "title": info.title,
         "experimental": info.experimental,
         "runs": list(info.runs_in),
@@ -68,12 +97,6 @@ def describe(name: str) -> dict[str, Any]:
         "down": info.down,
         "paper": info.paper,
         "variants": {"released": {}, **{key: dict(value) for key, value in info.variants.items()}},
-        "hyperparameters": {key: value for key, value in defaults.items() if key not in GIVEN},
-        "meanings": {
-            key: meaning
-            for key, meaning in meanings(type(config).__doc__ or "").items()
-            if key not in GIVEN
-        },
     }
 
 
@@ -126,7 +149,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _show(found: Mapping[str, Any]) -> None:
-    rows = [(fact, found[fact]) for fact in ("clients", "up", "down", "paper")]
+    rows = [(fact, found[fact]) for fact in ("clients", "up", "down", "paper", "from")]
     columns = (_title(found), "runs in " + ", ".join(found["runs"]))
     console.table(found["name"], columns, rows)
     console.table(
@@ -150,8 +173,13 @@ def _title(found: Mapping[str, Any]) -> str:
     return f"{title} (experimental)" if found["experimental"] else title
 
 
-def _cells(found: Mapping[str, Any]) -> list[str]:
+def _cells(name: str) -> list[str]:
+    try:
+        found = _facts(name)
+    except InputError as error:
+        return [name, str(error), *[""] * 6, algorithms.origin(name)]
     return [
         *(found["name"], _title(found), ", ".join(found["runs"]), found["clients"]),
         *(found["up"], found["down"], ", ".join(found["variants"]), found["paper"]),
+        found["from"],
     ]

@@ -2,18 +2,22 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edgeloop import models
 from edgeloop.cli import console
-from edgeloop.errors import ConfigError, ModelError
-from simulations.engine.flops import forward_flops
+from edgeloop.errors import ConfigError
+from edgeloop.runtime import modules
+from edgeloop.runtime.plugins import BUILT_IN, MODELS
 
-WIDTH = 512
-"""K, which the networks for texts are listed with."""
+TABLE = Path(__file__).with_name("models.json")
+"""What `edgeloop models --measured --json` printed where every package was; a test measures again.
+
+`needs` names the package that an architecture of another's needs.
+"""
 
 COLUMNS = ("architecture", "inputs", "features", "parameters", "MFLOPs")
 
@@ -28,50 +32,35 @@ def list_models(
         str | None,
         typer.Option(help="Input shape, such as 3,32,32: list what fits it, measured with it."),
     ] = None,
+    measured: Annotated[
+        bool, typer.Option("--measured", help="Measure again instead of reading the table.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Write Markdown: the tables of docs/models.md.")
     ] = False,
 ) -> None:
     """List the architectures and the groups."""
-    found = [describe(*each) for each in _asked(shape)]
+    found, groups = _asked(shape, measured, built_in=as_markdown)
     if as_json:
-        console.say(json.dumps({"architectures": found, "groups": groups()}, indent=1))
+        console.say(json.dumps({"architectures": found, "groups": groups}, indent=1))
     elif as_markdown:
-        console.say(markdown(found, groups()))
+        console.say(markdown(found, groups))
     else:
-        console.table("architectures", COLUMNS, [_cells(each) for each in found])
-        console.table("groups", ("group", "clients take in turn"), _group_rows(groups()))
+        rows = [[*_cells(each), each.get("from", BUILT_IN)] for each in found]
+        console.table("architectures", (*COLUMNS, "from"), rows)
+        console.table("groups", ("group", "clients take in turn"), _group_rows(groups))
 
 
-def describe(architecture: str, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return what an architecture's base makes of one input, and costs; JSON values only.
-
-    The keys: `name`; `shape`, of one input; `features`, D; `parameters`; `flops`, the
-    floating-point operations of a forward pass, a multiplication and an addition being two. Where
-    a package is not installed, `needs` says which one, and the numbers are None.
-
-    Raises:
-        ModelError: an unknown architecture, or one that does not fit.
-    """
-    facts = {"name": architecture, "shape": list(shape), "needs": None}
-    if (needs := models.missing(architecture)) is not None:
-        return {**facts, "needs": needs, "features": None, "parameters": None, "flops": None}
-    features = models.feature_width(architecture, shape, WIDTH)
-    parameters, flops = _counted(architecture, shape)
-    return {**facts, "features": features, "parameters": parameters, "flops": flops}
-
-
-def groups() -> list[dict[str, Any]]:
-    """Return every group: its `name`, its `aliases`, and its `architectures` in order."""
-    return [
-        {
-            "name": name,
-            "aliases": [alias for alias, meant in models.ALIASES.items() if meant == name],
-            "architectures": list(entries),
-        }
-        for name, entries in models.GROUPS.items()
-    ]
+def listed() -> dict[str, Any]:
+    """Return the table, as `model_costs.measured` would measure it here; needs no torch."""
+    table: dict[str, Any] = json.loads(TABLE.read_text())
+    for each in table["architectures"]:
+        if each["needs"] is not None and find_spec(each["needs"]) is None:
+            each |= {"features": None, "parameters": None, "flops": None}
+        else:
+            each["needs"] = None
+    return table
 
 
 def markdown(found: Sequence[Mapping[str, Any]], shared: Sequence[Mapping[str, Any]]) -> str:
@@ -82,21 +71,24 @@ def markdown(found: Sequence[Mapping[str, Any]], shared: Sequence[Mapping[str, A
     return "\n".join(tables).strip()
 
 
-@cache
-def _counted(architecture: str, shape: tuple[int, ...]) -> tuple[int, int]:
-    base = models.base_without_data(architecture, shape, WIDTH)
-    return sum(each.numel() for each in base.parameters()), forward_flops(base, shape)
+def _asked(
+    shape: str | None, measured: bool, built_in: bool
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the architectures and the groups; those of other packages too, or without them."""
+    sizes = None if shape is None else _parsed(shape)
+    found = listed()
+    known = {each["name"] for each in found["architectures"]}
+    files = modules.binding("edgeloop.models", "ARCHITECTURE")
+    others = {each.rpartition(".")[2].replace("_", "-") for each in files} - known
+    if sizes is not None or measured or others or MODELS.names():
+        from simulations.commands import model_costs  # needs torch
 
-
-def _asked(shape: str | None) -> list[tuple[str, tuple[int, ...]]]:
-    """Return the architectures to describe, each with the inputs to measure it with."""
-    if shape is None:
-        return [(name, models.usual_shape(name)) for name in models.ARCHITECTURES]
-    sizes = _parsed(shape)
-    fitting = models.fitting(sizes, WIDTH)
-    if not fitting:
-        raise ModelError("shape", f"no architecture fits {shape}", "give 3,32,32 or 9,1,128")
-    return [(name, sizes) for name in fitting]
+        if sizes is not None or measured:
+            found = model_costs.measured(sizes)
+        else:
+            found["architectures"] += model_costs.unlisted(sorted(others)) + model_costs.brought()
+    kept = [each for each in found["architectures"] if not (built_in and "from" in each)]
+    return kept, found["groups"]
 
 
 def _parsed(shape: str) -> tuple[int, ...]:
@@ -107,6 +99,8 @@ def _parsed(shape: str) -> tuple[int, ...]:
 
 
 def _cells(found: Mapping[str, Any]) -> list[str]:
+    if "problem" in found:
+        return [found["name"], "", "", found["problem"], ""]
     shape = " x ".join(map(str, found["shape"]))
     if found["needs"] is not None:
         return [found["name"], shape, "", f"needs {found['needs']}", ""]

@@ -8,9 +8,10 @@ import typer
 
 from edgeloop import data as library
 from edgeloop.cli import console
-from edgeloop.data import catalogue
+from edgeloop.data import catalogue, sources
 from edgeloop.errors import ConfigError
 from edgeloop.runtime import config
+from edgeloop.runtime.plugins import SOURCES
 from simulations.datasets import fetching, showing
 from simulations.settings import DataSettings
 
@@ -18,7 +19,9 @@ from simulations.settings import DataSettings
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop data` with these arguments."""
     return console.run_many(
-        {"list": list_data_sets, "fetch": fetch, "show": show}, "data", arguments
+        {"list": list_data_sets, "layouts": list_layouts, "fetch": fetch, "show": show},
+        "data",
+        arguments,
     )
 
 
@@ -33,6 +36,19 @@ def list_data_sets(
     else:
         rows = [showing.cells(entry) for entry in catalogue.CATALOGUE]
         console.table("data sets", showing.COLUMNS, rows)
+
+
+def list_layouts() -> None:
+    """List the layouts that data are read in, and the packages that read them."""
+    rows = []
+    for name, origin in sources.layouts().items():
+        try:
+            if name in SOURCES.names():
+                sources.of_others(name)
+            rows.append((name, origin, ""))
+        except ConfigError as error:
+            rows.append((name, origin, str(error)))
+    console.table("layouts", ("layout", "from", "problem"), rows)
 
 
 def fetch(

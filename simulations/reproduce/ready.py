@@ -66,6 +66,8 @@ def check_generators(references: Iterable[str | None]) -> None:
             if not Path(folder).is_dir():
                 remedy = "put a Stable Diffusion folder there: docs/generators.md"
                 raise GeneratorError("generator", f"there is no folder {folder}", remedy)
+        elif generators.is_of_others(reference):
+            generators.load(reference)
         elif not reference.startswith(generators.TRITON):
             _stored(reference)
 

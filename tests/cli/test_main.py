@@ -4,11 +4,12 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 
 import pytest
 
+import edgeloop
 from edgeloop.cli import main
 from edgeloop.errors import BrokerError
 
@@ -35,7 +36,10 @@ def test_every_command_has_a_summary(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("edgeloop 0.")
+    assert capsys.readouterr().out == f"edgeloop {version('edgeloop')}\n"
+    assert edgeloop.__version__ == version("edgeloop")
+    with pytest.raises(AttributeError, match="has no attribute 'version'"):
+        _ = edgeloop.version
 
 
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,3 +172,23 @@ def test_the_command_itself_imports_no_torch() -> None:
         "; assert not {'torch', 'typer', 'pydantic'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_help_imports_no_command() -> None:
+    """Nor what they need: it reads the first line of their files."""
+    code = (
+        "import sys; from edgeloop.cli import main; main.main(['--help'])"
+        "; doors = {'cloud', 'edge', 'simulations', 'typer', 'pydantic', 'numpy', 'torch'}"
+        "; assert not doors & set(sys.modules), doors & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_help_tells_of_a_command_of_another_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registered(monkeypatch, "theirs", "their_package.not_there:main")
+    assert main.main(["--help"]) == 0
+    assert "  theirs      (cannot be found)\n" in capsys.readouterr().out
+    assert main.main(["theirs"]) == 2
+    assert "theirs: needs their_package, which is not installed; ask" in capsys.readouterr().err

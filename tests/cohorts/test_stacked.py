@@ -111,8 +111,9 @@ def assert_close(
 
 
 def test_these_are_the_algorithms_with_a_recipe(generator: OnnxGenerator) -> None:
-    found = [name for name in algorithms.names() if built(name, generator).recipe is not None]
-    assert sorted(found) == sorted(STACKABLE)
+    """Others may come."""
+    found = {name for name in algorithms.built_in() if built(name, generator).recipe is not None}
+    assert found >= set(STACKABLE)
 
 
 @pytest.mark.parametrize("name", STACKABLE)

@@ -97,6 +97,8 @@ def test_the_page_is_what_the_command_writes_there(python: Path) -> None:
     page = (ROOT / "docs" / "models.md").read_text()
     tables = page.partition("<!-- models -->\n")[2].partition("<!-- /models -->")[0]
     assert told(python, "-c", program).strip() == tables.strip()
+    measuring = program.replace("'--markdown'", "'--markdown', '--measured'")
+    assert told(python, "-c", measuring).strip() == tables.strip()
 
 
 @pytest.mark.parametrize("broken", [None, RuntimeError("operator torchvision::nms does not exist")])

@@ -1,11 +1,12 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from edgeloop import algorithms
 from edgeloop.cli.main import main
-from simulations.commands.algorithms import describe, meanings
+from simulations.commands.algorithms import describe, markdown, meanings
 
 
 def test_json_tells_everything(capsys: pytest.CaptureFixture[str]) -> None:
@@ -18,7 +19,8 @@ def test_json_tells_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert fedtgp["variants"]["paper"]["stale"] is False
     assert set(found["local"]["variants"]) == {"released"}
     experimental = {name for name, each in found.items() if each["experimental"]}
-    assert experimental == {"class-statistics", "fedorgp", "tinyproto"}
+    assert {"class-statistics", "fedorgp", "tinyproto"} <= experimental
+    assert not {"fedavg", "fedktl", "fedtgp"} & experimental
 
 
 def test_the_table_names_every_algorithm(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,7 +33,8 @@ def test_the_table_names_every_algorithm(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_table_says_what_is_experimental(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["algorithms"]) == 0
     text = capsys.readouterr().out
-    assert text.count("experimental") == 3
+    infos = map(algorithms.info, algorithms.names())
+    assert text.count("experimental") == sum(each.experimental for each in infos) > 2
 
 
 def test_one_algorithm_with_what_its_hyperparameters_mean(
@@ -49,7 +52,7 @@ def test_an_unknown_algorithm(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_hyperparameter_has_a_meaning() -> None:
-    for name in algorithms.names():
+    for name in algorithms.built_in():
         found = describe(name)
         assert set(found["hyperparameters"]) <= set(found["meanings"]), name
 
@@ -68,8 +71,10 @@ def test_meanings_of_several_lines() -> None:
     assert meanings(docstring) == {"one": "first, and more.", "two": "last."}
 
 
-def test_the_page_is_what_the_command_writes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_is_what_the_command_writes() -> None:
+    """Of the algorithms that it has; one that comes is there when the page is written again."""
     page = (Path(__file__).parents[3] / "docs" / "algorithms.md").read_text()
     written = page.partition("<!-- algorithms -->\n")[2].partition("<!-- /algorithms -->")[0]
-    assert main(["algorithms", "--markdown"]) == 0
-    assert capsys.readouterr().out.strip() == written.strip()
+    known = re.findall(r"^### (\S+)$", written, re.MULTILINE)
+    assert {"class-statistics", "fedavg", "fedktl"} <= set(known) <= set(algorithms.built_in())
+    assert markdown([describe(name) for name in known]) == written.strip()
