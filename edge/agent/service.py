@@ -16,7 +16,7 @@ from edgeloop.answers import Report
 from edgeloop.bases import sending
 from edgeloop.bases.sending import SLOT as BASE
 from edgeloop.bases.sending import base_identity
-from edgeloop.errors import BaseError, ConfigError, InputError, MisfitError, ModelError
+from edgeloop.errors import BaseError, ConfigError, EdgeloopError, MisfitError, ModelError
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.privacy import accounting
 from edgeloop.protocol import wire
@@ -229,7 +229,7 @@ class Agent:
         except (BaseError, ConfigError, MisfitError, ModelError) as error:
             self._refuse_contract(text, contract, error)
             return
-        except InputError:
+        except EdgeloopError:
             raise  # of this device's own making
         except TASK_FAILURES as error:
             self._refuse_contract(text, contract, describe_failure(error))
@@ -385,7 +385,7 @@ class Agent:
         before = session.client.weights()
         try:
             return self._run_round(session, opening, broadcast)
-        except InputError:
+        except EdgeloopError:
             raise
         except TASK_FAILURES as error:
             session.client.restore(before)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
 
-from edgeloop.errors import InputError
+from edgeloop.errors import EdgeloopError
 
 GROUP = "edgeloop.commands"
 _STOPPED = "stopped by Ctrl-C; run the same command again to go on"
@@ -48,7 +48,7 @@ def _run(point: EntryPoint, words: list[str]) -> int:
         return _fail(_needed(point, error))
     try:
         return int(command(words) or 0)
-    except InputError as error:
+    except EdgeloopError as error:
         return _fail(str(error))
     except ImportError as error:  # of what a command imports only where it is needed
         return _fail(_needed(point, error))

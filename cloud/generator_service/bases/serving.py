@@ -18,7 +18,7 @@ from edgeloop.bases import manifest, remote
 from edgeloop.bases.manifest import Manifest
 from edgeloop.bases.reference import parse
 from edgeloop.cli import console
-from edgeloop.errors import ConfigError, InputError
+from edgeloop.errors import ConfigError, EdgeloopError
 
 Source = Annotated[
     str,
@@ -128,7 +128,7 @@ def _added(folder: Path, name: str, wanted: dict[int, str], problems: Problems) 
     for version in [each for each in wanted if each not in known or known[each]]:
         try:
             _written(wanted[version], folder, name, version)
-        except InputError as error:
+        except EdgeloopError as error:
             if known.get(version) != str(error):
                 console.note(f"{name}, version {version}: {error}")
             known[version] = str(error)
