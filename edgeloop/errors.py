@@ -22,6 +22,8 @@ docs/exit-codes.md is the table for users. What a peer sends is never one of the
 `edgeloop.protocol.wire.WireError`.
 """
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
 
 EXIT_BUG = 1
@@ -41,6 +43,16 @@ EXIT_INTERRUPTED = 130
 
 EXIT_TERMINATED = 143
 """Ended by SIGTERM before its work was done; a service ends with 0 instead."""
+
+
+def choose(word: object, known: Iterable[object]) -> str:
+    """Return the remedy for a word that is none of those known: the one meant, or all of them."""
+    words = [str(each) for each in known]
+    close = difflib.get_close_matches(str(word), words, n=1)
+    folded = [each for each in words if each.casefold() == str(word).casefold()]
+    for meant in [*folded, *close]:
+        return f"did you mean {meant}"
+    return f"choose one of {', '.join(words)}" if words else "take it out"
 
 
 class EdgeloopError(ValueError):

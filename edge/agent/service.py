@@ -34,6 +34,7 @@ from edgeloop.protocol.task import (
     upload_topic,
 )
 from edgeloop.protocol.wire import Envelope, WireError
+from edgeloop.runtime import wording
 from edgeloop.runtime.pace import LogRateLimiter, Timer
 from edgeloop.runtime.tracing import NONE, SILENT, Tracer
 
@@ -455,6 +456,6 @@ def _log_accuracy(number: int, report: Report) -> float | None:
 
 def _first_problem(error: ValidationError) -> str:
     """Return the first problem of an invalid message, its field first."""
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"field {place!r}: {first['msg']}" if place else str(first["msg"])
+    place, problem, _ = wording.first_finding(error.errors())
+    where = ".".join(map(str, place))
+    return f"field {where!r}: {problem}" if where else problem
