@@ -98,7 +98,7 @@ def serve(
         versions=versions,
     )
     ports = server.Ports(http_port, grpc_port, metrics_port)
-    with ExitStack() as stack:
+    with console.serving(), ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             folder.chmod(0o755)  # the secret in it is for its user alone

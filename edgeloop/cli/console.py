@@ -77,6 +77,15 @@ def _ended(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
         raise usage.by_option(error, app, name) from error
 
 
+@contextmanager
+def serving() -> Iterator[None]:
+    """Let SIGTERM end what is done within, with a word; Ctrl-C ends the command as ever."""
+    try:
+        yield
+    except stopping.TerminatedError:
+        note(stopping.STOPPED)
+
+
 LogFormat = Annotated[
     logs.Format,
     typer.Option(

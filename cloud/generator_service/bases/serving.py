@@ -52,7 +52,7 @@ def serve(
         raise ConfigError("--add", "goes without a base of its own", "give it as --add, too")
     if source is None and folder is None:
         raise ConfigError("base serve", "has nothing to serve", "name a base, or a --repository")
-    with ExitStack() as stack:
+    with console.serving(), ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         problems: Problems = {}
