@@ -236,8 +236,9 @@ def load_version(reference: str, version: int, identity: str, secret: str | None
         secret: that the server asks for; the one that the environment names, if not given.
 
     Raises:
-        GeneratorError: if it cannot be reached, cannot load them, or has another generator as this
-            version: its response cache would continue to answer with that one's images.
+        GeneratorError: if it cannot load them, or has another generator as this version: its
+            response cache would continue to answer with that one's images.
+        UnavailableError: if it cannot be reached.
     """
     found = address.read(reference)
     client = _client(found)
@@ -251,7 +252,8 @@ def load_version(reference: str, version: int, identity: str, secret: str | None
         except InferenceServerException as error:
             problem = f"does not take up {model} ({_grpc_message(error)[1]})"
             remedy = f"see the server's log; {control.VARIABLE} names the file with its secret"
-            raise GeneratorError(reference, problem, remedy) from error
+            kind = GeneratorError if _ready(client) else UnavailableError
+            raise kind(reference, problem, remedy) from error
 
 
 def _served(client: InferenceServerClient, model: str, version: int) -> str:
