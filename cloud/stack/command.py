@@ -13,6 +13,7 @@ from cloud.stack.folder_lock import hold_folder
 from cloud.stack.layout import Layout
 from cloud.stack.supervisor import STACK, Supervisor
 from edgeloop.cli import console
+from edgeloop.cli.stopping import STOPPED
 from edgeloop.errors import TakenError
 from edgeloop.runtime.ports import listens
 
@@ -38,7 +39,7 @@ def up(
     settings = layout.settings
     with hold_folder(settings.folder, lambda text: lines.write(STACK, text)) as parts:
         _check_ports(layout, config)
-        Supervisor(
+        done = Supervisor(
             layout.stages(),
             lines.write,
             restart_seconds=settings.restart_seconds,
@@ -46,6 +47,8 @@ def up(
             stop_seconds=settings.stop_seconds,
             held=(parts,),
         ).run()
+    if not done:
+        console.note(STOPPED)
 
 
 class OutputLines:

@@ -15,7 +15,7 @@ from edgeloop.errors import (
     EXIT_TAKEN,
     EXIT_UNAVAILABLE,
     EdgeloopError,
-    InputError,
+    RunError,
     TakenError,
 )
 from edgeloop.runtime.child_processes import bound, environment
@@ -23,7 +23,7 @@ from edgeloop.runtime.child_processes import bound, environment
 LONGEST_SECONDS = 60.0
 """Between two starts; a part that has run so long is taken for well again."""
 
-_FINAL: Mapping[int, type[EdgeloopError]] = {EXIT_INPUT: InputError, EXIT_TAKEN: TakenError}
+_FINAL: Mapping[int, type[EdgeloopError]] = {EXIT_INPUT: RunError, EXIT_TAKEN: TakenError}
 """Exit codes that another start does not mend, where a part ends so soon after its first one."""
 
 _MEANINGS = {
@@ -95,7 +95,7 @@ class ProcessSupervisor:
         """See to a part that has ended, or is due to be started again.
 
         Raises:
-            InputError: if its input is wrong, as it says soon after its first start.
+            RunError: if its input is wrong, as it says soon after its first start.
             TakenError: if it says then that another process has what it needs.
         """
         if self._due is not None and now >= self._due:

@@ -9,7 +9,6 @@ from types import FrameType
 
 from cloud.stack.part import Part
 from cloud.stack.process_supervisor import ProcessSupervisor
-from edgeloop.cli.stopping import TerminatedError
 from edgeloop.errors import UnavailableError
 
 POLL_SECONDS = 0.1
@@ -52,19 +51,20 @@ class Supervisor:
         self._stop_seconds = stop_seconds
         self._started: list[ProcessSupervisor] = []
         self._stops = 0
-        self._stopped_by: type[KeyboardInterrupt] = KeyboardInterrupt
+        self._interrupted = False
         self._woken = threading.Event()
 
-    def run(self) -> None:
-        """Run the stack until its work is done, or until SIGINT or SIGTERM.
+    def run(self) -> bool:
+        """Run the stack until its work is done, or until a signal; return whether it is done.
 
         SIGHUP has the parts that can read their files again. All have ended when this returns.
 
         Raises:
-            InputError: if a part's input is wrong.
+            RunError: if a part's input is wrong.
             TakenError: if another process has what a part needs.
             UnavailableError: if a part is not ready in time.
-            KeyboardInterrupt: if a signal has ended it; a `TerminatedError` for SIGTERM.
+            KeyboardInterrupt: if SIGINT has ended it, or the end was asked for twice, and all were
+                killed.
         """
         with self._listening():
             try:
@@ -77,8 +77,9 @@ class Supervisor:
                 self._say(STACK, "stops; a second signal kills")
             finally:
                 self._end()
-        if self._stops:
-            raise self._stopped_by()
+        if self._stops > 1 or self._interrupted:
+            raise KeyboardInterrupt
+        return not self._stops
 
     def _start(self, stage: Sequence[ProcessSupervisor]) -> None:
         for process in stage:
@@ -141,8 +142,7 @@ class Supervisor:
                 signal.signal(number, handler)
 
     def _on_stop_signal(self, number: int, frame: FrameType | None) -> None:
-        if not self._stops and number == signal.SIGTERM:
-            self._stopped_by = TerminatedError
+        self._interrupted |= number == signal.SIGINT
         self._stops += 1
         self._woken.set()
         if self._stops > 1:
