@@ -47,7 +47,7 @@ def first_finding(findings: Sequence[Finding]) -> tuple[tuple[str | int, ...], s
     What a value may be instead is told once, whichever of the alternatives it was tried as.
     """
     first = findings[0]
-    place: tuple[str | int, ...] = first["loc"]
+    place: tuple[str | int, ...] = tuple(each for each in first["loc"] if each != "[key]")
     alike = [each for each in findings if _is_alternative(each["loc"], place)]
     if len(alike) < 2:
         return (place, *explain(first))
@@ -98,7 +98,9 @@ def _number(bound: object) -> str:
 
 
 def _literal(value: object, given: Mapping[str, Any]) -> tuple[str, str]:
-    known = re.findall(r"'([^']*)'", given["expected"]) or [given["expected"]]
+    known = re.findall(r"'([^']*)'", given["expected"])
+    if not known:  # numbers
+        return f"{shown(value)} is not allowed here", f"give {given['expected']}"
     return f"there is no {shown(value)}", choose(value, known)
 
 
