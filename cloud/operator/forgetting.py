@@ -7,6 +7,7 @@ from cloud.operator.objects import Manifest
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Meta, Store, Task
 
+CONTAINER = "forgetting"
 _RETRIES = 3
 """After which it fails; Kubernetes waits 10 s, 20 s, 40 s between them."""
 
@@ -42,6 +43,7 @@ def cleanup_job(task: Task, settings: OperatorSettings, store: Store | None) -> 
         },
         "spec": {
             "backoffLimit": _RETRIES,
+            "podFailurePolicy": objects.failure_policy(CONTAINER),
             "activeDeadlineSeconds": int(settings.forget_seconds),
             "template": template,
         },
@@ -52,7 +54,7 @@ def cleanup_job(task: Task, settings: OperatorSettings, store: Store | None) -> 
 def _pod(task: Task, settings: OperatorSettings, store: Store | None) -> Manifest:
     mounts = manifests.mounts(task, settings, store, {"emptyDir": {}})
     container = {
-        "name": "forgetting",
+        "name": CONTAINER,
         **objects.container_basics(settings.aggregator_image, settings),
         "command": [*manifests.COMMAND, "--forget"],
         "resources": task.spec.resources.model_dump(),

@@ -22,6 +22,7 @@ RESOURCES = {
 }
 """Of a job: it loads a generator once, and copies it."""
 
+CONTAINER = "writer"
 _RETRIES = 6
 """After which a job fails; Kubernetes waits 10 s, 20 s, 40 s ... between them."""
 
@@ -112,7 +113,11 @@ def _job(
             "labels": {**labels(generator), f"{GROUP}/writes": what},
             "ownerReferences": [objects.owner("Generator", meta)],
         },
-        "spec": {"backoffLimit": _RETRIES, "template": pod},
+        "spec": {
+            "backoffLimit": _RETRIES,
+            "podFailurePolicy": objects.failure_policy(CONTAINER),
+            "template": pod,
+        },
     }
     return objects.with_digest(manifest)
 
@@ -129,7 +134,7 @@ def _pod(command: list[str], settings: OperatorSettings) -> Manifest:
         mounts.append(mount("triton", shown, CONTROL))
         basics["env"].append({"name": control.VARIABLE, "value": f"{CONTROL}/secret"})
     container = {
-        "name": "writer",
+        "name": CONTAINER,
         **basics,
         "command": command,
         "resources": RESOURCES,

@@ -7,6 +7,7 @@ from typing import Any
 
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import GROUP, VERSION, Meta
+from edgeloop.errors import EXIT_INPUT
 
 Manifest = dict[str, Any]
 
@@ -15,6 +16,25 @@ APPLIED = f"{GROUP}/applied"
 
 USER = 10_001
 """That the images run as."""
+
+
+def failure_policy(container: str) -> Manifest:
+    """Return which ends of a job's pod end the job, or do not count; the rest is tried again.
+
+    Wrong input would be wrong again. What is unavailable or taken now may not be so next time, and
+    a pod that Kubernetes has moved away has not failed.
+
+    Args:
+        container: the one that does the job's work.
+    """
+    wrong = {"containerName": container, "operator": "In", "values": [EXIT_INPUT]}
+    moved = [{"type": "DisruptionTarget", "status": "True"}]
+    return {
+        "rules": [
+            {"action": "FailJob", "onExitCodes": wrong},
+            {"action": "Ignore", "onPodConditions": moved},
+        ]
+    }
 
 
 def with_digest(manifest: Manifest) -> Manifest:

@@ -13,7 +13,8 @@ from cloud.stack.folder_lock import hold_folder
 from cloud.stack.layout import Layout
 from cloud.stack.supervisor import STACK, Supervisor
 from edgeloop.cli import console
-from edgeloop.errors import ConfigError
+from edgeloop.cli.stopping import STOPPED
+from edgeloop.errors import TakenError
 from edgeloop.runtime.ports import listens
 
 
@@ -38,7 +39,7 @@ def up(
     settings = layout.settings
     with hold_folder(settings.folder, lambda text: lines.write(STACK, text)) as parts:
         _check_ports(layout, config)
-        Supervisor(
+        done = Supervisor(
             layout.stages(),
             lines.write,
             restart_seconds=settings.restart_seconds,
@@ -46,6 +47,8 @@ def up(
             stop_seconds=settings.stop_seconds,
             held=(parts,),
         ).run()
+    if not done:
+        console.note(STOPPED)
 
 
 class OutputLines:
@@ -77,4 +80,4 @@ def _check_ports(layout: Layout, config: Path) -> None:
     for key, host, port in layout.ports():
         if listens(port, host):
             remedy = "stop what listens there, or choose another one"
-            raise ConfigError(f"{config}: {key}", f"{port} is in use", remedy)
+            raise TakenError(f"{config}: {key}", f"{port} is in use", remedy)

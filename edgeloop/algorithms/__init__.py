@@ -4,7 +4,6 @@ Other packages bring more, each a module like these: entry points of `edgeloop.a
 """
 
 import dataclasses
-import difflib
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from edgeloop.algorithm import Algorithm, AlgorithmInfo, private_recipe
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, choose
 from edgeloop.protocol.task import Contract
-from edgeloop.runtime import modules
+from edgeloop.runtime import modules, wording
 from edgeloop.runtime.plugins import ALGORITHMS
 
 if TYPE_CHECKING:
@@ -68,16 +67,14 @@ def config(name: str, **options: Any) -> Any:
         if option in retired:
             raise ConfigError(option, f"{name} has this hyperparameter no more", retired[option])
         if option not in fields:
-            close = difflib.get_close_matches(option, fields, n=1)
-            meant = f"did you mean {close[0]}" if close else f"it has {', '.join(fields)}"
+            meant = choose(option, fields).replace("choose one of", "it has")
             raise ConfigError(option, f"{name} has no such hyperparameter", meant)
     try:
         return TypeAdapter(kind).validate_python(options)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = str(first["loc"][0]) if first["loc"] else name
-        remedy = f"give {where} another value than {first['input']!r}"
-        raise ConfigError(where, f"{name}: {first['msg']}", remedy) from error
+        place, problem, remedy = wording.first_finding(error.errors())
+        where = str(place[0]) if place else name
+        raise ConfigError(where, f"{name}: {problem}", remedy) from error
 
 
 def load(
@@ -226,8 +223,8 @@ def variant_options(name: str, which: str) -> Mapping[str, Any]:
     """
     variants = {"released": {}, **info(name).variants}
     if which not in variants:
-        known = ", ".join(sorted(variants))
-        raise ConfigError("variant", f"{name} has no variant {which!r}", f"choose one of {known}")
+        meant = choose(which, sorted(variants))
+        raise ConfigError("variant", f"{name} has no variant {which!r}", meant)
     return variants[which]
 
 
@@ -255,5 +252,4 @@ def _found(name: str) -> Iterator[str]:
     elif name in ours:
         yield f"{__name__}.{name.replace('-', '_')}"
     else:
-        known = ", ".join(names())
-        raise ConfigError("algorithm", f"there is no {name!r}", f"choose one of {known}")
+        raise ConfigError("algorithm", f"there is no {name!r}", choose(name, names()))

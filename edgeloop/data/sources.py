@@ -31,7 +31,7 @@ from edgeloop.data.partitions import Partition, draw_indices
 from edgeloop.data.pfllib import CONFIG, Layout, merge, open_folder
 from edgeloop.data.sample import NAME, fashion_sample
 from edgeloop.data.samples import Pool
-from edgeloop.errors import ConfigError, DataError
+from edgeloop.errors import ConfigError, DataError, choose
 from edgeloop.runtime import modules
 from edgeloop.runtime.plugins import SOURCES as SOURCE_PLUGINS
 
@@ -262,6 +262,8 @@ def _check_size(image_size: Size, layout: str) -> None:
 
 
 def _missing(path: Path) -> str:
+    if (meant := choose(path, [NAME])).startswith("did"):
+        return meant
     known = catalogue.advice(path)
     if known is None:
         return f"check the path, or use {NAME}; edgeloop data list shows what can be fetched"

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from edgeloop.errors import GeneratorError
+from edgeloop.errors import GeneratorError, UnavailableError
 from edgeloop.generator import Images, Latents, check_width, drawn_classes, noise, on_sphere
 from edgeloop.generators import address, control
 from edgeloop.generators.address import Address
 from edgeloop.generators.manifest import Manifest
-from edgeloop.generators.retry import OnProblem, RetryPolicy, UnavailableError
+from edgeloop.generators.retry import NoAnswerError, OnProblem, RetryPolicy
 
 T = TypeVar("T")
 
@@ -140,7 +140,7 @@ class TritonGenerator:
             self._check_identity(model)
         found: NDArray[Any] | None = answer.as_numpy(output)
         if found is None or (found.shape, found.dtype) != (expected.shape, expected.dtype):
-            raise UnavailableError(
+            raise NoAnswerError(
                 f"answers without {output}, or with other arrays: a model that dies does"
             )
         return found
@@ -193,10 +193,10 @@ class TritonGenerator:
         """Repeat a request until it is answered, or patience is at its end."""
         try:
             return self._patience.call(lambda: self._once(request))
-        except UnavailableError as error:
+        except NoAnswerError as error:
             problem = f"has given no answer for {self._patience.seconds:g} s ({error})"
             remedy = "start it with `edgeloop generator serve`, or check the host and the port"
-            raise self._error(problem, remedy) from error
+            raise UnavailableError(self._address.reference, problem, remedy) from error
 
     def _once(self, request: Callable[[], T]) -> T:
         try:
@@ -204,7 +204,7 @@ class TritonGenerator:
         except InferenceServerException as error:
             problem = self._problem(error)
             self._client = _client(self._address)
-            raise UnavailableError(problem) from error
+            raise NoAnswerError(problem) from error
 
     def _problem(self, error: InferenceServerException) -> str:
         """Say what is wrong if waiting may help.
@@ -236,8 +236,9 @@ def load_version(reference: str, version: int, identity: str, secret: str | None
         secret: that the server asks for; the one that the environment names, if not given.
 
     Raises:
-        GeneratorError: if it cannot be reached, cannot load them, or has another generator as this
-            version: its response cache would continue to answer with that one's images.
+        GeneratorError: if it cannot load them, or has another generator as this version: its
+            response cache would continue to answer with that one's images.
+        UnavailableError: if it cannot be reached.
     """
     found = address.read(reference)
     client = _client(found)
@@ -251,7 +252,8 @@ def load_version(reference: str, version: int, identity: str, secret: str | None
         except InferenceServerException as error:
             problem = f"does not take up {model} ({_grpc_message(error)[1]})"
             remedy = f"see the server's log; {control.VARIABLE} names the file with its secret"
-            raise GeneratorError(reference, problem, remedy) from error
+            kind = GeneratorError if _ready(client) else UnavailableError
+            raise kind(reference, problem, remedy) from error
 
 
 def _served(client: InferenceServerClient, model: str, version: int) -> str:

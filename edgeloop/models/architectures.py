@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from edgeloop.errors import InputError, ModelError
+from edgeloop.errors import InputError, ModelError, choose
 from edgeloop.models.cnn import cnn
 from edgeloop.models.layered import split_name
 from edgeloop.models.mlp import mlp
@@ -255,8 +255,7 @@ def _known(architecture: str) -> str:
     name, _ = split_name(architecture)
     MODELS.find(name, built_in())
     if name not in names():
-        known = ", ".join(names())
-        raise ModelError("architecture", f"unknown: {architecture!r}", f"use {known}")
+        raise ModelError("architecture", f"there is no {architecture!r}", choose(name, names()))
     return name
 
 

@@ -45,10 +45,13 @@ def test_learning_rates_are_the_papers() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"local_lr": 0.0}, "local_lr: fedtgp: Input should be greater than 0"),
+        ({"local_lr": 0.0}, "local_lr: fedtgp: 0.0 is too small; give more than 0"),
         ({"local_lr": "fast"}, "local_lr"),
         ({"server_epochs": 0}, "server_epochs"),
-        ({"margin": "wide"}, "margin: fedtgp: Input should be 'nearest' or 'all-pairs'"),
+        (
+            {"margin": "wide"},
+            "margin: fedtgp: there is no 'wide'; choose one of nearest, all",
+        ),
         ({"sever_epochs": 3}, "no such hyperparameter; did you mean server_epochs"),
         ({"zzz": 3}, "it has classes, width"),
         ({"pull": -1}, "pull"),

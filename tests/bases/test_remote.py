@@ -14,7 +14,7 @@ from edgeloop.bases import manifest, remote
 from edgeloop.bases.manifest import GRAPH, MANIFEST
 from edgeloop.bases.reference import is_one, parse
 from edgeloop.bases.running import Base
-from edgeloop.errors import BaseError, ConfigError
+from edgeloop.errors import BaseError, ConfigError, UnavailableError
 from edgeloop.runtime.ports import free_port
 from tests.bases.served import serving, write_base
 
@@ -127,7 +127,7 @@ def test_a_server_that_is_something_else(tmp_path: Path) -> None:
 def test_a_server_that_is_away_is_asked_again(models: Path, tmp_path: Path) -> None:
     port = free_port()
     wanted = parse(f"http://127.0.0.1:{port}/faces?version=1")
-    with pytest.raises(BaseError, match=r"does not answer .*; start it, or name a folder"):
+    with pytest.raises(UnavailableError, match=r"does not answer .*; start it, or name a folder"):
         remote.fetch(wanted, tmp_path / "a", patience_seconds=0.0)
     ended = threading.Event()
 

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 import typer
@@ -8,7 +8,13 @@ from edgeloop.cli import console
 from edgeloop.errors import GeneratorError
 
 
-def greet(name: str, times: Annotated[int, typer.Option(min=1)] = 1) -> None:
+def greet(
+    name: str,
+    times: Annotated[int, typer.Option(min=1, max=9)] = 1,
+    loud: Annotated[bool, typer.Option("--loud")] = False,
+    tone: Literal["dry", "warm"] = "dry",
+    pitch: float = 1.0,
+) -> None:
     """Say hello."""
     console.say(f"hello {name} " * times)
 
@@ -21,6 +27,10 @@ def refused() -> None:
     raise GeneratorError("a", "is wrong", "fix it")
 
 
+def sized(max_size: int = 1) -> None:
+    raise GeneratorError("max_size", "is wrong", "fix it")
+
+
 def failed() -> None:
     raise typer.Exit(1)
 
@@ -30,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "stopped": stopped,
     "refused": refused,
     "failed": failed,
+    "sized": sized,
 }
 
 
@@ -38,11 +49,44 @@ def test_one_of_many_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "hello you hello you \n"
 
 
-@pytest.mark.parametrize("words", [[], ["great"], ["greet"], ["greet", "you", "--times", "0"]])
-def test_wrong_usage_is_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_word_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.run_many(COMMANDS, "demo", []) == 2
+    assert "edgeloop demo" in capsys.readouterr().err
+
+
+SEE = "see `edgeloop demo greet --help`"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["great"], "great: there is no such command; did you mean greet"),
+        (["zzz"], "zzz: there is no such command; choose one of greet, stopped, refused"),
+        (["greet"], f"NAME: is missing; give it, or {SEE}"),
+        (["greet", "a", "b"], f"b: is more than the command takes; leave it out, or {SEE}"),
+        (["greet", "you", "--times", "0"], "--times: 0 is too small; give 1 or more"),
+        (["greet", "you", "--times", "9" * 9], "--times: 999999999 is too large; give at most 9"),
+        (["greet", "you", "--times", "two"], "--times: 'two' is no whole number; give a whole nu"),
+        (["greet", "you", "--times"], f"--times: has no value; give one behind it, or {SEE}"),
+        (["greet", "you", "--tims", "2"], "--tims: there is no such option; did you mean --times"),
+        (["greet", "you", "--zzz"], f"--zzz: there is no such option; {SEE}"),
+        (["greet", "you", "--loud=1"], "--loud: takes no value; give --loud alone"),
+        (["greet", "you", "--tone", "drry"], "--tone: there is no 'drry'; did you mean dry"),
+        (["greet", "you", "--tone", "zzz"], "--tone: there is no 'zzz'; choose one of dry, warm"),
+        (["greet", "you", "--pitch", "x"], "--pitch: 'x' is no number; give a number"),
+    ],
+)
+def test_wrong_usage_is_2_and_one_sentence(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert console.run_many(COMMANDS, "demo", words) == 2
-    captured = capsys.readouterr()
-    assert "edgeloop demo" in captured.out + captured.err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {told}")
+
+
+def test_an_error_of_a_parameter_names_its_option() -> None:
+    with pytest.raises(GeneratorError, match=r"^--max-size: is wrong; fix it$"):
+        console.run_many(COMMANDS, "demo", ["sized"])
 
 
 def test_an_exit_code_is_kept() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import edgeloop
 from edgeloop.cli import main
-from edgeloop.errors import BrokerError
+from edgeloop.errors import ForbiddenError
 
 
 def test_every_command_has_a_summary(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,7 +49,11 @@ def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
         == "error: simulat: there is no such command; did you mean simulate\n"
     )
     assert main.main(["-V"]) == 2
-    assert "-V: there is no such command; choose one of agent, " in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith(
+        "error: -V: there is no such option; choose one of --h"
+    )
+    assert main.main(["zzz"]) == 2
+    assert "zzz: there is no such command; choose one of agent, " in capsys.readouterr().err
     assert main.main([""]) == 2
     assert "error: '': there is no such command" in capsys.readouterr().err
 
@@ -85,20 +89,29 @@ def test_bad_input_ends_with_2(
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "code", "said"),
     [
         (
             "shut",
+            2,
             "error: out/x: cannot be read or written (Permission denied); fix its rights, or",
         ),
-        ("full", "error: the disk: cannot be written (No space left on device); free space there"),
+        (
+            "full",
+            75,
+            "error: the disk: cannot be written (No space left on device); free space there",
+        ),
     ],
 )
 def test_what_the_system_refuses_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str, said: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    code: int,
+    said: str,
 ) -> None:
     registered(monkeypatch, kind, f"tests.cli.test_main:{kind}")
-    assert main.main([kind]) == 2
+    assert main.main([kind]) == code
     assert capsys.readouterr().err.startswith(said)
 
 
@@ -163,7 +176,7 @@ def hang_up(_: list[str]) -> int:
 
 
 def refusing(_: list[str]) -> int:
-    raise BrokerError("broker", "says no", "ask again")
+    raise ForbiddenError("broker", "says no", "ask again")
 
 
 def test_the_command_itself_imports_no_torch() -> None:

@@ -14,7 +14,7 @@ from cloud.aggregator.service import Run
 from cloud.aggregator.settings import CohortSettings, TaskSettings
 from cloud.generator_service.bases import repository
 from edgeloop import generators
-from edgeloop.errors import BaseError, ConfigError, GeneratorError
+from edgeloop.errors import BaseError, ConfigError, GeneratorError, UnavailableError
 from edgeloop.generators import manifest
 from edgeloop.generators.onnx import OnnxGenerator
 from edgeloop.runtime.ports import free_port
@@ -97,7 +97,7 @@ def test_one_that_does_not_answer_is_waited_for_as_long_as_a_round_is(
     reference = f"triton://127.0.0.1:{free_port()}/tiny"
     with (
         caplog.at_level(logging.WARNING, "cloud.aggregator"),
-        pytest.raises(GeneratorError, match=r"has given no answer for 0\.4 s"),
+        pytest.raises(UnavailableError, match=r"has given no answer for 0\.4 s"),
     ):
         GeneratorHandle(wanted(generator=reference))
     (told,) = set(warnings(caplog))
@@ -157,7 +157,7 @@ def test_a_base_from_a_server_is_fetched_once_and_agreed_on(wanted: Wanted, tmp_
     assert again is not None
     assert again.identity == identity
     other = wanted(algorithm="class-statistics", base=f"{root}/faces?version=1")
-    with pytest.raises(BaseError, match="does not answer"):
+    with pytest.raises(UnavailableError, match="does not answer"):
         load_base(other)
 
 

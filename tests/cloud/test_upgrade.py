@@ -131,7 +131,7 @@ def test_the_open_round_ends_with_the_uploads_from_before_the_upgrade(
     old.wait_for("one: accepted")
     assert "round 0 of 1 closed" not in old.log.read_text()
     assert device.end(SIGKILL) == -SIGKILL  # only the ledger has its upload now
-    assert old.end(SIGTERM) == 130
+    assert old.end(SIGTERM) == 0
     assert "seen" not in _columns(store)
 
     new = machine.start("aggregator", "new", config, newer)

@@ -9,7 +9,7 @@ import torch
 
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.cohorts.workers import WorkerCohort, WorkerDiedError, assign_clients
-from edgeloop.errors import DataError, RunError
+from edgeloop.errors import DataError, UnavailableError
 
 
 def test_the_dearest_clients_are_dealt_first() -> None:
@@ -51,12 +51,12 @@ def test_a_worker_that_dies_is_an_error_and_no_endless_wait() -> None:
 
 
 def test_a_killed_worker_is_told_with_its_likely_cause() -> None:
-    with pytest.raises(RunError, match=r"workers: one was killed, .* memory runs out; run it"):
+    with pytest.raises(UnavailableError, match=r"workers: one was killed, .* memory runs out; run"):
         WorkerCohort(Killed(), {"a": 1.0}, 1)
 
 
 def test_a_worker_without_memory_says_so() -> None:
-    with pytest.raises(RunError, match=r"memory of cpu: is used up .*; use fewer workers"):
+    with pytest.raises(UnavailableError, match=r"memory of cpu: is used up .*; use fewer workers"):
         WorkerCohort(Greedy(), {"a": 1.0}, 1)
 
 

@@ -224,7 +224,7 @@ def test_a_config_that_is_no_object_is_named(tmp_path: Path) -> None:
 
 def test_layouts_are_checked(tmp_path: Path) -> None:
     wrong: Any = "sideways"
-    with pytest.raises(ConfigError, match="layout: unknown: 'sideways'"):
+    with pytest.raises(ConfigError, match="layout: there is no 'sideways'"):
         load(folder(tmp_path), layout=wrong)
     with pytest.raises(DataError, match="no signals"):
         load(folder(tmp_path, (1, 2, 3)), layout="signal").client(0)

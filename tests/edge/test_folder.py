@@ -16,7 +16,7 @@ from edge.agent.folder import device_settings, hold_folder
 from edge.agent.privacy_ledger import PrivacyLedger
 from edge.agent.settings import DataSettings, DeviceSettings
 from edge.agent.store import AgentState, AgentStore
-from edgeloop.errors import RunError
+from edgeloop.errors import RunError, TakenError, UnavailableError
 from edgeloop.runtime import atomic_files
 from edgeloop.runtime.config import BrokerSettings
 from tests.one_device import DEVICE, EDGELOOP, Task, aggregator, write_data
@@ -47,7 +47,7 @@ def test_a_device_goes_on_with_the_state_of_before_folders_by_name(tmp_path: Pat
 
 def test_a_folder_has_one_agent_at_a_time(tmp_path: Path) -> None:
     folder = tmp_path / "device"
-    taken = pytest.raises(RunError, match="device: another agent is at work in it; stop that one")
+    taken = pytest.raises(TakenError, match="device: another agent is at work in it; stop that one")
     with hold_folder(folder), taken, hold_folder(folder):
         pass
     with hold_folder(folder), hold_folder(tmp_path / "another"):
@@ -107,7 +107,7 @@ def full(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("what", WRITERS)
 def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(full: Path, what: str) -> None:
-    with pytest.raises(RunError, match=r"cannot be written \(File too large\); free space there"):
+    with pytest.raises(UnavailableError, match=r"cannot be written \(File too large\); free space"):
         WRITERS[what](full)
     assert [each.name for each in full.iterdir()] == []
 

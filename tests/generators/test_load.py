@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgeloop import generators
-from edgeloop.errors import GeneratorError
+from edgeloop.errors import GeneratorError, UnavailableError
 from edgeloop.generators import manifest
 from edgeloop.runtime.ports import free_port
 from tests.generators.tiny import write_tiny
@@ -91,7 +91,7 @@ def test_a_served_one_is_asked_for_at_its_address() -> None:
     heard: list[str | None] = []
     with pytest.raises(GeneratorError, match=r"^port of 'triton://h/digits'"):
         generators.load("triton://h/digits")
-    with pytest.raises(GeneratorError, match="has given no answer for 0 s"):
+    with pytest.raises(UnavailableError, match="has given no answer for 0 s"):
         generators.load(
             f"triton://127.0.0.1:{free_port()}/digits", patience_seconds=0, on_problem=heard.append
         )

@@ -208,7 +208,7 @@ def test_a_generator_that_has_no_classes_is_not_given_any(folder: Path) -> None:
 def test_classes_beyond_all_numbers_are_refused(folder: Path) -> None:
     path = folder / manifest.MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | {"classes": 10**30}))
-    with pytest.raises(GeneratorError, match="classes: Input should be less than"):
+    with pytest.raises(GeneratorError, match=r"classes: .* is too large"):
         OnnxGenerator(folder)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgeloop.errors import GeneratorError
+from edgeloop.errors import GeneratorError, UnavailableError
 from edgeloop.generators.triton import TritonGenerator, load_version
 from edgeloop.runtime.ports import free_port
 
@@ -15,7 +15,7 @@ def test_nobody_listens() -> None:
         now[0] += seconds
 
     reference = f"triton://127.0.0.1:{free_port()}/digits"
-    with pytest.raises(GeneratorError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         TritonGenerator(
             reference,
             patience_seconds=2.0,
@@ -37,5 +37,5 @@ def test_a_wrong_reference_is_not_tried() -> None:
 
 
 def test_nobody_to_take_it_up() -> None:
-    with pytest.raises(GeneratorError, match="does not take up digits-mapping"):
+    with pytest.raises(UnavailableError, match="does not take up digits-mapping"):
         load_version(f"triton://127.0.0.1:{free_port()}/digits", 1, "00ff")

@@ -189,7 +189,9 @@ def test_no_class_or_no_width_is_named(field: str, value: int) -> None:
 
 
 def test_an_unknown_architecture_lists_the_known() -> None:
-    with pytest.raises(ModelError, match=r"architecture: unknown: 'vgg'; use cnn, resnet4"):
+    with pytest.raises(
+        ModelError, match=r"architecture: there is no 'vgg'; choose one of cnn, res"
+    ):
         build("vgg", CIFAR, 10)
 
 

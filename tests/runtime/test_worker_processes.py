@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from edgeloop.errors import RunError
+from edgeloop.errors import UnavailableError
 from edgeloop.runtime.worker_processes import worker_processes
 
 PROGRAM = """
@@ -54,7 +54,7 @@ def test_each_answers_on_its_own_pipe() -> None:
 def test_one_that_is_killed_within_its_answer_is_no_endless_wait() -> None:
     with (
         worker_processes(half, [()]) as (worker,),
-        pytest.raises(RunError, match="workers: one was killed"),
+        pytest.raises(UnavailableError, match="workers: one was killed"),
     ):
         worker.receive()
 
@@ -64,7 +64,7 @@ def test_who_has_ended_is_told_of_by_its_answer() -> None:
         first.kill()
         for _ in range(100):
             first.send("x" * 100_000)
-        with pytest.raises(RunError, match="workers: one was killed"):
+        with pytest.raises(UnavailableError, match="workers: one was killed"):
             first.receive()
         second.send(1)
         assert second.receive() == ("b", 1), "it has heard nothing of that"

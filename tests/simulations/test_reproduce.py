@@ -143,13 +143,13 @@ def test_only_keeps_what_matches(small: Path) -> None:
     [
         ("seeds = 2", "seed = 2", "seed: there is no such key; did you mean seeds"),
         ("rounds = 1", "round = 1", "Local, IID: round: there is no such key; did you mean rounds"),
-        ('"best", "upload"', '"beast"', "measures.0: input should be 'best'"),
+        ('"best", "upload"', '"beast"', "measures.0: there is no 'beast'; did you mean best"),
         ("[paper.FedProto]", "[paper.FedProtto]", "no row or heading; did you mean 'FedProto'"),
         ('"IID, best"', '"IID, last"', "no row or heading; did you mean 'IID, best'"),
         ('models = "cnn-flat2"', 'models = "cnn-flat"', "neither a group nor an architecture"),
         ("[paper.FedProto]", BESIDE, "cpu.columns.small.beside has 'II', which is no row or"),
-        ("rounds = 1", "rounds = 0", "rounds: input should be greater than or equal to 1"),
-        ("seeds = 2", 'trials = "day"', "trials: input should be 'seed' or 'partition'"),
+        ("rounds = 1", "rounds = 0", "rounds: 0 is too small; give 1 or more"),
+        ("seeds = 2", 'trials = "day"', "trials: there is no 'day'; choose one of seed, partition"),
         (
             'partition = "iid"',
             'partition = "natural"',

@@ -156,7 +156,7 @@ def test_of_public_windows_that_were_interleaved(
     assert base.identity == built("undone", *words[:3], str(again)).identity
     refused = ["base", "build", "--name", "b", "--shape", shape]
     assert main([*refused, "--windows", str(source), "--layout", "waves"]) == 2
-    assert "layout: unknown: 'waves'" in capfd.readouterr().err
+    assert "layout: there is no 'waves'" in capfd.readouterr().err
     assert main([*refused, "--layout", "signal"]) == 2
     assert "--layout: is 'signal' of windows, and none are given" in capfd.readouterr().err
 

@@ -12,7 +12,7 @@ import pytest
 from cloud.generator_service import repository, server
 from cloud.generator_service.server import TritonInstallation
 from cloud.generator_service.settings import Serving
-from edgeloop.errors import GeneratorError
+from edgeloop.errors import GeneratorError, TakenError
 from edgeloop.generators.triton import TritonGenerator
 from tests import triton
 from tests.generators.tiny import write_tiny
@@ -97,7 +97,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", ports.grpc))
         other.listen()
         with (
-            pytest.raises(GeneratorError, match=rf"^grpc-port: 127.0.0.1:{ports.grpc} cannot be"),
+            pytest.raises(TakenError, match=rf"^--grpc-port: 127.0.0.1:{ports.grpc} cannot be"),
             server.running(tmp_path, found, ports, tmp_path / "log"),
         ):
             pass

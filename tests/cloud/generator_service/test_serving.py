@@ -13,7 +13,7 @@ import pytest
 from cloud.generator_service import server, serving
 from cloud.generator_service.server import TritonInstallation
 from edgeloop.cli import console
-from edgeloop.errors import GeneratorError
+from edgeloop.errors import GeneratorError, UnavailableError
 from edgeloop.generators import manifest
 from edgeloop.generators.onnx import OnnxGenerator
 from edgeloop.generators.triton import TritonGenerator
@@ -86,7 +86,7 @@ def test_serve_until_it_is_told_to_stop(tmp_path: Path, triton_home: TritonInsta
         process.terminate()
         assert process.wait(30) == 0
         assert not any(path.exists() for path in memory)
-        with pytest.raises(GeneratorError, match="has given no answer"):
+        with pytest.raises(UnavailableError, match="has given no answer"):
             TritonGenerator(reference, patience_seconds=0.0)
 
 

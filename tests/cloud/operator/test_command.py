@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cloud.operator.command import main
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, UnavailableError
 from tests.cloud.operator.api_server import ApiServer
 from tests.cloud.operator.cluster import NAMESPACE, rules
 from tests.cloud.operator.conftest import kubeconfig
@@ -28,12 +28,15 @@ def _quiet() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--broker-port", "0"], "broker_port: input should be greater than or equal to 1"),
-        (["--interval", "0"], "interval_seconds: input should be greater than 0"),
+        (["--broker-port", "0"], "--broker-port: 0 is too small; give 1 or more"),
+        (["--interval", "0"], "--interval: 0.0 is too small; give more than 0"),
         (["--triton", "triton"], "triton: is no HOST:PORT"),
         (["--aggregator-url", "http://{pod}"], "may hold {name} and {namespace}"),
-        (["--pull-policy", "Often"], "pull_policy"),
-        (["--log-level", "loud"], "log-level: is 'loud'; give debug, info, warning or error"),
+        (
+            ["--pull-policy", "Often"],
+            "'Often' is not allowed here; give Always, IfNotPresent or Never",
+        ),
+        (["--log-level", "loud"], "--log-level: there is no 'loud'; choose one of debug, info"),
     ],
 )
 def test_a_wrong_flag(flags: list[str], said: str) -> None:
@@ -46,7 +49,7 @@ def test_no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     config = tmp_path / "kubeconfig"
     config.write_text(kubeconfig("http://127.0.0.1:1"))
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
-    with pytest.raises(ConfigError, match="cluster: is away"):
+    with pytest.raises(UnavailableError, match="cluster: is away"):
         main(FLAGS)
     config.write_text("")
     with pytest.raises(ConfigError, match="neither a service account nor a kubeconfig"):

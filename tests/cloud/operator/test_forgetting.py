@@ -74,6 +74,10 @@ def test_the_job_reads_the_tasks_file_and_not_its_volume() -> None:
     pod = spec["template"]["spec"]
     assert (spec["backoffLimit"], spec["activeDeadlineSeconds"]) == (3, 300)
     assert pod["containers"][0]["command"] == [*manifests.COMMAND, "--forget"]
+    wrong, moved = spec["podFailurePolicy"]["rules"]
+    assert (wrong["action"], moved["action"]) == ("FailJob", "Ignore")
+    assert wrong["onExitCodes"]["values"] == [2]  # and neither 73 nor 75
+    assert wrong["onExitCodes"]["containerName"] == pod["containers"][0]["name"]
     volumes = {each["name"]: each for each in pod["volumes"]}
     assert volumes.keys() == {"task", "folder", "tmp", "tls", "store"}
     assert volumes["folder"] == {"name": "folder", "emptyDir": {}}
@@ -144,7 +148,7 @@ def test_a_broker_that_is_away_does_not_block_a_deletion(
     delete(cluster)
     gone(cluster, 90)
     (why,) = wait("the event", lambda: said(cluster))
-    assert "exit code 2: error: broker 127.0.0.1:1:" in why
+    assert "exit code 75: error: broker 127.0.0.1:1:" in why
     assert "create the task again, Paused, and delete it, to try once more" in why
 
 

@@ -27,7 +27,7 @@ class Process:
     def stop(self) -> None:
         """End it as Kubernetes ends a pod."""
         self.process.terminate()
-        assert self.process.wait(60) == 130, "it did not end as asked"
+        assert self.process.wait(60) == 0, "it did not end as asked"
 
 
 @dataclass

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,3 +135,13 @@ def lives(process: int) -> bool:
 def kill(process: int) -> None:
     """End a process as a power cut would."""
     os.kill(process, signal.SIGKILL)
+
+
+def port_of(config: Path) -> int:
+    """Return the port of a stack's broker."""
+    return int(tomllib.loads(config.read_text())["broker"]["port"])
+
+
+def socket_on(port: int) -> socket.socket:
+    """Listen on a loopback port; 0 for any free one."""
+    return socket.create_server(("127.0.0.1", port))

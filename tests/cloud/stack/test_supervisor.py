@@ -11,7 +11,7 @@ import pytest
 from cloud.stack.part import Part
 from cloud.stack.process_supervisor import ProcessSupervisor
 from cloud.stack.supervisor import Supervisor
-from edgeloop.errors import RunError
+from edgeloop.errors import RunError, TakenError, UnavailableError
 from edgeloop.runtime.child_processes import bound
 from tests.cloud.stack.stacks import lives
 from tests.devices import wait_until
@@ -92,7 +92,33 @@ def test_bad_input_is_told_soon_and_tried_again_later() -> None:
         wait_until(partial(_told, soon, 1.0, said, 2))
     later.start(0.0)
     wait_until(partial(_told, later, 100.0, said, 3))
-    assert said[-1] == "has ended with exit code 2; started again in 2 s"
+    assert said[-1] == "has ended with exit code 2 (wrong input); started again in 2 s"
+
+
+def test_what_another_process_has_is_told_soon() -> None:
+    said: list[str] = []
+    process = kept("echo 'error: ledger: is taken; stop it'; exit 73", said)
+    process.start(0.0)
+    with pytest.raises(TakenError, match=r"^part: ledger: is taken; stop it; "):
+        wait_until(partial(_told, process, 1.0, said, 2))
+
+
+def test_what_is_unavailable_is_tried_again_from_the_first_start_on() -> None:
+    said: list[str] = []
+    process = kept("exit 75", said)
+    process.start(0.0)
+    wait_until(partial(_told, process, 1.0, said))
+    assert said == ["has ended with exit code 75 (unavailable now); started again in 2 s"]
+
+
+def test_a_part_that_somebody_stops_has_not_done_its_work() -> None:
+    said: list[str] = []
+    stopped, done = (kept(script, said, ends=True) for script in ("echo stopped", "echo written"))
+    for process, lines in ((stopped, 2), (done, 4)):
+        process.start(0.0)
+        wait_until(partial(_told, process, 1.0, said, lines))
+    assert said[1] == "has ended with exit code 0; started again in 2 s"
+    assert (stopped.done, done.done) == (False, True)
 
 
 def test_what_a_part_leaves_behind_goes_with_it() -> None:
@@ -106,7 +132,7 @@ def test_what_a_part_leaves_behind_goes_with_it() -> None:
 def test_a_part_that_is_never_ready_is_named() -> None:
     part = Part("late", ("sleep", "1000"), lambda: False)
     supervisor = Supervisor([[part]], lambda name, line: None, start_seconds=0.1)
-    with pytest.raises(RunError, match=r"^late: is not ready after 0.1 s"):
+    with pytest.raises(UnavailableError, match=r"^late: is not ready after 0.1 s"):
         supervisor.run()
 
 

@@ -158,7 +158,7 @@ sys.exit(main(sys.argv[1:]))
         text=True,
         env=environment,
     )
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == 75, done.stderr
     assert done.stderr.startswith("error: memory of cpu: is used up (")
     assert "smaller batches, fewer samples or a smaller model" in done.stderr
     assert "Traceback" not in done.stderr

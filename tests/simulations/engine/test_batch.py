@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from edgeloop.errors import ConfigError, InputError, RunError
+from edgeloop.errors import ConfigError, InputError, UnavailableError
 from simulations.engine.batch import Job, run_all
 from simulations.settings import RunSettings
 
@@ -124,6 +124,6 @@ def test_a_killed_run_is_told_with_its_likely_cause(settings: RunSettings, tmp_p
         for process in multiprocessing.active_children():
             process.kill()
 
-    with pytest.raises(RunError, match="workers: one was killed"):
+    with pytest.raises(UnavailableError, match="workers: one was killed"):
         run_all(jobs, 1, kill)
     assert (tmp_path / "short" / "summary.json").exists()

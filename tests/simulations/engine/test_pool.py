@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from edgeloop.errors import RunError
+from edgeloop.errors import UnavailableError
 from edgeloop.runtime.worker_processes import WorkerDiedError
 from simulations.engine.pool import run_tasks
 
@@ -95,7 +95,7 @@ def test_stopped_at_any_moment_it_leaves_nothing(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_process_is_told_with_its_likely_cause(number: int) -> None:
-    with pytest.raises(RunError, match=r"workers: one was killed, .* memory runs out; run it"):
+    with pytest.raises(UnavailableError, match=r"workers: one was killed, .* memory runs out; run"):
         run_tasks({0: partial(nap, 60), 1: partial(die, number)}, 2, ignore)
     assert not multiprocessing.active_children()
 
