@@ -30,6 +30,11 @@ LATER_SETTINGS: Mapping[str, Any] = {
     "mix": "never",
     "hyperparameters.own_prior": False,
     "hyperparameters.second_order": False,
+    # Of class statistics, whose clients train a network only where it is asked for.
+    "hyperparameters.network": False,
+    "hyperparameters.network_rounds": 50,
+    "hyperparameters.local_epochs": 1,
+    "hyperparameters.local_lr": 0.01,
 }
 """Keys that runs of older versions lack, and what those runs did."""
 WHOLE = ("models_by_client",)
