@@ -44,8 +44,17 @@ def main(
     found = {
         number: _studied(
             Study(
-                *(source, number, seeds, client, test_samples, tuple(ROWS)),
-                *(*LENGTHS.get(number, LENGTHS[2]), "cnn", generator, {}, out / str(number)),
+                source,
+                number,
+                seeds,
+                client,
+                test_samples,
+                tuple(ROWS),
+                *LENGTHS.get(number, LENGTHS[2]),
+                "cnn",
+                generator,
+                {},
+                out / str(number),
             ),
             workers,
         )

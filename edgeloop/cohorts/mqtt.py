@@ -299,8 +299,12 @@ class MqttCohort(Generic[B, U]):
         more = len(missing) - len(names)
         log.info(
             "%s: %s, waits for %d of %d devices: %s%s",
-            *(what, self._connection.state, len(missing), len(self._contract.devices)),
-            *(", ".join(names), f" and {more} more" if more else ""),
+            what,
+            self._connection.state,
+            len(missing),
+            len(self._contract.devices),
+            ", ".join(names),
+            f" and {more} more" if more else "",
             extra={"round": number, "missing": len(missing)},
         )
 

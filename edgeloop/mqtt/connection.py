@@ -439,7 +439,11 @@ class MqttConnection:
                 " weak network, a proxy's limit), or there is another client with the id %s; tries"
                 " again in %.0f s; check the network, or stop the other process, or give this one"
                 " another name",
-                *(address, reason, self._backoff.brief, self._client_id, pause),
+                address,
+                reason,
+                self._backoff.brief,
+                self._client_id,
+                pause,
             )
             return
         remedy = ""
