@@ -74,7 +74,7 @@ class Client(Generic[U, B]):
         ModelError: if the model cannot be private.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords but four: all that a client is
         self,
         name: str,
         algorithm: Algorithm[Any, U, B],

@@ -87,7 +87,7 @@ class MqttCohort(Generic[B, U]):
         base: the graph of the base that devices compute on; held by the broker for them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a test replaces comes after the five that a run has
         self,
         connection: MqttConnection,
         contract: Contract,

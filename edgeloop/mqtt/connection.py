@@ -130,7 +130,7 @@ class MqttConnection:
         refusal: told, on the network thread, of what the broker refuses, and its reason code.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords but five, with defaults
         self,
         broker: BrokerSettings,
         client_id: str,

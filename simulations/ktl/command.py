@@ -18,7 +18,7 @@ CLASSES = 100
 """Of the paper's data, CIFAR-100: its numbers are shown beside no other's."""
 
 
-def ktl(
+def ktl(  # noqa: PLR0913 - an option each
     data: Annotated[
         str, typer.Option(help="Data set: a parquet file, an image folder, or fashion-sample.")
     ],
