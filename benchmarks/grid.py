@@ -104,7 +104,8 @@ SETTINGS: Mapping[str, Setting] = {
     "unequal": _UNEQUAL,
     "har-30": _HAR,
     "few-5": _FEW.but(
-        *(_SIZES, "5 (1 of each of 5 classes)"),
+        _SIZES,
+        "5 (1 of each of 5 classes)",
         {"partition": "pathological", "classes_per_client": 5, "shots": 1, "batch_size": 5},
     ),
     "pathological": _UNEQUAL.but(_SKEW, "two classes a device", {"partition": "pathological"}),
@@ -119,7 +120,8 @@ SETTINGS: Mapping[str, Setting] = {
         _DEVICES, "50; 10 rounds", {"clients": 50, "samples": 6_000, "rounds": 10}
     ),
     "few-450": _FEW.but(
-        *(_SIZES, "450 (45 of each class); 3 rounds"),
+        _SIZES,
+        "450 (45 of each class); 3 rounds",
         {"samples": 6_000, "shots": 45, "rounds": 3},
     ),
     "unequal-mixed": _UNEQUAL.but(f"{IMAGES_UNEQUAL}: {_MIX}", "four, in turn", {"models": _FOUR}),

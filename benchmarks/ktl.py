@@ -21,7 +21,7 @@ LENGTHS: Mapping[int, tuple[int, int]] = {2: (200, 80), 9: (100, 40), 23: (60, 3
 """By shots: rounds at most, and without a new best one. A round of more samples is more steps."""
 
 
-def main(
+def main(  # noqa: PLR0913 - an option each
     data: Annotated[
         Path | None, typer.Option(help="The folder of cifar100; else $EDGELOOP_DATA.")
     ] = None,
@@ -44,8 +44,17 @@ def main(
     found = {
         number: _studied(
             Study(
-                *(source, number, seeds, client, test_samples, tuple(ROWS)),
-                *(*LENGTHS.get(number, LENGTHS[2]), "cnn", generator, {}, out / str(number)),
+                source,
+                number,
+                seeds,
+                client,
+                test_samples,
+                tuple(ROWS),
+                *LENGTHS.get(number, LENGTHS[2]),
+                "cnn",
+                generator,
+                {},
+                out / str(number),
             ),
             workers,
         )

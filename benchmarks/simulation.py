@@ -99,7 +99,7 @@ class Cell:
         )
 
 
-def main(
+def main(  # noqa: PLR0913 - an option each
     source: Annotated[
         str | None, typer.Option(help="Images: undivided. [default: CIFAR-10]")
     ] = None,

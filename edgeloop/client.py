@@ -74,7 +74,7 @@ class Client(Generic[U, B]):
         ModelError: if the model cannot be private.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords but four: all that a client is
         self,
         name: str,
         algorithm: Algorithm[Any, U, B],
@@ -148,8 +148,12 @@ class Client(Generic[U, B]):
             if self._secret is None or release is None:
                 return self._algorithm.train(self.model, batches, broadcast)
             return dp_sgd.train_private(
-                *(self._recipe(), self.model, batches, broadcast),
-                *(self._secret.privacy, release.key),
+                recipe=self._recipe(),
+                model=self.model,
+                batches=batches,
+                broadcast=broadcast,
+                asked=self._secret.privacy,
+                key=release.key,
             )
 
     def evaluate_round(self, round_number: int, broadcast: B) -> EvaluatedRound:
@@ -259,7 +263,9 @@ class Client(Generic[U, B]):
             else Samples(train.inputs[selected_N], train.labels[selected_N])
         )
         return Client(
-            *(self.name, algorithm or self._algorithm, model),
+            self.name,
+            algorithm or self._algorithm,
+            model,
             ClientData(selected, Samples(selected.inputs[:0], selected.labels[:0])),
             batch_size=batch_size or self.batch_size,
             seed=self._seed,

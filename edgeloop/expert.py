@@ -164,7 +164,10 @@ def _calibrated(
 
 def _member(plan: Plan, client: StatisticsClient, data: ClientData) -> Client[Any, Any]:
     return Client(
-        *(client.name, local(client.config, plan.width), plan.first(), data),
+        client.name,
+        local(client.config, plan.width),
+        plan.first(),
+        data,
         batch_size=plan.batch_size,
         seed=client.config.seed,
         shuffle=plan.shuffle,

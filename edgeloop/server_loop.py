@@ -56,7 +56,7 @@ def initial_state(algorithm: Algorithm[S, Any, B]) -> RunState[S, B]:
     return RunState(0, *algorithm.start())
 
 
-def run_rounds(
+def run_rounds(  # noqa: PLR0913 - the whole of a run, and only here
     algorithm: Algorithm[S, U, B],
     cohort: Cohort[B, U],
     rounds: int,

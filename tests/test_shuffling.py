@@ -121,7 +121,7 @@ def test_a_second_descent_goes_on_with_new_orders() -> None:
 
     def base_after_head(model: SplitModel) -> None:
         config = fedrep.Config(
-            *(9, 2), shape=(1, 16, 16), architecture="cnn", head_epochs=2, local_epochs=1
+            9, 2, shape=(1, 16, 16), architecture="cnn", head_epochs=2, local_epochs=1
         )
         fedrep.build(config).train(model, batches, None)  # type: ignore[arg-type]  # not asked
 
@@ -257,7 +257,9 @@ def test_one_device_over_mqtt_ends_as_its_simulation_does(
     task = Task(tmp_path, source, broker, None, algorithm, own, shuffle=True)
     expected, plain = (
         simulated(
-            *(source, None, tmp_path / f"simulated-{shuffle}"),
+            source,
+            None,
+            tmp_path / f"simulated-{shuffle}",
             algorithm=algorithm,
             options=own,
             shuffle=shuffle,

@@ -6,15 +6,22 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests import dockerfile
+
 ROOT = Path(__file__).parent.parent
 SCRIPT = SimpleNamespace(**runpy.run_path(str(ROOT / "tools" / "wheels.py")))
+EXTRAS = SCRIPT.extras_of_images()
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-@pytest.mark.parametrize("door", SCRIPT.DOORS)
-def test_every_package_of_an_image_is_locked(door: str, machine: str) -> None:
-    extras = SCRIPT.extras_of((ROOT / door / "Dockerfile").read_text())
-    assert SCRIPT.needed(extras, machine) <= SCRIPT.locked().keys() | SCRIPT.FRESH
+@pytest.mark.parametrize("image", EXTRAS)
+def test_every_package_of_an_image_is_locked(image: str, machine: str) -> None:
+    assert SCRIPT.needed(EXTRAS[image], machine) <= SCRIPT.locked().keys() | SCRIPT.FRESH
+
+
+def test_every_image_says_what_it_installs() -> None:
+    assert EXTRAS["operator"] == {"operator"}
+    assert EXTRAS.keys() == set(dockerfile.IMAGES)
 
 
 def test_what_extras_need() -> None:

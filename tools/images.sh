@@ -1,20 +1,17 @@
 #!/usr/bin/env bash
-# images.sh: builds the four images. REGISTRY is put before their names, TAG is the version if not given;
+# images.sh: builds the four targets of Dockerfile, an image each. REGISTRY is put before their names, TAG is the version if not given;
 # PLATFORMS, say linux/amd64,linux/arm64, needs docker buildx or podman; PUSH=1 sends them to the registry.
-# PYTHON_IMAGE and TORCH_INDEX are the Dockerfiles' arguments of these names; the base is the one in images.lock
+# PYTHON_IMAGE and TORCH_INDEX are the Dockerfile's arguments of these names; the base is the one in images.lock
 # if that knows its digest and PYTHON_IMAGE is not set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
 tag=${TAG:-$version} prefix=${REGISTRY:+${REGISTRY%/}/}
-images=(
-  edgeloop-aggregator=cloud/aggregator edgeloop-generator-service=cloud/generator_service
-  edgeloop-operator=cloud/operator edgeloop-agent=edge/agent
-)
+targets=(aggregator generator-service operator agent)
 
 fail() { printf 'images: %s\n' "$1" >&2; exit 1; }
 
-base=$(sed -n 's/^ARG PYTHON_IMAGE=//p' cloud/aggregator/Dockerfile)
+base=$(sed -n 's/^ARG PYTHON_IMAGE=//p' Dockerfile)
 locked=$(sed -n "s|^\($base@sha256:[0-9a-f]*\)\$|\1|p" images.lock)
 [ -z "$locked" ] || PYTHON_IMAGE=${PYTHON_IMAGE:-$locked}
 
@@ -25,11 +22,11 @@ done
 [ -z "${PUSH:-}" ] || [ -n "$prefix" ] || fail "PUSH=1 needs REGISTRY"
 
 if docker buildx version >/dev/null 2>&1 && docker info >/dev/null 2>&1; then
-  build() { # NAME FILE
+  build() { # NAME TARGET
     local output=--load
     [ -z "${PUSH:-}" ] || output=--push
     case "${PLATFORMS:-}:$output" in *,*:--load) fail "several platforms go to a registry only: set PUSH=1" ;; esac
-    docker buildx build "${arguments[@]}" ${PLATFORMS:+--platform "$PLATFORMS"} "$output" -t "$1" -f "$2" .
+    docker buildx build "${arguments[@]}" ${PLATFORMS:+--platform "$PLATFORMS"} "$output" -t "$1" --target "$2" .
   }
 elif program=$(command -v podman || command -v buildah); then
   build() {
@@ -38,14 +35,15 @@ elif program=$(command -v podman || command -v buildah); then
       "$program" manifest rm "$1" >/dev/null 2>&1 || true
       name=(--platform "$PLATFORMS" --manifest "$1")
     fi
-    "$program" build "${arguments[@]}" "${name[@]}" -f "$2" .
+    "$program" build "${arguments[@]}" "${name[@]}" --target "$2" .
     [ -z "${PUSH:-}" ] || if [ -n "${PLATFORMS:-}" ]; then "$program" manifest push --all "$1" "docker://$1"; else "$program" push "$1"; fi
   }
 else
   fail "needs docker with buildx, podman or buildah"
 fi
 
-for image in "${images[@]}"; do
-  printf '%s\n' "$prefix${image%%=*}:$tag"
-  build "$prefix${image%%=*}:$tag" "${image#*=}/Dockerfile"
+for target in "${targets[@]}"; do
+  image="${prefix}edgeloop-$target:$tag"
+  printf '%s\n' "$image"
+  build "$image" "$target"
 done

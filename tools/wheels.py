@@ -17,17 +17,21 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-DOORS = ("cloud/aggregator", "cloud/generator_service", "cloud/operator", "edge/agent")
 FRESH = {"setuptools"}
 """A new virtual environment of Python 3.11 has it."""
 GLIBC = range(36, 16, -1)
 """Minor versions that the images' base, Debian 12, has, the newest first."""
 
 
-def extras_of(dockerfile: str) -> frozenset[str]:
-    """Return the extras that an image installs."""
-    (found,) = re.findall(r'"\.\[([\w,]+)\]"', dockerfile)
-    return frozenset(found.split(","))
+def extras_of_images() -> dict[str, frozenset[str]]:
+    """Return the extras that each image installs, by the Dockerfile's target."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    stages = re.split(r"^FROM \S+ AS (\S+)-build$", text, flags=re.MULTILINE)[1:]
+    found: dict[str, frozenset[str]] = {}
+    for target, stage in zip(stages[::2], stages[1::2], strict=True):
+        (extras,) = re.findall(r'"\.\[([\w,]+)\]"', stage)
+        found[target] = frozenset(extras.split(","))
+    return found
 
 
 def needed(extras: Iterable[str], machine: str) -> set[str]:
@@ -90,8 +94,7 @@ def found_by_pip(requirements: Iterable[str], machine: str) -> tuple[bool, str]:
 def main(machine: str) -> int:
     """Write what is missing for a processor; return 1 if something is."""
     versions, missing = locked(), 0
-    doors = {door: extras_of((ROOT / door / "Dockerfile").read_text()) for door in DOORS}
-    wanted = {door: needed(extras, machine) for door, extras in doors.items()}
+    wanted = {image: needed(extras, machine) for image, extras in extras_of_images().items()}
     for name in sorted(set().union(*wanted.values()) - FRESH):
         if name not in versions:
             sys.stdout.write(f"{name}: is not locked\n")
@@ -101,10 +104,10 @@ def main(machine: str) -> int:
         good, said = found_by_pip([requirement], machine)
         if not good:
             missing += 1
-            where = ", ".join(door for door, names in wanted.items() if name in names)
+            where = ", ".join(image for image, names in wanted.items() if name in names)
             last = (said.strip().splitlines() or [""])[-1]
             sys.stdout.write(f"{requirement} ({where}): {last}\n")
-    counts = ", ".join(f"{door} {len(names)}" for door, names in wanted.items())
+    counts = ", ".join(f"{image} {len(names)}" for image, names in wanted.items())
     sys.stdout.write(f"{machine}: packages of {counts}; {missing} without a wheel\n")
     return int(missing > 0)
 

@@ -307,7 +307,9 @@ class Run:
         for name, sentence in found.items():
             if name not in self._warnings:  # told once, until it has passed
                 log.warning(
-                    *("after round %d: %s", closed.number, sentence),
+                    "after round %d: %s",
+                    closed.number,
+                    sentence,
                     extra={"round": closed.number, "concern": name},
                 )
         self._warnings = frozenset(found)

@@ -69,7 +69,7 @@ def fetch(
     console.say(f"{written.name}: identity {written.identity}")
 
 
-def import_(
+def import_(  # noqa: PLR0913 - an option each
     path: Annotated[
         Path, typer.Argument(help="A generator's folder, a DCGAN's .pt or .pth, a StyleGAN's .pkl.")
     ],

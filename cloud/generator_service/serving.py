@@ -50,7 +50,7 @@ SecretFile = Annotated[
 ]
 
 
-def serve(
+def serve(  # noqa: PLR0913 - an option each
     reference: Reference,
     folder: Annotated[
         Path | None,
@@ -113,7 +113,7 @@ def serve(
             console.note("a model's process has died; the server is started again")
 
 
-def serve_files(
+def serve_files(  # noqa: PLR0913 - an option each
     reference: Reference,
     folder: Annotated[Path, typer.Argument(metavar="REPOSITORY", help="Model repository folder.")],
     name: Name = None,

@@ -48,7 +48,7 @@ def _flag(name: str, text: str) -> Any:
     return typer.Option(f"--{name}/--no-{name}", envvar=variable, help=text)
 
 
-def operator(
+def operator(  # noqa: PLR0913 - an option each
     namespaces: Annotated[list[str], _option("namespace", "Namespace to watch. May be repeated.")],
     aggregator_image: Annotated[str, _option("aggregator-image", "Image of the aggregator pods.")],
     broker_host: Annotated[str, _option("broker-host", "MQTT broker for tasks that name none.")],

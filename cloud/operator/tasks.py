@@ -137,8 +137,11 @@ class Tasks:
             spec.generator, self.settings, known.get("generator"), self._generator(task)
         )
         base = references.base_of(
-            *(spec.base, self.settings, task.metadata.namespace, known.get("base")),
-            self._base(task),
+            asked=spec.base,
+            settings=self.settings,
+            namespace=task.metadata.namespace,
+            held=known.get("base"),
+            base=self._base(task),
         )
         store = config.store(task, self.settings, held)
         return ResolvedTask(asked, store, status.replicas(task), base)

@@ -139,7 +139,9 @@ class _Ending:
             "weight": mixture.weight,
         }
         content = exporting.classifier(
-            *(self.base.graph, mixture, self.base.variances_D),
+            self.base.graph,
+            mixture,
+            self.base.variances_D,
             cosine=self.contract.options.get("form") == "cosine",
             pixels=self.share.pixels,
             shape=self.contract.shape,

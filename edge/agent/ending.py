@@ -112,7 +112,8 @@ class Finalizer:
         classifier = make(broadcast)
         with atomic_files.writing(path.parent):
             export.export(
-                *(classifier, path),
+                classifier,
+                path,
                 shape=self.contract.shape,
                 class_names=self.contract.class_names,
                 pixels=self.pixels,

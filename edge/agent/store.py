@@ -277,6 +277,10 @@ def _parse_state(facts: Mapping[str, Any], tensors: Tensors) -> AgentState:
     }
     answer = tensors[ANSWER].tobytes()
     return AgentState(
-        *(facts["run"], facts["round"], answer, weights, facts.get("accuracies", {})),
-        facts.get("traffic", {}),
+        run=facts["run"],
+        round=facts["round"],
+        answer=answer,
+        weights=weights,
+        accuracies=facts.get("accuracies", {}),
+        traffic=facts.get("traffic", {}),
     )

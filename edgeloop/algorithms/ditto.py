@@ -139,7 +139,9 @@ def train_personal(model: SplitModel, shared: SplitModel, batches: Batches, conf
 def train_global(shared: SplitModel, batches: Batches, config: Config) -> None:
     """Train w in place, as FedAvg does."""
     train_sgd(
-        *(shared, batches, cross_entropy),
+        shared,
+        batches,
+        cross_entropy,
         epochs=config.local_epochs,
         lr=config.local_lr,
         first_epoch=config.personal_epochs,

@@ -98,7 +98,10 @@ class Config:
 def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]:
     """Bind server and client to one configuration."""
     schedule = PrototypeTraining(
-        *(config.server_epochs, config.server_lr, config.server_batch, config.seed),
+        epochs=config.server_epochs,
+        lr=config.server_lr,
+        batch=config.server_batch,
+        seed=config.seed,
         network=config.network,
     )
 

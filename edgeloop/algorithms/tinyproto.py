@@ -126,7 +126,9 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
 
     def upload(model: SplitModel, batches: Batches, seen: CollectedOutputs) -> PrototypeUpload:
         whole = prototypes.upload_collected(
-            *(model, batches, seen),
+            model,
+            batches,
+            seen,
             classes=config.classes,
             width=config.width,
             epochs=config.local_epochs,

@@ -65,7 +65,7 @@ class Block:
         return both.reshape(len(maps), rows, columns, -1).transpose(0, 3, 1, 2)
 
 
-def learn(
+def learn(  # noqa: PLR0913 - all keywords: a layer's own sizes
     maps: Maps,
     filters: int,
     *,

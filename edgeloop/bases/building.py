@@ -218,7 +218,8 @@ def write_base(
     with atomic_files.writing(place.parent):
         place.mkdir(parents=True, exist_ok=True)
         return manifest.write(
-            *(place, made),
+            place,
+            made,
             name=place.name,
             title=f"{recipe.filters} filters, {recipe.dims} dimensions",
             source=source,

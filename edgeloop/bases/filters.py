@@ -106,8 +106,13 @@ def learn(images: NDArray[np.uint8], recipe: BaseRecipe) -> Filters:
     variances_D = exact.column_sums(spread_ND * spread_ND) / (len(images) - 1)
     scale = np.sqrt(exact.column_sums(variances_D[:, None])[0] / recipe.dims)
     return Filters(
-        *(recipe, shape, first, second, centre_F),
-        *(project_FD / scale, variances_D / scale**2),
+        recipe=recipe,
+        shape=shape,
+        first=first,
+        second=second,
+        centre_F=centre_F,
+        project_FD=project_FD / scale,
+        variances_D=variances_D / scale**2,
     )
 
 

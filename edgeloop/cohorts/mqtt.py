@@ -86,7 +86,7 @@ class MqttCohort(Generic[B, U]):
         base: the graph of the base that devices compute on; held by the broker for them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a test replaces comes after the five that a run has
         self,
         connection: MqttConnection,
         contract: Contract,
@@ -314,8 +314,12 @@ class MqttCohort(Generic[B, U]):
         more = len(missing) - len(names)
         log.info(
             "%s: %s, waits for %d of %d devices: %s%s",
-            *(what, self._connection.state, len(missing), len(self._contract.devices)),
-            *(", ".join(names), f" and {more} more" if more else ""),
+            what,
+            self._connection.state,
+            len(missing),
+            len(self._contract.devices),
+            ", ".join(names),
+            f" and {more} more" if more else "",
             extra={"round": number, "missing": len(missing)},
         )
 

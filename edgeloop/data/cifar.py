@@ -35,13 +35,18 @@ class _Form:
 
 _FORMS = (
     _Form(
-        "cifar-10-batches-py",
-        (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"),
-        *("batches.meta", "labels", "label_names"),
+        folder="cifar-10-batches-py",
+        files=(*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"),
+        meta="batches.meta",
+        labels="labels",
+        names="label_names",
     ),
     _Form(
-        *("cifar-100-python", ("train", "test")),
-        *("meta", "fine_labels", "fine_label_names"),
+        folder="cifar-100-python",
+        files=("train", "test"),
+        meta="meta",
+        labels="fine_labels",
+        names="fine_label_names",
     ),
 )
 

@@ -21,7 +21,7 @@ from edgeloop.gaussian.statistics import LARGEST
 _BASE, _NETWORK = "base/", "network/"
 
 
-def classifier(
+def classifier(  # noqa: PLR0913 - keywords but three: all that the file says
     graph: bytes,
     mixture: MixedClassifier,
     spread_D: NDArray[np.float64],

@@ -137,8 +137,10 @@ def global_statistics(state: Shares | HalfShares, config: Config) -> GlobalStati
         second_T = whole.second_DD[rows, columns] / max(whole.samples, 1.0)
     digests = sorted(digest(each) for each in held.values())
     return GlobalStatistics(
-        *(counts_C, means_CD.astype(np.float32), second_T.astype(np.float32)),
-        np.array(digests, np.int64),
+        counts_C=counts_C,
+        means_CD=means_CD.astype(np.float32),
+        second_T=second_T.astype(np.float32),
+        digests_J=np.array(digests, np.int64),
     )
 
 
@@ -153,7 +155,8 @@ def _packed(held: Mapping[str, Statistics], config: Config) -> Shares | HalfShar
     second = [held[name].second_T for name in names]
     text = "".join(f"{name}\n" for name in names).encode()
     return kind(
-        *(np.frombuffer(text, np.uint8), counts_JC),
+        np.frombuffer(text, np.uint8),
+        counts_JC,
         np.concatenate([np.zeros((0, config.dims)), *means]).astype(dtype),
         np.stack(second).astype(dtype) if second else np.zeros((0, entries), dtype),
     )

@@ -136,7 +136,7 @@ class MqttConnection:
         refusal: told, on the network thread, of what the broker refuses, and its reason code.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords but five, with defaults
         self,
         broker: BrokerSettings,
         client_id: str,
@@ -447,7 +447,11 @@ class MqttConnection:
                 " weak network, a proxy's limit), or there is another client with the id %s; tries"
                 " again in %.0f s; check the network, or stop the other process, or give this one"
                 " another name",
-                *(address, reason, self._backoff.brief, self._client_id, pause),
+                address,
+                reason,
+                self._backoff.brief,
+                self._client_id,
+                pause,
             )
             return
         remedy = ""

@@ -93,7 +93,7 @@ def with_fields(goal: Any, fields: Mapping[str, Tensor]) -> Any:
     return goal._replace(**fields) if fields else goal
 
 
-def train_sgd(
+def train_sgd(  # noqa: PLR0913 - keywords but three, most with defaults
     model: SplitModel,
     batches: Batches,
     loss: Callable[[Forward, Batch], Tensor],

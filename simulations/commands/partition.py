@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     return console.run(partition_command, "partition", arguments)
 
 
-def partition_command(
+def partition_command(  # noqa: PLR0913 - an option each
     data: Annotated[
         str, typer.Option(help="Data set: a folder, a parquet file, or fashion-sample.")
     ],

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     return console.run(simulate_command, "simulate", arguments)
 
 
-def simulate_command(
+def simulate_command(  # noqa: PLR0913 - an option each
     algorithm: Annotated[
         str,
         typer.Argument(

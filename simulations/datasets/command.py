@@ -64,7 +64,7 @@ def fetch(
     console.say(f"look at it: edgeloop data show {folder}")
 
 
-def show(
+def show(  # noqa: PLR0913 - an option each
     data: Annotated[str, typer.Argument(help="Data set: a folder or a file, as for --data.")],
     layout: Annotated[
         str, typer.Option(help="Layout: files, or signal to undo interleaving.")

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     return console.run(demo, "demo", arguments)
 
 
-def demo(
+def demo(  # noqa: PLR0913 - an option each
     rounds: Annotated[int, typer.Option(min=1, help="Number of training rounds.")] = 20,
     epochs: Annotated[int, typer.Option(min=1, help="Local epochs of a device per round.")] = 5,
     devices: Annotated[int, typer.Option(min=2, max=50, help="Number of devices.")] = 10,

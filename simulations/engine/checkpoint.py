@@ -138,7 +138,7 @@ def _sums(folder: Path) -> dict[str, str]:
 
 
 def _check_sums(folder: Path) -> None:
-    """Refuse a checkpoint of other bytes than were written; those of before 0.1.2 do not tell.
+    """Refuse a checkpoint of other bytes than were written; those of before 0.2.0 do not tell.
 
     Raises:
         ValueError: naming a file.

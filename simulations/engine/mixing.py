@@ -51,8 +51,11 @@ class ClientMixing:
             return half.mixing_metrics(self.broadcast)
         asked = self.plan.settings
         how = expert.Plan(
-            *(partial(_first, self.plan, name), asked.width, asked.batch_size),
-            *(asked.shuffle, asked.compute),
+            first=partial(_first, self.plan, name),
+            width=asked.width,
+            batch_size=asked.batch_size,
+            shuffle=asked.shuffle,
+            compute=asked.compute,
         )
         return expert.trained(how, half, self.broadcast).as_summary(self.broadcast)
 

@@ -34,7 +34,7 @@ class Recorder:
         spent: after so many rounds to epsilon; None without privacy.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a test replaces comes after the five that a run has
         self,
         algorithm: Algorithm[Any, Any, Any],
         path: Path,

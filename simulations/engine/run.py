@@ -182,8 +182,14 @@ def _prepare_run(
 def _recorder(begun: _RunContext, told: Callable[[Row], None]) -> Recorder:
     saved = begun.saved
     return Recorder(
-        *(begun.algorithm, begun.folder / "rounds.csv", saved.rows, saved.run_state.broadcast),
-        *(begun.plan.workers, time.perf_counter, begun.journal, told),
+        algorithm=begun.algorithm,
+        path=begun.folder / "rounds.csv",
+        rows=saved.rows,
+        broadcast=saved.run_state.broadcast,
+        workers=begun.plan.workers,
+        clock=time.perf_counter,
+        journal=begun.journal,
+        on_row=told,
         spent=None if begun.spending is None else begun.spending.epsilon,
     )
 
@@ -198,10 +204,13 @@ def _rounds(
         if saved.rows:
             cohort.restore(saved.models)
         run_state, reports = server_loop.run_rounds(
-            *(recorder.algorithm, cohort, settings.rounds, saved.run_state),
-            _round_end(begun, recorder, cohort, watch),
-            lambda: measurements.has_stalled(recorder.rows, settings.patience),
-            begun.participation,
+            algorithm=recorder.algorithm,
+            cohort=cohort,
+            rounds=settings.rounds,
+            run_state=saved.run_state,
+            on_round_end=_round_end(begun, recorder, cohort, watch),
+            should_stop=lambda: measurements.has_stalled(recorder.rows, settings.patience),
+            participation=begun.participation,
         )
         watch(settings.rounds, recorder.finished(reports).accuracy)
         begun.journal.write(cohort.hits())

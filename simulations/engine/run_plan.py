@@ -100,8 +100,14 @@ class Plan:
             known = round_costs(self, federation)
             times = durations(known, asked.slow_rate, asked.slow_factor, asked.seed)
         return Participation(
-            *(tuple(self.models), asked.join_ratio, asked.random_join_ratio, asked.drop_rate),
-            *(asked.deadline, times, asked.seed, self.load().full_rounds),
+            names=tuple(self.models),
+            join_ratio=asked.join_ratio,
+            varying=asked.random_join_ratio,
+            drop_rate=asked.drop_rate,
+            deadline=asked.deadline,
+            durations=times,
+            seed=asked.seed,
+            full_rounds=self.load().full_rounds,
         )
 
     def spending(

@@ -26,8 +26,13 @@ class Judge(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.seeing = nn.Sequential(
-            *(nn.Conv2d(1, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU()),
-            *(nn.Flatten(), nn.Linear(32 * 49, WIDTH), nn.ReLU()),
+            nn.Conv2d(1, 16, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, 2, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(32 * 49, WIDTH),
+            nn.ReLU(),
         )
         self.naming = nn.Linear(WIDTH, 10)
 

@@ -18,7 +18,7 @@ CLASSES = 100
 """Of the paper's data, CIFAR-100: its numbers are shown beside no other's."""
 
 
-def ktl(
+def ktl(  # noqa: PLR0913 - an option each
     data: Annotated[
         str, typer.Option(help="Data set: a parquet file, an image folder, or fashion-sample.")
     ],
@@ -75,8 +75,18 @@ def ktl(
     folder = out or Path("runs") / f"ktl-{shots}-shot"
     options = parse_options(set_ or [])
     study = Study(
-        *(data, shots, seeds, client, _tested(test_samples, own_test_samples), names),
-        *(rounds, patience, model, generator, options, folder),
+        data=data,
+        shots=shots,
+        seeds=seeds,
+        client=client,
+        test_samples=_tested(test_samples, own_test_samples),
+        baselines=names,
+        rounds=rounds,
+        patience=patience,
+        model=model,
+        generator=generator,
+        options=options,
+        folder=folder,
     )
     with console.progress("runs", (seeds or CLIENTS) * len(names)) as report:
         finished: list[str] = []

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     return console.run(command, "privacy", arguments)
 
 
-def command(
+def command(  # noqa: PLR0913 - an option each
     algorithm: Annotated[
         list[str], typer.Argument(help="Algorithms to attack: fedavg fedproto ...")
     ],

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     return console.run(reproduce, "reproduce", arguments)
 
 
-def reproduce(
+def reproduce(  # noqa: PLR0913 - an option each
     scenario: Annotated[
         str | None, typer.Argument(help="Scenario: a name shown by --list, or a TOML file.")
     ] = None,

@@ -155,7 +155,7 @@ class Journal:
             for name, report in reports.items()
         )
 
-    def _row(
+    def _row(  # noqa: PLR0913 - a row's cells
         self,
         number: int,
         client: str,

@@ -30,7 +30,8 @@ LATER_SETTINGS: Mapping[str, Any] = {
     "mix": "never",
     "hyperparameters.own_prior": False,
     "hyperparameters.second_order": False,
-    "hyperparameters.network": False,  # of class-statistics, as the three behind it
+    # Of class statistics, whose clients train a network only where it is asked for.
+    "hyperparameters.network": False,
     "hyperparameters.network_rounds": 50,
     "hyperparameters.local_epochs": 1,
     "hyperparameters.local_lr": 0.01,

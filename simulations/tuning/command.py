@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     return console.run(command, "tune", arguments)
 
 
-def command(
+def command(  # noqa: PLR0913 - an option each
     algorithm: Annotated[str, typer.Argument(help="Algorithm; see edgeloop algorithms.")],
     data: Annotated[
         str, typer.Option(help="Data set: a folder, a parquet file, or fashion-sample.")

@@ -218,7 +218,9 @@ def test_the_exported_mixture_says_the_same(
     assert isinstance(mixture.own, Kernel) == (options in ({}, {"second": False}, VARIANTS[-1]))
     facts = {"class_names": list("abcd"), "shape": list(SHAPE), "pixels": pixels}
     content = exporting.classifier(
-        *(BASE.graph, mixture, BASE.variances_D),
+        BASE.graph,
+        mixture,
+        BASE.variances_D,
         cosine=options.get("form") == "cosine",
         pixels=pixels,
         shape=SHAPE,

@@ -1,4 +1,4 @@
-"""The images' Dockerfiles: linted, small, without root, and what the chart asks for."""
+"""The images' Dockerfile: linted, small, without root, and what the chart asks for."""
 
 import hashlib
 import os
@@ -11,13 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import dockerfile
 from tests.helm import chart
 from tests.helm.chart import CHART, ROOT
 
-FILES = [
-    ROOT / door / "Dockerfile"
-    for door in ("cloud/aggregator", "cloud/generator_service", "cloud/operator", "edge/agent")
-]
 LOCK = ROOT / "images.lock"
 ACCEPTED = {
     "CKV_DOCKER_7": "it does not look into an ARG; the base's version is tested below",
@@ -25,25 +22,20 @@ ACCEPTED = {
 }
 
 
-@pytest.fixture(params=FILES, ids=lambda path: path.parent.name)
-def file(request: pytest.FixtureRequest) -> Path:
-    return Path(request.param)
+BASE = dockerfile.instructions(dockerfile.head(), "ARG")[0].partition("=")[2]
+"""The image that all of ours stand on."""
+
+every_image = pytest.mark.parametrize("target", dockerfile.IMAGES)
 
 
-def instructions(file: Path, word: str) -> list[str]:
-    """Return what follows a word in a Dockerfile."""
-    text = file.read_text().replace("\\\n", " ")
-    return re.findall(rf"^{word} +(.*)$", text, re.MULTILINE)
-
-
-def test_hadolint(file: Path) -> None:
-    done = chart.run("hadolint", "--no-color", file)
+def test_hadolint() -> None:
+    done = chart.run("hadolint", "--no-color", dockerfile.FILE)
     assert done.returncode == 0, done.stdout
 
 
-def test_policies(file: Path) -> None:
+def test_policies() -> None:
     options = ["--framework", "dockerfile", "--compact", "--quiet", "--skip-download"]
-    done = chart.run("checkov", "-f", file, *options, "--skip-check", ",".join(ACCEPTED))
+    done = chart.run("checkov", "-f", dockerfile.FILE, *options, "--skip-check", ",".join(ACCEPTED))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -53,33 +45,52 @@ def test_the_tools_find_faults(tmp_path: Path) -> None:
     assert "DL3007" in chart.run("hadolint", "--no-color", file).stdout
 
 
-def test_two_stages_of_one_pinned_base(file: Path) -> None:
-    assert instructions(file, "FROM") == ["${PYTHON_IMAGE} AS build", "${PYTHON_IMAGE}"]
-    base, *_ = instructions(file, "ARG")
-    assert re.fullmatch(r"PYTHON_IMAGE=docker\.io/library/python:3\.\d+\.\d+-slim-\w+", base)
-    assert base == instructions(FILES[0], "ARG")[0]
+def test_one_pinned_base() -> None:
+    assert re.fullmatch(r"docker\.io/library/python:3\.\d+\.\d+-slim-\w+", BASE)
+    bases = {stage.base for stage in dockerfile.stages().values()}
+    assert bases - dockerfile.stages().keys() == {"${PYTHON_IMAGE}"}
 
 
-def test_nobody_is_root(file: Path) -> None:
-    assert instructions(file, "USER") == ["10001:10001"]  # a number: runAsNonRoot looks at it
-    assert instructions(file, "ENTRYPOINT") == ['["edgeloop"]']
-    text = file.read_text()
-    assert text.index("USER ") > text.index("COPY --from=build")
+@every_image
+def test_an_image_has_what_its_own_build_left_and_no_more(target: str) -> None:
+    text, own = dockerfile.image(target), dockerfile.stages()[target]
+    assert own.base == "runtime"
+    whole = f"--from={target}-build /opt/edgeloop /opt/edgeloop"
+    assert dockerfile.instructions(text, "COPY") == [whole]
+    assert "pip" not in text
+    build = dockerfile.stages()[f"{target}-build"]
+    assert build.base == "source"
+    assert "pip uninstall -y pip" in build.text
 
 
-def test_the_extra_is_there(file: Path) -> None:
-    if not file.with_name("__init__.py").exists():
-        return  # the door is not built yet
-    (extras,) = re.findall(r'"\.\[([\w,]+)\]"', file.read_text())
+def test_every_argument_with_a_value_is_known_where_it_is_used() -> None:
+    for stage in dockerfile.stages().values():
+        used = set(re.findall(r"\$\{?(TORCH_INDEX|PYTHON_IMAGE)", stage.text))
+        assert used == set(stage.instructions("ARG"))  # without one it is empty in a stage
+
+
+@every_image
+def test_nobody_is_root(target: str) -> None:
+    text = dockerfile.image(target)
+    users = dockerfile.instructions(text, "USER")
+    assert users == ["10001:10001"]  # a number: runAsNonRoot looks at it
+    assert dockerfile.instructions(text, "ENTRYPOINT") == ['["edgeloop"]']
+    assert "RUN " not in text.partition("\nUSER ")[2]
+
+
+@every_image
+def test_the_extra_is_there(target: str) -> None:
+    (extras,) = re.findall(r'"\.\[([\w,]+)\]"', dockerfile.stages()[f"{target}-build"].text)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert set(extras.split(",")) <= project["optional-dependencies"].keys()
-    (command,) = re.findall(r'CMD \["(\w+)", "--help"\]', file.read_text())
+    (command,) = re.findall(r'CMD \["(\w+)", "--help"\]', dockerfile.image(target))
+    assert command == target.removesuffix("-service")
     assert command in project["entry-points"]["edgeloop.commands"]
 
 
-def test_what_is_copied_is_in_the_context(file: Path) -> None:
+def test_what_is_copied_is_in_the_context() -> None:
     allowed = (ROOT / ".dockerignore").read_text().split("\n")
-    for line in instructions(file, "COPY"):
+    for line in dockerfile.instructions(dockerfile.FILE.read_text(), "COPY"):
         if not line.startswith("--from"):
             *sources, _ = line.split()
             for source in sources:
@@ -93,9 +104,8 @@ def test_the_chart_asks_for_these_images() -> None:
         values[key]["image"]["repository"]
         for key in ("aggregator", "agent", "operator", "generatorService")
     }
-    built = set(re.findall(r"(edgeloop-[\w-]+)=", (ROOT / "tools" / "images.sh").read_text()))
-    titled = {re.findall(r'title="([\w-]+)"', file.read_text())[0] for file in FILES}
-    assert asked == built == titled
+    titled = set(re.findall(r'title="([\w-]+)"', dockerfile.FILE.read_text()))
+    assert asked == titled == {f"edgeloop-{target}" for target in dockerfile.IMAGES}
 
 
 def test_the_chart_and_the_project_have_one_version() -> None:
@@ -110,7 +120,7 @@ def test_the_lock_has_every_image_of_others() -> None:
     of_chart = (values["broker"], values["triton"], values["database"]["bundled"])
     wanted = {f"{each['image']['repository']}:{each['image']['tag']}" for each in of_chart}
     wanted |= {each["image"] for each in services.values() if not each["image"].startswith("$")}
-    wanted |= {base.partition("=")[2] for base in instructions(FILES[0], "ARG")[:1]}
+    wanted |= {BASE}
     lines = [line for line in LOCK.read_text().splitlines() if not line.startswith("#")]
     assert sorted(line.partition("@")[0] for line in lines) == sorted(wanted)
     digests = [line.partition("@")[2] for line in lines if "@" in line]
@@ -161,7 +171,7 @@ def built_with(
     root = ROOT
     if lock is not None:
         root = folder / "root"
-        for path in ("tools/images.sh", "pyproject.toml", "cloud/aggregator/Dockerfile"):
+        for path in ("tools/images.sh", "pyproject.toml", "Dockerfile"):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / path, root / path)
         (root / "images.lock").write_text(lock)
@@ -187,24 +197,22 @@ def test_images_for_two_processors_go_to_the_registry(tmp_path: Path) -> None:
     code, _, asked = built_with(tmp_path, "docker", **wanted)
     assert code == 0
     name = "registry.example/e/edgeloop-aggregator:9"
-    line = f"buildx build --platform {both} --push -t {name} -f cloud/aggregator/Dockerfile ."
+    line = f"buildx build --platform {both} --push -t {name} --target aggregator ."
     assert line in asked
-    assert len([each for each in asked if each.startswith("buildx build")]) == 4
+    built = [each for each in asked if each.startswith("buildx build")]
+    targets = [re.findall(r"edgeloop-(\S+):9 --target (\S+) \.$", each) for each in built]
+    assert targets == [[(target, target)] for target in dockerfile.IMAGES]
 
 
 def test_images_of_podman(tmp_path: Path) -> None:
     code, _, asked = built_with(tmp_path, "podman", PYTHON_IMAGE="localhost/base:1")
     assert code == 0
     name = f"edgeloop-agent:{chart.parsed((CHART / 'Chart.yaml').read_text())[0]['appVersion']}"
-    assert (
-        f"build --build-arg PYTHON_IMAGE=localhost/base:1 -t {name} -f edge/agent/Dockerfile ."
-        in asked
-    )
+    assert f"build --build-arg PYTHON_IMAGE=localhost/base:1 -t {name} --target agent ." in asked
 
 
 def test_images_are_built_on_the_locked_base(tmp_path: Path) -> None:
-    base = instructions(FILES[0], "ARG")[0].partition("=")[2]
-    pinned = f"{base}@sha256:{'a' * 64}"
+    pinned = f"{BASE}@sha256:{'a' * 64}"
     code, _, asked = built_with(tmp_path, "podman", lock=f"# words\nx.example/y:1\n{pinned}\n")
     assert code == 0
     assert all(f"--build-arg PYTHON_IMAGE={pinned} " in each for each in asked)
@@ -212,13 +220,12 @@ def test_images_are_built_on_the_locked_base(tmp_path: Path) -> None:
 
 
 def test_another_base_and_one_without_a_digest(tmp_path: Path) -> None:
-    base = instructions(FILES[0], "ARG")[0].partition("=")[2]
-    lock = f"{base}@sha256:{'a' * 64}\n"
+    lock = f"{BASE}@sha256:{'a' * 64}\n"
     (tmp_path / "own").mkdir()
     _, _, asked = built_with(tmp_path / "own", "podman", lock=lock, PYTHON_IMAGE="localhost/b:1")
     assert all("--build-arg PYTHON_IMAGE=localhost/b:1 " in each for each in asked)
     (tmp_path / "bare").mkdir()
-    code, _, asked = built_with(tmp_path / "bare", "podman", lock=f"{base}\n")
+    code, _, asked = built_with(tmp_path / "bare", "podman", lock=f"{BASE}\n")
     assert code == 0
     assert not any("PYTHON_IMAGE" in each for each in asked)
 

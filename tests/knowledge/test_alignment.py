@@ -125,7 +125,10 @@ def test_as_means_they_are_set_before_the_training_too(
 ) -> None:
     """The first batch then has latents around their class's mean."""
     learned = alignment.align(
-        *(state, PROTOTYPES_NC, LABELS_N, generator),
+        state,
+        PROTOTYPES_NC,
+        LABELS_N,
+        generator,
         dataclasses.replace(MEANS, epochs=1),
     )
     latents = in_numpy(alignment.network_of(state)[0], PROTOTYPES_NC)

@@ -16,9 +16,17 @@ CLASSIFIER = 1664 * 1024 + 1024 + 1024 * 512 + 512 + 512 * CLASSES + CLASSES
 def as_written() -> nn.Sequential:
     """The network as PFLlib writes it."""
     return nn.Sequential(
-        *(nn.Conv2d(9, 32, (1, 9)), nn.ReLU(), nn.MaxPool2d((1, 2), 2)),
-        *(nn.Conv2d(32, 64, (1, 9)), nn.ReLU(), nn.MaxPool2d((1, 2), 2)),
-        *(nn.Flatten(), nn.Linear(1664, 1024), nn.ReLU(), nn.Linear(1024, 512), nn.ReLU()),
+        nn.Conv2d(9, 32, (1, 9)),
+        nn.ReLU(),
+        nn.MaxPool2d((1, 2), 2),
+        nn.Conv2d(32, 64, (1, 9)),
+        nn.ReLU(),
+        nn.MaxPool2d((1, 2), 2),
+        nn.Flatten(),
+        nn.Linear(1664, 1024),
+        nn.ReLU(),
+        nn.Linear(1024, 512),
+        nn.ReLU(),
         nn.Linear(512, CLASSES),
     )
 

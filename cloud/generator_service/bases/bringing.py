@@ -19,7 +19,7 @@ from edgeloop.cli import console
 from edgeloop.errors import ConfigError
 
 
-def import_(
+def import_(  # noqa: PLR0913 - an option each
     name: Annotated[str, typer.Option(help="In the store.")],
     path: Annotated[Path | None, typer.Argument(help="An ONNX file, or a base's folder.")] = None,
     shape: Annotated[

@@ -68,7 +68,7 @@ def _described(path: Path) -> dict[str, Any]:
     }
 
 
-def build(
+def build(  # noqa: PLR0913 - an option each
     name: Annotated[str, typer.Option(help="Name of the base in the store.")],
     shape: Shape,
     generator: Reference = generators.EMBEDDED,
