@@ -7,6 +7,8 @@ import itertools
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -177,6 +179,20 @@ def no_network(*_: Any) -> Any:
     raise RuntimeError("no network is trained here: ask Algorithm.half for a client's half")
 
 
+def no_targets(broadcast: Any, device: "torch.device") -> None:
+    """Return nothing: a loss that needs a batch only."""
+
+
+def accept(upload: Any) -> None:
+    """Find nothing wrong with an upload that could be read: its sizes are checked before."""
+
+
+def logits(model: "SplitModel", inputs: "Tensor", targets: Any) -> "Tensor":
+    """Return a model's logits (B, C) of a batch: what most algorithms predict by."""
+    scores_BC: Tensor = model(inputs)[1]
+    return scores_BC
+
+
 def raw_scores(scores_BC: "Tensor") -> "Tensor":
     """Return a prediction's scores as they are: what most algorithms' AUC compares."""
     return scores_BC
@@ -195,6 +211,15 @@ def _no_step_inputs(goal: Any, seed: int) -> Iterator[Mapping[str, "Tensor"]]:
     return itertools.repeat({})
 
 
+def _recipe_only(*_: Any) -> Any:
+    """Stand where a recipe says what is to be done, and there is none.
+
+    Raises:
+        RuntimeError: always: the algorithm has neither a recipe nor this part.
+    """
+    raise RuntimeError("the algorithm has no recipe, and does not say this itself")
+
+
 @dataclass(frozen=True)
 class Recipe(Generic[Upload, Broadcast]):
     """A client's round as data: one descent, and an upload of what was seen of its outputs.
@@ -204,11 +229,11 @@ class Recipe(Generic[Upload, Broadcast]):
     `train`.
 
     Attributes:
-        targets: a broadcast's tensors on the device that trains, the goal: None, or a named tuple.
         loss: of a batch.
         epochs: E.
         lr: eta.
         upload: makes the message, of the trained model, its batches and what was seen.
+        targets: a broadcast's tensors on the device that trains, the goal: None, or a named tuple.
         collect: which outputs; None for none.
         collect_at: they are seen: "during" training, each batch before its step; or of all samples,
             in evaluation mode, "before" or "after" it.
@@ -218,11 +243,11 @@ class Recipe(Generic[Upload, Broadcast]):
             endless.
     """
 
-    targets: Callable[[Broadcast, "torch.device"], Any]
     loss: Loss
     epochs: int
     lr: float
     upload: Callable[["SplitModel", Batches, CollectedOutputs], Upload]
+    targets: Callable[[Broadcast, "torch.device"], Any] = no_targets
     collect: Literal["features", "logits"] | None = None
     collect_at: Literal["before", "during", "after"] = "during"
     clip: float | None = None
@@ -234,6 +259,9 @@ class Recipe(Generic[Upload, Broadcast]):
 class Algorithm(Generic[State, Upload, Broadcast]):
     """One federated algorithm, bound to one configuration.
 
+    Where a client's round is a `recipe`, that says `targets`, `loss` and `train`, unless they are
+    given; else `train` must be.
+
     Attributes:
         state: what the server keeps from round to round; a message, so that a ledger can hold it.
         upload: the message a client sends at the end of a round.
@@ -241,13 +269,16 @@ class Algorithm(Generic[State, Upload, Broadcast]):
         sizes: the sizes that the configuration fixes, by dimension letter, for `wire.decode`.
         start: server; the first state and the first broadcast.
         aggregate: server; one round's uploads, in the order of client names, to the next broadcast.
+        recipe: client; its round as data, where it is one descent: such clients can be stacked.
+        train: client; one round on local batches, to an upload. Changes the model. The recipe's
+            where there is one.
         check: server; raises ValueError for an upload that does not fit the configuration.
-        targets: client; a broadcast's tensors on the device that trains, made once a round.
+        targets: client; a broadcast's tensors on the device that predicts; the recipe's where there
+            is one.
         loss: client; a pure function of a model's outputs on a batch and the targets, to a scalar:
-            the same for one model and for many stacked ones.
-        train: client; one round on local batches, to an upload. Changes the model.
+            the same for one model and for many stacked ones. The recipe's where there is one.
         predict: client; scores (B, C) of a batch, the highest is the class; a batch's row without
-            any finite score has no class.
+            any finite score has no class. The logits, unless said otherwise.
         auc_scores: client; those scores to what its AUC compares across samples and classes, as the
             released code does: themselves, or their softmax. The class is the same.
         init_client_state: client; adds to a new model's `kept` what the client keeps beside it.
@@ -255,7 +286,6 @@ class Algorithm(Generic[State, Upload, Broadcast]):
             with it; the local batches are there for what adapts to them. Changes the model. A
             device that is started again while it concludes may call it again with the same
             broadcast, on the model as it was before the first call.
-        recipe: client; what `train` follows, where it is one: such clients can be stacked.
         privacy_leak: what of a client's training samples its evaluations show without noise, a
             sentence, so that no client may be private; empty for nothing.
         full_rounds: server; how many of the first rounds ask every client and lose no upload,
@@ -272,14 +302,14 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     sizes: Mapping[str, int]
     start: Callable[[], tuple[State, Broadcast]]
     aggregate: Callable[[State, Sequence[Upload]], tuple[State, Broadcast]]
-    check: Callable[[Upload], None]
-    targets: Callable[[Broadcast, "torch.device"], Any]
-    loss: Loss
-    train: Callable[["SplitModel", Batches, Broadcast], Upload]
-    predict: Callable[["SplitModel", "Tensor", Any], "Tensor"]
+    recipe: Recipe[Upload, Broadcast] | None = None
+    train: Callable[["SplitModel", Batches, Broadcast], Upload] = _recipe_only
+    check: Callable[[Upload], None] = accept
+    targets: Callable[[Broadcast, "torch.device"], Any] = no_targets
+    loss: Loss = _recipe_only
+    predict: Callable[["SplitModel", "Tensor", Any], "Tensor"] = logits
     init_client_state: Callable[["SplitModel"], None] = leave_unchanged
     load_broadcast: Callable[["SplitModel", Batches, Broadcast], None] = leave_unchanged
-    recipe: Recipe[Upload, Broadcast] | None = None
     privacy_leak: str = ""
     auc_scores: Callable[["Tensor"], "Tensor"] = raw_scores
     full_rounds: int = 0
@@ -291,6 +321,20 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     remove_clients: Callable[[State, Collection[str]], tuple[State, Broadcast]] | None = None
     make_client: Callable[[str, Any, Any], Any] | None = None
 
+    def __post_init__(self) -> None:
+        if self.recipe is None:
+            if self.train is _recipe_only:
+                raise TypeError("an algorithm without a recipe needs train")
+            return
+        told = {
+            "targets": (no_targets, self.recipe.targets),
+            "loss": (_recipe_only, self.recipe.loss),
+            "train": (_recipe_only, partial(_train_recipe, self.recipe)),
+        }
+        for name, (unsaid, value) in told.items():
+            if getattr(self, name) is unsaid:
+                object.__setattr__(self, name, value)
+
     def aggregate_uploads(
         self, state: State, uploads: Mapping[str, Upload]
     ) -> tuple[State, Broadcast]:
@@ -298,6 +342,19 @@ class Algorithm(Generic[State, Upload, Broadcast]):
         if self.aggregate_by_name is not None:
             return self.aggregate_by_name(state, uploads)
         return self.aggregate(state, list(uploads.values()))
+
+
+def _train_recipe(
+    recipe: Recipe[Upload, Broadcast],
+    model: "SplitModel",
+    batches: Batches,
+    broadcast: Broadcast,
+) -> Upload:
+    """Train as a recipe says. By the module's name: whoever trains has torch, others need not."""
+    trained: Upload = import_module("edgeloop.training.sgd").train_recipe(
+        recipe, model, batches, broadcast
+    )
+    return trained
 
 
 def private_recipe(

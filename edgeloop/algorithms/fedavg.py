@@ -11,13 +11,12 @@ Shape suffix: P parameters of the model.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from edgeloop import models
 from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Count, Positive, Recipe
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
-from edgeloop.training.sgd import cross_entropy, train_recipe
+from edgeloop.training.sgd import cross_entropy
 
 INFO = AlgorithmInfo(
     title="FedAvg",
@@ -65,7 +64,6 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         return mean, mean
 
     recipe = Recipe[WeightsUpload, Weights](
-        targets=lambda broadcast, device: None,
         loss=cross_entropy,
         epochs=config.local_epochs,
         lr=config.local_lr,
@@ -81,12 +79,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         sizes={"P": weights.size(models.initial_model(config).own())},
         start=start,
         aggregate=aggregate,
-        check=lambda upload: None,
-        targets=lambda broadcast, device: None,
-        loss=cross_entropy,
-        train=partial(train_recipe, recipe),
         recipe=recipe,
-        predict=lambda model, inputs, targets: model(inputs)[1],
         load_broadcast=lambda model, batches, broadcast: weights.assign(
             model.own(), broadcast.weights_P
         ),

@@ -178,8 +178,6 @@ def build(config: Config) -> Algorithm[Shared, Upload, Shared]:
         sizes={"P": weights.size(models.initial_model(config).own()), "D": config.width},
         start=start,
         aggregate=aggregate,
-        check=lambda upload: None,
-        targets=lambda broadcast, device: None,
         loss=cross_entropy,
         train=train,
         predict=predict,

@@ -33,7 +33,6 @@ from edgeloop.algorithm import (
 )
 from edgeloop.knowledge import prototypes
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload, Targets
-from edgeloop.training.sgd import train_recipe
 
 INFO = AlgorithmInfo(
     title="FedDistill",
@@ -111,11 +110,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         start=start,
         aggregate=lambda state, uploads: (state, prototypes.average(uploads, config.classes)),
         check=lambda upload: prototypes.check_labels(upload, config.classes),
-        targets=prototypes.targets,
-        loss=loss,
-        train=partial(train_recipe, recipe),
         recipe=recipe,
-        predict=lambda model, inputs, goal: model(inputs)[1],
     )
 
 

@@ -180,11 +180,8 @@ def build(config: Config) -> Algorithm[State, HeadUpload, Knowledge]:
         sizes={"C": config.classes, "K": config.width, "G": weights.size(first.parameters())},
         start=start,
         aggregate=aggregate,
-        check=lambda upload: None,
-        targets=lambda broadcast, device: None,
         loss=cross_entropy,
         train=train,
-        predict=lambda model, inputs, targets: model(inputs)[1],
         load_broadcast=heads.load_broadcast,
     )
 

@@ -23,7 +23,7 @@ from edgeloop.knowledge import heads, prototypes
 from edgeloop.knowledge.heads import Head
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.seeds import derive
-from edgeloop.training.sgd import cross_entropy, train_recipe
+from edgeloop.training.sgd import cross_entropy
 
 INFO = AlgorithmInfo(
     title="FedGH",
@@ -88,7 +88,6 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, Head]:
         return State(head.head_CK, head.bias_C, state.rounds + 1), head
 
     recipe = Recipe[PrototypeUpload, Head](
-        targets=lambda broadcast, device: None,
         loss=cross_entropy,
         epochs=config.local_epochs,
         lr=config.local_lr,
@@ -105,11 +104,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, Head]:
         start=start,
         aggregate=aggregate,
         check=lambda upload: prototypes.check_labels(upload, config.classes),
-        targets=lambda broadcast, device: None,
-        loss=cross_entropy,
-        train=partial(train_recipe, recipe),
         recipe=recipe,
-        predict=lambda model, inputs, targets: model(inputs)[1],
         load_broadcast=heads.load_broadcast,
     )
 

@@ -152,10 +152,8 @@ def build(config: Config) -> Algorithm[State, Factors, Mentee]:
         start=start,
         aggregate=aggregate,
         check=lambda upload: low_rank.check_factors(*arrays(upload), shapes),
-        targets=lambda broadcast, device: None,
         loss=cross_entropy,
         train=train,
-        predict=lambda model, inputs, targets: model(inputs)[1],
         init_client_state=lambda model: init_client_state(model, config),
         load_broadcast=load_broadcast,
     )

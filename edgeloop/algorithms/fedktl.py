@@ -53,7 +53,6 @@ from edgeloop.knowledge.latent_pairs import Pairs
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.knowledge.yardstick import SampleStatistics
 from edgeloop.seeds import derive, drawing
-from edgeloop.training.sgd import train_recipe
 
 INFO = AlgorithmInfo(
     title="FedKTL",
@@ -174,9 +173,6 @@ def build(
         start=lambda: (initial_state(config), no_pairs(config)),
         aggregate=partial(aggregate, config, generator),
         check=lambda upload: prototypes.check_labels(upload, config.classes),
-        targets=recipe.targets,
-        loss=recipe.loss,
-        train=partial(train_recipe, recipe),
         recipe=recipe,
         predict=lambda model, inputs, goal: etf.cosines(model(inputs)[1], goal.frame_CC),
         round_metrics=lambda _, state, broadcast: round_metrics(state, broadcast, config),

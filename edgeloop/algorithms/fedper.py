@@ -13,14 +13,13 @@ Shape suffix: P parameters of the base.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from edgeloop import models
 from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batches, Count, Positive, Recipe
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
-from edgeloop.training.sgd import cross_entropy, train_recipe
+from edgeloop.training.sgd import cross_entropy
 
 INFO = AlgorithmInfo(
     title="FedPer",
@@ -68,7 +67,6 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         return mean, mean
 
     recipe = Recipe[WeightsUpload, Weights](
-        targets=lambda broadcast, device: None,
         loss=cross_entropy,
         epochs=config.local_epochs,
         lr=config.local_lr,
@@ -84,12 +82,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         sizes={"P": weights.size(models.initial_model(config).base.parameters())},
         start=start,
         aggregate=aggregate,
-        check=lambda upload: None,
-        targets=lambda broadcast, device: None,
-        loss=cross_entropy,
-        train=partial(train_recipe, recipe),
         recipe=recipe,
-        predict=lambda model, inputs, targets: model(inputs)[1],
         load_broadcast=load_broadcast,
     )
 

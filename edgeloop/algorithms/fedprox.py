@@ -90,11 +90,8 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         sizes={"P": weights.size(models.initial_model(config).own())},
         start=start,
         aggregate=aggregate,
-        check=lambda upload: None,
-        targets=lambda broadcast, device: None,
         loss=cross_entropy,
         train=train,
-        predict=lambda model, inputs, targets: model(inputs)[1],
         load_broadcast=lambda model, batches, broadcast: weights.assign(
             model.own(), broadcast.weights_P
         ),

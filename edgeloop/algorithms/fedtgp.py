@@ -40,7 +40,6 @@ from edgeloop.knowledge.prototype_network import (
     train_prototypes,
 )
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload, Targets
-from edgeloop.training.sgd import train_recipe
 
 INFO = AlgorithmInfo(
     title="FedTGP",
@@ -155,9 +154,6 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         start=start,
         aggregate=aggregate,
         check=lambda upload: prototypes.check_labels(upload, config.classes),
-        targets=prototypes.targets,
-        loss=loss,
-        train=partial(train_recipe, recipe),
         recipe=recipe,
         predict=lambda model, inputs, goal: prototypes.nearness(
             model(inputs)[0], goal, prototypes.log_prior(model)

@@ -96,11 +96,8 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         sizes={"P": weights.size(first.own())},
         start=start,
         aggregate=aggregate,
-        check=lambda upload: None,
-        targets=lambda broadcast, device: None,
         loss=cross_entropy,
         train=train,
-        predict=lambda model, inputs, targets: model(inputs)[1],
     )
 
 

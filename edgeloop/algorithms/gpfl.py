@@ -194,8 +194,6 @@ def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
         sizes={"P": weights.size(shared_parameters(first_model()))},
         start=start,
         aggregate=aggregate,
-        check=lambda upload: None,
-        targets=lambda broadcast, device: None,
         loss=cross_entropy,
         train=train,
         predict=predict,

@@ -11,13 +11,12 @@ Shape suffixes: C classes, K features.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from edgeloop import models
 from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Count, Positive, Recipe
 from edgeloop.knowledge import heads
 from edgeloop.knowledge.heads import Head, HeadUpload
-from edgeloop.training.sgd import cross_entropy, train_recipe
+from edgeloop.training.sgd import cross_entropy
 
 INFO = AlgorithmInfo(
     title="LG-FedAvg",
@@ -65,7 +64,6 @@ def build(config: Config) -> Algorithm[Head, HeadUpload, Head]:
         return mean, mean
 
     recipe = Recipe[HeadUpload, Head](
-        targets=lambda broadcast, device: None,
         loss=cross_entropy,
         epochs=config.local_epochs,
         lr=config.local_lr,
@@ -79,11 +77,6 @@ def build(config: Config) -> Algorithm[Head, HeadUpload, Head]:
         sizes={"C": config.classes, "K": config.width},
         start=start,
         aggregate=aggregate,
-        check=lambda upload: None,
-        targets=lambda broadcast, device: None,
-        loss=cross_entropy,
-        train=partial(train_recipe, recipe),
         recipe=recipe,
-        predict=lambda model, inputs, targets: model(inputs)[1],
         load_broadcast=heads.load_broadcast,
     )

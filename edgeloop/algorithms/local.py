@@ -5,10 +5,9 @@ The `Local` of PFLlib and HtFLlib (https://github.com/TsingZ0/HtFLlib); no diffe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from edgeloop.algorithm import Algorithm, AlgorithmInfo, Count, Positive, Recipe
-from edgeloop.training.sgd import cross_entropy, train_recipe
+from edgeloop.training.sgd import cross_entropy
 
 INFO = AlgorithmInfo(
     title="Local",
@@ -53,7 +52,6 @@ def build(config: Config) -> Algorithm[Nothing, Nothing, Nothing]:
         return state, Nothing()
 
     recipe = Recipe[Nothing, Nothing](
-        targets=lambda broadcast, device: None,
         loss=cross_entropy,
         epochs=config.local_epochs,
         lr=config.local_lr,
@@ -67,10 +65,5 @@ def build(config: Config) -> Algorithm[Nothing, Nothing, Nothing]:
         sizes={},
         start=start,
         aggregate=aggregate,
-        check=lambda upload: None,
-        targets=lambda broadcast, device: None,
-        loss=cross_entropy,
-        train=partial(train_recipe, recipe),
         recipe=recipe,
-        predict=lambda model, inputs, targets: model(inputs)[1],
     )

@@ -21,7 +21,6 @@ Shape suffixes: B samples, N uploaded prototypes, C classes, K features, D kept 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -46,7 +45,6 @@ from edgeloop.knowledge import prototypes
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive
-from edgeloop.training.sgd import train_recipe
 
 INFO = AlgorithmInfo(
     title="TinyProto",
@@ -152,9 +150,6 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         start=start,
         aggregate=aggregate,
         check=lambda upload: prototypes.check_labels(upload, config.classes),
-        targets=targets,
-        loss=objective,
-        train=partial(train_recipe, recipe),
         recipe=recipe,
         predict=lambda model, inputs, goal: nearness(
             model(inputs)[0], goal, prototypes.log_prior(model)

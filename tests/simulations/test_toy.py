@@ -43,11 +43,8 @@ def build(config):
         sizes={},
         start=lambda: (Total(0), Total(0)),
         aggregate=lambda state, uploads: (Total(sum(u.samples for u in uploads)),) * 2,
-        check=lambda upload: None,
-        targets=lambda broadcast, device: None,
         loss=cross_entropy,
         train=lambda model, batches, broadcast: train(model, batches, config),
-        predict=lambda model, inputs, targets: model(inputs)[1],
     )
 
 
