@@ -45,10 +45,14 @@ EXIT_TERMINATED = 143
 """Ended by SIGTERM before its work was done; a service ends with 0 instead."""
 
 
+_ALIKE = 0.75
+"""How much like a known word another one must be to be taken for it, 0 to 1."""
+
+
 def choose(word: object, known: Iterable[object]) -> str:
     """Return the remedy for a word that is none of those known: the one meant, or all of them."""
     words = [str(each) for each in known]
-    close = difflib.get_close_matches(str(word), words, n=1)
+    close = difflib.get_close_matches(str(word), words, n=1, cutoff=_ALIKE)
     folded = [each for each in words if each.casefold() == str(word).casefold()]
     for meant in [*folded, *close]:
         return f"did you mean {meant}"

@@ -107,7 +107,7 @@ def test_a_file_as_an_editor_on_windows_saves_it(
         ({"hyperparameters": {"classes": 3}}, "of a task: give class_names beside the table"),
         ({"rounds": 0}, "rounds: 0 is too small; give 1 or more"),
         ({"name": "a/b"}, "name: "),
-        ({"algorithm": "fedbest"}, "algorithm: there is no 'fedbest'; did you mean fed"),
+        ({"algorithm": "fedbest"}, "algorithm: there is no 'fedbest'; did you mean feddbe"),
         ({"variant": "old"}, "variant: fedtgp has no variant 'old'; choose one of"),
         (
             {"hyperparameters": {"local_lr": 0}},

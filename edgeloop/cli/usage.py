@@ -43,7 +43,7 @@ def by_option(error: EdgeloopError, app: typer.Typer, name: str) -> EdgeloopErro
         if each.param_type_name == "option"
     }
     place, _, field = error.field.rpartition(": ")
-    own = place.removeprefix("edgeloop ") in ("", name)
+    own = not place or place.removeprefix("edgeloop ").startswith(name)
     option = options.get(field.replace("-", "_")) if own else None
     return error if option is None else type(error)(option, error.problem, error.remedy)
 

@@ -51,8 +51,13 @@ def first_finding(findings: Sequence[Finding]) -> tuple[tuple[str | int, ...], s
     alike = [each for each in findings if _is_alternative(each["loc"], place)]
     if len(alike) < 2:
         return (place, *explain(first))
-    remedies = list(dict.fromkeys(explain(each)[1] for each in alike))
-    return place[:-1], f"{shown(first['input'])} cannot be used", ", or ".join(remedies)
+    value = first["input"]
+    known = [word for each in alike if each["type"] == "literal_error" for word in _known(each)]
+    others = [explain(each)[1] for each in alike if each["type"] != "literal_error"]
+    if not others:
+        return place[:-1], f"there is no {shown(value)}", choose(value, known)
+    remedies = dict.fromkeys([*others, *([choose(value, known)] if known else [])])
+    return place[:-1], f"{shown(value)} cannot be used", ", or ".join(remedies)
 
 
 def first_problem(findings: Sequence[Finding]) -> str:
@@ -97,8 +102,13 @@ def _number(bound: object) -> str:
     return f"{bound:g}" if isinstance(bound, float) else str(bound)
 
 
+def _known(finding: Finding) -> list[str]:
+    """Return the words that a text may be; none where numbers are asked for."""
+    return re.findall(r"'([^']*)'", finding["ctx"]["expected"])
+
+
 def _literal(value: object, given: Mapping[str, Any]) -> tuple[str, str]:
-    known = re.findall(r"'([^']*)'", given["expected"])
+    known = _known({"ctx": given})
     if not known:  # numbers
         return f"{shown(value)} is not allowed here", f"give {given['expected']}"
     return f"there is no {shown(value)}", choose(value, known)

@@ -137,7 +137,7 @@ def test_inputs_of_five_colours_are_refused() -> None:
 
 
 def test_wrong_settings_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"filters.*give another --filters"):
+    with pytest.raises(ConfigError, match=r"filters: 0 is too small; give 1 or more"):
         building.recipe_for((1, 28, 28), filters=0)
     with pytest.raises(ConfigError, match="patch"):
         building.recipe_for((1, 28, 28), patch="wide")

@@ -67,7 +67,7 @@ SEE = "see `edgeloop demo greet --help`"
         (["greet", "you", "--times", "0"], "--times: 0 is too small; give 1 or more"),
         (["greet", "you", "--times", "9" * 9], "--times: 999999999 is too large; give at most 9"),
         (["greet", "you", "--times", "two"], "--times: 'two' is no whole number; give a whole nu"),
-        (["greet", "you", "--times"], f"--times: has no value; give one behind it, or {SEE}"),
+        (["greet", "you", "--times"], "--times: has no value; give one behind it, or see `edge"),
         (["greet", "you", "--tims", "2"], "--tims: there is no such option; did you mean --times"),
         (["greet", "you", "--zzz"], f"--zzz: there is no such option; {SEE}"),
         (["greet", "you", "--loud=1"], "--loud: takes no value; give --loud alone"),

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from cloud.aggregator import alone
-from edgeloop.errors import RunError
+from edgeloop.errors import TakenError
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol.task import SERVER, client_id, presence_topic
 from edgeloop.runtime.config import BrokerSettings
@@ -34,7 +34,7 @@ def test_another_one_is_waited_for_and_then_refused(
 ) -> None:
     with online(broker, notes) as other:
         with pytest.raises(
-            RunError, match=r"task t: another aggregator of it is online.*; stop it"
+            TakenError, match=r"task t: another aggregator of it is online.*; stop it"
         ):
             alone.ensure_only_aggregator(broker, CONTRACT, patience=1.5)
         assert other.connected

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from cloud.aggregator import migrations
 from cloud.aggregator.ledger import Ledger, PastRound, RoundCounts
-from edgeloop.errors import ConfigError, RunError
+from edgeloop.errors import ConfigError, RunError, TakenError
 from tests.postgres import Postgres
 from tests.world import contract
 
@@ -324,7 +324,7 @@ def test_a_killed_process_leaves_no_lock(url: str) -> None:
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment) as victim:
         assert victim.stdout is not None
         victim.stdout.readline()
-        with pytest.raises(RunError, match="another aggregator is running on it"):
+        with pytest.raises(TakenError, match="another aggregator is running on it"):
             Ledger.open(url)
         victim.kill()
     begun(url).close()
@@ -337,7 +337,7 @@ def test_a_second_opener_is_refused_until_the_first_closes(url: str, tmp_path: P
     file.symlink_to(file_of(url))
     with begun(url):
         for same in (url, f"sqlite:///{folder / 'ledger.sqlite'}", f"sqlite:///{file}"):
-            with pytest.raises(RunError, match="another aggregator is running on it"):
+            with pytest.raises(TakenError, match="another aggregator is running on it"):
                 Ledger.open(same)
     Ledger.open(url).close()
 
@@ -399,7 +399,7 @@ def test_a_database_locked_by_another_program_is_named(url: str) -> None:
     with begun(url) as ledger:
         other = sqlite3.connect(file_of(url), isolation_level=None)
         other.execute("begin immediate")
-        with pytest.raises(RunError, match="is locked by another program"):
+        with pytest.raises(TakenError, match="is locked by another program"):
             ledger.record(0, "a", "digest", b"payload")
         other.execute("rollback")
         other.close()

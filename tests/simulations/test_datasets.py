@@ -79,7 +79,7 @@ def test_a_partition_is_shown_before_it_is_written(capsys: pytest.CaptureFixture
         (["fashion-sample", "--samples", "3"], "samples: is of a partition, and none is asked"),
         (["fashion-sample", "--layout", "signal"], "layout: 'signal', but this source has no conf"),
         (["fashion-sample", "--image-size", "0"], "--image-size: 0 is too small; give"),
-        (["fashion-sample", "--image-size", "9"], "image_size: is of image files, and this"),
+        (["fashion-sample", "--image-size", "9"], "--image-size: is of image files, and this"),
         (["fashion-sample", "--partition", "fair"], "partition: "),
     ],
 )

@@ -170,7 +170,7 @@ def test_a_wrong_scenario_names_the_key(
     ("words", "sentence"),
     [
         (["fedktl-table-11"], "there is no 'fedktl-table-11'; did you mean fedktl-table-1"),
-        (["fedktl-table-1", "--scale", "big"], "scale: there is no 'big'; choose cpu or paper"),
+        (["fedktl-table-1", "--scale", "big"], "scale: there is no 'big'; choose one of cpu"),
         (["fedktl-table-1", "--only", "row"], "only: 'row' is no key=value"),
         (["fedktl-table-1", "--data", "nowhere"], "below nowhere; give --data FOLDER with cifar10"),
     ],

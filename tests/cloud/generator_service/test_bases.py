@@ -81,7 +81,7 @@ def test_two_that_build_one_name_at_once_do_not_replace_each_other() -> None:
         (["--name", "auto", "--shape", "1x14x14"], "is no name for a base"),
         (["--name", "a", "--shape", "square"], "'square' is no shape"),
         (["--name", "a", "--shape", "0x14x14"], "is no shape"),
-        (["--name", "a", "--shape", "1x14x14", "--dims", "0"], "give another --dims"),
+        (["--name", "a", "--shape", "1x14x14", "--dims", "0"], "--dims: 0 is too small; give"),
         (["--name", "a", "--shape", "1x14x14", "--generator", "nobody"], "no generator 'nobody'"),
         (
             ["--name", "a", "--shape", "1x14x14", *SMALL, "--dims", "200"],

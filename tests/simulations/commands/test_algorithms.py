@@ -48,7 +48,7 @@ def test_one_algorithm_with_what_its_hyperparameters_mean(
 
 def test_an_unknown_algorithm(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["algorithms", "fedtpg"]) == 2
-    assert "there is no 'fedtpg'; choose one of apfl" in capsys.readouterr().err
+    assert "there is no 'fedtpg'; did you mean fedtgp" in capsys.readouterr().err
 
 
 def test_every_hyperparameter_has_a_meaning() -> None:

@@ -63,7 +63,7 @@ def test_exdir_is_written_and_every_option_of_it_named(
     partition = data.load(tmp_path / "divided").partition
     assert partition == data.Partition("exdir", clients=4, alpha=100.0, classes_per_client=5)
     assert main([*words, "--classes-per-client", "11", "--out", str(tmp_path / "x")]) == 2
-    assert "classes_per_client: 11 of only 10 classes; use at most 10" in capsys.readouterr().err
+    assert "--classes-per-client: 11 of only 10 classes; use at most 10" in capsys.readouterr().err
 
 
 def test_pictures_of_other_sizes_are_resized(tmp_path: Path) -> None:
