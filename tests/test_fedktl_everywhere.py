@@ -59,9 +59,9 @@ def test_one_device_over_mqtt_ends_as_its_simulation_does(
     )
     assert here == there  # four epochs are few
     assert len(here) == 1
-    simulated = expected["mix"]["clients"]["client-00"]
-    assert bytes.fromhex(simulated.pop(HITS))  # a device keeps no test samples' bits
-    assert mine["mix"] == simulated
+    simulation = expected["mix"]["clients"]["client-00"]
+    assert bytes.fromhex(simulation.pop(HITS))  # a device keeps no test samples' bits
+    assert mine["mix"] == simulation
     assert right(task, Path(mine["onnx"])) == mine["mix"]["mixed"]
     assert mine["mix"]["together"] == expected["final_accuracy"]
     assert mine["mix"]["held_out"] == 18
