@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop.cli import console
-from edgeloop.errors import ConfigError, InputError
+from edgeloop.errors import ConfigError, EdgeloopError
 from edgeloop.runtime import atomic_files
 
 ROOT = Path(__file__).parent.parent
@@ -18,12 +18,12 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def run(function: Callable[..., None], name: str) -> int:
-    """Run a benchmark as a command line; bad input ends with exit code 2, Ctrl-C with 130."""
+    """Run a benchmark as a command line; an error ends with its exit code, Ctrl-C with 130."""
     try:
         return console.run(function, name, sys.argv[1:])
-    except InputError as error:
+    except EdgeloopError as error:
         sys.stderr.write(f"error: {error}\n")
-        return 2
+        return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         return 130

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from edgeloop.algorithm import Algorithm
-from edgeloop.errors import InputError
+from edgeloop.errors import EdgeloopError
 from edgeloop.protocol import wire
 
 S = TypeVar("S")
@@ -108,7 +108,7 @@ def _try_aggregate(
             result = algorithm.aggregate_uploads(state, uploads)
         for message in result:
             wire.check(message)
-    except InputError:
+    except EdgeloopError:
         raise  # a generator that is away, for one
     except _FAILURES as error:
         return _line(error)

@@ -1,6 +1,5 @@
 """What a simulation is asked to do, checked before anything runs."""
 
-import difflib
 import re
 import tomllib
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from edgeloop.bases import building
 from edgeloop.bases.running import Base
 from edgeloop.data import Federation, Partition
 from edgeloop.data.views import select_clients
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, choose
 from edgeloop.generator import Generator
 from edgeloop.mixing.experts import Mix
 from edgeloop.privacy.dp_sgd import NoiseSecret
@@ -268,9 +267,7 @@ class RunSettings(DataSettings):
     def _check_beside(self) -> None:
         for name in self.beside:
             if name not in algorithms.names():
-                close = difflib.get_close_matches(name, algorithms.names(), n=1)
-                known = ", ".join(algorithms.names())
-                meant = f"did you mean {close[0]}" if close else f"choose of {known}"
+                meant = choose(name, algorithms.names())
                 raise ConfigError("beside", f"there is no {name!r}", meant)
             if name == self.algorithm:
                 problem = f"{name} is what runs itself, and would be compared with itself"

@@ -16,7 +16,7 @@ import typer
 from torch import Tensor
 
 from edgeloop.cli import console
-from edgeloop.errors import InputError
+from edgeloop.errors import EdgeloopError
 from edgeloop.generators.converting import Parts, convert
 from edgeloop.generators.manifest import PARTS
 from edgeloop.generators.onnx import OnnxGenerator
@@ -148,6 +148,6 @@ def make_record(
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except InputError as error:
+    except EdgeloopError as error:
         sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+        sys.exit(error.exit_code)

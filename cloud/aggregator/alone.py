@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Mapping
 
-from edgeloop.errors import RefusedError, RunError
+from edgeloop.errors import RefusedError, TakenError
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import SERVER, Contract, client_id, presence_topic
 from edgeloop.runtime.config import BrokerSettings
@@ -33,7 +33,7 @@ def ensure_only_aggregator(
     One of the same run is this one before it was killed, since the run's ledger has one writer.
 
     Raises:
-        RunError: if one of another run is, and stays.
+        TakenError: if one of another run is, and stays.
         BrokerError: if the broker cannot be reached.
     """
     task = contract.task
@@ -47,7 +47,7 @@ def ensure_only_aggregator(
             elif not _is_alone(connection, contract, patience):
                 problem = "another aggregator of it is online at the broker, with another run"
                 remedy = "stop it, or name this task otherwise"
-                raise RunError(f"task {task}", problem, remedy)
+                raise TakenError(f"task {task}", problem, remedy)
     except RefusedError as error:  # the broker wants certain client ids, perhaps
         _not_known(task, error.problem)
 

@@ -12,6 +12,7 @@ from cloud.aggregator.leaving import leave
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
 from edgeloop.cli import console
+from edgeloop.errors import EXIT_UNAVAILABLE
 from edgeloop.protocol.gathering import TooFewUploadsError
 from edgeloop.runtime import config as config_files
 from edgeloop.runtime import logs
@@ -54,7 +55,7 @@ def aggregator(
         serve(task)
     except TooFewUploadsError as error:
         log.critical("%s; started again, the task goes on with this round", error)
-        raise typer.Exit(1) from error
+        raise typer.Exit(EXIT_UNAVAILABLE) from error
 
 
 def _take_out(task: TaskSettings, device: str) -> None:
@@ -62,4 +63,4 @@ def _take_out(task: TaskSettings, device: str) -> None:
         console.say(f"{device} is taken out of {task.name}")
         return
     log.error("%s will be taken out of %s when its aggregator has time", device, task.name)
-    raise typer.Exit(1)
+    raise typer.Exit(EXIT_UNAVAILABLE)

@@ -14,14 +14,18 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from cloud.aggregator import migrations, postgresql
-from edgeloop.errors import ConfigError, RunError
+from edgeloop.errors import ConfigError, EdgeloopError, RunError, TakenError, UnavailableError
 
 DAMAGED = ("is damaged", "restore a backup, or use another folder")
 """What is wrong with a ledger that holds what none holds, and what to do."""
 
 
+_LOCKED = "is locked"
+_PASSING = ("is full", *postgresql.PASSING)
+"""Pieces of messages of what time may mend."""
+
 _REMEDIES = {  # a piece of the database's message -> what is wrong, and what to do
-    "is locked": ("is locked by another program", "close that program and try again"),
+    _LOCKED: ("is locked by another program", "close that program and try again"),
     "not a database": ("is no ledger", "restore a backup, or use another folder"),
     "malformed": DAMAGED,
     "unable to open": ("cannot be opened", "use a folder that exists and can be written"),
@@ -69,7 +73,7 @@ class Database:
         """Keep other aggregators from a task in a shared database.
 
         Raises:
-            RunError: if one has it.
+            TakenError: if one has it.
         """
         if self.shared and self.claim is None:
             with translate_errors(self.name):
@@ -80,7 +84,7 @@ class Database:
         """Open a transaction; one thread at a time.
 
         Raises:
-            RunError: if the connection that held the task is lost.
+            UnavailableError: if the connection that held the task is lost.
         """
         if self.claim is None:
             with self.engine.connect() as plain:
@@ -88,7 +92,7 @@ class Database:
                 with connection.begin():
                     yield connection
         elif self.claim.invalidated:  # it would connect again, and write without holding the task
-            raise RunError(self.name, *postgresql.LOST)
+            raise UnavailableError(self.name, *postgresql.LOST)
         else:
             with self.claim.begin():
                 yield self.claim
@@ -105,9 +109,7 @@ class Database:
             for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
                 connection.cursor().execute(statement).fetchall()
         except sqlite3.Error as error:
-            known = [words for piece, words in _REMEDIES.items() if piece in str(error)]
-            words = known[0] if known else (f"failed ({error})", "look after the database")
-            raise RunError(self.name, *words) from error
+            raise _database_error(self.name, str(error)) from error
         finally:
             connection.close()
 
@@ -137,6 +139,8 @@ def connect(url: str | URL, busy_seconds: float) -> Database:
     Raises:
         ConfigError: if it is no URL, or one of a database that cannot be used.
         RunError: if the database cannot be used as it is.
+        TakenError: if another aggregator has it.
+        UnavailableError: if it cannot be reached now.
     """
     parsed = _parse(url)
     sqlite = parsed.get_backend_name() == "sqlite"
@@ -192,7 +196,7 @@ def _locked(name: str) -> IO[str]:
     except OSError as error:
         lock.close()
         remedy = "stop it, or use another folder"
-        raise postgresql.TakenError(name, "another aggregator is running on it", remedy) from error
+        raise TakenError(name, "another aggregator is running on it", remedy) from error
     return lock
 
 
@@ -247,12 +251,18 @@ def translate_errors(name: str) -> Iterator[None]:
     """Turn the database's errors into ours.
 
     Raises:
-        RunError: naming the database.
+        EdgeloopError: naming the database: wrong, taken, or away.
     """
     try:
         yield
     except DBAPIError as error:
-        message = str(error.orig)
-        known = [words for piece, words in _REMEDIES.items() if piece in message]
-        words = known[0] if known else (f"failed ({message})", "look after the database")
-        raise RunError(name, *words) from error
+        raise _database_error(name, str(error.orig)) from error
+
+
+def _database_error(name: str, message: str) -> EdgeloopError:
+    """Return what a database's message means: wrong, taken by another program, or away."""
+    known = [piece for piece in _REMEDIES if piece in message]
+    if not known:
+        return RunError(name, f"failed ({message})", "look after the database")
+    passing = UnavailableError if known[0] in _PASSING else RunError
+    return (TakenError if known[0] == _LOCKED else passing)(name, *_REMEDIES[known[0]])

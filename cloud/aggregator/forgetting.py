@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.settings import TaskSettings
-from edgeloop.errors import BrokerError
+from edgeloop.errors import BrokerAwayError
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import ROOT, SERVER, client_id
 from edgeloop.runtime.config import BrokerSettings
@@ -63,5 +63,5 @@ def clear(broker: BrokerSettings, name: str, topics: Sequence[str], lasting: boo
                 cleared.add(event.topic)
                 connection.publish(event.topic, b"", retain=True)
         if not connection.flush(QUIET_SECONDS * 10):
-            raise BrokerError(broker.address, "does not take messages", "try again")
+            raise BrokerAwayError(broker.address, "does not take messages", "try again")
     return len(cleared)

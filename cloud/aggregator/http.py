@@ -18,6 +18,7 @@ from cloud.aggregator.connections import LimitedH11Protocol
 from cloud.aggregator.ledger import PastRound
 from cloud.aggregator.metrics import Metrics, Phase
 from edgeloop.errors import ConfigError, InputError
+from edgeloop.runtime.ports import listen_error
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
@@ -144,6 +145,7 @@ class Server:
 
         Raises:
             ConfigError: if it cannot listen there.
+            TakenError: if another process does.
         """
         listening = _listening(self._host, self.port)
         self.port = int(listening.getsockname()[1])
@@ -171,6 +173,7 @@ def _listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno in _PORT_ERRORS:
             remedy = "choose another one, or 0 for any free one"
-            raise ConfigError("http.port", f"{port} {_PORT_ERRORS[error.errno]}", remedy) from error
+            problem = f"{port} {_PORT_ERRORS[error.errno]}"
+            raise listen_error("http.port", problem, remedy, error) from error
         problem = f"cannot listen on {host!r} ({error.strerror or error})"
         raise ConfigError("http.host", problem, "give an address of this machine") from error

@@ -9,12 +9,11 @@ from collections.abc import Collection
 
 from cloud.aggregator import alone, forgetting, outcome, standing
 from cloud.aggregator.ledger import Ledger
-from cloud.aggregator.postgresql import TakenError
 from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.standing import Loaded
 from edgeloop import algorithms, round_history
 from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
-from edgeloop.errors import ConfigError, RefusedError, RunError
+from edgeloop.errors import ConfigError, RefusedError, RunError, TakenError
 from edgeloop.mqtt import leaving
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import (

@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL
 
 from cloud.aggregator.database import DAMAGED, Database, connect, translate_errors
 from cloud.aggregator.migrations import departures, rounds, runs, uploads
-from edgeloop.errors import ConfigError, RunError
+from edgeloop.errors import ConfigError, EdgeloopError, RunError
 from edgeloop.protocol.task import Contract
 from edgeloop.protocol.wire import MAX_FRAME
 
@@ -354,7 +354,7 @@ class Ledger:
         try:
             with translate_errors(name), self._database.engine.connect() as connection:
                 yield connection
-        except RunError:
+        except EdgeloopError:
             raise
         except (TypeError, ValueError) as error:  # SQLite keeps a text where a time should be
             raise RunError(name, *DAMAGED) from error

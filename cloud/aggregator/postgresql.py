@@ -5,7 +5,7 @@ import hashlib
 from sqlalchemy import URL, Connection, Engine, create_engine, select
 from sqlalchemy.sql.functions import func
 
-from edgeloop.errors import RunError
+from edgeloop.errors import TakenError
 
 NAMES = ("postgres", "postgresql")
 """As URLs begin that leave the driver to us."""
@@ -28,9 +28,11 @@ REMEDIES = {  # a piece of the database's message -> what is wrong, and what to 
     "terminating connection": LOST,
 }
 
-
-class TakenError(RunError):
-    """Another aggregator has the ledger, or the task in it."""
+PASSING = (
+    *("connection failed", "resolve", "the connection is", "server closed"),
+    "terminating connection",
+)
+"""Those of them that time may mend."""
 
 
 def engine_of(url: URL) -> Engine:

@@ -23,7 +23,7 @@ from edgeloop.bases.running import Base
 from edgeloop.client import Report
 from edgeloop.cohorts.events import Event, LeftError, RoundOpened, UploadExcluded
 from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
-from edgeloop.errors import InputError, RunError
+from edgeloop.errors import EdgeloopError, RunError
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol.task import SERVER, Contract, client_id, presence_topic
 from edgeloop.runtime import tracing
@@ -186,7 +186,7 @@ class Run:
                     self._part(algorithm, asking)
                     leaving.tell(connection, broker, self.contract, algorithm, self.ledger)
                     asking = frozenset()
-        except InputError as error:
+        except EdgeloopError as error:
             log.warning("devices that want to be taken out now are not heard: %s", error)
 
     def _invite(self, contract: Contract) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeloop.errors import GeneratorError
+from edgeloop.errors import GeneratorError, choose
 
 
 @dataclass(frozen=True)
@@ -80,5 +80,5 @@ def find(name: str, catalogue: Sequence[Entry] = CATALOGUE) -> Entry:
     for entry in catalogue:
         if entry.name == name:
             return entry
-    names = ", ".join(entry.name for entry in catalogue)
-    raise GeneratorError(name, "is not in the catalogue", f"choose one of {names}")
+    meant = choose(name, [entry.name for entry in catalogue])
+    raise GeneratorError(name, "is not in the catalogue", meant)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cloud.generator_service.stylegan import modules, network, unpickle
 from edgeloop.cli import console
-from edgeloop.errors import GeneratorError, InputError
+from edgeloop.errors import EdgeloopError, GeneratorError
 from edgeloop.generators import converting
 
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     path, folder, about = arguments
     try:
         convert(Path(path), Path(folder), json.loads(about))
-    except InputError as error:
+    except EdgeloopError as error:
         console.note(str(error))
         return 2
     return 0
@@ -40,7 +40,7 @@ def convert(path: Path, folder: Path, about: dict[str, str]) -> None:
             parts = network.parts(unpickle.read(path), path.name)
             console.say("converting to ONNX; a large network takes minutes")
             converting.convert(parts, folder, about)
-        except InputError:
+        except EdgeloopError:
             raise
         except Exception as error:  # the file's own source may raise anything
             reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]

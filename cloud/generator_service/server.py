@@ -20,6 +20,7 @@ from edgeloop.errors import GeneratorError
 from edgeloop.generators import control
 from edgeloop.runtime import atomic_files
 from edgeloop.runtime.child_processes import bound
+from edgeloop.runtime.ports import listen_error
 
 INSTALL = "run tools/triton.sh, or name a folder that it filled with --home or EDGELOOP_TRITON"
 SECRET = ".control-secret"  # noqa: S105 - where it is
@@ -236,7 +237,7 @@ def _check_free(host: str, ports: Ports) -> None:
                 probe.bind((host, port))
             except OSError as error:
                 problem = f"{host}:{port} cannot be listened on ({error.strerror})"
-                raise GeneratorError(f"{name}-port", problem, "give another one") from error
+                raise listen_error(f"--{name}-port", problem, "give another one", error) from error
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import tempfile
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -98,7 +98,7 @@ def serve(  # noqa: PLR0913 - an option each
         versions=versions,
     )
     ports = server.Ports(http_port, grpc_port, metrics_port)
-    with ExitStack() as stack, suppress(KeyboardInterrupt):
+    with ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             folder.chmod(0o755)  # the secret in it is for its user alone

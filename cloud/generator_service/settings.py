@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from edgeloop.errors import GeneratorError
+from edgeloop.errors import GeneratorError, choose
 
 Backend = Literal["python", "onnxruntime"]
 
@@ -39,8 +39,8 @@ class Serving:
     def __post_init__(self) -> None:
         """Refuse what no server can run."""
         if self.backend not in get_args(Backend):
-            choices = " or ".join(get_args(Backend))
-            raise GeneratorError("backend", f"there is no {self.backend!r}", f"choose {choices}")
+            meant = choose(self.backend, get_args(Backend))
+            raise GeneratorError("backend", f"there is no {self.backend!r}", meant)
         least = {
             "instances": 1,
             "max_batch_size": 1,

@@ -5,7 +5,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from edgeloop.errors import GeneratorError
+from edgeloop.errors import EdgeloopError, GeneratorError, UnavailableError
 from edgeloop.generators.manifest import digest
 
 LONGEST_SECONDS = 900.0
@@ -26,7 +26,8 @@ def download(name: str, version: str, folder: Path) -> Path:
             command, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise _failed(wanted, f"took longer than {LONGEST_SECONDS:.0f} s") from error
+        how = f"took longer than {LONGEST_SECONDS:.0f} s"
+        raise _failed(wanted, how, UnavailableError) from error
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:
         raise _failed(wanted, f"failed ({_last_line(done.stderr)})")
@@ -65,9 +66,9 @@ def read_member(wheel: Path, member: str) -> bytes:
         raise GeneratorError(wheel.name, f"is no wheel ({error})", "fetch it again") from error
 
 
-def _failed(wanted: str, how: str) -> GeneratorError:
+def _failed(wanted: str, how: str, kind: type[EdgeloopError] = GeneratorError) -> EdgeloopError:
     remedy = "check the network and pip's settings, or fetch the wheel elsewhere and use --wheel"
-    return GeneratorError(wanted, f"pip download {how}", remedy)
+    return kind(wanted, f"pip download {how}", remedy)
 
 
 def _last_line(text: str) -> str:

@@ -12,7 +12,7 @@ from urllib3.exceptions import HTTPError
 
 from cloud.operator.objects import APPLIED
 from cloud.operator.spec import GROUP, VERSION
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, UnavailableError
 
 Object = dict[str, Any]
 
@@ -82,7 +82,7 @@ class Cluster:
             problem = (
                 error_message(error) if isinstance(error, ApiException) else f"is away ({error})"
             )
-            raise ConfigError("cluster", problem, "fix the kubeconfig, or start it") from error
+            raise UnavailableError("cluster", problem, "fix the kubeconfig, or start it") from error
 
     def read(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return an object; None if there is none."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, cast
@@ -19,7 +20,8 @@ from cloud.operator.settings import OperatorSettings
 from cloud.operator.tasks import Tasks
 from cloud.operator.triton import Triton
 from edgeloop.cli import console
-from edgeloop.errors import ConfigError
+from edgeloop.cli.stopping import TerminatedError
+from edgeloop.errors import EXIT_TAKEN, ConfigError, choose
 from edgeloop.runtime import config as files
 from edgeloop.runtime import logs
 
@@ -169,25 +171,32 @@ def operator(  # noqa: PLR0913 - an option each
     monitor = Monitor()
     log.info("metrics and health on http://%s:%d", host, monitor.serve(host, port))
     who, where = identity or lease.unique_identity(), lease_namespace or namespaces[0]
-    work = _work(settings, Cluster(), monitor, who)
+    stops: list[int] = []
+    work = _work(settings, Cluster(), monitor, who, stops)
     if not lease.lead(who, lease_name, where, work):
         log.critical("the lease is lost: another operator may lead now")
-        raise typer.Exit(1)
+        raise typer.Exit(EXIT_TAKEN)
+    if stops:
+        raise KeyboardInterrupt
+    raise TerminatedError
 
 
 def _level(name: str) -> int:
     try:
         return logging.getLevelNamesMapping()[name.upper()]
     except KeyError:
-        raise ConfigError(
-            "log-level", f"is {name!r}", "give debug, info, warning or error"
-        ) from None
+        known = choose(name, ("debug", "info", "warning", "error"))
+        raise ConfigError("log-level", f"there is no {name!r}", known) from None
 
 
 def _work(
-    settings: OperatorSettings, found: Cluster, monitor: Monitor, who: str
+    settings: OperatorSettings,
+    found: Cluster,
+    monitor: Monitor,
+    who: str,
+    interrupts: list[int],
 ) -> Callable[[threading.Event], None]:
-    """Return what the leader does until its lease is lost, or a signal comes."""
+    """Return what the leader does until its lease is lost, or a signal comes; it notes a Ctrl-C."""
     place = settings.triton_pods or settings.triton
     writable = settings.repository_claim and settings.generator_image
     triton = Triton(place, settings.answer_seconds) if place and writable else None
@@ -198,6 +207,14 @@ def _work(
     async def watch(lost: threading.Event) -> None:
         ended = asyncio.Event()
         registry = handlers.registry(tasks, removals, generators, bases, monitor, interval)
+
+        @kopf.on.startup(registry=registry)
+        async def _begin(**_: Any) -> None:
+            def interrupt() -> None:
+                interrupts.append(signal.SIGINT)
+                ended.set()
+
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
 
         @kopf.on.cleanup(registry=registry)
         async def _end(**_: Any) -> None:

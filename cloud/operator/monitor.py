@@ -9,7 +9,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
 
-from edgeloop.errors import ConfigError
+from edgeloop.runtime.ports import listen_error
 
 STILL_SECONDS = 60.0
 """After which a leader whose event loop has not beaten is dead."""
@@ -106,12 +106,13 @@ class Monitor:
 
         Raises:
             ConfigError: if it cannot listen there.
+            TakenError: if another process does.
         """
         try:
             server = make_server(host, port, self.app, handler_class=_Quiet)
         except OSError as error:
             problem = f"cannot listen on {host}:{port} ({error.strerror})"
-            raise ConfigError("port", problem, "choose another one") from error
+            raise listen_error("port", problem, "choose another one", error) from error
         threading.Thread(target=server.serve_forever, name="operator-http", daemon=True).start()
         return server.server_port
 

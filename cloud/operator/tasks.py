@@ -26,6 +26,7 @@ from cloud.operator.selection import Selection
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Base, Device, Generator, Meta, Selector, Task
 from cloud.operator.status import Observation
+from edgeloop.runtime import wording
 
 KIND = "FederatedTask"
 WAITING = (403, 422)
@@ -197,5 +198,4 @@ def initial_config(where: Cluster, task: Meta) -> dict[str, Any] | None:
 
 def first_problem(error: ValidationError) -> str:
     """Return the first thing that is wrong with an object, and where."""
-    first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return wording.first_problem(error.errors())

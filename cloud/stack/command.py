@@ -13,7 +13,7 @@ from cloud.stack.folder_lock import hold_folder
 from cloud.stack.layout import Layout
 from cloud.stack.supervisor import STACK, Supervisor
 from edgeloop.cli import console
-from edgeloop.errors import ConfigError
+from edgeloop.errors import TakenError
 from edgeloop.runtime.ports import listens
 
 
@@ -77,4 +77,4 @@ def _check_ports(layout: Layout, config: Path) -> None:
     for key, host, port in layout.ports():
         if listens(port, host):
             remedy = "stop what listens there, or choose another one"
-            raise ConfigError(f"{config}: {key}", f"{port} is in use", remedy)
+            raise TakenError(f"{config}: {key}", f"{port} is in use", remedy)

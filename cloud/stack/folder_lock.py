@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from edgeloop.errors import RunError
+from edgeloop.errors import TakenError
 
 LONGEST_SECONDS = 60.0
 
@@ -20,14 +20,14 @@ def hold_folder(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
     for what a killed one has left behind.
 
     Raises:
-        RunError: if another stack has the folder, or its parts do not end.
+        TakenError: if another stack has the folder, or its parts do not end.
     """
     with ExitStack() as stack:
         folder.mkdir(parents=True, exist_ok=True)
         mine, parts = (_open(folder / name, stack) for name in ("up.lock", "parts.lock"))
         if not _lock(mine):
             remedy = "stop it, or give this one another folder"
-            raise RunError(str(folder), "another edgeloop up is running on it", remedy)
+            raise TakenError(str(folder), "another edgeloop up is running on it", remedy)
         _wait_for(parts, folder, say)
         yield parts
 
@@ -42,7 +42,7 @@ def _wait_for(parts: int, folder: Path, say: Callable[[str], None]) -> None:
         if time.monotonic() > given_up:
             problem = "parts of an edgeloop up that was killed are still running"
             remedy = f"end them; fuser {folder / 'parts.lock'} names them"
-            raise RunError(str(folder), problem, remedy)
+            raise TakenError(str(folder), problem, remedy)
         time.sleep(0.1)  # between looks at processes that are ending
 
 

@@ -44,7 +44,7 @@ class Layout:
         """Write the parts' files; return the parts in the order of their start.
 
         Raises:
-            BrokerError: if there is no broker to run.
+            BrokerSetupError: if there is no broker to run.
         """
         folder = self.settings.folder.absolute()
         for place in (folder / "broker", folder / "config"):

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from cloud.stack.settings import StackBroker
-from edgeloop.errors import BrokerError
+from edgeloop.errors import BrokerSetupError
 from edgeloop.protocol.task import ROOT, SERVER
 from edgeloop.runtime import local_broker
 from edgeloop.runtime.local_broker import Broker
@@ -18,7 +18,7 @@ def prepare_broker(settings: StackBroker, folder: Path) -> Broker:
         folder: its own.
 
     Raises:
-        BrokerError: if it is not installed.
+        BrokerSetupError: if it is not installed.
     """
     if settings.run == "wheel":
         return local_broker.embedded_broker(folder, settings.port)
@@ -34,18 +34,20 @@ def check(settings: StackBroker) -> None:
     """Refuse a broker that cannot be started here, before anything is.
 
     Raises:
-        BrokerError: naming what is missing.
+        BrokerSetupError: naming what is missing.
     """
     if settings.run == "mosquitto" and local_broker.program() is None:
         remedy = 'apt-get install mosquitto, or set run = "wheel" or run = "external"'
-        raise BrokerError("broker.run", "no mosquitto is on the path", remedy)
+        raise BrokerSetupError("broker.run", "no mosquitto is on the path", remedy)
     own = {"server_certificate_file", "server_key_file", "config_file"}
     files = {key: getattr(settings, key) for key in own}
     if settings.server_certificate_file is not None:
         files["ca_file"] = settings.ca_file
     for key, path in files.items():
         if path is not None and not os.access(path, os.R_OK):
-            raise BrokerError(f"broker.{key}", f"{path} cannot be read", "give a readable file")
+            raise BrokerSetupError(
+                f"broker.{key}", f"{path} cannot be read", "give a readable file"
+            )
 
 
 def _lines(settings: StackBroker, folder: Path, rights: Path) -> list[str]:

@@ -5,18 +5,32 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from cloud.stack.part import Part
-from edgeloop.errors import RunError
+from edgeloop.cli.stopping import STOPPED
+from edgeloop.errors import (
+    EXIT_INPUT,
+    EXIT_TAKEN,
+    EXIT_UNAVAILABLE,
+    EdgeloopError,
+    InputError,
+    TakenError,
+)
 from edgeloop.runtime.child_processes import bound, environment
 
 LONGEST_SECONDS = 60.0
 """Between two starts; a part that has run so long is taken for well again."""
 
-EXIT_BAD_INPUT = 2
-"""The exit code of a command whose input is wrong: again it would be."""
+_FINAL: Mapping[int, type[EdgeloopError]] = {EXIT_INPUT: InputError, EXIT_TAKEN: TakenError}
+"""Exit codes that another start does not mend, where a part ends so soon after its first one."""
+
+_MEANINGS = {
+    EXIT_INPUT: "wrong input",
+    EXIT_TAKEN: "taken by another process",
+    EXIT_UNAVAILABLE: "unavailable now",
+}
 
 
 class ProcessSupervisor:
@@ -81,7 +95,8 @@ class ProcessSupervisor:
         """See to a part that has ended, or is due to be started again.
 
         Raises:
-            RunError: if its input is wrong, as it says soon after its first start.
+            InputError: if its input is wrong, as it says soon after its first start.
+            TakenError: if it says then that another process has what it needs.
         """
         if self._due is not None and now >= self._due:
             self.start(now)
@@ -89,12 +104,13 @@ class ProcessSupervisor:
         if code is None:
             return
         self._reap()
-        if code == 0 and self.part.ends:
+        if code == 0 and self.part.ends and not self._was_stopped():
             self.done = self.was_ready = True
             self._say(self.part.name, "has done its work")
-        elif code == EXIT_BAD_INPUT and self._is_new(now):
+        elif code in _FINAL and self._is_new(now):
             words = " | ".join(self._last).removeprefix("error: ")
-            raise RunError(self.part.name, words or f"ended with {code}", "fix it and start again")
+            remedy = "fix it and start again"
+            raise _FINAL[code](self.part.name, words or f"ended with {code}", remedy)
         else:
             self._schedule_restart(code, now)
 
@@ -123,6 +139,10 @@ class ProcessSupervisor:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
+    def _was_stopped(self) -> bool:
+        """Return whether somebody ended it by a signal before its work was done."""
+        return bool(self._last) and self._last[-1] == STOPPED
+
     def _is_new(self, now: float) -> bool:
         young = self._starts == 1 and now - self._begun < LONGEST_SECONDS
         return young and not self.was_ready
@@ -130,8 +150,9 @@ class ProcessSupervisor:
     def _schedule_restart(self, code: int, now: float) -> None:
         if now - self._begun >= LONGEST_SECONDS:
             self._wait = self._first_wait
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        self._say(self.part.name, f"has ended with {how}; started again in {self._wait:g} s")
+        self._say(
+            self.part.name, f"has ended with {_described(code)}; started again in {self._wait:g} s"
+        )
         self._due = now + self._wait
         self._wait = min(2 * self._wait, LONGEST_SECONDS)
 
@@ -149,3 +170,11 @@ class ProcessSupervisor:
             for line in lines:
                 self._last.append(line.rstrip())
                 self._say(self.part.name, line.rstrip())
+
+
+def _described(code: int) -> str:
+    """Return how a process has ended, in words."""
+    if code < 0:
+        return f"signal {signal.Signals(-code).name}"
+    meaning = _MEANINGS.get(code)
+    return f"exit code {code}" + (f" ({meaning})" if meaning else "")

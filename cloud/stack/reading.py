@@ -13,7 +13,7 @@ def read(path: Path) -> Layout:
 
     Raises:
         ConfigError: naming the key, and what to do.
-        BrokerError: if there is no broker to run.
+        BrokerSetupError: if there is no broker to run.
     """
     stack = config.read(path, StackSettings)
     broker = config.parse(stack.broker, StackBroker, f"{path}: broker")

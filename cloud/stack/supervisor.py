@@ -9,7 +9,8 @@ from types import FrameType
 
 from cloud.stack.part import Part
 from cloud.stack.process_supervisor import ProcessSupervisor
-from edgeloop.errors import RunError
+from edgeloop.cli.stopping import TerminatedError
+from edgeloop.errors import UnavailableError
 
 POLL_SECONDS = 0.1
 STACK = "up"
@@ -51,6 +52,7 @@ class Supervisor:
         self._stop_seconds = stop_seconds
         self._started: list[ProcessSupervisor] = []
         self._stops = 0
+        self._stopped_by: type[KeyboardInterrupt] = KeyboardInterrupt
         self._woken = threading.Event()
 
     def run(self) -> None:
@@ -59,8 +61,10 @@ class Supervisor:
         SIGHUP has the parts that can read their files again. All have ended when this returns.
 
         Raises:
-            RunError: if a part cannot start.
-            KeyboardInterrupt: if the end was asked for twice, and all were killed.
+            InputError: if a part's input is wrong.
+            TakenError: if another process has what a part needs.
+            UnavailableError: if a part is not ready in time.
+            KeyboardInterrupt: if a signal has ended it; a `TerminatedError` for SIGTERM.
         """
         with self._listening():
             try:
@@ -70,11 +74,11 @@ class Supervisor:
                 self._wait_for(self._is_done, None)
                 self._say(STACK, "all work is done")
             except StoppedError:
-                self._say(STACK, "stops; a second Ctrl-C kills")
+                self._say(STACK, "stops; a second signal kills")
             finally:
                 self._end()
-        if self._stops > 1:
-            raise KeyboardInterrupt
+        if self._stops:
+            raise self._stopped_by()
 
     def _start(self, stage: Sequence[ProcessSupervisor]) -> None:
         for process in stage:
@@ -86,7 +90,8 @@ class Supervisor:
         ):
             late = next(process.part.name for process in stage if not process.ready())
             problem = f"is not ready after {self._start_seconds:g} s"
-            raise RunError(late, problem, "see its lines above, or give start_seconds more")
+            remedy = "see its lines above, or give start_seconds more"
+            raise UnavailableError(late, problem, remedy)
 
     def _is_done(self) -> bool:
         """Return whether all aggregators and agents are done; never, if one stays or lingers."""
@@ -136,6 +141,8 @@ class Supervisor:
                 signal.signal(number, handler)
 
     def _on_stop_signal(self, number: int, frame: FrameType | None) -> None:
+        if not self._stops and number == signal.SIGTERM:
+            self._stopped_by = TerminatedError
         self._stops += 1
         self._woken.set()
         if self._stops > 1:

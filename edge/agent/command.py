@@ -13,6 +13,7 @@ from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DeviceSettings
 from edge.agent.task_session import load_context
 from edgeloop.cli import console
+from edgeloop.errors import EXIT_UNAVAILABLE
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.mqtt.leaving import ANSWER_SECONDS
 from edgeloop.protocol.task import client_id, presence_topic
@@ -64,7 +65,7 @@ def _leave(device: DeviceSettings, wait: float) -> None:
         return
     text = "%s takes part no more; it is taken out of %s when its aggregator is there again"
     log.error(text, device.name, device.task)
-    raise typer.Exit(1)
+    raise typer.Exit(EXIT_UNAVAILABLE)
 
 
 def _take_part(device: DeviceSettings) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge.agent.settings import DeviceSettings
 from edge.agent.store import STATE, device_of_folder
-from edgeloop.errors import RunError
+from edgeloop.errors import RunError, TakenError
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,8 @@ def hold_folder(folder: Path) -> Iterator[None]:
     """Have a folder for this process alone; make it if it is not there.
 
     Raises:
-        RunError: if it cannot be written, or another agent has it.
+        RunError: if it cannot be written.
+        TakenError: if another agent has it.
     """
     lock = _opened(folder)
     try:
@@ -63,5 +64,5 @@ def _take(lock: int, folder: Path) -> None:
         if isinstance(error, OSError) and error.errno in _TAKEN:
             problem = "another agent is at work in it"
             remedy = "stop that one, or name a folder of its own"
-            raise RunError(f"folder {folder}", problem, remedy) from error
+            raise TakenError(f"folder {folder}", problem, remedy) from error
         log.warning("%s cannot be locked (%s): have one agent at a time in it", folder, error)

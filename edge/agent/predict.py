@@ -6,11 +6,12 @@ Shape suffixes: B images, C classes.
 import argparse
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import onnxruntime
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
 from edge.agent import images
-from edgeloop.errors import ModelError
+from edgeloop.errors import EXIT_INPUT, ConfigError, ModelError, choose
 from edgeloop.runtime import pictures
 
 KEY = "edgeloop."
@@ -100,6 +101,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop predict`.
 
     Raises:
+        SystemExit: a command line that cannot be read, with exit code 2.
         ModelError: a model that is missing, broken, or of other origin.
         DataError: an image that is missing, broken, or does not fit the model.
     """
@@ -222,8 +224,35 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells of a wrong command line as everything else here is told of."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the command with what argparse says, in one sentence."""
+        self.exit(EXIT_INPUT, f"error: {ConfigError(*self._told(message))}\n")
+
+    def _told(self, message: str) -> tuple[str, str, str]:
+        see = f"see `{self.prog} --help`"
+        kind, _, rest = message.partition(": ")
+        if kind == "the following arguments are required":
+            missing = rest.split(", ")
+            problem = "is missing" if len(missing) == 1 else "are missing"
+            return " and ".join(missing), problem, f"add what is missing, or {see}"
+        if kind == "unrecognized arguments":
+            word = rest.split()[0]
+            meant = choose(word.partition("=")[0], self._option_string_actions)
+            remedy = meant if word.startswith("-") and meant.startswith("did") else see
+            return word, "there is no such option", remedy
+        if found := re.fullmatch(r"argument (\S+): (.*)", message, re.DOTALL):
+            return found[1], _PROBLEMS.get(found[2], found[2]), see
+        return self.prog, message, see
+
+
+_PROBLEMS = {"expected one argument": "has no value"}
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("edgeloop predict", description=(__doc__ or "").split("\n")[0])
+    parser = _Parser("edgeloop predict", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="what a device exported")
     parser.add_argument(
         "images",

@@ -16,7 +16,7 @@ from edgeloop.answers import Report
 from edgeloop.bases import sending
 from edgeloop.bases.sending import SLOT as BASE
 from edgeloop.bases.sending import base_identity
-from edgeloop.errors import BaseError, ConfigError, InputError, MisfitError, ModelError
+from edgeloop.errors import BaseError, ConfigError, EdgeloopError, MisfitError, ModelError
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.privacy import accounting
 from edgeloop.protocol import wire
@@ -34,6 +34,7 @@ from edgeloop.protocol.task import (
     upload_topic,
 )
 from edgeloop.protocol.wire import Envelope, WireError
+from edgeloop.runtime import wording
 from edgeloop.runtime.pace import LogRateLimiter, Timer
 from edgeloop.runtime.tracing import NONE, SILENT, Tracer
 
@@ -229,7 +230,7 @@ class Agent:
         except (BaseError, ConfigError, MisfitError, ModelError) as error:
             self._refuse_contract(text, contract, error)
             return
-        except InputError:
+        except EdgeloopError:
             raise  # of this device's own making
         except TASK_FAILURES as error:
             self._refuse_contract(text, contract, describe_failure(error))
@@ -385,7 +386,7 @@ class Agent:
         before = session.client.weights()
         try:
             return self._run_round(session, opening, broadcast)
-        except InputError:
+        except EdgeloopError:
             raise
         except TASK_FAILURES as error:
             session.client.restore(before)
@@ -455,6 +456,6 @@ def _log_accuracy(number: int, report: Report) -> float | None:
 
 def _first_problem(error: ValidationError) -> str:
     """Return the first problem of an invalid message, its field first."""
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"field {place!r}: {first['msg']}" if place else str(first["msg"])
+    place, problem, _ = wording.first_finding(error.errors())
+    where = ".".join(map(str, place))
+    return f"field {where!r}: {problem}" if where else problem

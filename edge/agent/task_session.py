@@ -11,7 +11,7 @@ from edge.agent.shelf import BaseCache
 from edgeloop.answers import Answer, Release
 from edgeloop.client_half import ClientProtocol
 from edgeloop.data import DeviceData, DeviceSamples
-from edgeloop.errors import ConfigError, DataError, InputError, MisfitError
+from edgeloop.errors import ConfigError, DataError, EdgeloopError, MisfitError
 from edgeloop.privacy import accounting
 from edgeloop.privacy.secret import NoiseSecret
 from edgeloop.protocol.task import Contract
@@ -140,7 +140,7 @@ def renewed(own: DeviceContext, session: TaskSession) -> TaskSession:
         if not len(share.data.train) and len(session.share.data.train):
             raise DataError("data.source", "has no training sample any more", EMPTIED)
         made = make_task_client(contract, own.settings, share, None, own.base_cache)
-    except InputError as error:
+    except EdgeloopError as error:
         log.warning("the data have changed, and cannot be used: %s; those from before count", error)
         return session
     made.client.restore(session.client.weights())

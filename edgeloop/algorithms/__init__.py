@@ -1,7 +1,6 @@
 """The algorithms, one file each; the file's name is the algorithm's, with _ for a hyphen."""
 
 import dataclasses
-import difflib
 import pkgutil
 from collections.abc import Iterable, Mapping
 from importlib import import_module
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from edgeloop.algorithm import Algorithm, AlgorithmInfo, private_recipe
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, choose
 from edgeloop.protocol.task import Contract
+from edgeloop.runtime import wording
 
 if TYPE_CHECKING:
     from edgeloop.generator import Generator
@@ -42,16 +42,14 @@ def config(name: str, **options: Any) -> Any:
         if option in retired:
             raise ConfigError(option, f"{name} has this hyperparameter no more", retired[option])
         if option not in fields:
-            close = difflib.get_close_matches(option, fields, n=1)
-            meant = f"did you mean {close[0]}" if close else f"it has {', '.join(fields)}"
+            meant = choose(option, fields).replace("choose one of", "it has")
             raise ConfigError(option, f"{name} has no such hyperparameter", meant)
     try:
         return TypeAdapter(kind).validate_python(options)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = str(first["loc"][0]) if first["loc"] else name
-        remedy = f"give {where} another value than {first['input']!r}"
-        raise ConfigError(where, f"{name}: {first['msg']}", remedy) from error
+        place, problem, remedy = wording.first_finding(error.errors())
+        where = str(place[0]) if place else name
+        raise ConfigError(where, f"{name}: {problem}", remedy) from error
 
 
 def load(
@@ -186,13 +184,12 @@ def variant_options(name: str, which: str) -> Mapping[str, Any]:
     """
     variants = {"released": {}, **info(name).variants}
     if which not in variants:
-        known = ", ".join(sorted(variants))
-        raise ConfigError("variant", f"{name} has no variant {which!r}", f"choose one of {known}")
+        meant = choose(which, sorted(variants))
+        raise ConfigError("variant", f"{name} has no variant {which!r}", meant)
     return variants[which]
 
 
 def _module(name: str) -> ModuleType:
     if name not in names():
-        known = ", ".join(names())
-        raise ConfigError("algorithm", f"there is no {name!r}", f"choose one of {known}")
+        raise ConfigError("algorithm", f"there is no {name!r}", choose(name, names()))
     return import_module(f"{__name__}.{name.replace('-', '_')}")

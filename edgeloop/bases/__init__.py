@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgeloop.bases.manifest import MANIFEST
 from edgeloop.bases.reference import is_one
-from edgeloop.errors import BaseError, ConfigError
+from edgeloop.errors import BaseError, ConfigError, choose
 from edgeloop.runtime import atomic_files
 
 AUTO = "auto"
@@ -42,7 +42,11 @@ def folder_of(reference: str) -> Path:
         if reference and os.path.isfile(place / MANIFEST):  # Path's own raises for a long name
             return place
     remedy = "see `edgeloop base list`, or build one with `edgeloop base build`"
-    raise BaseError("base", f"there is no base {reference!r}", remedy)
+    places = [path.parent for path in _stored("x")]
+    known = [found.parent.name for place in places for found in place.glob(f"[!.]*/{MANIFEST}")]
+    meant = choose(reference, known)
+    problem = f"there is no base {reference!r}"
+    raise BaseError("base", problem, meant if meant.startswith("did") else remedy)
 
 
 def _stored(reference: str) -> list[Path]:

@@ -21,7 +21,7 @@ from edgeloop.bases.recipe import BaseRecipe, default_recipe, kind_of
 from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError, GeneratorError
 from edgeloop.generator import Generator, Images
-from edgeloop.runtime import atomic_files
+from edgeloop.runtime import atomic_files, wording
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +45,8 @@ def recipe_for(shape: tuple[int, ...], classes: int = 10, **asked: object) -> Ba
     try:
         return default_recipe(shape, classes, **asked)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = str(first["loc"][0])
-        raise ConfigError(where, first["msg"], f"give another --{where}") from error
+        place, problem, remedy = wording.first_finding(error.errors())
+        raise ConfigError(str(place[0]), problem, remedy) from error
 
 
 def graph_of_generator(

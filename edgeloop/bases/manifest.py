@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgeloop.errors import BaseError
 from edgeloop.protocol.task import Name, Size
-from edgeloop.runtime import atomic_files
+from edgeloop.runtime import atomic_files, wording
 
 GRAPH, MANIFEST = "features.onnx", "base.json"
 INPUTS, FEATURES = "inputs", "features"
@@ -78,8 +78,7 @@ def read(folder: Path) -> tuple[Manifest, bytes]:
         remedy = "name a base's folder; `edgeloop base list` shows what there is"
         raise BaseError(str(folder), problem, remedy) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        problem = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+        problem = wording.first_problem(error.errors())
         raise BaseError(str(path), problem, _REMEDY) from error
     if digest(graph) != manifest.sha256:
         problem = "is not the file that the manifest names: its SHA-256 is another"

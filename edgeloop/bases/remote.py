@@ -23,7 +23,7 @@ from typing import TypeVar
 from edgeloop.bases import manifest
 from edgeloop.bases.manifest import GRAPH, MANIFEST, Manifest
 from edgeloop.bases.reference import DIGEST, FORM, Remote, parse
-from edgeloop.errors import BaseError
+from edgeloop.errors import BaseError, UnavailableError
 from edgeloop.protocol import wire
 from edgeloop.runtime import atomic_files
 
@@ -214,7 +214,7 @@ def _patiently(remote: Remote, ask: Callable[[], T], seconds: float) -> T:
         except _AwayError as error:
             if time.monotonic() + wait > deadline:
                 problem = f"{remote.root} does not answer ({error})"
-                raise BaseError("base", problem, "start it, or name a folder") from error
+                raise UnavailableError("base", problem, "start it, or name a folder") from error
             if said != str(error):
                 log.warning("base %s: %s does not answer (%s)", remote.name, remote.root, error)
             said = str(error)

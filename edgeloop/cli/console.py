@@ -1,7 +1,6 @@
 """What a person sees: progress (rich on a terminal, plain lines elsewhere), tables."""
 
 import functools
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,15 +12,25 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from edgeloop.cli import stopping, usage
+from edgeloop.errors import EdgeloopError
 from edgeloop.runtime import logs
 
 
 class _InterruptedError(Exception):
-    """Ctrl-C, carried past typer, which would turn it into an exit code of its own."""
+    """A stop, carried past typer, which would turn it into an exit code of its own.
+
+    Args:
+        stop: as it was raised.
+    """
+
+    def __init__(self, stop: KeyboardInterrupt) -> None:
+        super().__init__()
+        self.stop = stop
 
 
 def run(function: Callable[..., None], name: str, arguments: Sequence[str]) -> int:
-    """Run a function as a command line of its own; wrong usage ends with exit code 2."""
+    """Run a function as a command line of its own; wrong usage is an `InputError`."""
     app = _app()
     app.command(name)(_carried(function))
     return _ended(app, name, arguments)
@@ -48,20 +57,24 @@ def _carried(function: Callable[..., None]) -> Callable[..., None]:
         try:
             function(*positional, **named)
         except KeyboardInterrupt as error:
-            raise _InterruptedError from error
+            raise _InterruptedError(error) from error
 
     return carried
 
 
 def _ended(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite stop is a Ctrl-C
+    program = f"edgeloop {name}"
     try:
-        app(list(arguments), prog_name=f"edgeloop {name}")
+        with stopping.terminable():
+            return int(app(list(arguments), prog_name=program, standalone_mode=False) or 0)
     except SystemExit as end:
         return int(end.code or 0)
     except _InterruptedError as error:
-        raise KeyboardInterrupt from error
-    return 0
+        raise error.stop from error
+    except usage.WRONG_USAGE as error:
+        return usage.refuse(error, program)
+    except EdgeloopError as error:
+        raise usage.by_option(error, app, name) from error
 
 
 LogFormat = Annotated[

@@ -4,85 +4,70 @@ It knows no door by name and needs nothing but the standard library, so that a d
 can run `edgeloop predict`.
 """
 
-import difflib
 import errno
 import importlib
 import io
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points, version
 
-from edgeloop.errors import InputError
+from edgeloop.cli import stopping
+from edgeloop.errors import EXIT_INPUT, EXIT_UNAVAILABLE, EdgeloopError, choose
 
 GROUP = "edgeloop.commands"
-_STOPPED = "stopped by Ctrl-C; run the same command again to go on"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; bad input ends with exit code 2 and one clear sentence."""
+    """Run a subcommand; an error ends it with one clear sentence, and a code for its meaning."""
     _print_all_names()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with _interruptible():
+    with stopping.terminable():
+        return _main(words)
+
+
+def _main(words: list[str]) -> int:
+    with stopping.ended_at_once(words):
         commands = {point.name: point for point in entry_points(group=GROUP)}
     if not words or words[0] in ("-h", "--help"):
-        with _interruptible():
+        with stopping.ended_at_once(words):
             return _say(_usage(commands))
     if words[0] == "--version":
         return _say(f"edgeloop {version('edgeloop')}")
     if words[0] not in commands:
-        close = difflib.get_close_matches(words[0], commands, n=1)
-        meant = f"did you mean {close[0]}" if close else f"choose one of {', '.join(commands)}"
-        return _fail(f"{words[0] or repr(words[0])}: there is no such command; {meant}")
-    return _run(commands[words[0]], words[1:])
+        what = "option" if words[0].startswith("-") else "command"
+        meant = choose(words[0], ("--help", "--version") if what == "option" else commands)
+        return _fail(f"{words[0] or repr(words[0])}: there is no such {what}; {meant}")
+    return _run(commands[words[0]], words)
 
 
 def _run(point: EntryPoint, words: list[str]) -> int:
     try:
-        with _interruptible():
+        with stopping.ended_at_once(words):
             command = point.load()
     except (ImportError, OSError) as error:
         return _fail(_needed(point, error))
     try:
-        return int(command(words) or 0)
-    except InputError as error:
-        return _fail(str(error))
+        return int(command(words[1:]) or 0)
+    except EdgeloopError as error:
+        return _fail(str(error), error.exit_code)
+    except SystemExit as end:  # a library's, of a command line that it cannot read
+        return end.code if isinstance(end.code, int) else 0
     except ImportError as error:  # of what a command imports only where it is needed
         return _fail(_needed(point, error))
     except OSError as error:
         told = _unusable(error)
         if told is None:
             raise
-        return _fail(told)
-    except KeyboardInterrupt:
-        return _fail(_STOPPED, code=130)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end the process at once: an exception within an import would be anything."""
-
-    def stop(*_: object) -> None:
-        os.write(2, f"error: {_STOPPED}\n".encode())
-        os._exit(130)
-
-    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not ours or threading.current_thread() is not threading.main_thread():
-        yield  # somebody else's, or none, as of a job in the background
-        return
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        return _fail(told, EXIT_UNAVAILABLE if error.errno in _FULL else EXIT_INPUT)
+    except KeyboardInterrupt as stop:
+        return stopping.say_stopped(words, stop)
 
 
 def _unusable(error: OSError) -> str | None:
     """Say what is wrong with a file or a disk; None where the error is of something else."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in _FULL:
         place = "the disk" if error.filename is None else os.fsdecode(error.filename)
         return f"{place}: cannot be written ({error.strerror}); free space there, and start again"
     if error.filename is None:
@@ -136,6 +121,6 @@ def _say(text: str) -> int:
     return 0
 
 
-def _fail(text: str, code: int = 2) -> int:
+def _fail(text: str, code: int = EXIT_INPUT) -> int:
     sys.stderr.write(f"error: {text}\n")
     return code

@@ -10,7 +10,7 @@ import torch
 
 from edgeloop.answers import Answer, Report
 from edgeloop.cohorts.local import LocalCohort
-from edgeloop.errors import InputError
+from edgeloop.errors import EdgeloopError
 from edgeloop.runtime.worker_processes import WorkerDiedError as WorkerDiedError
 from edgeloop.runtime.worker_processes import worker_processes
 from edgeloop.training.compute import enough_memory
@@ -95,7 +95,7 @@ class WorkerCohort(Generic[B, U]):
             worker.send((what, arguments))
         results = [worker.receive() for worker in self._workers]
         for result in results:
-            if isinstance(result, InputError):
+            if isinstance(result, EdgeloopError):
                 raise result
         return results
 
@@ -110,6 +110,6 @@ def _work(end: "Connection[Any, Any]", build: Build[Any, Any], names: Sequence[s
             with enough_memory("cpu"):
                 cohort = cohort or build(names)
                 result = None if what == "ready" else getattr(cohort, what)(*arguments)
-        except InputError as error:
+        except EdgeloopError as error:
             result = error
         end.send(result)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop.data.sample import NAME
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, choose
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def find(name: str) -> Entry:
         if entry.name == name:
             return entry
     meant = recognise(name)
-    remedy = f"choose one of {', '.join(entry.name for entry in CATALOGUE)}"
+    remedy = choose(name, [entry.name for entry in CATALOGUE])
     raise ConfigError("name", f"there is no {name!r}", f"use {meant.name}" if meant else remedy)
 
 

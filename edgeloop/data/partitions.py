@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgeloop.data.dirichlet import DirichletDraw, Indices, dirichlet, exdir
 from edgeloop.data.samples import Labels
-from edgeloop.errors import ConfigError, DataError
+from edgeloop.errors import ConfigError, DataError, choose
 
 Kind = Literal["iid", "pathological", "dirichlet", "natural", "exdir"]
 
@@ -54,7 +54,9 @@ class Partition:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise ConfigError("kind", f"unknown: {self.kind!r}", f"use {', '.join(get_args(Kind))}")
+            raise ConfigError(
+                "partition", f"there is no {self.kind!r}", choose(self.kind, get_args(Kind))
+            )
         for field in ("clients", "classes_per_client", "batch_size", "samples", "max_tries"):
             value = getattr(self, field)
             if value is not None and value < 1:
@@ -127,7 +129,7 @@ def _natural(natural: Indices | None) -> list[Indices]:
     """One client for each client id of the source, in ascending order."""
     if natural is None:
         remedy = "name a column `client` or `subject`, or use iid, pathological, dirichlet or exdir"
-        raise DataError("kind", "natural, but this source names no clients", remedy)
+        raise DataError("partition", "natural, but this source names no clients", remedy)
     return [np.flatnonzero(natural == name) for name in np.unique(natural)]
 
 

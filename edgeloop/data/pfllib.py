@@ -21,7 +21,7 @@ from edgeloop.data.archives import read_labels, read_shard
 from edgeloop.data.federation import Federation
 from edgeloop.data.partitions import Partition
 from edgeloop.data.samples import MOST_CLASSES, ClientShards, Labels, Pool, Shard, are_pixels
-from edgeloop.errors import ConfigError, DataError
+from edgeloop.errors import ConfigError, DataError, choose
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def open_folder(folder: Path, layout: Layout) -> FolderFederation:
         DataError: a `config.json` that does not say what it must.
     """
     if layout not in get_args(Layout):
-        raise ConfigError("layout", f"unknown: {layout!r}", f"use {', '.join(get_args(Layout))}")
+        raise ConfigError("layout", f"there is no {layout!r}", choose(layout, get_args(Layout)))
     config = _read_config(folder / CONFIG)
     if layout == "signal" and config.ours:
         problem = "edgeloop wrote this folder, so its signals are as they were loaded"

@@ -26,7 +26,7 @@ from edgeloop.data.partitions import Partition, draw_indices
 from edgeloop.data.pfllib import CONFIG, Layout, merge, open_folder
 from edgeloop.data.sample import NAME, fashion_sample
 from edgeloop.data.samples import Pool
-from edgeloop.errors import ConfigError, DataError
+from edgeloop.errors import ConfigError, DataError, choose
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,8 @@ def _check_size(image_size: Size, layout: str) -> None:
 
 
 def _missing(path: Path) -> str:
+    if (meant := choose(path, [NAME])).startswith("did"):
+        return meant
     known = catalogue.advice(path)
     if known is None:
         return f"check the path, or use {NAME}; edgeloop data list shows what can be fetched"

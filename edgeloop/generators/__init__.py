@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from edgeloop.errors import ConfigError, GeneratorError
+from edgeloop.errors import ConfigError, GeneratorError, choose
 from edgeloop.generator import Generator
 from edgeloop.generators.manifest import MANIFEST
 from edgeloop.runtime import atomic_files
@@ -76,8 +76,12 @@ def folder_of(reference: str) -> Path:
         if reference and os.path.isfile(place / MANIFEST):  # Path's own raises for a long name
             return place
     problem = f"there is no generator {reference!r}"
-    raise GeneratorError(
-        "generator",
-        problem,
-        "see `edgeloop generator list`, or name a folder or triton://HOST:PORT/NAME",
-    )
+    remedy = "see `edgeloop generator list`, or name a folder or triton://HOST:PORT/NAME"
+    meant = choose(reference, _names())
+    raise GeneratorError("generator", problem, meant if meant.startswith("did") else remedy)
+
+
+def _names() -> list[str]:
+    """Return the names of the generators that are embedded, or in the store."""
+    places = [Path(__file__).parent, *(path.parent for path in _stored("x"))]
+    return [found.parent.name for place in places for found in place.glob(f"[!.]*/{MANIFEST}")]

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from edgeloop.errors import GeneratorError
 from edgeloop.protocol.task import Name, Size
-from edgeloop.runtime import atomic_files
+from edgeloop.runtime import atomic_files, wording
 
 MAPPING, SYNTHESIS, MANIFEST = "mapping.onnx", "synthesis.onnx", "generator.json"
 PARTS = (MAPPING, SYNTHESIS)
@@ -80,8 +80,7 @@ def read(folder: Path) -> Manifest:
         remedy = "name a generator's folder; `edgeloop generator list` shows what there is"
         raise GeneratorError(str(folder), f"holds no {MANIFEST}", remedy) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        problem = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+        problem = wording.first_problem(error.errors())
         raise GeneratorError(str(path), problem, "import it again") from error
     for part in PARTS:
         _check(folder / part, manifest.sha256.get(part))  # type: ignore[call-overload]  # PARTS are the keys

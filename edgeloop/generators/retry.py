@@ -10,7 +10,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two tries: doubled from one to the next."""
 
 
-class UnavailableError(Exception):
+class NoAnswerError(Exception):
     """Nobody answers now, and somebody may later; says what is wrong."""
 
 
@@ -35,27 +35,27 @@ class RetryPolicy:
         self._watch, self._clock, self._sleep = watch, clock, sleep
 
     def call(self, request: Callable[[], T]) -> T:
-        """Return the answer to a request, repeated while it raises `UnavailableError`.
+        """Return the answer to a request, repeated while it raises `NoAnswerError`.
 
         Raises:
-            AwayError: the last one, if there is no answer in time.
+            NoAnswerError: the last one, if there is no answer in time.
         """
         try:
             return request()
-        except UnavailableError as error:
+        except NoAnswerError as error:
             self._watch(str(error))
             answer = self._again(request, self._clock(), error)
         self._watch(None)
         return answer
 
-    def _again(self, request: Callable[[], T], since: float, last: UnavailableError) -> T:
+    def _again(self, request: Callable[[], T], since: float, last: NoAnswerError) -> T:
         pause = FIRST_PAUSE
         while (left := since + self.seconds - self._clock()) > 0:
             self._sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
             try:
                 return request()
-            except UnavailableError as error:
+            except NoAnswerError as error:
                 self._watch(str(error))
                 last = error
         raise last

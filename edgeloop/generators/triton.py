@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from edgeloop.errors import GeneratorError
+from edgeloop.errors import GeneratorError, UnavailableError
 from edgeloop.generator import Images, Latents, check_width, drawn_classes, noise, on_sphere
 from edgeloop.generators import address, control
 from edgeloop.generators.address import Address
 from edgeloop.generators.manifest import Manifest
-from edgeloop.generators.retry import OnProblem, RetryPolicy, UnavailableError
+from edgeloop.generators.retry import NoAnswerError, OnProblem, RetryPolicy
 
 T = TypeVar("T")
 
@@ -140,7 +140,7 @@ class TritonGenerator:
             self._check_identity(model)
         found: NDArray[Any] | None = answer.as_numpy(output)
         if found is None or (found.shape, found.dtype) != (expected.shape, expected.dtype):
-            raise UnavailableError(
+            raise NoAnswerError(
                 f"answers without {output}, or with other arrays: a model that dies does"
             )
         return found
@@ -193,10 +193,10 @@ class TritonGenerator:
         """Repeat a request until it is answered, or patience is at its end."""
         try:
             return self._patience.call(lambda: self._once(request))
-        except UnavailableError as error:
+        except NoAnswerError as error:
             problem = f"has given no answer for {self._patience.seconds:g} s ({error})"
             remedy = "start it with `edgeloop generator serve`, or check the host and the port"
-            raise self._error(problem, remedy) from error
+            raise UnavailableError(self._address.reference, problem, remedy) from error
 
     def _once(self, request: Callable[[], T]) -> T:
         try:
@@ -204,7 +204,7 @@ class TritonGenerator:
         except InferenceServerException as error:
             problem = self._problem(error)
             self._client = _client(self._address)
-            raise UnavailableError(problem) from error
+            raise NoAnswerError(problem) from error
 
     def _problem(self, error: InferenceServerException) -> str:
         """Say what is wrong if waiting may help.

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from edgeloop.errors import ModelError
+from edgeloop.errors import ModelError, choose
 from edgeloop.models.cnn import cnn
 from edgeloop.models.layered import split_name
 from edgeloop.models.mlp import mlp
@@ -213,8 +213,8 @@ def _known(architecture: str) -> str:
     """Return the name of an architecture's base."""
     name, _ = split_name(architecture)
     if name not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise ModelError("architecture", f"unknown: {architecture!r}", f"use {known}")
+        meant = choose(name, ARCHITECTURES)
+        raise ModelError("architecture", f"there is no {architecture!r}", meant)
     return name
 
 

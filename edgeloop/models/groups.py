@@ -6,7 +6,7 @@ lists every pair of base i mod X and head i mod 4.
 
 from collections.abc import Mapping
 
-from edgeloop.errors import ModelError
+from edgeloop.errors import ModelError, choose
 from edgeloop.models.architectures import ARCHITECTURES
 from edgeloop.models.layered import split_name
 from edgeloop.models.small import SMALL
@@ -85,7 +85,9 @@ def client_architectures(group: str, count: int) -> list[str]:
     unknown = [name for name in entries if split_name(name)[0] not in ARCHITECTURES]
     if unknown:
         problem = f"{unknown[0]!r} is neither a group nor an architecture"
-        remedy = f"use {', '.join(GROUPS)}, or a comma-separated list of {', '.join(ARCHITECTURES)}"
+        meant = choose(unknown[0], [*GROUPS, *ARCHITECTURES])
+        lists = f"{', '.join(GROUPS)}, or a comma-separated list of {', '.join(ARCHITECTURES)}"
+        remedy = meant if meant.startswith("did") else f"use {lists}"
         raise ModelError(f"group {group}", problem, remedy)
     return [entries[client % len(entries)] for client in range(count)]
 

@@ -20,7 +20,13 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edgeloop.errors import BrokerError, RefusedError
+from edgeloop.errors import (
+    BrokerAwayError,
+    BrokerError,
+    BrokerSetupError,
+    BusyError,
+    ForbiddenError,
+)
 from edgeloop.mqtt.deliveries import Deliveries
 from edgeloop.mqtt.reason_codes import SEE_ITS_LOG, TAKEN_OVER, reason_for
 from edgeloop.mqtt.tls import Identity, verification_problem
@@ -45,14 +51,14 @@ def broker_password(broker: BrokerSettings) -> str | None:
     """Read the password file's first line, if there is one.
 
     Raises:
-        BrokerError: if it cannot be read.
+        BrokerSetupError: if it cannot be read.
     """
     if broker.password_file is None:
         return None
     try:
         return broker.password_file.read_text(encoding="utf-8-sig").split("\n")[0]
     except (OSError, UnicodeDecodeError) as error:
-        raise BrokerError(
+        raise BrokerSetupError(
             "broker.password_file", f"cannot be read ({error})", "give a readable file"
         ) from error
 
@@ -202,7 +208,8 @@ class MqttConnection:
         """Connect and subscribe.
 
         Raises:
-            BrokerError: if the broker cannot be reached in time, or refuses this client.
+            BrokerAwayError: if the broker cannot be reached in time.
+            RefusedError: if it refuses this client: `BusyError` where time can help.
         """
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho left it out
         session.SessionExpiryInterval = SESSION_SECONDS if self._persistent else 0
@@ -252,7 +259,7 @@ class MqttConnection:
         return f"not connected to {self._broker.address}{why}"
 
     def _error(
-        self, problem: str, remedy: str, kind: type[BrokerError] = BrokerError
+        self, problem: str, remedy: str, kind: type[BrokerError] = BrokerAwayError
     ) -> BrokerError:
         return kind(f"broker {self._broker.address}", problem, remedy)
 
@@ -279,12 +286,12 @@ class MqttConnection:
         """The attempt came to nothing."""
         self._phase = "down"
         if isinstance(error, ssl.SSLCertVerificationError):
-            self._note_trouble(
-                self._error(*verification_problem(self._broker, error)), passing=False
-            )
+            words = verification_problem(self._broker, error)
+            self._note_trouble(self._error(*words, BrokerSetupError), passing=False)
             return
         problem = f"cannot be reached ({getattr(error, 'strerror', None) or error})"
-        self._note_trouble(self._error(problem, "start it, or check host and port"))
+        kind = BrokerAwayError if isinstance(error, OSError) else BrokerSetupError
+        self._note_trouble(self._error(problem, "start it, or check host and port", kind))
 
     def _note_trouble(self, trouble: BrokerError, passing: bool = True) -> None:
         """Note why there is no connection; at the start, give up what time cannot help."""
@@ -329,7 +336,8 @@ class MqttConnection:
             self._phase = "refused"
             told = reason_for(reason.value, getattr(properties, "ServerReference", None))
             problem = f"refuses {self._client_id} ({reason})"
-            self._note_trouble(self._error(problem, told.remedy, RefusedError), told.passing)
+            kind = BusyError if told.passing else ForbiddenError
+            self._note_trouble(self._error(problem, told.remedy, kind), told.passing)
             return
         if not self._check_capabilities(properties):
             return
@@ -364,7 +372,7 @@ class MqttConnection:
             return True
         self._phase = "refused"
         code, problem = lacking[0]
-        trouble = self._error(problem, reason_for(code).remedy, RefusedError)
+        trouble = self._error(problem, reason_for(code).remedy, ForbiddenError)
         self._note_trouble(trouble, passing=False)
         return False
 

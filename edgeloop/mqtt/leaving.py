@@ -9,7 +9,7 @@ import time
 from pydantic import ValidationError
 
 from edgeloop import algorithms
-from edgeloop.errors import BrokerError, ConfigError
+from edgeloop.errors import BrokerAwayError, ConfigError
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import LEFT, Contract, contract_topic, presence_topic
 
@@ -75,7 +75,7 @@ def ask(
     topic, notes = presence_topic(contract.task, device), {"run": contract.run}
     connection.publish(topic, LEFT, retain=True, notes=notes)
     if not connection.flush(CONTRACT_SECONDS, topic):
-        raise BrokerError("broker", f"takes no message on {topic}", "see its log, or try again")
+        raise BrokerAwayError("broker", f"takes no message on {topic}", "see its log, or try again")
     deadline = time.monotonic() + seconds
     while (found := _next(connection, contract.task, deadline)) is not None:
         if found.run != contract.run or device not in found.devices:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edgeloop.errors import BrokerError
+from edgeloop.errors import BrokerSetupError
 from edgeloop.runtime.config import BrokerSettings
 
 NOT_YET, EXPIRED = 9, 10  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED
@@ -40,8 +40,8 @@ class Identity:
         context: TLS 1.2 or newer, the broker's name checked.
 
     Raises:
-        BrokerError: if a file cannot be read, or holds no certificate or key, or this client's own
-            certificate does not hold now.
+        BrokerSetupError: if a file cannot be read, or holds no certificate or key, or this
+            client's own certificate does not hold now.
     """
 
     def __init__(self, broker: BrokerSettings) -> None:
@@ -55,7 +55,8 @@ class Identity:
         """Take what the files hold now; the connections that are up continue as they are.
 
         Raises:
-            BrokerError: as at the start; a file that cannot be used leaves what was read before.
+            BrokerSetupError: as at the start; a file that cannot be used leaves what was read
+                before.
         """
         broker = self._broker
         with _told("broker.ca_file", "give the authorities' certificates, PEM"):
@@ -69,7 +70,7 @@ class Identity:
     def _check_dates(self, file: Path) -> None:
         wrong = check_dates(file.read_text(encoding="utf-8", errors="replace"), datetime.now(UTC))
         if wrong is not None:
-            raise BrokerError("broker.certificate_file", *wrong)
+            raise BrokerSetupError("broker.certificate_file", *wrong)
 
 
 @contextmanager
@@ -77,7 +78,7 @@ def _told(field: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:  # an SSLError is one
-        raise BrokerError(field, f"cannot be used ({error})", remedy) from error
+        raise BrokerSetupError(field, f"cannot be used ({error})", remedy) from error
 
 
 def validity(pem: str) -> tuple[datetime, datetime] | None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgeloop.errors import ConfigError, RunError
+from edgeloop.errors import ConfigError, RunError, UnavailableError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -87,18 +87,20 @@ def write(path: Path, content: bytes, mode: int = 0o666) -> None:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Say it as bad input where a folder cannot be written within, such as a full one.
+    """Say it in one sentence where a folder cannot be written within, in the place of an OSError.
 
     Raises:
-        RunError: naming the folder, in the place of an OSError.
+        RunError: naming the folder.
+        UnavailableError: if its disk is full.
     """
     try:
         yield
     except OSError as error:
         problem = f"cannot be written ({error.strerror or error})"
-        remedy = "name a folder that can be written"
         if error.errno in _FULL:
             remedy = "free space there, and start it again"
+            raise UnavailableError(f"folder {folder}", problem, remedy) from error
+        remedy = "name a folder that can be written"
         raise RunError(f"folder {folder}", problem, remedy) from error
 
 

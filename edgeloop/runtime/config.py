@@ -1,6 +1,5 @@
 """Configuration files: TOML, checked against a pydantic model, with errors that name the key."""
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -15,7 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, choose
+from edgeloop.runtime import wording
 
 S = TypeVar("S", bound="Settings")
 
@@ -155,33 +155,27 @@ def parse(table: dict[str, Any], kind: type[S], source: str) -> S:
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
+        place, problem, remedy = wording.first_finding(error.errors())
+        path = ".".join(map(str, place))
         where = f"{source}: {path}" if path else source
-        raise ConfigError(
-            where, _problem(first["type"], first["msg"]), _remedy(kind, first)
-        ) from error
+        raise ConfigError(where, problem, _of_keys(kind, error, place) or remedy) from error
 
 
-def _problem(kind: str, message: str) -> str:
-    known = {"extra_forbidden": "there is no such key", "missing": "is missing"}
-    message = message.removeprefix("Value error, ")
-    return known.get(kind, message[0].lower() + message[1:])
-
-
-def _remedy(kind: type[BaseModel], first: Any) -> str:
-    if not first["loc"]:
-        return "fix it there"
-    *tables, key = first["loc"]
-    if first["type"] == "missing":
-        return f"add {key}"
-    if first["type"] != "extra_forbidden":
-        return f"it is {first['input']!r}"
+def _of_keys(
+    kind: type[BaseModel], error: ValidationError, place: tuple[str | int, ...]
+) -> str | None:
+    """Return what to do about a key that is missing, or is none; None where a value is wrong."""
+    sort = error.errors()[0]["type"]
+    if sort == "missing":
+        return f"add {place[-1]}"
+    if sort != "extra_forbidden":
+        return None
+    *tables, key = place
     fields = _fields(kind, tables)
-    close = difflib.get_close_matches(str(key), fields, n=1)
-    if close:
-        return f"did you mean {close[0]}"
-    return f"the keys here are {', '.join(fields)}" if fields else "take it out"
+    meant = choose(key, fields)
+    if fields and not meant.startswith("did"):
+        return f"the keys here are {', '.join(fields)}"
+    return meant
 
 
 def _fields(kind: type[BaseModel] | None, tables: list[Any]) -> list[str]:

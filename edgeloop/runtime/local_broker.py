@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeloop.errors import BrokerError
+from edgeloop.errors import BrokerSetupError
 
 EMBEDDED = """
 id = 0
@@ -59,7 +59,7 @@ def anonymous_broker(folder: Path, port: int) -> Broker:
     """Return a broker on a loopback port that lets everybody in; its files are in the folder.
 
     Raises:
-        BrokerError: if there is none to run.
+        BrokerSetupError: if there is none to run.
     """
     if program() is None:
         return embedded_broker(folder, port)
@@ -70,7 +70,7 @@ def mosquitto(folder: Path, lines: Sequence[str]) -> Broker:
     """Return a Mosquitto with these lines of configuration, which are written into the folder.
 
     Raises:
-        BrokerError: if it is not installed.
+        BrokerSetupError: if it is not installed.
     """
     config = folder / "mosquitto.conf"
     config.write_text("\n".join([*lines, ""]), encoding="utf-8")
@@ -81,12 +81,12 @@ def mosquitto_from_file(config: Path) -> Broker:
     """Return a Mosquitto with a configuration file.
 
     Raises:
-        BrokerError: if it is not installed.
+        BrokerSetupError: if it is not installed.
     """
     found = program()
     if found is None:
         remedy = 'apt-get install mosquitto, or take the embedded one: run = "wheel"'
-        raise BrokerError("broker", "no mosquitto is on the path", remedy)
+        raise BrokerSetupError("broker", "no mosquitto is on the path", remedy)
     return Broker(f"Mosquitto ({found})", (found, "-c", str(config)))
 
 
@@ -94,10 +94,10 @@ def embedded_broker(folder: Path, port: int) -> Broker:
     """Return the broker of the `iotcore` wheel, on a loopback port.
 
     Raises:
-        BrokerError: if it is not installed.
+        BrokerSetupError: if it is not installed.
     """
     if importlib.util.find_spec("iotcore") is None:
-        raise BrokerError(
+        raise BrokerSetupError(
             "broker",
             "no mosquitto is on the path, and no embedded broker is installed",
             "apt-get install mosquitto, or pip install 'edgeloop[broker]'",

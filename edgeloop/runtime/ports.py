@@ -1,7 +1,10 @@
 """Ports of this machine: free ones, and whether somebody listens on one."""
 
+import errno
 import socket
 from contextlib import ExitStack
+
+from edgeloop.errors import ConfigError, EdgeloopError, TakenError
 
 
 def free_port() -> int:
@@ -30,3 +33,9 @@ def listens(port: int, host: str = "127.0.0.1") -> bool:
 def reachable(host: str) -> str:
     """Return an address that this machine reaches what listens there by."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - looked up, not bound
+
+
+def listen_error(field: str, problem: str, remedy: str, error: Exception) -> EdgeloopError:
+    """Return what to say of an address that cannot be listened on: taken, or wrong."""
+    taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+    return (TakenError if taken else ConfigError)(field, problem, remedy)

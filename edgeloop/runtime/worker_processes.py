@@ -14,7 +14,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
-from edgeloop.errors import RunError
+from edgeloop.errors import UnavailableError
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 KILLED = (-signal.SIGKILL, -signal.SIGTERM)
@@ -28,10 +28,10 @@ class WorkerDiedError(RuntimeError):
     """A worker process ended without an answer, and nobody killed it."""
 
 
-def killed_error() -> RunError:
+def killed_error() -> UnavailableError:
     """Return what to say where a worker was killed: nearly always, memory ran out."""
     problem = "one was killed, as the system does where memory runs out"
-    return RunError("workers", problem, "run it again with fewer: what is done is kept")
+    return UnavailableError("workers", problem, "run it again with fewer: what is done is kept")
 
 
 class Worker:
@@ -58,7 +58,7 @@ class Worker:
         """Wait for its next answer.
 
         Raises:
-            RunError: if it was killed.
+            UnavailableError: if it was killed.
             WorkerDiedError: if it has ended in another way.
         """
         try:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from edgeloop.errors import ConfigError, RunError
+from edgeloop.errors import ConfigError, UnavailableError
 from edgeloop.models.split import SplitModel
 
 Layout = Literal["channels-last", "contiguous"]
@@ -69,13 +69,13 @@ def usable_device(name: str) -> torch.device:
 
 @contextmanager
 def enough_memory(device: str) -> Iterator[None]:
-    """Say it as bad input if what is done within needs more memory than there is.
+    """Say it in one sentence if what is done within needs more memory than there is.
 
     Args:
         device: that computes.
 
     Raises:
-        RunError: naming the device, how much was asked for, and what to lower.
+        UnavailableError: naming the device, how much was asked for, and what to lower.
     """
     try:
         yield
@@ -83,7 +83,7 @@ def enough_memory(device: str) -> Iterator[None]:
         if not _is_out_of_memory(error):
             raise
         reason = str(error).strip().partition("\n")[0] or "no more is given to this process"
-        raise RunError(
+        raise UnavailableError(
             f"memory of {device}", f"is used up ({reason})", _memory_remedy(device)
         ) from error
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop.data.catalogue import Entry
-from edgeloop.errors import ConfigError, DataError, RunError
+from edgeloop.errors import ConfigError, DataError, RunError, UnavailableError
 
 Say = Callable[[str], None]
 _EXTRA = "pip install 'edgeloop[vision]'"
@@ -34,7 +34,8 @@ def fetch(entry: Entry, folder: Path, say: Say) -> Path:
 
     Raises:
         ConfigError: a data set that must be got by hand.
-        DataError: torchvision is missing, or the download fails.
+        DataError: torchvision is missing, or what was fetched is damaged.
+        UnavailableError: the download fails.
         RunError: the folder holds something, or cannot be made.
     """
     if not entry.torchvision:
@@ -92,7 +93,8 @@ def _download(function: Callable[..., Any], entry: Entry, folder: Path) -> None:
     except _FAILURES as error:
         reason = " ".join(str(error).split())
         remedy = f"check the network, or get it from {entry.source}"
-        raise DataError(entry.name, f"could not be fetched ({reason})", remedy) from error
+        kind = UnavailableError if isinstance(error, OSError) else DataError
+        raise kind(entry.name, f"could not be fetched ({reason})", remedy) from error
 
 
 def _construct(function: Callable[..., Any], folder: Path, options: Mapping[str, Any]) -> None:

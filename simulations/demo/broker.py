@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgeloop.errors import BrokerError
+from edgeloop.errors import BrokerAwayError
 from edgeloop.runtime import local_broker
 from edgeloop.runtime.child_processes import bound
 from edgeloop.runtime.local_broker import Broker
@@ -54,4 +54,4 @@ def _wait(process: "subprocess.Popen[bytes]", port: int, remedy: str) -> None:
         if listens(port):
             return
         time.sleep(0.05)  # between looks at a broker that is starting
-    raise BrokerError(f"broker on port {port}", "does not start", remedy)
+    raise BrokerAwayError(f"broker on port {port}", "does not start", remedy)

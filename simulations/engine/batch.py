@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from edgeloop.errors import InputError, RunError
+from edgeloop.errors import EdgeloopError, RunError
 from edgeloop.runtime import atomic_files
 from simulations.engine import beside, pool
 from simulations.engine import cluster as clusters
@@ -83,7 +83,7 @@ def _run_job(job: Job) -> dict[str, Any]:
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         return simulate(job.settings, job.folder, lambda done, accuracy: None)
-    except InputError as error:
+    except EdgeloopError as error:
         raise error.within(job.folder.name) from error
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from edgeloop.errors import ConfigError, InputError, RunError
+from edgeloop.errors import ConfigError, EdgeloopError, UnavailableError
 
 Key = TypeVar("Key", bound=Hashable)
 Summary = dict[str, Any]
@@ -100,7 +100,7 @@ def run_tasks(
 
     Raises:
         ConfigError: as `join_cluster`.
-        RunError: if the cluster has lost a task for good.
+        UnavailableError: if the cluster has lost a task for good.
         InputError: as the task.
     """
     with join_cluster(address, workers) as ray:
@@ -125,10 +125,11 @@ def _result(ray: Any, reference: Any) -> Summary:
     try:
         result: Summary = ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, InputError):
+        if isinstance(error.cause, EdgeloopError):
             raise error.cause from error
         raise
     except ray.exceptions.RayError as error:
         problem = f"has lost a run, tried {RETRIES + 1} times at most ({type(error).__name__})"
-        raise RunError("cluster", problem, "see Ray's logs, and run the command again") from error
+        remedy = "see Ray's logs, and run the command again"
+        raise UnavailableError("cluster", problem, remedy) from error
     return result

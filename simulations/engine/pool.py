@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from edgeloop.errors import InputError
+from edgeloop.errors import EdgeloopError
 from edgeloop.runtime.worker_processes import Worker, worker_processes
 
 Key = TypeVar("Key", bound=Hashable)
@@ -65,7 +65,7 @@ def _work(end: "Connection[Any, Any]") -> None:
 def _outcome(task: Callable[[], Any]) -> tuple[Any, Exception | None]:
     try:
         return task(), None
-    except InputError as error:
+    except EdgeloopError as error:
         return None, error
     except Exception as error:  # whatever it is, it is raised where the task came from
         error.add_note(f"in a worker process:\n{traceback.format_exc()}")

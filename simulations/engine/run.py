@@ -11,7 +11,7 @@ from edgeloop import algorithms, round_history, server_loop
 from edgeloop.algorithm import Algorithm
 from edgeloop.client import Report
 from edgeloop.data import Federation
-from edgeloop.errors import InputError
+from edgeloop.errors import EdgeloopError
 from edgeloop.participation import ParticipationPolicy
 from edgeloop.runtime import atomic_files
 from edgeloop.server_loop import RoundResult
@@ -129,7 +129,7 @@ def _check_beside(settings: RunSettings, federation: Federation) -> None:
             its = beside.companion_settings(settings, name, settings.rounds)
             its.check()
             run_plan.make_plan(its, federation, its.open_generator())
-        except InputError as error:
+        except EdgeloopError as error:
             raise error.within(f"beside {name}") from error
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from edgeloop.cli import console
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, choose
 from edgeloop.runtime import atomic_files
 from simulations.ktl.picture import picture
 from simulations.ktl.rows import PAPER, ROWS
@@ -71,7 +71,7 @@ def ktl(  # noqa: PLR0913 - an option each
     names = tuple(name.strip() for name in baselines.split(","))
     for name in names:
         if name not in ROWS:
-            raise ConfigError("baselines", f"there is no {name!r}", f"use {', '.join(ROWS)}")
+            raise ConfigError("baselines", f"there is no {name!r}", choose(name, ROWS))
     folder = out or Path("runs") / f"ktl-{shots}-shot"
     options = parse_options(set_ or [])
     study = Study(

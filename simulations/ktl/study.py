@@ -10,7 +10,7 @@ from typing import Any, Literal
 from edgeloop import data
 from edgeloop.data import Partition
 from edgeloop.data.federation import PooledFederation, split
-from edgeloop.errors import ConfigError, InputError
+from edgeloop.errors import ConfigError, EdgeloopError
 from edgeloop.runtime import atomic_files
 from simulations.engine import pool
 from simulations.ktl.rows import ROWS, Row, Summary
@@ -237,7 +237,7 @@ def _one(row: Row, settings: RunSettings, place: Path) -> Summary:
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
         return row(settings, place)
-    except InputError as error:
+    except EdgeloopError as error:
         raise error.within(place.name) from error
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from edgeloop.errors import RunError
+from edgeloop.runtime import wording
 from simulations.report.report_data import Device, ReportData, Timing, Traffic
 from simulations.report.rounds import damaged, read_round
 
@@ -122,9 +123,7 @@ def _read(path: Path, kind: type[W], parse: Callable[[str], Any] = json.loads) -
     try:
         return kind.model_validate(parse(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "all of it"
-        raise damaged(path, f"{where}: {first['msg']}") from error
+        raise damaged(path, wording.first_problem(error.errors())) from error
     except (OSError, ValueError, RecursionError) as error:
         raise damaged(path, str(error)) from error
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast, get_args
 import typer
 
 from edgeloop.cli import console
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, choose
 from edgeloop.runtime import config
 from simulations.engine.batch import Job, run_all
 from simulations.reproduce import counting, ready, run_dedup, writing
@@ -98,7 +98,7 @@ def _scale(word: str | None, scenario: Scenario) -> Scale:
         if word == known:
             return cast(Scale, known)
     if word is not None:
-        raise ConfigError("scale", f"there is no {word!r}", "choose cpu or paper")
+        raise ConfigError("scale", f"there is no {word!r}", choose(word, ("cpu", "paper")))
     return scenarios.smallest(scenario)
 
 

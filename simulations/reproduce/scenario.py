@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from pydantic import Field, model_validator
 
 from edgeloop import models
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, choose
 from edgeloop.runtime import config
 from edgeloop.runtime.config import Settings
 from simulations.settings import DataSettings, RunSettings
@@ -245,9 +245,7 @@ def load(name: str) -> Scenario:
     if name.endswith(".toml"):
         return check_scenario(config.read(Path(name), Scenario), name)
     if name not in names():
-        close = difflib.get_close_matches(name, names(), n=1)
-        meant = f"did you mean {close[0]}" if close else f"choose one of {', '.join(names())}"
-        raise ConfigError("scenario", f"there is no {name!r}", meant)
+        raise ConfigError("scenario", f"there is no {name!r}", choose(name, names()))
     with resources.as_file(_folder() / f"{name}.toml") as path:
         return check_scenario(config.read(path, Scenario), name)
 

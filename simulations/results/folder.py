@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgeloop.errors import InputError, RunError
+from edgeloop.errors import EdgeloopError, RunError
 from edgeloop.runtime import atomic_files
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ def new_study(folder: Path, identity: Mapping[str, Any]) -> Iterator[None]:
     claim_study(folder, identity)
     try:
         yield
-    except InputError:
+    except EdgeloopError:
         if not begun and not any(folder.rglob(IDENTITY)):
             shutil.rmtree(folder, ignore_errors=True)  # all in it is this study's, and no result
         raise

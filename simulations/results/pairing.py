@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from edgeloop.errors import InputError, RunError
+from edgeloop.errors import EdgeloopError, RunError
 from edgeloop.statistics.paired import Paired, Side, paired
 from edgeloop.statistics.sentence import sentence
 from simulations.results import clients_table, concerns
@@ -73,7 +73,7 @@ def _mean(right: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def _side(run: FinishedRun, title: str) -> Side:
     try:
         return _read(run, title)
-    except InputError:
+    except EdgeloopError:
         raise
     except (KeyError, ValueError) as error:
         problem = f"is damaged: its clients' answers do not fit ({error})"

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeloop import algorithms
 from edgeloop.errors import RunError
+from edgeloop.runtime import wording
 from simulations.results.folder import (
     BESIDE,
     FREE_SETTINGS,
@@ -211,9 +212,7 @@ def _read(path: Path, kind: type[M]) -> M:
     try:
         return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "all of it"
-        raise _damaged(path, f"{where}: {first['msg']}") from error
+        raise _damaged(path, wording.first_problem(error.errors())) from error
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from edgeloop.cli import console
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, choose
 from simulations.results.measurements import Row
 
 KINDS = {"tensorboard": "FOLDER", "mlflow": "URI"}
@@ -73,7 +73,9 @@ def _sink(word: str) -> Sink:
     kind, _, place = word.partition(":")
     if kind not in KINDS or not place:
         forms = " or ".join(f"{each}:{what}" for each, what in KINDS.items())
-        raise ConfigError("sink", f"{word!r} names none", f"write {forms}")
+        meant = choose(kind, KINDS)
+        remedy = meant if meant.startswith("did") and kind not in KINDS else f"write {forms}"
+        raise ConfigError("sink", f"{word!r} names none", remedy)
     try:
         module = importlib.import_module(f"simulations.sinks.{kind}")
     except ModuleNotFoundError as error:

@@ -1,6 +1,6 @@
 import pytest
 
-from edgeloop.generators.retry import RetryPolicy, UnavailableError
+from edgeloop.generators.retry import RetryPolicy, NoAnswerError
 
 
 class Clock:
@@ -27,7 +27,7 @@ class Away:
     def answer(self) -> int:
         self.failures -= 1
         if self.failures >= 0:
-            raise UnavailableError(f"{self.failures} to go")
+            raise NoAnswerError(f"{self.failures} to go")
         return 7
 
 
@@ -56,7 +56,7 @@ def test_no_pause_is_longer_than_five_seconds() -> None:
 
 def test_the_last_try_is_when_patience_ends() -> None:
     clock, heard = Clock(), list[str | None]()
-    with pytest.raises(UnavailableError, match=r"^95 to go$"):
+    with pytest.raises(NoAnswerError, match=r"^95 to go$"):
         _patience(1.0, clock, heard).call(Away(100).answer)
     assert clock.pauses == [0.1, 0.2, 0.4, 0.3]
     assert clock.now == 101.0
@@ -65,7 +65,7 @@ def test_the_last_try_is_when_patience_ends() -> None:
 
 def test_no_patience_is_one_try() -> None:
     clock = Clock()
-    with pytest.raises(UnavailableError, match=r"^99 to go$"):
+    with pytest.raises(NoAnswerError, match=r"^99 to go$"):
         _patience(0.0, clock, []).call(Away(100).answer)
     assert clock.pauses == []
 

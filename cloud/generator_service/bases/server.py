@@ -14,8 +14,8 @@ from typing import Any
 from cloud.generator_service.bases import repository
 from edgeloop.bases.manifest import GRAPH, MANIFEST
 from edgeloop.bases.remote import INDEX
-from edgeloop.errors import ConfigError
 from edgeloop.protocol import wire
+from edgeloop.runtime.ports import listen_error
 
 AT_ONCE = 64
 """Connections; further ones are closed."""
@@ -42,6 +42,7 @@ class Server(ThreadingHTTPServer):
 
     Raises:
         ConfigError: if it cannot listen there.
+        TakenError: if another process does.
     """
 
     daemon_threads = True
@@ -53,7 +54,7 @@ class Server(ThreadingHTTPServer):
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
             problem = f"cannot listen on {host}:{port} ({error})"
-            raise ConfigError("--port", problem, "choose another one") from error
+            raise listen_error("--port", problem, "choose another one", error) from error
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread of its own, if there is room."""
@@ -134,6 +135,7 @@ def running(folder: Path, host: str, port: int, problems: Problems) -> Iterator[
 
     Raises:
         ConfigError: if it cannot listen there.
+        TakenError: if another process does.
     """
     server = Server(folder, host, port, problems)
     thread = threading.Thread(target=server.serve_forever, name="bases", daemon=True)

@@ -1,14 +1,13 @@
 """Serves bases over HTTP: `edgeloop base serve`, `serve-files`, `remove-files` and `fetch`."""
 
 import shutil
-import signal
 import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -18,7 +17,7 @@ from edgeloop.bases import manifest, remote
 from edgeloop.bases.manifest import Manifest
 from edgeloop.bases.reference import parse
 from edgeloop.cli import console
-from edgeloop.errors import ConfigError, InputError
+from edgeloop.errors import ConfigError, EdgeloopError
 
 Source = Annotated[
     str,
@@ -128,7 +127,7 @@ def _added(folder: Path, name: str, wanted: dict[int, str], problems: Problems) 
     for version in [each for each in wanted if each not in known or known[each]]:
         try:
             _written(wanted[version], folder, name, version)
-        except InputError as error:
+        except EdgeloopError as error:
             if known.get(version) != str(error):
                 console.note(f"{name}, version {version}: {error}")
             known[version] = str(error)
@@ -159,17 +158,11 @@ def _told(folder: Path) -> str:
     return ", ".join(each) or "nothing yet"
 
 
-def _until_stopped(done: Callable[[], bool]) -> None:
-    """Try again what is not done, later each time; return at a signal, or at Ctrl-C."""
-    before = signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # a container's first process
+def _until_stopped(done: Callable[[], bool]) -> NoReturn:
+    """Try again what is not done, later each time, until a signal."""
     wait = _FIRST_WAIT
-    try:
-        with suppress(KeyboardInterrupt):
-            while not done():
-                time.sleep(wait)
-                wait = min(2 * wait, _LONGEST_WAIT)
-            threading.Event().wait()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    while not done():
+        time.sleep(wait)
+        wait = min(2 * wait, _LONGEST_WAIT)
+    while True:
+        threading.Event().wait()

@@ -4,7 +4,6 @@ The last layer is cut away; size, mean and deviation are those of the weights' o
 image is resized as a whole, where torchvision resizes it larger and cuts the middle out.
 """
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeloop.errors import BaseError, ConfigError, ModelError
+from edgeloop.errors import BaseError, ConfigError, ModelError, choose
 from edgeloop.models.tracing import trace_graph
 from edgeloop.models.vision import library
 from edgeloop.runtime import atomic_files
@@ -82,8 +81,7 @@ def network(name: str, weights: Path | None = None) -> Network:
     models = library(f"--torchvision {name}")
     known: list[str] = models.list_models(module=models)
     if name not in known:
-        near = ", ".join(difflib.get_close_matches(name, known) or known)
-        raise ConfigError("--torchvision", f"there is no {name!r}", f"choose one of {near}")
+        raise ConfigError("--torchvision", f"there is no {name!r}", choose(name, known))
     entries = list(models.get_model_weights(name))
     default = models.get_model_weights(name).DEFAULT
     entries = [default, *(each for each in entries if each is not default)]
