@@ -2,11 +2,15 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Generic, TypeVar
 
-from edgeloop.privacy.accounting import Event
-from edgeloop.protocol.wire import MaybeNaN, Samples, Seconds
+from edgeloop.privacy import accounting
+from edgeloop.privacy.accounting import MAX_EPSILON, Event
+from edgeloop.protocol import device_health
+from edgeloop.protocol.device_health import BOUNDS, Health
+from edgeloop.protocol.wire import Between, MaybeNaN, Samples, Seconds, Since
 
 U = TypeVar("U")
 
@@ -22,6 +26,8 @@ class Report:
         seconds_evaluating: wall time of the evaluation.
         seconds_training: wall time of the training and the prototypes.
         test_auc: `training.evaluation.micro_auc` of the test samples; NaN where it has no value.
+        epsilon: what all answers of its device have spent; None without privacy.
+        battery_ratio, cpu_ratio, temperature_celsius: the device's, as `Health` has them.
     """
 
     test_correct: Samples
@@ -30,6 +36,12 @@ class Report:
     seconds_evaluating: Seconds
     seconds_training: Seconds
     test_auc: MaybeNaN = math.nan
+    epsilon: Annotated[float | None, Between(0, MAX_EPSILON), Since(1)] = None
+    battery_ratio: Annotated[float | None, Between(*BOUNDS["battery_ratio"]), Since(1)] = None
+    cpu_ratio: Annotated[float | None, Between(*BOUNDS["cpu_ratio"]), Since(1)] = None
+    temperature_celsius: Annotated[
+        float | None, Between(*BOUNDS["temperature_celsius"]), Since(1)
+    ] = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.test_correct <= self.test_samples or self.train_samples < 0:
@@ -41,6 +53,22 @@ class Report:
     def accuracy(self) -> float:
         """The share of test samples classified right; 0 where there are none."""
         return self.test_correct / self.test_samples if self.test_samples else 0.0
+
+    @property
+    def health(self) -> Health:
+        """Return the device's readings."""
+        return Health(self.battery_ratio, self.cpu_ratio, self.temperature_celsius)
+
+    def with_health(self, health: Health) -> "Report":
+        """Return the report with a device's readings."""
+        return replace(self, **{name: getattr(health, name) for name in BOUNDS})
+
+    def with_notes(self, notes: Mapping[str, str]) -> "Report":
+        """Return the report with what a device of 0.1 tells beside it, in user properties."""
+        told = device_health.parse_health(notes)
+        spent = accounting.parse_epsilon(notes)
+        health = self.with_health(told) if self.health == Health() else self
+        return health if spent is None else replace(health, epsilon=spent)
 
 
 @dataclass(frozen=True)

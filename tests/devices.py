@@ -13,6 +13,7 @@ from edge.agent.settings import DeviceSettings
 from edge.agent.task_session import load_context
 from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol.task import presence_topic
+from edgeloop.protocol.wire import GROWS
 from edgeloop.runtime.tracing import SILENT, Tracer
 
 Heard = Callable[[Arrival], bool]
@@ -33,7 +34,8 @@ class Cord(MqttConnection):
     def __init__(self, settings: DeviceSettings, last: Heard) -> None:
         name = f"edgeloop.{settings.task}.{settings.name}"
         presence = presence_topic(settings.task, settings.name)
-        super().__init__(settings.broker, name, subscriptions(settings.task), presence)
+        topics = subscriptions(settings.task)
+        super().__init__(settings.broker, name, topics, presence, presence_notes=GROWS)
         self.arrived: list[Arrival] = []
         self._last = last
         self._cut = threading.Event()

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from cloud.aggregator.series import Series
-from edgeloop.client import Report
+from edgeloop.answers import Report
 from edgeloop.protocol.device_health import BOUNDS, Health
 
 _WORK_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -54,6 +54,12 @@ class Fleet:
         """An invited device says that it is there, or the broker says that it is gone."""
         (self._online.add if online else self._online.discard)(device)
         self._count()
+
+    def reported(self, device: str, report: Report) -> None:
+        """An invited device told in its report how it is, and what it has spent."""
+        self.health(device, report.health)
+        if report.epsilon is not None:
+            self.spent(device, report.epsilon)
 
     def health(self, device: str, found: Health) -> None:
         """An invited device sent readings; they count while it is online."""

@@ -42,6 +42,7 @@ class Status(BaseModel):
         broker_connected: whether the MQTT broker is reached.
         broker_refusals: what the broker refuses to take or to send, and why; /readyz tells it.
         generator_problem: why the generator makes no image now; None if it does, or none is asked.
+        ignored_fields: of newer versions in devices' answers, since the start; see the log.
         ledger_open: whether the ledger takes uploads.
     """
 
@@ -59,6 +60,7 @@ class Status(BaseModel):
     broker_connected: bool
     broker_refusals: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     generator_problem: str | None
+    ignored_fields: int = 0
     ledger_open: bool
 
     def obstacles(self) -> list[str]:

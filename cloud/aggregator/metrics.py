@@ -142,6 +142,11 @@ class Metrics:
             verdict: uploads.labels(verdict.name.lower()) for verdict in Verdict
         }
 
+        self._ignored = made.counter(
+            "ignored_fields_total", "Fields of newer versions in devices' answers, ignored."
+        )
+        self.ignored_fields = 0
+
     def _make_refusals(self) -> None:
         refused = self._series.counter(
             "broker_refusals_total",
@@ -243,6 +248,11 @@ class Metrics:
         self._answers.set(answers)
         self._opened.set(self._now())
         self._broadcast_bytes.inc(size)
+
+    def ignored(self, fields: int) -> None:
+        """An answer had so many fields that only a newer version knows."""
+        self.ignored_fields += fields
+        self._ignored.inc(fields)
 
     def step(self, name: Step, seconds: float) -> None:
         """A part of a round is done."""

@@ -331,5 +331,6 @@ class Run:
             broker_connected=self.connected,
             broker_refusals=() if self._mqtt is None else tuple(self._mqtt.refusals()),
             generator_problem=self.generator_handle.problem,
+            ignored_fields=self.metrics.ignored_fields,
             ledger_open=self.ledger.is_open,
         )

@@ -59,9 +59,9 @@ class EventReporter:
     def _report_message(self, event: DeviceMessage) -> None:
         if event.device in self._contract.devices:
             if event.online is None:
-                self._metrics.fleet.health(event.device, event.health)
-                if event.epsilon is not None:
-                    self._metrics.fleet.spent(event.device, event.epsilon)
+                self._metrics.ignored(event.ignored)
+                if event.report is not None:
+                    self._metrics.fleet.reported(event.device, event.report)
             else:
                 self._metrics.fleet.presence(event.device, online=event.online)
         if event.verdict is Verdict.ACCEPTED:

@@ -36,7 +36,7 @@ from edgeloop.protocol.task import (
 from edgeloop.protocol.wire import Envelope, WireError
 from edgeloop.runtime import wording
 from edgeloop.runtime.pace import LogRateLimiter, Timer
-from edgeloop.runtime.tracing import NONE, SILENT, Tracer
+from edgeloop.runtime.tracing import NONE, SILENT, Notes, Tracer, context_of, notes_of
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,9 @@ class Agent:
         self._state: AgentState | None = None
         self._tracer = tracer
         self._opening: Opening | None = None  # the newest, until it is answered
-        self._trace_notes = NONE  # of the newest round's trace
+        self._notes = NONE  # of the newest round's opening
+        self._trace_notes = NONE  # of its trace
+        self._ignored = wire.IgnoredFields()
         self._subscription = BroadcastSubscription(connection, context.settings.task)
         self._broadcast: tuple[str, Any] | None = None  # the last broadcast, and its digest
         self._concluded = ("", "")  # the run that came to its end here, and with which broadcast
@@ -183,7 +185,7 @@ class Agent:
             if self._connection.is_refused(topic):
                 time.sleep(FLUSH_SECONDS)  # flush tells of a refusal at once
                 if again.due() and self._session is not None and self._state is not None:
-                    self._state = self._send_answer(self._session, self._state, again=True)
+                    self._state = self._send_again(self._session, self._state)
 
     def _handle(self, arrival: Arrival) -> Path | None:
         self._subscription.bytes += len(arrival.payload)
@@ -193,8 +195,7 @@ class Agent:
         if arrival.topic == contract_topic(task):
             self._handle_contract(arrival.payload)
         elif arrival.topic == round_topic(task):
-            self._handle_opening(arrival.payload)
-            self._trace_notes = arrival.notes
+            self._handle_opening(arrival.payload, arrival.notes)
         elif arrival.topic.startswith(f"{broadcast_topic(task, BASE)}/"):
             self._handle_base_chunk(arrival.payload)
         elif self._session is not None:
@@ -213,6 +214,7 @@ class Agent:
         except ValidationError as error:
             self._log_dropped("an invalid contract", _first_problem(error))
             return
+        self._ignored.add(contract.ignored, "the contract")
         if self._session is not None and self._session.contract.run == contract.run:
             if self._context.settings.name not in contract.devices:
                 self._session = self._opening = None
@@ -264,16 +266,20 @@ class Agent:
         """Take the broadcast that was kept before a restart, if it is this run's."""
         payload = self._store.kept_broadcast()
         try:
-            broadcast = None if payload is None else self._decode_broadcast(session, payload)
+            kept = None if payload is None else self._decode_broadcast(session, payload)
         except WireError:
             return  # another algorithm's
-        self._broadcast = None if broadcast is None else (wire.fingerprint(broadcast), broadcast)
+        self._broadcast = kept
 
-    def _handle_opening(self, text: bytes) -> None:
+    def _handle_opening(self, text: bytes, notes: Notes) -> None:
+        self._notes = notes
         try:
             self._opening = Opening.model_validate_json(text)
         except ValidationError as error:
             self._log_dropped("an invalid round", _first_problem(error))
+            return
+        self._trace_notes = notes_of(self._opening.trace, notes)
+        self._ignored.add(self._opening.ignored, "an opening")
 
     def _handle_broadcast_chunk(self, session: TaskSession, chunk: bytes) -> None:
         """Take a chunk of a broadcast; keep the broadcast if it is whole, and the one wanted."""
@@ -281,13 +287,13 @@ class Agent:
         if payload is None or self._opening is None:
             return
         broadcast = self._decode_broadcast(session, payload)
-        if wire.fingerprint(broadcast) == self._opening.digest:
+        if broadcast[0] == self._opening.digest:
             self._subscription.stop()
             self._store.keep_broadcast(payload)
-            self._broadcast = self._opening.digest, broadcast
+            self._broadcast = broadcast
 
-    def _decode_broadcast(self, session: TaskSession, payload: bytes) -> Any:
-        """Return a frame's broadcast.
+    def _decode_broadcast(self, session: TaskSession, payload: bytes) -> tuple[str, Any]:
+        """Return a frame's broadcast, and before it its digest, of what this side ignores too.
 
         Raises:
             WireError: if it is none of this task's.
@@ -296,7 +302,8 @@ class Agent:
         frame = wire.decode(payload, kind, sizes=session.task_client.sizes)
         if (frame.envelope.task, frame.envelope.sender) != (session.contract.task, SERVER):
             raise wire.ContentError(f"{frame.envelope} came as a broadcast")
-        return frame[kind]
+        self._ignored.add(frame.ignored, "a broadcast")
+        return frame.fingerprint, frame[kind]
 
     def _continue_round(self, session: TaskSession, opening: Opening) -> Path | None:
         """Answer the open round: from memory if it was answered before, else by working."""
@@ -307,7 +314,7 @@ class Agent:
             log.info("the run is over, without this device; waiting for another one")
             self._opening = None
             return None
-        if opening == self._failed_round:
+        if opening.same_round(self._failed_round):
             self._opening = None
             return None
         new = self._state is None or opening.round > self._state.round
@@ -325,16 +332,23 @@ class Agent:
 
     def _answer(self, session: TaskSession, opening: Opening, new: bool) -> bool:
         """Send the answer to a round, worked out or remembered; tell whether there is one."""
-        if new:
-            assert self._broadcast is not None  # noqa: S101 - or it would be fetched now
-            if opening.round < session.contract.rounds:
-                session = self._session = renewed(self._context, session)
-            with self._tracer.span("train", self._trace_notes, round=opening.round):
-                worked = self._try_round(session, opening, self._broadcast[1])
-            if worked is None:
-                return False
-            self._state = worked
+        if not new:
+            return self._answer_again(session, opening)
+        assert self._broadcast is not None  # noqa: S101 - or it would be fetched now
+        if opening.round < session.contract.rounds:
+            session = self._session = renewed(self._context, session)
+        with self._tracer.span("train", self._trace_notes, round=opening.round):
+            messages = self._try_round(session, opening, self._broadcast[1])
+        if messages is None:
+            return False
+        with self._tracer.span("upload", self._trace_notes, round=opening.round) as traced:
+            self._state = self._remember(session, opening.round, messages, context_of(traced))
             self._store.save(self._state)
+            self._state = self._send(session, self._state, traced)
+        return True
+
+    def _answer_again(self, session: TaskSession, opening: Opening) -> bool:
+        """Send the answer to a round as it was remembered; tell whether there is one."""
         assert self._state is not None  # noqa: S101 - a round that is not new was answered before
         if opening.round < self._state.round:
             log.warning(
@@ -344,8 +358,8 @@ class Agent:
                 self._state.round,
             )
             return False
-        if new or self._should_resend(self._state.answer):
-            self._state = self._send_answer(session, self._state, again=not new)
+        if self._should_resend(self._state.answer):
+            self._state = self._send_again(session, self._state)
         return True
 
     def _should_resend(self, answer: bytes) -> bool:
@@ -356,36 +370,47 @@ class Agent:
         sent a short while ago.
         """
         mine = self._context.settings
-        large, reminded = len(answer) > SMALL, is_reminder(self._trace_notes)
+        large, reminded = len(answer) > SMALL, is_reminder(self._notes)
         if (large or reminded) and self._connection.is_pending(upload_topic(mine.task, mine.name)):
             return False
         if not reminded:
             return True
         waited = time.monotonic() - self._sent_at
-        return is_addressed_to(self._trace_notes, mine.name) and waited >= (
+        return is_addressed_to(self._notes, mine.name) and waited >= (
             RESEND_LARGE_SECONDS if large else RESEND_SMALL_SECONDS
         )
 
-    def _send_answer(self, session: TaskSession, state: AgentState, again: bool) -> AgentState:
+    def _send_again(self, session: TaskSession, state: AgentState) -> AgentState:
+        """Send the remembered answer; return the memory with the bytes that this took besides."""
+        with self._tracer.span("upload", self._trace_notes, round=state.round) as traced:
+            return self._send(session, state, traced, again=True)
+
+    def _send(
+        self, session: TaskSession, state: AgentState, traced: Notes, again: bool = False
+    ) -> AgentState:
         """Send the answer; return the memory with the bytes that this really took."""
         topic = upload_topic(session.contract.task, self._context.settings.name)
-        notes = sensors.read_health().notes() if self._context.settings.health else {}
-        if session.privacy is not None:
-            notes |= accounting.epsilon_notes(session.privacy.epsilon)
-        with self._tracer.span("upload", self._trace_notes, round=state.round) as traced:
-            size = self._connection.send(topic, state.answer, {**notes, **traced})
+        notes = NONE if wire.grows(self._notes) else {**self._older_notes(session), **traced}
+        size = self._connection.send(topic, state.answer, notes)
         self._sent_at = time.monotonic()
         counts = state.traffic.get(str(state.round), {"down": 0, "up": 0})
         moved = {**counts, "up": counts["up"] + size if again else size}
         return replace(state, traffic={**state.traffic, str(state.round): moved})
 
+    def _older_notes(self, session: TaskSession) -> dict[str, str]:
+        """Return what a report has fields for, as an aggregator of 0.1 takes it."""
+        notes = sensors.read_health().notes() if self._context.settings.health else {}
+        if session.privacy is not None:
+            notes |= accounting.epsilon_notes(session.privacy.epsilon)
+        return notes
+
     def _try_round(
         self, session: TaskSession, opening: Opening, broadcast: Any
-    ) -> AgentState | None:
+    ) -> tuple[Any, ...] | None:
         """Work at a round; where its broadcast cannot be worked with, leave the model as it was."""
         before = session.client.weights()
         try:
-            return self._run_round(session, opening, broadcast)
+            return self._run_round(session, opening.round, broadcast)
         except EdgeloopError:
             raise
         except TASK_FAILURES as error:
@@ -396,26 +421,27 @@ class Agent:
             log.warning(text, number, describe_failure(error), extra={"round": number})
             return None
 
-    def _run_round(self, session: TaskSession, opening: Opening, broadcast: Any) -> AgentState:
-        """Train a round, or evaluate the last broadcast; return what to remember."""
-        number = opening.round
-        log.info(
-            "round %d of %d: working", number, session.contract.rounds, extra={"round": number}
-        )
-        if number < session.contract.rounds:
-            answer = session.answer(number, broadcast)
-            uploads: tuple[Any, ...] = () if answer.upload is None else (answer.upload,)
-            messages = (*uploads, answer.report)
-            report = answer.report
-        else:
-            report = session.client.finish(broadcast)
-            messages = (report,)
-        name = self._context.settings.name
-        payload = wire.encode(
-            Envelope(session.contract.task, session.contract.run, number, name), *messages
-        )
-        before = self._state or AgentState(session.contract.run, number, payload)
+    def _run_round(self, session: TaskSession, number: int, broadcast: Any) -> tuple[Any, ...]:
+        """Train a round, or evaluate the last broadcast; return the answer's messages."""
+        rounds = session.contract.rounds
+        log.info("round %d of %d: working", number, rounds, extra={"round": number})
+        if number >= rounds:
+            return (session.client.finish(broadcast),)
+        answer = session.answer(number, broadcast)
+        return (answer.report,) if answer.upload is None else (answer.upload, answer.report)
+
+    def _remember(
+        self, session: TaskSession, number: int, messages: tuple[Any, ...], trace: str
+    ) -> AgentState:
+        """Return what to remember of a round: the answer as bytes, and what it came to."""
+        *uploads, report = messages
         accuracy = _log_accuracy(number, report)
+        grown, name = wire.grows(self._notes), self._context.settings.name
+        if grown and self._context.settings.health:
+            report = report.with_health(sensors.read_health().plausible())
+        envelope = Envelope(session.contract.task, session.contract.run, number, name, trace)
+        payload = wire.encode(envelope, *uploads, session.with_epsilon(report), grown=grown)
+        before = self._state or AgentState(session.contract.run, number, payload)
         bytes_down, self._subscription.bytes = self._subscription.bytes, 0
         return AgentState(
             session.contract.run,

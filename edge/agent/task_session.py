@@ -8,7 +8,7 @@ from edge.agent.half import TaskClient, check, make_task_client
 from edge.agent.privacy_ledger import PrivacyLedger
 from edge.agent.settings import DeviceSettings, PolicySettings
 from edge.agent.shelf import BaseCache
-from edgeloop.answers import Answer, Release
+from edgeloop.answers import Answer, Release, Report
 from edgeloop.client_half import ClientProtocol
 from edgeloop.data import DeviceData, DeviceSamples
 from edgeloop.errors import ConfigError, DataError, EdgeloopError, MisfitError
@@ -51,6 +51,12 @@ class TaskSession:
         if not trains:
             log.info("round %d: the privacy budget is spent: evaluates only", number)
         return self.client.answer(number, broadcast, trains)
+
+    def with_epsilon(self, report: Report) -> Report:
+        """Return a report that tells what the device's answers have spent, if the task asks it."""
+        if self.privacy is None:
+            return report
+        return replace(report, epsilon=accounting.round_up(self.privacy.epsilon))
 
 
 @dataclass(frozen=True)

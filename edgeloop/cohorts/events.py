@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from edgeloop.protocol.device_health import UNKNOWN, Health
+from edgeloop.answers import Report
 from edgeloop.protocol.gathering import Verdict
 from edgeloop.runtime.tracing import Notes
 
@@ -48,8 +48,8 @@ class DeviceMessage:
         verdict: on an answer; None if it is none.
         size: of the answer, in bytes.
         online: what its presence says; None if it is an answer.
-        health: readings that came with an answer.
-        epsilon: what the device says that it has spent; None if it says nothing.
+        report: of an answer that can be read; None of any other.
+        ignored: fields of newer versions that came with it.
         notes: of an answer's trace.
     """
 
@@ -57,8 +57,8 @@ class DeviceMessage:
     verdict: Verdict | None = None
     size: int = 0
     online: bool | None = None
-    health: Health = UNKNOWN
-    epsilon: float | None = None
+    report: Report | None = None
+    ignored: int = 0
     notes: Notes = field(default_factory=dict)
 
 

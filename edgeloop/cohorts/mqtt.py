@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from edgeloop.algorithm import Algorithm
@@ -12,8 +12,7 @@ from edgeloop.bases import sending
 from edgeloop.cohorts.events import AnswersGathered, DeviceMessage, Event, LeftError, RoundOpened
 from edgeloop.cohorts.uploads import UploadLog
 from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
-from edgeloop.privacy import accounting
-from edgeloop.protocol import device_health, wire
+from edgeloop.protocol import wire
 from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory
 from edgeloop.protocol.gathering import Gathering, Verdict
 from edgeloop.protocol.task import (
@@ -32,7 +31,7 @@ from edgeloop.protocol.task import (
 )
 from edgeloop.protocol.wire import ContentError, Envelope, Frame, WireError
 from edgeloop.runtime.pace import LogRateLimiter, Timer
-from edgeloop.runtime.tracing import NONE, SILENT, Tracer
+from edgeloop.runtime.tracing import NONE, SILENT, Notes, Tracer, context_of, notes_of
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +117,8 @@ class MqttCohort(Generic[B, U]):
         self._broadcast = b""
         self._base = None if base is None else sending.encode(contract, base)
         self._online: set[str] = set()
+        self._growing: set[str] = set()  # devices that ignore what they do not know
+        self._ignored = wire.IgnoredFields()
         self._leaving: set[str] = set()
         self._again = Timer(announce_seconds, jitter=0.2, clock=clock)
         self._rarely = Timer(REMINDER_SECONDS, jitter=0.2, clock=clock)
@@ -228,11 +229,12 @@ class MqttCohort(Generic[B, U]):
 
     def _open(self, round_number: int, broadcast: B) -> int:
         """Say that a round is open; return the bytes that its broadcast took."""
-        digest = wire.fingerprint(broadcast)
+        grown = self._all_grow()
+        digest = wire.fingerprint(broadcast, grown)
         held = self._opening is not None and self._opening.digest == digest
         if self._opening is None or not held:
             envelope = Envelope(self._contract.task, self._contract.run, round_number, SERVER)
-            self._broadcast = wire.encode(envelope, broadcast)
+            self._broadcast = wire.encode(envelope, broadcast, grown=grown)
             slot = round_number % SLOTS
             self._connection.publish_retained(
                 broadcast_topic(self._contract.task, slot), self._broadcast
@@ -241,22 +243,35 @@ class MqttCohort(Generic[B, U]):
             slot = self._opening.slot
         size = len(self._broadcast)
         self._opening = Opening(
-            run=self._contract.run, round=round_number, digest=digest, slot=slot, size=size
+            run=self._contract.run,
+            round=round_number,
+            digest=digest,
+            slot=slot,
+            size=size,
+            trace=context_of(self._notes),
         )
         self._publish_round(self._opening)
         return 0 if held else size
 
     def _publish_round(self, opening: Opening) -> None:
-        topic = round_topic(self._contract.task)
-        text = opening.model_dump_json().encode()
-        self._connection.publish(topic, text, retain=True, notes=self._notes)
+        topic, grown = round_topic(self._contract.task), self._all_grow()
+        text, notes = opening.text(grown).encode(), self._opening_notes(grown)
+        self._connection.publish(topic, text, retain=True, notes=notes)
+
+    def _all_grow(self) -> bool:
+        """Return whether every device ignores fields that it does not know; those of 0.1 do not."""
+        return self._growing.issuperset(self._contract.devices)
+
+    def _opening_notes(self, grown: bool) -> Notes:
+        """Return the notes of an opening; the trace's, where its own field is not for everybody."""
+        return {**wire.GROWS, **({} if grown else self._notes)}
 
     def _announce(self) -> None:
         if self._base is not None:
             self._connection.publish_retained(
                 broadcast_topic(self._contract.task, sending.SLOT), self._base
             )
-        text = self._contract.text().encode()
+        text = self._contract.text(self._all_grow()).encode()
         self._connection.publish(contract_topic(self._contract.task), text, retain=True)
         if self._opening is not None:
             slot = self._opening.slot
@@ -274,8 +289,8 @@ class MqttCohort(Generic[B, U]):
         if self._connection.refusals():
             self._announce()
             return
-        task, opening = self._contract.task, self._opening
-        text = self._contract.text().encode()
+        task, opening, grown = self._contract.task, self._opening, self._all_grow()
+        text = self._contract.text(grown).encode()
         self._connection.publish(contract_topic(task), text, expiry=EXPIRY_SECONDS)
         if opening is None:
             return
@@ -286,8 +301,8 @@ class MqttCohort(Generic[B, U]):
         if rarely or len(self._broadcast) <= SMALL:
             topic = broadcast_topic(task, opening.slot)
             self._connection.republish(topic, self._broadcast, EXPIRY_SECONDS)
-        notes = {**self._notes, **reminder(missing)}
-        text = opening.model_dump_json().encode()
+        notes = {**self._opening_notes(grown), **reminder(missing)}
+        text = opening.text(grown).encode()
         self._connection.publish(round_topic(task), text, notes=notes, expiry=EXPIRY_SECONDS)
 
     def _log_waiting(self, gathering: Gathering[Frame]) -> None:
@@ -314,29 +329,51 @@ class MqttCohort(Generic[B, U]):
         if channel == "presence":
             self._hear(device, arrival)
             return
-        number = gathering.round_number
-        with self._tracer.span("receive", arrival.notes, device=device, round=number) as notes:
+        try:
+            payload = self._assemble(device, arrival.payload)
+        except WireError as error:
+            self._drop(device, gathering.round_number, error)
+            self._observe(DeviceMessage(device, Verdict.MALFORMED, len(arrival.payload)))
+            return
+        if payload is not None:
+            self._observe(self._judge(gathering, device, payload, arrival.notes, kinds))
+
+    def _assemble(self, device: str, chunk: bytes) -> bytes | None:
+        """Return an answer once it is whole; of a stranger nothing is kept, and a chunk will do."""
+        invited = device in self._assemblers
+        return self._assemblers[device].offer(chunk) if invited else chunk
+
+    def _judge(
+        self,
+        gathering: Gathering[Frame],
+        device: str,
+        payload: bytes,
+        notes: Notes,
+        kinds: tuple[type, ...],
+    ) -> DeviceMessage:
+        """Judge an answer; what a device of 0.1 tells beside it is in the message's notes."""
+        number, frame = gathering.round_number, None
+        made = notes_of(_trace_of(payload), notes)
+        with self._tracer.span("receive", made, device=device, round=number) as traced:
             try:
-                payload, verdict = self._read_answer(gathering, device, arrival.payload, kinds)
+                frame, verdict = self._read_answer(gathering, device, payload, kinds)
             except WireError as error:
                 self._drop(device, number, error)
-                payload, verdict = arrival.payload, Verdict.MALFORMED
-        if verdict is not None:
-            told, spent = (
-                device_health.parse_health(arrival.notes),
-                accounting.parse_epsilon(arrival.notes),
-            )
-            self._observe(
-                DeviceMessage(
-                    device, verdict, len(payload), health=told, epsilon=spent, notes=notes
-                )
-            )
+                verdict = Verdict.MALFORMED
+        told = DeviceMessage(device, verdict, len(payload), notes=traced)
+        if frame is None:
+            return told
+        ignored = self._ignored.add(frame.ignored, device)
+        return replace(told, report=frame[Report].with_notes(notes), ignored=ignored)
 
     def _hear(self, device: str, arrival: Arrival) -> None:
         """Take a device's word on whether it is there."""
         online = arrival.payload == b"online"
         if device in self._assemblers:  # who is not invited is not remembered
             (self._online.add if online else self._online.discard)(device)
+            if online:
+                grows = wire.grows(arrival.notes)
+                (self._growing.add if grows else self._growing.discard)(device)
             if leaver(self._contract, arrival.topic, arrival.payload, arrival.notes):
                 self._leave(device)
         self._observe(DeviceMessage(device, online=online))
@@ -360,19 +397,20 @@ class MqttCohort(Generic[B, U]):
             log.warning("ignored a message of %s: %s%s", device, error, more, extra=facts)
 
     def _read_answer(
-        self, gathering: Gathering[Frame], device: str, chunk: bytes, kinds: tuple[type, ...]
-    ) -> tuple[bytes, Verdict | None]:
-        """Return an answer and its verdict, which is None while chunks of it are missing."""
+        self, gathering: Gathering[Frame], device: str, payload: bytes, kinds: tuple[type, ...]
+    ) -> tuple[Frame | None, Verdict]:
+        """Return an answer's frame, as far as it is one of this run, and its verdict.
+
+        Raises:
+            WireError: if it is none, and not of another round or run.
+        """
         if device not in self._assemblers:
-            return chunk, Verdict.UNINVITED
-        payload = self._assemblers[device].offer(chunk)
-        if payload is None:
-            return chunk, None
+            return None, Verdict.UNINVITED
         envelope = wire.envelope_of(payload)
         if envelope.run != self._contract.run:
-            return payload, Verdict.WRONG_ROUND
+            return None, Verdict.WRONG_ROUND
         if misplaced := gathering.misplaced(envelope.round):
-            return payload, misplaced
+            return self._misplaced(device, payload), misplaced
         with self._tracer.span("check", bytes=len(payload)):
             frame = self._decoded(device, payload, kinds)
         verdict = gathering.offer(device, frame.envelope.round, frame.digest, frame)
@@ -380,7 +418,14 @@ class MqttCohort(Generic[B, U]):
             with self._tracer.span("record"):
                 self._uploads.record(frame.envelope.round, device, frame.digest, payload)
             self._room.most = max(self._room.most, 2 * len(self._assemblers) * len(payload))
-        return payload, verdict
+        return frame, verdict
+
+    def _misplaced(self, device: str, payload: bytes) -> Frame | None:
+        """Return the frame of another round's answer, whose report counts; None if it is none."""
+        try:
+            return self._decoded(device, payload, (self._algorithm.upload, Report))
+        except WireError:
+            return None
 
     def _decoded(self, device: str, payload: bytes, kinds: tuple[type, ...]) -> Frame:
         frame = self._frame(payload, kinds)
@@ -406,3 +451,11 @@ class MqttCohort(Generic[B, U]):
             return wire.decode(payload, *kinds, sizes=self._algorithm.sizes)
         except wire.KindError:
             return wire.decode(payload, Report)
+
+
+def _trace_of(payload: bytes) -> str:
+    """Return where an answer was made, in a trace; empty if it does not say so."""
+    try:
+        return wire.envelope_of(payload).trace
+    except WireError:
+        return ""

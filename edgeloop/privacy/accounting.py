@@ -111,9 +111,14 @@ def check() -> None:
     _rdp()
 
 
+def round_up(spent: float) -> float:
+    """Return what was spent as it is told: beyond `MAX_EPSILON` nothing is guaranteed."""
+    return math.ceil(min(spent, MAX_EPSILON) * 1e4) / 1e4
+
+
 def epsilon_notes(spent: float) -> dict[str, str]:
-    """Return a note of what was spent, rounded up; beyond `MAX_EPSILON` nothing is guaranteed."""
-    return {NOTE: f"{math.ceil(min(spent, MAX_EPSILON) * 1e4) / 1e4:.4f}"}
+    """Return a note of what was spent, for an aggregator of 0.1."""
+    return {NOTE: f"{round_up(spent):.4f}"}
 
 
 def parse_epsilon(notes: Mapping[str, str]) -> float | None:

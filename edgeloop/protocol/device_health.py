@@ -1,4 +1,7 @@
-"""How a device is: what it may tell beside an answer, in notes; all of it may be missing."""
+"""How a device is: what it may tell in its report; all of it may be missing.
+
+Up to 0.1 it came in notes, the user properties of an answer.
+"""
 
 import math
 from collections.abc import Mapping
@@ -26,13 +29,15 @@ class Health:
     cpu_ratio: float | None = None
     temperature_celsius: float | None = None
 
+    def plausible(self) -> "Health":
+        """Return the readings that can be; None for the others."""
+        known = ((name, getattr(self, name)) for name in BOUNDS)
+        return Health(**{name: _believed(value, *BOUNDS[name]) for name, value in known})
+
     def notes(self) -> dict[str, str]:
         """Return what is known, as a message's notes."""
         known = {name: getattr(self, name) for name in BOUNDS}
         return {name: f"{value:.3f}" for name, value in known.items() if value is not None}
-
-
-UNKNOWN = Health()
 
 
 def parse_health(notes: Mapping[str, str]) -> Health:
@@ -44,5 +49,11 @@ def _reading(text: str, lowest: float, highest: float) -> float | None:
     try:
         value = float(text[:32])
     except ValueError:
+        return None
+    return _believed(value, lowest, highest)
+
+
+def _believed(value: float | None, lowest: float, highest: float) -> float | None:
+    if value is None:
         return None
     return value if math.isfinite(value) and lowest <= value <= highest else None

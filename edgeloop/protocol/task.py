@@ -12,9 +12,10 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from edgeloop.protocol import wire
+from edgeloop.protocol.growing import Growing
 from edgeloop.runtime.config import PrivacySettings
 
 ROOT = "edgeloop/v1"
@@ -70,7 +71,7 @@ def check_message_sizes(class_names: Collection[str], shape: Collection[int], wi
         raise ValueError(f"shape {tuple(shape)} is more than a frame holds")
 
 
-class Contract(BaseModel):
+class Contract(Growing):
     """What a device must know to take part.
 
     Attributes:
@@ -89,8 +90,6 @@ class Contract(BaseModel):
         devices: who is invited, and has not been taken out since; nobody once all have left.
         privacy: how much noise is in what devices send; None for none.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     task: Name
@@ -112,13 +111,17 @@ class Contract(BaseModel):
         check_message_sizes(self.class_names, self.shape, self.width)
         return self
 
-    def text(self) -> str:
-        """Return the contract as JSON; without what is off and older devices do not know."""
-        unknown = set() if self.shuffle else {"shuffle"}
-        return self.model_dump_json(exclude_none=True, exclude=unknown)
+    def text(self, grown: bool = True) -> str:
+        """Return the contract as JSON; without what is off and older devices do not know.
+
+        Args:
+            grown: False while a device may refuse fields that it does not know (0.1).
+        """
+        off = set() if self.shuffle else {"shuffle"}
+        return self.to_json(grown, off)
 
 
-class Opening(BaseModel):
+class Opening(Growing):
     """What a device must know of the open round; only then does it fetch the broadcast.
 
     Attributes:
@@ -127,15 +130,28 @@ class Opening(BaseModel):
         digest: `wire.fingerprint` of the broadcast: who has that need not fetch it.
         slot: where the broadcast is; the slots take turns, so that fetching the last one can end.
         size: of the broadcast's frame, in bytes.
+        trace: where the round's trace begins (W3C's traceparent); empty without one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: Name
     round: Annotated[int, Field(ge=0, le=wire.MAX_FRAME)]
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     slot: Annotated[int, Field(ge=0, lt=SLOTS)]
     size: Size
+    trace: Annotated[str, Field(max_length=wire.LONGEST_TRACE), wire.Since(1)] = ""
+
+    def text(self, grown: bool = True) -> str:
+        """Return the opening as JSON.
+
+        Args:
+            grown: False while a device may refuse fields that it does not know (0.1).
+        """
+        return self.to_json(grown)
+
+    def same_round(self, other: "Opening | None") -> bool:
+        """Return whether another one opens the same round with the same broadcast."""
+        mine = self.model_dump(exclude={"trace"})
+        return other is not None and other.model_dump(exclude={"trace"}) == mine
 
 
 def reminder(missing: Collection[str]) -> Mapping[str, str]:

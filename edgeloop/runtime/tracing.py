@@ -1,6 +1,7 @@
 """Traces of an upload's way, by OpenTelemetry where somebody asks for them.
 
-A span hands on where it is in notes (W3C's traceparent), which messages carry as user properties.
+A span hands on where it is in notes (W3C's traceparent), which messages carry as a field; those of
+0.1 as user properties.
 The only place that knows OpenTelemetry, and it imports it only to begin traces.
 """
 
@@ -21,8 +22,19 @@ Notes = Mapping[str, str]
 Fact = str | int | float | bool
 
 NONE: Notes = {}
+PARENT = "traceparent"
 EXPORT_SECONDS = 5.0
 """That a collector may take; one that is away costs spans, and nothing else."""
+
+
+def context_of(notes: Notes) -> str:
+    """Return a span's notes as a message's field; empty without a trace."""
+    return notes.get(PARENT, "")
+
+
+def notes_of(context: str, notes: Notes = NONE) -> Notes:
+    """Return the notes of a message's field; without one, those that came beside the message."""
+    return {PARENT: context} if context else notes
 
 
 class TraceSettings(Settings):

@@ -83,6 +83,7 @@ def test_status_is_told_whole(pages: httpx.Client) -> None:
         "history": [{"number": 0, "participants": 2, "accuracy": 0.75, "seconds": 1.5}],
         "broker_connected": True,
         "generator_problem": None,
+        "ignored_fields": 0,
         "ledger_open": True,
     }
 

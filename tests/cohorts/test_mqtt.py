@@ -114,7 +114,8 @@ def test_a_round_tells_when_it_opens_who_answers_and_who_is_missing(scene: Scene
     assert (opened.round_number, opened.answers) == (0, 0)
     assert opened.size > 0
     assert opened.seconds > 0
-    assert heard == DeviceMessage("b", Verdict.ACCEPTED, len(answer("b")), health=readings)
+    report = REPORT.with_health(readings)
+    assert heard == DeviceMessage("b", Verdict.ACCEPTED, len(answer("b")), report=report)
     assert isinstance(gathered, AnswersGathered)
     assert (gathered.round_number, gathered.missing) == (0, 1)
     assert gathered.seconds > 0.4, "it waited for the other one"

@@ -47,8 +47,8 @@ builtins.open = _pslinux.open_text = refused(builtins.open)
 _pslinux.open_binary = refused(_pslinux.open_binary)
 _pslinux.glob.glob = refused(_pslinux.glob.glob)
 from edge.agent import sensors
-print(sensors.reading().notes())
-print(sensors.reading().notes())
+print(sensors.read_health().notes())
+print(sensors.read_health().notes())
 """
 
 

@@ -17,6 +17,7 @@ from edgeloop.protocol.wire.errors import (
     WireError,
 )
 from edgeloop.protocol.wire.frame import (
+    LONGEST_TRACE,
     MAX_FRAME,
     NAME,
     Envelope,
@@ -39,8 +40,11 @@ from edgeloop.protocol.wire.schema import (
     finite,
     peak,
 )
+from edgeloop.protocol.wire.versions import GROWS, IgnoredFields, Since, grows
 
 __all__ = [
+    "GROWS",
+    "LONGEST_TRACE",
     "MAX_FRAME",
     "MOST_SAMPLES",
     "NAME",
@@ -53,6 +57,7 @@ __all__ = [
     "FieldsError",
     "Frame",
     "HeaderError",
+    "IgnoredFields",
     "KindError",
     "MaybeNaN",
     "NotFiniteError",
@@ -61,6 +66,7 @@ __all__ = [
     "Samples",
     "Seconds",
     "ShapeError",
+    "Since",
     "TrailingBytesError",
     "TruncatedError",
     "VersionError",
@@ -73,5 +79,6 @@ __all__ = [
     "envelope_of",
     "fingerprint",
     "finite",
+    "grows",
     "peak",
 ]

@@ -5,7 +5,9 @@ A frame, big-endian:
     magic 4 | version 2 | header length 4 | body length 8 | header | body | SHA-256 of all before 32
 
 The header is JSON (kinds, task, run, round, sender); the body is safetensors, one tensor a field,
-named kind.field.
+named kind.field. A frame with later fields in it (`versions`) has two keys more in its header:
+`minor`, the minor version of each kind that has such a field, and `needs`, for those that must be
+known. The header itself is of the kind Envelope.
 """
 
 import dataclasses
@@ -13,9 +15,9 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from edgeloop.protocol.wire.errors import (
     DigestError,
@@ -27,7 +29,15 @@ from edgeloop.protocol.wire.errors import (
     TruncatedError,
     VersionError,
 )
-from edgeloop.protocol.wire.schema import build, pack, unpack
+from edgeloop.protocol.wire.schema import build, carried, marks, pack, unpack
+from edgeloop.protocol.wire.versions import (
+    Since,
+    check_major,
+    check_needed,
+    is_minor,
+    needed,
+    newest,
+)
 
 MAGIC = b"EDGE"
 VERSION = 1
@@ -35,6 +45,7 @@ MAX_HEADER = 4096  # bytes
 MAX_FRAME = 256 * 2**20  # bytes; a receiver may set a lower limit
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a task or a sender
 
+LONGEST_TRACE = 128  # characters
 _SHOWN = 200  # characters of what a peer wrote, in an error
 _PREFIX = struct.Struct(">4sHIQ")
 _DIGEST = hashlib.sha256().digest_size
@@ -50,15 +61,18 @@ class Envelope:
         run: the run's identity; a task that is run again has another one.
         round: which round.
         sender: the name of the device, or of the server.
+        trace: where the work on it was in the round's trace (W3C's traceparent); empty without.
 
     Raises:
-        ValueError: if a name has other characters than `NAME`, or the round is negative.
+        ValueError: if a name has other characters than `NAME`, the round is negative, or the trace
+            can be none.
     """
 
     task: str
     run: str
     round: int
     sender: str
+    trace: Annotated[str, Since(1)] = ""
 
     def __post_init__(self) -> None:
         for name in (self.task, self.run, self.sender):
@@ -66,19 +80,44 @@ class Envelope:
                 raise ValueError(f"{name!r} is no name: letters, digits and . _ - only, at most 64")
         if type(self.round) is not int or not 0 <= self.round < 2**63:
             raise ValueError(f"{self.round!r} is no round number")
+        if not isinstance(self.trace, str) or len(self.trace) > LONGEST_TRACE:
+            raise ValueError("the trace is none")
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded frame: its envelope, its messages by kind, and its digest (hexadecimal)."""
+    """A decoded frame.
+
+    Attributes:
+        envelope: whose it is.
+        messages: by kind.
+        digest: of its bytes, hexadecimal.
+        fingerprint: `fingerprint` of a single message, with the fields that are ignored here.
+        ignored: the fields of newer versions that it has besides.
+    """
 
     envelope: Envelope
     messages: Mapping[type, Any]
     digest: str
+    fingerprint: str
+    ignored: tuple[str, ...] = ()
 
     def __getitem__(self, kind: type[M]) -> M:
         message: M = self.messages[kind]
         return message
+
+
+@dataclass(frozen=True)
+class _Header:
+    envelope: Envelope
+    kinds: Any
+    minor: Mapping[str, int]
+    needs: Mapping[str, int]
+    ignored: tuple[str, ...]
+
+    def is_newer(self, kind: type) -> bool:
+        """Return whether the sender knows more fields of a kind."""
+        return self.minor.get(kind.__name__, 0) > newest(marks(kind).values())
 
 
 def digest(payload: bytes) -> str:
@@ -86,18 +125,42 @@ def digest(payload: bytes) -> str:
     return hashlib.sha256(payload).hexdigest()
 
 
-def fingerprint(message: Any) -> str:
-    """Return the SHA-256 of what a message says, hexadecimal: the same for equal messages only."""
-    return hashlib.sha256(pack([message])).hexdigest()
+def fingerprint(message: Any, grown: bool = True) -> str:
+    """Return the SHA-256 of what a message says, hexadecimal: the same for equal messages only.
+
+    Args:
+        message: any.
+        grown: as `encode` has it.
+    """
+    return hashlib.sha256(pack([message], grown)).hexdigest()
 
 
-def encode(envelope: Envelope, *messages: Any) -> bytes:
-    """Pack one or more messages of different kinds; equal messages give equal bytes."""
-    kinds = [type(message).__name__ for message in messages]
-    header = json.dumps({"kinds": kinds, **dataclasses.asdict(envelope)}, sort_keys=True).encode()
-    body = pack(messages)
+def encode(envelope: Envelope, *messages: Any, grown: bool = True) -> bytes:
+    """Pack one or more messages of different kinds; equal messages give equal bytes.
+
+    Args:
+        envelope: whose they are.
+        messages: each of a kind of its own.
+        grown: False for a peer that refuses fields that it does not know (0.1): leaves them out.
+    """
+    header = json.dumps(_header(envelope, messages, grown), sort_keys=True).encode()
+    body = pack(messages, grown)
     head = _PREFIX.pack(MAGIC, VERSION, len(header), len(body)) + header + body
     return head + hashlib.sha256(head).digest()
+
+
+def _header(envelope: Envelope, messages: Sequence[Any], grown: bool) -> dict[str, Any]:
+    later = {type(each).__name__: carried(each, grown) for each in (envelope, *messages)}
+    left_out = marks(Envelope).keys() - later["Envelope"].keys()
+    fields = dataclasses.asdict(envelope).items()
+    minor = {kind: newest(found.values()) for kind, found in later.items() if found}
+    needs = {kind: least for kind, found in later.items() if (least := needed(found.values()))}
+    return {
+        "kinds": [type(message).__name__ for message in messages],
+        **{name: value for name, value in fields if name not in left_out},
+        **({"minor": minor} if minor else {}),
+        **({"needs": needs} if needs else {}),
+    }
 
 
 def envelope_of(payload: bytes, limit: int = MAX_FRAME) -> Envelope:
@@ -106,7 +169,7 @@ def envelope_of(payload: bytes, limit: int = MAX_FRAME) -> Envelope:
     Raises:
         WireError: if it is no whole, undamaged frame with a header.
     """
-    return _read_header(_open(payload, limit)[0])[0]
+    return _read_header(_open(payload, limit)[0]).envelope
 
 
 def decode(
@@ -126,17 +189,27 @@ def decode(
     Raises:
         WireError: one of its kinds, whatever the bytes are.
     """
-    header, body = _open(payload, limit)
-    envelope, names = _read_header(header)
-    if names != [kind.__name__ for kind in kinds]:
-        got = repr(names)[:_SHOWN]
+    head, body = _open(payload, limit)
+    header = _read_header(head)
+    if header.kinds != [kind.__name__ for kind in kinds]:
+        got = repr(header.kinds)[:_SHOWN]
         raise KindError(f"expected {[kind.__name__ for kind in kinds]}, got {got}")
+    for kind in kinds:
+        _check_known(kind, header.needs)
     tensors = unpack(body)
     known = dict(sizes or {})
     messages: dict[type, Any] = {kind: build(kind, tensors, known) for kind in kinds}
-    if tensors:
-        raise FieldsError(f"unknown fields: {', '.join(map(repr, sorted(tensors)))[:_SHOWN]}")
-    return Frame(envelope, messages, digest(payload))
+    newer = tuple(f"{kind.__name__}." for kind in kinds if header.is_newer(kind))
+    if unknown := sorted(name for name in tensors if not name.startswith(newer)):
+        raise FieldsError(f"unknown fields: {', '.join(map(repr, unknown))[:_SHOWN]}")
+    ignored = (*header.ignored, *sorted(tensors))
+    content = hashlib.sha256(body).hexdigest()
+    return Frame(header.envelope, messages, digest(payload), content, ignored)
+
+
+def _check_known(kind: type, needs: Mapping[str, int]) -> None:
+    name = kind.__name__
+    check_needed(f"a message {name}", needs.get(name, 0), newest(marks(kind).values()))
 
 
 def _open(payload: bytes, limit: int) -> tuple[bytes, bytes]:
@@ -145,8 +218,7 @@ def _open(payload: bytes, limit: int) -> tuple[bytes, bytes]:
     if len(payload) < _PREFIX.size or not payload.startswith(MAGIC):
         raise TruncatedError(f"{len(payload)} bytes that do not begin as a frame")
     _, version, header_length, body_length = _PREFIX.unpack_from(payload)
-    if version != VERSION:
-        raise VersionError(f"frame version {version}, this is {VERSION}")
+    check_major("frame", version, VERSION)
     end = _PREFIX.size + header_length + body_length
     if len(payload) < end + _DIGEST:
         raise TruncatedError(f"{len(payload)} of {end + _DIGEST} bytes")
@@ -160,10 +232,28 @@ def _open(payload: bytes, limit: int) -> tuple[bytes, bytes]:
     return payload[_PREFIX.size : start], payload[start:end]
 
 
-def _read_header(header: bytes) -> tuple[Envelope, list[str]]:
+def _read_header(header: bytes) -> _Header:
     try:
         fields = json.loads(header)
-        names = fields.pop("kinds")
-        return Envelope(**fields), names
+        kinds, minor, needs = (
+            fields.pop("kinds"),
+            _minors(fields, "minor"),
+            _minors(fields, "needs"),
+        )
+        _check_known(Envelope, needs)
+        known = {each.name for each in dataclasses.fields(Envelope)}
+        newer = minor.get("Envelope", 0) > newest(marks(Envelope).values())
+        ignored = sorted(fields.keys() - known) if newer else []
+        envelope = Envelope(**{name: fields[name] for name in fields if name not in ignored})
+    except VersionError:
+        raise
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise HeaderError(f"no header: {str(error)[:_SHOWN]}") from error
+    return _Header(envelope, kinds, minor, needs, tuple(f"Envelope.{name}" for name in ignored))
+
+
+def _minors(fields: dict[str, Any], key: str) -> dict[str, int]:
+    minors = fields.pop(key, {})
+    if not (isinstance(minors, dict) and all(map(is_minor, minors.values()))):
+        raise ValueError(f"{key} has no minor versions")
+    return minors

@@ -6,9 +6,11 @@ the field's name (`prototypes_ND`), and one letter has one size within a frame.
 
 import dataclasses
 import math
+import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -24,11 +26,13 @@ from edgeloop.protocol.wire.errors import (
     RangeError,
     ShapeError,
 )
+from edgeloop.protocol.wire.versions import Since
 
 _DTYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "U8": "u1", "BOOL": "?"}
 _LARGEST = float(np.finfo(np.float32).max)
 _SCALARS = {int: np.dtype("i8"), float: np.dtype("f8"), bool: np.dtype("?")}
-MaybeNaN = Annotated[float, "NaN where it has no value"]
+_NAN = "NaN where it has no value"
+MaybeNaN = Annotated[float, _NAN]
 """The type of a message's number that may be NaN; all other numbers are finite."""
 
 
@@ -48,6 +52,7 @@ Counts = Annotated[npt.NDArray[np.int64], Between(0, MOST_SAMPLES)]
 have a sum that 64 bits hold."""
 
 M = TypeVar("M")
+R = TypeVar("R")
 Array = npt.NDArray[Any]
 Raw = Mapping[str, Any]
 """A tensor as safetensors tells of it: shape, dtype, data."""
@@ -60,20 +65,69 @@ class _Field:
     scalar: bool
     nan: bool = False
     range: Between | None = None
+    since: Since | None = None
 
 
+def _once(function: Callable[[type], R]) -> Callable[[type], R]:
+    """Return a function that reads each kind once."""
+    return cache(function)
+
+
+@_once
 def _schema(kind: type) -> Mapping[str, _Field]:
     hints = typing.get_type_hints(kind, include_extras=True)
     return {field.name: _field(field.name, hints[field.name]) for field in dataclasses.fields(kind)}
 
 
+@_once
+def marks(kind: type) -> Mapping[str, Since]:
+    """Return what a message's later fields came with, by their names.
+
+    Raises:
+        TypeError: if one of them has no default.
+    """
+    hints = typing.get_type_hints(kind, include_extras=True).items()
+    found = {name: note for name, hint in hints for note in _notes(hint) if isinstance(note, Since)}
+    if missing := found.keys() - optional(kind):
+        raise TypeError(f"{kind.__name__}: a later field needs a default: {sorted(missing)}")
+    return found
+
+
+@_once
+def optional(kind: type) -> frozenset[str]:
+    """Return the fields of a message that have a default."""
+    none = dataclasses.MISSING
+    fields = dataclasses.fields(kind)
+    return frozenset(
+        each.name for each in fields if (each.default, each.default_factory) != (none, none)
+    )
+
+
+def _notes(hint: Any) -> list[Any]:
+    own = list(getattr(hint, "__metadata__", ()))
+    return own + [note for each in _choices(hint) for note in _notes(each)]
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """Return what a hint of a field that may be None is besides; nothing of another one."""
+    if typing.get_origin(hint) not in (types.UnionType, typing.Union):
+        return ()
+    return tuple(each for each in typing.get_args(hint) if each is not type(None))
+
+
 def _field(name: str, annotation: Any) -> _Field:
-    if annotation == MaybeNaN:
-        return _Field(_SCALARS[float], "", scalar=True, nan=True)
     if typing.get_origin(annotation) is Annotated:
         plain, *notes = typing.get_args(annotation)
-        ranges = [note for note in notes if isinstance(note, Between)]
-        return dataclasses.replace(_field(name, plain), range=ranges[0] if ranges else None)
+        found = _field(name, plain)
+        return dataclasses.replace(
+            found,
+            nan=found.nan or _NAN in notes,
+            range=next((note for note in notes if isinstance(note, Between)), found.range),
+            since=next((note for note in notes if isinstance(note, Since)), found.since),
+        )
+    if choices := _choices(annotation):
+        (annotation,) = choices
+        return _field(name, annotation)
     if annotation in _SCALARS:
         return _Field(_SCALARS[annotation], "", scalar=True)
     # NDArray[float32] is ndarray[shape, dtype[float32]], and an alias of its own from numpy 2.5 on.
@@ -88,11 +142,37 @@ def arrays(message: Any) -> dict[str, Array]:
     return {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
 
 
-def pack(messages: Iterable[Any]) -> bytes:
-    """Pack messages as safetensors; the order of the fields is the format's own."""
+def carried(message: Any, grown: bool = True) -> dict[str, Since]:
+    """Return the marks of the later fields that a message has something in, by their names.
+
+    Args:
+        message: any.
+        grown: False for a peer that refuses what it does not know: only what it has to refuse.
+    """
+    return {
+        name: mark
+        for name, mark in marks(type(message)).items()
+        if (grown or mark.needed) and not _is_default(message, name)
+    }
+
+
+def _is_default(message: Any, name: str) -> bool:
+    (field,) = (each for each in dataclasses.fields(message) if each.name == name)
+    value, default = getattr(message, name), field.default
+    return value is default or (not isinstance(value, np.ndarray) and bool(value == default))
+
+
+def pack(messages: Iterable[Any], grown: bool = True) -> bytes:
+    """Pack messages as safetensors; the order of the fields is the format's own.
+
+    A later field is left out at its default, and for a peer that refuses what it does not know.
+    """
     tensors: dict[str, Array] = {}
     for message in messages:
+        later = carried(message, grown)
         for name, field in _schema(type(message)).items():
+            if field.since is not None and name not in later:
+                continue
             value = np.asarray(getattr(message, name), field.dtype)
             tensors[f"{type(message).__name__}.{name}"] = np.ascontiguousarray(value).reshape(
                 value.shape
@@ -102,11 +182,17 @@ def pack(messages: Iterable[Any]) -> bytes:
 
 def finite(message: Any) -> bool:
     """Return whether a message's numbers are such as `build` takes: no NaN, no infinity."""
-    for name, field in _schema(type(message)).items():
+    for name, field in _known(message):
         value = np.asarray(getattr(message, name))
         if field.dtype.kind == "f" and not _numbers(value, field):
             return False
     return True
+
+
+def _known(message: Any) -> list[tuple[str, _Field]]:
+    """Return the fields of a message but those that are None."""
+    fields = _schema(type(message)).items()
+    return [(name, field) for name, field in fields if getattr(message, name) is not None]
 
 
 def check(message: Any, sizes: Mapping[str, int] | None = None) -> None:
@@ -123,7 +209,7 @@ def check(message: Any, sizes: Mapping[str, int] | None = None) -> None:
         WireError: naming the field.
     """
     known = dict(sizes or {})
-    for name, field in _schema(type(message)).items():
+    for name, field in _known(message):
         value = np.asarray(getattr(message, name), field.dtype)
         label = f"{type(message).__name__}.{name}"
         _check_shape(label, field, value.shape, known)
@@ -182,12 +268,16 @@ def unpack(body: bytes) -> dict[str, Raw]:
 def build(kind: type[M], tensors: dict[str, Raw], sizes: dict[str, int]) -> M:
     """Take this kind's fields out of the tensors, checked; the sizes learn its dimensions.
 
+    A field with a default may be missing: its sender is of a version without it.
+
     Raises:
         WireError: one of its kinds, if they are not this message's.
     """
     values: dict[str, Any] = {}
     for name, field in _schema(kind).items():
         label = f"{kind.__name__}.{name}"
+        if label not in tensors and name in optional(kind):
+            continue
         if label not in tensors:
             raise FieldsError(f"{label} is missing")
         array = _array(label, field, tensors.pop(label), sizes)

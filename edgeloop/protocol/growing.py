@@ -1,0 +1,107 @@
+"""JSON that grows as frames do (`wire.versions`): the contract, and what opens a round.
+
+A later field is marked `wire.Since` and has a default. `minor` and `needs` are in the JSON only
+where such fields are.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    model_validator,
+)
+
+from edgeloop.protocol import wire
+from edgeloop.protocol.wire import versions
+
+G = TypeVar("G", bound="Growing")
+MAJOR, MINOR, NEEDS = "schema_version", "minor", "needs"
+
+
+class Growing(BaseModel):
+    """A message as JSON; unknown fields are refused, unless a newer minor version explains them.
+
+    Attributes:
+        ignored: names of the unknown fields that it came with.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    VERSION: ClassVar[int] = 1
+    _ignored: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Return the names of the fields of newer versions that it came with."""
+        return self._ignored
+
+    @classmethod
+    def marks(cls) -> dict[str, wire.Since]:
+        """Return what the later fields came with, by their names."""
+        return {
+            name: mark
+            for name, field in cls.model_fields.items()
+            for mark in field.metadata
+            if isinstance(mark, wire.Since)
+        }
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read(cls: type[G], value: Any, handler: ModelWrapValidatorHandler[G]) -> G:
+        if not isinstance(value, dict):
+            return handler(value)
+        fields, ignored = cls._known(value)
+        found = handler(fields)
+        if ignored:
+            found._ignored = ignored
+        return found
+
+    @classmethod
+    def _known(cls, value: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Return the fields to read, and the names of those to ignore.
+
+        Raises:
+            VersionError: for another major version, or where a field must be known and is not.
+        """
+        fields = dict(value)
+        name, known = cls.__name__.lower(), versions.newest(cls.marks().values())
+        major = fields.get(MAJOR, cls.VERSION)
+        if type(major) is int:
+            versions.check_major(name, major, cls.VERSION)
+        if MAJOR not in cls.model_fields:
+            fields.pop(MAJOR, None)
+        minor, needs = (
+            fields.pop(key) if versions.is_minor(fields.get(key)) else 0 for key in (MINOR, NEEDS)
+        )
+        versions.check_needed(f"this {name}", needs, known)
+        ignored = sorted(fields.keys() - cls.model_fields.keys()) if minor > known else ()
+        return {key: fields[key] for key in fields if key not in ignored}, tuple(ignored)
+
+    def to_json(self, grown: bool, left_out: Collection[str] = ()) -> str:
+        """Return it as JSON, without what is None and without later fields at their default.
+
+        Args:
+            grown: False for peers that refuse what they do not know: without any later field that
+                need not be known.
+            left_out: further fields to leave out.
+        """
+        marks = self.marks()
+        carried = {
+            name: mark
+            for name, mark in marks.items()
+            if (grown or mark.needed)
+            and getattr(self, name) != type(self).model_fields[name].get_default()
+        }
+        text = self.model_dump_json(
+            exclude_none=True, exclude={*left_out, *marks.keys() - carried.keys()}
+        )
+        minors = {
+            MINOR: versions.newest(carried.values()),
+            NEEDS: versions.needed(carried.values()),
+        }
+        further = "".join(f',"{key}":{minor}' for key, minor in minors.items() if minor)
+        return f"{text[:-1]}{further}}}"
