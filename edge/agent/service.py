@@ -17,7 +17,8 @@ from edgeloop.bases import sending
 from edgeloop.bases.sending import SLOT as BASE
 from edgeloop.bases.sending import base_identity
 from edgeloop.errors import BaseError, ConfigError, EdgeloopError, MisfitError, ModelError
-from edgeloop.mqtt.connection import Arrival, MqttConnection
+from edgeloop.mqtt.connection import MqttConnection
+from edgeloop.mqtt.messages import Arrival
 from edgeloop.privacy import accounting
 from edgeloop.protocol import wire
 from edgeloop.protocol.chunks import Assembler

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from edgeloop import algorithms
 from edgeloop.errors import BrokerAwayError, ConfigError
-from edgeloop.mqtt.connection import Arrival, MqttConnection
+from edgeloop.mqtt.connection import MqttConnection
+from edgeloop.mqtt.messages import Arrival
 from edgeloop.protocol.task import LEFT, Contract, contract_topic, presence_topic
 
 CONTRACT_SECONDS = 5.0

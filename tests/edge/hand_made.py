@@ -10,7 +10,8 @@ import numpy as np
 from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
 from edgeloop import data
 from edgeloop.knowledge.latent_pairs import Pairs
-from edgeloop.mqtt.connection import Arrival, MqttConnection
+from edgeloop.mqtt.connection import MqttConnection
+from edgeloop.mqtt.messages import Arrival
 from edgeloop.protocol import chunks, wire
 from edgeloop.protocol.chunks import Assembler
 from edgeloop.protocol.task import (

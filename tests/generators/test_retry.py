@@ -1,6 +1,6 @@
 import pytest
 
-from edgeloop.generators.retry import RetryPolicy, NoAnswerError
+from edgeloop.generators.retry import NoAnswerError, RetryPolicy
 
 
 class Clock:
