@@ -31,8 +31,7 @@ from cloud.stack.settings import StackBroker
 from edgeloop.cli import console
 from edgeloop.client import Report
 from edgeloop.knowledge.prototypes import PrototypeUpload
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import wire
 from edgeloop.protocol.task import Contract, Opening, contract_topic, round_topic, upload_topic
 from edgeloop.protocol.wire import Envelope

@@ -11,8 +11,7 @@ from pathlib import Path
 from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DeviceSettings
 from edge.agent.task_session import load_context
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival, Reconnected
+from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol.task import presence_topic
 from edgeloop.protocol.wire import GROWS
 from edgeloop.runtime.tracing import SILENT, Tracer

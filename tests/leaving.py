@@ -19,8 +19,7 @@ from edgeloop.bases import building
 from edgeloop.bases.recipe import BaseRecipe
 from edgeloop.data.sample import fashion_sample
 from edgeloop.gaussian.knowledge import GlobalStatistics
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import wire
 from edgeloop.protocol.chunks import Assembler
 from edgeloop.protocol.task import Contract, Opening, broadcast_topic, contract_topic, round_topic

@@ -6,8 +6,7 @@ import time
 from collections.abc import Mapping
 
 from edgeloop.errors import RefusedError, TakenError
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import SERVER, Contract, client_id, presence_topic
 from edgeloop.runtime.config import BrokerSettings
 

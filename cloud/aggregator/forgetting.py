@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.settings import TaskSettings
 from edgeloop.errors import BrokerAwayError
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import ROOT, SERVER, client_id
 from edgeloop.runtime.config import BrokerSettings
 

@@ -15,8 +15,7 @@ from edgeloop import algorithms, round_history
 from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
 from edgeloop.errors import ConfigError, RefusedError, RunError, TakenError
 from edgeloop.mqtt import leaving
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import (
     SERVER,
     Contract,

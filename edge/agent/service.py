@@ -17,8 +17,7 @@ from edgeloop.bases import sending
 from edgeloop.bases.sending import SLOT as BASE
 from edgeloop.bases.sending import base_identity
 from edgeloop.errors import BaseError, ConfigError, EdgeloopError, MisfitError, ModelError
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.privacy import accounting
 from edgeloop.protocol import wire
 from edgeloop.protocol.chunks import Assembler

@@ -11,8 +11,7 @@ from edgeloop.answers import Answer, Report
 from edgeloop.bases import sending
 from edgeloop.cohorts.events import AnswersGathered, DeviceMessage, Event, LeftError, RoundOpened
 from edgeloop.cohorts.uploads import UploadLog
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival, Reconnected
+from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol import wire
 from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory
 from edgeloop.protocol.gathering import Gathering, Verdict

@@ -12,7 +12,8 @@ from paho.mqtt.client import Client, MQTTMessage
 
 from edgeloop.errors import BrokerError
 from edgeloop.mqtt.link import Link, Listeners
-from edgeloop.mqtt.messages import Arrival, Reconnected
+from edgeloop.mqtt.messages import Arrival as Arrival
+from edgeloop.mqtt.messages import Reconnected as Reconnected
 from edgeloop.mqtt.outbox import Outbox
 from edgeloop.mqtt.paho_client import MAX_INFLIGHT, PahoClient
 from edgeloop.mqtt.topic_filters import TopicFilters

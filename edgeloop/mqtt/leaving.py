@@ -10,8 +10,7 @@ from pydantic import ValidationError
 
 from edgeloop import algorithms
 from edgeloop.errors import BrokerAwayError, ConfigError
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import LEFT, Contract, contract_topic, presence_topic
 
 CONTRACT_SECONDS = 5.0

@@ -6,8 +6,7 @@ import pytest
 
 from cloud.aggregator.ledger import Ledger, RoundCounts
 from edgeloop.cli.main import main
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import ROOT
 from edgeloop.runtime.config import BrokerSettings
 from tests.cloud.stack import stacks

@@ -16,8 +16,7 @@ from edgeloop.cohorts.events import AnswersGathered, DeviceMessage, Event, Round
 from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
 from edgeloop.cohorts.uploads import MemoryLog
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import chunks, wire
 from edgeloop.protocol.chunks import Assembler
 from edgeloop.protocol.device_health import Health

@@ -10,8 +10,7 @@ import numpy as np
 from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
 from edgeloop import data
 from edgeloop.knowledge.latent_pairs import Pairs
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import chunks, wire
 from edgeloop.protocol.chunks import Assembler
 from edgeloop.protocol.task import (

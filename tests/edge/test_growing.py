@@ -16,7 +16,7 @@ from edge.agent.task_session import DeviceContext, TaskSession, load_context, op
 from edgeloop import algorithms, server_loop
 from edgeloop.data import DeviceData, SampleSelection
 from edgeloop.gaussian.client import StatisticsClient
-from edgeloop.mqtt.messages import Arrival
+from edgeloop.mqtt.connection import Arrival
 from edgeloop.protocol import wire
 from edgeloop.protocol.task import Contract, Opening, round_topic
 from edgeloop.runtime.config import BrokerSettings, parse

@@ -15,8 +15,7 @@ from edgeloop.algorithms.fedkd import Mentee
 from edgeloop.data import DeviceData, SampleSelection
 from edgeloop.data.sample import fashion_sample
 from edgeloop.errors import MisfitError
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import wire
 from edgeloop.protocol.chunks import Assembler
 from edgeloop.protocol.task import (

@@ -15,8 +15,7 @@ import pytest
 import trustme
 import yaml
 
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.runtime import atomic_files
 from edgeloop.runtime.ports import free_port
 from tests.devices import at_work, wait_until

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgeloop.errors import BrokerError
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival, Reconnected
+from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol.chunks import Assembler
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port

@@ -31,7 +31,7 @@ def test_a_topic_that_is_no_text_ends_no_link(
         MqttConnection(BrokerSettings(port=port), "me", ["topic"]) as connection,
         MqttConnection(broker, "peer", []) as peer,
     ):
-        wait_until(lambda: "on a topic that is no text" in caplog.text)
+        wait_until(lambda: "whose topic is not valid text" in caplog.text)
         peer.publish("topic", b"after it")
         event = connection.receive(30)
     assert isinstance(event, Arrival)

@@ -10,8 +10,7 @@ import pytest
 from cryptography.x509 import load_pem_x509_certificate
 
 from edgeloop.errors import BrokerError, ConfigError
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival, Reconnected
+from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.mqtt.tls import Identity, validity
 from edgeloop.runtime.config import BrokerSettings, parse
 from tests.authority import Authority

@@ -11,8 +11,7 @@ import pytest
 
 from edgeloop.cli.main import main
 from edgeloop.errors import BrokerError
-from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.mqtt.messages import Arrival
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.runtime import local_broker
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.local_broker import Broker
