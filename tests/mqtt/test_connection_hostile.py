@@ -7,7 +7,9 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edgeloop.errors import RefusedError
-from edgeloop.mqtt.connection import MAX_INFLIGHT, Arrival, MqttConnection
+from edgeloop.mqtt.connection import MqttConnection
+from edgeloop.mqtt.messages import Arrival
+from edgeloop.mqtt.paho_client import MAX_INFLIGHT
 from edgeloop.runtime.config import MOST_CHUNK_BYTES, BrokerSettings
 from tests.devices import wait_until
 from tests.fake_broker import before

@@ -1,0 +1,255 @@
+"""The link to a broker: it dials, heals, and says why there is none, on paho's network thread."""
+
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edgeloop.errors import (
+    BrokerAwayError,
+    BrokerError,
+    BrokerSetupError,
+    BusyError,
+    ForbiddenError,
+)
+from edgeloop.mqtt.paho_client import PahoClient
+from edgeloop.mqtt.reason_codes import SEE_ITS_LOG, TAKEN_OVER, reason_for
+from edgeloop.mqtt.tls import verification_problem
+from edgeloop.mqtt.trouble import RepeatedWarnings, broker_error, silence
+from edgeloop.runtime.config import LEAST_CHUNK_BYTES, BrokerSettings
+from edgeloop.runtime.pace import Backoff
+
+log = logging.getLogger(__name__)
+
+
+class Listeners(NamedTuple):
+    """Who is told of a link, on the network thread.
+
+    Attributes:
+        up: called at each connection, with the bytes of the largest packet that the broker takes.
+        down: called when a connection that was up is lost.
+        back: called when a connection after the first is up, and its subscriptions are answered.
+    """
+
+    up: Callable[[int], None]
+    down: Callable[[], None]
+    back: Callable[[], None]
+
+
+class Link:
+    """A link that heals itself.
+
+    Args:
+        client: paho's.
+        broker: where it connects.
+        listeners: who is told.
+        warnings: of what is said again and again.
+        patience: seconds for the first connection; None: without end, where time can help.
+
+    Attributes:
+        number: counts the connections: an acknowledgement belongs to one.
+    """
+
+    def __init__(
+        self,
+        client: PahoClient,
+        broker: BrokerSettings,
+        listeners: Listeners,
+        warnings: RepeatedWarnings,
+        patience: float | None,
+    ) -> None:
+        self.number = 0
+        self._client, self._broker = client, broker
+        self._listeners, self._warnings, self._patience = listeners, warnings, patience
+        self._settled = threading.Event()  # the first connection is up and subscribed, or refused
+        self._failure: BrokerError | None = None
+        self._trouble: BrokerError | None = None  # why there is no connection now
+        self._backoff = Backoff()
+        self._phase: Literal["down", "dialling", "refused", "up"] = "down"
+        self._ending = False
+        self._back = False  # this connection is not the first, and not yet told of
+        self._since = time.monotonic()  # when the connection came up, or was lost
+        client.dials, client.dial_failed = self._on_dial, self._on_dial_failed
+        client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
+
+    def begin(self, persistent: bool) -> None:
+        """Connect, and wait until the first subscriptions are answered.
+
+        Raises:
+            BrokerAwayError: if the broker cannot be reached in time.
+            RefusedError: if it refuses this client: `BusyError` where time can help.
+        """
+        self._schedule_reconnect()
+        self._client.begin(persistent)
+        try:
+            self._settled.wait(self._patience)
+        except BaseException:  # a person's Ctrl-C, too
+            self.end()
+            raise
+        if self._failure is not None or not self._settled.is_set():
+            self.end()
+            raise self._failure or self._trouble or silence(self._broker)
+
+    def end(self) -> None:
+        """Part from the broker."""
+        self._ending = True
+        self._client.end()
+
+    @property
+    def state(self) -> str:
+        """Return whether the connection is up, or why it is not."""
+        if self._client.is_connected():
+            return f"connected to {self._broker.address}"
+        why = "" if self._trouble is None else f" ({self._trouble.problem})"
+        return f"not connected to {self._broker.address}{why}"
+
+    def subscribed(self) -> None:
+        """Settle; tell of a connection that is back once the broker sends us messages again."""
+        self._settled.set()
+        if self._back:
+            self._back = False
+            self._listeners.back()
+
+    def _error(
+        self, problem: str, remedy: str, kind: type[BrokerError] = BrokerAwayError
+    ) -> BrokerError:
+        return broker_error(self._broker, problem, remedy, kind)
+
+    def _schedule_reconnect(self) -> float:
+        """Have paho wait before it dials again; return how long."""
+        pause = self._backoff.pause()
+        self._client.reconnect_delay_set(pause, pause)  # type: ignore[arg-type]  # seconds all the same
+        return pause
+
+    def _on_dial(self) -> None:
+        """Another attempt to connect begins."""
+        self._phase = "dialling"
+
+    def _on_dial_failed(self, error: OSError | UnicodeError) -> None:
+        """The attempt came to nothing."""
+        self._phase = "down"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            words = verification_problem(self._broker, error)
+            self._note_trouble(self._error(*words, BrokerSetupError), passing=False)
+            return
+        problem = f"cannot be reached ({getattr(error, 'strerror', None) or error})"
+        kind = BrokerAwayError if isinstance(error, OSError) else BrokerSetupError
+        self._note_trouble(self._error(problem, "start it, or check host and port", kind))
+
+    def _note_trouble(self, trouble: BrokerError, passing: bool = True) -> None:
+        """Note why there is no connection; at the start, give up what time cannot help."""
+        self._trouble = trouble
+        self._backoff.failed()
+        pause = self._schedule_reconnect()
+        if not passing and not self._settled.is_set():
+            self._fail(trouble)
+        elif self._settled.is_set() or self._patience is None:
+            self._warnings.warn(str(trouble), "%s; tries again, next in %.0f s", trouble, pause)
+
+    def _fail(self, failure: BrokerError) -> None:
+        """End this link before it began."""
+        self._failure = failure
+        self._ending = True
+        self._settled.set()
+        self._client.disconnect()
+
+    def _on_connect(
+        self,
+        client: Client,
+        _data: Any,
+        flags: ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if self._ending:
+            client.disconnect()
+            return
+        if reason.is_failure:
+            self._phase = "refused"
+            told = reason_for(reason.value, getattr(properties, "ServerReference", None))
+            problem = f"refuses {self._client.name} ({reason})"
+            kind = BusyError if told.passing else ForbiddenError
+            self._note_trouble(self._error(problem, told.remedy, kind), told.passing)
+            return
+        if not self._check_capabilities(properties):
+            return
+        self._phase, self.number = "up", self.number + 1
+        self._back, away = self.number > 1, time.monotonic() - self._since
+        self._since = time.monotonic()
+        if self._back or self._trouble is not None:
+            again = "again " * self._back
+            log.info("connected %sto %s after %.0f s", again, self._broker.address, away)
+        self._trouble = None
+        self._backoff.connected()
+        packet = getattr(properties, "MaximumPacketSize", None) or self._broker.chunk_bytes
+        self._listeners.up(max(min(self._broker.chunk_bytes, packet), LEAST_CHUNK_BYTES))
+
+    def _check_capabilities(self, properties: Properties | None) -> bool:
+        """Return whether the broker can do what is asked of it; if not, part from it."""
+        packet = getattr(properties, "MaximumPacketSize", None) or LEAST_CHUNK_BYTES
+        lacks = {
+            (0x9A, "keeps no retained messages"): getattr(properties, "RetainAvailable", 1) == 0,
+            (0x9B, "takes no QoS 1"): getattr(properties, "MaximumQoS", 1) == 0,
+            (0x95, f"takes packets of {packet} bytes only"): packet < LEAST_CHUNK_BYTES,
+        }
+        lacking = [each for each, so in lacks.items() if so]
+        if not lacking or self._settled.is_set():  # once it was all right it may be so again
+            return True
+        self._phase = "refused"
+        code, problem = lacking[0]
+        trouble = self._error(problem, reason_for(code).remedy, ForbiddenError)
+        self._note_trouble(trouble, passing=False)
+        return False
+
+    def _on_disconnect(
+        self,
+        _client: Client,
+        _data: Any,
+        flags: DisconnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        phase, self._phase = self._phase, "down"
+        if phase == "up":
+            self._listeners.down()
+        if self._ending or phase in ("down", "refused"):
+            return
+        if phase == "dialling":
+            self._note_trouble(silence(self._broker))
+        else:
+            self._on_lost(reason, flags.is_disconnect_packet_from_server, properties)
+
+    def _on_lost(self, reason: ReasonCode, told: bool, properties: Properties | None) -> None:
+        """Go on after a connection that was up; the broker may have told why."""
+        lasted, self._since = time.monotonic() - self._since, time.monotonic()
+        taken = told and reason.value == TAKEN_OVER
+        self._backoff.lost(lasted, taken)
+        pause = self._schedule_reconnect()
+        address = self._broker.address
+        self._trouble = self._error(f"was lost: {reason}", SEE_ITS_LOG)
+        # Not every broker says who took the session: Mosquitto 2.0 just closes, again and again.
+        if taken or self._backoff.unsteady:
+            log.warning(
+                "lost the broker %s (%s), %d times after a short while: the link does not hold (a"
+                " weak network, a proxy's limit), or there is another client with the id %s; tries"
+                " again in %.0f s; check the network, or stop the other process, or give this one"
+                " another name",
+                address,
+                reason,
+                self._backoff.brief,
+                self._client.name,
+                pause,
+            )
+            return
+        remedy = ""
+        if told:
+            told_server = getattr(properties, "ServerReference", None)
+            remedy = f"; {reason_for(reason.value, told_server).remedy}"
+        text = "lost the broker %s (%s) after %.0f s; tries again in %.0f s%s"
+        log.warning(text, address, reason, lasted, pause, remedy)

@@ -1,0 +1,43 @@
+"""What arrives from a broker, and the properties that a message goes with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edgeloop.runtime.tracing import Notes
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A message that arrived.
+
+    Attributes:
+        topic: where it was published.
+        payload: its bytes.
+        acknowledge: tells the broker that it need not deliver it again.
+        notes: its MQTT 5 user properties; of several with one name, the last.
+    """
+
+    topic: str
+    payload: bytes
+    acknowledge: Callable[[], None]
+    notes: Notes = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reconnected:
+    """The connection was lost and is back; the broker may have forgotten what it held for us."""
+
+
+def properties(notes: Notes, expiry: int | None) -> Properties | None:
+    """Return a message's MQTT 5 properties, or None where it has none."""
+    if not notes and expiry is None:
+        return None
+    found = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho left it out
+    if notes:
+        found.UserProperty = list(notes.items())
+    if expiry is not None:
+        found.MessageExpiryInterval = expiry
+    return found

@@ -1,0 +1,135 @@
+"""What a client sends: cut to the broker's packets, and waiting for the broker's word on it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edgeloop.mqtt.deliveries import Deliveries
+from edgeloop.mqtt.messages import properties
+from edgeloop.mqtt.paho_client import PahoClient
+from edgeloop.mqtt.reason_codes import SEE_ITS_LOG
+from edgeloop.mqtt.trouble import RepeatedWarnings, broker_error
+from edgeloop.protocol import chunks
+from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.tracing import NONE, Notes
+
+
+class Outbox:
+    """Sends at least once; while the broker is away, messages wait here.
+
+    Args:
+        client: paho's.
+        broker: where it sends to.
+        warnings: of what is refused.
+        refused: told, on the network thread, of a reason.
+
+    Attributes:
+        limit: bytes of a chunk; each connection's broker has its own.
+    """
+
+    def __init__(
+        self,
+        client: PahoClient,
+        broker: BrokerSettings,
+        warnings: RepeatedWarnings,
+        refused: Callable[[str], None],
+    ) -> None:
+        self.limit = broker.chunk_bytes
+        self._client, self._broker = client, broker
+        self._warnings, self._tell = warnings, refused
+        self._deliveries: Deliveries[str] = Deliveries()
+        self._held: dict[str, int] = {}
+        client.on_publish = self._on_publish
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        notes: Notes = NONE,
+        expiry: int | None = None,
+    ) -> None:
+        """Send one packet at least once; while the broker is away it waits here.
+
+        Args:
+            topic: where.
+            payload: its bytes.
+            retain: whether the broker keeps it for those who come later.
+            notes: go with it, as user properties.
+            expiry: seconds after which the broker may forget it for those who are away.
+        """
+        self._deliveries.renew(topic)
+        self._publish(topic, payload, retain, properties(notes, expiry))
+
+    def _publish(
+        self, topic: str, payload: bytes, retain: bool, properties: Properties | None
+    ) -> None:
+        info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
+        if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
+            raise broker_error(self._broker, f"takes no message ({info.rc.name})", SEE_ITS_LOG)
+        self._deliveries.sent(info.mid, topic)
+
+    def send(self, topic: str, payload: bytes, notes: Notes = NONE) -> int:
+        """Send a payload of any size, in chunks, to one topic; return the bytes that takes.
+
+        The notes go with each chunk: whichever comes last has them.
+        """
+        parts = chunks.split(payload, self.limit)
+        self._deliveries.renew(topic)
+        for chunk in parts:
+            self._publish(topic, chunk, False, properties(notes, None))
+        return sum(map(len, parts))
+
+    def publish_retained(self, topic: str, payload: bytes) -> None:
+        """Have the broker keep a payload of any size: chunk i retained at topic/i."""
+        parts = chunks.split(payload, self.limit)
+        for index, chunk in enumerate(parts):
+            self.publish(f"{topic}/{index}", chunk, retain=True)
+        for index in range(len(parts), self._held.get(topic, 0)):
+            self.publish(f"{topic}/{index}", b"", retain=True)
+        self._held[topic] = len(parts)
+
+    def republish(self, topic: str, payload: bytes, expiry: int) -> None:
+        """Send what is held once more, for those who have subscribed to it and miss it."""
+        for index, chunk in enumerate(chunks.split(payload, self.limit)):
+            self.publish(f"{topic}/{index}", chunk, expiry=expiry)
+
+    def is_pending(self, topic: str) -> bool:
+        """Return whether something that was sent there waits for the broker's word on it."""
+        return topic in self._deliveries.open()
+
+    def is_refused(self, topic: str) -> bool:
+        """Return whether the broker refuses what was last sent there."""
+        return topic in self._deliveries.refused()
+
+    def refused(self) -> dict[str, str]:
+        """Return the topics on which the broker refuses what was last sent, and why."""
+        return self._deliveries.refused()
+
+    def flush(self, timeout: float, topic: str | None = None) -> bool:
+        """Wait until the broker has all that was sent, or all on one topic; tell whether it has.
+
+        What it refuses it does not have.
+        """
+        return self._deliveries.flush(timeout, topic)
+
+    def _on_publish(
+        self,
+        _client: Client,
+        _data: Any,
+        number: int,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        topic = self._deliveries.acknowledged(number, str(reason) if reason.is_failure else None)
+        if reason.is_failure:
+            self._tell(str(reason))
+            place = "what this client publishes" if topic is None else topic
+            text = "the broker refuses messages on %s (%s); check its access list for %s"
+            key = f"publish {place.rstrip('0123456789')}"  # one line for all chunks
+            self._warnings.warn(key, text, place, reason, self._client.account)

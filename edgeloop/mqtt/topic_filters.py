@@ -1,0 +1,96 @@
+"""What a client subscribes to, and what of it the broker refuses to send."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edgeloop.mqtt.deliveries import Deliveries
+from edgeloop.mqtt.paho_client import PahoClient
+from edgeloop.mqtt.trouble import RepeatedWarnings
+
+
+class TopicFilters:
+    """The topic filters of one client, subscribed again at each connection.
+
+    Args:
+        client: paho's.
+        filters: the first.
+        warnings: of what is refused.
+        refused: told, on the network thread, of a reason.
+        answered: called, on the network thread, when the broker has answered a subscription.
+    """
+
+    def __init__(
+        self,
+        client: PahoClient,
+        filters: Sequence[str],
+        warnings: RepeatedWarnings,
+        refused: Callable[[str], None],
+        answered: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._filters = tuple(filters)  # always replaced as a whole: two threads look at it
+        self._warnings, self._tell, self._answered = warnings, refused, answered
+        self._asked: Deliveries[tuple[str, ...]] = Deliveries()
+        self._unheard: dict[str, str] = {}  # filters that the broker refuses, and why
+        client.on_subscribe = self._on_subscribe
+
+    def subscribe_all(self) -> None:
+        """Subscribe at a new connection; where there is nothing to ask for, that is answered."""
+        if self._filters:
+            self._subscribe(self._filters)
+        else:
+            self._answered()
+
+    def add(self, name: str) -> None:
+        """Have the messages of one more topic filter, the retained ones at once."""
+        self._filters = (*self._filters, name)
+        self._subscribe((name,))
+
+    def remove(self, name: str) -> None:
+        """Have the messages of a topic filter no longer."""
+        self._filters = tuple(each for each in self._filters if each != name)
+        self._unheard.pop(name, None)
+        self._client.unsubscribe(name)
+
+    def refused(self) -> dict[str, str]:
+        """Return the filters that the broker refuses now, and why."""
+        return self._unheard.copy()
+
+    def ask_again(self) -> None:
+        """Subscribe again to what the broker has refused to send."""
+        if self._unheard and self._client.is_connected():
+            self._subscribe(tuple(self._unheard))
+
+    def _subscribe(self, filters: tuple[str, ...]) -> None:
+        options = [(name, SubscribeOptions(qos=1)) for name in filters]
+        code, number = self._client.subscribe(options)
+        if code == MQTTErrorCode.MQTT_ERR_SUCCESS and number is not None:
+            self._asked.sent(number, filters)
+
+    def _on_subscribe(
+        self,
+        _client: Client,
+        _data: Any,
+        number: int,
+        reasons: Sequence[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        refused = {at: str(each) for at, each in enumerate(reasons) if each.is_failure}
+        filters = self._asked.acknowledged(number, None)
+        for at, name in enumerate(filters or ()):
+            self._unheard.pop(name, None)
+            if at in refused:
+                self._unheard[name] = refused[at]
+        for at, reason in refused.items():
+            self._tell(reason)
+            name = filters[at] if filters else "a topic"
+            text = "the broker refuses to send %s to %s (%s); check its access list for %s"
+            facts = name, self._client.name, reason, self._client.account
+            self._warnings.warn(f"subscribe {name}", text, *facts)
+        self._answered()
