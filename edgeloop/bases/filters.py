@@ -128,16 +128,7 @@ def _second(maps: Maps, recipe: BaseRecipe, draw: np.random.Generator) -> Second
         draw=draw,
     )
     parts = [lowered(maps[s : s + _BATCH_SIZE], low) for s in range(0, len(maps), _BATCH_SIZE)]
-    flat = np.concatenate([_in_rows(part) for part in parts])
-    mean_C = exact.column_sums(flat) / len(flat)
-    flat -= mean_C
-    covariance = exact.product(flat.T, flat, fine=True) / (len(flat) - 1)
-    del flat  # a fifth of a gigabyte
-    values_C, vectors_CC = exact.eigen(covariance)
-    order = np.argsort(-values_C, kind="stable")[:MIDDLE]
-    kept_M = values_C[order]
-    added = MIDDLE_WHITENING * exact.column_sums(kept_M[:, None])[0] / len(kept_M)
-    mix_MC = (vectors_CC[:, order] / np.sqrt(kept_M + added)).T
+    mean_C, mix_MC = _middle(parts)
     middle = np.concatenate([_mixed(part, mean_C, mix_MC) for part in parts])
     high = blocks.learn(
         middle,
@@ -149,6 +140,21 @@ def _second(maps: Maps, recipe: BaseRecipe, draw: np.random.Generator) -> Second
         draw=draw,
     )
     return Second(low, mean_C, mix_MC, high)
+
+
+def _middle(parts: list[Maps]) -> tuple[Matrix, Matrix]:
+    """Return the mean of the lower layer's answers, and what whitens their first directions."""
+    flat = np.concatenate([_in_rows(part) for part in parts])
+    mean_C = exact.column_sums(flat) / len(flat)
+    flat -= mean_C
+    covariance = exact.product(flat.T, flat, fine=True) / (len(flat) - 1)
+    del flat  # a fifth of a gigabyte
+    values_C, vectors_CC = exact.eigen(covariance)
+    order = np.argsort(-values_C, kind="stable")[:MIDDLE]
+    kept_M = values_C[order]
+    added = MIDDLE_WHITENING * exact.column_sums(kept_M[:, None])[0] / len(kept_M)
+    mix_MC: Matrix = (vectors_CC[:, order] / np.sqrt(kept_M + added)).T
+    return mean_C, mix_MC
 
 
 def lowered(maps: Maps, low: Block) -> Maps:

@@ -101,15 +101,13 @@ def _simulate(
     with open_guarded(sinks, folder, config, begun.saved.rows) as sink:
         recorder = _recorder(begun, sink.row)
         reports, broadcast, mixed = _rounds(begun, recorder, watch)
-        diverged = concerns.client_warnings(clients_table.read(folder))
-        _warn(diverged)
-        judged = concerns.round_warnings(begun.algorithm, recorder.rows)
+        ended = _final_warnings(begun, recorder)
         summary = {
             **measurements.summary(config, recorder.rows, reports, broadcast),
             **late_clients.evaluate_late_clients(plan, divided, broadcast),
             **mixed,
             "cohort": begun.chosen,
-            "warnings": [*concerned, *diverged, *judged],
+            "warnings": [*concerned, *ended],
         }
         summary["seconds"]["processor"] = measurements.processor_seconds() - worked
         _write(folder, summary, recorder.rows, broadcast)
@@ -177,6 +175,13 @@ def _prepare_run(
     journal = Journal(folder, plan.models, some, len(saved.rows))
     chosen = stacking_benchmark.load_or_choose(folder, plan, federation)
     return _RunContext(plan, algorithm, federation, folder, saved, journal, some, chosen, spending)
+
+
+def _final_warnings(begun: _RunContext, recorder: Recorder) -> list[str]:
+    """Return what is not as wanted in a run that has ended; say what its clients have met."""
+    diverged = concerns.client_warnings(clients_table.read(begun.folder))
+    _warn(diverged)
+    return [*diverged, *concerns.round_warnings(begun.algorithm, recorder.rows)]
 
 
 def _recorder(begun: _RunContext, told: Callable[[Row], None]) -> Recorder:

@@ -96,8 +96,8 @@ PROGRAM = """
 import hashlib, numpy as np
 from edgeloop.bases import filters, graph, recipe
 images = np.random.default_rng(0).integers(0, 256, (60, 3, 16, 16), np.uint8)
-small = recipe.Recipe(filters=8, second=5, dims=6, images=60, stride=2, mirrored=True)
-print(hashlib.sha256(graph.of_filters(filters.learn(images, small), (3, 16, 16))).hexdigest())
+small = recipe.BaseRecipe(filters=8, second=5, dims=6, images=60, stride=2, mirrored=True)
+print(hashlib.sha256(graph.graph_of_filters(filters.learn(images, small), (3, 16, 16))).hexdigest())
 """
 
 
