@@ -101,6 +101,7 @@ FLEET = [
     Panel("Devices with a reading", "none", {"{{reading}}": f"sum by (reading) (edgeloop_devices_reporting {TASK})"}),
     Panel("Reconnections to the broker", "none", {"{{task}}": f"sum by (task) (increase(edgeloop_broker_reconnects_total[$__rate_interval]) {TASK})"}),
     Panel("Refusals of the broker", "none", {"{{operation}}, {{reason}}": f"sum by (operation, reason) (increase(edgeloop_broker_refusals_total[$__rate_interval]) {TASK})"}, text="Messages that it did not take, and topics that it does not send: see its access lists."),
+    Panel("Fields of newer versions", "none", {"{{task}}": f"sum by (task) (increase(edgeloop_ignored_fields_total[$__rate_interval]) {TASK})"}, text="In devices' answers, ignored."),
     Panel("Resources by phase", "none", {"{{kind}} {{phase}}": "sum by (kind, phase) (edgeloop_operator_objects)"}, stacked=True, text="As the operator sees them."),
     Panel("The operator's looks", "ops", {"{{kind}} {{result}}": "sum by (kind, result) (rate(edgeloop_operator_looks_total[$__rate_interval]))"}),
     Panel("Operators that lead", "none", {"{{job}}": "sum by (job) (edgeloop_operator_leader)"}),

@@ -174,7 +174,7 @@ def test_a_device_leaves_a_round_that_waits(tmp_path: Path, start_broker: StartB
 def test_a_device_asks_while_the_aggregator_is_away(finished: Scene, never: Ended) -> None:
     """The broker keeps its word; a finished task hears it at its next start."""
     scene = finished
-    found = said(scene, 1, "agent", "--leave", "--wait", "0.5", name="c")
+    found = said(scene, 75, "agent", "--leave", "--wait", "0.5", name="c")
     assert f"it is taken out of {TASK} when its aggregator is there again" in found
     assert f"c has left {TASK}" in said(scene, 2, "agent", name="c")
     with scene.aggregator("again") as running:

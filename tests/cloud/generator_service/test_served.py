@@ -12,7 +12,7 @@ from tritonclient.grpc import InferenceServerClient
 from cloud.generator_service.probe import probe
 from cloud.generator_service.settings import Serving
 from edgeloop import generators
-from edgeloop.errors import GeneratorError
+from edgeloop.errors import GeneratorError, UnavailableError
 from edgeloop.generator import Generator
 from edgeloop.generators import control
 from edgeloop.generators.onnx import OnnxGenerator
@@ -132,7 +132,7 @@ def test_a_version_that_is_served_no_more(tritonserver: Server, tmp_path: Path) 
     reference = tritonserver.serve(write_tiny(tmp_path / "a"), "gone", serving=newest)
     early = TritonGenerator(reference, patience_seconds=0.0)
     tritonserver.serve(write_tiny(tmp_path / "b", seed=1), "gone", version=2, serving=newest)
-    with pytest.raises(GeneratorError, match="version 1 is not"):
+    with pytest.raises(UnavailableError, match="version 1 is not"):
         early.synthesize(np.zeros((1, 8), np.float32))
 
 

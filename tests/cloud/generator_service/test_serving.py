@@ -65,7 +65,7 @@ def test_probe(tritonserver: Server, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert re.fullmatch(
         r"ready: [0-9a-f]{64}, version 1, one image in \d+\.\d\d s\n", capsys.readouterr().out
     )
-    with pytest.raises(GeneratorError, match=r"^identity: "):
+    with pytest.raises(GeneratorError, match=r"^--identity: "):
         console.run(serving.probe, "x", [reference, "--identity", "00ff"])
 
 
