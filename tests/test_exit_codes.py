@@ -202,6 +202,14 @@ def test_a_bug_is_1_with_a_traceback() -> None:
     assert "Traceback" in done.stderr
 
 
+@pytest.fixture(autouse=True)
+def _heeds_ctrl_c() -> Iterator[None]:
+    """Have a command heed SIGINT also where the tests are a background job, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def started(words: Sequence[str], log: Path, until: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command; give the process once it has said something."""

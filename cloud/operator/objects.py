@@ -31,7 +31,8 @@ def failure_policy(container: str) -> Manifest:
     moved = [{"type": "DisruptionTarget", "status": "True"}]
     return {
         "rules": [
-            {"action": "FailJob", "onExitCodes": wrong},
+            # Kubernetes 1.27's schema wants the empty list.
+            {"action": "FailJob", "onExitCodes": wrong, "onPodConditions": []},
             {"action": "Ignore", "onPodConditions": moved},
         ]
     }

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger, PastRound
 from cloud.aggregator.metrics import Metrics
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, TakenError
 from tests.world import contract
 
 STATUS = Status(
@@ -139,7 +139,7 @@ def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         server = Server(app(lambda: STATUS, Metrics()), "127.0.0.1", port)
-        with pytest.raises(ConfigError, match=rf"http\.port: {port} is in use; choose another one"):
+        with pytest.raises(TakenError, match=rf"http\.port: {port} is in use; choose another one"):
             server.start()
         server.stop()
 

@@ -175,7 +175,7 @@ def test_a_task_that_trains_a_network_is_refused_and_the_next_one_is_heard(
             assert said()[-1].endswith(told)
         publish("r3", "fedbest")
         wait_until(lambda: len(said()) == 3)
-        assert "there is no 'fedbest'; choose one of" in said()[-1]
+        assert "there is no 'fedbest'; did you mean feddbe" in said()[-1]
         assert process.poll() is None
     log = (tmp_path / "log").read_text()
     assert f"takes part only in tasks that train no network: {problem}" in log

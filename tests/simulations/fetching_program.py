@@ -23,7 +23,7 @@ from torchvision import datasets
 
 from edgeloop.data import read
 from edgeloop.data.catalogue import find
-from edgeloop.errors import InputError
+from edgeloop.errors import EdgeloopError
 from simulations.datasets.fetching import fetch
 from tests.data import layouts
 
@@ -96,7 +96,7 @@ def looked_at(name: str, folder: Path) -> dict[str, Any]:
 def refusal(name: str, folder: Path) -> str:
     try:
         fetch(find(name), folder, lambda _: None)
-    except InputError as error:
+    except EdgeloopError as error:
         return str(error)
     return "no error"
 

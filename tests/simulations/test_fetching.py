@@ -71,7 +71,7 @@ def test_what_goes_wrong_is_said_and_nothing_is_left(found: dict[str, Any]) -> N
     [
         ("har", "name: har is not fetched by edgeloop: no checksum of it is known; get it from"),
         ("fashion-sample", "fashion-sample is in the package; write --data fashion-sample"),
-        ("cifar", "there is no 'cifar'; choose one of fashion-sample, mnist"),
+        ("cifar", "there is no 'cifar'; did you mean cifar10"),
         ("Cifar100", "there is no 'Cifar100'; use cifar100"),
     ],
 )

@@ -102,7 +102,7 @@ def test_every_combination_is_tried_once() -> None:
         ("fedktl", ["transfer=1", "transfer=2"], "transfer comes twice"),
         ("fedktl", ["seed=1,2"], "seed has an option of its own"),
         ("fedktl", ["transfers=1"], "fedktl has no such hyperparameter"),
-        ("fedktl", ["transfer=-1"], "greater than or equal to 0"),
+        ("fedktl", ["transfer=-1"], "-1 is too small; give 0 or more"),
         ("fedktl", ["statistics=running"], "has this hyperparameter no more"),
     ],
 )
@@ -245,7 +245,7 @@ import sys
 from edgeloop.cli.main import _run
 from importlib.metadata import EntryPoint
 point = EntryPoint("tune", "simulations.tuning.command:main", "edgeloop.commands")
-sys.exit(_run(point, sys.argv[1:]))
+sys.exit(_run(point, ["tune", *sys.argv[1:]]))
 """
 """Not by the installed entry point, which may be another tree's."""
 

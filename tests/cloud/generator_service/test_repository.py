@@ -215,7 +215,10 @@ def test_a_version_below_one(tmp_path: Path) -> None:
         ({"delay_microseconds": -1}, "delay_microseconds: -1 is below 0"),
         ({"threads": 0}, "threads: 0 is below 1"),
         ({"versions": 0}, "versions: 0 is below 1"),
-        ({"backend": "tensorrt"}, "backend: there is no 'tensorrt'; choose one of python, onnxruntime"),
+        (
+            {"backend": "tensorrt"},
+            "backend: there is no 'tensorrt'; choose one of python, onnxruntime",
+        ),
     ],
 )
 def test_settings_that_no_server_can_run(wrong: dict[str, Any], told: str) -> None:

@@ -54,7 +54,7 @@ def test_grey_smaller_and_projected(found: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("unknown", "there is no 'resnet19'; choose one of resnet18"),
+        ("unknown", "there is no 'resnet19'; did you mean resnet18"),
         ("absent", "are not on this machine, and nothing is fetched; fetch https://"),
         ("nowhere", "cannot be read (No such file or directory); name a file"),
         ("another", "has no weights of resnet18"),

@@ -23,7 +23,7 @@ from cloud.generator_service.bases.command import main as base
 from edgeloop import bases
 from edgeloop.bases import manifest
 from edgeloop.bases.running import Base
-from edgeloop.errors import InputError
+from edgeloop.errors import EdgeloopError
 
 Values = np.ndarray[Any, Any]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -69,7 +69,7 @@ def run(*words: str) -> tuple[int, str]:
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()) as said:
         try:
             code = base(list(words))
-        except InputError as error:  # as the command `edgeloop` tells it, which is not installed
+        except EdgeloopError as error:  # as the command `edgeloop` tells it, which is not installed
             return 2, f"error: {error}\n"
     return code, said.getvalue()
 

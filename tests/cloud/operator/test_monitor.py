@@ -5,7 +5,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cloud.operator.monitor import Monitor
-from edgeloop.errors import ConfigError
+from edgeloop.errors import TakenError
 
 
 def ask(port: int, path: str) -> tuple[int, str]:
@@ -48,5 +48,5 @@ def test_metrics_and_health() -> None:
     monitor.beat()
     assert ask(port, "/healthz")[0] == 200
     assert ask(port, "/other")[0] == 404
-    with pytest.raises(ConfigError, match="choose another one"):
+    with pytest.raises(TakenError, match="choose another one"):
         Monitor().serve("127.0.0.1", port)

@@ -132,7 +132,7 @@ def test_etf_only_has_no_measures(tmp_path: Path) -> None:
 class Judging:
     """An algorithm that finds an odd number wrong."""
 
-    def concerns(self, measures: Mapping[str, float]) -> dict[str, str]:
+    def metric_warnings(self, measures: Mapping[str, float]) -> dict[str, str]:
         odd = measures.get("x", 0) % 2
         return {"odd": f"{measures['x']:g} is odd"} if odd else {}
 
