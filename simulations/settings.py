@@ -13,7 +13,7 @@ from edgeloop.bases import building
 from edgeloop.bases.running import Base
 from edgeloop.data import Federation, Partition
 from edgeloop.data.views import select_clients
-from edgeloop.errors import ConfigError, choose
+from edgeloop.errors import ConfigError, EdgeloopError, choose
 from edgeloop.generator import Generator
 from edgeloop.mixing.experts import Mix
 from edgeloop.privacy.dp_sgd import NoiseSecret
@@ -185,7 +185,7 @@ class RunSettings(DataSettings):
             return given
         try:
             return {**given, "rounds": algorithms.info(name).rounds}
-        except ConfigError:  # another package's that is broken: `check` says so
+        except EdgeloopError:  # another package's that is broken: `check` says so
             return given
 
     @field_validator("beside", mode="before")

@@ -3,14 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
-from cloud.operator import aggregators, base_manifests, generator_status, jobs, pods
+from cloud.operator import aggregators, base_manifests, jobs, pods, served
 from cloud.operator.cluster import Cluster
 from cloud.operator.generator_status import Observation
 from cloud.operator.settings import OperatorSettings
-from cloud.operator.spec import Base, Task
-from cloud.operator.status import OVER
+from cloud.operator.spec import Base
 from cloud.operator.tasks import ReconcileResult, utc
 
 KIND = "Base"
@@ -18,7 +15,7 @@ NO_IMAGE = "this operator knows no image of the generator service; give it --gen
 
 
 @dataclass(frozen=True)
-class Told:
+class ServerAnswer:
     """What a Base's server tells.
 
     Attributes:
@@ -44,24 +41,9 @@ class Bases:
     settings: OperatorSettings
     now: Callable[[], str] = utc
 
-    def tend(self, namespace: str, name: str) -> ReconcileResult | None:
-        """Look after a Base once; return what that came to, None if it is none any more.
-
-        Raises:
-            ApiException: if the cluster refuses something, or is away.
-        """
-        found = self.cluster.read(KIND, namespace, name)
-        if found is None or found["metadata"].get("deletionTimestamp"):
-            return None
-        try:
-            base = Base.model_validate(found)
-        except ValidationError:
-            return None
-        told = generator_status.build_status(base, self._look(base), self.now())
-        if {key: each for key, each in told.items() if each is not None} != base.status:
-            self.cluster.write_status(KIND, namespace, name, told)
-        turned = told["phase"] != base.status.get("phase")
-        return ReconcileResult(told["phase"], told["lastError"], turned)
+    def reconcile(self, namespace: str, name: str) -> ReconcileResult | None:
+        """Look after a Base once; see `served.reconcile`."""
+        return served.reconcile(self.cluster, Base, namespace, name, self._observe, self.now())
 
     def remove(self, namespace: str, name: str) -> str | None:
         """Take a Base down one step; return what is waited for, None once it is down.
@@ -75,28 +57,13 @@ class Bases:
         if found is None:
             return None
         base = Base.model_validate(found)
-        if users := self._users(namespace, name):
-            return f"used by {', '.join(users)}"
+        if users := served.users(self.cluster, Base, namespace, name):
+            return f"used by {users}"
         self.cluster.delete("StatefulSet", namespace, base_manifests.name_of(base.metadata))
         running = self.cluster.list_labelled("Pod", namespace, base_manifests.labels(base.metadata))
         return "its server to stop" if running else None
 
-    def _users(self, namespace: str, name: str) -> list[str]:
-        """Return the tasks that are not over and ask for a base."""
-        tasks = [
-            Task.model_validate(each)
-            for each in self.cluster.list_labelled("FederatedTask", namespace)
-        ]
-        return [
-            task.metadata.name
-            for task in tasks
-            if task.spec.base is not None
-            and task.spec.base.name == name
-            and task.status.get("phase") not in OVER
-            and task.metadata.deletion_timestamp is None
-        ]
-
-    def _look(self, base: Base) -> Observation:
+    def _observe(self, base: Base) -> Observation:
         if not self.settings.generator_image:
             return Observation("Failed", problem=NO_IMAGE)
         self.cluster.ensure(base_manifests.of(base, self.settings))
@@ -115,7 +82,7 @@ class Bases:
         return seen(base, told)
 
 
-def seen(base: Base, told: Told) -> Observation:
+def seen(base: Base, told: ServerAnswer) -> Observation:
     """Return how a Base is whose server answers."""
     wanted = [each.number for each in jobs.versions(base.spec)]
     missing = [each for each in wanted if each not in told.served]
@@ -126,7 +93,7 @@ def seen(base: Base, told: Told) -> Observation:
     return Observation("Pending" if missing else "Ready", told.served)
 
 
-def ask(url: str, name: str, seconds: float) -> Told | None:
+def ask(url: str, name: str, seconds: float) -> ServerAnswer | None:
     """Return what a server tells of a base; None while it does not answer as one does.
 
     Args:
@@ -138,9 +105,9 @@ def ask(url: str, name: str, seconds: float) -> Told | None:
     try:
         if answer is None:
             return None
-        served, problems = (answer.get(key, {}).get(name, {}) for key in ("bases", "problems"))
-        return Told(
-            {int(version): str(each) for version, each in served.items()},
+        versions, problems = (answer.get(key, {}).get(name, {}) for key in ("bases", "problems"))
+        return ServerAnswer(
+            {int(version): str(each) for version, each in versions.items()},
             {int(version): str(each) for version, each in problems.items()},
         )
     except (ValueError, AttributeError, TypeError):

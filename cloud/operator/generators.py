@@ -3,15 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
-from cloud.operator import generator_status, jobs, pods
+from cloud.operator import jobs, pods, served
 from cloud.operator.cluster import Cluster
 from cloud.operator.generator_status import Observation
 from cloud.operator.objects import Manifest
 from cloud.operator.settings import OperatorSettings
-from cloud.operator.spec import Generator, Task
-from cloud.operator.status import OVER
+from cloud.operator.spec import Generator
 from cloud.operator.tasks import ReconcileResult, utc
 from cloud.operator.triton import Triton, UnavailableError
 
@@ -36,57 +33,27 @@ class Generators:
     now: Callable[[], str] = utc
 
     def reconcile(self, namespace: str, name: str) -> ReconcileResult | None:
-        """Look after a Generator once; return what that came to, None if it is none any more.
-
-        Raises:
-            ApiException: if the cluster refuses something, or is away.
-        """
-        found = self.cluster.read(KIND, namespace, name)
-        if found is None or found["metadata"].get("deletionTimestamp"):
-            return None
-        try:
-            generator = Generator.model_validate(found)
-        except ValidationError:
-            return None
-        told = generator_status.build_status(generator, self._observe(generator), self.now())
-        if {key: each for key, each in told.items() if each is not None} != generator.status:
-            self.cluster.write_status(KIND, namespace, name, told)
-        turned = told["phase"] != generator.status.get("phase")
-        return ReconcileResult(told["phase"], told["lastError"], turned)
+        """Look after a Generator once; see `served.reconcile`."""
+        return served.reconcile(self.cluster, Generator, namespace, name, self._observe, self.now())
 
     def remove(self, namespace: str, name: str) -> str | None:
         """Take a Generator down one step; return what is waited for, None once it is down.
 
         Raises:
-            AwayError: if Triton does not answer.
+            UnavailableError: if Triton does not answer.
         """
         found = self.cluster.read(KIND, namespace, name)
         if found is None or self.triton is None:
             return None
         generator = Generator.model_validate(found)
-        if users := self._users(namespace, name):
-            return f"used by {', '.join(users)}"
+        if users := served.users(self.cluster, Generator, namespace, name):
+            return f"used by {users}"
         if self.triton.served(name):
             self.triton.unload(name)
         remover = jobs.remover(generator, self.settings)
         self._delete_finished_jobs(generator, [remover])
         state = self._run_job(remover)
         return None if state in ("Complete", "Failed") else "the removal of its files"
-
-    def _users(self, namespace: str, name: str) -> list[str]:
-        """Return the tasks that are not over and ask for a generator."""
-        tasks = [
-            Task.model_validate(each)
-            for each in self.cluster.list_labelled("FederatedTask", namespace)
-        ]
-        return [
-            task.metadata.name
-            for task in tasks
-            if task.spec.generator is not None
-            and task.spec.generator.name == name
-            and task.status.get("phase") not in OVER
-            and task.metadata.deletion_timestamp is None
-        ]
 
     def _observe(self, generator: Generator) -> Observation:
         if self.triton is None:

@@ -55,7 +55,7 @@ def registry(
     kopf.on.login(registry=made)(kopf.login_via_client)
     _watch(made, WatchedKind("FederatedTask", "federatedtasks", tasks.reconcile, monitor), interval)
     _watch(made, WatchedKind("Generator", "generators", generators.reconcile, monitor), interval)
-    _watch(made, WatchedKind("Base", "bases", bases.tend, monitor), interval)
+    _watch(made, WatchedKind("Base", "bases", bases.reconcile, monitor), interval)
     _take_down_tasks(made, removals, monitor)
     _take_down_generators(made, generators, monitor)
     _take_down_bases(made, bases, monitor)

@@ -32,7 +32,7 @@ def resolve_reference(
         generator: of the name that is asked for; None if there is none.
 
     Raises:
-        NotYetError: while a run that has not begun must wait.
+        NotReadyError: while a run that has not begun must wait.
     """
     if asked is None or asked.name is None:
         return None if asked is None else asked.reference
@@ -77,7 +77,7 @@ def base_of(
         base: of the name that is asked for; None if there is none.
 
     Raises:
-        NotYetError: while a run that has not begun must wait.
+        NotReadyError: while a run that has not begun must wait.
     """
     if asked is None or asked.name is None:
         return None if asked is None else asked.reference

@@ -58,7 +58,7 @@ def initial_devices(found: tuple[str, ...], task: Task) -> Selection:
     """Return what a task's run begins with: what its selector has found.
 
     Raises:
-        NotYetError: if these devices cannot be a cohort.
+        NotReadyError: if these devices cannot be a cohort.
     """
     if not found:
         remedy = "label some, or create another task"

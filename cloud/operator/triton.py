@@ -43,7 +43,7 @@ class Triton:
         """Return the versions of a generator that every pod serves, each with its identity.
 
         Raises:
-            AwayError: if one does not answer, or none is there.
+            UnavailableError: if one does not answer, or none is there.
         """
 
         def look(client: InferenceServerClient) -> set[tuple[int, str]]:
@@ -57,7 +57,7 @@ class Triton:
         """Load a generator's models from the repository, all their versions.
 
         Raises:
-            AwayError: if a pod does not answer, or cannot load them.
+            UnavailableError: if a pod does not answer, or cannot load them.
         """
 
         def load(client: InferenceServerClient) -> None:
@@ -70,7 +70,7 @@ class Triton:
         """Serve a generator no more; its files stay. One that is not served stays so.
 
         Raises:
-            AwayError: if a pod does not answer.
+            UnavailableError: if a pod does not answer.
         """
 
         def unload(client: InferenceServerClient) -> None:

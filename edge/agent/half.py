@@ -48,7 +48,7 @@ class Export(Protocol):
 
         Raises:
             ModelError: if it does not say what the client says.
-            UnlearnedError: if the whole run brought no knowledge; nothing is written.
+            NoKnowledgeError: if the whole run brought no knowledge; nothing is written.
         """
         ...
 

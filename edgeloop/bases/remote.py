@@ -47,7 +47,8 @@ def found(remote: Remote, patience_seconds: float = PATIENCE_SECONDS) -> Remote:
     """Return a base with its version and identity, as its server has it now.
 
     Raises:
-        BaseError: if the server has none, or another one, or does not answer.
+        BaseError: if the server has none, or another one.
+        UnavailableError: if it does not answer.
     """
     return _patiently(remote, lambda: _found(remote), patience_seconds)
 
@@ -56,7 +57,8 @@ def listed(root: str, patience_seconds: float = 0.0) -> dict[str, dict[int, str]
     """Return what a server has: versions and identities by name.
 
     Raises:
-        BaseError: if it is no such server, or does not answer.
+        BaseError: if it is no such server.
+        UnavailableError: if it does not answer.
     """
     whole = Remote(root.rstrip("/"), "")
     return _patiently(whole, lambda: _index(whole), patience_seconds)
@@ -71,7 +73,8 @@ def fetch(remote: Remote, place: Path, patience_seconds: float = PATIENCE_SECOND
         patience_seconds: for which a server that does not answer is asked again.
 
     Raises:
-        BaseError: if the server has none, does not answer, or what comes is another base.
+        BaseError: if the server has none, or what comes is another base.
+        UnavailableError: if it does not answer.
         RunError: if the folder cannot be written.
     """
     facts, graph = _patiently(remote, lambda: _fetched(_found(remote)), patience_seconds)

@@ -31,7 +31,7 @@ from edgeloop.data.partitions import Partition, draw_indices
 from edgeloop.data.pfllib import CONFIG, Layout, merge, open_folder
 from edgeloop.data.sample import NAME, fashion_sample
 from edgeloop.data.samples import Pool
-from edgeloop.errors import ConfigError, DataError, choose
+from edgeloop.errors import ConfigError, DataError, EdgeloopError, choose
 from edgeloop.runtime import modules
 from edgeloop.runtime.plugins import SOURCES as SOURCE_PLUGINS
 
@@ -203,7 +203,7 @@ def _recognised(path: Path) -> tuple[Source | None, list[str]]:
             theirs = of_others(name)
             if theirs.matches(path):
                 return theirs, broken
-        except ConfigError as error:
+        except EdgeloopError as error:
             broken.append(str(error))
     return None, broken
 

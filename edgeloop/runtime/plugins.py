@@ -12,7 +12,7 @@ from functools import lru_cache, wraps
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from edgeloop.errors import ConfigError, InputError
+from edgeloop.errors import ConfigError, EdgeloopError
 
 BUILT_IN = "edgeloop"
 """Where what is in this package is from."""
@@ -77,18 +77,18 @@ class Group:
         """Say it in one sentence where a plug-in fails: whose it is, and how.
 
         Raises:
-            ConfigError: in the place of any error but bad input, and a file that cannot be read.
+            ConfigError: in the place of any error but our own, and a file that cannot be read.
         """
         try:
             yield
-        except InputError:
+        except EdgeloopError:
             raise
         except Exception as error:  # whatever a stranger's module raises
             if getattr(error, "filename", None) is not None and isinstance(error, OSError):
                 raise
             told = " ".join(str(error).split()) or "no message"
             problem = f"{point.name}, from {origin(point)}, cannot be used ({_kind(error)}: {told})"
-            raise ConfigError(self.word, problem, f"mend {point.value}, or uninstall it") from error
+            raise ConfigError(self.word, problem, f"fix {point.value}, or uninstall it") from error
 
     def guarded(self, point: EntryPoint, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function of a plug-in's whose errors say whose it is, as `asked` does."""

@@ -11,7 +11,7 @@ import typer
 from edgeloop import algorithms
 from edgeloop.algorithm import AlgorithmInfo
 from edgeloop.cli import console
-from edgeloop.errors import InputError
+from edgeloop.errors import EdgeloopError
 
 GIVEN = (
     *("classes", "width", "seed", "shape", "architecture"),
@@ -75,7 +75,7 @@ def _described(built_in_only: bool) -> list[dict[str, Any]]:
     for name in algorithms.built_in() if built_in_only else algorithms.names():
         try:
             found.append(describe(name))
-        except InputError as error:
+        except EdgeloopError as error:
             origin = algorithms.origin(name)
             found.append({"name": name, "from": origin, "problem": str(error)})
     return found
@@ -176,7 +176,7 @@ def _title(found: Mapping[str, Any]) -> str:
 def _cells(name: str) -> list[str]:
     try:
         found = _facts(name)
-    except InputError as error:
+    except EdgeloopError as error:
         return [name, str(error), *[""] * 6, algorithms.origin(name)]
     return [
         *(found["name"], _title(found), ", ".join(found["runs"]), found["clients"]),

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from edgeloop import models
-from edgeloop.errors import InputError, ModelError
+from edgeloop.errors import EdgeloopError, ModelError
 from edgeloop.runtime.plugins import MODELS
 from simulations.engine.flops import forward_flops
 
@@ -44,7 +44,7 @@ def brought(shape: tuple[int, ...] | None = None) -> list[dict[str, Any]]:
             found.append(describe(name, shape or models.usual_shape(name)) | {"from": origin})
         except ModelError:
             continue  # it does not fit the shape
-        except InputError as error:
+        except EdgeloopError as error:
             found.append({"name": name, "from": origin, "problem": str(error)})
     return found
 

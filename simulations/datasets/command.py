@@ -9,7 +9,7 @@ import typer
 from edgeloop import data as library
 from edgeloop.cli import console
 from edgeloop.data import catalogue, sources
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, EdgeloopError
 from edgeloop.runtime import config
 from edgeloop.runtime.plugins import SOURCES
 from simulations.datasets import fetching, showing
@@ -46,7 +46,7 @@ def list_layouts() -> None:
             if name in SOURCES.names():
                 sources.of_others(name)
             rows.append((name, origin, ""))
-        except ConfigError as error:
+        except EdgeloopError as error:
             rows.append((name, origin, str(error)))
     console.table("layouts", ("layout", "from", "problem"), rows)
 

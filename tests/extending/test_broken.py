@@ -53,10 +53,31 @@ def test_a_broken_algorithm(install: Install, module: str, source: str, said: st
     with pytest.raises(ConfigError, match=said) as found:
         algorithms.load("half")
     assert str(found.value).startswith("algorithm: half, from odd 2.1, cannot be used (")
-    assert str(found.value).endswith(f"; mend {module}, or uninstall it")
+    assert str(found.value).endswith(f"; fix {module}, or uninstall it")
     assert "half" in algorithms.names()
     assert algorithms.info("fedavg").title == "FedAvg"
     assert algorithms.load("fedavg", classes=2, width=4).full_rounds == 0
+
+
+AWAY = """
+from edgeloop.data.sources import Source
+from edgeloop.errors import UnavailableError
+
+
+def matches(path):
+    raise UnavailableError("share", "is not mounted", "mount it")
+
+
+SOURCE = Source(matches, lambda path, *asked: None)
+"""
+
+
+def test_what_is_away_is_said_as_such(install: Install) -> None:
+    """It is no fault of the package's, and the exit code says that it may pass."""
+    install("algorithms", "half", "away_a", AWAY)
+    with pytest.raises(UnavailableError, match="share: is not mounted; mount it"):
+        with ALGORITHMS.asked(ALGORITHMS.find("half", ())):
+            raise UnavailableError("share", "is not mounted", "mount it")
 
 
 def test_a_broken_algorithm_in_the_lists(

@@ -13,7 +13,7 @@ from cloud.aggregator.agreement import load_base
 from cloud.aggregator.settings import TaskSettings
 from cloud.operator import base_manifests, bases
 from cloud.operator.base_manifests import BASES
-from cloud.operator.bases import Told, ask, seen
+from cloud.operator.bases import ServerAnswer, ask, seen
 from edgeloop.runtime.ports import free_port
 from tests.bases.served import serving, write_base
 from tests.cloud.operator.cluster import Cluster, Object, condition, task, wait
@@ -205,13 +205,13 @@ def test_without_an_image_a_base_says_so(cluster: Cluster, start_operator: Start
 
 def test_what_a_server_tells(tmp_path: Path) -> None:
     both = a_base(canary={"source": "b", "version": 2})
-    assert seen(a_base(), Told({1: "a"}, {})).phase == "Ready"
-    assert seen(both, Told({1: "a"}, {})).phase == "Pending"
-    failed = seen(both, Told({1: "a"}, {2: "no"}))
+    assert seen(a_base(), ServerAnswer({1: "a"}, {})).phase == "Ready"
+    assert seen(both, ServerAnswer({1: "a"}, {})).phase == "Pending"
+    failed = seen(both, ServerAnswer({1: "a"}, {2: "no"}))
     assert (failed.phase, failed.served) == ("Failed", {1: "a"})
     assert str(failed.problem).startswith("version 2: no. fix")
     with serving(tmp_path) as root:
-        assert ask(root, NAME, 5.0) == Told({}, {})
+        assert ask(root, NAME, 5.0) == ServerAnswer({}, {})
     assert ask(root, NAME, 1.0) is None
 
 
