@@ -8,7 +8,7 @@ import pytest
 from edgeloop import algorithms, data, generators, models
 from edgeloop.cli.main import main
 from edgeloop.data import sources
-from edgeloop.errors import ConfigError, DataError
+from edgeloop.errors import ConfigError, DataError, UnavailableError
 
 Install = Callable[..., None]
 
@@ -57,27 +57,6 @@ def test_a_broken_algorithm(install: Install, module: str, source: str, said: st
     assert "half" in algorithms.names()
     assert algorithms.info("fedavg").title == "FedAvg"
     assert algorithms.load("fedavg", classes=2, width=4).full_rounds == 0
-
-
-AWAY = """
-from edgeloop.data.sources import Source
-from edgeloop.errors import UnavailableError
-
-
-def matches(path):
-    raise UnavailableError("share", "is not mounted", "mount it")
-
-
-SOURCE = Source(matches, lambda path, *asked: None)
-"""
-
-
-def test_what_is_away_is_said_as_such(install: Install) -> None:
-    """It is no fault of the package's, and the exit code says that it may pass."""
-    install("algorithms", "half", "away_a", AWAY)
-    with pytest.raises(UnavailableError, match="share: is not mounted; mount it"):
-        with ALGORITHMS.asked(ALGORITHMS.find("half", ())):
-            raise UnavailableError("share", "is not mounted", "mount it")
 
 
 def test_a_broken_algorithm_in_the_lists(
@@ -180,6 +159,30 @@ SOURCE = Source("x", **{{"{part}": fail, "{other}": lambda path: True}})
     path.touch()
     with pytest.raises((ConfigError, DataError), match=r"failing, from odd 2.1, .*KeyError"):
         data.read(path)
+
+
+AWAY = """
+from edgeloop.data import Source
+from edgeloop.errors import UnavailableError
+
+def away(path):
+    raise UnavailableError("share", "is not mounted", "mount it")
+
+SOURCE = Source("x", matches=MATCHES, read=away)
+"""
+
+
+@pytest.mark.parametrize("matches", ["away", "lambda path: path.suffix == '.odd'"])
+def test_what_is_away_is_no_fault_of_the_package(
+    install: Install, tmp_path: Path, matches: str
+) -> None:
+    """It is said as it is, with the exit code of what may pass, and others' data are read."""
+    install("sources", "away", f"away_{len(matches)}:SOURCE", AWAY.replace("MATCHES", matches))
+    path = tmp_path / "table.odd"
+    path.touch()
+    with pytest.raises((UnavailableError, DataError), match="share: is not mounted; mount it"):
+        data.read(path)
+    assert data.layout_of(tmp_path).layout == "class folders"
 
 
 def test_a_layout_that_is_built_in_stays(install: Install, tmp_path: Path) -> None:
