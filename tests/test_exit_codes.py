@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -319,3 +320,50 @@ def test_sigterm_while_a_command_is_loaded(tmp_path: Path, words: list[str], cod
         began = time.monotonic()
         assert process.wait(30) == code
     assert time.monotonic() - began < 20
+
+
+HARD_TO_STOP = {
+    "a lock, and another thread has the signal": """
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+threading.Event().wait()
+""",
+    "a sleep, and another thread has the signal": """
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+time.sleep(600)
+""",
+    "a finalizer, which drops exceptions": """
+class Slow:
+    def __del__(self):
+        time.sleep(2)
+Slow()
+time.sleep(600)
+""",
+}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("where", HARD_TO_STOP)
+def test_a_signal_reaches_the_main_thread(tmp_path: Path, where: str) -> None:
+    module = "import signal, threading, time\ndef main(words):\n    print('runs', flush=True)\n"
+    body = textwrap.indent(HARD_TO_STOP[where], "    ")
+    (tmp_path / "stubborn.py").write_text(module + body)
+    program = (
+        "import importlib.metadata, sys, threading; from edgeloop.cli import main as command;"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start();"
+        "point = importlib.metadata.EntryPoint('agent', 'stubborn:main', command.GROUP);"
+        "command.entry_points = lambda group: [point]; sys.exit(command.main(['agent']))"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"runs\n"
+        time.sleep(0.3)  # it is in its wait
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(20) == 0
+        finally:
+            process.kill()

@@ -82,7 +82,8 @@ def serving() -> Iterator[None]:
     """Let SIGTERM end what is done within, with a word; Ctrl-C ends the command as ever."""
     try:
         yield
-    except stopping.TerminatedError:
+    except stopping.TerminatedError as stop:
+        stop.heed()
         note(stopping.STOPPED)
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -22,11 +23,23 @@ _ERRANDS = frozenset(["--check", "--forget", "--forget-device", "--leave"])
 STOPPED = "stopped"
 """The last line of a service that SIGTERM has ended; `edgeloop up` knows it by that."""
 
+_NUDGE = signal.SIGURG  # means nothing to anybody: it comes with data that no socket of ours has
+_NUDGE_SECONDS = 0.5  # between two attempts to wake the main thread
+
 _CONTINUE = "run the same command again to go on"
 
 
 class TerminatedError(KeyboardInterrupt):
-    """A SIGTERM, raised in the main thread as Ctrl-C is."""
+    """A SIGTERM, raised in the main thread as Ctrl-C is; raised again, if it comes to nothing."""
+
+    def __init__(self, dropped: Callable[[], object] | None = None) -> None:
+        """Have a function called when nobody has the exception any more."""
+        self._finalizer = weakref.finalize(self, dropped or (lambda: None))
+        self._finalizer.atexit = False
+
+    def heed(self) -> None:
+        """Say that it has come to something: who caught it ends the command."""
+        self._finalizer.detach()
 
 
 def is_service(words: Sequence[str]) -> bool:
@@ -57,13 +70,60 @@ def say_stopped(words: Sequence[str], stop: KeyboardInterrupt) -> int:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Have SIGTERM raise a `TerminatedError` in the main thread."""
+    """Have SIGTERM raise a `TerminatedError` in the main thread, whatever that waits for."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waker = _Waker()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise TerminatedError
+        raise TerminatedError(waker.dropped.set)
 
-    with _handling({signal.SIGTERM: stop}):
+    def nothing(number: int, frame: FrameType | None) -> None:
+        """To be interrupted is all it is for."""
+
+    with _handling({signal.SIGTERM: stop, _NUDGE: nothing}), waker.running():
         yield
+
+
+class _Waker:
+    """Sees to it that a signal reaches the main thread, from a thread of its own.
+
+    The kernel may hand a signal to any thread; the main thread, which alone acts on it, then goes
+    on to wait for its lock. And an exception that is raised within a finalizer is dropped.
+
+    Attributes:
+        dropped: is set when the exception of a signal has come to nothing.
+    """
+
+    def __init__(self) -> None:
+        self._main = threading.get_ident()
+        self._over = threading.Event()
+        self.dropped = threading.Event()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Wake the main thread when a signal comes, until the block ends."""
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        thread = threading.Thread(target=self._run, args=(reading,), name="signals", daemon=True)
+        thread.start()
+        before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            self._over.set()
+            os.close(writing)
+            thread.join()
+            os.close(reading)
+
+    def _run(self, reading: int) -> None:
+        os.read(reading, 1)
+        while not self._over.wait(_NUDGE_SECONDS):
+            number = signal.SIGTERM if self.dropped.is_set() else _NUDGE
+            self.dropped.clear()
+            signal.pthread_kill(self._main, number)
 
 
 @contextmanager
