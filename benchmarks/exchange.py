@@ -162,7 +162,7 @@ def as_json(seen: Seen) -> dict[str, Any]:
     return found
 
 
-def told(settings: Mapping[str, Setting], every: Sequence[Seen], jobs: Mapping[Key, Job]) -> str:
+def promise_table(settings: Mapping[str, Setting], every: Sequence[Seen], jobs: Mapping[Key, Job]) -> str:
     """Return all tables in Markdown: the promise, rounds, then a factor each."""
     runs = sum((job.folder / SUMMARY).exists() for job in jobs.values())
     known = {each.setting for each in every}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from edgeloop import sifting
+from edgeloop import implausible_uploads
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
 from edgeloop.cohorts import Cohort
@@ -117,7 +117,9 @@ def _aggregate(
     It stands where it stood, if nothing was uploaded, or nothing that there is a result of.
     """
     number = run_state.rounds
-    made = sifting.aggregate_usable(algorithm, run_state.state, run_state.broadcast, uploads)
+    made = implausible_uploads.aggregate_usable(
+        algorithm, run_state.state, run_state.broadcast, uploads
+    )
     for name, why in made.excluded.items():
         facts = {"device": name, "round": number}
         log.warning("round %d excludes the upload of %s: %s", number, name, why, extra=facts)
@@ -125,7 +127,7 @@ def _aggregate(
     if uploads and not counted:
         text = "round %d changes nothing: no upload could be used, perhaps by the algorithm's fault"
         log.error(text, number, extra={"round": number})
-    for name, times in sifting.outlier_uploads(counted):
+    for name, times in implausible_uploads.outlier_uploads(counted):
         text = "round %d: the largest value that %s sent is %.0e times the cohort's median"
         log.warning(text, number, name, times, extra={"device": name, "round": number})
     return RunState(number + 1, made.state, made.broadcast), made.excluded

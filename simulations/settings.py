@@ -136,7 +136,7 @@ class RunSettings(DataSettings):
             results are then the same to the bit wherever a run runs, "auto" on a GPU.
         history: keep what each round exchanged, for a report; changes no result.
         beside: algorithms that run after it on the same data, to compare with; see
-            `engine.beside`. One name, several with commas, or a list; changes no result.
+            `engine.companion`. One name, several with commas, or a list; changes no result.
         privacy: how much noise is in what clients send; None for none.
         mix: mix each client's network, at the end, with one trained alone: half and half, or by a
             weight that it chooses; changes nothing in the rounds. See `edgeloop.mixing.experts`.

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from edge.agent.comparing import compare_scores
-from edge.agent.half import NoKnowledgeError
 from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE
+from edge.agent.task_client import NoKnowledgeError
 from edgeloop.errors import ModelError
 from edgeloop.mixing.experts import UNKNOWN, MixingWeights
 from edgeloop.models.split import SplitModel, exportable

@@ -36,7 +36,7 @@ def leave(device: DeviceSettings, seconds: float) -> bool:
         RunError: if the folder cannot be written.
     """
     task, name = device.task, device.name
-    known = _told(device.folder, task)
+    known = _run_left(device.folder, task)
     with MqttConnection(device.broker, client_id(task, name), [contract_topic(task)]) as connection:
         contract = leaving.contract_at(connection, task)
         leaving.check(task, contract.algorithm)
@@ -56,7 +56,7 @@ def check(device: DeviceSettings) -> None:
     Raises:
         RunError: if it has.
     """
-    if _told(device.folder, device.task) is not None:
+    if _run_left(device.folder, device.task) is not None:
         problem = f"{device.name} has left {device.task}"
         remedy = f"remove {LEFT} from it to take part in the task's next run"
         raise RunError(f"folder {device.folder}", problem, remedy)
@@ -67,7 +67,7 @@ def _note(folder: Path, task: str, run: str, out: bool) -> None:
         atomic_files.write_json(folder / LEFT, {"task": task, "run": run, "out": out})
 
 
-def _told(folder: Path, task: str) -> str | None:
+def _run_left(folder: Path, task: str) -> str | None:
     """Return the run that the device has asked to be taken out of; None if it has not left.
 
     A file that is damaged says that it has left; the run is then not known, and empty.

@@ -3,9 +3,9 @@
 import logging
 from functools import partial
 
-from edge.agent.ending import Finalizer
-from edge.agent.half import TaskClient
+from edge.agent.final_model import Finalizer
 from edge.agent.settings import DeviceSettings, TrainingSettings
+from edge.agent.task_client import TaskClient
 from edgeloop import algorithms, models
 from edgeloop.client import Client
 from edgeloop.data import DeviceSamples
@@ -52,9 +52,9 @@ def make_client(
     log.info("computing with %d threads", client.choose_threads(training.threads))
     _log_batches(len(share.data.train), contract.batch_size)
     first = partial(first_model, contract, training)
-    ending = Finalizer(contract, training.mix, algorithm, client, share.pixels, first)
+    final_model = Finalizer(contract, training.mix, algorithm, client, share.pixels, first)
     return TaskClient(
-        client, training.architecture, algorithm.broadcast, algorithm.sizes, ending.finalize
+        client, training.architecture, algorithm.broadcast, algorithm.sizes, final_model.finalize
     )
 
 

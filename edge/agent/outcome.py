@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge.agent.gate import ModelGate
-from edge.agent.half import FinalModel, NoKnowledgeError
+from edge.agent.deployment_gate import ModelGate
 from edge.agent.store import MODEL, SUMMARY
+from edge.agent.task_client import FinalModel, NoKnowledgeError
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime import atomic_files
 
@@ -24,7 +24,7 @@ def write_results(
 ) -> Path:
     """Write `model.onnx` and `summary.json` to the device's folder; return the summary's path.
 
-    The model before stays in use if the new one is worse: see `edge.agent.gate`.
+    The model before stays in use if the new one is worse: see `edge.agent.deployment_gate`.
 
     Where the whole run brought no knowledge, as of devices whose privacy budgets were spent before
     it, there is no classifier to write, and the summary says so by null.

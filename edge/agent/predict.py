@@ -229,9 +229,9 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the command with what argparse says, in one sentence."""
-        self.exit(EXIT_INPUT, f"error: {ConfigError(*self._told(message))}\n")
+        self.exit(EXIT_INPUT, f"error: {ConfigError(*self._describe(message))}\n")
 
-    def _told(self, message: str) -> tuple[str, str, str]:
+    def _describe(self, message: str) -> tuple[str, str, str]:
         see = f"see `{self.prog} --help`"
         kind, _, rest = message.partition(": ")
         if kind == "the following arguments are required":

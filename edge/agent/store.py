@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 STATE, MODEL, SUMMARY = "state.safetensors", "model.onnx", "summary.json"
 NEW = "model-{run}.onnx"
-"""Where a run's model is that is not in use; see `edge.agent.gate`."""
+"""Where a run's model is that is not in use; see `edge.agent.deployment_gate`."""
 PREVIOUS = "previous"
 KEPT_RUNS = 2
 """Runs before that are kept."""

@@ -4,12 +4,12 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edge.agent.half import TaskClient, check, make_task_client
+from edge.agent.base_store import BaseCache
 from edge.agent.privacy_ledger import PrivacyLedger
 from edge.agent.settings import DeviceSettings, PolicySettings
-from edge.agent.shelf import BaseCache
+from edge.agent.task_client import TaskClient, check, make_task_client
 from edgeloop.answers import Answer, Release, Report
-from edgeloop.client_half import ClientProtocol
+from edgeloop.client_protocol import ClientProtocol
 from edgeloop.data import DeviceData, DeviceSamples
 from edgeloop.errors import ConfigError, DataError, EdgeloopError, MisfitError
 from edgeloop.privacy import accounting

@@ -47,11 +47,11 @@ from edgeloop.algorithm import (
 )
 from edgeloop.errors import GeneratorError
 from edgeloop.generator import Generator, check_identity
-from edgeloop.knowledge import alignment, etf, latent_pairs, mmd, prototypes, yardstick
+from edgeloop.knowledge import alignment, etf, latent_pairs, mmd, prototypes, sample_statistics
 from edgeloop.knowledge.alignment import AlignmentTraining, Centroids, State
 from edgeloop.knowledge.latent_pairs import Pairs
 from edgeloop.knowledge.prototypes import PrototypeUpload
-from edgeloop.knowledge.yardstick import SampleStatistics
+from edgeloop.knowledge.sample_statistics import SampleStatistics
 from edgeloop.seeds import derive, drawing
 
 INFO = AlgorithmInfo(
@@ -262,7 +262,7 @@ def aggregate(
         raise GeneratorError("generator", "the server has none", "name one")
     if not state.rounds:
         seed = derive(config.seed, "yardstick")
-        own = yardstick.measure_generator(generator, config.shape, seed)
+        own = sample_statistics.measure_generator(generator, config.shape, seed)
         state = replace(state, **{f"own_{name}": value for name, value in own._asdict().items()})
     labels_N, _, prototypes_NC = prototypes.concatenated(uploads)
     state = alignment.align(state, prototypes_NC, labels_N, generator, server_training(config))
@@ -292,14 +292,17 @@ def round_metrics(state: State, broadcast: Pairs, config: Config) -> dict[str, f
         return {}
     own = SampleStatistics(*(getattr(state, f"own_{name}") for name in SampleStatistics._fields))
     images = broadcast.images_NP.reshape(-1, *config.shape)
-    found = yardstick.measure(state.centroids_CH, images)
-    return {**alignment.round_metrics(state), **yardstick.relative_to(found, own, config.classes)}
+    found = sample_statistics.measure(state.centroids_CH, images)
+    return {
+        **alignment.round_metrics(state),
+        **sample_statistics.relative_to(found, own, config.classes),
+    }
 
 
 def metric_warnings(measures: Mapping[str, float]) -> dict[str, str]:
     """Return what is wrong with a round's result, a sentence each, by a short name."""
     return (
-        {**alignment.metric_warnings(measures), **yardstick.metric_warnings(measures)}
+        {**alignment.metric_warnings(measures), **sample_statistics.metric_warnings(measures)}
         if measures
         else {}
     )

@@ -28,7 +28,7 @@ def refuse(error: Any, program: str) -> int:
         sys.stderr.write(f"{error.message}\n")
     else:
         command = error.ctx.command_path if error.ctx is not None else program
-        sys.stderr.write(f"error: {ConfigError(*_told(error, command))}\n")
+        sys.stderr.write(f"error: {ConfigError(*_describe(error, command))}\n")
     return EXIT_INPUT
 
 
@@ -48,7 +48,7 @@ def by_option(error: EdgeloopError, app: typer.Typer, name: str) -> EdgeloopErro
     return error if option is None else type(error)(option, error.problem, error.remedy)
 
 
-def _told(error: Any, command: str) -> tuple[str, str, str]:
+def _describe(error: Any, command: str) -> tuple[str, str, str]:
     """Return what was wrong on the command line: the field, the problem, the remedy."""
     see = f"see `{command} --help`"
     if isinstance(error, _KNOWN.NoSuchOption):

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from edgeloop.answers import Answer, Report
-from edgeloop.client_half import ClientProtocol
+from edgeloop.client_protocol import ClientProtocol
 from edgeloop.errors import RunError
 
 U = TypeVar("U")

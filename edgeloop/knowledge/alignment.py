@@ -70,7 +70,7 @@ class State:
         discrepancy: the MMD in the last batch; both losses must become small.
         distance: the mean squared distance of a latent to its class's centroid in that batch.
         floor: what the MMD would be if that batch's latents were the prior's, one a class.
-        own_norm: what the generator's own samples have, see `yardstick.SampleStatistics`: 0 before
+        own_norm: of the generator's own samples, see `sample_statistics.SampleStatistics`: 0 before
             the first round.
         own_variance: likewise.
         own_apart: likewise.

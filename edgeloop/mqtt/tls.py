@@ -59,11 +59,11 @@ class Identity:
                 before.
         """
         broker = self._broker
-        with _told("broker.ca_file", "give the authorities' certificates, PEM"):
+        with _named_error("broker.ca_file", "give the authorities' certificates, PEM"):
             self.context.load_verify_locations(cafile=broker.ca_file)
         if broker.certificate_file is not None and broker.key_file is not None:
             remedy = "give a certificate and its own key, PEM, without a passphrase"
-            with _told("broker.certificate_file, broker.key_file", remedy):
+            with _named_error("broker.certificate_file, broker.key_file", remedy):
                 self.context.load_cert_chain(broker.certificate_file, broker.key_file, password="")
             self._check_dates(broker.certificate_file)
 
@@ -74,7 +74,7 @@ class Identity:
 
 
 @contextmanager
-def _told(field: str, remedy: str) -> Iterator[None]:
+def _named_error(field: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:  # an SSLError is one

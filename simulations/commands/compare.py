@@ -9,7 +9,7 @@ import typer
 
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError
-from edgeloop.statistics.sentence import apart, span
+from edgeloop.statistics.verdict import apart, span
 from simulations.results import pairing
 from simulations.results.groups import Group, differing_settings, group_runs
 from simulations.results.runs import FinishedRun, find

@@ -11,8 +11,8 @@ import typer
 from edgeloop.cli import console
 from edgeloop.runtime import config
 from edgeloop.statistics.chance import wilson
-from edgeloop.statistics.sentence import accuracy, span
-from simulations.engine.beside import planned_rounds
+from edgeloop.statistics.verdict import accuracy, span
+from simulations.engine.companion import planned_rounds
 from simulations.engine.run import simulate
 from simulations.engine.stacking_benchmark import describe_choice
 from simulations.ktl.command import ktl

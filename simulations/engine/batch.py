@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from edgeloop.errors import EdgeloopError, RunError
 from edgeloop.runtime import atomic_files
-from simulations.engine import beside, pool
 from simulations.engine import cluster as clusters
+from simulations.engine import companion, pool
 from simulations.engine.run import simulate
 from simulations.results.folder import SUMMARY
 from simulations.settings import RunSettings
@@ -89,4 +89,4 @@ def _run_job(job: Job) -> dict[str, Any]:
 
 def is_done(job: Job) -> bool:
     """Return whether a job's run is finished, and all that is asked for beside it."""
-    return (job.folder / SUMMARY).exists() and not beside.missing_parts(job.settings, job.folder)
+    return (job.folder / SUMMARY).exists() and not companion.missing_parts(job.settings, job.folder)

@@ -17,8 +17,8 @@ from edgeloop.runtime import atomic_files
 from edgeloop.server_loop import RoundResult
 from edgeloop.training.compute import enough_memory
 from simulations.engine import (
-    beside,
     checkpoint,
+    companion,
     late_clients,
     mixing,
     run_config,
@@ -60,16 +60,18 @@ def simulate(
         InputError: if the settings, the data or the folder are wrong, or memory runs out.
     """
     with enough_memory(settings.device):
-        planned = beside.planned_rounds(settings)
-        more = bool(settings.beside) and bool(beside.missing_parts(settings, folder))
+        planned = companion.planned_rounds(settings)
+        more = bool(settings.beside) and bool(companion.missing_parts(settings, folder))
         summary = _simulate(settings, folder, watch, sinks, again=more)
         for place, name in enumerate(settings.beside, start=1):
             if name in summary.get(BESIDE, {}):
                 continue  # it was told of before
-            its = beside.companion_settings(settings, name, len(summary["accuracy_by_round"]) - 1)
+            its = companion.companion_settings(
+                settings, name, len(summary["accuracy_by_round"]) - 1
+            )
             counted = _counted(watch, sum(planned[:place]), its.rounds, planned[place])
-            _simulate(its, beside.companion_folder(folder, name), counted, (), again=True)
-            summary = beside.add_comparison(folder, name)
+            _simulate(its, companion.companion_folder(folder, name), counted, (), again=True)
+            summary = companion.add_comparison(folder, name)
         return summary
 
 
@@ -93,7 +95,7 @@ def _simulate(
     concerned = concerns.data_warnings(divided.early, batch)
     _check_beside(settings, divided.early)
     if claim(folder, config, again):
-        return beside.summary(folder)
+        return companion.summary(folder)
     _warn(concerned)
     atomic_files.write(folder / PARTITION, measurements.partition_file(divided.early, plan.models))
     worked = measurements.processor_seconds()
@@ -124,7 +126,7 @@ def _check_beside(settings: RunSettings, federation: Federation) -> None:
     """
     for name in settings.beside:
         try:
-            its = beside.companion_settings(settings, name, settings.rounds)
+            its = companion.companion_settings(settings, name, settings.rounds)
             its.check()
             run_plan.make_plan(its, federation, its.open_generator())
         except EdgeloopError as error:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeloop.statistics.paired import Side, paired
-from edgeloop.statistics.sentence import sentence
+from edgeloop.statistics.verdict import sentence
 
 Array = NDArray[Any]
 

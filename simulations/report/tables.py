@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edgeloop.statistics.sentence import span
+from edgeloop.statistics.verdict import span
 from simulations.report.markup import (
     UNKNOWN,
     Html,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from edgeloop.errors import EdgeloopError, RunError
 from edgeloop.statistics.paired import Paired, Side, paired
-from edgeloop.statistics.sentence import sentence
+from edgeloop.statistics.verdict import sentence
 from simulations.results import clients_table, concerns
 from simulations.results.clients_table import TABLE
 from simulations.results.runs import FinishedRun

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.agent import classifying
-from edge.agent.half import TaskClient
+from edge.agent import statistics_client
 from edge.agent.predict import open_model
 from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
+from edge.agent.task_client import TaskClient
 from edgeloop import algorithms
 from edgeloop.data import ClientData, DeviceSamples
 from edgeloop.errors import ModelError
@@ -42,7 +42,7 @@ def half(folder: Path, architecture: str = "resnet4", pixels: bool = False) -> T
     )
     labels, tests = np.arange(120) % CLASSES, np.arange(60) % CLASSES
     data = ClientData(drawn(1, labels), drawn(2, tests))
-    return classifying.make_client(task, settings, DeviceSamples(data, pixels), BASE)
+    return statistics_client.make_client(task, settings, DeviceSamples(data, pixels), BASE)
 
 
 def _client(made: TaskClient) -> StatisticsClient:

@@ -41,7 +41,7 @@ BROKEN = {
 }
 COMMAND = "from edgeloop.cli.main import main; sys.exit(main(sys.argv[1:]))"
 NETWORK = (
-    "edge.agent.ending",
+    "edge.agent.final_model",
     "edge.agent.export",
     "edge.agent.networks",
     "edge.agent.own_network",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge.agent.predict import open_model
-from edgeloop import algorithms, server_loop, sifting
+from edgeloop import algorithms, implausible_uploads, server_loop
 from edgeloop.algorithm import Algorithm
 from edgeloop.bases.running import Base
 from edgeloop.cohorts.local import LocalCohort
@@ -138,7 +138,7 @@ def test_who_claims_samples_without_end_does_not_crowd_out_the_others(classes: i
         means_RD=sent.means_RD[:classes] * 0,
         counts_R=np.full(classes, 10**9),
     )
-    found = sifting.aggregate_usable(
+    found = implausible_uploads.aggregate_usable(
         algorithm, state, broadcast, {"a": sent, "b": sent, "x": claim}
     )
     assert list(found.excluded) == ["x"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeloop.statistics.paired import Paired, Side, paired
-from edgeloop.statistics.sentence import accuracy, apart, between, pluralize, points, sentence
+from edgeloop.statistics.verdict import accuracy, apart, between, pluralize, points, sentence
 
 
 def side(

@@ -59,7 +59,7 @@ def serve(
         if source is not None:
             _written(source, folder, name, 1)
         found = stack.enter_context(server.running(folder, host, port, problems))
-        console.say(f"serves {_told(folder)} on http://{host}:{found.server_port}")
+        console.say(f"serves {_listing(folder)} on http://{host}:{found.server_port}")
         place = folder
         _until_stopped(lambda: name is None or _added(place, name, wanted, problems))
 
@@ -152,7 +152,7 @@ def _written(source: str, folder: Path, name: str | None, version: int) -> tuple
         return called, repository.write(place, folder, called, version)
 
 
-def _told(folder: Path) -> str:
+def _listing(folder: Path) -> str:
     found = repository.index(folder)
     each = [f"{name} ({', '.join(map(str, found[name]))})" for name in found]
     return ", ".join(each) or "nothing yet"

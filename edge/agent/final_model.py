@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from edge.agent import export
-from edge.agent.half import FinalModel
+from edge.agent.task_client import FinalModel
 from edgeloop import algorithms, mixture
 from edgeloop.algorithm import Algorithm
 from edgeloop.algorithms.local import Nothing
@@ -108,7 +108,7 @@ class Finalizer:
         broadcast: Any,
         facts: Mapping[str, str],
     ) -> float:
-        """Write a classifier; see `half.Export`."""
+        """Write a classifier; see `task_client.Export`."""
         classifier = make(broadcast)
         with atomic_files.writing(path.parent):
             export.export(

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from edgeloop import generators
 from edgeloop.generator import Images
 from edgeloop.generators.onnx import OnnxGenerator
-from edgeloop.knowledge import yardstick
-from edgeloop.knowledge.yardstick import SampleStatistics
+from edgeloop.knowledge import sample_statistics
+from edgeloop.knowledge.sample_statistics import SampleStatistics
 from tests.generators.tiny import write_tiny
 
 
@@ -18,7 +18,7 @@ def test_values_by_hand() -> None:
     latents = np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)
     images = np.zeros((2, 1, 2, 2), np.uint8)
     images[0, 0] = [[0, 10], [0, 0]]
-    found = yardstick.measure(latents, images)
+    found = sample_statistics.measure(latents, images)
     assert found.norm == 2.5
     assert found.variance == (1.5**2 + 2**2) / 2
     assert (found.apart, found.difference) == (5.0, 10.0)
@@ -30,19 +30,21 @@ def test_every_shape_of_an_input_has_edges(shape: tuple[int, ...]) -> None:
     flat = np.full((3, *shape), 7, np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, (3, *shape), np.uint8)
     latents = np.zeros((3, 4), np.float32)
-    assert yardstick.measure(latents, flat).sharpness == 0
-    assert yardstick.measure(latents, noise).sharpness > 50
+    assert sample_statistics.measure(latents, flat).sharpness == 0
+    assert sample_statistics.measure(latents, noise).sharpness > 50
 
 
 def test_many_classes_are_compared_by_some_of_them() -> None:
     points = np.random.default_rng(0).standard_normal((1000, 50)).astype(np.float32)
-    assert yardstick.mean_distance(points) == pytest.approx(10, rel=0.02)
-    assert yardstick.mean_distance(points[:1]) == 0
+    assert sample_statistics.mean_distance(points) == pytest.approx(10, rel=0.02)
+    assert sample_statistics.mean_distance(points[:1]) == 0
 
 
 def test_a_generators_own_are_a_function_of_the_seed(tmp_path: Path) -> None:
     generator = OnnxGenerator(write_tiny(tmp_path / "tiny"))
-    first, again, other = (yardstick.measure_generator(generator, (1, 6, 6), s) for s in (1, 1, 2))
+    first, again, other = (
+        sample_statistics.measure_generator(generator, (1, 6, 6), s) for s in (1, 1, 2)
+    )
     assert first == again != other
 
 
@@ -50,13 +52,15 @@ def test_a_generators_own_are_a_function_of_the_seed(tmp_path: Path) -> None:
 def digits() -> tuple[SampleStatistics, NDArray[np.float32], Images]:
     generator = generators.load(generators.EMBEDDED)
     latents = generator.sample_latents(160, 3)
-    own = yardstick.measure_generator(generator, generator.shape, 1)
+    own = sample_statistics.measure_generator(generator, generator.shape, 1)
     return own, latents, generator.synthesize(latents)
 
 
 def told(own: SampleStatistics, latents: NDArray[np.float32], images: Images) -> set[str]:
-    found = yardstick.relative_to(yardstick.measure(latents, images), own, len(latents))
-    sentences = yardstick.metric_warnings(found)
+    found = sample_statistics.relative_to(
+        sample_statistics.measure(latents, images), own, len(latents)
+    )
+    sentences = sample_statistics.metric_warnings(found)
     assert all(sentence.startswith("the classes' ") for sentence in sentences.values())
     return set(sentences)
 
@@ -84,5 +88,5 @@ def test_what_is_wrong_is_named(
 
 def test_a_generator_of_one_picture_is_no_yardstick() -> None:
     nothing = SampleStatistics(0.0, 0.0, 0.0, 0.0, 0.0)
-    found = yardstick.relative_to(nothing, nothing, 5)
+    found = sample_statistics.relative_to(nothing, nothing, 5)
     assert set(found.values()) == {1.0}

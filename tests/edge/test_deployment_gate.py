@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edge.agent.deployment_gate import ModelGate
 from edge.agent.export import MixedClassifier, check, export
-from edge.agent.gate import ModelGate
 from edge.agent.predict import open_model
 from edge.agent.store import AgentStore
 from edgeloop.data import Samples

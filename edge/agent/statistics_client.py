@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.agent.half import FinalModel, NoKnowledgeError, TaskClient, lack
 from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE, open_model
 from edge.agent.settings import DeviceSettings
+from edge.agent.task_client import FinalModel, NoKnowledgeError, TaskClient, lack
 from edgeloop import algorithms
 from edgeloop.bases.running import Base
 from edgeloop.data import DeviceSamples
@@ -42,7 +42,7 @@ Scores = Callable[[NDArray[np.float32], GlobalStatistics], NDArray[np.float64]]
 def make_client(
     contract: Contract, settings: DeviceSettings, share: DeviceSamples, base: Base
 ) -> TaskClient:
-    """Make the half of a task with class statistics; see `edge.agent.half.make_task_client`."""
+    """Make the client of a task with class statistics; see `task_client.make_task_client`."""
     algorithm = algorithms.load_for_contract(contract)
     assert algorithm.make_client is not None  # noqa: S101 - its card says so
     client: StatisticsClient = algorithm.make_client(settings.name, base, share.data)
@@ -121,7 +121,7 @@ class _Ending:
         broadcast: GlobalStatistics,
         facts: Mapping[str, str],
     ) -> float:
-        """Write a classifier; see `half.Export`."""
+        """Write a classifier; see `task_client.Export`."""
         if not len(self.share.data.train) and not broadcast.counts_C.any():
             raise NoKnowledgeError(
                 "class statistics", "nobody has a sample", "add some to a device"

@@ -10,10 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+from edge.agent.base_store import BaseCache
 from edge.agent.settings import DeviceSettings
-from edge.agent.shelf import BaseCache
 from edgeloop import algorithms
-from edgeloop.client_half import ClientProtocol
+from edgeloop.client_protocol import ClientProtocol
 from edgeloop.data import DeviceSamples, Samples
 from edgeloop.errors import ConfigError, ModelError
 from edgeloop.privacy.secret import NoiseSecret
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 NETWORKS = "edge.agent.networks"
 """The module that trains networks."""
 
-CLASSIFYING = "edge.agent.classifying"
+CLASSIFYING = "edge.agent.statistics_client"
 """The module that computes class statistics."""
 
 

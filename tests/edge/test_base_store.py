@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from edge.agent import shelf
-from edge.agent.shelf import BaseCache
+from edge.agent import base_store
+from edge.agent.base_store import BaseCache
 from edgeloop.bases import sending
 from edgeloop.bases.manifest import digest
 from edgeloop.errors import BaseError, MisfitError
@@ -57,9 +57,9 @@ def test_a_base_that_cannot_run(tmp_path: Path) -> None:
 
 def test_only_the_last_ones_stay(tmp_path: Path) -> None:
     mine = BaseCache(tmp_path)
-    for dims in range(2, 4 + shelf.MAX_BASES):
+    for dims in range(2, 4 + base_store.MAX_BASES):
         mine.keep(tiny_graph((1, 4, 4), dims))
-    assert len(list((tmp_path / "bases").iterdir())) == shelf.MAX_BASES
+    assert len(list((tmp_path / "bases").iterdir())) == base_store.MAX_BASES
 
 
 @pytest.mark.parametrize("wrong", ["another base", "another task", "no frame", "cut"])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.agent.ending import Finalizer
+from edge.agent.final_model import Finalizer
 from edge.agent.predict import open_model
 from edgeloop import algorithms, mixture, models
 from edgeloop.client import Client
