@@ -52,7 +52,7 @@ def main(
     every = gather(jobs)
     if not every:
         raise ConfigError("out", f"holds no finished runs in {out}", "leave --ready out")
-    text = told(chosen, every, jobs)
+    text = promise_table(chosen, every, jobs)
     content = {"machine": environment.machine(), "seen": [as_json(each) for each in every]}
     environment.write("exchange", content, text)
     environment.embed(DOCUMENT, "exchange", text)
@@ -162,7 +162,9 @@ def as_json(seen: Seen) -> dict[str, Any]:
     return found
 
 
-def promise_table(settings: Mapping[str, Setting], every: Sequence[Seen], jobs: Mapping[Key, Job]) -> str:
+def promise_table(
+    settings: Mapping[str, Setting], every: Sequence[Seen], jobs: Mapping[Key, Job]
+) -> str:
     """Return all tables in Markdown: the promise, rounds, then a factor each."""
     runs = sum((job.folder / SUMMARY).exists() for job in jobs.values())
     known = {each.setting for each in every}

@@ -79,7 +79,7 @@ def test_a_tiny_map_goes_on_where_it_stopped_and_is_told(tmp_path: Path) -> None
     partly = exchange.gather(jobs)
     assert [each.way for each in partly] == [ALONE, "FedAvg"]
     assert partly[1].mix is None
-    text = exchange.told(TINY, partly, jobs)
+    text = exchange.promise_table(TINY, partly, jobs)
     assert f"2 of {len(jobs)} runs." in text
     assert "| nothing to say |" in text
 
@@ -102,7 +102,7 @@ def test_a_tiny_map_goes_on_where_it_stopped_and_is_told(tmp_path: Path) -> None
     told = json.loads((tmp_path / "runs/tiny/class-statistics-0/summary.json").read_text())["mix"]
     gain = told["mean"]["mixed"] - told["mean"]["alone"]
     assert statistics.added.mean == pytest.approx(gain)
-    text = exchange.told(TINY, every, jobs)
+    text = exchange.promise_table(TINY, every, jobs)
     assert f"{len(jobs)} of {len(jobs)} runs." in text
     (row,) = re.findall(r"^\| .* \| FedAvg \| .*$", text, re.MULTILINE)
     assert len(row.split("|")) == len(exchange.COLUMNS) + 2
