@@ -35,6 +35,7 @@ UNSTEADY = "a model that was trained as the run's has diverged"
 DIVERGED = "the model trained alone has diverged"
 ASKED = "asked for"
 FEW = "too few samples to choose by"
+UNJUDGED = "too few samples, which the others' model has learned from"
 ROOM = 2**26
 """Bytes of weights that a committee may have in all; of more there is none."""
 
@@ -152,7 +153,7 @@ def train_mixture(plan: MixingPlan, client: Client[Any, Any], broadcast: Any) ->
             plan, client, broadcast, experts.held_out(train.labels, seed)
         )
         choice = _choose_weights(plan, own_NC, all_NC, out.labels)
-        if plan.how == "half":
+        if choice.weight < 1:  # what is put into use has learned from all samples
             alone = _alone(plan, client)
     if not experts.are_usable(alone.scores(train.inputs, Nothing())):
         choice = MixingWeights(1.0, why=DIVERGED)
@@ -206,7 +207,9 @@ def _of_few(
     batches are as many as with them, and smaller: of few samples, few batches are trained on, and
     one less would be another training.
 
-    Where a network that is trained as the run did diverges, nobody believes the others either.
+    Where a network that is trained as the run did diverges, nobody believes the others either. Nor
+    where all would be the same, as where whole models are averaged, and samples are fewer than any
+    choice is made by: all of them are in the model already, so that its temperature flatters it.
     """
     train, asked = client.training_samples(), plan.how == "half"
     own_NC = np.zeros_like(client.scores(train.inputs, broadcast))
@@ -223,18 +226,21 @@ def _of_few(
         committee.append(again)
     if not (steady and experts.are_usable(all_NC)) and not asked:
         return (), MixingWeights(0.0, why=UNSTEADY)
+    kept = _room(committee)
+    if len(kept) == 1 and len(train) < experts.MIN_SAMPLES and not asked:
+        return (), MixingWeights(0.0, why=UNJUDGED, held_out=len(train))
     if not (committee and steady and experts.are_usable(own_NC)):
         return (), MixingWeights(0.5, why=ASKED if asked else FEW)
     choice = experts.equal_weights(
         own_NC, all_NC, train.labels, ASKED if asked else FEW, gated=not asked
     )
-    return _room(committee), choice
+    return kept, choice
 
 
 def _room(committee: Sequence[Client[Any, Any]]) -> tuple[Client[Any, Any], ...]:
-    """Return a committee, or one network where all are the same; none without room."""
-    first = committee[0].weights()
-    if all(same(first, each.weights()) for each in committee[1:]):
+    """Return a committee, or one network where all are the same; none without room or networks."""
+    first = committee[0].weights() if committee else {}
+    if committee and all(same(first, each.weights()) for each in committee[1:]):
         return tuple(committee[:1])
     return tuple(committee) if sum(map(_bytes, committee)) <= ROOM else ()
 
