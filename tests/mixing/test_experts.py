@@ -67,16 +67,13 @@ def test_folds_deal_each_class_evenly() -> None:
 
 def test_one_trained_alone_keeps_a_voice_where_a_fifth_less_taught_it_nothing() -> None:
     nothing, little = scores(LABELS, 30), scores(LABELS, 19, sure=0.01)
-    for choose in (
-        experts.choose_weights,
-        lambda *given: experts.equal_weights(*given, "few"),
-    ):
-        found = choose(nothing, nothing, Y)
+    chosen = experts.choose_weights(nothing, nothing, Y)
+    for found in (chosen, experts.equal_weights(nothing, nothing, Y, "few")):
         assert found.temperature_alone == experts.WARMEST_ALONE == 16
         assert found.temperature_together == experts.TEMPERATURES[-1]
         mixed = replace(found, weight=0.5).scores(scores(LABELS), scores(LABELS, 40))
         assert experts.hits(mixed, Y).all(), "trained on all, it is sure"
-        assert choose(little, little, Y).temperature_alone < 1
+    assert experts.choose_weights(little, little, Y).temperature_alone < 1
 
 
 def test_the_temperature_puts_scales_on_one_footing() -> None:
