@@ -107,10 +107,13 @@ def test_a_weight_is_chosen_on_samples_held_out_and_alone_put_into_use_with_all(
     assert np.array_equal(seen["own"], judged.scores(out, Nothing())), "has not seen them"
     list((again := half.copy_with(first(), None, ~out_N)).train_against(ROUNDS, broadcast))
     assert np.array_equal(seen["all"], again.scores(out, broadcast))
-    assert len(found.committee) == (weight > 0)
-    assert all(same(each.weights(), again.weights()) for each in found.committee), "as judged"
+    judged_too = (half, again) if weight else ()
+    assert len(found.committee) == len(judged_too)
+    for one, other in zip(found.committee, judged_too, strict=True):
+        assert same(one.weights(), other.weights())
     tests = half.test_samples()
-    both = found.alone.scores(tests.inputs, Nothing()), again.scores(tests.inputs, broadcast)
+    all_ = [each.scores(tests.inputs, broadcast) for each in (half, again)]
+    both = found.alone.scores(tests.inputs, Nothing()), experts.pooled(all_, 0.5)
     mixed_NC = found.weights.scores(*both)
     assert np.array_equal(found.scores(tests.inputs, broadcast), mixed_NC)
     told = found.as_summary(broadcast)
