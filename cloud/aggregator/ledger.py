@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, select, up
 from sqlalchemy.engine import URL
 
 from cloud.aggregator.database import DAMAGED, Database, connect, translate_errors
-from cloud.aggregator.migrations import departures, rounds, runs, uploads
+from cloud.aggregator.migrations import asked, departures, late, members, rounds, runs, uploads
 from edgeloop.errors import ConfigError, EdgeloopError, RunError
 from edgeloop.protocol.task import Contract
 from edgeloop.protocol.wire import MAX_FRAME
@@ -183,7 +183,7 @@ class Ledger:
         """Remove a claimed task's runs; return how many there were."""
         theirs = select(runs.c.run).where(runs.c.task == task).scalar_subquery()
         with self._write() as connection:
-            for table in (departures, uploads, rounds):
+            for table in (asked, late, members, departures, uploads, rounds):
                 connection.execute(delete(table).where(table.c.run.in_(theirs)))
             return connection.execute(delete(runs).where(runs.c.task == task)).rowcount
 
@@ -290,6 +290,9 @@ class Ledger:
             for device in new:
                 row_of = {"run": self._run, "device": device, "left": self._now()}
                 connection.execute(insert(departures).values(**row_of))
+            for table in (members, asked, late):
+                theirs = delete(table).where(table.c.run == self._run)
+                connection.execute(theirs.where(table.c.device.in_(devices)))
 
     def scrub(self) -> None:
         """Leave nothing of what was removed in the database's file."""
@@ -324,6 +327,23 @@ class Ledger:
         query = select(rounds).where(rounds.c.run == self._run, rounds.c.closed.is_not(None))
         with self._read() as connection:
             return [_past(row) for row in connection.execute(query.order_by(rounds.c.number))]
+
+    @property
+    def run(self) -> str:
+        """The adopted run."""
+        return self._run
+
+    def now(self) -> datetime:
+        """Return the time by the ledger's clock."""
+        return self._now()
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Return a transaction that reads, for a table with a module of its own."""
+        return self._read()
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """Return a transaction that writes; it is durable when its block ends."""
+        return self._write()
 
     @property
     def _run(self) -> str:

@@ -13,6 +13,7 @@ from cloud.aggregator import alone, forgetting, leaving, outcome, standing
 from cloud.aggregator.agreement import GeneratorHandle, load_base, make_contract
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger
+from cloud.aggregator.membership import LedgerMembers, remaining
 from cloud.aggregator.metrics import Metrics, Phase
 from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.standing import Loaded
@@ -21,10 +22,12 @@ from cloud.aggregator.watch import EventReporter
 from edgeloop import algorithms, round_history, server_loop
 from edgeloop.bases.running import Base
 from edgeloop.client import Report
-from edgeloop.cohorts.events import Event, LeftError, RoundOpened, UploadExcluded
+from edgeloop.cohorts.events import DeviceMessage, Event, LeftError, RoundOpened, UploadExcluded
+from edgeloop.cohorts.members import Members
 from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
 from edgeloop.errors import EdgeloopError, RunError
 from edgeloop.mqtt.connection import MqttConnection
+from edgeloop.participation import ParticipationPolicy, Sampling
 from edgeloop.protocol.task import SERVER, Contract, client_id, presence_topic
 from edgeloop.runtime import tracing
 from edgeloop.runtime.tracing import SILENT, Tracer
@@ -99,7 +102,8 @@ class Run:
     base: Base | None = None
 
     def __post_init__(self) -> None:
-        self._watch = EventReporter(self.contract, self.metrics)
+        self._members = Members(self.contract)
+        self._watch = EventReporter(self._members, self.metrics)
         self._mqtt: MqttConnection | None = None
         self._warnings: frozenset[str] = frozenset()
 
@@ -107,8 +111,9 @@ class Run:
         """Run the rounds that are left, and write what they led to; return the summary's path."""
         self.ledger.set_lock_timeout()
         self.ledger.on_write = self.metrics.ledger_write
-        self._invite(leaving.remaining(self.contract, self.ledger))
+        self._invite(remaining(self.contract, self.ledger))
         self.metrics.run_started(self.contract, self.settings, self.ledger.committed())
+        self._count_members()
         if self.ledger.finished() and self._summary.exists():
             return self._finished_before()
         algorithm = self._algorithm()
@@ -138,6 +143,7 @@ class Run:
                     return self._rounds(connection, algorithm)
                 except LeftError as left:
                     self._part(algorithm, left.devices)
+                    self._send_away(left.evicted)
                     leaving.sweep(self.settings.broker, self.contract.task)
 
     def _rounds(
@@ -157,9 +163,24 @@ class Run:
             self._observe,
             tracer=self.tracer,
             base=None if self.base is None else self.base.graph,
+            members=self._members,
         )
-        after = partial(self._on_round_end, algorithm)
-        return server_loop.run_rounds(algorithm, cohort, self.contract.rounds, stands, after)
+        return server_loop.run_rounds(
+            algorithm,
+            cohort,
+            self.contract.rounds,
+            stands,
+            partial(self._on_round_end, algorithm),
+            participation=self._participation(cohort),
+        )
+
+    def _participation(self, cohort: MqttCohort[Any, Any]) -> ParticipationPolicy | None:
+        """Return who is asked in which round; None for everybody in all of them."""
+        ratio = self.settings.cohort.join_ratio
+        if ratio == 1:
+            return None
+        names = cohort.online if self._members.are_open else partial(frozenset, self._members)
+        return Sampling(names, ratio, self.contract.seed, LedgerMembers(self.ledger))
 
     def _tidy(self, algorithm: Loaded) -> None:
         """Finish what a crash has left of taking devices out."""
@@ -168,9 +189,20 @@ class Run:
             leaving.sweep(self.settings.broker, self.contract.task)
 
     def _part(self, algorithm: Loaded, devices: Collection[str]) -> None:
-        """Take devices out of the run."""
+        """Take devices out of the run, with all that they have given."""
+        if not devices:
+            return
         facts = self.settings, self.contract, algorithm, self.ledger
         self._invite(leaving.take_out(*facts, devices))
+
+    def _send_away(self, devices: Collection[str]) -> None:
+        """Have devices take no more part in the run."""
+        if not devices:
+            return
+        LedgerMembers(self.ledger).evict(devices)
+        for device in sorted(devices):
+            log.warning("%s is evicted from the run", device, extra={"device": device})
+        self._invite(remaining(self.contract, self.ledger))
 
     def _heed(self, seconds: float | None) -> None:
         """Take out who asks for it now that the run is over, until nobody has for so long."""
@@ -191,8 +223,13 @@ class Run:
 
     def _invite(self, contract: Contract) -> None:
         self.contract = contract
-        self._watch = EventReporter(contract, self.metrics)
-        self.metrics.invited(len(contract.devices), self.settings.cohort.quorum)
+        cohort = self.settings.cohort
+        self._members = Members(contract, LedgerMembers(self.ledger), cohort.max_devices)
+        self._watch = EventReporter(self._members, self.metrics)
+        self._count_members()
+
+    def _count_members(self) -> None:
+        self.metrics.invited(len(self._members), self._quorum())
 
     def _connect(self) -> MqttConnection:
         task = self.contract.task
@@ -248,9 +285,16 @@ class Run:
 
     def _deadlines(self) -> RoundDeadlines:
         cohort = self.settings.cohort
-        devices = len(self.contract.devices)
-        quorum = min(cohort.quorum or devices, devices)
-        return RoundDeadlines(quorum, cohort.deadline_seconds, cohort.give_up_seconds)
+        return RoundDeadlines(
+            self._quorum(),
+            cohort.deadline_seconds,
+            cohort.give_up_seconds,
+            cohort.share,
+            cohort.grace,
+        )
+
+    def _quorum(self) -> int:
+        return self.settings.cohort.least(len(self._members))
 
     def _load_state(self, algorithm: Loaded) -> RunState[Any, Any]:
         """Return where the ledger says that the run stands; a new run stands at its beginning."""
@@ -266,6 +310,8 @@ class Run:
     def _observe(self, event: Event) -> None:
         if isinstance(event, RoundOpened) and event.round_number == self.contract.rounds:
             self._set_phase("evaluating")
+        if isinstance(event, DeviceMessage) and event.joined:
+            self._count_members()
         self._watch.observe(event)
 
     def _on_round_end(self, algorithm: Loaded, closed: RoundResult[Any, Any, Any]) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy import URL
 
+from edgeloop.cohorts.members import MOST_DEVICES
+from edgeloop.protocol.admission import MOST_PATTERNS, Pattern, may_join
 from edgeloop.protocol.task import (
     Classes,
     DeviceName,
@@ -23,6 +25,12 @@ from edgeloop.runtime.tracing import TraceSettings
 
 Many = Annotated[int, Field(ge=1, le=10**9)]
 """As many as a message can tell."""
+
+Share = Annotated[str, Field(pattern="^(100|[1-9][0-9]?)%$")]
+"""Of the devices that are online."""
+
+GRACE_SECONDS = 10.0
+"""For others, once all who are online have answered, in a task that admits devices."""
 
 _FACTS = {"classes": "class_names", "width": "width", "seed": "seed", "shape": "shape"}
 """What a task's own keys say of an algorithm's settings."""
@@ -47,28 +55,78 @@ def _own_keys(hyperparameters: dict[str, Scalar]) -> dict[str, Scalar]:
     return hyperparameters
 
 
+def _ratio(share: str) -> float:
+    """Return a `Share` as a number."""
+    return int(share.removesuffix("%")) / 100
+
+
 class CohortSettings(Settings):
     """The `[cohort]` table: who is invited, and how long a round waits for them.
 
     Attributes:
-        devices: the names of the devices.
-        quorum: how many answers make a round count; all of them if not given.
+        devices: the names of the devices that are in the task from its begin.
+        admit: patterns of the names of further devices, such as "press-*"; "*" admits any that the
+            broker lets write. They join while the run goes on, when they first show up.
+        max_devices: in the run, at most; further ones are not admitted.
+        quorum: how many answers make a round count, or the share of those online whose answers do
+            ("80%"); all devices' if not given, and one where devices are admitted.
+        grace_seconds: how long a round waits for others once all who are online have answered;
+            10 if not given where devices are admitted, and else who is away is waited for.
+        sample: the share of the devices that is asked in a round ("20%"), drawn anew by the seed;
+            all if not given.
         deadline_seconds: how long to wait for more than the quorum.
         give_up_seconds: how long to wait even for the quorum; then the aggregator stops, and goes
             on with the same round when it is started again.
     """
 
-    devices: Annotated[tuple[DeviceName, ...], Field(min_length=1)]
-    quorum: Size | None = None
+    devices: tuple[DeviceName, ...] = ()
+    admit: Annotated[tuple[Pattern, ...], Field(max_length=MOST_PATTERNS)] = ()
+    max_devices: Annotated[int, Field(ge=1, le=100_000)] = MOST_DEVICES
+    quorum: Size | Share | None = None
+    sample: Share | None = None
+    grace_seconds: Annotated[float, Field(ge=0, le=86_400)] | None = None
     deadline_seconds: Seconds = 600.0
     give_up_seconds: Seconds = 86_400.0
+
+    def invites(self, device: str) -> bool:
+        """Return whether a device may take part, by its name."""
+        return device in self.devices or may_join(device, self.admit)
+
+    @property
+    def share(self) -> float | None:
+        """The share of those online whose answers make a round count; None for a number."""
+        return _ratio(self.quorum) if isinstance(self.quorum, str) else None
+
+    @property
+    def join_ratio(self) -> float:
+        """The share of the devices that is asked in a round."""
+        return 1.0 if self.sample is None else _ratio(self.sample)
+
+    @property
+    def grace(self) -> float | None:
+        """Seconds for others once all who are online have answered; None waits for all."""
+        default = GRACE_SECONDS if self.admit else None
+        return default if self.grace_seconds is None else self.grace_seconds
+
+    def least(self, devices: int) -> int:
+        """Return how many answers make a round count, of so many devices in the run."""
+        if isinstance(self.quorum, str):
+            return min(1, devices) if not self.admit else 1  # `share` says how many
+        if self.admit:
+            return self.quorum or 1
+        return min(self.quorum or devices, devices)
 
     @model_validator(mode="after")
     def _consistent(self) -> "CohortSettings":
         if len(set(self.devices)) < len(self.devices):
             raise ValueError("devices has a name twice")
-        if self.quorum is not None and self.quorum > len(self.devices):
-            raise ValueError(f"quorum is larger than the {len(self.devices)} devices")
+        if not self.devices and not self.admit:
+            raise ValueError("devices and admit are empty: nobody could take part")
+        most = self.max_devices if self.admit else len(self.devices)
+        if isinstance(self.quorum, int) and self.quorum > most:
+            raise ValueError(f"quorum is larger than the {most} devices")
+        if len(self.devices) > self.max_devices:
+            raise ValueError(f"max_devices is less than the {len(self.devices)} devices")
         return self
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Container
 
 from cloud.aggregator.metrics import Metrics
 from edgeloop.cohorts.events import (
@@ -12,7 +13,6 @@ from edgeloop.cohorts.events import (
     UploadExcluded,
 )
 from edgeloop.protocol.gathering import Verdict
-from edgeloop.protocol.task import Contract
 from edgeloop.runtime.pace import LogRateLimiter
 from edgeloop.runtime.tracing import NONE, Notes
 
@@ -23,7 +23,7 @@ class EventReporter:
     """Tells of each event.
 
     Args:
-        contract: the run's.
+        members: who is in the run.
         metrics: the run's.
 
     Attributes:
@@ -32,12 +32,12 @@ class EventReporter:
         answers: notes of the traces of its accepted answers.
     """
 
-    def __init__(self, contract: Contract, metrics: Metrics) -> None:
+    def __init__(self, members: Container[str], metrics: Metrics) -> None:
         self.opened = time.monotonic()
         self.notes = NONE
         self.answers: list[Notes] = []
         self._round = 0
-        self._contract = contract
+        self._members = members
         self._metrics = metrics
         self._told = LogRateLimiter()
 
@@ -57,7 +57,7 @@ class EventReporter:
             self._report_message(event)
 
     def _report_message(self, event: DeviceMessage) -> None:
-        if event.device in self._contract.devices:
+        if event.device in self._members:
             if event.online is None:
                 self._metrics.ignored(event.ignored)
                 if event.report is not None:
@@ -70,7 +70,7 @@ class EventReporter:
             self._metrics.message_received(
                 event.verdict, event.size, time.monotonic() - self.opened
             )
-            invited = event.device in self._contract.devices
+            invited = event.device in self._members
             if event.verdict is Verdict.ACCEPTED or self._told.allowed(event.device * invited):
                 self._log_answer(event.device, event.verdict, event.size)
 

@@ -136,6 +136,7 @@ class Agent:
         self._status_timer = Timer(STATUS_SECONDS, FIRST_STATUS_SECONDS)
         self._waiting_contract: Contract | None = None  # whose base is on its way
         self._log_limiter = LogRateLimiter()
+        self._rested = ""  # the run that has not asked this device in some round
         self._failed_round: Opening | None = None  # the last round that could not be worked at
         self._refused_contract: bytes | None = None  # the last one that does not fit
 
@@ -216,7 +217,7 @@ class Agent:
             return
         self._ignored.add(contract.ignored, "the contract")
         if self._session is not None and self._session.contract.run == contract.run:
-            if self._context.settings.name not in contract.devices:
+            if not contract.admits(self._context.settings.name):
                 self._session = self._opening = None
                 self._refuse_contract(text, contract, "it was taken out of it")
             return
@@ -310,12 +311,18 @@ class Agent:
         if opening.run != session.contract.run:
             return None  # its contract is still on its way
         last = opening.round >= session.contract.rounds
-        if self._state is None and last:
+        if self._state is None and last and self._rested != opening.run:
             log.info("the run is over, without this device; waiting for another one")
             self._opening = None
             return None
         if opening.same_round(self._failed_round):
             self._opening = None
+            return None
+        if not opening.asks(self._context.settings.name, self._notes):
+            log.info("round %d: not asked", opening.round, extra={"round": opening.round})
+            self._rested = opening.run
+            self._opening = None
+            self._subscription.stop()
             return None
         new = self._state is None or opening.round > self._state.round
         if (new or last) and (self._broadcast is None or self._broadcast[0] != opening.digest):

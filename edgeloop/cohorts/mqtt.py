@@ -10,6 +10,7 @@ from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
 from edgeloop.bases import sending
 from edgeloop.cohorts.events import AnswersGathered, DeviceMessage, Event, LeftError, RoundOpened
+from edgeloop.cohorts.members import Members
 from edgeloop.cohorts.uploads import UploadLog
 from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol import wire
@@ -23,6 +24,7 @@ from edgeloop.protocol.task import (
     Opening,
     broadcast_topic,
     contract_topic,
+    is_eviction,
     leaver,
     presence_topic,
     reminder,
@@ -63,11 +65,16 @@ class RoundDeadlines:
         quorum: how many answers make the round count.
         deadline: seconds to wait for more than the quorum.
         give_up: seconds to wait even for the quorum.
+        share: of those online, whose answers make the round count, in the place of the quorum.
+        grace: seconds after the answers of all who are online, when a round is over; None waits
+            for those who are not.
     """
 
     quorum: int
     deadline: float
     give_up: float
+    share: float | None = None
+    grace: float | None = None
 
 
 class MqttCohort(Generic[B, U]):
@@ -84,6 +91,7 @@ class MqttCohort(Generic[B, U]):
         tracer: follows each answer; the notes of a round's trace go out with the round.
         announce_seconds: between two announcements of a round that waits for answers.
         base: the graph of the base that devices compute on; held by the broker for them.
+        members: who is in the run; None for those that the contract lists.
     """
 
     def __init__(  # noqa: PLR0913 - what a test replaces comes after the five that a run has
@@ -98,6 +106,7 @@ class MqttCohort(Generic[B, U]):
         tracer: Tracer = SILENT,
         announce_seconds: float = ANNOUNCE_SECONDS,
         base: bytes | None = None,
+        members: Members | None = None,
     ) -> None:
         self._connection = connection
         self._contract = contract
@@ -109,8 +118,9 @@ class MqttCohort(Generic[B, U]):
         self._tracer = tracer
         self._notes = NONE
         self._room = ChunkMemory(CHUNK_MEMORY)
+        self._members = Members(contract) if members is None else members
         self._assemblers = {
-            name: Assembler(wire.MAX_FRAME, memory=self._room) for name in contract.devices
+            name: Assembler(wire.MAX_FRAME, memory=self._room) for name in self._members
         }
         self._told = LogRateLimiter(clock=clock)
         self._opening: Opening | None = None
@@ -120,6 +130,8 @@ class MqttCohort(Generic[B, U]):
         self._growing: set[str] = set()  # devices that ignore what they do not know
         self._ignored = wire.IgnoredFields()
         self._leaving: set[str] = set()
+        self._evicted: set[str] = set()
+        self._asked: frozenset[str] | None = None  # in the open round; None for everybody
         self._again = Timer(announce_seconds, jitter=0.2, clock=clock)
         self._rarely = Timer(REMINDER_SECONDS, jitter=0.2, clock=clock)
         self._word = Timer(STATUS_SECONDS, FIRST_STATUS_SECONDS, clock=clock)
@@ -135,15 +147,13 @@ class MqttCohort(Generic[B, U]):
     ) -> Mapping[str, Answer[U]]:
         """Open a round and return its answers by client; resume a round that a crash cut off.
 
-        Every device is asked: over MQTT it is devices that stay away, not the server that chooses.
+        Devices that are not to join are told so, and keep quiet.
 
         Raises:
-            ValueError: if only some are to join.
             LeftError: if a device asks to be taken out, and can be; the answers are in the log.
             TooFewUploadsError: if the round was given up with fewer answers than the quorum.
         """
-        if participants is not None:
-            raise ValueError("over MQTT every device is asked")
+        self._asked = None if participants is None else frozenset(participants)
         kind = self._algorithm.upload
         frames = self._gathered(round_number, broadcast, self._deadlines.quorum, kind, Report)
         return {
@@ -157,8 +167,13 @@ class MqttCohort(Generic[B, U]):
         Raises:
             LeftError: as `ask`.
         """
+        self._asked = None
         frames = self._gathered(round_number, broadcast, 0, Report)
         return {device: frame[Report] for device, frame in frames.items()}
+
+    def online(self) -> frozenset[str]:
+        """Return who of the run says that it is there."""
+        return frozenset(self._online)
 
     def tell(self, round_number: int, broadcast: B) -> None:
         """Say where the run stands; nobody's answer is waited for."""
@@ -225,7 +240,21 @@ class MqttCohort(Generic[B, U]):
         now = self._clock()
         deadline = now + self._deadlines.deadline
         give_up = max(deadline, now + self._deadlines.give_up)
-        return Gathering(round_number, frozenset(self._contract.devices), quorum, deadline, give_up)
+        asked = frozenset(self._members)
+        if self._asked is not None:
+            asked &= self._asked
+            quorum = min(quorum, len(asked))
+        return Gathering(
+            round_number,
+            asked,
+            quorum,
+            deadline,
+            give_up,
+            share=self._deadlines.share if quorum else None,  # nobody must evaluate at the end
+            grace=self._deadlines.grace,
+            may_grow=self._members.are_open and self._asked is None,
+            there=lambda: self._online,
+        )
 
     def _open(self, round_number: int, broadcast: B) -> int:
         """Say that a round is open; return the bytes that its broadcast took."""
@@ -249,6 +278,7 @@ class MqttCohort(Generic[B, U]):
             slot=slot,
             size=size,
             trace=context_of(self._notes),
+            asked=tuple(sorted(self._asked or ())),
         )
         self._publish_round(self._opening)
         return 0 if held else size
@@ -264,21 +294,28 @@ class MqttCohort(Generic[B, U]):
 
     def _opening_notes(self, grown: bool) -> Notes:
         """Return the notes of an opening; the trace's, where its own field is not for everybody."""
-        return {**wire.GROWS, **({} if grown else self._notes)}
+        asking = {} if self._opening is None else self._opening.asking()
+        return {**wire.GROWS, **({} if grown else {**self._notes, **asking})}
 
     def _announce(self) -> None:
         if self._base is not None:
             self._connection.publish_retained(
                 broadcast_topic(self._contract.task, sending.SLOT), self._base
             )
-        text = self._contract.text(self._all_grow()).encode()
-        self._connection.publish(contract_topic(self._contract.task), text, retain=True)
+        self._publish_contract()
         if self._opening is not None:
             slot = self._opening.slot
             self._connection.publish_retained(
                 broadcast_topic(self._contract.task, slot), self._broadcast
             )
             self._publish_round(self._opening)
+
+    def _publish_contract(self, expiry: int | None = None) -> None:
+        """Say the contract: to be kept, unless it expires."""
+        grown = self._all_grow()
+        text = (self._contract if grown else self._members.listing()).text(grown).encode()
+        topic = contract_topic(self._contract.task)
+        self._connection.publish(topic, text, retain=expiry is None, expiry=expiry)
 
     def _remind(self, missing: Collection[str]) -> None:
         """Announce the round once more to those who are there; whoever is away will be told.
@@ -290,8 +327,7 @@ class MqttCohort(Generic[B, U]):
             self._announce()
             return
         task, opening, grown = self._contract.task, self._opening, self._all_grow()
-        text = self._contract.text(grown).encode()
-        self._connection.publish(contract_topic(task), text, expiry=EXPIRY_SECONDS)
+        self._publish_contract(EXPIRY_SECONDS)
         if opening is None:
             return
         rarely = self._rarely.due()
@@ -317,7 +353,7 @@ class MqttCohort(Generic[B, U]):
             what,
             self._connection.state,
             len(missing),
-            len(self._contract.devices),
+            len(self._members),
             ", ".join(names),
             f" and {more} more" if more else "",
             extra={"round": number, "missing": len(missing)},
@@ -326,8 +362,9 @@ class MqttCohort(Generic[B, U]):
     def _take(self, gathering: Gathering[Frame], arrival: Arrival, kinds: tuple[type, ...]) -> None:
         """Judge one packet; nothing that a device sends can end a round."""
         channel, device = arrival.topic.split("/")[-2:]
+        joined = self._admit(gathering, device, arrival)
         if channel == "presence":
-            self._hear(device, arrival)
+            self._hear(device, arrival, joined)
             return
         try:
             payload = self._assemble(device, arrival.payload)
@@ -337,6 +374,20 @@ class MqttCohort(Generic[B, U]):
             return
         if payload is not None:
             self._observe(self._judge(gathering, device, payload, arrival.notes, kinds))
+
+    def _admit(self, gathering: Gathering[Frame], device: str, arrival: Arrival) -> bool:
+        """Take a device in at its first message, if it may join; tell whether it is new."""
+        comes = arrival.topic != presence_topic(self._contract.task, device) or (
+            arrival.payload == b"online" and wire.grows(arrival.notes)
+        )
+        if not comes or not self._members.admit(device, gathering.round_number):
+            return False
+        self._assemblers[device] = Assembler(wire.MAX_FRAME, memory=self._room)
+        if self._asked is None:
+            gathering.invite(device)
+        if not self._all_grow():
+            self._publish_contract()  # in which it finds its name
+        return True
 
     def _assemble(self, device: str, chunk: bytes) -> bytes | None:
         """Return an answer once it is whole; of a stranger nothing is kept, and a chunk will do."""
@@ -366,7 +417,7 @@ class MqttCohort(Generic[B, U]):
         ignored = self._ignored.add(frame.ignored, device)
         return replace(told, report=frame[Report].with_notes(notes), ignored=ignored)
 
-    def _hear(self, device: str, arrival: Arrival) -> None:
+    def _hear(self, device: str, arrival: Arrival, joined: bool = False) -> None:
         """Take a device's word on whether it is there."""
         online = arrival.payload == b"online"
         if device in self._assemblers:  # who is not invited is not remembered
@@ -376,7 +427,9 @@ class MqttCohort(Generic[B, U]):
                 (self._growing.add if grows else self._growing.discard)(device)
             if leaver(self._contract, arrival.topic, arrival.payload, arrival.notes):
                 self._leave(device)
-        self._observe(DeviceMessage(device, online=online))
+            if is_eviction(self._contract, arrival.payload, arrival.notes):
+                self._evicted.add(device)
+        self._observe(DeviceMessage(device, online=online, joined=joined))
 
     def _leave(self, device: str) -> None:
         if self._algorithm.remove_clients is not None:
@@ -386,8 +439,8 @@ class MqttCohort(Generic[B, U]):
             log.warning(text, device, self._contract.algorithm, extra={"device": device})
 
     def _part(self) -> None:
-        if self._leaving:
-            raise LeftError(self._leaving)
+        if self._leaving or self._evicted:
+            raise LeftError(self._leaving, self._evicted)
 
     def _drop(self, device: str, number: int, error: WireError) -> None:
         left = self._told.allowed(device)
@@ -414,6 +467,8 @@ class MqttCohort(Generic[B, U]):
         with self._tracer.span("check", bytes=len(payload)):
             frame = self._decoded(device, payload, kinds)
         verdict = gathering.offer(device, frame.envelope.round, frame.digest, frame)
+        if verdict is Verdict.UNINVITED:
+            return frame, Verdict.NOT_ASKED
         if verdict is Verdict.ACCEPTED:
             with self._tracer.span("record"):
                 self._uploads.record(frame.envelope.round, device, frame.digest, payload)

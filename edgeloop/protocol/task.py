@@ -5,7 +5,8 @@ edgeloop/v1/{task}/round                      retained: the open round, JSON
 edgeloop/v1/{task}/broadcast/{slot}/{chunk}   retained: a broadcast, in chunks
 edgeloop/v1/{task}/upload/{device}            a device's answers, in chunks
 edgeloop/v1/{task}/presence/{device}          retained: "online" or, by its last will, "offline";
-                                              "left" by a device that asks to be taken out
+                                              "left" by a device that asks to be taken out;
+                                              "evicted" by the operator of the task
 """
 
 import math
@@ -14,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from edgeloop.protocol import wire
+from edgeloop.protocol import admission, wire
 from edgeloop.protocol.growing import Growing
 from edgeloop.runtime.config import PrivacySettings
 
@@ -24,6 +25,9 @@ SERVER = "aggregator"
 
 LEFT = b"left"
 """Of a device's presence: take it out of the run that the note `run` names."""
+
+EVICTED = b"evicted"
+"""Of a device's presence: it takes no more part in the run that the note `run` names."""
 
 FLOAT = 4  # bytes of a number on its way
 
@@ -87,8 +91,10 @@ class Contract(Growing):
         batch_size: samples a local training batch.
         seed: the run's.
         shuffle: train on a device's samples in a new order in each epoch.
-        devices: who is invited, and has not been taken out since; nobody once all have left.
+        devices: who is listed, and has not been taken out since; nobody once all have left.
         privacy: how much noise is in what devices send; None for none.
+        admit: patterns of the names of further devices, which join when they first show up.
+        excluded: who takes no part, though a pattern admits the name.
     """
 
     schema_version: Literal[1] = 1
@@ -105,11 +111,27 @@ class Contract(Growing):
     shuffle: bool = False
     devices: tuple[Name, ...]
     privacy: PrivacySettings | None = None
+    admit: Annotated[
+        tuple[admission.Pattern, ...], Field(max_length=admission.MOST_PATTERNS), wire.Since(1)
+    ] = ()
+    excluded: Annotated[tuple[Name, ...], wire.Since(2)] = ()
 
     @model_validator(mode="after")
     def _fits(self) -> "Contract":
         check_message_sizes(self.class_names, self.shape, self.width)
         return self
+
+    def admits(self, device: str) -> bool:
+        """Return whether a device may take part."""
+        if device in self.excluded:
+            return False
+        return device in self.devices or admission.may_join(device, self.admit)
+
+    def without(self, gone: Collection[str]) -> "Contract":
+        """Return the contract without devices that have left or were evicted."""
+        devices = tuple(name for name in self.devices if name not in gone)
+        excluded = tuple(sorted(n for n in gone if admission.may_join(n, self.admit)))
+        return self.model_copy(update={"devices": devices, "excluded": excluded})
 
     def text(self, grown: bool = True) -> str:
         """Return the contract as JSON; without what is off and older devices do not know.
@@ -131,6 +153,7 @@ class Opening(Growing):
         slot: where the broadcast is; the slots take turns, so that fetching the last one can end.
         size: of the broadcast's frame, in bytes.
         trace: where the round's trace begins (W3C's traceparent); empty without one.
+        asked: who is to answer; empty for everybody.
     """
 
     run: Name
@@ -139,6 +162,17 @@ class Opening(Growing):
     slot: Annotated[int, Field(ge=0, lt=SLOTS)]
     size: Size
     trace: Annotated[str, Field(max_length=wire.LONGEST_TRACE), wire.Since(1)] = ""
+    asked: Annotated[tuple[Name, ...], wire.Since(2)] = ()
+
+    def asks(self, device: str, notes: Mapping[str, str]) -> bool:
+        """Return whether a device is to answer, by the opening or the notes that go with it."""
+        names = self.asked or tuple(filter(None, notes.get("asked", "").split(",")))
+        return not names or device in names
+
+    def asking(self) -> Mapping[str, str]:
+        """Return the notes that say who is to answer, where older devices refuse the field."""
+        names = ",".join(self.asked)
+        return {"asked": names} if 0 < len(names) <= _NAMES_LENGTH else {}
 
     def text(self, grown: bool = True) -> str:
         """Return the opening as JSON.
@@ -174,8 +208,13 @@ def leaver(contract: Contract, topic: str, payload: bytes, notes: Mapping[str, s
     """Return who asks by a message to be taken out of a run; None if nobody does."""
     device = topic.rpartition("/")[2]
     asks = topic == presence_topic(contract.task, device) and payload == LEFT
-    meant = notes.get("run") == contract.run and device in contract.devices
+    meant = notes.get("run") == contract.run and contract.admits(device)
     return device if asks and meant else None
+
+
+def is_eviction(contract: Contract, payload: bytes, notes: Mapping[str, str]) -> bool:
+    """Return whether a message on a device's presence topic evicts it from this run."""
+    return payload == EVICTED and notes.get("run") == contract.run
 
 
 def client_id(task: str, name: str) -> str:

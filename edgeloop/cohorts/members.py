@@ -1,0 +1,79 @@
+"""Who is in a run: the devices that its contract lists, and those that were admitted since."""
+
+import logging
+from collections.abc import Collection, Iterator
+from typing import Protocol
+
+from edgeloop.protocol.task import Contract
+from edgeloop.runtime.pace import LogRateLimiter
+
+log = logging.getLogger(__name__)
+
+MOST_DEVICES = 10_000
+"""In a run, unless somebody says how many."""
+
+
+class MemberLog(Protocol):
+    """Where it is safe who was admitted."""
+
+    def admitted(self) -> Collection[str]:
+        """Return who was admitted, and is still in the run."""
+        ...
+
+    def admit(self, device: str, round_number: int) -> None:
+        """Write that a device takes part from a round on; it is safe when this returns."""
+        ...
+
+
+class Members:
+    """Who is in a run.
+
+    Args:
+        contract: the run's, without those who have left it.
+        record: where admissions are safe; None for a run whose contract admits nobody else.
+        most: devices in the run, with those that are listed.
+    """
+
+    def __init__(
+        self, contract: Contract, record: MemberLog | None = None, most: int = MOST_DEVICES
+    ) -> None:
+        self._contract, self._record, self._most = contract, record, most
+        self._names = {*contract.devices, *(() if record is None else record.admitted())}
+        self._told = LogRateLimiter()
+
+    def __contains__(self, device: object) -> bool:
+        return device in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def are_open(self) -> bool:
+        """Whether further devices can join."""
+        return bool(self._contract.admit)
+
+    def admit(self, device: str, round_number: int) -> bool:
+        """Take a device in, if the contract admits it and there is room; tell whether it is new."""
+        if device in self._names or self._record is None or not self._contract.admits(device):
+            return False
+        if len(self._names) >= self._most:
+            if self._told.allowed(""):
+                text = "%s is not admitted: the run has %d devices, the most that it takes; "
+                text += "raise cohort.max_devices, or evict some"
+                log.warning(text, device, len(self._names), extra={"device": device})
+            return False
+        self._record.admit(device, round_number)
+        self._names.add(device)
+        text = "%s joins with round %d; %d devices are in the run"
+        facts = {"device": device, "round": round_number}
+        log.info(text, device, round_number, len(self._names), extra=facts)
+        return True
+
+    def listing(self) -> Contract:
+        """Return the contract for devices that know no patterns: everybody is listed in it."""
+        if not self.are_open:
+            return self._contract
+        return self._contract.model_copy(update={"devices": tuple(sorted(self._names))})
