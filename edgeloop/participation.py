@@ -135,6 +135,27 @@ class Sampling:
         return joining
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """Says who takes part in a round as a record has it; who does not stays as it is.
+
+    Attributes:
+        answered: by round, who answered in time.
+        late: by round, who trained in it, too, and was too late.
+    """
+
+    answered: tuple[frozenset[str], ...]
+    late: tuple[frozenset[str], ...]
+
+    def joining(self, round_number: int) -> frozenset[str]:
+        """Return who trains in a round: who answered, and who was too late."""
+        return self.answered[round_number] | self.late[round_number]
+
+    def arriving(self, round_number: int, joining: Collection[str]) -> frozenset[str]:
+        """Return those of them who answered in time."""
+        return self.answered[round_number] & frozenset(joining)
+
+
 def durations(
     costs: Mapping[str, float], slow_rate: float, slow_factor: float, seed: int
 ) -> dict[str, float]:

@@ -116,6 +116,7 @@ class RunSettings(DataSettings):
         slow_rate: the share of the clients that is slow; they are late where there is a deadline.
         slow_factor: how many times longer a slow one takes.
         deadline: of a round, in the median client's time; None to wait for everybody.
+        replay: a record of who took part in which round of a run over a network; None draws it.
         new_clients: so many of the last clients join after the last round.
         fine_tuning_epochs: of a new client.
         seed: the run's only seed.
@@ -153,6 +154,7 @@ class RunSettings(DataSettings):
     slow_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     slow_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 5.0
     deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    replay: str | None = None
     new_clients: Annotated[int, Field(ge=0)] = 0
     fine_tuning_epochs: Whole = 1
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -267,7 +269,17 @@ class RunSettings(DataSettings):
             problem = "changes nothing with privacy: each step draws its samples"
             raise ConfigError("shuffle", problem, "leave it out")
         usable_device(self.device)
+        self._check_replay()
         self._check_beside()
+
+    def _check_replay(self) -> None:
+        if self.replay is None:
+            return
+        drawn = self.join_ratio < 1 or self.drop_rate or self.deadline is not None
+        if drawn or self.new_clients or self.privacy is not None or self.cohort == "stacked":
+            problem = "has who takes part from a record, and clients without noise, one by one"
+            remedy = "leave out what draws it, and --new-clients, --privacy and --cohort stacked"
+            raise ConfigError("replay", problem, remedy)
 
     def _check_beside(self) -> None:
         for name in self.beside:

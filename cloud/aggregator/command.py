@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cloud.aggregator import recording
 from cloud.aggregator.forgetting import forget as taken_back
 from cloud.aggregator.leaving import evict, leave
 from cloud.aggregator.service import serve
@@ -46,6 +47,13 @@ def aggregator(
             help="Have a device take no more part in the task's run; what it has given stays.",
         ),
     ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write who took part in which round of a stopped task's run, to replay it.",
+        ),
+    ] = None,
     log_format: console.LogFormat = "plain",
 ) -> None:
     """Run a task to its last round; a restart continues with the round that was open."""
@@ -61,6 +69,9 @@ def aggregator(
         return
     if evict_device is not None:
         _evict(task, evict_device)
+        return
+    if record is not None:
+        console.say(f"{record}: {len(recording.export(task, record).rounds)} rounds of {task.name}")
         return
     try:
         serve(task)

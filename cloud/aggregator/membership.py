@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, insert, select, update
 
 from cloud.aggregator.ledger import Ledger
-from cloud.aggregator.migrations import asked, members, rounds, uploads
+from cloud.aggregator.migrations import asked, late, members, uploads
+from cloud.aggregator.migrations import rounds as round_table
 from edgeloop.protocol.task import Contract
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class LedgerMembers:
         """Write that devices are out from the open round on; their answers to it count no more."""
         run, now = self._ledger.run, self._ledger.now()
         with self._ledger.writing() as connection:
-            newest = select(func.max(rounds.c.number)).where(rounds.c.run == run)
+            newest = select(func.max(round_table.c.number)).where(round_table.c.run == run)
             number = connection.scalar(newest) or 0
             for device in sorted(devices):
                 key = {"run": run, "device": device}
@@ -78,6 +79,21 @@ class LedgerMembers:
                 out = {"until": number, "ended": now, "reason": EVICTED}
                 connection.execute(update(members).filter_by(**key).values(**out))
                 connection.execute(delete(uploads).filter_by(**key, round=number))
+
+    def trained(self, device: str, rounds: Collection[int]) -> None:
+        """Write that a device has trained in closed rounds that hold no answer of it."""
+        key = {"run": self._ledger.run, "device": device}
+        with self._ledger.writing() as connection:
+            newest = select(func.max(round_table.c.number)).filter_by(run=self._ledger.run)
+            open_round = connection.scalar(newest) or 0
+            known = {
+                number
+                for table in (uploads, late)
+                for number in connection.scalars(select(table.c.round).filter_by(**key))
+            }
+            new = [each for each in sorted(rounds) if each not in known and each < open_round]
+            if new:
+                connection.execute(insert(late), [{**key, "round": each} for each in new])
 
     def asked(self, round_number: int) -> Collection[str]:
         """Return who was asked in a round; nobody where everybody was, or it has not opened."""

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cloud.aggregator import alone, forgetting, leaving, outcome, standing
+from cloud.aggregator import alone, forgetting, leaving, outcome, recording, standing
 from cloud.aggregator.agreement import GeneratorHandle, load_base, make_contract
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger
@@ -28,6 +28,7 @@ from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
 from edgeloop.errors import EdgeloopError, RunError
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.participation import ParticipationPolicy, Sampling
+from edgeloop.protocol import wire
 from edgeloop.protocol.task import SERVER, Contract, client_id, presence_topic
 from edgeloop.runtime import tracing
 from edgeloop.runtime.tracing import SILENT, Tracer
@@ -121,6 +122,8 @@ class Run:
         self._record_evaluation(reports)
         past = self.ledger.history()
         path = outcome.write(self._summary, self.contract, stands, past, reports, self.epsilon)
+        record = recording.record_of(self.contract, self.ledger, wire.fingerprint(stands.broadcast))
+        recording.write(self.settings.folder / recording.FILE, record)
         self.ledger.finish()
         self._set_phase("finished")  # whoever reads it may stop us
         return path

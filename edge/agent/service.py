@@ -19,7 +19,7 @@ from edgeloop.bases.sending import base_identity
 from edgeloop.errors import BaseError, ConfigError, EdgeloopError, MisfitError, ModelError
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.privacy import accounting
-from edgeloop.protocol import wire
+from edgeloop.protocol import history, wire
 from edgeloop.protocol.chunks import Assembler
 from edgeloop.protocol.task import (
     SERVER,
@@ -446,7 +446,11 @@ class Agent:
         grown, name = wire.grows(self._notes), self._context.settings.name
         if grown and self._context.settings.health:
             report = report.with_health(sensors.read_health().plausible())
-        envelope = Envelope(session.contract.task, session.contract.run, number, name, trace)
+        known = () if self._state is None else map(int, self._state.accuracies)
+        trained = history.written(each for each in known if each < number)
+        envelope = Envelope(
+            session.contract.task, session.contract.run, number, name, trace, trained
+        )
         payload = wire.encode(envelope, *uploads, session.with_epsilon(report), grown=grown)
         before = self._state or AgentState(session.contract.run, number, payload)
         bytes_down, self._subscription.bytes = self._subscription.bytes, 0

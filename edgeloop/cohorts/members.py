@@ -4,7 +4,9 @@ import logging
 from collections.abc import Collection, Iterator
 from typing import Protocol
 
+from edgeloop.protocol import history
 from edgeloop.protocol.task import Contract
+from edgeloop.protocol.wire import Envelope
 from edgeloop.runtime.pace import LogRateLimiter
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,10 @@ class MemberLog(Protocol):
         """Write that a device takes part from a round on; it is safe when this returns."""
         ...
 
+    def trained(self, device: str, rounds: Collection[int]) -> None:
+        """Write that a device has trained in rounds; nothing new where they hold its answers."""
+        ...
+
 
 class Members:
     """Who is in a run.
@@ -40,6 +46,7 @@ class Members:
         self._contract, self._record, self._most = contract, record, most
         self._names = {*contract.devices, *(() if record is None else record.admitted())}
         self._told = LogRateLimiter()
+        self._last: dict[str, int | None] = {}  # round in which a device trained, as is recorded
 
     def __contains__(self, device: object) -> bool:
         return device in self._names
@@ -71,6 +78,22 @@ class Members:
         facts = {"device": device, "round": round_number}
         log.info(text, device, round_number, len(self._names), extra=facts)
         return True
+
+    def heard(self, device: str, envelope: Envelope, in_time: bool) -> None:
+        """Record in which rounds a device has trained without an answer in time.
+
+        Args:
+            device: its name.
+            envelope: of an answer.
+            in_time: whether that one is in the ledger.
+        """
+        before = history.read(envelope.trained, envelope.round)
+        new = set() if self._last.get(device, -1) == max(before, default=None) else set(before)
+        self._last[device] = envelope.round
+        if not in_time:
+            new.add(envelope.round)
+        if new and self._record is not None:
+            self._record.trained(device, new)
 
     def listing(self) -> Contract:
         """Return the contract for devices that know no patterns: everybody is listed in it."""

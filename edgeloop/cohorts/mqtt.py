@@ -463,7 +463,10 @@ class MqttCohort(Generic[B, U]):
         if envelope.run != self._contract.run:
             return None, Verdict.WRONG_ROUND
         if misplaced := gathering.misplaced(envelope.round):
-            return self._misplaced(device, payload), misplaced
+            frame = self._misplaced(device, payload)
+            if frame is not None and misplaced is Verdict.LATE:
+                self._members.heard(device, envelope, in_time=False)
+            return frame, misplaced
         with self._tracer.span("check", bytes=len(payload)):
             frame = self._decoded(device, payload, kinds)
         verdict = gathering.offer(device, frame.envelope.round, frame.digest, frame)
@@ -472,6 +475,7 @@ class MqttCohort(Generic[B, U]):
         if verdict is Verdict.ACCEPTED:
             with self._tracer.span("record"):
                 self._uploads.record(frame.envelope.round, device, frame.digest, payload)
+            self._members.heard(device, envelope, in_time=True)
             self._room.most = max(self._room.most, 2 * len(self._assemblers) * len(payload))
         return frame, verdict
 

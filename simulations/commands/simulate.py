@@ -102,6 +102,13 @@ def simulate_command(  # noqa: PLR0913 - an option each
         float | None,
         typer.Option(help="Deadline of a round, in median client times. [default: wait for all]"),
     ] = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Run again who took part in a task: the participation.json that it left.",
+        ),
+    ] = None,
     new_clients: Annotated[
         int, typer.Option(help="Number of clients, the last ones, that join after training.")
     ] = 0,

@@ -26,6 +26,7 @@ from edgeloop.generator import Generator
 from edgeloop.participation import Participation, ParticipationPolicy, durations
 from edgeloop.privacy import accounting, dp_sgd
 from edgeloop.training.compute import usable_device
+from simulations.engine import replay
 from simulations.engine.flops import forward_flops
 from simulations.engine.privacy_spending import SimulatedBudget
 from simulations.settings import RunSettings
@@ -90,9 +91,15 @@ class Plan:
             **self.bound_options,
         }
 
-    def participation(self, federation: Federation) -> Participation | None:
-        """Return who takes part in which round; None for everybody in all of them."""
+    def participation(self, federation: Federation) -> ParticipationPolicy | None:
+        """Return who takes part in which round; None for everybody in all of them.
+
+        Raises:
+            ConfigError: if the record that is to be replayed is of other clients or fewer rounds.
+        """
         asked = self.settings
+        if asked.replay is not None:
+            return replay.policy(Path(asked.replay), asked.rounds, self.models)
         if asked.join_ratio == 1 and not asked.drop_rate and asked.deadline is None:
             return None
         times: Mapping[str, float] = {}
@@ -163,7 +170,7 @@ class CohortFactory:
         recipe = self.plan.load().recipe
         kinds = {name: kind for name, kind in self.plan.models.items() if kind in self.stacked}
         if recipe is None or not kinds:
-            return LocalCohort(clients)
+            return LocalCohort(clients, absent_stay=self.plan.settings.replay is not None)
         device = usable_device(self.plan.settings.device)
         return StackedCohort(clients, recipe, kinds, device)
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -52,12 +52,16 @@ class Admitted:
     """Admissions that nothing but memory holds."""
 
     rounds: dict[str, int] = field(default_factory=dict)
+    late: set[tuple[str, int]] = field(default_factory=set)
 
     def admitted(self) -> list[str]:
         return list(self.rounds)
 
     def admit(self, device: str, round_number: int) -> None:
         self.rounds[device] = round_number
+
+    def trained(self, device: str, rounds: Collection[int]) -> None:
+        self.late.update((device, each) for each in rounds)
 
 
 @dataclass
@@ -451,3 +455,12 @@ def test_a_round_of_an_open_run_waits_for_who_is_online(scene: Scene) -> None:
         cohort.ask(1, ALGORITHM.start()[1])
     assert set(left.value.evicted) == {"p2"}
     assert not left.value.devices
+
+
+def test_who_trained_in_a_round_and_was_late_is_recorded(scene: Scene) -> None:
+    """By an answer that comes too late, or by one that tells of another that never came."""
+    scene.say("p1", answer("p1", round=4))
+    scene.say("p2", answer("p2", round=5, trained="0-1,3"))
+    scene.say("p1", answer("p1", round=5, trained="4"))
+    scene.open_cohort(quorum=2, grace=0.0).ask(5, ALGORITHM.start()[1])
+    assert scene.admitted.late == {("p1", 4), ("p2", 0), ("p2", 1), ("p2", 3)}

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
+from edgeloop.protocol import history
 from edgeloop.protocol.wire.errors import (
     DigestError,
     FieldsError,
@@ -62,6 +63,8 @@ class Envelope:
         round: which round.
         sender: the name of the device, or of the server.
         trace: where the work on it was in the round's trace (W3C's traceparent); empty without.
+        trained: the rounds in which a device has trained before, see `protocol.history`; empty
+            where that is not told.
 
     Raises:
         ValueError: if a name has other characters than `NAME`, the round is negative, or the trace
@@ -73,6 +76,7 @@ class Envelope:
     round: int
     sender: str
     trace: Annotated[str, Since(1)] = ""
+    trained: Annotated[str, Since(2)] = ""
 
     def __post_init__(self) -> None:
         for name in (self.task, self.run, self.sender):
@@ -82,6 +86,10 @@ class Envelope:
             raise ValueError(f"{self.round!r} is no round number")
         if not isinstance(self.trace, str) or len(self.trace) > LONGEST_TRACE:
             raise ValueError("the trace is none")
+        if not isinstance(self.trained, str) or len(self.trained) > history.LONGEST:
+            raise ValueError("the rounds before are none")
+        if self.trained and not history.FORM.fullmatch(self.trained):
+            raise ValueError("the rounds before are none")
 
 
 @dataclass(frozen=True)
