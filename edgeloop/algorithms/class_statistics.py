@@ -58,9 +58,8 @@ def build(config: Config) -> Algorithm[Shares | HalfShares, Statistics, GlobalSt
     def aggregate(
         state: Shares | HalfShares, uploads: Sequence[Statistics]
     ) -> tuple[Shares | HalfShares, GlobalStatistics]:
-        return aggregate_by_name(
-            state, {f"upload-{number:06}": each for number, each in enumerate(uploads)}
-        )
+        named = {f"upload-{number:06}": each for number, each in enumerate(uploads)}
+        return aggregate_by_name(state, named)
 
     def remove_clients(
         state: Shares | HalfShares, names: Collection[str]
