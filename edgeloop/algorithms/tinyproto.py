@@ -21,6 +21,7 @@ Shape suffixes: B samples, N uploaded prototypes, C classes, K features, D kept 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, NamedTuple
 
 import numpy as np
