@@ -2,16 +2,16 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
 from edgeloop.bases import sending
 from edgeloop.cohorts.events import AnswersGathered, DeviceMessage, Event, LeftError, RoundOpened
-from edgeloop.cohorts.uploads import UploadLog
-from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
+from edgeloop.cohorts.uploads import Upload, UploadLog
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import wire
 from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory
 from edgeloop.protocol.gathering import Gathering, Verdict
@@ -29,7 +29,7 @@ from edgeloop.protocol.task import (
     round_topic,
     upload_topic,
 )
-from edgeloop.protocol.wire import ContentError, Envelope, Frame, WireError
+from edgeloop.protocol.wire import ContentError, Envelope, Frame, OpenFrame, WireError
 from edgeloop.runtime.pace import LogRateLimiter, Timer
 from edgeloop.runtime.tracing import NONE, SILENT, Notes, Tracer, context_of, notes_of
 
@@ -51,8 +51,19 @@ that answers are so large that they need more."""
 FIRST_STATUS_SECONDS, STATUS_SECONDS = 10.0, 60.0
 """Before the first line on what is waited for, and between two of them."""
 
+MOST_AT_ONCE = 200
+"""Messages that the broker delivers before the first is acknowledged: so many uploads are written
+together."""
+
 U = TypeVar("U")
 B = TypeVar("B")
+
+
+class _Judged(NamedTuple):
+    """What became of a message, and the upload that it is, if one that counts."""
+
+    message: DeviceMessage
+    upload: Upload | None = None
 
 
 @dataclass(frozen=True)
@@ -194,14 +205,14 @@ class MqttCohort(Generic[B, U]):
         self._again.reset()
         while not gathering.is_over(now := self._clock()):
             soon = min(gathering.until(now), self._again.left(), self._word.left())
-            event = self._connection.receive(soon)
-            if isinstance(event, Reconnected):
-                self._announce()
-                self._again.reset()
-            elif isinstance(event, Arrival):
-                self._take(gathering, event, kinds)
-                event.acknowledge()
-                self._part()
+            arrivals: list[Arrival] = []
+            for event in self._connection.receive_all(soon, MOST_AT_ONCE):
+                if isinstance(event, Arrival):
+                    arrivals.append(event)
+                else:
+                    self._announce()
+                    self._again.reset()
+            self._take(gathering, arrivals, kinds)
             if self._again.due():
                 self._remind(gathering.missing())
             if self._word.due():
@@ -212,7 +223,7 @@ class MqttCohort(Generic[B, U]):
         number = gathering.round_number
         for device, payload in self._uploads.recall(number).items():
             try:
-                frame = self._decoded(device, payload, kinds)
+                frame = self._decoded(device, wire.open_frame(payload), kinds)
             except WireError as error:
                 facts = {"device": device, "round": number}
                 text = "round %d: ignored the stored answer of %s: %s"
@@ -323,20 +334,46 @@ class MqttCohort(Generic[B, U]):
             extra={"round": number, "missing": len(missing)},
         )
 
-    def _take(self, gathering: Gathering[Frame], arrival: Arrival, kinds: tuple[type, ...]) -> None:
-        """Judge one packet; nothing that a device sends can end a round."""
+    def _take(
+        self, gathering: Gathering[Frame], arrivals: Iterable[Arrival], kinds: tuple[type, ...]
+    ) -> None:
+        """Judge what has arrived, write what counts of it at once, then tell the broker.
+
+        Nothing that a device sends can end a round.
+        """
+        judged = [self._heard(gathering, each, kinds) for each in arrivals]
+        self._record(gathering.round_number, [each for each in judged if each is not None])
+        for each in judged:
+            if each is not None:
+                self._observe(each.message)
+        for arrival in arrivals:
+            arrival.acknowledge()
+        self._part()
+
+    def _record(self, number: int, judged: Iterable[_Judged]) -> None:
+        """Make the uploads of a batch safe, all in one step."""
+        new = [each for each in judged if each.upload is not None]
+        if not new:
+            return
+        first, *others = (each.message.notes for each in new)
+        with self._tracer.span("record", first, others, uploads=len(new)):
+            self._uploads.record_all(number, [each.upload for each in new if each.upload])
+
+    def _heard(
+        self, gathering: Gathering[Frame], arrival: Arrival, kinds: tuple[type, ...]
+    ) -> _Judged | None:
+        """Judge one packet; None for a part of an answer."""
         channel, device = arrival.topic.split("/")[-2:]
         if channel == "presence":
-            self._hear(device, arrival)
-            return
+            return _Judged(self._hear(device, arrival))
         try:
             payload = self._assemble(device, arrival.payload)
         except WireError as error:
             self._drop(device, gathering.round_number, error)
-            self._observe(DeviceMessage(device, Verdict.MALFORMED, len(arrival.payload)))
-            return
-        if payload is not None:
-            self._observe(self._judge(gathering, device, payload, arrival.notes, kinds))
+            return _Judged(DeviceMessage(device, Verdict.MALFORMED, len(arrival.payload)))
+        if payload is None:
+            return None
+        return self._judge(gathering, device, payload, arrival.notes, kinds)
 
     def _assemble(self, device: str, chunk: bytes) -> bytes | None:
         """Return an answer once it is whole; of a stranger nothing is kept, and a chunk will do."""
@@ -350,23 +387,32 @@ class MqttCohort(Generic[B, U]):
         payload: bytes,
         notes: Notes,
         kinds: tuple[type, ...],
-    ) -> DeviceMessage:
+    ) -> _Judged:
         """Judge an answer; what a device of 0.1 tells beside it is in the message's notes."""
-        number, frame = gathering.round_number, None
-        made = notes_of(_trace_of(payload), notes)
+        number, size = gathering.round_number, len(payload)
+        opened, frame, verdict, trouble = None, None, Verdict.MALFORMED, None
+        try:
+            opened = wire.open_frame(payload) if device in self._assemblers else None
+        except WireError as error:
+            trouble = error
+        made = notes_of("" if opened is None else opened.envelope.trace, notes)
         with self._tracer.span("receive", made, device=device, round=number) as traced:
             try:
-                frame, verdict = self._read_answer(gathering, device, payload, kinds)
+                if trouble is None:
+                    frame, verdict = self._read_answer(gathering, device, opened, kinds)
             except WireError as error:
-                self._drop(device, number, error)
-                verdict = Verdict.MALFORMED
-        told = DeviceMessage(device, verdict, len(payload), notes=traced)
+                trouble = error
+        if trouble is not None:
+            self._drop(device, number, trouble)
         if frame is None:
-            return told
+            return _Judged(DeviceMessage(device, verdict, size, notes=traced))
         ignored = self._ignored.add(frame.ignored, device)
-        return replace(told, report=frame[Report].with_notes(notes), ignored=ignored)
+        report = frame[Report].with_notes(notes)
+        told = DeviceMessage(device, verdict, size, report=report, ignored=ignored, notes=traced)
+        accepted = verdict is Verdict.ACCEPTED
+        return _Judged(told, Upload(device, frame.digest, payload) if accepted else None)
 
-    def _hear(self, device: str, arrival: Arrival) -> None:
+    def _hear(self, device: str, arrival: Arrival) -> DeviceMessage:
         """Take a device's word on whether it is there."""
         online = arrival.payload == b"online"
         if device in self._assemblers:  # who is not invited is not remembered
@@ -376,7 +422,7 @@ class MqttCohort(Generic[B, U]):
                 (self._growing.add if grows else self._growing.discard)(device)
             if leaver(self._contract, arrival.topic, arrival.payload, arrival.notes):
                 self._leave(device)
-        self._observe(DeviceMessage(device, online=online))
+        return DeviceMessage(device, online=online)
 
     def _leave(self, device: str) -> None:
         if self._algorithm.remove_clients is not None:
@@ -397,38 +443,40 @@ class MqttCohort(Generic[B, U]):
             log.warning("ignored a message of %s: %s%s", device, error, more, extra=facts)
 
     def _read_answer(
-        self, gathering: Gathering[Frame], device: str, payload: bytes, kinds: tuple[type, ...]
+        self,
+        gathering: Gathering[Frame],
+        device: str,
+        opened: OpenFrame | None,
+        kinds: tuple[type, ...],
     ) -> tuple[Frame | None, Verdict]:
         """Return an answer's frame, as far as it is one of this run, and its verdict.
 
         Raises:
             WireError: if it is none, and not of another round or run.
         """
-        if device not in self._assemblers:
+        if opened is None:
             return None, Verdict.UNINVITED
-        envelope = wire.envelope_of(payload)
+        envelope = opened.envelope
         if envelope.run != self._contract.run:
             return None, Verdict.WRONG_ROUND
         if misplaced := gathering.misplaced(envelope.round):
-            return self._misplaced(device, payload), misplaced
-        with self._tracer.span("check", bytes=len(payload)):
-            frame = self._decoded(device, payload, kinds)
+            return self._misplaced(device, opened), misplaced
+        with self._tracer.span("check", bytes=len(opened.body)):
+            frame = self._decoded(device, opened, kinds)
         verdict = gathering.offer(device, frame.envelope.round, frame.digest, frame)
         if verdict is Verdict.ACCEPTED:
-            with self._tracer.span("record"):
-                self._uploads.record(frame.envelope.round, device, frame.digest, payload)
-            self._room.most = max(self._room.most, 2 * len(self._assemblers) * len(payload))
+            self._room.most = max(self._room.most, 2 * len(self._assemblers) * len(opened.body))
         return frame, verdict
 
-    def _misplaced(self, device: str, payload: bytes) -> Frame | None:
+    def _misplaced(self, device: str, opened: OpenFrame) -> Frame | None:
         """Return the frame of another round's answer, whose report counts; None if it is none."""
         try:
-            return self._decoded(device, payload, (self._algorithm.upload, Report))
+            return self._decoded(device, opened, (self._algorithm.upload, Report))
         except WireError:
             return None
 
-    def _decoded(self, device: str, payload: bytes, kinds: tuple[type, ...]) -> Frame:
-        frame = self._frame(payload, kinds)
+    def _decoded(self, device: str, opened: OpenFrame, kinds: tuple[type, ...]) -> Frame:
+        frame = self._frame(opened, kinds)
         if (frame.envelope.task, frame.envelope.sender) != (self._contract.task, device):
             raise ContentError(f"{frame.envelope} came on the topic of {device}")
         if self._algorithm.upload in frame.messages:
@@ -438,7 +486,7 @@ class MqttCohort(Generic[B, U]):
                 raise ContentError(str(error)) from error
         return frame
 
-    def _frame(self, payload: bytes, kinds: tuple[type, ...]) -> Frame:
+    def _frame(self, opened: OpenFrame, kinds: tuple[type, ...]) -> Frame:
         """Return an answer's frame; without an upload if the device only evaluated.
 
         So does one whose privacy budget is spent, or whose model has diverged: the round need not
@@ -448,14 +496,6 @@ class MqttCohort(Generic[B, U]):
             WireError: if it is none.
         """
         try:
-            return wire.decode(payload, *kinds, sizes=self._algorithm.sizes)
+            return opened.read(*kinds, sizes=self._algorithm.sizes)
         except wire.KindError:
-            return wire.decode(payload, Report)
-
-
-def _trace_of(payload: bytes) -> str:
-    """Return where an answer was made, in a trace; empty if it does not say so."""
-    try:
-        return wire.envelope_of(payload).trace
-    except WireError:
-        return ""
+            return opened.read(Report)

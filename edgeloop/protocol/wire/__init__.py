@@ -22,12 +22,14 @@ from edgeloop.protocol.wire.frame import (
     NAME,
     Envelope,
     Frame,
+    OpenFrame,
     decode,
     digest,
     encode,
     envelope_of,
     fingerprint,
     fingerprint_of,
+    open_frame,
 )
 from edgeloop.protocol.wire.schema import (
     MOST_SAMPLES,
@@ -62,6 +64,7 @@ __all__ = [
     "KindError",
     "MaybeNaN",
     "NotFiniteError",
+    "OpenFrame",
     "OversizeError",
     "RangeError",
     "Samples",
@@ -82,5 +85,6 @@ __all__ = [
     "fingerprint_of",
     "finite",
     "grows",
+    "open_frame",
     "peak",
 ]
