@@ -39,6 +39,7 @@ from edgeloop.protocol.wire.schema import (
     arrays,
     check,
     finite,
+    magnitudes,
     peak,
 )
 from edgeloop.protocol.wire.versions import GROWS, IgnoredFields, Since, grows
@@ -82,5 +83,6 @@ __all__ = [
     "fingerprint_of",
     "finite",
     "grows",
+    "magnitudes",
     "peak",
 ]
