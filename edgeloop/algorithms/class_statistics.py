@@ -77,7 +77,7 @@ def build(config: Config) -> Algorithm[Shares | HalfShares, Statistics, GlobalSt
         aggregate=aggregate,
         aggregate_by_name=aggregate_by_name,
         remove_clients=remove_clients,
-        check=partial(statistics.check, classes=config.classes),
+        check=partial(statistics.check, classes=config.classes, unit=config.form == "cosine"),
         make_client=partial(_make_client, config),
         round_metrics=_round_metrics,
         targets=no_network,

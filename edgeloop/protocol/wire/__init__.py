@@ -41,6 +41,7 @@ from edgeloop.protocol.wire.schema import (
     arrays,
     check,
     finite,
+    magnitudes,
     peak,
 )
 from edgeloop.protocol.wire.versions import GROWS, IgnoredFields, Since, grows
@@ -85,6 +86,7 @@ __all__ = [
     "fingerprint_of",
     "finite",
     "grows",
+    "magnitudes",
     "open_frame",
     "peak",
 ]
