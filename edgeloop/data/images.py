@@ -4,7 +4,6 @@ Shape suffixes: N images, C colours (1 or 3), H and W pixels.
 """
 
 import logging
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -14,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeloop.data.left_out import SkippedFiles, is_hidden, is_special
+from edgeloop.data.room import check_room
 from edgeloop.data.samples import Pool
-from edgeloop.errors import DataError, MisfitError
+from edgeloop.errors import DataError
 from edgeloop.runtime import pictures
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,9 @@ def decode(
             spoiled.setdefault(position, error)
             continue
         if not len(images_NCHW):
-            _check_room(count, image_CHW.shape[1:])
+            high, wide = image_CHW.shape[1:]
+            what = f"{count} images of {high} x {wide}"
+            check_room("data.source", what, count * 3 * high * wide * FLOAT)
             images_NCHW = np.zeros((count, 3, *image_CHW.shape[1:]), np.uint8)
         if image_CHW.shape[1:] != images_NCHW.shape[2:]:
             sizes = f"{image_CHW.shape[1:]} where the first has {images_NCHW.shape[2:]}"
@@ -97,24 +99,6 @@ def _decoded(content: bytes, name: str, size: Size) -> NDArray[np.uint8]:
     colours = size[0] if isinstance(size, tuple) else None
     sides = size[1:] if isinstance(size, tuple) else size and (size, size)
     return pictures.decode(content, name, channels=colours, size=sides or None, kinds=KINDS)
-
-
-def _check_room(count: int, sides: tuple[int, ...]) -> None:
-    """Refuse images that this machine has no memory for, before any is taken.
-
-    Raises:
-        MisfitError: saying how many there are, and of what size.
-    """
-    needed = count * 3 * sides[0] * sides[1] * FLOAT
-    if not hasattr(os, "sysconf"):
-        return  # there is no telling
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
-        problem = (
-            f"{count} images of {sides[0]} x {sides[1]} are {needed / 2**30:.0f} GiB as floats"
-        )
-        remedy = f"have smaller or fewer ones; this machine has {memory / 2**30:.0f} GiB"
-        raise MisfitError("data.source", problem, remedy)
 
 
 def read_class_folders(folder: Path, size: Size = None, *, sparing: bool = False) -> Pool:

@@ -23,12 +23,13 @@ from edgeloop.data import (
     tiny_imagenet,
     uci_har,
 )
+from edgeloop.data.client_files import is_client_folder
 from edgeloop.data.dirichlet import Indices
 from edgeloop.data.federation import Federation, split
 from edgeloop.data.images import Size, read_class_folders
 from edgeloop.data.parquet import read_parquet
 from edgeloop.data.partitions import Partition, draw_indices
-from edgeloop.data.pfllib import CONFIG, Layout, merge, open_folder
+from edgeloop.data.pfllib import Layout, merge, open_folder
 from edgeloop.data.sample import NAME, fashion_sample
 from edgeloop.data.samples import Pool
 from edgeloop.errors import ConfigError, DataError, EdgeloopError, choose
@@ -215,7 +216,7 @@ def is_divided(source: str | Path) -> bool:
         DataError: a folder that may not be looked into.
     """
     with readable():
-        return str(source) != NAME and (_path(source) / CONFIG).is_file()
+        return str(source) != NAME and is_client_folder(_path(source))
 
 
 def _path(source: str | Path) -> Path:
