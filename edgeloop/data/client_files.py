@@ -1,4 +1,4 @@
-"""How many clients and classes a folder with one file per client has: its settings and its files."""
+"""How many clients and classes a folder with one file per client has, by config.json or files."""
 
 import json
 import logging

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeloop.data.left_out import SkippedFiles, is_hidden, is_special
+from edgeloop.data.parts import PARTS
 from edgeloop.data.room import check_room
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
@@ -25,8 +26,6 @@ KINDS = ("PNG", "JPEG")
 Size = int | tuple[int, int, int] | None
 """Pixels of a side, or a whole shape (C, H, W) with 1 or 3 colours, or None for the image's own."""
 
-# In this order the parts of a data set are pooled.
-PARTS = ("train", "val", "test")
 FLOAT = 4  # bytes of a pixel that a model reads
 _EXTRA = "pip install 'edgeloop[sim]'"
 
