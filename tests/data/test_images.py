@@ -74,8 +74,8 @@ def test_jpeg_and_transparency_are_read_as_colours(tmp_path: Path) -> None:
     ("content", "problem"),
     [
         (image(1, (4, 2)), r"has \(height, width\) \(2, 4\) where the first has \(2, 3\)"),
-        (b"no image", "not a PNG or JPEG image"),
-        (image(1)[:45], "not a PNG or JPEG image"),
+        (b"no image", "not a PNG, JPEG, .* image"),
+        (image(1)[:45], "not a PNG, JPEG, .* image"),
         (image(1, mode="I;16"), "has pixels of mode I"),
     ],
     ids=["size", "bytes", "cut", "depth"],
@@ -141,7 +141,7 @@ def test_a_damaged_image_matters_where_it_is_drawn(tmp_path: Path) -> None:
     cells = [image(1), b"no image", image(3)]
     pq.write_table(pa.table({"image": cells, "label": [0, 1, 0]}), tmp_path / "x.parquet")
     assert len(read_parquet(tmp_path, wanted=lambda _: np.array([0, 2]))) == 3
-    with pytest.raises(DataError, match="row 1: not a PNG or JPEG"):
+    with pytest.raises(DataError, match="row 1: not a PNG, JPEG, "):
         read_parquet(tmp_path, wanted=lambda _: np.array([1]))
 
 
@@ -175,7 +175,7 @@ def test_class_names_come_with_the_data(tmp_path: Path) -> None:
         ({"image": [image(1)], "label": pa.array([None], pa.int64())}, "`label` holds something"),
         ({"image": ["a.png"], "label": [0]}, "row 0: `image` holds no bytes"),
         ({"image": [image(1)], "label": [-1]}, "row 0: `label` holds something"),
-        ({"image": [b"?"], "label": [0]}, "row 0: not a PNG or JPEG"),
+        ({"image": [b"?"], "label": [0]}, "row 0: not a PNG, JPEG, "),
         ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, "holds no rows"),
     ],
     ids=["image", "label", "text", "null", "path", "negative", "undecodable", "empty"],
