@@ -19,6 +19,7 @@ from edgeloop.bases.graph import Graph
 from edgeloop.bases.manifest import FEATURES, INPUTS, LARGEST_DIMS, VARIANCES
 from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError
+from edgeloop.runtime import onnx_graphs
 
 _INNER = "model/"
 _LARGEST_RAW = 1_000_000
@@ -144,6 +145,7 @@ def _projected(
 
 def _read(content: bytes, name: str) -> onnx.ModelProto:
     try:
+        onnx_graphs.check(content)
         model = onnx.load_from_string(content)
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf's and onnx's exceptions have no common base but Exception
