@@ -182,7 +182,7 @@ def _without_unreadable(
 def _log_oddities(folder: Path, names: tuple[str, ...], present: Collection[str]) -> None:
     """Say what is legal and seldom meant."""
     if len(names) == 1:
-        log.warning("%s: has one class only, %s: nothing can be learned from it", folder, names[0])
+        log.warning("%s: has one class only, %s: each of its folders is one", folder, names[0])
     if present and "train" not in present:
         told = "%s: has no part train beside %s: its images are divided like any others"
         log.warning(told, folder, ", ".join(sorted(present)))
