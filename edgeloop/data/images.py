@@ -209,13 +209,25 @@ def class_files(folder: Path) -> list[Path]:
     Raises:
         DataError: if there are none.
     """
-    files = [file for each in _classes(folder) for file in image_files(each)]
+    classes = _classes(folder)
+    _check_names(folder, classes)
+    files = [file for each in classes for file in image_files(each)]
     if not files:
         left = str(skipped_files(folder))
         problem = f"unknown layout{left and ', with '}{left}"
         remedy = "give it config.json, *.parquet, or one folder of PNG or JPEG images per class"
         raise DataError(str(folder), problem, remedy)
     return files
+
+
+def _check_names(folder: Path, classes: Iterable[Path]) -> None:
+    """Refuse a class that no message can name."""
+    for each in classes:
+        try:
+            each.name.encode()
+        except UnicodeEncodeError as error:
+            problem = f"the class folder {os.fsencode(each.name)!r} has a name that is not UTF-8"
+            raise DataError(str(folder), problem, "rename it") from error
 
 
 def skipped_files(folder: Path) -> SkippedFiles:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +117,13 @@ def test_the_images_themselves_are_as_before(folder: Path) -> None:
     pool = read_class_folders(folder)
     assert pool.labels.tolist() == [0, 0, 1]
     assert np.unique(pool.inputs[1]).tolist() == [9]
+
+
+def test_a_class_whose_name_is_not_utf8(folder: Path) -> None:
+    """No message, summary or screen could name it."""
+    try:
+        picture(Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9")) / "0.png")
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    with pytest.raises(DataError, match=r"class folder b'caf\\xe9' has a name that is not UTF-8"):
+        read_class_folders(folder)
