@@ -263,7 +263,8 @@ def _within(array: Array, range_: Between) -> bool:
 
 
 def _numbers(array: Array, field: _Field) -> bool:
-    return bool((np.isfinite(array) | (field.nan & np.isnan(array))).all())
+    finite = np.isfinite(array)
+    return bool(finite.all() or (field.nan and (finite | np.isnan(array)).all()))
 
 
 def unpack(body: bytes) -> dict[str, Raw]:
