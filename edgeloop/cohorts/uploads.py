@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edgeloop.protocol import wire
+
 
 class UploadLog(Protocol):
     """Where uploads are written before the broker is told that they have arrived."""
@@ -18,6 +20,10 @@ class UploadLog(Protocol):
 
     def drop(self, round_number: int, client: str) -> None:
         """Forget an upload, so that its client may send another."""
+        ...
+
+    def held(self, round_number: int, client: str) -> str | None:
+        """Return the SHA-256 of a client's upload, of a closed round too; None if none."""
         ...
 
 
@@ -38,3 +44,8 @@ class MemoryLog:
     def drop(self, round_number: int, client: str) -> None:
         """Forget an upload."""
         self.uploads.get(round_number, {}).pop(client, None)
+
+    def held(self, round_number: int, client: str) -> str | None:
+        """Return the SHA-256 of a client's upload to a round; None if there is none."""
+        payload = self.uploads.get(round_number, {}).get(client)
+        return None if payload is None else wire.digest(payload)

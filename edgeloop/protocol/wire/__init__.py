@@ -41,7 +41,7 @@ from edgeloop.protocol.wire.schema import (
     finite,
     peak,
 )
-from edgeloop.protocol.wire.versions import GROWS, IgnoredFields, Since, grows
+from edgeloop.protocol.wire.versions import GROWS, OWN_NOTES, IgnoredFields, Since, grows, speaks
 
 __all__ = [
     "GROWS",
@@ -49,6 +49,7 @@ __all__ = [
     "MAX_FRAME",
     "MOST_SAMPLES",
     "NAME",
+    "OWN_NOTES",
     "Between",
     "ContentError",
     "Counts",
@@ -83,4 +84,5 @@ __all__ = [
     "finite",
     "grows",
     "peak",
+    "speaks",
 ]
