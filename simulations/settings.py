@@ -138,7 +138,6 @@ class DataSettings(PartitionSettings):
 
 HyperparameterWords = Annotated[
     dict[str, Scalar],
-    Field(default_factory=dict),
     Option(name="--set", several=True, parse=parse_options),
 ]
 PrivacyWords = Annotated[PrivacySettings | None, Option(several=True, parse=parse_privacy)]
@@ -190,7 +189,7 @@ class RunSettings(ComputeSettings, DataSettings):
     """Shuffle a client's samples each epoch."""
     variant: str = "released"
     """Variant: released, paper or another; see `edgeloop algorithms NAME`."""
-    options: HyperparameterWords
+    options: HyperparameterWords = Field(default_factory=dict)
     """A hyperparameter: key=value. May be repeated."""
     privacy: PrivacyWords = None
     """Train and send with noise: noise=1, clip, prototype_noise, prototype_clip, delta, epsilon

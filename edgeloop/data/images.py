@@ -4,6 +4,7 @@ Shape suffixes: N images, C colours (1 or 3), H and W pixels.
 """
 
 import logging
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path

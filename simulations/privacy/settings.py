@@ -55,7 +55,7 @@ class AttackSettings(DataSettings):
     """Largest number of iterations of the search."""
     variation: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Weight of total variation. [default: 1e-5, else 1e-2: see the docs]"""
-    options: HyperparameterWords
+    options: HyperparameterWords = Field(default_factory=dict)
     """A hyperparameter: key=value."""
     privacy: PrivacyWords = None
     """The client trains with noise: noise=1, clip=1. May be repeated."""

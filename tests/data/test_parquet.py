@@ -86,7 +86,8 @@ def test_parts_by_their_names(name: str, part: str) -> None:
 
 @pytest.mark.parametrize("name", ["labels", "class", "Target", "character"])
 def test_other_names_of_the_label(tmp_path: Path, name: str) -> None:
-    write(tmp_path / "a.parquet", [1, 0], label=None, **{name: [1, 0]})
+    more: dict[str, Any] = {name: [1, 0]}
+    write(tmp_path / "a.parquet", [1, 0], label=None, **more)
     assert read(tmp_path).labels.tolist() == [1, 0]
 
 
@@ -104,7 +105,7 @@ def test_the_metadata_tell_which_column_is_which(tmp_path: Path) -> None:
 
 
 def test_columns_that_somebody_names(tmp_path: Path) -> None:
-    more = {"scan": cells([4, 5]), "finding": ["ill", "well"], "ward": ["b", "a"]}
+    more: dict[str, Any] = {"scan": cells([4, 5]), "finding": ["ill", "well"], "ward": ["b", "a"]}
     write(tmp_path / "a.parquet", [1, 0], **more)
     pool = read_parquet(tmp_path, asked=Columns("finding", "scan", "ward"))
     assert (pool.labels.tolist(), pool.class_names) == ([0, 1], ("ill", "well"))

@@ -44,7 +44,7 @@ from edgeloop.protocol.wire.schema import (
     magnitudes,
     peak,
 )
-from edgeloop.protocol.wire.versions import GROWS, IgnoredFields, Since, grows
+from edgeloop.protocol.wire.versions import GROWS, OWN_NOTES, IgnoredFields, Since, grows, speaks
 
 __all__ = [
     "GROWS",
@@ -52,6 +52,7 @@ __all__ = [
     "MAX_FRAME",
     "MOST_SAMPLES",
     "NAME",
+    "OWN_NOTES",
     "Between",
     "ContentError",
     "Counts",
@@ -89,4 +90,5 @@ __all__ = [
     "magnitudes",
     "open_frame",
     "peak",
+    "speaks",
 ]
