@@ -9,7 +9,6 @@ import numpy as np
 
 from edgeloop import algorithms, expert, mixture, models
 from edgeloop.algorithm import Algorithm
-from edgeloop.algorithms.local import Nothing
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.mixing import experts
 from edgeloop.models.split import SplitModel
@@ -68,10 +67,7 @@ class ClientMixing:
 def _hits(found: mixture.MixedModel, broadcast: Any) -> str:
     """Return which test samples a mixture has right; see `HITS`."""
     tests = found.together.test_samples()
-    all_NC = found.together.scores(tests.inputs, broadcast)
-    alone = found.alone
-    own_NC = all_NC if alone is None else alone.scores(tests.inputs, Nothing())
-    right_N = experts.hits(found.weights.scores(own_NC, all_NC), tests.labels)
+    right_N = experts.hits(found.scores(tests.inputs, broadcast), tests.labels)
     return np.packbits(right_N).tobytes().hex()
 
 
