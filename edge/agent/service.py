@@ -115,7 +115,7 @@ class Agent:
         By then the task has said what became of this device's last answer, or, where the
         aggregator is of before there were receipts, the broker has it.
         """
-        self._presence.say(State.WAITING)
+        self._presence.resume()
         try:
             while (summary := self._step()) is None:
                 pass

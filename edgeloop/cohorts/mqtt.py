@@ -240,9 +240,8 @@ class MqttCohort(Generic[B, U]):
     def _part_from(self, round_number: int, frames: Mapping[str, Frame]) -> None:
         """Say that the run is over; stay until who answered and is there has heard of it."""
         self._announcer.end()
-        gathering = self._gathering(round_number, 0)
-        for device, frame in frames.items():
-            gathering.offer(device, round_number, frame.digest, frame)
+        gathering = self._gathering(round_number + 1, 0)  # so that what comes now is late
+        gathering.digests.update({device: frame.digest for device, frame in frames.items()})
         end = self._clock() + FAREWELL_SECONDS
         while self._roster.unsettled(frames, self._contract.run, round_number):
             if (left := end - self._clock()) <= 0:
@@ -356,13 +355,14 @@ class MqttCohort(Generic[B, U]):
     def _answer_for(
         self, device: str, number: int, payload: bytes, verdict: Verdict, why: str
     ) -> None:
-        """Give the receipt for an answer: of an earlier round, as the ledger has it."""
-        digest = wire.digest(payload)
-        if verdict in (Verdict.LATE, Verdict.WRONG_ROUND):
+        """Give the receipt for an answer."""
+        if verdict in (Verdict.LATE, Verdict.DUPLICATE, Verdict.WRONG_ROUND):
             number = wire.envelope_of(payload).round
-        if verdict is Verdict.LATE and self._uploads.held(number, device) == digest:
-            verdict = Verdict.ACCEPTED
-        self._receipts.give(device, number, digest, verdict, why)
+        self._receipts.give(device, number, wire.digest(payload), verdict, why)
+
+    def _is_held(self, number: int, device: str, payload: bytes) -> bool:
+        """Return whether an earlier round was closed with an answer, whose receipt was lost."""
+        return self._uploads.held(number, device) == wire.digest(payload)
 
     def _hear(self, device: str, arrival: Arrival) -> None:
         """Take a device's word on whether it is there, and what it is doing."""
@@ -404,6 +404,8 @@ class MqttCohort(Generic[B, U]):
         if envelope.run != self._contract.run:
             return None, Verdict.WRONG_ROUND
         if misplaced := gathering.misplaced(envelope.round):
+            if misplaced is Verdict.LATE and self._is_held(envelope.round, device, payload):
+                misplaced = Verdict.DUPLICATE
             return self._misplaced(device, payload), misplaced
         with self._tracer.span("check", bytes=len(payload)):
             frame = self._decoded(device, payload, kinds)

@@ -85,7 +85,7 @@ def received_by_stranger(scene: Scene) -> list[str]:
     return [each.verdict for each in received(scene, 1, "stranger")]
 
 
-def test_a_late_answer_that_the_ledger_holds_is_accepted(scene: Scene) -> None:
+def test_an_answer_to_a_closed_round_that_the_ledger_holds_is_not_late(scene: Scene) -> None:
     """Its receipt was lost, and its round was closed with it."""
     listen(scene, "a")
     for name in "ab":
@@ -94,9 +94,9 @@ def test_a_late_answer_that_the_ledger_holds_is_accepted(scene: Scene) -> None:
     for name in "ab":
         scene.say(name, answer(name, round=1))
     scene.cohort(quorum=2, deadline=20).ask(1, FIRST)
-    assert scene.verdicts()[0] == ("a", Verdict.LATE)
+    assert scene.verdicts()[0] == ("a", Verdict.DUPLICATE)
     first, second = received(scene, 2)
-    assert (first.verdict, first.round) == ("accepted", 0)
+    assert (first.verdict, first.round, first.is_taken) == ("duplicate", 0, True)
     assert (second.verdict, second.round) == ("accepted", 1)
 
 
