@@ -128,24 +128,24 @@ class Agent:
         """Take what comes next, or do what is due; return the summary's path at a run's end."""
         timers = self._status_timer.left(), self._delivery.left(), self._subscription.left()
         event = self._later.popleft() if self._later else self._connection.receive(min(timers))
-        if event is None:
-            self._do_what_is_due()
-        if not isinstance(event, Arrival):
-            return None
-        try:
-            return self._handle(event)
-        except WireError as error:
-            self._log_dropped(f"a message on {event.topic}", str(error))
-            return None
-        finally:
-            event.acknowledge()
-
-    def _do_what_is_due(self) -> None:
-        if self._status_timer.due():
+        if event is None and self._status_timer.due():
             self._connection.resubscribe_refused()
             log.info("%s, waits for %s", self._connection.state, self._waiting_for())
-        self._repeat_answer()
-        self._subscription.ask_missing()
+        summary = self._take(event) if isinstance(event, Arrival) else None
+        if summary is None:
+            self._repeat_answer()
+            self._subscription.ask_missing()
+        return summary
+
+    def _take(self, arrival: Arrival) -> Path | None:
+        """Take a message, and acknowledge it; what ends the process is delivered again."""
+        summary = None
+        try:
+            summary = self._handle(arrival)
+        except WireError as error:
+            self._log_dropped(f"a message on {arrival.topic}", str(error))
+        arrival.acknowledge()
+        return summary
 
     def _repeat_answer(self) -> None:
         """Send the answer again, if there is no receipt for it."""
@@ -163,6 +163,8 @@ class Agent:
         if self._concluded[0] == self._session.contract.run:
             return f"the next run of task {self._context.settings.task}"
         answered = "" if self._state is None else f"; answered round {self._state.round}"
+        if self._delivery.is_open and self._delivery.expects:
+            answered += ", of which it has no receipt"
         return f"the next round of {self._session.contract.rounds}{answered}"
 
     def _deliver_last_answer(self) -> None:
@@ -197,7 +199,7 @@ class Agent:
         task = self._context.settings.task
         if arrival.topic == self._delivery.receipts:
             self._hear_receipt(arrival)
-        elif arrival.topic == round_topic(task):
+        elif arrival.topic == round_topic(task) and arrival.payload:
             self._handle_opening(arrival.payload, arrival.notes)
             opening, self._opening = self._opening, None
             if opening is None or self._session is None:

@@ -345,20 +345,15 @@ class MqttCohort(Generic[B, U]):
             except WireError as error:
                 self._drop(device, number, error)
                 verdict, why = Verdict.MALFORMED, str(error)
-        self._answer_for(device, number, payload, verdict, why)
+        digest = wire.digest(payload) if frame is None else frame.digest
+        if verdict in (Verdict.LATE, Verdict.DUPLICATE, Verdict.WRONG_ROUND):
+            number = wire.envelope_of(payload).round
+        self._receipts.give(device, number, digest, verdict, why)
         told = DeviceMessage(device, verdict, len(payload), notes=traced)
         if frame is None:
             return told
         ignored = self._ignored.add(frame.ignored, device)
         return replace(told, report=frame[Report].with_notes(notes), ignored=ignored)
-
-    def _answer_for(
-        self, device: str, number: int, payload: bytes, verdict: Verdict, why: str
-    ) -> None:
-        """Give the receipt for an answer."""
-        if verdict in (Verdict.LATE, Verdict.DUPLICATE, Verdict.WRONG_ROUND):
-            number = wire.envelope_of(payload).round
-        self._receipts.give(device, number, wire.digest(payload), verdict, why)
 
     def _is_held(self, number: int, device: str, payload: bytes) -> bool:
         """Return whether an earlier round was closed with an answer, whose receipt was lost."""
