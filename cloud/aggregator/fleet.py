@@ -1,4 +1,8 @@
-"""The devices of a task together, as Prometheus metrics: never one of them by its name."""
+"""The devices of a task together, as Prometheus metrics: never one of them by its name.
+
+What is known of each is kept as it comes, and counted when somebody asks: the work of a message
+does not grow with the number of devices.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -51,7 +55,7 @@ class Fleet:
         self._epsilons = series.quantiles(
             "device_epsilon", "Privacy budget that a device's answers have spent of its data."
         )
-        self._count()
+        self.count()
 
     def invited(self, devices: int) -> None:
         """So many devices are in the contract."""
@@ -73,7 +77,6 @@ class Fleet:
     def presence(self, device: str, *, online: bool) -> None:
         """An invited device says that it is there, or the broker says that it is gone."""
         (self._online.add if online else self._online.discard)(device)
-        self._count()
 
     def reported(self, device: str, report: Report) -> None:
         """An invited device told in its report how it is, and what it has spent."""
@@ -84,21 +87,22 @@ class Fleet:
     def health(self, device: str, found: Health) -> None:
         """An invited device sent readings; they count while it is online."""
         self._health[device] = found
-        self._count()
 
     def spent(self, device: str, epsilon: float) -> None:
         """An invited device told what all its answers have spent, in this run and others."""
         self._spent[device] = epsilon
-        self._epsilons.set(list(self._spent.values()))
 
     @property
     def epsilon(self) -> float | None:
         """The most that a device has spent, of those that have told; None while none has."""
         return max(list(self._spent.values()), default=None)
 
-    def _count(self) -> None:
-        self._present.set(len(self._online))
-        there = [found for name, found in list(self._health.items()) if name in self._online]
+    def count(self) -> None:
+        """Bring what is made of all devices up to date."""
+        online = self._online.copy()
+        self._present.set(len(online))
+        self._epsilons.set(list(self._spent.values()))
+        there = [found for name, found in self._health.copy().items() if name in online]
         for name, quantiles in self._readings.items():
             values = [value for each in there if (value := getattr(each, name)) is not None]
             quantiles.set(values)

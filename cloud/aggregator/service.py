@@ -22,7 +22,7 @@ from edgeloop import algorithms, round_history, server_loop
 from edgeloop.bases.running import Base
 from edgeloop.client import Report
 from edgeloop.cohorts.events import Event, LeftError, RoundOpened, UploadExcluded
-from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
+from edgeloop.cohorts.mqtt import MOST_AT_ONCE, MqttCohort, RoundDeadlines
 from edgeloop.cohorts.roster import Roster
 from edgeloop.errors import EdgeloopError, RunError
 from edgeloop.mqtt.connection import MqttConnection
@@ -209,6 +209,7 @@ class Run:
             MqttCohort.subscriptions(task),
             presence_topic(task, SERVER),
             self._connection,
+            inflight=MOST_AT_ONCE,
             presence_notes=alone.presence_notes(self.contract.run),
             refusal=self.metrics.refused,
         )

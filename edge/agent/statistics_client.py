@@ -108,10 +108,13 @@ class _Ending:
             if self.network is not None:
                 own = {"joins": False, "why": self.network.why, "without": told["mixed"]}
                 told = {**told, "network": {**own, "alone": None}}
+            _log_mixture(told)
             return FinalModel(partial(self._write, self.member.scores, None), told, held)
         found = self.network.trains(self.member, broadcast)
         export = partial(self._write, found.scores, found.graph)
-        return FinalModel(export, found.as_summary(broadcast), held)
+        told = found.as_summary(broadcast)
+        _log_mixture(told)
+        return FinalModel(export, told, held)
 
     def _write(
         self,
@@ -173,3 +176,14 @@ def _difference(
         problem = f"its scores are {difference:.2g} from the device's own"
         raise ModelError(str(path), problem, "report it, with the base")
     return difference
+
+
+def _log_mixture(told: Mapping[str, Any]) -> None:
+    text = "mixes %.2f of everybody's classifier with its own: %s, by %d samples"
+    log.info(text, told["weight"], told["why"], told["held_out"])
+    if told["mixed"] is not None and told["alone"] is not None:
+        text = "accuracy on test samples: own %.4f, together %.4f, mixed %.4f"
+        log.info(text, told["alone"], told["together"], told["mixed"])
+    if "network" in told:
+        joins = "joins" if told["network"]["joins"] else "does not join"
+        log.info("a network of its own %s: %s", joins, told["network"]["why"])

@@ -2,9 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
@@ -20,13 +21,13 @@ from edgeloop.cohorts.events import (
 )
 from edgeloop.cohorts.receipts import Receipts
 from edgeloop.cohorts.roster import Roster
-from edgeloop.cohorts.uploads import UploadLog
+from edgeloop.cohorts.uploads import Upload, UploadLog
 from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol import wire
 from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory, place_of
 from edgeloop.protocol.gathering import Gathering, Verdict
 from edgeloop.protocol.task import Contract, leaver, presence_topic, upload_topic
-from edgeloop.protocol.wire import ContentError, Frame, WireError
+from edgeloop.protocol.wire import ContentError, Frame, OpenFrame, WireError
 from edgeloop.runtime.pace import LogRateLimiter, Timer
 from edgeloop.runtime.tracing import NONE, SILENT, Notes, Tracer, notes_of
 
@@ -45,8 +46,20 @@ that answers are so large that they need more."""
 FIRST_STATUS_SECONDS, STATUS_SECONDS = 10.0, 60.0
 """Before the first line on what is waited for, and between two of them."""
 
+MOST_AT_ONCE = 200
+"""Messages that the broker delivers before the first is acknowledged: so many uploads are written
+together."""
+
 U = TypeVar("U")
 B = TypeVar("B")
+
+
+class _Judged(NamedTuple):
+    """What became of a message; the upload that it is, if one that counts; how to answer it."""
+
+    message: DeviceMessage | None
+    upload: Upload | None = None
+    receipt: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -214,26 +227,27 @@ class MqttCohort(Generic[B, U]):
         self._again.reset()
         while not gathering.is_over(now := self._clock()):
             soon = min(gathering.until(now), self._again.left(), self._word.left())
-            self._hear_one(gathering, kinds, soon)
+            self._hear_next(gathering, kinds, soon)
             if self._again.due():
                 self._announcer.remind(gathering.missing())
             if self._word.due():
                 self._log_waiting(gathering)
 
-    def _hear_one(
+    def _hear_next(
         self, gathering: Gathering[Frame], kinds: tuple[type, ...], seconds: float
     ) -> None:
-        """Take what arrives next, if it does in time; ask for what is missing."""
+        """Take what has arrived, or does next in time; ask for what is missing."""
         soon = min(seconds, self._receipts.left(), self._announcer.left())
-        event = self._connection.receive(soon)
-        if isinstance(event, Reconnected):
-            self._announcer.look()
-            self._again.reset()
-        elif isinstance(event, Arrival):
-            if not self._announcer.take(event):
-                self._take(gathering, event, kinds)
-            event.acknowledge()
-            self._part()
+        arrivals: list[Arrival] = []
+        for event in self._connection.receive_all(soon, MOST_AT_ONCE):
+            if isinstance(event, Reconnected):
+                self._announcer.look()
+                self._again.reset()
+            elif self._announcer.take(event):
+                event.acknowledge()
+            else:
+                arrivals.append(event)
+        self._take(gathering, arrivals, kinds)
         self._announcer.settle_late()
         self._receipts.ask_missing(self._assemblers, gathering.round_number)
 
@@ -246,14 +260,14 @@ class MqttCohort(Generic[B, U]):
         while self._roster.unsettled(frames, self._contract.run, round_number):
             if (left := end - self._clock()) <= 0:
                 return
-            self._hear_one(gathering, (Report,), min(left, 1.0))
+            self._hear_next(gathering, (Report,), min(left, 1.0))
 
     def _recall(self, gathering: Gathering[Frame], kinds: tuple[type, ...]) -> None:
         """Offer what is stored; what is refused today is dropped, and its device may send again."""
         number = gathering.round_number
         for device, payload in self._uploads.recall(number).items():
             try:
-                frame = self._decoded(device, payload, kinds)
+                frame = self._decoded(device, wire.open_frame(payload), kinds)
             except WireError as error:
                 facts = {"device": device, "round": number}
                 text = "round %d: ignored the stored answer of %s: %s"
@@ -287,41 +301,69 @@ class MqttCohort(Generic[B, U]):
             extra={"round": number, "missing": len(missing)},
         )
 
-    def _take(self, gathering: Gathering[Frame], arrival: Arrival, kinds: tuple[type, ...]) -> None:
-        """Judge one packet; nothing that a device sends can end a round."""
+    def _take(
+        self, gathering: Gathering[Frame], arrivals: Iterable[Arrival], kinds: tuple[type, ...]
+    ) -> None:
+        """Judge what has arrived, write what counts of it at once, then tell the broker.
+
+        Nothing that a device sends can end a round.
+        """
+        found = [self._heard(gathering, each, kinds) for each in arrivals]
+        judged = [each for each in found if each is not None]
+        self._record(gathering.round_number, judged)
+        for each in judged:
+            if each.message is not None:
+                self._observe(each.message)
+            each.receipt()  # only now that what it tells of is safe
+        for arrival in arrivals:
+            arrival.acknowledge()
+        self._part()
+
+    def _record(self, number: int, judged: Iterable[_Judged]) -> None:
+        """Make the uploads of a batch safe, all in one step."""
+        new = [each for each in judged if each.upload is not None]
+        if not new:
+            return
+        first, *others = (each.message.notes for each in new if each.message is not None)
+        with self._tracer.span("record", first, others, uploads=len(new)):
+            self._uploads.record_all(number, [each.upload for each in new if each.upload])
+
+    def _heard(
+        self, gathering: Gathering[Frame], arrival: Arrival, kinds: tuple[type, ...]
+    ) -> _Judged | None:
+        """Judge one packet; None for a part of an answer."""
         channel, device = arrival.topic.split("/")[-2:]
         if channel == "presence":
-            self._hear(device, arrival)
-            return
+            return _Judged(self._hear(device, arrival))
         self._roster.heard_of(device)
-        if self._is_repeated(gathering, device, arrival.payload):
-            return
+        number, chunk = gathering.round_number, arrival.payload
+        if repeated := self._repeated(gathering, device, chunk):
+            return repeated
         try:
-            payload = self._assemble(device, arrival.payload)
+            payload = self._assemble(device, chunk)
         except WireError as error:
-            number = gathering.round_number
             self._drop(device, number, error)
-            self._observe(DeviceMessage(device, Verdict.MALFORMED, len(arrival.payload)))
-            self._receipts.refuse_chunk(device, number, arrival.payload, str(error))
-            return
+            refuse = partial(self._receipts.refuse_chunk, device, number, chunk, str(error))
+            return _Judged(DeviceMessage(device, Verdict.MALFORMED, len(chunk)), receipt=refuse)
         if device in self._assemblers:
             self._receipts.took_chunk(device, whole=payload is not None)
-        if payload is not None:
-            self._observe(self._judge(gathering, device, payload, arrival.notes, kinds))
+        if payload is None:
+            return None
+        return self._judge(gathering, device, payload, arrival.notes, kinds)
 
-    def _is_repeated(self, gathering: Gathering[Frame], device: str, chunk: bytes) -> bool:
-        """Take a chunk of an answer that the round holds already; tell whether it was one.
+    def _repeated(self, gathering: Gathering[Frame], device: str, chunk: bytes) -> _Judged | None:
+        """Judge a chunk of an answer that the round holds already; None if it is none.
 
         Whoever is not sure that his answer has arrived sends its first chunk.
         """
         place = place_of(chunk)
         if place is None or place.count == 1 or gathering.digests.get(device) != place.digest:
-            return False
-        if place.index == 0:
-            number = gathering.round_number
-            self._observe(DeviceMessage(device, Verdict.DUPLICATE, len(chunk)))
-            self._receipts.give(device, number, place.digest, Verdict.DUPLICATE)
-        return True
+            return None
+        if place.index:
+            return _Judged(None)
+        number, kind = gathering.round_number, Verdict.DUPLICATE
+        receipt = partial(self._receipts.give, device, number, place.digest, kind)
+        return _Judged(DeviceMessage(device, kind, len(chunk)), receipt=receipt)
 
     def _assemble(self, device: str, chunk: bytes) -> bytes | None:
         """Return an answer once it is whole; of a stranger nothing is kept, and a chunk will do."""
@@ -335,37 +377,60 @@ class MqttCohort(Generic[B, U]):
         payload: bytes,
         notes: Notes,
         kinds: tuple[type, ...],
-    ) -> DeviceMessage:
+    ) -> _Judged:
         """Judge an answer; what a device of 0.1 tells beside it is in the message's notes."""
-        number, frame, why = gathering.round_number, None, ""
-        made = notes_of(_trace_of(payload), notes)
+        number, size, why = gathering.round_number, len(payload), ""
+        opened, frame, verdict, trouble = None, None, Verdict.MALFORMED, None
+        try:
+            opened = wire.open_frame(payload) if device in self._assemblers else None
+        except WireError as error:
+            trouble = error
+        made = notes_of("" if opened is None else opened.envelope.trace, notes)
         with self._tracer.span("receive", made, device=device, round=number) as traced:
             try:
-                frame, verdict = self._read_answer(gathering, device, payload, kinds)
+                if trouble is None:
+                    frame, verdict = self._read_answer(gathering, device, opened, kinds)
             except WireError as error:
-                self._drop(device, number, error)
-                verdict, why = Verdict.MALFORMED, str(error)
-        digest = wire.digest(payload) if frame is None else frame.digest
-        if verdict in (Verdict.LATE, Verdict.DUPLICATE, Verdict.WRONG_ROUND):
-            number = wire.envelope_of(payload).round
-        self._receipts.give(device, number, digest, verdict, why)
-        told = DeviceMessage(device, verdict, len(payload), notes=traced)
+                trouble = error
+        if trouble is not None:
+            self._drop(device, number, trouble)
+            verdict, why = Verdict.MALFORMED, str(trouble)
+        receipt = self._receipt_for(device, number, payload, opened, verdict, why)
         if frame is None:
-            return told
+            return _Judged(DeviceMessage(device, verdict, size, notes=traced), receipt=receipt)
         ignored = self._ignored.add(frame.ignored, device)
-        return replace(told, report=frame[Report].with_notes(notes), ignored=ignored)
+        report = frame[Report].with_notes(notes)
+        told = DeviceMessage(device, verdict, size, report=report, ignored=ignored, notes=traced)
+        accepted = verdict is Verdict.ACCEPTED
+        upload = Upload(device, frame.digest, payload) if accepted else None
+        return _Judged(told, upload, receipt)
 
-    def _is_held(self, number: int, device: str, payload: bytes) -> bool:
+    def _receipt_for(
+        self,
+        device: str,
+        number: int,
+        payload: bytes,
+        opened: OpenFrame | None,
+        verdict: Verdict,
+        why: str,
+    ) -> Callable[[], None]:
+        """Return what gives the receipt for an answer, once that is safe."""
+        digest = wire.digest(payload) if opened is None else opened.digest
+        if opened is not None and verdict is not Verdict.MALFORMED:
+            number = opened.envelope.round
+        return partial(self._receipts.give, device, number, digest, verdict, why)
+
+    def _is_held(self, device: str, opened: OpenFrame) -> bool:
         """Return whether an earlier round was closed with an answer, whose receipt was lost."""
-        return self._uploads.held(number, device) == wire.digest(payload)
+        return self._uploads.held(opened.envelope.round, device) == opened.digest
 
-    def _hear(self, device: str, arrival: Arrival) -> None:
+    def _hear(self, device: str, arrival: Arrival) -> DeviceMessage:
         """Take a device's word on whether it is there, and what it is doing."""
         self._roster.hear(device, arrival)
         invited = device in self._assemblers
         if invited and leaver(self._contract, arrival.topic, arrival.payload, arrival.notes):
             self._leave(device)
-        self._observe(DeviceMessage(device, online=arrival.payload == b"online"))
+        return DeviceMessage(device, online=arrival.payload == b"online")
 
     def _leave(self, device: str) -> None:
         if self._algorithm.remove_clients is not None:
@@ -386,40 +451,42 @@ class MqttCohort(Generic[B, U]):
             log.warning("ignored a message of %s: %s%s", device, error, more, extra=facts)
 
     def _read_answer(
-        self, gathering: Gathering[Frame], device: str, payload: bytes, kinds: tuple[type, ...]
+        self,
+        gathering: Gathering[Frame],
+        device: str,
+        opened: OpenFrame | None,
+        kinds: tuple[type, ...],
     ) -> tuple[Frame | None, Verdict]:
         """Return an answer's frame, as far as it is one of this run, and its verdict.
 
         Raises:
             WireError: if it is none, and not of another round or run.
         """
-        if device not in self._assemblers:
+        if opened is None:
             return None, Verdict.UNINVITED
-        envelope = wire.envelope_of(payload)
+        envelope = opened.envelope
         if envelope.run != self._contract.run:
             return None, Verdict.WRONG_ROUND
         if misplaced := gathering.misplaced(envelope.round):
-            if misplaced is Verdict.LATE and self._is_held(envelope.round, device, payload):
+            if misplaced is Verdict.LATE and self._is_held(device, opened):
                 misplaced = Verdict.DUPLICATE
-            return self._misplaced(device, payload), misplaced
-        with self._tracer.span("check", bytes=len(payload)):
-            frame = self._decoded(device, payload, kinds)
+            return self._misplaced(device, opened), misplaced
+        with self._tracer.span("check", bytes=len(opened.body)):
+            frame = self._decoded(device, opened, kinds)
         verdict = gathering.offer(device, frame.envelope.round, frame.digest, frame)
         if verdict is Verdict.ACCEPTED:
-            with self._tracer.span("record"):
-                self._uploads.record(frame.envelope.round, device, frame.digest, payload)
-            self._room.most = max(self._room.most, 2 * len(self._assemblers) * len(payload))
+            self._room.most = max(self._room.most, 2 * len(self._assemblers) * len(opened.body))
         return frame, verdict
 
-    def _misplaced(self, device: str, payload: bytes) -> Frame | None:
+    def _misplaced(self, device: str, opened: OpenFrame) -> Frame | None:
         """Return the frame of another round's answer, whose report counts; None if it is none."""
         try:
-            return self._decoded(device, payload, (self._algorithm.upload, Report))
+            return self._decoded(device, opened, (self._algorithm.upload, Report))
         except WireError:
             return None
 
-    def _decoded(self, device: str, payload: bytes, kinds: tuple[type, ...]) -> Frame:
-        frame = self._frame(payload, kinds)
+    def _decoded(self, device: str, opened: OpenFrame, kinds: tuple[type, ...]) -> Frame:
+        frame = self._frame(opened, kinds)
         if (frame.envelope.task, frame.envelope.sender) != (self._contract.task, device):
             raise ContentError(f"{frame.envelope} came on the topic of {device}")
         if self._algorithm.upload in frame.messages:
@@ -429,7 +496,7 @@ class MqttCohort(Generic[B, U]):
                 raise ContentError(str(error)) from error
         return frame
 
-    def _frame(self, payload: bytes, kinds: tuple[type, ...]) -> Frame:
+    def _frame(self, opened: OpenFrame, kinds: tuple[type, ...]) -> Frame:
         """Return an answer's frame; without an upload if the device only evaluated.
 
         So does one whose privacy budget is spent, or whose model has diverged: the round need not
@@ -439,14 +506,6 @@ class MqttCohort(Generic[B, U]):
             WireError: if it is none.
         """
         try:
-            return wire.decode(payload, *kinds, sizes=self._algorithm.sizes)
+            return opened.read(*kinds, sizes=self._algorithm.sizes)
         except wire.KindError:
-            return wire.decode(payload, Report)
-
-
-def _trace_of(payload: bytes) -> str:
-    """Return where an answer was made, in a trace; empty if it does not say so."""
-    try:
-        return wire.envelope_of(payload).trace
-    except WireError:
-        return ""
+            return opened.read(Report)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeloop.data.images import PARTS, Size, content, decode
+from edgeloop.data.images import Size, content, decode
+from edgeloop.data.parts import PARTS
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
 

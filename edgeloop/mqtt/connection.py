@@ -42,6 +42,7 @@ class MqttConnection:
         retry_forever: whether the first connection, too, is tried without end where time can help,
             unless the settings say for how long.
         persistent: whether the broker keeps a session for this client when it is away.
+        inflight: messages that the broker may deliver before the first is acknowledged.
         presence_notes: go with "online", until `say_presence` has others.
         refusal: told, on the network thread, of what the broker refuses, and its reason code.
     """
@@ -56,12 +57,13 @@ class MqttConnection:
         *,
         retry_forever: bool = False,
         persistent: bool = True,
+        inflight: int = MAX_INFLIGHT,
         presence_notes: Notes = NONE,
         refusal: Callable[[Refusable, str], None] = lambda operation, reason: None,
     ) -> None:
         self._inbox: queue.SimpleQueue[Arrival | Reconnected | BrokerError] = queue.SimpleQueue()
         self._presence, self._presence_notes = presence, presence_notes
-        self._watch, self._persistent = watch, persistent
+        self._watch, self._persistent, self._inflight = watch, persistent, inflight
         self._client = client = PahoClient(broker, client_id)
         client.on_message = self._on_message
         if presence is not None:
@@ -87,7 +89,7 @@ class MqttConnection:
             BrokerAwayError: if the broker cannot be reached in time.
             RefusedError: if it refuses this client: `BusyError` where time can help.
         """
-        self._link.begin(self._persistent)
+        self._link.begin(self._persistent, self._inflight)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -128,7 +130,7 @@ class MqttConnection:
             self._warnings.warn("topic", "ignored a message whose topic is not valid text")
             acknowledge()
             return
-        if message.qos == 0 and self._inbox.qsize() >= MAX_INFLIGHT:
+        if message.qos == 0 and self._inbox.qsize() >= self._inflight:
             self._warnings.warn(
                 f"flood {topic}", "dropped messages on %s: more of them than can be read", topic
             )
@@ -149,6 +151,13 @@ class MqttConnection:
         if isinstance(event, BrokerError):
             raise event
         return event
+
+    def receive_all(self, timeout: float | None, most: int) -> list[Arrival | Reconnected]:
+        """Return the next event and, without waiting, at most so many; none when the time is up."""
+        events: list[Arrival | Reconnected] = []
+        while len(events) < most and (event := self.receive(0.0 if events else timeout)):
+            events.append(event)
+        return events
 
     def refusals(self) -> list[str]:
         """Return what the broker refuses now, each as a sentence for a person."""

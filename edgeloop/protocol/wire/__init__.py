@@ -22,12 +22,14 @@ from edgeloop.protocol.wire.frame import (
     NAME,
     Envelope,
     Frame,
+    OpenFrame,
     decode,
     digest,
     encode,
     envelope_of,
     fingerprint,
     fingerprint_of,
+    open_frame,
 )
 from edgeloop.protocol.wire.schema import (
     MOST_SAMPLES,
@@ -39,6 +41,7 @@ from edgeloop.protocol.wire.schema import (
     arrays,
     check,
     finite,
+    magnitudes,
     peak,
 )
 from edgeloop.protocol.wire.versions import GROWS, OWN_NOTES, IgnoredFields, Since, grows, speaks
@@ -63,6 +66,7 @@ __all__ = [
     "KindError",
     "MaybeNaN",
     "NotFiniteError",
+    "OpenFrame",
     "OversizeError",
     "RangeError",
     "Samples",
@@ -83,6 +87,8 @@ __all__ = [
     "fingerprint_of",
     "finite",
     "grows",
+    "magnitudes",
+    "open_frame",
     "peak",
     "speaks",
 ]
