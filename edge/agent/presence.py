@@ -52,6 +52,11 @@ class PresenceTeller:
                 self._said = after.model_copy(update={"since": time.time()})
                 self._set(DELAY_SECONDS)
 
+    def resume(self) -> None:
+        """Say again what the device is doing, from time to time."""
+        with self._lock:
+            self._set(DELAY_SECONDS)
+
     def settled(self, run: str, round_number: int, at_once: bool) -> None:
         """The device has the receipt of a round's answer.
 
@@ -62,11 +67,11 @@ class PresenceTeller:
         """
         with self._lock:
             self._said = self._said.model_copy(update={"run": run, "settled": round_number})
-        if at_once:
-            self._publish()
+            if at_once:
+                self._publish()
 
     def rest(self) -> None:
-        """Say nothing any more, until something changes."""
+        """Say nothing any more, until `resume`."""
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
@@ -75,12 +80,15 @@ class PresenceTeller:
     def _set(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = threading.Timer(seconds, self._publish)
+        self._timer = threading.Timer(seconds, self._on_timer)
         self._timer.daemon = True
         self._timer.start()
 
-    def _publish(self) -> None:
+    def _on_timer(self) -> None:
         with self._lock:
             if self._timer is not None:
                 self._set(REFRESH_SECONDS)
-            self.connection.say_presence(notes_of(self._said))
+                self._publish()
+
+    def _publish(self) -> None:
+        self.connection.say_presence(notes_of(self._said))

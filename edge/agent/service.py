@@ -11,11 +11,10 @@ from pydantic import ValidationError
 from edge.agent import sensors
 from edge.agent.delivery import Delivery
 from edge.agent.fetching import BroadcastSubscription
-from edge.agent.outcome import write_results
 from edge.agent.presence import PresenceTeller
+from edge.agent.round_work import TASK_FAILURES, RoundWork, describe_failure, log_accuracy
 from edge.agent.store import AgentState, AgentStore
 from edge.agent.task_session import DeviceContext, TaskSession, open_session, renewed
-from edgeloop.answers import Report
 from edgeloop.bases import sending
 from edgeloop.bases.sending import SLOT as BASE
 from edgeloop.bases.sending import base_identity
@@ -32,7 +31,7 @@ from edgeloop.protocol.task import (
     contract_topic,
     round_topic,
 )
-from edgeloop.protocol.wire import Envelope, WireError
+from edgeloop.protocol.wire import WireError
 from edgeloop.runtime import wording
 from edgeloop.runtime.pace import LogRateLimiter, Timer
 from edgeloop.runtime.tracing import NONE, SILENT, Notes, Tracer, context_of, notes_of
@@ -48,24 +47,6 @@ FLUSH_SECONDS, REFUSED_SECONDS = 1.0, 30.0
 RECEIPT_SECONDS = 5.0
 """For the last answer's receipt to come before the results are made, so that nobody waits for
 that."""
-
-
-TASK_FAILURES = (
-    ArithmeticError,
-    AssertionError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    Warning,
-)
-"""What numbers in a contract or a broadcast can make torch or an algorithm raise."""
-
-
-def describe_failure(error: Exception) -> str:
-    """Return an error that is nobody's message as one."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def subscriptions(task: str) -> list[str]:
@@ -98,6 +79,7 @@ class Agent:
         self._trace_notes = NONE  # of its trace
         self._ignored = wire.IgnoredFields()
         self._presence = PresenceTeller(connection)
+        self._work = RoundWork(context, self._store, self._presence)
         self._delivery = Delivery(connection, context.settings, self._presence)
         self._later: deque[Arrival] = deque()  # what came while a receipt was waited for
         self._subscription = BroadcastSubscription(connection, context.settings.task)
@@ -106,7 +88,6 @@ class Agent:
         self._status_timer = Timer(STATUS_SECONDS, FIRST_STATUS_SECONDS)
         self._waiting_contract: Contract | None = None  # whose base is on its way
         self._log_limiter = LogRateLimiter()
-        self._failed_round: Opening | None = None  # the last round that could not be worked at
         self._refused_contract: bytes | None = None  # the last one that does not fit
 
     def run(self) -> Path:
@@ -115,7 +96,7 @@ class Agent:
         By then the task has said what became of this device's last answer, or, where the
         aggregator is of before there were receipts, the broker has it.
         """
-        self._presence.say(State.WAITING)
+        self._presence.resume()
         try:
             while (summary := self._step()) is None:
                 pass
@@ -128,24 +109,24 @@ class Agent:
         """Take what comes next, or do what is due; return the summary's path at a run's end."""
         timers = self._status_timer.left(), self._delivery.left(), self._subscription.left()
         event = self._later.popleft() if self._later else self._connection.receive(min(timers))
-        if event is None:
-            self._do_what_is_due()
-        if not isinstance(event, Arrival):
-            return None
-        try:
-            return self._handle(event)
-        except WireError as error:
-            self._log_dropped(f"a message on {event.topic}", str(error))
-            return None
-        finally:
-            event.acknowledge()
-
-    def _do_what_is_due(self) -> None:
-        if self._status_timer.due():
+        if event is None and self._status_timer.due():
             self._connection.resubscribe_refused()
             log.info("%s, waits for %s", self._connection.state, self._waiting_for())
-        self._repeat_answer()
-        self._subscription.ask_missing()
+        summary = self._take(event) if isinstance(event, Arrival) else None
+        if summary is None:
+            self._repeat_answer()
+            self._subscription.ask_missing()
+        return summary
+
+    def _take(self, arrival: Arrival) -> Path | None:
+        """Take a message, and acknowledge it; what ends the process is delivered again."""
+        summary = None
+        try:
+            summary = self._handle(arrival)
+        except WireError as error:
+            self._log_dropped(f"a message on {arrival.topic}", str(error))
+        arrival.acknowledge()
+        return summary
 
     def _repeat_answer(self) -> None:
         """Send the answer again, if there is no receipt for it."""
@@ -165,6 +146,8 @@ class Agent:
         if self._concluded[0] == self._session.contract.run:
             return f"the next run of task {task}"
         answered = "" if self._state is None else f"; answered round {self._state.round}"
+        if self._delivery.is_open and self._delivery.expects:
+            answered += ", of which it has no receipt"
         return f"the next round of {self._session.contract.rounds}{answered}"
 
     def _deliver_last_answer(self) -> None:
@@ -199,7 +182,7 @@ class Agent:
         task = self._context.settings.task
         if arrival.topic == self._delivery.receipts:
             self._hear_receipt(arrival)
-        elif arrival.topic == round_topic(task):
+        elif arrival.topic == round_topic(task) and arrival.payload:
             self._handle_opening(arrival.payload, arrival.notes)
             opening, self._opening = self._opening, None
             if opening is None or self._session is None:
@@ -352,7 +335,7 @@ class Agent:
             self._presence.say(State.SLEEPING, opening.run)
             self._opening = None
             return None
-        if opening.same_round(self._failed_round):
+        if opening.same_round(self._work.failed):
             self._opening = None
             return None
         new = self._state is None or opening.round > self._state.round
@@ -369,7 +352,8 @@ class Agent:
         self._concluded = opening.run, opening.digest
         self._await_receipt(RECEIPT_SECONDS)
         self._presence.say(State.FINISHING, opening.run, opening.round)
-        summary = self._write_results(session, self._broadcast[1])
+        assert self._state is not None  # noqa: S101 - an answer has just been remembered
+        summary = self._work.write_results(session, self._state, self._broadcast[1])
         self._presence.say(State.SLEEPING, opening.run)
         return summary
 
@@ -381,7 +365,7 @@ class Agent:
         if opening.round < session.contract.rounds:
             session = self._session = renewed(self._context, session)
         with self._tracer.span("train", self._trace_notes, round=opening.round):
-            messages = self._try_round(session, opening, self._broadcast[1])
+            messages = self._work.answer(session, opening, self._broadcast[1])
         if messages is None:
             return False
         with self._tracer.span("upload", self._trace_notes, round=opening.round) as traced:
@@ -429,48 +413,13 @@ class Agent:
             notes |= accounting.epsilon_notes(session.privacy.epsilon)
         return {**notes, **traced}
 
-    def _try_round(
-        self, session: TaskSession, opening: Opening, broadcast: Any
-    ) -> tuple[Any, ...] | None:
-        """Work at a round; where its broadcast cannot be worked with, leave the model as it was."""
-        before = session.client.weights()
-        try:
-            return self._run_round(session, opening.round, broadcast)
-        except EdgeloopError:
-            raise
-        except TASK_FAILURES as error:
-            session.client.restore(before)
-            self._failed_round = opening
-            why = f"the broadcast cannot be used ({describe_failure(error)})"
-            self._presence.say(State.WAITING, opening.run, opening.round, why)
-            text = "round %d: the broadcast cannot be used (%s); waiting for the next round"
-            number = opening.round
-            log.warning(text, number, describe_failure(error), extra={"round": number})
-            return None
-
-    def _run_round(self, session: TaskSession, number: int, broadcast: Any) -> tuple[Any, ...]:
-        """Train a round, or evaluate the last broadcast; return the answer's messages."""
-        rounds = session.contract.rounds
-        log.info("round %d of %d: working", number, rounds, extra={"round": number})
-        last = number >= rounds
-        state = State.EVALUATING if last else State.TRAINING
-        self._presence.say(state, session.contract.run, number)
-        if last:
-            return (session.client.finish(broadcast),)
-        answer = session.answer(number, broadcast)
-        return (answer.report,) if answer.upload is None else (answer.upload, answer.report)
-
     def _remember(
         self, session: TaskSession, number: int, messages: tuple[Any, ...], trace: str
     ) -> AgentState:
         """Return what to remember of a round: the answer as bytes, and what it came to."""
-        *uploads, report = messages
-        accuracy = _log_accuracy(number, report)
-        grown, name = wire.grows(self._notes), self._context.settings.name
-        if grown and self._context.settings.health:
-            report = report.with_health(sensors.read_health().plausible())
-        envelope = Envelope(session.contract.task, session.contract.run, number, name, trace)
-        payload = wire.encode(envelope, *uploads, session.with_epsilon(report), grown=grown)
+        accuracy = log_accuracy(number, messages[-1])
+        grown = wire.grows(self._notes)
+        payload = self._work.frame(session, number, messages, trace, grown)
         before = self._state or AgentState(session.contract.run, number, payload)
         bytes_down, self._subscription.bytes = self._subscription.bytes, 0
         return AgentState(
@@ -481,33 +430,6 @@ class Agent:
             {**before.accuracies, str(number): accuracy},
             {**before.traffic, str(number): {"down": bytes_down, "up": len(payload)}},
         )
-
-    def _write_results(self, session: TaskSession, broadcast: Any) -> Path:
-        """Mix the classifier with one trained alone, export it, check it, write the summary."""
-        assert self._state is not None  # noqa: S101 - an answer has just been remembered
-        mine = self._context
-        budget = session.privacy
-        facts = {
-            **({} if budget is None else {"epsilon": budget.epsilon}),
-            "architecture": session.task_client.architecture,
-            "pixels": session.share.pixels,
-            "train_samples": len(session.share.data.train),
-            "test_samples": len(session.share.data.test),
-            "accuracy_by_round": dict(self._state.accuracies),
-            "bytes_by_round": dict(self._state.traffic),
-        }
-        folder = mine.settings.folder
-        final = session.task_client.finalize(broadcast)
-        self._store.archive_previous_run(session.contract.run)
-        return write_results(folder, mine.settings.name, session.contract, final, broadcast, facts)
-
-
-def _log_accuracy(number: int, report: Report) -> float | None:
-    """Say what an evaluation came to, and return it; None without test samples."""
-    accuracy = report.accuracy if report.test_samples else None
-    known = "no test samples" if accuracy is None else f"accuracy {accuracy:.4f} before training"
-    log.info("round %d: %s", number, known, extra={"round": number, "accuracy": accuracy})
-    return accuracy
 
 
 def _first_problem(error: ValidationError) -> str:

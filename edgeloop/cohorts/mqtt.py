@@ -254,9 +254,8 @@ class MqttCohort(Generic[B, U]):
     def _part_from(self, round_number: int, frames: Mapping[str, Frame]) -> None:
         """Say that the run is over; stay until who answered and is there has heard of it."""
         self._announcer.end()
-        gathering = self._gathering(round_number, 0)
-        for device, frame in frames.items():
-            gathering.offer(device, round_number, frame.digest, frame)
+        gathering = self._gathering(round_number + 1, 0)  # so that what comes now is late
+        gathering.digests.update({device: frame.digest for device, frame in frames.items()})
         end = self._clock() + FAREWELL_SECONDS
         while self._roster.unsettled(frames, self._contract.run, round_number):
             if (left := end - self._clock()) <= 0:
@@ -396,7 +395,7 @@ class MqttCohort(Generic[B, U]):
         if trouble is not None:
             self._drop(device, number, trouble)
             verdict, why = Verdict.MALFORMED, str(trouble)
-        receipt = partial(self._answer_for, device, number, payload, verdict, why)
+        receipt = self._receipt_for(device, number, payload, opened, verdict, why)
         if frame is None:
             return _Judged(DeviceMessage(device, verdict, size, notes=traced), receipt=receipt)
         ignored = self._ignored.add(frame.ignored, device)
@@ -406,16 +405,24 @@ class MqttCohort(Generic[B, U]):
         upload = Upload(device, frame.digest, payload) if accepted else None
         return _Judged(told, upload, receipt)
 
-    def _answer_for(
-        self, device: str, number: int, payload: bytes, verdict: Verdict, why: str
-    ) -> None:
-        """Give the receipt for an answer: of an earlier round, as the ledger has it."""
-        digest = wire.digest(payload)
-        if verdict in (Verdict.LATE, Verdict.WRONG_ROUND):
-            number = wire.envelope_of(payload).round
-        if verdict is Verdict.LATE and self._uploads.held(number, device) == digest:
-            verdict = Verdict.ACCEPTED
-        self._receipts.give(device, number, digest, verdict, why)
+    def _receipt_for(
+        self,
+        device: str,
+        number: int,
+        payload: bytes,
+        opened: OpenFrame | None,
+        verdict: Verdict,
+        why: str,
+    ) -> Callable[[], None]:
+        """Return what gives the receipt for an answer, once that is safe."""
+        digest = wire.digest(payload) if opened is None else opened.digest
+        if opened is not None and verdict is not Verdict.MALFORMED:
+            number = opened.envelope.round
+        return partial(self._receipts.give, device, number, digest, verdict, why)
+
+    def _is_held(self, device: str, opened: OpenFrame) -> bool:
+        """Return whether an earlier round was closed with an answer, whose receipt was lost."""
+        return self._uploads.held(opened.envelope.round, device) == opened.digest
 
     def _hear(self, device: str, arrival: Arrival) -> DeviceMessage:
         """Take a device's word on whether it is there, and what it is doing."""
@@ -461,6 +468,8 @@ class MqttCohort(Generic[B, U]):
         if envelope.run != self._contract.run:
             return None, Verdict.WRONG_ROUND
         if misplaced := gathering.misplaced(envelope.round):
+            if misplaced is Verdict.LATE and self._is_held(device, opened):
+                misplaced = Verdict.DUPLICATE
             return self._misplaced(device, opened), misplaced
         with self._tracer.span("check", bytes=len(opened.body)):
             frame = self._decoded(device, opened, kinds)
