@@ -107,7 +107,9 @@ class Answers:
         envelope = self._envelope(number, device)
         if number >= self._contract.rounds:
             return wire.encode(envelope, _SMALL_REPORT)
-        own = np.float32(1 + number + zlib.crc32(device.encode()) % 997 / 997)  # so that no two are equal
+        own = np.float32(
+            1 + number + zlib.crc32(device.encode()) % 997 / 997
+        )  # so that no two are equal
         upload = PrototypeUpload(
             self._labels_N, np.ones(self.classes, np.int64), self._prototypes_ND * own
         )

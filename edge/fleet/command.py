@@ -22,6 +22,9 @@ from edgeloop.runtime import atomic_files
 from edgeloop.runtime import config as config_files
 from edgeloop.runtime.config import BrokerSettings
 
+CONTRACT_SECONDS = 30.0
+"""For an aggregator that has just been started to publish its contract."""
+
 SPARE = 64
 """Descriptors of a process besides its connections."""
 
@@ -96,7 +99,7 @@ def _allow_connections(devices: int) -> None:
 def _contract(broker: BrokerSettings, task: str) -> Contract:
     name = f"edgeloop.fleet.{secrets.token_hex(4)}"
     with MqttConnection(broker, name, [contract_topic(task)], persistent=False) as connection:
-        return contract_at(connection, task)
+        return contract_at(connection, task, CONTRACT_SECONDS)
 
 
 def _names(contract: Contract, count: int) -> tuple[str, ...]:
