@@ -7,6 +7,7 @@ import json
 import re
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -137,7 +138,7 @@ def task_file(task: str, devices: int, payload: int, port: int) -> str:
         "rounds": 5,
         "folder": f"{task}-task",
     }
-    tables = {
+    tables: dict[str, dict[str, Any]] = {
         "broker": {"port": port},
         "cohort": {"devices": names, "quorum": max(1, devices * 9 // 10), "deadline_seconds": 60.0},
     }

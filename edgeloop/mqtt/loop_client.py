@@ -5,7 +5,6 @@ can be thousands of clients.
 """
 
 import asyncio
-import socket
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -102,21 +101,25 @@ class LoopClient:
 
     # ---- what paho tells; a connection may be made on another thread
 
-    def _opened(self, _client: Client, _data: Any, sock: socket.socket) -> None:
-        self._loop.call_soon_threadsafe(self._loop.add_reader, sock, self._client.loop_read)
+    def _opened(self, _client: Client, _data: Any, sock: Any) -> None:
+        self._loop.call_soon_threadsafe(self._read_soon, sock)
 
-    def _closed(self, _client: Client, _data: Any, sock: socket.socket) -> None:
+    def _read_soon(self, sock: Any) -> None:
+        if sock.fileno() >= 0:  # else it was closed meanwhile
+            self._loop.add_reader(sock, self._client.loop_read)
+
+    def _closed(self, _client: Client, _data: Any, sock: Any) -> None:
         self._loop.remove_reader(sock)
         self._loop.remove_writer(sock)
 
-    def _wants_to_write(self, _client: Client, _data: Any, sock: socket.socket) -> None:
+    def _wants_to_write(self, _client: Client, _data: Any, sock: Any) -> None:
         self._loop.call_soon_threadsafe(self._write_soon, sock)
 
-    def _write_soon(self, sock: socket.socket) -> None:
+    def _write_soon(self, sock: Any) -> None:
         if sock.fileno() >= 0:  # else it was closed meanwhile
             self._loop.add_writer(sock, self._client.loop_write)
 
-    def _has_written(self, _client: Client, _data: Any, sock: socket.socket) -> None:
+    def _has_written(self, _client: Client, _data: Any, sock: Any) -> None:
         self._loop.remove_writer(sock)
 
     def _on_connect(
@@ -144,7 +147,7 @@ class LoopClient:
 
     def _on_message(self, client: Client, _data: Any, message: MQTTMessage) -> None:
         notes = dict(getattr(message.properties, "UserProperty", ()))
-        self._heard.arrived(Arrival(message.topic, message.payload, lambda: None, notes))
+        self._heard.arrived(Arrival(message.topic, bytes(message.payload), lambda: None, notes))
         client.ack(message.mid, message.qos)
 
     def _on_publish(
