@@ -89,6 +89,11 @@ class PahoClient(Client):
             persistent: whether the broker keeps a session for this client when it is away.
             inflight: messages that the broker may deliver before the first is acknowledged.
         """
+        self.address(persistent, inflight)
+        self.loop_start()
+
+    def address(self, persistent: bool, inflight: int = MAX_INFLIGHT) -> None:
+        """Note where and how `reconnect` connects; as `begin`."""
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho left it out
         session.SessionExpiryInterval = SESSION_SECONDS if persistent else 0
         session.ReceiveMaximum = inflight
@@ -100,7 +105,6 @@ class PahoClient(Client):
             clean_start=not persistent,
             properties=session,
         )
-        self.loop_start()
 
     def end(self) -> None:
         """Part from the broker, and end paho's thread."""
