@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cloud.aggregator import alone, forgetting, leaving, outcome, recording, standing
+from cloud.aggregator import alone, forgetting, leaving, outcome, recording, standing, waiting
 from cloud.aggregator.agreement import GeneratorHandle, load_base, make_contract
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger
@@ -24,7 +24,8 @@ from edgeloop.bases.running import Base
 from edgeloop.client import Report
 from edgeloop.cohorts.events import DeviceMessage, Event, LeftError, RoundOpened, UploadExcluded
 from edgeloop.cohorts.members import Members
-from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
+from edgeloop.cohorts.mqtt import MOST_AT_ONCE, MqttCohort, RoundDeadlines
+from edgeloop.cohorts.roster import Roster
 from edgeloop.errors import EdgeloopError, RunError
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.participation import ParticipationPolicy, Sampling
@@ -106,6 +107,9 @@ class Run:
         self._members = Members(self.contract)
         self._watch = EventReporter(self._members, self.metrics)
         self._mqtt: MqttConnection | None = None
+        self._cohort: MqttCohort[Any, Any] | None = None
+        self.roster = Roster(self.contract.devices)
+        self.metrics.fleet.watch(self.roster.counts)
         self._warnings: frozenset[str] = frozenset()
 
     def run_to_end(self) -> Path:
@@ -166,8 +170,10 @@ class Run:
             self._observe,
             tracer=self.tracer,
             base=None if self.base is None else self.base.graph,
+            roster=self.roster,
             members=self._members,
         )
+        self._cohort = cohort
         return server_loop.run_rounds(
             algorithm,
             cohort,
@@ -182,8 +188,11 @@ class Run:
         ratio = self.settings.cohort.join_ratio
         if ratio == 1:
             return None
-        names = cohort.online if self._members.are_open else partial(frozenset, self._members)
-        return Sampling(names, ratio, self.contract.seed, LedgerMembers(self.ledger))
+        return Sampling(self._drawn_from, ratio, self.contract.seed, LedgerMembers(self.ledger))
+
+    def _drawn_from(self) -> Collection[str]:
+        """Return who may be asked: of an open run those who are there."""
+        return self.roster.online() if self._members.are_open else frozenset(self._members)
 
     def _tidy(self, algorithm: Loaded) -> None:
         """Finish what a crash has left of taking devices out."""
@@ -229,6 +238,8 @@ class Run:
         cohort = self.settings.cohort
         self._members = Members(contract, LedgerMembers(self.ledger), cohort.max_devices)
         self._watch = EventReporter(self._members, self.metrics)
+        self.roster.admit(self._members)
+        self.roster.keep(frozenset(self._members))
         self._count_members()
 
     def _count_members(self) -> None:
@@ -242,6 +253,7 @@ class Run:
             MqttCohort.subscriptions(task),
             presence_topic(task, SERVER),
             self._connection,
+            inflight=MOST_AT_ONCE,
             presence_notes=alone.presence_notes(self.contract.run),
             refusal=self.metrics.refused,
         )
@@ -332,6 +344,8 @@ class Run:
         self.metrics.fleet.trained(reports.values())
         for name, reason in closed.excluded.items():
             self._observe(UploadExcluded(closed.number, name, reason))
+            if self._cohort is not None:
+                self._cohort.refuse(closed.number, name, reason)
         self._log_metrics(algorithm, closed)
         self._record_evaluation(reports)
         log.info(
@@ -366,6 +380,8 @@ class Run:
     def status(self) -> Status:
         """Return what /status and /readyz tell; called on HTTP threads."""
         past = self.ledger.history()
+        open_round = None if self._cohort is None else self._cohort.open_round()
+        devices = waiting.devices(self.roster, open_round)
         accuracy = past[-1].accuracy if self.accuracy is None and past else self.accuracy
         return Status(
             task=self.contract.task,
@@ -382,4 +398,7 @@ class Run:
             generator_problem=self.generator_handle.problem,
             ignored_fields=self.metrics.ignored_fields,
             ledger_open=self.ledger.is_open,
+            devices=tuple(devices[: waiting.MOST_DEVICES]),
+            devices_left_out=max(0, len(devices) - waiting.MOST_DEVICES),
+            shortage=waiting.shortage(self.roster, open_round),
         )

@@ -58,6 +58,11 @@ class Members:
         return len(self._names)
 
     @property
+    def contract(self) -> Contract:
+        """The run's contract, without those who have left it."""
+        return self._contract
+
+    @property
     def are_open(self) -> bool:
         """Whether further devices can join."""
         return bool(self._contract.admit)

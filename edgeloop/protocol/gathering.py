@@ -2,7 +2,7 @@
 
 import enum
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -58,7 +58,7 @@ class Gathering(Generic[U]):
     share: float | None = None
     grace: float | None = None
     may_grow: bool = False
-    there: Callable[[], Collection[str]] = frozenset
+    there: Callable[[], Iterable[str]] = frozenset
     uploads: dict[str, U] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     _complete: float | None = None  # since when all who are there have answered
