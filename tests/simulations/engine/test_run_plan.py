@@ -105,6 +105,7 @@ def test_some_clients_train_and_all_evaluate(
     with run_plan.open_cohort(plan, federation) as cohort:
         joining = some.joining(0)
         answers = cohort.ask(0, plan.load().start()[1], joining)
+    assert joining is not None
     assert len(joining) == 2
     assert {name for name, each in answers.items() if each.upload is not None} == joining
     assert all(each.report.test_samples for each in answers.values())
