@@ -4,10 +4,12 @@ What is known of each is kept as it comes, and counted when somebody asks: the w
 does not grow with the number of devices.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from cloud.aggregator.series import Series
 from edgeloop.answers import Report
+from edgeloop.cohorts.roster import KINDS
 from edgeloop.protocol.device_health import BOUNDS, Health
 
 _WORK_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -30,6 +32,11 @@ class Fleet:
         self._online: set[str] = set()
         self._invited = series.gauge("devices_invited", "Devices in the task's contract.")
         self._present = series.gauge("devices_online", "Invited devices that say they are there.")
+        self._states = series.gauge(
+            "devices", "Invited devices, by what they say they are doing.", ("state",)
+        )
+        for kind in KINDS:
+            self._states.labels(kind)
         self._accuracies = series.quantiles(
             "device_accuracy_ratio",
             "Share of its own test samples that a device classified right in the last round.",
@@ -53,6 +60,19 @@ class Fleet:
     def invited(self, devices: int) -> None:
         """So many devices are in the contract."""
         self._invited.set(devices)
+
+    def watch(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Count the devices by state at each scrape.
+
+        Args:
+            counts: how many there are, by each of `roster.KINDS`.
+        """
+
+        def count(kind: str) -> float:
+            return counts()[kind]
+
+        for kind in KINDS:
+            self._states.labels(kind).set_function(partial(count, kind))
 
     def presence(self, device: str, *, online: bool) -> None:
         """An invited device says that it is there, or the broker says that it is gone."""

@@ -273,6 +273,12 @@ class Ledger:
             found = {row.device: _bytes(row.payload) for row in connection.execute(query)}
         return dict(sorted(found.items()))
 
+    def held(self, round_number: int, client: str) -> str | None:
+        """Return the digest of a client's upload to a round, also of a closed one; None if none."""
+        key = {"run": self._run, "round": round_number, "device": client}
+        with self._read() as connection:
+            return connection.scalar(select(uploads.c.digest).filter_by(**key))
+
     def drop(self, round_number: int, client: str) -> None:
         """Forget an upload, so that its client may send another."""
         key = {"run": self._run, "round": round_number, "device": client}

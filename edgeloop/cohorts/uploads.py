@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from edgeloop.protocol import wire
+
 
 class Upload(NamedTuple):
     """An upload as it is written.
@@ -37,6 +39,10 @@ class UploadLog(Protocol):
         """Forget an upload, so that its client may send another."""
         ...
 
+    def held(self, round_number: int, client: str) -> str | None:
+        """Return the SHA-256 of a client's upload, of a closed round too; None if none."""
+        ...
+
 
 @dataclass
 class MemoryLog:
@@ -60,3 +66,8 @@ class MemoryLog:
     def drop(self, round_number: int, client: str) -> None:
         """Forget an upload."""
         self.uploads.get(round_number, {}).pop(client, None)
+
+    def held(self, round_number: int, client: str) -> str | None:
+        """Return the SHA-256 of a client's upload to a round; None if there is none."""
+        payload = self.uploads.get(round_number, {}).get(client)
+        return None if payload is None else wire.digest(payload)

@@ -5,7 +5,7 @@ after it has done with it what must not be lost.
 """
 
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, Self
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -43,7 +43,7 @@ class MqttConnection:
             unless the settings say for how long.
         persistent: whether the broker keeps a session for this client when it is away.
         inflight: messages that the broker may deliver before the first is acknowledged.
-        presence_notes: go with "online".
+        presence_notes: go with "online", until `say_presence` has others.
         refusal: told, on the network thread, of what the broker refuses, and its reason code.
     """
 
@@ -111,7 +111,7 @@ class MqttConnection:
     # ---- on paho's network thread
 
     def _on_up(self, packet: int) -> None:
-        self._outbox.limit = packet - OVERHEAD
+        self._outbox.limit, self._outbox.packet = packet - OVERHEAD, self._link.packet
         self._filters.subscribe_all()
         self._watch(True)
         if self._presence is not None:
@@ -136,7 +136,9 @@ class MqttConnection:
             )
             return
         notes = dict(getattr(message.properties, "UserProperty", ()))
-        self._inbox.put(Arrival(topic, bytes(message.payload), acknowledge, notes))
+        self._inbox.put(
+            Arrival(topic, bytes(message.payload), acknowledge, notes, bool(message.retain))
+        )
 
     # ---- on the owner's thread
 
@@ -204,9 +206,25 @@ class MqttConnection:
         """
         return self._outbox.send(topic, payload, notes)
 
+    def send_again(
+        self, topic: str, payload: bytes, indices: Collection[int], count: int, notes: Notes = NONE
+    ) -> int:
+        """Send some chunks of a payload once more; see `Outbox.send_again`."""
+        return self._outbox.send_again(topic, payload, indices, count, notes)
+
+    def chunks_of(self, payload: bytes) -> list[bytes]:
+        """Return the chunks that a payload is cut into now."""
+        return self._outbox.chunks_of(payload)
+
     def publish_retained(self, topic: str, payload: bytes) -> None:
         """Have the broker keep a payload of any size: chunk i retained at topic/i."""
         self._outbox.publish_retained(topic, payload)
+
+    def say_presence(self, notes: Notes) -> None:
+        """Have these notes go with "online" from now on, and say it if there is a connection."""
+        self._presence_notes = notes
+        if self._presence is not None and self.connected:
+            self.publish(self._presence, b"online", retain=True, notes=notes)
 
     def republish(self, topic: str, payload: bytes, expiry: int) -> None:
         """Send what is held once more, for those who have subscribed to it and miss it."""

@@ -10,6 +10,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edgeloop.errors import BrokerError, BrokerSetupError
+from edgeloop.mqtt.progress import Progress
 from edgeloop.mqtt.tls import Identity
 from edgeloop.runtime.config import MOST_CHUNK_BYTES, BrokerSettings
 
@@ -70,6 +71,7 @@ class PahoClient(Client):
         if self._identity is not None:
             self.tls_set_context(self._identity.context)
         self.on_pre_connect = self._renew_credentials
+        self._progress = Progress()
 
     def _renew_credentials(self, _client: Client, _data: Any) -> None:
         """Read password and certificates again, before each connection."""
@@ -117,3 +119,13 @@ class PahoClient(Client):
         except (OSError, UnicodeError) as error:  # UnicodeError: no host has such a name
             self.dial_failed(error)
             raise ConnectionError(str(error)) from error
+
+    def _check_keepalive(self) -> None:
+        """Part from a dead connection, as paho does, and not from a slow one.
+
+        Its question waits behind all that is to be sent: while that goes out, it has no answer.
+        """
+        self._progress.look(self.socket(), self.want_write())
+        if self._ping_t and self._progress.within(self._keepalive / 2):
+            self._ping_t = 0.0
+        super()._check_keepalive()

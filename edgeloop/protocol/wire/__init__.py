@@ -41,9 +41,10 @@ from edgeloop.protocol.wire.schema import (
     arrays,
     check,
     finite,
+    magnitudes,
     peak,
 )
-from edgeloop.protocol.wire.versions import GROWS, IgnoredFields, Since, grows
+from edgeloop.protocol.wire.versions import GROWS, OWN_NOTES, IgnoredFields, Since, grows, speaks
 
 __all__ = [
     "GROWS",
@@ -51,6 +52,7 @@ __all__ = [
     "MAX_FRAME",
     "MOST_SAMPLES",
     "NAME",
+    "OWN_NOTES",
     "Between",
     "ContentError",
     "Counts",
@@ -85,6 +87,8 @@ __all__ = [
     "fingerprint_of",
     "finite",
     "grows",
+    "magnitudes",
     "open_frame",
     "peak",
+    "speaks",
 ]
