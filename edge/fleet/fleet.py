@@ -38,6 +38,9 @@ from edgeloop.runtime.pace import Backoff
 
 DIALLING = 32  # connections that are made at the same time
 TEND_SECONDS = 5.0
+ATTEMPTS = 4
+"""To connect, of a device that has never been connected."""
+
 CLOSE_SECONDS = 5.0
 RECEIPT_SECONDS = 10.0
 """For the last receipts, once the broker has all answers."""
@@ -85,12 +88,13 @@ class FleetDevice:
         self._round = -1  # the newest that it has begun to answer
         self._receipts = receipt_topic(task, name)
         self.done: set[int] = set()
+        self.failures = 0  # attempts to connect that came to nothing since it was up
 
     def _up(self, refused: str | None) -> None:
         if refused is not None:
-            self._backoff.failed()
             self._fleet.refused(self, refused)
             return
+        self.failures = 0
         self._backoff.connected()
         self.client.subscribe([round_topic(self._fleet.plan.contract.task), self._receipts])
         self._say(State.WAITING)
@@ -103,7 +107,12 @@ class FleetDevice:
         self.client.publish(self._presence, b"online", retain=True, notes=notes_of(said))
 
     def _down(self, reason: str) -> None:
-        self._fleet.lost(self, reason, self._backoff.pause())
+        self._fleet.lost(self, reason)
+
+    def pause(self) -> float:
+        """Return how many seconds to wait before it connects again."""
+        self._backoff.failed()
+        return self._backoff.pause()
 
     def _arrived(self, arrival: Arrival) -> None:
         if arrival.topic == self._receipts:
@@ -117,10 +126,14 @@ class FleetDevice:
         again = is_reminder(arrival.notes)
         if opening.run != plan.contract.run or not is_addressed_to(arrival.notes, self.name):
             return
-        if opening.round > self._round or (again and opening.round in self.done):
+        unsure = opening.round in self.done and self._lacks_receipt(opening.round)
+        if opening.round > self._round or (again and unsure):
             self._round = opening.round
             pause = random.uniform(0, plan.spread)  # noqa: S311 - no secret
             asyncio.get_running_loop().call_later(pause, self._answer, opening.round)
+
+    def _lacks_receipt(self, number: int) -> bool:
+        return any(number == each for each, _ in self._sent.values())
 
     def _hear_receipt(self, payload: bytes) -> None:
         try:
@@ -229,11 +242,14 @@ class Fleet:
             self._fail(device, f"cannot connect: {error}")
 
     def _fail(self, device: FleetDevice, what: str) -> None:
-        """A device has failed to connect; it is not tried again before others have had a turn."""
+        """A device has failed to connect: it tries again, a few times if it has never been up."""
         self.measured.failed(what)
-        if device.name not in self._came:
-            self._failed.add(device.name)
-            self._look()
+        device.failures += 1
+        if device.name in self._came or device.failures < ATTEMPTS:
+            asyncio.get_running_loop().call_later(device.pause(), self._dial, device)
+            return
+        self._failed.add(device.name)
+        self._look()
 
     # ---- what devices tell
 
@@ -248,12 +264,12 @@ class Fleet:
         """The broker refuses a device."""
         self._fail(device, f"refused by the broker: {reason}")
 
-    def lost(self, device: FleetDevice, reason: str, pause: float) -> None:
+    def lost(self, device: FleetDevice, reason: str) -> None:
         """A connection is gone; it is made again after a pause, if it had been up."""
         if self._ending or device.name not in self._came:
             return
         self.measured.failed(f"lost: {reason}")
-        asyncio.get_running_loop().call_later(pause, self._dial, device)
+        asyncio.get_running_loop().call_later(device.pause(), self._dial, device)
 
     def answered(self, device: FleetDevice, number: int) -> None:
         """A device's answer to a round is with the broker."""
