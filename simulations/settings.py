@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from edgeloop import algorithms, bases, data, generators
 from edgeloop.bases import building
 from edgeloop.bases.running import Base
-from edgeloop.data import Federation, Partition
+from edgeloop.data import Columns, Federation, Partition
 from edgeloop.data.views import select_clients
 from edgeloop.errors import ConfigError, EdgeloopError, choose
 from edgeloop.generator import Generator
@@ -51,6 +51,9 @@ class DataSettings(Settings):
         only_client: run this client of the partition alone; None for all of them.
         shots: training samples of each class that a client keeps, the first ones; None for all.
         image_size: pixels of a side that image files are resized to; None leaves them.
+        label_column: of a table; None for the one whose name tells. See `edgeloop.data.columns`.
+        image_column: likewise, of the pictures or of their files.
+        client_column: likewise, of the natural clients.
     """
 
     data: str
@@ -65,6 +68,14 @@ class DataSettings(Settings):
     only_client: Annotated[int, Field(ge=0)] | None = None
     shots: Whole | None = None
     image_size: Annotated[int, Field(ge=1, le=4096)] | None = None
+    label_column: str | None = None
+    image_column: str | None = None
+    client_column: str | None = None
+
+    @property
+    def columns(self) -> Columns:
+        """The columns that are named."""
+        return Columns(self.label_column, self.image_column, self.client_column)
 
     def federation(self) -> Federation:
         """Open the data as these clients hold it.
@@ -73,7 +84,9 @@ class DataSettings(Settings):
             ConfigError: if the data comes with another number of clients than was asked for.
             DataError: if the data cannot be read, or not be divided so, or has no such client.
         """
-        federation = data.load(self.data, self._partition(), self.layout, self.image_size)
+        federation = data.load(
+            self.data, self._partition(), self.layout, self.image_size, self.columns
+        )
         if self.clients is not None and self.clients != len(federation):
             raise ConfigError(
                 "clients",

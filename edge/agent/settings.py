@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgeloop.data import Partition, SampleSelection
+from edgeloop.data import Columns, Partition, SampleSelection
 from edgeloop.mixing.experts import Mix
 from edgeloop.protocol.task import DeviceName, Name
 from edgeloop.runtime.config import BrokerSettings, Epsilon, Settings
@@ -26,6 +26,9 @@ class DataSettings(Settings):
         classes_per_client: of the partitions pathological and exdir.
         seed: of the partition.
         image_size: pixels of a side that image files are resized to; the task's if not given.
+        label_column: of a table; the one whose name tells if not given.
+        image_column: likewise, of the pictures or of their files.
+        client_column: likewise, of the natural clients.
     """
 
     source: str
@@ -37,6 +40,9 @@ class DataSettings(Settings):
     classes_per_client: Annotated[int, Field(ge=1)] = 2
     seed: int = 1
     image_size: Annotated[int, Field(ge=1, le=4096)] | None = None
+    label_column: str | None = None
+    image_column: str | None = None
+    client_column: str | None = None
 
     def chosen_partition(self) -> Partition | None:
         """Return the partition that these settings describe, if there is one."""
@@ -52,9 +58,9 @@ class DataSettings(Settings):
 
     def selection(self) -> SampleSelection:
         """Return which samples these settings choose."""
-        return SampleSelection(
-            self.source, self.client, self.chosen_partition(), self.layout, self.image_size
-        )
+        columns = Columns(self.label_column, self.image_column, self.client_column)
+        partition, size = self.chosen_partition(), self.image_size
+        return SampleSelection(self.source, self.client, partition, self.layout, size, columns)
 
 
 class TrainingSettings(Settings):

@@ -64,6 +64,15 @@ def simulate_command(  # noqa: PLR0913 - an option each
     image_size: Annotated[
         int | None, typer.Option(help="Side length, in pixels, to resize image files to.")
     ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of the labels in a table. [default: by its name]")
+    ] = None,
+    image_column: Annotated[
+        str | None, typer.Option(help="Column of the images or of their files, likewise.")
+    ] = None,
+    client_column: Annotated[
+        str | None, typer.Option(help="Column of the natural clients, likewise.")
+    ] = None,
     only_client: Annotated[
         int | None, typer.Option(help="Number of the only client to run. [default: all clients]")
     ] = None,

@@ -93,6 +93,15 @@ def show(  # noqa: PLR0913 - an option each
     image_size: Annotated[
         int | None, typer.Option(help="Side length, in pixels, to resize image files to.")
     ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of the labels in a table. [default: by its name]")
+    ] = None,
+    image_column: Annotated[
+        str | None, typer.Option(help="Column of the images or of their files, likewise.")
+    ] = None,
+    client_column: Annotated[
+        str | None, typer.Option(help="Column of the natural clients, likewise.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Show what a data set holds, whole or divided; nothing is written."""
@@ -100,7 +109,9 @@ def show(  # noqa: PLR0913 - an option each
     chosen = config.parse(table, DataSettings, "data show")
     if chosen.partition is None and not library.is_divided(data):
         _check_undivided(chosen)
-        showing.show_pool(data, library.read(data, chosen.image_size), as_json=as_json)
+        pool = library.read(data, chosen.image_size, columns=chosen.columns)
+        layout_name = library.layout_of(data, chosen.columns).layout
+        showing.show_pool(data, layout_name, pool, as_json=as_json)
     else:
         showing.show_federation(data, chosen.federation(), as_json=as_json)
 
