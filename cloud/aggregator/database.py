@@ -147,9 +147,13 @@ def connect(url: str | URL, busy_seconds: float) -> Database:
     name = _path(parsed) if sqlite else parsed.render_as_string(hide_password=True)
     lock = _locked(name) if sqlite else None
     try:
+        if lock is not None:
+            _check_not_emptied(name, lock)
         busy = Busy(busy_seconds)
         database = Database(_engine(parsed, busy), name, lock, busy=busy)
         _prepare(database)
+        if lock is not None:
+            _note_prepared(lock)
     except BaseException:
         if lock is not None:
             lock.close()
@@ -198,6 +202,24 @@ def _locked(name: str) -> IO[str]:
         remedy = "stop it, or use another folder"
         raise TakenError(name, "another aggregator is running on it", remedy) from error
     return lock
+
+
+def _check_not_emptied(name: str, lock: IO[str]) -> None:
+    """Refuse a file without a byte that was a ledger: SQLite would begin it anew.
+
+    One that was killed before its first write is begun again; one that is gone is a new one.
+    """
+    file = Path(name)
+    if file.is_file() and not file.stat().st_size and lock.tell():
+        problem = "was a ledger and is an empty file now: its run is lost"
+        raise RunError(name, problem, "restore it from a backup, or remove it to begin a new run")
+
+
+def _note_prepared(lock: IO[str]) -> None:
+    """Leave behind, in the file beside it, that a ledger holds more than nothing."""
+    if not lock.tell():
+        lock.write("prepared\n")
+        lock.flush()
 
 
 def _engine(url: URL, busy: Busy) -> Engine:

@@ -21,6 +21,7 @@ from edgeloop.errors import ModelError
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.gaussian.knowledge import GlobalStatistics
 from edgeloop.mixing import experts
+from edgeloop.protocol import wire
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime import atomic_files
 
@@ -51,7 +52,16 @@ def make_client(
     name = f"base {base.identity[:12]}"
     if network is not None and network.trains is not None:
         name = f"{name}, {settings.training.architecture}"
-    return TaskClient(client, name, algorithm.broadcast, algorithm.sizes, ending.settle, grows=True)
+    first = algorithm.start()[1]
+    return TaskClient(
+        client,
+        name,
+        algorithm.broadcast,
+        algorithm.sizes,
+        ending.settle,
+        grows=True,
+        first=(wire.fingerprint(first), first),
+    )
 
 
 @dataclass(frozen=True)
@@ -108,10 +118,13 @@ class _Ending:
             if self.network is not None:
                 own = {"joins": False, "why": self.network.why, "without": told["mixed"]}
                 told = {**told, "network": {**own, "alone": None}}
+            _log_mixture(told)
             return FinalModel(partial(self._write, self.member.scores, None), told, held)
         found = self.network.trains(self.member, broadcast)
         export = partial(self._write, found.scores, found.graph)
-        return FinalModel(export, found.as_summary(broadcast), held)
+        told = found.as_summary(broadcast)
+        _log_mixture(told)
+        return FinalModel(export, told, held)
 
     def _write(
         self,
@@ -173,3 +186,14 @@ def _difference(
         problem = f"its scores are {difference:.2g} from the device's own"
         raise ModelError(str(path), problem, "report it, with the base")
     return difference
+
+
+def _log_mixture(told: Mapping[str, Any]) -> None:
+    text = "mixes %.2f of everybody's classifier with its own: %s, by %d samples"
+    log.info(text, told["weight"], told["why"], told["held_out"])
+    if told["mixed"] is not None and told["alone"] is not None:
+        text = "accuracy on test samples: own %.4f, together %.4f, mixed %.4f"
+        log.info(text, told["alone"], told["together"], told["mixed"])
+    if "network" in told:
+        joins = "joins" if told["network"]["joins"] else "does not join"
+        log.info("a network of its own %s: %s", joins, told["network"]["why"])

@@ -25,6 +25,7 @@ Shape suffix: P parameters of the model.
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, cast
 
 import torch
@@ -96,15 +97,6 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         mean = weights.mean(uploads, config.weighted)
         return mean, mean
 
-    def init_client_state(model: SplitModel) -> None:
-        shared = copy.deepcopy(model)
-        if config.through_mixture:
-            model.kept["local"] = as_buffers(
-                [parameter.detach().clone() for parameter in model.own()]
-            )
-        model.kept["alpha"] = as_buffers([torch.tensor(config.alpha)])
-        model.kept["global"] = shared
-
     def load_broadcast(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
         kept = client_state(model)
         weights.assign(kept.shared.own(), broadcast.weights_P)
@@ -132,9 +124,18 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         aggregate=aggregate,
         loss=cross_entropy,
         train=train,
-        init_client_state=init_client_state,
+        init_client_state=partial(init_client_state, config=config),
         load_broadcast=load_broadcast,
     )
+
+
+def init_client_state(model: SplitModel, config: Config) -> None:
+    """Add the shared model, alpha and, if it is mixed of it, the local one to a client's model."""
+    shared = copy.deepcopy(model)
+    if config.through_mixture:
+        model.kept["local"] = as_buffers([parameter.detach().clone() for parameter in model.own()])
+    model.kept["alpha"] = as_buffers([torch.tensor(config.alpha)])
+    model.kept["global"] = shared
 
 
 @dataclass(frozen=True)

@@ -153,9 +153,8 @@ def build(config: Config) -> Algorithm[State, HeadUpload, Knowledge]:
         pool_C, head = pool(uploads), heads.average(uploads)
         generator_G = state.generator_G
         if config.persist:
-            generator_G = train_generator(
-                first.with_parameters(generator_G), pool_C, head, state.rounds, config
-            )
+            known = first.with_parameters(generator_G)
+            generator_G = train_generator(known, pool_C, head, state.rounds, config)
         knowledge = Knowledge(head.head_CK, head.bias_C, pool_C, generator_G)
         return State(state.rounds + 1, generator_G), knowledge
 

@@ -42,6 +42,7 @@ from edgeloop.algorithm import (
     Recipe,
 )
 from edgeloop.knowledge import prototypes
+from edgeloop.knowledge.prototype_algorithm import prototype_algorithm
 from edgeloop.knowledge.prototype_network import (
     PrototypeTraining,
     State,
@@ -103,10 +104,6 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         config.server_epochs, config.server_lr, config.server_batch, config.seed
     )
 
-    def start() -> tuple[State, GlobalPrototypes]:
-        state = initial_state(config.classes, config.width, config.seed)
-        return state, prototypes.no_prototypes(config.classes, config.width)
-
     def aggregate(
         state: State, uploads: Sequence[PrototypeUpload]
     ) -> tuple[State, GlobalPrototypes]:
@@ -131,20 +128,14 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         upload=partial(prototypes.upload_collected, classes=config.classes, width=config.width),
     )
 
-    made = Algorithm[State, PrototypeUpload, GlobalPrototypes](
+    return prototype_algorithm(
+        config,
+        recipe,
         state=State,
-        upload=PrototypeUpload,
-        broadcast=GlobalPrototypes,
-        sizes={"C": config.classes, "D": config.width},
-        start=start,
+        start=partial(initial_state, config.classes, config.width, config.seed),
         aggregate=aggregate,
-        check=lambda upload: prototypes.check_labels(upload, config.classes),
-        recipe=recipe,
-        predict=lambda model, inputs, goal: directions(
-            model(inputs)[0], goal, prototypes.log_prior(model)
-        ),
+        scores=directions,
     )
-    return prototypes.with_own_prior(made) if config.own_prior else made
 
 
 def cosines(ours_BK: Tensor, theirs_CK: Tensor) -> Tensor:

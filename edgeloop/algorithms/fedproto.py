@@ -29,6 +29,7 @@ from edgeloop.algorithm import (
     Recipe,
 )
 from edgeloop.knowledge import prototypes
+from edgeloop.knowledge.prototype_algorithm import prototype_algorithm
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload, Targets
 
 INFO = AlgorithmInfo(
@@ -81,9 +82,6 @@ class State:
 def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]:
     """Bind server and client to one configuration."""
 
-    def start() -> tuple[State, GlobalPrototypes]:
-        return State(), prototypes.no_prototypes(config.classes, config.width)
-
     def aggregate(
         state: State, uploads: Sequence[PrototypeUpload]
     ) -> tuple[State, GlobalPrototypes]:
@@ -109,17 +107,4 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         ),
     )
 
-    made = Algorithm[State, PrototypeUpload, GlobalPrototypes](
-        state=State,
-        upload=PrototypeUpload,
-        broadcast=GlobalPrototypes,
-        sizes={"C": config.classes, "D": config.width},
-        start=start,
-        aggregate=aggregate,
-        check=lambda upload: prototypes.check_labels(upload, config.classes),
-        recipe=recipe,
-        predict=lambda model, inputs, goal: prototypes.nearness(
-            model(inputs)[0], goal, prototypes.log_prior(model)
-        ),
-    )
-    return prototypes.with_own_prior(made) if config.own_prior else made
+    return prototype_algorithm(config, recipe, state=State, start=State, aggregate=aggregate)

@@ -21,6 +21,7 @@ Shape suffixes: B samples, N uploaded prototypes, C classes, K features, D kept 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ from edgeloop.algorithm import (
     Recipe,
 )
 from edgeloop.knowledge import prototypes
+from edgeloop.knowledge.prototype_algorithm import prototype_algorithm
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive
@@ -108,9 +110,6 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
     """Bind server and client to one configuration."""
     dimensions_CD = dimensions(config)
 
-    def start() -> tuple[State, GlobalPrototypes]:
-        return State(), prototypes.no_prototypes(config.classes, dimensions_CD.shape[1])
-
     def aggregate(
         state: State, uploads: Sequence[PrototypeUpload]
     ) -> tuple[State, GlobalPrototypes]:
@@ -122,16 +121,15 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
     def objective(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
         return loss(forward, batch, goal, config.pull)
 
+    whole = partial(
+        prototypes.upload_collected,
+        classes=config.classes,
+        width=config.width,
+        epochs=config.local_epochs,
+    )
+
     def upload(model: SplitModel, batches: Batches, seen: CollectedOutputs) -> PrototypeUpload:
-        whole = prototypes.upload_collected(
-            model,
-            batches,
-            seen,
-            classes=config.classes,
-            width=config.width,
-            epochs=config.local_epochs,
-        )
-        return compress(whole, dimensions_CD)
+        return compress(whole(model, batches, seen), dimensions_CD)
 
     recipe = Recipe[PrototypeUpload, GlobalPrototypes](
         targets=targets,
@@ -142,20 +140,15 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         upload=upload,
     )
 
-    made = Algorithm[State, PrototypeUpload, GlobalPrototypes](
+    return prototype_algorithm(
+        config,
+        recipe,
         state=State,
-        upload=PrototypeUpload,
-        broadcast=GlobalPrototypes,
-        sizes={"C": config.classes, "D": dimensions_CD.shape[1]},
-        start=start,
+        start=State,
         aggregate=aggregate,
-        check=lambda upload: prototypes.check_labels(upload, config.classes),
-        recipe=recipe,
-        predict=lambda model, inputs, goal: nearness(
-            model(inputs)[0], goal, prototypes.log_prior(model)
-        ),
+        scores=nearness,
+        dims=dimensions_CD.shape[1],
     )
-    return prototypes.with_own_prior(made) if config.own_prior else made
 
 
 def dimensions(config: Config) -> Tensor:

@@ -4,6 +4,7 @@ Shape suffixes: N images, C colours (1 or 3), H and W pixels.
 """
 
 import logging
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -198,7 +199,7 @@ def _log_oddities(layout: ClassLayout, names: tuple[str, ...], present: Collecti
     """Say what is legal and seldom meant."""
     folder = layout.folder
     if len(names) == 1:
-        log.warning("%s: has one class only, %s: nothing can be learned from it", folder, names[0])
+        log.warning("%s: has one class only, %s: each of its folders is one", folder, names[0])
     if present and "train" not in present:
         parts = sorted(part.name for part in layout.parts) or sorted(present)
         told = "%s: has no part train beside %s: its images are divided like any others"
@@ -231,11 +232,22 @@ def class_files(folder: Path) -> list[Path]:
 
 def _photos(layout: ClassLayout) -> list[Photo]:
     if layout.photos:
+        _check_names(layout)
         return layout.photos
     left = str(layout.left)
     problem = f"unknown layout{left and ', with '}{left}"
     remedy = "give it config.json, *.parquet, a CSV with labels, or one folder of images per class"
     raise DataError(str(layout.folder), problem, remedy)
+
+
+def _check_names(layout: ClassLayout) -> None:
+    """Refuse a class that no message can name."""
+    for name in {each.label for each in layout.photos}:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            problem = f"the class folder {os.fsencode(name)!r} has a name that is not UTF-8"
+            raise DataError(str(layout.folder), problem, "rename it") from error
 
 
 def content(file: Path) -> bytes:

@@ -4,6 +4,7 @@ edgeloop/v1/{task}/contract                   retained: the contract, JSON
 edgeloop/v1/{task}/round                      retained: the open round, JSON
 edgeloop/v1/{task}/broadcast/{slot}/{chunk}   retained: a broadcast, in chunks
 edgeloop/v1/{task}/upload/{device}            a device's answers, in chunks
+edgeloop/v1/{task}/receipt/{device}           what became of an answer, JSON: `protocol.receipt`
 edgeloop/v1/{task}/presence/{device}          retained: "online" or, by its last will, "offline";
                                               "left" by a device that asks to be taken out
 """
@@ -160,6 +161,16 @@ def reminder(missing: Collection[str]) -> Mapping[str, str]:
     return {"again": "1", **({"missing": names} if len(names) <= _NAMES_LENGTH else {})}
 
 
+def over() -> Mapping[str, str]:
+    """Return the notes of the last opening once the run is over: no answer is waited for."""
+    return {**reminder([]), "over": "1"}
+
+
+def is_over(notes: Mapping[str, str]) -> bool:
+    """Return whether a run is over, as the notes of an opening tell."""
+    return notes.get("over") == "1"
+
+
 def is_reminder(notes: Mapping[str, str]) -> bool:
     """Return whether an opening was announced before."""
     return "again" in notes
@@ -201,6 +212,11 @@ def broadcast_topic(task: str, slot: int | str) -> str:
 def upload_topic(task: str, device: str) -> str:
     """Return where a device's answers go; "+" for every device's."""
     return f"{ROOT}/{task}/upload/{device}"
+
+
+def receipt_topic(task: str, device: str) -> str:
+    """Return where a device hears what became of its answers."""
+    return f"{ROOT}/{task}/receipt/{device}"
 
 
 def presence_topic(task: str, device: str) -> str:

@@ -13,10 +13,7 @@ from edgeloop.algorithm import AlgorithmInfo
 from edgeloop.cli import console
 from edgeloop.errors import EdgeloopError
 
-GIVEN = (
-    *("classes", "width", "seed", "shape", "architecture"),
-    *("generator_sha256", "latent_dim", "base_sha256", "dims"),
-)
+GIVEN = (*algorithms.RUN_FACTS, "architecture")
 """Fields of every Config that the run fills in; no hyperparameters."""
 
 

@@ -103,6 +103,8 @@ def _check(
     if (generator or triton) and not info.generator:
         option = "--generator" if generator else "--triton"
         raise ConfigError(option, f"{algorithm} asks no generator", "leave it out")
+    if generator is not None:
+        generators.load(generator)  # before the first task, which asks none
 
 
 def _shown(stage: DemoTask, triton: bool) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,9 @@ def test_a_class_may_be_called_train(tmp_path: Path, caplog: pytest.LogCaptureFi
 def test_one_class_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     picture(tmp_path / "cat" / "0.png")
     picture(tmp_path / "cat" / "1.png")
-    assert told(tmp_path, caplog).startswith("has one class only, cat")
+    said = told(tmp_path, caplog)
+    assert said.startswith("has one class only, cat")
+    assert "nothing can be learned" not in said  # class statistics can
 
 
 def test_many_folders_are_not_all_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -115,3 +118,13 @@ def test_the_images_themselves_are_as_before(folder: Path) -> None:
     pool = read_class_folders(folder)
     assert pool.labels.tolist() == [0, 0, 1]
     assert np.unique(pool.inputs[1]).tolist() == [9]
+
+
+def test_a_class_whose_name_is_not_utf8(folder: Path) -> None:
+    """No message, summary or screen could name it."""
+    try:
+        picture(Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9")) / "0.png")
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    with pytest.raises(DataError, match=r"class folder b'caf\\xe9' has a name that is not UTF-8"):
+        read_class_folders(folder)

@@ -86,7 +86,8 @@ def test_parts_by_their_names(name: str, part: str) -> None:
 
 @pytest.mark.parametrize("name", ["labels", "class", "Target", "character"])
 def test_other_names_of_the_label(tmp_path: Path, name: str) -> None:
-    write(tmp_path / "a.parquet", [1, 0], label=None, **{name: [1, 0]})
+    more: dict[str, Any] = {name: [1, 0]}
+    write(tmp_path / "a.parquet", [1, 0], label=None, **more)
     assert read(tmp_path).labels.tolist() == [1, 0]
 
 

@@ -1,5 +1,6 @@
 """A device's own network beside class statistics: trained at the end, in its file if it helps."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -51,13 +52,19 @@ def _client(made: TaskClient) -> StatisticsClient:
 
 
 @pytest.mark.parametrize("pixels", [False, True])
-def test_the_file_has_what_joined(tmp_path: Path, pixels: bool) -> None:
+def test_the_file_has_what_joined(
+    tmp_path: Path, pixels: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "edge")
     made = half(tmp_path, pixels=pixels)
     bound = algorithms.base_options("class-statistics", BASE)
     algorithm = algorithms.load("class-statistics", classes=CLASSES, **bound)
     broadcast = exchanged(algorithm, [_client(made)])
     final = made.finalize(broadcast)
     assert final.mix is not None
+    assert f"mixes {final.mix['weight']:.2f} of everybody's classifier with its own" in caplog.text
+    assert f"mixed {final.mix['mixed']:.4f}" in caplog.text
+    assert "a network of its own joins: " in caplog.text
     network = final.mix["network"]
     assert network["joins"], network
     assert final.mix["mixed"] > network["without"] + 0.1

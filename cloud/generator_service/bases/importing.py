@@ -19,9 +19,11 @@ from edgeloop.bases.graph import Graph
 from edgeloop.bases.manifest import FEATURES, INPUTS, LARGEST_DIMS, VARIANCES
 from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError
+from edgeloop.runtime import onnx_graphs
 
 _INNER = "model/"
 _LARGEST_RAW = 1_000_000
+_CHANNELS = "give --shape, --channels-last, or three numbers of --mean and --std for grey"
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,12 @@ def wrap_extractor(
     nodes.nodes += inner.graph.node
     nodes.constants += inner.graph.initializer
     nodes.add("Flatten", _INNER + made, to=FEATURES, axis=1)
-    return _file(nodes, shape, inner, _width(nodes, shape, inner, name))
+    try:
+        width = _width(nodes, shape, inner, name)
+    except BaseError:
+        _check_channels(model, shape, preprocessing, name)
+        raise
+    return _file(nodes, shape, inner, width)
 
 
 def reduce_dims(content: bytes, images_N: NDArray[np.float32], dims: int, name: str) -> bytes:
@@ -144,6 +151,7 @@ def _projected(
 
 def _read(content: bytes, name: str) -> onnx.ModelProto:
     try:
+        onnx_graphs.check(content)
         model = onnx.load_from_string(content)
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf's and onnx's exceptions have no common base but Exception
@@ -184,8 +192,25 @@ def _check_sides(
     places = declared[:-1] if asked.channels_last else declared[1:]
     remedy = f"give --size {'x'.join(str(side or 'SIDE') for side in places)}"
     if differ[-1 if asked.channels_last else 0]:
-        remedy = "give --shape, --channels-last, or three numbers of --mean and --std for grey"
+        remedy = _CHANNELS
     raise BaseError(name, problem, remedy)
+
+
+def _check_channels(
+    model: onnx.ModelProto, shape: tuple[int, ...], asked: Preprocessing, name: str
+) -> None:
+    """Name the channels, where a file that cannot be run has a first convolution of others."""
+    shapes = {each.name: list(each.dims) for each in model.graph.initializer}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    sides = shapes.get(convolutions[0].input[1], []) if convolutions else []
+    if len(sides) < 2:
+        return
+    groups = next((each.i for each in convolutions[0].attribute if each.name == "group"), 1)
+    reads = sides[1] * groups
+    colours = 3 if shape[0] == 1 and len(asked.mean) == 3 else shape[0]
+    if reads != colours:
+        problem = f"cannot be run on inputs of {tuple(shape)}: it reads {reads} channels, and would"
+        raise BaseError(name, f"{problem} get {colours}", _CHANNELS)
 
 
 def _output(model: onnx.ModelProto, wanted: str | None, name: str) -> str:
