@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from edgeloop.data import (
+    arrays,
     cameras,
     catalogue,
     cifar,
@@ -73,6 +74,7 @@ SOURCES = (
     Source("UCI HAR", uci_har.matches, uci_har.read),
     Source("camera traps", cameras.matches, cameras.read, resizes=True),
     Source("AG News", news.matches, news.read),
+    Source("npz of parts", arrays.matches, arrays.read),
     Source("Tiny-ImageNet", tiny_imagenet.matches, tiny_imagenet.read, resizes=True),
 )
 """The layouts that tell themselves; the first one that matches is it, before other files'."""
