@@ -29,7 +29,7 @@ FLOAT = 4  # bytes of a pixel that a model reads
 _EXTRA = "pip install 'edgeloop[sim]'"
 
 
-def optional(module: str, package: str) -> ModuleType:
+def optional(module: str, package: str, remedy: str = _EXTRA) -> ModuleType:
     """Import a package that only readers need.
 
     Raises:
@@ -38,7 +38,7 @@ def optional(module: str, package: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        raise DataError(package, "is needed to read this source", _EXTRA) from error
+        raise DataError(package, "is needed to read this source", remedy) from error
 
 
 def decode(
