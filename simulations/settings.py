@@ -119,7 +119,8 @@ class DataSettings(PartitionSettings):
             ConfigError: if the data comes with another number of clients than was asked for.
             DataError: if the data cannot be read, or not be divided so, or has no such client.
         """
-        federation = data.load(self.data, self._partition(), self.layout, self.image_size)
+        partition, size = self._partition(), self.image_size
+        federation = data.load(self.data, partition, self.layout, size, self.columns)
         if self.clients is not None and self.clients != len(federation):
             raise ConfigError(
                 "clients",
