@@ -350,9 +350,9 @@ def _scalar(key: str, text: str) -> Scalar:
         return text
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
+    except (RecursionError, ValueError) as error:
         raise ConfigError(
-            f"set {key}", f"{text!r} is no TOML value", 'write 1.0, true or "word"'
+            f"set {key}", f"{text[:80]!r} is no TOML value", 'write 1.0, true or "word"'
         ) from error
     if not isinstance(value, bool | int | float | str):
         raise ConfigError(f"set {key}", f"{text} is no single value", 'write 1.0, true or "word"')
