@@ -88,7 +88,7 @@ def _scalar(key: str, text: str) -> Scalar:
         return text
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
+    except (RecursionError, ValueError) as error:
         raise ConfigError(
             f"set {key}", f"{text!r} is no TOML value", 'write 1.0, true or "word"'
         ) from error

@@ -75,7 +75,8 @@ class Settings(BaseModel):
     def _named(cls, value: object, about: ValidationInfo) -> object:
         """Refuse a path without letters, which would be the folder that the command runs in."""
         field = cls.model_fields.get(about.field_name or "")
-        if value == "" and field is not None and Path in parts(field.annotation):
+        empty = value == "" or (isinstance(value, str) and "\0" in value)
+        if empty and field is not None and Path in parts(field.annotation):
             raise ValueError("names no file and no folder")
         return value
 
@@ -162,7 +163,9 @@ def read(path: Path, kind: type[S]) -> S:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), f"cannot be read ({error})", "give a readable file") from error
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise ConfigError(str(path), "is nested too deeply", "take brackets out") from error
+    except ValueError as error:  # of tomllib, or of a number with thousands of digits
         raise ConfigError(str(path), f"is no TOML ({error})", "fix the line it names") from error
     return parse(table, kind, str(path))
 
