@@ -35,7 +35,9 @@ class Cord(MqttConnection):
         name = f"edgeloop.{settings.task}.{settings.name}"
         presence = presence_topic(settings.task, settings.name)
         topics = subscriptions(settings.task)
-        super().__init__(settings.broker, name, topics, presence, presence_notes=GROWS)
+        super().__init__(
+            settings.broker, name, topics, presence, presence_notes=GROWS, persistent=False
+        )
         self.arrived: list[Arrival] = []
         self._last = last
         self._cut = threading.Event()

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from edgeloop.runtime.ports import free_port
+from tests.world import lasting_port
 
 USER, PASSWORD = "edgeloop", "a p@ss/word"
 
@@ -84,7 +84,7 @@ def running() -> Iterator[Postgres]:
     try:
         if os.geteuid() == 0:  # which PostgreSQL refuses to run as
             shutil.chown(folder, "postgres", "postgres")
-        server = Postgres(place, folder / "data", free_port())
+        server = Postgres(place, folder / "data", lasting_port())
         _make(server, folder)
         server.start()
         try:

@@ -78,6 +78,7 @@ def _take_part(device: DeviceSettings) -> None:
         presence_topic(device.task, device.name),
         presence_notes=OWN_NOTES,
         retry_forever=True,
+        persistent=False,  # what it missed while it was away the newest opening replaces
     )
     facts = {"task": device.task, "device": device.name}
     with tracing.tracing_session(device.trace, "edgeloop-agent", **facts) as tracer, connection:

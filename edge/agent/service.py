@@ -339,7 +339,7 @@ class Agent:
             self._opening = None
             return None
         new = self._state is None or opening.round > self._state.round
-        if (new or last) and (self._broadcast is None or self._broadcast[0] != opening.digest):
+        if (new or last) and not self._has_broadcast(session, opening):
             self._presence.say(State.FETCHING, opening.run, opening.round)
             self._subscription.start(opening.slot, opening.size)
             return None
@@ -356,6 +356,17 @@ class Agent:
         summary = self._work.write_results(session, self._state, self._broadcast[1])
         self._presence.say(State.SLEEPING, opening.run)
         return summary
+
+    def _has_broadcast(self, session: TaskSession, opening: Opening) -> bool:
+        """Return whether a round's broadcast is here: the last one, or what every run begins with.
+
+        The second is not kept: who is started again makes it again.
+        """
+        for known in (self._broadcast, session.task_client.first):
+            if known is not None and known[0] == opening.digest:
+                self._broadcast = known
+                return True
+        return False
 
     def _answer(self, session: TaskSession, opening: Opening, new: bool) -> bool:
         """Send the answer to a round, worked out or remembered; tell whether there is one."""

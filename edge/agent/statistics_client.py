@@ -21,6 +21,7 @@ from edgeloop.errors import ModelError
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.gaussian.knowledge import GlobalStatistics
 from edgeloop.mixing import experts
+from edgeloop.protocol import wire
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime import atomic_files
 
@@ -51,7 +52,16 @@ def make_client(
     name = f"base {base.identity[:12]}"
     if network is not None and network.trains is not None:
         name = f"{name}, {settings.training.architecture}"
-    return TaskClient(client, name, algorithm.broadcast, algorithm.sizes, ending.settle, grows=True)
+    first = algorithm.start()[1]
+    return TaskClient(
+        client,
+        name,
+        algorithm.broadcast,
+        algorithm.sizes,
+        ending.settle,
+        grows=True,
+        first=(wire.fingerprint(first), first),
+    )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -15,7 +14,8 @@ from edgeloop.runtime.config import Option
 
 S = TypeVar("S", bound=config.Settings)
 
-_PLAIN = (bool, int, float, Path)
+_PLAIN = (bool, int, float)
+"""Types that the command-line library reads itself; the model reads all others, as texts."""
 
 
 def of(

@@ -6,7 +6,7 @@ entry points of `edgeloop.sources`, each a `Source`.
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -20,6 +20,7 @@ from edgeloop.data import (
     idx,
     news,
     pamap2,
+    table_files,
     tiny_imagenet,
     uci_har,
 )
@@ -34,6 +35,7 @@ from edgeloop.data.partitions import Partition, draw_indices
 from edgeloop.data.pfllib import Layout, merge, open_folder
 from edgeloop.data.sample import NAME, fashion_sample
 from edgeloop.data.samples import Pool
+from edgeloop.data.table_reading import read_table
 from edgeloop.errors import ConfigError, DataError, EdgeloopError, choose
 from edgeloop.runtime import modules
 from edgeloop.runtime.plugins import SOURCES as SOURCE_PLUGINS
@@ -75,6 +77,9 @@ SOURCES = (
 )
 """The layouts that tell themselves; the first one that matches is it, before other files'."""
 
+TABLES = Source("table with labels", table_files.matches, read_table, resizes=True, named=True)
+"""What is asked after all others', since theirs may be tables too."""
+
 FOLDERS = Source("class folders", Path.is_dir, read_class_folders, resizes=True)
 """What any other folder is taken for."""
 
@@ -91,7 +96,7 @@ def _own() -> list[Source]:
 
 
 def _built_in() -> list[str]:
-    return [each.layout for each in (*_own(), FOLDERS)]
+    return [each.layout for each in (*_own(), TABLES, FOLDERS)]
 
 
 def of_others(name: str) -> Source:
@@ -169,7 +174,7 @@ def read(
         ConfigError: an image size for a source without image files, or columns for one without.
         DataError: a source that is missing, unknown or malformed.
     """
-    found = layout_of(source)
+    found = layout_of(source, columns)
     if not found.resizes:
         _check_size(image_size, found.layout)
     if not found.named:
@@ -180,8 +185,12 @@ def read(
         return found.read(Path(source), *sized, *((wanted,) if found.sparing else ()), **asked)
 
 
-def layout_of(source: str | Path) -> Source:
-    """Return the layout of an undivided source.
+def layout_of(source: str | Path, columns: Columns = BY_NAME) -> Source:
+    """Return the layout of an undivided source; where several fit, say so.
+
+    Args:
+        source: as of `load`.
+        columns: as of `load`; where some are named, a table is meant.
 
     Raises:
         DataError: a source that is missing or in none of them.
@@ -192,18 +201,31 @@ def layout_of(source: str | Path) -> Source:
     with readable():
         if not path.exists():
             raise DataError(str(source), "no such file or folder", _missing(path))
-        for known in _own():
-            if known.matches(path):
-                return known
+        fits = [known for known in _own() if known.matches(path)]
+        if columns and not any(each.named for each in fits) and table_files.table_paths(path):
+            return TABLES
+        if fits:
+            return _first(path, fits)
         theirs, broken = _recognised(path)
-    if theirs is not None:
-        return theirs
+        if theirs is not None:
+            return theirs
+        if table_files.matches(path):
+            return TABLES
     if path.is_dir():
         for problem in broken:
             log.warning("%s is taken for class folders: %s", path, problem)
         return FOLDERS
     problem = "; ".join(["unknown layout", *broken])
     raise DataError(str(source), problem, "name a folder or a file that docs/data.md has")
+
+
+def _first(path: Path, fits: Sequence[Source]) -> Source:
+    """Return the first of the layouts that fit, and name the others."""
+    if len(fits) > 1:
+        others = ", ".join(each.layout for each in fits[1:])
+        told = "%s: is read as %s; it would fit %s, too: name a file or a folder of what you mean"
+        log.warning(told, path, fits[0].layout, others)
+    return fits[0]
 
 
 def _recognised(path: Path) -> tuple[Source | None, list[str]]:

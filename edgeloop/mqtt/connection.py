@@ -111,7 +111,7 @@ class MqttConnection:
     # ---- on paho's network thread
 
     def _on_up(self, packet: int) -> None:
-        self._outbox.limit = packet - OVERHEAD
+        self._outbox.limit, self._outbox.packet = packet - OVERHEAD, self._link.packet
         self._filters.subscribe_all()
         self._watch(True)
         if self._presence is not None:

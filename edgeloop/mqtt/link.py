@@ -54,6 +54,7 @@ class Link:
 
     Attributes:
         number: counts the connections: an acknowledgement belongs to one.
+        packet: bytes of the largest packet that the broker takes; None for any.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Link:
         patience: float | None,
     ) -> None:
         self.number = 0
+        self.packet: int | None = None
         self._client, self._broker = client, broker
         self._listeners, self._warnings, self._patience = listeners, warnings, patience
         self._settled = threading.Event()  # the first connection is up and subscribed, or refused
@@ -191,7 +193,8 @@ class Link:
             log.info("connected %sto %s after %.0f s", again, self._broker.address, away)
         self._trouble = None
         self._backoff.connected()
-        packet = getattr(properties, "MaximumPacketSize", None) or self._broker.chunk_bytes
+        self.packet = getattr(properties, "MaximumPacketSize", None)
+        packet = self.packet or self._broker.chunk_bytes
         self._listeners.up(max(min(self._broker.chunk_bytes, packet), LEAST_CHUNK_BYTES))
 
     def _check_capabilities(self, properties: Properties | None) -> bool:

@@ -12,14 +12,13 @@ from sqlalchemy import URL
 
 from edgeloop.data.sample import fashion_sample
 from edgeloop.runtime import local_broker
-from edgeloop.runtime.ports import free_port
 from tests.chaos import machine
 from tests.chaos.comparing import Outcome, outcome
 from tests.chaos.proxy import Gate, gates
 from tests.chaos.supervised import Supervised
 from tests.one_device import write_data
 from tests.postgres import Postgres
-from tests.world import wait_for_port
+from tests.world import lasting_port, wait_for_port
 
 EDGELOOP = str(Path(sys.executable).with_name("edgeloop"))
 TASK, SAMPLES, WIDTH = "chaos", 60, 64
@@ -180,7 +179,7 @@ def deployed(
         database: a server for the ledger; None for SQLite.
     """
     owners = [AGGREGATOR, *setting.names]
-    port = free_port()
+    port = lasting_port()
     with ExitStack() as stack:
         for name in [*owners, BROKER]:
             stack.enter_context(machine.small_disk(folder / "places" / name, DISK_BYTES))

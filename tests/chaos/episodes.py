@@ -15,7 +15,7 @@ from tests.chaos.recorder import Recorder
 from tests.chaos.striking import Striker
 from tests.postgres import Postgres
 
-STUCK_SECONDS = 240.0
+STUCK_SECONDS = 600.0
 """Without a fault and without a round's end, after which nobody goes on any more."""
 
 AT_ONCE = 6

@@ -43,6 +43,7 @@ class Gate:
         hole: whether the bytes "up", to the broker, and "down" go nowhere; the connection stays.
         rate: bytes a second, both ways together; None for as fast as can be.
         spoil: by direction.
+        plain: pass bytes on as they come, and spoil no messages; set before anybody connects.
         count: connections so far.
     """
 
@@ -52,15 +53,17 @@ class Gate:
     hole: frozenset[str] = frozenset()
     rate: float | None = None
     spoil: dict[str, Spoil] = field(default_factory=lambda: {"up": Spoil(), "down": Spoil()})
+    plain: bool = False
     count: int = 0
     _loop: asyncio.AbstractEventLoop | None = None
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def listen(self) -> asyncio.Server:
         self._loop = asyncio.get_running_loop()
-        server = await asyncio.start_server(self._carry, "127.0.0.1", self.port, limit=PIECE)
-        self.port = server.sockets[0].getsockname()[1]
-        return server
+        door = socket.create_server(("127.0.0.1", self.port))
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)  # a slow line holds little
+        self.port = door.getsockname()[1]
+        return await asyncio.start_server(self._carry, sock=door, limit=PIECE)
 
     def cut(self) -> None:
         """Reset all connections."""
@@ -73,7 +76,7 @@ class Gate:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.count += 1
-        with suppress(OSError):
+        with suppress(OSError, asyncio.CancelledError):
             if not self.shut:
                 up = await asyncio.open_connection("127.0.0.1", self.target, limit=PIECE)
                 await self._both(reader, writer, *up)
@@ -116,20 +119,18 @@ class Gate:
                 continue
             if not data:
                 return
-            for packet in packets.feed(data):
-                await self._pass(_spoilt(packet, spoil, late), sink, way)
+            if self.rate is not None:
+                await asyncio.sleep(len(data) / self.rate)
+            for packet in [data] if self.plain else packets.feed(data):
+                found = [packet] if self.plain else _spoilt(packet, spoil, late)
+                await self._pass(found, sink, way)
 
     async def _pass(self, packets: list[bytes], sink: asyncio.StreamWriter, way: str) -> None:
-        whole = b"".join(packets)
+        while way in self.hole:
+            await asyncio.sleep(0.02)  # between looks
+        sink.write(b"".join(packets))
         packets.clear()
-        for start in range(0, len(whole), PIECE):
-            piece = whole[start : start + PIECE]
-            while way in self.hole:
-                await asyncio.sleep(0.02)  # between looks
-            if self.rate is not None:
-                await asyncio.sleep(len(piece) / self.rate)
-            sink.write(piece)
-            await sink.drain()
+        await sink.drain()
 
 
 def _spoilt(packet: bytes, spoil: Spoil, late: list[bytes]) -> list[bytes]:
@@ -181,6 +182,7 @@ def gates(target: int, count: int) -> Iterator[list[Gate]]:
 async def _end(servers: list[asyncio.Server]) -> None:
     for server in servers:
         server.close()
+    await asyncio.sleep(0)  # who has just come is let in first
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()

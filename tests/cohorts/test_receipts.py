@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgeloop.cohorts import receipts
+from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import chunks, wire
 from edgeloop.protocol.gathering import Verdict
@@ -19,7 +20,6 @@ from edgeloop.runtime.pace import Timer
 from tests.cohorts.test_mqtt import (
     ALGORITHM,
     REPORT,
-    PrototypeUpload,
     Scene,
     answer,
     scene,

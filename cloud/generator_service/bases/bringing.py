@@ -76,10 +76,10 @@ def import_(  # noqa: PLR0913 - an option each
     storing.check_free(name, replace=replace)
     _check_one(path, torchvision, weights, channels_last, output)
     if path is not None and path.is_dir():
-        asked = {"--shape": shape, "--size": size, "--mean": mean, "--std": std, "--dims": dims}
-        asked |= {"--output": output, "--images": images, "--channels-last": channels_last or None}
-        about = {"--title": title, "--source": source, "--licence": licence}
-        _check_whole(path, asked | about | {"--generator": generator})
+        own = {"--shape": shape, "--size": size, "--mean": mean, "--std": std, "--dims": dims}
+        own |= {"--output": output, "--images": images, "--channels-last": channels_last or None}
+        own |= {"--title": title, "--source": source, "--licence": licence}
+        _check_whole(path, own | {"--generator": generator})
         written = _copied(path, name, replace=replace)
         console.say(f"{name}: identity {written.identity}")
         return
