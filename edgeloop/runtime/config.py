@@ -130,23 +130,21 @@ class BrokerSettings(Settings):
 class PrivacySettings(Settings):
     """The `[privacy]` table: how much noise is in what clients send; see `edgeloop.privacy.dp_sgd`.
 
-    Attributes:
-        noise: sigma, of each training step's summed gradient, in multiples of `clip`.
-        clip: C, the largest norm of one sample's gradient.
-        prototype_noise: sigma of the classes' sums and counts, in multiples of what one sample can
-            change.
-        prototype_clip: S, the largest norm of one sample's features.
-        delta: what the guarantee may fail with; well below one in the number of a client's samples.
-        epsilon: the budget; a client that would go over it trains and sends no more. None for no
-            end.
+    The noises are sigma, `clip` C and `prototype_clip` S there.
     """
 
     noise: Noise = 1.0
+    """Of each training step's summed gradient, in multiples of clip."""
     clip: Norm = 1.0
+    """The largest norm of one sample's gradient."""
     prototype_noise: Noise = 10.0
+    """Of the classes' sums and counts, in multiples of what one sample can change."""
     prototype_clip: Norm = 1.0
+    """The largest norm of one sample's features."""
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    """What the guarantee may fail with; well below one in the number of a device's samples."""
     epsilon: Epsilon | None = None
+    """The budget; a device that would go over it only evaluates. No end if not given."""
 
 
 def read(path: Path, kind: type[S]) -> S:
