@@ -6,6 +6,7 @@ shares mean something, and the processor time of each message.
 """
 
 import json
+import os
 import secrets
 import signal
 import sqlite3
@@ -233,7 +234,7 @@ def report(devices: int, payload: int, pairs: list[tuple[Burst, Burst]]) -> None
         f"{devices} devices, {payload} bytes, {len(pairs)} pairs of bursts by turns. The"
         f" aggregator's share of the bare subscriber's rate: {statistics.median(shares):.0%}"
         f" (median; from {shares[0]:.0%} to {shares[-1]:.0%}); by processor time"
-        f" a message: {work:.0%}."
+        f" a message: {work:.0%}. The machine's load average was {os.getloadavg()[0]:.0f}."
     )
     console.say(said)
     machine = host_facts.machine()
