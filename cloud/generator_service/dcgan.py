@@ -43,7 +43,7 @@ def read_state(content: bytes, field: str, key: str = "") -> State:
     except Exception as error:  # a damaged file may raise anything
         problem = "cannot be read as plain tensors: it is damaged, or holds objects"
         raise GeneratorError(field, problem, remedy) from error
-    state = loaded.get(key) if key and isinstance(loaded, dict) else loaded
+    state: Any = loaded.get(key) if key and isinstance(loaded, dict) else loaded
     if not _is_state(state):
         problem = f"holds no state dict under {key!r}" if key else "holds no state dict"
         raise GeneratorError(field, problem, _keys(loaded) or remedy)
