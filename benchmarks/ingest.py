@@ -231,8 +231,9 @@ def report(devices: int, payload: int, pairs: list[tuple[Burst, Burst]]) -> None
     work = statistics.median(a.processor_seconds / b.processor_seconds for a, b in pairs)
     said = (
         f"{devices} devices, {payload} bytes, {len(pairs)} pairs of bursts by turns. The"
-        f" aggregator's share of the bare subscriber's rate: median {statistics.median(shares):.0%},"
-        f" from {shares[0]:.0%} to {shares[-1]:.0%}; by processor time a message: {work:.0%}."
+        f" aggregator's share of the bare subscriber's rate: {statistics.median(shares):.0%}"
+        f" (median; from {shares[0]:.0%} to {shares[-1]:.0%}); by processor time"
+        f" a message: {work:.0%}."
     )
     console.say(said)
     machine = host_facts.machine()

@@ -132,6 +132,8 @@ class Ledger:
     def adopt(self, contract: Contract) -> Contract:
         """Store a new run's contract, or return the one that the ledger continues with.
 
+        Devices may have been added since: they join the run in its open round.
+
         Args:
             contract: with a fresh run in it, which counts only if the ledger holds none.
 
@@ -148,6 +150,9 @@ class Ledger:
             if text is None:
                 connection.execute(insert(runs).values(**_row_of(contract), created=self._now()))
             stored = contract if text is None else _same(self._database.name, text, contract)
+            if text is not None:
+                row = update(runs).where(runs.c.run == stored.run)
+                connection.execute(row.values(**_row_of(stored)))  # with the devices of today
         self._adopted = stored.run
         return stored
 
@@ -433,8 +438,10 @@ def _without_run(contract: Contract) -> dict[str, Any]:
 
 
 def _same(name: str, text: str, contract: Contract) -> Contract:
-    """Return the stored contract, if it is the given one but for the run."""
+    """Return the stored contract, if it is the given one but for the run, and more devices."""
     stored = _stored(name, text)
+    if set(contract.devices) > set(stored.devices):
+        stored = stored.model_copy(update={"devices": contract.devices})
     held, wanted = _without_run(stored), _without_run(contract)
     if differing := _differing(held, wanted):
         problem = f"holds another run (task {stored.task}, other {', '.join(differing)})"

@@ -57,6 +57,7 @@ def of(
         made = [
             _parameter(key, model.model_fields[key], each, prefix) for key, each in options.items()
         ]
+        made.sort(key=lambda each: each.default is not each.empty)  # what must be given first
         parameters = [*made, *(each.replace(kind=each.KEYWORD_ONLY) for each in own)]
         command.__dict__["__signature__"] = inspect.Signature(parameters)
         command.__annotations__ = {each.name: each.annotation for each in parameters}

@@ -138,6 +138,24 @@ def test_adopt_names_what_differs(url: str) -> None:
     assert caught.value.remedy == "use another folder"
 
 
+def test_devices_may_be_added(url: str) -> None:
+    more = CONTRACT.model_copy(update={"run": "second", "devices": (*CONTRACT.devices, "late")})
+    with begun(url) as ledger:
+        ledger.record(0, "a", "digest a", b"from a")
+    with Ledger.open(url) as ledger:
+        assert ledger.adopt(more) == more.model_copy(update={"run": CONTRACT.run})
+        assert ledger.recall(0) == {"a": b"from a"}
+    with Ledger.open(url) as ledger:
+        assert ledger.adopt(more).devices == more.devices
+        held = ledger.hold(CONTRACT.task)
+        assert held is not None
+        assert held.devices == more.devices
+        with pytest.raises(RunError, match="other devices"):
+            ledger.adopt(CONTRACT)  # one less
+        with pytest.raises(RunError, match="other rounds"):
+            ledger.adopt(more.model_copy(update={"rounds": 9, "devices": (*more.devices, "z")}))
+
+
 def test_adopt_refuses_a_contract_of_another_version(url: str) -> None:
     begun(url).close()
     execute(url, "update runs set contract = '{\"schema_version\": 2}'")
