@@ -52,6 +52,8 @@ soak: $(VENV)/.dev ## what grows with the rounds: ROUNDS=2000; STORE=1 writes be
 bench: $(VENV)/.dev ## seconds per round beside naive training, timed in the same run
 	$(BIN)/python -m benchmarks.choices
 	$(BIN)/python -m benchmarks.har
+	@tools/mosquitto.sh
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m benchmarks.ingest
 
 bench-simulation: $(VENV)/.dev ## a simulated round beside the machine's rate, in every way to compute
 	$(BIN)/python -m benchmarks.simulation

@@ -35,6 +35,7 @@ UNSTEADY = "a model that was trained as the run's has diverged"
 DIVERGED = "the model trained alone has diverged"
 ASKED = "asked for"
 FEW = "too few samples to choose by"
+UNJUDGED = "too few samples, which the others' model has learned from"
 ROOM = 2**26
 """Bytes of weights that a committee may have in all; of more there is none."""
 
@@ -69,8 +70,9 @@ class MixedModel:
         alone: the client trained alone; None where there is none.
         weights: how they are mixed.
         held_out: the samples held out, which may be none.
-        committee: networks in place of the run's, of a client with few samples: trained as the run
-            did, without a fold each; one where all would be the same; none elsewhere.
+        committee: networks in place of the run's, or one where all would be the same: of a client
+            with few samples trained as the run did without a fold each; of others the run's, and
+            one trained as it was without the samples held out; none where none is in use.
     """
 
     together: Client[Any, Any]
@@ -103,7 +105,8 @@ class MixedModel:
         """Return the scores (N, C) of the expert together; the run's model's may be known."""
         if self.committee:
             parts = [each.scores(inputs_N, broadcast) for each in self.committee]
-            return experts.pooled(parts, self.weights.temperature_together)
+            lone = len(parts) == 1
+            return parts[0] if lone else experts.pooled(parts, self.weights.temperature_together)
         return self.together.scores(inputs_N, broadcast) if all_NC is None else all_NC
 
 
@@ -140,23 +143,15 @@ def train_mixture(plan: MixingPlan, client: Client[Any, Any], broadcast: Any) ->
         return MixedModel(client, None, MixingWeights(1.0, why=EVERYTHING), out)
     if not experts.are_usable(client.scores(train.inputs, broadcast)):
         return MixedModel(client, _alone(plan, client), MixingWeights(0.0, why=NOTHING), out)
-    enough = len(out) >= experts.MIN_SAMPLES and len(train) - len(out) >= client.batch_size
-    committee: tuple[Client[Any, Any], ...] = ()
-    if not enough:
+    if len(out) >= experts.MIN_SAMPLES and len(train) - len(out) >= client.batch_size:
+        alone, committee, choice = _of_enough(plan, client, broadcast, seed)
+    else:
         alone = _alone(plan, client)
         committee, choice = _of_few(plan, client, broadcast, seed)
-    else:
-        text = "%s: trains alone and as the run did, %d rounds each, without %d samples held out"
-        log.info(text, client.name, plan.rounds, len(out))
-        alone, _, own_NC, all_NC = _compared(
-            plan, client, broadcast, experts.held_out(train.labels, seed)
-        )
-        choice = _choose_weights(plan, own_NC, all_NC, out.labels)
-        if plan.how == "half":
-            alone = _alone(plan, client)
     if not experts.are_usable(alone.scores(train.inputs, Nothing())):
         choice = MixingWeights(1.0, why=DIVERGED)
-    return MixedModel(client, alone, choice, out, committee if choice.weight == 0.5 else ())
+    used = choice.weight > 0 and choice.why != DIVERGED
+    return MixedModel(client, alone, choice, out, committee if used else ())
 
 
 def _alone(plan: MixingPlan, client: Client[Any, Any]) -> Client[Any, Any]:
@@ -196,6 +191,25 @@ def _choose_weights(
     return experts.choose_weights(own_NC, all_NC, labels_N)
 
 
+def _of_enough(
+    plan: MixingPlan, client: Client[Any, Any], broadcast: Any, seed: int
+) -> tuple[Client[Any, Any], tuple[Client[Any, Any], ...], MixingWeights]:
+    """Choose by samples held out; return alone, who trained as the run did, and the choice.
+
+    Together are the run's model and the one that was judged, trained as the run did without these
+    samples: what either is worth after its last round is partly luck. Alone steadily gains by more
+    samples, so it is trained again on all of them, where it has any weight.
+    """
+    labels_N = client.training_samples().labels
+    out_N = experts.held_out(labels_N, seed)
+    text = "%s: trains alone and as the run did, %d rounds each, without %d samples held out"
+    log.info(text, client.name, plan.rounds, out_N.sum())
+    alone, again, own_NC, all_NC = _compared(plan, client, broadcast, out_N)
+    choice = _choose_weights(plan, own_NC, all_NC, labels_N[out_N])
+    alone = _alone(plan, client) if choice.weight < 1 else alone
+    return alone, _room((client, again)), choice
+
+
 def _of_few(
     plan: MixingPlan, client: Client[Any, Any], broadcast: Any, seed: int
 ) -> tuple[tuple[Client[Any, Any], ...], MixingWeights]:
@@ -206,7 +220,9 @@ def _of_few(
     batches are as many as with them, and smaller: of few samples, few batches are trained on, and
     one less would be another training.
 
-    Where a network that is trained as the run did diverges, nobody believes the others either.
+    Where a network that is trained as the run did diverges, nobody believes the others either. Nor
+    where all would be the same, as where whole models are averaged, and samples are fewer than any
+    choice is made by: all of them are in the model already, so that its temperature flatters it.
     """
     train, asked = client.training_samples(), plan.how == "half"
     own_NC = np.zeros_like(client.scores(train.inputs, broadcast))
@@ -223,18 +239,21 @@ def _of_few(
         committee.append(again)
     if not (steady and experts.are_usable(all_NC)) and not asked:
         return (), MixingWeights(0.0, why=UNSTEADY)
+    kept = _room(committee)
+    if len(kept) == 1 and len(train) < experts.MIN_SAMPLES and not asked:
+        return (), MixingWeights(0.0, why=UNJUDGED, held_out=len(train))
     if not (committee and steady and experts.are_usable(own_NC)):
         return (), MixingWeights(0.5, why=ASKED if asked else FEW)
     choice = experts.equal_weights(
         own_NC, all_NC, train.labels, ASKED if asked else FEW, gated=not asked
     )
-    return _room(committee), choice
+    return kept, choice
 
 
 def _room(committee: Sequence[Client[Any, Any]]) -> tuple[Client[Any, Any], ...]:
-    """Return a committee, or one network where all are the same; none without room."""
-    first = committee[0].weights()
-    if all(same(first, each.weights()) for each in committee[1:]):
+    """Return a committee, or one network where all are the same; none without room or networks."""
+    first = committee[0].weights() if committee else {}
+    if committee and all(same(first, each.weights()) for each in committee[1:]):
         return tuple(committee[:1])
     return tuple(committee) if sum(map(_bytes, committee)) <= ROOM else ()
 

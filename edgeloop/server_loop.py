@@ -127,7 +127,8 @@ def _aggregate(
     if uploads and not counted:
         text = "round %d changes nothing: no upload could be used, perhaps by the algorithm's fault"
         log.error(text, number, extra={"round": number})
-    for name, times in implausible_uploads.outlier_uploads(counted):
-        text = "round %d: the largest value that %s sent is %.0e times the cohort's median"
-        log.warning(text, number, name, times, extra={"device": name, "round": number})
+    for odd in implausible_uploads.outliers(counted):
+        text = "round %d: %s of the upload of %s is %.0e times the cohort's median"
+        facts = {"device": odd.client, "round": number}
+        log.warning(text, number, odd.field or "all", odd.client, odd.times, extra=facts)
     return RunState(number + 1, made.state, made.broadcast), made.excluded

@@ -52,15 +52,15 @@ class Cord(MqttConnection):
         Raises:
             CutError: once it is cut.
         """
-        end = time.monotonic() + (3600.0 if timeout is None else timeout)
+        end = float("inf") if timeout is None else time.monotonic() + timeout
         while not self._cut.is_set():
-            left = end - time.monotonic()
-            event = super().receive(max(0.0, min(0.05, left)))  # between looks at whether it is cut
+            left = max(0.0, end - time.monotonic())
+            event = super().receive(min(0.05, left))  # between looks at whether it is cut
             if isinstance(event, Arrival):
                 if self._last(event):
                     break
                 self.arrived.append(event)
-            if event is not None or left <= 0:
+            if event is not None or not left:
                 return event
         raise CutError
 

@@ -16,7 +16,6 @@ from psycopg import sql
 
 from tests.world import lasting_port
 
-
 USER, PASSWORD = "edgeloop", "a p@ss/word"
 
 

@@ -78,17 +78,62 @@ def test_half_and_half_is_trained_alone_just_as_local_would_be() -> None:
     assert half.hits() == hits
 
 
-def test_a_weight_is_chosen_on_samples_that_alone_has_not_seen() -> None:
+def trained_alone(half: Client[Any, Any], chosen_N: Any = None) -> Client[Any, Any]:
+    alone = half.copy_with(first(), plan().local, chosen_N)
+    list(alone.train_against(ROUNDS, Nothing()))
+    return alone
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 0.5, 0.75, 1.0])
+def test_a_weight_is_chosen_on_samples_held_out_and_alone_put_into_use_with_all(
+    weight: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     half = member("fedproto", 100)
     broadcast = run(half, "fedproto")
+    seen: dict[str, Any] = {}
+
+    def chosen(own_NC: Any, all_NC: Any, labels_N: Any) -> experts.MixingWeights:
+        seen.update(own=own_NC, all=all_NC, labels=labels_N)
+        return experts.MixingWeights(weight, 2.0, 0.5, "said so", len(labels_N))
+
+    monkeypatch.setattr(experts, "choose_weights", chosen)
+    trained: list[int] = []
+    monkeypatch.setattr(mixture, "_train_rounds", counted(mixture._train_rounds, trained))
     found = mixture.train_mixture(plan(), half, broadcast)
-    assert found.weights.held_out == len(found.held_out) == 20
-    out_N = experts.held_out(half.training_samples().labels, experts.held_out_seed(0, "one"))
-    alone = half.copy_with(first(), plan().local, ~out_N)
-    assert len(alone.training_samples()) == 80
-    list(alone.train_against(ROUNDS, Nothing()))
     assert found.alone is not None
-    assert same(found.alone.weights(), alone.weights())
+    out_N = experts.held_out(half.training_samples().labels, experts.held_out_seed(0, "one"))
+    judged = trained_alone(half, ~out_N)
+    out = half.training_samples().inputs[out_N]
+    assert np.array_equal(seen["own"], judged.scores(out, Nothing())), "has not seen them"
+    list((again := half.copy_with(first(), None, ~out_N)).train_against(ROUNDS, broadcast))
+    assert np.array_equal(seen["all"], again.scores(out, broadcast))
+    judged_too = (half, again) if weight else ()
+    assert len(found.committee) == len(judged_too)
+    for one, other in zip(found.committee, judged_too, strict=True):
+        assert same(one.weights(), other.weights())
+    tests = half.test_samples()
+    all_ = [each.scores(tests.inputs, broadcast) for each in (half, again)]
+    both = found.alone.scores(tests.inputs, Nothing()), experts.pooled(all_, 0.5)
+    mixed_NC = found.weights.scores(*both)
+    assert np.array_equal(found.scores(tests.inputs, broadcast), mixed_NC)
+    told = found.as_summary(broadcast)
+    assert told["mixed"] == experts.hits(mixed_NC, tests.labels).mean()
+    assert (
+        told["together"] == experts.hits(half.scores(tests.inputs, broadcast), tests.labels).mean()
+    )
+    assert np.array_equal(seen["labels"], half.training_samples().labels[out_N])
+    assert found.weights == experts.MixingWeights(weight, 2.0, 0.5, "said so", 20)
+    wanted = judged if weight == 1 else trained_alone(half)
+    assert same(found.alone.weights(), wanted.weights())
+    assert trained == [80, 80] + [100] * (weight < 1), "no training that changes nothing"
+
+
+def counted(train: Any, sizes: list[int]) -> Any:
+    def training(client: Client[Any, Any], *rest: Any) -> None:
+        sizes.append(len(client.training_samples()))
+        train(client, *rest)
+
+    return training
 
 
 @pytest.mark.parametrize(
@@ -140,6 +185,24 @@ def test_of_few_samples_those_networks_are_put_into_use_that_were_judged(name: s
     assert (
         told["together"] == experts.hits(half.scores(tests.inputs, broadcast), tests.labels).mean()
     )
+
+
+@pytest.mark.parametrize("name", ["fedproto", "fedavg"])
+@pytest.mark.parametrize("how", ["auto", "half"])
+@pytest.mark.parametrize("count", [4, 14, 15])
+def test_nobody_believes_a_model_that_has_learned_from_all_of_very_few_samples(
+    name: str, how: experts.Mix, count: int
+) -> None:
+    half = member(name, count)
+    broadcast = run(half, name)
+    found = mixture.train_mixture(plan(name, how), half, broadcast)
+    believed = not (name == "fedavg" and how == "auto" and count < experts.MIN_SAMPLES)
+    assert found.weights.weight == (0.5 if believed else 0)
+    assert (found.weights.why == mixture.UNJUDGED) == (not believed)
+    assert found.weights.held_out == count
+    assert (found.committee == ()) == (not believed)
+    told = found.as_summary(broadcast)
+    assert believed or told["mixed"] == told["alone"]
 
 
 @pytest.mark.parametrize(("how", "weight"), [("auto", 0.0), ("half", 0.5)])

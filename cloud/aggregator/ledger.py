@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL
 
 from cloud.aggregator.database import DAMAGED, Database, connect, translate_errors
 from cloud.aggregator.migrations import departures, rounds, runs, uploads
+from edgeloop.cohorts.uploads import Upload
 from edgeloop.errors import ConfigError, EdgeloopError, RunError
 from edgeloop.protocol.task import Contract
 from edgeloop.protocol.wire import MAX_FRAME
@@ -224,14 +225,47 @@ class Ledger:
         Raises:
             ValueError: if the round holds another upload of this client.
         """
-        key = {"run": self._run, "round": round_number, "device": client}
-        row = {"digest": digest, "payload": payload, "size": len(payload), "received": self._now()}
+        self.record_all(round_number, [Upload(client, digest, payload)])
+
+    def record_all(self, round_number: int, uploaded: Sequence[Upload]) -> None:
+        """Store uploads to one round in one transaction; those that it holds change nothing.
+
+        Raises:
+            ValueError: if the round holds another upload of one of the clients; the others are
+                stored.
+        """
+        new = {each.client: each for each in reversed(uploaded)}  # the first of a client counts
         with self._write() as connection:
-            held = connection.scalar(select(uploads.c.digest).filter_by(**key))
-            if held is None:
-                connection.execute(insert(uploads).values(**key, **row))
-        if held not in (None, digest):
-            raise ValueError(f"round {round_number} holds another upload of {client}")
+            held = self._digests(connection, round_number, new)
+            rows = [self._row(round_number, new[name]) for name in sorted(new.keys() - held.keys())]
+            if rows:
+                connection.execute(insert(uploads), rows)
+        held.update((name, each.digest) for name, each in new.items() if name not in held)
+        for each in uploaded:
+            if held[each.client] != each.digest:
+                raise ValueError(f"round {round_number} holds another upload of {each.client}")
+
+    def _digests(
+        self, connection: Connection, round_number: int, clients: Collection[str]
+    ) -> dict[str, str]:
+        """Return what a round holds of clients: digests of uploads by client."""
+        query = select(uploads.c.device, uploads.c.digest).where(
+            uploads.c.run == self._run,
+            uploads.c.round == round_number,
+            uploads.c.device.in_(clients),
+        )
+        return {row.device: row.digest for row in connection.execute(query)}
+
+    def _row(self, round_number: int, upload: Upload) -> dict[str, Any]:
+        return {
+            "run": self._run,
+            "round": round_number,
+            "device": upload.client,
+            "digest": upload.digest,
+            "payload": upload.payload,
+            "size": len(upload.payload),
+            "received": self._now(),
+        }
 
     def recall(self, round_number: int) -> dict[str, bytes]:
         """Return a round's uploads by client, in the order of their names; none once pruned."""
@@ -243,6 +277,12 @@ class Ledger:
         with self._read() as connection:  # sorted here: databases differ in the order of names
             found = {row.device: _bytes(row.payload) for row in connection.execute(query)}
         return dict(sorted(found.items()))
+
+    def held(self, round_number: int, client: str) -> str | None:
+        """Return the digest of a client's upload to a round, also of a closed one; None if none."""
+        key = {"run": self._run, "round": round_number, "device": client}
+        with self._read() as connection:
+            return connection.scalar(select(uploads.c.digest).filter_by(**key))
 
     def drop(self, round_number: int, client: str) -> None:
         """Forget an upload, so that its client may send another."""

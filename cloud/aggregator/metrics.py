@@ -289,4 +289,5 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return all of it in Prometheus' text format."""
+        self.fleet.count()
         return generate_latest(self._series.registry)

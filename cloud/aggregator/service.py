@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cloud.aggregator import alone, forgetting, leaving, outcome, standing
+from cloud.aggregator import alone, forgetting, leaving, outcome, standing, waiting
 from cloud.aggregator.agreement import GeneratorHandle, load_base, make_contract
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger
@@ -22,7 +22,8 @@ from edgeloop import algorithms, round_history, server_loop
 from edgeloop.bases.running import Base
 from edgeloop.client import Report
 from edgeloop.cohorts.events import Event, LeftError, RoundOpened, UploadExcluded
-from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
+from edgeloop.cohorts.mqtt import MOST_AT_ONCE, MqttCohort, RoundDeadlines
+from edgeloop.cohorts.roster import Roster
 from edgeloop.errors import EdgeloopError, RunError
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol.task import SERVER, Contract, client_id, presence_topic
@@ -101,6 +102,9 @@ class Run:
     def __post_init__(self) -> None:
         self._watch = EventReporter(self.contract, self.metrics)
         self._mqtt: MqttConnection | None = None
+        self._cohort: MqttCohort[Any, Any] | None = None
+        self.roster = Roster(self.contract.devices)
+        self.metrics.fleet.watch(self.roster.counts)
         self._warnings: frozenset[str] = frozenset()
 
     def run_to_end(self) -> Path:
@@ -157,7 +161,9 @@ class Run:
             self._observe,
             tracer=self.tracer,
             base=None if self.base is None else self.base.graph,
+            roster=self.roster,
         )
+        self._cohort = cohort
         after = partial(self._on_round_end, algorithm)
         return server_loop.run_rounds(algorithm, cohort, self.contract.rounds, stands, after)
 
@@ -192,6 +198,7 @@ class Run:
     def _invite(self, contract: Contract) -> None:
         self.contract = contract
         self._watch = EventReporter(contract, self.metrics)
+        self.roster.keep(contract.devices)
         self.metrics.invited(len(contract.devices), self.settings.cohort.quorum)
 
     def _connect(self) -> MqttConnection:
@@ -202,6 +209,7 @@ class Run:
             MqttCohort.subscriptions(task),
             presence_topic(task, SERVER),
             self._connection,
+            inflight=MOST_AT_ONCE,
             presence_notes=alone.presence_notes(self.contract.run),
             refusal=self.metrics.refused,
         )
@@ -283,6 +291,8 @@ class Run:
         self.metrics.fleet.trained(reports.values())
         for name, reason in closed.excluded.items():
             self._observe(UploadExcluded(closed.number, name, reason))
+            if self._cohort is not None:
+                self._cohort.refuse(closed.number, name, reason)
         self._log_metrics(algorithm, closed)
         self._record_evaluation(reports)
         log.info(
@@ -317,6 +327,8 @@ class Run:
     def status(self) -> Status:
         """Return what /status and /readyz tell; called on HTTP threads."""
         past = self.ledger.history()
+        open_round = None if self._cohort is None else self._cohort.open_round()
+        devices = waiting.devices(self.roster, open_round)
         accuracy = past[-1].accuracy if self.accuracy is None and past else self.accuracy
         return Status(
             task=self.contract.task,
@@ -333,4 +345,7 @@ class Run:
             generator_problem=self.generator_handle.problem,
             ignored_fields=self.metrics.ignored_fields,
             ledger_open=self.ledger.is_open,
+            devices=tuple(devices[: waiting.MOST_DEVICES]),
+            devices_left_out=max(0, len(devices) - waiting.MOST_DEVICES),
+            shortage=waiting.shortage(self.roster, open_round),
         )

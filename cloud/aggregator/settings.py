@@ -8,6 +8,9 @@ from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy import URL
 
 from edgeloop.protocol.task import (
+    BATCH_SIZE,
+    VARIANT,
+    WIDTH,
     Classes,
     DeviceName,
     Name,
@@ -48,20 +51,16 @@ def _own_keys(hyperparameters: dict[str, Scalar]) -> dict[str, Scalar]:
 
 
 class CohortSettings(Settings):
-    """The `[cohort]` table: who is invited, and how long a round waits for them.
-
-    Attributes:
-        devices: the names of the devices.
-        quorum: how many answers make a round count; all of them if not given.
-        deadline_seconds: how long to wait for more than the quorum.
-        give_up_seconds: how long to wait even for the quorum; then the aggregator stops, and goes
-            on with the same round when it is started again.
-    """
+    """The `[cohort]` table: who is invited, and how long a round waits for them."""
 
     devices: Annotated[tuple[DeviceName, ...], Field(min_length=1)]
+    """The names of the devices."""
     quorum: Size | None = None
+    """How many answers make a round count; all devices if not given."""
     deadline_seconds: Seconds = 600.0
+    """How long to wait for more than the quorum."""
     give_up_seconds: Seconds = 86_400.0
+    """How long to wait even for the quorum; then the aggregator fails, and is started again."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "CohortSettings":
@@ -89,58 +88,55 @@ class HttpSettings(Settings):
 class TaskSettings(Settings):
     """A task: what is learned, by whom, and where it is kept.
 
-    Attributes:
-        name: of the task.
-        algorithm: its name; `edgeloop algorithms` lists them.
-        variant: "released", "paper" or another; `edgeloop algorithms NAME` lists them.
-        hyperparameters: the algorithm's own, over the variant's.
-        class_names: one a class, in the order of their numbers.
-        shape: of one input, channels first.
-        width: K, the unified feature width.
-        rounds: how many.
-        batch_size: samples a local training batch.
-        seed: the run's only one.
-        shuffle: devices train on their samples in a new order in each epoch; their edgeloop must
-            know of it.
-        privacy: how much noise is in what devices send; without the table none.
-        generator: a reference, for an algorithm that needs one: see `edgeloop.generators`; the
-            embedded one if not given.
-        base: a reference, for an algorithm that needs one: see `edgeloop.bases`; computed from the
-            generator's images if not given.
-        history: keep what each round exchanged, in files of their own that reports are made from.
-        folder: for the ledger, the final prototypes and the summary.
-        store: the ledger's database as SQLAlchemy writes it; SQLite in the folder if not given.
-        store_file: a file with that on its first line, for one that has a password in it.
-        broker: where the task's messages go.
-        cohort: the devices.
-        http: metrics, health and status.
-        trace: where traces go.
+    A FederatedTask has the same settings, in camel case (`tests/cloud/operator/test_crds.py`).
     """
 
     name: Name
+    """Name of the task."""
     algorithm: str
-    variant: str = "released"
+    """One that `edgeloop algorithms` lists."""
+    variant: str = VARIANT
+    """Where the paper and the released code differ."""
     hyperparameters: Annotated[
         dict[str, Scalar], Field(default_factory=dict), AfterValidator(_own_keys)
     ]
+    """The algorithm's own, over the variant's."""
     class_names: Annotated[Classes, AfterValidator(_check_class_names)]
+    """One a class, in the order of their numbers."""
     shape: Shape
-    width: Width = 512
+    """Of one input, channels first."""
+    width: Width = WIDTH
+    """K, the feature width that all devices share."""
     rounds: Many
-    batch_size: Many = 10
+    """Number of rounds."""
+    batch_size: Many = BATCH_SIZE
+    """Samples a local training batch."""
     seed: Seed = 0
+    """The run's only one."""
     shuffle: bool = False
+    """Devices train on their samples in a new order in each epoch."""
     privacy: PrivacySettings | None = None
+    """Differential privacy of what devices send; none if not given."""
     generator: str | None = None
+    """Of an algorithm that needs one; the embedded one if not given."""
     base: str | None = None
+    """Of an algorithm that needs one; computed from the generator's images if not given."""
     history: bool = False
+    """Keep what each round exchanged, for reports."""
     folder: Path
+    """For the ledger, the final prototypes and the summary."""
     store: str | None = None
+    """The ledger's database as SQLAlchemy writes it; SQLite in the folder if not given."""
     store_file: Path | None = None
+    """A file with that on its first line, for one that has a password in it."""
     broker: BrokerSettings = BrokerSettings()
+    """Where the task's messages go."""
     cohort: CohortSettings
+    """Who is invited, and how long a round waits for them."""
     http: HttpSettings = HttpSettings()
+    """Metrics, health and status."""
     trace: TraceSettings = TraceSettings()
+    """Where traces go."""
 
     @model_validator(mode="after")
     def _one_store(self) -> "TaskSettings":

@@ -90,15 +90,18 @@ class Finalizer:
         """Return the mixture, or the one of the two that has all the weight."""
         weight = found.weights.weight
         if found.alone is None or weight == 1:
-            return self._federated_scores(broadcast)
+            return self._together(found, broadcast)
         alone = self._classifier(found.alone, local, Nothing())
         if weight == 0:
             return alone
-        together = self._federated_scores(broadcast)
-        if found.committee:
-            parts = [self._classifier(each, self.algorithm, broadcast) for each in found.committee]
-            together = export.Pooled(parts, found.weights.temperature_together)
-        return export.MixedClassifier(alone, together, found.weights)
+        return export.MixedClassifier(alone, self._together(found, broadcast), found.weights)
+
+    def _together(self, found: MixedModel, broadcast: Any) -> nn.Module:
+        if not found.committee:
+            return self._federated_scores(broadcast)
+        parts = [self._classifier(each, self.algorithm, broadcast) for each in found.committee]
+        lone = len(parts) == 1
+        return parts[0] if lone else export.Pooled(parts, found.weights.temperature_together)
 
     def _write(
         self,

@@ -63,6 +63,25 @@ class DeviceMessage:
 
 
 @dataclass(frozen=True)
+class OpenRound:
+    """A round that takes answers.
+
+    Attributes:
+        number: the round's number.
+        quorum: how many answers it needs.
+        answered: devices of which there is an answer.
+        missing: the others.
+        seconds: since it was opened.
+    """
+
+    number: int
+    quorum: int
+    answered: frozenset[str]
+    missing: frozenset[str]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class AnswersGathered:
     """A round takes no more answers.
 

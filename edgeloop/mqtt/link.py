@@ -80,15 +80,19 @@ class Link:
         client.dials, client.dial_failed = self._on_dial, self._on_dial_failed
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
 
-    def begin(self, persistent: bool) -> None:
+    def begin(self, persistent: bool, inflight: int) -> None:
         """Connect, and wait until the first subscriptions are answered.
+
+        Args:
+            persistent: whether the broker keeps a session for this client when it is away.
+            inflight: messages that the broker may deliver before the first is acknowledged.
 
         Raises:
             BrokerAwayError: if the broker cannot be reached in time.
             RefusedError: if it refuses this client: `BusyError` where time can help.
         """
         self._schedule_reconnect()
-        self._client.begin(persistent)
+        self._client.begin(persistent, inflight)
         try:
             self._settled.wait(self._patience)
         except BaseException:  # a person's Ctrl-C, too

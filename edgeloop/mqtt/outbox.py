@@ -1,6 +1,6 @@
 """What a client sends: cut to the broker's packets, and waiting for the broker's word on it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from paho.mqtt.client import Client
@@ -97,7 +97,30 @@ class Outbox:
 
         The notes go with each chunk: whichever comes last has them.
         """
-        parts = chunks.split(payload, self.limit)
+        return self._send(topic, self.chunks_of(payload), notes)
+
+    def send_again(
+        self, topic: str, payload: bytes, indices: Collection[int], count: int, notes: Notes = NONE
+    ) -> int:
+        """Send some chunks once more, all if they are cut otherwise now; return the bytes.
+
+        Args:
+            topic: where.
+            payload: the whole.
+            indices: of the chunks.
+            count: of all of them, as they were cut; 0 for as they are cut now.
+            notes: go with each chunk.
+        """
+        parts = self.chunks_of(payload)
+        if count in (0, len(parts)):
+            parts = [parts[index] for index in sorted(set(indices)) if index < len(parts)]
+        return self._send(topic, parts, notes)
+
+    def chunks_of(self, payload: bytes) -> list[bytes]:
+        """Return the chunks that a payload is cut into now."""
+        return chunks.split(payload, self.limit)
+
+    def _send(self, topic: str, parts: Collection[bytes], notes: Notes) -> int:
         self._deliveries.renew(topic)
         for chunk in parts:
             self._publish(topic, chunk, False, properties(notes, None))

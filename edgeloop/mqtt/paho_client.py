@@ -82,15 +82,21 @@ class PahoClient(Client):
         except BrokerError as error:  # half replaced, perhaps; the ones from before may do
             log.warning("%s", error)
 
-    def begin(self, persistent: bool) -> None:
+    def begin(self, persistent: bool, inflight: int = MAX_INFLIGHT) -> None:
         """Have paho's thread connect, and connect again until `disconnect`.
 
         Args:
             persistent: whether the broker keeps a session for this client when it is away.
+            inflight: messages that the broker may deliver before the first is acknowledged.
         """
+        self.address(persistent, inflight)
+        self.loop_start()
+
+    def address(self, persistent: bool, inflight: int = MAX_INFLIGHT) -> None:
+        """Note where and how `reconnect` connects; as `begin`."""
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho left it out
         session.SessionExpiryInterval = SESSION_SECONDS if persistent else 0
-        session.ReceiveMaximum = MAX_INFLIGHT
+        session.ReceiveMaximum = inflight
         session.MaximumPacketSize = MOST_CHUNK_BYTES
         self.connect_async(
             self._broker.host,
@@ -99,7 +105,6 @@ class PahoClient(Client):
             clean_start=not persistent,
             properties=session,
         )
-        self.loop_start()
 
     def end(self) -> None:
         """Part from the broker, and end paho's thread."""

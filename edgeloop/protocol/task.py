@@ -4,6 +4,7 @@ edgeloop/v1/{task}/contract                   retained: the contract, JSON
 edgeloop/v1/{task}/round                      retained: the open round, JSON
 edgeloop/v1/{task}/broadcast/{slot}/{chunk}   retained: a broadcast, in chunks
 edgeloop/v1/{task}/upload/{device}            a device's answers, in chunks
+edgeloop/v1/{task}/receipt/{device}           what became of an answer, JSON: `protocol.receipt`
 edgeloop/v1/{task}/presence/{device}          retained: "online" or, by its last will, "offline";
                                               "left" by a device that asks to be taken out
 """
@@ -59,6 +60,10 @@ Shape = Annotated[tuple[Size, ...], Field(min_length=1, max_length=4)]
 Scalar = bool | int | float | str
 
 
+WIDTH, BATCH_SIZE, VARIANT = 512, 10, "released"
+"""What a task and a simulation have alike where nobody says."""
+
+
 def check_message_sizes(class_names: Collection[str], shape: Collection[int], width: int) -> None:
     """Refuse a task whose messages fit no frame, before anything of their size is made.
 
@@ -98,9 +103,9 @@ class Contract(Growing):
     options: Annotated[dict[str, Scalar], Field(default_factory=dict)]
     class_names: Classes
     shape: Shape
-    width: Width = 512
+    width: Width = WIDTH
     rounds: Size
-    batch_size: Size = 10
+    batch_size: Size = BATCH_SIZE
     seed: Seed = 0
     shuffle: bool = False
     devices: tuple[Name, ...]
@@ -160,6 +165,16 @@ def reminder(missing: Collection[str]) -> Mapping[str, str]:
     return {"again": "1", **({"missing": names} if len(names) <= _NAMES_LENGTH else {})}
 
 
+def over() -> Mapping[str, str]:
+    """Return the notes of the last opening once the run is over: no answer is waited for."""
+    return {**reminder([]), "over": "1"}
+
+
+def is_over(notes: Mapping[str, str]) -> bool:
+    """Return whether a run is over, as the notes of an opening tell."""
+    return notes.get("over") == "1"
+
+
 def is_reminder(notes: Mapping[str, str]) -> bool:
     """Return whether an opening was announced before."""
     return "again" in notes
@@ -201,6 +216,11 @@ def broadcast_topic(task: str, slot: int | str) -> str:
 def upload_topic(task: str, device: str) -> str:
     """Return where a device's answers go; "+" for every device's."""
     return f"{ROOT}/{task}/upload/{device}"
+
+
+def receipt_topic(task: str, device: str) -> str:
+    """Return where a device hears what became of its answers."""
+    return f"{ROOT}/{task}/receipt/{device}"
 
 
 def presence_topic(task: str, device: str) -> str:

@@ -36,13 +36,29 @@ def test_half_and_half_changes_nothing_in_the_rounds_and_alone_is_local(
     together = {name: each["together"] for name, each in mix["clients"].items()}
     assert together == half["accuracy_by_client"]
     assert {each["weight"] for each in mix["clients"].values()} == {0.5}
-    samples = {name: each["test_samples"] for name, each in mix["clients"].items()}
-    for name, each in mix["clients"].items():
-        bits = np.unpackbits(np.frombuffer(bytes.fromhex(each["hits"]), np.uint8))
-        assert len(each["hits"]) == 2 * -(-samples[name] // 8)
-        assert bits.mean() * len(bits) == pytest.approx(each["mixed"] * samples[name])
+    assert_hits_are_of_the_mixture(mix)
     again = run(settings, tmp_path / "workers", mix="half", workers=2)
     assert again["mix"] == mix, "in processes each"
+
+
+def assert_hits_are_of_the_mixture(mix: dict[str, Any]) -> None:
+    for each in mix["clients"].values():
+        bits = np.unpackbits(np.frombuffer(bytes.fromhex(each["hits"]), np.uint8))
+        assert len(each["hits"]) == 2 * -(-each["test_samples"] // 8)
+        assert bits.sum() == pytest.approx(each["mixed"] * each["test_samples"])
+
+
+HITS = [("fedproto", "auto", 2), ("fedproto", "half", 2), ("fedavg", "auto", 2)]
+
+
+@pytest.mark.parametrize(("algorithm", "mix", "shots"), [*HITS, ("fedproto", "auto", None)])
+def test_hits_are_of_what_is_put_into_use(
+    settings: RunSettings, algorithm: str, mix: str, shots: int | None, tmp_path: Path
+) -> None:
+    rounds = 8  # of few samples, enough for the run's model and its committee to differ
+    changes = {"algorithm": algorithm, "options": {"local_lr": 0.1}, "mix": mix, "shots": shots}
+    found = run(settings, tmp_path / "run", **changes, rounds=rounds)["mix"]
+    assert_hits_are_of_the_mixture(found)
 
 
 def test_a_run_of_local_and_one_with_its_own_mixture(
