@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select, update
 from sqlalchemy.engine import URL
 
 from cloud.aggregator.database import DAMAGED, Database, connect, translate_errors
@@ -386,8 +386,14 @@ class Ledger:
         connection.execute(insert(rounds).values(**row, opened=self._now()))
 
     def _prune(self, connection: Connection, last: int) -> None:
-        old_uploads = update(uploads).where(uploads.c.run == self._run, uploads.c.round <= last)
-        connection.execute(old_uploads.where(uploads.c.payload.is_not(None)).values(payload=None))
+        """Empty old rows. Uploads are many: rows that are new lie close together."""
+        of_run = uploads.c.run == self._run, uploads.c.round <= last
+        old_uploads = and_(*of_run, uploads.c.payload.is_not(None))
+        kept = [column for column in uploads.columns if column.name != "payload"]
+        rows = connection.execute(select(*kept).where(old_uploads)).mappings().all()
+        if rows:
+            connection.execute(delete(uploads).where(old_uploads))
+            connection.execute(insert(uploads), [dict(row) for row in rows])
         old_rounds = update(rounds).where(rounds.c.run == self._run, rounds.c.number <= last)
         emptied = old_rounds.where(rounds.c.state.is_not(None)).values(state=None, broadcast=None)
         connection.execute(emptied)

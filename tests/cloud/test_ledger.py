@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -523,3 +524,26 @@ def test_where_a_run_stood_before_is_there_until_it_is_pruned(url: str) -> None:
             ledger.close_round(number, state, broadcast, COUNTS)
         assert ledger.run_state(3) == (2, b"state 2", b"broadcast 2")
         assert ledger.run_state(2) is None
+
+
+@SQLITE
+@pytest.mark.parametrize("size", [2000, 20_000])
+def test_what_was_pruned_leaves_room_for_what_comes(url: str, size: int) -> None:
+    """A row of an upload takes a few hundred bytes for ever, and not what its payload took."""
+    rounds, devices, sizes = 30, 8, []
+    with begun(url) as ledger:
+        for number in range(rounds):
+            for device in range(devices):
+                ledger.record(number, f"device-{device}", f"{number} {device}", bytes(size))
+            ledger.close_round(number, b"state", b"broadcast", COUNTS)
+            with closing(sqlite3.connect(file_of(url))) as connection:
+                (pages,) = connection.execute("pragma page_count").fetchone()
+                (page,) = connection.execute("pragma page_size").fetchone()
+            sizes.append(pages * page)
+        assert ledger.recall(rounds - 1).keys() == {f"device-{n}" for n in range(devices)}
+        assert ledger.recall(0) == {}
+    assert execute(url, "select count(*), sum(size) from uploads") == [
+        (rounds * devices, rounds * devices * size)
+    ]
+    grown = sizes[-1] - sizes[9]
+    assert grown < 600 * devices * (rounds - 10)
