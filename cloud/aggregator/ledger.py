@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 from sqlalchemy.engine import URL
 
 from cloud.aggregator.database import DAMAGED, Database, connect, translate_errors
@@ -386,17 +386,21 @@ class Ledger:
         connection.execute(insert(rounds).values(**row, opened=self._now()))
 
     def _prune(self, connection: Connection, last: int) -> None:
-        """Empty old rows. Uploads are many: rows that are new lie close together."""
-        of_run = uploads.c.run == self._run, uploads.c.round <= last
-        old_uploads = and_(*of_run, uploads.c.payload.is_not(None))
-        kept = [column for column in uploads.columns if column.name != "payload"]
-        rows = connection.execute(select(*kept).where(old_uploads)).mappings().all()
-        if rows:
-            connection.execute(delete(uploads).where(old_uploads))
-            connection.execute(insert(uploads), [dict(row) for row in rows])
+        old = uploads.c.run == self._run, uploads.c.round <= last, uploads.c.payload.is_not(None)
+        gone = connection.scalars(select(uploads.c.round).where(*old).distinct()).all()
+        connection.execute(update(uploads).where(*old).values(payload=None))
+        if gone and not self._database.shared:
+            self._rewrite(connection, gone)
         old_rounds = update(rounds).where(rounds.c.run == self._run, rounds.c.number <= last)
         emptied = old_rounds.where(rounds.c.state.is_not(None)).values(state=None, broadcast=None)
         connection.execute(emptied)
+
+    def _rewrite(self, connection: Connection, numbers: Collection[int]) -> None:
+        """Make rounds' uploads anew: SQLite fills no gap that a row leaves by becoming shorter."""
+        theirs = uploads.c.run == self._run, uploads.c.round.in_(numbers)
+        rows = connection.execute(select(uploads).where(*theirs)).mappings().all()
+        connection.execute(delete(uploads).where(*theirs))
+        connection.execute(insert(uploads), [dict(row) for row in rows])
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
