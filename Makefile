@@ -45,9 +45,15 @@ field-cases: $(VENV)/.dev ## what went wrong in the field once: bad links, broke
 	@tools/mosquitto.sh
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest -m field
 
+soak: $(VENV)/.dev ## what grows with the rounds: ROUNDS=2000; STORE=1 writes benchmarks/results/soak.md
+	@tools/mosquitto.sh
+	$(BIN)/python -m benchmarks.soak --rounds $(or $(ROUNDS),2000) $(if $(STORE),--store)
+
 bench: $(VENV)/.dev ## seconds per round beside naive training, timed in the same run
 	$(BIN)/python -m benchmarks.choices
 	$(BIN)/python -m benchmarks.har
+	@tools/mosquitto.sh
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m benchmarks.ingest
 
 bench-simulation: $(VENV)/.dev ## a simulated round beside the machine's rate, in every way to compute
 	$(BIN)/python -m benchmarks.simulation

@@ -6,6 +6,7 @@ shares mean something, and the processor time of each message.
 """
 
 import json
+import os
 import secrets
 import signal
 import sqlite3
@@ -230,9 +231,10 @@ def report(devices: int, payload: int, pairs: list[tuple[Burst, Burst]]) -> None
     shares = sorted(bare.seconds / ours.seconds for bare, ours in pairs)
     work = statistics.median(a.processor_seconds / b.processor_seconds for a, b in pairs)
     said = (
-        f"{devices} devices, {payload} bytes, {len(pairs)} pairs of bursts by turns."
-        f" The aggregator's share of the bare subscriber: median {statistics.median(shares):.0%}"
-        f" from {shares[0]:.0%} to {shares[-1]:.0%}; by processor time a message: {work:.0%}."
+        f"{devices} devices, {payload} bytes, {len(pairs)} pairs of bursts by turns. The"
+        f" aggregator's share of the bare subscriber's rate: {statistics.median(shares):.0%}"
+        f" (median; from {shares[0]:.0%} to {shares[-1]:.0%}); by processor time"
+        f" a message: {work:.0%}. The machine's load average was {os.getloadavg()[0]:.0f}."
     )
     console.say(said)
     machine = host_facts.machine()

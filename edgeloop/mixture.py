@@ -70,9 +70,9 @@ class MixedModel:
         alone: the client trained alone; None where there is none.
         weights: how they are mixed.
         held_out: the samples held out, which may be none.
-        committee: networks in place of the run's: of a client with few samples trained as the run
-            did without a fold each, or one where all would be the same; of others one, trained as
-            the run did without the samples held out; none where the run's is in use, or has none.
+        committee: networks in place of the run's, or one where all would be the same: of a client
+            with few samples trained as the run did without a fold each; of others the run's, and
+            one trained as it was without the samples held out; none where none is in use.
     """
 
     together: Client[Any, Any]
@@ -196,9 +196,9 @@ def _of_enough(
 ) -> tuple[Client[Any, Any], tuple[Client[Any, Any], ...], MixingWeights]:
     """Choose by samples held out; return alone, who trained as the run did, and the choice.
 
-    Together is who was judged, trained as the run did without these samples: what the run's own
-    model is worth in its last round is partly luck. Alone steadily gains by more samples, so it is
-    trained again on all of them, where it has any weight.
+    Together are the run's model and the one that was judged, trained as the run did without these
+    samples: what either is worth after its last round is partly luck. Alone steadily gains by more
+    samples, so it is trained again on all of them, where it has any weight.
     """
     labels_N = client.training_samples().labels
     out_N = experts.held_out(labels_N, seed)
@@ -206,7 +206,8 @@ def _of_enough(
     log.info(text, client.name, plan.rounds, out_N.sum())
     alone, again, own_NC, all_NC = _compared(plan, client, broadcast, out_N)
     choice = _choose_weights(plan, own_NC, all_NC, labels_N[out_N])
-    return _alone(plan, client) if choice.weight < 1 else alone, (again,), choice
+    alone = _alone(plan, client) if choice.weight < 1 else alone
+    return alone, _room((client, again)), choice
 
 
 def _of_few(

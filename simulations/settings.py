@@ -19,7 +19,7 @@ from edgeloop.errors import ConfigError, EdgeloopError, choose
 from edgeloop.generator import Generator
 from edgeloop.mixing.experts import Mix
 from edgeloop.privacy.dp_sgd import NoiseSecret
-from edgeloop.protocol.task import Scalar
+from edgeloop.protocol.task import BATCH_SIZE, VARIANT, WIDTH, Scalar
 from edgeloop.runtime.config import Option, PrivacySettings, Settings
 from edgeloop.seeds import derive
 from edgeloop.training.compute import Compute, Layout, Precision, usable_device
@@ -88,9 +88,9 @@ def _scalar(key: str, text: str) -> Scalar:
         return text
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
+    except (RecursionError, ValueError) as error:
         raise ConfigError(
-            f"set {key}", f"{text!r} is no TOML value", 'write 1.0, true or "word"'
+            f"set {key}", f"{text[:80]!r} is no TOML value", 'write 1.0, true or "word"'
         ) from error
     if not isinstance(value, bool | int | float | str):
         raise ConfigError(f"set {key}", f"{text} is no single value", 'write 1.0, true or "word"')
@@ -119,7 +119,8 @@ class DataSettings(PartitionSettings):
             ConfigError: if the data comes with another number of clients than was asked for.
             DataError: if the data cannot be read, or not be divided so, or has no such client.
         """
-        federation = data.load(self.data, self._partition(), self.layout, self.image_size)
+        partition, size = self._partition(), self.image_size
+        federation = data.load(self.data, partition, self.layout, size, self.columns)
         if self.clients is not None and self.clients != len(federation):
             raise ConfigError(
                 "clients",
@@ -137,8 +138,7 @@ class DataSettings(PartitionSettings):
 
 
 HyperparameterWords = Annotated[
-    dict[str, Scalar],
-    Option(name="--set", several=True, parse=parse_options),
+    dict[str, Scalar], Option(name="--set", several=True, parse=parse_options)
 ]
 PrivacyWords = Annotated[PrivacySettings | None, Option(several=True, parse=parse_privacy)]
 
@@ -159,10 +159,10 @@ class RunSettings(ComputeSettings, DataSettings):
     """Algorithm, see edgeloop algorithms; or ktl: one client, three baselines."""
     models: str | None = None
     """Model group, or architectures a,b,c assigned to clients in turn."""
-    width: Whole = 512
+    width: Whole = WIDTH
     """Feature width K that all clients share."""
     rounds: Annotated[Whole, Option(unsaid=True)] = AlgorithmInfo.rounds
-    """Number of rounds. [default: 50; class-statistics: 1]"""
+    """Number of rounds. [default: what the algorithm wants, mostly 50]"""
     patience: Whole | None = None
     """Early stopping: rounds without a new best accuracy."""
     join_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -185,11 +185,11 @@ class RunSettings(ComputeSettings, DataSettings):
     """Fine-tuning epochs of a client that joins after training."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Random seed of the run."""
-    batch_size: Whole = 10
+    batch_size: Whole = BATCH_SIZE
     """Training batch size."""
     shuffle: bool = False
     """Shuffle a client's samples each epoch."""
-    variant: str = "released"
+    variant: str = VARIANT
     """Variant: released, paper or another; see `edgeloop algorithms NAME`."""
     options: HyperparameterWords = Field(default_factory=dict)
     """A hyperparameter: key=value. May be repeated."""
@@ -197,9 +197,9 @@ class RunSettings(ComputeSettings, DataSettings):
     """Train and send with noise: noise=1, clip, prototype_noise, prototype_clip, delta, epsilon
     (the budget). May be repeated."""
     generator: str | None = None
-    """Generator for fedktl; see `edgeloop generator list`. [default: digits]"""
+    """Generator of an algorithm that asks one; see `edgeloop generator list`. [default: digits]"""
     base: str | None = None
-    """Base for class-statistics; see `edgeloop base list`. [default: computed]"""
+    """Base of an algorithm that computes on one; see `edgeloop base list`. [default: computed]"""
     memory_format: Layout = "channels-last"
     """Memory format: channels-last or contiguous."""
     precision: Precision = "float32"

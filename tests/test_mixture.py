@@ -85,7 +85,7 @@ def trained_alone(half: Client[Any, Any], chosen_N: Any = None) -> Client[Any, A
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 0.5, 0.75, 1.0])
-def test_a_weight_is_chosen_on_samples_held_out_and_what_has_learned_from_all_is_put_into_use(
+def test_a_weight_is_chosen_on_samples_held_out_and_alone_put_into_use_with_all(
     weight: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half = member("fedproto", 100)
@@ -93,20 +93,36 @@ def test_a_weight_is_chosen_on_samples_held_out_and_what_has_learned_from_all_is
     seen: dict[str, Any] = {}
 
     def chosen(own_NC: Any, all_NC: Any, labels_N: Any) -> experts.MixingWeights:
-        seen.update(own=own_NC, labels=labels_N)
+        seen.update(own=own_NC, all=all_NC, labels=labels_N)
         return experts.MixingWeights(weight, 2.0, 0.5, "said so", len(labels_N))
 
     monkeypatch.setattr(experts, "choose_weights", chosen)
     trained: list[int] = []
     monkeypatch.setattr(mixture, "_train_rounds", counted(mixture._train_rounds, trained))
     found = mixture.train_mixture(plan(), half, broadcast)
+    assert found.alone is not None
     out_N = experts.held_out(half.training_samples().labels, experts.held_out_seed(0, "one"))
     judged = trained_alone(half, ~out_N)
     out = half.training_samples().inputs[out_N]
     assert np.array_equal(seen["own"], judged.scores(out, Nothing())), "has not seen them"
+    list((again := half.copy_with(first(), None, ~out_N)).train_against(ROUNDS, broadcast))
+    assert np.array_equal(seen["all"], again.scores(out, broadcast))
+    judged_too = (half, again) if weight else ()
+    assert len(found.committee) == len(judged_too)
+    for one, other in zip(found.committee, judged_too, strict=True):
+        assert same(one.weights(), other.weights())
+    tests = half.test_samples()
+    all_ = [each.scores(tests.inputs, broadcast) for each in (half, again)]
+    both = found.alone.scores(tests.inputs, Nothing()), experts.pooled(all_, 0.5)
+    mixed_NC = found.weights.scores(*both)
+    assert np.array_equal(found.scores(tests.inputs, broadcast), mixed_NC)
+    told = found.as_summary(broadcast)
+    assert told["mixed"] == experts.hits(mixed_NC, tests.labels).mean()
+    assert (
+        told["together"] == experts.hits(half.scores(tests.inputs, broadcast), tests.labels).mean()
+    )
     assert np.array_equal(seen["labels"], half.training_samples().labels[out_N])
     assert found.weights == experts.MixingWeights(weight, 2.0, 0.5, "said so", 20)
-    assert found.alone is not None
     wanted = judged if weight == 1 else trained_alone(half)
     assert same(found.alone.weights(), wanted.weights())
     assert trained == [80, 80] + [100] * (weight < 1), "no training that changes nothing"

@@ -20,6 +20,9 @@ DAMAGED = ("is damaged", "restore a backup, or use another folder")
 """What is wrong with a ledger that holds what none holds, and what to do."""
 
 
+PAGE_SIZE = "page_size = 16384"
+"""Of a new file: an upload takes a few pages, and each costs a write of its own."""
+
 _LOCKED = "is locked"
 _PASSING = ("is full", *postgresql.PASSING)
 """Pieces of messages of what time may mend."""
@@ -230,7 +233,7 @@ def _engine(url: URL, busy: Busy) -> Engine:
     def prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # or the driver begins and commits as it sees fit
         connection.execute(f"PRAGMA busy_timeout = {round(busy.seconds * 1000)}")
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        for pragma in (PAGE_SIZE, "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     def begin(connection: Connection) -> None:

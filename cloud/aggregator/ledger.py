@@ -132,6 +132,8 @@ class Ledger:
     def adopt(self, contract: Contract) -> Contract:
         """Store a new run's contract, or return the one that the ledger continues with.
 
+        Devices may have been added since: they join the run in its open round.
+
         Args:
             contract: with a fresh run in it, which counts only if the ledger holds none.
 
@@ -148,6 +150,9 @@ class Ledger:
             if text is None:
                 connection.execute(insert(runs).values(**_row_of(contract), created=self._now()))
             stored = contract if text is None else _same(self._database.name, text, contract)
+            if text is not None:
+                row = update(runs).where(runs.c.run == stored.run)
+                connection.execute(row.values(**_row_of(stored)))  # with the devices of today
         self._adopted = stored.run
         return stored
 
@@ -401,11 +406,21 @@ class Ledger:
         connection.execute(insert(rounds).values(**row, opened=self._now()))
 
     def _prune(self, connection: Connection, last: int) -> None:
-        old_uploads = update(uploads).where(uploads.c.run == self._run, uploads.c.round <= last)
-        connection.execute(old_uploads.where(uploads.c.payload.is_not(None)).values(payload=None))
+        old = uploads.c.run == self._run, uploads.c.round <= last, uploads.c.payload.is_not(None)
+        gone = connection.scalars(select(uploads.c.round).where(*old).distinct()).all()
+        connection.execute(update(uploads).where(*old).values(payload=None))
+        if gone and not self._database.shared:
+            self._rewrite(connection, gone)
         old_rounds = update(rounds).where(rounds.c.run == self._run, rounds.c.number <= last)
         emptied = old_rounds.where(rounds.c.state.is_not(None)).values(state=None, broadcast=None)
         connection.execute(emptied)
+
+    def _rewrite(self, connection: Connection, numbers: Collection[int]) -> None:
+        """Make rounds' uploads anew: SQLite fills no gap that a row leaves by becoming shorter."""
+        theirs = uploads.c.run == self._run, uploads.c.round.in_(numbers)
+        rows = connection.execute(select(uploads).where(*theirs)).mappings().all()
+        connection.execute(delete(uploads).where(*theirs))
+        connection.execute(insert(uploads), [dict(row) for row in rows])
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -453,8 +468,10 @@ def _without_run(contract: Contract) -> dict[str, Any]:
 
 
 def _same(name: str, text: str, contract: Contract) -> Contract:
-    """Return the stored contract, if it is the given one but for the run."""
+    """Return the stored contract, if it is the given one but for the run, and more devices."""
     stored = _stored(name, text)
+    if set(contract.devices) > set(stored.devices):
+        stored = stored.model_copy(update={"devices": contract.devices})
     held, wanted = _without_run(stored), _without_run(contract)
     if differing := _differing(held, wanted):
         problem = f"holds another run (task {stored.task}, other {', '.join(differing)})"

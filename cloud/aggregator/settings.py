@@ -10,6 +10,9 @@ from sqlalchemy import URL
 from edgeloop.cohorts.members import MOST_DEVICES
 from edgeloop.protocol.admission import MOST_PATTERNS, Pattern, may_join
 from edgeloop.protocol.task import (
+    BATCH_SIZE,
+    VARIANT,
+    WIDTH,
     Classes,
     DeviceName,
     Name,
@@ -61,32 +64,27 @@ def _ratio(share: str) -> float:
 
 
 class CohortSettings(Settings):
-    """The `[cohort]` table: who is invited, and how long a round waits for them.
-
-    Attributes:
-        devices: the names of the devices that are in the task from its begin.
-        admit: patterns of the names of further devices, such as "press-*"; "*" admits any that the
-            broker lets write. They join while the run goes on, when they first show up.
-        max_devices: in the run, at most; further ones are not admitted.
-        quorum: how many answers make a round count, or the share of those online whose answers do
-            ("80%"); all devices' if not given, and one where devices are admitted.
-        grace_seconds: how long a round waits for others once all who are online have answered;
-            10 if not given where devices are admitted, and else who is away is waited for.
-        sample: the share of the devices that is asked in a round ("20%"), drawn anew by the seed;
-            all if not given.
-        deadline_seconds: how long to wait for more than the quorum.
-        give_up_seconds: how long to wait even for the quorum; then the aggregator stops, and goes
-            on with the same round when it is started again.
-    """
+    """The `[cohort]` table: who is invited, and how long a round waits for them."""
 
     devices: tuple[DeviceName, ...] = ()
+    """The names of the devices that are in the task from the start."""
     admit: Annotated[tuple[Pattern, ...], Field(max_length=MOST_PATTERNS)] = ()
+    """Patterns of the names of further devices, such as "press-*"; "*" admits any that the broker
+    lets write. They join while the run goes on, when they first show up."""
     max_devices: Annotated[int, Field(ge=1, le=100_000)] = MOST_DEVICES
+    """In the run, at most; further ones are not admitted."""
     quorum: Size | Share | None = None
+    """How many answers make a round count; all devices if not given, and one with admit."""
     sample: Share | None = None
+    """The share of the devices that is asked in a round ("20%"), drawn anew by the seed; all if not
+    given."""
     grace_seconds: Annotated[float, Field(ge=0, le=86_400)] | None = None
+    """How long a round waits for others once all who are online have answered; 10 if not given
+    where devices are admitted, and else who is away is waited for."""
     deadline_seconds: Seconds = 600.0
+    """How long to wait for more than the quorum."""
     give_up_seconds: Seconds = 86_400.0
+    """How long to wait even for the quorum; then the aggregator fails, and is started again."""
 
     def invites(self, device: str) -> bool:
         """Return whether a device may take part, by its name."""
@@ -147,58 +145,55 @@ class HttpSettings(Settings):
 class TaskSettings(Settings):
     """A task: what is learned, by whom, and where it is kept.
 
-    Attributes:
-        name: of the task.
-        algorithm: its name; `edgeloop algorithms` lists them.
-        variant: "released", "paper" or another; `edgeloop algorithms NAME` lists them.
-        hyperparameters: the algorithm's own, over the variant's.
-        class_names: one a class, in the order of their numbers.
-        shape: of one input, channels first.
-        width: K, the unified feature width.
-        rounds: how many.
-        batch_size: samples a local training batch.
-        seed: the run's only one.
-        shuffle: devices train on their samples in a new order in each epoch; their edgeloop must
-            know of it.
-        privacy: how much noise is in what devices send; without the table none.
-        generator: a reference, for an algorithm that needs one: see `edgeloop.generators`; the
-            embedded one if not given.
-        base: a reference, for an algorithm that needs one: see `edgeloop.bases`; computed from the
-            generator's images if not given.
-        history: keep what each round exchanged, in files of their own that reports are made from.
-        folder: for the ledger, the final prototypes and the summary.
-        store: the ledger's database as SQLAlchemy writes it; SQLite in the folder if not given.
-        store_file: a file with that on its first line, for one that has a password in it.
-        broker: where the task's messages go.
-        cohort: the devices.
-        http: metrics, health and status.
-        trace: where traces go.
+    A FederatedTask has the same settings, in camel case (`tests/cloud/operator/test_crds.py`).
     """
 
     name: Name
+    """Name of the task."""
     algorithm: str
-    variant: str = "released"
+    """One that `edgeloop algorithms` lists."""
+    variant: str = VARIANT
+    """Where the paper and the released code differ."""
     hyperparameters: Annotated[
         dict[str, Scalar], Field(default_factory=dict), AfterValidator(_own_keys)
     ]
+    """The algorithm's own, over the variant's."""
     class_names: Annotated[Classes, AfterValidator(_check_class_names)]
+    """One a class, in the order of their numbers."""
     shape: Shape
-    width: Width = 512
+    """Of one input, channels first."""
+    width: Width = WIDTH
+    """K, the feature width that all devices share."""
     rounds: Many
-    batch_size: Many = 10
+    """Number of rounds."""
+    batch_size: Many = BATCH_SIZE
+    """Samples a local training batch."""
     seed: Seed = 0
+    """The run's only one."""
     shuffle: bool = False
+    """Devices train on their samples in a new order in each epoch."""
     privacy: PrivacySettings | None = None
+    """Differential privacy of what devices send; none if not given."""
     generator: str | None = None
+    """Of an algorithm that needs one; the embedded one if not given."""
     base: str | None = None
+    """Of an algorithm that needs one; computed from the generator's images if not given."""
     history: bool = False
+    """Keep what each round exchanged, for reports."""
     folder: Path
+    """For the ledger, the final prototypes and the summary."""
     store: str | None = None
+    """The ledger's database as SQLAlchemy writes it; SQLite in the folder if not given."""
     store_file: Path | None = None
+    """A file with that on its first line, for one that has a password in it."""
     broker: BrokerSettings = BrokerSettings()
+    """Where the task's messages go."""
     cohort: CohortSettings
+    """Who is invited, and how long a round waits for them."""
     http: HttpSettings = HttpSettings()
+    """Metrics, health and status."""
     trace: TraceSettings = TraceSettings()
+    """Where traces go."""
 
     @model_validator(mode="after")
     def _one_store(self) -> "TaskSettings":

@@ -30,9 +30,8 @@ class DataSettings(PartitionSettings):
 
     def selection(self) -> SampleSelection:
         """Return which samples these settings choose."""
-        return SampleSelection(
-            self.source, self.client, self.chosen_partition(), self.layout, self.image_size
-        )
+        partition, size = self.chosen_partition(), self.image_size
+        return SampleSelection(self.source, self.client, partition, self.layout, size, self.columns)
 
 
 class TrainingSettings(Settings):

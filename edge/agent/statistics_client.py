@@ -48,7 +48,7 @@ def make_client(
     assert algorithm.make_client is not None  # noqa: S101 - its card says so
     client: StatisticsClient = algorithm.make_client(settings.name, base, share.data)
     network = _network(contract, settings) if client.config.network else None
-    ending = _Ending(contract, client, share, base, network)
+    ending = _Ending(contract, client, share, base, network, settings.training.mix != "never")
     name = f"base {base.identity[:12]}"
     if network is not None and network.trains is not None:
         name = f"{name}, {settings.training.architecture}"
@@ -102,6 +102,7 @@ class _Ending:
         share: its samples.
         base: the task's.
         network: its own, where the task asks for one.
+        gated: whether the model in use may stay in use.
     """
 
     contract: Contract
@@ -109,10 +110,12 @@ class _Ending:
     share: DeviceSamples
     base: Base
     network: _Network | None
+    gated: bool
 
     def settle(self, broadcast: GlobalStatistics) -> FinalModel:
         """Return the mixture, with a network in it that is trained for that; see `TaskClient`."""
-        held = experts.held_out_samples(self.share.data.train, self.contract.seed, self.member.name)
+        train, seed = self.share.data.train, self.contract.seed
+        held = experts.held_out_samples(train, seed, self.member.name) if self.gated else None
         if self.network is None or self.network.trains is None:
             told = self.member.mixing_metrics(broadcast)
             if self.network is not None:

@@ -130,7 +130,9 @@ def _run(plan: Plan, broker: BrokerSettings, out: Path | None) -> Measured:
 def _tell(found: Measured, out: Path | None) -> None:
     said = f"{found.connected} of {found.devices} devices connected"
     console.say(f"{said} in {found.connect_seconds:.1f} s")
-    console.table("from publish to the broker's acknowledgement", COLUMNS, rows(found))
+    console.table(
+        "from publish to the broker's acknowledgement, and to the receipt", COLUMNS, rows(found)
+    )
     for what, times in found.failures.most_common():
         console.say(f"{times} times: {what}")
     if out is not None:
@@ -145,6 +147,9 @@ def _as_json(found: Measured) -> dict[str, Any]:
             "uploads_per_second": each.rate,
             "p50_seconds": quantile(each.latencies, 0.5),
             "p99_seconds": quantile(each.latencies, 0.99),
+            "receipts": len(each.receipts),
+            "receipt_p50_seconds": quantile(each.receipts, 0.5),
+            "receipt_p99_seconds": quantile(each.receipts, 0.99),
         }
         for number, each in found.rounds.items()
     }

@@ -15,17 +15,19 @@ class RoundMeasured:
         first: when the first upload left.
         last: when the broker had taken the last one.
         latencies: seconds from an upload's leaving to the broker's word on it.
+        receipts: seconds from an upload's leaving to its receipt: the ledger has it.
         size: bytes of an upload.
     """
 
     first: float = math.inf
     last: float = -math.inf
     latencies: list[float] = field(default_factory=list)
+    receipts: list[float] = field(default_factory=list)
     size: int = 0
 
     @property
     def rate(self) -> float:
-        """Uploads a second, from the first one's leaving to the broker's word on the last."""
+        """Uploads a second, from the first one's leaving to the last word on one."""
         seconds = self.last - self.first
         return len(self.latencies) / seconds if seconds > 0 else math.nan
 
@@ -62,6 +64,12 @@ class Measured:
         found.last = max(found.last, now)
         found.latencies.append(now - since)
 
+    def receipted(self, number: int, since: float) -> None:
+        """The receipt of an upload that left then is here."""
+        now, found = self.clock(), self.rounds[number]
+        found.last = max(found.last, now)
+        found.receipts.append(now - since)
+
     def failed(self, what: str) -> None:
         """Something has failed."""
         self.failures[what] += 1
@@ -74,18 +82,27 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def rows(found: Measured) -> list[tuple[str, ...]]:
-    """Return a row a round: number, uploads, bytes, uploads a second, p50 and p99 in ms."""
+    """Return a row a round, as `COLUMNS` says."""
     return [
         (
             str(number),
             f"{len(each.latencies)} of {found.connected}",
             str(each.size),
             f"{each.rate:.0f}",
-            f"{1000 * quantile(each.latencies, 0.5):.1f}",
-            f"{1000 * quantile(each.latencies, 0.99):.1f}",
+            *(_milliseconds(each.latencies, share) for share in (0.5, 0.99)),
+            str(len(each.receipts)),
+            *(_milliseconds(each.receipts, share) for share in (0.5, 0.99)),
         )
         for number, each in sorted(found.rounds.items())
     ]
 
 
-COLUMNS = ("round", "uploads", "bytes", "uploads/s", "p50 ms", "p99 ms")
+def _milliseconds(values: Sequence[float], share: float) -> str:
+    return f"{1000 * quantile(values, share):.1f}" if values else ""
+
+
+COLUMNS = (
+    *("round", "uploads", "bytes", "uploads/s", "broker: p50 ms", "p99 ms"),
+    *("receipts", "ledger: p50 ms", "p99 ms"),
+)
+"""Times are from an upload's leaving to the broker's acknowledgement, and to the receipt."""

@@ -33,7 +33,7 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batch, Batches, Count, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batch, Batches, ModelConfig
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
@@ -58,14 +58,10 @@ DECAY = 0.02
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
-        architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
         local_epochs: E; tau counts their steps.
         local_lr: eta, of both models and of alpha.
@@ -74,13 +70,6 @@ class Config:
         weighted: weigh each client's model by its number of samples.
     """
 
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     alpha: Annotated[float, Ge(0), Le(1)] = 0.5
     through_mixture: bool = False
     weighted: bool = True

@@ -32,9 +32,8 @@ from edgeloop.algorithm import (
     AlgorithmInfo,
     Batch,
     Batches,
-    Count,
+    ModelConfig,
     NotNegative,
-    Positive,
     softmax_scores,
 )
 from edgeloop.knowledge import mmd, weights
@@ -56,27 +55,14 @@ INFO = AlgorithmInfo(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
-        architecture: of every client's model.
         seed: the run's seed; first weights, the first context and the noise come from it.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         discrepancy: lambda, the weight of the MMD of the base's and the global base's features.
     """
 
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     discrepancy: NotNegative = 5.0
 
 

@@ -40,6 +40,7 @@ from edgeloop.algorithm import (
     NotNegative,
     Positive,
     Recipe,
+    TrainingConfig,
 )
 from edgeloop.knowledge import prototypes
 from edgeloop.knowledge.prototype_algorithm import prototype_algorithm
@@ -63,15 +64,10 @@ INFO = AlgorithmInfo(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        seed: the run's seed.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         pull: lambda, the weight of the clients' alignment with the global prototypes.
         objective: the server's loss; see `softmax_loss` and `angular_loss`.
         apart: gamma, the weight of the orthogonality of different classes.
@@ -83,11 +79,6 @@ class Config:
             (n_c + 0.1) / (n + 0.1 C), n_c of its n training samples of class c; ours.
     """
 
-    classes: Count
-    width: Count
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     pull: NotNegative = 1.0
     objective: Literal["softmax", "angular"] = "softmax"
     apart: NotNegative = 1.0

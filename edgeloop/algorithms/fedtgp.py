@@ -30,6 +30,8 @@ from edgeloop.algorithm import (
     NotNegative,
     Positive,
     Recipe,
+    TrainingConfig,
+    UploadKind,
 )
 from edgeloop.knowledge import prototypes
 from edgeloop.knowledge.contrastive_loss import Distances, adaptive_margin, contrastive_loss
@@ -52,19 +54,16 @@ INFO = AlgorithmInfo(
         "released": {},
         "paper": {"pull": 0.1, "distance": "euclidean", "margin": "all-pairs", "stale": False},
     },
+    upload=UploadKind("features"),
+    numbers=("K S", "M K C"),
 )
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        seed: the run's seed.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         pull: lambda, the weight of the distance to the global prototypes.
         distance: what lambda weighs; see `prototypes.attraction`.
         stale: upload the prototypes of the weights before the round's training.
@@ -78,11 +77,6 @@ class Config:
             prior, (n_c + 0.1) / (n + 0.1 C); ours, and it does not help here.
     """
 
-    classes: Count
-    width: Count
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     pull: NotNegative = 10.0
     distance: Literal["mse", "euclidean"] = "mse"
     stale: bool = True

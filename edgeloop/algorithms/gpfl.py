@@ -31,9 +31,8 @@ from edgeloop.algorithm import (
     AlgorithmInfo,
     Batch,
     Batches,
-    Count,
+    ModelConfig,
     NotNegative,
-    Positive,
     softmax_scores,
 )
 from edgeloop.knowledge import weights
@@ -60,17 +59,11 @@ INFO = AlgorithmInfo(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
-        architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         pull: lambda, the weight of the distance to the received embeddings.
         decay: mu, the weight of the penalty of embeddings and condition network.
         conditions: whose embeddings condition vectors are made of: the client's, or the received.
@@ -78,13 +71,6 @@ class Config:
         penalty: what mu weighs; see `penalty`.
     """
 
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     pull: NotNegative = 0.01
     decay: NotNegative = 0.1
     conditions: Literal["own", "received"] = "own"

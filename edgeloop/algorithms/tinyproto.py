@@ -36,11 +36,10 @@ from edgeloop.algorithm import (
     Batch,
     Batches,
     CollectedOutputs,
-    Count,
     Forward,
     NotNegative,
-    Positive,
     Recipe,
+    TrainingConfig,
 )
 from edgeloop.knowledge import prototypes
 from edgeloop.knowledge.prototype_algorithm import prototype_algorithm
@@ -59,15 +58,11 @@ INFO = AlgorithmInfo(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
         seed: the run's seed; the kept dimensions are drawn from it.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         kept_share: D / K, the part of its dimensions that a prototype keeps, one at least; the
             default is ours.
         pull: lambda, the weight of the squared gap to the global prototypes.
@@ -76,11 +71,6 @@ class Config:
             prior, (n_c + 0.1) / (n + 0.1 C), n_c of its n training samples of class c.
     """
 
-    classes: Count
-    width: Count
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     kept_share: Annotated[float, Gt(0), Le(1)] = 0.25
     pull: NotNegative = 10.0
     weighted: bool = False

@@ -38,7 +38,8 @@ def of(
         only: fields that the command has; all if empty.
         omit: fields that it has not; they keep their defaults.
         changes: what is otherwise in this command, by field.
-        prefix: of the environment variables that are read too; none if empty.
+        prefix: of the environment variables that are read too, where an empty text is none: a
+            template passes them all. Without a prefix none is read.
     """
     options = {
         key: _option(field, (changes or {}).get(key))
@@ -50,13 +51,15 @@ def of(
         @functools.wraps(function)
         def command(**given: Any) -> None:
             table = {key: _value(each, given.pop(key)) for key, each in options.items()}
-            known = {key: value for key, value in table.items() if value is not None}
+            unsaid = (None, "") if prefix else (None,)
+            known = {key: value for key, value in table.items() if value not in unsaid}
             function(config.parse(known, model, name), **given)
 
         _, *own = inspect.signature(function, eval_str=True).parameters.values()
         made = [
             _parameter(key, model.model_fields[key], each, prefix) for key, each in options.items()
         ]
+        made.sort(key=lambda each: each.default is not each.empty)  # what must be given first
         parameters = [*made, *(each.replace(kind=each.KEYWORD_ONLY) for each in own)]
         command.__dict__["__signature__"] = inspect.Signature(parameters)
         command.__annotations__ = {each.name: each.annotation for each in parameters}

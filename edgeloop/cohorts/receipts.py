@@ -46,8 +46,7 @@ class Receipts:
         """Tell a device what became of its upload; refusals are not told without end."""
         why = reason or REASONS.get(verdict, "")
         told = receipt(self._contract.run, round_number, digest, verdict, why)
-        known = self._contract.admits(device)
-        if told.is_taken or self._refused.allowed(device * known):
+        if told.is_taken or self._refused.allowed(device * self._contract.admits(device)):
             self._send(device, told)
 
     def refuse_chunk(self, device: str, round_number: int, chunk: bytes, reason: str) -> None:

@@ -43,6 +43,15 @@ def read_arrays(path: Path, wanted: tuple[str, ...]) -> dict[str, Array]:
         raise DataError(str(path), f"not a readable .npz file ({error})", _REMEDY) from error
 
 
+def members(path: Path) -> list[str]:
+    """Return the names of a file's arrays; none where it is no .npz file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except _UNREADABLE:
+        return []
+
+
 def read_shard(path: Path, classes: int) -> Shard:
     """Return one client's samples from an .npz file with `x` and `y`.
 
@@ -54,7 +63,7 @@ def read_shard(path: Path, classes: int) -> Shard:
         DataError: see `read_arrays`; also unusable types, lengths, labels or values.
     """
     arrays = read_arrays(path, ("x", "y"))
-    inputs, labels = _inputs(path, arrays["x"]), whole_labels(str(path), arrays["y"])
+    inputs, labels = to_inputs(path, arrays["x"]), whole_labels(str(path), arrays["y"])
     check_shard(str(path), inputs, labels, classes)
     return Shard(inputs, labels)
 
@@ -112,7 +121,12 @@ def _plain(path: Path, member: bytes) -> Array:
     return np.frombuffer(body, dtype).reshape(shape, order="F" if by_column else "C")
 
 
-def _inputs(path: Path, array: Array) -> Inputs:
+def to_inputs(path: Path, array: Array) -> Inputs:
+    """Return samples (N, *shape) as a file keeps them; see `read_shard`.
+
+    Raises:
+        DataError: of a type or a shape that is no model's.
+    """
     if not array.size:
         return np.zeros((0, *array.shape[1:]), np.float32)
     if array.dtype.kind in "iub" and array.dtype != np.uint8:

@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeloop.data.class_layout import CONTAINERS, ClassLayout, Photo
+from edgeloop.data.class_layout import CONTAINERS, SUFFIXES, ClassLayout, Photo
 from edgeloop.data.parts import part_of
 from edgeloop.data.room import check_room
 from edgeloop.data.samples import Pool
@@ -25,11 +25,12 @@ log = logging.getLogger(__name__)
 Size = int | tuple[int, int, int] | None
 """Pixels of a side, or a whole shape (C, H, W) with 1 or 3 colours, or None for the image's own."""
 
+_LONGEST_PATH = 1024  # bytes
 FLOAT = 4  # bytes of a pixel that a model reads
 _EXTRA = "pip install 'edgeloop[sim]'"
 
 
-def optional(module: str, package: str) -> ModuleType:
+def optional(module: str, package: str, remedy: str = _EXTRA) -> ModuleType:
     """Import a package that only readers need.
 
     Raises:
@@ -38,7 +39,7 @@ def optional(module: str, package: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        raise DataError(package, "is needed to read this source", _EXTRA) from error
+        raise DataError(package, "is needed to read this source", remedy) from error
 
 
 def decode(
@@ -257,9 +258,21 @@ def content(file: Path) -> bytes:
         DataError: if it cannot be read, such as a link whose target is gone.
     """
     try:
-        return file.read_bytes()
+        data = file.read_bytes()
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
         if file.is_symlink():
             problem = f"is a link to {file.readlink()}, which {problem}"
         raise DataError(str(file), problem, "restore it, or remove it") from error
+    if target := _link_as_text(data):
+        problem = f"is a link to {target} that was written as text"
+        raise DataError(str(file), problem, "put the image itself there, or remove it")
+    return data
+
+
+def _link_as_text(data: bytes) -> str:
+    """Return the path that a file holds instead of an image; nothing where it holds none."""
+    if not 0 < len(data) <= _LONGEST_PATH or not data.isascii():
+        return ""
+    text = data.decode("ascii").strip()
+    return text if text.isprintable() and Path(text).suffix.lower() in SUFFIXES else ""

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from edgeloop.data.columns import Columns
 from edgeloop.data.partitions import Kind, Partition
 from edgeloop.data.pfllib import Layout
 from edgeloop.runtime.config import Settings
@@ -26,6 +27,17 @@ class PartitionSettings(Settings):
     """Equal shares of a class, for iid and pathological."""
     image_size: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Side length, in pixels, to resize image files to."""
+    label_column: str | None = None
+    """Column of the labels in a table. [default: by its name]"""
+    image_column: str | None = None
+    """Column of the images, or of their files. [default: by its name]"""
+    client_column: str | None = None
+    """Column of the natural clients. [default: by its name]"""
+
+    @property
+    def columns(self) -> Columns:
+        """The columns of a table that are named."""
+        return Columns(self.label_column, self.image_column, self.client_column)
 
     def division(self, clients: int, seed: int, samples: int | None = None) -> Partition | None:
         """Return the partition that these settings describe, if there is one.

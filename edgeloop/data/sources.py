@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 
 from edgeloop.data import (
+    arrays,
     cameras,
     catalogue,
     cifar,
     flowers,
+    hub,
     idx,
     news,
     pamap2,
@@ -73,12 +75,16 @@ SOURCES = (
     Source("UCI HAR", uci_har.matches, uci_har.read),
     Source("camera traps", cameras.matches, cameras.read, resizes=True),
     Source("AG News", news.matches, news.read),
+    Source("npz of parts", arrays.matches, arrays.read),
     Source("Tiny-ImageNet", tiny_imagenet.matches, tiny_imagenet.read, resizes=True),
 )
 """The layouts that tell themselves; the first one that matches is it, before other files'."""
 
 TABLES = Source("table with labels", table_files.matches, read_table, resizes=True, named=True)
 """What is asked after all others', since theirs may be tables too."""
+
+HUB = Source("datasets", hub.is_reference, hub.read, resizes=True, sparing=True, named=True)
+"""What another library reads; see `hub`."""
 
 FOLDERS = Source("class folders", Path.is_dir, read_class_folders, resizes=True)
 """What any other folder is taken for."""
@@ -96,7 +102,7 @@ def _own() -> list[Source]:
 
 
 def _built_in() -> list[str]:
-    return [each.layout for each in (*_own(), TABLES, FOLDERS)]
+    return [each.layout for each in (*_own(), TABLES, HUB, FOLDERS)]
 
 
 def of_others(name: str) -> Source:
@@ -198,6 +204,8 @@ def layout_of(source: str | Path, columns: Columns = BY_NAME) -> Source:
     path = _path(source)
     if str(source) == NAME:
         return Source("embedded", Path.exists, lambda _: fashion_sample())
+    if hub.is_reference(source):
+        return HUB
     with readable():
         if not path.exists():
             raise DataError(str(source), "no such file or folder", _missing(path))

@@ -33,6 +33,9 @@ MIN_SAMPLES = 15
 LEVEL = 0.05
 """A difference with a smaller p value is beyond chance."""
 TEMPERATURES = tuple(2.0**power for power in range(-10, 11))
+WARMEST_ALONE = 16.0
+"""The temperature of one trained alone, at most: fewer samples by a fifth may be too few to learn
+anything from, where all are enough."""
 UNKNOWN = -30.0
 """The log posterior of a class that an expert does not know: the other may still be sure of it."""
 
@@ -175,8 +178,8 @@ def choose_weights(alone_NC: Array, together_NC: Array, labels_N: Labels) -> Mix
 
 
 def _calibrated(alone_NC: Array, together_NC: Array, labels_N: Labels, why: str) -> MixingWeights:
-    cold = temperature(alone_NC, labels_N), temperature(together_NC, labels_N)
-    return MixingWeights(0.5, *cold, why, len(labels_N))
+    own = min(temperature(alone_NC, labels_N), WARMEST_ALONE)
+    return MixingWeights(0.5, own, temperature(together_NC, labels_N), why, len(labels_N))
 
 
 def _gated(

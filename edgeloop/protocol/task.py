@@ -64,6 +64,10 @@ Shape = Annotated[tuple[Size, ...], Field(min_length=1, max_length=4)]
 Scalar = bool | int | float | str
 
 
+WIDTH, BATCH_SIZE, VARIANT = 512, 10, "released"
+"""What a task and a simulation have alike where nobody says."""
+
+
 def check_message_sizes(class_names: Collection[str], shape: Collection[int], width: int) -> None:
     """Refuse a task whose messages fit no frame, before anything of their size is made.
 
@@ -105,9 +109,9 @@ class Contract(Growing):
     options: Annotated[dict[str, Scalar], Field(default_factory=dict)]
     class_names: Classes
     shape: Shape
-    width: Width = 512
+    width: Width = WIDTH
     rounds: Size
-    batch_size: Size = 10
+    batch_size: Size = BATCH_SIZE
     seed: Seed = 0
     shuffle: bool = False
     devices: tuple[Name, ...]

@@ -75,7 +75,8 @@ class Settings(BaseModel):
     def _named(cls, value: object, about: ValidationInfo) -> object:
         """Refuse a path without letters, which would be the folder that the command runs in."""
         field = cls.model_fields.get(about.field_name or "")
-        if value == "" and field is not None and Path in parts(field.annotation):
+        empty = value == "" or (isinstance(value, str) and "\0" in value)
+        if empty and field is not None and Path in parts(field.annotation):
             raise ValueError("names no file and no folder")
         return value
 
@@ -129,23 +130,21 @@ class BrokerSettings(Settings):
 class PrivacySettings(Settings):
     """The `[privacy]` table: how much noise is in what clients send; see `edgeloop.privacy.dp_sgd`.
 
-    Attributes:
-        noise: sigma, of each training step's summed gradient, in multiples of `clip`.
-        clip: C, the largest norm of one sample's gradient.
-        prototype_noise: sigma of the classes' sums and counts, in multiples of what one sample can
-            change.
-        prototype_clip: S, the largest norm of one sample's features.
-        delta: what the guarantee may fail with; well below one in the number of a client's samples.
-        epsilon: the budget; a client that would go over it trains and sends no more. None for no
-            end.
+    The noises are sigma, `clip` C and `prototype_clip` S there.
     """
 
     noise: Noise = 1.0
+    """Of each training step's summed gradient, in multiples of clip."""
     clip: Norm = 1.0
+    """The largest norm of one sample's gradient."""
     prototype_noise: Noise = 10.0
+    """Of the classes' sums and counts, in multiples of what one sample can change."""
     prototype_clip: Norm = 1.0
+    """The largest norm of one sample's features."""
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    """What the guarantee may fail with; well below one in the number of a device's samples."""
     epsilon: Epsilon | None = None
+    """The budget; a device that would go over it only evaluates. No end if not given."""
 
 
 def read(path: Path, kind: type[S]) -> S:
@@ -162,7 +161,9 @@ def read(path: Path, kind: type[S]) -> S:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), f"cannot be read ({error})", "give a readable file") from error
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise ConfigError(str(path), "is nested too deeply", "take brackets out") from error
+    except ValueError as error:  # of tomllib, or of a number with thousands of digits
         raise ConfigError(str(path), f"is no TOML ({error})", "fix the line it names") from error
     return parse(table, kind, str(path))
 

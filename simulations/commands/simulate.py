@@ -63,11 +63,20 @@ def _show_privacy(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [("epsilon", f"{summary['epsilon_by_round'][-1]:.3f} at delta {asked['delta']:g}")]
 
 
+def _show_accuracy(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    samples = _test_samples(summary)
+    if not samples:
+        return [("accuracy", "- (no test samples)")]
+    return [
+        ("best accuracy", f"{summary['best_accuracy']:.4f} ({_best(summary)})"),
+        ("last accuracy", accuracy(summary["final_accuracy"], samples)),
+    ]
+
+
 def _show(summary: Mapping[str, Any], folder: Path) -> None:
     rows = [
         *_show_privacy(summary),
-        ("best accuracy", f"{summary['best_accuracy']:.4f} ({_best(summary)})"),
-        ("last accuracy", accuracy(summary["final_accuracy"], _test_samples(summary))),
+        *_show_accuracy(summary),
         ("seconds a round", f"{summary['seconds_per_round']:.2f}"),
         ("bytes up, a client and round", f"{summary['bytes_up_per_client']:,.0f}"),
         ("bytes down, a client and round", f"{summary['bytes_down_per_client']:,.0f}"),

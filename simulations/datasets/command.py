@@ -78,7 +78,9 @@ def show(
     source = chosen.data
     if chosen.partition is None and not library.is_divided(source):
         _check_undivided(chosen)
-        showing.show_pool(source, library.read(source, chosen.image_size), as_json=as_json)
+        pool = library.read(source, chosen.image_size, columns=chosen.columns)
+        layout = library.layout_of(source, chosen.columns).layout
+        showing.show_pool(source, layout, pool, as_json=as_json)
     else:
         showing.show_federation(source, chosen.federation(), as_json=as_json)
 

@@ -96,6 +96,9 @@ def mixing_summary(
     if not weighs and not mixture.can_mix(plan.settings.algorithm):
         log.info("who trains alone has nothing to mix")
         return {}
+    if weighs and plan.settings.mix == "half":
+        text = "%s has a mixture of its own, by a weight that each client chooses, not of halves"
+        log.warning(text, plan.settings.algorithm)
     if not weighs:
         log.info("mixes every client's network with one trained alone")
     clients = cohort.map_clients(ClientMixing(plan, broadcast, rounds))

@@ -294,9 +294,14 @@ def _check_private(plan: Plan) -> None:
         dp_sgd.check_model(model, architecture)
 
 
+_LONGER = 4
+"""Times that a window of sensors has more steps than sensors."""
+
+
 def default_group(shape: tuple[int, ...]) -> str:
     """Return the models of clients with inputs of a shape, where nobody says."""
-    signal = len(shape) == 3 and shape[1] == 1
+    signal = len(shape) == 3 and shape[0] not in (1, 3) and shape[2] >= _LONGER * shape[1]
+    signal = signal or (len(shape) == 3 and shape[1] == 1)
     return "htfe-sen-2" if signal else "cnn"
 
 

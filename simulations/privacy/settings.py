@@ -10,6 +10,7 @@ from edgeloop.data import Federation
 from edgeloop.errors import ConfigError, DataError
 from edgeloop.models.split import SplitModel
 from edgeloop.privacy.dp_sgd import NoiseSecret
+from edgeloop.protocol.task import WIDTH
 from edgeloop.runtime.config import Option
 from edgeloop.seeds import derive
 from simulations.privacy.exposure import ObservedUpload
@@ -20,7 +21,6 @@ from simulations.settings import (
     DataSettings,
     HyperparameterWords,
     PrivacyWords,
-    RunSettings,
     Whole,
 )
 
@@ -41,7 +41,7 @@ class AttackSettings(DataSettings):
     """The client's architecture."""
     smooth: Annotated[bool, Option(name="--smooth/--as-is")] = True
     """Replace ReLU by GELU and max pooling by averages, or not."""
-    width: Whole = RunSettings.model_fields["width"].default
+    width: Whole = WIDTH
     """Feature width K."""
     epochs: Annotated[int, Field(ge=0)] = 0
     """Epochs that the model was trained before the attack."""

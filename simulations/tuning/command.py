@@ -44,7 +44,7 @@ def command(
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds for each candidate.")] = 1,
     try_: Annotated[
         list[str] | None,
-        typer.Option("--try", help="What to try: key=value,value. [default: of fedktl, its own]"),
+        typer.Option("--try", help="What to try: key=value,value. [default: the algorithm's own]"),
     ] = None,
     method: Annotated[
         Method, typer.Option(help="Search: halving, or grid (every candidate for all rounds).")
@@ -149,7 +149,8 @@ def command_line(chosen: RunSettings, tuned: spaces.Options) -> str:
     if not algorithms.needs_generator(whole.algorithm, **whole.algorithm_options(classes=2)):
         chosen = chosen.model_copy(update={"generator": None})
     words = ["edgeloop", "simulate", chosen.algorithm]
-    for name, field in RunSettings.model_fields.items():
+    fields = RunSettings.model_fields.items()
+    for name, field in sorted(fields, key=lambda each: not each[1].is_required()):
         value = getattr(chosen, name)
         if name in ("algorithm", "options", "workers") or value == field.default:
             continue

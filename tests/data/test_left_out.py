@@ -106,6 +106,13 @@ def test_a_link_whose_target_is_gone_is_named(folder: Path) -> None:
         read_class_folders(folder)
 
 
+def test_a_link_that_was_written_as_text_is_named(folder: Path) -> None:
+    """Archives and file systems without links leave a file with the path in it."""
+    (folder / "cat" / "1.png").write_text("../gone/x.png")
+    with pytest.raises(DataError, match=r"cat.1\.png: is a link to \.\./gone/x\.png that was"):
+        read_class_folders(folder)
+
+
 def test_an_unknown_layout_says_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "Training" / "cat").mkdir(parents=True)
     (tmp_path / "readme.md").write_text("")

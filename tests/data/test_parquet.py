@@ -20,7 +20,7 @@ def cells(values: list[int]) -> list[dict[str, Any]]:
     return [{"bytes": picture(value), "path": None} for value in values]
 
 
-def write(path: Path, numbers: Any, features: dict[str, Any] | None = None, **more: Any) -> Path:
+def write(path: Path, numbers: Any, features: Any = None, **more: Any) -> Path:
     """One picture a label; picture k of a file is k."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = {"image": cells(list(range(len(numbers)))), "label": numbers, **more}
@@ -97,7 +97,7 @@ def test_the_metadata_tell_which_column_is_which(tmp_path: Path) -> None:
         "finding": {"_type": "ClassLabel", "names": ["well", "ill"]},
         "category": {"_type": "Value"},
     }
-    more = {"scan": cells([4, 5]), "finding": [1, 0], "category": ["x", "y"]}
+    more: dict[str, Any] = {"scan": cells([4, 5]), "finding": [1, 0], "category": ["x", "y"]}
     write(tmp_path / "a.parquet", [1, 0], features, image=None, label=None, **more)
     pool = read(tmp_path)
     assert (pool.labels.tolist(), pool.class_names) == ([1, 0], ("well", "ill"))

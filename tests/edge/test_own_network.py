@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from edgeloop import algorithms
 from edgeloop.data import ClientData, DeviceSamples
 from edgeloop.errors import ModelError
 from edgeloop.gaussian.client import StatisticsClient
+from edgeloop.mixing.experts import Mix
 from tests.bases.tiny import tiny_base
 from tests.gaussian.test_client import CLASSES, SHAPE, drawn, exchanged
 from tests.world import contract
@@ -22,12 +24,18 @@ BASE = tiny_base(SHAPE, 2)
 """It leaves so little of an image that a network sees more."""
 
 
-def half(folder: Path, architecture: str = "resnet4", pixels: bool = False) -> TaskClient:
+def half(
+    folder: Path,
+    architecture: str = "resnet4",
+    pixels: bool = False,
+    mix: Mix = "auto",
+    **options: Any,
+) -> TaskClient:
     task = contract(
         algorithm="class-statistics",
         options={
             **{"base_sha256": BASE.identity, "dims": BASE.dims, "network": True},
-            **{"network_rounds": 10, "local_lr": 0.05},
+            **{"network_rounds": 10, "local_lr": 0.05, **options},
         },
         class_names=tuple("abcd"),
         shape=SHAPE,
@@ -39,7 +47,7 @@ def half(folder: Path, architecture: str = "resnet4", pixels: bool = False) -> T
         task="t",
         folder=folder,
         data=DataSettings(source="fashion-sample"),
-        training=TrainingSettings(architecture=architecture),
+        training=TrainingSettings(architecture=architecture, mix=mix),
     )
     labels, tests = np.arange(120) % CLASSES, np.arange(60) % CLASSES
     data = ClientData(drawn(1, labels), drawn(2, tests))
@@ -82,3 +90,13 @@ def test_an_architecture_that_does_not_fit_is_refused_before_the_first_round(
 ) -> None:
     with pytest.raises(ModelError, match="mlp: does not fit inputs of shape"):
         half(tmp_path, "mlp")
+
+
+@pytest.mark.parametrize("mix", ["never", "auto"])
+def test_who_never_mixes_has_no_gate(tmp_path: Path, mix: Mix) -> None:
+    """Its own weight is a part of class statistics whatever `mix` says."""
+    made = half(tmp_path, mix=mix, network=False)
+    algorithm = algorithms.load("class-statistics", classes=CLASSES, dims=BASE.dims)
+    final = made.finalize(exchanged(algorithm, [_client(made)]))
+    assert final.mix is not None
+    assert (final.held_out is None) == (mix == "never")

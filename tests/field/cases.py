@@ -61,9 +61,9 @@ CASES: Mapping[str, tuple[str, ...]] = {
         "tests/edge/test_folder.py::test_an_agent_on_a_full_disk_ends_with_one_sentence",
         "tests/edge/test_folder.py::test_a_full_disk_is_one_sentence_and_leaves_no_half_file",
     ),
-    "a device more": ("tests/cloud/test_ledger.py::test_adopt_names_what_differs",),
+    "a device more": ("tests/cloud/test_ledger.py::test_devices_may_be_added",),
     "which device is missing": (
         "tests/cohorts/test_mqtt.py::test_a_round_that_waits_is_announced_again_and_again",
     ),
 }
-"""Of "a device more", and "a device that is offline", what is held is that it is told."""
+"""Of "a device that is offline" what is held so far is that the quorum makes the round."""

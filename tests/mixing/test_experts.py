@@ -1,5 +1,7 @@
 """The weight between a network trained alone and the run's: the rule, in numbers by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,17 @@ def test_folds_deal_each_class_evenly() -> None:
     table = np.zeros((2, experts.FOLDS), int)
     np.add.at(table, (labels, folds), 1)
     assert table.tolist() == [[2] * 5, [1] * 5]
+
+
+def test_one_trained_alone_keeps_a_voice_where_a_fifth_less_taught_it_nothing() -> None:
+    nothing, little = scores(LABELS, 30), scores(LABELS, 19, sure=0.01)
+    chosen = experts.choose_weights(nothing, nothing, Y)
+    for found in (chosen, experts.equal_weights(nothing, nothing, Y, "few")):
+        assert found.temperature_alone == experts.WARMEST_ALONE == 16
+        assert found.temperature_together == experts.TEMPERATURES[-1]
+        mixed = replace(found, weight=0.5).scores(scores(LABELS), scores(LABELS, 40))
+        assert experts.hits(mixed, Y).all(), "trained on all, it is sure"
+    assert experts.choose_weights(little, little, Y).temperature_alone < 1
 
 
 def test_the_temperature_puts_scales_on_one_footing() -> None:

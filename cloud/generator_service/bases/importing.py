@@ -14,6 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from cloud.generator_service.bases import channels
 from edgeloop.bases import exact, graph
 from edgeloop.bases.graph import Graph
 from edgeloop.bases.manifest import FEATURES, INPUTS, LARGEST_DIMS, VARIANCES
@@ -23,7 +24,6 @@ from edgeloop.runtime import onnx_graphs
 
 _INNER = "model/"
 _LARGEST_RAW = 1_000_000
-_CHANNELS = "give --shape, --channels-last, or three numbers of --mean and --std for grey"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def wrap_extractor(
     try:
         width = _width(nodes, shape, inner, name)
     except BaseError:
-        _check_channels(model, shape, preprocessing, name)
+        got = channels.given(shape, preprocessing.mean)
+        channels.check(model, shape, got, name)
         raise
     return _file(nodes, shape, inner, width)
 
@@ -181,7 +182,7 @@ def _check_sides(
     """Refuse inputs of other sides than the file declares, though it could compute on them."""
     read = next(each for each in model.graph.input if each.name == entry)
     declared = [side.dim_value for side in read.type.tensor_type.shape.dim[1:]]
-    colours = 3 if shape[0] == 1 and len(asked.mean) == 3 else shape[0]
+    colours = channels.given(shape, asked.mean)
     sides = tuple(asked.size or shape[1:])
     given = [*sides, colours] if asked.channels_last else [colours, *sides]
     differ = [want not in (0, got) for want, got in zip(declared, given, strict=False)]
@@ -192,25 +193,8 @@ def _check_sides(
     places = declared[:-1] if asked.channels_last else declared[1:]
     remedy = f"give --size {'x'.join(str(side or 'SIDE') for side in places)}"
     if differ[-1 if asked.channels_last else 0]:
-        remedy = _CHANNELS
+        remedy = channels.REMEDY
     raise BaseError(name, problem, remedy)
-
-
-def _check_channels(
-    model: onnx.ModelProto, shape: tuple[int, ...], asked: Preprocessing, name: str
-) -> None:
-    """Name the channels, where a file that cannot be run has a first convolution of others."""
-    shapes = {each.name: list(each.dims) for each in model.graph.initializer}
-    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    sides = shapes.get(convolutions[0].input[1], []) if convolutions else []
-    if len(sides) < 2:
-        return
-    groups = next((each.i for each in convolutions[0].attribute if each.name == "group"), 1)
-    reads = sides[1] * groups
-    colours = 3 if shape[0] == 1 and len(asked.mean) == 3 else shape[0]
-    if reads != colours:
-        problem = f"cannot be run on inputs of {tuple(shape)}: it reads {reads} channels, and would"
-        raise BaseError(name, f"{problem} get {colours}", _CHANNELS)
 
 
 def _output(model: onnx.ModelProto, wanted: str | None, name: str) -> str:

@@ -95,6 +95,9 @@ def test_every_device_answers_every_round(
     told = json.loads(out.read_text())
     assert (told["devices"], told["connected"], told["failures"]) == (40, 40, {})
     assert [each["uploads"] for each in told["rounds"].values()] == [40, 40, 40]
+    assert [each["receipts"] for each in told["rounds"].values()] == [40, 40, 40]
+    first = told["rounds"]["0"]
+    assert first["p50_seconds"] <= first["receipt_p50_seconds"] <= first["receipt_p99_seconds"] < 60
     assert 1800 <= told["rounds"]["0"]["bytes"] <= 2200
     assert 0 < told["rounds"]["0"]["p50_seconds"] <= told["rounds"]["0"]["p99_seconds"] < 60
     assert "40 of 40 devices connected" in capsys.readouterr().out
@@ -228,12 +231,14 @@ def test_sizes(text: str, size: int) -> None:
 
 
 def test_numbers_of_a_round() -> None:
-    times = iter([10.0, 10.5, 11.0, 14.0])
+    times = iter([10.0, 10.5, 11.0, 14.0, 15.0])
     found = Measured(2, clock=lambda: next(times))
     first, second = found.left(0, 100), found.left(0, 120)
     found.taken(0, first)
     found.taken(0, second)
     assert found.rounds[0].latencies == [1.0, 3.5]
     assert found.rounds[0].rate == 2 / 4.0
+    found.receipted(0, second)
+    assert found.rounds[0].receipts == [4.5]
     assert found.rounds[0].size == 120
     assert (quantile([3.0, 1.0, 2.0], 0.5), quantile([1.0, 2.0], 0.99)) == (2.0, 2.0)

@@ -161,3 +161,15 @@ def test_a_plan_knows_what_each_client_has(settings: RunSettings) -> None:
     assert list(plan.sizes.values()) == federation.sizes()
     assert plan.options["classes"] == plan.classes == federation.classes
     assert plan.hyperparameters().items() >= plan.options.items()
+
+
+@pytest.mark.parametrize(
+    ("shape", "group"),
+    [
+        *(((3, 32, 32), "cnn"), ((1, 28, 28), "cnn"), ((3, 64, 300), "cnn"), ((200,), "cnn")),
+        *(((9, 1, 128), "htfe-sen-2"), ((9, 3, 256), "htfe-sen-2"), ((27, 6, 500), "htfe-sen-2")),
+    ],
+)
+def test_the_models_of_signals_are_those_of_sensors(shape: tuple[int, ...], group: str) -> None:
+    """PAMAP2's are three sensors of nine channels each."""
+    assert run_plan.default_group(shape) == group
