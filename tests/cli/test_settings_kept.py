@@ -27,7 +27,7 @@ COMMANDS = {
     "operator": "cloud.operator.command:operator",
 }
 
-CHANGED = {  # a copy that had drifted: what could not be used, and was found out later; or what takes more
+CHANGED = {  # a copy had drifted, and took what could not be used; or more is taken than before
     ("edge.agent.settings:DeviceSettings", "data.alpha"),  # took inf
     ("edge.agent.settings:DeviceSettings", "data.seed"),  # took what no partition takes
     ("cloud.aggregator.settings:TaskSettings", "cohort.devices"),  # may be none, with `admit`
