@@ -13,7 +13,7 @@ SERVED = $(if $(filter triton,$(GENERATOR)),--triton,$(if $(GENERATOR),--generat
 # One thread a process: a pool as large as the machine stalls as soon as anything else is busy.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check bench bench-simulation bench-generator images images-lock format clean
+.PHONY: help demo test check chaos field-cases soak bench bench-simulation bench-generator images images-lock format clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -37,9 +37,23 @@ check: $(VENV)/.dev ## format, lint, types, architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+chaos: $(VENV)/.dev ## a task of real processes with faults drawn by a seed: FAULTS=1000 SEED=1; DATABASE=postgresql, RECORD=chaos
+	@tools/mosquitto.sh
+	$(BIN)/python -m tests.chaos --faults $(or $(FAULTS),100) --seed $(or $(SEED),0) $(if $(DATABASE),--database $(DATABASE)) $(if $(RECORD),--record $(RECORD))
+
+field-cases: $(VENV)/.dev ## what went wrong in the field once: bad links, brokers, machines, joining
+	@tools/mosquitto.sh
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest -m field
+
+soak: $(VENV)/.dev ## what grows with the rounds: ROUNDS=2000; STORE=1 writes benchmarks/results/soak.md
+	@tools/mosquitto.sh
+	$(BIN)/python -m benchmarks.soak --rounds $(or $(ROUNDS),2000) $(if $(STORE),--store)
+
 bench: $(VENV)/.dev ## seconds per round beside naive training, timed in the same run
 	$(BIN)/python -m benchmarks.choices
 	$(BIN)/python -m benchmarks.har
+	@tools/mosquitto.sh
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m benchmarks.ingest
 
 bench-simulation: $(VENV)/.dev ## a simulated round beside the machine's rate, in every way to compute
 	$(BIN)/python -m benchmarks.simulation

@@ -4,17 +4,22 @@ Shape suffixes: B samples of a batch, K features, C classes.
 """
 
 import itertools
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from annotated_types import Ge, Gt, Le, Lt
-
+from edgeloop.algorithm_info import AlgorithmInfo as AlgorithmInfo
+from edgeloop.algorithm_info import UploadKind as UploadKind
 from edgeloop.errors import ConfigError
-from edgeloop.protocol.wire import MAX_FRAME
+from edgeloop.hyperparameters import PFLLIB as PFLLIB
+from edgeloop.hyperparameters import Count as Count
+from edgeloop.hyperparameters import ModelConfig as ModelConfig
+from edgeloop.hyperparameters import NotNegative as NotNegative
+from edgeloop.hyperparameters import Positive as Positive
+from edgeloop.hyperparameters import TrainingConfig as TrainingConfig
+from edgeloop.hyperparameters import check_frame_size as check_frame_size
 from edgeloop.seeds import derive
 
 if TYPE_CHECKING:  # a device may know its task's algorithm without torch
@@ -26,14 +31,6 @@ if TYPE_CHECKING:  # a device may know its task's algorithm without torch
 Batch = tuple["Tensor", "Tensor"]
 Forward = Callable[["Tensor"], tuple["Tensor", "Tensor"]]
 """Inputs (B, ...) to features (B, K) and logits (B, C): a model, or its parameters applied."""
-
-Count = Annotated[int, Ge(1), Le(10**6)]
-Positive = Annotated[float, Gt(0), Lt(math.inf)]
-NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
-"""Types of hyperparameters, with the range that `algorithms.load` holds them to."""
-
-PFLLIB: Mapping[str, Any] = {"local_lr": 0.005}
-"""PFLlib's default, and its papers' of the four-layer CNN and MLP, where HtFLlib has 0.01."""
 
 Loss = Callable[[Forward, Batch, Any], "Tensor"]
 """A model's outputs on a batch, and the targets, to a scalar; no side effects."""
@@ -100,60 +97,6 @@ class Batches:
         """
         used = len(self) * self.size
         return zip(self.inputs[:used].split(size), self.labels[:used].split(size), strict=True)
-
-
-@dataclass(frozen=True)
-class AlgorithmInfo:
-    """What a person wants to know of an algorithm before choosing it.
-
-    Attributes:
-        title: its name as the field writes it.
-        runs_in: where it runs, of "simulation" and "mqtt".
-        up: what a client uploads each round.
-        down: what a client downloads each round.
-        paper: authors, venue, address.
-        variants: named sets of Config fields, where the paper and the released code differ.
-        generator: whether the server may need one: `build` then takes it, and Config has
-            `generator_sha256` and `latent_dim`, and `needs_generator` says whether it does.
-        same_architecture: whether all clients must have one architecture, Config's `architecture`.
-        linear_head_only: whether all clients' heads must be one linear layer, as the server takes
-            them for.
-        base: whether clients compute on the features of a frozen base: Config then has
-            `base_sha256` and `dims`, and `Algorithm.make_client` makes the clients.
-        forgets: whether a client can be taken out again; `Algorithm.remove_clients` then does.
-        rounds: how many it wants where nobody says.
-        experimental: whether it is ours after a paper's idea, so that no published numbers are its.
-        retired_options: hyperparameters that it had once, each with what to do instead.
-    """
-
-    title: str
-    runs_in: tuple[str, ...]
-    up: str
-    down: str
-    paper: str
-    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    generator: bool = False
-    same_architecture: bool = False
-    linear_head_only: bool = False
-    base: bool = False
-    forgets: bool = False
-    rounds: int = 50
-    experimental: bool = False
-    retired_options: Mapping[str, str] = field(default_factory=dict)
-
-
-def check_frame_size(**floats: int) -> None:
-    """Refuse a configuration with a matrix that no frame would hold, before one is made.
-
-    Args:
-        floats: how many numbers it has, by its name.
-
-    Raises:
-        ValueError: naming the matrix.
-    """
-    for name, count in floats.items():
-        if 4 * count > MAX_FRAME:
-            raise ValueError(f"{name} of {count} numbers are more than a frame holds")
 
 
 def no_metrics(*_: Any) -> Mapping[str, float]:

@@ -65,6 +65,8 @@ class Report:
 
     def with_notes(self, notes: Mapping[str, str]) -> "Report":
         """Return the report with what a device of 0.1 tells beside it, in user properties."""
+        if not notes:
+            return self
         told = device_health.parse_health(notes)
         spent = accounting.parse_epsilon(notes)
         health = self.with_health(told) if self.health == Health() else self

@@ -1,7 +1,7 @@
 """A round's result, made without the uploads that spoil it. No clock, no I/O, no draw."""
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -15,8 +15,8 @@ S = TypeVar("S")
 U = TypeVar("U")
 B = TypeVar("B")
 
-OUTLIER_FACTOR = 1e6
-"""How many times the cohort's median an upload's largest value is, when it is told."""
+OUTLIER_FACTOR = 1e3
+"""How many times the cohort's median a field of an upload is, or which part of it, to be logged."""
 
 _FAILURES = (
     ArithmeticError,
@@ -75,15 +75,47 @@ def aggregate_usable(
     return Aggregation(*result, aside)
 
 
-def outlier_uploads(uploads: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
-    """Return the clients, and how many times the median, whose largest value is far from others'.
+@dataclass(frozen=True)
+class Outlier:
+    """A field of an upload that is far from the cohort's.
 
-    Two clients have no median that says which of them is the odd one.
+    Attributes:
+        client: whose.
+        field: its name.
+        times: the cohort's median that it is, by its largest value, or the sum of its counts.
     """
-    peaks = {name: wire.peak(each) for name, each in uploads.items()}
-    middle = statistics.median(peaks.values()) if len(peaks) > 2 else 0.0
+
+    client: str
+    field: str
+    times: float
+
+
+def outliers(uploads: Mapping[str, Any]) -> list[Outlier]:
+    """Return the fields of uploads that are `OUTLIER_FACTOR` times the cohort's median, or less.
+
+    Two clients have no median that says which of them is the odd one. A field that is small beside
+    others' is odd only where the whole upload is: zeros are what many a layer begins with.
+    """
+    if len(uploads) < 3:
+        return []
+    whole = _times({name: {"": wire.peak(each)} for name, each in uploads.items()})
+    small = [each for each in whole if each.times < 1 / OUTLIER_FACTOR]
+    by_field = _times({name: wire.magnitudes(each) for name, each in uploads.items()})
+    return [each for each in by_field if each.times > OUTLIER_FACTOR] + small
+
+
+def _times(sizes: Mapping[str, Mapping[str, float]]) -> list[Outlier]:
+    """Return each client's fields as times of the median over clients, where there is one."""
+    fields = {field for found in sizes.values() for field in found}
+    middles = {
+        field: statistics.median(found.get(field, 0.0) for found in sizes.values())
+        for field in sorted(fields)
+    }
     return [
-        (n, peak / middle) for n, peak in peaks.items() if middle and peak > OUTLIER_FACTOR * middle
+        Outlier(name, field, found[field] / middle)
+        for name, found in sizes.items()
+        for field, middle in middles.items()
+        if field in found and middle > 0
     ]
 
 

@@ -8,7 +8,7 @@ slow clients, who change nothing there.
 
 import math
 import statistics
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,12 +16,15 @@ import numpy as np
 
 from edgeloop.seeds import derive
 
+EVERYBODY = "*"
+"""In a list of who was asked in a round."""
+
 
 class ParticipationPolicy(Protocol):
     """Says who takes part in a round."""
 
-    def joining(self, round_number: int) -> Collection[str]:
-        """Return who trains in a round."""
+    def joining(self, round_number: int) -> Collection[str] | None:
+        """Return who trains in a round; None for everybody."""
         ...
 
     def arriving(self, round_number: int, joining: Collection[str]) -> Collection[str]:
@@ -85,6 +88,72 @@ class Participation:
     @staticmethod
     def _drawn(random: np.random.Generator, names: tuple[str, ...], count: int) -> frozenset[str]:
         return frozenset(names[each] for each in random.permutation(len(names))[:count])
+
+
+class AskedLog(Protocol):
+    """Where it is safe who was asked in a round."""
+
+    def asked(self, round_number: int) -> Collection[str]:
+        """Return who was asked; nobody before anybody was."""
+        ...
+
+    def ask(self, round_number: int, devices: Collection[str]) -> None:
+        """Write who is asked; it is safe when this returns."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Draws a part of the devices that are in a run as a round opens; a restart draws no more.
+
+    The draw from a fixed list is that of `Participation`.
+
+    Attributes:
+        names: tells who may be drawn.
+        join_ratio: the share that is asked: floor(share M) of them, one at least.
+        seed: the run's.
+        record: where it is safe who was.
+    """
+
+    names: Callable[[], Collection[str]]
+    join_ratio: float
+    seed: int
+    record: AskedLog
+
+    def joining(self, round_number: int) -> Collection[str] | None:
+        """Return who is asked in a round; everybody where nobody is there to be drawn."""
+        drawn = self.record.asked(round_number)
+        if not drawn:
+            names = tuple(sorted(self.names()))
+            once = Participation(names, self.join_ratio, seed=self.seed)
+            drawn = once.joining(round_number) if names else [EVERYBODY]
+            self.record.ask(round_number, drawn)
+        return None if EVERYBODY in drawn else drawn
+
+    def arriving(self, round_number: int, joining: Collection[str]) -> Collection[str]:
+        """Return who has answered: over a network it is known who has."""
+        return joining
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Says who takes part in a round as a record has it; who does not stays as it is.
+
+    Attributes:
+        answered: by round, who answered in time.
+        late: by round, who trained in it, too, and was too late.
+    """
+
+    answered: tuple[frozenset[str], ...]
+    late: tuple[frozenset[str], ...]
+
+    def joining(self, round_number: int) -> frozenset[str]:
+        """Return who trains in a round: who answered, and who was too late."""
+        return self.answered[round_number] | self.late[round_number]
+
+    def arriving(self, round_number: int, joining: Collection[str]) -> frozenset[str]:
+        """Return those of them who answered in time."""
+        return self.answered[round_number] & frozenset(joining)
 
 
 def durations(

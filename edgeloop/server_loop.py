@@ -9,7 +9,7 @@ from edgeloop import implausible_uploads
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
 from edgeloop.cohorts import Cohort
-from edgeloop.participation import ParticipationPolicy
+from edgeloop.participation import ParticipationPolicy, Recorded
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,8 @@ def run_rounds(  # noqa: PLR0913 - the whole of a run, and only here
         where the run stands at its end, and the last evaluation by client.
     """
     while run_state.rounds < rounds and not should_stop():
-        attendance = participation if run_state.rounds >= algorithm.full_rounds else None
+        drawn = run_state.rounds >= algorithm.full_rounds or isinstance(participation, Recorded)
+        attendance = participation if drawn else None
         joining = None if attendance is None else attendance.joining(run_state.rounds)
         answers = cohort.ask(run_state.rounds, run_state.broadcast, joining)
         uploads = _arrived_uploads(run_state.rounds, answers, attendance)
@@ -127,7 +128,8 @@ def _aggregate(
     if uploads and not counted:
         text = "round %d changes nothing: no upload could be used, perhaps by the algorithm's fault"
         log.error(text, number, extra={"round": number})
-    for name, times in implausible_uploads.outlier_uploads(counted):
-        text = "round %d: the largest value that %s sent is %.0e times the cohort's median"
-        log.warning(text, number, name, times, extra={"device": name, "round": number})
+    for odd in implausible_uploads.outliers(counted):
+        text = "round %d: %s of the upload of %s is %.0e times the cohort's median"
+        facts = {"device": odd.client, "round": number}
+        log.warning(text, number, odd.field or "all", odd.client, odd.times, extra=facts)
     return RunState(number + 1, made.state, made.broadcast), made.excluded

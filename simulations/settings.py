@@ -9,20 +9,22 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from edgeloop import algorithms, bases, data, generators
+from edgeloop.algorithm import AlgorithmInfo
 from edgeloop.bases import building
 from edgeloop.bases.running import Base
 from edgeloop.data import Federation, Partition
+from edgeloop.data.settings import PartitionSeed, PartitionSettings
 from edgeloop.data.views import select_clients
 from edgeloop.errors import ConfigError, EdgeloopError, choose
 from edgeloop.generator import Generator
 from edgeloop.mixing.experts import Mix
 from edgeloop.privacy.dp_sgd import NoiseSecret
-from edgeloop.protocol.task import Scalar
-from edgeloop.runtime.config import PrivacySettings, Settings
+from edgeloop.protocol.task import BATCH_SIZE, VARIANT, WIDTH, Scalar
+from edgeloop.runtime.config import Option, PrivacySettings, Settings
 from edgeloop.seeds import derive
 from edgeloop.training.compute import Compute, Layout, Precision, usable_device
 
-CLIENTS = 20
+CLIENTS = Partition.clients
 """Clients of a partition, unless somebody says how many."""
 
 Whole = Annotated[int, Field(ge=1)]
@@ -35,36 +37,80 @@ _OWN_OPTIONS = {
 }
 
 
-class DataSettings(Settings):
-    """Whose samples these are.
+def parse_options(words: Sequence[str]) -> dict[str, Scalar]:
+    """Read "key=value" words; a value is a TOML scalar, or a bare word for a string.
 
-    Attributes:
-        data: a folder or file that `edgeloop.data.load` reads, or "fashion-sample".
-        layout: how a sensor folder's values lie; see `edgeloop.data.load`.
-        partition: how to divide the data; None keeps the clients of a folder that has some.
-        alpha: of the partitions dirichlet and exdir.
-        classes_per_client: of the partitions pathological and exdir.
-        balanced: give every client of `iid` and `pathological` equal shares of a class.
-        clients: how many; None means 20, or as many as the data comes with.
-        samples: how many to divide, drawn at random; None means all.
-        partition_seed: of the partition.
-        only_client: run this client of the partition alone; None for all of them.
-        shots: training samples of each class that a client keeps, the first ones; None for all.
-        image_size: pixels of a side that image files are resized to; None leaves them.
+    Raises:
+        ConfigError: naming the word that is none, or a key that has an option of its own.
     """
+    options: dict[str, Scalar] = {}
+    for word in words:
+        key, equals, value = (part.strip() for part in word.partition("="))
+        if not key or not equals:
+            raise ConfigError("set", f"{word!r} is no key=value", "write --set pull=1.0")
+        if key in _OWN_OPTIONS:
+            raise ConfigError("set", f"{key} has an option of its own", f"use {_OWN_OPTIONS[key]}")
+        options[key] = _scalar(key, value)
+    return options
+
+
+def parse_privacy(words: Sequence[str]) -> dict[str, Scalar] | None:
+    """Read "key=value" words of `PrivacySettings`; none of them is no privacy.
+
+    Raises:
+        ConfigError: naming the word that is none.
+    """
+    found: dict[str, Scalar] = {}
+    for word in words:
+        key, equals, value = (part.strip() for part in word.partition("="))
+        if not key or not equals:
+            problem = f"{word!r} is no key=value"
+            raise ConfigError("privacy", problem, "write --privacy noise=1.0")
+        found[key] = _scalar(key, value)
+    return found or None
+
+
+def parse_workers(word: str) -> int | Literal["auto"]:
+    """Read a number of workers.
+
+    Raises:
+        ConfigError: if it is neither a number above 0 nor "auto".
+    """
+    if word == "auto":
+        return "auto"
+    if not word.isdecimal() or int(word) < 1:
+        raise ConfigError("workers", f"{word!r} is no number above 0", "give one, or auto")
+    return int(word)
+
+
+def _scalar(key: str, text: str) -> Scalar:
+    if _WORD.fullmatch(text) and text not in ("true", "false", "inf", "nan"):
+        return text
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (RecursionError, ValueError) as error:
+        raise ConfigError(
+            f"set {key}", f"{text[:80]!r} is no TOML value", 'write 1.0, true or "word"'
+        ) from error
+    if not isinstance(value, bool | int | float | str):
+        raise ConfigError(f"set {key}", f"{text} is no single value", 'write 1.0, true or "word"')
+    return value
+
+
+class DataSettings(PartitionSettings):
+    """Whose samples these are."""
 
     data: str
-    layout: Literal["files", "signal"] = "files"
-    partition: Literal["iid", "pathological", "dirichlet", "natural", "exdir"] | None = None
-    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
-    classes_per_client: Whole = 2
-    balanced: bool = False
+    """Data set: a folder, a parquet file, or fashion-sample."""
     clients: Whole | None = None
+    """Number of clients. [default: 20, or the data's own]"""
     samples: Whole | None = None
-    partition_seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
+    """Number of samples to divide, drawn at random. [default: all]"""
+    partition_seed: PartitionSeed = Partition.seed
     only_client: Annotated[int, Field(ge=0)] | None = None
+    """Number of the only client to run. [default: all clients]"""
     shots: Whole | None = None
-    image_size: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Training samples per class and client. [default: all]"""
 
     def federation(self) -> Federation:
         """Open the data as these clients hold it.
@@ -73,7 +119,8 @@ class DataSettings(Settings):
             ConfigError: if the data comes with another number of clients than was asked for.
             DataError: if the data cannot be read, or not be divided so, or has no such client.
         """
-        federation = data.load(self.data, self._partition(), self.layout, self.image_size)
+        partition, size = self._partition(), self.image_size
+        federation = data.load(self.data, partition, self.layout, size, self.columns)
         if self.clients is not None and self.clients != len(federation):
             raise ConfigError(
                 "clients",
@@ -84,94 +131,91 @@ class DataSettings(Settings):
         return select_clients(federation, chosen, self.shots)
 
     def _partition(self) -> Partition | None:
-        if self.partition is None:
-            if self.samples is not None:
-                problem = "is of a partition, and none is asked for"
-                raise ConfigError("samples", problem, "give a --partition, or leave it out")
-            return None
-        return Partition(
-            self.partition,
-            clients=self.clients or CLIENTS,
-            alpha=self.alpha,
-            classes_per_client=self.classes_per_client,
-            balanced=self.balanced,
-            samples=self.samples,
-            seed=self.partition_seed,
-        )
+        if self.partition is None and self.samples is not None:
+            problem = "is of a partition, and none is asked for"
+            raise ConfigError("samples", problem, "give a --partition, or leave it out")
+        return self.division(self.clients or CLIENTS, self.partition_seed, self.samples)
 
 
-class RunSettings(DataSettings):
-    """One simulated run.
+HyperparameterWords = Annotated[
+    dict[str, Scalar], Option(name="--set", several=True, parse=parse_options)
+]
+PrivacyWords = Annotated[PrivacySettings | None, Option(several=True, parse=parse_privacy)]
 
-    Attributes:
-        algorithm: its name in `edgeloop.algorithms`.
-        models: a group or architectures of `edgeloop.models`; None means "cnn" for images and
-            "htfe-sen-2" for signals.
-        width: K, the unified feature width.
-        rounds: T, how many rounds of training.
-        patience: stop after so many evaluations without a new best one; None for never.
-        join_ratio: rho, the share of the clients that trains in a round; all evaluate.
-        random_join_ratio: draw that share again each round, between it and 1.
-        drop_rate: the share of a round's uploads that is lost on the way.
-        slow_rate: the share of the clients that is slow; they are late where there is a deadline.
-        slow_factor: how many times longer a slow one takes.
-        deadline: of a round, in the median client's time; None to wait for everybody.
-        new_clients: so many of the last clients join after the last round.
-        fine_tuning_epochs: of a new client.
-        seed: the run's only seed.
-        batch_size: samples a training batch.
-        shuffle: train on a client's samples in a new order in each epoch, by the run's seed.
-        variant: the paper's formulas, or those of the released code.
-        options: hyperparameters that differ from the variant's.
-        generator: a reference, for an algorithm that needs one; see `edgeloop.generators`.
-        base: a reference, for an algorithm that needs one; see `edgeloop.bases`. None means one
-            that is computed from the generator's images.
-        workers: processes that clients train in; changes no result.
-        device: where clients train.
-        memory_format: of images and of convolutions' weights; another one rounds otherwise.
-        precision: that models multiply in; see `edgeloop.training.compute`.
-        idle: where a model waits for its next turn, on the device or in the host's memory.
-        cohort: train each client by itself ("plain"), clients of one architecture in one step
-            ("stacked"), or what a measurement finds faster ("auto"). None: "plain" on a CPU, where
-            results are then the same to the bit wherever a run runs, "auto" on a GPU.
-        history: keep what each round exchanged, for a report; changes no result.
-        beside: algorithms that run after it on the same data, to compare with; see
-            `engine.companion`. One name, several with commas, or a list; changes no result.
-        privacy: how much noise is in what clients send; None for none.
-        mix: mix each client's network, at the end, with one trained alone: half and half, or by a
-            weight that it chooses; changes nothing in the rounds. See `edgeloop.mixing.experts`.
-    """
 
-    algorithm: str
-    models: str | None = None
-    width: Whole = 512
-    rounds: Whole = 50  # or what the algorithm wants: see `_natural_rounds`
-    patience: Whole | None = None
-    join_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
-    random_join_ratio: bool = False
-    drop_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    slow_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
-    slow_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 5.0
-    deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    new_clients: Annotated[int, Field(ge=0)] = 0
-    fine_tuning_epochs: Whole = 1
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    batch_size: Whole = 10
-    shuffle: bool = False
-    variant: str = "released"
-    options: dict[str, Scalar] = Field(default_factory=dict)
-    generator: str | None = None
-    base: str | None = None
-    workers: Whole | Literal["auto"] = "auto"
+class ComputeSettings(Settings):
+    """Where clients train; the number of processes changes no result."""
+
+    workers: Annotated[Whole | Literal["auto"], Option(parse=parse_workers)] = "auto"
+    """Number of worker processes, or auto for one per core."""
     device: Literal["cpu", "cuda"] = "cpu"
+    """Device: cpu or cuda."""
+
+
+class RunSettings(ComputeSettings, DataSettings):
+    """One simulated run."""
+
+    algorithm: Annotated[str, Option(positional=True)]
+    """Algorithm, see edgeloop algorithms; or ktl: one client, three baselines."""
+    models: str | None = None
+    """Model group, or architectures a,b,c assigned to clients in turn."""
+    width: Whole = WIDTH
+    """Feature width K that all clients share."""
+    rounds: Annotated[Whole, Option(unsaid=True)] = AlgorithmInfo.rounds
+    """Number of rounds. [default: what the algorithm wants, mostly 50]"""
+    patience: Whole | None = None
+    """Early stopping: rounds without a new best accuracy."""
+    join_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Fraction of the clients that train in a round."""
+    random_join_ratio: bool = False
+    """Draw the fraction again each round, between --join-ratio and 1."""
+    drop_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of a round's uploads that are lost."""
+    slow_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Fraction of slow clients; see --deadline."""
+    slow_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 5.0
+    """Slowdown of a slow client."""
+    deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Deadline of a round, in median client times. [default: wait for all]"""
+    replay: str | None = None
+    """Record of who took part in a task over MQTT, to run it again: its participation.json."""
+    new_clients: Annotated[int, Field(ge=0)] = 0
+    """Number of clients, the last ones, that join after training."""
+    fine_tuning_epochs: Whole = 1
+    """Fine-tuning epochs of a client that joins after training."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Random seed of the run."""
+    batch_size: Whole = BATCH_SIZE
+    """Training batch size."""
+    shuffle: bool = False
+    """Shuffle a client's samples each epoch."""
+    variant: str = VARIANT
+    """Variant: released, paper or another; see `edgeloop algorithms NAME`."""
+    options: HyperparameterWords = Field(default_factory=dict)
+    """A hyperparameter: key=value. May be repeated."""
+    privacy: PrivacyWords = None
+    """Train and send with noise: noise=1, clip, prototype_noise, prototype_clip, delta, epsilon
+    (the budget). May be repeated."""
+    generator: str | None = None
+    """Generator of an algorithm that asks one; see `edgeloop generator list`. [default: digits]"""
+    base: str | None = None
+    """Base of an algorithm that computes on one; see `edgeloop base list`. [default: computed]"""
     memory_format: Layout = "channels-last"
+    """Memory format: channels-last or contiguous."""
     precision: Precision = "float32"
+    """Precision: float32 or bfloat16."""
     idle: Literal["device", "host"] = "device"
+    """Where idle models are kept: device, or host memory."""
     cohort: Literal["plain", "stacked", "auto"] | None = None
+    """Cohort: plain, stacked, or auto to measure. [default: plain; auto on a GPU]"""
     history: bool = False
-    beside: tuple[str, ...] = ()
-    privacy: PrivacySettings | None = None
+    """Keep the messages of each round for the report."""
+    beside: Annotated[tuple[str, ...], Option(several=True)] = ()
+    """Then run local on the same data, and say whether taking part paid; or another algorithm, or
+    several: a,b."""
     mix: Mix = "never"
+    """At the end, mix each client's network with one trained alone: never, half, or auto, by a
+    weight that it chooses."""
 
     @model_validator(mode="before")
     @classmethod
@@ -267,7 +311,17 @@ class RunSettings(DataSettings):
             problem = "changes nothing with privacy: each step draws its samples"
             raise ConfigError("shuffle", problem, "leave it out")
         usable_device(self.device)
+        self._check_replay()
         self._check_beside()
+
+    def _check_replay(self) -> None:
+        if self.replay is None:
+            return
+        drawn = self.join_ratio < 1 or self.drop_rate or self.deadline is not None
+        if drawn or self.new_clients or self.privacy is not None or self.cohort == "stacked":
+            problem = "has who takes part from a record, and clients without noise, one by one"
+            remedy = "leave out what draws it, and --new-clients, --privacy and --cohort stacked"
+            raise ConfigError("replay", problem, remedy)
 
     def _check_beside(self) -> None:
         for name in self.beside:
@@ -297,63 +351,3 @@ class RunSettings(DataSettings):
     def folder(self) -> Path:
         """Return where the run goes if nobody says."""
         return Path("runs") / f"{self.algorithm}-{Path(self.data).resolve().stem}-{self.seed}"
-
-
-def parse_options(words: Sequence[str]) -> dict[str, Scalar]:
-    """Read "key=value" words; a value is a TOML scalar, or a bare word for a string.
-
-    Raises:
-        ConfigError: naming the word that is none, or a key that has an option of its own.
-    """
-    options: dict[str, Scalar] = {}
-    for word in words:
-        key, equals, value = (part.strip() for part in word.partition("="))
-        if not key or not equals:
-            raise ConfigError("set", f"{word!r} is no key=value", "write --set pull=1.0")
-        if key in _OWN_OPTIONS:
-            raise ConfigError("set", f"{key} has an option of its own", f"use {_OWN_OPTIONS[key]}")
-        options[key] = _scalar(key, value)
-    return options
-
-
-def parse_privacy(words: Sequence[str]) -> dict[str, Scalar] | None:
-    """Read "key=value" words of `PrivacySettings`; none of them is no privacy.
-
-    Raises:
-        ConfigError: naming the word that is none.
-    """
-    found: dict[str, Scalar] = {}
-    for word in words:
-        key, equals, value = (part.strip() for part in word.partition("="))
-        if not key or not equals:
-            problem = f"{word!r} is no key=value"
-            raise ConfigError("privacy", problem, "write --privacy noise=1.0")
-        found[key] = _scalar(key, value)
-    return found or None
-
-
-def parse_workers(word: str) -> int | Literal["auto"]:
-    """Read a number of workers.
-
-    Raises:
-        ConfigError: if it is neither a number above 0 nor "auto".
-    """
-    if word == "auto":
-        return "auto"
-    if not word.isdecimal() or int(word) < 1:
-        raise ConfigError("workers", f"{word!r} is no number above 0", "give one, or auto")
-    return int(word)
-
-
-def _scalar(key: str, text: str) -> Scalar:
-    if _WORD.fullmatch(text) and text not in ("true", "false", "inf", "nan"):
-        return text
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(
-            f"set {key}", f"{text!r} is no TOML value", 'write 1.0, true or "word"'
-        ) from error
-    if not isinstance(value, bool | int | float | str):
-        raise ConfigError(f"set {key}", f"{text} is no single value", 'write 1.0, true or "word"')
-    return value

@@ -14,11 +14,22 @@ from edgeloop.data.sample import fashion_sample
 from edgeloop.models import SplitModel
 from edgeloop.runtime.config import BrokerSettings
 from tests import postgres as postgresql
+from tests.field.cases import CASES
 from tests.world import MODELS, StartBroker, brokers_in
 
 # No test is timed: a busy machine is no defect.
 hypothesis.settings.register_profile("edgeloop", deadline=None)
 hypothesis.settings.load_profile("edgeloop")
+
+
+FIELD = frozenset(test for tests in CASES.values() for test in tests)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make field-cases` runs."""
+    for item in items:
+        if item.nodeid.partition("[")[0] in FIELD:
+            item.add_marker(pytest.mark.field)
 
 
 @pytest.fixture(autouse=True, scope="session")

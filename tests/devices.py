@@ -35,7 +35,9 @@ class Cord(MqttConnection):
         name = f"edgeloop.{settings.task}.{settings.name}"
         presence = presence_topic(settings.task, settings.name)
         topics = subscriptions(settings.task)
-        super().__init__(settings.broker, name, topics, presence, presence_notes=GROWS)
+        super().__init__(
+            settings.broker, name, topics, presence, presence_notes=GROWS, persistent=False
+        )
         self.arrived: list[Arrival] = []
         self._last = last
         self._cut = threading.Event()
@@ -45,18 +47,20 @@ class Cord(MqttConnection):
         self._cut.set()
 
     def receive(self, timeout: float | None) -> Arrival | Reconnected | None:
-        """Return the next event.
+        """Return the next event, or None when the time is up.
 
         Raises:
             CutError: once it is cut.
         """
+        end = float("inf") if timeout is None else time.monotonic() + timeout
         while not self._cut.is_set():
-            event = super().receive(0.05)  # between looks at whether it is cut
+            left = max(0.0, end - time.monotonic())
+            event = super().receive(min(0.05, left))  # between looks at whether it is cut
             if isinstance(event, Arrival):
                 if self._last(event):
                     break
                 self.arrived.append(event)
-            if event is not None:
+            if event is not None or not left:
                 return event
         raise CutError
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from edgeloop.runtime.ports import free_port
+from tests.world import lasting_port
 
 USER, PASSWORD = "edgeloop", "a p@ss/word"
 
@@ -25,13 +25,20 @@ class Postgres:
 
     Attributes:
         programs: the folder with its programs.
-        data: its folder.
+        data: its folder; its socket and its log are beside it.
         port: that it listens on.
     """
 
     programs: Path
     data: Path
     port: int
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        folder = self.data.parent
+        # Without fsync: a test kills processes, not the machine.
+        options = f"-c listen_addresses=127.0.0.1 -c fsync=off -p {self.port} -k {folder}"
+        self.control("-o", options, "-l", str(folder / "log"), "start")
 
     def connect(self, database: str = "postgres") -> psycopg.Connection:
         """Return a connection whose statements take effect at once."""
@@ -77,11 +84,9 @@ def running() -> Iterator[Postgres]:
     try:
         if os.geteuid() == 0:  # which PostgreSQL refuses to run as
             shutil.chown(folder, "postgres", "postgres")
-        server = Postgres(place, folder / "data", free_port())
+        server = Postgres(place, folder / "data", lasting_port())
         _make(server, folder)
-        # Without fsync: a test kills processes, not the machine.
-        options = f"-c listen_addresses=127.0.0.1 -c fsync=off -p {server.port} -k {folder}"
-        server.control("-o", options, "-l", str(folder / "log"), "start")
+        server.start()
         try:
             yield server
         finally:

@@ -49,3 +49,26 @@ def test_what_cannot_be_installed_stops_the_tests_in_ci_alone(
     assert (done.returncode == 0) is runs, done.stderr
     assert ("python -m pytest --numprocesses" in done.stdout.splitlines()[-1]) is runs
     assert "mypy" in done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ("chaos", "python -m tests.chaos --faults 100 --seed 0"),
+        (
+            "chaos FAULTS=7 SEED=3 DATABASE=postgresql RECORD=x",
+            "python -m tests.chaos --faults 7 --seed 3 --database postgresql --record x",
+        ),
+        ("soak ROUNDS=150", "python -m benchmarks.soak --rounds 150"),
+        ("field-cases", "python -m pytest -m field"),
+    ],
+)
+def test_what_is_asked_for_is_passed_on(house: Path, words: str, command: str) -> None:
+    done = subprocess.run(
+        ["make", "-n", *words.split()],  # noqa: S607 - found on the path
+        cwd=house,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.rstrip().endswith(command), done.stdout

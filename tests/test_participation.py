@@ -1,9 +1,10 @@
 import dataclasses
 from collections import Counter
+from collections.abc import Collection
 
 import pytest
 
-from edgeloop.participation import Participation, durations
+from edgeloop.participation import EVERYBODY, Participation, Sampling, durations
 
 NAMES = tuple(f"client-{number:02}" for number in range(10))
 
@@ -73,3 +74,33 @@ def test_slow_clients_are_drawn_from_the_seed() -> None:
     drawn = [durations(costs, 0.3, 4.0, seed) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert sorted(drawn[0].values()) == [1.0] * 7 + [4.0] * 3
+
+
+class Asked:
+    """A record in memory."""
+
+    def __init__(self) -> None:
+        self.rounds: dict[int, frozenset[str]] = {}
+
+    def asked(self, round_number: int) -> frozenset[str]:
+        return self.rounds.get(round_number, frozenset())
+
+    def ask(self, round_number: int, devices: Collection[str]) -> None:
+        self.rounds[round_number] = frozenset(devices)
+
+
+def test_a_sample_of_a_list_is_what_a_simulation_draws() -> None:
+    record = Asked()
+    sampled = Sampling(lambda: NAMES[::-1], 0.3, 7, record)
+    drawn = Participation(NAMES, 0.3, seed=7)
+    assert [sampled.joining(n) for n in range(9)] == [drawn.joining(n) for n in range(9)]
+    assert record.rounds[4] == drawn.joining(4)
+
+
+def test_a_restart_draws_no_more() -> None:
+    record, there = Asked(), ["a", "b", "c", "d"]
+    first = Sampling(lambda: there, 0.5, 7, record).joining(0)
+    assert Sampling(lambda: [*there, "e", "f"], 0.5, 7, record).joining(0) == first
+    assert Sampling(lambda: [], 0.5, 7, record).joining(1) is None
+    assert record.rounds[1] == {EVERYBODY}
+    assert Sampling(lambda: there, 0.5, 7, record).joining(1) is None

@@ -80,6 +80,9 @@ class Started:
 class Deployment:
     """One aggregator and six agents, as processes, each with its own folder and configuration."""
 
+    cohort = f"{{ devices = {DEVICES} }}"
+    rounds = ROUNDS
+
     def __init__(self, folder: Path, world: Path, simulated: Simulated, stack: ExitStack) -> None:
         self.folder = folder
         self._simulated = simulated
@@ -101,12 +104,12 @@ class Deployment:
             class_names = [{names}]
             shape = [1, 28, 28]
             width = {WIDTH}
-            rounds = {ROUNDS}
+            rounds = {self.rounds}
             shuffle = {json.dumps(self._simulated.shuffle)}
             folder = "{self.folder / "aggregator"}"
             broker = {{ port = {broker.port} }}
             http = {{ port = 0 }}
-            cohort = {{ devices = {DEVICES} }}
+            cohort = {self.cohort}
             """,
         )
 
@@ -208,3 +211,56 @@ def test_the_aggregator_and_the_broker_killed_in_the_middle_of_a_round(
     again = start_broker(port=broker.settings.port).settings
     finish(deployment.start_aggregator(again), *agents)
     assert deployment.knowledge() == simulated.knowledge
+
+
+class OpenDeployment(Deployment):
+    """Nobody is listed, and a round does not wait long for who does not answer."""
+
+    cohort = (
+        '{ admit = ["client-*"], quorum = 2, grace_seconds = 2, deadline_seconds = 20,'
+        " give_up_seconds = 200 }"
+    )
+    rounds = 6
+
+
+@pytest.mark.broker
+def test_with_joins_leaves_and_late_answers_replayed_in_one_process(
+    world: Path, tmp_path: Path, start_broker: StartBroker
+) -> None:
+    broker = start_broker().settings
+    with ExitStack() as stack:
+        plain = Simulated("fedtgp", None, False, "")
+        deployment = OpenDeployment(tmp_path, world, plain, stack)
+        aggregator = deployment.start_aggregator(broker)
+        agents = [deployment.start_agent(number, broker) for number in range(3)]
+        stays, leaves, late = agents
+        aggregator.wait_for("client-02 joins")
+        aggregator.wait_for("client-01 joins")
+        late.wait_for(": working")
+        late.process.send_signal(signal.SIGSTOP)  # it has heard of the round, and does not answer
+        joins = deployment.start_agent(3, broker)
+        aggregator.wait_for("client-03 joins")
+        leaves.kill()
+        log = aggregator.log.read_text()
+        closed = log.count(" closed: ")
+        aggregator.wait_for(f"round {closed} of 6 closed")
+        late.process.send_signal(signal.SIGCONT)
+        finish(aggregator, stays, late, joins)
+        record = tmp_path / "aggregator" / "participation.json"
+        held = json.loads(record.read_text())
+        assert held["rounds"][-1]["answered"] != held["rounds"][0]["answered"], (
+            "some join, or leave"
+        )
+        assert any(each["late"] for each in held["rounds"])
+        assert {each["device"] for each in held["members"]} == set(DEVICES[:4])
+        again = tmp_path / "again.json"
+        written = ["--config", str(tmp_path / "aggregator.toml"), "--record", str(again)]
+        subprocess.run([EDGELOOP, "aggregator", *written], check=True, timeout=120)
+        assert json.loads(again.read_text()) == held
+    out = tmp_path / "replayed"
+    command = f"simulate fedtgp --data {world} --models {','.join(MODELS)} --rounds 6"
+    options = f"--width {WIDTH} --set server_epochs={EPOCHS} --seed 0 --workers 1 --out {out}"
+    whole = [*command.split(), *options.split(), "--replay", str(again)]
+    subprocess.run([EDGELOOP, *whole], check=True, timeout=240)
+    replayed = json.loads((out / "summary.json").read_text())["knowledge_sha256"]
+    assert replayed == deployment.knowledge() == held["knowledge_sha256"]

@@ -1,6 +1,7 @@
 """What several tests need of the world outside: ports, brokers, the devices' architectures."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime.config import BrokerSettings
-from edgeloop.runtime.ports import free_port
+from edgeloop.runtime.ports import free_port, listens
 
 MODELS = ("cnn", "resnet4", "resnet6", "resnet8", "harcnn-s1", "harcnn1-s2")
 """The architectures of the small world's six devices."""
@@ -56,6 +57,16 @@ def wait_for_port(port: int, seconds: float = 60.0) -> None:
                 return
         time.sleep(0.02)
     raise TimeoutError(f"nobody listens on port {port}")
+
+
+def lasting_port() -> int:
+    """Return a free port that no outgoing connection takes while what listens there is away."""
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        first = 32768
+    ports = range(max(1024, first - 20_000), first)
+    return next(port for port in random.sample(ports, len(ports)) if not listens(port))
 
 
 @contextmanager

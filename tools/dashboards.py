@@ -84,6 +84,7 @@ FLEET = [
         "Empty where brokers are reached without TLS.",
     ),
     Panel("Devices online", "none", {"{{task}}": of_task("edgeloop_devices_online")}),
+    Panel("What devices are doing", "none", {"{{state}}": f"sum by (state) (edgeloop_devices {TASK})"}, stacked=True),
     Panel("Answers of the last round", "none", {"{{task}}": of_task("edgeloop_participants")}),
     Panel("Answers missing", "none", {
         "{{task}}": f"sum by (task) (increase(edgeloop_stragglers_total[$__rate_interval]) {TASK})"
@@ -133,6 +134,7 @@ ONE_TASK = [
         "answered the last round": of_task("edgeloop_participants"),
         "quorum": of_task("edgeloop_quorum"),
     }),
+    Panel("What devices are doing", "none", {"{{state}}": f"sum by (state) (edgeloop_devices {TASK})"}, stacked=True),
     Panel("Uploads by verdict", "ops", {"{{verdict}}": rate("edgeloop_uploads_total", "verdict")}, stacked=True),
     Panel("Answers missing", "none", {"missing": f"sum by (task) (increase(edgeloop_stragglers_total[$__rate_interval]) {TASK})"}),
     Panel("Bytes", "Bps", {

@@ -32,6 +32,7 @@ def make_contract(
         run=uuid.uuid4().hex,
         options={**variant, **settings.hyperparameters, **bound},
         devices=settings.cohort.devices,
+        admit=settings.cohort.admit,
         **{name: getattr(settings, name) for name in same},
     )
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from cloud.aggregator import recording
 from cloud.aggregator.forgetting import forget as taken_back
-from cloud.aggregator.leaving import leave
+from cloud.aggregator.leaving import evict, leave
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
 from edgeloop.cli import console
@@ -38,6 +39,21 @@ def aggregator(
             help="Take a device out of the task's run: to the bit as if it had never been there.",
         ),
     ] = None,
+    evict_device: Annotated[
+        str | None,
+        typer.Option(
+            "--evict",
+            metavar="NAME",
+            help="Have a device take no more part in the task's run; what it has given stays.",
+        ),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write who took part in which round of a stopped task's run, to replay it.",
+        ),
+    ] = None,
     log_format: console.LogFormat = "plain",
 ) -> None:
     """Run a task to its last round; a restart continues with the round that was open."""
@@ -51,6 +67,12 @@ def aggregator(
     if forget_device is not None:
         _take_out(task, forget_device)
         return
+    if evict_device is not None:
+        _evict(task, evict_device)
+        return
+    if record is not None:
+        console.say(f"{record}: {len(recording.export(task, record).rounds)} rounds of {task.name}")
+        return
     try:
         serve(task)
     except TooFewUploadsError as error:
@@ -63,4 +85,12 @@ def _take_out(task: TaskSettings, device: str) -> None:
         console.say(f"{device} is taken out of {task.name}")
         return
     log.error("%s will be taken out of %s when its aggregator has time", device, task.name)
+    raise typer.Exit(EXIT_UNAVAILABLE)
+
+
+def _evict(task: TaskSettings, device: str) -> None:
+    if evict(task, device):
+        console.say(f"{device} is evicted from {task.name}")
+        return
+    log.error("%s will be evicted from %s when its aggregator has time", device, task.name)
     raise typer.Exit(EXIT_UNAVAILABLE)

@@ -20,6 +20,9 @@ DAMAGED = ("is damaged", "restore a backup, or use another folder")
 """What is wrong with a ledger that holds what none holds, and what to do."""
 
 
+PAGE_SIZE = "page_size = 16384"
+"""Of a new file: an upload takes a few pages, and each costs a write of its own."""
+
 _LOCKED = "is locked"
 _PASSING = ("is full", *postgresql.PASSING)
 """Pieces of messages of what time may mend."""
@@ -147,9 +150,13 @@ def connect(url: str | URL, busy_seconds: float) -> Database:
     name = _path(parsed) if sqlite else parsed.render_as_string(hide_password=True)
     lock = _locked(name) if sqlite else None
     try:
+        if lock is not None:
+            _check_not_emptied(name, lock)
         busy = Busy(busy_seconds)
         database = Database(_engine(parsed, busy), name, lock, busy=busy)
         _prepare(database)
+        if lock is not None:
+            _note_prepared(lock)
     except BaseException:
         if lock is not None:
             lock.close()
@@ -200,6 +207,24 @@ def _locked(name: str) -> IO[str]:
     return lock
 
 
+def _check_not_emptied(name: str, lock: IO[str]) -> None:
+    """Refuse a file without a byte that was a ledger: SQLite would begin it anew.
+
+    One that was killed before its first write is begun again; one that is gone is a new one.
+    """
+    file = Path(name)
+    if file.is_file() and not file.stat().st_size and lock.tell():
+        problem = "was a ledger and is an empty file now: its run is lost"
+        raise RunError(name, problem, "restore it from a backup, or remove it to begin a new run")
+
+
+def _note_prepared(lock: IO[str]) -> None:
+    """Leave behind, in the file beside it, that a ledger holds more than nothing."""
+    if not lock.tell():
+        lock.write("prepared\n")
+        lock.flush()
+
+
 def _engine(url: URL, busy: Busy) -> Engine:
     if url.get_backend_name() != "sqlite":
         return postgresql.engine_of(url)
@@ -208,7 +233,7 @@ def _engine(url: URL, busy: Busy) -> Engine:
     def prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # or the driver begins and commits as it sees fit
         connection.execute(f"PRAGMA busy_timeout = {round(busy.seconds * 1000)}")
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        for pragma in (PAGE_SIZE, "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     def begin(connection: Connection) -> None:

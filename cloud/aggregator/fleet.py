@@ -1,9 +1,15 @@
-"""The devices of a task together, as Prometheus metrics: never one of them by its name."""
+"""The devices of a task together, as Prometheus metrics: never one of them by its name.
 
-from collections.abc import Iterable, Mapping
+What is known of each is kept as it comes, and counted when somebody asks: the work of a message
+does not grow with the number of devices.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from cloud.aggregator.series import Series
 from edgeloop.answers import Report
+from edgeloop.cohorts.roster import KINDS
 from edgeloop.protocol.device_health import BOUNDS, Health
 
 _WORK_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -26,6 +32,11 @@ class Fleet:
         self._online: set[str] = set()
         self._invited = series.gauge("devices_invited", "Devices in the task's contract.")
         self._present = series.gauge("devices_online", "Invited devices that say they are there.")
+        self._states = series.gauge(
+            "devices", "Invited devices, by what they say they are doing.", ("state",)
+        )
+        for kind in KINDS:
+            self._states.labels(kind)
         self._accuracies = series.quantiles(
             "device_accuracy_ratio",
             "Share of its own test samples that a device classified right in the last round.",
@@ -44,16 +55,28 @@ class Fleet:
         self._epsilons = series.quantiles(
             "device_epsilon", "Privacy budget that a device's answers have spent of its data."
         )
-        self._count()
+        self.count()
 
     def invited(self, devices: int) -> None:
         """So many devices are in the contract."""
         self._invited.set(devices)
 
+    def watch(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Count the devices by state at each scrape.
+
+        Args:
+            counts: how many there are, by each of `roster.KINDS`.
+        """
+
+        def count(kind: str) -> float:
+            return counts()[kind]
+
+        for kind in KINDS:
+            self._states.labels(kind).set_function(partial(count, kind))
+
     def presence(self, device: str, *, online: bool) -> None:
         """An invited device says that it is there, or the broker says that it is gone."""
         (self._online.add if online else self._online.discard)(device)
-        self._count()
 
     def reported(self, device: str, report: Report) -> None:
         """An invited device told in its report how it is, and what it has spent."""
@@ -64,21 +87,22 @@ class Fleet:
     def health(self, device: str, found: Health) -> None:
         """An invited device sent readings; they count while it is online."""
         self._health[device] = found
-        self._count()
 
     def spent(self, device: str, epsilon: float) -> None:
         """An invited device told what all its answers have spent, in this run and others."""
         self._spent[device] = epsilon
-        self._epsilons.set(list(self._spent.values()))
 
     @property
     def epsilon(self) -> float | None:
         """The most that a device has spent, of those that have told; None while none has."""
         return max(list(self._spent.values()), default=None)
 
-    def _count(self) -> None:
-        self._present.set(len(self._online))
-        there = [found for name, found in list(self._health.items()) if name in self._online]
+    def count(self) -> None:
+        """Bring what is made of all devices up to date."""
+        online = self._online.copy()
+        self._present.set(len(online))
+        self._epsilons.set(list(self._spent.values()))
+        there = [found for name, found in self._health.copy().items() if name in online]
         for name, quantiles in self._readings.items():
             values = [value for each in there if (value := getattr(each, name)) is not None]
             quantiles.set(values)

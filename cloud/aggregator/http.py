@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cloud.aggregator.connections import LimitedH11Protocol
 from cloud.aggregator.ledger import PastRound
 from cloud.aggregator.metrics import Metrics, Phase
+from cloud.aggregator.waiting import DeviceStatus
 from edgeloop.errors import ConfigError, InputError
 from edgeloop.runtime.ports import listen_error
 
@@ -44,6 +45,9 @@ class Status(BaseModel):
         generator_problem: why the generator makes no image now; None if it does, or none is asked.
         ignored_fields: of newer versions in devices' answers, since the start; see the log.
         ledger_open: whether the ledger takes uploads.
+        devices: the run's, those that the open round waits for first.
+        devices_left_out: how many more there are.
+        shortage: why the open round cannot have the answers that it needs; /readyz tells it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +66,9 @@ class Status(BaseModel):
     generator_problem: str | None
     ignored_fields: int = 0
     ledger_open: bool
+    devices: tuple[DeviceStatus, ...] = ()
+    devices_left_out: int = 0
+    shortage: Annotated[str | None, Field(exclude=True)] = None
 
     def obstacles(self) -> list[str]:
         """Return why no round can continue now; none if it can, or if none is left."""
@@ -73,7 +80,9 @@ class Status(BaseModel):
         }
         reasons = [reason for reason, met in needs.items() if not met]
         reasons += [f"the MQTT broker {refusal}" for refusal in self.broker_refusals]
-        return reasons if self.generator_problem is None else [*reasons, self.generator_problem]
+        return reasons + [
+            each for each in (self.generator_problem, self.shortage) if each is not None
+        ]
 
 
 def app(status: Callable[[], Status], metrics: Metrics) -> FastAPI:

@@ -9,14 +9,17 @@ from collections.abc import Collection
 
 from cloud.aggregator import alone, forgetting, outcome, standing
 from cloud.aggregator.ledger import Ledger
+from cloud.aggregator.membership import LedgerMembers, remaining
 from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.standing import Loaded
 from edgeloop import algorithms, round_history
+from edgeloop.cohorts.members import Members
 from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
 from edgeloop.errors import ConfigError, RefusedError, RunError, TakenError
 from edgeloop.mqtt import leaving
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import (
+    EVICTED,
     SERVER,
     Contract,
     broadcast_topic,
@@ -31,13 +34,6 @@ log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 20.0
 """For the broker to take what is told again."""
-
-
-def remaining(contract: Contract, ledger: Ledger) -> Contract:
-    """Return a contract without the devices that were taken out of its run."""
-    gone = ledger.departed()
-    devices = tuple(name for name in contract.devices if name not in gone)
-    return contract.model_copy(update={"devices": devices})
 
 
 def take_out(
@@ -128,7 +124,9 @@ def tell(
         return
     sweep(broker, contract.task)
     stands = standing.found(contract, algorithm, ledger)
-    cohort = MqttCohort(connection, contract, algorithm, RoundDeadlines(0, 0.0, 0.0), ledger)
+    members = Members(contract, LedgerMembers(ledger))
+    patience = RoundDeadlines(0, 0.0, 0.0)
+    cohort = MqttCohort(connection, contract, algorithm, patience, ledger, members=members)
     cohort.tell(stands.rounds, stands.broadcast)
     connection.flush(FLUSH_SECONDS)
 
@@ -158,9 +156,7 @@ def leave(settings: TaskSettings, device: str) -> bool:
         RunError: if the ledger holds no run of the task, or cannot be used.
     """
     leaving.check(settings.name, settings.algorithm)
-    if device not in settings.cohort.devices:
-        problem = f"{device} is no device of {settings.name}"
-        raise ConfigError("--forget-device", problem, "name one of its cohort")
+    check_device(settings, device, "--forget-device")
     try:
         with Ledger.open(settings.ledger()) as ledger:
             _leave(settings, ledger, device)
@@ -171,14 +167,58 @@ def leave(settings: TaskSettings, device: str) -> bool:
             settings.broker, _passing(settings.name), topics, persistent=False
         ) as connection:
             contract = leaving.contract_at(connection, settings.name)
-            return device not in contract.devices or leaving.ask(connection, contract, device)
+            return not contract.admits(device) or leaving.ask(connection, contract, device)
 
 
-def _leave(settings: TaskSettings, ledger: Ledger, device: str) -> None:
+def check_device(settings: TaskSettings, device: str, option: str) -> None:
+    """Refuse a name that is none of a task's devices.
+
+    Raises:
+        ConfigError: naming the option that has the name.
+    """
+    if not settings.cohort.invites(device):
+        problem = f"{device} is no device of {settings.name}"
+        raise ConfigError(option, problem, "name one of its cohort")
+
+
+def evict(settings: TaskSettings, device: str) -> bool:
+    """Have a device take no more part in a task's run; what it has given stays.
+
+    Returns:
+        whether it is out; if not, the aggregator has been asked, and does so when it can.
+
+    Raises:
+        BrokerError: if the aggregator is running, and the broker cannot be reached.
+        ConfigError: if the device is none of the task's.
+        RunError: if the ledger holds no run of the task, or cannot be used.
+    """
+    check_device(settings, device, "--evict")
+    try:
+        with Ledger.open(settings.ledger()) as ledger:
+            _held(settings, ledger)
+            LedgerMembers(ledger).evict([device])
+            return True  # the contract says so when the aggregator is there again
+    except TakenError:
+        topics = [contract_topic(settings.name)]
+        with MqttConnection(
+            settings.broker, _passing(settings.name), topics, persistent=False
+        ) as connection:
+            contract = leaving.contract_at(connection, settings.name)
+            return not contract.admits(device) or leaving.ask(
+                connection, contract, device, word=EVICTED
+            )
+
+
+def _held(settings: TaskSettings, ledger: Ledger) -> Contract:
     contract = ledger.hold(settings.name)
     if contract is None:
         problem = f"holds no run of {settings.name}"
         raise RunError("the ledger", problem, "name the task's own file")
+    return contract
+
+
+def _leave(settings: TaskSettings, ledger: Ledger, device: str) -> None:
+    contract = _held(settings, ledger)
     algorithm = algorithms.load_for_contract(contract)
     alone.ensure_only_aggregator(settings.broker, contract)
     with MqttConnection(settings.broker, client_id(settings.name, SERVER), []) as connection:

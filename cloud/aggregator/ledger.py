@@ -4,8 +4,8 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, select, up
 from sqlalchemy.engine import URL
 
 from cloud.aggregator.database import DAMAGED, Database, connect, translate_errors
-from cloud.aggregator.migrations import departures, rounds, runs, uploads
+from cloud.aggregator.migrations import asked, departures, late, members, rounds, runs, uploads
+from edgeloop.cohorts.uploads import Upload
 from edgeloop.errors import ConfigError, EdgeloopError, RunError
 from edgeloop.protocol.task import Contract
 from edgeloop.protocol.wire import MAX_FRAME
@@ -131,6 +132,8 @@ class Ledger:
     def adopt(self, contract: Contract) -> Contract:
         """Store a new run's contract, or return the one that the ledger continues with.
 
+        Devices may have been added since: they join the run in its open round.
+
         Args:
             contract: with a fresh run in it, which counts only if the ledger holds none.
 
@@ -147,6 +150,9 @@ class Ledger:
             if text is None:
                 connection.execute(insert(runs).values(**_row_of(contract), created=self._now()))
             stored = contract if text is None else _same(self._database.name, text, contract)
+            if text is not None:
+                row = update(runs).where(runs.c.run == stored.run)
+                connection.execute(row.values(**_row_of(stored)))  # with the devices of today
         self._adopted = stored.run
         return stored
 
@@ -183,7 +189,7 @@ class Ledger:
         """Remove a claimed task's runs; return how many there were."""
         theirs = select(runs.c.run).where(runs.c.task == task).scalar_subquery()
         with self._write() as connection:
-            for table in (departures, uploads, rounds):
+            for table in (asked, late, members, departures, uploads, rounds):
                 connection.execute(delete(table).where(table.c.run.in_(theirs)))
             return connection.execute(delete(runs).where(runs.c.task == task)).rowcount
 
@@ -219,14 +225,47 @@ class Ledger:
         Raises:
             ValueError: if the round holds another upload of this client.
         """
-        key = {"run": self._run, "round": round_number, "device": client}
-        row = {"digest": digest, "payload": payload, "size": len(payload), "received": self._now()}
+        self.record_all(round_number, [Upload(client, digest, payload)])
+
+    def record_all(self, round_number: int, uploaded: Sequence[Upload]) -> None:
+        """Store uploads to one round in one transaction; those that it holds change nothing.
+
+        Raises:
+            ValueError: if the round holds another upload of one of the clients; the others are
+                stored.
+        """
+        new = {each.client: each for each in reversed(uploaded)}  # the first of a client counts
         with self._write() as connection:
-            held = connection.scalar(select(uploads.c.digest).filter_by(**key))
-            if held is None:
-                connection.execute(insert(uploads).values(**key, **row))
-        if held not in (None, digest):
-            raise ValueError(f"round {round_number} holds another upload of {client}")
+            held = self._digests(connection, round_number, new)
+            rows = [self._row(round_number, new[name]) for name in sorted(new.keys() - held.keys())]
+            if rows:
+                connection.execute(insert(uploads), rows)
+        held.update((name, each.digest) for name, each in new.items() if name not in held)
+        for each in uploaded:
+            if held[each.client] != each.digest:
+                raise ValueError(f"round {round_number} holds another upload of {each.client}")
+
+    def _digests(
+        self, connection: Connection, round_number: int, clients: Collection[str]
+    ) -> dict[str, str]:
+        """Return what a round holds of clients: digests of uploads by client."""
+        query = select(uploads.c.device, uploads.c.digest).where(
+            uploads.c.run == self._run,
+            uploads.c.round == round_number,
+            uploads.c.device.in_(clients),
+        )
+        return {row.device: row.digest for row in connection.execute(query)}
+
+    def _row(self, round_number: int, upload: Upload) -> dict[str, Any]:
+        return {
+            "run": self._run,
+            "round": round_number,
+            "device": upload.client,
+            "digest": upload.digest,
+            "payload": upload.payload,
+            "size": len(upload.payload),
+            "received": self._now(),
+        }
 
     def recall(self, round_number: int) -> dict[str, bytes]:
         """Return a round's uploads by client, in the order of their names; none once pruned."""
@@ -238,6 +277,12 @@ class Ledger:
         with self._read() as connection:  # sorted here: databases differ in the order of names
             found = {row.device: _bytes(row.payload) for row in connection.execute(query)}
         return dict(sorted(found.items()))
+
+    def held(self, round_number: int, client: str) -> str | None:
+        """Return the digest of a client's upload to a round, also of a closed one; None if none."""
+        key = {"run": self._run, "round": round_number, "device": client}
+        with self._read() as connection:
+            return connection.scalar(select(uploads.c.digest).filter_by(**key))
 
     def drop(self, round_number: int, client: str) -> None:
         """Forget an upload, so that its client may send another."""
@@ -290,6 +335,9 @@ class Ledger:
             for device in new:
                 row_of = {"run": self._run, "device": device, "left": self._now()}
                 connection.execute(insert(departures).values(**row_of))
+            for table in (members, asked, late):
+                theirs = delete(table).where(table.c.run == self._run)
+                connection.execute(theirs.where(table.c.device.in_(devices)))
 
     def scrub(self) -> None:
         """Leave nothing of what was removed in the database's file."""
@@ -326,6 +374,23 @@ class Ledger:
             return [_past(row) for row in connection.execute(query.order_by(rounds.c.number))]
 
     @property
+    def run(self) -> str:
+        """The adopted run."""
+        return self._run
+
+    def now(self) -> datetime:
+        """Return the time by the ledger's clock."""
+        return self._now()
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Return a transaction that reads, for a table with a module of its own."""
+        return self._read()
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """Return a transaction that writes; it is durable when its block ends."""
+        return self._write()
+
+    @property
     def _run(self) -> str:
         if self._adopted is None:
             raise RuntimeError("adopt a contract first")
@@ -341,11 +406,21 @@ class Ledger:
         connection.execute(insert(rounds).values(**row, opened=self._now()))
 
     def _prune(self, connection: Connection, last: int) -> None:
-        old_uploads = update(uploads).where(uploads.c.run == self._run, uploads.c.round <= last)
-        connection.execute(old_uploads.where(uploads.c.payload.is_not(None)).values(payload=None))
+        old = uploads.c.run == self._run, uploads.c.round <= last, uploads.c.payload.is_not(None)
+        gone = connection.scalars(select(uploads.c.round).where(*old).distinct()).all()
+        connection.execute(update(uploads).where(*old).values(payload=None))
+        if gone and not self._database.shared:
+            self._rewrite(connection, gone)
         old_rounds = update(rounds).where(rounds.c.run == self._run, rounds.c.number <= last)
         emptied = old_rounds.where(rounds.c.state.is_not(None)).values(state=None, broadcast=None)
         connection.execute(emptied)
+
+    def _rewrite(self, connection: Connection, numbers: Collection[int]) -> None:
+        """Make rounds' uploads anew: SQLite fills no gap that a row leaves by becoming shorter."""
+        theirs = uploads.c.run == self._run, uploads.c.round.in_(numbers)
+        rows = connection.execute(select(uploads).where(*theirs)).mappings().all()
+        connection.execute(delete(uploads).where(*theirs))
+        connection.execute(insert(uploads), [dict(row) for row in rows])
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -393,8 +468,10 @@ def _without_run(contract: Contract) -> dict[str, Any]:
 
 
 def _same(name: str, text: str, contract: Contract) -> Contract:
-    """Return the stored contract, if it is the given one but for the run."""
+    """Return the stored contract, if it is the given one but for the run, and more devices."""
     stored = _stored(name, text)
+    if set(contract.devices) > set(stored.devices):
+        stored = stored.model_copy(update={"devices": contract.devices})
     held, wanted = _without_run(stored), _without_run(contract)
     if differing := _differing(held, wanted):
         problem = f"holds another run (task {stored.task}, other {', '.join(differing)})"

@@ -197,7 +197,7 @@ class Metrics:
         """
         self._task.labels(*(getattr(contract, fact) for fact in _FACTS)).set(1)
         self._rounds.set(contract.rounds)
-        self.invited(len(contract.devices), settings.cohort.quorum)
+        self.invited(len(contract.devices), settings.cohort.least(len(contract.devices)))
         if contract.privacy is not None and contract.privacy.epsilon is not None:
             self._budget.set(contract.privacy.epsilon)
         cohort = settings.cohort
@@ -207,10 +207,10 @@ class Metrics:
             self._expiry.labels(name).set_function(partial(expiry.earliest, path))
         self._committed.set(self._now() if committed is None else committed)
 
-    def invited(self, devices: int, quorum: int | None) -> None:
-        """So many devices are in the run, of which a round asks for so many, or for all."""
+    def invited(self, devices: int, quorum: int) -> None:
+        """So many devices are in the run, of whom so many must answer a round."""
         self.fleet.invited(devices)
-        self._quorum.set(devices if quorum is None else min(quorum, devices))
+        self._quorum.set(quorum)
 
     def phase(self, now: Phase) -> None:
         """The aggregator does something else from now on."""
@@ -289,4 +289,5 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return all of it in Prometheus' text format."""
+        self.fleet.count()
         return generate_latest(self._series.registry)

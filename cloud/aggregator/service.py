@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cloud.aggregator import alone, forgetting, leaving, outcome, standing
+from cloud.aggregator import alone, forgetting, leaving, outcome, recording, standing, waiting
 from cloud.aggregator.agreement import GeneratorHandle, load_base, make_contract
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger
+from cloud.aggregator.membership import LedgerMembers, remaining
 from cloud.aggregator.metrics import Metrics, Phase
 from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.standing import Loaded
@@ -21,10 +22,14 @@ from cloud.aggregator.watch import EventReporter
 from edgeloop import algorithms, round_history, server_loop
 from edgeloop.bases.running import Base
 from edgeloop.client import Report
-from edgeloop.cohorts.events import Event, LeftError, RoundOpened, UploadExcluded
-from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
+from edgeloop.cohorts.events import DeviceMessage, Event, LeftError, RoundOpened, UploadExcluded
+from edgeloop.cohorts.members import Members
+from edgeloop.cohorts.mqtt import MOST_AT_ONCE, MqttCohort, RoundDeadlines
+from edgeloop.cohorts.roster import Roster
 from edgeloop.errors import EdgeloopError, RunError
 from edgeloop.mqtt.connection import MqttConnection
+from edgeloop.participation import ParticipationPolicy, Sampling
+from edgeloop.protocol import wire
 from edgeloop.protocol.task import SERVER, Contract, client_id, presence_topic
 from edgeloop.runtime import tracing
 from edgeloop.runtime.tracing import SILENT, Tracer
@@ -99,16 +104,21 @@ class Run:
     base: Base | None = None
 
     def __post_init__(self) -> None:
-        self._watch = EventReporter(self.contract, self.metrics)
+        self._members = Members(self.contract)
+        self._watch = EventReporter(self._members, self.metrics)
         self._mqtt: MqttConnection | None = None
+        self._cohort: MqttCohort[Any, Any] | None = None
+        self.roster = Roster(self.contract.devices)
+        self.metrics.fleet.watch(self.roster.counts)
         self._warnings: frozenset[str] = frozenset()
 
     def run_to_end(self) -> Path:
         """Run the rounds that are left, and write what they led to; return the summary's path."""
         self.ledger.set_lock_timeout()
         self.ledger.on_write = self.metrics.ledger_write
-        self._invite(leaving.remaining(self.contract, self.ledger))
+        self._invite(remaining(self.contract, self.ledger))
         self.metrics.run_started(self.contract, self.settings, self.ledger.committed())
+        self._count_members()
         if self.ledger.finished() and self._summary.exists():
             return self._finished_before()
         algorithm = self._algorithm()
@@ -116,6 +126,8 @@ class Run:
         self._record_evaluation(reports)
         past = self.ledger.history()
         path = outcome.write(self._summary, self.contract, stands, past, reports, self.epsilon)
+        record = recording.record_of(self.contract, self.ledger, wire.fingerprint(stands.broadcast))
+        recording.write(self.settings.folder / recording.FILE, record)
         self.ledger.finish()
         self._set_phase("finished")  # whoever reads it may stop us
         return path
@@ -138,6 +150,7 @@ class Run:
                     return self._rounds(connection, algorithm)
                 except LeftError as left:
                     self._part(algorithm, left.devices)
+                    self._send_away(left.evicted)
                     leaving.sweep(self.settings.broker, self.contract.task)
 
     def _rounds(
@@ -157,9 +170,29 @@ class Run:
             self._observe,
             tracer=self.tracer,
             base=None if self.base is None else self.base.graph,
+            roster=self.roster,
+            members=self._members,
         )
-        after = partial(self._on_round_end, algorithm)
-        return server_loop.run_rounds(algorithm, cohort, self.contract.rounds, stands, after)
+        self._cohort = cohort
+        return server_loop.run_rounds(
+            algorithm,
+            cohort,
+            self.contract.rounds,
+            stands,
+            partial(self._on_round_end, algorithm),
+            participation=self._participation(cohort),
+        )
+
+    def _participation(self, cohort: MqttCohort[Any, Any]) -> ParticipationPolicy | None:
+        """Return who is asked in which round; None for everybody in all of them."""
+        ratio = self.settings.cohort.join_ratio
+        if ratio == 1:
+            return None
+        return Sampling(self._drawn_from, ratio, self.contract.seed, LedgerMembers(self.ledger))
+
+    def _drawn_from(self) -> Collection[str]:
+        """Return who may be asked: of an open run those who are there."""
+        return self.roster.online() if self._members.are_open else frozenset(self._members)
 
     def _tidy(self, algorithm: Loaded) -> None:
         """Finish what a crash has left of taking devices out."""
@@ -168,9 +201,20 @@ class Run:
             leaving.sweep(self.settings.broker, self.contract.task)
 
     def _part(self, algorithm: Loaded, devices: Collection[str]) -> None:
-        """Take devices out of the run."""
+        """Take devices out of the run, with all that they have given."""
+        if not devices:
+            return
         facts = self.settings, self.contract, algorithm, self.ledger
         self._invite(leaving.take_out(*facts, devices))
+
+    def _send_away(self, devices: Collection[str]) -> None:
+        """Have devices take no more part in the run."""
+        if not devices:
+            return
+        LedgerMembers(self.ledger).evict(devices)
+        for device in sorted(devices):
+            log.warning("%s is evicted from the run", device, extra={"device": device})
+        self._invite(remaining(self.contract, self.ledger))
 
     def _heed(self, seconds: float | None) -> None:
         """Take out who asks for it now that the run is over, until nobody has for so long."""
@@ -191,8 +235,15 @@ class Run:
 
     def _invite(self, contract: Contract) -> None:
         self.contract = contract
-        self._watch = EventReporter(contract, self.metrics)
-        self.metrics.invited(len(contract.devices), self.settings.cohort.quorum)
+        cohort = self.settings.cohort
+        self._members = Members(contract, LedgerMembers(self.ledger), cohort.max_devices)
+        self._watch = EventReporter(self._members, self.metrics)
+        self.roster.admit(self._members)
+        self.roster.keep(frozenset(self._members))
+        self._count_members()
+
+    def _count_members(self) -> None:
+        self.metrics.invited(len(self._members), self._quorum())
 
     def _connect(self) -> MqttConnection:
         task = self.contract.task
@@ -202,6 +253,7 @@ class Run:
             MqttCohort.subscriptions(task),
             presence_topic(task, SERVER),
             self._connection,
+            inflight=MOST_AT_ONCE,
             presence_notes=alone.presence_notes(self.contract.run),
             refusal=self.metrics.refused,
         )
@@ -248,9 +300,16 @@ class Run:
 
     def _deadlines(self) -> RoundDeadlines:
         cohort = self.settings.cohort
-        devices = len(self.contract.devices)
-        quorum = min(cohort.quorum or devices, devices)
-        return RoundDeadlines(quorum, cohort.deadline_seconds, cohort.give_up_seconds)
+        return RoundDeadlines(
+            self._quorum(),
+            cohort.deadline_seconds,
+            cohort.give_up_seconds,
+            cohort.share,
+            cohort.grace,
+        )
+
+    def _quorum(self) -> int:
+        return self.settings.cohort.least(len(self._members))
 
     def _load_state(self, algorithm: Loaded) -> RunState[Any, Any]:
         """Return where the ledger says that the run stands; a new run stands at its beginning."""
@@ -266,6 +325,8 @@ class Run:
     def _observe(self, event: Event) -> None:
         if isinstance(event, RoundOpened) and event.round_number == self.contract.rounds:
             self._set_phase("evaluating")
+        if isinstance(event, DeviceMessage) and event.joined:
+            self._count_members()
         self._watch.observe(event)
 
     def _on_round_end(self, algorithm: Loaded, closed: RoundResult[Any, Any, Any]) -> None:
@@ -283,6 +344,8 @@ class Run:
         self.metrics.fleet.trained(reports.values())
         for name, reason in closed.excluded.items():
             self._observe(UploadExcluded(closed.number, name, reason))
+            if self._cohort is not None:
+                self._cohort.refuse(closed.number, name, reason)
         self._log_metrics(algorithm, closed)
         self._record_evaluation(reports)
         log.info(
@@ -317,6 +380,8 @@ class Run:
     def status(self) -> Status:
         """Return what /status and /readyz tell; called on HTTP threads."""
         past = self.ledger.history()
+        open_round = None if self._cohort is None else self._cohort.open_round()
+        devices = waiting.devices(self.roster, open_round)
         accuracy = past[-1].accuracy if self.accuracy is None and past else self.accuracy
         return Status(
             task=self.contract.task,
@@ -333,4 +398,7 @@ class Run:
             generator_problem=self.generator_handle.problem,
             ignored_fields=self.metrics.ignored_fields,
             ledger_open=self.ledger.is_open,
+            devices=tuple(devices[: waiting.MOST_DEVICES]),
+            devices_left_out=max(0, len(devices) - waiting.MOST_DEVICES),
+            shortage=waiting.shortage(self.roster, open_round),
         )

@@ -7,7 +7,12 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy import URL
 
+from edgeloop.cohorts.members import MOST_DEVICES
+from edgeloop.protocol.admission import MOST_PATTERNS, Pattern, may_join
 from edgeloop.protocol.task import (
+    BATCH_SIZE,
+    VARIANT,
+    WIDTH,
     Classes,
     DeviceName,
     Name,
@@ -23,6 +28,12 @@ from edgeloop.runtime.tracing import TraceSettings
 
 Many = Annotated[int, Field(ge=1, le=10**9)]
 """As many as a message can tell."""
+
+Share = Annotated[str, Field(pattern="^(100|[1-9][0-9]?)%$")]
+"""Of the devices that are online."""
+
+GRACE_SECONDS = 10.0
+"""For others, once all who are online have answered, in a task that admits devices."""
 
 _FACTS = {"classes": "class_names", "width": "width", "seed": "seed", "shape": "shape"}
 """What a task's own keys say of an algorithm's settings."""
@@ -47,28 +58,73 @@ def _own_keys(hyperparameters: dict[str, Scalar]) -> dict[str, Scalar]:
     return hyperparameters
 
 
+def _ratio(share: str) -> float:
+    """Return a `Share` as a number."""
+    return int(share.removesuffix("%")) / 100
+
+
 class CohortSettings(Settings):
-    """The `[cohort]` table: who is invited, and how long a round waits for them.
+    """The `[cohort]` table: who is invited, and how long a round waits for them."""
 
-    Attributes:
-        devices: the names of the devices.
-        quorum: how many answers make a round count; all of them if not given.
-        deadline_seconds: how long to wait for more than the quorum.
-        give_up_seconds: how long to wait even for the quorum; then the aggregator stops, and goes
-            on with the same round when it is started again.
-    """
-
-    devices: Annotated[tuple[DeviceName, ...], Field(min_length=1)]
-    quorum: Size | None = None
+    devices: tuple[DeviceName, ...] = ()
+    """The names of the devices that are in the task from the start."""
+    admit: Annotated[tuple[Pattern, ...], Field(max_length=MOST_PATTERNS)] = ()
+    """Patterns of the names of further devices, such as "press-*"; "*" admits any that the broker
+    lets write. They join while the run goes on, when they first show up."""
+    max_devices: Annotated[int, Field(ge=1, le=100_000)] = MOST_DEVICES
+    """In the run, at most; further ones are not admitted."""
+    quorum: Size | Share | None = None
+    """How many answers make a round count; all devices if not given, and one with admit."""
+    sample: Share | None = None
+    """The share of the devices that is asked in a round ("20%"), drawn anew by the seed; all if not
+    given."""
+    grace_seconds: Annotated[float, Field(ge=0, le=86_400)] | None = None
+    """How long a round waits for others once all who are online have answered; 10 if not given
+    where devices are admitted, and else who is away is waited for."""
     deadline_seconds: Seconds = 600.0
+    """How long to wait for more than the quorum."""
     give_up_seconds: Seconds = 86_400.0
+    """How long to wait even for the quorum; then the aggregator fails, and is started again."""
+
+    def invites(self, device: str) -> bool:
+        """Return whether a device may take part, by its name."""
+        return device in self.devices or may_join(device, self.admit)
+
+    @property
+    def share(self) -> float | None:
+        """The share of those online whose answers make a round count; None for a number."""
+        return _ratio(self.quorum) if isinstance(self.quorum, str) else None
+
+    @property
+    def join_ratio(self) -> float:
+        """The share of the devices that is asked in a round."""
+        return 1.0 if self.sample is None else _ratio(self.sample)
+
+    @property
+    def grace(self) -> float | None:
+        """Seconds for others once all who are online have answered; None waits for all."""
+        default = GRACE_SECONDS if self.admit else None
+        return default if self.grace_seconds is None else self.grace_seconds
+
+    def least(self, devices: int) -> int:
+        """Return how many answers make a round count, of so many devices in the run."""
+        if isinstance(self.quorum, str):
+            return min(1, devices) if not self.admit else 1  # `share` says how many
+        if self.admit:
+            return self.quorum or 1
+        return min(self.quorum or devices, devices)
 
     @model_validator(mode="after")
     def _consistent(self) -> "CohortSettings":
         if len(set(self.devices)) < len(self.devices):
             raise ValueError("devices has a name twice")
-        if self.quorum is not None and self.quorum > len(self.devices):
-            raise ValueError(f"quorum is larger than the {len(self.devices)} devices")
+        if not self.devices and not self.admit:
+            raise ValueError("devices and admit are empty: nobody could take part")
+        most = self.max_devices if self.admit else len(self.devices)
+        if isinstance(self.quorum, int) and self.quorum > most:
+            raise ValueError(f"quorum is larger than the {most} devices")
+        if len(self.devices) > self.max_devices:
+            raise ValueError(f"max_devices is less than the {len(self.devices)} devices")
         return self
 
 
@@ -89,58 +145,55 @@ class HttpSettings(Settings):
 class TaskSettings(Settings):
     """A task: what is learned, by whom, and where it is kept.
 
-    Attributes:
-        name: of the task.
-        algorithm: its name; `edgeloop algorithms` lists them.
-        variant: "released", "paper" or another; `edgeloop algorithms NAME` lists them.
-        hyperparameters: the algorithm's own, over the variant's.
-        class_names: one a class, in the order of their numbers.
-        shape: of one input, channels first.
-        width: K, the unified feature width.
-        rounds: how many.
-        batch_size: samples a local training batch.
-        seed: the run's only one.
-        shuffle: devices train on their samples in a new order in each epoch; their edgeloop must
-            know of it.
-        privacy: how much noise is in what devices send; without the table none.
-        generator: a reference, for an algorithm that needs one: see `edgeloop.generators`; the
-            embedded one if not given.
-        base: a reference, for an algorithm that needs one: see `edgeloop.bases`; computed from the
-            generator's images if not given.
-        history: keep what each round exchanged, in files of their own that reports are made from.
-        folder: for the ledger, the final prototypes and the summary.
-        store: the ledger's database as SQLAlchemy writes it; SQLite in the folder if not given.
-        store_file: a file with that on its first line, for one that has a password in it.
-        broker: where the task's messages go.
-        cohort: the devices.
-        http: metrics, health and status.
-        trace: where traces go.
+    A FederatedTask has the same settings, in camel case (`tests/cloud/operator/test_crds.py`).
     """
 
     name: Name
+    """Name of the task."""
     algorithm: str
-    variant: str = "released"
+    """One that `edgeloop algorithms` lists."""
+    variant: str = VARIANT
+    """Where the paper and the released code differ."""
     hyperparameters: Annotated[
         dict[str, Scalar], Field(default_factory=dict), AfterValidator(_own_keys)
     ]
+    """The algorithm's own, over the variant's."""
     class_names: Annotated[Classes, AfterValidator(_check_class_names)]
+    """One a class, in the order of their numbers."""
     shape: Shape
-    width: Width = 512
+    """Of one input, channels first."""
+    width: Width = WIDTH
+    """K, the feature width that all devices share."""
     rounds: Many
-    batch_size: Many = 10
+    """Number of rounds."""
+    batch_size: Many = BATCH_SIZE
+    """Samples a local training batch."""
     seed: Seed = 0
+    """The run's only one."""
     shuffle: bool = False
+    """Devices train on their samples in a new order in each epoch."""
     privacy: PrivacySettings | None = None
+    """Differential privacy of what devices send; none if not given."""
     generator: str | None = None
+    """Of an algorithm that needs one; the embedded one if not given."""
     base: str | None = None
+    """Of an algorithm that needs one; computed from the generator's images if not given."""
     history: bool = False
+    """Keep what each round exchanged, for reports."""
     folder: Path
+    """For the ledger, the final prototypes and the summary."""
     store: str | None = None
+    """The ledger's database as SQLAlchemy writes it; SQLite in the folder if not given."""
     store_file: Path | None = None
+    """A file with that on its first line, for one that has a password in it."""
     broker: BrokerSettings = BrokerSettings()
+    """Where the task's messages go."""
     cohort: CohortSettings
+    """Who is invited, and how long a round waits for them."""
     http: HttpSettings = HttpSettings()
+    """Metrics, health and status."""
     trace: TraceSettings = TraceSettings()
+    """Where traces go."""
 
     @model_validator(mode="after")
     def _one_store(self) -> "TaskSettings":

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Container
 
 from cloud.aggregator.metrics import Metrics
 from edgeloop.cohorts.events import (
@@ -12,18 +13,20 @@ from edgeloop.cohorts.events import (
     UploadExcluded,
 )
 from edgeloop.protocol.gathering import Verdict
-from edgeloop.protocol.task import Contract
 from edgeloop.runtime.pace import LogRateLimiter
 from edgeloop.runtime.tracing import NONE, Notes
 
 log = logging.getLogger(__name__)
+
+ANSWERS_LOGGED = 100
+"""Accepted answers that have a line of their own in the log, within a minute."""
 
 
 class EventReporter:
     """Tells of each event.
 
     Args:
-        contract: the run's.
+        members: who is in the run.
         metrics: the run's.
 
     Attributes:
@@ -32,14 +35,15 @@ class EventReporter:
         answers: notes of the traces of its accepted answers.
     """
 
-    def __init__(self, contract: Contract, metrics: Metrics) -> None:
+    def __init__(self, members: Container[str], metrics: Metrics) -> None:
         self.opened = time.monotonic()
         self.notes = NONE
         self.answers: list[Notes] = []
         self._round = 0
-        self._contract = contract
+        self._invited = members
         self._metrics = metrics
         self._told = LogRateLimiter()
+        self._answered = LogRateLimiter(ANSWERS_LOGGED)
 
     def observe(self, event: Event) -> None:
         """Tell of an event."""
@@ -57,7 +61,7 @@ class EventReporter:
             self._report_message(event)
 
     def _report_message(self, event: DeviceMessage) -> None:
-        if event.device in self._contract.devices:
+        if event.device in self._invited:
             if event.online is None:
                 self._metrics.ignored(event.ignored)
                 if event.report is not None:
@@ -70,11 +74,19 @@ class EventReporter:
             self._metrics.message_received(
                 event.verdict, event.size, time.monotonic() - self.opened
             )
-            invited = event.device in self._contract.devices
-            if event.verdict is Verdict.ACCEPTED or self._told.allowed(event.device * invited):
-                self._log_answer(event.device, event.verdict, event.size)
+            self._log_answer(event.device, event.verdict, event.size)
 
     def _log_answer(self, device: str, verdict: Verdict, size: int) -> None:
+        """Log an answer; of many within a minute not each, which would take as long as the rest."""
+        left = (
+            self._answered.allowed(verdict.name)
+            if verdict is Verdict.ACCEPTED
+            else self._told.allowed(device * (device in self._invited))
+        )
+        if not left:
+            return
+        more = verdict is Verdict.ACCEPTED and left == 1
         facts = {"device": device, "verdict": verdict.name.lower(), "bytes": size}
-        text = "%s: %s (%d bytes)"
-        log.info(text, device, verdict.value, size, extra={**facts, "round": self._round})
+        text = "%s: %s (%d bytes)%s"
+        note = "; further answers within a minute are counted, and not listed" if more else ""
+        log.info(text, device, verdict.value, size, note, extra={**facts, "round": self._round})

@@ -1,10 +1,10 @@
 """Fetches, imports, shows and serves the generators that FedKTL reads."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +12,9 @@ from cloud.generator_service import catalogue, fetching, importing, listing, ser
 from cloud.generator_service import show as showing
 from edgeloop import generators
 from edgeloop.cli import console
+from edgeloop.errors import ConfigError
 
+NOT_STATED = "not stated"
 Replace = Annotated[bool, typer.Option(help="Replace the stored generator of that name.")]
 
 
@@ -80,7 +82,7 @@ def import_(  # noqa: PLR0913 - an option each
     ] = False,
     title: Annotated[str, typer.Option(help="Short description.")] = "",
     source: Annotated[str, typer.Option(help="Origin of the weights.")] = "",
-    licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "not stated",
+    licence: Annotated[str, typer.Option(help="Licence of the weights.")] = NOT_STATED,
     key: Annotated[str, typer.Option(help="Key of the state dict in a .pt file.")] = "",
     classes: Annotated[
         int, typer.Option(min=0, help="Class entries in the latent of a .pt file.")
@@ -88,10 +90,21 @@ def import_(  # noqa: PLR0913 - an option each
     replace: Replace = False,
 ) -> None:
     """Import a generator of your own into the local store."""
+    told = {"--title": title, "--source": source, "--licence": licence.replace(NOT_STATED, "")}
+    _check_told(path, {"--key": key, "--classes": classes, "--trust": trust, **told})
     about = importing.GeneratorInfo(name, title or name, source or path.name, licence)
     options = importing.ImportOptions(trust, key, classes, replace)
     written = importing.import_generator(path, about, options, console.note)
     console.say(f"{written.name}: identity {written.identity}")
+
+
+def _check_told(path: Path, options: Mapping[str, Any]) -> None:
+    """Refuse options that nobody would look at: a folder says all of that itself."""
+    ignored = ("--key", "--classes") if path.suffix == importing.PICKLE else ()
+    for option in options if path.is_dir() else ignored:
+        if options[option]:
+            problem = f"is nothing that {path.name} is read by"
+            raise ConfigError(option, problem, "leave it out")
 
 
 def show(

@@ -43,11 +43,27 @@ def read_state(content: bytes, field: str, key: str = "") -> State:
     except Exception as error:  # a damaged file may raise anything
         problem = "cannot be read as plain tensors: it is damaged, or holds objects"
         raise GeneratorError(field, problem, remedy) from error
-    state = loaded.get(key) if key and isinstance(loaded, dict) else loaded
-    if not isinstance(state, dict) or not all(isinstance(part, Tensor) for part in state.values()):
+    state: Any = loaded.get(key) if key and isinstance(loaded, dict) else loaded
+    if not _is_state(state):
         problem = f"holds no state dict under {key!r}" if key else "holds no state dict"
-        raise GeneratorError(field, problem, remedy)
+        raise GeneratorError(field, problem, _keys(loaded) or remedy)
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            problem = f"`{name}` holds a number that is not finite: the training diverged"
+            raise GeneratorError(field, problem, "import an earlier checkpoint")
     return {str(name): tensor for name, tensor in state.items()}
+
+
+def _is_state(value: object) -> bool:
+    tensors = value.values() if isinstance(value, dict) else ()
+    return bool(tensors) and all(isinstance(part, Tensor) for part in tensors)
+
+
+def _keys(loaded: object) -> str:
+    """Return how to name a state dict within what was loaded; nothing where there is none."""
+    entries = loaded.items() if isinstance(loaded, dict) else ()
+    found = [str(name) for name, value in entries if _is_state(value)]
+    return f"give --key {found[0]}, of {', '.join(found)}" if found else ""
 
 
 def on_sphere(latents_NZ: Tensor) -> Tensor:

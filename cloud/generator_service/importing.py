@@ -40,6 +40,16 @@ class GeneratorInfo:
     licence: str = "not stated"
 
 
+_BEGIN = 200  # bytes
+_NO_FILES = {
+    b"version https://git-lfs": "a pointer of Git LFS (git lfs pull gets what it points at)",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"<?xml": "a web page",
+}
+"""How files begin that are saved under another one's name."""
+
+
 @dataclass(frozen=True)
 class ImportOptions:
     """How to read a file.
@@ -93,11 +103,26 @@ def _check(path: Path, options: ImportOptions) -> None:
         problem = f"is no file that can be imported: its name ends in {path.suffix or 'nothing'}"
         remedy = f"name a generator's folder, or a file ending in {', '.join((*STATES, PICKLE))}"
         raise GeneratorError(str(path), problem, remedy)
+    _check_begin(path)
     if path.suffix == PICKLE and not options.trust:
         problem = (
             f"{path.name} is a pickle: reading it runs code in it, which may do all you may do"
         )
         raise ConfigError("--trust", problem, "give it only for a file from a source you trust")
+
+
+def _check_begin(path: Path) -> None:
+    """Refuse what a download left in the place of a file.
+
+    Raises:
+        GeneratorError: a pointer of Git LFS, a web page, or nothing.
+    """
+    with path.open("rb") as file:
+        begin = file.read(_BEGIN).lstrip().lower()
+    kind = next((kind for mark, kind in _NO_FILES.items() if begin.startswith(mark)), None)
+    if kind is not None or not begin:
+        problem = f"is {kind or 'empty'}, not the file itself"
+        raise GeneratorError(path.name, problem, "download it again, and look at its size")
 
 
 def _copied(path: Path, place: Path, name: str) -> Manifest:

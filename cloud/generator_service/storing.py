@@ -1,10 +1,8 @@
 """The local store: a generator appears there whole or not at all, and is never replaced unasked."""
 
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from edgeloop import generators
@@ -12,6 +10,7 @@ from edgeloop.errors import ConfigError, GeneratorError
 from edgeloop.generators.manifest import MANIFEST
 from edgeloop.protocol import wire
 from edgeloop.runtime import atomic_files
+from edgeloop.runtime.new_folders import OLD, new_folder
 
 
 @contextmanager
@@ -27,11 +26,19 @@ def new(name: str, *, replace: bool = False) -> Iterator[Path]:
         GeneratorError: if the name is taken, or the store cannot be written.
     """
     check_free(name, replace=replace)
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=_made()) as building:
-        folder = Path(building, name)
+    with ExitStack() as stack:
+        home = generators.store()
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            building = stack.enter_context(new_folder(home))
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror})"
+            remedy = "set EDGELOOP_HOME to another folder"
+            raise GeneratorError(str(home), problem, remedy) from error
+        folder = building / name
         folder.mkdir()
         yield folder
-        _place(folder, Path(building, ".old"), generators.store() / name, replace)
+        _place(folder, building / OLD, home / name, replace)
 
 
 def check_free(name: str, *, replace: bool = False) -> None:
@@ -61,18 +68,6 @@ def _place(folder: Path, old: Path, home: Path, replace: bool) -> None:
             old.rename(home)
         raise _taken(home.name) from error
     atomic_files.sync(home.parent)
-
-
-def _made() -> Path:
-    folder = generators.store()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = tempfile.mkdtemp(prefix=".new-", dir=folder)
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise GeneratorError(str(folder), problem, "set EDGELOOP_HOME to another folder") from error
-    shutil.rmtree(probe)
-    return folder
 
 
 def _taken(name: str) -> GeneratorError:

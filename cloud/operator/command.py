@@ -19,10 +19,9 @@ from cloud.operator.removals import Removals
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.tasks import Tasks
 from cloud.operator.triton import Triton
-from edgeloop.cli import console
+from edgeloop.cli import console, options
 from edgeloop.cli.stopping import TerminatedError
 from edgeloop.errors import EXIT_TAKEN, ConfigError, choose
-from edgeloop.runtime import config as files
 from edgeloop.runtime import logs
 
 log = logging.getLogger(__name__)
@@ -43,99 +42,9 @@ def _option(name: str, text: str, **more: Any) -> Any:
     )
 
 
-def _flag(name: str, text: str) -> Any:
-    variable = PREFIX + name.upper().replace("-", "_")
-    return typer.Option(f"--{name}/--no-{name}", envvar=variable, help=text)
-
-
+@options.of(OperatorSettings, "operator", prefix=PREFIX)
 def operator(  # noqa: PLR0913 - an option each
-    namespaces: Annotated[list[str], _option("namespace", "Namespace to watch. May be repeated.")],
-    aggregator_image: Annotated[str, _option("aggregator-image", "Image of the aggregator pods.")],
-    broker_host: Annotated[str, _option("broker-host", "MQTT broker for tasks that name none.")],
-    broker_port: Annotated[int, _option("broker-port", "Port of the broker.")] = 8883,
-    broker_secret: Annotated[
-        str,
-        _option("broker-secret", "Secret with ca.crt, tls.crt, tls.key; without it, plain MQTT."),
-    ] = "",
-    broker_client_certificates: Annotated[
-        bool,
-        _flag(
-            "broker-client-certificates",
-            "Present a client certificate, or only verify the broker's.",
-        ),
-    ] = True,
-    broker_username: Annotated[
-        str, _option("broker-username", "User name at the broker, if it needs one.")
-    ] = "",
-    broker_password_secret: Annotated[
-        str, _option("broker-password-secret", "Secret with the broker password, if it needs one.")
-    ] = "",
-    broker_password_key: Annotated[
-        str, _option("broker-password-key", "Key of that secret.")
-    ] = "password",  # noqa: S107 - where it is
-    database_secret: Annotated[
-        str, _option("database-secret", "Secret with a PostgreSQL URL; without it, SQLite.")
-    ] = "",
-    database_key: Annotated[str, _option("database-key", "Key of that secret.")] = "url",
-    triton: Annotated[
-        str, _option("triton", "HOST:PORT of Triton's gRPC endpoint, if there is one.")
-    ] = "",
-    triton_pods: Annotated[
-        str,
-        _option(
-            "triton-pods", "HOST:PORT that resolves to all Triton pods, where there are several."
-        ),
-    ] = "",
-    triton_secret: Annotated[
-        str, _option("triton-secret", "Secret with Triton's model-control token.")
-    ] = "",
-    triton_secret_key: Annotated[
-        str, _option("triton-secret-key", "Key of that secret.")
-    ] = "secret",  # noqa: S107 - where it is
-    repository_claim: Annotated[
-        str, _option("repository-claim", "Volume claim of Triton's model repository.")
-    ] = "",
-    generator_image: Annotated[
-        str,
-        _option("generator-image", "Of the jobs that write generators, and of servers of bases."),
-    ] = "",
-    pull_policy: Annotated[
-        str, _option("pull-policy", "Pull policy of both images.")
-    ] = "IfNotPresent",
-    pull_secrets: Annotated[
-        list[str] | None, _option("pull-secret", "Pull secret of both images. May be repeated.")
-    ] = None,
-    aggregator_url: Annotated[
-        str,
-        _option("aggregator-url", "URL of aggregator {name} in {namespace}, if not its Service."),
-    ] = OperatorSettings.model_fields["aggregator_url"].default,
-    base_url: Annotated[
-        str, _option("base-url", "Where the server {name} of bases in {namespace} answers.")
-    ] = OperatorSettings.model_fields["base_url"].default,
-    store_claim: Annotated[
-        str, _option("store-claim", "Volume claim with a store of bases and generators.")
-    ] = "",
-    trace_endpoint: Annotated[
-        str, _option("trace-endpoint", "OpenTelemetry collector of the aggregators.")
-    ] = "",
-    trace_sampling: Annotated[
-        float, _option("trace-sampling", "Fraction of the rounds that are traced.")
-    ] = 1.0,
-    trace_headers_secret: Annotated[
-        str, _option("trace-headers-secret", "Secret with headers for the collector.")
-    ] = "",
-    trace_headers_key: Annotated[
-        str, _option("trace-headers-key", "Key of that secret.")
-    ] = "headers",
-    forget_seconds: Annotated[
-        float, _option("forget", "Seconds to clean up after a deleted task.")
-    ] = 300.0,
-    interval_seconds: Annotated[
-        float, _option("interval", "Seconds between two reconciliations of a task.")
-    ] = 10.0,
-    answer_seconds: Annotated[
-        float, _option("answer", "Timeout, in seconds, of requests to an aggregator or Triton.")
-    ] = 5.0,
+    settings: OperatorSettings,
     lease_namespace: Annotated[
         str, _option("lease-namespace", "Namespace of the leader's Lease. [default: the first one]")
     ] = "",
@@ -155,22 +64,15 @@ def operator(  # noqa: PLR0913 - an option each
     log_level: Annotated[
         str, _option("log-level", "Log level: debug, info, warning or error.")
     ] = "info",
-    log_format: Annotated[
-        logs.Format, _option("log-format", "Log format of the operator and the aggregators.")
-    ] = "plain",
 ) -> None:
     """Look after some namespaces' FederatedTasks, Generators and Bases, until it is stopped."""
-    given = locals()  # an empty flag is none: a chart's template passes them all
-    told = {name: given[name] for name in OperatorSettings.model_fields}
-    chosen = {name: value for name, value in told.items() if value not in ("", None)}
-    settings = files.parse(chosen, OperatorSettings, "edgeloop operator")
-    logs.configure(log_format, _level(log_level))
+    logs.configure(settings.log_format, _level(log_level))
     for each in ("leaderelection", "kopf.objects"):  # they tell of every renewal and every look
         logging.getLogger(each).setLevel(logging.WARNING)
     cluster.configure()
     monitor = Monitor()
     log.info("metrics and health on http://%s:%d", host, monitor.serve(host, port))
-    who, where = identity or lease.unique_identity(), lease_namespace or namespaces[0]
+    who, where = identity or lease.unique_identity(), lease_namespace or settings.namespaces[0]
     stops: list[int] = []
     work = _work(settings, Cluster(), monitor, who, stops)
     if not lease.lead(who, lease_name, where, work):

@@ -97,8 +97,9 @@ def _trace(settings: OperatorSettings) -> dict[str, Any]:
 def changed_frozen_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Return the spec's fields that differ in two tables and may not, once a run has begun."""
     changed = [field for key, field in FROZEN.items() if old.get(key) != new.get(key)]
-    if old["cohort"]["devices"] != new["cohort"]["devices"]:
-        changed.append("cohort.devices")
+    for field in ("devices", "admit"):
+        if old["cohort"].get(field) != new["cohort"].get(field):
+            changed.append(f"cohort.{field}")
     for field in ("generator", "base"):
         if _named(old.get(field)) != _named(new.get(field)):
             changed.append(field)
@@ -177,10 +178,17 @@ def _privacy(task: Task) -> dict[str, float] | None:
 
 def _cohort(task: Task) -> dict[str, Any]:
     cohort = task.spec.cohort
-    quorum = {} if cohort.quorum is None else {"quorum": cohort.quorum}
+    grace, share = cohort.grace_seconds, cohort.quorum_percent
+    optional = {
+        "admit": list(cohort.admit) or None,
+        "max_devices": cohort.max_devices,
+        "quorum": cohort.quorum if share is None else f"{share}%",
+        "sample": None if cohort.sample_percent is None else f"{cohort.sample_percent}%",
+        "grace_seconds": None if grace is None else float(grace),
+    }
     return {
         "devices": list(cohort.devices),
-        **quorum,
+        **{key: value for key, value in optional.items() if value is not None},
         "deadline_seconds": float(cohort.deadline_seconds),
         "give_up_seconds": float(cohort.give_up_seconds),
     }

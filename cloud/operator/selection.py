@@ -74,7 +74,7 @@ def initial_devices(found: tuple[str, ...], task: Task) -> Selection:
 def too_few_problem(task: Task) -> str | None:
     """Return what is wrong if a task's devices can never be its quorum."""
     quorum, devices = task.spec.cohort.quorum, task.spec.cohort.devices
-    if quorum is None or quorum <= len(devices):
+    if quorum is None or task.spec.cohort.admit or quorum <= len(devices):
         return None
     return f"cohort.quorum is {quorum}, of {len(devices)} devices; lower it"
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from edgeloop.runtime.config import Port, Seconds, Settings
+from edgeloop.runtime.config import Option, Port, Seconds, Settings
 from edgeloop.runtime.logs import Format
 
 METRICS_PORT = 9464
@@ -18,75 +18,74 @@ _PLACE = re.compile(r"[A-Za-z0-9._-]+:[0-9]{1,5}")
 
 
 class OperatorSettings(Settings):
-    """What the operator makes aggregators from.
+    """What the operator makes aggregators from; for an option or a variable, empty is none."""
 
-    Attributes:
-        namespaces: that it looks after.
-        aggregator_image: of the aggregators' pods.
-        generator_image: of the jobs that write generators into the model repository, and of the
-            servers of bases.
-        pull_policy: of both images.
-        pull_secrets: that both images need.
-        broker_host: of the MQTT broker that tasks use if they name none.
-        broker_port: of its listener.
-        broker_secret: in a task's namespace, with ca.crt, tls.crt and tls.key; None for plain MQTT.
-        broker_client_certificates: whether aggregators show theirs, or only check the broker's.
-        broker_username: if the broker wants one.
-        broker_password_secret: in a task's namespace, with the password, if the broker wants one.
-        broker_password_key: of the secret.
-        database_secret: in a task's namespace, with a PostgreSQL URL, for tasks that name no store;
-            None for SQLite on the task's volume.
-        database_key: of the secret.
-        triton: host and gRPC port of the Triton server; None if there is none.
-        triton_pods: the same with a name of all its pods' addresses, where there are several.
-        triton_secret: in a Generator's namespace, with what the server asks of whoever controls it.
-        triton_secret_key: of the secret.
-        repository_claim: the volume claim with Triton's model repository.
-        base_url: where a Base's server answers, with {name} and {namespace} of its Service;
-            aggregators are told it, too.
-        store_claim: a volume claim in a Base's namespace with a store of bases and generators
-            (`EDGELOOP_HOME`); None if there is only what is in the image.
-        aggregator_url: where an aggregator answers, with {name} and {namespace} of its Service.
-        log_format: of the pods that it makes.
-        trace_endpoint: of the OpenTelemetry collector of the pods that it makes; None for none.
-        trace_sampling: the share of their rounds that are traced.
-        trace_headers_secret: in a task's namespace, with headers for the collector.
-        trace_headers_key: of the secret.
-        forget_seconds: that the job may take which takes back what a deleted task leaves.
-        interval_seconds: between two looks at a task.
-        answer_seconds: that an aggregator or a Triton server may take to answer.
-    """
-
-    namespaces: Annotated[tuple[str, ...], Field(min_length=1)]
+    namespaces: Annotated[
+        tuple[str, ...], Field(min_length=1), Option(name="--namespace", several=True)
+    ]
+    """Namespace to watch. May be repeated."""
     aggregator_image: Annotated[str, Field(min_length=1)]
+    """Image of the aggregator pods."""
     generator_image: str = ""
+    """Of the jobs that write generators, and of servers of bases."""
     pull_policy: Annotated[str, Field(pattern="^(Always|IfNotPresent|Never)$")] = "IfNotPresent"
-    pull_secrets: tuple[str, ...] = ()
+    """Pull policy of both images."""
+    pull_secrets: Annotated[tuple[str, ...], Option(name="--pull-secret", several=True)] = ()
+    """Pull secret of both images. May be repeated."""
     broker_host: Annotated[str, Field(min_length=1)]
+    """MQTT broker for tasks that name none."""
     broker_port: Port = 8883
-    broker_secret: str | None = None
+    """Port of the broker."""
+    broker_secret: Annotated[str | None, Option(default="")] = None
+    """Secret with ca.crt, tls.crt, tls.key; without it, plain MQTT."""
     broker_client_certificates: bool = True
-    broker_username: str | None = None
-    broker_password_secret: str | None = None
+    """Present a client certificate, or only verify the broker's."""
+    broker_username: Annotated[str | None, Option(default="")] = None
+    """User name at the broker, if it needs one."""
+    broker_password_secret: Annotated[str | None, Option(default="")] = None
+    """Secret with the broker password, if it needs one."""
     broker_password_key: str = "password"  # noqa: S105 - where it is
-    database_secret: str | None = None
+    """Key of that secret."""
+    database_secret: Annotated[str | None, Option(default="")] = None
+    """Secret with a PostgreSQL URL; without it, SQLite."""
     database_key: str = "url"
-    triton: str | None = None
-    triton_pods: str | None = None
-    triton_secret: str | None = None
+    """Key of that secret."""
+    triton: Annotated[str | None, Option(default="")] = None
+    """HOST:PORT of Triton's gRPC endpoint, if there is one."""
+    triton_pods: Annotated[str | None, Option(default="")] = None
+    """HOST:PORT that resolves to all Triton pods, where there are several."""
+    triton_secret: Annotated[str | None, Option(default="")] = None
+    """Secret with Triton's model-control token."""
     triton_secret_key: str = "secret"  # noqa: S105 - where it is
-    repository_claim: str | None = None
+    """Key of that secret."""
+    repository_claim: Annotated[str | None, Option(default="")] = None
+    """Volume claim of Triton's model repository."""
     base_url: str = f"http://{{name}}.{{namespace}}.svc:{BASES_PORT}"
-    store_claim: str | None = None
+    """Where the server {name} of bases in {namespace} answers."""
+    store_claim: Annotated[str | None, Option(default="")] = None
+    """Volume claim with a store of bases and generators."""
     aggregator_url: str = f"http://{{name}}.{{namespace}}.svc:{METRICS_PORT}"
+    """URL of aggregator {name} in {namespace}, if not its Service."""
     log_format: Format = "plain"
-    trace_endpoint: Annotated[str, Field(pattern="^https?://[^/]")] | None = None
+    """Log format of the operator and the aggregators."""
+    trace_endpoint: Annotated[
+        Annotated[str, Field(pattern="^https?://[^/]")] | None, Option(default="")
+    ] = None
+    """OpenTelemetry collector of the aggregators."""
     trace_sampling: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
-    trace_headers_secret: str | None = None
+    """Fraction of the rounds that are traced."""
+    trace_headers_secret: Annotated[str | None, Option(default="")] = None
+    """Secret with headers for the collector."""
     trace_headers_key: str = "headers"
-    forget_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 300.0
-    interval_seconds: Seconds = 10.0
-    answer_seconds: Seconds = 5.0
+    """Key of that secret."""
+    forget_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False), Option(name="--forget")] = (
+        300.0
+    )
+    """Seconds to clean up after a deleted task."""
+    interval_seconds: Annotated[Seconds, Option(name="--interval")] = 10.0
+    """Seconds between two reconciliations of a task."""
+    answer_seconds: Annotated[Seconds, Option(name="--answer")] = 5.0
+    """Timeout, in seconds, of requests to an aggregator or Triton."""
 
     @field_validator("triton", "triton_pods")
     @classmethod

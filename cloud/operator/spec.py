@@ -56,7 +56,12 @@ class Cohort(Part):
 
     devices: tuple[str, ...] = ()
     selector: Selector | None = None
+    admit: tuple[str, ...] = ()
+    max_devices: int | None = None
     quorum: int | None = None
+    quorum_percent: int | None = None
+    sample_percent: int | None = None
+    grace_seconds: int | None = None
     deadline_seconds: int = 600
     give_up_seconds: int = 86_400
 

@@ -48,12 +48,11 @@ def _check_certificates(services: Iterable[Service], where: str) -> None:
 
 def _check_cohorts(layout: Layout, path: Path) -> None:
     """Refuse an agent that the stack's own task does not invite."""
-    invited = {
-        service.checked.name: service.checked.cohort.devices for service in layout.aggregators
-    }
+    cohorts = {service.checked.name: service.checked.cohort for service in layout.aggregators}
     for number, service in enumerate(layout.agents):
         device, task = service.checked.name, service.checked.task
-        if device not in invited.get(task, (device,)):
+        cohort = cohorts.get(task)
+        if cohort is not None and not cohort.invites(device):
             problem = f"{device} is not in cohort.devices of {task}"
             raise ConfigError(f"{path}: agents.{number}.name", problem, "add it there")
 

@@ -84,5 +84,8 @@ def _access(settings: StackBroker, rights: Path) -> list[str]:
 def _rights(settings: StackBroker) -> list[str]:
     """Return the rights; a client's name is its certificate's common name, as in the chart."""
     lines = [f"user {name}\ntopic readwrite {ROOT}/#" for name in (SERVER, *settings.trusted)]
-    lines += [f"pattern read {ROOT}/+/{what}" for what in ("contract", "round", "broadcast/#")]
+    lines += [
+        f"pattern read {ROOT}/+/{what}"
+        for what in ("contract", "round", "broadcast/#", "receipt/%u")
+    ]
     return lines + [f"pattern write {ROOT}/+/{what}/%u" for what in ("upload", "presence")]

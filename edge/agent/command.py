@@ -17,7 +17,7 @@ from edgeloop.errors import EXIT_UNAVAILABLE
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.mqtt.leaving import ANSWER_SECONDS
 from edgeloop.protocol.task import client_id, presence_topic
-from edgeloop.protocol.wire import GROWS
+from edgeloop.protocol.wire import OWN_NOTES
 from edgeloop.runtime import config as config_files
 from edgeloop.runtime import logs, tracing
 
@@ -76,8 +76,9 @@ def _take_part(device: DeviceSettings) -> None:
         client_id(device.task, device.name),
         subscriptions(device.task),
         presence_topic(device.task, device.name),
-        presence_notes=GROWS,
+        presence_notes=OWN_NOTES,
         retry_forever=True,
+        persistent=False,  # what it missed while it was away the newest opening replaces
     )
     facts = {"task": device.task, "device": device.name}
     with tracing.tracing_session(device.trace, "edgeloop-agent", **facts) as tracer, connection:

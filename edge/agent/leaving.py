@@ -40,11 +40,11 @@ def leave(device: DeviceSettings, seconds: float) -> bool:
     with MqttConnection(device.broker, client_id(task, name), [contract_topic(task)]) as connection:
         contract = leaving.contract_at(connection, task)
         leaving.check(task, contract.algorithm)
-        if name not in contract.devices and known != contract.run:
+        if not contract.admits(name) and known != contract.run:
             problem = f"{name} has no part in run {contract.run} of {task}"
             raise ConfigError("name", problem, "there is nothing to take out")
         _note(device.folder, task, contract.run, out=False)
-        out = name not in contract.devices or leaving.ask(connection, contract, name, seconds)
+        out = not contract.admits(name) or leaving.ask(connection, contract, name, seconds)
     if out:
         _note(device.folder, task, contract.run, out=True)
     return out

@@ -20,7 +20,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
 from edge.agent import images
 from edgeloop.errors import EXIT_INPUT, ConfigError, ModelError, choose
-from edgeloop.runtime import pictures
+from edgeloop.runtime import onnx_graphs, pictures
 
 KEY = "edgeloop."
 INPUT, OUTPUT = "images", "scores"
@@ -139,8 +139,9 @@ def _session(path: Path, content: bytes) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = _QUIET  # what it would log comes as an exception too
     try:
+        onnx_graphs.check(content)
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except _REFUSALS as error:
+    except (*_REFUSALS, ValueError) as error:
         raise ModelError(str(path), f"is no ONNX model ({_line(error)})", _REMEDY) from error
 
 

@@ -6,55 +6,32 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edgeloop.data import Partition, SampleSelection
+from edgeloop.data.settings import PartitionSeed, PartitionSettings
 from edgeloop.mixing.experts import Mix
 from edgeloop.protocol.task import DeviceName, Name
 from edgeloop.runtime.config import BrokerSettings, Epsilon, Settings
 from edgeloop.runtime.tracing import TraceSettings
 
 
-class DataSettings(Settings):
-    """The `[data]` table: whose samples these are.
-
-    Attributes:
-        source: a folder or file that `edgeloop.data.load` reads, or "fashion-sample".
-        client: which client's share of it is this device's.
-        layout: how a sensor folder's values lie; see `edgeloop.data.load`.
-        partition: how a source without shares of its own is dealt out; without it, all of it is
-            this device's.
-        clients: among how many.
-        alpha: of the partitions dirichlet and exdir.
-        classes_per_client: of the partitions pathological and exdir.
-        seed: of the partition.
-        image_size: pixels of a side that image files are resized to; the task's if not given.
-    """
+class DataSettings(PartitionSettings):
+    """The `[data]` table: whose samples these are."""
 
     source: str
+    """Data set: a folder, a parquet file, or fashion-sample."""
     client: Annotated[int, Field(ge=0)] = 0
-    layout: Literal["files", "signal"] = "files"
-    partition: Literal["iid", "pathological", "dirichlet", "natural", "exdir"] | None = None
-    clients: Annotated[int, Field(ge=1)] = 20
-    alpha: Annotated[float, Field(gt=0)] = 0.1
-    classes_per_client: Annotated[int, Field(ge=1)] = 2
-    seed: int = 1
-    image_size: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Number of the client whose share is this device's, of a divided source or a partition."""
+    clients: Annotated[int, Field(ge=1)] = Partition.clients
+    """Number of clients of the partition; without one, all of the source is this device's."""
+    seed: PartitionSeed = Partition.seed
 
     def chosen_partition(self) -> Partition | None:
         """Return the partition that these settings describe, if there is one."""
-        if self.partition is None:
-            return None
-        return Partition(
-            self.partition,
-            clients=self.clients,
-            alpha=self.alpha,
-            classes_per_client=self.classes_per_client,
-            seed=self.seed,
-        )
+        return self.division(self.clients, self.seed)
 
     def selection(self) -> SampleSelection:
         """Return which samples these settings choose."""
-        return SampleSelection(
-            self.source, self.client, self.chosen_partition(), self.layout, self.image_size
-        )
+        partition, size = self.chosen_partition(), self.image_size
+        return SampleSelection(self.source, self.client, partition, self.layout, size, self.columns)
 
 
 class TrainingSettings(Settings):

@@ -21,6 +21,7 @@ from edgeloop.errors import ModelError
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.gaussian.knowledge import GlobalStatistics
 from edgeloop.mixing import experts
+from edgeloop.protocol import wire
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime import atomic_files
 
@@ -47,11 +48,20 @@ def make_client(
     assert algorithm.make_client is not None  # noqa: S101 - its card says so
     client: StatisticsClient = algorithm.make_client(settings.name, base, share.data)
     network = _network(contract, settings) if client.config.network else None
-    ending = _Ending(contract, client, share, base, network)
+    ending = _Ending(contract, client, share, base, network, settings.training.mix != "never")
     name = f"base {base.identity[:12]}"
     if network is not None and network.trains is not None:
         name = f"{name}, {settings.training.architecture}"
-    return TaskClient(client, name, algorithm.broadcast, algorithm.sizes, ending.settle, grows=True)
+    first = algorithm.start()[1]
+    return TaskClient(
+        client,
+        name,
+        algorithm.broadcast,
+        algorithm.sizes,
+        ending.settle,
+        grows=True,
+        first=(wire.fingerprint(first), first),
+    )
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,7 @@ class _Ending:
         share: its samples.
         base: the task's.
         network: its own, where the task asks for one.
+        gated: whether the model in use may stay in use.
     """
 
     contract: Contract
@@ -99,19 +110,24 @@ class _Ending:
     share: DeviceSamples
     base: Base
     network: _Network | None
+    gated: bool
 
     def settle(self, broadcast: GlobalStatistics) -> FinalModel:
         """Return the mixture, with a network in it that is trained for that; see `TaskClient`."""
-        held = experts.held_out_samples(self.share.data.train, self.contract.seed, self.member.name)
+        train, seed = self.share.data.train, self.contract.seed
+        held = experts.held_out_samples(train, seed, self.member.name) if self.gated else None
         if self.network is None or self.network.trains is None:
             told = self.member.mixing_metrics(broadcast)
             if self.network is not None:
                 own = {"joins": False, "why": self.network.why, "without": told["mixed"]}
                 told = {**told, "network": {**own, "alone": None}}
+            _log_mixture(told)
             return FinalModel(partial(self._write, self.member.scores, None), told, held)
         found = self.network.trains(self.member, broadcast)
         export = partial(self._write, found.scores, found.graph)
-        return FinalModel(export, found.as_summary(broadcast), held)
+        told = found.as_summary(broadcast)
+        _log_mixture(told)
+        return FinalModel(export, told, held)
 
     def _write(
         self,
@@ -173,3 +189,14 @@ def _difference(
         problem = f"its scores are {difference:.2g} from the device's own"
         raise ModelError(str(path), problem, "report it, with the base")
     return difference
+
+
+def _log_mixture(told: Mapping[str, Any]) -> None:
+    text = "mixes %.2f of everybody's classifier with its own: %s, by %d samples"
+    log.info(text, told["weight"], told["why"], told["held_out"])
+    if told["mixed"] is not None and told["alone"] is not None:
+        text = "accuracy on test samples: own %.4f, together %.4f, mixed %.4f"
+        log.info(text, told["alone"], told["together"], told["mixed"])
+    if "network" in told:
+        joins = "joins" if told["network"]["joins"] else "does not join"
+        log.info("a network of its own %s: %s", joins, told["network"]["why"])

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from edgeloop.errors import RunError
-from edgeloop.protocol import wire
+from edgeloop.protocol import history, wire
 from edgeloop.protocol.task import Name
 from edgeloop.runtime import atomic_files
 
@@ -79,6 +79,10 @@ class AgentState:
     weights: Tensors = field(default_factory=dict)
     accuracies: Mapping[str, float | None] = field(default_factory=dict)
     traffic: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def trained_before(self, number: int) -> str:
+        """Return the rounds before another that it took part in, as an answer tells them."""
+        return history.written(each for each in map(int, self.accuracies) if each < number)
 
 
 class AgentStore:

@@ -79,6 +79,8 @@ class TaskClient:
         sizes: those that the contract fixes, by dimension letter, for `wire.decode`.
         finalize: a round's last broadcast, to what the device ends with; it may train for long.
         grows: whether it is made again where the device's data have changed between two rounds.
+        first: what a run opens with, and its digest, where that follows from the contract alone: it
+            need not be fetched. None elsewhere.
     """
 
     client: ClientProtocol[Any, Any]
@@ -87,6 +89,7 @@ class TaskClient:
     sizes: Mapping[str, int]
     finalize: Callable[[Any], FinalModel]
     grows: bool = False
+    first: tuple[str, Any] | None = None
 
 
 def make_task_client(

@@ -187,7 +187,9 @@ def _check(context: DeviceContext, contract: Contract) -> None:
     if contract.task != task:
         problem = f"{task}, and the contract that came there is of {contract.task}"
         raise MisfitError("task", problem, "have each task's messages on its own topics")
-    if name not in contract.devices:
-        raise MisfitError(
-            "name", f"{name} is not invited to {contract.task}", "add it to the task's devices"
-        )
+    if name in contract.excluded:
+        problem = f"{name} was taken out of {contract.task}, or evicted"
+        raise MisfitError("name", problem, "wait for the task's next run")
+    if not contract.admits(name):
+        problem = f"{name} is not invited to {contract.task}"
+        raise MisfitError("name", problem, "add it to the task's devices, or admit its name")

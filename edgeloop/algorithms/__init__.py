@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from edgeloop.generator import Generator
 
 
+RUN_FACTS = (
+    *("classes", "width", "seed", "shape"),
+    *("generator_sha256", "latent_dim", "base_sha256", "dims"),
+)
+"""Fields of a Config that a run fills in from its data, settings, generator and base."""
+
+
 def names() -> list[str]:
     """Return the algorithms' names, in order: those of this package and of others."""
     return sorted({*built_in(), *ALGORITHMS.names()})
@@ -67,7 +74,8 @@ def config(name: str, **options: Any) -> Any:
         if option in retired:
             raise ConfigError(option, f"{name} has this hyperparameter no more", retired[option])
         if option not in fields:
-            meant = choose(option, fields).replace("choose one of", "it has")
+            settable = [field for field in fields if field not in RUN_FACTS]
+            meant = choose(option, settable).replace("choose one of", "it has")
             raise ConfigError(option, f"{name} has no such hyperparameter", meant)
     try:
         return TypeAdapter(kind).validate_python(options)

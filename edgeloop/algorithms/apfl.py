@@ -25,6 +25,7 @@ Shape suffix: P parameters of the model.
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, cast
 
 import torch
@@ -32,7 +33,7 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batch, Batches, Count, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batch, Batches, ModelConfig
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
@@ -57,14 +58,10 @@ DECAY = 0.02
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
-        architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
         local_epochs: E; tau counts their steps.
         local_lr: eta, of both models and of alpha.
@@ -73,13 +70,6 @@ class Config:
         weighted: weigh each client's model by its number of samples.
     """
 
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     alpha: Annotated[float, Ge(0), Le(1)] = 0.5
     through_mixture: bool = False
     weighted: bool = True
@@ -95,15 +85,6 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
         mean = weights.mean(uploads, config.weighted)
         return mean, mean
-
-    def init_client_state(model: SplitModel) -> None:
-        shared = copy.deepcopy(model)
-        if config.through_mixture:
-            model.kept["local"] = as_buffers(
-                [parameter.detach().clone() for parameter in model.own()]
-            )
-        model.kept["alpha"] = as_buffers([torch.tensor(config.alpha)])
-        model.kept["global"] = shared
 
     def load_broadcast(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
         kept = client_state(model)
@@ -132,9 +113,18 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         aggregate=aggregate,
         loss=cross_entropy,
         train=train,
-        init_client_state=init_client_state,
+        init_client_state=partial(init_client_state, config=config),
         load_broadcast=load_broadcast,
     )
+
+
+def init_client_state(model: SplitModel, config: Config) -> None:
+    """Add the shared model, alpha and, if it is mixed of it, the local one to a client's model."""
+    shared = copy.deepcopy(model)
+    if config.through_mixture:
+        model.kept["local"] = as_buffers([parameter.detach().clone() for parameter in model.own()])
+    model.kept["alpha"] = as_buffers([torch.tensor(config.alpha)])
+    model.kept["global"] = shared
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,8 @@ def build(config: Config) -> Algorithm[Shares | HalfShares, Statistics, GlobalSt
     def aggregate(
         state: Shares | HalfShares, uploads: Sequence[Statistics]
     ) -> tuple[Shares | HalfShares, GlobalStatistics]:
-        return aggregate_by_name(
-            state, {f"upload-{number:06}": each for number, each in enumerate(uploads)}
-        )
+        named = {f"upload-{number:06}": each for number, each in enumerate(uploads)}
+        return aggregate_by_name(state, named)
 
     def remove_clients(
         state: Shares | HalfShares, names: Collection[str]
@@ -78,7 +77,7 @@ def build(config: Config) -> Algorithm[Shares | HalfShares, Statistics, GlobalSt
         aggregate=aggregate,
         aggregate_by_name=aggregate_by_name,
         remove_clients=remove_clients,
-        check=partial(statistics.check, classes=config.classes),
+        check=partial(statistics.check, classes=config.classes, unit=config.form == "cosine"),
         make_client=partial(_make_client, config),
         round_metrics=_round_metrics,
         targets=no_network,

@@ -29,8 +29,9 @@ from edgeloop.algorithm import (
     AlgorithmInfo,
     Batches,
     Count,
+    ModelConfig,
     NotNegative,
-    Positive,
+    UploadKind,
     softmax_scores,
 )
 from edgeloop.knowledge import weights
@@ -46,6 +47,7 @@ INFO = AlgorithmInfo(
     paper="Li et al., ICML 2021, arXiv:2012.04221",
     variants={"released": {}, "pfllib": PFLLIB},
     same_architecture=True,
+    upload=UploadKind("whole"),
 )
 
 COPY = "global"
@@ -53,14 +55,10 @@ COPY = "global"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
-        architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
         local_epochs: E, of the global model.
         personal_epochs: of the personal model, which is trained first; s counts its steps.
@@ -68,14 +66,7 @@ class Config:
         mu: lambda, how strongly the personal model is held near the global one; 0 is Local.
     """
 
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
     personal_epochs: Count = 1
-    local_lr: Positive = 0.01
     mu: NotNegative = 1.0
 
 

@@ -34,6 +34,7 @@ from edgeloop.algorithm import (
     Batch,
     Batches,
     Count,
+    ModelConfig,
     NotNegative,
     Positive,
 )
@@ -58,17 +59,11 @@ WINDOW = 10
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
-        architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         tensors: p, how many of the model's last tensors are blended; 0 for all of them.
         share: s, the part of the local samples that the blend is learned on.
         blend_lr: eta of the element-wise weights.
@@ -76,13 +71,6 @@ class Config:
         start_passes: the most passes of the start phase; ours.
     """
 
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     tensors: Annotated[int, Ge(0)] = 2
     share: Annotated[float, Gt(0), Le(1)] = 0.8
     blend_lr: Positive = 1.0

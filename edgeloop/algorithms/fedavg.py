@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Count, Positive, Recipe
+from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, ModelConfig, Recipe, UploadKind
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.training.sgd import cross_entropy
@@ -26,30 +26,17 @@ INFO = AlgorithmInfo(
     paper="McMahan et al., AISTATS 2017, arXiv:1602.05629",
     variants={"released": {}, "pfllib": PFLLIB},
     same_architecture=True,
+    upload=UploadKind("whole"),
 )
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
-        architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
     """
-
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
 
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:

@@ -18,6 +18,7 @@ travel.
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -31,9 +32,8 @@ from edgeloop.algorithm import (
     AlgorithmInfo,
     Batch,
     Batches,
-    Count,
+    ModelConfig,
     NotNegative,
-    Positive,
     softmax_scores,
 )
 from edgeloop.knowledge import mmd, weights
@@ -55,27 +55,14 @@ INFO = AlgorithmInfo(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
-        architecture: of every client's model.
         seed: the run's seed; first weights, the first context and the noise come from it.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         discrepancy: lambda, the weight of the MMD of the base's and the global base's features.
     """
 
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     discrepancy: NotNegative = 5.0
 
 
@@ -116,20 +103,13 @@ class Policy(nn.Module):
 
 def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
     """Bind server and client to one configuration."""
-
-    def init_client_state(model: SplitModel) -> None:
-        model.kept["base"] = copy.deepcopy(model.base).requires_grad_(False)
-        model.kept["head"] = copy.deepcopy(model.head).requires_grad_(False)
-        model.kept["policy"] = initial_policy(config)
-
-    def first_model() -> SplitModel:
-        model = models.initial_model(config)
-        init_client_state(model)
-        return model
+    first = models.initial_model(config)
+    init_client_state(first, config)
+    shared = shared_parameters(first)
 
     def start() -> tuple[Shared, Shared]:
-        first = Shared(0, weights.flat(shared_parameters(first_model())))
-        return first, first
+        beginning = Shared(0, weights.flat(shared))
+        return beginning, beginning
 
     def aggregate(state: Shared, uploads: Sequence[WeightsUpload]) -> tuple[Shared, Shared]:
         new = Shared(state.rounds + 1, weights.mean(uploads).weights_P)
@@ -152,16 +132,23 @@ def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
         state=Shared,
         upload=WeightsUpload,
         broadcast=Shared,
-        sizes={"P": weights.size(shared_parameters(first_model()))},
+        sizes={"P": weights.size(shared)},
         start=start,
         aggregate=aggregate,
         loss=cross_entropy,
         train=train,
         predict=predict,
         auc_scores=softmax_scores,
-        init_client_state=init_client_state,
+        init_client_state=partial(init_client_state, config=config),
         load_broadcast=load_broadcast,
     )
+
+
+def init_client_state(model: SplitModel, config: Config) -> None:
+    """Add the received base and head, frozen, and the policy to a client's model."""
+    model.kept["base"] = copy.deepcopy(model.base).requires_grad_(False)
+    model.kept["head"] = copy.deepcopy(model.head).requires_grad_(False)
+    model.kept["policy"] = initial_policy(config)
 
 
 def initial_policy(config: Config) -> Policy:

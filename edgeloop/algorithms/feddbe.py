@@ -36,10 +36,9 @@ from edgeloop.algorithm import (
     AlgorithmInfo,
     Batch,
     Batches,
-    Count,
     Forward,
+    ModelConfig,
     NotNegative,
-    Positive,
 )
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Vector
@@ -59,28 +58,16 @@ INFO = AlgorithmInfo(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
-        architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
-        local_epochs: E, epochs of a client a round.
         local_lr: eta, of the model and of the client's own vector.
         regulariser: kappa, the weight of the gap between running mean and global mean.
         momentum: mu, how much of the running mean the newest batch is; 1 for all of it.
     """
 
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     regulariser: NotNegative = 50.0
     momentum: Annotated[float, Gt(0), Le(1)] = 1.0
 

@@ -24,11 +24,11 @@ from edgeloop.algorithm import (
     Algorithm,
     AlgorithmInfo,
     Batch,
-    Count,
     Forward,
     NotNegative,
-    Positive,
     Recipe,
+    TrainingConfig,
+    UploadKind,
     check_frame_size,
 )
 from edgeloop.knowledge import prototypes
@@ -41,28 +41,21 @@ INFO = AlgorithmInfo(
     down="the mean logits (C floats) of each class that anyone has",
     paper="Jeong et al., MLPCD at NeurIPS 2018, arXiv:1811.11479",
     variants={"released": {}, "soft-labels": {"distance": "soft"}},
+    upload=UploadKind("logits", "during"),
+    numbers=("C S", "M C C"),
 )
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
         seed: the run's seed; nothing here is random.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         pull: lambda, the weight of the distance to the global logits.
         distance: what lambda weighs; see `distance`.
     """
 
-    classes: Count
-    width: Count
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     pull: NotNegative = 1.0
     distance: Literal["mse", "soft"] = "mse"
 

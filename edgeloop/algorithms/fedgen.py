@@ -28,7 +28,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeloop import models
-from edgeloop.algorithm import Algorithm, AlgorithmInfo, Batches, Count, Positive, check_frame_size
+from edgeloop.algorithm import (
+    Algorithm,
+    AlgorithmInfo,
+    Batches,
+    Count,
+    ModelConfig,
+    Positive,
+    check_frame_size,
+)
 from edgeloop.knowledge import heads, weights
 from edgeloop.knowledge.heads import Head
 from edgeloop.models.split import SplitModel
@@ -44,23 +52,18 @@ INFO = AlgorithmInfo(
     paper="Zhu et al., ICML 2021, arXiv:2105.10056",
     variants={"released": {}, "intended": {"persist": True}},
     linear_head_only=True,
+    numbers=("M (K + 1) C", "M ((K + 1) C + G)"),
 )
 
 Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
         architecture: of the client whose first head is everybody's.
-        seed: the run's seed.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         noise_dim: N, the generator's noise.
         hidden_dim: H, its hidden units.
         persist: keep what the generator has learned.
@@ -69,19 +72,18 @@ class Config:
         server_batch: labels a batch on the server.
     """
 
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     noise_dim: Count = 32
     hidden_dim: Count = 512
     persist: bool = False
     server_epochs: Count = 100
     server_lr: Positive = 0.1
     server_batch: Count = 10
+
+    @property
+    def generator_weights(self) -> int:
+        """G: of a linear layer, a batch normalisation, and a second linear layer."""
+        inner = (self.noise_dim + self.classes + 1) * self.hidden_dim
+        return inner + 2 * self.hidden_dim + (self.hidden_dim + 1) * self.width
 
     def __post_init__(self) -> None:
         inner = self.hidden_dim * (self.noise_dim + self.classes)
@@ -153,9 +155,8 @@ def build(config: Config) -> Algorithm[State, HeadUpload, Knowledge]:
         pool_C, head = pool(uploads), heads.average(uploads)
         generator_G = state.generator_G
         if config.persist:
-            generator_G = train_generator(
-                first.with_parameters(generator_G), pool_C, head, state.rounds, config
-            )
+            known = first.with_parameters(generator_G)
+            generator_G = train_generator(known, pool_C, head, state.rounds, config)
         knowledge = Knowledge(head.head_CK, head.bias_C, pool_C, generator_G)
         return State(state.rounds + 1, generator_G), knowledge
 

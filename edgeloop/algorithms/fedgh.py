@@ -18,7 +18,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgeloop import models
-from edgeloop.algorithm import Algorithm, AlgorithmInfo, Count, Positive, Recipe
+from edgeloop.algorithm import (
+    Algorithm,
+    AlgorithmInfo,
+    Count,
+    ModelConfig,
+    Positive,
+    Recipe,
+    UploadKind,
+)
 from edgeloop.knowledge import heads, prototypes
 from edgeloop.knowledge.heads import Head
 from edgeloop.knowledge.prototypes import PrototypeUpload
@@ -32,33 +40,23 @@ INFO = AlgorithmInfo(
     down="the head (C x K + C floats)",
     paper="Yi et al., ACM Multimedia 2023, arXiv:2303.13137",
     linear_head_only=True,
+    upload=UploadKind("features", "after"),
+    numbers=("K S", "M (K + 1) C"),
 )
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
         architecture: of the client whose first head is everybody's.
         seed: the run's seed; the first head and the server's shuffles are drawn from it.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         server_epochs: S, epochs of the server a round.
         server_lr: the server's learning rate.
         server_batch: prototypes a batch on the server.
     """
 
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     server_epochs: Count = 1
     server_lr: Positive = 0.01
     server_batch: Count = 10

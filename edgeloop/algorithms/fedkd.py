@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from edgeloop import models
-from edgeloop.algorithm import Algorithm, AlgorithmInfo, Batches, Count, Positive
+from edgeloop.algorithm import Algorithm, AlgorithmInfo, Batches, Count, ModelConfig, Positive
 from edgeloop.knowledge import low_rank, mutual_distillation, weights
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import drawing
@@ -51,16 +51,12 @@ Energy = Annotated[float, Ge(0), Le(1)]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
         architecture: of the mentee.
         seed: the run's seed; the mentee's and W's first weights are drawn from it.
-        local_epochs: E, epochs of a client a round.
         local_lr: eta, of the teacher and W.
         mentee_lr: the mentee's learning rate.
         clip: the largest norm of the gradients of the teacher, the mentee and W.
@@ -70,13 +66,6 @@ class Config:
         repaired: keep the full rank where no lower one will do, and send what is shorter raw.
     """
 
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     mentee_lr: Positive = 0.01
     clip: Positive = 10.0
     energy_start: Energy = 0.95

@@ -43,6 +43,8 @@ from edgeloop.algorithm import (
     NotNegative,
     Positive,
     Recipe,
+    TrainingConfig,
+    UploadKind,
     check_frame_size,
 )
 from edgeloop.errors import GeneratorError
@@ -71,22 +73,30 @@ INFO = AlgorithmInfo(
         "statistics": "leave it out: free centroids need none, and those of centroids = means are"
         " exact (with running ones they collapsed)"
     },
+    upload=UploadKind("directions", "after"),
+    numbers=("C S", "M C (P + H)"),
+    # Its weights of the transfer and of the centroids, and how long its server learns a round; a
+    # transfer of 0 is its classifier alone.
+    tuned={"transfer": (0.0, 1.0, 5.0, 50.0), "anchor": (0.1, 1.0), "server_epochs": (20, 100)},
+    generator_options=(
+        "anchor",
+        "bandwidth",
+        "centroids",
+        "server_batch",
+        "server_epochs",
+        "server_lr",
+    ),
 )
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
     """Hyperparameters; the defaults are the released code's with StyleGAN-XL.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
         shape: of one input, channels first.
         latent_dim: H, the generator's.
         generator_sha256: its identity; empty for none, which is enough where `transfer` is 0.
-        seed: the run's seed.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         transfer: mu, the weight of the clients' transfer loss.
         pair_batch: pairs beside each local batch.
         margin: m of the clients' margin loss, radians.
@@ -102,14 +112,9 @@ class Config:
             moves towards its classes' latents; or "means", the classes' mean latents.
     """
 
-    classes: Count
-    width: Count
     shape: tuple[int, ...] = (3, 32, 32)
     latent_dim: Count = 1
     generator_sha256: str = ""
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     transfer: NotNegative = 50.0
     pair_batch: Count = 10
     margin: NotNegative = 0.5

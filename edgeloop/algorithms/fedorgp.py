@@ -40,8 +40,10 @@ from edgeloop.algorithm import (
     NotNegative,
     Positive,
     Recipe,
+    TrainingConfig,
 )
 from edgeloop.knowledge import prototypes
+from edgeloop.knowledge.prototype_algorithm import prototype_algorithm
 from edgeloop.knowledge.prototype_network import (
     PrototypeTraining,
     State,
@@ -62,15 +64,10 @@ INFO = AlgorithmInfo(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        seed: the run's seed.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         pull: lambda, the weight of the clients' alignment with the global prototypes.
         objective: the server's loss; see `softmax_loss` and `angular_loss`.
         apart: gamma, the weight of the orthogonality of different classes.
@@ -82,11 +79,6 @@ class Config:
             (n_c + 0.1) / (n + 0.1 C), n_c of its n training samples of class c; ours.
     """
 
-    classes: Count
-    width: Count
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     pull: NotNegative = 1.0
     objective: Literal["softmax", "angular"] = "softmax"
     apart: NotNegative = 1.0
@@ -102,10 +94,6 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
     schedule = PrototypeTraining(
         config.server_epochs, config.server_lr, config.server_batch, config.seed
     )
-
-    def start() -> tuple[State, GlobalPrototypes]:
-        state = initial_state(config.classes, config.width, config.seed)
-        return state, prototypes.no_prototypes(config.classes, config.width)
 
     def aggregate(
         state: State, uploads: Sequence[PrototypeUpload]
@@ -131,20 +119,14 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         upload=partial(prototypes.upload_collected, classes=config.classes, width=config.width),
     )
 
-    made = Algorithm[State, PrototypeUpload, GlobalPrototypes](
+    return prototype_algorithm(
+        config,
+        recipe,
         state=State,
-        upload=PrototypeUpload,
-        broadcast=GlobalPrototypes,
-        sizes={"C": config.classes, "D": config.width},
-        start=start,
+        start=partial(initial_state, config.classes, config.width, config.seed),
         aggregate=aggregate,
-        check=lambda upload: prototypes.check_labels(upload, config.classes),
-        recipe=recipe,
-        predict=lambda model, inputs, goal: directions(
-            model(inputs)[0], goal, prototypes.log_prior(model)
-        ),
+        scores=directions,
     )
-    return prototypes.with_own_prior(made) if config.own_prior else made
 
 
 def cosines(ours_BK: Tensor, theirs_CK: Tensor) -> Tensor:

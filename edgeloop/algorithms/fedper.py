@@ -15,7 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batches, Count, Positive, Recipe
+from edgeloop.algorithm import (
+    PFLLIB,
+    Algorithm,
+    AlgorithmInfo,
+    Batches,
+    ModelConfig,
+    Recipe,
+    UploadKind,
+)
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
@@ -29,30 +37,18 @@ INFO = AlgorithmInfo(
     paper="Arivazhagan et al. 2019, arXiv:1912.00818",
     variants={"released": {}, "pfllib": PFLLIB},
     same_architecture=True,
+    upload=UploadKind("base"),
 )
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
-        architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
         local_epochs: e, of base and head together.
-        local_lr: eta, the clients' learning rate.
     """
-
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
 
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:

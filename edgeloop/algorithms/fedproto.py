@@ -22,13 +22,14 @@ from edgeloop.algorithm import (
     Algorithm,
     AlgorithmInfo,
     Batch,
-    Count,
     Forward,
     NotNegative,
-    Positive,
     Recipe,
+    TrainingConfig,
+    UploadKind,
 )
 from edgeloop.knowledge import prototypes
+from edgeloop.knowledge.prototype_algorithm import prototype_algorithm
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload, Targets
 
 INFO = AlgorithmInfo(
@@ -42,19 +43,17 @@ INFO = AlgorithmInfo(
         "paper": {"pull": 0.1, "distance": "euclidean", "weighted": True},
         "ours": {"own_prior": True},
     },
+    upload=UploadKind("features", "during"),
+    numbers=("K S", "M K C"),
 )
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
         seed: the run's seed; nothing here is random.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         pull: lambda, the weight of the distance to the global prototypes.
         distance: what lambda weighs; see `prototypes.attraction`.
         weighted: weigh each client's prototype by its number of samples.
@@ -62,11 +61,6 @@ class Config:
             prior, (n_c + 0.1) / (n + 0.1 C), n_c of its n training samples of class c.
     """
 
-    classes: Count
-    width: Count
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     pull: NotNegative = 10.0
     distance: Literal["mse", "euclidean"] = "mse"
     weighted: bool = False
@@ -80,9 +74,6 @@ class State:
 
 def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]:
     """Bind server and client to one configuration."""
-
-    def start() -> tuple[State, GlobalPrototypes]:
-        return State(), prototypes.no_prototypes(config.classes, config.width)
 
     def aggregate(
         state: State, uploads: Sequence[PrototypeUpload]
@@ -109,17 +100,4 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         ),
     )
 
-    made = Algorithm[State, PrototypeUpload, GlobalPrototypes](
-        state=State,
-        upload=PrototypeUpload,
-        broadcast=GlobalPrototypes,
-        sizes={"C": config.classes, "D": config.width},
-        start=start,
-        aggregate=aggregate,
-        check=lambda upload: prototypes.check_labels(upload, config.classes),
-        recipe=recipe,
-        predict=lambda model, inputs, goal: prototypes.nearness(
-            model(inputs)[0], goal, prototypes.log_prior(model)
-        ),
-    )
-    return prototypes.with_own_prior(made) if config.own_prior else made
+    return prototype_algorithm(config, recipe, state=State, start=State, aggregate=aggregate)

@@ -23,9 +23,9 @@ from edgeloop.algorithm import (
     Algorithm,
     AlgorithmInfo,
     Batches,
-    Count,
+    ModelConfig,
     NotNegative,
-    Positive,
+    UploadKind,
 )
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
@@ -40,31 +40,19 @@ INFO = AlgorithmInfo(
     paper="Li et al., MLSys 2020, arXiv:1812.06127",
     variants={"released": {}, "pfllib": PFLLIB, "paper": {"mu": 1.0}},
     same_architecture=True,
+    upload=UploadKind("whole"),
 )
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
-        architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         mu: mu, the weight of the proximal term; 0 is FedAvg.
     """
 
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     mu: NotNegative = 1e-5
 
 

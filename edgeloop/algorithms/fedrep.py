@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batches, Count, Positive
+from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batches, Count, ModelConfig
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
@@ -40,14 +40,10 @@ INFO = AlgorithmInfo(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
-        architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
         head_epochs: epochs of the head alone, which come first; tau counts its steps.
         local_epochs: E, epochs of the base alone.
@@ -55,14 +51,7 @@ class Config:
         weighted: weigh each client's base by its number of samples.
     """
 
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
     head_epochs: Count = 1
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     weighted: bool = True
 
 

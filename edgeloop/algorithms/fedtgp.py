@@ -30,9 +30,12 @@ from edgeloop.algorithm import (
     NotNegative,
     Positive,
     Recipe,
+    TrainingConfig,
+    UploadKind,
 )
 from edgeloop.knowledge import prototypes
 from edgeloop.knowledge.contrastive_loss import Distances, adaptive_margin, contrastive_loss
+from edgeloop.knowledge.prototype_algorithm import prototype_algorithm
 from edgeloop.knowledge.prototype_network import (
     PrototypeTraining,
     State,
@@ -51,19 +54,16 @@ INFO = AlgorithmInfo(
         "released": {},
         "paper": {"pull": 0.1, "distance": "euclidean", "margin": "all-pairs", "stale": False},
     },
+    upload=UploadKind("features"),
+    numbers=("K S", "M K C"),
 )
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        seed: the run's seed.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         pull: lambda, the weight of the distance to the global prototypes.
         distance: what lambda weighs; see `prototypes.attraction`.
         stale: upload the prototypes of the weights before the round's training.
@@ -77,11 +77,6 @@ class Config:
             prior, (n_c + 0.1) / (n + 0.1 C); ours, and it does not help here.
     """
 
-    classes: Count
-    width: Count
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     pull: NotNegative = 10.0
     distance: Literal["mse", "euclidean"] = "mse"
     stale: bool = True
@@ -104,32 +99,12 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         network=config.network,
     )
 
-    def start() -> tuple[State, GlobalPrototypes]:
-        state = initial_state(config.classes, config.width, config.seed)
-        return state, prototypes.no_prototypes(config.classes, config.width)
-
     def aggregate(
         state: State, uploads: Sequence[PrototypeUpload]
     ) -> tuple[State, GlobalPrototypes]:
         labels_N, _, uploaded_NK = prototypes.concatenated(uploads)
-        objective = partial(contrastive_loss, margin=margin_of(uploaded_NK, labels_N))
+        objective = partial(contrastive_loss, margin=_margin_of(config, uploaded_NK, labels_N))
         return train_prototypes(state, uploaded_NK, labels_N, objective, schedule)
-
-    def margin_of(uploaded_NK: Tensor, labels_N: Tensor) -> float:
-        if config.margin == "fixed":
-            return config.margin_cap
-        return adaptive_margin(
-            uploaded_NK, labels_N, config.classes, config.margin, config.margin_cap
-        )
-
-    def round_metrics(
-        uploads: Sequence[PrototypeUpload], _: State, broadcast: GlobalPrototypes
-    ) -> dict[str, float]:
-        labels_N, _counts, uploaded_NK = prototypes.concatenated(uploads)
-        margin = margin_of(uploaded_NK, labels_N)
-        learned_CK = torch.from_numpy(broadcast.prototypes_CD)
-        loss = contrastive_loss(uploaded_NK, labels_N, learned_CK, margin)
-        return {"margin": margin, "loss": loss.item()}
 
     def loss(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
         return prototypes.attraction_loss(
@@ -146,18 +121,27 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         upload=partial(prototypes.upload_collected, classes=config.classes, width=config.width),
     )
 
-    made = Algorithm[State, PrototypeUpload, GlobalPrototypes](
+    return prototype_algorithm(
+        config,
+        recipe,
         state=State,
-        upload=PrototypeUpload,
-        broadcast=GlobalPrototypes,
-        sizes={"C": config.classes, "D": config.width},
-        start=start,
+        start=partial(initial_state, config.classes, config.width, config.seed),
         aggregate=aggregate,
-        check=lambda upload: prototypes.check_labels(upload, config.classes),
-        recipe=recipe,
-        predict=lambda model, inputs, goal: prototypes.nearness(
-            model(inputs)[0], goal, prototypes.log_prior(model)
-        ),
-        round_metrics=round_metrics,
+        round_metrics=partial(_round_metrics, config),
     )
-    return prototypes.with_own_prior(made) if config.own_prior else made
+
+
+def _margin_of(config: Config, uploaded_NK: Tensor, labels_N: Tensor) -> float:
+    if config.margin == "fixed":
+        return config.margin_cap
+    return adaptive_margin(uploaded_NK, labels_N, config.classes, config.margin, config.margin_cap)
+
+
+def _round_metrics(
+    config: Config, uploads: Sequence[PrototypeUpload], _: State, broadcast: GlobalPrototypes
+) -> dict[str, float]:
+    labels_N, _counts, uploaded_NK = prototypes.concatenated(uploads)
+    margin = _margin_of(config, uploaded_NK, labels_N)
+    learned_CK = torch.from_numpy(broadcast.prototypes_CD)
+    loss = contrastive_loss(uploaded_NK, labels_N, learned_CK, margin)
+    return {"margin": margin, "loss": loss.item()}

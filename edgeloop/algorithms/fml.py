@@ -20,7 +20,15 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from edgeloop import models
-from edgeloop.algorithm import Algorithm, AlgorithmInfo, Batch, Batches, Count, Forward, Positive
+from edgeloop.algorithm import (
+    Algorithm,
+    AlgorithmInfo,
+    Batch,
+    Batches,
+    Forward,
+    ModelConfig,
+    Positive,
+)
 from edgeloop.knowledge import mutual_distillation, weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
@@ -32,33 +40,23 @@ INFO = AlgorithmInfo(
     up="the auxiliary model (P floats)",
     down="the auxiliary model (P floats)",
     paper="Shen et al., 2020, arXiv:2006.16765",
+    numbers=("M W", "M W"),
 )
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
         architecture: of the auxiliary model.
         seed: the run's seed; the auxiliary model's first weights are drawn from it.
-        local_epochs: E, epochs of a client a round.
         local_lr: eta, of both models.
         model_share: alpha, the part of cross-entropy in the client's model's loss.
         auxiliary_share: beta, the part in the auxiliary model's; the rest is distillation.
         clip: the largest norm of each model's gradient.
     """
 
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     model_share: Annotated[float, Ge(0), Le(1)] = 0.5
     auxiliary_share: Annotated[float, Ge(0), Le(1)] = 0.5
     clip: Positive = 10.0

@@ -17,6 +17,7 @@ Shape suffixes: B samples, K features, C classes, P parameters that travel.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -30,9 +31,8 @@ from edgeloop.algorithm import (
     AlgorithmInfo,
     Batch,
     Batches,
-    Count,
+    ModelConfig,
     NotNegative,
-    Positive,
     softmax_scores,
 )
 from edgeloop.knowledge import weights
@@ -59,17 +59,11 @@ INFO = AlgorithmInfo(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
-        architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         pull: lambda, the weight of the distance to the received embeddings.
         decay: mu, the weight of the penalty of embeddings and condition network.
         conditions: whose embeddings condition vectors are made of: the client's, or the received.
@@ -77,13 +71,6 @@ class Config:
         penalty: what mu weighs; see `penalty`.
     """
 
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     pull: NotNegative = 0.01
     decay: NotNegative = 0.1
     conditions: Literal["own", "received"] = "own"
@@ -144,34 +131,17 @@ class Conditions(nn.Module):
 
 def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
     """Bind server and client to one configuration."""
-
-    def init_client_state(model: SplitModel) -> None:
-        with drawing(derive(config.seed, "embeddings and bending")):
-            embeddings = nn.Embedding(config.classes, config.width)
-            model.kept["bending"] = ConditionalValve(config.width)
-        model.kept["embeddings"] = embeddings
-        model.kept["conditions"] = Conditions(embeddings.weight)
-
-    def first_model() -> SplitModel:
-        model = models.initial_model(config)
-        init_client_state(model)
-        return model
+    first = models.initial_model(config)
+    init_client_state(first, config)
+    shared = shared_parameters(first)
 
     def start() -> tuple[Shared, Shared]:
-        first = Shared(0, weights.flat(shared_parameters(first_model())))
-        return first, first
+        beginning = Shared(0, weights.flat(shared))
+        return beginning, beginning
 
     def aggregate(state: Shared, uploads: Sequence[WeightsUpload]) -> tuple[Shared, Shared]:
         new = Shared(state.rounds + 1, weights.mean(uploads).weights_P)
         return new, new
-
-    def load_broadcast(model: SplitModel, batches: Batches, broadcast: Shared) -> None:
-        if config.conditions == "own" and broadcast.rounds:
-            set_conditions(model, batches, divided=config.divided)
-        weights.assign(shared_parameters(model), broadcast.weights_P)
-        conditions_of(model).received_CK.copy_(embeddings_of(model).detach())
-        if config.conditions == "received":
-            set_conditions(model, batches, divided=config.divided)
 
     def train(model: SplitModel, batches: Batches, broadcast: Shared) -> WeightsUpload:
         train_sgd(
@@ -180,10 +150,7 @@ def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
             lambda forward, batch: objective(model, batch, config),
             epochs=config.local_epochs,
             lr=config.local_lr,
-            extra_params=[
-                *model.kept["embeddings"].parameters(),
-                *model.kept["bending"].parameters(),
-            ],
+            extra_params=own_parameters(model),
         )
         return WeightsUpload(len(batches.labels), weights.flat(shared_parameters(model)))
 
@@ -191,21 +158,45 @@ def build(config: Config) -> Algorithm[Shared, WeightsUpload, Shared]:
         state=Shared,
         upload=WeightsUpload,
         broadcast=Shared,
-        sizes={"P": weights.size(shared_parameters(first_model()))},
+        sizes={"P": weights.size(shared)},
         start=start,
         aggregate=aggregate,
         loss=cross_entropy,
         train=train,
         predict=predict,
         auc_scores=softmax_scores,
-        init_client_state=init_client_state,
-        load_broadcast=load_broadcast,
+        init_client_state=partial(init_client_state, config=config),
+        load_broadcast=partial(load_broadcast, config=config),
     )
+
+
+def init_client_state(model: SplitModel, config: Config) -> None:
+    """Add embeddings, condition network and conditions to a client's model."""
+    with drawing(derive(config.seed, "embeddings and bending")):
+        embeddings = nn.Embedding(config.classes, config.width)
+        model.kept["bending"] = ConditionalValve(config.width)
+    model.kept["embeddings"] = embeddings
+    model.kept["conditions"] = Conditions(embeddings.weight)
+
+
+def load_broadcast(model: SplitModel, batches: Batches, broadcast: Shared, config: Config) -> None:
+    """Take the shared weights over, and make the conditions that the configuration asks for."""
+    if config.conditions == "own" and broadcast.rounds:
+        set_conditions(model, batches, divided=config.divided)
+    weights.assign(shared_parameters(model), broadcast.weights_P)
+    conditions_of(model).received_CK.copy_(embeddings_of(model).detach())
+    if config.conditions == "received":
+        set_conditions(model, batches, divided=config.divided)
 
 
 def shared_parameters(model: SplitModel) -> list[nn.Parameter]:
     """Return the parameters of base, embeddings and condition network; the head stays."""
-    parts = model.base, model.kept["embeddings"], model.kept["bending"]
+    return [*model.base.parameters(), *own_parameters(model)]
+
+
+def own_parameters(model: SplitModel) -> list[nn.Parameter]:
+    """Return the parameters of embeddings and condition network."""
+    parts = model.kept["embeddings"], model.kept["bending"]
     return [parameter for part in parts for parameter in part.parameters()]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Count, Positive, Recipe
+from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, ModelConfig, Recipe, UploadKind
 from edgeloop.knowledge import heads
 from edgeloop.knowledge.heads import Head, HeadUpload
 from edgeloop.training.sgd import cross_entropy
@@ -26,30 +26,19 @@ INFO = AlgorithmInfo(
     paper="Liang et al., FL at NeurIPS 2019, arXiv:2001.01523",
     variants={"released": {}, "pfllib": PFLLIB},
     linear_head_only=True,
+    upload=UploadKind("head"),
+    numbers=("M (K + 1) C", "M (K + 1) C"),
 )
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
         architecture: of the client whose first head is everybody's.
         seed: the run's seed; the first head is drawn from it.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
     """
-
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
 
 
 def build(config: Config) -> Algorithm[Head, HeadUpload, Head]:

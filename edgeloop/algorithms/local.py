@@ -6,7 +6,7 @@ The `Local` of PFLlib and HtFLlib (https://github.com/TsingZ0/HtFLlib); no diffe
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeloop.algorithm import Algorithm, AlgorithmInfo, Count, Positive, Recipe
+from edgeloop.algorithm import Algorithm, AlgorithmInfo, Recipe, TrainingConfig
 from edgeloop.training.sgd import cross_entropy
 
 INFO = AlgorithmInfo(
@@ -15,26 +15,17 @@ INFO = AlgorithmInfo(
     up="nothing",
     down="nothing",
     paper="the baseline without communication",
+    numbers=("0", "0"),
 )
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
         seed: the run's seed; nothing here is random.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
     """
-
-    classes: Count
-    width: Count
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,16 @@ from torch import Tensor
 from torch.func import functional_call
 
 from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batch, Batches, Count, Positive
+from edgeloop.algorithm import (
+    PFLLIB,
+    Algorithm,
+    AlgorithmInfo,
+    Batch,
+    Batches,
+    Count,
+    ModelConfig,
+    Positive,
+)
 from edgeloop.knowledge import weights
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
@@ -49,14 +58,10 @@ INFO = AlgorithmInfo(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
-        shape: of one input, channels first.
-        architecture: of every client's model.
         seed: the run's seed; the first weights are drawn from it.
         local_epochs: E; tau counts their steps, each on a pair of batches.
         repeats: how often a client trains E epochs in a round.
@@ -65,14 +70,7 @@ class Config:
         second_order: differentiate through the inner step, too; else its Hessian is left out.
     """
 
-    classes: Count
-    width: Count
-    shape: tuple[int, ...] = (3, 32, 32)
-    architecture: str = "cnn"
-    seed: int = 0
-    local_epochs: Count = 1
     repeats: Count = 2
-    local_lr: Positive = 0.01
     outer_lr: Positive | None = None
     second_order: bool = False
 

@@ -21,6 +21,7 @@ Shape suffixes: B samples, N uploaded prototypes, C classes, K features, D kept 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -35,13 +36,13 @@ from edgeloop.algorithm import (
     Batch,
     Batches,
     CollectedOutputs,
-    Count,
     Forward,
     NotNegative,
-    Positive,
     Recipe,
+    TrainingConfig,
 )
 from edgeloop.knowledge import prototypes
+from edgeloop.knowledge.prototype_algorithm import prototype_algorithm
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive
@@ -57,15 +58,11 @@ INFO = AlgorithmInfo(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
     """Hyperparameters.
 
     Attributes:
-        classes: C.
-        width: K, the unified feature width.
         seed: the run's seed; the kept dimensions are drawn from it.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
         kept_share: D / K, the part of its dimensions that a prototype keeps, one at least; the
             default is ours.
         pull: lambda, the weight of the squared gap to the global prototypes.
@@ -74,11 +71,6 @@ class Config:
             prior, (n_c + 0.1) / (n + 0.1 C), n_c of its n training samples of class c.
     """
 
-    classes: Count
-    width: Count
-    seed: int = 0
-    local_epochs: Count = 1
-    local_lr: Positive = 0.01
     kept_share: Annotated[float, Gt(0), Le(1)] = 0.25
     pull: NotNegative = 10.0
     weighted: bool = False
@@ -108,9 +100,6 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
     """Bind server and client to one configuration."""
     dimensions_CD = dimensions(config)
 
-    def start() -> tuple[State, GlobalPrototypes]:
-        return State(), prototypes.no_prototypes(config.classes, dimensions_CD.shape[1])
-
     def aggregate(
         state: State, uploads: Sequence[PrototypeUpload]
     ) -> tuple[State, GlobalPrototypes]:
@@ -122,16 +111,15 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
     def objective(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
         return loss(forward, batch, goal, config.pull)
 
+    whole = partial(
+        prototypes.upload_collected,
+        classes=config.classes,
+        width=config.width,
+        epochs=config.local_epochs,
+    )
+
     def upload(model: SplitModel, batches: Batches, seen: CollectedOutputs) -> PrototypeUpload:
-        whole = prototypes.upload_collected(
-            model,
-            batches,
-            seen,
-            classes=config.classes,
-            width=config.width,
-            epochs=config.local_epochs,
-        )
-        return compress(whole, dimensions_CD)
+        return compress(whole(model, batches, seen), dimensions_CD)
 
     recipe = Recipe[PrototypeUpload, GlobalPrototypes](
         targets=targets,
@@ -142,20 +130,15 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         upload=upload,
     )
 
-    made = Algorithm[State, PrototypeUpload, GlobalPrototypes](
+    return prototype_algorithm(
+        config,
+        recipe,
         state=State,
-        upload=PrototypeUpload,
-        broadcast=GlobalPrototypes,
-        sizes={"C": config.classes, "D": dimensions_CD.shape[1]},
-        start=start,
+        start=State,
         aggregate=aggregate,
-        check=lambda upload: prototypes.check_labels(upload, config.classes),
-        recipe=recipe,
-        predict=lambda model, inputs, goal: nearness(
-            model(inputs)[0], goal, prototypes.log_prior(model)
-        ),
+        scores=nearness,
+        dims=dimensions_CD.shape[1],
     )
-    return prototypes.with_own_prior(made) if config.own_prior else made
 
 
 def dimensions(config: Config) -> Tensor:

@@ -11,7 +11,6 @@ import http.client
 import json
 import logging
 import shutil
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -26,6 +25,7 @@ from edgeloop.bases.reference import DIGEST, FORM, Remote, parse
 from edgeloop.errors import BaseError, UnavailableError
 from edgeloop.protocol import wire
 from edgeloop.runtime import atomic_files
+from edgeloop.runtime.new_folders import new_folder
 
 log = logging.getLogger(__name__)
 
@@ -80,14 +80,11 @@ def fetch(remote: Remote, place: Path, patience_seconds: float = PATIENCE_SECOND
     facts, graph = _patiently(remote, lambda: _fetched(_found(remote)), patience_seconds)
     with atomic_files.writing(place.parent):
         place.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=".fetched-", dir=place.parent))
-        try:
+        with new_folder(place.parent, ".fetched-") as building:
             fields = facts.model_dump(exclude={"sha256"})
             kept = manifest.write(building, graph, **fields)
             building.chmod(0o755)
             _settled(building, place)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
     log.info("base %s: fetched, identity %s", remote.name, kept.identity)
     return kept
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeloop.bases import manifest
 from edgeloop.bases.manifest import FEATURES, INPUTS, KEY, VARIANCES
 from edgeloop.errors import BaseError
+from edgeloop.runtime import onnx_graphs
 
 BATCH_SIZE = 64
 """Inputs a run, so that memory does not grow."""
@@ -125,6 +126,7 @@ def _session(graph: bytes, name: str) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what is wrong is raised, and told once
     try:
+        onnx_graphs.check(graph)
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base but Exception
         reason = " ".join(str(error).split())[:200]

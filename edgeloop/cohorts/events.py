@@ -9,15 +9,16 @@ from edgeloop.runtime.tracing import Notes
 
 
 class LeftError(Exception):
-    """Devices have asked to be taken out: where the run stands must be told again, without them.
+    """Devices take no more part: where the run stands must be told again, without them.
 
     Attributes:
-        devices: their names.
+        devices: names of those who have asked to be taken out, with all that they have given.
+        evicted: names of those whom the operator has sent away; what they have given stays.
     """
 
-    def __init__(self, devices: Collection[str]) -> None:
-        super().__init__(", ".join(sorted(devices)))
-        self.devices = frozenset(devices)
+    def __init__(self, devices: Collection[str], evicted: Collection[str] = ()) -> None:
+        super().__init__(", ".join(sorted({*devices, *evicted})))
+        self.devices, self.evicted = frozenset(devices), frozenset(evicted)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class DeviceMessage:
         verdict: on an answer; None if it is none.
         size: of the answer, in bytes.
         online: what its presence says; None if it is an answer.
+        joined: whether the device is in the run since this message.
         report: of an answer that can be read; None of any other.
         ignored: fields of newer versions that came with it.
         notes: of an answer's trace.
@@ -57,9 +59,29 @@ class DeviceMessage:
     verdict: Verdict | None = None
     size: int = 0
     online: bool | None = None
+    joined: bool = False
     report: Report | None = None
     ignored: int = 0
     notes: Notes = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OpenRound:
+    """A round that takes answers.
+
+    Attributes:
+        number: the round's number.
+        quorum: how many answers it needs.
+        answered: devices of which there is an answer.
+        missing: the others.
+        seconds: since it was opened.
+    """
+
+    number: int
+    quorum: int
+    answered: frozenset[str]
+    missing: frozenset[str]
+    seconds: float
 
 
 @dataclass(frozen=True)

@@ -18,21 +18,39 @@ T = TypeVar("T")
 
 
 class LocalCohort(Generic[B, U]):
-    """Asks every client in turn, in the order of their names."""
+    """Asks every client in turn, in the order of their names.
 
-    def __init__(self, clients: Mapping[str, ClientProtocol[U, B]]) -> None:
+    Args:
+        clients: by name.
+        absent_stay: whether who does not join stays as it was, as a device that is away; it still
+            tells what it would measure.
+    """
+
+    def __init__(
+        self, clients: Mapping[str, ClientProtocol[U, B]], absent_stay: bool = False
+    ) -> None:
         self._clients = dict(sorted(clients.items()))
+        self._absent_stay = absent_stay
 
     def ask(
         self, round_number: int, broadcast: B, participants: Collection[str] | None = None
     ) -> Mapping[str, Answer[U]]:
         """Open a round and return its answers by client; who does not join only evaluates."""
         return {
-            name: client.answer(
-                round_number, broadcast, participants is None or name in participants
-            )
+            name: client.answer(round_number, broadcast)
+            if participants is None or name in participants
+            else self._evaluated(client, round_number, broadcast)
             for name, client in self._clients.items()
         }
+
+    def _evaluated(
+        self, client: ClientProtocol[U, B], round_number: int, broadcast: B
+    ) -> Answer[U]:
+        before = client.weights() if self._absent_stay else None
+        answer = client.answer(round_number, broadcast, False)
+        if before is not None:
+            client.restore(before)
+        return answer
 
     def finish(self, round_number: int, broadcast: B) -> Mapping[str, Report]:
         """Have every client evaluate the last broadcast."""

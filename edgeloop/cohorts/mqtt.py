@@ -2,47 +2,43 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
 from edgeloop.bases import sending
-from edgeloop.cohorts.events import AnswersGathered, DeviceMessage, Event, LeftError, RoundOpened
-from edgeloop.cohorts.uploads import UploadLog
+from edgeloop.cohorts.announcing import Announcer
+from edgeloop.cohorts.events import (
+    AnswersGathered,
+    DeviceMessage,
+    Event,
+    LeftError,
+    OpenRound,
+    RoundOpened,
+)
+from edgeloop.cohorts.members import Members
+from edgeloop.cohorts.receipts import Receipts
+from edgeloop.cohorts.roster import Roster
+from edgeloop.cohorts.uploads import Upload, UploadLog
 from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol import wire
-from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory
+from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory, place_of
 from edgeloop.protocol.gathering import Gathering, Verdict
-from edgeloop.protocol.task import (
-    SERVER,
-    SLOTS,
-    SMALL,
-    Contract,
-    Opening,
-    broadcast_topic,
-    contract_topic,
-    leaver,
-    presence_topic,
-    reminder,
-    round_topic,
-    upload_topic,
-)
-from edgeloop.protocol.wire import ContentError, Envelope, Frame, WireError
+from edgeloop.protocol.task import Contract, is_eviction, leaver, presence_topic, upload_topic
+from edgeloop.protocol.wire import ContentError, Frame, OpenFrame, WireError
 from edgeloop.runtime.pace import LogRateLimiter, Timer
-from edgeloop.runtime.tracing import NONE, SILENT, Notes, Tracer, context_of, notes_of
+from edgeloop.runtime.tracing import NONE, SILENT, Notes, Tracer, notes_of
 
 log = logging.getLogger(__name__)
 
 ANNOUNCE_SECONDS = 30.0
 """Between two announcements of a round that waits for answers."""
 
-REMINDER_SECONDS = 300.0
-"""Between two of what is larger than `SMALL`."""
-
-EXPIRY_SECONDS = 120
-"""After which the broker may forget one of them for a device that is away."""
+FAREWELL_SECONDS = 60.0
+"""At most, at a run's end, for devices to hear that their last answers are here."""
 
 CHUNK_MEMORY = 2 * (wire.MAX_FRAME + MAX_CHUNKS * PIECE)
 """Bytes of memory for what all devices together have not finished sending, until a round has shown
@@ -51,8 +47,20 @@ that answers are so large that they need more."""
 FIRST_STATUS_SECONDS, STATUS_SECONDS = 10.0, 60.0
 """Before the first line on what is waited for, and between two of them."""
 
+MOST_AT_ONCE = 200
+"""Messages that the broker delivers before the first is acknowledged: so many uploads are written
+together."""
+
 U = TypeVar("U")
 B = TypeVar("B")
+
+
+class _Judged(NamedTuple):
+    """What became of a message; the upload that it is, if one that counts; how to answer it."""
+
+    message: DeviceMessage | None
+    upload: Upload | None = None
+    receipt: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -63,11 +71,16 @@ class RoundDeadlines:
         quorum: how many answers make the round count.
         deadline: seconds to wait for more than the quorum.
         give_up: seconds to wait even for the quorum.
+        share: of those online, whose answers make the round count, in the place of the quorum.
+        grace: seconds after the answers of all who are online, when a round is over; None waits
+            for those who are not.
     """
 
     quorum: int
     deadline: float
     give_up: float
+    share: float | None = None
+    grace: float | None = None
 
 
 class MqttCohort(Generic[B, U]):
@@ -84,6 +97,8 @@ class MqttCohort(Generic[B, U]):
         tracer: follows each answer; the notes of a round's trace go out with the round.
         announce_seconds: between two announcements of a round that waits for answers.
         base: the graph of the base that devices compute on; held by the broker for them.
+        roster: of the run's devices, where it outlives this cohort.
+        members: who is in the run; None for those that the contract lists.
     """
 
     def __init__(  # noqa: PLR0913 - what a test replaces comes after the five that a run has
@@ -98,6 +113,8 @@ class MqttCohort(Generic[B, U]):
         tracer: Tracer = SILENT,
         announce_seconds: float = ANNOUNCE_SECONDS,
         base: bytes | None = None,
+        roster: Roster | None = None,
+        members: Members | None = None,
     ) -> None:
         self._connection = connection
         self._contract = contract
@@ -109,21 +126,25 @@ class MqttCohort(Generic[B, U]):
         self._tracer = tracer
         self._notes = NONE
         self._room = ChunkMemory(CHUNK_MEMORY)
+        self._members = Members(contract) if members is None else members
         self._assemblers = {
-            name: Assembler(wire.MAX_FRAME, memory=self._room) for name in contract.devices
+            name: Assembler(wire.MAX_FRAME, memory=self._room) for name in self._members
         }
         self._told = LogRateLimiter(clock=clock)
-        self._opening: Opening | None = None
-        self._broadcast = b""
-        self._base = None if base is None else sending.encode(contract, base)
-        self._online: set[str] = set()
-        self._growing: set[str] = set()  # devices that ignore what they do not know
+        self._roster = Roster(contract.devices, clock) if roster is None else roster
+        packed = None if base is None else sending.encode(contract, base)
+        self._roster.admit(self._members)
+        self._announcer = Announcer(connection, self._members, self._roster, packed, clock)
+        self._receipts = Receipts(connection, contract, clock)
+        self._gathered_digests: Mapping[str, str] = {}
+        self._open: tuple[Gathering[Frame], float] | None = None  # and when it was opened
         self._ignored = wire.IgnoredFields()
         self._leaving: set[str] = set()
+        self._evicted: set[str] = set()
+        self._asked: frozenset[str] | None = None  # in the open round; None for everybody
         self._again = Timer(announce_seconds, jitter=0.2, clock=clock)
-        self._rarely = Timer(REMINDER_SECONDS, jitter=0.2, clock=clock)
         self._word = Timer(STATUS_SECONDS, FIRST_STATUS_SECONDS, clock=clock)
-        self._announce()
+        self._announcer.announce()
 
     @staticmethod
     def subscriptions(task: str) -> list[str]:
@@ -135,15 +156,13 @@ class MqttCohort(Generic[B, U]):
     ) -> Mapping[str, Answer[U]]:
         """Open a round and return its answers by client; resume a round that a crash cut off.
 
-        Every device is asked: over MQTT it is devices that stay away, not the server that chooses.
+        Devices that are not to join are told so, and keep quiet.
 
         Raises:
-            ValueError: if only some are to join.
             LeftError: if a device asks to be taken out, and can be; the answers are in the log.
             TooFewUploadsError: if the round was given up with fewer answers than the quorum.
         """
-        if participants is not None:
-            raise ValueError("over MQTT every device is asked")
+        self._asked = None if participants is None else frozenset(participants)
         kind = self._algorithm.upload
         frames = self._gathered(round_number, broadcast, self._deadlines.quorum, kind, Report)
         return {
@@ -157,12 +176,34 @@ class MqttCohort(Generic[B, U]):
         Raises:
             LeftError: as `ask`.
         """
+        self._asked = None
         frames = self._gathered(round_number, broadcast, 0, Report)
+        self._part_from(round_number, frames)
         return {device: frame[Report] for device, frame in frames.items()}
 
     def tell(self, round_number: int, broadcast: B) -> None:
-        """Say where the run stands; nobody's answer is waited for."""
-        self._open(round_number, broadcast)
+        """Say where the run stands, which is over; nobody's answer is waited for."""
+        self._announcer.open(round_number, broadcast, NONE, over=True)
+
+    def open_round(self) -> OpenRound | None:
+        """Return the round that takes answers now; any thread may ask."""
+        if (found := self._open) is None:
+            return None
+        gathering, opened = found
+        answered = frozenset(gathering.uploads.copy())
+        return OpenRound(
+            gathering.round_number,
+            gathering.needed(),
+            answered,
+            gathering.invited - answered,
+            self._clock() - opened,
+        )
+
+    def refuse(self, round_number: int, device: str, reason: str) -> None:
+        """Tell a device that its accepted upload to the last round was set aside."""
+        digest = self._gathered_digests.get(device)
+        if digest is not None:
+            self._receipts.give(device, round_number, digest, Verdict.IMPLAUSIBLE, reason)
 
     def _gathered(
         self, round_number: int, broadcast: B, quorum: int, *kinds: type
@@ -179,11 +220,15 @@ class MqttCohort(Generic[B, U]):
             each.clear()  # what is unfinished when a round opens is an answer to one before
         self._recall(gathering, kinds)
         begun = self._clock()
-        size = self._open(round_number, broadcast)
+        asked = tuple(sorted(self._asked or ()))
+        size = self._announcer.open(round_number, broadcast, self._notes, asked=asked)
         opened = self._clock()
+        self._open = gathering, opened
         recalled = len(gathering.uploads)
         self._observe(RoundOpened(round_number, size, opened - begun, recalled, self._notes))
         self._listen(gathering, kinds)
+        self._open = None
+        self._gathered_digests = gathering.digests
         self._observe(
             AnswersGathered(round_number, len(gathering.missing()), self._clock() - opened)
         )
@@ -194,25 +239,47 @@ class MqttCohort(Generic[B, U]):
         self._again.reset()
         while not gathering.is_over(now := self._clock()):
             soon = min(gathering.until(now), self._again.left(), self._word.left())
-            event = self._connection.receive(soon)
-            if isinstance(event, Reconnected):
-                self._announce()
-                self._again.reset()
-            elif isinstance(event, Arrival):
-                self._take(gathering, event, kinds)
-                event.acknowledge()
-                self._part()
+            self._hear_next(gathering, kinds, soon)
             if self._again.due():
-                self._remind(gathering.missing())
+                self._announcer.remind(gathering.missing())
             if self._word.due():
                 self._log_waiting(gathering)
+
+    def _hear_next(
+        self, gathering: Gathering[Frame], kinds: tuple[type, ...], seconds: float
+    ) -> None:
+        """Take what has arrived, or does next in time; ask for what is missing."""
+        soon = min(seconds, self._receipts.left(), self._announcer.left())
+        arrivals: list[Arrival] = []
+        for event in self._connection.receive_all(soon, MOST_AT_ONCE):
+            if isinstance(event, Reconnected):
+                self._announcer.look()
+                self._again.reset()
+            elif self._announcer.take(event):
+                event.acknowledge()
+            else:
+                arrivals.append(event)
+        self._take(gathering, arrivals, kinds)
+        self._announcer.settle_late()
+        self._receipts.ask_missing(self._assemblers, gathering.round_number)
+
+    def _part_from(self, round_number: int, frames: Mapping[str, Frame]) -> None:
+        """Say that the run is over; stay until who answered and is there has heard of it."""
+        self._announcer.end()
+        gathering = self._gathering(round_number + 1, 0)  # so that what comes now is late
+        gathering.digests.update({device: frame.digest for device, frame in frames.items()})
+        end = self._clock() + FAREWELL_SECONDS
+        while self._roster.unsettled(frames, self._contract.run, round_number):
+            if (left := end - self._clock()) <= 0:
+                return
+            self._hear_next(gathering, (Report,), min(left, 1.0))
 
     def _recall(self, gathering: Gathering[Frame], kinds: tuple[type, ...]) -> None:
         """Offer what is stored; what is refused today is dropped, and its device may send again."""
         number = gathering.round_number
         for device, payload in self._uploads.recall(number).items():
             try:
-                frame = self._decoded(device, payload, kinds)
+                frame = self._decoded(device, wire.open_frame(payload), kinds)
             except WireError as error:
                 facts = {"device": device, "round": number}
                 text = "round %d: ignored the stored answer of %s: %s"
@@ -220,123 +287,124 @@ class MqttCohort(Generic[B, U]):
                 self._uploads.drop(number, device)
                 continue
             gathering.offer(device, number, frame.digest, frame)
+            self._receipts.give(device, number, frame.digest, Verdict.ACCEPTED)
 
     def _gathering(self, round_number: int, quorum: int) -> Gathering[Frame]:
         now = self._clock()
         deadline = now + self._deadlines.deadline
         give_up = max(deadline, now + self._deadlines.give_up)
-        return Gathering(round_number, frozenset(self._contract.devices), quorum, deadline, give_up)
-
-    def _open(self, round_number: int, broadcast: B) -> int:
-        """Say that a round is open; return the bytes that its broadcast took."""
-        grown = self._all_grow()
-        digest = wire.fingerprint(broadcast, grown)
-        held = self._opening is not None and self._opening.digest == digest
-        if self._opening is None or not held:
-            envelope = Envelope(self._contract.task, self._contract.run, round_number, SERVER)
-            self._broadcast = wire.encode(envelope, broadcast, grown=grown)
-            slot = round_number % SLOTS
-            self._connection.publish_retained(
-                broadcast_topic(self._contract.task, slot), self._broadcast
-            )
-        else:
-            slot = self._opening.slot
-        size = len(self._broadcast)
-        self._opening = Opening(
-            run=self._contract.run,
-            round=round_number,
-            digest=digest,
-            slot=slot,
-            size=size,
-            trace=context_of(self._notes),
+        asked = frozenset(self._members)
+        if self._asked is not None:
+            asked &= self._asked
+            quorum = min(quorum, len(asked))
+        return Gathering(
+            round_number,
+            asked,
+            quorum,
+            deadline,
+            give_up,
+            share=self._deadlines.share if quorum else None,  # nobody must evaluate at the end
+            grace=self._deadlines.grace,
+            may_grow=self._members.are_open and self._asked is None,
+            there=self._roster.able,
         )
-        self._publish_round(self._opening)
-        return 0 if held else size
-
-    def _publish_round(self, opening: Opening) -> None:
-        topic, grown = round_topic(self._contract.task), self._all_grow()
-        text, notes = opening.text(grown).encode(), self._opening_notes(grown)
-        self._connection.publish(topic, text, retain=True, notes=notes)
-
-    def _all_grow(self) -> bool:
-        """Return whether every device ignores fields that it does not know; those of 0.1 do not."""
-        return self._growing.issuperset(self._contract.devices)
-
-    def _opening_notes(self, grown: bool) -> Notes:
-        """Return the notes of an opening; the trace's, where its own field is not for everybody."""
-        return {**wire.GROWS, **({} if grown else self._notes)}
-
-    def _announce(self) -> None:
-        if self._base is not None:
-            self._connection.publish_retained(
-                broadcast_topic(self._contract.task, sending.SLOT), self._base
-            )
-        text = self._contract.text(self._all_grow()).encode()
-        self._connection.publish(contract_topic(self._contract.task), text, retain=True)
-        if self._opening is not None:
-            slot = self._opening.slot
-            self._connection.publish_retained(
-                broadcast_topic(self._contract.task, slot), self._broadcast
-            )
-            self._publish_round(self._opening)
-
-    def _remind(self, missing: Collection[str]) -> None:
-        """Announce the round once more to those who are there; whoever is away will be told.
-
-        What the broker keeps stays as it is, unless it has refused to keep it.
-        """
-        self._connection.resubscribe_refused()
-        if self._connection.refusals():
-            self._announce()
-            return
-        task, opening, grown = self._contract.task, self._opening, self._all_grow()
-        text = self._contract.text(grown).encode()
-        self._connection.publish(contract_topic(task), text, expiry=EXPIRY_SECONDS)
-        if opening is None:
-            return
-        rarely = self._rarely.due()
-        if rarely and self._base is not None:
-            topic = broadcast_topic(task, sending.SLOT)
-            self._connection.republish(topic, self._base, EXPIRY_SECONDS)
-        if rarely or len(self._broadcast) <= SMALL:
-            topic = broadcast_topic(task, opening.slot)
-            self._connection.republish(topic, self._broadcast, EXPIRY_SECONDS)
-        notes = {**self._opening_notes(grown), **reminder(missing)}
-        text = opening.text(grown).encode()
-        self._connection.publish(round_topic(task), text, notes=notes, expiry=EXPIRY_SECONDS)
 
     def _log_waiting(self, gathering: Gathering[Frame]) -> None:
         """Say what the round waits for."""
         number, missing = gathering.round_number, sorted(gathering.missing())
         last = number >= self._contract.rounds
         what = "last evaluation" if last else f"round {number} of {self._contract.rounds}"
-        names = [f"{each} ({'on' if each in self._online else 'off'}line)" for each in missing[:5]]
+        names = [f"{each} ({self._roster.describe(each)})" for each in missing[:5]]
         more = len(missing) - len(names)
         log.info(
             "%s: %s, waits for %d of %d devices: %s%s",
             what,
             self._connection.state,
             len(missing),
-            len(self._contract.devices),
+            len(self._members),
             ", ".join(names),
             f" and {more} more" if more else "",
             extra={"round": number, "missing": len(missing)},
         )
 
-    def _take(self, gathering: Gathering[Frame], arrival: Arrival, kinds: tuple[type, ...]) -> None:
-        """Judge one packet; nothing that a device sends can end a round."""
+    def _take(
+        self, gathering: Gathering[Frame], arrivals: Iterable[Arrival], kinds: tuple[type, ...]
+    ) -> None:
+        """Judge what has arrived, write what counts of it at once, then tell the broker.
+
+        Nothing that a device sends can end a round.
+        """
+        found = [self._heard(gathering, each, kinds) for each in arrivals]
+        judged = [each for each in found if each is not None]
+        self._record(gathering.round_number, judged)
+        for each in judged:
+            if each.message is not None:
+                self._observe(each.message)
+            each.receipt()  # only now that what it tells of is safe
+        for arrival in arrivals:
+            arrival.acknowledge()
+        self._part()
+
+    def _record(self, number: int, judged: Iterable[_Judged]) -> None:
+        """Make the uploads of a batch safe, all in one step."""
+        new = [each for each in judged if each.upload is not None]
+        if not new:
+            return
+        first, *others = (each.message.notes for each in new if each.message is not None)
+        with self._tracer.span("record", first, others, uploads=len(new)):
+            self._uploads.record_all(number, [each.upload for each in new if each.upload])
+
+    def _heard(
+        self, gathering: Gathering[Frame], arrival: Arrival, kinds: tuple[type, ...]
+    ) -> _Judged | None:
+        """Judge one packet; None for a part of an answer."""
         channel, device = arrival.topic.split("/")[-2:]
+        self._admit(gathering, device, arrival)
         if channel == "presence":
-            self._hear(device, arrival)
-            return
+            return _Judged(self._hear(device, arrival))
+        self._roster.heard_of(device)
+        number, chunk = gathering.round_number, arrival.payload
+        if repeated := self._repeated(gathering, device, chunk):
+            return repeated
         try:
-            payload = self._assemble(device, arrival.payload)
+            payload = self._assemble(device, chunk)
         except WireError as error:
-            self._drop(device, gathering.round_number, error)
-            self._observe(DeviceMessage(device, Verdict.MALFORMED, len(arrival.payload)))
+            self._drop(device, number, error)
+            refuse = partial(self._receipts.refuse_chunk, device, number, chunk, str(error))
+            return _Judged(DeviceMessage(device, Verdict.MALFORMED, len(chunk)), receipt=refuse)
+        if device in self._assemblers:
+            self._receipts.took_chunk(device, whole=payload is not None)
+        if payload is None:
+            return None
+        return self._judge(gathering, device, payload, arrival.notes, kinds)
+
+    def _admit(self, gathering: Gathering[Frame], device: str, arrival: Arrival) -> None:
+        """Take a device in at its first message, if it may join; it is safe before that counts."""
+        comes = arrival.topic != presence_topic(self._contract.task, device) or (
+            arrival.payload == b"online" and wire.speaks(arrival.notes) >= 1
+        )
+        if not comes or not self._members.admit(device, gathering.round_number):
             return
-        if payload is not None:
-            self._observe(self._judge(gathering, device, payload, arrival.notes, kinds))
+        self._assemblers[device] = Assembler(wire.MAX_FRAME, memory=self._room)
+        self._roster.admit([device])
+        if self._asked is None:
+            gathering.invite(device)
+        self._announcer.admitted()
+        self._observe(DeviceMessage(device, joined=True))
+
+    def _repeated(self, gathering: Gathering[Frame], device: str, chunk: bytes) -> _Judged | None:
+        """Judge a chunk of an answer that the round holds already; None if it is none.
+
+        Whoever is not sure that his answer has arrived sends its first chunk.
+        """
+        place = place_of(chunk)
+        if place is None or place.count == 1 or gathering.digests.get(device) != place.digest:
+            return None
+        if place.index:
+            return _Judged(None)
+        number, kind = gathering.round_number, Verdict.DUPLICATE
+        receipt = partial(self._receipts.give, device, number, place.digest, kind)
+        return _Judged(DeviceMessage(device, kind, len(chunk)), receipt=receipt)
 
     def _assemble(self, device: str, chunk: bytes) -> bytes | None:
         """Return an answer once it is whole; of a stranger nothing is kept, and a chunk will do."""
@@ -350,33 +418,62 @@ class MqttCohort(Generic[B, U]):
         payload: bytes,
         notes: Notes,
         kinds: tuple[type, ...],
-    ) -> DeviceMessage:
+    ) -> _Judged:
         """Judge an answer; what a device of 0.1 tells beside it is in the message's notes."""
-        number, frame = gathering.round_number, None
-        made = notes_of(_trace_of(payload), notes)
+        number, size, why = gathering.round_number, len(payload), ""
+        opened, frame, verdict, trouble = None, None, Verdict.MALFORMED, None
+        try:
+            opened = wire.open_frame(payload) if device in self._assemblers else None
+        except WireError as error:
+            trouble = error
+        made = notes_of("" if opened is None else opened.envelope.trace, notes)
         with self._tracer.span("receive", made, device=device, round=number) as traced:
             try:
-                frame, verdict = self._read_answer(gathering, device, payload, kinds)
+                if trouble is None:
+                    frame, verdict = self._read_answer(gathering, device, opened, kinds)
             except WireError as error:
-                self._drop(device, number, error)
-                verdict = Verdict.MALFORMED
-        told = DeviceMessage(device, verdict, len(payload), notes=traced)
+                trouble = error
+        if trouble is not None:
+            self._drop(device, number, trouble)
+            verdict, why = Verdict.MALFORMED, str(trouble)
+        receipt = self._receipt_for(device, number, payload, opened, verdict, why)
         if frame is None:
-            return told
+            return _Judged(DeviceMessage(device, verdict, size, notes=traced), receipt=receipt)
         ignored = self._ignored.add(frame.ignored, device)
-        return replace(told, report=frame[Report].with_notes(notes), ignored=ignored)
+        report = frame[Report].with_notes(notes)
+        told = DeviceMessage(device, verdict, size, report=report, ignored=ignored, notes=traced)
+        accepted = verdict is Verdict.ACCEPTED
+        upload = Upload(device, frame.digest, payload) if accepted else None
+        return _Judged(told, upload, receipt)
 
-    def _hear(self, device: str, arrival: Arrival) -> None:
-        """Take a device's word on whether it is there."""
-        online = arrival.payload == b"online"
-        if device in self._assemblers:  # who is not invited is not remembered
-            (self._online.add if online else self._online.discard)(device)
-            if online:
-                grows = wire.grows(arrival.notes)
-                (self._growing.add if grows else self._growing.discard)(device)
-            if leaver(self._contract, arrival.topic, arrival.payload, arrival.notes):
-                self._leave(device)
-        self._observe(DeviceMessage(device, online=online))
+    def _receipt_for(
+        self,
+        device: str,
+        number: int,
+        payload: bytes,
+        opened: OpenFrame | None,
+        verdict: Verdict,
+        why: str,
+    ) -> Callable[[], None]:
+        """Return what gives the receipt for an answer, once that is safe."""
+        digest = wire.digest(payload) if opened is None else opened.digest
+        if opened is not None and verdict is not Verdict.MALFORMED:
+            number = opened.envelope.round
+        return partial(self._receipts.give, device, number, digest, verdict, why)
+
+    def _is_held(self, device: str, opened: OpenFrame) -> bool:
+        """Return whether an earlier round was closed with an answer, whose receipt was lost."""
+        return self._uploads.held(opened.envelope.round, device) == opened.digest
+
+    def _hear(self, device: str, arrival: Arrival) -> DeviceMessage:
+        """Take a device's word on whether it is there, and what it is doing."""
+        self._roster.hear(device, arrival)
+        invited = device in self._assemblers
+        if invited and leaver(self._contract, arrival.topic, arrival.payload, arrival.notes):
+            self._leave(device)
+        if invited and is_eviction(self._contract, arrival.payload, arrival.notes):
+            self._evicted.add(device)
+        return DeviceMessage(device, online=arrival.payload == b"online")
 
     def _leave(self, device: str) -> None:
         if self._algorithm.remove_clients is not None:
@@ -386,8 +483,8 @@ class MqttCohort(Generic[B, U]):
             log.warning(text, device, self._contract.algorithm, extra={"device": device})
 
     def _part(self) -> None:
-        if self._leaving:
-            raise LeftError(self._leaving)
+        if self._leaving or self._evicted:
+            raise LeftError(self._leaving, self._evicted)
 
     def _drop(self, device: str, number: int, error: WireError) -> None:
         left = self._told.allowed(device)
@@ -397,38 +494,48 @@ class MqttCohort(Generic[B, U]):
             log.warning("ignored a message of %s: %s%s", device, error, more, extra=facts)
 
     def _read_answer(
-        self, gathering: Gathering[Frame], device: str, payload: bytes, kinds: tuple[type, ...]
+        self,
+        gathering: Gathering[Frame],
+        device: str,
+        opened: OpenFrame | None,
+        kinds: tuple[type, ...],
     ) -> tuple[Frame | None, Verdict]:
         """Return an answer's frame, as far as it is one of this run, and its verdict.
 
         Raises:
             WireError: if it is none, and not of another round or run.
         """
-        if device not in self._assemblers:
+        if opened is None:
             return None, Verdict.UNINVITED
-        envelope = wire.envelope_of(payload)
+        envelope = opened.envelope
         if envelope.run != self._contract.run:
             return None, Verdict.WRONG_ROUND
         if misplaced := gathering.misplaced(envelope.round):
-            return self._misplaced(device, payload), misplaced
-        with self._tracer.span("check", bytes=len(payload)):
-            frame = self._decoded(device, payload, kinds)
+            if misplaced is Verdict.LATE and self._is_held(device, opened):
+                misplaced = Verdict.DUPLICATE
+            frame = self._misplaced(device, opened)
+            if frame is not None and misplaced is Verdict.LATE:
+                self._members.heard(device, envelope, in_time=False)
+            return frame, misplaced
+        with self._tracer.span("check", bytes=len(opened.body)):
+            frame = self._decoded(device, opened, kinds)
         verdict = gathering.offer(device, frame.envelope.round, frame.digest, frame)
+        if verdict is Verdict.UNINVITED:
+            return frame, Verdict.NOT_ASKED
         if verdict is Verdict.ACCEPTED:
-            with self._tracer.span("record"):
-                self._uploads.record(frame.envelope.round, device, frame.digest, payload)
-            self._room.most = max(self._room.most, 2 * len(self._assemblers) * len(payload))
+            self._members.heard(device, envelope, in_time=True)
+            self._room.most = max(self._room.most, 2 * len(self._assemblers) * len(opened.body))
         return frame, verdict
 
-    def _misplaced(self, device: str, payload: bytes) -> Frame | None:
+    def _misplaced(self, device: str, opened: OpenFrame) -> Frame | None:
         """Return the frame of another round's answer, whose report counts; None if it is none."""
         try:
-            return self._decoded(device, payload, (self._algorithm.upload, Report))
+            return self._decoded(device, opened, (self._algorithm.upload, Report))
         except WireError:
             return None
 
-    def _decoded(self, device: str, payload: bytes, kinds: tuple[type, ...]) -> Frame:
-        frame = self._frame(payload, kinds)
+    def _decoded(self, device: str, opened: OpenFrame, kinds: tuple[type, ...]) -> Frame:
+        frame = self._frame(opened, kinds)
         if (frame.envelope.task, frame.envelope.sender) != (self._contract.task, device):
             raise ContentError(f"{frame.envelope} came on the topic of {device}")
         if self._algorithm.upload in frame.messages:
@@ -438,7 +545,7 @@ class MqttCohort(Generic[B, U]):
                 raise ContentError(str(error)) from error
         return frame
 
-    def _frame(self, payload: bytes, kinds: tuple[type, ...]) -> Frame:
+    def _frame(self, opened: OpenFrame, kinds: tuple[type, ...]) -> Frame:
         """Return an answer's frame; without an upload if the device only evaluated.
 
         So does one whose privacy budget is spent, or whose model has diverged: the round need not
@@ -448,14 +555,6 @@ class MqttCohort(Generic[B, U]):
             WireError: if it is none.
         """
         try:
-            return wire.decode(payload, *kinds, sizes=self._algorithm.sizes)
+            return opened.read(*kinds, sizes=self._algorithm.sizes)
         except wire.KindError:
-            return wire.decode(payload, Report)
-
-
-def _trace_of(payload: bytes) -> str:
-    """Return where an answer was made, in a trace; empty if it does not say so."""
-    try:
-        return wire.envelope_of(payload).trace
-    except WireError:
-        return ""
+            return opened.read(Report)

@@ -1,15 +1,34 @@
 """Where a round's uploads are safe."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from edgeloop.protocol import wire
+
+
+class Upload(NamedTuple):
+    """An upload as it is written.
+
+    Attributes:
+        client: whose it is.
+        digest: what makes two deliveries of one upload the same.
+        payload: its bytes.
+    """
+
+    client: str
+    digest: str
+    payload: bytes
 
 
 class UploadLog(Protocol):
     """Where uploads are written before the broker is told that they have arrived."""
 
-    def record(self, round_number: int, client: str, digest: str, payload: bytes) -> None:
-        """Write an upload; it is safe when this returns. The same one again changes nothing."""
+    def record_all(self, round_number: int, uploads: Sequence[Upload]) -> None:
+        """Write uploads to one round, each of another client; all are safe when this returns.
+
+        The same one again changes nothing.
+        """
         ...
 
     def recall(self, round_number: int) -> Mapping[str, bytes]:
@@ -18,6 +37,10 @@ class UploadLog(Protocol):
 
     def drop(self, round_number: int, client: str) -> None:
         """Forget an upload, so that its client may send another."""
+        ...
+
+    def held(self, round_number: int, client: str) -> str | None:
+        """Return the SHA-256 of a client's upload, of a closed round too; None if none."""
         ...
 
 
@@ -31,6 +54,11 @@ class MemoryLog:
         """Keep an upload."""
         self.uploads.setdefault(round_number, {}).setdefault(client, payload)
 
+    def record_all(self, round_number: int, uploads: Sequence[Upload]) -> None:
+        """Keep uploads."""
+        for upload in uploads:
+            self.record(round_number, *upload)
+
     def recall(self, round_number: int) -> Mapping[str, bytes]:
         """Return a round's uploads by client."""
         return dict(self.uploads.get(round_number, {}))
@@ -38,3 +66,8 @@ class MemoryLog:
     def drop(self, round_number: int, client: str) -> None:
         """Forget an upload."""
         self.uploads.get(round_number, {}).pop(client, None)
+
+    def held(self, round_number: int, client: str) -> str | None:
+        """Return the SHA-256 of a client's upload to a round; None if there is none."""
+        payload = self.uploads.get(round_number, {}).get(client)
+        return None if payload is None else wire.digest(payload)

@@ -1,6 +1,7 @@
 """Data sets, their partitions among clients, and the folders that hold them."""
 
 from edgeloop.data.brought import DeviceData, DeviceSamples, SampleSelection
+from edgeloop.data.columns import Columns
 from edgeloop.data.federation import Federation, single_client, split
 from edgeloop.data.partitions import Partition
 from edgeloop.data.samples import ClientData, Pool, Samples
@@ -9,6 +10,7 @@ from edgeloop.data.writing import write
 
 __all__ = [
     "ClientData",
+    "Columns",
     "DeviceData",
     "DeviceSamples",
     "Federation",

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeloop.data.classes import class_numbers
+from edgeloop.data.columns import BY_NAME, Columns
 from edgeloop.data.federation import Federation, single_client
 from edgeloop.data.images import Size, class_files, read_class_folders
 from edgeloop.data.partitions import Partition
@@ -36,6 +37,7 @@ class SampleSelection:
         partition: how it is dealt out; None for all of it, or for a source that is divided.
         layout: of a folder with one file per client.
         image_size: pixels of a side; None for the size of the task.
+        columns: names of columns of a table, where their own names do not tell.
     """
 
     source: str
@@ -43,6 +45,7 @@ class SampleSelection:
     partition: Partition | None = None
     layout: Layout = "files"
     image_size: int | None = None
+    columns: Columns = BY_NAME
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,12 +125,12 @@ class DeviceData:
         choice = self._choice
         if choice.image_size is not None or is_divided(choice.source):
             return False
-        return layout_of(choice.source).resizes
+        return layout_of(choice.source, choice.columns).resizes
 
     def _inspect(self) -> None:
         """Look at what can be seen before the task is known."""
         self._check()
-        if layout_of(self._choice.source).read is read_class_folders:
+        if layout_of(self._choice.source, self._choice.columns).read is read_class_folders:
             with readable():
                 class_files(Path(self._choice.source))
 
@@ -147,15 +150,15 @@ class DeviceData:
         if choice.partition is None and not is_divided(choice.source):
             federation: Federation = single_client(self._all(size))
         else:
-            federation = load(choice.source, choice.partition, choice.layout, size)
+            federation = load(choice.source, choice.partition, choice.layout, size, choice.columns)
         return federation, federation.client(choice.client)
 
     def _all(self, size: Size) -> Pool:
         """Read the source whole; one photo that cannot be read does not keep a device away."""
-        if layout_of(self._choice.source).read is read_class_folders:
+        if layout_of(self._choice.source, self._choice.columns).read is read_class_folders:
             with readable():
                 return read_class_folders(Path(self._choice.source), size, sparing=True)
-        return read(self._choice.source, size)
+        return read(self._choice.source, size, columns=self._choice.columns)
 
     def _size(self, shape: tuple[int, ...]) -> Size:
         if len(shape) != 3 or shape[0] not in (1, 3):

@@ -9,7 +9,6 @@ two classes, of the splits train, val and test in this order, resized to 64 x 64
 nobody has then are left out. Of iWildCam that leaves 194 cameras and 158 classes.
 """
 
-import csv
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeloop.data.images import PARTS, Size, content, decode
+from edgeloop.data import tables
+from edgeloop.data.images import Size, content, decode
+from edgeloop.data.parts import PARTS
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
 
@@ -33,8 +34,15 @@ Row = Mapping[str, str]
 
 
 def matches(source: Path) -> bool:
-    """Return whether this folder has a table of its pictures."""
-    return (source / _METADATA).is_file()
+    """Return whether this folder has a table of its pictures, with columns as WILDS has them."""
+    path = source / _METADATA
+    return path.is_file() and _looks_alike(tables.heading(path))
+
+
+def _looks_alike(columns: Sequence[str]) -> bool:
+    """Return whether two of the three columns are there: pictures, classes, cameras."""
+    has = ["filename" in columns, "y" in columns, any(each in columns for each in _CAMERAS)]
+    return sum(has) > 1
 
 
 def read(source: Path, size: Size = None) -> Pool:
@@ -60,7 +68,7 @@ def read(source: Path, size: Size = None) -> Pool:
 
 def _rows(path: Path) -> tuple[list[Row], str]:
     """Return the rows of the splits, in their order, and the name of the camera's column."""
-    rows = _table(path)
+    rows = tables.rows(path)
     columns = rows[0].keys() if rows else ()
     camera = next((name for name in _CAMERAS if name in columns), None)
     missing = [name for name in ("filename", "y") if name not in columns]
@@ -78,17 +86,6 @@ def _rows(path: Path) -> tuple[list[Row], str]:
         counted = ", ".join(f"{count} of {name!r}" for name, count in sorted(others.items()))
         log.warning("%s: left out: rows of other splits, %s", path.parent, counted)
     return [row for part in PARTS for row in rows if row["split"] == part], camera
-
-
-def _table(path: Path) -> list[Row]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return [
-                {key: value or "" for key, value in row.items() if key is not None}
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(str(path), f"no table ({error})", "write it as CSV in UTF-8") from error
 
 
 def _of_large_cameras(path: Path, rows: Sequence[Row], camera: str) -> list[Row]:
@@ -120,6 +117,6 @@ def _file(source: Path, name: str) -> Path:
 
 
 def _class_names(path: Path, known: Sequence[int]) -> tuple[str, ...]:
-    rows = _table(path) if path.is_file() else []
+    rows = tables.rows(path) if path.is_file() else []
     named = {row.get("y"): row.get("name") for row in rows}
     return tuple(named.get(str(each)) or str(each) for each in known)

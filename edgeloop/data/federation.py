@@ -216,6 +216,8 @@ def split(pool: Pool, partition: Partition) -> PooledFederation:
         ConfigError: more classes per client than there are classes.
         DataError: a partition that this pool does not allow.
     """
+    if partition.kind == "natural" and pool.unclear is not None:
+        raise pool.unclear
     draw, kept = RandomState(partition.seed), draw_indices(partition, len(pool))
     natural = None if pool.clients is None else pool.clients[kept]
     assigned = assign(partition, pool.labels[kept], pool.classes, natural, draw)

@@ -3,7 +3,8 @@
     train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, ...   (MNIST)
     emnist-SPLIT-train-images-idx3-ubyte, ..., emnist-SPLIT-test-images-idx3-ubyte, ...
 
-They are looked for in the folder, in its `raw`, and where torchvision puts them: `NAME/raw`.
+They are looked for in the folder, in its `raw`, and where torchvision puts them: `NAME/raw`. A dot
+may stand before `idx`, and each file may lie in a folder of its own name, as some programs unpack.
 
 Shape suffixes: N images, H and W pixels.
 """
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeloop.data import sample
+from edgeloop.data.left_out import is_hidden
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
 
@@ -88,13 +90,28 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
 def _training_images(source: Path) -> list[Path]:
     if source.is_file():
-        return [source] if _IMAGES in source.name and _TRAIN in source.name else []
-    places = (source, source / "raw", *(each / "raw" for each in _folders(source)))
+        return [source] if _plain(source).endswith(f"{_TRAIN}{_IMAGES}") else []
+    within = _folders(source)
+    places = (source, source / "raw", *(each / "raw" for each in within))
     for place in places:
-        found = {each.name.removesuffix(".gz"): each for each in place.glob(f"*{_TRAIN}{_IMAGES}*")}
+        found = {_plain(each): each for each in _files(place) if _is_training(each)}
         if found:
             return [found[name] for name in sorted(found)]
-    return []
+    return [file for each in within if _is_training(each) for file in _files(each)]
+
+
+def _files(place: Path) -> list[Path]:
+    return sorted(each for each in place.glob("*") if each.is_file() and not is_hidden(each))
+
+
+def _is_training(path: Path) -> bool:
+    return _plain(path).endswith(f"{_TRAIN}{_IMAGES}")
+
+
+def _plain(path: Path) -> str:
+    """Return a name as MNIST's authors write it: others have a dot before `idx`, and no `ubyte`."""
+    name = path.name.lower().removesuffix(".gz").replace(".idx", "-idx")
+    return name if name.endswith("-ubyte") else f"{name.removesuffix('.ubyte')}-ubyte"
 
 
 def _folders(source: Path) -> list[Path]:
@@ -103,25 +120,34 @@ def _folders(source: Path) -> list[Path]:
 
 def _of_test(images: Path) -> Path:
     """Return the file of the test images: MNIST's is `t10k`, EMNIST's `test`."""
-    candidates = [
-        images.with_name(images.name.replace(_TRAIN, part)) for part in ("t10k-", "test-")
-    ]
-    return next((each for each in candidates if _either(each).is_file()), candidates[0])
+    plain = _plain(images)
+    names = [plain.replace(_TRAIN, part) for part in ("t10k-", "test-")]
+    found = [_called(images, name) for name in names]
+    return next((each for each in found if each is not None), images.with_name(names[0]))
 
 
-def _either(path: Path) -> Path:
-    """Return the file, packed or not, that is there; the given one where neither is."""
-    plain = path.with_name(path.name.removesuffix(".gz"))
-    packed = plain.with_name(f"{plain.name}.gz")
-    return next((each for each in (path, plain, packed) if each.is_file()), path)
+def _called(images: Path, plain: str) -> Path | None:
+    """Return the file beside the images that has this plain name, packed or not; or None.
+
+    Some programs unpack each file into a folder of its name.
+    """
+    beside = _files(images.parent)
+    if _plain(images.parent).endswith(_IMAGES):
+        folders = [each for each in _folders(images.parents[1]) if _plain(each) == plain]
+        beside = [file for each in folders for file in _files(each)]
+    return next((each for each in beside if _plain(each) == plain), None)
 
 
 def _read_pair(images: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    labels = _either(images.with_name(images.name.replace(_IMAGES, _LABELS)))
-    images_NHW, labels_N = read_idx(_either(images)), read_idx(labels)
+    name = _plain(images).replace(_IMAGES, _LABELS)
+    labels = _called(images, name) or images.with_name(name)
+    images_NHW, labels_N = read_idx(images), read_idx(labels)
     if images_NHW.ndim != 3 or labels_N.ndim != 1:
         problem = f"images of shape {images_NHW.shape} and labels of shape {labels_N.shape}"
         raise DataError(str(images), problem, "give it images (N, H, W) and labels (N,)")
+    if len(images_NHW) != len(labels_N):
+        problem = f"{len(images_NHW)} images, and {len(labels_N)} labels in {labels.name}"
+        raise DataError(str(images), problem, "download both again: they are of different sets")
     return images_NHW, labels_N
 
 
@@ -130,7 +156,7 @@ def _content(path: Path) -> bytes:
         raise DataError(str(path), "no such file", "download the set again")
     try:
         with path.open("rb") as plain, gzip.GzipFile(fileobj=plain) as packed:
-            file: Any = packed if path.suffix == ".gz" else plain
+            file: Any = packed if path.suffix.lower() == ".gz" else plain
             content: bytes = file.read(_LIMIT + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(str(path), f"cannot be read ({error})", "download it again") from error

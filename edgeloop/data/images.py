@@ -13,25 +13,24 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeloop.data.left_out import SkippedFiles, is_hidden, is_special
+from edgeloop.data.class_layout import CONTAINERS, SUFFIXES, ClassLayout, Photo
+from edgeloop.data.parts import part_of
+from edgeloop.data.room import check_room
 from edgeloop.data.samples import Pool
-from edgeloop.errors import DataError, MisfitError
+from edgeloop.errors import DataError
 from edgeloop.runtime import pictures
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
-KINDS = ("PNG", "JPEG")
 Size = int | tuple[int, int, int] | None
 """Pixels of a side, or a whole shape (C, H, W) with 1 or 3 colours, or None for the image's own."""
 
-# In this order the parts of a data set are pooled.
-PARTS = ("train", "val", "test")
+_LONGEST_PATH = 1024  # bytes
 FLOAT = 4  # bytes of a pixel that a model reads
 _EXTRA = "pip install 'edgeloop[sim]'"
 
 
-def optional(module: str, package: str) -> ModuleType:
+def optional(module: str, package: str, remedy: str = _EXTRA) -> ModuleType:
     """Import a package that only readers need.
 
     Raises:
@@ -40,7 +39,7 @@ def optional(module: str, package: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        raise DataError(package, "is needed to read this source", _EXTRA) from error
+        raise DataError(package, "is needed to read this source", remedy) from error
 
 
 def decode(
@@ -50,7 +49,7 @@ def decode(
     wanted_N: NDArray[np.bool_] | None = None,
     spoiled: dict[int, DataError] | None = None,
 ) -> NDArray[np.uint8]:
-    """Decode PNG or JPEG images of one size, or resize them to one; EXIF orientation is honoured.
+    """Decode images of one size, or resize them to one; EXIF orientation is honoured.
 
     Args:
         images: each one's name, for messages, and its bytes.
@@ -81,7 +80,9 @@ def decode(
             spoiled.setdefault(position, error)
             continue
         if not len(images_NCHW):
-            _check_room(count, image_CHW.shape[1:])
+            high, wide = image_CHW.shape[1:]
+            what = f"{count} images of {high} x {wide}"
+            check_room("data.source", what, count * 3 * high * wide * FLOAT)
             images_NCHW = np.zeros((count, 3, *image_CHW.shape[1:]), np.uint8)
         if image_CHW.shape[1:] != images_NCHW.shape[2:]:
             sizes = f"{image_CHW.shape[1:]} where the first has {images_NCHW.shape[2:]}"
@@ -96,31 +97,14 @@ def _decoded(content: bytes, name: str, size: Size) -> NDArray[np.uint8]:
     """Decode one image, (C, H, W)."""
     colours = size[0] if isinstance(size, tuple) else None
     sides = size[1:] if isinstance(size, tuple) else size and (size, size)
-    return pictures.decode(content, name, channels=colours, size=sides or None, kinds=KINDS)
-
-
-def _check_room(count: int, sides: tuple[int, ...]) -> None:
-    """Refuse images that this machine has no memory for, before any is taken.
-
-    Raises:
-        MisfitError: saying how many there are, and of what size.
-    """
-    needed = count * 3 * sides[0] * sides[1] * FLOAT
-    if not hasattr(os, "sysconf"):
-        return  # there is no telling
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
-        problem = (
-            f"{count} images of {sides[0]} x {sides[1]} are {needed / 2**30:.0f} GiB as floats"
-        )
-        remedy = f"have smaller or fewer ones; this machine has {memory / 2**30:.0f} GiB"
-        raise MisfitError("data.source", problem, remedy)
+    return pictures.decode(content, name, channels=colours, size=sides or None)
 
 
 def read_class_folders(folder: Path, size: Size = None, *, sparing: bool = False) -> Pool:
-    """Read `folder/CLASS/*.png`, or `folder/train/CLASS/*.png` and `test` likewise, into a pool.
+    """Read a folder of images by class into a pool; see `class_layout` for what is understood.
 
     Classes are numbered by name, images ordered by part (train, val, test), class and file name.
+    Domains are natural clients, numbered by name.
 
     Args:
         folder: the folder.
@@ -129,42 +113,49 @@ def read_class_folders(folder: Path, size: Size = None, *, sparing: bool = False
             error, since what is drawn from a data set would depend on them.
 
     Raises:
-        DataError: no images there, or none that can be decoded, or images that differ in size.
+        DataError: no images there, or none that can be decoded, or images that differ in size, or
+            no folders that are classes.
     """
-    files = class_files(folder)
-    skipped_files(folder).log_summary(folder)
+    layout = ClassLayout(folder)
+    photos = _photos(layout)
+    layout.left.log_summary(folder)
+    if not sparing:
+        _check_classes(layout)
     spoiled: dict[int, DataError] = {}
-    contents = (
-        _contents(files, spoiled) if sparing else ((str(each), content(each)) for each in files)
-    )
-    images_NCHW = decode(contents, len(files), size, spoiled=spoiled if sparing else None)
+    contents = _contents([each.path for each in photos], spoiled if sparing else None)
+    images_NCHW = decode(contents, len(photos), size, spoiled=spoiled if sparing else None)
     if spoiled:
-        files, images_NCHW = _without_unreadable(folder, files, images_NCHW, spoiled)
-    names = tuple(sorted({file.parent.name for file in files}))
-    labels = np.array([names.index(file.parent.name) for file in files], np.int64)
-    present = {part.name for part in _parts(folder)}
-    _log_oddities(folder, names, present)
-    whose = [file.parent.parent.name if present else "" for file in files]
-    return Pool(images_NCHW, labels, names, tested=test_mask(whose, present))
+        photos, images_NCHW = _without_unreadable(folder, photos, images_NCHW, spoiled)
+    names = tuple(sorted({each.label for each in photos}))
+    numbers = {name: number for number, name in enumerate(names)}
+    labels = np.array([numbers[each.label] for each in photos], np.int64)
+    present = {part_of(part.name) for part in layout.parts} or {each.part for each in photos}
+    _log_oddities(layout, names, present - {""})
+    tested = test_mask([each.part for each in photos], present)
+    return Pool(images_NCHW, labels, names, _domains(layout, photos), tested)
 
 
-def _contents(files: list[Path], spoiled: dict[int, DataError]) -> Iterator[tuple[str, bytes]]:
-    """Yield names and bytes; what cannot be read is spoiled, and empty."""
+def _contents(
+    files: list[Path], spoiled: dict[int, DataError] | None
+) -> Iterator[tuple[str, bytes]]:
+    """Yield names and bytes; what cannot be read is spoiled, and empty, where that is wanted."""
     for position, file in enumerate(files):
         data = b""
         try:
             data = content(file)
         except DataError as error:
+            if spoiled is None:
+                raise
             spoiled[position] = error
         yield str(file), data
 
 
 def _without_unreadable(
     folder: Path,
-    files: list[Path],
+    files: list[Photo],
     images_NCHW: NDArray[np.uint8],
     spoiled: dict[int, DataError],
-) -> tuple[list[Path], NDArray[np.uint8]]:
+) -> tuple[list[Photo], NDArray[np.uint8]]:
     """Return the files and images that are not spoiled, and say which are.
 
     Raises:
@@ -179,20 +170,48 @@ def _without_unreadable(
     return [files[position] for position in sound], images_NCHW[sound]
 
 
-def _log_oddities(folder: Path, names: tuple[str, ...], present: Collection[str]) -> None:
+def _check_classes(layout: ClassLayout) -> None:
+    """Refuse folders that are called after parts or after what they hold: they are no classes.
+
+    Raises:
+        DataError: naming them, and what lies beside them.
+    """
+    names = sorted({each.label for each in layout.photos})
+    all_parts = len(names) > 1 and all(map(part_of, names))
+    only = len(names) == 1 and (part_of(names[0]) or names[0].lower() in CONTAINERS)
+    if all_parts or only:
+        beside = str(layout.left)
+        problem = f"has images in {', '.join(names)}, and no folder for each class"
+        remedy = "put the images of each class into a folder, or list them in a CSV: docs/data.md"
+        raise DataError(str(layout.folder), problem + (beside and f"; with {beside}"), remedy)
+
+
+def _domains(layout: ClassLayout, photos: Sequence[Photo]) -> NDArray[np.int64] | None:
+    """Return whose each image is, (N,), where there are domains, and say that there are."""
+    names = sorted({each.domain for each in photos})
+    if names == [""]:
+        return None
+    told = "%s: %s hold the same folders: each is read as a natural client, those within as classes"
+    log.warning(told, layout.folder, ", ".join(names))
+    return np.array([names.index(each.domain) for each in photos], np.int64)
+
+
+def _log_oddities(layout: ClassLayout, names: tuple[str, ...], present: Collection[str]) -> None:
     """Say what is legal and seldom meant."""
+    folder = layout.folder
     if len(names) == 1:
-        log.warning("%s: has one class only, %s: nothing can be learned from it", folder, names[0])
+        log.warning("%s: has one class only, %s: each of its folders is one", folder, names[0])
     if present and "train" not in present:
+        parts = sorted(part.name for part in layout.parts) or sorted(present)
         told = "%s: has no part train beside %s: its images are divided like any others"
-        log.warning(told, folder, ", ".join(sorted(present)))
+        log.warning(told, folder, ", ".join(parts))
 
 
 def test_mask(parts: Sequence[str], present: Collection[str]) -> NDArray[np.bool_] | None:
     """Return which samples a source has set aside for tests; None where it has set none aside.
 
     Args:
-        parts: of `PARTS`, whose each sample is, (N,).
+        parts: of `parts.PARTS`, whose each sample is, (N,).
         present: those that the source has, maybe empty.
     """
     if "train" not in present:
@@ -209,56 +228,27 @@ def class_files(folder: Path) -> list[Path]:
     Raises:
         DataError: if there are none.
     """
-    files = [file for each in _classes(folder) for file in image_files(each)]
-    if not files:
-        left = str(skipped_files(folder))
-        problem = f"unknown layout{left and ', with '}{left}"
-        remedy = "give it config.json, *.parquet, or one folder of PNG or JPEG images per class"
-        raise DataError(str(folder), problem, remedy)
-    return files
+    return [each.path for each in _photos(ClassLayout(folder))]
 
 
-def skipped_files(folder: Path) -> SkippedFiles:
-    """Return what `read_class_folders` does not read of a folder."""
-    left, classes, parts = SkippedFiles(), _classes(folder), _parts(folder)
-    if parts:
-        left.others(folder, parts, f"beside {', '.join(part.name for part in parts)}")
-    for part in parts or [folder]:
-        left.others(part, classes, "")
-    for each in classes:
-        images = image_files(each)
-        left.others(each, images, "within a class")
-        if not images:
-            left.folder(each, "without images")
-    return left
+def _photos(layout: ClassLayout) -> list[Photo]:
+    if layout.photos:
+        _check_names(layout)
+        return layout.photos
+    left = str(layout.left)
+    problem = f"unknown layout{left and ', with '}{left}"
+    remedy = "give it config.json, *.parquet, a CSV with labels, or one folder of images per class"
+    raise DataError(str(layout.folder), problem, remedy)
 
 
-def _parts(folder: Path) -> list[Path]:
-    """Return those of `PARTS` that a folder has, empty ones too; a class may be called like one."""
-    named = [folder / part for part in PARTS if (folder / part).is_dir()]
-    divided = {part for part in named if any(each.is_dir() for each in part.iterdir())}
-    return [part for part in named if part in divided or (divided and not any(part.iterdir()))]
-
-
-def _classes(folder: Path) -> list[Path]:
-    return [
-        each
-        for part in _parts(folder) or [folder]
-        for each in sorted(part.iterdir())
-        if each.is_dir() and not is_hidden(each)
-    ]
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Return a folder's PNG and JPEG files by name; hidden ones are none."""
-    return sorted(
-        each
-        for each in folder.iterdir()
-        if each.suffix.lower() in SUFFIXES
-        and not is_hidden(each)
-        and not each.is_dir()
-        and not is_special(each)
-    )
+def _check_names(layout: ClassLayout) -> None:
+    """Refuse a class that no message can name."""
+    for name in {each.label for each in layout.photos}:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            problem = f"the class folder {os.fsencode(name)!r} has a name that is not UTF-8"
+            raise DataError(str(layout.folder), problem, "rename it") from error
 
 
 def content(file: Path) -> bytes:
@@ -268,9 +258,21 @@ def content(file: Path) -> bytes:
         DataError: if it cannot be read, such as a link whose target is gone.
     """
     try:
-        return file.read_bytes()
+        data = file.read_bytes()
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
         if file.is_symlink():
             problem = f"is a link to {file.readlink()}, which {problem}"
         raise DataError(str(file), problem, "restore it, or remove it") from error
+    if target := _link_as_text(data):
+        problem = f"is a link to {target} that was written as text"
+        raise DataError(str(file), problem, "put the image itself there, or remove it")
+    return data
+
+
+def _link_as_text(data: bytes) -> str:
+    """Return the path that a file holds instead of an image; nothing where it holds none."""
+    if not 0 < len(data) <= _LONGEST_PATH or not data.isascii():
+        return ""
+    text = data.decode("ascii").strip()
+    return text if text.isprintable() and Path(text).suffix.lower() in SUFFIXES else ""

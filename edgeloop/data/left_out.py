@@ -25,7 +25,7 @@ class SkippedFiles:
         """Count a folder, and say why: a clause that follows `folder`."""
         self._folders[" hidden" if is_hidden(path) else why].append(path.name)
 
-    def others(self, folder: Path, read: Collection[Path], why: str) -> None:
+    def others(self, folder: Path, read: Collection[Path], why: str = "") -> None:
         """Count all that a folder holds beside what is read; `why` is of folders."""
         known = set(read)
         others = [path for path in sorted(folder.iterdir()) if path not in known]

@@ -1,6 +1,6 @@
 """Reads AG News (Zhang, Zhao and LeCun 2015) as 200 token ids a text.
 
-    train.csv, test.csv    class (1 to 4), title, description; no heading
+    train.csv, test.csv    class (1 to 4), title, description; maybe a heading
 
 Source of the widths: PFLlib, a vocabulary of 32,000 and 200 tokens. Words are told apart as
 torchtext's `basic_english` does: small letters, marks as words of their own, no quotation marks.
@@ -10,22 +10,23 @@ follow by how often they occur, then by the alphabet.
 Shape suffixes: N texts, T tokens.
 """
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeloop.data import tables
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
 
 VOCABULARY = 32_000
 TOKENS = 200
 CLASS_NAMES = ("World", "Sports", "Business", "Sci/Tech")
+_CLASSES = tuple(str(label) for label in range(1, len(CLASS_NAMES) + 1))
 _UNKNOWN, _FIRST = 1, 2
 _FILES = ("train.csv", "test.csv")
 _BLANK = re.compile(r"<br />|[;:]")
@@ -33,8 +34,10 @@ _MARK = re.compile(r"(['.,()!?])")
 
 
 def matches(source: Path) -> bool:
-    """Return whether both files are there."""
-    return all((source / name).is_file() for name in _FILES)
+    """Return whether both files are there, and the first begins with a class and a text."""
+    if not all((source / name).is_file() for name in _FILES):
+        return False
+    return any(map(_fits, islice(tables.cells(source / _FILES[0]), 2)))
 
 
 def read(source: Path) -> Pool:
@@ -71,17 +74,22 @@ def token_ids(texts: Sequence[Sequence[str]], known: dict[str, int]) -> NDArray[
     return ids_NT
 
 
+def _fits(row: Sequence[str]) -> bool:
+    """Return whether a row is a class from 1 to 4 and a text, which is no number."""
+    known = len(row) > 1 and row[0] in _CLASSES
+    return known and not row[1].replace(".", "", 1).isdecimal()
+
+
 def _rows(path: Path) -> list[tuple[int, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [_row(path, number, row) for number, row in enumerate(csv.reader(file)) if row]
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(str(path), f"no table ({error})", "write it as CSV in UTF-8") from error
+    """Return every row's class and text; a heading is none."""
+    found = list(enumerate(tables.cells(path)))
+    if found and not _fits(found[0][1]) and not found[0][1][0].isdecimal():
+        found = found[1:]
+    return [_row(path, number, row) for number, row in found]
 
 
 def _row(path: Path, number: int, row: list[str]) -> tuple[int, str]:
-    classes = [str(label) for label in range(1, len(CLASS_NAMES) + 1)]
-    if len(row) < 2 or row[0] not in classes:
+    if len(row) < 2 or row[0] not in _CLASSES:
         problem = "is no class from 1 to 4 and a text"
         raise DataError(f"{path}: row {number}", problem, "download it again")
     return int(row[0]) - 1, " ".join(row[1:])

@@ -1,213 +1,268 @@
 """Reads image sets in parquet files, as the Hugging Face hub stores them, into a pool."""
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeloop.data import columns, parquet_files
+from edgeloop.data.columns import BY_NAME, Columns
 from edgeloop.data.dirichlet import Indices
-from edgeloop.data.images import PARTS, Size, decode, optional, test_mask
-from edgeloop.data.left_out import SkippedFiles
-from edgeloop.data.samples import MOST_CLASSES, Pool
+from edgeloop.data.images import Size, decode, optional, test_mask
+from edgeloop.data.labels import numbered
+from edgeloop.data.parts import part_in, rank
+from edgeloop.data.samples import Labels, Pool
 from edgeloop.errors import DataError
 
-IMAGES = ("image", "img")
-LABELS = ("label", "fine_label")
-CLIENTS = ("client", "subject")
+log = logging.getLogger(__name__)
+
 _BATCH = 512  # rows; bounds how many undecoded images are held
+_NONE = -1  # what the hub writes where a label is not published
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file: where it is, and what pyarrow makes of it."""
+
+    path: Path
+    opened: Any
+    asked: Columns
+
+    @property
+    def rows(self) -> int:
+        return int(self.opened.metadata.num_rows)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.opened.schema_arrow.names)
+
+    @cached_property
+    def features(self) -> dict[str, Any]:
+        """What the Hugging Face metadata say of each column."""
+        metadata = (self.opened.schema_arrow.metadata or {}).get(b"huggingface")
+        return {} if metadata is None else dict(json.loads(metadata)["info"]["features"])
+
+    def column(self, known: Sequence[str], asked: str | None, kind: str = "") -> str | None:
+        """Return a column's name: as asked for, as it is called, or as the metadata have it."""
+        option = f"{known[0]}_column"
+        found = columns.find(self.names, known[:2], asked, option, str(self.path))
+        told = [name for name in self.names if kind and _type(self.features.get(name)) == kind]
+        if found is None and len(told) == 1:
+            return told[0]
+        return found or columns.find(self.names, known, None, option, str(self.path))
+
+    def required(self, known: Sequence[str], asked: str | None, kind: str, option: str) -> str:
+        found = self.column(known, asked, kind)
+        if found is None:
+            remedy = f"name it with {option}; the columns are {', '.join(self.names)}"
+            raise DataError(str(self.path), f"has no column `{known[0]}`", remedy)
+        return found
+
+    @property
+    def label(self) -> str:
+        return self.required(columns.LABELS, self.asked.label, "ClassLabel", "--label-column")
+
+    @property
+    def image(self) -> str:
+        return self.required(columns.IMAGES, self.asked.image, "Image", "--image-column")
 
 
 def read_parquet(
-    source: Path, size: Size = None, wanted: Callable[[int], Indices] | None = None
+    source: Path,
+    size: Size = None,
+    wanted: Callable[[int], Indices] | None = None,
+    asked: Columns = BY_NAME,
 ) -> Pool:
     """Read one parquet file, or all of a folder: `train*`, then `val*`, `test*` and others.
 
-    Columns: `image` (or `img`), {bytes, path} or bytes; `label` (or `fine_label`), whole numbers;
-    where present, `client` (or `subject`) names natural clients and `split` orders the rows like
-    the files. Class names come from the Hugging Face metadata or a `classes.json` list beside the
-    files, else they are the numbers up to the largest label.
+    Columns: `image` (or `img`, or what the metadata call one), {bytes, path} or bytes; `label` (or
+    `fine_label`, `labels`, ...), words or whole numbers; where present, `client`, `subject`,
+    `writer_id` and the like name natural clients, and `split` orders the rows like the files.
+    Class names come from the Hugging Face metadata or a `classes.json` list beside the files, else
+    the labels are the names. A part that has no labels, as the hub publishes some for tests (-1,
+    or null), is left out.
 
     Args:
-        source: the file or folder.
+        source: the file or folder; of a folder without such files, those within it are read.
         size: pixels of a side that images are resized to; None leaves them as they are.
         wanted: given how many there are, tells which samples anybody will look at; the images of
             the others are not decoded, which takes the longest, and are black. None means all.
+        asked: columns that somebody has named.
 
     Raises:
+        ConfigError: a column that was asked for and is not there.
         DataError: a column that is missing or of another type, a label that is missing or out of
             range, or an image that cannot be decoded or differs in size.
     """
     arrow = optional("pyarrow.parquet", "pyarrow")
-    files = [_open(arrow, path) for path in _files(source)]
-    files = [(path, file) for path, file in files if file.metadata.num_rows]
-    rows = sum(file.metadata.num_rows for _, file in files)
+    found = [_open(arrow, path, asked) for path in parquet_files.files(source)]
+    files = [file for file in found if file.rows]
+    rows = sum(file.rows for file in files)
     if not rows:
         raise DataError(str(source), "holds no rows", "give it at least one image")
-    _left_out(source).log_summary(source)
-    labels = _whole(source, "label", _join(files, LABELS))
-    owners = _join(files, CLIENTS, optional_column=True)
-    splits = _join(files, ("split",), optional_column=True)
-    order = _order(splits)
-    set_aside = _tested(files, splits)
-    looked_at = None if wanted is None else _mask(wanted(rows), order, rows)
-    names = _class_names(source, files) or _numbered(source, int(labels.max()) + 1)
+    parquet_files.left_out(source, [file.path for file in found]).log_summary(source)
+    parts = _parts(files)
+    cells = np.concatenate([_label_cells(file) for file in files])
+    order = _order(source, files, parts, cells)
+    labels, names = _labels(source, files, cells, order)
+    clients, unclear = _clients(files)
+    looked_at = None if wanted is None else _mask(wanted(len(order)), order, rows)
     images_NCHW = decode(_images(files), rows, size, looked_at)
-    clients = None if owners is None else np.unique(owners, return_inverse=True)[1].astype(np.int64)
-    if order is None:
-        return Pool(images_NCHW, labels, names, clients, set_aside)
+    if len(order) < rows or (np.diff(order) < 0).any():
+        images_NCHW = images_NCHW[order]
     clients = None if clients is None else clients[order]
-    set_aside = None if set_aside is None else set_aside[order]
-    return Pool(images_NCHW[order], labels[order], names, clients, set_aside)
+    kept = [parts[row] for row in order]
+    return Pool(images_NCHW, labels, names, clients, test_mask(kept, set(kept)), unclear)
 
 
-Files = Sequence[tuple[Path, Any]]
-
-
-def _numbered(source: Path, classes: int) -> tuple[str, ...]:
-    """Return the names of classes that have none."""
-    if classes > MOST_CLASSES:
-        problem = f"`label` goes to {classes - 1:,}, and {MOST_CLASSES:,} classes are the most"
-        raise DataError(str(source), problem, "number the classes from 0")
-    return tuple(map(str, range(classes)))
-
-
-def _files(source: Path) -> list[Path]:
-    if source.is_file():
-        return [source]
-    return sorted(source.glob("*.parquet"), key=lambda path: (_rank(path.name), path.name))
-
-
-def _left_out(source: Path) -> SkippedFiles:
-    left = SkippedFiles()
-    if source.is_dir():
-        left.others(source, [*_files(source), source / "classes.json"], "beside the files")
-    return left
-
-
-def _tested(files: Files, splits: NDArray[Any] | None) -> NDArray[np.bool_] | None:
-    """Return which rows are for tests, as a column or the files' names say."""
-    if splits is None:
-        rows = [(path.name, file.metadata.num_rows) for path, file in files]
-        splits = np.repeat([name for name, _ in rows], [count for _, count in rows])
-    parts = [(*PARTS, "")[_rank(str(name))] for name in splits]
-    return test_mask(parts, set(parts))
-
-
-def _rank(name: str) -> int:
-    """Return the place of a part's name: train 0, val 1, test 2, any other 3."""
-    return next((rank for rank, part in enumerate(PARTS) if name.startswith(part)), len(PARTS))
-
-
-def _open(arrow: Any, path: Path) -> tuple[Path, Any]:
+def _open(arrow: Any, path: Path, asked: Columns) -> _File:
     try:
-        return path, arrow.ParquetFile(path)
+        return _File(path, arrow.ParquetFile(path), asked)
     except (OSError, ValueError) as error:
         raise DataError(str(path), f"no parquet file ({error})", "download it again") from error
 
 
-def _column(path: Path, file: Any, names: tuple[str, ...]) -> str | None:
-    return next((name for name in names if name in file.schema_arrow.names), None)
+def _parts(files: Sequence[_File]) -> list[str]:
+    """Return which part each row is of, as a column `split` or the files' names say."""
+    if all("split" in file.names for file in files):
+        return [part_in(str(cell)) for file in files for cell in _cells(file, "split")]
+    return [parquet_files.part(file.path) for file in files for _ in range(file.rows)]
 
 
-def _required(path: Path, file: Any, names: tuple[str, ...]) -> str:
-    found = _column(path, file, names)
-    if found is None:
-        remedy = f"name a column `{'` or `'.join(names)}`; it has {file.schema_arrow.names}"
-        raise DataError(str(path), f"has no column `{names[0]}`", remedy)
-    return found
+def _label_cells(file: _File) -> NDArray[Any]:
+    """Return a file's labels as objects; one that is missing is -1."""
+    cells = np.empty(file.rows, object)
+    cells[:] = [_NONE if cell is None else cell for cell in _cells(file, file.label)]
+    return cells
 
 
-def _images(files: Files) -> Iterator[tuple[str, bytes]]:
+def _order(
+    source: Path, files: Sequence[_File], parts: Sequence[str], cells: NDArray[Any]
+) -> Indices:
+    """Return the rows that have labels, by part, in the files' order; all of a part or none.
+
+    Raises:
+        DataError: a row without a label in a part where others have one.
+    """
+    unlabelled = np.array([cell == _NONE for cell in cells], np.bool_)
+    ranks = np.array([rank(part) for part in parts])
+    for each in np.unique(ranks[unlabelled]):
+        of_part = ranks == each
+        if not unlabelled[of_part].all() or unlabelled.all():
+            first = int(np.flatnonzero(unlabelled & of_part)[0])
+            problem = f"`{files[0].label}` holds something else than a class: null or -1"
+            raise DataError(_where(files, first), problem, "fill it in, or remove the row")
+        name = next(part for part, here in zip(parts, of_part, strict=True) if here) or "others"
+        log.warning("%s: left out: %d rows without labels (%s)", source, of_part.sum(), name)
+    order = np.argsort(ranks, kind="stable")
+    return np.asarray(order[~unlabelled[order]], np.int64)
+
+
+def _where(files: Sequence[_File], row: int) -> str:
+    """Return the file and the row there that a row of all of them is."""
+    for file in files:
+        if row < file.rows:
+            return f"{file.path}: row {row}"
+        row -= file.rows
+    raise IndexError(row)
+
+
+def _labels(
+    source: Path, files: Sequence[_File], cells: NDArray[Any], order: Indices
+) -> tuple[Labels, tuple[str, ...]]:
+    """Return the labels of the rows in their order (N,), and the classes' names."""
+    names, column = _class_names(source, files), files[0].label
+    kept = np.array(cells[order].tolist())
+    if not names:
+        return numbered(str(source), column, kept)
+    if kept.dtype.kind == "U":
+        numbers = {name: number for number, name in enumerate(names)}
+        kept = np.array([numbers.get(str(cell), len(names)) for cell in kept])
+    if kept.dtype.kind not in "iu":
+        problem = f"`{column}` holds something else than words or whole numbers"
+        raise DataError(str(source), problem, "name or number the classes")
+    wrong = np.flatnonzero((kept < 0) | (kept >= len(names)))
+    if len(wrong):
+        row = int(order[wrong[0]])
+        problem = f"label {cells[row]}, out of range for {len(names)} classes"
+        raise DataError(_where(files, row), problem, f"use {', '.join(names)[:200]}, or 0 to "
+                        f"{len(names) - 1}")  # fmt: skip
+    return kept.astype(np.int64), names
+
+
+def _clients(files: Sequence[_File]) -> tuple[NDArray[np.int64] | None, DataError | None]:
+    """Return whose each row is, (N,), where all files say; or why that is unclear."""
+    found = [file.column(columns.CLIENTS, file.asked.client) for file in files]
+    cells: list[Any] = []
+    for file, column in zip(files, found, strict=True):
+        if column is None:
+            return None, None
+        cells += _cells(file, column)
+    if None in cells:
+        where = _where(files, cells.index(None))
+        return None, DataError(where, f"`{found[0]}` names nobody: null", "fill it in")
+    return np.unique(np.array(cells), return_inverse=True)[1].astype(np.int64), None
+
+
+def _images(files: Sequence[_File]) -> Iterator[tuple[str, bytes]]:
     """Yield every image's name and bytes, in order."""
-    for path, file in files:
-        column = _required(path, file, IMAGES)
-        for row, cell in enumerate(_cells(path, file, column)):
+    for file in files:
+        column = file.image
+        for row, cell in enumerate(_cells(file, column)):
             content = cell.get("bytes") if isinstance(cell, dict) else cell
             if not isinstance(content, bytes):
                 remedy = "store the image's own bytes, not a path or an array"
-                raise DataError(f"{path}: row {row}", f"`{column}` holds no bytes", remedy)
-            yield f"{path}: row {row}", content
+                raise DataError(f"{file.path}: row {row}", f"`{column}` holds no bytes", remedy)
+            yield f"{file.path}: row {row}", content
 
 
-def _cells(path: Path, file: Any, column: str) -> Iterator[Any]:
+def _cells(file: _File, column: str) -> Iterator[Any]:
     """Yield a column's cells, a batch in memory at a time."""
     try:
-        for batch in file.iter_batches(batch_size=_BATCH, columns=[column]):
+        for batch in file.opened.iter_batches(batch_size=_BATCH, columns=[column]):
             yield from batch.column(0).to_pylist()
     except (OSError, ValueError) as error:  # what pyarrow raises for a damaged page
         reason = str(error).partition("\n")[0]
-        raise DataError(str(path), f"is damaged ({reason})", "download it again") from error
+        raise DataError(str(file.path), f"is damaged ({reason})", "download it again") from error
 
 
-def _join(
-    files: Files, names: tuple[str, ...], optional_column: bool = False
-) -> NDArray[Any] | None:
-    """Read one column of all files; None where it is optional and a file has it not."""
-    found = [_column(path, file, names) for path, file in files]
-    if optional_column and None in found:
-        return None
-    columns = [_required(path, file, names) for path, file in files]
-    cells = [
-        _known(path, column, list(_cells(path, file, column)))
-        for (path, file), column in zip(files, columns, strict=True)
-    ]
-    return np.concatenate(cells)
-
-
-def _known(path: Path, column: str, cells: list[Any]) -> NDArray[Any]:
-    """Return cells as an array; one that is missing is an error that names its row."""
-    if None in cells:
-        where = f"{path}: row {cells.index(None)}"
-        raise DataError(where, f"`{column}` holds something else than a value: null", "fill it in")
-    return np.asarray(cells)
-
-
-def _whole(source: Path, column: str, cells: NDArray[Any] | None) -> NDArray[np.int64]:
-    if cells is None or cells.dtype.kind not in "iu":
-        problem = f"`{column}` holds something else than whole numbers"
-        raise DataError(str(source), problem, "number the classes from 0")
-    return cells.astype(np.int64)
-
-
-def _order(splits: NDArray[Any] | None) -> NDArray[np.int64] | None:
-    """Return the rows by part, stable, where a column `split` names their parts."""
-    if splits is None:
-        return None
-    return np.argsort(np.array([_rank(str(name)) for name in splits]), kind="stable")
-
-
-def _mask(kept: Indices, order: NDArray[np.int64] | None, rows: int) -> NDArray[np.bool_]:
+def _mask(kept: Indices, order: Indices, rows: int) -> NDArray[np.bool_]:
     """Return which rows of the files are samples that are kept."""
     mask = np.zeros(rows, np.bool_)
-    mask[kept if order is None else order[kept]] = True
+    mask[order[kept]] = True
     return mask
 
 
-def _class_names(source: Path, files: Files) -> tuple[str, ...]:
+def _class_names(source: Path, files: Sequence[_File]) -> tuple[str, ...]:
     """Return the names that the source gives its classes, or none."""
     listed = (source if source.is_dir() else source.parent) / "classes.json"
     try:
-        told = [_class_names_in(path, file) for path, file in files]
+        told = [_class_names_in(file) for file in files]
         if all(names is None for names in told):
             return tuple(json.loads(listed.read_text("utf-8"))) if listed.is_file() else ()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"its class names cannot be read ({type(error).__name__}: {error})"
         remedy = "list the names in classes.json, or drop the metadata"
         raise DataError(str(source), problem, remedy) from error
-    for (path, _), names in zip(files, told, strict=True):
+    for file, names in zip(files, told, strict=True):
         if names != told[0]:
-            problem = f"names its classes {names}, and {files[0][0].name} {told[0]}"
-            raise DataError(str(path), problem, "write all files with the same names")
+            problem = f"names its classes {names}, and {files[0].path.name} {told[0]}"
+            raise DataError(str(file.path), problem, "write all files with the same names")
     return told[0] or ()
 
 
-def _class_names_in(path: Path, file: Any) -> tuple[str, ...] | None:
+def _class_names_in(file: _File) -> tuple[str, ...] | None:
     """Return the class names that a file's own metadata tell; None where it has none."""
-    metadata = (file.schema_arrow.metadata or {}).get(b"huggingface")
-    if metadata is None:
+    if not file.features:
         return None
-    features = json.loads(metadata)["info"]["features"]
-    return tuple(str(name) for name in features[_required(path, file, LABELS)].get("names", ()))
+    return tuple(str(name) for name in file.features[file.label].get("names", ()))
+
+
+def _type(feature: Any) -> str:
+    return str(feature.get("_type", "")) if isinstance(feature, dict) else ""

@@ -1,6 +1,7 @@
 """Folders with one file per client, as PFLlib and HtFLlib lay them out: ours and theirs.
 
-    config.json         num_clients, num_classes; ours also names classes, pixels and the partition
+    config.json         num_clients, num_classes; ours also names classes, pixels and the partition;
+                        where it is missing, or one of the two, the files tell
     train/{client}.npz  `x`, `y` (ours), or one pickled dict of both under `data` (theirs)
     test/{client}.npz
 
@@ -8,46 +9,22 @@ Shape suffixes: N windows, C channels, T steps.
 """
 
 import hashlib
-import json
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from edgeloop.data.archives import read_labels, read_shard
+from edgeloop.data.client_files import CONFIG, FolderConfig, read_config
 from edgeloop.data.federation import Federation
-from edgeloop.data.partitions import Partition
-from edgeloop.data.samples import MOST_CLASSES, ClientShards, Labels, Pool, Shard, are_pixels
+from edgeloop.data.samples import ClientShards, Labels, Pool, Shard, are_pixels
 from edgeloop.errors import ConfigError, DataError, choose
 
 log = logging.getLogger(__name__)
 
-CONFIG = "config.json"
-FORMAT = "edgeloop 1"
-_STATISTIC = "Size of samples for labels in clients"
 Layout = Literal["files", "signal"]
-
-
-@dataclass(frozen=True)
-class FolderConfig:
-    """What `config.json` says.
-
-    Attributes:
-        clients: the number of clients.
-        class_names: the given names, or the numbers of the classes.
-        pixels: whether inputs are pixels; None where the file does not say.
-        ours: whether `write` made the folder; its signals are as they were loaded.
-        partition: how the data was divided; None where the file does not say.
-    """
-
-    clients: int
-    class_names: tuple[str, ...]
-    pixels: bool | None = None
-    ours: bool = False
-    partition: Partition | None = None
 
 
 @dataclass(eq=False)
@@ -118,9 +95,9 @@ class FolderFederation(Federation):
     def _read(self, part: str, client: int) -> Shard:
         self._check(client)
         path = self._path(part, client)
-        shard = read_shard(path, self.classes)
-        if self.layout == "signal":
-            shard = _as_signal(path, shard)
+        shard = self._stored(path)
+        if not len(shard.labels):
+            return Shard(np.zeros((0, *self._look()[0]), np.float32), shard.labels)
         shape = tuple(shard.inputs.shape[1:])
         if self._seen is None:
             self._seen = _traits(shard)
@@ -129,16 +106,28 @@ class FolderFederation(Federation):
             raise DataError(str(path), problem, "give all clients inputs of one shape")
         return shard
 
+    def _stored(self, path: Path) -> Shard:
+        """Read a file; one without samples has whatever shape."""
+        shard = read_shard(path, self.classes)
+        return _as_signal(path, shard) if self.layout == "signal" and len(shard.labels) else shard
+
     def _look(self) -> tuple[tuple[int, ...], bool]:
-        """Read the first file there is, unless one has been read."""
+        """Read files until one has a sample, unless one has been read."""
         if self._seen is None:
-            held = (each for each in range(len(self)) if self._path("train", each).is_file())
-            self._seen = _traits(self._read("train", next(held, 0)))
+            self._seen = self._first_traits()
         return self._seen
+
+    def _first_traits(self) -> tuple[tuple[int, ...], bool]:
+        paths = [self._path(part, each) for part in ("train", "test") for each in range(len(self))]
+        for path in [each for each in paths if each.is_file()] or paths[:1]:
+            shard = self._stored(path)
+            if len(shard.labels):
+                return _traits(shard)
+        raise DataError(str(self.folder), "no client has a sample", "write the folder again")
 
 
 def open_folder(folder: Path, layout: Layout) -> FolderFederation:
-    """Open a folder with a `config.json`; no client's file is read yet.
+    """Open a folder with one file per client; none is read yet where `config.json` says all.
 
     Raises:
         ConfigError: a layout that is unknown, or that these files cannot be in.
@@ -146,7 +135,7 @@ def open_folder(folder: Path, layout: Layout) -> FolderFederation:
     """
     if layout not in get_args(Layout):
         raise ConfigError("layout", f"there is no {layout!r}", choose(layout, get_args(Layout)))
-    config = _read_config(folder / CONFIG)
+    config = read_config(folder / CONFIG)
     if layout == "signal" and config.ours:
         problem = "edgeloop wrote this folder, so its signals are as they were loaded"
         raise ConfigError(
@@ -193,84 +182,3 @@ def _digest(path: Path) -> bytes:
         raise DataError(str(path), "no such file", "restore it, or write the folder again")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
-
-
-def _read_config(path: Path) -> FolderConfig:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise DataError(str(path), f"not JSON ({error})", "write the folder again") from error
-    if not isinstance(content, dict):
-        raise DataError(str(path), "not a JSON object", "write the folder again")
-    classes = _classes(path, content)
-    names = content.get("class_names") or [str(label) for label in range(classes)]
-    if not isinstance(names, list) or len(names) != classes:
-        problem = f"is not a list of {classes} names (num_classes)"
-        raise DataError(f"{path}: class_names", problem, "name every class once")
-    return FolderConfig(
-        clients=_positive(path, content, "num_clients"),
-        class_names=tuple(str(name) for name in names),
-        pixels=_flag(path, content, "pixels"),
-        ours=content.get("format") == FORMAT,
-        partition=_partition(path, content.get("partition")),
-    )
-
-
-def _classes(path: Path, content: Mapping[str, Any]) -> int:
-    """Return the number of classes; PFLlib's own files may lack it, and count the labels instead.
-
-    Raises:
-        DataError: a number that is none, or none where no file has a label either.
-    """
-    if content.get("num_classes") is not None:
-        classes = _positive(path, content, "num_classes")
-        if classes > MOST_CLASSES:
-            problem = f"{classes:,} classes, and {MOST_CLASSES:,} are the most"
-            raise DataError(f"{path}: num_classes", problem, "correct it")
-        return classes
-    classes = _counted(content.get(_STATISTIC)) or _labelled(path.parent)
-    if not classes:
-        raise DataError(f"{path}: num_classes", "is missing, and no file has a label", "add it")
-    log.info("%s: has no num_classes: %d, as the labels say", path, classes)
-    return classes
-
-
-def _counted(statistic: object) -> int:
-    """Return one more than the largest label of PFLlib's statistic; 0 where there is none."""
-    try:
-        pairs = [pair for client in statistic for pair in client]  # type: ignore[attr-defined]
-        labels = [int(label) for label, _ in pairs]
-    except (TypeError, ValueError):
-        return 0
-    return max(labels, default=-1) + 1 if max(labels, default=0) < MOST_CLASSES else 0
-
-
-def _labelled(folder: Path) -> int:
-    """Return one more than the largest label of the files that are there."""
-    files = sorted([*folder.glob("train/*.npz"), *folder.glob("test/*.npz")])
-    largest = [int(read_labels(each, MOST_CLASSES).max(initial=-1)) for each in files]
-    return max(largest, default=-1) + 1
-
-
-def _positive(path: Path, content: Mapping[str, Any], key: str) -> int:
-    value = content.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise DataError(f"{path}: {key}", f"{value!r} is no whole number above 0", "correct it")
-    return value
-
-
-def _flag(path: Path, content: Mapping[str, Any], key: str) -> bool | None:
-    value = content.get(key)
-    if value is not None and not isinstance(value, bool):
-        raise DataError(f"{path}: {key}", f"{value!r} is not true or false", "correct it")
-    return value
-
-
-def _partition(path: Path, settings: object) -> Partition | None:
-    """Read our own settings; PFLlib writes a bare word there, and natural data nothing."""
-    if not isinstance(settings, dict):
-        return None
-    try:
-        return Partition(**settings)
-    except TypeError as error:
-        raise DataError(f"{path}: partition", str(error), "write the folder again") from error

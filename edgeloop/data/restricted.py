@@ -9,7 +9,7 @@ import io
 import math
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,10 +106,21 @@ class _Array:
         self.content = content.encode("latin1") if isinstance(content, str) else content
 
     def numpy(self) -> Array:
+        if self.dtype.of_objects and isinstance(self.content, list):
+            return _stacked(self._rows(self.content))
         if self.dtype.of_objects or not isinstance(self.content, bytes):
             raise TypeError("an array of objects where numbers were expected")
         numbers = np.frombuffer(self.content, self.dtype.numpy())
         return numbers.reshape(self.shape, order="F" if self.by_column else "C")
+
+    def _rows(self, content: list[object]) -> list[object]:
+        """Return an array of objects as its rows: of pairs, NumPy makes (N, 2)."""
+        if len(self.shape) == 1:
+            return content
+        if len(self.shape) != 2 or math.prod(self.shape) != len(content):
+            raise ValueError(f"{len(content)} objects for an array of shape {self.shape}")
+        width = self.shape[1]
+        return [content[start : start + width] for start in range(0, len(content), width)]
 
     def only_item(self) -> object:
         if not self.dtype.of_objects or not isinstance(self.content, list):
@@ -164,12 +175,38 @@ def _arrays(value: object) -> dict[str, Array]:
 
 
 def _array(value: object) -> Array:
-    """Turn one entry, an array or a flat list of numbers, into an array."""
+    """Turn one entry, an array or a list of equal rows, into an array."""
     if isinstance(value, _Array):
         return value.numpy()
-    if isinstance(value, list) and all(_is_number(item) for item in value):
-        return np.asarray(value)
+    if isinstance(value, list | tuple):
+        return _stacked(value)
     raise TypeError(f"{type(value).__name__} where an array was expected")
+
+
+def _stacked(rows: Sequence[object]) -> Array:
+    """Turn rows that are numbers, arrays, lists, or pairs of a list and its length, into an array.
+
+    PFLlib's texts are such pairs; what lies beyond a length is padding there, and stays.
+    """
+    if all(_is_number(row) for row in rows):
+        numbers = np.asarray(rows)
+        if numbers.dtype.hasobject:
+            raise ValueError("a number of more than 64 bits")
+        return numbers
+    if all(_is_pair(row) for row in rows):
+        rows = [row[0] for row in rows]  # type: ignore[index]
+    arrays = [_array(row) for row in rows]
+    for place, array in enumerate(arrays):
+        if array.shape != arrays[0].shape:
+            raise ValueError(f"row {place} has shape {array.shape}, row 0 {arrays[0].shape}")
+    return np.stack(arrays)
+
+
+def _is_pair(value: object) -> bool:
+    """Return whether a row is ids and how many of them count."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return False
+    return isinstance(value[0], list | tuple | _Array) and _is_number(value[1])
 
 
 def _column(value: object) -> Array | tuple[str, ...] | None:

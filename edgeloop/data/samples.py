@@ -77,6 +77,7 @@ class Pool:
         class_names: the name of each class, C of them.
         clients: int64 (N,), the natural client of each sample, where the source knows it.
         tested: bool (N,), which samples the source has set aside for tests, where it has.
+        unclear: why the natural clients are not known, where the source names them and not all.
 
     Raises:
         DataError: lengths that differ, a label out of range, a value that is not finite.
@@ -87,6 +88,7 @@ class Pool:
     class_names: tuple[str, ...]
     clients: NDArray[np.int64] | None = None
     tested: NDArray[np.bool_] | None = None
+    unclear: DataError | None = None
 
     def __post_init__(self) -> None:
         check_shard("pool", self.inputs, self.labels, len(self.class_names))

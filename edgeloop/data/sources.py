@@ -6,31 +6,38 @@ entry points of `edgeloop.sources`, each a `Source`.
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from edgeloop.data import (
+    arrays,
     cameras,
     catalogue,
     cifar,
     flowers,
+    hub,
     idx,
     news,
     pamap2,
+    table_files,
     tiny_imagenet,
     uci_har,
 )
+from edgeloop.data.client_files import is_client_folder
+from edgeloop.data.columns import BY_NAME, Columns
 from edgeloop.data.dirichlet import Indices
 from edgeloop.data.federation import Federation, split
 from edgeloop.data.images import Size, read_class_folders
 from edgeloop.data.parquet import read_parquet
+from edgeloop.data.parquet_files import holds_parquet
 from edgeloop.data.partitions import Partition, draw_indices
-from edgeloop.data.pfllib import CONFIG, Layout, merge, open_folder
+from edgeloop.data.pfllib import Layout, merge, open_folder
 from edgeloop.data.sample import NAME, fashion_sample
 from edgeloop.data.samples import Pool
+from edgeloop.data.table_reading import read_table
 from edgeloop.errors import ConfigError, DataError, EdgeloopError, choose
 from edgeloop.runtime import modules
 from edgeloop.runtime.plugins import SOURCES as SOURCE_PLUGINS
@@ -48,6 +55,7 @@ class Source:
         read: reads the path; told a size where `resizes`, and what is wanted where `sparing`.
         resizes: whether it has images that can be resized.
         sparing: whether reading takes less time where fewer samples are wanted.
+        named: whether it is a table whose columns can be named: `read` then takes `asked`.
     """
 
     layout: str
@@ -55,14 +63,11 @@ class Source:
     read: Callable[..., Pool]
     resizes: bool = False
     sparing: bool = False
-
-
-def _holds_parquet(path: Path) -> bool:
-    return path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet")))
+    named: bool = False
 
 
 SOURCES = (
-    Source("parquet", _holds_parquet, read_parquet, resizes=True, sparing=True),
+    Source("parquet", holds_parquet, read_parquet, resizes=True, sparing=True, named=True),
     Source("IDX", idx.matches, idx.read),
     Source("CIFAR batches", cifar.matches, cifar.read),
     Source("Flowers102", flowers.matches, flowers.read, resizes=True),
@@ -70,9 +75,16 @@ SOURCES = (
     Source("UCI HAR", uci_har.matches, uci_har.read),
     Source("camera traps", cameras.matches, cameras.read, resizes=True),
     Source("AG News", news.matches, news.read),
+    Source("npz of parts", arrays.matches, arrays.read),
     Source("Tiny-ImageNet", tiny_imagenet.matches, tiny_imagenet.read, resizes=True),
 )
 """The layouts that tell themselves; the first one that matches is it, before other files'."""
+
+TABLES = Source("table with labels", table_files.matches, read_table, resizes=True, named=True)
+"""What is asked after all others', since theirs may be tables too."""
+
+HUB = Source("datasets", hub.is_reference, hub.read, resizes=True, sparing=True, named=True)
+"""What another library reads; see `hub`."""
 
 FOLDERS = Source("class folders", Path.is_dir, read_class_folders, resizes=True)
 """What any other folder is taken for."""
@@ -90,7 +102,7 @@ def _own() -> list[Source]:
 
 
 def _built_in() -> list[str]:
-    return [each.layout for each in (*_own(), FOLDERS)]
+    return [each.layout for each in (*_own(), TABLES, HUB, FOLDERS)]
 
 
 def of_others(name: str) -> Source:
@@ -113,6 +125,7 @@ def load(
     partition: Partition | None = None,
     layout: Layout = "files",
     image_size: Size = None,
+    columns: Columns = BY_NAME,
 ) -> Federation:
     """Open a data set, divided among its clients.
 
@@ -124,6 +137,7 @@ def load(
         layout: `signal` restores the channels of windows that HtFL-OnDevice interleaved with time.
         image_size: pixels of a side that image files are resized to, or a shape (C, H, W); the
             aspect ratio is not kept.
+        columns: names of columns of a table, where their own names do not tell.
 
     Raises:
         ConfigError: no partition where one is needed, or a layout or an image size that the source
@@ -131,12 +145,15 @@ def load(
         DataError: a source that is missing, unknown or malformed, or that cannot be divided so.
     """
     if is_divided(source):
+        _check_columns(columns, "one file per client")
         with readable():
             return _divided(Path(source), partition, layout, image_size)
     if layout != "files":
         problem = f"{layout!r}, but this source has no config.json with one file per client"
         raise ConfigError("layout", problem, "use 'files'")
-    pool = read(source, image_size, partial(draw_indices, partition) if partition else None)
+    pool = read(
+        source, image_size, partial(draw_indices, partition) if partition else None, columns
+    )
     if partition is None:
         kinds = "iid, pathological, dirichlet or exdir"
         remedy = f"choose {kinds}, or natural where it names its clients"
@@ -148,6 +165,7 @@ def read(
     source: str | Path,
     image_size: Size = None,
     wanted: Callable[[int], Indices] | None = None,
+    columns: Columns = BY_NAME,
 ) -> Pool:
     """Read an undivided source whole.
 
@@ -156,21 +174,29 @@ def read(
         image_size: as of `load`.
         wanted: given how many samples there are, tells which of them anybody will look at; the
             inputs of the others may be zeros. None means all.
+        columns: as of `load`.
 
     Raises:
-        ConfigError: an image size for a source without image files.
+        ConfigError: an image size for a source without image files, or columns for one without.
         DataError: a source that is missing, unknown or malformed.
     """
-    found = layout_of(source)
+    found = layout_of(source, columns)
     if not found.resizes:
         _check_size(image_size, found.layout)
+    if not found.named:
+        _check_columns(columns, found.layout)
     sized = (image_size,) if found.resizes else ()
+    asked = {"asked": columns} if found.named else {}
     with readable():
-        return found.read(Path(source), *sized, *((wanted,) if found.sparing else ()))
+        return found.read(Path(source), *sized, *((wanted,) if found.sparing else ()), **asked)
 
 
-def layout_of(source: str | Path) -> Source:
-    """Return the layout of an undivided source.
+def layout_of(source: str | Path, columns: Columns = BY_NAME) -> Source:
+    """Return the layout of an undivided source; where several fit, say so.
+
+    Args:
+        source: as of `load`.
+        columns: as of `load`; where some are named, a table is meant.
 
     Raises:
         DataError: a source that is missing or in none of them.
@@ -178,21 +204,36 @@ def layout_of(source: str | Path) -> Source:
     path = _path(source)
     if str(source) == NAME:
         return Source("embedded", Path.exists, lambda _: fashion_sample())
+    if hub.is_reference(source):
+        return HUB
     with readable():
         if not path.exists():
             raise DataError(str(source), "no such file or folder", _missing(path))
-        for known in _own():
-            if known.matches(path):
-                return known
+        fits = [known for known in _own() if known.matches(path)]
+        if columns and not any(each.named for each in fits) and table_files.table_paths(path):
+            return TABLES
+        if fits:
+            return _first(path, fits)
         theirs, broken = _recognised(path)
-    if theirs is not None:
-        return theirs
+        if theirs is not None:
+            return theirs
+        if table_files.matches(path):
+            return TABLES
     if path.is_dir():
         for problem in broken:
             log.warning("%s is taken for class folders: %s", path, problem)
         return FOLDERS
     problem = "; ".join(["unknown layout", *broken])
     raise DataError(str(source), problem, "name a folder or a file that docs/data.md has")
+
+
+def _first(path: Path, fits: Sequence[Source]) -> Source:
+    """Return the first of the layouts that fit, and name the others."""
+    if len(fits) > 1:
+        others = ", ".join(each.layout for each in fits[1:])
+        told = "%s: is read as %s; it would fit %s, too: name a file or a folder of what you mean"
+        log.warning(told, path, fits[0].layout, others)
+    return fits[0]
 
 
 def _recognised(path: Path) -> tuple[Source | None, list[str]]:
@@ -215,7 +256,7 @@ def is_divided(source: str | Path) -> bool:
         DataError: a folder that may not be looked into.
     """
     with readable():
-        return str(source) != NAME and (_path(source) / CONFIG).is_file()
+        return str(source) != NAME and is_client_folder(_path(source))
 
 
 def _path(source: str | Path) -> Path:
@@ -259,6 +300,13 @@ def _check_size(image_size: Size, layout: str) -> None:
     if image_size is not None:
         problem = f"is of image files, and this source has none ({layout})"
         raise ConfigError("image_size", problem, "leave it out")
+
+
+def _check_columns(columns: Columns, layout: str) -> None:
+    for name, value in asdict(columns).items():
+        if value is not None:
+            problem = f"is of a table, and this source has none ({layout})"
+            raise ConfigError(f"{name}_column", problem, "leave it out")
 
 
 def _missing(path: Path) -> str:

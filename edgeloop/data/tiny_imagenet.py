@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeloop.data.images import Size, content, decode, image_files
+from edgeloop.data.class_layout import image_files
+from edgeloop.data.images import Size, content, decode
 from edgeloop.data.samples import Pool
 
 FOLDER = "tiny-imagenet-200"

@@ -43,9 +43,9 @@ def read(source: Path) -> Pool:
     """
     folder = _folder(source) or source
     signals_NCT = np.concatenate([_signals(folder / part) for part in _PARTS])
-    labels = np.concatenate([_column(folder / part / f"y_{part}.txt") for part in _PARTS])
+    labels = np.concatenate([_labels(folder / part / f"y_{part}.txt") for part in _PARTS])
     subjects = [_column(folder / part / f"subject_{part}.txt") for part in _PARTS]
-    return Pool(signals_NCT[:, :, np.newaxis], labels - 1, CLASS_NAMES, np.concatenate(subjects))
+    return Pool(signals_NCT[:, :, np.newaxis], labels, CLASS_NAMES, np.concatenate(subjects))
 
 
 def _folder(source: Path) -> Path | None:
@@ -57,10 +57,25 @@ def _signals(part: Path) -> NDArray[np.float32]:
     files = [part / "Inertial Signals" / f"{name}_{part.name}.txt" for name in CHANNELS]
     channels = [_numbers(path) for path in files]
     for path, channel in zip(files, channels, strict=True):
+        if not np.isfinite(channel).all():
+            line = int(np.argmin(np.isfinite(channel).all(axis=1)))
+            problem = "holds a value that is not finite"
+            raise DataError(f"{path}: row {line}", problem, "remove or repair that window")
         if channel.shape != channels[0].shape:
             problem = f"{channel.shape} numbers, where {files[0].name} has {channels[0].shape}"
             raise DataError(str(path), problem, "unpack the set again")
     return np.stack(channels, axis=1)
+
+
+def _labels(path: Path) -> NDArray[np.int64]:
+    """Return labels from 0; the files count the six activities from 1."""
+    labels = _column(path)
+    wrong = np.flatnonzero((labels < 1) | (labels > len(CLASS_NAMES)))
+    if len(wrong):
+        problem = f"is {labels[wrong[0]]}, and the labels of UCI HAR are 1 to {len(CLASS_NAMES)}"
+        remedy = "add 1 to all of them" if labels.min() == 0 else "unpack the set again"
+        raise DataError(f"{path}: row {wrong[0]}", problem, remedy)
+    return labels - 1
 
 
 def _column(path: Path) -> NDArray[np.int64]:
@@ -68,6 +83,11 @@ def _column(path: Path) -> NDArray[np.int64]:
 
 
 def _numbers(path: Path) -> NDArray[np.float32]:
+    if not path.is_file():
+        features = any(path.parents[1].glob("X_*.txt"))
+        problem = "no such file; the 561 features in X_*.txt are not read" if features else ""
+        remedy = "unpack the whole set: the windows are in `Inertial Signals`"
+        raise DataError(str(path), problem or "no such file", remedy)
     try:
         return np.loadtxt(path, np.float32, ndmin=2)
     except (ValueError, OSError) as error:

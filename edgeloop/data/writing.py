@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from edgeloop.data.client_files import CONFIG, FORMAT
 from edgeloop.data.federation import Federation
-from edgeloop.data.pfllib import CONFIG, FORMAT
 from edgeloop.data.samples import Shard
 from edgeloop.errors import RunError
 

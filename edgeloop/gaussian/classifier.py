@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeloop.gaussian.statistics import Matrix, Sums
+from edgeloop.gaussian.statistics import Matrix, Sums, is_positive
 from edgeloop.mixing.weighing import normalised
 
 STRENGTH = 0.5
@@ -66,13 +66,18 @@ def gaussian(
 
 
 def _within(known: Sums, means_CD: Matrix, spread_D: Matrix, strength: float) -> Matrix:
-    """Return the covariance within classes (D, D)."""
+    """Return the covariance within classes (D, D).
+
+    Sums of hostile statistics may have a scatter that is not positive; the base's covariance then
+    takes its place.
+    """
     prior_DD = np.diag(0.7 * spread_D + 0.3 * spread_D.mean())
     covariance = prior_DD
     if known.second_DD is not None:
         freedom = max(known.samples - float((known.counts_C > 0).sum()), 0.0)
         scatter = known.second_DD - known.sums_CD.T @ means_CD
-        covariance = (scatter + strength * prior_DD) / (freedom + strength)
+        shrunk = (scatter + strength * prior_DD) / (freedom + strength)
+        covariance = shrunk if is_positive(shrunk) else prior_DD
     least = 1e-6 * np.trace(covariance) / len(covariance)
     found: Matrix = covariance + least * np.eye(len(covariance))
     return found

@@ -186,8 +186,13 @@ def triangle(dims: int) -> int:
     return dims * (dims + 1) // 2
 
 
-def check(sent: Statistics, classes: int) -> None:
+def check(sent: Statistics, classes: int, unit: bool = False) -> None:
     """Refuse statistics that no samples have.
+
+    Args:
+        sent: by a client.
+        classes: C.
+        unit: whether features have length 1.
 
     Raises:
         ValueError: saying why.
@@ -202,6 +207,8 @@ def check(sent: Statistics, classes: int) -> None:
         raise ValueError(f"more than {MOST:,} samples of one client")
     _check_grid("means_RD", sent.means_RD, LARGEST)
     _check_grid("second_T", sent.second_T, LARGEST**2)
+    if unit and (np.linalg.norm(sent.means_RD.astype(np.float64), axis=1) > 1.01).any():
+        raise ValueError("a mean of features of length 1 that is longer")
     if len(sent.second_T):
         _check_moment(sent)
 
@@ -215,9 +222,12 @@ def _check_grid(name: str, array: NDArray[np.floating], largest: float) -> None:
 
 
 def _check_moment(sent: Statistics) -> None:
-    """Refuse a second moment that no samples with these means have: their covariance is positive.
+    """Refuse a second moment that no samples with these means have.
 
-    Half precision moves its eigenvalues a little, in units of the diagonal.
+    Its diagonal is at least the means' squares, and less the means' products it is the covariance
+    within classes, which is positive semidefinite. What precision takes from that is allowed for:
+    a share of each entry, which is at most the product of two roots of the diagonal, and a step of
+    the grid.
     """
     dims = sent.means_RD.shape[1]
     moment_DD = np.zeros((dims, dims))
@@ -229,12 +239,21 @@ def _check_moment(sent: Statistics) -> None:
     diagonal_D = np.diag(moment_DD)
     if (diagonal_D * 1.02 + 1e-2 < (share_R1 * means_RD**2).sum(0)).any():
         raise ValueError("a second moment below the square of the means")
-    slack = 2.0**-10 * np.sqrt(dims) + 2.0**-12
-    lifted_DD = moment_DD + np.diag(slack * diagonal_D + 1e-3)
+    slack_D = (2.0**-12 * dims + 2.0**-10) * diagonal_D + _GRID * dims + 1e-3
+    if not is_positive(moment_DD + np.diag(slack_D)):
+        raise ValueError("no second moment of any samples: it is not positive")
+    within_DD = (1 + 2.0**-6) * moment_DD - (share_R1 * means_RD).T @ means_RD
+    if not is_positive(within_DD + np.diag(slack_D)):
+        raise ValueError("no second moment of samples with these means: their covariance is none")
+
+
+def is_positive(symmetric_DD: Matrix) -> bool:
+    """Return whether a symmetric matrix is positive definite."""
     try:
-        np.linalg.cholesky(lifted_DD)
-    except np.linalg.LinAlgError as error:
-        raise ValueError("no second moment of any samples: it is not positive") from error
+        np.linalg.cholesky(symmetric_DD)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _on_grid(values: NDArray[np.floating]) -> Matrix:

@@ -118,6 +118,11 @@ def _export(
 
 def _check(parts: Parts, synthesis: nn.Module, written: OnnxGenerator, name: str) -> None:
     """Compare samples and their mean, in another batch than the one that was traced."""
+    for module in (parts.mapping, synthesis):
+        for key, tensor in module.state_dict().items():
+            if not tensor.isfinite().all():
+                problem = f"`{key}` holds a number that is not finite: the training diverged"
+                raise GeneratorError(name, problem, "import an earlier checkpoint")
     ours_NH = parts.mapping(*_inputs(parts, _CHECKED)).numpy()
     theirs_NH = _run(name, lambda: written.sample_latents(_CHECKED, 0))
     apart = float(np.abs(ours_NH - theirs_NH).max() / max(np.abs(ours_NH).max(), 1e-8))

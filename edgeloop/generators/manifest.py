@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from edgeloop.errors import GeneratorError
 from edgeloop.protocol.task import Name, Size
-from edgeloop.runtime import atomic_files, wording
+from edgeloop.runtime import atomic_files, onnx_graphs, wording
 
 MAPPING, SYNTHESIS, MANIFEST = "mapping.onnx", "synthesis.onnx", "generator.json"
 PARTS = (MAPPING, SYNTHESIS)
@@ -109,3 +109,7 @@ def _check(path: Path, expected: str | None) -> None:
     if digest(path) != expected:
         problem = "is not the file that the manifest names: its SHA-256 is another"
         raise GeneratorError(str(path), problem, "import or fetch the generator again")
+    try:
+        onnx_graphs.check(path.read_bytes())
+    except ValueError as error:
+        raise GeneratorError(str(path), f"cannot be run ({error})", "import it again") from error

@@ -5,7 +5,7 @@ after it has done with it what must not be lost.
 """
 
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, Self
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -42,7 +42,8 @@ class MqttConnection:
         retry_forever: whether the first connection, too, is tried without end where time can help,
             unless the settings say for how long.
         persistent: whether the broker keeps a session for this client when it is away.
-        presence_notes: go with "online".
+        inflight: messages that the broker may deliver before the first is acknowledged.
+        presence_notes: go with "online", until `say_presence` has others.
         refusal: told, on the network thread, of what the broker refuses, and its reason code.
     """
 
@@ -56,12 +57,13 @@ class MqttConnection:
         *,
         retry_forever: bool = False,
         persistent: bool = True,
+        inflight: int = MAX_INFLIGHT,
         presence_notes: Notes = NONE,
         refusal: Callable[[Refusable, str], None] = lambda operation, reason: None,
     ) -> None:
         self._inbox: queue.SimpleQueue[Arrival | Reconnected | BrokerError] = queue.SimpleQueue()
         self._presence, self._presence_notes = presence, presence_notes
-        self._watch, self._persistent = watch, persistent
+        self._watch, self._persistent, self._inflight = watch, persistent, inflight
         self._client = client = PahoClient(broker, client_id)
         client.on_message = self._on_message
         if presence is not None:
@@ -87,7 +89,7 @@ class MqttConnection:
             BrokerAwayError: if the broker cannot be reached in time.
             RefusedError: if it refuses this client: `BusyError` where time can help.
         """
-        self._link.begin(self._persistent)
+        self._link.begin(self._persistent, self._inflight)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,7 +111,7 @@ class MqttConnection:
     # ---- on paho's network thread
 
     def _on_up(self, packet: int) -> None:
-        self._outbox.limit = packet - OVERHEAD
+        self._outbox.limit, self._outbox.packet = packet - OVERHEAD, self._link.packet
         self._filters.subscribe_all()
         self._watch(True)
         if self._presence is not None:
@@ -128,13 +130,15 @@ class MqttConnection:
             self._warnings.warn("topic", "ignored a message whose topic is not valid text")
             acknowledge()
             return
-        if message.qos == 0 and self._inbox.qsize() >= MAX_INFLIGHT:
+        if message.qos == 0 and self._inbox.qsize() >= self._inflight:
             self._warnings.warn(
                 f"flood {topic}", "dropped messages on %s: more of them than can be read", topic
             )
             return
         notes = dict(getattr(message.properties, "UserProperty", ()))
-        self._inbox.put(Arrival(topic, bytes(message.payload), acknowledge, notes))
+        self._inbox.put(
+            Arrival(topic, bytes(message.payload), acknowledge, notes, bool(message.retain))
+        )
 
     # ---- on the owner's thread
 
@@ -147,6 +151,13 @@ class MqttConnection:
         if isinstance(event, BrokerError):
             raise event
         return event
+
+    def receive_all(self, timeout: float | None, most: int) -> list[Arrival | Reconnected]:
+        """Return the next event and, without waiting, at most so many; none when the time is up."""
+        events: list[Arrival | Reconnected] = []
+        while len(events) < most and (event := self.receive(0.0 if events else timeout)):
+            events.append(event)
+        return events
 
     def refusals(self) -> list[str]:
         """Return what the broker refuses now, each as a sentence for a person."""
@@ -195,9 +206,25 @@ class MqttConnection:
         """
         return self._outbox.send(topic, payload, notes)
 
+    def send_again(
+        self, topic: str, payload: bytes, indices: Collection[int], count: int, notes: Notes = NONE
+    ) -> int:
+        """Send some chunks of a payload once more; see `Outbox.send_again`."""
+        return self._outbox.send_again(topic, payload, indices, count, notes)
+
+    def chunks_of(self, payload: bytes) -> list[bytes]:
+        """Return the chunks that a payload is cut into now."""
+        return self._outbox.chunks_of(payload)
+
     def publish_retained(self, topic: str, payload: bytes) -> None:
         """Have the broker keep a payload of any size: chunk i retained at topic/i."""
         self._outbox.publish_retained(topic, payload)
+
+    def say_presence(self, notes: Notes) -> None:
+        """Have these notes go with "online" from now on, and say it if there is a connection."""
+        self._presence_notes = notes
+        if self._presence is not None and self.connected:
+            self.publish(self._presence, b"online", retain=True, notes=notes)
 
     def republish(self, topic: str, payload: bytes, expiry: int) -> None:
         """Send what is held once more, for those who have subscribed to it and miss it."""

@@ -53,7 +53,11 @@ def contract_at(
 
 
 def ask(
-    connection: MqttConnection, contract: Contract, device: str, seconds: float = ANSWER_SECONDS
+    connection: MqttConnection,
+    contract: Contract,
+    device: str,
+    seconds: float = ANSWER_SECONDS,
+    word: bytes = LEFT,
 ) -> bool:
     """Ask that a device be taken out of a run; tell whether it has been.
 
@@ -64,17 +68,18 @@ def ask(
         contract: the run's.
         device: its name.
         seconds: to wait for the aggregator.
+        word: `LEFT`, or `EVICTED` by the operator, which leaves what the device has given.
 
     Raises:
         BrokerError: if the broker does not take the word.
     """
     topic, notes = presence_topic(contract.task, device), {"run": contract.run}
-    connection.publish(topic, LEFT, retain=True, notes=notes)
+    connection.publish(topic, word, retain=True, notes=notes)
     if not connection.flush(CONTRACT_SECONDS, topic):
         raise BrokerAwayError("broker", f"takes no message on {topic}", "see its log, or try again")
     deadline = time.monotonic() + seconds
     while (found := _next(connection, contract.task, deadline)) is not None:
-        if found.run != contract.run or device not in found.devices:
+        if found.run != contract.run or not found.admits(device):
             return True
     return False
 

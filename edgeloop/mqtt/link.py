@@ -54,6 +54,7 @@ class Link:
 
     Attributes:
         number: counts the connections: an acknowledgement belongs to one.
+        packet: bytes of the largest packet that the broker takes; None for any.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Link:
         patience: float | None,
     ) -> None:
         self.number = 0
+        self.packet: int | None = None
         self._client, self._broker = client, broker
         self._listeners, self._warnings, self._patience = listeners, warnings, patience
         self._settled = threading.Event()  # the first connection is up and subscribed, or refused
@@ -78,15 +80,19 @@ class Link:
         client.dials, client.dial_failed = self._on_dial, self._on_dial_failed
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
 
-    def begin(self, persistent: bool) -> None:
+    def begin(self, persistent: bool, inflight: int) -> None:
         """Connect, and wait until the first subscriptions are answered.
+
+        Args:
+            persistent: whether the broker keeps a session for this client when it is away.
+            inflight: messages that the broker may deliver before the first is acknowledged.
 
         Raises:
             BrokerAwayError: if the broker cannot be reached in time.
             RefusedError: if it refuses this client: `BusyError` where time can help.
         """
         self._schedule_reconnect()
-        self._client.begin(persistent)
+        self._client.begin(persistent, inflight)
         try:
             self._settled.wait(self._patience)
         except BaseException:  # a person's Ctrl-C, too
@@ -187,7 +193,8 @@ class Link:
             log.info("connected %sto %s after %.0f s", again, self._broker.address, away)
         self._trouble = None
         self._backoff.connected()
-        packet = getattr(properties, "MaximumPacketSize", None) or self._broker.chunk_bytes
+        self.packet = getattr(properties, "MaximumPacketSize", None)
+        packet = self.packet or self._broker.chunk_bytes
         self._listeners.up(max(min(self._broker.chunk_bytes, packet), LEAST_CHUNK_BYTES))
 
     def _check_capabilities(self, properties: Properties | None) -> bool:

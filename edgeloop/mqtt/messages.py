@@ -18,12 +18,14 @@ class Arrival:
         payload: its bytes.
         acknowledge: tells the broker that it need not deliver it again.
         notes: its MQTT 5 user properties; of several with one name, the last.
+        retained: whether the broker kept it, and sends it now because of a subscription.
     """
 
     topic: str
     payload: bytes
     acknowledge: Callable[[], None]
     notes: Notes = field(default_factory=dict)
+    retained: bool = False
 
 
 @dataclass(frozen=True)

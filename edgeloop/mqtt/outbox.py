@@ -1,6 +1,6 @@
 """What a client sends: cut to the broker's packets, and waiting for the broker's word on it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from paho.mqtt.client import Client
@@ -8,6 +8,7 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edgeloop.errors import ForbiddenError
 from edgeloop.mqtt.deliveries import Deliveries
 from edgeloop.mqtt.messages import properties
 from edgeloop.mqtt.paho_client import PahoClient
@@ -16,6 +17,9 @@ from edgeloop.mqtt.trouble import RepeatedWarnings, broker_error
 from edgeloop.protocol import chunks
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.tracing import NONE, Notes
+
+HEAD = 9
+"""Bytes of a packet besides topic, properties and payload: its length, its number."""
 
 
 class Outbox:
@@ -29,6 +33,7 @@ class Outbox:
 
     Attributes:
         limit: bytes of a chunk; each connection's broker has its own.
+        packet: bytes of the largest packet that this connection's broker takes; None for any.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class Outbox:
         refused: Callable[[str], None],
     ) -> None:
         self.limit = broker.chunk_bytes
+        self.packet: int | None = None
         self._client, self._broker = client, broker
         self._warnings, self._tell = warnings, refused
         self._deliveries: Deliveries[str] = Deliveries()
@@ -62,9 +68,21 @@ class Outbox:
             retain: whether the broker keeps it for those who come later.
             notes: go with it, as user properties.
             expiry: seconds after which the broker may forget it for those who are away.
+
+        Raises:
+            RefusedError: if the broker takes no packet so large: it would part with this client.
         """
+        about = properties(notes, expiry)
+        self._check_fits(topic, len(payload), 1 if about is None else len(about.pack()))  # type: ignore[no-untyped-call]  # paho left it out
         self._deliveries.renew(topic)
-        self._publish(topic, payload, retain, properties(notes, expiry))
+        self._publish(topic, payload, retain, about)
+
+    def _check_fits(self, topic: str, size: int, about: int) -> None:
+        whole = HEAD + len(topic.encode()) + about + size
+        if self.packet is not None and whole > self.packet:
+            problem = f"takes packets of {self.packet} bytes, and {topic} has {size}"
+            remedy = "raise its limit (Mosquitto: max_packet_size), or have fewer devices in a task"
+            raise broker_error(self._broker, problem, remedy, ForbiddenError)
 
     def _publish(
         self, topic: str, payload: bytes, retain: bool, properties: Properties | None
@@ -79,7 +97,30 @@ class Outbox:
 
         The notes go with each chunk: whichever comes last has them.
         """
-        parts = chunks.split(payload, self.limit)
+        return self._send(topic, self.chunks_of(payload), notes)
+
+    def send_again(
+        self, topic: str, payload: bytes, indices: Collection[int], count: int, notes: Notes = NONE
+    ) -> int:
+        """Send some chunks once more, all if they are cut otherwise now; return the bytes.
+
+        Args:
+            topic: where.
+            payload: the whole.
+            indices: of the chunks.
+            count: of all of them, as they were cut; 0 for as they are cut now.
+            notes: go with each chunk.
+        """
+        parts = self.chunks_of(payload)
+        if count in (0, len(parts)):
+            parts = [parts[index] for index in sorted(set(indices)) if index < len(parts)]
+        return self._send(topic, parts, notes)
+
+    def chunks_of(self, payload: bytes) -> list[bytes]:
+        """Return the chunks that a payload is cut into now."""
+        return chunks.split(payload, self.limit)
+
+    def _send(self, topic: str, parts: Collection[bytes], notes: Notes) -> int:
         self._deliveries.renew(topic)
         for chunk in parts:
             self._publish(topic, chunk, False, properties(notes, None))

@@ -10,6 +10,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edgeloop.errors import BrokerError, BrokerSetupError
+from edgeloop.mqtt.progress import Progress
 from edgeloop.mqtt.tls import Identity
 from edgeloop.runtime.config import MOST_CHUNK_BYTES, BrokerSettings
 
@@ -70,6 +71,7 @@ class PahoClient(Client):
         if self._identity is not None:
             self.tls_set_context(self._identity.context)
         self.on_pre_connect = self._renew_credentials
+        self._progress = Progress()
 
     def _renew_credentials(self, _client: Client, _data: Any) -> None:
         """Read password and certificates again, before each connection."""
@@ -80,15 +82,21 @@ class PahoClient(Client):
         except BrokerError as error:  # half replaced, perhaps; the ones from before may do
             log.warning("%s", error)
 
-    def begin(self, persistent: bool) -> None:
+    def begin(self, persistent: bool, inflight: int = MAX_INFLIGHT) -> None:
         """Have paho's thread connect, and connect again until `disconnect`.
 
         Args:
             persistent: whether the broker keeps a session for this client when it is away.
+            inflight: messages that the broker may deliver before the first is acknowledged.
         """
+        self.address(persistent, inflight)
+        self.loop_start()
+
+    def address(self, persistent: bool, inflight: int = MAX_INFLIGHT) -> None:
+        """Note where and how `reconnect` connects; as `begin`."""
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho left it out
         session.SessionExpiryInterval = SESSION_SECONDS if persistent else 0
-        session.ReceiveMaximum = MAX_INFLIGHT
+        session.ReceiveMaximum = inflight
         session.MaximumPacketSize = MOST_CHUNK_BYTES
         self.connect_async(
             self._broker.host,
@@ -97,7 +105,6 @@ class PahoClient(Client):
             clean_start=not persistent,
             properties=session,
         )
-        self.loop_start()
 
     def end(self) -> None:
         """Part from the broker, and end paho's thread."""
@@ -112,3 +119,13 @@ class PahoClient(Client):
         except (OSError, UnicodeError) as error:  # UnicodeError: no host has such a name
             self.dial_failed(error)
             raise ConnectionError(str(error)) from error
+
+    def _check_keepalive(self) -> None:
+        """Part from a dead connection, as paho does, and not from a slow one.
+
+        Its question waits behind all that is to be sent: while that goes out, it has no answer.
+        """
+        self._progress.look(self.socket(), self.want_write())
+        if self._ping_t and self._progress.within(self._keepalive / 2):
+            self._ping_t = 0.0
+        super()._check_keepalive()

@@ -6,7 +6,9 @@ A chunk, big-endian: magic 4 | index 4 | count 4 | total length 8 | SHA-256 of t
 import hashlib
 import struct
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from edgeloop.protocol.wire import (
     DigestError,
@@ -42,6 +44,44 @@ def split(payload: bytes, limit: int) -> list[bytes]:
     ]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Which part of which payload a chunk is.
+
+    Attributes:
+        digest: SHA-256 of the whole payload, hexadecimal.
+        index: of the chunk.
+        count: of all its chunks.
+    """
+
+    digest: str
+    index: int
+    count: int
+
+
+def place_of(chunk: bytes) -> Place | None:
+    """Return which part a chunk says that it is; None if it is none."""
+    if len(chunk) < _HEAD.size or not chunk.startswith(MAGIC):
+        return None
+    _, index, count, _, whole = _HEAD.unpack_from(chunk)
+    return Place(whole.hex(), index, count)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A payload of which chunks are missing.
+
+    Attributes:
+        digest: SHA-256 of the whole payload, hexadecimal.
+        count: of all its chunks.
+        missing: the indices of the first ones that are.
+    """
+
+    digest: str
+    count: int
+    missing: tuple[int, ...]
+
+
 @dataclass
 class _Parts:
     count: int
@@ -52,6 +92,10 @@ class _Parts:
     def take(self, index: int, piece: bytes) -> None:
         self.length += len(piece) - len(self.pieces.get(index, b""))
         self.pieces[index] = piece
+
+    def missing(self) -> Iterator[int]:
+        """Yield the indices of what has not arrived."""
+        return (index for index in range(self.count) if index not in self.pieces)
 
     def size(self) -> int:
         """Return about how much memory they take."""
@@ -116,6 +160,13 @@ class Assembler:
         """Forget what is unfinished."""
         self._open.clear()
         self._tell()
+
+    def unfinished(self, most: int) -> list[Unfinished]:
+        """Return what is unfinished, oldest first, each with at most so many missing chunks."""
+        return [
+            Unfinished(whole.hex(), parts.count, tuple(islice(parts.missing(), most)))
+            for whole, parts in self._open.items()
+        ]
 
     def drop_oldest(self) -> int:
         """Forget what was begun first; return about how much memory the rest takes."""

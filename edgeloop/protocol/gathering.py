@@ -1,10 +1,15 @@
 """One round's uploads: who has answered, and whether to continue waiting. No clock, no I/O."""
 
 import enum
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 U = TypeVar("U")
+
+_TOLERANCE = 1e-9
+"""So that 80 % of 5 are 4, though 0.8 x 5 may be a little more."""
 
 
 class TooFewUploadsError(RuntimeError):
@@ -20,6 +25,7 @@ class Verdict(enum.Enum):
     LATE = "late"  # of an earlier round, which was closed without it
     WRONG_ROUND = "wrong round"  # of a later one, or of another run of the task
     UNINVITED = "uninvited"
+    NOT_ASKED = "not asked"  # in this round, which asks a part of the devices
     IMPLAUSIBLE = (
         "implausible"  # taken, and set aside: with it the round has no result to continue with
     )
@@ -36,6 +42,12 @@ class Gathering(Generic[U]):
         quorum: how many uploads make the round count.
         deadline: when to stop waiting for more than the quorum, on the caller's clock.
         give_up: when to stop waiting even for the quorum, on the same clock.
+        share: of those who are there or have answered, whose answers make the round count; then
+            there is no `quorum`. None for a number.
+        grace: seconds for others to come, once all who are there have answered; then the round is
+            over. None waits for the invited who are not there, too.
+        may_grow: whether more may be invited while it is open.
+        there: tells who is there.
     """
 
     round_number: int
@@ -43,8 +55,17 @@ class Gathering(Generic[U]):
     quorum: int
     deadline: float
     give_up: float
+    share: float | None = None
+    grace: float | None = None
+    may_grow: bool = False
+    there: Callable[[], Iterable[str]] = frozenset
     uploads: dict[str, U] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+    _complete: float | None = None  # since when all who are there have answered
+
+    def invite(self, client: str) -> None:
+        """Have one more answer, who was not there when the round opened."""
+        self.invited |= {client}
 
     def offer(self, client: str, round_number: int, digest: str, upload: U) -> Verdict:
         """Take an upload, unless it has no place in this round.
@@ -76,16 +97,38 @@ class Gathering(Generic[U]):
         """Return who has not answered."""
         return self.invited - self.uploads.keys()
 
+    def needed(self) -> int:
+        """Return how many uploads make the round count, as things are."""
+        if self.share is None:
+            return self.quorum
+        around = self.uploads.keys() | (self.invited & frozenset(self.there()))
+        return max(1, math.ceil(self.share * len(around) - _TOLERANCE))
+
     def is_over(self, now: float) -> bool:
         """Return whether all have answered, or the time for those who have not is up."""
-        if len(self.uploads) == len(self.invited) or now >= self.give_up:
+        if now >= self.give_up or (not self.may_grow and len(self.uploads) == len(self.invited)):
             return True
-        return now >= self.deadline and len(self.uploads) >= self.quorum
+        self._complete = self._since_complete(now)
+        if self._complete is not None and now >= self._complete + (self.grace or 0.0):
+            return True
+        return now >= self.deadline and len(self.uploads) >= self.needed()
+
+    def _since_complete(self, now: float) -> float | None:
+        """Return since when all who are there have answered, and are enough; None if they are not.
+
+        Where it is asked anew, now.
+        """
+        waits = any(each in self.invited and each not in self.uploads for each in self.there())
+        if self.grace is None or waits or len(self.uploads) < self.needed():
+            return None
+        return now if self._complete is None else self._complete
 
     def until(self, now: float) -> float:
         """Return how many seconds to wait for a message before asking `is_over` again."""
-        waits_for_quorum = now >= self.deadline
-        return max(0.0, (self.give_up if waits_for_quorum else self.deadline) - now)
+        end = self.deadline if now < self.deadline else self.give_up
+        if self._complete is not None:
+            end = min(end, self._complete + (self.grace or 0.0))
+        return max(0.0, end - now)
 
     def close(self) -> dict[str, U]:
         """Return the uploads by client, in the order of their names.
@@ -93,8 +136,8 @@ class Gathering(Generic[U]):
         Raises:
             TooFewUploadsError: if there are fewer than the quorum.
         """
-        if len(self.uploads) < self.quorum:
+        if len(self.uploads) < (needed := self.needed()):
             raise TooFewUploadsError(
-                f"round {self.round_number}: {len(self.uploads)} uploads, {self.quorum} needed"
+                f"round {self.round_number}: {len(self.uploads)} uploads, {needed} needed"
             )
         return dict(sorted(self.uploads.items()))

@@ -4,8 +4,10 @@ edgeloop/v1/{task}/contract                   retained: the contract, JSON
 edgeloop/v1/{task}/round                      retained: the open round, JSON
 edgeloop/v1/{task}/broadcast/{slot}/{chunk}   retained: a broadcast, in chunks
 edgeloop/v1/{task}/upload/{device}            a device's answers, in chunks
+edgeloop/v1/{task}/receipt/{device}           what became of an answer, JSON: `protocol.receipt`
 edgeloop/v1/{task}/presence/{device}          retained: "online" or, by its last will, "offline";
-                                              "left" by a device that asks to be taken out
+                                              "left" by a device that asks to be taken out;
+                                              "evicted" by the operator of the task
 """
 
 import math
@@ -14,7 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from edgeloop.protocol import wire
+from edgeloop.protocol import admission, wire
 from edgeloop.protocol.growing import Growing
 from edgeloop.runtime.config import PrivacySettings
 
@@ -24,6 +26,9 @@ SERVER = "aggregator"
 
 LEFT = b"left"
 """Of a device's presence: take it out of the run that the note `run` names."""
+
+EVICTED = b"evicted"
+"""Of a device's presence: it takes no more part in the run that the note `run` names."""
 
 FLOAT = 4  # bytes of a number on its way
 
@@ -59,6 +64,10 @@ Shape = Annotated[tuple[Size, ...], Field(min_length=1, max_length=4)]
 Scalar = bool | int | float | str
 
 
+WIDTH, BATCH_SIZE, VARIANT = 512, 10, "released"
+"""What a task and a simulation have alike where nobody says."""
+
+
 def check_message_sizes(class_names: Collection[str], shape: Collection[int], width: int) -> None:
     """Refuse a task whose messages fit no frame, before anything of their size is made.
 
@@ -87,8 +96,10 @@ class Contract(Growing):
         batch_size: samples a local training batch.
         seed: the run's.
         shuffle: train on a device's samples in a new order in each epoch.
-        devices: who is invited, and has not been taken out since; nobody once all have left.
+        devices: who is listed, and has not been taken out since; nobody once all have left.
         privacy: how much noise is in what devices send; None for none.
+        admit: patterns of the names of further devices, which join when they first show up.
+        excluded: who takes no part, though a pattern admits the name.
     """
 
     schema_version: Literal[1] = 1
@@ -98,18 +109,34 @@ class Contract(Growing):
     options: Annotated[dict[str, Scalar], Field(default_factory=dict)]
     class_names: Classes
     shape: Shape
-    width: Width = 512
+    width: Width = WIDTH
     rounds: Size
-    batch_size: Size = 10
+    batch_size: Size = BATCH_SIZE
     seed: Seed = 0
     shuffle: bool = False
     devices: tuple[Name, ...]
     privacy: PrivacySettings | None = None
+    admit: Annotated[
+        tuple[admission.Pattern, ...], Field(max_length=admission.MOST_PATTERNS), wire.Since(1)
+    ] = ()
+    excluded: Annotated[tuple[Name, ...], wire.Since(2)] = ()
 
     @model_validator(mode="after")
     def _fits(self) -> "Contract":
         check_message_sizes(self.class_names, self.shape, self.width)
         return self
+
+    def admits(self, device: str) -> bool:
+        """Return whether a device may take part."""
+        if device in self.excluded:
+            return False
+        return device in self.devices or admission.may_join(device, self.admit)
+
+    def without(self, gone: Collection[str]) -> "Contract":
+        """Return the contract without devices that have left or were evicted."""
+        devices = tuple(name for name in self.devices if name not in gone)
+        excluded = tuple(sorted(n for n in gone if admission.may_join(n, self.admit)))
+        return self.model_copy(update={"devices": devices, "excluded": excluded})
 
     def text(self, grown: bool = True) -> str:
         """Return the contract as JSON; without what is off and older devices do not know.
@@ -131,6 +158,7 @@ class Opening(Growing):
         slot: where the broadcast is; the slots take turns, so that fetching the last one can end.
         size: of the broadcast's frame, in bytes.
         trace: where the round's trace begins (W3C's traceparent); empty without one.
+        asked: who is to answer; empty for everybody.
     """
 
     run: Name
@@ -139,6 +167,17 @@ class Opening(Growing):
     slot: Annotated[int, Field(ge=0, lt=SLOTS)]
     size: Size
     trace: Annotated[str, Field(max_length=wire.LONGEST_TRACE), wire.Since(1)] = ""
+    asked: Annotated[tuple[Name, ...], wire.Since(2)] = ()
+
+    def asks(self, device: str, notes: Mapping[str, str]) -> bool:
+        """Return whether a device is to answer, by the opening or the notes that go with it."""
+        names = self.asked or tuple(filter(None, notes.get("asked", "").split(",")))
+        return not names or device in names
+
+    def asking(self) -> Mapping[str, str]:
+        """Return the notes that say who is to answer, where older devices refuse the field."""
+        names = ",".join(self.asked)
+        return {"asked": names} if 0 < len(names) <= _NAMES_LENGTH else {}
 
     def text(self, grown: bool = True) -> str:
         """Return the opening as JSON.
@@ -160,6 +199,16 @@ def reminder(missing: Collection[str]) -> Mapping[str, str]:
     return {"again": "1", **({"missing": names} if len(names) <= _NAMES_LENGTH else {})}
 
 
+def over() -> Mapping[str, str]:
+    """Return the notes of the last opening once the run is over: no answer is waited for."""
+    return {**reminder([]), "over": "1"}
+
+
+def is_over(notes: Mapping[str, str]) -> bool:
+    """Return whether a run is over, as the notes of an opening tell."""
+    return notes.get("over") == "1"
+
+
 def is_reminder(notes: Mapping[str, str]) -> bool:
     """Return whether an opening was announced before."""
     return "again" in notes
@@ -174,8 +223,13 @@ def leaver(contract: Contract, topic: str, payload: bytes, notes: Mapping[str, s
     """Return who asks by a message to be taken out of a run; None if nobody does."""
     device = topic.rpartition("/")[2]
     asks = topic == presence_topic(contract.task, device) and payload == LEFT
-    meant = notes.get("run") == contract.run and device in contract.devices
+    meant = notes.get("run") == contract.run and contract.admits(device)
     return device if asks and meant else None
+
+
+def is_eviction(contract: Contract, payload: bytes, notes: Mapping[str, str]) -> bool:
+    """Return whether a message on a device's presence topic evicts it from this run."""
+    return payload == EVICTED and notes.get("run") == contract.run
 
 
 def client_id(task: str, name: str) -> str:
@@ -201,6 +255,11 @@ def broadcast_topic(task: str, slot: int | str) -> str:
 def upload_topic(task: str, device: str) -> str:
     """Return where a device's answers go; "+" for every device's."""
     return f"{ROOT}/{task}/upload/{device}"
+
+
+def receipt_topic(task: str, device: str) -> str:
+    """Return where a device hears what became of its answers."""
+    return f"{ROOT}/{task}/receipt/{device}"
 
 
 def presence_topic(task: str, device: str) -> str:

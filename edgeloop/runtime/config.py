@@ -1,8 +1,10 @@
 """Configuration files: TOML, checked against a pydantic model, with errors that name the key."""
 
 import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -32,17 +34,49 @@ Norm = Annotated[float, Field(gt=0, le=1e6)]
 Epsilon = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Settings(BaseModel):
-    """A table of a configuration file; an unknown key is an error."""
+@dataclass(frozen=True)
+class Option:
+    """How a setting stands on a command line, where that does not follow from its type.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    In a field's `Annotated`, or in a command's own changes; `edgeloop.cli.options` reads it.
+
+    Attributes:
+        name: such as "--set"; the field's own name if empty.
+        positional: whether it is a word without a name.
+        required: whether it must be given, though the field has a default.
+        default: instead of the field's.
+        unsaid: whether the field's default is not shown: what it comes to depends on others.
+        several: whether the option may be repeated.
+        parse: makes the field's value of what was given.
+        help: instead of the field's description.
+    """
+
+    name: str = ""
+    positional: bool = False
+    required: bool = False
+    default: Any = None
+    unsaid: bool = False
+    several: bool = False
+    parse: Callable[[Any], Any] | None = None
+    help: str = ""
+
+
+class Settings(BaseModel):
+    """Settings, each declared once: its type and range, its default, and below it what it is.
+
+    A table of a configuration file and the options of a command are made from it; an unknown key
+    is an error.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     @field_validator("*", mode="before")
     @classmethod
     def _named(cls, value: object, about: ValidationInfo) -> object:
         """Refuse a path without letters, which would be the folder that the command runs in."""
         field = cls.model_fields.get(about.field_name or "")
-        if value == "" and field is not None and Path in _parts(field.annotation):
+        empty = value == "" or (isinstance(value, str) and "\0" in value)
+        if empty and field is not None and Path in parts(field.annotation):
             raise ValueError("names no file and no folder")
         return value
 
@@ -96,23 +130,21 @@ class BrokerSettings(Settings):
 class PrivacySettings(Settings):
     """The `[privacy]` table: how much noise is in what clients send; see `edgeloop.privacy.dp_sgd`.
 
-    Attributes:
-        noise: sigma, of each training step's summed gradient, in multiples of `clip`.
-        clip: C, the largest norm of one sample's gradient.
-        prototype_noise: sigma of the classes' sums and counts, in multiples of what one sample can
-            change.
-        prototype_clip: S, the largest norm of one sample's features.
-        delta: what the guarantee may fail with; well below one in the number of a client's samples.
-        epsilon: the budget; a client that would go over it trains and sends no more. None for no
-            end.
+    The noises are sigma, `clip` C and `prototype_clip` S there.
     """
 
     noise: Noise = 1.0
+    """Of each training step's summed gradient, in multiples of clip."""
     clip: Norm = 1.0
+    """The largest norm of one sample's gradient."""
     prototype_noise: Noise = 10.0
+    """Of the classes' sums and counts, in multiples of what one sample can change."""
     prototype_clip: Norm = 1.0
+    """The largest norm of one sample's features."""
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    """What the guarantee may fail with; well below one in the number of a device's samples."""
     epsilon: Epsilon | None = None
+    """The budget; a device that would go over it only evaluates. No end if not given."""
 
 
 def read(path: Path, kind: type[S]) -> S:
@@ -129,7 +161,9 @@ def read(path: Path, kind: type[S]) -> S:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), f"cannot be read ({error})", "give a readable file") from error
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise ConfigError(str(path), "is nested too deeply", "take brackets out") from error
+    except ValueError as error:  # of tomllib, or of a number with thousands of digits
         raise ConfigError(str(path), f"is no TOML ({error})", "fix the line it names") from error
     return parse(table, kind, str(path))
 
@@ -189,10 +223,15 @@ def _fields(kind: type[BaseModel] | None, tables: list[Any]) -> list[str]:
 
 def _model(annotation: object) -> type[BaseModel] | None:
     """Return the model in an annotation such as `PrivacySettings | None`."""
-    models = (each for each in _parts(annotation) if isinstance(each, type))
+    models = (each for each in parts(annotation) if isinstance(each, type))
     return next((each for each in models if issubclass(each, BaseModel)), None)
 
 
-def _parts(annotation: object) -> list[object]:
+def parts(annotation: object) -> list[object]:
     """Return an annotation, and all that it is made of."""
-    return [annotation, *(part for each in get_args(annotation) for part in _parts(each))]
+    return [annotation, *(part for each in get_args(annotation) for part in parts(each))]
+
+
+def has_words(annotation: object) -> bool:
+    """Return whether an annotation has a `Literal` in it: words, of which a value is one."""
+    return any(get_origin(each) is Literal for each in parts(annotation))

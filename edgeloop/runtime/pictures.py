@@ -19,7 +19,7 @@ from edgeloop.errors import DataError
 MOST_PIXELS = 64_000_000
 """The largest picture that is read."""
 MOST_SIDE = 32_768
-KINDS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
+KINDS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
 """What is read; PPM stands for PGM, too."""
 
 _SHRINK = f"shrink it to at most {MOST_PIXELS // 10**6} megapixels"

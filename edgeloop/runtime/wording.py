@@ -14,7 +14,11 @@ FORMS = {
         "a name: up to 64 letters, digits, dots, hyphens and underscores, the first one a letter"
         " or a digit"
     ),
+    "^[A-Za-z0-9*?][A-Za-z0-9._*?-]{0,63}$": (
+        "a pattern: a name, in which * stands for any characters and ? for one"
+    ),
     "^[0-9a-f]{64}$": "a SHA-256: 64 of the digits 0 to 9 and a to f",
+    "^(100|[1-9][0-9]?)%$": "a share of 1% to 100%",
     "^https?://[^/]": "an address that begins with http:// or https://",
     "^(Always|IfNotPresent|Never)$": "Always, IfNotPresent or Never",
 }

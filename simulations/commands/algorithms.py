@@ -13,10 +13,7 @@ from edgeloop.algorithm import AlgorithmInfo
 from edgeloop.cli import console
 from edgeloop.errors import EdgeloopError
 
-GIVEN = (
-    *("classes", "width", "seed", "shape", "architecture"),
-    *("generator_sha256", "latent_dim", "base_sha256", "dims"),
-)
+GIVEN = (*algorithms.RUN_FACTS, "architecture")
 """Fields of every Config that the run fills in; no hyperparameters."""
 
 
@@ -63,8 +60,8 @@ def describe(name: str) -> dict[str, Any]:
         "hyperparameters": {key: value for key, value in defaults.items() if key not in GIVEN},
         "meanings": {
             key: meaning
-            for key, meaning in meanings(type(config).__doc__ or "").items()
-            if key not in GIVEN
+            for key, meaning in _meanings_of(type(config)).items()
+            if key in defaults and key not in GIVEN
         },
     }
 
@@ -103,6 +100,12 @@ def _facts(name: str) -> dict[str, Any]:
 def _clients(info: AlgorithmInfo) -> str:
     alike = "one architecture" if info.same_architecture else "any architectures"
     return f"{alike}, a head of one layer" if info.linear_head_only else alike
+
+
+def _meanings_of(config: type) -> dict[str, str]:
+    """Return what a Config and its bases say of their fields; the Config has the last word."""
+    docs = [meanings(kind.__doc__ or "") for kind in reversed(config.__mro__)]
+    return {name: text for each in docs for name, text in each.items()}
 
 
 def meanings(docstring: str) -> dict[str, str]:

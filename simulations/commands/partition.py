@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from edgeloop import data as library
-from edgeloop.cli import console
+from edgeloop.cli import console, options
 from edgeloop.data import Federation
 from edgeloop.errors import ConfigError
-from edgeloop.runtime import config
+from edgeloop.runtime.config import Option
 from simulations.settings import DataSettings
 
 
@@ -19,47 +19,23 @@ def main(arguments: Sequence[str]) -> int:
     return console.run(partition_command, "partition", arguments)
 
 
-def partition_command(  # noqa: PLR0913 - an option each
-    data: Annotated[
-        str, typer.Option(help="Data set: a folder, a parquet file, or fashion-sample.")
-    ],
-    partition: Annotated[
-        str, typer.Option(help="Partition: iid, pathological, dirichlet, exdir, or natural.")
-    ],
+@options.of(
+    DataSettings,
+    "partition",
+    omit=("only_client", "shots"),
+    changes={"partition": Option(required=True)},
+)
+def partition_command(
+    chosen: DataSettings,
     out: Annotated[Path, typer.Option(help="Output folder, new or empty.")],
-    layout: Annotated[
-        str, typer.Option(help="Layout: files, or signal to undo interleaving.")
-    ] = "files",
-    alpha: Annotated[
-        float, typer.Option(help="Concentration of dirichlet and exdir: smaller is more skewed.")
-    ] = 0.1,
-    classes_per_client: Annotated[
-        int, typer.Option(help="Classes of each client, for pathological and exdir.")
-    ] = 2,
-    balanced: Annotated[
-        bool, typer.Option("--balanced", help="Equal shares of a class, for iid and pathological.")
-    ] = False,
-    clients: Annotated[
-        int | None,
-        typer.Option(help="Number of clients. [default: 20, or the source's for natural]"),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(help="Number of samples to divide, drawn at random. [default: all]"),
-    ] = None,
-    partition_seed: Annotated[int, typer.Option(help="Seed of the data partition.")] = 1,
-    image_size: Annotated[
-        int | None, typer.Option(help="Side length, in pixels, to resize image files to.")
-    ] = None,
 ) -> None:
     """Write each client's training and test samples to a folder that other commands read."""
-    table = {name: value for name, value in locals().items() if name != "out"}
     if not out.parent.is_dir():
         raise ConfigError("out", f"there is no folder {out.parent}", "make it first")
-    federation = config.parse(table, DataSettings, "partition").federation()
+    federation = chosen.federation()
     library.write(federation, out)
     columns = ("client", "train", "test", *federation.class_names)
-    console.table(f"{len(federation)} clients of {data}", columns, rows(federation))
+    console.table(f"{len(federation)} clients of {chosen.data}", columns, rows(federation))
     console.say(f"written: {out}")
 
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from edgeloop import data as library
-from edgeloop.cli import console
+from edgeloop.cli import console, options
 from edgeloop.data import catalogue, sources
 from edgeloop.errors import ConfigError, EdgeloopError
-from edgeloop.runtime import config
+from edgeloop.runtime.config import Option
 from edgeloop.runtime.plugins import SOURCES
 from simulations.datasets import fetching, showing
 from simulations.settings import DataSettings
@@ -64,45 +64,25 @@ def fetch(
     console.say(f"look at it: edgeloop data show {folder}")
 
 
-def show(  # noqa: PLR0913 - an option each
-    data: Annotated[str, typer.Argument(help="Data set: a folder or a file, as for --data.")],
-    layout: Annotated[
-        str, typer.Option(help="Layout: files, or signal to undo interleaving.")
-    ] = "files",
-    partition: Annotated[
-        str | None, typer.Option(help="Partition: iid, pathological, dirichlet, exdir, or natural.")
-    ] = None,
-    alpha: Annotated[
-        float, typer.Option(help="Concentration of dirichlet and exdir: smaller is more skewed.")
-    ] = 0.1,
-    classes_per_client: Annotated[
-        int, typer.Option(help="Classes of each client, for pathological and exdir.")
-    ] = 2,
-    balanced: Annotated[
-        bool, typer.Option("--balanced", help="Equal shares of a class, for iid and pathological.")
-    ] = False,
-    clients: Annotated[
-        int | None,
-        typer.Option(help="Number of clients. [default: 20, or the source's for natural]"),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(help="Number of samples to divide, drawn at random. [default: all]"),
-    ] = None,
-    partition_seed: Annotated[int, typer.Option(help="Seed of the data partition.")] = 1,
-    image_size: Annotated[
-        int | None, typer.Option(help="Side length, in pixels, to resize image files to.")
-    ] = None,
+@options.of(
+    DataSettings,
+    "data show",
+    omit=("only_client", "shots"),
+    changes={"data": Option(positional=True, help="Data set: a folder or a file, as for --data.")},
+)
+def show(
+    chosen: DataSettings,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Show what a data set holds, whole or divided; nothing is written."""
-    table: dict[str, Any] = {key: value for key, value in locals().items() if key != "as_json"}
-    chosen = config.parse(table, DataSettings, "data show")
-    if chosen.partition is None and not library.is_divided(data):
+    source = chosen.data
+    if chosen.partition is None and not library.is_divided(source):
         _check_undivided(chosen)
-        showing.show_pool(data, library.read(data, chosen.image_size), as_json=as_json)
+        pool = library.read(source, chosen.image_size, columns=chosen.columns)
+        layout = library.layout_of(source, chosen.columns).layout
+        showing.show_pool(source, layout, pool, as_json=as_json)
     else:
-        showing.show_federation(data, chosen.federation(), as_json=as_json)
+        showing.show_federation(source, chosen.federation(), as_json=as_json)
 
 
 def _check_undivided(chosen: DataSettings) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from edgeloop import data
 from edgeloop.cli import console
 from edgeloop.data import Federation, Pool
 from edgeloop.data.catalogue import Entry
@@ -32,9 +31,9 @@ def markdown(entries: Sequence[Entry]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def show_pool(source: str, pool: Pool, *, as_json: bool) -> None:
+def show_pool(source: str, layout: str, pool: Pool, *, as_json: bool) -> None:
     """Show an undivided data set: what it is, and its classes."""
-    found = {"layout": data.layout_of(source).layout, **pool_facts(pool)}
+    found = {"layout": layout, **pool_facts(pool)}
     counts = np.bincount(pool.labels, minlength=pool.classes).tolist()
     by_class = dict(zip(pool.class_names, counts, strict=True))
     _show(source, found, as_json, {"samples_by_class": by_class})

@@ -46,7 +46,7 @@ def demo(  # noqa: PLR0913 - an option each
     ] = 1,
     algorithm: Annotated[
         str,
-        typer.Option(help="Algorithm to run after class statistics: fedktl, fedtgp, fedavg ..."),
+        typer.Option(help="Algorithm to run after class statistics; see edgeloop algorithms."),
     ] = "fedktl",
     generator: Annotated[
         str | None, typer.Option(help="Generator; see `edgeloop generator list`. [default: digits]")
@@ -96,13 +96,21 @@ def _check(
     algorithms.check_same_architecture(algorithm, architectures, **facts, **first)
     if "mqtt" not in info.runs_in:
         problem = f"{algorithm} sends nothing: the demo runs it beside any other as `alone`"
-        raise ConfigError("--algorithm", problem, "choose fedktl, fedtgp or fedproto")
+        raise ConfigError("--algorithm", problem, f"choose one of {', '.join(_shown_with())}")
     if algorithm == ONCE:
         problem = "the demo shows it beside any other"
-        raise ConfigError("--algorithm", problem, "choose fedktl, fedtgp or fedproto")
+        raise ConfigError("--algorithm", problem, f"choose one of {', '.join(_shown_with())}")
     if (generator or triton) and not info.generator:
         option = "--generator" if generator else "--triton"
         raise ConfigError(option, f"{algorithm} asks no generator", "leave it out")
+    if generator is not None:
+        generators.load(generator)  # before the first task, which asks none
+
+
+def _shown_with() -> list[str]:
+    """Return what the demo can show after class statistics: what devices run, too."""
+    runs = (name for name in algorithms.built_in() if "mqtt" in algorithms.info(name).runs_in)
+    return [name for name in runs if name != ONCE]
 
 
 def _shown(stage: DemoTask, triton: bool) -> dict[str, float]:

@@ -55,8 +55,7 @@ def evaluate_late_clients(plan: Plan, divided: LateSplit, broadcast: Any) -> dic
         return {}
     epochs = plan.settings.fine_tuning_epochs
     tunes = algorithms.supported_options(plan.settings.algorithm, local_epochs=epochs)
-    options = {**plan.settings.options, **tunes}
-    tuned = replace(plan, settings=plan.settings.model_copy(update={"options": options}))
+    tuned = replace(plan, options={**plan.options, **tunes})
     pairs = [
         _make_client(tuned, divided, client).join(broadcast) for client in range(len(divided.late))
     ]
@@ -69,14 +68,14 @@ def evaluate_late_clients(plan: Plan, divided: LateSplit, broadcast: Any) -> dic
 def _make_client(plan: Plan, divided: LateSplit, client: int) -> Any:
     assert divided.late is not None  # noqa: S101 - who calls this has new clients
     settings, number = plan.settings, len(divided.early) + client
-    half = plan.load().make_client
+    half = plan.algorithm.make_client
     if half is not None:
         return half(f"new-{client:02}", plan.base, divided.late.client(client))
     group = settings.models or default_group(plan.shape)
     architecture = models.client_architectures(group, number + 1)[-1]
     return Client(
         f"new-{client:02}",
-        plan.load(),
+        plan.algorithm,
         models.build(architecture, plan.shape, plan.classes, settings.width, settings.seed),
         divided.late.client(client),
         batch_size=settings.batch_size,

@@ -2,12 +2,13 @@
 
 import logging
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from edgeloop import algorithms, expert, mixture, models
+from edgeloop.algorithm import Algorithm
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.mixing import experts
 from edgeloop.models.split import SplitModel
@@ -39,10 +40,14 @@ class ClientMixing:
             return self._with_statistics(name, half)
         plan, settings = self.plan, self.plan.settings
         first = partial(_first, plan, name)
-        local = mixture.local_algorithm(settings.algorithm, **plan.algorithm_options())
-        how = mixture.MixingPlan(settings.mix, self.rounds, local, first, settings.seed)
+        how = mixture.MixingPlan(settings.mix, self.rounds, self._alone, first, settings.seed)
         found = mixture.train_mixture(how, half, self.broadcast)
         return {**found.as_summary(self.broadcast), HITS: _hits(found, self.broadcast)}
+
+    @cached_property
+    def _alone(self) -> Algorithm[Any, Any, Any]:
+        """The algorithm of who trains alone, built once for all clients of a process."""
+        return mixture.local_algorithm(self.plan.settings.algorithm, **self.plan.options)
 
     def _with_statistics(self, name: str, half: StatisticsClient) -> dict[str, Any]:
         """Return what a client with class statistics ends with, and trains for that if asked."""
@@ -91,6 +96,9 @@ def mixing_summary(
     if not weighs and not mixture.can_mix(plan.settings.algorithm):
         log.info("who trains alone has nothing to mix")
         return {}
+    if weighs and plan.settings.mix == "half":
+        text = "%s has a mixture of its own, by a weight that each client chooses, not of halves"
+        log.warning(text, plan.settings.algorithm)
     if not weighs:
         log.info("mixes every client's network with one trained alone")
     clients = cohort.map_clients(ClientMixing(plan, broadcast, rounds))

@@ -44,7 +44,8 @@ class SimulatedBudget:
 
     def _can_pay(self, round_number: int) -> frozenset[str]:
         budget = self._asked.epsilon
-        joining = self._costs if self._others is None else self._others.joining(round_number)
+        some = None if self._others is None else self._others.joining(round_number)
+        joining = self._costs if some is None else some
         return frozenset(
             name
             for name in joining

@@ -171,8 +171,8 @@ def _prepare_run(
     """Find where a run stands: at its last checkpoint, or at its beginning."""
     new = Checkpoint(server_loop.initial_state(algorithm), (), folder)
     saved = checkpoint.latest(folder, algorithm) or new
-    some: ParticipationPolicy | None = plan.participation(federation)
-    spending = plan.spending(federation, some)
+    some: ParticipationPolicy | None = plan.participation()
+    spending = plan.spending(some)
     some = spending or some
     journal = Journal(folder, plan.models, some, len(saved.rows))
     chosen = stacking_benchmark.load_or_choose(folder, plan, federation)

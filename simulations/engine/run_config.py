@@ -13,6 +13,8 @@ def config(plan: Plan, federation: Federation) -> dict[str, Any]:
     asked = plan.settings.model_dump(mode="json")
     if asked["mix"] == "never":
         del asked["mix"]  # as before there was any
+    if asked["replay"] is None:
+        del asked["replay"]
     return {
         **asked,
         "clients": len(plan.models),

@@ -5,7 +5,8 @@ import os
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from edgeloop.generator import Generator
 from edgeloop.participation import Participation, ParticipationPolicy, durations
 from edgeloop.privacy import accounting, dp_sgd
 from edgeloop.training.compute import usable_device
+from simulations.engine import replay
 from simulations.engine.flops import forward_flops
 from simulations.engine.privacy_spending import SimulatedBudget
 from simulations.settings import RunSettings
@@ -49,14 +51,15 @@ class ClientDataSource(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """A run whose data is known.
+    """A run whose data is known: what its settings come to, found once; picklable.
 
     Attributes:
         settings: what was asked for.
         shape: of one input, channels first.
         classes: C.
         models: each client's architecture by the client's name; the names in number order.
-        bound_options: the hyperparameters that bind the run to its generator or its base.
+        sizes: each client's numbers of training and test samples, by its name.
+        options: the fields of the algorithm's Config that the run decides.
         base: that clients compute their features with; None where they train networks.
     """
 
@@ -64,41 +67,66 @@ class Plan:
     shape: tuple[int, ...]
     classes: int
     models: Mapping[str, str]
-    bound_options: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Mapping[str, tuple[int, int]]
+    options: Mapping[str, Any]
     base: Base | None = None
 
-    def load(self, generator: Generator | None = None) -> Algorithm[Any, Any, Any]:
-        """Build the algorithm; its server's part with the generator, where it needs one.
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is found again where the plan goes: functions have no pickle."""
+        names = {each.name for each in dataclasses.fields(self)}
+        return {name: value for name, value in self.__dict__.items() if name in names}
+
+    @cached_property
+    def algorithm(self) -> Algorithm[Any, Any, Any]:
+        """The algorithm as its clients have it, built once a process.
 
         Raises:
             ConfigError: naming a hyperparameter that does not exist or is out of range.
+        """
+        return algorithms.load(self.settings.algorithm, None, **self.options)
+
+    def load(self, generator: Generator | None = None) -> Algorithm[Any, Any, Any]:
+        """Return the algorithm; its server's part with the generator, where it needs one.
+
+        Raises:
+            ConfigError: as `algorithm`.
             GeneratorError: if the generator is not the one that the run is bound to.
         """
-        return algorithms.load(self.settings.algorithm, generator, **self.algorithm_options())
+        if generator is None:
+            return self.algorithm
+        return algorithms.load(self.settings.algorithm, generator, **self.options)
 
     def hyperparameters(self) -> dict[str, Any]:
         """Return every hyperparameter by name, the variant and the options applied."""
-        return dataclasses.asdict(
-            algorithms.config(self.settings.algorithm, **self.algorithm_options())
-        )
+        return dataclasses.asdict(algorithms.config(self.settings.algorithm, **self.options))
 
-    def algorithm_options(self) -> dict[str, Any]:
-        """Return the fields of the algorithm's Config that this run decides."""
-        first = models.auxiliary(self.settings.models, next(iter(self.models.values())))
+    @cached_property
+    def costs(self) -> Mapping[str, float]:
+        """What a round takes each client: training samples times what one costs its model."""
+        flops = {each: self._flops(each) + STEP_FLOPS for each in set(self.models.values())}
         return {
-            **self.settings.algorithm_options(self.classes, self.shape, first),
-            **self.bound_options,
+            name: float(self.sizes[name][0] * flops[architecture])
+            for name, architecture in self.models.items()
         }
 
-    def participation(self, federation: Federation) -> Participation | None:
-        """Return who takes part in which round; None for everybody in all of them."""
+    def _flops(self, architecture: str) -> int:
+        model = models.build(architecture, self.shape, self.classes, self.settings.width)
+        return forward_flops(model, self.shape)
+
+    def participation(self) -> ParticipationPolicy | None:
+        """Return who takes part in which round; None for everybody in all of them.
+
+        Raises:
+            ConfigError: if the record that is to be replayed is of other clients or fewer rounds.
+        """
         asked = self.settings
+        if asked.replay is not None:
+            return replay.policy(Path(asked.replay), asked.rounds, self.models)
         if asked.join_ratio == 1 and not asked.drop_rate and asked.deadline is None:
             return None
         times: Mapping[str, float] = {}
         if asked.deadline is not None:
-            known = round_costs(self, federation)
-            times = durations(known, asked.slow_rate, asked.slow_factor, asked.seed)
+            times = durations(self.costs, asked.slow_rate, asked.slow_factor, asked.seed)
         return Participation(
             names=tuple(self.models),
             join_ratio=asked.join_ratio,
@@ -107,18 +135,16 @@ class Plan:
             deadline=asked.deadline,
             durations=times,
             seed=asked.seed,
-            full_rounds=self.load().full_rounds,
+            full_rounds=self.algorithm.full_rounds,
         )
 
-    def spending(
-        self, federation: Federation, others: ParticipationPolicy | None
-    ) -> SimulatedBudget | None:
+    def spending(self, others: ParticipationPolicy | None) -> SimulatedBudget | None:
         """Return what clients spend of their privacy; None for a run without.
 
         Raises:
             ConfigError: if opacus is not installed.
         """
-        asked, recipe = self.settings.privacy, self.load().recipe
+        asked, recipe = self.settings.privacy, self.algorithm.recipe
         if asked is None or recipe is None:
             return None
         costs = {
@@ -129,7 +155,7 @@ class Plan:
                 epochs=recipe.epochs,
                 prototypes=recipe.collect is not None,
             )
-            for name, (train, _) in zip(self.models, federation.sizes(), strict=True)
+            for name, (train, _) in self.sizes.items()
         }
         return SimulatedBudget(asked, costs, others)
 
@@ -160,17 +186,17 @@ class CohortFactory:
         """Read the named clients' data and build their models."""
         numbers = {name: number for number, name in enumerate(self.plan.models)}
         clients = {name: self.make_client(name, numbers[name]) for name in names}
-        recipe = self.plan.load().recipe
+        recipe = self.plan.algorithm.recipe
         kinds = {name: kind for name, kind in self.plan.models.items() if kind in self.stacked}
         if recipe is None or not kinds:
-            return LocalCohort(clients)
+            return LocalCohort(clients, absent_stay=self.plan.settings.replay is not None)
         device = usable_device(self.plan.settings.device)
         return StackedCohort(clients, recipe, kinds, device)
 
     def make_client(self, name: str, number: int) -> Any:
         """Make one client by its name and number."""
         plan, settings = self.plan, self.plan.settings
-        algorithm = plan.load()
+        algorithm = plan.algorithm
         if algorithm.make_client is not None:
             return algorithm.make_client(name, plan.base, self.data.client(number))
         # One seed for all: clients of one architecture start from the same weights, as in HtFLlib.
@@ -228,24 +254,27 @@ def make_plan(
         ConfigError: if the algorithm needs clients that are alike, and they are not.
         ModelError: if an architecture does not exist or does not fit the data.
     """
-    shape = federation.shape
+    shape, classes = federation.shape, federation.classes
     group = settings.models or default_group(shape)
     architectures = models.client_architectures(group, len(federation))
     for architecture in dict.fromkeys(architectures):
         models.feature_width(architecture, shape, settings.width)
+    names = client_names(federation)
+    first = models.auxiliary(settings.models, architectures[0])
+    options = {
+        **settings.algorithm_options(classes, shape, first),
+        **algorithms.generator_options(settings.algorithm, generator),
+        **algorithms.base_options(settings.algorithm, base),
+    }
+    algorithms.check_same_architecture(settings.algorithm, architectures, **options)
     planned = Plan(
         settings,
         shape,
-        federation.classes,
-        dict(zip(client_names(federation), architectures, strict=True)),
-        {
-            **algorithms.generator_options(settings.algorithm, generator),
-            **algorithms.base_options(settings.algorithm, base),
-        },
-        base,
-    )
-    algorithms.check_same_architecture(
-        settings.algorithm, architectures, **planned.algorithm_options()
+        classes,
+        models=dict(zip(names, architectures, strict=True)),
+        sizes=dict(zip(names, federation.sizes(), strict=True)),
+        options=options,
+        base=base,
     )
     if settings.privacy is not None:
         _check_private(planned)
@@ -259,15 +288,20 @@ def _check_private(plan: Plan) -> None:
         ConfigError: if its algorithm cannot.
         ModelError: if a model cannot.
     """
-    algorithms.check_private(plan.settings.algorithm, plan.load())
+    algorithms.check_private(plan.settings.algorithm, plan.algorithm)
     for architecture in set(plan.models.values()):
         model = models.build(architecture, plan.shape, plan.classes, plan.settings.width)
         dp_sgd.check_model(model, architecture)
 
 
+_LONGER = 4
+"""Times that a window of sensors has more steps than sensors."""
+
+
 def default_group(shape: tuple[int, ...]) -> str:
     """Return the models of clients with inputs of a shape, where nobody says."""
-    signal = len(shape) == 3 and shape[1] == 1
+    signal = len(shape) == 3 and shape[0] not in (1, 3) and shape[2] >= _LONGER * shape[1]
+    signal = signal or (len(shape) == 3 and shape[1] == 1)
     return "htfe-sen-2" if signal else "cnn"
 
 
@@ -303,22 +337,7 @@ def _make_cohort(plan: Plan, federation: Federation, stacked: frozenset[str]) ->
         return CohortFactory(plan, federation, stacked)(list(plan.models))
     if isinstance(federation, FolderFederation):
         factory = CohortFactory(plan, federation, stacked)
-        return WorkerCohort(factory, round_costs(plan, federation), plan.workers)
+        return WorkerCohort(factory, plan.costs, plan.workers)
     with tempfile.TemporaryDirectory(prefix="edgeloop-") as folder:
         factory = CohortFactory(plan, NpzStore.write(federation, Path(folder)), stacked)
-        return WorkerCohort(factory, round_costs(plan, federation), plan.workers)
-
-
-def round_costs(plan: Plan, federation: Federation) -> dict[str, float]:
-    """Return what a round takes each client: training samples times what one costs its model."""
-    flops = {each: _flops(each, plan) + STEP_FLOPS for each in set(plan.models.values())}
-    sizes = federation.sizes()
-    return {
-        name: float(train * flops[architecture])
-        for (name, architecture), (train, _) in zip(plan.models.items(), sizes, strict=True)
-    }
-
-
-def _flops(architecture: str, plan: Plan) -> int:
-    model = models.build(architecture, plan.shape, plan.classes, plan.settings.width)
-    return forward_flops(model, plan.shape)
+        return WorkerCohort(factory, plan.costs, plan.workers)

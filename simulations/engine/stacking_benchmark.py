@@ -81,7 +81,7 @@ def choose(plan: Plan, federation: Federation) -> dict[str, StackingDecision]:
         return {}
     if asked == "plain":
         return {}
-    algorithm = plan.load()
+    algorithm = plan.algorithm
     kinds: dict[str, list[int]] = {}
     for number, architecture in enumerate(plan.models.values()):
         kinds.setdefault(architecture, []).append(number)

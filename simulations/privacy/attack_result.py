@@ -15,9 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from edgeloop.algorithm_info import UploadKind
 from edgeloop.errors import RunError
 from edgeloop.runtime import atomic_files
-from simulations.privacy.exposure import UploadKind
 from simulations.privacy.inversion import Reconstruction
 from simulations.privacy.similarity import as_pixels, match_pairs, mean_of, psnr, ssim
 from simulations.privacy.victims import Victims

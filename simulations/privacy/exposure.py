@@ -9,7 +9,7 @@ Shape suffixes: B images of a batch, C classes, K features.
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from edgeloop import algorithms
 from edgeloop.algorithm import Batches
+from edgeloop.algorithm_info import UploadKind
 from edgeloop.errors import ConfigError
 from edgeloop.knowledge import heads, weights
 from edgeloop.knowledge.weights import Weights
@@ -24,44 +25,15 @@ from edgeloop.models.split import SplitModel
 from edgeloop.privacy import dp_sgd
 from edgeloop.privacy.dp_sgd import NoiseSecret
 
-Part = Literal["whole", "base", "head", "features", "logits", "directions"]
 Made = Callable[[Tensor, Tensor], Sequence[Tensor]]
 """Inputs (B, ...) and shares of their labels (B, C) to what they would have uploaded."""
 
 
-@dataclass(frozen=True)
-class UploadKind:
-    """What an algorithm's upload is.
-
-    Attributes:
-        part: parameters after training, of the whole model, its base or its head; or a mean for
-            each class, of features, logits or the logits' directions.
-        when: a mean is made: with the weights "before" the round's training or "after" it, in
-            evaluation mode; or as training saw it ("during").
-    """
-
-    part: Part
-    when: Literal["before", "during", "after"] = "before"
-
-    @property
-    def of_weights(self) -> bool:
-        """Whether parameters travel, so that a gradient can be read from them."""
-        return self.part in ("whole", "base", "head")
-
-
 UPLOAD_KINDS: Mapping[str, UploadKind] = {
-    "fedavg": UploadKind("whole"),
-    "fedprox": UploadKind("whole"),
-    "ditto": UploadKind("whole"),
-    "fedper": UploadKind("base"),
-    "lgfedavg": UploadKind("head"),
-    "fedproto": UploadKind("features", "during"),
-    "fedtgp": UploadKind("features"),
-    "fedgh": UploadKind("features", "after"),
-    "feddistill": UploadKind("logits", "during"),
-    "fedktl": UploadKind("directions", "after"),
+    name: kind for name in algorithms.built_in() if (kind := algorithms.info(name).upload)
 }
-"""The algorithms that can be attacked here; docs/privacy.md says what the others send."""
+"""What can be attacked here, as each algorithm's INFO has it; docs/privacy.md says what the others
+send."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +59,11 @@ def upload_kind(name: str) -> UploadKind:
     Raises:
         ConfigError: if there is no such algorithm, or no attack on it here.
     """
-    title = algorithms.info(name).title
-    if name not in UPLOAD_KINDS:
+    info = algorithms.info(name)
+    if info.upload is None:
         remedy = f"choose of {', '.join(UPLOAD_KINDS)}"
-        raise ConfigError("algorithm", f"there is no attack on {title} here", remedy)
-    return UPLOAD_KINDS[name]
+        raise ConfigError("algorithm", f"there is no attack on {info.title} here", remedy)
+    return info.upload
 
 
 def observe_upload(

@@ -10,14 +10,19 @@ from edgeloop.data import Federation
 from edgeloop.errors import ConfigError, DataError
 from edgeloop.models.split import SplitModel
 from edgeloop.privacy.dp_sgd import NoiseSecret
-from edgeloop.protocol.task import Scalar
-from edgeloop.runtime.config import PrivacySettings
+from edgeloop.protocol.task import WIDTH
+from edgeloop.runtime.config import Option
 from edgeloop.seeds import derive
 from simulations.privacy.exposure import ObservedUpload
 from simulations.privacy.inversion import Objective
 from simulations.privacy.similarity import WINDOW
 from simulations.privacy.victims import build
-from simulations.settings import DataSettings, Whole
+from simulations.settings import (
+    DataSettings,
+    HyperparameterWords,
+    PrivacyWords,
+    Whole,
+)
 
 CLIENTS = 5
 """Of data that comes undivided, unless somebody says: each has enough images of a class."""
@@ -28,37 +33,32 @@ STRONG_PRIOR, WEAK_PRIOR = 1e-2, 1e-5
 
 
 class AttackSettings(DataSettings):
-    """One way to attack; of whose uploads, and how often, the study says.
-
-    Attributes:
-        client: whose images, by its number.
-        model: the client's architecture.
-        smooth: with GELU for ReLU, and averages for maxima.
-        width: K, the unified feature width.
-        epochs: that the model has trained before the round that is attacked.
-        knowledge: whether the attacker knows those parts of the client's model that do not travel
-            ("model"), or takes a stranger's for them ("surrogate").
-        labels: "inferred" from the upload where it tells; or "searched" with the images.
-        objective: as `inversion.SearchSettings` has it.
-        iterations: of the search, at most.
-        variation: the weight of the total variation; None for 1e-2, or 1e-5 for the squared
-            distance of weights, which say more of an image than anything else.
-        options: hyperparameters of the algorithms.
-        privacy: how much noise the client trains with; None for none.
-    """
+    """One way to attack; of whose uploads, and how often, the study says."""
 
     client: Annotated[int, Field(ge=0)] = 0
+    """Number of the attacked client."""
     model: str = "cnn"
-    smooth: bool = True
-    width: Whole = 512
+    """The client's architecture."""
+    smooth: Annotated[bool, Option(name="--smooth/--as-is")] = True
+    """Replace ReLU by GELU and max pooling by averages, or not."""
+    width: Whole = WIDTH
+    """Feature width K."""
     epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs that the model was trained before the attack."""
     knowledge: Literal["model", "surrogate"] = "model"
+    """What the attacker knows of parts not sent: model, or surrogate."""
     labels: Literal["inferred", "searched"] = "inferred"
+    """Labels: inferred where possible, or searched."""
     objective: Objective = "squared"
+    """Objective: squared (DLG), or cosine."""
     iterations: Whole = 400
+    """Largest number of iterations of the search."""
     variation: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    options: dict[str, Scalar] = Field(default_factory=dict)
-    privacy: PrivacySettings | None = None
+    """Weight of total variation. [default: 1e-5, else 1e-2: see the docs]"""
+    options: HyperparameterWords = Field(default_factory=dict)
+    """A hyperparameter: key=value."""
+    privacy: PrivacyWords = None
+    """The client trains with noise: noise=1, clip=1. May be repeated."""
 
     def federation(self) -> Federation:
         """Open the data; what comes undivided is dealt out evenly, among five clients.

@@ -8,16 +8,17 @@ from typing import Annotated, Any, cast, get_args
 
 import typer
 
-from edgeloop.cli import console
+from edgeloop.cli import console, options
 from edgeloop.errors import ConfigError, choose
 from edgeloop.runtime import config
+from edgeloop.runtime.config import Option
 from simulations.engine.batch import Job, run_all
 from simulations.reproduce import counting, ready, run_dedup, writing
 from simulations.reproduce import scenario as scenarios
 from simulations.reproduce.run_dedup import RunDedup
 from simulations.reproduce.scenario import Cell, Plan, Scale, Scenario, Trial
 from simulations.reproduce.table import Runs
-from simulations.settings import RunSettings, parse_workers
+from simulations.settings import ComputeSettings, RunSettings
 
 DATA = "EDGELOOP_DATA"
 """The environment's folder of data sets."""
@@ -28,7 +29,13 @@ def main(arguments: Sequence[str]) -> int:
     return console.run(reproduce, "reproduce", arguments)
 
 
+@options.of(
+    ComputeSettings,
+    "reproduce",
+    changes={"workers": Option(help="Number of parallel runs, or auto for one per core.")},
+)
 def reproduce(  # noqa: PLR0913 - an option each
+    where: ComputeSettings,
     scenario: Annotated[
         str | None, typer.Argument(help="Scenario: a name shown by --list, or a TOML file.")
     ] = None,
@@ -50,13 +57,9 @@ def reproduce(  # noqa: PLR0913 - an option each
     data: Annotated[
         Path | None, typer.Option(help=f"The folder of the data sets. [default: ${DATA}]")
     ] = None,
-    workers: Annotated[
-        str, typer.Option(help="Number of parallel runs, or auto for one per core.")
-    ] = "auto",
     cluster: Annotated[
         str | None, typer.Option(help="Ray cluster: host:port, auto, or local to start one here.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Device: cpu or cuda.")] = "cpu",
     out: Annotated[
         Path | None, typer.Option(help="Output folder. [default: runs/reproduce/SCENARIO-SCALE]")
     ] = None,
@@ -74,13 +77,12 @@ def reproduce(  # noqa: PLR0913 - an option each
     kind = _scale(scale, loaded)
     plan = loaded.plan(kind).only(_pairs(only or []))
     plan = plan._replace(seeds=seeds or plan.seeds)
-    changes = {"device": device, **({"rounds": rounds} if rounds else {})}
+    changes = {"device": where.device, **({"rounds": rounds} if rounds else {})}
     runs = {cell: {**table, **changes} for cell, table in plan.cells().items()}
     folder = out or Path("runs") / "reproduce" / f"{Path(scenario).stem}-{kind}"
     place = data or _environment()
     jobs = jobs_of(plan, runs, place, folder)
-    number = parse_workers(workers)
-    wanted = None if number == "auto" else number
+    wanted = None if where.workers == "auto" else where.workers
     ready.check_finished(jobs.values())
     shared = run_dedup.find_duplicates(jobs, folder.parent if share else None)
     if dry_run:

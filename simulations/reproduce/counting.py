@@ -5,7 +5,10 @@ the auxiliary model, G of FedGen's generator, S the sum over clients of the clas
 on. Source: the communication tables of FedTGP (Table 5) and FedKTL.
 """
 
+import ast
 import csv
+import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -26,26 +29,35 @@ PROTOTYPES = {"known_C", "prototypes_CD"}
 Facts = Mapping[str, int]
 Formula = tuple[str, Callable[[Facts], int]]
 
-_HEAD: Formula = ("M (K + 1) C", lambda f: f["M"] * (f["K"] + 1) * f["C"])
-_PROTOTYPES: Formula = ("K S", lambda f: f["K"] * f["S"])
-_ALL: Formula = ("M K C", lambda f: f["M"] * f["K"] * f["C"])
-_MODEL: Formula = ("M W", lambda f: f["M"] * f["W"])
-_OUTPUTS: Formula = ("C S", lambda f: f["C"] * f["S"])
-_NONE: Formula = ("0", lambda f: 0)
+
+def formula(text: str) -> Formula:
+    """Return a formula and what computes it: sums and products, "M (K + 1) C", of symbols.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    words = re.findall(r"[A-Z]|\d+|[+()]", text)
+    if "".join(words) != text.replace(" ", ""):
+        raise ValueError(f"{text!r} is no formula")
+    pairs = itertools.pairwise([*words, ")"])
+    product = "".join(
+        one + ("*" if one not in "+(" and two not in "+)" else "") for one, two in pairs
+    )
+    tree = ast.parse(product, mode="eval").body
+    return text, lambda facts: _value(tree, facts)
+
+
+def _value(node: ast.expr, facts: Facts) -> int:
+    if isinstance(node, ast.BinOp):
+        left, right = _value(node.left, facts), _value(node.right, facts)
+        return left + right if isinstance(node.op, ast.Add) else left * right
+    return facts[node.id] if isinstance(node, ast.Name) else int(ast.literal_eval(node))
+
 
 FORMULAS: Mapping[str, tuple[Formula, Formula]] = {
-    "local": (_NONE, _NONE),
-    "lgfedavg": (_HEAD, _HEAD),
-    "fedgen": (
-        _HEAD,
-        ("M ((K + 1) C + G)", lambda f: f["M"] * ((f["K"] + 1) * f["C"] + f["G"])),
-    ),
-    "fedgh": (_PROTOTYPES, _HEAD),
-    "fml": (_MODEL, _MODEL),
-    "feddistill": (_OUTPUTS, ("M C C", lambda f: f["M"] * f["C"] ** 2)),
-    "fedproto": (_PROTOTYPES, _ALL),
-    "fedtgp": (_PROTOTYPES, _ALL),
-    "fedktl": (_OUTPUTS, ("M C (P + H)", lambda f: f["M"] * f["C"] * (f["P"] + f["H"]))),
+    name: (formula(numbers[0]), formula(numbers[1]))
+    for name in algorithms.built_in()
+    if (numbers := algorithms.info(name).numbers)
 }
 """Up and down, by algorithm. FedKD's depends on its models' singular values: there is none."""
 
@@ -139,8 +151,10 @@ def trained_classes(federation: Federation, batch_size: int) -> int:
 
 
 def generator_weights(classes: int, width: int) -> int:
-    """Return G: a linear layer, a batch normalisation, and a second linear layer."""
-    config = algorithms.config("fedgen", classes=classes, width=width)
-    hidden = int(config.hidden_dim)
-    first = (int(config.noise_dim) + classes + 1) * hidden
-    return first + 2 * hidden + (hidden + 1) * width
+    """Return G: the weights of a generator that is learned with, and sent."""
+    configs = (
+        algorithms.config(name, **algorithms.supported_options(name, classes=classes, width=width))
+        for name, (_, (down, _)) in FORMULAS.items()
+        if "G" in down
+    )
+    return next((int(each.generator_weights) for each in configs), 0)

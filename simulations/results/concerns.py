@@ -16,6 +16,8 @@ from simulations.results.measurements import Row
 
 log = logging.getLogger(__name__)
 
+_NAMED = 5  # classes, in a sentence
+
 
 def data_warnings(federation: Federation, batch_size: int) -> list[str]:
     """Return what is wrong with the clients' shares, a sentence each.
@@ -28,7 +30,7 @@ def data_warnings(federation: Federation, batch_size: int) -> list[str]:
     if len(short) == len(sizes):
         problem = f"is {batch_size}, and no client has more than {max(short)} training samples"
         raise ConfigError("batch_size", problem, f"give at most {max(max(short), 1)}")
-    found = []
+    found = _class_warnings(federation)
     if short:
         found.append(
             f"{len(short)} of {len(sizes)} clients have less than one batch of {batch_size}"
@@ -39,6 +41,20 @@ def data_warnings(federation: Federation, batch_size: int) -> list[str]:
         found.append("no client has a test sample: every accuracy is 0, which says nothing")
     elif untested:
         found.append(f"{untested} of {len(sizes)} clients have no test samples")
+    return found
+
+
+def _class_warnings(federation: Federation) -> list[str]:
+    """Return what is wrong with the classes: one alone, or some that nobody has."""
+    held = federation.label_counts().sum(axis=0)
+    names = federation.class_names
+    present = [name for name, count in zip(names, held, strict=True) if count]
+    found = []
+    if len(present) == 1:
+        found.append(f"all samples are of one class, {present[0]}: there is nothing to tell apart")
+    if absent := [name for name, count in zip(names, held, strict=True) if not count]:
+        listed = ", ".join(absent[:_NAMED]) + (", ..." if len(absent) > _NAMED else "")
+        found.append(f"no client has a sample of {len(absent)} of {len(names)} classes: {listed}")
     return found
 
 

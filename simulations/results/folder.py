@@ -28,6 +28,10 @@ LATER_SETTINGS: Mapping[str, Any] = {
     "shuffle": False,
     "base": None,
     "mix": "never",
+    "replay": None,
+    "label_column": None,
+    "image_column": None,
+    "client_column": None,
     "hyperparameters.own_prior": False,
     "hyperparameters.second_order": False,
     # Of class statistics, whose clients train a network only where it is asked for.

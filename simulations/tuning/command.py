@@ -9,10 +9,10 @@ import tomli_w
 import typer
 
 from edgeloop import algorithms
-from edgeloop.cli import console
+from edgeloop.cli import console, options
 from edgeloop.errors import ConfigError
-from edgeloop.runtime import config
-from simulations.settings import RunSettings, parse_options, parse_workers
+from edgeloop.runtime.config import Option
+from simulations.settings import DataSettings, RunSettings
 from simulations.tuning import space as spaces
 from simulations.tuning.study import LOCAL, Method, Tuning, run, total
 
@@ -22,67 +22,29 @@ def main(arguments: Sequence[str]) -> int:
     return console.run(command, "tune", arguments)
 
 
-def command(  # noqa: PLR0913 - an option each
-    algorithm: Annotated[str, typer.Argument(help="Algorithm; see edgeloop algorithms.")],
-    data: Annotated[
-        str, typer.Option(help="Data set: a folder, a parquet file, or fashion-sample.")
-    ],
-    layout: Annotated[
-        str, typer.Option(help="Layout: files, or signal to undo interleaving.")
-    ] = "files",
-    partition: Annotated[
-        str | None, typer.Option(help="Partition: iid, pathological, dirichlet, exdir, or natural.")
-    ] = None,
-    alpha: Annotated[
-        float, typer.Option(help="Concentration of dirichlet and exdir: smaller is more skewed.")
-    ] = 0.1,
-    classes_per_client: Annotated[
-        int, typer.Option(help="Classes of each client, for pathological and exdir.")
-    ] = 2,
-    balanced: Annotated[
-        bool, typer.Option("--balanced", help="Equal shares of a class, for iid and pathological.")
-    ] = False,
-    clients: Annotated[
-        int | None, typer.Option(help="Number of clients. [default: 20, or the data's own]")
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(help="Number of samples to divide, drawn at random. [default: all]"),
-    ] = None,
-    partition_seed: Annotated[int, typer.Option(help="Seed of the data partition.")] = 1,
-    image_size: Annotated[
-        int | None, typer.Option(help="Side length, in pixels, to resize image files to.")
-    ] = None,
-    only_client: Annotated[
-        int | None, typer.Option(help="Number of the only client to run. [default: all clients]")
-    ] = None,
-    shots: Annotated[
-        int | None, typer.Option(help="Training samples per class and client. [default: all]")
-    ] = None,
-    models: Annotated[
-        str | None,
-        typer.Option(help="Model group, or architectures a,b,c assigned to clients in turn."),
-    ] = None,
-    width: Annotated[int, typer.Option(help="Feature width K that all clients share.")] = 512,
-    rounds: Annotated[int, typer.Option(help="Number of rounds of the longest runs.")] = 30,
-    join_ratio: Annotated[
-        float, typer.Option(help="Fraction of the clients that train in a round.")
-    ] = 1.0,
-    seed: Annotated[
-        int, typer.Option(help="Seed of the first run; each next one is one higher.")
-    ] = 0,
+SCENARIO = (
+    *DataSettings.model_fields,
+    *("algorithm", "models", "width", "rounds", "join_ratio", "seed", "batch_size"),
+    *("variant", "options", "generator", "device", "workers"),
+)
+"""What of a run its candidates have in common."""
+
+CHANGES = {
+    "algorithm": Option(help="Algorithm; see edgeloop algorithms."),
+    "rounds": Option(default=30, help="Number of rounds of the longest runs."),
+    "seed": Option(help="Seed of the first run; each next one is one higher."),
+    "options": Option(help="A hyperparameter of all candidates: key=value."),
+    "workers": Option(help="Number of parallel runs, or auto for one per core."),
+}
+
+
+@options.of(RunSettings, "tune", only=SCENARIO, changes=CHANGES)
+def command(
+    chosen: RunSettings,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds for each candidate.")] = 1,
-    batch_size: Annotated[int, typer.Option(help="Training batch size.")] = 10,
-    variant: Annotated[
-        str, typer.Option(help="Variant: released or paper, where they differ.")
-    ] = "released",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="A hyperparameter of all candidates: key=value."),
-    ] = None,
     try_: Annotated[
         list[str] | None,
-        typer.Option("--try", help="What to try: key=value,value. [default: of fedktl, its own]"),
+        typer.Option("--try", help="What to try: key=value,value. [default: the algorithm's own]"),
     ] = None,
     method: Annotated[
         Method, typer.Option(help="Search: halving, or grid (every candidate for all rounds).")
@@ -93,26 +55,15 @@ def command(  # noqa: PLR0913 - an option each
             min=0.01, max=0.9, help="Fraction of the training samples held out for validation."
         ),
     ] = 0.25,
-    generator: Annotated[
-        str | None,
-        typer.Option(help="Generator for fedktl; see `edgeloop generator list`. [default: digits]"),
-    ] = None,
-    device: Annotated[str, typer.Option(help="Device: cpu or cuda.")] = "cpu",
-    workers: Annotated[
-        str, typer.Option(help="Number of parallel runs, or auto for one per core.")
-    ] = "auto",
     out: Annotated[
         Path | None,
         typer.Option(help="Output folder of the study. [default: runs/tune-ALGORITHM-DATA]"),
     ] = None,
 ) -> None:
     """Tune an algorithm's hyperparameters; run the same command again to continue after a stop."""
-    table = {name: value for name, value in locals().items() if name in RunSettings.model_fields}
-    wanted = parse_workers(workers)
-    table |= {"options": parse_options(set_ or []), "workers": wanted}
-    chosen = config.parse(table, RunSettings, "tune")
     chosen.check()
-    folder = out or Path("runs") / f"tune-{algorithm}-{Path(data).resolve().stem}"
+    algorithm, wanted = chosen.algorithm, chosen.workers
+    folder = out or Path("runs") / f"tune-{algorithm}-{Path(chosen.data).resolve().stem}"
     space = spaces.parse(algorithm, try_ or [])
     _check(space, chosen)
     tuning = Tuning(chosen, space, method, seeds, held_out, folder)
@@ -192,13 +143,14 @@ def caveats(found: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def command_line(chosen: RunSettings, options: spaces.Options) -> str:
+def command_line(chosen: RunSettings, tuned: spaces.Options) -> str:
     """Return the command line of the scenario with these hyperparameters."""
-    whole = chosen.model_copy(update={"options": {**chosen.options, **options}})
+    whole = chosen.model_copy(update={"options": {**chosen.options, **tuned}})
     if not algorithms.needs_generator(whole.algorithm, **whole.algorithm_options(classes=2)):
         chosen = chosen.model_copy(update={"generator": None})
     words = ["edgeloop", "simulate", chosen.algorithm]
-    for name, field in RunSettings.model_fields.items():
+    fields = RunSettings.model_fields.items()
+    for name, field in sorted(fields, key=lambda each: not each[1].is_required()):
         value = getattr(chosen, name)
         if name in ("algorithm", "options", "workers") or value == field.default:
             continue
@@ -209,9 +161,9 @@ def command_line(chosen: RunSettings, options: spaces.Options) -> str:
     return shlex.join(words)
 
 
-def in_a_file(chosen: RunSettings, options: spaces.Options) -> str:
+def in_a_file(chosen: RunSettings, tuned: spaces.Options) -> str:
     """Return the hyperparameters as an aggregator's TOML file has them."""
-    pairs = {**chosen.options, **options}.items()
+    pairs = {**chosen.options, **tuned}.items()
     inner = ", ".join(f"{key} = {_toml(value)}" for key, value in pairs)
     variant = "" if chosen.variant == "released" else f'variant = "{chosen.variant}", '
     return f"{variant}hyperparameters = {{ {inner} }}"

@@ -14,21 +14,6 @@ Options = Mapping[str, Scalar]
 Space = Mapping[str, Sequence[Scalar]]
 """The values of each hyperparameter."""
 
-SPACES: Mapping[str, Space] = {
-    "fedktl": {
-        "transfer": (0.0, 1.0, 5.0, 50.0),
-        "anchor": (0.1, 1.0),
-        "server_epochs": (20, 100),
-    }
-}
-"""What is tried where nobody says: FedKTL's weights of the transfer and of the centroids, and how
-long its server learns a round; a transfer of 0 is its classifier alone."""
-
-UNASKED: Mapping[str, Sequence[str]] = {
-    "fedktl": ("anchor", "bandwidth", "centroids", "server_batch", "server_epochs", "server_lr")
-}
-"""Of an algorithm with a generator: hyperparameters that say nothing where none is asked."""
-
 
 def parse(algorithm: str, words: Sequence[str]) -> dict[str, tuple[Scalar, ...]]:
     """Read "name=value,value" words; those of the algorithm's own space where there are none.
@@ -48,7 +33,7 @@ def parse(algorithm: str, words: Sequence[str]) -> dict[str, tuple[Scalar, ...]]
             raise ConfigError("try", f"{name} comes twice", "give its values in one --try")
         each = [parse_options([f"{name}={value}"])[name] for value in values]
         found[name] = tuple(dict.fromkeys(each))
-    found = found or {name: tuple(each) for name, each in SPACES.get(algorithm, {}).items()}
+    found = found or {name: tuple(each) for name, each in algorithms.info(algorithm).tuned.items()}
     if not found:
         problem = f"there is nothing to try of {algorithm} where nobody says"
         raise ConfigError("try", problem, "write --try name=value,value")
@@ -74,7 +59,7 @@ def candidates(algorithm: str, space: Space, fixed: Mapping[str, Any]) -> list[d
         if algorithms.info(algorithm).generator and not algorithms.needs_generator(
             algorithm, **whole
         ):
-            idle = UNASKED.get(algorithm, ())
+            idle = algorithms.info(algorithm).generator_options
             options = {name: value for name, value in options.items() if name not in idle}
         found.setdefault(title(options), options)
     return list(found.values())

@@ -99,6 +99,7 @@ class Tuning:
             "data": str(self.folder / "data"),
             **{"partition": None, "clients": None, "samples": None, "shots": None},
             **{"only_client": None, "layout": "files", "image_size": None},
+            **{"label_column": None, "image_column": None, "client_column": None},
             **{"rounds": rounds, "seed": scenario.seed + seed, "workers": 1},
             "options": {**scenario.options, **options},
         }

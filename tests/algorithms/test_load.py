@@ -4,6 +4,7 @@ import pytest
 
 from edgeloop import algorithms
 from edgeloop.errors import ConfigError
+from simulations.settings import parse_options
 
 
 def test_every_algorithm_has_a_card_and_builds_in_every_variant() -> None:
@@ -53,7 +54,6 @@ def test_learning_rates_are_the_papers() -> None:
             "margin: fedtgp: there is no 'wide'; choose one of nearest, all",
         ),
         ({"sever_epochs": 3}, "no such hyperparameter; did you mean server_epochs"),
-        ({"zzz": 3}, "it has classes, width"),
         ({"pull": -1}, "pull"),
         ({"pull": float("nan")}, "pull"),
         ({"local_lr": float("inf")}, "local_lr"),
@@ -62,6 +62,18 @@ def test_learning_rates_are_the_papers() -> None:
 def test_wrong_hyperparameters_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         algorithms.load("fedtgp", classes=3, width=4, **options)
+
+
+@pytest.mark.parametrize("name", [n for n in algorithms.built_in() if n != "local"])
+def test_an_unknown_one_is_told_what_can_be_set(name: str) -> None:
+    with pytest.raises(ConfigError, match="no such hyperparameter") as caught:
+        algorithms.config(name, zzz=3)
+    listed = caught.value.remedy.removeprefix("it has ").split(", ")
+    assert listed
+    for key in listed:
+        parse_options([f"{key}=1"])
+    with pytest.raises(ConfigError, match="it has form, own, second"):
+        algorithms.config("class-statistics", dimz=3)
 
 
 def test_unknown_names() -> None:

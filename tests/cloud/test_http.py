@@ -85,6 +85,8 @@ def test_status_is_told_whole(pages: httpx.Client) -> None:
         "generator_problem": None,
         "ignored_fields": 0,
         "ledger_open": True,
+        "devices": [],
+        "devices_left_out": 0,
     }
 
 

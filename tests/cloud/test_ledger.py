@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def test_constraints_are_named_as_declared(url: str) -> None:
         for table in migrations.metadata.tables.values()
         for constraint in table.constraints
     ]
-    assert len(declared) == 7
+    assert len(declared) == 13
     for name in declared:
         assert str(name) in text
 
@@ -136,6 +137,24 @@ def test_adopt_names_what_differs(url: str) -> None:
     assert caught.value.field == str(file_of(url))
     assert caught.value.problem == "holds another run (task cats, other rounds, seed)"
     assert caught.value.remedy == "use another folder"
+
+
+def test_devices_may_be_added(url: str) -> None:
+    more = CONTRACT.model_copy(update={"run": "second", "devices": (*CONTRACT.devices, "late")})
+    with begun(url) as ledger:
+        ledger.record(0, "a", "digest a", b"from a")
+    with Ledger.open(url) as ledger:
+        assert ledger.adopt(more) == more.model_copy(update={"run": CONTRACT.run})
+        assert ledger.recall(0) == {"a": b"from a"}
+    with Ledger.open(url) as ledger:
+        assert ledger.adopt(more).devices == more.devices
+        held = ledger.hold(CONTRACT.task)
+        assert held is not None
+        assert held.devices == more.devices
+        with pytest.raises(RunError, match="other devices"):
+            ledger.adopt(CONTRACT)  # one less
+        with pytest.raises(RunError, match="other rounds"):
+            ledger.adopt(more.model_copy(update={"rounds": 9, "devices": (*more.devices, "z")}))
 
 
 def test_adopt_refuses_a_contract_of_another_version(url: str) -> None:
@@ -505,3 +524,26 @@ def test_where_a_run_stood_before_is_there_until_it_is_pruned(url: str) -> None:
             ledger.close_round(number, state, broadcast, COUNTS)
         assert ledger.run_state(3) == (2, b"state 2", b"broadcast 2")
         assert ledger.run_state(2) is None
+
+
+@SQLITE
+@pytest.mark.parametrize("size", [2000, 20_000])
+def test_what_was_pruned_leaves_room_for_what_comes(url: str, size: int) -> None:
+    """A row of an upload takes a few hundred bytes for ever, and not what its payload took."""
+    rounds, devices, sizes = 30, 8, []
+    with begun(url) as ledger:
+        for number in range(rounds):
+            for device in range(devices):
+                ledger.record(number, f"device-{device}", f"{number} {device}", bytes(size))
+            ledger.close_round(number, b"state", b"broadcast", COUNTS)
+            with closing(sqlite3.connect(file_of(url))) as connection:
+                (pages,) = connection.execute("pragma page_count").fetchone()
+                (page,) = connection.execute("pragma page_size").fetchone()
+            sizes.append(pages * page)
+        assert ledger.recall(rounds - 1).keys() == {f"device-{n}" for n in range(devices)}
+        assert ledger.recall(0) == {}
+    assert execute(url, "select count(*), sum(size) from uploads") == [
+        (rounds * devices, rounds * devices * size)
+    ]
+    grown = sizes[-1] - sizes[9]
+    assert grown < 600 * devices * (rounds - 10)

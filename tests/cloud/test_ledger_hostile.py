@@ -118,3 +118,27 @@ def test_a_damaged_summary_ends_nothing(
         assert run.run_to_end() == folder / "summary.json"
         assert run.status().accuracy == pytest.approx(1 / 3)
     assert "is damaged" in caplog.text
+
+
+def test_an_emptied_file_is_no_new_ledger(folder: Path) -> None:
+    """Its run would begin anew without a word; what is gone is a new one, and what never was."""
+    file = folder / "ledger.sqlite"
+    for left in folder.glob("ledger.sqlite-*"):
+        left.unlink()
+    file.write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(RunError, match="was a ledger and is an empty file now"):
+            gone_on_in(folder)
+    assert file.read_bytes() == b""
+    file.unlink()
+    gone_on_in(folder)
+
+
+def test_a_ledger_that_was_killed_before_its_first_write_begins(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").write_bytes(b"")
+    gone_on_in(tmp_path)
+
+
+def gone_on_in(folder: Path) -> None:
+    with opened(settings(folder)) as run:
+        gone_on(run)

@@ -292,7 +292,7 @@ def test_two_aggregators_in_a_process_do_not_share_metrics() -> None:
 
 def test_a_report_tells_of_an_invited_device_and_of_no_other() -> None:
     metrics = Metrics()
-    reporter = EventReporter(CONTRACT, metrics)
+    reporter = EventReporter(CONTRACT.devices, metrics)
     for device, epsilon, ignored in (("one", 1.5, 2), ("stranger", 7.0, 3)):
         report = replace(Report(1, 4, 9, 0.5, 20.0, battery_ratio=0.5), epsilon=epsilon)
         metrics.fleet.presence(device, online=True)

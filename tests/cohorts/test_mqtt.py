@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +12,8 @@ import pytest
 
 from edgeloop import algorithms
 from edgeloop.client import Report
-from edgeloop.cohorts.events import AnswersGathered, DeviceMessage, Event, RoundOpened
+from edgeloop.cohorts.events import AnswersGathered, DeviceMessage, Event, LeftError, RoundOpened
+from edgeloop.cohorts.members import Members
 from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
 from edgeloop.cohorts.uploads import MemoryLog
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
@@ -23,10 +24,12 @@ from edgeloop.protocol.device_health import Health
 from edgeloop.protocol.gathering import TooFewUploadsError, Verdict
 from edgeloop.protocol.task import (
     Contract,
+    Opening,
     broadcast_topic,
     contract_topic,
     is_addressed_to,
     is_reminder,
+    presence_topic,
     round_topic,
     upload_topic,
 )
@@ -45,6 +48,23 @@ CONTRACT = contract(run="now", class_names=("x", "y", "z"), devices=("a", "b"))
 
 
 @dataclass
+class Admitted:
+    """Admissions that nothing but memory holds."""
+
+    rounds: dict[str, int] = field(default_factory=dict)
+    late: set[tuple[str, int]] = field(default_factory=set)
+
+    def admitted(self) -> list[str]:
+        return list(self.rounds)
+
+    def admit(self, device: str, round_number: int) -> None:
+        self.rounds[device] = round_number
+
+    def trained(self, device: str, rounds: Collection[int]) -> None:
+        self.late.update((device, each) for each in rounds)
+
+
+@dataclass
 class Scene:
     """A cohort, and a hand-made device that can say anything."""
 
@@ -54,6 +74,7 @@ class Scene:
     log: MemoryLog = field(default_factory=MemoryLog)
     heard: list[Event] = field(default_factory=list)
     announce_seconds: float = 30.0
+    admitted: Admitted = field(default_factory=Admitted)
 
     def cohort(self, quorum: int = 1, deadline: float = 0.5, give_up: float = 1.0) -> Any:
         connection = self.stack.enter_context(
@@ -69,6 +90,33 @@ class Scene:
             self.heard.append,
             announce_seconds=self.announce_seconds,
         )
+
+    def open_cohort(self, quorum: int, deadline: float = 0.5, grace: float = 0.2) -> Any:
+        connection = self.stack.enter_context(
+            MqttConnection(self.broker, "server", MqttCohort.subscriptions("t"))
+        )
+        agreed = contract(run="now", class_names=("x", "y", "z"), devices=(), admit=("p*",))
+        patience = RoundDeadlines(quorum, deadline, deadline, grace=grace)
+        return MqttCohort(
+            connection,
+            agreed,
+            ALGORITHM,
+            patience,
+            self.log,
+            self.heard.append,
+            members=Members(agreed, self.admitted),
+        )
+
+    def asked(self, number: int) -> list[str]:
+        """Return who of a and b is asked in a round, as its opening tells."""
+        while True:
+            event = self.device.receive(10)
+            assert isinstance(event, Arrival)
+            event.acknowledge()
+            if event.topic == round_topic("t"):
+                opening = Opening.model_validate_json(event.payload)
+                if opening.round == number:
+                    return [name for name in ("a", "b") if opening.asks(name, event.notes)]
 
     def say(self, device: str, payload: bytes) -> None:
         self.device.send(upload_topic("t", device), payload)
@@ -315,7 +363,7 @@ def test_a_round_that_waits_is_announced_again_and_again(
     assert "waits for 1 of 2 devices: b (offline)" in caplog.text
 
 
-def test_everything_is_announced_at_every_connection(
+def test_the_round_is_announced_at_every_connection_and_nothing_that_the_broker_keeps(
     scene: Scene,
 ) -> None:
     with before(scene.broker.port, life=0.5) as port, ExitStack() as stack:
@@ -328,8 +376,9 @@ def test_everything_is_announced_at_every_connection(
         with pytest.raises(TooFewUploadsError):
             cohort.ask(0, ALGORITHM.start()[1])
     heard = [each.topic for each in openings(scene.device, 0.5)]
-    for topic in (contract_topic("t"), round_topic("t"), f"{broadcast_topic('t', 0)}/0"):
-        assert heard.count(topic) >= 3
+    assert heard.count(round_topic("t")) >= 3
+    for topic in (contract_topic("t"), f"{broadcast_topic('t', 0)}/0"):
+        assert heard.count(topic) == 1
 
 
 def test_what_is_unfinished_when_a_round_opens_is_forgotten(scene: Scene) -> None:
@@ -362,4 +411,57 @@ def test_who_is_not_invited_is_not_remembered(scene: Scene) -> None:
     scene.say("b", answer("b"))
     cohort = scene.cohort(quorum=1, deadline=1.0)
     cohort.ask(0, ALGORITHM.start()[1])
-    assert cohort._online == {"a"}
+    assert cohort._roster.online() == {"a"}
+
+
+def test_who_is_not_asked_is_told_and_does_not_count(scene: Scene) -> None:
+    scene.say("a", answer("a"))
+    scene.say("b", answer("b"))
+    cohort = scene.cohort(quorum=2, deadline=5, give_up=5)
+    answers = cohort.ask(0, ALGORITHM.start()[1], {"b"})
+    assert list(answers) == ["b"]
+    assert scene.verdicts() == [("a", Verdict.NOT_ASKED), ("b", Verdict.ACCEPTED)]
+    assert scene.asked(0) == ["b"]
+    for name in ("a", "b"):
+        scene.device.publish(presence_topic("t", name), b"online", notes=wire.OWN_NOTES)
+    scene.say("b", answer("b", round=1))
+    cohort.ask(1, ALGORITHM.start()[1], {"b"})
+    scene.say("b", answer("b", round=2))
+    cohort.ask(2, ALGORITHM.start()[1], {"b"})
+    assert scene.asked(2) == ["b"]
+
+
+def test_a_device_joins_and_counts_once_it_is_recorded(scene: Scene) -> None:
+    scene.say("p1", answer("p1"))
+    scene.say("x1", answer("x1"))
+    cohort = scene.open_cohort(quorum=1)
+    assert list(cohort.ask(0, ALGORITHM.start()[1])) == ["p1"]
+    assert scene.verdicts() == [("p1", Verdict.ACCEPTED), ("x1", Verdict.UNINVITED)]
+    assert scene.admitted.rounds == {"p1": 0}
+
+
+def test_a_round_of_an_open_run_waits_for_who_is_online(scene: Scene) -> None:
+    for name, word in (("p1", b"online"), ("p2", b"online"), ("p3", b"offline"), ("p4", b"online")):
+        notes = wire.OWN_NOTES if name != "p4" else {}  # p4 knows no patterns
+        scene.device.publish(presence_topic("t", name), word, notes=notes)
+    scene.say("p1", answer("p1"))
+    scene.say("p2", answer("p2"))
+    begun = time.monotonic()
+    cohort = scene.open_cohort(quorum=1, deadline=30.0, grace=0.2)
+    assert list(cohort.ask(0, ALGORITHM.start()[1])) == ["p1", "p2"]
+    assert time.monotonic() - begun < 20
+    assert scene.admitted.rounds == {"p1": 0, "p2": 0}
+    scene.device.publish(presence_topic("t", "p2"), b"evicted", notes={"run": "now"})
+    with pytest.raises(LeftError) as left:
+        cohort.ask(1, ALGORITHM.start()[1])
+    assert set(left.value.evicted) == {"p2"}
+    assert not left.value.devices
+
+
+def test_who_trained_in_a_round_and_was_late_is_recorded(scene: Scene) -> None:
+    """By an answer that comes too late, or by one that tells of another that never came."""
+    scene.say("p1", answer("p1", round=4))
+    scene.say("p2", answer("p2", round=5, trained="0-1,3"))
+    scene.say("p1", answer("p1", round=5, trained="4"))
+    scene.open_cohort(quorum=2, grace=0.0).ask(5, ALGORITHM.start()[1])
+    assert scene.admitted.late == {("p1", 4), ("p2", 0), ("p2", 1), ("p2", 3)}

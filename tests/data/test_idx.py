@@ -119,3 +119,33 @@ def test_a_file_that_unpacks_to_too_much_is_refused(
     path = place(tmp_path / "a.gz", gzip.compress(idx(np.zeros(200, np.uint8))))
     with pytest.raises(DataError, match="holds more than 100 bytes"):
         read_idx(path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("form", ["dot", "no ubyte", "folders", "capitals"])
+def test_names_as_others_write_them(tmp_path: Path, form: str, packed: bool) -> None:
+    idx_pair(tmp_path, "train", [1, 2], [0, 1], packed)
+    idx_pair(tmp_path, "t10k", [3], [1], packed)
+    for path in sorted(tmp_path.iterdir()):
+        dotted = path.with_name(path.name.replace("-idx", ".idx"))
+        if form == "folders":
+            content = path.read_bytes()
+            path.unlink()
+            place(dotted / path.name, content)
+            place(dotted / ".DS_Store", b"")
+        else:
+            names = {"dot": dotted.name, "no ubyte": path.name.replace("-ubyte", "")}
+            path.rename(path.with_name(names.get(form, path.name.upper())))
+    pool = read(tmp_path)
+    assert layout_of(tmp_path).layout == "IDX"
+    assert pool.labels.tolist() == [0, 1, 1]
+    assert pool.inputs[:, 0, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_images_and_labels_of_different_sets_are_named(tmp_path: Path) -> None:
+    idx_pair(tmp_path, "train", [1, 2], [0, 1], packed=False)
+    idx_pair(tmp_path, "t10k", [3], [1, 0], packed=False)
+    with pytest.raises(
+        DataError, match=r"t10k-images-idx3-ubyte: 1 images, and 2 labels in t10k-labels-idx1-ubyte"
+    ):
+        read(tmp_path)

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -40,16 +41,17 @@ def test_nothing_left_out_is_nothing_said(folder: Path, caplog: pytest.LogCaptur
 
 def test_all_kinds_in_one_line(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(3):
-        picture(folder / "bird" / f"{number}.webp")
-    picture(folder / "cat" / "1.GIF")
+        picture(folder / "bird" / f"{number}.heic")
+    picture(folder / "cat" / "1.PSD")
     picture(folder / "loose.png")
-    picture(folder / "dog" / "more" / "0.png")
+    (folder / "dog" / "more").mkdir()
+    (folder / "dog" / "more" / "0.xml").write_text("")
     (folder / "labels.csv").write_text("")
     (folder / "LICENSE").write_text("")
     (folder / "empty").mkdir()
     assert told(folder, caplog) == (
-        "left out: 1 .csv, 1 .gif, 1 .png, 3 .webp, 1 without a suffix,"
-        " 1 folder within a class (more), 2 folders without images (bird, empty)"
+        "left out: 1 .csv, 3 .heic, 1 .png, 1 .psd, 1 .xml, 1 without a suffix,"
+        " 2 folders without images (bird, empty)"
     )
 
 
@@ -69,9 +71,9 @@ def test_hidden_files_are_no_images(folder: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_parts_that_are_not_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for part, name in (("train", "cat"), ("test", "dog"), ("valid", "cat"), ("extra", "dog")):
+    for part, name in (("train", "cat"), ("test", "dog"), ("more", "cat"), ("extra", "dog")):
         picture(tmp_path / part / name / "0.png")
-    assert told(tmp_path, caplog) == "left out: 2 folders beside train, test (extra, valid)"
+    assert told(tmp_path, caplog) == "left out: 2 folders beside train, test (extra, more)"
 
 
 def test_a_class_may_be_called_train(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -84,9 +86,11 @@ def test_a_class_may_be_called_train(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_one_class_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    picture(tmp_path / "images" / "0.png")
-    picture(tmp_path / "images" / "1.png")
-    assert told(tmp_path, caplog).startswith("has one class only, images")
+    picture(tmp_path / "cat" / "0.png")
+    picture(tmp_path / "cat" / "1.png")
+    said = told(tmp_path, caplog)
+    assert said.startswith("has one class only, cat")
+    assert "nothing can be learned" not in said  # class statistics can
 
 
 def test_many_folders_are_not_all_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -102,10 +106,17 @@ def test_a_link_whose_target_is_gone_is_named(folder: Path) -> None:
         read_class_folders(folder)
 
 
+def test_a_link_that_was_written_as_text_is_named(folder: Path) -> None:
+    """Archives and file systems without links leave a file with the path in it."""
+    (folder / "cat" / "1.png").write_text("../gone/x.png")
+    with pytest.raises(DataError, match=r"cat.1\.png: is a link to \.\./gone/x\.png that was"):
+        read_class_folders(folder)
+
+
 def test_an_unknown_layout_says_what_is_there(tmp_path: Path) -> None:
-    picture(tmp_path / "Training" / "cat" / "0.png")
+    (tmp_path / "Training" / "cat").mkdir(parents=True)
     (tmp_path / "readme.md").write_text("")
-    with pytest.raises(DataError, match=r"with 1 \.md, .* without images \(Training\);"):
+    with pytest.raises(DataError, match=r"with 1 \.md, .* without images \(cat\);"):
         read_class_folders(tmp_path)
 
 
@@ -114,3 +125,13 @@ def test_the_images_themselves_are_as_before(folder: Path) -> None:
     pool = read_class_folders(folder)
     assert pool.labels.tolist() == [0, 0, 1]
     assert np.unique(pool.inputs[1]).tolist() == [9]
+
+
+def test_a_class_whose_name_is_not_utf8(folder: Path) -> None:
+    """No message, summary or screen could name it."""
+    try:
+        picture(Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9")) / "0.png")
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    with pytest.raises(DataError, match=r"class folder b'caf\\xe9' has a name that is not UTF-8"):
+        read_class_folders(folder)

@@ -61,3 +61,12 @@ def test_a_row_that_is_none_is_named(tmp_path: Path, row: str) -> None:
         return
     with pytest.raises(DataError, match=r"train\.csv: row 1: is no class from 1 to 4"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("heading", ["Class Index,Title,Description", "label,title,text"])
+def test_a_heading_is_no_text(tmp_path: Path, heading: str) -> None:
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.csv").write_text(f"{heading}\n1,a,b\n2,c,d\n")
+    pool = read(tmp_path)
+    assert layout_of(tmp_path).layout == "AG News"
+    assert pool.labels.tolist() == [0, 1, 0, 1]

@@ -126,8 +126,11 @@ Y = np.array([0, 1, 0])
     [
         (X, Y[:2], "3 inputs for labels of shape"),
         (X, Y + 1, "sample 1 has label 2, out of range for 2 classes"),
-        (X, Y.astype(float), "`y` is float64"),
-        (X.astype(int), Y, "`x` is int64"),
+        (X, Y + 0.5, "sample 0 has label 0.5, which is no number of a class"),
+        (X, Y * np.nan, "sample 0 has label nan"),
+        (X, Y + np.uint64(2**63), "sample 0 has label 9.223372036854776e\\+18"),
+        (X, np.eye(3), r"`y` is float64 of shape \(3, 3\).*one-hot"),
+        (X.astype(int) + 2**24 + 1, Y, "`x` is int64, and sample 0 has a number above 16,777,216"),
         (X * np.nan, Y, "sample 0 holds a value that is not finite"),
         (X[:, :1], Y, r"inputs of shape \(1, 1, 3\), where another file has \(2, 1, 3\)"),
         (Path("x"), Y, "asks for pathlib"),

@@ -51,5 +51,34 @@ def test_files_that_do_not_fit_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"total_acc_z_test\.txt: no numbers"):
         read(tmp_path)
     path.unlink()
-    with pytest.raises(DataError, match=r"total_acc_z_test\.txt: no numbers"):
+    with pytest.raises(DataError, match=r"total_acc_z_test\.txt: no such file; unpack the whole"):
+        read(tmp_path)
+    (tmp_path / "test" / "X_test.txt").write_text("")
+    with pytest.raises(
+        DataError, match=r"no such file; the 561 features in X_\*\.txt are not read"
+    ):
+        read(tmp_path)
+
+
+def test_a_value_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    phones(tmp_path)
+    path = tmp_path / "train" / "Inertial Signals" / "body_gyro_y_train.txt"
+    lines = path.read_text().splitlines()
+    lines[2] = lines[2].replace(lines[2].split()[1], "nan")
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"body_gyro_y_train\.txt: row 2: .* not finite"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        ([0, 1, 5, 2], r"row 0: is 0, and the labels of UCI HAR are 1 to 6; add 1"),
+        ([1, 2, 7, 3], r"row 2: is 7, and the labels of UCI HAR are 1 to 6; unpack"),
+    ],
+)
+def test_labels_that_are_none_are_named(tmp_path: Path, labels: list[int], problem: str) -> None:
+    phones(tmp_path)
+    np.savetxt(tmp_path / "train" / "y_train.txt", labels, fmt="%d")
+    with pytest.raises(DataError, match=rf"y_train\.txt: {problem}"):
         read(tmp_path)

@@ -114,13 +114,13 @@ class Cloud:
 
 
 @contextmanager
-def cloud(settings: DeviceSettings) -> Iterator[Cloud]:
+def cloud(settings: DeviceSettings, rounds: int = ROUNDS) -> Iterator[Cloud]:
     """Publish the contract of a device's task, and hear its answers."""
     agreed = contract(
         algorithm="fedktl",
         options={"latent_dim": LATENT_DIM},
         class_names=data.load(settings.data.source).class_names,
-        rounds=ROUNDS,
+        rounds=rounds,
         width=16,
         devices=(settings.name,),
     )

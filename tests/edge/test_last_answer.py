@@ -93,6 +93,6 @@ def test_a_reminder_is_for_those_who_are_missing(
             reminded(aggregator, *names)
         wait_until(lambda: sum(bool(each.notes) for each in one.link.arrived) == 2)
         assert aggregator.link.receive(0.5) is None
-        monkeypatch.setattr("edge.agent.service.RESEND_SMALL_SECONDS", 0.0)
+        monkeypatch.setattr("edge.agent.delivery.RESEND_SMALL_SECONDS", 0.0)
         reminded(aggregator, "two", "one")
         assert aggregator.answer() == answer

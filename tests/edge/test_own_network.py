@@ -1,6 +1,8 @@
 """A device's own network beside class statistics: trained at the end, in its file if it helps."""
 
+import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from edgeloop import algorithms
 from edgeloop.data import ClientData, DeviceSamples
 from edgeloop.errors import ModelError
 from edgeloop.gaussian.client import StatisticsClient
+from edgeloop.mixing.experts import Mix
 from tests.bases.tiny import tiny_base
 from tests.gaussian.test_client import CLASSES, SHAPE, drawn, exchanged
 from tests.world import contract
@@ -21,12 +24,18 @@ BASE = tiny_base(SHAPE, 2)
 """It leaves so little of an image that a network sees more."""
 
 
-def half(folder: Path, architecture: str = "resnet4", pixels: bool = False) -> TaskClient:
+def half(
+    folder: Path,
+    architecture: str = "resnet4",
+    pixels: bool = False,
+    mix: Mix = "auto",
+    **options: Any,
+) -> TaskClient:
     task = contract(
         algorithm="class-statistics",
         options={
             **{"base_sha256": BASE.identity, "dims": BASE.dims, "network": True},
-            **{"network_rounds": 10, "local_lr": 0.05},
+            **{"network_rounds": 10, "local_lr": 0.05, **options},
         },
         class_names=tuple("abcd"),
         shape=SHAPE,
@@ -38,7 +47,7 @@ def half(folder: Path, architecture: str = "resnet4", pixels: bool = False) -> T
         task="t",
         folder=folder,
         data=DataSettings(source="fashion-sample"),
-        training=TrainingSettings(architecture=architecture),
+        training=TrainingSettings(architecture=architecture, mix=mix),
     )
     labels, tests = np.arange(120) % CLASSES, np.arange(60) % CLASSES
     data = ClientData(drawn(1, labels), drawn(2, tests))
@@ -51,13 +60,19 @@ def _client(made: TaskClient) -> StatisticsClient:
 
 
 @pytest.mark.parametrize("pixels", [False, True])
-def test_the_file_has_what_joined(tmp_path: Path, pixels: bool) -> None:
+def test_the_file_has_what_joined(
+    tmp_path: Path, pixels: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "edge")
     made = half(tmp_path, pixels=pixels)
     bound = algorithms.base_options("class-statistics", BASE)
     algorithm = algorithms.load("class-statistics", classes=CLASSES, **bound)
     broadcast = exchanged(algorithm, [_client(made)])
     final = made.finalize(broadcast)
     assert final.mix is not None
+    assert f"mixes {final.mix['weight']:.2f} of everybody's classifier with its own" in caplog.text
+    assert f"mixed {final.mix['mixed']:.4f}" in caplog.text
+    assert "a network of its own joins: " in caplog.text
     network = final.mix["network"]
     assert network["joins"], network
     assert final.mix["mixed"] > network["without"] + 0.1
@@ -75,3 +90,13 @@ def test_an_architecture_that_does_not_fit_is_refused_before_the_first_round(
 ) -> None:
     with pytest.raises(ModelError, match="mlp: does not fit inputs of shape"):
         half(tmp_path, "mlp")
+
+
+@pytest.mark.parametrize("mix", ["never", "auto"])
+def test_who_never_mixes_has_no_gate(tmp_path: Path, mix: Mix) -> None:
+    """Its own weight is a part of class statistics whatever `mix` says."""
+    made = half(tmp_path, mix=mix, network=False)
+    algorithm = algorithms.load("class-statistics", classes=CLASSES, dims=BASE.dims)
+    final = made.finalize(exchanged(algorithm, [_client(made)]))
+    assert final.mix is not None
+    assert (final.held_out is None) == (mix == "never")

@@ -44,9 +44,9 @@ def test_a_model(more: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_data_source(more: Path) -> None:
     path = more / "table.csv"
     path.write_text("label,x,y\nb,1,2\na,3,4\n")
-    assert data.layout_of(more).layout == "class folders"
+    assert data.layout_of(more).layout == "table with labels"
     (more / data.__name__ / "labelled.py").write_text(files()["extras/labelled.py"])
     assert data.layout_of(path).layout == "labelled CSV"
     assert data.read(path).class_names == ("a", "b")
     assert sources.layouts()["labelled CSV"] == "edgeloop"
-    assert data.layout_of(more).layout == "class folders"
+    assert data.layout_of(more).layout == "table with labels"

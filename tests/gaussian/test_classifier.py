@@ -1,5 +1,7 @@
 """The classifiers that class statistics lead to, against plain formulas and plain searches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -157,3 +159,18 @@ def test_held_out_samples_are_not_learned_from() -> None:
     assert sorted(seen) == list(range(13))
     assert (found > 0).all()
     assert weighing.held_out(learn, labels[:0], 3, seed=1).shape == (0, 3)
+
+
+def test_a_scatter_that_is_not_positive_does_no_harm() -> None:
+    """As of rounded moments, or of a client that claims what no samples have."""
+    features, labels = samples(0, 400)
+    known = statistics.class_sums(features, labels, CLASSES)
+    assert known.second_DD is not None
+    worse = replace(known, second_DD=known.second_DD - 500 * np.outer([1, 1, 0], [1, 1, 0]))
+    own = np.full(CLASSES, 10.0)
+    tested, truth = samples(1, 400)
+    right = [
+        (classifier.gaussian(each, own, SPREAD).log_posteriors(tested).argmax(1) == truth).mean()
+        for each in (known, worse)
+    ]
+    assert right[1] > right[0] - 0.1

@@ -156,11 +156,43 @@ def changed(**fields: Any) -> Any:
             ),
             "no second moment of any samples",
         ),
+        (
+            changed(
+                means_RD=np.full((4, DIMS), 6, np.float16),
+                second_T=(37 * np.eye(DIMS)[np.triu_indices(DIMS)]).astype(np.float16),
+            ),
+            "no second moment of samples with these means",
+        ),
     ],
 )
 def test_what_no_samples_have_is_refused(sent: Any, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         statistics.check(sent, CLASSES)
+
+
+def test_a_mean_of_unit_features_is_no_longer_than_they_are() -> None:
+    sent = changed(means_RD=np.full((4, DIMS), 0.5, np.float16), second_T=np.zeros(0, np.float16))
+    statistics.check(sent, CLASSES, unit=True)
+    longer = changed(means_RD=np.full((4, DIMS), 0.6, np.float16), second_T=sent.second_T)
+    algorithm = algorithms.load("class-statistics", classes=CLASSES, dims=DIMS, form="cosine")
+    with pytest.raises(ValueError, match="of length 1 that is longer"):
+        algorithm.check(longer)
+
+
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("count", [1, 2, 30])
+@pytest.mark.parametrize("dims", [1, 64, 400])
+def test_what_honest_samples_have_passes(half: bool, count: int, dims: int) -> None:
+    """Also where rounding weighs most: all alike, cut off, of rank two, in falling directions."""
+    random = np.random.default_rng(dims)
+    drawn = random.standard_normal((count, dims))
+    two = random.standard_normal((count, 2)) @ random.standard_normal((2, dims))
+    falling = drawn * np.exp(-np.linspace(0, 8, dims))
+    for features in (drawn, two, falling, 0 * drawn, 3.7 + 1e-3 * drawn, 61.7 + drawn, 1e3 * drawn):
+        bounded = statistics.clip_features(features)
+        labels = np.arange(count) % min(count, CLASSES)
+        sums = statistics.class_sums(bounded, labels, CLASSES)
+        statistics.check(statistics.encode_upload(sums, half), CLASSES)
 
 
 def test_features_are_bounded() -> None:

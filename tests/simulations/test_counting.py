@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import safetensors.numpy
 
 from edgeloop import data
@@ -53,3 +54,22 @@ def test_the_paragraph() -> None:
     assert "with M = 20, W = 924,708:" in found
     assert "| FedProto | K S | 0.46 | M K C | 1.02 |" in found
     assert counting.markdown(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("0", 0), ("M K C", 42), ("M C C", 18), ("M (K + 1) C", 48)),
+        *(("M ((K + 1) C + M)", 52), ("(K + 1) (C + 1)", 32), ("2 M + K", 11)),
+    ],
+)
+def test_a_formula_is_read_as_it_is_written(text: str, value: int) -> None:
+    written, count = counting.formula(text)
+    assert written == text
+    assert count({"M": 2, "K": 7, "C": 3}) == value
+
+
+@pytest.mark.parametrize("text", ["m K", "K ** 2", "K - 1", "__import__('os')"])
+def test_what_is_no_formula_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no formula"):
+        counting.formula(text)

@@ -103,6 +103,7 @@ def test_two_devices_one_round(tmp_path: Path, capfd: pytest.CaptureFixture[str]
         ("--algorithm class-statistics", "the demo shows it beside any other"),
         ("--algorithm fedtgp --generator digits", "fedtgp asks no generator"),
         ("--algorithm fedavg --group cnn,resnet4", "fedavg averages whole models"),
+        ("--generator nope", "there is no generator 'nope'"),
     ],
 )
 def test_what_the_demo_cannot_show(

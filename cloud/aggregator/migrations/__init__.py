@@ -78,6 +78,39 @@ departures = Table(
     Column("left", DateTime(timezone=True), nullable=False),
 )
 
+# Devices that no contract lists: they were admitted to a run with round `since`. Also those of any
+# kind that were evicted: with round `until` they are out.
+members = Table(
+    "members",
+    metadata,
+    Column("run", String(64), ForeignKey(runs.c.run), primary_key=True),
+    Column("device", String(64), primary_key=True),
+    Column("since", Integer, nullable=False),
+    Column("joined", DateTime(timezone=True), nullable=False),
+    Column("until", Integer),
+    Column("ended", DateTime(timezone=True)),
+    Column("reason", String(16)),  # "evicted" or "left"
+)
+
+
+def _of_rounds(name: str) -> Table:
+    """Return a table of devices by round."""
+    return Table(
+        name,
+        metadata,
+        Column("run", String(64), primary_key=True),
+        Column("round", Integer, primary_key=True, autoincrement=False),
+        Column("device", String(64), primary_key=True),
+        ForeignKeyConstraint(["run", "round"], [rounds.c.run, rounds.c.number]),
+    )
+
+
+# Who was asked in a round; of a round that has no rows everybody was. Who answered is in `uploads`.
+asked = _of_rounds("asked")
+
+# Who trained in a round that closed without the answer.
+late = _of_rounds("late")
+
 
 class UnknownSchemaError(Exception):
     """The database is a newer edgeloop's, or no ledger at all."""

@@ -1,5 +1,6 @@
 """Imports extractors of one's own as bases: `edgeloop base import`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,10 @@ from edgeloop.bases.manifest import Manifest
 from edgeloop.bases.running import Base
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError
+
+NOT_STATED = "not stated"
+_DIMS = 256
+_DEFAULTS = (None, "", NOT_STATED, generators.EMBEDDED)
 
 
 def import_(  # noqa: PLR0913 - an option each
@@ -53,21 +58,28 @@ def import_(  # noqa: PLR0913 - an option each
         str | None, typer.Option(help="Which output, also an inner one. [default: the first]")
     ] = None,
     dims: Annotated[
-        int, typer.Option(min=0, max=4096, help="To project its numbers to; 0 for as they are.")
-    ] = 256,
+        int | None,
+        typer.Option(
+            min=0, max=4096, help="To project its numbers to; 0 for as they are. [default: 256]"
+        ),
+    ] = None,
     generator: Reference = generators.EMBEDDED,
     images: Annotated[
         int | None, typer.Option(help="Of the generator, to project by. [default: 1000]")
     ] = None,
     title: Annotated[str, typer.Option(help="Short description.")] = "",
     source: Annotated[str, typer.Option(help="Origin of the weights.")] = "",
-    licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "not stated",
+    licence: Annotated[str, typer.Option(help="Licence of the weights.")] = NOT_STATED,
     replace: Replace = False,
 ) -> None:
     """Import a frozen extractor: an ONNX file, a base's folder, or a network of torchvision's."""
     storing.check_free(name, replace=replace)
     _check_one(path, torchvision, weights, channels_last, output)
     if path is not None and path.is_dir():
+        own = {"--shape": shape, "--size": size, "--mean": mean, "--std": std, "--dims": dims}
+        own |= {"--output": output, "--images": images, "--channels-last": channels_last or None}
+        own |= {"--title": title, "--source": source, "--licence": licence}
+        _check_whole(path, own | {"--generator": generator})
         written = _copied(path, name, replace=replace)
         console.say(f"{name}: identity {written.identity}")
         return
@@ -81,7 +93,7 @@ def import_(  # noqa: PLR0913 - an option each
     )
     found = _of_file(path, given, channels_last) if path else _of(str(torchvision), weights, given)
     _check_colours(found.asked, sides)
-    graph = _projected(found, sides, output, generator, dims, images)
+    graph = _projected(found, sides, output, generator, _DIMS if dims is None else dims, images)
     base = Base(graph, found.name)
     about = {"title": title or f"{found.name}, {base.dims} dimensions", "licence": licence}
     about |= {"name": name, "source": source or found.source}
@@ -120,6 +132,14 @@ def _check_one(
     if torchvision is not None and (channels_last or output is not None):
         option = "--channels-last" if channels_last else "--output"
         raise ConfigError(option, "is of ONNX files", "leave it out with --torchvision")
+
+
+def _check_whole(path: Path, options: Mapping[str, object]) -> None:
+    """Refuse what is said of a base's folder, which says all of that itself."""
+    for option, value in options.items():
+        if value not in _DEFAULTS:
+            problem = f"is of ONNX files, and {path} is a base's folder, which has its own"
+            raise ConfigError(option, problem, "leave it out")
 
 
 def _of_file(path: Path, given: Given, channels_last: bool) -> Found:

@@ -14,11 +14,13 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from cloud.generator_service.bases import channels
 from edgeloop.bases import exact, graph
 from edgeloop.bases.graph import Graph
 from edgeloop.bases.manifest import FEATURES, INPUTS, LARGEST_DIMS, VARIANCES
 from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError
+from edgeloop.runtime import onnx_graphs
 
 _INNER = "model/"
 _LARGEST_RAW = 1_000_000
@@ -68,7 +70,13 @@ def wrap_extractor(
     nodes.nodes += inner.graph.node
     nodes.constants += inner.graph.initializer
     nodes.add("Flatten", _INNER + made, to=FEATURES, axis=1)
-    return _file(nodes, shape, inner, _width(nodes, shape, inner, name))
+    try:
+        width = _width(nodes, shape, inner, name)
+    except BaseError:
+        got = channels.given(shape, preprocessing.mean)
+        channels.check(model, shape, got, name)
+        raise
+    return _file(nodes, shape, inner, width)
 
 
 def reduce_dims(content: bytes, images_N: NDArray[np.float32], dims: int, name: str) -> bytes:
@@ -144,6 +152,7 @@ def _projected(
 
 def _read(content: bytes, name: str) -> onnx.ModelProto:
     try:
+        onnx_graphs.check(content)
         model = onnx.load_from_string(content)
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf's and onnx's exceptions have no common base but Exception
@@ -173,7 +182,7 @@ def _check_sides(
     """Refuse inputs of other sides than the file declares, though it could compute on them."""
     read = next(each for each in model.graph.input if each.name == entry)
     declared = [side.dim_value for side in read.type.tensor_type.shape.dim[1:]]
-    colours = 3 if shape[0] == 1 and len(asked.mean) == 3 else shape[0]
+    colours = channels.given(shape, asked.mean)
     sides = tuple(asked.size or shape[1:])
     given = [*sides, colours] if asked.channels_last else [colours, *sides]
     differ = [want not in (0, got) for want, got in zip(declared, given, strict=False)]
@@ -184,7 +193,7 @@ def _check_sides(
     places = declared[:-1] if asked.channels_last else declared[1:]
     remedy = f"give --size {'x'.join(str(side or 'SIDE') for side in places)}"
     if differ[-1 if asked.channels_last else 0]:
-        remedy = "give --shape, --channels-last, or three numbers of --mean and --std for grey"
+        remedy = channels.REMEDY
     raise BaseError(name, problem, remedy)
 
 

@@ -7,7 +7,6 @@ NAME/VERSION/features.onnx  the graph
 
 import re
 import shutil
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError
 from edgeloop.protocol import wire
 from edgeloop.runtime import atomic_files
+from edgeloop.runtime.new_folders import new_folder
 
 LARGEST_VERSION = 1_000_000
 
@@ -116,13 +116,10 @@ def check(name: str, version: int) -> None:
 
 def _copied(folder: Path, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=".new-", dir=place.parent))
-    try:
+    with new_folder(place.parent) as building:
         for part in (GRAPH, MANIFEST):
             atomic_files.write(building / part, (folder / part).read_bytes())
         building.chmod(0o755)
         shutil.rmtree(place, ignore_errors=True)  # a damaged one
         building.rename(place)
         atomic_files.sync(place.parent)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)

@@ -1,16 +1,15 @@
 """The local store of bases: one appears there whole or not at all; replaced only if asked."""
 
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from edgeloop import bases
 from edgeloop.errors import BaseError, ConfigError
 from edgeloop.protocol import wire
 from edgeloop.runtime import atomic_files
+from edgeloop.runtime.new_folders import OLD, new_folder
 
 
 @contextmanager
@@ -27,23 +26,21 @@ def new(name: str, *, replace: bool = False) -> Iterator[Path]:
     """
     check_free(name, replace=replace)
     home = bases.store()
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=".new-", dir=home))
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise BaseError(str(home), problem, "set EDGELOOP_HOME to another folder") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            building = stack.enter_context(new_folder(home))
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror})"
+            raise BaseError(str(home), problem, "set EDGELOOP_HOME to another folder") from error
         folder = building / name
         folder.mkdir()
         yield folder
         check_free(name, replace=replace)  # another command may have been quicker
         if (home / name).exists():
-            (home / name).rename(building / ".old")
+            (home / name).rename(building / OLD)
         folder.rename(home / name)
         atomic_files.sync(home)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def check_free(name: str, *, replace: bool = False) -> None:

@@ -22,12 +22,14 @@ from edgeloop.protocol.wire.frame import (
     NAME,
     Envelope,
     Frame,
+    OpenFrame,
     decode,
     digest,
     encode,
     envelope_of,
     fingerprint,
     fingerprint_of,
+    open_frame,
 )
 from edgeloop.protocol.wire.schema import (
     MOST_SAMPLES,
@@ -39,9 +41,10 @@ from edgeloop.protocol.wire.schema import (
     arrays,
     check,
     finite,
+    magnitudes,
     peak,
 )
-from edgeloop.protocol.wire.versions import GROWS, IgnoredFields, Since, grows
+from edgeloop.protocol.wire.versions import GROWS, OWN_NOTES, IgnoredFields, Since, grows, speaks
 
 __all__ = [
     "GROWS",
@@ -49,6 +52,7 @@ __all__ = [
     "MAX_FRAME",
     "MOST_SAMPLES",
     "NAME",
+    "OWN_NOTES",
     "Between",
     "ContentError",
     "Counts",
@@ -62,6 +66,7 @@ __all__ = [
     "KindError",
     "MaybeNaN",
     "NotFiniteError",
+    "OpenFrame",
     "OversizeError",
     "RangeError",
     "Samples",
@@ -82,5 +87,8 @@ __all__ = [
     "fingerprint_of",
     "finite",
     "grows",
+    "magnitudes",
+    "open_frame",
     "peak",
+    "speaks",
 ]

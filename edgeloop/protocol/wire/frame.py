@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
+from edgeloop.protocol import history
 from edgeloop.protocol.wire.errors import (
     DigestError,
     FieldsError,
@@ -62,6 +63,8 @@ class Envelope:
         round: which round.
         sender: the name of the device, or of the server.
         trace: where the work on it was in the round's trace (W3C's traceparent); empty without.
+        trained: the rounds in which a device has trained before, see `protocol.history`; empty
+            where that is not told.
 
     Raises:
         ValueError: if a name has other characters than `NAME`, the round is negative, or the trace
@@ -73,6 +76,7 @@ class Envelope:
     round: int
     sender: str
     trace: Annotated[str, Since(1)] = ""
+    trained: Annotated[str, Since(2)] = ""
 
     def __post_init__(self) -> None:
         for name in (self.task, self.run, self.sender):
@@ -82,6 +86,10 @@ class Envelope:
             raise ValueError(f"{self.round!r} is no round number")
         if not isinstance(self.trace, str) or len(self.trace) > LONGEST_TRACE:
             raise ValueError("the trace is none")
+        if not isinstance(self.trained, str) or len(self.trained) > history.LONGEST:
+            raise ValueError("the rounds before are none")
+        if self.trained and not history.FORM.fullmatch(self.trained):
+            raise ValueError("the rounds before are none")
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,42 @@ class Frame:
     def __getitem__(self, kind: type[M]) -> M:
         message: M = self.messages[kind]
         return message
+
+
+@dataclass(frozen=True)
+class OpenFrame:
+    """A whole, undamaged frame whose messages are not yet read: its bytes are summed only once.
+
+    Attributes:
+        digest: of its bytes, hexadecimal, as the function `digest`.
+        body: its safetensors.
+    """
+
+    digest: str
+    body: bytes
+    _head: "_Header"
+
+    @property
+    def envelope(self) -> Envelope:
+        """Whose it is."""
+        return self._head.envelope
+
+    def read(self, *kinds: type, sizes: Mapping[str, int] | None = None) -> Frame:
+        """Unpack its messages, as `decode`."""
+        header = self._head
+        if header.kinds != [kind.__name__ for kind in kinds]:
+            got = repr(header.kinds)[:_SHOWN]
+            raise KindError(f"expected {[kind.__name__ for kind in kinds]}, got {got}")
+        for kind in kinds:
+            _check_known(kind, header.needs)
+        tensors = unpack(self.body)
+        known = dict(sizes or {})
+        messages: dict[type, Any] = {kind: build(kind, tensors, known) for kind in kinds}
+        newer = tuple(f"{kind.__name__}." for kind in kinds if header.is_newer(kind))
+        if unknown := sorted(name for name in tensors if not name.startswith(newer)):
+            raise FieldsError(f"unknown fields: {', '.join(map(repr, unknown))[:_SHOWN]}")
+        ignored = (*header.ignored, *sorted(tensors))
+        return Frame(header.envelope, messages, self.digest, ignored)
 
 
 @dataclass(frozen=True)
@@ -142,6 +186,16 @@ def fingerprint_of(payload: bytes) -> str:
     return hashlib.sha256(_open(payload, MAX_FRAME)[1]).hexdigest()
 
 
+def open_frame(payload: bytes, limit: int = MAX_FRAME) -> OpenFrame:
+    """Return a frame whose envelope is read, for a reader that decides by it what to read on.
+
+    Raises:
+        WireError: if it is no whole, undamaged frame with a header.
+    """
+    head, body, found = _open(payload, limit)
+    return OpenFrame(found, body, _read_header(head))
+
+
 def encode(envelope: Envelope, *messages: Any, grown: bool = True) -> bytes:
     """Pack one or more messages of different kinds; equal messages give equal bytes.
 
@@ -176,7 +230,7 @@ def envelope_of(payload: bytes, limit: int = MAX_FRAME) -> Envelope:
     Raises:
         WireError: if it is no whole, undamaged frame with a header.
     """
-    return _read_header(_open(payload, limit)[0]).envelope
+    return open_frame(payload, limit).envelope
 
 
 def decode(
@@ -196,21 +250,7 @@ def decode(
     Raises:
         WireError: one of its kinds, whatever the bytes are.
     """
-    head, body = _open(payload, limit)
-    header = _read_header(head)
-    if header.kinds != [kind.__name__ for kind in kinds]:
-        got = repr(header.kinds)[:_SHOWN]
-        raise KindError(f"expected {[kind.__name__ for kind in kinds]}, got {got}")
-    for kind in kinds:
-        _check_known(kind, header.needs)
-    tensors = unpack(body)
-    known = dict(sizes or {})
-    messages: dict[type, Any] = {kind: build(kind, tensors, known) for kind in kinds}
-    newer = tuple(f"{kind.__name__}." for kind in kinds if header.is_newer(kind))
-    if unknown := sorted(name for name in tensors if not name.startswith(newer)):
-        raise FieldsError(f"unknown fields: {', '.join(map(repr, unknown))[:_SHOWN]}")
-    ignored = (*header.ignored, *sorted(tensors))
-    return Frame(header.envelope, messages, digest(payload), ignored)
+    return open_frame(payload, limit).read(*kinds, sizes=sizes)
 
 
 def _check_known(kind: type, needs: Mapping[str, int]) -> None:
@@ -218,7 +258,8 @@ def _check_known(kind: type, needs: Mapping[str, int]) -> None:
     check_needed(f"a message {name}", needs.get(name, 0), newest(marks(kind).values()))
 
 
-def _open(payload: bytes, limit: int) -> tuple[bytes, bytes]:
+def _open(payload: bytes, limit: int) -> tuple[bytes, bytes, str]:
+    """Return a frame's header and body, and the digest of it all."""
     if len(payload) > limit:
         raise OversizeError(f"{len(payload)} bytes, at most {limit} are accepted")
     if len(payload) < _PREFIX.size or not payload.startswith(MAGIC):
@@ -230,12 +271,14 @@ def _open(payload: bytes, limit: int) -> tuple[bytes, bytes]:
         raise TruncatedError(f"{len(payload)} of {end + _DIGEST} bytes")
     if len(payload) > end + _DIGEST:
         raise TrailingBytesError(f"{len(payload) - end - _DIGEST} bytes behind the frame")
-    if hashlib.sha256(payload[:end]).digest() != payload[end:]:
+    found = hashlib.sha256(memoryview(payload)[:end])
+    if found.digest() != payload[end:]:
         raise DigestError("the digest does not match: damaged on its way")
+    found.update(payload[end:])
     if header_length > MAX_HEADER:
         raise HeaderError(f"a header of {header_length} bytes, at most {MAX_HEADER} are accepted")
     start = _PREFIX.size + header_length
-    return payload[_PREFIX.size : start], payload[start:end]
+    return payload[_PREFIX.size : start], payload[start:end], found.hexdigest()
 
 
 def _read_header(header: bytes) -> _Header:

@@ -225,6 +225,19 @@ def peak(message: Any) -> float:
     )
 
 
+def magnitudes(message: Any) -> dict[str, float]:
+    """Return how large each field is: a float's largest absolute value, the sum of counts."""
+    return {
+        name: _magnitude(np.asarray(getattr(message, name)), field.dtype.kind)
+        for name, field in _known(message)
+        if field.dtype.kind == "f" or (field.dtype.kind == "i" and field.range is not None)
+    }
+
+
+def _magnitude(array: Array, kind: str) -> float:
+    return _peak(array) if kind == "f" else float(array.sum())
+
+
 def _peak(array: Array) -> float:
     return float(max(array.max(), -array.min())) if array.size else 0.0
 
@@ -250,7 +263,8 @@ def _within(array: Array, range_: Between) -> bool:
 
 
 def _numbers(array: Array, field: _Field) -> bool:
-    return bool((np.isfinite(array) | (field.nan & np.isnan(array))).all())
+    finite = np.isfinite(array)
+    return bool(finite.all() or (field.nan and (finite | np.isnan(array)).all()))
 
 
 def unpack(body: bytes) -> dict[str, Raw]:

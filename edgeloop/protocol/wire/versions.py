@@ -17,6 +17,13 @@ log = logging.getLogger(__name__)
 GROWS: Mapping[str, str] = {"grows": "1"}
 """User property of whoever follows these rules; 0.1 refuses every field that it does not know."""
 
+SPEAKS = 1
+"""Minor version of the conversation that this side speaks: 0 as up to 0.2.0, 1 with receipts for
+answers and with what a device is doing."""
+
+OWN_NOTES: Mapping[str, str] = {**GROWS, "speaks": str(SPEAKS)}
+"""User properties by which a peer knows this side."""
+
 _MOST_NAMES = 20  # that are told of
 _SHOWN = 100  # characters of a name
 
@@ -74,6 +81,12 @@ def is_minor(value: object) -> bool:
 def grows(notes: Mapping[str, str]) -> bool:
     """Return whether the sender of a message with these user properties follows the rules."""
     return notes.get("grows") == "1"
+
+
+def speaks(notes: Mapping[str, str]) -> int:
+    """Return the minor version that a message's sender speaks; 0 if it says none."""
+    text = notes.get("speaks", "")
+    return int(text) if grows(notes) and text.isascii() and text.isdigit() and len(text) < 9 else 0
 
 
 @dataclass

@@ -13,6 +13,7 @@ from PIL import Image
 from cloud.generator_service.bases import importing, storing
 from cloud.generator_service.bases.importing import Preprocessing
 from edgeloop import bases, data
+from edgeloop.bases import manifest
 from edgeloop.bases.running import Base
 from edgeloop.cli.main import main
 from edgeloop.errors import BaseError, ConfigError
@@ -285,6 +286,57 @@ def test_inputs_of_other_sides_than_a_file_declares(
     assert not list(bases.store().glob("[!.]*"))
     free = small(tmp_path / "free.onnx", ["x"] * 4, helper.make_node("Identity", ["p"], ["y"]))
     importing.wrap_extractor(free.read_bytes(), (3, 12, 12), Preprocessing())
+
+
+@pytest.mark.parametrize(("shape", "group", "reads"), [("1x8x8", 1, 3), ("3x8x8", 2, 2)])
+def test_channels_that_a_file_does_not_declare(
+    shape: str, group: int, reads: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    weights = np.zeros((4, reads // group, 3, 3), np.float32)
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], group=group)]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", "C", "H", "W"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4, "H", "W"])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save_model(model, str(tmp_path / "net.onnx"))
+    words = ["base", "import", str(tmp_path / "net.onnx"), "--name", "net", "--shape", shape]
+    assert main(words) == 2
+    said = capfd.readouterr().err
+    assert f"it reads {reads} channels, and would get {shape[0]}; give --shape" in said
+    assert "--size" not in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--shape", "3x8x8"],
+        ["--size", "8x8"],
+        ["--mean", "0.5"],
+        ["--std", "0.5"],
+        ["--channels-last"],
+        ["--output", "y"],
+        ["--dims", "5"],
+        ["--generator", "gan-face"],
+        ["--images", "60"],
+        ["--title", "mine"],
+        ["--source", "me"],
+        ["--licence", "MIT"],
+        ["--weights", "weights.pth"],
+    ],
+)
+def test_a_folder_says_of_itself_what_it_is(
+    words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    manifest.write(folder, tiny_graph((1, 4, 4)), name="tiny", shape=(1, 4, 4), dims=6)
+    assert main(["base", "import", str(folder), "--name", "mine", *words]) == 2
+    assert f"error: {words[0]}: " in capfd.readouterr().err
+    assert main(["base", "import", str(folder), "--name", "mine"]) == 0
 
 
 @pytest.mark.parametrize(

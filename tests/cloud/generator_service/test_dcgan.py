@@ -116,8 +116,22 @@ def test_a_state_under_a_key() -> None:
     assert list(dcgan.read_state(content, "a.pt", "weights")) == list(tiny_state())
     with pytest.raises(GeneratorError, match=r"a\.pt: holds no state dict under 'others'"):
         dcgan.read_state(content, "a.pt", "others")
-    with pytest.raises(GeneratorError, match=r"a\.pt: holds no state dict; save"):
+    with pytest.raises(GeneratorError, match=r"a\.pt: holds no state dict; give --key weights"):
         dcgan.read_state(content, "a.pt")
+    two = saved({"netG": tiny_state(), "netD": tiny_state(), "epoch": 3})
+    with pytest.raises(GeneratorError, match=r"give --key netG, of netG, netD"):
+        dcgan.read_state(two, "a.pt", "generator")
+    with pytest.raises(GeneratorError, match=r"a\.pt: holds no state dict; save"):
+        dcgan.read_state(saved({"epoch": 3}), "a.pt")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(value: float) -> None:
+    state = tiny_state()
+    name = next(iter(state))
+    state[name].view(-1)[1] = value
+    with pytest.raises(GeneratorError, match=rf"a\.pt: `{name}` holds a number that is not finite"):
+        dcgan.read_state(saved(state), "a.pt")
 
 
 class Evil:

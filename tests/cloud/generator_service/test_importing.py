@@ -46,6 +46,26 @@ def test_a_folder_is_copied_under_the_new_name(tmp_path: Path) -> None:
     assert after.model_dump(exclude={"name"}) == before.model_dump(exclude={"name"})
 
 
+@pytest.mark.parametrize("name", ["a.pkl", "a.pt"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS"),
+        (b"\n<!DOCTYPE html><html>quota exceeded</html>", "a web page"),
+        (b"  <HTML>", "a web page"),
+        (b"<?xml version='1.0'?><Error/>", "a web page"),
+        (b"", "empty"),
+    ],
+)
+def test_what_a_download_left_instead(
+    tmp_path: Path, home: Path, name: str, content: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(GeneratorError, match=rf"{name}: is {words}.*, not the file itself"):
+        importing.import_generator(tmp_path / name, ABOUT, TRUSTED, said)
+    assert not home.exists()
+
+
 def test_a_damaged_folder(tmp_path: Path, home: Path) -> None:
     folder = write_tiny(tmp_path / "theirs")
     (folder / "synthesis.onnx").write_bytes(b"damaged")

@@ -1,3 +1,5 @@
+import dataclasses
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +48,7 @@ def test_costs_are_samples_times_operations(settings: RunSettings, signals: Path
     sensors = settings.model_copy(update={"data": str(signals)})
     federation = sensors.federation()
     plan = run_plan.make_plan(sensors, federation)
-    costs = run_plan.round_costs(plan, federation)
+    costs = plan.costs
     train = [size[0] for size in federation.sizes()]
     flops = [
         forward_flops(models.build(each, plan.shape, plan.classes, plan.settings.width), plan.shape)
@@ -98,11 +100,12 @@ def test_some_clients_train_and_all_evaluate(
     chosen = settings.model_copy(update=changes)
     federation = chosen.federation()
     plan = run_plan.make_plan(chosen, federation)
-    some = plan.participation(federation)
+    some = plan.participation()
     assert some is not None
     with run_plan.open_cohort(plan, federation) as cohort:
         joining = some.joining(0)
         answers = cohort.ask(0, plan.load().start()[1], joining)
+    assert joining is not None
     assert len(joining) == 2
     assert {name for name, each in answers.items() if each.upload is not None} == joining
     assert all(each.report.test_samples for each in answers.values())
@@ -118,7 +121,7 @@ def test_some_clients_train_and_all_evaluate(
 
 def test_everybody_takes_part_unless_somebody_says_otherwise(settings: RunSettings) -> None:
     federation = settings.federation()
-    assert run_plan.make_plan(settings, federation).participation(federation) is None
+    assert run_plan.make_plan(settings, federation).participation() is None
 
 
 def test_clients_of_one_architecture_start_alike(settings: RunSettings, tmp_path: Path) -> None:
@@ -128,3 +131,45 @@ def test_clients_of_one_architecture_start_alike(settings: RunSettings, tmp_path
     first, *others = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
     assert len(others) == 2
     assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("name", ["fedtgp", "fedavg"])
+def test_all_clients_of_a_process_have_one_algorithm(settings: RunSettings, name: str) -> None:
+    federation = settings.federation()
+    chosen = settings.model_copy(update={"algorithm": name, "options": {}})
+    plan = run_plan.make_plan(chosen, federation)
+    assert plan.load() is plan.algorithm
+    cohort = run_plan.CohortFactory(plan, federation)(list(plan.models))
+    held = cohort.map_clients(lambda _, client: id(client._algorithm))
+    assert set(held.values()) == {id(plan.algorithm)}
+
+
+def test_a_plan_that_was_used_goes_to_a_worker(settings: RunSettings) -> None:
+    federation = settings.federation()
+    plan = run_plan.make_plan(settings, federation)
+    costs = plan.costs
+    assert plan.algorithm.sizes
+    there = pickle.loads(pickle.dumps(plan))  # noqa: S301 - as multiprocessing does
+    assert there == plan
+    assert set(there.__dict__) == {each.name for each in dataclasses.fields(plan)}
+    assert there.costs == costs
+
+
+def test_a_plan_knows_what_each_client_has(settings: RunSettings) -> None:
+    federation = settings.federation()
+    plan = run_plan.make_plan(settings, federation)
+    assert list(plan.sizes.values()) == federation.sizes()
+    assert plan.options["classes"] == plan.classes == federation.classes
+    assert plan.hyperparameters().items() >= plan.options.items()
+
+
+@pytest.mark.parametrize(
+    ("shape", "group"),
+    [
+        *(((3, 32, 32), "cnn"), ((1, 28, 28), "cnn"), ((3, 64, 300), "cnn"), ((200,), "cnn")),
+        *(((9, 1, 128), "htfe-sen-2"), ((9, 3, 256), "htfe-sen-2"), ((27, 6, 500), "htfe-sen-2")),
+    ],
+)
+def test_the_models_of_signals_are_those_of_sensors(shape: tuple[int, ...], group: str) -> None:
+    """PAMAP2's are three sensors of nine channels each."""
+    assert run_plan.default_group(shape) == group

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from edgeloop.algorithm_info import UploadKind
 from edgeloop.errors import RunError
 from simulations.privacy import attack_result
 from simulations.privacy.attack_result import measure_attack
-from simulations.privacy.exposure import UploadKind
 from simulations.privacy.inversion import Reconstruction
 from simulations.privacy.similarity import as_inputs
 from simulations.privacy.victims import Victims

@@ -78,7 +78,7 @@ def test_clients_that_a_folder_has(tmp_path: Path, images: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["local"], "algorithm: there is no attack on Local here; choose of fedavg"),
+        (["local"], "algorithm: there is no attack on Local here; choose of ditto, fedavg"),
         (["fedavgg"], "algorithm: there is no 'fedavgg'"),
         (["fedavg", "--samples", "1,x"], "samples: 'x' is no number above 0; write 1,2,4"),
         (["fedproto", "--samples", "900"], "samples: 900, but the client has too few images"),

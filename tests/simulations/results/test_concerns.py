@@ -73,6 +73,31 @@ def test_clients_without_test_samples(tmp_path: Path, clients: list[int], words:
     assert said.startswith(words)
 
 
+@pytest.mark.parametrize(
+    ("labels", "names", "words"),
+    [
+        ([0] * 60, ("still",), ["all samples are of one class, still"]),
+        ([0, 2] * 30, ("a", "b", "c"), ["no client has a sample of 1 of 3 classes: b"]),
+        ([1] * 60, ("a", "b"), ["all samples are of one class", "no client has a sample of"]),
+    ],
+)
+def test_classes_that_nobody_can_learn(
+    labels: list[int], names: tuple[str, ...], words: list[str]
+) -> None:
+    inputs = np.zeros((60, 2, 1, 64), np.float32)
+    pool = Pool(inputs, np.array(labels), names)
+    found = concerns.data_warnings(data.single_client(pool), 10)
+    assert len(found) == len(words)
+    assert all(said.startswith(start) for said, start in zip(found, words, strict=True))
+
+
+def test_one_class_is_in_the_summary(tmp_path: Path) -> None:
+    pool = Pool(np.ones((60, 2, 1, 64), np.float32), np.zeros(60, np.int64), ("still", "moving"))
+    data.write(data.single_client(pool), tmp_path / "data")
+    found = run(tmp_path / "run", tmp_path / "data", rounds=1)
+    assert found[0].startswith("all samples are of one class, still")
+
+
 def test_clients_that_diverge(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = windows(tmp_path / "data", 2, 60)
     (said,) = run(tmp_path / "run", source, options={"local_lr": 1e30})

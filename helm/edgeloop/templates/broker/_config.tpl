@@ -39,10 +39,12 @@ rights.acl: |
   user agents
   topic write edgeloop/v1/+/upload/+
   topic write edgeloop/v1/+/presence/+
+  topic read edgeloop/v1/+/receipt/+
   {{- end }}
   pattern read edgeloop/v1/+/contract
   pattern read edgeloop/v1/+/round
   pattern read edgeloop/v1/+/broadcast/#
+  pattern read edgeloop/v1/+/receipt/%u
   pattern write edgeloop/v1/+/upload/%u
   pattern write edgeloop/v1/+/presence/%u
 {{- end }}

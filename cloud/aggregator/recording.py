@@ -1,0 +1,79 @@
+"""The record of a run: who took part in which round, from its ledger."""
+
+from collections import defaultdict
+from pathlib import Path
+
+from sqlalchemy import Table, select
+
+from cloud.aggregator import standing
+from cloud.aggregator.ledger import Ledger
+from cloud.aggregator.membership import LedgerMembers
+from cloud.aggregator.migrations import asked, late, uploads
+from cloud.aggregator.settings import TaskSettings
+from edgeloop import algorithms
+from edgeloop.errors import RunError
+from edgeloop.participation import EVERYBODY
+from edgeloop.protocol import wire
+from edgeloop.protocol.task import Contract
+from edgeloop.record import Record, RecordedMember, RecordedRound
+from edgeloop.runtime import atomic_files
+
+FILE = "participation.json"
+"""In the task's folder, once the run has ended."""
+
+
+def record_of(contract: Contract, ledger: Ledger, knowledge: str = "") -> Record:
+    """Return who took part in which round of the run that a ledger has adopted."""
+    answered, trained, drawn = (_by_round(ledger, table) for table in (uploads, late, asked))
+    rounds = [
+        RecordedRound(
+            asked=None if EVERYBODY in drawn[n] or not drawn[n] else tuple(sorted(drawn[n])),
+            answered=tuple(sorted(answered[n])),
+            late=tuple(sorted(trained[n] - answered[n])),
+        )
+        for n in (each.number for each in ledger.history())
+    ]
+    return Record(
+        task=contract.task,
+        run=contract.run,
+        algorithm=contract.algorithm,
+        rounds=tuple(rounds),
+        members=tuple(RecordedMember(**vars(each)) for each in LedgerMembers(ledger).all()),
+        knowledge_sha256=knowledge,
+    )
+
+
+def _by_round(ledger: Ledger, table: Table) -> dict[int, set[str]]:
+    found: dict[int, set[str]] = defaultdict(set)
+    query = select(table.c.round, table.c.device).where(table.c.run == ledger.run)
+    with ledger.reading() as connection:
+        for row in connection.execute(query):
+            found[row.round].add(row.device)
+    return found
+
+
+def write(path: Path, record: Record) -> None:
+    """Write a record to a file."""
+    with atomic_files.writing(path.parent):
+        atomic_files.write_json(path, record.model_dump(mode="json", exclude_none=True))
+
+
+def export(settings: TaskSettings, path: Path) -> Record:
+    """Write the record of a stopped or finished task's run to a file.
+
+    Raises:
+        RunError: if the ledger holds no run of the task, or cannot be used.
+        TakenError: if the task's aggregator is running.
+    """
+    with Ledger.open(settings.ledger()) as ledger:
+        contract = ledger.hold(settings.name)
+        if contract is None:
+            problem = f"holds no run of {settings.name}"
+            raise RunError("the ledger", problem, "name the task's own file")
+        knowledge = ""
+        if ledger.finished():
+            stands = standing.found(contract, algorithms.load_for_contract(contract), ledger)
+            knowledge = wire.fingerprint(stands.broadcast)
+        found = record_of(contract, ledger, knowledge)
+    write(path, found)
+    return found

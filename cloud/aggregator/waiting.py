@@ -1,0 +1,82 @@
+"""Whom a round waits for, and why, as the HTTP interface tells it."""
+
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict
+
+from edgeloop.cohorts.events import OpenRound
+from edgeloop.cohorts.roster import Roster, Standing
+
+MOST_DEVICES = 1000
+"""That one answer tells of."""
+
+GRACE_SECONDS = 60.0
+"""After a round's opening, for devices to be there: they may just be starting."""
+
+_MOST_NAMED = 5
+
+
+class DeviceStatus(BaseModel):
+    """What is known of a device.
+
+    Attributes:
+        name: the device's.
+        state: what it is doing, one of `roster.KINDS`.
+        round: of which round; None where that is not said.
+        seconds: for how long it has done so, as far as is known.
+        reason: what it says of it, such as why it refused the contract.
+        version: of its edgeloop; empty where it does not say.
+        answered: whether the open round has its answer; None where no round is open.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    state: str
+    round: int | None = None
+    seconds: float | None = None
+    reason: str = ""
+    version: str = ""
+    answered: bool | None = None
+
+
+def devices(roster: Roster, open_round: OpenRound | None) -> list[DeviceStatus]:
+    """Return what is known of all devices; those that an open round waits for come first."""
+    answered = None if open_round is None else open_round.answered
+    found = [_status(roster, each, answered) for each in roster.all()]
+    return sorted(found, key=lambda each: bool(each.answered))
+
+
+def _status(roster: Roster, known: Standing, answered: frozenset[str] | None) -> DeviceStatus:
+    said, elapsed = known.presence, roster.seconds_since(known)
+    there = said is not None and known.is_there
+    return DeviceStatus(
+        name=known.name,
+        state=known.kind,
+        round=said.round if said is not None and there else None,
+        seconds=None if elapsed is None else round(elapsed, 1),
+        reason=said.reason if said is not None and there else "",
+        version="" if said is None else said.version,
+        answered=None if answered is None else known.name in answered,
+    )
+
+
+def shortage(roster: Roster, open_round: OpenRound | None) -> str | None:
+    """Return why a round cannot have the answers that it needs; None while it can, or may soon."""
+    if open_round is None or open_round.seconds < GRACE_SECONDS:
+        return None
+    needed = open_round.quorum - len(open_round.answered)
+    able = {each.name for each in roster.all() if each.can_answer} & open_round.missing
+    if needed <= len(able):
+        return None
+    unable = _named(roster, open_round.missing - able)
+    text = "round {} needs {} more answers, and {} of the {} devices that it waits for can give one"
+    told = text.format(open_round.number, needed, len(able), len(open_round.missing))
+    return f"{told}: {unable}"
+
+
+def _named(roster: Roster, names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    told = [f"{name} ({roster.describe(name)})" for name in ordered[:_MOST_NAMED]]
+    more = len(ordered) - len(told)
+    return ", ".join(told) + (f" and {more} more" if more else "")

@@ -1,0 +1,94 @@
+"""Says what the device is doing, on its presence: what passes at once is not said."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+import edgeloop
+from edgeloop.mqtt.connection import MqttConnection
+from edgeloop.protocol.presence import LONGEST_REASON, Presence, State, notes_of
+
+DELAY_SECONDS = 1.0
+"""What has ended before so long is not said: rounds can be short, and devices many."""
+
+REFRESH_SECONDS = 300.0
+"""Between two times that it is said: a broker may remember a device that is gone."""
+
+
+@dataclass
+class PresenceTeller:
+    """Keeps what a device says of itself up to date.
+
+    Args:
+        connection: the device's.
+    """
+
+    connection: MqttConnection
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._said = Presence(version=edgeloop.__version__[:32], since=time.time())
+        self._timer: threading.Timer | None = None
+
+    def say(
+        self,
+        state: State,
+        run: str | None = None,
+        round_number: int | None = None,
+        reason: str = "",
+    ) -> None:
+        """The device does something else from now on, if it does not do that already."""
+        with self._lock:
+            before = self._said
+            changes = {
+                "state": state.value,
+                "run": run,
+                "round": round_number,
+                "settled": before.settled if run == before.run else None,
+                "reason": reason[:LONGEST_REASON].encode(errors="replace").decode(),
+            }
+            after = before.model_copy(update=changes)
+            if after != before:
+                self._said = after.model_copy(update={"since": time.time()})
+                self._set(DELAY_SECONDS)
+
+    def resume(self) -> None:
+        """Say again what the device is doing, from time to time."""
+        with self._lock:
+            self._set(DELAY_SECONDS)
+
+    def settled(self, run: str, round_number: int, at_once: bool) -> None:
+        """The device has the receipt of a round's answer.
+
+        Args:
+            run: the run.
+            round_number: the round.
+            at_once: whether somebody waits for that to be said.
+        """
+        with self._lock:
+            self._said = self._said.model_copy(update={"run": run, "settled": round_number})
+            if at_once:
+                self._publish()
+
+    def rest(self) -> None:
+        """Say nothing any more, until `resume`."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def _set(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(seconds, self._on_timer)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _on_timer(self) -> None:
+        with self._lock:
+            if self._timer is not None:
+                self._set(REFRESH_SECONDS)
+                self._publish()
+
+    def _publish(self) -> None:
+        self.connection.say_presence(notes_of(self._said))

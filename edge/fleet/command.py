@@ -1,0 +1,162 @@
+"""Plays the part of thousands of devices, to see what a broker and an aggregator take."""
+
+import asyncio
+import json
+import resource
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge.fleet.answers import Answers, parse_size, task_file
+from edge.fleet.fleet import Fleet, Plan
+from edge.fleet.measured import COLUMNS, Measured, quantile, rows
+from edgeloop.cli import console
+from edgeloop.errors import EXIT_UNAVAILABLE, BrokerAwayError, ConfigError
+from edgeloop.mqtt.connection import MqttConnection
+from edgeloop.mqtt.leaving import contract_at
+from edgeloop.protocol.task import Contract, contract_topic
+from edgeloop.runtime import atomic_files
+from edgeloop.runtime import config as config_files
+from edgeloop.runtime.config import BrokerSettings
+
+CONTRACT_SECONDS = 30.0
+"""For an aggregator that has just been started to publish its contract."""
+
+SPARE = 64
+"""Descriptors of a process besides its connections."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `edgeloop fleet` with these arguments."""
+    return console.run(fleet, "fleet", arguments)
+
+
+def fleet(  # noqa: PLR0913 - options of a command
+    devices: Annotated[int, typer.Option(min=1, max=60_000, help="How many devices.")],
+    payload: Annotated[
+        str | None,
+        typer.Option(help="Size of an upload, such as 40KB. [default: of all classes]"),
+    ] = None,
+    task: Annotated[str, typer.Option(help="The task that they take part in.")] = "load",
+    spread: Annotated[
+        float, typer.Option(min=0, max=86_400, help="Seconds over which a round's answers leave.")
+    ] = 0.0,
+    broker: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file with the keys of a [broker] table."),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="The broker's, over the file's.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the numbers to a JSON file.")] = None,
+    write_task: Annotated[
+        Path | None,
+        typer.Option(help="Write a task for such a fleet to a TOML file, and do no more."),
+    ] = None,
+) -> None:
+    """Answer every round of a running task as many devices, and say how long it took."""
+    size = None if payload is None else parse_size(payload)
+    settings = _broker(broker, port)
+    if write_task is not None:
+        text = task_file(task, devices, size or 40_000, settings.port)
+        atomic_files.write(write_task, text.encode())
+        console.say(f"written: {write_task}; start it with edgeloop aggregator --config")
+        return
+    _allow_connections(devices)
+    contract = _contract(settings, task)
+    plan = Plan(contract, _names(contract, devices), Answers(contract, size), spread)
+    found = _run(plan, settings, out)
+    if not found.connected:
+        problem = next(iter(found.failures), "cannot be reached")
+        raise BrokerAwayError(f"broker {settings.address}", problem, "see its log")
+    if found.failures or found.connected < devices:
+        raise typer.Exit(EXIT_UNAVAILABLE)
+
+
+def _broker(file: Path | None, port: int | None) -> BrokerSettings:
+    found = BrokerSettings() if file is None else config_files.read(file, BrokerSettings)
+    return found if port is None else found.model_copy(update={"port": port})
+
+
+def _allow_connections(devices: int) -> None:
+    """Have this process open as many connections as it needs.
+
+    Raises:
+        ConfigError: if the system does not let it.
+    """
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = devices + SPARE
+    if most != resource.RLIM_INFINITY and needed > most:
+        problem = f"{devices} devices, and this process may open {most} connections"
+        raise ConfigError("devices", problem, f"raise the limit: ulimit -n {needed}")
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
+
+
+def _contract(broker: BrokerSettings, task: str) -> Contract:
+    name = f"edgeloop.fleet.{secrets.token_hex(4)}"
+    with MqttConnection(broker, name, [contract_topic(task)], persistent=False) as connection:
+        return contract_at(connection, task, CONTRACT_SECONDS)
+
+
+def _names(contract: Contract, count: int) -> tuple[str, ...]:
+    if count > len(contract.devices):
+        problem = f"{count}, and {contract.task} invites {len(contract.devices)}"
+        raise ConfigError("devices", problem, "ask for no more, or invite them")
+    return contract.devices[:count]
+
+
+def _run(plan: Plan, broker: BrokerSettings, out: Path | None) -> Measured:
+    """Run a fleet; tell what it measured, even if it is stopped."""
+    with console.progress("fleet", len(plan.devices)) as progress:
+        found = Measured(len(plan.devices))
+
+        async def run() -> None:
+            nonlocal found
+            fleet = Fleet(plan, broker, progress)
+            found = fleet.measured
+            await fleet.run()
+
+        try:
+            asyncio.run(run())
+        finally:
+            _tell(found, out)
+    return found
+
+
+def _tell(found: Measured, out: Path | None) -> None:
+    said = f"{found.connected} of {found.devices} devices connected"
+    console.say(f"{said} in {found.connect_seconds:.1f} s")
+    console.table(
+        "from publish to the broker's acknowledgement, and to the receipt", COLUMNS, rows(found)
+    )
+    for what, times in found.failures.most_common():
+        console.say(f"{times} times: {what}")
+    if out is not None:
+        atomic_files.write(out, (json.dumps(_as_json(found), indent=1) + "\n").encode())
+
+
+def _as_json(found: Measured) -> dict[str, Any]:
+    rounds = {
+        number: {
+            "uploads": len(each.latencies),
+            "bytes": each.size,
+            "uploads_per_second": each.rate,
+            "p50_seconds": quantile(each.latencies, 0.5),
+            "p99_seconds": quantile(each.latencies, 0.99),
+            "receipts": len(each.receipts),
+            "receipt_p50_seconds": quantile(each.receipts, 0.5),
+            "receipt_p99_seconds": quantile(each.receipts, 0.99),
+        }
+        for number, each in found.rounds.items()
+    }
+    return {
+        "devices": found.devices,
+        "connected": found.connected,
+        "connect_seconds": found.connect_seconds,
+        "rounds": rounds,
+        "failures": dict(found.failures),
+    }

@@ -1,0 +1,176 @@
+"""How many clients and classes a folder with one file per client has, by config.json or files."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeloop.data.archives import read_labels
+from edgeloop.data.left_out import SkippedFiles
+from edgeloop.data.partitions import Partition
+from edgeloop.data.samples import MOST_CLASSES
+from edgeloop.errors import DataError
+
+log = logging.getLogger(__name__)
+
+CONFIG = "config.json"
+FORMAT = "edgeloop 1"
+_STATISTIC = "Size of samples for labels in clients"
+_KEYS = {"format", "num_clients", "num_classes", _STATISTIC}
+
+
+@dataclass(frozen=True)
+class FolderConfig:
+    """What `config.json` says.
+
+    Attributes:
+        clients: the number of clients.
+        class_names: the given names, or the numbers of the classes.
+        pixels: whether inputs are pixels; None where the file does not say.
+        ours: whether `write` made the folder; its signals are as they were loaded.
+        partition: how the data was divided; None where the file does not say.
+    """
+
+    clients: int
+    class_names: tuple[str, ...]
+    pixels: bool | None = None
+    ours: bool = False
+    partition: Partition | None = None
+
+
+def is_client_folder(folder: Path) -> bool:
+    """Return whether a folder has one file per client: `train/0.npz` or the like, or our settings.
+
+    PFLlib reads the files alone; a `config.json` may be that of another program.
+    """
+    config = folder / CONFIG
+    if _numbers(folder):
+        return True
+    if not config.is_file():
+        return False
+    try:
+        content = json.loads(config.read_text(encoding="utf-8-sig"))
+    except ValueError:
+        return True
+    return not content or not isinstance(content, dict) or not _KEYS.isdisjoint(content)
+
+
+def _numbers(folder: Path) -> list[int]:
+    """Return the numbers of the clients that have a file here, ascending."""
+    files = [*folder.glob("train/*.npz"), *folder.glob("test/*.npz")]
+    return sorted({int(each.stem) for each in files if each.stem.isdecimal()})
+
+
+def read_config(path: Path) -> FolderConfig:
+    """Return what a folder's `config.json` says, and what its files say where it does not.
+
+    Raises:
+        DataError: a `config.json` that does not say what it must, and files that do not either.
+    """
+    content = _settings(path)
+    classes = _classes(path, content)
+    names = content.get("class_names") or [str(label) for label in range(classes)]
+    if not isinstance(names, list) or len(names) != classes:
+        problem = f"is not a list of {classes} names (num_classes)"
+        raise DataError(f"{path}: class_names", problem, "name every class once")
+    found = FolderConfig(
+        clients=_clients(path, content),
+        class_names=tuple(str(name) for name in names),
+        pixels=_flag(path, content, "pixels"),
+        ours=content.get("format") == FORMAT,
+        partition=_partition(path, content.get("partition")),
+    )
+    _log_left_out(path.parent, found.clients)
+    return found
+
+
+def _settings(path: Path) -> Mapping[str, Any]:
+    if not path.is_file() and _numbers(path.parent):
+        log.info("%s: has no %s: its files tell", path.parent, CONFIG)
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise DataError(str(path), f"not JSON ({error})", "write the folder again") from error
+    if not isinstance(content, dict):
+        raise DataError(str(path), "not a JSON object", "write the folder again")
+    return content
+
+
+def _clients(path: Path, content: Mapping[str, Any]) -> int:
+    """Return the number of clients; where the settings do not say, the files' names do."""
+    held = _numbers(path.parent)
+    if content.get("num_clients") is None and held:
+        return held[-1] + 1
+    return _positive(path, content, "num_clients")
+
+
+def _log_left_out(folder: Path, clients: int) -> None:
+    """Say which files are no client's."""
+    left = SkippedFiles()
+    for part in ("train", "test"):
+        if (folder / part).is_dir():
+            left.others(folder / part, [folder / part / f"{each}.npz" for each in range(clients)])
+    left.log_summary(folder)
+
+
+def _classes(path: Path, content: Mapping[str, Any]) -> int:
+    """Return the number of classes; PFLlib's own files may lack it, and count the labels instead.
+
+    Raises:
+        DataError: a number that is none, or none where no file has a label either.
+    """
+    if content.get("num_classes") is not None:
+        classes = _positive(path, content, "num_classes")
+        if classes > MOST_CLASSES:
+            problem = f"{classes:,} classes, and {MOST_CLASSES:,} are the most"
+            raise DataError(f"{path}: num_classes", problem, "correct it")
+        return classes
+    classes = _counted(content.get(_STATISTIC)) or _labelled(path.parent)
+    if not classes:
+        raise DataError(f"{path}: num_classes", "is missing, and no file has a label", "add it")
+    log.info("%s: has no num_classes: %d, as the labels say", path, classes)
+    return classes
+
+
+def _counted(statistic: object) -> int:
+    """Return one more than the largest label of PFLlib's statistic; 0 where there is none."""
+    try:
+        pairs = [pair for client in statistic for pair in client]  # type: ignore[attr-defined]
+        labels = [int(label) for label, _ in pairs]
+    except (TypeError, ValueError):
+        return 0
+    return max(labels, default=-1) + 1 if max(labels, default=0) < MOST_CLASSES else 0
+
+
+def _labelled(folder: Path) -> int:
+    """Return one more than the largest label of the files that are there."""
+    files = sorted([*folder.glob("train/*.npz"), *folder.glob("test/*.npz")])
+    largest = [int(read_labels(each, MOST_CLASSES).max(initial=-1)) for each in files]
+    return max(largest, default=-1) + 1
+
+
+def _positive(path: Path, content: Mapping[str, Any], key: str) -> int:
+    value = content.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise DataError(f"{path}: {key}", f"{value!r} is no whole number above 0", "correct it")
+    return value
+
+
+def _flag(path: Path, content: Mapping[str, Any], key: str) -> bool | None:
+    value = content.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise DataError(f"{path}: {key}", f"{value!r} is not true or false", "correct it")
+    return value
+
+
+def _partition(path: Path, settings: object) -> Partition | None:
+    """Read our own settings; PFLlib writes a bare word there, and natural data nothing."""
+    if not isinstance(settings, dict):
+        return None
+    try:
+        return Partition(**settings)
+    except TypeError as error:
+        raise DataError(f"{path}: partition", str(error), "write the folder again") from error

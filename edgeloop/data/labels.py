@@ -1,0 +1,101 @@
+"""Labels as files have them, made into numbers from 0."""
+
+import logging
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeloop.data.samples import MOST_CLASSES, Labels
+from edgeloop.errors import DataError
+
+log = logging.getLogger(__name__)
+
+_LARGEST = 2**62
+_NAMED = 5  # labels, in a message
+
+
+def whole_labels(name: str, array: NDArray[Any]) -> Labels:
+    """Return labels (N,) or (N, 1) of any type that holds whole numbers, as int64 (N,).
+
+    Args:
+        name: the file, for messages.
+        array: the labels; an empty array of whatever shape is no labels.
+
+    Raises:
+        DataError: another shape or type, or a value that is no whole number.
+    """
+    if not array.size:
+        return np.zeros(0, np.int64)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1 or array.dtype.kind not in "iufb":
+        problem = f"`y` is {array.dtype} of shape {array.shape}"
+        remedy = "store one whole number for each sample, (N,)"
+        if array.ndim == 2:
+            remedy += "; of one-hot rows, store the argmax"
+        raise DataError(name, problem, remedy)
+    if array.dtype.kind in "uf":
+        wrong = ~(np.abs(array) < _LARGEST) | (array != np.floor(array))
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            problem = f"sample {first} has label {array[first]}, which is no number of a class"
+            raise DataError(name, problem, "store whole numbers from 0")
+    return array.astype(np.int64)
+
+
+def numbered(name: str, column: str, cells: NDArray[Any]) -> tuple[Labels, tuple[str, ...]]:
+    """Number labels that come without a list of names: (N,) from 0, and each class's name.
+
+    Words are numbered in their order, numerals by their value. Numbers that leave some out are
+    numbered anew, and said to be: their classes keep the numbers for names.
+
+    Args:
+        name: the source, for messages.
+        column: what the labels are called there.
+        cells: words or numbers (N,), none missing.
+
+    Raises:
+        DataError: neither words nor whole numbers, a negative one, or more classes than may be.
+    """
+    if cells.dtype.kind == "f" and np.isfinite(cells).all() and (cells == np.floor(cells)).all():
+        cells = cells.astype(np.int64)
+    if cells.dtype.kind == "b":
+        cells = cells.astype(np.int64)
+    if cells.dtype.kind not in "iuU":
+        problem = f"`{column}` holds something else than words or whole numbers"
+        raise DataError(name, problem, "name or number the classes")
+    known, labels = np.unique(cells, return_inverse=True)
+    names = [str(each) for each in known.tolist()]
+    if cells.dtype.kind == "U" and all(each.isascii() and each.isdecimal() for each in names):
+        order = np.argsort([int(each) for each in names], kind="stable")
+        names, labels = [names[place] for place in order], np.argsort(order)[labels]
+    elif cells.dtype.kind in "iu":
+        _check_numbers(name, column, known)
+    if len(names) > MOST_CLASSES:
+        problem = f"`{column}` has {len(names):,} classes, and {MOST_CLASSES:,} are the most"
+        raise DataError(name, problem, "name the column of the classes")
+    return labels.astype(np.int64), tuple(names)
+
+
+def _check_numbers(name: str, column: str, known: NDArray[Any]) -> None:
+    """Refuse numbers of no class, and say where they do not count from 0.
+
+    Raises:
+        DataError: a negative number, or an id.
+    """
+    if known[0] < 0:
+        problem = f"`{column}` goes down to {known[0]}"
+        raise DataError(name, problem, "number the classes from 0")
+    if known[-1] >= MOST_CLASSES:
+        problem = f"`{column}` goes to {known[-1]:,}, and {MOST_CLASSES:,} classes are the most"
+        raise DataError(name, problem, "number the classes from 0")
+    if known[0] == 0 and known[-1] == len(known) - 1:
+        return
+    if known[-1] - known[0] == len(known) - 1:
+        told = "%s: `%s` starts at %d: its %d classes are called %d to %d"
+        log.warning(told, name, column, known[0], len(known), known[0], known[-1])
+        return
+    listed = ", ".join(map(str, known[:_NAMED])) + (", ..." if len(known) > _NAMED else "")
+    told = "%s: `%s` leaves out numbers up to %d: its %d classes are called %s"
+    log.warning(told, name, column, known[-1], len(known), listed)

@@ -1,0 +1,60 @@
+"""How a source is read and divided, as a simulation, a command and a device are asked alike."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from edgeloop.data.columns import Columns
+from edgeloop.data.partitions import Kind, Partition
+from edgeloop.data.pfllib import Layout
+from edgeloop.runtime.config import Settings
+
+PartitionSeed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of the data partition.")]
+
+
+class PartitionSettings(Settings):
+    """How a source is read, and divided among clients; the defaults are `Partition`'s."""
+
+    layout: Layout = "files"
+    """Layout: files, or signal to undo interleaving."""
+    partition: Kind | None = None
+    """Partition: iid, pathological, dirichlet, exdir, or natural."""
+    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Partition.alpha
+    """Concentration of dirichlet and exdir: smaller is more skewed."""
+    classes_per_client: Annotated[int, Field(ge=1)] = Partition.classes_per_client
+    """Classes of each client, for pathological and exdir."""
+    balanced: bool = Partition.balanced
+    """Equal shares of a class, for iid and pathological."""
+    image_size: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Side length, in pixels, to resize image files to."""
+    label_column: str | None = None
+    """Column of the labels in a table. [default: by its name]"""
+    image_column: str | None = None
+    """Column of the images, or of their files. [default: by its name]"""
+    client_column: str | None = None
+    """Column of the natural clients. [default: by its name]"""
+
+    @property
+    def columns(self) -> Columns:
+        """The columns of a table that are named."""
+        return Columns(self.label_column, self.image_column, self.client_column)
+
+    def division(self, clients: int, seed: int, samples: int | None = None) -> Partition | None:
+        """Return the partition that these settings describe, if there is one.
+
+        Args:
+            clients: how many.
+            seed: of the partition.
+            samples: how many to divide; None for all.
+        """
+        if self.partition is None:
+            return None
+        return Partition(
+            self.partition,
+            clients=clients,
+            alpha=self.alpha,
+            classes_per_client=self.classes_per_client,
+            balanced=self.balanced,
+            samples=samples,
+            seed=seed,
+        )

@@ -1,0 +1,41 @@
+"""The benchmark of the aggregator beside a bare subscriber, with few messages."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import environment, ingest, publisher
+from tests.world import StartBroker
+
+
+@pytest.mark.broker
+def test_both_take_every_message(start_broker: StartBroker) -> None:
+    (first, second) = ingest.measure(25, 40_000, 2)
+    for bare, ours in (first, second):
+        for each in (bare, ours):
+            assert 0 < each.p50 <= each.p99 <= each.seconds < 60
+            assert each.processor_seconds >= 0
+
+
+def test_a_file_of_messages_is_read_as_it_was_written(tmp_path: Path) -> None:
+    messages = [("a/b", b"\x00\x01"), ("c", b""), ("d/e", b"x" * 100_000)]
+    publisher.write(tmp_path / "file", messages)
+    assert list(publisher.read(io.BytesIO((tmp_path / "file").read_bytes()))) == messages
+
+
+@pytest.mark.parametrize(
+    ("size", "length"),
+    [(0, b"\x06"), (120, b"\x7e"), (122, b"\x80\x01"), (20_000, b"\xa6\x9c\x01")],
+)
+def test_a_packet_says_how_long_it_is(size: int, length: bytes) -> None:
+    found = publisher.packet(7, "t", b"x" * size)
+    assert found == b"\x32" + length + b"\x00\x01t\x00\x07\x00" + b"x" * size
+
+
+def test_the_page_has_what_was_measured() -> None:
+    text = (environment.RESULTS / "ingest.md").read_text()
+    assert text in (environment.ROOT / "docs" / "load.md").read_text()
+    measured = json.loads((environment.RESULTS / "ingest.json").read_text())
+    assert f"{measured['devices']} devices, {measured['payload']} bytes" in text

@@ -1,0 +1,95 @@
+"""What the aggregator does when the broker keeps something else than it should."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
+from edgeloop.cohorts.uploads import MemoryLog
+from edgeloop.knowledge.prototypes import GlobalPrototypes
+from edgeloop.mqtt.connection import Arrival, MqttConnection
+from edgeloop.protocol.task import (
+    Opening,
+    broadcast_topic,
+    contract_topic,
+    round_topic,
+    upload_topic,
+)
+from edgeloop.runtime.config import BrokerSettings
+from tests.cohorts.test_mqtt import ALGORITHM, CONTRACT, answer
+from tests.devices import wait_until
+from tests.fake_broker import before
+from tests.world import StartBroker
+
+pytestmark = pytest.mark.broker
+
+KNOWN = GlobalPrototypes(np.ones(3, bool), np.ones((3, 4), np.float32))
+SLOT = broadcast_topic("t", 1)
+BUSY = bytes([0x20, 3, 0, 0x89, 0])
+
+
+def kept(broker: BrokerSettings) -> dict[str, bytes]:
+    """Return what a broker keeps of the task, but for presences."""
+    topics = [contract_topic("t"), round_topic("t"), f"{broadcast_topic('t', '+')}/+"]
+    found: dict[str, bytes] = {}
+    with MqttConnection(broker, "late", topics, persistent=False) as late:
+        while isinstance(event := late.receive(0.5), Arrival):
+            found[event.topic] = event.payload
+            event.acknowledge()
+    return found
+
+
+@pytest.mark.parametrize("what", ["older", "nothing"])
+def test_it_is_put_right_at_the_next_connection(
+    start_broker: StartBroker, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broker with snapshots, killed, comes back with an earlier round; one without, empty."""
+    caplog.set_level("INFO")
+    broker = start_broker().settings
+    away, up = threading.Event(), threading.Event()
+
+    def watch(connected: bool) -> None:
+        (up.set if connected else up.clear)()
+
+    def first(number: int) -> bytes | None:
+        return BUSY if away.is_set() else None
+
+    with (
+        before(broker.port, first, life=2.0) as port,
+        MqttConnection(broker, "device", []) as device,
+        MqttConnection(
+            broker.model_copy(update={"port": port}),
+            "server",
+            MqttCohort.subscriptions("t"),
+            watch=watch,
+        ) as connection,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        patience = RoundDeadlines(2, 120.0, 120.0)
+        cohort = MqttCohort(connection, CONTRACT, ALGORITHM, patience, MemoryLog())
+        asked = pool.submit(cohort.ask, 1, KNOWN)
+        topics = {contract_topic("t"), round_topic("t"), f"{SLOT}/0"}
+        wait_until(lambda: kept(broker).keys() == topics)
+        right = kept(broker)
+        away.set()
+        wait_until(lambda: not up.is_set())
+        older = Opening.model_validate_json(right[round_topic("t")]).model_copy(
+            update={"round": 0, "digest": "0" * 64}
+        )
+        wrong = {
+            contract_topic("t"): b"{}",
+            round_topic("t"): older.text().encode(),
+            f"{SLOT}/0": b"cut",
+            f"{SLOT}/1": b"of a larger one",
+        }
+        for topic in wrong:
+            device.publish(topic, wrong[topic] if what == "older" else b"", retain=True)
+        assert device.flush(10)
+        away.clear()
+        wait_until(lambda: kept(broker) == right)
+        for name in "ab":
+            device.send(upload_topic("t", name), answer(name, round=1))
+        assert list(asked.result(60)) == ["a", "b"]
+    assert "messages of the task otherwise: published them again" in caplog.text

@@ -1,0 +1,88 @@
+"""A run is a function of its configuration and of the record of who took part."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeloop.errors import ConfigError
+from edgeloop.record import Record, RecordedRound
+from simulations.engine.run import simulate
+from simulations.settings import RunSettings
+from tests.one_device import write_data
+
+ALL = ("client-00", "client-01", "client-02")
+
+
+def run(folder: Path, data: Path, **changes: Any) -> dict[str, Any]:
+    fields = {"algorithm": "fedala", "models": "harcnn1-s2", "width": 16, "workers": 1, "rounds": 3}
+    settings = RunSettings(data=str(data), **{**fields, **changes})
+    return simulate(settings, folder, lambda done, accuracy: None)
+
+
+def record(path: Path, *rounds: tuple[str, str]) -> str:
+    """Write a record of who answered and who was late in each round, as digits."""
+    named = [
+        RecordedRound(
+            answered=tuple(f"client-0{n}" for n in answered),
+            late=tuple(f"client-0{n}" for n in late),
+        )
+        for answered, late in rounds
+    ]
+    whole = Record(task="t", run="r", algorithm="fedala", rounds=tuple(named))
+    path.write_text(whole.model_dump_json())
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data"), clients=3, samples=600)
+
+
+def test_a_record_of_everybody_is_the_plain_run(tmp_path: Path, data: Path) -> None:
+    whole = record(tmp_path / "all.json", *[("012", "")] * 3)
+    plain, again = run(tmp_path / "plain", data), run(tmp_path / "again", data, replay=whole)
+    assert plain["knowledge_sha256"] == again["knowledge_sha256"]
+    assert "replay" not in plain["config"]
+
+
+def test_who_is_late_trains_and_who_is_away_does_not(tmp_path: Path, data: Path) -> None:
+    """FedALA's clients mix what they receive with what they are: to be away is not to evaluate."""
+    results = [
+        run(tmp_path / name, data, replay=record(tmp_path / f"{name}.json", *rounds))
+        for name, *rounds in (
+            ("away", ("01", ""), ("01", ""), ("012", "")),
+            ("late", ("01", ""), ("01", "2"), ("012", "")),
+            ("lost", ("01", "2"), ("01", "2"), ("012", "")),
+        )
+    ]
+    assert len({each["knowledge_sha256"] for each in results}) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"rounds": 4}, "has 3 rounds, and this run 4; give --rounds 3"),
+        ({"join_ratio": 0.5}, "has who takes part from a record"),
+        ({"drop_rate": 0.5}, "has who takes part from a record"),
+    ],
+)
+def test_what_does_not_fit_the_record(
+    tmp_path: Path, data: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    whole = record(tmp_path / "all.json", *[("012", "")] * 3)
+    with pytest.raises(ConfigError, match=sentence):
+        run(tmp_path / "run", data, replay=whole, **changes)
+
+
+def test_records_that_are_none(tmp_path: Path, data: Path) -> None:
+    path = tmp_path / "none.json"
+    with pytest.raises(ConfigError, match="cannot be read"):
+        run(tmp_path / "run", data, replay=str(path))
+    path.write_text(json.dumps({"rounds": 3}))
+    with pytest.raises(ConfigError, match="is no record: "):
+        run(tmp_path / "run", data, replay=str(path))
+    strangers = record(path, ("07", ""), ("0", ""), ("0", ""))
+    with pytest.raises(ConfigError, match="names client-07, and the data has client-00"):
+        run(tmp_path / "run", data, replay=strangers)

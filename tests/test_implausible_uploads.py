@@ -1,0 +1,50 @@
+"""Which uploads are logged because they are far from the cohort's."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeloop import implausible_uploads
+from edgeloop.gaussian.statistics import ClassStatistics
+
+CLASSES, DIMS = 2, 3
+
+
+def upload(count: int = 10, mean: float = 1.0, second: float = 2.0) -> ClassStatistics:
+    return ClassStatistics(
+        np.arange(CLASSES),
+        np.full(CLASSES, count),
+        np.full((CLASSES, DIMS), mean, np.float32),
+        np.full(DIMS * (DIMS + 1) // 2, second, np.float32),
+    )
+
+
+def found(odd: Any, others: int = 4) -> list[tuple[str, str]]:
+    cohort = {f"c{number}": upload(count=8 + number) for number in range(others)}
+    return [
+        (each.client, each.field) for each in implausible_uploads.outliers({**cohort, "odd": odd})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("odd", "field"),
+    [
+        (upload(count=10**5), "counts_R"),
+        (upload(second=4096.0), "second_T"),
+        (upload(mean=5000.0), "means_RD"),
+        (upload(mean=0.0, second=0.0), ""),
+        (upload(mean=1e-4, second=1e-6), ""),
+    ],
+)
+def test_a_field_far_from_the_cohorts_is_named(odd: Any, field: str) -> None:
+    assert found(odd) == [("odd", field)]
+
+
+@pytest.mark.parametrize("odd", [upload(), upload(count=1000), upload(second=0.0), upload(mean=60)])
+def test_what_clients_may_differ_by_is_not(odd: Any) -> None:
+    assert found(odd) == []
+
+
+def test_two_clients_have_no_median() -> None:
+    assert found(upload(count=10**5), others=1) == []
