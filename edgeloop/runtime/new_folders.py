@@ -9,8 +9,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+
+_made: set[Path] = set()
+"""New folders of this process, whose own lock it holds: nobody looks for what is left in them."""
 
 PREFIX = ".new-"
 OLD = ".old"
@@ -30,15 +33,18 @@ def new_folder(home: Path, prefix: str = PREFIX) -> Iterator[Path]:
     Raises:
         OSError: if nothing can be written there.
     """
-    with _held(home):
+    home = home.resolve()
+    with nullcontext() if home in _made else _held(home):
         for left in home.glob(f"{prefix}*"):
             _remove_if_left(left)
         building = Path(tempfile.mkdtemp(prefix=prefix, dir=home))
         handle = os.open(building, os.O_RDONLY)
         _lock(handle)
+    _made.add(building)
     try:
         yield building
     finally:
+        _made.discard(building)
         shutil.rmtree(building, ignore_errors=True)
         os.close(handle)
 

@@ -71,3 +71,10 @@ def test_who_was_killed_while_replacing_loses_nothing(tmp_path: Path, placed: bo
     with new_folder(tmp_path):
         assert (tmp_path / "mine").is_dir()
     assert [each.name for each in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_new_folder_may_hold_another(tmp_path: Path) -> None:
+    with new_folder(tmp_path) as outer, new_folder(outer, ".fetched-") as inner:
+        assert inner.parent == outer
+        assert inner.is_dir()
+    assert list(tmp_path.iterdir()) == []

@@ -129,8 +129,8 @@ def test_bad_input_ends_with_2_and_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
 ) -> None:
     (tmp_path / "w.whl").write_bytes(b"another wheel")
-    (tmp_path / "style.pkl").write_bytes(b"")
-    (tmp_path / "style.pt").write_bytes(b"")
+    (tmp_path / "style.pkl").write_bytes(b"\x80\x04rubbish")
+    (tmp_path / "style.pt").write_bytes(b"rubbish")
     write_tiny(tmp_path / "mine")
     assert main.main(["generator", *words]) == 2
     said = capsys.readouterr().err
