@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.agent.settings import DeviceSettings
+from edge.agent.settings import DeviceSettings, TrainingSettings
 from edge.agent.store import STATE
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import wire
@@ -58,12 +58,14 @@ def test_a_broadcast_that_the_brokers_queue_has_lost_is_waited_for_aloud(
 ) -> None:
     """Packets of 8 KiB, of which the broker keeps a few for one client; or it is asked again."""
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("edge.agent.service.FIRST_STATUS_SECONDS", 1.0)
+    monkeypatch.setattr("edge.agent.service.STATUS_SECONDS", 1.0)
     broker = start_broker(
         "max_packet_size 8192", "max_queued_messages 5", "max_inflight_messages 2"
     ).settings
     task = Task(tmp_path, write_data(tmp_path / "data"), broker, None, "fedavg", {})
-    with aggregator(task), at_work(task.device()) as device:
+    training = {"training": TrainingSettings(architecture="cnn", threads=1)}
+    settings = task.device().model_copy(update=training)
+    with aggregator(task), at_work(settings) as device:
         wait_until(
             lambda: device.ended.done() or "waits for the broadcast of round 0" in caplog.text
         )
