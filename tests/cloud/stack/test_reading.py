@@ -41,7 +41,10 @@ def several(tables: list[dict[str, Any]], **changes: object) -> list[dict[str, A
         ({"agents": several([stacks.device(0)] * 2)}, f"agents: one@{TASK} is there twice"),
         ({"agents": several([stacks.device(0), stacks.device(1)], folder="x")}, "have the folder"),
         ({"agents": [stacks.device(0, name="three")]}, "three is not in cohort.devices of"),
-        ({"aggregators": [stacks.task(cohort={})]}, "aggregators.0: cohort: devices and admit are empty"),
+        (
+            {"aggregators": [stacks.task(cohort={})]},
+            "aggregators.0: cohort: devices and admit are empty",
+        ),
         ({"aggregators": [stacks.task(http={"port": 0})]}, "http.port: is 0, and the stack must"),
         ({"aggregators": [], "agents": []}, "has nothing but a broker to run; add [[aggreg"),
     ],
