@@ -1,5 +1,6 @@
 """What a client subscribes to, and what of it the broker refuses to send."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,6 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edgeloop.mqtt.deliveries import Deliveries
 from edgeloop.mqtt.paho_client import PahoClient
 from edgeloop.mqtt.trouble import RepeatedWarnings
 
@@ -36,7 +36,8 @@ class TopicFilters:
         self._client = client
         self._filters = tuple(filters)  # always replaced as a whole: two threads look at it
         self._warnings, self._tell, self._answered = warnings, refused, answered
-        self._asked: Deliveries[tuple[str, ...]] = Deliveries()
+        self._noting = threading.RLock()  # the broker may answer before paho returns a number
+        self._asked: dict[int, tuple[str, ...]] = {}
         self._unheard: dict[str, str] = {}  # filters that the broker refuses, and why
         client.on_subscribe = self._on_subscribe
 
@@ -69,9 +70,10 @@ class TopicFilters:
 
     def _subscribe(self, filters: tuple[str, ...]) -> None:
         options = [(name, SubscribeOptions(qos=1)) for name in filters]
-        code, number = self._client.subscribe(options)
-        if code == MQTTErrorCode.MQTT_ERR_SUCCESS and number is not None:
-            self._asked.sent(number, filters)
+        with self._noting:
+            code, number = self._client.subscribe(options)
+            if code == MQTTErrorCode.MQTT_ERR_SUCCESS and number is not None:
+                self._asked[number] = filters
 
     def _on_subscribe(
         self,
@@ -82,8 +84,9 @@ class TopicFilters:
         _properties: Properties | None,
     ) -> None:
         refused = {at: str(each) for at, each in enumerate(reasons) if each.is_failure}
-        filters = self._asked.acknowledged(number, None)
-        for at, name in enumerate(filters or ()):
+        with self._noting:
+            filters = self._asked.pop(number, ())
+        for at, name in enumerate(filters):
             self._unheard.pop(name, None)
             if at in refused:
                 self._unheard[name] = refused[at]

@@ -2,12 +2,15 @@
 
 import logging
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgeloop.errors import BrokerError, RefusedError
 from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
+from edgeloop.mqtt.paho_client import PahoClient
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
 from tests.devices import wait_until
@@ -132,10 +135,25 @@ def test_a_message_that_is_refused_is_not_taken(
     assert caplog.text.count(said) == 1
 
 
+@pytest.mark.parametrize("late", [0.0, 0.3])
 def test_a_topic_that_is_refused_is_asked_for_again(
-    broker: BrokerSettings, caplog: pytest.LogCaptureFixture
+    broker: BrokerSettings,
+    late: float,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Mosquitto grants every subscription, so the proxy writes the refusals."""
+    """Mosquitto grants every subscription, so the proxy writes the refusals.
+
+    It may answer before the thread that subscribes goes on.
+    """
+    subscribe = PahoClient.subscribe
+
+    def slow(self: PahoClient, topics: Any) -> Any:
+        sent = subscribe(self, topics)
+        time.sleep(late)
+        return sent
+
+    monkeypatch.setattr(PahoClient, "subscribe", slow)
     refuse = threading.Event()
     refuse.set()
 
