@@ -26,6 +26,7 @@ from simulations.tuning.held_out import HeldOut
 from simulations.tuning.study import Tuning
 from tests.bases.served import write_base
 from tests.generators.tiny import write_tiny
+from tests.processes import running
 
 BATCH = 10
 
@@ -256,8 +257,7 @@ def test_stopped_it_goes_on(source: Path, generator: Path, tmp_path: Path) -> No
     out = tmp_path / "out"
     long = words(source, generator, out, "--rounds", "30")
     line = [sys.executable, "-c", RUN, *long]
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    try:
+    with running(line, stderr=subprocess.PIPE, start_new_session=True) as process:
         deadline = time.monotonic() + 200
         while not (finished := sorted(out.glob("runs/*/*/seed-0/summary.json"))):
             assert time.monotonic() < deadline
@@ -265,8 +265,6 @@ def test_stopped_it_goes_on(source: Path, generator: Path, tmp_path: Path) -> No
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGINT)
         told = process.communicate(timeout=60)[1]
-    finally:
-        process.kill()
     assert process.returncode == 130, told
     assert "run the same command again to go on" in told
     assert not (out / "summary.json").exists()

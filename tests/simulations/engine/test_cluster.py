@@ -16,6 +16,7 @@ from edgeloop.errors import ConfigError
 from simulations.engine import cluster
 from simulations.engine.run import simulate
 from simulations.settings import RunSettings
+from tests.processes import running
 
 ROUNDS = 40
 # A process of its own: Ray's threads and warnings stay out of the tests'.
@@ -40,13 +41,9 @@ def start(settings: RunSettings, folder: Path) -> "Iterator[subprocess.Popen[str
     """
     words = [sys.executable, "-c", PROGRAM, settings.model_dump_json(), str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with running(words, env=environment, **pipes) as process:
+        yield process
 
 
 def worker(driver: int) -> int:
