@@ -4,7 +4,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -261,13 +261,28 @@ class RunSettings(ComputeSettings, DataSettings):
             ConfigError: if there is a generator that nobody would ask.
             GeneratorError: if it cannot be used.
         """
-        if algorithms.needs_generator(self.algorithm, **self.algorithm_options(classes=2)):
+        if self._needs_generator:
             return generators.load(self.generator or generators.EMBEDDED)
         if self.generator is not None and not self._computes_base:
             problem = f"{self.algorithm} asks none with these settings"
             others = ", ".join(algorithms.asking("generator"))
             raise ConfigError("generator", problem, f"leave it out, or choose {others}")
         return None
+
+    def without_unasked(self) -> Self:
+        """Return the settings without a generator or a base that their algorithm would not ask."""
+        asks = self._needs_generator or self._computes_base
+        based = algorithms.info(self.algorithm).base
+        return self.model_copy(
+            update={
+                "generator": self.generator if asks else None,
+                "base": self.base if based else None,
+            }
+        )
+
+    @property
+    def _needs_generator(self) -> bool:
+        return algorithms.needs_generator(self.algorithm, **self.algorithm_options(classes=2))
 
     @property
     def _computes_base(self) -> bool:

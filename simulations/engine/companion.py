@@ -39,18 +39,12 @@ def companion_settings(settings: RunSettings, name: str, rounds: int) -> RunSett
     changes: dict[str, Any] = {
         **{"algorithm": name, "rounds": rounds, "patience": None, "variant": variant},
         **{"options": _options(settings, name), "history": False, BESIDE: ()},
-        **{"generator": None, "base": None},
     }
     if algorithms.info(name).up == "nothing":
         changes["privacy"] = None
     if settings.cohort == "stacked":  # not every algorithm can
         changes["cohort"] = "auto"
-    chosen = settings.model_copy(update=changes)
-    based = algorithms.info(name).base
-    if based or algorithms.needs_generator(name, **chosen.algorithm_options(classes=2)):
-        base = settings.base if based else None
-        chosen = chosen.model_copy(update={"generator": settings.generator, "base": base})
-    return chosen
+    return settings.model_copy(update=changes).without_unasked()
 
 
 def planned_rounds(settings: RunSettings) -> list[int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeloop import algorithms, data, generators
+from edgeloop import data, generators
 from edgeloop.bases import building
 from edgeloop.bases.running import Base
 from edgeloop.data import ClientData
@@ -34,9 +34,7 @@ def run_simulation(
     """Run an algorithm with the client alone; the study's own options are FedKTL's."""
     own = settings.options if algorithm == settings.algorithm else {}
     changes = {"algorithm": algorithm, "options": {**own, **options}}
-    chosen = settings.model_copy(update=changes)
-    if not algorithms.needs_generator(algorithm, **chosen.algorithm_options(classes=2)):
-        chosen = chosen.model_copy(update={"generator": None})
+    chosen = settings.model_copy(update=changes).without_unasked()
     return simulate(chosen, folder, lambda done, accuracy: None)
 
 

@@ -25,13 +25,16 @@ def main(arguments: Sequence[str]) -> int:
 SCENARIO = (
     *DataSettings.model_fields,
     *("algorithm", "models", "width", "rounds", "join_ratio", "seed", "batch_size"),
-    *("variant", "options", "generator", "device", "workers"),
+    *("variant", "options", "generator", "base", "device", "workers"),
 )
 """What of a run its candidates have in common."""
 
 CHANGES = {
     "algorithm": Option(help="Algorithm; see edgeloop algorithms."),
-    "rounds": Option(default=30, help="Number of rounds of the longest runs."),
+    "rounds": Option(
+        default=30,
+        help="Number of rounds of the longest runs; 1 where an algorithm needs a single exchange.",
+    ),
     "seed": Option(help="Seed of the first run; each next one is one higher."),
     "options": Option(help="A hyperparameter of all candidates: key=value."),
     "workers": Option(help="Number of parallel runs, or auto for one per core."),
@@ -62,6 +65,8 @@ def command(
 ) -> None:
     """Tune an algorithm's hyperparameters; run the same command again to continue after a stop."""
     chosen.check()
+    if algorithms.info(chosen.algorithm).rounds == 1:
+        chosen = chosen.model_copy(update={"rounds": 1})  # another exchange tells nothing new
     algorithm, wanted = chosen.algorithm, chosen.workers
     folder = out or Path("runs") / f"tune-{algorithm}-{Path(chosen.data).resolve().stem}"
     space = spaces.parse(algorithm, try_ or [])
@@ -110,7 +115,7 @@ def _show(tuning: Tuning, found: Mapping[str, Any]) -> None:
     for sentence in caveats(found):
         console.say(sentence)
     console.say(f"use: {command_line(tuning.settings, found['chosen'])}")
-    console.say(f"or, in a task's file: {in_a_file(tuning.settings, found['chosen'])}")
+    console.say(f"or, in a task's file:\n{in_a_file(tuning.settings, found['chosen'])}")
     console.say(f"results: {tuning.folder}")
 
 
@@ -145,13 +150,12 @@ def caveats(found: Mapping[str, Any]) -> list[str]:
 
 def command_line(chosen: RunSettings, tuned: spaces.Options) -> str:
     """Return the command line of the scenario with these hyperparameters."""
-    whole = chosen.model_copy(update={"options": {**chosen.options, **tuned}})
-    if not algorithms.needs_generator(whole.algorithm, **whole.algorithm_options(classes=2)):
-        chosen = chosen.model_copy(update={"generator": None})
+    changes = {"options": {**chosen.options, **tuned}}
+    whole = chosen.model_copy(update=changes).without_unasked()
     words = ["edgeloop", "simulate", chosen.algorithm]
     fields = RunSettings.model_fields.items()
     for name, field in sorted(fields, key=lambda each: not each[1].is_required()):
-        value = getattr(chosen, name)
+        value = getattr(whole, name)
         if name in ("algorithm", "options", "workers") or value == field.default:
             continue
         flag = f"--{name.replace('_', '-')}"
@@ -165,8 +169,11 @@ def in_a_file(chosen: RunSettings, tuned: spaces.Options) -> str:
     """Return the hyperparameters as an aggregator's TOML file has them."""
     pairs = {**chosen.options, **tuned}.items()
     inner = ", ".join(f"{key} = {_toml(value)}" for key, value in pairs)
-    variant = "" if chosen.variant == "released" else f'variant = "{chosen.variant}", '
-    return f"{variant}hyperparameters = {{ {inner} }}"
+    named = {"variant": chosen.variant, "base": chosen.base}
+    lines = [
+        f"{key} = {_toml(each)}" for key, each in named.items() if each not in (None, "released")
+    ]
+    return "\n".join([*lines, f"hyperparameters = {{ {inner} }}"])
 
 
 def _toml(value: Any) -> str:

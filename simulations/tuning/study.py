@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeloop import algorithms, data
+from edgeloop import data
 from edgeloop.runtime import atomic_files
 from simulations.engine.batch import Job, run_all
 from simulations.results.folder import SUMMARY, claim_study
@@ -105,11 +105,7 @@ class Tuning:
         }
         if name == LOCAL:
             changes |= {"algorithm": LOCAL, "variant": "released", "options": {}}
-        settings = scenario.model_copy(update=changes)
-        if not algorithms.needs_generator(
-            settings.algorithm, **settings.algorithm_options(classes=2)
-        ):
-            settings = settings.model_copy(update={"generator": None})
+        settings = scenario.model_copy(update=changes).without_unasked()
         return Job(settings, self.folder / "runs" / str(rounds) / name / f"seed-{seed}")
 
 

@@ -16,6 +16,7 @@ from tests.chaos.episodes import Chaos
 from tests.chaos.plan import LASTS, Plan
 from tests.chaos.supervised import EndedError, Supervised
 from tests.devices import wait_until
+from tests.processes import running
 from tests.world import StartBroker
 
 NAMES = ("aggregator", "broker", "database", "device-0", "device-1")
@@ -122,17 +123,13 @@ sys.stdin.readline()
 print(int(time.time()), int(datetime.now().timestamp()), time.monotonic() - before < 60)
 """
     variables = machine.clock_variables(machine.false_clock(tmp_path), tmp_path / "clock")
-    process = subprocess.Popen(
-        [sys.executable, "-c", program],
-        env={**os.environ, **variables},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    first = process.stdout.readline().split()
-    machine.set_clock(tmp_path / "clock", -86_400)
-    told, _ = process.communicate("\n")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    environment = {**os.environ, **variables}
+    with running([sys.executable, "-c", program], env=environment, **pipes) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline().split()
+        machine.set_clock(tmp_path / "clock", -86_400)
+        told, _ = process.communicate("\n")
     then = told.split()
     now = int(time.time())
     assert all(abs(int(each) - now) < 60 for each in first)

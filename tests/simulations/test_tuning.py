@@ -24,7 +24,9 @@ from simulations.settings import RunSettings
 from simulations.tuning import command, space, study
 from simulations.tuning.held_out import HeldOut
 from simulations.tuning.study import Tuning
+from tests.bases.served import write_base
 from tests.generators.tiny import write_tiny
+from tests.processes import running
 
 BATCH = 10
 
@@ -226,7 +228,7 @@ def test_a_line_says_all_of_a_scenario() -> None:
         == f"{told} --set margin=2.5 --set transfer=0"
     )
     in_a_file = command.in_a_file(settings, {"transfer": 0})
-    assert in_a_file == 'variant = "paper", hyperparameters = { margin = 2.5, transfer = 0 }'
+    assert in_a_file == 'variant = "paper"\nhyperparameters = { margin = 2.5, transfer = 0 }'
 
 
 def test_another_study_is_not_mixed_in(
@@ -255,8 +257,7 @@ def test_stopped_it_goes_on(source: Path, generator: Path, tmp_path: Path) -> No
     out = tmp_path / "out"
     long = words(source, generator, out, "--rounds", "30")
     line = [sys.executable, "-c", RUN, *long]
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    try:
+    with running(line, stderr=subprocess.PIPE, start_new_session=True) as process:
         deadline = time.monotonic() + 200
         while not (finished := sorted(out.glob("runs/*/*/seed-0/summary.json"))):
             assert time.monotonic() < deadline
@@ -264,8 +265,6 @@ def test_stopped_it_goes_on(source: Path, generator: Path, tmp_path: Path) -> No
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGINT)
         told = process.communicate(timeout=60)[1]
-    finally:
-        process.kill()
     assert process.returncode == 130, told
     assert "run the same command again to go on" in told
     assert not (out / "summary.json").exists()
@@ -291,3 +290,28 @@ def test_bad_input(
     with pytest.raises(InputError) as caught:
         command.main(words(source, generator, tmp_path / "out", *further))
     assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_needs_a_base_is_tried_on_the_one_that_is_asked_for(
+    named: bool, source: Path, generator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    identity = write_base(tmp_path / "base", shape=(1, 28, 28))
+    out, wanted = tmp_path / "out", ["--generator", str(generator)]
+    if named:
+        wanted = ["--base", str(tmp_path / "base")]
+    words = ["class-statistics", "--data", str(source), "--try", "form=gaussian,cosine", *wanted]
+    assert command.main([*words, "--workers", "1", "--out", str(out)]) == 0
+    (rounds,) = {each["rounds"] for each in summary(out)["candidates"]}
+    assert rounds == 1
+    for each in ("form=cosine", "as_it_is"):
+        config = summary(next((out / "runs" / "1").glob(f"{each.replace('_', '*')}/seed-0")))[
+            "config"
+        ]
+        assert (config["generator"] is None) is named
+        assert (config["hyperparameters"]["base_sha256"] == identity) is named
+    alone = summary(out / "runs" / "1" / "local" / "seed-0")["config"]
+    assert (alone["base"], alone["generator"]) == (None, None)
+    said = capsys.readouterr().out
+    assert (f'base = "{tmp_path / "base"}"' in said) is named
+    assert (f"--base {tmp_path / 'base'}" in said) is named

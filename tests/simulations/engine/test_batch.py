@@ -1,6 +1,5 @@
 """Many runs: each once, in a process of its own."""
 
-import contextlib
 import multiprocessing
 import os
 import signal
@@ -17,6 +16,7 @@ import pytest
 from edgeloop.errors import ConfigError, InputError, UnavailableError
 from simulations.engine.batch import Job, run_all
 from simulations.settings import RunSettings
+from tests.processes import running
 
 PROGRAM = """
 import signal
@@ -92,24 +92,19 @@ def test_ctrl_c_stops_all(settings: RunSettings, tmp_path: Path) -> None:
     scenario = tmp_path / "long.toml"
     scenario.write_text(LONG.format(data=settings.data))
     words = ["reproduce", str(scenario), "--out", str(tmp_path / "out"), "--workers", "2"]
-    process = subprocess.Popen(
+    with running(
         [sys.executable, "-c", PROGRAM, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
         start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("out/runs/*/checkpoint-*")) and time.monotonic() < deadline:
-        assert process.poll() is None
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of its processes
-    try:
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("out/runs/*/checkpoint-*")) and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of its processes
         said, _ = process.communicate(timeout=60)
-    finally:
-        with contextlib.suppress(ProcessLookupError):  # it has ended, as it should
-            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     assert "run the same command again to go on" in said
     assert "Traceback" not in said

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from edgeloop.errors import ConfigError
 from simulations.engine import cluster
 from simulations.engine.run import simulate
 from simulations.settings import RunSettings
+from tests.processes import running
 
 ROUNDS = 40
 # A process of its own: Ray's threads and warnings stay out of the tests'.
@@ -30,12 +33,17 @@ print(json.dumps([found[n]["knowledge_sha256"] for n in (0, 1)]))
 """
 
 
-def start(settings: RunSettings, folder: Path) -> "subprocess.Popen[str]":
+@contextmanager
+def start(settings: RunSettings, folder: Path) -> "Iterator[subprocess.Popen[str]]":
+    """Have two runs on a cluster in a process, which ends with the block.
+
+    Ray's workers are polite: beside anything else they would wait for minutes.
+    """
     words = [sys.executable, "-c", PROGRAM, settings.model_dump_json(), str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with running(words, env=environment, **pipes) as process:
+        yield process
 
 
 def worker(driver: int) -> int:
@@ -70,15 +78,15 @@ def first_rows(folder: Path) -> list[str]:
 
 def test_a_killed_worker_loses_nothing(long: RunSettings, tmp_path: Path) -> None:
     folder = tmp_path / "cluster"
-    process = start(long, folder)
-    deadline = time.monotonic() + 240
-    while len({path.parent for path in folder.glob("*/checkpoint-*")}) < 2:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    os.kill(worker(process.pid), signal.SIGKILL)
-    begun = first_rows(folder)
-    words, problems = process.communicate(timeout=240)
+    with start(long, folder) as process:
+        deadline = time.monotonic() + 240
+        while len({path.parent for path in folder.glob("*/checkpoint-*")}) < 2:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        os.kill(worker(process.pid), signal.SIGKILL)
+        begun = first_rows(folder)
+        words, problems = process.communicate(timeout=240)
     assert process.returncode == 0, problems
     assert first_rows(folder) == begun  # it went on, rather than begin again
     found = json.loads(words.splitlines()[-1])  # Ray tells of the lost worker before
@@ -92,7 +100,8 @@ def test_a_killed_worker_loses_nothing(long: RunSettings, tmp_path: Path) -> Non
 
 def test_a_wrong_run_is_one_sentence(settings: RunSettings, tmp_path: Path) -> None:
     wrong = settings.model_copy(update={"data": str(tmp_path / "nowhere")})
-    _, problems = start(wrong, tmp_path / "cluster").communicate(timeout=240)
+    with start(wrong, tmp_path / "cluster") as process:
+        _, problems = process.communicate(timeout=240)
     last = problems.strip().splitlines()[-1]
     assert last.startswith("edgeloop.errors.DataError: ")
     assert "no such file or folder; check the path" in last

@@ -23,6 +23,7 @@ from simulations.results import clients_table, pairing
 from simulations.results.groups import group_runs
 from simulations.results.runs import find, with_companions
 from simulations.settings import RunSettings
+from tests.processes import running
 from tests.simulations.engine.test_resume import PROGRAM, lasting, of_clients, untimed
 
 
@@ -191,13 +192,13 @@ def test_a_stop_within_it_keeps_what_is_done(
     run, whole = tmp_path / "run", tmp_path / "whole"
     words = ["simulate", "fedtgp", "--data", str(signals), "--width", "16", "--rounds", "8"]
     words += ["--set", "server_epochs=2", "--workers", "1", "--out", str(run), "--beside", "local"]
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, *words], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not list(run.glob("beside/local/checkpoint-*")) and time.monotonic() < deadline:
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.send_signal(how)
-    process.communicate(timeout=60)
+    with running([sys.executable, "-c", PROGRAM, *words], stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 120
+        while not list(run.glob("beside/local/checkpoint-*")) and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(how)
+        process.communicate(timeout=60)
     assert process.returncode == (130 if how is signal.SIGINT else -how)
     kept = read(run)
     assert "beside" not in kept

@@ -15,6 +15,7 @@ from simulations.engine.run import simulate
 from simulations.results import clients_table
 from simulations.results.clients_table import ClientRow
 from simulations.settings import RunSettings
+from tests.processes import running
 
 MEASURED = {"seconds_per_round", "seconds", "peak_memory_bytes"}
 PROGRAM = """
@@ -36,19 +37,16 @@ def command(settings: RunSettings, folder: Path) -> list[str]:
 
 def stop(settings: RunSettings, folder: Path, how: signal.Signals) -> tuple[int, str]:
     """Start a run, stop it after its first checkpoint, and return its exit status and its words."""
-    process = subprocess.Popen(
-        command(settings, folder),
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("checkpoint-*")) and time.monotonic() < deadline:
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.send_signal(how)
-    _, words = process.communicate(timeout=60)
-    return process.returncode, words
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = command(settings, folder)
+    with running(words, stderr=subprocess.PIPE, env=environment) as process:
+        deadline = time.monotonic() + 120
+        while not list(folder.glob("checkpoint-*")) and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(how)
+        _, said = process.communicate(timeout=60)
+    return process.returncode, said
 
 
 def lasting(summary: Mapping[str, Any]) -> dict[str, Any]:
