@@ -9,17 +9,18 @@ from collections.abc import Collection
 
 from cloud.aggregator import alone, forgetting, outcome, standing
 from cloud.aggregator.ledger import Ledger
-from cloud.aggregator.membership import LedgerMembers, remaining
+from cloud.aggregator.membership import LedgerMembers, held_run, remaining
 from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.standing import Loaded
 from edgeloop import algorithms, round_history
 from edgeloop.cohorts.members import Members
 from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
-from edgeloop.errors import ConfigError, RefusedError, RunError, TakenError
+from edgeloop.errors import ConfigError, RefusedError, TakenError
 from edgeloop.mqtt import leaving
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import (
     EVICTED,
+    LEFT,
     SERVER,
     Contract,
     broadcast_topic,
@@ -162,12 +163,7 @@ def leave(settings: TaskSettings, device: str) -> bool:
             _leave(settings, ledger, device)
             return True
     except TakenError:
-        topics = [contract_topic(settings.name)]
-        with MqttConnection(
-            settings.broker, _passing(settings.name), topics, persistent=False
-        ) as connection:
-            contract = leaving.contract_at(connection, settings.name)
-            return not contract.admits(device) or leaving.ask(connection, contract, device)
+        return _ask_aggregator(settings, device, LEFT)
 
 
 def check_device(settings: TaskSettings, device: str, option: str) -> None:
@@ -195,30 +191,23 @@ def evict(settings: TaskSettings, device: str) -> bool:
     check_device(settings, device, "--evict")
     try:
         with Ledger.open(settings.ledger()) as ledger:
-            _held(settings, ledger)
+            held_run(settings.name, ledger)
             LedgerMembers(ledger).evict([device])
             return True  # the contract says so when the aggregator is there again
     except TakenError:
-        topics = [contract_topic(settings.name)]
-        with MqttConnection(
-            settings.broker, _passing(settings.name), topics, persistent=False
-        ) as connection:
-            contract = leaving.contract_at(connection, settings.name)
-            return not contract.admits(device) or leaving.ask(
-                connection, contract, device, word=EVICTED
-            )
+        return _ask_aggregator(settings, device, EVICTED)
 
 
-def _held(settings: TaskSettings, ledger: Ledger) -> Contract:
-    contract = ledger.hold(settings.name)
-    if contract is None:
-        problem = f"holds no run of {settings.name}"
-        raise RunError("the ledger", problem, "name the task's own file")
-    return contract
+def _ask_aggregator(settings: TaskSettings, device: str, word: bytes) -> bool:
+    """Have the aggregator that runs the task let a device go; tell whether it is out."""
+    topics, name = [contract_topic(settings.name)], _passing(settings.name)
+    with MqttConnection(settings.broker, name, topics, persistent=False) as connection:
+        contract = leaving.contract_at(connection, settings.name)
+        return not contract.admits(device) or leaving.ask(connection, contract, device, word=word)
 
 
 def _leave(settings: TaskSettings, ledger: Ledger, device: str) -> None:
-    contract = _held(settings, ledger)
+    contract = held_run(settings.name, ledger)
     algorithm = algorithms.load_for_contract(contract)
     alone.ensure_only_aggregator(settings.broker, contract)
     with MqttConnection(settings.broker, client_id(settings.name, SERVER), []) as connection:

@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, insert, select, update
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.migrations import asked, late, members, uploads
 from cloud.aggregator.migrations import rounds as round_table
+from edgeloop.errors import RunError
 from edgeloop.protocol.task import Contract
 
 log = logging.getLogger(__name__)
@@ -112,3 +113,15 @@ def remaining(contract: Contract, ledger: Ledger) -> Contract:
     """Return a contract without those who are out of its run: taken out, or evicted."""
     gone = ledger.departed() | LedgerMembers(ledger).evicted()
     return contract.without(gone) if gone else contract
+
+
+def held_run(task: str, ledger: Ledger) -> Contract:
+    """Return the contract of a task's run, and hold the ledger to it.
+
+    Raises:
+        RunError: if the ledger holds no run of the task, or cannot be used.
+    """
+    contract = ledger.hold(task)
+    if contract is None:
+        raise RunError("the ledger", f"holds no run of {task}", "name the task's own file")
+    return contract

@@ -7,11 +7,10 @@ from sqlalchemy import Table, select
 
 from cloud.aggregator import standing
 from cloud.aggregator.ledger import Ledger
-from cloud.aggregator.membership import LedgerMembers
+from cloud.aggregator.membership import LedgerMembers, held_run
 from cloud.aggregator.migrations import asked, late, uploads
 from cloud.aggregator.settings import TaskSettings
 from edgeloop import algorithms
-from edgeloop.errors import RunError
 from edgeloop.participation import EVERYBODY
 from edgeloop.protocol import wire
 from edgeloop.protocol.task import Contract
@@ -66,10 +65,7 @@ def export(settings: TaskSettings, path: Path) -> Record:
         TakenError: if the task's aggregator is running.
     """
     with Ledger.open(settings.ledger()) as ledger:
-        contract = ledger.hold(settings.name)
-        if contract is None:
-            problem = f"holds no run of {settings.name}"
-            raise RunError("the ledger", problem, "name the task's own file")
+        contract = held_run(settings.name, ledger)
         knowledge = ""
         if ledger.finished():
             stands = standing.found(contract, algorithms.load_for_contract(contract), ledger)

@@ -180,10 +180,10 @@ class Run:
             self.contract.rounds,
             stands,
             partial(self._on_round_end, algorithm),
-            participation=self._participation(cohort),
+            participation=self._participation(),
         )
 
-    def _participation(self, cohort: MqttCohort[Any, Any]) -> ParticipationPolicy | None:
+    def _participation(self) -> ParticipationPolicy | None:
         """Return who is asked in which round; None for everybody in all of them."""
         ratio = self.settings.cohort.join_ratio
         if ratio == 1:
