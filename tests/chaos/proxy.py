@@ -182,9 +182,10 @@ def gates(target: int, count: int) -> Iterator[list[Gate]]:
 async def _end(servers: list[asyncio.Server]) -> None:
     for server in servers:
         server.close()
-    await asyncio.sleep(0)  # who has just come is let in first
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.sleep(0.01)  # the loop closes the sockets meanwhile
+    while True:
+        await asyncio.sleep(0.01)  # who has just come is let in first, and aborted sockets close
+        if not (tasks := asyncio.all_tasks() - {asyncio.current_task()}):
+            return
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
