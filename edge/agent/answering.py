@@ -1,11 +1,13 @@
 """A device's answers: worked out once, remembered, and sent as often as they are wanted."""
 
 import logging
+from functools import partial
 from typing import Any
 
 from edge.agent import sensors
 from edge.agent.delivery import Delivery
 from edge.agent.fetching import BroadcastSubscription
+from edge.agent.patience import until_written
 from edge.agent.presence import PresenceTeller
 from edge.agent.round_work import RoundWork, log_accuracy
 from edge.agent.standing import Standing
@@ -85,7 +87,7 @@ class Answering:
             return False
         with self._tracer.span("upload", standing.trace_notes, round=opening.round) as traced:
             standing.state = self._remember(session, opening.round, messages, context_of(traced))
-            standing.store.save(standing.state)
+            until_written(partial(standing.store.save, standing.state))
             standing.state = self._send(session, standing.state, traced)
         return True
 

@@ -1,10 +1,12 @@
 """How a device comes by its place in a run: it takes a contract, or says why not."""
 
 import logging
+from functools import partial
 
 from pydantic import ValidationError
 
 from edge.agent.fetching import BroadcastSubscription
+from edge.agent.patience import until_written
 from edge.agent.presence import PresenceTeller
 from edge.agent.round_work import TASK_FAILURES, describe_failure
 from edge.agent.standing import Standing
@@ -105,7 +107,7 @@ class Joining:
         if payload is None or self.waiting_contract is None:
             return
         contract, graph = self.waiting_contract, sending.decode(self.waiting_contract, payload)
-        self._context.base_cache.keep(graph)
+        until_written(partial(self._context.base_cache.keep, graph))
         log.info("fetched base %s..., %d bytes", base_identity(contract), len(graph))
         self._subscription.stop()
         self.waiting_contract = None

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from edge.agent.answering import Answering
 from edge.agent.fetching import BroadcastSubscription
 from edge.agent.joining import Joining, first_problem
+from edge.agent.patience import until_written
 from edge.agent.presence import PresenceTeller
 from edge.agent.standing import Standing
 from edge.agent.store import AgentStore
@@ -213,7 +215,7 @@ class Agent:
         broadcast = standing.decode_broadcast(session, payload)
         if broadcast[0] == standing.opening.digest:
             self._subscription.stop()
-            standing.store.keep_broadcast(payload)
+            until_written(partial(standing.store.keep_broadcast, payload))
             standing.broadcast = broadcast
 
     def _continue_round(self, session: TaskSession, opening: Opening) -> Path | None:

@@ -103,10 +103,8 @@ class AgentStore:
         self._names = {"device": device, "task": task}
         self._broadcast = folder / "broadcast.frame"
         self._run: str | None = None  # of the state, where this has read or written it
-        try:
+        with atomic_files.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"folder {folder}", str(error), "name one that can be made") from error
         owner = device_of_folder(folder)
         if owner not in (None, device):
             problem = f"holds the state of another device, {owner}"

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+from edge.agent import architectures
 from edge.agent.base_store import BaseCache
 from edge.agent.settings import DeviceSettings
 from edgeloop import algorithms
@@ -18,12 +19,14 @@ from edgeloop.data import DeviceSamples, Samples
 from edgeloop.errors import ConfigError, ModelError
 from edgeloop.privacy.secret import NoiseSecret
 from edgeloop.protocol.task import Contract
+from edgeloop.runtime import modules
 
 log = logging.getLogger(__name__)
 
 NETWORKS = "edge.agent.networks"
 """The module that trains networks."""
 
+CPU = "cpu"
 CLASSIFYING = "edge.agent.statistics_client"
 """The module that computes class statistics."""
 
@@ -131,16 +134,34 @@ def make_task_client(
 def check(settings: DeviceSettings) -> None:
     """Check what the device trains networks with; without torch it trains none, and says so.
 
+    Torch is imported only for another processor than the CPU: a device may wait for long, and may
+    be in tasks only that need none.
+
     Raises:
         ConfigError: if there is no such processor here.
         ModelError: if there is no such model.
     """
+    training = settings.training
+    architectures.check(training.architecture)
     try:
+        if training.device == CPU:
+            _find_torch()
+            return
         networks = import_module(NETWORKS)
     except (ImportError, OSError) as error:
         log.info("takes part only in tasks that train no network: %s", lack(error))
         return
-    networks.check(settings.training)
+    networks.check(training)
+
+
+def _find_torch() -> None:
+    """Look for torch without importing it.
+
+    Raises:
+        ImportError: if it is not there.
+    """
+    if modules.find("torch") is None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
 
 def lack(error: ImportError | OSError) -> str:

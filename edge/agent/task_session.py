@@ -2,9 +2,11 @@
 
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from edge.agent.base_store import BaseCache
+from edge.agent.patience import until_written
 from edge.agent.privacy_ledger import PrivacyLedger
 from edge.agent.settings import DeviceSettings, PolicySettings
 from edge.agent.task_client import TaskClient, check, make_task_client
@@ -80,7 +82,8 @@ class PrivacyBudget:
 
     def spend(self, release: Release) -> bool:
         """Pay for a release, if there is enough left."""
-        return self.ledger.spend(release, self.privacy.delta, self.limit)
+        spend = partial(self.ledger.spend, release, self.privacy.delta, self.limit)
+        return until_written(spend)
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,8 @@ def _privacy_budget(context: DeviceContext, contract: Contract) -> PrivacyBudget
         return None
     _check_policy(asked, policy)
     limits = [each for each in (asked.epsilon, policy.max_epsilon) if each is not None]
-    budget = PrivacyBudget(PrivacyLedger(context.settings.folder), asked, min(limits, default=None))
+    ledger = until_written(partial(PrivacyLedger, context.settings.folder))
+    budget = PrivacyBudget(ledger, asked, min(limits, default=None))
     log.info("privacy: epsilon %.3f is spent, of %s", budget.epsilon, budget.limit or "any")
     return budget
 

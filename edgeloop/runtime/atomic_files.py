@@ -13,6 +13,11 @@ from typing import Any
 from edgeloop.errors import ConfigError, RunError, UnavailableError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_AWAY = (errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN)
+"""Of a disk that is elsewhere, and may be back."""
+
+CHECKSUM = "checksum"
+"""The key of a JSON file's own SHA-256, of all that it says besides."""
 
 
 def home() -> Path:
@@ -33,15 +38,30 @@ def write_json(path: Path, content: Mapping[str, Any], mode: int = 0o666) -> Non
     write(path, (json.dumps(content, indent=1) + "\n").encode(), mode)
 
 
+def write_checked_json(path: Path, content: Mapping[str, Any], mode: int = 0o666) -> None:
+    """Write JSON with a checksum in it, as `write_json` does."""
+    write_json(path, {**content, CHECKSUM: json_digest(content)}, mode)
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote.
+    """Read what `write_json` or `write_checked_json` wrote, without its checksum.
 
     Raises:
         OSError: if there is no file that can be read.
-        ValueError: if it is no JSON.
+        ValueError: if it is no JSON, or says something else than was written.
     """
     content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+    if isinstance(content, dict) and CHECKSUM in content:
+        told = content.pop(CHECKSUM)
+        if told != json_digest(content):
+            raise ValueError("its checksum is another")
     return content
+
+
+def json_digest(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what a JSON file says, however it is laid out."""
+    plain = json.loads(json.dumps(content))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def digest(path: Path) -> str:
@@ -91,7 +111,7 @@ def writing(folder: Path) -> Iterator[None]:
 
     Raises:
         RunError: naming the folder.
-        UnavailableError: if its disk is full.
+        UnavailableError: if its disk is full, or away for now.
     """
     try:
         yield
@@ -99,6 +119,9 @@ def writing(folder: Path) -> Iterator[None]:
         problem = f"cannot be written ({error.strerror or error})"
         if error.errno in _FULL:
             remedy = "free space there, and start it again"
+            raise UnavailableError(f"folder {folder}", problem, remedy) from error
+        if error.errno in _AWAY:
+            remedy = "see to its disk, and start it again"
             raise UnavailableError(f"folder {folder}", problem, remedy) from error
         remedy = "name a folder that can be written"
         raise RunError(f"folder {folder}", problem, remedy) from error
