@@ -10,6 +10,7 @@
     │   ├── GeneratorError         a generator that is damaged, or another one
     │   └── RunError               a folder with another run, a state that cannot continue
     ├── UnavailableError           75: unavailable now; the same command may succeed later
+    │   └── StorageError           a disk that is full or away, a database that does not answer
     ├── TakenError                 73: a ledger, folder, port or lease that another process has
     └── BrokerError                about an MQTT broker; each is one of the above, too
         ├── BrokerAwayError        75: it cannot be reached, or does not answer
@@ -98,6 +99,10 @@ class UnavailableError(EdgeloopError):
     """Something is not there now, and may be later: a server, memory, room on a disk."""
 
     exit_code = EXIT_UNAVAILABLE
+
+
+class StorageError(UnavailableError):
+    """A disk is full or away, or a database does not answer: whoever writes there can wait."""
 
 
 class TakenError(EdgeloopError):

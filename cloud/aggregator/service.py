@@ -9,7 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cloud.aggregator import alone, forgetting, leaving, outcome, recording, standing, waiting
+from cloud.aggregator import (
+    alone,
+    forgetting,
+    leaving,
+    outages,
+    outcome,
+    recording,
+    standing,
+    waiting,
+)
 from cloud.aggregator.agreement import GeneratorHandle, load_base, make_contract
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger
@@ -113,7 +122,13 @@ class Run:
         self._warnings: frozenset[str] = frozenset()
 
     def run_to_end(self) -> Path:
-        """Run the rounds that are left, and write what they led to; return the summary's path."""
+        """Run the rounds that are left, and write what they led to; return the summary's path.
+
+        While a disk or the database is away, the run waits; then it goes on as if started again.
+        """
+        return outages.through_outages(self._run_to_end, self.ledger.renew)
+
+    def _run_to_end(self) -> Path:
         self.ledger.set_lock_timeout()
         self.ledger.on_write = self.metrics.ledger_write
         self._invite(remaining(self.contract, self.ledger))
@@ -335,9 +350,9 @@ class Run:
         counts = outcome.counts_of(reports)
         begun = time.monotonic()
         with self.tracer.span("store", self._watch.notes, round=closed.number):
-            self.ledger.close_round(closed.number, *self._frames(closed.run_state), counts)
-            if self.settings.history:
+            if self.settings.history:  # first: written again if the round is closed again
                 round_history.write_round(self.settings.folder / "history", closed)
+            self.ledger.close_round(closed.number, *self._frames(closed.run_state), counts)
         self.metrics.step("store", time.monotonic() - begun)
         seconds = time.monotonic() - self._watch.opened
         self.metrics.round_closed(closed.number, seconds)

@@ -36,7 +36,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
     Raises:
         RunError: if it cannot be written.
-        UnavailableError: if its disk is full, or away.
+        StorageError: if its disk is full, or away.
         TakenError: if another agent has it.
     """
     lock = _opened(folder)

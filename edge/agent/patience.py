@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from edgeloop.errors import UnavailableError
+from edgeloop.errors import StorageError
 from edgeloop.runtime.pace import Timer
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def until_written(write: Callable[[], Found]) -> Found:
     while True:
         try:
             found = write()
-        except UnavailableError as error:
+        except StorageError as error:
             if said is None or said.due():
                 said = said or Timer(SAID_SECONDS)
                 log.warning("%s; tries again every %.0f s", error, AGAIN_SECONDS)

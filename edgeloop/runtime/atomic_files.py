@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgeloop.errors import ConfigError, RunError, UnavailableError
+from edgeloop.errors import ConfigError, RunError, StorageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _AWAY = (errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN)
@@ -111,7 +111,7 @@ def writing(folder: Path) -> Iterator[None]:
 
     Raises:
         RunError: naming the folder.
-        UnavailableError: if its disk is full, or away for now.
+        StorageError: if its disk is full, or away for now.
     """
     try:
         yield
@@ -119,10 +119,10 @@ def writing(folder: Path) -> Iterator[None]:
         problem = f"cannot be written ({error.strerror or error})"
         if error.errno in _FULL:
             remedy = "free space there, and start it again"
-            raise UnavailableError(f"folder {folder}", problem, remedy) from error
+            raise StorageError(f"folder {folder}", problem, remedy) from error
         if error.errno in _AWAY:
             remedy = "see to its disk, and start it again"
-            raise UnavailableError(f"folder {folder}", problem, remedy) from error
+            raise StorageError(f"folder {folder}", problem, remedy) from error
         remedy = "name a folder that can be written"
         raise RunError(f"folder {folder}", problem, remedy) from error
 

@@ -156,7 +156,7 @@ def test_the_model_of_the_run_before_is_kept(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="name one that can be made"):
+    with pytest.raises(RunError, match="name a folder that can be written"):
         opened(tmp_path / "file" / "device")
 
 
