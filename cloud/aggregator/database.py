@@ -20,6 +20,8 @@ DAMAGED = ("is damaged", "restore a backup, or use another folder")
 """What is wrong with a ledger that holds what none holds, and what to do."""
 
 
+LACKING = ("is a ledger without all of its tables", DAMAGED[1])
+
 PAGE_SIZE = "page_size = 16384"
 """Of a new file: an upload takes a few pages, and each costs a write of its own."""
 
@@ -31,11 +33,15 @@ _REMEDIES = {  # a piece of the database's message -> what is wrong, and what to
     _LOCKED: ("is locked by another program", "close that program and try again"),
     "not a database": ("is no ledger", "restore a backup, or use another folder"),
     "malformed": DAMAGED,
+    "no such table": LACKING,
+    "no such column": LACKING,
     "unable to open": ("cannot be opened", "use a folder that exists and can be written"),
     "readonly": ("cannot be written", "make the file and its folder writable"),
     "is full": ("cannot grow because the disk is full", "free some space and start again"),
     "disk I/O error": ("cannot be read or written (disk I/O error)", "see to the disk"),
     **postgresql.REMEDIES,
+    'relation "': LACKING,
+    'column "': LACKING,
 }
 
 
@@ -65,6 +71,7 @@ class Database:
         claim: the connection that holds the task, where the database is shared.
         busy: how long another program's lock is waited for, where it is a file.
         file: which file it is, where it is one.
+        made: whether that file was made just now.
     """
 
     engine: Engine
@@ -73,6 +80,7 @@ class Database:
     claim: Connection | None = field(default=None)
     busy: Busy = field(default_factory=Busy)
     file: tuple[int, int] | None = None
+    made: bool = False
 
     @property
     def shared(self) -> bool:
@@ -188,7 +196,8 @@ def connect(url: str | URL, busy_seconds: float) -> Database:
         if lock is not None:
             _check_not_emptied(name, lock)
         busy = Busy(busy_seconds)
-        database = Database(_engine(parsed, busy), name, lock, busy=busy)
+        made = sqlite and _identity(name) is None
+        database = Database(_engine(parsed, busy), name, lock, busy=busy, made=made)
         _prepare(database)
         database.file = _identity(name) if sqlite else None
         if lock is not None:

@@ -396,6 +396,16 @@ class Ledger:
         """The adopted run."""
         return self._run
 
+    @property
+    def name(self) -> str:
+        """Its database's name, for messages: a file, or a URL without its password."""
+        return self._database.name
+
+    @property
+    def is_new(self) -> bool:
+        """Whether its file was made when it was opened; of a shared database nobody knows."""
+        return self._database.made
+
     def now(self) -> datetime:
         """Return the time by the ledger's clock."""
         return self._now()

@@ -13,6 +13,7 @@ from cloud.aggregator import (
     alone,
     forgetting,
     leaving,
+    origin,
     outages,
     outcome,
     recording,
@@ -73,7 +74,9 @@ def serve(settings: TaskSettings) -> Path:
         ) as tracer,
         Ledger.open(store) as ledger,
     ):
+        origin.check(settings.folder, settings.name, ledger)
         run = Run(settings, ledger.adopt(contract), ledger, handle, tracer=tracer, base=base)
+        origin.note(settings.folder, settings.name, ledger)
         server = Server(app(run.status, run.metrics), settings.http.host, settings.http.port)
         server.start()
         log.info("metrics, health and status on http://%s:%d", settings.http.host, server.port)
