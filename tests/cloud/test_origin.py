@@ -106,7 +106,7 @@ def test_another_ledger_is_no_emptied_one(tmp_path: Path) -> None:
     begun(tmp_path, f"sqlite:///{tmp_path / 'new.sqlite'}", "second")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"run": "third", "checksum": "x"}', "\xff"])
+@pytest.mark.parametrize("text", ["", "[1]", '{"run": "third", "checksum": "x"}', "\xff"])
 def test_a_damaged_note_ends_nothing(
     tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
