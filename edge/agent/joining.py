@@ -18,7 +18,7 @@ from edgeloop.errors import BaseError, ConfigError, EdgeloopError, MisfitError, 
 from edgeloop.protocol import wire
 from edgeloop.protocol.presence import State
 from edgeloop.protocol.task import Contract
-from edgeloop.protocol.wire import WireError
+from edgeloop.protocol.wire import DigestError, TruncatedError, WireError
 from edgeloop.runtime import wording
 
 log = logging.getLogger(__name__)
@@ -125,6 +125,9 @@ class Joining:
         payload = self._standing.store.kept_broadcast()
         try:
             kept = None if payload is None else self._standing.decode_broadcast(session, payload)
+        except (DigestError, TruncatedError) as error:
+            log.warning("the broadcast that was kept is damaged (%s): it is fetched again", error)
+            return
         except WireError:
             return  # another algorithm's
         self._standing.broadcast = kept

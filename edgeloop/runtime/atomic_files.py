@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -15,6 +16,8 @@ from edgeloop.errors import ConfigError, RunError, StorageError
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _AWAY = (errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN)
 """Of a disk that is elsewhere, and may be back."""
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 CHECKSUM = "checksum"
 """The key of a JSON file's own SHA-256, of all that it says besides."""
@@ -51,11 +54,19 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: if it is no JSON, or says something else than was written.
     """
     content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
-    if isinstance(content, dict) and CHECKSUM in content:
-        told = content.pop(CHECKSUM)
-        if told != json_digest(content):
-            raise ValueError("its checksum is another")
+    if isinstance(content, dict):
+        for key in [each for each, value in content.items() if _is_sum(each, value)]:
+            told, rest = content[key], {each: content[each] for each in content if each != key}
+            right = told == json_digest(rest)
+            if key == CHECKSUM and right:
+                return rest
+            if key == CHECKSUM or right:  # the key itself may be what is damaged
+                raise ValueError("its checksum is another")
     return content
+
+
+def _is_sum(key: str, value: object) -> bool:
+    return key == CHECKSUM or (isinstance(value, str) and bool(_SHA256.fullmatch(value)))
 
 
 def json_digest(content: Mapping[str, Any]) -> str:
