@@ -4,7 +4,8 @@
     ├── InputError                 2: wrong input; the same command fails again
     │   ├── ConfigError            a configuration file, a flag, a hyperparameter
     │   ├── DataError              a data set, an image, a partition
-    │   │   └── MisfitError        sound data, and not what the task is about
+    │   │   ├── MisfitError        sound data, and not what the task is about
+    │   │   └── NoSamplesError     a data set without samples; a device waits for some
     │   ├── ModelError             a model that does not exist or does not fit its data
     │   ├── BaseError              a base that is damaged, or another one
     │   ├── GeneratorError         a generator that is damaged, or another one
@@ -121,6 +122,10 @@ class DataError(InputError):
 
 class MisfitError(DataError):
     """Data that can be read, and is not what the task is about."""
+
+
+class NoSamplesError(DataError):
+    """A data set has no sample, or none yet."""
 
 
 class ModelError(InputError):

@@ -14,14 +14,26 @@ from edge.agent.task_session import DeviceContext, TaskSession, open_session
 from edgeloop.bases import sending
 from edgeloop.bases.sending import SLOT as BASE
 from edgeloop.bases.sending import base_identity
-from edgeloop.errors import BaseError, ConfigError, EdgeloopError, MisfitError, ModelError
+from edgeloop.errors import (
+    BaseError,
+    ConfigError,
+    DataError,
+    EdgeloopError,
+    MisfitError,
+    ModelError,
+    NoSamplesError,
+)
 from edgeloop.protocol import wire
 from edgeloop.protocol.presence import State
 from edgeloop.protocol.task import Contract
 from edgeloop.protocol.wire import DigestError, TruncatedError, WireError
 from edgeloop.runtime import wording
+from edgeloop.runtime.pace import Timer
 
 log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 10.0
+"""Between two looks for samples that a device has none of."""
 
 
 class Joining:
@@ -48,17 +60,15 @@ class Joining:
         self._context, self._standing = context, standing
         self._presence, self._subscription = presence, subscription
         self._refused_contract: bytes | None = None  # the last one that does not fit
+        self._starved: bytes | None = None  # the one that waits for samples
+        self._looks = Timer(LOOK_SECONDS)
 
     def handle_contract(self, text: bytes) -> None:
         """Take a contract, if it is one that this device can keep."""
-        standing = self._standing
-        try:
-            contract = Contract.model_validate_json(text)
-        except ValidationError as error:
-            if standing.limiter.allowed(""):
-                log.warning("ignored an invalid contract: %s", first_problem(error))
+        standing, contract = self._standing, self._parsed(text)
+        if contract is None:
             return
-        standing.ignored.add(contract.ignored, "the contract")
+        self._starved = None
         if standing.session is not None and standing.session.contract.run == contract.run:
             if not contract.admits(self._context.settings.name):
                 standing.session = standing.opening = None
@@ -68,6 +78,9 @@ class Joining:
             return  # of which it was told
         try:
             session = self._open_session(contract)
+        except NoSamplesError as error:
+            self._wait_for_samples(text, contract, error)
+            return
         except (BaseError, ConfigError, MisfitError, ModelError) as error:
             self._refuse_contract(text, contract, error)
             return
@@ -78,6 +91,37 @@ class Joining:
             return
         if session is not None:
             self._resume(session)
+
+    def _parsed(self, text: bytes) -> Contract | None:
+        standing = self._standing
+        try:
+            contract = Contract.model_validate_json(text)
+        except ValidationError as error:
+            if standing.limiter.allowed(""):
+                log.warning("ignored an invalid contract: %s", first_problem(error))
+            return None
+        standing.ignored.add(contract.ignored, "the contract")
+        return contract
+
+    def _wait_for_samples(self, text: bytes, contract: Contract, error: Exception) -> None:
+        self._starved = text
+        self._presence.say(State.WAITING, contract.run, reason=str(error))
+        log.warning("run %s of %s waits for samples: %s", contract.run, contract.task, error)
+
+    def left(self) -> float:
+        """Return the seconds until `look_again` should be asked."""
+        return float("inf") if self._starved is None else self._looks.left()
+
+    def look_again(self) -> None:
+        """Take the contract that waits for samples, if there are other ones by now."""
+        if self._starved is None or not self._looks.due():
+            return
+        text = self._starved
+        try:
+            if self._context.data.anew():
+                self.handle_contract(text)
+        except DataError as error:
+            log.warning("the data cannot be used yet: %s", error)
 
     def _open_session(self, contract: Contract) -> TaskSession | None:
         """Return the device's place in a contract's run; None while its base is on its way."""

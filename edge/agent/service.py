@@ -85,16 +85,28 @@ class Agent:
 
     def _step(self) -> Path | None:
         """Take what comes next, or do what is due; return the summary's path at a run's end."""
-        timers = self._status_timer.left(), self._delivery.left(), self._subscription.left()
+        parts = self._status_timer, self._delivery, self._subscription, self._joining
+        timers = [each.left() for each in parts]
         event = self._later.popleft() if self._later else self._connection.receive(min(timers))
         if event is None and self._status_timer.due():
             self._connection.resubscribe_refused()
             log.info("%s, waits for %s", self._connection.state, self._waiting_for())
         summary = self._take(event) if isinstance(event, Arrival) else None
         if summary is None:
+            summary = self._look_again()
             self._answering.repeat()
             self._subscription.ask_missing()
         return summary
+
+    def _look_again(self) -> Path | None:
+        """Sit down, if a contract has waited for samples and there are some; see to its round."""
+        if self._joining.left() > 0:
+            return None
+        self._joining.look_again()
+        standing = self._standing
+        if standing.session is None or standing.opening is None:
+            return None
+        return self._continue_round(standing.session, standing.opening)
 
     def _take(self, arrival: Arrival) -> Path | None:
         """Take a message, and acknowledge it; what ends the process is delivered again."""

@@ -82,6 +82,7 @@ class TaskClient:
         sizes: those that the contract fixes, by dimension letter, for `wire.decode`.
         finalize: a round's last broadcast, to what the device ends with; it may train for long.
         grows: whether it is made again where the device's data have changed between two rounds.
+        keeps_split: whether no sample may then go over from testing to training.
         first: what a run opens with, and its digest, where that follows from the contract alone: it
             need not be fetched. None elsewhere.
     """
@@ -92,6 +93,7 @@ class TaskClient:
     sizes: Mapping[str, int]
     finalize: Callable[[Any], FinalModel]
     grows: bool = False
+    keeps_split: bool = False
     first: tuple[str, Any] | None = None
 
 
@@ -101,6 +103,7 @@ def make_task_client(
     share: DeviceSamples,
     secret: NoiseSecret | None,
     base_cache: BaseCache,
+    again: bool = False,
 ) -> TaskClient:
     """Make the client that a task's contract asks for.
 
@@ -110,6 +113,7 @@ def make_task_client(
         share: its samples, in the task's terms.
         secret: of its noise, in a task with privacy.
         base_cache: where its bases are.
+        again: whether it takes the place of one that had other samples.
 
     Raises:
         BaseError: if the task's base does not fit the data, or cannot be run.
@@ -126,7 +130,7 @@ def make_task_client(
     made: TaskClient = (
         kind.make_client(contract, settings, share, base_cache.base(contract))
         if based
-        else kind.make_client(contract, settings, share, secret)
+        else kind.make_client(contract, settings, share, secret, again)
     )
     return made
 

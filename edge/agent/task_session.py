@@ -143,12 +143,13 @@ def renewed(own: DeviceContext, session: TaskSession) -> TaskSession:
         return session
     contract = session.contract
     try:
-        if not own.data.anew():
+        if not own.data.anew(session.task_client.keeps_split):
             return session
         share = own.data.samples_for(contract.class_names, contract.shape)
         if not len(share.data.train) and len(session.share.data.train):
             raise DataError("data.source", "has no training sample any more", EMPTIED)
-        made = make_task_client(contract, own.settings, share, None, own.base_cache)
+        secret = _secret(session.privacy, contract)
+        made = make_task_client(contract, own.settings, share, secret, own.base_cache, again=True)
     except EdgeloopError as error:
         log.warning("the data have changed, and cannot be used: %s; those from before count", error)
         return session
