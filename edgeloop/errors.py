@@ -4,12 +4,14 @@
     ├── InputError                 2: wrong input; the same command fails again
     │   ├── ConfigError            a configuration file, a flag, a hyperparameter
     │   ├── DataError              a data set, an image, a partition
-    │   │   └── MisfitError        sound data, and not what the task is about
+    │   │   ├── MisfitError        sound data, and not what the task is about
+    │   │   └── NoSamplesError     a data set without samples; a device waits for some
     │   ├── ModelError             a model that does not exist or does not fit its data
     │   ├── BaseError              a base that is damaged, or another one
     │   ├── GeneratorError         a generator that is damaged, or another one
     │   └── RunError               a folder with another run, a state that cannot continue
     ├── UnavailableError           75: unavailable now; the same command may succeed later
+    │   └── StorageError           a disk that is full or away, a database that does not answer
     ├── TakenError                 73: a ledger, folder, port or lease that another process has
     └── BrokerError                about an MQTT broker; each is one of the above, too
         ├── BrokerAwayError        75: it cannot be reached, or does not answer
@@ -100,6 +102,10 @@ class UnavailableError(EdgeloopError):
     exit_code = EXIT_UNAVAILABLE
 
 
+class StorageError(UnavailableError):
+    """A disk is full or away, or a database does not answer: whoever writes there can wait."""
+
+
 class TakenError(EdgeloopError):
     """Another process has what this one needs for itself: a ledger, a folder, a port, a lease."""
 
@@ -116,6 +122,10 @@ class DataError(InputError):
 
 class MisfitError(DataError):
     """Data that can be read, and is not what the task is about."""
+
+
+class NoSamplesError(DataError):
+    """A data set has no sample, or none yet."""
 
 
 class ModelError(InputError):

@@ -1,5 +1,6 @@
 """What took part in a run over a network: with it the run is a function of its configuration."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgeloop.errors import ConfigError
 from edgeloop.participation import Recorded
 from edgeloop.protocol.task import Name
-from edgeloop.runtime import wording
+from edgeloop.runtime import atomic_files, wording
 
 
 class RecordedPart(BaseModel):
@@ -88,9 +89,11 @@ def read(path: Path) -> Record:
     """
     remedy = "name the participation.json of a task's folder, or what --record has written"
     try:
-        return Record.model_validate_json(path.read_bytes())
+        return Record.model_validate_json(json.dumps(atomic_files.read_json(path)))
     except OSError as error:
         raise ConfigError(f"replay {path}", f"cannot be read ({error})", remedy) from error
     except ValidationError as error:
         problem = f"is no record: {wording.first_problem(error.errors())}"
         raise ConfigError(f"replay {path}", problem, remedy) from error
+    except ValueError as error:
+        raise ConfigError(f"replay {path}", f"is no record, or damaged: {error}", remedy) from error

@@ -5,6 +5,8 @@ round-00007.safetensors    what round 7 led to:
     labels, prototypes     (N,) and (N, D): all uploaded prototypes, where the algorithm has some
     devices                (N,): whose, as an index into the metadata's `devices`, a JSON list
 
+The metadata have a checksum, too.
+
 Shape suffixes: N uploaded prototypes, D their entries.
 """
 
@@ -16,11 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.protocol import wire
-from edgeloop.runtime import atomic_files
+from edgeloop.runtime import atomic_files, checked_tensors
 from edgeloop.server_loop import RoundResult
 
 Arrays = dict[str, NDArray[Any]]
@@ -35,7 +36,8 @@ def write_round(folder: Path, closed: RoundResult[Any, Any, Any]) -> Path:
     arrays = {**_broadcast(closed.run_state.broadcast), **_prototypes(uploads)}
     with atomic_files.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        atomic_files.write(path, save(arrays, {"devices": json.dumps(list(uploads))}))
+        facts = {"devices": json.dumps(list(uploads))}
+        atomic_files.write(path, checked_tensors.content(arrays, facts))
     return path
 
 

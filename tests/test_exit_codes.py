@@ -51,6 +51,7 @@ CODES = {  # how each class of errors ends, by its leaves
     errors.BrokerSetupError: 2,
     errors.TakenError: 73,
     errors.UnavailableError: 75,
+    errors.StorageError: 75,
     errors.BrokerAwayError: 75,
     errors.BusyError: 75,
 }

@@ -45,7 +45,8 @@ def test_what_is_tested_can_fail(tmp_path: Path) -> None:
     if not left(tmp_path):
         pytest.skip("this onnxruntime leaves nothing here by itself")
     (tmp_path / "asked").mkdir()
-    fresh(tmp_path / "asked", ["-c", "import edge.agent.predict"], ORT_DISABLE_TELEMETRY="0")
+    asked = ["-c", "import edge.agent.predict; import onnxruntime"]
+    fresh(tmp_path / "asked", asked, ORT_DISABLE_TELEMETRY="0")
     assert left(tmp_path / "asked")
 
 

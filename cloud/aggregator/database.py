@@ -14,28 +14,39 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from cloud.aggregator import migrations, postgresql
-from edgeloop.errors import ConfigError, EdgeloopError, RunError, TakenError, UnavailableError
+from edgeloop.errors import ConfigError, EdgeloopError, RunError, StorageError, TakenError
 
 DAMAGED = ("is damaged", "restore a backup, or use another folder")
 """What is wrong with a ledger that holds what none holds, and what to do."""
 
 
+LACKING = ("is a ledger without all of its tables", DAMAGED[1])
+
 PAGE_SIZE = "page_size = 16384"
 """Of a new file: an upload takes a few pages, and each costs a write of its own."""
 
 _LOCKED = "is locked"
-_PASSING = ("is full", *postgresql.PASSING)
+_PASSING = ("is full", "disk I/O error", *postgresql.PASSING)
 """Pieces of messages of what time may mend."""
 
 _REMEDIES = {  # a piece of the database's message -> what is wrong, and what to do
     _LOCKED: ("is locked by another program", "close that program and try again"),
     "not a database": ("is no ledger", "restore a backup, or use another folder"),
     "malformed": DAMAGED,
+    "no such table": LACKING,
+    "no such column": LACKING,
     "unable to open": ("cannot be opened", "use a folder that exists and can be written"),
     "readonly": ("cannot be written", "make the file and its folder writable"),
     "is full": ("cannot grow because the disk is full", "free some space and start again"),
+    "disk I/O error": ("cannot be read or written (disk I/O error)", "see to the disk"),
     **postgresql.REMEDIES,
+    'relation "': LACKING,
+    'column "': LACKING,
 }
+
+
+class LockedError(TakenError):
+    """Another program, such as one that makes a backup, has locked a ledger's file."""
 
 
 @dataclass
@@ -59,6 +70,8 @@ class Database:
         lock: an open file whose advisory lock keeps others out; None where the database is shared.
         claim: the connection that holds the task, where the database is shared.
         busy: how long another program's lock is waited for, where it is a file.
+        file: which file it is, where it is one.
+        made: whether that file was made just now.
     """
 
     engine: Engine
@@ -66,6 +79,8 @@ class Database:
     lock: IO[str] | None
     claim: Connection | None = field(default=None)
     busy: Busy = field(default_factory=Busy)
+    file: tuple[int, int] | None = None
+    made: bool = False
 
     @property
     def shared(self) -> bool:
@@ -87,18 +102,46 @@ class Database:
         """Open a transaction; one thread at a time.
 
         Raises:
-            UnavailableError: if the connection that held the task is lost.
+            StorageError: if the connection that held the task is lost.
+            RunError: if the file is another one than was opened.
         """
         if self.claim is None:
+            self._check_file()
             with self.engine.connect() as plain:
                 connection = plain.execution_options(writes=True)
                 with connection.begin():
                     yield connection
         elif self.claim.invalidated:  # it would connect again, and write without holding the task
-            raise UnavailableError(self.name, *postgresql.LOST)
+            raise StorageError(self.name, *postgresql.LOST)
         else:
             with self.claim.begin():
                 yield self.claim
+
+    def retake(self, task: str) -> None:
+        """Connect again after an outage, and hold the task again.
+
+        Raises:
+            StorageError: if it is not back yet.
+            TakenError: if another aggregator has the task by now.
+        """
+        if not self.shared:
+            return
+        if self.claim is not None:
+            postgresql.release(self.claim)
+            self.claim = None
+        self.engine.dispose()
+        self.take(task)
+
+    def _check_file(self) -> None:
+        """Refuse to write to a file that nobody will find again.
+
+        Raises:
+            RunError: if the file was removed or replaced since it was opened.
+        """
+        if self.shared or _identity(self.name) == self.file:
+            return
+        problem = "was removed or replaced while its aggregator ran"
+        raise RunError(self.name, problem, "restore it, and start the aggregator again")
 
     def scrub(self) -> None:
         """Write the file again, without what rows have left in it that are gone.
@@ -143,7 +186,7 @@ def connect(url: str | URL, busy_seconds: float) -> Database:
         ConfigError: if it is no URL, or one of a database that cannot be used.
         RunError: if the database cannot be used as it is.
         TakenError: if another aggregator has it.
-        UnavailableError: if it cannot be reached now.
+        StorageError: if it cannot be reached now.
     """
     parsed = _parse(url)
     sqlite = parsed.get_backend_name() == "sqlite"
@@ -153,8 +196,10 @@ def connect(url: str | URL, busy_seconds: float) -> Database:
         if lock is not None:
             _check_not_emptied(name, lock)
         busy = Busy(busy_seconds)
-        database = Database(_engine(parsed, busy), name, lock, busy=busy)
+        made = sqlite and _identity(name) is None
+        database = Database(_engine(parsed, busy), name, lock, busy=busy, made=made)
         _prepare(database)
+        database.file = _identity(name) if sqlite else None
         if lock is not None:
             _note_prepared(lock)
     except BaseException:
@@ -162,6 +207,15 @@ def connect(url: str | URL, busy_seconds: float) -> Database:
             lock.close()
         raise
     return database
+
+
+def _identity(name: str) -> tuple[int, int] | None:
+    """Return which file a path leads to, whatever its name; None where it leads to none."""
+    try:
+        found = Path(name).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _parse(url: str | URL) -> URL:
@@ -281,13 +335,21 @@ def translate_errors(name: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise _database_error(name, str(error.orig)) from error
+        raise _database_error(name, str(error.orig), postgresql.is_passing(error)) from error
 
 
-def _database_error(name: str, message: str) -> EdgeloopError:
-    """Return what a database's message means: wrong, taken by another program, or away."""
+def _database_error(name: str, message: str, passing: bool = False) -> EdgeloopError:
+    """Return what a database's message means: wrong, taken by another program, or away.
+
+    Args:
+        name: the database's.
+        message: its own words.
+        passing: whether the database says that time may mend it.
+    """
     known = [piece for piece in _REMEDIES if piece in message]
     if not known:
-        return RunError(name, f"failed ({message})", "look after the database")
-    passing = UnavailableError if known[0] in _PASSING else RunError
-    return (TakenError if known[0] == _LOCKED else passing)(name, *_REMEDIES[known[0]])
+        kind = StorageError if passing else RunError
+        return kind(name, f"failed ({' '.join(message.split())})", "look after the database")
+    if known[0] == _LOCKED:
+        return LockedError(name, *_REMEDIES[_LOCKED])
+    return (StorageError if known[0] in _PASSING else RunError)(name, *_REMEDIES[known[0]])

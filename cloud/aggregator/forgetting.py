@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cloud.aggregator import origin
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.settings import TaskSettings
 from edgeloop.errors import BrokerAwayError
@@ -38,7 +39,9 @@ def forget(settings: TaskSettings) -> RemovedState:
         ledger.claim(settings.name)
         name, topics = client_id(settings.name, SERVER), [f"{ROOT}/{settings.name}/#"]
         messages = clear(settings.broker, name, topics)
-        return RemovedState(ledger.forget(settings.name), messages)
+        removed = RemovedState(ledger.forget(settings.name), messages)
+        origin.forget(settings.folder)
+        return removed
 
 
 def clear(broker: BrokerSettings, name: str, topics: Sequence[str], lasting: bool = True) -> int:

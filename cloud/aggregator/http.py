@@ -18,7 +18,7 @@ from cloud.aggregator.connections import LimitedH11Protocol
 from cloud.aggregator.ledger import PastRound
 from cloud.aggregator.metrics import Metrics, Phase
 from cloud.aggregator.waiting import DeviceStatus
-from edgeloop.errors import ConfigError, InputError
+from edgeloop.errors import ConfigError, EdgeloopError
 from edgeloop.runtime.ports import listen_error
 
 _START_SECONDS = 10.0
@@ -89,7 +89,7 @@ def app(status: Callable[[], Status], metrics: Metrics) -> FastAPI:
     """Make the application.
 
     Args:
-        status: asked on another thread, once a request; an InputError of it is answered with 503.
+        status: asked on another thread, once a request; an EdgeloopError of it answers with 503.
         metrics: the run's.
     """
     api = FastAPI(title="edgeloop aggregator", docs_url=None, redoc_url=None, openapi_url=None)
@@ -110,7 +110,7 @@ def app(status: Callable[[], Status], metrics: Metrics) -> FastAPI:
     def read_status() -> Status:
         return status()
 
-    @api.exception_handler(InputError)
+    @api.exception_handler(EdgeloopError)
     def unable(_: Request, error: Exception) -> JSONResponse:
         return _readiness([str(error)])
 

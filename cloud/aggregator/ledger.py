@@ -185,6 +185,24 @@ class Ledger:
         with translate_errors(self._database.name):
             self._database.take(task)
 
+    def renew(self) -> None:
+        """Connect again after an outage, hold the task again, and see that it can be written.
+
+        Raises:
+            StorageError: if the database is not back.
+            TakenError: if another aggregator has the task by now.
+        """
+        row = select(runs.c.task).where(runs.c.run == self._run)
+        with translate_errors(self._database.name):
+            with self._database.engine.connect() as connection:
+                task = connection.scalar(row)
+            if task is None:
+                problem = f"holds run {self._run} no more"
+                raise RunError(self._database.name, problem, "restore it from a backup")
+            self._database.retake(task)
+        with self._write() as connection:
+            connection.execute(update(runs).where(runs.c.run == self._run).values(task=task))
+
     def forget(self, task: str) -> int:
         """Remove a claimed task's runs; return how many there were."""
         theirs = select(runs.c.run).where(runs.c.task == task).scalar_subquery()
@@ -377,6 +395,16 @@ class Ledger:
     def run(self) -> str:
         """The adopted run."""
         return self._run
+
+    @property
+    def name(self) -> str:
+        """Its database's name, for messages: a file, or a URL without its password."""
+        return self._database.name
+
+    @property
+    def is_new(self) -> bool:
+        """Whether its file was made when it was opened; of a shared database nobody knows."""
+        return self._database.made
 
     def now(self) -> datetime:
         """Return the time by the ledger's clock."""

@@ -5,13 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import save
-
 from cloud.aggregator.ledger import PastRound, RoundCounts
 from edgeloop.client import Report
 from edgeloop.protocol import wire
 from edgeloop.protocol.task import Contract
-from edgeloop.runtime import atomic_files
+from edgeloop.runtime import atomic_files, checked_tensors
 from edgeloop.server_loop import RunState
 
 log = logging.getLogger(__name__)
@@ -56,7 +54,7 @@ def rewrite(
     summary["knowledge_sha256"] = wire.fingerprint(run_state.broadcast)
     summary["accuracy_by_device"] = {n: each for n, each in by_device.items() if n not in gone}
     with atomic_files.writing(path.parent):
-        atomic_files.write_json(path, summary)
+        atomic_files.write_checked_json(path, summary)
 
 
 def write(
@@ -83,7 +81,7 @@ def write(
         },
     }
     with atomic_files.writing(path.parent):
-        atomic_files.write_json(path, summary)
+        atomic_files.write_checked_json(path, summary)
     log.info("finished; see %s", path)
     return path
 
@@ -93,5 +91,6 @@ def _final(path: Path, contract: Contract, run_state: RunState[Any, Any]) -> dic
     facts = {"task": contract.task, "run": contract.run}
     arrays = wire.arrays(run_state.broadcast)
     with atomic_files.writing(path.parent):
-        atomic_files.write(path.with_name("prototypes.safetensors"), save(arrays, facts))
+        content = checked_tensors.content(arrays, facts)
+        atomic_files.write(path.with_name("prototypes.safetensors"), content)
     return facts

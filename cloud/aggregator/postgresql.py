@@ -3,6 +3,7 @@
 import hashlib
 
 from sqlalchemy import URL, Connection, Engine, create_engine, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.functions import func
 
 from edgeloop.errors import TakenError
@@ -12,9 +13,24 @@ NAMES = ("postgres", "postgresql")
 
 DRIVER = "postgresql+psycopg"
 CONNECT_SECONDS = 10
+SILENT_SECONDS = 30
+"""Of a network or a host that swallows what is sent, before the connection counts as lost."""
+
+CONNECTING = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": SILENT_SECONDS // 2,
+    "keepalives_interval": SILENT_SECONDS // 6,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 1000 * SILENT_SECONDS,
+    # The server, too, looks whether we are there: it holds the task for us.
+    "options": f"-c tcp_keepalives_idle={SILENT_SECONDS // 2}"
+    f" -c tcp_keepalives_interval={SILENT_SECONDS // 6} -c tcp_keepalives_count=3",
+}
+"""How a connection is made: by libpq's names."""
+
 MIGRATING = 0x65646765  # "edge": the advisory lock of whoever brings the schema up to date
 
-LOST = ("was lost", "start the aggregator again; the task goes on")
+LOST = ("was lost", "see whether it runs; the task goes on when it does")
 
 REMEDIES = {  # a piece of the database's message -> what is wrong, and what to do
     "password authentication failed": ("refuses the user or password", "fix the URL"),
@@ -28,6 +44,10 @@ REMEDIES = {  # a piece of the database's message -> what is wrong, and what to 
     "terminating connection": LOST,
 }
 
+_PASSING_STATES = ("08", "25006", "40", "53", "57P")
+"""How SQLSTATEs of what time may mend begin: connections, a server that only reads for now, or that
+is stopped or started, and what it lacks (memory, connections, room on its disk)."""
+
 PASSING = (
     *("connection failed", "resolve", "the connection is", "server closed"),
     "terminating connection",
@@ -37,7 +57,13 @@ PASSING = (
 
 def engine_of(url: URL) -> Engine:
     """Return an engine whose connections are tried before they are used."""
-    return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS})
+    return create_engine(url, pool_pre_ping=True, connect_args=CONNECTING)
+
+
+def is_passing(error: DBAPIError) -> bool:
+    """Return whether time may mend what a server or a connection says."""
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    return error.connection_invalidated or state.startswith(_PASSING_STATES)
 
 
 def alone(connection: Connection) -> None:

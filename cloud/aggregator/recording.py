@@ -54,7 +54,7 @@ def _by_round(ledger: Ledger, table: Table) -> dict[int, set[str]]:
 def write(path: Path, record: Record) -> None:
     """Write a record to a file."""
     with atomic_files.writing(path.parent):
-        atomic_files.write_json(path, record.model_dump(mode="json", exclude_none=True))
+        atomic_files.write_checked_json(path, record.model_dump(mode="json", exclude_none=True))
 
 
 def export(settings: TaskSettings, path: Path) -> Record:

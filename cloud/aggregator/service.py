@@ -9,7 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cloud.aggregator import alone, forgetting, leaving, outcome, recording, standing, waiting
+from cloud.aggregator import (
+    alone,
+    forgetting,
+    leaving,
+    origin,
+    outages,
+    outcome,
+    recording,
+    standing,
+    waiting,
+)
 from cloud.aggregator.agreement import GeneratorHandle, load_base, make_contract
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger
@@ -64,7 +74,9 @@ def serve(settings: TaskSettings) -> Path:
         ) as tracer,
         Ledger.open(store) as ledger,
     ):
+        origin.check(settings.folder, settings.name, ledger)
         run = Run(settings, ledger.adopt(contract), ledger, handle, tracer=tracer, base=base)
+        origin.note(settings.folder, settings.name, ledger)
         server = Server(app(run.status, run.metrics), settings.http.host, settings.http.port)
         server.start()
         log.info("metrics, health and status on http://%s:%d", settings.http.host, server.port)
@@ -113,7 +125,13 @@ class Run:
         self._warnings: frozenset[str] = frozenset()
 
     def run_to_end(self) -> Path:
-        """Run the rounds that are left, and write what they led to; return the summary's path."""
+        """Run the rounds that are left, and write what they led to; return the summary's path.
+
+        While a disk or the database is away, the run waits; then it goes on as if started again.
+        """
+        return outages.through_outages(self._run_to_end, self.ledger.renew)
+
+    def _run_to_end(self) -> Path:
         self.ledger.set_lock_timeout()
         self.ledger.on_write = self.metrics.ledger_write
         self._invite(remaining(self.contract, self.ledger))
@@ -335,9 +353,9 @@ class Run:
         counts = outcome.counts_of(reports)
         begun = time.monotonic()
         with self.tracer.span("store", self._watch.notes, round=closed.number):
-            self.ledger.close_round(closed.number, *self._frames(closed.run_state), counts)
-            if self.settings.history:
+            if self.settings.history:  # first: written again if the round is closed again
                 round_history.write_round(self.settings.folder / "history", closed)
+            self.ledger.close_round(closed.number, *self._frames(closed.run_state), counts)
         self.metrics.step("store", time.monotonic() - begun)
         seconds = time.monotonic() - self._watch.opened
         self.metrics.round_closed(closed.number, seconds)

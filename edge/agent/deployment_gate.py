@@ -15,7 +15,7 @@ import numpy as np
 
 from edge.agent import predict
 from edge.agent.predict import Exported
-from edge.agent.store import MODEL, NEW, PREVIOUS
+from edge.agent.store import MODEL, NEW, PREVIOUS, SUMMARY
 from edgeloop.data import Samples
 from edgeloop.errors import ModelError
 from edgeloop.mixing import experts
@@ -75,7 +75,7 @@ class ModelGate:
             reverse=True,
         )
         for path in (self.folder / MODEL, *places):
-            if path.exists() and (found := self._fitting(path)) is not None:
+            if path.exists() and _whole(path) and (found := self._fitting(path)) is not None:
                 return found
         return None
 
@@ -119,3 +119,15 @@ class ModelGate:
         else:
             kept = f"the old one stays in use, the new one is {self.new.name}"
             log.warning(text, *facts, kept)
+
+
+def _whole(path: Path) -> bool:
+    """Return whether a model is the one that the summary beside it tells of, if there is one."""
+    try:
+        told = atomic_files.read_json(path.with_name(SUMMARY)).get("onnx_sha256")
+    except (OSError, ValueError, AttributeError):
+        return True  # nobody knows
+    if told in (None, atomic_files.digest(path)):
+        return True
+    log.warning("%s is damaged (its checksum is another): it is not compared", path)
+    return False

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 from torch import Tensor, nn
 
@@ -128,13 +127,17 @@ def export(
     own = {CLASS_NAMES: list(class_names), SHAPE: list(shape), PIXELS: pixels}
     if own.keys() & facts.keys():
         raise ValueError(f"{sorted(own.keys() & facts.keys())} cannot be facts")
+    import onnx  # at a run's end alone
+
     example = torch.zeros(2, *shape)
     _check_scores(scores, example, len(class_names))
     model = trace_graph(scores, (example,), (INPUT,), OUTPUT)
     metadata = {name: json.dumps(value) for name, value in own.items()} | dict(facts)
     onnx.helper.set_model_props(model, {KEY + name: value for name, value in metadata.items()})
-    onnx.checker.check_model(model, full_check=True)
-    atomic_files.write(path, model.SerializeToString())
+    content = model.SerializeToString()
+    del model
+    onnx.checker.check_model(content, full_check=True)
+    atomic_files.write(path, content)
 
 
 def check(path: Path, scores: nn.Module, inputs: Tensor) -> float:

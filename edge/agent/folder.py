@@ -9,7 +9,8 @@ from pathlib import Path
 
 from edge.agent.settings import DeviceSettings
 from edge.agent.store import STATE, device_of_folder
-from edgeloop.errors import RunError, TakenError
+from edgeloop.errors import TakenError
+from edgeloop.runtime import atomic_files
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
     Raises:
         RunError: if it cannot be written.
+        StorageError: if its disk is full, or away.
         TakenError: if another agent has it.
     """
     lock = _opened(folder)
@@ -46,13 +48,9 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
 
 def _opened(folder: Path) -> int:
-    try:
+    with atomic_files.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror or error})"
-        remedy = "name a folder that can be made and written"
-        raise RunError(f"folder {folder}", problem, remedy) from error
 
 
 def _take(lock: int, folder: Path) -> None:

@@ -64,7 +64,7 @@ def check(device: DeviceSettings) -> None:
 
 def _note(folder: Path, task: str, run: str, out: bool) -> None:
     with atomic_files.writing(folder):
-        atomic_files.write_json(folder / LEFT, {"task": task, "run": run, "out": out})
+        atomic_files.write_checked_json(folder / LEFT, {"task": task, "run": run, "out": out})
 
 
 def _run_left(folder: Path, task: str) -> str | None:

@@ -29,7 +29,11 @@ def check(training: TrainingSettings) -> None:
 
 
 def make_client(
-    contract: Contract, settings: DeviceSettings, share: DeviceSamples, secret: NoiseSecret | None
+    contract: Contract,
+    settings: DeviceSettings,
+    share: DeviceSamples,
+    secret: NoiseSecret | None,
+    again: bool = False,
 ) -> TaskClient:
     """Make the device's model and algorithm by the contract; see `make_task_client`."""
     training = settings.training
@@ -49,12 +53,19 @@ def make_client(
         compute=Compute(training.device),
         secret=secret,
     )
-    log.info("computing with %d threads", client.choose_threads(training.threads))
+    if not again:
+        log.info("computing with %d threads", client.choose_threads(training.threads))
     _log_batches(len(share.data.train), contract.batch_size)
     first = partial(first_model, contract, training)
     final_model = Finalizer(contract, training.mix, algorithm, client, share.pixels, first)
     return TaskClient(
-        client, training.architecture, algorithm.broadcast, algorithm.sizes, final_model.finalize
+        client,
+        training.architecture,
+        algorithm.broadcast,
+        algorithm.sizes,
+        final_model.finalize,
+        grows=True,
+        keeps_split=True,
     )
 
 

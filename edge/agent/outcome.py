@@ -54,7 +54,7 @@ def write_results(
     }
     written = folder / SUMMARY
     with atomic_files.writing(folder):
-        atomic_files.write_json(written, summary)
+        atomic_files.write_checked_json(written, summary)
     return written
 
 
@@ -68,7 +68,13 @@ def _exported(
         log.warning("no model is written: %s", error)
         return {"onnx": None, "onnx_difference": None}
     gate = entry.accept()
-    return {"onnx": str(entry.folder / MODEL), "onnx_difference": difference, **gate}
+    in_use = entry.folder / MODEL
+    return {
+        "onnx": str(in_use),
+        "onnx_sha256": atomic_files.digest(in_use),
+        "onnx_difference": difference,
+        **gate,
+    }
 
 
 def _facts(

@@ -41,7 +41,7 @@ class PrivacyLedger:
         if self._path.exists():
             self._read()
         else:
-            self._write()
+            self._write(self.events, self._last)
 
     def _read(self) -> None:
         try:
@@ -55,14 +55,15 @@ class PrivacyLedger:
             remedy = "restore it; without it nobody knows what was spent"
             raise RunError(str(self._path), problem, remedy) from error
 
-    def _write(self) -> None:
+    def _write(self, events: tuple[Event, ...], last: str) -> None:
         content = {
             "secret": self._secret.hex(),
-            "last": self._last,
-            "events": [asdict(each) for each in self.events],
+            "last": last,
+            "events": [asdict(each) for each in events],
         }
         with atomic_files.writing(self._path.parent):
-            atomic_files.write_json(self._path, content, mode=0o600)
+            atomic_files.write_checked_json(self._path, content, mode=0o600)
+        self.events, self._last = events, last
 
     def key(self, purpose: str) -> bytes:
         """Return a key that only this device has.
@@ -94,8 +95,7 @@ class PrivacyLedger:
         events = accounting.sum_events(self.events, release.cost)
         if budget is not None and accounting.epsilon(events, delta) > budget:
             return False
-        self.events, self._last = events, release.name
-        self._write()
+        self._write(events, release.name)
         return True
 
 

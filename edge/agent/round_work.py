@@ -6,6 +6,7 @@ from typing import Any
 
 from edge.agent import sensors
 from edge.agent.outcome import write_results
+from edge.agent.patience import until_written
 from edge.agent.presence import PresenceTeller
 from edge.agent.store import AgentState, AgentStore
 from edge.agent.task_session import DeviceContext, TaskSession
@@ -118,10 +119,14 @@ class RoundWork:
             "accuracy_by_round": dict(state.accuracies),
             "bytes_by_round": dict(state.traffic),
         }
-        folder = mine.settings.folder
-        final = session.task_client.finalize(broadcast)
-        self._store.archive_previous_run(session.contract.run)
-        return write_results(folder, mine.settings.name, session.contract, final, broadcast, facts)
+        final, about = session.task_client.finalize(broadcast), session.contract
+
+        def write() -> Path:
+            self._store.archive_previous_run(about.run)
+            settings = mine.settings
+            return write_results(settings.folder, settings.name, about, final, broadcast, facts)
+
+        return until_written(write)
 
 
 def log_accuracy(number: int, report: Report) -> float | None:

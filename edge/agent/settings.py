@@ -23,6 +23,10 @@ class DataSettings(PartitionSettings):
     clients: Annotated[int, Field(ge=1)] = Partition.clients
     """Number of clients of the partition; without one, all of the source is this device's."""
     seed: PartitionSeed = Partition.seed
+    most_samples: Annotated[int, Field(ge=1)] | None = None
+    """Of a folder of photos, so many of the newest; all if not given."""
+    max_age_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Of a folder of photos, those that were written within so many days; all if not given."""
 
     def chosen_partition(self) -> Partition | None:
         """Return the partition that these settings describe, if there is one."""
@@ -31,7 +35,16 @@ class DataSettings(PartitionSettings):
     def selection(self) -> SampleSelection:
         """Return which samples these settings choose."""
         partition, size = self.chosen_partition(), self.image_size
-        return SampleSelection(self.source, self.client, partition, self.layout, size, self.columns)
+        return SampleSelection(
+            self.source,
+            self.client,
+            partition,
+            self.layout,
+            size,
+            self.columns,
+            self.most_samples,
+            self.max_age_days,
+        )
 
 
 class TrainingSettings(Settings):

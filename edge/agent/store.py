@@ -103,10 +103,8 @@ class AgentStore:
         self._names = {"device": device, "task": task}
         self._broadcast = folder / "broadcast.frame"
         self._run: str | None = None  # of the state, where this has read or written it
-        try:
+        with atomic_files.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"folder {folder}", str(error), "name one that can be made") from error
         owner = device_of_folder(folder)
         if owner not in (None, device):
             problem = f"holds the state of another device, {owner}"
@@ -164,10 +162,15 @@ class AgentStore:
         Args:
             run: the new one.
         """
+        summary = self._folder / SUMMARY
+        try:
+            before = _run_of(summary)
+        except DamagedError as error:
+            self._set_aside(summary, error)
+            return
+        if before in (None, run):
+            return
         with atomic_files.writing(self._folder):
-            before = _run_of(self._folder / SUMMARY)
-            if before in (None, run):
-                return
             for name in (MODEL, SUMMARY, NEW.format(run=before)):
                 self._archive_file(self._folder / name, str(before))
 
@@ -208,7 +211,8 @@ class AgentStore:
         aside = _aside(path)
         with atomic_files.writing(self._folder):
             path.replace(aside)
-        log.error("%s is damaged (%s): moved to %s; starting afresh", path, error, aside.name)
+        afresh = "; starting afresh" if path.name == STATE else ""
+        log.error("%s is damaged (%s): moved to %s%s", path, error, aside.name, afresh)
 
 
 def device_of_folder(folder: Path) -> str | None:
@@ -265,12 +269,20 @@ def _aside(path: Path) -> Path:
 
 
 def _run_of(summary: Path) -> str | None:
-    """Return which run a summary is of; None where there is none that can be read."""
+    """Return which run a summary is of; None where there is none.
+
+    Raises:
+        DamagedError: if it does not say.
+    """
     try:
         found = atomic_files.read_json(summary)["run"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError:
         return None
-    return found if isinstance(found, str) and wire.NAME.fullmatch(found) else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError(str(error).partition("\n")[0]) from error
+    if not isinstance(found, str) or not wire.NAME.fullmatch(found):
+        raise DamagedError(f"its run is {found!r}")
+    return found
 
 
 def _parse_state(facts: Mapping[str, Any], tensors: Tensors) -> AgentState:

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+from edge.agent import architectures
 from edge.agent.base_store import BaseCache
 from edge.agent.settings import DeviceSettings
 from edgeloop import algorithms
@@ -18,12 +19,14 @@ from edgeloop.data import DeviceSamples, Samples
 from edgeloop.errors import ConfigError, ModelError
 from edgeloop.privacy.secret import NoiseSecret
 from edgeloop.protocol.task import Contract
+from edgeloop.runtime import modules
 
 log = logging.getLogger(__name__)
 
 NETWORKS = "edge.agent.networks"
 """The module that trains networks."""
 
+CPU = "cpu"
 CLASSIFYING = "edge.agent.statistics_client"
 """The module that computes class statistics."""
 
@@ -79,6 +82,7 @@ class TaskClient:
         sizes: those that the contract fixes, by dimension letter, for `wire.decode`.
         finalize: a round's last broadcast, to what the device ends with; it may train for long.
         grows: whether it is made again where the device's data have changed between two rounds.
+        keeps_split: whether no sample may then go over from testing to training.
         first: what a run opens with, and its digest, where that follows from the contract alone: it
             need not be fetched. None elsewhere.
     """
@@ -89,6 +93,7 @@ class TaskClient:
     sizes: Mapping[str, int]
     finalize: Callable[[Any], FinalModel]
     grows: bool = False
+    keeps_split: bool = False
     first: tuple[str, Any] | None = None
 
 
@@ -98,6 +103,7 @@ def make_task_client(
     share: DeviceSamples,
     secret: NoiseSecret | None,
     base_cache: BaseCache,
+    again: bool = False,
 ) -> TaskClient:
     """Make the client that a task's contract asks for.
 
@@ -107,6 +113,7 @@ def make_task_client(
         share: its samples, in the task's terms.
         secret: of its noise, in a task with privacy.
         base_cache: where its bases are.
+        again: whether it takes the place of one that had other samples.
 
     Raises:
         BaseError: if the task's base does not fit the data, or cannot be run.
@@ -123,7 +130,7 @@ def make_task_client(
     made: TaskClient = (
         kind.make_client(contract, settings, share, base_cache.base(contract))
         if based
-        else kind.make_client(contract, settings, share, secret)
+        else kind.make_client(contract, settings, share, secret, again)
     )
     return made
 
@@ -131,16 +138,34 @@ def make_task_client(
 def check(settings: DeviceSettings) -> None:
     """Check what the device trains networks with; without torch it trains none, and says so.
 
+    Torch is imported only for another processor than the CPU: a device may wait for long, and may
+    be in tasks only that need none.
+
     Raises:
         ConfigError: if there is no such processor here.
         ModelError: if there is no such model.
     """
+    training = settings.training
+    architectures.check(training.architecture)
     try:
+        if training.device == CPU:
+            _find_torch()
+            return
         networks = import_module(NETWORKS)
     except (ImportError, OSError) as error:
         log.info("takes part only in tasks that train no network: %s", lack(error))
         return
-    networks.check(settings.training)
+    networks.check(training)
+
+
+def _find_torch() -> None:
+    """Look for torch without importing it.
+
+    Raises:
+        ImportError: if it is not there.
+    """
+    if modules.find("torch") is None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
 
 def lack(error: ImportError | OSError) -> str:

@@ -2,9 +2,11 @@
 
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from edge.agent.base_store import BaseCache
+from edge.agent.patience import until_written
 from edge.agent.privacy_ledger import PrivacyLedger
 from edge.agent.settings import DeviceSettings, PolicySettings
 from edge.agent.task_client import TaskClient, check, make_task_client
@@ -80,7 +82,8 @@ class PrivacyBudget:
 
     def spend(self, release: Release) -> bool:
         """Pay for a release, if there is enough left."""
-        return self.ledger.spend(release, self.privacy.delta, self.limit)
+        spend = partial(self.ledger.spend, release, self.privacy.delta, self.limit)
+        return until_written(spend)
 
 
 @dataclass(frozen=True)
@@ -140,12 +143,13 @@ def renewed(own: DeviceContext, session: TaskSession) -> TaskSession:
         return session
     contract = session.contract
     try:
-        if not own.data.anew():
+        if not own.data.anew(session.task_client.keeps_split):
             return session
         share = own.data.samples_for(contract.class_names, contract.shape)
         if not len(share.data.train) and len(session.share.data.train):
             raise DataError("data.source", "has no training sample any more", EMPTIED)
-        made = make_task_client(contract, own.settings, share, None, own.base_cache)
+        secret = _secret(session.privacy, contract)
+        made = make_task_client(contract, own.settings, share, secret, own.base_cache, again=True)
     except EdgeloopError as error:
         log.warning("the data have changed, and cannot be used: %s; those from before count", error)
         return session
@@ -164,7 +168,8 @@ def _privacy_budget(context: DeviceContext, contract: Contract) -> PrivacyBudget
         return None
     _check_policy(asked, policy)
     limits = [each for each in (asked.epsilon, policy.max_epsilon) if each is not None]
-    budget = PrivacyBudget(PrivacyLedger(context.settings.folder), asked, min(limits, default=None))
+    ledger = until_written(partial(PrivacyLedger, context.settings.folder))
+    budget = PrivacyBudget(ledger, asked, min(limits, default=None))
     log.info("privacy: epsilon %.3f is spent, of %s", budget.epsilon, budget.limit or "any")
     return budget
 

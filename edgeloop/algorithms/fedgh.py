@@ -31,7 +31,7 @@ from edgeloop.knowledge import heads, prototypes
 from edgeloop.knowledge.heads import Head
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.seeds import derive
-from edgeloop.training.sgd import cross_entropy
+from edgeloop.training.sgd import clear_gradients, cross_entropy, descend
 
 INFO = AlgorithmInfo(
     title="FedGH",
@@ -111,13 +111,12 @@ def train_head(state: State, prototypes_NK: Tensor, labels_N: Tensor, config: Co
     """Train the head on one round's prototypes, if any: S epochs of plain SGD, none averaged."""
     head_CK, bias_C = (torch.tensor(array) for array in (state.head_CK, state.bias_C))
     parameters = [head_CK.requires_grad_(True), bias_C.requires_grad_(True)]
-    optimizer = torch.optim.SGD(parameters, lr=config.server_lr)
     random = torch.Generator().manual_seed(derive(config.seed, "server", state.rounds))
     for _ in range(config.server_epochs if len(labels_N) else 0):
         order_N = torch.randperm(len(labels_N), generator=random)
         for rows_B in order_N.split(config.server_batch):
-            optimizer.zero_grad()
+            clear_gradients(parameters)
             logits_BC = F.linear(prototypes_NK[rows_B], head_CK, bias_C)
             F.cross_entropy(logits_BC, labels_N[rows_B]).backward()
-            optimizer.step()
+            descend(parameters, config.server_lr)
     return Head(head_CK.detach().numpy(), bias_C.detach().numpy())

@@ -26,7 +26,6 @@ from typing import Annotated, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
@@ -36,7 +35,7 @@ from edgeloop.algorithm import Algorithm, AlgorithmInfo, Batches, Count, ModelCo
 from edgeloop.knowledge import low_rank, mutual_distillation, weights
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import drawing
-from edgeloop.training.sgd import cross_entropy
+from edgeloop.training.sgd import cross_entropy, descend
 
 INFO = AlgorithmInfo(
     title="FedKD",
@@ -171,16 +170,15 @@ def train_mutually(model: SplitModel, batches: Batches, config: Config) -> None:
     mentee, projection = mentee_of(model), cast(nn.Linear, model.kept["projection"])
     groups: list[Sequence[Tensor]] = [model.own(), mentee.own(), [projection.weight]]
     rates = config.local_lr, config.mentee_lr, config.local_lr
-    optimizers = [torch.optim.SGD(g, rate) for g, rate in zip(groups, rates, strict=True)]
     model.train()
     for epoch in range(config.local_epochs):
         for inputs, labels_B in batches.epoch(epoch):
             model.zero_grad()
             outputs = model(inputs), mentee(inputs)
             mutual_distillation.adaptive_loss(*outputs, labels_B, projection.weight).backward()
-            for group, optimizer in zip(groups, optimizers, strict=True):
+            for group, rate in zip(groups, rates, strict=True):
                 clip_grad_norm_(group, config.clip)
-                optimizer.step()
+                descend(group, rate)
 
 
 # ---- what travels

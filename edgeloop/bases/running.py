@@ -7,15 +7,18 @@ import json
 from collections import OrderedDict
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from edgeloop.bases import manifest
 from edgeloop.bases.manifest import FEATURES, INPUTS, KEY, VARIANCES
 from edgeloop.errors import BaseError
 from edgeloop.runtime import onnx_graphs
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 BATCH_SIZE = 64
 """Inputs a run, so that memory does not grow."""
@@ -121,7 +124,9 @@ class Base:
         return features_ND
 
 
-def _session(graph: bytes, name: str) -> onnxruntime.InferenceSession:
+def _session(graph: bytes, name: str) -> "InferenceSession":
+    import onnxruntime  # 18 MB, which a device that waits for a task does not take
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what is wrong is raised, and told once
@@ -134,7 +139,7 @@ def _session(graph: bytes, name: str) -> onnxruntime.InferenceSession:
         raise BaseError(name, problem, "build or fetch it again") from error
 
 
-def _facts(session: onnxruntime.InferenceSession, name: str) -> tuple[tuple[int, ...], int]:
+def _facts(session: "InferenceSession", name: str) -> tuple[tuple[int, ...], int]:
     """Return the shape of one input, and D."""
     reads = {each.name: tuple(each.shape) for each in session.get_inputs()}
     makes = {each.name: tuple(each.shape) for each in session.get_outputs()}
@@ -146,7 +151,7 @@ def _facts(session: onnxruntime.InferenceSession, name: str) -> tuple[tuple[int,
     return shape, made[0]
 
 
-def _variances(session: onnxruntime.InferenceSession, dims: int, name: str) -> Features:
+def _variances(session: "InferenceSession", dims: int, name: str) -> Features:
     text = session.get_modelmeta().custom_metadata_map.get(KEY + VARIANCES)
     if text is None:
         return np.ones(dims)

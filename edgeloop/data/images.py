@@ -5,7 +5,7 @@ Shape suffixes: N images, C colours (1 or 3), H and W pixels.
 
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,7 @@ from edgeloop.data.class_layout import CONTAINERS, SUFFIXES, ClassLayout, Photo
 from edgeloop.data.parts import part_of
 from edgeloop.data.room import check_room
 from edgeloop.data.samples import Pool
-from edgeloop.errors import DataError
+from edgeloop.errors import DataError, NoSamplesError
 from edgeloop.runtime import pictures
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,13 @@ def _decoded(content: bytes, name: str, size: Size) -> NDArray[np.uint8]:
     return pictures.decode(content, name, channels=colours, size=sides or None)
 
 
-def read_class_folders(folder: Path, size: Size = None, *, sparing: bool = False) -> Pool:
+def read_class_folders(
+    folder: Path,
+    size: Size = None,
+    *,
+    sparing: bool = False,
+    choose: Callable[[list[Photo]], list[Photo]] = list,
+) -> Pool:
     """Read a folder of images by class into a pool; see `class_layout` for what is understood.
 
     Classes are numbered by name, images ordered by part (train, val, test), class and file name.
@@ -111,13 +117,14 @@ def read_class_folders(folder: Path, size: Size = None, *, sparing: bool = False
         size: see `decode`.
         sparing: leave out images that cannot be read or decoded, and say so; else they are an
             error, since what is drawn from a data set would depend on them.
+        choose: which of the photos to read, in their order.
 
     Raises:
         DataError: no images there, or none that can be decoded, or images that differ in size, or
             no folders that are classes.
     """
     layout = ClassLayout(folder)
-    photos = _photos(layout)
+    photos = choose(_photos(layout))
     layout.left.log_summary(folder)
     if not sparing:
         _check_classes(layout)
@@ -163,7 +170,7 @@ def _without_unreadable(
     """
     first = next(iter(spoiled.values()))
     if len(spoiled) == len(files):
-        raise first
+        raise NoSamplesError(first.field, first.problem, first.remedy) from first
     told = "%s: left out: %d that cannot be read, such as %s: %s; %s"
     log.warning(told, folder, len(spoiled), first.field, first.problem, first.remedy)
     sound = [position for position in range(len(files)) if position not in spoiled]

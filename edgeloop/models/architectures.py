@@ -17,12 +17,13 @@ from torch import nn
 
 from edgeloop.errors import InputError, ModelError, choose
 from edgeloop.models.cnn import cnn
+from edgeloop.models.known_names import ARCHITECTURES as ARCHITECTURES
 from edgeloop.models.layered import split_name
 from edgeloop.models.mlp import mlp
 from edgeloop.models.resnet import resnet
 from edgeloop.models.sensors import sensor_cnn
 from edgeloop.models.small import SMALL, small
-from edgeloop.models.split import SplitModel
+from edgeloop.models.split import SplitModel, features_of
 from edgeloop.models.text import TOKENS, text
 from edgeloop.models.transformer import transformer
 from edgeloop.models.vision import VISION, is_there, vision
@@ -77,7 +78,6 @@ _VECTORS: Mapping[str, Base] = {
     "mlp-1000-500-200": partial(mlp, hidden=(1000, 500, 200)),
 }
 _BASES: Mapping[str, Base] = {**_IMAGES, **_SIGNALS, **_VECTORS}
-ARCHITECTURES: tuple[str, ...] = (*_IMAGES, *_SIGNALS, *_TEXTS, *_VECTORS)
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ class Architecture:
 
 # What a shape that does not fit raises: unpacking and convolutions that run out of pixels.
 _NO_FIT = (ValueError, RuntimeError)
+_widths: dict[tuple[str, Shape, int], int] = {}  # D by base, shape and C
 
 
 class InitialModel(Protocol):
@@ -150,10 +151,17 @@ def build(
     for field, value in (("classes", classes), ("width", width)):
         if value < 1:
             raise ModelError(field, f"{value} is below 1", "use 1 or more")
-    features = feature_width(name, shape, width)
     _, kind = split_name(architecture)
-    with drawing(seed):
-        return SplitModel(_base(name, shape, classes, width), width, classes, features, kind)
+    try:
+        with drawing(seed):
+            base = _base(name, shape, classes, width)
+            features = width if name in _TEXTS else _features(name, shape, classes, base)
+            return SplitModel(base, width, classes, features, kind)
+    except InputError:
+        raise
+    except _NO_FIT:
+        feature_width(name, shape, width)  # says so if it is the shape
+        raise
 
 
 def initial_model(config: InitialModel) -> SplitModel:
@@ -267,6 +275,13 @@ def _of_a_file(name: str) -> Architecture | None:
     """
     point = MODELS.find(name, built_in())
     return _own_files().get(name) if point is None else MODELS.load(point, Architecture)
+
+
+def _features(name: str, shape: Shape, classes: int, base: nn.Module) -> int:
+    """Return D of a base that was just built."""
+    if (name, shape, classes) not in _widths:
+        _widths[name, shape, classes] = features_of(base, shape)
+    return _widths[name, shape, classes]
 
 
 def _base(name: str, shape: Shape, classes: int, width: int) -> nn.Module:

@@ -1,6 +1,7 @@
 """A model in two halves: a base that ends in features of one unified width, and a head.
 
-Shape suffixes, here and in every model: B samples, D base features, K unified features, C classes.
+Shape suffixes, here and in every model: B samples, D base features, K unified features, C classes,
+W features of a window.
 """
 
 from typing import Any
@@ -78,18 +79,25 @@ def _drops_out(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
 
 
-class MatrixPooling(nn.Module):
-    """The unification as one product with a constant matrix."""
+class WindowPooling(nn.Module):
+    """The unification as sums over windows of W features: K W numbers, where a matrix has D K."""
 
-    matrix_DK: Tensor
+    window_KW: Tensor
+    weight_KW: Tensor
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
-        self.register_buffer("matrix_DK", pooling_matrix(features, width), persistent=False)
+        starts_K, ends_K = _windows(features, width)
+        lengths_K1 = (ends_K - starts_K).unsqueeze(1)
+        steps_W = torch.arange(int(lengths_K1.max()))
+        window_KW = (starts_K.unsqueeze(1) + steps_W).clamp(max=features - 1)
+        weight_KW = (steps_W < lengths_K1).float() / lengths_K1
+        self.register_buffer("window_KW", window_KW, persistent=False)
+        self.register_buffer("weight_KW", weight_KW, persistent=False)
 
     def forward(self, features_BD: Tensor) -> Tensor:
         """Return features (B, K)."""
-        return features_BD @ self.matrix_DK
+        return (features_BD[:, self.window_KW] * self.weight_KW).sum(2)
 
 
 class Exportable(nn.Module):
@@ -115,12 +123,16 @@ def pooling_matrix(features: int, width: int) -> Tensor:
 
     Column i averages the features floor(i D / K) up to, but not including, ceil((i + 1) D / K).
     """
-    columns = torch.arange(width)
-    starts_K = columns * features // width
-    ends_K = -(-(columns + 1) * features // width)
+    starts_K, ends_K = _windows(features, width)
     rows_D1 = torch.arange(features).unsqueeze(1)
     inside_DK = ((rows_D1 >= starts_K) & (rows_D1 < ends_K)).float()
     return inside_DK / (ends_K - starts_K)
+
+
+def _windows(features: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return the first features (K,) of adaptive average pooling's windows, and their ends (K,)."""
+    columns = torch.arange(width)
+    return columns * features // width, -(-(columns + 1) * features // width)
 
 
 def exportable(model: SplitModel) -> nn.Module:
@@ -131,13 +143,32 @@ def exportable(model: SplitModel) -> nn.Module:
     Raises:
         ModelError: the model pools, and was built without the number of its base's features.
     """
-    unify = model.unify if isinstance(model.unify, nn.Identity) else _matrix_pooling(model)
+    unify = model.unify if isinstance(model.unify, nn.Identity) else _window_pooling(model)
     return Exportable(model.base, unify, model.head, model.kept).train(model.training)
 
 
-def _matrix_pooling(model: SplitModel) -> MatrixPooling:
+def _window_pooling(model: SplitModel) -> WindowPooling:
     if model.features is None:
         problem = "does not say how many features its base has"
         raise ModelError("model", problem, "give SplitModel `features`, or use models.build")
-    pooling = MatrixPooling(model.features, model.width)
+    pooling = WindowPooling(model.features, model.width)
     return pooling.to(next(model.head.parameters()).device)
+
+
+@torch.no_grad()
+def features_of(base: nn.Module, shape: tuple[int, ...]) -> int:
+    """Return D, by one pass of an input of zeros; the base and torch's stream stay as they are.
+
+    A pass without data, on torch's meta device, would do; the first one of a process imports sympy
+    and torch's compiler, 75 MB that a small device lacks.
+
+    Args:
+        base: inputs to features.
+        shape: of one input.
+    """
+    modes = [(module, module.training) for module in base.modules()]
+    with torch.random.fork_rng(devices=[]):
+        outputs = base.eval()(torch.zeros(1, *shape))
+    for module, training in modes:
+        module.training = training
+    return int(outputs.flatten(1).shape[1])

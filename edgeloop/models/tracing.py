@@ -4,11 +4,14 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import onnx
 import torch
 from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
+
+if TYPE_CHECKING:
+    import onnx
 
 OPSET = 17
 
@@ -22,7 +25,7 @@ _STATES = r"Exporting a model to ONNX with a batch_size other than 1, with a var
 
 def trace_graph(
     module: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str], output: str
-) -> onnx.ModelProto:
+) -> "onnx.ModelProto":
     """Return a module's graph and weights; the first axis of every input and output is free.
 
     Args:
@@ -34,6 +37,8 @@ def trace_graph(
     Raises:
         RuntimeError, TypeError, ValueError, torch.onnx.errors.OnnxExporterError: if it cannot be.
     """
+    import onnx  # when a model is exported, which is at a run's end
+
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         path = Path(folder, "model.onnx")
         warnings.filterwarnings("ignore", _LEGACY, DeprecationWarning)

@@ -4,15 +4,23 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgeloop.errors import ConfigError, RunError, UnavailableError
+from edgeloop.errors import ConfigError, RunError, StorageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_AWAY = (errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN)
+"""Of a disk that is elsewhere, and may be back."""
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+CHECKSUM = "checksum"
+"""The key of a JSON file's own SHA-256, of all that it says besides."""
 
 
 def home() -> Path:
@@ -33,15 +41,38 @@ def write_json(path: Path, content: Mapping[str, Any], mode: int = 0o666) -> Non
     write(path, (json.dumps(content, indent=1) + "\n").encode(), mode)
 
 
+def write_checked_json(path: Path, content: Mapping[str, Any], mode: int = 0o666) -> None:
+    """Write JSON with a checksum in it, as `write_json` does."""
+    write_json(path, {**content, CHECKSUM: json_digest(content)}, mode)
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote.
+    """Read what `write_json` or `write_checked_json` wrote, without its checksum.
 
     Raises:
         OSError: if there is no file that can be read.
-        ValueError: if it is no JSON.
+        ValueError: if it is no JSON, or says something else than was written.
     """
     content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+    if isinstance(content, dict):
+        for key in [each for each, value in content.items() if _is_sum(each, value)]:
+            told, rest = content[key], {each: content[each] for each in content if each != key}
+            right = told == json_digest(rest)
+            if key == CHECKSUM and right:
+                return rest
+            if key == CHECKSUM or right:  # the key itself may be what is damaged
+                raise ValueError("its checksum is another")
     return content
+
+
+def _is_sum(key: str, value: object) -> bool:
+    return key == CHECKSUM or (isinstance(value, str) and bool(_SHA256.fullmatch(value)))
+
+
+def json_digest(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what a JSON file says, however it is laid out."""
+    plain = json.loads(json.dumps(content))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def digest(path: Path) -> str:
@@ -91,7 +122,7 @@ def writing(folder: Path) -> Iterator[None]:
 
     Raises:
         RunError: naming the folder.
-        UnavailableError: if its disk is full.
+        StorageError: if its disk is full, or away for now.
     """
     try:
         yield
@@ -99,7 +130,10 @@ def writing(folder: Path) -> Iterator[None]:
         problem = f"cannot be written ({error.strerror or error})"
         if error.errno in _FULL:
             remedy = "free space there, and start it again"
-            raise UnavailableError(f"folder {folder}", problem, remedy) from error
+            raise StorageError(f"folder {folder}", problem, remedy) from error
+        if error.errno in _AWAY:
+            remedy = "see to its disk, and start it again"
+            raise StorageError(f"folder {folder}", problem, remedy) from error
         remedy = "name a folder that can be written"
         raise RunError(f"folder {folder}", problem, remedy) from error
 

@@ -3,7 +3,7 @@
 Shape suffixes: B samples of a batch, N samples, K features, C classes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -105,7 +105,7 @@ def train_sgd(  # noqa: PLR0913 - keywords but three, most with defaults
     params: Sequence[Tensor] | None = None,
     clip: float | None = None,
 ) -> None:
-    """Train in place: SGD without momentum or decay, a new optimiser each round, as released.
+    """Train in place: SGD without momentum or decay, as released.
 
     Args:
         model: whose base and head to train; what it keeps is left alone.
@@ -122,16 +122,41 @@ def train_sgd(  # noqa: PLR0913 - keywords but three, most with defaults
     mine = model.own() if params is None else params
     groups = [list(group) for group in (mine, extra_params) if group]
     learning = [tensor for group in groups for tensor in group]
-    optimizer = torch.optim.SGD([{"params": group} for group in groups], lr=lr)
     for epoch in range(first_epoch, first_epoch + epochs):
         for batch in batches.epoch(epoch):
-            optimizer.zero_grad()
+            clear_gradients(learning)
             loss(model, batch).backward(inputs=learning)
             if clip is not None:
                 for group in groups:
                     clip_grad_norm_(group, clip)
-            optimizer.step()
-    optimizer.zero_grad()  # who waits for its next round holds no gradients
+            descend(learning, lr)
+    clear_gradients(learning)  # who waits for its next round holds no gradients
+
+
+def clear_gradients(params: Iterable[Tensor]) -> None:
+    """Forget the gradients of the step before."""
+    for param in params:
+        param.grad = None
+
+
+@torch.no_grad()
+def descend(params: Iterable[Tensor], lr: float) -> None:
+    """Take a step of plain SGD, where there is a gradient: `torch.optim.SGD`'s, to the bit.
+
+    The first step of torch's own imports its compiler: 65 MB and a second that a small device has
+    to spare no more than a test.
+
+    Args:
+        params: that learn; each has its gradient.
+        lr: eta.
+    """
+    learned = [(param, param.grad) for param in params if param.grad is not None]
+    if learned and learned[0][0].is_cuda:
+        tensors, gradients = zip(*learned, strict=True)
+        torch._foreach_add_(tensors, gradients, alpha=-lr)  # one kernel for all
+        return
+    for param, gradient in learned:
+        param.add_(gradient, alpha=-lr)
 
 
 @torch.no_grad()

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file
 
 from edgeloop.errors import RunError
+from edgeloop.runtime import checked_tensors
 from simulations.report.report_data import Array, Round
 
 
@@ -20,7 +20,9 @@ def read_round(path: Path) -> Round:
     try:
         with safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
-            devices = json.loads((file.metadata() or {}).get("devices", "[]"))
+            metadata = file.metadata() or {}
+        checked_tensors.check(arrays, metadata)
+        devices = json.loads(metadata.get("devices", "[]"))
         number = int(path.stem.removeprefix("round-"))
         found = Round(number, arrays, tuple(str(name) for name in devices))
         _check(found)
@@ -36,7 +38,9 @@ def read_arrays(path: Path) -> dict[str, Array]:
         RunError: if they cannot be read, or do not.
     """
     try:
-        arrays: dict[str, Array] = load_file(path)
+        with safe_open(path, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+            checked_tensors.check(arrays, file.metadata())
         _check_broadcast({f"broadcast.{name}": array.shape for name, array in arrays.items()})
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise damaged(path, str(error)) from error

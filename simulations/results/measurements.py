@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -21,6 +20,7 @@ from edgeloop.client import Report
 from edgeloop.data import Federation
 from edgeloop.knowledge.prototypes import GlobalPrototypes
 from edgeloop.protocol import wire
+from edgeloop.runtime import checked_tensors
 
 COLUMNS = (
     *("round", "accuracy", "accuracy_std"),
@@ -121,7 +121,7 @@ def partition_file(federation: Federation, names: Iterable[str]) -> bytes:
 
 def prototypes_file(broadcast: Any) -> bytes:
     """Return a broadcast's arrays as safetensors, by the names of its fields."""
-    return safetensors.numpy.save(wire.arrays(broadcast))
+    return checked_tensors.content(wire.arrays(broadcast), {})
 
 
 def summary(

@@ -1,7 +1,6 @@
 """What a run came to, without what no two runs share; and in what two differ."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from cloud.aggregator.ledger import Ledger
 from edgeloop import algorithms
 from edgeloop.client import Report
 from edgeloop.protocol import wire
+from edgeloop.runtime import atomic_files
 
 KEPT_ROUNDS = 2
 
@@ -71,7 +71,7 @@ def _history(folder: Path) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> dict[str, Any]:
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = atomic_files.read_json(folder / "summary.json")
     timed = ("run", "seconds_by_round")
     told = {f"summary: {key}": each for key, each in summary.items() if key not in timed}
     return {**told, "final broadcast": _digest(folder / "prototypes.safetensors")}

@@ -14,6 +14,7 @@ from edge.agent.predict import open_model
 from edge.agent.store import AgentStore
 from edgeloop.data import Samples
 from edgeloop.mixing.experts import MixingWeights
+from edgeloop.runtime import atomic_files
 
 NAMES = ("a", "b")
 COUNT = 20
@@ -134,3 +135,17 @@ def test_a_mixtures_file_says_what_the_rule_says(tmp_path: Path, unknown: bool) 
     found = open_model(path)
     np.testing.assert_allclose(found.scores(own().inputs), wanted, atol=1e-4)
     assert found.fact("weight") == "0.75"
+
+
+def test_a_model_of_other_bytes_than_its_summary_says_is_not_compared(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for damaged, kept in ((False, "r1"), (True, "r2")):
+        folder = tmp_path / str(damaged)
+        write(folder / "model.onnx", "r1", wrong=0)
+        digest = "0" * 64 if damaged else atomic_files.digest(folder / "model.onnx")
+        facts = {"run": "r1", "onnx_sha256": digest}
+        atomic_files.write_checked_json(folder / "summary.json", facts)
+        concluded(folder, "r2", wrong=9)
+        assert in_use(folder) == kept
+    assert "is damaged (its checksum is another): it is not compared" in caplog.text

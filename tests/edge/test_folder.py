@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from edge.agent.store import AgentState, AgentStore
 from edgeloop.errors import RunError, TakenError, UnavailableError
 from edgeloop.runtime import atomic_files
 from edgeloop.runtime.config import BrokerSettings
+from tests.devices import wait_until
 from tests.one_device import DEVICE, EDGELOOP, Task, aggregator, write_data
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -79,9 +81,9 @@ def test_a_file_system_without_locks_is_told(
         assert "cannot be locked ([Errno 95] Operation not supported)" in caplog.text
 
 
-@pytest.mark.parametrize("number", [*FULL, errno.EROFS, errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("number", [*FULL, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE])
 def test_what_cannot_be_written_is_one_sentence(tmp_path: Path, number: int) -> None:
-    kind = UnavailableError if number in FULL else RunError
+    kind = UnavailableError if number in (*FULL, errno.ESTALE) else RunError
     told = pytest.raises(kind, match=rf"^folder {tmp_path}: cannot be written \(why\); ")
     with told as caught, atomic_files.writing(tmp_path):
         raise OSError(number, "why")
@@ -123,30 +125,93 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-@pytest.mark.broker
-@pytest.mark.parametrize("size", [10_000, 2_000_000_000])
-def test_an_agent_on_a_full_disk_ends_with_one_sentence(
-    tmp_path: Path, broker: BrokerSettings, size: int
-) -> None:
-    task = Task(tmp_path, write_data(tmp_path / "data"), broker, None, "fedproto", {})
-    device = task.device()
-    config = tmp_path / "device.json.toml"
-    config.write_text(
-        f'name = "{DEVICE}"\ntask = "alone"\nfolder = "{device.folder}"\n'
-        f"broker = {{ port = {broker.port} }}\n"
-        f"data = {{ source = {json.dumps(device.data.source)} }}\n"
+def agents_config(task: Task, folder: Path) -> Path:
+    path = task.folder / "device.json.toml"
+    path.write_text(
+        f'name = "{DEVICE}"\ntask = "alone"\nfolder = {json.dumps(str(folder))}\n'
+        f"broker = {{ port = {task.broker.port} }}\n"
+        f"data = {{ source = {json.dumps(str(task.source))} }}\n"
         'training = { architecture = "resnet4", threads = 1 }\n'
     )
-    command = [sys.executable, "-c", PROGRAM, str(size), "agent", "--config", str(config)]
-    with aggregator(task):
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
-    assert "Traceback" not in done.stderr
-    if size > 10_000:
-        assert done.returncode == 0, done.stderr
-        assert (device.folder / "model.onnx").exists()
-        return
-    assert done.returncode == 75
-    assert done.stderr.splitlines()[-1] == (
-        f"error: folder {device.folder}: cannot be written (File too large); free space there, and"
-        " start it again"
-    )
+    return path
+
+
+def wait_for(path: Path, text: str, process: "subprocess.Popen[bytes]") -> None:
+    wait_until(lambda: text in path.read_text() or process.poll() is not None)
+    assert text in path.read_text()
+
+
+@pytest.mark.broker
+def test_an_agent_on_a_full_disk_waits_for_room_and_goes_on(
+    tmp_path: Path, broker: BrokerSettings
+) -> None:
+    task = Task(tmp_path, write_data(tmp_path / "data"), broker, None, "fedproto", {})
+    folder, log = task.device().folder, tmp_path / "log"
+    words = ["agent", "--config", str(agents_config(task, folder))]
+    command = [sys.executable, "-c", PROGRAM, "10000", *words]
+    with aggregator(task), log.open("wb") as output:
+        process = subprocess.Popen(command, stderr=output)
+        try:
+            full = f"folder {folder}: cannot be written (File too large); free space there"
+            wait_for(log, full, process)
+            assert not (folder / "state.safetensors").exists()
+            unlimited = resource.RLIM_INFINITY, resource.RLIM_INFINITY
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, unlimited)
+            assert process.wait(100) == 0
+        finally:
+            process.kill()
+    told = log.read_text()
+    assert "Traceback" not in told
+    assert "the folder can be written again" in told
+    assert told.count("tries again every") == 1
+    assert (folder / "model.onnx").exists()
+
+
+@pytest.mark.broker
+def test_a_small_disk_that_grows(tmp_path: Path, broker: BrokerSettings) -> None:
+    small, log = tmp_path / "small", tmp_path / "log"
+    small.mkdir()
+    task = Task(tmp_path, write_data(tmp_path / "data"), broker, None, "fedproto", {})
+    words = [EDGELOOP, "agent", "--config", str(agents_config(task, small / "device"))]
+    with disk(small, "8k"), aggregator(task), log.open("wb") as output:
+        process = subprocess.Popen(words, stderr=output)
+        try:
+            wait_for(log, "No space left on device); free space there", process)
+            subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)  # noqa: S607
+            assert process.wait(100) == 0, log.read_text()
+        finally:
+            process.kill()
+            process.wait()
+        assert (small / "device" / "model.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "problem"),
+    [
+        ("ro", 2, "cannot be written (Read-only file system); name a folder that can be written"),
+        ("nr_inodes=1", 75, "cannot be written (No space left on device); free space there"),
+    ],
+)
+def test_a_disk_that_takes_nothing_is_one_sentence(
+    tmp_path: Path, flags: str, code: int, problem: str
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    task = Task(tmp_path, write_data(tmp_path / "data"), BrokerSettings(port=1), None)
+    words = [EDGELOOP, "agent", "--config", str(agents_config(task, small / "device"))]
+    with disk(small, "64k", flags):
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stderr.splitlines()[-1].startswith(f"error: folder {small / 'device'}: {problem}")
+
+
+@contextmanager
+def disk(place: Path, size: str, flags: str = "rw") -> Iterator[None]:
+    """Have a small disk at a place; skip where nobody may mount one."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size},{flags}", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("nobody may mount a disk here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)  # noqa: S607

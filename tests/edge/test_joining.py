@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from edge.agent.task_session import load_context, open_session
 from edgeloop import data
 from edgeloop.data import DeviceData, Partition, Pool, SampleSelection
 from edgeloop.data.classes import class_numbers
-from edgeloop.errors import ConfigError, DataError, MisfitError
+from edgeloop.errors import ConfigError, DataError, MisfitError, NoSamplesError
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol.task import Contract, contract_topic
 from edgeloop.runtime.config import BrokerSettings, PrivacySettings
@@ -83,6 +83,37 @@ def test_a_class_that_the_task_lacks_is_named(names: Sequence[str], sentence: st
 
 def test_a_class_without_samples_does_not_matter() -> None:
     assert class_numbers(["ok", "zebra", "dent"], TASK, held=[0, 2]).tolist() == [0, -1, 2]
+
+
+EMPTY: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda folder: None,
+    "classes without photos": lambda folder: (folder / "ok").mkdir(),
+    "hidden files": lambda folder: (folder / ".DS_Store").touch(),
+    "half a photo": lambda folder: half(folder),
+}
+
+
+def half(folder: Path) -> None:
+    pictures(folder, {"ok": 1})
+    (photo,) = folder.rglob("*.png")
+    photo.write_bytes(photo.read_bytes()[:40])
+
+
+@pytest.mark.parametrize("what", EMPTY)
+def test_who_has_no_samples_yet_has_some_later(tmp_path: Path, what: str) -> None:
+    EMPTY[what](tmp_path)
+    brought = DeviceData(SampleSelection(str(tmp_path)))
+    with pytest.raises(NoSamplesError):
+        brought.samples_for(TASK, SHAPE)
+    assert not brought.anew()
+    pictures(tmp_path, {"scratch": 8})
+    assert brought.anew()
+    assert len(brought.samples_for(TASK, SHAPE).data.train) == 6
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file or folder"):
+        DeviceData(SampleSelection(str(tmp_path / "photoz")))
 
 
 def brings(source: Path, shape: tuple[int, ...] = SHAPE, **choice: Any) -> data.DeviceSamples:
@@ -218,6 +249,7 @@ def test_a_partition_is_dealt_out_as_before() -> None:
 def test_what_can_be_seen_without_a_task_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file or folder"):
         DeviceData(SampleSelection(str(tmp_path / "nowhere")))
+    (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match="unknown layout"):
         DeviceData(SampleSelection(str(tmp_path)))
     with pytest.raises(ConfigError, match=r"data\.client: 1, and without a partition there is one"):

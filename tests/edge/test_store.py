@@ -148,15 +148,32 @@ def test_the_model_of_the_run_before_is_kept(tmp_path: Path) -> None:
     assert not (tmp_path / "model.onnx").exists()
     assert (kept / "model.onnx").read_bytes() == b"first"
     assert json.loads((kept / "summary.json").read_text()) == {"run": "run-1"}
-    for damaged in ("{", '{"run": "../x"}', '{"run": 3}', "[]"):
-        (tmp_path / "summary.json").write_text(damaged)
-        store.archive_previous_run("run-3")
-        assert (tmp_path / "summary.json").read_text() == damaged
+
+
+DAMAGED = (
+    "{",
+    "[" * 100_000,
+    "null",
+    '{"run": "../x"}',
+    '{"run": 3}',
+    "[]",
+    '{"run": "run-1", "checksum": "x"}',
+    "\xff",
+)
+
+
+def test_a_damaged_summary_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number, damaged in enumerate(DAMAGED, start=1):
+        (tmp_path / "summary.json").write_text(damaged, encoding="latin-1")
+        opened(tmp_path).archive_previous_run("run-3")
+        aside = tmp_path / f"summary.json.damaged-{number}"
+        assert aside.read_text(encoding="latin-1") == damaged
+        assert f"moved to summary.json.damaged-{number}\n" in caplog.text
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="name one that can be made"):
+    with pytest.raises(RunError, match="name a folder that can be written"):
         opened(tmp_path / "file" / "device")
 
 
@@ -201,10 +218,3 @@ def test_a_tensor_of_a_kind_that_numpy_lacks_is_set_aside(tmp_path: Path, kind: 
     content = len(header).to_bytes(8, "little") + header + b"ab"
     (tmp_path / "state.safetensors").write_bytes(content)
     assert opened(tmp_path).load("run-1") is None
-
-
-@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "null", '{"run": 5}', '{"run": "../x"}'])
-def test_a_damaged_summary_is_no_runs(tmp_path: Path, text: str) -> None:
-    (tmp_path / "summary.json").write_text(text)
-    opened(tmp_path).archive_previous_run("run-2")
-    assert (tmp_path / "summary.json").read_text() == text

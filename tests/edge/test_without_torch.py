@@ -117,9 +117,53 @@ def test_a_command_that_needs_torch_is_one_sentence(command: str, lack: str, pro
     assert found.returncode == 2
 
 
-def test_the_agent_with_torch_begins_without_it() -> None:
-    program = "import sys, edge.agent.command; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", program], check=True)
+BEGINS = """
+import sys
+from pathlib import Path
+from edge.agent.command import load_context
+from edge.agent.settings import DeviceSettings
+from edgeloop.runtime import config
+mine = load_context(config.read(Path(sys.argv[1]), DeviceSettings))
+mine.base_cache
+print(sorted({"torch", "onnx", "onnxruntime", "scipy", "pandas"} & set(sys.modules)))
+"""
+
+
+def test_the_agent_with_torch_begins_without_it(tmp_path: Path) -> None:
+    path = config(tmp_path, BrokerSettings(), write_data(tmp_path / "data"))
+    found = subprocess.run(
+        [sys.executable, "-c", BEGINS, str(path)], check=True, capture_output=True, text=True
+    )
+    assert found.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", ["cnn", "CNN", "harcnn-s1", "resnet34+relu-256", "lstm"])
+def test_an_architectures_name_is_known_without_torch(name: str) -> None:
+    program = f"from edge.agent import architectures; architectures.check({name!r})"
+    assert lean(program).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("harcnn-s9", "there is no 'harcnn-s9'; did you mean harcnn-s"),
+        ("cnn+softmax", "'cnn+softmax' asks for an unknown head"),
+        ("", "there is no ''"),
+    ],
+)
+def test_a_wrong_one_ends_the_agent_at_its_start(tmp_path: Path, name: str, problem: str) -> None:
+    path = config(tmp_path, BrokerSettings(), write_data(tmp_path / "data"))
+    path.write_text(f"{path.read_text()}training = {{ architecture = {json.dumps(name)} }}\n")
+    for lacks in (LEAN % ABSENT, "import sys\n"):
+        found = subprocess.run(
+            [sys.executable, "-c", lacks + COMMAND, "agent", "--config", str(path)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert found.returncode == 2
+        assert problem in found.stderr
 
 
 def config(folder: Path, broker: BrokerSettings, source: Path) -> Path:

@@ -58,7 +58,7 @@ CASES: Mapping[str, tuple[str, ...]] = {
         "tests/protocol/test_task.py::test_a_device_is_not_called_as_the_server_is",
     ),
     "a device's disk is full": (
-        "tests/edge/test_folder.py::test_an_agent_on_a_full_disk_ends_with_one_sentence",
+        "tests/edge/test_folder.py::test_an_agent_on_a_full_disk_waits_for_room_and_goes_on",
         "tests/edge/test_folder.py::test_a_full_disk_is_one_sentence_and_leaves_no_half_file",
     ),
     "a device more": ("tests/cloud/test_ledger.py::test_devices_may_be_added",),

@@ -12,12 +12,14 @@ from edgeloop.models import (
     ALIASES,
     ARCHITECTURES,
     GROUPS,
+    architectures,
     auxiliary,
     build,
     client_architectures,
     feature_width,
     fitting,
     initial_model,
+    known_names,
     usual_shape,
 )
 from edgeloop.models.layered import split_name
@@ -34,6 +36,11 @@ def parameters(module: nn.Module) -> int:
 def convolution(inputs: int, outputs: int, *kernel: int) -> int:
     """Weights and biases of a convolution."""
     return outputs * inputs * kernel[0] * kernel[1] + outputs
+
+
+@pytest.mark.parametrize("kind", ["IMAGES", "SIGNALS", "TEXTS", "VECTORS"])
+def test_every_name_is_in_the_file_that_needs_no_torch(kind: str) -> None:
+    assert list(getattr(known_names, kind)) == list(getattr(architectures, f"_{kind}"))
 
 
 def test_the_first_model_is_the_one_of_these_fields() -> None:

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from edgeloop.errors import ModelError
 from edgeloop.models import SplitModel, build, exportable, pooling_matrix
+from edgeloop.models.split import WindowPooling, features_of
 
 
 @pytest.mark.parametrize("features", [64, 128, 448, 512, 1280, 1664, 2048])
@@ -16,6 +17,35 @@ def test_the_matrix_equals_adaptive_pooling(features: int, width: int) -> None:
     pooled_BK = F.adaptive_avg_pool1d(features_BD, width)
     product_BK = features_BD @ pooling_matrix(features, width)
     torch.testing.assert_close(product_BK, pooled_BK, atol=1e-6, rtol=0)
+    windowed_BK = WindowPooling(features, width)(features_BD)
+    torch.testing.assert_close(windowed_BK, pooled_BK, atol=1e-6, rtol=0)
+
+
+def test_windows_need_few_numbers() -> None:
+    pooling = WindowPooling(1664, 512)
+    assert pooling.window_KW.shape == pooling.weight_KW.shape == (512, 4)
+
+
+class Drawing(nn.Module):
+    """Draws a number in each pass, and has a layer that never trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen = nn.BatchNorm2d(1).eval()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.frozen(inputs) + torch.rand(1)
+        return found
+
+
+def test_counting_features_leaves_the_base_and_the_stream_as_they_are() -> None:
+    base = Drawing().train()
+    base.frozen.eval()
+    before = torch.get_rng_state()
+    assert features_of(base, (1, 3, 4)) == 12
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (base.training, base.frozen.training) == (True, False)
+    assert base.frozen.state_dict()["running_mean"].tolist() == [0]
 
 
 def test_bins_overlap_where_the_width_does_not_divide() -> None:

@@ -1,0 +1,158 @@
+"""A device's answers: worked out once, remembered, and sent as often as they are wanted."""
+
+import logging
+from functools import partial
+from typing import Any
+
+from edge.agent import sensors
+from edge.agent.delivery import Delivery
+from edge.agent.fetching import BroadcastSubscription
+from edge.agent.patience import until_written
+from edge.agent.presence import PresenceTeller
+from edge.agent.round_work import RoundWork, log_accuracy
+from edge.agent.standing import Standing
+from edge.agent.store import AgentState
+from edge.agent.task_session import DeviceContext, TaskSession, renewed
+from edgeloop.mqtt.connection import Arrival, MqttConnection
+from edgeloop.privacy import accounting
+from edgeloop.protocol import wire
+from edgeloop.protocol.presence import State
+from edgeloop.protocol.task import Opening
+from edgeloop.protocol.wire import Envelope
+from edgeloop.runtime.tracing import NONE, Notes, Tracer, context_of
+
+log = logging.getLogger(__name__)
+
+
+class Answering:
+    """Answers rounds for one device.
+
+    Args:
+        context: its settings and data.
+        standing: where it stands.
+        connection: what takes its answers away.
+        presence: says what it is doing.
+        subscription: counts what has arrived.
+        tracer: follows its work and its uploads.
+
+    Attributes:
+        delivery: the last answer, until there is a receipt for it.
+        work: what it does in a round.
+    """
+
+    def __init__(
+        self,
+        context: DeviceContext,
+        standing: Standing,
+        connection: MqttConnection,
+        presence: PresenceTeller,
+        subscription: BroadcastSubscription,
+        tracer: Tracer,
+    ) -> None:
+        self.delivery = Delivery(connection, context.settings, presence)
+        self.work = RoundWork(context, standing.store, presence)
+        self._context, self._standing = context, standing
+        self._presence, self._subscription, self._tracer = presence, subscription, tracer
+
+    def repeat(self) -> None:
+        """Send the answer again, if there is no receipt for it."""
+        standing = self._standing
+        if self.delivery.due() and standing.state is not None and standing.session is not None:
+            notes = self._notes(standing.session)
+            standing.state = self.delivery.repeat(standing.state, notes)
+
+    def hear_receipt(self, arrival: Arrival) -> None:
+        """Take a receipt of the last answer."""
+        session = self._standing.session
+        notes = NONE if session is None else self._notes(session)
+        self.delivery.hear_receipt(arrival.payload, self._standing.state, notes)
+
+    def answer(self, session: TaskSession, opening: Opening, new: bool) -> bool:
+        """Send the answer to a round, worked out or remembered; tell whether there is one.
+
+        Args:
+            session: the device's place in the run; its broadcast is here.
+            opening: the round's.
+            new: whether the round was not answered before.
+        """
+        if not new:
+            return self.answer_again(session, opening)
+        standing = self._standing
+        assert standing.broadcast is not None  # noqa: S101 - or it would be fetched now
+        if opening.round < session.contract.rounds:
+            session = standing.session = renewed(self._context, session)
+        with self._tracer.span("train", standing.trace_notes, round=opening.round):
+            messages = self.work.answer(session, opening, standing.broadcast[1])
+        if messages is None:
+            return False
+        with self._tracer.span("upload", standing.trace_notes, round=opening.round) as traced:
+            standing.state = self._remember(session, opening.round, messages, context_of(traced))
+            until_written(partial(standing.store.save, standing.state))
+            standing.state = self._send(session, standing.state, traced)
+        return True
+
+    def answer_again(self, session: TaskSession, opening: Opening) -> bool:
+        """Send the answer to a round as it was remembered; tell whether there is one."""
+        state = self._standing.state
+        assert state is not None  # noqa: S101 - a round that is not new was answered before
+        if opening.round < state.round:
+            log.warning(
+                "round %d is open, and round %d was answered: nothing is sent; if the task was"
+                " restored from a backup, restore this device or remove its state.safetensors",
+                opening.round,
+                state.round,
+            )
+            return False
+        if self.delivery.wants(state.answer, self._standing.notes):
+            self.send_again(session, state)
+        return True
+
+    def send_again(self, session: TaskSession, state: AgentState) -> None:
+        """Send the remembered answer; remember the bytes that this took besides."""
+        with self._tracer.span("upload", self._standing.trace_notes, round=state.round) as traced:
+            self._standing.state = self._send(session, state, traced, again=True)
+
+    def _send(
+        self, session: TaskSession, state: AgentState, traced: Notes, again: bool = False
+    ) -> AgentState:
+        """Send the answer; return the memory with the bytes that this really took."""
+        notes = self._notes(session, traced)
+        last = state.round >= session.contract.rounds
+        sent = self.delivery.send(state, notes, again=again, last=last)
+        self._presence.say(State.ANSWERED, state.run, state.round)
+        return sent
+
+    def _notes(self, session: TaskSession, traced: Notes = NONE) -> Notes:
+        """Return what goes with an answer: what a report has fields for, where 0.1 reads it."""
+        if wire.grows(self._standing.notes):
+            return NONE
+        notes = sensors.read_health().notes() if self._context.settings.health else {}
+        if session.privacy is not None:
+            notes |= accounting.epsilon_notes(session.privacy.epsilon)
+        return {**notes, **traced}
+
+    def _remember(
+        self, session: TaskSession, number: int, messages: tuple[Any, ...], trace: str
+    ) -> AgentState:
+        """Return what to remember of a round: the answer as bytes, and what it came to."""
+        accuracy = log_accuracy(number, messages[-1])
+        standing = self._standing
+        envelope = Envelope(
+            session.contract.task,
+            session.contract.run,
+            number,
+            self._context.settings.name,
+            trace,
+            "" if standing.state is None else standing.state.trained_before(number),
+        )
+        payload = self.work.frame(session, envelope, messages, wire.grows(standing.notes))
+        before = standing.state or AgentState(session.contract.run, number, payload)
+        bytes_down, self._subscription.bytes = self._subscription.bytes, 0
+        return AgentState(
+            session.contract.run,
+            number,
+            payload,
+            session.client.weights(),
+            {**before.accuracies, str(number): accuracy},
+            {**before.traffic, str(number): {"down": bytes_down, "up": len(payload)}},
+        )

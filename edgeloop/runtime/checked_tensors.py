@@ -1,0 +1,46 @@
+"""Files of arrays (safetensors) that tell when a byte of them is another: a SHA-256 in them."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save
+
+SUM = "sha256"
+"""The metadata's key of a file's checksum: of its arrays, and of what else its metadata say."""
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+
+def content(tensors: Tensors, facts: Mapping[str, str]) -> bytes:
+    """Return a file's bytes.
+
+    Args:
+        tensors: its arrays, by name.
+        facts: its metadata.
+    """
+    return save(dict(tensors), {**facts, SUM: digest(tensors, facts)})
+
+
+def check(tensors: Tensors, metadata: Mapping[str, str] | None) -> None:
+    """Refuse what is not as it was written; files of before 0.3 do not tell.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    facts = dict(metadata or {})
+    told = facts.pop(SUM, None)
+    if told is not None and told != digest(tensors, facts):
+        raise ValueError("its checksum is another")
+
+
+def digest(tensors: Tensors, facts: Mapping[str, str]) -> str:
+    """Return the SHA-256 of arrays, whatever their order in a file, and of facts."""
+    found = hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode())
+    for name, array in sorted(tensors.items()):
+        found.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
