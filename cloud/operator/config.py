@@ -95,8 +95,15 @@ def _trace(settings: OperatorSettings) -> dict[str, Any]:
 
 
 def changed_frozen_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Return the spec's fields that differ in two tables and may not, once a run has begun."""
-    changed = [field for key, field in FROZEN.items() if old.get(key) != new.get(key)]
+    """Return the spec's fields that differ in two tables and may not, once a run has begun.
+
+    Rounds may be added.
+    """
+    changed = [
+        field
+        for key, field in FROZEN.items()
+        if old.get(key) != new.get(key) and not (key == "rounds" and new[key] > old[key])
+    ]
     for field in ("devices", "admit"):
         if old["cohort"].get(field) != new["cohort"].get(field):
             changed.append(f"cohort.{field}")

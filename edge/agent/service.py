@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ from edge.agent.inbox import Inbox
 from edge.agent.presence import PresenceTeller
 from edge.agent.round_work import TASK_FAILURES, RoundWork, describe_failure, log_accuracy
 from edge.agent.store import AgentState, AgentStore
-from edge.agent.task_session import DeviceContext, TaskSession, open_session, renewed
+from edge.agent.task_session import (
+    DeviceContext,
+    TaskSession,
+    adds_rounds,
+    open_session,
+    renewed,
+)
 from edgeloop.bases import sending
 from edgeloop.bases.sending import SLOT as BASE
 from edgeloop.bases.sending import base_identity
@@ -193,6 +200,8 @@ class Agent:
             if self._state is not None and opening.round == self._state.round:
                 self._answer_again(self._session, opening)
         elif arrival.topic == contract_topic(task):
+            if adds_rounds(arrival.payload, self._session):
+                self._delivery.forget()
             return False
         arrival.acknowledge()
         return True
@@ -232,10 +241,7 @@ class Agent:
             self._log_dropped("an invalid contract", _first_problem(error))
             return
         self._ignored.add(contract.ignored, "the contract")
-        if self._session is not None and self._session.contract.run == contract.run:
-            if not contract.admits(self._context.settings.name):
-                self._session = self._opening = None
-                self._refuse_contract(text, contract, "it was taken out of it")
+        if self._session is not None and not self._begins(text, contract, self._session):
             return
         if text == self._refused_contract:
             return  # of which it was told
@@ -255,13 +261,29 @@ class Agent:
         except TASK_FAILURES as error:
             self._refuse_contract(text, contract, describe_failure(error))
             return
-        self._state = self._store.load(contract.run)
+        state = self._store.load(contract.run)
+        self._state = None if state is None else state.continued(contract.rounds)
         if self._state is not None:
             self._session.client.restore(self._state.weights)
             number = self._state.round
             log.info("resumed after round %d", number, extra={"round": number})
         self._presence.say(State.WAITING, contract.run)
         self._restore_broadcast(self._session)
+
+    def _begins(self, text: bytes, contract: Contract, session: TaskSession) -> bool:
+        """Return whether a contract begins something: another run, or more rounds of this one."""
+        if session.contract.run != contract.run:
+            return True
+        if not contract.admits(self._context.settings.name):
+            self._session = self._opening = None
+            self._refuse_contract(text, contract, "it was taken out of it")
+            return False
+        if contract.rounds <= session.contract.rounds:
+            return False
+        log.info("the run has %d rounds now: goes on", contract.rounds)
+        self._session, self._concluded = None, ("", "")
+        self._delivery.forget()
+        return True
 
     def _handle_base_chunk(self, chunk: bytes) -> None:
         """Take a chunk of the base that a contract waits for; sit down once it is whole."""
@@ -381,14 +403,17 @@ class Agent:
         if not new:
             return self._answer_again(session, opening)
         assert self._broadcast is not None  # noqa: S101 - or it would be fetched now
-        if opening.round < session.contract.rounds:
+        last = opening.round >= session.contract.rounds
+        if not last:
             session = self._session = renewed(self._context, session)
+        before = session.client.weights() if last else {}
         with self._tracer.span("train", self._trace_notes, round=opening.round):
             messages = self._work.answer(session, opening, self._broadcast[1])
         if messages is None:
             return False
         with self._tracer.span("upload", self._trace_notes, round=opening.round) as traced:
-            self._state = self._remember(session, opening.round, messages, context_of(traced))
+            state = self._remember(session, opening.round, messages, context_of(traced))
+            self._state = replace(state, evaluated=last, before=before)
             self._store.save(self._state)
             self._state = self._send(session, self._state, traced)
         return True
@@ -396,7 +421,7 @@ class Agent:
     def _answer_again(self, session: TaskSession, opening: Opening) -> bool:
         """Send the answer to a round as it was remembered; tell whether there is one."""
         assert self._state is not None  # noqa: S101 - a round that is not new was answered before
-        if opening.round < self._state.round:
+        if opening.round < self._state.round or not self._state.answer:
             log.warning(
                 "round %d is open, and round %d was answered: nothing is sent; if the task was"
                 " restored from a backup, restore this device or remove its state.safetensors",
@@ -445,6 +470,7 @@ class Agent:
             self._context.settings.name,
             trace,
             "" if self._state is None else self._state.trained_before(number),
+            evaluates=number >= session.contract.rounds,
         )
         payload = self._work.frame(session, envelope, messages, grown)
         before = self._state or AgentState(session.contract.run, number, payload)

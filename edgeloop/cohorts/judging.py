@@ -197,9 +197,11 @@ class AnswerJudge:
             if misplaced is Verdict.LATE and self._is_held(device, opened):
                 misplaced = Verdict.DUPLICATE
             frame = self._misplaced(device, opened)
-            if frame is not None and misplaced is Verdict.LATE:
+            if frame is not None and misplaced is Verdict.LATE and not envelope.evaluates:
                 self._members.heard(device, envelope, in_time=False)
             return frame, misplaced
+        if envelope.evaluates and self._algorithm.upload in kinds:
+            return None, Verdict.LATE  # the run had fewer rounds when this was made
         with self._tracer.span("check", bytes=len(opened.body)):
             frame = self.decoded(device, opened, kinds)
         verdict = gathering.offer(device, frame.envelope.round, frame.digest, frame)

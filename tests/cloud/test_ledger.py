@@ -135,7 +135,7 @@ def test_adopt_names_what_differs(url: str) -> None:
         with pytest.raises(RunError) as caught:
             ledger.adopt(other)
     assert caught.value.field == str(file_of(url))
-    assert caught.value.problem == "holds another run (task cats, other rounds, seed)"
+    assert caught.value.problem == "holds another run (task cats, other seed)"
     assert caught.value.remedy == "use another folder"
 
 
@@ -153,8 +153,45 @@ def test_devices_may_be_added(url: str) -> None:
         assert held.devices == more.devices
         with pytest.raises(RunError, match="other devices"):
             ledger.adopt(CONTRACT)  # one less
-        with pytest.raises(RunError, match="other rounds"):
-            ledger.adopt(more.model_copy(update={"rounds": 9, "devices": (*more.devices, "z")}))
+        with pytest.raises(RunError, match="other seed"):
+            ledger.adopt(more.model_copy(update={"seed": 9, "devices": (*more.devices, "z")}))
+
+
+def test_rounds_may_be_added_to_a_finished_run(url: str) -> None:
+    """What came as the last evaluation is no answer to the round of that number."""
+    more = CONTRACT.model_copy(update={"run": "second", "rounds": 5})
+    with begun(url) as ledger:
+        for number in range(CONTRACT.rounds):
+            ledger.record(number, "a", "digest", b"trained")
+            ledger.close_round(number, b"state", b"broadcast", RoundCounts(1, 1, 1))
+        ledger.record(CONTRACT.rounds, "a", "digest a", b"evaluated")
+        ledger.finish()
+    with Ledger.open(url) as ledger:
+        assert ledger.adopt(more) == more.model_copy(update={"run": CONTRACT.run})
+        assert not ledger.finished()
+        assert ledger.recall(CONTRACT.rounds) == {}
+        assert ledger.recall(CONTRACT.rounds - 1) == {"a": b"trained"}
+        assert ledger.run_state() == (CONTRACT.rounds, b"state", b"broadcast")
+        held = ledger.hold(CONTRACT.task)
+        assert held is not None
+        assert held.rounds == 5
+        ledger.record(CONTRACT.rounds, "a", "another", b"trained again")
+    with Ledger.open(url) as ledger:
+        assert ledger.adopt(more).rounds == 5
+        assert ledger.recall(CONTRACT.rounds) == {"a": b"trained again"}
+
+
+def test_rounds_are_not_taken_away(url: str) -> None:
+    with begun(url) as ledger:
+        ledger.close_round(0, b"state", b"broadcast", RoundCounts(1, 1, 1))
+        for fewer in (1, 2):
+            with pytest.raises(RunError) as caught:
+                ledger.adopt(CONTRACT.model_copy(update={"rounds": fewer}))
+            assert caught.value.field == "rounds"
+            told = f"is {fewer}, and the run has 3, of which 1 are done"
+            assert caught.value.problem == told
+            assert "give 3, or more" in caught.value.remedy
+        assert ledger.adopt(CONTRACT) == CONTRACT
 
 
 def test_adopt_refuses_a_contract_of_another_version(url: str) -> None:
