@@ -90,6 +90,14 @@ class Participation:
         return frozenset(names[each] for each in random.permutation(len(names))[:count])
 
 
+def staleness_weight(staleness: int) -> float:
+    """Return what an answer to an earlier round counts, 1 for one to this round.
+
+    Source: FedBuff, 1 / sqrt(1 + staleness) (Nguyen et al., AISTATS 2022).
+    """
+    return 1.0 / math.sqrt(1.0 + staleness)
+
+
 class AskedLog(Protocol):
     """Where it is safe who was asked in a round."""
 

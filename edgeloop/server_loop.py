@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from edgeloop import implausible_uploads
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
 from edgeloop.cohorts import Cohort
-from edgeloop.participation import ParticipationPolicy, Recorded
+from edgeloop.participation import ParticipationPolicy, Recorded, staleness_weight
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +86,30 @@ def run_rounds(  # noqa: PLR0913 - the whole of a run, and only here
         joining = None if attendance is None else attendance.joining(run_state.rounds)
         answers = cohort.ask(run_state.rounds, run_state.broadcast, joining)
         uploads = _arrived_uploads(run_state.rounds, answers, attendance)
-        new_state, excluded = _aggregate(algorithm, run_state, uploads)
+        factors = {name: staleness_weight(answers[name].staleness) for name in uploads}
+        new_state, excluded = _aggregate(_weighing(algorithm, factors), run_state, uploads)
         result = RoundResult(run_state.rounds, answers, new_state, excluded)
         on_round_end(result)
         run_state = result.run_state
     return run_state, cohort.finish(run_state.rounds, run_state.broadcast)
+
+
+def _weighing(algorithm: Algorithm[S, U, B], factors: Mapping[str, float]) -> Algorithm[S, U, B]:
+    """Return an algorithm whose `aggregate_uploads` counts each upload by its client's factor.
+
+    Raises:
+        RuntimeError: if there is one besides 1, and the algorithm does more than average.
+    """
+    if all(factor == 1.0 for factor in factors.values()):
+        return algorithm
+    weighted = algorithm.aggregate_weighted
+    if weighted is None:
+        raise RuntimeError("the algorithm cannot count uploads by a factor")
+
+    def by_name(state: S, uploads: Mapping[str, U]) -> tuple[S, B]:
+        return weighted(state, list(uploads.values()), [factors[name] for name in uploads])
+
+    return replace(algorithm, aggregate_by_name=by_name)
 
 
 def _arrived_uploads(

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -289,14 +289,22 @@ class Run:
             generator = TimedGenerator(generator, self.metrics.generator_request)
         whole = algorithms.load_for_contract(self.contract, generator)
 
-        def merge(state: Any, uploads: Any) -> Any:
-            begun, watch = time.monotonic(), self._watch
-            with self.tracer.span("aggregate", watch.notes, watch.answers):
-                result = whole.aggregate_uploads(state, uploads)
-            self.metrics.step("aggregate", time.monotonic() - begun)
-            return result
+        def timed(aggregate: Callable[..., Any]) -> Callable[..., Any]:
+            def merge(*uploads: Any) -> Any:
+                begun, watch = time.monotonic(), self._watch
+                with self.tracer.span("aggregate", watch.notes, watch.answers):
+                    result = aggregate(*uploads)
+                self.metrics.step("aggregate", time.monotonic() - begun)
+                return result
 
-        return replace(whole, aggregate_by_name=merge)
+            return merge
+
+        weighted = whole.aggregate_weighted
+        return replace(
+            whole,
+            aggregate_by_name=timed(whole.aggregate_uploads),
+            aggregate_weighted=None if weighted is None else timed(weighted),
+        )
 
     def _deadlines(self) -> RoundDeadlines:
         cohort = self.settings.cohort
