@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud.aggregator import alone, forgetting, leaving, outcome, recording, standing, waiting
-from cloud.aggregator.agreement import GeneratorHandle, load_base, make_contract
+from cloud.aggregator.agreement import GeneratorHandle, check_buffer, load_base, make_contract
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.membership import LedgerMembers, remaining
@@ -48,6 +48,7 @@ def serve(settings: TaskSettings) -> Path:
         InputError: if the settings, the folder or the broker are not right.
         TooFewUploadsError: if a round was given up.
     """
+    check_buffer(settings)
     handle = GeneratorHandle(settings)
     algorithms.load_for_contract(make_contract(settings, handle.generator))
     # so that a wrong hyperparameter is told before anything is written
@@ -314,6 +315,8 @@ class Run:
             cohort.give_up_seconds,
             cohort.share,
             cohort.grace_seconds,
+            None if cohort.buffer is None else self._quorum(),
+            cohort.max_staleness,
         )
 
     def _quorum(self) -> int:

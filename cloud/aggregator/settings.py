@@ -78,6 +78,12 @@ class CohortSettings(Settings):
     grace_seconds: Annotated[float, Field(ge=0, le=86_400)] = 5.0
     """How long a round that has its quorum waits for others, once all who are online have
     answered."""
+    buffer: Size | None = None
+    """Semi-asynchronous rounds: a round is over with so many answers, to it or to an earlier one;
+    rounds wait for their devices if not given."""
+    max_staleness: Annotated[int, Field(ge=0, le=1000)] = 10
+    """How many rounds before the open one an answer may be to, with a buffer; it counts
+    1 / sqrt(1 + so many)."""
     deadline_seconds: Seconds = 600.0
     """How long to wait for more than the quorum."""
     give_up_seconds: Seconds = 86_400.0
@@ -99,6 +105,8 @@ class CohortSettings(Settings):
 
     def least(self, devices: int) -> int:
         """Return how many answers make a round count, of so many devices in the run."""
+        if self.buffer is not None:
+            return self.buffer if self.admit else min(self.buffer, devices)
         if isinstance(self.quorum, str):
             return min(1, devices) if not self.admit else 1  # `share` says how many
         if self.admit:
@@ -114,6 +122,10 @@ class CohortSettings(Settings):
         most = self.max_devices if self.admit else len(self.devices)
         if isinstance(self.quorum, int) and self.quorum > most:
             raise ValueError(f"quorum is larger than the {most} devices")
+        if self.buffer is not None and (self.quorum is not None or self.sample is not None):
+            raise ValueError("buffer says how many answers make a round: leave quorum, sample out")
+        if self.buffer is not None and self.buffer > most:
+            raise ValueError(f"buffer is larger than the {most} devices")
         if len(self.devices) > self.max_devices:
             raise ValueError(f"max_devices is less than the {len(self.devices)} devices")
         return self

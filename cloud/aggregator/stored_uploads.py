@@ -3,11 +3,16 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from cloud.aggregator.migrations import uploads
 from cloud.aggregator.transactions import Transactions, bytes_of
 from edgeloop.cohorts.uploads import Upload
+
+
+def answered_round() -> ColumnElement[int]:
+    """Return the round that an upload answers, as an expression."""
+    return func.coalesce(uploads.c.base, uploads.c.round)
 
 
 class StoredUploads(Transactions):
@@ -59,6 +64,7 @@ class StoredUploads(Transactions):
             "payload": upload.payload,
             "size": len(upload.payload),
             "received": self._now(),
+            "base": None if upload.base == round_number else upload.base,
         }
 
     def recall(self, round_number: int) -> dict[str, bytes]:
@@ -73,10 +79,14 @@ class StoredUploads(Transactions):
         return dict(sorted(found.items()))
 
     def held(self, round_number: int, client: str) -> str | None:
-        """Return the digest of a client's upload to a round, also of a closed one; None if none."""
-        key = {"run": self._run, "round": round_number, "device": client}
+        """Return the digest of a client's upload that answers a round; None if there is none.
+
+        It may count in a later one, and any may be closed.
+        """
+        theirs = select(uploads.c.digest).filter_by(run=self._run, device=client)
+        answering = theirs.where(answered_round() == round_number).limit(1)
         with self._read() as connection:
-            return connection.scalar(select(uploads.c.digest).filter_by(**key))
+            return connection.scalar(answering)
 
     def drop(self, round_number: int, client: str) -> None:
         """Forget an upload, so that its client may send another."""

@@ -64,6 +64,7 @@ class AnswerJudge:
         self._told = LogRateLimiter(clock=clock)
         self._ignored = wire.IgnoredFields()
         self._room = ChunkMemory(CHUNK_MEMORY)
+        self._kept: dict[str, tuple[bytes, Notes]] = {}  # for the next round
         self.assemblers: dict[str, Assembler] = {}
         for name in members:
             self.admit(name)
@@ -76,6 +77,12 @@ class AnswerJudge:
         """Forget what is not whole yet."""
         for each in self.assemblers.values():
             each.clear()
+
+    def judge_kept(self, gathering: Gathering[Frame], kinds: tuple[type, ...]) -> list[Judged]:
+        """Judge what came before its round, now that this one is open."""
+        kept, self._kept = self._kept, {}
+        found = sorted(kept.items())
+        return [self._judge_whole(gathering, name, *each, kinds) for name, each in found]
 
     def judge(
         self, gathering: Gathering[Frame], device: str, arrival: Arrival, kinds: tuple[type, ...]
@@ -125,7 +132,8 @@ class AnswerJudge:
     ) -> Judged:
         """Judge an answer; what a device of 0.1 tells beside it is in the message's notes."""
         number, size, why = gathering.round_number, len(payload), ""
-        opened, frame, verdict, trouble = None, None, Verdict.MALFORMED, None
+        opened, frame, trouble = None, None, None
+        verdict: Verdict | None = Verdict.MALFORMED
         try:
             opened = wire.open_frame(payload) if device in self.assemblers else None
         except WireError as error:
@@ -140,6 +148,9 @@ class AnswerJudge:
         if trouble is not None:
             self._drop(device, number, trouble)
             verdict, why = Verdict.MALFORMED, str(trouble)
+        if verdict is None:
+            self._kept[device] = payload, notes
+            return Judged(None)
         receipt = self._receipt_for(device, number, payload, opened, verdict, why)
         if frame is None:
             return Judged(DeviceMessage(device, verdict, size, notes=traced), receipt=receipt)
@@ -147,7 +158,8 @@ class AnswerJudge:
         report = frame[Report].with_notes(notes)
         told = DeviceMessage(device, verdict, size, report=report, ignored=ignored, notes=traced)
         accepted = verdict is Verdict.ACCEPTED
-        upload = Upload(device, frame.digest, payload) if accepted else None
+        base = frame.envelope.round
+        upload = Upload(device, frame.digest, payload, base) if accepted else None
         return Judged(told, upload, receipt)
 
     def _receipt_for(
@@ -165,9 +177,18 @@ class AnswerJudge:
             number = opened.envelope.round
         return partial(self._receipts.give, device, number, digest, verdict, why)
 
-    def _is_held(self, device: str, opened: OpenFrame) -> bool:
-        """Return whether an earlier round was closed with an answer, whose receipt was lost."""
-        return self._uploads.held(opened.envelope.round, device) == opened.digest
+    def _elsewhere(
+        self, gathering: Gathering[Frame], device: str, opened: OpenFrame
+    ) -> Verdict | None:
+        """Return the verdict on an answer to another round; None where it can count in this one."""
+        number = opened.envelope.round
+        misplaced = gathering.misplaced(number)
+        if number >= gathering.round_number:
+            return misplaced
+        held = self._uploads.held(number, device)
+        if held == opened.digest:
+            return Verdict.DUPLICATE  # whose receipt was lost
+        return misplaced or (None if held is None else Verdict.CONFLICT)
 
     def _drop(self, device: str, number: int, error: WireError) -> None:
         left = self._told.allowed(device)
@@ -182,8 +203,10 @@ class AnswerJudge:
         device: str,
         opened: OpenFrame | None,
         kinds: tuple[type, ...],
-    ) -> tuple[Frame | None, Verdict]:
+    ) -> tuple[Frame | None, Verdict | None]:
         """Return an answer's frame, as far as it is one of this run, and its verdict.
+
+        There is none yet for an answer that can only count in the next round.
 
         Raises:
             WireError: if it is none, and not of another round or run.
@@ -193,17 +216,18 @@ class AnswerJudge:
         envelope = opened.envelope
         if envelope.run != self._contract.run:
             return None, Verdict.WRONG_ROUND
-        if misplaced := gathering.misplaced(envelope.round):
-            if misplaced is Verdict.LATE and self._is_held(device, opened):
-                misplaced = Verdict.DUPLICATE
+        if envelope.evaluates and envelope.round == gathering.round_number:
+            if self._algorithm.upload in kinds:
+                return None, Verdict.LATE  # the run had fewer rounds when this was made
+        elif elsewhere := self._elsewhere(gathering, device, opened):
             frame = self._misplaced(device, opened)
-            if frame is not None and misplaced is Verdict.LATE and not envelope.evaluates:
+            if frame is not None and elsewhere is Verdict.LATE and not envelope.evaluates:
                 self._members.heard(device, envelope, in_time=False)
-            return frame, misplaced
-        if envelope.evaluates and self._algorithm.upload in kinds:
-            return None, Verdict.LATE  # the run had fewer rounds when this was made
+            return frame, elsewhere
         with self._tracer.span("check", bytes=len(opened.body)):
             frame = self.decoded(device, opened, kinds)
+        if gathering.is_ahead(device, envelope.round):
+            return frame, None
         verdict = gathering.offer(device, frame.envelope.round, frame.digest, frame)
         if verdict is Verdict.UNINVITED:
             return frame, Verdict.NOT_ASKED

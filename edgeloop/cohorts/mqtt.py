@@ -2,14 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
 from edgeloop.bases import sending
 from edgeloop.cohorts.announcing import Announcer
+from edgeloop.cohorts.deadlines import RoundDeadlines as RoundDeadlines
 from edgeloop.cohorts.events import (
     AnswersGathered,
     DeviceMessage,
@@ -48,26 +48,6 @@ together."""
 
 U = TypeVar("U")
 B = TypeVar("B")
-
-
-@dataclass(frozen=True)
-class RoundDeadlines:
-    """How long a round waits, and for whom.
-
-    Attributes:
-        quorum: how many answers make the round count.
-        deadline: seconds to wait for more than the quorum.
-        give_up: seconds to wait even for the quorum.
-        share: of those online, whose answers make the round count, in the place of the quorum.
-        grace: seconds after the answers of all who are online, when a round is over; None waits
-            for those who are not.
-    """
-
-    quorum: int
-    deadline: float
-    give_up: float
-    share: float | None = None
-    grace: float | None = None
 
 
 class MqttCohort(Generic[B, U]):
@@ -149,7 +129,9 @@ class MqttCohort(Generic[B, U]):
         kind = self._algorithm.upload
         frames = self._gathered(round_number, broadcast, self._deadlines.quorum, kind, Report)
         return {
-            device: Answer(frame.messages.get(kind), frame[Report])
+            device: Answer(
+                frame.messages.get(kind), frame[Report], round_number - frame.envelope.round
+            )
             for device, frame in frames.items()
         }
 
@@ -199,8 +181,10 @@ class MqttCohort(Generic[B, U]):
         self, round_number: int, broadcast: B, quorum: int, kinds: tuple[type, ...]
     ) -> Mapping[str, Frame]:
         gathering = self._gathering(round_number, quorum)
-        self._judge.forget_unfinished()  # when a round opens, that is an answer to one before
+        if not gathering.stalest:
+            self._judge.forget_unfinished()  # as a round opens, that is an answer to one before
         self._recall(gathering, kinds)
+        self._settle(gathering, self._judge.judge_kept(gathering, kinds))
         begun = self._clock()
         asked = tuple(sorted(self._asked or ()))
         size = self._announcer.open(round_number, broadcast, self._notes, asked=asked)
@@ -268,26 +252,20 @@ class MqttCohort(Generic[B, U]):
                 log.warning(text, number, device, error, extra=facts)
                 self._uploads.drop(number, device)
                 continue
-            gathering.offer(device, number, frame.digest, frame)
-            self._receipts.give(device, number, frame.digest, Verdict.ACCEPTED)
+            base = frame.envelope.round
+            gathering.offer(device, base, frame.digest, frame)
+            self._receipts.give(device, base, frame.digest, Verdict.ACCEPTED)
 
     def _gathering(self, round_number: int, quorum: int) -> Gathering[Frame]:
-        now = self._clock()
-        deadline = now + self._deadlines.deadline
-        give_up = max(deadline, now + self._deadlines.give_up)
         asked = frozenset(self._members)
         if self._asked is not None:
             asked &= self._asked
             quorum = min(quorum, len(asked))
-        return Gathering(
+        return self._deadlines.gathering(
             round_number,
             asked,
             quorum,
-            deadline,
-            give_up,
-            share=self._deadlines.share if quorum else None,  # nobody must evaluate at the end
-            grace=self._deadlines.grace,
-            usual=min(self._deadlines.quorum, len(asked)),
+            self._clock(),
             may_grow=self._members.are_open and self._asked is None,
             there=self._roster.able,
         )
@@ -318,15 +296,18 @@ class MqttCohort(Generic[B, U]):
         Nothing that a device sends can end a round.
         """
         found = [self._heard(gathering, each, kinds) for each in arrivals]
-        judged = [each for each in found if each is not None]
+        self._settle(gathering, [each for each in found if each is not None])
+        for arrival in arrivals:
+            arrival.acknowledge()
+        self._part()
+
+    def _settle(self, gathering: Gathering[Frame], judged: Sequence[Judged]) -> None:
+        """Write what counts of what was judged, and then tell of it."""
         self._record(gathering.round_number, judged)
         for each in judged:
             if each.message is not None:
                 self._observe(each.message)
             each.receipt()  # only now that what it tells of is safe
-        for arrival in arrivals:
-            arrival.acknowledge()
-        self._part()
 
     def _record(self, number: int, judged: Iterable[Judged]) -> None:
         """Make the uploads of a batch safe, all in one step."""

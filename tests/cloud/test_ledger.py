@@ -15,8 +15,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from cloud.aggregator import migrations
+from cloud.aggregator import migrations, recording
 from cloud.aggregator.ledger import Ledger, PastRound, RoundCounts
+from cloud.aggregator.membership import LedgerMembers
+from edgeloop.cohorts.uploads import Upload
 from edgeloop.errors import ConfigError, RunError, TakenError
 from tests.postgres import Postgres
 from tests.world import contract
@@ -179,6 +181,28 @@ def test_rounds_may_be_added_to_a_finished_run(url: str) -> None:
     with Ledger.open(url) as ledger:
         assert ledger.adopt(more).rounds == 5
         assert ledger.recall(CONTRACT.rounds) == {"a": b"trained again"}
+
+
+def test_an_upload_may_answer_an_earlier_round(url: str) -> None:
+    with begun(url) as ledger:
+        ledger.close_round(0, b"state", b"broadcast", RoundCounts(0, 0, 0))
+        ledger.record_all(
+            1, [Upload("a", "digest a", b"from a", 0), Upload("b", "digest b", b"from b", 1)]
+        )
+        assert ledger.recall(1) == {"a": b"from a", "b": b"from b"}
+        assert (ledger.held(0, "a"), ledger.held(1, "a")) == ("digest a", None)
+        assert (ledger.held(0, "b"), ledger.held(1, "b")) == (None, "digest b")
+        LedgerMembers(ledger).trained("a", [0])
+        ledger.close_round(1, b"state", b"broadcast", RoundCounts(2, 0, 0))
+        record = recording.record_of(CONTRACT, ledger)
+    assert record.schema_version == 2
+    first, second = record.rounds
+    assert (first.answered, first.late) == ((), ())
+    assert (second.answered, second.bases) == (("a", "b"), {"a": 0})
+    policy = record.policy()
+    assert policy.joining(0) == {"a"}
+    assert policy.joining(1) == {"b"}
+    assert policy.delays
 
 
 def test_rounds_are_not_taken_away(url: str) -> None:

@@ -153,3 +153,15 @@ def test_without_a_quorum_the_grace_begins_with_as_many_as_are_usual() -> None:
     empty = among(there, quorum=0, usual=2)
     assert not empty.is_over(now=9.9)
     assert empty.is_over(now=10.0), "at the deadline with whatever there is"
+
+
+def test_an_answer_to_an_earlier_round_counts_up_to_an_age() -> None:
+    g = Gathering[str](5, frozenset({"a", "b", "c"}), 3, 10.0, 20.0, stalest=2)
+    assert g.offer("a", 2, "1", "x") is Verdict.LATE
+    assert g.offer("a", 3, "2", "x") is Verdict.ACCEPTED
+    assert g.offer("b", 5, "3", "x") is Verdict.ACCEPTED
+    assert g.offer("c", 6, "4", "x") is Verdict.WRONG_ROUND
+    assert g.is_ahead("a", 5)
+    assert not g.is_ahead("a", 3)
+    assert not g.is_ahead("b", 5)
+    assert not g.is_ahead("c", 5)
