@@ -212,6 +212,8 @@ class Algorithm(Generic[State, Upload, Broadcast]):
         sizes: the sizes that the configuration fixes, by dimension letter, for `wire.decode`.
         start: server; the first state and the first broadcast.
         aggregate: server; one round's uploads, in the order of client names, to the next broadcast.
+        aggregate_weighted: server; `aggregate` where each upload counts by a factor besides, and
+            alike by factors that are all 1; None where it does more than average.
         recipe: client; its round as data, where it is one descent: such clients can be stacked.
         train: client; one round on local batches, to an upload. Changes the model. The recipe's
             where there is one.
@@ -261,6 +263,9 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     aggregate_by_name: Callable[[State, Mapping[str, Upload]], tuple[State, Broadcast]] | None = (
         None
     )
+    aggregate_weighted: (
+        Callable[[State, Sequence[Upload], Sequence[float]], tuple[State, Broadcast]] | None
+    ) = None
     remove_clients: Callable[[State, Collection[str]], tuple[State, Broadcast]] | None = None
     make_client: Callable[[str, Any, Any], Any] | None = None
 

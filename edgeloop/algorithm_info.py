@@ -43,6 +43,8 @@ class AlgorithmInfo:
             them for.
         base: whether clients compute on the features of a frozen base: Config then has
             `base_sha256` and `dims`, and `Algorithm.make_client` makes the clients.
+        averages: whether the server does no more than average, and so takes answers to earlier
+            rounds by a weight; `Algorithm.aggregate_weighted` then does.
         forgets: whether a client can be taken out again; `Algorithm.remove_clients` then does.
         rounds: how many it wants where nobody says.
         experimental: whether it is ours after a paper's idea, so that no published numbers are its.
@@ -65,6 +67,7 @@ class AlgorithmInfo:
     same_architecture: bool = False
     linear_head_only: bool = False
     base: bool = False
+    averages: bool = False
     forgets: bool = False
     rounds: int = 50
     experimental: bool = False

@@ -75,10 +75,17 @@ class Report:
 
 @dataclass(frozen=True)
 class Answer(Generic[U]):
-    """A client's answer to a round's broadcast; without an upload if it only evaluated."""
+    """A client's answer to a round's broadcast; without an upload if it only evaluated.
+
+    Attributes:
+        upload: the algorithm's.
+        report: what the client measured.
+        staleness: how many rounds before this one it was trained in, in a run that takes such.
+    """
 
     upload: U | None
     report: Report
+    staleness: int = 0
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,14 @@ class Participation:
         return frozenset(names[each] for each in random.permutation(len(names))[:count])
 
 
+def staleness_weight(staleness: int) -> float:
+    """Return what an answer to an earlier round counts, 1 for one to this round.
+
+    Source: FedBuff, 1 / sqrt(1 + staleness) (Nguyen et al., AISTATS 2022).
+    """
+    return 1.0 / math.sqrt(1.0 + staleness)
+
+
 class AskedLog(Protocol):
     """Where it is safe who was asked in a round."""
 
@@ -142,14 +150,27 @@ class Recorded:
     Attributes:
         answered: by round, who answered in time.
         late: by round, who trained in it, too, and was too late.
+        bases: by round, of those whose answers are to an earlier one: which.
     """
 
     answered: tuple[frozenset[str], ...]
     late: tuple[frozenset[str], ...]
+    bases: tuple[Mapping[str, int], ...] = ()
 
     def joining(self, round_number: int) -> frozenset[str]:
-        """Return who trains in a round: who answered, and who was too late."""
-        return self.answered[round_number] | self.late[round_number]
+        """Return who trains in a round: who answered, now or later, and who was too late."""
+        later = {n for each in self.bases for n, base in each.items() if base == round_number}
+        now = self.answered[round_number] - self.stale(round_number).keys()
+        return now | self.late[round_number] | later
+
+    @property
+    def delays(self) -> bool:
+        """Whether an answer counts in a later round than it is to."""
+        return any(self.bases)
+
+    def stale(self, round_number: int) -> Mapping[str, int]:
+        """Return whose answers in a round are to an earlier one, and to which."""
+        return self.bases[round_number] if self.bases else {}
 
     def arriving(self, round_number: int, joining: Collection[str]) -> frozenset[str]:
         """Return those of them who answered in time."""

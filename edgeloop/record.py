@@ -1,6 +1,7 @@
 """What took part in a run over a network: with it the run is a function of its configuration."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,11 +26,13 @@ class RecordedRound(RecordedPart):
         asked: who was asked, where a part of the devices was; None for everybody.
         answered: whose answers its result is made of, or would be if they were usable.
         late: who trained in it, too, and was too late.
+        bases: of those whose answers are to an earlier round: which one.
     """
 
     asked: tuple[Name, ...] | None = None
     answered: tuple[Name, ...]
     late: tuple[Name, ...] = ()
+    bases: Mapping[Name, Annotated[int, Field(ge=0)]] = {}
 
 
 class RecordedMember(RecordedPart):
@@ -52,7 +55,7 @@ class Record(RecordedPart):
     """What took part in a run, round by round.
 
     Attributes:
-        schema_version: of this record.
+        schema_version: of this record; 2 where answers count in later rounds.
         task: the task's name.
         run: the run's identity.
         algorithm: its name.
@@ -61,7 +64,7 @@ class Record(RecordedPart):
         knowledge_sha256: of the last broadcast; empty where the run had not ended.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 1
     task: Name
     run: Name
     algorithm: str
@@ -78,6 +81,7 @@ class Record(RecordedPart):
         return Recorded(
             tuple(frozenset(each.answered) for each in self.rounds),
             tuple(frozenset(each.late) for each in self.rounds),
+            tuple(dict(each.bases) for each in self.rounds),
         )
 
 

@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from edgeloop import implausible_uploads
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
 from edgeloop.cohorts import Cohort
-from edgeloop.participation import ParticipationPolicy, Recorded
+from edgeloop.participation import ParticipationPolicy, Recorded, staleness_weight
 
 log = logging.getLogger(__name__)
 
@@ -80,17 +80,74 @@ def run_rounds(  # noqa: PLR0913 - the whole of a run, and only here
     Returns:
         where the run stands at its end, and the last evaluation by client.
     """
+    delayed = DelayedUploads[U](participation) if isinstance(participation, Recorded) else None
     while run_state.rounds < rounds and not should_stop():
         drawn = run_state.rounds >= algorithm.full_rounds or isinstance(participation, Recorded)
         attendance = participation if drawn else None
         joining = None if attendance is None else attendance.joining(run_state.rounds)
         answers = cohort.ask(run_state.rounds, run_state.broadcast, joining)
+        if delayed is not None:
+            answers = delayed.exchange(run_state.rounds, answers)
         uploads = _arrived_uploads(run_state.rounds, answers, attendance)
-        new_state, excluded = _aggregate(algorithm, run_state, uploads)
+        factors = {name: staleness_weight(answers[name].staleness) for name in uploads}
+        new_state, excluded = _aggregate(_weighing(algorithm, factors), run_state, uploads)
         result = RoundResult(run_state.rounds, answers, new_state, excluded)
         on_round_end(result)
         run_state = result.run_state
     return run_state, cohort.finish(run_state.rounds, run_state.broadcast)
+
+
+class DelayedUploads(Generic[U]):
+    """Holds the uploads of a replayed run until the rounds that they count in.
+
+    Args:
+        recorded: which these are.
+    """
+
+    def __init__(self, recorded: Recorded) -> None:
+        self._recorded = recorded
+        self._held: dict[tuple[str, int], U | None] = {}
+
+    def exchange(
+        self, round_number: int, answers: Mapping[str, Answer[U]]
+    ) -> Mapping[str, Answer[U]]:
+        """Return a round's answers with the uploads that count in it, as old as they are then."""
+        stale = self._recorded.stale(round_number)
+        if self._recorded.delays:
+            self._held |= {(name, round_number): each.upload for name, each in answers.items()}
+        found = dict(answers)
+        for name, base in stale.items():
+            upload, staleness = self._held.pop((name, base), None), round_number - base
+            found[name] = replace(answers[name], upload=upload, staleness=staleness)
+        self._forget(round_number)
+        return found
+
+    def _forget(self, round_number: int) -> None:
+        """Keep only what counts in a later round."""
+        wanted = {
+            (name, base)
+            for each in self._recorded.bases[round_number + 1 :]
+            for name, base in each.items()
+        }
+        self._held = {key: each for key, each in self._held.items() if key in wanted}
+
+
+def _weighing(algorithm: Algorithm[S, U, B], factors: Mapping[str, float]) -> Algorithm[S, U, B]:
+    """Return an algorithm whose `aggregate_uploads` counts each upload by its client's factor.
+
+    Raises:
+        RuntimeError: if there is one besides 1, and the algorithm does more than average.
+    """
+    if all(factor == 1.0 for factor in factors.values()):
+        return algorithm
+    weighted = algorithm.aggregate_weighted
+    if weighted is None:
+        raise RuntimeError("the algorithm cannot count uploads by a factor")
+
+    def by_name(state: S, uploads: Mapping[str, U]) -> tuple[S, B]:
+        return weighted(state, list(uploads.values()), [factors[name] for name in uploads])
+
+    return replace(algorithm, aggregate_by_name=by_name)
 
 
 def _arrived_uploads(

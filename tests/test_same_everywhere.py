@@ -100,7 +100,7 @@ class Deployment:
             name = "same"
             algorithm = "{self._simulated.algorithm}"
             {f'generator = "{generator}"' if generator else ""}
-            hyperparameters = {{ server_epochs = {EPOCHS} }}
+            {self._hyperparameters()}
             class_names = [{names}]
             shape = [1, 28, 28]
             width = {WIDTH}
@@ -112,6 +112,10 @@ class Deployment:
             cohort = {self.cohort}
             """,
         )
+
+    def _hyperparameters(self) -> str:
+        averages = self._simulated.algorithm == "fedproto"
+        return "" if averages else f"hyperparameters = {{ server_epochs = {EPOCHS} }}"
 
     def start_agent(self, number: int, broker: BrokerSettings) -> Started:
         return self._start(
@@ -262,5 +266,44 @@ def test_with_joins_leaves_and_late_answers_replayed_in_one_process(
     options = f"--width {WIDTH} --set server_epochs={EPOCHS} --seed 0 --workers 1 --out {out}"
     whole = [*command.split(), *options.split(), "--replay", str(again)]
     subprocess.run([EDGELOOP, *whole], check=True, timeout=240)
+    replayed = json.loads((out / "summary.json").read_text())["knowledge_sha256"]
+    assert replayed == deployment.knowledge() == held["knowledge_sha256"]
+
+
+class BufferedDeployment(Deployment):
+    """A round is over with three answers; who is slower counts in a later one."""
+
+    cohort = '{ admit = ["client-*"], buffer = 3, max_staleness = 20, give_up_seconds = 200 }'
+    rounds = 8
+
+
+@pytest.mark.broker
+def test_with_answers_that_count_in_later_rounds_replayed_in_one_process(
+    world: Path, tmp_path: Path, start_broker: StartBroker
+) -> None:
+    broker = start_broker().settings
+    with ExitStack() as stack:
+        plain = Simulated("fedproto", None, False, "")
+        deployment = BufferedDeployment(tmp_path, world, plain, stack)
+        aggregator = deployment.start_aggregator(broker)
+        agents = [deployment.start_agent(number, broker) for number in range(5)]
+        slow = agents[0]
+        slow.wait_for("of 8: working")
+        slow.process.send_signal(signal.SIGSTOP)  # it has heard of the round
+        closed = aggregator.log.read_text().count(" closed: ")
+        aggregator.wait_for(f"round {closed + 1} of 8 closed")
+        aggregator.kill()
+        slow.process.send_signal(signal.SIGCONT)
+        finish(deployment.start_aggregator(broker), *agents)
+    record = tmp_path / "aggregator" / "participation.json"
+    held = json.loads(record.read_text())
+    assert held["schema_version"] == 2
+    stale = [each["bases"] for each in held["rounds"]]
+    assert any("client-00" in each for each in stale)
+    assert all(len(each["answered"]) >= 3 for each in held["rounds"])
+    out = tmp_path / "replayed"
+    command = f"simulate fedproto --data {world} --models {','.join(MODELS)} --rounds 8"
+    options = f"--width {WIDTH} --seed 0 --workers 1 --out {out} --replay {record}"
+    subprocess.run([EDGELOOP, *command.split(), *options.split()], check=True, timeout=240)
     replayed = json.loads((out / "summary.json").read_text())["knowledge_sha256"]
     assert replayed == deployment.knowledge() == held["knowledge_sha256"]

@@ -37,6 +37,20 @@ def make_contract(
     )
 
 
+def check_buffer(settings: TaskSettings) -> None:
+    """Refuse semi-asynchronous rounds of an algorithm whose server does more than average.
+
+    Raises:
+        ConfigError: naming those that can.
+    """
+    name = settings.algorithm
+    if settings.cohort.buffer is None or algorithms.info(name).averages:
+        return
+    problem = f"{name} does more with a round's uploads than to average them"
+    others = ", ".join(algorithms.asking("averages"))
+    raise ConfigError("cohort.buffer", problem, f"leave it out, or choose one of {others}")
+
+
 class GeneratorHandle:
     """A task's generator, if it needs one, and what is wrong with it while it does not answer.
 

@@ -1,36 +1,27 @@
 """What a run must not lose: its contract, where it stands, and the uploads of the open round."""
 
-import hashlib
-import json
-import threading
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+import logging
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from pydantic import ValidationError
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 from sqlalchemy.engine import URL
 
+from cloud.aggregator.agreed import continued, row_of, stored
 from cloud.aggregator.database import DAMAGED, Database, connect, translate_errors
 from cloud.aggregator.migrations import asked, departures, late, members, rounds, runs, uploads
-from edgeloop.cohorts.uploads import Upload
-from edgeloop.errors import ConfigError, EdgeloopError, RunError
+from cloud.aggregator.stored_uploads import StoredUploads
+from cloud.aggregator.transactions import bytes_of, utc
+from edgeloop.errors import ConfigError, RunError
 from edgeloop.protocol.task import Contract
 from edgeloop.protocol.wire import MAX_FRAME
 
+log = logging.getLogger(__name__)
+
 Without = Callable[[int, bytes, bytes], tuple[bytes, bytes]]
 """How many rounds were done, the state and the broadcast after them, to these without somebody."""
-
-LOCK_TIMEOUT_SECONDS = 60.0
-"""For another program, such as one that makes a backup, to let go of a ledger."""
-
-
-def utc() -> datetime:
-    """Return the time now."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -70,7 +61,7 @@ class PastRound:
     seconds: float
 
 
-class Ledger:
+class Ledger(StoredUploads):
     """The store of one run; `open` makes one. Any thread may use it.
 
     Attributes:
@@ -82,13 +73,8 @@ class Ledger:
     """
 
     def __init__(self, database: Database, keep: int, now: Callable[[], datetime]) -> None:
-        self._database = database
+        super().__init__(database, now)
         self._keep = keep
-        self._now = now
-        self._writing = threading.Lock()
-        self._adopted: str | None = None
-        self.is_open = True
-        self.on_write: Callable[[float], None] = lambda seconds: None
 
     @classmethod
     def open(
@@ -117,22 +103,11 @@ class Ledger:
             raise ConfigError("keep_rounds", f"is {keep_rounds}", "keep at least 1")
         return cls(connect(url, busy_seconds), keep_rounds, now)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let another process have it. Closing twice does nothing."""
-        with self._writing:
-            self.is_open = False
-            self._database.close()
-
     def adopt(self, contract: Contract) -> Contract:
         """Store a new run's contract, or return the one that the ledger continues with.
 
-        Devices may have been added since: they join the run in its open round.
+        Devices may have been added since: they join the run in its open round. So may rounds, to a
+        finished run too: it goes on where it stands, and is not finished any more.
 
         Args:
             contract: with a fresh run in it, which counts only if the ledger holds none.
@@ -148,13 +123,24 @@ class Ledger:
         with self._write() as connection:
             text = connection.scalar(first)
             if text is None:
-                connection.execute(insert(runs).values(**_row_of(contract), created=self._now()))
-            stored = contract if text is None else _same(self._database.name, text, contract)
-            if text is not None:
-                row = update(runs).where(runs.c.run == stored.run)
-                connection.execute(row.values(**_row_of(stored)))  # with the devices of today
-        self._adopted = stored.run
-        return stored
+                connection.execute(insert(runs).values(**row_of(contract), created=self._now()))
+                self._adopted = contract.run
+                return contract
+            held = stored(self._database.name, text)
+            self._adopted = held.run
+            return self._continue(connection, held, contract)
+
+    def _continue(self, connection: Connection, held: Contract, wanted: Contract) -> Contract:
+        done = connection.scalar(self._newest()) or 0
+        new = continued(self._database.name, held, wanted, done)
+        row = update(runs).where(runs.c.run == new.run)
+        connection.execute(row.values(**row_of(new)))  # with the devices and rounds of today
+        if new.rounds > held.rounds:
+            log.info("%d rounds are done, of now %d instead of %d", done, new.rounds, held.rounds)
+            connection.execute(row.values(finished=None))
+            evaluations = uploads.c.run == new.run, uploads.c.round >= held.rounds
+            connection.execute(delete(uploads).where(*evaluations))
+        return new
 
     def hold(self, task: str) -> Contract | None:
         """Go on with a task's run as it was agreed; None if the ledger holds none.
@@ -168,13 +154,9 @@ class Ledger:
             text = connection.scalar(newest.limit(1))
         if text is None:
             return None
-        stored = _stored(self._database.name, text)
-        self._adopted = stored.run
-        return stored
-
-    def set_lock_timeout(self, seconds: float = LOCK_TIMEOUT_SECONDS) -> None:
-        """Wait so long for another program's lock, as a run does that nobody watches."""
-        self._database.wait(seconds)
+        held = stored(self._database.name, text)
+        self._adopted = held.run
+        return held
 
     def claim(self, task: str) -> None:
         """Keep aggregators from a task that is not adopted.
@@ -235,78 +217,7 @@ class Ledger:
             return None
         if not isinstance(row.number, int) or not 0 <= row.number <= MAX_FRAME:
             raise RunError(self._database.name, *DAMAGED)
-        return row.number, _bytes(row.state), _bytes(row.broadcast)
-
-    def record(self, round_number: int, client: str, digest: str, payload: bytes) -> None:
-        """Store an upload; the same one again changes nothing.
-
-        Raises:
-            ValueError: if the round holds another upload of this client.
-        """
-        self.record_all(round_number, [Upload(client, digest, payload)])
-
-    def record_all(self, round_number: int, uploaded: Sequence[Upload]) -> None:
-        """Store uploads to one round in one transaction; those that it holds change nothing.
-
-        Raises:
-            ValueError: if the round holds another upload of one of the clients; the others are
-                stored.
-        """
-        new = {each.client: each for each in reversed(uploaded)}  # the first of a client counts
-        with self._write() as connection:
-            held = self._digests(connection, round_number, new)
-            rows = [self._row(round_number, new[name]) for name in sorted(new.keys() - held.keys())]
-            if rows:
-                connection.execute(insert(uploads), rows)
-        held.update((name, each.digest) for name, each in new.items() if name not in held)
-        for each in uploaded:
-            if held[each.client] != each.digest:
-                raise ValueError(f"round {round_number} holds another upload of {each.client}")
-
-    def _digests(
-        self, connection: Connection, round_number: int, clients: Collection[str]
-    ) -> dict[str, str]:
-        """Return what a round holds of clients: digests of uploads by client."""
-        query = select(uploads.c.device, uploads.c.digest).where(
-            uploads.c.run == self._run,
-            uploads.c.round == round_number,
-            uploads.c.device.in_(clients),
-        )
-        return {row.device: row.digest for row in connection.execute(query)}
-
-    def _row(self, round_number: int, upload: Upload) -> dict[str, Any]:
-        return {
-            "run": self._run,
-            "round": round_number,
-            "device": upload.client,
-            "digest": upload.digest,
-            "payload": upload.payload,
-            "size": len(upload.payload),
-            "received": self._now(),
-        }
-
-    def recall(self, round_number: int) -> dict[str, bytes]:
-        """Return a round's uploads by client, in the order of their names; none once pruned."""
-        query = select(uploads.c.device, uploads.c.payload).where(
-            uploads.c.run == self._run,
-            uploads.c.round == round_number,
-            uploads.c.payload.is_not(None),
-        )
-        with self._read() as connection:  # sorted here: databases differ in the order of names
-            found = {row.device: _bytes(row.payload) for row in connection.execute(query)}
-        return dict(sorted(found.items()))
-
-    def held(self, round_number: int, client: str) -> str | None:
-        """Return the digest of a client's upload to a round, also of a closed one; None if none."""
-        key = {"run": self._run, "round": round_number, "device": client}
-        with self._read() as connection:
-            return connection.scalar(select(uploads.c.digest).filter_by(**key))
-
-    def drop(self, round_number: int, client: str) -> None:
-        """Forget an upload, so that its client may send another."""
-        key = {"run": self._run, "round": round_number, "device": client}
-        with self._write() as connection:
-            connection.execute(delete(uploads).filter_by(**key))
+        return row.number, bytes_of(row.state), bytes_of(row.broadcast)
 
     def close_round(
         self, closed_number: int, state: bytes, broadcast: bytes, counts: RoundCounts
@@ -345,14 +256,15 @@ class Ledger:
         gone = delete(uploads).where(uploads.c.run == self._run, uploads.c.device.in_(devices))
         new = sorted(set(devices) - self.departed())
         with self._write() as connection:
-            for row in connection.execute(kept).all():
-                state, broadcast = without(row.number, _bytes(row.state), _bytes(row.broadcast))
-                at = update(rounds).filter_by(run=self._run, number=row.number)
+            for each in connection.execute(kept).all():
+                was = bytes_of(each.state), bytes_of(each.broadcast)
+                state, broadcast = without(each.number, *was)
+                at = update(rounds).filter_by(run=self._run, number=each.number)
                 connection.execute(at.values(state=state, broadcast=broadcast))
             connection.execute(gone)
             for device in new:
-                row_of = {"run": self._run, "device": device, "left": self._now()}
-                connection.execute(insert(departures).values(**row_of))
+                row = {"run": self._run, "device": device, "left": self._now()}
+                connection.execute(insert(departures).values(**row))
             for table in (members, asked, late):
                 theirs = delete(table).where(table.c.run == self._run)
                 connection.execute(theirs.where(table.c.device.in_(devices)))
@@ -391,39 +303,6 @@ class Ledger:
         with self._read() as connection:
             return [_past(row) for row in connection.execute(query.order_by(rounds.c.number))]
 
-    @property
-    def run(self) -> str:
-        """The adopted run."""
-        return self._run
-
-    @property
-    def name(self) -> str:
-        """Its database's name, for messages: a file, or a URL without its password."""
-        return self._database.name
-
-    @property
-    def is_new(self) -> bool:
-        """Whether its file was made when it was opened; of a shared database nobody knows."""
-        return self._database.made
-
-    def now(self) -> datetime:
-        """Return the time by the ledger's clock."""
-        return self._now()
-
-    def reading(self) -> AbstractContextManager[Connection]:
-        """Return a transaction that reads, for a table with a module of its own."""
-        return self._read()
-
-    def writing(self) -> AbstractContextManager[Connection]:
-        """Return a transaction that writes; it is durable when its block ends."""
-        return self._write()
-
-    @property
-    def _run(self) -> str:
-        if self._adopted is None:
-            raise RuntimeError("adopt a contract first")
-        return self._adopted
-
     def _newest(self) -> Select[Any]:
         return select(func.max(rounds.c.number)).where(rounds.c.run == self._run)
 
@@ -434,92 +313,10 @@ class Ledger:
         connection.execute(insert(rounds).values(**row, opened=self._now()))
 
     def _prune(self, connection: Connection, last: int) -> None:
-        old = uploads.c.run == self._run, uploads.c.round <= last, uploads.c.payload.is_not(None)
-        gone = connection.scalars(select(uploads.c.round).where(*old).distinct()).all()
-        connection.execute(update(uploads).where(*old).values(payload=None))
-        if gone and not self._database.shared:
-            self._rewrite(connection, gone)
+        self._prune_uploads(connection, last)
         old_rounds = update(rounds).where(rounds.c.run == self._run, rounds.c.number <= last)
         emptied = old_rounds.where(rounds.c.state.is_not(None)).values(state=None, broadcast=None)
         connection.execute(emptied)
-
-    def _rewrite(self, connection: Connection, numbers: Collection[int]) -> None:
-        """Make rounds' uploads anew: SQLite fills no gap that a row leaves by becoming shorter."""
-        theirs = uploads.c.run == self._run, uploads.c.round.in_(numbers)
-        rows = connection.execute(select(uploads).where(*theirs)).mappings().all()
-        connection.execute(delete(uploads).where(*theirs))
-        connection.execute(insert(uploads), [dict(row) for row in rows])
-
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        self._check_open()
-        name = self._database.name
-        try:
-            with translate_errors(name), self._database.engine.connect() as connection:
-                yield connection
-        except EdgeloopError:
-            raise
-        except (TypeError, ValueError) as error:  # SQLite keeps a text where a time should be
-            raise RunError(name, *DAMAGED) from error
-
-    @contextmanager
-    def _write(self) -> Iterator[Connection]:
-        with self._writing:
-            self._check_open()
-            begun = time.monotonic()
-            with translate_errors(self._database.name), self._database.writing() as connection:
-                yield connection
-            self.on_write(time.monotonic() - begun)
-
-    def _check_open(self) -> None:
-        if not self.is_open:
-            raise RunError(self._database.name, "is closed", "open it again")
-
-
-def _bytes(value: Any) -> bytes:
-    """Return what a column of bytes holds; nothing where SQLite holds something else there."""
-    return value if isinstance(value, bytes) else b""
-
-
-def _row_of(contract: Contract) -> dict[str, str]:
-    fields = json.dumps(_without_run(contract), sort_keys=True)
-    return {
-        "run": contract.run,
-        "task": contract.task,
-        "contract": contract.text(),
-        "digest": hashlib.sha256(fields.encode()).hexdigest(),
-    }
-
-
-def _without_run(contract: Contract) -> dict[str, Any]:
-    return contract.model_dump(mode="json", exclude={"run"})
-
-
-def _same(name: str, text: str, contract: Contract) -> Contract:
-    """Return the stored contract, if it is the given one but for the run, and more devices."""
-    stored = _stored(name, text)
-    if set(contract.devices) > set(stored.devices):
-        stored = stored.model_copy(update={"devices": contract.devices})
-    held, wanted = _without_run(stored), _without_run(contract)
-    if differing := _differing(held, wanted):
-        problem = f"holds another run (task {stored.task}, other {', '.join(differing)})"
-        raise RunError(name, problem, "use another folder")
-    return stored
-
-
-def _stored(name: str, text: str) -> Contract:
-    try:
-        return Contract.model_validate_json(text)
-    except ValidationError as error:
-        problem = "holds a contract that this edgeloop cannot read"
-        raise RunError(name, problem, "use another folder") from error
-
-
-def _differing(held: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Return the keys of which the values differ; of the options, their own keys."""
-    keys = [key for key in wanted if held[key] != wanted[key] and key != "options"]
-    there, here = held["options"], wanted["options"]
-    return keys + [name for name in {**there, **here} if there.get(name) != here.get(name)]
 
 
 def _past(row: Row[Any]) -> PastRound:

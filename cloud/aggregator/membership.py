@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, insert, select, update
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.migrations import asked, late, members, uploads
 from cloud.aggregator.migrations import rounds as round_table
+from cloud.aggregator.stored_uploads import answered_round
 from edgeloop.errors import RunError
 from edgeloop.protocol.task import Contract
 
@@ -89,8 +90,8 @@ class LedgerMembers:
             open_round = connection.scalar(newest) or 0
             known = {
                 number
-                for table in (uploads, late)
-                for number in connection.scalars(select(table.c.round).filter_by(**key))
+                for column in (answered_round(), late.c.round)
+                for number in connection.scalars(select(column).filter_by(**key))
             }
             new = [each for each in sorted(rounds) if each not in known and each < open_round]
             if new:

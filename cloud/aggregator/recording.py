@@ -10,6 +10,7 @@ from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.membership import LedgerMembers, held_run
 from cloud.aggregator.migrations import asked, late, uploads
 from cloud.aggregator.settings import TaskSettings
+from cloud.aggregator.stored_uploads import answered_round
 from edgeloop import algorithms
 from edgeloop.participation import EVERYBODY
 from edgeloop.protocol import wire
@@ -23,12 +24,15 @@ FILE = "participation.json"
 
 def record_of(contract: Contract, ledger: Ledger, knowledge: str = "") -> Record:
     """Return who took part in which round of the run that a ledger has adopted."""
-    answered, trained, drawn = (_by_round(ledger, table) for table in (uploads, late, asked))
+    trained, drawn = (_by_round(ledger, table) for table in (late, asked))
+    bases = _bases(ledger)
+    counted = {(base, name) for each in bases.values() for name, base in each.items()}
     rounds = [
         RecordedRound(
             asked=None if EVERYBODY in drawn[n] or not drawn[n] else tuple(sorted(drawn[n])),
-            answered=tuple(sorted(answered[n])),
-            late=tuple(sorted(trained[n] - answered[n])),
+            answered=tuple(sorted(bases[n])),
+            late=tuple(sorted(name for name in trained[n] if (n, name) not in counted)),
+            bases={name: base for name, base in sorted(bases[n].items()) if base != n},
         )
         for n in (each.number for each in ledger.history())
     ]
@@ -36,10 +40,22 @@ def record_of(contract: Contract, ledger: Ledger, knowledge: str = "") -> Record
         task=contract.task,
         run=contract.run,
         algorithm=contract.algorithm,
+        schema_version=2 if any(each.bases for each in rounds) else 1,
         rounds=tuple(rounds),
         members=tuple(RecordedMember(**vars(each)) for each in LedgerMembers(ledger).all()),
         knowledge_sha256=knowledge,
     )
+
+
+def _bases(ledger: Ledger) -> dict[int, dict[str, int]]:
+    """Return by round whose answers count in it, and the round that each answers."""
+    found: dict[int, dict[str, int]] = defaultdict(dict)
+    columns = uploads.c.round, uploads.c.device, answered_round().label("base")
+    query = select(*columns).where(uploads.c.run == ledger.run)
+    with ledger.reading() as connection:
+        for row in connection.execute(query):
+            found[row.round][row.device] = row.base
+    return found
 
 
 def _by_round(ledger: Ledger, table: Table) -> dict[int, set[str]]:

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from cloud.aggregator import (
     standing,
     waiting,
 )
-from cloud.aggregator.agreement import GeneratorHandle, load_base, make_contract
+from cloud.aggregator.agreement import GeneratorHandle, check_buffer, load_base, make_contract
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.membership import LedgerMembers, remaining
@@ -58,6 +58,7 @@ def serve(settings: TaskSettings) -> Path:
         InputError: if the settings, the folder or the broker are not right.
         TooFewUploadsError: if a round was given up.
     """
+    check_buffer(settings)
     handle = GeneratorHandle(settings)
     algorithms.load_for_contract(make_contract(settings, handle.generator))
     # so that a wrong hyperparameter is told before anything is written
@@ -307,14 +308,22 @@ class Run:
             generator = TimedGenerator(generator, self.metrics.generator_request)
         whole = algorithms.load_for_contract(self.contract, generator)
 
-        def merge(state: Any, uploads: Any) -> Any:
-            begun, watch = time.monotonic(), self._watch
-            with self.tracer.span("aggregate", watch.notes, watch.answers):
-                result = whole.aggregate_uploads(state, uploads)
-            self.metrics.step("aggregate", time.monotonic() - begun)
-            return result
+        def timed(aggregate: Callable[..., Any]) -> Callable[..., Any]:
+            def merge(*uploads: Any) -> Any:
+                begun, watch = time.monotonic(), self._watch
+                with self.tracer.span("aggregate", watch.notes, watch.answers):
+                    result = aggregate(*uploads)
+                self.metrics.step("aggregate", time.monotonic() - begun)
+                return result
 
-        return replace(whole, aggregate_by_name=merge)
+            return merge
+
+        weighted = whole.aggregate_weighted
+        return replace(
+            whole,
+            aggregate_by_name=timed(whole.aggregate_uploads),
+            aggregate_weighted=None if weighted is None else timed(weighted),
+        )
 
     def _deadlines(self) -> RoundDeadlines:
         cohort = self.settings.cohort
@@ -323,7 +332,9 @@ class Run:
             cohort.deadline_seconds,
             cohort.give_up_seconds,
             cohort.share,
-            cohort.grace,
+            cohort.grace_seconds,
+            None if cohort.buffer is None else self._quorum(),
+            cohort.max_staleness,
         )
 
     def _quorum(self) -> int:

@@ -32,9 +32,6 @@ Many = Annotated[int, Field(ge=1, le=10**9)]
 Share = Annotated[str, Field(pattern="^(100|[1-9][0-9]?)%$")]
 """Of the devices that are online."""
 
-GRACE_SECONDS = 10.0
-"""For others, once all who are online have answered, in a task that admits devices."""
-
 _FACTS = {"classes": "class_names", "width": "width", "seed": "seed", "shape": "shape"}
 """What a task's own keys say of an algorithm's settings."""
 
@@ -78,9 +75,15 @@ class CohortSettings(Settings):
     sample: Share | None = None
     """The share of the devices that is asked in a round ("20%"), drawn anew by the seed; all if not
     given."""
-    grace_seconds: Annotated[float, Field(ge=0, le=86_400)] | None = None
-    """How long a round waits for others once all who are online have answered; 10 if not given
-    where devices are admitted, and else who is away is waited for."""
+    grace_seconds: Annotated[float, Field(ge=0, le=86_400)] = 5.0
+    """How long a round that has its quorum waits for others, once all who are online have
+    answered."""
+    buffer: Size | None = None
+    """Semi-asynchronous rounds: a round is over with so many answers, to it or to an earlier one;
+    rounds wait for their devices if not given."""
+    max_staleness: Annotated[int, Field(ge=0, le=1000)] = 10
+    """How many rounds before the open one an answer may be to, with a buffer; it counts
+    1 / sqrt(1 + so many)."""
     deadline_seconds: Seconds = 600.0
     """How long to wait for more than the quorum."""
     give_up_seconds: Seconds = 86_400.0
@@ -100,14 +103,10 @@ class CohortSettings(Settings):
         """The share of the devices that is asked in a round."""
         return 1.0 if self.sample is None else _ratio(self.sample)
 
-    @property
-    def grace(self) -> float | None:
-        """Seconds for others once all who are online have answered; None waits for all."""
-        default = GRACE_SECONDS if self.admit else None
-        return default if self.grace_seconds is None else self.grace_seconds
-
     def least(self, devices: int) -> int:
         """Return how many answers make a round count, of so many devices in the run."""
+        if self.buffer is not None:
+            return self.buffer if self.admit else min(self.buffer, devices)
         if isinstance(self.quorum, str):
             return min(1, devices) if not self.admit else 1  # `share` says how many
         if self.admit:
@@ -123,6 +122,10 @@ class CohortSettings(Settings):
         most = self.max_devices if self.admit else len(self.devices)
         if isinstance(self.quorum, int) and self.quorum > most:
             raise ValueError(f"quorum is larger than the {most} devices")
+        if self.buffer is not None and (self.quorum is not None or self.sample is not None):
+            raise ValueError("buffer says how many answers make a round: leave quorum, sample out")
+        if self.buffer is not None and self.buffer > most:
+            raise ValueError(f"buffer is larger than the {most} devices")
         if len(self.devices) > self.max_devices:
             raise ValueError(f"max_devices is less than the {len(self.devices)} devices")
         return self

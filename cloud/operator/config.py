@@ -95,8 +95,15 @@ def _trace(settings: OperatorSettings) -> dict[str, Any]:
 
 
 def changed_frozen_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Return the spec's fields that differ in two tables and may not, once a run has begun."""
-    changed = [field for key, field in FROZEN.items() if old.get(key) != new.get(key)]
+    """Return the spec's fields that differ in two tables and may not, once a run has begun.
+
+    Rounds may be added.
+    """
+    changed = [
+        field
+        for key, field in FROZEN.items()
+        if old.get(key) != new.get(key) and not (key == "rounds" and new[key] > old[key])
+    ]
     for field in ("devices", "admit"):
         if old["cohort"].get(field) != new["cohort"].get(field):
             changed.append(f"cohort.{field}")
@@ -178,17 +185,17 @@ def _privacy(task: Task) -> dict[str, float] | None:
 
 def _cohort(task: Task) -> dict[str, Any]:
     cohort = task.spec.cohort
-    grace, share = cohort.grace_seconds, cohort.quorum_percent
+    share = cohort.quorum_percent
     optional = {
         "admit": list(cohort.admit) or None,
         "max_devices": cohort.max_devices,
         "quorum": cohort.quorum if share is None else f"{share}%",
         "sample": None if cohort.sample_percent is None else f"{cohort.sample_percent}%",
-        "grace_seconds": None if grace is None else float(grace),
     }
     return {
         "devices": list(cohort.devices),
         **{key: value for key, value in optional.items() if value is not None},
+        "grace_seconds": float(cohort.grace_seconds),
         "deadline_seconds": float(cohort.deadline_seconds),
         "give_up_seconds": float(cohort.give_up_seconds),
     }

@@ -118,7 +118,8 @@ def phase_of(task: Task, seen: Observation, restarts: int) -> Phase:
     before: Phase = task.status.get("phase", "Pending")
     if is_over(task):
         return before
-    if seen.aggregator is not None and seen.aggregator.finished:
+    told = seen.aggregator
+    if told is not None and told.finished and told.rounds >= task.spec.rounds:
         return "Succeeded"
     if seen.refused is not None:
         return before
@@ -132,7 +133,9 @@ def phase_of(task: Task, seen: Observation, restarts: int) -> Phase:
 def is_over(task: Task) -> bool:
     """Return whether a task is over: for good, or until its spec is another one."""
     phase = task.status.get("phase")
-    return phase in ("Succeeded", "Cancelled") or (phase == "Failed" and not spec_changed(task))
+    if phase == "Succeeded":
+        return task.spec.rounds <= int(task.status.get("rounds", task.spec.rounds))
+    return phase == "Cancelled" or (phase == "Failed" and not spec_changed(task))
 
 
 def spec_changed(task: Task) -> bool:

@@ -1,6 +1,7 @@
 """A device's answers: worked out once, remembered, and sent as often as they are wanted."""
 
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -79,14 +80,17 @@ class Answering:
             return self.answer_again(session, opening)
         standing = self._standing
         assert standing.broadcast is not None  # noqa: S101 - or it would be fetched now
-        if opening.round < session.contract.rounds:
+        last = opening.round >= session.contract.rounds
+        if not last:
             session = standing.session = renewed(self._context, session)
+        before = session.client.weights() if last else {}
         with self._tracer.span("train", standing.trace_notes, round=opening.round):
             messages = self.work.answer(session, opening, standing.broadcast[1])
         if messages is None:
             return False
         with self._tracer.span("upload", standing.trace_notes, round=opening.round) as traced:
-            standing.state = self._remember(session, opening.round, messages, context_of(traced))
+            state = self._remember(session, opening.round, messages, context_of(traced))
+            standing.state = replace(state, evaluated=last, before=before)
             until_written(partial(standing.store.save, standing.state))
             standing.state = self._send(session, standing.state, traced)
         return True
@@ -95,7 +99,7 @@ class Answering:
         """Send the answer to a round as it was remembered; tell whether there is one."""
         state = self._standing.state
         assert state is not None  # noqa: S101 - a round that is not new was answered before
-        if opening.round < state.round:
+        if opening.round < state.round or not state.answer:
             log.warning(
                 "round %d is open, and round %d was answered: nothing is sent; if the task was"
                 " restored from a backup, restore this device or remove its state.safetensors",
@@ -144,6 +148,7 @@ class Answering:
             self._context.settings.name,
             trace,
             "" if standing.state is None else standing.state.trained_before(number),
+            evaluates=number >= session.contract.rounds,
         )
         payload = self.work.frame(session, envelope, messages, wire.grows(standing.notes))
         before = standing.state or AgentState(session.contract.run, number, payload)

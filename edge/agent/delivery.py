@@ -102,6 +102,10 @@ class Delivery:
         self._note_sent()
         return _with_bytes(state, size, again=True)
 
+    def forget(self) -> None:
+        """Have no answer: the one before is no round's any more."""
+        self.is_open, self._digest, self._verdict = False, "", None
+
     def left(self) -> float:
         """Return the seconds until `due` should be asked."""
         return self._repeat.left() if self.is_open and self.expects else float("inf")

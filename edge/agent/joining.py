@@ -5,6 +5,7 @@ from functools import partial
 
 from pydantic import ValidationError
 
+from edge.agent.delivery import Delivery
 from edge.agent.fetching import BroadcastSubscription
 from edge.agent.patience import until_written
 from edge.agent.presence import PresenceTeller
@@ -44,6 +45,7 @@ class Joining:
         standing: where it stands; a contract that fits gives it a session.
         presence: says what it is doing.
         subscription: fetches the base of a contract that names one.
+        delivery: the last answer, which more rounds make none.
 
     Attributes:
         waiting_contract: whose base is on its way.
@@ -55,10 +57,11 @@ class Joining:
         standing: Standing,
         presence: PresenceTeller,
         subscription: BroadcastSubscription,
+        delivery: Delivery,
     ) -> None:
         self.waiting_contract: Contract | None = None
         self._context, self._standing = context, standing
-        self._presence, self._subscription = presence, subscription
+        self._presence, self._subscription, self._delivery = presence, subscription, delivery
         self._refused_contract: bytes | None = None  # the last one that does not fit
         self._starved: bytes | None = None  # the one that waits for samples
         self._looks = Timer(LOOK_SECONDS)
@@ -69,10 +72,7 @@ class Joining:
         if contract is None:
             return
         self._starved = None
-        if standing.session is not None and standing.session.contract.run == contract.run:
-            if not contract.admits(self._context.settings.name):
-                standing.session = standing.opening = None
-                self._refuse_contract(text, contract, "it was taken out of it")
+        if standing.session is not None and not self._begins(text, contract, standing.session):
             return
         if text == self._refused_contract:
             return  # of which it was told
@@ -91,6 +91,22 @@ class Joining:
             return
         if session is not None:
             self._resume(session)
+
+    def _begins(self, text: bytes, contract: Contract, session: TaskSession) -> bool:
+        """Return whether a contract begins something: another run, or more rounds of this one."""
+        standing = self._standing
+        if session.contract.run != contract.run:
+            return True
+        if not contract.admits(self._context.settings.name):
+            standing.session = standing.opening = None
+            self._refuse_contract(text, contract, "it was taken out of it")
+            return False
+        if contract.rounds <= session.contract.rounds:
+            return False
+        log.info("the run has %d rounds now: goes on", contract.rounds)
+        standing.session, standing.concluded = None, ("", "")
+        self._delivery.forget()
+        return True
 
     def _parsed(self, text: bytes) -> Contract | None:
         standing = self._standing
@@ -137,7 +153,8 @@ class Joining:
         """Take a place, and continue from what is remembered of its run."""
         standing, run = self._standing, session.contract.run
         standing.session = session
-        standing.state = standing.store.load(run)
+        state = standing.store.load(run)
+        standing.state = None if state is None else state.continued(session.contract.rounds)
         if standing.state is not None:
             session.client.restore(standing.state.weights)
             number = standing.state.round

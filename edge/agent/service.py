@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import deque
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ from pydantic import ValidationError
 
 from edge.agent.answering import Answering
 from edge.agent.fetching import BroadcastSubscription
+from edge.agent.inbox import Inbox
 from edge.agent.joining import Joining, first_problem
 from edge.agent.patience import until_written
 from edge.agent.presence import PresenceTeller
 from edge.agent.standing import Standing
 from edge.agent.store import AgentStore
-from edge.agent.task_session import DeviceContext, TaskSession
+from edge.agent.task_session import DeviceContext, TaskSession, adds_rounds
 from edgeloop.bases.sending import SLOT as BASE
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.presence import State
@@ -60,11 +60,10 @@ class Agent:
         self._standing = standing = Standing(AgentStore(mine.folder, mine.name, mine.task))
         self._presence = presence = PresenceTeller(connection)
         self._subscription = fetching = BroadcastSubscription(connection, mine.task)
-        self._joining = Joining(context, standing, presence, fetching)
         self._answering = Answering(context, standing, connection, presence, fetching, tracer)
         self._delivery, self._work = self._answering.delivery, self._answering.work
-        self._later: deque[Arrival] = deque()  # what came while a receipt was waited for
-        self._concluded = ("", "")  # the run that came to its end here, and with which broadcast
+        self._joining = Joining(context, standing, presence, fetching, self._delivery)
+        self._inbox = Inbox(connection, mine.task)
         self._status_timer = Timer(STATUS_SECONDS, FIRST_STATUS_SECONDS)
         self._rested = ""  # the run that has not asked this device in some round
 
@@ -86,8 +85,7 @@ class Agent:
     def _step(self) -> Path | None:
         """Take what comes next, or do what is due; return the summary's path at a run's end."""
         parts = self._status_timer, self._delivery, self._subscription, self._joining
-        timers = [each.left() for each in parts]
-        event = self._later.popleft() if self._later else self._connection.receive(min(timers))
+        event = self._inbox.receive(min(each.left() for each in parts))
         if event is None and self._status_timer.due():
             self._connection.resubscribe_refused()
             log.info("%s, waits for %s", self._connection.state, self._waiting_for())
@@ -128,7 +126,7 @@ class Agent:
         if standing.opening is not None:
             place = broadcast_topic(task, standing.opening.slot) + "/+"
             return f"the broadcast of round {standing.opening.round}: {_may_read(place)}"
-        if self._concluded[0] == standing.session.contract.run:
+        if standing.concluded[0] == standing.session.contract.run:
             return f"the next run of task {task}"
         answered = "" if standing.state is None else f"; answered round {standing.state.round}"
         if self._delivery.is_open and self._delivery.expects:
@@ -159,9 +157,9 @@ class Agent:
         while self._delivery.is_open and self._delivery.expects:
             if (left := end - time.monotonic()) <= 0:
                 return
-            event = self._connection.receive(left)
+            event = self._inbox.receive_new(left)
             if isinstance(event, Arrival) and not self._take_about_answer(event):
-                self._later.append(event)
+                self._inbox.postpone(event)
 
     def _take_about_answer(self, arrival: Arrival) -> bool:
         """Take what is about the last answer; tell whether that was all that it was about."""
@@ -178,6 +176,8 @@ class Agent:
             if standing.state is not None and opening.round == standing.state.round:
                 self._answering.answer_again(standing.session, opening)
         elif arrival.topic == contract_topic(task):
+            if adds_rounds(arrival.payload, standing.session):
+                self._delivery.forget()
             return False
         arrival.acknowledge()
         return True
@@ -263,14 +263,14 @@ class Agent:
         if (
             not last
             or standing.broadcast is None
-            or self._concluded == (opening.run, opening.digest)
+            or standing.concluded == (opening.run, opening.digest)
         ):
             return None
         return self._conclude(session, opening, standing.broadcast[1])
 
     def _conclude(self, session: TaskSession, opening: Opening, broadcast: Any) -> Path:
         """End a run with its results; return where their summary is."""
-        self._concluded = opening.run, opening.digest
+        self._standing.concluded = opening.run, opening.digest
         self._await_receipt(RECEIPT_SECONDS)
         self._presence.say(State.FINISHING, opening.run, opening.round)
         state = self._standing.state

@@ -23,6 +23,7 @@ class Standing:
         notes: of the newest round's opening.
         trace_notes: of that round's trace.
         broadcast: the last one, and before it its digest.
+        concluded: the run that came to its end here, and the digest of its last broadcast.
         ignored: what this side does not know of newer messages.
         limiter: of the lines about what was ignored.
     """
@@ -34,6 +35,7 @@ class Standing:
     notes: Notes = field(default_factory=lambda: NONE)
     trace_notes: Notes = field(default_factory=lambda: NONE)
     broadcast: tuple[str, Any] | None = None
+    concluded: tuple[str, str] = ("", "")
     ignored: wire.IgnoredFields = field(default_factory=wire.IgnoredFields)
     limiter: LogRateLimiter = field(default_factory=LogRateLimiter)
 

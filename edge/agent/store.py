@@ -13,7 +13,7 @@ import logging
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,7 +38,7 @@ KEPT_RUNS = 2
 """Runs before that are kept."""
 
 ANSWER = "answer"
-WEIGHTS = "weights/"
+WEIGHTS, BEFORE = "weights/", "before/"
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 
@@ -51,6 +51,7 @@ class _Facts(BaseModel):
     round: Annotated[int, Field(ge=0, le=wire.MAX_FRAME)]
     device: Name | None = None
     task: Name | None = None
+    evaluated: bool = False
     accuracies: Mapping[str, Annotated[float, Field(ge=0, le=1)] | None] = {}
     traffic: Mapping[str, Mapping[Literal["down", "up"], Annotated[int, Field(ge=0)]]] = {}
 
@@ -71,6 +72,8 @@ class AgentState:
         accuracies: its accuracy in each round it took part in, by round; None without test samples.
         traffic: bytes "down" and "up" of each of those rounds, by round; of an answer that is yet
             to be sent, those of its frame.
+        evaluated: whether `round` was no round, but the run's last evaluation.
+        before: the model's weights before that evaluation; empty without one.
     """
 
     run: str
@@ -79,6 +82,28 @@ class AgentState:
     weights: Tensors = field(default_factory=dict)
     accuracies: Mapping[str, float | None] = field(default_factory=dict)
     traffic: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    evaluated: bool = False
+    before: Tensors = field(default_factory=dict)
+
+    def continued(self, rounds: int) -> "AgentState":
+        """Return the state with which a run goes on that has so many rounds now.
+
+        If it had fewer before, that is the one before its last evaluation: with that number the run
+        has a round now.
+        """
+        if not self.evaluated or self.round >= rounds:
+            return self
+        number = str(self.round)
+        return replace(
+            self,
+            round=self.round - 1,
+            answer=b"",
+            weights=self.before,
+            accuracies={key: each for key, each in self.accuracies.items() if key != number},
+            traffic={key: each for key, each in self.traffic.items() if key != number},
+            evaluated=False,
+            before={},
+        )
 
     def trained_before(self, number: int) -> str:
         """Return the rounds before another that it took part in, as an answer tells them."""
@@ -146,9 +171,11 @@ class AgentStore:
             "round": state.round,
             "accuracies": dict(state.accuracies),
             "traffic": dict(state.traffic),
+            **({"evaluated": True} if state.evaluated else {}),
         }
         text = json.dumps(facts)
         tensors = {WEIGHTS + name: array for name, array in state.weights.items()}
+        tensors |= {BEFORE + name: array for name, array in state.before.items()}
         tensors[ANSWER] = np.frombuffer(state.answer, np.uint8)
         content = save(tensors, {"facts": text, "sha256": _digest(text, tensors)})
         with atomic_files.writing(self._folder):
@@ -286,11 +313,10 @@ def _run_of(summary: Path) -> str | None:
 
 
 def _parse_state(facts: Mapping[str, Any], tensors: Tensors) -> AgentState:
-    weights = {
-        name.removeprefix(WEIGHTS): array
-        for name, array in tensors.items()
-        if name.startswith(WEIGHTS)
-    }
+    weights, before = (
+        {name.removeprefix(at): array for name, array in tensors.items() if name.startswith(at)}
+        for at in (WEIGHTS, BEFORE)
+    )
     answer = tensors[ANSWER].tobytes()
     return AgentState(
         run=facts["run"],
@@ -299,4 +325,6 @@ def _parse_state(facts: Mapping[str, Any], tensors: Tensors) -> AgentState:
         weights=weights,
         accuracies=facts.get("accuracies", {}),
         traffic=facts.get("traffic", {}),
+        evaluated=facts.get("evaluated", False),
+        before=before,
     )

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from pydantic import ValidationError
+
 from edge.agent.base_store import BaseCache
 from edge.agent.patience import until_written
 from edge.agent.privacy_ledger import PrivacyLedger
@@ -131,6 +133,17 @@ def open_session(context: DeviceContext, contract: Contract) -> TaskSession:
     if budget is not None:
         accounting.check()
     return TaskSession(contract, made, share, budget)
+
+
+def adds_rounds(text: bytes, session: TaskSession | None) -> bool:
+    """Return whether a contract, as JSON, is a session's with more rounds."""
+    if session is None:
+        return False
+    try:
+        contract = Contract.model_validate_json(text)
+    except ValidationError:
+        return False
+    return contract.run == session.contract.run and contract.rounds > session.contract.rounds
 
 
 def renewed(own: DeviceContext, session: TaskSession) -> TaskSession:

@@ -13,6 +13,7 @@ import typer
 from edge.fleet.answers import Answers, parse_size, task_file
 from edge.fleet.fleet import Fleet, Plan
 from edge.fleet.measured import COLUMNS, Measured, quantile, rows
+from edge.fleet.names import names_of
 from edgeloop.cli import console
 from edgeloop.errors import EXIT_UNAVAILABLE, BrokerAwayError, ConfigError
 from edgeloop.mqtt.connection import MqttConnection
@@ -67,7 +68,7 @@ def fleet(  # noqa: PLR0913 - options of a command
         return
     _allow_connections(devices)
     contract = _contract(settings, task)
-    plan = Plan(contract, _names(contract, devices), Answers(contract, size), spread)
+    plan = Plan(contract, names_of(contract, devices), Answers(contract, size), spread)
     found = _run(plan, settings, out)
     if not found.connected:
         problem = next(iter(found.failures), "cannot be reached")
@@ -100,13 +101,6 @@ def _contract(broker: BrokerSettings, task: str) -> Contract:
     name = f"edgeloop.fleet.{secrets.token_hex(4)}"
     with MqttConnection(broker, name, [contract_topic(task)], persistent=False) as connection:
         return contract_at(connection, task, CONTRACT_SECONDS)
-
-
-def _names(contract: Contract, count: int) -> tuple[str, ...]:
-    if count > len(contract.devices):
-        problem = f"{count}, and {contract.task} invites {len(contract.devices)}"
-        raise ConfigError("devices", problem, "ask for no more, or invite them")
-    return contract.devices[:count]
 
 
 def _run(plan: Plan, broker: BrokerSettings, out: Path | None) -> Measured:

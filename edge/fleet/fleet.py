@@ -126,6 +126,8 @@ class FleetDevice:
         again = is_reminder(arrival.notes)
         if opening.run != plan.contract.run or not is_addressed_to(arrival.notes, self.name):
             return
+        if not opening.asks(self.name, arrival.notes):
+            return
         unsure = opening.round in self.done and self._lacks_receipt(opening.round)
         if opening.round > self._round or (again and unsure):
             self._round = opening.round

@@ -186,8 +186,8 @@ def supported_options(name: str, **facts: Any) -> dict[str, Any]:
     return {fact: value for fact, value in facts.items() if fact in fields}
 
 
-def asking(what: Literal["generator", "base"]) -> list[str]:
-    """Return this package's algorithms that may ask a generator, or that compute on a base."""
+def asking(what: Literal["generator", "base", "averages"]) -> list[str]:
+    """Return this package's algorithms that may ask a generator, compute on a base, or average."""
     return [name for name in built_in() if getattr(info(name), what)]
 
 

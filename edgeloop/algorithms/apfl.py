@@ -51,6 +51,7 @@ INFO = AlgorithmInfo(
         "paper": {"through_mixture": True, "weighted": False},
     },
     same_architecture=True,
+    averages=True,
 )
 
 DECAY = 0.02
@@ -82,8 +83,10 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         first = Weights(weights.flat(models.initial_model(config).own()))
         return first, first
 
-    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads, config.weighted)
+    def aggregate(
+        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
+    ) -> tuple[Weights, Weights]:
+        mean = weights.mean(uploads, config.weighted, factors=factors)
         return mean, mean
 
     def load_broadcast(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
@@ -111,6 +114,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         sizes={"P": weights.size(models.initial_model(config).own())},
         start=start,
         aggregate=aggregate,
+        aggregate_weighted=aggregate,
         loss=cross_entropy,
         train=train,
         init_client_state=partial(init_client_state, config=config),

@@ -48,6 +48,7 @@ INFO = AlgorithmInfo(
     variants={"released": {}, "pfllib": PFLLIB},
     same_architecture=True,
     upload=UploadKind("whole"),
+    averages=True,
 )
 
 COPY = "global"
@@ -77,8 +78,10 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         first = Weights(weights.flat(models.initial_model(config).own()))
         return first, first
 
-    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads)
+    def aggregate(
+        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
+    ) -> tuple[Weights, Weights]:
+        mean = weights.mean(uploads, factors=factors)
         return mean, mean
 
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
@@ -95,6 +98,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         sizes={"P": weights.size(models.initial_model(config).own())},
         start=start,
         aggregate=aggregate,
+        aggregate_weighted=aggregate,
         loss=cross_entropy,
         train=train,
         auc_scores=softmax_scores,

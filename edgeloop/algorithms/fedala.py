@@ -52,6 +52,7 @@ INFO = AlgorithmInfo(
     paper="Zhang et al., AAAI 2023, arXiv:2212.01197",
     variants={"released": {}, "pfllib": PFLLIB, "paper": {"threshold": 0.01, **PFLLIB}},
     same_architecture=True,
+    averages=True,
 )
 
 WINDOW = 10
@@ -102,8 +103,10 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         first = Weights(weights.flat(models.initial_model(config).own()))
         return first, first
 
-    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads)
+    def aggregate(
+        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
+    ) -> tuple[Weights, Weights]:
+        mean = weights.mean(uploads, factors=factors)
         return mean, mean
 
     def init_client_state(model: SplitModel) -> None:
@@ -120,6 +123,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         sizes={"P": weights.size(models.initial_model(config).own())},
         start=start,
         aggregate=aggregate,
+        aggregate_weighted=aggregate,
         loss=cross_entropy,
         train=train,
         init_client_state=init_client_state,

@@ -27,6 +27,7 @@ INFO = AlgorithmInfo(
     variants={"released": {}, "pfllib": PFLLIB},
     same_architecture=True,
     upload=UploadKind("whole"),
+    averages=True,
 )
 
 
@@ -46,8 +47,10 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         first = Weights(weights.flat(models.initial_model(config).own()))
         return first, first
 
-    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads)
+    def aggregate(
+        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
+    ) -> tuple[Weights, Weights]:
+        mean = weights.mean(uploads, factors=factors)
         return mean, mean
 
     recipe = Recipe[WeightsUpload, Weights](
@@ -66,6 +69,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         sizes={"P": weights.size(models.initial_model(config).own())},
         start=start,
         aggregate=aggregate,
+        aggregate_weighted=aggregate,
         recipe=recipe,
         load_broadcast=lambda model, batches, broadcast: weights.assign(
             model.own(), broadcast.weights_P

@@ -12,6 +12,7 @@ left out. The original averages other clients' logits only; the code, and this, 
 Shape suffixes: B samples of a batch, N uploaded vectors, C classes, K = C entries of one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -43,6 +44,7 @@ INFO = AlgorithmInfo(
     variants={"released": {}, "soft-labels": {"distance": "soft"}},
     upload=UploadKind("logits", "during"),
     numbers=("C S", "M C C"),
+    averages=True,
 )
 
 
@@ -74,6 +76,11 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
     def start() -> tuple[State, GlobalPrototypes]:
         return State(), prototypes.no_prototypes(config.classes, config.classes)
 
+    def aggregate(
+        state: State, uploads: Sequence[PrototypeUpload], factors: Sequence[float] | None = None
+    ) -> tuple[State, GlobalPrototypes]:
+        return state, prototypes.average(uploads, config.classes, factors=factors)
+
     def loss(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
         inputs, labels_B = batch
         _, logits_BC = forward(inputs)
@@ -101,7 +108,8 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         broadcast=GlobalPrototypes,
         sizes={"C": config.classes, "D": config.classes},
         start=start,
-        aggregate=lambda state, uploads: (state, prototypes.average(uploads, config.classes)),
+        aggregate=aggregate,
+        aggregate_weighted=aggregate,
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         recipe=recipe,
     )

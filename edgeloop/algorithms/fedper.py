@@ -38,6 +38,7 @@ INFO = AlgorithmInfo(
     variants={"released": {}, "pfllib": PFLLIB},
     same_architecture=True,
     upload=UploadKind("base"),
+    averages=True,
 )
 
 
@@ -58,8 +59,10 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         first = Weights(weights.flat(models.initial_model(config).base.parameters()))
         return first, first
 
-    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads)
+    def aggregate(
+        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
+    ) -> tuple[Weights, Weights]:
+        mean = weights.mean(uploads, factors=factors)
         return mean, mean
 
     recipe = Recipe[WeightsUpload, Weights](
@@ -78,6 +81,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         sizes={"P": weights.size(models.initial_model(config).base.parameters())},
         start=start,
         aggregate=aggregate,
+        aggregate_weighted=aggregate,
         recipe=recipe,
         load_broadcast=load_broadcast,
     )

@@ -45,6 +45,7 @@ INFO = AlgorithmInfo(
     },
     upload=UploadKind("features", "during"),
     numbers=("K S", "M K C"),
+    averages=True,
 )
 
 
@@ -76,9 +77,9 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
     """Bind server and client to one configuration."""
 
     def aggregate(
-        state: State, uploads: Sequence[PrototypeUpload]
+        state: State, uploads: Sequence[PrototypeUpload], factors: Sequence[float] | None = None
     ) -> tuple[State, GlobalPrototypes]:
-        return state, prototypes.average(uploads, config.classes, config.weighted)
+        return state, prototypes.average(uploads, config.classes, config.weighted, factors)
 
     def loss(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
         return prototypes.attraction_loss(
@@ -100,4 +101,11 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         ),
     )
 
-    return prototype_algorithm(config, recipe, state=State, start=State, aggregate=aggregate)
+    return prototype_algorithm(
+        config,
+        recipe,
+        state=State,
+        start=State,
+        aggregate=aggregate,
+        aggregate_weighted=aggregate,
+    )

@@ -41,6 +41,7 @@ INFO = AlgorithmInfo(
     variants={"released": {}, "pfllib": PFLLIB, "paper": {"mu": 1.0}},
     same_architecture=True,
     upload=UploadKind("whole"),
+    averages=True,
 )
 
 
@@ -63,8 +64,10 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         first = Weights(weights.flat(models.initial_model(config).own()))
         return first, first
 
-    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads)
+    def aggregate(
+        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
+    ) -> tuple[Weights, Weights]:
+        mean = weights.mean(uploads, factors=factors)
         return mean, mean
 
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
@@ -78,6 +81,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         sizes={"P": weights.size(models.initial_model(config).own())},
         start=start,
         aggregate=aggregate,
+        aggregate_weighted=aggregate,
         loss=cross_entropy,
         train=train,
         load_broadcast=lambda model, batches, broadcast: weights.assign(

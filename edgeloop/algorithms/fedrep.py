@@ -36,6 +36,7 @@ INFO = AlgorithmInfo(
         "paper": {"head_epochs": 10, "weighted": False},
     },
     same_architecture=True,
+    averages=True,
 )
 
 
@@ -62,8 +63,10 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         first = Weights(weights.flat(models.initial_model(config).base.parameters()))
         return first, first
 
-    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads, config.weighted)
+    def aggregate(
+        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
+    ) -> tuple[Weights, Weights]:
+        mean = weights.mean(uploads, config.weighted, factors=factors)
         return mean, mean
 
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
@@ -79,6 +82,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         sizes={"P": weights.size(models.initial_model(config).base.parameters())},
         start=start,
         aggregate=aggregate,
+        aggregate_weighted=aggregate,
         loss=cross_entropy,
         train=train,
         load_broadcast=load_broadcast,

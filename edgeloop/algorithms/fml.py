@@ -41,6 +41,7 @@ INFO = AlgorithmInfo(
     down="the auxiliary model (P floats)",
     paper="Shen et al., 2020, arXiv:2006.16765",
     numbers=("M W", "M W"),
+    averages=True,
 )
 
 
@@ -70,8 +71,10 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         state = Weights(weights.flat(first.own()))
         return state, state
 
-    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads, weighted=False)
+    def aggregate(
+        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
+    ) -> tuple[Weights, Weights]:
+        mean = weights.mean(uploads, weighted=False, factors=factors)
         return mean, mean
 
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
@@ -94,6 +97,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         sizes={"P": weights.size(first.own())},
         start=start,
         aggregate=aggregate,
+        aggregate_weighted=aggregate,
         loss=cross_entropy,
         train=train,
     )

@@ -28,6 +28,7 @@ INFO = AlgorithmInfo(
     linear_head_only=True,
     upload=UploadKind("head"),
     numbers=("M (K + 1) C", "M (K + 1) C"),
+    averages=True,
 )
 
 
@@ -48,8 +49,10 @@ def build(config: Config) -> Algorithm[Head, HeadUpload, Head]:
         first = Head(*heads.arrays(models.initial_model(config)))
         return first, first
 
-    def aggregate(state: Head, uploads: Sequence[HeadUpload]) -> tuple[Head, Head]:
-        mean = heads.average(uploads)
+    def aggregate(
+        state: Head, uploads: Sequence[HeadUpload], factors: Sequence[float] | None = None
+    ) -> tuple[Head, Head]:
+        mean = heads.average(uploads, factors=factors)
         return mean, mean
 
     recipe = Recipe[HeadUpload, Head](
@@ -66,6 +69,7 @@ def build(config: Config) -> Algorithm[Head, HeadUpload, Head]:
         sizes={"C": config.classes, "K": config.width},
         start=start,
         aggregate=aggregate,
+        aggregate_weighted=aggregate,
         recipe=recipe,
         load_broadcast=heads.load_broadcast,
     )

@@ -54,6 +54,7 @@ INFO = AlgorithmInfo(
         "paper": {"repeats": 1, "outer_lr": 0.001, "second_order": True},
     },
     same_architecture=True,
+    averages=True,
 )
 
 
@@ -84,8 +85,10 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         first = Weights(weights.flat(models.initial_model(config).own()))
         return first, first
 
-    def aggregate(state: Weights, uploads: Sequence[WeightsUpload]) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads)
+    def aggregate(
+        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
+    ) -> tuple[Weights, Weights]:
+        mean = weights.mean(uploads, factors=factors)
         return mean, mean
 
     def load_broadcast(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
@@ -107,6 +110,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         sizes={"P": weights.size(models.initial_model(config).own())},
         start=start,
         aggregate=aggregate,
+        aggregate_weighted=aggregate,
         loss=cross_entropy,
         train=train,
         load_broadcast=load_broadcast,

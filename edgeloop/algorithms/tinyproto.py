@@ -54,6 +54,7 @@ INFO = AlgorithmInfo(
     down="a part of one prototype (D of K floats) for each class that anyone has",
     paper="after an idea of Lee and Choi, AAAI 2026, arXiv:2507.04327",
     experimental=True,
+    averages=True,
 )
 
 
@@ -101,9 +102,9 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
     dimensions_CD = dimensions(config)
 
     def aggregate(
-        state: State, uploads: Sequence[PrototypeUpload]
+        state: State, uploads: Sequence[PrototypeUpload], factors: Sequence[float] | None = None
     ) -> tuple[State, GlobalPrototypes]:
-        return state, prototypes.average(uploads, config.classes, config.weighted)
+        return state, prototypes.average(uploads, config.classes, config.weighted, factors)
 
     def targets(broadcast: GlobalPrototypes, device: torch.device) -> Targets:
         return expand(broadcast, dimensions_CD, config.width, device)
@@ -136,6 +137,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         state=State,
         start=State,
         aggregate=aggregate,
+        aggregate_weighted=aggregate,
         scores=nearness,
         dims=dimensions_CD.shape[1],
     )

@@ -2,15 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
 from edgeloop.bases import sending
 from edgeloop.cohorts.announcing import Announcer
+from edgeloop.cohorts.deadlines import RoundDeadlines as RoundDeadlines
 from edgeloop.cohorts.events import (
     AnswersGathered,
     DeviceMessage,
@@ -19,18 +18,18 @@ from edgeloop.cohorts.events import (
     OpenRound,
     RoundOpened,
 )
+from edgeloop.cohorts.judging import AnswerJudge, Judged
 from edgeloop.cohorts.members import Members
 from edgeloop.cohorts.receipts import Receipts
 from edgeloop.cohorts.roster import Roster
-from edgeloop.cohorts.uploads import Upload, UploadLog
+from edgeloop.cohorts.uploads import UploadLog
 from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol import wire
-from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory, place_of
 from edgeloop.protocol.gathering import Gathering, Verdict
 from edgeloop.protocol.task import Contract, is_eviction, leaver, presence_topic, upload_topic
-from edgeloop.protocol.wire import ContentError, Frame, OpenFrame, WireError
+from edgeloop.protocol.wire import Frame, WireError
 from edgeloop.runtime.pace import LogRateLimiter, Timer
-from edgeloop.runtime.tracing import NONE, SILENT, Notes, Tracer, notes_of
+from edgeloop.runtime.tracing import NONE, SILENT, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +38,6 @@ ANNOUNCE_SECONDS = 30.0
 
 FAREWELL_SECONDS = 60.0
 """At most, at a run's end, for devices to hear that their last answers are here."""
-
-CHUNK_MEMORY = 2 * (wire.MAX_FRAME + MAX_CHUNKS * PIECE)
-"""Bytes of memory for what all devices together have not finished sending, until a round has shown
-that answers are so large that they need more."""
 
 FIRST_STATUS_SECONDS, STATUS_SECONDS = 10.0, 60.0
 """Before the first line on what is waited for, and between two of them."""
@@ -53,34 +48,6 @@ together."""
 
 U = TypeVar("U")
 B = TypeVar("B")
-
-
-class _Judged(NamedTuple):
-    """What became of a message; the upload that it is, if one that counts; how to answer it."""
-
-    message: DeviceMessage | None
-    upload: Upload | None = None
-    receipt: Callable[[], None] = lambda: None
-
-
-@dataclass(frozen=True)
-class RoundDeadlines:
-    """How long a round waits, and for whom.
-
-    Attributes:
-        quorum: how many answers make the round count.
-        deadline: seconds to wait for more than the quorum.
-        give_up: seconds to wait even for the quorum.
-        share: of those online, whose answers make the round count, in the place of the quorum.
-        grace: seconds after the answers of all who are online, when a round is over; None waits
-            for those who are not.
-    """
-
-    quorum: int
-    deadline: float
-    give_up: float
-    share: float | None = None
-    grace: float | None = None
 
 
 class MqttCohort(Generic[B, U]):
@@ -125,20 +92,16 @@ class MqttCohort(Generic[B, U]):
         self._clock = clock
         self._tracer = tracer
         self._notes = NONE
-        self._room = ChunkMemory(CHUNK_MEMORY)
         self._members = Members(contract) if members is None else members
-        self._assemblers = {
-            name: Assembler(wire.MAX_FRAME, memory=self._room) for name in self._members
-        }
         self._told = LogRateLimiter(clock=clock)
         self._roster = Roster(contract.devices, clock) if roster is None else roster
         packed = None if base is None else sending.encode(contract, base)
         self._roster.admit(self._members)
         self._announcer = Announcer(connection, self._members, self._roster, packed, clock)
         self._receipts = Receipts(connection, contract, clock)
+        self._judge = AnswerJudge(algorithm, uploads, self._members, self._receipts, tracer, clock)
         self._gathered_digests: Mapping[str, str] = {}
         self._open: tuple[Gathering[Frame], float] | None = None  # and when it was opened
-        self._ignored = wire.IgnoredFields()
         self._leaving: set[str] = set()
         self._evicted: set[str] = set()
         self._asked: frozenset[str] | None = None  # in the open round; None for everybody
@@ -166,7 +129,9 @@ class MqttCohort(Generic[B, U]):
         kind = self._algorithm.upload
         frames = self._gathered(round_number, broadcast, self._deadlines.quorum, kind, Report)
         return {
-            device: Answer(frame.messages.get(kind), frame[Report])
+            device: Answer(
+                frame.messages.get(kind), frame[Report], round_number - frame.envelope.round
+            )
             for device, frame in frames.items()
         }
 
@@ -216,9 +181,10 @@ class MqttCohort(Generic[B, U]):
         self, round_number: int, broadcast: B, quorum: int, kinds: tuple[type, ...]
     ) -> Mapping[str, Frame]:
         gathering = self._gathering(round_number, quorum)
-        for each in self._assemblers.values():
-            each.clear()  # what is unfinished when a round opens is an answer to one before
+        if not gathering.stalest:
+            self._judge.forget_unfinished()  # as a round opens, that is an answer to one before
         self._recall(gathering, kinds)
+        self._settle(gathering, self._judge.judge_kept(gathering, kinds))
         begun = self._clock()
         asked = tuple(sorted(self._asked or ()))
         size = self._announcer.open(round_number, broadcast, self._notes, asked=asked)
@@ -261,7 +227,7 @@ class MqttCohort(Generic[B, U]):
                 arrivals.append(event)
         self._take(gathering, arrivals, kinds)
         self._announcer.settle_late()
-        self._receipts.ask_missing(self._assemblers, gathering.round_number)
+        self._receipts.ask_missing(self._judge.assemblers, gathering.round_number)
 
     def _part_from(self, round_number: int, frames: Mapping[str, Frame]) -> None:
         """Say that the run is over; stay until who answered and is there has heard of it."""
@@ -279,32 +245,27 @@ class MqttCohort(Generic[B, U]):
         number = gathering.round_number
         for device, payload in self._uploads.recall(number).items():
             try:
-                frame = self._decoded(device, wire.open_frame(payload), kinds)
+                frame = self._judge.decoded(device, wire.open_frame(payload), kinds)
             except WireError as error:
                 facts = {"device": device, "round": number}
                 text = "round %d: ignored the stored answer of %s: %s"
                 log.warning(text, number, device, error, extra=facts)
                 self._uploads.drop(number, device)
                 continue
-            gathering.offer(device, number, frame.digest, frame)
-            self._receipts.give(device, number, frame.digest, Verdict.ACCEPTED)
+            base = frame.envelope.round
+            gathering.offer(device, base, frame.digest, frame)
+            self._receipts.give(device, base, frame.digest, Verdict.ACCEPTED)
 
     def _gathering(self, round_number: int, quorum: int) -> Gathering[Frame]:
-        now = self._clock()
-        deadline = now + self._deadlines.deadline
-        give_up = max(deadline, now + self._deadlines.give_up)
         asked = frozenset(self._members)
         if self._asked is not None:
             asked &= self._asked
             quorum = min(quorum, len(asked))
-        return Gathering(
+        return self._deadlines.gathering(
             round_number,
             asked,
             quorum,
-            deadline,
-            give_up,
-            share=self._deadlines.share if quorum else None,  # nobody must evaluate at the end
-            grace=self._deadlines.grace,
+            self._clock(),
             may_grow=self._members.are_open and self._asked is None,
             there=self._roster.able,
         )
@@ -335,17 +296,20 @@ class MqttCohort(Generic[B, U]):
         Nothing that a device sends can end a round.
         """
         found = [self._heard(gathering, each, kinds) for each in arrivals]
-        judged = [each for each in found if each is not None]
+        self._settle(gathering, [each for each in found if each is not None])
+        for arrival in arrivals:
+            arrival.acknowledge()
+        self._part()
+
+    def _settle(self, gathering: Gathering[Frame], judged: Sequence[Judged]) -> None:
+        """Write what counts of what was judged, and then tell of it."""
         self._record(gathering.round_number, judged)
         for each in judged:
             if each.message is not None:
                 self._observe(each.message)
             each.receipt()  # only now that what it tells of is safe
-        for arrival in arrivals:
-            arrival.acknowledge()
-        self._part()
 
-    def _record(self, number: int, judged: Iterable[_Judged]) -> None:
+    def _record(self, number: int, judged: Iterable[Judged]) -> None:
         """Make the uploads of a batch safe, all in one step."""
         new = [each for each in judged if each.upload is not None]
         if not new:
@@ -356,27 +320,14 @@ class MqttCohort(Generic[B, U]):
 
     def _heard(
         self, gathering: Gathering[Frame], arrival: Arrival, kinds: tuple[type, ...]
-    ) -> _Judged | None:
+    ) -> Judged | None:
         """Judge one packet; None for a part of an answer."""
         channel, device = arrival.topic.split("/")[-2:]
         self._admit(gathering, device, arrival)
         if channel == "presence":
-            return _Judged(self._hear(device, arrival))
+            return Judged(self._hear(device, arrival))
         self._roster.heard_of(device)
-        number, chunk = gathering.round_number, arrival.payload
-        if repeated := self._repeated(gathering, device, chunk):
-            return repeated
-        try:
-            payload = self._assemble(device, chunk)
-        except WireError as error:
-            self._drop(device, number, error)
-            refuse = partial(self._receipts.refuse_chunk, device, number, chunk, str(error))
-            return _Judged(DeviceMessage(device, Verdict.MALFORMED, len(chunk)), receipt=refuse)
-        if device in self._assemblers:
-            self._receipts.took_chunk(device, whole=payload is not None)
-        if payload is None:
-            return None
-        return self._judge(gathering, device, payload, arrival.notes, kinds)
+        return self._judge.judge(gathering, device, arrival, kinds)
 
     def _admit(self, gathering: Gathering[Frame], device: str, arrival: Arrival) -> None:
         """Take a device in at its first message, if it may join; it is safe before that counts."""
@@ -385,90 +336,17 @@ class MqttCohort(Generic[B, U]):
         )
         if not comes or not self._members.admit(device, gathering.round_number):
             return
-        self._assemblers[device] = Assembler(wire.MAX_FRAME, memory=self._room)
+        self._judge.admit(device)
         self._roster.admit([device])
         if self._asked is None:
             gathering.invite(device)
         self._announcer.admitted()
         self._observe(DeviceMessage(device, joined=True))
 
-    def _repeated(self, gathering: Gathering[Frame], device: str, chunk: bytes) -> _Judged | None:
-        """Judge a chunk of an answer that the round holds already; None if it is none.
-
-        Whoever is not sure that his answer has arrived sends its first chunk.
-        """
-        place = place_of(chunk)
-        if place is None or place.count == 1 or gathering.digests.get(device) != place.digest:
-            return None
-        if place.index:
-            return _Judged(None)
-        number, kind = gathering.round_number, Verdict.DUPLICATE
-        receipt = partial(self._receipts.give, device, number, place.digest, kind)
-        return _Judged(DeviceMessage(device, kind, len(chunk)), receipt=receipt)
-
-    def _assemble(self, device: str, chunk: bytes) -> bytes | None:
-        """Return an answer once it is whole; of a stranger nothing is kept, and a chunk will do."""
-        invited = device in self._assemblers
-        return self._assemblers[device].offer(chunk) if invited else chunk
-
-    def _judge(
-        self,
-        gathering: Gathering[Frame],
-        device: str,
-        payload: bytes,
-        notes: Notes,
-        kinds: tuple[type, ...],
-    ) -> _Judged:
-        """Judge an answer; what a device of 0.1 tells beside it is in the message's notes."""
-        number, size, why = gathering.round_number, len(payload), ""
-        opened, frame, verdict, trouble = None, None, Verdict.MALFORMED, None
-        try:
-            opened = wire.open_frame(payload) if device in self._assemblers else None
-        except WireError as error:
-            trouble = error
-        made = notes_of("" if opened is None else opened.envelope.trace, notes)
-        with self._tracer.span("receive", made, device=device, round=number) as traced:
-            try:
-                if trouble is None:
-                    frame, verdict = self._read_answer(gathering, device, opened, kinds)
-            except WireError as error:
-                trouble = error
-        if trouble is not None:
-            self._drop(device, number, trouble)
-            verdict, why = Verdict.MALFORMED, str(trouble)
-        receipt = self._receipt_for(device, number, payload, opened, verdict, why)
-        if frame is None:
-            return _Judged(DeviceMessage(device, verdict, size, notes=traced), receipt=receipt)
-        ignored = self._ignored.add(frame.ignored, device)
-        report = frame[Report].with_notes(notes)
-        told = DeviceMessage(device, verdict, size, report=report, ignored=ignored, notes=traced)
-        accepted = verdict is Verdict.ACCEPTED
-        upload = Upload(device, frame.digest, payload) if accepted else None
-        return _Judged(told, upload, receipt)
-
-    def _receipt_for(
-        self,
-        device: str,
-        number: int,
-        payload: bytes,
-        opened: OpenFrame | None,
-        verdict: Verdict,
-        why: str,
-    ) -> Callable[[], None]:
-        """Return what gives the receipt for an answer, once that is safe."""
-        digest = wire.digest(payload) if opened is None else opened.digest
-        if opened is not None and verdict is not Verdict.MALFORMED:
-            number = opened.envelope.round
-        return partial(self._receipts.give, device, number, digest, verdict, why)
-
-    def _is_held(self, device: str, opened: OpenFrame) -> bool:
-        """Return whether an earlier round was closed with an answer, whose receipt was lost."""
-        return self._uploads.held(opened.envelope.round, device) == opened.digest
-
     def _hear(self, device: str, arrival: Arrival) -> DeviceMessage:
         """Take a device's word on whether it is there, and what it is doing."""
         self._roster.hear(device, arrival)
-        invited = device in self._assemblers
+        invited = device in self._members
         if invited and leaver(self._contract, arrival.topic, arrival.payload, arrival.notes):
             self._leave(device)
         if invited and is_eviction(self._contract, arrival.payload, arrival.notes):
@@ -485,76 +363,3 @@ class MqttCohort(Generic[B, U]):
     def _part(self) -> None:
         if self._leaving or self._evicted:
             raise LeftError(self._leaving, self._evicted)
-
-    def _drop(self, device: str, number: int, error: WireError) -> None:
-        left = self._told.allowed(device)
-        if left:
-            more = "; what more there is within a minute is not told" if left == 1 else ""
-            facts = {"device": device, "round": number}
-            log.warning("ignored a message of %s: %s%s", device, error, more, extra=facts)
-
-    def _read_answer(
-        self,
-        gathering: Gathering[Frame],
-        device: str,
-        opened: OpenFrame | None,
-        kinds: tuple[type, ...],
-    ) -> tuple[Frame | None, Verdict]:
-        """Return an answer's frame, as far as it is one of this run, and its verdict.
-
-        Raises:
-            WireError: if it is none, and not of another round or run.
-        """
-        if opened is None:
-            return None, Verdict.UNINVITED
-        envelope = opened.envelope
-        if envelope.run != self._contract.run:
-            return None, Verdict.WRONG_ROUND
-        if misplaced := gathering.misplaced(envelope.round):
-            if misplaced is Verdict.LATE and self._is_held(device, opened):
-                misplaced = Verdict.DUPLICATE
-            frame = self._misplaced(device, opened)
-            if frame is not None and misplaced is Verdict.LATE:
-                self._members.heard(device, envelope, in_time=False)
-            return frame, misplaced
-        with self._tracer.span("check", bytes=len(opened.body)):
-            frame = self._decoded(device, opened, kinds)
-        verdict = gathering.offer(device, frame.envelope.round, frame.digest, frame)
-        if verdict is Verdict.UNINVITED:
-            return frame, Verdict.NOT_ASKED
-        if verdict is Verdict.ACCEPTED:
-            self._members.heard(device, envelope, in_time=True)
-            self._room.most = max(self._room.most, 2 * len(self._assemblers) * len(opened.body))
-        return frame, verdict
-
-    def _misplaced(self, device: str, opened: OpenFrame) -> Frame | None:
-        """Return the frame of another round's answer, whose report counts; None if it is none."""
-        try:
-            return self._decoded(device, opened, (self._algorithm.upload, Report))
-        except WireError:
-            return None
-
-    def _decoded(self, device: str, opened: OpenFrame, kinds: tuple[type, ...]) -> Frame:
-        frame = self._frame(opened, kinds)
-        if (frame.envelope.task, frame.envelope.sender) != (self._contract.task, device):
-            raise ContentError(f"{frame.envelope} came on the topic of {device}")
-        if self._algorithm.upload in frame.messages:
-            try:
-                self._algorithm.check(frame[self._algorithm.upload])
-            except ValueError as error:
-                raise ContentError(str(error)) from error
-        return frame
-
-    def _frame(self, opened: OpenFrame, kinds: tuple[type, ...]) -> Frame:
-        """Return an answer's frame; without an upload if the device only evaluated.
-
-        So does one whose privacy budget is spent, or whose model has diverged: the round need not
-        wait for it.
-
-        Raises:
-            WireError: if it is none.
-        """
-        try:
-            return opened.read(*kinds, sizes=self._algorithm.sizes)
-        except wire.KindError:
-            return opened.read(Report)

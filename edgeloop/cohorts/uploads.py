@@ -14,11 +14,13 @@ class Upload(NamedTuple):
         client: whose it is.
         digest: what makes two deliveries of one upload the same.
         payload: its bytes.
+        base: the round that it answers; None for the one that it counts in.
     """
 
     client: str
     digest: str
     payload: bytes
+    base: int | None = None
 
 
 class UploadLog(Protocol):
@@ -40,7 +42,10 @@ class UploadLog(Protocol):
         ...
 
     def held(self, round_number: int, client: str) -> str | None:
-        """Return the SHA-256 of a client's upload, of a closed round too; None if none."""
+        """Return the SHA-256 of a client's upload that answers a round; None if none.
+
+        It may count in a later one, and any may be closed.
+        """
         ...
 
 
@@ -49,15 +54,18 @@ class MemoryLog:
     """An upload log that a crash empties: for tests, and for runs that need not outlive one."""
 
     uploads: dict[int, dict[str, bytes]] = field(default_factory=dict)
+    earlier: dict[tuple[int, str], str] = field(default_factory=dict)  # answers that count later
 
     def record(self, round_number: int, client: str, digest: str, payload: bytes) -> None:
-        """Keep an upload."""
+        """Keep an upload to a round."""
         self.uploads.setdefault(round_number, {}).setdefault(client, payload)
 
     def record_all(self, round_number: int, uploads: Sequence[Upload]) -> None:
         """Keep uploads."""
         for upload in uploads:
-            self.record(round_number, *upload)
+            self.record(round_number, *upload[:3])
+            if upload.base is not None and upload.base != round_number:
+                self.earlier[upload.base, upload.client] = wire.digest(upload.payload)
 
     def recall(self, round_number: int) -> Mapping[str, bytes]:
         """Return a round's uploads by client."""
@@ -65,9 +73,13 @@ class MemoryLog:
 
     def drop(self, round_number: int, client: str) -> None:
         """Forget an upload."""
-        self.uploads.get(round_number, {}).pop(client, None)
+        payload = self.uploads.get(round_number, {}).pop(client, b"")
+        gone = wire.digest(payload)
+        self.earlier = {key: each for key, each in self.earlier.items() if each != gone}
 
     def held(self, round_number: int, client: str) -> str | None:
-        """Return the SHA-256 of a client's upload to a round; None if there is none."""
+        """Return the SHA-256 of a client's upload that answers a round; None if there is none."""
         payload = self.uploads.get(round_number, {}).get(client)
-        return None if payload is None else wire.digest(payload)
+        digest = None if payload is None else wire.digest(payload)
+        own = None if digest in self.earlier.values() else digest
+        return self.earlier.get((round_number, client), own)

@@ -64,9 +64,9 @@ def load_broadcast(model: SplitModel, batches: Batches, broadcast: Head) -> None
     weights.assign([model.head.bias], broadcast.bias_C)
 
 
-def average(uploads: Sequence[HeadUpload]) -> Head:
-    """Return the mean head; a client counts by its samples."""
-    parts = weights.shares(uploads)
+def average(uploads: Sequence[HeadUpload], factors: Sequence[float] | None = None) -> Head:
+    """Return the mean head; a client counts by its samples, and by a factor where there are any."""
+    parts = weights.shares(uploads, factors)
     mean_P = weights.average([upload.head_CK.ravel() for upload in uploads], parts)
     mean_C = weights.average([upload.bias_C for upload in uploads], parts)
     return Head(mean_P.reshape(uploads[0].head_CK.shape), mean_C)

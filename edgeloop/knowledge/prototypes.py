@@ -159,7 +159,10 @@ def concatenated(uploads: Sequence[PrototypeUpload]) -> tuple[Tensor, Tensor, Te
 
 
 def average(
-    uploads: Sequence[PrototypeUpload], classes: int, weighted: bool = False
+    uploads: Sequence[PrototypeUpload],
+    classes: int,
+    weighted: bool = False,
+    factors: Sequence[float] | None = None,
 ) -> GlobalPrototypes:
     """Average each class over the clients that have it; a class that nobody sent has none.
 
@@ -167,13 +170,17 @@ def average(
         uploads: one a client.
         classes: C.
         weighted: count each client by its samples of the class; else alike.
+        factors: what each upload counts besides, by how old it is; None for all alike.
     """
     labels_N, counts_N, prototypes_NK = concatenated(uploads)
-    weights_N = counts_N if weighted else torch.ones_like(counts_N)
+    weights_N = (counts_N if weighted else torch.ones_like(counts_N)).double()
+    if factors is not None:
+        classes_of = [len(upload.labels_N) for upload in uploads]
+        weights_N *= torch.tensor(np.repeat(np.asarray(factors, np.float64), classes_of))
     sums_CK = torch.zeros(classes, prototypes_NK.shape[1], dtype=torch.float64)
-    sums_CK.index_add_(0, labels_N, prototypes_NK * weights_N.double().unsqueeze(1))
-    totals_C = torch.zeros(classes, dtype=torch.float64).index_add_(0, labels_N, weights_N.double())
-    means_CK = sums_CK / totals_C.clamp(min=1).unsqueeze(1)
+    sums_CK.index_add_(0, labels_N, prototypes_NK * weights_N.unsqueeze(1))
+    totals_C = torch.zeros(classes, dtype=torch.float64).index_add_(0, labels_N, weights_N)
+    means_CK = sums_CK / totals_C.where(totals_C > 0, 1.0).unsqueeze(1)
     return GlobalPrototypes((totals_C > 0).numpy(), means_CK.numpy().astype(np.float32))
 
 

@@ -99,12 +99,22 @@ def size(parameters: Iterable[Tensor]) -> int:
     return sum(parameter.numel() for parameter in parameters)
 
 
-def shares(uploads: Sequence[Weighted]) -> list[float]:
-    """Return each client's part of all training samples; equal parts where nobody has any."""
-    total = sum(upload.samples for upload in uploads)
-    if not total:
-        return [1 / len(uploads)] * len(uploads)
-    return [upload.samples / total for upload in uploads]
+def shares(
+    uploads: Sequence[Weighted], factors: Sequence[float] | None = None, weighted: bool = True
+) -> list[float]:
+    """Return each client's part of all training samples; equal parts where nobody has any.
+
+    Args:
+        uploads: one a client.
+        factors: what each counts, by how old it is; None for all alike.
+        weighted: count each client by its number of samples; else alike.
+    """
+    known = [1.0] * len(uploads) if factors is None else factors
+    counted = weighted and any(upload.samples for upload in uploads)
+    sizes = [upload.samples if counted else 1 for upload in uploads]
+    weighed = [size * factor for size, factor in zip(sizes, known, strict=True)]
+    total = sum(weighed)
+    return [each / total for each in weighed]
 
 
 def average(vectors: Sequence[Vector], parts: Sequence[float] | None = None) -> Vector:
@@ -121,14 +131,13 @@ def average(vectors: Sequence[Vector], parts: Sequence[float] | None = None) -> 
     return total_P.astype(np.float32)
 
 
-def mean(uploads: Sequence[WeightsUpload], weighted: bool = True) -> Weights:
-    """Return the clients' mean parameters.
-
-    Args:
-        uploads: one a client.
-        weighted: count each client by its number of samples; else alike.
-    """
-    parts = shares(uploads) if weighted else None
+def mean(
+    uploads: Sequence[WeightsUpload],
+    weighted: bool = True,
+    factors: Sequence[float] | None = None,
+) -> Weights:
+    """Return the clients' mean parameters; arguments as of `shares`."""
+    parts = shares(uploads, factors, weighted)
     return Weights(average([upload.weights_P for upload in uploads], parts))
 
 

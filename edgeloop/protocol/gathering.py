@@ -46,6 +46,9 @@ class Gathering(Generic[U]):
             there is no `quorum`. None for a number.
         grace: seconds for others to come, once all who are there have answered; then the round is
             over. None waits for the invited who are not there, too.
+        usual: how many uploads there must be before the grace counts, where the quorum asks for
+            fewer.
+        stalest: how many rounds before this one an answer may be trained in, to count in it.
         may_grow: whether more may be invited while it is open.
         there: tells who is there.
     """
@@ -57,10 +60,13 @@ class Gathering(Generic[U]):
     give_up: float
     share: float | None = None
     grace: float | None = None
+    usual: int = 0
+    stalest: int = 0
     may_grow: bool = False
     there: Callable[[], Iterable[str]] = frozenset
     uploads: dict[str, U] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+    _bases: dict[str, int] = field(default_factory=dict)  # rounds that the uploads answer
     _complete: float | None = None  # since when all who are there have answered
 
     def invite(self, client: str) -> None:
@@ -85,13 +91,18 @@ class Gathering(Generic[U]):
             return Verdict.DUPLICATE if same else Verdict.CONFLICT
         self.uploads[client] = upload
         self.digests[client] = digest
+        self._bases[client] = round_number
         return Verdict.ACCEPTED
 
     def misplaced(self, round_number: int) -> Verdict | None:
-        """Return the verdict on an upload of another round; None for one of this round."""
-        if round_number == self.round_number:
-            return None
-        return Verdict.LATE if round_number < self.round_number else Verdict.WRONG_ROUND
+        """Return the verdict on an upload of another round; None for one that counts in this."""
+        if round_number > self.round_number:
+            return Verdict.WRONG_ROUND
+        return Verdict.LATE if round_number < self.round_number - self.stalest else None
+
+    def is_ahead(self, client: str, round_number: int) -> bool:
+        """Return whether an upload is a client's next one: this round counts an earlier one."""
+        return round_number > self._bases.get(client, round_number)
 
     def missing(self) -> frozenset[str]:
         """Return who has not answered."""
@@ -119,7 +130,7 @@ class Gathering(Generic[U]):
         Where it is asked anew, now.
         """
         waits = any(each in self.invited and each not in self.uploads for each in self.there())
-        if self.grace is None or waits or len(self.uploads) < self.needed():
+        if self.grace is None or waits or len(self.uploads) < max(self.usual, self.needed()):
             return None
         return now if self._complete is None else self._complete
 

@@ -90,6 +90,7 @@ def _facts(name: str) -> dict[str, Any]:
         "clients": _clients(info),
         "generator": info.generator,
         "base": info.base,
+        "averages": info.averages,
         "up": info.up,
         "down": info.down,
         "paper": info.paper,
@@ -133,6 +134,11 @@ def _section(found: Mapping[str, Any]) -> str:
         parts.append("The server asks a [generator](generators.md).\n")
     if found["base"]:
         parts.append("Clients compute on a [base](bases.md).\n")
+    if found["averages"]:
+        text = (
+            "The server averages: rounds may be [semi-asynchronous](#semi-asynchronous-rounds).\n"
+        )
+        parts.append(text)
     rows = [
         (f"`{key}`", f"`{json.dumps(value)}`", found["meanings"][key])
         for key, value in found["hyperparameters"].items()

@@ -12,7 +12,7 @@ from edgeloop.algorithm import Algorithm
 from edgeloop.client import Report
 from edgeloop.data import Federation
 from edgeloop.errors import EdgeloopError
-from edgeloop.participation import ParticipationPolicy
+from edgeloop.participation import ParticipationPolicy, Recorded
 from edgeloop.runtime import atomic_files
 from edgeloop.server_loop import RoundResult
 from edgeloop.training.compute import enough_memory
@@ -229,7 +229,8 @@ def _round_end(
     begun: _RunContext, recorder: Recorder, cohort: run_plan.SimulatedCohort, watch: Watch
 ) -> Callable[[RoundResult[Any, Any, Any]], None]:
     """Return what is done at the end of each round; a checkpoint, if one is due."""
-    pace = CheckpointSchedule()
+    pace, policy = CheckpointSchedule(), begun.participation
+    holds = isinstance(policy, Recorded) and policy.delays  # uploads, which no checkpoint has
 
     def save(closed: RoundResult[Any, Any, Any]) -> None:
         begun.journal.sync()
@@ -242,7 +243,7 @@ def _round_end(
         if begun.plan.settings.history:
             round_history.write_round(begun.folder / HISTORY, closed)
         watch(closed.run_state.rounds, row.accuracy)
-        if pace.due():
+        if pace.due() and not holds:
             pace.run(lambda: save(closed))
 
     return after

@@ -275,3 +275,36 @@ def test_the_classifier_is_exported(load: Load, tmp_path: Path) -> None:
     path, names = tmp_path / "model.onnx", ("a", "b", "c", "d")
     export(scores, path, shape=SHAPE, class_names=names, pixels=False, facts={})
     assert check(path, scores, client.example_inputs(CLASSES)) < 1e-3
+
+
+def test_who_only_averages_counts_uploads_by_a_factor(load: Load, request: Any) -> None:
+    """Factors of 1 change no bit; what counts a millionth is as good as absent."""
+    algorithm, name = load(), request.node.callspec.params["load"]
+    weighted = algorithm.aggregate_weighted
+    assert (weighted is not None) == algorithms.info(name).averages
+    if weighted is None:
+        return
+    answers = run(algorithm, cohort(algorithm)).closed[0].answers.values()
+    uploads = [each.upload for each in answers]
+    state, _ = algorithm.start()
+    for count in (3, 2):
+        plain = algorithm.aggregate(state, uploads[:count])
+        made = weighted(state, uploads[:count], [1.0] * count)
+        assert all(same(*both) for both in zip(made, plain, strict=True))
+    alone = numbers(algorithm.aggregate(state, uploads[:1])[1])
+    few, half = (
+        np.nanmax(np.abs(numbers(weighted(state, uploads[:2], [1.0, factor])[1]) - alone))
+        for factor in (1e-6, 1.0)
+    )
+    assert few < 0.01 * half
+
+
+def numbers(broadcast: Any) -> npt.NDArray[np.float64]:
+    """Return a broadcast's numbers as one vector; NaN for those of a class that is not known."""
+    found = dict(vars(broadcast))
+    known_C = found.pop("known_C", None)
+    parts = [np.array(each, np.float64) for each in found.values()]
+    if known_C is not None:
+        for each in parts:
+            each[~known_C] = np.nan
+    return np.concatenate([each.ravel() for each in parts])

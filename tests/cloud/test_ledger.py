@@ -15,8 +15,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from cloud.aggregator import migrations
+from cloud.aggregator import migrations, recording
 from cloud.aggregator.ledger import Ledger, PastRound, RoundCounts
+from cloud.aggregator.membership import LedgerMembers
+from edgeloop.cohorts.uploads import Upload
 from edgeloop.errors import ConfigError, RunError, TakenError
 from tests.postgres import Postgres
 from tests.world import contract
@@ -135,7 +137,7 @@ def test_adopt_names_what_differs(url: str) -> None:
         with pytest.raises(RunError) as caught:
             ledger.adopt(other)
     assert caught.value.field == str(file_of(url))
-    assert caught.value.problem == "holds another run (task cats, other rounds, seed)"
+    assert caught.value.problem == "holds another run (task cats, other seed)"
     assert caught.value.remedy == "use another folder"
 
 
@@ -153,8 +155,67 @@ def test_devices_may_be_added(url: str) -> None:
         assert held.devices == more.devices
         with pytest.raises(RunError, match="other devices"):
             ledger.adopt(CONTRACT)  # one less
-        with pytest.raises(RunError, match="other rounds"):
-            ledger.adopt(more.model_copy(update={"rounds": 9, "devices": (*more.devices, "z")}))
+        with pytest.raises(RunError, match="other seed"):
+            ledger.adopt(more.model_copy(update={"seed": 9, "devices": (*more.devices, "z")}))
+
+
+def test_rounds_may_be_added_to_a_finished_run(url: str) -> None:
+    """What came as the last evaluation is no answer to the round of that number."""
+    more = CONTRACT.model_copy(update={"run": "second", "rounds": 5})
+    with begun(url) as ledger:
+        for number in range(CONTRACT.rounds):
+            ledger.record(number, "a", "digest", b"trained")
+            ledger.close_round(number, b"state", b"broadcast", RoundCounts(1, 1, 1))
+        ledger.record(CONTRACT.rounds, "a", "digest a", b"evaluated")
+        ledger.finish()
+    with Ledger.open(url) as ledger:
+        assert ledger.adopt(more) == more.model_copy(update={"run": CONTRACT.run})
+        assert not ledger.finished()
+        assert ledger.recall(CONTRACT.rounds) == {}
+        assert ledger.recall(CONTRACT.rounds - 1) == {"a": b"trained"}
+        assert ledger.run_state() == (CONTRACT.rounds, b"state", b"broadcast")
+        held = ledger.hold(CONTRACT.task)
+        assert held is not None
+        assert held.rounds == 5
+        ledger.record(CONTRACT.rounds, "a", "another", b"trained again")
+    with Ledger.open(url) as ledger:
+        assert ledger.adopt(more).rounds == 5
+        assert ledger.recall(CONTRACT.rounds) == {"a": b"trained again"}
+
+
+def test_an_upload_may_answer_an_earlier_round(url: str) -> None:
+    with begun(url) as ledger:
+        ledger.close_round(0, b"state", b"broadcast", RoundCounts(0, 0, 0))
+        ledger.record_all(
+            1, [Upload("a", "digest a", b"from a", 0), Upload("b", "digest b", b"from b", 1)]
+        )
+        assert ledger.recall(1) == {"a": b"from a", "b": b"from b"}
+        assert (ledger.held(0, "a"), ledger.held(1, "a")) == ("digest a", None)
+        assert (ledger.held(0, "b"), ledger.held(1, "b")) == (None, "digest b")
+        LedgerMembers(ledger).trained("a", [0])
+        ledger.close_round(1, b"state", b"broadcast", RoundCounts(2, 0, 0))
+        record = recording.record_of(CONTRACT, ledger)
+    assert record.schema_version == 2
+    first, second = record.rounds
+    assert (first.answered, first.late) == ((), ())
+    assert (second.answered, second.bases) == (("a", "b"), {"a": 0})
+    policy = record.policy()
+    assert policy.joining(0) == {"a"}
+    assert policy.joining(1) == {"b"}
+    assert policy.delays
+
+
+def test_rounds_are_not_taken_away(url: str) -> None:
+    with begun(url) as ledger:
+        ledger.close_round(0, b"state", b"broadcast", RoundCounts(1, 1, 1))
+        for fewer in (1, 2):
+            with pytest.raises(RunError) as caught:
+                ledger.adopt(CONTRACT.model_copy(update={"rounds": fewer}))
+            assert caught.value.field == "rounds"
+            told = f"is {fewer}, and the run has 3, of which 1 are done"
+            assert caught.value.problem == told
+            assert "give 3, or more" in caught.value.remedy
+        assert ledger.adopt(CONTRACT) == CONTRACT
 
 
 def test_adopt_refuses_a_contract_of_another_version(url: str) -> None:

@@ -386,7 +386,7 @@ def test_what_is_unfinished_when_a_round_opens_is_forgotten(scene: Scene) -> Non
     part, _ = chunks.split(answer("a"), len(answer("a")))
     scene.device.publish(upload_topic("t", "a"), part)
     cohort.ask(0, ALGORITHM.start()[1])
-    assembler = cohort._assemblers["a"]
+    assembler = cohort._judge.assemblers["a"]
     assert len(assembler._open) == 1
     cohort.ask(1, ALGORITHM.start()[1])
     assert not assembler._open
@@ -429,6 +429,26 @@ def test_who_is_not_asked_is_told_and_does_not_count(scene: Scene) -> None:
     scene.say("b", answer("b", round=2))
     cohort.ask(2, ALGORITHM.start()[1], {"b"})
     assert scene.asked(2) == ["b"]
+
+
+def test_a_last_evaluation_is_no_answer_to_the_round_that_was_added_since(scene: Scene) -> None:
+    """It may have waited at the broker; nor does it tell that its device has trained."""
+    evaluated = wire.encode(Envelope("t", "now", 0, "a", evaluates=True), REPORT)
+    for _ in range(2):
+        scene.say("a", evaluated)
+    scene.say("a", answer("a"))
+    scene.say("b", answer("b"))
+    answers = scene.cohort(quorum=2, deadline=5, give_up=5).ask(0, ALGORITHM.start()[1])
+    assert answers["a"].upload is not None
+    assert scene.verdicts() == [
+        *[("a", Verdict.LATE)] * 2,
+        ("a", Verdict.ACCEPTED),
+        ("b", Verdict.ACCEPTED),
+    ]
+    scene.say("p1", wire.encode(Envelope("t", "now", 4, "p1", evaluates=True), REPORT))
+    scene.say("p1", answer("p1", round=5))
+    scene.open_cohort(quorum=1, grace=0.0).ask(5, ALGORITHM.start()[1])
+    assert not scene.admitted.late
 
 
 def test_a_device_joins_and_counts_once_it_is_recorded(scene: Scene) -> None:

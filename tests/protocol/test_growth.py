@@ -118,10 +118,10 @@ def test_the_envelope_grows_too() -> None:
     payload = encode(traced, Oldest(3))
     assert header(payload)["minor"] == {"Envelope": 1}
     assert decode(payload, Oldest).envelope == wire.envelope_of(payload) == traced
-    newer = frame({**HEAD, "mood": "good", "minor": {"Envelope": 3}}, count=ONE)
+    newer = frame({**HEAD, "mood": "good", "minor": {"Envelope": 4}}, count=ONE)
     assert decode(newer, Oldest).ignored == ("Envelope.mood",)
-    with pytest.raises(wire.VersionError, match="Envelope needs minor version 3, this is 2"):
-        decode(frame({**HEAD, "needs": {"Envelope": 3}}, count=ONE), Oldest)
+    with pytest.raises(wire.VersionError, match="Envelope needs minor version 4, this is 3"):
+        decode(frame({**HEAD, "needs": {"Envelope": 4}}, count=ONE), Oldest)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ uploads = Table(
     Column("payload", LargeBinary),
     Column("size", Integer, nullable=False),  # bytes
     Column("received", DateTime(timezone=True), nullable=False),
+    Column("base", Integer),  # the round that it answers; NULL for the one that it counts in
     ForeignKeyConstraint(["run", "round"], [rounds.c.run, rounds.c.number]),
 )
 

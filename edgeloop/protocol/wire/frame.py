@@ -65,6 +65,8 @@ class Envelope:
         trace: where the work on it was in the round's trace (W3C's traceparent); empty without.
         trained: the rounds in which a device has trained before, see `protocol.history`; empty
             where that is not told.
+        evaluates: whether it answers a run's last evaluation, and no round: more rounds may be
+            added to the run, and this one may be trained in then.
 
     Raises:
         ValueError: if a name has other characters than `NAME`, the round is negative, or the trace
@@ -77,6 +79,7 @@ class Envelope:
     sender: str
     trace: Annotated[str, Since(1)] = ""
     trained: Annotated[str, Since(2)] = ""
+    evaluates: Annotated[bool, Since(3)] = False
 
     def __post_init__(self) -> None:
         for name in (self.task, self.run, self.sender):
@@ -90,6 +93,8 @@ class Envelope:
             raise ValueError("the rounds before are none")
         if self.trained and not history.FORM.fullmatch(self.trained):
             raise ValueError("the rounds before are none")
+        if type(self.evaluates) is not bool:
+            raise ValueError("evaluates is true or false")
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,8 @@ LINE: Object = {"cohort": {"selector": {"matchLabels": {"line": "1"}}}}
     [
         ({}, {"algorithm": {"name": "fedproto", "hyperparameters": {"a": 1}}}, "algorithm is in"),
         ({}, {"data": {"classNames": ["ok", "no"], "shape": [1, 28, 28]}}, "data is in"),
-        ({}, {"rounds": 4}, "rounds is in"),
+        ({}, {"rounds": task()["spec"]["rounds"] - 1}, "rounds can be added and not taken away"),
+        ({}, {"rounds": task()["spec"]["rounds"] + 1}, ""),
         ({}, {"width": 4}, "width is in"),
         ({}, {"batchSize": 4}, "batchSize is in"),
         ({}, {"seed": 4}, "seed is in"),

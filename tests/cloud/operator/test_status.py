@@ -51,6 +51,10 @@ SICK = PodObservation("p1", 4, "exit code 2: error: no")
         ({"phase": "Cancelled", "observedGeneration": 0}, {}, Observation(TOLD), "Cancelled"),
         ({"phase": "Running"}, {"state": "Paused"}, Observation(refused="no"), "Running"),
         ({"phase": "Running"}, {}, Observation(FINISHED, refused="no"), "Succeeded"),
+        ({"phase": "Running"}, {"rounds": 5}, Observation(FINISHED), "Running"),
+        ({"phase": "Succeeded", "rounds": 3}, {"rounds": 5}, Observation(), "Pending"),
+        ({"phase": "Succeeded", "rounds": 3}, {"rounds": 5}, Observation(FINISHED), "Running"),
+        ({"phase": "Succeeded", "rounds": 3}, {"rounds": 3}, Observation(), "Succeeded"),
     ],
 )
 def test_phases(

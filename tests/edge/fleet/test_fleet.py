@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 
 from cloud.aggregator.settings import TaskSettings
 from edge.fleet import command
 from edge.fleet.answers import ALGORITHMS, Answers, parse_size, task_file
 from edge.fleet.measured import Measured, quantile
+from edge.fleet.names import names_of
 from edgeloop import algorithms
 from edgeloop.client import Report
 from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
@@ -28,6 +30,7 @@ from edgeloop.protocol import wire
 from edgeloop.protocol.task import Contract, contract_topic, presence_topic
 from edgeloop.runtime.config import BrokerSettings, parse
 from edgeloop.runtime.ports import free_port
+from tests.one_device import run_aggregator
 from tests.world import contract
 
 DEVICES = tuple(f"device-{number:03}" for number in range(40))
@@ -101,6 +104,45 @@ def test_every_device_answers_every_round(
     assert 1800 <= told["rounds"]["0"]["bytes"] <= 2200
     assert 0 < told["rounds"]["0"]["p50_seconds"] <= told["rounds"]["0"]["p99_seconds"] < 60
     assert "40 of 40 devices connected" in capsys.readouterr().out
+
+
+@pytest.mark.broker
+def test_devices_join_a_task_that_admits_their_names(
+    tmp_path: Path, broker: BrokerSettings
+) -> None:
+    """And answer what they are asked: all of them, then half of those who are there."""
+    file, out = tmp_path / "task.toml", tmp_path / "out.json"
+    text = task_file("t", 1, 2_000, broker.port).replace("rounds = 5", "rounds = 2")
+    table = tomllib.loads(text.replace('"t-task"', json.dumps(str(tmp_path / "task"))))
+    cohort = {"admit": ["fleet-*"], "quorum": 4, "sample": "50%"}
+    file.write_text(tomli_w.dumps({**table, "cohort": {**cohort, "grace_seconds": 0.5}}))
+    with run_aggregator(file, tmp_path / "aggregator.log") as running:
+        words = ["--devices", "9", "--task", "t", "--port", str(broker.port), "--out", str(out)]
+        assert command.main(words) == 0, running.said()
+        assert running.process.wait(60) == 0, running.said()
+    record = json.loads((tmp_path / "task" / "participation.json").read_text())
+    first, second = record["rounds"]
+    assert "asked" not in first, "nobody was there to be drawn as it opened"
+    assert len(second["asked"]) == 4
+    assert second["answered"] == second["asked"]
+    joined = {each["device"] for each in record["members"]}
+    assert joined == {f"fleet-{number:05}" for number in range(9)}
+    told = json.loads(out.read_text())
+    assert [each["uploads"] for each in told["rounds"].values()] == [9, 4, 9]
+
+
+def test_names_are_those_that_a_task_takes() -> None:
+    def names(count: int, *admit: str, **changes: Any) -> tuple[str, ...]:
+        return names_of(CONTRACT.model_copy(update={"admit": admit, **changes}), count)
+
+    assert names(2) == DEVICES[:2]
+    assert names(42, "a-*", "b")[40:] == ("a-00000", "a-00001")
+    assert names(2, "*", devices=()) == ("device-00000", "device-00001")
+    assert names(1, "*-left", devices=()) == ("device-00000-left",)
+    assert names(3, "x?", devices=(), excluded=("x1",)) == ("x0", "x2", "x3")
+    assert names(1, "device-000", "y", devices=("device-000",)) == ("device-000",)
+    with pytest.raises(ConfigError, match=r"11, and t invites 0, and admits x\?; ask for no more"):
+        names(11, "x?", devices=())
 
 
 @pytest.mark.broker

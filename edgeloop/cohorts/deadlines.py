@@ -1,0 +1,70 @@
+"""How long a round waits, and for whom."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from edgeloop.protocol.gathering import Gathering
+
+
+@dataclass(frozen=True)
+class RoundDeadlines:
+    """How long a round waits, and for whom.
+
+    With a buffer a round is semi-asynchronous: it is over with the first answers that there are so
+    many of, to it or to a round before, whoever is there besides.
+
+    Attributes:
+        quorum: how many answers make the round count.
+        deadline: seconds to wait for more than the quorum.
+        give_up: seconds to wait even for the quorum.
+        share: of those online, whose answers make the round count, in the place of the quorum.
+        grace: seconds after the answers of all who are online, when a round is over; None waits
+            for those who are not.
+        buffer: how many answers make a semi-asynchronous round; None for no such rounds.
+        stalest: how many rounds before one an answer may be trained in, to count in its buffer.
+    """
+
+    quorum: int
+    deadline: float
+    give_up: float
+    share: float | None = None
+    grace: float | None = None
+    buffer: int | None = None
+    stalest: int = 0
+
+    def gathering(
+        self,
+        round_number: int,
+        invited: frozenset[str],
+        quorum: int,
+        now: float,
+        *,
+        may_grow: bool = False,
+        there: Callable[[], Iterable[str]] = frozenset,
+    ) -> Gathering[Any]:
+        """Return a round that opens now.
+
+        Args:
+            round_number: its number.
+            invited: who may answer.
+            quorum: how many answers it needs; none for a last evaluation.
+            now: the time, on the caller's clock.
+            may_grow: whether more may be invited.
+            there: tells who is there.
+        """
+        buffered = self.buffer is not None and quorum > 0
+        deadline = now + self.deadline
+        return Gathering(
+            round_number,
+            invited,
+            quorum,
+            deadline,
+            max(deadline, now + self.give_up),
+            share=self.share if quorum else None,
+            grace=0.0 if buffered else self.grace,
+            usual=0 if buffered else min(self.quorum, len(invited)),
+            stalest=self.stalest if buffered else 0,
+            may_grow=may_grow,
+            there=frozenset if buffered else there,
+        )
