@@ -67,7 +67,7 @@ class MqttConnection:
         self._client = client = PahoClient(broker, client_id)
         client.on_message = self._on_message
         if presence is not None:
-            client.will_set(presence, b"offline", qos=1, retain=True)
+            client.will_set(client.full(presence), b"offline", qos=1, retain=True)
         self._warnings = warnings = RepeatedWarnings()
         self._outbox = Outbox(client, broker, warnings, lambda why: refusal("publish", why))
         forever = retry_forever and broker.connect_seconds is None
@@ -125,7 +125,7 @@ class MqttConnection:
                 client.ack(message.mid, message.qos)
 
         try:
-            topic = message.topic
+            topic = self._client.bare(message.topic)
         except UnicodeDecodeError:  # Mosquitto lets none through; others do
             self._warnings.warn("topic", "ignored a message whose topic is not valid text")
             acknowledge()
@@ -162,10 +162,15 @@ class MqttConnection:
     def refusals(self) -> list[str]:
         """Return what the broker refuses now, each as a sentence for a person."""
         published, filters = self._outbox.refused(), self._filters.refused()
+        full = self._client.full
         return [
-            *(f"refuses messages on {topic} ({why})" for topic, why in published.items()),
-            *(f"refuses to send {name} ({why})" for name, why in filters.items()),
+            *(f"refuses messages on {full(topic)} ({why})" for topic, why in published.items()),
+            *(f"refuses to send {full(name)} ({why})" for name, why in filters.items()),
         ]
+
+    def full(self, topic: str) -> str:
+        """Return a topic as the broker knows it: behind the prefix of the settings."""
+        return self._client.full(topic)
 
     def resubscribe_refused(self) -> None:
         """Subscribe again to what the broker has refused to send."""

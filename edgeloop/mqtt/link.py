@@ -1,7 +1,6 @@
 """The link to a broker: it dials, heals, and says why there is none, on paho's network thread."""
 
 import logging
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -14,13 +13,12 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edgeloop.errors import (
     BrokerAwayError,
     BrokerError,
-    BrokerSetupError,
     BusyError,
     ForbiddenError,
 )
+from edgeloop.mqtt.dial_failures import explain, tls_error
 from edgeloop.mqtt.paho_client import PahoClient
 from edgeloop.mqtt.reason_codes import SEE_ITS_LOG, TAKEN_OVER, reason_for
-from edgeloop.mqtt.tls import verification_problem
 from edgeloop.mqtt.trouble import RepeatedWarnings, broker_error, silence
 from edgeloop.runtime.config import LEAST_CHUNK_BYTES, BrokerSettings
 from edgeloop.runtime.pace import Backoff
@@ -140,13 +138,7 @@ class Link:
     def _on_dial_failed(self, error: OSError | UnicodeError) -> None:
         """The attempt came to nothing."""
         self._phase = "down"
-        if isinstance(error, ssl.SSLCertVerificationError):
-            words = verification_problem(self._broker, error)
-            self._note_trouble(self._error(*words, BrokerSetupError), passing=False)
-            return
-        problem = f"cannot be reached ({getattr(error, 'strerror', None) or error})"
-        kind = BrokerAwayError if isinstance(error, OSError) else BrokerSetupError
-        self._note_trouble(self._error(problem, "start it, or check host and port", kind))
+        self._note_trouble(*explain(self._broker, error))
 
     def _note_trouble(self, trouble: BrokerError, passing: bool = True) -> None:
         """Note why there is no connection; at the start, give up what time cannot help."""
@@ -228,7 +220,9 @@ class Link:
         if self._ending or phase in ("down", "refused"):
             return
         if phase == "dialling":
-            self._note_trouble(silence(self._broker))
+            alert = self._client.alert
+            told = silence(self._broker) if alert is None else tls_error(self._broker, alert)
+            self._note_trouble(told)
         else:
             self._on_lost(reason, flags.is_disconnect_packet_from_server, properties)
 

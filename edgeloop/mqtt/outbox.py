@@ -12,7 +12,7 @@ from edgeloop.errors import ForbiddenError
 from edgeloop.mqtt.deliveries import Deliveries
 from edgeloop.mqtt.messages import properties
 from edgeloop.mqtt.paho_client import PahoClient
-from edgeloop.mqtt.reason_codes import SEE_ITS_LOG
+from edgeloop.mqtt.reason_codes import SEE_ITS_LOG, remedy_for
 from edgeloop.mqtt.trouble import RepeatedWarnings, broker_error
 from edgeloop.protocol import chunks
 from edgeloop.runtime.config import BrokerSettings
@@ -78,7 +78,7 @@ class Outbox:
         self._publish(topic, payload, retain, about)
 
     def _check_fits(self, topic: str, size: int, about: int) -> None:
-        whole = HEAD + len(topic.encode()) + about + size
+        whole = HEAD + len(self._client.full(topic).encode()) + about + size
         if self.packet is not None and whole > self.packet:
             problem = f"takes packets of {self.packet} bytes, and {topic} has {size}"
             remedy = "raise its limit (Mosquitto: max_packet_size), or have fewer devices in a task"
@@ -87,7 +87,8 @@ class Outbox:
     def _publish(
         self, topic: str, payload: bytes, retain: bool, properties: Properties | None
     ) -> None:
-        info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
+        place = self._client.full(topic)
+        info = self._client.publish(place, payload, qos=1, retain=retain, properties=properties)
         if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
             raise broker_error(self._broker, f"takes no message ({info.rc.name})", SEE_ITS_LOG)
         self._deliveries.sent(info.mid, topic)
@@ -170,7 +171,8 @@ class Outbox:
         topic = self._deliveries.acknowledged(number, str(reason) if reason.is_failure else None)
         if reason.is_failure:
             self._tell(str(reason))
-            place = "what this client publishes" if topic is None else topic
-            text = "the broker refuses messages on %s (%s); check its access list for %s"
+            place = "what this client publishes" if topic is None else self._client.full(topic)
+            text = "the broker refuses messages on %s (%s); %s"
             key = f"publish {place.rstrip('0123456789')}"  # one line for all chunks
-            self._warnings.warn(key, text, place, reason, self._client.account)
+            remedy = remedy_for(reason.value, self._client.account)
+            self._warnings.warn(key, text, place, reason, remedy)
