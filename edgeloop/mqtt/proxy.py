@@ -145,6 +145,8 @@ def _head_of(connection: socket.socket, proxy: Proxy) -> bytes:
             found += byte
     except TimeoutError as error:
         raise ProxyError(f"{proxy} does not answer", "check that it is an HTTP proxy") from error
+    except OSError:  # it cuts the connection: there is no answer
+        return b""
     return bytes(found)
 
 

@@ -15,7 +15,7 @@ from edgeloop.runtime.config import BrokerSettings, parse
 from edgeloop.runtime.ports import free_port
 from tests.authority import Authority
 from tests.http_proxy import http_proxy, tls_front
-from tests.world import StartBroker
+from tests.world import StartBroker, wait_for_port
 
 LARGE = bytes(range(256)) * 2000
 
@@ -40,6 +40,7 @@ def websocket_listener(port: int, *lines: str) -> list[str]:
 
 
 def websockets(port: int, **changes: Any) -> BrokerSettings:
+    wait_for_port(port)
     return BrokerSettings(port=port, transport="websockets", **changes)
 
 
@@ -75,6 +76,7 @@ def test_a_broker_without_websockets_and_the_reverse(
     with pytest.raises(BrokerError, match="check path, and that it speaks websockets on this port"):
         MqttConnection(wrong, "me", []).__enter__()
     start_broker(*websocket_listener(port := free_port()))
+    wait_for_port(port)
     plain = BrokerSettings(port=port, connect_seconds=1.0)
     with pytest.raises(BrokerError, match="does not answer; check that it speaks MQTT 5"):
         MqttConnection(plain, "me", []).__enter__()
