@@ -141,6 +141,7 @@ class PahoClient(Client):
         """Part from the broker, and end paho's thread."""
         self.disconnect()
         self.loop_stop()
+        self._reset_sockets(sockpair_only=True)  # which paho leaves to the garbage collector
 
     def reconnect(self) -> MQTTErrorCode:
         """Connect, as paho does; tell of it."""
