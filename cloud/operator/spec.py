@@ -124,6 +124,12 @@ class Broker(Part):
     client_certificates: bool = True
     username: str | None = None
     password: Password | None = None
+    transport: Literal["tcp", "websockets"] = "tcp"
+    path: str | None = None
+    alpn: str | None = None
+    proxy: str | None = None
+    prefix: str | None = None
+    client_id_prefix: str | None = None
 
 
 class Resources(Part):

@@ -138,18 +138,25 @@ class Agent:
         """Say what comes next."""
         task = self._context.settings.task
         if self._waiting_contract is not None:
-            return f"the base of task {task}: {_may_read(broadcast_topic(task, BASE) + '/+')}"
+            return f"the base of task {task}: {self._may_read(broadcast_topic(task, BASE) + '/+')}"
         if self._session is None:
-            return f"the contract of task {task}: {_may_read(contract_topic(task))}"
+            return f"the contract of task {task}: {self._may_read(contract_topic(task))}"
         if self._opening is not None:
             place = broadcast_topic(task, self._opening.slot) + "/+"
-            return f"the broadcast of round {self._opening.round}: {_may_read(place)}"
+            return f"the broadcast of round {self._opening.round}: {self._may_read(place)}"
         if self._concluded[0] == self._session.contract.run:
             return f"the next run of task {task}"
         answered = "" if self._state is None else f"; answered round {self._state.round}"
         if self._delivery.is_open and self._delivery.expects:
             answered += ", of which it has no receipt"
         return f"the next round of {self._session.contract.rounds}{answered}"
+
+    def _may_read(self, topic: str) -> str:
+        """Say what to look at while nothing comes; a broker is silent on what one may not read."""
+        place = self._connection.full(topic)
+        return (
+            f"nothing yet on {place}; does its aggregator run, and may this device read that topic?"
+        )
 
     def _deliver_last_answer(self) -> None:
         """Wait until the last answer has arrived, however long that takes."""
@@ -464,8 +471,3 @@ def _first_problem(error: ValidationError) -> str:
     place, problem, _ = wording.first_finding(error.errors())
     where = ".".join(map(str, place))
     return f"field {where!r}: {problem}" if where else problem
-
-
-def _may_read(topic: str) -> str:
-    """Say what to look at while nothing comes; a broker is silent about what one may not read."""
-    return f"nothing yet on {topic}; does its aggregator run, and may this device read that topic?"
