@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pydantic import BaseModel, ConfigDict
 
 from edgeloop.cohorts.events import OpenRound
-from edgeloop.cohorts.roster import Roster, Standing
+from edgeloop.cohorts.roster import FOUGHT_OVER, Roster, Standing
 
 MOST_DEVICES = 1000
 """That one answer tells of."""
@@ -55,10 +55,16 @@ def _status(roster: Roster, known: Standing, answered: frozenset[str] | None) ->
         state=known.kind,
         round=said.round if said is not None and there else None,
         seconds=None if elapsed is None else round(elapsed, 1),
-        reason=said.reason if said is not None and there else "",
+        reason=_reason(known),
         version="" if said is None else said.version,
         answered=None if answered is None else known.name in answered,
     )
+
+
+def _reason(known: Standing) -> str:
+    if known.is_fought_over:
+        return FOUGHT_OVER
+    return known.presence.reason if known.presence is not None and known.is_there else ""
 
 
 def shortage(roster: Roster, open_round: OpenRound | None) -> str | None:

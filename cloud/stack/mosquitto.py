@@ -100,4 +100,5 @@ def _rights(settings: StackBroker) -> list[str]:
         f"pattern read {root}/+/{what}"
         for what in ("contract", "round", "broadcast/#", "receipt/%u")
     ]
-    return lines + [f"pattern write {root}/+/{what}/%u" for what in ("upload", "presence")]
+    lines += [f"pattern write {root}/+/upload/%u", f"pattern readwrite {root}/+/presence/%u"]
+    return lines

@@ -21,7 +21,7 @@ from edgeloop.cohorts.events import (
 )
 from edgeloop.cohorts.members import Members
 from edgeloop.cohorts.receipts import Receipts
-from edgeloop.cohorts.roster import Roster
+from edgeloop.cohorts.roster import FOUGHT_OVER, Roster
 from edgeloop.cohorts.uploads import Upload, UploadLog
 from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol import wire
@@ -29,7 +29,7 @@ from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory, 
 from edgeloop.protocol.gathering import Gathering, Verdict
 from edgeloop.protocol.task import Contract, is_eviction, leaver, presence_topic, upload_topic
 from edgeloop.protocol.wire import ContentError, Frame, OpenFrame, WireError
-from edgeloop.runtime.pace import LogRateLimiter, Timer
+from edgeloop.runtime.pace import LOG_LINES, LogRateLimiter, Timer
 from edgeloop.runtime.tracing import NONE, SILENT, Notes, Tracer, notes_of
 
 log = logging.getLogger(__name__)
@@ -468,6 +468,12 @@ class MqttCohort(Generic[B, U]):
     def _hear(self, device: str, arrival: Arrival) -> DeviceMessage:
         """Take a device's word on whether it is there, and what it is doing."""
         self._roster.hear(device, arrival)
+        if (
+            self._roster.is_fought_over(device)
+            and self._told.allowed(f"fight {device}") == LOG_LINES
+        ):
+            text = "device %s: %s; stop one, or give it another name"
+            log.warning(text, device, FOUGHT_OVER, extra={"device": device})
         invited = device in self._assemblers
         if invited and leaver(self._contract, arrival.topic, arrival.payload, arrival.notes):
             self._leave(device)

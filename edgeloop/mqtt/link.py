@@ -19,6 +19,7 @@ from edgeloop.errors import (
 from edgeloop.mqtt.dial_failures import explain, tls_error
 from edgeloop.mqtt.paho_client import PahoClient
 from edgeloop.mqtt.reason_codes import SEE_ITS_LOG, TAKEN_OVER, reason_for
+from edgeloop.mqtt.rivals import Rivals
 from edgeloop.mqtt.trouble import RepeatedWarnings, broker_error, silence
 from edgeloop.runtime.config import LEAST_CHUNK_BYTES, BrokerSettings
 from edgeloop.runtime.pace import Backoff
@@ -49,6 +50,7 @@ class Link:
         listeners: who is told.
         warnings: of what is said again and again.
         patience: seconds for the first connection; None: without end, where time can help.
+        rivals: whether others go by this client's name.
 
     Attributes:
         number: counts the connections: an acknowledgement belongs to one.
@@ -62,6 +64,7 @@ class Link:
         listeners: Listeners,
         warnings: RepeatedWarnings,
         patience: float | None,
+        rivals: Rivals,
     ) -> None:
         self.number = 0
         self.packet: int | None = None
@@ -70,7 +73,7 @@ class Link:
         self._settled = threading.Event()  # the first connection is up and subscribed, or refused
         self._failure: BrokerError | None = None
         self._trouble: BrokerError | None = None  # why there is no connection now
-        self._backoff = Backoff()
+        self._backoff, self._rivals = Backoff(), rivals
         self._phase: Literal["down", "dialling", "refused", "up"] = "down"
         self._ending = False
         self._back = False  # this connection is not the first, and not yet told of
@@ -112,6 +115,11 @@ class Link:
             return f"connected to {self._broker.address}"
         why = "" if self._trouble is None else f" ({self._trouble.problem})"
         return f"not connected to {self._broker.address}{why}"
+
+    @property
+    def brief(self) -> int:
+        """How many connections in a row did not last."""
+        return self._backoff.brief
 
     def subscribed(self) -> None:
         """Settle; tell of a connection that is back once the broker sends us messages again."""
@@ -236,17 +244,12 @@ class Link:
         self._trouble = self._error(f"was lost: {reason}", SEE_ITS_LOG)
         # Not every broker says who took the session: Mosquitto 2.0 just closes, again and again.
         if taken or self._backoff.unsteady:
-            log.warning(
-                "lost the broker %s (%s), %d times after a short while: the link does not hold (a"
-                " weak network, a proxy's limit), or there is another client with the id %s; tries"
-                " again in %.0f s; check the network, or stop the other process, or give this one"
-                " another name",
-                address,
-                reason,
-                self._backoff.brief,
-                self._client.name,
-                pause,
+            why, check = self._unsteady(taken)
+            text = (
+                "lost the broker %s (%s), %d times after a short while: %s; tries again in %s; %s"
             )
+            seconds = f"{pause:.0f} s"
+            log.warning(text, address, reason, self._backoff.brief, why, seconds, check)
             return
         remedy = ""
         if told:
@@ -254,3 +257,14 @@ class Link:
             remedy = f"; {reason_for(reason.value, told_server).remedy}"
         text = "lost the broker %s (%s) after %.0f s; tries again in %.0f s%s"
         log.warning(text, address, reason, lasted, pause, remedy)
+
+    def _unsteady(self, taken: bool) -> tuple[str, str]:
+        """Say why connections do not last, as far as broker and presence tell, and what to do."""
+        other = f"there is another client with the id {self._client.name}"
+        weak = "the link does not hold (a weak network, a proxy's limit)"
+        rival, check = reason_for(TAKEN_OVER).remedy, "check the network"
+        if taken or self._rivals.found == "another":
+            return other, rival
+        if self._rivals.found == "alone":
+            return weak, check
+        return f"{weak}, or {other}", f"{check}, or {rival}"

@@ -54,6 +54,10 @@ class TopicFilters:
         self._filters = (*self._filters, name)
         self._subscribe((name,))
 
+    def look(self, name: str) -> None:
+        """Have what the broker keeps of a topic; that it may be refused is nobody's trouble."""
+        self._subscribe((name,), quietly=True)
+
     def remove(self, name: str) -> None:
         """Have the messages of a topic filter no longer."""
         self._filters = tuple(each for each in self._filters if each != name)
@@ -69,12 +73,12 @@ class TopicFilters:
         if self._unheard and self._client.is_connected():
             self._subscribe(tuple(self._unheard))
 
-    def _subscribe(self, filters: tuple[str, ...]) -> None:
+    def _subscribe(self, filters: tuple[str, ...], quietly: bool = False) -> None:
         options = [(self._client.full(name), SubscribeOptions(qos=1)) for name in filters]
         with self._noting:
             code, number = self._client.subscribe(options)
             if code == MQTTErrorCode.MQTT_ERR_SUCCESS and number is not None:
-                self._asked[number] = filters
+                self._asked[number] = () if quietly else filters
 
     def _on_subscribe(
         self,
@@ -86,8 +90,10 @@ class TopicFilters:
     ) -> None:
         refused = {at: each for at, each in enumerate(reasons) if each.is_failure}
         with self._noting:
-            filters = self._asked.pop(number, ())
-        for at, name in enumerate(filters):
+            filters = self._asked.pop(number, None)
+        if filters == ():
+            return
+        for at, name in enumerate(filters or ()):
             self._unheard.pop(name, None)
             if at in refused:
                 self._unheard[name] = str(refused[at])
