@@ -115,7 +115,7 @@ class MqttConnection:
     # ---- on paho's network thread
 
     def _on_up(self, packet: int) -> None:
-        self._outbox.limit, self._outbox.packet = packet - OVERHEAD, self._link.packet
+        self._outbox.connected(packet - OVERHEAD, self._link.packet)
         if (place := self._rivals.where_to_look(self._link.brief)) is not None:
             self._filters.look(place)
         self._filters.subscribe_all()

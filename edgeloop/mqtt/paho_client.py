@@ -3,6 +3,7 @@
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,8 @@ class PahoClient(Client):
         Its question waits behind all that is to be sent: while that goes out, it has no answer.
         """
         self._progress.look(self.socket(), self.want_write())
-        if self._ping_t and self._progress.within(self._keepalive / 2):
+        lately = self._keepalive / 2
+        hears = time.monotonic() - self._last_bytes_received < lately
+        if self._ping_t and (hears or self._progress.within(lately)):
             self._ping_t = 0.0
         super()._check_keepalive()
