@@ -16,7 +16,7 @@ U = TypeVar("U")
 B = TypeVar("B")
 
 OUTLIER_FACTOR = 1e3
-"""How many times the cohort's median a field of an upload is, or which part of it, to be logged."""
+"""How many times the cohort's median a field of an upload is, or which part of it, to be odd."""
 
 _FAILURES = (
     ArithmeticError,
@@ -88,6 +88,9 @@ class Outlier:
     client: str
     field: str
     times: float
+
+    def __str__(self) -> str:
+        return f"{self.field or 'all of it'} is {self.times:.0e} times the cohort's median"
 
 
 def outliers(uploads: Mapping[str, Any]) -> list[Outlier]:

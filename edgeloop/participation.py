@@ -142,10 +142,12 @@ class Recorded:
     Attributes:
         answered: by round, who answered in time.
         late: by round, who trained in it, too, and was too late.
+        refuse_outliers: whether the run set aside uploads far from the cohort's.
     """
 
     answered: tuple[frozenset[str], ...]
     late: tuple[frozenset[str], ...]
+    refuse_outliers: bool = False
 
     def joining(self, round_number: int) -> frozenset[str]:
         """Return who trains in a round: who answered, and who was too late."""

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from edgeloop.cohorts.events import OpenRound
 from edgeloop.cohorts.roster import FOUGHT_OVER, Roster, Standing
+from edgeloop.implausible_uploads import Outlier
 
 MOST_DEVICES = 1000
 """That one answer tells of."""
@@ -38,6 +39,28 @@ class DeviceStatus(BaseModel):
     reason: str = ""
     version: str = ""
     answered: bool | None = None
+
+
+class OddUpload(BaseModel):
+    """A part of an upload that is far from the cohort's.
+
+    Attributes:
+        device: whose.
+        field: the part's name; empty for all of it.
+        times: the cohort's median that it is.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    device: str
+    field: str
+    times: float
+
+
+def outliers(found: Iterable[Outlier]) -> tuple[OddUpload, ...]:
+    """Return what was odd in the round that was closed last, as far as one answer tells of it."""
+    told = [OddUpload(device=each.client, field=each.field, times=each.times) for each in found]
+    return tuple(told[:MOST_DEVICES])
 
 
 def devices(roster: Roster, open_round: OpenRound | None) -> list[DeviceStatus]:

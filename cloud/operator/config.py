@@ -194,6 +194,9 @@ def _cohort(task: Task) -> dict[str, Any]:
         "quorum": cohort.quorum if share is None else f"{share}%",
         "sample": None if cohort.sample_percent is None else f"{cohort.sample_percent}%",
         "grace_seconds": None if grace is None else float(grace),
+        "max_messages_per_minute": cohort.max_messages_per_minute,
+        "max_megabytes_per_minute": cohort.max_megabytes_per_minute,
+        "outliers": None if cohort.outliers == "log" else cohort.outliers,
     }
     return {
         "devices": list(cohort.devices),

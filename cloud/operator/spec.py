@@ -62,6 +62,9 @@ class Cohort(Part):
     quorum_percent: int | None = None
     sample_percent: int | None = None
     grace_seconds: int | None = None
+    max_messages_per_minute: int | None = None
+    max_megabytes_per_minute: int | None = None
+    outliers: Literal["log", "refuse"] = "log"
     deadline_seconds: int = 600
     give_up_seconds: int = 86_400
 

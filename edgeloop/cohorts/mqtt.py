@@ -20,6 +20,7 @@ from edgeloop.cohorts.events import (
     RoundOpened,
 )
 from edgeloop.cohorts.members import Members
+from edgeloop.cohorts.rates import RateLimiter, RateLimits
 from edgeloop.cohorts.receipts import Receipts
 from edgeloop.cohorts.roster import FOUGHT_OVER, Roster
 from edgeloop.cohorts.uploads import Upload, UploadLog
@@ -27,7 +28,15 @@ from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol import wire
 from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory, place_of
 from edgeloop.protocol.gathering import Gathering, Verdict
-from edgeloop.protocol.task import Contract, is_eviction, leaver, presence_topic, upload_topic
+from edgeloop.protocol.task import (
+    EVICTED,
+    LEFT,
+    Contract,
+    is_eviction,
+    leaver,
+    presence_topic,
+    upload_topic,
+)
 from edgeloop.protocol.wire import ContentError, Frame, OpenFrame, WireError
 from edgeloop.runtime.pace import LOG_LINES, LogRateLimiter, Timer
 from edgeloop.runtime.tracing import NONE, SILENT, Notes, Tracer, notes_of
@@ -99,6 +108,7 @@ class MqttCohort(Generic[B, U]):
         base: the graph of the base that devices compute on; held by the broker for them.
         roster: of the run's devices, where it outlives this cohort.
         members: who is in the run; None for those that the contract lists.
+        limits: what one device may send within a minute.
     """
 
     def __init__(  # noqa: PLR0913 - what a test replaces comes after the five that a run has
@@ -115,6 +125,7 @@ class MqttCohort(Generic[B, U]):
         base: bytes | None = None,
         roster: Roster | None = None,
         members: Members | None = None,
+        limits: RateLimits = RateLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._connection = connection
         self._contract = contract
@@ -131,6 +142,7 @@ class MqttCohort(Generic[B, U]):
             name: Assembler(wire.MAX_FRAME, memory=self._room) for name in self._members
         }
         self._told = LogRateLimiter(clock=clock)
+        self._rates = RateLimiter(limits, clock)
         self._roster = Roster(contract.devices, clock) if roster is None else roster
         packed = None if base is None else sending.encode(contract, base)
         self._roster.admit(self._members)
@@ -360,6 +372,10 @@ class MqttCohort(Generic[B, U]):
         """Judge one packet; None for a part of an answer."""
         channel, device = arrival.topic.split("/")[-2:]
         self._admit(gathering, device, arrival)
+        parts = channel == "presence" and arrival.payload in (LEFT, EVICTED)
+        who = device * (device in self._assemblers)
+        if not parts and not self._rates.takes(who, len(arrival.payload)):
+            return self._refuse_flood(device, gathering.round_number, channel, arrival.payload)
         if channel == "presence":
             return _Judged(self._hear(device, arrival))
         self._roster.heard_of(device)
@@ -377,6 +393,21 @@ class MqttCohort(Generic[B, U]):
         if payload is None:
             return None
         return self._judge(gathering, device, payload, arrival.notes, kinds)
+
+    def _refuse_flood(self, device: str, number: int, channel: str, payload: bytes) -> _Judged:
+        """Do no more with a message of somebody who sends too many than say so, now and then."""
+        who, limits = device * (device in self._assemblers), self._rates.limits
+        if self._told.allowed(f"flood {who}") == LOG_LINES:
+            text = "ignores messages of %s: more than %s come of it; stop it, or raise the task's"
+            text += " max_messages_per_minute or max_megabytes_per_minute"
+            name = who or "devices that are not in the run"
+            log.warning(text, name, limits, extra={"device": who, "round": number})
+        place = place_of(payload) if who and channel == "upload" else None
+        told = DeviceMessage(device, Verdict.TOO_MANY, len(payload))
+        if place is None:
+            return _Judged(told)
+        slow = partial(self._receipts.slow_down, device, number, place.digest, str(limits))
+        return _Judged(told, receipt=slow)
 
     def _admit(self, gathering: Gathering[Frame], device: str, arrival: Arrival) -> None:
         """Take a device in at its first message, if it may join; it is safe before that counts."""
