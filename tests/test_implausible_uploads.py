@@ -48,3 +48,13 @@ def test_what_clients_may_differ_by_is_not(odd: Any) -> None:
 
 def test_two_clients_have_no_median() -> None:
     assert found(upload(count=10**5), others=1) == []
+
+
+def test_who_has_nothing_to_say_is_not_odd() -> None:
+    empty = ClassStatistics(
+        np.zeros(0, np.int64),
+        np.zeros(0, np.int64),
+        np.zeros((0, DIMS), np.float32),
+        np.zeros(0, np.float32),
+    )
+    assert found(empty) == []

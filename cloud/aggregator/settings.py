@@ -87,8 +87,7 @@ class CohortSettings(Settings):
     max_megabytes_per_minute: Annotated[int, Field(ge=1, le=10**9)] = RateLimits.size // MEGABYTE
     """Of one device, at most; what is more is not read, and asked for later."""
     outliers: Literal["log", "refuse"] = "log"
-    """What becomes of an upload that is a thousand times the cohort's median, or a thousandth: a
-    line in the log, or it is set aside. The same for a whole run."""
+    """Whether an upload far from the cohort's is logged, or set aside; the same for a whole run."""
     deadline_seconds: Seconds = 600.0
     """How long to wait for more than the quorum."""
     give_up_seconds: Seconds = 86_400.0
