@@ -185,6 +185,7 @@ class Link:
             return
         if not self._check_capabilities(properties):
             return
+        self._client.heed_receive_maximum(properties)
         self._phase, self.number = "up", self.number + 1
         self._back, away = self.number > 1, time.monotonic() - self._since
         self._since = time.monotonic()

@@ -132,6 +132,7 @@ class LoopClient:
         reason: ReasonCode,
         found: Properties | None,
     ) -> None:
+        self._client.heed_receive_maximum(found)
         packet = getattr(found, "MaximumPacketSize", None) or self._broker.chunk_bytes
         least = min(self._broker.chunk_bytes, packet)
         self._limit = max(least, LEAST_CHUNK_BYTES) - _PACKET_HEAD

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 SESSION_SECONDS = 7 * 24 * 3600
 KEEPALIVE_SECONDS = 30
+MOST_UNDER_WAY = 20  # messages to the broker that it has not acknowledged
 MAX_INFLIGHT = 20  # messages that the broker may deliver before the first is acknowledged
 
 
@@ -102,6 +103,11 @@ class PahoClient(Client):
             log.warning("%s", error)
         if self._identity is not None:
             self._identity.check_dates()
+
+    def heed_receive_maximum(self, told: Properties | None) -> None:
+        """Have no more under way than the broker takes at a time, which paho does not ask."""
+        most = getattr(told, "ReceiveMaximum", None) or MOST_UNDER_WAY
+        self._max_inflight_messages = min(MOST_UNDER_WAY, most)
 
     def full(self, topic: str) -> str:
         """Return a topic, or a filter, as the broker knows it: behind the prefix."""

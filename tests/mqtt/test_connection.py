@@ -201,3 +201,16 @@ def test_what_is_sent_while_the_broker_is_away_arrives(start_broker: StartBroker
         assert isinstance(arrival, Arrival)
         assert Assembler(100).offer(arrival.payload) == b"hello"
         assert connection.flush(5)
+
+
+def test_a_broker_that_takes_few_messages_at_a_time(
+    start_broker: StartBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It cuts the connection of who sends more than its Receive Maximum."""
+    broker = start_broker("max_inflight_messages 2", "max_queued_messages 0").settings
+    with MqttConnection(broker, "says", []) as says:
+        for number in range(200):
+            says.publish("a", bytes([number]) * 5000)
+        assert says.flush(30)
+        assert says._client._max_inflight_messages == 2
+    assert "lost the broker" not in caplog.text
