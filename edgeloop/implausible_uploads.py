@@ -16,7 +16,7 @@ U = TypeVar("U")
 B = TypeVar("B")
 
 OUTLIER_FACTOR = 1e3
-"""How many times the cohort's median a field of an upload is, or which part of it, to be logged."""
+"""How many times the cohort's median a field of an upload is, or which part of it, to be odd."""
 
 _FAILURES = (
     ArithmeticError,
@@ -89,19 +89,29 @@ class Outlier:
     field: str
     times: float
 
+    def __str__(self) -> str:
+        return f"{self.field or 'all of it'} is {self.times:.0e} times the cohort's median"
+
 
 def outliers(uploads: Mapping[str, Any]) -> list[Outlier]:
     """Return the fields of uploads that are `OUTLIER_FACTOR` times the cohort's median, or less.
 
     Two clients have no median that says which of them is the odd one. A field that is small beside
-    others' is odd only where the whole upload is: zeros are what many a layer begins with.
+    others' is odd only where the whole upload is: zeros are what many a layer begins with. An
+    upload without any value is what a client without samples has to say.
     """
-    if len(uploads) < 3:
+    filled = {name: each for name, each in uploads.items() if _has_values(each)}
+    if len(filled) < 3:
         return []
-    whole = _times({name: {"": wire.peak(each)} for name, each in uploads.items()})
+    whole = _times({name: {"": wire.peak(each)} for name, each in filled.items()})
     small = [each for each in whole if each.times < 1 / OUTLIER_FACTOR]
-    by_field = _times({name: wire.magnitudes(each) for name, each in uploads.items()})
+    by_field = _times({name: wire.magnitudes(each) for name, each in filled.items()})
     return [each for each in by_field if each.times > OUTLIER_FACTOR] + small
+
+
+def _has_values(upload: Any) -> bool:
+    """Return whether an upload has a value, be it 0."""
+    return any(each.size for each in wire.arrays(upload).values())
 
 
 def _times(sizes: Mapping[str, Mapping[str, float]]) -> list[Outlier]:

@@ -151,11 +151,13 @@ class Recorded:
         answered: by round, who answered in time.
         late: by round, who trained in it, too, and was too late.
         bases: by round, of those whose answers are to an earlier one: which.
+        refuse_outliers: whether the run set aside uploads far from the cohort's.
     """
 
     answered: tuple[frozenset[str], ...]
     late: tuple[frozenset[str], ...]
     bases: tuple[Mapping[str, int], ...] = ()
+    refuse_outliers: bool = False
 
     def joining(self, round_number: int) -> frozenset[str]:
         """Return who trains in a round: who answered, now or later, and who was too late."""

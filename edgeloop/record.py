@@ -62,6 +62,7 @@ class Record(RecordedPart):
         rounds: the closed ones, from 0.
         members: who was not in it from its begin to its end.
         knowledge_sha256: of the last broadcast; empty where the run had not ended.
+        refuse_outliers: whether uploads far from the cohort's were set aside.
     """
 
     schema_version: Literal[1, 2] = 1
@@ -71,6 +72,7 @@ class Record(RecordedPart):
     rounds: tuple[RecordedRound, ...]
     members: tuple[RecordedMember, ...] = ()
     knowledge_sha256: str = ""
+    refuse_outliers: bool = False
 
     def devices(self) -> frozenset[str]:
         """Return who took part in a round."""
@@ -82,6 +84,7 @@ class Record(RecordedPart):
             tuple(frozenset(each.answered) for each in self.rounds),
             tuple(frozenset(each.late) for each in self.rounds),
             tuple(dict(each.bases) for each in self.rounds),
+            self.refuse_outliers,
         )
 
 

@@ -1,7 +1,7 @@
 """The server's loop, the same whoever the cohort is."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -9,6 +9,7 @@ from edgeloop import implausible_uploads
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
 from edgeloop.cohorts import Cohort
+from edgeloop.implausible_uploads import Outlier
 from edgeloop.participation import ParticipationPolicy, Recorded, staleness_weight
 
 log = logging.getLogger(__name__)
@@ -42,13 +43,15 @@ class RoundResult(Generic[S, U, B]):
         answers: by client.
         run_state: where the run stands after it.
         excluded: clients whose uploads were set aside, and why: with them the round has no
-            result that is finite.
+            result that is finite, or they are outliers, and those are refused.
+        outliers: fields of uploads that are far from the cohort's.
     """
 
     number: int
     answers: Mapping[str, Answer[U]]
     run_state: RunState[S, B]
     excluded: Mapping[str, str] = field(default_factory=dict)
+    outliers: tuple[Outlier, ...] = ()
 
 
 def initial_state(algorithm: Algorithm[S, Any, B]) -> RunState[S, B]:
@@ -64,6 +67,7 @@ def run_rounds(  # noqa: PLR0913 - the whole of a run, and only here
     on_round_end: Callable[[RoundResult[S, U, B]], None],
     should_stop: Callable[[], bool] = lambda: False,
     participation: ParticipationPolicy | None = None,
+    refuse_outliers: bool = False,
 ) -> tuple[RunState[S, B], Mapping[str, Report]]:
     """Run the rounds that are left, then have the clients evaluate the last broadcast.
 
@@ -76,11 +80,16 @@ def run_rounds(  # noqa: PLR0913 - the whole of a run, and only here
         should_stop: asked before each round whether to stop before the last one.
         participation: who takes part in which round, of those that the algorithm does not ask
             everybody in; None for everybody in all of them.
+        refuse_outliers: whether uploads far from the cohort's are set aside; so they are in a run
+            whose record says so.
 
     Returns:
         where the run stands at its end, and the last evaluation by client.
     """
     delayed = DelayedUploads[U](participation) if isinstance(participation, Recorded) else None
+    refuses = refuse_outliers or (
+        isinstance(participation, Recorded) and participation.refuse_outliers
+    )
     while run_state.rounds < rounds and not should_stop():
         drawn = run_state.rounds >= algorithm.full_rounds or isinstance(participation, Recorded)
         attendance = participation if drawn else None
@@ -90,8 +99,9 @@ def run_rounds(  # noqa: PLR0913 - the whole of a run, and only here
             answers = delayed.exchange(run_state.rounds, answers)
         uploads = _arrived_uploads(run_state.rounds, answers, attendance)
         factors = {name: staleness_weight(answers[name].staleness) for name in uploads}
-        new_state, excluded = _aggregate(_weighing(algorithm, factors), run_state, uploads)
-        result = RoundResult(run_state.rounds, answers, new_state, excluded)
+        weighing = _weighing(algorithm, factors)
+        new_state, excluded, odd = _aggregate(weighing, run_state, uploads, refuses)
+        result = RoundResult(run_state.rounds, answers, new_state, excluded, odd)
         on_round_end(result)
         run_state = result.run_state
     return run_state, cohort.finish(run_state.rounds, run_state.broadcast)
@@ -168,25 +178,38 @@ def used_uploads(
 
 
 def _aggregate(
-    algorithm: Algorithm[S, U, B], run_state: RunState[S, B], uploads: Mapping[str, U]
-) -> tuple[RunState[S, B], Mapping[str, str]]:
-    """Return where the run stands after a round, and whose uploads spoilt it.
+    algorithm: Algorithm[S, U, B],
+    run_state: RunState[S, B],
+    uploads: Mapping[str, U],
+    refuse_outliers: bool,
+) -> tuple[RunState[S, B], Mapping[str, str], tuple[Outlier, ...]]:
+    """Return where the run stands after a round, whose uploads were set aside, and odd ones.
 
     It stands where it stood, if nothing was uploaded, or nothing that there is a result of.
     """
     number = run_state.rounds
+    odd = implausible_uploads.outliers(uploads) if refuse_outliers else []
+    refused = {each.client: str(each) for each in reversed(odd)}
+    likely = {name: each for name, each in uploads.items() if name not in refused}
     made = implausible_uploads.aggregate_usable(
-        algorithm, run_state.state, run_state.broadcast, uploads
+        algorithm, run_state.state, run_state.broadcast, likely
     )
-    for name, why in made.excluded.items():
+    excluded = {**refused, **made.excluded}
+    for name, why in excluded.items():
         facts = {"device": name, "round": number}
         log.warning("round %d excludes the upload of %s: %s", number, name, why, extra=facts)
-    counted = {name: each for name, each in uploads.items() if name not in made.excluded}
+    counted = {name: each for name, each in uploads.items() if name not in excluded}
     if uploads and not counted:
         text = "round %d changes nothing: no upload could be used, perhaps by the algorithm's fault"
         log.error(text, number, extra={"round": number})
-    for odd in implausible_uploads.outliers(counted):
+    if not refuse_outliers:
+        odd = implausible_uploads.outliers(counted)
+        _log_outliers(number, odd)
+    return RunState(number + 1, made.state, made.broadcast), excluded, tuple(odd)
+
+
+def _log_outliers(number: int, odd: Iterable[Outlier]) -> None:
+    for each in odd:
         text = "round %d: %s of the upload of %s is %.0e times the cohort's median"
-        facts = {"device": odd.client, "round": number}
-        log.warning(text, number, odd.field or "all", odd.client, odd.times, extra=facts)
-    return RunState(number + 1, made.state, made.broadcast), made.excluded
+        facts = {"device": each.client, "round": number}
+        log.warning(text, number, each.field or "all", each.client, each.times, extra=facts)

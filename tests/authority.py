@@ -1,10 +1,14 @@
 """Certificates for tests, from an authority of their own: a broker's, and one for each client."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from edgeloop.runtime.config import BrokerSettings
 
@@ -39,6 +43,26 @@ class Authority:
         signed.private_key_pem.write_to_path(str(key))
         certificate.write_bytes(b"".join(each.bytes() for each in signed.cert_chain_pems))
         return certificate, key
+
+    def revoke(self, certificate: Path) -> Path:
+        """Return a file with a list of revoked certificates, this one on it, PEM."""
+        revoked = x509.load_pem_x509_certificate(certificate.read_bytes())
+        signer = x509.load_pem_x509_certificate(self._authority.cert_pem.bytes())
+        key = load_pem_private_key(self._authority.private_key_pem.bytes(), None)
+        assert isinstance(key, EllipticCurvePrivateKey)
+        now = datetime.now(UTC)
+        entry = x509.RevokedCertificateBuilder().serial_number(revoked.serial_number)
+        made = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(signer.subject)
+            .last_update(now - timedelta(days=1))
+            .next_update(now + timedelta(days=1))
+            .add_revoked_certificate(entry.revocation_date(now).build())
+            .sign(key, SHA256())
+        )
+        file = self._folder / "revoked.pem"
+        file.write_bytes(made.public_bytes(Encoding.PEM))
+        return file
 
     def listener(self, *hosts: str, **dates: datetime) -> list[str]:
         """Return what makes a Mosquitto's listener ask for certificates of this authority."""

@@ -5,8 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeloop import implausible_uploads
+from cloud.aggregator import waiting
+from edgeloop import algorithms, implausible_uploads, server_loop
 from edgeloop.gaussian.statistics import ClassStatistics
+from edgeloop.knowledge.prototypes import PrototypeUpload
+from edgeloop.record import Record, RecordedRound
+from tests.algorithms.test_hostile import Told
 
 CLASSES, DIMS = 2, 3
 
@@ -48,3 +52,49 @@ def test_what_clients_may_differ_by_is_not(odd: Any) -> None:
 
 def test_two_clients_have_no_median() -> None:
     assert found(upload(count=10**5), others=1) == []
+
+
+def test_who_has_nothing_to_say_is_not_odd() -> None:
+    empty = ClassStatistics(
+        np.zeros(0, np.int64),
+        np.zeros(0, np.int64),
+        np.zeros((0, DIMS), np.float32),
+        np.zeros(0, np.float32),
+    )
+    assert found(empty) == []
+
+
+def test_a_replayed_run_sets_aside_what_the_run_did() -> None:
+    """By its record: the same uploads lead to the same state."""
+    algorithm = algorithms.load("fedproto", classes=CLASSES, width=DIMS)
+    start = server_loop.initial_state(algorithm)
+    sent = {f"c{number}": prototypes(1.0 + number) for number in range(4)}
+    sent["odd"] = prototypes(1e6)
+    everybody = frozenset(sent)
+    found = {}
+    for refuses in (False, True):
+        record = Record(
+            task="t",
+            run="r",
+            algorithm="fedproto",
+            rounds=(RecordedRound(answered=tuple(sent)),),
+            refuse_outliers=refuses,
+        )
+        again = Record.model_validate_json(record.model_dump_json())
+        closed: list[Any] = []
+        cohort = Told(sent)
+        server_loop.run_rounds(
+            algorithm, cohort, 1, start, closed.append, participation=again.policy()
+        )
+        found[refuses] = closed[0]
+    assert set(found[True].excluded) == {"odd"}
+    assert "times the cohort's median" in found[True].excluded["odd"]
+    assert not found[False].excluded
+    assert set(found[False].answers) == everybody
+    told = waiting.outliers(found[True].outliers)
+    assert [(each.device, each.field) for each in told] == [("odd", "prototypes_ND")]
+
+
+def prototypes(value: float) -> PrototypeUpload:
+    rows = np.full((CLASSES, DIMS), value, np.float32)
+    return PrototypeUpload(np.arange(CLASSES), np.full(CLASSES, 10), rows)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cloud.aggregator.connections import LimitedH11Protocol
 from cloud.aggregator.ledger import PastRound
 from cloud.aggregator.metrics import Metrics, Phase
-from cloud.aggregator.waiting import DeviceStatus
+from cloud.aggregator.waiting import DeviceStatus, OddUpload
 from edgeloop.errors import ConfigError, EdgeloopError
 from edgeloop.runtime.ports import listen_error
 
@@ -48,6 +48,7 @@ class Status(BaseModel):
         devices: the run's, those that the open round waits for first.
         devices_left_out: how many more there are.
         shortage: why the open round cannot have the answers that it needs; /readyz tells it.
+        outliers: parts of the last closed round's uploads that are far from the cohort's.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -69,6 +70,7 @@ class Status(BaseModel):
     devices: tuple[DeviceStatus, ...] = ()
     devices_left_out: int = 0
     shortage: Annotated[str | None, Field(exclude=True)] = None
+    outliers: tuple[OddUpload, ...] = ()
 
     def obstacles(self) -> list[str]:
         """Return why no round can continue now; none if it can, or if none is left."""

@@ -22,7 +22,9 @@ FILE = "participation.json"
 """In the task's folder, once the run has ended."""
 
 
-def record_of(contract: Contract, ledger: Ledger, knowledge: str = "") -> Record:
+def record_of(
+    contract: Contract, ledger: Ledger, knowledge: str = "", refuse_outliers: bool = False
+) -> Record:
     """Return who took part in which round of the run that a ledger has adopted."""
     trained, drawn = (_by_round(ledger, table) for table in (late, asked))
     bases = _bases(ledger)
@@ -44,6 +46,7 @@ def record_of(contract: Contract, ledger: Ledger, knowledge: str = "") -> Record
         rounds=tuple(rounds),
         members=tuple(RecordedMember(**vars(each)) for each in LedgerMembers(ledger).all()),
         knowledge_sha256=knowledge,
+        refuse_outliers=refuse_outliers,
     )
 
 
@@ -86,6 +89,6 @@ def export(settings: TaskSettings, path: Path) -> Record:
         if ledger.finished():
             stands = standing.found(contract, algorithms.load_for_contract(contract), ledger)
             knowledge = wire.fingerprint(stands.broadcast)
-        found = record_of(contract, ledger, knowledge)
+        found = record_of(contract, ledger, knowledge, settings.cohort.refuses_outliers)
     write(path, found)
     return found

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from edgeloop.cohorts.members import Members
 from edgeloop.cohorts.mqtt import MOST_AT_ONCE, MqttCohort, RoundDeadlines
 from edgeloop.cohorts.roster import Roster
 from edgeloop.errors import EdgeloopError, RunError
+from edgeloop.implausible_uploads import Outlier
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.participation import ParticipationPolicy, Sampling
 from edgeloop.protocol import wire
@@ -124,6 +125,7 @@ class Run:
         self.roster = Roster(self.contract.devices)
         self.metrics.fleet.watch(self.roster.counts)
         self._warnings: frozenset[str] = frozenset()
+        self._outliers: Sequence[Outlier] = ()  # of the round that was closed last
 
     def run_to_end(self) -> Path:
         """Run the rounds that are left, and write what they led to; return the summary's path.
@@ -145,7 +147,8 @@ class Run:
         self._record_evaluation(reports)
         past = self.ledger.history()
         path = outcome.write(self._summary, self.contract, stands, past, reports, self.epsilon)
-        record = recording.record_of(self.contract, self.ledger, wire.fingerprint(stands.broadcast))
+        knowledge, refuses = wire.fingerprint(stands.broadcast), self._refuses_outliers
+        record = recording.record_of(self.contract, self.ledger, knowledge, refuses)
         recording.write(self.settings.folder / recording.FILE, record)
         self.ledger.finish()
         self._set_phase("finished")  # whoever reads it may stop us
@@ -191,6 +194,7 @@ class Run:
             base=None if self.base is None else self.base.graph,
             roster=self.roster,
             members=self._members,
+            limits=self.settings.cohort.rate_limits,
         )
         self._cohort = cohort
         return server_loop.run_rounds(
@@ -200,7 +204,12 @@ class Run:
             stands,
             partial(self._on_round_end, algorithm),
             participation=self._participation(),
+            refuse_outliers=self._refuses_outliers,
         )
+
+    @property
+    def _refuses_outliers(self) -> bool:
+        return self.settings.cohort.refuses_outliers
 
     def _participation(self) -> ParticipationPolicy | None:
         """Return who is asked in which round; None for everybody in all of them."""
@@ -371,6 +380,7 @@ class Run:
         seconds = time.monotonic() - self._watch.opened
         self.metrics.round_closed(closed.number, seconds)
         self.metrics.fleet.trained(reports.values())
+        self._outliers = closed.outliers
         for name, reason in closed.excluded.items():
             self._observe(UploadExcluded(closed.number, name, reason))
             if self._cohort is not None:
@@ -430,4 +440,5 @@ class Run:
             devices=tuple(devices[: waiting.MOST_DEVICES]),
             devices_left_out=max(0, len(devices) - waiting.MOST_DEVICES),
             shortage=waiting.shortage(self.roster, open_round),
+            outliers=waiting.outliers(self._outliers),
         )

@@ -2,12 +2,13 @@
 
 import unicodedata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy import URL
 
 from edgeloop.cohorts.members import MOST_DEVICES
+from edgeloop.cohorts.rates import MEGABYTE, RateLimits
 from edgeloop.protocol.admission import MOST_PATTERNS, Pattern, may_join
 from edgeloop.protocol.task import (
     BATCH_SIZE,
@@ -84,6 +85,12 @@ class CohortSettings(Settings):
     max_staleness: Annotated[int, Field(ge=0, le=1000)] = 10
     """How many rounds before the open one an answer may be to, with a buffer; it counts
     1 / sqrt(1 + so many)."""
+    max_messages_per_minute: Annotated[int, Field(ge=10, le=10**9)] = RateLimits.messages
+    """Of one device, at most; further ones are counted, and not read."""
+    max_megabytes_per_minute: Annotated[int, Field(ge=1, le=10**9)] = RateLimits.size // MEGABYTE
+    """Of one device, at most; what is more is not read, and asked for later."""
+    outliers: Literal["log", "refuse"] = "log"
+    """Whether an upload far from the cohort's is logged, or set aside; the same for a whole run."""
     deadline_seconds: Seconds = 600.0
     """How long to wait for more than the quorum."""
     give_up_seconds: Seconds = 86_400.0
@@ -92,6 +99,16 @@ class CohortSettings(Settings):
     def invites(self, device: str) -> bool:
         """Return whether a device may take part, by its name."""
         return device in self.devices or may_join(device, self.admit)
+
+    @property
+    def refuses_outliers(self) -> bool:
+        """Whether uploads far from the cohort's are set aside."""
+        return self.outliers == "refuse"
+
+    @property
+    def rate_limits(self) -> RateLimits:
+        """What one device may send within a minute."""
+        return RateLimits(self.max_messages_per_minute, self.max_megabytes_per_minute * MEGABYTE)
 
     @property
     def share(self) -> float | None:

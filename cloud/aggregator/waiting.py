@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pydantic import BaseModel, ConfigDict
 
 from edgeloop.cohorts.events import OpenRound
-from edgeloop.cohorts.roster import Roster, Standing
+from edgeloop.cohorts.roster import FOUGHT_OVER, Roster, Standing
+from edgeloop.implausible_uploads import Outlier
 
 MOST_DEVICES = 1000
 """That one answer tells of."""
@@ -40,6 +41,28 @@ class DeviceStatus(BaseModel):
     answered: bool | None = None
 
 
+class OddUpload(BaseModel):
+    """A part of an upload that is far from the cohort's.
+
+    Attributes:
+        device: whose.
+        field: the part's name; empty for all of it.
+        times: the cohort's median that it is.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    device: str
+    field: str
+    times: float
+
+
+def outliers(found: Iterable[Outlier]) -> tuple[OddUpload, ...]:
+    """Return what was odd in the round that was closed last, as far as one answer tells of it."""
+    told = [OddUpload(device=each.client, field=each.field, times=each.times) for each in found]
+    return tuple(told[:MOST_DEVICES])
+
+
 def devices(roster: Roster, open_round: OpenRound | None) -> list[DeviceStatus]:
     """Return what is known of all devices; those that an open round waits for come first."""
     answered = None if open_round is None else open_round.answered
@@ -55,10 +78,16 @@ def _status(roster: Roster, known: Standing, answered: frozenset[str] | None) ->
         state=known.kind,
         round=said.round if said is not None and there else None,
         seconds=None if elapsed is None else round(elapsed, 1),
-        reason=said.reason if said is not None and there else "",
+        reason=_reason(known),
         version="" if said is None else said.version,
         answered=None if answered is None else known.name in answered,
     )
+
+
+def _reason(known: Standing) -> str:
+    if known.is_fought_over:
+        return FOUGHT_OVER
+    return known.presence.reason if known.presence is not None and known.is_there else ""
 
 
 def shortage(roster: Roster, open_round: OpenRound | None) -> str | None:

@@ -74,7 +74,8 @@ class EventReporter:
             self._metrics.message_received(
                 event.verdict, event.size, time.monotonic() - self.opened
             )
-            self._log_answer(event.device, event.verdict, event.size)
+            if event.verdict is not Verdict.TOO_MANY:  # of which there is a line
+                self._log_answer(event.device, event.verdict, event.size)
 
     def _log_answer(self, device: str, verdict: Verdict, size: int) -> None:
         """Log an answer; of many within a minute not each, which would take as long as the rest."""

@@ -22,6 +22,9 @@ CONNECT_SECONDS = 60.0
 
 _SERVERS = ("triton", "http", "https")
 
+_WAY = ("path", "alpn", "proxy", "prefix", "client_id_prefix")
+"""How a broker is reached, where that is not plain: the same words here, there and in the file."""
+
 FROZEN = {  # key of the file -> field of the spec
     "name": "metadata.name",
     "algorithm": "algorithm.name",
@@ -148,6 +151,8 @@ def broker(task: Task, settings: OperatorSettings) -> Broker:
         client_certificates=settings.broker_client_certificates,
         username=settings.broker_username,
         password=None if secret is None else Password(secret_name=secret, key=key),
+        transport=settings.broker_transport,
+        **{name: getattr(settings, f"broker_{name}") for name in _WAY},
     )
 
 
@@ -167,7 +172,11 @@ def _broker(chosen: Broker) -> dict[str, Any]:
     files = {"ca_file": "ca.crt"}
     if chosen.client_certificates:
         files |= {"certificate_file": "tls.crt", "key_file": "tls.key"}
+    websockets = chosen.transport == "websockets"
     optional = {
+        "transport": chosen.transport if websockets else None,
+        "path": chosen.path if websockets else None,
+        **{name: getattr(chosen, name) or None for name in _WAY if name != "path"},
         "username": chosen.username,
         "password_file": None if chosen.password is None else PASSWORD_FILE,
         **({key: f"{TLS}/{name}" for key, name in files.items()} if chosen.secret_name else {}),
@@ -191,6 +200,9 @@ def _cohort(task: Task) -> dict[str, Any]:
         "max_devices": cohort.max_devices,
         "quorum": cohort.quorum if share is None else f"{share}%",
         "sample": None if cohort.sample_percent is None else f"{cohort.sample_percent}%",
+        "max_messages_per_minute": cohort.max_messages_per_minute,
+        "max_megabytes_per_minute": cohort.max_megabytes_per_minute,
+        "outliers": None if cohort.outliers == "log" else cohort.outliers,
     }
     return {
         "devices": list(cohort.devices),

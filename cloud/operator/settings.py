@@ -1,7 +1,7 @@
 """What an operator is told by its flags and its environment."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -46,6 +46,18 @@ class OperatorSettings(Settings):
     """Secret with the broker password, if it needs one."""
     broker_password_key: str = "password"  # noqa: S105 - where it is
     """Key of that secret."""
+    broker_transport: Literal["tcp", "websockets"] = "tcp"
+    """How the broker is spoken to."""
+    broker_path: Annotated[str | None, Option(default="")] = None
+    """Path of its websocket, such as /mqtt."""
+    broker_alpn: Annotated[str | None, Option(default="")] = None
+    """ALPN protocol that TLS asks for."""
+    broker_proxy: Annotated[str | None, Option(default="")] = None
+    """HTTP proxy on the way: http://host:port, or none."""
+    broker_prefix: Annotated[str | None, Option(default="")] = None
+    """Prefix of all topics, such as plant-3/."""
+    broker_client_id_prefix: Annotated[str | None, Option(default="")] = None
+    """Prefix of all client ids."""
     database_secret: Annotated[str | None, Option(default="")] = None
     """Secret with a PostgreSQL URL; without it, SQLite."""
     database_key: str = "url"

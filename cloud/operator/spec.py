@@ -62,6 +62,9 @@ class Cohort(Part):
     quorum_percent: int | None = None
     sample_percent: int | None = None
     grace_seconds: int = 5
+    max_messages_per_minute: int | None = None
+    max_megabytes_per_minute: int | None = None
+    outliers: Literal["log", "refuse"] = "log"
     deadline_seconds: int = 600
     give_up_seconds: int = 86_400
 
@@ -124,6 +127,12 @@ class Broker(Part):
     client_certificates: bool = True
     username: str | None = None
     password: Password | None = None
+    transport: Literal["tcp", "websockets"] = "tcp"
+    path: str | None = None
+    alpn: str | None = None
+    proxy: str | None = None
+    prefix: str | None = None
+    client_id_prefix: str | None = None
 
 
 class Resources(Part):

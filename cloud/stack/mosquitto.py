@@ -61,9 +61,20 @@ def _lines(settings: StackBroker, folder: Path, rights: Path) -> list[str]:
         "log_dest stderr",
         *(f"log_type {kind}" for kind in ("error", "warning", "notice")),
         *(["user root"] if os.geteuid() == 0 else []),  # it stays whoever else it is
-        f"listener {settings.port} {settings.listen}",
+        *_listener(settings, folder),
         *_access(settings, rights.absolute()),
     ]
+
+
+def _listener(settings: StackBroker, folder: Path) -> list[str]:
+    """Return the listener; the lines behind it are its own."""
+    wanted = f"listener {settings.port} {settings.listen}"
+    if settings.transport == "tcp":
+        return [wanted]
+    first = (
+        f"listener 0 {folder.absolute() / 'socket'}"  # Mosquitto 2.0.11 wants one of another kind
+    )
+    return [first, wanted, "protocol websockets"]
 
 
 def _access(settings: StackBroker, rights: Path) -> list[str]:
@@ -83,9 +94,11 @@ def _access(settings: StackBroker, rights: Path) -> list[str]:
 
 def _rights(settings: StackBroker) -> list[str]:
     """Return the rights; a client's name is its certificate's common name, as in the chart."""
-    lines = [f"user {name}\ntopic readwrite {ROOT}/#" for name in (SERVER, *settings.trusted)]
+    root = f"{settings.prefix}{ROOT}"
+    lines = [f"user {name}\ntopic readwrite {root}/#" for name in (SERVER, *settings.trusted)]
     lines += [
-        f"pattern read {ROOT}/+/{what}"
+        f"pattern read {root}/+/{what}"
         for what in ("contract", "round", "broadcast/#", "receipt/%u")
     ]
-    return lines + [f"pattern write {ROOT}/+/{what}/%u" for what in ("upload", "presence")]
+    lines += [f"pattern write {root}/+/upload/%u", f"pattern readwrite {root}/+/presence/%u"]
+    return lines

@@ -38,6 +38,8 @@ class StackBroker(BrokerSettings):
         own = {"server_certificate_file", "server_key_file", "trusted", "config_file", "listen"}
         if self.run != "mosquitto" and (given := sorted(own & self.model_fields_set)):
             raise ValueError(f"{given[0]} is Mosquitto's, and run is {self.run!r}")
+        if self.run == "wheel" and self.transport != "tcp":
+            raise ValueError('the wheel\'s broker speaks no websockets: give run = "mosquitto"')
         if (self.server_certificate_file is None) != (self.server_key_file is None):
             raise ValueError("server_certificate_file and server_key_file go together")
         if self.server_certificate_file is not None and self.ca_file is None:

@@ -149,6 +149,8 @@ class Delivery:
             return
         if receipt.verdict != INCOMPLETE:
             self._take(receipt)
+        elif receipt.reason and not receipt.missing:
+            self._slow_down(receipt.reason)
         elif state is not None and not self._connection.is_pending(self.topic):
             text_ = "round %d: %d packets of the answer did not arrive; sends them again"
             log.info(text_, state.round, len(receipt.missing))
@@ -156,6 +158,12 @@ class Delivery:
                 self.topic, state.answer, receipt.missing, receipt.count, notes
             )
             self._note_sent()
+
+    def _slow_down(self, reason: str) -> None:
+        """Send the answer again later: the aggregator reads nothing of this device for now."""
+        log.warning("round %d: %s; sends the answer again later", self._place[1], reason)
+        self._pause = MOST_REPEAT_SECONDS
+        self._note_sent()
 
     def _take(self, receipt: Receipt) -> None:
         self._verdict = receipt

@@ -120,18 +120,25 @@ class Agent:
         """Say what comes next."""
         task, standing = self._task, self._standing
         if self._joining.waiting_contract is not None:
-            return f"the base of task {task}: {_may_read(broadcast_topic(task, BASE) + '/+')}"
+            return f"the base of task {task}: {self._may_read(broadcast_topic(task, BASE) + '/+')}"
         if standing.session is None:
-            return f"the contract of task {task}: {_may_read(contract_topic(task))}"
+            return f"the contract of task {task}: {self._may_read(contract_topic(task))}"
         if standing.opening is not None:
             place = broadcast_topic(task, standing.opening.slot) + "/+"
-            return f"the broadcast of round {standing.opening.round}: {_may_read(place)}"
+            return f"the broadcast of round {standing.opening.round}: {self._may_read(place)}"
         if standing.concluded[0] == standing.session.contract.run:
             return f"the next run of task {task}"
         answered = "" if standing.state is None else f"; answered round {standing.state.round}"
         if self._delivery.is_open and self._delivery.expects:
             answered += ", of which it has no receipt"
         return f"the next round of {standing.session.contract.rounds}{answered}"
+
+    def _may_read(self, topic: str) -> str:
+        """Say what to look at while nothing comes; a broker is silent on what one may not read."""
+        place = self._connection.full(topic)
+        return (
+            f"nothing yet on {place}; does its aggregator run, and may this device read that topic?"
+        )
 
     def _deliver_last_answer(self) -> None:
         """Wait until the last answer has arrived, however long that takes."""
@@ -290,8 +297,3 @@ class Agent:
                 standing.broadcast = known
                 return True
         return False
-
-
-def _may_read(topic: str) -> str:
-    """Say what to look at while nothing comes; a broker is silent about what one may not read."""
-    return f"nothing yet on {topic}; does its aggregator run, and may this device read that topic?"

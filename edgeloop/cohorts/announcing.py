@@ -8,6 +8,7 @@ from typing import Any
 from edgeloop.bases import sending
 from edgeloop.cohorts.members import Members
 from edgeloop.cohorts.roster import Roster
+from edgeloop.errors import ForbiddenError
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import wire
 from edgeloop.protocol.task import (
@@ -117,8 +118,7 @@ class Announcer:
     def admitted(self) -> None:
         """Say the contract again, where it must list whoever is in the run since now."""
         if not self._roster.all_grow():
-            text = self._contract_text()
-            self._connection.publish(contract_topic(self._contract.task), text, retain=True)
+            self._publish_contract()
 
     def end(self) -> None:
         """Say that the run is over: no answer is waited for."""
@@ -131,11 +131,27 @@ class Announcer:
         task = self._contract.task
         if self._base is not None:
             self._connection.publish_retained(broadcast_topic(task, sending.SLOT), self._base)
-        self._connection.publish(contract_topic(task), self._contract_text(), retain=True)
+        self._publish_contract()
         if self._opening is not None:
             topic = broadcast_topic(task, self._opening.slot)
             self._connection.publish_retained(topic, self._broadcast)
             self._publish_opening(self._opening)
+
+    def _publish_contract(self) -> None:
+        """Have the broker keep the contract.
+
+        Raises:
+            RefusedError: if no packet of the broker holds it, with what would help.
+        """
+        topic, text = contract_topic(self._contract.task), self._contract_text()
+        try:
+            self._connection.publish(topic, text, retain=True)
+        except ForbiddenError as error:
+            listed = sum(len(name) + 3 for name in self._members.listing().devices)
+            remedy = error.remedy
+            if 2 * listed > len(text):
+                remedy += '; or name its devices by patterns: admit = ["press-*"] in [cohort]'
+            raise ForbiddenError(error.field, error.problem, remedy) from error
 
     def remind(self, missing: Collection[str]) -> None:
         """Announce the round once more to those who are there; whoever is away will be told.

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from edgeloop.algorithm import Algorithm
@@ -20,15 +21,25 @@ from edgeloop.cohorts.events import (
 )
 from edgeloop.cohorts.judging import AnswerJudge, Judged
 from edgeloop.cohorts.members import Members
+from edgeloop.cohorts.rates import RateLimiter, RateLimits
 from edgeloop.cohorts.receipts import Receipts
-from edgeloop.cohorts.roster import Roster
+from edgeloop.cohorts.roster import FOUGHT_OVER, Roster
 from edgeloop.cohorts.uploads import UploadLog
 from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol import wire
+from edgeloop.protocol.chunks import place_of
 from edgeloop.protocol.gathering import Gathering, Verdict
-from edgeloop.protocol.task import Contract, is_eviction, leaver, presence_topic, upload_topic
+from edgeloop.protocol.task import (
+    EVICTED,
+    LEFT,
+    Contract,
+    is_eviction,
+    leaver,
+    presence_topic,
+    upload_topic,
+)
 from edgeloop.protocol.wire import Frame, WireError
-from edgeloop.runtime.pace import LogRateLimiter, Timer
+from edgeloop.runtime.pace import LOG_LINES, LogRateLimiter, Timer
 from edgeloop.runtime.tracing import NONE, SILENT, Tracer
 
 log = logging.getLogger(__name__)
@@ -66,6 +77,7 @@ class MqttCohort(Generic[B, U]):
         base: the graph of the base that devices compute on; held by the broker for them.
         roster: of the run's devices, where it outlives this cohort.
         members: who is in the run; None for those that the contract lists.
+        limits: what one device may send within a minute.
     """
 
     def __init__(  # noqa: PLR0913 - what a test replaces comes after the five that a run has
@@ -82,6 +94,7 @@ class MqttCohort(Generic[B, U]):
         base: bytes | None = None,
         roster: Roster | None = None,
         members: Members | None = None,
+        limits: RateLimits = RateLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._connection = connection
         self._contract = contract
@@ -94,6 +107,7 @@ class MqttCohort(Generic[B, U]):
         self._notes = NONE
         self._members = Members(contract) if members is None else members
         self._told = LogRateLimiter(clock=clock)
+        self._rates = RateLimiter(limits, clock)
         self._roster = Roster(contract.devices, clock) if roster is None else roster
         packed = None if base is None else sending.encode(contract, base)
         self._roster.admit(self._members)
@@ -324,10 +338,29 @@ class MqttCohort(Generic[B, U]):
         """Judge one packet; None for a part of an answer."""
         channel, device = arrival.topic.split("/")[-2:]
         self._admit(gathering, device, arrival)
+        parts = channel == "presence" and arrival.payload in (LEFT, EVICTED)
+        who = device * (device in self._members)
+        if not parts and not self._rates.takes(who, len(arrival.payload)):
+            return self._refuse_flood(device, gathering.round_number, channel, arrival.payload)
         if channel == "presence":
             return Judged(self._hear(device, arrival))
         self._roster.heard_of(device)
         return self._judge.judge(gathering, device, arrival, kinds)
+
+    def _refuse_flood(self, device: str, number: int, channel: str, payload: bytes) -> Judged:
+        """Do no more with a message of somebody who sends too many than say so, now and then."""
+        who, limits = device * (device in self._members), self._rates.limits
+        if self._told.allowed(f"flood {who}") == LOG_LINES:
+            text = "ignores messages of %s: more than %s come of it; stop it, or raise the task's"
+            text += " max_messages_per_minute or max_megabytes_per_minute"
+            name = who or "devices that are not in the run"
+            log.warning(text, name, limits, extra={"device": who, "round": number})
+        place = place_of(payload) if who and channel == "upload" else None
+        told = DeviceMessage(device, Verdict.TOO_MANY, len(payload))
+        if place is None:
+            return Judged(told)
+        slow = partial(self._receipts.slow_down, device, number, place.digest, str(limits))
+        return Judged(told, receipt=slow)
 
     def _admit(self, gathering: Gathering[Frame], device: str, arrival: Arrival) -> None:
         """Take a device in at its first message, if it may join; it is safe before that counts."""
@@ -346,6 +379,12 @@ class MqttCohort(Generic[B, U]):
     def _hear(self, device: str, arrival: Arrival) -> DeviceMessage:
         """Take a device's word on whether it is there, and what it is doing."""
         self._roster.hear(device, arrival)
+        if (
+            self._roster.is_fought_over(device)
+            and self._told.allowed(f"fight {device}") == LOG_LINES
+        ):
+            text = "device %s: %s; stop one, or give it another name"
+            log.warning(text, device, FOUGHT_OVER, extra={"device": device})
         invited = device in self._members
         if invited and leaver(self._contract, arrival.topic, arrival.payload, arrival.notes):
             self._leave(device)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol.chunks import Assembler, place_of
 from edgeloop.protocol.gathering import Verdict
-from edgeloop.protocol.receipt import MOST_MISSING, REASONS, Receipt, asking, receipt
+from edgeloop.protocol.receipt import MOST_MISSING, REASONS, Receipt, asking, receipt, slow_down
 from edgeloop.protocol.task import Contract, receipt_topic
 from edgeloop.protocol.wire import digest
 from edgeloop.runtime.pace import LogRateLimiter, Timer
@@ -37,6 +37,7 @@ class Receipts:
     ) -> None:
         self._connection, self._contract, self._clock = connection, contract, clock
         self._refused = LogRateLimiter(clock=clock)
+        self._slowed = LogRateLimiter(most=3, clock=clock)
         self._stalled: dict[str, tuple[float, float]] = {}  # when to ask a device, and its patience
         self._look = Timer(STALLED_SECONDS / 2, clock=clock)
 
@@ -54,6 +55,11 @@ class Receipts:
         place = place_of(chunk)
         whole = digest(chunk) if place is None else place.digest
         self.give(device, round_number, whole, Verdict.MALFORMED, reason)
+
+    def slow_down(self, device: str, round_number: int, digest: str, limits: str) -> None:
+        """Tell a device, a few times a minute, that what it sends is not read for now."""
+        if self._slowed.allowed(device):
+            self._send(device, slow_down(self._contract.run, round_number, digest, limits))
 
     def took_chunk(self, device: str, whole: bool) -> None:
         """A chunk has come; note whether something of the device is unfinished since."""

@@ -6,12 +6,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from edgeloop.mqtt.connection import Arrival
+from edgeloop.mqtt.rivals import NOTE as PROCESS
 from edgeloop.protocol import wire
 from edgeloop.protocol.presence import Presence, State, presence_of
 
 SILENT_SECONDS = 750.0
 """Without a word from a device that repeats its presence every `REFRESH_SECONDS`: it is not there,
 whatever the broker keeps of it."""
+
+FIGHTS, FIGHT_SECONDS = 3, 300.0
+"""How often, and within how long, a process is back in the place of another one, if both are there.
+Once may be a message that is delivered twice."""
+
+FOUGHT_OVER = "two processes have its name, and take the connection from one another"
 
 ONLINE, OFFLINE, SILENT, OTHER = "online", "offline", "silent", "other"
 KINDS = (*(state.value for state in State), ONLINE, OFFLINE, SILENT, OTHER)
@@ -32,6 +39,9 @@ class Standing:
         grows: whether it ignores fields that it does not know.
         presence: what it says it is doing; None where it says nothing.
         heard: when there was a word of it, on the roster's clock; None if never.
+        processes: the nonces of the last two processes that had its name, the newer one first.
+        fought: when the older one was back, the last times, on the roster's clock.
+        is_fought_over: whether that was so often of late that both must be there.
     """
 
     name: str
@@ -41,6 +51,9 @@ class Standing:
     grows: bool = False
     presence: Presence | None = None
     heard: float | None = None
+    processes: tuple[str, ...] = ()
+    fought: tuple[float, ...] = ()
+    is_fought_over: bool = False
 
     @property
     def is_there(self) -> bool:
@@ -102,14 +115,16 @@ class Roster:
         before = self._known.get(device)
         if before is None:
             return
-        online, now = arrival.payload == b"online", self._clock()
+        online, now, notes = arrival.payload == b"online", self._clock(), arrival.notes
         if not online:
             self._known[device] = replace(before, online=False, heard=now)
             return
-        notes = arrival.notes
+        processes, is_back = _with_process(before.processes, notes.get(PROCESS, ""))
         self._known[device] = Standing(
             name=device,
             online=True,
+            processes=processes,
+            fought=(*before.fought, now)[-FIGHTS:] if is_back else before.fought,
             speaks=wire.speaks(notes),
             grows=wire.grows(notes),
             presence=presence_of(notes),
@@ -123,6 +138,10 @@ class Roster:
 
     def __getitem__(self, device: str) -> Standing:
         return self._now(self._known[device])
+
+    def is_fought_over(self, device: str) -> bool:
+        """Return whether two processes have had a device's name a short while ago."""
+        return device in self._known and self[device].is_fought_over
 
     def all(self) -> list[Standing]:
         """Return what is known of all, in the order of their names."""
@@ -168,6 +187,8 @@ class Roster:
         """Say what a device is doing, for a person."""
         standing = self[device]
         said, kind = standing.presence, standing.kind
+        if standing.is_fought_over:
+            return FOUGHT_OVER
         if kind == SILENT and standing.heard is not None:
             silence = self._clock() - standing.heard
             return f"silent for {silence:.0f} s, though its presence says online"
@@ -188,7 +209,16 @@ class Roster:
             and heard is not None
             and self._clock() - heard > SILENT_SECONDS
         )
-        return replace(standing, silent=silent)
+        fought = standing.fought
+        lately = len(fought) == FIGHTS and self._clock() - fought[0] < FIGHT_SECONDS
+        return replace(standing, silent=silent, is_fought_over=lately)
+
+
+def _with_process(before: tuple[str, ...], nonce: str) -> tuple[tuple[str, ...], bool]:
+    """Return the last two processes once one has spoken, and whether it is the older one again."""
+    if not nonce or before[:1] == (nonce,):
+        return before, False
+    return (nonce, *before[:1]), before[1:] == (nonce,)
 
 
 def _has_receipt(said: Presence | None, run: str, number: int) -> bool:

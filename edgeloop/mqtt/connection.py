@@ -14,8 +14,10 @@ from edgeloop.errors import BrokerError
 from edgeloop.mqtt.link import Link, Listeners
 from edgeloop.mqtt.messages import Arrival as Arrival
 from edgeloop.mqtt.messages import Reconnected as Reconnected
+from edgeloop.mqtt.messages import properties
 from edgeloop.mqtt.outbox import Outbox
 from edgeloop.mqtt.paho_client import MAX_INFLIGHT, PahoClient
+from edgeloop.mqtt.rivals import Rivals
 from edgeloop.mqtt.topic_filters import TopicFilters
 from edgeloop.mqtt.trouble import RepeatedWarnings
 from edgeloop.runtime.config import BrokerSettings
@@ -66,8 +68,10 @@ class MqttConnection:
         self._watch, self._persistent, self._inflight = watch, persistent, inflight
         self._client = client = PahoClient(broker, client_id)
         client.on_message = self._on_message
+        self._rivals = Rivals(presence)
         if presence is not None:
-            client.will_set(presence, b"offline", qos=1, retain=True)
+            will = properties(self._rivals.notes, will=True)
+            client.will_set(client.full(presence), b"offline", qos=1, retain=True, properties=will)
         self._warnings = warnings = RepeatedWarnings()
         self._outbox = Outbox(client, broker, warnings, lambda why: refusal("publish", why))
         forever = retry_forever and broker.connect_seconds is None
@@ -77,7 +81,7 @@ class MqttConnection:
             down=lambda: watch(False),
             back=lambda: self._inbox.put(Reconnected()),
         )
-        self._link = link = Link(client, broker, listeners, warnings, patience)
+        self._link = link = Link(client, broker, listeners, warnings, patience, self._rivals)
         self._filters = TopicFilters(
             client, subscriptions, warnings, lambda why: refusal("subscribe", why), link.subscribed
         )
@@ -94,7 +98,7 @@ class MqttConnection:
 
     def __exit__(self, *_: object) -> None:
         if self._presence is not None:
-            self.publish(self._presence, b"offline", retain=True)
+            self.publish(self._presence, b"offline", retain=True, notes=self._rivals.notes)
         self.flush(timeout=5.0)
         self._link.end()
 
@@ -111,11 +115,17 @@ class MqttConnection:
     # ---- on paho's network thread
 
     def _on_up(self, packet: int) -> None:
-        self._outbox.limit, self._outbox.packet = packet - OVERHEAD, self._link.packet
+        self._outbox.connected(packet - OVERHEAD, self._link.packet)
+        if (place := self._rivals.where_to_look(self._link.brief)) is not None:
+            self._filters.look(place)
         self._filters.subscribe_all()
         self._watch(True)
+        self._say_online()
+
+    def _say_online(self) -> None:
         if self._presence is not None:
-            self.publish(self._presence, b"online", retain=True, notes=self._presence_notes)
+            notes = {**self._presence_notes, **self._rivals.notes}
+            self.publish(self._presence, b"online", retain=True, notes=notes)
 
     def _on_message(self, client: Client, _data: Any, message: MQTTMessage) -> None:
         number = self._link.number
@@ -125,7 +135,7 @@ class MqttConnection:
                 client.ack(message.mid, message.qos)
 
         try:
-            topic = message.topic
+            topic = self._client.bare(message.topic)
         except UnicodeDecodeError:  # Mosquitto lets none through; others do
             self._warnings.warn("topic", "ignored a message whose topic is not valid text")
             acknowledge()
@@ -136,6 +146,9 @@ class MqttConnection:
             )
             return
         notes = dict(getattr(message.properties, "UserProperty", ()))
+        if self._rivals.take(topic, notes, bool(message.retain)):
+            acknowledge()
+            return
         self._inbox.put(
             Arrival(topic, bytes(message.payload), acknowledge, notes, bool(message.retain))
         )
@@ -162,10 +175,15 @@ class MqttConnection:
     def refusals(self) -> list[str]:
         """Return what the broker refuses now, each as a sentence for a person."""
         published, filters = self._outbox.refused(), self._filters.refused()
+        full = self._client.full
         return [
-            *(f"refuses messages on {topic} ({why})" for topic, why in published.items()),
-            *(f"refuses to send {name} ({why})" for name, why in filters.items()),
+            *(f"refuses messages on {full(topic)} ({why})" for topic, why in published.items()),
+            *(f"refuses to send {full(name)} ({why})" for name, why in filters.items()),
         ]
+
+    def full(self, topic: str) -> str:
+        """Return a topic as the broker knows it: behind the prefix of the settings."""
+        return self._client.full(topic)
 
     def resubscribe_refused(self) -> None:
         """Subscribe again to what the broker has refused to send."""
@@ -223,8 +241,8 @@ class MqttConnection:
     def say_presence(self, notes: Notes) -> None:
         """Have these notes go with "online" from now on, and say it if there is a connection."""
         self._presence_notes = notes
-        if self._presence is not None and self.connected:
-            self.publish(self._presence, b"online", retain=True, notes=notes)
+        if self.connected:
+            self._say_online()
 
     def republish(self, topic: str, payload: bytes, expiry: int) -> None:
         """Send what is held once more, for those who have subscribed to it and miss it."""

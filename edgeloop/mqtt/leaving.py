@@ -76,7 +76,9 @@ def ask(
     topic, notes = presence_topic(contract.task, device), {"run": contract.run}
     connection.publish(topic, word, retain=True, notes=notes)
     if not connection.flush(CONTRACT_SECONDS, topic):
-        raise BrokerAwayError("broker", f"takes no message on {topic}", "see its log, or try again")
+        raise BrokerAwayError(
+            "broker", f"takes no message on {connection.full(topic)}", "see its log, or try again"
+        )
     deadline = time.monotonic() + seconds
     while (found := _next(connection, contract.task, deadline)) is not None:
         if found.run != contract.run or not found.admits(device):

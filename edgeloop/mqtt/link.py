@@ -1,7 +1,6 @@
 """The link to a broker: it dials, heals, and says why there is none, on paho's network thread."""
 
 import logging
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -14,13 +13,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edgeloop.errors import (
     BrokerAwayError,
     BrokerError,
-    BrokerSetupError,
     BusyError,
     ForbiddenError,
 )
+from edgeloop.mqtt.dial_failures import explain, tls_error
 from edgeloop.mqtt.paho_client import PahoClient
 from edgeloop.mqtt.reason_codes import SEE_ITS_LOG, TAKEN_OVER, reason_for
-from edgeloop.mqtt.tls import verification_problem
+from edgeloop.mqtt.rivals import Rivals
 from edgeloop.mqtt.trouble import RepeatedWarnings, broker_error, silence
 from edgeloop.runtime.config import LEAST_CHUNK_BYTES, BrokerSettings
 from edgeloop.runtime.pace import Backoff
@@ -51,6 +50,7 @@ class Link:
         listeners: who is told.
         warnings: of what is said again and again.
         patience: seconds for the first connection; None: without end, where time can help.
+        rivals: whether others go by this client's name.
 
     Attributes:
         number: counts the connections: an acknowledgement belongs to one.
@@ -64,6 +64,7 @@ class Link:
         listeners: Listeners,
         warnings: RepeatedWarnings,
         patience: float | None,
+        rivals: Rivals,
     ) -> None:
         self.number = 0
         self.packet: int | None = None
@@ -72,7 +73,7 @@ class Link:
         self._settled = threading.Event()  # the first connection is up and subscribed, or refused
         self._failure: BrokerError | None = None
         self._trouble: BrokerError | None = None  # why there is no connection now
-        self._backoff = Backoff()
+        self._backoff, self._rivals = Backoff(), rivals
         self._phase: Literal["down", "dialling", "refused", "up"] = "down"
         self._ending = False
         self._back = False  # this connection is not the first, and not yet told of
@@ -115,6 +116,11 @@ class Link:
         why = "" if self._trouble is None else f" ({self._trouble.problem})"
         return f"not connected to {self._broker.address}{why}"
 
+    @property
+    def brief(self) -> int:
+        """How many connections in a row did not last."""
+        return self._backoff.brief
+
     def subscribed(self) -> None:
         """Settle; tell of a connection that is back once the broker sends us messages again."""
         self._settled.set()
@@ -140,13 +146,7 @@ class Link:
     def _on_dial_failed(self, error: OSError | UnicodeError) -> None:
         """The attempt came to nothing."""
         self._phase = "down"
-        if isinstance(error, ssl.SSLCertVerificationError):
-            words = verification_problem(self._broker, error)
-            self._note_trouble(self._error(*words, BrokerSetupError), passing=False)
-            return
-        problem = f"cannot be reached ({getattr(error, 'strerror', None) or error})"
-        kind = BrokerAwayError if isinstance(error, OSError) else BrokerSetupError
-        self._note_trouble(self._error(problem, "start it, or check host and port", kind))
+        self._note_trouble(*explain(self._broker, error))
 
     def _note_trouble(self, trouble: BrokerError, passing: bool = True) -> None:
         """Note why there is no connection; at the start, give up what time cannot help."""
@@ -185,6 +185,7 @@ class Link:
             return
         if not self._check_capabilities(properties):
             return
+        self._client.heed_receive_maximum(properties)
         self._phase, self.number = "up", self.number + 1
         self._back, away = self.number > 1, time.monotonic() - self._since
         self._since = time.monotonic()
@@ -228,7 +229,9 @@ class Link:
         if self._ending or phase in ("down", "refused"):
             return
         if phase == "dialling":
-            self._note_trouble(silence(self._broker))
+            alert = self._client.alert
+            told = silence(self._broker) if alert is None else tls_error(self._broker, alert)
+            self._note_trouble(told)
         else:
             self._on_lost(reason, flags.is_disconnect_packet_from_server, properties)
 
@@ -242,17 +245,12 @@ class Link:
         self._trouble = self._error(f"was lost: {reason}", SEE_ITS_LOG)
         # Not every broker says who took the session: Mosquitto 2.0 just closes, again and again.
         if taken or self._backoff.unsteady:
-            log.warning(
-                "lost the broker %s (%s), %d times after a short while: the link does not hold (a"
-                " weak network, a proxy's limit), or there is another client with the id %s; tries"
-                " again in %.0f s; check the network, or stop the other process, or give this one"
-                " another name",
-                address,
-                reason,
-                self._backoff.brief,
-                self._client.name,
-                pause,
+            why, check = self._unsteady(taken)
+            text = (
+                "lost the broker %s (%s), %d times after a short while: %s; tries again in %s; %s"
             )
+            seconds = f"{pause:.0f} s"
+            log.warning(text, address, reason, self._backoff.brief, why, seconds, check)
             return
         remedy = ""
         if told:
@@ -260,3 +258,14 @@ class Link:
             remedy = f"; {reason_for(reason.value, told_server).remedy}"
         text = "lost the broker %s (%s) after %.0f s; tries again in %.0f s%s"
         log.warning(text, address, reason, lasted, pause, remedy)
+
+    def _unsteady(self, taken: bool) -> tuple[str, str]:
+        """Say why connections do not last, as far as broker and presence tell, and what to do."""
+        other = f"there is another client with the id {self._client.name}"
+        weak = "the link does not hold (a weak network, a proxy's limit)"
+        rival, check = reason_for(TAKEN_OVER).remedy, "check the network"
+        if taken or self._rivals.found == "another":
+            return other, rival
+        if self._rivals.found == "alone":
+            return weak, check
+        return f"{weak}, or {other}", f"{check}, or {rival}"

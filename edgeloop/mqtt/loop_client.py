@@ -56,7 +56,7 @@ class LoopClient:
         self._loop = asyncio.get_running_loop()
         self._client = client = PahoClient(broker, client_id)
         client.dials, client.dial_failed = (lambda: None), (lambda error: None)
-        client.will_set(will, b"offline", qos=1, retain=True)
+        client.will_set(client.full(will), b"offline", qos=1, retain=True)
         client.on_socket_open, client.on_socket_close = self._opened, self._closed
         client.on_socket_register_write = self._wants_to_write
         client.on_socket_unregister_write = self._has_written
@@ -88,12 +88,14 @@ class LoopClient:
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Have the messages of some topics."""
-        self._client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in topics])
+        self._client.subscribe(
+            [(self._client.full(each), SubscribeOptions(qos=1)) for each in topics]
+        )
 
     def publish(self, topic: str, payload: bytes, retain: bool = False, notes: Notes = NONE) -> int:
         """Send a packet at least once; return its number, which `taken` is told."""
-        sent = properties(notes, None)
-        return self._client.publish(topic, payload, qos=1, retain=retain, properties=sent).mid
+        sent, place = properties(notes, None), self._client.full(topic)
+        return self._client.publish(place, payload, qos=1, retain=retain, properties=sent).mid
 
     def end(self) -> None:
         """Part from the broker."""
@@ -130,6 +132,7 @@ class LoopClient:
         reason: ReasonCode,
         found: Properties | None,
     ) -> None:
+        self._client.heed_receive_maximum(found)
         packet = getattr(found, "MaximumPacketSize", None) or self._broker.chunk_bytes
         least = min(self._broker.chunk_bytes, packet)
         self._limit = max(least, LEAST_CHUNK_BYTES) - _PACKET_HEAD
@@ -147,7 +150,9 @@ class LoopClient:
 
     def _on_message(self, client: Client, _data: Any, message: MQTTMessage) -> None:
         notes = dict(getattr(message.properties, "UserProperty", ()))
-        self._heard.arrived(Arrival(message.topic, bytes(message.payload), lambda: None, notes))
+        self._heard.arrived(
+            Arrival(self._client.bare(message.topic), bytes(message.payload), lambda: None, notes)
+        )
         client.ack(message.mid, message.qos)
 
     def _on_publish(

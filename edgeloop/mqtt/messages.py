@@ -33,11 +33,11 @@ class Reconnected:
     """The connection was lost and is back; the broker may have forgotten what it held for us."""
 
 
-def properties(notes: Notes, expiry: int | None) -> Properties | None:
-    """Return a message's MQTT 5 properties, or None where it has none."""
+def properties(notes: Notes, expiry: int | None = None, will: bool = False) -> Properties | None:
+    """Return the MQTT 5 properties of a message, or of a last will; None where it has none."""
     if not notes and expiry is None:
         return None
-    found = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho left it out
+    found = Properties(PacketTypes.WILLMESSAGE if will else PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho left it out
     if notes:
         found.UserProperty = list(notes.items())
     if expiry is not None:

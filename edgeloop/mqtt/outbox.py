@@ -10,13 +10,17 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edgeloop.errors import ForbiddenError
 from edgeloop.mqtt.deliveries import Deliveries
+from edgeloop.mqtt.link_pace import LinkPace
 from edgeloop.mqtt.messages import properties
 from edgeloop.mqtt.paho_client import PahoClient
-from edgeloop.mqtt.reason_codes import SEE_ITS_LOG
+from edgeloop.mqtt.reason_codes import SEE_ITS_LOG, remedy_for
 from edgeloop.mqtt.trouble import RepeatedWarnings, broker_error
 from edgeloop.protocol import chunks
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.tracing import NONE, Notes
+
+LEAST = 2048
+"""Bytes of a chunk, however slow the link is."""
 
 HEAD = 9
 """Bytes of a packet besides topic, properties and payload: its length, its number."""
@@ -49,6 +53,8 @@ class Outbox:
         self._warnings, self._tell = warnings, refused
         self._deliveries: Deliveries[str] = Deliveries()
         self._held: dict[str, int] = {}
+        self._pace = LinkPace()
+        self._cuts: dict[str, tuple[int, int]] = {}  # topic -> a payload's length, its chunks' size
         client.on_publish = self._on_publish
 
     def publish(
@@ -78,18 +84,27 @@ class Outbox:
         self._publish(topic, payload, retain, about)
 
     def _check_fits(self, topic: str, size: int, about: int) -> None:
-        whole = HEAD + len(topic.encode()) + about + size
+        whole = HEAD + len(self._client.full(topic).encode()) + about + size
         if self.packet is not None and whole > self.packet:
             problem = f"takes packets of {self.packet} bytes, and {topic} has {size}"
-            remedy = "raise its limit (Mosquitto: max_packet_size), or have fewer devices in a task"
+            remedy = (
+                f"raise its limit to {whole} (Mosquitto: max_packet_size), or shorten what is in it"
+            )
             raise broker_error(self._broker, problem, remedy, ForbiddenError)
+
+    def connected(self, limit: int, packet: int | None) -> None:
+        """A connection is up, whose broker takes chunks and packets of so many bytes."""
+        self.limit, self.packet = limit, packet
+        self._pace.connected()
 
     def _publish(
         self, topic: str, payload: bytes, retain: bool, properties: Properties | None
     ) -> None:
-        info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
+        place, begun = self._client.full(topic), self._pace.clock()
+        info = self._client.publish(place, payload, qos=1, retain=retain, properties=properties)
         if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
             raise broker_error(self._broker, f"takes no message ({info.rc.name})", SEE_ITS_LOG)
+        self._pace.sent(info.mid, len(payload), begun)
         self._deliveries.sent(info.mid, topic)
 
     def send(self, topic: str, payload: bytes, notes: Notes = NONE) -> int:
@@ -97,7 +112,19 @@ class Outbox:
 
         The notes go with each chunk: whichever comes last has them.
         """
-        return self._send(topic, self.chunks_of(payload), notes)
+        size = self._piece(len(payload))
+        self._cuts[topic] = len(payload), size
+        return self._send(topic, chunks.split(payload, size), notes)
+
+    def _piece(self, length: int) -> int:
+        """Return the size of a payload's chunks that suits the link."""
+        return min(self.limit, max(self._pace.piece(self.limit), chunks.least_limit(length), LEAST))
+
+    def _last_cut(self, topic: str, length: int) -> int:
+        """Return the size of the chunks that a payload was sent in before, if that still suits."""
+        before, size = self._cuts.get(topic, (length, self._piece(length)))
+        suits = before == length and size <= self.limit and size <= 2 * self._piece(length)
+        return size if suits else self._piece(length)
 
     def send_again(
         self, topic: str, payload: bytes, indices: Collection[int], count: int, notes: Notes = NONE
@@ -111,13 +138,15 @@ class Outbox:
             count: of all of them, as they were cut; 0 for as they are cut now.
             notes: go with each chunk.
         """
-        parts = self.chunks_of(payload)
+        size = self._last_cut(topic, len(payload))
+        self._cuts[topic] = len(payload), size
+        parts = chunks.split(payload, size)
         if count in (0, len(parts)):
             parts = [parts[index] for index in sorted(set(indices)) if index < len(parts)]
         return self._send(topic, parts, notes)
 
     def chunks_of(self, payload: bytes) -> list[bytes]:
-        """Return the chunks that a payload is cut into now."""
+        """Return the chunks that a payload is cut into for the broker to keep."""
         return chunks.split(payload, self.limit)
 
     def _send(self, topic: str, parts: Collection[bytes], notes: Notes) -> int:
@@ -167,10 +196,12 @@ class Outbox:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
+        self._pace.acknowledged(number)
         topic = self._deliveries.acknowledged(number, str(reason) if reason.is_failure else None)
         if reason.is_failure:
             self._tell(str(reason))
-            place = "what this client publishes" if topic is None else topic
-            text = "the broker refuses messages on %s (%s); check its access list for %s"
+            place = "what this client publishes" if topic is None else self._client.full(topic)
+            text = "the broker refuses messages on %s (%s); %s"
             key = f"publish {place.rstrip('0123456789')}"  # one line for all chunks
-            self._warnings.warn(key, text, place, reason, self._client.account)
+            remedy = remedy_for(reason.value, self._client.account)
+            self._warnings.warn(key, text, place, reason, remedy)

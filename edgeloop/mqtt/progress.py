@@ -42,6 +42,7 @@ class Progress:
 
 def _counts(connection: "SocketLike | None") -> tuple[int, int, int]:
     """Return the bytes acknowledged, received, and waiting; zeros where nobody counts them."""
+    connection = getattr(connection, "_socket", connection)  # of a websocket
     if not isinstance(connection, socket.socket) or sys.platform != "linux":
         return 0, 0, 0
     try:

@@ -3,22 +3,44 @@
 import re
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 from edgeloop.errors import BrokerSetupError
 from edgeloop.runtime.config import BrokerSettings
-
-NOT_YET, EXPIRED = 9, 10  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED
-LOOK_SECONDS = 5.0
 
 _TIME = rb"(?:\x17\x0d(\d{12})Z|\x18\x0f(\d{14})Z)"
 _VALIDITY = re.compile(rb"\x30[\x1e\x20\x22]" + _TIME + _TIME)  # as DER writes the two times
 
 
+class DatesError(ConnectionError):
+    """This client's own certificate does not hold now; time, or who renews it, can help.
+
+    Attributes:
+        remedy: what to do, an imperative clause.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem)
+        self.remedy = remedy
+
+
 class _Socket(ssl.SSLSocket):
-    """Closes itself when its handshake fails, which paho forgets to do."""
+    """Closes itself when its handshake fails, and keeps the other side's alert: paho does neither.
+
+    From TLS 1.3 on a broker that refuses a client's certificate says so after the handshake.
+    """
+
+    alert: ssl.SSLError | None = None
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        try:
+            return super().recv(buflen, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):  # to be continued
+            raise
+        except ssl.SSLError as error:
+            self.alert = error
+            raise
 
     def do_handshake(self, block: bool = False) -> None:
         try:
@@ -40,8 +62,7 @@ class Identity:
         context: TLS 1.2 or newer, the broker's name checked.
 
     Raises:
-        BrokerSetupError: if a file cannot be read, or holds no certificate or key, or this
-            client's own certificate does not hold now.
+        BrokerSetupError: if a file cannot be read, or holds no certificate or key.
     """
 
     def __init__(self, broker: BrokerSettings) -> None:
@@ -49,6 +70,8 @@ class Identity:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.context.sslsocket_class = _Socket
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if broker.alpn is not None:
+            self.context.set_alpn_protocols([broker.alpn])
         self.renew()
 
     def renew(self) -> None:
@@ -65,12 +88,19 @@ class Identity:
             remedy = "give a certificate and its own key, PEM, without a passphrase"
             with _named_error("broker.certificate_file, broker.key_file", remedy):
                 self.context.load_cert_chain(broker.certificate_file, broker.key_file, password="")
-            self._check_dates(broker.certificate_file)
 
-    def _check_dates(self, file: Path) -> None:
-        wrong = check_dates(file.read_text(encoding="utf-8", errors="replace"), datetime.now(UTC))
-        if wrong is not None:
-            raise BrokerSetupError("broker.certificate_file", *wrong)
+    def check_dates(self) -> None:
+        """Refuse a certificate of this client's own that does not hold now.
+
+        Raises:
+            DatesError: if it is not yet valid, or has expired, by this machine's clock.
+        """
+        if (file := self._broker.certificate_file) is None:
+            return
+        with _named_error("broker.certificate_file", "give a readable file"):
+            pem = file.read_text(encoding="utf-8", errors="replace")
+        if wrong := check_dates(pem, datetime.now(UTC)):
+            raise DatesError(*wrong)
 
 
 @contextmanager
@@ -105,38 +135,14 @@ def check_dates(pem: str, now: datetime) -> tuple[str, str] | None:
     dates = validity(pem)
     if dates is None or dates[0] <= now <= dates[1]:
         return None
-    clock = f"this machine's clock says {_written(now)}"
+    clock = f"this machine's clock says {written(now)}"
     if now < dates[0]:
-        problem = f"is not yet valid: it holds from {_written(dates[0])}, and {clock}"
+        problem = f"is not yet valid: it holds from {written(dates[0])}, and {clock}"
         return problem, "set the clock, or give a certificate that holds now"
-    problem = f"has expired: it held until {_written(dates[1])}, and {clock}"
+    problem = f"has expired: it held until {written(dates[1])}, and {clock}"
     return problem, "renew it, or set the clock"
 
 
-def _written(time: datetime) -> str:
+def written(time: datetime) -> str:
+    """Return a time as a person reads it, to the minute."""
     return f"{time:%Y-%m-%d %H:%M} UTC"
-
-
-def verification_problem(
-    broker: BrokerSettings, error: ssl.SSLCertVerificationError
-) -> tuple[str, str]:
-    """Say why the broker's certificate does not hold, and the remedy."""
-    if error.verify_code not in (NOT_YET, EXPIRED):
-        problem = f"shows a certificate that does not hold ({error.verify_message})"
-        return problem, "check host, or give its authority's certificate as ca_file"
-    now = datetime.now(UTC)
-    for whose, pem in _shown(broker):
-        if wrong := check_dates(pem, now):
-            return f"shows a certificate that does not hold: {whose} {wrong[0]}", wrong[1]
-    problem = f"shows a certificate that does not hold ({error.verify_message});"
-    problem += f" this machine's clock says {_written(now)}"
-    return problem, "set the clock, or renew the certificate"
-
-
-def _shown(broker: BrokerSettings) -> Iterator[tuple[str, str]]:
-    """Yield the certificates that may be meant: the broker's own, and its authority's."""
-    with suppress(OSError):  # of a broker that takes no second connection
-        yield "it", ssl.get_server_certificate((broker.host, broker.port), timeout=LOOK_SECONDS)
-    if broker.ca_file is not None:
-        with suppress(OSError):  # of a file that is just being replaced
-            yield "its authority's", broker.ca_file.read_text(encoding="utf-8", errors="replace")

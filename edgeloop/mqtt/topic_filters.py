@@ -11,6 +11,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edgeloop.mqtt.paho_client import PahoClient
+from edgeloop.mqtt.reason_codes import remedy_for
 from edgeloop.mqtt.trouble import RepeatedWarnings
 
 
@@ -53,11 +54,15 @@ class TopicFilters:
         self._filters = (*self._filters, name)
         self._subscribe((name,))
 
+    def look(self, name: str) -> None:
+        """Have what the broker keeps of a topic; that it may be refused is nobody's trouble."""
+        self._subscribe((name,), quietly=True)
+
     def remove(self, name: str) -> None:
         """Have the messages of a topic filter no longer."""
         self._filters = tuple(each for each in self._filters if each != name)
         self._unheard.pop(name, None)
-        self._client.unsubscribe(name)
+        self._client.unsubscribe(self._client.full(name))
 
     def refused(self) -> dict[str, str]:
         """Return the filters that the broker refuses now, and why."""
@@ -68,12 +73,12 @@ class TopicFilters:
         if self._unheard and self._client.is_connected():
             self._subscribe(tuple(self._unheard))
 
-    def _subscribe(self, filters: tuple[str, ...]) -> None:
-        options = [(name, SubscribeOptions(qos=1)) for name in filters]
+    def _subscribe(self, filters: tuple[str, ...], quietly: bool = False) -> None:
+        options = [(self._client.full(name), SubscribeOptions(qos=1)) for name in filters]
         with self._noting:
             code, number = self._client.subscribe(options)
             if code == MQTTErrorCode.MQTT_ERR_SUCCESS and number is not None:
-                self._asked[number] = filters
+                self._asked[number] = () if quietly else filters
 
     def _on_subscribe(
         self,
@@ -83,17 +88,20 @@ class TopicFilters:
         reasons: Sequence[ReasonCode],
         _properties: Properties | None,
     ) -> None:
-        refused = {at: str(each) for at, each in enumerate(reasons) if each.is_failure}
+        refused = {at: each for at, each in enumerate(reasons) if each.is_failure}
         with self._noting:
-            filters = self._asked.pop(number, ())
-        for at, name in enumerate(filters):
+            filters = self._asked.pop(number, None)
+        if filters == ():
+            return
+        for at, name in enumerate(filters or ()):
             self._unheard.pop(name, None)
             if at in refused:
-                self._unheard[name] = refused[at]
+                self._unheard[name] = str(refused[at])
         for at, reason in refused.items():
-            self._tell(reason)
-            name = filters[at] if filters else "a topic"
-            text = "the broker refuses to send %s to %s (%s); check its access list for %s"
-            facts = name, self._client.name, reason, self._client.account
+            self._tell(str(reason))
+            name = self._client.full(filters[at]) if filters else "a topic"
+            text = "the broker refuses to send %s to %s (%s); %s"
+            remedy = remedy_for(reason.value, self._client.account)
+            facts = name, self._client.name, reason, remedy
             self._warnings.warn(f"subscribe {name}", text, *facts)
         self._answered()

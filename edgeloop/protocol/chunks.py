@@ -24,6 +24,11 @@ MAX_CHUNKS = 65_536
 PIECE = 128  # bytes of memory that a piece takes besides its own
 
 
+def least_limit(length: int) -> int:
+    """Return the smallest limit with which so many bytes are not too many chunks."""
+    return _HEAD.size + max(1, -(-length // MAX_CHUNKS))
+
+
 def split(payload: bytes, limit: int) -> list[bytes]:
     """Cut a payload into chunks of at most `limit` bytes each, head included; at least one.
 
@@ -134,16 +139,18 @@ class ChunkMemory:
 class Assembler:
     """Puts one sender's chunks together, in any order and however often each arrives.
 
+    A payload may be cut anew, where the link has become another: either cut can be finished.
+
     Attributes:
         limit: the largest payload accepted, in bytes.
-        most: how many unfinished payloads are kept; the oldest is dropped for a new one.
+        most: how many unfinished payloads, or cuts of one, are kept; the oldest goes for a new one.
         memory: that is shared with other senders' assemblers; None for as much as it takes.
     """
 
     limit: int
     most: int = 2
     memory: ChunkMemory | None = None
-    _open: OrderedDict[bytes, _Parts] = field(default_factory=OrderedDict)
+    _open: OrderedDict[tuple[bytes, int], _Parts] = field(default_factory=OrderedDict)
 
     def offer(self, chunk: bytes) -> bytes | None:
         """Take a chunk; return the whole payload if this was the last piece missing.
@@ -164,8 +171,8 @@ class Assembler:
     def unfinished(self, most: int) -> list[Unfinished]:
         """Return what is unfinished, oldest first, each with at most so many missing chunks."""
         return [
-            Unfinished(whole.hex(), parts.count, tuple(islice(parts.missing(), most)))
-            for whole, parts in self._open.items()
+            Unfinished(whole.hex(), count, tuple(islice(parts.missing(), most)))
+            for (whole, count), parts in self._open.items()
         ]
 
     def drop_oldest(self) -> int:
@@ -185,15 +192,20 @@ class Assembler:
         whole, index, parts, piece = self._read(chunk)
         parts.take(index, piece)
         if parts.length > parts.total:
-            del self._open[whole]
+            del self._open[whole, parts.count]
             raise OversizeError(f"chunks of more than the {parts.total} bytes announced")
         if len(parts.pieces) < parts.count:
             return None
-        del self._open[whole]
+        self._forget(whole)
         payload = b"".join(parts.pieces[i] for i in range(parts.count))
         if hashlib.sha256(payload).digest() != whole:
             raise DigestError("the chunks' digest does not match: damaged on their way")
         return payload
+
+    def _forget(self, whole: bytes) -> None:
+        """Forget a payload's pieces, however it was cut."""
+        for key in [each for each in self._open if each[0] == whole]:
+            del self._open[key]
 
     def _read(self, chunk: bytes) -> tuple[bytes, int, _Parts, bytes]:
         if len(chunk) < _HEAD.size or not chunk.startswith(MAGIC):
@@ -203,8 +215,8 @@ class Assembler:
             raise HeaderError(f"chunk {index} of {count} of {total} bytes")
         if total > self.limit:
             raise OversizeError(f"{total} bytes announced, at most {self.limit} are accepted")
-        parts = self._open.setdefault(whole, _Parts(count, total))
-        if (parts.count, parts.total) != (count, total):
+        parts = self._open.setdefault((whole, count), _Parts(count, total))
+        if parts.total != total:
             raise ShapeError(
                 f"{count} chunks of {total} bytes, before {parts.count} of {parts.total}"
             )

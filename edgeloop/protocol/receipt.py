@@ -34,7 +34,8 @@ class Receipt(Growing):
         digest: SHA-256 of the upload's bytes, hexadecimal.
         verdict: the name of a `Verdict`, in small letters, or `INCOMPLETE`; a newer aggregator may
             have others.
-        reason: why it was not taken, for a person; may be empty.
+        reason: why it was not taken, for a person; may be empty. With `INCOMPLETE`, and nothing
+            that is missing: the device sends too much, and what it sends now is not read.
         missing: indices of the chunks that are asked for.
         count: how many chunks the upload has; 0 where none are asked for.
     """
@@ -79,6 +80,20 @@ def asking(run: str, round_number: int, unfinished: Unfinished) -> Receipt:
         verdict=INCOMPLETE,
         missing=unfinished.missing[:MOST_MISSING],
         count=unfinished.count,
+    )
+
+
+def slow_down(run: str, round_number: int, digest: str, limits: str) -> Receipt:
+    """Return what tells a device that more than a minute's worth comes of it.
+
+    It asks for no chunk; what is missing is asked for later.
+    """
+    return Receipt(
+        run=run,
+        round=round_number,
+        digest=digest,
+        verdict=INCOMPLETE,
+        reason=f"more than {limits} come of this device: they are not read",
     )
 
 

@@ -27,6 +27,12 @@ CONNECT_SECONDS = 10.0
 LEAST_CHUNK_BYTES, MOST_CHUNK_BYTES = 4096, 16 * 2**20
 """The bounds of a packet: what everybody sends, and takes."""
 
+PROXY = r"^(none|http://([!-9;-?A-~]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?)$"
+"""An HTTP proxy, perhaps with a user; never with a password, which belongs in a file."""
+
+PREFIX = r"^([^+#\x00$/][^+#\x00]*/)?$"
+"""Levels of a topic, and the slash behind them."""
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Noise = Annotated[float, Field(ge=0.1, le=10_000)]
@@ -96,6 +102,14 @@ class BrokerSettings(Settings):
         connect_seconds: how long to try before giving up the first connection; if it is not given,
             an agent tries without end, and everybody else `CONNECT_SECONDS`.
         chunk_bytes: the largest packet to send, unless the broker's own limit is lower.
+        transport: "tcp", or "websockets" for a broker that is reached by HTTP.
+        path: of the websocket, such as "/mqtt".
+        alpn: the protocol that TLS asks for, of a broker that shares port 443 with others.
+        proxy: the HTTP proxy on the way, "http://[user@]host:port"; "none" for none. If it is not
+            given, that of the environment's https_proxy, unless no_proxy names the broker.
+        proxy_password_file: a file with the proxy's password on its first line.
+        prefix: before all topics, such as "plant-3/".
+        client_id_prefix: before all client ids.
     """
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
@@ -107,6 +121,13 @@ class BrokerSettings(Settings):
     key_file: Path | None = None
     connect_seconds: Seconds | None = None
     chunk_bytes: Annotated[int, Field(ge=LEAST_CHUNK_BYTES, le=MOST_CHUNK_BYTES)] = 262_144
+    transport: Literal["tcp", "websockets"] = "tcp"
+    path: Annotated[str, Field(pattern=r"^/[!-~]*$", max_length=1024)] = "/mqtt"
+    alpn: Annotated[str, Field(pattern=r"^[!-~]+$", max_length=255)] | None = None
+    proxy: Annotated[str, Field(pattern=PROXY)] | None = None
+    proxy_password_file: Path | None = None
+    prefix: Annotated[str, Field(pattern=PREFIX, max_length=256)] = ""
+    client_id_prefix: Annotated[str, Field(pattern=r"^[!-~]*$", max_length=64)] = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> "BrokerSettings":
@@ -114,6 +135,12 @@ class BrokerSettings(Settings):
             raise ValueError("certificate_file and key_file go together")
         if self.certificate_file is not None and self.ca_file is None:
             raise ValueError("certificate_file needs ca_file, or there is no TLS to show it in")
+        if self.alpn is not None and self.ca_file is None:
+            raise ValueError("alpn needs ca_file, or there is no TLS to ask in")
+        if "path" in self.model_fields_set and self.transport == "tcp":
+            raise ValueError('path is a websocket\'s: give transport = "websockets" as well')
+        if self.proxy_password_file is not None and "@" not in (self.proxy or ""):
+            raise ValueError('proxy_password_file needs a user: proxy = "http://user@host:port"')
         return self
 
     @property

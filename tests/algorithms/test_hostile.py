@@ -177,3 +177,38 @@ def test_what_is_not_an_uploads_doing_ends_the_run(load: Load) -> None:
         other = dataclasses.replace(algorithm, aggregate=aggregate, aggregate_by_name=None)
         with pytest.raises(error):
             after(other, run_state, **named(honest))
+
+
+def refusing(
+    algorithm: Algorithm[Any, Any, Any], at: RunState[Any, Any], uploads: dict[str, Any]
+) -> RoundResult[Any, Any, Any]:
+    """Return the round, closed, of a run that refuses what is far from the cohort's."""
+    closed: list[RoundResult[Any, Any, Any]] = []
+    rounds = at.rounds + 1
+    server_loop.run_rounds(
+        algorithm, Told(uploads), rounds, at, closed.append, refuse_outliers=True
+    )
+    return closed[0]
+
+
+def test_what_is_far_from_the_cohorts_is_set_aside_where_that_is_asked(load: Load) -> None:
+    """Floats a million times the others', and counts; a round of the others is what is left."""
+    algorithm = load()
+    for run_state, three in first_rounds(algorithm):
+        honest = three | {f"client-1{n}": three["client-00"] for n in range(3)}
+        quiet = refusing(algorithm, run_state, honest)
+        assert not quiet.excluded
+        assert not quiet.outliers
+        others = {name: each for name, each in honest.items() if name != HOSTILE}
+        expected = after(algorithm, run_state, **named(others))
+        for change in (with_floats(lambda a: a * 1e6), with_integers(lambda a: a * 10**6)):
+            fields = change(honest[HOSTILE])
+            bad = forged(honest[HOSTILE], fields)
+            if not wire.magnitudes(bad).items() - wire.magnitudes(honest[HOSTILE]).items():
+                continue  # nothing of that kind travels
+            closed = refusing(algorithm, run_state, {**honest, HOSTILE: bad})
+            assert set(closed.excluded) == {HOSTILE}
+            found = wire.fingerprint(closed.run_state.broadcast)
+            assert found == wire.fingerprint(expected.run_state.broadcast)
+            likely = after(algorithm, run_state, **named({**honest, HOSTILE: bad}))
+            assert likely.outliers or likely.excluded, "it is said in any case"

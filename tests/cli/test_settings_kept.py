@@ -30,6 +30,8 @@ COMMANDS = {
 CHANGED = {  # a copy had drifted, and took what could not be used; or more is taken than before
     ("edge.agent.settings:DeviceSettings", "data.alpha"),  # took inf
     ("edge.agent.settings:DeviceSettings", "data.seed"),  # took what no partition takes
+    ("edge.agent.settings:DeviceSettings", "broker"),  # its default as a whole has more keys
+    ("cloud.aggregator.settings:TaskSettings", "broker"),
     ("cloud.aggregator.settings:TaskSettings", "cohort.devices"),  # may be none, with `admit`
     ("cloud.aggregator.settings:TaskSettings", "cohort.quorum"),  # may be a share
 }

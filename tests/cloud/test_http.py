@@ -87,6 +87,7 @@ def test_status_is_told_whole(pages: httpx.Client) -> None:
         "ledger_open": True,
         "devices": [],
         "devices_left_out": 0,
+        "outliers": [],
     }
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from cloud.aggregator import waiting
 from edgeloop.cohorts.events import OpenRound
-from edgeloop.cohorts.roster import KINDS, SILENT_SECONDS, Roster
+from edgeloop.cohorts.roster import FIGHT_SECONDS, FOUGHT_OVER, KINDS, SILENT_SECONDS, Roster
 from edgeloop.mqtt.connection import Arrival
 from edgeloop.protocol.presence import Presence, notes_of
 from edgeloop.protocol.wire import GROWS
@@ -136,3 +136,29 @@ def test_the_status_of_the_devices(roster: Roster) -> None:
         },
     ]
     assert {each.answered for each in waiting.devices(roster, None)} == {None}
+
+
+def test_two_processes_with_one_name(roster: Roster, clock: Clock) -> None:
+    """A link that does not hold, and a device that is started again, are something else."""
+
+    def comes(process: str) -> None:
+        clock.now += 1.0
+        notes = {**notes_of(Presence(state="waiting")), "process": process}
+        roster.hear("a", Arrival("presence/a", b"online", lambda: None, notes))
+        heard(roster, "a", b"offline")
+
+    for _ in range(9):
+        comes("first")
+    for number in range(9):
+        comes(f"restart {number}")
+    assert not roster.is_fought_over("a")
+    for _ in range(3):
+        comes("one")
+        comes("two")
+    assert roster.is_fought_over("a")
+    assert roster.describe("a") == FOUGHT_OVER
+    (found,) = [each for each in waiting.devices(roster, None) if each.name == "a"]
+    assert found.reason == FOUGHT_OVER
+    clock.now += FIGHT_SECONDS
+    assert not roster.is_fought_over("a")
+    assert not roster.is_fought_over("nobody")

@@ -12,7 +12,7 @@ from edgeloop.protocol import chunks, wire
 from edgeloop.protocol.chunks import Unfinished
 from edgeloop.protocol.gathering import Verdict
 from edgeloop.protocol.presence import Presence, presence_of
-from edgeloop.protocol.receipt import Receipt, asking, receipt
+from edgeloop.protocol.receipt import Receipt, asking, receipt, slow_down
 from edgeloop.protocol.task import (
     over,
     presence_topic,
@@ -216,3 +216,25 @@ def test_it_says_why_it_has_refused_a_contract(
             assert isinstance(event, Arrival)
             said = presence_of(event.notes)
     assert "one is not invited to t" in said.reason
+
+
+def test_who_sends_too_much_waits_and_keeps_its_answer(
+    aggregator: Cloud,
+    settings: DeviceSettings,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The answer is neither given up nor sent at once; it counts when it is asked for."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr("edge.agent.delivery.MOST_REPEAT_SECONDS", 3.0)
+    with at_work(settings):
+        opens(aggregator, 0)
+        payload = aggregator.answer()
+        tells(aggregator, slow_down("r", 0, wire.digest(payload), "10 messages a minute"))
+        wait_until(lambda: "more than 10 messages a minute come of this device" in caplog.text)
+        packets(aggregator, 0.1)  # what was on its way
+        assert aggregator.link.receive(1.5) is None
+        assert aggregator.answer() == payload
+        gives(aggregator, 0, payload, Verdict.ACCEPTED)
+        wait_until(lambda: "the answer has arrived" in caplog.text)
+    assert "was refused" not in caplog.text

@@ -1,5 +1,7 @@
 """Tasks as large as they are in the field."""
 
+import re
+
 import pytest
 
 from edgeloop import algorithms
@@ -21,11 +23,18 @@ def test_a_contract_that_no_packet_holds_is_one_sentence(start_broker: StartBrok
     broker = start_broker("max_packet_size 20000").settings
     large = contract(algorithm="fedproto", class_names=("x", "y"), devices=NAMES)
     algorithm = algorithms.load("fedproto", classes=2, width=WIDTH)
-    told = r"takes packets of 20000 bytes, and edgeloop/v1/t/contract has \d{5}; raise its limit"
+    told = r"takes packets of 20000 bytes, and edgeloop/v1/t/contract has (\d{5}); raise its limit"
     with MqttConnection(broker, "server", MqttCohort.subscriptions("t")) as connection:
         deadlines = RoundDeadlines(1, 1.0, 1.0)
-        with pytest.raises(RefusedError, match=told):
+        with pytest.raises(RefusedError, match=told) as caught:
             MqttCohort(connection, large, algorithm, deadlines, MemoryLog())
+    assert "; or name its devices by patterns: admit = [" in str(caught.value)
+    limit = re.search(r"raise its limit to (\d+) ", str(caught.value))
+    assert limit is not None
+    raised = start_broker(f"max_packet_size {limit[1]}").settings
+    with MqttConnection(raised, "server", MqttCohort.subscriptions("t")) as connection:
+        MqttCohort(connection, large, algorithm, deadlines, MemoryLog())
+        assert connection.flush(20), "that is the limit that does"
 
 
 def test_what_just_fits_is_sent(start_broker: StartBroker) -> None:

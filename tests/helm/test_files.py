@@ -130,3 +130,33 @@ def test_an_agent_is_called_as_its_node() -> None:
     assert table["privacy"] == {"require": True, "max_epsilon": 10}
     (table,) = tables(chart.rendered("edge-own-certificates"), "device.toml")
     assert (table["broker"]["host"], table["broker"]["port"]) == ("broker.example", 443)
+
+
+WAY = {
+    "transport": "websockets",
+    "path": "/mqtt/v5",
+    "alpn": "mqtt",
+    "proxy": "http://proxy.example:3128",
+    "prefix": "plant-3/",
+    "clientIdPrefix": "p3-",
+}
+
+
+def test_an_external_broker_that_is_reached_another_way() -> None:
+    """By aggregators, by those that the operator makes, and by agents."""
+    said = ",".join(f"broker.external.{key}={value}" for key, value in WAY.items())
+    manifests = chart.rendered("external", "--set", said)
+    (table, _) = tables(manifests, "task.toml")
+    broker = parse(table, TaskSettings, "task.toml").broker
+    assert (broker.transport, broker.path, broker.alpn) == ("websockets", "/mqtt/v5", "mqtt")
+    assert (broker.proxy, broker.prefix) == (WAY["proxy"], "plant-3/")
+    assert broker.client_id_prefix == "p3-"
+    (running,) = containers(named(manifests, "Deployment", "-operator")["spec"]["template"])
+    operator = {each["name"]: each.get("value") for each in running["env"]}
+    for key, value in WAY.items():
+        name = {"clientIdPrefix": "CLIENT_ID_PREFIX"}.get(key, key.upper())
+        assert operator[f"EDGELOOP_OPERATOR_BROKER_{name}"] == value
+    policy = named(manifests, "NetworkPolicy", "-aggregators")
+    ports = [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]]
+    assert 3128 in ports
+    assert 8883 not in ports

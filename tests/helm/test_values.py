@@ -66,6 +66,8 @@ def test_a_key_that_is_not_there_is_named(key: str) -> None:
 TOGETHER = [  # values that are right one by one, and what is said of them
     ("broker.enabled=false,tls.source=none", "broker.external.host: is needed"),
     ("broker.enabled=false,broker.external.host=b", "tls.source: an external broker trusts no"),
+    ("broker.external.path=/mqtt", "broker.external.path: is a websocket's"),
+    ("tls.source=none,broker.external.alpn=mqtt", "broker.external.alpn: is what TLS asks for"),
     ("tls.source=secrets", "tls.secrets.aggregator: is needed"),
     ("tls.source=secrets,tls.secrets.aggregator=a", "tls.secrets.broker: is needed"),
     (

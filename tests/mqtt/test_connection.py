@@ -11,6 +11,7 @@ from edgeloop.protocol.chunks import Assembler
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
 from tests.devices import wait_until
+from tests.fake_broker import before
 from tests.world import StartBroker
 
 pytestmark = pytest.mark.broker
@@ -88,6 +89,60 @@ def test_another_process_with_the_same_name(
         assert len(caplog.records) - before <= 8
 
 
+def test_another_process_with_the_same_name_is_told_by_its_presence(
+    broker: BrokerSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The broker does not say who took the connection, and what it keeps does."""
+    with (
+        MqttConnection(broker, "me", [], presence="p"),
+        MqttConnection(broker, "me", [], presence="p"),
+    ):
+        wait_until(lambda: "short while: there is another client with the id me;" in caplog.text)
+    assert "stop the other process, or give this one another name" in caplog.text
+
+
+def test_a_link_that_does_not_hold_is_no_other_process(
+    broker: BrokerSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        before(broker.port, life=0.5) as port,
+        MqttConnection(BrokerSettings(port=port), "me", [], presence="p") as connection,
+    ):
+        wait_until(lambda: "short while: the link does not hold (a weak" in caplog.text)
+        assert connection.receive(10) == Reconnected()
+    assert "another client" not in caplog.text
+
+
+def test_a_presence_that_may_not_be_read_leaves_both_open(
+    start_broker: StartBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rights = tmp_path / "rights"
+    rights.write_text("topic write p\n")
+    broker = start_broker(f"acl_file {rights}").settings
+    with (
+        before(broker.port, life=0.5) as port,
+        MqttConnection(BrokerSettings(port=port), "me", [], presence="p") as connection,
+    ):
+        wait_until(lambda: "or there is another client with the id me;" in caplog.text)
+        assert not connection.refusals()
+
+
+def test_a_broker_that_says_who_took_the_connection_is_believed(
+    broker: BrokerSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = [bytes.fromhex("e0 02 8e 00")]
+
+    def change(data: bytes) -> bytes:
+        return data + taken.pop() if data[0] == 0x90 and taken else data
+
+    with (
+        before(broker.port, change=change) as port,
+        MqttConnection(BrokerSettings(port=port), "me", ["a"]) as connection,
+    ):
+        wait_until(lambda: "while: there is another client with the id me;" in caplog.text)
+        assert connection.receive(10) == Reconnected()
+
+
 def test_what_is_not_acknowledged_comes_again(broker: BrokerSettings) -> None:
     with (
         MqttConnection(broker, "me", ["a"]) as connection,
@@ -146,3 +201,16 @@ def test_what_is_sent_while_the_broker_is_away_arrives(start_broker: StartBroker
         assert isinstance(arrival, Arrival)
         assert Assembler(100).offer(arrival.payload) == b"hello"
         assert connection.flush(5)
+
+
+def test_a_broker_that_takes_few_messages_at_a_time(
+    start_broker: StartBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It cuts the connection of who sends more than its Receive Maximum."""
+    broker = start_broker("max_inflight_messages 2", "max_queued_messages 0").settings
+    with MqttConnection(broker, "says", []) as says:
+        for number in range(200):
+            says.publish("a", bytes([number]) * 5000)
+        assert says.flush(30)
+        assert says._client._max_inflight_messages == 2
+    assert "lost the broker" not in caplog.text

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeloop.protocol import wire
-from edgeloop.protocol.chunks import PIECE, Assembler, ChunkMemory, split
+from edgeloop.protocol.chunks import (
+    MAX_CHUNKS,
+    PIECE,
+    Assembler,
+    ChunkMemory,
+    least_limit,
+    split,
+)
 
 PAYLOAD = bytes(range(256)) * 4
 
@@ -140,3 +147,21 @@ def test_what_is_forgotten_leaves_room() -> None:
     for index in range(9):
         second.offer(forged(index, 100, 10_000, b"x" * 100))
     assert (held(first), held(second)) == (0, 9)
+
+
+def test_a_payload_that_is_cut_anew_on_its_way() -> None:
+    """The link has become another: pieces of both cuts arrive in any order, and neither spoils."""
+    coarse, fine = split(PAYLOAD, 400), split(PAYLOAD, 200)
+    assembler = Assembler(10_000)
+    mixed = [coarse[0], fine[0], coarse[2], *fine[1:]]
+    assert [assembler.offer(part) for part in mixed] == [None] * (len(mixed) - 1) + [PAYLOAD]
+    assert assembler.unfinished(9) == []
+    for part in (coarse[0], fine[0]):
+        assembler.offer(part)
+    assert [each.count for each in assembler.unfinished(9)] == [len(coarse), len(fine)]
+    assert [assembler.offer(part) for part in coarse[1:]][-1] == PAYLOAD
+
+
+def test_the_smallest_pieces_are_not_too_many() -> None:
+    for length in (0, 1, MAX_CHUNKS, MAX_CHUNKS + 1, 10 * MAX_CHUNKS - 1):
+        assert len(split(bytes(length), least_limit(length))) <= MAX_CHUNKS

@@ -178,6 +178,12 @@ username = {{ . | toJson }}
 {{- if $root.Values.broker.external.passwordSecret.name }}
 password_file = "/etc/edgeloop/broker/password"
 {{- end }}
+{{- $external := $root.Values.broker.external }}
+{{- range $key, $value := dict "transport" $external.transport "path" $external.path "alpn" $external.alpn "proxy" $external.proxy "prefix" $external.prefix "client_id_prefix" $external.clientIdPrefix }}
+{{- with $value }}
+{{ $key }} = {{ . | toJson }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 

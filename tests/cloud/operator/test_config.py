@@ -2,7 +2,7 @@ import pytest
 
 from cloud.aggregator.settings import TaskSettings
 from cloud.operator import config
-from edgeloop.runtime.config import PrivacySettings
+from edgeloop.runtime.config import PrivacySettings, parse
 from tests.cloud.operator.examples import SETTINGS, a_store, a_task
 
 
@@ -155,3 +155,29 @@ def test_what_may_not_change_once_a_run_has_begun() -> None:
         "cohort.devices",
         "generator",
     ]
+
+
+WAY = {
+    "transport": "websockets",
+    "path": "/mqtt/v5",
+    "alpn": "mqtt",
+    "proxy": "http://proxy:3128",
+    "prefix": "plant-3/",
+    "client_id_prefix": "p3-",
+}
+
+
+def test_a_broker_that_is_reached_another_way() -> None:
+    """As the operator has it, or a task of its own; where nothing is said, no pod is made again."""
+    certificates = {"broker_secret": "mine"}
+    changes = {f"broker_{key}": value for key, value in WAY.items()} | certificates
+    settings = SETTINGS.model_copy(update=changes)
+    assert config.table(a_task(), settings, None, None)["broker"].items() >= WAY.items()
+    plain = config.table(a_task(), SETTINGS, None, None)["broker"]
+    assert not WAY.keys() & plain.keys()
+    camel = {**WAY, "clientIdPrefix": WAY["client_id_prefix"]}
+    del camel["client_id_prefix"]
+    own = a_task(broker={"host": "emqx", "port": 1, "secretName": "mine", **camel})
+    written = config.table(own, SETTINGS, None, None)
+    assert written["broker"].items() >= WAY.items()
+    assert parse(written, TaskSettings, "task.toml").broker.prefix == "plant-3/"

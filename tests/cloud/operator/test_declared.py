@@ -20,7 +20,13 @@ PLACES = {
     **{
         f"{table}.{key}": f"{table}.{camel}"
         for table, keys in {
-            "cohort": ("devices", "quorum", "deadline_seconds", "give_up_seconds"),
+            "cohort": (
+                "devices",
+                "quorum",
+                "outliers",
+                "deadline_seconds",
+                "give_up_seconds",
+            ),
             "privacy": tuple(PrivacySettings.model_fields),
         }.items()
         for key in keys

@@ -29,6 +29,10 @@ def several(tables: list[dict[str, Any]], **changes: object) -> list[dict[str, A
         ({"broker": {"run": "none"}}, "broker: run: "),
         ({"broker": {**EXTERNAL, "listen": "::"}}, "listen is Mosquitto's, and run is 'external'"),
         ({"broker": {"listen": "0.0.0.0"}}, NO_TLS),  # noqa: S104 - refused
+        (
+            {"broker": {"run": "wheel", "transport": "websockets"}},
+            "wheel's broker speaks no websock",
+        ),
         ({"broker": {"server_key_file": "k"}}, "server_key_file go together"),
         ({"generator": {"sorce": "x"}}, "generator: sorce: there is no such key; did you mean so"),
         ({"generator": {"grpc_port": 8000}}, "grpc_port: 8000 is generator.http_port, too"),

@@ -138,6 +138,16 @@ def test_the_brokers_in_a_wheel_will_do(tmp_path: Path) -> None:
     check_finished(tmp_path)
 
 
+def test_a_stack_that_speaks_by_websockets_behind_a_prefix(tmp_path: Path) -> None:
+    way = {"transport": "websockets", "prefix": "plant-3/", "client_id_prefix": "p3-"}
+    broker = {**stacks.table(tmp_path)["broker"], **way}  # type: ignore[dict-item]
+    with stacks.running(stacks.write(tmp_path, stacks.table(tmp_path, broker=broker))) as up:
+        assert up.end() == 0, up.said()
+    check_finished(tmp_path)
+    (rights,) = tmp_path.rglob("rights.acl")
+    assert "plant-3/edgeloop/v1" in rights.read_text()
+
+
 @pytest.mark.triton
 def test_a_stack_with_a_generator(tmp_path: Path) -> None:
     home, ports = triton.home(), asdict(server.free_ports())

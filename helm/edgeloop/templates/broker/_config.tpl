@@ -38,7 +38,7 @@ rights.acl: |
   {{- if and .Values.agent.enabled (not .Values.agent.certificatePath) }}
   user agents
   topic write edgeloop/v1/+/upload/+
-  topic write edgeloop/v1/+/presence/+
+  topic readwrite edgeloop/v1/+/presence/+
   topic read edgeloop/v1/+/receipt/+
   {{- end }}
   pattern read edgeloop/v1/+/contract
@@ -46,6 +46,6 @@ rights.acl: |
   pattern read edgeloop/v1/+/broadcast/#
   pattern read edgeloop/v1/+/receipt/%u
   pattern write edgeloop/v1/+/upload/%u
-  pattern write edgeloop/v1/+/presence/%u
+  pattern readwrite edgeloop/v1/+/presence/%u
 {{- end }}
 {{- end }}

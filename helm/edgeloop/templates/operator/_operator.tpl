@@ -32,6 +32,13 @@ BROKER_CLIENT_CERTIFICATES: {{ .Values.tls.clientCertificates | quote }}
 BROKER_USERNAME: {{ ternary $external.username "" $own | quote }}
 BROKER_PASSWORD_SECRET: {{ ternary $external.passwordSecret.name "" $own | quote }}
 BROKER_PASSWORD_KEY: {{ $external.passwordSecret.key }}
+{{- if $own }}
+{{- range $name, $key := dict "TRANSPORT" "transport" "PATH" "path" "ALPN" "alpn" "PROXY" "proxy" "PREFIX" "prefix" "CLIENT_ID_PREFIX" "clientIdPrefix" }}
+{{- with index $external $key }}
+BROKER_{{ $name }}: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
 DATABASE_SECRET: {{ include "edgeloop.database.secret" . | quote }}
 DATABASE_KEY: {{ include "edgeloop.database.key" . }}
 TRITON: {{ include "edgeloop.triton.address" . | quote }}
