@@ -25,7 +25,7 @@ from edgeloop.cohorts.roster import Roster
 from edgeloop.cohorts.uploads import Upload, UploadLog
 from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol import wire
-from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory, place_of
+from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory, Whole, place_of
 from edgeloop.protocol.gathering import Gathering, Verdict
 from edgeloop.protocol.task import Contract, is_eviction, leaver, presence_topic, upload_topic
 from edgeloop.protocol.wire import ContentError, Frame, OpenFrame, WireError
@@ -406,24 +406,26 @@ class MqttCohort(Generic[B, U]):
         receipt = partial(self._receipts.give, device, number, place.digest, kind)
         return _Judged(DeviceMessage(device, kind, len(chunk)), receipt=receipt)
 
-    def _assemble(self, device: str, chunk: bytes) -> bytes | None:
+    def _assemble(self, device: str, chunk: bytes) -> Whole | None:
         """Return an answer once it is whole; of a stranger nothing is kept, and a chunk will do."""
         invited = device in self._assemblers
-        return self._assemblers[device].offer(chunk) if invited else chunk
+        return self._assemblers[device].take(chunk) if invited else Whole(chunk, b"")
 
     def _judge(
         self,
         gathering: Gathering[Frame],
         device: str,
-        payload: bytes,
+        whole: Whole,
         notes: Notes,
         kinds: tuple[type, ...],
     ) -> _Judged:
         """Judge an answer; what a device of 0.1 tells beside it is in the message's notes."""
-        number, size, why = gathering.round_number, len(payload), ""
+        number, (payload, digest), why = gathering.round_number, whole, ""
+        size = len(payload)
         opened, frame, verdict, trouble = None, None, Verdict.MALFORMED, None
         try:
-            opened = wire.open_frame(payload) if device in self._assemblers else None
+            if device in self._assemblers:
+                opened = wire.open_frame(payload, expected=digest)
         except WireError as error:
             trouble = error
         made = notes_of("" if opened is None else opened.envelope.trace, notes)
@@ -436,7 +438,10 @@ class MqttCohort(Generic[B, U]):
         if trouble is not None:
             self._drop(device, number, trouble)
             verdict, why = Verdict.MALFORMED, str(trouble)
-        receipt = self._receipt_for(device, number, payload, opened, verdict, why)
+        if opened is not None and verdict is not Verdict.MALFORMED:
+            number = opened.envelope.round
+        sent = digest.hex() or wire.digest(payload)
+        receipt = partial(self._receipts.give, device, number, sent, verdict, why)
         if frame is None:
             return _Judged(DeviceMessage(device, verdict, size, notes=traced), receipt=receipt)
         ignored = self._ignored.add(frame.ignored, device)
@@ -445,21 +450,6 @@ class MqttCohort(Generic[B, U]):
         accepted = verdict is Verdict.ACCEPTED
         upload = Upload(device, frame.digest, payload) if accepted else None
         return _Judged(told, upload, receipt)
-
-    def _receipt_for(
-        self,
-        device: str,
-        number: int,
-        payload: bytes,
-        opened: OpenFrame | None,
-        verdict: Verdict,
-        why: str,
-    ) -> Callable[[], None]:
-        """Return what gives the receipt for an answer, once that is safe."""
-        digest = wire.digest(payload) if opened is None else opened.digest
-        if opened is not None and verdict is not Verdict.MALFORMED:
-            number = opened.envelope.round
-        return partial(self._receipts.give, device, number, digest, verdict, why)
 
     def _is_held(self, device: str, opened: OpenFrame) -> bool:
         """Return whether an earlier round was closed with an answer, whose receipt was lost."""

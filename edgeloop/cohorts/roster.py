@@ -188,7 +188,7 @@ class Roster:
             and heard is not None
             and self._clock() - heard > SILENT_SECONDS
         )
-        return replace(standing, silent=silent)
+        return replace(standing, silent=True) if silent else standing
 
 
 def _has_receipt(said: Presence | None, run: str, number: int) -> bool:

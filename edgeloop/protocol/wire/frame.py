@@ -15,11 +15,13 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from edgeloop.protocol import history
+from edgeloop.protocol.wire.body import unpack
 from edgeloop.protocol.wire.errors import (
     DigestError,
     FieldsError,
@@ -30,7 +32,7 @@ from edgeloop.protocol.wire.errors import (
     TruncatedError,
     VersionError,
 )
-from edgeloop.protocol.wire.schema import build, carried, marks, pack, unpack
+from edgeloop.protocol.wire.schema import build, carried, marks, pack
 from edgeloop.protocol.wire.versions import (
     Since,
     check_major,
@@ -142,9 +144,8 @@ class OpenFrame:
         tensors = unpack(self.body)
         known = dict(sizes or {})
         messages: dict[type, Any] = {kind: build(kind, tensors, known) for kind in kinds}
-        newer = tuple(f"{kind.__name__}." for kind in kinds if header.is_newer(kind))
-        if unknown := sorted(name for name in tensors if not name.startswith(newer)):
-            raise FieldsError(f"unknown fields: {', '.join(map(repr, unknown))[:_SHOWN]}")
+        if tensors:
+            _check_newer(tensors, [kind for kind in kinds if header.is_newer(kind)])
         ignored = (*header.ignored, *sorted(tensors))
         return Frame(header.envelope, messages, self.digest, ignored)
 
@@ -159,7 +160,7 @@ class _Header:
 
     def is_newer(self, kind: type) -> bool:
         """Return whether the sender knows more fields of a kind."""
-        return self.minor.get(kind.__name__, 0) > newest(marks(kind).values())
+        return self.minor.get(kind.__name__, 0) > _newest_known(kind)
 
 
 def digest(payload: bytes) -> str:
@@ -186,13 +187,20 @@ def fingerprint_of(payload: bytes) -> str:
     return hashlib.sha256(_open(payload, MAX_FRAME)[1]).hexdigest()
 
 
-def open_frame(payload: bytes, limit: int = MAX_FRAME) -> OpenFrame:
+def open_frame(payload: bytes, limit: int = MAX_FRAME, expected: bytes | None = None) -> OpenFrame:
     """Return a frame whose envelope is read, for a reader that decides by it what to read on.
 
+    Args:
+        payload: the frame's bytes.
+        limit: the largest payload accepted, in bytes.
+        expected: SHA-256 of all of them, as its sender says; None where nobody says.
+
     Raises:
-        WireError: if it is no whole, undamaged frame with a header.
+        WireError: if it is no whole, undamaged frame with a header, or not the expected one.
     """
     head, body, found = _open(payload, limit)
+    if expected is not None and found != expected.hex():
+        raise DigestError("the digest is not the announced one: damaged on its way")
     return OpenFrame(found, body, _read_header(head))
 
 
@@ -253,9 +261,22 @@ def decode(
     return open_frame(payload, limit).read(*kinds, sizes=sizes)
 
 
+def _check_newer(names: Collection[str], kinds: Collection[type]) -> None:
+    """Refuse fields that are not of these kinds, of which the sender knows more."""
+    newer = tuple(f"{kind.__name__}." for kind in kinds)
+    if unknown := sorted(name for name in names if not name.startswith(newer)):
+        raise FieldsError(f"unknown fields: {', '.join(map(repr, unknown))[:_SHOWN]}")
+
+
+@cache
+def _newest_known(kind: type) -> int:
+    """Return the minor version of a kind of message that is known here."""
+    return newest(marks(kind).values())
+
+
 def _check_known(kind: type, needs: Mapping[str, int]) -> None:
-    name = kind.__name__
-    check_needed(f"a message {name}", needs.get(name, 0), newest(marks(kind).values()))
+    if least := needs.get(kind.__name__, 0):
+        check_needed(f"a message {kind.__name__}", least, _newest_known(kind))
 
 
 def _open(payload: bytes, limit: int) -> tuple[bytes, bytes, str]:
@@ -290,9 +311,9 @@ def _read_header(header: bytes) -> _Header:
             _minors(fields, "needs"),
         )
         _check_known(Envelope, needs)
-        known = {each.name for each in dataclasses.fields(Envelope)}
-        newer = minor.get("Envelope", 0) > newest(marks(Envelope).values())
-        ignored = sorted(fields.keys() - known) if newer else []
+        newer = minor.get("Envelope", 0) > _newest_known(Envelope)
+        known = {each.name for each in dataclasses.fields(Envelope)} if newer else fields.keys()
+        ignored = sorted(fields.keys() - known)
         envelope = Envelope(**{name: fields[name] for name in fields if name not in ignored})
     except VersionError:
         raise
@@ -302,7 +323,9 @@ def _read_header(header: bytes) -> _Header:
 
 
 def _minors(fields: dict[str, Any], key: str) -> dict[str, int]:
-    minors = fields.pop(key, {})
+    if key not in fields:
+        return {}
+    minors = fields.pop(key)
     if not (isinstance(minors, dict) and all(map(is_minor, minors.values()))):
         raise ValueError(f"{key} has no minor versions")
     return minors

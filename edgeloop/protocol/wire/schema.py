@@ -6,18 +6,19 @@ the field's name (`prototypes_ND`), and one letter has one size within a frame.
 
 import dataclasses
 import math
+import struct
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
 import safetensors.numpy
 
+from edgeloop.protocol.wire.body import Raw
 from edgeloop.protocol.wire.errors import (
     ContentError,
     DtypeError,
@@ -31,6 +32,7 @@ from edgeloop.protocol.wire.versions import Since
 _DTYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "U8": "u1", "BOOL": "?"}
 _LARGEST = float(np.finfo(np.float32).max)
 _SCALARS = {int: np.dtype("i8"), float: np.dtype("f8"), bool: np.dtype("?")}
+_FORMS = {kind: struct.Struct(f"<{form}") for kind, form in {"i": "q", "f": "d", "b": "?"}.items()}
 _NAN = "NaN where it has no value"
 MaybeNaN = Annotated[float, _NAN]
 """The type of a message's number that may be NaN; all other numbers are finite."""
@@ -54,8 +56,6 @@ have a sum that 64 bits hold."""
 M = TypeVar("M")
 R = TypeVar("R")
 Array = npt.NDArray[Any]
-Raw = Mapping[str, Any]
-"""A tensor as safetensors tells of it: shape, dtype, data."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,23 @@ class _Field:
 def _once(function: Callable[[type], R]) -> Callable[[type], R]:
     """Return a function that reads each kind once."""
     return cache(function)
+
+
+class _Read(NamedTuple):
+    """How a field is read: its name in its message and in a body, and whether it may be missing."""
+
+    name: str
+    label: str
+    field: _Field
+    needless: bool
+
+
+@_once
+def _fields(kind: type) -> tuple[_Read, ...]:
+    """Return how a message's fields are read, in their order."""
+    fields = _schema(kind).items()
+    missing = optional(kind)
+    return tuple(_Read(n, f"{kind.__name__}.{n}", field, n in missing) for n, field in fields)
 
 
 @_once
@@ -267,18 +284,6 @@ def _numbers(array: Array, field: _Field) -> bool:
     return bool(finite.all() or (field.nan and (finite | np.isnan(array)).all()))
 
 
-def unpack(body: bytes) -> dict[str, Raw]:
-    """Return a body's tensors by name.
-
-    Raises:
-        FieldsError: it is no safetensors.
-    """
-    try:
-        return dict(safetensors.deserialize(body))  # type: ignore[no-untyped-call]  # a Rust function
-    except safetensors.SafetensorError as error:
-        raise FieldsError(f"no safetensors: {error}") from error
-
-
 def build(kind: type[M], tensors: dict[str, Raw], sizes: dict[str, int]) -> M:
     """Take this kind's fields out of the tensors, checked; the sizes learn its dimensions.
 
@@ -288,26 +293,41 @@ def build(kind: type[M], tensors: dict[str, Raw], sizes: dict[str, int]) -> M:
         WireError: one of its kinds, if they are not this message's.
     """
     values: dict[str, Any] = {}
-    for name, field in _schema(kind).items():
-        label = f"{kind.__name__}.{name}"
-        if label not in tensors and name in optional(kind):
-            continue
-        if label not in tensors:
+    for name, label, field, needless in _fields(kind):
+        if label in tensors:
+            read = _scalar if field.scalar else _array
+            values[name] = read(label, field, tensors.pop(label), sizes)
+        elif not needless:
             raise FieldsError(f"{label} is missing")
-        array = _array(label, field, tensors.pop(label), sizes)
-        values[name] = array.item() if field.scalar else array
     try:
         return kind(**values)
     except ValueError as error:
         raise ContentError(f"{kind.__name__}: {error}") from error
 
 
-def _array(label: str, field: _Field, raw: Raw, sizes: dict[str, int]) -> Array:
+def _check_dtype(label: str, field: _Field, raw: Raw) -> None:
     dtype = _DTYPES.get(raw["dtype"])
     if dtype is None or np.dtype(dtype) != field.dtype:
         raise DtypeError(f"{label} is {raw['dtype']}, not {field.dtype}")
+
+
+def _array(label: str, field: _Field, raw: Raw, sizes: dict[str, int]) -> Array:
+    _check_dtype(label, field, raw)
     shape = tuple(raw["shape"])
     _check_shape(label, field, shape, sizes)
     array: Array = np.frombuffer(raw["data"], field.dtype).reshape(shape)
     _check_numbers(label, array, field)
     return array
+
+
+def _scalar(label: str, field: _Field, raw: Raw, sizes: dict[str, int]) -> Any:
+    """Return a number as `_array` would check it, without an array: a message has many."""
+    _check_dtype(label, field, raw)
+    _check_shape(label, field, tuple(raw["shape"]), sizes)
+    (value,) = _FORMS[field.dtype.kind].unpack(raw["data"])
+    if field.dtype.kind == "f" and not (math.isfinite(value) or (field.nan and value != value)):
+        raise NotFiniteError(f"{label} has NaN or infinity in it")
+    within = field.range
+    if within is not None and not (within.least <= value <= within.most):
+        raise RangeError(f"{label} is not between {within.least:g} and {within.most:g}")
+    return value
