@@ -337,12 +337,13 @@ class MqttCohort(Generic[B, U]):
         found = [self._heard(gathering, each, kinds) for each in arrivals]
         judged = [each for each in found if each is not None]
         self._record(gathering.round_number, judged)
-        for each in judged:
-            if each.message is not None:
-                self._observe(each.message)
-            each.receipt()  # only now that what it tells of is safe
-        for arrival in arrivals:
-            arrival.acknowledge()
+        with self._connection.together():
+            for each in judged:
+                if each.message is not None:
+                    self._observe(each.message)
+                each.receipt()  # only now that what it tells of is safe
+            for arrival in arrivals:
+                arrival.acknowledge()
         self._part()
 
     def _record(self, number: int, judged: Iterable[_Judged]) -> None:

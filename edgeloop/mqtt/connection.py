@@ -6,6 +6,8 @@ after it has done with it what must not be lost.
 
 import queue
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Literal, Self
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -65,7 +67,7 @@ class MqttConnection:
         self._presence, self._presence_notes = presence, presence_notes
         self._watch, self._persistent, self._inflight = watch, persistent, inflight
         self._client = client = PahoClient(broker, client_id)
-        client.on_message = self._on_message
+        client.on_message, client.take_plain = self._on_message, self._take_plain
         if presence is not None:
             client.will_set(presence, b"offline", qos=1, retain=True)
         self._warnings = warnings = RepeatedWarnings()
@@ -118,17 +120,11 @@ class MqttConnection:
             self.publish(self._presence, b"online", retain=True, notes=self._presence_notes)
 
     def _on_message(self, client: Client, _data: Any, message: MQTTMessage) -> None:
-        number = self._link.number
-
-        def acknowledge() -> None:
-            if number == self._link.number:  # a later connection delivers it again
-                client.ack(message.mid, message.qos)
-
         try:
             topic = message.topic
         except UnicodeDecodeError:  # Mosquitto lets none through; others do
             self._warnings.warn("topic", "ignored a message whose topic is not valid text")
-            acknowledge()
+            client.ack(message.mid, message.qos)
             return
         if message.qos == 0 and self._inbox.qsize() >= self._inflight:
             self._warnings.warn(
@@ -136,11 +132,24 @@ class MqttConnection:
             )
             return
         notes = dict(getattr(message.properties, "UserProperty", ()))
+        acknowledge = partial(self._acknowledge, self._link.number, message.mid, message.qos)
         self._inbox.put(
             Arrival(topic, bytes(message.payload), acknowledge, notes, bool(message.retain))
         )
 
+    def _take_plain(self, topic: str, payload: bytes, number: int, retained: bool) -> None:
+        acknowledge = partial(self._acknowledge, self._link.number, number, 1)
+        self._inbox.put(Arrival(topic, payload, acknowledge, NONE, retained))
+
     # ---- on the owner's thread
+
+    def _acknowledge(self, connection: int, number: int, qos: int) -> None:
+        if connection == self._link.number:  # a later connection delivers it again
+            self._client.ack(number, qos)
+
+    def together(self) -> AbstractContextManager[None]:
+        """Send what this thread publishes and acknowledges in a block at the block's end."""
+        return self._client.together()
 
     def receive(self, timeout: float | None) -> Arrival | Reconnected | None:
         """Return the next event, or None when the time is up."""

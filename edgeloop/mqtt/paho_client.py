@@ -4,12 +4,12 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edgeloop.errors import BrokerError, BrokerSetupError
+from edgeloop.mqtt.bulk_client import BulkClient
 from edgeloop.mqtt.progress import Progress
 from edgeloop.mqtt.tls import Identity
 from edgeloop.runtime.config import MOST_CHUNK_BYTES, BrokerSettings
@@ -37,7 +37,7 @@ def broker_password(broker: BrokerSettings) -> str | None:
         ) from error
 
 
-class PahoClient(Client):
+class PahoClient(BulkClient):
     """Tells of each attempt to reach the broker, and why one failed, which paho keeps to itself.
 
     Args:
@@ -73,7 +73,7 @@ class PahoClient(Client):
         self.on_pre_connect = self._renew_credentials
         self._progress = Progress()
 
-    def _renew_credentials(self, _client: Client, _data: Any) -> None:
+    def _renew_credentials(self, _client: Any, _data: Any) -> None:
         """Read password and certificates again, before each connection."""
         try:
             self.username_pw_set(self._broker.username, broker_password(self._broker))
