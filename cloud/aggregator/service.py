@@ -24,7 +24,7 @@ from edgeloop.bases.running import Base
 from edgeloop.client import Report
 from edgeloop.cohorts.events import DeviceMessage, Event, LeftError, RoundOpened, UploadExcluded
 from edgeloop.cohorts.members import Members
-from edgeloop.cohorts.mqtt import MOST_AT_ONCE, MqttCohort, RoundDeadlines
+from edgeloop.cohorts.mqtt import INFLIGHT, MqttCohort, RoundDeadlines
 from edgeloop.cohorts.roster import Roster
 from edgeloop.errors import EdgeloopError, RunError
 from edgeloop.mqtt.connection import MqttConnection
@@ -253,7 +253,7 @@ class Run:
             MqttCohort.subscriptions(task),
             presence_topic(task, SERVER),
             self._connection,
-            inflight=MOST_AT_ONCE,
+            inflight=INFLIGHT,
             presence_notes=alone.presence_notes(self.contract.run),
             refusal=self.metrics.refused,
         )

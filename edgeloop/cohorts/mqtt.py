@@ -23,6 +23,7 @@ from edgeloop.cohorts.members import Members
 from edgeloop.cohorts.receipts import Receipts
 from edgeloop.cohorts.roster import Roster
 from edgeloop.cohorts.uploads import Upload, UploadLog
+from edgeloop.cohorts.write_behind import WriteBehind
 from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol import wire
 from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory, Whole, place_of
@@ -48,8 +49,14 @@ FIRST_STATUS_SECONDS, STATUS_SECONDS = 10.0, 60.0
 """Before the first line on what is waited for, and between two of them."""
 
 MOST_AT_ONCE = 200
-"""Messages that the broker delivers before the first is acknowledged: so many uploads are written
-together."""
+"""Messages whose uploads are written together."""
+
+INFLIGHT = 2 * MOST_AT_ONCE
+"""Messages that the broker delivers before the first is acknowledged: so many are judged while
+others are written."""
+
+LOOK_SECONDS = 0.002
+"""Between two looks at whether uploads are written, while nothing else comes."""
 
 U = TypeVar("U")
 B = TypeVar("B")
@@ -141,6 +148,8 @@ class MqttCohort(Generic[B, U]):
         self._ignored = wire.IgnoredFields()
         self._leaving: set[str] = set()
         self._evicted: set[str] = set()
+        self._batch: list[tuple[Arrival, _Judged | None]] = []  # judged, and not being written
+        self._writes = WriteBehind()
         self._asked: frozenset[str] | None = None  # in the open round; None for everybody
         self._again = Timer(announce_seconds, jitter=0.2, clock=clock)
         self._word = Timer(STATUS_SECONDS, FIRST_STATUS_SECONDS, clock=clock)
@@ -244,14 +253,17 @@ class MqttCohort(Generic[B, U]):
                 self._announcer.remind(gathering.missing())
             if self._word.due():
                 self._log_waiting(gathering)
+        self._write_all(gathering.round_number)
 
     def _hear_next(
         self, gathering: Gathering[Frame], kinds: tuple[type, ...], seconds: float
     ) -> None:
         """Take what has arrived, or does next in time; ask for what is missing."""
         soon = min(seconds, self._receipts.left(), self._announcer.left())
+        if self._writes.is_open:
+            soon = min(soon, LOOK_SECONDS)
         arrivals: list[Arrival] = []
-        for event in self._connection.receive_all(soon, MOST_AT_ONCE):
+        for event in self._connection.receive_all(soon, MOST_AT_ONCE - len(self._batch)):
             if isinstance(event, Reconnected):
                 self._announcer.look()
                 self._again.reset()
@@ -271,8 +283,9 @@ class MqttCohort(Generic[B, U]):
         end = self._clock() + FAREWELL_SECONDS
         while self._roster.unsettled(frames, self._contract.run, round_number):
             if (left := end - self._clock()) <= 0:
-                return
+                break
             self._hear_next(gathering, (Report,), min(left, 1.0))
+        self._write_all(gathering.round_number)
 
     def _recall(self, gathering: Gathering[Frame], kinds: tuple[type, ...]) -> None:
         """Offer what is stored; what is refused today is dropped, and its device may send again."""
@@ -330,27 +343,47 @@ class MqttCohort(Generic[B, U]):
     def _take(
         self, gathering: Gathering[Frame], arrivals: Iterable[Arrival], kinds: tuple[type, ...]
     ) -> None:
-        """Judge what has arrived, write what counts of it at once, then tell the broker.
+        """Judge what has arrived, while what was judged before is written.
 
         Nothing that a device sends can end a round.
         """
-        found = [self._heard(gathering, each, kinds) for each in arrivals]
-        judged = [each for each in found if each is not None]
-        self._record(gathering.round_number, judged)
+        self._batch += [(each, self._heard(gathering, each, kinds)) for each in arrivals]
+        leave = bool(self._leaving or self._evicted)
+        if leave or len(self._batch) >= MOST_AT_ONCE or not self._writes.is_running:
+            self._write(gathering.round_number)
+        if leave:
+            self._writes.settle()
+            raise LeftError(self._leaving, self._evicted)
+
+    def _write(self, number: int) -> None:
+        """Begin to write what was judged since the last time; tell of what was written then."""
+        self._writes.settle()
+        batch, self._batch = self._batch, []
+        judged = [each for _, each in batch if each is not None]
+        tell = partial(self._tell, judged, [arrival for arrival, _ in batch])
+        if any(each.upload for each in judged):
+            self._writes.begin(partial(self._record, number, judged), tell)
+        else:
+            tell()
+
+    def _write_all(self, number: int) -> None:
+        """Return when all that was judged is written, and told of."""
+        self._write(number)
+        self._writes.settle()
+
+    def _tell(self, judged: Iterable[_Judged], arrivals: Iterable[Arrival]) -> None:
+        """Tell of what is safe now: devices, the observer, and last the broker."""
         with self._connection.together():
             for each in judged:
                 if each.message is not None:
                     self._observe(each.message)
-                each.receipt()  # only now that what it tells of is safe
+                each.receipt()
             for arrival in arrivals:
                 arrival.acknowledge()
-        self._part()
 
     def _record(self, number: int, judged: Iterable[_Judged]) -> None:
         """Make the uploads of a batch safe, all in one step."""
         new = [each for each in judged if each.upload is not None]
-        if not new:
-            return
         first, *others = (each.message.notes for each in new if each.message is not None)
         with self._tracer.span("record", first, others, uploads=len(new)):
             self._uploads.record_all(number, [each.upload for each in new if each.upload])
@@ -472,10 +505,6 @@ class MqttCohort(Generic[B, U]):
         elif self._told.allowed(f"left {device}"):
             text = "%s asks to be taken out, and %s cannot do that: begin a new run without it"
             log.warning(text, device, self._contract.algorithm, extra={"device": device})
-
-    def _part(self) -> None:
-        if self._leaving or self._evicted:
-            raise LeftError(self._leaving, self._evicted)
 
     def _drop(self, device: str, number: int, error: WireError) -> None:
         left = self._told.allowed(device)
