@@ -1,5 +1,6 @@
 """A task from its settings to its final prototypes; every round survives a crash."""
 
+import gc
 import logging
 import threading
 import time
@@ -114,6 +115,7 @@ class Run:
 
     def run_to_end(self) -> Path:
         """Run the rounds that are left, and write what they led to; return the summary's path."""
+        gc.freeze()  # what is there now stays: looking through it again takes longer than a round
         self.ledger.set_lock_timeout()
         self.ledger.on_write = self.metrics.ledger_write
         self._invite(remaining(self.contract, self.ledger))
