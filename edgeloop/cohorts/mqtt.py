@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
@@ -19,19 +19,19 @@ from edgeloop.cohorts.events import (
     OpenRound,
     RoundOpened,
 )
+from edgeloop.cohorts.judging import AnswerJudge, Judged
 from edgeloop.cohorts.members import Members
 from edgeloop.cohorts.receipts import Receipts
 from edgeloop.cohorts.roster import Roster
-from edgeloop.cohorts.uploads import Upload, UploadLog
+from edgeloop.cohorts.uploads import UploadLog
 from edgeloop.cohorts.write_behind import WriteBehind
 from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol import wire
-from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory, Whole, place_of
 from edgeloop.protocol.gathering import Gathering, Verdict
 from edgeloop.protocol.task import Contract, is_eviction, leaver, presence_topic, upload_topic
-from edgeloop.protocol.wire import ContentError, Frame, OpenFrame, WireError
+from edgeloop.protocol.wire import Frame, WireError
 from edgeloop.runtime.pace import LogRateLimiter, Timer
-from edgeloop.runtime.tracing import NONE, SILENT, Notes, Tracer, notes_of
+from edgeloop.runtime.tracing import NONE, SILENT, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +40,6 @@ ANNOUNCE_SECONDS = 30.0
 
 FAREWELL_SECONDS = 60.0
 """At most, at a run's end, for devices to hear that their last answers are here."""
-
-CHUNK_MEMORY = 2 * (wire.MAX_FRAME + MAX_CHUNKS * PIECE)
-"""Bytes of memory for what all devices together have not finished sending, until a round has shown
-that answers are so large that they need more."""
 
 FIRST_STATUS_SECONDS, STATUS_SECONDS = 10.0, 60.0
 """Before the first line on what is waited for, and between two of them."""
@@ -60,14 +56,6 @@ LOOK_SECONDS = 0.002
 
 U = TypeVar("U")
 B = TypeVar("B")
-
-
-class _Judged(NamedTuple):
-    """What became of a message; the upload that it is, if one that counts; how to answer it."""
-
-    message: DeviceMessage | None
-    upload: Upload | None = None
-    receipt: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -132,23 +120,19 @@ class MqttCohort(Generic[B, U]):
         self._clock = clock
         self._tracer = tracer
         self._notes = NONE
-        self._room = ChunkMemory(CHUNK_MEMORY)
         self._members = Members(contract) if members is None else members
-        self._assemblers = {
-            name: Assembler(wire.MAX_FRAME, memory=self._room) for name in self._members
-        }
         self._told = LogRateLimiter(clock=clock)
         self._roster = Roster(contract.devices, clock) if roster is None else roster
         packed = None if base is None else sending.encode(contract, base)
         self._roster.admit(self._members)
         self._announcer = Announcer(connection, self._members, self._roster, packed, clock)
         self._receipts = Receipts(connection, contract, clock)
+        self._judge = AnswerJudge(algorithm, uploads, self._members, self._receipts, tracer, clock)
         self._gathered_digests: Mapping[str, str] = {}
         self._open: tuple[Gathering[Frame], float] | None = None  # and when it was opened
-        self._ignored = wire.IgnoredFields()
         self._leaving: set[str] = set()
         self._evicted: set[str] = set()
-        self._batch: list[tuple[Arrival, _Judged | None]] = []  # judged, and not being written
+        self._batch: list[tuple[Arrival, Judged | None]] = []  # judged, and not being written
         self._writes = WriteBehind()
         self._asked: frozenset[str] | None = None  # in the open round; None for everybody
         self._again = Timer(announce_seconds, jitter=0.2, clock=clock)
@@ -225,8 +209,7 @@ class MqttCohort(Generic[B, U]):
         self, round_number: int, broadcast: B, quorum: int, kinds: tuple[type, ...]
     ) -> Mapping[str, Frame]:
         gathering = self._gathering(round_number, quorum)
-        for each in self._assemblers.values():
-            each.clear()  # what is unfinished when a round opens is an answer to one before
+        self._judge.forget_unfinished()  # when a round opens, that is an answer to one before
         self._recall(gathering, kinds)
         begun = self._clock()
         asked = tuple(sorted(self._asked or ()))
@@ -273,7 +256,7 @@ class MqttCohort(Generic[B, U]):
                 arrivals.append(event)
         self._take(gathering, arrivals, kinds)
         self._announcer.settle_late()
-        self._receipts.ask_missing(self._assemblers, gathering.round_number)
+        self._receipts.ask_missing(self._judge.assemblers, gathering.round_number)
 
     def _part_from(self, round_number: int, frames: Mapping[str, Frame]) -> None:
         """Say that the run is over; stay until who answered and is there has heard of it."""
@@ -292,7 +275,7 @@ class MqttCohort(Generic[B, U]):
         number = gathering.round_number
         for device, payload in self._uploads.recall(number).items():
             try:
-                frame = self._decoded(device, wire.open_frame(payload), kinds)
+                frame = self._judge.decoded(device, wire.open_frame(payload), kinds)
             except WireError as error:
                 facts = {"device": device, "round": number}
                 text = "round %d: ignored the stored answer of %s: %s"
@@ -318,6 +301,7 @@ class MqttCohort(Generic[B, U]):
             give_up,
             share=self._deadlines.share if quorum else None,  # nobody must evaluate at the end
             grace=self._deadlines.grace,
+            usual=min(self._deadlines.quorum, len(asked)),
             may_grow=self._members.are_open and self._asked is None,
             there=self._roster.able,
         )
@@ -371,7 +355,7 @@ class MqttCohort(Generic[B, U]):
         self._write(number)
         self._writes.settle()
 
-    def _tell(self, judged: Iterable[_Judged], arrivals: Iterable[Arrival]) -> None:
+    def _tell(self, judged: Iterable[Judged], arrivals: Iterable[Arrival]) -> None:
         """Tell of what is safe now: devices, the observer, and last the broker."""
         with self._connection.together():
             for each in judged:
@@ -381,7 +365,7 @@ class MqttCohort(Generic[B, U]):
             for arrival in arrivals:
                 arrival.acknowledge()
 
-    def _record(self, number: int, judged: Iterable[_Judged]) -> None:
+    def _record(self, number: int, judged: Iterable[Judged]) -> None:
         """Make the uploads of a batch safe, all in one step."""
         new = [each for each in judged if each.upload is not None]
         first, *others = (each.message.notes for each in new if each.message is not None)
@@ -390,27 +374,14 @@ class MqttCohort(Generic[B, U]):
 
     def _heard(
         self, gathering: Gathering[Frame], arrival: Arrival, kinds: tuple[type, ...]
-    ) -> _Judged | None:
+    ) -> Judged | None:
         """Judge one packet; None for a part of an answer."""
         channel, device = arrival.topic.split("/")[-2:]
         self._admit(gathering, device, arrival)
         if channel == "presence":
-            return _Judged(self._hear(device, arrival))
+            return Judged(self._hear(device, arrival))
         self._roster.heard_of(device)
-        number, chunk = gathering.round_number, arrival.payload
-        if repeated := self._repeated(gathering, device, chunk):
-            return repeated
-        try:
-            payload = self._assemble(device, chunk)
-        except WireError as error:
-            self._drop(device, number, error)
-            refuse = partial(self._receipts.refuse_chunk, device, number, chunk, str(error))
-            return _Judged(DeviceMessage(device, Verdict.MALFORMED, len(chunk)), receipt=refuse)
-        if device in self._assemblers:
-            self._receipts.took_chunk(device, whole=payload is not None)
-        if payload is None:
-            return None
-        return self._judge(gathering, device, payload, arrival.notes, kinds)
+        return self._judge.judge(gathering, device, arrival, kinds)
 
     def _admit(self, gathering: Gathering[Frame], device: str, arrival: Arrival) -> None:
         """Take a device in at its first message, if it may join; it is safe before that counts."""
@@ -419,80 +390,17 @@ class MqttCohort(Generic[B, U]):
         )
         if not comes or not self._members.admit(device, gathering.round_number):
             return
-        self._assemblers[device] = Assembler(wire.MAX_FRAME, memory=self._room)
+        self._judge.admit(device)
         self._roster.admit([device])
         if self._asked is None:
             gathering.invite(device)
         self._announcer.admitted()
         self._observe(DeviceMessage(device, joined=True))
 
-    def _repeated(self, gathering: Gathering[Frame], device: str, chunk: bytes) -> _Judged | None:
-        """Judge a chunk of an answer that the round holds already; None if it is none.
-
-        Whoever is not sure that his answer has arrived sends its first chunk.
-        """
-        place = place_of(chunk)
-        if place is None or place.count == 1 or gathering.digests.get(device) != place.digest:
-            return None
-        if place.index:
-            return _Judged(None)
-        number, kind = gathering.round_number, Verdict.DUPLICATE
-        receipt = partial(self._receipts.give, device, number, place.digest, kind)
-        return _Judged(DeviceMessage(device, kind, len(chunk)), receipt=receipt)
-
-    def _assemble(self, device: str, chunk: bytes) -> Whole | None:
-        """Return an answer once it is whole; of a stranger nothing is kept, and a chunk will do."""
-        invited = device in self._assemblers
-        return self._assemblers[device].take(chunk) if invited else Whole(chunk, b"")
-
-    def _judge(
-        self,
-        gathering: Gathering[Frame],
-        device: str,
-        whole: Whole,
-        notes: Notes,
-        kinds: tuple[type, ...],
-    ) -> _Judged:
-        """Judge an answer; what a device of 0.1 tells beside it is in the message's notes."""
-        number, (payload, digest), why = gathering.round_number, whole, ""
-        size = len(payload)
-        opened, frame, verdict, trouble = None, None, Verdict.MALFORMED, None
-        try:
-            if device in self._assemblers:
-                opened = wire.open_frame(payload, expected=digest)
-        except WireError as error:
-            trouble = error
-        made = notes_of("" if opened is None else opened.envelope.trace, notes)
-        with self._tracer.span("receive", made, device=device, round=number) as traced:
-            try:
-                if trouble is None:
-                    frame, verdict = self._read_answer(gathering, device, opened, kinds)
-            except WireError as error:
-                trouble = error
-        if trouble is not None:
-            self._drop(device, number, trouble)
-            verdict, why = Verdict.MALFORMED, str(trouble)
-        if opened is not None and verdict is not Verdict.MALFORMED:
-            number = opened.envelope.round
-        sent = digest.hex() or wire.digest(payload)
-        receipt = partial(self._receipts.give, device, number, sent, verdict, why)
-        if frame is None:
-            return _Judged(DeviceMessage(device, verdict, size, notes=traced), receipt=receipt)
-        ignored = self._ignored.add(frame.ignored, device)
-        report = frame[Report].with_notes(notes)
-        told = DeviceMessage(device, verdict, size, report=report, ignored=ignored, notes=traced)
-        accepted = verdict is Verdict.ACCEPTED
-        upload = Upload(device, frame.digest, payload) if accepted else None
-        return _Judged(told, upload, receipt)
-
-    def _is_held(self, device: str, opened: OpenFrame) -> bool:
-        """Return whether an earlier round was closed with an answer, whose receipt was lost."""
-        return self._uploads.held(opened.envelope.round, device) == opened.digest
-
     def _hear(self, device: str, arrival: Arrival) -> DeviceMessage:
         """Take a device's word on whether it is there, and what it is doing."""
         self._roster.hear(device, arrival)
-        invited = device in self._assemblers
+        invited = device in self._members
         if invited and leaver(self._contract, arrival.topic, arrival.payload, arrival.notes):
             self._leave(device)
         if invited and is_eviction(self._contract, arrival.payload, arrival.notes):
@@ -505,76 +413,3 @@ class MqttCohort(Generic[B, U]):
         elif self._told.allowed(f"left {device}"):
             text = "%s asks to be taken out, and %s cannot do that: begin a new run without it"
             log.warning(text, device, self._contract.algorithm, extra={"device": device})
-
-    def _drop(self, device: str, number: int, error: WireError) -> None:
-        left = self._told.allowed(device)
-        if left:
-            more = "; what more there is within a minute is not told" if left == 1 else ""
-            facts = {"device": device, "round": number}
-            log.warning("ignored a message of %s: %s%s", device, error, more, extra=facts)
-
-    def _read_answer(
-        self,
-        gathering: Gathering[Frame],
-        device: str,
-        opened: OpenFrame | None,
-        kinds: tuple[type, ...],
-    ) -> tuple[Frame | None, Verdict]:
-        """Return an answer's frame, as far as it is one of this run, and its verdict.
-
-        Raises:
-            WireError: if it is none, and not of another round or run.
-        """
-        if opened is None:
-            return None, Verdict.UNINVITED
-        envelope = opened.envelope
-        if envelope.run != self._contract.run:
-            return None, Verdict.WRONG_ROUND
-        if misplaced := gathering.misplaced(envelope.round):
-            if misplaced is Verdict.LATE and self._is_held(device, opened):
-                misplaced = Verdict.DUPLICATE
-            frame = self._misplaced(device, opened)
-            if frame is not None and misplaced is Verdict.LATE:
-                self._members.heard(device, envelope, in_time=False)
-            return frame, misplaced
-        with self._tracer.span("check", bytes=len(opened.body)):
-            frame = self._decoded(device, opened, kinds)
-        verdict = gathering.offer(device, frame.envelope.round, frame.digest, frame)
-        if verdict is Verdict.UNINVITED:
-            return frame, Verdict.NOT_ASKED
-        if verdict is Verdict.ACCEPTED:
-            self._members.heard(device, envelope, in_time=True)
-            self._room.most = max(self._room.most, 2 * len(self._assemblers) * len(opened.body))
-        return frame, verdict
-
-    def _misplaced(self, device: str, opened: OpenFrame) -> Frame | None:
-        """Return the frame of another round's answer, whose report counts; None if it is none."""
-        try:
-            return self._decoded(device, opened, (self._algorithm.upload, Report))
-        except WireError:
-            return None
-
-    def _decoded(self, device: str, opened: OpenFrame, kinds: tuple[type, ...]) -> Frame:
-        frame = self._frame(opened, kinds)
-        if (frame.envelope.task, frame.envelope.sender) != (self._contract.task, device):
-            raise ContentError(f"{frame.envelope} came on the topic of {device}")
-        if self._algorithm.upload in frame.messages:
-            try:
-                self._algorithm.check(frame[self._algorithm.upload])
-            except ValueError as error:
-                raise ContentError(str(error)) from error
-        return frame
-
-    def _frame(self, opened: OpenFrame, kinds: tuple[type, ...]) -> Frame:
-        """Return an answer's frame; without an upload if the device only evaluated.
-
-        So does one whose privacy budget is spent, or whose model has diverged: the round need not
-        wait for it.
-
-        Raises:
-            WireError: if it is none.
-        """
-        try:
-            return opened.read(*kinds, sizes=self._algorithm.sizes)
-        except wire.KindError:
-            return opened.read(Report)

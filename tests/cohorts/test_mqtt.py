@@ -386,7 +386,7 @@ def test_what_is_unfinished_when_a_round_opens_is_forgotten(scene: Scene) -> Non
     part, _ = chunks.split(answer("a"), len(answer("a")))
     scene.device.publish(upload_topic("t", "a"), part)
     cohort.ask(0, ALGORITHM.start()[1])
-    assembler = cohort._assemblers["a"]
+    assembler = cohort._judge.assemblers["a"]
     assert len(assembler._open) == 1
     cohort.ask(1, ALGORITHM.start()[1])
     assert not assembler._open

@@ -1,0 +1,238 @@
+"""What becomes of what a device sends to an open round: its parts put together, and a verdict."""
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from edgeloop.algorithm import Algorithm
+from edgeloop.answers import Report
+from edgeloop.cohorts.events import DeviceMessage
+from edgeloop.cohorts.members import Members
+from edgeloop.cohorts.receipts import Receipts
+from edgeloop.cohorts.uploads import Upload, UploadLog
+from edgeloop.mqtt.connection import Arrival
+from edgeloop.protocol import wire
+from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory, Whole, place_of
+from edgeloop.protocol.gathering import Gathering, Verdict
+from edgeloop.protocol.wire import ContentError, Frame, OpenFrame, WireError
+from edgeloop.runtime.pace import LogRateLimiter
+from edgeloop.runtime.tracing import SILENT, Notes, Tracer, notes_of
+
+log = logging.getLogger(__name__)
+
+CHUNK_MEMORY = 2 * (wire.MAX_FRAME + MAX_CHUNKS * PIECE)
+"""Bytes of memory for what all devices together have not finished sending, until a round has shown
+that answers are so large that they need more."""
+
+
+class Judged(NamedTuple):
+    """What became of a message; the upload that it is, if one that counts; how to answer it."""
+
+    message: DeviceMessage | None
+    upload: Upload | None = None
+    receipt: Callable[[], None] = lambda: None
+
+
+class AnswerJudge:
+    """Reads what devices send, and gives verdicts. Nothing that one sends raises an error here.
+
+    Args:
+        algorithm: the run's.
+        uploads: where uploads are safe.
+        members: who is in the run, by its contract.
+        receipts: tell devices of verdicts.
+        tracer: follows each answer.
+        clock: seconds that never go back.
+
+    Attributes:
+        assemblers: by device, what puts its packets together.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm[Any, Any, Any],
+        uploads: UploadLog,
+        members: Members,
+        receipts: Receipts,
+        tracer: Tracer = SILENT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._contract, self._algorithm, self._uploads = members.contract, algorithm, uploads
+        self._members, self._receipts, self._tracer = members, receipts, tracer
+        self._told = LogRateLimiter(clock=clock)
+        self._ignored = wire.IgnoredFields()
+        self._room = ChunkMemory(CHUNK_MEMORY)
+        self.assemblers: dict[str, Assembler] = {}
+        for name in members:
+            self.admit(name)
+
+    def admit(self, device: str) -> None:
+        """Take what a device sends from now on."""
+        self.assemblers[device] = Assembler(wire.MAX_FRAME, memory=self._room)
+
+    def forget_unfinished(self) -> None:
+        """Forget what is not whole yet."""
+        for each in self.assemblers.values():
+            each.clear()
+
+    def judge(
+        self, gathering: Gathering[Frame], device: str, arrival: Arrival, kinds: tuple[type, ...]
+    ) -> Judged | None:
+        """Judge a packet of an answer; None where more of them are to come."""
+        number, chunk = gathering.round_number, arrival.payload
+        if repeated := self._repeated(gathering, device, chunk):
+            return repeated
+        try:
+            payload = self._assemble(device, chunk)
+        except WireError as error:
+            self._drop(device, number, error)
+            refuse = partial(self._receipts.refuse_chunk, device, number, chunk, str(error))
+            return Judged(DeviceMessage(device, Verdict.MALFORMED, len(chunk)), receipt=refuse)
+        if device in self.assemblers:
+            self._receipts.took_chunk(device, whole=payload is not None)
+        if payload is None:
+            return None
+        return self._judge_whole(gathering, device, payload, arrival.notes, kinds)
+
+    def _repeated(self, gathering: Gathering[Frame], device: str, chunk: bytes) -> Judged | None:
+        """Judge a chunk of an answer that the round holds already; None if it is none.
+
+        Whoever is not sure that his answer has arrived sends its first chunk.
+        """
+        place = place_of(chunk)
+        if place is None or place.count == 1 or gathering.digests.get(device) != place.digest:
+            return None
+        if place.index:
+            return Judged(None)
+        number, kind = gathering.round_number, Verdict.DUPLICATE
+        receipt = partial(self._receipts.give, device, number, place.digest, kind)
+        return Judged(DeviceMessage(device, kind, len(chunk)), receipt=receipt)
+
+    def _assemble(self, device: str, chunk: bytes) -> Whole | None:
+        """Return an answer once it is whole; of a stranger nothing is kept, and a chunk will do."""
+        invited = device in self.assemblers
+        return self.assemblers[device].take(chunk) if invited else Whole(chunk, b"")
+
+    def _judge_whole(
+        self,
+        gathering: Gathering[Frame],
+        device: str,
+        whole: Whole,
+        notes: Notes,
+        kinds: tuple[type, ...],
+    ) -> Judged:
+        """Judge an answer; what a device of 0.1 tells beside it is in the message's notes."""
+        number, (payload, digest), why = gathering.round_number, whole, ""
+        size = len(payload)
+        opened, frame, verdict, trouble = None, None, Verdict.MALFORMED, None
+        try:
+            if device in self.assemblers:
+                opened = wire.open_frame(payload, expected=digest)
+        except WireError as error:
+            trouble = error
+        made = notes_of("" if opened is None else opened.envelope.trace, notes)
+        with self._tracer.span("receive", made, device=device, round=number) as traced:
+            try:
+                if trouble is None:
+                    frame, verdict = self._read_answer(gathering, device, opened, kinds)
+            except WireError as error:
+                trouble = error
+        if trouble is not None:
+            self._drop(device, number, trouble)
+            verdict, why = Verdict.MALFORMED, str(trouble)
+        if opened is not None and verdict is not Verdict.MALFORMED:
+            number = opened.envelope.round
+        sent = digest.hex() or wire.digest(payload)
+        receipt = partial(self._receipts.give, device, number, sent, verdict, why)
+        if frame is None:
+            return Judged(DeviceMessage(device, verdict, size, notes=traced), receipt=receipt)
+        ignored = self._ignored.add(frame.ignored, device)
+        report = frame[Report].with_notes(notes)
+        told = DeviceMessage(device, verdict, size, report=report, ignored=ignored, notes=traced)
+        accepted = verdict is Verdict.ACCEPTED
+        upload = Upload(device, frame.digest, payload) if accepted else None
+        return Judged(told, upload, receipt)
+
+    def _is_held(self, device: str, opened: OpenFrame) -> bool:
+        """Return whether an earlier round was closed with an answer, whose receipt was lost."""
+        return self._uploads.held(opened.envelope.round, device) == opened.digest
+
+    def _drop(self, device: str, number: int, error: WireError) -> None:
+        left = self._told.allowed(device)
+        if left:
+            more = "; what more there is within a minute is not told" if left == 1 else ""
+            facts = {"device": device, "round": number}
+            log.warning("ignored a message of %s: %s%s", device, error, more, extra=facts)
+
+    def _read_answer(
+        self,
+        gathering: Gathering[Frame],
+        device: str,
+        opened: OpenFrame | None,
+        kinds: tuple[type, ...],
+    ) -> tuple[Frame | None, Verdict]:
+        """Return an answer's frame, as far as it is one of this run, and its verdict.
+
+        Raises:
+            WireError: if it is none, and not of another round or run.
+        """
+        if opened is None:
+            return None, Verdict.UNINVITED
+        envelope = opened.envelope
+        if envelope.run != self._contract.run:
+            return None, Verdict.WRONG_ROUND
+        if misplaced := gathering.misplaced(envelope.round):
+            if misplaced is Verdict.LATE and self._is_held(device, opened):
+                misplaced = Verdict.DUPLICATE
+            frame = self._misplaced(device, opened)
+            if frame is not None and misplaced is Verdict.LATE:
+                self._members.heard(device, envelope, in_time=False)
+            return frame, misplaced
+        with self._tracer.span("check", bytes=len(opened.body)):
+            frame = self.decoded(device, opened, kinds)
+        verdict = gathering.offer(device, frame.envelope.round, frame.digest, frame)
+        if verdict is Verdict.UNINVITED:
+            return frame, Verdict.NOT_ASKED
+        if verdict is Verdict.ACCEPTED:
+            self._members.heard(device, envelope, in_time=True)
+            self._room.most = max(self._room.most, 2 * len(self.assemblers) * len(opened.body))
+        return frame, verdict
+
+    def _misplaced(self, device: str, opened: OpenFrame) -> Frame | None:
+        """Return the frame of another round's answer, whose report counts; None if it is none."""
+        try:
+            return self.decoded(device, opened, (self._algorithm.upload, Report))
+        except WireError:
+            return None
+
+    def decoded(self, device: str, opened: OpenFrame, kinds: tuple[type, ...]) -> Frame:
+        """Return a frame that is this device's answer.
+
+        Raises:
+            WireError: if it is none.
+        """
+        frame = self._frame(opened, kinds)
+        if (frame.envelope.task, frame.envelope.sender) != (self._contract.task, device):
+            raise ContentError(f"{frame.envelope} came on the topic of {device}")
+        if self._algorithm.upload in frame.messages:
+            try:
+                self._algorithm.check(frame[self._algorithm.upload])
+            except ValueError as error:
+                raise ContentError(str(error)) from error
+        return frame
+
+    def _frame(self, opened: OpenFrame, kinds: tuple[type, ...]) -> Frame:
+        """Return an answer's frame; without an upload if the device only evaluated.
+
+        So does one whose privacy budget is spent, or whose model has diverged: the round need not
+        wait for it.
+
+        Raises:
+            WireError: if it is none.
+        """
+        try:
+            return opened.read(*kinds, sizes=self._algorithm.sizes)
+        except wire.KindError:
+            return opened.read(Report)
