@@ -307,7 +307,7 @@ class Run:
             cohort.deadline_seconds,
             cohort.give_up_seconds,
             cohort.share,
-            cohort.grace,
+            cohort.grace_seconds,
         )
 
     def _quorum(self) -> int:

@@ -32,9 +32,6 @@ Many = Annotated[int, Field(ge=1, le=10**9)]
 Share = Annotated[str, Field(pattern="^(100|[1-9][0-9]?)%$")]
 """Of the devices that are online."""
 
-GRACE_SECONDS = 10.0
-"""For others, once all who are online have answered, in a task that admits devices."""
-
 _FACTS = {"classes": "class_names", "width": "width", "seed": "seed", "shape": "shape"}
 """What a task's own keys say of an algorithm's settings."""
 
@@ -78,9 +75,9 @@ class CohortSettings(Settings):
     sample: Share | None = None
     """The share of the devices that is asked in a round ("20%"), drawn anew by the seed; all if not
     given."""
-    grace_seconds: Annotated[float, Field(ge=0, le=86_400)] | None = None
-    """How long a round waits for others once all who are online have answered; 10 if not given
-    where devices are admitted, and else who is away is waited for."""
+    grace_seconds: Annotated[float, Field(ge=0, le=86_400)] = 5.0
+    """How long a round that has its quorum waits for others, once all who are online have
+    answered."""
     deadline_seconds: Seconds = 600.0
     """How long to wait for more than the quorum."""
     give_up_seconds: Seconds = 86_400.0
@@ -99,12 +96,6 @@ class CohortSettings(Settings):
     def join_ratio(self) -> float:
         """The share of the devices that is asked in a round."""
         return 1.0 if self.sample is None else _ratio(self.sample)
-
-    @property
-    def grace(self) -> float | None:
-        """Seconds for others once all who are online have answered; None waits for all."""
-        default = GRACE_SECONDS if self.admit else None
-        return default if self.grace_seconds is None else self.grace_seconds
 
     def least(self, devices: int) -> int:
         """Return how many answers make a round count, of so many devices in the run."""

@@ -178,17 +178,17 @@ def _privacy(task: Task) -> dict[str, float] | None:
 
 def _cohort(task: Task) -> dict[str, Any]:
     cohort = task.spec.cohort
-    grace, share = cohort.grace_seconds, cohort.quorum_percent
+    share = cohort.quorum_percent
     optional = {
         "admit": list(cohort.admit) or None,
         "max_devices": cohort.max_devices,
         "quorum": cohort.quorum if share is None else f"{share}%",
         "sample": None if cohort.sample_percent is None else f"{cohort.sample_percent}%",
-        "grace_seconds": None if grace is None else float(grace),
     }
     return {
         "devices": list(cohort.devices),
         **{key: value for key, value in optional.items() if value is not None},
+        "grace_seconds": float(cohort.grace_seconds),
         "deadline_seconds": float(cohort.deadline_seconds),
         "give_up_seconds": float(cohort.give_up_seconds),
     }

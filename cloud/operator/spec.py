@@ -61,7 +61,7 @@ class Cohort(Part):
     quorum: int | None = None
     quorum_percent: int | None = None
     sample_percent: int | None = None
-    grace_seconds: int | None = None
+    grace_seconds: int = 5
     deadline_seconds: int = 600
     give_up_seconds: int = 86_400
 

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 from edge.agent import sensors
 from edge.agent.delivery import Delivery
 from edge.agent.fetching import BroadcastSubscription
+from edge.agent.inbox import Inbox
 from edge.agent.presence import PresenceTeller
 from edge.agent.round_work import TASK_FAILURES, RoundWork, describe_failure, log_accuracy
 from edge.agent.store import AgentState, AgentStore
@@ -81,7 +81,7 @@ class Agent:
         self._presence = PresenceTeller(connection)
         self._work = RoundWork(context, self._store, self._presence)
         self._delivery = Delivery(connection, context.settings, self._presence)
-        self._later: deque[Arrival] = deque()  # what came while a receipt was waited for
+        self._inbox = Inbox(connection, context.settings.task)
         self._subscription = BroadcastSubscription(connection, context.settings.task)
         self._broadcast: tuple[str, Any] | None = None  # the last broadcast, and its digest
         self._concluded = ("", "")  # the run that came to its end here, and with which broadcast
@@ -109,7 +109,7 @@ class Agent:
     def _step(self) -> Path | None:
         """Take what comes next, or do what is due; return the summary's path at a run's end."""
         timers = self._status_timer.left(), self._delivery.left(), self._subscription.left()
-        event = self._later.popleft() if self._later else self._connection.receive(min(timers))
+        event = self._inbox.receive(min(timers))
         if event is None and self._status_timer.due():
             self._connection.resubscribe_refused()
             log.info("%s, waits for %s", self._connection.state, self._waiting_for())
@@ -174,9 +174,9 @@ class Agent:
         while self._delivery.is_open and self._delivery.expects:
             if (left := end - time.monotonic()) <= 0:
                 return
-            event = self._connection.receive(left)
+            event = self._inbox.receive_new(left)
             if isinstance(event, Arrival) and not self._take_about_answer(event):
-                self._later.append(event)
+                self._inbox.postpone(event)
 
     def _take_about_answer(self, arrival: Arrival) -> bool:
         """Take what is about the last answer; tell whether that was all that it was about."""

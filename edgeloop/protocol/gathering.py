@@ -46,6 +46,8 @@ class Gathering(Generic[U]):
             there is no `quorum`. None for a number.
         grace: seconds for others to come, once all who are there have answered; then the round is
             over. None waits for the invited who are not there, too.
+        usual: how many uploads there must be before the grace counts, where the quorum asks for
+            fewer.
         may_grow: whether more may be invited while it is open.
         there: tells who is there.
     """
@@ -57,6 +59,7 @@ class Gathering(Generic[U]):
     give_up: float
     share: float | None = None
     grace: float | None = None
+    usual: int = 0
     may_grow: bool = False
     there: Callable[[], Iterable[str]] = frozenset
     uploads: dict[str, U] = field(default_factory=dict)
@@ -118,10 +121,10 @@ class Gathering(Generic[U]):
 
         Where it is asked anew, now.
         """
-        if self.grace is None or (self.share is None and len(self.uploads) < self.quorum):
+        if self.grace is None or len(self.uploads) < self.usual:
             return None
         waits = any(each in self.invited and each not in self.uploads for each in self.there())
-        if waits or len(self.uploads) < self.needed():
+        if waits or len(self.uploads) < max(self.usual, self.needed()):
             return None
         return now if self._complete is None else self._complete
 

@@ -23,6 +23,7 @@ CASES: Mapping[str, tuple[str, ...]] = {
     ),
     "a device that was away": (
         f"{HERE}::test_a_device_that_was_away_fetches_the_newest_broadcast_alone",
+        f"{HERE}::test_of_openings_that_come_together_only_the_newest_is_fetched_for",
     ),
     "a slow uplink": (
         f"{HERE}::test_a_slow_line_is_no_dead_one",
@@ -30,6 +31,8 @@ CASES: Mapping[str, tuple[str, ...]] = {
     ),
     "a device that is offline": (
         "tests/cohorts/test_mqtt.py::test_a_round_closes_at_its_deadline_with_the_quorum",
+        "tests/field/test_absence.py::test_a_listed_device_that_never_came_costs_no_deadline",
+        "tests/field/test_absence.py::test_a_grace_is_given_without_a_word",
     ),
     "a broker that is busy at first": (f"{REFUSALS}::test_a_refusal_that_passes_is_tried_again",),
     "a password that is changed": (
@@ -66,4 +69,3 @@ CASES: Mapping[str, tuple[str, ...]] = {
         "tests/cohorts/test_mqtt.py::test_a_round_that_waits_is_announced_again_and_again",
     ),
 }
-"""Of "a device that is offline" what is held so far is that the quorum makes the round."""

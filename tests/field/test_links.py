@@ -95,6 +95,30 @@ def test_a_device_that_was_away_fetches_the_newest_broadcast_alone(
         assert device.link.fetched() - before <= 3 * packets
 
 
+def test_of_openings_that_come_together_only_the_newest_is_fetched_for(
+    tmp_path: Path, world: Path, start_broker: StartBroker
+) -> None:
+    """A line that stood still and moves again: the broker sends twenty rounds, and twenty more."""
+    broker, missed = start_broker().settings, 40
+    settings = hand_made.device(world, broker, tmp_path / "one")
+    packets = len(cut(framed(pairs(0))))
+    with (
+        gates(broker.port, 1) as (gate,),
+        hand_made.cloud(settings, rounds=2 * missed) as cloud,
+        at_work(through(settings, gate.port)) as device,
+    ):
+        cloud.open(0, pairs(0))
+        cloud.answer()
+        gate.hole = frozenset({"down"})
+        for number in range(1, missed + 1):
+            cloud.open(number, pairs(number))
+        assert cloud.link.flush(10)
+        gate.hole, before = frozenset(), device.link.fetched()
+        while wire.envelope_of(cloud.answer()).round < missed:
+            pass
+        assert device.link.fetched() - before <= 3 * packets
+
+
 def test_who_waits_for_a_task_that_nobody_runs_says_so(
     tmp_path: Path,
     world: Path,

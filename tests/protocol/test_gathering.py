@@ -63,9 +63,9 @@ def test_too_few() -> None:
 
 def among(there: set[str], **changes: Any) -> Gathering[str]:
     """Return a round that ends 2 s after the answers of all who are there."""
-    asked: dict[str, Any] = {"grace": 2.0, "may_grow": True, "there": lambda: there, **changes}
+    asked: dict[str, Any] = {"grace": 2.0, "may_grow": True, "there": lambda: there}
     invited = frozenset({"a", "b", "c", "d", "e"})
-    return Gathering(3, invited, changes.pop("quorum", 1), 10.0, 20.0, **asked)
+    return Gathering(3, invited, changes.pop("quorum", 1), 10.0, 20.0, **asked, **changes)
 
 
 def test_over_a_grace_after_all_who_are_there_have_answered() -> None:
@@ -138,3 +138,18 @@ def test_without_a_grace_who_is_away_is_waited_for() -> None:
     g.there = lambda: {"a"}
     g.offer("a", 3, "1", "x")
     assert not g.is_over(now=9.9)
+
+
+def test_without_a_quorum_the_grace_begins_with_as_many_as_are_usual() -> None:
+    """Nobody need evaluate at the end; who is only on the way back is waited for all the same."""
+    there: set[str] = set()
+    g = among(there, quorum=0, usual=2)
+    g.offer("a", 3, "1", "x")
+    assert not g.is_over(now=1.0)
+    assert not g.is_over(now=9.0)
+    g.offer("b", 3, "2", "x")
+    assert not g.is_over(now=9.0)
+    assert g.is_over(now=11.0)
+    empty = among(there, quorum=0, usual=2)
+    assert not empty.is_over(now=9.9)
+    assert empty.is_over(now=10.0), "at the deadline with whatever there is"
