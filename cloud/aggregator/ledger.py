@@ -163,6 +163,10 @@ class Ledger:
             RunError: if another aggregator has the task.
         """
         self.claim(task)
+        return self.join(task)
+
+    def join(self, task: str) -> Contract | None:
+        """Go on with a task's run beside its aggregator; None if the ledger holds none."""
         newest = select(runs.c.contract).where(runs.c.task == task).order_by(runs.c.created)
         with self._read() as connection:
             text = connection.scalar(newest.limit(1))
@@ -237,7 +241,8 @@ class Ledger:
         new = {each.client: each for each in reversed(uploaded)}  # the first of a client counts
         with self._write() as connection:
             held = self._digests(connection, round_number, new)
-            rows = [self._row(round_number, new[name]) for name in sorted(new.keys() - held.keys())]
+            names = sorted(new.keys() - held.keys())
+            rows = [row_of(self._run, round_number, new[name], self._now()) for name in names]
             if rows:
                 connection.execute(insert(uploads), rows)
         held.update((name, each.digest) for name, each in new.items() if name not in held)
@@ -255,17 +260,6 @@ class Ledger:
             uploads.c.device.in_(clients),
         )
         return {row.device: row.digest for row in connection.execute(query)}
-
-    def _row(self, round_number: int, upload: Upload) -> dict[str, Any]:
-        return {
-            "run": self._run,
-            "round": round_number,
-            "device": upload.client,
-            "digest": upload.digest,
-            "payload": upload.payload,
-            "size": len(upload.payload),
-            "received": self._now(),
-        }
 
     def recall(self, round_number: int) -> dict[str, bytes]:
         """Return a round's uploads by client, in the order of their names; none once pruned."""
@@ -374,6 +368,11 @@ class Ledger:
             return [_past(row) for row in connection.execute(query.order_by(rounds.c.number))]
 
     @property
+    def is_shared(self) -> bool:
+        """Whether several processes may write to it."""
+        return self._database.shared
+
+    @property
     def run(self) -> str:
         """The adopted run."""
         return self._run
@@ -446,6 +445,19 @@ class Ledger:
     def _check_open(self) -> None:
         if not self.is_open:
             raise RunError(self._database.name, "is closed", "open it again")
+
+
+def row_of(run: str, round_number: int, upload: Upload, now: datetime) -> dict[str, Any]:
+    """Return an upload as a row of its table."""
+    return {
+        "run": run,
+        "round": round_number,
+        "device": upload.client,
+        "digest": upload.digest,
+        "payload": upload.payload,
+        "size": len(upload.payload),
+        "received": now,
+    }
 
 
 def _bytes(value: Any) -> bytes:

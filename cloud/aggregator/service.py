@@ -17,6 +17,7 @@ from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.membership import LedgerMembers, remaining
 from cloud.aggregator.metrics import Metrics, Phase
 from cloud.aggregator.settings import TaskSettings
+from cloud.aggregator.shared_rounds import SharedRounds, check_shared
 from cloud.aggregator.standing import Loaded
 from cloud.aggregator.timing import TimedGenerator
 from cloud.aggregator.watch import EventReporter
@@ -65,6 +66,8 @@ def serve(settings: TaskSettings) -> Path:
         ) as tracer,
         Ledger.open(store) as ledger,
     ):
+        if settings.ingest.shared:
+            check_shared(ledger)
         run = Run(settings, ledger.adopt(contract), ledger, handle, tracer=tracer, base=base)
         server = Server(app(run.status, run.metrics), settings.http.host, settings.http.port)
         server.start()
@@ -174,6 +177,7 @@ class Run:
             base=None if self.base is None else self.base.graph,
             roster=self.roster,
             members=self._members,
+            shared=SharedRounds(self.ledger) if self.settings.ingest.shared else None,
         )
         self._cohort = cohort
         return server_loop.run_rounds(
@@ -252,7 +256,7 @@ class Run:
         return MqttConnection(
             self.settings.broker,
             client_id(task, SERVER),
-            MqttCohort.subscriptions(task),
+            MqttCohort.subscriptions(task, self.settings.ingest.shared),
             presence_topic(task, SERVER),
             self._connection,
             inflight=INFLIGHT,

@@ -23,7 +23,7 @@ from edgeloop.cohorts.judging import AnswerJudge, Judged
 from edgeloop.cohorts.members import Members
 from edgeloop.cohorts.receipts import Receipts
 from edgeloop.cohorts.roster import Roster
-from edgeloop.cohorts.uploads import UploadLog
+from edgeloop.cohorts.uploads import SharedLog, UploadLog
 from edgeloop.cohorts.write_behind import WriteBehind
 from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol import wire
@@ -50,6 +50,9 @@ MOST_AT_ONCE = 200
 INFLIGHT = 2 * MOST_AT_ONCE
 """Messages that the broker delivers before the first is acknowledged: so many are judged while
 others are written."""
+
+FETCH_SECONDS = 0.1
+"""Between two looks at what others have written."""
 
 LOOK_SECONDS = 0.002
 """Between two looks at whether uploads are written, while nothing else comes."""
@@ -94,6 +97,7 @@ class MqttCohort(Generic[B, U]):
         base: the graph of the base that devices compute on; held by the broker for them.
         roster: of the run's devices, where it outlives this cohort.
         members: who is in the run; None for those that the contract lists.
+        shared: where others write uploads; None where all come on the connection.
     """
 
     def __init__(  # noqa: PLR0913 - what a test replaces comes after the five that a run has
@@ -110,6 +114,7 @@ class MqttCohort(Generic[B, U]):
         base: bytes | None = None,
         roster: Roster | None = None,
         members: Members | None = None,
+        shared: SharedLog | None = None,
     ) -> None:
         self._connection = connection
         self._contract = contract
@@ -134,15 +139,17 @@ class MqttCohort(Generic[B, U]):
         self._evicted: set[str] = set()
         self._batch: list[tuple[Arrival, Judged | None]] = []  # judged, and not being written
         self._writes = WriteBehind()
+        self._unusable: set[str] = set()  # whose stored answers to the open round do not count
+        self._shared, self._fetch_again = shared, Timer(FETCH_SECONDS, clock=clock)
         self._asked: frozenset[str] | None = None  # in the open round; None for everybody
         self._again = Timer(announce_seconds, jitter=0.2, clock=clock)
         self._word = Timer(STATUS_SECONDS, FIRST_STATUS_SECONDS, clock=clock)
         self._announcer.announce()
 
     @staticmethod
-    def subscriptions(task: str) -> list[str]:
-        """Return what the server's link subscribes to."""
-        return [upload_topic(task, "+"), presence_topic(task, "+")]
+    def subscriptions(task: str, shared: bool = False) -> list[str]:
+        """Return what the server's link subscribes to; no uploads where others take them."""
+        return [*([] if shared else [upload_topic(task, "+")]), presence_topic(task, "+")]
 
     def ask(
         self, round_number: int, broadcast: B, participants: Collection[str] | None = None
@@ -210,6 +217,8 @@ class MqttCohort(Generic[B, U]):
     ) -> Mapping[str, Frame]:
         gathering = self._gathering(round_number, quorum)
         self._judge.forget_unfinished()  # when a round opens, that is an answer to one before
+        if self._shared is not None:
+            self._shared.begin(round_number)
         self._recall(gathering, kinds)
         begun = self._clock()
         asked = tuple(sorted(self._asked or ()))
@@ -237,6 +246,33 @@ class MqttCohort(Generic[B, U]):
             if self._word.due():
                 self._log_waiting(gathering)
         self._write_all(gathering.round_number)
+        if self._shared is not None:
+            self._shared.end(gathering.round_number)
+            self._fetch_all(self._shared, gathering, kinds)
+
+    def _fetch_all(
+        self, shared: SharedLog, gathering: Gathering[Frame], kinds: tuple[type, ...]
+    ) -> None:
+        """Offer all that others have written, some at a time."""
+        while self._fetch(shared, gathering, kinds) == MOST_AT_ONCE:
+            pass
+
+    def _fetch(
+        self, shared: SharedLog, gathering: Gathering[Frame], kinds: tuple[type, ...]
+    ) -> int:
+        """Offer what others have written; return how much that is."""
+        number = gathering.round_number
+        known = gathering.uploads.keys() | self._unusable
+        found = shared.arrived(number, known, MOST_AT_ONCE)
+        for device, payload in found.items():
+            frame = self._offer_stored(gathering, device, payload, kinds)
+            if frame is None:
+                self._unusable.add(device)
+                continue
+            self._roster.heard_of(device)
+            told = frame[Report]
+            self._observe(DeviceMessage(device, Verdict.ACCEPTED, len(payload), report=told))
+        return len(found)
 
     def _hear_next(
         self, gathering: Gathering[Frame], kinds: tuple[type, ...], seconds: float
@@ -245,6 +281,8 @@ class MqttCohort(Generic[B, U]):
         soon = min(seconds, self._receipts.left(), self._announcer.left())
         if self._writes.is_open:
             soon = min(soon, LOOK_SECONDS)
+        if self._shared is not None:
+            soon = min(soon, self._fetch_again.left())
         arrivals: list[Arrival] = []
         for event in self._connection.receive_all(soon, MOST_AT_ONCE - len(self._batch)):
             if isinstance(event, Reconnected):
@@ -255,6 +293,8 @@ class MqttCohort(Generic[B, U]):
             else:
                 arrivals.append(event)
         self._take(gathering, arrivals, kinds)
+        if self._shared is not None and self._fetch_again.due():
+            self._fetch_all(self._shared, gathering, kinds)
         self._announcer.settle_late()
         self._receipts.ask_missing(self._judge.assemblers, gathering.round_number)
 
@@ -273,17 +313,27 @@ class MqttCohort(Generic[B, U]):
     def _recall(self, gathering: Gathering[Frame], kinds: tuple[type, ...]) -> None:
         """Offer what is stored; what is refused today is dropped, and its device may send again."""
         number = gathering.round_number
+        self._unusable.clear()
         for device, payload in self._uploads.recall(number).items():
-            try:
-                frame = self._judge.decoded(device, wire.open_frame(payload), kinds)
-            except WireError as error:
-                facts = {"device": device, "round": number}
-                text = "round %d: ignored the stored answer of %s: %s"
-                log.warning(text, number, device, error, extra=facts)
-                self._uploads.drop(number, device)
-                continue
-            gathering.offer(device, number, frame.digest, frame)
-            self._receipts.give(device, number, frame.digest, Verdict.ACCEPTED)
+            frame = self._offer_stored(gathering, device, payload, kinds)
+            if frame is not None:
+                self._receipts.give(device, number, frame.digest, Verdict.ACCEPTED)
+
+    def _offer_stored(
+        self, gathering: Gathering[Frame], device: str, payload: bytes, kinds: tuple[type, ...]
+    ) -> Frame | None:
+        """Offer what is stored of a device; None, and it is dropped, if it is refused today."""
+        number = gathering.round_number
+        try:
+            frame = self._judge.decoded(device, wire.open_frame(payload), kinds)
+        except WireError as error:
+            facts = {"device": device, "round": number}
+            text = "round %d: ignored the stored answer of %s: %s"
+            log.warning(text, number, device, error, extra=facts)
+            self._uploads.drop(number, device)
+            return None
+        verdict = gathering.offer(device, number, frame.digest, frame)
+        return None if verdict is Verdict.UNINVITED and self._shared is not None else frame
 
     def _gathering(self, round_number: int, quorum: int) -> Gathering[Frame]:
         now = self._clock()
