@@ -67,8 +67,8 @@ class BulkClient(Client):
                 done = super().loop_read(max_packets)
         return done
 
-    def _sock_recv(self, size: int) -> bytes:
-        """Return the next bytes; at most one call goes to the system until `loop_read` is over."""
+    def _sock_recv(self, size: int) -> Any:
+        """Return a view of the next bytes; the system is called once at most in a `loop_read`."""
         if not self._unread:
             if not isinstance(self._sock, socket.socket):  # websockets have frames of their own
                 return super()._sock_recv(size)
@@ -76,7 +76,7 @@ class BulkClient(Client):
                 raise BlockingIOError
             self._unread = memoryview(super()._sock_recv(max(size, AT_ONCE)))
             self._has_read = True
-        found = bytes(self._unread[:size])
+        found = self._unread[:size]
         self._unread = self._unread[size:]
         return found
 
@@ -92,7 +92,8 @@ class BulkClient(Client):
         except UnicodeDecodeError:
             return super()._handle_publish()
         number = int.from_bytes(packet[end : end + 2])
-        self.take_plain(topic, bytes(packet[end + 3 :]), number, bool(head & _RETAINED))
+        payload = bytes(memoryview(packet)[end + 3 :])
+        self.take_plain(topic, payload, number, bool(head & _RETAINED))
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:

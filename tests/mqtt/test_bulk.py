@@ -74,7 +74,7 @@ def test_properties_of_an_expiring_message_are_those_of_paho() -> None:
     also = properties({"a": "b"}, 3600)
     assert packed is not None
     assert also is not None
-    assert packed.pack() == b"\x05\x02\x00\x00\x0e\x10"
-    assert also.pack()[2:6] == packed.pack()[2:6]
+    assert packed.pack() == b"\x05\x02\x00\x00\x0e\x10"  # type: ignore[no-untyped-call]
+    assert also.pack()[2:6] == packed.pack()[2:6]  # type: ignore[no-untyped-call]
     assert properties({}, 3600) is packed
     assert properties({}, None) is None

@@ -35,17 +35,17 @@ class _Tensor(NamedTuple):
 _layouts: dict[tuple[bytes, int], tuple[_Tensor, ...]] = {}
 
 
-def unpack(body: bytes) -> dict[str, Raw]:
+def unpack(body: bytes | memoryview) -> dict[str, Raw]:
     """Return a body's tensors by name.
 
     Raises:
         FieldsError: it is no safetensors.
     """
     start = _SIZE + int.from_bytes(body[:_SIZE], "little")
-    key = body[:start] if start <= LONGEST_HEAD else b"", len(body)
+    key = bytes(body[:start]) if start <= LONGEST_HEAD else b"", len(body)
     layout = _layouts.get(key)
     if layout is None:
-        return _first(body, key)
+        return _first(bytes(body), key)
     return {
         name: {"dtype": dtype, "shape": shape, "data": bytearray(body[begin:end])}
         for name, dtype, shape, begin, end in layout

@@ -125,7 +125,7 @@ class OpenFrame:
     """
 
     digest: str
-    body: bytes
+    body: memoryview
     _head: "_Header"
 
     @property
@@ -279,7 +279,7 @@ def _check_known(kind: type, needs: Mapping[str, int]) -> None:
         check_needed(f"a message {kind.__name__}", least, _newest_known(kind))
 
 
-def _open(payload: bytes, limit: int) -> tuple[bytes, bytes, str]:
+def _open(payload: bytes, limit: int) -> tuple[bytes, memoryview, str]:
     """Return a frame's header and body, and the digest of it all."""
     if len(payload) > limit:
         raise OversizeError(f"{len(payload)} bytes, at most {limit} are accepted")
@@ -299,7 +299,7 @@ def _open(payload: bytes, limit: int) -> tuple[bytes, bytes, str]:
     if header_length > MAX_HEADER:
         raise HeaderError(f"a header of {header_length} bytes, at most {MAX_HEADER} are accepted")
     start = _PREFIX.size + header_length
-    return payload[_PREFIX.size : start], payload[start:end], found.hexdigest()
+    return payload[_PREFIX.size : start], memoryview(payload)[start:end], found.hexdigest()
 
 
 def _read_header(header: bytes) -> _Header:
