@@ -6,13 +6,11 @@ given, there, alone and with several of `edgeloop ingest`. On a busy machine onl
 something, and the processor time of each message.
 """
 
-import json
 import os
 import secrets
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import tomllib
@@ -28,9 +26,9 @@ from sqlalchemy import create_engine, text
 
 from benchmarks import environment as host_facts
 from benchmarks import publisher
+from benchmarks.bursts import Bare, Burst, burst, publish
 from benchmarks.load import _processor_seconds, running, wait_for
 from edge.fleet.answers import Answers, parse_size, task_file
-from edge.fleet.measured import quantile
 from edgeloop.cli import console
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import chunks
@@ -39,23 +37,6 @@ from edgeloop.runtime.child_processes import bound, edgeloop, environment
 from edgeloop.runtime.config import BrokerSettings
 
 CHUNK = 262_144
-
-
-@dataclass(frozen=True)
-class Burst:
-    """What became of one message a device, sent as fast as the broker takes them.
-
-    Attributes:
-        seconds: from the first one's leaving to the last one's arrival: in the callback, or in the
-            transaction that stores it.
-        p50, p99: seconds from a message's leaving to its arrival.
-        processor_seconds: of the receiving process, a message.
-    """
-
-    seconds: float
-    p50: float
-    p99: float
-    processor_seconds: float
 
 
 @dataclass(frozen=True)
@@ -80,52 +61,6 @@ class Side:
     name: str
     store: str | None = None
     replicas: int = 0
-
-
-def burst(left: list[float], came: list[float], processor: float) -> Burst:
-    """Return what two lists of times, in the messages' order, make."""
-    delays = [then - now for now, then in zip(left, came, strict=True)]
-    seconds = max(came) - min(left)
-    return Burst(seconds, quantile(delays, 0.5), quantile(delays, 0.99), processor / len(left))
-
-
-class Bare:
-    """The bare subscriber, in a process of its own."""
-
-    def __init__(self, port: int, folder: Path) -> None:
-        command = [sys.executable, "-m", "benchmarks.bare", str(port), "bare/+"]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(  # noqa: S603
-            bound(command, signal.SIGTERM), stdin=pipe, stdout=pipe, text=True, env=environment()
-        )
-        self._port, self._file = port, folder / "bare"
-
-    def take(self, payloads: list[bytes]) -> Burst:
-        """Send it a burst."""
-        process = self._process
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("it has no pipes")
-        publisher.write(self._file, [(f"bare/{at}", each) for at, each in enumerate(payloads)])
-        process.stdin.write(f"{len(payloads)}\n")
-        process.stdin.flush()
-        process.stdout.readline()
-        before = _processor_seconds(process.pid)
-        left = _publish(self._port, self._file)
-        came = json.loads(process.stdout.readline())
-        return burst(left, came, _processor_seconds(process.pid) - before)
-
-    def end(self) -> None:
-        """Let it end."""
-        self._process.communicate()
-
-
-def _publish(port: int, file: Path) -> list[float]:
-    command = [sys.executable, "-m", "benchmarks.publisher", str(port), str(file)]
-    done = subprocess.run(  # noqa: S603
-        command, check=True, capture_output=True, text=True, env=environment()
-    )
-    times: list[float] = json.loads(done.stdout)
-    return times
 
 
 class Aggregator:
@@ -180,7 +115,7 @@ class Aggregator:
         file = self._folder / "uploads"
         publisher.write(file, messages)
         before = self._worked()
-        left = _publish(self._port, file)
+        left = publish(self._port, file)
         came = self._stored(contract, number)
         return [each for _, each in messages], burst(left, came, self._worked() - before)
 
