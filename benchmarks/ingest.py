@@ -11,6 +11,7 @@ import secrets
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 import tomllib
@@ -37,6 +38,11 @@ from edgeloop.runtime.child_processes import bound, edgeloop, environment
 from edgeloop.runtime.config import BrokerSettings
 
 CHUNK = 262_144
+TAKE = [
+    *(sys.executable, "-c"),
+    "import sys; from cloud.aggregator.ingest_command import main; sys.exit(main(sys.argv[1:]))",
+]
+"""As `edgeloop ingest`, also where it is not installed yet."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Aggregator:
         folder.mkdir()
         task = f"ingest-{secrets.token_hex(4)}"
         config = _task(folder, port, task, load, side)
-        commands = ["aggregator", *["ingest"] * side.replicas]
+        commands = [edgeloop("aggregator"), *[TAKE] * side.replicas]
         self._processes = [_start(folder / f"log-{at}", c, config) for at, c in enumerate(commands)]
         ledger = f"sqlite:///{folder / 'task' / 'ledger.sqlite'}"
         self._store = (side.store or ledger).replace("postgresql://", "postgresql+psycopg://")
@@ -104,9 +110,18 @@ class Aggregator:
             elif contract is not None and not event.notes.get("again"):
                 return contract, Opening.model_validate_json(event.payload).round
 
+    def _wait_for_replicas(self) -> None:
+        """Return when all take uploads: what is sent before that nobody sends again here."""
+        for at in range(1, len(self._processes)):
+            while b"takes uploads" not in (self._folder / f"log-{at}").read_bytes():
+                if self._processes[at].poll() is not None:
+                    raise RuntimeError("one that takes uploads has ended")
+                time.sleep(0.1)  # between looks
+
     def take(self) -> tuple[list[bytes], Burst]:
         """Answer the next round for all devices; return the chunks, too."""
         contract, number = self.opened()
+        self._wait_for_replicas()
         answers = Answers(contract, self._payload)
         messages = [
             (upload_topic(contract.task, name), chunks.split(answers.frame(name, number), CHUNK)[0])
@@ -167,9 +182,9 @@ def _task(folder: Path, port: int, task: str, load: Load, side: Side) -> Path:
     return path
 
 
-def _start(log: Path, command: str, config: Path) -> subprocess.Popen[bytes]:
+def _start(log: Path, command: list[str], config: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as file:
-        whole = bound(edgeloop(command, "--config", str(config)), signal.SIGTERM)
+        whole = bound([*command, "--config", str(config)], signal.SIGTERM)
         return subprocess.Popen(whole, stderr=file, env=environment())  # noqa: S603 - ours
 
 
