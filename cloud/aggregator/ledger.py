@@ -149,6 +149,10 @@ class Ledger(StoredUploads):
             RunError: if another aggregator has the task.
         """
         self.claim(task)
+        return self.join(task)
+
+    def join(self, task: str) -> Contract | None:
+        """Go on with a task's run beside its aggregator; None if the ledger holds none."""
         newest = select(runs.c.contract).where(runs.c.task == task).order_by(runs.c.created)
         with self._read() as connection:
             text = connection.scalar(newest.limit(1))

@@ -74,6 +74,8 @@ class LedgerMembers:
         with self._ledger.writing() as connection:
             newest = select(func.max(round_table.c.number)).where(round_table.c.run == run)
             number = connection.scalar(newest) or 0
+            opened = select(round_table.c.number).filter_by(run=run, number=number)
+            connection.execute(opened.with_for_update())  # nobody writes uploads meanwhile
             for device in sorted(devices):
                 key = {"run": run, "device": device}
                 if connection.scalar(select(members.c.since).filter_by(**key)) is None:

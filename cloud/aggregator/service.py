@@ -1,5 +1,6 @@
 """A task from its settings to its final prototypes; every round survives a crash."""
 
+import gc
 import logging
 import threading
 import time
@@ -26,6 +27,7 @@ from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.membership import LedgerMembers, remaining
 from cloud.aggregator.metrics import Metrics, Phase
 from cloud.aggregator.settings import TaskSettings
+from cloud.aggregator.shared_rounds import SharedRounds, check_shared
 from cloud.aggregator.standing import Loaded
 from cloud.aggregator.timing import TimedGenerator
 from cloud.aggregator.watch import EventReporter
@@ -34,7 +36,7 @@ from edgeloop.bases.running import Base
 from edgeloop.client import Report
 from edgeloop.cohorts.events import DeviceMessage, Event, LeftError, RoundOpened, UploadExcluded
 from edgeloop.cohorts.members import Members
-from edgeloop.cohorts.mqtt import MOST_AT_ONCE, MqttCohort, RoundDeadlines
+from edgeloop.cohorts.mqtt import INFLIGHT, MqttCohort, RoundDeadlines
 from edgeloop.cohorts.roster import Roster
 from edgeloop.errors import EdgeloopError, RunError
 from edgeloop.implausible_uploads import Outlier
@@ -77,6 +79,8 @@ def serve(settings: TaskSettings) -> Path:
         Ledger.open(store) as ledger,
     ):
         origin.check(settings.folder, settings.name, ledger)
+        if settings.ingest.shared:
+            check_shared(ledger)
         run = Run(settings, ledger.adopt(contract), ledger, handle, tracer=tracer, base=base)
         origin.note(settings.folder, settings.name, ledger)
         server = Server(app(run.status, run.metrics), settings.http.host, settings.http.port)
@@ -132,6 +136,7 @@ class Run:
 
         While a disk or the database is away, the run waits; then it goes on as if started again.
         """
+        gc.freeze()  # what is there now stays: looking through it again takes longer than a round
         return outages.through_outages(self._run_to_end, self.ledger.renew)
 
     def _run_to_end(self) -> Path:
@@ -195,6 +200,7 @@ class Run:
             roster=self.roster,
             members=self._members,
             limits=self.settings.cohort.rate_limits,
+            shared=SharedRounds(self.ledger) if self.settings.ingest.shared else None,
         )
         self._cohort = cohort
         return server_loop.run_rounds(
@@ -278,10 +284,10 @@ class Run:
         return MqttConnection(
             self.settings.broker,
             client_id(task, SERVER),
-            MqttCohort.subscriptions(task),
+            MqttCohort.subscriptions(task, self.settings.ingest.shared),
             presence_topic(task, SERVER),
             self._connection,
-            inflight=MOST_AT_ONCE,
+            inflight=INFLIGHT,
             presence_notes=alone.presence_notes(self.contract.run),
             refusal=self.metrics.refused,
         )

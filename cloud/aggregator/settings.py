@@ -148,6 +148,13 @@ class CohortSettings(Settings):
         return self
 
 
+class IngestSettings(Settings):
+    """The `[ingest]` table: who takes uploads."""
+
+    shared: bool = False
+    """Processes of `edgeloop ingest` take them, and write to a ledger in PostgreSQL."""
+
+
 class HttpSettings(Settings):
     """The `[http]` table: where metrics, health and status are served.
 
@@ -210,6 +217,8 @@ class TaskSettings(Settings):
     """Where the task's messages go."""
     cohort: CohortSettings
     """Who is invited, and how long a round waits for them."""
+    ingest: IngestSettings = IngestSettings()
+    """Who takes uploads."""
     http: HttpSettings = HttpSettings()
     """Metrics, health and status."""
     trace: TraceSettings = TraceSettings()
@@ -219,6 +228,14 @@ class TaskSettings(Settings):
     def _one_store(self) -> "TaskSettings":
         if self.store is not None and self.store_file is not None:
             raise ValueError("store and store_file are two answers to one question")
+        return self
+
+    @model_validator(mode="after")
+    def _ingest_knows_devices(self) -> "TaskSettings":
+        if self.ingest.shared and self.cohort.admit:
+            raise ValueError("ingest.shared takes uploads of listed devices only: leave out admit")
+        if self.ingest.shared and self.cohort.buffer is not None:
+            raise ValueError("ingest.shared takes answers to the open round only: leave out buffer")
         return self
 
     @model_validator(mode="after")

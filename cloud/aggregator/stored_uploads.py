@@ -1,6 +1,7 @@
 """The uploads of a run's rounds, in its ledger."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
@@ -13,6 +14,20 @@ from edgeloop.cohorts.uploads import Upload
 def answered_round() -> ColumnElement[int]:
     """Return the round that an upload answers, as an expression."""
     return func.coalesce(uploads.c.base, uploads.c.round)
+
+
+def row_of(run: str, round_number: int, upload: Upload, now: datetime) -> dict[str, Any]:
+    """Return an upload to a round as a row of its table."""
+    return {
+        "run": run,
+        "round": round_number,
+        "device": upload.client,
+        "digest": upload.digest,
+        "payload": upload.payload,
+        "size": len(upload.payload),
+        "received": now,
+        "base": None if upload.base == round_number else upload.base,
+    }
 
 
 class StoredUploads(Transactions):
@@ -36,7 +51,8 @@ class StoredUploads(Transactions):
         new = {each.client: each for each in reversed(uploaded)}  # the first of a client counts
         with self._write() as connection:
             held = self._digests(connection, round_number, new)
-            rows = [self._row(round_number, new[name]) for name in sorted(new.keys() - held.keys())]
+            names = sorted(new.keys() - held.keys())
+            rows = [row_of(self._run, round_number, new[name], self._now()) for name in names]
             if rows:
                 connection.execute(insert(uploads), rows)
         held.update((name, each.digest) for name, each in new.items() if name not in held)
@@ -54,18 +70,6 @@ class StoredUploads(Transactions):
             uploads.c.device.in_(clients),
         )
         return {row.device: row.digest for row in connection.execute(query)}
-
-    def _row(self, round_number: int, upload: Upload) -> dict[str, Any]:
-        return {
-            "run": self._run,
-            "round": round_number,
-            "device": upload.client,
-            "digest": upload.digest,
-            "payload": upload.payload,
-            "size": len(upload.payload),
-            "received": self._now(),
-            "base": None if upload.base == round_number else upload.base,
-        }
 
     def recall(self, round_number: int) -> dict[str, bytes]:
         """Return a round's uploads by client, in the order of their names; none once pruned."""

@@ -72,6 +72,11 @@ class Transactions:
         """Whether its file was made when it was opened; of a shared database nobody knows."""
         return self._database.made
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may write to it."""
+        return self._database.shared
+
     def now(self) -> datetime:
         """Return the time by the ledger's clock."""
         return self._now()

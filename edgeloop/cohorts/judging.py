@@ -14,7 +14,7 @@ from edgeloop.cohorts.receipts import Receipts
 from edgeloop.cohorts.uploads import Upload, UploadLog
 from edgeloop.mqtt.connection import Arrival
 from edgeloop.protocol import wire
-from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory, place_of
+from edgeloop.protocol.chunks import MAX_CHUNKS, PIECE, Assembler, ChunkMemory, Whole, place_of
 from edgeloop.protocol.gathering import Gathering, Verdict
 from edgeloop.protocol.wire import ContentError, Frame, OpenFrame, WireError
 from edgeloop.runtime.pace import LogRateLimiter
@@ -64,7 +64,7 @@ class AnswerJudge:
         self._told = LogRateLimiter(clock=clock)
         self._ignored = wire.IgnoredFields()
         self._room = ChunkMemory(CHUNK_MEMORY)
-        self._kept: dict[str, tuple[bytes, Notes]] = {}  # for the next round
+        self._kept: dict[str, tuple[Whole, Notes]] = {}  # for the next round
         self.assemblers: dict[str, Assembler] = {}
         for name in members:
             self.admit(name)
@@ -117,25 +117,27 @@ class AnswerJudge:
         receipt = partial(self._receipts.give, device, number, place.digest, kind)
         return Judged(DeviceMessage(device, kind, len(chunk)), receipt=receipt)
 
-    def _assemble(self, device: str, chunk: bytes) -> bytes | None:
+    def _assemble(self, device: str, chunk: bytes) -> Whole | None:
         """Return an answer once it is whole; of a stranger nothing is kept, and a chunk will do."""
         invited = device in self.assemblers
-        return self.assemblers[device].offer(chunk) if invited else chunk
+        return self.assemblers[device].take(chunk) if invited else Whole(chunk, b"")
 
     def _judge_whole(
         self,
         gathering: Gathering[Frame],
         device: str,
-        payload: bytes,
+        whole: Whole,
         notes: Notes,
         kinds: tuple[type, ...],
     ) -> Judged:
         """Judge an answer; what a device of 0.1 tells beside it is in the message's notes."""
-        number, size, why = gathering.round_number, len(payload), ""
+        number, (payload, digest), why = gathering.round_number, whole, ""
+        size = len(payload)
         opened, frame, trouble = None, None, None
         verdict: Verdict | None = Verdict.MALFORMED
         try:
-            opened = wire.open_frame(payload) if device in self.assemblers else None
+            if device in self.assemblers:
+                opened = wire.open_frame(payload, expected=digest)
         except WireError as error:
             trouble = error
         made = notes_of("" if opened is None else opened.envelope.trace, notes)
@@ -149,9 +151,12 @@ class AnswerJudge:
             self._drop(device, number, trouble)
             verdict, why = Verdict.MALFORMED, str(trouble)
         if verdict is None:
-            self._kept[device] = payload, notes
+            self._kept[device] = whole, notes
             return Judged(None)
-        receipt = self._receipt_for(device, number, payload, opened, verdict, why)
+        if opened is not None and verdict is not Verdict.MALFORMED:
+            number = opened.envelope.round
+        sent = digest.hex() or wire.digest(payload)
+        receipt = partial(self._receipts.give, device, number, sent, verdict, why)
         if frame is None:
             return Judged(DeviceMessage(device, verdict, size, notes=traced), receipt=receipt)
         ignored = self._ignored.add(frame.ignored, device)
@@ -161,21 +166,6 @@ class AnswerJudge:
         base = frame.envelope.round
         upload = Upload(device, frame.digest, payload, base) if accepted else None
         return Judged(told, upload, receipt)
-
-    def _receipt_for(
-        self,
-        device: str,
-        number: int,
-        payload: bytes,
-        opened: OpenFrame | None,
-        verdict: Verdict,
-        why: str,
-    ) -> Callable[[], None]:
-        """Return what gives the receipt for an answer, once that is safe."""
-        digest = wire.digest(payload) if opened is None else opened.digest
-        if opened is not None and verdict is not Verdict.MALFORMED:
-            number = opened.envelope.round
-        return partial(self._receipts.give, device, number, digest, verdict, why)
 
     def _elsewhere(
         self, gathering: Gathering[Frame], device: str, opened: OpenFrame

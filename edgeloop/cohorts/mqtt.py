@@ -19,15 +19,16 @@ from edgeloop.cohorts.events import (
     OpenRound,
     RoundOpened,
 )
+from edgeloop.cohorts.flood import FloodGate
 from edgeloop.cohorts.judging import AnswerJudge, Judged
 from edgeloop.cohorts.members import Members
-from edgeloop.cohorts.rates import RateLimiter, RateLimits
+from edgeloop.cohorts.rates import RateLimits
 from edgeloop.cohorts.receipts import Receipts
 from edgeloop.cohorts.roster import FOUGHT_OVER, Roster
-from edgeloop.cohorts.uploads import UploadLog
+from edgeloop.cohorts.uploads import SharedLog, UploadLog
+from edgeloop.cohorts.write_behind import WriteBehind
 from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol import wire
-from edgeloop.protocol.chunks import place_of
 from edgeloop.protocol.gathering import Gathering, Verdict
 from edgeloop.protocol.task import (
     EVICTED,
@@ -54,8 +55,17 @@ FIRST_STATUS_SECONDS, STATUS_SECONDS = 10.0, 60.0
 """Before the first line on what is waited for, and between two of them."""
 
 MOST_AT_ONCE = 200
-"""Messages that the broker delivers before the first is acknowledged: so many uploads are written
-together."""
+"""Messages whose uploads are written together."""
+
+INFLIGHT = 2 * MOST_AT_ONCE
+"""Messages that the broker delivers before the first is acknowledged: so many are judged while
+others are written."""
+
+FETCH_SECONDS = 0.1
+"""Between two looks at what others have written."""
+
+LOOK_SECONDS = 0.002
+"""Between two looks at whether uploads are written, while nothing else comes."""
 
 U = TypeVar("U")
 B = TypeVar("B")
@@ -78,6 +88,7 @@ class MqttCohort(Generic[B, U]):
         roster: of the run's devices, where it outlives this cohort.
         members: who is in the run; None for those that the contract lists.
         limits: what one device may send within a minute.
+        shared: where others write uploads; None where all come on the connection.
     """
 
     def __init__(  # noqa: PLR0913 - what a test replaces comes after the five that a run has
@@ -95,6 +106,7 @@ class MqttCohort(Generic[B, U]):
         roster: Roster | None = None,
         members: Members | None = None,
         limits: RateLimits = RateLimits(),  # noqa: B008 - frozen
+        shared: SharedLog | None = None,
     ) -> None:
         self._connection = connection
         self._contract = contract
@@ -107,26 +119,30 @@ class MqttCohort(Generic[B, U]):
         self._notes = NONE
         self._members = Members(contract) if members is None else members
         self._told = LogRateLimiter(clock=clock)
-        self._rates = RateLimiter(limits, clock)
         self._roster = Roster(contract.devices, clock) if roster is None else roster
         packed = None if base is None else sending.encode(contract, base)
         self._roster.admit(self._members)
         self._announcer = Announcer(connection, self._members, self._roster, packed, clock)
         self._receipts = Receipts(connection, contract, clock)
+        self._flood = FloodGate(limits, self._members, self._receipts, clock)
         self._judge = AnswerJudge(algorithm, uploads, self._members, self._receipts, tracer, clock)
         self._gathered_digests: Mapping[str, str] = {}
         self._open: tuple[Gathering[Frame], float] | None = None  # and when it was opened
         self._leaving: set[str] = set()
         self._evicted: set[str] = set()
+        self._batch: list[tuple[Arrival, Judged | None]] = []  # judged, and not being written
+        self._writes = WriteBehind()
+        self._unusable: set[str] = set()  # whose stored answers to the open round do not count
+        self._shared, self._fetch_again = shared, Timer(FETCH_SECONDS, clock=clock)
         self._asked: frozenset[str] | None = None  # in the open round; None for everybody
         self._again = Timer(announce_seconds, jitter=0.2, clock=clock)
         self._word = Timer(STATUS_SECONDS, FIRST_STATUS_SECONDS, clock=clock)
         self._announcer.announce()
 
     @staticmethod
-    def subscriptions(task: str) -> list[str]:
-        """Return what the server's link subscribes to."""
-        return [upload_topic(task, "+"), presence_topic(task, "+")]
+    def subscriptions(task: str, shared: bool = False) -> list[str]:
+        """Return what the server's link subscribes to; no uploads where others take them."""
+        return [*([] if shared else [upload_topic(task, "+")]), presence_topic(task, "+")]
 
     def ask(
         self, round_number: int, broadcast: B, participants: Collection[str] | None = None
@@ -197,8 +213,10 @@ class MqttCohort(Generic[B, U]):
         gathering = self._gathering(round_number, quorum)
         if not gathering.stalest:
             self._judge.forget_unfinished()  # as a round opens, that is an answer to one before
+        if self._shared is not None:
+            self._shared.begin(round_number)
         self._recall(gathering, kinds)
-        self._settle(gathering, self._judge.judge_kept(gathering, kinds))
+        self._settle(round_number, self._judge.judge_kept(gathering, kinds))
         begun = self._clock()
         asked = tuple(sorted(self._asked or ()))
         size = self._announcer.open(round_number, broadcast, self._notes, asked=asked)
@@ -224,14 +242,46 @@ class MqttCohort(Generic[B, U]):
                 self._announcer.remind(gathering.missing())
             if self._word.due():
                 self._log_waiting(gathering)
+        self._write_all(gathering.round_number)
+        if self._shared is not None:
+            self._shared.end(gathering.round_number)
+            self._fetch_all(self._shared, gathering, kinds)
+
+    def _fetch_all(
+        self, shared: SharedLog, gathering: Gathering[Frame], kinds: tuple[type, ...]
+    ) -> None:
+        """Offer all that others have written, some at a time."""
+        while self._fetch(shared, gathering, kinds) == MOST_AT_ONCE:
+            pass
+
+    def _fetch(
+        self, shared: SharedLog, gathering: Gathering[Frame], kinds: tuple[type, ...]
+    ) -> int:
+        """Offer what others have written; return how much that is."""
+        number = gathering.round_number
+        known = gathering.uploads.keys() | self._unusable
+        found = shared.arrived(number, known, MOST_AT_ONCE)
+        for device, payload in found.items():
+            frame = self._offer_stored(gathering, device, payload, kinds)
+            if frame is None:
+                self._unusable.add(device)
+                continue
+            self._roster.heard_of(device)
+            told = frame[Report]
+            self._observe(DeviceMessage(device, Verdict.ACCEPTED, len(payload), report=told))
+        return len(found)
 
     def _hear_next(
         self, gathering: Gathering[Frame], kinds: tuple[type, ...], seconds: float
     ) -> None:
         """Take what has arrived, or does next in time; ask for what is missing."""
         soon = min(seconds, self._receipts.left(), self._announcer.left())
+        if self._writes.is_open:
+            soon = min(soon, LOOK_SECONDS)
+        if self._shared is not None:
+            soon = min(soon, self._fetch_again.left())
         arrivals: list[Arrival] = []
-        for event in self._connection.receive_all(soon, MOST_AT_ONCE):
+        for event in self._connection.receive_all(soon, MOST_AT_ONCE - len(self._batch)):
             if isinstance(event, Reconnected):
                 self._announcer.look()
                 self._again.reset()
@@ -240,6 +290,8 @@ class MqttCohort(Generic[B, U]):
             else:
                 arrivals.append(event)
         self._take(gathering, arrivals, kinds)
+        if self._shared is not None and self._fetch_again.due():
+            self._fetch_all(self._shared, gathering, kinds)
         self._announcer.settle_late()
         self._receipts.ask_missing(self._judge.assemblers, gathering.round_number)
 
@@ -251,24 +303,35 @@ class MqttCohort(Generic[B, U]):
         end = self._clock() + FAREWELL_SECONDS
         while self._roster.unsettled(frames, self._contract.run, round_number):
             if (left := end - self._clock()) <= 0:
-                return
+                break
             self._hear_next(gathering, (Report,), min(left, 1.0))
+        self._write_all(gathering.round_number)
 
     def _recall(self, gathering: Gathering[Frame], kinds: tuple[type, ...]) -> None:
         """Offer what is stored; what is refused today is dropped, and its device may send again."""
         number = gathering.round_number
+        self._unusable.clear()
         for device, payload in self._uploads.recall(number).items():
-            try:
-                frame = self._judge.decoded(device, wire.open_frame(payload), kinds)
-            except WireError as error:
-                facts = {"device": device, "round": number}
-                text = "round %d: ignored the stored answer of %s: %s"
-                log.warning(text, number, device, error, extra=facts)
-                self._uploads.drop(number, device)
-                continue
-            base = frame.envelope.round
-            gathering.offer(device, base, frame.digest, frame)
-            self._receipts.give(device, base, frame.digest, Verdict.ACCEPTED)
+            frame = self._offer_stored(gathering, device, payload, kinds)
+            if frame is not None:
+                base = frame.envelope.round
+                self._receipts.give(device, base, frame.digest, Verdict.ACCEPTED)
+
+    def _offer_stored(
+        self, gathering: Gathering[Frame], device: str, payload: bytes, kinds: tuple[type, ...]
+    ) -> Frame | None:
+        """Offer what is stored of a device; None, and it is dropped, if it is refused today."""
+        number = gathering.round_number
+        try:
+            frame = self._judge.decoded(device, wire.open_frame(payload), kinds)
+        except WireError as error:
+            facts = {"device": device, "round": number}
+            text = "round %d: ignored the stored answer of %s: %s"
+            log.warning(text, number, device, error, extra=facts)
+            self._uploads.drop(number, device)
+            return None
+        verdict = gathering.offer(device, frame.envelope.round, frame.digest, frame)
+        return None if verdict is Verdict.UNINVITED and self._shared is not None else frame
 
     def _gathering(self, round_number: int, quorum: int) -> Gathering[Frame]:
         asked = frozenset(self._members)
@@ -305,29 +368,53 @@ class MqttCohort(Generic[B, U]):
     def _take(
         self, gathering: Gathering[Frame], arrivals: Iterable[Arrival], kinds: tuple[type, ...]
     ) -> None:
-        """Judge what has arrived, write what counts of it at once, then tell the broker.
+        """Judge what has arrived, while what was judged before is written.
 
         Nothing that a device sends can end a round.
         """
-        found = [self._heard(gathering, each, kinds) for each in arrivals]
-        self._settle(gathering, [each for each in found if each is not None])
-        for arrival in arrivals:
-            arrival.acknowledge()
-        self._part()
+        self._batch += [(each, self._heard(gathering, each, kinds)) for each in arrivals]
+        leave = bool(self._leaving or self._evicted)
+        if leave or len(self._batch) >= MOST_AT_ONCE or not self._writes.is_running:
+            self._write(gathering.round_number)
+        if leave:
+            self._writes.settle()
+            raise LeftError(self._leaving, self._evicted)
 
-    def _settle(self, gathering: Gathering[Frame], judged: Sequence[Judged]) -> None:
+    def _settle(self, number: int, judged: Sequence[Judged]) -> None:
         """Write what counts of what was judged, and then tell of it."""
-        self._record(gathering.round_number, judged)
-        for each in judged:
-            if each.message is not None:
-                self._observe(each.message)
-            each.receipt()  # only now that what it tells of is safe
+        if any(each.upload for each in judged):
+            self._record(number, judged)
+        self._tell(judged, ())
+
+    def _write(self, number: int) -> None:
+        """Begin to write what was judged since the last time; tell of what was written then."""
+        self._writes.settle()
+        batch, self._batch = self._batch, []
+        judged = [each for _, each in batch if each is not None]
+        tell = partial(self._tell, judged, [arrival for arrival, _ in batch])
+        if any(each.upload for each in judged):
+            self._writes.begin(partial(self._record, number, judged), tell)
+        else:
+            tell()
+
+    def _write_all(self, number: int) -> None:
+        """Return when all that was judged is written, and told of."""
+        self._write(number)
+        self._writes.settle()
+
+    def _tell(self, judged: Iterable[Judged], arrivals: Iterable[Arrival]) -> None:
+        """Tell of what is safe now: devices, the observer, and last the broker."""
+        with self._connection.together():
+            for each in judged:
+                if each.message is not None:
+                    self._observe(each.message)
+                each.receipt()
+            for arrival in arrivals:
+                arrival.acknowledge()
 
     def _record(self, number: int, judged: Iterable[Judged]) -> None:
         """Make the uploads of a batch safe, all in one step."""
         new = [each for each in judged if each.upload is not None]
-        if not new:
-            return
         first, *others = (each.message.notes for each in new if each.message is not None)
         with self._tracer.span("record", first, others, uploads=len(new)):
             self._uploads.record_all(number, [each.upload for each in new if each.upload])
@@ -339,28 +426,13 @@ class MqttCohort(Generic[B, U]):
         channel, device = arrival.topic.split("/")[-2:]
         self._admit(gathering, device, arrival)
         parts = channel == "presence" and arrival.payload in (LEFT, EVICTED)
-        who = device * (device in self._members)
-        if not parts and not self._rates.takes(who, len(arrival.payload)):
-            return self._refuse_flood(device, gathering.round_number, channel, arrival.payload)
+        number = gathering.round_number
+        if not parts and (told := self._flood.refused(device, number, channel, arrival.payload)):
+            return told
         if channel == "presence":
             return Judged(self._hear(device, arrival))
         self._roster.heard_of(device)
         return self._judge.judge(gathering, device, arrival, kinds)
-
-    def _refuse_flood(self, device: str, number: int, channel: str, payload: bytes) -> Judged:
-        """Do no more with a message of somebody who sends too many than say so, now and then."""
-        who, limits = device * (device in self._members), self._rates.limits
-        if self._told.allowed(f"flood {who}") == LOG_LINES:
-            text = "ignores messages of %s: more than %s come of it; stop it, or raise the task's"
-            text += " max_messages_per_minute or max_megabytes_per_minute"
-            name = who or "devices that are not in the run"
-            log.warning(text, name, limits, extra={"device": who, "round": number})
-        place = place_of(payload) if who and channel == "upload" else None
-        told = DeviceMessage(device, Verdict.TOO_MANY, len(payload))
-        if place is None:
-            return Judged(told)
-        slow = partial(self._receipts.slow_down, device, number, place.digest, str(limits))
-        return Judged(told, receipt=slow)
 
     def _admit(self, gathering: Gathering[Frame], device: str, arrival: Arrival) -> None:
         """Take a device in at its first message, if it may join; it is safe before that counts."""
@@ -398,7 +470,3 @@ class MqttCohort(Generic[B, U]):
         elif self._told.allowed(f"left {device}"):
             text = "%s asks to be taken out, and %s cannot do that: begin a new run without it"
             log.warning(text, device, self._contract.algorithm, extra={"device": device})
-
-    def _part(self) -> None:
-        if self._leaving or self._evicted:
-            raise LeftError(self._leaving, self._evicted)

@@ -211,6 +211,8 @@ class Roster:
         )
         fought = standing.fought
         lately = len(fought) == FIGHTS and self._clock() - fought[0] < FIGHT_SECONDS
+        if not silent and not lately:
+            return standing
         return replace(standing, silent=silent, is_fought_over=lately)
 
 

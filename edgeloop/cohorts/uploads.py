@@ -1,6 +1,6 @@
 """Where a round's uploads are safe."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -46,6 +46,22 @@ class UploadLog(Protocol):
 
         It may count in a later one, and any may be closed.
         """
+        ...
+
+
+class SharedLog(Protocol):
+    """Uploads to the open round that other processes write."""
+
+    def begin(self, round_number: int) -> None:
+        """Have a round take uploads."""
+        ...
+
+    def arrived(self, round_number: int, known: Collection[str], most: int) -> Mapping[str, bytes]:
+        """Return further uploads to a round by client, at most so many, but those of `known`."""
+        ...
+
+    def end(self, round_number: int) -> None:
+        """Have a round take no more uploads; those that have a receipt are there then."""
         ...
 
 

@@ -6,6 +6,8 @@ after it has done with it what must not be lost.
 
 import queue
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Literal, Self
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -67,7 +69,7 @@ class MqttConnection:
         self._presence, self._presence_notes = presence, presence_notes
         self._watch, self._persistent, self._inflight = watch, persistent, inflight
         self._client = client = PahoClient(broker, client_id)
-        client.on_message = self._on_message
+        client.on_message, client.take_plain = self._on_message, self._take_plain
         self._rivals = Rivals(presence)
         if presence is not None:
             will = properties(self._rivals.notes, will=True)
@@ -128,17 +130,11 @@ class MqttConnection:
             self.publish(self._presence, b"online", retain=True, notes=notes)
 
     def _on_message(self, client: Client, _data: Any, message: MQTTMessage) -> None:
-        number = self._link.number
-
-        def acknowledge() -> None:
-            if number == self._link.number:  # a later connection delivers it again
-                client.ack(message.mid, message.qos)
-
         try:
             topic = self._client.bare(message.topic)
         except UnicodeDecodeError:  # Mosquitto lets none through; others do
             self._warnings.warn("topic", "ignored a message whose topic is not valid text")
-            acknowledge()
+            client.ack(message.mid, message.qos)
             return
         if message.qos == 0 and self._inbox.qsize() >= self._inflight:
             self._warnings.warn(
@@ -146,6 +142,7 @@ class MqttConnection:
             )
             return
         notes = dict(getattr(message.properties, "UserProperty", ()))
+        acknowledge = partial(self._acknowledge, self._link.number, message.mid, message.qos)
         if self._rivals.take(topic, notes, bool(message.retain)):
             acknowledge()
             return
@@ -153,7 +150,23 @@ class MqttConnection:
             Arrival(topic, bytes(message.payload), acknowledge, notes, bool(message.retain))
         )
 
+    def _take_plain(self, topic: str, payload: bytes, number: int, retained: bool) -> None:
+        acknowledge = partial(self._acknowledge, self._link.number, number, 1)
+        bare = self._client.bare(topic)
+        if self._rivals.take(bare, NONE, retained):
+            acknowledge()
+            return
+        self._inbox.put(Arrival(bare, payload, acknowledge, NONE, retained))
+
     # ---- on the owner's thread
+
+    def _acknowledge(self, connection: int, number: int, qos: int) -> None:
+        if connection == self._link.number:  # a later connection delivers it again
+            self._client.ack(number, qos)
+
+    def together(self) -> AbstractContextManager[None]:
+        """Send what this thread publishes and acknowledges in a block at the block's end."""
+        return self._client.together()
 
     def receive(self, timeout: float | None) -> Arrival | Reconnected | None:
         """Return the next event, or None when the time is up."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -33,10 +34,32 @@ class Reconnected:
     """The connection was lost and is back; the broker may have forgotten what it held for us."""
 
 
+class _Expiring(Properties):
+    """That a message expires, packed once: many go with nothing else."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho left it out
+        self.MessageExpiryInterval = seconds
+        packed = bytes(super().pack())  # type: ignore[no-untyped-call]  # paho left it out
+        object.__setattr__(self, "_packed", packed)  # its own refuses names that MQTT lacks
+
+    def pack(self) -> bytes:
+        """Return them as they travel."""
+        packed: bytes = object.__getattribute__(self, "_packed")
+        return packed
+
+
+@cache
+def _expiring(seconds: int) -> Properties:
+    return _Expiring(seconds)
+
+
 def properties(notes: Notes, expiry: int | None = None, will: bool = False) -> Properties | None:
     """Return the MQTT 5 properties of a message, or of a last will; None where it has none."""
     if not notes and expiry is None:
         return None
+    if not notes and expiry is not None and not will:
+        return _expiring(expiry)
     found = Properties(PacketTypes.WILLMESSAGE if will else PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho left it out
     if notes:
         found.UserProperty = list(notes.items())

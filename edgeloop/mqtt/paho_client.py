@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edgeloop.errors import BrokerError, BrokerSetupError
+from edgeloop.mqtt.bulk_client import BulkClient
 from edgeloop.mqtt.progress import Progress
 from edgeloop.mqtt.proxy import chosen, tunnel
 from edgeloop.mqtt.tls import Identity
@@ -47,7 +47,7 @@ def _first_line(field: str, file: Path | None) -> str | None:
         ) from error
 
 
-class PahoClient(Client):
+class PahoClient(BulkClient):
     """Tells of each attempt to reach the broker, and why one failed, which paho keeps to itself.
 
     Args:
@@ -89,7 +89,7 @@ class PahoClient(Client):
         self._said_proxy = ""
         self._progress = Progress()
 
-    def _renew_credentials(self, _client: Client, _data: Any) -> None:
+    def _renew_credentials(self, _client: Any, _data: Any) -> None:
         """Read password and certificates again, before each connection.
 
         Raises:

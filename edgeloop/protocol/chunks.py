@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 from edgeloop.protocol.wire import (
     DigestError,
@@ -22,6 +23,7 @@ MAGIC = b"EDGC"
 _HEAD = struct.Struct(">4sIIQ32s")
 MAX_CHUNKS = 65_536
 PIECE = 128  # bytes of memory that a piece takes besides its own
+DAMAGED = "the chunks' digest does not match: damaged on their way"
 
 
 def least_limit(length: int) -> int:
@@ -85,6 +87,18 @@ class Unfinished:
     digest: str
     count: int
     missing: tuple[int, ...]
+
+
+class Whole(NamedTuple):
+    """A payload of which all chunks have arrived, and what they say that its SHA-256 is.
+
+    Attributes:
+        payload: its bytes, which nobody has summed yet.
+        digest: 32 bytes.
+    """
+
+    payload: bytes
+    digest: bytes
 
 
 @dataclass
@@ -156,8 +170,23 @@ class Assembler:
         """Take a chunk; return the whole payload if this was the last piece missing.
 
         Raises:
-            WireError: if it is no chunk, contradicts its siblings, or is too large.
+            WireError: if it is no chunk, contradicts its siblings, is too large or was damaged.
         """
+        found = self.take(chunk)
+        if found is None:
+            return None
+        if hashlib.sha256(found.payload).digest() != found.digest:
+            raise DigestError(DAMAGED)
+        return found.payload
+
+    def take(self, chunk: bytes) -> Whole | None:
+        """Take a chunk as `offer` does, for a reader that sums the payload anyway.
+
+        Raises:
+            WireError: as `offer`, but for damage.
+        """
+        if not self._open and (only := _only(chunk, self.limit)):
+            return only
         try:
             return self._taken(chunk)
         finally:
@@ -188,7 +217,7 @@ class Assembler:
         if self.memory is not None:
             self.memory.reserve(self, self._size())
 
-    def _taken(self, chunk: bytes) -> bytes | None:
+    def _taken(self, chunk: bytes) -> Whole | None:
         whole, index, parts, piece = self._read(chunk)
         parts.take(index, piece)
         if parts.length > parts.total:
@@ -197,10 +226,7 @@ class Assembler:
         if len(parts.pieces) < parts.count:
             return None
         self._forget(whole)
-        payload = b"".join(parts.pieces[i] for i in range(parts.count))
-        if hashlib.sha256(payload).digest() != whole:
-            raise DigestError("the chunks' digest does not match: damaged on their way")
-        return payload
+        return Whole(b"".join(parts.pieces[i] for i in range(parts.count)), whole)
 
     def _forget(self, whole: bytes) -> None:
         """Forget a payload's pieces, however it was cut."""
@@ -223,3 +249,13 @@ class Assembler:
         while len(self._open) > self.most:
             self._open.popitem(last=False)
         return whole, index, parts, chunk[_HEAD.size :]
+
+
+def _only(chunk: bytes, limit: int) -> Whole | None:
+    """Return the payload of a chunk that is all of it; None of any other, or of none at all."""
+    if len(chunk) < _HEAD.size or not chunk.startswith(MAGIC):
+        return None
+    _, index, count, total, whole = _HEAD.unpack_from(chunk)
+    if (index, count) != (0, 1) or not total == len(chunk) - _HEAD.size <= limit:
+        return None
+    return Whole(chunk[_HEAD.size :], whole)

@@ -130,8 +130,10 @@ class Gathering(Generic[U]):
 
         Where it is asked anew, now.
         """
+        if self.grace is None or len(self.uploads) < self.usual:
+            return None
         waits = any(each in self.invited and each not in self.uploads for each in self.there())
-        if self.grace is None or waits or len(self.uploads) < max(self.usual, self.needed()):
+        if waits or len(self.uploads) < max(self.usual, self.needed()):
             return None
         return now if self._complete is None else self._complete
 

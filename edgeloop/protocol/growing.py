@@ -5,6 +5,7 @@ where such fields are.
 """
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import (
@@ -42,12 +43,7 @@ class Growing(BaseModel):
     @classmethod
     def marks(cls) -> dict[str, wire.Since]:
         """Return what the later fields came with, by their names."""
-        return {
-            name: mark
-            for name, field in cls.model_fields.items()
-            for mark in field.metadata
-            if isinstance(mark, wire.Since)
-        }
+        return dict(_marks(cls))
 
     @model_validator(mode="wrap")
     @classmethod
@@ -68,7 +64,7 @@ class Growing(BaseModel):
             VersionError: for another major version, or where a field must be known and is not.
         """
         fields = dict(value)
-        name, known = cls.__name__.lower(), versions.newest(cls.marks().values())
+        name, known = cls.__name__.lower(), _newest_known(cls)
         major = fields.get(MAJOR, cls.VERSION)
         if type(major) is int:
             versions.check_major(name, major, cls.VERSION)
@@ -105,3 +101,20 @@ class Growing(BaseModel):
         }
         further = "".join(f',"{key}":{minor}' for key, minor in minors.items() if minor)
         return f"{text[:-1]}{further}}}"
+
+
+@cache
+def _marks(model: type[Growing]) -> Mapping[str, wire.Since]:
+    """Return what a message's later fields came with, by their names."""
+    return {
+        name: mark
+        for name, field in model.model_fields.items()
+        for mark in field.metadata
+        if isinstance(mark, wire.Since)
+    }
+
+
+@cache
+def _newest_known(model: type[Growing]) -> int:
+    """Return the minor version of a message that is known here."""
+    return versions.newest(_marks(model).values())

@@ -61,8 +61,16 @@ class Receipt(Growing):
 
 
 def receipt(run: str, round_number: int, digest: str, verdict: Verdict, reason: str) -> Receipt:
-    """Return the receipt for an upload; a long reason is cut."""
-    return Receipt(
+    """Return the receipt for an upload; a long reason is cut.
+
+    Args:
+        run: of a contract.
+        round_number: at least 0.
+        digest: of `wire.digest`.
+        verdict: on the upload.
+        reason: for a person; may be empty.
+    """
+    return Receipt.model_construct(  # of what is known to be right: there is one for each upload
         run=run,
         round=min(round_number, wire.MAX_FRAME),
         digest=digest,

@@ -33,6 +33,9 @@ PROXY = r"^(none|http://([!-9;-?A-~]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-
 PREFIX = r"^([^+#\x00$/][^+#\x00]*/)?$"
 """Levels of a topic, and the slash behind them."""
 
+WEBSOCKET_PATH = "/mqtt"
+"""Where EMQX and HiveMQ listen, and any broker that takes every path."""
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Noise = Annotated[float, Field(ge=0.1, le=10_000)]
@@ -122,7 +125,7 @@ class BrokerSettings(Settings):
     connect_seconds: Seconds | None = None
     chunk_bytes: Annotated[int, Field(ge=LEAST_CHUNK_BYTES, le=MOST_CHUNK_BYTES)] = 262_144
     transport: Literal["tcp", "websockets"] = "tcp"
-    path: Annotated[str, Field(pattern=r"^/[!-~]*$", max_length=1024)] = "/mqtt"
+    path: Annotated[str, Field(pattern=r"^/[!-~]*$", max_length=1024)] = WEBSOCKET_PATH
     alpn: Annotated[str, Field(pattern=r"^[!-~]+$", max_length=255)] | None = None
     proxy: Annotated[str, Field(pattern=PROXY)] | None = None
     proxy_password_file: Path | None = None
@@ -137,7 +140,7 @@ class BrokerSettings(Settings):
             raise ValueError("certificate_file needs ca_file, or there is no TLS to show it in")
         if self.alpn is not None and self.ca_file is None:
             raise ValueError("alpn needs ca_file, or there is no TLS to ask in")
-        if "path" in self.model_fields_set and self.transport == "tcp":
+        if self.path != WEBSOCKET_PATH and self.transport == "tcp":
             raise ValueError('path is a websocket\'s: give transport = "websockets" as well')
         if self.proxy_password_file is not None and "@" not in (self.proxy or ""):
             raise ValueError('proxy_password_file needs a user: proxy = "http://user@host:port"')

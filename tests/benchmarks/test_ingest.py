@@ -7,16 +7,29 @@ from pathlib import Path
 import pytest
 
 from benchmarks import environment, ingest, publisher
+from tests.postgres import Postgres
 from tests.world import StartBroker
+
+
+def check(side: ingest.Side) -> None:
+    for pair in ingest.measure(ingest.Load(25, 40_000, 3), side):
+        for each in pair:
+            assert 0 < each.p50 <= each.p99 <= each.seconds < 60
+            assert each.processor_seconds >= 0
 
 
 @pytest.mark.broker
 def test_both_take_every_message(start_broker: StartBroker) -> None:
-    (first, second) = ingest.measure(25, 40_000, 2)
-    for bare, ours in (first, second):
-        for each in (bare, ours):
-            assert 0 < each.p50 <= each.p99 <= each.seconds < 60
-            assert each.processor_seconds >= 0
+    assert [each.name for each in ingest.sides(None, 2)] == ["aggregator, SQLite"]
+    check(ingest.Side("aggregator, SQLite"))
+
+
+@pytest.mark.broker
+@pytest.mark.postgresql
+def test_so_do_those_that_share_uploads(start_broker: StartBroker, postgres: Postgres) -> None:
+    *_, shared = ingest.sides(postgres.database(), 2)
+    assert shared.replicas == 2
+    check(shared)
 
 
 def test_a_file_of_messages_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,15 +18,15 @@ import pytest
 from cloud.aggregator.ledger import Ledger
 from edgeloop import algorithms
 from edgeloop.client import Report
-from edgeloop.cohorts.events import DeviceMessage, Event
+from edgeloop.cohorts.events import DeviceMessage, Event, LeftError
 from edgeloop.cohorts.mqtt import MOST_AT_ONCE, MqttCohort, RoundDeadlines
 from edgeloop.cohorts.uploads import MemoryLog, Upload
 from edgeloop.errors import TakenError
 from edgeloop.knowledge.prototypes import PrototypeUpload
-from edgeloop.mqtt.connection import MqttConnection
+from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import wire
 from edgeloop.protocol.gathering import Verdict
-from edgeloop.protocol.task import LEFT, presence_topic, upload_topic
+from edgeloop.protocol.task import EVICTED, LEFT, presence_topic, receipt_topic, upload_topic
 from edgeloop.protocol.wire import Envelope
 from edgeloop.runtime.config import BrokerSettings
 from tests.devices import wait_until
@@ -234,6 +236,56 @@ def test_a_batch_that_cannot_be_written_is_delivered_again(
         answers, verdicts = gathered(connection, MemoryLog())
     assert list(answers) == list(DEVICES)
     assert [verdict for _, verdict in verdicts] == [Verdict.ACCEPTED] * len(DEVICES)
+
+
+class Slow(Counts):
+    """Writes when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = threading.Event()
+
+    def record_all(self, round_number: int, uploads: Sequence[Upload]) -> None:
+        self.batches.append([each.client for each in uploads])
+        assert self.may.wait(30)
+        MemoryLog.record_all(self, round_number, uploads)
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("evicted", [False, True])
+def test_what_comes_while_uploads_are_written_is_judged_and_told_of_only_when_it_is_written(
+    broker: BrokerSettings, device: MqttConnection, evicted: bool
+) -> None:
+    first, later = list(DEVICES[:3]), list(DEVICES[3:6])
+    log, found = Slow(), list[Any]()
+    device.subscribe(receipt_topic("t", "+"))
+    with server(broker) as connection, ThreadPoolExecutor(1) as pool:
+        for name in first:
+            say(device, name, answer(name))
+        waiting(connection, len(first))
+        asked = pool.submit(gathered, connection, log, quorum=6, seconds=3.0)
+        wait_until(lambda: len(log.batches) == 1)
+        for name in later:
+            say(device, name, answer(name))
+        if evicted:
+            device.publish(presence_topic("t", first[0]), EVICTED, notes={"run": "now"})
+        assert device.flush(5)
+        waiting(connection, 0)
+        assert device.receive(0.5) is None, "no receipt before the commit"
+        assert log.batches == [first]
+        log.may.set()
+        if evicted:
+            with pytest.raises(LeftError):
+                asked.result()
+        else:
+            found += asked.result()[0]
+    assert log.batches == [first, later]
+    assert list(log.recall(0)) == [*first, *later]
+    assert found == ([] if evicted else [*first, *later])
+    told = [device.receive(5) for _ in range(6)]
+    assert all(isinstance(each, Arrival) and b"accepted" in each.payload for each in told)
+    with server(broker) as connection:
+        assert connection.receive(0.5) is None, "the broker has forgotten all of them"
 
 
 def uploads(*names: str, digest: str = "digest") -> list[Upload]:

@@ -169,7 +169,7 @@ def test_strangers_have_one_devices_worth_together(
     assert strange[Verdict.UNINVITED] <= 110
     assert strange[Verdict.TOO_MANY] >= 890
     assert caplog.text.count("ignores messages of devices that are not in the run: more") == 1
-    assert len(scene.cohort._rates._left) <= 4, "nothing is kept of a stranger's name"
+    assert len(scene.cohort._flood._rates._left) <= 4, "nothing is kept of a stranger's name"
 
 
 @pytest.mark.broker

@@ -53,6 +53,7 @@ rounds = Table(
     Column("participants", Integer),
     Column("test_correct", Integer),
     Column("test_samples", Integer),
+    Column("gathered", DateTime(timezone=True)),  # since when it takes no more uploads, if shared
 )
 
 # The payloads of old rounds are pruned to NULL; who sent what stays.

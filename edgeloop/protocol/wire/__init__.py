@@ -16,11 +16,16 @@ from edgeloop.protocol.wire.errors import (
     VersionError,
     WireError,
 )
+from edgeloop.protocol.wire.fields import (
+    MOST_SAMPLES,
+    Between,
+    Counts,
+    MaybeNaN,
+    Samples,
+    Seconds,
+)
 from edgeloop.protocol.wire.frame import (
-    LONGEST_TRACE,
     MAX_FRAME,
-    NAME,
-    Envelope,
     Frame,
     OpenFrame,
     decode,
@@ -31,13 +36,8 @@ from edgeloop.protocol.wire.frame import (
     fingerprint_of,
     open_frame,
 )
+from edgeloop.protocol.wire.header import LONGEST_TRACE, NAME, Envelope
 from edgeloop.protocol.wire.schema import (
-    MOST_SAMPLES,
-    Between,
-    Counts,
-    MaybeNaN,
-    Samples,
-    Seconds,
     arrays,
     check,
     finite,

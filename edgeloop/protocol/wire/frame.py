@@ -13,13 +13,12 @@ known. The header itself is of the kind Envelope.
 import dataclasses
 import hashlib
 import json
-import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from edgeloop.protocol import history
+from edgeloop.protocol.wire.body import unpack
 from edgeloop.protocol.wire.errors import (
     DigestError,
     FieldsError,
@@ -28,14 +27,18 @@ from edgeloop.protocol.wire.errors import (
     OversizeError,
     TrailingBytesError,
     TruncatedError,
-    VersionError,
 )
-from edgeloop.protocol.wire.schema import build, carried, marks, pack, unpack
+from edgeloop.protocol.wire.fields import marks
+from edgeloop.protocol.wire.header import (
+    SHOWN,
+    Envelope,
+    Header,
+    check_known,
+    read_header,
+)
+from edgeloop.protocol.wire.schema import build, carried, pack
 from edgeloop.protocol.wire.versions import (
-    Since,
     check_major,
-    check_needed,
-    is_minor,
     needed,
     newest,
 )
@@ -44,57 +47,10 @@ MAGIC = b"EDGE"
 VERSION = 1
 MAX_HEADER = 4096  # bytes
 MAX_FRAME = 256 * 2**20  # bytes; a receiver may set a lower limit
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a task or a sender
 
-LONGEST_TRACE = 128  # characters
-_SHOWN = 200  # characters of what a peer wrote, in an error
 _PREFIX = struct.Struct(">4sHIQ")
 _DIGEST = hashlib.sha256().digest_size
 M = TypeVar("M")
-
-
-@dataclass(frozen=True)
-class Envelope:
-    """Whose message it is.
-
-    Attributes:
-        task: the task's name.
-        run: the run's identity; a task that is run again has another one.
-        round: which round.
-        sender: the name of the device, or of the server.
-        trace: where the work on it was in the round's trace (W3C's traceparent); empty without.
-        trained: the rounds in which a device has trained before, see `protocol.history`; empty
-            where that is not told.
-        evaluates: whether it answers a run's last evaluation, and no round: more rounds may be
-            added to the run, and this one may be trained in then.
-
-    Raises:
-        ValueError: if a name has other characters than `NAME`, the round is negative, or the trace
-            can be none.
-    """
-
-    task: str
-    run: str
-    round: int
-    sender: str
-    trace: Annotated[str, Since(1)] = ""
-    trained: Annotated[str, Since(2)] = ""
-    evaluates: Annotated[bool, Since(3)] = False
-
-    def __post_init__(self) -> None:
-        for name in (self.task, self.run, self.sender):
-            if not (isinstance(name, str) and NAME.fullmatch(name)):
-                raise ValueError(f"{name!r} is no name: letters, digits and . _ - only, at most 64")
-        if type(self.round) is not int or not 0 <= self.round < 2**63:
-            raise ValueError(f"{self.round!r} is no round number")
-        if not isinstance(self.trace, str) or len(self.trace) > LONGEST_TRACE:
-            raise ValueError("the trace is none")
-        if not isinstance(self.trained, str) or len(self.trained) > history.LONGEST:
-            raise ValueError("the rounds before are none")
-        if self.trained and not history.FORM.fullmatch(self.trained):
-            raise ValueError("the rounds before are none")
-        if type(self.evaluates) is not bool:
-            raise ValueError("evaluates is true or false")
 
 
 @dataclass(frozen=True)
@@ -128,8 +84,8 @@ class OpenFrame:
     """
 
     digest: str
-    body: bytes
-    _head: "_Header"
+    body: memoryview
+    _head: "Header"
 
     @property
     def envelope(self) -> Envelope:
@@ -140,31 +96,17 @@ class OpenFrame:
         """Unpack its messages, as `decode`."""
         header = self._head
         if header.kinds != [kind.__name__ for kind in kinds]:
-            got = repr(header.kinds)[:_SHOWN]
+            got = repr(header.kinds)[:SHOWN]
             raise KindError(f"expected {[kind.__name__ for kind in kinds]}, got {got}")
         for kind in kinds:
-            _check_known(kind, header.needs)
+            check_known(kind, header.needs)
         tensors = unpack(self.body)
         known = dict(sizes or {})
         messages: dict[type, Any] = {kind: build(kind, tensors, known) for kind in kinds}
-        newer = tuple(f"{kind.__name__}." for kind in kinds if header.is_newer(kind))
-        if unknown := sorted(name for name in tensors if not name.startswith(newer)):
-            raise FieldsError(f"unknown fields: {', '.join(map(repr, unknown))[:_SHOWN]}")
+        if tensors:
+            _check_newer(tensors, [kind for kind in kinds if header.is_newer(kind)])
         ignored = (*header.ignored, *sorted(tensors))
         return Frame(header.envelope, messages, self.digest, ignored)
-
-
-@dataclass(frozen=True)
-class _Header:
-    envelope: Envelope
-    kinds: Any
-    minor: Mapping[str, int]
-    needs: Mapping[str, int]
-    ignored: tuple[str, ...]
-
-    def is_newer(self, kind: type) -> bool:
-        """Return whether the sender knows more fields of a kind."""
-        return self.minor.get(kind.__name__, 0) > newest(marks(kind).values())
 
 
 def digest(payload: bytes) -> str:
@@ -191,14 +133,21 @@ def fingerprint_of(payload: bytes) -> str:
     return hashlib.sha256(_open(payload, MAX_FRAME)[1]).hexdigest()
 
 
-def open_frame(payload: bytes, limit: int = MAX_FRAME) -> OpenFrame:
+def open_frame(payload: bytes, limit: int = MAX_FRAME, expected: bytes | None = None) -> OpenFrame:
     """Return a frame whose envelope is read, for a reader that decides by it what to read on.
 
+    Args:
+        payload: the frame's bytes.
+        limit: the largest payload accepted, in bytes.
+        expected: SHA-256 of all of them, as its sender says; None where nobody says.
+
     Raises:
-        WireError: if it is no whole, undamaged frame with a header.
+        WireError: if it is no whole, undamaged frame with a header, or not the expected one.
     """
     head, body, found = _open(payload, limit)
-    return OpenFrame(found, body, _read_header(head))
+    if expected is not None and found != expected.hex():
+        raise DigestError("the digest is not the announced one: damaged on its way")
+    return OpenFrame(found, body, read_header(head))
 
 
 def encode(envelope: Envelope, *messages: Any, grown: bool = True) -> bytes:
@@ -258,12 +207,14 @@ def decode(
     return open_frame(payload, limit).read(*kinds, sizes=sizes)
 
 
-def _check_known(kind: type, needs: Mapping[str, int]) -> None:
-    name = kind.__name__
-    check_needed(f"a message {name}", needs.get(name, 0), newest(marks(kind).values()))
+def _check_newer(names: Collection[str], kinds: Collection[type]) -> None:
+    """Refuse fields that are not of these kinds, of which the sender knows more."""
+    newer = tuple(f"{kind.__name__}." for kind in kinds)
+    if unknown := sorted(name for name in names if not name.startswith(newer)):
+        raise FieldsError(f"unknown fields: {', '.join(map(repr, unknown))[:SHOWN]}")
 
 
-def _open(payload: bytes, limit: int) -> tuple[bytes, bytes, str]:
+def _open(payload: bytes, limit: int) -> tuple[bytes, memoryview, str]:
     """Return a frame's header and body, and the digest of it all."""
     if len(payload) > limit:
         raise OversizeError(f"{len(payload)} bytes, at most {limit} are accepted")
@@ -283,31 +234,4 @@ def _open(payload: bytes, limit: int) -> tuple[bytes, bytes, str]:
     if header_length > MAX_HEADER:
         raise HeaderError(f"a header of {header_length} bytes, at most {MAX_HEADER} are accepted")
     start = _PREFIX.size + header_length
-    return payload[_PREFIX.size : start], payload[start:end], found.hexdigest()
-
-
-def _read_header(header: bytes) -> _Header:
-    try:
-        fields = json.loads(header)
-        kinds, minor, needs = (
-            fields.pop("kinds"),
-            _minors(fields, "minor"),
-            _minors(fields, "needs"),
-        )
-        _check_known(Envelope, needs)
-        known = {each.name for each in dataclasses.fields(Envelope)}
-        newer = minor.get("Envelope", 0) > newest(marks(Envelope).values())
-        ignored = sorted(fields.keys() - known) if newer else []
-        envelope = Envelope(**{name: fields[name] for name in fields if name not in ignored})
-    except VersionError:
-        raise
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise HeaderError(f"no header: {str(error)[:_SHOWN]}") from error
-    return _Header(envelope, kinds, minor, needs, tuple(f"Envelope.{name}" for name in ignored))
-
-
-def _minors(fields: dict[str, Any], key: str) -> dict[str, int]:
-    minors = fields.pop(key, {})
-    if not (isinstance(minors, dict) and all(map(is_minor, minors.values()))):
-        raise ValueError(f"{key} has no minor versions")
-    return minors
+    return payload[_PREFIX.size : start], memoryview(payload)[start:end], found.hexdigest()

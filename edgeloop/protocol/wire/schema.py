@@ -6,18 +6,15 @@ the field's name (`prototypes_ND`), and one letter has one size within a frame.
 
 import dataclasses
 import math
-import types
-import typing
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cache
-from typing import Annotated, Any, TypeVar
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
 import safetensors.numpy
 
+from edgeloop.protocol.wire.body import Raw
 from edgeloop.protocol.wire.errors import (
     ContentError,
     DtypeError,
@@ -26,114 +23,14 @@ from edgeloop.protocol.wire.errors import (
     RangeError,
     ShapeError,
 )
+from edgeloop.protocol.wire.fields import Between, Field, marks, readings, schema
 from edgeloop.protocol.wire.versions import Since
 
 _DTYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "U8": "u1", "BOOL": "?"}
 _LARGEST = float(np.finfo(np.float32).max)
-_SCALARS = {int: np.dtype("i8"), float: np.dtype("f8"), bool: np.dtype("?")}
-_NAN = "NaN where it has no value"
-MaybeNaN = Annotated[float, _NAN]
-"""The type of a message's number that may be NaN; all other numbers are finite."""
-
-
-@dataclass(frozen=True)
-class Between:
-    """The range of a message's number, or of an array's entries, as an annotation."""
-
-    least: float
-    most: float
-
-
-MOST_SAMPLES = 10**9
-Samples = Annotated[int, Between(0, MOST_SAMPLES)]
-Seconds = Annotated[float, Between(0, 10.0**7)]
-Counts = Annotated[npt.NDArray[np.int64], Between(0, MOST_SAMPLES)]
-"""Types of a message's numbers, with the range that `build` holds them to: so many devices' samples
-have a sum that 64 bits hold."""
-
+_FORMS = {kind: struct.Struct(f"<{form}") for kind, form in {"i": "q", "f": "d", "b": "?"}.items()}
 M = TypeVar("M")
-R = TypeVar("R")
 Array = npt.NDArray[Any]
-Raw = Mapping[str, Any]
-"""A tensor as safetensors tells of it: shape, dtype, data."""
-
-
-@dataclass(frozen=True)
-class _Field:
-    dtype: np.dtype[Any]
-    dims: str
-    scalar: bool
-    nan: bool = False
-    range: Between | None = None
-    since: Since | None = None
-
-
-def _once(function: Callable[[type], R]) -> Callable[[type], R]:
-    """Return a function that reads each kind once."""
-    return cache(function)
-
-
-@_once
-def _schema(kind: type) -> Mapping[str, _Field]:
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return {field.name: _field(field.name, hints[field.name]) for field in dataclasses.fields(kind)}
-
-
-@_once
-def marks(kind: type) -> Mapping[str, Since]:
-    """Return what a message's later fields came with, by their names.
-
-    Raises:
-        TypeError: if one of them has no default.
-    """
-    hints = typing.get_type_hints(kind, include_extras=True).items()
-    found = {name: note for name, hint in hints for note in _notes(hint) if isinstance(note, Since)}
-    if missing := found.keys() - optional(kind):
-        raise TypeError(f"{kind.__name__}: a later field needs a default: {sorted(missing)}")
-    return found
-
-
-@_once
-def optional(kind: type) -> frozenset[str]:
-    """Return the fields of a message that have a default."""
-    none = dataclasses.MISSING
-    fields = dataclasses.fields(kind)
-    return frozenset(
-        each.name for each in fields if (each.default, each.default_factory) != (none, none)
-    )
-
-
-def _notes(hint: Any) -> list[Any]:
-    own = list(getattr(hint, "__metadata__", ()))
-    return own + [note for each in _choices(hint) for note in _notes(each)]
-
-
-def _choices(hint: Any) -> tuple[Any, ...]:
-    """Return what a hint of a field that may be None is besides; nothing of another one."""
-    if typing.get_origin(hint) not in (types.UnionType, typing.Union):
-        return ()
-    return tuple(each for each in typing.get_args(hint) if each is not type(None))
-
-
-def _field(name: str, annotation: Any) -> _Field:
-    if typing.get_origin(annotation) is Annotated:
-        plain, *notes = typing.get_args(annotation)
-        found = _field(name, plain)
-        return dataclasses.replace(
-            found,
-            nan=found.nan or _NAN in notes,
-            range=next((note for note in notes if isinstance(note, Between)), found.range),
-            since=next((note for note in notes if isinstance(note, Since)), found.since),
-        )
-    if choices := _choices(annotation):
-        (annotation,) = choices
-        return _field(name, annotation)
-    if annotation in _SCALARS:
-        return _Field(_SCALARS[annotation], "", scalar=True)
-    # NDArray[float32] is ndarray[shape, dtype[float32]], and an alias of its own from numpy 2.5 on.
-    dtype = typing.get_args(annotation)[-1]
-    (element,) = typing.get_args(dtype) or (dtype,)
-    return _Field(np.dtype(element), name.rpartition("_")[2], scalar=False)
 
 
 def arrays(message: Any) -> dict[str, Array]:
@@ -170,7 +67,7 @@ def pack(messages: Iterable[Any], grown: bool = True) -> bytes:
     tensors: dict[str, Array] = {}
     for message in messages:
         later = carried(message, grown)
-        for name, field in _schema(type(message)).items():
+        for name, field in schema(type(message)).items():
             if field.since is not None and name not in later:
                 continue
             value = np.asarray(getattr(message, name), field.dtype)
@@ -189,9 +86,9 @@ def finite(message: Any) -> bool:
     return True
 
 
-def _known(message: Any) -> list[tuple[str, _Field]]:
+def _known(message: Any) -> list[tuple[str, Field]]:
     """Return the fields of a message but those that are None."""
-    fields = _schema(type(message)).items()
+    fields = schema(type(message)).items()
     return [(name, field) for name, field in fields if getattr(message, name) is not None]
 
 
@@ -242,7 +139,7 @@ def _peak(array: Array) -> float:
     return float(max(array.max(), -array.min())) if array.size else 0.0
 
 
-def _check_shape(label: str, field: _Field, shape: tuple[int, ...], sizes: dict[str, int]) -> None:
+def _check_shape(label: str, field: Field, shape: tuple[int, ...], sizes: dict[str, int]) -> None:
     if len(shape) != len(field.dims):
         raise ShapeError(f"{label} has {len(shape)} dimensions, not {len(field.dims)}")
     for letter, size in zip(field.dims, shape, strict=True):
@@ -250,7 +147,7 @@ def _check_shape(label: str, field: _Field, shape: tuple[int, ...], sizes: dict[
             raise ShapeError(f"{label} has {letter} = {size}, not {sizes[letter]}")
 
 
-def _check_numbers(label: str, array: Array, field: _Field) -> None:
+def _check_numbers(label: str, array: Array, field: Field) -> None:
     if field.dtype.kind == "f" and not _numbers(array, field):
         raise NotFiniteError(f"{label} has NaN or infinity in it")
     within = field.range
@@ -262,21 +159,9 @@ def _within(array: Array, range_: Between) -> bool:
     return bool(array.min() >= range_.least and array.max() <= range_.most)
 
 
-def _numbers(array: Array, field: _Field) -> bool:
+def _numbers(array: Array, field: Field) -> bool:
     finite = np.isfinite(array)
     return bool(finite.all() or (field.nan and (finite | np.isnan(array)).all()))
-
-
-def unpack(body: bytes) -> dict[str, Raw]:
-    """Return a body's tensors by name.
-
-    Raises:
-        FieldsError: it is no safetensors.
-    """
-    try:
-        return dict(safetensors.deserialize(body))  # type: ignore[no-untyped-call]  # a Rust function
-    except safetensors.SafetensorError as error:
-        raise FieldsError(f"no safetensors: {error}") from error
 
 
 def build(kind: type[M], tensors: dict[str, Raw], sizes: dict[str, int]) -> M:
@@ -288,26 +173,41 @@ def build(kind: type[M], tensors: dict[str, Raw], sizes: dict[str, int]) -> M:
         WireError: one of its kinds, if they are not this message's.
     """
     values: dict[str, Any] = {}
-    for name, field in _schema(kind).items():
-        label = f"{kind.__name__}.{name}"
-        if label not in tensors and name in optional(kind):
-            continue
-        if label not in tensors:
+    for name, label, field, needless in readings(kind):
+        if label in tensors:
+            read = _scalar if field.scalar else _array
+            values[name] = read(label, field, tensors.pop(label), sizes)
+        elif not needless:
             raise FieldsError(f"{label} is missing")
-        array = _array(label, field, tensors.pop(label), sizes)
-        values[name] = array.item() if field.scalar else array
     try:
         return kind(**values)
     except ValueError as error:
         raise ContentError(f"{kind.__name__}: {error}") from error
 
 
-def _array(label: str, field: _Field, raw: Raw, sizes: dict[str, int]) -> Array:
+def _check_dtype(label: str, field: Field, raw: Raw) -> None:
     dtype = _DTYPES.get(raw["dtype"])
     if dtype is None or np.dtype(dtype) != field.dtype:
         raise DtypeError(f"{label} is {raw['dtype']}, not {field.dtype}")
+
+
+def _array(label: str, field: Field, raw: Raw, sizes: dict[str, int]) -> Array:
+    _check_dtype(label, field, raw)
     shape = tuple(raw["shape"])
     _check_shape(label, field, shape, sizes)
     array: Array = np.frombuffer(raw["data"], field.dtype).reshape(shape)
     _check_numbers(label, array, field)
     return array
+
+
+def _scalar(label: str, field: Field, raw: Raw, sizes: dict[str, int]) -> Any:
+    """Return a number as `_array` would check it, without an array: a message has many."""
+    _check_dtype(label, field, raw)
+    _check_shape(label, field, tuple(raw["shape"]), sizes)
+    (value,) = _FORMS[field.dtype.kind].unpack(raw["data"])
+    if field.dtype.kind == "f" and not (math.isfinite(value) or (field.nan and value != value)):
+        raise NotFiniteError(f"{label} has NaN or infinity in it")
+    within = field.range
+    if within is not None and not (within.least <= value <= within.most):
+        raise RangeError(f"{label} is not between {within.least:g} and {within.most:g}")
+    return value
