@@ -20,6 +20,15 @@ FORMS = {
     "^[0-9a-f]{64}$": "a SHA-256: 64 of the digits 0 to 9 and a to f",
     "^(100|[1-9][0-9]?)%$": "a share of 1% to 100%",
     "^https?://[^/]": "an address that begins with http:// or https://",
+    "^/[!-~]*$": "a path that begins with /, without spaces",
+    "^[!-~]+$": "letters, digits and signs of ASCII, without spaces",
+    "^[!-~]*$": "letters, digits and signs of ASCII, without spaces",
+    r"^(none|http://([!-9;-?A-~]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?)$": (
+        "http://host:port, http://user@host:port, or none; a password belongs in a file"
+    ),
+    r"^([^+#\x00$/][^+#\x00]*/)?$": (
+        "levels of a topic that end with /, without + and #, neither $ nor / first"
+    ),
     "^(Always|IfNotPresent|Never)$": "Always, IfNotPresent or Never",
 }
 """What a text must be like, by the regular expression that a setting has for it."""

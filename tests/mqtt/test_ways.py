@@ -282,7 +282,7 @@ async def _loop_exchange(settings: BrokerSettings) -> Arrival:
         ({"proxy": "http://me:secret@p:1"}, "proxy"),
         ({"proxy": "http://p:1", "proxy_password_file": "a"}, "proxy_password_file needs a user"),
         ({"path": "mqtt", "transport": "websockets"}, "path"),
-        ({"path": "/mqtt"}, "path is a websocket's"),
+        ({"path": "/ws"}, "path is a websocket's"),
         ({"alpn": "mqtt"}, "alpn needs ca_file"),
         ({"transport": "quic"}, "transport"),
     ],
