@@ -18,10 +18,10 @@ from cloud.aggregator.shared_rounds import SharedRounds, check_shared
 from edgeloop import algorithms
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Report
+from edgeloop.cohorts.batches import INFLIGHT, MOST_AT_ONCE
 from edgeloop.cohorts.flood import FloodGate
 from edgeloop.cohorts.judging import AnswerJudge, Judged
 from edgeloop.cohorts.members import Members
-from edgeloop.cohorts.mqtt import INFLIGHT, MOST_AT_ONCE
 from edgeloop.cohorts.rates import RateLimits
 from edgeloop.cohorts.receipts import Receipts
 from edgeloop.mqtt.connection import Arrival, MqttConnection
@@ -136,8 +136,9 @@ class Replica:
 
     def _opened(self, contract: Contract) -> Gathering[Frame]:
         """Return the open round, without the answers that others have taken."""
-        self._kinds = self._kinds_of(number := self._rounds.newest(), contract)
-        return Gathering(number, frozenset(contract.devices), 0, 0.0, 0.0)
+        number = self._rounds.newest()
+        kinds = self._kinds_of(number, contract)
+        return Gathering(number, frozenset(contract.devices), 0, 0.0, 0.0, kinds=kinds)
 
     def _kinds_of(self, number: int, contract: Contract) -> tuple[type, ...]:
         return (Report,) if number >= contract.rounds else (self._algorithm.upload, Report)
@@ -165,10 +166,10 @@ class Replica:
             return None
         if told := self._flood.refused(device, number, "upload", arrival.payload):
             return told
-        found = self._judge.judge(self._gathering, device, arrival, self._kinds)
+        found = self._judge.judge(self._gathering, device, arrival)
         if self._is_ahead(found):
             self._look()
-            found = self._judge.judge(self._gathering, device, arrival, self._kinds)
+            found = self._judge.judge(self._gathering, device, arrival)
         self._gathering.uploads.pop(device, None)  # the aggregator reads it from the ledger
         return found
 

@@ -33,7 +33,7 @@ class RoundDeadlines:
     buffer: int | None = None
     stalest: int = 0
 
-    def gathering(
+    def gathering(  # noqa: PLR0913 - the terms of a round, by name
         self,
         round_number: int,
         invited: frozenset[str],
@@ -42,6 +42,7 @@ class RoundDeadlines:
         *,
         may_grow: bool = False,
         there: Callable[[], Iterable[str]] = frozenset,
+        kinds: tuple[type, ...] = (),
     ) -> Gathering[Any]:
         """Return a round that opens now.
 
@@ -52,6 +53,7 @@ class RoundDeadlines:
             now: the time, on the caller's clock.
             may_grow: whether more may be invited.
             there: tells who is there.
+            kinds: of messages that an answer holds.
         """
         buffered = self.buffer is not None and quorum > 0
         deadline = now + self.deadline
@@ -67,4 +69,5 @@ class RoundDeadlines:
             stalest=self.stalest if buffered else 0,
             may_grow=may_grow,
             there=frozenset if buffered else there,
+            kinds=kinds,
         )

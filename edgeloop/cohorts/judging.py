@@ -78,15 +78,12 @@ class AnswerJudge:
         for each in self.assemblers.values():
             each.clear()
 
-    def judge_kept(self, gathering: Gathering[Frame], kinds: tuple[type, ...]) -> list[Judged]:
+    def judge_kept(self, gathering: Gathering[Frame]) -> list[Judged]:
         """Judge what came before its round, now that this one is open."""
         kept, self._kept = self._kept, {}
-        found = sorted(kept.items())
-        return [self._judge_whole(gathering, name, *each, kinds) for name, each in found]
+        return [self._judge_whole(gathering, name, *each) for name, each in sorted(kept.items())]
 
-    def judge(
-        self, gathering: Gathering[Frame], device: str, arrival: Arrival, kinds: tuple[type, ...]
-    ) -> Judged | None:
+    def judge(self, gathering: Gathering[Frame], device: str, arrival: Arrival) -> Judged | None:
         """Judge a packet of an answer; None where more of them are to come."""
         number, chunk = gathering.round_number, arrival.payload
         if repeated := self._repeated(gathering, device, chunk):
@@ -101,7 +98,7 @@ class AnswerJudge:
             self._receipts.took_chunk(device, whole=payload is not None)
         if payload is None:
             return None
-        return self._judge_whole(gathering, device, payload, arrival.notes, kinds)
+        return self._judge_whole(gathering, device, payload, arrival.notes)
 
     def _repeated(self, gathering: Gathering[Frame], device: str, chunk: bytes) -> Judged | None:
         """Judge a chunk of an answer that the round holds already; None if it is none.
@@ -123,12 +120,7 @@ class AnswerJudge:
         return self.assemblers[device].take(chunk) if invited else Whole(chunk, b"")
 
     def _judge_whole(
-        self,
-        gathering: Gathering[Frame],
-        device: str,
-        whole: Whole,
-        notes: Notes,
-        kinds: tuple[type, ...],
+        self, gathering: Gathering[Frame], device: str, whole: Whole, notes: Notes
     ) -> Judged:
         """Judge an answer; what a device of 0.1 tells beside it is in the message's notes."""
         number, (payload, digest), why = gathering.round_number, whole, ""
@@ -144,7 +136,7 @@ class AnswerJudge:
         with self._tracer.span("receive", made, device=device, round=number) as traced:
             try:
                 if trouble is None:
-                    frame, verdict = self._read_answer(gathering, device, opened, kinds)
+                    frame, verdict = self._read_answer(gathering, device, opened)
             except WireError as error:
                 trouble = error
         if trouble is not None:
@@ -188,11 +180,7 @@ class AnswerJudge:
             log.warning("ignored a message of %s: %s%s", device, error, more, extra=facts)
 
     def _read_answer(
-        self,
-        gathering: Gathering[Frame],
-        device: str,
-        opened: OpenFrame | None,
-        kinds: tuple[type, ...],
+        self, gathering: Gathering[Frame], device: str, opened: OpenFrame | None
     ) -> tuple[Frame | None, Verdict | None]:
         """Return an answer's frame, as far as it is one of this run, and its verdict.
 
@@ -207,7 +195,7 @@ class AnswerJudge:
         if envelope.run != self._contract.run:
             return None, Verdict.WRONG_ROUND
         if envelope.evaluates and envelope.round == gathering.round_number:
-            if self._algorithm.upload in kinds:
+            if self._algorithm.upload in gathering.kinds:
                 return None, Verdict.LATE  # the run had fewer rounds when this was made
         elif elsewhere := self._elsewhere(gathering, device, opened):
             frame = self._misplaced(device, opened)
@@ -215,7 +203,7 @@ class AnswerJudge:
                 self._members.heard(device, envelope, in_time=False)
             return frame, elsewhere
         with self._tracer.span("check", bytes=len(opened.body)):
-            frame = self.decoded(device, opened, kinds)
+            frame = self.decoded(device, opened, gathering.kinds)
         if gathering.is_ahead(device, envelope.round):
             return frame, None
         verdict = gathering.offer(device, frame.envelope.round, frame.digest, frame)

@@ -52,6 +52,7 @@ class Gathering(Generic[U]):
         stalest: how many rounds before this one an answer may be trained in, to count in it.
         may_grow: whether more may be invited while it is open.
         there: tells who is there.
+        kinds: of messages that an answer holds.
     """
 
     round_number: int
@@ -65,6 +66,7 @@ class Gathering(Generic[U]):
     stalest: int = 0
     may_grow: bool = False
     there: Callable[[], Iterable[str]] = frozenset
+    kinds: tuple[type, ...] = ()
     uploads: dict[str, U] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     _bases: dict[str, int] = field(default_factory=dict)  # rounds that the uploads answer
