@@ -1,63 +1,20 @@
 """Opens the ledger's database: one writer at a time, durable, up to date, its errors in words."""
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from cloud.aggregator import migrations, postgresql
-from edgeloop.errors import ConfigError, EdgeloopError, RunError, StorageError, TakenError
-
-DAMAGED = ("is damaged", "restore a backup, or use another folder")
-"""What is wrong with a ledger that holds what none holds, and what to do."""
-
-
-LACKING = ("is a ledger without all of its tables", DAMAGED[1])
-
-PAGE_SIZE = "page_size = 16384"
-"""Of a new file: an upload takes a few pages, and each costs a write of its own."""
-
-_LOCKED = "is locked"
-_PASSING = ("is full", "disk I/O error", *postgresql.PASSING)
-"""Pieces of messages of what time may mend."""
-
-_REMEDIES = {  # a piece of the database's message -> what is wrong, and what to do
-    _LOCKED: ("is locked by another program", "close that program and try again"),
-    "not a database": ("is no ledger", "restore a backup, or use another folder"),
-    "malformed": DAMAGED,
-    "no such table": LACKING,
-    "no such column": LACKING,
-    "unable to open": ("cannot be opened", "use a folder that exists and can be written"),
-    "readonly": ("cannot be written", "make the file and its folder writable"),
-    "is full": ("cannot grow because the disk is full", "free some space and start again"),
-    "disk I/O error": ("cannot be read or written (disk I/O error)", "see to the disk"),
-    **postgresql.REMEDIES,
-    'relation "': LACKING,
-    'column "': LACKING,
-}
-
-
-class LockedError(TakenError):
-    """Another program, such as one that makes a backup, has locked a ledger's file."""
-
-
-@dataclass
-class Busy:
-    """How long to wait for another program's lock on a file.
-
-    Attributes:
-        seconds: of a connection that is made from now on.
-    """
-
-    seconds: float = 5.0
+from cloud.aggregator import migrations, postgresql, sqlite_file
+from cloud.aggregator.database_errors import REMEDIES, database_error, translate_errors
+from cloud.aggregator.database_errors import LockedError as LockedError
+from edgeloop.errors import ConfigError, RunError, StorageError
 
 
 @dataclass
@@ -78,7 +35,7 @@ class Database:
     name: str
     lock: IO[str] | None
     claim: Connection | None = field(default=None)
-    busy: Busy = field(default_factory=Busy)
+    busy: sqlite_file.Busy = field(default_factory=sqlite_file.Busy)
     file: tuple[int, int] | None = None
     made: bool = False
 
@@ -138,7 +95,7 @@ class Database:
         Raises:
             RunError: if the file was removed or replaced since it was opened.
         """
-        if self.shared or _identity(self.name) == self.file:
+        if self.shared or sqlite_file.identity(self.name) == self.file:
             return
         problem = "was removed or replaced while its aggregator ran"
         raise RunError(self.name, problem, "restore it, and start the aggregator again")
@@ -155,7 +112,7 @@ class Database:
             for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
                 connection.cursor().execute(statement).fetchall()
         except sqlite3.Error as error:
-            raise _database_error(self.name, str(error)) from error
+            raise database_error(self.name, str(error)) from error
         finally:
             connection.close()
 
@@ -190,32 +147,23 @@ def connect(url: str | URL, busy_seconds: float) -> Database:
     """
     parsed = _parse(url)
     sqlite = parsed.get_backend_name() == "sqlite"
-    name = _path(parsed) if sqlite else parsed.render_as_string(hide_password=True)
-    lock = _locked(name) if sqlite else None
+    name = sqlite_file.path_of(parsed) if sqlite else parsed.render_as_string(hide_password=True)
+    lock = sqlite_file.lock(name) if sqlite else None
     try:
         if lock is not None:
-            _check_not_emptied(name, lock)
-        busy = Busy(busy_seconds)
-        made = sqlite and _identity(name) is None
+            sqlite_file.check_not_emptied(name, lock)
+        busy = sqlite_file.Busy(busy_seconds)
+        made = sqlite and sqlite_file.identity(name) is None
         database = Database(_engine(parsed, busy), name, lock, busy=busy, made=made)
         _prepare(database)
-        database.file = _identity(name) if sqlite else None
+        database.file = sqlite_file.identity(name) if sqlite else None
         if lock is not None:
-            _note_prepared(lock)
+            sqlite_file.note_prepared(lock)
     except BaseException:
         if lock is not None:
             lock.close()
         raise
     return database
-
-
-def _identity(name: str) -> tuple[int, int] | None:
-    """Return which file a path leads to, whatever its name; None where it leads to none."""
-    try:
-        found = Path(name).stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _parse(url: str | URL) -> URL:
@@ -238,66 +186,9 @@ def _parse(url: str | URL) -> URL:
     return parsed
 
 
-def _path(url: URL) -> str:
-    """Return the file's real path, one for all links to it."""
-    if not url.database or url.database.startswith((":memory:", "file:")):
-        remedy = "write it like sqlite:////folder/ledger.sqlite"
-        raise ConfigError("the ledger's URL", "names no file, and a run would be lost", remedy)
-    return str(Path(url.database).resolve())
-
-
-def _locked(name: str) -> IO[str]:
-    try:
-        lock = Path(f"{name}.lock").open("a", encoding="utf-8")  # noqa: SIM115  # held while open
-    except OSError as error:
-        remedy = "use a folder that exists and can be written"
-        raise RunError(name, f"cannot be opened ({error.strerror})", remedy) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        remedy = "stop it, or use another folder"
-        raise TakenError(name, "another aggregator is running on it", remedy) from error
-    return lock
-
-
-def _check_not_emptied(name: str, lock: IO[str]) -> None:
-    """Refuse a file without a byte that was a ledger: SQLite would begin it anew.
-
-    One that was killed before its first write is begun again; one that is gone is a new one.
-    """
-    file = Path(name)
-    if file.is_file() and not file.stat().st_size and lock.tell():
-        problem = "was a ledger and is an empty file now: its run is lost"
-        raise RunError(name, problem, "restore it from a backup, or remove it to begin a new run")
-
-
-def _note_prepared(lock: IO[str]) -> None:
-    """Leave behind, in the file beside it, that a ledger holds more than nothing."""
-    if not lock.tell():
-        lock.write("prepared\n")
-        lock.flush()
-
-
-def _engine(url: URL, busy: Busy) -> Engine:
-    if url.get_backend_name() != "sqlite":
-        return postgresql.engine_of(url)
-    engine = create_engine(url)
-
-    def prepare(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # or the driver begins and commits as it sees fit
-        connection.execute(f"PRAGMA busy_timeout = {round(busy.seconds * 1000)}")
-        for pragma in (PAGE_SIZE, "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    def begin(connection: Connection) -> None:
-        # Who reads first and then writes is not made to wait for another's lock: it fails at once.
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    event.listen(engine, "connect", prepare)
-    event.listen(engine, "begin", begin)
-    return engine
+def _engine(url: URL, busy: sqlite_file.Busy) -> Engine:
+    sqlite = url.get_backend_name() == "sqlite"
+    return sqlite_file.engine_of(url, busy) if sqlite else postgresql.engine_of(url)
 
 
 def _prepare(database: Database) -> None:
@@ -320,36 +211,6 @@ def _check(connection: Connection, database: Database) -> None:
         return
     name = database.name
     if not os.access(name, os.W_OK):
-        raise RunError(name, *_REMEDIES["readonly"])
+        raise RunError(name, *REMEDIES["readonly"])
     if connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() != "ok":
-        raise RunError(name, *_REMEDIES["malformed"])
-
-
-@contextmanager
-def translate_errors(name: str) -> Iterator[None]:
-    """Turn the database's errors into ours.
-
-    Raises:
-        EdgeloopError: naming the database: wrong, taken, or away.
-    """
-    try:
-        yield
-    except DBAPIError as error:
-        raise _database_error(name, str(error.orig), postgresql.is_passing(error)) from error
-
-
-def _database_error(name: str, message: str, passing: bool = False) -> EdgeloopError:
-    """Return what a database's message means: wrong, taken by another program, or away.
-
-    Args:
-        name: the database's.
-        message: its own words.
-        passing: whether the database says that time may mend it.
-    """
-    known = [piece for piece in _REMEDIES if piece in message]
-    if not known:
-        kind = StorageError if passing else RunError
-        return kind(name, f"failed ({' '.join(message.split())})", "look after the database")
-    if known[0] == _LOCKED:
-        return LockedError(name, *_REMEDIES[_LOCKED])
-    return (StorageError if known[0] in _PASSING else RunError)(name, *_REMEDIES[known[0]])
+        raise RunError(name, *REMEDIES["malformed"])

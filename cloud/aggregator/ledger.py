@@ -2,21 +2,22 @@
 
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import Any, Self
+from datetime import datetime
+from typing import Self
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.engine import URL
 
 from cloud.aggregator.agreed import continued, row_of, stored
-from cloud.aggregator.database import DAMAGED, Database, connect, translate_errors
+from cloud.aggregator.database import connect
+from cloud.aggregator.database_errors import translate_errors
 from cloud.aggregator.migrations import asked, departures, late, members, rounds, runs, uploads
-from cloud.aggregator.stored_uploads import StoredUploads
+from cloud.aggregator.stored_rounds import PastRound as PastRound
+from cloud.aggregator.stored_rounds import RoundCounts as RoundCounts
+from cloud.aggregator.stored_rounds import StoredRounds
 from cloud.aggregator.transactions import bytes_of, utc
 from edgeloop.errors import ConfigError, RunError
 from edgeloop.protocol.task import Contract
-from edgeloop.protocol.wire import MAX_FRAME
 
 log = logging.getLogger(__name__)
 
@@ -24,44 +25,7 @@ Without = Callable[[int, bytes, bytes], tuple[bytes, bytes]]
 """How many rounds were done, the state and the broadcast after them, to these without somebody."""
 
 
-@dataclass(frozen=True)
-class RoundCounts:
-    """What the answers of a round add up to.
-
-    Attributes:
-        participants: clients that answered.
-        test_correct: test samples that they classified right with the round's broadcast.
-        test_samples: test samples that they have.
-    """
-
-    participants: int
-    test_correct: int
-    test_samples: int
-
-    @property
-    def accuracy(self) -> float | None:
-        """The share of test samples classified right; None without any."""
-        return self.test_correct / self.test_samples if self.test_samples else None
-
-
-@dataclass(frozen=True)
-class PastRound:
-    """A closed round.
-
-    Attributes:
-        number: from 0.
-        participants: clients that answered.
-        accuracy: weighted by test samples; None without any.
-        seconds: from its opening to its closing, with the time that the aggregator was down.
-    """
-
-    number: int
-    participants: int
-    accuracy: float | None
-    seconds: float
-
-
-class Ledger(StoredUploads):
+class Ledger(StoredRounds):
     """The store of one run; `open` makes one. Any thread may use it.
 
     Attributes:
@@ -71,10 +35,6 @@ class Ledger(StoredUploads):
     Every method that writes is durable when it returns. All methods raise RunError if the database
     fails; all but `adopt` want `adopt` first.
     """
-
-    def __init__(self, database: Database, keep: int, now: Callable[[], datetime]) -> None:
-        super().__init__(database, now)
-        self._keep = keep
 
     @classmethod
     def open(
@@ -197,51 +157,6 @@ class Ledger(StoredUploads):
                 connection.execute(delete(table).where(table.c.run.in_(theirs)))
             return connection.execute(delete(runs).where(runs.c.task == task)).rowcount
 
-    def begin(self, state: bytes, broadcast: bytes) -> None:
-        """Store where a new run stands, as frames; nothing if the run has begun before."""
-        with self._write() as connection:
-            if connection.scalar(self._newest()) is None:
-                self._store_state(connection, 0, state, broadcast)
-
-    def run_state(self, before: int | None = None) -> tuple[int, bytes, bytes] | None:
-        """Return how many rounds are done, the state and the broadcast; None before `begin`.
-
-        Args:
-            before: as it was with fewer rounds than these; None once that is pruned.
-        """
-        newest = self._newest().where(rounds.c.state.is_not(None))
-        if before is not None:
-            newest = newest.where(rounds.c.number < before)
-        query = select(rounds.c.number, rounds.c.state, rounds.c.broadcast).where(
-            rounds.c.run == self._run, rounds.c.number == newest.scalar_subquery()
-        )
-        with self._read() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
-            return None
-        if not isinstance(row.number, int) or not 0 <= row.number <= MAX_FRAME:
-            raise RunError(self._database.name, *DAMAGED)
-        return row.number, bytes_of(row.state), bytes_of(row.broadcast)
-
-    def close_round(
-        self, closed_number: int, state: bytes, broadcast: bytes, counts: RoundCounts
-    ) -> None:
-        """Store where the run stands after a round and what it came to, and prune: all or nothing.
-
-        Raises:
-            ValueError: if another round is open.
-        """
-        with self._write() as connection:
-            if connection.scalar(self._newest()) != closed_number:
-                raise ValueError(f"round {closed_number} is not the open one")
-            connection.execute(
-                update(rounds)
-                .filter_by(run=self._run, number=closed_number)
-                .values(closed=self._now(), **asdict(counts))
-            )
-            self._store_state(connection, closed_number + 1, state, broadcast)
-            self._prune(connection, closed_number - self._keep)
-
     def departed(self) -> frozenset[str]:
         """Return which devices were taken out of the run."""
         query = select(departures.c.device).where(departures.c.run == self._run)
@@ -280,15 +195,6 @@ class Ledger(StoredUploads):
             with translate_errors(self._database.name):
                 self._database.scrub()
 
-    def committed(self) -> float | None:
-        """Return when it last stored where the run stands, in seconds since 1970; None if never."""
-        query = select(func.max(rounds.c.opened)).where(rounds.c.run == self._run)
-        with self._read() as connection:
-            newest = connection.scalar(query)
-        if newest is None:
-            return None
-        return float((newest if newest.tzinfo else newest.replace(tzinfo=UTC)).timestamp())
-
     def finish(self) -> None:
         """Mark the run as done."""
         done = update(runs).where(runs.c.run == self._run).values(finished=self._now())
@@ -300,30 +206,3 @@ class Ledger(StoredUploads):
         query = select(runs.c.finished).where(runs.c.run == self._run)
         with self._read() as connection:
             return connection.scalar(query) is not None
-
-    def history(self) -> list[PastRound]:
-        """Return the closed rounds, in their order."""
-        query = select(rounds).where(rounds.c.run == self._run, rounds.c.closed.is_not(None))
-        with self._read() as connection:
-            return [_past(row) for row in connection.execute(query.order_by(rounds.c.number))]
-
-    def _newest(self) -> Select[Any]:
-        return select(func.max(rounds.c.number)).where(rounds.c.run == self._run)
-
-    def _store_state(
-        self, connection: Connection, number: int, state: bytes, broadcast: bytes
-    ) -> None:
-        row = {"run": self._run, "number": number, "state": state, "broadcast": broadcast}
-        connection.execute(insert(rounds).values(**row, opened=self._now()))
-
-    def _prune(self, connection: Connection, last: int) -> None:
-        self._prune_uploads(connection, last)
-        old_rounds = update(rounds).where(rounds.c.run == self._run, rounds.c.number <= last)
-        emptied = old_rounds.where(rounds.c.state.is_not(None)).values(state=None, broadcast=None)
-        connection.execute(emptied)
-
-
-def _past(row: Row[Any]) -> PastRound:
-    counts = RoundCounts(row.participants, row.test_correct, row.test_samples)
-    seconds = max(0.0, (row.closed - row.opened).total_seconds())  # a clock may be set back
-    return PastRound(row.number, counts.participants, counts.accuracy, seconds)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from cloud.aggregator.database import LockedError
+from cloud.aggregator.database_errors import LockedError
 from edgeloop.errors import EdgeloopError, StorageError, TakenError
 from edgeloop.runtime.pace import Timer
 

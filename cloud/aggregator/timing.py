@@ -1,13 +1,48 @@
-"""A generator that tells how long it takes.
+"""A generator and an algorithm that measure how long they take.
 
 Shape suffixes: N samples, H entries of a latent.
 """
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
-from cloud.aggregator.metrics import Operation
+from cloud.aggregator.metrics import Metrics, Operation
+from cloud.aggregator.standing import Loaded
+from cloud.aggregator.watch import EventReporter
 from edgeloop.generator import Generator, Images, Latents
+from edgeloop.runtime.tracing import Tracer
+
+
+def timed_algorithm(
+    algorithm: Loaded, metrics: Metrics, tracer: Tracer, watch: Callable[[], EventReporter]
+) -> Loaded:
+    """Return an algorithm whose aggregation is a span of the round's trace, and in the metrics.
+
+    Args:
+        algorithm: that does the work.
+        metrics: have its seconds.
+        tracer: makes the span.
+        watch: returns what reports the open round.
+    """
+
+    def timed(aggregate: Callable[..., Any]) -> Callable[..., Any]:
+        def merge(*uploads: Any) -> Any:
+            begun, round_watch = time.monotonic(), watch()
+            with tracer.span("aggregate", round_watch.notes, round_watch.answers):
+                result = aggregate(*uploads)
+            metrics.step("aggregate", time.monotonic() - begun)
+            return result
+
+        return merge
+
+    weighted = algorithm.aggregate_weighted
+    return replace(
+        algorithm,
+        aggregate_by_name=timed(algorithm.aggregate_uploads),
+        aggregate_weighted=None if weighted is None else timed(weighted),
+    )
 
 
 class TimedGenerator:

@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from sqlalchemy import Connection
 
-from cloud.aggregator.database import DAMAGED, Database, translate_errors
+from cloud.aggregator.database import Database
+from cloud.aggregator.database_errors import DAMAGED, translate_errors
 from edgeloop.errors import EdgeloopError, RunError
 
 LOCK_TIMEOUT_SECONDS = 60.0

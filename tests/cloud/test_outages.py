@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from cloud.aggregator import outages
-from cloud.aggregator.database import LockedError
+from cloud.aggregator.database_errors import LockedError
 from cloud.aggregator.ledger import Ledger, RoundCounts
 from edgeloop.errors import RunError, StorageError, TakenError
 from edgeloop.runtime.config import BrokerSettings

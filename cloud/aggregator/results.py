@@ -1,0 +1,113 @@
+"""What a run comes to, round by round: first stored, then measured, and said in its log."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cloud.aggregator import outcome, standing
+from cloud.aggregator.ledger import Ledger, RoundCounts
+from cloud.aggregator.metrics import Metrics
+from cloud.aggregator.run_devices import RunDevices
+from cloud.aggregator.settings import TaskSettings
+from cloud.aggregator.standing import Loaded
+from edgeloop import round_history, server_loop
+from edgeloop.answers import Report
+from edgeloop.cohorts.events import UploadExcluded
+from edgeloop.implausible_uploads import Outlier
+from edgeloop.runtime.tracing import Tracer
+from edgeloop.server_loop import RoundResult
+
+log = logging.getLogger(__name__)
+
+Closed = RoundResult[Any, Any, Any]
+
+
+@dataclass
+class RunResults:
+    """The rounds of a run as they close.
+
+    Attributes:
+        settings: of the task.
+        ledger: makes a round's end safe.
+        metrics: shows it.
+        devices: of the run.
+        tracer: follows the storing.
+        accuracy: of the last evaluation; None before one.
+        epsilon: the most that a device has spent by then; None where nothing is private.
+        outliers: of the round that was closed last.
+    """
+
+    settings: TaskSettings
+    ledger: Ledger
+    metrics: Metrics
+    devices: RunDevices
+    tracer: Tracer
+    accuracy: float | None = None
+    epsilon: float | None = None
+    outliers: Sequence[Outlier] = ()
+    _warnings: frozenset[str] = field(default_factory=frozenset)
+
+    def close(
+        self, algorithm: Loaded, closed: Closed, refuse: Callable[[int, str, str], None]
+    ) -> None:
+        """Make a round's end safe, then show it in metrics and log.
+
+        Args:
+            algorithm: of the run.
+            closed: the round.
+            refuse: tells a device, in a round, why its upload was set aside.
+        """
+        reports = {name: answer.report for name, answer in closed.answers.items()}
+        counts = outcome.counts_of(reports)
+        self._store(closed, counts)
+        seconds = time.monotonic() - self.devices.watch.opened
+        self.metrics.round_closed(closed.number, seconds)
+        self.metrics.fleet.trained(reports.values())
+        self.outliers = closed.outliers
+        for name, reason in closed.excluded.items():
+            self.devices.watch.observe(UploadExcluded(closed.number, name, reason))
+            refuse(closed.number, name, reason)
+        self._show_algorithm_metrics(algorithm, closed)
+        self.record_evaluation(reports)
+        log.info(
+            "round %d of %d closed: %d answers, accuracy %.4f before it, %.1f s",
+            closed.number,
+            self.devices.contract.rounds,
+            counts.participants,
+            counts.accuracy or 0.0,
+            seconds,
+            extra={"round": closed.number, "accuracy": counts.accuracy, "seconds": seconds},
+        )
+
+    def _store(self, closed: Closed, counts: RoundCounts) -> None:
+        begun = time.monotonic()
+        with self.tracer.span("store", self.devices.watch.notes, round=closed.number):
+            if self.settings.history:  # first: written again if the round is closed again
+                round_history.write_round(self.settings.folder / "history", closed)
+            frames = standing.frames(self.devices.contract, closed.run_state)
+            self.ledger.close_round(closed.number, *frames, counts)
+        self.metrics.step("store", time.monotonic() - begun)
+
+    def record_evaluation(self, reports: Mapping[str, Report]) -> None:
+        """Take what devices have measured as where the run stands."""
+        last = outcome.counts_of(reports)
+        self.accuracy, self.epsilon = last.accuracy, self.metrics.fleet.epsilon
+        self.metrics.evaluated(last)
+        self.metrics.fleet.evaluated(reports)
+
+    def _show_algorithm_metrics(self, algorithm: Loaded, closed: Closed) -> None:
+        """Show the algorithm's own numbers of what the round was made of, and what is wrong."""
+        uploads = server_loop.used_uploads(closed)
+        if not uploads:
+            return
+        run_state = closed.run_state
+        measures = algorithm.round_metrics(uploads, run_state.state, run_state.broadcast)
+        self.metrics.algorithm_metrics(measures)
+        found = algorithm.metric_warnings(measures)
+        for name, sentence in found.items():
+            if name not in self._warnings:  # each is logged once, until it has passed
+                facts = {"round": closed.number, "concern": name}
+                log.warning("after round %d: %s", closed.number, sentence, extra=facts)
+        self._warnings = frozenset(found)

@@ -1,0 +1,146 @@
+"""Who is in a run, as devices join, leave and are sent away; and how many must answer."""
+
+import logging
+from collections.abc import Callable, Collection
+
+from cloud.aggregator import alone, leaving
+from cloud.aggregator.ledger import Ledger
+from cloud.aggregator.membership import LedgerMembers, remaining
+from cloud.aggregator.metrics import Metrics
+from cloud.aggregator.settings import TaskSettings
+from cloud.aggregator.standing import Loaded
+from cloud.aggregator.watch import EventReporter
+from edgeloop.cohorts.deadlines import RoundDeadlines
+from edgeloop.cohorts.members import Members
+from edgeloop.cohorts.roster import Roster
+from edgeloop.errors import EdgeloopError
+from edgeloop.mqtt.connection import MqttConnection
+from edgeloop.participation import ParticipationPolicy, Sampling
+from edgeloop.protocol.task import Contract
+
+log = logging.getLogger(__name__)
+
+
+class RunDevices:
+    """The devices of a run, by its contract and its ledger.
+
+    Args:
+        settings: of the task.
+        contract: as the ledger holds it.
+        ledger: open.
+        metrics: counts them.
+
+    Attributes:
+        contract: without the devices that have left.
+        members: who is in the run.
+        roster: who is there.
+        watch: reports what they send.
+    """
+
+    def __init__(
+        self, settings: TaskSettings, contract: Contract, ledger: Ledger, metrics: Metrics
+    ) -> None:
+        self._settings, self._ledger, self._metrics = settings, ledger, metrics
+        self.contract = contract
+        self.members = Members(contract)
+        self.roster = Roster(contract.devices)
+        self.watch = EventReporter(self.members, metrics)
+        metrics.fleet.watch(self.roster.counts)
+
+    def invite(self) -> None:
+        """Read from the ledger who is in the run now."""
+        self._invite(remaining(self.contract, self._ledger))
+
+    def _invite(self, contract: Contract) -> None:
+        self.contract = contract
+        most = self._settings.cohort.max_devices
+        self.members = Members(contract, LedgerMembers(self._ledger), most)
+        self.watch = EventReporter(self.members, self._metrics)
+        self.roster.admit(self.members)
+        self.roster.keep(frozenset(self.members))
+        self.count()
+
+    def count(self) -> None:
+        """Set the metrics of how many devices there are, and how many must answer."""
+        self._metrics.invited(len(self.members), self.quorum())
+
+    def quorum(self) -> int:
+        """Return how many answers a round needs."""
+        return self._settings.cohort.least(len(self.members))
+
+    def deadlines(self) -> RoundDeadlines:
+        """Return how long a round waits, and for whom."""
+        cohort = self._settings.cohort
+        return RoundDeadlines(
+            self.quorum(),
+            cohort.deadline_seconds,
+            cohort.give_up_seconds,
+            cohort.share,
+            cohort.grace_seconds,
+            None if cohort.buffer is None else self.quorum(),
+            cohort.max_staleness,
+        )
+
+    def participation(self) -> ParticipationPolicy | None:
+        """Return who is asked in which round; None for everybody in all of them."""
+        ratio = self._settings.cohort.join_ratio
+        if ratio == 1:
+            return None
+        return Sampling(self._drawn_from, ratio, self.contract.seed, LedgerMembers(self._ledger))
+
+    def _drawn_from(self) -> Collection[str]:
+        """Return who may be asked: of an open run those who are there."""
+        return self.roster.online() if self.members.are_open else frozenset(self.members)
+
+    def tidy(self, algorithm: Loaded) -> None:
+        """Finish what a crash has left of taking devices out."""
+        if self._ledger.departed():
+            leaving.tidy(self._settings, self.contract, algorithm, self._ledger)
+            leaving.sweep(self._settings.broker, self.contract.task)
+
+    def leave(
+        self, algorithm: Loaded, devices: Collection[str], evicted: Collection[str] = ()
+    ) -> None:
+        """Let devices go.
+
+        Args:
+            algorithm: of the run.
+            devices: whom to take out, with all that they have given.
+            evicted: whom to send away; what they have given stays.
+        """
+        self._take_out(algorithm, devices)
+        if evicted:
+            LedgerMembers(self._ledger).evict(evicted)
+            for device in sorted(evicted):
+                log.warning("%s is evicted from the run", device, extra={"device": device})
+            self.invite()
+        leaving.sweep(self._settings.broker, self.contract.task)
+
+    def _take_out(self, algorithm: Loaded, devices: Collection[str]) -> None:
+        if devices:
+            facts = self._settings, self.contract, algorithm, self._ledger
+            self._invite(leaving.take_out(*facts, devices))
+
+    def heed(
+        self, algorithm: Loaded, connect: Callable[[], MqttConnection], seconds: float | None
+    ) -> None:
+        """Take out who asks for it now that the run is over, until nobody has for so long.
+
+        Args:
+            algorithm: of the run.
+            connect: dials the broker, by the task's own name.
+            seconds: None for good.
+        """
+        if algorithm.remove_clients is None:
+            return
+        broker = self._settings.broker
+        try:
+            alone.ensure_only_aggregator(broker, self.contract)
+            with connect() as connection:
+                asking = self._ledger.departed()  # what a crash has left of it is done now
+                while asking := asking or leaving.heard(connection, self.contract, seconds):
+                    self._take_out(algorithm, asking)
+                    leaving.tell(connection, broker, self.contract, algorithm, self._ledger)
+                    asking = frozenset()
+        except EdgeloopError as error:
+            log.warning("devices that want to be taken out now are not heard: %s", error)
