@@ -19,7 +19,7 @@ from edgeloop.cli import console
 from edgeloop.data import Federation
 from edgeloop.errors import ConfigError
 from edgeloop.server_loop import RoundResult, RunState
-from simulations.engine import run_plan
+from simulations.engine import run_cohort, run_plan
 from simulations.engine.recorder import Recorder
 from simulations.settings import RunSettings
 
@@ -66,7 +66,7 @@ class BenchmarkRun:
         title = algorithms.info(plan.settings.algorithm).title
         self.name = f"{title}, {plan.workers} worker{'s' if plan.workers > 1 else ''}"
         self.seconds: list[Seconds] = []
-        self._crew = stack.enter_context(run_plan.open_cohort(plan, federation, stacked))
+        self._crew = stack.enter_context(run_cohort.open_cohort(plan, federation, stacked))
         self._standing: RunState[Any, Any] = server_loop.initial_state(algorithm)
         path = folder / f"{self.name}.csv"
         self._recorder = Recorder(algorithm, path, (), self._standing.broadcast, plan.workers)

@@ -21,7 +21,7 @@ from edgeloop.generators.triton import TritonGenerator
 from edgeloop.knowledge.latent_pairs import Pairs
 from edgeloop.runtime import config
 from edgeloop.runtime.config import BrokerSettings
-from simulations.engine import run_plan
+from simulations.engine import run_cohort, run_plan
 from simulations.engine.mixing import HITS
 from simulations.results import measurements
 from simulations.settings import RunSettings
@@ -98,7 +98,7 @@ def run(source: Path, generator: Generator, seed: int) -> Ended:
     federation = wanted.federation()
     plan = run_plan.make_plan(wanted, federation, generator)
     algorithm, made = plan.load(generator), list[Pairs]()
-    with run_plan.open_cohort(plan, federation) as cohort:
+    with run_cohort.open_cohort(plan, federation) as cohort:
         beginning = server_loop.initial_state(algorithm)
         _, reports = server_loop.run_rounds(
             algorithm=algorithm,

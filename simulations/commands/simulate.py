@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
 
 @options.of(RunSettings, "simulate")
 def simulate_command(
-    chosen: RunSettings,
+    settings: RunSettings,
     sink: Annotated[
         list[str] | None,
         typer.Option(help="Metrics sink, tensorboard:FOLDER or mlflow:URI. May be repeated."),
@@ -40,20 +40,20 @@ def simulate_command(
     ] = None,
 ) -> None:
     """Simulate federated learning; run the same command again to continue after a stop."""
-    folder = out or chosen.folder()
-    _show(_with_progress(chosen, folder, parse_sinks(sink or [])), folder)
+    folder = out or settings.folder()
+    _show(_with_progress(settings, folder, parse_sinks(sink or [])), folder)
 
 
-def _with_progress(chosen: RunSettings, folder: Path, sinks: Sequence[Sink]) -> Mapping[str, Any]:
-    names = (chosen.algorithm, *chosen.beside)
-    ends = list(accumulate(planned_rounds(chosen)))
+def _with_progress(settings: RunSettings, folder: Path, sinks: Sequence[Sink]) -> Mapping[str, Any]:
+    names = (settings.algorithm, *settings.beside)
+    ends = list(accumulate(planned_rounds(settings)))
     with console.progress(", then ".join(names), ends[-1]) as report:
 
         def watch(done: int, accuracy: float) -> None:
             name = names[min(bisect_left(ends, max(done, 1)), len(names) - 1)]
-            report(done, f"{f'{name}: ' if chosen.beside else ''}accuracy {accuracy:.4f}")
+            report(done, f"{f'{name}: ' if settings.beside else ''}accuracy {accuracy:.4f}")
 
-        return simulate(chosen, folder, watch, sinks)
+        return simulate(settings, folder, watch, sinks)
 
 
 def _show_privacy(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ from edgeloop.protocol.task import SERVER
 from edgeloop.protocol.wire import Envelope
 from edgeloop.runtime import atomic_files
 from edgeloop.server_loop import RunState
-from simulations.engine.run_plan import SimulatedCohort
+from simulations.engine.run_cohort import SimulatedCohort
 from simulations.results.measurements import Row
 
 PREFIX = "checkpoint-"

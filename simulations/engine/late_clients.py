@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeloop import algorithms, models
-from edgeloop.client import Client, Report
+from edgeloop.client import Report
 from edgeloop.data import Federation
 from edgeloop.data.views import select_clients
 from edgeloop.errors import ConfigError
@@ -67,23 +67,9 @@ def evaluate_late_clients(plan: Plan, divided: LateSplit, broadcast: Any) -> dic
 
 def _make_client(plan: Plan, divided: LateSplit, client: int) -> Any:
     assert divided.late is not None  # noqa: S101 - who calls this has new clients
-    settings, number = plan.settings, len(divided.early) + client
-    half = plan.algorithm.make_client
-    if half is not None:
-        return half(f"new-{client:02}", plan.base, divided.late.client(client))
-    group = settings.models or default_group(plan.shape)
-    architecture = models.client_architectures(group, number + 1)[-1]
-    return Client(
-        f"new-{client:02}",
-        plan.algorithm,
-        models.build(architecture, plan.shape, plan.classes, settings.width, settings.seed),
-        divided.late.client(client),
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        shuffle=settings.shuffle,
-        compute=settings.compute,
-        secret=settings.secret,
-    )
+    group = plan.settings.models or default_group(plan.shape)
+    architecture = models.client_architectures(group, len(divided.early) + client + 1)[-1]
+    return plan.make_client(f"new-{client:02}", architecture, divided.late.client(client))
 
 
 def _as_summary(

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from edgeloop import algorithms, expert, mixture, models
+from edgeloop import algorithms, expert, mixture
 from edgeloop.algorithm import Algorithm
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.mixing import experts
 from edgeloop.models.split import SplitModel
-from simulations.engine.run_plan import Plan, SimulatedCohort
+from simulations.engine.run_cohort import SimulatedCohort
+from simulations.engine.run_plan import Plan
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ class ClientMixing:
         """Return what a client ends with; see `mixture.MixedModel.as_summary`."""
         if isinstance(half, StatisticsClient):
             return self._with_statistics(name, half)
-        plan, settings = self.plan, self.plan.settings
-        first = partial(_first, plan, name)
+        settings = self.plan.settings
+        first = partial(self._first_model, name)
         how = mixture.MixingPlan(settings.mix, self.rounds, self._alone, first, settings.seed)
         found = mixture.train_mixture(how, half, self.broadcast)
         return {**found.as_summary(self.broadcast), HITS: _hits(found, self.broadcast)}
@@ -49,17 +50,20 @@ class ClientMixing:
         """The algorithm of who trains alone, built once for all clients of a process."""
         return mixture.local_algorithm(self.plan.settings.algorithm, **self.plan.options)
 
+    def _first_model(self, name: str) -> SplitModel:
+        return self.plan.build_model(self.plan.models[name])
+
     def _with_statistics(self, name: str, half: StatisticsClient) -> dict[str, Any]:
         """Return what a client with class statistics ends with, and trains for that if asked."""
         if not half.config.network:
             return half.mixing_metrics(self.broadcast)
-        asked = self.plan.settings
+        settings = self.plan.settings
         how = expert.Plan(
-            first=partial(_first, self.plan, name),
-            width=asked.width,
-            batch_size=asked.batch_size,
-            shuffle=asked.shuffle,
-            compute=asked.compute,
+            first=partial(self._first_model, name),
+            width=settings.width,
+            batch_size=settings.batch_size,
+            shuffle=settings.shuffle,
+            compute=settings.compute,
         )
         return expert.trained(how, half, self.broadcast).as_summary(self.broadcast)
 
@@ -69,13 +73,6 @@ def _hits(found: mixture.MixedModel, broadcast: Any) -> str:
     tests = found.together.test_samples()
     right_N = experts.hits(found.scores(tests.inputs, broadcast), tests.labels)
     return np.packbits(right_N).tobytes().hex()
-
-
-def _first(plan: Plan, name: str) -> SplitModel:
-    """Return a model of a client's architecture, with its first weights."""
-    settings = plan.settings
-    sizes = plan.shape, plan.classes, settings.width, settings.seed
-    return models.build(plan.models[name], *sizes)
 
 
 def mixing_summary(

@@ -1,32 +1,22 @@
-"""Who takes part in a simulation, and where they compute: in this process or in workers."""
+"""What the settings of a run come to once its data is known: who takes part, and with what."""
 
 import dataclasses
 import os
-import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-import torch
+from typing import Any
 
 from edgeloop import algorithms, models
 from edgeloop.algorithm import Algorithm
 from edgeloop.bases.running import Base
 from edgeloop.client import Client
-from edgeloop.cohorts.local import LocalCohort
-from edgeloop.cohorts.stacked import StackedCohort
-from edgeloop.cohorts.workers import WorkerCohort
 from edgeloop.data import ClientData, Federation
-from edgeloop.data.pfllib import FolderFederation
-from edgeloop.data.samples import Shard
 from edgeloop.generator import Generator
+from edgeloop.models.split import SplitModel
 from edgeloop.participation import Participation, ParticipationPolicy, durations
 from edgeloop.privacy import accounting, dp_sgd
-from edgeloop.training.compute import usable_device
 from simulations.engine import replay
 from simulations.engine.flops import forward_flops
 from simulations.engine.privacy_spending import SimulatedBudget
@@ -37,16 +27,6 @@ STEP_FLOPS = 4_000_000
 
 Fitted to HtFE-sen-2 on one core: 0.55 and 0.40 ms a sample for 2.5 and 0.7 million operations.
 """
-
-SimulatedCohort = LocalCohort[Any, Any] | WorkerCohort[Any, Any]
-
-
-class ClientDataSource(Protocol):
-    """Gives a client's data by its number; must be picklable."""
-
-    def client(self, client: int) -> ClientData:
-        """Return what one client's model reads."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -85,6 +65,37 @@ class Plan:
         """
         return algorithms.load(self.settings.algorithm, None, **self.options)
 
+    def build_model(self, architecture: str) -> SplitModel:
+        """Return a model with its first weights; those of one architecture are all the same.
+
+        Source: HtFLlib, whose clients start alike.
+        """
+        settings = self.settings
+        return models.build(architecture, self.shape, self.classes, settings.width, settings.seed)
+
+    def make_client(self, name: str, architecture: str, data: ClientData) -> Any:
+        """Return a client of the run's algorithm.
+
+        Args:
+            name: of the client.
+            architecture: of its model, if it trains one.
+            data: its samples.
+        """
+        if self.algorithm.make_client is not None:
+            return self.algorithm.make_client(name, self.base, data)
+        settings = self.settings
+        return Client(
+            name,
+            self.algorithm,
+            self.build_model(architecture),
+            data,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            shuffle=settings.shuffle,
+            compute=settings.compute,
+            secret=settings.secret,
+        )
+
     def load(self, generator: Generator | None = None) -> Algorithm[Any, Any, Any]:
         """Return the algorithm; its server's part with the generator, where it needs one.
 
@@ -119,22 +130,22 @@ class Plan:
         Raises:
             ConfigError: if the record that is to be replayed is of other clients or fewer rounds.
         """
-        asked = self.settings
-        if asked.replay is not None:
-            return replay.policy(Path(asked.replay), asked.rounds, self.models)
-        if asked.join_ratio == 1 and not asked.drop_rate and asked.deadline is None:
+        settings = self.settings
+        if settings.replay is not None:
+            return replay.policy(Path(settings.replay), settings.rounds, self.models)
+        if settings.join_ratio == 1 and not settings.drop_rate and settings.deadline is None:
             return None
         times: Mapping[str, float] = {}
-        if asked.deadline is not None:
-            times = durations(self.costs, asked.slow_rate, asked.slow_factor, asked.seed)
+        if settings.deadline is not None:
+            times = durations(self.costs, settings.slow_rate, settings.slow_factor, settings.seed)
         return Participation(
             names=tuple(self.models),
-            join_ratio=asked.join_ratio,
-            varying=asked.random_join_ratio,
-            drop_rate=asked.drop_rate,
-            deadline=asked.deadline,
+            join_ratio=settings.join_ratio,
+            varying=settings.random_join_ratio,
+            drop_rate=settings.drop_rate,
+            deadline=settings.deadline,
             durations=times,
-            seed=asked.seed,
+            seed=settings.seed,
             full_rounds=self.algorithm.full_rounds,
         )
 
@@ -144,12 +155,12 @@ class Plan:
         Raises:
             ConfigError: if opacus is not installed.
         """
-        asked, recipe = self.settings.privacy, self.algorithm.recipe
-        if asked is None or recipe is None:
+        privacy, recipe = self.settings.privacy, self.algorithm.recipe
+        if privacy is None or recipe is None:
             return None
         costs = {
             name: accounting.round_cost(
-                asked,
+                privacy,
                 samples=train,
                 batch_size=self.settings.batch_size,
                 epochs=recipe.epochs,
@@ -157,7 +168,7 @@ class Plan:
             )
             for name, (train, _) in self.sizes.items()
         }
-        return SimulatedBudget(asked, costs, others)
+        return SimulatedBudget(privacy, costs, others)
 
     @property
     def workers(self) -> int:
@@ -166,80 +177,6 @@ class Plan:
         if self.settings.device == "cuda":
             return 1
         return min(os.cpu_count() or 1 if wanted == "auto" else wanted, len(self.models))
-
-
-@dataclass(frozen=True)
-class CohortFactory:
-    """Makes the cohort of the named clients; picklable, so that a worker can make its own.
-
-    Attributes:
-        plan: the run's.
-        data: the clients' data.
-        stacked: the architectures whose clients train together.
-    """
-
-    plan: Plan
-    data: ClientDataSource
-    stacked: frozenset[str] = frozenset()
-
-    def __call__(self, names: Sequence[str]) -> LocalCohort[Any, Any]:
-        """Read the named clients' data and build their models."""
-        numbers = {name: number for number, name in enumerate(self.plan.models)}
-        clients = {name: self.make_client(name, numbers[name]) for name in names}
-        recipe = self.plan.algorithm.recipe
-        kinds = {name: kind for name, kind in self.plan.models.items() if kind in self.stacked}
-        if recipe is None or not kinds:
-            return LocalCohort(clients, absent_stay=self.plan.settings.replay is not None)
-        device = usable_device(self.plan.settings.device)
-        return StackedCohort(clients, recipe, kinds, device)
-
-    def make_client(self, name: str, number: int) -> Any:
-        """Make one client by its name and number."""
-        plan, settings = self.plan, self.plan.settings
-        algorithm = plan.algorithm
-        if algorithm.make_client is not None:
-            return algorithm.make_client(name, plan.base, self.data.client(number))
-        # One seed for all: clients of one architecture start from the same weights, as in HtFLlib.
-        model = models.build(
-            plan.models[name], plan.shape, plan.classes, settings.width, settings.seed
-        )
-        return Client(
-            name,
-            algorithm,
-            model,
-            self.data.client(number),
-            batch_size=settings.batch_size,
-            seed=settings.seed,
-            shuffle=settings.shuffle,
-            compute=settings.compute,
-            secret=settings.secret,
-        )
-
-
-@dataclass(frozen=True)
-class NpzStore:
-    """Clients' data in a file each, so that a worker need not hold what is not its own."""
-
-    folder: Path
-
-    @classmethod
-    def write(cls, federation: Federation, folder: Path) -> "NpzStore":
-        """Write every client's samples as they are stored."""
-        for client in range(len(federation)):
-            shards = federation.shards(client)
-            arrays = (*_arrays(shards.train), *_arrays(shards.test))
-            np.savez(folder / f"{client}.npz", *arrays)
-        return cls(folder)
-
-    def client(self, client: int) -> ClientData:
-        """Return what one client's model reads."""
-        with np.load(self.folder / f"{client}.npz", allow_pickle=False) as file:
-            train_x, train_y, test_x, test_y = (file[f"arr_{i}"] for i in range(4))
-        return ClientData(Shard(train_x, train_y).samples(), Shard(test_x, test_y).samples())
-
-
-def _arrays(shard: Shard) -> tuple[Any, Any]:
-    return shard.inputs, shard.labels
 
 
 def make_plan(
@@ -309,35 +246,3 @@ def client_names(federation: Federation) -> list[str]:
     """Return the clients' names; zero-padded, so that they sort as their numbers do."""
     digits = max(2, len(str(len(federation) - 1)))
     return [f"client-{number:0{digits}}" for number in range(len(federation))]
-
-
-@contextmanager
-def open_cohort(
-    plan: Plan, federation: Federation, stacked: Collection[str] = frozenset()
-) -> Iterator[SimulatedCohort]:
-    """Open the run's cohort: in this process for one worker or a GPU, else in workers.
-
-    Either gives the same answers to the bit, unless clients are stacked.
-
-    Args:
-        plan: the run's.
-        federation: its data.
-        stacked: the architectures whose clients train together.
-    """
-    torch.set_num_threads(1)
-    cohort = _make_cohort(plan, federation, frozenset(stacked))
-    try:
-        yield cohort
-    finally:
-        cohort.close()
-
-
-def _make_cohort(plan: Plan, federation: Federation, stacked: frozenset[str]) -> SimulatedCohort:
-    if plan.workers == 1:
-        return CohortFactory(plan, federation, stacked)(list(plan.models))
-    if isinstance(federation, FolderFederation):
-        factory = CohortFactory(plan, federation, stacked)
-        return WorkerCohort(factory, plan.costs, plan.workers)
-    with tempfile.TemporaryDirectory(prefix="edgeloop-") as folder:
-        factory = CohortFactory(plan, NpzStore.write(federation, Path(folder)), stacked)
-        return WorkerCohort(factory, plan.costs, plan.workers)

@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from edgeloop import models
-from edgeloop.algorithm import Algorithm, Batches, Recipe
+from edgeloop.algorithm import Batches, Recipe
 from edgeloop.data import Federation
 from edgeloop.errors import ConfigError
 from edgeloop.runtime import atomic_files
@@ -81,13 +80,12 @@ def choose(plan: Plan, federation: Federation) -> dict[str, StackingDecision]:
         return {}
     if asked == "plain":
         return {}
-    algorithm = plan.algorithm
     kinds: dict[str, list[int]] = {}
     for number, architecture in enumerate(plan.models.values()):
         kinds.setdefault(architecture, []).append(number)
     fewest = 1 if plan.settings.device == "cuda" else 2
     chosen = {
-        architecture: _choice(plan, federation, algorithm, architecture, clients)
+        architecture: _choice(plan, federation, architecture, clients)
         for architecture, clients in kinds.items()
         if len(clients) >= fewest
     }
@@ -105,14 +103,10 @@ def _as_requested(architecture: str, choice: StackingDecision, asked: str) -> St
 
 
 def _choice(
-    plan: Plan,
-    federation: Federation,
-    algorithm: Algorithm[Any, Any, Any],
-    architecture: str,
-    clients: Sequence[int],
+    plan: Plan, federation: Federation, architecture: str, clients: Sequence[int]
 ) -> StackingDecision:
-    client_batches = _client_batches(plan, federation, algorithm, architecture, clients[:CLIENTS])
-    recipe, why = algorithm.recipe, ""
+    client_batches = _client_batches(plan, federation, architecture, clients[:CLIENTS])
+    recipe, why = plan.algorithm.recipe, ""
     if recipe is None:
         why = f"{plan.settings.algorithm}'s round is more than one descent"
     elif any(client_batch.model.draws for client_batch in client_batches):
@@ -121,7 +115,7 @@ def _choice(
         why = "there is no full batch to measure with"
     else:
         try:
-            found = _measured(plan, recipe, client_batches, algorithm.start()[1])
+            found = _measured(plan, recipe, client_batches, plan.algorithm.start()[1])
         except RuntimeError as error:  # what torch.func cannot map says so in many ways
             why = str(error).strip().partition("\n")[0][:200]
     count = {"clients": len(clients)}
@@ -132,25 +126,21 @@ def _choice(
 
 
 def _client_batches(
-    plan: Plan,
-    federation: Federation,
-    algorithm: Algorithm[Any, Any, Any],
-    architecture: str,
-    clients: Sequence[int],
+    plan: Plan, federation: Federation, architecture: str, clients: Sequence[int]
 ) -> list[ClientBatch]:
-    settings, compute = plan.settings, plan.settings.compute
+    compute, batch_size = plan.settings.compute, plan.settings.batch_size
     device = usable_device(compute.device)
-    few = BATCHES * settings.batch_size
+    few = BATCHES * batch_size
     client_batches = []
     for client in clients:
-        model = models.build(architecture, plan.shape, plan.classes, settings.width, settings.seed)
-        algorithm.init_client_state(model)
+        model = plan.build_model(architecture)
+        plan.algorithm.init_client_state(model)
         train = federation.client(client).train
         inputs = torch.tensor(train.inputs[:few], device=device)
         inputs = inputs.contiguous(memory_format=compute.format(inputs.ndim))
         labels = torch.tensor(train.labels[:few], device=device)
         placed = compute.place(model).to(device)
-        client_batches.append(ClientBatch(placed, Batches(inputs, labels, settings.batch_size)))
+        client_batches.append(ClientBatch(placed, Batches(inputs, labels, batch_size)))
     return client_batches
 
 

@@ -19,6 +19,12 @@ log = logging.getLogger(__name__)
 _NAMED = 5  # classes, in a sentence
 
 
+def log_all(sentences: Sequence[str]) -> None:
+    """Log warnings, a line each."""
+    for each in sentences:
+        log.warning("%s", each)
+
+
 def data_warnings(federation: Federation, batch_size: int) -> list[str]:
     """Return what is wrong with the clients' shares, a sentence each.
 

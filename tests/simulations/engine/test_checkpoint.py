@@ -6,7 +6,7 @@ from edgeloop import algorithms
 from edgeloop.errors import RunError
 from edgeloop.protocol import wire
 from edgeloop.server_loop import RunState
-from simulations.engine import checkpoint, run_plan
+from simulations.engine import checkpoint, run_cohort, run_plan
 from simulations.engine.checkpoint import CheckpointSchedule
 from simulations.engine.run import simulate
 from simulations.results.measurements import Row
@@ -42,7 +42,7 @@ def test_what_was_saved_comes_back_to_the_bit(settings: RunSettings, tmp_path: P
     plan = run_plan.make_plan(settings, federation)
     algorithm = plan.load()
     state, broadcast = algorithm.start()
-    with run_plan.open_cohort(plan, federation) as cohort:
+    with run_cohort.open_cohort(plan, federation) as cohort:
         upload = cohort.ask(0, broadcast)["client-01"].upload
         state, broadcast = algorithm.aggregate(state, [upload])
         checkpoint.save(tmp_path, cohort, RunState(1, state, broadcast), [ROW])
@@ -52,7 +52,7 @@ def test_what_was_saved_comes_back_to_the_bit(settings: RunSettings, tmp_path: P
     assert saved.rows == (ROW,)
     assert saved.run_state.rounds == 1
     assert wire.fingerprint(saved.run_state.state) == wire.fingerprint(state)
-    with run_plan.open_cohort(plan, federation) as other:
+    with run_cohort.open_cohort(plan, federation) as other:
         other.restore(saved.models)
         again = other.ask(1, saved.run_state.broadcast)
     for name, answer in after.items():
@@ -64,7 +64,7 @@ def test_only_the_newest_whole_one_counts(settings: RunSettings, tmp_path: Path)
     plan = run_plan.make_plan(settings, federation)
     algorithm = plan.load()
     (tmp_path / ".checkpoint-12.new").mkdir()  # a crash while it was being written
-    with run_plan.open_cohort(plan, federation) as cohort:
+    with run_cohort.open_cohort(plan, federation) as cohort:
         for rounds in (9, 10):
             checkpoint.save(tmp_path, cohort, RunState(rounds, *algorithm.start()), [ROW] * rounds)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]

@@ -1,155 +1,29 @@
-"""What a simulation is asked to do, checked before anything runs."""
+"""One simulated run: whose samples, which algorithm, who takes part, and where it computes."""
 
-import re
-import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from edgeloop import algorithms, bases, data, generators
+from edgeloop import algorithms, bases, generators
 from edgeloop.algorithm import AlgorithmInfo
 from edgeloop.bases import building
 from edgeloop.bases.running import Base
-from edgeloop.data import Federation, Partition
-from edgeloop.data.settings import PartitionSeed, PartitionSettings
-from edgeloop.data.views import select_clients
 from edgeloop.errors import ConfigError, EdgeloopError, choose
 from edgeloop.generator import Generator
 from edgeloop.mixing.experts import Mix
 from edgeloop.privacy.dp_sgd import NoiseSecret
 from edgeloop.protocol.task import BATCH_SIZE, VARIANT, WIDTH, Scalar
-from edgeloop.runtime.config import Option, PrivacySettings, Settings
+from edgeloop.runtime.config import Option, PrivacySettings
 from edgeloop.seeds import derive
 from edgeloop.training.compute import Compute, Layout, Precision, usable_device
-
-CLIENTS = Partition.clients
-"""Clients of a partition, unless somebody says how many."""
-
-Whole = Annotated[int, Field(ge=1)]
-
-_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_OWN_OPTIONS = {
-    **{"classes": "--data", "width": "--width", "seed": "--seed", "shape": "--data"},
-    **{"generator_sha256": "--generator", "latent_dim": "--generator"},
-    **{"base_sha256": "--base", "dims": "--base"},
-}
-
-
-def parse_options(words: Sequence[str]) -> dict[str, Scalar]:
-    """Read "key=value" words; a value is a TOML scalar, or a bare word for a string.
-
-    Raises:
-        ConfigError: naming the word that is none, or a key that has an option of its own.
-    """
-    options: dict[str, Scalar] = {}
-    for word in words:
-        key, equals, value = (part.strip() for part in word.partition("="))
-        if not key or not equals:
-            raise ConfigError("set", f"{word!r} is no key=value", "write --set pull=1.0")
-        if key in _OWN_OPTIONS:
-            raise ConfigError("set", f"{key} has an option of its own", f"use {_OWN_OPTIONS[key]}")
-        options[key] = _scalar(key, value)
-    return options
-
-
-def parse_privacy(words: Sequence[str]) -> dict[str, Scalar] | None:
-    """Read "key=value" words of `PrivacySettings`; none of them is no privacy.
-
-    Raises:
-        ConfigError: naming the word that is none.
-    """
-    found: dict[str, Scalar] = {}
-    for word in words:
-        key, equals, value = (part.strip() for part in word.partition("="))
-        if not key or not equals:
-            problem = f"{word!r} is no key=value"
-            raise ConfigError("privacy", problem, "write --privacy noise=1.0")
-        found[key] = _scalar(key, value)
-    return found or None
-
-
-def parse_workers(word: str) -> int | Literal["auto"]:
-    """Read a number of workers.
-
-    Raises:
-        ConfigError: if it is neither a number above 0 nor "auto".
-    """
-    if word == "auto":
-        return "auto"
-    if not word.isdecimal() or int(word) < 1:
-        raise ConfigError("workers", f"{word!r} is no number above 0", "give one, or auto")
-    return int(word)
-
-
-def _scalar(key: str, text: str) -> Scalar:
-    if _WORD.fullmatch(text) and text not in ("true", "false", "inf", "nan"):
-        return text
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (RecursionError, ValueError) as error:
-        raise ConfigError(
-            f"set {key}", f"{text[:80]!r} is no TOML value", 'write 1.0, true or "word"'
-        ) from error
-    if not isinstance(value, bool | int | float | str):
-        raise ConfigError(f"set {key}", f"{text} is no single value", 'write 1.0, true or "word"')
-    return value
-
-
-class DataSettings(PartitionSettings):
-    """Whose samples these are."""
-
-    data: str
-    """Data set: a folder, a parquet file, or fashion-sample."""
-    clients: Whole | None = None
-    """Number of clients. [default: 20, or the data's own]"""
-    samples: Whole | None = None
-    """Number of samples to divide, drawn at random. [default: all]"""
-    partition_seed: PartitionSeed = Partition.seed
-    only_client: Annotated[int, Field(ge=0)] | None = None
-    """Number of the only client to run. [default: all clients]"""
-    shots: Whole | None = None
-    """Training samples per class and client. [default: all]"""
-
-    def federation(self) -> Federation:
-        """Open the data as these clients hold it.
-
-        Raises:
-            ConfigError: if the data comes with another number of clients than was asked for.
-            DataError: if the data cannot be read, or not be divided so, or has no such client.
-        """
-        partition, size = self._partition(), self.image_size
-        federation = data.load(self.data, partition, self.layout, size, self.columns)
-        if self.clients is not None and self.clients != len(federation):
-            raise ConfigError(
-                "clients",
-                f"{self.clients} asked for, but {self.data} comes divided among {len(federation)}",
-                "leave --clients out, or choose a --partition other than natural",
-            )
-        chosen = range(len(federation)) if self.only_client is None else [self.only_client]
-        return select_clients(federation, chosen, self.shots)
-
-    def _partition(self) -> Partition | None:
-        if self.partition is None and self.samples is not None:
-            problem = "is of a partition, and none is asked for"
-            raise ConfigError("samples", problem, "give a --partition, or leave it out")
-        return self.division(self.clients or CLIENTS, self.partition_seed, self.samples)
-
+from simulations.settings.data import ComputeSettings, DataSettings, Whole
+from simulations.settings.words import parse_options, parse_privacy
 
 HyperparameterWords = Annotated[
     dict[str, Scalar], Option(name="--set", several=True, parse=parse_options)
 ]
 PrivacyWords = Annotated[PrivacySettings | None, Option(several=True, parse=parse_privacy)]
-
-
-class ComputeSettings(Settings):
-    """Where clients train; the number of processes changes no result."""
-
-    workers: Annotated[Whole | Literal["auto"], Option(parse=parse_workers)] = "auto"
-    """Number of worker processes, or auto for one per core."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Device: cpu or cuda."""
 
 
 class RunSettings(ComputeSettings, DataSettings):

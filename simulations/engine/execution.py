@@ -1,0 +1,138 @@
+"""The rounds of a simulation, from where its folder says that it stands to its end."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edgeloop import round_history, server_loop
+from edgeloop.algorithm import Algorithm
+from edgeloop.client import Report
+from edgeloop.data import Federation
+from edgeloop.participation import ParticipationPolicy, Recorded
+from edgeloop.server_loop import RoundResult
+from simulations.engine import checkpoint, mixing, run_cohort, stacking_benchmark
+from simulations.engine.checkpoint import Checkpoint, CheckpointSchedule
+from simulations.engine.recorder import Recorder
+from simulations.engine.run_plan import Plan
+from simulations.results import clients_table, concerns, measurements
+from simulations.results.clients_table import Journal
+from simulations.results.folder import HISTORY
+from simulations.results.measurements import Row
+
+Watch = Callable[[int, float], None]
+"""Called after each round with how many are done, and the round's accuracy."""
+
+
+class Ended(NamedTuple):
+    """What a run's rounds led to.
+
+    Attributes:
+        reports: of the last evaluation, by client.
+        broadcast: the last one.
+        mixed: the summary's part on each client's own weight; empty where nothing is mixed.
+    """
+
+    reports: Mapping[str, Report]
+    broadcast: Any
+    mixed: Mapping[str, Any]
+
+
+class Execution:
+    """A run that is about to begin, or to continue at its last checkpoint.
+
+    Args:
+        plan: of the run.
+        algorithm: with its server's half.
+        federation: of those clients that are there from the first round on.
+        folder: of the run.
+
+    Attributes:
+        rows: of the rounds so far.
+        stacking: which architectures' clients train together, and why.
+        journal: every client's rows.
+    """
+
+    def __init__(
+        self, plan: Plan, algorithm: Algorithm[Any, Any, Any], federation: Federation, folder: Path
+    ) -> None:
+        self._plan, self._algorithm = plan, algorithm
+        self._federation, self._folder = federation, folder
+        new = Checkpoint(server_loop.initial_state(algorithm), (), folder)
+        self._saved = checkpoint.latest(folder, algorithm) or new
+        self.rows: Sequence[Row] = self._saved.rows
+        drawn = plan.participation()
+        self._spending = plan.spending(drawn)
+        self._participation: ParticipationPolicy | None = self._spending or drawn
+        self.journal = Journal(folder, plan.models, self._participation, len(self.rows))
+        self.stacking = stacking_benchmark.load_or_choose(folder, plan, federation)
+
+    def run(self, on_row: Callable[[Row], None], watch: Watch) -> Ended:
+        """Run and record what is left.
+
+        Args:
+            on_row: called with each row, as soon as it is written.
+            watch: called after each round.
+        """
+        saved, settings = self._saved, self._plan.settings
+        recorder = self._recorder(on_row)
+        self.rows = recorder.rows
+        together = stacking_benchmark.stacked_architectures(self.stacking)
+        with run_cohort.open_cohort(self._plan, self._federation, together) as cohort:
+            if saved.rows:
+                cohort.restore(saved.models)
+            run_state, reports = server_loop.run_rounds(
+                algorithm=recorder.algorithm,
+                cohort=cohort,
+                rounds=settings.rounds,
+                run_state=saved.run_state,
+                on_round_end=self._on_round_end(recorder, cohort, watch),
+                should_stop=lambda: measurements.has_stalled(recorder.rows, settings.patience),
+                participation=self._participation,
+            )
+            watch(settings.rounds, recorder.finished(reports).accuracy)
+            self.journal.write(cohort.hits())
+            mixed = mixing.mixing_summary(self._plan, cohort, run_state.broadcast, run_state.rounds)
+        return Ended(reports, run_state.broadcast, mixed)
+
+    def _recorder(self, on_row: Callable[[Row], None]) -> Recorder:
+        return Recorder(
+            algorithm=self._algorithm,
+            path=self._folder / "rounds.csv",
+            rows=self._saved.rows,
+            broadcast=self._saved.run_state.broadcast,
+            workers=self._plan.workers,
+            clock=time.perf_counter,
+            journal=self.journal,
+            on_row=on_row,
+            spent=None if self._spending is None else self._spending.epsilon,
+        )
+
+    def _on_round_end(
+        self, recorder: Recorder, cohort: run_cohort.SimulatedCohort, watch: Watch
+    ) -> Callable[[RoundResult[Any, Any, Any]], None]:
+        """Return what is done at the end of each round; a checkpoint, if one is due."""
+        pace, policy = CheckpointSchedule(), self._participation
+        holds = isinstance(policy, Recorded) and policy.delays  # uploads, which no checkpoint has
+
+        def save(closed: RoundResult[Any, Any, Any]) -> None:
+            self.journal.sync()
+            checkpoint.save(self._folder, cohort, closed.run_state, recorder.rows)
+
+        def after(closed: RoundResult[Any, Any, Any]) -> None:
+            measures = concerns.round_metrics(self._algorithm, closed, policy)
+            row = recorder.closed(closed, measures)
+            concerns.log_new_warnings(self._algorithm, recorder.rows)
+            if self._plan.settings.history:
+                round_history.write_round(self._folder / HISTORY, closed)
+            watch(closed.run_state.rounds, row.accuracy)
+            if pace.due() and not holds:
+                pace.run(lambda: save(closed))
+
+        return after
+
+    def final_warnings(self) -> list[str]:
+        """Return what is not as wanted in a run that has ended; log what its clients have met."""
+        diverged = concerns.client_warnings(clients_table.read(self._folder))
+        concerns.log_all(diverged)
+        return [*diverged, *concerns.round_warnings(self._algorithm, self.rows)]
