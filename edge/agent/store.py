@@ -7,25 +7,24 @@
 A state has a checksum, and the names of its device and task; those of before 0.1.1 have neither.
 """
 
-import hashlib
 import json
 import logging
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from edge.agent import state as state_file
+from edge.agent.state import ANSWER as ANSWER
+from edge.agent.state import BEFORE, DamagedError, Tensors
+from edge.agent.state import WEIGHTS as WEIGHTS
+from edge.agent.state import AgentState as AgentState
 from edgeloop.errors import RunError
-from edgeloop.protocol import history, wire
-from edgeloop.protocol.task import Name
+from edgeloop.protocol import wire
 from edgeloop.runtime import atomic_files
 
 log = logging.getLogger(__name__)
@@ -36,78 +35,6 @@ NEW = "model-{run}.onnx"
 PREVIOUS = "previous"
 KEPT_RUNS = 2
 """Runs before that are kept."""
-
-ANSWER = "answer"
-WEIGHTS, BEFORE = "weights/", "before/"
-Tensors = Mapping[str, npt.NDArray[Any]]
-
-
-class _Facts(BaseModel):
-    """What a state tells beside its tensors."""
-
-    model_config = ConfigDict(strict=True)
-
-    run: Name
-    round: Annotated[int, Field(ge=0, le=wire.MAX_FRAME)]
-    device: Name | None = None
-    task: Name | None = None
-    evaluated: bool = False
-    accuracies: Mapping[str, Annotated[float, Field(ge=0, le=1)] | None] = {}
-    traffic: Mapping[str, Mapping[Literal["down", "up"], Annotated[int, Field(ge=0)]]] = {}
-
-
-class DamagedError(Exception):
-    """A state that is cut short, or has other bytes than were written."""
-
-
-@dataclass(frozen=True)
-class AgentState:
-    """Where a device stands in a run.
-
-    Attributes:
-        run: the run's identity.
-        round: the last round it has answered.
-        answer: the answer's frame, to be sent again when it is asked again.
-        weights: its model's, after that round.
-        accuracies: its accuracy in each round it took part in, by round; None without test samples.
-        traffic: bytes "down" and "up" of each of those rounds, by round; of an answer that is yet
-            to be sent, those of its frame.
-        evaluated: whether `round` was no round, but the run's last evaluation.
-        before: the model's weights before that evaluation; empty without one.
-    """
-
-    run: str
-    round: int
-    answer: bytes
-    weights: Tensors = field(default_factory=dict)
-    accuracies: Mapping[str, float | None] = field(default_factory=dict)
-    traffic: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    evaluated: bool = False
-    before: Tensors = field(default_factory=dict)
-
-    def continued(self, rounds: int) -> "AgentState":
-        """Return the state with which a run goes on that has so many rounds now.
-
-        If it had fewer before, that is the one before its last evaluation: with that number the run
-        has a round now.
-        """
-        if not self.evaluated or self.round >= rounds:
-            return self
-        number = str(self.round)
-        return replace(
-            self,
-            round=self.round - 1,
-            answer=b"",
-            weights=self.before,
-            accuracies={key: each for key, each in self.accuracies.items() if key != number},
-            traffic={key: each for key, each in self.traffic.items() if key != number},
-            evaluated=False,
-            before={},
-        )
-
-    def trained_before(self, number: int) -> str:
-        """Return the rounds before another that it took part in, as an answer tells them."""
-        return history.written(each for each in map(int, self.accuracies) if each < number)
 
 
 class AgentStore:
@@ -148,7 +75,7 @@ class AgentStore:
             if path == self.path:
                 self._run = None if found is None else str(found[0]["run"])
             if found is not None and found[0]["run"] == run:
-                return _parse_state(*found)
+                return state_file.parse(*found)
         return None
 
     def keep_broadcast(self, payload: bytes) -> None:
@@ -177,7 +104,7 @@ class AgentStore:
         tensors = {WEIGHTS + name: array for name, array in state.weights.items()}
         tensors |= {BEFORE + name: array for name, array in state.before.items()}
         tensors[ANSWER] = np.frombuffer(state.answer, np.uint8)
-        content = save(tensors, {"facts": text, "sha256": _digest(text, tensors)})
+        content = save(tensors, {"facts": text, "sha256": state_file.digest(text, tensors)})
         with atomic_files.writing(self._folder):
             self._archive_state(state.run)
             atomic_files.write(self.path, content)
@@ -229,7 +156,7 @@ class AgentStore:
     def _read_state(self, path: Path) -> tuple[Mapping[str, Any], Tensors] | None:
         """Return a state's facts and tensors; None if there is none, or it is damaged."""
         try:
-            return _read(path) if path.exists() else None
+            return state_file.read(path) if path.exists() else None
         except DamagedError as error:
             self._set_aside(path, error)
             return None
@@ -251,40 +178,10 @@ def device_of_folder(folder: Path) -> str | None:
     path = folder / STATE
     with suppress(DamagedError, wire.WireError):
         if path.exists():
-            facts, tensors = _read(path)
+            facts, tensors = state_file.read(path)
             known = facts.get("device")
             return str(known or wire.envelope_of(tensors[ANSWER].tobytes()).sender)
     return None
-
-
-def _read(path: Path) -> tuple[Mapping[str, Any], Tensors]:
-    try:
-        with safe_open(path, framework="np") as file:
-            metadata = file.metadata()
-            facts = atomic_files.parse_json(metadata["facts"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
-        _Facts.model_validate(facts)
-        if tensors[ANSWER].dtype != np.uint8:
-            raise DamagedError("it is no state")
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror or error})"
-        raise RunError(str(path), problem, "fix its rights, or the disk") from error
-    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DamagedError(str(error).partition("\n")[0]) from error
-    if ("device" in facts or "sha256" in metadata) and metadata.get("sha256") != _digest(
-        metadata["facts"], tensors
-    ):
-        raise DamagedError("its checksum is another")
-    return facts, tensors
-
-
-def _digest(facts: str, tensors: Tensors) -> str:
-    """Return the SHA-256 of all that a state says."""
-    digest = hashlib.sha256(facts.encode())
-    for name, array in sorted(tensors.items()):
-        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def _aside(path: Path) -> Path:
@@ -310,21 +207,3 @@ def _run_of(summary: Path) -> str | None:
     if not isinstance(found, str) or not wire.NAME.fullmatch(found):
         raise DamagedError(f"its run is {found!r}")
     return found
-
-
-def _parse_state(facts: Mapping[str, Any], tensors: Tensors) -> AgentState:
-    weights, before = (
-        {name.removeprefix(at): array for name, array in tensors.items() if name.startswith(at)}
-        for at in (WEIGHTS, BEFORE)
-    )
-    answer = tensors[ANSWER].tobytes()
-    return AgentState(
-        run=facts["run"],
-        round=facts["round"],
-        answer=answer,
-        weights=weights,
-        accuracies=facts.get("accuracies", {}),
-        traffic=facts.get("traffic", {}),
-        evaluated=facts.get("evaluated", False),
-        before=before,
-    )

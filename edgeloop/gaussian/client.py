@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from edgeloop.answers import Answer, Release, Report
 from edgeloop.data import ClientData
 from edgeloop.data.samples import Samples
-from edgeloop.errors import BaseError, ConfigError, MisfitError, RunError
+from edgeloop.errors import RunError
 from edgeloop.gaussian import classifier, kernel, statistics
+from edgeloop.gaussian.checks import Extractor, check_base, check_labels, check_samples
 from edgeloop.gaussian.classifier import Linear
 from edgeloop.gaussian.knowledge import GlobalStatistics, digest
 from edgeloop.gaussian.options import Config
@@ -34,18 +35,6 @@ from edgeloop.statistics.auc import micro_auc
 
 WHY = "most hits in cross-validation, less a pull to a half"
 """Of a client's weight."""
-
-
-class Extractor(Protocol):
-    """What a base is to a client; see `edgeloop.bases.running.Base`."""
-
-    identity: str
-    dims: int
-    variances_D: NDArray[np.float64]
-
-    def features(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the features (N, D) of inputs (N, ...)."""
-        ...
 
 
 class Expert(Protocol):
@@ -289,42 +278,3 @@ def prepare_features(features_ND: Matrix, spread_D: Matrix, config: Config) -> M
     if config.form == "cosine":
         return classifier.whiten(features_ND, spread_D)
     return statistics.clip_features(features_ND)
-
-
-def check_labels(config: Config, name: str, data: ClientData) -> None:
-    """Refuse samples of classes that a run does not have.
-
-    Raises:
-        MisfitError: naming one.
-    """
-    labels_N = np.concatenate([data.train.labels, data.test.labels])
-    wrong_N = (labels_N < 0) | (labels_N >= config.classes)
-    if wrong_N.any():
-        which = int(labels_N[wrong_N.argmax()])
-        problem = f"has a sample of class {which}, and the run has {config.classes} classes"
-        raise MisfitError(name, problem, "leave that class out, or have the task take it in")
-
-
-def check_samples(name: str, samples: int) -> None:
-    """Refuse more samples than one client's upload may stand for.
-
-    Raises:
-        ConfigError: if there are.
-    """
-    if samples > statistics.MOST:
-        problem = f"{name} has {samples:,} training samples, and may bring {statistics.MOST:,}"
-        raise ConfigError("data", problem, "leave some of them out")
-
-
-def check_base(config: Config, base: Extractor) -> None:
-    """Refuse a base that is not the run's.
-
-    Raises:
-        BaseError: naming both.
-    """
-    if config.base_sha256 and base.identity != config.base_sha256:
-        problem = f"is {base.identity[:12]}..., the run's is {config.base_sha256[:12]}..."
-        raise BaseError("base", problem, "give the base that the run began with")
-    if base.dims != config.dims:
-        problem = f"makes features of {base.dims} numbers, the run's have {config.dims}"
-        raise BaseError("base", problem, "give the base that the run began with")

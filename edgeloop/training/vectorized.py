@@ -14,41 +14,26 @@ Shape suffixes: M models, A of them at work, N samples, B of them in a batch, S 
 import copy
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, vmap
 
-from edgeloop.algorithm import Batches, CollectedOutputs, Recipe
+from edgeloop.algorithm import Batches, Recipe
 from edgeloop.models.split import SplitModel
+from edgeloop.training import model_stacks as stacks
 from edgeloop.training.cuda_graphs import CudaGraphs
+from edgeloop.training.model_stacks import ClientBatch as ClientBatch
+from edgeloop.training.model_stacks import Tensors
 from edgeloop.training.sgd import OUTPUTS, collect_outputs, with_fields
 from edgeloop.training.traced_step import TracedFunction
 
 U = TypeVar("U")
 B = TypeVar("B")
 
-Tensors = dict[str, Tensor]
 Gradients = tuple[Tensor | None, ...]
-
-SMALLEST = 1e-6
-"""Added to a norm before it divides, as `torch.nn.utils.clip_grad_norm_` does."""
-
-
-@dataclass(frozen=True)
-class ClientBatch:
-    """One client's training in a round.
-
-    Attributes:
-        model: trained in place.
-        batches: its samples.
-    """
-
-    model: SplitModel
-    batches: Batches
 
 
 class VectorizedTrainer(Generic[U, B]):
@@ -70,9 +55,9 @@ class VectorizedTrainer(Generic[U, B]):
         learning = {id(parameter) for parameter in self._template.own()}
         self._learning: Tensors = {}
         self._frozen: Tensors = {}
-        for name, tensor in _named(self._template).items():
+        for name, tensor in stacks.named_tensors(self._template).items():
             kind = self._learning if id(tensor) in learning else self._frozen
-            kind[name] = _empty_stack(size, tensor, device)
+            kind[name] = stacks.empty_stack(size, tensor, device)
         self._extra_params: Tensors = {}
         self._goal: Any = None
         self._cuda_graphs = CudaGraphs(self._step) if device.type == "cuda" else None
@@ -117,12 +102,18 @@ class VectorizedTrainer(Generic[U, B]):
             collect_outputs(recipe, *_model_and_batches(client_batch)) if before else []
             for client_batch in ranked
         ]
-        _load(self._state(), [_named(client_batch.model) for client_batch in ranked])
+        stacks.load(
+            self._state(),
+            [stacks.named_tensors(client_batch.model) for client_batch in ranked],
+        )
         for noted, labels_AB in self._train_steps(ranked):
             if noted is not None:
-                _append_collected(noted, labels_AB, seen)
+                stacks.append_collected(noted, labels_AB, seen)
             yield
-        _unload(self._state(), [_named(client_batch.model) for client_batch in ranked])
+        stacks.unload(
+            self._state(),
+            [stacks.named_tensors(client_batch.model) for client_batch in ranked],
+        )
         if recipe.collect_at == "after":
             seen = [
                 collect_outputs(recipe, *_model_and_batches(client_batch))
@@ -140,7 +131,9 @@ class VectorizedTrainer(Generic[U, B]):
     def _set_goal(self, goal: Any, count: int) -> None:
         """Take over a round's goal; where its shapes are the last one's, into the same memory."""
         guesses = {name: getattr(goal, name) for name in self._recipe.extra_params(goal)}
-        if _shapes(goal) == _shapes(self._goal) and list(guesses) == list(self._extra_params):
+        if stacks.shapes(goal) == stacks.shapes(self._goal) and list(guesses) == list(
+            self._extra_params
+        ):
             for ours, theirs in zip(self._goal or (), goal or (), strict=True):
                 ours.copy_(theirs)
         else:
@@ -159,9 +152,9 @@ class VectorizedTrainer(Generic[U, B]):
 
         Beside it are the labels (A, B) of what it saw.
         """
-        inputs, labels = _samples(ranked)
+        inputs, labels = stacks.padded_samples(ranked)
         counts = [self._recipe.epochs * len(client_batch.batches) for client_batch in ranked]
-        order_SMB = _schedule(ranked, self._recipe.epochs).to(self._device)
+        order_SMB = stacks.schedule(ranked, self._recipe.epochs).to(self._device)
         rows_M1 = torch.arange(len(ranked), device=self._device).unsqueeze(1)
         drawn = [
             self._recipe.step_inputs(self._goal, client_batch.batches.seed)
@@ -171,7 +164,7 @@ class VectorizedTrainer(Generic[U, B]):
         for number in range(counts[0]):
             active = sum(count > number for count in counts)
             at = rows_M1[:active], order_SMB[number, :active]
-            fields = _stacked([next(each) for each in drawn[:active]])
+            fields = stacks.stack_fields([next(each) for each in drawn[:active]])
             labels_AB = labels[at]
             yield step({"inputs": inputs[at], "labels": labels_AB, **fields}), labels_AB
 
@@ -186,7 +179,9 @@ class VectorizedTrainer(Generic[U, B]):
         groups, noted = self._gradients(learning, guesses, still, self._goal, dict(batch))
         if self._recipe.clip is not None:
             for group in groups:
-                _clip([gradient for gradient in group if gradient is not None], self._recipe.clip)
+                stacks.clip(
+                    [gradient for gradient in group if gradient is not None], self._recipe.clip
+                )
         with torch.no_grad():
             for tensors, group in zip((learning, guesses), groups, strict=True):
                 for tensor, gradient in zip(tensors.values(), group, strict=True):
@@ -201,7 +196,7 @@ class VectorizedTrainer(Generic[U, B]):
 
         The gradients are those of the models and of the guesses; None of what has no part in it.
         """
-        ours, theirs = _leaves(learning), _leaves(guesses)
+        ours, theirs = stacks.leaves(learning), stacks.leaves(guesses)
         losses_A, noted = vmap(partial(self._loss, goal))(ours, still, theirs, batch)
         leaves = [*ours.values(), *theirs.values()]
         gradients = torch.autograd.grad(losses_A.sum(), leaves, allow_unused=True)
@@ -257,83 +252,3 @@ def train_interleaved(
 
 def _model_and_batches(client_batch: ClientBatch) -> tuple[SplitModel, Batches]:
     return client_batch.model, client_batch.batches
-
-
-def _named(model: nn.Module) -> Tensors:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
-
-
-@torch.no_grad()
-def _load(state: Tensors, models: Sequence[Tensors]) -> None:
-    for name, tensor in state.items():
-        for row, model in enumerate(models):
-            tensor[row] = model[name]
-
-
-@torch.no_grad()
-def _unload(state: Tensors, models: Sequence[Tensors]) -> None:
-    for name, tensor in state.items():
-        for row, model in enumerate(models):
-            model[name].copy_(tensor[row])
-
-
-def _leaves(tensors: Tensors) -> Tensors:
-    """Return the same memory as leaves that gradients are asked of."""
-    return {name: tensor.detach().requires_grad_(True) for name, tensor in tensors.items()}
-
-
-def _empty_stack(size: int, tensor: Tensor, device: torch.device) -> Tensor:
-    """Return room for so many of a tensor, with a leading axis.
-
-    Matrices lie as their gradients do, whose rows a mapped linear layer makes columns: where the
-    two lie alike, a step of SGD reads and writes memory in one run.
-    """
-    if tensor.ndim == 2:
-        return torch.empty(size, *tensor.T.shape, dtype=tensor.dtype, device=device).mT
-    return torch.empty(size, *tensor.shape, dtype=tensor.dtype, device=device)
-
-
-def _shapes(goal: Any) -> list[torch.Size] | None:
-    return None if goal is None else [tensor.shape for tensor in goal]
-
-
-def _samples(ranked: Sequence[ClientBatch]) -> tuple[Tensor, Tensor]:
-    """Return inputs (M, N, ...) and labels (M, N) of all models, zeros behind the fewer."""
-    most = max(len(client_batch.batches.labels) for client_batch in ranked)
-    first = ranked[0].batches
-    inputs = first.inputs.new_zeros(len(ranked), most, *first.inputs.shape[1:])
-    labels = first.labels.new_zeros(len(ranked), most)
-    for row, client_batch in enumerate(ranked):
-        count = len(client_batch.batches.labels)
-        inputs[row, :count] = client_batch.batches.inputs
-        labels[row, :count] = client_batch.batches.labels
-    return inputs, labels
-
-
-def _schedule(ranked: Sequence[ClientBatch], epochs: int) -> Tensor:
-    """Return which samples (S, M, B) each model reads in each step; zeros when it is done."""
-    orders = [
-        torch.cat([client_batch.batches.order(epoch) for epoch in range(epochs)])
-        for client_batch in ranked
-    ]
-    return nn.utils.rnn.pad_sequence(orders)
-
-
-def _stacked(fields: Sequence[Mapping[str, Tensor]]) -> Tensors:
-    return {name: torch.stack([each[name] for each in fields]) for name in fields[0]}
-
-
-def _append_collected(noted: Tensor, labels_AB: Tensor, seen: Sequence[CollectedOutputs]) -> None:
-    """Give every model at work what was seen of its step."""
-    for mine, noted_B, labels_B in zip(seen, noted, labels_AB, strict=False):
-        mine.append((noted_B, labels_B))
-
-
-def _clip(gradients: Sequence[Tensor], largest: float) -> None:
-    """Scale each model's gradients (A, ...), in place, so that their joint norm is not larger."""
-    if not gradients:
-        return
-    squares_A = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0)
-    factor_A = (largest / (squares_A.sqrt() + SMALLEST)).clamp(max=1.0)
-    for gradient in gradients:
-        gradient.mul_(factor_A.view(-1, *[1] * (gradient.ndim - 1)))
