@@ -44,19 +44,17 @@ def main(  # noqa: PLR0913 - an option each
     found = {
         number: _studied(
             Study(
-                source,
-                number,
-                seeds,
-                client,
-                test_samples,
-                tuple(ROWS),
-                *LENGTHS.get(number, LENGTHS[2]),
-                "cnn",
-                generator,
-                {},
-                out / str(number),
-            ),
-            workers,
+                data=source,
+                shots=number,
+                seeds=seeds,
+                client=client,
+                test_samples=test_samples,
+                rounds=LENGTHS.get(number, LENGTHS[2])[0],
+                patience=LENGTHS.get(number, LENGTHS[2])[1],
+                generator=generator,
+                workers=workers or "auto",
+                folder=out / str(number),
+            )
         )
         for number in map(int, shots.split(","))
     }
@@ -67,7 +65,7 @@ def main(  # noqa: PLR0913 - an option each
     atomic_files.write(environment.ROOT / "docs" / "images" / "ktl.png", pictures(found, PAPER))
 
 
-def _studied(study: Study, workers: int | None) -> dict[str, Any]:
+def _studied(study: Study) -> dict[str, Any]:
     total = (study.seeds or CLIENTS) * len(study.baselines)
     with console.progress(f"{study.shots}-shot", total) as report:
         finished: list[str] = []
@@ -76,7 +74,7 @@ def _studied(study: Study, workers: int | None) -> dict[str, Any]:
             finished.append(title)
             report(len(finished), f"{title}: best {summary['best_accuracy']:.4f}")
 
-        return run(study, workers, done)
+        return run(study, done)
 
 
 def table(found: Mapping[int, Mapping[str, Any]]) -> str:

@@ -11,35 +11,14 @@ from typing import Annotated
 import typer
 
 from cloud.generator_service import repository, server
-from cloud.generator_service.server import SECRET
-from cloud.generator_service.settings import Backend, Serving
+from cloud.generator_service.server import SECRET, TritonInstallation
+from cloud.generator_service.settings import ServedModels, ServerSettings
 from edgeloop import generators
-from edgeloop.cli import console
+from edgeloop.cli import console, options
 from edgeloop.generators import control, manifest
 from edgeloop.generators.manifest import Manifest
 
 Reference = Annotated[str, typer.Argument(help="digits, a name in the store, or a folder.")]
-Name = Annotated[str | None, typer.Option(help="Name on the server. [default: the generator's]")]
-Version = Annotated[int, typer.Option(min=1, help="Version to write, beside the existing ones.")]
-Chosen = Annotated[
-    Backend | None,
-    typer.Option(
-        help="Backend: onnxruntime where the server has it (NVIDIA's image), else python."
-    ),
-]
-Instances = Annotated[int, typer.Option(min=1, help="Instances of each model.")]
-Gpu = Annotated[bool, typer.Option("--gpu/--cpu", help="Device on which the models run.")]
-Batch = Annotated[int, typer.Option(min=1, help="Largest batch, in images.")]
-Delay = Annotated[
-    int, typer.Option(min=0, help="Microseconds to wait for more requests of a batch.")
-]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of one inference.")]
-Arena = Annotated[bool, typer.Option(help="Keep freed memory, as large as the largest run was.")]
-Pattern = Annotated[bool, typer.Option(help="Plan memory ahead, for each new batch size.")]
-Cache = Annotated[bool, typer.Option(help="Answer repeated requests from the server's cache.")]
-Versions = Annotated[
-    int, typer.Option(min=1, help="Number of versions served at once, the newest.")
-]
 SecretFile = Annotated[
     Path | None,
     typer.Option(
@@ -50,109 +29,55 @@ SecretFile = Annotated[
 ]
 
 
-def serve(  # noqa: PLR0913 - an option each
-    reference: Reference,
-    folder: Annotated[
-        Path | None,
-        typer.Option("--repository", help="Folder for the models; kept. By default, not kept."),
-    ] = None,
-    name: Name = None,
-    version: Version = 1,
-    backend: Chosen = None,
-    instances: Instances = 1,
-    gpu: Gpu = False,
-    max_batch_size: Batch = 64,
-    delay_microseconds: Delay = 100,
-    threads: Threads = 1,
-    arena: Arena = True,
-    memory_pattern: Pattern = False,
-    cache: Cache = True,
-    versions: Versions = 2,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    http_port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Port for HTTP health checks.")
-    ] = 8000,
-    grpc_port: Annotated[int, typer.Option(min=1, max=65535, help="Port for gRPC clients.")] = 8001,
-    metrics_port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Port for Prometheus metrics.")
-    ] = 8002,
-    home: Annotated[
-        Path | None,
-        typer.Option(help="The tritonserver's folder; else $EDGELOOP_TRITON, else the cache's."),
-    ] = None,
-    log: Annotated[Path, typer.Option(help="Log file of the server.")] = Path("tritonserver.log"),
-    secret_file: SecretFile = None,
-) -> None:
+@options.of(ServerSettings, "generator serve", ranges=True)
+def serve(settings: ServerSettings, reference: Reference, secret_file: SecretFile = None) -> None:
     """Serve a generator that is on this machine, until Ctrl-C."""
-    found = server.find_installation(home)
-    serving = Serving(
-        backend=backend or found.backend,
-        instances=instances,
-        gpu=gpu,
-        max_batch_size=max_batch_size,
-        delay_microseconds=delay_microseconds,
-        threads=threads,
-        arena=arena,
-        memory_pattern=memory_pattern,
-        cache=cache,
-        versions=versions,
-    )
-    ports = server.Ports(http_port, grpc_port, metrics_port)
+    found = server.find_installation(settings.home)
+    if "backend" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"backend": found.backend})
     with console.serving(), ExitStack() as stack:
+        folder = settings.repository
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             folder.chmod(0o755)  # the secret in it is for its user alone
-        called, _ = _write(reference, folder, name, version, serving)
+        name, _ = _write(reference, folder, settings)
         secret = control.read_or_create_secret(secret_file or folder / SECRET)
         _warn_of_root(found.folder, folder)
-        while True:
-            with server.running(folder, found, ports, log, host=host, secret=secret) as process:
-                console.say(f"ready: triton://{host}:{grpc_port}/{called}")
-                _until_model_dies(process, log)
-                process.kill()  # it would wait for answers that nobody gives
-            console.note("a model's process has died; the server is started again")
+        _serve_until_stopped(settings, found, folder, name, secret)
 
 
-def serve_files(  # noqa: PLR0913 - an option each
+def _serve_until_stopped(
+    settings: ServerSettings, found: TritonInstallation, folder: Path, name: str, secret: str
+) -> None:
+    """Run the server; start it again when a model's process has died."""
+    ports = server.Ports(settings.http_port, settings.grpc_port, settings.metrics_port)
+    host, log = settings.host, settings.log
+    while True:
+        with server.running(folder, found, ports, log, host=host, secret=secret) as process:
+            console.say(f"ready: triton://{host}:{ports.grpc}/{name}")
+            _until_model_dies(process, log)
+            process.kill()  # it would wait for answers that nobody gives
+        console.note("a model's process has died; the server is started again")
+
+
+@options.of(ServedModels, "generator serve-files", ranges=True)
+def serve_files(
+    settings: ServedModels,
     reference: Reference,
     folder: Annotated[Path, typer.Argument(metavar="REPOSITORY", help="Model repository folder.")],
-    name: Name = None,
-    version: Version = 1,
-    backend: Chosen = None,
-    instances: Instances = 1,
-    gpu: Gpu = False,
-    max_batch_size: Batch = 64,
-    delay_microseconds: Delay = 100,
-    threads: Threads = 1,
-    arena: Arena = True,
-    memory_pattern: Pattern = False,
-    cache: Cache = True,
-    versions: Versions = 2,
     server: Annotated[
         str | None, typer.Option(help="HOST:PORT of a running server that should load it.")
     ] = None,
     secret_file: SecretFile = None,
 ) -> None:
     """Write a generator's models into a Triton model repository; the server runs elsewhere."""
-    serving = Serving(
-        backend=backend or "python",
-        instances=instances,
-        gpu=gpu,
-        max_batch_size=max_batch_size,
-        delay_microseconds=delay_microseconds,
-        threads=threads,
-        arena=arena,
-        memory_pattern=memory_pattern,
-        cache=cache,
-        versions=versions,
-    )
-    called, described = _write(reference, folder, name, version, serving)
+    name, described = _write(reference, folder, settings)
     if server is not None:
         from edgeloop.generators.triton import load_version  # only then must tritonclient be there
 
         kept = folder / SECRET
         secret = control.read_secret(secret_file or (kept if kept.is_file() else None))
-        load_version(f"triton://{server}/{called}", version, described.identity, secret)
+        load_version(f"triton://{server}/{name}", settings.version, described.identity, secret)
 
 
 def remove_files(
@@ -182,15 +107,13 @@ def probe(
     )
 
 
-def _write(
-    reference: str, folder: Path, name: str | None, version: int, serving: Serving
-) -> tuple[str, Manifest]:
+def _write(reference: str, folder: Path, settings: ServedModels) -> tuple[str, Manifest]:
     """Write the models; return the generator's name on the server, and what it is."""
-    source = generators.folder_of(reference)
-    called = name or manifest.read(source).name
-    described = repository.write(source, folder, called, version=version, serving=serving)
-    console.say(f"written: {folder / called}-*, version {version}, identity {described.identity}")
-    return called, described
+    source, version = generators.folder_of(reference), settings.version
+    name = settings.name or manifest.read(source).name
+    described = repository.write(source, folder, name, version=version, serving=settings)
+    console.say(f"written: {folder / name}-*, version {version}, identity {described.identity}")
+    return name, described
 
 
 def _warn_of_root(*folders: Path) -> None:

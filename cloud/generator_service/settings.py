@@ -1,54 +1,64 @@
-"""How a generator is served: what an operator may choose."""
+"""How a generator is served: what its user may choose."""
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Annotated, Literal
 
-from edgeloop.errors import GeneratorError, choose
+from pydantic import Field
+
+from edgeloop.runtime.config import Option, Port, Settings
 
 Backend = Literal["python", "onnxruntime"]
+Whole = Annotated[int, Field(ge=1)]
 
 
-@dataclass(frozen=True)
-class Serving:
-    """How Triton runs a generator's two models.
+class Serving(Settings):
+    """How Triton runs a generator's two models."""
 
-    Attributes:
-        backend: "onnxruntime" where the server has that backend, else "python".
-        instances: of each model; each has its own copy of the weights.
-        gpu: whether they run on the GPU.
-        max_batch_size: images a run.
-        delay_microseconds: that a request may wait for others to share its run.
-        threads: that one run computes with.
-        arena: whether onnxruntime keeps the memory it has freed.
-        memory_pattern: whether it plans its memory ahead, for each new batch size.
-        cache: whether the server answers a repeated request from its cache.
-        versions: the newest ones, that are served at once.
-    """
-
-    backend: Backend = "python"
-    instances: int = 1
-    gpu: bool = False
-    max_batch_size: int = 64
-    delay_microseconds: int = 100
-    threads: int = 1
+    backend: Annotated[Backend, Option(unsaid=True)] = "python"
+    """Backend: onnxruntime where the server has it (NVIDIA's image), else python."""
+    instances: Whole = 1
+    """Instances of each model."""
+    gpu: Annotated[bool, Option(name="--gpu/--cpu")] = False
+    """Device on which the models run."""
+    max_batch_size: Whole = 64
+    """Largest batch, in images."""
+    delay_microseconds: Annotated[int, Field(ge=0)] = 100
+    """Microseconds to wait for more requests of a batch."""
+    threads: Whole = 1
+    """Threads of one inference."""
     arena: bool = True
-    memory_pattern: bool = False
+    """Keep freed memory, as large as the largest run was."""
+    memory_pattern: Annotated[bool, Option(name="--memory-pattern/--no-memory-pattern")] = False
+    """Plan memory ahead, for each new batch size."""
     cache: bool = True
-    versions: int = 2
+    """Answer repeated requests from the server's cache."""
+    versions: Whole = 2
+    """Number of versions served at once, the newest."""
 
-    def __post_init__(self) -> None:
-        """Refuse what no server can run."""
-        if self.backend not in get_args(Backend):
-            meant = choose(self.backend, get_args(Backend))
-            raise GeneratorError("backend", f"there is no {self.backend!r}", meant)
-        least = {
-            "instances": 1,
-            "max_batch_size": 1,
-            "delay_microseconds": 0,
-            "threads": 1,
-            "versions": 1,
-        }
-        for field, bound in least.items():
-            value = getattr(self, field)
-            if value < bound:
-                raise GeneratorError(field, f"{value} is below {bound}", f"give {bound} or more")
+
+class ServedModels(Serving):
+    """A generator's models in a repository."""
+
+    name: str | None = None
+    """Name on the server. [default: the generator's]"""
+    version: Whole = 1
+    """Version to write, beside the existing ones."""
+
+
+class ServerSettings(ServedModels):
+    """A Triton of one's own, with one generator."""
+
+    repository: Path | None = None
+    """Folder for the models; kept. By default, not kept."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    http_port: Port = 8000
+    """Port for HTTP health checks."""
+    grpc_port: Port = 8001
+    """Port for gRPC clients."""
+    metrics_port: Port = 8002
+    """Port for Prometheus metrics."""
+    home: Path | None = None
+    """The tritonserver's folder; else $EDGELOOP_TRITON, else the cache's."""
+    log: Path = Path("tritonserver.log")
+    """Log file of the server."""

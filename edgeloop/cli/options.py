@@ -4,7 +4,8 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -18,7 +19,7 @@ _PLAIN = (bool, int, float)
 """Types that the command-line library reads itself; the model reads all others, as texts."""
 
 
-def of(
+def of(  # noqa: PLR0913 - keywords but two: how a command differs from its model
     model: type[S],
     name: str,
     *,
@@ -26,6 +27,7 @@ def of(
     omit: Collection[str] = (),
     changes: Mapping[str, Option] | None = None,
     prefix: str = "",
+    ranges: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that makes a command of a function of checked settings.
 
@@ -40,6 +42,7 @@ def of(
         changes: what is otherwise in this command, by field.
         prefix: of the environment variables that are read too, where an empty text is none: a
             template passes them all. Without a prefix none is read.
+        ranges: whether `--help` shows the least and the largest number.
     """
     options = {
         key: _option(field, (changes or {}).get(key))
@@ -57,7 +60,8 @@ def of(
 
         _, *own = inspect.signature(function, eval_str=True).parameters.values()
         made = [
-            _parameter(key, model.model_fields[key], each, prefix) for key, each in options.items()
+            _parameter(key, model.model_fields[key], each, prefix, ranges)
+            for key, each in options.items()
         ]
         made.sort(key=lambda each: each.default is not each.empty)  # what must be given first
         parameters = [*made, *(each.replace(kind=each.KEYWORD_ONLY) for each in own)]
@@ -88,14 +92,19 @@ def _value(option: Option, given: Any) -> Any:
     return option.parse(given)
 
 
-def _parameter(key: str, field: FieldInfo, option: Option, prefix: str) -> inspect.Parameter:
+def _parameter(
+    key: str, field: FieldInfo, option: Option, prefix: str, ranges: bool
+) -> inspect.Parameter:
     kind = list[str] if option.several else _kind(field)
     if option.required or (field.is_required() and option.default is None):
         default: Any = inspect.Parameter.empty
     else:
         default = _default(field, option)
     shown: Any = kind if default is inspect.Parameter.empty or default is not None else kind | None
-    annotation = Annotated[shown, _typer_info(key, field, option, prefix, kind)]
+    info = _typer_info(key, field, option, prefix, kind)
+    if ranges and kind in (int, float):
+        info.min, info.max = _bound(field, "ge"), _bound(field, "le")
+    annotation = Annotated[shown, info]
     return inspect.Parameter(
         key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )
@@ -109,7 +118,24 @@ def _typer_info(key: str, field: FieldInfo, option: Option, prefix: str, kind: A
     if kind is bool and "/" not in word and field.default is True:
         word = f"{word}/--no-{word.removeprefix('--')}"
     variable = prefix + word.partition("/")[0].removeprefix("--").upper().replace("-", "_")
-    return typer.Option(word, help=text, envvar=variable if prefix else None)
+    shown = _metavar(field) if kind is str else None
+    return typer.Option(word, help=text, envvar=variable if prefix else None, metavar=shown)
+
+
+def _metavar(field: FieldInfo) -> str | None:
+    """Return how `--help` shows what a text may be: a path, or one of some words."""
+    found = config.parts(field.annotation)
+    words = [word for each in found if get_origin(each) is Literal for word in get_args(each)]
+    if words and int not in found:
+        return f"<{'|'.join(words)}>"
+    return "<path>" if Path in found else None
+
+
+def _bound(field: FieldInfo, name: str) -> Any:
+    """Return a field's least number ("ge") or its largest ("le"); None where it has none."""
+    inner = [each for each in config.parts(field.annotation) if isinstance(each, FieldInfo)]
+    rules = [*field.metadata, *(rule for each in inner for rule in each.metadata)]
+    return next((getattr(each, name) for each in rules if hasattr(each, name)), None)
 
 
 def _default(field: FieldInfo, option: Option) -> Any:

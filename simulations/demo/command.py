@@ -8,23 +8,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from edgeloop import algorithms, data, generators, models
-from edgeloop.cli import console
-from edgeloop.errors import ConfigError, RunError
+from edgeloop import data, generators, models
+from edgeloop.cli import console, options
+from edgeloop.errors import RunError
 from edgeloop.runtime import atomic_files
 from simulations.demo import broker
 from simulations.demo.dealing import split_images
 from simulations.demo.processes import Processes
+from simulations.demo.settings import ONCE, DemoSettings
 from simulations.demo.stage import DemoTask
 from simulations.report import command as report
 from simulations.report import read_demo
-
-ONCE = "class-statistics"
-"""What the demo shows first: one exchange."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,85 +27,57 @@ def main(arguments: Sequence[str]) -> int:
     return console.run(demo, "demo", arguments)
 
 
-def demo(  # noqa: PLR0913 - an option each
-    rounds: Annotated[int, typer.Option(min=1, help="Number of training rounds.")] = 20,
-    epochs: Annotated[int, typer.Option(min=1, help="Local epochs of a device per round.")] = 5,
-    devices: Annotated[int, typer.Option(min=2, max=50, help="Number of devices.")] = 10,
-    images: Annotated[int, typer.Option(min=1, help="Images of each class on a device.")] = 2,
-    group: Annotated[
-        str, typer.Option(help="Model group; devices take its architectures in turn.")
-    ] = "small-4",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the images and the weights.")] = 0,
-    seeds: Annotated[
-        int, typer.Option(min=1, max=20, help="Number of seeds to repeat the demo with.")
-    ] = 1,
-    algorithm: Annotated[
-        str,
-        typer.Option(help="Algorithm to run after class statistics; see edgeloop algorithms."),
-    ] = "fedktl",
-    generator: Annotated[
-        str | None, typer.Option(help="Generator; see `edgeloop generator list`. [default: digits]")
-    ] = None,
-    triton: Annotated[
-        bool, typer.Option("--triton", help="Serve the generator with a Triton of the demo's own.")
-    ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Output folder. [default: runs/demo-TIME]")
-    ] = None,
-) -> None:
+@options.of(DemoSettings, "demo", ranges=True)
+def demo(settings: DemoSettings) -> None:
     """Run the main job with embedded data: devices with 20 Fashion-MNIST images each."""
-    architectures = models.client_architectures(group, devices)
-    _check(algorithm, architectures, generator, triton)
-    split_images(
-        devices, images, seed
-    )  # so that too many images are told before anything is written
+    architectures = models.client_architectures(settings.group, settings.devices)
+    settings.check(architectures)
+    # So that too many images are an error before anything is written:
+    split_images(settings.devices, settings.images, settings.seed)
+    folder = _new_folder(settings.out)
+    console.say(
+        f"{settings.devices} devices, each a process with {settings.images} images of each class"
+        " and its own model; all are tested on the same 1,000 images"
+    )
+    found = []
+    for seed in range(settings.seed, settings.seed + settings.seeds):
+        place = folder if settings.seeds == 1 else folder / f"seed-{seed}"
+        found.append(_shown(_make_task(settings, architectures, seed, place), settings.triton))
+    if settings.seeds > 1:
+        _show_seeds(found, settings.algorithm)
+    console.say(f"everything is in {folder}: logs, ledgers, prototypes, models, data")
+
+
+def _new_folder(out: Path | None) -> Path:
+    """Make the demo's folder, and return it.
+
+    Raises:
+        RunError: if there is something in it.
+    """
     folder = (out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")).absolute()
     with atomic_files.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise RunError("--out", f"{folder} is not empty", "name another folder")
-    console.say(
-        f"{devices} devices, each a process with {images} images of each class and its own model;"
-        " all are tested on the same 1,000 images"
+    return folder
+
+
+def _make_task(
+    settings: DemoSettings, architectures: list[str], seed: int, folder: Path
+) -> DemoTask:
+    """Write a seed's data; return the task that learns from it."""
+    federation = split_images(settings.devices, settings.images, seed)
+    return DemoTask(
+        folder,
+        federation,
+        architectures,
+        settings.rounds,
+        seed,
+        data.write(federation, folder / "data"),
+        settings.algorithm,
+        settings.epochs,
+        settings.generator,
     )
-    found = []
-    for number in range(seed, seed + seeds):
-        place = folder if seeds == 1 else folder / f"seed-{number}"
-        federation = split_images(devices, images, number)
-        held = data.write(federation, place / "data")
-        stage = DemoTask(
-            place, federation, architectures, rounds, number, held, algorithm, epochs, generator
-        )
-        found.append(_shown(stage, triton))
-    if seeds > 1:
-        _show_seeds(found, algorithm)
-    console.say(f"everything is in {folder}: logs, ledgers, prototypes, models, data")
-
-
-def _check(
-    algorithm: str, architectures: Sequence[str], generator: str | None, triton: bool
-) -> None:
-    info = algorithms.info(algorithm)
-    first = algorithms.supported_options(algorithm, architecture=architectures[0])
-    facts = algorithms.supported_options(algorithm, classes=1, width=1)
-    algorithms.check_same_architecture(algorithm, architectures, **facts, **first)
-    if "mqtt" not in info.runs_in:
-        problem = f"{algorithm} sends nothing: the demo runs it beside any other as `alone`"
-        raise ConfigError("--algorithm", problem, f"choose one of {', '.join(_shown_with())}")
-    if algorithm == ONCE:
-        problem = "the demo shows it beside any other"
-        raise ConfigError("--algorithm", problem, f"choose one of {', '.join(_shown_with())}")
-    if (generator or triton) and not info.generator:
-        option = "--generator" if generator else "--triton"
-        raise ConfigError(option, f"{algorithm} asks no generator", "leave it out")
-    if generator is not None:
-        generators.load(generator)  # before the first task, which asks none
-
-
-def _shown_with() -> list[str]:
-    """Return what the demo can show after class statistics: what devices run, too."""
-    runs = (name for name in algorithms.built_in() if "mqtt" in algorithms.info(name).runs_in)
-    return [name for name in runs if name != ONCE]
 
 
 def _shown(stage: DemoTask, triton: bool) -> dict[str, float]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from edgeloop import data
 from edgeloop.data import Partition
@@ -14,6 +14,7 @@ from edgeloop.errors import ConfigError, EdgeloopError
 from edgeloop.runtime import atomic_files
 from simulations.engine import pool
 from simulations.ktl.rows import ROWS, Row, Summary
+from simulations.ktl.settings import Study as Study
 from simulations.results.folder import SUMMARY, new_study
 from simulations.results.seed_statistics import describe_values
 from simulations.settings import RunSettings
@@ -33,67 +34,6 @@ DIVISION = "dealt.json"
 """Beside the shares: what was dealt, so that the data need not be read again."""
 
 Done = Callable[[str, Summary], None]
-
-
-@dataclass(frozen=True)
-class Study:
-    """What is compared.
-
-    Attributes:
-        data: whose samples the client has a few of.
-        shots: training samples a class, on average.
-        seeds: how many, each with weights of its own; None for ten, or for all clients.
-        client: of the division, the same for every seed; None for another one each, s for seed s.
-        test_samples: test on so many of all clients' test samples; "own" for the client's own ones
-            alone; None for 2,000, or as many as there are.
-        baselines: which rows, of `ROWS`.
-        rounds: at most.
-        patience: stop after so many rounds without a new best one.
-        model: the client's architecture.
-        generator: a reference.
-        options: further hyperparameters of FedKTL.
-        folder: for everything.
-    """
-
-    data: str
-    shots: int
-    seeds: int | None
-    client: int | None
-    test_samples: int | Literal["own"] | None
-    baselines: tuple[str, ...]
-    rounds: int
-    patience: int
-    model: str
-    generator: str | None
-    options: Mapping[str, Any]
-    folder: Path
-
-    def settings(self, seed: int) -> RunSettings:
-        """Return what the runs of one seed have in common."""
-        return RunSettings(
-            algorithm="fedktl",
-            data=str(self.share(seed)),
-            models=self.model,
-            rounds=self.rounds,
-            patience=self.patience,
-            seed=seed,
-            options=dict(self.options),
-            generator=self.generator,
-            workers=1,
-        )
-
-    def identity(self) -> dict[str, Any]:
-        """Return all that decides a run of this study, whichever seeds and baselines it has."""
-        free = ("folder", "seeds", "baselines")
-        return {key: value for key, value in asdict(self).items() if key not in free}
-
-    def share(self, seed: int) -> Path:
-        """Return where a seed's samples are."""
-        return self.folder / "data" / f"{self.shots}-shot-seed-{seed}"
-
-    def place(self, baseline: str, seed: int) -> Path:
-        """Return where a run's results are."""
-        return self.folder / baseline / f"seed-{seed}"
 
 
 def sharers(samples: int, classes: int, shots: int) -> int:
@@ -169,7 +109,7 @@ def _divided(study: Study) -> PooledFederation:
 
 def _tested(study: Study, divided: PooledFederation) -> tuple[PooledFederation, list[str]]:
     """Return the clients with their test samples, and what falls short."""
-    if study.test_samples == "own":
+    if study.own_test_samples:
         return divided, []
     if study.test_samples is not None:
         return divided.tested_on_all(study.test_samples, seed=1), []
@@ -193,22 +133,21 @@ def _seeds(study: Study, clients: int) -> tuple[int, list[str]]:
     return clients, [f"{there}, fewer than the usual {CLIENTS}: all of them are used"]
 
 
-def run(study: Study, workers: int | None, done: Done) -> dict[str, Any]:
+def run(study: Study, done: Done) -> dict[str, Any]:
     """Run what is missing; return the content of summary.json, and write it.
 
     Args:
         study: what is compared.
-        workers: runs at a time, a process each; None for one a core.
-        done: told of each finished run, with its summary.
+        done: called with each finished run, and its summary.
 
     Raises:
         InputError: if the data, a setting or a folder is wrong.
     """
     with new_study(study.folder, study.identity()):
-        return _run(study, workers, done)
+        return _run(study, done)
 
 
-def _run(study: Study, workers: int | None, done: Done) -> dict[str, Any]:
+def _run(study: Study, done: Done) -> dict[str, Any]:
     dealt = divide(study)
     for note in dealt.notes:
         log.warning("%s", note)
@@ -227,7 +166,7 @@ def _run(study: Study, workers: int | None, done: Done) -> dict[str, Any]:
         for name, seed in keys
         if (name, seed) not in found
     }
-    pool.run_tasks(missing, workers, note_one)
+    pool.run_tasks(missing, None if study.workers == "auto" else study.workers, note_one)
     summary = summarize(study, dealt, found)
     atomic_files.write_json(study.folder / SUMMARY, summary)
     return summary

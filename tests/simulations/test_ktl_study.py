@@ -155,7 +155,7 @@ def of(folder: Path, **changes: Any) -> Study:
     fields: dict[str, Any] = {
         **{"data": "fashion-sample", "shots": 4, "seeds": None, "client": None},
         **{"test_samples": None, "baselines": ("local",), "rounds": 1, "patience": 1},
-        **{"model": "cnn", "generator": None, "options": {}, "folder": folder},
+        **{"model": "cnn", "generator": None, "options": {}, "folder": folder, "workers": 1},
     }
     return Study(**{**fields, **changes})
 
@@ -195,10 +195,10 @@ def test_a_row_without_rounds_is_a_line(tmp_path: Path, monkeypatch: pytest.Monk
     rows = {**ROWS, "nearest": partial(run_classifier, how=nearest_mean)}
     monkeypatch.setattr(study, "ROWS", rows)
     asked = of(tmp_path, seeds=2, baselines=("local", "nearest"), shots=20)
-    found = study.run(asked, 1, lambda title, summary: None)
+    found = study.run(asked, lambda title, summary: None)
     assert found["baselines"]["nearest"]["mean"] > 0.5
     assert set(found["differences"]) == {"nearest - local"}
-    again = study.run(asked, 1, lambda title, summary: None)
+    again = study.run(asked, lambda title, summary: None)
     assert again == found
 
 
