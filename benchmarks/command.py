@@ -36,8 +36,8 @@ def main() -> None:
         costs = [cost(words) for _ in range(runs)]
         seconds = [each[0] for each in costs]
         memory = max(each[1] for each in costs)
-        told = f"{statistics.median(seconds):.2f}, {max(seconds):.2f}"
-        print(f"| `edgeloop {' '.join(words)}` | {told} | {memory:.0f} |", flush=True)
+        shown = f"{statistics.median(seconds):.2f}, {max(seconds):.2f}"
+        print(f"| `edgeloop {' '.join(words)}` | {shown} | {memory:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

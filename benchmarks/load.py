@@ -93,9 +93,9 @@ def measure(devices: int, store: str | None) -> Measured:
         upload_all(BrokerSettings(port=port), task, names)
         wait_for(folder / "task" / "summary.json", process)
         processor, memory = _processor_seconds(process.pid), resident(process.pid)
-        told = json.loads((folder / "task" / "summary.json").read_text())
+        summary = json.loads((folder / "task" / "summary.json").read_text())
         kept = sum(path.stat().st_size for path in (folder / "task").glob("ledger.sqlite*"))
-    seconds = statistics.median(told["seconds_by_round"][1:])
+    seconds = statistics.median(summary["seconds_by_round"][1:])
     each = kept / 1024 / devices if store is None else None
     return Measured(devices, seconds, processor / ROUNDS, memory, each)
 
@@ -147,8 +147,8 @@ def frames(contract: Contract, number: int, names: list[str]) -> dict[str, bytes
     for name in names:
         prototypes_ND = generator.standard_normal((CLASSES, WIDTH), dtype=np.float32)
         upload = PrototypeUpload(labels_N, np.ones(CLASSES, np.int64), prototypes_ND)
-        told = Report(5, 10, 10, 0.0, 0.0)
-        messages: tuple[Any, ...] = (told,) if number == ROUNDS else (upload, told)
+        report = Report(5, 10, 10, 0.0, 0.0)
+        messages: tuple[Any, ...] = (report,) if number == ROUNDS else (upload, report)
         answers[name] = wire.encode(Envelope(contract.task, contract.run, number, name), *messages)
     return answers
 

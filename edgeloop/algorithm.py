@@ -218,12 +218,12 @@ class Algorithm(Generic[State, Upload, Broadcast]):
             if self.train is _recipe_only:
                 raise TypeError("an algorithm without a recipe needs train")
             return
-        told = {
+        derived = {
             "targets": (no_targets, self.recipe.targets),
             "loss": (_recipe_only, self.recipe.loss),
             "train": (_recipe_only, partial(_train_recipe, self.recipe)),
         }
-        for name, (unsaid, value) in told.items():
+        for name, (unsaid, value) in derived.items():
             if getattr(self, name) is unsaid:
                 object.__setattr__(self, name, value)
 

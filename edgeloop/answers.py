@@ -67,9 +67,9 @@ class Report:
         """Return the report with what a device of 0.1 tells beside it, in user properties."""
         if not notes:
             return self
-        told = device_health.parse_health(notes)
+        parsed = device_health.parse_health(notes)
         spent = accounting.parse_epsilon(notes)
-        health = self.with_health(told) if self.health == Health() else self
+        health = self.with_health(parsed) if self.health == Health() else self
         return health if spent is None else replace(health, epsilon=spent)
 
 

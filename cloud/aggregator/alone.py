@@ -57,11 +57,11 @@ def _not_known(task: str, why: str) -> None:
 
 
 def _is_alone(connection: MqttConnection, contract: Contract, patience: float) -> bool:
-    deadline, told = time.monotonic() + patience, False
+    deadline, said = time.monotonic() + patience, False
     other = _another(connection, contract, LISTEN_SECONDS, before=False)
     while other and (left := deadline - time.monotonic()) > 0:
-        if not told:
-            told = True
+        if not said:
+            said = True
             text = (
                 "task %s: another aggregator is said to be online; waits %.0f s for it to be gone"
             )

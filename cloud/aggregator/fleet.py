@@ -79,7 +79,7 @@ class Fleet:
         (self._online.add if online else self._online.discard)(device)
 
     def reported(self, device: str, report: Report) -> None:
-        """An invited device told in its report how it is, and what it has spent."""
+        """Take from an invited device's report how the device is, and what it has spent."""
         self.health(device, report.health)
         if report.epsilon is not None:
             self.spent(device, report.epsilon)
@@ -89,12 +89,12 @@ class Fleet:
         self._health[device] = found
 
     def spent(self, device: str, epsilon: float) -> None:
-        """An invited device told what all its answers have spent, in this run and others."""
+        """Take what all answers of an invited device have spent, in this run and others."""
         self._spent[device] = epsilon
 
     @property
     def epsilon(self) -> float | None:
-        """The most that a device has spent, of those that have told; None while none has."""
+        """The most that a device has spent, of those that say so; None while none does."""
         return max(list(self._spent.values()), default=None)
 
     def count(self) -> None:

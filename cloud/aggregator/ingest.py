@@ -164,8 +164,8 @@ class Replica:
         if place is not None and place.count > 1:
             self._receipts.give(device, number, place.digest, Verdict.MALFORMED, ONE_MESSAGE)
             return None
-        if told := self._flood.refused(device, number, "upload", arrival.payload):
-            return told
+        if excess := self._flood.refused(device, number, "upload", arrival.payload):
+            return excess
         found = self._judge.judge(self._gathering, device, arrival)
         if self._is_ahead(found):
             self._look()

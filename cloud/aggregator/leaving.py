@@ -34,7 +34,7 @@ from edgeloop.server_loop import RunState
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 20.0
-"""For the broker to take what is told again."""
+"""For the broker to take the newest broadcast again."""
 
 
 def take_out(
@@ -88,7 +88,7 @@ def tidy(settings: TaskSettings, contract: Contract, algorithm: Loaded, ledger: 
 
 
 def sweep(broker: BrokerSettings, task: str) -> None:
-    """Clear the broadcasts that the broker keeps of a task; the newest is then told again."""
+    """Clear the broadcasts that the broker keeps of a task; the newest is then published again."""
     topics = [f"{broadcast_topic(task, slot)}/+" for slot in ("0", "1")]
     try:
         forgetting.clear(broker, _passing(task), topics, lasting=False)

@@ -1,4 +1,4 @@
-"""Whom a round waits for, and why, as the HTTP interface tells it."""
+"""Whom a round waits for, and why, as the HTTP interface says it."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from edgeloop.cohorts.roster import FOUGHT_OVER, Roster, Standing
 from edgeloop.implausible_uploads import Outlier
 
 MOST_DEVICES = 1000
-"""That one answer tells of."""
+"""In one answer."""
 
 GRACE_SECONDS = 60.0
 """After a round's opening, for devices to be there: they may just be starting."""
@@ -59,8 +59,8 @@ class OddUpload(BaseModel):
 
 def outliers(found: Iterable[Outlier]) -> tuple[OddUpload, ...]:
     """Return what was odd in the round that was closed last, as far as one answer tells of it."""
-    told = [OddUpload(device=each.client, field=each.field, times=each.times) for each in found]
-    return tuple(told[:MOST_DEVICES])
+    odd = [OddUpload(device=each.client, field=each.field, times=each.times) for each in found]
+    return tuple(odd[:MOST_DEVICES])
 
 
 def devices(roster: Roster, open_round: OpenRound | None) -> list[DeviceStatus]:
@@ -100,12 +100,12 @@ def shortage(roster: Roster, open_round: OpenRound | None) -> str | None:
         return None
     unable = _named(roster, open_round.missing - able)
     text = "round {} needs {} more answers, and {} of the {} devices that it waits for can give one"
-    told = text.format(open_round.number, needed, len(able), len(open_round.missing))
-    return f"{told}: {unable}"
+    sentence = text.format(open_round.number, needed, len(able), len(open_round.missing))
+    return f"{sentence}: {unable}"
 
 
 def _named(roster: Roster, names: Iterable[str]) -> str:
     ordered = sorted(names)
-    told = [f"{name} ({roster.describe(name)})" for name in ordered[:_MOST_NAMED]]
-    more = len(ordered) - len(told)
-    return ", ".join(told) + (f" and {more} more" if more else "")
+    named = [f"{name} ({roster.describe(name)})" for name in ordered[:_MOST_NAMED]]
+    more = len(ordered) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")

@@ -1,4 +1,4 @@
-"""What a run's cohort sees, told to the run's metrics and its log."""
+"""Puts what a run's cohort sees into the run's metrics and log."""
 
 import logging
 import time
@@ -42,7 +42,7 @@ class EventReporter:
         self._round = 0
         self._invited = members
         self._metrics = metrics
-        self._told = LogRateLimiter()
+        self._lines = LogRateLimiter()
         self._answered = LogRateLimiter(ANSWERS_LOGGED)
 
     def observe(self, event: Event) -> None:
@@ -82,7 +82,7 @@ class EventReporter:
         left = (
             self._answered.allowed(verdict.name)
             if verdict is Verdict.ACCEPTED
-            else self._told.allowed(device * (device in self._invited))
+            else self._lines.allowed(device * (device in self._invited))
         )
         if not left:
             return

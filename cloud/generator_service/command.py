@@ -90,15 +90,19 @@ def import_(  # noqa: PLR0913 - an option each
     replace: Replace = False,
 ) -> None:
     """Import a generator of your own into the local store."""
-    told = {"--title": title, "--source": source, "--licence": licence.replace(NOT_STATED, "")}
-    _check_told(path, {"--key": key, "--classes": classes, "--trust": trust, **told})
+    descriptions = {
+        "--title": title,
+        "--source": source,
+        "--licence": licence.replace(NOT_STATED, ""),
+    }
+    _check_read(path, {"--key": key, "--classes": classes, "--trust": trust, **descriptions})
     about = importing.GeneratorInfo(name, title or name, source or path.name, licence)
     options = importing.ImportOptions(trust, key, classes, replace)
     written = importing.import_generator(path, about, options, console.note)
     console.say(f"{written.name}: identity {written.identity}")
 
 
-def _check_told(path: Path, options: Mapping[str, Any]) -> None:
+def _check_read(path: Path, options: Mapping[str, Any]) -> None:
     """Refuse options that nobody would look at: a folder says all of that itself."""
     ignored = ("--key", "--classes") if path.suffix == importing.PICKLE else ()
     for option in options if path.is_dir() else ignored:

@@ -38,7 +38,7 @@ def read_state(content: bytes, field: str, key: str = "") -> State:
     remedy = "save the generator's state dict alone"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # what cannot be read is told below
+            warnings.simplefilter("ignore", UserWarning)  # an error below says what cannot be read
             loaded: Any = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may raise anything
         problem = "cannot be read as plain tensors: it is damaged, or holds objects"

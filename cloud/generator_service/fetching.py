@@ -17,7 +17,7 @@ def fetch(entry: Entry, say: Say, *, wheel: Path | None = None, replace: bool = 
 
     Args:
         entry: of the catalogue.
-        say: told what is being done.
+        say: called with what is being done.
         wheel: the file, where the user has it already; else pip downloads it.
         replace: whether a generator of this name may go.
 

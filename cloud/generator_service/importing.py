@@ -76,7 +76,7 @@ def import_generator(
         path: of the folder or file.
         about: for the manifest; a folder's own, but for the name, goes first.
         options: how to read it.
-        say: told what is being done.
+        say: called with what is being done.
 
     Raises:
         ConfigError: for a pickle without trust, or what is no name.

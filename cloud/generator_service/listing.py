@@ -48,7 +48,7 @@ def lines(catalogue: Sequence[Entry] = CATALOGUE) -> list[GeneratorLine]:
 
 
 def _of_others() -> Iterator[GeneratorLine]:
-    """Say whose they are; what they are is told of a whole reference only."""
+    """Say whose they are; only a whole reference says what they are."""
     for name in GENERATORS.names():
         origin = GENERATORS.origins(name, ())
         yield GeneratorLine(f"{name}:", "package", f"from {origin}", "not stated")

@@ -52,7 +52,7 @@ def write(
 
 
 def remove(repository: Path, name: str) -> list[str]:
-    """Remove a generator's models, all versions; a server that has them loaded is not told.
+    """Remove a generator's models, all versions; a server that has them loaded keeps them.
 
     Args:
         repository: to remove from.

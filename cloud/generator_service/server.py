@@ -194,7 +194,7 @@ def running(
             env=found.environment,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # a terminal's Ctrl-C is for us; the server is told to stop
+            start_new_session=True,  # a terminal's Ctrl-C is for us; we stop the server
         )
     try:
         _wait(process, f"http://{_reachable(host)}:{ports.http}/v2/health/ready", log)

@@ -34,11 +34,11 @@ def hold_folder(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
 
 def _wait_for(parts: int, folder: Path, say: Callable[[str], None]) -> None:
     given_up = time.monotonic() + LONGEST_SECONDS
-    told = False
+    said = False
     while not _lock(parts):
-        if not told:
+        if not said:
             say("waits for the parts of an edgeloop up that was killed")
-            told = True
+            said = True
         if time.monotonic() > given_up:
             problem = "parts of an edgeloop up that was killed are still running"
             remedy = f"end them; fuser {folder / 'parts.lock'} names them"

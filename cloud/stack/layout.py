@@ -66,10 +66,12 @@ class Layout:
     def _generator(self, folder: Path) -> Iterator[Part]:
         if self.generator is None:
             return
-        told = self.generator.model_dump(mode="json", exclude={"source", "gpu"}, exclude_none=True)
-        told["name"] = self.generator.served_name
-        told["log"] = folder / "tritonserver.log"
-        flags = [word for key, value in told.items() for word in (_flag(key), str(value))]
+        options = self.generator.model_dump(
+            mode="json", exclude={"source", "gpu"}, exclude_none=True
+        )
+        options["name"] = self.generator.served_name
+        options["log"] = folder / "tritonserver.log"
+        flags = [word for key, value in options.items() for word in (_flag(key), str(value))]
         flags.append("--gpu" if self.generator.gpu else "--cpu")
         command = edgeloop("generator", "serve", self.generator.source, *flags)
         ready = answering(self.generator.host, self.generator.http_port, "/v2/health/ready")

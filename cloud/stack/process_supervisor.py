@@ -38,7 +38,7 @@ class ProcessSupervisor:
 
     Args:
         part: what to keep.
-        say: told each line of the part's, and what becomes of it, with the part's name.
+        say: called with the part's name, and each line of its or what becomes of it.
         restart_seconds: before the first start again; each time twice as long.
         held: file descriptors that the process holds as long as it lives.
 

@@ -25,7 +25,7 @@ class Supervisor:
 
     Args:
         stages: parts that start together; a stage begins when the one before is ready.
-        say: told the name of a part, and a line.
+        say: called with the name of a part, and a line.
         restart_seconds: before a part is started again; each time twice as long.
         start_seconds: how long a stage may take until it is ready.
         stop_seconds: how long a part may take to end before it is killed.

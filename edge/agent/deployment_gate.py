@@ -124,10 +124,10 @@ class ModelGate:
 def _whole(path: Path) -> bool:
     """Return whether a model is the one that the summary beside it tells of, if there is one."""
     try:
-        told = atomic_files.read_json(path.with_name(SUMMARY)).get("onnx_sha256")
+        noted = atomic_files.read_json(path.with_name(SUMMARY)).get("onnx_sha256")
     except (OSError, ValueError, AttributeError):
         return True  # nobody knows
-    if told in (None, atomic_files.digest(path)):
+    if noted in (None, atomic_files.digest(path)):
         return True
     log.warning("%s is damaged (its checksum is another): it is not compared", path)
     return False

@@ -65,11 +65,11 @@ class Finalizer:
         rounds, seed = self.contract.rounds, self.contract.seed
         plan = mixture.MixingPlan(self.mix, rounds, local, self.initial_weights, seed)
         found = mixture.train_mixture(plan, self.client, broadcast)
-        told = found.as_summary(broadcast)
-        _log_mixture(told)
-        facts = {name: json.dumps(told[name]) for name in PROGRESS}
+        summary = found.as_summary(broadcast)
+        _log_mixture(summary)
+        facts = {name: json.dumps(summary[name]) for name in PROGRESS}
         make = partial(self._mixed, found, local)
-        return FinalModel(partial(self._write, make, facts), told, found.held_out)
+        return FinalModel(partial(self._write, make, facts), summary, found.held_out)
 
     def _classifier(
         self, member: Client[Any, Any], algorithm: Algorithm[Any, Any, Any], broadcast: Any
@@ -127,9 +127,9 @@ class Finalizer:
         return export.check(path, classifier, read)
 
 
-def _log_mixture(told: Mapping[str, Any]) -> None:
+def _log_mixture(summary: Mapping[str, Any]) -> None:
     text = "mixes %.2f of the run's model with one trained alone: %s, by %d samples"
-    log.info(text, told["weight"], told["why"], told["held_out"])
-    if told["mixed"] is not None and told["alone"] is not None:
+    log.info(text, summary["weight"], summary["why"], summary["held_out"])
+    if summary["mixed"] is not None and summary["alone"] is not None:
         text = "accuracy on test samples: alone %.4f, together %.4f, mixed %.4f"
-        log.info(text, told["alone"], told["together"], told["mixed"])
+        log.info(text, summary["alone"], summary["together"], summary["mixed"])

@@ -75,7 +75,7 @@ class Joining:
         if standing.session is not None and not self._begins(text, contract, standing.session):
             return
         if text == self._refused_contract:
-            return  # of which it was told
+            return  # which is in the log
         try:
             session = self._open_session(contract)
         except NoSamplesError as error:
@@ -178,8 +178,8 @@ class Joining:
         """Say why this device takes no part; the next contract may be another."""
         self._refused_contract = text
         self._presence.say(State.REFUSED, contract.run, reason=str(error))
-        told = "cannot take part in run %s of %s: %s; waiting for another contract"
-        log.error(told, contract.run, contract.task, error)
+        sentence = "cannot take part in run %s of %s: %s; waiting for another contract"
+        log.error(sentence, contract.run, contract.task, error)
 
     def _restore_broadcast(self, session: TaskSession) -> None:
         """Take the broadcast that was kept before a restart, if it is this run's."""

@@ -86,5 +86,5 @@ def first_model(contract: Contract, training: TrainingSettings) -> SplitModel:
 
 def _log_batches(samples: int, batch_size: int) -> None:
     if samples < batch_size:
-        told = "%d training samples make no batch of %d: this device only evaluates"
-        log.warning(told, samples, batch_size)
+        text = "%d training samples make no batch of %d: this device only evaluates"
+        log.warning(text, samples, batch_size)

@@ -41,8 +41,8 @@ def write_results(
         ModelError: if onnxruntime does not agree with the client.
     """
     entry = ModelGate(folder, contract.run, bool(facts["pixels"]), final.held_out)
-    told = _facts(contract, device, facts["accuracy_by_round"])
-    made = _exported(final, entry, broadcast, told)
+    summary_facts = _facts(contract, device, facts["accuracy_by_round"])
+    made = _exported(final, entry, broadcast, summary_facts)
     summary = {
         "task": contract.task,
         "run": contract.run,

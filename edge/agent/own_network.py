@@ -42,7 +42,7 @@ class Trained:
         return self.found.scores(inputs_N, broadcast)
 
     def as_summary(self, broadcast: GlobalStatistics) -> dict[str, Any]:
-        """Return what the summary tells of it; see `Threefold.told`."""
+        """Return the summary's part on it; see `Threefold.told`."""
         return self.found.as_summary(broadcast)
 
     def graph(self) -> ModelProto | None:

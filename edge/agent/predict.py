@@ -238,7 +238,7 @@ def _line(error: Exception) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells of a wrong command line as everything else here is told of."""
+    """Says what is wrong with a command line as with everything else here."""
 
     def error(self, message: str) -> NoReturn:
         """End the command with what argparse says, in one sentence."""

@@ -1,4 +1,4 @@
-"""What a device's answers have told of its data, in all runs together, and the secret of its noise.
+"""What a device's answers have revealed of its data in all runs, and the secret of its noise.
 
 Both are in one file: who removes it forgets what was spent, and has another secret.
 """

@@ -20,7 +20,7 @@ _NOT_KNOWN = (
     RuntimeError,
     psutil.Error,
 )
-_silent: set[str] = set()  # sensors of which it was told that they say nothing
+_silent: set[str] = set()  # sensors that say nothing, which the log has
 
 
 def read_health() -> Health:

@@ -117,17 +117,17 @@ class _Ending:
         train, seed = self.share.data.train, self.contract.seed
         held = experts.held_out_samples(train, seed, self.member.name) if self.gated else None
         if self.network is None or self.network.trains is None:
-            told = self.member.mixing_metrics(broadcast)
+            mixed = self.member.mixing_metrics(broadcast)
             if self.network is not None:
-                own = {"joins": False, "why": self.network.why, "without": told["mixed"]}
-                told = {**told, "network": {**own, "alone": None}}
-            _log_mixture(told)
-            return FinalModel(partial(self._write, self.member.scores, None), told, held)
+                own = {"joins": False, "why": self.network.why, "without": mixed["mixed"]}
+                mixed = {**mixed, "network": {**own, "alone": None}}
+            _log_mixture(mixed)
+            return FinalModel(partial(self._write, self.member.scores, None), mixed, held)
         found = self.network.trains(self.member, broadcast)
         export = partial(self._write, found.scores, found.graph)
-        told = found.as_summary(broadcast)
-        _log_mixture(told)
-        return FinalModel(export, told, held)
+        mixed = found.as_summary(broadcast)
+        _log_mixture(mixed)
+        return FinalModel(export, mixed, held)
 
     def _write(
         self,
@@ -191,12 +191,12 @@ def _difference(
     return difference
 
 
-def _log_mixture(told: Mapping[str, Any]) -> None:
+def _log_mixture(mixed: Mapping[str, Any]) -> None:
     text = "mixes %.2f of everybody's classifier with its own: %s, by %d samples"
-    log.info(text, told["weight"], told["why"], told["held_out"])
-    if told["mixed"] is not None and told["alone"] is not None:
+    log.info(text, mixed["weight"], mixed["why"], mixed["held_out"])
+    if mixed["mixed"] is not None and mixed["alone"] is not None:
         text = "accuracy on test samples: own %.4f, together %.4f, mixed %.4f"
-        log.info(text, told["alone"], told["together"], told["mixed"])
-    if "network" in told:
-        joins = "joins" if told["network"]["joins"] else "does not join"
-        log.info("a network of its own %s: %s", joins, told["network"]["why"])
+        log.info(text, mixed["alone"], mixed["together"], mixed["mixed"])
+    if "network" in mixed:
+        joins = "joins" if mixed["network"]["joins"] else "does not join"
+        log.info("a network of its own %s: %s", joins, mixed["network"]["why"])

@@ -149,7 +149,7 @@ def adds_rounds(text: bytes, session: TaskSession | None) -> bool:
 def renewed(own: DeviceContext, session: TaskSession) -> TaskSession:
     """Return a seat with the device's data as they are now, where its half can use that.
 
-    Data that cannot be read, do not fit, or have no training sample any more are told of, and
+    Data that cannot be read, do not fit, or have no training sample any more are logged, and
     the device continues with those from before.
     """
     if not session.task_client.grows:

@@ -60,7 +60,7 @@ def graph_of_generator(
         generator: whose images.
         shape: of one input of the clients, channels first.
         recipe: how.
-        say: told what is being done.
+        say: called with what is being done.
 
     Raises:
         BaseError: if the recipe does not fit the shape.
@@ -84,7 +84,7 @@ def graph_of_inputs(
         inputs: (N, *shape), as clients' models read them.
         shape: of one input.
         recipe: how.
-        say: told what is being done.
+        say: called with what is being done.
 
     Raises:
         BaseError: if the recipe does not fit the shape, or the inputs are no finite numbers, too
@@ -189,8 +189,8 @@ def load_or_compute(
     Args:
         generator: whose images.
         shape: of one input of the clients.
-        classes: that are to be told apart.
-        say: told what is being done.
+        classes: to tell apart.
+        say: called with what is being done.
     """
     recipe = recipe_for(shape, classes)
     name = bases.cache_name(generator.identity, recipe.model_dump_json(), shape)

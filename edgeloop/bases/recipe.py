@@ -56,7 +56,7 @@ def default_recipe(shape: tuple[int, ...], classes: int = 10, **asked: object) -
 
     Args:
         shape: of one input, channels first.
-        classes: that are to be told apart: more want more dimensions.
+        classes: to tell apart: more want more dimensions.
         asked: fields of `BaseRecipe`; None leaves one as it is.
 
     Raises:

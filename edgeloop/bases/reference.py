@@ -58,15 +58,15 @@ def parse(reference: str) -> Remote:
     """
     try:
         parts = urlsplit(reference)
-        told = dict(
+        parameters = dict(
             parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         )
         _ = parts.port  # raises if it is none
     except ValueError as error:
         raise ConfigError("base", f"{reference!r} is no reference ({error})", FORM) from error
     folder, _, name = parts.path.rpartition("/")
-    version, sha256 = told.pop("version", None), told.pop("sha256", None)
-    if wrong := _wrong(parts, name, version, sha256, told):
+    version, sha256 = parameters.pop("version", None), parameters.pop("sha256", None)
+    if wrong := _wrong(parts, name, version, sha256, parameters):
         raise ConfigError("base", f"{reference!r} {wrong}", FORM)
     root = f"{parts.scheme.lower()}://{parts.netloc}{folder}"
     return Remote(root, name, None if version is None else int(version), sha256)

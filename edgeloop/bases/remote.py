@@ -158,10 +158,10 @@ def _found(remote: Remote) -> Remote:
 def _index(remote: Remote) -> dict[str, dict[int, str]]:
     content = _asked(remote, INDEX)
     try:
-        told = json.loads(content)["bases"]
+        index = json.loads(content)["bases"]
         return {
             str(name): {int(version): _digest(each) for version, each in versions.items()}
-            for name, versions in told.items()
+            for name, versions in index.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         problem = f"{remote.root} tells nothing of bases"

@@ -129,7 +129,7 @@ def _session(graph: bytes, name: str) -> "InferenceSession":
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what is wrong is raised, and told once
+    options.log_severity_level = 4  # what is wrong is raised, and said once
     try:
         onnx_graphs.check(graph)
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

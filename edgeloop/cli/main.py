@@ -71,10 +71,10 @@ def _run(point: EntryPoint, words: list[str]) -> int:
     except ImportError as error:  # of what a command imports only where it is needed
         return _fail(_needed(point, error))
     except OSError as error:
-        told = _unusable(error)
-        if told is None:
+        sentence = _unusable(error)
+        if sentence is None:
             raise
-        return _fail(told, EXIT_UNAVAILABLE if error.errno in _FULL else EXIT_INPUT)
+        return _fail(sentence, EXIT_UNAVAILABLE if error.errno in _FULL else EXIT_INPUT)
     except KeyboardInterrupt as stop:
         return stopping.say_stopped(words, stop)
 

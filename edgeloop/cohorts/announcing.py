@@ -154,7 +154,7 @@ class Announcer:
             raise ForbiddenError(error.field, error.problem, remedy) from error
 
     def remind(self, missing: Collection[str]) -> None:
-        """Announce the round once more to those who are there; whoever is away will be told.
+        """Announce the round once more to those who are there; whoever is away hears of it later.
 
         What the broker keeps stays as it is, unless it has refused to keep it.
         """

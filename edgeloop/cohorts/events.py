@@ -1,4 +1,4 @@
-"""What a cohort across MQTT tells of: a round that opens, what devices send, a round that ends."""
+"""What a cohort across MQTT reports: a round that opens, what devices send, a round that ends."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from edgeloop.runtime.tracing import Notes
 
 
 class LeftError(Exception):
-    """Devices take no more part: where the run stands must be told again, without them.
+    """Devices take no more part: where the run stands must be published again, without them.
 
     Attributes:
         devices: names of those who have asked to be taken out, with all that they have given.

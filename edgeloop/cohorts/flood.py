@@ -1,4 +1,4 @@
-"""Messages of a device that sends too many: they are not read, and it is told so now and then."""
+"""Messages of a device that sends too many: not read; a receipt says so now and then."""
 
 import logging
 import time
@@ -33,7 +33,7 @@ class FloodGate:
         receipts: Receipts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._rates, self._told = RateLimiter(limits, clock), LogRateLimiter(clock=clock)
+        self._rates, self._lines = RateLimiter(limits, clock), LogRateLimiter(clock=clock)
         self._members, self._receipts = members, receipts
 
     def refused(self, device: str, number: int, channel: str, payload: bytes) -> Judged | None:
@@ -48,14 +48,14 @@ class FloodGate:
         who, limits = device if device in self._members else "", self._rates.limits
         if self._rates.takes(who, len(payload)):
             return None
-        if self._told.allowed(who) == LOG_LINES:
+        if self._lines.allowed(who) == LOG_LINES:
             text = "ignores messages of %s: more than %s come of it; stop it, or raise the task's"
             text += " max_messages_per_minute or max_megabytes_per_minute"
             name = who or "devices that are not in the run"
             log.warning(text, name, limits, extra={"device": who, "round": number})
         place = place_of(payload) if who and channel == "upload" else None
-        told = DeviceMessage(device, Verdict.TOO_MANY, len(payload))
+        message = DeviceMessage(device, Verdict.TOO_MANY, len(payload))
         if place is None:
-            return Judged(told)
+            return Judged(message)
         slow = partial(self._receipts.slow_down, device, number, place.digest, str(limits))
-        return Judged(told, receipt=slow)
+        return Judged(message, receipt=slow)

@@ -42,7 +42,7 @@ class AnswerJudge:
         algorithm: the run's.
         uploads: where uploads are safe.
         members: who is in the run, by its contract.
-        receipts: tell devices of verdicts.
+        receipts: send devices the verdicts.
         tracer: follows each answer.
         clock: seconds that never go back.
 
@@ -61,7 +61,7 @@ class AnswerJudge:
     ) -> None:
         self._contract, self._algorithm, self._uploads = members.contract, algorithm, uploads
         self._members, self._receipts, self._tracer = members, receipts, tracer
-        self._told = LogRateLimiter(clock=clock)
+        self._lines = LogRateLimiter(clock=clock)
         self._ignored = wire.IgnoredFields()
         self._room = ChunkMemory(CHUNK_MEMORY)
         self._kept: dict[str, tuple[Whole, Notes]] = {}  # for the next round
@@ -122,7 +122,7 @@ class AnswerJudge:
     def _judge_whole(
         self, gathering: Gathering[Frame], device: str, whole: Whole, notes: Notes
     ) -> Judged:
-        """Judge an answer; what a device of 0.1 tells beside it is in the message's notes."""
+        """Judge an answer; what a device of 0.1 adds to it is in the message's notes."""
         number, (payload, digest), why = gathering.round_number, whole, ""
         size = len(payload)
         opened, frame, trouble = None, None, None
@@ -153,11 +153,11 @@ class AnswerJudge:
             return Judged(DeviceMessage(device, verdict, size, notes=traced), receipt=receipt)
         ignored = self._ignored.add(frame.ignored, device)
         report = frame[Report].with_notes(notes)
-        told = DeviceMessage(device, verdict, size, report=report, ignored=ignored, notes=traced)
+        heard = DeviceMessage(device, verdict, size, report=report, ignored=ignored, notes=traced)
         accepted = verdict is Verdict.ACCEPTED
         base = frame.envelope.round
         upload = Upload(device, frame.digest, payload, base) if accepted else None
-        return Judged(told, upload, receipt)
+        return Judged(heard, upload, receipt)
 
     def _elsewhere(
         self, gathering: Gathering[Frame], device: str, opened: OpenFrame
@@ -173,9 +173,9 @@ class AnswerJudge:
         return misplaced or (None if held is None else Verdict.CONFLICT)
 
     def _drop(self, device: str, number: int, error: WireError) -> None:
-        left = self._told.allowed(device)
+        left = self._lines.allowed(device)
         if left:
-            more = "; what more there is within a minute is not told" if left == 1 else ""
+            more = "; further ones within a minute are not logged" if left == 1 else ""
             facts = {"device": device, "round": number}
             log.warning("ignored a message of %s: %s%s", device, error, more, extra=facts)
 

@@ -45,7 +45,7 @@ class Members:
     ) -> None:
         self._contract, self._record, self._most = contract, record, most
         self._names = {*contract.devices, *(() if record is None else record.admitted())}
-        self._told = LogRateLimiter()
+        self._lines = LogRateLimiter()
         self._last: dict[str, int | None] = {}  # round in which a device trained, as is recorded
 
     def __contains__(self, device: object) -> bool:
@@ -72,7 +72,7 @@ class Members:
         if device in self._names or self._record is None or not self._contract.admits(device):
             return False
         if len(self._names) >= self._most:
-            if self._told.allowed(""):
+            if self._lines.allowed(""):
                 text = "%s is not admitted: the run has %d devices, the most that it takes; "
                 text += "raise cohort.max_devices, or evict some"
                 log.warning(text, device, len(self._names), extra={"device": device})

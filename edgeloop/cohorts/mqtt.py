@@ -132,7 +132,7 @@ class MqttCohort(Generic[B, U]):
     ) -> Mapping[str, Answer[U]]:
         """Open a round and return its answers by client; resume a round that a crash cut off.
 
-        Devices that are not to join are told so, and keep quiet.
+        The opening names who is to train; others keep quiet.
 
         Raises:
             LeftError: if a device asks to be taken out, and can be; the answers are in the log.

@@ -44,11 +44,11 @@ class Receipts:
     def give(
         self, device: str, round_number: int, digest: str, verdict: Verdict, reason: str = ""
     ) -> None:
-        """Tell a device what became of its upload; refusals are not told without end."""
+        """Tell a device what became of its upload; so many refusals a minute, and no more."""
         why = reason or REASONS.get(verdict, "")
-        told = receipt(self._contract.run, round_number, digest, verdict, why)
-        if told.is_taken or self._refused.allowed(device * self._contract.admits(device)):
-            self._send(device, told)
+        answer = receipt(self._contract.run, round_number, digest, verdict, why)
+        if answer.is_taken or self._refused.allowed(device * self._contract.admits(device)):
+            self._send(device, answer)
 
     def refuse_chunk(self, device: str, round_number: int, chunk: bytes, reason: str) -> None:
         """Tell a device that a chunk, and with it its upload, cannot be used."""
@@ -88,6 +88,6 @@ class Receipts:
             self._stalled[device] = now + longer, longer
             self._send(device, asking(self._contract.run, round_number, found[-1]))
 
-    def _send(self, device: str, told: Receipt) -> None:
+    def _send(self, device: str, answer: Receipt) -> None:
         topic = receipt_topic(self._contract.task, device)
-        self._connection.publish(topic, told.text().encode(), expiry=EXPIRY_SECONDS)
+        self._connection.publish(topic, answer.text().encode(), expiry=EXPIRY_SECONDS)

@@ -198,8 +198,8 @@ class Roster:
             return f"refused the contract: {said.reason}" if said.reason else "refused the contract"
         place = "" if said.round is None else f" round {said.round}"
         since = self.seconds_since(standing)
-        told = f"{said.state}{place}" + ("" if since is None else f" for {since:.0f} s")
-        return f"{told}: {said.reason}" if said.reason else told
+        doing = f"{said.state}{place}" + ("" if since is None else f" for {since:.0f} s")
+        return f"{doing}: {said.reason}" if said.reason else doing
 
     def _now(self, standing: Standing) -> Standing:
         heard = standing.heard

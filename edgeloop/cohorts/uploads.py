@@ -24,7 +24,7 @@ class Upload(NamedTuple):
 
 
 class UploadLog(Protocol):
-    """Where uploads are written before the broker is told that they have arrived."""
+    """Where uploads are written before the broker hears that they have arrived."""
 
     def record_all(self, round_number: int, uploads: Sequence[Upload]) -> None:
         """Write uploads to one round, each of another client; all are safe when this returns.

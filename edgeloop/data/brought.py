@@ -284,7 +284,7 @@ def _parts(data: ClientData) -> tuple[Samples, Samples]:
 def _tell(train: Samples, test: Samples, class_names: tuple[str, ...]) -> None:
     counts = np.bincount(train.labels, minlength=len(class_names))
     held = int(np.count_nonzero(counts))
-    told = "brings %d training and %d test samples, of %d of the task's %d classes"
-    log.info(told, len(train), len(test), held, len(class_names))
+    text = "brings %d training and %d test samples, of %d of the task's %d classes"
+    log.info(text, len(train), len(test), held, len(class_names))
     if not len(test):
         log.warning("no test samples: the accuracy of this device will not be known")

@@ -102,8 +102,8 @@ def _of_large_cameras(path: Path, rows: Sequence[Row], camera: str) -> list[Row]
         raise DataError(str(path), f"{problem} classes", "give it more pictures")
     if len(large) < len(classes):
         few = len(classes) - len(large)
-        told = "%s: left out: %d cameras of %d that have too few pictures"
-        log.warning(told, path.parent, few, len(classes))
+        text = "%s: left out: %d cameras of %d that have too few pictures"
+        log.warning(text, path.parent, few, len(classes))
     return [row for row in rows if row[camera] in large]
 
 

@@ -171,8 +171,8 @@ def _without_unreadable(
     first = next(iter(spoiled.values()))
     if len(spoiled) == len(files):
         raise NoSamplesError(first.field, first.problem, first.remedy) from first
-    told = "%s: left out: %d that cannot be read, such as %s: %s; %s"
-    log.warning(told, folder, len(spoiled), first.field, first.problem, first.remedy)
+    sentence = "%s: left out: %d that cannot be read, such as %s: %s; %s"
+    log.warning(sentence, folder, len(spoiled), first.field, first.problem, first.remedy)
     sound = [position for position in range(len(files)) if position not in spoiled]
     return [files[position] for position in sound], images_NCHW[sound]
 
@@ -198,8 +198,10 @@ def _domains(layout: ClassLayout, photos: Sequence[Photo]) -> NDArray[np.int64] 
     names = sorted({each.domain for each in photos})
     if names == [""]:
         return None
-    told = "%s: %s hold the same folders: each is read as a natural client, those within as classes"
-    log.warning(told, layout.folder, ", ".join(names))
+    sentence = (
+        "%s: %s hold the same folders: each is read as a natural client, those within as classes"
+    )
+    log.warning(sentence, layout.folder, ", ".join(names))
     return np.array([names.index(each.domain) for each in photos], np.int64)
 
 
@@ -210,8 +212,8 @@ def _log_oddities(layout: ClassLayout, names: tuple[str, ...], present: Collecti
         log.warning("%s: has one class only, %s: each of its folders is one", folder, names[0])
     if present and "train" not in present:
         parts = sorted(part.name for part in layout.parts) or sorted(present)
-        told = "%s: has no part train beside %s: its images are divided like any others"
-        log.warning(told, folder, ", ".join(parts))
+        sentence = "%s: has no part train beside %s: its images are divided like any others"
+        log.warning(sentence, folder, ", ".join(parts))
 
 
 def test_mask(parts: Sequence[str], present: Collection[str]) -> NDArray[np.bool_] | None:

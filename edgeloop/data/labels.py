@@ -93,9 +93,9 @@ def _check_numbers(name: str, column: str, known: NDArray[Any]) -> None:
     if known[0] == 0 and known[-1] == len(known) - 1:
         return
     if known[-1] - known[0] == len(known) - 1:
-        told = "%s: `%s` starts at %d: its %d classes are called %d to %d"
-        log.warning(told, name, column, known[0], len(known), known[0], known[-1])
+        text = "%s: `%s` starts at %d: its %d classes are called %d to %d"
+        log.warning(text, name, column, known[0], len(known), known[0], known[-1])
         return
     listed = ", ".join(map(str, known[:_NAMED])) + (", ..." if len(known) > _NAMED else "")
-    told = "%s: `%s` leaves out numbers up to %d: its %d classes are called %s"
-    log.warning(told, name, column, known[-1], len(known), listed)
+    text = "%s: `%s` leaves out numbers up to %d: its %d classes are called %s"
+    log.warning(text, name, column, known[-1], len(known), listed)

@@ -1,4 +1,4 @@
-"""What a reader leaves out of a source, counted by kind and told in one line."""
+"""What a reader leaves out of a source, counted by kind and logged in one line."""
 
 import logging
 from collections import Counter, defaultdict

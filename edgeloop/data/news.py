@@ -2,7 +2,7 @@
 
     train.csv, test.csv    class (1 to 4), title, description; maybe a heading
 
-Source of the widths: PFLlib, a vocabulary of 32,000 and 200 tokens. Words are told apart as
+Source of the widths: PFLlib, a vocabulary of 32,000 and 200 tokens. Words are separated as
 torchtext's `basic_english` does: small letters, marks as words of their own, no quotation marks.
 The vocabulary is made of all texts: 0 is padding, 1 any word that has no number, and the others
 follow by how often they occur, then by the alphabet.

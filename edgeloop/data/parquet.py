@@ -52,9 +52,9 @@ class _File:
         """Return a column's name: as asked for, as it is called, or as the metadata have it."""
         option = f"{known[0]}_column"
         found = columns.find(self.names, known[:2], asked, option, str(self.path))
-        told = [name for name in self.names if kind and _type(self.features.get(name)) == kind]
-        if found is None and len(told) == 1:
-            return told[0]
+        declared = [name for name in self.names if kind and _type(self.features.get(name)) == kind]
+        if found is None and len(declared) == 1:
+            return declared[0]
         return found or columns.find(self.names, known, None, option, str(self.path))
 
     def required(self, known: Sequence[str], asked: str | None, kind: str, option: str) -> str:
@@ -243,18 +243,18 @@ def _class_names(source: Path, files: Sequence[_File]) -> tuple[str, ...]:
     """Return the names that the source gives its classes, or none."""
     listed = (source if source.is_dir() else source.parent) / "classes.json"
     try:
-        told = [_class_names_in(file) for file in files]
-        if all(names is None for names in told):
+        declared = [_class_names_in(file) for file in files]
+        if all(names is None for names in declared):
             return tuple(json.loads(listed.read_text("utf-8"))) if listed.is_file() else ()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"its class names cannot be read ({type(error).__name__}: {error})"
         remedy = "list the names in classes.json, or drop the metadata"
         raise DataError(str(source), problem, remedy) from error
-    for file, names in zip(files, told, strict=True):
-        if names != told[0]:
-            problem = f"names its classes {names}, and {files[0].path.name} {told[0]}"
+    for file, names in zip(files, declared, strict=True):
+        if names != declared[0]:
+            problem = f"names its classes {names}, and {files[0].path.name} {declared[0]}"
             raise DataError(str(file.path), problem, "write all files with the same names")
-    return told[0] or ()
+    return declared[0] or ()
 
 
 def _class_names_in(file: _File) -> tuple[str, ...] | None:

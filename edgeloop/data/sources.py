@@ -52,7 +52,7 @@ class Source:
     Attributes:
         layout: what it is called.
         matches: whether a path has it.
-        read: reads the path; told a size where `resizes`, and what is wanted where `sparing`.
+        read: reads the path; gets a size where `resizes`, and what is wanted where `sparing`.
         resizes: whether it has images that can be resized.
         sparing: whether reading takes less time where fewer samples are wanted.
         named: whether it is a table whose columns can be named: `read` then takes `asked`.
@@ -231,8 +231,8 @@ def _first(path: Path, fits: Sequence[Source]) -> Source:
     """Return the first of the layouts that fit, and name the others."""
     if len(fits) > 1:
         others = ", ".join(each.layout for each in fits[1:])
-        told = "%s: is read as %s; it would fit %s, too: name a file or a folder of what you mean"
-        log.warning(told, path, fits[0].layout, others)
+        text = "%s: is read as %s; it would fit %s, too: name a file or a folder of what you mean"
+        log.warning(text, path, fits[0].layout, others)
     return fits[0]
 
 

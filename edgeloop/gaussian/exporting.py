@@ -143,6 +143,6 @@ def _file(
 
 
 def metadata_of(key: str, values: Mapping[str, object], more: Mapping[str, str]) -> dict[str, str]:
-    """Return metadata: values as JSON, and what else is told, under one key."""
+    """Return metadata: values as JSON, and all else under one key."""
     known = {name: json.dumps(value) for name, value in values.items()}
     return {key + name: value for name, value in {**known, **more}.items()}

@@ -45,7 +45,8 @@ def load(
     Args:
         reference: as this module's docstring lists them.
         patience_seconds: how long a served one may be away before that is an error.
-        on_problem: told what is wrong with a served one while it is away, and None when it is back.
+        on_problem: called with what is wrong with a served one while it is away, and with
+            None when it is back.
 
     Raises:
         ConfigError: if it is another package's, and that is broken, or there are two of its name.

@@ -19,8 +19,8 @@ RESTRICTED = ("model-repository", "shared-memory", "statistics", "trace", "loggi
 
 def restriction_flags(secret: str) -> list[str]:
     """Return the flags that shut a tritonserver."""
-    told = f"{','.join(RESTRICTED)}:{HEADER}={secret}"
-    return [f"--http-restricted-api={told}", f"--grpc-restricted-protocol={told}"]
+    rule = f"{','.join(RESTRICTED)}:{HEADER}={secret}"
+    return [f"--http-restricted-api={rule}", f"--grpc-restricted-protocol={rule}"]
 
 
 def headers(secret: str | None) -> dict[str, str]:

@@ -115,7 +115,7 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what is wrong is raised, and told once
+    options.log_severity_level = 4  # what is wrong is raised, and said once
     # Weights in files of their own are in nobody's checksum: there are none in such a folder.
     options.add_session_config_entry(EXTERNAL, os.devnull)
     try:

@@ -42,13 +42,13 @@ class MqttConnection:
         subscriptions: topic filters, subscribed again at each connection.
         presence: topic that always says, retained, whether this client is "online" or "offline";
             when it vanishes the broker says so, by its last will.
-        watch: told, on the network thread, when the connection comes and goes.
+        watch: called, on the network thread, when the connection comes and goes.
         retry_forever: whether the first connection, too, is tried without end where time can help,
             unless the settings say for how long.
         persistent: whether the broker keeps a session for this client when it is away.
         inflight: messages that the broker may deliver before the first is acknowledged.
         presence_notes: go with "online", until `say_presence` has others.
-        refusal: told, on the network thread, of what the broker refuses, and its reason code.
+        refusal: called, on the network thread, with what the broker refuses, and its reason code.
     """
 
     def __init__(  # noqa: PLR0913 - keywords but five, with defaults

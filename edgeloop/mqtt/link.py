@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Listeners(NamedTuple):
-    """Who is told of a link, on the network thread.
+    """Who hears of a link, on the network thread.
 
     Attributes:
         up: called at each connection, with the bytes of the largest packet that the broker takes.
@@ -47,7 +47,7 @@ class Link:
     Args:
         client: paho's.
         broker: where it connects.
-        listeners: who is told.
+        listeners: who hears of it.
         warnings: of what is said again and again.
         patience: seconds for the first connection; None: without end, where time can help.
         rivals: whether others go by this client's name.
@@ -76,7 +76,7 @@ class Link:
         self._backoff, self._rivals = Backoff(), rivals
         self._phase: Literal["down", "dialling", "refused", "up"] = "down"
         self._ending = False
-        self._back = False  # this connection is not the first, and not yet told of
+        self._back = False  # this connection is not the first, and nobody has heard of it yet
         self._since = time.monotonic()  # when the connection came up, or was lost
         client.dials, client.dial_failed = self._on_dial, self._on_dial_failed
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
@@ -178,10 +178,10 @@ class Link:
             return
         if reason.is_failure:
             self._phase = "refused"
-            told = reason_for(reason.value, getattr(properties, "ServerReference", None))
+            cause = reason_for(reason.value, getattr(properties, "ServerReference", None))
             problem = f"refuses {self._client.name} ({reason})"
-            kind = BusyError if told.passing else ForbiddenError
-            self._note_trouble(self._error(problem, told.remedy, kind), told.passing)
+            kind = BusyError if cause.passing else ForbiddenError
+            self._note_trouble(self._error(problem, cause.remedy, kind), cause.passing)
             return
         if not self._check_capabilities(properties):
             return
@@ -230,15 +230,15 @@ class Link:
             return
         if phase == "dialling":
             alert = self._client.alert
-            told = silence(self._broker) if alert is None else tls_error(self._broker, alert)
-            self._note_trouble(told)
+            cause = silence(self._broker) if alert is None else tls_error(self._broker, alert)
+            self._note_trouble(cause)
         else:
             self._on_lost(reason, flags.is_disconnect_packet_from_server, properties)
 
-    def _on_lost(self, reason: ReasonCode, told: bool, properties: Properties | None) -> None:
-        """Go on after a connection that was up; the broker may have told why."""
+    def _on_lost(self, reason: ReasonCode, explained: bool, properties: Properties | None) -> None:
+        """Go on after a connection that was up; the broker may have said why."""
         lasted, self._since = time.monotonic() - self._since, time.monotonic()
-        taken = told and reason.value == TAKEN_OVER
+        taken = explained and reason.value == TAKEN_OVER
         self._backoff.lost(lasted, taken)
         pause = self._schedule_reconnect()
         address = self._broker.address
@@ -253,9 +253,9 @@ class Link:
             log.warning(text, address, reason, self._backoff.brief, why, seconds, check)
             return
         remedy = ""
-        if told:
-            told_server = getattr(properties, "ServerReference", None)
-            remedy = f"; {reason_for(reason.value, told_server).remedy}"
+        if explained:
+            other_server = getattr(properties, "ServerReference", None)
+            remedy = f"; {reason_for(reason.value, other_server).remedy}"
         text = "lost the broker %s (%s) after %.0f s; tries again in %.0f s%s"
         log.warning(text, address, reason, lasted, pause, remedy)
 

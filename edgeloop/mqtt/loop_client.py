@@ -22,7 +22,7 @@ _PACKET_HEAD = 1024  # bytes of a packet besides its payload
 
 
 class Heard(NamedTuple):
-    """Who is told of what a client hears, on the loop's thread.
+    """Who gets what a client hears, on the loop's thread.
 
     Attributes:
         up: the connection is there; None, or why the broker refuses it.
@@ -43,7 +43,7 @@ class LoopClient:
     Args:
         broker: where it connects.
         client_id: of its own.
-        heard: who is told.
+        heard: who gets it.
         will: the topic on which the broker says "offline", retained, when it vanishes.
 
     Raises:
@@ -93,7 +93,7 @@ class LoopClient:
         )
 
     def publish(self, topic: str, payload: bytes, retain: bool = False, notes: Notes = NONE) -> int:
-        """Send a packet at least once; return its number, which `taken` is told."""
+        """Send a packet at least once; return its number, with which `taken` is called."""
         sent, place = properties(notes, None), self._client.full(topic)
         return self._client.publish(place, payload, qos=1, retain=retain, properties=sent).mid
 

@@ -33,7 +33,7 @@ class Outbox:
         client: paho's.
         broker: where it sends to.
         warnings: of what is refused.
-        refused: told, on the network thread, of a reason.
+        refused: called, on the network thread, with a reason.
 
     Attributes:
         limit: bytes of a chunk; each connection's broker has its own.

@@ -104,9 +104,9 @@ class PahoClient(BulkClient):
         if self._identity is not None:
             self._identity.check_dates()
 
-    def heed_receive_maximum(self, told: Properties | None) -> None:
+    def heed_receive_maximum(self, connack: Properties | None) -> None:
         """Have no more under way than the broker takes at a time, which paho does not ask."""
-        most = getattr(told, "ReceiveMaximum", None) or MOST_UNDER_WAY
+        most = getattr(connack, "ReceiveMaximum", None) or MOST_UNDER_WAY
         self._max_inflight_messages = min(MOST_UNDER_WAY, most)
 
     def full(self, topic: str) -> str:

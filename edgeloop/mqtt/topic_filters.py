@@ -22,7 +22,7 @@ class TopicFilters:
         client: paho's.
         filters: the first.
         warnings: of what is refused.
-        refused: told, on the network thread, of a reason.
+        refused: called, on the network thread, with a reason.
         answered: called, on the network thread, when the broker has answered a subscription.
     """
 

@@ -112,7 +112,7 @@ def check() -> None:
 
 
 def round_up(spent: float) -> float:
-    """Return what was spent as it is told: beyond `MAX_EPSILON` nothing is guaranteed."""
+    """Return what was spent as a device reports it: beyond `MAX_EPSILON` nothing is guaranteed."""
     return math.ceil(min(spent, MAX_EPSILON) * 1e4) / 1e4
 
 

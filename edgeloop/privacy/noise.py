@@ -1,6 +1,6 @@
 """Random numbers that only the holder of a key can foretell, for what must stay private.
 
-A seed of 63 bits can be searched, and the stream behind it can be told from its numbers. These
+A seed of 63 bits can be searched, and the stream behind it can be recovered from its numbers. These
 numbers come from SHAKE-128 over a key of any length and what they are for: the same ones wherever
 the key is.
 

@@ -56,8 +56,8 @@ def read_json(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
     if isinstance(content, dict):
         for key in [each for each, value in content.items() if _is_sum(each, value)]:
-            told, rest = content[key], {each: content[each] for each in content if each != key}
-            right = told == json_digest(rest)
+            noted, rest = content[key], {each: content[each] for each in content if each != key}
+            right = noted == json_digest(rest)
             if key == CHECKSUM and right:
                 return rest
             if key == CHECKSUM or right:  # the key itself may be what is damaged

@@ -32,8 +32,8 @@ def check(tensors: Tensors, metadata: Mapping[str, str] | None) -> None:
         ValueError: if it is not.
     """
     facts = dict(metadata or {})
-    told = facts.pop(SUM, None)
-    if told is not None and told != digest(tensors, facts):
+    noted = facts.pop(SUM, None)
+    if noted is not None and noted != digest(tensors, facts):
         raise ValueError("its checksum is another")
 
 

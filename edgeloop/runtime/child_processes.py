@@ -38,7 +38,7 @@ def bound(command: Sequence[str], signal: int, user: str = "") -> list[str]:
     """Return a command line whose process gets a signal when the one that starts it dies.
 
     The system sends it when the thread ends that started the process, even by SIGKILL: start from
-    the main thread. Elsewhere than on Linux the process is not told. Root may name another user for
-    it, UID:GID.
+    the main thread. Elsewhere than on Linux the process gets no signal. Root may name another user
+    for it, UID:GID.
     """
     return [sys.executable, "-c", BOUND, str(int(signal)), str(os.getpid()), user, *command]

@@ -243,7 +243,7 @@ def _of_keys(
 
 
 def _fields(kind: type[BaseModel] | None, tables: list[Any]) -> list[str]:
-    """Return the keys that a table within a model may have; none where that cannot be told."""
+    """Return the keys that a table within a model may have; none where that is not known."""
     for table in tables:
         if kind is not None and not isinstance(table, int):  # numbers tell tables of a list apart
             field = kind.model_fields.get(str(table))

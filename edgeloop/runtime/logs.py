@@ -1,6 +1,6 @@
 """Log lines on standard error: plain ones for a person, or JSON for a program, one line an event.
 
-A call gives facts by `extra={"device": ...}`; only those in `FACTS` are told.
+A call gives facts by `extra={"device": ...}`; only those in `FACTS` are written.
 """
 
 import json

@@ -67,16 +67,16 @@ class LogRateLimiter:
         self, most: int = LOG_LINES, period: float = 60.0, clock: Clock = time.monotonic
     ) -> None:
         self._most, self._period, self._clock = most, period, clock
-        self._told: dict[str, tuple[float, int]] = {}
+        self._counts: dict[str, tuple[float, int]] = {}
 
     def allowed(self, kind: str) -> int:
         """Return how many lines of a kind may be written now, this one among them."""
         now = self._clock()
-        begun, told = self._told.get(kind, (now, 0))
+        begun, count = self._counts.get(kind, (now, 0))
         if now - begun >= self._period:
-            begun, told = now, 0
-        self._told[kind] = begun, told + 1
-        return max(0, self._most - told)
+            begun, count = now, 0
+        self._counts[kind] = begun, count + 1
+        return max(0, self._most - count)
 
 
 class Backoff:

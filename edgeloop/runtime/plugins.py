@@ -86,8 +86,10 @@ class Group:
         except Exception as error:  # whatever a stranger's module raises
             if getattr(error, "filename", None) is not None and isinstance(error, OSError):
                 raise
-            told = " ".join(str(error).split()) or "no message"
-            problem = f"{point.name}, from {origin(point)}, cannot be used ({_kind(error)}: {told})"
+            message = " ".join(str(error).split()) or "no message"
+            problem = (
+                f"{point.name}, from {origin(point)}, cannot be used ({_kind(error)}: {message})"
+            )
             raise ConfigError(self.word, problem, f"fix {point.value}, or uninstall it") from error
 
     def guarded(self, point: EntryPoint, function: Callable[..., Any]) -> Callable[..., Any]:

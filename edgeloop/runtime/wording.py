@@ -57,7 +57,7 @@ _TAGS = re.compile(r"(bool|int|float|str|tuple|list|dict|literal|enum|function|c
 def first_finding(findings: Sequence[Finding]) -> tuple[tuple[str | int, ...], str, str]:
     """Return where the first finding is, what is wrong there, and the remedy.
 
-    What a value may be instead is told once, whichever of the alternatives it was tried as.
+    What a value may be instead is said once, whichever of the alternatives it was tried as.
     """
     first = findings[0]
     place: tuple[str | int, ...] = tuple(each for each in first["loc"] if each != "[key]")
@@ -90,9 +90,11 @@ def explain(finding: Finding) -> tuple[str, str]:
     if kind in _SENTENCES:
         return _SENTENCES[kind](value, finding.get("ctx") or {})
     if kind in ("value_error", "assertion_error"):
-        told = str(finding["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        sentence = (
+            str(finding["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        )
         scalar = isinstance(value, str | int | float)
-        return told, f"give another than {shown(value)}" if scalar else "fix it there"
+        return sentence, f"give another than {shown(value)}" if scalar else "fix it there"
     wrong, remedy = _KINDS.get(kind.partition("_")[0], ("not allowed here", "give another value"))
     return f"{shown(value)} is {wrong}", remedy
 
@@ -104,11 +106,11 @@ def shown(value: object) -> str:
 
 
 def _too(what: str, bound: str, remedy: str) -> Callable[[Any, Mapping[str, Any]], tuple[str, str]]:
-    def told(value: object, given: Mapping[str, Any]) -> tuple[str, str]:
+    def sentence(value: object, given: Mapping[str, Any]) -> tuple[str, str]:
         number = value if isinstance(value, str) else shown(value)  # as it was on a command line
         return f"{number} is too {what}", remedy.format(_number(given[bound]))
 
-    return told
+    return sentence
 
 
 def _number(bound: object) -> str:

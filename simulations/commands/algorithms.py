@@ -79,7 +79,7 @@ def _described(built_in_only: bool) -> list[dict[str, Any]]:
 
 
 def _facts(name: str) -> dict[str, Any]:
-    """Return what can be told without torch: all but the hyperparameters."""
+    """Return what is known without torch: all but the hyperparameters."""
     info = algorithms.info(name)
     return {
         "name": name,

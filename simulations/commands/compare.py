@@ -59,7 +59,7 @@ def compare(a: Group, b: Group) -> dict[str, Any]:
     """Return how two groups of runs differ; JSON values only.
 
     Returns:
-        `sentence`, which is better, if that can be told; `settings`, those that differ, [A's,
+        `sentence`, which is better, if that can be said; `settings`, those that differ, [A's,
         B's]; `same_partition`; `a` and `b`, each with `describe_values` numbers; `seeds`, the
         differences B - A of the seeds that both have; `clients`, the differences B - A client by
         client, and `paired`, how sure they are, both None where the partitions differ.
@@ -67,9 +67,9 @@ def compare(a: Group, b: Group) -> dict[str, Any]:
     """
     target = describe_values([run.summary.best_accuracy for run in a.runs])["mean"]
     same = a.fingerprint == b.fingerprint
-    told = pairing.compare_runs(b.runs, a.runs, ("B", "A")) if same else None
+    compared = pairing.compare_runs(b.runs, a.runs, ("B", "A")) if same else None
     return {
-        "sentence": told.sentence if told else _unpaired(a, b),
+        "sentence": compared.sentence if compared else _unpaired(a, b),
         "settings": differing_settings([a.settings, b.settings]),
         "same_partition": same,
         "target_accuracy": target,
@@ -77,12 +77,12 @@ def compare(a: Group, b: Group) -> dict[str, Any]:
         "b": _side(b, target),
         "seeds": _by_seed(a, b),
         "clients": _by_client(a, b) if same else None,
-        "paired": pairing.as_json(told) if told else None,
+        "paired": pairing.as_json(compared) if compared else None,
     }
 
 
 def _unpaired(a: Group, b: Group) -> str:
-    """Say which of two groups of other partitions is better, if that can be told."""
+    """Say which of two groups of other partitions is better, if that can be said."""
     right = tuple(each.final_accuracy * each.test_samples for each in (b, a))
     return apart(("B", "A"), (right[0], right[1]), (b.test_samples, a.test_samples))
 

@@ -27,7 +27,7 @@ def fetch(entry: Entry, folder: Path, say: Say) -> Path:
     Args:
         entry: of the catalogue.
         folder: a path that does not exist or is an empty folder.
-        say: told what is being done.
+        say: called with what is being done.
 
     Returns:
         The folder.

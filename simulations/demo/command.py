@@ -139,8 +139,8 @@ def _show(stage: DemoTask, once: DemoTask) -> dict[str, float]:
     means = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in found.items())
     console.say(f"mean of all devices: {means}")
     for name, each in ((stage.algorithm, stage), (ONCE, once)):
-        if told := read_demo(each.folder, stage.folder / "alone").verdict:
-            console.say(f"{name}: {told}")
+        if outcome := read_demo(each.folder, stage.folder / "alone").verdict:
+            console.say(f"{name}: {outcome}")
     model = once.folder / once.names[0] / "model.onnx"
     words = ["edgeloop", "predict", str(model), *map(str, stage.write_examples())]
     console.say(f"try: {shlex.join(words)}")

@@ -35,7 +35,7 @@ def run_all(
     Args:
         jobs: by any name.
         workers: runs at a time; None for one a core.
-        done: told of each finished run, those that were there before included.
+        done: called with each finished run, those that were there before included.
         cluster: the address of a Ray cluster that runs them, whose machines all see the folders
             and the data at the same paths; "local" for one of this machine; None for none.
 

@@ -144,9 +144,9 @@ def _check_sums(folder: Path) -> None:
         ValueError: naming a file.
     """
     if (folder / SUMS).exists():
-        told, found = atomic_files.read_json(folder / SUMS), _sums(folder)
-        for name in {**told, **found}:
-            if told.get(name) != found.get(name):
+        noted, found = atomic_files.read_json(folder / SUMS), _sums(folder)
+        for name in {**noted, **found}:
+            if noted.get(name) != found.get(name):
                 raise ValueError(f"{name} is not as it was written")
 
 

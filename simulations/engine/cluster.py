@@ -96,7 +96,7 @@ def run_tasks(
         tasks: by any name; picklable, and able to continue with what a lost worker left.
         address: as of `join_cluster`.
         workers: tasks at a time; None for as many as the cluster has cores.
-        done: told of each result.
+        done: called with each result.
 
     Raises:
         ConfigError: as `join_cluster`.

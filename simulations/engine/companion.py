@@ -71,7 +71,7 @@ def companion_folder(folder: Path, name: str) -> Path:
 
 
 def missing_parts(settings: RunSettings, folder: Path) -> list[str]:
-    """Return what is asked for beside a run, and that nothing is told of yet.
+    """Return what is asked for beside a run, and has not run yet.
 
     Raises:
         RunError: if the run's summary is damaged.

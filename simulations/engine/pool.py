@@ -23,7 +23,7 @@ def run_tasks(
     Args:
         tasks: by any name; picklable.
         workers: tasks at a time; None for one a core.
-        done: told of each result.
+        done: called with each result.
 
     Raises:
         RunError: if a process was killed.

@@ -21,7 +21,7 @@ from simulations.privacy.settings import AttackSettings
 from simulations.results.folder import SUMMARY, claim_study
 from simulations.results.seed_statistics import describe_values
 
-Told = Callable[[int, str], None]
+Watch = Callable[[int, str], None]
 
 
 class Key(NamedTuple):
@@ -65,12 +65,12 @@ class Study:
         ]
 
 
-def run(study: Study, told: Told) -> dict[str, Any]:
+def run(study: Study, watch: Watch) -> dict[str, Any]:
     """Attack what is missing; return the content of summary.json, and write it.
 
     Args:
         study: what is attacked.
-        told: how many attacks are done, and a word on the last one.
+        watch: called with how many attacks are done, and a word on the last one.
 
     Raises:
         InputError: if the data, a setting or the folder is wrong.
@@ -81,7 +81,7 @@ def run(study: Study, told: Told) -> dict[str, Any]:
     cases = {}
     for key, found in _cases(study, federation):
         cases[key] = found
-        told(len(cases), f"{key.algorithm}, {key.samples}: {found.facts['psnr']:.1f} dB")
+        watch(len(cases), f"{key.algorithm}, {key.samples}: {found.facts['psnr']:.1f} dB")
     summary = summarize(study, cases)
     atomic_files.write_json(study.folder / SUMMARY, summary)
     return summary

@@ -46,8 +46,10 @@ def bubbles(
         role="img",
         aria_label=label,
     )
-    told = f"{label}; the largest disc is {most:,} samples"
-    return tag("figure", tag("div", chart, class_="wide"), tag("figcaption", told), class_="full")
+    caption = f"{label}; the largest disc is {most:,} samples"
+    return tag(
+        "figure", tag("div", chart, class_="wide"), tag("figcaption", caption), class_="full"
+    )
 
 
 def _middle(place: int) -> float:

@@ -44,9 +44,9 @@ def _history(run: FinishedRun) -> tuple[Round, ...]:
 def maps(groups: Sequence[Group], stories: Sequence[ReportData]) -> Html:
     """Draw the prototypes of the first run of every group that has some."""
     drawn = [
-        tag("div", tag("h3", _named(group)), _map(told))
-        for group, told in zip(groups, stories, strict=True)
-        if _has_prototypes(told)
+        tag("div", tag("h3", _named(group)), _map(run_data))
+        for group, run_data in zip(groups, stories, strict=True)
+        if _has_prototypes(run_data)
     ]
     return (
         join_children(drawn)
@@ -55,16 +55,17 @@ def maps(groups: Sequence[Group], stories: Sequence[ReportData]) -> Html:
     )
 
 
-def _has_prototypes(told: ReportData) -> bool:
+def _has_prototypes(run_data: ReportData) -> bool:
     return any(
-        len(each.arrays.get("prototypes", ())) or each.global_prototypes() for each in told.history
+        len(each.arrays.get("prototypes", ())) or each.global_prototypes()
+        for each in run_data.history
     )
 
 
-def _map(told: ReportData) -> Html:
-    if any(len(each.arrays.get("prototypes", ())) for each in told.history):
-        return sections.prototypes(told)
-    last = told.history[-1]
+def _map(run_data: ReportData) -> Html:
+    if any(len(each.arrays.get("prototypes", ())) for each in run_data.history):
+        return sections.prototypes(run_data)
+    last = run_data.history[-1]
     known = last.global_prototypes()
     points_ND = np.stack(list(known.values()))
     if points_ND.ndim != 2 or not np.isfinite(points_ND).all():
@@ -74,7 +75,7 @@ def _map(told: ReportData) -> Html:
         "--history a run keeps those that its clients uploaded, too)"
     )
     drawn = _alone(last, list(known), points_ND)
-    return sections.prototype_map(told, drawn, text, "global prototypes")
+    return sections.prototype_map(run_data, drawn, text, "global prototypes")
 
 
 def _alone(last: Round, labels: Sequence[int], points_ND: Array) -> Round:
@@ -90,9 +91,9 @@ def _alone(last: Round, labels: Sequence[int], points_ND: Array) -> Round:
 def images(groups: Sequence[Group], stories: Sequence[ReportData]) -> Html | None:
     """Show what generators made in the first run of every group; None where there is nothing."""
     shown = [
-        tag("div", tag("h3", _named(group)), sections.images(told))
-        for group, told in zip(groups, stories, strict=True)
-        if any(each.images is not None for each in told.history)
+        tag("div", tag("h3", _named(group)), sections.images(run_data))
+        for group, run_data in zip(groups, stories, strict=True)
+        if any(each.images is not None for each in run_data.history)
     ]
     return join_children(shown) if shown else None
 

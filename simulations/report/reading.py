@@ -205,7 +205,7 @@ def _finite(text: str) -> float:
 
 
 def _facts(together: _FederatedRun, task: _Task, alone: _LocalRun) -> dict[str, str]:
-    """Return all plain values that are told, the aggregator's before the task's file's."""
+    """Return all plain values that there are, the aggregator's before the task's file's."""
     first = {"algorithm": together.algorithm, "task": together.task, "rounds": together.rounds}
     versions = alone.config.get("versions", {})
     chosen = {
@@ -218,8 +218,8 @@ def _facts(together: _FederatedRun, task: _Task, alone: _LocalRun) -> dict[str, 
 
 
 def _is_fact(name: str) -> bool:
-    told = ("variant", "seed", "generator", "width", "batch_size", "shuffle", "hyperparameters")
-    return name.split(" ")[0] in told
+    known = ("variant", "seed", "generator", "width", "batch_size", "shuffle", "hyperparameters")
+    return name.split(" ")[0] in known
 
 
 def _plain(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -129,7 +129,7 @@ def _side(title: str, accuracies: Mapping[str, float], samples: Mapping[str, int
 
 @dataclass(frozen=True, eq=False)
 class ReportData:
-    """A run, told in a report; an empty piece leaves its section out.
+    """A run as a report shows it; an empty piece leaves its section out.
 
     Attributes:
         title: of the page.
@@ -142,7 +142,7 @@ class ReportData:
         traffic: bytes by device and round.
         timings: what took how long.
         more_facts: what else there is to say of whether taking part paid, a sentence each.
-        facts: by name, in the order in which they are told.
+        facts: by name, in the order of the report.
     """
 
     title: str

@@ -133,29 +133,29 @@ def prototypes(report_data: ReportData) -> Html:
     points_ND = last.arrays["prototypes"].astype(np.float64)
     if not np.isfinite(points_ND).all():
         return missing(f"A prototype of round {last.number} holds an entry that is not finite.")
-    told = (
+    subject = (
         f"The {len(points_ND)} prototypes of {points_ND.shape[1]} entries that the devices uploaded"
     )
     return prototype_map(
         report_data,
         last,
-        f"{told} in round {last.number}",
+        f"{subject} in round {last.number}",
         f"uploaded prototypes of round {last.number}",
     )
 
 
-def prototype_map(report_data: ReportData, last: Round, told: str, label: str) -> Html:
+def prototype_map(report_data: ReportData, last: Round, subject: str, label: str) -> Html:
     """Draw a round's prototypes on the plane of their first two principal components.
 
     Args:
         report_data: the run's.
         last: has prototypes that are finite.
-        told: what they are, as the subject of a sentence.
+        subject: what they are, as the subject of a sentence.
         label: the same in a few words.
     """
     marks, shares_2 = _map(report_data, last, last.arrays["prototypes"].astype(np.float64))
     explained = (
-        f"{told}, on the plane of their first two principal components, "
+        f"{subject}, on the plane of their first two principal components, "
         f"which holds {sum(shares_2):.0%} of their variance. What is near on the map need not be "
         "near in all entries."
     )

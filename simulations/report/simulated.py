@@ -81,12 +81,12 @@ def verdicts(groups: Sequence[Group]) -> Html | None:
 
     Where there is no Local, the first group of the partition is what the others are beside.
     """
-    told = [
+    pieces = [
         paragraph(*_named(group, several=len(groups) > 2), _verdict(group, each[0]))
         for each in _by_partition(groups)
         for group in each[1:]
     ]
-    return join_children(told) if told else None
+    return join_children(pieces) if pieces else None
 
 
 def _question(groups: Sequence[Group]) -> str:
@@ -150,11 +150,11 @@ def _clients(groups: Sequence[Group], paint: Mapping[str, str]) -> Html:
         for client in names[:MOST]
     }
     label = "each client's accuracy on its own test samples, after the last round"
-    told = [] if is_local(groups[0]) else [missing(_NO_LOCAL)]
+    pieces = [] if is_local(groups[0]) else [missing(_NO_LOCAL)]
     cut = len(names) > MOST or len(groups) > BARS
     few = [paragraph(f"The first {len(values)} settings, {len(bars)} clients.")] if cut else []
     used = {name: paint[name] for name in values}
-    return join_children([*told, *few, charts.bars(label, bars, used), tables.clients(groups)])
+    return join_children([*pieces, *few, charts.bars(label, bars, used), tables.clients(groups)])
 
 
 _NO_LOCAL = (

@@ -88,11 +88,11 @@ def traffic(groups: Sequence[Group]) -> Html:
         *("bytes down, each", "floats up, each", "floats down, each"),
     )
     rows = [[group.name, *(_cell(group, each) for each in _TRAFFIC)] for group in groups]
-    told = (
+    sentence = (
         "Each: the mean of a client and a round of training. Bytes are frames as MQTT would carry "
         "them, report included; floats are what papers count, numbers in prototypes or weights."
     )
-    return join_children([paragraph(told), table(columns, rows)])
+    return join_children([paragraph(sentence), table(columns, rows)])
 
 
 Measure = Callable[[FinishedRun], float]
@@ -127,8 +127,8 @@ def seconds(groups: Sequence[Group]) -> Html:
         *("training", "evaluating", "aggregating", "peak memory, MiB"),
     )
     rows = [[group.name, *(_cell(group, each) for each in _SECONDS)] for group in groups]
-    told = "Training and evaluation are the clients', divided by the processes side by side."
-    return join_children([paragraph(told), table(columns, rows)])
+    sentence = "Training and evaluation are the clients', divided by the processes side by side."
+    return join_children([paragraph(sentence), table(columns, rows)])
 
 
 def settings(groups: Sequence[Group]) -> Html:

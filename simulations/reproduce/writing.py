@@ -37,10 +37,10 @@ def write(plan: Plan, scale: Scale, runs: Runs, jobs: Mapping[Trial, Job], folde
     }
     if plan.scenario.counted:
         content["counted"] = counting.count_numbers([job.settings for job in jobs.values()])
-    if told := companion_sentences(runs):
-        content[BESIDE] = told
+    if comparisons := companion_sentences(runs):
+        content[BESIDE] = comparisons
     text = tables.markdown(plan, scale, found) + counting.markdown(content.get("counted"))
-    text += _besides(told)
+    text += _besides(comparisons)
     atomic_files.write(folder / "table.md", text.encode())
     atomic_files.write_json(folder / "table.json", content)
     panels = {column.name: _curves(plan, runs, column.name) for column in plan.columns}
@@ -64,10 +64,10 @@ def companion_sentences(runs: Runs) -> dict[str, list[str]]:
     return {cell: sentences for cell, sentences in every.items() if sentences}
 
 
-def _besides(told: Mapping[str, Sequence[str]]) -> str:
-    if not told:
+def _besides(comparisons: Mapping[str, Sequence[str]]) -> str:
+    if not comparisons:
         return ""
-    lines = [f"- {cell}: {each}" for cell, sentences in told.items() for each in sentences]
+    lines = [f"- {cell}: {each}" for cell, sentences in comparisons.items() for each in sentences]
     return "\n".join(["\n## Beside the runs, trial by trial\n", *lines, ""])
 
 

@@ -110,8 +110,8 @@ def differing_settings(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[
 def _name(run: FinishedRun, groups: Sequence[Sequence[FinishedRun]]) -> str:
     """Return the algorithm's title, and the settings that tell it from others of that title."""
     alike = [each[0].settings for each in groups if each[0].title == run.title]
-    told = {key: _brief(key, _value(run.settings, key)) for key in differing_settings(alike)}
-    parts = [f"{key.rpartition('.')[2]} {text}" for key, text in told.items() if len(text) <= 20]
+    words = {key: _brief(key, _value(run.settings, key)) for key in differing_settings(alike)}
+    parts = [f"{key.rpartition('.')[2]} {text}" for key, text in words.items() if len(text) <= 20]
     return ", ".join([run.title, *parts[:3]])
 
 

@@ -81,7 +81,7 @@ class MLflow:
 
     def _open(self) -> MlflowClient:
         if self._client is None:
-            raise RuntimeError("it was told of a round before it was told of a run")
+            raise RuntimeError("it got a round before it got a run")
         return self._client
 
 

@@ -37,7 +37,7 @@ class Sink(Protocol):
         Args:
             folder: the run's; its name is the run's name.
             config: all that decides the run's results.
-            rows: of the rounds before, of which this or another process may have told already.
+            rows: of the rounds before, which this or another process may have sent already.
         """
         ...
 
@@ -86,7 +86,7 @@ def _sink(word: str) -> Sink:
 
 
 class GuardedSinks:
-    """Tells all sinks; one that fails is said so once, and told no more."""
+    """Sends to all sinks; one that fails is logged once, and gets nothing more."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = list(sinks)

@@ -11,7 +11,7 @@ from simulations.results.measurements import Row
 from simulations.sinks.sink import RESULTS, numbers
 
 SECONDS = 10
-"""At most so long until what was told is in the file."""
+"""At most so long until what it got is in the file."""
 
 
 class TensorBoard:
@@ -56,7 +56,7 @@ class TensorBoard:
 
     def _open(self) -> SummaryWriter:
         if self._writer is None:
-            raise RuntimeError("it was told of a round before it was told of a run")
+            raise RuntimeError("it got a round before it got a run")
         return self._writer
 
 

@@ -150,7 +150,7 @@ def run(tuning: Tuning, workers: int | None, done: Done) -> dict[str, Any]:
     Args:
         tuning: what is tried.
         workers: runs at a time, a process each; None for one a core.
-        done: told of each finished run, with its summary.
+        done: called with each finished run, and its summary.
 
     Raises:
         InputError: if the data, a setting or a folder is wrong.

@@ -146,3 +146,19 @@ def test_the_environment_is_read_too(
     monkeypatch.setenv("TOASTER_CRUST", "soft")
     assert console.run(toast, "toast", ["rye"]) == 0
     assert capsys.readouterr().out == "rye 7 soft False\n"
+
+
+@options.of(Bread, "weigh", only=("loaves", "oven_heat", "crust", "into", "bakers"), ranges=True)
+def weigh(bread: Bread) -> None:
+    """Weigh."""
+
+
+def test_help_shows_words_paths_and_where_asked_ranges(capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.run(weigh, "weigh", ["--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--crust <soft|hard>" in shown
+    assert "--into <path>" in shown
+    assert "--bakers <str>" in shown, "a number, or a word"
+    assert "[default: 2; 1<=x<=9]" in shown
+    assert console.run(bake, "bake", ["--help"]) == 0
+    assert "x<=9" not in capsys.readouterr().out

@@ -402,7 +402,7 @@ def test_a_flood_of_nonsense_is_told_of_sparingly(
     assert list(answers) == ["b"]
     assert len(scene.verdicts()) == 301
     assert caplog.text.count("ignored a message of a") == 20
-    assert "what more there is within a minute is not told" in caplog.text
+    assert "further ones within a minute are not logged" in caplog.text
 
 
 def test_who_is_not_invited_is_not_remembered(scene: Scene) -> None:

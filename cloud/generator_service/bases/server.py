@@ -37,7 +37,7 @@ class Server(ThreadingHTTPServer):
         folder: the repository.
         host: address to listen on.
         port: 0 for any free one.
-        problems: what is wrong with versions that should be there, by name; told in the index
+        problems: what is wrong with versions that should be there, by name; the index has them
             unless it is empty.
 
     Raises:

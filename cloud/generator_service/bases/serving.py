@@ -46,7 +46,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 9466,
 ) -> None:
-    """Serve bases for aggregators to fetch, until Ctrl-C; one that cannot be written is told."""
+    """Serve bases for aggregators to fetch, until Ctrl-C; say which cannot be written."""
     wanted = _wanted(add or [], name)
     if source is not None and wanted:
         raise ConfigError("--add", "goes without a base of its own", "give it as --add, too")
@@ -122,7 +122,7 @@ def _wanted(add: list[str], name: str | None) -> dict[int, str]:
 
 
 def _added(folder: Path, name: str, wanted: dict[int, str], problems: Problems) -> bool:
-    """Write what is not there yet; what cannot be written is told, and the others served."""
+    """Write what is not there yet; say what cannot be written, and serve the others."""
     known = problems.setdefault(name, {})
     for version in [each for each in wanted if each not in known or known[each]]:
         try:

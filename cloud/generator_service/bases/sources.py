@@ -64,13 +64,17 @@ def _asked(source: str) -> tuple[tuple[int, ...], int, str]:
     """Return the shape, the number of classes and the generator of a computed base."""
     query = source.partition("?")[2]
     try:
-        told = dict(parse_qsl(query, strict_parsing=True))
+        query_facts = dict(parse_qsl(query, strict_parsing=True))
     except ValueError as error:
         raise ConfigError("base", f"{source!r} says of no shape", _FORM) from error
-    shape, classes = told.pop("shape", ""), told.pop("classes", "10")
-    generator = told.pop("generator", generators.EMBEDDED)
-    if told or not shape:
-        problem = f"{source!r} asks for {', '.join(told)}" if told else f"{source!r} has no shape"
+    shape, classes = query_facts.pop("shape", ""), query_facts.pop("classes", "10")
+    generator = query_facts.pop("generator", generators.EMBEDDED)
+    if query_facts or not shape:
+        problem = (
+            f"{source!r} asks for {', '.join(query_facts)}"
+            if query_facts
+            else f"{source!r} has no shape"
+        )
         raise ConfigError("base", problem, _FORM)
     if not classes.isdecimal() or not 2 <= int(classes) <= 100_000:
         raise ConfigError("base", f"{classes!r} is no number of classes", "give 2 or more")

@@ -89,8 +89,8 @@ def network(name: str, weights: Path | None = None) -> Network:
     entry = next((each for each in entries if _file(each) == path.name), default)
     model, classifier = _without_classifier(models, name)
     _load(model, _state(path), classifier, name, path)
-    told = entry.transforms()
-    asked = _sides(told.crop_size), tuple(told.mean), tuple(told.std)
+    preset = entry.transforms()
+    asked = _sides(preset.crop_size), tuple(preset.mean), tuple(preset.std)
     source = f"torchvision {name}, {path.name}"
     return Network(name, path, *asked, source, _Flat(model).eval())
 

@@ -69,13 +69,13 @@ def _first(body: bytes, key: tuple[bytes, int]) -> dict[str, Raw]:
 
 def _layout(head: bytes, tensors: Mapping[str, Raw]) -> tuple[_Tensor, ...]:
     """Return where a head, which safetensors has found right, says that tensors are."""
-    told = json.loads(head[_SIZE:])
+    entries = json.loads(head[_SIZE:])
     return tuple(
         _Tensor(
             name,
             raw["dtype"],
             tuple(raw["shape"]),
-            *(len(head) + offset for offset in told[name]["data_offsets"]),
+            *(len(head) + offset for offset in entries[name]["data_offsets"]),
         )
         for name, raw in tensors.items()
     )

@@ -29,7 +29,7 @@ class Envelope:
         sender: the name of the device, or of the server.
         trace: where the work on it was in the round's trace (W3C's traceparent); empty without.
         trained: the rounds in which a device has trained before, see `protocol.history`; empty
-            where that is not told.
+            where it does not say.
         evaluates: whether it answers a run's last evaluation, and no round: more rounds may be
             added to the run, and this one may be trained in then.
 

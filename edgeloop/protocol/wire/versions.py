@@ -24,7 +24,7 @@ answers and with what a device is doing."""
 OWN_NOTES: Mapping[str, str] = {**GROWS, "speaks": str(SPEAKS)}
 """User properties by which a peer knows this side."""
 
-_MOST_NAMES = 20  # that are told of
+_MOST_NAMES = 20  # that are logged
 _SHOWN = 100  # characters of a name
 
 
@@ -98,15 +98,15 @@ class IgnoredFields:
     """
 
     count: int = 0
-    _told: set[str] = field(default_factory=set)
+    _logged: set[str] = field(default_factory=set)
 
     def add(self, names: Iterable[str], sender: str) -> int:
         """Count some; return how many they are."""
         found = list(names)
         self.count += len(found)
         for name in found:
-            if name not in self._told and len(self._told) < _MOST_NAMES:
-                self._told.add(name)
+            if name not in self._logged and len(self._logged) < _MOST_NAMES:
+                self._logged.add(name)
                 text = "ignored field %r of %s, which a newer edgeloop sends; update this side"
                 log.warning(text, name[:_SHOWN], sender)
         return len(found)
