@@ -112,7 +112,7 @@ class Client(ClientModel[U, B]):
 
         Args:
             when: the round's number.
-            broadcast: the round's; not taken over yet.
+            broadcast: of the round; not taken over yet.
         """
         if self._secret is None:
             return None

@@ -22,7 +22,7 @@ class ClientProtocol(Protocol[U, B_contra]):
 
         Args:
             round_key: the round's number.
-            broadcast: the round's; not taken over yet.
+            broadcast: of the round; not taken over yet.
         """
         ...
 

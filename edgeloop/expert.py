@@ -112,7 +112,7 @@ def trained(plan: Plan, client: StatisticsClient, broadcast: GlobalStatistics) -
     from all samples, and five more tell that in cross-validation.
 
     Args:
-        plan: the run's.
+        plan: of the run.
         client: of a run whose options ask for networks.
         broadcast: the last one.
 
@@ -122,7 +122,7 @@ def trained(plan: Plan, client: StatisticsClient, broadcast: GlobalStatistics) -
     data = client.data
     if data is None or len(data.train) < plan.batch_size:
         return _none(client, TOO_FEW)
-    log.info("%s: trains a network alone, %d rounds", client.name, client.config.network_rounds)
+    log.info("%s: training a network alone, %d rounds", client.name, client.config.network_rounds)
     network, scores_NC, out_N = _calibrated(plan, client, data)
     usable = experts.are_usable(network.scores(data.train.inputs, Nothing()))
     if not (usable and experts.are_usable(scores_NC)):
@@ -197,7 +197,7 @@ def local(config: Config, width: int) -> Algorithm[Any, Any, Any]:
     """Return the algorithm of who trains alone, as a run with class statistics asks for it.
 
     Args:
-        config: the run's.
+        config: of the run.
         width: K, of a network's features.
     """
     return algorithms.load(
@@ -215,4 +215,4 @@ def _follow(network: Client[Any, Any], rounds: int) -> None:
     word = Timer(TOLD_SECONDS)
     for done in network.train_against(rounds, Nothing()):
         if word.due():
-            log.info("%s: trains a network: %d of %d rounds", network.name, done, rounds)
+            log.info("%s: training a network: %d of %d rounds", network.name, done, rounds)

@@ -133,7 +133,7 @@ def train_mixture(plan: MixingPlan, client: Client[Any, Any], broadcast: Any) ->
     """Train what a client's network is mixed with, and choose the weight.
 
     Args:
-        plan: the run's.
+        plan: of the run.
         client: the client, which has taken the last broadcast over.
         broadcast: the last one.
     """
@@ -157,7 +157,7 @@ def train_mixture(plan: MixingPlan, client: Client[Any, Any], broadcast: Any) ->
 def _alone(plan: MixingPlan, client: Client[Any, Any]) -> Client[Any, Any]:
     """Train alone on all samples, just as the algorithm `local_algorithm` would."""
     alone = client.copy_with(plan.first(), plan.local)
-    log.info("%s: trains alone on all its samples, %d rounds", client.name, plan.rounds)
+    log.info("%s: training alone on all its samples, %d rounds", client.name, plan.rounds)
     _train_rounds(alone, plan, Nothing(), "alone")
     return alone
 
@@ -202,7 +202,7 @@ def _of_enough(
     """
     labels_N = client.training_samples().labels
     out_N = experts.held_out(labels_N, seed)
-    text = "%s: trains alone and as the run did, %d rounds each, without %d samples held out"
+    text = "%s: training alone and as the run did, %d rounds each, without %d samples held out"
     log.info(text, client.name, plan.rounds, out_N.sum())
     alone, again, own_NC, all_NC = _compared(plan, client, broadcast, out_N)
     choice = _choose_weights(plan, own_NC, all_NC, labels_N[out_N])
@@ -229,7 +229,7 @@ def _of_few(
     all_NC, committee, steady = own_NC.copy(), [], True
     batches = len(train) // client.batch_size
     folds_N = experts.folds(train.labels, seed)
-    log.info("%s: trains both again without a fifth of its samples, five times", client.name)
+    log.info("%s: training both again without a fifth of its samples, five times", client.name)
     for fold in range(min(experts.FOLDS, len(train)) if len(train) > 1 else 0):
         out_N = folds_N == fold
         size = int((~out_N).sum()) // batches
@@ -267,4 +267,4 @@ def _train_rounds(client: Client[Any, Any], plan: MixingPlan, broadcast: Any, ho
     word = Timer(PROGRESS_SECONDS)
     for done in client.train_against(plan.rounds, broadcast):
         if word.due():
-            log.info("%s: trains %s: %d of %d rounds", client.name, how, done, plan.rounds)
+            log.info("%s: training %s: %d of %d rounds", client.name, how, done, plan.rounds)

@@ -47,7 +47,7 @@ class Participation:
         drop_rate: the share of those that train whose uploads are lost on the way.
         deadline: of a round, in the median client's time; later uploads are left out. None waits.
         durations: what a round takes each client, in the median client's time.
-        seed: the run's.
+        seed: of the run.
         full_rounds: so many of the first rounds have everybody, and lose nothing: the algorithm's.
     """
 
@@ -119,7 +119,7 @@ class Sampling:
     Attributes:
         names: tells who may be drawn.
         join_ratio: the share that is asked: floor(share M) of them, one at least.
-        seed: the run's.
+        seed: of the run.
         record: where it is safe who was.
     """
 
@@ -188,7 +188,7 @@ def durations(
         costs: of a round, by client, in any unit.
         slow_rate: the share of the clients that is slow, floor(rate M) of them, in every round.
         slow_factor: how many times longer a slow one takes.
-        seed: the run's.
+        seed: of the run.
     """
     median = statistics.median(costs.values()) or 1.0
     random = np.random.default_rng(derive(seed, "slow"))

@@ -29,5 +29,5 @@ def test_any_change_is_noticed(tmp_path: Path) -> None:
         except ConfigError as error:
             assert "replay" in error.field  # noqa: PT017 - either is right
     path.write_bytes(content.replace(b'"b"', b'"c"', 1))
-    with pytest.raises(ConfigError, match="is no record, or damaged: its checksum is another"):
+    with pytest.raises(ConfigError, match="is no record, or damaged: its checksum differs"):
         record.read(path)

@@ -48,7 +48,7 @@ def check_buffer(settings: TaskSettings) -> None:
     name = settings.algorithm
     if settings.cohort.buffer is None or algorithms.info(name).averages:
         return
-    problem = f"{name} does more with a round's uploads than to average them"
+    problem = f"{name} does more with a round's uploads than average them"
     others = ", ".join(algorithms.asking("averages"))
     raise ConfigError("cohort.buffer", problem, f"leave it out, or choose one of {others}")
 
@@ -100,7 +100,7 @@ def load_base(settings: TaskSettings, begun: str | None = None) -> Base | None:
     wherever it runs, and whatever has become of the one named.
 
     Args:
-        settings: the task's.
+        settings: of the task.
         begun: identity of the base that the task's run has begun with; None before its begin.
 
     Raises:

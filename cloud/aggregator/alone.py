@@ -46,14 +46,14 @@ def ensure_only_aggregator(
                 _not_known(task, refusals[0])
             elif not _is_alone(connection, contract, patience):
                 problem = "another aggregator of it is online at the broker, with another run"
-                remedy = "stop it, or name this task otherwise"
+                remedy = "stop it, or give this task another name"
                 raise TakenError(f"task {task}", problem, remedy)
     except RefusedError as error:  # the broker wants certain client ids, perhaps
         _not_known(task, error.problem)
 
 
 def _not_known(task: str, why: str) -> None:
-    log.warning("task %s: whether another aggregator is online is not known: broker %s", task, why)
+    log.warning("task %s: cannot tell whether another aggregator is online: broker %s", task, why)
 
 
 def _is_alone(connection: MqttConnection, contract: Contract, patience: float) -> bool:
@@ -62,9 +62,7 @@ def _is_alone(connection: MqttConnection, contract: Contract, patience: float) -
     while other and (left := deadline - time.monotonic()) > 0:
         if not said:
             said = True
-            text = (
-                "task %s: another aggregator is said to be online; waits %.0f s for it to be gone"
-            )
+            text = "task %s: another aggregator seems to be online; waiting %.0f s for it to go"
             log.warning(text, contract.task, patience)
         other = _another(connection, contract, min(left, LISTEN_SECONDS), before=True)
     return not other

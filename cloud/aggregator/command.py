@@ -84,7 +84,7 @@ def _take_out(task: TaskSettings, device: str) -> None:
     if leave(task, device):
         console.say(f"{device} is taken out of {task.name}")
         return
-    log.error("%s will be taken out of %s when its aggregator has time", device, task.name)
+    log.error("%s will be taken out of %s when its aggregator can", device, task.name)
     raise typer.Exit(EXIT_UNAVAILABLE)
 
 
@@ -92,5 +92,5 @@ def _evict(task: TaskSettings, device: str) -> None:
     if evict(task, device):
         console.say(f"{device} is evicted from {task.name}")
         return
-    log.error("%s will be evicted from %s when its aggregator has time", device, task.name)
+    log.error("%s will be evicted from %s when its aggregator can", device, task.name)
     raise typer.Exit(EXIT_UNAVAILABLE)

@@ -27,7 +27,7 @@ REMEDIES = {  # a piece of the database's message -> what is wrong, and what to 
     "unable to open": ("cannot be opened", "use a folder that exists and can be written"),
     "readonly": ("cannot be written", "make the file and its folder writable"),
     "is full": ("cannot grow because the disk is full", "free some space and start again"),
-    "disk I/O error": ("cannot be read or written (disk I/O error)", "see to the disk"),
+    "disk I/O error": ("cannot be read or written (disk I/O error)", "check the disk"),
     **postgresql.REMEDIES,
     'relation "': LACKING,
     'column "': LACKING,
@@ -62,7 +62,7 @@ def database_error(name: str, message: str, passing: bool = False) -> EdgeloopEr
     known = [piece for piece in REMEDIES if piece in message]
     if not known:
         kind = StorageError if passing else RunError
-        return kind(name, f"failed ({' '.join(message.split())})", "look after the database")
+        return kind(name, f"failed ({' '.join(message.split())})", "check the database")
     if known[0] == _LOCKED:
         return LockedError(name, *REMEDIES[_LOCKED])
     return (StorageError if known[0] in _PASSING else RunError)(name, *REMEDIES[known[0]])

@@ -59,7 +59,7 @@ def ingest(settings: TaskSettings) -> None:
         algorithm = algorithms.load_for_contract(contract, handle.generator)
         with connect(settings) as connection:
             replica = Replica(connection, contract, algorithm, ledger, settings.cohort.rate_limits)
-            log.info("task %s: takes uploads", settings.name)
+            log.info("task %s: taking uploads", settings.name)
             while not ledger.finished():
                 replica.take_for(LOOK_SECONDS)
 
@@ -72,7 +72,7 @@ def _begun(ledger: Ledger, task: str) -> Contract:
         if contract is not None and ledger.run_state() is not None:
             return contract
         if tell.due():
-            log.info("task %s: waits for its aggregator to begin the run", task)
+            log.info("task %s: waiting for its aggregator to begin the run", task)
         time.sleep(WAIT_SECONDS)
 
 
@@ -92,8 +92,8 @@ class Replica:
 
     Args:
         connection: that has its share of them.
-        contract: the run's, which the ledger has joined.
-        algorithm: the contract's.
+        contract: of the run, which the ledger has joined.
+        algorithm: of the contract.
         ledger: shared.
         limits: what one device may send this process within a minute.
     """

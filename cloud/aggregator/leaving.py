@@ -47,10 +47,10 @@ def take_out(
     """Take devices out of a run, to the bit as if they had never been in it; return its contract.
 
     Args:
-        settings: the task's.
-        contract: the run's.
+        settings: of the task.
+        contract: of the run.
         algorithm: one that can.
-        ledger: the run's.
+        ledger: of the run.
         devices: their names.
 
     Raises:
@@ -93,7 +93,7 @@ def sweep(broker: BrokerSettings, task: str) -> None:
     try:
         forgetting.clear(broker, _passing(task), topics, lasting=False)
     except RefusedError as error:  # the broker wants certain client ids, perhaps
-        log.warning("what the broker keeps of broadcasts before is not cleared: %s", error)
+        log.warning("earlier broadcasts that the broker keeps are not cleared: %s", error)
 
 
 def heard(connection: MqttConnection, contract: Contract, seconds: float | None) -> frozenset[str]:
@@ -101,7 +101,7 @@ def heard(connection: MqttConnection, contract: Contract, seconds: float | None)
 
     Args:
         connection: subscribed to the devices' presence.
-        contract: the run's.
+        contract: of the run.
         seconds: None to wait for good.
     """
     while (event := connection.receive(seconds)) is not None:

@@ -96,7 +96,12 @@ class Ledger(StoredRounds):
         row = update(runs).where(runs.c.run == new.run)
         connection.execute(row.values(**row_of(new)))  # with the devices and rounds of today
         if new.rounds > held.rounds:
-            log.info("%d rounds are done, of now %d instead of %d", done, new.rounds, held.rounds)
+            log.info(
+                "%d rounds are done; the run now has %d instead of %d",
+                done,
+                new.rounds,
+                held.rounds,
+            )
             connection.execute(row.values(finished=None))
             evaluations = uploads.c.run == new.run, uploads.c.round >= held.rounds
             connection.execute(delete(uploads).where(*evaluations))
@@ -143,7 +148,7 @@ class Ledger(StoredRounds):
             with self._database.engine.connect() as connection:
                 task = connection.scalar(row)
             if task is None:
-                problem = f"holds run {self._run} no more"
+                problem = f"no longer holds run {self._run}"
                 raise RunError(self._database.name, problem, "restore it from a backup")
             self._database.retake(task)
         with self._write() as connection:

@@ -191,8 +191,8 @@ class Metrics:
         """A run began or continues.
 
         Args:
-            contract: the run's.
-            settings: the task's.
+            contract: of the run.
+            settings: of the task.
             committed: when its ledger last stored where it stands, since 1970; None if never.
         """
         self._task.labels(*(getattr(contract, fact) for fact in _FACTS)).set(1)

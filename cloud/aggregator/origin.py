@@ -24,7 +24,7 @@ def check(folder: Path, task: str, ledger: Ledger) -> None:
     A ledger that was just made holds no run, and loses none: who removes the file begins anew.
 
     Args:
-        folder: the task's.
+        folder: of the task.
         task: its name.
         ledger: open.
 

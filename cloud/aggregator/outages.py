@@ -39,7 +39,7 @@ def through_outages(work: Callable[[], Found], renew: Callable[[], object]) -> F
         try:
             return work()
         except (StorageError, LockedError) as error:
-            log.error("%s; waits for it", error)  # noqa: TRY400 - nobody needs the traceback
+            log.error("%s; waiting until it is back", error)  # noqa: TRY400 - nobody needs the traceback
         if time.monotonic() - begun >= STEADY_SECONDS:
             pause = FIRST_SECONDS
         time.sleep(pause)
@@ -56,10 +56,10 @@ def _await(renew: Callable[[], object]) -> None:
         if not passing:
             raise problem
         if said.due():
-            log.warning("%s; still waits for it, since %.0f s", problem, waited)
+            log.warning("%s; still waiting, for %.0f s", problem, waited)
         time.sleep(pause)
         pause = min(2 * pause, MOST_SECONDS)
-    log.info("the ledger is there again: the run goes on, after %.0f s", time.monotonic() - begun)
+    log.info("the ledger is back after %.0f s: the run continues", time.monotonic() - begun)
 
 
 def _tried(renew: Callable[[], object]) -> EdgeloopError | None:

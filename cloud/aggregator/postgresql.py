@@ -30,7 +30,7 @@ CONNECTING = {
 
 MIGRATING = 0x65646765  # "edge": the advisory lock of whoever brings the schema up to date
 
-LOST = ("was lost", "see whether it runs; the task goes on when it does")
+LOST = ("was lost", "check that it runs; the task continues when it does")
 
 REMEDIES = {  # a piece of the database's message -> what is wrong, and what to do
     "password authentication failed": ("refuses the user or password", "fix the URL"),

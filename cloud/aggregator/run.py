@@ -206,7 +206,7 @@ class Run:
         if not self.settings.http.linger:
             quiet = forgetting.QUIET_SECONDS
             self._devices.heed(self._algorithm(), self._connect, quiet)
-        log.info("task %s: was finished before; see %s", self.contract.task, self._summary)
+        log.info("task %s: has finished already; see %s", self.contract.task, self._summary)
         return self._summary
 
     def _algorithm(self) -> Loaded:

@@ -143,4 +143,4 @@ class RunDevices:
                     leaving.tell(connection, broker, self.contract, algorithm, self._ledger)
                     asking = frozenset()
         except EdgeloopError as error:
-            log.warning("devices that want to be taken out now are not heard: %s", error)
+            log.warning("cannot hear devices that ask to be taken out: %s", error)

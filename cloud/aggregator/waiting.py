@@ -21,7 +21,7 @@ class DeviceStatus(BaseModel):
     """What is known of a device.
 
     Attributes:
-        name: the device's.
+        name: of the device.
         state: what it is doing, one of `roster.KINDS`.
         round: of which round; None where that is not said.
         seconds: for how long it has done so, as far as is known.

@@ -27,7 +27,7 @@ class EventReporter:
 
     Args:
         members: who is in the run.
-        metrics: the run's.
+        metrics: of the run.
 
     Attributes:
         opened: when the open round was, on `time.monotonic`.

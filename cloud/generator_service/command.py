@@ -107,7 +107,7 @@ def _check_read(path: Path, options: Mapping[str, Any]) -> None:
     ignored = ("--key", "--classes") if path.suffix == importing.PICKLE else ()
     for option in options if path.is_dir() else ignored:
         if options[option]:
-            problem = f"is nothing that {path.name} is read by"
+            problem = f"does not apply to {path.name}"
             raise ConfigError(option, problem, "leave it out")
 
 

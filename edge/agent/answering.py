@@ -73,7 +73,7 @@ class Answering:
 
         Args:
             session: the device's place in the run; its broadcast is here.
-            opening: the round's.
+            opening: of the round.
             new: whether the round was not answered before.
         """
         if not new:

@@ -82,5 +82,5 @@ class BaseCache:
             return None
         if digest(graph) == identity:
             return graph
-        log.warning("base %s... is damaged here: it is fetched again", identity[:12])
+        log.warning("base %s... is damaged on this device: fetching it again", identity[:12])
         return None

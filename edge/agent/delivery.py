@@ -42,7 +42,7 @@ class Delivery:
     An aggregator of before there were receipts gives none; then the broker's word is all there is.
 
     Args:
-        connection: the device's.
+        connection: of the device.
         settings: its own.
         presence: says which receipts the device has.
 
@@ -74,7 +74,7 @@ class Delivery:
         """Send a state's answer; return the state with the bytes that this really took.
 
         Args:
-            state: the device's.
+            state: of the device.
             notes: go with the answer.
             again: whether it was sent before.
             last: whether the run has no further round.
@@ -96,7 +96,7 @@ class Delivery:
 
         Who has the answer says so, and who has not asks for the other packets.
         """
-        log.info("round %d: no receipt; sends the answer again", state.round)
+        log.info("round %d: no receipt; sending the answer again", state.round)
         self._pause = min(2 * self._pause, MOST_REPEAT_SECONDS)
         size = self._connection.send_again(self.topic, state.answer, [0], 0, notes)
         self._note_sent()
@@ -138,7 +138,7 @@ class Delivery:
 
         Args:
             text: its bytes.
-            state: the device's.
+            state: of the device.
             notes: to go with what is asked for.
         """
         try:
@@ -161,7 +161,7 @@ class Delivery:
 
     def _slow_down(self, reason: str) -> None:
         """Send the answer again later: the aggregator reads nothing of this device for now."""
-        log.warning("round %d: %s; sends the answer again later", self._place[1], reason)
+        log.warning("round %d: %s; sending the answer again later", self._place[1], reason)
         self._pause = MOST_REPEAT_SECONDS
         self._note_sent()
 

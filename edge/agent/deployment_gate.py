@@ -29,7 +29,7 @@ class ModelGate:
     """A run's end at the gate.
 
     Attributes:
-        folder: the device's.
+        folder: of the device.
         run: the new model's.
         pixels: whether the device's samples are pixels in a file's terms, and [-1, 1] in ours.
         held_out: samples that both models classify; None for no comparison.
@@ -84,7 +84,7 @@ class ModelGate:
         try:
             new, old = predict.open_model(self.new), predict.open_model(path)
         except ModelError as error:
-            log.warning("the model before is not compared: %s", error)
+            log.warning("the previous model is not compared: %s", error)
             return None
         if old.fact("run") == self.run:
             return None
@@ -98,7 +98,7 @@ class ModelGate:
         try:
             old_N = experts.hits(old.scores(read).astype(np.float64), labels_N)
         except ModelError as error:
-            log.warning("the model before is not compared: %s", error)
+            log.warning("the previous model is not compared: %s", error)
             return None
         new_N = experts.hits(predict.open_model(self.new).scores(read).astype(np.float64), labels_N)
         worse = experts.is_worse_hits(new_N, old_N)
@@ -129,5 +129,5 @@ def _whole(path: Path) -> bool:
         return True  # nobody knows
     if noted in (None, atomic_files.digest(path)):
         return True
-    log.warning("%s is damaged (its checksum is another): it is not compared", path)
+    log.warning("%s is damaged (its checksum differs): it is not compared", path)
     return False

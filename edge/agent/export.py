@@ -166,5 +166,5 @@ def _check_scores(scores: nn.Module, example: Tensor, classes: int) -> None:
         problem = f"{classes} for a model of {found_BC.shape[1]} classes"
         raise ModelError("class_names", problem, "name every class once")
     if found_BC.isneginf().all():
-        problem = "no class has one, so that every image would be of no class"
+        problem = "no class has one: no image could be classified"
         raise NoKnowledgeError("prototypes", problem, "export after a round with uploads")

@@ -91,7 +91,7 @@ class BroadcastSubscription:
             self._ask([f"{self._topic}/+"])
             return
         missing, count = begun[-1].missing, begun[-1].count
-        log.info("asks for %d of %d chunks, which have not come", len(missing), count)
+        log.info("asking again for %d of %d chunks that have not arrived", len(missing), count)
         self._ask([f"{self._topic}/{index}" for index in missing])
         self._last_asked = missing[-1]
 

@@ -36,9 +36,9 @@ class Finalizer:
     """Makes of the last broadcast what the device ends with.
 
     Attributes:
-        contract: the task's.
+        contract: of the task.
         mix: how it mixes.
-        algorithm: the run's.
+        algorithm: of the run.
         client: its client in the run.
         pixels: whether the exported model takes pixels, 0 to 255.
         initial_weights: makes its model with the first weights.

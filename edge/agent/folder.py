@@ -63,4 +63,6 @@ def _take(lock: int, folder: Path) -> None:
             problem = "another agent is at work in it"
             remedy = "stop that one, or name a folder of its own"
             raise TakenError(f"folder {folder}", problem, remedy) from error
-        log.warning("%s cannot be locked (%s): have one agent at a time in it", folder, error)
+        log.warning(
+            "%s cannot be locked (%s): make sure that only one agent uses it", folder, error
+        )

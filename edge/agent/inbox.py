@@ -21,7 +21,7 @@ class Inbox:
     the last are of rounds that are over: nothing is fetched for them.
 
     Args:
-        connection: the device's.
+        connection: of the device.
         task: its own.
     """
 

@@ -103,7 +103,7 @@ class Joining:
             return False
         if contract.rounds <= session.contract.rounds:
             return False
-        log.info("the run has %d rounds now: goes on", contract.rounds)
+        log.info("the run has %d rounds now; continuing", contract.rounds)
         standing.session, standing.concluded = None, ("", "")
         self._delivery.forget()
         return True
@@ -187,7 +187,7 @@ class Joining:
         try:
             kept = None if payload is None else self._standing.decode_broadcast(session, payload)
         except (DigestError, TruncatedError) as error:
-            log.warning("the broadcast that was kept is damaged (%s): it is fetched again", error)
+            log.warning("the kept broadcast is damaged (%s): fetching it again", error)
             return
         except WireError:
             return  # another algorithm's

@@ -32,7 +32,7 @@ def write_results(
     Args:
         folder: the device's own.
         device: its name.
-        contract: the task's.
+        contract: of the task.
         final: what the device's client of the run has led to.
         broadcast: the last one; what it says becomes part of the classifier.
         facts: what else the summary tells: architecture, pixels, samples, accuracies, bytes.

@@ -32,7 +32,7 @@ def until_written(write: Callable[[], Found]) -> Found:
         except StorageError as error:
             if said is None or said.due():
                 said = said or Timer(SAID_SECONDS)
-                log.warning("%s; tries again every %.0f s", error, AGAIN_SECONDS)
+                log.warning("%s; trying again every %.0f s", error, AGAIN_SECONDS)
             time.sleep(AGAIN_SECONDS)
         else:
             if said is not None:

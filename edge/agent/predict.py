@@ -164,7 +164,9 @@ def _facts(
     try:
         names, shape, pixels = (json.loads(metadata[KEY + k]) for k in (CLASS_NAMES, SHAPE, PIXELS))
     except (KeyError, ValueError, RecursionError) as error:
-        raise ModelError(str(path), "is an ONNX model of other origin", _REMEDY) from error
+        raise ModelError(
+            str(path), "is an ONNX model that edgeloop did not write", _REMEDY
+        ) from error
     named = isinstance(names, list) and all(isinstance(name, str) for name in names)
     sized = isinstance(shape, list) and all(type(side) is int and side > 0 for side in shape)
     if (

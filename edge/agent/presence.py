@@ -20,7 +20,7 @@ class PresenceTeller:
     """Keeps what a device says of itself up to date.
 
     Args:
-        connection: the device's.
+        connection: of the device.
     """
 
     connection: MqttConnection

@@ -244,7 +244,7 @@ class Agent:
             return None  # its contract is still on its way
         last = opening.round >= session.contract.rounds
         if standing.state is None and last and self._rested != opening.run:
-            log.info("the run is over, without this device; waiting for another one")
+            log.info("the run ended without this device; waiting for the next one")
             self._presence.say(State.SLEEPING, opening.run)
             standing.opening = None
             return None

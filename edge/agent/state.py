@@ -112,7 +112,7 @@ def read(path: Path) -> tuple[Mapping[str, Any], Tensors]:
     if ("device" in facts or "sha256" in metadata) and metadata.get("sha256") != digest(
         metadata["facts"], tensors
     ):
-        raise DamagedError("its checksum is another")
+        raise DamagedError("its checksum differs")
     return facts, tensors
 
 

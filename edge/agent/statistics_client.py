@@ -97,10 +97,10 @@ class _Ending:
     """Makes of the last broadcast what the device ends with.
 
     Attributes:
-        contract: the task's.
+        contract: of the task.
         member: the device's client of the run.
         share: its samples.
-        base: the task's.
+        base: of the task.
         network: its own, where the task asks for one.
         gated: whether the model in use may stay in use.
     """

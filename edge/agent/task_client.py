@@ -108,8 +108,8 @@ def make_task_client(
     """Make the client that a task's contract asks for.
 
     Args:
-        contract: the task's.
-        settings: the device's.
+        contract: of the task.
+        settings: of the device.
         share: its samples, in the task's terms.
         secret: of its noise, in a task with privacy.
         base_cache: where its bases are.
@@ -153,7 +153,7 @@ def check(settings: DeviceSettings) -> None:
             return
         networks = import_module(NETWORKS)
     except (ImportError, OSError) as error:
-        log.info("takes part only in tasks that train no network: %s", lack(error))
+        log.info("this device takes part only in tasks that train no network: %s", lack(error))
         return
     networks.check(training)
 

@@ -32,7 +32,7 @@ class TaskSession:
     """A device's place in one run: everything that the contract decides.
 
     Attributes:
-        contract: the run's.
+        contract: of the run.
         task_client: what it trains, and with what.
         share: the data.
         privacy: what it may spend, and has; None where the task has no privacy.
@@ -53,7 +53,7 @@ class TaskSession:
         release = self.client.release(number, broadcast)
         trains = self.privacy is None or release is None or self.privacy.spend(release)
         if not trains:
-            log.info("round %d: the privacy budget is spent: evaluates only", number)
+            log.info("round %d: the privacy budget is spent: this device only evaluates", number)
         return self.client.answer(number, broadcast, trains)
 
     def with_epsilon(self, report: Report) -> Report:
@@ -68,8 +68,8 @@ class PrivacyBudget:
     """The device's spending, in a task's terms.
 
     Attributes:
-        ledger: the device's.
-        privacy: the task's.
+        ledger: of the device.
+        privacy: of the task.
         limit: the lower of the task's and the device's own; None for no end.
     """
 
@@ -164,7 +164,9 @@ def renewed(own: DeviceContext, session: TaskSession) -> TaskSession:
         secret = _secret(session.privacy, contract)
         made = make_task_client(contract, own.settings, share, secret, own.base_cache, again=True)
     except EdgeloopError as error:
-        log.warning("the data have changed, and cannot be used: %s; those from before count", error)
+        log.warning(
+            "the data have changed and cannot be used: %s; the samples from before count", error
+        )
         return session
     made.client.restore(session.client.weights())
     before, now = len(session.share.data.train), len(share.data.train)

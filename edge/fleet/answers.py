@@ -58,7 +58,7 @@ class Answers:
     """Makes each device's answer to each round.
 
     Args:
-        contract: the task's.
+        contract: of the task.
         payload: bytes of an upload, or None for prototypes of all classes.
 
     Attributes:

@@ -55,7 +55,7 @@ class Plan:
     """What a fleet does.
 
     Attributes:
-        contract: the task's.
+        contract: of the task.
         devices: whose part it plays.
         answers: what they say.
         spread: seconds within which a round's answers leave, each at a random time.

@@ -164,7 +164,7 @@ def _index(remote: Remote) -> dict[str, dict[int, str]]:
             for name, versions in index.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        problem = f"{remote.root} tells nothing of bases"
+        problem = f"{remote.root} does not serve bases"
         raise BaseError("base", problem, "name a server that `edgeloop base serve` runs") from error
 
 
@@ -179,8 +179,8 @@ def _fetched(known: Remote) -> tuple[Manifest, bytes]:
     try:
         facts = Manifest.model_validate_json(_asked(known, f"{place}/{MANIFEST}"))
     except ValueError as error:
-        problem = f"{known.root} has a manifest of {known.name!r} that is none"
-        raise BaseError("base", problem, "have it written again") from error
+        problem = f"{known.root} has a damaged manifest of {known.name!r}"
+        raise BaseError("base", problem, "write it there again") from error
     graph = _asked(known, f"{place}/{GRAPH}")
     if not manifest.digest(graph) == known.sha256 == facts.sha256:
         problem = f"what came from {known.root} as {known.name!r} is another file: its SHA-256"

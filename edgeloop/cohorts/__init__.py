@@ -18,7 +18,7 @@ class Cohort(Protocol[B_contra, U]):
         """Open a round and return its answers by client, in the order of the clients' names.
 
         Args:
-            round_number: the round's.
+            round_number: of the round.
             broadcast: what it opens with.
             participants: who trains; the others evaluate only. None for everybody.
 

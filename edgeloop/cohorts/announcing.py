@@ -238,7 +238,8 @@ class Announcer:
         for topic in leftover:
             self._connection.publish(topic, b"", retain=True)
         if differing or leftover:
-            text = "the broker kept %d of %d messages of the task otherwise: published them again"
+            text = "the broker had other contents of %d of the task's %d messages:"
+            text += " published them again"
             log.info(text, len(differing) + len(leftover), len(wanted) + len(leftover))
 
     def _end_look(self) -> None:

@@ -39,7 +39,7 @@ class AnswerJudge:
     """Reads what devices send, and gives verdicts. Nothing that one sends raises an error here.
 
     Args:
-        algorithm: the run's.
+        algorithm: of the run.
         uploads: where uploads are safe.
         members: who is in the run, by its contract.
         receipts: send devices the verdicts.

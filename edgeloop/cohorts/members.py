@@ -35,7 +35,7 @@ class Members:
     """Who is in a run.
 
     Args:
-        contract: the run's, without those who have left it.
+        contract: of the run, without those who have left it.
         record: where admissions are safe; None for a run whose contract admits nobody else.
         most: devices in the run, with those that are listed.
     """

@@ -53,8 +53,8 @@ class MqttCohort(Generic[B, U]):
 
     Args:
         connection: subscribed to the task's `subscriptions`.
-        contract: the task's; published at the start.
-        algorithm: the contract's.
+        contract: of the task; published at the start.
+        algorithm: of the contract.
         deadlines: how long to wait, and for whom.
         uploads: where uploads are safe.
         observe: called with every round that opens and ends, and with all that a device sends.

@@ -27,7 +27,7 @@ class PacketReader:
     """Reads the packets of devices, one at a time. Nothing in one raises an error here.
 
     Attributes:
-        algorithm: the run's.
+        algorithm: of the run.
         members: who is in the run; who may join is taken in.
         roster: who is there.
         announcer: announces the run to whoever joins.

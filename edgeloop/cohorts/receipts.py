@@ -25,7 +25,7 @@ class Receipts:
 
     Args:
         connection: of the aggregator.
-        contract: the run's.
+        contract: of the run.
         clock: seconds that never go back.
     """
 

@@ -32,7 +32,7 @@ class Standing:
     """What is known of a device.
 
     Attributes:
-        name: the device's.
+        name: of the device.
         online: what its presence says.
         silent: whether it has said nothing for so long that its presence cannot be true.
         speaks: the minor version that it speaks, see `wire.speaks`.

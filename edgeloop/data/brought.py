@@ -132,7 +132,7 @@ class DeviceData:
         """Return the samples in a task's terms.
 
         Args:
-            class_names: the task's, in the order of their numbers.
+            class_names: of the task, in the order of their numbers.
             shape: of one of the task's inputs.
 
         Raises:
@@ -141,7 +141,7 @@ class DeviceData:
             NoSamplesError: no sample that can be read, or none yet.
         """
         if self._is_empty:
-            remedy = "put some there: it is looked at again and again"
+            remedy = "put some there: the agent keeps looking"
             raise NoSamplesError("data.source", "has no samples yet", remedy)
         federation, data = self._read or self._opened(self._size(shape))
         if federation.shape != shape:
@@ -217,7 +217,7 @@ class DeviceData:
         newest = [number for number in newest if written[number] >= choice.oldest]
         kept = set(newest[-choice.most_samples :] if choice.most_samples else newest)
         if len(kept) < len(photos):
-            log.info("%s: %d of %d photos count", choice.source, len(kept), len(photos))
+            log.info("%s: using %d of %d photos", choice.source, len(kept), len(photos))
         if not kept:
             problem = f"has no photo of the last {choice.max_age_days:g} days"
             raise NoSamplesError("data.source", problem, "put some there, or raise max_age_days")

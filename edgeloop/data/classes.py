@@ -26,7 +26,7 @@ def class_numbers(
 
     Args:
         own: the source's names, in the order of its numbers.
-        task: the task's.
+        task: of the task.
         held: the numbers of the classes that the device has samples of; None for all.
 
     Raises:

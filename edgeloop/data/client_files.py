@@ -88,7 +88,7 @@ def read_config(path: Path) -> FolderConfig:
 
 def _settings(path: Path) -> Mapping[str, Any]:
     if not path.is_file() and _numbers(path.parent):
-        log.info("%s: has no %s: its files tell", path.parent, CONFIG)
+        log.info("%s: has no %s: its files are read instead", path.parent, CONFIG)
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -131,7 +131,7 @@ def _classes(path: Path, content: Mapping[str, Any]) -> int:
     classes = _counted(content.get(_STATISTIC)) or _labelled(path.parent)
     if not classes:
         raise DataError(f"{path}: num_classes", "is missing, and no file has a label", "add it")
-    log.info("%s: has no num_classes: %d, as the labels say", path, classes)
+    log.info("%s: has no num_classes: taking %d, as the labels say", path, classes)
     return classes
 
 

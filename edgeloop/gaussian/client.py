@@ -72,14 +72,14 @@ class StatisticsClient:
     """One client of a task with class statistics.
 
     Args:
-        name: the client's, in the run.
-        config: the run's.
+        name: of the client, in the run.
+        config: of the run.
         base: the one that the run is bound to.
         data: its own.
 
     Attributes:
-        name: the client's.
-        config: the run's.
+        name: of the client.
+        config: of the run.
         data: its own, where a network is trained on it, too; None elsewhere: features are enough.
 
     Raises:

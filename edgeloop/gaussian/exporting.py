@@ -37,7 +37,7 @@ def classifier(  # noqa: PLR0913 - keywords but three: all that the file says
 
     Args:
         graph: the base's.
-        mixture: the client's.
+        mixture: of the client.
         spread_D: the base's variances.
         cosine: whether features are whitened and made of length 1.
         pixels: whether inputs are pixels, 0 to 255, that the base wants as x / 127.5 - 1.

@@ -53,7 +53,7 @@ def fit_kernel(
     """Return the classifier, and the log posteriors (N, C) of each sample without itself.
 
     Args:
-        features_ND: the client's, at least one.
+        features_ND: of the client, at least one.
         labels_N: their classes.
         classes: C.
         variances_D: of the base's dimensions.

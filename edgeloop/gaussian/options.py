@@ -12,7 +12,7 @@ class Config:
 
     Attributes:
         classes: C.
-        seed: the run's; folds are drawn from it.
+        seed: of the run; folds are drawn from it.
         base_sha256: the identity of the base; "" for any.
         dims: D, the base's.
         form: "gaussian", one covariance for all classes; "cosine", nearest means of whitened

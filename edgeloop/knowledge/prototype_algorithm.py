@@ -49,7 +49,7 @@ def prototype_algorithm(  # noqa: PLR0913 - what an algorithm is made of
     """Make an algorithm that begins without prototypes, and predicts by them.
 
     Args:
-        config: the run's.
+        config: of the run.
         recipe: how a client trains.
         state: the server's.
         start: makes it.

@@ -42,7 +42,7 @@ class PrototypeTraining:
         epochs: S.
         lr: the learning rate.
         batch: prototypes a batch.
-        seed: the run's.
+        seed: of the run.
         network: whether the two layers learn, too; else the embedding alone is the prototypes.
     """
 
@@ -59,7 +59,7 @@ def initial_state(classes: int, width: int, seed: int) -> State:
     Args:
         classes: C.
         width: K.
-        seed: the run's.
+        seed: of the run.
     """
     with drawing(seed):
         table = nn.Embedding(classes, width)

@@ -126,7 +126,7 @@ def upload_collected(
 
     Args:
         model: not asked: what it showed is in `seen`.
-        batches: the client's.
+        batches: of the client.
         collected: what was noted; nothing for a client without a full batch.
         classes: C.
         width: K, the entries of what was noted.

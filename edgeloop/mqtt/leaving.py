@@ -65,7 +65,7 @@ def ask(
 
     Args:
         connection: subscribed to the contract's topic.
-        contract: the run's.
+        contract: of the run.
         device: its name.
         seconds: to wait for the aggregator.
         word: `LEFT`, or `EVICTED` by the operator, which leaves what the device has given.

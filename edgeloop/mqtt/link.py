@@ -247,7 +247,7 @@ class Link:
         if taken or self._backoff.unsteady:
             why, check = self._unsteady(taken)
             text = (
-                "lost the broker %s (%s), %d times after a short while: %s; tries again in %s; %s"
+                "lost the broker %s (%s), %d times after a short while: %s; trying again in %s; %s"
             )
             seconds = f"{pause:.0f} s"
             log.warning(text, address, reason, self._backoff.brief, why, seconds, check)
@@ -256,7 +256,7 @@ class Link:
         if explained:
             other_server = getattr(properties, "ServerReference", None)
             remedy = f"; {reason_for(reason.value, other_server).remedy}"
-        text = "lost the broker %s (%s) after %.0f s; tries again in %.0f s%s"
+        text = "lost the broker %s (%s) after %.0f s; trying again in %.0f s%s"
         log.warning(text, address, reason, lasted, pause, remedy)
 
     def _unsteady(self, taken: bool) -> tuple[str, str]:

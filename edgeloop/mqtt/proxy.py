@@ -155,7 +155,7 @@ def _check_answer(proxy: Proxy, head: bytes) -> None:
     version, _, rest = line.partition(" ")
     code = rest[:3]
     if not version.startswith("HTTP/1.") or not (code.isascii() and code.isdigit()):
-        raise ProxyError(f"{proxy} gives no answer of HTTP", "check that it is an HTTP proxy")
+        raise ProxyError(f"{proxy} does not answer in HTTP", "check that it is an HTTP proxy")
     if not 200 <= int(code) < 300:
         remedy = _REMEDIES.get(int(code), "see the proxy's log")
         raise ProxyError(f"{proxy} does not lead there ({rest.strip()[:80]!r})", remedy)

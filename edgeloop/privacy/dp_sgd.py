@@ -74,7 +74,7 @@ def train_private(
         recipe: its own `clip` is not asked: each sample's gradient is clipped.
         model: without batch normalisation.
         batches: all samples; its batches only say how many steps there are.
-        broadcast: the round's.
+        broadcast: of the round.
         asked: how much noise.
         key: of this round's noise alone.
 
@@ -133,7 +133,7 @@ class _PerSampleGradients:
     """A model whose samples' gradients are taken apart.
 
     Attributes:
-        goal: the round's.
+        goal: of the round.
         learning: all that learns: the model's parameters, and what the goal has; in their memory.
     """
 

@@ -94,7 +94,7 @@ class Contract(Growing):
         width: K, the unified feature width.
         rounds: how many there are.
         batch_size: samples a local training batch.
-        seed: the run's.
+        seed: of the run.
         shuffle: train on a device's samples in a new order in each epoch.
         devices: who is listed, and has not been taken out since; nobody once all have left.
         privacy: how much noise is in what devices send; None for none.

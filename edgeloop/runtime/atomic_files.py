@@ -61,7 +61,7 @@ def read_json(path: Path) -> dict[str, Any]:
             if key == CHECKSUM and right:
                 return rest
             if key == CHECKSUM or right:  # the key itself may be what is damaged
-                raise ValueError("its checksum is another")
+                raise ValueError("its checksum differs")
     return content
 
 
@@ -132,7 +132,7 @@ def writing(folder: Path) -> Iterator[None]:
             remedy = "free space there, and start it again"
             raise StorageError(f"folder {folder}", problem, remedy) from error
         if error.errno in _AWAY:
-            remedy = "see to its disk, and start it again"
+            remedy = "check its disk, and start it again"
             raise StorageError(f"folder {folder}", problem, remedy) from error
         remedy = "name a folder that can be written"
         raise RunError(f"folder {folder}", problem, remedy) from error

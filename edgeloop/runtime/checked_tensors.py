@@ -34,7 +34,7 @@ def check(tensors: Tensors, metadata: Mapping[str, str] | None) -> None:
     facts = dict(metadata or {})
     noted = facts.pop(SUM, None)
     if noted is not None and noted != digest(tensors, facts):
-        raise ValueError("its checksum is another")
+        raise ValueError("its checksum differs")
 
 
 def digest(tensors: Tensors, facts: Mapping[str, str]) -> str:

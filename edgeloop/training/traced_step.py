@@ -51,7 +51,7 @@ class TracedFunction:
         try:
             graph: GraphModule = make_fx(lambda *given: self._function(*given))(*copies)
         except RuntimeError as error:  # torch says in many ways what it cannot record
-            log.info("a step is not recorded: %s", error)
+            log.info("a training step cannot be recorded: %s", error)
             return self._function
         return graph
 

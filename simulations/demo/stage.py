@@ -30,7 +30,7 @@ class DemoTask:
         federation: the devices' data.
         architectures: one a device.
         rounds: how many.
-        seed: the run's.
+        seed: of the run.
         data: the folder of the devices' data.
         algorithm: of the task.
         epochs: of a device a round, where the algorithm has any.

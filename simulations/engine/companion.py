@@ -24,7 +24,7 @@ def companion_settings(settings: RunSettings, name: str, rounds: int) -> RunSett
     and learning rate; its other hyperparameters are its defaults. Who sends nothing needs no noise.
 
     Args:
-        settings: the run's.
+        settings: of the run.
         name: of the algorithm.
         rounds: that the run had, if patience ended it early; an algorithm has its own number where
             one of the two needs a single exchange.

@@ -26,7 +26,7 @@ class ClientMixing:
     """Mixes a client where it lives; picklable, so that a worker can.
 
     Attributes:
-        plan: the run's.
+        plan: of the run.
         broadcast: the last one.
         rounds: of training, that the run had.
     """
@@ -81,7 +81,7 @@ def mixing_summary(
     """Return the summary's `mix`; nothing where nothing is to be mixed.
 
     Args:
-        plan: the run's.
+        plan: of the run.
         cohort: its clients, after their last evaluation; what they are does not change.
         broadcast: the last one.
         rounds: of training, that the run had.
@@ -91,12 +91,12 @@ def mixing_summary(
     if how == "never":
         return {}
     if not weighs and not mixture.can_mix(plan.settings.algorithm):
-        log.info("who trains alone has nothing to mix")
+        log.info("nothing to mix: clients train alone")
         return {}
     if weighs and plan.settings.mix == "half":
         text = "%s has a mixture of its own, by a weight that each client chooses, not of halves"
         log.warning(text, plan.settings.algorithm)
     if not weighs:
-        log.info("mixes every client's network with one trained alone")
+        log.info("mixing every client's network with one trained alone")
     clients = cohort.map_clients(ClientMixing(plan, broadcast, rounds))
     return {"mix": experts.summarize(how, clients)}

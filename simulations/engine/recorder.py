@@ -23,7 +23,7 @@ class Recorder:
     """Makes a row of every round and adds it to rounds.csv.
 
     Args:
-        algorithm: the run's.
+        algorithm: of the run.
         path: of rounds.csv; written again with the rows so far.
         rows: of the rounds so far.
         broadcast: what the next round opens with.

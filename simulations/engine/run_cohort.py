@@ -35,7 +35,7 @@ class CohortFactory:
     """Makes the cohort of the named clients; picklable, so that a worker can make its own.
 
     Attributes:
-        plan: the run's.
+        plan: of the run.
         data: the clients' data.
         stacked: the architectures whose clients train together.
     """
@@ -94,7 +94,7 @@ def open_cohort(
     Either gives the same answers to the bit, unless clients are stacked.
 
     Args:
-        plan: the run's.
+        plan: of the run.
         federation: its data.
         stacked: the architectures whose clients train together.
     """

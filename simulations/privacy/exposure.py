@@ -78,7 +78,7 @@ def observe_upload(
 
     Args:
         name: of the algorithm.
-        model: the client's, before the round; left as it is.
+        model: of the client, before the round; left as it is.
         untrained: what the attacker takes for those parts of the client's model that do not
             travel; None if it knows them.
         batch: inputs (B, ...) and labels (B,), one class of them where prototypes travel.

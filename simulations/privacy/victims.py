@@ -49,7 +49,7 @@ def draw(samples: Samples, count: int, one_class: bool, seed: int) -> Victims:
     """Draw a batch from a client's training samples; at least one other of each class stays.
 
     Args:
-        samples: the client's.
+        samples: of the client.
         count: B.
         one_class: whether they are all of one class, drawn too; else any that come.
         seed: of the draw.

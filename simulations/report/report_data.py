@@ -62,7 +62,7 @@ class Round:
     """What a closed round left behind, as `edgeloop.round_history` writes it.
 
     Attributes:
-        number: the round's.
+        number: of the round.
         arrays: by name: labels (N,), devices (N,), prototypes (N, D), broadcast.FIELD.
         devices: the names that `arrays["devices"]` points into.
     """

@@ -148,7 +148,7 @@ def prototype_map(report_data: ReportData, last: Round, subject: str, label: str
     """Draw a round's prototypes on the plane of their first two principal components.
 
     Args:
-        report_data: the run's.
+        report_data: of the run.
         last: has prototypes that are finite.
         subject: what they are, as the subject of a sentence.
         label: the same in a few words.

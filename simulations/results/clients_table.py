@@ -88,7 +88,7 @@ class Journal:
     taken out when the run continues. What a checkpoint relies on is on the disk before it.
 
     Args:
-        folder: the run's.
+        folder: of the run.
         models: each client's architecture, by the client's name.
         participation: who takes part; None for everybody.
         rounds: how many are done.
@@ -135,7 +135,7 @@ class Journal:
         """Add a round of training.
 
         Args:
-            number: the round's.
+            number: of the round.
             answers: by client.
             sent: by client.
             down: bytes of the broadcast's frame.

@@ -89,7 +89,7 @@ def _recognize(folder: Path, config: Mapping[str, Any], again: bool) -> bool:
         raise RunError(f"out {folder}", problem, f"to run it again, {remedy}")
     if older:
         log.warning(
-            "out %s: goes on with a run that other versions began: %s; its last digits may differ"
+            "out %s: continuing a run that other versions began: %s; its last digits may differ"
             " from those of either version alone",
             folder,
             ", ".join(older),

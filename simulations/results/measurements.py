@@ -133,7 +133,7 @@ def summary(
     """Return the content of summary.json; docs/simulation.md defines every key.
 
     Args:
-        config: the run's.
+        config: of the run.
         rows: of rounds 0 ... T.
         reports: the last evaluation by client.
         broadcast: the last one.

@@ -35,7 +35,7 @@ class Sink(Protocol):
         """Take a new run, or one that continues.
 
         Args:
-            folder: the run's; its name is the run's name.
+            folder: of the run; its name is the run's name.
             config: all that decides the run's results.
             rows: of the rounds before, which this or another process may have sent already.
         """
@@ -114,7 +114,7 @@ class GuardedSinks:
             except Exception as error:  # whatever a sink raises, the run continues
                 self._sinks.remove(sink)
                 reason = str(error).strip().partition("\n")[0] or type(error).__name__
-                console.note(f"sink {sink.name}: {reason}; the run goes on without it")
+                console.note(f"sink {sink.name}: {reason}; the run continues without it")
 
 
 @contextmanager

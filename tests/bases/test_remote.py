@@ -118,7 +118,7 @@ def test_a_server_that_is_something_else(tmp_path: Path) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), Other) as found:
         thread = threading.Thread(target=found.serve_forever)
         thread.start()
-        with pytest.raises(BaseError, match="tells nothing of bases"):
+        with pytest.raises(BaseError, match="does not serve bases"):
             remote.found(parse(f"http://127.0.0.1:{found.server_port}/faces"), 0.0)
         found.shutdown()
         thread.join()

@@ -69,7 +69,7 @@ def test_who_has_lost_the_task_cannot_write(url: str, postgres: Postgres) -> Non
         cut_off(postgres)
         second.adopt(CATS)
         for _ in range(2):
-            with pytest.raises(UnavailableError, match="was lost; see whether it runs"):
+            with pytest.raises(UnavailableError, match="was lost; check that it runs"):
                 first.record(0, "a", "digest", b"payload")
         assert first.run_state() == (0, b"state", b"broadcast")  # reading connects again
         assert second.recall(0) == {}

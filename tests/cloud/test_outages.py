@@ -50,7 +50,7 @@ def failing(*errors: Exception) -> Callable[[], str]:
 def test_what_passes_is_waited_for(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     work, renew = failing(error, error), failing(AWAY, TakenError("task", "is taken", "stop it"))
     assert outages.through_outages(work, renew) == "done"
-    assert f"{error}; waits for it" in caplog.text
+    assert f"{error}; waiting until it is back" in caplog.text
 
 
 @pytest.mark.usefixtures("soon")
@@ -180,7 +180,7 @@ def test_a_database_that_is_away_in_the_middle_of_a_round(
             kill(postgres)
         try:
             with agent(task) as device:
-                wait_until(lambda: "waits for it" in running.said())
+                wait_until(lambda: "waiting until it is back" in running.said())
                 ready = httpx.get(f"http://127.0.0.1:{task.http}/readyz")
                 assert ready.status_code == 503
                 assert "cannot be reached" in ready.text
@@ -191,7 +191,7 @@ def test_a_database_that_is_away_in_the_middle_of_a_round(
         finally:
             postgres.start() if not (postgres.data / "postmaster.pid").exists() else None
     assert "Traceback" not in running.said()
-    assert "the ledger is there again: the run goes on" in running.said()
+    assert "the ledger is back: the run goes on" in running.said()
     assert (task.folder / "aggregator" / "summary.json").exists()
 
 
@@ -209,7 +209,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_round(
         opened(task, running)
         machine.fill(place)
         with agent(task) as device:
-            wait_until(lambda: "waits for it" in running.said())
+            wait_until(lambda: "waiting until it is back" in running.said())
             time.sleep(2)
             machine.free(place)
             assert device.wait(100) == 0

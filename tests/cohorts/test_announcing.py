@@ -92,4 +92,4 @@ def test_it_is_put_right_at_the_next_connection(
         for name in "ab":
             device.send(upload_topic("t", name), answer(name, round=1))
         assert list(asked.result(60)) == ["a", "b"]
-    assert "messages of the task otherwise: published them again" in caplog.text
+    assert "messages: published them again" in caplog.text

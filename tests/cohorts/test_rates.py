@@ -146,7 +146,7 @@ def test_a_flood_costs_the_others_nothing(
     counted = scene.counts("a")
     assert counted[Verdict.TOO_MANY] >= 1500
     assert counted[Verdict.MALFORMED] <= 400
-    said = "ignores messages of a: more than 100 messages and 1 MB a minute come of it; stop it"
+    said = "ignoring messages of a: it sends more than 100 messages and 1 MB a minute; stop it"
     assert caplog.text.count(said) == 1
     slowed = [each for each in scene.receipts("a") if each.reason.startswith("more than 100 mess")]
     assert len(slowed) <= 3

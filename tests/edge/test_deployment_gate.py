@@ -148,4 +148,4 @@ def test_a_model_of_other_bytes_than_its_summary_says_is_not_compared(
         atomic_files.write_checked_json(folder / "summary.json", facts)
         concluded(folder, "r2", wrong=9)
         assert in_use(folder) == kept
-    assert "is damaged (its checksum is another): it is not compared" in caplog.text
+    assert "is damaged (its checksum differs): it is not compared" in caplog.text

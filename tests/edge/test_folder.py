@@ -166,7 +166,7 @@ def test_an_agent_on_a_full_disk_waits_for_room_and_goes_on(
     told = log.read_text()
     assert "Traceback" not in told
     assert "the folder can be written again" in told
-    assert told.count("tries again every") == 1
+    assert told.count("trying again every") == 1
     assert (folder / "model.onnx").exists()
 
 

@@ -147,8 +147,8 @@ def test_data_that_are_damaged_meanwhile_change_nothing(
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         assert renewed(mine, before) is before
-    assert "the data have changed, and cannot be used: " in caplog.text
-    assert "those from before count" in caplog.text
+    assert "the data have changed and cannot be used: " in caplog.text
+    assert "the samples from before count" in caplog.text
     if damage == "gone":
         (tmp_path / "away").rename(photos)
         add(photos, 6)

@@ -149,9 +149,9 @@ OURS = {"class_names": '["a", "b", "c"]', "shape": "[2]", "pixels": "false"}
 @pytest.mark.parametrize(
     ("metadata", "problem"),
     [
-        ({}, "of other origin"),
-        ({"class_names": '["a"]', "shape": "[2]"}, "of other origin"),
-        (OURS | {"shape": "[2"}, "of other origin"),
+        ({}, "that edgeloop did not write"),
+        ({"class_names": '["a"]', "shape": "[2]"}, "that edgeloop did not write"),
+        (OURS | {"shape": "[2"}, "that edgeloop did not write"),
         (OURS | {"shape": "[true]"}, "not edgeloop's"),
         (OURS | {"shape": "[-2]"}, "not edgeloop's"),
         (OURS | {"shape": "[3, 100000, 100000]"}, "not edgeloop's"),

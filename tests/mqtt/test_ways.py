@@ -142,7 +142,7 @@ def test_a_proxy_that_says_no(status: str, remedy: str) -> None:
 
 def test_a_proxy_that_is_none(broker: BrokerSettings) -> None:
     settings = BrokerSettings(proxy=f"http://127.0.0.1:{broker.port}", connect_seconds=0.5)
-    with pytest.raises(BrokerError, match=r"gives no answer of HTTP\); check that it is an HTTP"):
+    with pytest.raises(BrokerError, match=r"does not answer in HTTP\); check that it is an HTTP"):
         MqttConnection(settings, "me", []).__enter__()
     away = BrokerSettings(proxy="http://127.0.0.1:1", connect_seconds=0.5)
     with pytest.raises(BrokerError, match=r"the proxy 127.0.0.1:1 .* cannot be reached .*check pr"):

@@ -80,7 +80,7 @@ def test_a_sink_that_fails_is_said_once_and_ends_nothing(
     broken, whole = Failing(fails), Failing("never", name="whole")
     local = settings.model_copy(update={"algorithm": "local", "options": {}})
     simulate(local, tmp_path / "run", lambda done, _: None, [broken, whole])
-    said = "sink broken: the server is gone; the run goes on without it\n"
+    said = "sink broken: the server is gone; the run continues without it\n"
     assert capsys.readouterr().err == said
     assert broken.told[-1] == fails
     assert broken.told.count(fails) == 1

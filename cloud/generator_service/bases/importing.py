@@ -273,9 +273,9 @@ def _check_steady(
     """Refuse an extractor that draws, or whose numbers of an input depend on its neighbours."""
     remedy = "export it for inference, not for training: in torch after model.eval()"
     if not _alike(once, again):
-        raise BaseError(name, "makes other numbers of the same inputs each time", remedy)
+        raise BaseError(name, "gives other numbers for the same inputs each time", remedy)
     if not _alike(once, alone):
-        problem = "makes other numbers of an input when others are computed beside it"
+        problem = "gives other numbers for an input when others are computed with it"
         raise BaseError(name, problem, remedy)
 
 

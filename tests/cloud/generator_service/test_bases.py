@@ -344,11 +344,11 @@ def test_a_folder_says_of_itself_what_it_is(
     [
         (
             [("RandomUniformLike", ["p"], "r"), ("Add", ["p", "r"], "y")],
-            "other numbers of the same inputs each time",
+            "other numbers for the same inputs each time",
         ),
         (
             [("ReduceMean", ["p"], "m", {"axes": [0]}), ("Sub", ["p", "m"], "y")],
-            "other numbers of an input when others are computed beside it",
+            "other numbers for an input when others are computed with it",
         ),
     ],
 )

@@ -113,11 +113,14 @@ def test_pictures_follow_the_seed(tmp_path: Path) -> None:
         (["import", "no.pt", "--name", "a"], "error: no.pt: is not there; name a file or a folder"),
         (["import", "w.whl", "--name", "a"], "error: w.whl: is no file that can be imported"),
         (["import", "style.pt", "--name", "a"], "error: style.pt: cannot be read as plain tensors"),
-        (["import", "mine", "--name", "a", "--title", "x"], "error: --title: is nothing that mine"),
-        (["import", "mine", "--name", "a", "--trust"], "error: --trust: is nothing that mine"),
+        (
+            ["import", "mine", "--name", "a", "--title", "x"],
+            "error: --title: does not apply to mine",
+        ),
+        (["import", "mine", "--name", "a", "--trust"], "error: --trust: does not apply to mine"),
         (
             ["import", "style.pkl", "--name", "a", "--key", "x", "--trust"],
-            "error: --key: is nothing that style.pkl is read by; leave it out",
+            "error: --key: does not apply to style.pkl; leave it out",
         ),
         (["import", "mine", "--name", "a b"], "error: --name: 'a b' is no name for a generator"),
         (["show", "dogs"], "error: generator: there is no generator 'dogs'; see"),
