@@ -36,7 +36,7 @@ def aggregator(
         typer.Option(
             "--forget-device",
             metavar="NAME",
-            help="Take a device out of the task's run: to the bit as if it had never been there.",
+            help="Remove a device and all that it gave, as if it had never been in the run.",
         ),
     ] = None,
     evict_device: Annotated[
@@ -44,7 +44,7 @@ def aggregator(
         typer.Option(
             "--evict",
             metavar="NAME",
-            help="Have a device take no more part in the task's run; what it has given stays.",
+            help="Exclude a device from the task's run from now on; what it has given stays.",
         ),
     ] = None,
     record: Annotated[

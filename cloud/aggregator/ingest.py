@@ -1,4 +1,4 @@
-"""Takes uploads beside a task's aggregator: checks them, writes them, and gives receipts.
+"""Takes uploads for a task's aggregator: checks them, writes them, and gives receipts.
 
 Several such processes share the uploads of a task: the broker gives each message to one of them.
 The aggregator opens and closes the rounds, and finds in the ledger what they have written.

@@ -1,4 +1,4 @@
-"""Takes a task's uploads beside its aggregator, as one of several processes."""
+"""Takes a task's uploads for its aggregator, as one of several processes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ def take(
     ],
     log_format: console.LogFormat = "plain",
 ) -> None:
-    """Take a task's uploads beside its aggregator until the run is finished."""
+    """Take a task's uploads for its aggregator until the run is finished."""
     logs.configure(log_format)
     task = config_files.read(config, TaskSettings)
     logs.add_context(task=task.name)

@@ -121,7 +121,7 @@ def show(
     count: Annotated[int, typer.Option(min=1, max=1024, help="Number of samples to draw.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
 ) -> None:
-    """Tell a generator's facts, and draw what it makes."""
+    """Show a generator's facts, and draw images that it makes."""
     path = out or Path(f"{showing.name_of(reference)}.png")
     showing.check(path)
     generator = generators.load(reference)

@@ -1,4 +1,4 @@
-"""Plays the part of thousands of devices, to see what a broker and an aggregator take."""
+"""Plays the part of thousands of devices, to see what a broker and an aggregator can take."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def fleet(  # noqa: PLR0913 - options of a command
-    devices: Annotated[int, typer.Option(min=1, max=60_000, help="How many devices.")],
+    devices: Annotated[int, typer.Option(min=1, max=60_000, help="Number of devices.")],
     payload: Annotated[
         str | None,
         typer.Option(help="Size of an upload, such as 40KB. [default: of all classes]"),
@@ -50,12 +50,13 @@ def fleet(  # noqa: PLR0913 - options of a command
         typer.Option(help="A TOML file with the keys of a [broker] table."),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=1, max=65_535, help="The broker's, over the file's.")
+        int | None,
+        typer.Option(min=1, max=65_535, help="Port of the broker, instead of the file's."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the numbers to a JSON file.")] = None,
     write_task: Annotated[
         Path | None,
-        typer.Option(help="Write a task for such a fleet to a TOML file, and do no more."),
+        typer.Option(help="Write a task for such a fleet to a TOML file, and end."),
     ] = None,
 ) -> None:
     """Answer every round of a running task as many devices, and say how long it took."""

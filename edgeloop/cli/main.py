@@ -115,7 +115,7 @@ def _extra(point: EntryPoint) -> str:
 def _usage(commands: dict[str, EntryPoint]) -> str:
     lines = ["usage: edgeloop COMMAND [OPTIONS]", "", "commands:"]
     lines += [f"  {name:<12}{_summary(point)}" for name, point in sorted(commands.items())]
-    return "\n".join([*lines, "", "edgeloop COMMAND --help tells a command's options"])
+    return "\n".join([*lines, "", "edgeloop COMMAND --help shows a command's options"])
 
 
 def _summary(point: EntryPoint) -> str:

@@ -52,7 +52,7 @@ def command(
         Path, typer.Option(help="Output folder; running again resumes the study.")
     ] = Path("runs/privacy"),
 ) -> None:
-    """Attack real uploads of algorithms, and say how like the client's images the outcome is."""
+    """Attack real uploads, and measure how similar the outcome is to the client's images."""
     study = Study(chosen, tuple(dict.fromkeys(algorithm)), parse_counts(samples), seeds, out)
     with console.progress("attacks", len(study.attacks())) as report:
         summary = run(study, report)

@@ -28,7 +28,10 @@ def command(
         typer.Argument(help="Finished runs, folders that hold some, or one that a demo wrote."),
     ],
     out: Annotated[
-        Path | None, typer.Option(help=f"[default: {NAME} in the folder, or here if several]")
+        Path | None,
+        typer.Option(
+            help=f"File of the report. [default: {NAME} in the folder, or here if several]"
+        ),
     ] = None,
 ) -> None:
     """Write a report of finished runs: one HTML file, for any browser, without a network.

@@ -1,4 +1,4 @@
-"""`edgeloop reproduce`: runs or resumes a scenario's cells and writes its table."""
+"""Runs a table of a paper again, cell by cell, and writes ours next to it."""
 
 import os
 import re

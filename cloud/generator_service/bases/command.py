@@ -77,7 +77,7 @@ def build(  # noqa: PLR0913 - an option each
         typer.Option(help="Compute it from this data instead: public sensor windows or images."),
     ] = None,
     layout: Annotated[
-        str, typer.Option(help="Of the windows: files, or signal to undo interleaving.")
+        str, typer.Option(help="Layout of the windows: files, or signal to undo interleaving.")
     ] = "files",
     classes: Annotated[
         int, typer.Option(min=2, help="Number of classes that clients distinguish.")

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 Shape = Annotated[
-    str, typer.Option(help="Of one input of the clients: channels x height x width, as 3x32x32.")
+    str, typer.Option(help="Shape of a client's input: channels x height x width, as 3x32x32.")
 ]
-Replace = Annotated[bool, typer.Option(help="Replace the one in the store that has the name.")]
+Replace = Annotated[bool, typer.Option(help="Replace a base of that name in the store.")]
 Reference = Annotated[
-    str, typer.Option(help="Whose images it is computed from: see edgeloop generator list.")
+    str,
+    typer.Option(help="Generator whose images it is computed from; see edgeloop generator list."),
 ]
