@@ -49,7 +49,7 @@ class FloodGate:
         if self._rates.takes(who, len(payload)):
             return None
         if self._lines.allowed(who) == LOG_LINES:
-            text = "ignoring messages of %s: it sends more than %s; stop it, or raise the task's"
+            text = "ignoring messages of %s: more than %s arrive; stop it, or raise the task's"
             text += " max_messages_per_minute or max_megabytes_per_minute"
             name = who or "devices that are not in the run"
             log.warning(text, name, limits, extra={"device": who, "round": number})

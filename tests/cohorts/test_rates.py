@@ -146,7 +146,7 @@ def test_a_flood_costs_the_others_nothing(
     counted = scene.counts("a")
     assert counted[Verdict.TOO_MANY] >= 1500
     assert counted[Verdict.MALFORMED] <= 400
-    said = "ignoring messages of a: it sends more than 100 messages and 1 MB a minute; stop it"
+    said = "ignoring messages of a: more than 100 messages and 1 MB a minute arrive; stop it"
     assert caplog.text.count(said) == 1
     slowed = [each for each in scene.receipts("a") if each.reason.startswith("more than 100 mess")]
     assert len(slowed) <= 3
@@ -168,7 +168,7 @@ def test_strangers_have_one_devices_worth_together(
     )
     assert strange[Verdict.UNINVITED] <= 110
     assert strange[Verdict.TOO_MANY] >= 890
-    assert caplog.text.count("ignores messages of devices that are not in the run: more") == 1
+    assert caplog.text.count("ignoring messages of devices that are not in the run: more") == 1
     assert len(scene.cohort._flood._rates._left) <= 4, "nothing is kept of a stranger's name"
 
 
