@@ -85,7 +85,8 @@ def refused(capfd: pytest.CaptureFixture[str], words: Sequence[str], code: int) 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_unknown_option_is_wrong_input(command: str, capfd: pytest.CaptureFixture[str]) -> None:
-    words = [command, *{"base": ["list"], "data": ["list"], "generator": ["list"]}.get(command, [])]
+    listed = {"base": ["list"], "data": ["list"], "generator": ["list"]}
+    words = [command, *{**listed, "broker": ["acl"], "ca": ["devices"]}.get(command, [])]
     words += {"predict": ["m", "x"]}.get(command, [])
     said = refused(capfd, [*words, "--no-such-option"], 2)
     assert "--no-such-option: there is no such option; " in said

@@ -1,5 +1,6 @@
 """What an aggregator tells over HTTP: its metrics, its health and how far it is."""
 
+import ssl
 from collections.abc import Callable
 from typing import Annotated
 
@@ -10,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.aggregator.ledger import PastRound
 from cloud.aggregator.metrics import Metrics, Phase
+from cloud.aggregator.settings import HttpSettings
 from cloud.aggregator.waiting import DeviceStatus, OddUpload
+from cloud.http.access import UNKNOWN, Caller, Guard, Role, Rules, Tokens, allowed_hosts
 from cloud.http.server import Server as Server
-from edgeloop.errors import EdgeloopError
+from edgeloop.errors import ConfigError, EdgeloopError
 
 
 class Status(BaseModel):
@@ -106,6 +109,48 @@ def app(status: Callable[[], Status], metrics: Metrics) -> FastAPI:
         return _readiness([str(error)])
 
     return api
+
+
+def serve(api: FastAPI, settings: HttpSettings) -> Server:
+    """Return a server of an application for those who may ask; it is not started.
+
+    Raises:
+        ConfigError: if a file of the settings cannot be used.
+    """
+    shut = settings.tokens_file is not None or settings.client_ca_file is not None
+    rules = Rules(
+        _needed if shut else lambda method, path: Role.nobody,
+        Tokens(settings.tokens_file),
+        allowed_hosts(settings.allowed_hosts) if settings.allowed_hosts else frozenset(),
+        lambda der: Caller("a certificate", Role.viewer) if settings.client_ca_file else UNKNOWN,
+    )
+    return Server(Guard(api, rules), settings.host, settings.port, _tls(settings))
+
+
+def url(settings: HttpSettings, port: int) -> str:
+    """Return where a server is, for the log."""
+    scheme = "http" if settings.certificate_file is None else "https"
+    return f"{scheme}://{settings.host}:{port}"
+
+
+def _needed(method: str, path: str) -> Role:
+    return Role.nobody if path in ("/healthz", "/readyz") else Role.viewer
+
+
+def _tls(settings: HttpSettings) -> ssl.SSLContext | None:
+    if settings.certificate_file is None or settings.key_file is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.certificate_file, settings.key_file, password="")
+        if settings.client_ca_file is not None:
+            context.load_verify_locations(cafile=settings.client_ca_file)
+            context.verify_mode = ssl.CERT_OPTIONAL
+    except OSError as error:  # an SSLError is one
+        field = "http.certificate_file, http.key_file, http.client_ca_file"
+        raise ConfigError(field, f"cannot be used ({error})", "give PEM files") from error
+    return context
 
 
 def _readiness(reasons: list[str]) -> JSONResponse:

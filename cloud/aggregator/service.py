@@ -13,6 +13,7 @@ from typing import Any
 from cloud.aggregator import (
     alone,
     forgetting,
+    http,
     leaving,
     origin,
     outages,
@@ -22,7 +23,7 @@ from cloud.aggregator import (
     waiting,
 )
 from cloud.aggregator.agreement import GeneratorHandle, check_buffer, load_base, make_contract
-from cloud.aggregator.http import Server, Status, app
+from cloud.aggregator.http import Status
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.membership import LedgerMembers, remaining
 from cloud.aggregator.metrics import Metrics, Phase
@@ -83,9 +84,9 @@ def serve(settings: TaskSettings) -> Path:
             check_shared(ledger)
         run = Run(settings, ledger.adopt(contract), ledger, handle, tracer=tracer, base=base)
         origin.note(settings.folder, settings.name, ledger)
-        server = Server(app(run.status, run.metrics), settings.http.host, settings.http.port)
+        server = http.serve(http.app(run.status, run.metrics), settings.http)
         server.start()
-        log.info("metrics, health and status on http://%s:%d", settings.http.host, server.port)
+        log.info("metrics, health and status on %s", http.url(settings.http, server.port))
         try:
             summary = run.run_to_end()
             if settings.http.linger:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from cryptography import x509
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +20,7 @@ from cloud.authority.tokens import Admission
 from cloud.http.access import CALLER, UNKNOWN, Caller, Role, address
 from cloud.http.connections import CERTIFICATE
 from edgeloop.errors import ConfigError, EdgeloopError, UnavailableError
+from edgeloop.runtime import wording
 
 _Name = Annotated[str, Field(max_length=64)]
 
@@ -123,6 +125,15 @@ def app(authority: Authority, settings: AuthoritySettings, changed: Callable[[],
     def refused(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, EdgeloopError)  # noqa: S101 - as it is registered
         return JSONResponse(dict(problem_of(error)), _code(error))
+
+    @api.exception_handler(RequestValidationError)
+    def unreadable(_: Request, error: Exception) -> JSONResponse:
+        """Answer in our own words: what was sent may have a secret in it, or be no text."""
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - as it is registered
+        place, problem, remedy = wording.first_finding(error.errors())
+        field = ".".join(str(each) for each in place).encode("ascii", "backslashreplace").decode()
+        told = {"field": field[:200], "problem": problem, "remedy": remedy}
+        return JSONResponse(told if problem.isascii() else {**told, "problem": "is wrong"}, 422)
 
     return api
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import tomli_w
 
-from cloud.stack.part import Part, answering
+from cloud.stack.part import Part, answering, listening
 from cloud.stack.settings import GeneratorSettings, StackBroker, Table
 from edgeloop import algorithms
 from edgeloop.errors import ConfigError
@@ -47,9 +47,10 @@ class Service:
         if self.door == "agent":
             return Part(self.name, command, ends=not self.checked.stay)
         http = self.checked.http
-        return Part(
-            self.name, command, answering(http.host, http.port, "/readyz"), ends=not http.linger
-        )
+        ready = answering(http.host, http.port, "/readyz")
+        if http.certificate_file is not None:  # its certificate is not for this address
+            ready = listening(http.host, http.port)
+        return Part(self.name, command, ready, ends=not http.linger)
 
 
 def aggregator_service(
