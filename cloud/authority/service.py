@@ -112,21 +112,43 @@ def _load(context: ssl.SSLContext, folder: Path) -> None:
 
 def _renew_own(authority: Authority, folder: Path, settings: AuthoritySettings) -> None:
     """Sign the authority's own certificate, unless half of its life is to come."""
-    path = folder / "authority.crt"
-    if path.exists():
+    issue_if_due(authority, OWN, settings.hosts, settings, folder)
+
+
+def issue_if_due(
+    authority: Authority,
+    identity: Identity,
+    hosts: tuple[str, ...],
+    settings: AuthoritySettings,
+    folder: Path,
+) -> bool:
+    """Make a service's certificate where there is none that has half of its life to come.
+
+    Returns:
+        whether one was made.
+
+    Raises:
+        ConfigError: if the one that is there cannot be read.
+        RunError: if the folder cannot be written.
+    """
+    path = folder / f"{identity.name}.crt"
+    if path.exists() and path.with_suffix(".key").exists():
         held = keys.read_certificate(path)
         left = held.not_valid_after_utc - utc()
-        if left > settings.service_life / 2 and _serves(held, settings, authority):
-            return
-    issue(authority, OWN, settings.hosts, settings.service_life, folder, "authority")
+        if left > settings.service_life / 2 and _serves(held, hosts, authority):
+            return False
+    issue(authority, identity, hosts, settings.service_life, folder, "authority")
+    return True
 
 
-def _serves(held: x509.Certificate, settings: AuthoritySettings, authority: Authority) -> bool:
-    """Return whether a certificate is this authority's, and has all its hosts."""
+def _serves(held: x509.Certificate, hosts: tuple[str, ...], authority: Authority) -> bool:
+    """Return whether a certificate is this authority's, and has all hosts that it is to have."""
+    if held.issuer != authority.certificate(SERVICES).subject:
+        return False
+    if not hosts:
+        return True
     names = held.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    found = {str(each.value) for each in names}
-    ours = held.issuer == authority.certificate(SERVICES).subject
-    return ours and found == set(settings.hosts)
+    return {str(each.value) for each in names} == set(hosts)
 
 
 def issue(

@@ -152,6 +152,13 @@ def _strong(key: object, field: str) -> PublicKey:
     )
 
 
+def make_request(name: str, key: Key) -> bytes:
+    """Return a certificate signing request, PEM, as a device makes it."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    return builder.sign(key, SHA256()).public_bytes(Encoding.PEM)
+
+
 def key_digest(key: PublicKey) -> str:
     """Return the SHA-256 of a public key, hexadecimal."""
     encoded = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -11,10 +11,13 @@ from typing import Any
 
 import tomli_w
 
+from cloud.authority.identity import Identity
+from cloud.stack.own_authority import aggregator_files, device_files
 from cloud.stack.part import Part, answering, listening
 from cloud.stack.settings import GeneratorSettings, StackBroker, Table
 from edgeloop import algorithms
 from edgeloop.errors import ConfigError
+from edgeloop.protocol.task import SERVER
 from edgeloop.runtime import config as config_files
 from edgeloop.runtime.child_processes import edgeloop
 
@@ -72,8 +75,10 @@ def aggregator_service(
     Raises:
         ConfigError: if a key or a value is wrong.
     """
-    place = folder / "aggregators" / str(table.get("name", ""))
-    full = {"folder": str(place), **table, "broker": _broker(table, broker)}
+    name = str(table.get("name", ""))
+    place, identity = folder / "aggregators" / name, Identity(name, SERVER)
+    ours = aggregator_files(folder, identity, broker) if broker.has_own_authority else {}
+    full = {"folder": str(place), **table, "broker": _broker(table, broker, ours)}
     if generator is not None and algorithms.may_ask_generator(table.get("algorithm")):
         full.setdefault("generator", generator.reference)
     checked = _checked("aggregator", full, where)
@@ -86,16 +91,18 @@ def agent_service(table: Table, where: str, folder: Path, broker: StackBroker) -
     Raises:
         ConfigError: if a key or a value is wrong.
     """
-    place = folder / "agents" / str(table.get("task", "")) / str(table.get("name", ""))
-    full = {"folder": str(place), **table, "broker": _broker(table, broker)}
+    identity = Identity(str(table.get("task", "")), str(table.get("name", "")))
+    place = folder / "agents" / identity.task / identity.name
+    ours = device_files(folder, identity) if broker.has_own_authority else {}
+    full = {"folder": str(place), **table, "broker": _broker(table, broker, ours)}
     checked = _checked("agent", full, where)
     return Service("agent", f"{checked.name}@{checked.task}", full, checked)
 
 
-def _broker(table: Table, broker: StackBroker) -> Any:
-    """Return the part's `[broker]` table: the stack's, and over it the part's own."""
+def _broker(table: Table, broker: StackBroker, ours: Table) -> Any:
+    """Return the part's `[broker]` table: the stack's, what it made, and over it the part's own."""
     own = table.get("broker", {})
-    return {**broker.shared(), **own} if isinstance(own, dict) else own
+    return {**broker.shared(), **ours, **own} if isinstance(own, dict) else own
 
 
 def _checked(door: str, table: Table, where: str) -> Any:

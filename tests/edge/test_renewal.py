@@ -11,6 +11,7 @@ import pytest
 
 from cloud.authority.identity import Identity
 from edge.agent import command, enrolment
+from edge.agent.folder import device_settings
 from edge.agent.renewal import Renewal
 from edge.agent.settings import DeviceSettings
 from edgeloop.errors import ConfigError
@@ -115,3 +116,10 @@ def test_a_connection_shows_what_was_renewed(here: Site, caplog: pytest.LogCaptu
     assert "connects to 127.0.0.1" in caplog.text
     assert "again, with what its files hold now" in caplog.text
     assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
+
+
+def test_one_file_for_many_devices_has_an_identity_for_each(here: Site, tmp_path: Path) -> None:
+    shared = table(tmp_path)
+    mine = device_settings(shared, "cam-9")
+    assert mine.enrolment == tmp_path / "cam-9"
+    assert device_settings(shared.model_copy(update={"enrolment": None}), "a").enrolment is None
