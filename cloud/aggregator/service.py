@@ -19,6 +19,7 @@ from cloud.aggregator import (
     outages,
     outcome,
     recording,
+    revocations,
     standing,
     waiting,
 )
@@ -88,7 +89,8 @@ def serve(settings: TaskSettings) -> Path:
         server.start()
         log.info("metrics, health and status on %s", http.url(settings.http, server.port))
         try:
-            summary = run.run_to_end()
+            with revocations.heeded(settings):
+                summary = run.run_to_end()
             if settings.http.linger:
                 log.info("finished; serving HTTP until stopped")
                 run.stay()

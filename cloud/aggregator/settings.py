@@ -155,6 +155,13 @@ class IngestSettings(Settings):
     """Processes of `edgeloop ingest` take them, and write to a ledger in PostgreSQL."""
 
 
+class RevocationSettings(Settings):
+    """The `[authority]` table: who says which devices were revoked."""
+
+    server: Annotated[str, Field(pattern=r"^https://[A-Za-z0-9._:\[\]-]+/?$")]
+    """Its URL, https://HOST:PORT; it is shown the broker's certificates."""
+
+
 class HttpSettings(Settings):
     """The `[http]` table: where metrics, health and status are served.
 
@@ -243,11 +250,19 @@ class TaskSettings(Settings):
     """Metrics, health and status."""
     trace: TraceSettings = TraceSettings()
     """Where traces go."""
+    authority: RevocationSettings | None = None
+    """Who says which devices were revoked: those are evicted."""
 
     @model_validator(mode="after")
     def _one_store(self) -> "TaskSettings":
         if self.store is not None and self.store_file is not None:
             raise ValueError("store and store_file are two answers to one question")
+        return self
+
+    @model_validator(mode="after")
+    def _authority_is_trusted(self) -> "TaskSettings":
+        if self.authority is not None and self.broker.certificate_file is None:
+            raise ValueError("authority needs broker.ca_file, certificate_file and key_file")
         return self
 
     @model_validator(mode="after")

@@ -12,10 +12,10 @@ from cryptography import x509
 from cloud.authority.authority import Authority, names_of
 from cloud.authority.keys import DEVICES, SERVICES
 from cloud.authority.mosquitto import RIGHTS
-from cloud.authority.repeating import Repeated
 from cloud.authority.rights import mosquitto_acl
 from cloud.authority.signing import pem
 from edgeloop.runtime import atomic_files
+from edgeloop.runtime.repeating import Repeated
 
 log = logging.getLogger(__name__)
 

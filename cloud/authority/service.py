@@ -15,13 +15,13 @@ from cloud.authority.database import Database
 from cloud.authority.http import app, needed, of_certificate_shown
 from cloud.authority.identity import Identity
 from cloud.authority.keys import DEVICES, SERVICES
-from cloud.authority.repeating import Repeated
 from cloud.authority.settings import FILE, AuthoritySettings
 from cloud.authority.signing import fingerprint, new_key, pem
 from cloud.http.access import Guard, Rules, Tokens, allowed_hosts
 from cloud.http.server import Server
 from edgeloop.runtime import atomic_files
 from edgeloop.runtime import config as config_files
+from edgeloop.runtime.repeating import Repeated
 
 log = logging.getLogger(__name__)
 

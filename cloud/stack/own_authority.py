@@ -12,11 +12,12 @@ from cloud.authority.authority import Authority, utc
 from cloud.authority.identity import Identity
 from cloud.authority.local_devices import AUTHORITY, CERTIFICATE, KEY, admit_if_due
 from cloud.authority.mosquitto import CONFIG, PID, Listening
-from cloud.authority.repeating import Repeated
 from cloud.authority.settings import FILE, AuthoritySettings
 from cloud.stack.settings import ServedAuthority, StackBroker, Table
 from edgeloop.protocol.task import SERVER
 from edgeloop.runtime import atomic_files
+from edgeloop.runtime.ports import reachable
+from edgeloop.runtime.repeating import Repeated
 
 LOOK_SECONDS = 10.0
 """Between two looks at what is to be renewed, and at whom the broker lets in."""
@@ -119,8 +120,9 @@ class OwnAuthority:
 
     def _hosts(self) -> tuple[str, ...]:
         """Return what clients may call the broker and the authority."""
-        named = [*self._broker.hosts, self._broker.host, "localhost", INNER]
-        return tuple(dict.fromkeys(named))
+        listens = [self._broker.listen, (self._served or ServedAuthority()).listen or INNER]
+        named = [*self._broker.hosts, self._broker.host, "localhost", INNER, *listens]
+        return tuple(dict.fromkeys(reachable(each) for each in named))
 
     def _settings(self) -> AuthoritySettings:
         served, broker = self._served or ServedAuthority(), self._broker

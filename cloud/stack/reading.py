@@ -31,7 +31,7 @@ def read(path: Path) -> Layout:
         authority = config.parse(stack.authority, ServedAuthority, f"{path}: authority")
     aggregators = tuple(
         services.aggregator_service(
-            table, f"{path}: aggregators.{number}", stack.folder, broker, generator
+            table, f"{path}: aggregators.{number}", stack.folder, broker, generator, authority
         )
         for number, table in enumerate(stack.aggregators)
     )

@@ -14,12 +14,13 @@ import tomli_w
 from cloud.authority.identity import Identity
 from cloud.stack.own_authority import aggregator_files, device_files
 from cloud.stack.part import Part, answering, listening
-from cloud.stack.settings import GeneratorSettings, StackBroker, Table
+from cloud.stack.settings import GeneratorSettings, ServedAuthority, StackBroker, Table
 from edgeloop import algorithms
 from edgeloop.errors import ConfigError
 from edgeloop.protocol.task import SERVER
 from edgeloop.runtime import config as config_files
 from edgeloop.runtime.child_processes import edgeloop
+from edgeloop.runtime.ports import reachable
 
 GROUP = "edgeloop.settings"
 EXTRAS = {"aggregator": "cloud", "agent": "edge"}
@@ -62,6 +63,7 @@ def aggregator_service(
     folder: Path,
     broker: StackBroker,
     generator: GeneratorSettings | None,
+    served: ServedAuthority | None,
 ) -> Service:
     """Return an aggregator of the stack's; it asks the stack's generator, if it asks any.
 
@@ -71,6 +73,7 @@ def aggregator_service(
         folder: the stack's.
         broker: the stack's.
         generator: the stack's.
+        served: where the stack's authority is, if it is served.
 
     Raises:
         ConfigError: if a key or a value is wrong.
@@ -79,6 +82,10 @@ def aggregator_service(
     place, identity = folder / "aggregators" / name, Identity(name, SERVER)
     ours = aggregator_files(folder, identity, broker) if broker.has_own_authority else {}
     full = {"folder": str(place), **table, "broker": _broker(table, broker, ours)}
+    if served is not None and broker.has_own_authority:
+        host = reachable(served.listen or broker.listen)
+        named = f"[{host}]" if ":" in host else host
+        full.setdefault("authority", {"server": f"https://{named}:{served.port}"})
     if generator is not None and algorithms.may_ask_generator(table.get("algorithm")):
         full.setdefault("generator", generator.reference)
     checked = _checked("aggregator", full, where)

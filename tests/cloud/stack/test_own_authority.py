@@ -74,6 +74,10 @@ def test_a_stack_that_names_no_certificates_has_its_own(
             assert command.main(["revoke", *words]) == 0
             wait_until(lambda: not goes(device, topic), 60)
         refused(settings.model_copy(update={"connect_seconds": 1.0}))
+        # The run goes on without a member that is revoked: the aggregator has asked the authority.
+        assert command.main(["revoke", "one", "--task", TASK, "--folder", str(place)]) == 0
+        up.wait_for("one was revoked, and takes no more part")
+        up.wait_for("closed: 1 answers", 2)
     assert "nothing is sent" not in up.said()
 
 
