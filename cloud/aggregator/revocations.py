@@ -33,7 +33,7 @@ def heeded(settings: TaskSettings) -> Iterator[None]:
     if settings.authority is None:
         yield
         return
-    revocations = Revocations(settings, settings.authority.server)
+    revocations = Revocations(settings, settings.authority)
     with Repeated(LOOK_SECONDS, revocations.look, first=True):
         yield
 
@@ -84,7 +84,7 @@ class Revocations:
             told = json.loads(content) if answer.status == 200 else answer.status
         except (OSError, http.client.HTTPException, ValueError) as error:
             problem = f"does not answer ({error})"
-            raise UnavailableError(self._server, problem, "check authority.server") from error
+            raise UnavailableError(self._server, problem, "check authority") from error
         finally:
             connection.close()
         if not isinstance(told, list):

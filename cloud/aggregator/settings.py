@@ -33,6 +33,8 @@ Many = Annotated[int, Field(ge=1, le=10**9)]
 Share = Annotated[str, Field(pattern="^(100|[1-9][0-9]?)%$")]
 """Of the devices that are online."""
 
+HTTPS = r"^https://[A-Za-z0-9._:\[\]-]+/?$"
+
 _FACTS = {"classes": "class_names", "width": "width", "seed": "seed", "shape": "shape"}
 """What a task's own keys say of an algorithm's settings."""
 
@@ -155,13 +157,6 @@ class IngestSettings(Settings):
     """Processes of `edgeloop ingest` take them, and write to a ledger in PostgreSQL."""
 
 
-class RevocationSettings(Settings):
-    """The `[authority]` table: who says which devices were revoked."""
-
-    server: Annotated[str, Field(pattern=r"^https://[A-Za-z0-9._:\[\]-]+/?$")]
-    """Its URL, https://HOST:PORT; it is shown the broker's certificates."""
-
-
 class HttpSettings(Settings):
     """The `[http]` table: where metrics, health and status are served.
 
@@ -250,8 +245,9 @@ class TaskSettings(Settings):
     """Metrics, health and status."""
     trace: TraceSettings = TraceSettings()
     """Where traces go."""
-    authority: RevocationSettings | None = None
-    """Who says which devices were revoked: those are evicted."""
+    authority: Annotated[str, Field(pattern=HTTPS)] | None = None
+    """URL of who says which devices were revoked: those are evicted. It is shown the broker's
+    certificates."""
 
     @model_validator(mode="after")
     def _one_store(self) -> "TaskSettings":

@@ -91,14 +91,14 @@ def sync(
     with console.serving():
         while True:
             try:
-                if _fetched(server, folder, first_line(token_file, "--token-file").strip()):
+                if fetch_changes(server, folder, first_line(token_file, "--token-file").strip()):
                     publishing.reload_broker(pid_file or folder / PID)
             except EdgeloopError as error:
                 log.warning("%s; tries again in %.0f s", error, seconds)
             time.sleep(seconds)
 
 
-def _fetched(server: str, folder: Path, token: str) -> bool:
+def fetch_changes(server: str, folder: Path, token: str) -> bool:
     """Write what has changed at the authority; tell whether anything has."""
     context = ssl.create_default_context(cafile=str(folder / f"{SERVICES}.crt"))
     paths = {RIGHTS: "/v1/rights", **{f"{n}.crl": f"/v1/revoked/{n}" for n in (DEVICES, SERVICES)}}

@@ -85,7 +85,7 @@ def aggregator_service(
     if served is not None and broker.has_own_authority:
         host = reachable(served.listen or broker.listen)
         named = f"[{host}]" if ":" in host else host
-        full.setdefault("authority", {"server": f"https://{named}:{served.port}"})
+        full.setdefault("authority", f"https://{named}:{served.port}")
     if generator is not None and algorithms.may_ask_generator(table.get("algorithm")):
         full.setdefault("generator", generator.reference)
     checked = _checked("aggregator", full, where)
