@@ -1,8 +1,9 @@
 """Who may ask an aggregator over HTTP: by a token, by a certificate, and by which host."""
 
+import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from cloud.aggregator import http
 from cloud.aggregator.metrics import Metrics
 from cloud.aggregator.settings import HttpSettings
+from cloud.http import server
 from cloud.http.access import new_token
 from edgeloop.errors import ConfigError
 from edgeloop.runtime.config import parse
@@ -24,15 +26,15 @@ OPEN = ["/healthz", "/readyz"]
 
 @contextmanager
 def served(verify: Any = True, **settings: Any) -> Iterator[httpx.Client]:
-    server = http.serve(http.app(lambda: STATUS, Metrics()), HttpSettings(port=0, **settings))
-    server.start()
+    started = http.serve(http.app(lambda: STATUS, Metrics()), HttpSettings(port=0, **settings))
+    started.start()
     scheme = "https" if "certificate_file" in settings else "http"
-    base = f"{scheme}://127.0.0.1:{server.port}"
+    base = f"{scheme}://127.0.0.1:{started.port}"
     try:
         with httpx.Client(base_url=base, trust_env=False, verify=verify) as client:
             yield client
     finally:
-        server.stop()
+        started.stop()
 
 
 @pytest.fixture
@@ -121,3 +123,18 @@ def test_a_file_of_tokens_that_is_none(tmp_path: Path, text: str) -> None:
         http.serve(http.app(lambda: STATUS, Metrics()), HttpSettings(tokens_file=file))
     with pytest.raises(ConfigError, match="cannot be read"):
         http.serve(http.app(lambda: STATUS, Metrics()), HttpSettings(tokens_file=tmp_path / "x"))
+
+
+def test_who_never_speaks_tls_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before that a connection counts nowhere, and would be held for a minute."""
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 0.3)
+    authority = Authority(tmp_path / "one")
+    certificate, key = authority.sign("aggregator", "127.0.0.1")
+    trusted = ssl.create_default_context(cafile=str(authority.file))
+    with served(trusted, certificate_file=certificate, key_file=key) as pages, ExitStack() as stack:
+        place = "127.0.0.1", pages.base_url.port
+        silent = [
+            stack.enter_context(socket.create_connection(place, timeout=20)) for _ in range(200)
+        ]
+        assert pages.get("/healthz").status_code == 200
+        assert all(each.recv(1) == b"" for each in silent)
