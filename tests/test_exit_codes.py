@@ -252,10 +252,17 @@ def _up(folder: Path, task: dict[str, Any], device: dict[str, Any]) -> list[str]
     return ["up", "--config", str(stacks.write(folder, table))]
 
 
+def _authority(folder: Path, task: dict[str, Any], device: dict[str, Any]) -> list[str]:
+    place = ["--folder", str(folder / "authority")]
+    assert main(["ca", "init", *place, "--port", "0"]) == 0
+    return ["ca", "serve", *place]
+
+
 SERVICES: dict[str, Case] = {
     "agent": (_agent, "tries again"),
     "aggregator": (_aggregator, "metrics, health and status"),
     "base serve": (_bases, "serves"),
+    "ca serve": (_authority, "devices enrol at"),
     "up": (_up, "tries again"),
 }
 
