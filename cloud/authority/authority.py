@@ -6,21 +6,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection
 
-from cloud.authority import auditing, signing, tokens
-from cloud.authority.database import Database, as_utc
+from cloud.authority import auditing, registry, signing, tokens
+from cloud.authority.database import Database
 from cloud.authority.identity import SERVICES as SERVICE_NAMES
 from cloud.authority.identity import Identity, check_name, check_task, of_certificate
 from cloud.authority.keys import DEVICES, SERVICES
-from cloud.authority.migrations import certificates, devices
+from cloud.authority.registry import DeniedError as DeniedError
+from cloud.authority.registry import Device
 from cloud.authority.signing import PublicKey, Signer
 from cloud.authority.tokens import Admission, Token
-from edgeloop.errors import ConfigError, EdgeloopError, InputError
+from edgeloop.errors import ConfigError, EdgeloopError
 from edgeloop.runtime.pace import LogRateLimiter
 
 LIFE = timedelta(days=7)
@@ -38,30 +38,9 @@ REFUSALS = 100
 log = logging.getLogger(__name__)
 
 
-class DeniedError(InputError):
-    """The authority does not sign this."""
-
-
 def utc() -> datetime:
     """Return the time now."""
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True)
-class Device:
-    """A device that is admitted to a task, or was.
-
-    Attributes:
-        identity: its task and name.
-        labels: of the token that it was admitted by.
-        admitted: when.
-        revoked: when it was revoked, if it was.
-    """
-
-    identity: Identity
-    labels: Mapping[str, str]
-    admitted: datetime
-    revoked: datetime | None
 
 
 @dataclass(frozen=True)
@@ -140,14 +119,12 @@ class Authority:
         """
         now = self._now()
         with self._database.writing() as connection:
-            row = _device(connection, identity)
+            row = registry.row_of(connection, identity)
             if row is None:
                 problem = f"{identity} was never admitted"
                 raise ConfigError("name", problem, "see edgeloop ca devices")
             if row.revoked is None:
-                key = {"task": identity.task, "name": identity.name}
-                connection.execute(update(devices).filter_by(**key).values(revoked=now))
-                _revoke_certificates(connection, DEVICES, identity, now)
+                registry.revoke(connection, identity, now)
                 auditing.note(connection, now, actor, "revoke", str(identity))
 
     def issue_service(
@@ -177,7 +154,7 @@ class Authority:
         """
         now = self._now()
         with self._database.writing() as connection:
-            if not _revoke_certificates(connection, SERVICES, identity, now):
+            if not registry.revoke_certificates(connection, SERVICES, identity, now):
                 problem = f"{identity} has no certificate that holds"
                 raise ConfigError("name", problem, "name a service, and its task")
             auditing.note(connection, now, actor, "revoke", str(identity))
@@ -204,7 +181,8 @@ class Authority:
             with self._database.writing() as connection:
                 found = self._token(connection, token, name)
                 identity = Identity(found.admission.task, name)
-                self._admit(connection, found, identity, key)
+                digest = signing.key_digest(key)
+                registry.admit(connection, found, identity, digest, self._now())
                 signed = self._sign(connection, DEVICES, identity, key, (), self._life)
                 actor, detail = f"token {found.id} at {address}", _dates(signed)
                 auditing.note(connection, self._now(), actor, "enrol", str(identity), detail=detail)
@@ -225,15 +203,14 @@ class Authority:
         with self._recorded("renew", address):
             name, key = signing.read_request(request)
             shown = self._own(certificate)
+            identity = of_certificate(shown) or Identity("", "")
             with self._database.writing() as connection:
-                row, identity = self._holder(connection, shown)
+                row = registry.holder(connection, shown, identity, self._now())
                 if name != identity.name:
                     problem = f"asks for {name[:80]!r}, and the certificate is {identity}'s"
                     raise DeniedError("the request", problem, "ask for the same name")
                 signed = self._sign(connection, DEVICES, identity, key, (), self._life)
-                digest = signing.key_digest(key)
-                of_device = update(devices).filter_by(task=identity.task, name=identity.name)
-                connection.execute(of_device.values(key=digest))
+                registry.renewed(connection, identity, signing.key_digest(key))
                 actor, detail = f"{identity} at {address}", _dates(signed)
                 auditing.note(connection, self._now(), actor, "renew", str(identity), detail=detail)
         return Signed(identity, signed, json.loads(row.labels))
@@ -242,9 +219,8 @@ class Authority:
 
     def admitted(self) -> list[Device]:
         """Return all devices that were ever admitted, by task and name."""
-        query = select(devices).order_by(devices.c.task, devices.c.name)
         with self._database.reading() as connection:
-            return [_known(row) for row in connection.execute(query)]
+            return registry.all_devices(connection)
 
     def tokens(self) -> Sequence[Token]:
         """Return all tokens, the oldest first; their texts are kept nowhere."""
@@ -253,11 +229,8 @@ class Authority:
 
     def services(self) -> list[Identity]:
         """Return the services that have a certificate that holds."""
-        c = certificates.c
-        holds = (c.signer == SERVICES) & (c.expires > self._now()) & c.revoked.is_(None)
-        query = select(c.task, c.name).where(holds).distinct().order_by(c.task, c.name)
         with self._database.reading() as connection:
-            return [Identity(row.task, row.name) for row in connection.execute(query)]
+            return registry.services(connection, self._now())
 
     def audit(self, most: int) -> Sequence[auditing.Entry]:
         """Return the newest acts, the last first."""
@@ -266,12 +239,9 @@ class Authority:
 
     def revoked(self, signer: str) -> x509.CertificateRevocationList:
         """Return the list of certificates that were revoked and would hold still."""
-        c, now = certificates.c, self._now()
-        query = select(c.serial, c.revoked).where(
-            c.signer == signer, c.revoked.is_not(None), c.expires > now
-        )
+        now = self._now()
         with self._database.reading() as connection:
-            rows = [(int(r.serial, 16), as_utc(r.revoked)) for r in connection.execute(query)]
+            rows = registry.revoked_serials(connection, signer, now)
         return self._signers[signer].revoked(rows, now, LIST_LIFE)
 
     def note_refusal(self, actor: str, act: str, subject: str, why: str) -> None:
@@ -309,33 +279,6 @@ class Authority:
             raise DeniedError(f"token {token.id}", problem, "give the name that it was made for")
         return token
 
-    def _admit(
-        self, connection: Connection, token: Token, identity: Identity, key: PublicKey
-    ) -> None:
-        """Write that a device is admitted; nothing where it asks for the second time."""
-        digest, now = signing.key_digest(key), self._now()
-        row = _device(connection, identity)
-        if row is not None and row.revoked is None and (row.token, row.key) == (token.id, digest):
-            return
-        if not tokens.use(connection, token):
-            raise DeniedError(f"token {token.id}", "is used up", "ask for another one")
-        facts = {
-            "labels": json.dumps(dict(token.admission.labels), sort_keys=True),
-            "token": token.id,
-            "key": digest,
-            "admitted": now,
-            "revoked": None,
-        }
-        own = {"task": identity.task, "name": identity.name}
-        if row is None:
-            _check_alike(connection, identity)
-            folded = identity.name.casefold()
-            connection.execute(insert(devices).values(**own, folded=folded, **facts))
-            return
-        _check_again(row, token, identity)
-        _revoke_certificates(connection, DEVICES, identity, now)
-        connection.execute(update(devices).filter_by(**own).values(**facts))
-
     def _own(self, der: bytes) -> x509.Certificate:
         """Return a certificate that the authority of devices has signed, whatever its dates.
 
@@ -350,24 +293,6 @@ class Authority:
             raise DeniedError("the certificate", "is no device's", remedy) from error
         return certificate
 
-    def _holder(self, connection: Connection, shown: x509.Certificate) -> tuple[Any, Identity]:
-        """Return the device of a certificate.
-
-        Raises:
-            DeniedError: if the certificate does not hold, or the device was revoked.
-        """
-        identity = of_certificate(shown) or Identity("", "")
-        serial = _hexadecimal(shown.serial_number)
-        known = connection.execute(select(certificates).filter_by(serial=serial)).first()
-        row = _device(connection, identity)
-        if known is None or row is None:
-            raise DeniedError("the certificate", "is not known here", "enrol again by a token")
-        if known.revoked is not None or row.revoked is not None:
-            raise DeniedError(str(identity), "was revoked", "enrol again by a token")
-        if self._now() >= as_utc(known.expires):
-            raise DeniedError(str(identity), "has expired", "enrol again by a token")
-        return row, identity
-
     def _sign(
         self,
         connection: Connection,
@@ -377,69 +302,16 @@ class Authority:
         hosts: Sequence[str],
         life: timedelta,
     ) -> x509.Certificate:
-        """Sign a certificate and write it down; forget the holder's that have long expired."""
+        """Sign a certificate, and write it down."""
         now = self._now()
         signed = self._signers[signer].sign(identity.subject, key, hosts, now, life)
-        own = {"signer": signer, "task": identity.task, "name": identity.name}
-        old = delete(certificates).filter_by(**own).where(certificates.c.expires < now - life)
-        connection.execute(old)
-        row = {
-            "serial": _hexadecimal(signed.serial_number),
-            "issued": now,
-            "expires": signed.not_valid_after_utc,
-        }
-        connection.execute(insert(certificates).values(**own, **row))
+        registry.write_certificate(connection, signer, identity, signed, now)
         return signed
 
 
-def _device(connection: Connection, identity: Identity) -> Any:
-    query = select(devices).filter_by(task=identity.task, name=identity.name)
-    return connection.execute(query).first()
-
-
-def _known(row: Any) -> Device:
-    revoked = None if row.revoked is None else as_utc(row.revoked)
-    identity = Identity(row.task, row.name)
-    return Device(identity, json.loads(row.labels), as_utc(row.admitted), revoked)
-
-
-def _check_alike(connection: Connection, identity: Identity) -> None:
-    """Refuse a name that differs from another device's in capitals only."""
-    key = {"task": identity.task, "folded": identity.name.casefold()}
-    other = connection.scalar(select(devices.c.name).filter_by(**key))
-    if other is not None:
-        problem = f"{identity.name} is {other} in other capitals"
-        raise DeniedError("name", problem, "choose another one for the device")
-
-
-def _check_again(row: Any, token: Token, identity: Identity) -> None:
-    """Refuse to admit a device again by a token that was not made for that."""
-    if not token.admission.is_for_one:
-        problem = f"{identity} is admitted already" if row.revoked is None else "was revoked"
-        remedy = f"have a token made that names {identity.name}"
-        raise DeniedError(str(identity), problem, remedy)
-    if row.revoked is not None and token.created <= as_utc(row.revoked):
-        problem = f"is older than the revocation of {identity}"
-        raise DeniedError(f"token {token.id}", problem, "ask for another one")
-
-
-def _revoke_certificates(
-    connection: Connection, signer: str, identity: Identity, now: datetime
-) -> int:
-    """Revoke what a holder has that would hold still; return how many that were."""
-    own = {"signer": signer, "task": identity.task, "name": identity.name}
-    hold = update(certificates).filter_by(**own)
-    hold = hold.where(certificates.c.revoked.is_(None), certificates.c.expires > now)
-    return connection.execute(hold.values(revoked=now)).rowcount
-
-
-def _hexadecimal(serial: int) -> str:
-    return f"{serial:040x}"
-
-
 def _dates(certificate: x509.Certificate) -> str:
-    until = certificate.not_valid_after_utc
-    return f"certificate {_hexadecimal(certificate.serial_number)} until {until:%Y-%m-%d %H:%M} UTC"
+    serial, until = certificate.serial_number, certificate.not_valid_after_utc
+    return f"certificate {registry.hexadecimal(serial)} until {until:%Y-%m-%d %H:%M} UTC"
 
 
 def problem_of(error: EdgeloopError) -> Mapping[str, str]:

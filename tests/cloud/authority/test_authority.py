@@ -125,7 +125,7 @@ def test_a_counted_token_takes_over_nobody(authority: Authority) -> None:
     """Who has one could be any device of the fleet."""
     first = authority.enrol(token(authority, "press-1"), request("press-1"), HERE)
     counted = token(authority, "*", uses=9)
-    with pytest.raises(DeniedError, match="press-1 of presses is admitted already; have a token"):
+    with pytest.raises(DeniedError, match="press-1 of presses: is admitted already; have a token"):
         authority.enrol(counted, request("press-1"), HERE)
     with pytest.raises(DeniedError, match="PRESS-1 is press-1 in other capitals"):
         authority.enrol(counted, request("PRESS-1"), HERE)
