@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -17,10 +16,10 @@ from cloud.authority.identity import SERVICES as SERVICE_NAMES
 from cloud.authority.identity import Identity, check_name, check_task, of_certificate
 from cloud.authority.keys import DEVICES, SERVICES
 from cloud.authority.registry import DeniedError as DeniedError
-from cloud.authority.registry import Device
+from cloud.authority.registry import Device, Signed
 from cloud.authority.signing import PublicKey, Signer
 from cloud.authority.tokens import Admission, Token
-from edgeloop.errors import ConfigError, EdgeloopError
+from edgeloop.errors import ConfigError
 from edgeloop.runtime.pace import LogRateLimiter
 
 LIFE = timedelta(days=7)
@@ -41,21 +40,6 @@ log = logging.getLogger(__name__)
 def utc() -> datetime:
     """Return the time now."""
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True)
-class Signed:
-    """A certificate that was just signed.
-
-    Attributes:
-        identity: whom it names.
-        certificate: itself.
-        labels: the device's.
-    """
-
-    identity: Identity
-    certificate: x509.Certificate
-    labels: Mapping[str, str]
 
 
 class Authority:
@@ -251,6 +235,17 @@ class Authority:
             with self._database.writing() as connection:
                 auditing.note(connection, now, actor, act, subject, outcome="refused", detail=why)
 
+    def service_of(self, der: bytes) -> Identity | None:
+        """Return the service whose certificate this is; None if it holds no more, or is none."""
+        try:
+            shown = x509.load_der_x509_certificate(der)
+            shown.verify_directly_issued_by(self.certificate(SERVICES))
+        except (ValueError, TypeError, InvalidSignature):
+            return None
+        with self._database.reading() as connection:
+            holds = registry.holds(connection, shown, self._now())
+        return of_certificate(shown) if holds else None
+
     def certificate(self, signer: str) -> x509.Certificate:
         """Return the certificate of one of the two authorities."""
         return self._signers[signer].certificate
@@ -312,11 +307,6 @@ class Authority:
 def _dates(certificate: x509.Certificate) -> str:
     serial, until = certificate.serial_number, certificate.not_valid_after_utc
     return f"certificate {registry.hexadecimal(serial)} until {until:%Y-%m-%d %H:%M} UTC"
-
-
-def problem_of(error: EdgeloopError) -> Mapping[str, str]:
-    """Return an error as what a device is told of it."""
-    return {"field": error.field, "problem": error.problem, "remedy": error.remedy}
 
 
 def names_of(found: Collection[Device]) -> list[Identity]:

@@ -4,15 +4,15 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from cryptography import x509
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud.authority.authority import Authority, DeniedError, Signed, names_of, problem_of
-from cloud.authority.identity import Identity, of_certificate
+from cloud.authority.authority import Authority, DeniedError, names_of
+from cloud.authority.identity import Identity
 from cloud.authority.keys import DEVICES, SERVICES
+from cloud.authority.registry import Signed
 from cloud.authority.rights import mosquitto_acl
 from cloud.authority.settings import AuthoritySettings
 from cloud.authority.signing import MOST_REQUEST_BYTES, pem
@@ -92,20 +92,18 @@ def needed(method: str, path: str) -> Role:
     return Role.viewer if method in ("GET", "HEAD") else Role.operator
 
 
-def of_certificate_shown(der: bytes) -> Caller:
-    """Return who shows a certificate that TLS has verified: services may read."""
-    try:
-        certificate = x509.load_der_x509_certificate(der)
-    except ValueError:
-        return UNKNOWN
-    identity = of_certificate(certificate)
-    if identity is None or not _is_service(certificate):
-        return UNKNOWN
-    return Caller(identity.user, Role.viewer)
+def services_read(authority: Authority, der: bytes) -> Caller:
+    """Return who shows a certificate that TLS has verified: a service that holds one may read.
+
+    Raises:
+        EdgeloopError: if the database is away.
+    """
+    identity = authority.service_of(der)
+    return UNKNOWN if identity is None else Caller(identity.user, Role.viewer)
 
 
-def _is_service(certificate: x509.Certificate) -> bool:
-    return certificate.issuer.rfc4514_string().startswith(f"CN=edgeloop {SERVICES} ")
+def _told(error: EdgeloopError) -> dict[str, str]:
+    return {"field": error.field, "problem": error.problem, "remedy": error.remedy}
 
 
 def app(authority: Authority, settings: AuthoritySettings, changed: Callable[[], None]) -> FastAPI:
@@ -124,7 +122,7 @@ def app(authority: Authority, settings: AuthoritySettings, changed: Callable[[],
     @api.exception_handler(EdgeloopError)
     def refused(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, EdgeloopError)  # noqa: S101 - as it is registered
-        return JSONResponse(dict(problem_of(error)), _code(error))
+        return JSONResponse(_told(error), _code(error))
 
     @api.exception_handler(RequestValidationError)
     def unreadable(_: Request, error: Exception) -> JSONResponse:

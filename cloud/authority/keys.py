@@ -100,6 +100,17 @@ def read_key(path: Path, passphrase: str | None = None) -> Key:
     return key
 
 
+def fits(certificate: Path, key: Path) -> bool:
+    """Return whether both files are there, and belong together: a crash comes between two.
+
+    Raises:
+        ConfigError: if one is there and cannot be read.
+    """
+    if not certificate.exists() or not key.exists():
+        return False
+    return read_certificate(certificate).public_key() == read_key(key).public_key()
+
+
 def read_certificate(path: Path) -> x509.Certificate:
     """Read the first certificate of a file.
 

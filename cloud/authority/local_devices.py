@@ -60,7 +60,7 @@ def admit_if_due(authority: Authority, identity: Identity, folder: Path) -> None
 
 def _held(authority: Authority, folder: Path) -> x509.Certificate | None:
     """Return the certificate in a folder; None if there is none of this authority."""
-    if not (folder / CERTIFICATE).exists() or not (folder / KEY).exists():
+    if not keys.fits(folder / CERTIFICATE, folder / KEY):
         return None
     held = keys.read_certificate(folder / CERTIFICATE)
     ours = held.issuer == authority.certificate(DEVICES).subject

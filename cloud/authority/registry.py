@@ -39,6 +39,21 @@ class Device:
     revoked: datetime | None
 
 
+@dataclass(frozen=True)
+class Signed:
+    """A certificate that was just signed.
+
+    Attributes:
+        identity: whom it names.
+        certificate: itself.
+        labels: the device's.
+    """
+
+    identity: Identity
+    certificate: x509.Certificate
+    labels: Mapping[str, str]
+
+
 def row_of(connection: Connection, identity: Identity) -> Any:
     """Return a device's row; None if it was never admitted."""
     query = select(devices).filter_by(task=identity.task, name=identity.name)
@@ -173,6 +188,13 @@ def revoked_serials(
     query = select(c.serial, c.revoked)
     query = query.where(c.signer == signer, c.revoked.is_not(None), c.expires > now)
     return [(int(r.serial, 16), as_utc(r.revoked)) for r in connection.execute(query)]
+
+
+def holds(connection: Connection, shown: x509.Certificate, now: datetime) -> bool:
+    """Return whether a certificate is known, and neither revoked nor expired."""
+    serial = hexadecimal(shown.serial_number)
+    known = connection.execute(select(certificates).filter_by(serial=serial)).first()
+    return known is not None and known.revoked is None and now < as_utc(known.expires)
 
 
 def services(connection: Connection, now: datetime) -> list[Identity]:

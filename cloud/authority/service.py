@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -12,7 +13,7 @@ from cryptography import x509
 from cloud.authority import keys, publishing
 from cloud.authority.authority import Authority, utc
 from cloud.authority.database import Database
-from cloud.authority.http import app, needed, of_certificate_shown
+from cloud.authority.http import app, needed, services_read
 from cloud.authority.identity import Identity
 from cloud.authority.keys import DEVICES, SERVICES
 from cloud.authority.settings import FILE, AuthoritySettings
@@ -67,7 +68,9 @@ def serving(folder: Path) -> Iterator[Server]:
         published = stack.enter_context(_publishing(authority, folder, settings))
         tls = _context(authority, folder, settings)
         tokens, hosts = Tokens(settings.tokens_file), allowed_hosts(settings.hosts)
-        rules = Rules(needed, tokens, hosts, of_certificate_shown, authority.note_refusal)
+        rules = Rules(
+            needed, tokens, hosts, partial(services_read, authority), authority.note_refusal
+        )
         guarded = Guard(app(authority, settings, published.wake), rules)
         server = Server(guarded, settings.listen, settings.port, tls)
         server.start()
@@ -132,7 +135,7 @@ def issue_if_due(
         RunError: if the folder cannot be written.
     """
     path = folder / f"{identity.name}.crt"
-    if path.exists() and path.with_suffix(".key").exists():
+    if path.exists() and keys.fits(path, path.with_suffix(".key")):
         held = keys.read_certificate(path)
         left = held.not_valid_after_utc - utc()
         if left > settings.service_life / 2 and _serves(held, hosts, authority):

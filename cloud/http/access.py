@@ -4,6 +4,7 @@ A file of tokens has a line for each: a role, a name, and the token's SHA-256. `
 `operator` acts on devices, `admin` does everything. The file is read again when it changes.
 """
 
+import asyncio
 import enum
 import hashlib
 import json
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cloud.http.connections import CERTIFICATE
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, EdgeloopError
 from edgeloop.runtime.pace import LogRateLimiter
 
 log = logging.getLogger(__name__)
@@ -142,8 +143,8 @@ class Rules:
         needed: the role that a method and a path need.
         tokens: who is known.
         hosts: that a request may name, without ports; all if empty.
-        of_certificate: who shows a certificate, DER, that TLS has verified.
-        note: told of refusals, some of each kind: who, the kind, what was asked, and why not.
+        of_certificate: who shows a certificate, DER, that TLS has verified; on any thread.
+        note: on any thread, told of refusals, some of each kind: who, the kind, what was asked, and why not.
     """
 
     needed: Callable[[str, str], Role]
@@ -170,7 +171,7 @@ class Guard:
         if scope["type"] != "http":
             return
         headers = dict(scope["headers"])
-        caller = self._caller(scope, headers)
+        caller = await self._caller(scope, headers)
         refusal = self._refusal(scope, headers, caller)
         if refusal is None:
             body = await _read_body(receive)
@@ -178,17 +179,23 @@ class Guard:
                 await self._app({**scope, CALLER: caller}, _Body(body, receive), send)
                 return
             refusal = (413, f"the body has more than {MOST_BODY_BYTES} bytes")
-        self._tell(scope, caller, *refusal)
+        await asyncio.to_thread(self._tell, scope, caller, *refusal)
         await _answer(send, *refusal)
 
-    def _caller(self, scope: Scope, headers: dict[bytes, bytes]) -> Caller:
+    async def _caller(self, scope: Scope, headers: dict[bytes, bytes]) -> Caller:
         kind, _, token = headers.get(b"authorization", b"").partition(b" ")
         if kind.lower() == b"bearer" and 0 < len(token) <= MOST_TOKEN_BYTES:
             found = self._rules.tokens.whose(token.strip().decode("latin-1"))
             if found.role:
                 return found
         certificate = scope.get(CERTIFICATE, b"")
-        return self._rules.of_certificate(certificate) if certificate else UNKNOWN
+        if not certificate or not self._rules.needed(scope["method"], scope["path"]):
+            return UNKNOWN
+        try:
+            return await asyncio.to_thread(self._rules.of_certificate, certificate)
+        except EdgeloopError as error:  # the database is away: nobody is known by a certificate
+            log.warning("cannot tell who shows a certificate: %s", error)
+            return UNKNOWN
 
     def _refusal(
         self, scope: Scope, headers: dict[bytes, bytes], caller: Caller
@@ -210,7 +217,10 @@ class Guard:
         what = f"{scope['method']} {scope['path'][:200]}"
         if self._told.allowed(str(code)):
             log.warning("refused %s of %s: %s", what, who, why)
-            self._rules.note(who, f"http {code}", what, why)
+            try:
+                self._rules.note(who, f"http {code}", what, why)
+            except EdgeloopError as error:
+                log.warning("a refusal is not written down: %s", error)
 
 
 def address(scope: Scope) -> str:

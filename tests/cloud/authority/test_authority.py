@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from cloud.authority import keys
-from cloud.authority.authority import Authority, DeniedError, Signed
+from cloud.authority.authority import Authority, DeniedError
 from cloud.authority.database import Database
 from cloud.authority.identity import Identity
 from cloud.authority.keys import DEVICES, SERVICES
+from cloud.authority.registry import Signed
 from cloud.authority.signing import new_key
 from cloud.authority.tokens import Admission
 from edgeloop.errors import ConfigError, TakenError

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from cloud.authority import keys
+from cloud.authority import command, keys, local_devices, service
 from cloud.authority.authority import Authority, DeniedError
 from cloud.authority.database import Database
 from cloud.authority.identity import Identity
 from cloud.authority.keys import DEVICES
+from cloud.authority.signing import new_key
 from cloud.authority.tokens import Admission
 from edgeloop.errors import ConfigError, EdgeloopError, RunError
 from tests.cloud.authority.test_authority import BEGUN, HERE, request, token
@@ -115,3 +116,24 @@ def test_refusals_fill_no_disk(tmp_path: Path) -> None:
         ((_, text),) = authority.make_tokens([admission], "ann")
         authority.enrol(text, asked, HERE)
         assert authority.audit(1)[0].outcome == "done", "what is done is always there"
+
+
+def test_a_key_that_a_crash_has_left_beside_an_older_certificate(tmp_path: Path) -> None:
+    folder, place = tmp_path / "authority", tmp_path / "out"
+    assert command.main(["init", "--folder", str(folder)]) == 0
+    broker, press = Identity("", "broker"), Identity("presses", "press-1")
+    with service.opened(folder) as (authority, settings):
+        assert service.issue_if_due(authority, broker, (HERE,), settings, place)
+        local_devices.admit_if_due(authority, press, place)
+        assert not service.issue_if_due(authority, broker, (HERE,), settings, place)
+        for name in ("broker", "device"):
+            keys.write_key(place / f"{name}.key", new_key())
+        assert service.issue_if_due(authority, broker, (HERE,), settings, place)
+        local_devices.admit_if_due(authority, press, place)
+        for name in ("broker", "device"):
+            assert keys.fits(place / f"{name}.crt", place / f"{name}.key")
+        authority.revoke(press, "ann")
+        before = (place / "device.crt").read_bytes()
+        (place / "device.key").unlink()
+        local_devices.admit_if_due(authority, press, place)
+        assert (place / "device.crt").read_bytes() == before, "who was revoked stays out"

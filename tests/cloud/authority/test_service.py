@@ -226,6 +226,8 @@ def test_a_service_may_look(here: Site) -> None:
     with httpx.Client(base_url=here.url, verify=context, trust_env=False) as client:
         assert client.get("/v1/devices").status_code == 200
         assert client.post("/v1/revoke", json={}).status_code == 403
+        here.authority.revoke_service(Identity("", "operator"), "ann")
+        assert client.get("/v1/devices").status_code == 401, "at once"
     device = here.enrol("cam-6")
     context = ssl.create_default_context(cafile=str(here.folder / "services.crt"))
     context.load_cert_chain(device / "device.crt", device / "device.key")
