@@ -144,7 +144,8 @@ class Rules:
         tokens: who is known.
         hosts: that a request may name, without ports; all if empty.
         of_certificate: who shows a certificate, DER, that TLS has verified; on any thread.
-        note: on any thread, told of refusals, some of each kind: who, the kind, what was asked, and why not.
+        note: told, on any thread, of refusals, some of each kind: who, the kind, what was asked,
+            and why not.
     """
 
     needed: Callable[[str, str], Role]
