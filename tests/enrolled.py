@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from cryptography import x509
+
 from cloud.authority import broker_command, command, publishing, service
 from cloud.authority.authority import Authority
-from cloud.authority.keys import SERVICES
+from cloud.authority.keys import DEVICES, SERVICES
 from cloud.authority.signing import fingerprint
 from cloud.authority.tokens import Admission
 from edge.agent import enrol_command
@@ -106,15 +108,19 @@ class GuardedBroker:
 
     def update(self) -> None:
         """Write the rights as they are now, as `edgeloop ca serve` does every few seconds."""
-        wait_until(
-            lambda: publishing.write(self.site.authority, self.folder, "") or self._is_true()
-        )
-        while publishing.write(self.site.authority, self.folder, ""):
-            pass
+        wait_until(self._written)
         self.mosquitto.process.send_signal(signal.SIGHUP)
 
-    def _is_true(self) -> bool:
-        return not publishing.write(self.site.authority, self.folder, "")
+    def _written(self) -> bool:
+        """Write; tell whether the list has all who are revoked: it has whole seconds."""
+        publishing.write(self.site.authority, self.folder, "")
+        found = x509.load_pem_x509_crl((self.folder / f"{DEVICES}.crl").read_bytes())
+        return serials(found) == serials(self.site.authority.revoked(DEVICES))
+
+
+def serials(found: x509.CertificateRevocationList) -> set[int]:
+    """Return which certificates a list has."""
+    return {each.serial_number for each in found}
 
 
 @contextmanager
