@@ -9,6 +9,9 @@ from edgeloop.errors import EdgeloopError
 
 log = logging.getLogger(__name__)
 
+LEAST_SECONDS = 1.0
+"""Between two times, however often it is woken."""
+
 
 class Repeated:
     """Something that is done again and again while a block runs; what fails is logged.
@@ -21,7 +24,7 @@ class Repeated:
 
     def __init__(self, seconds: float, act: Callable[[], None], first: bool = False) -> None:
         self._seconds, self._act, self._first = seconds, act, first
-        self._woken, self._ended = threading.Event(), False
+        self._woken, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
@@ -29,21 +32,22 @@ class Repeated:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended = True
+        self._ended.set()
         self._woken.set()
         self._thread.join()
 
     def wake(self) -> None:
-        """Do it now."""
+        """Do it soon."""
         self._woken.set()
 
     def _run(self) -> None:
         if not self._first:
             self._woken.wait(self._seconds)
-        while not self._ended:
+        while not self._ended.is_set():
             self._woken.clear()
             try:
                 self._act()
             except EdgeloopError as error:
                 log.warning("%s; tries again in %.0f s", error, self._seconds)
-            self._woken.wait(self._seconds)
+            if not self._ended.wait(min(LEAST_SECONDS, self._seconds)):
+                self._woken.wait(self._seconds)
