@@ -85,7 +85,8 @@ def refused(capfd: pytest.CaptureFixture[str], words: Sequence[str], code: int) 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_unknown_option_is_wrong_input(command: str, capfd: pytest.CaptureFixture[str]) -> None:
-    words = [command, *{"base": ["list"], "data": ["list"], "generator": ["list"]}.get(command, [])]
+    listed = {"base": ["list"], "data": ["list"], "generator": ["list"]}
+    words = [command, *{**listed, "broker": ["acl"], "ca": ["devices"]}.get(command, [])]
     words += {"predict": ["m", "x"]}.get(command, [])
     said = refused(capfd, [*words, "--no-such-option"], 2)
     assert "--no-such-option: there is no such option; " in said
@@ -251,10 +252,17 @@ def _up(folder: Path, task: dict[str, Any], device: dict[str, Any]) -> list[str]
     return ["up", "--config", str(stacks.write(folder, table))]
 
 
+def _authority(folder: Path, task: dict[str, Any], device: dict[str, Any]) -> list[str]:
+    place = ["--folder", str(folder / "authority")]
+    assert main(["ca", "init", *place, "--port", "0"]) == 0
+    return ["ca", "serve", *place]
+
+
 SERVICES: dict[str, Case] = {
     "agent": (_agent, "tries again"),
     "aggregator": (_aggregator, "metrics, health and status"),
     "base serve": (_bases, "serves"),
+    "ca serve": (_authority, "devices enrol at"),
     "up": (_up, "tries again"),
 }
 

@@ -72,11 +72,7 @@ def lasting_port() -> int:
 @contextmanager
 def brokers_in(folder: Path) -> Iterator[StartBroker]:
     """Start Mosquittos on free loopback ports, with further lines of configuration if wanted."""
-    program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("mosquitto is not installed")
-        pytest.skip("mosquitto is not installed")
+    program = _mosquitto()
     with ExitStack() as stack:
 
         def start(*lines: str, port: int | None = None) -> Mosquitto:
@@ -95,3 +91,24 @@ def brokers_in(folder: Path) -> Iterator[StartBroker]:
             return Mosquitto(process, BrokerSettings(port=port))
 
         yield start
+
+
+@contextmanager
+def mosquitto_with(config: Path, port: int) -> Iterator[Mosquitto]:
+    """Run a Mosquitto with a configuration file that listens on a port."""
+    process = subprocess.Popen([_mosquitto(), "-c", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        wait_for_port(port)
+        yield Mosquitto(process, BrokerSettings(port=port))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _mosquitto() -> str:
+    program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("mosquitto is not installed")
+        pytest.skip("mosquitto is not installed")
+    return program

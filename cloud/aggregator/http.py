@@ -1,29 +1,21 @@
 """What an aggregator tells over HTTP: its metrics, its health and how far it is."""
 
-import errno
-import socket
-import threading
-import time
+import ssl
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated
 
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud.aggregator.connections import LimitedH11Protocol
 from cloud.aggregator.ledger import PastRound
 from cloud.aggregator.metrics import Metrics, Phase
+from cloud.aggregator.settings import HttpSettings
 from cloud.aggregator.waiting import DeviceStatus, OddUpload
+from cloud.http.access import UNKNOWN, Caller, Guard, Role, Rules, Tokens, allowed_hosts
+from cloud.http.server import Server as Server
 from edgeloop.errors import ConfigError, EdgeloopError
-from edgeloop.runtime.ports import listen_error
-
-_START_SECONDS = 10.0
-_STOP_SECONDS = 5.0
-_PORT_ERRORS = {errno.EADDRINUSE: "is in use", errno.EACCES: "may not be used by this user"}
 
 
 class Status(BaseModel):
@@ -119,74 +111,48 @@ def app(status: Callable[[], Status], metrics: Metrics) -> FastAPI:
     return api
 
 
+def serve(api: FastAPI, settings: HttpSettings) -> Server:
+    """Return a server of an application for those who may ask; it is not started.
+
+    Raises:
+        ConfigError: if a file of the settings cannot be used.
+    """
+    shut = settings.tokens_file is not None or settings.client_ca_file is not None
+    rules = Rules(
+        _needed if shut else lambda method, path: Role.nobody,
+        Tokens(settings.tokens_file),
+        allowed_hosts(settings.allowed_hosts) if settings.allowed_hosts else frozenset(),
+        lambda der: Caller("a certificate", Role.viewer) if settings.client_ca_file else UNKNOWN,
+    )
+    return Server(Guard(api, rules), settings.host, settings.port, _tls(settings))
+
+
+def url(settings: HttpSettings, port: int) -> str:
+    """Return where a server is, for the log."""
+    scheme = "http" if settings.certificate_file is None else "https"
+    return f"{scheme}://{settings.host}:{port}"
+
+
+def _needed(method: str, path: str) -> Role:
+    return Role.nobody if path in ("/healthz", "/readyz") else Role.viewer
+
+
+def _tls(settings: HttpSettings) -> ssl.SSLContext | None:
+    if settings.certificate_file is None or settings.key_file is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.certificate_file, settings.key_file, password="")
+        if settings.client_ca_file is not None:
+            context.load_verify_locations(cafile=settings.client_ca_file)
+            context.verify_mode = ssl.CERT_OPTIONAL
+    except OSError as error:  # an SSLError is one
+        field = "http.certificate_file, http.key_file, http.client_ca_file"
+        raise ConfigError(field, f"cannot be used ({error})", "give PEM files") from error
+    return context
+
+
 def _readiness(reasons: list[str]) -> JSONResponse:
     ready = not reasons
     return JSONResponse({"ready": ready, "reasons": reasons}, 200 if ready else 503)
-
-
-class Server:
-    """Serves an application from a thread of its own.
-
-    Args:
-        api: the application.
-        host: the address to listen on.
-        port: 0 for any free one.
-
-    Attributes:
-        port: the one it listens on, once started.
-    """
-
-    def __init__(self, api: FastAPI, host: str, port: int) -> None:
-        self.port = port
-        self._host = host
-        self._thread: threading.Thread | None = None
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                api,
-                http=LimitedH11Protocol,
-                ws="none",
-                log_config=None,
-                log_level="error",  # what strangers send is no trouble of ours
-                access_log=False,
-                lifespan="off",
-                timeout_graceful_shutdown=1,
-            )
-        )
-
-    def start(self) -> None:
-        """Start, and return when requests are answered; `port` then tells where.
-
-        Raises:
-            ConfigError: if it cannot listen there.
-            TakenError: if another process does.
-        """
-        listening = _listening(self._host, self.port)
-        self.port = int(listening.getsockname()[1])
-        serve = partial(self._server.run, sockets=[listening])
-        self._thread = threading.Thread(target=serve, name="http", daemon=True)
-        self._thread.start()
-        given_up = time.monotonic() + _START_SECONDS
-        while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > given_up:
-                listening.close()
-                raise RuntimeError("the HTTP server did not start")
-            time.sleep(0.005)
-
-    def stop(self) -> None:
-        """Answer what has been asked, then listen no more; nothing if it was never started."""
-        self._server.should_exit = True
-        if self._thread is not None:
-            self._thread.join(_STOP_SECONDS)
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        if error.errno in _PORT_ERRORS:
-            remedy = "choose another one, or 0 for any free one"
-            problem = f"{port} {_PORT_ERRORS[error.errno]}"
-            raise listen_error("http.port", problem, remedy, error) from error
-        problem = f"cannot listen on {host!r} ({error.strerror or error})"
-        raise ConfigError("http.host", problem, "give an address of this machine") from error

@@ -195,7 +195,16 @@ def evict(settings: TaskSettings, device: str) -> bool:
             LedgerMembers(ledger).evict([device])
             return True  # the contract says so when the aggregator is there again
     except TakenError:
-        return _ask_aggregator(settings, device, EVICTED)
+        return ask_to_evict(settings, device)
+
+
+def ask_to_evict(settings: TaskSettings, device: str) -> bool:
+    """Have the aggregator that runs the task evict a device; tell whether it is out.
+
+    Raises:
+        BrokerError: if the broker cannot be reached.
+    """
+    return _ask_aggregator(settings, device, EVICTED)
 
 
 def _ask_aggregator(settings: TaskSettings, device: str, word: bytes) -> bool:

@@ -3,9 +3,8 @@
 import logging
 from pathlib import Path
 
-from cloud.aggregator import origin
+from cloud.aggregator import http, origin, revocations
 from cloud.aggregator.agreement import GeneratorHandle, check_buffer, load_base, make_contract
-from cloud.aggregator.http import Server, app
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.run import Run as Run
 from cloud.aggregator.settings import TaskSettings
@@ -61,13 +60,14 @@ def _make_run(
 
 def _serve(run: Run) -> Path:
     """Run to the end while HTTP is answered, and beyond if the task lingers."""
-    http = run.settings.http
-    server = Server(app(run.status, run.metrics), http.host, http.port)
+    settings = run.settings
+    server = http.serve(http.app(run.status, run.metrics), settings.http)
     server.start()
-    log.info("metrics, health and status on http://%s:%d", http.host, server.port)
+    log.info("metrics, health and status on %s", http.url(settings.http, server.port))
     try:
-        summary = run.run_to_end()
-        if http.linger:
+        with revocations.heeded(settings):
+            summary = run.run_to_end()
+        if settings.http.linger:
             log.info("finished; serving HTTP until stopped")
             run.stay()
         return summary

@@ -33,6 +33,8 @@ Many = Annotated[int, Field(ge=1, le=10**9)]
 Share = Annotated[str, Field(pattern="^(100|[1-9][0-9]?)%$")]
 """Of the devices that are online."""
 
+HTTPS = r"^https://[A-Za-z0-9._:\[\]-]+/?$"
+
 _FACTS = {"classes": "class_names", "width": "width", "seed": "seed", "shape": "shape"}
 """What a task's own keys say of an algorithm's settings."""
 
@@ -162,11 +164,31 @@ class HttpSettings(Settings):
         host: the address to listen on.
         port: 0 for any free one; it is logged.
         linger: whether they are served on after the end, until the aggregator is stopped.
+        tokens_file: bearer tokens of those who may ask for metrics and status, each with a role
+            (`edgeloop ca http-token`); everybody if not given. Health is for everybody.
+        allowed_hosts: names that a request may be addressed to, besides this machine's own; any if
+            empty.
+        certificate_file: for HTTPS, PEM; plain HTTP if not given.
+        key_file: its private key.
+        client_ca_file: authorities, PEM: who shows a certificate of theirs needs no token.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9464
     linger: bool = False
+    tokens_file: Path | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    client_ca_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _go_together(self) -> "HttpSettings":
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        if self.client_ca_file is not None and self.certificate_file is None:
+            raise ValueError("client_ca_file needs certificate_file: without TLS nobody shows one")
+        return self
 
 
 class TaskSettings(Settings):
@@ -223,11 +245,20 @@ class TaskSettings(Settings):
     """Metrics, health and status."""
     trace: TraceSettings = TraceSettings()
     """Where traces go."""
+    authority: Annotated[str, Field(pattern=HTTPS)] | None = None
+    """URL of who says which devices were revoked: those are evicted. It is shown the broker's
+    certificates."""
 
     @model_validator(mode="after")
     def _one_store(self) -> "TaskSettings":
         if self.store is not None and self.store_file is not None:
             raise ValueError("store and store_file are two answers to one question")
+        return self
+
+    @model_validator(mode="after")
+    def _authority_is_trusted(self) -> "TaskSettings":
+        if self.authority is not None and self.broker.certificate_file is None:
+            raise ValueError("authority needs broker.ca_file, certificate_file and key_file")
         return self
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -39,14 +40,17 @@ def up(
     settings = layout.settings
     with hold_folder(settings.folder, lambda text: lines.write(STACK, text)) as parts:
         _check_ports(layout, config)
-        done = Supervisor(
+        supervisor = Supervisor(
             layout.stages(),
             lines.write,
             restart_seconds=settings.restart_seconds,
             start_seconds=settings.start_seconds,
             stop_seconds=settings.stop_seconds,
             held=(parts,),
-        ).run()
+        )
+        own = layout.own_authority()
+        with nullcontext() if own is None else own.kept():
+            done = supervisor.run()
     if not done:
         console.note(STOPPED)
 

@@ -27,6 +27,10 @@ def check(layout: Layout, path: Path) -> None:
         _check_apart(services, f"{path}: {key}")
         if layout.broker.server_certificate_file is not None:
             _check_certificates(services, f"{path}: {key}")
+    if layout.authority is not None and not layout.broker.has_own_authority:
+        problem = "serves the stack's own authority, and its broker has none"
+        remedy = 'take it out, or have the stack run Mosquitto: run = "mosquitto"'
+        raise ConfigError(f"{path}: authority", problem, remedy)
     _check_cohorts(layout, path)
     _check_ports(layout, path)
 

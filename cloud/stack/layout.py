@@ -4,10 +4,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cloud.authority.identity import Identity
 from cloud.stack import mosquitto
+from cloud.stack.own_authority import INNER, OwnAuthority
 from cloud.stack.part import Part, answering, listening
 from cloud.stack.services import Service
-from cloud.stack.settings import GeneratorSettings, StackBroker, StackSettings
+from cloud.stack.settings import (
+    GeneratorSettings,
+    ServedAuthority,
+    StackBroker,
+    StackSettings,
+)
+from edgeloop.runtime import local_broker
 from edgeloop.runtime.child_processes import edgeloop
 
 
@@ -18,6 +26,7 @@ class Layout:
     Attributes:
         settings: its file.
         broker: its `[broker]` table.
+        authority: its `[authority]` table, if it has one.
         generator: its `[generator]` table, if it has one.
         aggregators: in the file's order.
         agents: in the file's order.
@@ -25,6 +34,7 @@ class Layout:
 
     settings: StackSettings
     broker: StackBroker
+    authority: ServedAuthority | None
     generator: GeneratorSettings | None
     aggregators: tuple[Service, ...]
     agents: tuple[Service, ...]
@@ -33,6 +43,10 @@ class Layout:
         """Yield key, address and number of every port that is to be listened on."""
         if self.broker.run != "external":
             yield "broker.port", self.broker.served_on, self.broker.port
+        if self.broker.has_own_authority:
+            yield "broker.services_port", INNER, self.broker.inner_port
+        if self.authority is not None:
+            yield "authority.port", self.authority.listen or self.broker.listen, self.authority.port
         if self.generator is not None:
             for key in ("http_port", "grpc_port", "metrics_port"):
                 yield f"generator.{key}", self.generator.host, getattr(self.generator, key)
@@ -50,15 +64,37 @@ class Layout:
         for place in (folder / "broker", folder / "config"):
             place.mkdir(parents=True, exist_ok=True)
         services = [*self._broker(folder / "broker"), *self._generator(folder)]
+        services += self._authority(folder)
         stages = [[part] for part in services]
         for group in (self.aggregators, self.agents):
             stages.append([service.part(folder / "config") for service in group])
         return [stage for stage in stages if stage]
 
+    def own_authority(self) -> OwnAuthority | None:
+        """Return the stack's own authority, if it has one."""
+        if not self.broker.has_own_authority:
+            return None
+        tasks = [each.checked.name for each in self.aggregators]
+        devices = [Identity(each.checked.task, each.checked.name) for each in self.agents]
+        folder = self.settings.folder
+        return OwnAuthority(folder, self.broker, self.authority, tasks, devices)
+
+    def _authority(self, folder: Path) -> Iterator[Part]:
+        if self.authority is None:
+            return
+        command = edgeloop("ca", "serve", "--folder", str(folder / "authority"))
+        listen = self.authority.listen or self.broker.listen
+        ready = listening(listen, self.authority.port)
+        yield Part("authority", tuple(command), ready, is_service=True)
+
     def _broker(self, folder: Path) -> Iterator[Part]:
         if self.broker.run == "external":
             return
-        command = mosquitto.prepare_broker(self.broker, folder).command
+        own = self.own_authority()
+        if own is None:
+            command = mosquitto.prepare_broker(self.broker, folder).command
+        else:
+            command = local_broker.mosquitto_from_file(own.prepare()).command
         ready = listening(self.broker.served_on, self.broker.port)
         reloads = self.broker.run == "mosquitto"
         yield Part("broker", command, ready, is_service=True, reloads=reloads)

@@ -4,7 +4,12 @@ from pathlib import Path
 
 from cloud.stack import consistency, mosquitto, services
 from cloud.stack.layout import Layout
-from cloud.stack.settings import GeneratorSettings, StackBroker, StackSettings
+from cloud.stack.settings import (
+    GeneratorSettings,
+    ServedAuthority,
+    StackBroker,
+    StackSettings,
+)
 from edgeloop.runtime import config
 
 
@@ -21,9 +26,12 @@ def read(path: Path) -> Layout:
     generator = None
     if stack.generator is not None:
         generator = config.parse(stack.generator, GeneratorSettings, f"{path}: generator")
+    authority = None
+    if stack.authority is not None:
+        authority = config.parse(stack.authority, ServedAuthority, f"{path}: authority")
     aggregators = tuple(
         services.aggregator_service(
-            table, f"{path}: aggregators.{number}", stack.folder, broker, generator
+            table, f"{path}: aggregators.{number}", stack.folder, broker, generator, authority
         )
         for number, table in enumerate(stack.aggregators)
     )
@@ -31,6 +39,6 @@ def read(path: Path) -> Layout:
         services.agent_service(table, f"{path}: agents.{number}", stack.folder, broker)
         for number, table in enumerate(stack.agents)
     )
-    layout = Layout(stack, broker, generator, aggregators, agents)
+    layout = Layout(stack, broker, authority, generator, aggregators, agents)
     consistency.check(layout, path)
     return layout

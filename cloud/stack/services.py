@@ -11,12 +11,16 @@ from typing import Any
 
 import tomli_w
 
-from cloud.stack.part import Part, answering
-from cloud.stack.settings import GeneratorSettings, StackBroker, Table
+from cloud.authority.identity import Identity
+from cloud.stack.own_authority import aggregator_files, device_files
+from cloud.stack.part import Part, answering, listening
+from cloud.stack.settings import GeneratorSettings, ServedAuthority, StackBroker, Table
 from edgeloop import algorithms
 from edgeloop.errors import ConfigError
+from edgeloop.protocol.task import SERVER
 from edgeloop.runtime import config as config_files
 from edgeloop.runtime.child_processes import edgeloop
+from edgeloop.runtime.ports import reachable
 
 GROUP = "edgeloop.settings"
 EXTRAS = {"aggregator": "cloud", "agent": "edge"}
@@ -47,9 +51,10 @@ class Service:
         if self.door == "agent":
             return Part(self.name, command, ends=not self.checked.stay)
         http = self.checked.http
-        return Part(
-            self.name, command, answering(http.host, http.port, "/readyz"), ends=not http.linger
-        )
+        ready = answering(http.host, http.port, "/readyz")
+        if http.certificate_file is not None:  # its certificate is not for this address
+            ready = listening(http.host, http.port)
+        return Part(self.name, command, ready, ends=not http.linger)
 
 
 def aggregator_service(
@@ -58,6 +63,7 @@ def aggregator_service(
     folder: Path,
     broker: StackBroker,
     generator: GeneratorSettings | None,
+    served: ServedAuthority | None,
 ) -> Service:
     """Return an aggregator of the stack's; it asks the stack's generator, if it asks any.
 
@@ -67,12 +73,19 @@ def aggregator_service(
         folder: the stack's.
         broker: the stack's.
         generator: the stack's.
+        served: where the stack's authority is, if it is served.
 
     Raises:
         ConfigError: if a key or a value is wrong.
     """
-    place = folder / "aggregators" / str(table.get("name", ""))
-    full = {"folder": str(place), **table, "broker": _broker(table, broker)}
+    name = str(table.get("name", ""))
+    place, identity = folder / "aggregators" / name, Identity(name, SERVER)
+    ours = aggregator_files(folder, identity, broker) if broker.has_own_authority else {}
+    full = {"folder": str(place), **table, "broker": _broker(table, broker, ours)}
+    if served is not None and broker.has_own_authority:
+        host = reachable(served.listen or broker.listen)
+        named = f"[{host}]" if ":" in host else host
+        full.setdefault("authority", f"https://{named}:{served.port}")
     if generator is not None and algorithms.may_ask_generator(table.get("algorithm")):
         full.setdefault("generator", generator.reference)
     checked = _checked("aggregator", full, where)
@@ -85,16 +98,18 @@ def agent_service(table: Table, where: str, folder: Path, broker: StackBroker) -
     Raises:
         ConfigError: if a key or a value is wrong.
     """
-    place = folder / "agents" / str(table.get("task", "")) / str(table.get("name", ""))
-    full = {"folder": str(place), **table, "broker": _broker(table, broker)}
+    identity = Identity(str(table.get("task", "")), str(table.get("name", "")))
+    place = folder / "agents" / identity.task / identity.name
+    ours = device_files(folder, identity) if broker.has_own_authority else {}
+    full = {"folder": str(place), **table, "broker": _broker(table, broker, ours)}
     checked = _checked("agent", full, where)
     return Service("agent", f"{checked.name}@{checked.task}", full, checked)
 
 
-def _broker(table: Table, broker: StackBroker) -> Any:
-    """Return the part's `[broker]` table: the stack's, and over it the part's own."""
+def _broker(table: Table, broker: StackBroker, ours: Table) -> Any:
+    """Return the part's `[broker]` table: the stack's, what it made, and over it the part's own."""
     own = table.get("broker", {})
-    return {**broker.shared(), **own} if isinstance(own, dict) else own
+    return {**broker.shared(), **ours, **own} if isinstance(own, dict) else own
 
 
 def _checked(door: str, table: Table, where: str) -> Any:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from cloud.authority.settings import Days, Host
 from edgeloop.protocol.task import Name, Size
 from edgeloop.runtime.config import BrokerSettings, Port, Seconds, Settings
 
@@ -24,6 +25,10 @@ class StackBroker(BrokerSettings):
         server_key_file: its private key, PEM.
         trusted: common names beside "aggregator" that may read and write everything.
         config_file: a Mosquitto configuration of your own, instead of the one that is written.
+        hosts: names and addresses that devices reach Mosquitto by: in the certificate that the
+            stack's own authority signs for it.
+        services_port: that the stack's aggregators reach Mosquitto by; the next one if not given.
+        plain: no TLS and no certificates: whoever reaches Mosquitto may read and write everything.
     """
 
     run: Literal["mosquitto", "wheel", "external"] = "mosquitto"
@@ -32,10 +37,14 @@ class StackBroker(BrokerSettings):
     server_key_file: Path | None = None
     trusted: tuple[Name, ...] = ()
     config_file: Path | None = None
+    hosts: tuple[Host, ...] = ()
+    services_port: Port | None = None
+    plain: bool = False
 
     @model_validator(mode="after")
     def _runnable(self) -> "StackBroker":
         own = {"server_certificate_file", "server_key_file", "trusted", "config_file", "listen"}
+        own |= {"hosts", "services_port", "plain"}
         if self.run != "mosquitto" and (given := sorted(own & self.model_fields_set)):
             raise ValueError(f"{given[0]} is Mosquitto's, and run is {self.run!r}")
         if self.run == "wheel" and self.transport != "tcp":
@@ -45,8 +54,19 @@ class StackBroker(BrokerSettings):
         if self.server_certificate_file is not None and self.ca_file is None:
             raise ValueError("server_certificate_file needs ca_file, whose clients may come in")
         if self.config_file is None and self.server_certificate_file is None:
-            _check_private(self.listen)
+            _check_private(self)
         return self
+
+    @property
+    def has_own_authority(self) -> bool:
+        """Whether the stack makes an authority for its broker, and certificates for its parts."""
+        given = (self.config_file, self.server_certificate_file, self.ca_file)
+        return self.run == "mosquitto" and not self.plain and given == (None, None, None)
+
+    @property
+    def inner_port(self) -> int:
+        """The port that the stack's aggregators reach its own broker by."""
+        return self.services_port or (self.port + 1 if self.port < 65_535 else self.port - 1)
 
     @property
     def served_on(self) -> str:
@@ -57,6 +77,22 @@ class StackBroker(BrokerSettings):
         """Return the table that the parts get."""
         theirs = set(BrokerSettings.model_fields)
         return self.model_dump(mode="json", include=theirs, exclude_unset=True)
+
+
+class ServedAuthority(Settings):
+    """The `[authority]` table: the stack's own authority is served, for devices elsewhere.
+
+    Attributes:
+        listen: the address to listen on; the broker's if not given.
+        port: of HTTPS.
+        days: for how long a device's certificate holds.
+        tokens_file: tokens of viewers, operators and admins.
+    """
+
+    listen: str | None = None
+    port: Port = 8443
+    days: Days = 7.0
+    tokens_file: Path | None = None
 
 
 class GeneratorSettings(Settings):
@@ -107,6 +143,7 @@ class StackSettings(Settings):
         start_seconds: how long a part may take until it is ready for the first time.
         stop_seconds: how long a part may take to end before it is killed.
         broker: who runs it, and where.
+        authority: where the stack's own authority is served; it is not, if not given.
         generator: what a Triton of the stack's own serves; none runs if not given.
         aggregators: tables as `edgeloop aggregator` reads them.
         agents: tables as `edgeloop agent` reads them.
@@ -117,18 +154,21 @@ class StackSettings(Settings):
     start_seconds: Seconds = 300.0
     stop_seconds: Seconds = 30.0
     broker: Annotated[Table, Field(default_factory=dict)]
+    authority: Table | None = None
     generator: Table | None = None
     aggregators: tuple[Table, ...] = ()
     agents: tuple[Table, ...] = ()
 
 
-def _check_private(listen: str) -> None:
+def _check_private(broker: StackBroker) -> None:
+    listen = broker.listen
     try:
         private = listen == "localhost" or ipaddress.ip_address(listen).is_loopback
     except ValueError:
         private = False
-    if not private:
+    if not (private or broker.plain or broker.hosts):
         raise ValueError(
             f"listen = {listen!r} would let everybody on the network in: give"
-            " server_certificate_file, server_key_file and ca_file, or a config_file of your own"
+            " server_certificate_file, server_key_file and ca_file, or a config_file of your own;"
+            " or hosts, for certificates of the stack's own; or plain = true"
         )

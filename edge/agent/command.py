@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -52,6 +53,7 @@ def agent(
         table = {**device.model_dump(), "name": name}
         device = device_settings(config_files.parse(table, DeviceSettings, "--name"), name)
     logs.add_context(task=device.task, device=device.name)
+    device = _enrolled(device)
     with hold_folder(device.folder):
         if leave:
             _leave(device, wait)
@@ -81,8 +83,30 @@ def _take_part(device: DeviceSettings) -> None:
         persistent=False,  # what it missed while it was away the newest opening replaces
     )
     facts = {"task": device.task, "device": device.name}
-    with tracing.tracing_session(device.trace, "edgeloop-agent", **facts) as tracer, connection:
+    with (
+        tracing.tracing_session(device.trace, "edgeloop-agent", **facts) as tracer,
+        _renewal(device, connection),
+        connection,
+    ):
         participant = Agent(mine, connection, tracer)
         log.info("finished; see %s", participant.run())
         while device.stay:
             log.info("finished; see %s", participant.run())
+
+
+def _enrolled(device: DeviceSettings) -> DeviceSettings:
+    """Return a device's settings with what it was told when it enrolled, if it has."""
+    if device.enrolment is None:
+        return device
+    from edge.agent import enrolment  # needs cryptography, which other devices do without
+
+    return enrolment.completed(device, device.enrolment)
+
+
+def _renewal(device: DeviceSettings, connection: MqttConnection) -> AbstractContextManager[object]:
+    """Return what renews a device's certificate while it runs, if it has enrolled."""
+    if device.enrolment is None:
+        return nullcontext()
+    from edge.agent.renewal import Renewal
+
+    return Renewal(device.enrolment, connection.redial)

@@ -22,12 +22,13 @@ def device_settings(settings: DeviceSettings, name: str) -> DeviceSettings:
     """Return the settings of one of many devices that share a file: its name, and its own folder.
 
     The folder is the file's with the name behind it, unless the file's has this device's state, as
-    of before each had its own.
+    of before each had its own; so is the one that it has enrolled into.
     """
     before = settings.folder
     used = (before / STATE).exists() and device_of_folder(before) == name
     folder = before if used else before / name
-    return settings.model_copy(update={"name": name, "folder": folder})
+    own = settings.enrolment and settings.enrolment / name
+    return settings.model_copy(update={"name": name, "folder": folder, "enrolment": own})
 
 
 @contextmanager

@@ -93,6 +93,9 @@ class DeviceSettings(Settings):
         folder: where its state, its ONNX model and its summary are kept.
         health: send battery, processor and temperature along with each answer, as far as known.
         stay: after a run's end wait for the task's next one, until the process is stopped.
+        enrolment: the folder that `edgeloop enroll` wrote: the broker's address and the
+            certificates come from there, where the `[broker]` table has none, and the agent renews
+            its certificate.
         broker: where the task's messages go.
         data: its samples.
         training: its model and how it learns.
@@ -105,6 +108,7 @@ class DeviceSettings(Settings):
     folder: Path
     health: bool = True
     stay: bool = False
+    enrolment: Path | None = None
     broker: BrokerSettings = BrokerSettings()
     data: DataSettings
     training: TrainingSettings = TrainingSettings()

@@ -26,6 +26,8 @@ _NEEDS = {
     "generator": ("torch", "onnxruntime"),
     "demo": ("torch", "fastapi", "paho"),
     "operator": ("kopf", "kubernetes"),
+    "authority": ("cryptography", "fastapi", "sqlalchemy"),
+    "enroll": ("cryptography", "typer"),
     "algorithms": ("typer", "pydantic"),
     "models": ("typer",),
 }
@@ -108,6 +110,8 @@ def _extra(point: EntryPoint) -> str:
         return "edge-infer"
     if point.name in ("demo", "generator", "operator"):
         return point.name
+    if point.name in ("broker", "ca"):
+        return "authority"
     doors = {"cloud": "cloud", "edge": "edge", "simulations": "sim"}
     return doors.get(point.module.partition(".")[0], "")
 

@@ -13,7 +13,10 @@ from typing import Any
 from edgeloop.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 SERVICES = frozenset(
-    [("agent",), ("aggregator",), ("operator",), ("up",), ("base", "serve"), ("generator", "serve")]
+    [
+        *[("agent",), ("aggregator",), ("operator",), ("up",)],
+        *[("base", "serve"), ("generator", "serve"), ("ca", "serve"), ("broker", "sync")],
+    ]
 )
 """The commands that run until they are stopped, or may: SIGTERM ends them with 0."""
 

@@ -109,6 +109,10 @@ class MqttConnection:
         """Return whether the connection is up."""
         return self._client.is_connected()
 
+    def redial(self) -> None:
+        """Connect again, with the certificate and the password that the files hold now."""
+        self._link.redial()
+
     @property
     def state(self) -> str:
         """Return whether the connection is up, or why it is not."""

@@ -77,6 +77,7 @@ class Link:
         self._phase: Literal["down", "dialling", "refused", "up"] = "down"
         self._ending = False
         self._back = False  # this connection is not the first, and nobody has heard of it yet
+        self._redialled = False  # by us, to show another certificate
         self._since = time.monotonic()  # when the connection came up, or was lost
         client.dials, client.dial_failed = self._on_dial, self._on_dial_failed
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
@@ -107,6 +108,12 @@ class Link:
         """Part from the broker."""
         self._ending = True
         self._client.end()
+
+    def redial(self) -> None:
+        """Connect again, with the certificate and the password that the files hold now."""
+        if self._phase == "up":  # or the next attempt takes them
+            self._redialled = True
+            self._client.cut()
 
     @property
     def state(self) -> str:
@@ -238,6 +245,10 @@ class Link:
     def _on_lost(self, reason: ReasonCode, explained: bool, properties: Properties | None) -> None:
         """Go on after a connection that was up; the broker may have said why."""
         lasted, self._since = time.monotonic() - self._since, time.monotonic()
+        redialled, self._redialled = self._redialled, False
+        if redialled:
+            log.info("connects to %s again, with what its files hold now", self._broker.address)
+            return
         taken = explained and reason.value == TAKEN_OVER
         self._backoff.lost(lasted, taken)
         pause = self._schedule_reconnect()

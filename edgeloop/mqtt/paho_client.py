@@ -5,6 +5,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,12 @@ class PahoClient(BulkClient):
     def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
         self._dialled = super()._ssl_wrap_socket(tcp_sock)
         return self._dialled
+
+    def cut(self) -> None:
+        """Cut the connection below TLS and websockets: paho's thread finds it lost."""
+        if self._dialled is not None:
+            with suppress(OSError):  # it was lost just now
+                socket.socket.shutdown(self._dialled, socket.SHUT_RDWR)
 
     @property
     def alert(self) -> ssl.SSLError | None:

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from edgeloop.protocol import wire
 
-RESERVED = frozenset({"aggregator"})
-"""Names that no device may have, however they are written: the server's."""
+RESERVED = frozenset({"aggregator", "authority", "broker", "console", "ingest", "operator"})
+"""Names that no device may have, however they are written: services'."""
 
 MOST_PATTERNS = 64
 

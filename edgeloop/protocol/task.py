@@ -37,8 +37,8 @@ SLOTS = 2
 
 
 def _free(name: str) -> str:
-    if name == SERVER:
-        raise ValueError(f"a device may not be called {SERVER}: that is the task's server")
+    if name.casefold() in admission.RESERVED:
+        raise ValueError(f"a device may not be called {name}: that is a service")
     return name
 
 

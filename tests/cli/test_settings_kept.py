@@ -32,6 +32,7 @@ CHANGED = {  # a copy had drifted, and took what could not be used; or more is t
     ("edge.agent.settings:DeviceSettings", "data.seed"),  # took what no partition takes
     ("edge.agent.settings:DeviceSettings", "broker"),  # its default as a whole has more keys
     ("cloud.aggregator.settings:TaskSettings", "broker"),
+    ("cloud.aggregator.settings:TaskSettings", "http"),
     ("cloud.aggregator.settings:TaskSettings", "cohort.devices"),  # may be none, with `admit`
     ("cloud.aggregator.settings:TaskSettings", "cohort.quorum"),  # may be a share
 }

@@ -8,10 +8,10 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from cloud.aggregator import connections
-from cloud.aggregator.connections import MAX_CONNECTIONS
 from cloud.aggregator.http import Server, app
 from cloud.aggregator.metrics import Metrics
+from cloud.http import connections
+from cloud.http.connections import MAX_CONNECTIONS
 from tests.cloud.test_http import STATUS
 
 DROPS = 100

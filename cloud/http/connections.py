@@ -1,6 +1,7 @@
 """HTTP connections that nobody holds for long: so many at once, and each for so long."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -13,6 +14,12 @@ REQUEST_SECONDS = 10.0
 
 ANSWER_SECONDS = 60.0
 """For an answer to be made, and read."""
+
+
+CERTIFICATE = "edgeloop.certificate"
+"""Key of a request's scope: the certificate that its client has shown, DER; b"" without one."""
+
+App = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
 
 
 class LimitedH11Protocol(H11Protocol):
@@ -30,6 +37,7 @@ class LimitedH11Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Take a new connection."""
         super().connection_made(transport)
+        self.app = _showing_certificate(self.app, transport.get_extra_info("ssl_object"))
         self._wait(REQUEST_SECONDS)
         others = [each for each in self.connections if isinstance(each, LimitedH11Protocol)]
         others = [each for each in others if each is not self and not each.transport.is_closing()]
@@ -64,3 +72,13 @@ class LimitedH11Protocol(H11Protocol):
             self._wait(ANSWER_SECONDS, last=True)
         else:
             self.transport.abort()
+
+
+def _showing_certificate(app: Any, tls: Any) -> App:
+    """Return an application whose requests tell the certificate of a connection's client."""
+    certificate = b"" if tls is None else tls.getpeercert(binary_form=True) or b""
+
+    async def shown(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        await app({**scope, CERTIFICATE: certificate}, receive, send)
+
+    return shown

@@ -1,0 +1,144 @@
+"""A broker that knows who is who: its configuration, its rights, and keeping them up to date."""
+
+import logging
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from cryptography import x509
+
+from cloud.authority import mosquitto, publishing, service
+from cloud.authority.authority import names_of
+from cloud.authority.keys import DEVICES, SERVICES
+from cloud.authority.mosquitto import CONFIG, PID, RIGHTS, Listening
+from cloud.authority.rights import emqx_rules, mosquitto_acl
+from edgeloop.cli import console
+from edgeloop.errors import ConfigError, EdgeloopError, UnavailableError
+from edgeloop.runtime import atomic_files, logs
+from edgeloop.runtime.config import first_line
+
+log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 20.0
+MOST_ANSWER = 64 * 2**20
+
+Folder = Annotated[Path, typer.Option(help="The broker's: certificates, rights, configuration.")]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `edgeloop broker` with these arguments."""
+    functions: dict[str, Callable[..., None]] = {"config": config, "acl": acl, "sync": sync}
+    return console.run_many(functions, "broker", arguments)
+
+
+def config(
+    folder: Folder,
+    listen: Annotated[str, typer.Option(help="Address for devices.")] = "0.0.0.0",  # noqa: S104
+    port: Annotated[int, typer.Option(min=1, max=65535, help="For devices.")] = 8883,
+    services_listen: Annotated[str, typer.Option(help="Address for aggregators.")] = "127.0.0.1",
+    services_port: Annotated[int, typer.Option(min=1, max=65535, help="Theirs.")] = 8884,
+    websockets: Annotated[
+        bool, typer.Option("--websockets", help="Devices come over websockets.")
+    ] = False,
+) -> None:
+    """Write Mosquitto's configuration into the folder that `edgeloop ca issue broker` made."""
+    needed = ["broker.crt", "broker.key", RIGHTS]
+    needed += [f"{each}.{end}" for each in (DEVICES, SERVICES) for end in ("crt", "crl")]
+    for name in needed:
+        if not (folder / name).exists():
+            remedy = "edgeloop ca issue broker --host NAME --out FOLDER makes it"
+            raise ConfigError(str(folder / name), "is not there", remedy)
+    listening = Listening((listen, port), (services_listen, services_port), websockets)
+    with atomic_files.writing(folder):
+        (folder / "data").mkdir(exist_ok=True, mode=0o700)
+        text = mosquitto.config(folder, listening)
+        atomic_files.write(folder / CONFIG, text.encode(), 0o644)
+    console.say(f"written: {folder / CONFIG}; start it with: mosquitto -c {folder / CONFIG}")
+
+
+def acl(
+    authority: Annotated[Path, typer.Option(help="The authority's folder.")] = Path("authority"),
+    form: Annotated[
+        Literal["mosquitto", "emqx"], typer.Option("--format", help="Whose file it is.")
+    ] = "mosquitto",
+) -> None:
+    """Print who may read and write what: of those alone who are admitted now."""
+    with service.opened(authority) as (found, settings):
+        written = mosquitto_acl if form == "mosquitto" else emqx_rules
+        rights = written(names_of(found.admitted()), found.services(), settings.prefix)
+    console.say(rights.rstrip())
+
+
+def sync(
+    server: Annotated[str, typer.Option(help="The authority: https://HOST:PORT.")],
+    folder: Folder,
+    token_file: Annotated[Path, typer.Option(help="A viewer's token, on the first line.")],
+    pid_file: Annotated[
+        Path | None,
+        typer.Option(help=f"Mosquitto's. [default: {PID} in the folder]", show_default=False),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Between two looks.")] = 20.0,
+    log_format: console.LogFormat = "plain",
+) -> None:
+    """Keep the files of a broker on another machine than the authority up to date."""
+    logs.configure(log_format)
+    with console.serving():
+        while True:
+            try:
+                if fetch_changes(server, folder, first_line(token_file, "--token-file").strip()):
+                    publishing.reload_broker(pid_file or folder / PID)
+            except EdgeloopError as error:
+                log.warning("%s; tries again in %.0f s", error, seconds)
+            time.sleep(seconds)
+
+
+def fetch_changes(server: str, folder: Path, token: str) -> bool:
+    """Write what has changed at the authority; tell whether anything has."""
+    context = ssl.create_default_context(cafile=str(folder / f"{SERVICES}.crt"))
+    paths = {RIGHTS: "/v1/rights", **{f"{n}.crl": f"/v1/revoked/{n}" for n in (DEVICES, SERVICES)}}
+    changed = False
+    for name, path in paths.items():
+        content, before = _get(server.rstrip("/") + path, context, token), folder / name
+        if not before.exists() or _differs(before.read_bytes(), content):
+            with atomic_files.writing(folder):
+                atomic_files.write(before, content, 0o640 if name == RIGHTS else 0o644)
+            changed = True
+    return changed
+
+
+def _differs(before: bytes, content: bytes) -> bool:
+    """Return whether content is news; a list with the same certificates is, after a day."""
+    if not content.startswith(b"-----BEGIN X509 CRL"):
+        return before != content
+    try:
+        old, new = x509.load_pem_x509_crl(before), x509.load_pem_x509_crl(content)
+    except ValueError:
+        return True
+    same = {each.serial_number for each in old} == {each.serial_number for each in new}
+    age = new.last_update_utc - old.last_update_utc
+    return age > publishing.REFRESH if same else age.total_seconds() > 0
+
+
+def _get(url: str, context: ssl.SSLContext, token: str) -> bytes:
+    if not url.startswith("https://"):
+        raise ConfigError("--server", "is no URL of HTTPS", "write it like https://host:8443")
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS, context=context) as answer:  # noqa: S310
+            return bytes(answer.read(MOST_ANSWER))
+    except urllib.error.HTTPError as error:
+        problem = f"answers {error.code} to {urllib.parse.urlsplit(url).path}"
+        raise ConfigError(server_of(url), problem, "check --token-file: a viewer's") from error
+    except OSError as error:
+        raise UnavailableError(server_of(url), f"does not answer ({error})", "see to it") from error
+
+
+def server_of(url: str) -> str:
+    """Return the server of a URL, for messages."""
+    return urllib.parse.urlsplit(url).netloc

@@ -1,0 +1,61 @@
+"""Enrols a device: makes its key, has a certificate signed by a token, writes its identity."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.agent import enrolment
+from edge.agent.authority_client import Place, pinned
+from edgeloop.cli import console
+from edgeloop.errors import ConfigError
+from edgeloop.runtime.config import first_line
+
+HERE = Path("identity")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `edgeloop enroll` with these arguments."""
+    return console.run(enroll, "enroll", arguments)
+
+
+def enroll(  # noqa: PLR0913 - an option each
+    server: Annotated[str, typer.Option(help="The authority: https://HOST:PORT.")],
+    name: Annotated[str, typer.Option(help="Name of the device.")],
+    token: Annotated[str | None, typer.Option(help="That the operator gave.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file with the token on its first line, instead.")
+    ] = None,
+    ca_fingerprint: Annotated[
+        str | None, typer.Option(help="Of the authority, as edgeloop ca init printed it.")
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="The authority's services.crt, instead.")
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="For the device's key and certificate.")] = HERE,
+) -> None:
+    """Enrol this device: its key is made here, and never leaves it."""
+    place = Place.of(server)
+    secret = _token(token, token_file)
+    facts = enrolment.enrol(folder, place, _authority(place, ca_fingerprint, ca_file), secret, name)
+    console.say(f"{facts.name} is admitted to {facts.task}; its identity is in {folder}")
+    console.say(f'add to the agent\'s file: enrolment = "{folder.absolute()}"')
+
+
+def _token(token: str | None, file: Path | None) -> str:
+    if (token is None) == (file is None):
+        raise ConfigError("--token", "is one of two", "give --token or --token-file")
+    return token if token is not None else first_line(Path(str(file)), "--token-file").strip()
+
+
+def _authority(place: Place, fingerprint: str | None, file: Path | None) -> str:
+    if (fingerprint is None) == (file is None):
+        problem = "is one of two: without them this could be any authority"
+        raise ConfigError("--ca-fingerprint", problem, "give --ca-fingerprint or --ca-file")
+    if fingerprint is not None:
+        return pinned(place, fingerprint)
+    try:
+        return Path(str(file)).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("--ca-file", f"cannot be read ({error})", "give a PEM file") from error
