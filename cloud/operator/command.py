@@ -136,6 +136,7 @@ def _work(
     def work(lost: threading.Event) -> None:
         log.info("looks after %s", ", ".join(settings.namespaces))
         monitor.leads()
+        found.follow(settings.namespaces)
         asyncio.run(watch(lost))
 
     return work

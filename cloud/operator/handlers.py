@@ -29,7 +29,7 @@ LAST_SECONDS = 300.0
 """For which a Generator that is deleted waits for a server that does not answer."""
 
 
-_WARNED = ("Failed",)
+_WARNED = ("Failed", "Refused")
 _LONGEST_DELAY = 60.0
 
 
@@ -53,9 +53,16 @@ def registry(
     """
     made = kopf.OperatorRegistry()
     kopf.on.login(registry=made)(kopf.login_via_client)
-    _watch(made, WatchedKind("FederatedTask", "federatedtasks", tasks.reconcile, monitor), interval)
-    _watch(made, WatchedKind("Generator", "generators", generators.reconcile, monitor), interval)
-    _watch(made, WatchedKind("Base", "bases", bases.reconcile, monitor), interval)
+    learn = tasks.cluster.learn
+    _watch(
+        made,
+        WatchedKind("FederatedTask", "federatedtasks", tasks.reconcile, monitor, learn),
+        interval,
+    )
+    _watch(
+        made, WatchedKind("Generator", "generators", generators.reconcile, monitor, learn), interval
+    )
+    _watch(made, WatchedKind("Base", "bases", bases.reconcile, monitor, learn), interval)
     _take_down_tasks(made, removals, monitor)
     _take_down_generators(made, generators, monitor)
     _take_down_bases(made, bases, monitor)
@@ -85,6 +92,7 @@ class WatchedKind:
     plural: str
     reconcile: Reconcile
     monitor: Monitor
+    learn: Callable[[str, dict[str, Any]], None] = lambda kind, held: None
 
     def reconcile_once(self, namespace: str, name: str, retry: int) -> tuple[str, str] | None:
         """Look at a resource; return its phase and what is wrong, if the phase is a new one."""
@@ -97,12 +105,12 @@ class WatchedKind:
         if result is None:
             return None
         self.monitor.found(self.kind, namespace, name, result.phase)
-        if not result.phase_changed:
+        if not result.phase_changed and not result.newly_refused:
             return None
         facts = {"kind": self.kind, "namespace": namespace, "resource": name}
         words = (self.kind, namespace, name, result.phase, result.problem)
         log.info("%s %s/%s: %s %s", *words, extra=facts)
-        return result.phase, result.problem
+        return "Refused" if result.newly_refused else result.phase, result.problem
 
 
 def _watch(made: kopf.OperatorRegistry, watched: WatchedKind, interval: float) -> None:
@@ -111,6 +119,7 @@ def _watch(made: kopf.OperatorRegistry, watched: WatchedKind, interval: float) -
     def look(
         *, namespace: str | None, name: str, body: kopf.Body, memo: Any, retry: int = 0, **_: Any
     ) -> None:
+        watched.learn(watched.kind, dict(body))
         with memo.setdefault("turn", threading.Lock()):
             turned = watched.reconcile_once(str(namespace), name, retry)
         if turned is not None:

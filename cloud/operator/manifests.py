@@ -8,6 +8,7 @@ StatefulSet             the one aggregator, or none: a ledger has one writer, an
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import tomli_w
 
@@ -36,6 +37,10 @@ class ResolvedTask:
     replicas: int
     base: str | None = None
 
+    def table(self, task: Task, settings: OperatorSettings) -> dict[str, Any]:
+        """Return the aggregator's configuration."""
+        return config.table(task, settings, self.generator, self.store, self.base)
+
 
 def name_of(task: Meta) -> str:
     """Return the name of everything that belongs to a task."""
@@ -54,10 +59,9 @@ def labels(task: Meta) -> dict[str, str]:
 
 def build_manifests(task: Task, settings: OperatorSettings, choice: ResolvedTask) -> list[Manifest]:
     """Return what a task needs, in the order in which to apply it."""
-    table = config.table(task, settings, choice.generator, choice.store, choice.base)
-    text = tomli_w.dumps(table)
+    text = tomli_w.dumps(choice.table(task, settings))
     made = [
-        _config_map(task, text),
+        config_map(task, text),
         _claim(task),
         _service(task),
         _stateful_set(task, settings, choice, text),
@@ -76,7 +80,8 @@ def metadata(task: Task, *, owned: bool = True) -> Manifest:
     }
 
 
-def _config_map(task: Task, text: str) -> Manifest:
+def config_map(task: Task, text: str) -> Manifest:
+    """Return the object with the aggregator's file."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -26,7 +26,7 @@ class Algorithm(Part):
 
     name: str
     variant: str = "released"
-    hyperparameters: Annotated[dict[str, Scalar], Field(default_factory=dict)]
+    hyperparameters: Annotated[dict[str, Any], Field(default_factory=dict)]
 
 
 class Data(Part):
@@ -239,6 +239,7 @@ class Meta(Part):
     uid: str
     generation: int = 1
     deletion_timestamp: str | None = None
+    labels: Annotated[dict[str, str], Field(default_factory=dict)]
 
 
 class Task(Part):
@@ -247,6 +248,10 @@ class Task(Part):
     metadata: Meta
     spec: TaskSpec
     status: Annotated[dict[str, Any], Field(default_factory=dict)]
+
+    def called(self, name: str) -> "Task":
+        """Return the task with what its devices call it."""
+        return self.model_copy(update={"status": {**self.status, "task": name}})
 
     def inviting(self, devices: tuple[str, ...]) -> "Task":
         """Return the task with these devices, as if it named them."""

@@ -25,7 +25,7 @@ def test_the_aggregator_reads_the_file() -> None:
     )
     assert read.hyperparameters == {"server_epochs": 5, "mu": 0.5, "bandwidth": "median"}
     assert read.privacy == PrivacySettings(noise=1.5, epsilon=8.0)
-    assert (read.name, read.algorithm, read.variant) == ("shop-floor", "fedktl", "paper")
+    assert (read.name, read.algorithm, read.variant) == ("plant.shop-floor", "fedktl", "paper")
     assert (read.class_names, read.shape) == (("ok", "dent"), (1, 28, 28))
     assert (read.cohort.devices, read.cohort.quorum) == (("a", "b"), 1)
     assert (read.cohort.deadline_seconds, read.cohort.give_up_seconds) == (7.0, 9.0)
@@ -38,6 +38,8 @@ def test_the_aggregator_reads_the_file() -> None:
     ("written", "meant"),
     [
         (3, 3),
+        (0.05, 0.05),
+        (True, True),
         ("0.05", 0.05),
         ("1e-3", 0.001),
         ("true", True),
@@ -47,7 +49,7 @@ def test_the_aggregator_reads_the_file() -> None:
         ("NaN", "NaN"),
     ],
 )
-def test_a_hyperparameter_is_what_it_looks_like(written: int | str, meant: object) -> None:
+def test_a_hyperparameter_is_what_it_looks_like(written: int | float | str, meant: object) -> None:
     assert config.scalar(written) == meant
     assert type(config.scalar(written)) is type(meant)
 

@@ -61,7 +61,7 @@ def test_what_is_forbidden_is_told_and_done_once_it_is_allowed(
     operator = start_operator(*aggregator.flags)
     cluster.create("federatedtasks", task())
     wait("it is denied", lambda: server.denied)
-    wait("it is told", lambda: "may not get statefulsets" in operator.log.read_text())
+    wait("it is told", lambda: 'cannot list resource "statefulsets"' in operator.log.read_text())
     wait("the user is told", lambda: "403" in cluster.status("shop-floor").get("lastError", ""))
     assert cluster.get("statefulsets", NAME) is None
     server.roles[OPERATOR][NAMESPACE] = whole
