@@ -350,7 +350,13 @@ class Run:
             cohort.grace_seconds,
             None if cohort.buffer is None else self._quorum(),
             cohort.max_staleness,
+            self._elapsed,
         )
+
+    def _elapsed(self) -> float:
+        """Return for how many seconds the ledger has had the open round."""
+        since = self.ledger.committed()
+        return 0.0 if since is None else max(0.0, time.time() - since)  # a clock may be set back
 
     def _quorum(self) -> int:
         return self.settings.cohort.least(len(self._members))
