@@ -142,7 +142,9 @@ class ApiServer:
         if not any(requests.allows(rule, asked) for rule in rules):
             self.denied.append(asked)
             raise requests.forbidden(asked)
-        if asked.resource == "secrets" and not requests.metadata_only(request):
+        if (asked.verb, asked.resource) == ("list", "secrets") and not requests.metadata_only(
+            request
+        ):
             self.denied.append(asked)
             raise ApiError(403, "Forbidden", "what is in a secret is nothing for an operator")
 

@@ -110,6 +110,7 @@ def _prepare(client: httpx.Client) -> None:
         "subjects": [{"kind": "User", "name": "operator", "apiGroup": group}],
     }
     client.post(f"{_RBAC}/rolebindings", json=binding).raise_for_status()
-    role["rules"], binding["roleRef"] = rules("operator-cluster-rules"), {**_CLUSTER_ROLE}
+    role["rules"] = rules("operator-cluster-rules")
+    binding = {**binding, "roleRef": _CLUSTER_ROLE}
     client.post(f"{_RBAC_OF_ALL}/clusterroles", json=role).raise_for_status()
     client.post(f"{_RBAC_OF_ALL}/clusterrolebindings", json=binding).raise_for_status()

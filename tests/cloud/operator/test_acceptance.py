@@ -125,7 +125,7 @@ def test_what_is_in_order_is_accepted_and_mended_is_taken(
     _populate(cluster)
     start_operator(*aggregator.flags)
     resources = {"requests": {"cpu": 9}}
-    whole = {
+    whole: Object = {
         "algorithm": algorithm("fedtgp", server_lr=0.05, stale=True),
         "storage": {"className": "fast"},
         "store": {"secretName": "ledgers"},

@@ -169,11 +169,10 @@ def test_nobody_is_asked_while_nothing_changes(
 ) -> None:
     start_operator(*aggregator.flags)
     for number in range(30):
-        cohort = {"selector": {}} if number % 2 else {"devices": ["a"]}
+        cohort: Object = {"selector": {}} if number % 2 else {"devices": ["a"]}
         cluster.create("devices", device(f"d{number}"))
         cluster.create("federatedtasks", task(f"t{number}", state="Paused", cohort=cohort))
-    phases = lambda: [each.get("status", {}).get("phase") for each in tasks(cluster)]  # noqa: E731
-    wait("all are paused", lambda: phases() == 30 * ["Paused"], 60)
+    wait("all are paused", lambda: phases(cluster) == 30 * ["Paused"], 60)
     wait("all is made", lambda: len(cluster.listed("statefulsets")) == 30, 60)
     time.sleep(2.0)
     begin = len(server.asked)
@@ -184,8 +183,8 @@ def test_nobody_is_asked_while_nothing_changes(
     wait("it is put back", lambda: replicas(cluster, "t7-aggregator") == 0)
 
 
-def tasks(cluster: Cluster) -> list[Object]:
-    return cluster.listed("federatedtasks")
+def phases(cluster: Cluster) -> list[object]:
+    return [each.get("status", {}).get("phase") for each in cluster.listed("federatedtasks")]
 
 
 def replicas(cluster: Cluster, name: str) -> int:
