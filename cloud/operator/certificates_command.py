@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 DEVICE = "edgeloop.io/device"
 """Label of a secret: the device whose certificate it has."""
 
+KEPT = {"helm.sh/resource-policy": "keep"}
+"""Annotation of what helm leaves alone."""
+
 _LONGEST_LABEL = 63
 _MISSING = 404
 
@@ -82,6 +85,10 @@ class Secrets:
             if error.status == _MISSING:
                 return None
             raise
+        if found.metadata is None or KEPT.items() - (found.metadata.annotations or {}).items():
+            # A release before had helm make it: without this, helm would take it away now.
+            kept = {"metadata": {"annotations": KEPT}}
+            self.api.patch_namespaced_secret(name, self.namespace, kept)
         return {key: base64.b64decode(each) for key, each in (found.data or {}).items()}
 
     def put(self, name: str, data: Mapping[str, bytes], device: str | None, *, new: bool) -> None:
@@ -93,7 +100,7 @@ class Secrets:
         if device is not None and len(device) <= _LONGEST_LABEL:
             labels[DEVICE] = device
         body = client.V1Secret(
-            metadata=client.V1ObjectMeta(name=name, labels=labels),
+            metadata=client.V1ObjectMeta(name=name, labels=labels, annotations=KEPT),
             type="kubernetes.io/tls",
             data=text,
         )

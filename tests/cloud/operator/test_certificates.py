@@ -110,6 +110,22 @@ def test_the_command_makes_keeps_and_adds(tmp_path: Path) -> None:
     context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
 
 
+def test_what_helm_has_made_before_stays(tmp_path: Path) -> None:
+    """Helm takes away what a chart has no more, unless an annotation says that it is kept."""
+    release = Release(authority="r-authority", certificates=(CLIENT,))
+    api = ApiServer()
+    api.roles[OPERATOR] = {NAMESPACE: rules("certificates-rules")}
+    with api:
+        first = run(api, tmp_path, release)
+        for name in first:
+            without: Object = {"metadata": {"annotations": None}}
+            api.store.patch(("secrets", NAMESPACE, name), without, "application/merge-patch+json")
+        second = run(api, tmp_path, release)
+    for name, each in second.items():
+        assert each["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+        assert each["data"] == first[name]["data"]
+
+
 def _pem(secret: Object, key: str) -> str:
     return base64.b64decode(secret["data"][key]).decode()
 
