@@ -112,7 +112,7 @@ def test_the_command_makes_keeps_and_adds(tmp_path: Path) -> None:
 
 def test_what_helm_has_made_before_stays(tmp_path: Path) -> None:
     """Helm takes away what a chart has no more, unless an annotation says that it is kept."""
-    release = Release(authority="r-authority", certificates=(CLIENT,))
+    release = Release(authority="r-authority", certificates=(CLIENT,), labels={})
     api = ApiServer()
     api.roles[OPERATOR] = {NAMESPACE: rules("certificates-rules")}
     with api:
