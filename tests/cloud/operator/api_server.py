@@ -246,11 +246,22 @@ class ApiServer:
             gone = requests.status(ApiError(410, "Expired", f"too old resource version: {last}"))
             await answer.write(requests.line("ERROR", gone))
             return
+        known = {
+            each["metadata"]["uid"]
+            for each in self.store.found(plural, asked.namespace)
+            if wanted(each)
+        }
         while True:
             news = self._news
             for change in [each for each in self.store.changes if each.version > last]:
                 last = change.version
-                inside = asked.namespace in (None, change.object["metadata"]["namespace"])
-                if change.plural == plural and inside and wanted(change.object):
+                meta = change.object["metadata"]
+                if change.plural != plural or asked.namespace not in (None, meta["namespace"]):
+                    continue
+                if wanted(change.object):
+                    known.add(meta["uid"])
                     await answer.write(requests.line(change.type, change.object))
+                elif meta["uid"] in known:  # a selector finds it no more
+                    known.discard(meta["uid"])
+                    await answer.write(requests.line("DELETED", change.object))
             await news.wait()
