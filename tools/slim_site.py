@@ -1,8 +1,8 @@
 """Removes from an environment what no image of ours runs, and measures what an extra installs.
 
-    python tools/slim_site.py /opt/edgeloop        removes, and prints what is left
-    python tools/slim_site.py --extra cloud,otel   prints, of this Python's environment, what the
-                                                   extra's packages take, before and after
+python tools/slim_site.py /opt/edgeloop        removes, and prints what is left
+python tools/slim_site.py --extra cloud,otel   prints, of this Python's environment, what the
+                                               extra's packages take, before and after
 """
 
 import re
@@ -12,13 +12,11 @@ from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
-from packaging.requirements import Requirement
-
 LEFT_OUT = [
     re.compile(pattern)
     for pattern in (
         r"(^|/)tests?/",  # of packages, which run them no more
-        r"^torch/(include|share|bin|testing|utils/benchmark|utils/tensorboard)/",
+        r"^torch/(include|share|bin|testing/_internal|utils/benchmark|utils/tensorboard)/",
         r"^torch/_inductor/",  # compiles for a C++ compiler that no image has
         r"^torch/(lib/.*_test\.so|lib/.*\.a$)",
         r"^(torch|functorch)/.*\.(h|hpp|cuh|cmake|pyi)$",
@@ -31,7 +29,7 @@ LEFT_OUT = [
 ]
 """What is removed, by its path in site-packages."""
 
-KEPT = re.compile(r"^torch/testing/(__init__|_comparison|_creation|_utils)\.py")
+KEPT = re.compile(r"^torch/testing/_internal/(__init__|common_dtype|logging_tensor)\.py")
 """What torch itself imports of it."""
 
 
@@ -60,7 +58,10 @@ def size_of(folder: Path) -> int:
 
 def closure(extras: set[str]) -> Iterator[Distribution]:
     """Yield the distributions that an extra of ours needs, as they are installed here."""
-    waiting, seen = [(distribution("edgeloop"), frozenset(extras))], set()
+    from packaging.requirements import Requirement  # which an image's Python has not
+
+    waiting = [(distribution("edgeloop"), frozenset(extras))]
+    seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
         found, wanted = waiting.pop()
         if (found.name, wanted) in seen:
