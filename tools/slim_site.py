@@ -17,19 +17,19 @@ LEFT_OUT = [
     for pattern in (
         r"(^|/)tests?/",  # of packages, which run them no more
         r"^torch/(include|share|bin|testing/_internal|utils/benchmark|utils/tensorboard)/",
-        r"^torch/_inductor/",  # compiles for a C++ compiler that no image has
         r"^torch/(lib/.*_test\.so|lib/.*\.a$)",
         r"^(torch|functorch)/.*\.(h|hpp|cuh|cmake|pyi)$",
         r"^functorch/",
         r"^onnx/(backend/test|reference|test)/",
-        r"^sympy/(parsing/autolev/test-examples|integrals/rubi|physics|plotting)/",
-        r"^scipy/(io|signal|ndimage|fft|datasets|odr)/",
+        r"^sympy/(parsing/autolev/test-examples|integrals/rubi)/",
         r"\.(c|cpp|pyx|pxd)$",
     )
 ]
 """What is removed, by its path in site-packages."""
 
-KEPT = re.compile(r"^torch/testing/_internal/(__init__|common_dtype|logging_tensor)\.py")
+KEPT = re.compile(
+    r"^torch/testing/_internal/(distributed|(__init__|common_dtype|logging_tensor)\.py)"
+)
 """What torch itself imports of it."""
 
 

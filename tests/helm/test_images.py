@@ -1,8 +1,8 @@
 """The images' Dockerfile: linted, small, without root, and what the chart asks for."""
 
 import hashlib
-import os
 import json
+import os
 import re
 import shutil
 import subprocess
