@@ -208,7 +208,10 @@ def test_a_namespace_that_ends_is_not_held_up(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"storage": {"retain": True}}, {"generator": {"name": "never"}}],
+    [
+        {"storage": {"retain": True}},
+        {"algorithm": {"name": "fedktl"}, "generator": {"name": "never"}},
+    ],
     ids=["retained", "never begun"],
 )
 def test_a_task_that_leaves_nothing_or_keeps_it_needs_no_job(
