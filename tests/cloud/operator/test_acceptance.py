@@ -11,6 +11,7 @@ from tests.cloud.operator.conftest import Aggregator, StartOperator
 from tests.cloud.operator.examples import a_task
 from tests.cloud.operator.kubelet import Kubelet
 from tests.cloud.operator.test_operator import NAME, OWNED, phase
+from tests.edge.test_without_torch import lean
 
 
 def algorithm(name: str, variant: str = "released", **hyperparameters: Any) -> Object:
@@ -40,6 +41,24 @@ def test_every_algorithm_for_devices_is_accepted_with_its_variants() -> None:
         for variant in ("released", *known.variants):
             found = acceptance.wrong_algorithm(a_task(algorithm=algorithm(name, variant)), ())
             assert (found is None) == ("mqtt" in known.runs_in), (name, variant, found)
+
+
+LEAN = """
+from cloud.operator import acceptance
+from edgeloop import algorithms
+from tests.cloud.operator.examples import a_task
+
+for name in algorithms.built_in():
+    for variant in ("released", *algorithms.info(name).variants):
+        wrong = {"name": name, "variant": variant, "hyperparameters": {"none": 1}}
+        assert "no such hyperparameter" in acceptance.wrong_algorithm(a_task(algorithm=wrong), ())
+assert "torch" not in sys.modules
+"""
+
+
+def test_an_operator_knows_them_all_without_torch() -> None:
+    done = lean(LEAN)
+    assert done.returncode == 0, done.stderr
 
 
 def test_numbers_and_booleans_are_hyperparameters() -> None:
