@@ -232,6 +232,8 @@ def _cohort(task: Task) -> dict[str, Any]:
         "max_devices": cohort.max_devices,
         "quorum": cohort.quorum if share is None else f"{share}%",
         "sample": None if cohort.sample_percent is None else f"{cohort.sample_percent}%",
+        "buffer": cohort.buffer,
+        "max_staleness": cohort.max_staleness,
         "max_messages_per_minute": cohort.max_messages_per_minute,
         "max_megabytes_per_minute": cohort.max_megabytes_per_minute,
         "outliers": None if cohort.outliers == "log" else cohort.outliers,

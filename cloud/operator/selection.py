@@ -74,10 +74,11 @@ def initial_devices(found: tuple[str, ...], task: Task) -> Selection:
 
 def too_few_problem(task: Task) -> str | None:
     """Return what is wrong if a task's devices can never be its quorum."""
-    quorum, devices = task.spec.cohort.quorum, task.spec.cohort.devices
-    if quorum is None or task.spec.cohort.admit or quorum <= len(devices):
-        return None
-    return f"cohort.quorum is {quorum}, of {len(devices)} devices; lower it"
+    cohort = task.spec.cohort
+    for name, least in (("quorum", cohort.quorum), ("buffer", cohort.buffer)):
+        if least is not None and not cohort.admit and least > len(cohort.devices):
+            return f"cohort.{name} is {least}, of {len(cohort.devices)} devices; lower it"
+    return None
 
 
 def compare_selection(devices: Iterable[str], found: Collection[str]) -> Selection:

@@ -61,6 +61,8 @@ class Cohort(Part):
     quorum: int | None = None
     quorum_percent: int | None = None
     sample_percent: int | None = None
+    buffer: int | None = None
+    max_staleness: int | None = None
     grace_seconds: int = 5
     max_messages_per_minute: int | None = None
     max_megabytes_per_minute: int | None = None

@@ -104,3 +104,12 @@ def test_every_device_of_a_task_has_a_name_that_a_secret_can_have(device: str, s
     (found,) = [each for each in made.certificates if each.name == device]
     assert found.secret.startswith(secret)
     assert re.fullmatch("[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])", found.secret)
+
+
+def test_the_job_may_read_no_other_secret() -> None:
+    manifests = chart.rendered("bundled")
+    made = chart.certificates(manifests)
+    assert made is not None
+    named, new = chart.named(manifests, "Role", "-certificates")["rules"]
+    assert set(named["resourceNames"]) == {made.authority, *(c.secret for c in made.certificates)}
+    assert (named["verbs"], new["verbs"]) == (["get", "patch"], ["create"])

@@ -79,6 +79,10 @@ def test_of_others_algorithms_nothing_is_known() -> None:
     [
         ({"generator": {"name": "faces"}}, "generator: fedproto asks none"),
         ({"base": {"name": "faces"}}, "base: fedproto asks none"),
+        (
+            {"algorithm": algorithm("fedtgp"), "cohort": {"devices": ["a"], "buffer": 1}},
+            "cohort.buffer: fedtgp does more",
+        ),
     ],
 )
 def test_what_an_algorithm_would_never_ask(changes: Object, said: str) -> None:

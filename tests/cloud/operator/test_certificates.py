@@ -16,8 +16,19 @@ from cloud.operator.certificates import Pair, Release, Wanted
 from cloud.operator.command import main
 from edgeloop.errors import ConfigError
 from tests.cloud.operator.api_server import ApiServer
-from tests.cloud.operator.cluster import NAMESPACE, OPERATOR, Object, rules
+from tests.cloud.operator.cluster import NAMESPACE, OPERATOR, Object
 from tests.cloud.operator.conftest import EDGELOOP, kubeconfig
+
+RIGHTS = [
+    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+    {
+        "apiGroups": [""],
+        "resources": ["secrets"],
+        "verbs": ["get", "patch"],
+        "resourceNames": ["r-authority", "b-tls", "c-tls", "press-tls"],
+    },
+]
+"""Of the chart's job: `tests/helm/test_kept.py` looks there."""
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SERVER: Object = {"hosts": ("broker", "b.fed.svc"), "addresses": ("10.0.0.1",)}
@@ -90,7 +101,7 @@ def test_the_command_makes_keeps_and_adds(tmp_path: Path) -> None:
     press = Wanted.model_validate({"secret": "press-tls", "name": "Press.1"})
     release = Release(authority="r-authority", certificates=(BROKER, CLIENT), labels=labels)
     api = ApiServer()
-    api.roles[OPERATOR] = {NAMESPACE: rules("certificates-rules")}
+    api.roles[OPERATOR] = {NAMESPACE: RIGHTS}
     with api:
         first = run(api, tmp_path, release)
         assert set(first) == {"r-authority", "b-tls", "c-tls"}
@@ -114,7 +125,7 @@ def test_what_helm_has_made_before_stays(tmp_path: Path) -> None:
     """Helm takes away what a chart has no more, unless an annotation says that it is kept."""
     release = Release(authority="r-authority", certificates=(CLIENT,), labels={})
     api = ApiServer()
-    api.roles[OPERATOR] = {NAMESPACE: rules("certificates-rules")}
+    api.roles[OPERATOR] = {NAMESPACE: RIGHTS}
     with api:
         first = run(api, tmp_path, release)
         for name in first:

@@ -34,6 +34,12 @@ def test_the_aggregator_reads_the_file() -> None:
     assert (read.http.host, read.http.port, read.http.linger) == ("0.0.0.0", 9464, True)  # noqa: S104
 
 
+def test_rounds_with_a_buffer() -> None:
+    task = a_task(cohort={"devices": ["a", "b"], "buffer": 2, "maxStaleness": 3})
+    read = TaskSettings.model_validate(config.table(task, SETTINGS, None, None)).cohort
+    assert (read.buffer, read.max_staleness) == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
