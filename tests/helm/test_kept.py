@@ -86,7 +86,7 @@ def test_a_thousand_devices_are_a_line_each() -> None:
     names = ",".join(f"press-{number}" for number in range(1000))
     few = chart.template(BUNDLED)
     many = chart.template(BUNDLED, "--set", f"tls.devices={{{names}}}")
-    assert len(many) - len(few) < 100 * 1000, "bytes, of a release's megabyte before it is packed"
+    assert len(many) - len(few) < 150 * 1000, "bytes, of a release's megabyte before it is packed"
 
 
 @pytest.mark.parametrize(
