@@ -46,7 +46,7 @@ class Acceptance:
             begun: whether its run has: then the algorithm is settled.
         """
         found = [] if begun else [wrong_algorithm(task, self.settings.algorithms)]
-        found += [wrong_resources(task), *self._wrong_secrets(task)]
+        found += [wrong_resources(task), self._wrong_ingest(task), *self._wrong_secrets(task)]
         return next((each for each in found if each), None)
 
     def refusal(self, task: Task, wanted: list[Manifest]) -> str | None:
@@ -84,6 +84,12 @@ class Acceptance:
             return None
         remedy = "create another task with one that `kubectl get storageclass` lists"
         return f"storage.className: there is no StorageClass {name}; {remedy}"
+
+    def _wrong_ingest(self, task: Task) -> str | None:
+        if task.spec.ingest is None or task.spec.store or self.settings.database_secret:
+            return None
+        remedy = "give store, a secret with a PostgreSQL URL, or the operator a database"
+        return f"ingest: its processes write to one ledger, and SQLite is one process's; {remedy}"
 
     def _wrong_secrets(self, task: Task) -> Iterator[str | None]:
         namespace = task.metadata.namespace

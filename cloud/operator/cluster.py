@@ -24,6 +24,7 @@ MANAGER = "edgeloop-operator"
 
 KINDS = {
     "ConfigMap": "v1",
+    "Deployment": "apps/v1",
     "Event": "v1",
     "Job": "batch/v1",
     "PersistentVolumeClaim": "v1",
@@ -45,7 +46,10 @@ _NO_CONTENT = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 _FOLLOWED = {
     **{kind: {"label_selector": OURS} for kind in ("ConfigMap", "Job", "Pod", "Service")},
-    **{kind: {"label_selector": OURS} for kind in ("PersistentVolumeClaim", "StatefulSet")},
+    **{
+        kind: {"label_selector": OURS}
+        for kind in ("Deployment", "PersistentVolumeClaim", "StatefulSet")
+    },
     **{kind: {} for kind in ("Base", "Device", "FederatedTask", "Generator")},
     "Event": {"field_selector": "type=Warning"},
 }

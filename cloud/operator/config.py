@@ -89,6 +89,7 @@ def table(
         "base": base,
         "store_file": STORE_FILE if store else None,
         "privacy": _privacy(task),
+        "ingest": {"shared": True} if spec.ingest else None,
         "shuffle": spec.shuffle or None,  # off as before there was any: no pod is made again
     }
     return {

@@ -3,6 +3,7 @@
 ConfigMap               the aggregator's file
 PersistentVolumeClaim   its ledger, its history and its results
 Service                 its metrics, health and status; headless, and there before it is ready
+Deployment              processes that take uploads beside it, where the task asks for some
 StatefulSet             the one aggregator, or none: a ledger has one writer, and a StatefulSet
                         never runs two pods of a name at once
 """
@@ -18,6 +19,7 @@ from cloud.operator.settings import METRICS_PORT, OperatorSettings
 from cloud.operator.spec import GROUP, Meta, Store, Task
 
 CONFIG_KEY = "task.toml"
+INGEST = "ingest"
 COMMAND = ("edgeloop", "aggregator", "--config", f"/etc/edgeloop/task/{CONFIG_KEY}")
 
 
@@ -57,6 +59,16 @@ def labels(task: Meta) -> dict[str, str]:
     }
 
 
+def ingest_name(task: Meta) -> str:
+    """Return the name of the processes that take uploads beside an aggregator."""
+    return f"{task.name}-{INGEST}"
+
+
+def ingest_labels(task: Meta) -> dict[str, str]:
+    """Return the labels by which the pods of these processes are found."""
+    return {**labels(task), "app.kubernetes.io/component": INGEST}
+
+
 def build_manifests(task: Task, settings: OperatorSettings, choice: ResolvedTask) -> list[Manifest]:
     """Return what a task needs, in the order in which to apply it."""
     text = tomli_w.dumps(choice.table(task, settings))
@@ -65,6 +77,7 @@ def build_manifests(task: Task, settings: OperatorSettings, choice: ResolvedTask
         _claim(task),
         _service(task),
         _stateful_set(task, settings, choice, text),
+        *([] if task.spec.ingest is None else [_ingest(task, settings, choice, text)]),
     ]
     return [objects.with_digest(each) for each in made]
 
@@ -139,6 +152,43 @@ def _stateful_set(
                 "spec": _pod(task, settings, choice),
             },
         },
+    }
+
+
+def _ingest(task: Task, settings: OperatorSettings, choice: ResolvedTask, text: str) -> Manifest:
+    found = ingest_labels(task.metadata)
+    asked = 0 if task.spec.ingest is None else task.spec.ingest.replicas
+    digest = {f"{GROUP}/config": objects.digest(text)}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {**metadata(task), "name": ingest_name(task.metadata), "labels": found},
+        "spec": {
+            "replicas": asked if choice.replicas else 0,
+            "selector": {"matchLabels": found},
+            "template": {
+                "metadata": {"labels": found, "annotations": digest},
+                "spec": _ingest_pod(task, settings, choice),
+            },
+        },
+    }
+
+
+def _ingest_pod(task: Task, settings: OperatorSettings, choice: ResolvedTask) -> Manifest:
+    found = mounts(task, settings, choice.store, {"emptyDir": {}})
+    container = {
+        "name": INGEST,
+        **objects.container_basics(settings.aggregator_image, settings),
+        "command": ["edgeloop", INGEST, *COMMAND[2:]],
+        "resources": task.spec.resources.model_dump(),
+        "volumeMounts": [each for _, each in found],
+    }
+    return {
+        **objects.pod_basics(settings),
+        "nodeSelector": task.spec.node_selector,
+        "tolerations": list(task.spec.tolerations),
+        "containers": [container],
+        "volumes": [each for each, _ in found],
     }
 
 

@@ -63,8 +63,11 @@ class Removals:
             return None
         meta = Meta.model_validate(found["metadata"])
         self.cluster.delete("StatefulSet", namespace, manifests.name_of(meta))
-        if self.cluster.list_now("Pod", namespace, manifests.labels(meta)):
-            return "the aggregator to stop"
+        if (found["spec"].get("ingest") or {}).get("replicas"):
+            self.cluster.delete("Deployment", namespace, manifests.ingest_name(meta))
+        for labels in (manifests.labels(meta), manifests.ingest_labels(meta)):
+            if self.cluster.list_now("Pod", namespace, labels):
+                return "the aggregator to stop"
         try:
             return self._clean_up(found, meta)
         except ValidationError as error:

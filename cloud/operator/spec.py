@@ -137,6 +137,12 @@ class Broker(Part):
     client_id_prefix: str | None = None
 
 
+class Ingest(Part):
+    """Processes that take uploads beside the aggregator."""
+
+    replicas: int
+
+
 class Resources(Part):
     """Of a container."""
 
@@ -165,6 +171,7 @@ class TaskSpec(Part):
     store: Store | None = None
     storage: Storage = Storage()
     broker: Broker | None = None
+    ingest: Ingest | None = None
     retries: int = 10
     resources: Annotated[Resources, Field(default_factory=lambda: Resources.model_validate({}))]
     node_selector: Annotated[dict[str, str], Field(default_factory=dict)]

@@ -21,6 +21,7 @@ KINDS = ("federatedtasks", "generators", "bases", "devices")
 
 GROUPS = {
     "configmaps": "api/v1",
+    "deployments": "apis/apps/v1",
     "events": "api/v1",
     "persistentvolumeclaims": "api/v1",
     "pods": "api/v1",

@@ -12,7 +12,7 @@ Object = dict[str, Any]
 def _specs(plural: str, found: Object) -> Iterator[tuple[str, Object]]:
     if plural == "pods":
         yield "spec", found["spec"]
-    elif plural in ("statefulsets", "jobs") and "template" in found.get("spec", {}):
+    elif plural in ("deployments", "statefulsets", "jobs") and "template" in found.get("spec", {}):
         yield "spec.template.spec", found["spec"]["template"]["spec"]
 
 

@@ -71,6 +71,7 @@ BUILT_IN = (
         "CustomResourceDefinition",
         namespaced=False,
     ),
+    Kind("apps", "v1", "deployments", "Deployment"),
     Kind("apps", "v1", "statefulsets", "StatefulSet"),
     Kind("batch", "v1", "jobs", "Job"),
     Kind("coordination.k8s.io", "v1", "leases", "Lease", status=False),

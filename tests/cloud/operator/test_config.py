@@ -34,6 +34,13 @@ def test_the_aggregator_reads_the_file() -> None:
     assert (read.http.host, read.http.port, read.http.linger) == ("0.0.0.0", 9464, True)  # noqa: S104
 
 
+def test_processes_that_take_uploads() -> None:
+    task = a_task(ingest={"replicas": 3})
+    shared = TaskSettings.model_validate(config.table(task, SETTINGS, None, a_store("p"))).ingest
+    assert shared.shared
+    assert "ingest" not in config.table(a_task(), SETTINGS, None, None)
+
+
 def test_rounds_with_a_buffer() -> None:
     task = a_task(cohort={"devices": ["a", "b"], "buffer": 2, "maxStaleness": 3})
     read = TaskSettings.model_validate(config.table(task, SETTINGS, None, None)).cohort

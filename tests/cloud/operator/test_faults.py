@@ -123,6 +123,6 @@ def test_the_role_has_no_right_that_is_never_used(
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    others = ("generators", "jobs", "bases")  # of what no task asks for
+    others = ("generators", "jobs", "bases", "deployments")  # of what no task asks for
     unasked = {each for each in granted if each[1].startswith(others)}
     assert granted - used - unasked == set()
