@@ -10,6 +10,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /source
 RUN python3 -m venv /opt/edgeloop
 COPY pyproject.toml constraints.txt README.md LICENSE CHANGELOG.md ./
+COPY tools/sbom.py tools/slim_site.py ./tools/
 COPY edgeloop ./edgeloop
 COPY cloud ./cloud
 COPY edge ./edge
@@ -18,21 +19,31 @@ COPY simulations ./simulations
 FROM source AS aggregator-build
 ARG TORCH_INDEX
 RUN /opt/edgeloop/bin/pip install --no-cache-dir -c constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} ".[cloud,otel]" \
- && /opt/edgeloop/bin/pip uninstall -y pip
+ && /opt/edgeloop/bin/pip uninstall -y pip \
+ && /opt/edgeloop/bin/python tools/sbom.py > /opt/edgeloop/sbom.cdx.json \
+ && python3 tools/slim_site.py /opt/edgeloop
 
 FROM source AS generator-service-build
 ARG TORCH_INDEX
 RUN /opt/edgeloop/bin/pip install --no-cache-dir -c constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} ".[generator]" \
- && /opt/edgeloop/bin/pip uninstall -y pip
+ && /opt/edgeloop/bin/pip uninstall -y pip \
+ && /opt/edgeloop/bin/python tools/sbom.py > /opt/edgeloop/sbom.cdx.json \
+ && python3 tools/slim_site.py /opt/edgeloop
 
 FROM source AS operator-build
 RUN /opt/edgeloop/bin/pip install --no-cache-dir -c constraints.txt ".[operator]" \
- && /opt/edgeloop/bin/pip uninstall -y pip
+ && /opt/edgeloop/bin/pip uninstall -y pip \
+ && /opt/edgeloop/bin/python tools/sbom.py > /opt/edgeloop/sbom.cdx.json \
+ && python3 tools/slim_site.py /opt/edgeloop
 
 FROM source AS agent-build
 ARG TORCH_INDEX
 RUN /opt/edgeloop/bin/pip install --no-cache-dir -c constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} ".[edge,otel,privacy]" \
- && /opt/edgeloop/bin/pip uninstall -y pip
+ && /opt/edgeloop/bin/pip uninstall -y pip \
+ && /opt/edgeloop/bin/python tools/sbom.py > /opt/edgeloop/sbom.cdx.json \
+ && python3 tools/slim_site.py /opt/edgeloop
+
+# Each build leaves a bill of what it has installed, /opt/edgeloop/sbom.cdx.json, and takes out what nobody runs.
 
 # What all images share: no build tools, no root, and nothing written but to volumes and to /tmp, so that the
 # root file system may be read only.

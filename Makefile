@@ -15,7 +15,7 @@ TESTERS ?= $(shell $(PYTHON) -c "import os; print(min(16, 1 + (os.cpu_count() or
 # One thread a process: a pool as large as the machine stalls as soon as anything else is busy.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check chaos field-cases soak bench bench-simulation bench-generator images images-lock format clean
+.PHONY: help demo test check chaos field-cases soak bench bench-simulation bench-generator images images-lock cluster format clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -69,6 +69,10 @@ images: ## the four container images; REGISTRY, TAG, PLATFORMS, PUSH=1
 
 images-lock: ## the digests of others' images into images.lock, where their registries can be reached
 	@tools/images_lock.sh
+
+cluster: $(VENV)/.dev ## the chart on a real cluster, with a verdict: KUBECONFIG, kind or k3d; else the pods as podman containers
+	@$(HELM)
+	PATH="$$HOME/.cache/edgeloop/helm/bin:$$PATH" $(BIN)/python -m tests.rehearsal
 
 format: $(VENV)/.dev ## put the code into shape
 	$(BIN)/ruff format .

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -13,6 +13,12 @@ Count = Annotated[int, Ge(1), Le(10**6)]
 Positive = Annotated[float, Gt(0), Lt(math.inf)]
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
 """Types of hyperparameters, with the range that `algorithms.load` holds them to."""
+
+Distances = Literal["nearest", "all-pairs"]
+"""Of classes' mean prototypes, whose largest is FedTGP's margin."""
+
+Centroids = Literal["free", "means"]
+"""The latents that FedKTL's images are made from."""
 
 PFLLIB: Mapping[str, Any] = {"local_lr": 0.005}
 """PFLlib's default, and its papers' of the four-layer CNN and MLP, where HtFLlib has 0.01."""

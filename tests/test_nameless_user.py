@@ -58,7 +58,10 @@ def test_an_operator_leads_and_takes_down(tmp_path: Path, place: Path) -> None:
     server = ApiServer()
     for plural in KINDS:
         server.store.define(crd(plural))
-    server.roles[OPERATOR] = {NAMESPACE: [*rules(), *rules("operator-lease-rules")]}
+    server.roles[OPERATOR] = {
+        NAMESPACE: [*rules(), *rules("operator-lease-rules")],
+        "": rules("operator-cluster-rules"),
+    }
     config, log = tmp_path / "kubeconfig", tmp_path / "log"
     flags = ["--namespace", NAMESPACE, "--aggregator-image", "i", "--broker-host", "b"]
     flags += ["--port", "0", "--interval", "0.2", "--forget", "1"]

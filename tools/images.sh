@@ -26,7 +26,9 @@ if docker buildx version >/dev/null 2>&1 && docker info >/dev/null 2>&1; then
     local output=--load
     [ -z "${PUSH:-}" ] || output=--push
     case "${PLATFORMS:-}:$output" in *,*:--load) fail "several platforms go to a registry only: set PUSH=1" ;; esac
-    docker buildx build "${arguments[@]}" ${PLATFORMS:+--platform "$PLATFORMS"} "$output" -t "$1" --target "$2" .
+    local attested=() # in a registry only: who built it from what, and a bill of what is in it
+    [ -z "${PUSH:-}" ] || attested=(--provenance=mode=max --sbom=true)
+    docker buildx build "${arguments[@]}" ${PLATFORMS:+--platform "$PLATFORMS"} "$output" "${attested[@]}" -t "$1" --target "$2" .
   }
 elif program=$(command -v podman || command -v buildah); then
   build() {

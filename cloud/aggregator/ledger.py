@@ -105,6 +105,8 @@ class Ledger(StoredRounds):
             connection.execute(row.values(finished=None))
             evaluations = uploads.c.run == new.run, uploads.c.round >= held.rounds
             connection.execute(delete(uploads).where(*evaluations))
+            again = update(rounds).filter_by(run=new.run, number=done)  # its deadline begins now
+            connection.execute(again.values(opened=self._now()))
         return new
 
     def hold(self, task: str) -> Contract | None:

@@ -1,6 +1,7 @@
 """Who is in a run, as devices join, leave and are sent away; and how many must answer."""
 
 import logging
+import time
 from collections.abc import Callable, Collection
 
 from cloud.aggregator import alone, leaving
@@ -79,7 +80,13 @@ class RunDevices:
             cohort.grace_seconds,
             None if cohort.buffer is None else self.quorum(),
             cohort.max_staleness,
+            self._elapsed,
         )
+
+    def _elapsed(self) -> float:
+        """Return for how many seconds the ledger has had the open round."""
+        since = self._ledger.committed()
+        return 0.0 if since is None else max(0.0, time.time() - since)  # a clock may be set back
 
     def participation(self) -> ParticipationPolicy | None:
         """Return who is asked in which round; None for everybody in all of them."""

@@ -53,14 +53,14 @@ class Bases:
         Raises:
             ApiException: if the cluster refuses something, or is away.
         """
-        found = self.cluster.read(KIND, namespace, name)
+        found = self.cluster.read_now(KIND, namespace, name)
         if found is None:
             return None
         base = Base.model_validate(found)
         if users := served.users(self.cluster, Base, namespace, name):
             return f"used by {users}"
         self.cluster.delete("StatefulSet", namespace, base_manifests.name_of(base.metadata))
-        running = self.cluster.list_labelled("Pod", namespace, base_manifests.labels(base.metadata))
+        running = self.cluster.list_now("Pod", namespace, base_manifests.labels(base.metadata))
         return "its server to stop" if running else None
 
     def _observe(self, base: Base) -> Observation:

@@ -1,16 +1,19 @@
 """The Kubernetes API, as far as the operator needs it; errors come as `ApiException`."""
 
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from kubernetes import client, config
+from kubernetes import client, config, watch
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
 from urllib3.exceptions import HTTPError
 
-from cloud.operator.objects import APPLIED
+from cloud.operator import drift
+from cloud.operator.informers import Informer
+from cloud.operator.objects import APPLIED, OURS
 from cloud.operator.spec import GROUP, VERSION
 from edgeloop.errors import ConfigError, UnavailableError
 
@@ -21,9 +24,12 @@ MANAGER = "edgeloop-operator"
 
 KINDS = {
     "ConfigMap": "v1",
+    "Deployment": "apps/v1",
+    "Event": "v1",
     "Job": "batch/v1",
     "PersistentVolumeClaim": "v1",
     "Pod": "v1",
+    "Secret": "v1",
     "Service": "v1",
     "StatefulSet": "apps/v1",
     "Base": f"{GROUP}/{VERSION}",
@@ -32,6 +38,22 @@ KINDS = {
     "Generator": f"{GROUP}/{VERSION}",
 }
 _SECONDS = 30.0  # that an answer may take
+_WATCH_SECONDS = 300  # after which the API server ends a watch, and another one begins
+_SYNC_SECONDS = 10.0  # that the first lists are waited for
+
+_NO_CONTENT = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+"""Asks for the metadata of secrets alone."""
+
+_FOLLOWED = {
+    **{kind: {"label_selector": OURS} for kind in ("ConfigMap", "Job", "Pod", "Service")},
+    **{
+        kind: {"label_selector": OURS}
+        for kind in ("Deployment", "PersistentVolumeClaim", "StatefulSet")
+    },
+    **{kind: {} for kind in ("Base", "Device", "FederatedTask", "Generator")},
+    "Event": {"field_selector": "type=Warning"},
+}
+"""What is watched in every namespace: by the parameters of the request."""
 
 
 def error_message(error: ApiException) -> str:
@@ -67,8 +89,11 @@ class Cluster:
     """
 
     def __init__(self) -> None:
+        self._informers: dict[tuple[str, str], Informer] = {}
+        self._settled: dict[tuple[str, str, str], tuple[str, Any]] = {}
         try:
             found = DynamicClient(client.ApiClient()).resources
+            self._storage_classes = found.get(api_version="storage.k8s.io/v1", kind="StorageClass")
             self._resources = {
                 kind: found.get(api_version=version, kind=kind) for kind, version in KINDS.items()
             }
@@ -84,48 +109,152 @@ class Cluster:
             )
             raise UnavailableError("cluster", problem, "fix the kubeconfig, or start it") from error
 
+    def follow(self, namespaces: Iterable[str]) -> None:
+        """Keep what these namespaces hold by watches from now on, so that a look asks nobody."""
+        configuration = client.Configuration.get_default_copy()
+        configuration.connection_pool_maxsize = 256  # each watch keeps its connection
+        followed = DynamicClient(client.ApiClient(configuration)).resources
+        for namespace in namespaces:
+            for kind, which in _FOLLOWED.items():
+                resource = followed.get(api_version=KINDS[kind], kind=kind)
+                informer = _informer(resource, f"{kind}s in {namespace}", namespace, which)
+                self._informers[kind, namespace] = informer
+                informer.start()
+        deadline = time.monotonic() + _SYNC_SECONDS
+        for informer in self._informers.values():
+            informer.wait(max(0.0, deadline - time.monotonic()))
+
+    def learn(self, kind: str, held: Object) -> None:
+        """Take over an object as somebody has just seen it, unless a newer state is known."""
+        informer = self._informers.get((kind, held["metadata"]["namespace"]))
+        if informer is not None:
+            informer.learn(held)
+
     def read(self, kind: str, namespace: str, name: str) -> Object | None:
-        """Return an object; None if there is none."""
-        try:
-            found = self._resources[kind].get(
-                name=name, namespace=namespace, _request_timeout=_SECONDS
-            )
-        except NotFoundError:
-            return None
-        return _plain(found)
+        """Return an object as the watches tell it; None if there is none."""
+        informer = self._informer(kind, namespace)
+        return self.read_now(kind, namespace, name) if informer is None else informer.get(name)
+
+    def read_now(self, kind: str, namespace: str, name: str) -> Object | None:
+        """Return an object as the API server has it; None if there is none."""
+        found = self._ask(kind, namespace, field_selector=f"metadata.name={name}")
+        return found[0] if found else None
 
     def list_labelled(
         self, kind: str, namespace: str, labels: Mapping[str, str] | None = None
     ) -> list[Object]:
-        """Return the objects of a namespace that have these labels."""
+        """Return the objects of a namespace that have these labels, as the watches tell them."""
+        informer = self._informer(kind, namespace)
+        if informer is None:
+            return self.list_now(kind, namespace, labels)
+        wanted = (labels or {}).items()
+        return [
+            each
+            for each in informer.found()
+            if wanted <= (each["metadata"].get("labels") or {}).items()
+        ]
+
+    def list_now(
+        self, kind: str, namespace: str, labels: Mapping[str, str] | None = None
+    ) -> list[Object]:
+        """Return the objects of a namespace that have these labels, as the API server has them."""
         selector = ",".join(f"{key}={value}" for key, value in (labels or {}).items())
-        return self.list_selected(kind, namespace, selector)
+        return self._ask(kind, namespace, label_selector=selector or None)
 
-    def list_selected(self, kind: str, namespace: str, selector: str) -> list[Object]:
-        """Return the objects of a namespace that a selector finds; all, if it is empty."""
-        found = self._resources[kind].get(
-            namespace=namespace, label_selector=selector or None, _request_timeout=_SECONDS
+    def secret(self, namespace: str, name: str) -> Object | None:
+        """Return a secret's metadata, and not what is in it; None if there is none."""
+        found = self._ask(
+            "Secret",
+            namespace,
+            field_selector=f"metadata.name={name}",
+            header_params={"Accept": _NO_CONTENT},
         )
-        items: list[Object] = _plain(found)["items"]
-        return items
+        return found[0] if found else None
 
-    def apply(self, manifest: Object) -> None:
+    def has_storage_class(self, name: str) -> bool | None:
+        """Return whether there is a StorageClass; None if the operator may not ask."""
+        try:
+            self._storage_classes.get(name=name, _request_timeout=_SECONDS)
+        except NotFoundError:
+            return False
+        except ApiException as error:
+            if error.status == 403:
+                return None
+            raise
+        return True
+
+    def warnings(self, namespace: str, uids: Collection[str]) -> list[Object]:
+        """Return what the cluster warns of in a namespace, of objects by their uids."""
+        informer = self._informer("Event", namespace)
+        if informer is None:
+            found = self._ask("Event", namespace, field_selector="type=Warning")
+        else:
+            found = informer.found()
+        return [each for each in found if each["involvedObject"].get("uid") in uids]
+
+    def apply(self, manifest: Object) -> Object:
         """Make an object, or make it what the manifest says; other people's fields stay."""
-        self._resources[manifest["kind"]].server_side_apply(
+        return self._applied(manifest)
+
+    def try_out(self, manifest: Object) -> None:
+        """Have the API server say whether it would make an object; nothing is made.
+
+        Raises:
+            ApiException: if it would not.
+        """
+        self._applied(manifest, dry_run="All")
+
+    def try_pod(self, pod: Object) -> None:
+        """Have the API server say whether it would make a pod; none is made.
+
+        Raises:
+            ApiException: if it would not.
+        """
+        namespace = pod["metadata"]["namespace"]
+        self._resources["Pod"].create(
+            body=pod, namespace=namespace, dry_run="All", _request_timeout=_SECONDS
+        )
+
+    def ensure(self, wanted: Iterable[Object]) -> None:
+        """Make objects what their manifests say, where they are not; what is left out is free."""
+        for manifest in wanted:
+            metadata = manifest["metadata"]
+            held = self.read(manifest["kind"], metadata["namespace"], metadata["name"])
+            if held is None or self._drifted(manifest, held):
+                made = self.apply(manifest)
+                # What the cluster makes of it, "1000m" as "1" say, is no drift from then on.
+                self._settled[_key(manifest)] = _digest(manifest), drift.shown(manifest, made)
+
+    def _drifted(self, manifest: Object, held: Object) -> bool:
+        """Return whether an object is not what its manifest says; its digest is a part of that."""
+        found = drift.shown(manifest, held)
+        if found == drift.shown(manifest, manifest):
+            return False
+        return self._settled.get(_key(manifest)) != (_digest(manifest), found)
+
+    def _applied(self, manifest: Object, **more: Any) -> Object:
+        made = self._resources[manifest["kind"]].server_side_apply(
             body=manifest,
             namespace=manifest["metadata"]["namespace"],
             field_manager=MANAGER,
             force_conflicts=True,
             _request_timeout=_SECONDS,
+            **more,
         )
+        plain = _plain(made)
+        if not more:
+            self.learn(manifest["kind"], plain)
+        return plain
 
-    def ensure(self, wanted: Iterable[Object]) -> None:
-        """Make objects what their manifests say, where they are not what was applied last."""
-        for manifest in wanted:
-            metadata = manifest["metadata"]
-            held = self.read(manifest["kind"], metadata["namespace"], metadata["name"])
-            if held is None or _applied(held) != _applied(manifest):
-                self.apply(manifest)
+    def _informer(self, kind: str, namespace: str) -> Informer | None:
+        """Return what follows a kind; None while it does not know all objects."""
+        informer = self._informers.get((kind, namespace))
+        return informer if informer is not None and informer.is_current else None
+
+    def _ask(self, kind: str, namespace: str, **which: Any) -> list[Object]:
+        found = self._resources[kind].get(namespace=namespace, **which, _request_timeout=_SECONDS)
+        items: list[Object] = _plain(found)["items"]
+        return items
 
     def delete(self, kind: str, namespace: str, name: str) -> None:
         """Delete an object, and in the background what it owns; nothing if there is none."""
@@ -142,7 +271,7 @@ class Cluster:
     def write_status(self, kind: str, namespace: str, name: str, status: Mapping[str, Any]) -> None:
         """Write fields of an object's status; None removes one. Nothing if it is gone."""
         try:
-            self._resources[kind].status.patch(
+            told = self._resources[kind].status.patch(
                 body={"metadata": {"name": name}, "status": dict(status)},
                 name=name,
                 namespace=namespace,
@@ -151,11 +280,36 @@ class Cluster:
             )
         except NotFoundError:
             return
+        self.learn(kind, _plain(told))
 
 
-def _applied(held: Object) -> str | None:
-    annotations = held["metadata"].get("annotations") or {}
-    return annotations.get(APPLIED)
+def _informer(resource: Any, what: str, namespace: str, which: Mapping[str, str]) -> Informer:
+    def listed() -> Object:
+        return _plain(resource.get(namespace=namespace, **which, _request_timeout=_SECONDS))
+
+    def watched(version: str) -> Iterator[Object]:
+        return iter(
+            watch.Watch().stream(
+                resource.get,
+                namespace=namespace,
+                **which,
+                resource_version=version,
+                timeout_seconds=_WATCH_SECONDS,
+                serialize=False,
+                _request_timeout=(_SECONDS, _WATCH_SECONDS + _SECONDS),
+            )
+        )
+
+    return Informer(what, listed, watched)
+
+
+def _key(manifest: Object) -> tuple[str, str, str]:
+    metadata = manifest["metadata"]
+    return manifest["kind"], metadata["namespace"], metadata["name"]
+
+
+def _digest(manifest: Object) -> str:
+    return str(manifest["metadata"]["annotations"][APPLIED])
 
 
 def _plain(found: Any) -> Object:

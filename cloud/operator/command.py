@@ -10,7 +10,7 @@ from typing import Annotated, Any, cast
 import kopf
 import typer
 
-from cloud.operator import cluster, handlers, lease
+from cloud.operator import certificates_command, cluster, handlers, lease
 from cloud.operator.bases import Bases
 from cloud.operator.cluster import Cluster
 from cloud.operator.generators import Generators
@@ -32,7 +32,9 @@ PREFIX = "EDGELOOP_OPERATOR_"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run `edgeloop operator` with these arguments."""
+    """Run `edgeloop operator`, or `edgeloop operator certificates`, with these arguments."""
+    if arguments[:1] == ["certificates"]:
+        return console.run(certificates_command.make, "operator certificates", arguments[1:])
     return console.run(operator, "operator", arguments)
 
 
@@ -136,6 +138,7 @@ def _work(
     def work(lost: threading.Event) -> None:
         log.info("looks after %s", ", ".join(settings.namespaces))
         monitor.leads()
+        found.follow(settings.namespaces)
         asyncio.run(watch(lost))
 
     return work

@@ -3,8 +3,11 @@
 import json
 from typing import Any
 
+import tomli_w
+
+from cloud.operator import objects
 from cloud.operator.settings import METRICS_PORT, OperatorSettings
-from cloud.operator.spec import Broker, Password, Scalar, Store, Task
+from cloud.operator.spec import Broker, Password, Store, Task
 
 FOLDER = "/var/lib/edgeloop"
 """Where a task's volume is in the aggregator's container."""
@@ -42,6 +45,28 @@ FROZEN = {  # key of the file -> field of the spec
 }
 
 
+_LONGEST_NAMESPACE = 23
+"""Of a task's name among devices: with a dot and the name, 40 at most, it has 64."""
+
+
+def name_of(task: Task, settings: OperatorSettings) -> str:
+    """Return what devices, the broker and the database call a task, or have called it before.
+
+    Two namespaces may share a broker and a database, and each have a task of one name. Neither a
+    namespace nor a task has a dot in its name, so that no two tasks have one name here.
+    """
+    name, namespace = task.metadata.name, task.metadata.namespace
+    known = task.status.get("task")
+    if known is not None:
+        return str(known)
+    if settings.task_names == "plain":
+        return name
+    if len(namespace) > _LONGEST_NAMESPACE:  # no namespace has an underscore
+        short = namespace[: _LONGEST_NAMESPACE - 9]
+        namespace = f"{short}_{objects.digest(namespace)[:8]}"
+    return f"{namespace}.{name}"
+
+
 def table(
     task: Task,
     settings: OperatorSettings,
@@ -64,10 +89,11 @@ def table(
         "base": base,
         "store_file": STORE_FILE if store else None,
         "privacy": _privacy(task),
+        "ingest": {"shared": True} if spec.ingest else None,
         "shuffle": spec.shuffle or None,  # off as before there was any: no pod is made again
     }
     return {
-        "name": task.metadata.name,
+        "name": name_of(task, settings),
         "algorithm": spec.algorithm.name,
         "variant": spec.algorithm.variant,
         "class_names": list(spec.data.class_names),
@@ -97,6 +123,13 @@ def _trace(settings: OperatorSettings) -> dict[str, Any]:
     return {"trace": {**place, **headers}}
 
 
+def beginning(table: dict[str, Any]) -> str:
+    """Return what a run has begun with and is held to, as TOML."""
+    cohort = {key: table["cohort"][key] for key in ("devices", "admit") if key in table["cohort"]}
+    kept = [key for key in (*FROZEN, "generator", "base") if key in table]
+    return tomli_w.dumps({**{key: table[key] for key in kept}, "cohort": cohort})
+
+
 def changed_frozen_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Return the spec's fields that differ in two tables and may not, once a run has begun.
 
@@ -124,9 +157,9 @@ def _named(reference: str | None) -> str | None:
     return place.partition("/")[2]
 
 
-def scalar(value: Scalar) -> bool | int | float | str:
-    """Return a hyperparameter's value: a CRD has no fractions, and ours come as strings."""
-    if isinstance(value, int):
+def scalar(value: bool | int | float | str) -> bool | int | float | str:
+    """Return a hyperparameter's value: fractions and booleans may be written as strings."""
+    if not isinstance(value, str):
         return value
     try:
         meant = json.loads(value, parse_constant=_no_number)
@@ -200,6 +233,8 @@ def _cohort(task: Task) -> dict[str, Any]:
         "max_devices": cohort.max_devices,
         "quorum": cohort.quorum if share is None else f"{share}%",
         "sample": None if cohort.sample_percent is None else f"{cohort.sample_percent}%",
+        "buffer": cohort.buffer,
+        "max_staleness": cohort.max_staleness,
         "max_messages_per_minute": cohort.max_messages_per_minute,
         "max_megabytes_per_minute": cohort.max_megabytes_per_minute,
         "outliers": None if cohort.outliers == "log" else cohort.outliers,

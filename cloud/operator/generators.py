@@ -42,7 +42,7 @@ class Generators:
         Raises:
             UnavailableError: if Triton does not answer.
         """
-        found = self.cluster.read(KIND, namespace, name)
+        found = self.cluster.read_now(KIND, namespace, name)
         if found is None or self.triton is None:
             return None
         generator = Generator.model_validate(found)

@@ -29,7 +29,7 @@ LAST_SECONDS = 300.0
 """For which a Generator that is deleted waits for a server that does not answer."""
 
 
-_WARNED = ("Failed",)
+_WARNED = ("Failed", "Refused")
 _LONGEST_DELAY = 60.0
 
 
@@ -53,9 +53,16 @@ def registry(
     """
     made = kopf.OperatorRegistry()
     kopf.on.login(registry=made)(kopf.login_via_client)
-    _watch(made, WatchedKind("FederatedTask", "federatedtasks", tasks.reconcile, monitor), interval)
-    _watch(made, WatchedKind("Generator", "generators", generators.reconcile, monitor), interval)
-    _watch(made, WatchedKind("Base", "bases", bases.reconcile, monitor), interval)
+    learn = tasks.cluster.learn
+    _watch(
+        made,
+        WatchedKind("FederatedTask", "federatedtasks", tasks.reconcile, monitor, learn),
+        interval,
+    )
+    _watch(
+        made, WatchedKind("Generator", "generators", generators.reconcile, monitor, learn), interval
+    )
+    _watch(made, WatchedKind("Base", "bases", bases.reconcile, monitor, learn), interval)
     _take_down_tasks(made, removals, monitor)
     _take_down_generators(made, generators, monitor)
     _take_down_bases(made, bases, monitor)
@@ -85,11 +92,13 @@ class WatchedKind:
     plural: str
     reconcile: Reconcile
     monitor: Monitor
+    learn: Callable[[str, dict[str, Any]], None] = lambda kind, held: None
 
     def reconcile_once(self, namespace: str, name: str, retry: int) -> tuple[str, str] | None:
         """Look at a resource; return its phase and what is wrong, if the phase is a new one."""
         try:
-            result = _retrying(lambda: self.reconcile(namespace, name), retry)
+            about = f"{self.kind} {namespace}/{name}"
+            result = _retrying(about, lambda: self.reconcile(namespace, name), retry)
         except kopf.TemporaryError:
             self.monitor.reconciled(self.kind, done=False)
             raise
@@ -97,12 +106,12 @@ class WatchedKind:
         if result is None:
             return None
         self.monitor.found(self.kind, namespace, name, result.phase)
-        if not result.phase_changed:
+        if not result.phase_changed and not result.newly_refused:
             return None
         facts = {"kind": self.kind, "namespace": namespace, "resource": name}
         words = (self.kind, namespace, name, result.phase, result.problem)
         log.info("%s %s/%s: %s %s", *words, extra=facts)
-        return result.phase, result.problem
+        return "Refused" if result.newly_refused else result.phase, result.problem
 
 
 def _watch(made: kopf.OperatorRegistry, watched: WatchedKind, interval: float) -> None:
@@ -111,6 +120,7 @@ def _watch(made: kopf.OperatorRegistry, watched: WatchedKind, interval: float) -
     def look(
         *, namespace: str | None, name: str, body: kopf.Body, memo: Any, retry: int = 0, **_: Any
     ) -> None:
+        watched.learn(watched.kind, dict(body))
         with memo.setdefault("turn", threading.Lock()):
             turned = watched.reconcile_once(str(namespace), name, retry)
         if turned is not None:
@@ -133,16 +143,16 @@ def _take_down_tasks(made: kopf.OperatorRegistry, removals: Removals, monitor: M
         runtime: timedelta,
         **_: Any,
     ) -> None:
-        seconds = runtime.total_seconds()
+        seconds, about = runtime.total_seconds(), f"FederatedTask {namespace}/{name}"
         try:
-            waits = _retrying(lambda: removals.remove(str(namespace), name, seconds), retry)
+            waits = _retrying(about, lambda: removals.remove(str(namespace), name, seconds), retry)
         except LeftBehindError as error:
             waits = None
-            log.warning("FederatedTask %s/%s: %s", namespace, name, error)
+            log.warning("%s: %s", about, error)
             monitor.left_behind()
             kopf.event(body, type="Warning", reason="LeftBehind", message=str(error))
         if waits is not None:
-            raise kopf.TemporaryError(f"waits for {waits}", delay=_delay(retry))
+            raise kopf.TemporaryError(f"{about}: waits for {waits}", delay=_delay(retry))
         monitor.gone("FederatedTask", str(namespace), name)
 
     kopf.on.delete(GROUP, VERSION, "federatedtasks", id="remove", registry=made)(remove_task)
@@ -154,12 +164,13 @@ def _take_down_generators(
     def remove_generator(
         *, namespace: str | None, name: str, retry: int, runtime: timedelta, **_: Any
     ) -> None:
+        about = f"Generator {namespace}/{name}"
         try:
-            waits = _retrying(lambda: generators.remove(str(namespace), name), retry)
+            waits = _retrying(about, lambda: generators.remove(str(namespace), name), retry)
         except UnavailableError as error:
             waits = str(error) if runtime.total_seconds() < LAST_SECONDS else None
         if waits is not None:
-            raise kopf.TemporaryError(f"waits: {waits}", delay=_delay(retry))
+            raise kopf.TemporaryError(f"{about}: waits: {waits}", delay=_delay(retry))
         monitor.gone("Generator", str(namespace), name)
 
     kopf.on.delete(GROUP, VERSION, "generators", id="remove", registry=made)(remove_generator)
@@ -167,22 +178,24 @@ def _take_down_generators(
 
 def _take_down_bases(made: kopf.OperatorRegistry, bases: Bases, monitor: Monitor) -> None:
     def remove_base(*, namespace: str | None, name: str, retry: int, **_: Any) -> None:
-        waits = _retrying(lambda: bases.remove(str(namespace), name), retry)
+        about = f"Base {namespace}/{name}"
+        waits = _retrying(about, lambda: bases.remove(str(namespace), name), retry)
         if waits is not None:
-            raise kopf.TemporaryError(f"waits: {waits}", delay=_delay(retry))
+            raise kopf.TemporaryError(f"{about}: waits: {waits}", delay=_delay(retry))
         monitor.gone("Base", str(namespace), name)
 
     kopf.on.delete(GROUP, VERSION, "bases", id="remove", registry=made)(remove_base)
 
 
-def _retrying(ask: Callable[[], Any], retry: int) -> Any:
+def _retrying(about: str, ask: Callable[[], Any], retry: int) -> Any:
     """Try again later, and later each time, what the cluster refuses or does not answer."""
     try:
         return ask()
     except ApiException as error:
-        raise kopf.TemporaryError(cluster.error_message(error), delay=_delay(retry)) from error
+        problem = f"{about}: {cluster.error_message(error)}"
+        raise kopf.TemporaryError(problem, delay=_delay(retry)) from error
     except HTTPError as error:
-        problem = f"the cluster does not answer ({error})"
+        problem = f"{about}: the cluster does not answer ({error})"
         raise kopf.TemporaryError(problem, delay=_delay(retry)) from error
 
 

@@ -3,11 +3,13 @@
 ConfigMap               the aggregator's file
 PersistentVolumeClaim   its ledger, its history and its results
 Service                 its metrics, health and status; headless, and there before it is ready
+Deployment              processes that take uploads beside it, where the task asks for some
 StatefulSet             the one aggregator, or none: a ledger has one writer, and a StatefulSet
                         never runs two pods of a name at once
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import tomli_w
 
@@ -17,6 +19,7 @@ from cloud.operator.settings import METRICS_PORT, OperatorSettings
 from cloud.operator.spec import GROUP, Meta, Store, Task
 
 CONFIG_KEY = "task.toml"
+INGEST = "ingest"
 COMMAND = ("edgeloop", "aggregator", "--config", f"/etc/edgeloop/task/{CONFIG_KEY}")
 
 
@@ -36,6 +39,10 @@ class ResolvedTask:
     replicas: int
     base: str | None = None
 
+    def table(self, task: Task, settings: OperatorSettings) -> dict[str, Any]:
+        """Return the aggregator's configuration."""
+        return config.table(task, settings, self.generator, self.store, self.base)
+
 
 def name_of(task: Meta) -> str:
     """Return the name of everything that belongs to a task."""
@@ -52,15 +59,25 @@ def labels(task: Meta) -> dict[str, str]:
     }
 
 
+def ingest_name(task: Meta) -> str:
+    """Return the name of the processes that take uploads beside an aggregator."""
+    return f"{task.name}-{INGEST}"
+
+
+def ingest_labels(task: Meta) -> dict[str, str]:
+    """Return the labels by which the pods of these processes are found."""
+    return {**labels(task), "app.kubernetes.io/component": INGEST}
+
+
 def build_manifests(task: Task, settings: OperatorSettings, choice: ResolvedTask) -> list[Manifest]:
     """Return what a task needs, in the order in which to apply it."""
-    table = config.table(task, settings, choice.generator, choice.store, choice.base)
-    text = tomli_w.dumps(table)
+    text = tomli_w.dumps(choice.table(task, settings))
     made = [
-        _config_map(task, text),
+        config_map(task, text),
         _claim(task),
         _service(task),
         _stateful_set(task, settings, choice, text),
+        *([] if task.spec.ingest is None else [_ingest(task, settings, choice, text)]),
     ]
     return [objects.with_digest(each) for each in made]
 
@@ -76,7 +93,8 @@ def metadata(task: Task, *, owned: bool = True) -> Manifest:
     }
 
 
-def _config_map(task: Task, text: str) -> Manifest:
+def config_map(task: Task, text: str) -> Manifest:
+    """Return the object with the aggregator's file."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -134,6 +152,43 @@ def _stateful_set(
                 "spec": _pod(task, settings, choice),
             },
         },
+    }
+
+
+def _ingest(task: Task, settings: OperatorSettings, choice: ResolvedTask, text: str) -> Manifest:
+    found = ingest_labels(task.metadata)
+    asked = 0 if task.spec.ingest is None else task.spec.ingest.replicas
+    digest = {f"{GROUP}/config": objects.digest(text)}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {**metadata(task), "name": ingest_name(task.metadata), "labels": found},
+        "spec": {
+            "replicas": asked if choice.replicas else 0,
+            "selector": {"matchLabels": found},
+            "template": {
+                "metadata": {"labels": found, "annotations": digest},
+                "spec": _ingest_pod(task, settings, choice),
+            },
+        },
+    }
+
+
+def _ingest_pod(task: Task, settings: OperatorSettings, choice: ResolvedTask) -> Manifest:
+    found = mounts(task, settings, choice.store, {"emptyDir": {}})
+    container = {
+        "name": INGEST,
+        **objects.container_basics(settings.aggregator_image, settings),
+        "command": ["edgeloop", INGEST, *COMMAND[2:]],
+        "resources": task.spec.resources.model_dump(),
+        "volumeMounts": [each for _, each in found],
+    }
+    return {
+        **objects.pod_basics(settings),
+        "nodeSelector": task.spec.node_selector,
+        "tolerations": list(task.spec.tolerations),
+        "containers": [container],
+        "volumes": [each for each, _ in found],
     }
 
 

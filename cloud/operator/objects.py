@@ -14,6 +14,9 @@ Manifest = dict[str, Any]
 APPLIED = f"{GROUP}/applied"
 """Annotation with the digest of what was applied."""
 
+OURS = "app.kubernetes.io/managed-by=edgeloop-operator"
+"""What finds all that the operator makes, and the pods of it."""
+
 USER = 10_001
 """That the images run as."""
 

@@ -20,7 +20,19 @@ def observe_pods(pods: Iterable[Mapping[str, Any]]) -> PodObservation | None:
         uid=newest["metadata"]["uid"],
         restarts=sum(int(each.get("restartCount", 0)) for each in containers),
         problem=_unscheduled(status) or _first(_problem(each) for each in containers),
+        pending=status.get("phase") == "Pending",
     )
+
+
+def newest_warning(events: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return what the newest of some events says; None if there is none."""
+    newest = max(events, key=_when, default=None)
+    return None if newest is None else _describe(newest.get("reason"), newest.get("message"))
+
+
+def _when(event: Mapping[str, Any]) -> str:
+    times = (event.get(key) for key in ("lastTimestamp", "eventTime"))
+    return next((str(each) for each in times if each), event["metadata"]["creationTimestamp"])
 
 
 def _first(problems: Iterable[str | None]) -> str | None:

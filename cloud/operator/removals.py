@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import tomli_w
 from kubernetes.client.exceptions import ApiException
 from pydantic import ValidationError
 
-from cloud.operator import cluster, config, forgetting, jobs, manifests, pods
+from cloud.operator import cluster, config, forgetting, jobs, manifests, objects, pods
 from cloud.operator.cluster import Cluster, Object
+from cloud.operator.manifests import ResolvedTask
 from cloud.operator.settings import OperatorSettings
-from cloud.operator.spec import Meta, Task
+from cloud.operator.spec import Meta, Store, Task
 from cloud.operator.tasks import KIND, WAITING, first_problem, initial_config, utc
 
 _TERMINATING = "it is being terminated"
@@ -55,13 +58,16 @@ class Removals:
             ApiException: if the cluster refuses something, or is away.
             LeftBehindError: if what it leaves is not waited for any longer.
         """
-        found = self.cluster.read(KIND, namespace, name)
+        found = self.cluster.read_now(KIND, namespace, name)
         if found is None:
             return None
         meta = Meta.model_validate(found["metadata"])
         self.cluster.delete("StatefulSet", namespace, manifests.name_of(meta))
-        if self.cluster.list_labelled("Pod", namespace, manifests.labels(meta)):
-            return "the aggregator to stop"
+        if (found["spec"].get("ingest") or {}).get("replicas"):
+            self.cluster.delete("Deployment", namespace, manifests.ingest_name(meta))
+        for labels in (manifests.labels(meta), manifests.ingest_labels(meta)):
+            if self.cluster.list_now("Pod", namespace, labels):
+                return "the aggregator to stop"
         try:
             return self._clean_up(found, meta)
         except ValidationError as error:
@@ -75,16 +81,16 @@ class Removals:
 
     def _clean_up(self, found: Object, meta: Meta) -> str | None:
         """Have a job take back what a task has left; return what is waited for."""
-        held = initial_config(self.cluster, meta)
-        task = None if held is None else Task.model_validate(found)
-        if task is None or task.spec.storage.retain:
+        task = Task.model_validate(found)
+        held = initial_config(self.cluster, task)
+        if held is None or task.spec.storage.retain:
             return None
-        wanted = forgetting.cleanup_job(
-            task, self.settings, config.store(task, self.settings, held)
-        )
+        store = config.store(task, self.settings, held)
+        wanted = forgetting.cleanup_job(task, self.settings, store)
         name = wanted["metadata"]["name"]
-        job = self.cluster.read("Job", meta.namespace, name)
+        job = self.cluster.read_now("Job", meta.namespace, name)
         if job is None:
+            self.cluster.ensure([self._file(task, held, store)])
             self.cluster.apply(wanted)
         elif (end := jobs.job_outcome(job)) == "Complete":
             return None
@@ -92,11 +98,19 @@ class Removals:
             raise LeftBehindError(self._why(meta.namespace, name))
         return f"job {name}"
 
+    def _file(self, task: Task, held: dict[str, Any], store: Store | None) -> Object:
+        """Return the object with the aggregator's file, which somebody may have changed."""
+        known = tuple(held["cohort"]["devices"])
+        task = task.inviting(known).called(held["name"])
+        choice = ResolvedTask(held.get("generator"), store, 0, held.get("base"))
+        text = tomli_w.dumps(choice.table(task, self.settings))
+        return objects.with_digest(manifests.config_map(task, text))
+
     def _overdue(self, job: Object) -> bool:
         made = job["metadata"]["creationTimestamp"]
         return forgetting.overdue(made, self.now(), self.settings.forget_seconds)
 
     def _why(self, namespace: str, job: str) -> str:
-        pod = pods.observe_pods(self.cluster.list_labelled("Pod", namespace, {"job-name": job}))
+        pod = pods.observe_pods(self.cluster.list_now("Pod", namespace, {"job-name": job}))
         said = pod.problem if pod is not None and pod.problem else "it did not end in time"
         return f"job {job}: {said}"

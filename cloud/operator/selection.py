@@ -1,6 +1,6 @@
 """Which devices a selector stands for: those that it finds as a run begins, to the run's end."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from cloud.operator.references import NotReadyError
@@ -25,19 +25,20 @@ class Selection:
     drift: str = ""
 
 
-def query(selector: Selector) -> str:
-    """Return a selector as an API server takes it in a request."""
-    labels = [f"{key}={value}" for key, value in sorted(selector.match_labels.items())]
-    return ",".join([*labels, *map(_asked, selector.match_expressions)])
+def finds(selector: Selector, device: Device) -> bool:
+    """Return whether a selector finds a device, as an API server's would."""
+    labels = device.metadata.labels
+    wanted = selector.match_labels.items() <= labels.items()
+    return wanted and all(_holds(each, labels) for each in selector.match_expressions)
 
 
-def _asked(requirement: Requirement) -> str:
-    key, values = requirement.key, ",".join(requirement.values)
+def _holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
+    label = labels.get(requirement.key)
     return {
-        "In": f"{key} in ({values})",
-        "NotIn": f"{key} notin ({values})",
-        "Exists": key,
-        "DoesNotExist": f"!{key}",
+        "In": label in requirement.values,
+        "NotIn": label not in requirement.values,
+        "Exists": label is not None,
+        "DoesNotExist": label is None,
     }[requirement.operator]
 
 
@@ -73,10 +74,11 @@ def initial_devices(found: tuple[str, ...], task: Task) -> Selection:
 
 def too_few_problem(task: Task) -> str | None:
     """Return what is wrong if a task's devices can never be its quorum."""
-    quorum, devices = task.spec.cohort.quorum, task.spec.cohort.devices
-    if quorum is None or task.spec.cohort.admit or quorum <= len(devices):
-        return None
-    return f"cohort.quorum is {quorum}, of {len(devices)} devices; lower it"
+    cohort = task.spec.cohort
+    for name, least in (("quorum", cohort.quorum), ("buffer", cohort.buffer)):
+        if least is not None and not cohort.admit and least > len(cohort.devices):
+            return f"cohort.{name} is {least}, of {len(cohort.devices)} devices; lower it"
+    return None
 
 
 def compare_selection(devices: Iterable[str], found: Collection[str]) -> Selection:

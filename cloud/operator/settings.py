@@ -80,6 +80,10 @@ class OperatorSettings(Settings):
     """URL of aggregator {name} in {namespace}, if not its Service."""
     log_format: Format = "plain"
     """Log format of the operator and the aggregators."""
+    algorithms: Annotated[tuple[str, ...], Option(name="--algorithm", several=True)] = ()
+    """Algorithm that another package brings to the aggregators' image. May be repeated."""
+    task_names: Literal["namespaced", "plain"] = "namespaced"
+    """What devices call a task: NAMESPACE.NAME, or NAME alone."""
     trace_endpoint: Annotated[
         Annotated[str, Field(pattern="^https?://[^/]")] | None, Option(default="")
     ] = None

@@ -26,7 +26,7 @@ class Algorithm(Part):
 
     name: str
     variant: str = "released"
-    hyperparameters: Annotated[dict[str, Scalar], Field(default_factory=dict)]
+    hyperparameters: Annotated[dict[str, Any], Field(default_factory=dict)]
 
 
 class Data(Part):
@@ -61,6 +61,8 @@ class Cohort(Part):
     quorum: int | None = None
     quorum_percent: int | None = None
     sample_percent: int | None = None
+    buffer: int | None = None
+    max_staleness: int | None = None
     grace_seconds: int = 5
     max_messages_per_minute: int | None = None
     max_megabytes_per_minute: int | None = None
@@ -135,6 +137,12 @@ class Broker(Part):
     client_id_prefix: str | None = None
 
 
+class Ingest(Part):
+    """Processes that take uploads beside the aggregator."""
+
+    replicas: int
+
+
 class Resources(Part):
     """Of a container."""
 
@@ -163,6 +171,7 @@ class TaskSpec(Part):
     store: Store | None = None
     storage: Storage = Storage()
     broker: Broker | None = None
+    ingest: Ingest | None = None
     retries: int = 10
     resources: Annotated[Resources, Field(default_factory=lambda: Resources.model_validate({}))]
     node_selector: Annotated[dict[str, str], Field(default_factory=dict)]
@@ -239,6 +248,7 @@ class Meta(Part):
     uid: str
     generation: int = 1
     deletion_timestamp: str | None = None
+    labels: Annotated[dict[str, str], Field(default_factory=dict)]
 
 
 class Task(Part):
@@ -247,6 +257,10 @@ class Task(Part):
     metadata: Meta
     spec: TaskSpec
     status: Annotated[dict[str, Any], Field(default_factory=dict)]
+
+    def called(self, name: str) -> "Task":
+        """Return the task with what its devices call it."""
+        return self.model_copy(update={"status": {**self.status, "task": name}})
 
     def inviting(self, devices: tuple[str, ...]) -> "Task":
         """Return the task with these devices, as if it named them."""

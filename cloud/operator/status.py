@@ -49,11 +49,13 @@ class PodObservation:
         uid: of the pod.
         restarts: of its container.
         problem: why it does not run, or last ended; None if nothing is wrong.
+        pending: whether none of its containers has been started yet.
     """
 
     uid: str
     restarts: int
     problem: str | None = None
+    pending: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,9 @@ class Observation:
         selection: the devices that its selector stands for; None if it has none, or not yet.
         waits: the reason of the obstacle, one word; empty if it has none of its own.
         base: the reference that its base stands for; None if it has none, or not yet.
+        task: what the devices call it; None while that is not settled.
+        beginning: what its run has begun with, as TOML; None if that is not told anew.
+        warning: the newest of the cluster's of what was made for it; None if all is well.
     """
 
     aggregator: AggregatorStatus | None = None
@@ -77,6 +82,9 @@ class Observation:
     selection: Selection | None = None
     waits: str = ""
     base: str | None = None
+    task: str | None = None
+    beginning: str | None = None
+    warning: str | None = None
 
 
 def build_status(task: Task, seen: Observation, now: str) -> Status:
@@ -94,6 +102,10 @@ def build_status(task: Task, seen: Observation, now: str) -> Status:
     if seen.selection is not None:
         devices = list(seen.selection.devices)
         status["cohort"] = {"size": len(devices), "devices": devices}
+    if seen.task is not None:
+        status["task"] = seen.task
+    if seen.beginning is not None:
+        status["beginning"] = seen.beginning
     phase = phase_of(task, seen, int(status.get("restarts", 0)))
     status |= {"phase": phase, "progress": f"{status.get('round', 0)}/{status['rounds']}"}
     status |= _error(task, seen, phase) | _times(task.status, phase, now)
@@ -138,6 +150,12 @@ def is_over(task: Task) -> bool:
     return phase == "Cancelled" or (phase == "Failed" and not spec_changed(task))
 
 
+def is_refused(task: Task) -> bool:
+    """Return whether a task's spec was not followed at the last look."""
+    conditions = task.status.get("conditions", [])
+    return any(each["type"] == "Accepted" and each["status"] == "False" for each in conditions)
+
+
 def spec_changed(task: Task) -> bool:
     """Return whether a task's spec is another one than at the last look."""
     return task.status.get("observedGeneration") != task.metadata.generation
@@ -180,7 +198,8 @@ def _error(task: Task, seen: Observation, phase: Phase) -> Status:
         return {"lastError": task.status.get("lastError", "")}
     pod = seen.pod.problem if seen.pod is not None else None
     healthy = seen.aggregator is not None and not seen.aggregator.obstacles
-    reasons = [seen.refused, seen.obstacle, None if healthy else pod]
+    told = [] if healthy else [seen.warning if seen.aggregator is None else None, pod]
+    reasons = [seen.refused, seen.obstacle, *told]
     if seen.aggregator is not None:
         reasons += seen.aggregator.obstacles
     return {"lastError": next((each for each in reasons if each), "")}
@@ -248,7 +267,7 @@ def _ready(seen: Observation, phase: Phase) -> Condition:
     if phase in OVER or phase == "Paused":
         return Condition("Ready", False, phase, "")
     if seen.aggregator is None:
-        problem = seen.obstacle or (seen.pod.problem if seen.pod else None)
+        problem = seen.obstacle or seen.warning or (seen.pod.problem if seen.pod else None)
         reason = seen.waits or "NotAnswering"
         return Condition("Ready", False, reason, problem or "it does not answer yet")
     if seen.aggregator.obstacles:

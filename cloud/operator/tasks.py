@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,13 +19,13 @@ from cloud.operator import (
     selection,
     status,
 )
+from cloud.operator.acceptance import Acceptance
 from cloud.operator.cluster import Cluster, Object
 from cloud.operator.manifests import ResolvedTask
-from cloud.operator.objects import Manifest
 from cloud.operator.selection import Selection
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Base, Device, Generator, Meta, Selector, Task
-from cloud.operator.status import Observation
+from cloud.operator.status import Observation, PodObservation
 from edgeloop.runtime import wording
 
 KIND = "FederatedTask"
@@ -46,11 +46,13 @@ class ReconcileResult:
         phase: that it is in.
         problem: what is wrong; empty if nothing is.
         phase_changed: whether the phase is a new one.
+        newly_refused: whether its spec is not followed, and was before.
     """
 
     phase: str
     problem: str
     phase_changed: bool
+    newly_refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,16 +92,32 @@ class Tasks:
         return self._write_status(task, seen)
 
     def _observe(self, task: Task) -> Observation:
-        held = initial_config(self.cluster, task.metadata)
+        acceptance = Acceptance(self.cluster, self.settings)
+        held = initial_config(self.cluster, task)
+        task = task if held is None else task.called(held["name"])
         try:
             selected = self._selected(task, task.spec.cohort.selector, held)
             task = task if selected is None else task.inviting(selected.devices)
+            if held is None and (refused := acceptance.problem(task, begun=False)):
+                return Observation(refused=refused, selection=selected)
             choice = self._choice(task, held)
-            wanted, refused = self._desired(task, held, choice)
+            refused = self._refused(task, held, choice)
         except references.NotReadyError as error:
             return Observation(obstacle=str(error), waits=error.reason)
+        table = choice.table(task, self.settings)
         if refused is None:
-            self.cluster.ensure(wanted)
+            self.cluster.ensure(manifests.build_manifests(task, self.settings, choice))
+        return replace(
+            self._running(task),
+            refused=refused,
+            selection=selected,
+            base=choice.base,
+            task=table["name"],
+            beginning=None if refused else config.beginning(table),
+        )
+
+    def _running(self, task: Task) -> Observation:
+        """Return what is seen of a task's aggregator and its pod."""
         meta = task.metadata
         url = self.settings.aggregator_url.format(
             name=manifests.name_of(meta), namespace=meta.namespace
@@ -107,9 +125,19 @@ class Tasks:
         paused = status.replicas(task) == 0
         told = None if paused else aggregators.fetch_status(url, self.settings.answer_seconds)
         found = self.cluster.list_labelled("Pod", meta.namespace, manifests.labels(meta))
-        return Observation(
-            told, pods.observe_pods(found), refused, selection=selected, base=choice.base
-        )
+        pod = pods.observe_pods(found)
+        stuck = not paused and told is None and (pod is None or pod.pending)
+        return Observation(told, pod, warning=self._warning(meta, pod) if stuck else None)
+
+    def _warning(self, meta: Meta, pod: PodObservation | None) -> str | None:
+        """Return what the cluster warns of, of what was made for a task."""
+        made = [
+            self.cluster.read(kind, meta.namespace, manifests.name_of(meta))
+            for kind in ("StatefulSet", "PersistentVolumeClaim")
+        ]
+        uids = {each["metadata"]["uid"] for each in made if each is not None}
+        uids |= set() if pod is None else {pod.uid}
+        return pods.newest_warning(self.cluster.warnings(meta.namespace, uids))
 
     def _selected(
         self, task: Task, selector: Selector | None, held: dict[str, Any] | None
@@ -121,9 +149,9 @@ class Tasks:
         known = recorded if held is None else held["cohort"]["devices"]
         if known and status.is_over(task):
             return Selection(tuple(known))
-        namespace = task.metadata.namespace
-        listed = self.cluster.list_selected("Device", namespace, selection.query(selector))
-        found = selection.names(Device.model_validate(each) for each in listed)
+        listed = self.cluster.list_labelled("Device", task.metadata.namespace)
+        devices = (Device.model_validate(each) for each in listed)
+        found = selection.names(each for each in devices if selection.finds(selector, each))
         return (
             selection.compare_selection(known, found)
             if known
@@ -146,19 +174,21 @@ class Tasks:
         store = config.store(task, self.settings, held)
         return ResolvedTask(asked, store, status.replicas(task), base)
 
-    def _desired(
-        self, task: Task, held: dict[str, Any] | None, choice: ResolvedTask
-    ) -> tuple[list[Manifest], str | None]:
-        """Return what a task needs, and why it is refused if it is."""
-        if held is not None and not status.is_over(task):
-            asked, store, base = choice.generator, choice.store, choice.base
-            table = config.table(task, self.settings, asked, store, base)
-            if changed := config.changed_frozen_fields(held, table):
-                problem = f"{', '.join(changed)} may not change once a run has begun"
-                return [], f"{problem}; put it back, or create another task"
-            if short := selection.too_few_problem(task):
-                return [], short
-        return manifests.build_manifests(task, self.settings, choice), None
+    def _refused(self, task: Task, held: dict[str, Any] | None, choice: ResolvedTask) -> str | None:
+        """Return why what a task asks for now is not done; None if it is."""
+        if status.is_over(task):
+            return None
+        acceptance = Acceptance(self.cluster, self.settings)
+        if held is None:
+            wanted = manifests.build_manifests(task, self.settings, choice)
+            return acceptance.refusal(task, wanted)
+        if changed := config.changed_frozen_fields(held, choice.table(task, self.settings)):
+            problem = f"{', '.join(changed)} may not change once a run has begun"
+            return f"{problem}; put it back, or create another task"
+        if short := selection.too_few_problem(task):
+            return short
+        known = not status.spec_changed(task) and not status.is_refused(task)
+        return None if known else acceptance.problem(task, begun=True)
 
     def _generator(self, task: Task) -> Generator | None:
         asked = task.spec.generator
@@ -180,7 +210,10 @@ class Tasks:
         if {key: each for key, each in told.items() if each is not None} != task.status:
             self.cluster.write_status(KIND, meta.namespace, meta.name, told)
         return ReconcileResult(
-            told["phase"], told["lastError"], told["phase"] != task.status.get("phase")
+            told["phase"],
+            told["lastError"],
+            told["phase"] != task.status.get("phase"),
+            seen.refused is not None and not status.is_refused(task),
         )
 
     def _unreadable(self, found: Object, error: ValidationError) -> None:
@@ -190,9 +223,16 @@ class Tasks:
             self.cluster.write_status(KIND, meta["namespace"], meta["name"], said)
 
 
-def initial_config(where: Cluster, task: Meta) -> dict[str, Any] | None:
-    """Return the configuration that a task's run began with; None before it began."""
-    found = where.read("ConfigMap", task.namespace, manifests.name_of(task))
+def initial_config(where: Cluster, task: Task) -> dict[str, Any] | None:
+    """Return what a task's run began with; None before it began.
+
+    Its status says so, which nobody edits by hand. One that an older operator has made has it in
+    its ConfigMap only.
+    """
+    if (beginning := task.status.get("beginning")) is not None:
+        return tomllib.loads(beginning)
+    meta = task.metadata
+    found = where.read("ConfigMap", meta.namespace, manifests.name_of(meta))
     return None if found is None else tomllib.loads(found["data"][manifests.CONFIG_KEY])
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from edgeloop.generators import control
+from edgeloop.generators import channel, control
 
 T = TypeVar("T")
 
@@ -95,7 +95,8 @@ class Triton:
         ]
 
     def _asked(self, place: str, request: Callable[[InferenceServerClient], T]) -> T:
-        client = InferenceServerClient(place)
+        host = self._place.rpartition(":")[0]  # which its certificate is for, and not an address
+        client = channel.connect(place, [("grpc.ssl_target_name_override", host)])
         try:
             return request(client)
         except InferenceServerException as error:

@@ -67,7 +67,32 @@ def config(name: str, **options: Any) -> Any:
     Raises:
         ConfigError: if there is no such algorithm or field, or a value is out of range.
     """
-    kind = _module(name).Config
+    return _configured(name, _module(name).Config, options)
+
+
+def check_options(name: str, which: str, options: Mapping[str, Any], **facts: Any) -> None:
+    """Refuse a variant or hyperparameters that an algorithm has not; its file is not imported.
+
+    Args:
+        name: the algorithm's.
+        which: its variant.
+        options: fields of its Config, over the variant's.
+        facts: of the run, where its Config has a field for them.
+
+    Raises:
+        ConfigError: as `config` and `variant_options`.
+    """
+    whole = {**variant_options(name, which), **options}
+    with _found(name) as module:
+        try:
+            kind = modules.constant(module, "Config")
+        except AttributeError:  # it is made otherwise
+            kind = import_module(module).Config
+    fields = {field.name for field in dataclasses.fields(kind)}
+    _configured(name, kind, {**{key: facts[key] for key in fields & facts.keys()}, **whole})
+
+
+def _configured(name: str, kind: Any, options: Mapping[str, Any]) -> Any:
     fields = [field.name for field in dataclasses.fields(kind)]
     retired = info(name).retired_options
     for option in options:

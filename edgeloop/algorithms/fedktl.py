@@ -49,8 +49,9 @@ from edgeloop.algorithm import (
 )
 from edgeloop.errors import GeneratorError
 from edgeloop.generator import Generator, check_identity
+from edgeloop.hyperparameters import Centroids
 from edgeloop.knowledge import alignment, etf, latent_pairs, mmd, prototypes, sample_statistics
-from edgeloop.knowledge.alignment import AlignmentTraining, Centroids, State
+from edgeloop.knowledge.alignment import AlignmentTraining, State
 from edgeloop.knowledge.latent_pairs import Pairs
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.knowledge.sample_statistics import SampleStatistics

@@ -33,8 +33,9 @@ from edgeloop.algorithm import (
     TrainingConfig,
     UploadKind,
 )
+from edgeloop.hyperparameters import Distances
 from edgeloop.knowledge import prototypes
-from edgeloop.knowledge.contrastive_loss import Distances, adaptive_margin, contrastive_loss
+from edgeloop.knowledge.contrastive_loss import adaptive_margin, contrastive_loss
 from edgeloop.knowledge.prototype_algorithm import prototype_algorithm
 from edgeloop.knowledge.prototype_network import (
     PrototypeTraining,

@@ -7,6 +7,10 @@ from typing import Any
 from edgeloop.protocol.gathering import Gathering
 
 
+def _just_opened() -> float:
+    return 0.0
+
+
 @dataclass(frozen=True)
 class RoundDeadlines:
     """How long a round waits, and for whom.
@@ -23,6 +27,8 @@ class RoundDeadlines:
             for those who are not.
         buffer: how many answers make a semi-asynchronous round; None for no such rounds.
         stalest: how many rounds before one an answer may be trained in, to count in its buffer.
+        elapsed: tells for how many seconds the open round has been open already, before a restart
+            too. Its deadline is kept; to give up begins anew, or a restart would do it at once.
     """
 
     quorum: int
@@ -32,6 +38,7 @@ class RoundDeadlines:
     grace: float | None = None
     buffer: int | None = None
     stalest: int = 0
+    elapsed: Callable[[], float] = _just_opened
 
     def gathering(  # noqa: PLR0913 - the terms of a round, by name
         self,
@@ -44,7 +51,7 @@ class RoundDeadlines:
         there: Callable[[], Iterable[str]] = frozenset,
         kinds: tuple[type, ...] = (),
     ) -> Gathering[Any]:
-        """Return a round that opens now.
+        """Return a round that opens now, or again: its devices then have the grace to come back.
 
         Args:
             round_number: its number.
@@ -56,7 +63,8 @@ class RoundDeadlines:
             kinds: of messages that an answer holds.
         """
         buffered = self.buffer is not None and quorum > 0
-        deadline = now + self.deadline
+        back = min(self.deadline, self.grace or 0.0)
+        deadline = now + max(self.deadline - self.elapsed(), back)
         return Gathering(
             round_number,
             invited,

@@ -23,7 +23,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from edgeloop.errors import GeneratorError, UnavailableError
 from edgeloop.generator import Images, Latents, check_width, drawn_classes, noise, on_sphere
-from edgeloop.generators import address, control
+from edgeloop.generators import address, channel, control
 from edgeloop.generators.address import Address
 from edgeloop.generators.manifest import Manifest
 from edgeloop.generators.retry import NoAnswerError, OnProblem, RetryPolicy
@@ -266,7 +266,7 @@ def _served(client: InferenceServerClient, model: str, version: int) -> str:
 
 
 def _client(found: Address) -> InferenceServerClient:
-    return InferenceServerClient(found.place, channel_args=_CHANNEL)
+    return channel.connect(found.place, _CHANNEL)
 
 
 def _tensor(name: str, values: NDArray[Any]) -> InferInput:

@@ -21,7 +21,7 @@ entries of a latent.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,10 +30,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeloop.generator import Generator
+from edgeloop.hyperparameters import Centroids as Centroids
 from edgeloop.knowledge import mmd, prototypes
 from edgeloop.seeds import derive, drawing
-
-Centroids = Literal["free", "means"]
 
 
 @dataclass(frozen=True)

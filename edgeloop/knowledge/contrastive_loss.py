@@ -6,15 +6,12 @@ Shape suffixes: B uploaded prototypes of a batch, N of a round, C classes, P tho
 features.
 """
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgeloop.hyperparameters import Distances as Distances
 from edgeloop.knowledge import prototypes
-
-Distances = Literal["nearest", "all-pairs"]
 
 
 def adaptive_margin(

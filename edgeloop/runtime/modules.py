@@ -142,5 +142,6 @@ def _needed(bound: Mapping[str, ast.stmt], name: str) -> set[ast.stmt]:
         node = bound.get(wanted.pop())
         if node is not None and node not in found:
             found.add(node)
-            wanted += [each.id for each in ast.walk(node) if isinstance(each, ast.Name)]
+            names = [each for each in ast.walk(node) if isinstance(each, ast.Name)]
+            wanted += [each.id for each in names if isinstance(each.ctx, ast.Load)]
     return found

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from cloud.operator.certificates import Release
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "edgeloop"
 SETS = sorted((CHART / "ci").glob("*-values.yaml"))
@@ -97,6 +99,8 @@ def pods(manifests: list[Manifest]) -> Iterator[tuple[Manifest, Manifest]]:
     """Yield each manifest that makes pods, with the pods' template."""
     for each in of_kind(manifests, "Deployment", "StatefulSet", "DaemonSet", "Job"):
         yield each, each["spec"]["template"]
+    for each in of_kind(manifests, "CronJob"):
+        yield each, each["spec"]["jobTemplate"]["spec"]["template"]
     for each in of_kind(manifests, "Pod"):
         yield each, each
 
@@ -104,6 +108,16 @@ def pods(manifests: list[Manifest]) -> Iterator[tuple[Manifest, Manifest]]:
 def containers(pod: Manifest) -> list[Manifest]:
     """Return a pod's containers, those that run first too."""
     return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+
+
+def certificates(manifests: list[Manifest]) -> Release | None:
+    """Return the certificates that a release's job makes; None if it has none."""
+    found = [
+        each["data"]["wanted.json"]
+        for each in of_kind(manifests, "ConfigMap")
+        if "wanted.json" in each["data"]
+    ]
+    return Release.model_validate_json(found[0]) if found else None
 
 
 def copied(folder: Path) -> Path:

@@ -15,11 +15,15 @@ import uuid
 from contextlib import ExitStack
 from pathlib import Path
 
+import yaml
+
 from tests.helm import chart
 from tests.helm.chart import NAMESPACE, RELEASE, Manifest, named
+from tests.helm.release import Release
 
 REGISTRY = os.environ.get("EDGELOOP_REGISTRY", "localhost")
 MOSQUITTO = os.environ.get("EDGELOOP_MOSQUITTO", "docker.io/library/eclipse-mosquitto:2.0.22")
+VERSION = yaml.safe_load((chart.CHART / "Chart.yaml").read_text())["appVersion"]
 SERVICE = f"{RELEASE}-edgeloop-broker.{NAMESPACE}.svc"
 TRITON = f"triton://{RELEASE}-edgeloop-triton.{NAMESPACE}.svc:8001/"
 UNITS = {"Mi": "m", "Gi": "g"}
@@ -101,6 +105,7 @@ def main() -> int:
     values = ("--set", f"image.registry={REGISTRY}")
     text = chart.helm("template", RELEASE, chart.CHART, "-n", NAMESPACE, *values)
     manifests = chart.parsed(text)
+    manifests += Release(manifests, Path(), 0).certificates  # which a job makes in a cluster
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         cluster = Cluster(manifests, folder, stack)

@@ -6,8 +6,12 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
+from cloud.operator import certificates
+from cloud.operator.certificates import Pair, Wanted
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
 from tests.helm import chart
@@ -32,6 +36,15 @@ class Release:
     folder: Path
     port: int
 
+    @cached_property
+    def certificates(self) -> list[Manifest]:
+        """The secrets that the release's job makes."""
+        wanted, now = chart.certificates(self.manifests), datetime.now(UTC)
+        if wanted is None:
+            return []
+        authority = certificates.new_authority(wanted.authority, now)
+        return [_secret(each, authority, now) for each in wanted.certificates]
+
     def here(self, text: str) -> str:
         """Return a text with the paths of this machine, and its broker."""
         for path in PATHS:
@@ -41,7 +54,7 @@ class Release:
 
     def secret(self, name: str, place: str) -> Path:
         """Write a secret's keys as files; return their folder."""
-        held = named(self.manifests, "Secret", name)
+        held = named([*self.manifests, *self.certificates], "Secret", name)
         folder = Path(f"{self.folder}{place}")
         folder.mkdir(parents=True, exist_ok=True)
         for key, value in held.get("data", {}).items():
@@ -98,6 +111,13 @@ class Release:
         """Return the containers of one manifest's pods."""
         owner = named(self.manifests, kind, name)
         return containers(owner if kind == "Pod" else owner["spec"]["template"])
+
+
+def _secret(wanted: Wanted, authority: Pair, now: datetime) -> Manifest:
+    made = certificates.signed(wanted, authority, 90, now)
+    files = {"tls.crt": made.certificate, "tls.key": made.key, "ca.crt": authority.certificate}
+    data = {key: base64.b64encode(each).decode() for key, each in files.items()}
+    return {"kind": "Secret", "metadata": {"name": wanted.secret}, "data": data}
 
 
 def render(folder: Path, *arguments: str | Path) -> Release:

@@ -1,11 +1,14 @@
 """The images' Dockerfile: linted, small, without root, and what the chart asks for."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -61,6 +64,34 @@ def test_an_image_has_what_its_own_build_left_and_no_more(target: str) -> None:
     build = dockerfile.stages()[f"{target}-build"]
     assert build.base == "source"
     assert "pip uninstall -y pip" in build.text
+    assert "bin/python tools/sbom.py > /opt/edgeloop/sbom.cdx.json" in build.text
+    assert "python3 tools/slim_site.py /opt/edgeloop\n" in build.text
+
+
+def test_the_bill_has_every_package(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "sbom.py"], check=True, capture_output=True, text=True
+    )
+    bill = json.loads(done.stdout)
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    places = {each["purl"] for each in bill["components"]}
+    assert f"pkg:pypi/numpy@{version('numpy')}" in places
+    assert len(places) == len(bill["components"]) > 50
+
+
+def test_an_environment_is_slimmed(tmp_path: Path) -> None:
+    site = tmp_path / "lib" / "python3.11" / "site-packages"
+    gone = ["a/tests/test_a.py", "torch/include/a.h", "torch/lib/a.a", "onnx/backend/test/a.py"]
+    kept = ["a/b.py", "torch/lib/libtorch.so", "torch/__init__.py", "onnx/backend/base.py"]
+    for name in (*gone, *kept):
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text("x")
+    script = ROOT / "tools" / "slim_site.py"
+    done = subprocess.run(["/usr/bin/env", "python3", script, tmp_path], check=True)
+    assert done.returncode == 0
+    there = {each.relative_to(site).as_posix() for each in site.rglob("*") if each.is_file()}
+    assert there == set(kept)
+    assert not (site / "a" / "tests").exists()
 
 
 def test_every_argument_with_a_value_is_known_where_it_is_used() -> None:
@@ -197,7 +228,8 @@ def test_images_for_two_processors_go_to_the_registry(tmp_path: Path) -> None:
     code, _, asked = built_with(tmp_path, "docker", **wanted)
     assert code == 0
     name = "registry.example/e/edgeloop-aggregator:9"
-    line = f"buildx build --platform {both} --push -t {name} --target aggregator ."
+    attested = "--provenance=mode=max --sbom=true"
+    line = f"buildx build --platform {both} --push {attested} -t {name} --target aggregator ."
     assert line in asked
     built = [each for each in asked if each.startswith("buildx build")]
     targets = [re.findall(r"edgeloop-(\S+):9 --target (\S+) \.$", each) for each in built]

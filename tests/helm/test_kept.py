@@ -1,8 +1,11 @@
-"""An upgrade keeps the certificates and the password that the first installation made."""
+"""An upgrade keeps the password and the secret that the first installation made."""
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.helm import chart, secrets_server
 from tests.helm.chart import CHART, NAMESPACE, RELEASE
@@ -10,7 +13,6 @@ from tests.helm.secrets_server import Secrets
 
 TEMPLATES = (
     "_helpers.tpl",
-    "certificates-generated.yaml",
     "database/secret.yaml",
     "triton/secret.yaml",
 )
@@ -53,35 +55,61 @@ def encoded(secret: dict[str, Any]) -> dict[str, str]:
 def test_what_was_made_stays(tmp_path: Path) -> None:
     with secrets_server.running() as server:
         first = upgraded(server, tmp_path)
-        assert (
-            len(first) == 7
-        )  # authority, broker, aggregator, two devices, database, Triton's control
+        assert set(first) == {"r-edgeloop-database", "r-edgeloop-triton-control"}
         assert upgraded(server, tmp_path) == first
 
 
-def test_another_name_makes_the_brokers_certificate_anew(tmp_path: Path) -> None:
+def test_what_was_deleted_is_made_anew(tmp_path: Path) -> None:
     with secrets_server.running() as server:
         first = upgraded(server, tmp_path)
-        later = upgraded(server, tmp_path, "--set", "tls.extraNames={other.example}")
-        changed = {name for name in first if later[name] != first[name]}
-    assert changed == {"r-edgeloop-broker-tls"}
-
-
-def test_a_deleted_certificate_is_made_anew(tmp_path: Path) -> None:
-    with secrets_server.running() as server:
-        first = upgraded(server, tmp_path)
-        del server.held["r-edgeloop-device-press-1-tls"]
+        del server.held["r-edgeloop-triton-control"]
         later = upgraded(server, tmp_path)
-        changed = {name for name in first if later[name] != first[name]}
-        authority = first["r-edgeloop-authority"]["tls.crt"]
-        assert later["r-edgeloop-device-press-1-tls"]["ca.crt"] == authority
-    assert changed == {"r-edgeloop-device-press-1-tls"}
+    assert {name for name in first if later[name] != first[name]} == {"r-edgeloop-triton-control"}
 
 
-def test_another_authority_makes_all_anew(tmp_path: Path) -> None:
-    with secrets_server.running() as server:
-        first = upgraded(server, tmp_path)
-        del server.held["r-edgeloop-authority"]
-        later = upgraded(server, tmp_path)
-        changed = {name for name in first if later[name] != first[name]}
-    assert changed == set(first) - {"r-edgeloop-database", "r-edgeloop-triton-control"}
+def test_no_key_is_in_a_release() -> None:
+    text = chart.template(BUNDLED)
+    assert "PRIVATE KEY" not in text
+    assert "BEGIN CERTIFICATE" not in text
+
+
+def test_nothing_is_drawn_where_secrets_are_given() -> None:
+    """Argo CD renders without a cluster: what a template drew would be another one each time."""
+    given = (
+        *("--set", "database.bundled.enabled=false,database.existingSecret.name=ledgers"),
+        *("--set", "triton.control.existingSecret.name=control"),
+    )
+    assert chart.template(BUNDLED, *given) == chart.template(BUNDLED, *given)
+
+
+def test_a_thousand_devices_are_a_line_each() -> None:
+    names = ",".join(f"press-{number}" for number in range(1000))
+    few = chart.template(BUNDLED)
+    many = chart.template(BUNDLED, "--set", f"tls.devices={{{names}}}")
+    assert len(many) - len(few) < 150 * 1000, "bytes, of a release's megabyte before it is packed"
+
+
+@pytest.mark.parametrize(
+    ("device", "secret"),
+    [
+        ("press-1", "r-edgeloop-device-press-1-tls"),
+        ("Press_1", "r-edgeloop-device-press-1-68afa6b0-tls"),
+        ("A" * 64, "r-edgeloop-device-aaaaaaaaaaaaaaaaaaaaaaaa-"),
+    ],
+)
+def test_every_device_of_a_task_has_a_name_that_a_secret_can_have(device: str, secret: str) -> None:
+    text = chart.template(BUNDLED, "--set", f"tls.devices={{{device}}}")
+    made = chart.certificates(chart.parsed(text))
+    assert made is not None
+    (found,) = [each for each in made.certificates if each.name == device]
+    assert found.secret.startswith(secret)
+    assert re.fullmatch("[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])", found.secret)
+
+
+def test_the_job_may_read_no_other_secret() -> None:
+    manifests = chart.rendered("bundled")
+    made = chart.certificates(manifests)
+    assert made is not None
+    named, new = chart.named(manifests, "Role", "-certificates")["rules"]
+    assert set(named["resourceNames"]) == {made.authority, *(c.secret for c in made.certificates)}
+    assert (named["verbs"], new["verbs"]) == (["get", "patch"], ["create"])

@@ -85,7 +85,15 @@ def test_rights_are_those_that_the_operator_is_tested_with() -> None:
         assert binding["subjects"] == [
             {"kind": "ServiceAccount", "name": "r-edgeloop-operator", "namespace": "fed"}
         ]
-    assert not of_kind(manifests, "ClusterRoleBinding")
+    (bound,) = of_kind(manifests, "ClusterRoleBinding")
+    assert bound["roleRef"]["name"] == "fed-r-edgeloop-operator"
+    assert bound["subjects"] == binding["subjects"]
+    (asked,) = (
+        each["rules"]
+        for each in of_kind(manifests, "ClusterRole")
+        if each["metadata"]["name"] == bound["roleRef"]["name"]
+    )
+    assert asked == rules("operator-cluster-rules")
 
 
 def test_who_may_view_a_namespace_may_view_our_kinds() -> None:
@@ -94,7 +102,7 @@ def test_who_may_view_a_namespace_may_view_our_kinds() -> None:
         each["metadata"]["name"]: each for each in of_kind(rendered("production"), "ClusterRole")
     }
     view, edit = roles.pop("fed-r-edgeloop-view"), roles.pop("fed-r-edgeloop-edit")
-    assert not roles
+    assert roles.keys() == {"fed-r-edgeloop-operator"}
     for role, into in ((view, ("view", "edit", "admin")), (edit, ("edit", "admin"))):
         found = {key for key in role["metadata"]["labels"] if key.startswith(group)}
         assert found == {f"{group}/aggregate-to-{each}" for each in into}
@@ -105,7 +113,7 @@ def test_who_may_view_a_namespace_may_view_our_kinds() -> None:
 
 def test_no_roles_for_all_where_they_are_not_wanted(tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
-    values.write_text("operator: {aggregatedRoles: false}")
+    values.write_text("operator: {aggregatedRoles: false, storageClasses: false}")
     assert not of_kind(chart.parsed(chart.template(values)), "ClusterRole")
 
 

@@ -29,7 +29,7 @@ def test_no_pod_has_rights(manifests: list[Manifest]) -> None:
         assert spec["securityContext"]["runAsNonRoot"]
         assert spec["securityContext"]["runAsUser"] > 0
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        if component(owner) != "operator":
+        if component(owner) not in ("operator", "certificates"):  # which ask the cluster
             assert spec["automountServiceAccountToken"] is False
         for each in containers(pod):
             context = each["securityContext"]
@@ -108,6 +108,8 @@ def test_whatever_a_pod_needs_is_there(name: str, manifests: list[Manifest]) -> 
     there = {(each["kind"], each["metadata"]["name"]) for each in manifests}
     for each in chart.of_kind(manifests, "Certificate"):
         there.add(("Secret", each["spec"]["secretName"]))
+    made = chart.certificates(manifests)
+    there |= {("Secret", each.secret) for each in ([] if made is None else made.certificates)}
     there.add(("ServiceAccount", "default"))
     needed = {each for _, pod in pods(manifests) for each in references(pod)}
     assert {name for _, name in needed - there} == GIVEN.get(name, set())

@@ -54,14 +54,17 @@ app.kubernetes.io/part-of: edgeloop
 {{- $root := index . 0 -}}
 {{- $image := index . 1 -}}
 {{- $name := $image.repository -}}
-{{- with $root.Values.image.registry }}{{ $name = printf "%s/%s" (trimSuffix "/" .) $name }}{{ end -}}
+{{- with default $root.Values.global.imageRegistry $root.Values.image.registry }}{{ $name = printf "%s/%s" (trimSuffix "/" .) $name }}{{ end -}}
 {{- if $image.digest }}{{ $name }}@{{ $image.digest }}
 {{- else }}{{ $name }}:{{ default $root.Chart.AppVersion $root.Values.image.tag }}{{ end }}
 {{- end }}
 
-{{/* An image of somebody else's: .Values.broker.image */}}
+{{/* An image of somebody else's: (list $ .Values.broker.image); a registry for all has it by its path */}}
 {{- define "edgeloop.foreignImage" -}}
-{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag }}{{ end }}
+{{- $image := index . 1 -}}
+{{- $name := $image.repository -}}
+{{- with (index . 0).Values.global.imageRegistry }}{{ $name = printf "%s/%s" (trimSuffix "/" .) (regexReplaceAll "^[^/]*[.:][^/]*/" $name "") }}{{ end -}}
+{{- if $image.digest }}{{ $name }}@{{ $image.digest }}{{ else }}{{ $name }}:{{ $image.tag }}{{ end }}
 {{- end }}
 
 {{/* The service account of a component: (list $ .Values.triton.serviceAccount "triton") */}}
@@ -77,7 +80,7 @@ app.kubernetes.io/part-of: edgeloop
 {{- $component := index . 1 -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
-{{- with $root.Values.image.pullSecrets }}
+{{- with include "edgeloop.pullSecrets" $root | fromJsonArray }}
 imagePullSecrets:
   {{- range . }}
   - name: {{ . }}
@@ -103,6 +106,20 @@ affinity:
 {{- with $component.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
+{{- with $component.terminationGracePeriodSeconds }}
+terminationGracePeriodSeconds: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* Names of the secrets for registries, as JSON */}}
+{{- define "edgeloop.pullSecrets" -}}
+{{- toJson (concat .Values.global.imagePullSecrets .Values.image.pullSecrets | uniq) }}
+{{- end }}
+
+{{/* The part of a secret's or an object's name that stands for a device: its name, if that can be one */}}
+{{- define "edgeloop.deviceName" -}}
+{{- $plain := regexReplaceAll "[^a-z0-9]+" (lower .) "-" | trimAll "-" | trunc 24 | trimAll "-" -}}
+{{- if regexMatch "^[a-z0-9]([a-z0-9.-]{0,38}[a-z0-9])?$" . }}{{ . }}{{ else }}{{ printf "%s-%s" $plain (sha256sum . | trunc 8) | trimAll "-" }}{{ end }}
 {{- end }}
 
 {{/* The broker */}}
@@ -141,7 +158,7 @@ priorityClassName: {{ . }}
 {{- define "edgeloop.tls.clients" -}}
 {{- $clients := dict "aggregator" "aggregator" -}}
 {{- if and .Values.agent.enabled (not .Values.agent.certificatePath) }}{{ $_ := set $clients "agent" "agents" }}{{ end -}}
-{{- range .Values.tls.devices }}{{ $_ := set $clients (printf "device-%s" .) . }}{{ end -}}
+{{- range .Values.tls.devices }}{{ $_ := set $clients (printf "device-%s" (include "edgeloop.deviceName" .)) . }}{{ end -}}
 {{- toJson $clients }}
 {{- end }}
 

@@ -2,9 +2,9 @@
 
 It has objects with versions, generations, finalizers and owners; JSON, merge, strategic and apply
 patches; the status subresource; CRDs with defaults, pruning, validation and rules in CEL; watches
-that continue from a version, 409 and 410; and rights by role. What it lacks: controllers,
-admission, conflicts between managers that apply, tables, protobuf, and field selectors but of a
-name.
+that continue from a version, 409 and 410; dry runs, quotas of pods, quantities in one form; and
+rights by role. What it lacks: controllers, other admission, conflicts between managers that apply,
+tables, protobuf, and field selectors but of a name and of an event's type.
 """
 
 import asyncio
@@ -141,8 +141,12 @@ class ApiServer:
         rules = self.roles.get(token, {}).get(asked.namespace or "", [])
         if not any(requests.allows(rule, asked) for rule in rules):
             self.denied.append(asked)
-            problem = f"may not {asked.verb} {asked.resource} in {asked.namespace}"
-            raise ApiError(403, "Forbidden", problem)
+            raise requests.forbidden(asked)
+        if (asked.verb, asked.resource) == ("list", "secrets") and not requests.metadata_only(
+            request
+        ):
+            self.denied.append(asked)
+            raise ApiError(403, "Forbidden", "what is in a secret is nothing for an operator")
 
     def _fail(self, asked: Asked) -> None:
         for fault in self.faults:
@@ -177,6 +181,7 @@ class ApiServer:
         namespace, name = asked.namespace or "", asked.name or ""
         key = (plural, namespace, name)
         body = json.loads(await request.text() or "null")
+        store = self.store.copied() if request.query.get("dryRun") == "All" else self.store
         match asked.verb:
             case "list":
                 return self._listed(request, plural, asked)
@@ -185,7 +190,7 @@ class ApiServer:
             case "get":
                 return web.json_response(self.store.get(key))
             case "create":
-                return web.json_response(self.store.create(plural, namespace, body), status=201)
+                return web.json_response(store.create(plural, namespace, body), status=201)
             case "update":
                 return web.json_response(self.store.replace(key, body, status=status))
             case "delete":
@@ -196,19 +201,20 @@ class ApiServer:
             )
         if key not in self.store.objects:  # who applies what is not there creates it
             self._authorise(request, Asked("create", asked.group, plural, namespace, None))
-        found, new = self.store.apply(key, body, request.query["fieldManager"])
+        found, new = store.apply(key, body, request.query["fieldManager"])
         return web.json_response(found, status=201 if new else 200)
 
     def _listed(self, request: web.Request, plural: str, asked: Asked) -> web.Response:
         kind, wanted = self.store.kinds[plural], requests.wanted(request)
+        items = [each for each in self.store.found(plural, asked.namespace) if wanted(each)]
+        if requests.metadata_only(request):
+            items = [{"metadata": each["metadata"]} for each in items]
         return web.json_response(
             {
                 "kind": f"{kind.kind}List",
                 "apiVersion": kind.api_version,
                 "metadata": {"resourceVersion": str(self.store.version)},
-                "items": [
-                    each for each in self.store.found(plural, asked.namespace) if wanted(each)
-                ],
+                "items": items,
             }
         )
 
@@ -240,11 +246,22 @@ class ApiServer:
             gone = requests.status(ApiError(410, "Expired", f"too old resource version: {last}"))
             await answer.write(requests.line("ERROR", gone))
             return
+        known = {
+            each["metadata"]["uid"]
+            for each in self.store.found(plural, asked.namespace)
+            if wanted(each)
+        }
         while True:
             news = self._news
             for change in [each for each in self.store.changes if each.version > last]:
                 last = change.version
-                inside = asked.namespace in (None, change.object["metadata"]["namespace"])
-                if change.plural == plural and inside and wanted(change.object):
+                meta = change.object["metadata"]
+                if change.plural != plural or asked.namespace not in (None, meta["namespace"]):
+                    continue
+                if wanted(change.object):
+                    known.add(meta["uid"])
                     await answer.write(requests.line(change.type, change.object))
+                elif meta["uid"] in known:  # a selector finds it no more
+                    known.discard(meta["uid"])
+                    await answer.write(requests.line("DELETED", change.object))
             await news.wait()

@@ -21,9 +21,12 @@ KINDS = ("federatedtasks", "generators", "bases", "devices")
 
 GROUPS = {
     "configmaps": "api/v1",
+    "deployments": "apis/apps/v1",
     "events": "api/v1",
     "persistentvolumeclaims": "api/v1",
     "pods": "api/v1",
+    "resourcequotas": "api/v1",
+    "secrets": "api/v1",
     "services": "api/v1",
     "statefulsets": "apis/apps/v1",
     "jobs": "apis/batch/v1",
@@ -142,6 +145,13 @@ def condition(status: Mapping[str, Any], kind: str) -> Object:
     """Return one of a status' conditions."""
     found: Iterator[Object] = (each for each in status["conditions"] if each["type"] == kind)
     return next(found)
+
+
+def secret(name: str, purpose: str | None = None, **annotations: str) -> Object:
+    """Return a secret that tasks may name, if it says what for."""
+    labels = {} if purpose is None else {"edgeloop.io/secret-for": purpose}
+    meta = {"name": name, "labels": labels, "annotations": annotations}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"url": "x"}}
 
 
 def device(name: str, spec: Object | None = None, **labels: str) -> Object:

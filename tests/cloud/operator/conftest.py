@@ -31,7 +31,10 @@ def server() -> Iterator[ApiServer]:
     made = ApiServer()
     for plural in KINDS:
         made.store.define(crd(plural))
-    made.roles[OPERATOR] = {NAMESPACE: [*rules(), *rules("operator-lease-rules")]}
+    made.roles[OPERATOR] = {
+        NAMESPACE: [*rules(), *rules("operator-lease-rules")],
+        "": rules("operator-cluster-rules"),
+    }
     with made:
         yield made
     assert not made.denied

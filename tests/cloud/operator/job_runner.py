@@ -54,7 +54,8 @@ class JobRunner:
         done = subprocess.run([self._program, *command], capture_output=True, text=True)
         name = job["metadata"]["name"]
         if done.returncode:
-            pod = {"metadata": {"name": f"{name}-x", "labels": {"job-name": name}}}
+            labels = {**job["spec"]["template"]["metadata"]["labels"], "job-name": name}
+            pod = {"metadata": {"name": f"{name}-x", "labels": labels}}
             container = {"name": "writer", "image": "i"}
             self._cluster.create("pods", {**pod, "spec": {"containers": [container]}})
             self._cluster.tell("pods", f"{name}-x", _ended(done.returncode, done.stderr))

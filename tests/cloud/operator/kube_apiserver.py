@@ -17,6 +17,8 @@ from tests.world import wait_for_port
 ASSETS = os.environ.get("KUBEBUILDER_ASSETS")
 
 _RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/" + NAMESPACE
+_RBAC_OF_ALL = "/apis/rbac.authorization.k8s.io/v1"
+_CLUSTER_ROLE = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "o"}
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
@@ -108,3 +110,7 @@ def _prepare(client: httpx.Client) -> None:
         "subjects": [{"kind": "User", "name": "operator", "apiGroup": group}],
     }
     client.post(f"{_RBAC}/rolebindings", json=binding).raise_for_status()
+    role["rules"] = rules("operator-cluster-rules")
+    binding = {**binding, "roleRef": _CLUSTER_ROLE}
+    client.post(f"{_RBAC_OF_ALL}/clusterroles", json=role).raise_for_status()
+    client.post(f"{_RBAC_OF_ALL}/clusterrolebindings", json=binding).raise_for_status()

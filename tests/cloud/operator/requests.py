@@ -1,7 +1,6 @@
 """A Kubernetes API server's requests and answers: what is asked of what, and who may."""
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,13 +58,39 @@ def allows(rule: Mapping[str, Any], asked: Asked) -> bool:
 def wanted(request: web.Request) -> Callable[[Object], bool]:
     """Return what tells whether a request's selectors are of an object."""
     selector = request.query.get("labelSelector") or ""
-    named = re.search(r"metadata\.name=([^,]*)", request.query.get("fieldSelector") or "")
+    text = request.query.get("fieldSelector") or ""
+    fields = [each.partition("=")[::2] for each in text.split(",") if each]
 
     def selected(found: Object) -> bool:
-        name, labels = found["metadata"]["name"], found["metadata"].get("labels") or {}
-        return finds(selector, labels) and (named is None or name == named[1])
+        labels = found["metadata"].get("labels") or {}
+        return finds(selector, labels) and all(_field(found, at) == is_ for at, is_ in fields)
 
     return selected
+
+
+def _field(found: Object, path: str) -> object:
+    if path not in ("metadata.name", "type"):
+        raise ApiError(400, "BadRequest", f"field label not supported: {path}")
+    for part in path.split("."):
+        found = found.get(part, {})
+    return found
+
+
+def metadata_only(request: web.Request) -> bool:
+    """Return whether a request wants objects without what is in them."""
+    return "as=PartialObjectMetadata" in request.headers.get("Accept", "")
+
+
+def forbidden(asked: Asked) -> ApiError:
+    """Return the answer to one who may not do what he asks, as Kubernetes writes it."""
+    what, _, sub = asked.resource.partition("/")
+    whole = f"{what}.{asked.group}" if asked.group else what
+    name = f' "{asked.name}"' if asked.name else ""
+    where = f' in the namespace "{asked.namespace}"' if asked.namespace else " at the cluster scope"
+    resource = f"{what}/{sub}" if sub else what
+    problem = f'User "operator" cannot {asked.verb} resource "{resource}" in API group'
+    told = f'{whole}{name} is forbidden: {problem} "{asked.group}"{where}'
+    return ApiError(403, "Forbidden", told)
 
 
 def true(request: web.Request, name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonpatch
 
-from tests.cloud.operator import metadata, schemas
+from tests.cloud.operator import metadata, pods, schemas
 from tests.cloud.operator.patches import merged, without
 
 Object = dict[str, Any]
@@ -61,6 +61,7 @@ BUILT_IN = (
     Kind("", "v1", "namespaces", "Namespace", namespaced=False),
     Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
     Kind("", "v1", "pods", "Pod"),
+    Kind("", "v1", "resourcequotas", "ResourceQuota"),
     Kind("", "v1", "secrets", "Secret", status=False),
     Kind("", "v1", "services", "Service"),
     Kind(
@@ -70,9 +71,11 @@ BUILT_IN = (
         "CustomResourceDefinition",
         namespaced=False,
     ),
+    Kind("apps", "v1", "deployments", "Deployment"),
     Kind("apps", "v1", "statefulsets", "StatefulSet"),
     Kind("batch", "v1", "jobs", "Job"),
     Kind("coordination.k8s.io", "v1", "leases", "Lease", status=False),
+    Kind("storage.k8s.io", "v1", "storageclasses", "StorageClass", False, namespaced=False),
 )
 
 
@@ -103,6 +106,13 @@ class Store:
         self.version = 1
         self.oldest = 0  # versions before it are forgotten
         self._applied: dict[tuple[Key, str], Object] = {}
+
+    def copied(self) -> "Store":
+        """Return a store with the same objects, in which a dry run leaves nothing here."""
+        made = copy.copy(self)
+        made.objects, made.changes = dict(self.objects), []
+        made._applied = dict(self._applied)
+        return made
 
     def define(self, crd: Object) -> None:
         """Take over a custom resource definition."""
@@ -227,12 +237,22 @@ class Store:
     def _checked(self, kind: Kind, new: Object, old: Object | None) -> Object:
         wrong = metadata.problems(kind.plural, new["metadata"])
         if kind.schema is None:
-            _refuse(kind, new, wrong)
-            return new
+            _refuse(kind, new, [*wrong, *pods.problems(kind.plural, new)])
+            if old is None and kind.plural == "pods":
+                self._check_quota(new)
+            return pods.canonical(kind.plural, new)
         whole: Object = schemas.filled(kind.schema, {**new, "metadata": {}})
         whole["metadata"] = new["metadata"]
         _refuse(kind, new, [*wrong, *schemas.problems(kind.schema, whole, old)])
         return whole
+
+    def _check_quota(self, pod: Object) -> None:
+        """Refuse a pod that a quota of its namespace has no room for."""
+        namespace = pod["metadata"]["namespace"]
+        for quota in self.found("resourcequotas", namespace):
+            if over := pods.over_quota(quota, [*self.found("pods", namespace), pod]):
+                name = pod["metadata"]["name"]
+                raise ApiError(403, "Forbidden", f'pods "{name}" is forbidden: {over}')
 
     def _keep(self, key: Key, new: Object, change: str) -> Object:
         self.version += 1

@@ -25,7 +25,7 @@ def test_the_aggregator_reads_the_file() -> None:
     )
     assert read.hyperparameters == {"server_epochs": 5, "mu": 0.5, "bandwidth": "median"}
     assert read.privacy == PrivacySettings(noise=1.5, epsilon=8.0)
-    assert (read.name, read.algorithm, read.variant) == ("shop-floor", "fedktl", "paper")
+    assert (read.name, read.algorithm, read.variant) == ("plant.shop-floor", "fedktl", "paper")
     assert (read.class_names, read.shape) == (("ok", "dent"), (1, 28, 28))
     assert (read.cohort.devices, read.cohort.quorum) == (("a", "b"), 1)
     assert (read.cohort.deadline_seconds, read.cohort.give_up_seconds) == (7.0, 9.0)
@@ -34,10 +34,25 @@ def test_the_aggregator_reads_the_file() -> None:
     assert (read.http.host, read.http.port, read.http.linger) == ("0.0.0.0", 9464, True)  # noqa: S104
 
 
+def test_processes_that_take_uploads() -> None:
+    task = a_task(ingest={"replicas": 3})
+    shared = TaskSettings.model_validate(config.table(task, SETTINGS, None, a_store("p"))).ingest
+    assert shared.shared
+    assert "ingest" not in config.table(a_task(), SETTINGS, None, None)
+
+
+def test_rounds_with_a_buffer() -> None:
+    task = a_task(cohort={"devices": ["a", "b"], "buffer": 2, "maxStaleness": 3})
+    read = TaskSettings.model_validate(config.table(task, SETTINGS, None, None)).cohort
+    assert (read.buffer, read.max_staleness) == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
         (3, 3),
+        (0.05, 0.05),
+        (True, True),
         ("0.05", 0.05),
         ("1e-3", 0.001),
         ("true", True),
@@ -47,7 +62,7 @@ def test_the_aggregator_reads_the_file() -> None:
         ("NaN", "NaN"),
     ],
 )
-def test_a_hyperparameter_is_what_it_looks_like(written: int | str, meant: object) -> None:
+def test_a_hyperparameter_is_what_it_looks_like(written: int | float | str, meant: object) -> None:
     assert config.scalar(written) == meant
     assert type(config.scalar(written)) is type(meant)
 

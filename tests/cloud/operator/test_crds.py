@@ -30,7 +30,9 @@ def parts(found: Object, path: str = "") -> Iterator[tuple[str, Object]]:
 def test_a_schema_is_structural_and_bounded(plural: str) -> None:
     spec = schema(plural)["properties"]["spec"]
     for path, part in parts(spec):
-        free = part.get("x-kubernetes-int-or-string")
+        free = part.get("x-kubernetes-int-or-string") or part.get(
+            "x-kubernetes-preserve-unknown-fields"
+        )
         assert ("type" in part) != bool(free), path
         assert not ("properties" in part and "additionalProperties" in part), path
         assert {"oneOf", "allOf", "not", "$ref"}.isdisjoint(part), path
@@ -111,7 +113,7 @@ def wanted(*requirements: Object) -> Object:
         ({"rounds": "3"}, "spec.rounds"),
         ({"state": "Stopped"}, "spec.state"),
         ({"algorithm": {"name": "Fed TGP"}}, "spec.algorithm.name"),
-        ({"algorithm": {"name": "a", "hyperparameters": {"x": 0.5}}}, "hyperparameters.x"),
+        ({"algorithm": {"name": "a", "hyperparameters": [0.5]}}, "algorithm.hyperparameters"),
         ({"data": {"classNames": ["a"], "shape": [1]}}, "spec.data.classNames"),
         ({"data": {"classNames": ["a", "b"], "shape": [0]}}, "spec.data.shape.0"),
         ({"cohort": {"devices": []}}, "spec.cohort.devices"),
@@ -119,6 +121,11 @@ def wanted(*requirements: Object) -> Object:
         ({"cohort": {"devices": ["a/b"]}}, "spec.cohort.devices.0"),
         ({"cohort": {"devices": ["a"], "quorum": 2}}, "quorum is larger"),
         ({"cohort": {"devices": ["a", "aggregator"]}}, "may not be called aggregator"),
+        ({"cohort": {"devices": ["a"], "buffer": 2}}, "buffer is larger"),
+        ({"ingest": {"replicas": 1}, "cohort": {"admit": ["a*"]}}, "listed devices"),
+        ({"ingest": {"replicas": 0}}, "spec.ingest.replicas"),
+        ({"cohort": {"devices": ["a"], "buffer": 1, "quorum": 1}}, "buffer says how many answers"),
+        ({"cohort": {"devices": ["a"], "maxStaleness": 1}}, "of rounds with a buffer"),
         ({"cohort": {"quorum": 2}}, "either devices"),
         ({"cohort": {"devices": ["a"], "selector": {}}}, "either devices"),
         ({"cohort": {"selector": {"matchLabels": {"line": "a b"}}}}, "matchLabels.line"),
@@ -194,6 +201,8 @@ LINE: Object = {"cohort": {"selector": {"matchLabels": {"line": "1"}}}}
         ({"privacy": {"epsilon": "8"}}, {"privacy": {"epsilon": "9"}}, "privacy is in"),
         ({"privacy": {"epsilon": "8"}}, {"privacy": {"epsilon": "8"}, "retries": 1}, ""),
         ({}, {"store": {"secretName": "a"}}, "store may not change"),
+        ({}, {"ingest": {"replicas": 1}}, "ingest may not come or go"),
+        ({"ingest": {"replicas": 1}}, {"ingest": {"replicas": 2}}, ""),
         ({}, {"storage": {"size": "2Gi"}}, "storage.size and"),
         ({}, {"storage": {"className": "a"}}, "storage.size and"),
         ({"state": "Cancelled"}, {}, "state is Cancelled"),

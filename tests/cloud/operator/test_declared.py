@@ -23,6 +23,7 @@ PLACES = {
             "cohort": (
                 "devices",
                 "quorum",
+                "buffer",
                 "outliers",
                 "deadline_seconds",
                 "give_up_seconds",

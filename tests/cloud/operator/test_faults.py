@@ -3,7 +3,17 @@
 import pytest
 
 from tests.cloud.operator.api_server import ApiServer, Fault
-from tests.cloud.operator.cluster import NAMESPACE, OPERATOR, Cluster, device, rules, task, wait
+from tests.cloud.operator.cluster import (
+    NAMESPACE,
+    OPERATOR,
+    Cluster,
+    Object,
+    device,
+    rules,
+    secret,
+    task,
+    wait,
+)
 from tests.cloud.operator.conftest import Aggregator, StartOperator
 from tests.cloud.operator.kubelet import Kubelet
 from tests.cloud.operator.test_operator import NAME, phase
@@ -61,7 +71,8 @@ def test_what_is_forbidden_is_told_and_done_once_it_is_allowed(
     operator = start_operator(*aggregator.flags)
     cluster.create("federatedtasks", task())
     wait("it is denied", lambda: server.denied)
-    wait("it is told", lambda: "may not get statefulsets" in operator.log.read_text())
+    told = "FederatedTask plant/shop-floor: the cluster answers 403: statefulsets.apps is forbidden"
+    wait("it is told, and of what", lambda: told in operator.log.read_text())
     wait("the user is told", lambda: "403" in cluster.status("shop-floor").get("lastError", ""))
     assert cluster.get("statefulsets", NAME) is None
     server.roles[OPERATOR][NAMESPACE] = whole
@@ -97,7 +108,9 @@ def test_the_role_has_no_right_that_is_never_used(
 ) -> None:
     operator = start_operator(*aggregator.flags)
     cluster.create("devices", device("press-1"))
-    cluster.create("federatedtasks", task(cohort={"selector": {}}))
+    cluster.create("secrets", secret("ledgers", "store"))
+    cohort: Object = {"selector": {}}
+    cluster.create("federatedtasks", task(cohort=cohort, store={"secretName": "ledgers"}))
     phase(cluster, "Running")
     wait("its event", lambda: cluster.listed("events"))
     cluster.delete("federatedtasks", "shop-floor")
@@ -110,6 +123,6 @@ def test_the_role_has_no_right_that_is_never_used(
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    others = ("generators", "jobs", "bases")  # of what no task asks for
+    others = ("generators", "jobs", "bases", "deployments")  # of what no task asks for
     unasked = {each for each in granted if each[1].startswith(others)}
     assert granted - used - unasked == set()

@@ -14,7 +14,7 @@ from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol.task import ROOT
 from edgeloop.runtime.config import BrokerSettings
 from tests.cloud.operator.api_server import ApiServer, Fault
-from tests.cloud.operator.cluster import NAMESPACE, OPERATOR, Cluster, Object, task, wait
+from tests.cloud.operator.cluster import NAMESPACE, OPERATOR, Cluster, Object, secret, task, wait
 from tests.cloud.operator.conftest import EDGELOOP, Aggregator, StartOperator
 from tests.cloud.operator.examples import SETTINGS, a_store, a_task
 from tests.cloud.operator.job_runner import JobRunner
@@ -111,14 +111,15 @@ def test_what_a_deleted_task_has_left_is_taken_back(
 ) -> None:
     url = postgres.database()
     with Ledger.open(url) as ledger:
-        ledger.adopt(contract(task="shop-floor", run="r1"))
+        ledger.adopt(contract(task="plant.shop-floor", run="r1"))
         ledger.begin(b"state", b"broadcast")
     with MqttConnection(broker, "before", []) as connection:
-        for topic in ("shop-floor/contract", "shop-floor/round", "other/contract"):
+        for topic in ("plant.shop-floor/contract", "plant.shop-floor/round", "other/contract"):
             connection.publish(f"{ROOT}/{topic}", b"retained", retain=True)
         assert connection.flush(10)
     start_operator(*aggregator.flags)
     place = {"host": "127.0.0.1", "port": broker.port}
+    cluster.create("secrets", secret("ledgers", "store"))
     cluster.create("federatedtasks", task(broker=place, store={"secretName": "ledgers"}))
     phase(cluster, "Running")
     (tmp_path / "url").write_text(url)
@@ -129,7 +130,7 @@ def test_what_a_deleted_task_has_left_is_taken_back(
     assert not pods.running, "it was stopped before"
     assert kept(broker, "after") == {f"{ROOT}/other/contract"}
     with Ledger.open(url) as ledger:
-        assert ledger.adopt(contract(task="shop-floor", run="r2", rounds=9)).run == "r2"
+        assert ledger.adopt(contract(task="plant.shop-floor", run="r2", rounds=9)).run == "r2"
     assert said(cluster) == []
 
 
@@ -179,7 +180,7 @@ def test_a_job_that_may_not_be_made_does_not_block_a_deletion(
     delete(cluster)
     gone(cluster)
     (why,) = wait("the event", lambda: said(cluster))
-    assert "may not get jobs in plant" in why
+    assert 'cannot list resource "jobs"' in why
     server.denied.clear()
 
 
@@ -207,7 +208,10 @@ def test_a_namespace_that_ends_is_not_held_up(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"storage": {"retain": True}}, {"generator": {"name": "never"}}],
+    [
+        {"storage": {"retain": True}},
+        {"algorithm": {"name": "fedktl"}, "generator": {"name": "never"}},
+    ],
     ids=["retained", "never begun"],
 )
 def test_a_task_that_leaves_nothing_or_keeps_it_needs_no_job(

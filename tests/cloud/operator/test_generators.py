@@ -87,7 +87,10 @@ def test_a_generator_from_its_creation_to_its_end(
     )
     assert canary == known[1]
     assert server.served(NAME) == {1: known[0], 2: known[1]}
-    cluster.create("federatedtasks", task(generator={"name": NAME, "channel": "Canary"}))
+    cluster.create(
+        "federatedtasks",
+        task(algorithm={"name": "fedktl"}, generator={"name": NAME, "channel": "Canary"}),
+    )
     config = wait("its file", lambda: cluster.get("configmaps", "shop-floor-aggregator"))
     assert f":{tritonserver.ports.grpc}/{NAME}?version=2" in config["data"]["task.toml"]
 
@@ -121,7 +124,7 @@ def test_a_generator_that_is_none_says_so(
     status = _phase(cluster, "Failed")
     assert "exit code 2: error: generator: there is no generator" in status["lastError"]
     assert condition(status, "Ready")["status"] == "False"
-    cluster.create("federatedtasks", task(generator={"name": NAME}))
+    cluster.create("federatedtasks", task(algorithm={"name": "fedktl"}, generator={"name": NAME}))
     wait(
         "the task waits",
         lambda: (

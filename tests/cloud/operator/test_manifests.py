@@ -137,3 +137,20 @@ def test_a_writer_does_what_its_name_stands_for() -> None:
     assert names[0] == names[1]
     assert len(set(names)) == 3
     assert names[0].startswith("faces-v1-")
+
+
+def test_processes_that_take_uploads_have_the_tasks_file_and_no_volume() -> None:
+    task = a_task(ingest={"replicas": 2})
+    choice = ResolvedTask(None, a_store("p"), 1)
+    made = manifests.build_manifests(task, SETTINGS, choice)
+    (found,) = [each for each in made if each["kind"] == "Deployment"]
+    (container,) = found["spec"]["template"]["spec"]["containers"]
+    assert container["command"][:3] == ["edgeloop", "ingest", "--config"]
+    volumes = {each["name"]: each for each in found["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["folder"] == {"name": "folder", "emptyDir": {}}
+    assert volumes["task"]["configMap"]["name"] == "shop-floor-aggregator"
+    assert volumes["store"]["secret"]["secretName"] == "p"
+    aggregators = manifests.labels(task.metadata)
+    assert found["spec"]["selector"]["matchLabels"] != aggregators
+    kinds = [each["kind"] for each in manifests.build_manifests(a_task(), SETTINGS, choice)]
+    assert "Deployment" not in kinds

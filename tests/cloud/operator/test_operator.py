@@ -5,7 +5,7 @@ import pytest
 
 from cloud.aggregator.ledger import PastRound
 from tests.cloud.operator.api_server import ApiServer
-from tests.cloud.operator.cluster import Cluster, condition, task, wait
+from tests.cloud.operator.cluster import Cluster, condition, secret, task, wait
 from tests.cloud.operator.conftest import Aggregator, StartOperator
 from tests.cloud.operator.kubelet import Kubelet, failed
 
@@ -144,6 +144,33 @@ def test_a_deleted_task_stops_before_its_volume_goes(
     assert cluster.get("persistentvolumeclaims", "kept-aggregator")
     if cluster.collects:
         assert not any(cluster.get(plural, NAME) for plural in OWNED)
+
+
+def test_processes_that_take_uploads_come_and_go_with_the_aggregator(
+    cluster: Cluster, start_operator: StartOperator, aggregator: Aggregator, kubelet: Kubelet
+) -> None:
+    def replicas() -> object:
+        found = cluster.get("deployments", "shop-floor-ingest")
+        return found and found["spec"]["replicas"]
+
+    start_operator(*aggregator.flags)
+    cluster.create("federatedtasks", task(ingest={"replicas": 3}))
+    told = "SQLite is one process's"
+    wait("it wants one", lambda: told in cluster.status("shop-floor").get("lastError", ""))
+    cluster.delete("federatedtasks", "shop-floor")
+    wait("it is gone", lambda: cluster.get("federatedtasks", "shop-floor") is None)
+    cluster.create("secrets", secret("ledgers", "store"))
+    store = {"secretName": "ledgers"}
+    cluster.create("federatedtasks", task(ingest={"replicas": 3}, store=store))
+    phase(cluster, "Running")
+    wait("they are there", lambda: replicas() == 3)
+    cluster.patch("federatedtasks", "shop-floor", {"spec": {"ingest": {"replicas": 5}}})
+    wait("more are", lambda: replicas() == 5)
+    _ask(cluster, "Paused")
+    wait("none is left", lambda: replicas() == 0)
+    cluster.delete("federatedtasks", "shop-floor")
+    wait("it is gone", lambda: cluster.get("federatedtasks", "shop-floor") is None)
+    assert cluster.get("deployments", "shop-floor-ingest") is None
 
 
 def test_an_operator_that_was_killed_catches_up(

@@ -67,7 +67,7 @@ def device(tmp_path: Path, world: Path, broker: BrokerSettings) -> list[str]:
     config = tmp_path / "device.toml"
     table = {
         "name": "client-00",
-        "task": "shop-floor",
+        "task": "plant.shop-floor",
         "folder": str(tmp_path / "device"),
         "broker": {"port": broker.port},
         "data": {"source": str(world), "client": 0},

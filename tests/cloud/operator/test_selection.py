@@ -24,28 +24,43 @@ from tests.cloud.operator.cluster import (
 from tests.cloud.operator.conftest import Aggregator, StartOperator
 from tests.cloud.operator.examples import a_task
 from tests.cloud.operator.kubelet import Kubelet
+from tests.cloud.operator.selectors import finds
 from tests.cloud.operator.test_operator import NAME, phase
 
 PRESSES = {"selector": {"matchLabels": {"line": "1"}}}
 
 
-def test_a_selector_as_it_is_asked() -> None:
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        ({"line": "1", "kind": "press", "gpu": ""}, True),
+        ({"line": "1", "kind": "press", "gpu": "", "more": "x"}, True),
+        ({"line": "2", "kind": "press", "gpu": ""}, False),
+        ({"line": "1", "kind": "saw", "gpu": ""}, False),
+        ({"line": "1", "gpu": ""}, False),
+        ({"line": "1", "kind": "press"}, False),
+        ({"line": "1", "kind": "press", "gpu": "", "old": ""}, False),
+        ({"line": "1", "kind": "press", "gpu": "", "state": "test"}, False),
+    ],
+)
+def test_a_selector_finds_what_an_api_servers_does(labels: dict[str, str], found: bool) -> None:
     whole = {
-        "matchLabels": {"site": "oslo", "line": "1"},
+        "matchLabels": {"line": "1"},
         "matchExpressions": [
             {"key": "kind", "operator": "In", "values": ["press", "paint"]},
-            {"key": "kind", "operator": "NotIn", "values": ["test"]},
-            {"key": "edgeloop.io/gpu", "operator": "Exists"},
+            {"key": "state", "operator": "NotIn", "values": ["test"]},
+            {"key": "gpu", "operator": "Exists"},
             {"key": "old", "operator": "DoesNotExist"},
         ],
     }
-    asked = "line=1,site=oslo,kind in (press,paint),kind notin (test),edgeloop.io/gpu,!old"
-    assert selection.query(Selector.model_validate(whole)) == asked
-    assert selection.query(Selector.model_validate({})) == ""
+    text = "line=1,kind in (press,paint),state notin (test),gpu,!old"
+    assert finds(text, labels) is found
+    assert selection.finds(Selector.model_validate(whole), _device("a", labels)) is found
+    assert selection.finds(Selector.model_validate({}), _device("a", labels))
 
 
-def _device(name: str, **spec: Any) -> Device:
-    meta = {"name": name, "namespace": NAMESPACE, "uid": name}
+def _device(name: str, labels: dict[str, str] | None = None, **spec: Any) -> Device:
+    meta = {"name": name, "namespace": NAMESPACE, "uid": name, "labels": labels or {}}
     return Device.model_validate({"metadata": meta, "spec": spec})
 
 
@@ -157,7 +172,7 @@ def test_devices_that_may_not_be_listed_are_named(
     start_operator(*aggregator.flags)
     cluster.create("devices", device("press-1", line="1"))
     cluster.create("federatedtasks", task(cohort=PRESSES))
-    said = "may not list devices in plant"
+    said = 'cannot list resource "devices"'
     wait("it is told", lambda: said in cluster.status("shop-floor").get("lastError", ""))
     server.roles[OPERATOR][NAMESPACE] = whole
     phase(cluster, "Running")

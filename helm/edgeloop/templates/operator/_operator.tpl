@@ -24,7 +24,7 @@ LEASE_NAME: {{ include "edgeloop.operator.name" . }}
 AGGREGATOR_IMAGE: {{ include "edgeloop.image" (list . .Values.aggregator.image) }}
 GENERATOR_IMAGE: {{ include "edgeloop.image" (list . .Values.generatorService.image) }}
 PULL_POLICY: {{ .Values.image.pullPolicy }}
-PULL_SECRET: {{ join " " .Values.image.pullSecrets | quote }}
+PULL_SECRET: {{ include "edgeloop.pullSecrets" . | fromJsonArray | join " " | quote }}
 BROKER_HOST: {{ include "edgeloop.broker.host" . }}
 BROKER_PORT: {{ include "edgeloop.broker.port" . | quote }}
 BROKER_SECRET: {{ include "edgeloop.tls.secret" (list . "aggregator") | quote }}
@@ -53,6 +53,8 @@ TRACE_SAMPLING: {{ .Values.trace.sampling | quote }}
 TRACE_HEADERS_SECRET: {{ .Values.trace.headersSecret.name | quote }}
 TRACE_HEADERS_KEY: {{ .Values.trace.headersSecret.key }}
 {{- end }}
+ALGORITHM: {{ join " " .Values.operator.algorithms | quote }}
+TASK_NAMES: {{ .Values.operator.taskNames }}
 FORGET: {{ .Values.operator.forgetSeconds | quote }}
 HOST: 0.0.0.0
 PORT: "9465"

@@ -1,0 +1,180 @@
+"""Certificates of a release, made and renewed in the cluster: an authority, and what it signs."""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from pydantic import BaseModel, ConfigDict, Field
+
+CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
+"""Keys of a secret, as Kubernetes and cert-manager have them."""
+
+AUTHORITY_DAYS = 3650
+_EARLY = timedelta(minutes=5)  # for clocks that are behind
+
+
+class Wanted(BaseModel):
+    """A certificate that a release wants.
+
+    Attributes:
+        secret: where it is kept.
+        name: its common name.
+        hosts: that it is a server's for; none for a client's.
+        addresses: the same, as addresses.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    secret: str
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    hosts: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+
+class Release(BaseModel):
+    """All certificates of a release.
+
+    Attributes:
+        authority: the secret with the authority that signs them.
+        days: how long one holds; it is made anew when a third of that is left.
+        certificates: them.
+        labels: of the secrets.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    authority: str
+    days: Annotated[int, Field(ge=1, le=3650)] = 90
+    certificates: tuple[Wanted, ...]
+    labels: Annotated[dict[str, str], Field(default_factory=dict)]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, PEM."""
+
+    certificate: bytes
+    key: bytes
+
+
+def new_authority(name: str, now: datetime) -> Pair:
+    """Return an authority that signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _subject(name)
+    made = _builder(subject, subject, key, now, timedelta(days=AUTHORITY_DAYS))
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    made = made.add_extension(_usage(signs=True), critical=True)
+    return _pair(made.sign(key, hashes.SHA256()), key)
+
+
+def signed(wanted: Wanted, authority: Pair, days: int, now: datetime) -> Pair:
+    """Return a certificate that an authority signs."""
+    issuer, signer = _read(authority.certificate), _key(authority.key)
+    key = ec.generate_private_key(ec.SECP256R1())
+    until = min(timedelta(days=days), issuer.not_valid_after_utc - now)
+    made = _builder(_subject(wanted.name), issuer.subject, key, now, until)
+    made = made.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    made = made.add_extension(_usage(signs=False), critical=True)
+    names = _names(wanted)
+    role = ExtendedKeyUsageOID.SERVER_AUTH if names else ExtendedKeyUsageOID.CLIENT_AUTH
+    made = made.add_extension(x509.ExtendedKeyUsage([role]), critical=False)
+    if names:
+        made = made.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return _pair(made.sign(signer, hashes.SHA256()), key)
+
+
+def must_be_made(
+    held: Mapping[str, bytes] | None, wanted: Wanted, authority: Pair, now: datetime
+) -> bool:
+    """Return whether what a secret holds is not, or not for long, what is wanted."""
+    if held is None or held.get(AUTHORITY) != authority.certificate or not held.get(KEY):
+        return True
+    try:
+        found = _read(held[CERTIFICATE])
+        found.verify_directly_issued_by(_read(authority.certificate))
+    except (KeyError, ValueError, TypeError, InvalidSignature):
+        return True
+    whole = found.not_valid_after_utc - found.not_valid_before_utc
+    return (
+        found.subject != _subject(wanted.name)
+        or _held_names(found) != set(_names(wanted))
+        or found.not_valid_after_utc - now < whole / 3
+    )
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    now: datetime,
+    lasts: timedelta,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _EARLY)
+        .not_valid_after(now + lasts)
+    )
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _subject(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _names(wanted: Wanted) -> list[x509.GeneralName]:
+    hosts: list[x509.GeneralName] = [x509.DNSName(each) for each in wanted.hosts]
+    return hosts + [x509.IPAddress(ipaddress.ip_address(each)) for each in wanted.addresses]
+
+
+def _held_names(found: x509.Certificate) -> set[x509.GeneralName]:
+    try:
+        return set(found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        return set()
+
+
+def _read(pem: bytes) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(pem)
+
+
+def _key(pem: bytes) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    """Return an authority's key: one of ours, or of a release before, which helm has made."""
+    found = load_pem_private_key(pem, None)
+    if not isinstance(found, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise TypeError("is neither a key of an elliptic curve nor of RSA")
+    return found
+
+
+def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Pair(certificate.public_bytes(Encoding.PEM), text)
