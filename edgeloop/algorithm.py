@@ -130,6 +130,11 @@ def accept(upload: Any) -> None:
     """Find nothing wrong with an upload that could be read: its sizes are checked before."""
 
 
+def as_it_is(upload: Upload) -> Upload:
+    """Return an upload unchanged: one whose numbers can be compared from client to client."""
+    return upload
+
+
 def logits(model: "SplitModel", inputs: "Tensor", targets: Any) -> "Tensor":
     """Return a model's logits (B, C) of a batch: what most algorithms predict by."""
     scores_BC: Tensor = model(inputs)[1]
@@ -214,6 +219,8 @@ class Algorithm(Generic[State, Upload, Broadcast]):
         aggregate: server; one round's uploads, in the order of client names, to the next broadcast.
         aggregate_weighted: server; `aggregate` where each upload counts by a factor besides, and
             alike by factors that are all 1; None where it does more than average.
+        unpacked: server; an upload as one whose numbers mean the same in all clients' uploads, for
+            rules that compare them; itself, unless it is factored or compressed.
         recipe: client; its round as data, where it is one descent: such clients can be stacked.
         train: client; one round on local batches, to an upload. Changes the model. The recipe's
             where there is one.
@@ -266,6 +273,7 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     aggregate_weighted: (
         Callable[[State, Sequence[Upload], Sequence[float]], tuple[State, Broadcast]] | None
     ) = None
+    unpacked: Callable[[Upload], Upload] = as_it_is
     remove_clients: Callable[[State, Collection[str]], tuple[State, Broadcast]] | None = None
     make_client: Callable[[str, Any, Any], Any] | None = None
 

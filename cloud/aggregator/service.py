@@ -21,7 +21,13 @@ from cloud.aggregator import (
     standing,
     waiting,
 )
-from cloud.aggregator.agreement import GeneratorHandle, check_buffer, load_base, make_contract
+from cloud.aggregator.agreement import (
+    GeneratorHandle,
+    check_buffer,
+    load_base,
+    make_contract,
+    unchosen,
+)
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.membership import LedgerMembers, remaining
@@ -81,7 +87,8 @@ def serve(settings: TaskSettings) -> Path:
         origin.check(settings.folder, settings.name, ledger)
         if settings.ingest.shared:
             check_shared(ledger)
-        run = Run(settings, ledger.adopt(contract), ledger, handle, tracer=tracer, base=base)
+        agreed = ledger.adopt(contract, unchosen(settings))
+        run = Run(settings, agreed, ledger, handle, tracer=tracer, base=base)
         origin.note(settings.folder, settings.name, ledger)
         server = Server(app(run.status, run.metrics), settings.http.host, settings.http.port)
         server.start()
@@ -211,6 +218,7 @@ class Run:
             partial(self._on_round_end, algorithm),
             participation=self._participation(),
             refuse_outliers=self._refuses_outliers,
+            rule=self.contract.robust,
         )
 
     @property
@@ -386,7 +394,7 @@ class Run:
         seconds = time.monotonic() - self._watch.opened
         self.metrics.round_closed(closed.number, seconds)
         self.metrics.fleet.trained(reports.values())
-        self._outliers = closed.outliers
+        self._outliers = (*closed.outliers, *closed.distant)
         for name, reason in closed.excluded.items():
             self._observe(UploadExcluded(closed.number, name, reason))
             if self._cohort is not None:

@@ -203,6 +203,7 @@ def _cohort(task: Task) -> dict[str, Any]:
         "max_messages_per_minute": cohort.max_messages_per_minute,
         "max_megabytes_per_minute": cohort.max_megabytes_per_minute,
         "outliers": None if cohort.outliers == "log" else cohort.outliers,
+        "robust": None if cohort.robust == "auto" else cohort.robust,
     }
     return {
         "devices": list(cohort.devices),

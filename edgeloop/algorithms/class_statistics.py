@@ -37,6 +37,7 @@ INFO = AlgorithmInfo(
     },
     base=True,
     forgets=True,
+    robust=False,
     rounds=1,
     experimental=True,
 )

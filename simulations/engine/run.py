@@ -85,6 +85,7 @@ def _simulate(
 ) -> dict[str, Any]:
     """Run one algorithm, or continue with it; a finished run is what it is, or refused."""
     settings.check()
+    settings = run_config.as_begun(settings, folder)
     everyone = settings.federation()
     divided = late_clients.split_late_clients(everyone, settings.new_clients)
     generator = settings.open_generator()
@@ -218,6 +219,7 @@ def _rounds(
             on_round_end=_round_end(begun, recorder, cohort, watch),
             should_stop=lambda: measurements.has_stalled(recorder.rows, settings.patience),
             participation=begun.participation,
+            rule=settings.rule,
         )
         watch(settings.rounds, recorder.finished(reports).accuracy)
         begun.journal.write(cohort.hits())

@@ -24,6 +24,7 @@ PLACES = {
                 "devices",
                 "quorum",
                 "outliers",
+                "robust",
                 "deadline_seconds",
                 "give_up_seconds",
             ),

@@ -1,0 +1,298 @@
+"""What is left of the honest devices' accuracy where some of the others forge their uploads.
+
+`python -m benchmarks.attacks` runs every algorithm, attack, share of forgers and rule with three
+seeds, on 10 clients of the embedded sample, and writes the table of docs/robustness.md.
+
+Attacks, by the last clients of the federation:
+
+- labels: they train on flipped labels, class c as class C - 1 - c;
+- sign: they upload the numbers of an honest round with the opposite sign;
+- scale: a thousand times those numbers;
+- backdoor: they give class 0 what is class 1's and the other way round, three times as large: of
+  prototypes the class's own, of a model the rows of its head.
+
+Shape suffixes: N prototypes, P parameters, C classes, K features.
+"""
+
+import os
+import statistics
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+from typing import Annotated, Any, get_args
+
+import torch
+import typer
+
+from benchmarks import environment
+from edgeloop import algorithms, data, models, server_loop
+from edgeloop.algorithm import Algorithm
+from edgeloop.answers import Answer, Report
+from edgeloop.cli import console
+from edgeloop.client import Client
+from edgeloop.cohorts.local import LocalCohort
+from edgeloop.data import ClientData, Federation, Partition
+from edgeloop.data.samples import Samples
+from edgeloop.protocol import wire
+from edgeloop.protocol.robust_rules import RobustRule
+
+ALGORITHMS = ("fedproto", "fedtgp", "fedavg")
+ATTACKS = ("labels", "sign", "scale", "backdoor")
+BAD = (1, 2, 4)
+"""Forgers of the clients: 10, 20 and 40 %."""
+RULES: Sequence[RobustRule] = get_args(RobustRule)
+CLIENTS, SAMPLES, ROUNDS, WIDTH, BATCH = 10, 3000, 15, 64, 10
+SHAPE = (28 * 28,)
+MIXED = ("mlp", "mlp-200", "mlp-500")
+"""Of clients that need not be alike."""
+TIMES = 1000.0
+
+Forge = Callable[[Any, str], Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run.
+
+    Attributes:
+        algorithm: its name.
+        attack: of `ATTACKS`; empty for none.
+        bad: clients that forge.
+        rule: of the server.
+        seed: of the run and of the partition.
+    """
+
+    algorithm: str
+    attack: str
+    bad: int
+    rule: RobustRule
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the honest clients got right at the end, of how many test samples."""
+
+    correct: int
+    samples: int
+
+
+class Attacked:
+    """A cohort of which some forge what they upload.
+
+    Args:
+        cohort: honest in what it does.
+        bad: the names of those that forge.
+        forge: makes an upload of an honest one; None if the data is forged.
+    """
+
+    def __init__(self, cohort: LocalCohort[Any, Any], bad: Collection[str], forge: Any) -> None:
+        self._cohort, self._bad, self._forge = cohort, bad, forge
+
+    def ask(
+        self, number: int, broadcast: Any, joining: Collection[str] | None = None
+    ) -> Mapping[str, Answer[Any]]:
+        """Return a round's answers, some of them forged."""
+        answers = self._cohort.ask(number, broadcast, joining)
+        return {
+            name: replace(each, upload=self._forge(each.upload)) if name in self._bad else each
+            for name, each in answers.items()
+        }
+
+    def finish(self, number: int, broadcast: Any) -> Mapping[str, Report]:
+        """Have every client evaluate the last broadcast."""
+        return self._cohort.finish(number, broadcast)
+
+
+def run(case: Case) -> Outcome:
+    """Run a case; return what its honest clients have at the end."""
+    torch.set_num_threads(1)
+    federation = samples(case.seed)
+    algorithm = algorithm_of(case)
+    kinds = ("mlp-200",) if algorithms.info(case.algorithm).same_architecture else MIXED
+    names = [f"client-{number:02}" for number in range(CLIENTS)]
+    bad = set(names[CLIENTS - case.bad :])
+    cohort = LocalCohort(
+        {
+            name: client(case, algorithm, name, kinds[number % len(kinds)], federation, bad)
+            for number, name in enumerate(names)
+        }
+    )
+    forge = forging(case.attack, kinds[0], federation)
+    _, reports = server_loop.run_rounds(
+        algorithm,
+        Attacked(cohort, bad, forge),
+        ROUNDS,
+        server_loop.initial_state(algorithm),
+        lambda closed: None,
+        rule=case.rule,
+    )
+    honest = [each for name, each in reports.items() if name not in bad]
+    return Outcome(
+        sum(each.test_correct for each in honest), sum(each.test_samples for each in honest)
+    )
+
+
+@cache
+def samples(seed: int) -> Federation:
+    """Return the embedded sample, divided unevenly."""
+    partition = Partition("dirichlet", clients=CLIENTS, alpha=1.0, samples=SAMPLES, seed=seed)
+    return data.load("fashion-sample", partition)
+
+
+def algorithm_of(case: Case) -> Algorithm[Any, Any, Any]:
+    """Build a case's algorithm."""
+    federation = samples(case.seed)
+    facts = algorithms.supported_options(
+        case.algorithm,
+        classes=federation.classes,
+        width=WIDTH,
+        shape=SHAPE,
+        architecture="mlp-200",
+        seed=case.seed,
+    )
+    return algorithms.load(case.algorithm, **facts)
+
+
+def client(
+    case: Case,
+    algorithm: Algorithm[Any, Any, Any],
+    name: str,
+    kind: str,
+    federation: Federation,
+    bad: Collection[str],
+) -> Client[Any, Any]:
+    """Make one client, on flipped labels where it forges those."""
+    held = federation.client(int(name.removeprefix("client-")))
+    flips = case.attack == "labels" and name in bad
+    labels = federation.classes - 1 - held.train.labels if flips else held.train.labels
+    held = ClientData(
+        Samples(held.train.inputs.reshape(-1, *SHAPE), labels),
+        Samples(held.test.inputs.reshape(-1, *SHAPE), held.test.labels),
+    )
+    model = models.build(kind, SHAPE, federation.classes, WIDTH, case.seed)
+    return Client(name, algorithm, model, held, batch_size=BATCH, seed=case.seed)
+
+
+def forging(attack: str, kind: str, federation: Federation) -> Callable[[Any], Any]:
+    """Return what makes an upload of an honest one."""
+    if attack == "sign":
+        return lambda upload: multiplied(upload, -1.0)
+    if attack == "scale":
+        return lambda upload: multiplied(upload, TIMES)
+    if attack == "backdoor":
+        model = models.build(kind, SHAPE, federation.classes, WIDTH, 0)
+        head = sum(each.numel() for each in model.head.parameters())
+        return lambda upload: backdoored(upload, head, federation.classes)
+    return lambda upload: upload
+
+
+def multiplied(upload: Any, factor: float) -> Any:
+    """Return an upload with all its floats multiplied."""
+    floats = {n: each for n, each in wire.arrays(upload).items() if each.dtype.kind == "f"}
+    return replace(upload, **{n: (factor * each).astype(each.dtype) for n, each in floats.items()})
+
+
+def backdoored(upload: Any, head: int, classes: int) -> Any:
+    """Return an upload whose classes 0 and 1 have changed places, three times as large.
+
+    Args:
+        upload: prototypes, or a model's weights, whose head comes last.
+        head: parameters of it, C x K weights and C biases.
+        classes: C.
+    """
+    if hasattr(upload, "prototypes_ND"):
+        rows = {label: row for row, label in enumerate(upload.labels_N.tolist())}
+        forged_ND = upload.prototypes_ND.copy()
+        for one, other in ((0, 1), (1, 0)):
+            if one in rows and other in rows:
+                forged_ND[rows[one]] = 3 * upload.prototypes_ND[rows[other]]
+        return replace(upload, prototypes_ND=forged_ND)
+    forged_P = upload.weights_P.copy()
+    weights_CK = forged_P[-head:-classes].reshape(classes, -1)
+    weights_CK[[0, 1]] = 3 * weights_CK[[1, 0]]
+    forged_P[-classes:][[0, 1]] = 3 * forged_P[-classes:][[1, 0]]
+    return replace(upload, weights_P=forged_P)
+
+
+def cases(
+    names: Sequence[str], rules: Sequence[RobustRule], seeds: int, bad: Sequence[int] = BAD
+) -> list[Case]:
+    """Return every run of the table."""
+    clean = [("", 0)]
+    attacked = list(product(ATTACKS, bad))
+    return [
+        Case(name, attack, count, rule, seed)
+        for name, (attack, count), rule, seed in product(
+            names, clean + attacked, rules, range(seeds)
+        )
+    ]
+
+
+Key = tuple[str, str, int, str]
+
+
+def table(found: Mapping[Case, Outcome]) -> list[list[str]]:
+    """Return a row for each algorithm, attack and share: each rule's mean and spread."""
+    by_key: dict[Key, list[float]] = {}
+    for case, each in found.items():
+        key = case.algorithm, case.attack, case.bad, case.rule
+        by_key.setdefault(key, []).append(100 * each.correct / each.samples)
+    rules = [rule for rule in RULES if any(key[3] == rule for key in by_key)]
+    places = dict.fromkeys(key[:3] for key in by_key)
+    return [
+        [
+            name,
+            attack or "none",
+            f"{10 * bad} %",
+            *(cell(by_key[name, attack, bad, r]) for r in rules),
+        ]
+        for name, attack, bad in places
+    ]
+
+
+def cell(shares: Sequence[float]) -> str:
+    """Return a mean and a standard deviation, in per cent."""
+    spread = statistics.stdev(shares) if len(shares) > 1 else 0.0
+    return f"{statistics.mean(shares):.1f} ± {spread:.1f}"
+
+
+def main(
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each cell.")] = 3,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    algorithm: Annotated[list[str] | None, typer.Option(help="Only this; may be repeated.")] = None,
+    rule: Annotated[list[str] | None, typer.Option(help="Only this; may be repeated.")] = None,
+) -> None:
+    """Write the table of attacks and rules."""
+    rules: Any = rule or RULES
+    asked = cases(algorithm or ALGORITHMS, rules, seeds)
+    found = dict(zip(asked, progress(asked, workers), strict=True))
+    columns = ["algorithm", "attack", "bad", *rules]
+    rows = table(found)
+    title = f"accuracy of the honest clients, per cent: mean and spread of {seeds} seeds"
+    console.table(title, columns, rows)
+    tested = sorted({(case.bad, each.samples) for case, each in found.items()})
+    content = {
+        "machine": environment.machine(),
+        "rounds": ROUNDS,
+        "test_samples": tested,
+        "runs": [{**vars(case), **vars(each)} for case, each in found.items()],
+    }
+    environment.write("attacks", content, f"{title}\n\n{environment.markdown(columns, rows)}")
+
+
+def progress(asked: Sequence[Case], workers: int) -> Iterable[Outcome]:
+    """Yield every case's outcome, in their order, and say how many are done."""
+    with ProcessPoolExecutor(workers) as pool:
+        for number, each in enumerate(pool.map(run, asked, chunksize=4), start=1):
+            if number % 50 == 0:
+                sys.stderr.write(f"{number} of {len(asked)}\n")
+            yield each
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(environment.run(main, "python -m benchmarks.attacks"))
