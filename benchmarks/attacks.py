@@ -5,6 +5,7 @@ seeds, on 10 clients of the embedded sample, and writes the table of docs/robust
 
 Attacks, by the last clients of the federation:
 
+- absent: none; they send nothing, which says what their own data is worth to the others;
 - labels: they train on flipped labels, class c as class C - 1 - c;
 - sign: they upload the numbers of an honest round with the opposite sign;
 - scale: a thousand times those numbers;
@@ -40,7 +41,7 @@ from edgeloop.protocol import wire
 from edgeloop.protocol.robust_rules import RobustRule
 
 ALGORITHMS = ("fedproto", "fedtgp", "fedavg")
-ATTACKS = ("labels", "sign", "scale", "backdoor")
+ATTACKS = ("absent", "labels", "sign", "scale", "backdoor")
 BAD = (1, 2, 4)
 """Forgers of the clients: 10, 20 and 40 %."""
 RULES: Sequence[RobustRule] = get_args(RobustRule)
@@ -74,10 +75,18 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the honest clients got right at the end, of how many test samples."""
+    """What clients got right at the end, of how many test samples, in the order of their names."""
 
-    correct: int
-    samples: int
+    correct: tuple[int, ...]
+    samples: tuple[int, ...]
+
+    def accuracy(self, clients: int) -> float:
+        """Return the share of the first clients' test samples that they got right, in per cent."""
+        return 100 * sum(self.correct[:clients]) / self.tested(clients)
+
+    def tested(self, clients: int) -> int:
+        """Return the first clients' test samples."""
+        return sum(self.samples[:clients])
 
 
 class Attacked:
@@ -100,6 +109,7 @@ class Attacked:
         return {
             name: replace(each, upload=self._forge(each.upload)) if name in self._bad else each
             for name, each in answers.items()
+            if name not in self._bad or each.upload is not None  # else it has diverged itself
         }
 
     def finish(self, number: int, broadcast: Any) -> Mapping[str, Report]:
@@ -108,7 +118,7 @@ class Attacked:
 
 
 def run(case: Case) -> Outcome:
-    """Run a case; return what its honest clients have at the end."""
+    """Run a case; return what its clients have at the end."""
     torch.set_num_threads(1)
     federation = samples(case.seed)
     algorithm = algorithm_of(case)
@@ -130,9 +140,9 @@ def run(case: Case) -> Outcome:
         lambda closed: None,
         rule=case.rule,
     )
-    honest = [each for name, each in reports.items() if name not in bad]
+    told = [reports[name] for name in names]
     return Outcome(
-        sum(each.test_correct for each in honest), sum(each.test_samples for each in honest)
+        tuple(each.test_correct for each in told), tuple(each.test_samples for each in told)
     )
 
 
@@ -179,6 +189,8 @@ def client(
 
 def forging(attack: str, kind: str, federation: Federation) -> Callable[[Any], Any]:
     """Return what makes an upload of an honest one."""
+    if attack == "absent":
+        return lambda upload: None
     if attack == "sign":
         return lambda upload: multiplied(upload, -1.0)
     if attack == "scale":
@@ -232,26 +244,24 @@ def cases(
     ]
 
 
-Key = tuple[str, str, int, str]
-
-
 def table(found: Mapping[Case, Outcome]) -> list[list[str]]:
-    """Return a row for each algorithm, attack and share: each rule's mean and spread."""
-    by_key: dict[Key, list[float]] = {}
-    for case, each in found.items():
-        key = case.algorithm, case.attack, case.bad, case.rule
-        by_key.setdefault(key, []).append(100 * each.correct / each.samples)
-    rules = [rule for rule in RULES if any(key[3] == rule for key in by_key)]
-    places = dict.fromkeys(key[:3] for key in by_key)
-    return [
-        [
-            name,
-            attack or "none",
-            f"{10 * bad} %",
-            *(cell(by_key[name, attack, bad, r]) for r in rules),
-        ]
-        for name, attack, bad in places
-    ]
+    """Return a row for each algorithm, attack and share: each rule's mean and spread.
+
+    Where nobody forges, the row is of the same clients as the rows of that share below it.
+    """
+    rules = [rule for rule in RULES if any(case.rule == rule for case in found)]
+    seeds = sorted({case.seed for case in found})
+    names = dict.fromkeys(case.algorithm for case in found)
+    rows = []
+    for name, bad, attack in product(names, BAD, ("", *ATTACKS)):
+        forging = bad if attack else 0
+        cases = {r: [Case(name, attack, forging, r, seed) for seed in seeds] for r in rules}
+        if all(case in found for some in cases.values() for case in some):
+            told = {r: [found[c].accuracy(CLIENTS - bad) for c in cases[r]] for r in rules}
+            rows.append(
+                [name, f"{100 * bad // CLIENTS} %", attack or "none", *map(cell, told.values())]
+            )
+    return rows
 
 
 def cell(shares: Sequence[float]) -> str:
@@ -270,11 +280,14 @@ def main(
     rules: Any = rule or RULES
     asked = cases(algorithm or ALGORITHMS, rules, seeds)
     found = dict(zip(asked, progress(asked, workers), strict=True))
-    columns = ["algorithm", "attack", "bad", *rules]
+    columns = ["algorithm", "bad", "attack", *rules]
     rows = table(found)
     title = f"accuracy of the honest clients, per cent: mean and spread of {seeds} seeds"
     console.table(title, columns, rows)
-    tested = sorted({(case.bad, each.samples) for case, each in found.items()})
+    tested = {
+        f"{100 * bad // CLIENTS} %": sorted({each.tested(CLIENTS - bad) for each in found.values()})
+        for bad in BAD
+    }
     content = {
         "machine": environment.machine(),
         "rounds": ROUNDS,
