@@ -185,6 +185,8 @@ class RunSettings(ComputeSettings, DataSettings):
     fine_tuning_epochs: Whole = 1
     """Fine-tuning epochs of a client that joins after training."""
     robust: RobustChoice = "auto"
+    secure: bool = False
+    """Rehearse secure aggregation: the server learns the sum of a round's uploads only."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Random seed of the run."""
     batch_size: Whole = BATCH_SIZE
@@ -254,6 +256,8 @@ class RunSettings(ComputeSettings, DataSettings):
     @property
     def rule(self) -> RobustRule:
         """The rule against forged uploads; of a replayed run the record's is what counts."""
+        if self.secure and self.robust == "auto":
+            return "none"  # a rule would look at single uploads
         return algorithms.robust_rule(self.algorithm, self.robust)
 
     @property
@@ -285,6 +289,7 @@ class RunSettings(ComputeSettings, DataSettings):
                 "generator": self.generator if asks else None,
                 "base": self.base if info.base else None,
                 "robust": self.robust if info.robust else "auto",
+                "secure": self.secure and info.averages,
             }
         )
 
@@ -334,7 +339,10 @@ class RunSettings(ComputeSettings, DataSettings):
             problem = "changes nothing with privacy: each step draws its samples"
             raise ConfigError("shuffle", problem, "leave it out")
         usable_device(self.device)
-        algorithms.robust_rule(self.algorithm, self.robust)
+        rule = self.rule
+        if self.secure and rule != "none":
+            problem = f"{self.robust} compares single uploads, which a secure server does not have"
+            raise ConfigError("robust", problem, "leave out --robust, or --secure")
         self._check_replay()
         self._check_beside()
 
@@ -342,9 +350,9 @@ class RunSettings(ComputeSettings, DataSettings):
         if self.replay is None:
             return
         drawn = self.join_ratio < 1 or self.drop_rate or self.deadline is not None
-        if self.robust != "auto":
+        if self.robust != "auto" or self.secure:
             problem = "has its rule from the record"
-            raise ConfigError("replay", problem, "leave out --robust")
+            raise ConfigError("replay", problem, "leave out --robust and --secure")
         if drawn or self.new_clients or self.privacy is not None or self.cohort == "stacked":
             problem = "has who takes part from a record, and clients without noise, one by one"
             remedy = "leave out what draws it, and --new-clients, --privacy and --cohort stacked"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgeloop.knowledge.heads import HeadUpload
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.knowledge.weights import WeightsUpload
 
@@ -43,6 +44,37 @@ class WeightsSum:
         if counts <= 0:
             raise ValueError("no client of the sum has any samples")
         return WeightsUpload(round(samples), (total_V[2:] / counts).astype(np.float32))
+
+
+_WEIGHTS = WeightsSum()
+
+
+@dataclass(frozen=True)
+class HeadSum:
+    """Heads, times each client's samples.
+
+    Attributes:
+        classes: C.
+        entries: K.
+    """
+
+    classes: int
+    entries: int
+
+    def encode(self, upload: HeadUpload) -> Floats:
+        """Return the samples, and the head and its bias times those (V,)."""
+        own = np.concatenate([upload.head_CK.reshape(-1), upload.bias_C])
+        return _WEIGHTS.encode(WeightsUpload(upload.samples, own))
+
+    def decode(self, total_V: Floats) -> HeadUpload:
+        """Return one upload of all clients.
+
+        Raises:
+            ValueError: if no client has any samples.
+        """
+        found = _WEIGHTS.decode(total_V)
+        head_P, bias_C = np.split(found.weights_P, [self.classes * self.entries])
+        return HeadUpload(found.samples, head_P.reshape(self.classes, self.entries), bias_C)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ A rule changes a round's uploads before the algorithm has them, so that every al
 averages them, or learns from them, can be run with each:
 
 - `clip`: what is farther from the cohort's median than three times the median distance is pulled
-  in to the median distance; all else stays as it is, to the bit.
+  in to the median distance; what is farther than ten times, or points the other way, is left out;
+  all else stays as it is, to the bit.
 - `median`, `trimmed-mean`, `geometric-median`: all are given the same numbers, the rule's.
 - `krum`: those that are nearest to one another stay, about half of them.
 

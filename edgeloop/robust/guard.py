@@ -19,6 +19,11 @@ S = TypeVar("S")
 U = TypeVar("U")
 B = TypeVar("B")
 Array = npt.NDArray[Any]
+Place = tuple[str, Part]
+"""A client, and a part of its upload."""
+
+Vectors = Mapping[str, dict[Part, Array]]
+"""By client and part."""
 
 POINTS = {
     "median": rules.coordinate_median,
@@ -58,63 +63,50 @@ class Guard:
         if self.rule == "none" or len(uploads) < rules.LEAST:
             return dict(uploads)
         opened = {name: open_upload(each) for name, each in uploads.items()}
-        groups = _groups(opened)
-        most = _most_samples(opened, groups)
         vectors = {name: dict(each.vectors) for name, each in opened.items()}
+        most = _most_samples(opened, _groups(vectors))
         for size, places in _rows(vectors).items():
             self._shorten(size, places, vectors)
-        for part, names in groups.items():
+        for part, names in _groups(vectors).items():
             self._compare(part, names, vectors)
         closed = {name: _closed(each, vectors[name], most) for name, each in opened.items()}
         return {name: each for name, each in closed.items() if each is not None}
 
-    def _shorten(
-        self,
-        size: int,
-        places: Sequence[tuple[str, Part]],
-        vectors: Mapping[str, dict[Part, Array]],
-    ) -> None:
+    def _shorten(self, size: int, places: Sequence[Place], vectors: Vectors) -> None:
         """Keep what has labels to three times the median length of all of it, in place."""
-        if len(places) < rules.LEAST:
-            return
-        given = [vectors[name][part] for name, part in places]
-        origin = np.zeros(size)
-        lengths = rules.distances(given, origin)
-        far = rules.times_the_median(lengths)
-        for (name, part), times in zip(places, far, strict=True):
-            self._note(part, name, times, rules.reach(len(places)))
-        made = rules.pulled_in(given, origin, lengths)
-        for (name, part), vector in zip(places, made, strict=True):
-            vectors[name][part] = vector
+        if len(places) >= rules.LEAST:
+            given = [vectors[name][part] for name, part in places]
+            origin = np.zeros(size)
+            lengths = rules.distances(given, origin)
+            self._note(places, rules.times_the_median(lengths, origin))
+            _put(vectors, places, rules.pulled_in(given, origin, lengths))
 
-    def _compare(
-        self, part: Part, names: Sequence[str], vectors: Mapping[str, dict[Part, Array]]
-    ) -> None:
+    def _compare(self, part: Part, names: Sequence[str], vectors: Vectors) -> None:
         """Apply the rule to one part of all uploads that have it, in place."""
         if len(names) < rules.LEAST:
             return
+        places = [(name, part) for name in names]
         given = [vectors[name][part] for name in names]
         centre = rules.coordinate_median(given)
-        away = rules.distances(given, centre)
-        for name, times in zip(names, rules.times_the_median(away), strict=True):
-            self._note(part, name, times, rules.reach(len(names)))
-        if self.rule == "krum":
-            for name, kept in zip(names, rules.krum_chosen(given), strict=True):
-                if not kept:
-                    del vectors[name][part]
-            return
-        if self.rule == "clip":
-            made = rules.pulled_in(given, centre, away)
-        else:
-            point = POINTS[self.rule](given).astype(given[0].dtype)
-            made = [point] * len(given)
-        for name, vector in zip(names, made, strict=True):
-            vectors[name][part] = vector
+        self._note(places, rules.times_the_median(rules.distances(given, centre), centre))
+        _put(vectors, places, self._made(given, centre))
 
-    def _note(self, part: Part, name: str, times: float, most: float) -> None:
+    def _made(self, given: Sequence[Array], centre: Array) -> Sequence[Array | None]:
+        """Return what the rule makes of vectors; None for what it drops."""
+        if self.rule == "clip":
+            return rules.clipped(given, centre)
+        if self.rule == "krum":
+            chosen = rules.krum_chosen(given)
+            return [each if kept else None for each, kept in zip(given, chosen, strict=True)]
+        point = POINTS[self.rule](given).astype(given[0].dtype)
+        return [point] * len(given)
+
+    def _note(self, places: Sequence[Place], times: Sequence[float]) -> None:
         """Remember what is out of reach."""
-        if times > most:
-            self._far.append(Outlier(name, str(part), times))
+        most = rules.reach(len(places))
+        for (name, part), each in zip(places, times, strict=True):
+            if each > most:
+                self._far.append(Outlier(name, str(part), each))
 
 
 def guarded(algorithm: Algorithm[S, U, B], guard: Guard) -> Algorithm[S, U, B]:
@@ -130,11 +122,20 @@ def guarded(algorithm: Algorithm[S, U, B], guard: Guard) -> Algorithm[S, U, B]:
     return replace(algorithm, aggregate_by_name=by_name)
 
 
-def _groups(opened: Mapping[str, Opened]) -> dict[Part, list[str]]:
+def _put(vectors: Vectors, places: Sequence[Place], made: Sequence[Array | None]) -> None:
+    """Put vectors in their places; leave out what is None."""
+    for (name, part), vector in zip(places, made, strict=True):
+        if vector is None:
+            del vectors[name][part]
+        else:
+            vectors[name][part] = vector
+
+
+def _groups(vectors: Vectors) -> dict[Part, list[str]]:
     """Return who has each part."""
     found: dict[Part, list[str]] = defaultdict(list)
-    for name, each in opened.items():
-        for part in each.vectors:
+    for name, parts in vectors.items():
+        for part in parts:
             found[part].append(name)
     return dict(found)
 
@@ -158,9 +159,9 @@ def _claim(counts: Sequence[int]) -> int:
     return int(times * statistics.median(counts))
 
 
-def _rows(vectors: Mapping[str, Mapping[Part, Array]]) -> dict[int, list[tuple[str, Part]]]:
+def _rows(vectors: Vectors) -> dict[int, list[Place]]:
     """Return what has labels, by the number of its entries."""
-    found: dict[int, list[tuple[str, Part]]] = defaultdict(list)
+    found: dict[int, list[Place]] = defaultdict(list)
     for name, parts in vectors.items():
         for part, vector in parts.items():
             if part.label is not None:

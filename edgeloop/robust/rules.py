@@ -26,6 +26,9 @@ LEAST = 3
 REACH = 3.0
 """Times the cohort's median distance that a vector may be from the cohort's median."""
 
+DOUBT = 10.0
+"""Times the median distance beyond which nothing of a vector counts."""
+
 CLAIM = 10.0
 """Times the median number of samples that an upload may count: who has more data may have more."""
 
@@ -92,19 +95,45 @@ def _distances(vectors: Sequence[Vector], centre_P: Matrix) -> list[float]:
     return [float(each) for each in np.sqrt(squares)]
 
 
-def times_the_median(sizes: Sequence[float]) -> list[float]:
-    """Return sizes as times of their median; 1 for all where that is 0."""
-    middle = statistics.median(sizes)
-    return [each / middle if middle else 1.0 for each in sizes]
+def times_the_median(away: Sequence[float], centre_P: Matrix) -> list[float]:
+    """Return distances as times of their median; where that is 0, of the centre's length.
+
+    Where that is 0, too, there is nothing to compare with, and all are 1.
+    """
+    (length,) = distances([centre_P], np.zeros(len(centre_P)))
+    scale = statistics.median(away) or length
+    return [each / scale if scale else 1.0 for each in away]
 
 
 def reach(count: int) -> float:
-    """Return how many times the median distance a vector may be away, of so many."""
+    """Return how many times the median a distance may be, of so many."""
     return REACH if count >= FEW else REACH_OF_FEW
 
 
-def pulled_in(vectors: Sequence[Vector], centre_P: Matrix, away: Sequence[float]) -> list[Vector]:
-    """Return vectors of which none is out of reach: those that were are at the median distance.
+def clipped(vectors: Sequence[Vector], centre_P: Matrix) -> list[Vector | None]:
+    """Return vectors as they are, pulled in, or None for what is far beyond reach or opposed.
+
+    A vector is opposed where its cosine to the centre is below minus half of the cohort's median
+    cosine: it has the opposite sign.
+
+    Args:
+        vectors: one a client.
+        centre_P: the cohort's median.
+    """
+    away = distances(vectors, centre_P)
+    cosines = _cosines(distances(vectors, np.zeros(len(centre_P))), away, centre_P)
+    least = -statistics.median(cosines) / 2
+    opposed = [least < 0 and each < least for each in cosines]
+    found = pulled_in(vectors, centre_P, away)
+    return [None if out else each for each, out in zip(found, opposed, strict=True)]
+
+
+def pulled_in(
+    vectors: Sequence[Vector], centre_P: Matrix, away: Sequence[float]
+) -> list[Vector | None]:
+    """Return vectors of which none is out of reach.
+
+    What was is at the median distance; None for what is so far that there is no doubt.
 
     Args:
         vectors: one a client.
@@ -112,9 +141,25 @@ def pulled_in(vectors: Sequence[Vector], centre_P: Matrix, away: Sequence[float]
         away: their distances to it.
     """
     most = reach(len(vectors))
+    found: list[Vector | None] = []
+    for vector, times in zip(vectors, times_the_median(away, centre_P), strict=True):
+        near = vector if times <= most else _between(centre_P, vector, 1 / times)
+        found.append(None if times > max(most, DOUBT) else near)
+    return found
+
+
+def _cosines(lengths: Sequence[float], away: Sequence[float], centre_P: Matrix) -> list[float]:
+    """Return the cosines of vectors to a centre, by the law of cosines; 0 where one has no length.
+
+    Args:
+        lengths: of the vectors.
+        away: their distances to the centre.
+        centre_P: the centre.
+    """
+    (middle,) = distances([centre_P], np.zeros(len(centre_P)))
     return [
-        vector if times <= most else _between(centre_P, vector, 1 / times)
-        for vector, times in zip(vectors, times_the_median(away), strict=True)
+        (each**2 + middle**2 - gap**2) / (2 * each * middle) if each and middle else 0.0
+        for each, gap in zip(lengths, away, strict=True)
     ]
 
 

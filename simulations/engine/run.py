@@ -11,7 +11,7 @@ from edgeloop import algorithms, round_history, server_loop
 from edgeloop.algorithm import Algorithm
 from edgeloop.client import Report
 from edgeloop.data import Federation
-from edgeloop.errors import EdgeloopError
+from edgeloop.errors import ConfigError, EdgeloopError
 from edgeloop.participation import ParticipationPolicy, Recorded
 from edgeloop.runtime import atomic_files
 from edgeloop.server_loop import RoundResult
@@ -91,6 +91,7 @@ def _simulate(
     generator = settings.open_generator()
     base = settings.open_base(divided.early.shape, divided.early.classes)
     plan = run_plan.make_plan(settings, divided.early, generator, base)
+    _server(plan, plan.algorithm)
     config = run_config.config(plan, everyone)
     batch = 1 if base is not None else settings.batch_size  # statistics have no batches
     concerned = concerns.data_warnings(divided.early, batch)
@@ -212,7 +213,7 @@ def _rounds(
         if saved.rows:
             cohort.restore(saved.models)
         run_state, reports = server_loop.run_rounds(
-            algorithm=recorder.algorithm,
+            algorithm=_server(begun.plan, recorder.algorithm),
             cohort=cohort,
             rounds=settings.rounds,
             run_state=saved.run_state,
@@ -225,6 +226,22 @@ def _rounds(
         begun.journal.write(cohort.hits())
         mixed = mixing.mixing_summary(begun.plan, cohort, run_state.broadcast, run_state.rounds)
     return reports, run_state.broadcast, mixed
+
+
+def _server(plan: run_plan.Plan, algorithm: Algorithm[Any, Any, Any]) -> Algorithm[Any, Any, Any]:
+    """Return the algorithm that the server's loop has: one that learns sums only, where asked.
+
+    Raises:
+        ConfigError: if it needs single uploads, or cryptography is not installed.
+    """
+    if not plan.settings.secure:
+        return algorithm
+    try:
+        from edgeloop.secure.server import summed
+    except ImportError as error:
+        problem = "needs cryptography, which is not installed"
+        raise ConfigError("secure", problem, "pip install 'edgeloop[cloud]'") from error
+    return summed(algorithm, plan.settings.algorithm)
 
 
 def _round_end(

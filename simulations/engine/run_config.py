@@ -19,6 +19,8 @@ def config(plan: Plan, federation: Federation) -> dict[str, Any]:
         del asked["mix"]  # as before there was any
     if asked["replay"] is None:
         del asked["replay"]
+    if not asked["secure"]:
+        del asked["secure"]
     return {
         **asked,
         "clients": len(plan.models),

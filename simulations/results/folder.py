@@ -30,6 +30,7 @@ LATER_SETTINGS: Mapping[str, Any] = {
     "mix": "never",
     "replay": None,
     "robust": "none",
+    "secure": False,
     "label_column": None,
     "image_column": None,
     "client_column": None,

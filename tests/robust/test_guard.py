@@ -15,7 +15,6 @@ from edgeloop.knowledge.weights import WeightsUpload
 from edgeloop.protocol import wire
 from edgeloop.protocol.robust_rules import RobustRule
 from edgeloop.record import Record, RecordedRound
-from edgeloop.robust import rules
 from tests.algorithms import test_contract
 from tests.algorithms.test_contract import Load
 from tests.algorithms.test_hostile import Told, first_rounds, forged, with_floats
@@ -110,7 +109,7 @@ def test_one_of_seven_a_thousand_times_as_large_hardly_moves_what_all_learn(load
     ("rule", "expected"),
     [
         ("none", 2002.0),
-        ("clip", 2.8),
+        ("clip", 2.5),
         ("median", 3.0),
         ("trimmed-mean", 3.0),
         ("krum", 2.5),
@@ -140,12 +139,13 @@ def test_prototypes_are_compared_class_by_class() -> None:
     )
 
 
-def test_where_a_class_has_two_a_prototype_is_not_longer_than_all_classes_are() -> None:
+def test_where_a_class_has_one_a_prototype_is_not_longer_than_all_classes_are() -> None:
     algorithm = algorithms.load("fedproto", classes=3, width=3)
     uploads = {f"c{n}": prototypes({n % 2: 1.0}) for n in range(4)}
     uploads["bad"] = prototypes({2: 1000.0})
     found = closed(algorithm, server_loop.initial_state(algorithm), uploads, "clip")
-    assert np.allclose(found.run_state.broadcast.prototypes_CD, 1.0)
+    assert found.run_state.broadcast.known_C.tolist() == [True, True, False]
+    assert np.allclose(found.run_state.broadcast.prototypes_CD[:2], 1.0)
 
 
 @pytest.mark.parametrize("rule", RULES[1:])
@@ -182,7 +182,7 @@ def test_who_says_that_it_has_no_samples_is_no_exception() -> None:
     """Some algorithms count clients alike."""
     guard = robust.Guard("clip")
     uploads = models(1.0, 2.0, 3.0, 4.0) | {"zz": WeightsUpload(0, np.full(4, 1e6, np.float32))}
-    assert wire.peak(guard.apply(uploads)["zz"]) < 10
+    assert list(guard.apply(uploads)) == ["c0", "c1", "c2", "c3"]
 
 
 def test_an_algorithm_without_such_uploads_refuses_a_rule() -> None:
@@ -226,6 +226,4 @@ def test_rules_with_stale_uploads_count_them_by_their_age() -> None:
     guarded = robust.guarded(weighing, robust.Guard("clip"))
     state = server_loop.initial_state(algorithm).state
     kept = guarded.aggregate_uploads(state, uploads)[1].prototypes_CD[0, 0]
-    left = robust.Guard("clip").apply(uploads)["zz"].prototypes_ND[0, 0]
-    assert kept == pytest.approx((1 + 1 + 1 + left) / 3)
-    assert left < rules.REACH * 2
+    assert kept == pytest.approx((1 + 1 + 1) / 2)

@@ -96,12 +96,38 @@ def test_krum_keeps_those_that_are_near_one_another() -> None:
     assert rules.krum_chosen(near[:2]) == [True, True]
 
 
-def test_what_is_within_reach_stays_to_the_bit_and_the_rest_is_at_the_median_distance() -> None:
-    given = [np.array([x], np.float32) for x in (-2.0, -1.0, 0.0, 1.0, 2.0, 1000.0)]
+def within(*values: float) -> list[float | None]:
+    """Return what is left of vectors of one entry around 0."""
+    given = [np.array([x], np.float32) for x in values]
     centre = np.zeros(1)
-    away = rules.distances(given, centre)
-    found = rules.pulled_in(given, centre, away)
-    assert [each.item() for each in found] == [-2.0, -1.0, 0.0, 1.0, 2.0, 1.5]
-    assert all(one is other for one, other in zip(found[:5], given[:5], strict=True))
-    alike = [np.ones(1, np.float32)] * 3
-    assert rules.pulled_in(alike, np.ones(1), [0.0, 0.0, 0.0]) == alike
+    found = rules.pulled_in(given, centre, rules.distances(given, centre))
+    return [None if each is None else each.item() for each in found]
+
+
+def test_what_is_within_reach_stays_and_the_rest_is_at_the_median_distance_or_out() -> None:
+    assert within(-2, -1, 1, 1, 2, 3, -8) == [-2, -1, 1, 1, 2, 3, -2]
+    assert within(-2, -1, 1, 1, 2, 3, 20.5) == [-2, -1, 1, 1, 2, 3, None]
+    assert within(1, 1, 29) == [1, 1, 29], "of three the median says little"
+    assert within(1, 1, 31) == [1, 1, None]
+    given = [np.array([x], np.float32) for x in (1.0, 1.5, 2.0)]
+    found = rules.pulled_in(given, np.ones(1), [0.0, 0.5, 1.0])
+    assert all(one is other for one, other in zip(found, given, strict=True))
+
+
+def test_where_most_are_alike_the_centres_length_is_the_measure() -> None:
+    alike = [np.ones(4, np.float32)] * 5
+    far, near = np.full(4, 1000, np.float32), np.full(4, 1.5, np.float32)
+    found = rules.clipped([*alike, near, far], np.ones(4))
+    assert [each is None for each in found] == [False] * 6 + [True]
+    assert found[5] is near
+    zeros = [np.zeros(4, np.float32)] * 5
+    assert rules.clipped([*zeros, far], np.zeros(4))[5] is far, "there is nothing to compare with"
+
+
+def test_what_has_the_opposite_sign_is_out() -> None:
+    spread = np.eye(6, dtype=np.float32)
+    given = [1 + row for row in spread] + [-(1 + spread[0])]
+    found = rules.clipped(given, rules.coordinate_median(given))
+    assert [each is None for each in found] == [False] * 6 + [True]
+    around = [*spread, *(-row for row in spread)]  # no direction is the cohort's
+    assert all(each is not None for each in rules.clipped(around, np.zeros(6)))

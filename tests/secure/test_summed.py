@@ -25,6 +25,7 @@ ADDING = (
     "fedproto",
     "fedrep",
     "fml",
+    "lgfedavg",
     "perfedavg",
     "tinyproto",
 )
@@ -36,6 +37,10 @@ def round_of(algorithm: Any, at: Any, uploads: dict[str, Any]) -> Any:
     server_loop.run_rounds(algorithm, Told(uploads), at.rounds + 1, at, closed.append)
     assert not closed[0].excluded
     return closed[0].run_state.broadcast
+
+
+def test_what_averages_can_be_added() -> None:
+    assert sorted(ADDING) == sorted(algorithms.asking("averages"))
 
 
 @pytest.mark.parametrize("load", ADDING, indirect=True)

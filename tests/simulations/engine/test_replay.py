@@ -112,3 +112,17 @@ def test_a_rule_is_what_a_run_is_made_with(data: Path, tmp_path: Path) -> None:
         for rule in ("none", "median", "krum")
     }
     assert len(set(found.values())) == 3
+
+
+def test_a_run_whose_server_learns_sums_only(data: Path, tmp_path: Path) -> None:
+    found = [
+        run(tmp_path / name, data, rounds=2, algorithm="fedavg", secure=secure, robust="none")
+        for name, secure in (("plain", False), ("secure", True), ("again", True))
+    ]
+    assert found[1]["knowledge_sha256"] == found[2]["knowledge_sha256"]
+    plain, secure = (each["accuracy_by_round"][:2] for each in found[:2])
+    assert plain == pytest.approx(secure, abs=0.02)
+    with pytest.raises(ConfigError, match="needs single uploads"):
+        run(tmp_path / "no", data, algorithm="fedgh", secure=True)
+    with pytest.raises(ConfigError, match="compares single uploads"):
+        run(tmp_path / "no", data, algorithm="fedavg", secure=True, robust="clip")
