@@ -54,6 +54,7 @@ SHAPE = (28 * 28,)
 MIXED = ("mlp", "mlp-200", "mlp-500")
 """Of clients that need not be alike."""
 TIMES = 1000.0
+NOT_RUN = "-"
 
 Forge = Callable[[Any, str], Any]
 
@@ -236,14 +237,20 @@ def backdoored(upload: Any, head: int, classes: int) -> Any:
 
 
 def cases(names: Sequence[str], rules: Sequence[RobustRule], seeds: int) -> list[Case]:
-    """Return every run of the table; what matters most comes first."""
-    attacked = [*product(ATTACKS, (2,)), *product(ATTACKS, (4, 1))]
-    return [
-        Case(name, attack, count, rule, seed)
-        for (attack, count), seed, name, rule in product(
-            [("", 0), *attacked], range(seeds), names, rules
-        )
-    ]
+    """Return every run of the table; what matters most comes first.
+
+    Where they are absent, a rule has nothing to do.
+    """
+    first = [rule for rule in rules if rule in ("none", "clip")]
+    later = [rule for rule in rules if rule not in first]
+    found: list[Case] = []
+    for some, shares in ((first, (0, 2)), (first, (4, 1)), (later, (0, 2)), (later, (4, 1))):
+        for bad, attack, rule, seed, name in product(
+            shares, ("", *ATTACKS), some, range(seeds), names
+        ):
+            if bool(attack) == bool(bad) and (attack != "absent" or rule == "none"):
+                found.append(Case(name, attack, bad, rule, seed))
+    return found
 
 
 def table(found: Mapping[Case, Outcome]) -> list[list[str]]:
@@ -258,11 +265,14 @@ def table(found: Mapping[Case, Outcome]) -> list[list[str]]:
     for name, bad, attack in product(names, BAD, ("", *ATTACKS)):
         forging = bad if attack else 0
         cases = {r: [Case(name, attack, forging, r, seed) for seed in seeds] for r in rules}
-        if all(case in found for some in cases.values() for case in some):
-            told = {r: [found[c].accuracy(CLIENTS - bad) for c in cases[r]] for r in rules}
-            rows.append(
-                [name, f"{100 * bad // CLIENTS} %", attack or "none", *map(cell, told.values())]
-            )
+        told = [
+            cell([found[c].accuracy(CLIENTS - bad) for c in some])
+            if all(c in found for c in some)
+            else NOT_RUN
+            for some in cases.values()
+        ]
+        if set(told) != {NOT_RUN}:
+            rows.append([name, f"{100 * bad // CLIENTS} %", attack or "none", *told])
     return rows
 
 

@@ -10,7 +10,7 @@ from edgeloop.errors import ConfigError
 from edgeloop.protocol import wire
 from edgeloop.secure.server import summed
 from tests.algorithms import test_contract
-from tests.algorithms.test_contract import Load
+from tests.algorithms.test_contract import BASE, CLASSES, Load
 from tests.algorithms.test_hostile import Told, first_rounds
 
 generator, load = test_contract.generator, test_contract.load
@@ -54,6 +54,25 @@ def test_the_broadcast_is_that_of_single_uploads_to_the_step(load: Load) -> None
             away = np.abs(added[name].astype(np.float64) - array.astype(np.float64))
             rounding = np.spacing(np.abs(array).max(initial=1.0)).astype(np.float64)
             assert away.max(initial=0.0) <= len(honest) * STEP + rounding, name
+
+
+def test_class_statistics_of_all_are_those_of_each(generator: Any) -> None:
+    """Of single precision, which holds the sum of all; what is added is exact."""
+    facts = algorithms.base_options("class-statistics", BASE)
+    algorithm = algorithms.load("class-statistics", classes=CLASSES, precision="single", **facts)
+    at, honest = first_rounds(algorithm)[0]
+    plain = round_of(algorithm, at, honest)
+    states = [at]
+    for _ in range(2):  # the second sum takes the first one's place
+        closed: list[Any] = []
+        rounds = states[-1].rounds + 1
+        server = summed(algorithm, "x")
+        server_loop.run_rounds(server, Told(honest), rounds, states[-1], closed.append)
+        added = closed[0].run_state.broadcast
+        states.append(closed[0].run_state)
+        assert np.array_equal(plain.counts_C, added.counts_C)
+        assert np.allclose(plain.means_CD, added.means_CD, rtol=2e-7, atol=1e-9)
+        assert np.allclose(plain.second_T, added.second_T, rtol=2e-7, atol=1e-9)
 
 
 def test_weights_by_samples_and_prototypes_by_samples() -> None:
