@@ -41,6 +41,7 @@ class Cord(MqttConnection):
         self.arrived: list[Arrival] = []
         self._last = last
         self._cut = threading.Event()
+        self._owner = threading.current_thread()  # of the test, which closes it
 
     def cut(self) -> None:
         """Let nothing through from now on."""
@@ -63,6 +64,16 @@ class Cord(MqttConnection):
             if event is not None or not left:
                 return event
         raise CutError
+
+    def flush(self, timeout: float, topic: str | None = None) -> bool:
+        """Wait until the broker has what was sent, as long as it is not cut.
+
+        Raises:
+            CutError: once it is cut.
+        """
+        if self._cut.is_set() and threading.current_thread() is not self._owner:
+            raise CutError
+        return super().flush(timeout, topic)
 
     def fetched(self) -> int:
         """Return how many chunks of broadcasts have arrived."""

@@ -176,10 +176,10 @@ def test_a_folder_that_holds_another_run(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, task: dict[str, Any]
 ) -> None:
     refused(capfd, "aggregator", "--config", write(tmp_path / "task.toml", task), code=75)
-    other = write(tmp_path / "task.toml", task | {"rounds": 2})
+    other = write(tmp_path / "task.toml", task | {"seed": 2})
     said = refused(capfd, "aggregator", "--config", other)
     assert "holds another run" in said
-    assert "rounds" in said
+    assert "seed" in said
 
 
 def test_a_port_in_use(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,8 @@ import pytest
 from edgeloop import data, generators
 from edgeloop.bases import building
 from edgeloop.bases.recipe import BaseRecipe
+from tests.bases.served import write_base
+from tests.devices import wait_until
 from tests.edge.test_without_torch import COMMAND, words
 from tests.relay import Relay
 from tests.world import MODELS, StartBroker
@@ -180,5 +183,25 @@ def test_in_another_order_and_everything_twice(
     with ExitStack() as stack, Relay("same", cloud, edge, hold_back=len(MODELS)):
         agents = [agent(stack, tmp_path, world, n, edge.port) for n in range(len(MODELS))]
         finish(tmp_path, [aggregator(stack, tmp_path, world, base, cloud.port, {}), *agents])
+    found = summary_of(tmp_path / "aggregator")
+    assert found["knowledge_sha256"] == summary_of(simulated)["knowledge_sha256"]
+
+
+@pytest.mark.broker
+def test_a_base_replaced_under_a_killed_aggregator_changes_nothing(
+    simulated: Path, world: Path, base: Path, tmp_path: Path, start_broker: StartBroker
+) -> None:
+    port, named = start_broker().settings.port, tmp_path / "base"
+    shutil.copytree(base, named)
+    with ExitStack() as stack:
+        first = aggregator(stack, tmp_path, world, named, port, {})
+        wait_until(lambda: "resumes at round 0" in (tmp_path / "aggregator.log").read_text())
+        first.kill()
+        first.wait()
+        shutil.rmtree(named)
+        write_base(named, shape=(1, 28, 28))
+        agents = [agent(stack, tmp_path, world, n, port) for n in range(len(MODELS))]
+        finish(tmp_path, [aggregator(stack, tmp_path, world, named, port, {}), *agents])
+    assert "is another one by now" in (tmp_path / "aggregator.log").read_text()
     found = summary_of(tmp_path / "aggregator")
     assert found["knowledge_sha256"] == summary_of(simulated)["knowledge_sha256"]

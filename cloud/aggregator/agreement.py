@@ -1,12 +1,14 @@
 """What a task agrees on before it begins: its contract, and the generator that it is bound to."""
 
+import hashlib
 import logging
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 from cloud.aggregator.settings import TaskSettings
 from edgeloop import algorithms, bases, generators
-from edgeloop.bases import remote
+from edgeloop.bases import manifest, remote
 from edgeloop.bases.manifest import MANIFEST
 from edgeloop.bases.reference import is_one
 from edgeloop.bases.running import Base
@@ -113,12 +115,16 @@ class GeneratorHandle:
         self.on_ready_change(problem is None)
 
 
-def load_base(settings: TaskSettings) -> Base | None:
+def load_base(settings: TaskSettings, begun: str | None = None) -> Base | None:
     """Return the base that a task is bound to, if its algorithm needs one.
 
-    A new task's is computed where nobody names one, and kept in the task's folder, as is one that
-    is fetched from a server: an aggregator that is started again has the same one, wherever it
-    runs, and whatever the server has by then.
+    A new task's is computed where nobody names one. It is kept in the task's folder, as is one that
+    is named or fetched from a server: an aggregator that is started again has the same one,
+    wherever it runs, and whatever has become of the one named.
+
+    Args:
+        settings: the task's.
+        begun: identity of the base that the task's run has begun with; None before its begin.
 
     Raises:
         BaseError: if it cannot be used, or reads other inputs.
@@ -132,20 +138,20 @@ def load_base(settings: TaskSettings) -> Base | None:
             others = ", ".join(algorithms.asking("base"))
             raise ConfigError("base", problem, f"leave it out, or choose {others}")
         return None
-    base = _held(settings)
+    base = _held(settings, begun)
     if base.shape != settings.shape:
         problem = f"reads inputs of {base.shape}, and the task's shape is {settings.shape}"
         raise BaseError("base", problem, "choose a base that was made for them")
     return base
 
 
-def _held(settings: TaskSettings) -> Base:
-    """Return a task's base: fetched or computed if the task's folder has none yet."""
+def _held(settings: TaskSettings, begun: str | None) -> Base:
+    """Return a task's base: fetched, copied or computed if the task's folder has none yet."""
     if settings.base is not None and is_one(settings.base):
         patience = min(settings.cohort.give_up_seconds, remote.PATIENCE_SECONDS)
         return Base.read(remote.held(settings.base, settings.folder / "bases", patience))
     if settings.base not in (None, bases.AUTO):
-        return Base.read(bases.folder_of(settings.base))
+        return _named(settings.base, settings.folder / "bases", begun)
     place = settings.folder / "base"
     if (place / MANIFEST).is_file():
         return Base.read(place)
@@ -156,3 +162,28 @@ def _held(settings: TaskSettings) -> Base:
     graph = building.graph_of_generator(generator, settings.shape, recipe)
     building.write_base(place, graph, settings.shape, recipe, generator.identity)
     return Base.read(place)
+
+
+def _named(reference: str, folder: Path, begun: str | None) -> Base:
+    """Return a base by its name or path; of a run that has begun the one that it began with."""
+    asked = hashlib.sha256(reference.encode()).hexdigest()[:8]  # another name is another wish
+    if begun is not None and (kept := folder / f"{asked}-{begun[:16]}").is_dir():
+        _note_changes(reference, begun)
+        return Base.read(kept)
+    facts, graph = manifest.read(bases.folder_of(reference))
+    kept = folder / f"{asked}-{facts.identity[:16]}"
+    if not kept.is_dir():
+        remote.put(kept, facts, graph)
+    return Base.read(kept)
+
+
+def _note_changes(reference: str, begun: str) -> None:
+    """Say that a base is not the one any more that a run goes on with."""
+    try:
+        now = manifest.read(bases.folder_of(reference))[0].identity
+    except BaseError as error:
+        log.warning("%s: the run goes on with the copy that it has", error)
+        return
+    if now != begun:
+        text = "base %s is another one by now (%s...): the run goes on with the one that it began"
+        log.warning(text + " with (%s...), of which it has a copy", reference, now[:12], begun[:12])

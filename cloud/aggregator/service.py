@@ -39,6 +39,7 @@ from cloud.aggregator.timing import TimedGenerator
 from cloud.aggregator.watch import EventReporter
 from edgeloop import algorithms, round_history, server_loop
 from edgeloop.bases.running import Base
+from edgeloop.bases.sending import base_identity
 from edgeloop.client import Report
 from edgeloop.cohorts.events import DeviceMessage, Event, LeftError, RoundOpened, UploadExcluded
 from edgeloop.cohorts.members import Members
@@ -76,8 +77,6 @@ def serve(settings: TaskSettings) -> Path:
         settings.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError("folder", f"cannot be made ({error})", "name another one") from error
-    base = load_base(settings)
-    contract = make_contract(settings, handle.generator, base)
     with (
         tracing.tracing_session(
             settings.trace, "edgeloop-aggregator", task=settings.name
@@ -87,6 +86,9 @@ def serve(settings: TaskSettings) -> Path:
         origin.check(settings.folder, settings.name, ledger)
         if settings.ingest.shared:
             check_shared(ledger)
+        begun = ledger.join(settings.name)
+        base = load_base(settings, None if begun is None else base_identity(begun))
+        contract = make_contract(settings, handle.generator, base)
         agreed = ledger.adopt(contract, unchosen(settings))
         run = Run(settings, agreed, ledger, handle, tracer=tracer, base=base)
         origin.note(settings.folder, settings.name, ledger)

@@ -78,6 +78,17 @@ def fetch(remote: Remote, place: Path, patience_seconds: float = PATIENCE_SECOND
         RunError: if the folder cannot be written.
     """
     facts, graph = _patiently(remote, lambda: _fetched(_found(remote)), patience_seconds)
+    kept = put(place, facts, graph)
+    log.info("base %s: fetched, identity %s", remote.name, kept.identity)
+    return kept
+
+
+def put(place: Path, facts: Manifest, graph: bytes) -> Manifest:
+    """Write a base to a folder, which appears whole or not at all; its parents are made.
+
+    Raises:
+        RunError: if the folder cannot be written.
+    """
     with atomic_files.writing(place.parent):
         place.parent.mkdir(parents=True, exist_ok=True)
         with new_folder(place.parent, ".fetched-") as building:
@@ -85,7 +96,6 @@ def fetch(remote: Remote, place: Path, patience_seconds: float = PATIENCE_SECOND
             kept = manifest.write(building, graph, **fields)
             building.chmod(0o755)
             _settled(building, place)
-    log.info("base %s: fetched, identity %s", remote.name, kept.identity)
     return kept
 
 

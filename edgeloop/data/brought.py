@@ -102,7 +102,7 @@ class DeviceData:
 
     def _load(self) -> None:
         self._read = None
-        self._is_empty = Path(self._choice.source).is_dir() and not self._seen
+        self._is_empty = not self._seen and _is_open_folder(self._choice.source)
         if self._is_empty:
             log.warning("%s has no samples yet", self._choice.source)
         elif self._size_decided_by_task():
@@ -275,6 +275,16 @@ def _traces(source: str, oldest: float) -> frozenset[tuple[str, int, int, int]]:
             if not path.is_dir() and facts.st_mtime >= oldest:
                 found.add((str(path), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
     return frozenset(found)
+
+
+def _is_open_folder(source: str) -> bool:
+    """Return whether a source is a folder that can be looked into, with all that is in it."""
+    if not source or not os.path.isdir(source):
+        return False
+    shut: list[OSError] = []
+    for _ in os.walk(source, onerror=shut.append):
+        pass
+    return not shut
 
 
 def _parts(data: ClientData) -> tuple[Samples, Samples]:

@@ -1,6 +1,7 @@
 """What a task agrees on: its generator, and who hears that it does not answer; its rule."""
 
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from cloud.aggregator.service import Run
 from cloud.aggregator.settings import CohortSettings, TaskSettings
 from cloud.generator_service.bases import repository
 from edgeloop import generators
+from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError, GeneratorError, RunError, UnavailableError
 from edgeloop.generators import manifest
 from edgeloop.generators.onnx import OnnxGenerator
@@ -217,3 +219,46 @@ def test_the_rule_of_a_run_stays_what_it_began_with(wanted: Wanted, tmp_path: Pa
         assert (
             record_of(ledger.adopt(make_contract(auto), unchosen(auto)), ledger).robust == "median"
         )
+
+
+def test_a_run_goes_on_with_the_base_that_it_began_with(
+    wanted: Wanted, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    named, shape = tmp_path / "base", (1, 28, 28)
+    first = write_base(named, shape=shape)
+    settings = wanted(algorithm="class-statistics", base=str(named))
+    assert identity(load_base(settings)) == first
+    shutil.rmtree(named)
+    second = write_base(named, scale=2.0, shape=shape)
+    assert second != first
+    assert identity(load_base(settings, begun=first)) == first
+    (said,) = warnings(caplog)
+    assert f"base {named} is another one by now ({second[:12]}...)" in said
+    shutil.rmtree(named)
+    assert identity(load_base(settings, begun=first)) == first
+    assert "there is no base" in warnings(caplog)[-1]
+    with pytest.raises(BaseError, match="there is no base"):
+        load_base(settings)  # of a new run
+
+
+def test_a_new_run_has_the_base_as_it_is_now(wanted: Wanted, tmp_path: Path) -> None:
+    named, shape = tmp_path / "base", (1, 28, 28)
+    settings = wanted(algorithm="class-statistics", base=str(named))
+    write_base(named, shape=shape)
+    load_base(settings)
+    shutil.rmtree(named)
+    second = write_base(named, scale=2.0, shape=shape)
+    assert identity(load_base(settings)) == second
+
+
+def test_another_name_is_another_base(wanted: Wanted, tmp_path: Path) -> None:
+    first = write_base(tmp_path / "one", shape=(1, 28, 28))
+    second = write_base(tmp_path / "two", scale=2.0, shape=(1, 28, 28))
+    load_base(wanted(algorithm="class-statistics", base=str(tmp_path / "one")))
+    other = wanted(algorithm="class-statistics", base=str(tmp_path / "two"))
+    assert identity(load_base(other, begun=first)) == second  # which its ledger then refuses
+
+
+def identity(base: Base | None) -> str:
+    assert base is not None
+    return base.identity

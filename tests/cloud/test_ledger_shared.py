@@ -39,8 +39,8 @@ def test_each_task_has_a_run_of_its_own(url: str) -> None:
 def test_a_task_that_differs_is_refused(url: str) -> None:
     with Ledger.open(url) as ledger:
         ledger.adopt(CATS)
-    with Ledger.open(url) as ledger, pytest.raises(RunError, match="task cats, other rounds"):
-        ledger.adopt(CATS.model_copy(update={"rounds": 4}))
+    with Ledger.open(url) as ledger, pytest.raises(RunError, match="task cats, other seed"):
+        ledger.adopt(CATS.model_copy(update={"seed": 4}))
 
 
 def test_a_second_aggregator_of_a_task_is_refused_until_the_first_closes(url: str) -> None:

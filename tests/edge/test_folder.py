@@ -97,22 +97,25 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.fixture
-def full(tmp_path: Path) -> Iterator[Path]:
-    """Let no file of this process grow, as on a full disk."""
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Let no file of this process grow, pytest's output included: as short as can be."""
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))
-    yield tmp_path
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
 
 
 @pytest.mark.parametrize("what", WRITERS)
-def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(full: Path, what: str) -> None:
-    with pytest.raises(UnavailableError, match=r"cannot be written \(File too large\); free space"):
-        WRITERS[what](full)
-    assert [each.name for each in full.iterdir()] == []
+def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(tmp_path: Path, what: str) -> None:
+    said = r"cannot be written \(File too large\); free space"
+    with pytest.raises(UnavailableError, match=said), full_disk():
+        WRITERS[what](tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == []
 
 
 PROGRAM = """
