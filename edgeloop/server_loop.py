@@ -15,6 +15,8 @@ from edgeloop.protocol.robust_rules import RobustRule
 
 log = logging.getLogger(__name__)
 
+_MOST_NAMED = 5  # in a line of the log
+
 S = TypeVar("S")
 U = TypeVar("U")
 B = TypeVar("B")
@@ -217,13 +219,16 @@ def _aggregate(
 
 def _distant(number: int, guard: robust.Guard) -> tuple[Outlier, ...]:
     """Log what a robust rule found out of reach, and return it; the guard forgets it."""
-    found = guard.far
+    found = sorted(guard.far, key=lambda each: -each.times)
     guard.forget()
-    for each in found:
-        text = "round %d: %s of the upload of %s is %.0f times as far from the cohort as the median"
-        facts = {"device": each.client, "round": number}
-        log.info(text, number, each.field or "all", each.client, each.times, extra=facts)
-    return found
+    if found:
+        named = ", ".join(
+            f"{each.client} ({each.field or 'all of it'}, {each.times:.0f} times the median)"
+            for each in found[:_MOST_NAMED]
+        )
+        text = "round %d: %d uploads are out of the robust rule's reach, the farthest: %s"
+        log.info(text, number, len(found), named, extra={"round": number})
+    return tuple(found)
 
 
 def _log_outliers(number: int, odd: Iterable[Outlier]) -> None:

@@ -107,7 +107,7 @@ def changed_frozen_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]
         for key, field in FROZEN.items()
         if old.get(key) != new.get(key) and not (key == "rounds" and new[key] > old[key])
     ]
-    for field in ("devices", "admit"):
+    for field in ("devices", "admit", "robust"):
         if old["cohort"].get(field) != new["cohort"].get(field):
             changed.append(f"cohort.{field}")
     for field in ("generator", "base"):
