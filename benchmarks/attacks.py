@@ -31,6 +31,7 @@ import torch
 import typer
 
 from benchmarks import environment
+from benchmarks.forged import forging
 from edgeloop import algorithms, data, models, server_loop
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
@@ -39,7 +40,6 @@ from edgeloop.client import Client
 from edgeloop.cohorts.local import LocalCohort
 from edgeloop.data import ClientData, Federation, Partition
 from edgeloop.data.samples import Samples
-from edgeloop.protocol import wire
 from edgeloop.protocol.robust_rules import RobustRule
 
 ALGORITHMS = ("fedproto", "fedtgp", "fedavg")
@@ -53,10 +53,9 @@ LEARNING = {"local_lr": 0.05, "server_epochs": 20}
 SHAPE = (28 * 28,)
 MIXED = ("mlp", "mlp-200", "mlp-500")
 """Of clients that need not be alike."""
-TIMES = 1000.0
 NOT_RUN = "-"
 
-Forge = Callable[[Any, str], Any]
+Forge = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,10 @@ class Attacked:
     Args:
         cohort: honest in what it does.
         bad: the names of those that forge.
-        forge: makes an upload of an honest one; None if the data is forged.
+        forge: makes an upload of an honest one; None for none.
     """
 
-    def __init__(self, cohort: LocalCohort[Any, Any], bad: Collection[str], forge: Any) -> None:
+    def __init__(self, cohort: LocalCohort[Any, Any], bad: Collection[str], forge: Forge) -> None:
         self._cohort, self._bad, self._forge = cohort, bad, forge
 
     def ask(
@@ -136,7 +135,8 @@ def run(case: Case) -> Outcome:
             for number, name in enumerate(names)
         }
     )
-    forge = forging(case.attack, kinds[0], federation)
+    victim = models.build(kinds[0], SHAPE, federation.classes, WIDTH, case.seed)
+    forge = forging(case.attack, victim)
     _, reports = server_loop.run_rounds(
         algorithm,
         Attacked(cohort, bad, forge),
@@ -191,49 +191,6 @@ def client(
     )
     model = models.build(kind, SHAPE, federation.classes, WIDTH, case.seed)
     return Client(name, algorithm, model, held, batch_size=BATCH, seed=case.seed)
-
-
-def forging(attack: str, kind: str, federation: Federation) -> Callable[[Any], Any]:
-    """Return what makes an upload of an honest one."""
-    if attack == "absent":
-        return lambda upload: None
-    if attack == "sign":
-        return lambda upload: multiplied(upload, -1.0)
-    if attack == "scale":
-        return lambda upload: multiplied(upload, TIMES)
-    if attack == "backdoor":
-        model = models.build(kind, SHAPE, federation.classes, WIDTH, 0)
-        head = sum(each.numel() for each in model.head.parameters())
-        return lambda upload: backdoored(upload, head, federation.classes)
-    return lambda upload: upload
-
-
-def multiplied(upload: Any, factor: float) -> Any:
-    """Return an upload with all its floats multiplied."""
-    floats = {n: each for n, each in wire.arrays(upload).items() if each.dtype.kind == "f"}
-    return replace(upload, **{n: (factor * each).astype(each.dtype) for n, each in floats.items()})
-
-
-def backdoored(upload: Any, head: int, classes: int) -> Any:
-    """Return an upload whose classes 0 and 1 have changed places, three times as large.
-
-    Args:
-        upload: prototypes, or a model's weights, whose head comes last.
-        head: parameters of it, C x K weights and C biases.
-        classes: C.
-    """
-    if hasattr(upload, "prototypes_ND"):
-        rows = {label: row for row, label in enumerate(upload.labels_N.tolist())}
-        forged_ND = upload.prototypes_ND.copy()
-        for one, other in ((0, 1), (1, 0)):
-            if one in rows and other in rows:
-                forged_ND[rows[one]] = 3 * upload.prototypes_ND[rows[other]]
-        return replace(upload, prototypes_ND=forged_ND)
-    forged_P = upload.weights_P.copy()
-    weights_CK = forged_P[-head:-classes].reshape(classes, -1)
-    weights_CK[[0, 1]] = 3 * weights_CK[[1, 0]]
-    forged_P[-classes:][[0, 1]] = 3 * forged_P[-classes:][[1, 0]]
-    return replace(upload, weights_P=forged_P)
 
 
 def cases(names: Sequence[str], rules: Sequence[RobustRule], seeds: int) -> list[Case]:

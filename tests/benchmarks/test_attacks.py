@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import attacks
+from benchmarks import attacks, forged
 from benchmarks.attacks import Case, Outcome
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.knowledge.weights import WeightsUpload
@@ -17,16 +17,16 @@ def prototypes() -> PrototypeUpload:
 
 
 def test_what_forgers_send() -> None:
-    assert attacks.multiplied(prototypes(), -1.0).prototypes_ND.tolist() == [
+    assert forged.multiplied(prototypes(), -1.0).prototypes_ND.tolist() == [
         [-1, -2],
         [-3, -4],
         [-5, -6],
     ]
-    found = attacks.backdoored(prototypes(), 0, 5).prototypes_ND
+    found = forged.backdoored(prototypes(), 0, 5).prototypes_ND
     assert found.tolist() == [[9, 12], [3, 6], [5, 6]]
     model = WeightsUpload(9, np.array([100, 1, 2, 3, 4, 5, 6, 0.1, 0.2, 0.3], np.float32))
-    forged = attacks.backdoored(model, 9, 3).weights_P
-    assert forged == pytest.approx([100, 9, 12, 3, 6, 5, 6, 0.6, 0.3, 0.3])
+    changed = forged.backdoored(model, 9, 3).weights_P
+    assert changed == pytest.approx([100, 9, 12, 3, 6, 5, 6, 0.6, 0.3, 0.3])
 
 
 @pytest.mark.parametrize("algorithm", attacks.ALGORITHMS)
