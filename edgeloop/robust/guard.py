@@ -58,7 +58,11 @@ class Guard:
         self._far = []
 
     def apply(self, uploads: Mapping[str, U]) -> dict[str, U]:
-        """Return uploads as the rule leaves them, in their order; without those that it drops."""
+        """Return uploads as the rule leaves them, in their order; without those that it drops.
+
+        Raises:
+            ValueError: if none is left, as their kind does not allow what the rule makes of them.
+        """
         self._far = []
         if self.rule == "none" or len(uploads) < rules.LEAST:
             return dict(uploads)
@@ -70,7 +74,10 @@ class Guard:
         for part, names in _groups(vectors).items():
             self._compare(part, names, vectors)
         closed = {name: _closed(each, vectors[name], most) for name, each in opened.items()}
-        return {name: each for name, each in closed.items() if each is not None}
+        left = {name: each for name, each in closed.items() if each is not None}
+        if not left:
+            raise ValueError(f"no upload allows what the rule {self.rule} makes of it")
+        return left
 
     def _shorten(self, size: int, places: Sequence[Place], vectors: Vectors) -> None:
         """Keep what has labels to three times the median length of all of it, in place."""
@@ -78,8 +85,9 @@ class Guard:
             given = [vectors[name][part] for name, part in places]
             origin = np.zeros(size)
             lengths = rules.distances(given, origin)
-            self._note(places, rules.times_the_median(lengths, origin))
-            _put(vectors, places, rules.pulled_in(given, origin, lengths))
+            made = rules.pulled_in(given, origin, lengths)
+            self._note(places, rules.times_the_median(lengths, origin), made)
+            _put(vectors, places, made)
 
     def _compare(self, part: Part, names: Sequence[str], vectors: Vectors) -> None:
         """Apply the rule to one part of all uploads that have it, in place."""
@@ -88,8 +96,10 @@ class Guard:
         places = [(name, part) for name in names]
         given = [vectors[name][part] for name in names]
         centre = rules.coordinate_median(given)
-        self._note(places, rules.times_the_median(rules.distances(given, centre), centre))
-        _put(vectors, places, self._made(given, centre))
+        made = self._made(given, centre)
+        times = rules.times_the_median(rules.distances(given, centre), centre)
+        self._note(places, times, given if self.rule == "krum" else made)  # that drops half
+        _put(vectors, places, made)
 
     def _made(self, given: Sequence[Array], centre: Array) -> Sequence[Array | None]:
         """Return what the rule makes of vectors; None for what it drops."""
@@ -101,11 +111,13 @@ class Guard:
         point = POINTS[self.rule](given).astype(given[0].dtype)
         return [point] * len(given)
 
-    def _note(self, places: Sequence[Place], times: Sequence[float]) -> None:
-        """Remember what is out of reach."""
+    def _note(
+        self, places: Sequence[Place], times: Sequence[float], made: Sequence[Array | None]
+    ) -> None:
+        """Remember what is out of reach, or left out."""
         most = rules.reach(len(places))
-        for (name, part), each in zip(places, times, strict=True):
-            if each > most:
+        for (name, part), each, left in zip(places, times, made, strict=True):
+            if each > most or left is None:
                 self._far.append(Outlier(name, str(part), each))
 
 
@@ -170,8 +182,8 @@ def _rows(vectors: Vectors) -> dict[int, list[Place]]:
 
 
 def _closed(opened: Opened, vectors: Mapping[Part, Array], most: Mapping[Part, int]) -> Any:
-    """Return an upload of vectors; as it came where its kind does not allow them."""
+    """Return an upload of vectors; None where nothing is left, or its kind does not allow them."""
     try:
         return close_upload(opened, vectors, most)
     except ValueError:
-        return opened.upload
+        return None

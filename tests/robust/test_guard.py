@@ -172,6 +172,37 @@ def test_counts_of_classes_shrink_with_the_samples() -> None:
     assert (found.samples, list(found.counts_C)) == (1000, [250, 500])
 
 
+def test_what_has_the_opposite_sign_is_left_out_and_said() -> None:
+    guard = robust.Guard("clip")
+    uploads = models(1.0, 1.5, 2.0, 2.5, 3.0) | {"zz": models(-1.0)["c0"]}
+    assert "zz" not in guard.apply(uploads)
+    assert [(each.client, each.field) for each in guard.far] == [("zz", "")]
+    guard.forget()
+    assert not guard.far
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WholeNumbers:
+    """An upload of another package, whose kind does not allow everything."""
+
+    samples: int
+    values_P: Any
+
+    def __post_init__(self) -> None:
+        if (self.values_P % 1).any():
+            raise ValueError("numbers that are not whole")
+
+
+def test_a_kind_that_does_not_allow_what_a_rule_makes_is_left_out() -> None:
+    uploads = {
+        f"c{n}": WholeNumbers(1, np.full(2, value, np.float32))
+        for n, value in enumerate((0, 1, 2, 3, 5, 14))
+    }
+    assert list(robust.Guard("clip").apply(uploads)) == ["c0", "c1", "c2", "c3", "c4"]
+    with pytest.raises(ValueError, match="no upload allows what the rule median makes of it"):
+        robust.Guard("median").apply(uploads)
+
+
 def test_two_are_left_as_they_are() -> None:
     guard = robust.Guard("median")
     uploads = models(1.0, 1000.0)
