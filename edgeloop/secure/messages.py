@@ -4,7 +4,9 @@ Shape suffixes: B bytes of a key, N devices of the round in the order of their n
 what is sealed or of a share, V numbers of a vector.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +27,43 @@ class PublicKeys:
     mask_B: Bytes
     channel_B: Bytes
     seed_B: Bytes
+
+
+@dataclass(frozen=True, eq=False)
+class AllKeys:
+    """Step 1, down: what all devices of the round are known by.
+
+    Attributes:
+        names_T: theirs, in order, UTF-8, a line each.
+        mask_NB, channel_NB, seed_NB: as of `PublicKeys`.
+    """
+
+    names_T: Bytes
+    mask_NB: Bytes
+    channel_NB: Bytes
+    seed_NB: Bytes
+
+    @classmethod
+    def of(cls, keys: Mapping[str, PublicKeys]) -> Self:
+        """Pack keys by device, in the order of their names."""
+        names = sorted(keys)
+        each = [keys[name] for name in names]
+        return cls(
+            as_array("".join(f"{name}\n" for name in names).encode()),
+            np.stack([key.mask_B for key in each]),
+            np.stack([key.channel_B for key in each]),
+            np.stack([key.seed_B for key in each]),
+        )
+
+    def by_device(self) -> dict[str, PublicKeys]:
+        """Unpack them.
+
+        Raises:
+            ValueError: if there are more or fewer names than keys, or they are no text.
+        """
+        names = self.names_T.tobytes().decode().splitlines()
+        rows = zip(names, self.mask_NB, self.channel_NB, self.seed_NB, strict=True)
+        return {name: PublicKeys(*key) for name, *key in rows}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +88,17 @@ class Masked:
     """
 
     values_V: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Survivors:
+    """Step 3, down: whose numbers the server has.
+
+    Attributes:
+        there_N: which devices'.
+    """
+
+    there_N: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,7 @@
 """Secure aggregation: the sum is the plain sum, and the server sees nothing else."""
 
 import contextlib
-import hashlib
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,19 +16,9 @@ from edgeloop.secure.collector import Collector
 from edgeloop.secure.device import SecureDevice
 from edgeloop.secure.messages import Masked, PublicKeys, Revealed, SealedShares
 from edgeloop.secure.rehearsal import STEPS, Step, add_in_secret
-from edgeloop.secure.shamir import Draw
+from tests.secure.drawing import draws
 
 SIZE = 33
-
-
-def draws(seed: int) -> Callable[[str], Draw]:
-    """Return each device's random bytes, the same for a seed."""
-
-    def of(name: str) -> Draw:
-        calls = itertools.count()
-        return lambda size: hashlib.shake_128(f"{seed} {name} {next(calls)}".encode()).digest(size)
-
-    return of
 
 
 def facts(devices: int, threshold: int | None = None, **changes: Any) -> Agreement:
