@@ -174,7 +174,7 @@ def settings_of(setting: Setting, way: str, seed: int, mix: bool, source: Path) 
     return RunSettings.model_validate(
         {
             **{"data": _data(setting, source), "seed": seed, "partition_seed": seed + 1},
-            **{"workers": 1, "mix": "auto" if mix else "never"},
+            **{"workers": 1, "mix": "auto" if mix else "never", "robust": "none"},
             **options,
             **chosen,
             "options": own,

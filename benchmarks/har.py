@@ -99,7 +99,7 @@ def main(
     torch.set_num_threads(1)
     divided = {"partition": "dirichlet"} if source == "fashion-sample" else {}
     base = RunSettings.model_validate(
-        {"algorithm": "local", "data": source, "models": models, **divided}
+        {"algorithm": "local", "data": source, "models": models, "robust": "none", **divided}
     )
     report(base, *measure(base, rounds))
 

@@ -127,6 +127,7 @@ def _accuracies(source: str, name: str, seed: int) -> Sequence[float]:
     settings = RunSettings.model_validate(
         {
             **{"algorithm": name, "data": source, "rounds": ROUNDS, "seed": seed},
+            "robust": "none",
             "options": OPTIONS.get(name, {}),
         }
     )

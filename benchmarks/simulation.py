@@ -95,7 +95,10 @@ class Cell:
         ways = WAYS if self.device == "cpu" else ON_A_GPU
         fields = {"workers": 1, "cohort": "plain", **TASKS[self.task], **ways[self.way]}
         return RunSettings.model_validate(
-            {"algorithm": self.algorithm, "data": self.folder, "device": self.device, **fields}
+            {
+                **{"algorithm": self.algorithm, "data": self.folder, "device": self.device},
+                **{"robust": "none", **fields},
+            }
         )
 
 

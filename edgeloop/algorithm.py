@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from edgeloop.algorithm_info import AlgorithmInfo as AlgorithmInfo
 from edgeloop.algorithm_info import UploadKind as UploadKind
@@ -72,6 +72,11 @@ def no_targets(broadcast: Any, device: "torch.device") -> None:
 
 def accept(upload: Any) -> None:
     """Find nothing wrong with an upload that could be read: its sizes are checked before."""
+
+
+def as_it_is(upload: Upload) -> Upload:
+    """Return an upload unchanged: one whose numbers can be compared from client to client."""
+    return upload
 
 
 def logits(model: "SplitModel", inputs: "Tensor", targets: Any) -> "Tensor":
@@ -142,6 +147,18 @@ class Recipe(Generic[Upload, Broadcast]):
     step_inputs: Callable[[Any, int], Iterator[Mapping[str, "Tensor"]]] = _no_step_inputs
 
 
+class Summing(Protocol):
+    """How uploads are added where a server is to learn their sum only; see `edgeloop.secure`."""
+
+    def encode(self, upload: Any) -> Any:
+        """Return an upload as a vector of float64, as long as all others'."""
+        ...
+
+    def decode(self, total: Any) -> Any:
+        """Return one upload that an algorithm makes the same of as of all whose sum this is."""
+        ...
+
+
 @dataclass(frozen=True)
 class Algorithm(Generic[State, Upload, Broadcast]):
     """One federated algorithm, bound to one configuration.
@@ -158,6 +175,9 @@ class Algorithm(Generic[State, Upload, Broadcast]):
         aggregate: server; one round's uploads, in the order of client names, to the next broadcast.
         aggregate_weighted: server; `aggregate` where each upload counts by a factor besides, and
             alike by factors that are all 1; None where it does more than average.
+        summing: server and client; how uploads are added in secret; None where single ones count.
+        unpacked: server; an upload as one whose numbers mean the same in all clients' uploads, for
+            rules that compare them; itself, unless it is factored or compressed.
         recipe: client; its round as data, where it is one descent: such clients can be stacked.
         train: client; one round on local batches, to an upload. Changes the model. The recipe's
             where there is one.
@@ -210,6 +230,8 @@ class Algorithm(Generic[State, Upload, Broadcast]):
     aggregate_weighted: (
         Callable[[State, Sequence[Upload], Sequence[float]], tuple[State, Broadcast]] | None
     ) = None
+    summing: Summing | None = None
+    unpacked: Callable[[Upload], Upload] = as_it_is
     remove_clients: Callable[[State, Collection[str]], tuple[State, Broadcast]] | None = None
     make_client: Callable[[str, Any, Any], Any] | None = None
 

@@ -46,6 +46,7 @@ class AlgorithmInfo:
         averages: whether the server does no more than average, and so takes answers to earlier
             rounds by a weight; `Algorithm.aggregate_weighted` then does.
         forgets: whether a client can be taken out again; `Algorithm.remove_clients` then does.
+        robust: whether uploads may be changed by a rule against forged ones (`edgeloop.robust`).
         rounds: how many it wants where nobody says.
         experimental: whether it is ours after a paper's idea, so that no published numbers are its.
         retired_options: hyperparameters that it had once, each with what to do instead.
@@ -69,6 +70,7 @@ class AlgorithmInfo:
     base: bool = False
     averages: bool = False
     forgets: bool = False
+    robust: bool = True
     rounds: int = 50
     experimental: bool = False
     retired_options: Mapping[str, str] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from edgeloop.protocol.robust_rules import RobustRule
 from edgeloop.seeds import derive
 
 EVERYBODY = "*"
@@ -152,12 +153,14 @@ class Recorded:
         late: by round, who trained in it, too, and was too late.
         bases: by round, of those whose answers are to an earlier one: which.
         refuse_outliers: whether the run set aside uploads far from the cohort's.
+        rule: of the run, against forged uploads.
     """
 
     answered: tuple[frozenset[str], ...]
     late: tuple[frozenset[str], ...]
     bases: tuple[Mapping[str, int], ...] = ()
     refuse_outliers: bool = False
+    rule: RobustRule = "none"
 
     def joining(self, round_number: int) -> frozenset[str]:
         """Return who trains in a round: who answered, now or later, and who was too late."""

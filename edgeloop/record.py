@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgeloop.errors import ConfigError
 from edgeloop.participation import Recorded
+from edgeloop.protocol.robust_rules import RobustRule
 from edgeloop.protocol.task import Name
 from edgeloop.runtime import atomic_files, wording
 
@@ -63,6 +64,7 @@ class Record(RecordedPart):
         members: who was not in it from its begin to its end.
         knowledge_sha256: of the last broadcast; empty where the run had not ended.
         refuse_outliers: whether uploads far from the cohort's were set aside.
+        robust: the rule against forged uploads.
     """
 
     schema_version: Literal[1, 2] = 1
@@ -73,6 +75,7 @@ class Record(RecordedPart):
     members: tuple[RecordedMember, ...] = ()
     knowledge_sha256: str = ""
     refuse_outliers: bool = False
+    robust: RobustRule = "none"
 
     def devices(self) -> frozenset[str]:
         """Return who took part in a round."""
@@ -85,6 +88,7 @@ class Record(RecordedPart):
             tuple(frozenset(each.late) for each in self.rounds),
             tuple(dict(each.bases) for each in self.rounds),
             self.refuse_outliers,
+            self.robust,
         )
 
 

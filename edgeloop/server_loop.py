@@ -5,14 +5,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-from edgeloop import implausible_uploads
+from edgeloop import implausible_uploads, robust
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
 from edgeloop.cohorts import Cohort
 from edgeloop.implausible_uploads import Outlier
 from edgeloop.participation import ParticipationPolicy, Recorded, staleness_weight
+from edgeloop.protocol.robust_rules import RobustRule
 
 log = logging.getLogger(__name__)
+
+_MOST_NAMED = 5  # in a line of the log
 
 S = TypeVar("S")
 U = TypeVar("U")
@@ -45,6 +48,7 @@ class RoundResult(Generic[S, U, B]):
         excluded: clients whose uploads were set aside, and why: with them the round has no
             result that is finite, or they are outliers, and those are refused.
         outliers: fields of uploads that are far from the cohort's.
+        distant: what a robust rule found out of reach: each client's farthest part.
     """
 
     number: int
@@ -52,6 +56,7 @@ class RoundResult(Generic[S, U, B]):
     run_state: RunState[S, B]
     excluded: Mapping[str, str] = field(default_factory=dict)
     outliers: tuple[Outlier, ...] = ()
+    distant: tuple[Outlier, ...] = ()
 
 
 def initial_state(algorithm: Algorithm[S, Any, B]) -> RunState[S, B]:
@@ -68,6 +73,7 @@ def run_rounds(  # noqa: PLR0913 - the whole of a run, and only here
     should_stop: Callable[[], bool] = lambda: False,
     participation: ParticipationPolicy | None = None,
     refuse_outliers: bool = False,
+    rule: RobustRule = "none",
 ) -> tuple[RunState[S, B], Mapping[str, Report]]:
     """Run the rounds that are left, then have the clients evaluate the last broadcast.
 
@@ -82,6 +88,7 @@ def run_rounds(  # noqa: PLR0913 - the whole of a run, and only here
             everybody in; None for everybody in all of them.
         refuse_outliers: whether uploads far from the cohort's are set aside; so they are in a run
             whose record says so.
+        rule: against forged uploads; a replayed run's is the recorded one.
 
     Returns:
         where the run stands at its end, and the last evaluation by client.
@@ -90,6 +97,7 @@ def run_rounds(  # noqa: PLR0913 - the whole of a run, and only here
     refuses = refuse_outliers or (
         isinstance(participation, Recorded) and participation.refuse_outliers
     )
+    guard = robust.Guard(participation.rule if isinstance(participation, Recorded) else rule)
     while run_state.rounds < rounds and not should_stop():
         drawn = run_state.rounds >= algorithm.full_rounds or isinstance(participation, Recorded)
         attendance = participation if drawn else None
@@ -99,9 +107,10 @@ def run_rounds(  # noqa: PLR0913 - the whole of a run, and only here
             answers = delayed.exchange(run_state.rounds, answers)
         uploads = _arrived_uploads(run_state.rounds, answers, attendance)
         factors = {name: staleness_weight(answers[name].staleness) for name in uploads}
-        weighing = _weighing(algorithm, factors)
-        new_state, excluded, odd = _aggregate(weighing, run_state, uploads, refuses)
-        result = RoundResult(run_state.rounds, answers, new_state, excluded, odd)
+        server = robust.guarded(_weighing(algorithm, factors), guard)
+        new_state, excluded, odd = _aggregate(server, run_state, uploads, refuses)
+        distant = _distant(run_state.rounds, guard)
+        result = RoundResult(run_state.rounds, answers, new_state, excluded, odd, distant)
         on_round_end(result)
         run_state = result.run_state
     return run_state, cohort.finish(run_state.rounds, run_state.broadcast)
@@ -206,6 +215,20 @@ def _aggregate(
         odd = implausible_uploads.outliers(counted)
         _log_outliers(number, odd)
     return RunState(number + 1, made.state, made.broadcast), excluded, tuple(odd)
+
+
+def _distant(number: int, guard: robust.Guard) -> tuple[Outlier, ...]:
+    """Log what a robust rule found out of reach, and return it; the guard forgets it."""
+    found = sorted(guard.far, key=lambda each: -each.times)
+    guard.forget()
+    if found:
+        named = ", ".join(
+            f"{each.client} ({each.field or 'all of it'}, {each.times:.0f} times the median)"
+            for each in found[:_MOST_NAMED]
+        )
+        text = "round %d: %d uploads are out of the robust rule's reach, the farthest: %s"
+        log.info(text, number, len(found), named, extra={"round": number})
+    return tuple(found)
 
 
 def _log_outliers(number: int, odd: Iterable[Outlier]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,7 +26,9 @@ def _without_run(contract: Contract) -> dict[str, Any]:
     return contract.model_dump(mode="json", exclude={"run"})
 
 
-def continued(name: str, held: Contract, wanted: Contract, done: int) -> Contract:
+def continued(
+    name: str, held: Contract, wanted: Contract, done: int, unchosen: Collection[str] = ()
+) -> Contract:
     """Return the contract that a run goes on with: the one held, with more devices, or more rounds.
 
     Args:
@@ -33,10 +36,12 @@ def continued(name: str, held: Contract, wanted: Contract, done: int) -> Contrac
         held: its contract.
         wanted: a new one, whose run does not count.
         done: rounds that are closed.
+        unchosen: fields that nobody has asked for: they stay as they are held.
 
     Raises:
         RunError: if they differ in anything else, or there were to be fewer rounds.
     """
+    wanted = wanted.model_copy(update={field: getattr(held, field) for field in unchosen})
     changes: dict[str, Any] = {}
     if set(wanted.devices) > set(held.devices):
         changes["devices"] = wanted.devices

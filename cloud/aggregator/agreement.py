@@ -14,6 +14,7 @@ from edgeloop.bases.reference import is_one
 from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError
 from edgeloop.generator import Generator
+from edgeloop.protocol.robust_rules import RobustRule
 from edgeloop.protocol.task import Contract
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,11 @@ log = logging.getLogger(__name__)
 def make_contract(
     settings: TaskSettings, generator: Generator | None = None, base: Base | None = None
 ) -> Contract:
-    """Return the contract of a new run of a task, bound to its generator or base if it has one."""
+    """Return the contract of a new run of a task, bound to its generator or base if it has one.
+
+    Raises:
+        ConfigError: if it asks for a robust rule that its algorithm does not take.
+    """
     variant = algorithms.variant_options(settings.algorithm, settings.variant)
     bound = {
         **algorithms.generator_options(settings.algorithm, generator),
@@ -35,8 +40,26 @@ def make_contract(
         options={**variant, **settings.hyperparameters, **bound},
         devices=settings.cohort.devices,
         admit=settings.cohort.admit,
+        robust=robust_rule(settings),
         **{name: getattr(settings, name) for name in same},
     )
+
+
+def robust_rule(settings: TaskSettings) -> RobustRule:
+    """Return a task's rule against forged uploads.
+
+    Raises:
+        ConfigError: if its algorithm does not take it.
+    """
+    try:
+        return algorithms.robust_rule(settings.algorithm, settings.cohort.robust)
+    except ConfigError as error:
+        raise ConfigError("cohort.robust", error.problem, error.remedy) from error
+
+
+def unchosen(settings: TaskSettings) -> frozenset[str]:
+    """Return what of a contract nobody has chosen: a run goes on with its own."""
+    return frozenset({"robust"} if settings.cohort.robust == "auto" else ())
 
 
 def check_buffer(settings: TaskSettings) -> None:

@@ -63,7 +63,7 @@ class Ledger(StoredRounds):
             raise ConfigError("keep_rounds", f"is {keep_rounds}", "keep at least 1")
         return cls(connect(url, busy_seconds), keep_rounds, now)
 
-    def adopt(self, contract: Contract) -> Contract:
+    def adopt(self, contract: Contract, unchosen: Collection[str] = ()) -> Contract:
         """Store a new run's contract, or return the one that the ledger continues with.
 
         Devices may have been added since: they join the run in its open round. So may rounds, to a
@@ -71,6 +71,7 @@ class Ledger(StoredRounds):
 
         Args:
             contract: with a fresh run in it, which counts only if the ledger holds none.
+            unchosen: fields of it that nobody has asked for: a run that is held keeps its own.
 
         Raises:
             RunError: if the ledger holds a run with another contract, or another aggregator has
@@ -88,11 +89,13 @@ class Ledger(StoredRounds):
                 return contract
             held = stored(self._database.name, text)
             self._adopted = held.run
-            return self._continue(connection, held, contract)
+            return self._continue(connection, held, contract, unchosen)
 
-    def _continue(self, connection: Connection, held: Contract, wanted: Contract) -> Contract:
+    def _continue(
+        self, connection: Connection, held: Contract, wanted: Contract, unchosen: Collection[str]
+    ) -> Contract:
         done = connection.scalar(self._newest()) or 0
-        new = continued(self._database.name, held, wanted, done)
+        new = continued(self._database.name, held, wanted, done, unchosen)
         row = update(runs).where(runs.c.run == new.run)
         connection.execute(row.values(**row_of(new)))  # with the devices and rounds of today
         if new.rounds > held.rounds:

@@ -47,6 +47,7 @@ def record_of(
         members=tuple(RecordedMember(**vars(each)) for each in LedgerMembers(ledger).all()),
         knowledge_sha256=knowledge,
         refuse_outliers=refuse_outliers,
+        robust=contract.robust,
     )
 
 

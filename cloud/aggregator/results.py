@@ -65,7 +65,7 @@ class RunResults:
         seconds = time.monotonic() - self.devices.watch.opened
         self.metrics.round_closed(closed.number, seconds)
         self.metrics.fleet.trained(reports.values())
-        self.outliers = closed.outliers
+        self.outliers = (*closed.outliers, *closed.distant)
         for name, reason in closed.excluded.items():
             self.devices.watch.observe(UploadExcluded(closed.number, name, reason))
             refuse(closed.number, name, reason)

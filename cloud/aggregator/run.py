@@ -151,6 +151,7 @@ class Run:
             partial(self._on_round_end, algorithm, cohort),
             participation=self._devices.participation(),
             refuse_outliers=self._refuses_outliers,
+            rule=self.contract.robust,
         )
 
     def _make_cohort(self, connection: MqttConnection, algorithm: Loaded) -> MqttCohort[Any, Any]:

@@ -4,7 +4,13 @@ import logging
 from pathlib import Path
 
 from cloud.aggregator import http, origin, revocations
-from cloud.aggregator.agreement import GeneratorHandle, check_buffer, load_base, make_contract
+from cloud.aggregator.agreement import (
+    GeneratorHandle,
+    check_buffer,
+    load_base,
+    make_contract,
+    unchosen,
+)
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.run import Run as Run
 from cloud.aggregator.settings import TaskSettings
@@ -52,7 +58,8 @@ def _make_run(
         check_shared(ledger)
     begun = ledger.join(settings.name)
     base = load_base(settings, None if begun is None else base_identity(begun))
-    contract = ledger.adopt(make_contract(settings, handle.generator, base))
+    wanted = make_contract(settings, handle.generator, base)
+    contract = ledger.adopt(wanted, unchosen(settings))
     run = Run(settings, contract, ledger, handle, tracer=tracer, base=base)
     origin.note(settings.folder, settings.name, ledger)
     return run

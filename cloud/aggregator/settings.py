@@ -10,6 +10,7 @@ from sqlalchemy import URL
 from edgeloop.cohorts.members import MOST_DEVICES
 from edgeloop.cohorts.rates import MEGABYTE, RateLimits
 from edgeloop.protocol.admission import MOST_PATTERNS, Pattern, may_join
+from edgeloop.protocol.robust_rules import RobustChoice
 from edgeloop.protocol.task import (
     BATCH_SIZE,
     VARIANT,
@@ -93,6 +94,7 @@ class CohortSettings(Settings):
     """Of one device, at most; what is more is not read, and asked for later."""
     outliers: Literal["log", "refuse"] = "log"
     """Whether an upload far from the cohort's is logged, or set aside; the same for a whole run."""
+    robust: RobustChoice = "auto"
     deadline_seconds: Seconds = 600.0
     """How long to wait for more than the quorum."""
     give_up_seconds: Seconds = 86_400.0

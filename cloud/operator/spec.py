@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from edgeloop.protocol.robust_rules import RobustChoice
+
 GROUP, VERSION = "edgeloop.io", "v1alpha1"
 
 Scalar = int | str
@@ -67,6 +69,7 @@ class Cohort(Part):
     max_messages_per_minute: int | None = None
     max_megabytes_per_minute: int | None = None
     outliers: Literal["log", "refuse"] = "log"
+    robust: RobustChoice = "auto"
     deadline_seconds: int = 600
     give_up_seconds: int = 86_400
 

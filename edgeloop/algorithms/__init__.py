@@ -15,6 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgeloop.algorithm import Algorithm, AlgorithmInfo, private_recipe
 from edgeloop.errors import ConfigError, choose
+from edgeloop.protocol import robust_rules
+from edgeloop.protocol.robust_rules import RobustChoice, RobustRule
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime import modules, wording
 from edgeloop.runtime.plugins import ALGORITHMS
@@ -209,6 +211,21 @@ def supported_options(name: str, **facts: Any) -> dict[str, Any]:
     """Return those facts of a run that this algorithm's Config has a field for."""
     fields = {field.name for field in dataclasses.fields(_module(name).Config)}
     return {fact: value for fact, value in facts.items() if fact in fields}
+
+
+def robust_rule(name: str, choice: RobustChoice) -> RobustRule:
+    """Return the rule against forged uploads that a choice comes to for an algorithm.
+
+    Raises:
+        ConfigError: if one was asked for that it does not take.
+    """
+    takes = info(name).robust
+    if choice == "auto":
+        return robust_rules.DEFAULT if takes else "none"
+    if choice != "none" and not takes:
+        problem = f"{name} has no uploads that a rule could change"
+        raise ConfigError("robust", problem, "leave it out, or give none")
+    return choice
 
 
 def asking(what: Literal["generator", "base", "averages"]) -> list[str]:

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from edgeloop import models
 from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batch, Batches, ModelConfig
 from edgeloop.knowledge import weights
+from edgeloop.knowledge.sums import WeightsSum
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.training.sgd import cross_entropy
@@ -115,6 +116,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         start=start,
         aggregate=aggregate,
         aggregate_weighted=aggregate,
+        summing=WeightsSum(config.weighted),
         loss=cross_entropy,
         train=train,
         init_client_state=partial(init_client_state, config=config),

@@ -24,6 +24,7 @@ from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.gaussian.knowledge import GlobalStatistics, HalfShares, Shares
 from edgeloop.gaussian.options import Config as Config
 from edgeloop.gaussian.statistics import ClassStatistics, HalfClassStatistics, Statistics
+from edgeloop.gaussian.summing import StatisticsSum
 
 INFO = AlgorithmInfo(
     title="Class statistics",
@@ -37,6 +38,7 @@ INFO = AlgorithmInfo(
     },
     base=True,
     forgets=True,
+    robust=False,
     rounds=1,
     experimental=True,
 )
@@ -68,6 +70,7 @@ def build(config: Config) -> Algorithm[Shares | HalfShares, Statistics, GlobalSt
         return held, knowledge.global_statistics(held, config)
 
     entries = statistics.triangle(config.dims) if config.sends_second else 0
+    summing = StatisticsSum(config.classes, config.dims, config.sends_second)
     return Algorithm(
         state=HalfShares if config.half else Shares,
         upload=HalfClassStatistics if config.half else ClassStatistics,
@@ -77,6 +80,7 @@ def build(config: Config) -> Algorithm[Shares | HalfShares, Statistics, GlobalSt
         aggregate=aggregate,
         aggregate_by_name=aggregate_by_name,
         remove_clients=remove_clients,
+        summing=None if config.half else summing,  # half precision cannot hold the sum of all
         check=partial(statistics.check, classes=config.classes, unit=config.form == "cosine"),
         make_client=partial(_make_client, config),
         round_metrics=_round_metrics,

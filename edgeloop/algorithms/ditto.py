@@ -35,6 +35,7 @@ from edgeloop.algorithm import (
     softmax_scores,
 )
 from edgeloop.knowledge import weights
+from edgeloop.knowledge.sums import WeightsSum
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.training.sgd import cross_entropy, train_sgd
@@ -99,6 +100,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         start=start,
         aggregate=aggregate,
         aggregate_weighted=aggregate,
+        summing=WeightsSum(),
         loss=cross_entropy,
         train=train,
         auc_scores=softmax_scores,

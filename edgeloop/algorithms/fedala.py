@@ -39,6 +39,7 @@ from edgeloop.algorithm import (
     Positive,
 )
 from edgeloop.knowledge import weights
+from edgeloop.knowledge.sums import WeightsSum
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive
@@ -124,6 +125,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         start=start,
         aggregate=aggregate,
         aggregate_weighted=aggregate,
+        summing=WeightsSum(),
         loss=cross_entropy,
         train=train,
         init_client_state=init_client_state,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from edgeloop import models
 from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, ModelConfig, Recipe, UploadKind
 from edgeloop.knowledge import weights
+from edgeloop.knowledge.sums import WeightsSum
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.training.sgd import cross_entropy
 
@@ -70,6 +71,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         start=start,
         aggregate=aggregate,
         aggregate_weighted=aggregate,
+        summing=WeightsSum(),
         recipe=recipe,
         load_broadcast=lambda model, batches, broadcast: weights.assign(
             model.own(), broadcast.weights_P

@@ -34,6 +34,7 @@ from edgeloop.algorithm import (
 )
 from edgeloop.knowledge import prototypes
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload, Targets
+from edgeloop.knowledge.sums import PrototypeSum
 
 INFO = AlgorithmInfo(
     title="FedDistill",
@@ -110,6 +111,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         start=start,
         aggregate=aggregate,
         aggregate_weighted=aggregate,
+        summing=PrototypeSum(config.classes, config.classes),
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         recipe=recipe,
     )

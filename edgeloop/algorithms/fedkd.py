@@ -123,6 +123,10 @@ def build(config: Config) -> Algorithm[State, Factors, Mentee]:
         packed = low_rank.compress(mean_P, shapes, share, config.repaired)
         return State(rounds), Mentee(energy(rounds, config), *packed)
 
+    def unpacked(upload: Factors) -> Factors:
+        whole_P = low_rank.reconstruct(*arrays(upload), shapes)
+        return Factors(np.full(len(shapes), low_rank.RAW, np.int64), whole_P)
+
     def load_broadcast(model: SplitModel, batches: Batches, broadcast: Mentee) -> None:
         weights.assign(mentee_of(model).own(), low_rank.reconstruct(*arrays(broadcast), shapes))
 
@@ -139,6 +143,7 @@ def build(config: Config) -> Algorithm[State, Factors, Mentee]:
         sizes={"T": len(shapes)},
         start=start,
         aggregate=aggregate,
+        unpacked=unpacked,
         check=lambda upload: low_rank.check_factors(*arrays(upload), shapes),
         loss=cross_entropy,
         train=train,

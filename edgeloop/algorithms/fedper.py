@@ -25,6 +25,7 @@ from edgeloop.algorithm import (
     UploadKind,
 )
 from edgeloop.knowledge import weights
+from edgeloop.knowledge.sums import WeightsSum
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.training.sgd import cross_entropy
@@ -82,6 +83,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         start=start,
         aggregate=aggregate,
         aggregate_weighted=aggregate,
+        summing=WeightsSum(),
         recipe=recipe,
         load_broadcast=load_broadcast,
     )

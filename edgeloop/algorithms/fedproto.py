@@ -31,6 +31,7 @@ from edgeloop.algorithm import (
 from edgeloop.knowledge import prototypes
 from edgeloop.knowledge.prototype_algorithm import prototype_algorithm
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload, Targets
+from edgeloop.knowledge.sums import PrototypeSum
 
 INFO = AlgorithmInfo(
     title="FedProto",
@@ -108,4 +109,5 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         start=State,
         aggregate=aggregate,
         aggregate_weighted=aggregate,
+        summing=PrototypeSum(config.classes, config.width, config.weighted),
     )

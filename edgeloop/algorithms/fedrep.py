@@ -20,6 +20,7 @@ from torch import nn
 from edgeloop import models
 from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batches, Count, ModelConfig
 from edgeloop.knowledge import weights
+from edgeloop.knowledge.sums import WeightsSum
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.training.sgd import cross_entropy, train_sgd
@@ -83,6 +84,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         start=start,
         aggregate=aggregate,
         aggregate_weighted=aggregate,
+        summing=WeightsSum(config.weighted),
         loss=cross_entropy,
         train=train,
         load_broadcast=load_broadcast,

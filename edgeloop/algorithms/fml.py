@@ -30,6 +30,7 @@ from edgeloop.algorithm import (
     Positive,
 )
 from edgeloop.knowledge import mutual_distillation, weights
+from edgeloop.knowledge.sums import WeightsSum
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.training.sgd import cross_entropy, train_sgd
@@ -98,6 +99,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         start=start,
         aggregate=aggregate,
         aggregate_weighted=aggregate,
+        summing=WeightsSum(by_samples=False),
         loss=cross_entropy,
         train=train,
     )

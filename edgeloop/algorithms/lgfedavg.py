@@ -16,6 +16,7 @@ from edgeloop import models
 from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, ModelConfig, Recipe, UploadKind
 from edgeloop.knowledge import heads
 from edgeloop.knowledge.heads import Head, HeadUpload
+from edgeloop.knowledge.sums import HeadSum
 from edgeloop.training.sgd import cross_entropy
 
 INFO = AlgorithmInfo(
@@ -70,6 +71,7 @@ def build(config: Config) -> Algorithm[Head, HeadUpload, Head]:
         start=start,
         aggregate=aggregate,
         aggregate_weighted=aggregate,
+        summing=HeadSum(config.classes, config.width),
         recipe=recipe,
         load_broadcast=heads.load_broadcast,
     )

@@ -16,6 +16,7 @@ INFO = AlgorithmInfo(
     down="nothing",
     paper="the baseline without communication",
     numbers=("0", "0"),
+    robust=False,
 )
 
 

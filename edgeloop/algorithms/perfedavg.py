@@ -38,6 +38,7 @@ from edgeloop.algorithm import (
     Positive,
 )
 from edgeloop.knowledge import weights
+from edgeloop.knowledge.sums import WeightsSum
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.training.sgd import cross_entropy, train_sgd
@@ -111,6 +112,7 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         start=start,
         aggregate=aggregate,
         aggregate_weighted=aggregate,
+        summing=WeightsSum(),
         loss=cross_entropy,
         train=train,
         load_broadcast=load_broadcast,

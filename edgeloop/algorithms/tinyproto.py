@@ -44,6 +44,7 @@ from edgeloop.algorithm import (
 from edgeloop.knowledge import prototypes
 from edgeloop.knowledge.prototype_algorithm import prototype_algorithm
 from edgeloop.knowledge.prototypes import GlobalPrototypes, PrototypeUpload
+from edgeloop.knowledge.sums import PrototypeSum
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive
 
@@ -138,6 +139,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         start=State,
         aggregate=aggregate,
         aggregate_weighted=aggregate,
+        summing=PrototypeSum(config.classes, dimensions_CD.shape[1], config.weighted),
         scores=nearness,
         dims=dimensions_CD.shape[1],
     )

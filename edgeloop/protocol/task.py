@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from edgeloop.protocol import admission, wire
 from edgeloop.protocol.growing import Growing
+from edgeloop.protocol.robust_rules import RobustRule
 from edgeloop.runtime.config import PrivacySettings
 
 ROOT = "edgeloop/v1"
@@ -100,6 +101,7 @@ class Contract(Growing):
         privacy: how much noise is in what devices send; None for none.
         admit: patterns of the names of further devices, which join when they first show up.
         excluded: who takes no part, though a pattern admits the name.
+        robust: the server's rule against forged uploads.
     """
 
     schema_version: Literal[1] = 1
@@ -120,6 +122,7 @@ class Contract(Growing):
         tuple[admission.Pattern, ...], Field(max_length=admission.MOST_PATTERNS), wire.Since(1)
     ] = ()
     excluded: Annotated[tuple[Name, ...], wire.Since(2)] = ()
+    robust: Annotated[RobustRule, wire.Since(3)] = "none"
 
     @model_validator(mode="after")
     def _fits(self) -> "Contract":

@@ -9,6 +9,7 @@ from edgeloop import round_history, server_loop
 from edgeloop.algorithm import Algorithm
 from edgeloop.client import Report
 from edgeloop.data import Federation
+from edgeloop.errors import ConfigError
 from edgeloop.participation import ParticipationPolicy, Recorded
 from edgeloop.server_loop import RoundResult
 from simulations.engine import checkpoint, mixing, run_cohort, stacking_benchmark
@@ -82,13 +83,14 @@ class Execution:
             if saved.rows:
                 cohort.restore(saved.models)
             run_state, reports = server_loop.run_rounds(
-                algorithm=recorder.algorithm,
+                algorithm=server_algorithm(self._plan, recorder.algorithm),
                 cohort=cohort,
                 rounds=settings.rounds,
                 run_state=saved.run_state,
                 on_round_end=self._on_round_end(recorder, cohort, watch),
                 should_stop=lambda: measurements.has_stalled(recorder.rows, settings.patience),
                 participation=self._participation,
+                rule=settings.rule,
             )
             watch(settings.rounds, recorder.finished(reports).accuracy)
             self.journal.write(cohort.hits())
@@ -136,3 +138,19 @@ class Execution:
         diverged = concerns.client_warnings(clients_table.read(self._folder))
         concerns.log_all(diverged)
         return [*diverged, *concerns.round_warnings(self._algorithm, self.rows)]
+
+
+def server_algorithm(plan: Plan, algorithm: Algorithm[Any, Any, Any]) -> Algorithm[Any, Any, Any]:
+    """Return the algorithm that the server's loop has: one that learns sums only, where asked.
+
+    Raises:
+        ConfigError: if it needs single uploads, or cryptography is not installed.
+    """
+    if not plan.settings.secure:
+        return algorithm
+    try:
+        from edgeloop.secure.server import summed
+    except ImportError as error:
+        problem = "needs cryptography, which is not installed"
+        raise ConfigError("secure", problem, "pip install 'edgeloop[cloud]'") from error
+    return summed(algorithm, plan.settings.algorithm)

@@ -10,7 +10,7 @@ from edgeloop.errors import EdgeloopError
 from edgeloop.runtime import atomic_files
 from edgeloop.training.compute import enough_memory
 from simulations.engine import checkpoint, companion, late_clients, run_config, run_plan
-from simulations.engine.execution import Execution, Watch
+from simulations.engine.execution import Execution, Watch, server_algorithm
 from simulations.results import concerns, measurements
 from simulations.results.folder import BESIDE, PARTITION, SUMMARY, claim
 from simulations.results.measurements import Row
@@ -61,11 +61,13 @@ def _simulate(
     settings: RunSettings, folder: Path, watch: Watch, sinks: Sequence[Sink], again: bool
 ) -> dict[str, Any]:
     """Run one algorithm, or continue with it; a finished run is what it is, or refused."""
+    settings = run_config.as_begun(settings, folder)
     everyone = settings.federation()
     divided = late_clients.split_late_clients(everyone, settings.new_clients)
     generator = settings.open_generator()
     base = settings.open_base(divided.early.shape, divided.early.classes)
     plan = run_plan.make_plan(settings, divided.early, generator, base)
+    server_algorithm(plan, plan.algorithm)  # or an error, before anything is written
     config = run_config.config(plan, everyone)
     batch_size = 1 if base is not None else settings.batch_size  # statistics have no batches
     found = concerns.data_warnings(divided.early, batch_size)

@@ -2,10 +2,14 @@
 
 import platform
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from edgeloop.data import Federation
+from edgeloop.runtime import atomic_files
 from simulations.engine.run_plan import Plan
+from simulations.results.folder import IDENTITY
+from simulations.settings import RunSettings
 
 
 def config(plan: Plan, federation: Federation) -> dict[str, Any]:
@@ -15,6 +19,8 @@ def config(plan: Plan, federation: Federation) -> dict[str, Any]:
         del asked["mix"]  # as before there was any
     if asked["replay"] is None:
         del asked["replay"]
+    if not asked["secure"]:
+        del asked["secure"]
     return {
         **asked,
         "clients": len(plan.models),
@@ -23,6 +29,18 @@ def config(plan: Plan, federation: Federation) -> dict[str, Any]:
         "models_by_client": dict(plan.models),
         "versions": versions(),
     }
+
+
+def as_begun(settings: RunSettings, folder: Path) -> RunSettings:
+    """Return the settings that a run goes on with: without a rule, if it was begun before any."""
+    held = folder / IDENTITY
+    if settings.robust != "auto" or not held.is_file():
+        return settings
+    try:
+        known = "robust" in atomic_files.read_json(held)
+    except (OSError, TypeError, ValueError):  # `claim` says what is wrong with it
+        return settings
+    return settings if known else settings.model_copy(update={"robust": "none"})
 
 
 def versions() -> dict[str, str]:

@@ -113,7 +113,8 @@ def _finished(place: Path) -> dict[str, Path]:
 def _held(folder: Path) -> str | None:
     try:
         config = atomic_files.read_json(folder / IDENTITY)
-        held = {key: config[key] for key in RunSettings.model_fields if key in config}
+        known = {key: config[key] for key in RunSettings.model_fields if key in config}
+        held = {"robust": "none", **known}  # as before there was any
         ours = config["versions"] == run_config.versions()
         settings = RunSettings.model_validate(held)
         done = is_done(Job(settings, folder))

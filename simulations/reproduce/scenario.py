@@ -195,7 +195,7 @@ class Plan(NamedTuple):
 
     def _merged(self, row: Axis, column: Axis) -> Table:
         tables = (self.scenario.settings, column.settings, row.settings, self.stronger)
-        merged: Table = {"workers": 1}
+        merged: Table = {"workers": 1, "robust": "none"}  # papers average
         for table in tables:
             options = {**merged.get("options", {}), **table.get("options", {})}
             merged = {**merged, **table, "options": options}

@@ -29,6 +29,8 @@ LATER_SETTINGS: Mapping[str, Any] = {
     "base": None,
     "mix": "never",
     "replay": None,
+    "robust": "none",
+    "secure": False,
     "label_column": None,
     "image_column": None,
     "client_column": None,

@@ -13,6 +13,7 @@ from edgeloop.errors import ConfigError, EdgeloopError, choose
 from edgeloop.generator import Generator
 from edgeloop.mixing.experts import Mix
 from edgeloop.privacy.dp_sgd import NoiseSecret
+from edgeloop.protocol.robust_rules import RobustChoice, RobustRule
 from edgeloop.protocol.task import BATCH_SIZE, VARIANT, WIDTH, Scalar
 from edgeloop.runtime.config import Option, PrivacySettings
 from edgeloop.seeds import derive
@@ -57,6 +58,9 @@ class RunSettings(ComputeSettings, DataSettings):
     """Number of clients, the last ones, that join after training."""
     fine_tuning_epochs: Whole = 1
     """Fine-tuning epochs of a client that joins after training."""
+    robust: RobustChoice = "auto"
+    secure: bool = False
+    """Rehearse secure aggregation: the server learns the sum of a round's uploads only."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Random seed of the run."""
     batch_size: Whole = BATCH_SIZE
@@ -124,6 +128,13 @@ class RunSettings(ComputeSettings, DataSettings):
         return NoiseSecret(self.privacy, derive(self.seed, "privacy").to_bytes(8, "big"))
 
     @property
+    def rule(self) -> RobustRule:
+        """The rule against forged uploads; of a replayed run the record's is what counts."""
+        if self.secure and self.robust == "auto":
+            return "none"  # a rule would look at single uploads
+        return algorithms.robust_rule(self.algorithm, self.robust)
+
+    @property
     def compute(self) -> Compute:
         """Where and how clients compute."""
         return Compute(self.device, self.memory_format, self.precision, self.idle)
@@ -144,13 +155,15 @@ class RunSettings(ComputeSettings, DataSettings):
         return None
 
     def without_unasked(self) -> Self:
-        """Return the settings without a generator or a base that their algorithm would not ask."""
+        """Return the settings without a generator, base or rule that their algorithm cannot use."""
         asks = self._needs_generator or self._computes_base
-        based = algorithms.info(self.algorithm).base
+        info = algorithms.info(self.algorithm)
         return self.model_copy(
             update={
                 "generator": self.generator if asks else None,
-                "base": self.base if based else None,
+                "base": self.base if info.base else None,
+                "robust": self.robust if info.robust else "auto",
+                "secure": self.secure and info.averages,
             }
         )
 
@@ -200,6 +213,10 @@ class RunSettings(ComputeSettings, DataSettings):
             problem = "changes nothing with privacy: each step draws its samples"
             raise ConfigError("shuffle", problem, "leave it out")
         usable_device(self.device)
+        rule = self.rule
+        if self.secure and rule != "none":
+            problem = f"{self.robust} compares single uploads, which a secure server does not have"
+            raise ConfigError("robust", problem, "leave out --robust, or --secure")
         self._check_replay()
         self._check_beside()
 
@@ -207,6 +224,9 @@ class RunSettings(ComputeSettings, DataSettings):
         if self.replay is None:
             return
         drawn = self.join_ratio < 1 or self.drop_rate or self.deadline is not None
+        if self.robust != "auto" or self.secure:
+            problem = "has its rule from the record"
+            raise ConfigError("replay", problem, "leave out --robust and --secure")
         if drawn or self.new_clients or self.privacy is not None or self.cohort == "stacked":
             problem = "has who takes part from a record, and clients without noise, one by one"
             remedy = "leave out what draws it, and --new-clients, --privacy and --cohort stacked"

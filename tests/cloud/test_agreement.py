@@ -1,4 +1,4 @@
-"""Which generator a task is bound to, and who hears that it does not answer."""
+"""What a task agrees on: its generator, and who hears that it does not answer; its rule."""
 
 import logging
 import shutil
@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cloud.aggregator.agreement import GeneratorHandle, load_base, make_contract
+from cloud.aggregator.agreement import GeneratorHandle, load_base, make_contract, unchosen
 from cloud.aggregator.ledger import Ledger
+from cloud.aggregator.recording import record_of
 from cloud.aggregator.service import Run
 from cloud.aggregator.settings import CohortSettings, TaskSettings
 from cloud.generator_service.bases import repository
 from edgeloop import generators
 from edgeloop.bases.running import Base
-from edgeloop.errors import BaseError, ConfigError, GeneratorError, UnavailableError
+from edgeloop.errors import BaseError, ConfigError, GeneratorError, RunError, UnavailableError
 from edgeloop.generators import manifest
 from edgeloop.generators.onnx import OnnxGenerator
 from edgeloop.runtime.ports import free_port
@@ -179,6 +180,45 @@ def test_a_base_of_other_inputs_is_refused(wanted: Wanted, tmp_path: Path) -> No
     settings = wanted(algorithm="class-statistics", base=str(tmp_path / "base"))
     with pytest.raises(BaseError, match=r"reads inputs of \(1, 4, 4\), and the task's"):
         load_base(settings)
+
+
+def test_a_new_run_is_robust_unless_its_algorithm_takes_no_rule(wanted: Wanted) -> None:
+    settings = wanted(algorithm="fedproto")
+    assert make_contract(settings).robust == "clip"
+    assert make_contract(wanted(algorithm="class-statistics")).robust == "none"
+    chosen = CohortSettings(devices=("one",), robust="median")
+    assert make_contract(wanted(algorithm="fedproto", cohort=chosen)).robust == "median"
+    with pytest.raises(ConfigError) as caught:
+        make_contract(wanted(algorithm="class-statistics", cohort=chosen))
+    assert caught.value.field == "cohort.robust"
+
+
+def test_a_run_that_was_begun_without_a_rule_goes_on_so(wanted: Wanted, tmp_path: Path) -> None:
+    """As 0.2.0 began it: its contract has no such field. Who asks for a rule is refused."""
+    auto = wanted(algorithm="fedproto")
+    begun = make_contract(auto).model_copy(update={"robust": "none"})
+    assert '"robust"' not in begun.text()
+    (tmp_path / "task").mkdir()
+    with Ledger.open(auto.ledger()) as ledger:
+        ledger.adopt(begun)
+        agreed = ledger.adopt(make_contract(auto), unchosen(auto))
+        assert (agreed.run, agreed.robust) == (begun.run, "none")
+        asked = wanted(algorithm="fedproto", cohort=CohortSettings(devices=("one",), robust="clip"))
+        with pytest.raises(RunError, match="other robust"):
+            ledger.adopt(make_contract(asked), unchosen(asked))
+
+
+def test_the_rule_of_a_run_stays_what_it_began_with(wanted: Wanted, tmp_path: Path) -> None:
+    median = wanted(algorithm="fedproto", cohort=CohortSettings(devices=("one",), robust="median"))
+    auto = wanted(algorithm="fedproto")
+    (tmp_path / "task").mkdir()
+    with Ledger.open(auto.ledger()) as ledger:
+        ledger.adopt(make_contract(median), unchosen(median))
+        assert ledger.adopt(make_contract(auto), unchosen(auto)).robust == "median"
+    with Ledger.open(auto.ledger()) as ledger:
+        assert (
+            record_of(ledger.adopt(make_contract(auto), unchosen(auto)), ledger).robust == "median"
+        )
 
 
 def test_a_run_goes_on_with_the_base_that_it_began_with(

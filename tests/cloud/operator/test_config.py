@@ -152,7 +152,7 @@ def test_what_may_not_change_once_a_run_has_begun() -> None:
     assert config.changed_frozen_fields(old, same) == []
     other = a_task(
         algorithm={"name": "fedtgp", "hyperparameters": {"x": 1}},
-        cohort={"devices": ["press-1"]},
+        cohort={"devices": ["press-1"], "robust": "krum"},
         seed=1,
         batchSize=1,
         shuffle=True,
@@ -168,8 +168,11 @@ def test_what_may_not_change_once_a_run_has_begun() -> None:
         "store",
         "privacy",
         "cohort.devices",
+        "cohort.robust",
         "generator",
     ]
+    table = config.table(other, SETTINGS, None, None)
+    assert table["cohort"]["robust"] == "krum"
 
 
 WAY = {

@@ -190,6 +190,8 @@ LINE: Object = {"cohort": {"selector": {"matchLabels": {"line": "1"}}}}
         ({}, {"cohort": {"selector": {}}}, "cohort.selector finds"),
         (LINE, {"cohort": {"selector": {"matchLabels": {"line": "2"}}}}, "cohort.selector finds"),
         (LINE, {"cohort": {**LINE["cohort"], "quorum": 9}}, ""),
+        ({}, {"cohort": {**COHORT, "robust": "median"}}, "cohort.robust is in"),
+        ({}, {"cohort": {**COHORT, "robust": "auto"}}, ""),
         ({}, {"generator": {"name": "a"}}, "generator is in"),
         ({"generator": {"name": "a"}}, {}, "generator is in"),
         ({"generator": {"name": "a"}}, {"generator": {"name": "b"}}, "generator is in"),

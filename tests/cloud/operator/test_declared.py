@@ -25,6 +25,7 @@ PLACES = {
                 "quorum",
                 "buffer",
                 "outliers",
+                "robust",
                 "deadline_seconds",
                 "give_up_seconds",
             ),

@@ -8,6 +8,7 @@ import pytest
 
 from edgeloop.errors import ConfigError
 from edgeloop.record import Record, RecordedRound
+from simulations.engine import run_config
 from simulations.engine.run import simulate
 from simulations.settings import RunSettings
 from tests.one_device import write_data
@@ -86,3 +87,42 @@ def test_records_that_are_none(tmp_path: Path, data: Path) -> None:
     strangers = record(path, ("07", ""), ("0", ""), ("0", ""))
     with pytest.raises(ConfigError, match="names client-07, and the data has client-00"):
         run(tmp_path / "run", data, replay=strangers)
+
+
+def test_a_replay_has_its_rule_from_the_record(data: Path, tmp_path: Path) -> None:
+    asked = RunSettings(
+        algorithm="fedala", data=str(data), replay=record(tmp_path / "r"), robust="median"
+    )
+    with pytest.raises(ConfigError, match="has its rule from the record"):
+        asked.check()
+
+
+def test_a_run_of_before_there_were_rules_goes_on_without_one(data: Path, tmp_path: Path) -> None:
+    settings = RunSettings(algorithm="fedavg", data=str(data))
+    assert run_config.as_begun(settings, tmp_path).rule == "clip"
+    (tmp_path / "run.json").write_text('{"seed": 0}')
+    assert run_config.as_begun(settings, tmp_path).rule == "none"
+    (tmp_path / "run.json").write_text('{"robust": "auto"}')
+    assert run_config.as_begun(settings, tmp_path).rule == "clip"
+
+
+def test_a_rule_is_what_a_run_is_made_with(data: Path, tmp_path: Path) -> None:
+    found = {
+        rule: run(tmp_path / rule, data, rounds=1, robust=rule)["knowledge_sha256"]
+        for rule in ("none", "median", "krum")
+    }
+    assert len(set(found.values())) == 3
+
+
+def test_a_run_whose_server_learns_sums_only(data: Path, tmp_path: Path) -> None:
+    found = [
+        run(tmp_path / name, data, rounds=2, algorithm="fedavg", secure=secure, robust="none")
+        for name, secure in (("plain", False), ("secure", True), ("again", True))
+    ]
+    assert found[1]["knowledge_sha256"] == found[2]["knowledge_sha256"]
+    plain, secure = (each["accuracy_by_round"][:2] for each in found[:2])
+    assert plain == pytest.approx(secure, abs=0.02)
+    with pytest.raises(ConfigError, match="needs single uploads"):
+        run(tmp_path / "no", data, algorithm="fedgh", secure=True)
+    with pytest.raises(ConfigError, match="compares single uploads"):
+        run(tmp_path / "no", data, algorithm="fedavg", secure=True, robust="clip")

@@ -1,0 +1,21 @@
+"""How a server averages what some clients may have forged: the rules' names."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+RobustRule = Literal["none", "clip", "median", "trimmed-mean", "geometric-median", "krum"]
+"""What a run does with a round's uploads before its algorithm has them; see `edgeloop.robust`."""
+
+RobustChoice = Annotated[
+    Literal["auto", "none", "clip", "median", "trimmed-mean", "geometric-median", "krum"],
+    Field(
+        description="What is done with uploads against forged ones: clip, median, trimmed-mean,"
+        " geometric-median, krum or none; auto is clip where the algorithm averages or learns from"
+        " uploads. The same for a whole run."
+    ),
+]
+"""What a person asks for."""
+
+DEFAULT: RobustRule = "clip"
+"""Of a run that nobody has chosen a rule for, and whose algorithm takes one."""
