@@ -11,7 +11,7 @@ from edgeloop.runtime.config import PREFIX, Port, Settings, first_line
 
 FILE = "authority.toml"
 
-Days = Annotated[float, Field(gt=0.0001, le=397)]
+Days = Annotated[float, Field(ge=0.01, le=397)]
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,253}$")]
 
 

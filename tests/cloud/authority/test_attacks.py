@@ -188,6 +188,14 @@ def refused(settings: BrokerSettings) -> None:
         pass
 
 
+def is_refused(settings: BrokerSettings) -> bool:
+    try:
+        with MqttConnection(settings, "x", [contract_topic(TASK)]):
+            return False
+    except BrokerError:
+        return True
+
+
 @pytest.mark.parametrize("listener", ["devices", "services"])
 def test_no_certificate(broker: GuardedBroker, press: Path, listener: str) -> None:
     none = {"certificate_file": None, "key_file": None, "port": getattr(broker, listener)}
@@ -269,4 +277,27 @@ def test_who_is_revoked(here: Site, broker: GuardedBroker, server: Path) -> None
             assert up.flush(5.0)
             assert heard(up) == [], "what it has planted is not told"
         assert heard(device) == []
-    refused(settings)
+    wait_until(lambda: is_refused(settings), 30)  # the broker reads its files again
+
+
+def test_an_aggregator_that_is_revoked(here: Site, broker: GuardedBroker) -> None:
+    other = here.issue("aggregator", task="mills")
+    broker.update()
+    settings = broker.settings(other, "aggregator")
+    with connected(settings, "aggregator") as up:
+        assert goes(up, contract_topic("mills"))
+        here.authority.revoke_service(Identity("mills", "aggregator"), "ann")
+        broker.update()
+        wait_until(lambda: not goes(up, contract_topic("mills")), 30)
+    wait_until(lambda: is_refused(settings), 30)
+
+
+def test_a_certificate_that_was_replaced(here: Site, broker: GuardedBroker) -> None:
+    """A token that names a device lets it be replaced; who has the old one is out."""
+    lost = here.enrol("press-8")
+    stolen = lost.rename(lost.with_name("stolen"))
+    found = here.enrol("press-8")
+    broker.update()
+    wait_until(lambda: is_refused(broker.settings(stolen)), 30)
+    with connected(broker.settings(found), "press-8") as device:
+        assert goes(device, upload_topic(TASK, "press-8"))
