@@ -136,7 +136,7 @@ def test_another_tasks_topics(here: Site, broker: GuardedBroker, server: Path) -
         connected(broker.settings(oven), "oven-1", *topics) as device,
         connected(broker.settings(other, "aggregator"), "x", upload_topic(TASK, "+")) as rival,
     ):
-        assert goes(device, upload_topic("ovens", "oven-1"))
+        wait_until(lambda: goes(device, upload_topic("ovens", "oven-1")), 30)
         assert not goes(device, upload_topic(TASK, "oven-1"))
         assert not goes(rival, contract_topic(TASK))
         assert not goes(up, contract_topic("ovens"))
@@ -267,7 +267,7 @@ def test_who_is_revoked(here: Site, broker: GuardedBroker, server: Path) -> None
     broker.update()
     settings, topic = broker.settings(lost), presence_topic(TASK, "press-9")
     with connected(settings, "press-9", round_topic(TASK)) as device:
-        assert goes(device, topic, retain=True)
+        wait_until(lambda: goes(device, topic, retain=True), 30)
         here.authority.revoke(Identity(TASK, "press-9"), "ann")
         broker.update()
         wait_until(lambda: not goes(device, topic), 30)
@@ -285,7 +285,7 @@ def test_an_aggregator_that_is_revoked(here: Site, broker: GuardedBroker) -> Non
     broker.update()
     settings = broker.settings(other, "aggregator")
     with connected(settings, "aggregator") as up:
-        assert goes(up, contract_topic("mills"))
+        wait_until(lambda: goes(up, contract_topic("mills")), 30)
         here.authority.revoke_service(Identity("mills", "aggregator"), "ann")
         broker.update()
         wait_until(lambda: not goes(up, contract_topic("mills")), 30)
@@ -300,4 +300,4 @@ def test_a_certificate_that_was_replaced(here: Site, broker: GuardedBroker) -> N
     broker.update()
     wait_until(lambda: is_refused(broker.settings(stolen)), 30)
     with connected(broker.settings(found), "press-8") as device:
-        assert goes(device, upload_topic(TASK, "press-8"))
+        wait_until(lambda: goes(device, upload_topic(TASK, "press-8")), 30)
