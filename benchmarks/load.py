@@ -102,8 +102,8 @@ def measure(devices: int, store: str | None) -> Measured:
 
 @contextmanager
 def running(folder: Path) -> Iterator[tuple[int, int]]:
-    """Run the Mosquitto that `edgeloop up` runs; yield its port and its process."""
-    settings = StackBroker(port=free_port())
+    """Run the Mosquitto that `edgeloop up` runs by `plain = true`; yield its port and process."""
+    settings = StackBroker(port=free_port(), plain=True)
     (folder / "broker").mkdir()
     command = bound(mosquitto.prepare_broker(settings, folder / "broker").command, signal.SIGTERM)
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 - as `up` does

@@ -112,10 +112,13 @@ class GuardedBroker:
         self.mosquitto.process.send_signal(signal.SIGHUP)
 
     def _written(self) -> bool:
-        """Write; tell whether the list has all who are revoked: it has whole seconds."""
+        """Write; tell whether the lists have all who are revoked: they have whole seconds."""
         publishing.write(self.site.authority, self.folder, "")
-        found = x509.load_pem_x509_crl((self.folder / f"{DEVICES}.crl").read_bytes())
-        return serials(found) == serials(self.site.authority.revoked(DEVICES))
+        return all(self._is_listed(signer) for signer in (DEVICES, SERVICES))
+
+    def _is_listed(self, signer: str) -> bool:
+        found = x509.load_pem_x509_crl((self.folder / f"{signer}.crl").read_bytes())
+        return serials(found) == serials(self.site.authority.revoked(signer))
 
 
 def serials(found: x509.CertificateRevocationList) -> set[int]:

@@ -88,6 +88,7 @@ def sync(
 ) -> None:
     """Keep the files of a broker on another machine than the authority up to date."""
     logs.configure(log_format)
+    _trusting(folder / f"{SERVICES}.crt")  # what is wrong here is said at once
     with console.serving():
         while True:
             try:
@@ -100,7 +101,7 @@ def sync(
 
 def fetch_changes(server: str, folder: Path, token: str) -> bool:
     """Write what has changed at the authority; tell whether anything has."""
-    context = ssl.create_default_context(cafile=str(folder / f"{SERVICES}.crt"))
+    context = _trusting(folder / f"{SERVICES}.crt")
     paths = {RIGHTS: "/v1/rights", **{f"{n}.crl": f"/v1/revoked/{n}" for n in (DEVICES, SERVICES)}}
     changed = False
     for name, path in paths.items():
@@ -110,6 +111,14 @@ def fetch_changes(server: str, folder: Path, token: str) -> bool:
                 atomic_files.write(before, content, 0o640 if name == RIGHTS else 0o644)
             changed = True
     return changed
+
+
+def _trusting(authority: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(authority))
+    except OSError as error:  # an SSLError is one
+        remedy = "copy the folder here that edgeloop ca issue broker made"
+        raise ConfigError(str(authority), f"cannot be used ({error})", remedy) from error
 
 
 def _differs(before: bytes, content: bytes) -> bool:

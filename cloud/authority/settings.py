@@ -7,11 +7,12 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from sqlalchemy import URL
 
+from edgeloop.errors import ConfigError
 from edgeloop.runtime.config import PREFIX, Port, Settings, first_line
 
 FILE = "authority.toml"
 
-Days = Annotated[float, Field(gt=0.0001, le=397)]
+Days = Annotated[float, Field(ge=0.01, le=397)]
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,253}$")]
 
 
@@ -67,11 +68,15 @@ class AuthoritySettings(Settings):
         """Return the keys' passphrase, if they have one.
 
         Raises:
-            ConfigError: if its file cannot be read.
+            ConfigError: if its file cannot be read, or has none.
         """
         if self.passphrase_file is None:
             return None
-        return first_line(self.passphrase_file, "passphrase_file")
+        found = first_line(self.passphrase_file, "passphrase_file").strip()
+        if not found:
+            problem = f"{self.passphrase_file} has an empty first line"
+            raise ConfigError("passphrase_file", problem, "write the passphrase there")
+        return found
 
     def database(self, folder: Path) -> str | URL:
         """Return the URL of the database.

@@ -117,9 +117,14 @@ def ask(
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_verify_locations(cadata=authority)
+    except (OSError, ValueError) as error:
+        problem = f"cannot be used ({error})"
+        remedy = "give the services.crt of edgeloop ca init, PEM"
+        raise ConfigError("the authority's certificate", problem, remedy) from error
+    try:
         if certificate is not None:
             context.load_cert_chain(*certificate, password="")
-    except (ssl.SSLError, OSError, ValueError) as error:
+    except OSError as error:  # an SSLError is one
         remedy = "enrol again, into a new folder"
         raise ConfigError(
             "the device's certificates", f"cannot be used ({error})", remedy

@@ -10,9 +10,16 @@ from edge.agent import enrolment
 from edge.agent.authority_client import Place, pinned
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError
-from edgeloop.runtime.config import first_line
+from edgeloop.protocol.task import DeviceName
+from edgeloop.runtime.config import Settings, first_line, parse
 
 HERE = Path("identity")
+
+
+class Named(Settings):
+    """A device, as far as it has a name."""
+
+    name: DeviceName
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,6 +44,7 @@ def enroll(  # noqa: PLR0913 - an option each
 ) -> None:
     """Enrol this device: its key is made here, and never leaves it."""
     place = Place.of(server)
+    parse({"name": name}, Named, "--name")
     secret = _token(token, token_file)
     facts = enrolment.enrol(folder, place, _authority(place, ca_fingerprint, ca_file), secret, name)
     console.say(f"{facts.name} is admitted to {facts.task}; its identity is in {folder}")

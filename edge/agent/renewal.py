@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 60.0
 """Between two looks at whether half of the certificate's life is over."""
 
-AGAIN_SECONDS = 600.0
-"""Before an authority that does not answer, or refuses, is asked again."""
+LONGEST_SECONDS = 600.0
+"""Before an authority that does not answer, or refuses, is asked again; less at first."""
 
 
 def _utc() -> datetime:
@@ -71,4 +71,5 @@ class Renewal:
     def _run(self) -> None:
         pause = 0.0
         while not self._ended.wait(pause):
-            pause = self._look_seconds if self.look() else AGAIN_SECONDS
+            well = self.look()
+            pause = self._look_seconds if well else min(2 * pause + 30.0, LONGEST_SECONDS)

@@ -171,6 +171,7 @@ def test_tasks_and_devices_have_the_keys_of_their_files() -> None:
     made = {"name", "folder", "broker", "http", "store", "store_file"}
     made |= {"trace"}  # one collector for all
     made |= {"ingest"}  # processes beside an aggregator: a FederatedTask has them
+    made |= {"authority"}  # and no `edgeloop ca serve`
     assert keys_of("definitions/task") == set(TaskSettings.model_fields) - made
     cohort = "definitions/task/properties/cohort"
     assert keys_of(cohort) == set(CohortSettings.model_fields)

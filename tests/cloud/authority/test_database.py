@@ -137,3 +137,22 @@ def test_a_key_that_a_crash_has_left_beside_an_older_certificate(tmp_path: Path)
         (place / "device.key").unlink()
         local_devices.admit_if_due(authority, press, place)
         assert (place / "device.crt").read_bytes() == before, "who was revoked stays out"
+
+
+def test_an_authority_whose_keys_are_encrypted(tmp_path: Path) -> None:
+    secret, folder = tmp_path / "secret", tmp_path / "authority"
+    words = ["init", "--folder", str(folder), "--passphrase-file", str(secret)]
+    for content, problem in ((None, "cannot be read"), ("\n", "has an empty first line")):
+        if content is not None:
+            secret.write_text(content)
+        with pytest.raises(ConfigError, match=f"--passphrase-file: .*{problem}"):
+            command.main(words)
+        assert not folder.exists()
+    secret.write_text("a secret\n")
+    assert command.main(words) == 0
+    assert b"ENCRYPTED" in (folder / "services.key").read_bytes()
+    with service.opened(folder) as (authority, _):
+        assert not authority.admitted()
+    secret.write_text("another\n")
+    with pytest.raises(ConfigError, match="with another passphrase"), service.opened(folder):
+        pass

@@ -133,3 +133,9 @@ def shake_hands(*turns: ssl.SSLObject) -> None:
     for side in turns:
         with suppress(ssl.SSLWantReadError):  # it waits for the other side
             side.do_handshake()
+
+
+def test_a_folder_that_knows_no_authority(tmp_path: Path) -> None:
+    words = ["--server", "https://x:1", "--folder", str(tmp_path), "--token-file", "x"]
+    with pytest.raises(ConfigError, match=r"services.crt: cannot be used .*; copy the folder here"):
+        broker_command.main(["sync", *words])

@@ -322,3 +322,26 @@ def test_commands_that_show(here: Site, capsys: pytest.CaptureFixture[str]) -> N
 def test_commands_that_are_wrong(here: Site, words: list[str], problem: str) -> None:
     with pytest.raises(EdgeloopError, match=re.escape(problem)):
         command.main([*words, "--folder", str(here.folder)])
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--name", "aggregator"], "--name: name: a device may not be called aggregator"),
+        (["--name", "a b"], "--name: name: 'a b'"),
+        (["--name", "a", "--token", "t"], "--token: is one of two; give --token or --token-file"),
+        (["--name", "a", "--ca-fingerprint", "x"], "--ca-fingerprint: is one of two: without"),
+        (["--name", "a", "--server", "http://x"], "--server: 'http://x' is no URL"),
+        (["--name", "a"], "the authority's certificate: cannot be used"),
+    ],
+)
+def test_a_device_that_is_told_wrong_things(
+    here: Site, tmp_path: Path, words: list[str], problem: str
+) -> None:
+    (tmp_path / "junk").write_text("junk")
+    common = ["--token-file", str(tmp_path / "junk"), "--ca-file", str(tmp_path / "junk")]
+    if "--server" not in words:
+        common += ["--server", here.url]
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        enrol_command.main([*common, *words, "--folder", str(tmp_path / "identity")])
+    assert not (tmp_path / "identity" / "device.crt").exists()
