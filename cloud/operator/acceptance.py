@@ -23,7 +23,7 @@ BROKER_HOST = f"{GROUP}/broker-host"
 
 INVALID, FORBIDDEN = 422, 403
 UNTRIED = 400
-"""Where somebody's webhook takes no trials: then the cluster says it when it is asked in earnest."""
+"""Where a webhook of somebody's takes no trials: the cluster is then asked in earnest."""
 
 _RIGHTLESS = "cannot create resource"
 """What the cluster says where the operator has not the right to try a pod out."""
