@@ -88,6 +88,7 @@ def signed(wanted: Wanted, authority: Pair, days: int, now: datetime) -> Pair:
     made = _builder(_subject(wanted.name), issuer.subject, key, now, until)
     made = made.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     made = made.add_extension(_usage(signs=False), critical=True)
+    made = made.add_extension(_issued_by(issuer), critical=False)  # which strict clients ask for
     names = _names(wanted)
     role = ExtendedKeyUsageOID.SERVER_AUTH if names else ExtendedKeyUsageOID.CLIENT_AUTH
     made = made.add_extension(x509.ExtendedKeyUsage([role]), critical=False)
@@ -122,8 +123,10 @@ def _builder(
     now: datetime,
     lasts: timedelta,
 ) -> x509.CertificateBuilder:
+    named = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     return (
         x509.CertificateBuilder()
+        .add_extension(named, critical=False)
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
@@ -131,6 +134,15 @@ def _builder(
         .not_valid_before(now - _EARLY)
         .not_valid_after(now + lasts)
     )
+
+
+def _issued_by(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    kind = x509.SubjectKeyIdentifier
+    try:
+        known = issuer.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        known = kind.from_public_key(issuer.public_key())
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(known)
 
 
 def _usage(*, signs: bool) -> x509.KeyUsage:

@@ -4,6 +4,7 @@ import base64
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,7 +44,9 @@ class Release:
         if wanted is None:
             return []
         authority = certificates.new_authority(wanted.authority, now)
-        return [_secret(each, authority, now) for each in wanted.certificates]
+        signing = {"tls.crt": authority.certificate, "tls.key": authority.key}
+        signed = [_secret(each, authority, now) for each in wanted.certificates]
+        return [_held(wanted.authority, signing), *signed]
 
     def here(self, text: str) -> str:
         """Return a text with the paths of this machine, and its broker."""
@@ -116,8 +119,12 @@ class Release:
 def _secret(wanted: Wanted, authority: Pair, now: datetime) -> Manifest:
     made = certificates.signed(wanted, authority, 90, now)
     files = {"tls.crt": made.certificate, "tls.key": made.key, "ca.crt": authority.certificate}
+    return _held(wanted.secret, files)
+
+
+def _held(name: str, files: Mapping[str, bytes]) -> Manifest:
     data = {key: base64.b64encode(each).decode() for key, each in files.items()}
-    return {"kind": "Secret", "metadata": {"name": wanted.secret}, "data": data}
+    return {"kind": "Secret", "metadata": {"name": name}, "data": data}
 
 
 def render(folder: Path, *arguments: str | Path) -> Release:

@@ -74,3 +74,25 @@ def test_algorithms_are_described_without_torch() -> None:
         "; sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_name_that_is_only_bound_is_not_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+from dataclasses import dataclass
+
+import torch_that_is_not_here
+
+
+def pull(x):
+    return torch_that_is_not_here.pull(x)
+
+
+@dataclass
+class Config:
+    pull: float = 1.0
+"""
+    (tmp_path / "bound_alike.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert modules.constant("bound_alike", "Config")().pull == 1.0

@@ -6,6 +6,7 @@ import pytest
 
 from cloud.operator import acceptance
 from edgeloop import algorithms
+from tests.cloud.operator.api_server import ApiServer, Fault
 from tests.cloud.operator.cluster import Cluster, Object, condition, secret, task, wait
 from tests.cloud.operator.conftest import Aggregator, StartOperator
 from tests.cloud.operator.examples import a_task
@@ -164,6 +165,25 @@ def test_what_is_in_order_is_accepted_and_mended_is_taken(
     held = cluster.get("configmaps", NAME)
     assert held is not None
     assert "server_lr = 0.05\nstale = true" in held["data"]["task.toml"]
+
+
+@pytest.mark.parametrize("resource", ["pods", "statefulsets"])
+def test_where_a_webhook_takes_no_trials_a_task_is_run(
+    server: ApiServer,
+    cluster: Cluster,
+    start_operator: StartOperator,
+    aggregator: Aggregator,
+    kubelet: Kubelet,
+    resource: str,
+) -> None:
+    verb = "create" if resource == "pods" else "patch"
+    said = "admission webhook does not support dry run"
+    fault = Fault(lambda asked: (asked.verb, asked.resource) == (verb, resource), 400, 1, said)
+    server.faults.append(fault)
+    start_operator(*aggregator.flags)
+    cluster.create("federatedtasks", task())
+    phase(cluster, "Running")
+    assert not fault.times
 
 
 def test_a_run_that_has_begun_reaches_for_no_foreign_secret(

@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509 import verification
+from cryptography.x509.oid import NameOID
 
 from cloud.operator import certificates
 from cloud.operator.certificates import Pair, Release, Wanted
@@ -74,6 +79,42 @@ def test_other_names_and_another_authority_are_other_certificates() -> None:
     assert certificates.must_be_made(made, BROKER, other, NOW)
     forged = {**made, "ca.crt": other.certificate}
     assert certificates.must_be_made(forged, BROKER, other, NOW)
+
+
+@pytest.mark.parametrize("wanted", [BROKER, CLIENT])
+def test_the_strictest_client_takes_it(wanted: Wanted) -> None:
+    made = certificates.signed(wanted, AUTHORITY, 90, NOW)
+    found = x509.load_pem_x509_certificate(made.certificate)
+    trusted = x509.load_pem_x509_certificate(AUTHORITY.certificate)
+    store = verification.Store([trusted])
+    builder = verification.PolicyBuilder().store(store).time(NOW + timedelta(days=1))
+    if wanted is BROKER:
+        assert builder.build_server_verifier(x509.DNSName("b.fed.svc")).verify(found, [])
+    else:
+        assert not found.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        found.verify_directly_issued_by(trusted)
+
+
+def test_an_authority_of_helms_signs_on() -> None:
+    """A release before had helm make it: RSA, and without what ours has."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "old")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + timedelta(days=3650))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    old = Pair(made.public_bytes(Encoding.PEM), text)
+    signed = certificates.signed(BROKER, old, 90, NOW)
+    x509.load_pem_x509_certificate(signed.certificate).verify_directly_issued_by(made)
+    assert not certificates.must_be_made(held(signed, old), BROKER, old, NOW)
 
 
 def test_a_certificate_does_not_outlive_its_authority() -> None:
