@@ -59,7 +59,7 @@ def ingest(settings: TaskSettings) -> None:
         algorithm = algorithms.load_for_contract(contract, handle.generator)
         with connect(settings) as connection:
             replica = Replica(connection, contract, algorithm, ledger, settings.cohort.rate_limits)
-            log.info("task %s: taking uploads", settings.name)
+            log.info("task %s: takes uploads", settings.name)
             while not ledger.finished():
                 replica.take_for(LOOK_SECONDS)
 

@@ -26,16 +26,16 @@ def main(arguments: Sequence[str]) -> int:
     changes={"partition": Option(required=True)},
 )
 def partition_command(
-    chosen: DataSettings,
+    settings: DataSettings,
     out: Annotated[Path, typer.Option(help="Output folder, new or empty.")],
 ) -> None:
     """Write each client's training and test samples to a folder that other commands read."""
     if not out.parent.is_dir():
         raise ConfigError("out", f"there is no folder {out.parent}", "make it first")
-    federation = chosen.federation()
+    federation = settings.federation()
     library.write(federation, out)
     columns = ("client", "train", "test", *federation.class_names)
-    console.table(f"{len(federation)} clients of {chosen.data}", columns, rows(federation))
+    console.table(f"{len(federation)} clients of {settings.data}", columns, rows(federation))
     console.say(f"written: {out}")
 
 

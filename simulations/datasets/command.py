@@ -71,26 +71,26 @@ def fetch(
     changes={"data": Option(positional=True, help="Data set: a folder or a file, as for --data.")},
 )
 def show(
-    chosen: DataSettings,
+    settings: DataSettings,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Show what a data set holds, whole or divided; nothing is written."""
-    source = chosen.data
-    if chosen.partition is None and not library.is_divided(source):
-        _check_undivided(chosen)
-        pool = library.read(source, chosen.image_size, columns=chosen.columns)
-        layout = library.layout_of(source, chosen.columns).layout
+    source = settings.data
+    if settings.partition is None and not library.is_divided(source):
+        _check_undivided(settings)
+        pool = library.read(source, settings.image_size, columns=settings.columns)
+        layout = library.layout_of(source, settings.columns).layout
         showing.show_pool(source, layout, pool, as_json=as_json)
     else:
-        showing.show_federation(source, chosen.federation(), as_json=as_json)
+        showing.show_federation(source, settings.federation(), as_json=as_json)
 
 
-def _check_undivided(chosen: DataSettings) -> None:
+def _check_undivided(settings: DataSettings) -> None:
     """Refuse what only a divided data set has."""
     for field in ("clients", "samples"):
-        if getattr(chosen, field) is not None:
+        if getattr(settings, field) is not None:
             problem = "is of a partition, and none is asked for"
             raise ConfigError(field, problem, "give a --partition, or leave it out")
-    if chosen.layout != "files":
+    if settings.layout != "files":
         problem = "'signal', but this source has no config.json with one file per client"
         raise ConfigError("layout", problem, "leave it out")

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     },
 )
 def command(
-    chosen: AttackSettings,
+    settings: AttackSettings,
     algorithm: Annotated[
         list[str], typer.Argument(help="Algorithms to attack: fedavg fedproto ...")
     ],
@@ -53,7 +53,7 @@ def command(
     ] = Path("runs/privacy"),
 ) -> None:
     """Attack real uploads, and measure how similar the outcome is to the client's images."""
-    study = Study(chosen, tuple(dict.fromkeys(algorithm)), parse_counts(samples), seeds, out)
+    study = Study(settings, tuple(dict.fromkeys(algorithm)), parse_counts(samples), seeds, out)
     with console.progress("attacks", len(study.attacks())) as report:
         summary = run(study, report)
     atomic_files.write(out / "privacy.png", picture(attack_results(study)))

@@ -123,12 +123,12 @@ def jobs_of(
         for cell, table in runs.items():
             place = ready.data_path(str(table["data"]), data)
             filled = {**plan.trial(table, number), "data": place}
-            chosen = config.parse(filled, RunSettings, f"{cell.row}, {cell.column}")
-            others = tuple(each for each in chosen.beside if each != chosen.algorithm)
-            chosen = chosen.model_copy(update={"beside": others})  # no cell is beside itself
-            chosen.check()
-            name = "-".join(_slug(part) for part in (*cell, plan.name_of(chosen)) if part)
-            jobs[cell, number] = Job(chosen, folder / "runs" / name)
+            settings = config.parse(filled, RunSettings, f"{cell.row}, {cell.column}")
+            others = tuple(each for each in settings.beside if each != settings.algorithm)
+            settings = settings.model_copy(update={"beside": others})  # no cell is beside itself
+            settings.check()
+            name = "-".join(_slug(part) for part in (*cell, plan.name_of(settings)) if part)
+            jobs[cell, number] = Job(settings, folder / "runs" / name)
     owners = {job.folder: cell for (cell, _), job in jobs.items()}
     for (cell, _), job in jobs.items():
         if (other := owners[job.folder]) != cell:

@@ -43,7 +43,7 @@ CHANGES = {
 
 @options.of(RunSettings, "tune", only=SCENARIO, changes=CHANGES)
 def command(
-    chosen: RunSettings,
+    settings: RunSettings,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds for each candidate.")] = 1,
     try_: Annotated[
         list[str] | None,
@@ -64,14 +64,14 @@ def command(
     ] = None,
 ) -> None:
     """Tune an algorithm's hyperparameters; run the same command again to continue after a stop."""
-    chosen.check()
-    if algorithms.info(chosen.algorithm).rounds == 1:
-        chosen = chosen.model_copy(update={"rounds": 1})  # another exchange tells nothing new
-    algorithm, wanted = chosen.algorithm, chosen.workers
-    folder = out or Path("runs") / f"tune-{algorithm}-{Path(chosen.data).resolve().stem}"
+    settings.check()
+    if algorithms.info(settings.algorithm).rounds == 1:
+        settings = settings.model_copy(update={"rounds": 1})  # another exchange tells nothing new
+    algorithm, wanted = settings.algorithm, settings.workers
+    folder = out or Path("runs") / f"tune-{algorithm}-{Path(settings.data).resolve().stem}"
     space = spaces.parse(algorithm, try_ or [])
-    _check(space, chosen)
-    tuning = Tuning(chosen, space, method, seeds, held_out, folder)
+    _check(space, settings)
+    tuning = Tuning(settings, space, method, seeds, held_out, folder)
     with console.progress(f"tune {algorithm}", total(tuning)) as report:
         finished: list[str] = []
 
@@ -83,14 +83,14 @@ def command(
     _show(tuning, found)
 
 
-def _check(space: spaces.Space, chosen: RunSettings) -> None:
+def _check(space: spaces.Space, settings: RunSettings) -> None:
     """Refuse a hyperparameter that is both tried and set.
 
     Raises:
         ConfigError: naming it.
     """
     for name in space:
-        if name in chosen.options:
+        if name in settings.options:
             raise ConfigError("set", f"{name} is tried too", f"leave out --set {name} or --try")
 
 
@@ -148,11 +148,11 @@ def caveats(found: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def command_line(chosen: RunSettings, tuned: spaces.Options) -> str:
+def command_line(settings: RunSettings, tuned: spaces.Options) -> str:
     """Return the command line of the scenario with these hyperparameters."""
-    changes = {"options": {**chosen.options, **tuned}}
-    whole = chosen.model_copy(update=changes).without_unasked()
-    words = ["edgeloop", "simulate", chosen.algorithm]
+    changes = {"options": {**settings.options, **tuned}}
+    whole = settings.model_copy(update=changes).without_unasked()
+    words = ["edgeloop", "simulate", settings.algorithm]
     fields = RunSettings.model_fields.items()
     for name, field in sorted(fields, key=lambda each: not each[1].is_required()):
         value = getattr(whole, name)
@@ -165,11 +165,11 @@ def command_line(chosen: RunSettings, tuned: spaces.Options) -> str:
     return shlex.join(words)
 
 
-def in_a_file(chosen: RunSettings, tuned: spaces.Options) -> str:
+def in_a_file(settings: RunSettings, tuned: spaces.Options) -> str:
     """Return the hyperparameters as an aggregator's TOML file has them."""
-    pairs = {**chosen.options, **tuned}.items()
+    pairs = {**settings.options, **tuned}.items()
     inner = ", ".join(f"{key} = {_toml(value)}" for key, value in pairs)
-    named = {"variant": chosen.variant, "base": chosen.base}
+    named = {"variant": settings.variant, "base": settings.base}
     lines = [
         f"{key} = {_toml(each)}" for key, each in named.items() if each not in (None, "released")
     ]
