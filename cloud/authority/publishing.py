@@ -1,9 +1,11 @@
 """Keeps a broker's files true: who may what, and whose certificates are revoked."""
 
+import fcntl
 import logging
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -34,18 +36,34 @@ def write(authority: Authority, folder: Path, prefix: str) -> bool:
     Raises:
         EdgeloopError: if the database or the folder is away.
     """
-    changed = [_write_list(authority, folder, each) for each in (DEVICES, SERVICES)]
-    text = mosquitto_acl(names_of(authority.admitted()), authority.services(), prefix)
-    if _content(folder / RIGHTS) != text.encode():
-        with atomic_files.writing(folder):
+    with _alone(folder):
+        changed = [_write_list(authority, folder, each) for each in (DEVICES, SERVICES)]
+        text = mosquitto_acl(names_of(authority.admitted()), authority.services(), prefix)
+        if _content(folder / RIGHTS) != text.encode():
             atomic_files.write(folder / RIGHTS, text.encode(), 0o640)
-        changed.append(True)
+            changed.append(True)
     return any(changed)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing the same files: `ca serve` and a command may both do so.
+
+    Raises:
+        EdgeloopError: if the folder is away or cannot be written.
+    """
+    with atomic_files.writing(folder):
+        held = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(held)
 
 
 def write_authorities(authority: Authority, folder: Path) -> None:
     """Write the certificates of both authorities: whom the broker's listeners trust."""
-    with atomic_files.writing(folder):
+    with _alone(folder):
         for signer in (DEVICES, SERVICES):
             content = pem(authority.certificate(signer)).encode()
             atomic_files.write(folder / f"{signer}.crt", content, 0o644)
@@ -59,8 +77,7 @@ def _write_list(authority: Authority, folder: Path, signer: str) -> bool:
             return False
     elif before is not None and made.last_update_utc <= before.last_update_utc:
         return False  # within one second: the next look has a later one
-    with atomic_files.writing(folder):
-        atomic_files.write(path, pem(made).encode(), 0o644)
+    atomic_files.write(path, pem(made).encode(), 0o644)
     return True
 
 

@@ -1,6 +1,7 @@
 """Tokens, certificates and revocation, by a clock that the test sets."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from cloud.authority import keys
+from cloud.authority import keys, publishing
 from cloud.authority.authority import Authority, DeniedError
 from cloud.authority.database import Database
 from cloud.authority.identity import Identity
@@ -330,3 +331,16 @@ def test_a_fleet_of_a_thousand(authority: Authority, clock: Clock) -> None:
             authority.renew(shown(each), request(each.identity.name, key), HERE)
     clock.pass_(days=7)
     assert not revoked(authority), "what has expired need not be on the list"
+
+
+def test_two_who_write_a_brokers_files_at_once(authority: Authority, tmp_path: Path) -> None:
+    """As `edgeloop ca serve` does, and a command of an operator meanwhile."""
+
+    def write(_: int) -> None:
+        (tmp_path / "rights.acl").unlink(missing_ok=True)
+        publishing.write(authority, tmp_path, "")
+        publishing.write_authorities(authority, tmp_path)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(60)))
+    assert {each.name for each in tmp_path.glob(".*.new")} == set()
