@@ -25,14 +25,14 @@ class Told:
         self.informer = Informer("things", self._listed, self._watched)
 
     def _listed(self) -> Object:
-        found = self.lists.get(timeout=30)
+        found = self.lists.get()
         if isinstance(found, ApiException):
             raise found
         return found
 
     def _watched(self, version: str) -> Iterator[Object]:
         self.watched.append(version)
-        while (event := self.events.get(timeout=30)) is not None:
+        while (event := self.events.get()) is not None:
             if isinstance(event, ApiException):
                 raise event
             yield event

@@ -11,6 +11,7 @@ import pytest
 import tomli_w
 
 from cloud.operator import aggregators
+from cloud.operator.status import AggregatorStatus
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
 from tests.cloud.operator.cluster import Cluster, Object, condition, task, wait
@@ -115,12 +116,15 @@ def test_a_task_with_a_real_aggregator(
     assert summary["run"] == run
     assert status["accuracy"] == f"{summary['accuracy_by_round'][-1]:.4f}"
     again = node.start(aggregator[0])
-    told = wait(
-        "it answers", lambda: aggregators.fetch_status(f"http://127.0.0.1:{node.port}", 5.0)
-    )
+    told = wait("it has found out", lambda: _finished(node.port))
     again.stop()
     assert (told.run, told.finished, told.round, told.obstacles) == (run, True, 2, ())
     assert told.accuracy == summary["accuracy_by_round"][-1], "as it ended, without its devices"
+
+
+def _finished(port: int) -> AggregatorStatus | None:
+    told = aggregators.fetch_status(f"http://127.0.0.1:{port}", 5.0)
+    return told if told is not None and told.finished else None
 
 
 def _ready(cluster: Cluster) -> bool:
