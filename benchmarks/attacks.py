@@ -287,7 +287,9 @@ def write(found: Mapping[Case, Outcome], rules: Sequence[str], seeds: int) -> No
         "test_samples": tested,
         "runs": [{**asdict(case), **asdict(each)} for case, each in found.items()],
     }
-    environment.write("attacks", content, f"{title}\n\n{environment.markdown(columns, rows)}")
+    text = environment.markdown(columns, rows)
+    environment.write("attacks", content, f"{title}\n\n{text}")
+    environment.embed(environment.ROOT / "docs" / "robustness.md", "attacks", text)
 
 
 def progress(asked: Sequence[Case], workers: int) -> Iterable[Outcome]:
