@@ -11,8 +11,8 @@ RobustChoice = Annotated[
     Literal["auto", "none", "clip", "median", "trimmed-mean", "geometric-median", "krum"],
     Field(
         description="What is done with uploads against forged ones: clip, median, trimmed-mean,"
-        " geometric-median, krum or none; auto is clip where the algorithm averages or learns from"
-        " uploads. The same for a whole run."
+        " geometric-median, krum or none; auto is clip in a task whose algorithm averages or learns"
+        " from uploads, and none in a simulation. The same for a whole run."
     ),
 ]
 """What a person asks for."""

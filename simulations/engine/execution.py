@@ -67,6 +67,7 @@ class Execution:
         self._participation: ParticipationPolicy | None = self._spending or drawn
         self.journal = Journal(folder, plan.models, self._participation, len(self.rows))
         self.stacking = stacking_benchmark.load_or_choose(folder, plan, federation)
+        self._distant: list[int] = []  # uploads out of the rule's reach, of rounds that had any
 
     def run(self, on_row: Callable[[Row], None], watch: Watch) -> Ended:
         """Run and record what is left.
@@ -122,6 +123,7 @@ class Execution:
             checkpoint.save(self._folder, cohort, closed.run_state, recorder.rows)
 
         def after(closed: RoundResult[Any, Any, Any]) -> None:
+            self._distant += [len(closed.distant)] if closed.distant else []
             measures = concerns.round_metrics(self._algorithm, closed, policy)
             row = recorder.closed(closed, measures)
             concerns.log_new_warnings(self._algorithm, recorder.rows)
@@ -136,8 +138,9 @@ class Execution:
     def final_warnings(self) -> list[str]:
         """Return what is not as wanted in a run that has ended; log what its clients have met."""
         diverged = concerns.client_warnings(clients_table.read(self._folder))
-        concerns.log_all(diverged)
-        return [*diverged, *concerns.round_warnings(self._algorithm, self.rows)]
+        distant = concerns.rule_warnings(self._plan.settings.rule, self._distant)
+        concerns.log_all([*diverged, *distant])
+        return [*diverged, *distant, *concerns.round_warnings(self._algorithm, self.rows)]
 
 
 def server_algorithm(plan: Plan, algorithm: Algorithm[Any, Any, Any]) -> Algorithm[Any, Any, Any]:

@@ -114,6 +114,21 @@ def log_new_warnings(algorithm: Algorithm[Any, Any, Any], rows: Sequence[Row]) -
             log.warning("after round %d: %s", rows[-1].round, sentence)
 
 
+def rule_warnings(rule: str, distant: Sequence[int]) -> list[str]:
+    """Return what a robust rule has done to a run that nobody need have attacked.
+
+    Args:
+        rule: its name.
+        distant: how many uploads were out of its reach, of each round that had any.
+    """
+    if not distant:
+        return []
+    return [
+        f"the robust rule {rule} changed or left out uploads in {len(distant)} rounds, up to"
+        f" {max(distant)} in one: without it (--robust none) the run is the algorithm's alone"
+    ]
+
+
 def round_warnings(algorithm: Algorithm[Any, Any, Any], rows: Sequence[Row]) -> list[str]:
     """Return what was wrong in the last round of training, or in most of them, a sentence each."""
     trained = [algorithm.metric_warnings(row.measures) for row in rows[:-1]]

@@ -99,11 +99,24 @@ def test_a_replay_has_its_rule_from_the_record(data: Path, tmp_path: Path) -> No
 
 def test_a_run_of_before_there_were_rules_goes_on_without_one(data: Path, tmp_path: Path) -> None:
     settings = RunSettings(algorithm="fedavg", data=str(data))
-    assert run_config.as_begun(settings, tmp_path).rule == "clip"
+    assert run_config.as_begun(settings, tmp_path).robust == "auto"
     (tmp_path / "run.json").write_text('{"seed": 0}')
-    assert run_config.as_begun(settings, tmp_path).rule == "none"
+    assert run_config.as_begun(settings, tmp_path).robust == "none"
     (tmp_path / "run.json").write_text('{"robust": "auto"}')
-    assert run_config.as_begun(settings, tmp_path).rule == "clip"
+    assert run_config.as_begun(settings, tmp_path).robust == "auto"
+
+
+def test_a_simulation_has_no_rule_that_nobody_asked_for(data: Path, tmp_path: Path) -> None:
+    found = {rule: run(tmp_path / rule, data, rounds=1, robust=rule) for rule in ("auto", "none")}
+    assert found["auto"]["knowledge_sha256"] == found["none"]["knowledge_sha256"]
+    assert found["auto"]["warnings"] == found["none"]["warnings"]
+
+
+def test_what_a_rule_has_changed_is_said(tmp_path: Path) -> None:
+    clients = write_data(tmp_path / "data", 7, 280)
+    said = "the robust rule krum changed or left out uploads in 1 rounds, up to "
+    warnings = run(tmp_path / "run", clients, rounds=1, robust="krum")["warnings"]
+    assert [each for each in warnings if each.startswith(said)]
 
 
 def test_a_rule_is_what_a_run_is_made_with(data: Path, tmp_path: Path) -> None:
