@@ -20,6 +20,8 @@ FORMS = {
     "^[0-9a-f]{64}$": "a SHA-256: 64 of the digits 0 to 9 and a to f",
     "^(100|[1-9][0-9]?)%$": "a share of 1% to 100%",
     "^https?://[^/]": "an address that begins with http:// or https://",
+    r"^https://[A-Za-z0-9._:\[\]-]+/?$": "https://host:port",
+    "^[A-Za-z0-9._:-]{1,253}$": "a host's name or address",
     "^/[!-~]*$": "a path that begins with /, without spaces",
     "^[!-~]+$": "letters, digits and signs of ASCII, without spaces",
     "^[!-~]*$": "letters, digits and signs of ASCII, without spaces",

@@ -243,7 +243,7 @@ def test_without_num_classes_the_labels_tell(
     caplog.set_level("INFO")
     made = folder(tmp_path, num_classes=None, **config)
     assert load(made).classes == 2
-    assert "has no num_classes: 2, as the labels say" in caplog.text
+    assert "has no num_classes: taking 2, as the labels say" in caplog.text
 
 
 def test_a_config_with_a_byte_order_mark(tmp_path: Path) -> None:

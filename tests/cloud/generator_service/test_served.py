@@ -2,7 +2,6 @@
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -105,9 +104,9 @@ def test_a_repeated_request_is_answered_from_the_cache(
     _, runs = _counts(tritonserver, "cached-synthesis")
     for _ in range(3):
         _alike(served, local, latents)
-    assert _counts(tritonserver, "cached-synthesis")[1] == runs + 1
+    _check_runs(tritonserver, "cached-synthesis", runs + 1)
     _alike(served, local, latents + 1)
-    assert _counts(tritonserver, "cached-synthesis")[1] == runs + 2
+    _check_runs(tritonserver, "cached-synthesis", runs + 2)
 
 
 def test_a_second_version_beside_the_first(tritonserver: Server, tmp_path: Path) -> None:
@@ -206,21 +205,18 @@ def test_a_request_that_cannot_be_right_harms_no_other(
 def test_the_probe_makes_an_image_each_time(tritonserver: Server, tmp_path: Path) -> None:
     tiny = write_tiny(tmp_path / "tiny")
     reference, identity = tritonserver.serve(tiny, "probed"), OnnxGenerator(tiny).identity
-    runs = _ran(tritonserver)
+    _, runs = _counts(tritonserver, "probed-synthesis")
     for count in (1, 2):
         found = probe(reference, identity[:12])
         assert (found.identity, found.version) == (identity, 1)
         assert 0 < found.seconds < 60
-        wait_until(partial(_has_run, tritonserver, runs + count))  # it counts later
-        assert _ran(tritonserver) == runs + count
+        _check_runs(tritonserver, "probed-synthesis", runs + count)
 
 
-def _ran(tritonserver: Server) -> int:
-    return _counts(tritonserver, "probed-synthesis")[1]
-
-
-def _has_run(tritonserver: Server, times: int) -> bool:
-    return _ran(tritonserver) >= times
+def _check_runs(tritonserver: Server, model: str, expected: int) -> None:
+    """Triton counts a run a moment after its answer."""
+    wait_until(lambda: _counts(tritonserver, model)[1] >= expected)
+    assert _counts(tritonserver, model)[1] == expected
 
 
 def test_the_probe_refuses_another_generator(tritonserver: Server, tmp_path: Path) -> None:
