@@ -16,7 +16,7 @@ from tests.edge.hand_made import ROUNDS, cloud, device, pairs
 from tests.one_device import EDGELOOP
 
 pytestmark = pytest.mark.broker
-TRAINS = "trains alone"
+TRAINS = "training alone"
 
 
 def started(settings: DeviceSettings, log: Path) -> "subprocess.Popen[bytes]":
