@@ -11,11 +11,10 @@ RobustChoice = Annotated[
     Literal["auto", "none", "clip", "median", "trimmed-mean", "geometric-median", "krum"],
     Field(
         description="What is done with uploads against forged ones: clip, median, trimmed-mean,"
-        " geometric-median, krum or none; auto is clip in a task whose algorithm averages or learns"
-        " from uploads, and none in a simulation. The same for a whole run."
+        " geometric-median, krum or none; auto is none as yet. The same for a whole run."
     ),
 ]
 """What a person asks for."""
 
-DEFAULT: RobustRule = "clip"
+DEFAULT: RobustRule = "none"
 """Of a run that nobody has chosen a rule for, and whose algorithm takes one."""

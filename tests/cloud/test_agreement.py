@@ -20,6 +20,7 @@ from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError, GeneratorError, RunError, UnavailableError
 from edgeloop.generators import manifest
 from edgeloop.generators.onnx import OnnxGenerator
+from edgeloop.protocol import robust_rules
 from edgeloop.runtime.ports import free_port
 from tests.bases.served import serving, write_base
 from tests.generators.tiny import write_tiny
@@ -184,7 +185,7 @@ def test_a_base_of_other_inputs_is_refused(wanted: Wanted, tmp_path: Path) -> No
 
 def test_a_new_run_is_robust_unless_its_algorithm_takes_no_rule(wanted: Wanted) -> None:
     settings = wanted(algorithm="fedproto")
-    assert make_contract(settings).robust == "clip"
+    assert make_contract(settings).robust == robust_rules.DEFAULT
     assert make_contract(wanted(algorithm="class-statistics")).robust == "none"
     chosen = CohortSettings(devices=("one",), robust="median")
     assert make_contract(wanted(algorithm="fedproto", cohort=chosen)).robust == "median"

@@ -12,7 +12,7 @@ from edgeloop.algorithm import Algorithm
 from edgeloop.errors import ConfigError
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.knowledge.weights import WeightsUpload
-from edgeloop.protocol import wire
+from edgeloop.protocol import robust_rules, wire
 from edgeloop.protocol.robust_rules import RobustRule
 from edgeloop.record import Record, RecordedRound
 from tests.algorithms import test_contract
@@ -221,7 +221,7 @@ def test_an_algorithm_without_such_uploads_refuses_a_rule() -> None:
         assert algorithms.robust_rule(name, "auto") == "none"
         with pytest.raises(ConfigError, match="has no uploads that a rule could change"):
             algorithms.robust_rule(name, "median")
-    assert algorithms.robust_rule("fedproto", "auto") == "clip"
+    assert algorithms.robust_rule("fedproto", "auto") == robust_rules.DEFAULT
 
 
 def test_a_replayed_run_has_the_recorded_rule() -> None:
