@@ -108,8 +108,9 @@ class Ledger(StoredRounds):
             connection.execute(row.values(finished=None))
             evaluations = uploads.c.run == new.run, uploads.c.round >= held.rounds
             connection.execute(delete(uploads).where(*evaluations))
-            again = update(rounds).filter_by(run=new.run, number=done)  # its deadline begins now
-            connection.execute(again.values(opened=self._now()))
+            if done >= held.rounds:  # it was the last evaluation: as a round it begins now
+                first = update(rounds).filter_by(run=new.run, number=done)
+                connection.execute(first.values(opened=self._now()))
         return new
 
     def hold(self, task: str) -> Contract | None:

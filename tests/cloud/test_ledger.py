@@ -183,6 +183,27 @@ def test_rounds_may_be_added_to_a_finished_run(url: str) -> None:
         assert ledger.recall(CONTRACT.rounds) == {"a": b"trained again"}
 
 
+def test_the_first_added_round_begins_when_it_is_added(url: str) -> None:
+    """Its deadline counts from then; that of a round that was open goes on."""
+    clock = [datetime(2026, 1, 1, tzinfo=UTC)]
+
+    def days_later(days: int) -> float:
+        clock[0] = datetime(2026, 1, 1 + days, tzinfo=UTC)
+        return clock[0].timestamp()
+
+    begin = clock[0].timestamp()
+    with begun(url, now=lambda: clock[0]) as ledger:
+        days_later(1)
+        ledger.adopt(CONTRACT.model_copy(update={"rounds": CONTRACT.rounds + 1}))
+        assert ledger.committed() == begin, "round 0 was open"
+        for number in range(CONTRACT.rounds + 1):
+            ledger.close_round(number, b"state", b"broadcast", RoundCounts(1, 1, 1))
+        ledger.finish()
+        added = days_later(9)
+        ledger.adopt(CONTRACT.model_copy(update={"rounds": CONTRACT.rounds + 2}))
+        assert ledger.committed() == added
+
+
 def test_an_upload_may_answer_an_earlier_round(url: str) -> None:
     with begun(url) as ledger:
         ledger.close_round(0, b"state", b"broadcast", RoundCounts(0, 0, 0))
