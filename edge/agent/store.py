@@ -25,7 +25,7 @@ from edge.agent.state import WEIGHTS as WEIGHTS
 from edge.agent.state import AgentState as AgentState
 from edgeloop.errors import RunError
 from edgeloop.protocol import wire
-from edgeloop.runtime import atomic_files
+from edgeloop.runtime import atomic_files, checked_tensors
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,8 @@ class AgentStore:
         tensors = {WEIGHTS + name: array for name, array in state.weights.items()}
         tensors |= {BEFORE + name: array for name, array in state.before.items()}
         tensors[ANSWER] = np.frombuffer(state.answer, np.uint8)
-        content = save(tensors, {"facts": text, "sha256": state_file.digest(text, tensors)})
+        metadata = {"facts": text, "sha256": state_file.digest(text, tensors)}
+        content = checked_tensors.in_order(save(tensors, metadata))
         with atomic_files.writing(self._folder):
             self._archive_state(state.run)
             atomic_files.write(self.path, content)

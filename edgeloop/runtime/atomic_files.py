@@ -17,6 +17,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _AWAY = (errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN)
 """Of a disk that is elsewhere, and may be back."""
 
+_NEW = ".new"
+"""The end of the name that a file has until it is whole; it begins with a dot."""
+
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 CHECKSUM = "checksum"
@@ -101,7 +104,7 @@ def write(path: Path, content: bytes, mode: int = 0o666) -> None:
         content: all of it.
         mode: who may read and write it, less what the process's mask takes.
     """
-    building = path.with_name(f".{path.name}.new")
+    building = path.with_name(f".{path.name}{_NEW}")
     building.unlink(missing_ok=True)  # a crash's, maybe with another mode
     try:
         with open(building, "wb", opener=partial(os.open, mode=mode)) as file:
@@ -114,6 +117,15 @@ def write(path: Path, content: bytes, mode: int = 0o666) -> None:
         raise
     building.replace(path)
     sync(path.parent)
+
+
+def is_empty(folder: Path) -> bool:
+    """Return whether a folder holds nothing but what was killed as it was being written.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    return all(path.name.startswith(".") and path.suffix == _NEW for path in folder.iterdir())
 
 
 @contextmanager

@@ -12,17 +12,32 @@ from safetensors.numpy import save
 SUM = "sha256"
 """The metadata's key of a file's checksum: of its arrays, and of what else its metadata say."""
 
+_LENGTH = 8
+_ALIGNED = 8
+_METADATA = "__metadata__"
+"""Of the format: bytes of its header's length, what a header is a multiple of, metadata's key."""
+
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 
 def content(tensors: Tensors, facts: Mapping[str, str]) -> bytes:
-    """Return a file's bytes.
+    """Return a file's bytes: the same ones whenever the same is to be written.
 
     Args:
         tensors: its arrays, by name.
         facts: its metadata.
     """
-    return save(dict(tensors), {**facts, SUM: digest(tensors, facts)})
+    return in_order(save(dict(tensors), {**facts, SUM: digest(tensors, facts)}))
+
+
+def in_order(file: bytes) -> bytes:
+    """Return a safetensors file with its metadata sorted: the library's order is by chance."""
+    begin = _LENGTH + int.from_bytes(file[:_LENGTH], "little")
+    header = json.loads(file[_LENGTH:begin])
+    header[_METADATA] = dict(sorted(header[_METADATA].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNED)
+    return len(text).to_bytes(_LENGTH, "little") + text + file[begin:]
 
 
 def check(tensors: Tensors, metadata: Mapping[str, str] | None) -> None:

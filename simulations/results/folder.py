@@ -65,7 +65,7 @@ def claim(folder: Path, config: Mapping[str, Any], again: bool = False) -> bool:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        taken = any(folder.iterdir())
+        taken = not atomic_files.is_empty(folder)
         if not taken:
             atomic_files.write_json(folder / IDENTITY, config)
     except OSError as error:
@@ -118,7 +118,7 @@ def claim_study(folder: Path, identity: Mapping[str, Any]) -> None:
     path = folder / STUDY
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not any(folder.iterdir()):
+        if atomic_files.is_empty(folder):
             atomic_files.write_json(path, identity)
         held = atomic_files.read_json(path)
     except (OSError, ValueError) as error:
@@ -136,7 +136,7 @@ def new_study(folder: Path, identity: Mapping[str, Any]) -> Iterator[None]:
     Raises:
         RunError: as of `claim_study`.
     """
-    begun = folder.is_dir() and any(folder.iterdir())
+    begun = folder.is_dir() and not atomic_files.is_empty(folder)
     claim_study(folder, identity)
     try:
         yield

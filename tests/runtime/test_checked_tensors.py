@@ -44,3 +44,13 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
 def test_one_of_before_is_read(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     (tmp_path / "file").write_bytes(save(TENSORS, metadata))
     assert read(tmp_path / "file").keys() == TENSORS.keys()
+
+
+def test_the_same_is_written_with_the_same_bytes(tmp_path: Path) -> None:
+    facts = {f"fact \u00e9{number}": '"\\\n' for number in range(8)}
+    written = {checked_tensors.content(TENSORS, facts) for _ in range(20)}
+    assert len(written) == 1
+    (tmp_path / "file").write_bytes(written.pop())
+    assert read(tmp_path / "file") == {name: each.tolist() for name, each in TENSORS.items()}
+    with safe_open(tmp_path / "file", "numpy") as file:
+        assert facts.items() <= file.metadata().items()

@@ -1,11 +1,12 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgeloop.errors import RunError
 from edgeloop.runtime import atomic_files
-from simulations.results.folder import claim
+from simulations.results.folder import claim, claim_study
 
 CONFIG = {"rounds": 3, "workers": 1, "versions": {"torch": "2"}, "models_by_client": {"a": "cnn"}}
 
@@ -72,3 +73,13 @@ def test_a_run_of_before_an_option_was_is_one_without_it(tmp_path: Path) -> None
         claim(tmp_path, {**off, "shuffle": True})
     with pytest.raises(RunError, match=r"hyperparameters\.own_prior \(False there, True here\)"):
         claim(tmp_path, {**CONFIG, "hyperparameters": {"pull": 1.0, "own_prior": True}})
+
+
+@pytest.mark.parametrize("take", [claim, claim_study])
+def test_what_was_killed_as_it_began_begins_anew(take: Any, tmp_path: Path) -> None:
+    for name in ("run.json", "study.json"):
+        (tmp_path / f".{name}.new").write_text("{ha")
+    take(tmp_path, {"seed": 1})
+    take(tmp_path, {"seed": 1})
+    with pytest.raises(RunError, match="seed"):
+        take(tmp_path, {"seed": 2})
