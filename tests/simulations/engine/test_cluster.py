@@ -75,10 +75,14 @@ def long(settings: RunSettings, signals: Path) -> RunSettings:
     return settings.model_copy(update={"rounds": ROUNDS, "data": str(signals)})
 
 
-def first_rows(folder: Path) -> dict[str, str]:
-    """Return the first rounds of the runs that have one, with the seconds that they took."""
-    tables = {path.parent.name: path.read_text() for path in folder.glob("*/rounds.csv")}
-    return {name: rows.splitlines()[1] for name, rows in tables.items() if rows.count("\n") > 1}
+def saved_rows(folder: Path) -> dict[str, str]:
+    """Return the first rounds of the runs that have a checkpoint, with the seconds they took."""
+    runs = {path.parent for path in folder.glob("*/checkpoint-*")}
+    return {run.name: first_row(run) for run in runs}
+
+
+def first_row(run: Path) -> str:
+    return (run / "rounds.csv").read_text().splitlines()[1]
 
 
 def test_killed_workers_lose_nothing(long: RunSettings, tmp_path: Path) -> None:
@@ -92,12 +96,13 @@ def test_killed_workers_lose_nothing(long: RunSettings, tmp_path: Path) -> None:
         killed = workers(process.pid)
         for each in killed:
             os.kill(each, signal.SIGKILL)
-        begun = first_rows(folder)
+        begun = saved_rows(folder)
         words, problems = process.communicate(timeout=240)
     assert process.returncode == 0, problems
     assert killed
     assert begun
-    assert begun.items() <= first_rows(folder).items()  # it went on, rather than begin again
+    rows = {name: first_row(folder / name) for name in begun}
+    assert rows == begun  # they went on, rather than begin again
     found = json.loads(words.splitlines()[-1])  # Ray tells of the lost workers before
     for seed in (0, 1):
         whole = long.model_copy(update={"seed": seed})
