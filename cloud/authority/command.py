@@ -71,9 +71,12 @@ def init(
     if passphrase_file is not None:
         table["passphrase_file"] = str(passphrase_file.absolute())
     settings = parse(table, AuthoritySettings, "ca init")
-    made = keys.make(folder, settings.passphrase(), utc())
+    passphrase = settings.passphrase()
+    keys.check_free(folder)
     with atomic_files.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         atomic_files.write(folder / FILE, tomli_w.dumps(table).encode(), 0o600)
+    made = keys.make(folder, passphrase, utc())
     console.say(f"made: {folder}, with the settings in {folder / FILE}")
     console.say(f"fingerprint: sha256:{fingerprint(made[SERVICES].certificate)}")
     console.say(f"serve it with: edgeloop ca serve --folder {folder}")

@@ -1,17 +1,17 @@
 """The authority's database: SQLite in its folder, or PostgreSQL; several processes may write."""
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from cloud.aggregator import postgresql
+from cloud.aggregator import postgresql, sqlite_file
+from cloud.aggregator.sqlite_file import Busy
 from cloud.authority import migrations
 from edgeloop.errors import ConfigError, EdgeloopError, RunError, StorageError
 
@@ -48,7 +48,11 @@ class Database:
         if self._sqlite:
             self.name = str(parsed.database)
             _make(Path(self.name))
-        self._engine = _engine(parsed) if self._sqlite else postgresql.engine_of(parsed)
+        self._engine = (
+            sqlite_file.engine_of(parsed, Busy(BUSY_SECONDS))
+            if self._sqlite
+            else postgresql.engine_of(parsed)
+        )
         try:
             with self.writing() as connection:
                 if not self._sqlite:
@@ -122,21 +126,3 @@ def _make(path: Path) -> None:
     except OSError as error:
         remedy = "use a folder that exists and can be written"
         raise RunError(str(path), f"cannot be opened ({error.strerror})", remedy) from error
-
-
-def _engine(url: URL) -> Engine:
-    engine = create_engine(url)
-
-    def prepare(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # or the driver begins and commits as it sees fit
-        connection.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
-        for pragma in ("journal_mode = WAL", "synchronous = FULL"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    event.listen(engine, "connect", prepare)
-    event.listen(engine, "begin", begin)
-    return engine

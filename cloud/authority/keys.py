@@ -22,6 +22,12 @@ from edgeloop.runtime import atomic_files
 DEVICES, SERVICES = "devices", "services"
 """The two authorities, by whom they sign."""
 
+_ORDER = (SERVICES, DEVICES)
+"""In which they are written: who has the certificate of the last has all of them."""
+
+_UNFINISHED = ".unfinished"
+"""In the folder while an authority is being made there."""
+
 
 def make(folder: Path, passphrase: str | None, now: datetime) -> dict[str, Signer]:
     """Make both authorities in a folder.
@@ -35,22 +41,33 @@ def make(folder: Path, passphrase: str | None, now: datetime) -> dict[str, Signe
         TakenError: if there is an authority already: nothing is written over one.
         RunError: if the folder cannot be written.
     """
+    check_free(folder)
     with atomic_files.writing(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name in (DEVICES, SERVICES):
-            for path in (folder / f"{name}.key", folder / f"{name}.crt"):
-                if path.exists():
-                    remedy = "name another folder; an authority is never made again"
-                    raise TakenError(str(path), "is there already", remedy)
+        atomic_files.write(folder / _UNFINISHED, b"")
         made = {
-            name: make_authority(f"edgeloop {name} {os.urandom(4).hex()}", now)
-            for name in (DEVICES, SERVICES)
+            name: make_authority(f"edgeloop {name} {os.urandom(4).hex()}", now) for name in _ORDER
         }
         for name, signer in made.items():
             write_key(folder / f"{name}.key", signer.key, passphrase)
             pem = signer.certificate.public_bytes(Encoding.PEM)
             atomic_files.write(folder / f"{name}.crt", pem, 0o644)
+        (folder / _UNFINISHED).unlink()
     return made
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder with an authority in it; what was killed as it was being made is none.
+
+    Raises:
+        TakenError: naming the first file of it.
+    """
+    if (folder / _UNFINISHED).exists() and not (folder / f"{_ORDER[-1]}.crt").exists():
+        return
+    for path in (folder / f"{name}.{end}" for name in _ORDER for end in ("key", "crt")):
+        if path.exists():
+            remedy = "name another folder; an authority is never made again"
+            raise TakenError(str(path), "is there already", remedy)
 
 
 def write_key(path: Path, key: Key, passphrase: str | None = None) -> None:

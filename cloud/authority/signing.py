@@ -68,9 +68,9 @@ class Signer:
         if hosts:
             usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
         builder = (
-            _builder(subject, self.certificate.subject, key, since, until)
+            unsigned(subject, self.certificate.subject, key, since, until)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(signs=False), critical=True)
+            .add_extension(usage(signs=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .add_extension(_alternatives(subject, hosts), critical=False)
             .add_extension(
@@ -106,11 +106,42 @@ def make_authority(name: str, now: datetime) -> Signer:
     key = new_key()
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (
-        _builder(subject, subject, key.public_key(), now, now + AUTHORITY_LIFE)
+        unsigned(subject, subject, key.public_key(), now, now + AUTHORITY_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs=True), critical=True)
+        .add_extension(usage(signs=True), critical=True)
     )
     return Signer(builder.sign(key, SHA256()), key)
+
+
+def unsigned(
+    subject: x509.Name, issuer: x509.Name, key: PublicKey, since: datetime, until: datetime
+) -> x509.CertificateBuilder:
+    """Return a certificate to be added to and signed: of a subject's key, between two times."""
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(since - BACKDATED)
+        .not_valid_after(until)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def usage(*, signs: bool) -> x509.KeyUsage:
+    """Return what a key is for: to sign certificates, or to say who one is."""
+    return x509.KeyUsage(
+        digital_signature=not signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def new_key() -> Key:
@@ -173,35 +204,6 @@ def fingerprint(certificate: x509.Certificate) -> str:
 def pem(certificate: x509.Certificate | x509.CertificateRevocationList) -> str:
     """Return a certificate, or a list of revoked ones, as PEM."""
     return certificate.public_bytes(Encoding.PEM).decode()
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: PublicKey, since: datetime, until: datetime
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(since - BACKDATED)
-        .not_valid_after(until)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-    )
-
-
-def _usage(signs: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs,
-        crl_sign=signs,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _alternatives(subject: x509.Name, hosts: Sequence[str]) -> x509.SubjectAlternativeName:

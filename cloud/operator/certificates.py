@@ -19,11 +19,12 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pydantic import BaseModel, ConfigDict, Field
 
+from cloud.authority import signing
+
 CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
 """Keys of a secret, as Kubernetes and cert-manager have them."""
 
 AUTHORITY_DAYS = 3650
-_EARLY = timedelta(minutes=5)  # for clocks that are behind
 
 
 class Wanted(BaseModel):
@@ -72,22 +73,24 @@ class Pair:
 
 def new_authority(name: str, now: datetime) -> Pair:
     """Return an authority that signs itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = signing.new_key()
     subject = _subject(name)
-    made = _builder(subject, subject, key, now, timedelta(days=AUTHORITY_DAYS))
+    until = now + timedelta(days=AUTHORITY_DAYS)
+    made = signing.unsigned(subject, subject, key.public_key(), now, until)
     made = made.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    made = made.add_extension(_usage(signs=True), critical=True)
+    made = made.add_extension(signing.usage(signs=True), critical=True)
     return _pair(made.sign(key, hashes.SHA256()), key)
 
 
 def signed(wanted: Wanted, authority: Pair, days: int, now: datetime) -> Pair:
     """Return a certificate that an authority signs."""
     issuer, signer = _read(authority.certificate), _key(authority.key)
-    key = ec.generate_private_key(ec.SECP256R1())
-    until = min(timedelta(days=days), issuer.not_valid_after_utc - now)
-    made = _builder(_subject(wanted.name), issuer.subject, key, now, until)
+    key = signing.new_key()
+    until = min(now + timedelta(days=days), issuer.not_valid_after_utc)
+    subject = _subject(wanted.name)
+    made = signing.unsigned(subject, issuer.subject, key.public_key(), now, until)
     made = made.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    made = made.add_extension(_usage(signs=False), critical=True)
+    made = made.add_extension(signing.usage(signs=False), critical=True)
     made = made.add_extension(_issued_by(issuer), critical=False)  # which strict clients ask for
     names = _names(wanted)
     role = ExtendedKeyUsageOID.SERVER_AUTH if names else ExtendedKeyUsageOID.CLIENT_AUTH
@@ -116,26 +119,6 @@ def must_be_made(
     )
 
 
-def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    now: datetime,
-    lasts: timedelta,
-) -> x509.CertificateBuilder:
-    named = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    return (
-        x509.CertificateBuilder()
-        .add_extension(named, critical=False)
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _EARLY)
-        .not_valid_after(now + lasts)
-    )
-
-
 def _issued_by(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     kind = x509.SubjectKeyIdentifier
     try:
@@ -143,20 +126,6 @@ def _issued_by(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     except x509.ExtensionNotFound:
         known = kind.from_public_key(issuer.public_key())
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(known)
-
-
-def _usage(*, signs: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs,
-        crl_sign=signs,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _subject(name: str) -> x509.Name:

@@ -1,8 +1,7 @@
 """A stack's own authority: certificates for its broker, its aggregators and its agents."""
 
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import tomli_w
@@ -14,6 +13,7 @@ from cloud.authority.local_devices import AUTHORITY, CERTIFICATE, KEY, admit_if_
 from cloud.authority.mosquitto import CONFIG, PID, Listening
 from cloud.authority.settings import FILE, AuthoritySettings
 from cloud.stack.settings import ServedAuthority, StackBroker, Table
+from edgeloop.errors import TakenError
 from edgeloop.protocol.task import SERVER
 from edgeloop.runtime import atomic_files
 from edgeloop.runtime.ports import reachable
@@ -84,7 +84,8 @@ class OwnAuthority:
             ConfigError: if a name is one that no device may have, or a file cannot be read.
             RunError: if the folder cannot be written.
         """
-        _make(self.folder)
+        with suppress(TakenError):  # it is there
+            keys.make(self.folder, None, utc())
         table = self._settings().model_dump(mode="json", exclude_none=True)
         with atomic_files.writing(self.folder):
             atomic_files.write(self.folder / FILE, tomli_w.dumps(table).encode(), 0o600)
@@ -144,14 +145,3 @@ class OwnAuthority:
         websockets = broker.transport == "websockets"
         devices, services = (broker.listen, broker.port), (INNER, broker.inner_port)
         return mosquitto.config(self._place, Listening(devices, services, websockets))
-
-
-def _make(folder: Path) -> None:
-    """Make an authority where there is none: all of it, or nothing."""
-    if folder.exists():
-        return
-    new = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)  # of a start that was killed
-    keys.make(new, None, utc())
-    with atomic_files.writing(folder.parent):
-        new.rename(folder)

@@ -1,0 +1,61 @@
+"""An authority's folder: what is killed as it is made is made again, and nothing else ever is."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cloud.authority import keys
+from cloud.authority.authority import utc
+from cloud.authority.command import init
+from cloud.authority.keys import DEVICES, SERVICES
+from edgeloop.errors import TakenError
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from cloud.authority.command import init
+
+left = int(sys.argv[2])
+def hook(event, arguments):
+    global left
+    if event in ("os.rename", "os.remove"):
+        left -= 1
+        if left < 0:
+            os._exit(9)
+sys.addaudithook(hook)
+init(Path(sys.argv[1]))
+"""
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_killed_at_any_file_it_is_made_again(tmp_path: Path) -> None:
+    for number in range(20):
+        folder = tmp_path / f"{number}"
+        words = [sys.executable, "-c", KILLED, str(folder), str(number)]
+        if subprocess.run(words, check=False, capture_output=True).returncode == 0:
+            break
+        before = files(folder)
+        try:
+            init(folder)
+        except TakenError:  # it was killed at its end
+            assert files(folder) == before
+            assert keys.read(folder, DEVICES, None)
+        for name in (DEVICES, SERVICES):
+            keys.read(folder, name, None)
+        assert (folder / "authority.toml").exists()
+    assert number > 6
+
+
+@pytest.mark.parametrize("lost", ["devices.crt", "devices.key", "services.crt", "services.key"])
+def test_one_that_has_lost_a_file_is_not_made_again(lost: str, tmp_path: Path) -> None:
+    keys.make(tmp_path, None, utc())
+    (tmp_path / lost).unlink()
+    before = files(tmp_path)
+    with pytest.raises(TakenError, match="never made again"):
+        init(tmp_path)
+    assert files(tmp_path) == before
