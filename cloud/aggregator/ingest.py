@@ -7,7 +7,7 @@ The aggregator opens and closes the rounds, and finds in the ledger what they ha
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cloud.aggregator.agreement import GeneratorHandle
@@ -106,10 +106,10 @@ class Replica:
         ledger: Ledger,
         limits: RateLimits = RateLimits(),  # noqa: B008 - frozen
     ) -> None:
-        self._limits = limits
         self._connection, self._listed, self._algorithm = connection, contract, algorithm
         self._ledger, self._rounds = ledger, SharedRounds(ledger)
         self._receipts = Receipts(connection, contract)
+        self._flood = FloodGate(limits, contract.devices, self._receipts)
         self._contract: Contract | None = None
         self._look()
 
@@ -128,7 +128,7 @@ class Replica:
         if contract != self._contract:
             self._contract = contract
             members = Members(contract, LedgerMembers(self._ledger))
-            self._flood = FloodGate(self._limits, members, self._receipts)
+            self._flood.members = members
             self._judge = AnswerJudge(self._algorithm, self._ledger, members, self._receipts)
             self._gathering = self._opened(contract)
         elif self._rounds.newest() != self._gathering.round_number:
@@ -145,27 +145,37 @@ class Replica:
 
     def _take(self, arrivals: list[Arrival]) -> None:
         """Judge what has arrived, write what counts, then tell devices and broker."""
-        judged = [self._judged(each) for each in arrivals]
+        excess = [self._excess(each) for each in arrivals]
+        judged = self._judged_all(arrivals, excess)
         verdicts = self._written(judged)
         if verdicts is None:  # the round was closed meanwhile
             self._look()
             self._gathering = self._opened(self._contract or self._listed)
-            judged = [self._judged(each) for each in arrivals]
+            judged = self._judged_all(arrivals, excess)
             verdicts = self._written(judged) or {}
         with self._connection.together():
             self._tell(judged, verdicts)
             for arrival in arrivals:
                 arrival.acknowledge()
 
+    def _excess(self, arrival: Arrival) -> Judged | None:
+        """Count a message; return what to do with it if it is one too many."""
+        device, number = _sender(arrival), self._gathering.round_number
+        return self._flood.refused(device, number, "upload", arrival.payload)
+
+    def _judged_all(
+        self, arrivals: Sequence[Arrival], excess: Sequence[Judged | None]
+    ) -> list[Judged | None]:
+        pairs = zip(excess, arrivals, strict=True)
+        return [found or self._judged(each) for found, each in pairs]
+
     def _judged(self, arrival: Arrival) -> Judged | None:
-        device = arrival.topic.rpartition("/")[2]
+        device = _sender(arrival)
         place = place_of(arrival.payload)
         number = self._gathering.round_number
         if place is not None and place.count > 1:
             self._receipts.give(device, number, place.digest, Verdict.MALFORMED, ONE_MESSAGE)
             return None
-        if excess := self._flood.refused(device, number, "upload", arrival.payload):
-            return excess
         found = self._judge.judge(self._gathering, device, arrival)
         if self._is_ahead(found):
             self._look()
@@ -194,3 +204,7 @@ class Replica:
             device, digest = each.upload[:2]
             if verdict := verdicts.get(device):  # without one it comes again
                 self._receipts.give(device, self._gathering.round_number, digest, verdict)
+
+
+def _sender(arrival: Arrival) -> str:
+    return arrival.topic.rpartition("/")[2]

@@ -21,7 +21,7 @@ class FloodGate:
 
     Args:
         limits: of each device; strangers have as much, all together.
-        members: who is in the run.
+        members: who is in the run; may be set anew, and what was counted stays.
         receipts: tell devices.
         clock: seconds that never go back.
     """
@@ -34,7 +34,7 @@ class FloodGate:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rates, self._lines = RateLimiter(limits, clock), LogRateLimiter(clock=clock)
-        self._members, self._receipts = members, receipts
+        self.members, self._receipts = members, receipts
 
     def refused(self, device: str, number: int, channel: str, payload: bytes) -> Judged | None:
         """Count a message; return what to do with it if it is one too many, and else None.
@@ -45,7 +45,7 @@ class FloodGate:
             channel: "upload" or "presence".
             payload: its bytes.
         """
-        who, limits = device if device in self._members else "", self._rates.limits
+        who, limits = device if device in self.members else "", self._rates.limits
         if self._rates.takes(who, len(payload)):
             return None
         if self._lines.allowed(who) == LOG_LINES:

@@ -18,6 +18,7 @@ from cloud.aggregator.migrations import rounds
 from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.shared_rounds import SharedRounds, check_shared
 from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
+from edgeloop.cohorts.rates import RateLimits
 from edgeloop.cohorts.uploads import Upload
 from edgeloop.errors import ConfigError
 from edgeloop.mqtt.connection import Arrival, MqttConnection
@@ -30,6 +31,8 @@ from tests.cloud.test_group_commit import ALGORITHM, CONTRACT, DEVICES, answer, 
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.postgresql
+
+NO_LIMITS = RateLimits()
 
 VICTIM = """
 import sys, time
@@ -86,12 +89,12 @@ def connection_of(broker: BrokerSettings) -> MqttConnection:
 
 
 @contextmanager
-def replica(url: str, broker: BrokerSettings) -> Iterator[None]:
+def replica(url: str, broker: BrokerSettings, limits: RateLimits = NO_LIMITS) -> Iterator[None]:
     """Take uploads in a thread, with a ledger of its own."""
     over = threading.Event()
     with Ledger.open(url) as beside, connection_of(broker) as connection:
         beside.join(CONTRACT.task)
-        taking = Replica(connection, CONTRACT, ALGORITHM, beside)
+        taking = Replica(connection, CONTRACT, ALGORITHM, beside, limits)
 
         def work() -> None:
             while not over.is_set():
@@ -199,6 +202,39 @@ def test_what_is_no_answer_is_refused_with_a_reason(
         ("stranger", "uninvited"),
     ]
     assert ledger.recall(0) == {}
+
+
+@pytest.mark.broker
+def test_what_a_device_has_sent_is_counted_on_when_another_leaves(
+    url: str, ledger: Ledger, broker: BrokerSettings, device: Device
+) -> None:
+    name, other = DEVICES[:2]
+    expected = ["accepted", "duplicate", "incomplete"]  # the last: slow down
+    with replica(url, broker, RateLimits(messages=2)):
+        for verdict in expected:
+            say(device.connection, name, answer(name))
+            device.hear(lambda v=verdict: (name, v) in device.receipts)  # type: ignore[misc]
+            if verdict == "accepted":
+                ledger.take_out([other], lambda number, *state: state)
+                say(device.connection, other, answer(other))
+                device.hear(lambda: (other, "uninvited") in device.receipts)
+    assert [verdict for who, verdict in device.receipts if who == name] == expected
+
+
+@pytest.mark.broker
+def test_a_message_is_counted_once_though_the_round_ends_under_it(
+    url: str, ledger: Ledger, broker: BrokerSettings, device: Device
+) -> None:
+    name, aggregator = DEVICES[0], SharedRounds(ledger)
+    aggregator.end(0)
+    with replica(url, broker, RateLimits(messages=2)):
+        say(device.connection, name, answer(name))
+        say(device.connection, "stranger", answer("stranger"))
+        device.hear(lambda: ("stranger", "uninvited") in device.receipts)  # so the first was taken
+        aggregator.begin(0)
+        say(device.connection, name, answer(name))
+        device.hear(lambda: len(device.receipts) > 1)
+    assert device.receipts == [("stranger", "uninvited"), (name, "accepted")]
 
 
 @pytest.mark.broker
