@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
+from cloud.aggregator import sqlite_file
 from edgeloop.cohorts.members import MOST_DEVICES
 from edgeloop.cohorts.rates import MEGABYTE, RateLimits
+from edgeloop.errors import ConfigError
 from edgeloop.protocol.admission import MOST_PATTERNS, Pattern, may_join
 from edgeloop.protocol.robust_rules import RobustChoice
 from edgeloop.protocol.task import (
@@ -292,3 +295,16 @@ class TaskSettings(Settings):
             return first_line(self.store_file, "store_file")
         database = str(self.folder.absolute() / "ledger.sqlite")
         return self.store or URL.create("sqlite", database=database)
+
+    def ledger_file(self) -> Path | None:
+        """Return the file of a ledger that is in SQLite; None if it is in a server's database.
+
+        Raises:
+            ConfigError: if `store_file` cannot be read, or the URL is none.
+        """
+        try:
+            url = make_url(self.ledger())
+        except ArgumentError as error:  # its message may have the password in it
+            remedy = "write it like sqlite:////folder/ledger.sqlite"
+            raise ConfigError("store", "is no database URL", remedy) from error
+        return Path(sqlite_file.path_of(url)) if url.get_backend_name() == "sqlite" else None

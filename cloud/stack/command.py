@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cloud.stack import reading
+from cloud.stack import backup, reading
 from cloud.stack.folder_lock import hold_folder
 from cloud.stack.layout import Layout
 from cloud.stack.supervisor import STACK, Supervisor
@@ -53,6 +53,22 @@ def up(
             done = supervisor.run()
     if not done:
         console.note(STOPPED)
+
+
+def back_up(arguments: Sequence[str]) -> int:
+    """Run `edgeloop backup` with these arguments."""
+    return console.run(backup_command, "backup", arguments)
+
+
+def backup_command(
+    folder: Annotated[Path, typer.Argument(help="A new folder for the copy.", metavar="FOLDER")],
+    config: Annotated[Path, typer.Option(help="The stack's TOML file, as `edgeloop up` has it.")],
+) -> None:
+    """Copy what a stack must not lose into a new folder, while the stack runs."""
+    layout = reading.read(config)
+    backup.make(layout, config, folder, console.note)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    console.say(f"{folder}: {size / 1e6:.1f} MB, the devices first and then the ledgers")
 
 
 class OutputLines:

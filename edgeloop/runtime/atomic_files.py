@@ -125,7 +125,12 @@ def is_empty(folder: Path) -> bool:
     Raises:
         OSError: if it cannot be read.
     """
-    return all(path.name.startswith(".") and path.suffix == _NEW for path in folder.iterdir())
+    return all(map(is_unfinished, folder.iterdir()))
+
+
+def is_unfinished(path: Path) -> bool:
+    """Return whether a file is one that is being written, or was when its process was killed."""
+    return path.name.startswith(".") and path.suffix == _NEW
 
 
 @contextmanager
