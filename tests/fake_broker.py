@@ -13,10 +13,32 @@ def refusing(*codes: int) -> Callable[[int], bytes | None]:
     return lambda number: bytes([0x20, 3, 0, codes[number], 0]) if number < len(codes) else None
 
 
+def split(stream: bytes) -> tuple[list[bytes], bytes]:
+    """Return a stream's whole packets, and what is there of the next one."""
+    packets = []
+    while (size := _size(stream)) is not None and len(stream) >= size:
+        packets.append(stream[:size])
+        stream = stream[size:]
+    return packets, stream
+
+
+def _size(stream: bytes) -> int | None:
+    """Return the bytes of the first packet; None if the header is not there yet."""
+    length = 0
+    for place, byte in enumerate(stream[1:5]):
+        length |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return 2 + place + length
+    return None
+
+
 def _pump(source: socket.socket, sink: socket.socket, change: Change) -> None:
+    """Carry whole packets, however the socket cuts them."""
+    rest = b""
     with suppress(OSError):
         while data := source.recv(65536):
-            sink.sendall(change(data))
+            packets, rest = split(rest + data)
+            sink.sendall(b"".join(map(change, packets)))
     for each in (source, sink):
         with suppress(OSError):
             each.shutdown(socket.SHUT_RDWR)
@@ -60,7 +82,7 @@ def before(
     Args:
         port: the broker's.
         first: what to answer a connection's first packet with, by its number, before it is closed.
-        change: what becomes of what the broker sends.
+        change: what becomes of each packet that the broker sends.
         life: seconds after which each connection is closed.
     """
     threads: list[threading.Thread] = []

@@ -11,6 +11,7 @@ from edgeloop.errors import BrokerError
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.mqtt.reason_codes import SEE_ITS_LOG, reason_for
 from edgeloop.runtime.config import BrokerSettings
+from tests import fake_broker
 from tests.devices import wait_until
 from tests.fake_broker import before, refusing
 
@@ -101,3 +102,13 @@ REMEDIES = {0x87: "check its access list for me"}
 """Of who is connected."""
 
 NAMES_OF = {code: next(iter(NAMES[code])) for code in PUBACK}
+
+
+@pytest.mark.parametrize("cut", range(1, 300, 13))
+def test_the_proxy_of_the_tests_changes_every_packet(cut: int) -> None:
+    """Two acknowledgements in one read were one to it."""
+    packets = [b"\x40\x02\x00\x01", b"\x40\x02\x00\x02", b"\x30\x80\x02" + b"x" * 256, b"\xd0\x00"]
+    stream = b"".join(packets)
+    first, rest = fake_broker.split(stream[:cut])
+    second, nothing = fake_broker.split(rest + stream[cut:])
+    assert [first + second, nothing] == [packets, b""]
