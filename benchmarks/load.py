@@ -30,6 +30,7 @@ from cloud.stack import mosquitto
 from cloud.stack.settings import StackBroker
 from edgeloop.cli import console
 from edgeloop.client import Report
+from edgeloop.errors import UnavailableError
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import wire
@@ -110,6 +111,8 @@ def running(folder: Path) -> Iterator[tuple[int, int]]:
     try:
         while not listens(settings.port):
             time.sleep(0.05)  # between looks
+            if process.poll() is not None:
+                raise UnavailableError("broker", f"ended with {process.returncode}", "try again")
         yield settings.port, process.pid
     finally:
         process.terminate()

@@ -13,9 +13,12 @@ from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
 from edgeloop.models import SplitModel
 from edgeloop.runtime.config import BrokerSettings
+from tests import ports
 from tests import postgres as postgresql
 from tests.field.cases import CASES
 from tests.world import MODELS, StartBroker, brokers_in
+
+ports.give_everybody_lasting_ports()
 
 # No test is timed: a busy machine is no defect.
 hypothesis.settings.register_profile("edgeloop", deadline=None)
