@@ -102,7 +102,7 @@ def test_a_misspelt_command_and_option_are_recognised(
 
 @pytest.fixture
 def task(tmp_path: Path) -> dict[str, Any]:
-    broker = {"port": free_port(), "connect_seconds": 0.2}
+    broker = {"port": free_port(), "connect_seconds": 1.0}
     return {**TASK, "folder": str(tmp_path / "task"), "broker": broker}
 
 
@@ -167,7 +167,7 @@ def test_a_broker_that_refuses(
 ) -> None:
     real = start_broker().settings.port
     with fake_broker.before(real, fake_broker.refusing(*[reason] * 50)) as port:
-        settings = {"port": port, "connect_seconds": 1.0}
+        settings = {"port": port, "connect_seconds": 2.0}
         path = write(tmp_path / "task.toml", {**task, "broker": settings})
         assert "refuses" in refused(capfd, ["aggregator", "--config", path], code)
 

@@ -58,6 +58,7 @@ def test_no_two_processes_are_given_the_same() -> None:
     (own,) = (each for each in slices() if found[-1] in each)
     assert bind(own[0]) is None  # held, so that no other process takes this slice
     assert own[0] not in found
+    assert not {port + 1 for port in found} & set(found)  # a stack's broker takes that, too
 
 
 def test_a_port_that_somebody_has_is_passed_over() -> None:
@@ -70,11 +71,11 @@ def test_a_port_that_somebody_has_is_passed_over() -> None:
 
 
 def test_a_slice_that_somebody_holds_is_passed_over() -> None:
-    one, two = (range(port, port + 2) for port in lasting_ports(2))
+    one, two = (range(port, port + 3) for port in lasting_ports(2))
     first, held = claim_slice([one, two])
     second, other = claim_slice([one, two])
     with held, other:
-        assert (list(first.places), list(second.places)) == ([one[1]], [two[1]])
+        assert (list(first.places), list(second.places)) == ([one[2]], [two[2]])
         with pytest.raises(RuntimeError, match="another process holds each slice"):
             claim_slice([one, two])
 
