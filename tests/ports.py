@@ -8,10 +8,11 @@ lives, so that workers of one session, and sessions in two clones, never share o
 
 import atexit
 import random
+import re
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -115,6 +116,15 @@ def give_everybody_lasting_ports() -> None:
     It comes before the modules that import `free_ports` by its name.
     """
     ports.free_ports = lasting_ports
+
+
+def with_ports(text: str, chosen: Mapping[str, int]) -> str:
+    """Return a text with other ports in the place of those it has, all at once.
+
+    One after another, a port that was put in could be what the next one is put in the place of.
+    """
+    known = "|".join(map(re.escape, chosen))
+    return re.sub(rf"\b({known})\b", lambda found: str(chosen[found[0]]), text)
 
 
 def wait_for_listener(process: "subprocess.Popen[Any]", port: int, seconds: float = 60.0) -> None:

@@ -20,6 +20,7 @@ from tests.ports import (
     listening,
     slices,
     wait_for_listener,
+    with_ports,
 )
 from tests.processes import running
 
@@ -78,6 +79,11 @@ def test_a_slice_that_somebody_holds_is_passed_over() -> None:
         assert (list(first.places), list(second.places)) == ([one[2]], [two[2]])
         with pytest.raises(RuntimeError, match="another process holds each slice"):
             claim_slice([one, two])
+
+
+def test_ports_of_a_text_are_replaced_at_once() -> None:
+    text = with_ports("8443, 8883 and 18883", {"8443": 8883, "8883": 8443})
+    assert text == "8883, 8443 and 18883"
 
 
 @pytest.mark.parametrize("module", [broker, load, ports, processes, server])
