@@ -97,9 +97,10 @@ def test_a_device_that_was_away_fetches_the_newest_broadcast_alone(
 
 
 def test_of_openings_that_come_together_only_the_newest_is_fetched_for(
-    tmp_path: Path, world: Path, start_broker: StartBroker
+    tmp_path: Path, world: Path, start_broker: StartBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line that stood still and moves again: the broker sends twenty rounds, and twenty more."""
+    monkeypatch.setattr("edge.agent.inbox.FURTHER_SECONDS", 1.0)
     broker, missed = start_broker().settings, 40
     settings = hand_made.device(world, broker, tmp_path / "one")
     packets = len(cut(framed(pairs(0))))
