@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from edgeloop.errors import ConfigError
 from edgeloop.runtime import atomic_files
 
 Wanted = Literal["Running", "Paused", "Cancelled"]
+STATES: tuple[Wanted, ...] = ("Running", "Paused", "Cancelled")
 PartState = Literal["waiting", "running", "ended", "paused", "cancelled", "done"]
 
 
@@ -88,11 +89,10 @@ def wanted(folder: Path, task: str) -> Wanted:
     path = _wanted_file(folder, task)
     if not path.exists():
         return "Running"
+    found = None
     with suppress(OSError, ValueError, AttributeError):
-        state = atomic_files.read_json(path).get("state")
-        if state in get_args(Wanted):
-            return state  # type: ignore[no-any-return]  # one of them, as was seen
-    return "Running"
+        found = atomic_files.read_json(path).get("state")
+    return next((each for each in STATES if each == found), "Running")
 
 
 def parts_of(folder: Path) -> list[PartStatus] | None:
