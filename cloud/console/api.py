@@ -43,11 +43,11 @@ State = Annotated[str | None, Query(pattern=r"^[a-z -]{1,32}$", description="Wha
 
 def needed(method: str, path: str) -> Role:
     """Return the role that a request needs."""
-    if path in ("/healthz", "/readyz", "/login") or path.startswith("/static/"):
+    if path in ("/healthz", "/readyz", "/login", "/logout") or path.startswith("/static/"):
         return Role.nobody
     if path in (f"{PREFIX}/audit", "/audit"):
         return Role.admin
-    if method in ("GET", "HEAD") or path == "/logout":
+    if method in ("GET", "HEAD"):
         return Role.viewer
     return Role.operator
 

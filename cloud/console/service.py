@@ -5,9 +5,10 @@ import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
-from cloud.console import api, problems
+from cloud.console import api, pages, problems
 from cloud.console.acting import Actions
 from cloud.console.following import Follower
+from cloud.console.sessions import Sessions, SignedIn
 from cloud.console.settings import ServerSettings
 from cloud.console.sources import Followed, Source
 from cloud.console.stack_source import Stack
@@ -44,8 +45,11 @@ def serving(settings: ServerSettings) -> Iterator[Server]:
             note=lambda who, act, what, why: store.note(who, act, what, "refused", why),
             answer=problems.of_guard,
         )
-        guarded = Guard(api.app(store, follower, actions), rules)
-        server = Server(guarded, settings.listen, settings.port, tls)
+        sessions = Sessions(tokens)
+        whole = api.app(store, follower, actions)
+        pages.add(whole, store, actions, sessions, secure=tls is not None)
+        guarded = Guard(whole, rules)
+        server = Server(SignedIn(guarded, sessions), settings.listen, settings.port, tls)
         server.start()
         stack.callback(server.stop)
         scheme = "http" if tls is None else "https"
