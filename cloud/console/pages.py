@@ -25,7 +25,7 @@ _ROUNDS = 1000  # in a chart
 
 HEADERS = {
     "content-security-policy": "default-src 'self'; frame-ancestors 'none'; form-action 'self'",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with none, a form would have no origin
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
 }

@@ -103,6 +103,8 @@ class Aggregator:
             readiness = Readiness.model_validate_json(self._get("/readyz"))
         except (HTTPError, ValidationError, EdgeloopError):
             return None
+        finally:
+            self._pool.clear()  # an aggregator has few connections
         return reported, "; ".join(readiness.reasons)
 
     def _get(self, path: str) -> bytes:

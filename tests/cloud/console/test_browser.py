@@ -59,6 +59,7 @@ def running(tmp_path: Path, stands: Stands) -> Iterator[Running]:
 
 def opened(chromium: Any, running: Running, role: str, errors: list[str], **context: Any) -> Any:
     page = chromium.new_context(**context).new_page()
+    page.set_default_timeout(10_000)
     page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(running.url)
