@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -20,12 +21,13 @@ def running(tmp_path: Path) -> Iterator[Running]:
         yield found
 
 
-def signed_in(running: Running, role: str) -> httpx.Client:
-    client = httpx.Client(base_url=running.url, follow_redirects=True, timeout=30)
-    answer = client.post("/login", data={"token": running.tokens[role]})
-    assert answer.status_code == 200
-    assert "Fleet" in answer.text
-    return client
+@contextmanager
+def signed_in(running: Running, role: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=running.url, follow_redirects=True, timeout=30) as client:
+        answer = client.post("/login", data={"token": running.tokens[role]})
+        assert answer.status_code == 200
+        assert "Fleet" in answer.text
+        yield client
 
 
 def test_who_has_not_signed_in_is_sent_to_do_so(running: Running) -> None:
