@@ -76,9 +76,20 @@ def _progress(reported: Reported) -> dict[str, Any]:
 
 def _take_report(connection: Connection, task: str, reported: Reported) -> None:
     _take_run(connection, task, reported)
-    _take_rounds(connection, reported.run, reported.history)
+    _take_rounds(connection, reported.run, _with_spread(reported))
     _take_devices(connection, task, reported.devices)
     _take_refusals(connection, task, reported.refusals)
+
+
+def _with_spread(reported: Reported) -> Sequence[ReportedRound]:
+    """Return the closed rounds, the last one with the spread of the devices' accuracies."""
+    found = sorted(each.accuracy for each in reported.devices if each.accuracy is not None)
+    history = reported.history
+    if not history or not found or history[-1].median is not None:
+        return history
+    low, median, high = (found[round(share * (len(found) - 1))] for share in (0.1, 0.5, 0.9))
+    last = history[-1].model_copy(update={"low": low, "median": median, "high": high})
+    return (*history[:-1], last)
 
 
 def _take_run(connection: Connection, task: str, reported: Reported) -> None:

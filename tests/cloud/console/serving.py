@@ -34,7 +34,10 @@ def status(task: str, round_number: int = 3, phase: Any = "running", devices: in
         broker_connected=True,
         generator_problem=None,
         ledger_open=True,
-        devices=tuple(DeviceStatus(name=f"press-{n}", state="training") for n in range(devices)),
+        devices=tuple(
+            DeviceStatus(name=f"press-{n}", state="training", accuracy=0.1 * (n % 10))
+            for n in range(devices)
+        ),
     )
 
 
@@ -60,8 +63,8 @@ class Running:
         headers = {"authorization": f"Bearer {self.tokens[role]}"} if role else {}
         return httpx.request(method, self.url + path, headers=headers, timeout=30, **more)
 
-    def wait(self, path: str, met: Callable[[Any], bool]) -> Any:
-        given_up = time.monotonic() + 20
+    def wait(self, path: str, met: Callable[[Any], bool], seconds: float = 20) -> Any:
+        given_up = time.monotonic() + seconds
         while True:
             answer = self.ask(path)
             if answer.status_code == 200 and met(answer.json()):

@@ -25,8 +25,11 @@ def test_what_an_aggregator_says_is_known(running: Running) -> None:
     (run,) = running.ask(f"{API}/tasks/doors/runs").json()["items"]
     rounds = running.ask(f"{API}/runs/{run['run']}/rounds").json()["items"]
     assert [each["number"] for each in rounds] == [0, 1, 2]
+    spread = [rounds[2][key] for key in ("low", "median", "high")]
+    assert spread == pytest.approx([0.0, 0.2, 0.3])
+    assert rounds[1]["median"] is None
     device = running.ask(f"{API}/tasks/doors/devices/press-2").json()
-    assert device["state"] == "training"
+    assert (device["state"], device["accuracy"]) == ("training", pytest.approx(0.2))
 
 
 def test_a_list_comes_in_parts_and_each_once(running: Running) -> None:
