@@ -22,7 +22,10 @@ broker = {{ port = {broker}, plain = true }}
 [[aggregators]]
 name = "doors"
 algorithm = "fedproto"
-class_names = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
+class_names = [
+  "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+  "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+]
 shape = [1, 28, 28]
 width = 32
 rounds = 5000
@@ -64,11 +67,11 @@ def test_a_stack_is_acted_on(running: Running) -> None:
         answer = running.ask(task + path, "operator", "POST")
         assert answer.status_code == 200, answer.text
 
-    running.wait(task, lambda found: found["round"] >= 1, 120)
+    running.wait(task, lambda found: found["round"] >= 1, 60)
     act("/pause")
     held = running.wait(task, lambda found: found["state"] == "Paused", 60)
     act("/resume")
-    running.wait(task, lambda found: found["round"] > held["round"], 120)
+    running.wait(task, lambda found: found["round"] > held["round"], 60)
     act("/devices/press-2/evict")
     assert running.ask(f"{task}/devices/press-2").json()["evicted"]
     act("/cancel")
