@@ -1,6 +1,10 @@
 """Cloud-edge knowledge transfer: one implementation of each algorithm, simulated or deployed."""
 
 import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeloop.remote.client import connect as connect
 
 QUIET = {
     "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime, from 1.29 on
@@ -16,8 +20,12 @@ for _name, _value in QUIET.items():
 __version__: str
 
 
-def __getattr__(name: str) -> str:
-    """Return `__version__`, which the installed distribution says; read when somebody asks."""
+def __getattr__(name: str) -> Any:
+    """Return `__version__`, which the installed distribution says, or `connect`, when asked."""
+    if name == "connect":
+        from edgeloop.remote.client import connect
+
+        return connect
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import version

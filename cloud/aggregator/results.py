@@ -37,6 +37,7 @@ class RunResults:
         accuracy: of the last evaluation; None before one.
         epsilon: the most that a device has spent by then; None where nothing is private.
         outliers: of the round that was closed last.
+        accuracies: of devices, each on its own test samples when it was evaluated last.
     """
 
     settings: TaskSettings
@@ -47,6 +48,7 @@ class RunResults:
     accuracy: float | None = None
     epsilon: float | None = None
     outliers: Sequence[Outlier] = ()
+    accuracies: dict[str, float] = field(default_factory=dict)
     _warnings: frozenset[str] = field(default_factory=frozenset)
 
     def close(
@@ -93,6 +95,8 @@ class RunResults:
     def record_evaluation(self, reports: Mapping[str, Report]) -> None:
         """Take what devices have measured as where the run stands."""
         last = outcome.counts_of(reports)
+        found = {name: each.accuracy for name, each in reports.items() if each.test_samples}
+        self.accuracies = self.accuracies | found  # another one: HTTP may be reading
         self.accuracy, self.epsilon = last.accuracy, self.metrics.fleet.epsilon
         self.metrics.evaluated(last)
         self.metrics.fleet.evaluated(reports)

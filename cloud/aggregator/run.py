@@ -242,7 +242,7 @@ class Run:
         past = self.ledger.history()
         open_round = None if self._cohort is None else self._cohort.open_round()
         roster, results = self._devices.roster, self._results
-        devices = waiting.devices(roster, open_round)
+        devices = waiting.devices(roster, open_round, results.accuracies)
         accuracy = past[-1].accuracy if results.accuracy is None and past else results.accuracy
         return Status(
             task=self.contract.task,

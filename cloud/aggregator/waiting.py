@@ -1,6 +1,7 @@
 """Whom a round waits for, and why, as the HTTP interface says it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,6 +16,7 @@ GRACE_SECONDS = 60.0
 """After a round's opening, for devices to be there: they may just be starting."""
 
 _MOST_NAMED = 5
+NONE: Mapping[str, float] = MappingProxyType({})
 
 
 class DeviceStatus(BaseModel):
@@ -28,6 +30,7 @@ class DeviceStatus(BaseModel):
         reason: what it says of it, such as why it refused the contract.
         version: of its edgeloop; empty where it does not say.
         answered: whether the open round has its answer; None where no round is open.
+        accuracy: on its own test samples, in the last evaluation since the aggregator's start.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,6 +42,7 @@ class DeviceStatus(BaseModel):
     reason: str = ""
     version: str = ""
     answered: bool | None = None
+    accuracy: float | None = None
 
 
 class OddUpload(BaseModel):
@@ -63,14 +67,18 @@ def outliers(found: Iterable[Outlier]) -> tuple[OddUpload, ...]:
     return tuple(odd[:MOST_DEVICES])
 
 
-def devices(roster: Roster, open_round: OpenRound | None) -> list[DeviceStatus]:
+def devices(
+    roster: Roster, open_round: OpenRound | None, accuracies: Mapping[str, float] = NONE
+) -> list[DeviceStatus]:
     """Return what is known of all devices; those that an open round waits for come first."""
     answered = None if open_round is None else open_round.answered
-    found = [_status(roster, each, answered) for each in roster.all()]
+    found = [_status(roster, each, answered, accuracies.get(each.name)) for each in roster.all()]
     return sorted(found, key=lambda each: bool(each.answered))
 
 
-def _status(roster: Roster, known: Standing, answered: frozenset[str] | None) -> DeviceStatus:
+def _status(
+    roster: Roster, known: Standing, answered: frozenset[str] | None, accuracy: float | None
+) -> DeviceStatus:
     said, elapsed = known.presence, roster.seconds_since(known)
     there = said is not None and known.is_there
     return DeviceStatus(
@@ -81,6 +89,7 @@ def _status(roster: Roster, known: Standing, answered: frozenset[str] | None) ->
         reason=_reason(known),
         version="" if said is None else said.version,
         answered=None if answered is None else known.name in answered,
+        accuracy=accuracy,
     )
 
 

@@ -1,7 +1,7 @@
 """The authority's database: SQLite in its folder, or PostgreSQL; several processes may write."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ class Database:
 
     Args:
         url: as SQLAlchemy writes it.
+        upgrade: brings its tables up to date; an authority's if not given.
 
     Raises:
         ConfigError: if it is no URL of a database that can be used.
@@ -41,7 +42,9 @@ class Database:
         StorageError: if it cannot be reached now.
     """
 
-    def __init__(self, url: str | URL) -> None:
+    def __init__(
+        self, url: str | URL, upgrade: Callable[[Connection], None] = migrations.upgrade
+    ) -> None:
         parsed = _parsed(url)
         self._sqlite = parsed.get_backend_name() == "sqlite"
         self.name = parsed.render_as_string(hide_password=True)
@@ -57,7 +60,7 @@ class Database:
             with self.writing() as connection:
                 if not self._sqlite:
                     postgresql.alone(connection)
-                migrations.upgrade(connection)
+                upgrade(connection)
         except migrations.UnknownSchemaError as error:
             raise RunError(self.name, str(error), "update edgeloop") from error
 

@@ -135,6 +135,11 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
 
 
+def plain_refusal(code: int, problem: str) -> tuple[bytes, bytes]:
+    """Return the type and the body of an answer that refuses, in JSON."""
+    return b"application/json", json.dumps({"problem": problem}).encode()
+
+
 @dataclass(frozen=True)
 class Rules:
     """Who may ask what.
@@ -146,6 +151,7 @@ class Rules:
         of_certificate: who shows a certificate, DER, that TLS has verified; on any thread.
         note: told, on any thread, of refusals, some of each kind: who, the kind, what was asked,
             and why not.
+        answer: makes the answer of a refusal, of its code and why: its type and its body.
     """
 
     needed: Callable[[str, str], Role]
@@ -153,6 +159,7 @@ class Rules:
     hosts: frozenset[str] = frozenset()
     of_certificate: Callable[[bytes], Caller] = lambda der: UNKNOWN
     note: Callable[[str, str, str, str], None] = lambda who, act, what, why: None
+    answer: Callable[[int, str], tuple[bytes, bytes]] = plain_refusal
 
 
 class Guard:
@@ -181,7 +188,7 @@ class Guard:
                 return
             refusal = (413, f"the body has more than {MOST_BODY_BYTES} bytes")
         await asyncio.to_thread(self._tell, scope, caller, *refusal)
-        await _answer(send, *refusal)
+        await _answer(send, refusal[0], *self._rules.answer(*refusal))
 
     async def _caller(self, scope: Scope, headers: dict[bytes, bytes]) -> Caller:
         kind, _, token = headers.get(b"authorization", b"").partition(b" ")
@@ -269,11 +276,10 @@ class _Body:
         return {"type": "http.request", "body": body, "more_body": False}
 
 
-async def _answer(send: Any, code: int, problem: str) -> None:
-    headers = [(b"content-type", b"application/json")]
+async def _answer(send: Any, code: int, kind: bytes, body: bytes) -> None:
+    headers = [(b"content-type", kind)]
     if code == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    body = json.dumps({"problem": problem}).encode()
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": code, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -97,7 +97,7 @@ class Server:
 def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        listening = socket.create_server((host, port), family=family)
     except OSError as error:
         if error.errno in _PORT_ERRORS:
             remedy = "choose another one, or 0 for any free one"
@@ -105,3 +105,6 @@ def _listening(host: str, port: int) -> socket.socket:
             raise listen_error("http.port", problem, remedy, error) from error
         problem = f"cannot listen on {host!r} ({error.strerror or error})"
         raise ConfigError("http.host", problem, "give an address of this machine") from error
+    # Its connections take this over. Without it an answer's second packet waits 40 ms.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cloud.stack import backup, reading
+from cloud.stack.control import Control
 from cloud.stack.folder_lock import hold_folder
 from cloud.stack.layout import Layout
 from cloud.stack.supervisor import STACK, Supervisor
@@ -47,6 +48,7 @@ def up(
             start_seconds=settings.start_seconds,
             stop_seconds=settings.stop_seconds,
             held=(parts,),
+            control=Control(settings.folder),
         )
         own = layout.own_authority()
         with nullcontext() if own is None else own.kept():

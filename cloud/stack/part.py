@@ -20,6 +20,8 @@ class Part:
         ends: whether it ends by itself, with 0, when its work is done.
         is_service: whether it is there for the others only.
         reloads: whether a SIGHUP has it read its files again.
+        task: whose part it is; empty for none's.
+        pauses: whether it does not run while its task is paused.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Part:
     ends: bool = False
     is_service: bool = False
     reloads: bool = False
+    task: str = ""
+    pauses: bool = False
 
 
 def listening(host: str, port: int) -> Callable[[], bool]:

@@ -40,11 +40,12 @@ class ProcessSupervisor:
         part: what to keep.
         say: called with the part's name, and each line of its or what becomes of it.
         restart_seconds: before the first start again; each time twice as long.
-        held: file descriptors that the process holds as long as it lives.
+        files: file descriptors that the process holds as long as it lives.
 
     Attributes:
         done: whether its work has come to its end.
         was_ready: whether it has been seen to be ready.
+        held: since when it is to run no more until `release`, on `time.monotonic`; None if it may.
     """
 
     def __init__(
@@ -52,14 +53,15 @@ class ProcessSupervisor:
         part: Part,
         say: Callable[[str, str], None],
         restart_seconds: float,
-        held: tuple[int, ...] = (),
+        files: tuple[int, ...] = (),
     ) -> None:
         self.part = part
         self.done = False
         self.was_ready = False
         self._say = say
         self._first_wait = self._wait = restart_seconds
-        self._held = held
+        self._files = files
+        self.held: float | None = None
         self._process: subprocess.Popen[str] | None = None
         self._mouth: threading.Thread | None = None
         self._last: deque[str] = deque(maxlen=3)
@@ -86,7 +88,7 @@ class ProcessSupervisor:
             errors="replace",
             env=environment(),
             start_new_session=True,
-            pass_fds=self._held,
+            pass_fds=self._files,
         )
         self._mouth = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
         self._mouth.start()
@@ -102,11 +104,15 @@ class ProcessSupervisor:
             self.start(now)
         code = None if self._process is None else self._process.poll()
         if code is None:
+            if self.held is not None and now - self.held > LONGEST_SECONDS:
+                self.kill()
             return
         self._reap()
         if code == 0 and self.part.ends and not self._was_stopped():
             self.done = self.was_ready = True
             self._say(self.part.name, "has done its work")
+        elif self.held is not None:
+            self._say(self.part.name, "has ended, and is not started again for now")
         elif code in _FINAL and self._is_new(now):
             words = " | ".join(self._last).removeprefix("error: ")
             remedy = "fix it and start again"
@@ -116,11 +122,25 @@ class ProcessSupervisor:
 
     def ready(self) -> bool:
         """Return whether the part has been ready once, or says nothing about that."""
-        if self.part.is_ready is None:
+        if self.part.is_ready is None or self.held is not None:
             return True
         if not self.was_ready and self._process is not None:
             self.was_ready = self.part.is_ready()
         return self.was_ready
+
+    def hold(self, now: float) -> None:
+        """End the part, and do not start it again until `release`."""
+        if self.held is None:
+            self.held, self._due = now, None
+            self.send_signal(signal.SIGTERM)
+
+    def release(self, now: float) -> None:
+        """Let the part run again; one that is still ending is started when it has ended."""
+        if self.held is None:
+            return
+        self.held = None
+        if self._process is None and not self.done:
+            self.start(now)
 
     def send_signal(self, number: int) -> None:
         """Send the part a signal, if it runs."""

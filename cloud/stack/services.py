@@ -49,12 +49,14 @@ class Service:
         config.write_text(tomli_w.dumps(self.table), encoding="utf-8")
         command = tuple(edgeloop(self.door, "--config", str(config)))
         if self.door == "agent":
-            return Part(self.name, command, ends=not self.checked.stay)
+            return Part(self.name, command, ends=not self.checked.stay, task=self.checked.task)
         http = self.checked.http
         ready = answering(http.host, http.port, "/readyz")
         if http.certificate_file is not None:  # its certificate is not for this address
             ready = listening(http.host, http.port)
-        return Part(self.name, command, ready, ends=not http.linger)
+        return Part(
+            self.name, command, ready, ends=not http.linger, task=self.checked.name, pauses=True
+        )
 
 
 def aggregator_service(

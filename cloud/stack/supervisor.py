@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from cloud.stack.control import Control, PartState, PartStatus, Wanted
 from cloud.stack.part import Part
 from cloud.stack.process_supervisor import ProcessSupervisor
 from edgeloop.errors import UnavailableError
@@ -30,9 +31,10 @@ class Supervisor:
         start_seconds: how long a stage may take until it is ready.
         stop_seconds: how long a part may take to end before it is killed.
         held: file descriptors that each part holds as long as it lives.
+        control: says what is wanted of tasks, and is told how the parts are; None for none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what each stack sets otherwise
         self,
         stages: Sequence[Sequence[Part]],
         say: Callable[[str, str], None],
@@ -41,8 +43,9 @@ class Supervisor:
         start_seconds: float = 300.0,
         stop_seconds: float = 30.0,
         held: tuple[int, ...] = (),
+        control: Control | None = None,
     ) -> None:
-        self._say = say
+        self._say, self._control = say, control
         self._stages = [
             [ProcessSupervisor(part, say, restart_seconds, held) for part in stage]
             for stage in stages
@@ -77,15 +80,21 @@ class Supervisor:
                 self._say(STACK, "stops; a second signal kills")
             finally:
                 self._end()
+                if self._control is not None:
+                    self._control.close()
         if self._stops > 1 or self._interrupted:
             raise KeyboardInterrupt
         return not self._stops
 
     def _start(self, stage: Sequence[ProcessSupervisor]) -> None:
         for process in stage:
-            self._say(STACK, f"starts {process.part.name}")
-            process.start(time.monotonic())
             self._started.append(process)
+            if self._may_run(process):
+                self._say(STACK, f"starts {process.part.name}")
+                process.start(time.monotonic())
+            else:
+                process.hold(time.monotonic())
+                self._say(STACK, f"does not start {process.part.name}: its task is not to run")
         if not self._wait_for(
             lambda: all(process.ready() for process in stage), self._start_seconds
         ):
@@ -97,7 +106,9 @@ class Supervisor:
     def _is_done(self) -> bool:
         """Return whether all aggregators and agents are done; never, if one stays or lingers."""
         working = [process for process in self._started if not process.part.is_service]
-        return bool(working) and all(process.done for process in working)
+        return bool(working) and all(
+            process.done or self._state(process) == "cancelled" for process in working
+        )
 
     def _wait_for(self, met: Callable[[], bool], seconds: float | None) -> bool:
         """Look after all parts until something is so; tell whether it was in time."""
@@ -108,10 +119,46 @@ class Supervisor:
             now = time.monotonic()
             if given_up is not None and now > given_up:
                 return False
+            self._heed(now)
             for process in self._started:
                 process.poll(now)
             self._woken.wait(POLL_SECONDS)
         return True
+
+    def _wanted(self, process: ProcessSupervisor) -> Wanted:
+        return "Running" if self._control is None else self._control.wanted(process.part.task)
+
+    def _may_run(self, process: ProcessSupervisor) -> bool:
+        wanted = self._wanted(process)
+        return wanted == "Running" or (wanted == "Paused" and not process.part.pauses)
+
+    def _heed(self, now: float) -> None:
+        """Do what is wanted of the tasks, and say how their parts are."""
+        if self._control is None:
+            return
+        for process in self._started:
+            if self._may_run(process) and process.held is not None:
+                self._say(STACK, f"starts {process.part.name}")
+                process.release(now)
+            elif not self._may_run(process) and process.held is None:
+                self._say(STACK, f"ends {process.part.name}: {self._wanted(process).lower()}")
+                process.hold(now)
+        self._control.tell(
+            [
+                PartStatus(each.part.name, each.part.task, self._state(each), each.process)
+                for stage in self._stages
+                for each in stage
+            ]
+        )
+
+    def _state(self, process: ProcessSupervisor) -> PartState:
+        if process.done:
+            return "done"
+        if process.process is not None:
+            return "running"
+        if process.held is not None:
+            return "cancelled" if self._wanted(process) == "Cancelled" else "paused"
+        return "ended" if process in self._started else "waiting"
 
     def _end(self) -> None:
         """End the parts, the last started first; those that start together end together."""

@@ -30,6 +30,7 @@ _NEEDS = {
     "enroll": ("cryptography", "typer"),
     "algorithms": ("typer", "pydantic"),
     "models": ("typer",),
+    "client": ("urllib3", "pydantic", "typer"),
 }
 """What tells whether a command, or its extra, is installed: `--help` says what it lacks."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -112,7 +113,7 @@ def _extra(point: EntryPoint) -> str:
         return point.name
     if point.name in ("broker", "ca"):
         return "authority"
-    doors = {"cloud": "cloud", "edge": "edge", "simulations": "sim"}
+    doors = {"cloud": "cloud", "edge": "edge", "simulations": "sim", "edgeloop": "client"}
     return doors.get(point.module.partition(".")[0], "")
 
 

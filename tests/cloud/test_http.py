@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.ledger import Ledger, PastRound
 from cloud.aggregator.metrics import Metrics
+from cloud.http.server import _listening
 from edgeloop.errors import ConfigError, TakenError
 from tests.world import contract
 
@@ -165,3 +166,12 @@ def test_a_stopped_server_frees_its_port_and_its_thread() -> None:
         assert client.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
         again.stop()
     assert not [thread for thread in threading.enumerate() if thread.name == "http"]
+
+
+def test_a_connection_sends_at_once() -> None:
+    """An answer is two packets: the second must not wait for the first one's acknowledgement."""
+    listening = _listening("127.0.0.1", 0)
+    with listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -1,0 +1,1 @@
+"""`edgeloop server`: what runs where, in one API and one page; and what is done about it."""

@@ -1,0 +1,212 @@
+"""The server's API, version 1: what is known, and what may be done; every list comes in parts."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Path, Query, Request
+from fastapi.responses import StreamingResponse
+
+from cloud.console import problems
+from cloud.console.acting import Actions
+from cloud.console.following import Follower
+from cloud.console.store import Store
+from cloud.http.access import CALLER, Role, address
+from cloud.http.access import Caller as Known
+from edgeloop.remote.models import (
+    Act,
+    AuditEntry,
+    Caller,
+    Device,
+    Model,
+    Page,
+    Problem,
+    Refusal,
+    Round,
+    Run,
+    Task,
+    Verb,
+)
+
+PREFIX = "/api/v1"
+HEARTBEAT_SECONDS = 10.0
+MOST = 1000
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+Name = Annotated[str, Path(pattern=NAME)]
+Asked = Annotated[str | None, Query(pattern=NAME)]
+After = Annotated[str | None, Query(max_length=500, description="What the part before has as next")]
+Limit = Annotated[int, Query(ge=1, le=MOST, description="So many at most")]
+State = Annotated[str | None, Query(pattern=r"^[a-z -]{1,32}$", description="What they are doing")]
+
+
+def needed(method: str, path: str) -> Role:
+    """Return the role that a request needs."""
+    if path in ("/healthz", "/readyz", "/login", "/logout") or path.startswith("/static/"):
+        return Role.nobody
+    if path in (f"{PREFIX}/audit", "/audit"):
+        return Role.admin
+    if method in ("GET", "HEAD"):
+        return Role.viewer
+    return Role.operator
+
+
+def app(store: Store, follower: Follower, actions: Actions) -> FastAPI:
+    """Make the application of the API.
+
+    Args:
+        store: what is known.
+        follower: says when something has changed.
+        actions: what may be done.
+    """
+    api = FastAPI(
+        title="edgeloop server",
+        version="1",
+        description="Tasks, runs, rounds, devices, models, refusals and what was done about them.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{PREFIX}/openapi.json",
+    )
+    problems.register(api)
+    router = APIRouter(prefix=PREFIX, responses=problems.DOCUMENTED)
+    _tasks(router, store)
+    _devices(router, store)
+    _records(router, store)
+    _acts(router, actions)
+    _live(router, follower)
+    api.include_router(router)
+    _health(api, store)
+    _describe(api)
+    return api
+
+
+def _tasks(router: APIRouter, store: Store) -> None:
+    @router.get("/tasks")
+    def tasks(after: After = None, limit: Limit = 100) -> Page[Task]:
+        """List the tasks, by their names."""
+        return store.tasks(after, limit)
+
+    @router.get("/tasks/{task}")
+    def task(task: Name) -> Task:
+        """Show a task."""
+        return store.task(task)
+
+    @router.get("/tasks/{task}/runs")
+    def runs(task: Name, after: After = None, limit: Limit = 100) -> Page[Run]:
+        """List a task's runs, by their identities."""
+        store.task(task)
+        return store.runs(task, after, limit)
+
+    @router.get("/runs/{run}/rounds")
+    def rounds(run: Name, after: After = None, limit: Limit = 100) -> Page[Round]:
+        """List the closed rounds of a run, from the first."""
+        return store.rounds(run, after, limit)
+
+
+def _devices(router: APIRouter, store: Store) -> None:
+    @router.get("/devices")
+    def devices(
+        task: Asked = None, state: State = None, after: After = None, limit: Limit = 100
+    ) -> Page[Device]:
+        """List devices, by their tasks and names."""
+        return store.devices(task, state, after, limit)
+
+    @router.get("/tasks/{task}/devices/{device}")
+    def device(task: Name, device: Name) -> Device:
+        """Show a device of a task."""
+        return store.device(task, device)
+
+    @router.get("/models")
+    def models(task: Asked = None, after: After = None, limit: Limit = 100) -> Page[Model]:
+        """List the files that tasks have made, as far as they are on the server's machine."""
+        return store.models(task, after, limit)
+
+
+def _records(router: APIRouter, store: Store) -> None:
+    @router.get("/refusals")
+    def refusals(task: Asked = None, after: After = None, limit: Limit = 100) -> Page[Refusal]:
+        """List answers that were not taken, the newest first."""
+        return store.refusals(task, after, limit)
+
+    @router.get("/audit")
+    def audit(after: After = None, limit: Limit = 100) -> Page[AuditEntry]:
+        """List what was done and refused, the newest first; for admins."""
+        return store.audit(after, limit)
+
+    @router.get("/caller")
+    def caller(request: Request) -> Caller:
+        """Tell who asks."""
+        known: Known = request.scope[CALLER]
+        return Caller.model_validate({"name": known.name, "role": known.role.name})
+
+
+def _acts(router: APIRouter, actions: Actions) -> None:
+    def route(verb: Verb, summary: str) -> None:
+        def act(task: Name, request: Request) -> Act:
+            return actions.act(task, verb, actor(request))
+
+        act.__doc__ = summary
+        router.post(f"/tasks/{{task}}/{verb}", name=verb)(act)
+
+    route("start", "Have a task run.")
+    route("pause", "Stop a task's aggregator; its devices wait.")
+    route("resume", "Have a paused task go on.")
+    route("cancel", "Stop a task for good.")
+
+    @router.post("/tasks/{task}/devices/{device}/evict")
+    def evict(task: Name, device: Name, request: Request) -> Act:
+        """Have a device take no more part in a task; what it has given stays."""
+        return actions.evict(task, device, actor(request))
+
+
+def _live(router: APIRouter, follower: Follower) -> None:
+    described: dict[int | str, dict[str, Any]] = {
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    }
+
+    @router.get("/events", response_class=StreamingResponse, responses=described)
+    async def events() -> StreamingResponse:
+        """Say, as server-sent events, which tasks have changed; the stream ends after a while."""
+        return StreamingResponse(_changes(follower), media_type="text/event-stream")
+
+
+async def _changes(follower: Follower) -> AsyncIterator[str]:
+    number, _ = await asyncio.to_thread(follower.changed_since, -1, 0.0)
+    yield "retry: 1000\n\n"
+    for _ in range(5):  # a connection lives for a minute
+        number, tasks = await asyncio.to_thread(follower.changed_since, number, HEARTBEAT_SECONDS)
+        yield f"event: changed\ndata: {json.dumps(tasks)}\n\n" if tasks else ": nothing new\n\n"
+
+
+def _health(api: FastAPI, store: Store) -> None:
+    @api.get("/healthz", include_in_schema=False)
+    def healthz() -> dict[str, bool]:
+        return {"alive": True}
+
+    @api.get("/readyz", include_in_schema=False)
+    def readyz() -> dict[str, bool]:
+        store.tasks(limit=1)  # asks the database
+        return {"ready": True}
+
+
+def _describe(api: FastAPI) -> None:
+    """Add to the API's description what FastAPI cannot know: problems, and tokens."""
+    made = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        if api.openapi_schema is None:
+            found = made()
+            parts = found["components"]
+            parts["schemas"]["Problem"] = Problem.model_json_schema()
+            parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            found["security"] = [{"token": []}]
+        return api.openapi_schema or {}
+
+    api.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's own page has it
+
+
+def actor(request: Request) -> str:
+    """Return who asks, for the record."""
+    caller: Known = request.scope[CALLER]
+    return f"{caller.name} at {address(request.scope)}"

@@ -1,0 +1,140 @@
+"""The FederatedTasks of a Kubernetes cluster: their spec says what is wanted of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from cloud.console.reported import Aggregator
+from cloud.console.sources import ImpossibleError, Kind, Sighting
+from cloud.operator.cluster import configure, error_message
+from cloud.operator.spec import GROUP, VERSION
+from edgeloop.errors import EdgeloopError, UnavailableError
+from edgeloop.remote.models import Act, TaskState, Verb
+
+Object = dict[str, Any]
+
+_WANTED = {"start": "Running", "resume": "Running", "pause": "Paused", "cancel": "Cancelled"}
+_STATES: dict[str, TaskState] = {
+    "Succeeded": "Finished",
+    "Paused": "Paused",
+    "Cancelled": "Cancelled",
+    "Running": "Running",
+}
+
+
+class Cluster:
+    """The FederatedTasks of namespaces.
+
+    Args:
+        namespaces: which.
+        url: of a task's aggregator, with `{name}` and `{namespace}`.
+
+    Raises:
+        ConfigError: if there is no access to a cluster.
+    """
+
+    kind: Kind = "cluster"
+
+    def __init__(
+        self, namespaces: Sequence[str], url: str = "http://{name}.{namespace}.svc:9464"
+    ) -> None:
+        configure()
+        self._api, self._namespaces, self._url = client.CustomObjectsApi(), namespaces, url
+
+    def look(self) -> list[Sighting]:
+        """Return the tasks, as they are now."""
+        return [self._seen(each) for place in self._namespaces for each in self._list(place)]
+
+    def act(self, task: str, verb: Verb) -> Act:
+        """Set a FederatedTask's `spec.state`; the operator brings it about."""
+        namespace, name = _split(task)
+        held = self._get("federatedtasks", namespace, name)
+        if held["spec"].get("state") == "Cancelled":
+            raise ImpossibleError(task, "was cancelled, which is for good", "make a new one")
+        state = _WANTED[verb]
+        self._patch("federatedtasks", namespace, name, {"spec": {"state": state}})
+        detail = f"spec.state of {name} in {namespace} is {state}; the operator brings it about"
+        return Act(done=True, state=_STATES[state], detail=detail)
+
+    def evict(self, task: str, device: str) -> Act:
+        """Suspend a Device object, or take the name out of the task's list."""
+        namespace, name = _split(task)
+        held = self._get("federatedtasks", namespace, name)
+        cohort = held["spec"]["cohort"]
+        listed = cohort.get("devices") or []
+        if cohort.get("selector"):
+            self._patch("devices", namespace, device, {"spec": {"suspended": True}})
+            detail = f"Device {device} is suspended: no task selects it any more"
+        elif device in listed and len(listed) > 1:
+            left = [each for each in listed if each != device]
+            patch = {"spec": {"cohort": {"devices": left}}}
+            self._patch("federatedtasks", namespace, name, patch)
+            detail = f"{device} is out of spec.cohort.devices"
+        else:
+            problem = f"{device} is neither selected nor listed, or the only one"
+            raise ImpossibleError(task, problem, "name one of the task's devices")
+        return Act(done=False, state=_state(held), detail=detail)
+
+    def _seen(self, held: Object) -> Sighting:
+        metadata, spec = held["metadata"], held["spec"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        state, waits = _state(held), str(held.get("status", {}).get("lastError") or "")
+        url = self._url.format(name=name, namespace=namespace)
+        told = Aggregator(url).status() if state == "Running" else None
+        if told is not None:
+            waits = told[1]
+        reported = None if told is None else told[0]
+        return Sighting(
+            f"{namespace}.{name}",
+            state,
+            spec["algorithm"]["name"],
+            spec["rounds"],
+            reported,
+            waits,
+        )
+
+    def _list(self, namespace: str) -> list[Object]:
+        call = self._api.list_namespaced_custom_object
+        found = _asked(call, GROUP, VERSION, namespace, "federatedtasks")
+        return list(found["items"])
+
+    def _get(self, plural: str, namespace: str, name: str) -> Object:
+        call = self._api.get_namespaced_custom_object
+        return _asked(call, GROUP, VERSION, namespace, plural, name)
+
+    def _patch(self, plural: str, namespace: str, name: str, patch: Object) -> None:
+        call = self._api.patch_namespaced_custom_object
+        _asked(call, GROUP, VERSION, namespace, plural, name, patch)
+
+
+def _state(held: Object) -> TaskState:
+    wanted = held["spec"].get("state", "Running")
+    if wanted != "Running":
+        return _STATES.get(wanted, "Running")
+    phase = str(held.get("status", {}).get("phase", ""))
+    return "Finished" if phase == "Succeeded" else "Running"
+
+
+def _split(task: str) -> tuple[str, str]:
+    namespace, _, name = task.partition(".")
+    return namespace, name
+
+
+def _asked(call: Any, *words: Any) -> Object:
+    try:
+        found: Object = call(*words, _request_timeout=30.0)
+    except ApiException as error:
+        raise _refused(str(words[-1]), error) from error
+    except HTTPError as error:
+        raise UnavailableError("cluster", f"is away ({error})", "look after it") from error
+    return found
+
+
+def _refused(what: str, error: ApiException) -> EdgeloopError:
+    message = error_message(error)
+    if error.status in (404, 409, 422):
+        return ImpossibleError(what[:80], message, "look at it with kubectl")
+    return UnavailableError("cluster", message, "look at the server's rights")

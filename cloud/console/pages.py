@@ -1,0 +1,220 @@
+"""The server's pages: made here, kept up to date by htmx, charts by uPlot; all from here."""
+
+import asyncio
+import hmac
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cloud.console.acting import Actions
+from cloud.console.api import After, Asked, Name, State, actor
+from cloud.console.sessions import COOKIE, SESSION, Session, Sessions, cookie
+from cloud.console.store import Store
+from cloud.http.access import CALLER, UNKNOWN, Caller, Role
+from edgeloop.errors import EdgeloopError
+from edgeloop.remote.models import Round, Task, Verb
+
+_HERE = Path(__file__).parent
+_DEVICES = 100  # on a page
+_ROUNDS = 1000  # in a chart
+
+HEADERS = {
+    "content-security-policy": "default-src 'self'; frame-ancestors 'none'; form-action 'self'",
+    "referrer-policy": "same-origin",  # with none, a form would have no origin
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+}
+
+ALLOWED: dict[str, tuple[Verb, ...]] = {
+    "Running": ("pause", "cancel"),
+    "Away": ("pause", "cancel"),
+    "Paused": ("resume", "cancel"),
+    "Finished": (),
+    "Cancelled": (),
+}
+"""What a page offers for a task in each state."""
+
+
+class Pages:
+    """Makes pages of what a store knows.
+
+    Args:
+        store: what is known.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        loader = FileSystemLoader(_HERE / "templates")
+        self._made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+        self._made.filters |= {"share": _share, "megabytes": _megabytes, "when": _when}
+
+    def page(self, request: Request, name: str, code: int = 200, **facts: Any) -> HTMLResponse:
+        """Make a page, or the part of it that htmx puts into the one that is shown."""
+        caller: Caller = request.scope.get(CALLER, UNKNOWN)
+        session: Session | None = request.scope.get(SESSION)
+        facts |= {
+            "caller": caller,
+            "acts": caller.role >= Role.operator,
+            "reads_audit": caller.role >= Role.admin,
+            "form_key": "" if session is None else session.form_key,
+            "path": request.url.path,
+        }
+        text = self._made.get_template(name).render(facts)
+        return HTMLResponse(text, code, headers=HEADERS)
+
+
+def add(api: FastAPI, store: Store, actions: Actions, sessions: Sessions, *, secure: bool) -> None:
+    """Add the pages to an application.
+
+    Args:
+        api: the application.
+        store: what is known.
+        actions: what may be done.
+        sessions: who has signed in.
+        secure: whether it is reached by HTTPS alone.
+    """
+    pages = Pages(store)
+    api.mount("/static", StaticFiles(directory=_HERE / "static"))
+    _signing_in(api, pages, sessions, secure)
+    _reading(api, pages)
+    _records(api, pages)
+    _acting(api, pages, actions)
+
+
+def _signing_in(api: FastAPI, pages: Pages, sessions: Sessions, secure: bool) -> None:
+    @api.get("/login", include_in_schema=False)
+    def login(request: Request) -> Response:
+        return pages.page(request, "login.html", problem="")
+
+    @api.post("/login", include_in_schema=False)
+    async def signed_in(request: Request) -> Response:
+        form = await _form(request)
+        key = sessions.begin(form.get("token", "").strip()) if _is_ours(request) else None
+        if key is None:
+            problem = "That is no token of this server."
+            return pages.page(request, "login.html", 401, problem=problem)
+        found = RedirectResponse("/", 303)
+        found.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=secure)
+        return found
+
+    @api.post("/logout", include_in_schema=False)
+    def signed_out(request: Request) -> Response:
+        if _is_ours(request):
+            sessions.end(cookie(request.scope))
+        found = RedirectResponse("/login", 303)
+        found.delete_cookie(COOKIE)
+        return found
+
+
+def _reading(api: FastAPI, pages: Pages) -> None:
+    store = pages.store
+
+    @api.get("/", include_in_schema=False)
+    def fleet(request: Request, after: After = None) -> Response:
+        return pages.page(request, "fleet.html", found=store.tasks(after, _DEVICES))
+
+    @api.get("/tasks/{task}", include_in_schema=False)
+    def task(task: Name, request: Request, state: State = None, after: After = None) -> Response:
+        found = store.task(task)
+        rounds = _rounds(store, found)
+        return pages.page(
+            request,
+            "task.html",
+            task=found,
+            rounds=rounds,
+            chart=_chart(rounds),
+            devices=store.devices(task, state, after, _DEVICES),
+            models=store.models(task, limit=_DEVICES).items,
+            verbs=ALLOWED[found.state] if found.source != "aggregator" else (),
+        )
+
+    @api.get("/tasks/{task}/devices/{device}", include_in_schema=False)
+    def device(task: Name, device: Name, request: Request) -> Response:
+        return pages.page(
+            request, "device.html", task=store.task(task), device=store.device(task, device)
+        )
+
+
+def _records(api: FastAPI, pages: Pages) -> None:
+    store = pages.store
+
+    @api.get("/refusals", include_in_schema=False)
+    def refusals(request: Request, task: Asked = None, after: After = None) -> Response:
+        found = store.refusals(task, after, _DEVICES)
+        return pages.page(request, "refusals.html", found=found)
+
+    @api.get("/audit", include_in_schema=False)
+    def audit(request: Request, after: After = None) -> Response:
+        return pages.page(request, "audit.html", found=store.audit(after, _DEVICES))
+
+
+def _acting(api: FastAPI, pages: Pages, actions: Actions) -> None:
+    async def checked(request: Request) -> bool:
+        session: Session | None = request.scope.get(SESSION)
+        shown = (await _form(request)).get("form_key", "")
+        if session is None or not _is_ours(request):
+            return False
+        return hmac.compare_digest(shown.encode(), session.form_key.encode())
+
+    @api.post("/tasks/{task}/devices/{device}/evict", include_in_schema=False)
+    async def evict(task: Name, device: Name, request: Request) -> Response:
+        return await _done(
+            pages, request, await checked(request), actions.evict, task, device, actor(request)
+        )
+
+    @api.post("/tasks/{task}/{verb}", include_in_schema=False)
+    async def act(task: Name, verb: Verb, request: Request) -> Response:
+        return await _done(
+            pages, request, await checked(request), actions.act, task, verb, actor(request)
+        )
+
+
+async def _done(
+    pages: Pages, request: Request, allowed: bool, do: Any, task: str, *words: str
+) -> Response:
+    if not allowed:
+        problem = "The form is of an older page: go back, load it again, and try once more."
+        return pages.page(request, "said.html", 403, task=task, text=problem)
+    try:
+        done = await asyncio.to_thread(do, task, *words)
+    except EdgeloopError as error:
+        return pages.page(request, "said.html", 409, task=task, text=str(error))
+    return pages.page(request, "said.html", task=task, text=done.detail)
+
+
+def _rounds(store: Store, task: Task) -> tuple[Round, ...]:
+    return store.rounds(task.run, limit=_ROUNDS).items if task.run else ()
+
+
+def _chart(rounds: tuple[Round, ...]) -> list[list[float | None]]:
+    """Return columns as uPlot takes them."""
+    names = ("number", "accuracy", "low", "median", "high", "alone")
+    return [[getattr(each, name) for each in rounds] for name in names]
+
+
+async def _form(request: Request) -> dict[str, str]:
+    body = (await request.body()).decode("latin-1")
+    return {key: values[0] for key, values in parse_qs(body, max_num_fields=20).items()}
+
+
+def _is_ours(request: Request) -> bool:
+    """Return whether a form was sent by a page of ours."""
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def _megabytes(value: int) -> str:
+    return f"{value / 1e6:.2f} MB"
+
+
+def _when(value: Any) -> str:
+    return "" if value is None else f"{value:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,105 @@
+"""Where tasks are run: what a server sees there, and what it can do about them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from cloud.console.reported import Aggregator, Reported
+from cloud.console.settings import FollowedAggregator
+from edgeloop.errors import EdgeloopError
+from edgeloop.remote.models import Act, TaskState, Verb
+
+Kind = Literal["stack", "cluster", "aggregator"]
+
+
+class ImpossibleError(EdgeloopError):
+    """What is asked cannot be done to this task as it is."""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A task as a look has found it.
+
+    Attributes:
+        name: the task's.
+        state: what it is doing.
+        algorithm: its name, as far as is known without its aggregator.
+        rounds: how many it has.
+        reported: what its aggregator says; None while it does not answer.
+        waits: why no round can continue.
+        folder: where its aggregator keeps its files, if that is on this machine.
+        agents: folders of its devices on this machine, by name.
+    """
+
+    name: str
+    state: TaskState
+    algorithm: str = ""
+    rounds: int = 0
+    reported: Reported | None = None
+    waits: str = ""
+    folder: Path | None = None
+    agents: tuple[tuple[str, Path], ...] = ()
+
+
+class Source(Protocol):
+    """Somewhere that tasks are run."""
+
+    kind: Kind
+
+    def look(self) -> list[Sighting]:
+        """Return the tasks, as they are now.
+
+        Raises:
+            EdgeloopError: if nothing can be seen.
+        """
+
+    def act(self, task: str, verb: Verb) -> Act:
+        """Start, pause, resume or cancel a task.
+
+        Raises:
+            ImpossibleError: if that cannot be done to it.
+            EdgeloopError: if it could not be done.
+        """
+
+    def evict(self, task: str, device: str) -> Act:
+        """Have a device take no more part in a task; errors as above."""
+
+
+class Followed:
+    """Aggregators that somebody else runs.
+
+    Args:
+        settings: of each.
+    """
+
+    kind: Kind = "aggregator"
+
+    def __init__(self, settings: tuple[FollowedAggregator, ...]) -> None:
+        self._aggregators = {
+            each.name: Aggregator(each.url, each.token_file, each.ca_file) for each in settings
+        }
+
+    def look(self) -> list[Sighting]:
+        """Return the tasks, as they are now."""
+        return [self._seen(name, each) for name, each in self._aggregators.items()]
+
+    def _seen(self, name: str, aggregator: Aggregator) -> Sighting:
+        status = aggregator.status()
+        if status is None:
+            return Sighting(name, "Away", waits="its aggregator does not answer")
+        reported, waits = status
+        state: TaskState = "Finished" if reported.phase == "finished" else "Running"
+        return Sighting(name, state, reported.algorithm, reported.rounds, reported, waits)
+
+    def act(self, task: str, verb: Verb) -> Act:
+        """Refuse: nothing here is the server's to start or to stop."""
+        raise _not_ours(task)
+
+    def evict(self, task: str, device: str) -> Act:
+        """Refuse."""
+        raise _not_ours(task)
+
+
+def _not_ours(task: str) -> ImpossibleError:
+    problem = "is run by somebody else: this server only looks at it"
+    return ImpossibleError(task, problem, "act where it is run, or name its stack in `stack`")

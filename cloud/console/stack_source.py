@@ -1,0 +1,135 @@
+"""The tasks of an `edgeloop up` on this machine: its files say what is wanted, and how they are."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from cloud.console.reported import Aggregator
+from cloud.console.sources import ImpossibleError, Kind, Sighting
+from cloud.stack import control, reading
+from cloud.stack.control import PartStatus, Wanted
+from cloud.stack.services import Service
+from edgeloop.errors import EXIT_UNAVAILABLE, UnavailableError
+from edgeloop.remote.models import Act, TaskState, Verb
+from edgeloop.runtime.child_processes import edgeloop, environment
+from edgeloop.runtime.ports import reachable
+
+EVICT_SECONDS = 90.0
+"""For an eviction: the aggregator hears of it when a round has closed."""
+
+_WANTED: dict[Verb, Wanted] = {
+    "start": "Running",
+    "resume": "Running",
+    "pause": "Paused",
+    "cancel": "Cancelled",
+}
+
+
+class Stack:
+    """The tasks of a stack.
+
+    Args:
+        config: the stack's file.
+
+    Raises:
+        ConfigError: if it cannot be read.
+    """
+
+    kind: Kind = "stack"
+
+    def __init__(self, config: Path) -> None:
+        layout = reading.read(config)
+        self._folder = layout.settings.folder
+        self._services = {each.checked.name: each for each in layout.aggregators}
+        self._agents = layout.agents
+        self._aggregators = {name: _aggregator(each) for name, each in self._services.items()}
+
+    def look(self) -> list[Sighting]:
+        """Return the tasks, as they are now."""
+        parts = control.parts_of(self._folder)
+        known = {each.name: each for each in parts or ()}
+        return [self._seen(name, known.get(name)) for name in self._services]
+
+    def act(self, task: str, verb: Verb) -> Act:
+        """Want another state of a task; a stack that runs brings it about within a second."""
+        held = control.wanted(self._folder, task)
+        if held == "Cancelled":
+            remedy = "begin a new task, or see docs/console.md"
+            raise ImpossibleError(task, "was cancelled, which is for good", remedy)
+        control.ask(self._folder, task, _WANTED[verb])
+        running = control.parts_of(self._folder) is not None
+        state: TaskState = _WANTED[verb]
+        detail = f"{task} is wanted {state.lower()}"
+        if not running:
+            detail += "; edgeloop up does not run, and heeds it when it does"
+        return Act(done=running, state=state, detail=detail)
+
+    def evict(self, task: str, device: str) -> Act:
+        """Have a device take no more part in a task, as `edgeloop aggregator --evict` does."""
+        config = self._folder.absolute() / "config" / f"{task}.toml"
+        if not config.exists():
+            raise ImpossibleError(task, "has never been started", "start it with edgeloop up")
+        command = edgeloop("aggregator", "--config", str(config), "--evict", device)
+        code, words = _ended(command, task)
+        if code not in (0, EXIT_UNAVAILABLE):
+            raise ImpossibleError(device, words or "cannot be evicted", "see the server's log")
+        state = self._seen(task, None).state
+        return Act(done=code == 0, state=state, detail=words)
+
+    def _seen(self, name: str, part: PartStatus | None) -> Sighting:
+        checked: Any = self._services[name].checked
+        wanted = control.wanted(self._folder, name)
+        status = self._aggregators[name].status() if wanted == "Running" else None
+        state, waits = _judged(wanted, part)
+        if status is not None:
+            waits = status[1]
+            state = "Finished" if status[0].phase == "finished" else "Running"
+        agents = [each.checked for each in self._agents if each.checked.task == name]
+        return Sighting(
+            name,
+            state,
+            checked.algorithm,
+            checked.rounds,
+            None if status is None else status[0],
+            waits,
+            checked.folder,
+            tuple((each.name, each.folder) for each in agents),
+        )
+
+
+def _judged(wanted: Wanted, part: PartStatus | None) -> tuple[TaskState, str]:
+    """Return what a task does of which its aggregator says nothing, and why it waits."""
+    if wanted != "Running":
+        return wanted, ""
+    if part is None:
+        return "Away", "edgeloop up does not run"
+    if part.state == "done":
+        return "Finished", ""
+    return "Away", f"its aggregator does not answer; edgeloop up says: {part.state}"
+
+
+def _aggregator(service: Service) -> Aggregator:
+    http = service.checked.http
+    host = reachable(http.host)
+    named = f"[{host}]" if ":" in host else host
+    scheme = "http" if http.certificate_file is None else "https"
+    return Aggregator(f"{scheme}://{named}:{http.port}", None, http.certificate_file)
+
+
+def _ended(command: list[str], task: str) -> tuple[int, str]:
+    """Run a command to its end; return its exit code, and its last line."""
+    try:
+        done = subprocess.run(  # noqa: S603 - a command of ours
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=EVICT_SECONDS,
+            env=environment(),
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UnavailableError(task, "does not answer in time", "try again") from error
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    return done.returncode, lines[-1].removeprefix("error: ") if lines else ""

@@ -1,0 +1,1 @@
+"""What `edgeloop server` answers, and a client that asks it; neither needs a web framework."""
