@@ -26,7 +26,11 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run `edgeloop agent` with these arguments."""
+    """Run `edgeloop agent` with these arguments, or a subcommand that they begin with."""
+    if arguments and not arguments[0].startswith("-"):
+        from edge.device import command  # what a running agent needs nothing of
+
+        return command.main(arguments)
     return console.run(agent, "agent", arguments)
 
 
@@ -46,7 +50,10 @@ def agent(
     ] = ANSWER_SECONDS,
     log_format: console.LogFormat = "plain",
 ) -> None:
-    """Take part in a task until its last round; a restart continues where it stopped."""
+    """Take part in a task until its last round; a restart continues where it stopped.
+
+    Subcommands: init writes the file, doctor looks for what is wrong.
+    """
     logs.configure(log_format)
     device = config_files.read(config, DeviceSettings)
     if name is not None:
