@@ -88,9 +88,9 @@ class PrivacyBudget:
         return until_written(spend)
 
 
-@dataclass(frozen=True)
+@dataclass
 class DeviceContext:
-    """What the device brings along, whatever the task."""
+    """What the device brings along, whatever the task; a reload replaces its settings."""
 
     settings: DeviceSettings
     data: DeviceData

@@ -9,6 +9,10 @@ from edgeloop.errors import ConfigError, choose
 SUBCOMMANDS: Mapping[str, str] = {
     "init": "edge.device.init",
     "doctor": "edge.device.doctor",
+    "install": "edge.device.install",
+    "status": "edge.device.status",
+    "logs": "edge.device.status",
+    "uninstall": "edge.device.install",
 }
 """Where each one's function of that name is: only the one that is asked for is imported."""
 
