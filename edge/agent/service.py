@@ -13,6 +13,7 @@ from edge.agent.fetching import BroadcastSubscription
 from edge.agent.inbox import Inbox
 from edge.agent.joining import Joining, first_problem
 from edge.agent.patience import until_written
+from edge.agent.policy import Sleep
 from edge.agent.presence import PresenceTeller
 from edge.agent.reloading import LOOK_SECONDS, Reloading
 from edge.agent.standing import Standing
@@ -65,6 +66,7 @@ class Agent:
         reloading: Reloading | None = None,
     ) -> None:
         mine = context.settings
+        self._context, self._sleep = context, Sleep()
         self._connection, self._name, self._task = connection, mine.name, mine.task
         self._standing = standing = Standing(AgentStore(mine.folder, mine.name, mine.task))
         self._presence = presence = PresenceTeller(connection, supervised)
@@ -97,7 +99,7 @@ class Agent:
         self._supervised.turn()
         if self._reloading is not None:
             self._reloading.look()
-        parts = self._status_timer, self._delivery, self._subscription, self._joining
+        parts = self._status_timer, self._sleep, self._delivery, self._subscription, self._joining
         longest = float("inf") if self._reloading is None else LOOK_SECONDS
         event = self._inbox.receive(min(longest, *(each.left() for each in parts)))
         if event is None and self._status_timer.due():
@@ -112,7 +114,7 @@ class Agent:
 
     def _look_again(self) -> Path | None:
         """Sit down, if a contract has waited for samples and there are some; see to its round."""
-        if self._joining.left() > 0:
+        if self._joining.left() > 0 and not self._sleep.due():
             return None
         self._joining.look_again()
         standing = self._standing
@@ -273,6 +275,10 @@ class Agent:
             self._presence.say(State.WAITING, opening.run)
             return None
         new = standing.state is None or opening.round > standing.state.round
+        if (new or last) and self._sleep.look(self._context.settings.policy):
+            self._subscription.stop()
+            self._presence.say(State.SLEEPING, opening.run, reason=self._sleep.reason)
+            return None
         if (new or last) and not self._has_broadcast(session, opening):
             self._presence.say(State.FETCHING, opening.run, opening.round)
             self._subscription.start(opening.slot, opening.size)

@@ -48,8 +48,11 @@ class TaskSession:
         """What answers the rounds."""
         return self.task_client.client
 
-    def answer(self, number: int, broadcast: Any) -> Answer[Any]:
-        """Answer a round; without training where that would cost more than is left."""
+    def answer(self, number: int, broadcast: Any, may_train: bool = True) -> Answer[Any]:
+        """Answer a round; without training where it may not, or that would cost too much."""
+        if not may_train:
+            log.info("round %d: the battery is low: this device only evaluates", number)
+            return self.client.answer(number, broadcast, False)
         release = self.client.release(number, broadcast)
         trains = self.privacy is None or release is None or self.privacy.spend(release)
         if not trains:
