@@ -1,6 +1,7 @@
 """`edgeloop agent doctor` finds what keeps a device from taking part, and names the remedy."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ from edgeloop.protocol.task import Contract, client_id, contract_topic
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
 from tests.authority import Authority
+from tests.devices import at_work, wait_until
 from tests.edge.test_joining import picture, pictures
-from tests.world import StartBroker, contract
+from tests.one_device import DEVICE, NAME, Task, aggregator, write_data
+from tests.world import Mosquitto, StartBroker, contract
 
 TABLES = ("broker", "data", "training", "privacy")
 
@@ -234,6 +237,33 @@ def test_an_agent_at_work_is_left_alone(device: Device, capsys: pytest.CaptureFi
     assert code == 0
     assert found["broker"]["status"] == found["folder"]["status"] == "note"
     assert "a second connection" in found["broker"]["found"]
+
+
+def test_a_running_task_is_not_disturbed(
+    tmp_path: Path, broker: BrokerSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_data(tmp_path / "data")
+    task = Task(tmp_path, source, broker, None, "fedproto", {})
+    table = {
+        "name": DEVICE,
+        "task": NAME,
+        "folder": str(tmp_path / "one"),
+        "broker": {"port": broker.port},
+        "data": {"source": str(source)},
+    }
+    with aggregator(task) as running:
+        wait_until(lambda: task.status().get("phase") == "running")
+        code, found = examined(Device(tmp_path, table, brokers_are_not_started), capsys)
+        assert (code, found["broker"]["status"]) == (0, "ok")
+        assert "MB down" in found["model"]["found"]
+        with at_work(task.device()) as device:
+            assert device.ended.result(120)
+        assert running.process.wait(60) == 0
+    assert not re.search("WARNING|ERROR", running.said()), running.said()
+
+
+def brokers_are_not_started(*lines: str, port: int | None = None) -> Mosquitto:
+    raise AssertionError
 
 
 def test_the_machine(tmp_path: Path) -> None:
