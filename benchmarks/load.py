@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import psutil
 import tomli_w
 import typer
 
@@ -30,6 +31,7 @@ from cloud.stack import mosquitto
 from cloud.stack.settings import StackBroker
 from edgeloop.cli import console
 from edgeloop.client import Report
+from edgeloop.errors import UnavailableError
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import wire
@@ -37,7 +39,7 @@ from edgeloop.protocol.task import Contract, Opening, contract_topic, round_topi
 from edgeloop.protocol.wire import Envelope
 from edgeloop.runtime.child_processes import bound, edgeloop, environment
 from edgeloop.runtime.config import BrokerSettings
-from edgeloop.runtime.ports import free_port, listens
+from edgeloop.runtime.ports import free_port
 
 CLASSES, WIDTH, ROUNDS = 10, 512, 4
 
@@ -102,18 +104,33 @@ def measure(devices: int, store: str | None) -> Measured:
 
 @contextmanager
 def running(folder: Path) -> Iterator[tuple[int, int]]:
-    """Run the Mosquitto that `edgeloop up` runs by `plain = true`; yield its port and process."""
+    """Run the Mosquitto that `edgeloop up` runs by `plain = true`; yield its port and process.
+
+    Raises:
+        UnavailableError: if it ends before it listens.
+    """
     settings = StackBroker(port=free_port(), plain=True)
     (folder / "broker").mkdir()
     command = bound(mosquitto.prepare_broker(settings, folder / "broker").command, signal.SIGTERM)
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 - as `up` does
     try:
-        while not listens(settings.port):
+        while not _listens(process.pid, settings.port):
             time.sleep(0.05)  # between looks
+            if process.poll() is not None:
+                raise UnavailableError("broker", f"ended with {process.returncode}", "try again")
         yield settings.port, process.pid
     finally:
         process.terminate()
         process.wait()
+
+
+def _listens(process: int, port: int) -> bool:
+    """Return whether it is this process that listens on a port."""
+    try:
+        found = psutil.Process(process).net_connections("tcp")
+    except psutil.NoSuchProcess:  # it has just ended
+        return False
+    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in found)
 
 
 def upload_all(broker: BrokerSettings, task: str, names: list[str]) -> None:

@@ -181,7 +181,7 @@ def follow(soak: Soak, processes: Mapping[str, psutil.Process], folder: Path, ro
     while done < rounds:
         time.sleep(0.05)  # between looks
         for name, process in processes.items():
-            if process.status() == psutil.STATUS_ZOMBIE and not (folder / "summary.json").exists():
+            if has_ended(process) and not (folder / "summary.json").exists():
                 raise UnavailableError(name, "has ended", "see its log")
         now = closed(folder / "ledger.sqlite")
         if now < 1 or now < done + step:
@@ -197,17 +197,34 @@ def follow(soak: Soak, processes: Mapping[str, psutil.Process], folder: Path, ro
 def read(soak: Soak, processes: Mapping[str, psutil.Process], folder: Path, done: int) -> None:
     """Take one reading of all."""
     for name, process in processes.items():
-        if process.status() == psutil.STATUS_ZOMBIE:
-            continue
-        with process.oneshot():
-            values = (process.memory_info().rss / 2**20, process.num_threads(), process.num_fds())
-        for measure, value in zip(MEASURES, values, strict=True):
+        for measure, value in zip(MEASURES, measured(process) or (), strict=False):
             soak.note(f"{name}: {measure}", done, value)
     ledger = folder / "ledger.sqlite"
     for each in TABLES:
         soak.note(f"ledger: {each}", done, query(ledger, f"select count(*) from {each}"))  # noqa: S608
     whole = sum(path.stat().st_size for path in folder.glob("ledger.sqlite*"))
     soak.note("ledger: KiB", done, whole / 1024)
+
+
+def measured(process: psutil.Process) -> tuple[float, int, int] | None:
+    """Return MiB, threads and descriptors; None if it has ended, be it between two of them."""
+    try:
+        with process.oneshot():
+            memory = process.memory_info().rss / 2**20
+            found = (memory, process.num_threads(), process.num_fds())
+    except psutil.Error:
+        if has_ended(process):
+            return None
+        raise
+    return found if memory > 0 else None  # what has ended has no memory
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Return whether a process has ended, also where nobody has asked how."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def closed(ledger: Path) -> int:

@@ -1,5 +1,6 @@
 """Real brokers, and a small world of devices, for the tests that need them."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +14,17 @@ from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
 from edgeloop.models import SplitModel
 from edgeloop.runtime.config import BrokerSettings
+from tests import ports
 from tests import postgres as postgresql
 from tests.field.cases import CASES
 from tests.world import MODELS, StartBroker, brokers_in
 
+ports.give_everybody_lasting_ports()
+
 # No test is timed: a busy machine is no defect.
-hypothesis.settings.register_profile("edgeloop", deadline=None)
+# CI draws the same examples each time; elsewhere new ones are tried.
+in_ci = bool(os.environ.get("CI"))
+hypothesis.settings.register_profile("edgeloop", deadline=None, derandomize=in_ci)
 hypothesis.settings.load_profile("edgeloop")
 
 

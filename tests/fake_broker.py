@@ -56,6 +56,7 @@ def _carry(client: socket.socket, port: int, change: Change, life: float | None)
         end.start()
         _pump(client, broker, _unchanged)
         end.cancel()
+        end.join()
         down.join()
 
 

@@ -24,7 +24,6 @@ from edgeloop.protocol import wire
 from edgeloop.protocol.chunks import Assembler
 from edgeloop.protocol.task import Contract, Opening, broadcast_topic, contract_topic, round_topic
 from edgeloop.runtime.config import BrokerSettings, parse
-from edgeloop.runtime.ports import free_port
 from tests.bases.tiny import DIMS, tiny_graph
 from tests.devices import Device, Heard, at_work
 from tests.one_device import EDGELOOP, Aggregator, run_aggregator
@@ -71,7 +70,7 @@ class Scene:
             "rounds": self.rounds,
             "folder": str(self.folder / "task"),
             "broker": {"port": self.broker.port},
-            "http": {"port": free_port()},
+            "http": {"port": 0},
             "cohort": {"devices": list(self.devices), "give_up_seconds": 60},
             **self.changes,
         }

@@ -22,7 +22,7 @@ TASK: dict[str, Any] = {
     "rounds": 1,
     "cohort": {"devices": ["one"]},
     "http": {"port": 0},
-    "broker": {"port": 1, "connect_seconds": 0.2},
+    "broker": {"port": 1, "connect_seconds": 1.0},
 }
 
 
@@ -52,7 +52,7 @@ def device(tmp_path: Path, world: Path) -> dict[str, Any]:
         "task": "bad",
         "folder": str(tmp_path / "device"),
         "data": {"source": str(world), "client": 0},
-        "broker": {"port": 1, "connect_seconds": 0.2},
+        "broker": {"port": 1, "connect_seconds": 1.0},
         "training": {"threads": 1},
     }
 
@@ -150,7 +150,7 @@ def test_a_broker_that_is_not_there(
     task: dict[str, Any],
     device: dict[str, Any],
 ) -> None:
-    broker = {"port": free_port(), "connect_seconds": 0.2}
+    broker = {"port": free_port(), "connect_seconds": 1.0}
     for command, table in (("aggregator", task), ("agent", device)):
         path = write(tmp_path / "config.toml", table | {"broker": broker})
         said = refused(capfd, command, "--config", path, code=75)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgeloop.runtime.ports import free_ports
+from tests.ports import with_ports
 from tests.test_operate import BINARIES, installed
 from tests.world import StartBroker
 
@@ -33,8 +34,8 @@ def test_from_an_authority_to_a_device_that_is_revoked(home: Path) -> None:
     steps = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     assert len(steps) == 7
     text = "\n".join(["set -euo pipefail", *steps]).replace("/srv/edgeloop", str(home))
-    for known, free in zip(("8443", "8883", "8884", "9464"), free_ports(4), strict=True):
-        text = text.replace(known, str(free))
+    known = ("8443", "8883", "8884", "9464")
+    text = with_ports(text, dict(zip(known, free_ports(4), strict=True)))
     environment = {**os.environ, "PATH": f"{BINARIES}:{os.environ['PATH']}:/usr/sbin"}
     done = subprocess.run(
         ["/bin/bash", "-c", text],

@@ -102,7 +102,7 @@ def test_a_misspelt_command_and_option_are_recognised(
 
 @pytest.fixture
 def task(tmp_path: Path) -> dict[str, Any]:
-    broker = {"port": free_port(), "connect_seconds": 0.2}
+    broker = {"port": free_port(), "connect_seconds": 1.0}
     return {**TASK, "folder": str(tmp_path / "task"), "broker": broker}
 
 
@@ -167,7 +167,7 @@ def test_a_broker_that_refuses(
 ) -> None:
     real = start_broker().settings.port
     with fake_broker.before(real, fake_broker.refusing(*[reason] * 50)) as port:
-        settings = {"port": port, "connect_seconds": 1.0}
+        settings = {"port": port, "connect_seconds": 2.0}
         path = write(tmp_path / "task.toml", {**task, "broker": settings})
         assert "refuses" in refused(capfd, ["aggregator", "--config", path], code)
 
@@ -347,12 +347,24 @@ class Slow:
 Slow()
 time.sleep(600)
 """,
+    "a weak reference's callback, which drops exceptions": """
+import weakref
+class Thing:
+    pass
+thing = Thing()
+watched = weakref.ref(thing, lambda gone: time.sleep(2))
+del thing
+time.sleep(600)
+""",
 }
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("where", HARD_TO_STOP)
-def test_a_signal_reaches_the_main_thread(tmp_path: Path, where: str) -> None:
+def test_a_signal_reaches_the_main_thread(
+    tmp_path: Path, where: str, number: signal.Signals, code: int
+) -> None:
     module = "import signal, threading, time\ndef main(words):\n    print('runs', flush=True)\n"
     body = textwrap.indent(HARD_TO_STOP[where], "    ")
     (tmp_path / "stubborn.py").write_text(module + body)
@@ -371,8 +383,8 @@ def test_a_signal_reaches_the_main_thread(tmp_path: Path, where: str) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"runs\n"
         time.sleep(0.3)  # it is in its wait
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         try:
-            assert process.wait(20) == 0
+            assert process.wait(20) == code
         finally:
             process.kill()

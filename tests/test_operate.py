@@ -13,6 +13,7 @@ import pytest
 
 from cloud.aggregator.ledger import Ledger, RoundCounts
 from edgeloop.runtime.ports import free_ports
+from tests.ports import with_ports
 from tests.postgres import Postgres
 from tests.world import StartBroker, contract
 
@@ -52,14 +53,14 @@ def home(tmp_path: Path, start_broker: StartBroker) -> Iterator[Path]:
 
 @pytest.mark.broker
 def test_one_box_from_its_installation_to_its_removal(home: Path, tmp_path: Path) -> None:
-    mqtt, http = map(str, free_ports(2))
+    mqtt, http = free_ports(2)
     steps = blocks("sh")
     assert len(steps) == 7
     script = ["set -euo pipefail"]
     for number, step in enumerate(steps):
         script += [step, f"echo done {number}", f"cp up.log {tmp_path}/{number}.log || true"]
     text = "\n".join(script).replace("/srv/edgeloop", str(home))
-    text = text.replace("8883", mqtt).replace("9464", http)
+    text = with_ports(text, {"8883": mqtt, "9464": http})
     environment = {**os.environ, "PATH": f"{BINARIES}:{os.environ['PATH']}:/usr/sbin"}
     done = subprocess.run(
         ["/bin/bash", "-c", text],

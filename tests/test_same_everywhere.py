@@ -1,6 +1,7 @@
 """The product's first promise: one run gives the same global knowledge everywhere, to the bit."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,11 +10,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgeloop.runtime.config import BrokerSettings
+from tests.devices import wait_until
 from tests.generators.tiny import write_tiny
+from tests.processes import running
 from tests.relay import Relay
 from tests.world import MODELS, StartBroker
 
@@ -61,7 +65,7 @@ def simulated(
 class Started:
     """A process and what it says."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[Any]
     log: Path
 
     def wait_for(self, text: str) -> None:
@@ -70,6 +74,23 @@ class Started:
         while text not in self.log.read_text():
             assert time.monotonic() < deadline, f"{self.log} has no {text!r}"
             time.sleep(0.02)
+
+    def at_work(self) -> bool:
+        """Return whether an agent trains: it has heard of a round, and has no answer to it yet."""
+        said = self.log.read_text()
+        return said.count(": working") > said.count(" before training")
+
+    def stop_at_work(self) -> None:
+        """Stop an agent in the middle of a round; where it was faster, in a later one."""
+        deadline = time.monotonic() + 120
+        while True:
+            wait_until(self.at_work)
+            self.process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+            if self.at_work():
+                return
+            self.process.send_signal(signal.SIGCONT)
+            assert time.monotonic() < deadline, f"{self.log}: it answered before it was stopped"
 
     def kill(self) -> None:
         """End it as a power cut would."""
@@ -217,6 +238,33 @@ def test_the_aggregator_and_the_broker_killed_in_the_middle_of_a_round(
     assert deployment.knowledge() == simulated.knowledge
 
 
+QUICK = """
+import sys, time
+for number in range(2):
+    print(f"round {number}: working", file=sys.stderr, flush=True)
+    time.sleep(60 * number + 0.1)
+    print(f"round {number}: accuracy 0.5 before training", file=sys.stderr, flush=True)
+    time.sleep(0.1)
+"""
+
+
+class SeenTooLate(Started):
+    """Its first round is over by the time that somebody has seen it at work."""
+
+    def at_work(self) -> bool:
+        """Return what is so, or was a moment ago."""
+        if found := super().at_work():
+            self.wait_for("round 0: accuracy")
+        return found
+
+
+def test_an_agent_that_answers_before_it_is_stopped_is_stopped_later(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as output, running([sys.executable, "-c", QUICK], stderr=output) as process:
+        SeenTooLate(process, log).stop_at_work()
+    assert log.read_text().splitlines()[-1] == "round 1: working"
+
+
 class OpenDeployment(Deployment):
     """Nobody is listed, and a round does not wait long for who does not answer."""
 
@@ -240,8 +288,7 @@ def test_with_joins_leaves_and_late_answers_replayed_in_one_process(
         stays, leaves, late = agents
         aggregator.wait_for("client-02 joins")
         aggregator.wait_for("client-01 joins")
-        late.wait_for(": working")
-        late.process.send_signal(signal.SIGSTOP)  # it has heard of the round, and does not answer
+        late.stop_at_work()  # it has heard of the round, and does not answer
         joins = deployment.start_agent(3, broker)
         aggregator.wait_for("client-03 joins")
         leaves.kill()
@@ -288,8 +335,7 @@ def test_with_answers_that_count_in_later_rounds_replayed_in_one_process(
         aggregator = deployment.start_aggregator(broker)
         agents = [deployment.start_agent(number, broker) for number in range(5)]
         slow = agents[0]
-        slow.wait_for("of 8: working")
-        slow.process.send_signal(signal.SIGSTOP)  # it has heard of the round
+        slow.stop_at_work()  # it has heard of the round
         closed = aggregator.log.read_text().count(" closed: ")
         aggregator.wait_for(f"round {closed + 1} of 8 closed")
         aggregator.kill()

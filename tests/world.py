@@ -1,7 +1,6 @@
 """What several tests need of the world outside: ports, brokers, the devices' architectures."""
 
 import os
-import random
 import shutil
 import socket
 import subprocess
@@ -16,7 +15,8 @@ import pytest
 
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime.config import BrokerSettings
-from edgeloop.runtime.ports import free_port, listens
+from edgeloop.runtime.ports import free_port
+from tests.ports import lasting_ports, wait_for_listener
 
 MODELS = ("cnn", "resnet4", "resnet6", "resnet8", "harcnn-s1", "harcnn1-s2")
 """The architectures of the small world's six devices."""
@@ -61,12 +61,7 @@ def wait_for_port(port: int, seconds: float = 60.0) -> None:
 
 def lasting_port() -> int:
     """Return a free port that no outgoing connection takes while what listens there is away."""
-    try:
-        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    except OSError:
-        first = 32768
-    ports = range(max(1024, first - 20_000), first)
-    return next(port for port in random.sample(ports, len(ports)) if not listens(port))
+    return lasting_ports(1)[0]
 
 
 @contextmanager
@@ -87,7 +82,7 @@ def brokers_in(folder: Path) -> Iterator[StartBroker]:
             process = subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL)
             stack.callback(process.wait)
             stack.callback(process.kill)
-            wait_for_port(port)
+            wait_for_listener(process, port)
             return Mosquitto(process, BrokerSettings(port=port))
 
         yield start
@@ -98,7 +93,7 @@ def mosquitto_with(config: Path, port: int) -> Iterator[Mosquitto]:
     """Run a Mosquitto with a configuration file that listens on a port."""
     process = subprocess.Popen([_mosquitto(), "-c", str(config)], stderr=subprocess.DEVNULL)
     try:
-        wait_for_port(port)
+        wait_for_listener(process, port)
         yield Mosquitto(process, BrokerSettings(port=port))
     finally:
         process.kill()

@@ -13,7 +13,7 @@ from edgeloop.runtime.config import BrokerSettings
 log = logging.getLogger(__name__)
 
 LISTEN_SECONDS = 1.0
-"""For what the broker keeps to arrive."""
+"""For what the broker keeps to arrive, before it is asked whether that is all."""
 
 TIMEOUT_SECONDS = 60.0
 """For an aggregator that was killed to be missed: brokers wait one and a half times the keep-alive,
@@ -58,20 +58,25 @@ def _not_known(task: str, why: str) -> None:
 
 def _is_alone(connection: MqttConnection, contract: Contract, patience: float) -> bool:
     deadline, said = time.monotonic() + patience, False
-    other = _another(connection, contract, LISTEN_SECONDS, before=False)
+    other = _was_another(connection, contract)
     while other and (left := deadline - time.monotonic()) > 0:
         if not said:
             said = True
             text = "task %s: another aggregator seems to be online; waiting %.0f s for it to go"
             log.warning(text, contract.task, patience)
-        other = _another(connection, contract, min(left, LISTEN_SECONDS), before=True)
+        event = connection.receive(min(left, LISTEN_SECONDS))
+        other = _is_another(event, contract) if isinstance(event, Arrival) else other
     return not other
 
 
-def _another(connection: MqttConnection, contract: Contract, seconds: float, before: bool) -> bool:
-    """Return whether another aggregator is online, by its next message; else as before."""
-    event = connection.receive(seconds)
-    if not isinstance(event, Arrival):
-        return before
+def _was_another(connection: MqttConnection, contract: Contract) -> bool:
+    """Return whether another aggregator is online, by what the broker keeps."""
+    while (event := connection.receive_kept(LISTEN_SECONDS)) is not None:
+        if isinstance(event, Arrival):
+            return _is_another(event, contract)
+    return False
+
+
+def _is_another(event: Arrival, contract: Contract) -> bool:
     event.acknowledge()
     return event.payload == b"online" and event.notes.get("run") != contract.run

@@ -12,7 +12,7 @@ from edgeloop.protocol.task import ROOT, SERVER, client_id
 from edgeloop.runtime.config import BrokerSettings
 
 QUIET_SECONDS = 2.0
-"""Without a message, after which the broker is taken to have sent all it keeps."""
+"""Without a message, after which the broker is asked whether it has sent all it keeps."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def clear(broker: BrokerSettings, name: str, topics: Sequence[str], lasting: boo
     """
     cleared: set[str] = set()
     with MqttConnection(broker, name, topics, persistent=lasting) as connection:
-        while (event := connection.receive(QUIET_SECONDS)) is not None:
+        while (event := connection.receive_kept(QUIET_SECONDS)) is not None:
             if not isinstance(event, Arrival):
                 continue
             event.acknowledge()

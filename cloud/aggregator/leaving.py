@@ -17,7 +17,7 @@ from edgeloop.cohorts.members import Members
 from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
 from edgeloop.errors import ConfigError, RefusedError, TakenError
 from edgeloop.mqtt import leaving
-from edgeloop.mqtt.connection import Arrival, MqttConnection
+from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol.task import (
     EVICTED,
     LEFT,
@@ -104,7 +104,11 @@ def heard(connection: MqttConnection, contract: Contract, seconds: float | None)
         contract: of the run.
         seconds: None to wait for good.
     """
-    while (event := connection.receive(seconds)) is not None:
+
+    def receive() -> Arrival | Reconnected | None:
+        return connection.receive(None) if seconds is None else connection.receive_kept(seconds)
+
+    while (event := receive()) is not None:
         if isinstance(event, Arrival):
             event.acknowledge()
             device = leaver(contract, event.topic, event.payload, event.notes)

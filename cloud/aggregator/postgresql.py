@@ -1,6 +1,9 @@
 """A ledger that several tasks share: one PostgreSQL database, one aggregator a task."""
 
 import hashlib
+from contextlib import suppress
+from select import select as select_ready
+from typing import Any, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, select
 from sqlalchemy.exc import DBAPIError
@@ -15,6 +18,8 @@ DRIVER = "postgresql+psycopg"
 CONNECT_SECONDS = 10
 SILENT_SECONDS = 30
 """Of a network or a host that swallows what is sent, before the connection counts as lost."""
+RELEASE_SECONDS = 5.0
+"""For a server to say that it has let go of a task."""
 
 CONNECTING = {
     "connect_timeout": CONNECT_SECONDS,
@@ -91,6 +96,19 @@ def claim(engine: Engine, name: str, task: str) -> Connection:
 
 
 def release(connection: Connection) -> None:
-    """Give a task back: the connection ends, and does not go back to the pool."""
+    """Give a task back: the connection ends, and does not go back to the pool.
+
+    The server lets go of the task first, since it sees only later that a connection has ended.
+    """
+    if not connection.invalidated:
+        with suppress(connection.dialect.loaded_dbapi.Error):  # lost, and the task with it
+            _let_go(connection)
     connection.invalidate()
     connection.close()
+
+
+def _let_go(connection: Connection) -> None:
+    """Have the server free the task, without waiting for one that has stopped."""
+    protocol = cast(Any, connection.connection.driver_connection).pgconn
+    protocol.send_query(b"select pg_advisory_unlock_all()")
+    select_ready([protocol.socket], [], [], RELEASE_SECONDS)

@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from cloud.generator_service.settings import Backend
 from edgeloop.errors import GeneratorError
 from edgeloop.generators import control
 from edgeloop.runtime import atomic_files
+from edgeloop.runtime import ports as local_ports
 from edgeloop.runtime.child_processes import bound
 from edgeloop.runtime.ports import listen_error
 
@@ -98,11 +99,7 @@ class Ports:
 
 def free_ports() -> Ports:
     """Return three ports of the loopback interface that nobody listens on."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(3)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return Ports(*(probe.getsockname()[1] for probe in probes))
+    return Ports(*local_ports.free_ports(3))
 
 
 def find_installation(folder: Path | None = None) -> TritonInstallation:

@@ -82,7 +82,7 @@ class Tokens:
 
     def __init__(self, path: Path | None) -> None:
         self._path, self._reading = path, threading.Lock()
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[int, ...] | None = None
         self._known: dict[str, Caller] = {}
         if path is not None:
             self._seen, self._known = _stamp(path), read_tokens(path)
@@ -127,12 +127,12 @@ def read_tokens(path: Path) -> dict[str, Caller]:
     return known
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path) -> tuple[int, ...]:
     try:
         found = path.stat()
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read ({error})", "give a readable file") from error
-    return found.st_mtime_ns, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from PIL import Image
 from pydantic import ValidationError
 
 from edgeloop import bases
-from edgeloop.bases import filters, graph, manifest
+from edgeloop.bases import filters, graph, manifest, placing
 from edgeloop.bases.filters import Filters
 from edgeloop.bases.manifest import Manifest
 from edgeloop.bases.recipe import BaseRecipe, default_recipe, kind_of
 from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError, GeneratorError
 from edgeloop.generator import Generator, Images
-from edgeloop.runtime import atomic_files, wording
+from edgeloop.runtime import wording
 
 log = logging.getLogger(__name__)
 
@@ -214,18 +214,22 @@ def write_base(
     generator: str,
     source: str = "computed from a generator's images",
 ) -> Manifest:
-    """Write a computed base into a folder, which is made if it is not there."""
-    with atomic_files.writing(place.parent):
-        place.mkdir(parents=True, exist_ok=True)
-        return manifest.write(
-            place,
-            made,
-            name=place.name,
-            title=f"{recipe.filters} filters, {recipe.dims} dimensions",
-            source=source,
-            licence="as what it was computed from",
-            shape=shape,
-            dims=recipe.dims,
-            generator=generator,
-            recipe=json.loads(recipe.model_dump_json()),
-        )
+    """Write a computed base to a folder, which appears whole or not at all.
+
+    Raises:
+        RunError: if the folder cannot be written.
+    """
+    return placing.put(
+        place,
+        made,
+        ".computed-",
+        lambda found: found.sha256 == manifest.digest(made),
+        name=place.name,
+        title=f"{recipe.filters} filters, {recipe.dims} dimensions",
+        source=source,
+        licence="as what it was computed from",
+        shape=shape,
+        dims=recipe.dims,
+        generator=generator,
+        recipe=json.loads(recipe.model_dump_json()),
+    )

@@ -10,7 +10,6 @@ NAME/VERSION/features.onnx  the graph
 import http.client
 import json
 import logging
-import shutil
 import time
 import urllib.error
 import urllib.request
@@ -19,13 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from edgeloop.bases import manifest
+from edgeloop.bases import manifest, placing
 from edgeloop.bases.manifest import GRAPH, MANIFEST, Manifest
 from edgeloop.bases.reference import DIGEST, FORM, Remote, parse
 from edgeloop.errors import BaseError, UnavailableError
 from edgeloop.protocol import wire
-from edgeloop.runtime import atomic_files
-from edgeloop.runtime.new_folders import new_folder
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +66,7 @@ def fetch(remote: Remote, place: Path, patience_seconds: float = PATIENCE_SECOND
 
     Args:
         remote: what.
-        place: the folder; nothing is there yet.
+        place: the folder; a whole base that is there stays, anything else goes.
         patience_seconds: for which a server that does not answer is asked again.
 
     Raises:
@@ -89,23 +86,8 @@ def put(place: Path, facts: Manifest, graph: bytes) -> Manifest:
     Raises:
         RunError: if the folder cannot be written.
     """
-    with atomic_files.writing(place.parent):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with new_folder(place.parent, ".fetched-") as building:
-            fields = facts.model_dump(exclude={"sha256"})
-            kept = manifest.write(building, graph, **fields)
-            building.chmod(0o755)
-            _settled(building, place)
-    return kept
-
-
-def _settled(building: Path, place: Path) -> None:
-    try:
-        building.rename(place)
-    except OSError:
-        if not (place / MANIFEST).is_file():  # else somebody else was faster
-            raise
-    atomic_files.sync(place.parent)
+    fields = facts.model_dump(exclude={"sha256"})
+    return placing.put(place, graph, ".fetched-", **fields)
 
 
 def held(reference: str, folder: Path, patience_seconds: float = PATIENCE_SECONDS) -> Path:
@@ -119,7 +101,6 @@ def held(reference: str, folder: Path, patience_seconds: float = PATIENCE_SECOND
     remote = parse(reference)
     place = folder / f"fetched-{remote.key}"
     if not (place / MANIFEST).is_file():
-        shutil.rmtree(place, ignore_errors=True)
         fetch(remote, place, patience_seconds)
     return place
 
@@ -130,7 +111,6 @@ def stored(reference: str, store: Path, patience_seconds: float = PATIENCE_SECON
     known = remote if remote.sha256 is not None else found(remote, patience_seconds)
     place = store / f"fetched-{str(known.sha256)[:16]}"
     if not (place / MANIFEST).is_file():
-        shutil.rmtree(place, ignore_errors=True)
         fetch(known, place, patience_seconds)
     return place
 

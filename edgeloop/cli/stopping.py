@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -78,19 +79,22 @@ def say_stopped(words: Sequence[str], stop: KeyboardInterrupt) -> int:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Have SIGTERM raise a `TerminatedError` in the main thread, whatever that waits for."""
+    """Have SIGTERM raise a `TerminatedError` in the main thread, whatever that waits for.
+
+    A Ctrl-C reaches it as well.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     waker = _Waker()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise TerminatedError(waker.dropped.set)
+        raise TerminatedError(lambda: waker.dropped.append(signal.SIGTERM))
 
     def nothing(number: int, frame: FrameType | None) -> None:
         """To be interrupted is all it is for."""
 
-    with _handling({signal.SIGTERM: stop, _NUDGE: nothing}), waker.running():
+    with _handling({signal.SIGTERM: stop, _NUDGE: nothing}), waker.running(), waker.noticing():
         yield
 
 
@@ -101,13 +105,13 @@ class _Waker:
     on to wait for its lock. And an exception that is raised within a finalizer is dropped.
 
     Attributes:
-        dropped: is set when the exception of a signal has come to nothing.
+        dropped: the signals whose exceptions have come to nothing.
     """
 
     def __init__(self) -> None:
         self._main = threading.get_ident()
         self._over = threading.Event()
-        self.dropped = threading.Event()
+        self.dropped: deque[signal.Signals] = deque()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -129,9 +133,25 @@ class _Waker:
     def _run(self, reading: int) -> None:
         os.read(reading, 1)
         while not self._over.wait(_NUDGE_SECONDS):
-            number = signal.SIGTERM if self.dropped.is_set() else _NUDGE
-            self.dropped.clear()
+            number = self.dropped.popleft() if self.dropped else _NUDGE
             signal.pthread_kill(self._main, number)
+
+    @contextmanager
+    def noticing(self) -> Iterator[None]:
+        """Note a Ctrl-C that a finalizer or a weak reference's callback drops, until the end."""
+        before = sys.unraisablehook
+
+        def notice(found: "sys.UnraisableHookArgs") -> None:
+            if found.exc_type is KeyboardInterrupt:
+                self.dropped.append(signal.SIGINT)
+            else:
+                before(found)
+
+        sys.unraisablehook = notice
+        try:
+            yield
+        finally:
+            sys.unraisablehook = before
 
 
 @contextmanager

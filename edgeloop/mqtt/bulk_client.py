@@ -6,6 +6,7 @@ properties for each that it reads. Between those calls another thread has the in
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -39,6 +40,8 @@ class BulkClient(Client):
     Attributes:
         take_plain: called instead of `on_message` with a message of QoS 1 without properties:
             topic, payload, number, whether it was retained.
+        heard: when bytes last came from the broker, by `time.monotonic`; paho's own note of it is
+            of its questions, too.
     """
 
     take_plain: TakePlain | None = None
@@ -49,6 +52,7 @@ class BulkClient(Client):
         self._has_read = False
         self._held = _Held()
         self._connection_number = 0
+        self.heard = 0.0
 
     # ---- reading
 
@@ -71,13 +75,18 @@ class BulkClient(Client):
         """Return a view of the next bytes; the system is called once at most in a `loop_read`."""
         if not self._unread:
             if not isinstance(self._sock, socket.socket):  # websockets have frames of their own
-                return super()._sock_recv(size)
+                return self._received(size)
             if self._has_read:
                 raise BlockingIOError
-            self._unread = memoryview(super()._sock_recv(max(size, AT_ONCE)))
+            self._unread = memoryview(self._received(max(size, AT_ONCE)))
             self._has_read = True
         found = self._unread[:size]
         self._unread = self._unread[size:]
+        return found
+
+    def _received(self, size: int) -> Any:
+        if found := super()._sock_recv(size):
+            self.heard = time.monotonic()
         return found
 
     def _handle_publish(self) -> MQTTErrorCode:

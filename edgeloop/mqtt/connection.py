@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from paho.mqtt.client import Client, MQTTMessage
 
-from edgeloop.errors import BrokerError
+from edgeloop.errors import BrokerAwayError, BrokerError
 from edgeloop.mqtt.link import Link, Listeners
 from edgeloop.mqtt.messages import Arrival as Arrival
 from edgeloop.mqtt.messages import Reconnected as Reconnected
@@ -20,10 +20,13 @@ from edgeloop.mqtt.messages import properties
 from edgeloop.mqtt.outbox import Outbox
 from edgeloop.mqtt.paho_client import MAX_INFLIGHT, PahoClient
 from edgeloop.mqtt.rivals import Rivals
-from edgeloop.mqtt.topic_filters import TopicFilters
+from edgeloop.mqtt.topic_filters import Answer, TopicFilters
 from edgeloop.mqtt.trouble import RepeatedWarnings
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.tracing import NONE, Notes
+
+ANSWER_SECONDS = 60.0
+"""For a broker to answer a question, behind all that is on its way."""
 
 OVERHEAD = 1024  # bytes of a packet besides its payload: topic, properties, head
 
@@ -65,7 +68,8 @@ class MqttConnection:
         presence_notes: Notes = NONE,
         refusal: Callable[[Refusable, str], None] = lambda operation, reason: None,
     ) -> None:
-        self._inbox: queue.SimpleQueue[Arrival | Reconnected | BrokerError] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Arrival | Reconnected | BrokerError | Answer]
+        self._inbox, self._address = queue.SimpleQueue(), broker.address
         self._presence, self._presence_notes = presence, presence_notes
         self._watch, self._persistent, self._inflight = watch, persistent, inflight
         self._client = client = PahoClient(broker, client_id)
@@ -87,6 +91,7 @@ class MqttConnection:
         self._filters = TopicFilters(
             client, subscriptions, warnings, lambda why: refusal("subscribe", why), link.subscribed
         )
+        self._filters.on_answer = self._inbox.put
 
     def __enter__(self) -> Self:
         """Connect and subscribe.
@@ -174,6 +179,32 @@ class MqttConnection:
 
     def receive(self, timeout: float | None) -> Arrival | Reconnected | None:
         """Return the next event, or None when the time is up."""
+        event = self._next(timeout)
+        while isinstance(event, Answer):  # to what is not asked any more
+            event = self._next(timeout)
+        return event
+
+    def receive_kept(self, quiet: float) -> Arrival | Reconnected | None:
+        """Return the next event, or None when the broker has sent all that it keeps.
+
+        It has when it was quiet for so many seconds, and then answers a question with nothing else
+        before the answer: on a slow link silence alone says nothing.
+
+        Raises:
+            BrokerAwayError: if it does not answer.
+        """
+        event = self.receive(quiet)
+        if event is not None:
+            return event
+        asked = self._filters.ask()
+        while (found := self._next(ANSWER_SECONDS)) is not None:
+            if not isinstance(found, Answer):
+                return found
+            if found == asked:
+                return None
+        raise BrokerAwayError(self._address, "does not answer", "try again")
+
+    def _next(self, timeout: float | None) -> Arrival | Reconnected | Answer | None:
         try:
             event = self._inbox.get(timeout=timeout)
         except queue.Empty:

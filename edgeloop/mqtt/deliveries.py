@@ -4,9 +4,10 @@ import threading
 from typing import Generic, TypeVar
 
 W = TypeVar("W")
+R = TypeVar("R")
 
 
-class Deliveries(Generic[W]):
+class Deliveries(Generic[W, R]):
     """Packets that wait for the broker's word on them; any thread may call any method.
 
     What is refused stays so until it is sent again.
@@ -15,22 +16,25 @@ class Deliveries(Generic[W]):
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._open: dict[int, W] = {}
-        self._early: dict[int, str | None] = {}  # the broker was faster than `sent`
-        self._refused: dict[W, str] = {}
+        self._early: dict[int, R | None] = {}  # the broker was faster than `sent`
+        self._refused: dict[W, R] = {}
 
-    def sent(self, number: int, what: W) -> None:
-        """A packet of this number is on its way."""
+    def sent(self, number: int, what: W) -> R | None:
+        """A packet of this number is on its way; return the refusal that was faster than this."""
         with self._changed:
             self._open[number] = what
-            if number in self._early:
-                self._settle(number, self._early.pop(number))
+            if number not in self._early:
+                return None
+            refusal = self._early.pop(number)
+            self._settle(number, refusal)
+            return refusal
 
     def renew(self, what: W) -> None:
         """What follows of this name is sent again: what was refused of it counts no more."""
         with self._changed:
             self._refused.pop(what, None)
 
-    def acknowledged(self, number: int, refusal: str | None) -> W | None:
+    def acknowledged(self, number: int, refusal: R | None) -> W | None:
         """The broker has taken a packet, or refuses it; return what it was, if that is known."""
         with self._changed:
             if number not in self._open:
@@ -38,14 +42,14 @@ class Deliveries(Generic[W]):
                 return None
             return self._settle(number, refusal)
 
-    def _settle(self, number: int, refusal: str | None) -> W:
+    def _settle(self, number: int, refusal: R | None) -> W:
         what = self._open.pop(number)
         if refusal is not None:
             self._refused[what] = refusal
         self._changed.notify_all()
         return what
 
-    def refused(self) -> dict[W, str]:
+    def refused(self) -> dict[W, R]:
         """Return what the broker refuses, and why."""
         with self._changed:
             return dict(self._refused)

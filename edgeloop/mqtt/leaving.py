@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from edgeloop import algorithms
 from edgeloop.errors import BrokerAwayError, ConfigError
-from edgeloop.mqtt.connection import Arrival, MqttConnection
+from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol.task import LEFT, Contract, contract_topic, presence_topic
 
 CONTRACT_SECONDS = 5.0
@@ -40,16 +40,17 @@ def contract_at(
     Args:
         connection: subscribed to the contract's topic.
         task: its name.
-        seconds: to wait for it.
+        seconds: to wait for it before the broker is asked whether it has sent all.
 
     Raises:
+        BrokerAwayError: if the broker does not answer.
         ConfigError: if it keeps none.
     """
-    found = _next(connection, task, time.monotonic() + seconds)
-    if found is None:
-        problem = f"{task}, of which the broker keeps no contract"
-        raise ConfigError("task", problem, "start its aggregator, or name the task that was joined")
-    return found
+    while (event := connection.receive_kept(seconds)) is not None:
+        if (found := _contract_in(event, task)) is not None:
+            return found
+    problem = f"{task}, of which the broker keeps no contract"
+    raise ConfigError("task", problem, "start its aggregator, or name the task that was joined")
 
 
 def ask(
@@ -89,13 +90,19 @@ def ask(
 def _next(connection: MqttConnection, task: str, deadline: float) -> Contract | None:
     """Return the next contract of a task that arrives; None when the time is up."""
     while (left := deadline - time.monotonic()) > 0:
-        event = connection.receive(left)
-        if not isinstance(event, Arrival):
-            continue
-        event.acknowledge()
-        if event.topic == contract_topic(task) and event.payload:
-            try:
-                return Contract.model_validate_json(event.payload)
-            except ValidationError:
-                continue  # another edgeloop's, or a stranger's
+        if (found := _contract_in(connection.receive(left), task)) is not None:
+            return found
     return None
+
+
+def _contract_in(event: Arrival | Reconnected | None, task: str) -> Contract | None:
+    """Return the contract of a task that an event is; None if it is something else."""
+    if not isinstance(event, Arrival):
+        return None
+    event.acknowledge()
+    if event.topic != contract_topic(task) or not event.payload:
+        return None
+    try:
+        return Contract.model_validate_json(event.payload)
+    except ValidationError:
+        return None  # another edgeloop's, or a stranger's

@@ -51,7 +51,7 @@ class Outbox:
         self.packet: int | None = None
         self._client, self._broker = client, broker
         self._warnings, self._tell = warnings, refused
-        self._deliveries: Deliveries[str] = Deliveries()
+        self._deliveries: Deliveries[str, ReasonCode] = Deliveries()
         self._held: dict[str, int] = {}
         self._pace = LinkPace()
         self._cuts: dict[str, tuple[int, int]] = {}  # topic -> a payload's length, its chunks' size
@@ -106,7 +106,8 @@ class Outbox:
         if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
             raise broker_error(self._broker, f"takes no message ({info.rc.name})", SEE_ITS_LOG)
         self._pace.sent(info.mid, len(payload), begun)
-        self._deliveries.sent(info.mid, topic)
+        if (refusal := self._deliveries.sent(info.mid, topic)) is not None:
+            self._warn_refused(topic, refusal)
 
     def send(self, topic: str, payload: bytes, notes: Notes = NONE) -> int:
         """Send a payload of any size, in chunks, to one topic; return the bytes that takes.
@@ -180,7 +181,7 @@ class Outbox:
 
     def refused(self) -> dict[str, str]:
         """Return the topics on which the broker refuses what was last sent, and why."""
-        return self._deliveries.refused()
+        return {topic: str(why) for topic, why in self._deliveries.refused().items()}
 
     def flush(self, timeout: float, topic: str | None = None) -> bool:
         """Wait until the broker has all that was sent, or all on one topic; tell whether it has.
@@ -198,11 +199,17 @@ class Outbox:
         _properties: Properties | None,
     ) -> None:
         self._pace.acknowledged(number)
-        topic = self._deliveries.acknowledged(number, str(reason) if reason.is_failure else None)
-        if reason.is_failure:
-            self._tell(str(reason))
-            place = "what this client publishes" if topic is None else self._client.full(topic)
-            text = "the broker refuses messages on %s (%s); %s"
-            key = f"publish {place.rstrip('0123456789')}"  # one line for all chunks
-            remedy = remedy_for(reason.value, self._client.account)
-            self._warnings.warn(key, text, place, reason, remedy)
+        if not reason.is_failure:
+            self._deliveries.acknowledged(number, None)
+            return
+        topic = self._deliveries.acknowledged(number, reason)
+        self._tell(str(reason))
+        if topic is not None:  # else `publish` has not come to note it, and will warn
+            self._warn_refused(topic, reason)
+
+    def _warn_refused(self, topic: str, reason: ReasonCode) -> None:
+        place = self._client.full(topic)
+        text = "the broker refuses messages on %s (%s); %s"
+        key = f"publish {place.rstrip('0123456789')}"  # one line for all chunks
+        remedy = remedy_for(reason.value, self._client.account)
+        self._warnings.warn(key, text, place, reason, remedy)

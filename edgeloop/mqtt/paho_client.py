@@ -202,7 +202,7 @@ class PahoClient(BulkClient):
         """
         self._progress.look(self.socket(), self.want_write())
         lately = self._keepalive / 2
-        hears = time.monotonic() - self._last_bytes_received < lately
+        hears = time.monotonic() - self.heard < lately
         if self._ping_t and (hears or self._progress.within(lately)):
             self._ping_t = 0.0
         super()._check_keepalive()

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode
@@ -14,6 +14,19 @@ from edgeloop.mqtt.paho_client import PahoClient
 from edgeloop.mqtt.reason_codes import remedy_for
 from edgeloop.mqtt.trouble import RepeatedWarnings
 
+UNUSED = "edgeloop/v1/unused"
+"""A topic filter that nobody subscribes to: parting from it is answered, and needs no right."""
+
+
+class Answer(NamedTuple):
+    """The broker's answer to `TopicFilters.ask`.
+
+    Attributes:
+        number: of the question.
+    """
+
+    number: int
+
 
 class TopicFilters:
     """The topic filters of one client, subscribed again at each connection.
@@ -24,7 +37,13 @@ class TopicFilters:
         warnings: of what is refused.
         refused: called, on the network thread, with a reason.
         answered: called, on the network thread, when the broker has answered a subscription.
+
+    Attributes:
+        on_answer: called, on the network thread, when it has answered `ask` or that it need not
+            send something any more.
     """
+
+    on_answer: Callable[[Answer], None]
 
     def __init__(
         self,
@@ -41,6 +60,7 @@ class TopicFilters:
         self._asked: dict[int, tuple[str, ...]] = {}
         self._unheard: dict[str, str] = {}  # filters that the broker refuses, and why
         client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = lambda _client, _data, number, *_: self.on_answer(Answer(number))
 
     def subscribe_all(self) -> None:
         """Subscribe at a new connection; where there is nothing to ask for, that is answered."""
@@ -63,6 +83,14 @@ class TopicFilters:
         self._filters = tuple(each for each in self._filters if each != name)
         self._unheard.pop(name, None)
         self._client.unsubscribe(self._client.full(name))
+
+    def ask(self) -> Answer | None:
+        """Ask the broker for an answer, behind all that it has to send; return what it will be.
+
+        None without a connection.
+        """
+        _code, number = self._client.unsubscribe(self._client.full(UNUSED))
+        return None if number is None else Answer(number)
 
     def refused(self) -> dict[str, str]:
         """Return the filters that the broker refuses now, and why."""

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _made: set[Path] = set()
@@ -34,7 +34,7 @@ def new_folder(home: Path, prefix: str = PREFIX) -> Iterator[Path]:
         OSError: if nothing can be written there.
     """
     home = home.resolve()
-    with nullcontext() if home in _made else _held(home):
+    with held(home):
         for left in home.glob(f"{prefix}*"):
             _remove_if_left(left)
         building = Path(tempfile.mkdtemp(prefix=prefix, dir=home))
@@ -50,8 +50,14 @@ def new_folder(home: Path, prefix: str = PREFIX) -> Iterator[Path]:
 
 
 @contextmanager
-def _held(home: Path) -> Iterator[None]:
-    """Hold a folder's own lock: nobody else looks for what is left while a new one is made."""
+def held(home: Path) -> Iterator[None]:
+    """Hold a folder's own lock: nobody else looks for what is left while a new one is made.
+
+    A new folder of this process's is held already.
+    """
+    if home.resolve() in _made:
+        yield
+        return
     handle = os.open(home, os.O_RDONLY)
     try:
         with suppress(OSError):  # of a file system without locks

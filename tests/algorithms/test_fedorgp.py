@@ -172,6 +172,7 @@ def test_nothing_uploaded_nothing_learned() -> None:
 
 
 def test_the_upload_is_of_the_trained_weights() -> None:
+    torch.manual_seed(0)
     model = SplitModel(nn.Sequential(nn.Flatten(), nn.Linear(2, 2)), 2, 2, features=2)
     inputs = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([0, 1] * 4)

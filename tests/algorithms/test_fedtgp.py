@@ -79,6 +79,7 @@ def test_nothing_uploaded_nothing_learned() -> None:
 
 @pytest.mark.parametrize("stale", [True, False])
 def test_which_weights_the_uploaded_prototypes_are_of(stale: bool) -> None:
+    torch.manual_seed(0)
     model = SplitModel(nn.Sequential(nn.Flatten(), nn.Linear(2, 2)), 2, 2, features=2)
     inputs, labels = torch.randn(8, 2), torch.tensor([0, 1] * 4)
     with torch.no_grad():

@@ -1,10 +1,13 @@
 """The benchmark of many devices, with few."""
 
 import json
+import socket
+from pathlib import Path
 
 import pytest
 
 from benchmarks import environment, load
+from edgeloop.errors import UnavailableError
 from tests.world import StartBroker
 
 pytestmark = pytest.mark.broker
@@ -22,6 +25,15 @@ def test_every_device_is_counted_in_every_round() -> None:
     assert found.processor_seconds > 0
     assert found.ledger_kibibytes is not None
     assert found.ledger_kibibytes > 3 * 20  # the payloads of three rounds
+
+
+def test_another_broker_on_its_port_does_not_pass_for_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setattr(load, "free_port", lambda: other.getsockname()[1])
+        with pytest.raises(UnavailableError, match="broker: ended with"), load.running(tmp_path):
+            pass
 
 
 def test_connections_are_counted() -> None:

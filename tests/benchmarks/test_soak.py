@@ -1,8 +1,12 @@
 """What a soak says of what grows, and of what does not; and a short one."""
 
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks import soak
@@ -35,6 +39,17 @@ def test_a_row_a_reading() -> None:
     for number in range(10):
         made.note("a: MiB", number, 10.0 + number)
     assert table(made) == [["a: MiB", "10.0", "15.0", "19.0", "+1000.00", "0.00"]]
+
+
+def test_a_process_that_has_ended_is_not_read() -> None:
+    """Also where it ends within a reading."""
+    assert soak.measured(psutil.Process()) is not None
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    process = psutil.Process(ended.pid)
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    assert (soak.measured(process), soak.has_ended(process)) == (None, True)
+    ended.wait()
+    assert (soak.measured(process), soak.has_ended(process)) == (None, True)
 
 
 @pytest.mark.broker

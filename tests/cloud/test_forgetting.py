@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cloud.aggregator import forgetting
 from cloud.aggregator.ledger import Ledger, RoundCounts
 from edgeloop.cli.main import main
 from edgeloop.mqtt.connection import Arrival, MqttConnection
@@ -12,6 +13,7 @@ from edgeloop.runtime.config import BrokerSettings
 from tests.cloud.stack import stacks
 from tests.cloud.test_ledger import rows
 from tests.postgres import Postgres
+from tests.slow_link import slow_link
 from tests.world import contract
 
 pytestmark = [pytest.mark.broker, pytest.mark.postgresql]
@@ -40,7 +42,7 @@ def config(tmp_path: Path, broker: BrokerSettings, url: str) -> Path:
 def kept(broker: BrokerSettings, looker: str) -> set[str]:
     """Return the topics of which the broker keeps a message, as a new client sees them."""
     with MqttConnection(broker, looker, [f"{ROOT}/#"]) as connection:
-        found = iter(lambda: connection.receive(1.0), None)
+        found = iter(lambda: connection.receive_kept(0.1), None)
         return {event.topic for event in found if isinstance(event, Arrival)}
 
 
@@ -63,6 +65,21 @@ def test_a_task_is_forgotten_and_the_others_are_not(
     assert counts(url) == [("run-dogs", 1), ("run-dogs", 2), ("run-dogs", 1)]
     with Ledger.open(url) as ledger:  # and the name is free
         assert ledger.adopt(contract(task="cats", run="other", rounds=9)).run == "other"
+
+
+def test_what_comes_over_a_slow_link_is_forgotten_too(
+    broker: BrokerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forgetting, "QUIET_SECONDS", 0.1)
+    topics = {f"{ROOT}/cats/presence/{number}" for number in range(60)}
+    with MqttConnection(broker, "before", []) as connection:
+        for topic in topics:
+            connection.publish(topic, b"retained", retain=True)
+        assert connection.flush(10)
+    with slow_link(broker.port, down=lambda data: 0.5 * (b"retained" in data)) as port:
+        slow = broker.model_copy(update={"port": port})
+        assert forgetting.clear(slow, "clears", [f"{ROOT}/cats/#"], lasting=False) == 60
+    assert not kept(broker, "after") & topics
 
 
 def test_a_task_that_runs_is_left_alone(

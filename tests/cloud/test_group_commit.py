@@ -184,7 +184,7 @@ def test_a_bad_upload_in_a_batch_affects_no_neighbour(
         say(device, two, answer(two))
         waiting(connection, 11)
         log = Counts()
-        answers, verdicts = gathered(connection, log, quorum=3, seconds=0.5)
+        answers, verdicts = gathered(connection, log, quorum=3, seconds=3.0)
     assert log.batches == [[one, four, two]]
     assert list(answers) == [one, two, four]
     assert answers[one].upload.prototypes_ND.tolist() == [[1.0] * 4]

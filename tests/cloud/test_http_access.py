@@ -1,5 +1,6 @@
 """Who may ask an aggregator over HTTP: by a token, by a certificate, and by which host."""
 
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from cloud.aggregator import http
 from cloud.aggregator.metrics import Metrics
 from cloud.aggregator.settings import HttpSettings
 from cloud.http import server
-from cloud.http.access import new_token
+from cloud.http.access import Tokens, new_token
 from edgeloop.errors import ConfigError
 from edgeloop.runtime.config import parse
 from tests.authority import Authority
@@ -127,7 +128,7 @@ def test_a_file_of_tokens_that_is_none(tmp_path: Path, text: str) -> None:
 
 def test_who_never_speaks_tls_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before that a connection counts nowhere, and would be held for a minute."""
-    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 0.3)
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 3.0)
     authority = Authority(tmp_path / "one")
     certificate, key = authority.sign("aggregator", "127.0.0.1")
     trusted = ssl.create_default_context(cafile=str(authority.file))
@@ -138,3 +139,15 @@ def test_who_never_speaks_tls_is_cut_off(tmp_path: Path, monkeypatch: pytest.Mon
         ]
         assert pages.get("/healthz").status_code == 200
         assert all(each.recv(1) == b"" for each in silent)
+
+
+def test_a_file_that_is_changed_within_the_clocks_tick_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    (first, known), (second, also) = new_token(), new_token()
+    file.write_text(f"viewer one {known}\n")
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    tokens = Tokens(file)
+    assert tokens.whose(first).name == "one"
+    file.write_text(f"viewer one {known}\nviewer two {also}\n")
+    os.utime(file, ns=times)
+    assert tokens.whose(second).name == "two"

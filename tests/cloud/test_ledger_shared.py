@@ -1,12 +1,17 @@
 """A ledger in a PostgreSQL that several tasks share."""
 
+import os
+import signal
 import threading
 
 import pytest
 
+from cloud.aggregator import postgresql
 from cloud.aggregator.ledger import Ledger, RoundCounts
 from edgeloop.errors import RunError, TakenError, UnavailableError
+from tests.devices import wait_until
 from tests.postgres import PASSWORD, Postgres
+from tests.slow_link import slow_link
 from tests.world import contract
 
 pytestmark = pytest.mark.postgresql
@@ -56,10 +61,40 @@ def test_a_second_aggregator_of_a_task_is_refused_until_the_first_closes(url: st
 
 
 def cut_off(postgres: Postgres) -> None:
-    """End every connection to every test's database."""
+    """End every connection to every test's database; return when they have gone."""
+    connected = "from pg_stat_activity where datname ~ '^test_'"
     with postgres.connect() as connection:
-        query = "select pg_terminate_backend(pid) from pg_stat_activity where datname ~ '^test_'"
-        connection.execute(query)
+        connection.execute(f"select pg_terminate_backend(pid) {connected}")
+        wait_until(lambda: not connection.execute(f"select pid {connected}").fetchall())
+
+
+def test_a_task_that_is_given_back_can_be_taken_at_once(url: str) -> None:
+    port = url.rpartition(":")[2].partition("/")[0]
+
+    def last_word(data: bytes) -> float:
+        """Hold the message that a client ends its connection with."""
+        return 1.0 if data == b"X\0\0\0\4" else 0.0
+
+    with slow_link(int(port), up=last_word) as slow, Ledger.open(url) as second:
+        with Ledger.open(url.replace(f":{port}/", f":{slow}/")) as first:
+            first.adopt(CATS)
+        assert second.adopt(CATS) == CATS
+
+
+def test_a_server_that_has_stopped_does_not_hold_who_gives_a_task_back(
+    url: str, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "RELEASE_SECONDS", 0.1)
+    with postgres.connect() as connection:
+        ledger = Ledger.open(url)
+        ledger.adopt(CATS)
+        query = "select pid from pg_locks where locktype = 'advisory' and granted"
+        ((backend,),) = connection.execute(query).fetchall()
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            ledger.close()
+        finally:
+            os.kill(backend, signal.SIGCONT)
 
 
 def test_who_has_lost_the_task_cannot_write(url: str, postgres: Postgres) -> None:

@@ -69,7 +69,7 @@ def test_what_has_been_spent_counts_whatever_becomes_of_the_answer(scene: Scene)
     scene.say("b", told("b", number=1))
     scene.say("b", told("b", number=1))
     scene.say("c", told("c", number=1))
-    scene.cohort(quorum=1).ask(1, ALGORITHM.start()[1])
+    scene.cohort(quorum=1, deadline=3.0).ask(1, ALGORITHM.start()[1])
     told_of = {(each.verdict, each.report and each.report.epsilon) for each in heard(scene)}
     assert told_of == {
         (Verdict.LATE, 1.5),
@@ -119,7 +119,7 @@ def test_a_rounds_trace_is_a_field_once_every_device_takes_fields(
         scene.device.publish(presence_topic("t", device), b"online", retain=True, notes=notes)
     scene.announce_seconds = 0.2
     scene.say("a", answer("a"))
-    cohort = scene.cohort(quorum=1, deadline=1.0)
+    cohort = scene.cohort(quorum=1, deadline=3.0)
     cohort._tracer = Traced()
     cohort.ask(0, ALGORITHM.start()[1])
     found = [each for each in openings(scene.device, 0.5) if each.topic == round_topic("t")]

@@ -76,7 +76,7 @@ class Scene:
     announce_seconds: float = 30.0
     admitted: Admitted = field(default_factory=Admitted)
 
-    def cohort(self, quorum: int = 1, deadline: float = 0.5, give_up: float = 1.0) -> Any:
+    def cohort(self, quorum: int = 1, deadline: float = 2.0, give_up: float = 20.0) -> Any:
         connection = self.stack.enter_context(
             MqttConnection(self.broker, "server", MqttCohort.subscriptions("t"))
         )
@@ -91,12 +91,12 @@ class Scene:
             announce_seconds=self.announce_seconds,
         )
 
-    def open_cohort(self, quorum: int, deadline: float = 0.5, grace: float = 0.2) -> Any:
+    def open_cohort(self, quorum: int, deadline: float = 2.0, grace: float = 1.0) -> Any:
         connection = self.stack.enter_context(
             MqttConnection(self.broker, "server", MqttCohort.subscriptions("t"))
         )
         agreed = contract(run="now", class_names=("x", "y", "z"), devices=(), admit=("p*",))
-        patience = RoundDeadlines(quorum, deadline, deadline, grace=grace)
+        patience = RoundDeadlines(quorum, deadline, 20.0, grace=grace)
         return MqttCohort(
             connection,
             agreed,
@@ -155,7 +155,7 @@ def test_a_round_tells_when_it_opens_who_answers_and_who_is_missing(scene: Scene
     readings = Health(0.25, None, 60.0)
     notes = {**readings.notes(), "other": "x"}
     scene.device.send(upload_topic("t", "b"), answer("b"), notes)
-    scene.cohort(quorum=1, deadline=0.5).ask(0, ALGORITHM.start()[1])
+    scene.cohort(quorum=1).ask(0, ALGORITHM.start()[1])
     told = [each for each in scene.heard if not isinstance(each, DeviceMessage) or each.verdict]
     opened, heard, gathered = told
     assert isinstance(opened, RoundOpened)
@@ -172,14 +172,14 @@ def test_a_round_tells_when_it_opens_who_answers_and_who_is_missing(scene: Scene
 def test_what_comes_after_its_round_is_late(scene: Scene) -> None:
     scene.say("a", answer("a", round=0))
     scene.say("b", wire.encode(Envelope("t", "now", 1, "b"), GOOD, REPORT))
-    scene.cohort(quorum=1, deadline=0.5).ask(1, ALGORITHM.start()[1])
+    scene.cohort(quorum=1).ask(1, ALGORITHM.start()[1])
     assert scene.verdicts() == [("a", Verdict.LATE), ("b", Verdict.ACCEPTED)]
 
 
 def test_a_round_without_its_quorum_is_given_up(scene: Scene) -> None:
     scene.say("b", answer("b"))
     with pytest.raises(TooFewUploadsError, match="round 0: 1 uploads, 2 needed"):
-        scene.cohort(quorum=2, deadline=0.2, give_up=0.5).ask(0, ALGORITHM.start()[1])
+        scene.cohort(quorum=2, deadline=0.2, give_up=3.0).ask(0, ALGORITHM.start()[1])
 
 
 def test_nothing_that_a_device_says_ends_a_round(scene: Scene) -> None:
@@ -268,7 +268,7 @@ def test_what_no_device_can_have_measured_is_malformed(scene: Scene) -> None:
     for report in (Report(0, 2**63 - 1, 3, 0.1, 0.2), Report(1, 2, 3, 0.1, 1e300)):
         scene.say("a", wire.encode(Envelope("t", "now", 0, "a"), GOOD, report))
     scene.say("b", answer("b"))
-    answers = scene.cohort(quorum=1, deadline=0.5).ask(0, ALGORITHM.start()[1])
+    answers = scene.cohort(quorum=1).ask(0, ALGORITHM.start()[1])
     assert list(answers) == ["b"]
     assert scene.verdicts() == [*[("a", Verdict.MALFORMED)] * 4, ("b", Verdict.ACCEPTED)]
 
@@ -285,7 +285,7 @@ def wrapped() -> PrototypeUpload:
 
 def test_reports_of_the_end_come_without_an_upload_and_need_no_quorum(scene: Scene) -> None:
     scene.say("a", wire.encode(Envelope("t", "now", 2, "a"), REPORT))
-    reports = scene.cohort(quorum=2, deadline=0.5).finish(2, ALGORITHM.start()[1])
+    reports = scene.cohort(quorum=2).finish(2, ALGORITHM.start()[1])
     assert reports == {"a": REPORT}
 
 
@@ -366,12 +366,12 @@ def test_a_round_that_waits_is_announced_again_and_again(
 def test_the_round_is_announced_at_every_connection_and_nothing_that_the_broker_keeps(
     scene: Scene,
 ) -> None:
-    with before(scene.broker.port, life=0.5) as port, ExitStack() as stack:
+    with before(scene.broker.port, life=1.5) as port, ExitStack() as stack:
         settings = scene.broker.model_copy(update={"port": port})
         connection = stack.enter_context(
             MqttConnection(settings, "server", MqttCohort.subscriptions("t"))
         )
-        patience = RoundDeadlines(2, 8.0, 8.0)
+        patience = RoundDeadlines(2, 12.0, 12.0)
         cohort = MqttCohort(connection, CONTRACT, ALGORITHM, patience, scene.log)
         with pytest.raises(TooFewUploadsError):
             cohort.ask(0, ALGORITHM.start()[1])
@@ -382,7 +382,7 @@ def test_the_round_is_announced_at_every_connection_and_nothing_that_the_broker_
 
 
 def test_what_is_unfinished_when_a_round_opens_is_forgotten(scene: Scene) -> None:
-    cohort = scene.cohort(quorum=0, deadline=0.5)
+    cohort = scene.cohort(quorum=0, deadline=3.0)
     part, _ = chunks.split(answer("a"), len(answer("a")))
     scene.device.publish(upload_topic("t", "a"), part)
     cohort.ask(0, ALGORITHM.start()[1])
@@ -409,7 +409,7 @@ def test_who_is_not_invited_is_not_remembered(scene: Scene) -> None:
     scene.device.publish("edgeloop/v1/t/presence/stranger", b"online")
     scene.device.publish("edgeloop/v1/t/presence/a", b"online")
     scene.say("b", answer("b"))
-    cohort = scene.cohort(quorum=1, deadline=1.0)
+    cohort = scene.cohort(quorum=1)
     cohort.ask(0, ALGORITHM.start()[1])
     assert cohort._roster.online() == {"a"}
 
@@ -467,7 +467,7 @@ def test_a_round_of_an_open_run_waits_for_who_is_online(scene: Scene) -> None:
     scene.say("p1", answer("p1"))
     scene.say("p2", answer("p2"))
     begun = time.monotonic()
-    cohort = scene.open_cohort(quorum=1, deadline=30.0, grace=0.2)
+    cohort = scene.open_cohort(quorum=1, deadline=30.0)
     assert list(cohort.ask(0, ALGORITHM.start()[1])) == ["p1", "p2"]
     assert time.monotonic() - begun < 20
     assert scene.admitted.rounds == {"p1": 0, "p2": 0}

@@ -205,8 +205,8 @@ def test_the_log_says_what_they_are_doing(scene: Scene, caplog: pytest.LogCaptur
     refused = Presence(state="refused", run="now", reason="its class 'dent' is none of the task's")
     scene.device.publish(presence_topic("t", "a"), b"online", notes=notes_of(refused))
     scene.device.publish(presence_topic("t", "b"), b"online", notes={"presence": "{nonsense"})
-    cohort = scene.cohort(quorum=0, deadline=1.5)
-    cohort._word = Timer(60, 1.0)
+    cohort = scene.cohort(quorum=0, deadline=5.0)
+    cohort._word = Timer(60, 0.5)
     cohort.ask(0, FIRST)
     told = "a (refused the contract: its class 'dent' is none of the task's), b (online)"
     assert told in caplog.text

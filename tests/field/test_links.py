@@ -89,6 +89,7 @@ def test_a_device_that_was_away_fetches_the_newest_broadcast_alone(
         wait_until(lambda: not device.link.connected)
         for number in range(1, away + 1):
             cloud.open(number, pairs(number))
+        assert cloud.link.flush(30)
         gate.shut, before = False, device.link.fetched()
         while wire.envelope_of(cloud.answer()).round < away:
             pass
@@ -96,9 +97,10 @@ def test_a_device_that_was_away_fetches_the_newest_broadcast_alone(
 
 
 def test_of_openings_that_come_together_only_the_newest_is_fetched_for(
-    tmp_path: Path, world: Path, start_broker: StartBroker
+    tmp_path: Path, world: Path, start_broker: StartBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line that stood still and moves again: the broker sends twenty rounds, and twenty more."""
+    monkeypatch.setattr("edge.agent.inbox.FURTHER_SECONDS", 1.0)
     broker, missed = start_broker().settings, 40
     settings = hand_made.device(world, broker, tmp_path / "one")
     packets = len(cut(framed(pairs(0))))
@@ -112,7 +114,7 @@ def test_of_openings_that_come_together_only_the_newest_is_fetched_for(
         gate.hole = frozenset({"down"})
         for number in range(1, missed + 1):
             cloud.open(number, pairs(number))
-        assert cloud.link.flush(10)
+        assert cloud.link.flush(30)
         gate.hole, before = frozenset(), device.link.fetched()
         while wire.envelope_of(cloud.answer()).round < missed:
             pass
@@ -137,8 +139,8 @@ def test_a_slow_line_is_no_dead_one(
     start_broker: StartBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One packet takes longer than the keep-alive, up or down: it arrives on one connection."""
-    monkeypatch.setattr("edgeloop.mqtt.paho_client.KEEPALIVE_SECONDS", 1)
-    broker, payload = start_broker().settings, bytes(200_000)
+    monkeypatch.setattr("edgeloop.mqtt.paho_client.KEEPALIVE_SECONDS", 2)
+    broker, payload = start_broker().settings, bytes(120_000)
     with ExitStack() as stack:
         up, down = ways = stack.enter_context(gates(broker.port, 2))
         for each in ways:
@@ -146,7 +148,7 @@ def test_a_slow_line_is_no_dead_one(
         behind = [broker.model_copy(update={"port": way.port}) for way in ways]
         says = stack.enter_context(MqttConnection(behind[0], "says", []))
         hears = stack.enter_context(MqttConnection(behind[1], "hears", ["a"]))
-        up.rate = down.rate = 40_000.0
+        up.rate = down.rate = 20_000.0
         says.publish("a", payload)
         assert says.flush(60)
         arrival = hears.receive(60)

@@ -17,7 +17,7 @@ from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
 from tests.helm import chart
 from tests.helm.chart import NAMESPACE, RELEASE, Manifest, containers, named
-from tests.world import wait_for_port
+from tests.ports import wait_for_listener
 
 EDGELOOP = str(Path(sys.executable).with_name("edgeloop"))
 PATHS = ("/etc/edgeloop", "/var/lib/edgeloop", "/mosquitto")
@@ -88,7 +88,7 @@ class Release:
         process = subprocess.Popen([program, "-c", config], stdout=subprocess.DEVNULL)
         stack.callback(process.wait)
         stack.callback(process.kill)
-        wait_for_port(self.port)
+        wait_for_listener(process, self.port)
         return process
 
     def client(self, who: str) -> BrokerSettings:

@@ -22,6 +22,7 @@ from tests.devices import at_work, wait_until
 from tests.helm import release
 from tests.helm.release import Release
 from tests.one_device import DEVICE, Task, write_data
+from tests.ports import with_ports
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.broker
@@ -101,7 +102,7 @@ def test_a_task_of_the_values_runs_to_its_end(tmp_path: Path, postgres: Postgres
     values.write_text(yaml.safe_dump(given))
     made, http = release.render(tmp_path, "-f", values), free_port()
     config = made.files("-task-alone", "/etc/edgeloop/task") / "task.toml"
-    text = config.read_text().replace("9464", str(http))
+    text = with_ports(config.read_text(), {"9464": http})
     config.write_text(text.replace("0.0.0.0", "127.0.0.1"))  # noqa: S104 - replaced, not bound
     made.secret("-aggregator-tls", "/etc/edgeloop/tls")
     made.secret("-database", "/etc/edgeloop/store")

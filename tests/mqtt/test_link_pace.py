@@ -73,7 +73,7 @@ def test_pieces_follow_a_real_line(
     start_broker: StartBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And one connection carries all of it where nobody counts a system's bytes, too."""
-    monkeypatch.setattr("edgeloop.mqtt.paho_client.KEEPALIVE_SECONDS", 4)
+    monkeypatch.setattr("edgeloop.mqtt.paho_client.KEEPALIVE_SECONDS", 6)
     monkeypatch.setattr("edgeloop.mqtt.progress._counts", lambda connection: (0, 0, 0))
     broker, payload = start_broker().settings, bytes(400_000)
     with ExitStack() as stack:

@@ -38,7 +38,7 @@ def test_every_code_has_its_remedy() -> None:
 @pytest.mark.parametrize("code", CONNACK)
 def test_a_refused_connection_says_what_to_do(broker: BrokerSettings, code: int) -> None:
     with before(broker.port, refusing(*[code] * 50)) as port:
-        settings = BrokerSettings(port=port, connect_seconds=0.2)
+        settings = BrokerSettings(port=port, connect_seconds=1.0)
         with pytest.raises(BrokerError, match=re.escape(reason_for(code).remedy)):
             MqttConnection(settings, "me", []).__enter__()
 
@@ -60,6 +60,32 @@ def test_a_refused_message_says_what_to_do(
         assert not connection.flush(20, "a")
     assert f"the broker refuses messages on a ({NAMES_OF[code]}); " in caplog.text
     assert REMEDIES.get(code, reason_for(code).remedy) in caplog.text
+
+
+@pytest.mark.broker
+def test_a_refusal_that_comes_before_its_message_is_noted_names_the_topic(
+    broker: BrokerSettings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network thread may have the broker's word before `publish` has returned."""
+
+    def change(packet: bytes) -> bytes:
+        return b"\x40\x03" + packet[2:4] + b"\x87" if packet[0] == 0x40 else packet
+
+    with (
+        before(broker.port, change=change) as port,
+        MqttConnection(BrokerSettings(port=port), "me", []) as connection,
+    ):
+        outbox = connection._outbox
+        noted = outbox._pace.sent
+
+        def waiting(number: int, size: int, begun: float) -> None:
+            wait_until(lambda: number in outbox._deliveries._early)
+            noted(number, size, begun)
+
+        monkeypatch.setattr(outbox._pace, "sent", waiting)
+        connection.publish("a", b"1")
+        assert outbox.refused() == {"a": "Not authorized"}
+    assert "the broker refuses messages on a (Not authorized); " in caplog.text
 
 
 @pytest.mark.broker

@@ -65,10 +65,10 @@ def test_a_server_that_dies_tells_why(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_never_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "START_SECONDS", 0.3)
+    monkeypatch.setattr(server, "START_SECONDS", 5.0)
     found = _program(tmp_path / "home", "echo loading; exec sleep 60")
     with (
-        pytest.raises(GeneratorError, match=r"is not ready after 0 s: loading; see "),
+        pytest.raises(GeneratorError, match=r"is not ready after 5 s: loading; see "),
         server.running(tmp_path, found, server.free_ports(), tmp_path / "log"),
     ):
         pass
@@ -76,7 +76,7 @@ def test_a_server_that_is_never_ready(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 def test_root_serves_as_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "START_SECONDS", 2.0)
+    monkeypatch.setattr(server, "START_SECONDS", 5.0)
     with tempfile.TemporaryDirectory() as made:
         place = Path(made)
         place.chmod(0o755)
@@ -104,7 +104,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 
 
 def test_its_models_end_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "START_SECONDS", 0.3)
+    monkeypatch.setattr(server, "START_SECONDS", 5.0)
     child = tmp_path / "child"
     found = _program(tmp_path / "home", f"sleep 60 & echo $! > {child}; exec sleep 60")
     with (

@@ -116,7 +116,7 @@ def _good(answer: httpx.Response) -> Object:
     return found
 
 
-def wait(what: str, until: Callable[[], object], seconds: float = 30.0) -> Any:
+def wait(what: str, until: Callable[[], object], seconds: float = 120.0) -> Any:
     """Return what a question is answered with, as soon as that is something."""
     deadline = time.monotonic() + seconds
     while not (answer := until()):

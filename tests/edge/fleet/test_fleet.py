@@ -115,7 +115,7 @@ def test_devices_join_a_task_that_admits_their_names(
     text = task_file("t", 1, 2_000, broker.port).replace("rounds = 5", "rounds = 2")
     table = tomllib.loads(text.replace('"t-task"', json.dumps(str(tmp_path / "task"))))
     cohort = {"admit": ["fleet-*"], "quorum": 4, "sample": "50%"}
-    file.write_text(tomli_w.dumps({**table, "cohort": {**cohort, "grace_seconds": 0.5}}))
+    file.write_text(tomli_w.dumps({**table, "cohort": {**cohort, "grace_seconds": 3.0}}))
     with run_aggregator(file, tmp_path / "aggregator.log") as running:
         words = ["--devices", "9", "--task", "t", "--port", str(broker.port), "--out", str(out)]
         assert command.main(words) == 0, running.said()

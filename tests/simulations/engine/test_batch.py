@@ -84,7 +84,7 @@ def test_nothing_is_left_of_what_was_stopped(
         with pytest.raises(InputError, match=r"^wrong: .*nowhere"):
             run_all(jobs, 2, lambda key, summary: None)
         assert not multiprocessing.active_children()
-        assert threading.active_count() == before
+        assert threading.active_count() <= before
     assert not raised
 
 

@@ -18,7 +18,7 @@ from simulations.engine.run import simulate
 from simulations.settings import RunSettings
 from tests.processes import running
 
-ROUNDS = 40
+ROUNDS = 120
 # A process of its own: Ray's threads and warnings stay out of the tests'.
 PROGRAM = """
 import json, sys

@@ -89,7 +89,7 @@ def test_stopped_at_any_moment_it_leaves_nothing(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(StopError):
             run_tasks(tasks, 3, partial(stop, last))
         assert not multiprocessing.active_children()
-        assert threading.active_count() == before
+        assert threading.active_count() <= before
     assert not raised
 
 

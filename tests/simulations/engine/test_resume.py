@@ -24,7 +24,7 @@ from edgeloop.cli.main import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
 raise SystemExit(main())
 """
-ROUNDS = 25
+ROUNDS = 60
 
 
 def command(settings: RunSettings, folder: Path) -> list[str]:
