@@ -84,8 +84,8 @@ def init(  # noqa: PLR0913 - an option each
     if enrolment is None:
         address = _given("--host", host, "The broker's host, or --enrolment FOLDER")
         known = {"username": username, "password_file": password_file, "ca_file": ca_file}
-        broker = {"host": address, "port": port or (1883 if ca_file is None else 8883)}
-        broker |= {key: str(value) for key, value in known.items() if value is not None}
+        broker = _broker(address, port, known)
+    model = architecture or brought.choose(group, seconds_a_round)
     table: dict[str, Any] = {
         **wanted,
         "folder": str(folder or Path(wanted["name"])),
@@ -93,13 +93,19 @@ def init(  # noqa: PLR0913 - an option each
         **({} if enrolment is None else {"enrolment": str(enrolment)}),
         **({"broker": broker} if broker else {}),
         "data": {"source": source},
-        "training": {"architecture": architecture, "device": "cpu", "threads": "auto"},
+        "training": {"architecture": model, "device": "cpu", "threads": "auto"},
     }
-    table["training"]["architecture"] = architecture or brought.choose(group, seconds_a_round)
     _write(config, table)
     console.say(
         f"wrote {config}; look whether all is well: edgeloop agent doctor --config {config}"
     )
+
+
+def _broker(host: str, port: int | None, known: Mapping[str, object]) -> dict[str, Any]:
+    """Return the `[broker]` table: its usual port, where none is given, and what else is known."""
+    usual = 1883 if known["ca_file"] is None else 8883
+    given = {key: str(value) for key, value in known.items() if value is not None}
+    return {"host": host, "port": port or usual, **given}
 
 
 def _enrolled(folder: Path | None) -> Mapping[str, str]:
