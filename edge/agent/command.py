@@ -1,8 +1,9 @@
 """Takes part in a task as one device: trains on its own data, ends with an ONNX classifier."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +11,10 @@ import typer
 
 from edge.agent import leaving
 from edge.agent.folder import device_settings, hold_folder
+from edge.agent.reloading import Reloading
 from edge.agent.service import Agent, subscriptions
 from edge.agent.settings import DeviceSettings
+from edge.agent.supervised import Supervised
 from edge.agent.task_session import load_context
 from edgeloop.cli import console
 from edgeloop.errors import EXIT_UNAVAILABLE
@@ -26,7 +29,11 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run `edgeloop agent` with these arguments."""
+    """Run `edgeloop agent` with these arguments, or a subcommand that they begin with."""
+    if arguments and not arguments[0].startswith("-"):
+        from edge.device import command  # what a running agent needs nothing of
+
+        return command.main(arguments)
     return console.run(agent, "agent", arguments)
 
 
@@ -46,20 +53,29 @@ def agent(
     ] = ANSWER_SECONDS,
     log_format: console.LogFormat = "plain",
 ) -> None:
-    """Take part in a task until its last round; a restart continues where it stopped."""
+    """Take part in a task until its last round; a restart continues where it stopped.
+
+    Subcommands: init writes the file, doctor looks for what is wrong, install and uninstall are
+    for systemd, status and logs tell what it does.
+    """
     logs.configure(log_format)
-    device = config_files.read(config, DeviceSettings)
-    if name is not None:
-        table = {**device.model_dump(), "name": name}
-        device = device_settings(config_files.parse(table, DeviceSettings, "--name"), name)
+    device = _read(config, name)
     logs.add_context(task=device.task, device=device.name)
-    device = _enrolled(device)
     with hold_folder(device.folder):
         if leave:
             _leave(device, wait)
         else:
             leaving.check(device)
-            _take_part(device)
+            _take_part(device, partial(_read, config, name))
+
+
+def _read(config: Path, name: str | None) -> DeviceSettings:
+    """Return a device's settings, by the name that one of many is given, and its enrolment."""
+    device = config_files.read(config, DeviceSettings)
+    if name is not None:
+        table = {**device.model_dump(), "name": name}
+        device = device_settings(config_files.parse(table, DeviceSettings, "--name"), name)
+    return _enrolled(device)
 
 
 def _leave(device: DeviceSettings, wait: float) -> None:
@@ -71,8 +87,9 @@ def _leave(device: DeviceSettings, wait: float) -> None:
     raise typer.Exit(EXIT_UNAVAILABLE)
 
 
-def _take_part(device: DeviceSettings) -> None:
+def _take_part(device: DeviceSettings, read: Callable[[], DeviceSettings]) -> None:
     mine = load_context(device)
+    reloading = Reloading(mine, read)
     connection = MqttConnection(
         device.broker,
         client_id(device.task, device.name),
@@ -85,12 +102,14 @@ def _take_part(device: DeviceSettings) -> None:
     facts = {"task": device.task, "device": device.name}
     with (
         tracing.tracing_session(device.trace, "edgeloop-agent", **facts) as tracer,
+        reloading.on_hangup(),
+        Supervised(device.folder) as supervised,
         _renewal(device, connection),
         connection,
     ):
-        participant = Agent(mine, connection, tracer)
+        participant = Agent(mine, connection, tracer, supervised, reloading)
         log.info("finished; see %s", participant.run())
-        while device.stay:
+        while mine.settings.stay:
             log.info("finished; see %s", participant.run())
 
 

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 import edgeloop
+from edge.agent.supervised import ALONE, Supervised
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol.presence import LONGEST_REASON, Presence, State, notes_of
 
@@ -21,9 +22,11 @@ class PresenceTeller:
 
     Args:
         connection: of the device.
+        supervised: hears of it on this machine.
     """
 
     connection: MqttConnection
+    supervised: Supervised = ALONE
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -50,6 +53,7 @@ class PresenceTeller:
             after = before.model_copy(update=changes)
             if after != before:
                 self._said = after.model_copy(update={"since": time.time()})
+                self.supervised.working(state)
                 self._set(DELAY_SECONDS)
 
     def resume(self) -> None:
@@ -92,3 +96,4 @@ class PresenceTeller:
 
     def _publish(self) -> None:
         self.connection.say_presence(notes_of(self._said))
+        self.supervised.say(self._said)

@@ -7,6 +7,7 @@ from typing import Any
 from edge.agent import sensors
 from edge.agent.outcome import write_results
 from edge.agent.patience import until_written
+from edge.agent.policy import permission
 from edge.agent.presence import PresenceTeller
 from edge.agent.store import AgentState, AgentStore
 from edge.agent.task_session import DeviceContext, TaskSession
@@ -83,7 +84,8 @@ class RoundWork:
         self._presence.say(state, session.contract.run, number)
         if last:
             return (session.client.finish(broadcast),)
-        answer = session.answer(number, broadcast)
+        trains = permission(self._context.settings.policy).trains
+        answer = session.answer(number, broadcast, trains)
         return (answer.report,) if answer.upload is None else (answer.upload, answer.report)
 
     def frame(

@@ -13,9 +13,12 @@ from edge.agent.fetching import BroadcastSubscription
 from edge.agent.inbox import Inbox
 from edge.agent.joining import Joining, first_problem
 from edge.agent.patience import until_written
+from edge.agent.policy import Sleep
 from edge.agent.presence import PresenceTeller
+from edge.agent.reloading import LOOK_SECONDS, Reloading
 from edge.agent.standing import Standing
 from edge.agent.store import AgentStore
+from edge.agent.supervised import ALONE, Supervised
 from edge.agent.task_session import DeviceContext, TaskSession, adds_rounds
 from edgeloop.bases.sending import SLOT as BASE
 from edgeloop.mqtt.connection import Arrival, MqttConnection
@@ -50,15 +53,24 @@ class Agent:
         context: its settings and data.
         connection: subscribed to the task's `subscriptions`.
         tracer: follows its work and its uploads, as parts of the rounds' traces.
+        supervised: hears what it does, on its own machine.
+        reloading: takes its settings again; None for never.
     """
 
     def __init__(
-        self, context: DeviceContext, connection: MqttConnection, tracer: Tracer = SILENT
+        self,
+        context: DeviceContext,
+        connection: MqttConnection,
+        tracer: Tracer = SILENT,
+        supervised: Supervised = ALONE,
+        reloading: Reloading | None = None,
     ) -> None:
         mine = context.settings
+        self._context, self._sleep = context, Sleep()
         self._connection, self._name, self._task = connection, mine.name, mine.task
         self._standing = standing = Standing(AgentStore(mine.folder, mine.name, mine.task))
-        self._presence = presence = PresenceTeller(connection)
+        self._presence = presence = PresenceTeller(connection, supervised)
+        self._supervised, self._reloading = supervised, reloading
         self._subscription = fetching = BroadcastSubscription(connection, mine.task)
         self._answering = Answering(context, standing, connection, presence, fetching, tracer)
         self._delivery, self._work = self._answering.delivery, self._answering.work
@@ -84,8 +96,12 @@ class Agent:
 
     def _step(self) -> Path | None:
         """Take what comes next, or do what is due; return the summary's path at a run's end."""
-        parts = self._status_timer, self._delivery, self._subscription, self._joining
-        event = self._inbox.receive(min(each.left() for each in parts))
+        self._supervised.turn()
+        if self._reloading is not None:
+            self._reloading.look()
+        parts = self._status_timer, self._sleep, self._delivery, self._subscription, self._joining
+        longest = float("inf") if self._reloading is None else LOOK_SECONDS
+        event = self._inbox.receive(min(longest, *(each.left() for each in parts)))
         if event is None and self._status_timer.due():
             self._connection.resubscribe_refused()
             log.info("%s, waits for %s", self._connection.state, self._waiting_for())
@@ -98,7 +114,7 @@ class Agent:
 
     def _look_again(self) -> Path | None:
         """Sit down, if a contract has waited for samples and there are some; see to its round."""
-        if self._joining.left() > 0:
+        if self._joining.left() > 0 and not self._sleep.due():
             return None
         self._joining.look_again()
         standing = self._standing
@@ -259,6 +275,10 @@ class Agent:
             self._presence.say(State.WAITING, opening.run)
             return None
         new = standing.state is None or opening.round > standing.state.round
+        if (new or last) and self._sleep.look(self._context.settings.policy):
+            self._subscription.stop()
+            self._presence.say(State.SLEEPING, opening.run, reason=self._sleep.reason)
+            return None
         if (new or last) and not self._has_broadcast(session, opening):
             self._presence.say(State.FETCHING, opening.run, opening.round)
             self._subscription.start(opening.slot, opening.size)

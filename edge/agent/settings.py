@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from edge.agent.windows import PATTERN as HOURS
 from edgeloop.data import Partition, SampleSelection
 from edgeloop.data.settings import PartitionSeed, PartitionSettings
 from edgeloop.mixing.experts import Mix
@@ -84,6 +85,29 @@ class PolicySettings(Settings):
         return self.require or self.max_epsilon is not None
 
 
+class TrainingPolicy(Settings):
+    """The `[policy]` table: when this device may train; it sleeps else. See `edge.agent.policy`."""
+
+    windows: tuple[Annotated[str, Field(pattern=HOURS)], ...] = ()
+    """Hours of local time, such as "22:00-06:00" or "sat,sun 08:00-20:00"; always if none."""
+    mains_only: bool = False
+    """Not on battery."""
+    max_celsius: Annotated[float, Field(gt=0, lt=200)] | None = None
+    """Not while a sensor of the machine is hotter."""
+    unmetered_only: bool = False
+    """Not on a network that is paid for by what goes through it."""
+    metered: bool | Literal["auto"] = "auto"
+    """Whether the network is; "auto" asks NetworkManager."""
+    min_free_mb: Annotated[float, Field(gt=0)] | None = None
+    """Not while less memory is free."""
+    max_load: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Not while more processes want a processor, for each of the machine's."""
+    min_battery: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Charge below which the device only answers, without training, unless it is on mains."""
+    root: Path = Path("/")
+    """Where the kernel's files are, sys and proc, as in a container that has the host's."""
+
+
 class DeviceSettings(Settings):
     """A device: its name, the task it joins, its data, its model, its broker.
 
@@ -100,6 +124,7 @@ class DeviceSettings(Settings):
         data: its samples.
         training: its model and how it learns.
         privacy: what it lets a task ask of it.
+        policy: when it may train.
         trace: where traces go.
     """
 
@@ -113,4 +138,5 @@ class DeviceSettings(Settings):
     data: DataSettings
     training: TrainingSettings = TrainingSettings()
     privacy: PolicySettings = PolicySettings()
+    policy: TrainingPolicy = TrainingPolicy()
     trace: TraceSettings = TraceSettings()

@@ -48,8 +48,11 @@ class TaskSession:
         """What answers the rounds."""
         return self.task_client.client
 
-    def answer(self, number: int, broadcast: Any) -> Answer[Any]:
-        """Answer a round; without training where that would cost more than is left."""
+    def answer(self, number: int, broadcast: Any, may_train: bool = True) -> Answer[Any]:
+        """Answer a round; without training where it may not, or that would cost too much."""
+        if not may_train:
+            log.info("round %d: the battery is low: this device only evaluates", number)
+            return self.client.answer(number, broadcast, False)
         release = self.client.release(number, broadcast)
         trains = self.privacy is None or release is None or self.privacy.spend(release)
         if not trains:
@@ -88,9 +91,9 @@ class PrivacyBudget:
         return until_written(spend)
 
 
-@dataclass(frozen=True)
+@dataclass
 class DeviceContext:
-    """What the device brings along, whatever the task."""
+    """What the device brings along, whatever the task; a reload replaces its settings."""
 
     settings: DeviceSettings
     data: DeviceData

@@ -24,6 +24,9 @@ SERVICES = frozenset(
 _ERRANDS = frozenset(["--check", "--forget", "--forget-device", "--leave"])
 """Options that make an errand of a service: stopped, it has not done what it was asked for."""
 
+_ERRANDS_OF_AGENT = frozenset(["init", "doctor", "install", "status", "logs", "uninstall"])
+"""Subcommands of `edgeloop agent`, which is a service itself."""
+
 STOPPED = "stopped"
 """The last line of a service that SIGTERM has ended; `edgeloop up` knows it by that."""
 
@@ -52,6 +55,8 @@ def is_service(words: Sequence[str]) -> bool:
     Args:
         words: of the command line, the command's name first.
     """
+    if words[0] == "agent" and any(word in _ERRANDS_OF_AGENT for word in words[1:2]):
+        return False
     named = tuple(words[:1]) in SERVICES or tuple(words[:2]) in SERVICES
     return named and not any(word.partition("=")[0] in _ERRANDS for word in words)
 

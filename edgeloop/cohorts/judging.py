@@ -86,6 +86,8 @@ class AnswerJudge:
     def judge(self, gathering: Gathering[Frame], device: str, arrival: Arrival) -> Judged | None:
         """Judge a packet of an answer; None where more of them are to come."""
         number, chunk = gathering.round_number, arrival.payload
+        if not chunk:
+            return Judged(None)  # `agent doctor` asks the broker whether the device may send
         if repeated := self._repeated(gathering, device, chunk):
             return repeated
         try:

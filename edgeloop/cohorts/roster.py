@@ -62,7 +62,9 @@ class Standing:
 
     @property
     def can_answer(self) -> bool:
-        """Return whether it is there, and has not refused the contract."""
+        """Return whether it is there, has not refused the contract, and is not put to sleep."""
+        if self.kind == State.SLEEPING and self.presence is not None and self.presence.reason:
+            return False  # its policy forbids it to train; at a run's end there is no reason
         return self.is_there and self.kind != State.REFUSED
 
     @property
@@ -107,7 +109,7 @@ class Roster:
             self._known = {**self._known, **new}
 
     def able(self) -> Iterator[str]:
-        """Yield who is there and has not refused the contract."""
+        """Yield who can answer."""
         return (name for name in self._known if self[name].can_answer)
 
     def hear(self, device: str, arrival: Arrival) -> None:

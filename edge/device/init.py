@@ -1,0 +1,163 @@
+"""`edgeloop agent init`: looks at the data, asks what is not known, and writes a device's file."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge.agent.settings import DeviceSettings
+from edge.device.describing import describe
+from edgeloop.cli import console
+from edgeloop.errors import ConfigError, RunError
+from edgeloop.runtime import atomic_files
+from edgeloop.runtime import config as config_files
+
+FILE = Path("device.toml")
+
+HEAD = """\
+# A device of edgeloop, as `edgeloop agent init` wrote it. Every key: docs/configuration.md.
+# Look whether all is well: edgeloop agent doctor --config {file}
+# Take part:                 edgeloop agent --config {file}
+"""
+
+COMMENTS = {
+    "name": "this device, unique in its task",
+    "task": "the task that it joins, as who runs it calls it",
+    "folder": "its own: its state, model.onnx and summary.json",
+    "stay": "after a run's end wait for the task's next one",
+    "enrolment": "what edgeloop enroll wrote: the broker's address and the certificates",
+    "broker.host": "the MQTT 5 broker",
+    "broker.port": "1883 is usual without TLS, 8883 with it",
+    "broker.username": "as its owner gave it",
+    "broker.password_file": "the password is on its first line",
+    "broker.ca_file": "the authorities that the broker's certificate must come from: with it TLS",
+    "data.source": "a folder of photos, a folder a class; or what docs/data.md lists",
+    "data.image_size": "pixels of a side; without it the task's own",
+    "training.architecture": "edgeloop models lists them",
+    "training.device": "as torch names it",
+    "training.threads": "a number, or auto for a short measurement",
+}
+"""What is said behind a key."""
+
+
+def init(  # noqa: PLR0913 - an option each
+    name: Annotated[str | None, typer.Option(help="Name of the device.")] = None,
+    task: Annotated[str | None, typer.Option(help="The task to join.")] = None,
+    data: Annotated[str | None, typer.Option(help="Where its samples are.")] = None,
+    enrolment: Annotated[
+        Path | None, typer.Option(help="The folder that edgeloop enroll wrote.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="The broker, where nothing enrols.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Of the broker. [default: 1883, or 8883]")
+    ] = None,
+    ca_file: Annotated[Path | None, typer.Option(help="Authorities of the broker's TLS.")] = None,
+    username: Annotated[str | None, typer.Option(help="At the broker.")] = None,
+    password_file: Annotated[Path | None, typer.Option(help="Its password, first line.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Of its state. [default: NAME]")] = None,
+    architecture: Annotated[str, typer.Option(help="Its model.")] = "",
+    group: Annotated[
+        str, typer.Option(help="The task's models: the largest that trains in time is chosen.")
+    ] = "",
+    seconds_a_round: Annotated[
+        float, typer.Option(min=0.001, help="That --group allows a round to train.")
+    ] = 60.0,
+    config: Annotated[Path, typer.Option(help="The file to write.")] = FILE,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
+) -> None:
+    """Look at the data, ask what is missing, and write the device's file."""
+    if config.exists() and not force:
+        raise RunError(str(config), "is there already", "name another --config, or give --force")
+    told = _enrolled(enrolment)
+    wanted = {
+        "task": _given("--task", task or told.get("task"), "The task to join"),
+        "name": _given("--name", name or told.get("name"), "Name of this device"),
+    }
+    source = _given("--data", data, "Where its samples are (a folder or a file)")
+    brought = describe(source)
+    for line in brought.lines:
+        console.say(line)
+    broker: dict[str, Any] = {}
+    if enrolment is None:
+        address = _given("--host", host, "The broker's host, or --enrolment FOLDER")
+        known = {"username": username, "password_file": password_file, "ca_file": ca_file}
+        broker = _broker(address, port, known)
+    model = architecture or brought.choose(group, seconds_a_round)
+    table: dict[str, Any] = {
+        **wanted,
+        "folder": str(folder or Path(wanted["name"])),
+        "stay": True,
+        **({} if enrolment is None else {"enrolment": str(enrolment)}),
+        **({"broker": broker} if broker else {}),
+        "data": {"source": source},
+        "training": {"architecture": model, "device": "cpu", "threads": "auto"},
+    }
+    _write(config, table)
+    console.say(
+        f"wrote {config}; look whether all is well: edgeloop agent doctor --config {config}"
+    )
+
+
+def _broker(host: str, port: int | None, known: Mapping[str, object]) -> dict[str, Any]:
+    """Return the `[broker]` table: its usual port, where none is given, and what else is known."""
+    usual = 1883 if known["ca_file"] is None else 8883
+    given = {key: str(value) for key, value in known.items() if value is not None}
+    return {"host": host, "port": port or usual, **given}
+
+
+def _enrolled(folder: Path | None) -> Mapping[str, str]:
+    """Return the task and the name that a device has enrolled for."""
+    if folder is None:
+        return {}
+    from edge.agent import enrolment
+
+    facts = enrolment.read(folder)
+    return {"task": facts.task, "name": facts.name}
+
+
+def _given(option: str, value: str | None, question: str) -> str:
+    """Return an option's value; asked for on a terminal, where it is not given.
+
+    Raises:
+        ConfigError: naming the option, where there is nobody to ask.
+    """
+    if value:
+        return value
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ConfigError(option, "is missing, and there is no terminal to ask on", "give it")
+    return str(typer.prompt(question))
+
+
+def _write(path: Path, table: Mapping[str, Any]) -> None:
+    """Check a device's table, and write it with comments.
+
+    Raises:
+        ConfigError: if a value is wrong.
+        RunError: if the file cannot be written.
+    """
+    config_files.parse(dict(table), DeviceSettings, str(path))
+    text = HEAD.format(file=path) + "\n" + "\n".join(_lines(table)) + "\n"
+    with atomic_files.writing(path.absolute().parent):
+        atomic_files.write(path, text.encode(), 0o644)
+    config_files.read(path, DeviceSettings)
+
+
+def _lines(table: Mapping[str, Any], within: str = "") -> list[str]:
+    lines = []
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"[{key}]", *_lines(value, f"{key}.")]
+        else:
+            comment = COMMENTS.get(within + key)
+            lines.append(
+                f"{key} = {_toml(value)}".ljust(34) + (f"  # {comment}" if comment else "")
+            )
+    return lines
+
+
+def _toml(value: str | int | bool) -> str:
+    """Return a value as TOML has it: JSON's, but for one character that TOML wants escaped."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,137 @@
+"""`edgeloop agent install` and `uninstall`: have systemd run an agent, and no longer."""
+
+import os
+import pwd
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.agent.settings import DeviceSettings
+from edge.device import systemd
+from edge.device.doctor import read
+from edge.device.unit import STATE_ROOT, Service
+from edgeloop.cli import console
+from edgeloop.errors import ConfigError, InputError
+from edgeloop.runtime import atomic_files
+
+UNITS = Path("etc/systemd/system")
+"""Where an administrator's units are, below the root."""
+
+Config = Annotated[Path, typer.Option(help="The device's TOML file.")]
+Root = Annotated[Path, typer.Option(help="Of the file system, for an image that is made.")]
+
+
+def install(
+    config: Config,
+    user: Annotated[
+        str, typer.Option(help="Whose process. [default: who owns the file; of root's, nobody's]")
+    ] = "",
+    memory: Annotated[
+        str, typer.Option(help="The most that it may take, such as 512M.", metavar="SIZE")
+    ] = "75%",
+    cpu: Annotated[
+        str, typer.Option(help="Of one processor. [default: 90% of all]", metavar="PERCENT")
+    ] = "",
+    root: Root = Path("/"),
+    print_only: Annotated[
+        bool, typer.Option("--print", help="Print the unit, and write nothing.")
+    ] = False,
+) -> None:
+    """Have systemd run the agent, from now on and at each start of the machine."""
+    device = read(config, None)
+    service = describe(device, config.resolve(), user, memory, cpu)
+    if print_only:
+        console.say(service.text().rstrip())
+        return
+    if root == Path("/") and not systemd.is_running():
+        remedy = "--print shows the unit; or give --root DIR"
+        raise InputError("systemd", "does not run this machine", remedy)
+    place = root / UNITS / service.unit
+    with atomic_files.writing(place.parent):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        atomic_files.write(place, service.text().encode(), 0o644)
+    console.say(f"wrote {place}")
+    if root == Path("/"):
+        _start(service)
+
+
+def _start(service: Service) -> None:
+    """Make the folders that the unit names, and start it."""
+    for folder in service.writable:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if service.user and folder.owner() != service.user:
+            shutil.chown(folder, service.user)
+    systemd.ask("systemctl", "daemon-reload")
+    systemd.ask("systemctl", "enable", "--now", service.unit)
+    console.say(f"{service.unit} runs; see edgeloop agent status --config {service.config}")
+
+
+def describe(
+    device: DeviceSettings, config: Path, user: str = "", memory: str = "75%", cpu: str = ""
+) -> Service:
+    """Return a device's agent as systemd is to run it.
+
+    Raises:
+        ConfigError: if nobody of that name is here, or systemd's own user could not write the
+            device's folder.
+    """
+    who = user or _owner(config)
+    base = config.parent
+    writable = [base / device.folder]
+    if device.enrolment is not None:
+        writable.append(base / device.enrolment)
+    if not who:
+        _check_state(device.name, writable)
+    places = tuple(Path(os.path.normpath(each)) for each in writable)
+    return Service(
+        device.name,
+        device.task,
+        Path(sys.argv[0]).absolute() if Path(sys.argv[0]).name == "edgeloop" else _command(),
+        config,
+        places,
+        who,
+        memory,
+        cpu or f"{90 * (os.cpu_count() or 1)}%",
+        device.training.device != "cpu" or device.data.source.startswith("/dev/"),
+    )
+
+
+def _command() -> Path:
+    return Path(sys.executable).with_name("edgeloop")
+
+
+def _owner(config: Path) -> str:
+    """Return who owns a file; empty for root, which no agent needs to be."""
+    try:
+        number = config.stat().st_uid
+        return "" if number == 0 else pwd.getpwuid(number).pw_name
+    except (OSError, KeyError) as error:
+        problem = f"{config}: nobody knows whose it is ({error})"
+        raise ConfigError("--user", problem, "give --user") from error
+
+
+def _check_state(device: str, folders: list[Path]) -> None:
+    state = STATE_ROOT / device
+    for folder in folders:
+        if state != folder and state not in folder.parents:
+            problem = f"{folder} could not be written by the user that systemd makes"
+            remedy = f'give --user, or let it be below "{state}"'
+            raise ConfigError("folder", problem, remedy)
+
+
+def uninstall(config: Config, root: Root = Path("/")) -> None:
+    """Have systemd run the agent no longer; its folder stays as it is."""
+    device = read(config, None)
+    unit = f"edgeloop-agent-{device.name}.service"
+    place = root / UNITS / unit
+    if not place.exists():
+        raise InputError(str(place), "is not there", "nothing is to be done")
+    if root == Path("/") and systemd.is_running():
+        systemd.ask("systemctl", "disable", "--now", unit)
+    place.unlink()
+    if root == Path("/") and systemd.is_running():
+        systemd.ask("systemctl", "daemon-reload")
+    console.say(f"{unit} is gone; {device.folder} stays: remove it if its model is not wanted")
