@@ -21,6 +21,12 @@ FORMS = {
     "^(100|[1-9][0-9]?)%$": "a share of 1% to 100%",
     "^https?://[^/]": "an address that begins with http:// or https://",
     r"^https://[A-Za-z0-9._:\[\]-]+/?$": "https://host:port",
+    r"^https?://[A-Za-z0-9._:\[\]-]+/?$": "http://host:port or https://host:port",
+    (
+        "^(?:(?:mon|tue|wed|thu|fri|sat|sun)"
+        "(?:-(?:mon|tue|wed|thu|fri|sat|sun)|(?:,(?:mon|tue|wed|thu|fri|sat|sun))*) )?"
+        "(?:(?:[01][0-9]|2[0-3]):(?:[0-5][0-9])|24:00)-(?:(?:[01][0-9]|2[0-3]):(?:[0-5][0-9])|24:00)$"
+    ): "hours like 22:00-06:00, with days before them if they matter: mon-fri or sat,sun",
     "^[A-Za-z0-9._:-]{1,253}$": "a host's name or address",
     "^/[!-~]*$": "a path that begins with /, without spaces",
     "^[!-~]+$": "letters, digits and signs of ASCII, without spaces",
