@@ -173,11 +173,11 @@ def test_devices_that_have_stayed_go_on(scene: Scene) -> None:
 
 def test_rounds_are_added_while_the_run_goes_on(scene: Scene) -> None:
     with ExitStack() as stack:
-        with scene.aggregator(2) as running:
+        with scene.aggregator(6) as running:  # it does not end before it is stopped
             at = [stack.enter_context(at_work(scene.device(number))) for number in range(2)]
-            wait_until(lambda: "round 0 of 2 closed" in running.said())
-        with scene.aggregator(3) as running:
+            wait_until(lambda: "round 0 of 6 closed" in running.said())
+        with scene.aggregator(7) as running:
             for each in at:
                 each.ended.result(60)
             assert running.process.wait(60) == 0, running.said()
-    assert scene.summary()["knowledge_sha256"] == scene.expected(3)
+    assert scene.summary()["knowledge_sha256"] == scene.expected(7)

@@ -4,9 +4,8 @@ import os
 import socket
 import ssl
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import yaml
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.runtime import atomic_files
 from edgeloop.runtime.ports import free_port
+from tests.cloud.stack import stacks
 from tests.devices import at_work, wait_until
 from tests.helm import release
 from tests.helm.release import Release
@@ -122,6 +122,10 @@ def test_a_task_of_the_values_runs_to_its_end(tmp_path: Path, postgres: Postgres
     assert not list((tmp_path / "var/lib/edgeloop").glob("ledger.sqlite"))
 
 
+def _pauses(process: int) -> bool:
+    return any(stacks.command_of(each).startswith("sleep") for each in stacks.children(process))
+
+
 @contextmanager
 def reloading(made: Release, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run the broker and the reloader's script, with a pkill that finds this broker only."""
@@ -138,7 +142,7 @@ def reloading(made: Release, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         watching = subprocess.Popen(command, env={**os.environ, **changed, **place})
         stack.callback(watching.wait)
         stack.callback(watching.kill)
-        time.sleep(0.5)  # until it has looked for the first time
+        wait_until(lambda: _pauses(watching.pid))  # it has looked for the first time
         yield broker
         watching.terminate()
         assert watching.wait(5) == 0
@@ -165,7 +169,13 @@ def test_mosquitto_takes_a_new_certificate_without_a_restart(tmp_path: Path) -> 
         with MqttConnection(made.client("aggregator"), "me", []) as connection:
             (place / "tls.crt").write_bytes(renewed.cert_chain_pems[0].bytes())
             (place / "tls.key").write_bytes(renewed.private_key_pem.bytes())
-            wait_until(lambda: "renewed.example" in names_shown(made.port, held / "tls.crt"), 30)
+
+            def renews() -> bool:
+                with suppress(ssl.SSLError):  # of a certificate whose key was not written yet
+                    return "renewed.example" in names_shown(made.port, held / "tls.crt")
+                return False
+
+            wait_until(renews, 30)
             assert connection.connected
 
 

@@ -83,6 +83,7 @@ KINDS = ("configmaps", "persistentvolumeclaims", "services", "statefulsets")
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_drift_is_put_back_and_the_run_goes_on(
+    server: ApiServer,
     cluster: Cluster,
     start_operator: StartOperator,
     aggregator: Aggregator,
@@ -93,12 +94,18 @@ def test_drift_is_put_back_and_the_run_goes_on(
     cluster.create("federatedtasks", task())
     phase(cluster, "Running")
     before = {plural: wanted(cluster, plural) for plural in KINDS}
+    begin = len(server.asked)
     change(cluster)
-    assert {plural: wanted(cluster, plural) for plural in KINDS} != before
+    wait("it acts", lambda: any(acts(each) for each in server.asked[begin:]))
     wait("it is put back", lambda: {each: wanted(cluster, each) for each in KINDS} == before)
     status = cluster.status("shop-floor")
     assert (status["phase"], status["lastError"]) == ("Running", "")
     assert condition(status, "Accepted")["status"] == "True"
+
+
+def acts(asked: Asked) -> bool:
+    """Return whether an operator has written what a task is made of."""
+    return asked.resource in KINDS and asked.verb in ("create", "patch", "update")
 
 
 def wanted(cluster: Cluster, plural: str) -> Object | None:
@@ -159,8 +166,7 @@ def test_a_quantity_in_another_form_is_no_drift(
     made = wait("its StatefulSet", lambda: cluster.get("statefulsets", NAME))
     container = made["spec"]["template"]["spec"]["containers"][0]
     assert container["resources"]["requests"]["cpu"] == "1"
-    time.sleep(1.0)  # five looks
-    begin = len(server.asked)
+    begin = quiet(server)
     time.sleep(1.0)
     assert others(server, begin) == []
 
@@ -175,12 +181,23 @@ def test_nobody_is_asked_while_nothing_changes(
         cluster.create("federatedtasks", task(f"t{number}", state="Paused", cohort=cohort))
     wait("all are paused", lambda: phases(cluster) == 30 * ["Paused"], 60)
     wait("all is made", lambda: len(cluster.listed("statefulsets")) == 30, 60)
-    time.sleep(2.0)
-    begin = len(server.asked)
+    begin = quiet(server)
     time.sleep(3.0)  # fifteen looks at each
     assert len(others(server, begin)) <= 3
     cluster.patch("statefulsets", "t7-aggregator", {"spec": {"replicas": 1}})
     wait("it is put back", lambda: replicas(cluster, "t7-aggregator") == 0)
+
+
+def quiet(server: ApiServer) -> int:
+    """Return how much has been asked, once nothing was for a second, which is five looks."""
+
+    def still() -> bool:
+        begin = len(server.asked)
+        time.sleep(1.0)
+        return not others(server, begin)
+
+    wait("it is quiet", still)
+    return len(server.asked)
 
 
 def others(server: ApiServer, begin: int) -> list[Asked]:
