@@ -15,7 +15,7 @@ from edgeloop.mqtt.reason_codes import remedy_for
 from edgeloop.mqtt.trouble import RepeatedWarnings
 
 UNUSED = "edgeloop/v1/unused"
-"""A topic filter that nobody subscribes to: parting from it is answered, and needs no right."""
+"""A topic that has no messages: a subscription to it is answered, if only by a refusal."""
 
 
 class Answer(NamedTuple):
@@ -39,8 +39,7 @@ class TopicFilters:
         answered: called, on the network thread, when the broker has answered a subscription.
 
     Attributes:
-        on_answer: called, on the network thread, when it has answered `ask` or that it need not
-            send something any more.
+        on_answer: called, on the network thread, when it has answered `ask` or `look`.
     """
 
     on_answer: Callable[[Answer], None]
@@ -60,7 +59,6 @@ class TopicFilters:
         self._asked: dict[int, tuple[str, ...]] = {}
         self._unheard: dict[str, str] = {}  # filters that the broker refuses, and why
         client.on_subscribe = self._on_subscribe
-        client.on_unsubscribe = lambda _client, _data, number, *_: self.on_answer(Answer(number))
 
     def subscribe_all(self) -> None:
         """Subscribe at a new connection; where there is nothing to ask for, that is answered."""
@@ -89,7 +87,9 @@ class TopicFilters:
 
         None without a connection.
         """
-        _code, number = self._client.unsubscribe(self._client.full(UNUSED))
+        # The broker of a wheel does not answer who parts from what it does not have.
+        number = self._subscribe((UNUSED,), quietly=True)
+        self._client.unsubscribe(self._client.full(UNUSED))
         return None if number is None else Answer(number)
 
     def refused(self) -> dict[str, str]:
@@ -101,12 +101,15 @@ class TopicFilters:
         if self._unheard and self._client.is_connected():
             self._subscribe(tuple(self._unheard))
 
-    def _subscribe(self, filters: tuple[str, ...], quietly: bool = False) -> None:
+    def _subscribe(self, filters: tuple[str, ...], quietly: bool = False) -> int | None:
+        """Return the number that the broker's answer will have; None without a connection."""
         options = [(self._client.full(name), SubscribeOptions(qos=1)) for name in filters]
         with self._noting:
             code, number = self._client.subscribe(options)
-            if code == MQTTErrorCode.MQTT_ERR_SUCCESS and number is not None:
-                self._asked[number] = () if quietly else filters
+            if code != MQTTErrorCode.MQTT_ERR_SUCCESS or number is None:
+                return None
+            self._asked[number] = () if quietly else filters
+            return number
 
     def _on_subscribe(
         self,
@@ -120,6 +123,7 @@ class TopicFilters:
         with self._noting:
             filters = self._asked.pop(number, None)
         if filters == ():
+            self.on_answer(Answer(number))
             return
         for at, name in enumerate(filters or ()):
             self._unheard.pop(name, None)
