@@ -192,7 +192,7 @@ def refusals(
     as_json: Json = False,
     most: Most = 100,
 ) -> None:
-    """List answers that were not taken, and why; the newest first."""
+    """List answers that were not taken, and why; none while aggregators do not report them."""
     with _connected(server, token_file, ca_file) as client:
         columns = ("at", "task", "device", "round", "verdict", "reason")
         _show("refusals", columns, islice(client.refusals(task), most), as_json)

@@ -90,11 +90,25 @@ def upgrade(connection: Connection) -> None:
     Raises:
         UnknownSchemaError: if a newer version has written them.
     """
+    bring_up(connection, Path(__file__).parent, VERSIONS)
+
+
+def bring_up(connection: Connection, scripts: Path, versions: str) -> None:
+    """Take the steps of a folder of alembic's, within the connection's transaction.
+
+    Args:
+        connection: to the database.
+        scripts: the folder.
+        versions: the table that says how far the database has come.
+
+    Raises:
+        UnknownSchemaError: if a newer version has taken further ones.
+    """
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.attributes["connection"] = connection
     present = MigrationContext.configure(
-        connection, opts={"version_table": VERSIONS}
+        connection, opts={"version_table": versions}
     ).get_current_heads()
     known = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
     if not known.issuperset(present):

@@ -2,10 +2,6 @@
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -21,7 +17,7 @@ from sqlalchemy import (
     Text,
 )
 
-from cloud.authority.migrations import UnknownSchemaError
+from cloud.authority.migrations import bring_up
 
 VERSIONS = "console_version"
 """Where it is written how far a database has come; it may be shared with others."""
@@ -139,13 +135,4 @@ def upgrade(connection: Connection) -> None:
     Raises:
         UnknownSchemaError: if a newer version has written them.
     """
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    present = MigrationContext.configure(
-        connection, opts={"version_table": VERSIONS}
-    ).get_current_heads()
-    known = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
-    if not known.issuperset(present):
-        raise UnknownSchemaError("was written by a newer edgeloop")
-    command.upgrade(config, "head")
+    bring_up(connection, Path(__file__).parent, VERSIONS)
