@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from cloud.aggregator.ledger import Ledger
+from edgeloop.errors import TakenError
+from edgeloop.protocol.task import Contract
 from tests.world import lasting_port
 
 USER, PASSWORD = "edgeloop", "a p@ss/word"
@@ -115,3 +119,18 @@ def _run(program: Path, *arguments: str) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def reopened(url: str, task: Contract) -> Ledger:
+    """Open the ledger of a task that a killed process may still hold for a moment."""
+    deadline = time.monotonic() + 30
+    while True:
+        ledger = Ledger.open(url)
+        try:
+            ledger.adopt(task)
+        except TakenError:
+            ledger.close()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)  # until the server has noticed
+        else:
+            return ledger

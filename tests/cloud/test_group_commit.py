@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -21,7 +20,6 @@ from edgeloop.client import Report
 from edgeloop.cohorts.events import DeviceMessage, Event, LeftError
 from edgeloop.cohorts.mqtt import MOST_AT_ONCE, MqttCohort, RoundDeadlines
 from edgeloop.cohorts.uploads import MemoryLog, Upload
-from edgeloop.errors import TakenError
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import wire
@@ -30,7 +28,7 @@ from edgeloop.protocol.task import EVICTED, LEFT, presence_topic, receipt_topic,
 from edgeloop.protocol.wire import Envelope
 from edgeloop.runtime.config import BrokerSettings
 from tests.devices import wait_until
-from tests.postgres import Postgres
+from tests.postgres import Postgres, reopened
 from tests.world import contract
 
 DEVICES = tuple(f"device-{number:02}" for number in range(30))
@@ -121,21 +119,6 @@ def waiting(connection: MqttConnection, messages: int) -> None:
     wait_until(lambda: connection._inbox.qsize() == messages)
 
 
-def opened(url: str) -> Ledger:
-    """Open a ledger that a killed process may still hold for a moment."""
-    deadline = time.monotonic() + 30
-    while True:
-        ledger = Ledger.open(url)
-        try:
-            ledger.adopt(CONTRACT)
-        except TakenError:
-            ledger.close()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)  # until the server has noticed
-        else:
-            return ledger
-
-
 @pytest.mark.broker
 @pytest.mark.parametrize("when", ["before its commit", "after its commit"])
 def test_a_kill_around_the_commit_of_a_batch_loses_nothing_and_counts_nothing_twice(
@@ -152,7 +135,7 @@ def test_a_kill_around_the_commit_of_a_batch_loses_nothing_and_counts_nothing_tw
         batch = int(victim.stdout.readline())
         victim.send_signal(signal.SIGKILL)
     assert batch >= 1
-    with opened(url) as ledger, server(broker) as connection:
+    with reopened(url, CONTRACT) as ledger, server(broker) as connection:
         stored = ledger.recall(0)
         assert len(stored) == (batch if when == "after its commit" else 0)
         answers, verdicts = gathered(connection, ledger)

@@ -4,7 +4,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -21,7 +20,7 @@ from cloud.aggregator.ledger import Ledger, PastRound, RoundCounts
 from cloud.aggregator.membership import LedgerMembers
 from edgeloop.cohorts.uploads import Upload
 from edgeloop.errors import ConfigError, RunError, TakenError
-from tests.postgres import Postgres
+from tests.postgres import Postgres, reopened
 from tests.world import contract
 
 CONTRACT = contract(task="cats", run="first", rounds=3, options={"pull": 10.0}, devices=("b", "a"))
@@ -397,21 +396,6 @@ for number in range(10**9):
 """
 
 
-def reopened(url: str) -> Ledger:
-    """Open a ledger that a killed process may still hold for a moment."""
-    deadline = time.monotonic() + 30
-    while True:
-        ledger = Ledger.open(url)
-        try:
-            ledger.adopt(CONTRACT)
-        except TakenError:
-            ledger.close()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)  # until the server has noticed
-        else:
-            return ledger
-
-
 def test_a_killed_process_loses_nothing_that_record_had_returned_for(url: str) -> None:
     command = [sys.executable, "-c", VICTIM, url, CONTRACT.model_dump_json()]
     root = str(Path(__file__).parents[2])
@@ -422,7 +406,7 @@ def test_a_killed_process_loses_nothing_that_record_had_returned_for(url: str) -
         victim.send_signal(signal.SIGKILL)
         told += [int(line) for line in victim.stdout]
     assert victim.returncode == -signal.SIGKILL
-    with reopened(url) as ledger:
+    with reopened(url, CONTRACT) as ledger:
         kept = ledger.recall(0)
     expected = {f"device-{number:06}": b"%d" % number * 5000 for number in told}
     # One more may have been written whose line the kill cut off.

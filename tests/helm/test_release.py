@@ -54,7 +54,7 @@ def heard(made: Release, topic: str, who: str, payload: bytes) -> bool:
     ):
         sender.publish(topic, payload)
         taken = sender.flush(5)  # not, if the broker refuses it
-        arrival = listener.receive(0.5)
+        arrival = listener.receive(30 if taken else 0.5)
     reached = isinstance(arrival, Arrival) and arrival.payload == payload
     assert taken == reached
     return reached

@@ -73,7 +73,7 @@ class Operator:
     def stop(self) -> int:
         """End it politely; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
 
 StartOperator = Callable[..., Operator]
