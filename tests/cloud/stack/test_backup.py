@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud.stack import backup, reading
+from cloud.stack import backup, control, reading
 from edgeloop.cli.main import main
 from edgeloop.runtime import atomic_files
 from tests.cloud.stack import stacks
@@ -31,6 +31,7 @@ def config(tmp_path: Path, start_broker: StartBroker) -> Path:
     task.mkdir(parents=True)
     (task / "run.json").write_text("{}")
     (folder / "authority").mkdir()
+    control.ask(folder, stacks.TASK, "Paused")
     key = folder / "authority" / "root.key"
     key.write_text("secret")
     key.chmod(0o600)
@@ -77,6 +78,7 @@ def test_devices_ledgers_authority_and_file_are_copied(config: Path, tmp_path: P
         f"aggregators/{stacks.TASK}/ledger.sqlite",
         f"aggregators/{stacks.TASK}/run.json",
         "authority/root.key",
+        f"control/wanted/{stacks.TASK}.json",
         "stack.toml",
     }
     with closing(sqlite3.connect(tmp_path / "copy" / ledger.relative_to(tmp_path / "stack"))) as it:
@@ -202,4 +204,10 @@ def test_a_damaged_database_is_named(
 def test_every_source_of_a_stack_is_known(config: Path) -> None:
     places = [str(each.place) for each in backup.sources(reading.read(config))]
     agents = [f"agents/{stacks.TASK}/{name}" for name in stacks.DEVICES]
-    assert places == [*agents, f"aggregators/{stacks.TASK}", "authority", "identities"]
+    assert places == [
+        *agents,
+        f"aggregators/{stacks.TASK}",
+        "authority",
+        "identities",
+        "control/wanted",
+    ]
