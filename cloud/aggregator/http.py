@@ -41,6 +41,7 @@ class Status(BaseModel):
         devices_left_out: how many more there are.
         shortage: why the open round cannot have the answers that it needs; /readyz tells it.
         outliers: parts of the last closed round's uploads that are far from the cohort's.
+        forgotten: devices that were taken out of the run with all that they gave.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,6 +64,7 @@ class Status(BaseModel):
     devices_left_out: int = 0
     shortage: Annotated[str | None, Field(exclude=True)] = None
     outliers: tuple[OddUpload, ...] = ()
+    forgotten: tuple[str, ...] = ()
 
     def obstacles(self) -> list[str]:
         """Return why no round can continue now; none if it can, or if none is left."""
