@@ -240,7 +240,8 @@ class Run:
 
     def details(self) -> Details:
         """Return what the HTTP interface tells besides the status."""
-        history = self.settings.folder / "history" if self.settings.history else None
+        given = self.settings.history and self.settings.http.is_shut  # it has devices' uploads
+        history = self.settings.folder / "history" if given else None
         return Details(self._devices_after, history)
 
     def _devices_after(self, name: str) -> Sequence[DeviceStatus]:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from cloud.console import api, pages, problems
+from cloud.console import api, knowledge_page, pages, problems
 from cloud.console.acting import Actions
 from cloud.console.alone import AloneRuns
 from cloud.console.following import Follower
+from cloud.console.knowledge import Knowledge
 from cloud.console.sessions import Sessions, SignedIn
 from cloud.console.settings import ServerSettings
 from cloud.console.sources import Followed, Source
@@ -48,8 +49,10 @@ def serving(settings: ServerSettings) -> Iterator[Server]:
             answer=problems.of_guard,
         )
         sessions = Sessions(tokens)
-        whole = api.app(store, follower, actions)
+        knowledge = Knowledge(follower)
+        whole = api.app(store, follower, actions, knowledge)
         pages.add(whole, store, actions, sessions, secure=tls is not None)
+        knowledge_page.add(whole, store, knowledge)
         guarded = Guard(whole, rules)
         server = Server(SignedIn(guarded, sessions), settings.listen, settings.port, tls)
         server.start()

@@ -198,6 +198,54 @@ class Refusal(Said):
     at: datetime
 
 
+class Knowledge(Said):
+    """Of which rounds is kept what a task has exchanged.
+
+    Attributes:
+        rounds: their numbers, ascending; none where the task keeps no history.
+        class_names: one a class, in the order of their numbers.
+    """
+
+    rounds: tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()
+
+
+class ClassKnowledge(Said):
+    """A class in a round; distances are Euclidean, between prototypes.
+
+    Attributes:
+        label: the class's number.
+        name: its name.
+        count: prototypes of it that devices uploaded.
+        spread: the mean distance of these to their mean.
+        nearest: the name of the class whose mean is nearest; None where there is no other.
+        margin: the distance to it.
+        apart: whether the margin is more than twice the spread.
+    """
+
+    label: Number
+    name: str
+    count: Number
+    spread: float
+    nearest: str | None = None
+    margin: float | None = None
+    apart: bool
+
+
+class RoundKnowledge(Said):
+    """What a round has exchanged.
+
+    Attributes:
+        number: of the round.
+        images: how many classes its broadcast has a generated image of; the first classes.
+        classes: of which devices uploaded prototypes; none where there are none to be read.
+    """
+
+    number: Number
+    images: Number = 0
+    classes: tuple[ClassKnowledge, ...] = ()
+
+
 class AuditEntry(Said):
     """An act, or a refusal to do one.
 

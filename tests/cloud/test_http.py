@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cloud.aggregator.http import Details, Server, Status, app
 from cloud.aggregator.ledger import Ledger, PastRound
 from cloud.aggregator.metrics import Metrics
+from cloud.aggregator.settings import HttpSettings
 from cloud.aggregator.waiting import MOST_DEVICES, DeviceStatus
 from cloud.http.server import _listening
 from edgeloop.errors import ConfigError, TakenError
@@ -139,6 +140,14 @@ def test_rounds_files_are_given_as_they_are(tmp_path: Path) -> None:
     with serving(Details()) as pages:
         assert pages.get("/history").json() == []
         assert pages.get("/history/3").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("table", "is_shut"),
+    [({}, True), ({"host": "0.0.0.0"}, False), ({"host": "::", "tokens_file": "x"}, True)],  # noqa: S104 - no socket
+)
+def test_uploads_are_given_to_nobody_unknown(table: dict[str, str], is_shut: bool) -> None:
+    assert HttpSettings.model_validate(table).is_shut == is_shut
 
 
 def test_ready_when_broker_and_ledger_are(pages: httpx.Client) -> None:
