@@ -28,6 +28,7 @@ test: $(VENV)/.dev check ## all checks and all tests
 	@tools/mosquitto.sh || [ -z "$$CI" ]
 	@tools/postgres.sh || [ -z "$$CI" ]
 	@tools/prometheus.sh || [ -z "$$CI" ]
+	@tools/axe.sh || [ -z "$$CI" ]
 	@$(HELM) || [ -z "$$CI" ]
 	@$(TRITON) || [ -z "$$CI" ]
 	@$(VISION) || [ -z "$$CI" ]

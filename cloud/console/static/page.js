@@ -3,6 +3,7 @@
 (() => {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+  const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000];  // between two rounds' numbers
   const SAID = {
     share: (v, digits) => (100 * v).toFixed(digits) + " %",
     bytes: (v) => (v >= 1e6 ? (v / 1e6).toPrecision(3) + " MB" : v >= 1e3 ? (v / 1e3).toPrecision(3) + " kB" : v + " B"),
@@ -25,8 +26,8 @@
     new uPlot({
       width: place.clientWidth, height: 260,
       scales: { x: { time: false }, y: unit === "share" ? { range: [0, 1] } : {} },
-      axes: [axis, { ...axis, size: 70, values: (_, all) => all.map((v) => said(v, 0)) }],
-      bands: band ? [{ series: band, fill: colour("--soft") }] : [],
+      axes: [{ ...axis, incrs: WHOLE }, { ...axis, size: 70, values: (_, all) => all.map((v) => said(v, 0)) }],
+      bands: band ? [{ series: band, fill: colour("--band") }] : [],
       series: [{ label: "Round" }, ...lines.map((each) => ({
         label: each.label, stroke: colour(each.colour), dash: each.dash, width: 2,
         value: (_, v) => (v == null ? "" : said(v, 1)),
