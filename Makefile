@@ -20,14 +20,15 @@ export OMP_NUM_THREADS ?= 1
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
-demo: $(VENV)/.demo ## ten devices learn together on this machine; ALGORITHM=fedtgp, GENERATOR=triton
+demo: $(VENV)/.demo ## ten devices learn together on this machine, on a page until Ctrl-C; ALGORITHM=fedtgp, GENERATOR=triton, CONSOLE=no
 	@$(if $(filter triton,$(GENERATOR)),$(TRITON))
-	$(BIN)/edgeloop demo $(if $(ALGORITHM),--algorithm $(ALGORITHM)) $(SERVED)
+	$(BIN)/edgeloop demo $(if $(ALGORITHM),--algorithm $(ALGORITHM)) $(SERVED) $(if $(filter no,$(CONSOLE)),--no-console)
 
 test: $(VENV)/.dev check ## all checks and all tests
 	@tools/mosquitto.sh || [ -z "$$CI" ]
 	@tools/postgres.sh || [ -z "$$CI" ]
 	@tools/prometheus.sh || [ -z "$$CI" ]
+	@tools/axe.sh || [ -z "$$CI" ]
 	@$(HELM) || [ -z "$$CI" ]
 	@$(TRITON) || [ -z "$$CI" ]
 	@$(VISION) || [ -z "$$CI" ]

@@ -27,9 +27,20 @@ from edgeloop.server_loop import RoundResult
 Arrays = dict[str, NDArray[Any]]
 
 
+def file_of(folder: Path, round_number: int) -> Path:
+    """Return where a round's file is, or would be."""
+    return folder / f"round-{round_number:05}.safetensors"
+
+
+def kept(folder: Path) -> list[int]:
+    """Return of which rounds a folder has a file, ascending; none where there is no folder."""
+    names = (path.stem.removeprefix("round-") for path in folder.glob("round-*.safetensors"))
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
 def write_round(folder: Path, closed: RoundResult[Any, Any, Any]) -> Path:
     """Write a closed round's file into a folder, which is made if it is not there."""
-    path = folder / f"round-{closed.number:05}.safetensors"
+    path = file_of(folder, closed.number)
     names = sorted(closed.answers)
     every = {name: closed.answers[name].upload for name in names}
     uploads = {name: upload for name, upload in every.items() if upload is not None}

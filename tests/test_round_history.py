@@ -17,7 +17,7 @@ from edgeloop.client import Answer, Report
 from edgeloop.knowledge.latent_pairs import Pairs
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.server_loop import RoundResult, RunState
-from simulations.report.rounds import read_round
+from edgeloop.showing.rounds import read_round
 
 REPORT = Report(1, 2, 3, 0.5, 0.5)
 PAIRS = Pairs(

@@ -1,20 +1,25 @@
 """What an aggregator tells over HTTP: its metrics, its health and how far it is."""
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi import FastAPI, Query, Request
+from fastapi import Path as PathParameter
+from fastapi.responses import FileResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 
+from cloud.aggregator.answer_record import RefusedAnswer
 from cloud.aggregator.ledger import PastRound
 from cloud.aggregator.metrics import Metrics, Phase
 from cloud.aggregator.settings import HttpSettings
-from cloud.aggregator.waiting import DeviceStatus, OddUpload
+from cloud.aggregator.waiting import MOST_DEVICES, DeviceStatus, OddUpload
 from cloud.http.access import UNKNOWN, Caller, Guard, Role, Rules, Tokens, allowed_hosts
 from cloud.http.server import Server as Server
+from edgeloop import round_history
 from edgeloop.errors import ConfigError, EdgeloopError
 
 
@@ -42,6 +47,10 @@ class Status(BaseModel):
         shortage: why the open round cannot have the answers that it needs; /readyz tells it.
         outliers: parts of the last closed round's uploads that are far from the cohort's.
         forgotten: devices that were taken out of the run with all that they gave.
+        refusals: the newest answers that were not taken, since the aggregator's start.
+        evicted: names of devices that were sent away.
+        class_names: one a class, in the order of their numbers.
+        shape: of one input, channels first.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,6 +74,10 @@ class Status(BaseModel):
     shortage: Annotated[str | None, Field(exclude=True)] = None
     outliers: tuple[OddUpload, ...] = ()
     forgotten: tuple[str, ...] = ()
+    refusals: tuple[RefusedAnswer, ...] = ()
+    evicted: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
 
     def obstacles(self) -> list[str]:
         """Return why no round can continue now; none if it can, or if none is left."""
@@ -81,12 +94,44 @@ class Status(BaseModel):
         ]
 
 
-def app(status: Callable[[], Status], metrics: Metrics) -> FastAPI:
+class Devices(BaseModel):
+    """A part of a run's devices, by their names.
+
+    Attributes:
+        items: of this part.
+        next: what to give as `after` for the part that follows; None with the last one.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    items: tuple[DeviceStatus, ...]
+    next: str | None = None
+
+
+@dataclass(frozen=True)
+class Details:
+    """What is told besides the status.
+
+    Attributes:
+        devices: the devices after a name, at most `MOST_DEVICES` and one.
+        history: folder of the rounds' files, see `edgeloop.round_history`; it may be missing.
+    """
+
+    devices: Callable[[str], Sequence[DeviceStatus]] = lambda after: ()
+    history: Path | None = None
+
+
+def app(
+    status: Callable[[], Status],
+    metrics: Metrics,
+    details: Details = Details(),
+) -> FastAPI:
     """Make the application.
 
     Args:
         status: asked on another thread, once a request; an EdgeloopError of it answers with 503.
         metrics: the run's.
+        details: what else is told.
     """
     api = FastAPI(title="edgeloop aggregator", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -106,11 +151,34 @@ def app(status: Callable[[], Status], metrics: Metrics) -> FastAPI:
     def read_status() -> Status:
         return status()
 
+    _detailed(api, details)
+
     @api.exception_handler(EdgeloopError)
     def unable(_: Request, error: Exception) -> JSONResponse:
         return _readiness([str(error)])
 
     return api
+
+
+def _detailed(api: FastAPI, details: Details) -> None:
+    @api.get("/devices")
+    def devices(after: Annotated[str, Query(max_length=200)] = "") -> Devices:
+        found = details.devices(after)
+        more = len(found) > MOST_DEVICES
+        return Devices(
+            items=tuple(found[:MOST_DEVICES]), next=found[MOST_DEVICES - 1].name if more else None
+        )
+
+    @api.get("/history")
+    def history() -> list[int]:
+        return [] if details.history is None else round_history.kept(details.history)
+
+    @api.get("/history/{number}")
+    def round_file(number: Annotated[int, PathParameter(ge=0, lt=1 << 31)]) -> Response:
+        path = None if details.history is None else round_history.file_of(details.history, number)
+        if path is None or not path.is_file():
+            return JSONResponse({"problem": f"no file of round {number} is kept"}, 404)
+        return FileResponse(path, media_type="application/octet-stream")
 
 
 def serve(api: FastAPI, settings: HttpSettings) -> Server:

@@ -71,7 +71,9 @@ class RunResults:
         for name, reason in closed.excluded.items():
             self.devices.watch.observe(UploadExcluded(closed.number, name, reason))
             refuse(closed.number, name, reason)
-        self._show_algorithm_metrics(algorithm, closed)
+        measures = self._show_algorithm_metrics(algorithm, closed)
+        evaluated = [each.accuracy for each in reports.values() if each.test_samples]
+        self.devices.record.closed(closed.number, evaluated, measures)
         self.record_evaluation(reports)
         log.info(
             "round %d of %d closed: %d answers, accuracy %.4f before it, %.1f s",
@@ -101,11 +103,11 @@ class RunResults:
         self.metrics.evaluated(last)
         self.metrics.fleet.evaluated(reports)
 
-    def _show_algorithm_metrics(self, algorithm: Loaded, closed: Closed) -> None:
+    def _show_algorithm_metrics(self, algorithm: Loaded, closed: Closed) -> Mapping[str, float]:
         """Show the algorithm's own numbers of what the round was made of, and what is wrong."""
         uploads = server_loop.used_uploads(closed)
         if not uploads:
-            return
+            return {}
         run_state = closed.run_state
         measures = algorithm.round_metrics(uploads, run_state.state, run_state.broadcast)
         self.metrics.algorithm_metrics(measures)
@@ -115,3 +117,4 @@ class RunResults:
                 facts = {"round": closed.number, "concern": name}
                 log.warning("after round %d: %s", closed.number, sentence, extra=facts)
         self._warnings = frozenset(found)
+        return measures

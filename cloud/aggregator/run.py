@@ -4,7 +4,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from cloud.aggregator import (
     waiting,
 )
 from cloud.aggregator.agreement import GeneratorHandle
-from cloud.aggregator.http import Status
+from cloud.aggregator.http import Details, Status
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.metrics import Metrics, Phase
 from cloud.aggregator.results import Closed, RunResults
@@ -28,6 +28,7 @@ from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.shared_rounds import SharedRounds
 from cloud.aggregator.standing import Loaded
 from cloud.aggregator.timing import TimedGenerator, timed_algorithm
+from cloud.aggregator.waiting import DeviceStatus
 from edgeloop import algorithms, server_loop
 from edgeloop.answers import Report
 from edgeloop.bases.running import Base
@@ -239,12 +240,25 @@ class Run:
             self._devices.count()
         self._devices.watch.observe(event)
 
+    def details(self) -> Details:
+        """Return what the HTTP interface tells besides the status."""
+        given = self.settings.history and self.settings.http.is_shut  # it has devices' uploads
+        history = self.settings.folder / "history" if given else None
+        return Details(self._devices_after, history)
+
+    def _devices_after(self, name: str) -> Sequence[DeviceStatus]:
+        open_round = None if self._cohort is None else self._cohort.open_round()
+        facts = self._results.accuracies, self._devices.record.received
+        found = waiting.devices(self._devices.roster, open_round, *facts)
+        later = sorted((each for each in found if each.name > name), key=lambda each: each.name)
+        return later[: waiting.MOST_DEVICES + 1]
+
     def status(self) -> Status:
         """Return what /status and /readyz answer; called on HTTP threads."""
         past = self.ledger.history()
         open_round = None if self._cohort is None else self._cohort.open_round()
-        roster, results = self._devices.roster, self._results
-        devices = waiting.devices(roster, open_round, results.accuracies)
+        roster, results, record = self._devices.roster, self._results, self._devices.record
+        devices = waiting.devices(roster, open_round, results.accuracies, record.received)
         accuracy = past[-1].accuracy if results.accuracy is None and past else results.accuracy
         return Status(
             task=self.contract.task,
@@ -255,7 +269,7 @@ class Run:
             rounds=self.contract.rounds,
             accuracy=accuracy,
             epsilon=self.metrics.fleet.epsilon or results.epsilon,
-            history=tuple(past),
+            history=tuple(map(record.told, past)),
             broker_connected=self.connected,
             broker_refusals=() if self._mqtt is None else tuple(self._mqtt.refusals()),
             generator_problem=self.generator_handle.problem,
@@ -266,4 +280,8 @@ class Run:
             shortage=waiting.shortage(roster, open_round),
             outliers=waiting.outliers(results.outliers),
             forgotten=tuple(sorted(self.ledger.departed())),
+            refusals=record.refusals(),
+            evicted=tuple(sorted(self._devices.evicted)[: waiting.MOST_DEVICES]),
+            class_names=self.contract.class_names,
+            shape=self.contract.shape,
         )

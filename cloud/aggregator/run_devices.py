@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection
 
 from cloud.aggregator import alone, leaving
+from cloud.aggregator.answer_record import AnswerRecord
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.membership import LedgerMembers, remaining
 from cloud.aggregator.metrics import Metrics
@@ -36,6 +37,8 @@ class RunDevices:
         members: who is in the run.
         roster: who is there.
         watch: reports what they send.
+        record: what came of it.
+        evicted: who was sent away.
     """
 
     def __init__(
@@ -45,7 +48,9 @@ class RunDevices:
         self.contract = contract
         self.members = Members(contract)
         self.roster = Roster(contract.devices)
-        self.watch = EventReporter(self.members, metrics)
+        self.record = AnswerRecord()
+        self.evicted: frozenset[str] = frozenset()
+        self.watch = EventReporter(self.members, metrics, self.record)
         metrics.fleet.watch(self.roster.counts)
 
     def invite(self) -> None:
@@ -56,7 +61,8 @@ class RunDevices:
         self.contract = contract
         most = self._settings.cohort.max_devices
         self.members = Members(contract, LedgerMembers(self._ledger), most)
-        self.watch = EventReporter(self.members, self._metrics)
+        self.watch = EventReporter(self.members, self._metrics, self.record)
+        self.evicted = LedgerMembers(self._ledger).evicted()
         self.roster.admit(self.members)
         self.roster.keep(frozenset(self.members))
         self.count()

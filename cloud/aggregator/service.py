@@ -68,7 +68,7 @@ def _make_run(
 def _serve(run: Run) -> Path:
     """Run to the end while HTTP is answered, and beyond if the task lingers."""
     settings = run.settings
-    server = http.serve(http.app(run.status, run.metrics), settings.http)
+    server = http.serve(http.app(run.status, run.metrics, run.details()), settings.http)
     server.start()
     log.info("metrics, health and status on %s", http.url(settings.http, server.port))
     try:

@@ -203,6 +203,12 @@ class HttpSettings(Settings):
             raise ValueError("client_ca_file needs certificate_file: without TLS nobody shows one")
         return self
 
+    @property
+    def is_shut(self) -> bool:
+        """Whether only those who are known may ask, or only this machine can."""
+        known = self.tokens_file is not None or self.client_ca_file is not None
+        return known or self.host in ("localhost", "::1") or self.host.startswith("127.")
+
 
 class TaskSettings(Settings):
     """A task: what is learned, by whom, and where it is kept.

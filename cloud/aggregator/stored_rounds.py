@@ -1,7 +1,7 @@
 """The rounds of a run in its ledger: where it stands, and what each came to."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,12 +45,20 @@ class PastRound:
         participants: clients that answered.
         accuracy: weighted by test samples; None without any.
         seconds: from its opening to its closing, with the time that the aggregator was down.
+        bytes_up, bytes_down, low, median, high, measures: what a running aggregator adds, as
+            `answer_record.RoundFacts` has them; not stored.
     """
 
     number: int
     participants: int
     accuracy: float | None
     seconds: float
+    bytes_up: int | None = None
+    bytes_down: int | None = None
+    low: float | None = None
+    median: float | None = None
+    high: float | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 class StoredRounds(StoredUploads):

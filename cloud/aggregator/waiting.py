@@ -1,10 +1,12 @@
 """Whom a round waits for, and why, as the HTTP interface says it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict
 
+from cloud.aggregator.answer_record import Received
 from edgeloop.cohorts.events import OpenRound
 from edgeloop.cohorts.roster import FOUGHT_OVER, Roster, Standing
 from edgeloop.implausible_uploads import Outlier
@@ -31,6 +33,8 @@ class DeviceStatus(BaseModel):
         version: of its edgeloop; empty where it does not say.
         answered: whether the open round has its answer; None where no round is open.
         accuracy: on its own test samples, in the last evaluation since the aggregator's start.
+        received: bytes of its answers since the aggregator's start.
+        last_answer: when the last one came that was taken, since then.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,6 +47,8 @@ class DeviceStatus(BaseModel):
     version: str = ""
     answered: bool | None = None
     accuracy: float | None = None
+    received: int = 0
+    last_answer: datetime | None = None
 
 
 class OddUpload(BaseModel):
@@ -68,16 +74,26 @@ def outliers(found: Iterable[Outlier]) -> tuple[OddUpload, ...]:
 
 
 def devices(
-    roster: Roster, open_round: OpenRound | None, accuracies: Mapping[str, float] = NONE
+    roster: Roster,
+    open_round: OpenRound | None,
+    accuracies: Mapping[str, float] = NONE,
+    received: Callable[[str], Received] = lambda device: Received(),
 ) -> list[DeviceStatus]:
     """Return what is known of all devices; those that an open round waits for come first."""
     answered = None if open_round is None else open_round.answered
-    found = [_status(roster, each, answered, accuracies.get(each.name)) for each in roster.all()]
+    found = [
+        _status(roster, each, answered, accuracies.get(each.name), received(each.name))
+        for each in roster.all()
+    ]
     return sorted(found, key=lambda each: bool(each.answered))
 
 
 def _status(
-    roster: Roster, known: Standing, answered: frozenset[str] | None, accuracy: float | None
+    roster: Roster,
+    known: Standing,
+    answered: frozenset[str] | None,
+    accuracy: float | None,
+    received: Received,
 ) -> DeviceStatus:
     said, elapsed = known.presence, roster.seconds_since(known)
     there = said is not None and known.is_there
@@ -90,6 +106,8 @@ def _status(
         version="" if said is None else said.version,
         answered=None if answered is None else known.name in answered,
         accuracy=accuracy,
+        received=received.size,
+        last_answer=received.last_answer,
     )
 
 

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Container
 
+from cloud.aggregator.answer_record import AnswerRecord
 from cloud.aggregator.metrics import Metrics
 from edgeloop.cohorts.events import (
     AnswersGathered,
@@ -28,6 +29,7 @@ class EventReporter:
     Args:
         members: who is in the run.
         metrics: of the run.
+        record: of what came of answers; one that nobody reads if not given.
 
     Attributes:
         opened: when the open round was, on `time.monotonic`.
@@ -35,7 +37,10 @@ class EventReporter:
         answers: notes of the traces of its accepted answers.
     """
 
-    def __init__(self, members: Container[str], metrics: Metrics) -> None:
+    def __init__(
+        self, members: Container[str], metrics: Metrics, record: AnswerRecord | None = None
+    ) -> None:
+        self._record = record or AnswerRecord()
         self.opened = time.monotonic()
         self.notes = NONE
         self.answers: list[Notes] = []
@@ -51,12 +56,14 @@ class EventReporter:
             self.opened, self._round = time.monotonic(), event.round_number
             self.notes, self.answers = event.notes, []
             self._metrics.round_opened(event.round_number, event.size, event.answers)
+            self._record.opened(event.round_number, event.size)
             self._metrics.step("publish", event.seconds)
         elif isinstance(event, AnswersGathered):
             self._metrics.answers_missing(event.missing)
             self._metrics.step("wait", event.seconds)
         elif isinstance(event, UploadExcluded):
             self._metrics.message_received(event.verdict, 0, 0.0)
+            self._record.excluded(event)
         else:
             self._report_message(event)
 
@@ -71,6 +78,8 @@ class EventReporter:
         if event.verdict is Verdict.ACCEPTED:
             self.answers.append(event.notes)
         if event.verdict is not None:
+            invited = event.device in self._invited
+            self._record.answered(event, self._round, invited=invited)
             self._metrics.message_received(
                 event.verdict, event.size, time.monotonic() - self.opened
             )

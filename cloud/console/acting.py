@@ -42,7 +42,8 @@ class Actions:
         def do() -> Act:
             self._store.device(task, device)
             done = self._follower.source(task).evict(task, device)
-            evicted(self._store, task, device)
+            if done.done:
+                evicted(self._store, task, device)
             return done
 
         return self._noted(do, "evict", f"{device} of {task}", actor)

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Path, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
 from cloud.console import problems
 from cloud.console.acting import Actions
 from cloud.console.following import Follower
+from cloud.console.knowledge import Knowledge
 from cloud.console.store import Store
 from cloud.http.access import CALLER, Role, address
 from cloud.http.access import Caller as Known
@@ -24,10 +25,12 @@ from edgeloop.remote.models import (
     Problem,
     Refusal,
     Round,
+    RoundKnowledge,
     Run,
     Task,
     Verb,
 )
+from edgeloop.remote.models import Knowledge as Kept
 
 PREFIX = "/api/v1"
 HEARTBEAT_SECONDS = 10.0
@@ -35,6 +38,7 @@ MOST = 1000
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 Name = Annotated[str, Path(pattern=NAME)]
+Number = Annotated[int, Path(ge=0, lt=1 << 31)]
 Asked = Annotated[str | None, Query(pattern=NAME)]
 After = Annotated[str | None, Query(max_length=500, description="What the part before has as next")]
 Limit = Annotated[int, Query(ge=1, le=MOST, description="So many at most")]
@@ -52,13 +56,14 @@ def needed(method: str, path: str) -> Role:
     return Role.operator
 
 
-def app(store: Store, follower: Follower, actions: Actions) -> FastAPI:
+def app(store: Store, follower: Follower, actions: Actions, knowledge: Knowledge) -> FastAPI:
     """Make the application of the API.
 
     Args:
         store: what is known.
         follower: says when something has changed.
         actions: what may be done.
+        knowledge: what tasks have exchanged.
     """
     api = FastAPI(
         title="edgeloop server",
@@ -73,6 +78,7 @@ def app(store: Store, follower: Follower, actions: Actions) -> FastAPI:
     _tasks(router, store)
     _devices(router, store)
     _records(router, store)
+    _exchanged(router, store, knowledge)
     _acts(router, actions)
     _live(router, follower)
     api.include_router(router)
@@ -139,6 +145,32 @@ def _records(router: APIRouter, store: Store) -> None:
         """Tell who asks."""
         known: Known = request.scope[CALLER]
         return Caller.model_validate({"name": known.name, "role": known.role.name})
+
+
+def _exchanged(router: APIRouter, store: Store, knowledge: Knowledge) -> None:
+    png: dict[int | str, dict[str, Any]] = {
+        200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
+    }
+
+    @router.get("/tasks/{task}/knowledge")
+    def kept(task: Name) -> Kept:
+        """Tell of which rounds is kept what the task has exchanged."""
+        store.task(task)
+        return knowledge.kept(task)
+
+    @router.get("/tasks/{task}/knowledge/{number}")
+    def told(task: Name, number: Number) -> RoundKnowledge:
+        """Show what a round has exchanged: how far classes are apart, and how many have images."""
+        store.task(task)
+        return knowledge.told(task, number)
+
+    @router.get(
+        "/tasks/{task}/knowledge/{number}/images/{label}", response_class=Response, responses=png
+    )
+    def image(task: Name, number: Number, label: Number) -> Response:
+        """Give the generated image of a class that a round has led to."""
+        store.task(task)
+        return Response(knowledge.image(task, number, label), media_type="image/png")
 
 
 def _acts(router: APIRouter, actions: Actions) -> None:

@@ -1,6 +1,7 @@
 """The FederatedTasks of a Kubernetes cluster: their spec says what is wanted of them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from kubernetes import client
@@ -32,6 +33,7 @@ class Cluster:
     Args:
         namespaces: which.
         url: of a task's aggregator, with `{name}` and `{namespace}`.
+        token_file: with a viewer's token on its first line; None where none is needed.
 
     Raises:
         ConfigError: if there is no access to a cluster.
@@ -40,10 +42,15 @@ class Cluster:
     kind: Kind = "cluster"
 
     def __init__(
-        self, namespaces: Sequence[str], url: str = "http://{name}.{namespace}.svc:9464"
+        self,
+        namespaces: Sequence[str],
+        url: str = "http://{name}.{namespace}.svc:9464",
+        token_file: Path | None = None,
     ) -> None:
         configure()
         self._api, self._namespaces, self._url = client.CustomObjectsApi(), namespaces, url
+        self._token_file = token_file
+        self._aggregators: dict[str, Aggregator] = {}
 
     def look(self) -> list[Sighting]:
         """Return the tasks, as they are now."""
@@ -80,7 +87,8 @@ class Cluster:
         namespace, name = metadata["namespace"], metadata["name"]
         state, waits = _state(held), str(held.get("status", {}).get("lastError") or "")
         url = self._url.format(name=name, namespace=namespace)
-        told = Aggregator(url).status() if state == "Running" else None
+        aggregator = self._aggregators.setdefault(url, Aggregator(url, self._token_file))
+        told = aggregator.status() if state == "Running" else None
         if told is not None:
             waits = told[1]
         reported = None if told is None else told[0]
@@ -91,6 +99,7 @@ class Cluster:
             spec["rounds"],
             reported,
             waits,
+            aggregator=aggregator if state == "Running" else None,
         )
 
     def _list(self, namespace: str) -> list[Object]:

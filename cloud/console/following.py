@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cloud.console.alone import AloneRuns
 from cloud.console.sources import Sighting, Source
 from cloud.console.store import Store
 from cloud.console.taking import take, take_models
@@ -24,10 +25,14 @@ class Follower:
     Args:
         store: takes what is found.
         sources: where tasks are run.
+        alone: adds what devices reach alone.
     """
 
-    def __init__(self, store: Store, sources: Sequence[Source]) -> None:
+    def __init__(
+        self, store: Store, sources: Sequence[Source], alone: AloneRuns | None = None
+    ) -> None:
         self._store, self._sources = store, sources
+        self._alone = alone or AloneRuns({})
         self._of: dict[str, tuple[Source, Sighting]] = {}
         self._known: dict[Path, tuple[tuple[int, int], Model]] = {}
         self._changed = threading.Condition()
@@ -46,6 +51,7 @@ class Follower:
 
     def _take(self, source: Source, seen: Sequence[Sighting]) -> None:
         own = [each for each in seen if self._of.get(each.name, (source,))[0] is source]
+        own = [self._alone.added(each) for each in own]
         for each in own:
             self._of[each.name] = source, each
         changed = take(self._store, source.kind, own)

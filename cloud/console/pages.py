@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from cloud.console import charts
 from cloud.console.acting import Actions
 from cloud.console.api import After, Asked, Name, State, actor
 from cloud.console.sessions import COOKIE, SESSION, Session, Sessions, cookie
@@ -51,7 +52,8 @@ class Pages:
         self.store = store
         loader = FileSystemLoader(_HERE / "templates")
         self._made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-        self._made.filters |= {"share": _share, "megabytes": _megabytes, "when": _when}
+        self._made.filters |= {"share": _share, "megabytes": _megabytes}
+        self._made.filters |= {"when": _when, "short": _short}
 
     def page(self, request: Request, name: str, code: int = 200, **facts: Any) -> HTMLResponse:
         """Make a page, or the part of it that htmx puts into the one that is shown."""
@@ -121,13 +123,14 @@ def _reading(api: FastAPI, pages: Pages) -> None:
     @api.get("/tasks/{task}", include_in_schema=False)
     def task(task: Name, request: Request, state: State = None, after: After = None) -> Response:
         found = store.task(task)
-        rounds = _rounds(store, found)
+        rounds = closed_rounds(store, found)
         return pages.page(
             request,
             "task.html",
             task=found,
             rounds=rounds,
-            chart=_chart(rounds),
+            chart=charts.accuracy(rounds),
+            traffic=charts.traffic(rounds),
             devices=store.devices(task, state, after, _DEVICES),
             models=store.models(task, limit=_DEVICES).items,
             verbs=ALLOWED[found.state] if found.source != "aggregator" else (),
@@ -187,14 +190,9 @@ async def _done(
     return pages.page(request, "said.html", task=task, text=done.detail)
 
 
-def _rounds(store: Store, task: Task) -> tuple[Round, ...]:
+def closed_rounds(store: Store, task: Task) -> tuple[Round, ...]:
+    """Return the closed rounds of a task's run, as far as a chart shows them."""
     return store.rounds(task.run, limit=_ROUNDS).items if task.run else ()
-
-
-def _chart(rounds: tuple[Round, ...]) -> list[list[float | None]]:
-    """Return columns as uPlot takes them."""
-    names = ("number", "accuracy", "low", "median", "high", "alone")
-    return [[getattr(each, name) for each in rounds] for name in names]
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -212,8 +210,12 @@ def _share(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f} %"
 
 
-def _megabytes(value: int) -> str:
-    return f"{value / 1e6:.2f} MB"
+def _megabytes(value: int | None) -> str:
+    return "" if value is None else f"{value / 1e6:.2f} MB"
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
 
 
 def _when(value: Any) -> str:

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from cloud.console.sources import ImpossibleError
 from cloud.console.store import UnknownError
-from edgeloop.errors import ConfigError, EdgeloopError, UnavailableError
+from edgeloop.errors import ConfigError, EdgeloopError, RunError, UnavailableError
 from edgeloop.remote.models import Problem
 from edgeloop.runtime import wording
 
@@ -77,6 +77,7 @@ def code_of(error: EdgeloopError) -> int:
         (UnknownError, 404),
         (ImpossibleError, 409),
         (ConfigError, 422),
+        (RunError, 409),  # a damaged file
     ]
     return next((code for kind, code in kinds if isinstance(error, kind)), 500)
 

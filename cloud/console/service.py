@@ -4,10 +4,13 @@ import logging
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 
-from cloud.console import api, pages, problems
+from cloud.console import api, knowledge_page, pages, problems
 from cloud.console.acting import Actions
+from cloud.console.alone import AloneRuns
 from cloud.console.following import Follower
+from cloud.console.knowledge import Knowledge
 from cloud.console.sessions import Sessions, SignedIn
 from cloud.console.settings import ServerSettings
 from cloud.console.sources import Followed, Source
@@ -35,7 +38,7 @@ def serving(settings: ServerSettings) -> Iterator[Server]:
     tls = _context(settings)
     _make_folder(settings)
     with closing(Store(settings.database())) as store, ExitStack() as stack:
-        follower = Follower(store, sources)
+        follower = Follower(store, sources, AloneRuns(settings.alone))
         looking = stack.enter_context(Repeated(settings.poll_seconds, follower.look, first=True))
         actions = Actions(store, follower, looking.wake)
         rules = Rules(
@@ -46,8 +49,10 @@ def serving(settings: ServerSettings) -> Iterator[Server]:
             answer=problems.of_guard,
         )
         sessions = Sessions(tokens)
-        whole = api.app(store, follower, actions)
+        knowledge = Knowledge(follower)
+        whole = api.app(store, follower, actions, knowledge)
         pages.add(whole, store, actions, sessions, secure=tls is not None)
+        knowledge_page.add(whole, store, knowledge)
         guarded = Guard(whole, rules)
         server = Server(SignedIn(guarded, sessions), settings.listen, settings.port, tls)
         server.start()
@@ -65,21 +70,21 @@ def sources_of(settings: ServerSettings) -> list[Source]:
     """
     found: list[Source] = []
     if settings.stack is not None:
-        found.append(Stack(settings.stack))
+        found.append(Stack(settings.stack, settings.token_file))
     if settings.namespaces:
-        found.append(_cluster(settings.namespaces))
+        found.append(_cluster(settings.namespaces, settings.token_file))
     if settings.aggregators:
         found.append(Followed(settings.aggregators))
     return found
 
 
-def _cluster(namespaces: tuple[str, ...]) -> Source:
+def _cluster(namespaces: tuple[str, ...], token_file: Path | None) -> Source:
     try:
         from cloud.console.cluster_source import Cluster  # its client is an extra's
     except ModuleNotFoundError as error:
         problem = f"needs {error.name}, which is not installed"
         raise ConfigError("namespaces", problem, "pip install 'edgeloop[operator]'") from error
-    return Cluster(namespaces)
+    return Cluster(namespaces, token_file=token_file)
 
 
 def _context(settings: ServerSettings) -> ssl.SSLContext | None:

@@ -31,10 +31,16 @@ class ServerSettings(Settings):
     """For its database."""
     stack: Path | None = None
     """The file of an `edgeloop up` on this machine, whose tasks it follows and acts on."""
+    token_file: Path | None = None
+    """With a viewer's token on its first line, where the aggregators of the stack or of the cluster
+    want one."""
     namespaces: tuple[Name, ...] = ()
     """Of a Kubernetes cluster, whose FederatedTasks it follows and acts on."""
     aggregators: tuple[FollowedAggregator, ...] = ()
     """Others that it looks at."""
+    alone: dict[str, Path] = Field(default_factory=dict)
+    """Folders of finished runs of Local (`edgeloop simulate local`) of the same devices and data,
+    by task: what each device reaches alone, drawn beside the task."""
     tokens_file: Path
     """Tokens of viewers, operators and admins (`edgeloop ca http-token`)."""
     listen: str = "127.0.0.1"

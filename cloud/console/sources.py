@@ -29,6 +29,9 @@ class Sighting:
         waits: why no round can continue.
         folder: where its aggregator keeps its files, if that is on this machine.
         agents: folders of its devices on this machine, by name.
+        aggregator: its HTTP interface; None while it is not to run.
+        class_names: one a class, as far as is known without its aggregator.
+        shape: of one input, likewise.
     """
 
     name: str
@@ -39,6 +42,9 @@ class Sighting:
     waits: str = ""
     folder: Path | None = None
     agents: tuple[tuple[str, Path], ...] = ()
+    aggregator: Aggregator | None = None
+    class_names: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
 
 
 class Source(Protocol):
@@ -89,7 +95,15 @@ class Followed:
             return Sighting(name, "Away", waits="its aggregator does not answer")
         reported, waits = status
         state: TaskState = "Finished" if reported.phase == "finished" else "Running"
-        return Sighting(name, state, reported.algorithm, reported.rounds, reported, waits)
+        return Sighting(
+            name,
+            state,
+            reported.algorithm,
+            reported.rounds,
+            reported,
+            waits,
+            aggregator=aggregator,
+        )
 
     def act(self, task: str, verb: Verb) -> Act:
         """Refuse: nothing here is the server's to start or to stop."""

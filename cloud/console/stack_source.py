@@ -30,6 +30,7 @@ class Stack:
 
     Args:
         config: the stack's file.
+        token_file: with a viewer's token on its first line; None where none is needed.
 
     Raises:
         ConfigError: if it cannot be read.
@@ -37,12 +38,14 @@ class Stack:
 
     kind: Kind = "stack"
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, token_file: Path | None = None) -> None:
         layout = reading.read(config)
         self._folder = layout.settings.folder
         self._services = {each.checked.name: each for each in layout.aggregators}
         self._agents = layout.agents
-        self._aggregators = {name: _aggregator(each) for name, each in self._services.items()}
+        self._aggregators = {
+            name: _aggregator(each, token_file) for name, each in self._services.items()
+        }
 
     def look(self) -> list[Sighting]:
         """Return the tasks, as they are now."""
@@ -84,6 +87,10 @@ class Stack:
         if status is not None:
             waits = status[1]
             state = "Finished" if status[0].phase == "finished" else "Running"
+        if problem := control.problem(self._folder, name):
+            waits = "; ".join(
+                each for each in (f"{problem}: pause or resume it again", waits) if each
+            )
         agents = [each.checked for each in self._agents if each.checked.task == name]
         return Sighting(
             name,
@@ -94,6 +101,9 @@ class Stack:
             waits,
             checked.folder,
             tuple((each.name, each.folder) for each in agents),
+            self._aggregators[name] if wanted == "Running" else None,
+            tuple(checked.class_names),
+            tuple(checked.shape),
         )
 
 
@@ -108,12 +118,12 @@ def _judged(wanted: Wanted, part: PartStatus | None) -> tuple[TaskState, str]:
     return "Away", f"its aggregator does not answer; edgeloop up says: {part.state}"
 
 
-def _aggregator(service: Service) -> Aggregator:
+def _aggregator(service: Service, token_file: Path | None) -> Aggregator:
     http = service.checked.http
     host = reachable(http.host)
     named = f"[{host}]" if ":" in host else host
     scheme = "http" if http.certificate_file is None else "https"
-    return Aggregator(f"{scheme}://{named}:{http.port}", None, http.certificate_file)
+    return Aggregator(f"{scheme}://{named}:{http.port}", token_file, http.certificate_file)
 
 
 def _ended(command: list[str], task: str) -> tuple[int, str]:

@@ -79,6 +79,9 @@ def _take_report(connection: Connection, task: str, reported: Reported) -> None:
     _take_rounds(connection, reported.run, _with_spread(reported))
     _take_devices(connection, task, reported.devices)
     _take_refusals(connection, task, reported.refusals)
+    if reported.evicted:
+        gone = and_(devices.c.task == task, devices.c.name.in_(reported.evicted))
+        connection.execute(update(devices).where(gone).values(evicted=True))
 
 
 def _with_spread(reported: Reported) -> Sequence[ReportedRound]:
@@ -109,7 +112,7 @@ def _take_rounds(connection: Connection, run: str, history: Sequence[ReportedRou
     held = {row.number: row for row in connection.execute(select(rounds).filter_by(run=run))}
     new, old = [], []
     for each in history:
-        row = table_row(rounds, each, run=run)
+        row = table_row(rounds, each, run=run) | {"measures": dict(each.measures or {}) or None}
         before = held.get(each.number)
         if before is None:
             new.append(row)

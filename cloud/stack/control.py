@@ -47,10 +47,21 @@ class Control:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._told: tuple[PartStatus, ...] | None = None
+        self._last: dict[str, Wanted] = {}
 
     def wanted(self, task: str) -> Wanted:
-        """Return what is wanted of a task."""
-        return wanted(self._folder, task) if task else "Running"
+        """Return what is wanted of a task; while its file is damaged, what it said before."""
+        if not task:
+            return "Running"
+        if problem(self._folder, task):
+            return self._last.get(task, "Running")
+        self._last[task] = found = wanted(self._folder, task)
+        return found
+
+    def problem(self, task: str) -> str:
+        """Return what is wrong with the file of what is wanted of a task; empty if nothing."""
+        found = problem(self._folder, task) if task else ""
+        return f"{found}: {self.wanted(task).lower()}, as before; ask again" if found else ""
 
     def tell(self, parts: Sequence[PartStatus]) -> None:
         """Say how the parts are, if that has changed."""
@@ -86,13 +97,22 @@ def ask(folder: Path, task: str, state: Wanted) -> None:
 
 def wanted(folder: Path, task: str) -> Wanted:
     """Return what is wanted of a task; "Running" if nobody has said anything that can be read."""
-    path = _wanted_file(folder, task)
-    if not path.exists():
-        return "Running"
+    return _read_wanted(folder, task) or "Running"
+
+
+def problem(folder: Path, task: str) -> str:
+    """Say that the file that says what is wanted of a task is damaged; empty if it is not."""
+    found = _read_wanted(folder, task)
+    return "" if found else f"{_wanted_file(folder, task)} is damaged"
+
+
+def _read_wanted(folder: Path, task: str) -> Wanted | None:
+    """Return what a task's file says; "Running" without one, None if it cannot be read."""
     found = None
     with suppress(OSError, ValueError, AttributeError):
-        found = atomic_files.read_json(path).get("state")
-    return next((each for each in STATES if each == found), "Running")
+        found = atomic_files.read_json(_wanted_file(folder, task)).get("state")
+    known = next((each for each in STATES if each == found), None)
+    return known if known or _wanted_file(folder, task).exists() else "Running"
 
 
 def parts_of(folder: Path) -> list[PartStatus] | None:

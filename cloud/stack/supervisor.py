@@ -55,6 +55,7 @@ class Supervisor:
         self._started: list[ProcessSupervisor] = []
         self._stops = 0
         self._interrupted = False
+        self._problems: set[str] = set()
         self._woken = threading.Event()
 
     def run(self) -> bool:
@@ -136,6 +137,7 @@ class Supervisor:
         """Do what is wanted of the tasks, and say how their parts are."""
         if self._control is None:
             return
+        self._tell_problems(self._control)
         for process in self._started:
             if self._may_run(process) and process.held is not None:
                 self._say(STACK, f"starts {process.part.name}")
@@ -150,6 +152,13 @@ class Supervisor:
                 for each in stage
             ]
         )
+
+    def _tell_problems(self, control: Control) -> None:
+        """Say once what is wrong with what is wanted of a task."""
+        found = {control.problem(each.part.task) for each in self._started} - {""}
+        for problem in sorted(found - self._problems):
+            self._say(STACK, problem)
+        self._problems = found
 
     def _state(self, process: ProcessSupervisor) -> PartState:
         if process.done:

@@ -53,6 +53,7 @@ class DeviceMessage:
         report: of an answer that can be read; None of any other.
         ignored: fields of newer versions that came with it.
         notes: of an answer's trace.
+        reason: what is wrong with an answer that cannot be read.
     """
 
     device: str
@@ -63,6 +64,7 @@ class DeviceMessage:
     report: Report | None = None
     ignored: int = 0
     notes: Notes = field(default_factory=dict)
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,8 @@ class AnswerJudge:
         except WireError as error:
             self._drop(device, number, error)
             refuse = partial(self._receipts.refuse_chunk, device, number, chunk, str(error))
-            return Judged(DeviceMessage(device, Verdict.MALFORMED, len(chunk)), receipt=refuse)
+            heard = DeviceMessage(device, Verdict.MALFORMED, len(chunk), reason=str(error))
+            return Judged(heard, receipt=refuse)
         if device in self.assemblers:
             self._receipts.took_chunk(device, whole=payload is not None)
         if payload is None:
@@ -152,7 +153,8 @@ class AnswerJudge:
         sent = digest.hex() or wire.digest(payload)
         receipt = partial(self._receipts.give, device, number, sent, verdict, why)
         if frame is None:
-            return Judged(DeviceMessage(device, verdict, size, notes=traced), receipt=receipt)
+            heard = DeviceMessage(device, verdict, size, notes=traced, reason=why)
+            return Judged(heard, receipt=receipt)
         ignored = self._ignored.add(frame.ignored, device)
         report = frame[Report].with_notes(notes)
         heard = DeviceMessage(device, verdict, size, report=report, ignored=ignored, notes=traced)

@@ -17,11 +17,13 @@ from edgeloop.remote.models import (
     AuditEntry,
     Caller,
     Device,
+    Knowledge,
     Model,
     Page,
     Problem,
     Refusal,
     Round,
+    RoundKnowledge,
     Run,
     Task,
     Verb,
@@ -123,6 +125,19 @@ class Console:
     def refusals(self, task: str | None = None) -> Iterator[Refusal]:
         """Yield answers that were not taken, the newest first."""
         return self._all(Page[Refusal], "/refusals", {"task": task})
+
+    def knowledge(self, task: str) -> Knowledge:
+        """Return of which rounds is kept what a task has exchanged."""
+        return self._one(Knowledge, f"/tasks/{_word(task)}/knowledge")
+
+    def round_knowledge(self, task: str, round_number: int) -> RoundKnowledge:
+        """Return what a round of a task has exchanged."""
+        return self._one(RoundKnowledge, f"/tasks/{_word(task)}/knowledge/{round_number}")
+
+    def image(self, task: str, round_number: int, label: int) -> bytes:
+        """Return the generated image of a class that a round has led to, as PNG."""
+        place = f"/tasks/{_word(task)}/knowledge/{round_number}/images/{label}"
+        return bytes(self._ask("GET", API + place).data)
 
     def audit(self) -> Iterator[AuditEntry]:
         """Yield what was done and refused, the newest first; for admins."""

@@ -11,7 +11,7 @@ import typer
 from pydantic import BaseModel
 
 from edgeloop.cli import console
-from edgeloop.errors import ConfigError
+from edgeloop.errors import ConfigError, InputError
 from edgeloop.remote.client import Console, connect
 from edgeloop.remote.models import Act, Device, Task
 from edgeloop.runtime.config import first_line
@@ -39,6 +39,7 @@ HERE = "http://127.0.0.1:8600"
 
 _TASK = ("name", "state", "algorithm", "round", "rounds", "accuracy", "online", "devices", "waits")
 _DEVICE = ("task", "name", "state", "round", "accuracy", "answered", "version", "reason")
+_CLASS = ("label", "name", "count", "spread", "nearest", "margin", "apart")
 _MODEL = ("task", "device", "file", "size", "written", "sha256")
 
 
@@ -52,6 +53,7 @@ def task_main(arguments: Sequence[str]) -> int:
         "pause": pause,
         "resume": resume,
         "cancel": cancel,
+        "knowledge": knowledge,
         "refusals": refusals,
         "audit": audit,
     }
@@ -132,6 +134,29 @@ def watch_tasks(
                 _say_line(now, as_json)
                 if task is not None and _is_over(now):
                     return
+
+
+def knowledge(
+    task: TaskName,
+    round_number: Annotated[
+        int | None, typer.Option("--round", min=0, help="The round. [default: the newest one]")
+    ] = None,
+    server: Server = HERE,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show how far a task's classes are apart, by the prototypes of a round."""
+    with _connected(server, token_file, ca_file) as client:
+        kept = client.knowledge(task).rounds
+        if not kept:
+            problem = "keeps no history, or has closed no round"
+            raise InputError(task, problem, "set history = true in its aggregator's file")
+        found = client.round_knowledge(task, kept[-1] if round_number is None else round_number)
+    if as_json:
+        console.say(found.model_dump_json(indent=1))
+        return
+    _show(f"round {found.number}", _CLASS, found.classes, False)
 
 
 def _is_over(task: Task) -> bool:

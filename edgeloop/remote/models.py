@@ -99,7 +99,11 @@ class Round(Said):
         low: the 10th percentile of the devices' accuracies; None where it was not heard of.
         median: the 50th.
         high: the 90th.
-        alone: the devices' accuracy with what each has trained alone; None where nobody says.
+        alone: the devices' accuracy when each trains alone; None where no such run is named.
+        bytes_up: of the answers to it; None where it was not heard of.
+        bytes_down: of its broadcast, once; every device that is asked fetches it.
+        measures: the algorithm's own numbers, such as losses of the server; None where there are
+            none, or it was not heard of.
     """
 
     number: Number
@@ -110,6 +114,9 @@ class Round(Said):
     median: float | None = None
     high: float | None = None
     alone: float | None = None
+    bytes_up: Number | None = None
+    bytes_down: Number | None = None
+    measures: dict[str, float] | None = None
 
 
 class Device(Said):
@@ -126,8 +133,10 @@ class Device(Said):
         answered: whether the open round has its answer; None where no round is open.
         accuracy: on its own test samples, in the last evaluation.
         received: bytes of its answers since the aggregator's start.
-        last_answer: when the last one came.
-        evicted: whether it was sent away by this server.
+        last_answer: when the last one came that was taken.
+        alone: the accuracy on the same samples of a model that it has trained alone; None where
+            nobody says.
+        evicted: whether it was sent away.
         seen: when the server has heard of it last.
     """
 
@@ -142,6 +151,7 @@ class Device(Said):
     accuracy: float | None = None
     received: Number = 0
     last_answer: datetime | None = None
+    alone: float | None = None
     evicted: bool = False
     seen: datetime
 
@@ -186,6 +196,54 @@ class Refusal(Said):
     verdict: str
     reason: str
     at: datetime
+
+
+class Knowledge(Said):
+    """Of which rounds is kept what a task has exchanged.
+
+    Attributes:
+        rounds: their numbers, ascending; none where the task keeps no history.
+        class_names: one a class, in the order of their numbers.
+    """
+
+    rounds: tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()
+
+
+class ClassKnowledge(Said):
+    """A class in a round; distances are Euclidean, between prototypes.
+
+    Attributes:
+        label: the class's number.
+        name: its name.
+        count: prototypes of it that devices uploaded.
+        spread: the mean distance of these to their mean.
+        nearest: the name of the class whose mean is nearest; None where there is no other.
+        margin: the distance to it.
+        apart: whether the margin is more than twice the spread.
+    """
+
+    label: Number
+    name: str
+    count: Number
+    spread: float
+    nearest: str | None = None
+    margin: float | None = None
+    apart: bool
+
+
+class RoundKnowledge(Said):
+    """What a round has exchanged.
+
+    Attributes:
+        number: of the round.
+        images: how many classes its broadcast has a generated image of; the first classes.
+        classes: of which devices uploaded prototypes; none where there are none to be read.
+    """
+
+    number: Number
+    images: Number = 0
+    classes: tuple[ClassKnowledge, ...] = ()
 
 
 class AuditEntry(Said):

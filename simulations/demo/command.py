@@ -5,7 +5,7 @@ import shlex
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from edgeloop import data, generators, models
 from edgeloop.cli import console, options
 from edgeloop.errors import RunError
 from edgeloop.runtime import atomic_files
-from simulations.demo import broker
+from edgeloop.runtime.ports import free_port
+from simulations.demo import broker, page
 from simulations.demo.dealing import split_images
+from simulations.demo.page import Page
 from simulations.demo.processes import Processes
 from simulations.demo.settings import ONCE, DemoSettings
 from simulations.demo.stage import DemoTask
@@ -42,7 +44,10 @@ def demo(settings: DemoSettings) -> None:
     found = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         place = folder if settings.seeds == 1 else folder / f"seed-{seed}"
-        found.append(_shown(_make_task(settings, architectures, seed, place), settings.triton))
+        stage = _make_task(settings, architectures, seed, place)
+        found.append(
+            _shown(stage, settings.triton, settings.seeds == 1 and page.is_wanted(settings.console))
+        )
     if settings.seeds > 1:
         _show_seeds(found, settings.algorithm)
     console.say(f"everything is in {folder}: logs, ledgers, prototypes, models, data")
@@ -80,28 +85,53 @@ def _make_task(
     )
 
 
-def _shown(stage: DemoTask, triton: bool) -> dict[str, float]:
+def _shown(stage: DemoTask, triton: bool, paged: bool) -> dict[str, float]:
     """Run one seed's tasks, and show what they came to; return the mean accuracies by name."""
     stage.folder.mkdir(parents=True, exist_ok=True)
     (stage.folder / "statistics").mkdir()
-    once = replace(
-        stage, folder=stage.folder / "statistics", algorithm=ONCE, rounds=1, generator=None
-    )
-    with broker.running_broker(stage.folder) as (name, port):
-        console.say(f"broker: {name}, port {port}")
-        begun = time.monotonic()
-        with Processes(once.folder) as processes:
-            console.say("class statistics: one exchange, no network is trained")
-            processes.start_task(once, port)
-            _follow(processes, once)
-        console.say(f"accuracy {once.final_accuracy():.3f} after {time.monotonic() - begun:.0f} s")
-        with Processes(stage.folder) as processes, _served(processes, stage, triton) as ready:
-            processes.start_task(ready, port)
-            _follow(processes, ready)
-    console.say("alone: the same devices, images and models, without the others")
-    with Processes(stage.folder) as processes:
-        processes.run_alone(stage)
-    return _show(stage, once)
+    stage = replace(stage, stays=paged)
+    place, port = stage.folder / "statistics", free_port()
+    once = replace(stage, folder=place, algorithm=ONCE, rounds=1, generator=None, http_port=port)
+    with ExitStack() as until_shown:
+        shown = _page(until_shown, once, stage) if paged else None
+        with broker.running_broker(stage.folder) as (name, broker_port):
+            console.say(f"broker: {name}, port {broker_port}")
+            _learn(stage, once, triton, broker_port, until_shown)
+        console.say("alone: the same devices, images and models, without the others")
+        with Processes(stage.folder) as processes:
+            processes.run_alone(stage)
+        found = _show(stage, once)
+        if shown is not None:
+            shown.stay()
+    return found
+
+
+def _page(stack: ExitStack, once: DemoTask, stage: DemoTask) -> Page:
+    """Serve the page until a stack of contexts is left."""
+    processes = stack.enter_context(Processes(stage.folder))
+    shown = Page(processes, (once, stage), stage.folder / "alone")
+    shown.say()
+    return shown
+
+
+def _learn(
+    stage: DemoTask, once: DemoTask, triton: bool, port: int, until_shown: ExitStack
+) -> None:
+    """Run both tasks; aggregators that stay end with a stack of contexts."""
+    begun = time.monotonic()
+    with ExitStack() as ending:
+        stack = until_shown if stage.stays else ending
+        processes = stack.enter_context(Processes(once.folder))
+        console.say("class statistics: one exchange, no network is trained")
+        processes.start_task(once, port)
+        _follow(processes, once)
+    console.say(f"accuracy {once.final_accuracy():.3f} after {time.monotonic() - begun:.0f} s")
+    with ExitStack() as ending:
+        stack = until_shown if stage.stays else ending
+        processes = stack.enter_context(Processes(stage.folder))
+        ready = stack.enter_context(_served(processes, stage, triton))
+        processes.start_task(ready, port)
+        _follow(processes, ready)
 
 
 @contextmanager
@@ -118,7 +148,8 @@ def _served(processes: Processes, stage: DemoTask, triton: bool) -> Iterator[Dem
 def _follow(processes: Processes, stage: DemoTask) -> None:
     """Show the rounds until every process has ended well."""
     with console.progress(stage.algorithm, stage.rounds) as report:
-        while processes.working():
+        status = None
+        while processes.working() or (stage.stays and not (status and status.finished)):
             status = stage.status()
             if status is not None:
                 report(status.round, f"round {status.round}, accuracy {status.accuracy:.3f}")

@@ -56,8 +56,15 @@ class Processes:
                     return line.removeprefix(READY)
             time.sleep(0.1)  # between two looks
 
+    def start_server(self, config: Path) -> None:
+        """Start an `edgeloop server`."""
+        self._start("server", "server", "--config", str(config))
+        self._services.add("server")
+
     def start_task(self, stage: DemoTask, port: int) -> None:
         """Start the aggregator and every device."""
+        if stage.stays:
+            self._services.add("aggregator")
         self._start("aggregator", "aggregator", "--config", str(stage.write_task(port)))
         for number, name in enumerate(stage.names):
             self._start(name, "agent", "--config", str(stage.write_device(number, port)))

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from edgeloop import algorithms, generators
 from edgeloop.errors import ConfigError
-from edgeloop.runtime.config import Settings
+from edgeloop.runtime.config import Option, Settings
 
 ONCE = "class-statistics"
 """What the demo shows first: one exchange."""
@@ -37,6 +37,8 @@ class DemoSettings(Settings):
     """Algorithm to run after class statistics; see edgeloop algorithms."""
     generator: str | None = None
     """Generator; see `edgeloop generator list`. [default: digits]"""
+    console: Annotated[bool | None, Option(name="--console/--no-console")] = None
+    """Show a page of the demo until Ctrl-C. [default: on a terminal, with one seed]"""
     triton: bool = False
     """Serve the generator with a Triton of the demo's own."""
     out: Path | None = None
@@ -51,6 +53,8 @@ class DemoSettings(Settings):
         Raises:
             InputError: naming it.
         """
+        if self.console and self.seeds > 1:
+            raise ConfigError("--console", "shows one seed", "leave out --seeds, or --console")
         algorithm, asks = self.algorithm, algorithms.info(self.algorithm).generator
         first = algorithms.supported_options(algorithm, architecture=architectures[0])
         facts = algorithms.supported_options(algorithm, classes=1, width=1)

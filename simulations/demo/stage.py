@@ -15,10 +15,17 @@ from edgeloop.runtime.ports import free_port
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the task has come: rounds done, and the accuracy before the last of them."""
+    """How far the task has come.
+
+    Attributes:
+        round: how many rounds are done.
+        accuracy: before the last of them.
+        finished: whether its results are written.
+    """
 
     round: int
     accuracy: float
+    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class DemoTask:
         epochs: of a device a round, where the algorithm has any.
         generator: a reference, for an algorithm that needs one.
         http_port: where the aggregator tells its status.
+        stays: whether the aggregator stays when the task is done.
     """
 
     folder: Path
@@ -48,6 +56,7 @@ class DemoTask:
     epochs: int = 1
     generator: str | None = None
     http_port: int = field(default_factory=free_port)
+    stays: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -88,6 +97,7 @@ class DemoTask:
 
             [http]
             port = {self.http_port}
+            linger = {str(self.stays).lower()}
 
             [cohort]
             devices = {json.dumps(self.names)}
@@ -130,7 +140,8 @@ class DemoTask:
                 status = json.load(answer)
         except OSError:
             return None
-        return Progress(status["round"], status["accuracy"] or 0.0)
+        finished = status["phase"] == "finished"
+        return Progress(status["round"], status["accuracy"] or 0.0, finished)
 
     def write_examples(self, count: int = 3) -> list[Path]:
         """Write some of the first device's test images as PNG; return their paths."""

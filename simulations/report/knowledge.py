@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edgeloop.showing.rounds import read_arrays, read_round
 from simulations.report import sections
 from simulations.report.markup import Html, join_children, missing, tag
 from simulations.report.report_data import Array, ReportData, Round
-from simulations.report.rounds import read_arrays, read_round
 from simulations.results.folder import HISTORY
 from simulations.results.groups import Group
 from simulations.results.runs import FinishedRun

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from edgeloop.errors import RunError
 from edgeloop.runtime import wording
+from edgeloop.showing.rounds import damaged, read_round
 from simulations.report.report_data import Device, ReportData, Timing, Traffic
-from simulations.report.rounds import damaged, read_round
 
 ByRound = list[float | None] | dict[int, float | None]
 PHASES = {

@@ -1,24 +1,14 @@
-"""What a report tells of a run.
-
-Shape suffixes: N uploaded prototypes, P entries of one input.
-"""
+"""What a report tells of a run."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edgeloop.showing.rounds import Array as Array
+from edgeloop.showing.rounds import Round as Round
 from edgeloop.statistics.paired import Side, paired
 from edgeloop.statistics.verdict import sentence
-
-Array = NDArray[Any]
-
-_FLAGS = "broadcast.known_C"
-_GLOBAL = "broadcast.prototypes_CD"
-_IMAGES = "broadcast.images_NP"
 
 
 class Traffic(NamedTuple):
@@ -55,50 +45,6 @@ class Device:
         if self.test_samples is None or self.test_samples < 0 or len(shares) < 2:
             return False
         return all(0 <= each <= 1 for each in shares)
-
-
-@dataclass(frozen=True, eq=False)
-class Round:
-    """What a closed round left behind, as `edgeloop.round_history` writes it.
-
-    Attributes:
-        number: of the round.
-        arrays: by name: labels (N,), devices (N,), prototypes (N, D), broadcast.FIELD.
-        devices: the names that `arrays["devices"]` points into.
-    """
-
-    number: int
-    arrays: Mapping[str, Array]
-    devices: tuple[str, ...] = ()
-
-    @property
-    def images(self) -> Array | None:
-        """The broadcast's images (classes, P), class n's in row n; None if it has none."""
-        images_NP = self.arrays.get(_IMAGES)
-        return images_NP if images_NP is not None and len(images_NP) else None
-
-    def global_prototypes(self) -> dict[int, Array]:
-        """Return the broadcast's prototypes by class; none where it has none."""
-        prototypes_CD = self.arrays.get(_GLOBAL, np.zeros((0, 0)))
-        known_C = self.arrays.get(_FLAGS, np.ones(len(prototypes_CD), bool))
-        return {int(label): prototypes_CD[label] for label in np.flatnonzero(known_C)}
-
-    def floats_up(self) -> dict[str, int]:
-        """Count the numbers in each device's uploaded prototypes."""
-        if "prototypes" not in self.arrays:
-            return {}
-        width = self.arrays["prototypes"].shape[1]
-        counts = np.bincount(self.arrays["devices"], minlength=len(self.devices))
-        return {name: int(count) * width for name, count in zip(self.devices, counts, strict=True)}
-
-    def floats_down(self) -> int:
-        """Count the numbers in the broadcast; of prototypes only those that there are."""
-        others = (
-            array.size
-            for name, array in self.arrays.items()
-            if name.startswith("broadcast.") and name not in (_GLOBAL, _FLAGS)
-        )
-        return sum(others) + sum(each.size for each in self.global_prototypes().values())
 
 
 @dataclass(frozen=True)

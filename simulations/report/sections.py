@@ -5,7 +5,8 @@ Shape suffixes: N uploaded prototypes, D their entries, C classes.
 
 import numpy as np
 
-from simulations.report import charts, pictures
+from edgeloop.showing import pictures
+from simulations.report import charts
 from simulations.report.charts import Mark, Series
 from simulations.report.markup import UNKNOWN, Html, join_children, missing, paragraph, table, tag
 from simulations.report.report_data import Device, ReportData, Round

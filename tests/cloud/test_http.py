@@ -2,6 +2,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.parser import text_string_to_metric_families
 
-from cloud.aggregator.http import Server, Status, app
+from cloud.aggregator.http import Details, Server, Status, app
 from cloud.aggregator.ledger import Ledger, PastRound
 from cloud.aggregator.metrics import Metrics
+from cloud.aggregator.settings import HttpSettings
+from cloud.aggregator.waiting import MOST_DEVICES, DeviceStatus
 from cloud.http.server import _listening
 from edgeloop.errors import ConfigError, TakenError
 from tests.world import contract
@@ -25,7 +28,7 @@ STATUS = Status(
     round=1,
     rounds=3,
     accuracy=0.75,
-    history=(PastRound(number=0, participants=2, accuracy=0.75, seconds=1.5),),
+    history=(PastRound(0, 2, 0.75, 1.5, bytes_up=40, measures={"loss": 0.5}),),
     broker_connected=True,
     generator_problem=None,
     ledger_open=True,
@@ -81,7 +84,11 @@ def test_status_is_told_whole(pages: httpx.Client) -> None:
         "rounds": 3,
         "accuracy": 0.75,
         "epsilon": None,
-        "history": [{"number": 0, "participants": 2, "accuracy": 0.75, "seconds": 1.5}],
+        "history": [
+            {"number": 0, "participants": 2, "accuracy": 0.75, "seconds": 1.5}
+            | {"bytes_up": 40, "bytes_down": None, "measures": {"loss": 0.5}}
+            | {"low": None, "median": None, "high": None}
+        ],
         "broker_connected": True,
         "generator_problem": None,
         "ignored_fields": 0,
@@ -89,7 +96,58 @@ def test_status_is_told_whole(pages: httpx.Client) -> None:
         "devices": [],
         "devices_left_out": 0,
         "outliers": [],
+        "refusals": [],
+        "evicted": [],
+        "class_names": [],
+        "shape": [],
     }
+
+
+@contextmanager
+def serving(details: Details) -> Iterator[httpx.Client]:
+    server = Server(app(lambda: STATUS, Metrics(), details), "127.0.0.1", 0)
+    server.start()
+    try:
+        url = f"http://127.0.0.1:{server.port}"
+        with httpx.Client(base_url=url, trust_env=False) as client:
+            yield client
+    finally:
+        server.stop()
+
+
+def test_many_devices_come_in_parts() -> None:
+    every = [DeviceStatus(name=f"d{n:04}", state="waiting") for n in range(MOST_DEVICES + 2)]
+
+    def after(name: str) -> list[DeviceStatus]:
+        return [each for each in every if each.name > name][: MOST_DEVICES + 1]
+
+    with serving(Details(after)) as pages:
+        first = pages.get("/devices").json()
+        assert (len(first["items"]), first["next"]) == (MOST_DEVICES, "d0999")
+        second = pages.get("/devices", params={"after": first["next"]}).json()
+    assert [each["name"] for each in second["items"]] == ["d1000", "d1001"]
+    assert second["next"] is None
+
+
+def test_rounds_files_are_given_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "round-00003.safetensors").write_bytes(b"content")
+    (tmp_path / "round-x.safetensors").write_bytes(b"")
+    with serving(Details(history=tmp_path)) as pages:
+        assert pages.get("/history").json() == [3]
+        assert pages.get("/history/3").content == b"content"
+        assert pages.get("/history/4").status_code == 404
+        assert pages.get("/history/-1").status_code == 422
+    with serving(Details()) as pages:
+        assert pages.get("/history").json() == []
+        assert pages.get("/history/3").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("table", "is_shut"),
+    [({}, True), ({"host": "0.0.0.0"}, False), ({"host": "::", "tokens_file": "x"}, True)],  # noqa: S104 - no socket
+)
+def test_uploads_are_given_to_nobody_unknown(table: dict[str, str], is_shut: bool) -> None:
+    assert HttpSettings.model_validate(table).is_shut == is_shut
 
 
 def test_ready_when_broker_and_ledger_are(pages: httpx.Client) -> None:

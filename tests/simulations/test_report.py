@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from edgeloop.errors import RunError
+from edgeloop.showing import pictures
 from simulations.report import (
     Device,
     ReportData,
@@ -28,7 +29,6 @@ from simulations.report import (
     charts,
     command,
     markup,
-    pictures,
     read_demo,
     render,
     traffic,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     Column,
@@ -68,6 +69,9 @@ rounds = Table(
     Column("median", Float),
     Column("high", Float),
     Column("alone", Float),
+    Column("bytes_up", BigInteger),
+    Column("bytes_down", BigInteger),
+    Column("measures", JSON(none_as_null=True)),
 )
 
 devices = Table(
@@ -84,6 +88,7 @@ devices = Table(
     Column("accuracy", Float),
     Column("received", BigInteger, nullable=False),
     Column("last_answer", TIME),
+    Column("alone", Float),
     Column("evicted", Boolean, nullable=False),
     Column("seen", TIME, nullable=False),
     Index("ix_console_devices_name", "name", "task"),

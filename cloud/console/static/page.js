@@ -3,32 +3,47 @@
 (() => {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+  const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000];  // between two rounds' numbers
+  const SAID = {
+    share: (v, digits) => (100 * v).toFixed(digits) + " %",
+    bytes: (v) => (v >= 1e6 ? (v / 1e6).toPrecision(3) + " MB" : v >= 1e3 ? (v / 1e3).toPrecision(3) + " kB" : v + " B"),
+    number: (v) => String(Number(v.toPrecision(4))),
+  };
+
   function draw(place) {
-    const columns = JSON.parse(place.dataset.chart);
+    const { unit, band, lines, columns } = JSON.parse(place.dataset.chart);
     if (!columns[0].length) {
       place.textContent = "No round has closed yet.";
       return;
     }
-    const line = (label, stroke, more) => ({
-      label, stroke, width: 2, value: (_, v) => (v == null ? "" : (100 * v).toFixed(1) + " %"), ...more,
-    });
+    if (!columns.slice(1).some((column) => column.some((v) => v != null))) {
+      place.textContent = "Nothing is known of these rounds.";
+      return;
+    }
+    const said = SAID[unit];
     const axis = { stroke: colour("--text"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") } };
     place.replaceChildren();
     new uPlot({
       width: place.clientWidth, height: 260,
-      scales: { x: { time: false }, y: { range: [0, 1] } },
-      axes: [axis, { ...axis, values: (_, all) => all.map((v) => Math.round(100 * v) + " %") }],
-      bands: [{ series: [4, 2], fill: colour("--soft") }],
-      series: [
-        { label: "Round" },
-        line("Together", colour("--link")),
-        line("Low (10 %)", colour("--line")),
-        line("Median", colour("--good"), { dash: [6, 4] }),
-        line("High (90 %)", colour("--line")),
-        line("Alone", colour("--wait"), { dash: [2, 4] }),
-      ],
+      scales: { x: { time: false }, y: unit === "share" ? { range: [0, 1] } : {} },
+      axes: [{ ...axis, incrs: WHOLE }, { ...axis, size: 70, values: (_, all) => all.map((v) => said(v, 0)) }],
+      bands: band ? [{ series: band, fill: colour("--band") }] : [],
+      series: [{ label: "Round" }, ...lines.map((each) => ({
+        label: each.label, stroke: colour(each.colour), dash: each.dash, width: 2,
+        value: (_, v) => (v == null ? "" : said(v, 1)),
+      }))],
     }, columns, place);
   }
+
+  // A slider of rounds says which one it stands at; htmx loads that round's content.
+  document.body.addEventListener("input", (event) => {
+    const slider = document.getElementById("at");
+    if (!slider) return;
+    const rounds = JSON.parse(slider.dataset.rounds), number = document.getElementById("round");
+    if (event.target === slider) number.value = rounds[slider.value];
+    else if (event.target === number && rounds.includes(number.valueAsNumber)) slider.value = rounds.indexOf(number.valueAsNumber);
+    document.getElementById("chosen").textContent = number.value;
+  });
 
   const drawAll = () => document.querySelectorAll("[data-chart]").forEach(draw);
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from cloud.aggregator.http import Server, Status, app
+from cloud.aggregator.http import Details, Server, Status, app
 from cloud.aggregator.ledger import PastRound
 from cloud.aggregator.metrics import Metrics
 from cloud.aggregator.waiting import DeviceStatus
@@ -18,6 +18,7 @@ from cloud.console.settings import ServerSettings
 from cloud.http.access import new_token
 from edgeloop.runtime.config import parse
 
+NOTHING = Details()
 ROLES = ("viewer", "operator", "admin")
 
 
@@ -42,9 +43,9 @@ def status(task: str, round_number: int = 3, phase: Any = "running", devices: in
 
 
 @contextmanager
-def aggregator(said: Callable[[], Status]) -> Iterator[str]:
+def aggregator(said: Callable[[], Status], details: Details = NOTHING) -> Iterator[str]:
     """Serve what an aggregator says; yield the URL."""
-    server = Server(app(said, Metrics()), "127.0.0.1", 0)
+    server = Server(app(said, Metrics(), details), "127.0.0.1", 0)
     server.start()
     try:
         yield f"http://127.0.0.1:{server.port}"

@@ -119,3 +119,40 @@ def test_a_stack_that_was_killed_does_not_run(tmp_path: Path) -> None:
     place.mkdir()
     (place / "parts.json").write_text('{"process": 2147480000, "parts": []}')
     assert control.parts_of(tmp_path) is None
+
+
+@pytest.mark.parametrize("before", ["Running", "Paused"])
+def test_a_damaged_file_is_said_and_what_was_wanted_stays(
+    tmp_path: Path, before: control.Wanted
+) -> None:
+    file = tmp_path / "control" / "wanted" / "doors.json"
+    heard = Control(tmp_path)
+    control.ask(tmp_path, "doors", before)
+    assert (heard.wanted("doors"), heard.problem("doors")) == (before, "")
+    file.write_text("{")
+    assert heard.wanted("doors") == before
+    assert heard.problem("doors") == f"{file} is damaged: {before.lower()}, as before; ask again"
+    assert control.problem(tmp_path, "doors") == f"{file} is damaged"
+    control.ask(tmp_path, "doors", "Running")
+    assert (heard.wanted("doors"), heard.problem("doors")) == ("Running", "")
+
+
+def test_a_running_stack_says_once_that_a_file_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "control" / "wanted" / "doors.json"
+
+    def act() -> None:
+        wait(lambda: states(tmp_path) == {"doors": "running", "press": "running"})
+        control.ask(tmp_path, "doors", "Paused")
+        wait(lambda: states(tmp_path)["doors"] == "paused")
+        file.write_text("{")
+        control.ask(tmp_path, "press", "Paused")  # a second task, so that a look has passed
+        wait(lambda: states(tmp_path)["press"] == "paused")
+        control.ask(tmp_path, "press", "Running")
+        wait(lambda: states(tmp_path)["press"] == "running")  # a whole look after the damage
+        control.ask(tmp_path, "doors", "Cancelled")
+        control.ask(tmp_path, "press", "Cancelled")
+
+    said = run_with(tmp_path, [part("doors", "doors", True), part("press", "press", True)], act)
+    problem = f"up: {file} is damaged: paused, as before; ask again"
+    assert said.count(problem) == 1
+    assert said.count("up: starts doors") == 1

@@ -57,7 +57,12 @@ def plane(points_ND: Array) -> Plane:
 
 
 def picture(input_P: Array, shape: tuple[int, ...]) -> str:
-    """Return an input as a PNG in a data URL, its pixels repeated until it is large enough.
+    """Return an input as a PNG in a data URL; see `png`."""
+    return f"data:image/png;base64,{base64.b64encode(png(input_P, shape)).decode()}"
+
+
+def png(input_P: Array, shape: tuple[int, ...]) -> bytes:
+    """Return an input as a PNG, its pixels repeated until it is large enough.
 
     Args:
         input_P: uint8, (P,).
@@ -66,7 +71,7 @@ def picture(input_P: Array, shape: tuple[int, ...]) -> str:
     """
     content = io.BytesIO()
     Image.fromarray(_large(input_P, shape)).save(content, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return content.getvalue()
 
 
 def _large(input_P: Array, shape: tuple[int, ...]) -> Array:
