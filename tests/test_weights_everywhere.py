@@ -22,7 +22,7 @@ from tests.world import contract
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize("algorithm", ["fedavg", "fedala", "fedkd"])
+@pytest.mark.parametrize("algorithm", ["fedavg", "fedala", "fedkd", "scaffold", "moon"])
 def test_one_device_over_mqtt_ends_as_its_simulation_does(
     algorithm: str, tmp_path: Path, broker: BrokerSettings
 ) -> None:

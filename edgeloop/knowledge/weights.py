@@ -148,3 +148,15 @@ def proximal(ours: Sequence[Tensor], anchors: Sequence[Tensor], mu: float) -> Te
     """
     gaps = [(w - anchor.detach()).square().sum() for w, anchor in zip(ours, anchors, strict=True)]
     return mu / 2 * sum(gaps, start=ours[0].new_zeros(()))
+
+
+def inner_product(ours: Sequence[Tensor], slopes_P: Tensor) -> Tensor:
+    """Return the inner product of weights and a vector, a scalar: a term of constant gradient.
+
+    Args:
+        ours: the weights, in the order of the layers.
+        slopes_P: the gradient, on their device.
+    """
+    slopes = slopes_P.split([each.numel() for each in ours])
+    terms = [(w * slope.view_as(w)).sum() for w, slope in zip(ours, slopes, strict=True)]
+    return sum(terms, start=ours[0].new_zeros(()))

@@ -138,13 +138,20 @@ def _windows(features: int, width: int) -> tuple[Tensor, Tensor]:
 def exportable(model: SplitModel) -> nn.Module:
     """Return the model in operations that ONNX has; its pooling must divide, adaptive need not.
 
-    The weights are shared, and the results equal up to rounding. Put it in evaluation mode first.
+    So are the models that it keeps. The weights are shared, and the results equal up to rounding.
+    Put it in evaluation mode first.
 
     Raises:
         ModelError: the model pools, and was built without the number of its base's features.
     """
     unify = model.unify if isinstance(model.unify, nn.Identity) else _window_pooling(model)
-    return Exportable(model.base, unify, model.head, model.kept).train(model.training)
+    kept = nn.ModuleDict(
+        {
+            name: exportable(each) if isinstance(each, SplitModel) else each
+            for name, each in model.kept.items()
+        }
+    )
+    return Exportable(model.base, unify, model.head, kept).train(model.training)
 
 
 def _window_pooling(model: SplitModel) -> WindowPooling:

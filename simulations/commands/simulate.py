@@ -11,6 +11,8 @@ import typer
 from edgeloop.cli import console, options
 from edgeloop.statistics.chance import wilson
 from edgeloop.statistics.verdict import accuracy, span
+from simulations.commands.seeds import parse_seeds, run_seeds
+from simulations.commands.seeds import show as show_seeds
 from simulations.engine.companion import planned_rounds
 from simulations.engine.run import simulate
 from simulations.engine.stacking_benchmark import describe_choice
@@ -38,13 +40,39 @@ def simulate_command(
         Path | None,
         typer.Option(help="Output folder of the run. [default: runs/ALGORITHM-DATA-SEED]"),
     ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="Run with several seeds, and show mean and spread: how many from --seed on, as 3;"
+            " or which: 0,1,2. Each run has a folder in --out."
+        ),
+    ] = None,
 ) -> None:
-    """Simulate federated learning; run the same command again to continue after a stop."""
+    """Simulate federated learning; run the same command again to continue after a stop.
+
+    With more --rounds it extends a finished run.
+    """
+    if seeds is not None:
+        _with_seeds(settings, parse_seeds(seeds, settings.seed), sink or [], out)
+        return
     folder = out or settings.folder()
     _show(_with_progress(settings, folder, parse_sinks(sink or [])), folder)
 
 
-def _with_progress(settings: RunSettings, folder: Path, sinks: Sequence[Sink]) -> Mapping[str, Any]:
+def _with_seeds(
+    settings: RunSettings, seeds: Sequence[int], sinks: Sequence[str], out: Path | None
+) -> None:
+    folder = out or settings.folder().with_name(f"{settings.folder().name}-seeds")
+
+    def run(one: RunSettings, place: Path) -> Mapping[str, Any]:
+        return _with_progress(one, place, parse_sinks(sinks), again=True)
+
+    show_seeds(settings.algorithm, run_seeds(settings, seeds, folder, run), folder)
+
+
+def _with_progress(
+    settings: RunSettings, folder: Path, sinks: Sequence[Sink], again: bool = False
+) -> Mapping[str, Any]:
     names = (settings.algorithm, *settings.beside)
     ends = list(accumulate(planned_rounds(settings)))
     with console.progress(", then ".join(names), ends[-1]) as report:
@@ -53,7 +81,7 @@ def _with_progress(settings: RunSettings, folder: Path, sinks: Sequence[Sink]) -
             name = names[min(bisect_left(ends, max(done, 1)), len(names) - 1)]
             report(done, f"{f'{name}: ' if settings.beside else ''}accuracy {accuracy:.4f}")
 
-        return simulate(settings, folder, watch, sinks)
+        return simulate(settings, folder, watch, sinks, again)
 
 
 def _show_privacy(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -115,7 +115,7 @@ class Execution:
         self, recorder: Recorder, cohort: run_cohort.SimulatedCohort, watch: Watch
     ) -> Callable[[RoundResult[Any, Any, Any]], None]:
         """Return what is done at the end of each round; a checkpoint, if one is due."""
-        pace, policy = CheckpointSchedule(), self._participation
+        pace, policy, settings = CheckpointSchedule(), self._participation, self._plan.settings
         holds = isinstance(policy, Recorded) and policy.delays  # uploads, which no checkpoint has
 
         def save(closed: RoundResult[Any, Any, Any]) -> None:
@@ -127,10 +127,11 @@ class Execution:
             measures = concerns.round_metrics(self._algorithm, closed, policy)
             row = recorder.closed(closed, measures)
             concerns.log_new_warnings(self._algorithm, recorder.rows)
-            if self._plan.settings.history:
+            if settings.history:
                 round_history.write_round(self._folder / HISTORY, closed)
             watch(closed.run_state.rounds, row.accuracy)
-            if pace.due() and not holds:
+            last = settings.keep and closed.run_state.rounds == settings.rounds
+            if (last or pace.due()) and not holds:
                 pace.run(lambda: save(closed))
 
         return after

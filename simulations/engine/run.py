@@ -9,7 +9,7 @@ from edgeloop.data import Federation
 from edgeloop.errors import EdgeloopError
 from edgeloop.runtime import atomic_files
 from edgeloop.training.compute import enough_memory
-from simulations.engine import checkpoint, companion, late_clients, run_config, run_plan
+from simulations.engine import checkpoint, companion, extension, late_clients, run_config, run_plan
 from simulations.engine.execution import Execution, Watch, server_algorithm
 from simulations.results import concerns, measurements
 from simulations.results.folder import BESIDE, PARTITION, SUMMARY, claim
@@ -19,9 +19,15 @@ from simulations.sinks import Sink, open_guarded
 
 
 def simulate(
-    settings: RunSettings, folder: Path, watch: Watch, sinks: Sequence[Sink] = ()
+    settings: RunSettings,
+    folder: Path,
+    watch: Watch,
+    sinks: Sequence[Sink] = (),
+    again: bool = False,
 ) -> dict[str, Any]:
     """Run a simulation and what is to run beside it, or continue where its folder says it stopped.
+
+    A run of fewer rounds goes on to more (`extension`).
 
     Args:
         settings: what to run.
@@ -29,6 +35,7 @@ def simulate(
         watch: called after every round; those of what runs beside it count on from the run's.
         sinks: get every row and the summary; what fails in one never ends the run. They get nothing
             of what runs beside it.
+        again: take a finished run, too, which is then as it is.
 
     Returns:
         the content of summary.json.
@@ -39,7 +46,7 @@ def simulate(
     with enough_memory(settings.device):
         planned = companion.planned_rounds(settings)
         more = bool(settings.beside) and bool(companion.missing_parts(settings, folder))
-        summary = _simulate(settings, folder, watch, sinks, again=more)
+        summary = _simulate(settings, folder, watch, sinks, again=again or more)
         for place, name in enumerate(settings.beside, start=1):
             if name in summary.get(BESIDE, {}):
                 continue  # it was compared before
@@ -72,6 +79,7 @@ def _simulate(
     batch_size = 1 if base is not None else settings.batch_size  # statistics have no batches
     found = concerns.data_warnings(divided.early, batch_size)
     _check_beside(settings, divided.early)
+    extension.extend(folder, plan, config)
     if claim(folder, config, again):
         return companion.summary(folder)
     concerns.log_all(found)
@@ -90,7 +98,8 @@ def _simulate(
         }
         summary["seconds"]["processor"] = measurements.processor_seconds() - worked
         _write(folder, summary, execution.rows, ended.broadcast)
-        execution.journal.remove()
+        if not settings.keep:
+            execution.journal.remove()
         sink.end(summary)
     return summary
 
@@ -118,4 +127,5 @@ def _write(folder: Path, summary: Mapping[str, Any], rows: Sequence[Row], broadc
     atomic_files.write(folder / "prototypes.safetensors", measurements.prototypes_file(broadcast))
     atomic_files.write(folder / "accuracy.png", measurements.picture(title, rows))
     atomic_files.write_json(folder / SUMMARY, summary)
-    checkpoint.remove(folder)
+    if not config.get("keep"):
+        checkpoint.remove(folder)

@@ -17,6 +17,8 @@ def config(plan: Plan, federation: Federation) -> dict[str, Any]:
     asked = plan.settings.model_dump(mode="json")
     if asked["mix"] == "never":
         del asked["mix"]  # as before there was any
+    if not asked["keep"]:
+        del asked["keep"]
     if asked["replay"] is None:
         del asked["replay"]
     if not asked["secure"]:

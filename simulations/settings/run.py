@@ -88,6 +88,8 @@ class RunSettings(ComputeSettings, DataSettings):
     """Cohort: plain, stacked, or auto to measure. [default: plain; auto on a GPU]"""
     history: bool = False
     """Keep the messages of each round for the report."""
+    keep: bool = False
+    """Keep the last state, every client's model in it: more --rounds then continue there."""
     beside: Annotated[tuple[str, ...], Option(several=True)] = ()
     """Then run local on the same data, and say whether taking part paid; or another algorithm, or
     several: a,b."""

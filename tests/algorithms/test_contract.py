@@ -39,6 +39,7 @@ FEW = {
     "server_epochs": 2,
     "server_steps": 2,
     "horizon": 10,
+    "warm_up": 1,
 }
 """Of whichever hyperparameters an algorithm has: enough to learn something, and soon over."""
 

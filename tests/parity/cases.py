@@ -33,14 +33,18 @@ NAMES = (
     *("apfl", "ditto", "fedala", "fedavg", "fedcp", "feddbe", "feddistill", "fedgen", "fedgh"),
     *("fedkd", "fedktl", "fedorgp", "fedper", "fedproto", "fedprox", "fedrep", "fedtgp", "fml"),
     *("gpfl", "lgfedavg", "local", "perfedavg", "tinyproto"),
+    *("fedbn", "feddyn", "fedl2g", "fedmrl", "fednova", "moon", "scaffold"),
 )
-"""All of bd597a1. One that comes later is held once its name is here and its numbers recorded."""
+"""All of bd597a1, and in the last line those that came later, held to their first numbers."""
 
 CLIENTS = {"fedktl": Case("fedktl", rounds=1, parts=tuple(p for p in PARTS if p != "broadcast"))}
 """FedKTL's server was not yet the authors' at bd597a1; its clients' round before any image was.
 
 To hold all of it from a commit on, empty this, and record it there with a note.
 """
+
+SHORTENED = {"fedl2g": Case("fedl2g", {"warm_up": 1})}
+"""Whose first rounds do not train where nobody says otherwise."""
 
 SERVERS = ("anchor", "bandwidth", "statistics", "server_epochs", "server_lr", "server_batch")
 """Hyperparameters that what is held of such a case does not depend on."""
@@ -53,7 +57,7 @@ With other kernels their broadcasts are not held, nor what follows the first.
 
 
 def _defaults() -> dict[str, Case]:
-    return {name: CLIENTS.get(name, Case(name)) for name in NAMES}
+    return {name: {**CLIENTS, **SHORTENED}.get(name, Case(name)) for name in NAMES}
 
 
 def _variants() -> dict[str, Case]:

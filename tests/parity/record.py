@@ -81,9 +81,12 @@ def recorded(world: World, old: Mapping[str, Any], asked: argparse.Namespace) ->
     kept = dict(old.get("cases", {}))
     for name in world.cases if asked.only is None else set(asked.only) & set(world.cases):
         kept[name] = case_recorded(world, name, kept.get(name), asked)
+    machine = keeping.machine()
+    if asked.only is not None and old:
+        machine = old["machine"]
     ordered = {name: kept[name] for name in world.cases if name in kept}
     return {
-        "machine": keeping.machine(),
+        "machine": machine,
         "samples": world.digest,
         "cases": ordered,
     }
@@ -96,7 +99,11 @@ def case_recorded(
     case = world.cases[name]
     wanted = [part for part in case.parts if part in asked.parts]
     rounds = [_only(each, wanted) for each in play(case, world)]
-    head = {"at": asked.running, "hyperparameters": keeping.hyperparameters(case, world)}
+    head = {
+        "at": asked.running,
+        "kernels": keeping.kernels(),
+        "hyperparameters": keeping.hyperparameters(case, world),
+    }
     notes = [f"{', '.join(wanted)}: {asked.note}"] if asked.note else []
     if old is None or len(wanted) == len(case.parts):
         return {**head, "notes": notes, "rounds": rounds}
