@@ -140,10 +140,10 @@ def _by_seed(a: Group, b: Group) -> dict[str, Any] | None:
 def _by_client(a: Group, b: Group) -> dict[str, Any]:
     """Return each client's last accuracies, means of the runs, and what the differences say."""
     left, right = a.by_client(), b.by_client()
-    rows = {name: {"a": left[name], "b": right[name]} for name in left}
-    differences = {name: each["b"] - each["a"] for name, each in rows.items()}
     tested = [name for name, count in a.tested.items() if count]
-    whole = describe_values([differences[name] for name in tested] or [0.0])
+    rows = {name: {"a": left[name], "b": right[name]} for name in left if name in tested}
+    differences = {name: each["b"] - each["a"] for name, each in rows.items()}
+    whole = describe_values(list(differences.values()) or [0.0])
     return {
         "by_client": {
             name: {**each, "difference": differences[name]} for name, each in rows.items()
@@ -178,8 +178,13 @@ def _measures(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows = [
         (
             f"{name} accuracy",
-            *(format_spread(side[f"{name}_accuracy"]) for side in (a, b)),
-            format_spread(seeds.get(f"{name}_accuracy"), signed=True),
+            *(
+                format_spread(side[f"{name}_accuracy"]) if side["test_samples"] else "-"
+                for side in (a, b)
+            ),
+            format_spread(seeds.get(f"{name}_accuracy"), signed=True)
+            if a["test_samples"] and b["test_samples"]
+            else "",
         )
         for name in ("best", "final")
     ]
@@ -187,7 +192,8 @@ def _measures(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows.append(("its 95 % interval", *(span(side["final_accuracy_ci95"]) for side in sides), ""))
     rows.append(("test samples", *(f"{side['test_samples']:,}" for side in sides), ""))
     target = f"rounds to {found['target_accuracy']:.4f}, A's best"
-    rows.append((target, *(_rounds(side) for side in (a, b)), ""))
+    if all(side["test_samples"] for side in sides):
+        rows.append((target, *(_rounds(side) for side in sides), ""))
     for key, text, form in _PLAIN:
         rows.append((text, *(form.format(side[key]["mean"]) for side in (a, b)), _ratio(a, b, key)))
     return rows

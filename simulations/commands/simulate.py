@@ -16,6 +16,7 @@ from simulations.engine.run import simulate
 from simulations.engine.stacking_benchmark import describe_choice
 from simulations.ktl.command import ktl
 from simulations.results.folder import BESIDE
+from simulations.results.measurements import in_words
 from simulations.settings import RunSettings
 from simulations.sinks import Sink, parse_sinks
 
@@ -49,9 +50,10 @@ def _with_progress(settings: RunSettings, folder: Path, sinks: Sequence[Sink]) -
     ends = list(accumulate(planned_rounds(settings)))
     with console.progress(", then ".join(names), ends[-1]) as report:
 
-        def watch(done: int, accuracy: float) -> None:
+        def watch(done: int, accuracy: float | None) -> None:
             name = names[min(bisect_left(ends, max(done, 1)), len(names) - 1)]
-            report(done, f"{f'{name}: ' if settings.beside else ''}accuracy {accuracy:.4f}")
+            beside = f"{name}: " if settings.beside else ""
+            report(done, f"{beside}accuracy {in_words(accuracy)}")
 
         return simulate(settings, folder, watch, sinks)
 

@@ -21,8 +21,8 @@ from simulations.results.clients_table import Journal
 from simulations.results.folder import HISTORY
 from simulations.results.measurements import Row
 
-Watch = Callable[[int, float], None]
-"""Called after each round with how many are done, and the round's accuracy."""
+Watch = Callable[[int, float | None], None]
+"""Called after each round with how many are done, and the round's accuracy, None without tests."""
 
 
 class Ended(NamedTuple):
@@ -65,7 +65,8 @@ class Execution:
         drawn = plan.participation()
         self._spending = plan.spending(drawn)
         self._participation: ParticipationPolicy | None = self._spending or drawn
-        self.journal = Journal(folder, plan.models, self._participation, len(self.rows))
+        batch = 1 if plan.base is not None else plan.settings.batch_size  # of statistics: none
+        self.journal = Journal(folder, plan.models, self._participation, len(self.rows), batch)
         self.stacking = stacking_benchmark.load_or_choose(folder, plan, federation)
         self._distant: list[int] = []  # uploads out of the rule's reach, of rounds that had any
 

@@ -36,8 +36,8 @@ class Row:
 
     Attributes:
         round: its number; the row of round T is the last evaluation, without training.
-        accuracy: of all clients, weighted by test samples.
-        accuracy_std: the population standard deviation of the clients' accuracies.
+        accuracy: of all clients, weighted by test samples; None where no client has one.
+        accuracy_std: the population standard deviation of the accuracies of those that have some.
         seconds: wall time from the end of the round before, all bookkeeping included.
         seconds_training: the clients', summed over clients and divided by workers.
         seconds_evaluating: likewise.
@@ -52,8 +52,8 @@ class Row:
     """
 
     round: int
-    accuracy: float
-    accuracy_std: float
+    accuracy: float | None
+    accuracy_std: float | None
     seconds: float
     seconds_training: float
     seconds_evaluating: float
@@ -72,10 +72,15 @@ class Row:
         return ",".join("" if value is None else str(value) for value in values) + "\n"
 
 
-def accuracy(reports: Sequence[Report]) -> float:
-    """Return the share of test samples classified right; 0 where there are none."""
+def accuracy(reports: Sequence[Report]) -> float | None:
+    """Return the share of test samples classified right; None where there are none."""
     samples = sum(report.test_samples for report in reports)
-    return sum(report.test_correct for report in reports) / samples if samples else 0.0
+    return sum(report.test_correct for report in reports) / samples if samples else None
+
+
+def in_words(value: float | None, form: str = "{:.4f}") -> str:
+    """Return an accuracy as a person reads it: a dash where nobody was tested."""
+    return "-" if value is None else form.format(value)
 
 
 def mean_auc(reports: Sequence[Report]) -> float | None:
@@ -89,15 +94,16 @@ def mean_auc(reports: Sequence[Report]) -> float | None:
 
 def has_stalled(rows: Sequence[Row], patience: int | None) -> bool:
     """Return whether more than `patience` rounds in a row have brought no new best accuracy."""
-    accuracies_R = [row.accuracy for row in rows]
+    accuracies_R = [row.accuracy for row in rows if row.accuracy is not None]
     if patience is None or not accuracies_R:
         return False
     return len(accuracies_R) - accuracies_R.index(max(accuracies_R)) > patience
 
 
-def accuracy_std(reports: Sequence[Report]) -> float:
-    """Return the population standard deviation of the clients' accuracies."""
-    return statistics.pstdev(accuracy([report]) for report in reports)
+def accuracy_std(reports: Sequence[Report]) -> float | None:
+    """Return the population standard deviation of the accuracies of clients with test samples."""
+    known = [value for value in (accuracy([each]) for each in reports) if value is not None]
+    return statistics.pstdev(known) if known else None
 
 
 def floats(message: Any) -> int:
@@ -139,12 +145,12 @@ def summary(
         broadcast: the last one.
     """
     accuracies_R = [row.accuracy for row in rows]
-    best = max(accuracies_R)
+    best = max((value for value in accuracies_R if value is not None), default=None)
     return {
         "config": dict(config),
         "accuracy_by_round": accuracies_R,
         "best_accuracy": best,
-        "best_round": accuracies_R.index(best),
+        "best_round": accuracies_R.index(best) if best is not None else None,
         "final_accuracy": accuracies_R[-1],
         "accuracy_std_by_round": [row.accuracy_std for row in rows],
         "auc_by_round": [row.auc for row in rows],
@@ -215,8 +221,10 @@ def peak_memory() -> int:
 def picture(title: str, rows: Sequence[Row]) -> bytes:
     """Draw the accuracy over rounds, with the clients' standard deviation around it, as PNG."""
     rounds_R = [row.round for row in rows]
-    mean_R = np.array([row.accuracy for row in rows])
-    std_R = np.array([row.accuracy_std for row in rows])
+    mean_R, std_R = (
+        np.array([getattr(row, name) for row in rows], np.float64)  # None is NaN, and not drawn
+        for name in ("accuracy", "accuracy_std")
+    )
     figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     low_R, high_R = (mean_R - std_R).clip(0, 1), (mean_R + std_R).clip(0, 1)
