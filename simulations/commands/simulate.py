@@ -1,8 +1,6 @@
 """Runs an algorithm over many clients on this machine, and draws how well they learn."""
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,14 +9,12 @@ import typer
 from edgeloop.cli import console, options
 from edgeloop.statistics.chance import wilson
 from edgeloop.statistics.verdict import accuracy, span
-from simulations.engine.companion import planned_rounds
-from simulations.engine.run import simulate
+from simulations.api import execute
 from simulations.engine.stacking_benchmark import describe_choice
 from simulations.ktl.command import ktl
 from simulations.results.folder import BESIDE
-from simulations.results.measurements import in_words
 from simulations.settings import RunSettings
-from simulations.sinks import Sink, parse_sinks
+from simulations.sinks import parse_sinks
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,20 +38,7 @@ def simulate_command(
 ) -> None:
     """Simulate federated learning; run the same command again to continue after a stop."""
     folder = out or settings.folder()
-    _show(_with_progress(settings, folder, parse_sinks(sink or [])), folder)
-
-
-def _with_progress(settings: RunSettings, folder: Path, sinks: Sequence[Sink]) -> Mapping[str, Any]:
-    names = (settings.algorithm, *settings.beside)
-    ends = list(accumulate(planned_rounds(settings)))
-    with console.progress(", then ".join(names), ends[-1]) as report:
-
-        def watch(done: int, accuracy: float | None) -> None:
-            name = names[min(bisect_left(ends, max(done, 1)), len(names) - 1)]
-            beside = f"{name}: " if settings.beside else ""
-            report(done, f"{beside}accuracy {in_words(accuracy)}")
-
-        return simulate(settings, folder, watch, sinks)
+    _show(execute(settings, folder, parse_sinks(sink or [])).summary, folder)
 
 
 def _show_privacy(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -49,6 +49,7 @@ class Row:
         auc: mean of the clients' AUCs, weighted by test samples; None where no client has one.
         epsilon: what the client that spent most has spent after the round; None without privacy.
         measures: the algorithm's own numbers of what the round led to, where it judges them.
+        metrics: what was asked for beside, the mean of the clients, weighted by test samples.
     """
 
     round: int
@@ -65,6 +66,7 @@ class Row:
     auc: float | None = None
     epsilon: float | None = None
     measures: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     def line(self) -> str:
         """Return the row as a line of rounds.csv; what has no value is empty."""
@@ -156,6 +158,7 @@ def summary(
         "auc_by_round": [row.auc for row in rows],
         **_spent(config, rows),
         **_measured(rows),
+        **_metrics(rows),
         "accuracy_by_client": {name: accuracy([report]) for name, report in reports.items()},
         "samples_by_client": {
             name: {"train": report.train_samples, "test": report.test_samples}
@@ -183,6 +186,33 @@ def _measured(rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "measures_by_round": {name: [row.measures.get(name) for row in rows[:-1]] for name in names}
     }
+
+
+def _metrics(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return each further metric by round, None where nobody was tested."""
+    names = dict.fromkeys(name for row in rows for name in row.metrics)
+    if not names:
+        return {}
+    return {"metrics_by_round": {name: [row.metrics.get(name) for row in rows] for name in names}}
+
+
+def mean_metrics(reports: Mapping[str, Report], measured: Mapping[str, Any]) -> dict[str, float]:
+    """Return the clients' metrics' means, weighted by test samples.
+
+    Args:
+        reports: of an evaluation, by client.
+        measured: each client's metrics of it, by its name; empty of one without test samples.
+    """
+    found = {}
+    for name in dict.fromkeys(name for each in measured.values() for name in each):
+        pairs = [
+            (each[name], reports[client].test_samples)
+            for client, each in measured.items()
+            if name in each
+        ]
+        total = sum(samples for _, samples in pairs)
+        found[name] = math.fsum(value * samples for value, samples in pairs) / total
+    return found
 
 
 def _traffic(rows: Sequence[Row], clients: int) -> dict[str, float]:
@@ -220,11 +250,27 @@ def peak_memory() -> int:
 
 def picture(title: str, rows: Sequence[Row]) -> bytes:
     """Draw the accuracy over rounds, with the clients' standard deviation around it, as PNG."""
-    rounds_R = [row.round for row in rows]
-    mean_R, std_R = (
-        np.array([getattr(row, name) for row in rows], np.float64)  # None is NaN, and not drawn
-        for name in ("accuracy", "accuracy_std")
-    )
+    content = io.BytesIO()
+    drawn = draw(title, *([getattr(row, name) for row in rows] for name in COLUMNS[:3]))
+    drawn.savefig(content, format="png")
+    return content.getvalue()
+
+
+def draw(
+    title: str,
+    rounds_R: Sequence[int],
+    means: Sequence[float | None],
+    stds: Sequence[float | None],
+) -> Figure:
+    """Draw the accuracy over rounds, with the clients' standard deviation around it.
+
+    Args:
+        title: of the figure.
+        rounds_R: their numbers.
+        means: the accuracy of each; None is not drawn.
+        stds: the clients' standard deviation of each.
+    """
+    mean_R, std_R = (np.array(each, np.float64) for each in (means, stds))  # None is NaN
     figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     low_R, high_R = (mean_R - std_R).clip(0, 1), (mean_R + std_R).clip(0, 1)
@@ -234,6 +280,4 @@ def picture(title: str, rows: Sequence[Row]) -> bytes:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="0.9")
     axes.legend(loc="lower right")
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
+    return figure

@@ -141,6 +141,22 @@ class FinishedRun:
         path = self.folder / PARTITION
         return _read(path, Partition) if path.exists() else None
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the lines of rounds.csv by column, numbers where there are, None for empty cells.
+
+        Raises:
+            RunError: if the file is not there, or a cell is no number.
+        """
+        path = self.folder / "rounds.csv"
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                return [
+                    {name: json.loads(cell) if cell else None for name, cell in row.items()}
+                    for row in csv.DictReader(file)
+                ]
+        except (OSError, TypeError, ValueError, csv.Error) as error:
+            raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
     def columns(self, names: Sequence[str]) -> dict[str, dict[int, float]]:
         """Return columns of rounds.csv by name and round, without empty cells.
 
