@@ -3,17 +3,34 @@
 Shape suffixes: N samples, B of them in a batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgeloop.seeds import derive
+from edgeloop.seeds import derive, drawing
 
 if TYPE_CHECKING:  # a device may know its task's algorithm without torch
     from torch import Tensor
 
 Batch = tuple["Tensor", "Tensor"]
 """Inputs (B, ...) and labels (B,)."""
+
+
+@dataclass
+class Descent:
+    """How a client descends in a round, where it is otherwise than by plain SGD.
+
+    Attributes:
+        optimizer: makes a `torch.optim.Optimizer` of parameters and a learning rate; None for SGD.
+        factor: of the algorithm's learning rate.
+        augment: inputs (B, ...) to such inputs, before each step; None for none.
+        taken: whether a step was taken so: an algorithm may have steps of its own.
+    """
+
+    optimizer: "Callable[[Sequence[Tensor], float], Any] | None" = None
+    factor: float = 1.0
+    augment: "Callable[[Tensor], Tensor] | None" = None
+    taken: bool = False
 
 
 @dataclass(frozen=True)
@@ -27,6 +44,7 @@ class Batches:
             reference does.
         seed: of this client's randomness in this round.
         shuffle: take the samples in a new order in each epoch; else as they lie, in every epoch.
+        descent: how they are learned from, where it is otherwise than by plain SGD.
     """
 
     inputs: "Tensor"
@@ -34,6 +52,7 @@ class Batches:
     size: int
     seed: int = 0
     shuffle: bool = False
+    descent: Descent | None = None
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -55,7 +74,16 @@ class Batches:
         return numbers.view(len(self), self.size)
 
     def epoch(self, epoch: int | str) -> Iterator[Batch]:
-        """Return an epoch's batches; the argument is that of `order`."""
+        """Return an epoch's batches, augmented where that is asked; the argument is `order`'s."""
+        augment = None if self.descent is None else self.descent.augment
+        for number, (inputs, labels) in enumerate(self._plain_epoch(epoch)):
+            if augment is not None:
+                seed = derive(self.seed, "augment", epoch, number)
+                with drawing(seed, inputs.device):
+                    inputs = augment(inputs)
+            yield inputs, labels
+
+    def _plain_epoch(self, epoch: int | str) -> Iterator[Batch]:
         if self.shuffle:
             for rows_B in self.order(epoch).to(self.labels.device):
                 yield self.inputs[rows_B], self.labels[rows_B]

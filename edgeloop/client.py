@@ -19,6 +19,7 @@ from edgeloop.answers import Report as Report
 from edgeloop.client_model import ClientModel
 from edgeloop.client_model import same as same
 from edgeloop.data import ClientData, Samples
+from edgeloop.errors import ConfigError
 from edgeloop.models.split import SplitModel
 from edgeloop.privacy import accounting, dp_sgd
 from edgeloop.privacy.secret import NoiseSecret, digest
@@ -26,6 +27,7 @@ from edgeloop.protocol import wire
 from edgeloop.protocol.wire import NotFiniteError, WireError
 from edgeloop.seeds import derive
 from edgeloop.training.compute import Compute
+from edgeloop.training.descent import DescentPlan
 from edgeloop.training.evaluation import Evaluation
 from edgeloop.training.threads import Threads, choose
 
@@ -64,6 +66,7 @@ class Client(ClientModel[U, B]):
             samples of each step anyway.
         compute: where and how.
         secret: trains with differential privacy, and has its noise from there.
+        descents: how it descends in a round; None for plain SGD in all of them.
 
     Raises:
         ConfigError: if there is no such device here, or the algorithm cannot be private.
@@ -82,12 +85,14 @@ class Client(ClientModel[U, B]):
         shuffle: bool = False,
         compute: Compute = Compute(),  # noqa: B008 - it is frozen
         secret: NoiseSecret | None = None,
+        descents: DescentPlan | None = None,
     ) -> None:
         super().__init__(name, algorithm, model, data, compute)
         self.batch_size = batch_size
         self._seed = seed
         self._shuffle = shuffle
         self._secret = secret
+        self._descents = descents
         if secret is not None:
             dp_sgd.check_model(model, name)
             self._recipe()
@@ -130,7 +135,9 @@ class Client(ClientModel[U, B]):
     def _train_round(self, batches: Batches, broadcast: B, release: Release | None) -> U:
         with self._dropout_seed(batches.seed, "train"):
             if self._secret is None or release is None:
-                return self._algorithm.train(self.model, batches, broadcast)
+                upload = self._algorithm.train(self.model, batches, broadcast)
+                self._check_descent(batches)
+                return upload
             return dp_sgd.train_private(
                 recipe=self._recipe(),
                 model=self.model,
@@ -139,6 +146,19 @@ class Client(ClientModel[U, B]):
                 asked=self._secret.privacy,
                 key=release.key,
             )
+
+    def _check_descent(self, batches: Batches) -> None:
+        """See that the algorithm has descended as asked.
+
+        Raises:
+            ConfigError: if its steps are its own.
+        """
+        how = batches.descent
+        if how is None or how.taken or not len(batches):
+            return
+        if how.optimizer is not None or how.factor != 1:
+            problem = "the algorithm's clients take steps of their own, which nothing replaces"
+            raise ConfigError("optimizer", problem, "leave out optimizer and schedule")
 
     def evaluate_round(self, round_number: int, broadcast: B) -> EvaluatedRound:
         """Take over a round's broadcast, and evaluate with it."""
@@ -244,11 +264,14 @@ class Client(ClientModel[U, B]):
             shuffle=self._shuffle,
             compute=self._compute,
             secret=None if algorithm is not None else self._secret,
+            descents=self._descents,
         )
 
     def _batches(self, *when: str | int) -> Batches:
         seed = derive(self._seed, "client", self.name, *when)
-        return Batches(*self._train, self.batch_size, seed, self._shuffle)
+        number = when[-1] if isinstance(when[-1], int) else 0
+        descent = None if self._descents is None else self._descents.at(number)
+        return Batches(*self._train, self.batch_size, seed, self._shuffle, descent)
 
     def choose_threads(self, threads: Threads) -> int:
         """Set this process's threads: a number, or "auto" for a measurement with this model."""

@@ -21,6 +21,7 @@ from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive, drawing
 from edgeloop.training.compute import Compute, usable_device
 from edgeloop.training.evaluation import Evaluation, evaluate
+from edgeloop.training.metrics import Metric
 from edgeloop.training.sgd import PASS_SIZE
 
 U = TypeVar("U")
@@ -36,6 +37,10 @@ class ClientModel(Generic[U, B]):
         model: of this client alone.
         data: of this client alone.
         compute: where and how.
+
+    Attributes:
+        metrics: what every evaluation measures beside accuracy and AUC, by name.
+        measured: what the last one has measured; empty without test samples.
 
     Raises:
         ConfigError: if there is no such device here.
@@ -58,6 +63,8 @@ class ClientModel(Generic[U, B]):
         self._train = self._to_tensor(data.train.inputs), self._to_tensor(data.train.labels)
         self._test = self._to_tensor(data.test.inputs), self._to_tensor(data.test.labels)
         self._hits_N = torch.zeros(len(self._test[1]), dtype=torch.bool)
+        self.metrics: Mapping[str, Metric] = {}
+        self.measured: Mapping[str, float] = {}
 
     def _to_tensor(self, array: npt.NDArray[Any]) -> Tensor:
         tensor = torch.tensor(array, device=self._device)
@@ -106,8 +113,17 @@ class ClientModel(Generic[U, B]):
         targets = self._algorithm.targets(broadcast, self._device)
         predict = partial(self._algorithm.predict, self.model)
         compared = self._algorithm.auc_scores
-        found = evaluate(lambda inputs: predict(inputs, targets), *self._test, compared)
+        scores: list[Tensor] = []
+
+        def noted(scores_NC: Tensor) -> Tensor:
+            scores.append(scores_NC)
+            return compared(scores_NC)
+
+        found = evaluate(lambda inputs: predict(inputs, targets), *self._test, noted)
         self._hits_N = found.hits_N
+        if self.metrics and len(self._test[1]):
+            arrays = scores[0].detach().cpu().numpy(), self._test[1].cpu().numpy()
+            self.measured = {name: metric(*arrays) for name, metric in self.metrics.items()}
         return found
 
     def hits(self) -> bytes:

@@ -16,7 +16,6 @@ from edgeloop.generator import Generator, Images
 from edgeloop.generators import manifest
 from edgeloop.generators.diffusion import SCHEME
 from edgeloop.generators.manifest import PARTS
-from edgeloop.runtime.plugins import GENERATORS
 
 AVERAGED = (2, 4, 16, 64, 1000)
 """How many latents the averages are of: FedKTL's centroids are, or come near, averages."""
@@ -36,7 +35,7 @@ def facts(reference: str, generator: Generator) -> list[tuple[str, str]]:
         ("image", f"{shape} (channels, height, width)"),
     ]
     if generators.is_of_others(reference):
-        return [*known, ("from", GENERATORS.origins(reference.partition(":")[0], ()))]
+        return [*known, ("from", generators.origin(reference))]
     if reference.startswith((generators.TRITON, SCHEME)):
         return [*known, ("where", reference)]
     folder = generators.folder_of(reference)

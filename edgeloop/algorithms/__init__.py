@@ -8,7 +8,6 @@ import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,7 +18,7 @@ from edgeloop.protocol import robust_rules
 from edgeloop.protocol.robust_rules import RobustChoice, RobustRule
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime import modules, wording
-from edgeloop.runtime.plugins import ALGORITHMS
+from edgeloop.runtime.plugins import ALGORITHMS, Brought
 
 if TYPE_CHECKING:
     from edgeloop.generator import Generator
@@ -53,11 +52,8 @@ def info(name: str) -> AlgorithmInfo:
     Raises:
         ConfigError: if there is no such algorithm, there are two, or another package's is broken.
     """
-    with _found(name) as module:
-        try:
-            found = modules.constant(module, "INFO")
-        except AttributeError:  # it is made otherwise, or not at all
-            found = import_module(module).INFO
+    with _found(name) as place:
+        found = _constant(place, "INFO")
         if not isinstance(found, AlgorithmInfo):
             raise TypeError("its INFO is no AlgorithmInfo")
     return found
@@ -85,11 +81,8 @@ def check_options(name: str, which: str, options: Mapping[str, Any], **facts: An
         ConfigError: as `config` and `variant_options`.
     """
     whole = {**variant_options(name, which), **options}
-    with _found(name) as module:
-        try:
-            kind = modules.constant(module, "Config")
-        except AttributeError:  # it is made otherwise
-            kind = import_module(module).Config
+    with _found(name) as place:
+        kind = _constant(place, "Config")
     fields = {field.name for field in dataclasses.fields(kind)}
     _configured(name, kind, {**{key: facts[key] for key in fields & facts.keys()}, **whole})
 
@@ -278,9 +271,24 @@ def variant_options(name: str, which: str) -> Mapping[str, Any]:
     return variants[which]
 
 
-def _module(name: str) -> ModuleType:
-    with _found(name) as module:
-        found = import_module(module)
+def _constant(place: Any, name: str) -> Any:
+    """Return one of the names of an algorithm; its module is not imported for it, if it can be.
+
+    Args:
+        place: what `_found` yields.
+        name: INFO or Config.
+    """
+    if not isinstance(place, str):
+        return getattr(place, name)
+    try:
+        return modules.constant(place, name)
+    except AttributeError:  # it is made otherwise, or not at all
+        return getattr(import_module(place), name)
+
+
+def _module(name: str) -> Any:
+    with _found(name) as place:
+        found = import_module(place) if isinstance(place, str) else place
         lacking = [part for part in ("INFO", "Config", "build") if not hasattr(found, part)]
         if lacking:
             raise AttributeError(f"it has no {lacking[0]}")
@@ -288,8 +296,11 @@ def _module(name: str) -> ModuleType:
 
 
 @contextmanager
-def _found(name: str) -> Iterator[str]:
-    """Find an algorithm's module, and say whose it is where it then fails.
+def _found(name: str) -> Iterator[Any]:
+    """Find an algorithm, and say whose it is where it then fails.
+
+    Yields:
+        the name of its module; or the object that has `INFO`, `Config` and `build`.
 
     Raises:
         ConfigError: if there is none, or there are two, or another package's fails.
@@ -298,7 +309,10 @@ def _found(name: str) -> Iterator[str]:
     point = ALGORITHMS.find(name, ours)
     if point is not None:
         with ALGORITHMS.asked(point):
-            yield point.module
+            if isinstance(point, Brought) or point.attr:
+                yield point.load()
+            else:
+                yield point.module
     elif name in ours:
         yield f"{__name__}.{name.replace('-', '_')}"
     else:

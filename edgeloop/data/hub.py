@@ -48,15 +48,37 @@ def read(
         DataError: `datasets` is not installed or cannot read it, or see `read_parquet`.
     """
     name = str(source).removeprefix(PREFIX)
+    splits = _splits(optional("datasets", "datasets", _EXTRA), name)
+    return read_splits(splits, str(source), size, wanted, asked)
+
+
+def read_splits(
+    splits: Mapping[str, Any],
+    source: str,
+    size: Size = None,
+    wanted: Callable[[int], Indices] | None = None,
+    asked: Columns = BY_NAME,
+) -> Pool:
+    """Read the splits of a data set that the library has opened; see `read`.
+
+    Args:
+        splits: each a `datasets.Dataset`, by its name.
+        source: what they are called in a message.
+        size: see `read_parquet`.
+        wanted: see `read_parquet`.
+        asked: see `read_parquet`.
+
+    Raises:
+        DataError: as of `read`.
+    """
     library = optional("datasets", "datasets", _EXTRA)
-    splits = _splits(library, name)
     with tempfile.TemporaryDirectory() as folder:
         for split, rows in splits.items():
             _encoded(library, rows).to_parquet(str(Path(folder, f"{split}.parquet")))
         try:
             return read_parquet(Path(folder), size, wanted, asked)
         except DataError as error:
-            field = error.field.replace(folder, str(source))
+            field = error.field.replace(folder, source)
             raise DataError(field, error.problem, error.remedy) from error
 
 

@@ -15,8 +15,15 @@ from numpy.typing import NDArray
 from edgeloop.data.dirichlet import DirichletDraw, Indices, dirichlet, exdir
 from edgeloop.data.samples import Labels
 from edgeloop.errors import ConfigError, DataError, choose
+from edgeloop.runtime.plugins import PARTITIONS, Point
 
 Kind = Literal["iid", "pathological", "dirichlet", "natural", "exdir"]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+
+def kinds() -> list[str]:
+    """Return the names of the partitions: this package's, then others'."""
+    return [*KINDS, *(name for name in PARTITIONS.names() if name not in KINDS)]
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,8 @@ class Partition:
     Attributes:
         kind: `iid`: every client sees every class; `pathological`: `classes_per_client` of them;
             `dirichlet`: shares drawn from Dir(alpha); `natural`: the clients of the source;
-            `exdir`: `classes_per_client` drawn classes, and shares of them from Dir(alpha).
+            `exdir`: `classes_per_client` drawn classes, and shares of them from Dir(alpha); or the
+            name of a function that another package brings, or a person by its import path.
         clients: the number of clients; `natural` ignores it.
         alpha: the Dirichlet concentration; the smaller, the more skewed.
         classes_per_client: of `pathological` and `exdir`.
@@ -41,7 +49,7 @@ class Partition:
         ConfigError: a field out of range.
     """
 
-    kind: Kind
+    kind: str
     clients: int = 20
     alpha: float = 0.1
     classes_per_client: int = 2
@@ -53,10 +61,8 @@ class Partition:
     max_tries: int = 1000
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise ConfigError(
-                "partition", f"there is no {self.kind!r}", choose(self.kind, get_args(Kind))
-            )
+        if self.kind not in kinds():
+            raise ConfigError("partition", f"there is no {self.kind!r}", choose(self.kind, kinds()))
         for field in ("clients", "classes_per_client", "batch_size", "samples", "max_tries"):
             value = getattr(self, field)
             if value is not None and value < 1:
@@ -100,6 +106,9 @@ def assign(
         raise DataError("clients", problem, "use fewer clients")
     if partition.kind in ("dirichlet", "exdir"):
         return _drawn_shares(partition, labels, classes, draw)
+    point = PARTITIONS.find(partition.kind, KINDS)
+    if point is not None:
+        return _of_others(point, partition, labels, draw)
     return _pathological(partition, labels, classes, draw)
 
 
@@ -131,6 +140,27 @@ def _natural(natural: Indices | None) -> list[Indices]:
         remedy = "name a column `client` or `subject`, or use iid, pathological, dirichlet or exdir"
         raise DataError("partition", "natural, but this source names no clients", remedy)
     return [np.flatnonzero(natural == name) for name in np.unique(natural)]
+
+
+def _of_others(
+    point: Point, partition: Partition, labels: Labels, draw: RandomState
+) -> list[Indices]:
+    """Return the shares that a function of others makes, checked.
+
+    Raises:
+        ConfigError: if it fails, or makes something else than one share of indices a client.
+    """
+    with PARTITIONS.asked(point):
+        made = point.load()(labels, partition, draw)
+        shares = [np.asarray(share, np.int64).reshape(-1) for share in made]
+        if len(shares) != partition.clients:
+            raise ValueError(f"it made {len(shares)} shares for {partition.clients} clients")
+        every = np.concatenate(shares)
+        if len(every) and not 0 <= every.min() <= every.max() < len(labels):
+            raise ValueError(f"it gave samples that are not among the {len(labels)}")
+        if len(np.unique(every)) < len(every):
+            raise ValueError("it gave a sample to two clients")
+    return shares
 
 
 def _drawn_shares(

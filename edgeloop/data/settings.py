@@ -1,15 +1,22 @@
 """How a source is read and divided, as a simulation, a command and a device are asked alike."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from edgeloop.data.columns import Columns
 from edgeloop.data.partitions import Kind, Partition
 from edgeloop.data.pfllib import Layout
 from edgeloop.runtime.config import Settings
+from edgeloop.runtime.plugins import PARTITIONS
 
 PartitionSeed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of the data partition.")]
+
+
+def _or_others(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Take the name of a partition that others bring, too."""
+    others = isinstance(value, str) and value in PARTITIONS.names()
+    return value if others else handler(value)
 
 
 class PartitionSettings(Settings):
@@ -17,8 +24,8 @@ class PartitionSettings(Settings):
 
     layout: Layout = "files"
     """Layout: files, or signal to undo interleaving."""
-    partition: Kind | None = None
-    """Partition: iid, pathological, dirichlet, exdir, or natural."""
+    partition: Annotated[Kind, WrapValidator(_or_others)] | None = None
+    """Partition: iid, pathological, dirichlet, exdir, natural, or another package's."""
     alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Partition.alpha
     """Concentration of dirichlet and exdir: smaller is more skewed."""
     classes_per_client: Annotated[int, Field(ge=1)] = Partition.classes_per_client

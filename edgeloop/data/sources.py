@@ -5,10 +5,8 @@ entry points of `edgeloop.sources`, each a `Source`.
 """
 
 import logging
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -37,33 +35,15 @@ from edgeloop.data.partitions import Partition, draw_indices
 from edgeloop.data.pfllib import Layout, merge, open_folder
 from edgeloop.data.sample import NAME, fashion_sample
 from edgeloop.data.samples import Pool
+from edgeloop.data.source import Source as Source
+from edgeloop.data.source import readable as readable
 from edgeloop.data.table_reading import read_table
 from edgeloop.errors import ConfigError, DataError, EdgeloopError, choose
 from edgeloop.runtime import modules
 from edgeloop.runtime.plugins import SOURCES as SOURCE_PLUGINS
+from edgeloop.runtime.plugins import reference
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Source:
-    """A layout of undivided data.
-
-    Attributes:
-        layout: what it is called.
-        matches: whether a path has it.
-        read: reads the path; gets a size where `resizes`, and what is wanted where `sparing`.
-        resizes: whether it has images that can be resized.
-        sparing: whether reading takes less time where fewer samples are wanted.
-        named: whether it is a table whose columns can be named: `read` then takes `asked`.
-    """
-
-    layout: str
-    matches: Callable[[Path], bool]
-    read: Callable[..., Pool]
-    resizes: bool = False
-    sparing: bool = False
-    named: bool = False
 
 
 SOURCES = (
@@ -202,10 +182,8 @@ def layout_of(source: str | Path, columns: Columns = BY_NAME) -> Source:
         DataError: a source that is missing or in none of them.
     """
     path = _path(source)
-    if str(source) == NAME:
-        return Source("embedded", Path.exists, lambda _: fashion_sample())
-    if hub.is_reference(source):
-        return HUB
+    if (named := _named(source)) is not None:
+        return named
     with readable():
         if not path.exists():
             raise DataError(str(source), "no such file or folder", _missing(path))
@@ -227,6 +205,23 @@ def layout_of(source: str | Path, columns: Columns = BY_NAME) -> Source:
     raise DataError(str(source), problem, "name a folder or a file that docs/data.md has")
 
 
+def _named(source: str | Path) -> Source | None:
+    """Return the layout of a source that is no path, or that a person names with it; else None."""
+    text = str(source)
+    if text == NAME:
+        return Source("embedded", Path.exists, lambda _: fashion_sample())
+    if hub.is_reference(source):
+        return HUB
+    given = SOURCE_PLUGINS.brought(text)
+    if isinstance(given, Source):
+        return given
+    named = reference(text)
+    if named is None or named.path not in SOURCE_PLUGINS.names():
+        return None
+    theirs, rest = of_others(named.path), Path(named.rest or "")
+    return replace(theirs, read=lambda _, *more, **asked: theirs.read(rest, *more, **asked))
+
+
 def _first(path: Path, fits: Sequence[Source]) -> Source:
     """Return the first of the layouts that fit, and name the others."""
     if len(fits) > 1:
@@ -239,7 +234,7 @@ def _first(path: Path, fits: Sequence[Source]) -> Source:
 def _recognised(path: Path) -> tuple[Source | None, list[str]]:
     """Return the first of other packages' layouts that fits, and what is wrong with others."""
     broken: list[str] = []
-    for name in SOURCE_PLUGINS.names():
+    for name in SOURCE_PLUGINS.packaged():
         try:
             theirs = of_others(name)
             if theirs.matches(path):
@@ -259,28 +254,22 @@ def is_divided(source: str | Path) -> bool:
         return str(source) != NAME and is_client_folder(_path(source))
 
 
+def admit(source: str) -> str:
+    """Let in the reader that a person names by an import path, `pkg.module:NAME:PATH`.
+
+    Returns:
+        the source.
+    """
+    if hub.is_reference(source) or Path(source).exists():
+        return source
+    return SOURCE_PLUGINS.admit(source)
+
+
 def _path(source: str | Path) -> Path:
     """Return a source's path; an empty name would be the folder that the command runs in."""
     if source == "":
         raise DataError("data", "is empty", f"name a file or a folder, or {NAME}")
     return Path(source)
-
-
-@contextmanager
-def readable() -> Iterator[None]:
-    """Say it as bad input where a file or a folder of a source cannot be read.
-
-    Raises:
-        DataError: naming it, in the place of an OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None:
-            raise
-        problem = f"cannot be read ({error.strerror})"
-        remedy = "let this user read it, and every folder within it, or move it away"
-        raise DataError(os.fsdecode(error.filename), problem, remedy) from error
 
 
 def _divided(

@@ -7,6 +7,7 @@ triton://HOST:PORT/NAME    served; see `edgeloop.generators.triton`
 diffusers:FOLDER?prompt=T  a Stable Diffusion folder; see `edgeloop.generators.diffusion`
 NAME:ANYTHING              of another package, which reads what is behind the colon: an entry point
                            of `edgeloop.generators`, a function from that to a `Generator`
+pkg.module:NAME:ANYTHING   the same by its import path, where a person at this machine names it
 """
 
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from edgeloop.errors import ConfigError, GeneratorError, choose
 from edgeloop.generator import Generator
 from edgeloop.generators.manifest import MANIFEST
-from edgeloop.runtime import atomic_files
+from edgeloop.runtime import atomic_files, plugins
 from edgeloop.runtime.plugins import GENERATORS
 
 EMBEDDED = "digits"
@@ -52,8 +53,9 @@ def load(
         ConfigError: if it is another package's, and that is broken, or there are two of its name.
         GeneratorError: if there is none, it is damaged, or it cannot be reached in time.
     """
-    if is_of_others(reference):
-        return _of_others(*reference.split(":", 1))
+    others = _named(reference)
+    if others is not None:
+        return _of_others(*others)
     if reference.startswith(TRITON):
         from edgeloop.generators.triton import TritonGenerator  # needs tritonclient
 
@@ -67,10 +69,34 @@ def load(
     return OnnxGenerator(folder_of(reference))
 
 
+def admit(text: str) -> str:
+    """Let in a generator that a person names by an import path, `pkg.module:NAME:ANYTHING`.
+
+    Returns:
+        the reference.
+    """
+    first = text.partition(":")[0]
+    return text if first in (*_OURS, *GENERATORS.packaged()) else GENERATORS.admit(text)
+
+
+def origin(reference: str) -> str:
+    """Return where another's generator is from."""
+    named = _named(reference)
+    return "" if named is None else GENERATORS.origins(named[0], ())
+
+
 def is_of_others(reference: str) -> bool:
     """Return whether a reference names a generator of another package."""
-    name, colon, _ = reference.partition(":")
-    return bool(colon) and name in GENERATORS.names()
+    return _named(reference) is not None
+
+
+def _named(reference: str) -> tuple[str, str] | None:
+    """Return the name that another brings a generator by, and what it is to be called with."""
+    path = plugins.reference(reference)
+    if path is not None and path.path in GENERATORS.names():
+        return path.path, path.rest or ""
+    name, colon, rest = reference.partition(":")
+    return (name, rest) if colon and name in GENERATORS.names() else None
 
 
 def _of_others(name: str, rest: str) -> Generator:

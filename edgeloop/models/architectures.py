@@ -7,77 +7,24 @@ An architecture is named as a string: a base, and where its head is not one line
 sign and the kind of head (`edgeloop.models.layered`).
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Protocol
 
 import torch
 from torch import nn
 
 from edgeloop.errors import InputError, ModelError, choose
-from edgeloop.models.cnn import cnn
+from edgeloop.models import own
+from edgeloop.models.families import BASES, SIGNALS, TEXTS, VECTORS, Base, Shape
 from edgeloop.models.known_names import ARCHITECTURES as ARCHITECTURES
 from edgeloop.models.layered import split_name
-from edgeloop.models.mlp import mlp
-from edgeloop.models.resnet import resnet
-from edgeloop.models.sensors import sensor_cnn
-from edgeloop.models.small import SMALL, small
 from edgeloop.models.split import SplitModel, features_of
-from edgeloop.models.text import TOKENS, text
-from edgeloop.models.transformer import transformer
-from edgeloop.models.vision import VISION, is_there, vision
+from edgeloop.models.text import TOKENS
+from edgeloop.models.vision import VISION, is_there
 from edgeloop.runtime import modules
-from edgeloop.runtime.plugins import MODELS
+from edgeloop.runtime.plugins import MODELS, Brought
 from edgeloop.seeds import drawing
-
-Shape = tuple[int, ...]
-Base = Callable[[Shape, int], nn.Module]
-"""The shape of an input and C to a network: (B, *shape) to features, (B, D) or (B, D, ...)."""
-Text = Callable[[Shape, int, int], nn.Module]
-
-_IMAGES: Mapping[str, Base] = {
-    "cnn": cnn,
-    **{f"resnet{2 * n + 2}": partial(resnet, stages=n) for n in (1, 2, 3, 4)},
-    **{name: partial(small, build=build) for name, build in SMALL.items()},
-    "hcnn1": partial(cnn, convolutions=1),
-    "hcnn1-512": partial(cnn, convolutions=1, hidden=(512,)),
-    "hcnn2-512": partial(cnn, hidden=(512,)),
-    "hcnn1-1024": partial(cnn, convolutions=1, hidden=(1024,)),
-    "hcnn2-1024": partial(cnn, hidden=(1024,)),
-    "hcnn1-1024-512": partial(cnn, convolutions=1, hidden=(1024, 512)),
-    "hcnn2-1024-512": partial(cnn, hidden=(1024, 512)),
-    **{
-        name: partial(vision, name=theirs, family=family)
-        for name, (theirs, family) in VISION.items()
-    },
-}
-_SIGNALS: Mapping[str, Base] = {
-    **{f"harcnn-s{s}": partial(sensor_cnn, blocks=2, kernel=9, stride=s) for s in (1, 2, 3)},
-    **{f"harcnn1-s{s}": partial(sensor_cnn, blocks=1, kernel=9, stride=s) for s in (1, 2, 3)},
-    **{f"harcnn3-s{s}": partial(sensor_cnn, blocks=3, kernel=5, stride=s) for s in (1, 2)},
-    "harcnn-s1-1024-512": partial(sensor_cnn, blocks=2, kernel=9, stride=1, hidden=(1024, 512)),
-}
-# The width of these follows K.
-_TEXTS: Mapping[str, Text] = {
-    **{kind: partial(text, kind=kind) for kind in ("fasttext", "textlr", "lstm", "bilstm", "gru")},
-    **{
-        f"transformer-l{layers}-h{heads}": partial(transformer, layers=layers, heads=heads)
-        for layers, heads in (
-            *((1, 8), (2, 8), (4, 8), (8, 8), (16, 8)),
-            *((4, 1), (4, 2), (4, 4), (4, 16)),
-            *((1, 1), (2, 2), (16, 16)),
-        )
-    },
-}
-_VECTORS: Mapping[str, Base] = {
-    "mlp": mlp,
-    "mlp-200": partial(mlp, hidden=(200,)),
-    "mlp-500": partial(mlp, hidden=(500,)),
-    "mlp-1000-500": partial(mlp, hidden=(1000, 500)),
-    "mlp-1000-500-200": partial(mlp, hidden=(1000, 500, 200)),
-}
-_BASES: Mapping[str, Base] = {**_IMAGES, **_SIGNALS, **_VECTORS}
 
 
 @dataclass(frozen=True)
@@ -88,10 +35,12 @@ class Architecture:
         build: makes the base, with fresh weights from torch's stream, of a shape and C; raises
             ValueError or RuntimeError for a shape that does not fit, then or in its first pass.
         shape: of the inputs that it is made for, channels first.
+        whole: whether it makes a whole classifier, to logits (B, C), which `own` takes apart.
     """
 
     build: Base
     shape: Shape
+    whole: bool = False
 
 
 # What a shape that does not fit raises: unpacking and convolutions that run out of pixels.
@@ -154,14 +103,17 @@ def build(
     _, kind = split_name(architecture)
     try:
         with drawing(seed):
-            base = _base(name, shape, classes, width)
-            features = width if name in _TEXTS else _features(name, shape, classes, base)
-            return SplitModel(base, width, classes, features, kind)
+            base, head = _halves(name, shape, classes, width)
+            features = width if name in TEXTS else _features(name, shape, classes, base)
+            model = SplitModel(base, width, classes, features, kind)
     except InputError:
         raise
     except _NO_FIT:
-        feature_width(name, shape, width)  # says so if it is the shape
+        feature_width(name, shape, width, classes)  # says so if it is the shape
         raise
+    if head is not None and features == width and not kind:
+        model.head = head  # its own, with the weights that it came with
+    return model
 
 
 def initial_model(config: InitialModel) -> SplitModel:
@@ -173,22 +125,25 @@ def initial_model(config: InitialModel) -> SplitModel:
     return build(config.architecture, config.shape, config.classes, config.width, config.seed)
 
 
-def feature_width(architecture: str, shape: Shape, width: int = 512) -> int:
+def feature_width(
+    architecture: str, shape: Shape, width: int = 512, classes: int | None = None
+) -> int:
     """Return D, the number of features an architecture's base makes of one input.
 
     Args:
         architecture: as for `build`.
         shape: of one input.
         width: K, which decides the width of a network for texts.
+        classes: C, which a whole classifier must make; None where it does not matter.
 
     Raises:
         ModelError: as `build`.
     """
     name = _known(architecture)
-    features = _probe(name, shape, width)
+    features = _probe(name, shape, width, classes)
     if features is None:
         problem = f"does not fit inputs of shape {shape}" + (
-            "" if _probe(name, shape, 512) is None else f" with a width of {width}"
+            "" if _probe(name, shape, 512, classes) is None else f" with a width of {width}"
         )
         remedy = ", ".join(fitting(shape, width)) or "inputs of shape (channels, height, width)"
         raise ModelError(name, problem, f"use {remedy}")
@@ -235,11 +190,11 @@ def usual_shape(architecture: str) -> Shape:
     name = _known(architecture)
     if (theirs := _of_a_file(name)) is not None:
         return theirs.shape
-    if name in _TEXTS:
+    if name in TEXTS:
         return (TOKENS,)
-    if name in _VECTORS:
+    if name in VECTORS:
         return (5000,)
-    if name in _SIGNALS:
+    if name in SIGNALS:
         return (9, 1, 128)
     return (1, 28, 28) if name.startswith("hcnn") else (3, 32, 32)
 
@@ -253,9 +208,33 @@ def base_without_data(
         ModelError: as `build`.
     """
     name = _known(architecture)
-    feature_width(name, shape, width)
+    feature_width(name, shape, width, classes)
     with torch.device("meta"):
         return _base(name, shape, classes, width)
+
+
+def is_whole(architecture: str) -> bool:
+    """Return whether an architecture is a person's own whole classifier.
+
+    Raises:
+        ConfigError: as `build`.
+        ModelError: an unknown architecture.
+    """
+    theirs = _of_a_file(_known(architecture))
+    return theirs is not None and theirs.whole
+
+
+def give(name: str, made: object) -> None:
+    """Take a person's own network by a name, in the place of an earlier one of that name.
+
+    Args:
+        name: in small letters.
+        made: what `own.maker` takes, or an `Architecture`.
+    """
+    MODELS.give(name, made)
+    _probe.cache_clear()
+    for key in [key for key in _widths if key[0] == name]:
+        del _widths[key]
 
 
 def _known(architecture: str) -> str:
@@ -274,7 +253,15 @@ def _of_a_file(name: str) -> Architecture | None:
         ConfigError: if it is another package's, and broken, or there are two of its name.
     """
     point = MODELS.find(name, built_in())
-    return _own_files().get(name) if point is None else MODELS.load(point, Architecture)
+    if point is None:
+        return _own_files().get(name)
+    if not isinstance(point, Brought):
+        return MODELS.load(point, Architecture)
+    with MODELS.asked(point):
+        made = point.load()
+        if isinstance(made, Architecture):
+            return made
+        return Architecture(own.maker(made), (3, 32, 32), whole=True)
 
 
 def _features(name: str, shape: Shape, classes: int, base: nn.Module) -> int:
@@ -284,12 +271,27 @@ def _features(name: str, shape: Shape, classes: int, base: nn.Module) -> int:
     return _widths[name, shape, classes]
 
 
+def _halves(
+    name: str, shape: Shape, classes: int | None, width: int
+) -> tuple[nn.Module, nn.Linear | None]:
+    """Return a base, and the head that it came with, where it is a whole classifier."""
+    theirs = None if name in TEXTS else _of_a_file(name)
+    if theirs is None or not theirs.whole:
+        return _base(name, shape, classes or 1, width), None
+    network = theirs.build(shape, classes or 1)
+    return own.take_apart(network, shape, classes, name)
+
+
 def _base(name: str, shape: Shape, classes: int, width: int) -> nn.Module:
-    if name in _TEXTS:
-        return _TEXTS[name](shape, classes, width)
+    if name in TEXTS:
+        return TEXTS[name](shape, classes, width)
     if (theirs := _of_a_file(name)) is not None:
-        return theirs.build(shape, classes)
-    return _BASES[name](shape, classes)
+        return (
+            _halves(name, shape, classes, width)[0]
+            if theirs.whole
+            else theirs.build(shape, classes)
+        )
+    return BASES[name](shape, classes)
 
 
 def _fits(name: str, shape: Shape, width: int) -> bool:
@@ -300,12 +302,14 @@ def _fits(name: str, shape: Shape, width: int) -> bool:
 
 
 @cache
-def _probe(name: str, shape: Shape, width: int) -> int | None:
+def _probe(name: str, shape: Shape, width: int, classes: int | None = None) -> int | None:
     """Return D from a forward pass without data or memory; None where the shape does not fit."""
+    if name not in TEXTS and (theirs := _of_a_file(name)) is not None and theirs.whole:
+        return _halves(name, shape, classes, width)[1].in_features  # type: ignore[union-attr]
     try:
         with torch.device("meta"), torch.no_grad():
             base = _base(name, shape, 1, width).eval()
-            if name in _TEXTS:
+            if name in TEXTS:
                 return width
             return int(base(torch.empty(1, *shape)).flatten(1).shape[1])
     except InputError:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from edgeloop.errors import ModelError, choose
 from edgeloop.models.architectures import names
-from edgeloop.models.layered import split_name
+from edgeloop.models.layered import spelled, split_name
 from edgeloop.models.small import SMALL
 
 _HARCNNS = ("harcnn-s1", "harcnn-s2", "harcnn-s3")
@@ -81,7 +81,7 @@ def client_architectures(group: str, count: int) -> list[str]:
     """
     entries = GROUPS.get(_named(group))
     if entries is None:
-        entries = tuple(name.strip().lower() for name in group.split(","))
+        entries = tuple(spelled(name) for name in group.split(","))
     unknown = [name for name in entries if split_name(name)[0] not in names()]
     if unknown:
         problem = f"{unknown[0]!r} is neither a group nor an architecture"

@@ -24,13 +24,20 @@ def split_name(architecture: str) -> tuple[str, str]:
     Raises:
         ModelError: a plus sign without a kind of head that there is.
     """
-    base, plus, kind = architecture.strip().lower().partition("+")
+    base, plus, kind = architecture.strip().partition("+")
+    kind = kind.lower()
     if plus and not _KIND.fullmatch(kind):
         remedy = (
             "write relu, relu-256, mlp-256 or tanh-768 behind the plus, with widths of your own"
         )
         raise ModelError("architecture", f"{architecture!r} asks for an unknown head", remedy)
-    return base.strip(), kind
+    return spelled(base), kind
+
+
+def spelled(name: str) -> str:
+    """Return a name in small letters; an import path as it is written."""
+    name = name.strip()
+    return name if ":" in name else name.lower()
 
 
 def is_layered(architecture: str) -> bool:

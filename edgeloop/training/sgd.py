@@ -4,6 +4,7 @@ Shape suffixes: B samples of a batch, N samples, K features, C classes.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from edgeloop.algorithm import Batch, Batches, CollectedOutputs, Forward, Recipe
+from edgeloop.batches import Descent
 from edgeloop.models.split import SplitModel
 
 U = TypeVar("U")
@@ -105,7 +107,7 @@ def train_sgd(  # noqa: PLR0913 - keywords but three, most with defaults
     params: Sequence[Tensor] | None = None,
     clip: float | None = None,
 ) -> None:
-    """Train in place: SGD without momentum or decay, as released.
+    """Train in place: SGD without momentum or decay, as released, or by the batches' descent.
 
     Args:
         model: whose base and head to train; what it keeps is left alone.
@@ -122,6 +124,7 @@ def train_sgd(  # noqa: PLR0913 - keywords but three, most with defaults
     mine = model.own() if params is None else params
     groups = [list(group) for group in (mine, extra_params) if group]
     learning = [tensor for group in groups for tensor in group]
+    step = _step(learning, lr, batches.descent)
     for epoch in range(first_epoch, first_epoch + epochs):
         for batch in batches.epoch(epoch):
             clear_gradients(learning)
@@ -129,8 +132,19 @@ def train_sgd(  # noqa: PLR0913 - keywords but three, most with defaults
             if clip is not None:
                 for group in groups:
                     clip_grad_norm_(group, clip)
-            descend(learning, lr)
+            step()
     clear_gradients(learning)  # who waits for its next round holds no gradients
+
+
+def _step(learning: Sequence[Tensor], lr: float, how: Descent | None) -> Callable[[], object]:
+    """Return what takes a step by the gradients that are there."""
+    if how is None:
+        return partial(descend, learning, lr)
+    how.taken = True
+    if how.optimizer is None:
+        return partial(descend, learning, lr * how.factor)
+    step: Callable[[], object] = how.optimizer(learning, lr * how.factor).step
+    return step
 
 
 def clear_gradients(params: Iterable[Tensor]) -> None:

@@ -1,8 +1,6 @@
 """Runs an algorithm over many clients on this machine, and draws how well they learn."""
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,15 +9,14 @@ import typer
 from edgeloop.cli import console, options
 from edgeloop.statistics.chance import wilson
 from edgeloop.statistics.verdict import accuracy, span
+from simulations.api import execute
 from simulations.commands.seeds import parse_seeds, run_seeds
 from simulations.commands.seeds import show as show_seeds
-from simulations.engine.companion import planned_rounds
-from simulations.engine.run import simulate
 from simulations.engine.stacking_benchmark import describe_choice
 from simulations.ktl.command import ktl
 from simulations.results.folder import BESIDE
 from simulations.settings import RunSettings
-from simulations.sinks import Sink, parse_sinks
+from simulations.sinks import parse_sinks
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,7 +53,7 @@ def simulate_command(
         _with_seeds(settings, parse_seeds(seeds, settings.seed), sink or [], out)
         return
     folder = out or settings.folder()
-    _show(_with_progress(settings, folder, parse_sinks(sink or [])), folder)
+    _show(execute(settings, folder, parse_sinks(sink or [])).summary, folder)
 
 
 def _with_seeds(
@@ -65,23 +62,9 @@ def _with_seeds(
     folder = out or settings.folder().with_name(f"{settings.folder().name}-seeds")
 
     def run(one: RunSettings, place: Path) -> Mapping[str, Any]:
-        return _with_progress(one, place, parse_sinks(sinks), again=True)
+        return execute(one, place, parse_sinks(sinks), again=True).summary
 
     show_seeds(settings.algorithm, run_seeds(settings, seeds, folder, run), folder)
-
-
-def _with_progress(
-    settings: RunSettings, folder: Path, sinks: Sequence[Sink], again: bool = False
-) -> Mapping[str, Any]:
-    names = (settings.algorithm, *settings.beside)
-    ends = list(accumulate(planned_rounds(settings)))
-    with console.progress(", then ".join(names), ends[-1]) as report:
-
-        def watch(done: int, accuracy: float) -> None:
-            name = names[min(bisect_left(ends, max(done, 1)), len(names) - 1)]
-            report(done, f"{f'{name}: ' if settings.beside else ''}accuracy {accuracy:.4f}")
-
-        return simulate(settings, folder, watch, sinks, again)
 
 
 def _show_privacy(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

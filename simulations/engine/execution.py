@@ -21,8 +21,8 @@ from simulations.results.clients_table import Journal
 from simulations.results.folder import HISTORY
 from simulations.results.measurements import Row
 
-Watch = Callable[[int, float], None]
-"""Called after each round with how many are done, and the round's accuracy."""
+Watch = Callable[[int, float | None], None]
+"""Called after each round with how many are done, and the round's accuracy, None without tests."""
 
 
 class Ended(NamedTuple):
@@ -65,7 +65,8 @@ class Execution:
         drawn = plan.participation()
         self._spending = plan.spending(drawn)
         self._participation: ParticipationPolicy | None = self._spending or drawn
-        self.journal = Journal(folder, plan.models, self._participation, len(self.rows))
+        batch = 1 if plan.base is not None else plan.settings.batch_size  # of statistics: none
+        self.journal = Journal(folder, plan.models, self._participation, len(self.rows), batch)
         self.stacking = stacking_benchmark.load_or_choose(folder, plan, federation)
         self._distant: list[int] = []  # uploads out of the rule's reach, of rounds that had any
 
@@ -93,10 +94,20 @@ class Execution:
                 participation=self._participation,
                 rule=settings.rule,
             )
-            watch(settings.rounds, recorder.finished(reports).accuracy)
+            measured = self._measured(cohort, reports)
+            watch(settings.rounds, recorder.finished(reports, measured).accuracy)
             self.journal.write(cohort.hits())
             mixed = mixing.mixing_summary(self._plan, cohort, run_state.broadcast, run_state.rounds)
         return Ended(reports, run_state.broadcast, mixed)
+
+    def _measured(
+        self, cohort: run_cohort.SimulatedCohort, reports: Mapping[str, Report]
+    ) -> Mapping[str, float]:
+        """Return the means of the further metrics of the last evaluation, if there are any."""
+        if not self._plan.settings.metrics:
+            return {}
+        told = cohort.map_clients(_told)
+        return measurements.mean_metrics(reports, {name: told[name] for name in reports})
 
     def _recorder(self, on_row: Callable[[Row], None]) -> Recorder:
         return Recorder(
@@ -125,7 +136,8 @@ class Execution:
         def after(closed: RoundResult[Any, Any, Any]) -> None:
             self._distant += [len(closed.distant)] if closed.distant else []
             measures = concerns.round_metrics(self._algorithm, closed, policy)
-            row = recorder.closed(closed, measures)
+            reports = {name: answer.report for name, answer in closed.answers.items()}
+            row = recorder.closed(closed, measures, self._measured(cohort, reports))
             concerns.log_new_warnings(self._algorithm, recorder.rows)
             if settings.history:
                 round_history.write_round(self._folder / HISTORY, closed)
@@ -142,6 +154,11 @@ class Execution:
         distant = concerns.rule_warnings(self._plan.settings.rule, self._distant)
         concerns.log_all([*diverged, *distant])
         return [*diverged, *distant, *concerns.round_warnings(self._algorithm, self.rows)]
+
+
+def _told(name: str, client: Any) -> dict[str, float]:
+    """Return what a client's last evaluation has measured."""
+    return dict(getattr(client, "measured", {}))
 
 
 def server_algorithm(plan: Plan, algorithm: Algorithm[Any, Any, Any]) -> Algorithm[Any, Any, Any]:

@@ -74,7 +74,7 @@ def _make_client(plan: Plan, divided: LateSplit, client: int) -> Any:
 
 def _as_summary(
     before: Report | Sequence[Report], after: Report | Sequence[Report]
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     pairs = {"before": before, "after": after}
     return {
         name: accuracy([each] if isinstance(each, Report) else each) for name, each in pairs.items()

@@ -4,7 +4,6 @@ import dataclasses
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from edgeloop.algorithm import Algorithm
@@ -68,26 +67,33 @@ class Recorder:
         return result
 
     def closed(
-        self, closed: RoundResult[Any, Any, Any], measures: Mapping[str, float] | None = None
+        self,
+        closed: RoundResult[Any, Any, Any],
+        measures: Mapping[str, float] | None = None,
+        metrics: Mapping[str, float] | None = None,
     ) -> Row:
-        """Record a round of training, and the algorithm's own numbers of it."""
+        """Record a round of training, the algorithm's own numbers of it, and further metrics."""
         number, answers = closed.number, closed.answers
         sent = {name: _sent(number, name, answer) for name, answer in answers.items()}
         down = self._down(number)
         if self._journal is not None:
             self._journal.closed(number, answers, sent, down)
         reports = [answer.report for answer in answers.values()]
-        row = self._row(number, reports, sent.values(), down, number + 1, measures or {})
+        told = {"measures": dict(measures or {}), "metrics": dict(metrics or {})}
+        row = self._row(number, reports, sent.values(), down, number + 1, told)
         self._broadcast = closed.run_state.broadcast
         return row
 
-    def finished(self, reports: Mapping[str, Report]) -> Row:
-        """Record the last evaluation."""
+    def finished(
+        self, reports: Mapping[str, Report], metrics: Mapping[str, float] | None = None
+    ) -> Row:
+        """Record the last evaluation, and further metrics of it."""
         number = len(self.rows)
         down = self._down(number)
         if self._journal is not None:
             self._journal.finished(number, reports, down)
-        return self._row(number, list(reports.values()), (), down, number)
+        told = {"metrics": dict(metrics or {})}
+        return self._row(number, list(reports.values()), (), down, number, told)
 
     def _down(self, number: int) -> int:
         return len(wire.encode(_envelope(number, SERVER), self._broadcast))
@@ -99,7 +105,7 @@ class Recorder:
         sent: Collection[SentSize],
         down: int,
         trained: int,
-        measures: Mapping[str, float] = MappingProxyType({}),
+        told: Mapping[str, Mapping[str, float]],
     ) -> Row:
         begun, self._last = self._last, self._clock()
         row = Row(
@@ -116,7 +122,7 @@ class Recorder:
             floats_down=measurements.floats(self._broadcast) * len(reports),
             auc=measurements.mean_auc(reports),
             epsilon=None if self._spent is None else self._spent(trained),
-            measures=dict(measures),
+            **told,
         )
         self._aggregating = 0.0
         self.rows.append(row)

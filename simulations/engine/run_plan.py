@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,13 @@ from edgeloop.algorithm import Algorithm
 from edgeloop.bases.running import Base
 from edgeloop.client import Client
 from edgeloop.data import ClientData, Federation
+from edgeloop.errors import ConfigError
 from edgeloop.generator import Generator
 from edgeloop.models.split import SplitModel
 from edgeloop.participation import Participation, ParticipationPolicy, durations
 from edgeloop.privacy import accounting, dp_sgd
+from edgeloop.protocol.task import WIDTH
+from edgeloop.training import metrics
 from simulations.engine import replay
 from simulations.engine.flops import forward_flops
 from simulations.engine.privacy_spending import SimulatedBudget
@@ -84,7 +87,7 @@ class Plan:
         if self.algorithm.make_client is not None:
             return self.algorithm.make_client(name, self.base, data)
         settings = self.settings
-        return Client(
+        client = Client(
             name,
             self.algorithm,
             self.build_model(architecture),
@@ -94,7 +97,10 @@ class Plan:
             shuffle=settings.shuffle,
             compute=settings.compute,
             secret=settings.secret,
+            descents=settings.descents,
         )
+        client.metrics = {each: metrics.find(each) for each in settings.metrics}
+        return client
 
     def load(self, generator: Generator | None = None) -> Algorithm[Any, Any, Any]:
         """Return the algorithm; its server's part with the generator, where it needs one.
@@ -194,8 +200,9 @@ def make_plan(
     shape, classes = federation.shape, federation.classes
     group = settings.models or default_group(shape)
     architectures = models.client_architectures(group, len(federation))
+    settings = _with_own_width(settings, shape, classes, architectures)
     for architecture in dict.fromkeys(architectures):
-        models.feature_width(architecture, shape, settings.width)
+        models.feature_width(architecture, shape, settings.width, classes)
     names = client_names(federation)
     first = models.auxiliary(settings.models, architectures[0])
     options = {
@@ -215,7 +222,36 @@ def make_plan(
     )
     if settings.privacy is not None:
         _check_private(planned)
+    _check_network(planned)
     return planned
+
+
+def _check_network(plan: Plan) -> None:
+    """Refuse what is of clients that train networks, where they compute on a base.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    asked = {"optimizer": plan.settings.descents is not None, "metrics": plan.settings.metrics}
+    for field, given in asked.items():
+        if given and plan.algorithm.make_client is not None:
+            problem = f"is of networks that are trained, and {plan.settings.algorithm} trains none"
+            raise ConfigError(field, problem, "leave it out, schedule and augment too")
+
+
+def _with_own_width(
+    settings: RunSettings, shape: tuple[int, ...], classes: int, architectures: Sequence[str]
+) -> RunSettings:
+    """Return settings whose width is that of all clients' own classifier, unless another is asked.
+
+    Then nothing is pooled, and the classifier's own last layer is the head.
+    """
+    name = architectures[0]
+    alone = len(set(architectures)) == 1 and models.is_whole(name)
+    if not alone or settings.width != WIDTH:
+        return settings
+    width = models.feature_width(name, shape, WIDTH, classes)
+    return settings.model_copy(update={"width": width})
 
 
 def _check_private(plan: Plan) -> None:

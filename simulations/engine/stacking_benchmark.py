@@ -72,7 +72,8 @@ def choose(plan: Plan, federation: Federation) -> dict[str, StackingDecision]:
     Raises:
         ConfigError: if clients are to be stacked that cannot be.
     """
-    asked = plan.settings.cohort or ("plain" if plan.settings.device == "cpu" else "auto")
+    plain = plan.settings.device == "cpu" or plan.settings.descents is not None
+    asked = plan.settings.cohort or ("plain" if plain else "auto")
     if plan.settings.privacy is not None:
         if asked == "stacked":
             problem = "clients with privacy train each by itself"

@@ -9,6 +9,7 @@ from edgeloop.runtime import atomic_files
 from simulations.ktl.picture import picture
 from simulations.ktl.rows import PAPER
 from simulations.ktl.study import CLIENTS, Study, run
+from simulations.results.measurements import in_words
 
 CLASSES = 100
 """Of the paper's data, CIFAR-100: its numbers are shown beside no other's."""
@@ -23,7 +24,7 @@ def ktl(study: Study) -> None:
 
         def done(title: str, summary: Mapping[str, Any]) -> None:
             finished.append(title)
-            report(len(finished), f"{title}: best {summary['best_accuracy']:.4f}")
+            report(len(finished), f"{title}: best {in_words(summary['best_accuracy'])}")
 
         summary = run(study, done)
     paper = PAPER.get(study.shots, {}) if summary["classes"] == CLASSES else {}

@@ -48,12 +48,13 @@ def _reached(group: Group) -> list[str]:
     summaries = [run.summary for run in group.runs]
     aucs = [each.auc_by_round[-1] for each in summaries if each.auc_by_round]
     known = [auc for auc in aucs if auc is not None]
+    tested = bool(group.test_samples)
     return [
         group.name,
         f"{len(summaries)}",
-        spread([each.best_accuracy for each in summaries]),
-        ", ".join(str(each.best_round) for each in summaries),
-        spread([each.final_accuracy for each in summaries]),
+        spread([each.best_accuracy for each in summaries]) if tested else UNKNOWN,
+        ", ".join(str(each.best_round) for each in summaries) if tested else UNKNOWN,
+        spread([each.final_accuracy for each in summaries]) if tested else UNKNOWN,
         span(group.interval) or UNKNOWN,
         f"{group.test_samples:,}",
         spread(known) if len(known) == len(summaries) else UNKNOWN,
@@ -63,7 +64,7 @@ def _reached(group: Group) -> list[str]:
 def clients(groups: Sequence[Group]) -> Html:
     """List every client's accuracies; where the first group is Local's, the gain over it."""
     first = groups[0].runs[0].summary
-    values = [group.by_client() for group in groups]
+    values, tested = [group.by_client() for group in groups], groups[0].tested
     local = groups[0].settings["algorithm"] == "local"
     gains = values[1:] if local else []
     columns = ["client", "model", "train", "test", *(group.name for group in groups)]
@@ -73,8 +74,11 @@ def clients(groups: Sequence[Group]) -> Html:
             name,
             first.model_by_client.get(name, UNKNOWN),
             *(f"{first.samples_by_client[name][part]:,}" for part in ("train", "test")),
-            *(f"{each[name]:.3f}" for each in values),
-            *(f"{each[name] - values[0][name]:+.3f}" for each in gains),
+            *(f"{each[name]:.3f}" if tested[name] else UNKNOWN for each in values),
+            *(
+                f"{each[name] - values[0][name]:+.3f}" if tested[name] else UNKNOWN
+                for each in gains
+            ),
         ]
         for name in groups[0].clients
     ]

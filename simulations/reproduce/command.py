@@ -18,6 +18,7 @@ from simulations.reproduce import scenario as scenarios
 from simulations.reproduce.run_dedup import RunDedup
 from simulations.reproduce.scenario import Cell, Plan, Scale, Scenario, Trial
 from simulations.reproduce.table import Runs
+from simulations.results.measurements import in_words
 from simulations.settings import ComputeSettings, RunSettings
 
 DATA = "EDGELOOP_DATA"
@@ -182,7 +183,7 @@ def _run(
             summaries[key] = summary
             trial = plan.name_of(jobs[key].settings)
             label = ", ".join(part for part in (*key[0], trial) if part)
-            report(len(summaries), f"{label}: {100 * summary['best_accuracy']:.2f}")
+            report(len(summaries), f"{label}: {in_words(summary['best_accuracy'], '{:.2%}')}")
 
         def done(key: Trial, summary: Mapping[str, Any]) -> None:
             tell(key, summary)

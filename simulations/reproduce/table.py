@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from edgeloop.errors import RunError
 from simulations.reproduce.scenario import Cell, Measure, Plan, Scale
 
 Summary = Mapping[str, Any]
@@ -61,8 +62,8 @@ def measured_value(summary: Summary, measure: Measure) -> float:
     """
     clients = len(summary["model_by_client"])
     values: dict[str, Callable[[], float]] = {
-        "best": lambda: 100 * summary["best_accuracy"],
-        "last": lambda: 100 * summary["final_accuracy"],
+        "best": lambda: _percent(summary["best_accuracy"]),
+        "last": lambda: _percent(summary["final_accuracy"]),
         "upload": lambda: summary["floats_up_per_client"] * clients / 1e6,
         "download": lambda: summary["numbers_down_per_client"] * clients / 1e6,
         "both": lambda: measured_value(summary, "upload") + measured_value(summary, "download"),
@@ -74,6 +75,18 @@ def measured_value(summary: Summary, measure: Measure) -> float:
         "core seconds": lambda: summary["seconds"]["processor"],
     }
     return float(values[measure]())
+
+
+def _percent(accuracy: float | None) -> float:
+    """Return an accuracy in percent.
+
+    Raises:
+        RunError: if there is none.
+    """
+    if accuracy is None:
+        problem = "has no accuracy: no client has a test sample"
+        raise RunError("run", problem, "give the clients test samples")
+    return 100 * accuracy
 
 
 def table(plan: Plan, runs: Runs) -> dict[str, dict[str, Entry]]:

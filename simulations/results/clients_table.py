@@ -34,10 +34,10 @@ class ClientRow:
         model: its architecture.
         test_correct: test samples classified right.
         test_samples: test samples.
-        accuracy: the share of them; 0 where there are none.
+        accuracy: the share of them; NaN, in the file null, where there are none.
         auc: `edgeloop.training.evaluation.micro_auc`; NaN, in the file null, where it has no value.
         train_samples: training samples.
-        trained: whether it trained in this round.
+        trained: whether it trained in this round; not without a whole batch.
         arrived: whether its upload came to the server.
         seconds_training: its own.
         seconds_evaluating: its own.
@@ -92,6 +92,7 @@ class Journal:
         models: each client's architecture, by the client's name.
         participation: who takes part; None for everybody.
         rounds: how many are done.
+        batch_size: samples that a client must have to train at all.
 
     Raises:
         RunError: if rows of those rounds are missing.
@@ -103,7 +104,9 @@ class Journal:
         models: Mapping[str, str],
         participation: ParticipationPolicy | None,
         rounds: int = 0,
+        batch_size: int = 1,
     ) -> None:
+        self._batch_size = batch_size
         self._path = folder / JOURNAL
         self._models = models
         self._participation = participation
@@ -144,7 +147,15 @@ class Journal:
         who = self._participation
         arrived = uploads if who is None else who.arriving(number, uploads)
         self._add(
-            self._row(number, name, each.report, sent[name], down, name in uploads, name in arrived)
+            self._row(
+                number,
+                name,
+                each.report,
+                sent[name],
+                down,
+                trained=name in uploads and each.report.train_samples >= self._batch_size,
+                arrived=name in arrived,
+            )
             for name, each in answers.items()
         )
 
@@ -171,7 +182,7 @@ class Journal:
             model=self._models[client],
             test_correct=report.test_correct,
             test_samples=report.test_samples,
-            accuracy=report.accuracy,
+            accuracy=report.accuracy if report.test_samples else math.nan,
             auc=report.test_auc,
             train_samples=report.train_samples,
             trained=trained,
@@ -225,8 +236,11 @@ def read(folder: Path) -> Sequence[ClientRow]:
         table = pa.parquet.read_table(io.BytesIO(path.read_bytes()), columns=list(COLUMNS))
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
-    aucs = ({"auc": math.nan} if row["auc"] is None else {} for row in table.to_pylist())
-    return [ClientRow(**{**row, **auc}) for row, auc in zip(table.to_pylist(), aucs, strict=True)]
+    known: list[dict[str, Any]] = [
+        {key: math.nan if value is None else value for key, value in row.items()}
+        for row in table.to_pylist()
+    ]
+    return [ClientRow(**row) for row in known]
 
 
 def hits(folder: Path) -> dict[str, list[bool]]:

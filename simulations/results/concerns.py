@@ -44,7 +44,7 @@ def data_warnings(federation: Federation, batch_size: int) -> list[str]:
         )
     untested = sum(1 for _, test in sizes if not test)
     if untested == len(sizes):
-        found.append("no client has a test sample: every accuracy is 0, which says nothing")
+        found.append("no client has a test sample: nobody knows what the run has learned")
     elif untested:
         found.append(f"{untested} of {len(sizes)} clients have no test samples")
     return found
@@ -77,19 +77,22 @@ def diverged_clients(rows: Sequence[ClientRow], sends: bool) -> frozenset[str]:
         ends = [row for row in rows if row.round == last and row.test_samples]
         return frozenset(row.client for row in ends if math.isnan(row.auc))
     ends = [row for row in rows if row.round == last - 1 and row.seconds_training > 0]
-    return frozenset(row.client for row in ends if not row.trained)
+    return frozenset(row.client for row in ends if not (row.trained or row.arrived))
 
 
 def client_warnings(rows: Sequence[ClientRow]) -> list[str]:
     """Return which clients diverged: they trained, and had nothing finite to send."""
-    diverged = [row for row in rows if row.seconds_training > 0 and not row.trained]
+    diverged = [
+        row for row in rows if row.seconds_training > 0 and not (row.trained or row.arrived)
+    ]
     if not diverged:
         return []
     first = diverged[0]
     names = {row.client for row in diverged}
     return [
         f"{len(names)} of {len({row.client for row in rows})} clients diverged, the first in round"
-        f" {first.round}: {first.client}; what they send is not finite and is left out"
+        f" {first.round}: {first.client}; what they send is not finite, or too large to be a"
+        " model's, and is left out"
     ]
 
 

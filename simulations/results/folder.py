@@ -34,6 +34,10 @@ LATER_SETTINGS: Mapping[str, Any] = {
     "label_column": None,
     "image_column": None,
     "client_column": None,
+    "optimizer": "sgd",
+    "schedule": "constant",
+    "augment": None,
+    "metrics": [],
     "hyperparameters.own_prior": False,
     "hyperparameters.second_order": False,
     # Of class statistics, whose clients train a network only where it is asked for.

@@ -36,8 +36,8 @@ class Row:
 
     Attributes:
         round: its number; the row of round T is the last evaluation, without training.
-        accuracy: of all clients, weighted by test samples.
-        accuracy_std: the population standard deviation of the clients' accuracies.
+        accuracy: of all clients, weighted by test samples; None where no client has one.
+        accuracy_std: the population standard deviation of the accuracies of those that have some.
         seconds: wall time from the end of the round before, all bookkeeping included.
         seconds_training: the clients', summed over clients and divided by workers.
         seconds_evaluating: likewise.
@@ -49,11 +49,12 @@ class Row:
         auc: mean of the clients' AUCs, weighted by test samples; None where no client has one.
         epsilon: what the client that spent most has spent after the round; None without privacy.
         measures: the algorithm's own numbers of what the round led to, where it judges them.
+        metrics: what was asked for beside, the mean of the clients, weighted by test samples.
     """
 
     round: int
-    accuracy: float
-    accuracy_std: float
+    accuracy: float | None
+    accuracy_std: float | None
     seconds: float
     seconds_training: float
     seconds_evaluating: float
@@ -65,6 +66,7 @@ class Row:
     auc: float | None = None
     epsilon: float | None = None
     measures: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     def line(self) -> str:
         """Return the row as a line of rounds.csv; what has no value is empty."""
@@ -72,10 +74,15 @@ class Row:
         return ",".join("" if value is None else str(value) for value in values) + "\n"
 
 
-def accuracy(reports: Sequence[Report]) -> float:
-    """Return the share of test samples classified right; 0 where there are none."""
+def accuracy(reports: Sequence[Report]) -> float | None:
+    """Return the share of test samples classified right; None where there are none."""
     samples = sum(report.test_samples for report in reports)
-    return sum(report.test_correct for report in reports) / samples if samples else 0.0
+    return sum(report.test_correct for report in reports) / samples if samples else None
+
+
+def in_words(value: float | None, form: str = "{:.4f}") -> str:
+    """Return an accuracy as a person reads it: a dash where nobody was tested."""
+    return "-" if value is None else form.format(value)
 
 
 def mean_auc(reports: Sequence[Report]) -> float | None:
@@ -89,15 +96,16 @@ def mean_auc(reports: Sequence[Report]) -> float | None:
 
 def has_stalled(rows: Sequence[Row], patience: int | None) -> bool:
     """Return whether more than `patience` rounds in a row have brought no new best accuracy."""
-    accuracies_R = [row.accuracy for row in rows]
+    accuracies_R = [row.accuracy for row in rows if row.accuracy is not None]
     if patience is None or not accuracies_R:
         return False
     return len(accuracies_R) - accuracies_R.index(max(accuracies_R)) > patience
 
 
-def accuracy_std(reports: Sequence[Report]) -> float:
-    """Return the population standard deviation of the clients' accuracies."""
-    return statistics.pstdev(accuracy([report]) for report in reports)
+def accuracy_std(reports: Sequence[Report]) -> float | None:
+    """Return the population standard deviation of the accuracies of clients with test samples."""
+    known = [value for value in (accuracy([each]) for each in reports) if value is not None]
+    return statistics.pstdev(known) if known else None
 
 
 def floats(message: Any) -> int:
@@ -139,17 +147,18 @@ def summary(
         broadcast: the last one.
     """
     accuracies_R = [row.accuracy for row in rows]
-    best = max(accuracies_R)
+    best = max((value for value in accuracies_R if value is not None), default=None)
     return {
         "config": dict(config),
         "accuracy_by_round": accuracies_R,
         "best_accuracy": best,
-        "best_round": accuracies_R.index(best),
+        "best_round": accuracies_R.index(best) if best is not None else None,
         "final_accuracy": accuracies_R[-1],
         "accuracy_std_by_round": [row.accuracy_std for row in rows],
         "auc_by_round": [row.auc for row in rows],
         **_spent(config, rows),
         **_measured(rows),
+        **_metrics(rows),
         "accuracy_by_client": {name: accuracy([report]) for name, report in reports.items()},
         "samples_by_client": {
             name: {"train": report.train_samples, "test": report.test_samples}
@@ -177,6 +186,33 @@ def _measured(rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "measures_by_round": {name: [row.measures.get(name) for row in rows[:-1]] for name in names}
     }
+
+
+def _metrics(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return each further metric by round, None where nobody was tested."""
+    names = dict.fromkeys(name for row in rows for name in row.metrics)
+    if not names:
+        return {}
+    return {"metrics_by_round": {name: [row.metrics.get(name) for row in rows] for name in names}}
+
+
+def mean_metrics(reports: Mapping[str, Report], measured: Mapping[str, Any]) -> dict[str, float]:
+    """Return the clients' metrics' means, weighted by test samples.
+
+    Args:
+        reports: of an evaluation, by client.
+        measured: each client's metrics of it, by its name; empty of one without test samples.
+    """
+    found = {}
+    for name in dict.fromkeys(name for each in measured.values() for name in each):
+        pairs = [
+            (each[name], reports[client].test_samples)
+            for client, each in measured.items()
+            if name in each
+        ]
+        total = sum(samples for _, samples in pairs)
+        found[name] = math.fsum(value * samples for value, samples in pairs) / total
+    return found
 
 
 def _traffic(rows: Sequence[Row], clients: int) -> dict[str, float]:
@@ -214,9 +250,27 @@ def peak_memory() -> int:
 
 def picture(title: str, rows: Sequence[Row]) -> bytes:
     """Draw the accuracy over rounds, with the clients' standard deviation around it, as PNG."""
-    rounds_R = [row.round for row in rows]
-    mean_R = np.array([row.accuracy for row in rows])
-    std_R = np.array([row.accuracy_std for row in rows])
+    content = io.BytesIO()
+    drawn = draw(title, *([getattr(row, name) for row in rows] for name in COLUMNS[:3]))
+    drawn.savefig(content, format="png")
+    return content.getvalue()
+
+
+def draw(
+    title: str,
+    rounds_R: Sequence[int],
+    means: Sequence[float | None],
+    stds: Sequence[float | None],
+) -> Figure:
+    """Draw the accuracy over rounds, with the clients' standard deviation around it.
+
+    Args:
+        title: of the figure.
+        rounds_R: their numbers.
+        means: the accuracy of each; None is not drawn.
+        stds: the clients' standard deviation of each.
+    """
+    mean_R, std_R = (np.array(each, np.float64) for each in (means, stds))  # None is NaN
     figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     low_R, high_R = (mean_R - std_R).clip(0, 1), (mean_R + std_R).clip(0, 1)
@@ -226,6 +280,4 @@ def picture(title: str, rows: Sequence[Row]) -> bytes:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="0.9")
     axes.legend(loc="lower right")
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
+    return figure

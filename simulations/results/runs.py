@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from edgeloop import algorithms
 from edgeloop.errors import RunError
@@ -30,6 +30,10 @@ say what they led to."""
 _REMEDY = "give a finished run's folder, or one that holds some"
 
 
+Known = Annotated[float, BeforeValidator(lambda value: 0.0 if value is None else value)]
+"""A number that is null where there was no test sample: 0 here, beside 0 test samples."""
+
+
 class _Config(BaseModel):
     model_config = ConfigDict(extra="allow")
 
@@ -45,12 +49,12 @@ class Summary(BaseModel):
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
     config: _Config
-    accuracy_by_round: list[float]
-    best_accuracy: float
-    best_round: int
-    final_accuracy: float
+    accuracy_by_round: list[Known]
+    best_accuracy: Known
+    best_round: Annotated[int, BeforeValidator(lambda value: 0 if value is None else value)]
+    final_accuracy: Known
     auc_by_round: list[float | None] = []
-    accuracy_by_client: dict[str, float]
+    accuracy_by_client: dict[str, Known]
     samples_by_client: dict[str, dict[str, int]]
     model_by_client: dict[str, str]
     seconds_per_round: float
@@ -136,6 +140,22 @@ class FinishedRun:
         """
         path = self.folder / PARTITION
         return _read(path, Partition) if path.exists() else None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the lines of rounds.csv by column, numbers where there are, None for empty cells.
+
+        Raises:
+            RunError: if the file is not there, or a cell is no number.
+        """
+        path = self.folder / "rounds.csv"
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                return [
+                    {name: json.loads(cell) if cell else None for name, cell in row.items()}
+                    for row in csv.DictReader(file)
+                ]
+        except (OSError, TypeError, ValueError, csv.Error) as error:
+            raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
     def columns(self, names: Sequence[str]) -> dict[str, dict[int, float]]:
         """Return columns of rounds.csv by name and round, without empty cells.

@@ -17,7 +17,9 @@ from edgeloop.protocol.robust_rules import RobustChoice, RobustRule
 from edgeloop.protocol.task import BATCH_SIZE, VARIANT, WIDTH, Scalar
 from edgeloop.runtime.config import Option, PrivacySettings
 from edgeloop.seeds import derive
+from edgeloop.training import metrics
 from edgeloop.training.compute import Compute, Layout, Precision, usable_device
+from edgeloop.training.descent import CONSTANT, PLAIN, DescentPlan
 from simulations.settings.data import ComputeSettings, DataSettings, Whole
 from simulations.settings.words import parse_options, parse_privacy
 
@@ -97,6 +99,15 @@ class RunSettings(ComputeSettings, DataSettings):
     """At the end, mix each client's network with one trained alone: never, half, or auto, by a
     weight that it chooses."""
 
+    optimizer: str = PLAIN
+    """Optimiser of the clients: sgd, or another of torch.optim: "sgd momentum=0.9", adam."""
+    schedule: str = CONSTANT
+    """Learning rate over the rounds: constant, cosine, linear, or "exponential 0.99"."""
+    augment: str | None = None
+    """Augmentation of training images: flip, crop, flip+crop."""
+    metrics: Annotated[tuple[str, ...], Option(several=True)] = ()
+    """Further metrics of each evaluation: balanced-accuracy, macro-f1, or others': a,b."""
+
     @model_validator(mode="before")
     @classmethod
     def _natural_rounds(cls, table: Any) -> Any:
@@ -112,7 +123,7 @@ class RunSettings(ComputeSettings, DataSettings):
         except EdgeloopError:  # another package's that is broken: `check` says so
             return given
 
-    @field_validator("beside", mode="before")
+    @field_validator("beside", "metrics", mode="before")
     @classmethod
     def _names(cls, value: object) -> object:
         """Take "local,fedavg" apart, alone or in a list; a name that comes twice stands once."""
@@ -140,6 +151,12 @@ class RunSettings(ComputeSettings, DataSettings):
     def compute(self) -> Compute:
         """Where and how clients compute."""
         return Compute(self.device, self.memory_format, self.precision, self.idle)
+
+    @property
+    def descents(self) -> DescentPlan | None:
+        """How clients descend; None for what the algorithms do by themselves."""
+        found = DescentPlan(self.optimizer, self.schedule, self.augment, self.rounds)
+        return None if found.plain else found
 
     def open_generator(self) -> Generator | None:
         """Return the run's generator, if its algorithm needs one: the embedded one by default.
@@ -221,6 +238,9 @@ class RunSettings(ComputeSettings, DataSettings):
             raise ConfigError("robust", problem, "leave out --robust, or --secure")
         self._check_replay()
         self._check_beside()
+        self._check_descents()
+        for name in self.metrics:
+            metrics.find(name)
 
     def _check_replay(self) -> None:
         if self.replay is None:
@@ -233,6 +253,19 @@ class RunSettings(ComputeSettings, DataSettings):
             problem = "has who takes part from a record, and clients without noise, one by one"
             remedy = "leave out what draws it, and --new-clients, --privacy and --cohort stacked"
             raise ConfigError("replay", problem, remedy)
+
+    def _check_descents(self) -> None:
+        descents = self.descents
+        if descents is None:
+            return
+        descents.at(0)  # or an error that names what there is not
+        for field, given in (
+            ("privacy", self.privacy is not None),
+            ("cohort", self.cohort in ("stacked", "auto")),
+        ):
+            if given:
+                problem = "has steps of its own, and optimizer, schedule and augment have theirs"
+                raise ConfigError(field, problem, "leave it out, or leave those out")
 
     def _check_beside(self) -> None:
         for name in self.beside:

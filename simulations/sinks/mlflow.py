@@ -68,7 +68,7 @@ class MLflow:
 
     def end(self, summary: Mapping[str, Any]) -> None:
         """Log the results, and mark the run as finished."""
-        self._log({name: summary[name] for name in RESULTS}, 0)
+        self._log({name: summary[name] for name in RESULTS if summary[name] is not None}, 0)
         self._open().set_terminated(self._run)
 
     def _log(self, values: Mapping[str, float], step: int) -> None:

@@ -56,7 +56,7 @@ class Sink(Protocol):
 
 def numbers(row: Row) -> dict[str, float]:
     """Return a round's metrics that have a value, by name; the algorithm's own too."""
-    values = {name: getattr(row, name) for name in METRICS} | dict(row.measures)
+    values = {name: getattr(row, name) for name in METRICS} | dict(row.measures) | dict(row.metrics)
     return {name: float(value) for name, value in values.items() if value is not None}
 
 

@@ -47,7 +47,8 @@ class TensorBoard:
     def end(self, summary: Mapping[str, Any]) -> None:
         """Add the results."""
         for name in RESULTS:
-            self._open().add_scalar(f"result/{name}", summary[name], 0)
+            if summary[name] is not None:
+                self._open().add_scalar(f"result/{name}", summary[name], 0)
 
     def close(self) -> None:
         """Write what is still to be written."""

@@ -12,6 +12,7 @@ from edgeloop import algorithms
 from edgeloop.cli import console, options
 from edgeloop.errors import ConfigError
 from edgeloop.runtime.config import Option
+from simulations.results.measurements import in_words
 from simulations.settings import DataSettings, RunSettings
 from simulations.tuning import space as spaces
 from simulations.tuning.study import LOCAL, Method, Tuning, run, total
@@ -77,7 +78,7 @@ def command(
 
         def done(title: str, summary: Mapping[str, Any]) -> None:
             finished.append(title)
-            report(len(finished), f"{title}: {summary['final_accuracy']:.4f}")
+            report(len(finished), f"{title}: {in_words(summary['final_accuracy'])}")
 
         found = run(tuning, None if wanted == "auto" else wanted, done)
     _show(tuning, found)

@@ -140,7 +140,7 @@ def score(summary: Summary) -> float:
 
     One evaluation jumps, and the best of many is a lucky one.
     """
-    accuracies_R = summary["accuracy_by_round"][1:]
+    accuracies_R = [each or 0.0 for each in summary["accuracy_by_round"][1:]]  # None: no tests
     return statistics.fmean(accuracies_R[-math.ceil(len(accuracies_R) / LAST) :])
 
 

@@ -12,10 +12,10 @@ from edgeloop.models import (
     ALIASES,
     ARCHITECTURES,
     GROUPS,
-    architectures,
     auxiliary,
     build,
     client_architectures,
+    families,
     feature_width,
     fitting,
     initial_model,
@@ -40,7 +40,7 @@ def convolution(inputs: int, outputs: int, *kernel: int) -> int:
 
 @pytest.mark.parametrize("kind", ["IMAGES", "SIGNALS", "TEXTS", "VECTORS"])
 def test_every_name_is_in_the_file_that_needs_no_torch(kind: str) -> None:
-    assert list(getattr(known_names, kind)) == list(getattr(architectures, f"_{kind}"))
+    assert list(getattr(known_names, kind)) == list(getattr(families, kind))
 
 
 def test_the_first_model_is_the_one_of_these_fields() -> None:

@@ -44,13 +44,14 @@ def test_the_table_has_every_round_and_client(tmp_path: Path) -> None:
     journal.write()
     rows = [astuple(row) for row in clients_table.read(tmp_path)]
     assert rows[0] == (0, *FIRST)
-    second = (0, "client-01", "resnet-4", 0, 0, 0.0, math.nan, 10, False, False, 0.0, 0.25)
+    second = (0, "client-01", "resnet-4", 0, 0, math.nan, math.nan, 10, False, False, 0.0, 0.25)
     assert repr(rows[1]) == repr((*second, 200, 70, 0))
     assert rows[2] == (1, *FIRST[:7], False, False, 0.5, 0.125, 0, 80, 0)
     assert len(rows) == 4
     table = pyarrow.parquet.read_table(tmp_path / "clients.parquet")
     assert {field.name: field.type for field in table.schema} == COLUMNS
     assert table["auc"].to_pylist() == [0.75, None, 0.75, None]  # null, where others see NaN
+    assert table["accuracy"].to_pylist() == [0.25, None, 0.25, None]
 
 
 def test_a_folder_may_have_a_name_that_is_no_utf_8(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What is legal in a run and still not wanted is said, and is in its summary."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 
 from edgeloop import data
 from edgeloop.algorithm import Algorithm
+from edgeloop.cli.main import main
 from edgeloop.data import Partition, Pool
 from edgeloop.errors import ConfigError
 from simulations.engine.run import simulate
-from simulations.results import concerns
+from simulations.results import clients_table, concerns
 from simulations.results.measurements import Row
 from simulations.settings import RunSettings
 
@@ -53,6 +55,8 @@ def test_clients_with_less_than_a_batch(tmp_path: Path, caplog: pytest.LogCaptur
     (said,) = run(tmp_path / "run", source)
     assert said.startswith("1 of 2 clients have less than one batch of 10 training samples")
     assert said in caplog.text
+    rows = clients_table.read(tmp_path / "run")
+    assert {row.client for row in rows if row.trained} == {"client-00"}
 
 
 def test_a_batch_that_no_client_has_is_an_error(tmp_path: Path) -> None:
@@ -64,13 +68,46 @@ def test_a_batch_that_no_client_has_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("clients", "words"),
-    [([0, 1], "no client has a test sample"), ([1], "1 of 2 clients have no test samples")],
+    [
+        ([0, 1], "no client has a test sample: nobody knows"),
+        ([1], "1 of 2 clients have no test samples"),
+    ],
 )
 def test_clients_without_test_samples(tmp_path: Path, clients: list[int], words: str) -> None:
     source = windows(tmp_path / "data", 2, 60)
     empty(source, "test", clients)
     (said,) = run(tmp_path / "run", source)
     assert said.startswith(words)
+
+
+def test_nobody_with_a_test_sample_has_no_accuracy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = windows(tmp_path / "data", 2, 60)
+    empty(source, "test", [0, 1])
+    words = ["simulate", "fedproto", "--data", str(source), "--rounds", "1", "--width", "8"]
+    assert main([*words, "--workers", "1", "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr()
+    assert "accuracy -" in said.err
+    assert "- (no test samples)" in said.out
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    for key in ("best_accuracy", "best_round", "final_accuracy"):
+        assert summary[key] is None, key
+    assert summary["accuracy_by_round"] == summary["accuracy_std_by_round"] == [None, None]
+    assert set(summary["accuracy_by_client"].values()) == {None}
+    assert all(math.isnan(row.accuracy) for row in clients_table.read(tmp_path / "run"))
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert main(["compare", str(tmp_path / "run"), str(tmp_path / "run")]) == 0
+    assert "0.0000" not in capsys.readouterr().out
+
+
+def test_who_has_no_test_sample_does_not_count_as_wrong(tmp_path: Path) -> None:
+    source = windows(tmp_path / "data", 2, 60)
+    empty(source, "test", [1])
+    run(tmp_path / "run", source)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["accuracy_by_client"]["client-01"] is None
+    assert summary["accuracy_std_by_round"] == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +139,7 @@ def test_clients_that_diverge(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     source = windows(tmp_path / "data", 2, 60)
     (said,) = run(tmp_path / "run", source, options={"local_lr": 1e30})
     assert said.startswith("2 of 2 clients diverged, the first in round")
+    assert said.endswith("is not finite, or too large to be a model's, and is left out")
     assert said in caplog.text
 
 

@@ -24,7 +24,7 @@ KNOWLEDGE = GlobalPrototypes(np.array([True, False]), np.ones((2, 3), np.float32
 
 def test_accuracy_is_weighted_by_test_samples() -> None:
     assert measurements.accuracy(list(REPORTS.values())) == 3 / 16
-    assert measurements.accuracy([Report(0, 0, 5, 0.0, 0.0)]) == 0.0
+    assert measurements.accuracy([Report(0, 0, 5, 0.0, 0.0)]) is None
 
 
 def test_spread_is_the_population_deviation_of_the_clients() -> None:
