@@ -54,6 +54,7 @@ soak: $(VENV)/.dev ## what grows with the rounds: ROUNDS=2000; STORE=1 writes be
 
 bench: $(VENV)/.dev ## seconds per round beside naive training, timed in the same run
 	$(BIN)/python -m benchmarks.choices
+	$(BIN)/python -m benchmarks.server
 	$(BIN)/python -m benchmarks.har
 	@tools/mosquitto.sh
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m benchmarks.ingest

@@ -47,6 +47,7 @@ from edgeloop.knowledge.prototype_algorithm import prototype_algorithm
 from edgeloop.knowledge.prototype_network import (
     PrototypeTraining,
     State,
+    gradient_of,
     initial_state,
     train_prototypes,
 )
@@ -100,8 +101,8 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
     ) -> tuple[State, GlobalPrototypes]:
         labels_N, _, uploaded_NK = prototypes.concatenated(uploads)
         chosen = softmax_loss if config.objective == "softmax" else angular_loss
-        objective = partial(chosen, config=config)
-        return train_prototypes(state, uploaded_NK, labels_N, objective, schedule)
+        gradient = gradient_of(partial(chosen, config=config))
+        return train_prototypes(state, uploaded_NK, labels_N, gradient, schedule)
 
     def loss(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
         inputs, labels_B = batch

@@ -35,7 +35,11 @@ from edgeloop.algorithm import (
 )
 from edgeloop.hyperparameters import Distances
 from edgeloop.knowledge import prototypes
-from edgeloop.knowledge.contrastive_loss import adaptive_margin, contrastive_loss
+from edgeloop.knowledge.contrastive_loss import (
+    adaptive_margin,
+    contrastive_gradient,
+    contrastive_loss,
+)
 from edgeloop.knowledge.prototype_algorithm import prototype_algorithm
 from edgeloop.knowledge.prototype_network import (
     PrototypeTraining,
@@ -104,8 +108,8 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         state: State, uploads: Sequence[PrototypeUpload]
     ) -> tuple[State, GlobalPrototypes]:
         labels_N, _, uploaded_NK = prototypes.concatenated(uploads)
-        objective = partial(contrastive_loss, margin=_margin_of(config, uploaded_NK, labels_N))
-        return train_prototypes(state, uploaded_NK, labels_N, objective, schedule)
+        gradient = contrastive_gradient(config.classes, _margin_of(config, uploaded_NK, labels_N))
+        return train_prototypes(state, uploaded_NK, labels_N, gradient, schedule)
 
     def loss(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
         return prototypes.attraction_loss(

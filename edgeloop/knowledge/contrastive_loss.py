@@ -6,6 +6,8 @@ Shape suffixes: B uploaded prototypes of a batch, N of a round, C classes, P tho
 features.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -58,3 +60,38 @@ def contrastive_loss(
     distances_BC = torch.cdist(uploaded_BK, learned_CK, compute_mode="donot_use_mm_for_euclid_dist")
     handicap_BC = margin * F.one_hot(labels_B, len(learned_CK))
     return F.cross_entropy(-(distances_BC + handicap_BC), labels_B)
+
+
+def contrastive_gradient(
+    classes: int, margin: float, device: torch.device | None = None
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Return what gives `contrastive_loss`'s gradient at the learned prototypes, written out.
+
+    The operations are those of autograd's, in its order, so that the gradient is its to the bit;
+    without building a graph they take half of the time.
+
+    Args:
+        classes: C.
+        margin: delta.
+        device: where the prototypes are.
+    """
+    own_CC = torch.eye(classes, device=device)
+    handicaps_CC = margin * own_CC
+
+    def gradient(uploaded_BK: Tensor, labels_B: Tensor, learned_CK: Tensor) -> Tensor:
+        distances_BC = _distances(uploaded_BK, learned_CK, 2.0, _EXACT)
+        logits_BC = handicaps_CC[labels_B].add_(distances_BC).neg_()
+        likely_BC = torch.log_softmax(logits_BC, 1)
+        slope_BC = own_CC[labels_B].mul_(-1 / len(labels_B))
+        slope_BC = _log_softmax_backward(slope_BC, likely_BC, 1, torch.float32).neg_()
+        slope_CB, distances_CB = (each.mT.contiguous() for each in (slope_BC, distances_BC))
+        slope_CK: Tensor = _distances_backward(slope_CB, learned_CK, uploaded_BK, 2.0, distances_CB)
+        return slope_CK
+
+    return gradient
+
+
+_EXACT = 2  # of cdist's ways: "donot_use_mm_for_euclid_dist"
+_distances = torch.ops.aten._cdist_forward.default
+_distances_backward = torch.ops.aten._cdist_backward.default
+_log_softmax_backward = torch.ops.aten._log_softmax_backward_data.default

@@ -2,17 +2,20 @@
 
 Source: the server part of FedTGP (Zhang et al., AAAI 2024), for any loss of the prototypes.
 
+A round has thousands of steps of a tenth of a millisecond a product, so a step allocates nothing
+and its gradient may be written out; benchmarks/server.py says what is left over the products.
+
 Shape suffixes: B uploaded prototypes of a batch, N of a round, C classes, K features (D on the
 wire).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeloop.knowledge.prototypes import GlobalPrototypes
@@ -20,6 +23,9 @@ from edgeloop.seeds import derive, drawing
 
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Uploaded prototypes (B, K), their labels (B,) and the global ones (C, K), to a scalar."""
+
+Gradient = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Of the same, to an objective's gradient at the global prototypes (C, K)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,24 +79,48 @@ def arrays(state: State) -> tuple[npt.NDArray[np.float32], ...]:
     return state.table_CD, state.inner_DD, state.inner_D, state.outer_DD, state.outer_D
 
 
-def global_prototypes(parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+class Buffers(NamedTuple):
+    """What a step writes, allocated once: layers and their gradients, all (C, K)."""
+
+    hidden_CK: Tensor
+    made_CK: Tensor
+    hidden_slope_CK: Tensor
+    table_slope_CK: Tensor
+
+    @classmethod
+    def like(cls, table_CK: Tensor) -> "Buffers":
+        """Return buffers for a network of this embedding."""
+        return cls(*(torch.empty_like(table_CK) for _ in range(4)))
+
+
+def global_prototypes(
+    parameters: Sequence[Tensor], buffers: Buffers | None = None
+) -> tuple[Tensor, Tensor]:
     """Return every class's prototype (C, K), F(E), and the hidden layer (C, K) on the way to it.
 
     F is two linear layers, E an embedding: prototypes = outer(relu(inner(E))). Of E alone, the
     prototypes are E, and so is what is called hidden.
+
+    Args:
+        parameters: E, and F's if there is one.
+        buffers: where they are written, if F has no gradient to come from autograd.
     """
     if len(parameters) == 1:
         return parameters[0].clone(), parameters[0]
     table_CK, inner_KK, inner_K, outer_KK, outer_K = parameters
-    hidden_CK = F.relu(F.linear(table_CK, inner_KK, inner_K))
-    return F.linear(hidden_CK, outer_KK, outer_K), hidden_CK
+    if buffers is None:
+        hidden_CK = torch.addmm(inner_K, table_CK, inner_KK.T).relu()
+        return torch.addmm(outer_K, hidden_CK, outer_KK.T), hidden_CK
+    hidden_CK, made_CK = buffers.hidden_CK, buffers.made_CK
+    torch.addmm(inner_K, table_CK, inner_KK.T, out=hidden_CK).relu_()
+    return torch.addmm(outer_K, hidden_CK, outer_KK.T, out=made_CK), hidden_CK
 
 
 def train_prototypes(
     state: State,
     uploaded_NK: Tensor,
     labels_N: Tensor,
-    objective: Objective,
+    gradient: Gradient,
     schedule: PrototypeTraining,
 ) -> tuple[State, GlobalPrototypes]:
     """Train on one round's prototypes, if any; return the new state and every class's prototype."""
@@ -98,33 +128,51 @@ def train_prototypes(
     learning = parameters if schedule.network else parameters[:1]
     if len(labels_N):
         seed = derive(schedule.seed, "server", state.rounds)
-        _learn(learning, uploaded_NK, labels_N, objective, schedule, seed)
+        _learn(learning, uploaded_NK, labels_N, gradient, schedule, seed)
     made_CK = global_prototypes(learning)[0].numpy()
     new = State(state.rounds + 1, *(parameter.numpy() for parameter in parameters))
     return new, GlobalPrototypes(np.ones(len(made_CK), bool), made_CK)
+
+
+def gradient_of(objective: Objective) -> Gradient:
+    """Return the gradient of an objective at the global prototypes, found by autograd."""
+
+    def gradient(uploaded_BK: Tensor, labels_B: Tensor, made_CK: Tensor) -> Tensor:
+        leaf_CK = made_CK.detach().requires_grad_(True)
+        loss = objective(uploaded_BK, labels_B, leaf_CK)
+        (slope_CK,) = torch.autograd.grad(loss, leaf_CK)
+        return slope_CK
+
+    return gradient
 
 
 def _learn(
     parameters: Sequence[Tensor],
     uploaded_NK: Tensor,
     labels_N: Tensor,
-    objective: Objective,
+    gradient: Gradient,
     schedule: PrototypeTraining,
     seed: int,
 ) -> None:
     random = torch.Generator().manual_seed(seed)
+    buffers = Buffers.like(parameters[0])
     for _ in range(schedule.epochs):
         order_N = torch.randperm(len(labels_N), generator=random)
-        for chosen_B in order_N.split(schedule.batch):
-            made_CK, hidden_CK = global_prototypes(parameters)
-            made_CK.requires_grad_(True)
-            loss = objective(uploaded_NK[chosen_B], labels_N[chosen_B], made_CK)
-            (slope_CK,) = torch.autograd.grad(loss, made_CK)
-            sgd_step(parameters, hidden_CK, slope_CK, schedule.lr)
+        uploads = uploaded_NK[order_N].split(schedule.batch)
+        for uploaded_BK, labels_B in zip(
+            uploads, labels_N[order_N].split(schedule.batch), strict=True
+        ):
+            made_CK, hidden_CK = global_prototypes(parameters, buffers)
+            slope_CK = gradient(uploaded_BK, labels_B, made_CK)
+            sgd_step(parameters, hidden_CK, slope_CK, schedule.lr, buffers)
 
 
 def sgd_step(
-    parameters: Sequence[Tensor], hidden_CK: Tensor, gradient_CK: Tensor, lr: float
+    parameters: Sequence[Tensor],
+    hidden_CK: Tensor,
+    gradient_CK: Tensor,
+    lr: float,
+    buffers: Buffers | None = None,
 ) -> None:
     """Take one SGD step through the network, in place, from the gradient at the prototypes.
 
@@ -135,10 +183,15 @@ def sgd_step(
         parameters[0].sub_(gradient_CK, alpha=lr)
         return
     table_CK, inner_KK, inner_K, outer_KK, outer_K = parameters
-    hidden_slope_CK = (gradient_CK @ outer_KK) * (hidden_CK > 0)
-    table_slope_CK = hidden_slope_CK @ inner_KK
+    _, _, slope_CK, table_slope_CK = buffers or Buffers.like(table_CK)
+    torch.mm(gradient_CK, outer_KK, out=slope_CK)
+    _relu_backward(slope_CK, hidden_CK, 0, grad_input=slope_CK)
+    torch.mm(slope_CK, inner_KK, out=table_slope_CK)
     outer_KK.addmm_(gradient_CK.T, hidden_CK, alpha=-lr)
     outer_K.sub_(gradient_CK.sum(0), alpha=lr)
-    inner_KK.addmm_(hidden_slope_CK.T, table_CK, alpha=-lr)
-    inner_K.sub_(hidden_slope_CK.sum(0), alpha=lr)
+    inner_KK.addmm_(slope_CK.T, table_CK, alpha=-lr)
+    inner_K.sub_(slope_CK.sum(0), alpha=lr)
     table_CK.sub_(table_slope_CK, alpha=lr)
+
+
+_relu_backward = torch.ops.aten.threshold_backward.grad_input

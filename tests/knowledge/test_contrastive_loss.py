@@ -35,3 +35,16 @@ def test_the_contrastive_loss_has_a_gradient_at_distance_zero() -> None:
     loss = contrastive_loss.contrastive_loss(torch.eye(2), torch.arange(2), learned, margin=1.0)
     (slope,) = torch.autograd.grad(loss, learned)
     assert slope.isfinite().all()
+
+
+@pytest.mark.parametrize(("classes", "batch"), [(10, 10), (3, 1), (2, 7), (1, 4)])
+def test_the_written_out_gradient_is_autograds_to_the_bit(classes: int, batch: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    uploaded = torch.rand(batch, 64, generator=random)
+    learned = torch.rand(classes, 64, generator=random, requires_grad=True)
+    labels = torch.randint(0, classes, (batch,), generator=random)
+    learned.data[0] = uploaded[0]  # a distance of zero
+    loss = contrastive_loss.contrastive_loss(uploaded, labels, learned, margin=1.7)
+    (expected,) = torch.autograd.grad(loss, learned)
+    gradient = contrastive_loss.contrastive_gradient(classes, margin=1.7)
+    assert torch.equal(gradient(uploaded, labels, learned.detach()), expected)

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeloop.knowledge import prototype_network
+from edgeloop.knowledge.contrastive_loss import contrastive_gradient
 
 
 def test_the_first_weights_are_torchs_in_the_released_order() -> None:
@@ -39,9 +40,26 @@ def test_without_a_network_the_embedding_alone_learns() -> None:
         return (made[labels] - uploaded).square().sum()
 
     new, broadcast = prototype_network.train_prototypes(
-        first, uploaded, labels, objective, schedule
+        first, uploaded, labels, prototype_network.gradient_of(objective), schedule
     )
     assert np.allclose(new.table_CD[1], [1, 2]), "a step of half of 2 (made - uploaded)"
     assert np.array_equal(new.table_CD[0], first.table_CD[0])
     assert np.array_equal(broadcast.prototypes_CD, new.table_CD)
     assert np.array_equal(new.inner_DD, first.inner_DD)
+
+
+def test_steps_in_buffers_are_those_without_to_the_bit() -> None:
+    first = prototype_network.initial_state(10, 64, seed=3)
+    random = torch.Generator().manual_seed(0)
+    uploaded, labels = torch.rand(27, 64, generator=random), torch.arange(27) % 10
+    by_hand = [torch.tensor(array) for array in prototype_network.arrays(first)]
+    buffered = [torch.tensor(array) for array in prototype_network.arrays(first)]
+    buffers = prototype_network.Buffers.like(buffered[0])
+    gradient = contrastive_gradient(10, margin=0.5)
+    for _ in range(3):
+        for parameters, place in ((by_hand, None), (buffered, buffers)):
+            made, hidden = prototype_network.global_prototypes(parameters, place)
+            slope = gradient(uploaded, labels, made)
+            prototype_network.sgd_step(parameters, hidden, slope, 0.1, place)
+    assert all(torch.equal(one, other) for one, other in zip(by_hand, buffered, strict=True))
+    assert not np.array_equal(by_hand[3].numpy(), first.outer_DD)
