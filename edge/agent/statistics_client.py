@@ -61,6 +61,7 @@ def make_client(
         algorithm.broadcast,
         algorithm.sizes,
         ending.settle,
+        ending.current,
         grows=True,
         first=(wire.fingerprint(first), first),
     )
@@ -113,6 +114,10 @@ class _Ending:
     base: Base
     network: _Network | None
     gated: bool
+
+    def current(self, broadcast: GlobalStatistics) -> FinalModel:
+        """Return the mixture as it is now, without a network of its own; see `TaskClient`."""
+        return FinalModel(partial(self._write, self.member.scores, None))
 
     def settle(self, broadcast: GlobalStatistics) -> FinalModel:
         """Return the mixture, with a network in it that is trained for that; see `TaskClient`."""
