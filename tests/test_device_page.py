@@ -81,7 +81,7 @@ def test_the_page_is_followed_to_the_letter(tmp_path: Path, broker: BrokerSettin
 
 def _look_at_what_came_out(folder: Path) -> None:
     named = re.findall(r"^\| `([a-z./]+)` \|", PAGE, re.MULTILINE)
-    assert len(named) == 9
+    assert len(named) == 13
     expected = set(named) - {"previous/", "privacy.json", "left.json"}
     assert {each.name for each in folder.iterdir()} == expected
     summary = json.loads((folder / "summary.json").read_text())

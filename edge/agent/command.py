@@ -56,7 +56,7 @@ def agent(
     """Take part in a task until its last round; a restart continues where it stopped.
 
     Subcommands: init writes the file, doctor looks for what is wrong, install and uninstall are
-    for systemd, status and logs tell what it does.
+    for systemd, status and logs tell what it does, rollback goes back to the classifier before.
     """
     logs.configure(log_format)
     device = _read(config, name)

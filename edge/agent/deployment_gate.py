@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge.agent import predict
+from edge.agent.deployment import Deployment
 from edge.agent.predict import Exported
 from edge.agent.store import MODEL, NEW, PREVIOUS, SUMMARY
 from edgeloop.data import Samples
@@ -52,15 +53,13 @@ class ModelGate:
         """
         old = self._previous_model()
         found = None if old is None else self._compared(old)
-        in_use = self.folder / MODEL
+        in_use, deployment = self.folder / MODEL, Deployment(self.folder)
         with atomic_files.writing(self.folder):
             if found is None or found["keeps"] == "new":
-                self.new.replace(in_use)
+                deployment.put(self.new, "the run's end")
             elif old is not None and old.path != in_use:
-                aside = self.folder / f"{MODEL}.tmp"
-                shutil.copyfile(old.path, aside)
-                aside.replace(in_use)
-            atomic_files.sync(self.folder)
+                shutil.copyfile(old.path, deployment.candidate)
+                deployment.put(deployment.candidate, "the run's end: its own model is worse")
         if found is not None:
             self._log_decision(found)
         return {} if found is None else {"gate": found}
@@ -74,8 +73,12 @@ class ModelGate:
             key=lambda path: path.parent.stat().st_mtime_ns,
             reverse=True,
         )
-        for path in (self.folder / MODEL, *places):
-            if path.exists() and _whole(path) and (found := self._fitting(path)) is not None:
+        looked_at = set()
+        for path in (*places, self.folder / MODEL):
+            if not path.exists() or (digest := atomic_files.digest(path)) in looked_at:
+                continue
+            looked_at.add(digest)
+            if _whole(path, digest) and (found := self._fitting(path)) is not None:
                 return found
         return None
 
@@ -121,13 +124,19 @@ class ModelGate:
             log.warning(text, *facts, kept)
 
 
-def _whole(path: Path) -> bool:
-    """Return whether a model is the one that the summary beside it tells of, if there is one."""
+def _whole(path: Path, digest: str) -> bool:
+    """Return whether a model is the one that was written, if that is known.
+
+    Of one of a run before, the summary beside it tells; of the one in use, the deployment's record.
+    """
+    record = Deployment(path.parent).record()
+    if record:
+        return bool(record.get("in_use", {}).get("sha256") == digest)
     try:
         noted = atomic_files.read_json(path.with_name(SUMMARY)).get("onnx_sha256")
     except (OSError, ValueError, AttributeError):
         return True  # nobody knows
-    if noted in (None, atomic_files.digest(path)):
+    if noted in (None, digest):
         return True
     log.warning("%s is damaged (its checksum differs): it is not compared", path)
     return False

@@ -4,7 +4,6 @@ Shape suffixes: B samples, C classes.
 """
 
 import copy
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edge.agent import onnx_form
 from edge.agent.comparing import compare_scores
-from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE
+from edge.agent.predict import INPUT, OUTPUT
 from edge.agent.task_client import NoKnowledgeError
 from edgeloop.errors import ModelError
 from edgeloop.mixing.experts import UNKNOWN, MixingWeights
@@ -107,7 +107,7 @@ def export(
     pixels: bool,
     facts: Mapping[str, str],
 ) -> None:
-    """Write a classifier as ONNX: inputs `images` (B, *shape), output `scores` (B, C).
+    """Write a classifier as ONNX: inputs `images` (B, *shape); see `onnx_form` for its outputs.
 
     The file appears whole or not at all. Its metadata, under keys that start with `edgeloop.`, are
     the class names, the shape and whether inputs are pixels, as JSON, and the facts.
@@ -124,19 +124,13 @@ def export(
         ModelError: if the number of classes is another, or no class can win.
         ValueError: if a fact has the name of other metadata.
     """
-    own = {CLASS_NAMES: list(class_names), SHAPE: list(shape), PIXELS: pixels}
-    if own.keys() & facts.keys():
-        raise ValueError(f"{sorted(own.keys() & facts.keys())} cannot be facts")
-    import onnx  # at a run's end alone
-
     example = torch.zeros(2, *shape)
     _check_scores(scores, example, len(class_names))
     model = trace_graph(scores, (example,), (INPUT,), OUTPUT)
-    metadata = {name: json.dumps(value) for name, value in own.items()} | dict(facts)
-    onnx.helper.set_model_props(model, {KEY + name: value for name, value in metadata.items()})
-    content = model.SerializeToString()
+    content = onnx_form.completed(
+        model, class_names=class_names, shape=shape, pixels=pixels, facts=facts
+    )
     del model
-    onnx.checker.check_model(content, full_check=True)
     atomic_files.write(path, content)
 
 

@@ -51,6 +51,10 @@ class Finalizer:
     pixels: bool
     initial_weights: Callable[[], SplitModel]
 
+    def current(self, broadcast: Any) -> FinalModel:
+        """Return the run's model as it is now: nothing is mixed; see `TaskClient`."""
+        return FinalModel(partial(self._write, self._federated_scores, {}))
+
     def finalize(self, broadcast: Any) -> FinalModel:
         """Mix the run's model with one trained alone, trained for that; see `TaskClient`."""
         if self.mix == "never":

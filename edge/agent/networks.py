@@ -64,6 +64,7 @@ def make_client(
         algorithm.broadcast,
         algorithm.sizes,
         final_model.finalize,
+        final_model.current,
         grows=True,
         keeps_split=True,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.agent.deployment_gate import ModelGate
+from edge.agent.settings import NOT_STATED
 from edge.agent.store import MODEL, SUMMARY
 from edge.agent.task_client import FinalModel, NoKnowledgeError
 from edgeloop.protocol.task import Contract
@@ -41,7 +42,7 @@ def write_results(
         ModelError: if onnxruntime does not agree with the client.
     """
     entry = ModelGate(folder, contract.run, bool(facts["pixels"]), final.held_out)
-    summary_facts = _facts(contract, device, facts["accuracy_by_round"])
+    summary_facts = file_facts(contract, device, facts)
     made = _exported(final, entry, broadcast, summary_facts)
     summary = {
         "task": contract.task,
@@ -77,16 +78,26 @@ def _exported(
     }
 
 
-def _facts(
-    contract: Contract, device: str, accuracies: Mapping[str, float | None]
+def file_facts(
+    contract: Contract, device: str, facts: Mapping[str, Any], number: int | None = None
 ) -> dict[str, str]:
-    """Return what the model's file itself tells of where it comes from."""
-    accuracy = accuracies[str(contract.rounds)]
+    """Return what the model's file itself tells of where it comes from.
+
+    Args:
+        contract: of the task.
+        device: its name.
+        facts: of the device in the run; see `write_results`.
+        number: of the round that the model was made after; None for the run's end.
+    """
+    number = contract.rounds if number is None else number
+    accuracy = facts["accuracy_by_round"].get(str(number))
     return {
         "task": contract.task,
         "run": contract.run,
         "device": device,
         "algorithm": contract.algorithm,
-        "round": str(contract.rounds),
+        "round": str(number),
+        "architecture": str(facts["architecture"]),
+        "licence": str(facts.get("licence", NOT_STATED)),
         **({} if accuracy is None else {"accuracy": f"{accuracy:.4f}"}),
     }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 KEY = "edgeloop."
 INPUT, OUTPUT = "images", "scores"
+LABEL, PROBABILITIES = "label", "probabilities"
 CLASS_NAMES, SHAPE, PIXELS = "class_names", "shape", "pixels"
 """The metadata that every exported model has; the keys in the file start with `KEY`."""
 

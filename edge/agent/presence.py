@@ -12,6 +12,9 @@ from edgeloop.protocol.presence import LONGEST_REASON, Presence, State, notes_of
 DELAY_SECONDS = 1.0
 """What has ended before so long is not said: rounds can be short, and devices many."""
 
+NOTED = (State.FETCHING, State.TRAINING, State.ANSWERED, State.EVALUATING)
+"""In the other states a reason says why the device does not work."""
+
 REFRESH_SECONDS = 300.0
 """Between two times that it is said: a broker may remember a device that is gone."""
 
@@ -32,6 +35,12 @@ class PresenceTeller:
         self._lock = threading.Lock()
         self._said = Presence(version=edgeloop.__version__[:32], since=time.time())
         self._timer: threading.Timer | None = None
+        self._note = ""
+
+    def note(self, text: str) -> None:
+        """Have what is said of work have this reason, where it has none of its own."""
+        with self._lock:
+            self._note = text
 
     def say(
         self,
@@ -43,6 +52,7 @@ class PresenceTeller:
         """The device does something else from now on, if it does not do that already."""
         with self._lock:
             before = self._said
+            reason = reason or (self._note if state in NOTED else "")
             changes = {
                 "state": state.value,
                 "run": run,

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
 """Between two looks at whether the file is to be read again, where nothing else happens."""
 
-CHANGEABLE = ("health", "stay", "policy", "privacy", "training")
+CHANGEABLE = ("health", "stay", "policy", "model", "privacy", "training")
 """Tables and keys that are taken while the agent runs; the last two count from the next run on."""
 
 

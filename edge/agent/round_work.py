@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.agent import sensors
+from edge.agent.companions import Companions
 from edge.agent.outcome import write_results
 from edge.agent.patience import until_written
 from edge.agent.policy import permission
@@ -115,6 +116,7 @@ class RoundWork:
         facts = {
             **({} if budget is None else {"epsilon": budget.epsilon}),
             "architecture": session.task_client.architecture,
+            "licence": mine.settings.model.licence,
             "pixels": session.share.pixels,
             "train_samples": len(session.share.data.train),
             "test_samples": len(session.share.data.test),
@@ -128,7 +130,9 @@ class RoundWork:
             settings = mine.settings
             return write_results(settings.folder, settings.name, about, final, broadcast, facts)
 
-        return until_written(write)
+        summary = until_written(write)
+        Companions(mine.settings.folder, session.share, mine.settings.model.int8).write()
+        return summary
 
 
 def log_accuracy(number: int, report: Report) -> float | None:

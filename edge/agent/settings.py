@@ -13,6 +13,9 @@ from edgeloop.protocol.task import DeviceName, Name
 from edgeloop.runtime.config import BrokerSettings, Epsilon, Settings
 from edgeloop.runtime.tracing import TraceSettings
 
+NOT_STATED = "not stated"
+"""The licence of a model of which its device's file says nothing."""
+
 
 class DataSettings(PartitionSettings):
     """The `[data]` table: whose samples these are."""
@@ -63,6 +66,21 @@ class TrainingSettings(Settings):
     device: str = "cpu"
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     mix: Mix = "auto"
+
+
+class ModelSettings(Settings):
+    """The `[model]` table: the classifier that the device has in use.
+
+    Attributes:
+        every_rounds: the device makes a model anew after every so many rounds, and puts it into use
+            if its own samples do not call it worse; 0 for at a run's end only.
+        int8: also write one in whole numbers of 8 bits, if it is as good by the device's samples.
+        licence: of the models that this device makes, as their files say it, such as an SPDX name.
+    """
+
+    every_rounds: Annotated[int, Field(ge=0)] = 1
+    int8: bool = False
+    licence: Annotated[str, Field(min_length=1, max_length=200)] = NOT_STATED
 
 
 class PolicySettings(Settings):
@@ -123,6 +141,7 @@ class DeviceSettings(Settings):
         broker: where the task's messages go.
         data: its samples.
         training: its model and how it learns.
+        model: the classifier that it has in use.
         privacy: what it lets a task ask of it.
         policy: when it may train.
         trace: where traces go.
@@ -137,6 +156,7 @@ class DeviceSettings(Settings):
     broker: BrokerSettings = BrokerSettings()
     data: DataSettings
     training: TrainingSettings = TrainingSettings()
+    model: ModelSettings = ModelSettings()
     privacy: PolicySettings = PolicySettings()
     policy: TrainingPolicy = TrainingPolicy()
     trace: TraceSettings = TraceSettings()

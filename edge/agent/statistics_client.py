@@ -1,5 +1,6 @@
 """A device's client that computes class statistics on a base; it needs no torch."""
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.agent.predict import CLASS_NAMES, INPUT, KEY, OUTPUT, PIXELS, SHAPE, open_model
+from edge.agent import onnx_form
+from edge.agent.predict import INPUT, OUTPUT, open_model
 from edge.agent.settings import DeviceSettings
 from edge.agent.task_client import FinalModel, NoKnowledgeError, TaskClient, lack
 from edgeloop import algorithms
@@ -59,6 +61,7 @@ def make_client(
         algorithm.broadcast,
         algorithm.sizes,
         ending.settle,
+        ending.current,
         grows=True,
         first=(wire.fingerprint(first), first),
     )
@@ -112,6 +115,10 @@ class _Ending:
     network: _Network | None
     gated: bool
 
+    def current(self, broadcast: GlobalStatistics) -> FinalModel:
+        """Return the mixture as it is now, without a network of its own; see `TaskClient`."""
+        return FinalModel(partial(self._write, self.member.scores, None))
+
     def settle(self, broadcast: GlobalStatistics) -> FinalModel:
         """Return the mixture, with a network in it that is trained for that; see `TaskClient`."""
         train, seed = self.share.data.train, self.contract.seed
@@ -143,18 +150,14 @@ class _Ending:
                 "class statistics", "nobody has a sample", "add some to a device"
             )
         try:
-            from edgeloop.gaussian import exporting  # needs onnx
+            import onnx
+
+            from edgeloop.gaussian import exporting
         except ImportError as error:
             problem = "an ONNX file is written with onnx, which is not installed"
             raise NoKnowledgeError("model.onnx", problem, "pip install onnx") from error
         mixture = self.member.mixture(broadcast)
-        values = {
-            CLASS_NAMES: list(self.contract.class_names),
-            SHAPE: list(self.contract.shape),
-            PIXELS: self.share.pixels,
-            "weight": mixture.weight,
-        }
-        content = exporting.classifier(
+        found = exporting.classifier(
             self.base.graph,
             mixture,
             self.base.variances_D,
@@ -162,8 +165,15 @@ class _Ending:
             pixels=self.share.pixels,
             shape=self.contract.shape,
             names=(INPUT, OUTPUT),
-            metadata=exporting.metadata_of(KEY, values, facts),
+            metadata={},
             network=None if network is None else network(),
+        )
+        content = onnx_form.completed(
+            onnx.load_from_string(found),
+            class_names=self.contract.class_names,
+            shape=self.contract.shape,
+            pixels=self.share.pixels,
+            facts={"weight": json.dumps(mixture.weight), **facts},
         )
         with atomic_files.writing(path.parent):
             atomic_files.write(path, content)

@@ -114,6 +114,8 @@ class AgentStore:
     def archive_previous_run(self, run: str) -> None:
         """Keep the model and the summary of the run before, of which a new one's take the places.
 
+        The model stays in use as well, until a new one is.
+
         Args:
             run: the new one.
         """
@@ -125,9 +127,29 @@ class AgentStore:
             return
         if before in (None, run):
             return
+        self.keep_previous_model(run)
         with atomic_files.writing(self._folder):
-            for name in (MODEL, SUMMARY, NEW.format(run=before)):
+            for name in (SUMMARY, NEW.format(run=before)):
                 self._archive_file(self._folder / name, str(before))
+
+    def keep_previous_model(self, run: str) -> None:
+        """Keep a copy of the model of the run before, which stays in use until there is another.
+
+        Args:
+            run: the new one.
+        """
+        try:
+            before = _run_of(self._folder / SUMMARY)
+        except DamagedError:
+            return
+        model = self._folder / MODEL
+        if before in (None, run) or not model.exists() or (self._place(before) / MODEL).exists():
+            return
+        with atomic_files.writing(self._folder):
+            aside = self._folder / f".{MODEL}.kept.new"
+            shutil.copyfile(model, aside)
+            atomic_files.sync(aside)
+            self._archive_file(aside, before, MODEL)
 
     def _archive_state(self, run: str) -> None:
         """Set the state of another run aside."""
@@ -139,12 +161,12 @@ class AgentStore:
             self._archive_file(self.path, before)
             log.info("the state of run %s is kept in %s", before, self._place(before))
 
-    def _archive_file(self, path: Path, run: str) -> None:
+    def _archive_file(self, path: Path, run: str, name: str = "") -> None:
         """Move a file of a run to those before, of which only the last ones stay."""
         place = self._place(run)
         place.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            path.replace(place / path.name)
+            path.replace(place / (name or path.name))
             place.touch()
             atomic_files.sync(place)
         ages = sorted(place.parent.iterdir(), key=lambda each: each.stat().st_mtime_ns)

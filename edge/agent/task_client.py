@@ -81,6 +81,7 @@ class TaskClient:
         broadcast: the message that opens a round.
         sizes: those that the contract fixes, by dimension letter, for `wire.decode`.
         finalize: a round's last broadcast, to what the device ends with; it may train for long.
+        current: the classifier of a round under way, by the round's broadcast; without mixing.
         grows: whether it is made again where the device's data have changed between two rounds.
         keeps_split: whether no sample may then go over from testing to training.
         first: what a run opens with, and its digest, where that follows from the contract alone: it
@@ -92,6 +93,7 @@ class TaskClient:
     broadcast: type[Any]
     sizes: Mapping[str, int]
     finalize: Callable[[Any], FinalModel]
+    current: Callable[[Any], FinalModel]
     grows: bool = False
     keeps_split: bool = False
     first: tuple[str, Any] | None = None

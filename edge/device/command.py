@@ -12,6 +12,7 @@ SUBCOMMANDS: Mapping[str, str] = {
     "install": "edge.device.install",
     "status": "edge.device.status",
     "logs": "edge.device.status",
+    "rollback": "edge.device.rollback",
     "uninstall": "edge.device.install",
 }
 """Where each one's function of that name is: only the one that is asked for is imported."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from edge.agent import state as state_file
+from edge.agent.deployment import Deployment, named
 from edge.agent.settings import DeviceSettings
 from edge.agent.state import DamagedError
 from edge.agent.store import STATE, SUMMARY
@@ -96,7 +97,19 @@ def _model(folder: Path) -> dict[str, Any]:
         model["model_written"], model["model"] = _time(path.stat().st_mtime), str(path)
     with suppress(OSError, ValueError, LookupError):
         model["model_accuracy"] = atomic_files.read_json(folder / SUMMARY).get("accuracy")
-    return model
+    record = Deployment(folder).record()
+    last = record.get("events", [])[-1:]
+    return {
+        **model,
+        "model_of": named(record["in_use"]) if record.get("in_use") else None,
+        "model_decision": _decision(last[0]) if last else None,
+    }
+
+
+def _decision(event: Mapping[str, Any]) -> str:
+    """Return what was decided last of the classifier in use."""
+    why = f": {event['why']}" if event.get("why") else ""
+    return f"{_time(event['at'])} {event['did']} {named(event)}{why}"
 
 
 def _renewal(device: DeviceSettings) -> str | None:

@@ -24,7 +24,9 @@ SERVICES = frozenset(
 _ERRANDS = frozenset(["--check", "--forget", "--forget-device", "--leave"])
 """Options that make an errand of a service: stopped, it has not done what it was asked for."""
 
-_ERRANDS_OF_AGENT = frozenset(["init", "doctor", "install", "status", "logs", "uninstall"])
+_ERRANDS_OF_AGENT = frozenset(
+    ["init", "doctor", "install", "status", "logs", "rollback", "uninstall"]
+)
 """Subcommands of `edgeloop agent`, which is a service itself."""
 
 STOPPED = "stopped"

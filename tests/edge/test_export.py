@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import edgeloop
 from edge.agent.export import Classifier, check, export
 from edge.agent.predict import open_model
 from edgeloop.errors import ModelError
@@ -17,6 +18,7 @@ from edgeloop.models import SplitModel, build
 from tests.edge.predictors import by_angle, by_head, nearest
 
 NAMES = ("ant", "bee", "cat")
+OUTPUTS = ["label", "probabilities", "scores"]
 
 
 class Plain(nn.Module):
@@ -126,6 +128,9 @@ def test_metadata_tell_what_the_model_is(tmp_path: Path) -> None:
     assert found == {
         "edgeloop.shape": "[2, 1]",
         "edgeloop.pixels": "false",
+        "edgeloop.licence": "not stated",
+        "edgeloop.onnxruntime": ">=1.20,<2",
+        "edgeloop.version": edgeloop.__version__,
         **{f"edgeloop.{name}": value for name, value in facts.items()},
     }
     model = open_model(path)
@@ -136,7 +141,7 @@ def test_the_batch_is_free_and_the_rest_is_not(tmp_path: Path) -> None:
     path = written(Classifier(plain(), by_head, False), tmp_path / "model.onnx", (2,))
     graph = onnx.load(path).graph
     sides = graph.input[0].type.tensor_type.shape.dim
-    assert (graph.input[0].name, graph.output[0].name) == ("images", "scores")
+    assert (graph.input[0].name, [each.name for each in graph.output]) == ("images", OUTPUTS)
     assert (sides[0].dim_param, sides[1].dim_value) == ("batch", 2)
 
 

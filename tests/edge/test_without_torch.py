@@ -45,8 +45,9 @@ NETWORK = (
     "edge.agent.export",
     "edge.agent.networks",
     "edge.agent.own_network",
+    "edge.agent.picture_form",
 )
-"""The only modules of the agent that may need torch."""
+"""The only modules of the agent that may need torch, the last one onnx alone."""
 
 
 def words(program: str, *arguments: str, lack: str = ABSENT) -> list[str]:
