@@ -89,6 +89,7 @@ def test_status_is_told_whole(pages: httpx.Client) -> None:
         "devices": [],
         "devices_left_out": 0,
         "outliers": [],
+        "forgotten": [],
     }
 
 
