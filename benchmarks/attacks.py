@@ -198,7 +198,7 @@ def cases(names: Sequence[str], rules: Sequence[RobustRule], seeds: int) -> list
 
     Where they are absent, a rule has nothing to do.
     """
-    first = [rule for rule in rules if rule in ("none", "clip")]
+    first = [rule for rule in rules if rule in ("none", "norm", "clip")]
     later = [rule for rule in rules if rule not in first]
     found: list[Case] = []
     for some, shares in ((first, (0, 2)), (first, (4, 1)), (later, (0, 2)), (later, (4, 1))):

@@ -4,17 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-RobustRule = Literal["none", "clip", "median", "trimmed-mean", "geometric-median", "krum"]
+RobustRule = Literal["none", "norm", "clip", "median", "trimmed-mean", "geometric-median", "krum"]
 """What a run does with a round's uploads before its algorithm has them; see `edgeloop.robust`."""
 
 RobustChoice = Annotated[
-    Literal["auto", "none", "clip", "median", "trimmed-mean", "geometric-median", "krum"],
+    Literal["auto", "none", "norm", "clip", "median", "trimmed-mean", "geometric-median", "krum"],
     Field(
-        description="What is done with uploads against forged ones: clip, median, trimmed-mean,"
-        " geometric-median, krum or none; auto is none as yet. The same for a whole run."
+        description="What is done with uploads against forged ones: norm, clip, median,"
+        " trimmed-mean, geometric-median, krum or none; auto is norm. The same for a whole run."
     ),
 ]
 """What a person asks for."""
 
-DEFAULT: RobustRule = "none"
+DEFAULT: RobustRule = "norm"
 """Of a run that nobody has chosen a rule for, and whose algorithm takes one."""

@@ -68,7 +68,7 @@ class Guard:
             return dict(uploads)
         opened = {name: open_upload(each) for name, each in uploads.items()}
         vectors = {name: dict(each.vectors) for name, each in opened.items()}
-        most = _most_samples(opened, _groups(vectors))
+        most = _most_samples(opened, _groups(vectors), self.rule)
         for size, places in _rows(vectors).items():
             self._shorten(size, places, vectors)
         for part, names in _groups(vectors).items():
@@ -80,12 +80,16 @@ class Guard:
         return left
 
     def _shorten(self, size: int, places: Sequence[Place], vectors: Vectors) -> None:
-        """Keep what has labels to three times the median length of all of it, in place."""
+        """Keep what has labels near the median length of all of it, in place."""
         if len(places) >= rules.LEAST:
             given = [vectors[name][part] for name, part in places]
             origin = np.zeros(size)
             lengths = rules.distances(given, origin)
-            made = rules.pulled_in(given, origin, lengths)
+            made: Sequence[Array | None] = (
+                rules.shortened(given, lengths)
+                if self.rule == "norm"
+                else rules.pulled_in(given, origin, lengths)
+            )
             self._note(places, rules.times_the_median(lengths, origin), made)
             _put(vectors, places, made)
 
@@ -95,10 +99,16 @@ class Guard:
             return
         places = [(name, part) for name in names]
         given = [vectors[name][part] for name in names]
-        centre = rules.coordinate_median(given)
-        made = self._made(given, centre)
-        times = rules.times_the_median(rules.distances(given, centre), centre)
-        self._note(places, times, given if self.rule == "krum" else made)  # that drops half
+        if self.rule == "norm":
+            centre = np.zeros(len(given[0]))
+            lengths = rules.distances(given, centre)
+            made: Sequence[Array | None] = _normed(given, lengths)
+            self._note(places, rules.times_the_median(lengths, centre), made)
+        else:
+            centre = rules.coordinate_median(given)
+            made = self._made(given, centre)
+            times = rules.times_the_median(rules.distances(given, centre), centre)
+            self._note(places, times, given if self.rule == "krum" else made)  # that drops half
         _put(vectors, places, made)
 
     def _made(self, given: Sequence[Array], centre: Array) -> Sequence[Array | None]:
@@ -115,10 +125,17 @@ class Guard:
         self, places: Sequence[Place], times: Sequence[float], made: Sequence[Array | None]
     ) -> None:
         """Remember what is out of reach, or left out."""
-        most = rules.reach(len(places))
+        most = (rules.length_reach if self.rule == "norm" else rules.reach)(len(places))
         for (name, part), each, left in zip(places, times, made, strict=True):
             if each > most or left is None:
                 self._far.append(Outlier(name, str(part), each))
+
+
+def _normed(given: Sequence[Array], lengths: Sequence[float]) -> list[Array | None]:
+    """Return vectors that are not too long; None for those that point the other way."""
+    out = rules.opposed(given, lengths)
+    kept = rules.shortened(given, lengths)
+    return [None if gone else each for each, gone in zip(kept, out, strict=True)]
 
 
 def guarded(algorithm: Algorithm[S, U, B], guard: Guard) -> Algorithm[S, U, B]:
@@ -153,9 +170,13 @@ def _groups(vectors: Vectors) -> dict[Part, list[str]]:
 
 
 def _most_samples(
-    opened: Mapping[str, Opened], groups: Mapping[Part, Sequence[str]]
+    opened: Mapping[str, Opened], groups: Mapping[Part, Sequence[str]], rule: RobustRule
 ) -> dict[Part, int]:
     """Return how many samples each part may claim, by the others' of it, or by all parts'."""
+    if rule == "norm":  # a class may be nearly one client's own: its count is no claim too many
+        largest = [max(each.counts.values()) for each in opened.values() if each.counts]
+        claim = rules.CLAIM_OF_NORM * statistics.median([each for each in largest if each] or [1])
+        return dict.fromkeys(groups, int(claim))
     counts = {
         part: [held for name in names if (held := opened[name].counts[part]) > 0]
         for part, names in groups.items()

@@ -29,8 +29,17 @@ REACH = 3.0
 DOUBT = 10.0
 """Times the median distance beyond which nothing of a vector counts."""
 
+LENGTH = 10.0
+"""Times the cohort's median length that a vector may have, so that no ordinary one is changed."""
+
+AGREED = 0.5
+"""Median cosine to the mean direction from which on a cohort is of one mind."""
+
 CLAIM = 10.0
 """Times the median number of samples that an upload may count: who has more data may have more."""
+
+CLAIM_OF_NORM = 30.0
+"""Times the median of clients' largest counts, so that no ordinary upload is changed."""
 
 FEW = 5
 """Vectors below which a median says little, and only what is far beyond all doubt is pulled in."""
@@ -126,6 +135,45 @@ def clipped(vectors: Sequence[Vector], centre_P: Matrix) -> list[Vector | None]:
     opposed = [least < 0 and each < least for each in cosines]
     found = pulled_in(vectors, centre_P, away)
     return [None if out else each for each, out in zip(found, opposed, strict=True)]
+
+
+def shortened(vectors: Sequence[Vector], lengths: Sequence[float]) -> list[Vector]:
+    """Return vectors of which those that are too long have the median length.
+
+    Args:
+        vectors: one a client.
+        lengths: theirs.
+    """
+    origin, most = np.zeros(len(vectors[0])), length_reach(len(vectors))
+    return [
+        vector if times <= most else _between(origin, vector, 1 / times)
+        for vector, times in zip(vectors, times_the_median(lengths, origin), strict=True)
+    ]
+
+
+def length_reach(count: int) -> float:
+    """Return how many times the median length a vector may have, of so many."""
+    return LENGTH if count >= FEW else REACH_OF_FEW
+
+
+def opposed(vectors: Sequence[Vector], lengths: Sequence[float]) -> list[bool]:
+    """Return which vectors point the other way from a cohort that is of one mind.
+
+    A vector does where its cosine to the mean of all directions is below minus half of the median
+    cosine. However long a vector is, its direction counts as much as any other's.
+
+    Args:
+        vectors: one a client.
+        lengths: theirs.
+    """
+    shares = [1 / each if each else 0.0 for each in lengths]
+    if not any(shares):
+        return [False] * len(vectors)
+    mean_P = weighted_mean(vectors, shares) * (sum(shares) / sum(each > 0 for each in shares))
+    units = [vector_P * share for vector_P, share in zip(vectors, shares, strict=True)]
+    cosines = _cosines([float(each > 0) for each in lengths], distances(units, mean_P), mean_P)
+    middle = statistics.median(cosines)
+    return [middle >= AGREED and each < -middle / 2 for each in cosines]
 
 
 def pulled_in(
