@@ -19,7 +19,10 @@ from edgeloop.errors import DataError, ModelError
 from edgeloop.mixing import experts
 
 SHARE_DIGITS = 6
-"""Of a probability, after the point: its text costs a server as much as a small network."""
+"""Of a probability, after the point."""
+
+WHOLE = "all"
+"""Asks for all classes: a key of an address's query, or an MQTT message's user property."""
 
 OK, BAD_REQUEST, FAILED, UNAVAILABLE = 200, 400, 500, 503
 
@@ -49,21 +52,21 @@ class Answering:
     models: ModelInUse
     measured: Measured
 
-    def answer(self, body: bytes, kind: str, by: str, with_scores: bool = False) -> Answer:
+    def answer(self, body: bytes, kind: str, by: str, whole: bool = False) -> Answer:
         """Answer one request.
 
         Args:
             body: of the request.
             kind: its content type; may be empty.
             by: the protocol, for the count.
-            with_scores: whether the scores are told, too.
+            whole: whether it tells the probabilities and scores of all classes.
         """
         begun = time.perf_counter()
-        answer, count = self._answer(body, kind, with_scores)
+        answer, count = self._answer(body, kind, whole)
         self.measured.request(by, answer.status, count, time.perf_counter() - begun)
         return answer
 
-    def _answer(self, body: bytes, kind: str, with_scores: bool) -> tuple[Answer, int]:
+    def _answer(self, body: bytes, kind: str, whole: bool) -> tuple[Answer, int]:
         serving = self.models.now
         if serving is None:
             return problem(UNAVAILABLE, self.models.problem), 0
@@ -76,7 +79,7 @@ class Answering:
             return problem(FAILED, str(error)), 0
         if not experts.are_usable(scores_BC):
             return problem(FAILED, f"{self.models.path}: gives scores that are no numbers"), 0
-        told = predictions(serving, scores_BC, with_scores)
+        told = predictions(serving, scores_BC, whole)
         found = {"model": about(serving), "predictions": told}
         return Answer(OK, json.dumps(found).encode()), len(read)
 
@@ -94,24 +97,28 @@ def about(serving: Serving) -> dict[str, Any]:
 
 
 def predictions(
-    serving: Serving, scores_BC: NDArray[np.float32], with_scores: bool = False
+    serving: Serving, scores_BC: NDArray[np.float32], whole: bool = False
 ) -> list[dict[str, Any]]:
     """Return what is said of each input.
 
     Args:
         serving: whose scores these are.
         scores_BC: minus infinity for a class that is not known.
-        with_scores: whether the scores are told too, null for a class that is not known.
+        whole: whether the probabilities and scores of all classes are told, too; a class that is
+            not known has the score null.
     """
     names = serving.model.class_names
     best_B = scores_BC.argmax(axis=1)
     shares_BC = np.exp(scores_BC - scores_BC.max(axis=1, keepdims=True)).astype(np.float64)
     shares_BC = (shares_BC / shares_BC.sum(axis=1, keepdims=True)).round(SHARE_DIGITS)
-    found = [
-        {"label": names[best], "class": best, "probability": shares[best], "probabilities": shares}
-        for best, shares in zip(best_B.tolist(), shares_BC.tolist(), strict=True)
+    most_B = shares_BC.max(axis=1)
+    found: list[dict[str, Any]] = [
+        {"label": names[best], "class": best, "probability": share}
+        for best, share in zip(best_B.tolist(), most_B.tolist(), strict=True)
     ]
-    if with_scores:
-        for each, scores in zip(found, scores_BC.tolist(), strict=True):
+    if whole:
+        rows = zip(found, shares_BC.tolist(), scores_BC.tolist(), strict=True)
+        for each, shares, scores in rows:
+            each["probabilities"] = shares
             each["scores"] = [score if math.isfinite(score) else None for score in scores]
     return found

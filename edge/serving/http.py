@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from edge.agent.deployment import Deployment
-from edge.serving.answers import Answer, Answering, about, problem
+from edge.serving.answers import WHOLE, Answer, Answering, about, problem
 from edge.serving.measured import CONTENT_TYPE
 from edgeloop.runtime.ports import listen_error
 
@@ -121,8 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         kind = self.headers.get("Content-Type", "")
-        scores = "scores" in parse_qs(urlsplit(self.path).query)
-        self._answer(self.server.answering.answer(body, kind, "http", scores))
+        whole = WHOLE in parse_qs(urlsplit(self.path).query)
+        self._answer(self.server.answering.answer(body, kind, "http", whole))
 
     def _length(self) -> int | None:
         """Return a body's length; None if it cannot be read, and was answered."""

@@ -7,7 +7,7 @@ is one that the broker has kept. Requests are answered one after the other.
 import logging
 from threading import Event
 
-from edge.serving.answers import BAD_REQUEST, Answer, Answering, problem
+from edge.serving.answers import BAD_REQUEST, WHOLE, Answer, Answering, problem
 from edgeloop.errors import BrokerError
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import ROOT
@@ -66,4 +66,4 @@ class Responder:
     def _answered(self, request: Arrival) -> Answer:
         if len(request.payload) > self._most:
             return problem(BAD_REQUEST, f"{self._most} bytes are the most")
-        return self._answering.answer(request.payload, "", "mqtt")
+        return self._answering.answer(request.payload, "", "mqtt", WHOLE in request.notes)
