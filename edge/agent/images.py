@@ -46,7 +46,7 @@ def fit(data: bytes, shape: tuple[int, ...], name: str, *, pixels: bool) -> NDAr
         DataError: bytes that are neither a picture nor an array, or do not fit.
     """
     if data.startswith(_NPY):
-        return _matching(_array(data, name), shape, pixels, name)
+        return matching(array(data, name), shape, pixels, name)
     if not pixels:
         remedy = f"give an .npy array of shape {shape}, prepared as the training data was"
         raise DataError(name, "is a picture, and the model takes raw values", remedy)
@@ -58,10 +58,14 @@ def fit(data: bytes, shape: tuple[int, ...], name: str, *, pixels: bool) -> NDAr
     return image.astype(np.float32)
 
 
-def _matching(
+def matching(
     array: NDArray[np.uint8] | NDArray[np.float32], shape: tuple[int, ...], pixels: bool, name: str
 ) -> NDArray[np.float32]:
-    """Check an `.npy` array against a model's input; sides of length 1 may differ."""
+    """Check an array against a model's input; sides of length 1 may differ.
+
+    Raises:
+        DataError: if it does not fit.
+    """
     if [n for n in array.shape if n != 1] != [n for n in shape if n != 1]:
         problem = f"has shape {array.shape}, the model takes {shape}"
         raise DataError(name, problem, "give an array of that shape, channels first")
@@ -84,8 +88,12 @@ def _content(path: Path) -> bytes:
         raise DataError(str(path), f"cannot be read ({error.strerror})", "check it") from error
 
 
-def _array(data: bytes, name: str) -> NDArray[np.uint8] | NDArray[np.float32]:
-    """Read an array of numbers; nothing in the file is evaluated, and no object is unpickled."""
+def array(data: bytes, name: str) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Read an `.npy` array of numbers; nothing is evaluated, and no object is unpickled.
+
+    Raises:
+        DataError: if it is none.
+    """
     begin = 10 if data[6:7] == b"\x01" else 12
     end = begin + int.from_bytes(data[8:begin], "little")
     header = data[begin : min(end, begin + 10_000)]
@@ -98,5 +106,5 @@ def _array(data: bytes, name: str) -> NDArray[np.uint8] | NDArray[np.float32]:
         raise DataError(name, "is an .npy file of another length than it says", "save it again")
     order: Literal["C", "F"] = "F" if b"'fortran_order': True" in header else "C"
     array = np.frombuffer(data, dtype, offset=end).reshape(shape, order=order)
-    with np.errstate(over="ignore"):  # `_matching` refuses what is not finite
+    with np.errstate(over="ignore"):  # `matching` refuses what is not finite
         return array if dtype == np.uint8 else array.astype(np.float32)

@@ -126,6 +126,28 @@ class TrainingPolicy(Settings):
     """Where the kernel's files are, sys and proc, as in a container that has the host's."""
 
 
+class ServeSettings(Settings):
+    """The `[serve]` table: how `edgeloop serve` answers with the device's classifier.
+
+    Attributes:
+        host: address to listen on.
+        port: of HTTP; 0 for any free one.
+        max_megabytes: of a request.
+        connections: at once; further ones are told to come again.
+        token_file: holds a token that a request must bear; none if not given.
+        mqtt: also answer requests by MQTT.
+        broker: where these come from, if not the device's own broker.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8090
+    max_megabytes: Annotated[int, Field(ge=1, le=256)] = 16
+    connections: Annotated[int, Field(ge=1, le=1024)] = 32
+    token_file: Path | None = None
+    mqtt: bool = False
+    broker: BrokerSettings | None = None
+
+
 class DeviceSettings(Settings):
     """A device: its name, the task it joins, its data, its model, its broker.
 
@@ -142,6 +164,7 @@ class DeviceSettings(Settings):
         data: its samples.
         training: its model and how it learns.
         model: the classifier that it has in use.
+        serve: how its classifier is served.
         privacy: what it lets a task ask of it.
         policy: when it may train.
         trace: where traces go.
@@ -157,6 +180,7 @@ class DeviceSettings(Settings):
     data: DataSettings
     training: TrainingSettings = TrainingSettings()
     model: ModelSettings = ModelSettings()
+    serve: ServeSettings = ServeSettings()
     privacy: PolicySettings = PolicySettings()
     policy: TrainingPolicy = TrainingPolicy()
     trace: TraceSettings = TraceSettings()

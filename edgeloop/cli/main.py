@@ -107,7 +107,7 @@ def _needed(point: EntryPoint, error: ImportError | OSError) -> str:
 
 def _extra(point: EntryPoint) -> str:
     """Return the extra that brings what a command needs; empty for a command of another's."""
-    if point.name == "predict":
+    if point.name in ("predict", "serve"):
         return "edge-infer"
     if point.name in ("demo", "generator", "operator"):
         return point.name

@@ -15,7 +15,7 @@ from edgeloop.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 SERVICES = frozenset(
     [
-        *[("agent",), ("aggregator",), ("operator",), ("up",)],
+        *[("agent",), ("aggregator",), ("operator",), ("serve",), ("up",)],
         *[("base", "serve"), ("generator", "serve"), ("ca", "serve"), ("broker", "sync")],
     ]
 )

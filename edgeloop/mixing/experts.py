@@ -95,7 +95,7 @@ def pooled(scores: Sequence[Array], temperature: float) -> Array:
     return found
 
 
-def are_usable(scores_NC: Array) -> bool:
+def are_usable(scores_NC: NDArray[np.floating[Any]]) -> bool:
     """Return whether scores are scores: none is NaN, and each sample has a class."""
     lost = np.isnan(scores_NC).any() or np.isposinf(scores_NC).any()
     return not lost and bool(np.isfinite(scores_NC).any(axis=1).all())

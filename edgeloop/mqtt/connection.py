@@ -16,7 +16,7 @@ from edgeloop.errors import BrokerAwayError, BrokerError
 from edgeloop.mqtt.link import Link, Listeners
 from edgeloop.mqtt.messages import Arrival as Arrival
 from edgeloop.mqtt.messages import Reconnected as Reconnected
-from edgeloop.mqtt.messages import properties
+from edgeloop.mqtt.messages import Reply, properties, reply_of
 from edgeloop.mqtt.outbox import Outbox
 from edgeloop.mqtt.paho_client import MAX_INFLIGHT, PahoClient
 from edgeloop.mqtt.rivals import Rivals
@@ -163,9 +163,8 @@ class MqttConnection:
         if self._rivals.take(topic, notes, bool(message.retain)):
             acknowledge()
             return
-        self._inbox.put(
-            Arrival(topic, bytes(message.payload), acknowledge, notes, bool(message.retain))
-        )
+        content, about = bytes(message.payload), reply_of(message.properties)
+        self._inbox.put(Arrival(topic, content, acknowledge, notes, bool(message.retain), about))
 
     def _take_plain(self, topic: str, payload: bytes, number: int, retained: bool) -> None:
         acknowledge = partial(self._acknowledge, self._link.number, number, 1)
@@ -274,6 +273,10 @@ class MqttConnection:
             expiry: seconds after which the broker may forget it for those who are away.
         """
         self._outbox.publish(topic, payload, retain=retain, notes=notes, expiry=expiry)
+
+    def respond(self, reply: Reply, payload: bytes, notes: Notes = NONE) -> None:
+        """Send the answer to a request to where it asks for it."""
+        self._outbox.respond(reply, payload, notes)
 
     def send(self, topic: str, payload: bytes, notes: Notes = NONE) -> int:
         """Send a payload of any size, in chunks, to one topic; return the bytes that takes.

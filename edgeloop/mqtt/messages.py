@@ -31,6 +31,19 @@ NOT_ASKED = Trust()
 
 
 @dataclass(frozen=True)
+class Reply:
+    """Where the answer to a request goes, as MQTT 5 has it.
+
+    Attributes:
+        topic: the response topic, as the broker knows it.
+        correlation: the correlation data, which goes with the answer; None for none.
+    """
+
+    topic: str
+    correlation: bytes | None = None
+
+
+@dataclass(frozen=True)
 class Arrival:
     """A message that arrived.
 
@@ -41,6 +54,7 @@ class Arrival:
         notes: its MQTT 5 user properties; of several with one name, the last.
         retained: whether the broker kept it, and sends it now because of a subscription.
         trust: what is known of who says it.
+        reply: where an answer goes; None where none is asked for.
     """
 
     topic: str
@@ -49,6 +63,15 @@ class Arrival:
     notes: Notes = field(default_factory=dict)
     retained: bool = False
     trust: Trust = NOT_ASKED
+    reply: Reply | None = None
+
+
+def reply_of(about: Properties | None) -> Reply | None:
+    """Return where the answer to a message with these properties goes; None to no topic at all."""
+    topic = getattr(about, "ResponseTopic", None)
+    if not topic or any(letter in topic for letter in "+#\0"):
+        return None
+    return Reply(topic, getattr(about, "CorrelationData", None))
 
 
 @dataclass(frozen=True)
@@ -74,6 +97,14 @@ class _Expiring(Properties):
 @cache
 def _expiring(seconds: int) -> Properties:
     return _Expiring(seconds)
+
+
+def answering(notes: Notes, reply: Reply) -> Properties:
+    """Return the MQTT 5 properties of an answer."""
+    found = properties(notes) or Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho left it out
+    if reply.correlation is not None:
+        found.CorrelationData = reply.correlation
+    return found
 
 
 def properties(notes: Notes, expiry: int | None = None, will: bool = False) -> Properties | None:

@@ -11,7 +11,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edgeloop.errors import ForbiddenError
 from edgeloop.mqtt.deliveries import Deliveries
 from edgeloop.mqtt.link_pace import LinkPace
-from edgeloop.mqtt.messages import properties
+from edgeloop.mqtt.messages import Reply, answering, properties
 from edgeloop.mqtt.paho_client import PahoClient
 from edgeloop.mqtt.reason_codes import SEE_ITS_LOG, remedy_for
 from edgeloop.mqtt.sealing import signed
@@ -89,6 +89,16 @@ class Outbox:
             self._check_fits(topic, len(payload), 1 if about is None else len(about.pack()))  # type: ignore[no-untyped-call]  # paho left it out
         self._deliveries.renew(topic)
         self._publish(topic, payload, retain, about)
+
+    def respond(self, reply: Reply, payload: bytes, notes: Notes) -> None:
+        """Send the answer to a request once; while the broker is away it is nobody's any more.
+
+        Raises:
+            RefusedError: if the broker takes no packet so large.
+        """
+        about, topic = answering(notes, reply), reply.topic
+        self._check_fits(topic, len(payload), len(about.pack()))  # type: ignore[no-untyped-call]  # paho left it out
+        self._client.publish(topic, payload, qos=0, properties=about)
 
     def _check_fits(self, topic: str, size: int, about: int) -> None:
         whole = HEAD + len(self._client.full(topic).encode()) + about + size

@@ -1,0 +1,124 @@
+"""What a classifier answers a request: by HTTP and by MQTT the same JSON.
+
+Shape suffixes: B inputs, C classes.
+"""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.serving import inputs
+from edge.serving.measured import Measured
+from edge.serving.model_in_use import ModelInUse, Serving
+from edgeloop.errors import DataError, ModelError
+from edgeloop.mixing import experts
+
+SHARE_DIGITS = 6
+"""Of a probability, after the point."""
+
+WHOLE = "all"
+"""Asks for all classes: a key of an address's query, or an MQTT message's user property."""
+
+OK, BAD_REQUEST, FAILED, UNAVAILABLE = 200, 400, 500, 503
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer.
+
+    Attributes:
+        status: 200, 400 (the request is wrong), 500 (the classifier fails) or 503 (there is none).
+        body: JSON.
+    """
+
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Answering:
+    """Answers requests with the classifier in use.
+
+    Attributes:
+        models: what answers.
+        measured: counts.
+    """
+
+    models: ModelInUse
+    measured: Measured
+
+    def answer(self, body: bytes, kind: str, by: str, whole: bool = False) -> Answer:
+        """Answer one request.
+
+        Args:
+            body: of the request.
+            kind: its content type; may be empty.
+            by: the protocol, for the count.
+            whole: whether it tells the probabilities and scores of all classes.
+        """
+        begun = time.perf_counter()
+        answer, count = self._answer(body, kind, whole)
+        self.measured.request(by, answer.status, count, time.perf_counter() - begun)
+        return answer
+
+    def _answer(self, body: bytes, kind: str, whole: bool) -> tuple[Answer, int]:
+        serving = self.models.now
+        if serving is None:
+            return problem(UNAVAILABLE, self.models.problem), 0
+        try:
+            read = inputs.read(body, kind, serving.model)
+            scores_BC = serving.model.scores(read)
+        except DataError as error:
+            return problem(BAD_REQUEST, str(error)), 0
+        except ModelError as error:
+            return problem(FAILED, str(error)), 0
+        if not experts.are_usable(scores_BC):
+            return problem(FAILED, f"{self.models.path}: gives scores that are no numbers"), 0
+        told = predictions(serving, scores_BC, whole)
+        found = {"model": about(serving), "predictions": told}
+        return Answer(OK, json.dumps(found).encode()), len(read)
+
+
+def problem(status: int, text: str) -> Answer:
+    """Return an answer that says what is wrong."""
+    return Answer(status, json.dumps({"error": text}).encode())
+
+
+def about(serving: Serving) -> dict[str, Any]:
+    """Return which classifier answers."""
+    model = serving.model
+    facts = {name: model.fact(name) for name in ("task", "run", "round")}
+    return {"sha256": serving.sha256, **facts}
+
+
+def predictions(
+    serving: Serving, scores_BC: NDArray[np.float32], whole: bool = False
+) -> list[dict[str, Any]]:
+    """Return what is said of each input.
+
+    Args:
+        serving: whose scores these are.
+        scores_BC: minus infinity for a class that is not known.
+        whole: whether the probabilities and scores of all classes are told, too; a class that is
+            not known has the score null.
+    """
+    names = serving.model.class_names
+    best_B = scores_BC.argmax(axis=1)
+    shares_BC = np.exp(scores_BC - scores_BC.max(axis=1, keepdims=True)).astype(np.float64)
+    shares_BC = (shares_BC / shares_BC.sum(axis=1, keepdims=True)).round(SHARE_DIGITS)
+    most_B = shares_BC.max(axis=1)
+    found: list[dict[str, Any]] = [
+        {"label": names[best], "class": best, "probability": share}
+        for best, share in zip(best_B.tolist(), most_B.tolist(), strict=True)
+    ]
+    if whole:
+        rows = zip(found, shares_BC.tolist(), scores_BC.tolist(), strict=True)
+        for each, shares, scores in rows:
+            each["probabilities"] = shares
+            each["scores"] = [score if math.isfinite(score) else None for score in scores]
+    return found

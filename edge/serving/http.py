@@ -1,0 +1,225 @@
+"""The server's HTTP: classifications, health, readiness and metrics.
+
+The standard library's server, a thread a connection: what takes time is onnxruntime, which leaves
+the interpreter to other threads meanwhile, and a device need not install a framework for it.
+"""
+
+import hmac
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from edge.agent.deployment import Deployment
+from edge.serving.answers import WHOLE, Answer, Answering, about, problem
+from edge.serving.measured import CONTENT_TYPE
+from edgeloop.runtime.ports import listen_error
+
+PREDICT, MODEL = "/v1/predict", "/v1/model"
+SILENT_SECONDS = 30.0
+"""After which a connection that says nothing, or takes nothing, is closed."""
+
+_JSON = "application/json"
+
+
+class Server(ThreadingHTTPServer):
+    """Answers over HTTP.
+
+    Args:
+        answering: answers.
+        address: host and port; port 0 for any free one.
+        most_bytes: of a request's body.
+        at_once: connections; further ones are told to come again.
+        token: that a request for classifications must bear; None for none.
+
+    Raises:
+        ConfigError: if it cannot listen there.
+        TakenError: if another process does.
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(
+        self,
+        answering: Answering,
+        address: tuple[str, int],
+        *,
+        most_bytes: int,
+        at_once: int,
+        token: str | None = None,
+    ) -> None:
+        self.answering, self.most_bytes, self.token = answering, most_bytes, token
+        self._room = threading.BoundedSemaphore(at_once)
+        try:
+            super().__init__(address, _Handler)
+        except (OSError, OverflowError) as error:
+            text = f"cannot listen on {address[0]}:{address[1]} ({error})"
+            raise listen_error("serve.port", text, "choose another one", error) from error
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread of its own, if there is room."""
+        if not self._room.acquire(blocking=False):
+            full = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
+            request.send(full + b"Connection: close\r\n\r\n")
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer one connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client that goes away is none of our errors."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = SILENT_SECONDS
+    protocol_version = "HTTP/1.1"  # connections stay
+    wbufsize = -1  # head and body leave together
+    disable_nagle_algorithm = True
+    server: Server
+
+    def do_GET(self) -> None:
+        """Answer how the server is, and what it has counted."""
+        path = self.path.partition("?")[0]
+        if path == "/healthz":
+            self._say(HTTPStatus.OK, b'{"alive": true}')
+        elif path == "/readyz":
+            self._say_ready()
+        elif path == "/metrics":
+            text = self.server.answering.measured.text(_counted(self.server.answering))
+            self._say(HTTPStatus.OK, text.encode(), CONTENT_TYPE)
+        elif path == MODEL and self._is_allowed():
+            self._say_model()
+        elif path == PREDICT:
+            self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "POST what is to be classified")
+        elif path != MODEL:
+            self._refuse(HTTPStatus.NOT_FOUND, f"there is {PREDICT}, {MODEL}, /readyz, /metrics")
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        """Classify what the body holds."""
+        if self.path.partition("?")[0] != PREDICT:
+            self._refuse(HTTPStatus.NOT_FOUND, f"POST to {PREDICT}")
+            return
+        if not self._is_allowed():
+            return
+        if (length := self._length()) is None:
+            return
+        body = self.rfile.read(length)
+        if len(body) < length:
+            self.close_connection = True
+            return
+        kind = self.headers.get("Content-Type", "")
+        whole = WHOLE in parse_qs(urlsplit(self.path).query)
+        self._answer(self.server.answering.answer(body, kind, "http", whole))
+
+    def _length(self) -> int | None:
+        """Return a body's length; None if it cannot be read, and was answered."""
+        given = self.headers.get("Content-Length", "")
+        if not given.isascii() or not given.isdecimal() or "Transfer-Encoding" in self.headers:
+            self._refuse(HTTPStatus.LENGTH_REQUIRED, "say the Content-Length of the body")
+            return None
+        most = self.server.most_bytes
+        if len(given) > 15 or int(given) > most:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"{most} bytes are the most")
+            return None
+        return int(given)
+
+    def _is_allowed(self) -> bool:
+        """Return whether a request bears the token; answer it, if not."""
+        wanted = self.server.token
+        given = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if wanted is None or hmac.compare_digest(given.encode(), wanted.encode()):
+            return True
+        self._refuse(HTTPStatus.UNAUTHORIZED, "send the server's token: Authorization: Bearer ...")
+        return False
+
+    def _say_ready(self) -> None:
+        reason = "" if self.server.answering.models.now else self.server.answering.models.problem
+        found = {"ready": not reason, "reasons": [reason] if reason else []}
+        status = HTTPStatus.SERVICE_UNAVAILABLE if reason else HTTPStatus.OK
+        self._say(status, json.dumps(found).encode())
+
+    def _say_model(self) -> None:
+        models = self.server.answering.models
+        if (serving := models.now) is None:
+            self._answer(problem(HTTPStatus.SERVICE_UNAVAILABLE, models.problem))
+            return
+        model = serving.model
+        facts = {
+            **about(serving),
+            "class_names": model.class_names,
+            "shape": model.shape,
+            "pixels": model.pixels,
+            "licence": model.fact("licence"),
+            "problem": models.problem,
+        }
+        self._say(HTTPStatus.OK, json.dumps(facts).encode())
+
+    def _refuse(self, status: HTTPStatus, text: str) -> None:
+        """Say what is wrong; the body was not read, so that the connection ends."""
+        self.close_connection = True
+        self.server.answering.measured.request("http", status, 0, 0.0)
+        self._answer(problem(status, text))
+
+    def _answer(self, answer: Answer) -> None:
+        more = {"Retry-After": "1"} if answer.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+        self._say(HTTPStatus(answer.status), answer.body, more=more)
+
+    def _say(
+        self, status: HTTPStatus, body: bytes, kind: str = _JSON, more: Mapping[str, str] = {}
+    ) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Content-Type-Options", "nosniff")
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        for name, text in more.items():
+            self.send_header(name, text)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: what is counted is in the metrics."""
+
+
+def _counted(answering: Answering) -> Iterator[tuple[str, str, str, Mapping[str, str], float]]:
+    """Yield what is known of classifiers."""
+    models = answering.models
+    text = "Times that another classifier took over."
+    yield "edgeloop_serve_swaps_total", "counter", text, {}, models.swaps
+    text = "Files that could not be used in the place of the classifier."
+    yield "edgeloop_serve_refused_models_total", "counter", text, {}, models.refused
+    events = Deployment(models.path.parent).record().get("events", [])
+    back = sum(each.get("did") == "rolled back" for each in events)
+    text = "Of the device's last decisions, those that went back to the classifier before."
+    yield "edgeloop_model_rollbacks", "gauge", text, {}, back
+    if (serving := models.now) is not None:
+        labels = {key: str(value) for key, value in about(serving).items()}
+        yield "edgeloop_serve_model_info", "gauge", "The classifier that answers.", labels, 1
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """Serve from a thread of its own until the block ends."""
+    thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,75 @@
+"""What a server of classifications counts, as Prometheus reads it (text format 0.0.4)."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Upper ends of the histogram's buckets, in seconds."""
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Measured:
+    """Counts requests; any thread may."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests: Counter[tuple[str, int]] = Counter()
+        self._buckets = [0] * (len(BUCKETS) + 1)
+        self._inputs, self._seconds = 0, 0.0
+
+    def request(self, by: str, status: int, inputs: int, seconds: float) -> None:
+        """A request was answered.
+
+        Args:
+            by: its protocol.
+            status: of the answer, as HTTP has it.
+            inputs: that were classified.
+            seconds: that this took, without the network.
+        """
+        place = next((n for n, end in enumerate(BUCKETS) if seconds <= end), len(BUCKETS))
+        with self._lock:
+            self._requests[by, status] += 1
+            self._buckets[place] += 1
+            self._inputs += inputs
+            self._seconds += seconds
+
+    def text(self, more: Iterable[tuple[str, str, str, Mapping[str, str], float]] = ()) -> str:
+        """Return all of it.
+
+        Args:
+            more: what others count: name, kind, help, labels and value.
+        """
+        with self._lock:
+            requests, buckets = dict(self._requests), list(self._buckets)
+            inputs, seconds = self._inputs, self._seconds
+        name = "edgeloop_serve_requests_total"
+        lines = [f"# HELP {name} Requests that were answered.", f"# TYPE {name} counter"]
+        for (by, status), count in sorted(requests.items()):
+            lines.append(_line(name, {"by": by, "status": str(status)}, count))
+        lines += _histogram(buckets, seconds)
+        inputs_name = "edgeloop_serve_inputs_total"
+        rows = [(inputs_name, "counter", "Inputs that were classified.", {}, float(inputs)), *more]
+        for name, kind, about, labels, value in rows:
+            lines += [f"# HELP {name} {about}", f"# TYPE {name} {kind}", _line(name, labels, value)]
+        return "\n".join([*lines, ""])
+
+
+def _histogram(buckets: list[int], seconds: float) -> list[str]:
+    name = "edgeloop_serve_request_seconds"
+    lines = [f"# HELP {name} Time of an answer.", f"# TYPE {name} histogram"]
+    below = 0
+    for end, count in zip([*map(str, BUCKETS), "+Inf"], buckets, strict=True):
+        below += count
+        lines.append(_line(f"{name}_bucket", {"le": end}, below))
+    return [*lines, _line(f"{name}_sum", {}, seconds), _line(f"{name}_count", {}, below)]
+
+
+def _line(name: str, labels: Mapping[str, str], value: float) -> str:
+    inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+    return f"{name}{{{inside}}} {value:g}" if inside else f"{name} {value:g}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

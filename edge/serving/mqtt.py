@@ -1,0 +1,69 @@
+"""The server's MQTT: a request's answer goes to its response topic, with its correlation data.
+
+Both are MQTT 5's own. A request without a response topic has nobody to answer, and is dropped; so
+is one that the broker has kept. Requests are answered one after the other.
+"""
+
+import logging
+from threading import Event
+
+from edge.serving.answers import BAD_REQUEST, WHOLE, Answer, Answering, problem
+from edgeloop.errors import BrokerError
+from edgeloop.mqtt.connection import Arrival, MqttConnection
+from edgeloop.protocol.task import ROOT
+from edgeloop.runtime.pace import LogRateLimiter
+
+log = logging.getLogger(__name__)
+
+STATUS = "status"
+"""The user property of an answer: its status, as HTTP has it."""
+
+TURN_SECONDS = 0.5
+
+
+def request_topic(task: str, device: str) -> str:
+    """Return where requests to a device's classifier go."""
+    return f"{ROOT}/{task}/predict/{device}"
+
+
+class Responder:
+    """Answers what arrives on a connection.
+
+    Args:
+        answering: answers.
+        connection: subscribed to the `request_topic`.
+        most_bytes: of a request.
+    """
+
+    def __init__(self, answering: Answering, connection: MqttConnection, most_bytes: int) -> None:
+        self._answering, self._connection, self._most = answering, connection, most_bytes
+        self._limiter = LogRateLimiter()
+
+    def run(self, ended: Event) -> None:
+        """Answer until the event is set.
+
+        Raises:
+            BrokerError: if the broker refuses this client for good.
+        """
+        while not ended.is_set():
+            event = self._connection.receive(TURN_SECONDS)
+            if isinstance(event, Arrival):
+                self._take(event)
+                event.acknowledge()
+
+    def _take(self, request: Arrival) -> None:
+        if request.reply is None or request.retained:
+            if self._limiter.allowed(""):
+                log.warning("dropped a request on %s without a response topic", request.topic)
+            return
+        answer = self._answered(request)
+        try:
+            self._connection.respond(request.reply, answer.body, {STATUS: str(answer.status)})
+        except BrokerError as error:
+            if self._limiter.allowed("answer"):
+                log.warning("an answer was not sent: %s", error)
+
+    def _answered(self, request: Arrival) -> Answer:
+        if len(request.payload) > self._most:
+            return problem(BAD_REQUEST, f"{self._most} bytes are the most")
+        return self._answering.answer(request.payload, "", "mqtt", WHOLE in request.notes)
