@@ -117,8 +117,8 @@ def make_task_client(
 
     Raises:
         BaseError: if the task's base does not fit the data, or cannot be run.
-        ConfigError: if there is no such algorithm, or it needs torch and there is none, or devices
-            of another architecture.
+        ConfigError: if there is no such algorithm, or it needs torch or onnx and there is none, or
+            devices of another architecture.
         ModelError: if the device's model does not fit the data, or cannot be private.
     """
     try:
@@ -127,6 +127,9 @@ def make_task_client(
     except (ImportError, OSError) as error:
         problem = f"{contract.algorithm} trains a network, and {lack(error)}"
         raise ConfigError("algorithm", problem, "pip install 'edgeloop[edge]'") from error
+    if based and modules.find("onnx") is None:  # it would be missed after the last round
+        problem = f"{contract.algorithm} ends with a file that onnx writes: it is not installed"
+        raise ConfigError("algorithm", problem, "pip install 'edgeloop[edge-lite]'")
     made: TaskClient = (
         kind.make_client(contract, settings, share, base_cache.base(contract))
         if based
