@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from edge.agent import architectures
+from edge.agent import architectures, torch_build
 from edge.agent.base_store import BaseCache
 from edge.agent.settings import DeviceSettings
 from edgeloop import algorithms
@@ -153,7 +153,12 @@ def check(settings: DeviceSettings) -> None:
     try:
         if training.device == CPU:
             _find_torch()
+            if found := torch_build.misplaced():
+                log.warning("torch %s; %s", found, torch_build.INSTEAD)
             return
+        if found := torch_build.misplaced():
+            problem = f'is "{training.device}", and torch {found}'
+            raise ConfigError("training.device", problem, 'give "cpu"')
         networks = import_module(NETWORKS)
     except (ImportError, OSError) as error:
         log.info("this device takes part only in tasks that train no network: %s", lack(error))
