@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cloud.aggregator.agreement import check_buffer
+from cloud.aggregator.agreement import check_cohort
 from cloud.aggregator.settings import CohortSettings, TaskSettings
 from edgeloop import algorithms, record, server_loop
 from edgeloop.answers import Answer, Report
@@ -111,9 +111,9 @@ def test_an_algorithm_that_does_more_than_average_waits_for_its_devices(tmp_path
             "task",
         )
 
-    check_buffer(task("fedavg"))
+    check_cohort(task("fedavg"))
     with pytest.raises(ConfigError, match=r"cohort\.buffer: fedtgp does more .* fedavg"):
-        check_buffer(task("fedtgp"))
+        check_cohort(task("fedtgp"))
 
 
 @pytest.mark.parametrize(

@@ -62,13 +62,18 @@ def unchosen(settings: TaskSettings) -> frozenset[str]:
     return frozenset({"robust"} if settings.cohort.robust == "auto" else ())
 
 
-def check_buffer(settings: TaskSettings) -> None:
-    """Refuse semi-asynchronous rounds of an algorithm whose server does more than average.
+def check_cohort(settings: TaskSettings) -> None:
+    """Refuse what an algorithm cannot do: semi-asynchronous rounds, devices that are taken out.
 
     Raises:
         ConfigError: naming those that can.
     """
     name = settings.algorithm
+    if settings.cohort.forgotten and not algorithms.info(name).forgets:
+        others = ", ".join(algorithms.asking("forgets"))
+        problem = f"{name} cannot take a device out: what it learned of one is in all numbers"
+        remedy = f"begin a new run without it, or choose one of {others}"
+        raise ConfigError("cohort.forgotten", problem, remedy)
     if settings.cohort.buffer is None or algorithms.info(name).averages:
         return
     problem = f"{name} does more with a round's uploads than average them"

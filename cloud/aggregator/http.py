@@ -46,6 +46,7 @@ class Status(BaseModel):
         devices_left_out: how many more there are.
         shortage: why the open round cannot have the answers that it needs; /readyz tells it.
         outliers: parts of the last closed round's uploads that are far from the cohort's.
+        forgotten: devices that were taken out of the run with all that they gave.
         refusals: the newest answers that were not taken, since the aggregator's start.
         evicted: names of devices that were sent away.
         class_names: one a class, in the order of their numbers.
@@ -72,6 +73,7 @@ class Status(BaseModel):
     devices_left_out: int = 0
     shortage: Annotated[str | None, Field(exclude=True)] = None
     outliers: tuple[OddUpload, ...] = ()
+    forgotten: tuple[str, ...] = ()
     refusals: tuple[RefusedAnswer, ...] = ()
     evicted: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()

@@ -127,6 +127,7 @@ class Run:
         """Run the rounds that are left; return where the run stands, and the last evaluation."""
         alone.ensure_only_aggregator(self.settings.broker, self.contract)
         self._devices.tidy(algorithm)
+        self._devices.let_go(algorithm)
         with self._connect() as connection:
             self._mqtt = connection
             while True:
@@ -204,7 +205,8 @@ class Run:
     def _finished_before(self) -> Path:
         """Read what a run came to that was finished before: its devices have left."""
         self._results.accuracy, self._results.epsilon = outcome.read_results(self._summary)
-        self._set_phase("finished")
+        self._devices.forget_named(self._algorithm, self._connect)
+        self._set_phase("finished")  # whoever reads it may stop us
         if not self.settings.http.linger:
             quiet = forgetting.QUIET_SECONDS
             self._devices.heed(self._algorithm(), self._connect, quiet)
@@ -277,6 +279,7 @@ class Run:
             devices_left_out=max(0, len(devices) - waiting.MOST_DEVICES),
             shortage=waiting.shortage(roster, open_round),
             outliers=waiting.outliers(results.outliers),
+            forgotten=tuple(sorted(self.ledger.departed())),
             refusals=record.refusals(),
             evicted=tuple(sorted(self._devices.evicted)[: waiting.MOST_DEVICES]),
             class_names=self.contract.class_names,

@@ -111,6 +111,38 @@ class RunDevices:
             leaving.tidy(self._settings, self.contract, algorithm, self._ledger)
             leaving.sweep(self._settings.broker, self.contract.task)
 
+    def let_go(self, algorithm: Loaded) -> None:
+        """Let those go whom the task's settings name, and who are still in the run."""
+        forgotten = self._to_forget()
+        named = frozenset(self._settings.cohort.evicted)
+        evicted = named - forgotten - self._ledger.departed()
+        evicted -= LedgerMembers(self._ledger).evicted()
+        if forgotten or evicted:
+            self.leave(algorithm, forgotten, evicted)
+
+    def forget_named(
+        self, algorithm: Callable[[], Loaded], connect: Callable[[], MqttConnection]
+    ) -> None:
+        """Take out whom the settings name, of a run that is over; nothing where nobody is left.
+
+        Args:
+            algorithm: makes the run's.
+            connect: dials the broker, by the task's own name.
+
+        Raises:
+            EdgeloopError: if that cannot be done now; they are out, or they are not.
+        """
+        if not (named := self._to_forget()):
+            return
+        broker, loaded = self._settings.broker, algorithm()
+        alone.ensure_only_aggregator(broker, self.contract)
+        with connect() as connection:
+            self._take_out(loaded, named)
+            leaving.tell(connection, broker, self.contract, loaded, self._ledger)
+
+    def _to_forget(self) -> frozenset[str]:
+        return frozenset(self._settings.cohort.forgotten) - self._ledger.departed()
+
     def leave(
         self, algorithm: Loaded, devices: Collection[str], evicted: Collection[str] = ()
     ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from cloud.aggregator import http, origin, revocations
 from cloud.aggregator.agreement import (
     GeneratorHandle,
-    check_buffer,
+    check_cohort,
     load_base,
     make_contract,
     unchosen,
@@ -31,7 +31,7 @@ def serve(settings: TaskSettings) -> Path:
         InputError: if the settings, the folder or the broker are not right.
         TooFewUploadsError: if a round was given up.
     """
-    check_buffer(settings)
+    check_cohort(settings)
     handle = GeneratorHandle(settings)
     # So that a wrong hyperparameter is an error before anything is written:
     algorithms.load_for_contract(make_contract(settings, handle.generator))

@@ -72,6 +72,11 @@ class CohortSettings(Settings):
 
     devices: tuple[DeviceName, ...] = ()
     """The names of the devices that are in the task from the start."""
+    evicted: tuple[DeviceName, ...] = ()
+    """The names of devices that take no part from the next start on; what they gave stays. For
+    good: a name that is taken out again stays evicted."""
+    forgotten: tuple[DeviceName, ...] = ()
+    """The names of devices to take out at the next start, with all that they gave. For good."""
     admit: Annotated[tuple[Pattern, ...], Field(max_length=MOST_PATTERNS)] = ()
     """Patterns of the names of further devices, such as "press-*"; "*" admits any that the broker
     lets write. They join while the run goes on, when they first show up."""
@@ -143,6 +148,9 @@ class CohortSettings(Settings):
             raise ValueError("devices has a name twice")
         if not self.devices and not self.admit:
             raise ValueError("devices and admit are empty: nobody could take part")
+        for each in (*self.evicted, *self.forgotten):
+            if not self.invites(each):
+                raise ValueError(f"evicted or forgotten names {each}, which is no device of it")
         most = self.max_devices if self.admit else len(self.devices)
         if isinstance(self.quorum, int) and self.quorum > most:
             raise ValueError(f"quorum is larger than the {most} devices")

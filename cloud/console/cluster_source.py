@@ -13,6 +13,7 @@ from cloud.console.sources import ImpossibleError, Kind, Sighting
 from cloud.operator.cluster import configure, error_message
 from cloud.operator.spec import GROUP, VERSION
 from edgeloop.errors import EdgeloopError, UnavailableError
+from edgeloop.protocol.admission import may_join
 from edgeloop.remote.models import Act, TaskState, Verb
 
 Object = dict[str, Any]
@@ -67,22 +68,18 @@ class Cluster:
         return Act(done=True, state=_STATES[state], detail=detail)
 
     def evict(self, task: str, device: str) -> Act:
-        """Suspend a Device object, or take the name out of the task's list."""
+        """Name a device in `spec.cohort.evicted`."""
         namespace, name = _split(task)
         held = self._get("federatedtasks", namespace, name)
-        cohort = held["spec"]["cohort"]
-        listed = cohort.get("devices") or []
-        if cohort.get("selector"):
-            self._patch("devices", namespace, device, {"spec": {"suspended": True}})
-            detail = f"Device {device} is suspended: no task selects it any more"
-        elif device in listed and len(listed) > 1:
-            left = [each for each in listed if each != device]
-            patch = {"spec": {"cohort": {"devices": left}}}
-            self._patch("federatedtasks", namespace, name, patch)
-            detail = f"{device} is out of spec.cohort.devices"
-        else:
-            problem = f"{device} is neither selected nor listed, or the only one"
+        cohort, told = held["spec"]["cohort"], held.get("status", {}).get("cohort", {})
+        known = [*(cohort.get("devices") or []), *told.get("devices", [])]
+        if device not in known and not may_join(device, tuple(cohort.get("admit") or ())):
+            problem = f"{device} is no device of it"
             raise ImpossibleError(task, problem, "name one of the task's devices")
+        evicted = sorted({*(cohort.get("evicted") or []), device})
+        patch = {"spec": {"cohort": {"evicted": evicted}}}
+        self._patch("federatedtasks", namespace, name, patch)
+        detail = f"{device} is in spec.cohort.evicted; the operator brings it about"
         return Act(done=False, state=_state(held), detail=detail)
 
     def _seen(self, held: Object) -> Sighting:

@@ -14,6 +14,7 @@ from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import GROUP, Task
 from edgeloop import algorithms
 from edgeloop.errors import ConfigError, choose
+from edgeloop.protocol.admission import may_join
 
 PURPOSE = f"{GROUP}/secret-for"
 """Label of a secret that tasks may name: what for."""
@@ -49,6 +50,7 @@ class Acceptance:
             begun: whether its run has: then the algorithm is settled.
         """
         found = [] if begun else [wrong_algorithm(task, self.settings.algorithms)]
+        found.append(wrong_names(task))
         found += [wrong_resources(task), self._wrong_ingest(task), *self._wrong_secrets(task)]
         return next((each for each in found if each), None)
 
@@ -143,6 +145,20 @@ def _wrong_needs(task: Task) -> str | None:
     if "mqtt" not in known.runs_in:
         return f"algorithm.name: {name} runs in simulations only; create another task"
     return None
+
+
+def wrong_names(task: Task) -> str | None:
+    """Return what is wrong with the devices that a task sends away."""
+    cohort, name = task.spec.cohort, task.spec.algorithm.name
+    for field, named in (("evicted", cohort.evicted), ("forgotten", cohort.forgotten)):
+        for each in named:
+            if each not in cohort.devices and not may_join(each, cohort.admit):
+                return f"cohort.{field}: {each} is no device of the task; take it out again"
+    known = name not in algorithms.names() or algorithms.info(name).forgets
+    if known or not cohort.forgotten:
+        return None
+    problem = f"cohort.forgotten: {name} cannot take a device out"
+    return f"{problem}; create a task without it, or name it in cohort.evicted"
 
 
 def wrong_resources(task: Task) -> str | None:

@@ -41,6 +41,7 @@ def parse_status(status: dict[str, Any], readiness: dict[str, Any]) -> Aggregato
         accuracy=None if accuracy is None else float(accuracy),
         participants=int(history[-1]["participants"]) if history else None,
         epsilon=None if epsilon is None else float(epsilon),
+        forgotten=tuple(str(each) for each in status.get("forgotten", ())),
         obstacles=tuple(str(reason) for reason in readiness["reasons"]),
     )
 

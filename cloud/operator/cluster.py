@@ -1,6 +1,7 @@
 """The Kubernetes API, as far as the operator needs it; errors come as `ApiException`."""
 
 import json
+import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
@@ -40,6 +41,10 @@ KINDS = {
 _SECONDS = 30.0  # that an answer may take
 _WATCH_SECONDS = 300  # after which the API server ends a watch, and another one begins
 _SYNC_SECONDS = 10.0  # that the first lists are waited for
+
+_NO_CACHE = f"{os.devnull}/none"
+"""Where no file can be: without it the client takes a cluster's kinds from one that an earlier
+process left in the temporary folder, by its address alone, and any other user may have left it."""
 
 _NO_CONTENT = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 """Asks for the metadata of secrets alone."""
@@ -92,7 +97,7 @@ class Cluster:
         self._informers: dict[tuple[str, str], Informer] = {}
         self._settled: dict[tuple[str, str, str], tuple[str, Any]] = {}
         try:
-            found = DynamicClient(client.ApiClient()).resources
+            found = _discovered(client.ApiClient())
             self._storage_classes = found.get(api_version="storage.k8s.io/v1", kind="StorageClass")
             self._resources = {
                 kind: found.get(api_version=version, kind=kind) for kind, version in KINDS.items()
@@ -113,7 +118,7 @@ class Cluster:
         """Keep what these namespaces hold by watches from now on, so that a look asks nobody."""
         configuration = client.Configuration.get_default_copy()
         configuration.connection_pool_maxsize = 256  # each watch keeps its connection
-        followed = DynamicClient(client.ApiClient(configuration)).resources
+        followed = _discovered(client.ApiClient(configuration))
         for namespace in namespaces:
             for kind, which in _FOLLOWED.items():
                 resource = followed.get(api_version=KINDS[kind], kind=kind)
@@ -281,6 +286,11 @@ class Cluster:
         except NotFoundError:
             return
         self.learn(kind, _plain(told))
+
+
+def _discovered(api: client.ApiClient) -> Any:
+    """Return the kinds that the cluster has now."""
+    return DynamicClient(api, cache_file=_NO_CACHE).resources
 
 
 def _informer(resource: Any, what: str, namespace: str, which: Mapping[str, str]) -> Informer:

@@ -229,6 +229,8 @@ def _cohort(task: Task) -> dict[str, Any]:
     cohort = task.spec.cohort
     share = cohort.quorum_percent
     optional = {
+        "evicted": list(cohort.evicted) or None,
+        "forgotten": list(cohort.forgotten) or None,
         "admit": list(cohort.admit) or None,
         "max_devices": cohort.max_devices,
         "quorum": cohort.quorum if share is None else f"{share}%",

@@ -15,10 +15,15 @@ from kubernetes.leaderelection.leaderelection import LeaderElection
 from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 from urllib3.exceptions import HTTPError
 
+from cloud.operator.cluster import error_message
+
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 15, 10, 2
 """How long a lease holds, how long its holder tries to renew it, and how often."""
+
+SAY_SECONDS = 60.0
+"""After how long a wait for the lease is told, once and again."""
 
 
 def unique_identity() -> str:
@@ -42,7 +47,8 @@ def lead(identity: str, name: str, namespace: str, work: Callable[[threading.Eve
     started, lost = threading.Event(), threading.Event()
     config = Config(lock, LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS, started.set, lost.set)
     threading.Thread(target=LeaderElection(config).run, name="lease", daemon=True).start()
-    started.wait()
+    while not started.wait(SAY_SECONDS):
+        log.warning("waiting for the lease %s in %s: %s", name, namespace, lock.reason)
     work(lost)
     if lost.is_set():
         return False
@@ -51,10 +57,15 @@ def lead(identity: str, name: str, namespace: str, work: Callable[[threading.Eve
 
 
 class _Lock:
-    """A Lease that survives an API server that is away, and is given back at the end."""
+    """A Lease that survives an API server that is away, and is given back at the end.
+
+    Attributes:
+        reason: why this process does not hold it.
+    """
 
     def __init__(self, name: str, namespace: str, identity: str) -> None:
         self.name, self.namespace, self.identity = name, namespace, identity
+        self.reason = "nothing was answered yet"
         self._lease: Any = LeaseLock(name, namespace, identity)
         self._released = False
         self._writing = threading.Lock()  # of the thread that renews, and of the one that ends
@@ -62,10 +73,14 @@ class _Lock:
     def get(self, name: str, namespace: str) -> tuple[bool, Any]:
         """Return whether the lease could be read, and what it holds."""
         try:
-            found: tuple[bool, Any] = self._lease.get(name, namespace)
+            there, found = self._lease.get(name, namespace)
         except HTTPError as error:
-            return False, ApiException(status=0, reason=str(error))
-        return found
+            there, found = False, ApiException(status=0, reason=str(error))
+        if there:
+            self.reason = f"{found.holder_identity or 'nobody'} holds it"
+        else:
+            self.reason = error_message(found)
+        return there, found
 
     def create(self, name: str, namespace: str, election_record: Any) -> bool:
         """Return whether the lease could be made."""
@@ -93,7 +108,10 @@ class _Lock:
 
     def _survived(self, ask: Callable[[], bool]) -> bool:
         try:
-            return bool(ask())
+            done = bool(ask())
         except HTTPError as error:
             log.warning("the lease could not be renewed: %s", error)
             return False
+        if not done:
+            self.reason = "the cluster did not let it be written; may the operator write leases?"
+        return done

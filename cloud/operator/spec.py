@@ -57,6 +57,8 @@ class Cohort(Part):
     """Who is invited, and how long a round waits; devices are empty where a selector finds them."""
 
     devices: tuple[str, ...] = ()
+    evicted: tuple[str, ...] = ()
+    forgotten: tuple[str, ...] = ()
     selector: Selector | None = None
     admit: tuple[str, ...] = ()
     max_devices: int | None = None

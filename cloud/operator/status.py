@@ -1,6 +1,6 @@
 """How a FederatedTask is: plain functions from what was seen to its status."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ class AggregatorStatus:
         participants: of the last closed round; None before the first.
         obstacles: why no round can continue now.
         epsilon: the most that a device has spent; None without privacy, or before an answer.
+        forgotten: devices that were taken out.
     """
 
     run: str
@@ -39,6 +40,7 @@ class AggregatorStatus:
     participants: int | None
     obstacles: tuple[str, ...] = ()
     epsilon: float | None = None
+    forgotten: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def phase_of(task: Task, seen: Observation, restarts: int) -> Phase:
     if is_over(task):
         return before
     told = seen.aggregator
-    if told is not None and told.finished and told.rounds >= task.spec.rounds:
+    if told is not None and _is_done(task, told):
         return "Succeeded"
     if seen.refused is not None:
         return before
@@ -146,8 +148,20 @@ def is_over(task: Task) -> bool:
     """Return whether a task is over: for good, or until its spec is another one."""
     phase = task.status.get("phase")
     if phase == "Succeeded":
-        return task.spec.rounds <= int(task.status.get("rounds", task.spec.rounds))
+        done = task.spec.rounds <= int(task.status.get("rounds", task.spec.rounds))
+        return done and _all_forgotten(task, task.status.get("forgotten", ()))
     return phase == "Cancelled" or (phase == "Failed" and not spec_changed(task))
+
+
+def _is_done(task: Task, told: AggregatorStatus) -> bool:
+    """Return whether an aggregator has done all that the task asks for."""
+    enough = told.rounds >= task.spec.rounds
+    return told.finished and enough and _all_forgotten(task, told.forgotten)
+
+
+def _all_forgotten(task: Task, out: Collection[str]) -> bool:
+    """Return whether nobody is left to take out, of those whom the task names."""
+    return set(task.spec.cohort.forgotten) <= set(out)
 
 
 def is_refused(task: Task) -> bool:
@@ -170,6 +184,8 @@ def _progress(told: AggregatorStatus | None) -> Status:
     if told is None:
         return {}
     status: Status = {"run": told.run, "round": told.round, "rounds": told.rounds}
+    if told.forgotten:
+        status["forgotten"] = list(told.forgotten)
     if told.accuracy is not None:
         status["accuracy"] = f"{told.accuracy:.4f}"
     if told.participants is not None:

@@ -228,8 +228,8 @@ def robust_rule(name: str, choice: RobustChoice) -> RobustRule:
     return choice
 
 
-def asking(what: Literal["generator", "base", "averages"]) -> list[str]:
-    """Return this package's algorithms that may ask a generator, compute on a base, or average."""
+def asking(what: Literal["generator", "base", "averages", "forgets"]) -> list[str]:
+    """Return this package's algorithms that have a fact on their cards: that they average, say."""
     return [name for name in built_in() if getattr(info(name), what)]
 
 

@@ -1,13 +1,13 @@
 """Files that are always whole: on the disk when a call returns, and never half there."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,24 +99,69 @@ def parse_json(text: str | bytes) -> Any:
 def write(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Write bytes; a crash leaves the old file or the new one.
 
+    Of those who write the same file at once, one comes after the other.
+
     Args:
         path: of the file.
         content: all of it.
         mode: who may read and write it, less what the process's mask takes.
     """
     building = path.with_name(f".{path.name}{_NEW}")
-    building.unlink(missing_ok=True)  # a crash's, maybe with another mode
-    try:
-        with open(building, "wb", opener=partial(os.open, mode=mode)) as file:
+    with os.fdopen(_own(building, mode), "wb") as file:
+        try:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
-        with suppress(OSError):  # half a file would fill a full disk
-            building.unlink(missing_ok=True)
-        raise
-    building.replace(path)
+            building.replace(path)
+        except OSError:
+            with suppress(OSError):  # half a file would fill a full disk
+                building.unlink(missing_ok=True)
+            raise
     sync(path.parent)
+
+
+def _own(building: Path, mode: int) -> int:
+    """Return a handle of a new file that nobody else writes; its lock ends with the handle."""
+    while True:
+        try:
+            handle = os.open(building, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        except FileExistsError:
+            _remove_if_left(building)
+            continue
+        _lock(handle)
+        if _is_at(building, handle):
+            return handle
+        os.close(handle)  # somebody took it for a crash's before it was locked
+
+
+def _remove_if_left(building: Path) -> None:
+    """Wait for who writes a file; remove one that a crash has left, which nobody holds."""
+    try:
+        handle = os.open(building, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    except PermissionError:  # another user's: nobody waits for him, as nobody may
+        building.unlink(missing_ok=True)
+        return
+    try:
+        _lock(handle)
+        if _is_at(building, handle):
+            building.unlink()
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    with suppress(OSError):  # of a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    """Return whether the file of a handle is still the one that a path names."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def is_empty(folder: Path) -> bool:

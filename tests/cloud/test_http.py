@@ -100,6 +100,7 @@ def test_status_is_told_whole(pages: httpx.Client) -> None:
         "evicted": [],
         "class_names": [],
         "shape": [],
+        "forgotten": [],
     }
 
 

@@ -211,6 +211,46 @@ def test_an_aggregator_that_stays_after_the_end_hears_of_it(scene: Scene, never:
     assert changed.summary()["knowledge_sha256"] == never.scene.summary()["knowledge_sha256"]
 
 
+def naming(scene: Scene, **names: list[str]) -> Scene:
+    """Return the task with a file that sends devices away."""
+    cohort = {"devices": list(scene.devices), "give_up_seconds": 60, **names}
+    return Scene(scene.folder, scene.broker, changes={**scene.changes, "cohort": cohort})
+
+
+def test_a_file_names_who_is_forgotten(finished: Scene, never: Ended) -> None:
+    scene = naming(finished, forgotten=["c"])
+    for name in ("again", "and-again"):
+        with scene.aggregator(name) as running:
+            assert running.process.wait(60) == 0, running.said()
+        assert scene.summary()["knowledge_sha256"] == never.scene.summary()["knowledge_sha256"]
+    check_gone(scene, never.kept)
+
+
+def test_a_file_names_who_goes_in_an_open_round(scene: Scene) -> None:
+    with scene.aggregator() as running, scene.at_work("c"):
+        wait_until(lambda: "c: accepted" in running.said())
+    changed = naming(scene, evicted=["b"], forgotten=["c"])
+    with changed.aggregator("changed") as running, changed.at_work("a") as devices:
+        devices[0].ended.result(60)
+        assert running.process.wait(60) == 0, running.said()
+    assert running.said().count("b is evicted from the run") == 1
+    assert sorted(scene.summary()["accuracy_by_device"]) == ["a"]
+    assert in_file(scene, "c") == []
+    with scene.aggregator("again") as running:  # for good, also where the file says nothing more
+        assert running.process.wait(60) == 0, running.said()
+    assert scene.kept().contract().devices == ("a",)
+
+
+def test_a_file_names_whom_it_cannot(scene: Scene) -> None:
+    unknown = naming(scene, evicted=["x"])
+    found = said(unknown, 2, "aggregator")
+    assert "evicted or forgotten names x, which is no device of it" in found
+    changed = naming(scene, forgotten=["c"])
+    changed.changes.update(algorithm="fedproto", width=8, base=None)
+    found = said(changed, 2, "aggregator")
+    assert "cohort.forgotten: fedproto cannot take a device out" in found
+
+
 def test_everybody_leaves(finished: Scene) -> None:
     scene = finished
     for name in scene.devices:

@@ -2,14 +2,16 @@
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from cloud.operator import cluster, lease
 from cloud.operator.command import main
 from edgeloop.errors import ConfigError, UnavailableError
 from tests.cloud.operator.api_server import ApiServer
-from tests.cloud.operator.cluster import NAMESPACE, rules
+from tests.cloud.operator.cluster import KINDS, NAMESPACE, OPERATOR, crd, rules, wait
 from tests.cloud.operator.conftest import kubeconfig
 
 FLAGS = ["--namespace", NAMESPACE, "--aggregator-image", "i", "--broker-host", "b", "--port", "0"]
@@ -63,3 +65,38 @@ def test_no_crds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         config.write_text(kubeconfig(server.url))
         with pytest.raises(ConfigError, match="no FederatedTasks, Generators or Devices"):
             main(FLAGS)
+
+
+def test_no_crds_where_there_were_some(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What an earlier operator found at the same address is not believed."""
+    config = tmp_path / "kubeconfig"
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with ApiServer(roles={"operator": {NAMESPACE: list(rules())}}) as server:
+        for plural in KINDS:
+            server.store.define(crd(plural))
+        config.write_text(kubeconfig(server.url))
+        cluster.configure()
+        cluster.Cluster()
+        for plural in KINDS:
+            del server.store.kinds[plural]
+        with pytest.raises(ConfigError, match="no FederatedTasks, Generators or Devices"):
+            main(FLAGS)
+    assert [each.name for each in tmp_path.iterdir()] == ["kubeconfig"]
+
+
+def test_a_wait_for_the_lease_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = tmp_path / "kubeconfig"
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
+    monkeypatch.setattr(lease, "SAY_SECONDS", 0.05)
+    with ApiServer(roles={OPERATOR: {NAMESPACE: list(rules())}}) as server:
+        config.write_text(kubeconfig(server.url))
+        cluster.configure()
+        with ThreadPoolExecutor(1) as pool:
+            led = pool.submit(lease.lead, "me", "leader", NAMESPACE, lambda _: None)
+            said = "waiting for the lease leader in plant: the cluster answers 403: "
+            wait("it says why it waits", lambda: said in caplog.text, 20)
+            server.roles[OPERATOR][NAMESPACE] = rules("operator-lease-rules")
+            assert led.result(20)

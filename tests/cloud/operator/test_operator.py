@@ -59,6 +59,35 @@ def test_what_may_change_restarts_the_aggregator_with_its_run(
     assert "deadline_seconds = 5.0" in _config(cluster)
 
 
+def test_who_is_named_is_taken_out_of_a_task_that_has_succeeded(
+    cluster: Cluster, start_operator: StartOperator, aggregator: Aggregator, kubelet: Kubelet
+) -> None:
+    def name(**names: list[str]) -> None:
+        cluster.patch("federatedtasks", "shop-floor", {"spec": {"cohort": names}})
+
+    start_operator(*aggregator.flags)
+    cluster.create("federatedtasks", task(algorithm={"name": "class-statistics"}))
+    phase(cluster, "Running")
+    aggregator.says(phase="finished", round=3)
+    phase(cluster, "Succeeded")
+    wait("no aggregator is left", lambda: not kubelet.running)
+
+    name(forgotten=["press-9"])
+    wait("it is refused", lambda: "press-9" in cluster.status("shop-floor")["lastError"])
+    told = "cohort.forgotten: press-9 is no device of the task; take it out again"
+    assert cluster.status("shop-floor")["lastError"] == told
+    assert not kubelet.running
+
+    name(forgotten=["press-2"])
+    phase(cluster, "Running")
+    wait("an aggregator is there", lambda: kubelet.running)
+    assert 'forgotten = [\n    "press-2",\n]' in _config(cluster)
+    aggregator.says(forgotten=("press-2",))
+    phase(cluster, "Succeeded")
+    assert cluster.status("shop-floor")["forgotten"] == ["press-2"]
+    wait("no aggregator is left", lambda: not kubelet.running)
+
+
 def _template(cluster: Cluster) -> object:
     found = cluster.get("statefulsets", NAME)
     assert found is not None

@@ -16,6 +16,8 @@ FINISHED = AggregatorStatus(
 )
 SICK = PodObservation("p1", 4, "exit code 2: error: no")
 
+FORGETS = {"cohort": {"devices": ["a", "b"], "forgotten": ["b"]}}
+
 
 @pytest.mark.parametrize(
     ("before", "spec", "seen", "after"),
@@ -55,6 +57,16 @@ SICK = PodObservation("p1", 4, "exit code 2: error: no")
         ({"phase": "Succeeded", "rounds": 3}, {"rounds": 5}, Observation(), "Pending"),
         ({"phase": "Succeeded", "rounds": 3}, {"rounds": 5}, Observation(FINISHED), "Running"),
         ({"phase": "Succeeded", "rounds": 3}, {"rounds": 3}, Observation(), "Succeeded"),
+        ({"phase": "Succeeded"}, FORGETS, Observation(), "Pending"),
+        ({"phase": "Succeeded"}, FORGETS, Observation(FINISHED), "Running"),
+        ({"phase": "Succeeded"}, FORGETS, Observation(refused="no"), "Succeeded"),
+        (
+            {"phase": "Succeeded"},
+            FORGETS,
+            Observation(replace(FINISHED, forgotten=("b",))),
+            "Succeeded",
+        ),
+        ({"phase": "Succeeded", "forgotten": ["a", "b"]}, FORGETS, Observation(), "Succeeded"),
     ],
 )
 def test_phases(
