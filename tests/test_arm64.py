@@ -36,7 +36,7 @@ def needed(extra: str) -> list[str]:
 
 @pytest.mark.usefixtures("_registry")
 @pytest.mark.parametrize("python", ["3.11", "3.13"])
-@pytest.mark.parametrize("extra", ["edge-infer", "edge"])
+@pytest.mark.parametrize("extra", ["edge-infer", "edge-lite", "edge"])
 def test_every_requirement_has_a_wheel(extra: str, python: str, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     words = ["--report", str(report), "--target", str(tmp_path / "none")]

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from edge.agent.windows import PATTERN as HOURS
 from edgeloop.data import Partition, SampleSelection
-from edgeloop.data.settings import PartitionSeed, PartitionSettings
+from edgeloop.data.settings import PartitionSeed, PartitionSettings, WindowSettings
 from edgeloop.mixing.experts import Mix
 from edgeloop.protocol.task import DeviceName, Name
 from edgeloop.runtime.config import BrokerSettings, Epsilon, Settings
@@ -32,6 +32,9 @@ class DataSettings(PartitionSettings):
     max_age_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Of a folder of photos, those that were written within so many days; all if not given."""
 
+    windows: WindowSettings | None = None
+    """How recordings of sensors are cut; the source holds none, if not given."""
+
     def chosen_partition(self) -> Partition | None:
         """Return the partition that these settings describe, if there is one."""
         return self.division(self.clients, self.seed)
@@ -48,6 +51,7 @@ class DataSettings(PartitionSettings):
             self.columns,
             self.most_samples,
             self.max_age_days,
+            None if self.windows is None else self.windows.windowing(),
         )
 
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from edge.agent import architectures
+from edge.agent import architectures, torch_build
 from edge.agent.base_store import BaseCache
 from edge.agent.settings import DeviceSettings
 from edgeloop import algorithms
@@ -119,8 +119,8 @@ def make_task_client(
 
     Raises:
         BaseError: if the task's base does not fit the data, or cannot be run.
-        ConfigError: if there is no such algorithm, or it needs torch and there is none, or devices
-            of another architecture.
+        ConfigError: if there is no such algorithm, or it needs torch or onnx and there is none, or
+            devices of another architecture.
         ModelError: if the device's model does not fit the data, or cannot be private.
     """
     try:
@@ -129,6 +129,9 @@ def make_task_client(
     except (ImportError, OSError) as error:
         problem = f"{contract.algorithm} trains a network, and {lack(error)}"
         raise ConfigError("algorithm", problem, "pip install 'edgeloop[edge]'") from error
+    if based and modules.find("onnx") is None:  # it would be missed after the last round
+        problem = f"{contract.algorithm} ends with a file that onnx writes: it is not installed"
+        raise ConfigError("algorithm", problem, "pip install 'edgeloop[edge-lite]'")
     made: TaskClient = (
         kind.make_client(contract, settings, share, base_cache.base(contract))
         if based
@@ -152,7 +155,12 @@ def check(settings: DeviceSettings) -> None:
     try:
         if training.device == CPU:
             _find_torch()
+            if found := torch_build.misplaced():
+                log.warning("torch %s; %s", found, torch_build.INSTEAD)
             return
+        if found := torch_build.misplaced():
+            problem = f'is "{training.device}", and torch {found}'
+            raise ConfigError("training.device", problem, 'give "cpu"')
         networks = import_module(NETWORKS)
     except (ImportError, OSError) as error:
         log.info("this device takes part only in tasks that train no network: %s", lack(error))

@@ -3,14 +3,17 @@
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from edge.agent.authority_client import Place
 from edge.agent.folder import device_settings
 from edge.agent.settings import DeviceSettings
 from edge.device import looking, machine
+from edge.device.clock import look_at_authoritys_clock
 from edge.device.findings import Finding, exit_code, note, of_error
 from edgeloop.cli import console
 from edgeloop.data import DeviceData
@@ -62,6 +65,7 @@ def examine(config: Path, name: str | None = None) -> Iterator[Finding]:
     except EdgeloopError as problem:
         yield of_error("enrolment", problem)
         return
+    yield from _authoritys_clock(device)
     yield from looking.look_at_certificates(device)
     yield from _task(device, data, model)
 
@@ -90,6 +94,15 @@ def enrolled(device: DeviceSettings) -> DeviceSettings:
     from edge.agent import enrolment  # needs cryptography, which other devices do without
 
     return enrolment.completed(device, device.enrolment)
+
+
+def _authoritys_clock(device: DeviceSettings) -> Iterator[Finding]:
+    if device.enrolment is None:
+        return
+    from edge.agent import enrolment  # needs cryptography, which other devices do without
+
+    with suppress(EdgeloopError):  # what is wrong with its folder is said elsewhere
+        yield look_at_authoritys_clock(Place.of(enrolment.read(device.enrolment).server))
 
 
 def _machine(device: DeviceSettings) -> Iterator[Finding]:

@@ -180,6 +180,9 @@ def _of_algorithm(contract: Contract) -> Iterator[Finding]:
         why = lack(ModuleNotFoundError("torch", name="torch"))
         found = f"{contract.algorithm} trains a network, and {why}"
         yield error("algorithm", found, "pip install 'edgeloop[edge]'")
+    if based and modules.find("onnx") is None:
+        found = f"{contract.algorithm} ends with a file that onnx writes: it is not installed"
+        yield error("algorithm", found, "pip install 'edgeloop[edge-lite]'")
 
 
 def _of_privacy(device: DeviceSettings, contract: Contract) -> Iterator[Finding]:

@@ -1,36 +1,28 @@
 """Looks at the machine: its disk, its memory, its clock, the torch that it has."""
 
-import os
 import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
 
 import edgeloop
-from edge.agent import leaving
+from edge.agent import leaving, torch_build
 from edge.agent.folder import LOCK, hold_folder
 from edge.agent.settings import DeviceSettings
 from edge.agent.store import AgentStore
+from edge.agent.torch_build import CPU_TORCH
 from edge.device.findings import MEGABYTE, Finding, error, note, of_error, ok, warning
 from edgeloop.errors import EXIT_UNAVAILABLE, EdgeloopError, TakenError
 from edgeloop.mqtt.tls import written
-from edgeloop.runtime import modules
 
 LEAST_DISK, GOOD_DISK = 50 * MEGABYTE, 500 * MEGABYTE
 """Free bytes below which no state can be kept, and below which it may soon be so."""
 
 LEAST_MEMORY, GOOD_MEMORY = 150 * MEGABYTE, 512 * MEGABYTE
 """Available bytes: what an agent takes without a network, and with a small one."""
-
-CPU_TORCH = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
-"""The one command that brings the build of torch for CPUs; docs/device.md has it, too."""
-
-GPUS = ("dev/nvidiactl", "dev/nvhost-ctrl", "dev/nvmap", "dev/kfd", "dev/dxg")
-"""What the kernel shows where there is a GPU that torch knows."""
 
 
 def look_at_folder(device: DeviceSettings) -> Iterator[Finding]:
@@ -117,21 +109,16 @@ def look_at_torch(asked: str, root: Path = Path("/")) -> Finding:
         asked: where the device trains, as torch names it.
         root: of the file system in which GPUs are looked for.
     """
-    try:
-        number = version("torch")
-    except PackageNotFoundError:
+    number = torch_build.torch_version()
+    if not number:
         found = "is not installed: the device takes part only in tasks that train no network"
         return note("torch", found, f"{CPU_TORCH}, then pip install 'edgeloop[edge]'")
-    spec = modules.find("torch")
-    place = Path(os.fspath(spec.origin)).parent if spec and spec.origin else Path()
-    for_gpus = any((place / "lib").glob("libtorch_cuda*"))
-    has_gpu = any((root / each).exists() for each in GPUS)
+    for_gpus, has_gpu = torch_build.is_for_gpus(), torch_build.sees_gpu(root)
     if asked.startswith("cuda") and not (for_gpus and has_gpu):
         lacking = "no GPU is seen here" if for_gpus else f"torch {number} is the build for CPUs"
         return error("torch", f'training.device = "{asked}", and {lacking}', 'give "cpu"')
-    if for_gpus and not has_gpu:
-        found = f"{number} is the build for GPUs, gigabytes of it, and no GPU is seen here"
-        return warning("torch", found, f"pip uninstall torch, then {CPU_TORCH}")
+    if found := torch_build.misplaced(root):
+        return warning("torch", found, torch_build.INSTEAD)
     return ok("torch", number)
 
 

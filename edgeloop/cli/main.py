@@ -109,6 +109,8 @@ def _extra(point: EntryPoint) -> str:
     """Return the extra that brings what a command needs; empty for a command of another's."""
     if point.name in ("predict", "serve"):
         return "edge-infer"
+    if point.name == "enroll":
+        return "edge-lite"
     if point.name in ("demo", "generator", "operator"):
         return point.name
     if point.name in ("broker", "ca"):

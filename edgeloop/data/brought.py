@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeloop.data import sensor_windows
 from edgeloop.data.class_layout import Photo
 from edgeloop.data.classes import class_numbers
 from edgeloop.data.columns import BY_NAME, Columns
@@ -18,6 +19,7 @@ from edgeloop.data.images import Size, class_files, read_class_folders
 from edgeloop.data.partitions import Partition
 from edgeloop.data.pfllib import Layout
 from edgeloop.data.samples import ClientData, Pool, Samples
+from edgeloop.data.sensor_windows import Windowing
 from edgeloop.data.sources import is_divided, layout_of, load, read, readable
 from edgeloop.errors import ConfigError, MisfitError, NoSamplesError
 
@@ -47,6 +49,7 @@ class SampleSelection:
         columns: names of columns of a table, where their own names do not tell.
         most_samples: of a folder of photos, so many of the newest; None for all.
         max_age_days: of a folder of photos, those written within so many days; None for all.
+        windows: how recordings of sensors are cut; None where the source has none.
     """
 
     source: str
@@ -57,6 +60,7 @@ class SampleSelection:
     columns: Columns = BY_NAME
     most_samples: int | None = None
     max_age_days: float | None = None
+    windows: Windowing | None = None
 
     @property
     def oldest(self) -> float:
@@ -156,7 +160,7 @@ class DeviceData:
     def _size_decided_by_task(self) -> bool:
         """Return whether the task decides the images' size."""
         choice = self._choice
-        if choice.image_size is not None or is_divided(choice.source):
+        if choice.windows or choice.image_size is not None or is_divided(choice.source):
             return False
         return layout_of(choice.source, choice.columns).resizes
 
@@ -169,6 +173,9 @@ class DeviceData:
 
     def _check(self) -> None:
         choice = self._choice
+        if choice.windows is not None and (choice.partition is not None or choice.client):
+            problem = "is of a source that is divided, and recordings are this device's own"
+            raise ConfigError("data.windows", problem, "leave out partition and client")
         bounded = choice.most_samples is not None or choice.max_age_days is not None
         if bounded and not self._is_photos():
             name = "max_age_days" if choice.most_samples is None else "most_samples"
@@ -185,7 +192,9 @@ class DeviceData:
     def _opened(self, size: Size) -> tuple[Federation, ClientData]:
         self._check()
         choice = self._choice
-        if choice.partition is None and not is_divided(choice.source):
+        if choice.windows is not None or (
+            choice.partition is None and not is_divided(choice.source)
+        ):
             federation: Federation = self._divided(self._all(size))
         else:
             federation = load(choice.source, choice.partition, choice.layout, size, choice.columns)
@@ -193,6 +202,8 @@ class DeviceData:
 
     def _all(self, size: Size) -> Pool:
         """Read the source whole; one photo that cannot be read does not keep a device away."""
+        if self._choice.windows is not None:
+            return sensor_windows.read(Path(self._choice.source), self._choice.windows)
         if self._is_photos():
             folder = Path(self._choice.source)
             with readable():
@@ -202,7 +213,7 @@ class DeviceData:
     def _is_photos(self) -> bool:
         """Return whether the source is a folder of photos that is not divided."""
         choice = self._choice
-        if choice.partition is not None or is_divided(choice.source):
+        if choice.windows or choice.partition is not None or is_divided(choice.source):
             return False
         return layout_of(choice.source, choice.columns).read is read_class_folders
 

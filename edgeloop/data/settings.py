@@ -7,6 +7,7 @@ from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 from edgeloop.data.columns import Columns
 from edgeloop.data.partitions import Kind, Partition
 from edgeloop.data.pfllib import Layout
+from edgeloop.data.sensor_windows import Windowing
 from edgeloop.runtime.config import Settings
 from edgeloop.runtime.plugins import PARTITIONS
 
@@ -17,6 +18,27 @@ def _or_others(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     """Take the name of a partition that others bring, too."""
     others = isinstance(value, str) and value in PARTITIONS.names()
     return value if others else handler(value)
+
+
+class WindowSettings(Settings):
+    """The `[data.windows]` table: how a device's recordings of sensors are cut into inputs."""
+
+    columns: tuple[str, ...] = ()
+    """Names of the sensors' columns, in the order of the input's channels."""
+    rate: Annotated[float, Field(gt=0, le=1e6)] = 50.0
+    """Steps a second."""
+    window: Annotated[float, Field(gt=0, le=3600)] = 2.56
+    """Seconds of a window."""
+    stride: Annotated[float, Field(gt=0, le=3600)] = 1.28
+    """Seconds from one window's begin to the next one's."""
+    label: str | None = None
+    """The column of the labels; the name of the folder that a file lies in, if not given."""
+    scale: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = (1.0,)
+    """What columns are divided by: one number for all, or one a column."""
+
+    def windowing(self) -> Windowing:
+        """Return how recordings are cut."""
+        return Windowing(**self.model_dump())
 
 
 class PartitionSettings(Settings):

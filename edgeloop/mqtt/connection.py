@@ -163,8 +163,9 @@ class MqttConnection:
         if self._rivals.take(topic, notes, bool(message.retain)):
             acknowledge()
             return
-        content, about = bytes(message.payload), reply_of(message.properties)
-        self._inbox.put(Arrival(topic, content, acknowledge, notes, bool(message.retain), about))
+        content, kept = bytes(message.payload), bool(message.retain)
+        reply = reply_of(message.properties)
+        self._inbox.put(Arrival(topic, content, acknowledge, notes, kept, reply=reply))
 
     def _take_plain(self, topic: str, payload: bytes, number: int, retained: bool) -> None:
         acknowledge = partial(self._acknowledge, self._link.number, number, 1)

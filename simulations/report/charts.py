@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from simulations.report.markup import Html, tag
 
 WIDTH, HEIGHT = 400.0, 240.0  # the page scales a chart to its own width
-LEFT, RIGHT, TOP, BOTTOM = 48.0, 10.0, 10.0, 34.0  # margins
+LEFT, RIGHT, TOP, BOTTOM = 56.0, 14.0, 12.0, 44.0  # margins
 SHAPES = (
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0Z",
     "M-3.6-3.6h7.2v7.2h-7.2Z",
@@ -19,6 +19,8 @@ SHAPES = (
     "M-5-1.7h10v3.4h-10Z",
 )
 """Markers; they come again hollow, and then once more from the beginning."""
+MOST_HITS = 200
+"""Points of a line that say their value."""
 CROSS = "M-6-6L6 6M6-6L-6 6"
 _DISTINCT = (
     *("#3f88c5", "#f08c2e", "#3fa34d", "#d64545", "#9467bd"),
@@ -84,7 +86,7 @@ def lines(label: str, series: Sequence[Series], unit: str, top: float | None = N
     grid = [_rule(_short(value), place(first, value)[1]) for value in heights]
     steps = [int(first + step) for step in ticks(last - first) if step % 1 == 0]
     below = [
-        _text(f"{number}", place(number, 0)[0], HEIGHT - BOTTOM + 14, "middle")
+        _text(f"{number}", place(number, 0)[0], HEIGHT - BOTTOM + 17, "middle")
         for number in steps
         if number <= last
     ]
@@ -93,6 +95,7 @@ def lines(label: str, series: Sequence[Series], unit: str, top: float | None = N
     drawn = [
         *bands,
         *(_line(each, [place(*point) for point in sorted(each.points.items())]) for each in series),
+        *(_hits(each, place, unit) for each in series),
     ]
     return tag(
         "figure",
@@ -110,6 +113,18 @@ def _line(series: Series, places: Sequence[tuple[float, float]]) -> Html:
     )
     dots = [tag("circle", cx=x, cy=y, r=2.5, fill=series.colour) for x, y in places]
     return tag("g", line, *(dots if len(dots) <= 40 else []))  # more would be a thick line
+
+
+def _hits(series: Series, place: Callable[[int, float], tuple[float, float]], unit: str) -> Html:
+    """Return what a pointer finds: a place that says its value, for each point or many of them."""
+    points = sorted(series.points.items())
+    step = -(-len(points) // MOST_HITS)
+    found = []
+    for number, value in points[::-1][::step]:  # the last one is always there
+        x, y = place(number, value)
+        title = tag("title", f"{series.name}, round {number}: {value:.4g} {unit}")
+        found.append(tag("circle", title, cx=x, cy=y, r=7, class_="hit"))
+    return tag("g", *found)
 
 
 def _band(series: Series, place: Callable[[int, float], tuple[float, float]]) -> Html:
@@ -130,20 +145,20 @@ def bars(label: str, groups: Mapping[str, Mapping[str, float]], colours: Mapping
         groups: values by bar's name, by group's name.
         colours: by bar's name.
     """
-    thick, gap = 12.0, 8.0
+    thick, gap = 16.0, 8.0
     step = gap + thick * len(colours)
-    left, wide = 96.0, WIDTH - 96.0 - 44.0
+    left, wide = 104.0, WIDTH - 104.0 - 52.0
     drawn = []
     for row, (name, values) in enumerate(groups.items()):
         begin = TOP + row * step
-        shown = name if len(name) <= 15 else name[:14] + "…"
+        shown = name if len(name) <= 13 else name[:12] + "…"
         drawn.append(_text(shown, left - 6, begin + step / 2, "end"))
         for place, (bar, value) in enumerate(values.items()):
             y = begin + place * thick
             size = {"x": left, "y": y, "width": value * wide, "height": thick - 1}
             title = tag("title", f"{name}, {bar}: {value:.3f}")
             drawn.append(tag("rect", title, fill=colours[bar], **size))
-            drawn.append(_text(f"{value:.3f}", left + value * wide + 4, y + thick - 2, "start"))
+            drawn.append(_text(f"{value:.3f}", left + value * wide + 4, y + thick - 4, "start"))
     return tag(
         "figure",
         _canvas(label, TOP + step * len(groups), drawn),

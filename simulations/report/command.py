@@ -9,7 +9,8 @@ import typer
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError, RunError
 from edgeloop.runtime import atomic_files
-from simulations.report import simulated
+from edgeloop.runtime.config import first_line
+from simulations.report import aggregated, served, simulated
 from simulations.report.page import render
 from simulations.report.reading import read_demo
 from simulations.results import groups, runs
@@ -23,9 +24,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def command(
-    folders: Annotated[
-        list[Path],
-        typer.Argument(help="Finished runs, folders that hold some, or one that a demo wrote."),
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            help="Finished runs, folders that hold some, or one that a demo wrote; an aggregator's"
+            " folder; the URL of an edgeloop server, or of a task's page there.",
+            metavar="PLACES...",
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -33,11 +38,35 @@ def command(
             help=f"File of the report. [default: {NAME} in the folder, or here if several]"
         ),
     ] = None,
+    beside: Annotated[
+        Path | None,
+        typer.Option(help="A finished run of Local on the same data, for an aggregator's folder."),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="EDGELOOP_TOKEN_FILE", help="For a server: a token on its first line."),
+    ] = None,
+    ca_file: Annotated[
+        str | None,
+        typer.Option(envvar="EDGELOOP_CA_FILE", help="Whose certificate a server may show, PEM."),
+    ] = None,
 ) -> None:
-    """Write a report of finished runs: one HTML file, for any browser, without a network.
+    """Write a report of finished runs or of a task: one HTML file, without a network.
 
     Runs of the same settings with different seeds are one curve, with their spread.
     """
+    if served.is_url(places[0]) and len(places) == 1:
+        token = None if token_file is None else first_line(token_file, "--token-file").strip()
+        page = render(served.read_server(places[0], token, ca_file))
+        console.say(f"report: {_written(out or Path(NAME), page)}")
+        return
+    folders = [Path(each) for each in places]
+    if len(folders) == 1 and aggregated.is_one(folders[0]):
+        page = render(aggregated.read_aggregator(folders[0], beside))
+        console.say(f"report: {_written(out or folders[0] / NAME, page)}")
+        return
+    if beside is not None:
+        raise ConfigError("--beside", "is for an aggregator's folder", "leave it out")
     console.say(f"report: {_report(folders, out)}")
 
 

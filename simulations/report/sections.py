@@ -32,7 +32,6 @@ def accuracy(report_data: ReportData) -> Html:
     return join_children(
         [
             paragraph("After the last round: ", tag("strong", ", ".join(lasts)), "."),
-            *([] if report_data.verdict is None else [paragraph(report_data.verdict)]),
             *(paragraph(each) for each in report_data.more_facts),
             charts.lines(label, shown, "share of test samples", top=1.0),
             *gaps,
@@ -44,7 +43,7 @@ def devices(report_data: ReportData) -> Html:
     """Draw every device's accuracies, and list what it has."""
     if not report_data.devices:
         return missing("No device has left a summary.")
-    columns = ("device", "model", "train", "test", "alone", "federated", "gain")
+    columns = ("device", "gain", "alone", "federated", "model", "train", "test")
     rows = [_device(device) for device in report_data.devices]
     groups = {device.name: _accuracies(device) for device in report_data.devices}
     drawn = {name: values for name, values in groups.items() if values}
@@ -64,10 +63,10 @@ def _device(device: Device) -> list[str]:
     counts = (device.train_samples, device.test_samples)
     return [
         device.name,
+        gain,
+        *(UNKNOWN if value is None else f"{value:.3f}" for value in (alone, federated)),
         device.architecture or UNKNOWN,
         *(UNKNOWN if count is None else f"{count:,}" for count in counts),
-        *(UNKNOWN if value is None else f"{value:.3f}" for value in (alone, federated)),
-        gain,
     ]
 
 
@@ -88,8 +87,13 @@ def images(report_data: ReportData) -> Html:
     heads = ["class", *(f"round {each.number}" for each in shown)]
     explained = (
         "What the generator makes of the class prototypes that each round's devices uploaded. "
-        "A column is the broadcast that the round led to. They are anchors with known latents,"
-        " and need not look like their classes."
+        "A column is the broadcast that the round led to. They need not look like their classes: a"
+        " generator of faces or of digits gives every class a face or a digit of its own, and that"
+        " is enough. Each image comes with its latent vector, and devices train their extractor to"
+        " map the image to it: so all of them learn one common space, in which the classes lie"
+        " where the generator has put them, and take over what it knows of images in general. What"
+        " counts is that the classes' images differ from one another and stay the same over the"
+        " last rounds."
     )
     return join_children([paragraph(explained), tag("div", table(heads, rows), class_="images")])
 

@@ -6,6 +6,7 @@ from simulations.report import charts, knowledge, tables
 from simulations.report.bubbles import bubbles
 from simulations.report.charts import Series
 from simulations.report.markup import Html, join_children, missing, paragraph, tag
+from simulations.report.overview import megabytes
 from simulations.report.page import assemble
 from simulations.results import pairing
 from simulations.results.groups import Group
@@ -44,7 +45,8 @@ def render(groups: Sequence[Group]) -> str:
         "Time": join_children([_by_round("seconds", groups), tables.seconds(groups)]),
         "Settings": tables.settings(groups),
     }
-    return assemble(title(groups), sections, _warning(groups))
+    above = _above(groups, decided=paid is not None)
+    return assemble(title(groups), sections, above, tiles(groups))
 
 
 def title(groups: Sequence[Group]) -> str:
@@ -54,9 +56,36 @@ def title(groups: Sequence[Group]) -> str:
     return f"{', '.join(names)} on {', '.join(data)}"
 
 
-def _warning(groups: Sequence[Group]) -> Html | None:
+def _above(groups: Sequence[Group], *, decided: bool) -> Html:
+    """Return what stands first: that partitions differ, that nobody knows whether it paid."""
     alike = len({group.fingerprint for group in groups}) == 1
-    return None if alike else tag("p", LOUD, class_="loud")
+    loud = [] if alike else [tag("p", LOUD, class_="loud")]
+    unknown = [] if decided or is_local(groups[0]) else [tag("p", _ALONE_UNKNOWN, class_="lead")]
+    return join_children([*loud, *unknown])
+
+
+_ALONE_UNKNOWN = (
+    "Whether taking part paid is not known: no other run is beside this one. Run Local on the same "
+    "data (edgeloop simulate local, or --beside local), and give both folders."
+)
+
+
+def tiles(groups: Sequence[Group]) -> dict[str, str]:
+    """Return the numbers that count: of the best setting, and of Local."""
+    shared = [group for group in groups if not is_local(group)] or list(groups)
+    best = max(shared, key=lambda group: group.final_accuracy)
+    found = {f"last accuracy of {best.name}": f"{best.final_accuracy:.1%}"}
+    own = [each for each in groups if is_local(each) and each.fingerprint == best.fingerprint]
+    if own and own[0] is not best:
+        gain = 100 * (best.final_accuracy - own[0].final_accuracy)
+        found |= {"Local's": f"{own[0].final_accuracy:.1%}", "gained": f"{gain:+.1f} points"}
+        alone = own[0].by_client()
+        better = sum(value > alone[name] for name, value in best.by_client().items())
+        found["clients better than alone"] = f"{better} of {len(alone)}"
+    summary = best.runs[0].summary
+    moved = summary.bytes_up_per_client + summary.bytes_down_per_client
+    found["of a client and round, up and down"] = megabytes(moved)
+    return found | {"runs": str(sum(len(group.runs) for group in groups))}
 
 
 def colours(groups: Sequence[Group]) -> dict[str, str]:

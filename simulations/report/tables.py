@@ -67,18 +67,18 @@ def clients(groups: Sequence[Group]) -> Html:
     values, tested = [group.by_client() for group in groups], groups[0].tested
     local = groups[0].settings["algorithm"] == "local"
     gains = values[1:] if local else []
-    columns = ["client", "model", "train", "test", *(group.name for group in groups)]
-    columns += [f"gain of {group.name}" for group in groups[1:]] if local else []
+    columns = ["client", *([f"gain of {group.name}" for group in groups[1:]] if local else [])]
+    columns += [*(group.name for group in groups), "model", "train", "test"]
     rows = [
         [
             name,
-            first.model_by_client.get(name, UNKNOWN),
-            *(f"{first.samples_by_client[name][part]:,}" for part in ("train", "test")),
-            *(f"{each[name]:.3f}" if tested[name] else UNKNOWN for each in values),
             *(
                 f"{each[name] - values[0][name]:+.3f}" if tested[name] else UNKNOWN
                 for each in gains
             ),
+            *(f"{each[name]:.3f}" if tested[name] else UNKNOWN for each in values),
+            first.model_by_client.get(name, UNKNOWN),
+            *(f"{first.samples_by_client[name][part]:,}" for part in ("train", "test")),
         ]
         for name in groups[0].clients
     ]

@@ -25,6 +25,8 @@ def section(report_data: ReportData) -> Html:
     up = dict(zip(rounds, (each.up for each in sums), strict=True))
     down = dict(zip(rounds, (each.down for each in sums), strict=True))
     lines = [Series("up", up, charts.colour(4, 5)), Series("down", down, charts.colour(2, 5))]
+    if not any(down.values()):
+        lines = lines[:1]  # an aggregator alone does not know what devices have fetched
     gap = (
         []
         if report_data.history

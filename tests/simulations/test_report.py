@@ -189,7 +189,11 @@ def test_the_page_tells_every_number_and_needs_nothing_else(folder: Path) -> Non
     assert not re.search(r"https?://|@import|url\(", page)
     sources = [value for _, each in found.seen for name, value in each.items() if name == "src"]
     assert all(value is not None and value.startswith("data:image/png") for value in sources)
-    assert not {"script", "link", "iframe", "object", "a"} & {name for name, _ in found.seen}
+    assert not {"script", "link", "iframe", "object"} & {name for name, _ in found.seen}
+    links = [each.get("href") for name, each in found.seen if name == "a"]
+    assert links == [f"#part-{number}" for number in range(1, len(SECTIONS) + 1)]
+    ids = [each["id"] for _, each in found.seen if "id" in each]
+    assert [f"#{each}" for each in ids] == links
     assert "prefers-color-scheme: dark" in page
     assert 'name="viewport"' in page
 
@@ -202,7 +206,8 @@ def test_it_says_whether_taking_part_paid(folder: Path) -> None:
         " interval -9.3 to +54.3) over 2 devices with 40 test samples each; 0 devices better and 0"
         " worse beyond chance."
     )
-    assert f"<p>{report_data.verdict}</p>" in render(report_data)
+    assert f'<p class="lead">{report_data.verdict}</p>' in render(report_data)
+    assert "Whether taking part paid is not known" in render(replace(report_data, devices=()))
     untested = replace(report_data, devices=(Device("a", "cnn", 9, 0, 0.0, 0.0),))
     assert untested.verdict == "Nobody knows whether taking part paid: no device has a test sample."
     for unknown in (Device("a", "cnn", 9, 9, None, 0.5), Device("a", "cnn", 9, 9, 0.5, 1.5)):
@@ -418,7 +423,7 @@ def test_ticks_are_round_numbers() -> None:
 
 def test_a_line_goes_through_its_points() -> None:
     drawn = charts.lines("a", [charts.Series("b", {0: 0.0, 4: 1.0}, "red")], "c", top=1.0)
-    assert 'points="48.0,206.0 390.0,10.0"' in drawn
+    assert 'points="56.0,196.0 386.0,12.0"' in drawn
 
 
 def test_markers_and_colours_differ() -> None:
