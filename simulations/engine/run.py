@@ -93,6 +93,7 @@ def _simulate(
             **measurements.summary(config, execution.rows, ended.reports, ended.broadcast),
             **late_clients.evaluate_late_clients(plan, divided, ended.broadcast),
             **ended.mixed,
+            **({} if plan.schedule is None else {"virtual_time_by_round": plan.schedule.ends}),
             "cohort": execution.stacking,
             "warnings": warnings,
         }
