@@ -10,7 +10,7 @@ from edgeloop.cli import console
 from edgeloop.errors import ConfigError, choose
 from simulations.results.measurements import Row
 
-KINDS = {"tensorboard": "FOLDER", "mlflow": "URI"}
+KINDS = {"tensorboard": "FOLDER", "mlflow": "URI", "wandb": "FOLDER"}
 """The sinks there are, and what each one's place is."""
 METRICS = (
     *("accuracy", "accuracy_std", "auc", "epsilon"),
