@@ -125,6 +125,7 @@ class Execution:
         def after(closed: RoundResult[Any, Any, Any]) -> None:
             self._distant += [len(closed.distant)] if closed.distant else []
             measures = concerns.round_metrics(self._algorithm, closed, policy)
+            recorder.train_loss = _train_loss(cohort, closed)
             row = recorder.closed(closed, measures)
             concerns.log_new_warnings(self._algorithm, recorder.rows)
             if settings.history:
@@ -142,6 +143,21 @@ class Execution:
         distant = concerns.rule_warnings(self._plan.settings.rule, self._distant)
         concerns.log_all([*diverged, *distant])
         return [*diverged, *distant, *concerns.round_warnings(self._algorithm, self.rows)]
+
+
+def _train_loss(
+    cohort: run_cohort.SimulatedCohort, closed: RoundResult[Any, Any, Any]
+) -> float | None:
+    """Return the mean loss of those who trained in a round."""
+    trained = {
+        name: answer.report for name, answer in closed.answers.items() if answer.upload is not None
+    }
+    return measurements.mean_loss(trained, cohort.map_clients(_client_loss))
+
+
+def _client_loss(name: str, client: Any) -> float | None:
+    found: float | None = getattr(client, "training_loss", None)
+    return found
 
 
 def server_algorithm(plan: Plan, algorithm: Algorithm[Any, Any, Any]) -> Algorithm[Any, Any, Any]:

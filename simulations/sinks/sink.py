@@ -13,7 +13,7 @@ from simulations.results.measurements import Row
 KINDS = {"tensorboard": "FOLDER", "mlflow": "URI", "wandb": "FOLDER"}
 """The sinks there are, and what each one's place is."""
 METRICS = (
-    *("accuracy", "accuracy_std", "auc", "epsilon"),
+    *("accuracy", "accuracy_std", "auc", "epsilon", "train_loss"),
     *("seconds", "seconds_training", "seconds_evaluating", "seconds_aggregating"),
     *("bytes_up", "bytes_down", "floats_up", "floats_down"),
 )
