@@ -3,14 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError
 from edgeloop.statistics.verdict import apart, span
-from simulations.results import pairing
+from simulations.results import comparison_tables, pairing
 from simulations.results.groups import Group, differing_settings, group_runs
 from simulations.results.runs import FinishedRun, find
 from simulations.results.seed_statistics import describe_values
@@ -32,10 +32,17 @@ def command(
     a: Annotated[Path, typer.Argument(help="A finished run's folder, or one that holds some.")],
     b: Annotated[Path, typer.Argument(help="Another such folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_table: Annotated[
+        Literal["csv", "latex"] | None,
+        typer.Option("--table", help="Print one table instead: csv, or latex (booktabs)."),
+    ] = None,
 ) -> None:
     """Compare two finished runs, or two settings with several seeds each."""
     found = compare(_one(a, "A"), _one(b, "B"))
-    if as_json:
+    if as_table is not None:
+        made = comparison_tables.as_csv if as_table == "csv" else comparison_tables.as_latex
+        console.say(made(found).rstrip("\n"))
+    elif as_json:
         console.say(json.dumps(found, indent=1))
     else:
         _show(found)
