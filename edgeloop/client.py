@@ -26,6 +26,7 @@ from edgeloop.privacy.secret import NoiseSecret, digest
 from edgeloop.protocol import wire
 from edgeloop.protocol.wire import NotFiniteError, WireError
 from edgeloop.seeds import derive
+from edgeloop.training import losses
 from edgeloop.training.compute import Compute
 from edgeloop.training.descent import DescentPlan
 from edgeloop.training.evaluation import Evaluation
@@ -68,6 +69,10 @@ class Client(ClientModel[U, B]):
         secret: trains with differential privacy, and has its noise from there.
         descents: how it descends in a round; None for plain SGD in all of them.
 
+    Attributes:
+        training_loss: the mean of what it descended in its last round, over all steps; None where
+            it took none, or took them with privacy or stacked with others.
+
     Raises:
         ConfigError: if there is no such device here, or the algorithm cannot be private.
         ModelError: if the model cannot be private.
@@ -93,6 +98,7 @@ class Client(ClientModel[U, B]):
         self._shuffle = shuffle
         self._secret = secret
         self._descents = descents
+        self.training_loss: float | None = None
         if secret is not None:
             dp_sgd.check_model(model, name)
             self._recipe()
@@ -135,7 +141,9 @@ class Client(ClientModel[U, B]):
     def _train_round(self, batches: Batches, broadcast: B, release: Release | None) -> U:
         with self._dropout_seed(batches.seed, "train"):
             if self._secret is None or release is None:
-                upload = self._algorithm.train(self.model, batches, broadcast)
+                with losses.metered() as meter:
+                    upload = self._algorithm.train(self.model, batches, broadcast)
+                self.training_loss = meter.mean
                 self._check_descent(batches)
                 return upload
             return dp_sgd.train_private(
@@ -163,6 +171,7 @@ class Client(ClientModel[U, B]):
     def evaluate_round(self, round_number: int, broadcast: B) -> EvaluatedRound:
         """Take over a round's broadcast, and evaluate with it."""
         begun = time.perf_counter()
+        self.training_loss = None
         batches = self._batches("round", round_number)
         found = self._load_and_evaluate(batches, broadcast)
         return EvaluatedRound(batches, found, time.perf_counter() - begun)

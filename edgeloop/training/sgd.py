@@ -15,6 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 from edgeloop.algorithm import Batch, Batches, CollectedOutputs, Forward, Recipe
 from edgeloop.batches import Descent
 from edgeloop.models.split import SplitModel
+from edgeloop.training import losses
 
 U = TypeVar("U")
 B = TypeVar("B")
@@ -128,7 +129,9 @@ def train_sgd(  # noqa: PLR0913 - keywords but three, most with defaults
     for epoch in range(first_epoch, first_epoch + epochs):
         for batch in batches.epoch(epoch):
             clear_gradients(learning)
-            loss(model, batch).backward(inputs=learning)
+            value = loss(model, batch)
+            value.backward(inputs=learning)
+            losses.note(value)
             if clip is not None:
                 for group in groups:
                     clip_grad_norm_(group, clip)

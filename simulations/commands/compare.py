@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from edgeloop.cli import console
 from edgeloop.statistics.verdict import span
+from simulations.results import comparison_tables
 from simulations.results.comparison import compare, only_group
 from simulations.results.runs import find
 
@@ -29,10 +30,17 @@ def command(
     a: Annotated[Path, typer.Argument(help="A finished run's folder, or one that holds some.")],
     b: Annotated[Path, typer.Argument(help="Another such folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_table: Annotated[
+        Literal["csv", "latex"] | None,
+        typer.Option("--table", help="Print one table instead: csv, or latex (booktabs)."),
+    ] = None,
 ) -> None:
     """Compare two finished runs, or two settings with several seeds each."""
     found = compare(only_group(find([a]), "A", str(a)), only_group(find([b]), "B", str(b)))
-    if as_json:
+    if as_table is not None:
+        made = comparison_tables.as_csv if as_table == "csv" else comparison_tables.as_latex
+        console.say(made(found).rstrip("\n"))
+    elif as_json:
         console.say(json.dumps(found, indent=1))
     else:
         _show(found)

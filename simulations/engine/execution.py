@@ -137,6 +137,7 @@ class Execution:
             self._distant += [len(closed.distant)] if closed.distant else []
             measures = concerns.round_metrics(self._algorithm, closed, policy)
             reports = {name: answer.report for name, answer in closed.answers.items()}
+            recorder.train_loss = _train_loss(cohort, closed)
             row = recorder.closed(closed, measures, self._measured(cohort, reports))
             concerns.log_new_warnings(self._algorithm, recorder.rows)
             if settings.history:
@@ -159,6 +160,21 @@ class Execution:
 def _told(name: str, client: Any) -> dict[str, float]:
     """Return what a client's last evaluation has measured."""
     return dict(getattr(client, "measured", {}))
+
+
+def _train_loss(
+    cohort: run_cohort.SimulatedCohort, closed: RoundResult[Any, Any, Any]
+) -> float | None:
+    """Return the mean loss of those who trained in a round."""
+    trained = {
+        name: answer.report for name, answer in closed.answers.items() if answer.upload is not None
+    }
+    return measurements.mean_loss(trained, cohort.map_clients(_client_loss))
+
+
+def _client_loss(name: str, client: Any) -> float | None:
+    found: float | None = getattr(client, "training_loss", None)
+    return found
 
 
 def server_algorithm(plan: Plan, algorithm: Algorithm[Any, Any, Any]) -> Algorithm[Any, Any, Any]:

@@ -46,6 +46,7 @@ class Recorder:
         spent: Callable[[int], float] | None = None,
     ) -> None:
         self._spent = spent
+        self.train_loss: float | None = None  # of the round that is recorded next
         self._journal = journal
         self._on_row = on_row
         self.rows = list(rows)
@@ -122,9 +123,10 @@ class Recorder:
             floats_down=measurements.floats(self._broadcast) * len(reports),
             auc=measurements.mean_auc(reports),
             epsilon=None if self._spent is None else self._spent(trained),
+            train_loss=self.train_loss,
             **told,
         )
-        self._aggregating = 0.0
+        self._aggregating, self.train_loss = 0.0, None
         self.rows.append(row)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(row.line())

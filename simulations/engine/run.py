@@ -93,6 +93,7 @@ def _simulate(
             **measurements.summary(config, execution.rows, ended.reports, ended.broadcast),
             **late_clients.evaluate_late_clients(plan, divided, ended.broadcast),
             **ended.mixed,
+            **({} if plan.schedule is None else {"virtual_time_by_round": plan.schedule.ends}),
             "cohort": execution.stacking,
             "warnings": warnings,
         }
@@ -125,6 +126,8 @@ def _write(folder: Path, summary: Mapping[str, Any], rows: Sequence[Row], broadc
     info = algorithms.info(config["algorithm"])
     title = f"{info.title} on {Path(config['data']).name}"
     atomic_files.write(folder / "prototypes.safetensors", measurements.prototypes_file(broadcast))
+    if measures := measurements.measures_file(rows):
+        atomic_files.write(folder / "measures.csv", measures.encode())
     atomic_files.write(folder / "accuracy.png", measurements.picture(title, rows))
     atomic_files.write_json(folder / SUMMARY, summary)
     if not config.get("keep"):

@@ -19,6 +19,8 @@ def config(plan: Plan, federation: Federation) -> dict[str, Any]:
         del asked["mix"]  # as before there was any
     if not asked["keep"]:
         del asked["keep"]
+    if asked["buffer"] is None:
+        del asked["buffer"], asked["max_staleness"]
     if asked["replay"] is None:
         del asked["replay"]
     if not asked["secure"]:

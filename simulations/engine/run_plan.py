@@ -20,9 +20,10 @@ from edgeloop.participation import Participation, ParticipationPolicy, durations
 from edgeloop.privacy import accounting, dp_sgd
 from edgeloop.protocol.task import WIDTH
 from edgeloop.training import metrics
-from simulations.engine import replay
+from simulations.engine import replay, semi_asynchronous
 from simulations.engine.flops import forward_flops
 from simulations.engine.privacy_spending import SimulatedBudget
+from simulations.engine.semi_asynchronous import Schedule
 from simulations.settings import RunSettings
 
 STEP_FLOPS = 4_000_000
@@ -139,6 +140,8 @@ class Plan:
         settings = self.settings
         if settings.replay is not None:
             return replay.policy(Path(settings.replay), settings.rounds, self.models)
+        if self.schedule is not None:
+            return self.schedule.policy
         if settings.join_ratio == 1 and not settings.drop_rate and settings.deadline is None:
             return None
         times: Mapping[str, float] = {}
@@ -153,6 +156,20 @@ class Plan:
             durations=times,
             seed=settings.seed,
             full_rounds=self.algorithm.full_rounds,
+        )
+
+    @cached_property
+    def schedule(self) -> Schedule | None:
+        """Who takes part in which semi-asynchronous round, and when it ends; None without them."""
+        settings = self.settings
+        if settings.buffer is None:
+            return None
+        return semi_asynchronous.schedule(
+            durations(self.costs, settings.slow_rate, settings.slow_factor, settings.seed),
+            settings.rounds,
+            settings.buffer,
+            settings.max_staleness,
+            settings.rule,
         )
 
     def spending(self, others: ParticipationPolicy | None) -> SimulatedBudget | None:

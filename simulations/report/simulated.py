@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from simulations.report import charts, knowledge, tables
+from simulations.report import charts, knowledge, losses, tables
 from simulations.report.bubbles import bubbles
 from simulations.report.charts import Series
 from simulations.report.markup import Html, join_children, missing, paragraph, tag
@@ -37,6 +37,7 @@ def render(groups: Sequence[Group]) -> str:
     sections = {
         **({} if paid is None else {_question(groups): paid}),
         "Accuracy": accuracy(groups),
+        **losses.sections(groups, colours(groups)),
         "Every client": clients(groups),
         "Who has what": partitions(groups),
         "A map of the prototypes": knowledge.maps(groups, stories),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeloop import server_loop
-from edgeloop.algorithm import Algorithm, no_warnings
+from edgeloop.algorithm import Algorithm
 from edgeloop.data import Federation
 from edgeloop.errors import ConfigError
 from edgeloop.participation import ParticipationPolicy
@@ -101,9 +101,9 @@ def round_metrics(
     closed: RoundResult[Any, Any, Any],
     participation: ParticipationPolicy | None,
 ) -> Mapping[str, float]:
-    """Return an algorithm's own numbers of a round, if it says what may be wrong with them."""
+    """Return an algorithm's own numbers of a round; none where nothing was uploaded."""
     uploads = server_loop.used_uploads(closed, participation)
-    if algorithm.metric_warnings is no_warnings or not uploads:
+    if not uploads:
         return {}
     return algorithm.round_metrics(uploads, closed.run_state.state, closed.run_state.broadcast)
 

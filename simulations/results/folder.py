@@ -29,6 +29,8 @@ LATER_SETTINGS: Mapping[str, Any] = {
     "base": None,
     "mix": "never",
     "replay": None,
+    "buffer": None,
+    "max_staleness": 10,
     "robust": "none",
     "secure": False,
     "label_column": None,

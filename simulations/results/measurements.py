@@ -50,6 +50,8 @@ class Row:
         epsilon: what the client that spent most has spent after the round; None without privacy.
         measures: the algorithm's own numbers of what the round led to, where it judges them.
         metrics: what was asked for beside, the mean of the clients, weighted by test samples.
+        train_loss: mean of what the clients descended, weighted by training samples; None where
+            none tells.
     """
 
     round: int
@@ -67,6 +69,7 @@ class Row:
     epsilon: float | None = None
     measures: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    train_loss: float | None = None
 
     def line(self) -> str:
         """Return the row as a line of rounds.csv; what has no value is empty."""
@@ -157,6 +160,7 @@ def summary(
         "accuracy_std_by_round": [row.accuracy_std for row in rows],
         "auc_by_round": [row.auc for row in rows],
         **_spent(config, rows),
+        "train_loss_by_round": [row.train_loss for row in rows[:-1]],
         **_measured(rows),
         **_metrics(rows),
         "accuracy_by_client": {name: accuracy([report]) for name, report in reports.items()},
@@ -170,6 +174,40 @@ def summary(
         "peak_memory_bytes": peak_memory(),
         "knowledge_sha256": wire.fingerprint(broadcast),
     }
+
+
+def mean_loss(reports: Mapping[str, Report], losses: Mapping[str, float | None]) -> float | None:
+    """Return the clients' mean training loss, weighted by training samples; None of nobody's.
+
+    What is not finite, of a client that diverged, is left out.
+
+    Args:
+        reports: by client.
+        losses: by client; None of who has none.
+    """
+    known = {
+        name: each
+        for name, each in losses.items()
+        if each is not None and math.isfinite(each) and name in reports
+    }
+    samples = sum(reports[name].train_samples for name in known)
+    if not samples:
+        return None
+    return math.fsum(each * reports[name].train_samples for name, each in known.items()) / samples
+
+
+def measures_file(rows: Sequence[Row]) -> str:
+    """Return each round's training loss and the algorithm's own numbers as CSV.
+
+    What has no value is empty, and so is all of it where no round has any.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row.measures))
+    lines = [["round", "train_loss", *names]]
+    for row in rows:
+        cells = [row.train_loss, *(row.measures.get(name) for name in names)]
+        if any(cell is not None for cell in cells):
+            lines.append([str(row.round), *("" if cell is None else str(cell) for cell in cells)])
+    return "".join(",".join(line) + "\n" for line in lines) if lines[1:] else ""
 
 
 def _spent(config: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:

@@ -54,6 +54,10 @@ class RunSettings(ComputeSettings, DataSettings):
     """Slowdown of a slow client."""
     deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Deadline of a round, in median client times. [default: wait for all]"""
+    buffer: Whole | None = None
+    """Semi-asynchronous rounds: a round is over with so many uploads; see --slow-rate."""
+    max_staleness: Annotated[int, Field(ge=0, le=1000)] = 10
+    """How many rounds before the open one an upload may be to, with --buffer."""
     replay: str | None = None
     """Record of who took part in a task over MQTT, to run it again: its participation.json."""
     new_clients: Annotated[int, Field(ge=0)] = 0
@@ -225,9 +229,9 @@ class RunSettings(ComputeSettings, DataSettings):
             ConfigError: naming it.
         """
         algorithms.config(self.algorithm, **self.algorithm_options(classes=2))
-        if self.slow_rate and self.deadline is None:
+        if self.slow_rate and self.deadline is None and self.buffer is None:
             problem = "changes nothing where every client is waited for"
-            raise ConfigError("slow-rate", problem, "give a --deadline")
+            raise ConfigError("slow-rate", problem, "give a --deadline, or a --buffer")
         if self.shuffle and self.privacy is not None:
             problem = "changes nothing with privacy: each step draws its samples"
             raise ConfigError("shuffle", problem, "leave it out")
@@ -237,10 +241,29 @@ class RunSettings(ComputeSettings, DataSettings):
             problem = f"{self.robust} compares single uploads, which a secure server does not have"
             raise ConfigError("robust", problem, "leave out --robust, or --secure")
         self._check_replay()
+        self._check_buffer()
         self._check_beside()
         self._check_descents()
         for name in self.metrics:
             metrics.find(name)
+
+    def _check_buffer(self) -> None:
+        if self.buffer is None:
+            return
+        if not algorithms.info(self.algorithm).averages:
+            problem = f"{self.algorithm} does more with a round's uploads than average them"
+            others = ", ".join(algorithms.asking("averages"))
+            raise ConfigError("buffer", problem, f"leave it out, or choose one of {others}")
+        drawn = self.join_ratio < 1 or self.drop_rate or self.deadline is not None
+        others_too = self.replay is not None or self.secure or self.privacy is not None
+        if drawn or others_too or self.cohort == "stacked":
+            problem = (
+                "has who takes part from a virtual clock, and clients without noise, one by one"
+            )
+            remedy = (
+                "leave out what draws it, and --replay, --secure, --privacy and --cohort stacked"
+            )
+            raise ConfigError("buffer", problem, remedy)
 
     def _check_replay(self) -> None:
         if self.replay is None:

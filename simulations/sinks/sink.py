@@ -10,10 +10,10 @@ from edgeloop.cli import console
 from edgeloop.errors import ConfigError, choose
 from simulations.results.measurements import Row
 
-KINDS = {"tensorboard": "FOLDER", "mlflow": "URI"}
+KINDS = {"tensorboard": "FOLDER", "mlflow": "URI", "wandb": "FOLDER"}
 """The sinks there are, and what each one's place is."""
 METRICS = (
-    *("accuracy", "accuracy_std", "auc", "epsilon"),
+    *("accuracy", "accuracy_std", "auc", "epsilon", "train_loss"),
     *("seconds", "seconds_training", "seconds_evaluating", "seconds_aggregating"),
     *("bytes_up", "bytes_down", "floats_up", "floats_down"),
 )

@@ -96,10 +96,7 @@ class Tuning:
         """Return a run: of a candidate, of the settings as they are, or of training alone."""
         scenario = self.settings
         changes: dict[str, Any] = {
-            "data": str(self.folder / "data"),
-            **{"partition": None, "clients": None, "samples": None, "shots": None},
-            **{"only_client": None, "layout": "files", "image_size": None},
-            **{"label_column": None, "image_column": None, "client_column": None},
+            **written_data(self.folder / "data"),
             **{"rounds": rounds, "seed": scenario.seed + seed, "workers": 1},
             "options": {**scenario.options, **options},
         }
@@ -107,6 +104,16 @@ class Tuning:
             changes |= {"algorithm": LOCAL, "variant": "released", "options": {}}
         settings = scenario.model_copy(update=changes).without_unasked()
         return Job(settings, self.folder / "runs" / str(rounds) / name / f"seed-{seed}")
+
+
+def written_data(place: Path) -> dict[str, Any]:
+    """Return what of a run's settings says that its data are those written to a folder."""
+    return {
+        "data": str(place),
+        **{"partition": None, "clients": None, "samples": None, "shots": None},
+        **{"only_client": None, "layout": "files", "image_size": None},
+        **{"label_column": None, "image_column": None, "client_column": None},
+    }
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Runs that also tell TensorBoard and MLflow; both are read back with their own readers."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +74,60 @@ def test_a_run_that_goes_on_has_every_round_once(tmp_path: Path) -> None:
     assert scalars(tmp_path / "run")["accuracy"] == [(0, 0.5), (1, 0.5)]
 
 
+def log_records(path: Path) -> list[bytes]:
+    """Return the records of a log of LevelDB's format, as wandb writes it, after 7 bytes."""
+    content, place, found, part = path.read_bytes(), 7, [], b""
+    while place + 7 <= len(content):
+        left = 32768 - place % 32768
+        if left < 7:  # the rest of a block
+            place += left
+            continue
+        length, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
+        part += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            found.append(part)
+            part = b""
+    return found
+
+
+def wandb_records(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return what an offline run's file holds: each step's metrics, and the summary."""
+    from wandb.proto import wandb_internal_pb2 as messages
+
+    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    history: list[dict[str, Any]] = []
+    summary: dict[str, Any] = {}
+    for data in log_records(path):
+        record: Any = messages.Record()  # type: ignore[attr-defined]
+        record.ParseFromString(data)
+        items = [record.history.item, record.summary.update]
+        step, update = (
+            {each.key or "/".join(each.nested_key): json.loads(each.value_json) for each in every}
+            for every in items
+        )
+        history += [step] if step else []
+        summary |= update
+    return history, summary
+
+
+@pytest.mark.filterwarnings("default")  # wandb's own
+def test_wandb_holds_what_a_run_told(
+    settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offline: nothing is sent, and what `wandb sync` would send is in the folder."""
+    pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    sinks = parse_sinks([f"wandb:{tmp_path / 'there'}"])
+    local = settings.model_copy(update={"algorithm": "local", "options": {}})
+    summary = simulate(local, tmp_path / "run", lambda done, _: None, sinks)
+    history, results = wandb_records(tmp_path / "there")
+    accuracies = [each["accuracy"] for each in history if "accuracy" in each]
+    assert accuracies == pytest.approx(summary["accuracy_by_round"])
+    assert results["best_accuracy"] == pytest.approx(summary["best_accuracy"])
+
+
 @pytest.mark.parametrize("fails", ["begin", "row", "end", "close"])
 def test_a_sink_that_fails_is_said_once_and_ends_nothing(
     fails: str, settings: RunSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -87,12 +142,12 @@ def test_a_sink_that_fails_is_said_once_and_ends_nothing(
     assert whole.told == ["begin", "row", "row", "row", "end", "close"]
 
 
-@pytest.mark.parametrize("word", ["tensorboard", "tensorboard:", "wandb:there", ":x"])
+@pytest.mark.parametrize("word", ["tensorboard", "tensorboard:", "visdom:there", ":x"])
 def test_a_word_that_names_no_sink(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "local", "--data", "fashion-sample", "--sink", word]) == 2
     said = capsys.readouterr().err
     assert "sink: " in said
-    assert "write tensorboard:FOLDER or mlflow:URI" in said
+    assert "write tensorboard:FOLDER or mlflow:URI or wandb:FOLDER" in said
 
 
 def test_a_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

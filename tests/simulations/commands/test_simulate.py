@@ -18,6 +18,7 @@ KEYS = {
     *("floats_up_per_client", "floats_down_per_client", "peak_memory_bytes", "knowledge_sha256"),
     "cohort",
     "warnings",
+    "train_loss_by_round",
 }
 QUICK = ["--width", "16", "--rounds", "2"]
 
@@ -31,10 +32,11 @@ def test_a_run_leaves_its_results(
     assert main([*words, "--workers", "1"]) == 0
     assert str(out) in capsys.readouterr().out.replace("\n", "")
     names = {"accuracy.png", "prototypes.safetensors", "rounds.csv", "run.json", "summary.json"}
-    names |= {"clients.parquet", "partition.json"}
+    names |= {"clients.parquet", "partition.json", "measures.csv"}
     assert {path.name for path in out.iterdir()} == names
     summary = json.loads((out / "summary.json").read_text())
-    assert set(summary) == KEYS
+    own = {"measures_by_round"} if algorithm == "fedtgp" else set()
+    assert set(summary) == KEYS | own
     assert len(summary["accuracy_by_round"]) == 3
     lines = (out / "rounds.csv").read_text().splitlines()
     assert lines[0] == ",".join(COLUMNS)

@@ -1,0 +1,126 @@
+"""A grid and a search over settings, and that both go on after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeloop.errors import ConfigError, RunError
+from edgeloop.runtime import config
+from simulations.tuning.search import run_search
+from simulations.tuning.sweep import Sweep, Tried, as_csv, prepare, run_grid
+from simulations.tuning.sweep_command import main
+from tests.processes import running
+
+PROGRAM = """
+import sys
+from simulations.tuning.sweep_command import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def silent(name: str, score: float) -> None:
+    """Watch nothing."""
+
+
+def sweep(images: Path, **changes: Any) -> Sweep:
+    run = {"algorithm": "fedproto", "data": str(images), "width": 16, "rounds": 1, "workers": 1}
+    return config.parse({"run": run, **changes}, Sweep, "test")
+
+
+def test_a_grid_runs_every_combination_and_ranks_them(images: Path, tmp_path: Path) -> None:
+    grid = {"options.pull": [0.0, 50.0], "batch_size": [10]}
+    asked = sweep(images, grid=grid)
+    found = run_grid(asked, tmp_path, silent)
+    assert {each.changes["options.pull"] for each in found} == {0.0, 50.0}
+    assert found[0].score >= found[1].score
+    written = json.loads((tmp_path / "sweep.json").read_text())["candidates"]
+    assert [each["score"]["mean"] for each in written] == [each.score for each in found]
+    summary = tmp_path / "runs" / found[0].name / "seed-0" / "summary.json"
+    hyperparameters = json.loads(summary.read_text())["config"]["hyperparameters"]
+    assert hyperparameters["pull"] == found[0].changes["options.pull"]
+    before = summary.read_bytes()
+    assert run_grid(asked, tmp_path, silent) == found  # nothing runs again
+    assert summary.read_bytes() == before
+
+
+def test_a_table_as_csv() -> None:
+    tried = [Tried("a", {"alpha": 0.1}, [0.5, 0.7], [0.4, 0.4]), Tried("b", {}, [0.25], [0.2])]
+    lines = as_csv(tried).splitlines()
+    assert lines[0] == "alpha,score,score_std,final_accuracy,final_accuracy_std,seeds"
+    assert lines[1].startswith("0.1,0.6,0.1414")
+    assert lines[2] == ",0.25,,0.2,,1"
+
+
+def test_a_search_goes_on_as_if_it_had_not_stopped(images: Path, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    search = {
+        "options.pull": {"low": 0.01, "high": 100.0, "log": True},
+        "options.local_epochs": {"low": 1, "high": 2, "whole": True},
+        "batch_size": [5, 10],
+    }
+    run_search(sweep(images, search=search, trials=1), tmp_path / "one", silent)
+    stopped = run_search(sweep(images, search=search, trials=2), tmp_path / "one", silent)
+    whole = run_search(sweep(images, search=search, trials=2), tmp_path / "whole", silent)
+    assert stopped == whole
+    assert len(whole) == 2
+    assert len({each.changes["options.pull"] for each in whole}) == 2
+    assert json.loads((tmp_path / "one/sweep.json").read_text())["held_out"] == 0.25
+    for each in whole:
+        assert 0.01 <= float(each.changes["options.pull"]) <= 100
+        assert each.changes["options.local_epochs"] in (1, 2)
+
+
+def test_a_killed_grid_goes_on(images: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "grid.toml", tmp_path / "out"
+    run = f'algorithm = "local"\ndata = "{images}"\nwidth = 16\nrounds = 3\nworkers = 1'
+    path.write_text(f"[run]\n{run}\n[grid]\nbatch_size = [5]\n")
+    words = [sys.executable, "-c", PROGRAM, str(path), "--out", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with running(words, stderr=subprocess.PIPE, env=environment, start_new_session=True) as killed:
+        deadline = time.monotonic() + 120
+        while not list(out.glob("runs/*/seed-0/run.json")) and time.monotonic() < deadline:
+            assert killed.poll() is None
+            time.sleep(0.01)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.communicate(timeout=60)
+    assert not (out / "sweep.json").exists()
+    assert main([str(path), "--out", str(out)]) == 0
+    first = json.loads((out / "sweep.json").read_text())
+    assert main([str(path), "--out", str(tmp_path / "whole")]) == 0
+    assert json.loads((tmp_path / "whole/sweep.json").read_text()) == first
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "grid, or a table search"),
+        ({"grid": {"alpha": [1]}, "search": {"alpha": [1]}}, "not both"),
+        ({"grid": {"alpha": []}}, "alpha"),
+        ({"search": {"alpha": {"low": 2, "high": 1}}}, "low is above high"),
+        ({"search": {"alpha": {"low": 0, "high": 1, "log": True}}}, "logarithm"),
+        ({"search": {"alpha": {"low": 0.5, "high": 2, "whole": True}}}, "not whole"),
+        ({"grid": {"no_such": [1]}}, "no_such"),
+        ({"grid": {"options.no_such": [1]}}, "no_such"),
+        ({"grid": {"seed": [1]}}, "seeds"),
+        ({"grid": {"alpha": [0.1]}, "held_out": 0.2}, "held out"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(
+    images: Path, tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        run_grid(sweep(images, **changes), tmp_path / "out", silent)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_sweep_is_refused(images: Path, tmp_path: Path) -> None:
+    prepare(sweep(images, grid={"batch_size": [10]}), tmp_path)
+    with pytest.raises(RunError, match="another study"):
+        run_grid(sweep(images, grid={"batch_size": [5]}), tmp_path, silent)
