@@ -253,6 +253,11 @@ class RunSettings(ComputeSettings, DataSettings):
             raise ConfigError("replay", problem, remedy)
 
     def _check_descents(self) -> None:
+        asked = {"optimizer": self.descents is not None, "metrics": bool(self.metrics)}
+        for field, given in asked.items():
+            if given and algorithms.info(self.algorithm).base:
+                problem = f"is of networks that are trained, and {self.algorithm} trains none"
+                raise ConfigError(field, problem, "leave it out, schedule and augment too")
         descents = self.descents
         if descents is None:
             return
