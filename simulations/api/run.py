@@ -141,6 +141,7 @@ class Run:
 
     def plot(self) -> "Figure":
         """Return the accuracy over rounds as a matplotlib figure."""
+        progress.show_figures()
         rows = self.rows
         columns = ([row[name] for row in rows] for name in measurements.COLUMNS[:3])
         return measurements.draw(self.finished.title, *columns)

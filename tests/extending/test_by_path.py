@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_stranger_s_import_path_is_imported_nowhere(folder: Path) -> None:
     """As in a task's contract, or a cluster's resource."""
     sys.path.append(str(folder))
-    facts = {"classes": 2, "width": 4, "shape": (1, 16, 16)}
+    facts: dict[str, Any] = {"classes": 2, "width": 4, "shape": (1, 16, 16)}
     with pytest.raises(ConfigError, match="algorithm: there is no 'mine:THING'"):
         algorithms.load("mine:THING", **facts)
     with pytest.raises(ModelError, match="there is no 'mine:THING'"):
