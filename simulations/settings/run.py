@@ -262,6 +262,10 @@ class RunSettings(ComputeSettings, DataSettings):
         if descents is None:
             return
         descents.at(0)  # or an error that names what there is not
+        other = (self.optimizer, self.schedule) != (PLAIN, CONSTANT)
+        if other and algorithms.info(self.algorithm).plain_sgd:
+            problem = f"the clients of {self.algorithm} take steps of their own, of plain SGD"
+            raise ConfigError("optimizer", problem, "leave out optimizer and schedule")
         for field, given in (
             ("privacy", self.privacy is not None),
             ("cohort", self.cohort in ("stacked", "auto")),

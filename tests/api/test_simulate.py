@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -380,10 +381,35 @@ def test_what_there_is_not(changes: dict[str, Any], said: str) -> None:
 
 
 def test_an_algorithm_with_steps_of_its_own_takes_no_optimiser() -> None:
-    with pytest.raises(ConfigError, match="optimizer: the algorithm's clients take steps of their"):
+    with pytest.raises(
+        ConfigError, match="optimizer: the clients of fedkd take steps of their own"
+    ):
         run("fedkd", squares(), Net, optimizer="adam", width=512)
     with pytest.raises(ConfigError, match="class-statistics trains none"):
         run("class-statistics", "fashion-sample", None, optimizer="adam", samples=200, width=512)
+
+
+class Stubborn:
+    """Another package's algorithm, whose clients take steps of their own without saying so."""
+
+    from edgeloop.algorithms.local import INFO, Config  # the rest is Local's
+
+    @staticmethod
+    def build(config: Any) -> Any:
+        from edgeloop.algorithms import local
+
+        made = local.build(config)
+        assert made.recipe is not None
+        sent = made.recipe.upload
+        return replace(
+            made, recipe=None, train=lambda model, batches, broadcast: sent(model, batches, [])
+        )
+
+
+def test_an_algorithm_that_does_not_say_so_is_found() -> None:
+    assert run(Stubborn, squares(), Net).algorithm.endswith(":Stubborn")
+    with pytest.raises(ConfigError, match="optimizer: the algorithm's clients take steps of their"):
+        run(Stubborn, squares(), Net, optimizer="adam")
 
 
 def test_a_scenario_of_one_s_own(tmp_path: Path) -> None:
