@@ -56,6 +56,8 @@ class AlgorithmInfo:
         numbers: how many numbers all clients' uploads hold in a round, and the broadcasts to them:
             formulas of a communication table, in symbols of `simulations.reproduce.counting`;
             empty where there is none.
+        plain_sgd: whether its clients' steps, or its formulas, are of plain SGD at its own learning
+            rate, so that no other optimiser and no schedule may take their place.
     """
 
     title: str
@@ -78,3 +80,4 @@ class AlgorithmInfo:
     tuned: Mapping[str, Sequence[bool | int | float | str]] = field(default_factory=dict)
     generator_options: Sequence[str] = ()
     numbers: tuple[str, str] | None = None
+    plain_sgd: bool = False

@@ -124,7 +124,7 @@ def show(
     """Show a generator's facts, and draw images that it makes."""
     path = out or Path(f"{showing.name_of(reference)}.png")
     showing.check(path)
-    generator = generators.load(reference)
+    generator = generators.load(generators.admit(reference))
     console.table(reference, ("fact", "value"), showing.facts(reference, generator))
     showing.draw(generator, path, count, seed)
     console.say(f"picture: {path}")

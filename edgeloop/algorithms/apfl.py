@@ -53,6 +53,7 @@ INFO = AlgorithmInfo(
     },
     same_architecture=True,
     averages=True,
+    plain_sgd=True,
 )
 
 DECAY = 0.02

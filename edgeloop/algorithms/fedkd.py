@@ -44,6 +44,7 @@ INFO = AlgorithmInfo(
     down="the same",
     paper="Wu et al., Nature Communications 2022, arXiv:2108.13323",
     variants={"released": {}, "repaired": {"repaired": True}},
+    plain_sgd=True,
 )
 
 Energy = Annotated[float, Ge(0), Le(1)]

@@ -56,6 +56,7 @@ INFO = AlgorithmInfo(
     },
     same_architecture=True,
     averages=True,
+    plain_sgd=True,
 )
 
 

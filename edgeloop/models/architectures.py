@@ -152,7 +152,8 @@ def feature_width(
 
 def fitting(shape: Shape, width: int = 512) -> list[str]:
     """Return the architectures that fit inputs of a shape, and can be built here."""
-    return [name for name in names() if _fits(name, shape, width)]
+    known = [*built_in(), *(name for name in MODELS.packaged() if name not in built_in())]
+    return [name for name in known if _fits(name, shape, width)]
 
 
 def names() -> list[str]:

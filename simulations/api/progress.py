@@ -4,6 +4,7 @@ import html
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from edgeloop.cli import console
@@ -24,14 +25,26 @@ def progress(title: str, total: int, *, shown: bool = True) -> Iterator[Callable
     if not shown:
         yield lambda done, word: None
         return
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is None or not shell.has_trait("kernel"):
+    if not in_notebook():
         with console.progress(title, total) as report:
             yield report
         return
     display: Any = sys.modules["IPython"].display
     handle = display.display(display.HTML(_bar(title, 0, total, "")), display_id=True)
     yield lambda done, word: handle.update(display.HTML(_bar(title, done, total, word)))
+
+
+def in_notebook() -> bool:
+    """Return whether this process is a notebook's kernel."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return shell is not None and bool(shell.has_trait("kernel"))
+
+
+def show_figures() -> None:
+    """Have a notebook show matplotlib's figures, whoever made them."""
+    if in_notebook():
+        shell = sys.modules["IPython"].get_ipython()
+        import_module("IPython.core.pylabtools").select_figure_formats(shell, {"png"})
 
 
 def _bar(title: str, done: int, total: int, word: str) -> str:

@@ -4,6 +4,7 @@ import base64
 import html
 import shutil
 import tempfile
+import weakref
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,14 +42,14 @@ class Run:
     Args:
         folder: of the run.
         summary: the content of its summary.json; docs/simulation.md defines every key.
-        keeper: what removes the folder when nobody has the run any more; None for a folder that
-            stays.
+        passing: whether the folder is removed when nobody has the run any more.
     """
 
-    def __init__(self, folder: Path, summary: Mapping[str, Any], keeper: object = None) -> None:
+    def __init__(self, folder: Path, summary: Mapping[str, Any], *, passing: bool = False) -> None:
         self.folder = folder
         self.summary = summary
-        self._keeper = keeper
+        if passing:
+            weakref.finalize(self, shutil.rmtree, folder.parent, ignore_errors=True)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Run":
@@ -140,6 +141,7 @@ class Run:
 
     def plot(self) -> "Figure":
         """Return the accuracy over rounds as a matplotlib figure."""
+        progress.show_figures()
         rows = self.rows
         columns = ([row[name] for row in rows] for name in measurements.COLUMNS[:3])
         return measurements.draw(self.finished.title, *columns)
@@ -187,17 +189,18 @@ def execute(
     Raises:
         InputError: as `simulations.engine.run.simulate`.
     """
-    keeper = None
-    if folder is None:
-        keeper = tempfile.TemporaryDirectory(prefix="edgeloop-run-")
-        folder = Path(keeper.name) / "run"
+    passing = folder is None
+    place = folder or Path(tempfile.mkdtemp(prefix="edgeloop-run-")) / "run"
     threads = torch.get_num_threads()
     try:
         with _watching(settings, shown) as watch:
-            summary = simulate(settings, folder, watch, sinks, again)
+            return Run(place, simulate(settings, place, watch, sinks, again), passing=passing)
+    except BaseException:
+        if passing:
+            shutil.rmtree(place.parent, ignore_errors=True)
+        raise
     finally:
         torch.set_num_threads(threads)  # it takes one: as many change the bits
-    return Run(folder, summary, keeper)
 
 
 @contextmanager

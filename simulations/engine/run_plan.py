@@ -13,7 +13,6 @@ from edgeloop.algorithm import Algorithm
 from edgeloop.bases.running import Base
 from edgeloop.client import Client
 from edgeloop.data import ClientData, Federation
-from edgeloop.errors import ConfigError
 from edgeloop.generator import Generator
 from edgeloop.models.split import SplitModel
 from edgeloop.participation import Participation, ParticipationPolicy, durations
@@ -239,21 +238,7 @@ def make_plan(
     )
     if settings.privacy is not None:
         _check_private(planned)
-    _check_network(planned)
     return planned
-
-
-def _check_network(plan: Plan) -> None:
-    """Refuse what is of clients that train networks, where they compute on a base.
-
-    Raises:
-        ConfigError: naming it.
-    """
-    asked = {"optimizer": plan.settings.descents is not None, "metrics": plan.settings.metrics}
-    for field, given in asked.items():
-        if given and plan.algorithm.make_client is not None:
-            problem = f"is of networks that are trained, and {plan.settings.algorithm} trains none"
-            raise ConfigError(field, problem, "leave it out, schedule and augment too")
 
 
 def _with_own_width(

@@ -278,10 +278,19 @@ class RunSettings(ComputeSettings, DataSettings):
             raise ConfigError("replay", problem, remedy)
 
     def _check_descents(self) -> None:
+        asked = {"optimizer": self.descents is not None, "metrics": bool(self.metrics)}
+        for field, given in asked.items():
+            if given and algorithms.info(self.algorithm).base:
+                problem = f"is of networks that are trained, and {self.algorithm} trains none"
+                raise ConfigError(field, problem, "leave it out, schedule and augment too")
         descents = self.descents
         if descents is None:
             return
         descents.at(0)  # or an error that names what there is not
+        other = (self.optimizer, self.schedule) != (PLAIN, CONSTANT)
+        if other and algorithms.info(self.algorithm).plain_sgd:
+            problem = f"the clients of {self.algorithm} take steps of their own, of plain SGD"
+            raise ConfigError("optimizer", problem, "leave out optimizer and schedule")
         for field, given in (
             ("privacy", self.privacy is not None),
             ("cohort", self.cohort in ("stacked", "auto")),
