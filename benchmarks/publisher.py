@@ -34,10 +34,10 @@ def read(file: BinaryIO) -> Iterator[Message]:
         yield topic, file.read(int.from_bytes(file.read(4)))
 
 
-def packet(number: int, topic: str, payload: bytes) -> bytes:
-    """Return a PUBLISH of QoS 1, MQTT 5, without properties."""
+def packet(number: int, topic: str, payload: bytes, about: bytes = b"\x00") -> bytes:
+    """Return a PUBLISH of QoS 1, MQTT 5, with properties as they travel; without any at first."""
     name = topic.encode()
-    body = len(name).to_bytes(2) + name + number.to_bytes(2) + b"\x00"
+    body = len(name).to_bytes(2) + name + number.to_bytes(2) + about
     return b"\x32" + _length(len(body) + len(payload)) + body + payload
 
 

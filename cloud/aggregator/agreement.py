@@ -59,7 +59,7 @@ def robust_rule(settings: TaskSettings) -> RobustRule:
 
 def unchosen(settings: TaskSettings) -> frozenset[str]:
     """Return what of a contract nobody has chosen: a run goes on with its own."""
-    return frozenset({"robust"} if settings.cohort.robust == "auto" else ())
+    return frozenset({"signatures", *(["robust"] if settings.cohort.robust == "auto" else [])})
 
 
 def check_cohort(settings: TaskSettings) -> None:

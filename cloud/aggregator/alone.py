@@ -79,4 +79,7 @@ def _was_another(connection: MqttConnection, contract: Contract) -> bool:
 
 def _is_another(event: Arrival, contract: Contract) -> bool:
     event.acknowledge()
+    if event.trust.refusal:
+        log.warning("task %s: ignored another's presence: %s", contract.task, event.trust.refusal)
+        return False
     return event.payload == b"online" and event.notes.get("run") != contract.run

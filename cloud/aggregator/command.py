@@ -12,6 +12,7 @@ from cloud.aggregator.forgetting import forget as taken_back
 from cloud.aggregator.leaving import evict, leave
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
+from cloud.aggregator.trust import completed
 from edgeloop.cli import console
 from edgeloop.errors import EXIT_UNAVAILABLE
 from edgeloop.protocol.gathering import TooFewUploadsError
@@ -81,7 +82,7 @@ def aggregator(
 
 
 def _take_out(task: TaskSettings, device: str) -> None:
-    if leave(task, device):
+    if leave(completed(task), device):
         console.say(f"{device} is taken out of {task.name}")
         return
     log.error("%s will be taken out of %s when its aggregator can", device, task.name)
@@ -89,7 +90,7 @@ def _take_out(task: TaskSettings, device: str) -> None:
 
 
 def _evict(task: TaskSettings, device: str) -> None:
-    if evict(task, device):
+    if evict(completed(task), device):
         console.say(f"{device} is evicted from {task.name}")
         return
     log.error("%s will be evicted from %s when its aggregator can", device, task.name)

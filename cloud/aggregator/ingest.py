@@ -15,6 +15,7 @@ from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.membership import LedgerMembers, remaining
 from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.shared_rounds import SharedRounds, check_shared
+from cloud.aggregator.trust import completed
 from edgeloop import algorithms
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Report
@@ -52,6 +53,7 @@ def ingest(settings: TaskSettings) -> None:
         InputError: if the settings, the ledger or the broker are not right.
         UnavailableError: if the ledger or the broker is away.
     """
+    settings = completed(settings)
     with Ledger.open(settings.ledger()) as ledger:
         check_shared(ledger)
         contract = _begun(ledger, settings.name)
@@ -161,6 +163,8 @@ class Replica:
     def _excess(self, arrival: Arrival) -> Judged | None:
         """Count a message; return what to do with it if it is one too many."""
         device, number = _sender(arrival), self._gathering.round_number
+        if arrival.trust.refusal:
+            device = ""  # counts as a stranger's, and not against the device
         return self._flood.refused(device, number, "upload", arrival.payload)
 
     def _judged_all(

@@ -12,6 +12,7 @@ from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.membership import LedgerMembers, held_run, remaining
 from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.standing import Loaded
+from cloud.aggregator.trust import announced
 from edgeloop import algorithms, round_history
 from edgeloop.cohorts.members import Members
 from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
@@ -111,6 +112,9 @@ def heard(connection: MqttConnection, contract: Contract, seconds: float | None)
     while (event := receive()) is not None:
         if isinstance(event, Arrival):
             event.acknowledge()
+            if event.trust.refusal:
+                log.warning("ignored a message on %s: %s", event.topic, event.trust.refusal)
+                continue
             device = leaver(contract, event.topic, event.payload, event.notes)
             if device is not None:
                 return frozenset([device])
@@ -220,7 +224,7 @@ def _ask_aggregator(settings: TaskSettings, device: str, word: bytes) -> bool:
 
 
 def _leave(settings: TaskSettings, ledger: Ledger, device: str) -> None:
-    contract = held_run(settings.name, ledger)
+    contract = announced(held_run(settings.name, ledger), settings.broker)
     algorithm = algorithms.load_for_contract(contract)
     alone.ensure_only_aggregator(settings.broker, contract)
     with MqttConnection(settings.broker, client_id(settings.name, SERVER), []) as connection:

@@ -1,26 +1,21 @@
 """Devices that an authority has revoked take no more part in a run, whatever the broker lets in."""
 
-import http.client
-import json
 import logging
-import ssl
-import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from cloud.aggregator import leaving
 from cloud.aggregator.settings import TaskSettings
-from edgeloop.errors import ConfigError, UnavailableError
+from cloud.aggregator.trust import get, refresh, tls
+from edgeloop.errors import UnavailableError
+from edgeloop.runtime import atomic_files
 from edgeloop.runtime.repeating import Repeated
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 20.0
 """Between two looks at who was revoked."""
-
-ANSWER_SECONDS = 10.0
-MOST_ANSWER = 64 * 2**20
 
 
 @contextmanager
@@ -52,7 +47,7 @@ class Revocations:
     def __init__(self, settings: TaskSettings, server: str) -> None:
         self._settings, self._server = settings, server
         self._done: set[str] = set()
-        self._context()  # what is wrong with the files is said at the start
+        tls(settings.broker)  # what is wrong with the files is said at the start
 
     def look(self) -> None:
         """Evict who was revoked since the last look; whom the aggregator did not hear of, again.
@@ -60,6 +55,7 @@ class Revocations:
         Raises:
             EdgeloopError: if the authority or the broker does not answer.
         """
+        refresh(self._settings)
         for device in sorted(self._revoked() - self._done):
             if leaving.ask_to_evict(self._settings, device):
                 log.warning("%s was revoked, and takes no more part", device)
@@ -73,36 +69,16 @@ class Revocations:
         return {name for name in names if cohort.invites(name)}
 
     def _ask(self) -> list[Any]:
-        place = urllib.parse.urlsplit(self._server)
-        connection = http.client.HTTPSConnection(
-            str(place.hostname), place.port or 443, timeout=ANSWER_SECONDS, context=self._context()
-        )
         try:
-            connection.request("GET", "/v1/devices")
-            answer = connection.getresponse()
-            content = answer.read(MOST_ANSWER)
-            told = json.loads(content) if answer.status == 200 else answer.status
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            problem = f"does not answer ({error})"
-            raise UnavailableError(self._server, problem, "check authority") from error
-        finally:
-            connection.close()
+            told = atomic_files.parse_json(get(self._settings.broker, self._server, "/v1/devices"))
+        except UnavailableError:
+            raise
+        except ValueError:
+            told = None
         if not isinstance(told, list):
-            problem = f"does not say who is revoked ({told})"
-            raise UnavailableError(self._server, problem, "check this task's certificate")
+            problem = "does not say who is revoked"
+            raise UnavailableError(self._server, problem, "check authority")
         return told
-
-    def _context(self) -> ssl.SSLContext:
-        """Return TLS with what the files hold now."""
-        broker = self._settings.broker
-        try:
-            context = ssl.create_default_context(cafile=str(broker.ca_file))
-            if broker.certificate_file is not None and broker.key_file is not None:
-                context.load_cert_chain(broker.certificate_file, broker.key_file, password="")
-        except OSError as error:
-            field = "broker.ca_file, broker.certificate_file, broker.key_file"
-            raise ConfigError(field, f"cannot be used ({error})", "give PEM files") from error
-        return context
 
 
 def _is_revoked(device: dict[str, Any], task: str) -> bool:

@@ -15,6 +15,7 @@ from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.run import Run as Run
 from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.shared_rounds import check_shared
+from cloud.aggregator.trust import announced, completed
 from edgeloop import algorithms
 from edgeloop.bases.sending import base_identity
 from edgeloop.errors import RunError
@@ -31,6 +32,7 @@ def serve(settings: TaskSettings) -> Path:
         InputError: if the settings, the folder or the broker are not right.
         TooFewUploadsError: if a round was given up.
     """
+    settings = completed(settings)
     check_cohort(settings)
     handle = GeneratorHandle(settings)
     # So that a wrong hyperparameter is an error before anything is written:
@@ -59,7 +61,7 @@ def _make_run(
     begun = ledger.join(settings.name)
     base = load_base(settings, None if begun is None else base_identity(begun))
     wanted = make_contract(settings, handle.generator, base)
-    contract = ledger.adopt(wanted, unchosen(settings))
+    contract = announced(ledger.adopt(wanted, unchosen(settings)), settings.broker)
     run = Run(settings, contract, ledger, handle, tracer=tracer, base=base)
     origin.note(settings.folder, settings.name, ledger)
     return run

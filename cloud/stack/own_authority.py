@@ -32,7 +32,9 @@ def device_files(folder: Path, identity: Identity) -> Table:
     """Return the keys of an agent's `[broker]` table that name its certificates."""
     place = _place(folder, identity)
     names = {"ca_file": AUTHORITY, "certificate_file": CERTIFICATE, "key_file": KEY}
-    return {key: str(place / name) for key, name in names.items()}
+    revoked = str(folder.absolute() / "broker" / "services.crl")
+    files = {key: str(place / name) for key, name in names.items()}
+    return {**files, "signatures": "required", "revoked_files": [revoked]}
 
 
 def aggregator_files(folder: Path, identity: Identity, broker: StackBroker) -> Table:
@@ -41,8 +43,12 @@ def aggregator_files(folder: Path, identity: Identity, broker: StackBroker) -> T
     names = {"certificate_file": f"{SERVER}.crt", "key_file": f"{SERVER}.key"}
     files = {key: str(place / name) for key, name in names.items()}
     trusted = str(folder.absolute() / "authority" / "services.crt")
+    checks = {
+        "devices_file": str(folder.absolute() / "authority" / "devices.crt"),
+        "revoked_files": [str(folder.absolute() / "broker" / "devices.crl")],
+    }
     way = {"host": INNER, "port": broker.inner_port, "transport": "tcp"}
-    return {**way, "ca_file": trusted, **files}
+    return {**way, "ca_file": trusted, **files, **checks}
 
 
 def _place(folder: Path, identity: Identity) -> Path:

@@ -111,7 +111,8 @@ def agent_service(table: Table, where: str, folder: Path, broker: StackBroker) -
 def _broker(table: Table, broker: StackBroker, ours: Table) -> Any:
     """Return the part's `[broker]` table: the stack's, what it made, and over it the part's own."""
     own = table.get("broker", {})
-    return {**broker.shared(), **ours, **own} if isinstance(own, dict) else own
+    chosen = {} if broker.signatures is None else {"signatures": broker.signatures}
+    return {**broker.shared(), **ours, **chosen, **own} if isinstance(own, dict) else own
 
 
 def _checked(door: str, table: Table, where: str) -> Any:

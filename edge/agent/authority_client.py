@@ -113,14 +113,7 @@ def ask(
         AuthorityAwayError: if it does not answer, or cannot now.
         ConfigError: if the device's own files cannot be used.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_verify_locations(cadata=authority)
-    except (OSError, ValueError) as error:
-        problem = f"cannot be used ({error})"
-        remedy = "give the services.crt of edgeloop ca init, PEM"
-        raise ConfigError("the authority's certificate", problem, remedy) from error
+    context = _context(authority)
     try:
         if certificate is not None:
             context.load_cert_chain(*certificate, password="")
@@ -132,14 +125,54 @@ def ask(
     return _ask(place, context, "POST", path, json.dumps(dict(question)))
 
 
+def fetch(place: Place, authority: str, path: str) -> bytes:
+    """Return what an authority tells everybody.
+
+    Args:
+        place: where it is.
+        authority: whose certificate its own must come from, PEM.
+        path: what is asked.
+
+    Raises:
+        AuthorityError: if it is another one.
+        AuthorityAwayError: if it does not answer, or cannot now.
+        ConfigError: if the certificate cannot be used.
+    """
+    code, content = _answer(place, _context(authority), "GET", path)
+    if code != 200:
+        problem = f"does not tell {path} (HTTP {code})"
+        raise AuthorityAwayError(place.url, problem, "see its log")
+    return content
+
+
+def _context(authority: str) -> ssl.SSLContext:
+    """Return TLS that trusts an authority alone."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(cadata=authority)
+    except (OSError, ValueError) as error:
+        problem = f"cannot be used ({error})"
+        remedy = "give the services.crt of edgeloop ca init, PEM"
+        raise ConfigError("the authority's certificate", problem, remedy) from error
+    return context
+
+
 def _ask(
     place: Place, context: ssl.SSLContext, method: str, path: str, body: str | None = None
 ) -> Mapping[str, Any]:
+    return _read(place, *_answer(place, context, method, path, body))
+
+
+def _answer(
+    place: Place, context: ssl.SSLContext, method: str, path: str, body: str | None = None
+) -> tuple[int, bytes]:
+    """Return an answer's code and content."""
     connection = http.client.HTTPSConnection(*place, timeout=SECONDS, context=context)
     try:
         connection.request(method, path, body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
-        code, content = answer.status, answer.read(MOST_ANSWER)
+        return answer.status, answer.read(MOST_ANSWER)
     except ssl.SSLCertVerificationError as error:
         problem = f"does not hold ({error.verify_message})"
         remedy = "check --server, and this machine's clock"
@@ -149,7 +182,6 @@ def _ask(
         raise AuthorityAwayError(place.url, problem, "check that it runs there") from error
     finally:
         connection.close()
-    return _read(place, code, content)
 
 
 def _read(place: Place, code: int, content: bytes) -> Mapping[str, Any]:

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 RESEND_SMALL_SECONDS, RESEND_LARGE_SECONDS = 10.0, 300.0
 """At least between two sendings of one answer that is asked for again: a small, a large one."""
 
+_UNVERIFIED = Verdict.UNVERIFIED.name.lower()  # time, or a renewed certificate, can help
 _WRONG_ROUND = Verdict.WRONG_ROUND.name.lower()  # it may be the right one later
 
 REPEAT_SECONDS, MOST_REPEAT_SECONDS = 20.0, 300.0
@@ -147,7 +148,9 @@ class Delivery:
             return  # of another major version, or a stranger's; the answer is sent again
         if receipt.digest != self._digest:
             return
-        if receipt.verdict != INCOMPLETE:
+        if receipt.verdict == _UNVERIFIED and self._connection.certificate_number:
+            self._slow_down(f"the aggregator cannot be sure that it is ours ({receipt.reason})")
+        elif receipt.verdict != INCOMPLETE:
             self._take(receipt)
         elif receipt.reason and not receipt.missing:
             self._slow_down(receipt.reason)

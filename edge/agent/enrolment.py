@@ -1,5 +1,6 @@
 """A device's identity: a folder with its key, which never leaves it, and its certificate."""
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -17,15 +18,20 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 from pydantic import Field
 
-from edge.agent.authority_client import Place, ask
+from edge.agent.authority_client import AuthorityAwayError, Place, ask, fetch
 from edge.agent.settings import DeviceSettings
-from edgeloop.errors import ConfigError, RunError, TakenError
+from edgeloop.errors import ConfigError, EdgeloopError, RunError, TakenError
 from edgeloop.mqtt import tls
 from edgeloop.protocol.task import DeviceName, Name
 from edgeloop.runtime import atomic_files
 from edgeloop.runtime.config import BrokerSettings, Port, Settings, parse
 
+log = logging.getLogger(__name__)
+
 KEY, CERTIFICATE, AUTHORITY, FACTS = "device.key", "device.crt", "ca.crt", "identity.json"
+
+REVOKED = "services.crl"
+"""The authority's list of services' certificates that hold no more; `renewal` keeps it."""
 
 
 class Facts(Settings):
@@ -74,7 +80,9 @@ def enrol(folder: Path, place: Place, authority: str, token: str, name: str) -> 
     key = _key(folder / KEY)
     question = {"token": token, "request": _request(key, name)}
     told = ask(place, authority, "/v1/enrol", question)
-    return _keep(folder, place, key, told)
+    facts = _keep(folder, place, key, told)
+    try_fetch_revoked(folder)
+    return facts
 
 
 def renew(folder: Path) -> None:
@@ -121,11 +129,43 @@ def completed(device: DeviceSettings, folder: Path) -> DeviceSettings:
         problem = f"is that of {facts.name} of {facts.task}"
         raise ConfigError("enrolment", problem, "give name and task as they were enrolled")
     names = {"ca_file": AUTHORITY, "certificate_file": CERTIFICATE, "key_file": KEY}
-    told = {key: folder / name for key, name in names.items()}
+    told: dict[str, object] = {key: folder / name for key, name in names.items()}
+    told["signatures"] = "required"
+    told["revoked_files"] = (folder / REVOKED,)
     given = device.broker.model_dump(include=device.broker.model_fields_set)
     table = {"host": facts.broker_host, "port": facts.broker_port, **told, **given}
     broker = parse(table, BrokerSettings, "broker")
     return device.model_copy(update={"broker": broker})
+
+
+def fetch_revoked(folder: Path) -> None:
+    """Write which services' certificates the authority has taken back by now.
+
+    Raises:
+        AuthorityError: if another authority answers.
+        AuthorityAwayError: if it does not answer, or says nothing of that.
+        ConfigError: if the folder's files cannot be used.
+        RunError: if the list cannot be written.
+    """
+    place, authority = Place.of(read(folder).server), _text(folder / AUTHORITY)
+    content = fetch(place, authority, "/v1/revoked/services")
+    try:
+        x509.load_pem_x509_crl(content)
+    except ValueError as error:
+        problem = "sends no list of revoked certificates"
+        raise AuthorityAwayError(place.url, problem, "see its version and its log") from error
+    path = folder / REVOKED
+    with atomic_files.writing(folder):
+        if not path.exists() or path.read_bytes() != content:
+            atomic_files.write(path, content, 0o644)
+
+
+def try_fetch_revoked(folder: Path) -> None:
+    """Do as `fetch_revoked`, if that can be done now; the log says if not."""
+    try:
+        fetch_revoked(folder)
+    except EdgeloopError as error:
+        log.warning("not known which services' certificates hold no more: %s", error)
 
 
 def renewal_due(folder: Path, now: datetime) -> bool:

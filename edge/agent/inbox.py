@@ -1,11 +1,20 @@
 """What has arrived for a device, in its order; of rounds that wait to be read only the newest."""
 
+import logging
 from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
 
 from pydantic import ValidationError
 
+from edge.agent.freshness import Freshness
+from edge.agent.presence import PresenceTeller
 from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
-from edgeloop.protocol.task import Opening, round_topic
+from edgeloop.protocol.presence import State
+from edgeloop.protocol.task import Opening, contract_topic, round_topic
+from edgeloop.runtime.pace import LOG_LINES, LogRateLimiter
+
+log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 1000
 """Messages that are taken from the connection in one step."""
@@ -18,15 +27,23 @@ class Inbox:
     """A device's messages.
 
     A device that trains, or whose link was away, finds several openings when it looks up. All but
-    the last are of rounds that are over: nothing is fetched for them.
+    the last are of rounds that are over: nothing is fetched for them. What nobody can be sure is
+    the task's is dropped first, and the log says so.
 
     Args:
         connection: of the device.
         task: its own.
+        folder: its own.
+        presence: says that no contract has come that can be believed.
     """
 
-    def __init__(self, connection: MqttConnection, task: str) -> None:
+    def __init__(
+        self, connection: MqttConnection, task: str, folder: Path, presence: PresenceTeller
+    ) -> None:
         self._connection, self._topic = connection, round_topic(task)
+        self._contract, self._presence = contract_topic(task), presence
+        self._freshness, self._lines = Freshness(folder, task), LogRateLimiter()
+        self._agreed = False  # whether a contract has come that can be believed
         self._waiting: deque[Arrival | Reconnected] = deque()
         self._postponed: deque[Arrival] = deque()
 
@@ -47,9 +64,27 @@ class Inbox:
 
     def _take_in(self, seconds: float) -> None:
         """Take what has come, and drop the openings of rounds before the last one that has."""
-        self._waiting.extend(self._connection.receive_all(seconds, MOST_AT_ONCE))
+        self._waiting.extend(self._received(seconds))
         while self._drop_old():
-            self._waiting.extend(self._connection.receive_all(FURTHER_SECONDS, MOST_AT_ONCE))
+            self._waiting.extend(self._received(FURTHER_SECONDS))
+
+    def _received(self, seconds: float) -> Iterator[Arrival | Reconnected]:
+        """Yield what has come and can be believed."""
+        for event in self._connection.receive_all(seconds, MOST_AT_ONCE):
+            if isinstance(event, Arrival) and self._is_refused(event):
+                event.acknowledge()
+            else:
+                yield event
+
+    def _is_refused(self, arrival: Arrival) -> bool:
+        why = arrival.trust.refusal or self._freshness.refusal(arrival)
+        is_contract = arrival.topic == self._contract and bool(arrival.payload)
+        if why and is_contract and not self._agreed:
+            self._presence.say(State.REFUSED, reason=f"the contract: {why}")
+        self._agreed = self._agreed or (is_contract and not why)
+        if why and self._lines.allowed(arrival.topic) == LOG_LINES:
+            log.warning("ignored a message on %s: %s", arrival.topic, why)
+        return bool(why)
 
     def _drop_old(self) -> bool:
         """Drop the openings that a later one has overtaken; tell whether there were any."""

@@ -10,11 +10,15 @@ from typing import Self
 from edge.agent import enrolment
 from edge.agent.authority_client import AuthorityError
 from edgeloop.errors import EdgeloopError
+from edgeloop.runtime.pace import Timer
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 60.0
 """Between two looks at whether half of the certificate's life is over."""
+
+REVOKED_SECONDS = 600.0
+"""Between two looks at which services' certificates hold no more."""
 
 LONGEST_SECONDS = 600.0
 """Before an authority that does not answer, or refuses, is asked again; less at first."""
@@ -43,6 +47,7 @@ class Renewal:
     ) -> None:
         self._folder, self._renewed, self._now = folder, renewed, now
         self._look_seconds, self._ended = look_seconds, threading.Event()
+        self._revoked = Timer(REVOKED_SECONDS, first=0.0)
         self._thread = threading.Thread(target=self._run, name="renewal", daemon=True)
 
     def __enter__(self) -> Self:
@@ -68,8 +73,14 @@ class Renewal:
             return True
         return False
 
+    def look_at_others(self) -> None:
+        """Learn which services' certificates hold no more, now and then."""
+        if self._revoked.due():
+            enrolment.try_fetch_revoked(self._folder)
+
     def _run(self) -> None:
         pause = 0.0
         while not self._ended.wait(pause):
             well = self.look()
+            self.look_at_others()
             pause = self._look_seconds if well else min(2 * pause + 30.0, LONGEST_SECONDS)

@@ -75,7 +75,7 @@ class Agent:
         self._answering = Answering(context, standing, connection, presence, fetching, tracer)
         self._delivery, self._work = self._answering.delivery, self._answering.work
         self._joining = Joining(context, standing, presence, fetching, self._delivery)
-        self._inbox = Inbox(connection, mine.task)
+        self._inbox = Inbox(connection, mine.task, mine.folder, presence)
         self._status_timer = Timer(STATUS_SECONDS, FIRST_STATUS_SECONDS)
         self._rested = ""  # the run that has not asked this device in some round
 

@@ -210,6 +210,10 @@ def _check(context: DeviceContext, contract: Contract) -> None:
     if contract.task != task:
         problem = f"{task}, and the contract that came there is of {contract.task}"
         raise MisfitError("task", problem, "have each task's messages on its own topics")
+    if contract.signatures == "required" and context.settings.broker.signing == "off":
+        problem = f"{contract.task} takes signed answers only, and this device signs nothing"
+        remedy = "enrol it (edgeloop enroll), or give its certificate and signatures in [broker]"
+        raise MisfitError("signatures", problem, remedy)
     if name in contract.excluded:
         problem = f"{name} was taken out of {contract.task}, or evicted"
         raise MisfitError("name", problem, "wait for the task's next run")

@@ -49,10 +49,12 @@ class TaskSeen:
     Attributes:
         contract: its contract; None if there is none, or it cannot be read.
         opening: its open round.
+        refusal: why its contract is not to be believed; empty if it is.
     """
 
     contract: Contract | None = None
     opening: Opening | None = None
+    refusal: str = ""
 
 
 def look_at_data(device: DeviceSettings) -> tuple[Finding, DeviceData | None]:
@@ -111,22 +113,30 @@ def look_at_broker(device: DeviceSettings) -> tuple[list[Finding], TaskSeen]:
         return [of_error("broker", problem)], TaskSeen()
     found = [ok("broker", f"{broker.address} takes the connection")]
     remedy = f"have its owner give {name} the rights of a device of {task}; docs/enrolment.md"
-    return [*found, *(error("rights", f"it {each}", remedy) for each in refused)], seen
+    found += [error("rights", f"it {each}", remedy) for each in refused]
+    if seen.refusal:
+        remedy = 'have the task\'s aggregator sign; or give signatures = "accepted" in [broker]'
+        found.append(error("signature", f"of the contract of {task}: {seen.refusal}", remedy))
+    return found, seen
 
 
 def _kept(connection: MqttConnection, task: str) -> TaskSeen:
     """Return what arrives of a task within a short time."""
     kept: dict[str, bytes] = {}
+    refusal = ""
     end = time.monotonic() + CONTRACT_SECONDS
     while len(kept) < 2 and (left := end - time.monotonic()) > 0:
         event = connection.receive(left)
         if isinstance(event, Arrival):
             event.acknowledge()
-            if event.topic in (contract_topic(task), round_topic(task)):
+            if event.trust.refusal:
+                refusal = event.trust.refusal if event.topic == contract_topic(task) else refusal
+            elif event.topic in (contract_topic(task), round_topic(task)):
                 kept[event.topic] = event.payload
     return TaskSeen(
         _parsed(Contract, kept.get(contract_topic(task))),
         _parsed(Opening, kept.get(round_topic(task))),
+        refusal,
     )
 
 

@@ -101,7 +101,11 @@ def _allow_connections(devices: int) -> None:
 def _contract(broker: BrokerSettings, task: str) -> Contract:
     name = f"edgeloop.fleet.{secrets.token_hex(4)}"
     with MqttConnection(broker, name, [contract_topic(task)], persistent=False) as connection:
-        return contract_at(connection, task, CONTRACT_SECONDS)
+        contract = contract_at(connection, task, CONTRACT_SECONDS)
+    if contract.signatures == "required":
+        problem = f"{task} takes signed answers only, and a fleet has no certificates"
+        raise ConfigError("task", problem, 'give signatures = "accepted" in its [broker] table')
+    return contract
 
 
 def _run(plan: Plan, broker: BrokerSettings, out: Path | None) -> Measured:

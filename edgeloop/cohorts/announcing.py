@@ -70,6 +70,7 @@ class Announcer:
         self._over = False
         self._rarely = Timer(REMINDER_SECONDS, jitter=0.2, clock=clock)
         self._found: dict[str, bytes] = {}
+        self._certificate = connection.certificate_number
         self._filters: tuple[str, ...] = ()  # while the broker is looked at
         self._look_until = 0.0
 
@@ -92,7 +93,10 @@ class Announcer:
         """
         grown = self._roster.all_grow()
         digest = wire.fingerprint(broadcast, grown)
-        held = self._opening is not None and self._opening.digest == digest
+        renewed = self._is_renewed()
+        held = self._opening is not None and self._opening.digest == digest and not renewed
+        if renewed:
+            self._publish_lasting()
         if self._opening is None or not held:
             envelope = Envelope(self._contract.task, self._contract.run, round_number, SERVER)
             self._broadcast = wire.encode(envelope, broadcast, grown=grown)
@@ -128,14 +132,24 @@ class Announcer:
 
     def announce(self) -> None:
         """Have the broker keep all of it."""
+        self._publish_lasting()
         task = self._contract.task
-        if self._base is not None:
-            self._connection.publish_retained(broadcast_topic(task, sending.SLOT), self._base)
-        self._publish_contract()
         if self._opening is not None:
             topic = broadcast_topic(task, self._opening.slot)
             self._connection.publish_retained(topic, self._broadcast)
             self._publish_opening(self._opening)
+
+    def _publish_lasting(self) -> None:
+        """Have the broker keep what is the same in all rounds."""
+        if self._base is not None:
+            topic = broadcast_topic(self._contract.task, sending.SLOT)
+            self._connection.publish_retained(topic, self._base)
+        self._publish_contract()
+
+    def _is_renewed(self) -> bool:
+        """Return whether messages are signed by another certificate than when this was asked."""
+        before, self._certificate = self._certificate, self._connection.certificate_number
+        return before != self._certificate
 
     def _publish_contract(self) -> None:
         """Have the broker keep the contract.
@@ -159,7 +173,7 @@ class Announcer:
         What the broker keeps stays as it is, unless it has refused to keep it.
         """
         self._connection.resubscribe_refused()
-        if self._connection.refusals():
+        if self._connection.refusals() or self._is_renewed():
             self.announce()
             return
         task, opening = self._contract.task, self._opening
@@ -216,7 +230,8 @@ class Announcer:
         if arrival.topic not in fixed and not arrival.topic.startswith(broadcast_topic(task, "")):
             return False
         if arrival.retained and self._filters:
-            self._found[arrival.topic] = arrival.payload
+            if not arrival.trust.refusal and bool(arrival.trust.at) == bool(self._certificate):
+                self._found[arrival.topic] = arrival.payload
         elif arrival.topic == round_topic(task) and self._filters:
             self._settle()
         return True

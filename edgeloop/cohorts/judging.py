@@ -88,6 +88,8 @@ class AnswerJudge:
         number, chunk = gathering.round_number, arrival.payload
         if not chunk:
             return Judged(None)  # `agent doctor` asks the broker whether the device may send
+        if arrival.trust.refusal:
+            return self.unbelieved(number, device, arrival)
         if repeated := self._repeated(gathering, device, chunk):
             return repeated
         try:
@@ -101,6 +103,22 @@ class AnswerJudge:
         if payload is None:
             return None
         return self._judge_whole(gathering, device, payload, arrival.notes)
+
+    def unbelieved(self, number: int, device: str, arrival: Arrival) -> Judged:
+        """Return what to do with a message that nobody can be sure is the device's.
+
+        One whose signer's certificate has not come yet is asked for again: it then brings it.
+        """
+        chunk, trust = arrival.payload, arrival.trust
+        place = place_of(chunk)
+        if trust.is_unknown and place is not None and place.index < place.count <= MAX_CHUNKS:
+            return Judged(None, receipt=partial(self._receipts.ask_again, device, number, place))
+        self._drop(device, number, trust.refusal)
+        if place is None:
+            return Judged(DeviceMessage(device, Verdict.UNVERIFIED, len(chunk)))
+        verdict = Verdict.UNVERIFIED
+        refuse = partial(self._receipts.give, device, number, place.digest, verdict, trust.refusal)
+        return Judged(DeviceMessage(device, verdict, len(chunk)), receipt=refuse)
 
     def _repeated(self, gathering: Gathering[Frame], device: str, chunk: bytes) -> Judged | None:
         """Judge a chunk of an answer that the round holds already; None if it is none.
@@ -174,7 +192,7 @@ class AnswerJudge:
             return Verdict.DUPLICATE  # whose receipt was lost
         return misplaced or (None if held is None else Verdict.CONFLICT)
 
-    def _drop(self, device: str, number: int, error: WireError) -> None:
+    def _drop(self, device: str, number: int, error: WireError | str) -> None:
         left = self._lines.allowed(device)
         if left:
             more = "; further ones within a minute are not logged" if left == 1 else ""

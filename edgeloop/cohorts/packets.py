@@ -53,9 +53,12 @@ class PacketReader:
     def read(self, gathering: Gathering[Frame], arrival: Arrival) -> Judged | None:
         """Judge one packet that comes while a round gathers; None for a part of an answer."""
         channel, device = arrival.topic.split("/")[-2:]
+        number = gathering.round_number
+        if arrival.trust.refusal:  # counts as a stranger's, and not against the device
+            refused = self.flood.refused("", number, channel, arrival.payload)
+            return refused or self.judge.unbelieved(number, device, arrival)
         self._admit(gathering, device, arrival)
         goes = channel == "presence" and arrival.payload in (LEFT, EVICTED)
-        number = gathering.round_number
         if not goes and (refused := self.flood.refused(device, number, channel, arrival.payload)):
             return refused
         if channel == "presence":

@@ -4,9 +4,17 @@ import time
 from collections.abc import Callable, Mapping
 
 from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.protocol.chunks import Assembler, place_of
+from edgeloop.protocol.chunks import Assembler, Place, place_of
 from edgeloop.protocol.gathering import Verdict
-from edgeloop.protocol.receipt import MOST_MISSING, REASONS, Receipt, asking, receipt, slow_down
+from edgeloop.protocol.receipt import (
+    MOST_MISSING,
+    REASONS,
+    Receipt,
+    asking,
+    asking_again,
+    receipt,
+    slow_down,
+)
 from edgeloop.protocol.task import Contract, receipt_topic
 from edgeloop.protocol.wire import digest
 from edgeloop.runtime.pace import LogRateLimiter, Timer
@@ -55,6 +63,11 @@ class Receipts:
         place = place_of(chunk)
         whole = digest(chunk) if place is None else place.digest
         self.give(device, round_number, whole, Verdict.MALFORMED, reason)
+
+    def ask_again(self, device: str, round_number: int, place: Place) -> None:
+        """Ask a device for a chunk once more, with its certificate; so many times a minute."""
+        if self._refused.allowed(device * self._contract.admits(device)):
+            self._send(device, asking_again(self._contract.run, round_number, place))
 
     def slow_down(self, device: str, round_number: int, digest: str, limits: str) -> None:
         """Tell a device, a few times a minute, that what it sends is not read for now."""

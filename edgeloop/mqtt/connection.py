@@ -20,6 +20,7 @@ from edgeloop.mqtt.messages import properties
 from edgeloop.mqtt.outbox import Outbox
 from edgeloop.mqtt.paho_client import MAX_INFLIGHT, PahoClient
 from edgeloop.mqtt.rivals import Rivals
+from edgeloop.mqtt.sealing import overhead, seal_of, signed
 from edgeloop.mqtt.topic_filters import Answer, TopicFilters
 from edgeloop.mqtt.trouble import RepeatedWarnings
 from edgeloop.runtime.config import BrokerSettings
@@ -27,8 +28,6 @@ from edgeloop.runtime.tracing import NONE, Notes
 
 ANSWER_SECONDS = 60.0
 """For a broker to answer a question, behind all that is on its way."""
-
-OVERHEAD = 1024  # bytes of a packet besides its payload: topic, properties, head
 
 Refusable = Literal["publish", "subscribe"]
 """What a broker can refuse to a client that is connected."""
@@ -74,12 +73,15 @@ class MqttConnection:
         self._watch, self._persistent, self._inflight = watch, persistent, inflight
         self._client = client = PahoClient(broker, client_id)
         client.on_message, client.take_plain = self._on_message, self._take_plain
-        self._rivals = Rivals(presence)
+        self._rivals, self._seal = Rivals(presence), seal_of(broker)
         if presence is not None:
-            will = properties(self._rivals.notes, will=True)
+            about = signed(self._seal, presence, b"offline", self._rivals.notes)
+            will = properties(about, will=True)
             client.will_set(client.full(presence), b"offline", qos=1, retain=True, properties=will)
         self._warnings = warnings = RepeatedWarnings()
-        self._outbox = Outbox(client, broker, warnings, lambda why: refusal("publish", why))
+        self._outbox = Outbox(
+            client, broker, warnings, lambda why: refusal("publish", why), self._seal
+        )
         forever = retry_forever and broker.connect_seconds is None
         patience = None if forever else broker.connect_timeout
         listeners = Listeners(
@@ -119,6 +121,11 @@ class MqttConnection:
         self._link.redial()
 
     @property
+    def certificate_number(self) -> int:
+        """Return another number when messages are signed by another certificate; 0 without."""
+        return 0 if self._seal is None else self._seal.certificate_number
+
+    @property
     def state(self) -> str:
         """Return whether the connection is up, or why it is not."""
         return self._link.state
@@ -126,7 +133,8 @@ class MqttConnection:
     # ---- on paho's network thread
 
     def _on_up(self, packet: int) -> None:
-        self._outbox.connected(packet - OVERHEAD, self._link.packet)
+        room = packet - overhead(self._seal, packet)
+        self._outbox.connected(room, self._link.packet)
         if (place := self._rivals.where_to_look(self._link.brief)) is not None:
             self._filters.look(place)
         self._filters.subscribe_all()
@@ -211,6 +219,8 @@ class MqttConnection:
             return None
         if isinstance(event, BrokerError):
             raise event
+        if self._seal is not None and isinstance(event, Arrival):
+            return self._seal.checked(event)
         return event
 
     def receive_all(self, timeout: float | None, most: int) -> list[Arrival | Reconnected]:

@@ -4,6 +4,7 @@ Who may say it is the broker's to decide, by the rights that it gives: a device 
 has the aggregator's certificate of any device.
 """
 
+import logging
 import time
 
 from pydantic import ValidationError
@@ -12,6 +13,8 @@ from edgeloop import algorithms
 from edgeloop.errors import BrokerAwayError, ConfigError
 from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol.task import LEFT, Contract, contract_topic, presence_topic
+
+log = logging.getLogger(__name__)
 
 CONTRACT_SECONDS = 5.0
 """For the contract that the broker keeps to arrive."""
@@ -101,6 +104,9 @@ def _contract_in(event: Arrival | Reconnected | None, task: str) -> Contract | N
         return None
     event.acknowledge()
     if event.topic != contract_topic(task) or not event.payload:
+        return None
+    if event.trust.refusal:
+        log.warning("ignored the contract of %s: %s", task, event.trust.refusal)
         return None
     try:
         return Contract.model_validate_json(event.payload)

@@ -3,11 +3,31 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from typing import NamedTuple
 
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edgeloop.runtime.tracing import Notes
+
+
+class Trust(NamedTuple):
+    """What is known of who says a message, where signatures are asked for.
+
+    Attributes:
+        at: when it was signed, in milliseconds since 1970 by its signer's clock; 0 if it is not.
+        signer: who has signed it.
+        refusal: why it is not to be believed; empty if it is.
+        is_unknown: whether that is because its signer's certificate has not come yet.
+    """
+
+    at: int = 0
+    signer: str = ""
+    refusal: str = ""
+    is_unknown: bool = False
+
+
+NOT_ASKED = Trust()
 
 
 @dataclass(frozen=True)
@@ -20,6 +40,7 @@ class Arrival:
         acknowledge: tells the broker that it need not deliver it again.
         notes: its MQTT 5 user properties; of several with one name, the last.
         retained: whether the broker kept it, and sends it now because of a subscription.
+        trust: what is known of who says it.
     """
 
     topic: str
@@ -27,6 +48,7 @@ class Arrival:
     acknowledge: Callable[[], None]
     notes: Notes = field(default_factory=dict)
     retained: bool = False
+    trust: Trust = NOT_ASKED
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What a client sends: cut to the broker's packets, and waiting for the broker's word on it."""
 
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode
@@ -14,10 +14,14 @@ from edgeloop.mqtt.link_pace import LinkPace
 from edgeloop.mqtt.messages import properties
 from edgeloop.mqtt.paho_client import PahoClient
 from edgeloop.mqtt.reason_codes import SEE_ITS_LOG, remedy_for
+from edgeloop.mqtt.sealing import signed
 from edgeloop.mqtt.trouble import RepeatedWarnings, broker_error
 from edgeloop.protocol import chunks
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.tracing import NONE, Notes
+
+if TYPE_CHECKING:
+    from edgeloop.mqtt.seal import Seal
 
 LEAST = 2048
 """Bytes of a chunk, however slow the link is."""
@@ -34,6 +38,7 @@ class Outbox:
         broker: where it sends to.
         warnings: of what is refused.
         refused: called, on the network thread, with a reason.
+        seal: signs what is sent; None where nobody asks for that.
 
     Attributes:
         limit: bytes of a chunk; each connection's broker has its own.
@@ -46,10 +51,11 @@ class Outbox:
         broker: BrokerSettings,
         warnings: RepeatedWarnings,
         refused: Callable[[str], None],
+        seal: "Seal | None" = None,
     ) -> None:
         self.limit = broker.chunk_bytes
         self.packet: int | None = None
-        self._client, self._broker = client, broker
+        self._client, self._broker, self._seal = client, broker, seal
         self._warnings, self._tell = warnings, refused
         self._deliveries: Deliveries[str, ReasonCode] = Deliveries()
         self._held: dict[str, int] = {}
@@ -78,7 +84,7 @@ class Outbox:
         Raises:
             RefusedError: if the broker takes no packet so large: it would part with this client.
         """
-        about = properties(notes, expiry)
+        about = properties(signed(self._seal, topic, payload, notes), expiry)
         if self.packet is not None:
             self._check_fits(topic, len(payload), 1 if about is None else len(about.pack()))  # type: ignore[no-untyped-call]  # paho left it out
         self._deliveries.renew(topic)
@@ -154,7 +160,8 @@ class Outbox:
     def _send(self, topic: str, parts: Collection[bytes], notes: Notes) -> int:
         self._deliveries.renew(topic)
         for chunk in parts:
-            self._publish(topic, chunk, False, properties(notes, None))
+            about = properties(signed(self._seal, topic, chunk, notes), None)
+            self._publish(topic, chunk, False, about)
         return sum(map(len, parts))
 
     def publish_retained(self, topic: str, payload: bytes) -> None:

@@ -29,6 +29,7 @@ class Verdict(enum.Enum):
     IMPLAUSIBLE = (
         "implausible"  # taken, and set aside: with it the round has no result to continue with
     )
+    UNVERIFIED = "unverified"  # without a signature by its device that holds: not read
     TOO_MANY = "too many"  # more messages than the device may send: not read
     MALFORMED = "malformed"  # no message of the expected kind, or one that the algorithm refuses
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from edgeloop.protocol import wire
-from edgeloop.protocol.chunks import MAX_CHUNKS, Unfinished
+from edgeloop.protocol.chunks import MAX_CHUNKS, Place, Unfinished
 from edgeloop.protocol.gathering import Verdict
 from edgeloop.protocol.growing import Growing
 from edgeloop.protocol.task import Name
@@ -88,6 +88,18 @@ def asking(run: str, round_number: int, unfinished: Unfinished) -> Receipt:
         verdict=INCOMPLETE,
         missing=unfinished.missing[:MOST_MISSING],
         count=unfinished.count,
+    )
+
+
+def asking_again(run: str, round_number: int, place: Place) -> Receipt:
+    """Return what asks for a chunk that came, and whose signer's certificate is not known."""
+    return Receipt(
+        run=run,
+        round=round_number,
+        digest=place.digest,
+        verdict=INCOMPLETE,
+        missing=(place.index,),
+        count=place.count,
     )
 
 

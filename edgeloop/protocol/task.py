@@ -102,6 +102,7 @@ class Contract(Growing):
         admit: patterns of the names of further devices, which join when they first show up.
         excluded: who takes no part, though a pattern admits the name.
         robust: the server's rule against forged uploads.
+        signatures: whether answers must be signed by their devices' keys.
     """
 
     schema_version: Literal[1] = 1
@@ -123,6 +124,7 @@ class Contract(Growing):
     ] = ()
     excluded: Annotated[tuple[Name, ...], wire.Since(2)] = ()
     robust: Annotated[RobustRule, wire.Since(3)] = "none"
+    signatures: Annotated[Literal["optional", "required"], wire.Since(4, needed=True)] = "optional"
 
     @model_validator(mode="after")
     def _fits(self) -> "Contract":

@@ -36,6 +36,9 @@ PREFIX = r"^([^+#\x00$/][^+#\x00]*/)?$"
 WEBSOCKET_PATH = "/mqtt"
 """Where EMQX and HiveMQ listen, and any broker that takes every path."""
 
+Signing = Literal["required", "accepted", "off"]
+"""Whether messages are signed, and what is not signed is believed."""
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Noise = Annotated[float, Field(ge=0.1, le=10_000)]
@@ -111,6 +114,11 @@ class BrokerSettings(Settings):
         proxy: the HTTP proxy on the way, "http://[user@]host:port"; "none" for none. If it is not
             given, that of the environment's https_proxy, unless no_proxy names the broker.
         proxy_password_file: a file with the proxy's password on its first line.
+        signatures: whether messages are signed, and checked against the authority: "required",
+            "accepted" (those without a signature are believed, too) or "off". If it is not given,
+            "required" where devices_file is, or the device has enrolled.
+        devices_file: of an aggregator: the authority that signs devices, PEM.
+        revoked_files: lists of revoked certificates, PEM; read again when they change.
         prefix: before all topics, such as "plant-3/".
         client_id_prefix: before all client ids.
     """
@@ -129,6 +137,9 @@ class BrokerSettings(Settings):
     alpn: Annotated[str, Field(pattern=r"^[!-~]+$", max_length=255)] | None = None
     proxy: Annotated[str, Field(pattern=PROXY)] | None = None
     proxy_password_file: Path | None = None
+    signatures: Signing | None = None
+    devices_file: Path | None = None
+    revoked_files: tuple[Path, ...] = ()
     prefix: Annotated[str, Field(pattern=PREFIX, max_length=256)] = ""
     client_id_prefix: Annotated[str, Field(pattern=r"^[!-~]*$", max_length=64)] = ""
 
@@ -145,6 +156,13 @@ class BrokerSettings(Settings):
         if self.proxy_password_file is not None and "@" not in (self.proxy or ""):
             raise ValueError('proxy_password_file needs a user: proxy = "http://user@host:port"')
         return self
+
+    @property
+    def signing(self) -> Signing:
+        """Return whether messages are signed and checked."""
+        if self.signatures is not None:
+            return self.signatures
+        return "off" if self.devices_file is None else "required"
 
     @property
     def connect_timeout(self) -> float:

@@ -278,6 +278,7 @@ def misfits(names: tuple[str, ...]) -> dict[str, tuple[dict[str, Any], str]]:
         "classes": ({"class_names": names[1:]}, f"its class {names[0]!r} is none of the task's"),
         "alike": ({"algorithm": "fedavg"}, "fedavg averages whole models"),
         "model": ({"algorithm": "fedbest"}, "there is no 'fedbest'"),
+        "signatures": ({"signatures": "required"}, "and this device signs nothing; enrol it"),
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from cloud.authority.identity import Identity
 from edge.agent import command, enrolment
@@ -19,7 +20,7 @@ from edgeloop.mqtt.connection import MqttConnection, Reconnected
 from edgeloop.protocol.task import client_id, round_topic
 from edgeloop.runtime.config import parse
 from tests.devices import wait_until
-from tests.enrolled import TASK, Site, guarded_broker, site
+from tests.enrolled import TASK, Site, guarded_broker, serials, site
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +124,23 @@ def test_one_file_for_many_devices_has_an_identity_for_each(here: Site, tmp_path
     mine = device_settings(shared, "cam-9")
     assert mine.enrolment == tmp_path / "cam-9"
     assert device_settings(shared.model_copy(update={"enrolment": None}), "a").enrolment is None
+
+
+def test_a_device_learns_which_services_are_revoked(
+    here: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = here.enrol("cam-10")
+    settings = enrolment.completed(table(folder, name="cam-10"), folder).broker
+    assert (settings.signing, settings.revoked_files) == ("required", (folder / "services.crl",))
+    assert serials(x509.load_pem_x509_crl((folder / "services.crl").read_bytes())) == set()
+    here.issue("aggregator", "mills")
+    here.authority.revoke_service(Identity("mills", "aggregator"), "ann")
+    Renewal(folder, Renewed()).look_at_others()
+    found = x509.load_pem_x509_crl((folder / "services.crl").read_bytes())
+    assert serials(found) == serials(here.authority.revoked("services")) != set()
+    facts = json.loads((folder / "identity.json").read_text())
+    (folder / "identity.json").write_text(json.dumps({**facts, "server": "https://127.0.0.1:9"}))
+    enrolment.try_fetch_revoked(folder)
+    assert "not known which services' certificates hold no more" in caplog.text
+    accepts = table(folder, name="cam-10", broker={"signatures": "accepted"})
+    assert enrolment.completed(accepts, folder).broker.signing == "accepted"

@@ -1,0 +1,40 @@
+"""Whether a client signs and checks messages; only then is there a need of cryptography."""
+
+from typing import TYPE_CHECKING
+
+from edgeloop.errors import BrokerSetupError
+from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.tracing import Notes
+
+if TYPE_CHECKING:
+    from edgeloop.mqtt.seal import Seal
+
+OVERHEAD, SEALED_OVERHEAD = 1024, 4096
+"""Bytes of a packet besides its payload: topic, properties, head; with signature and certificate,
+too."""
+
+
+def seal_of(broker: BrokerSettings) -> "Seal | None":
+    """Return what signs and checks a client's messages; None where its settings ask for nothing.
+
+    Raises:
+        BrokerSetupError: if a file cannot be used, or cryptography is not installed.
+    """
+    if broker.signing == "off":
+        return None
+    try:
+        from edgeloop.mqtt.seal import Seal
+    except ModuleNotFoundError as error:
+        remedy = 'install cryptography, or give signatures = "off"'
+        raise BrokerSetupError("broker.signatures", f"needs {error.name}", remedy) from error
+    return Seal(broker)
+
+
+def signed(seal: "Seal | None", topic: str, payload: bytes, notes: Notes) -> Notes:
+    """Return a message's user properties, with its signature where there is to be one."""
+    return notes if seal is None else seal.signed(topic, payload, notes)
+
+
+def overhead(seal: "Seal | None", packet: int) -> int:
+    """Return the bytes of a packet besides its payload, of so many that the broker takes."""
+    return OVERHEAD if seal is None else min(SEALED_OVERHEAD, max(OVERHEAD, packet // 2))
