@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
+from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,6 +55,11 @@ TASK, RUN = "presses", "measured"
 CLASSES, WIDTH = 10, 100  # an upload of 4 KB
 SIZES = {"4 KB": 4096, "1 MB": 2**20}
 REPEATS = 7
+
+BUSY = " The machine was busy with other things: the ratios say something, the times do not."
+
+LONGEST = 60.0
+"""Seconds for a round, before the measurement is given up."""
 
 
 @dataclass
@@ -164,32 +170,36 @@ class Server:
 
     Args:
         port: of the broker.
+        pool: a process that publishes.
         contract: of its run.
         seal: signs and checks; None for neither.
     """
 
-    def __init__(self, port: int, contract: Contract, seal: Seal | None) -> None:
-        topics = MqttCohort.subscriptions(TASK)
-        settings, name = BrokerSettings(port=port), "signed" if seal else "unsigned"
-        self.link = MqttConnection(settings, name, topics, persistent=False, inflight=INFLIGHT)
-        self.link._seal = self.link._outbox._seal = seal  # without TLS, which is another cost
+    def __init__(self, port: int, pool: Pool, contract: Contract, seal: Seal | None) -> None:
+        self._port, self._pool, self._seal = port, pool, seal
         self._algorithm: Algorithm[Any, Any, Any] = algorithms.load_for_contract(contract)
         self._contract, self._number = contract, 0
 
-    def round(self, port: int, made: list[bytes]) -> tuple[float, float]:
+    def round(self, made: list[bytes]) -> tuple[float, float]:
         """Run a round; return the process' seconds and the wall's."""
-        patience = RoundDeadlines(len(self._contract.devices), 600.0, 600.0)
+        settings, topics = BrokerSettings(port=self._port), MqttCohort.subscriptions(TASK)
+        with MqttConnection(
+            settings, "server", topics, persistent=False, inflight=INFLIGHT
+        ) as link:
+            link._seal = link._outbox._seal = self._seal  # without TLS, which is another cost
+            return self._round(link, made)
+
+    def _round(self, link: MqttConnection, made: list[bytes]) -> tuple[float, float]:
+        patience = RoundDeadlines(len(self._contract.devices), LONGEST, LONGEST)
         cohort: MqttCohort[Any, Any] = MqttCohort(
-            self.link, self._contract, self._algorithm, patience, MemoryLog()
+            link, self._contract, self._algorithm, patience, MemoryLog()
         )
         broadcast = self._algorithm.start()[1]
-        with get_context("spawn").Pool(1) as pool:
-            pool.apply(os.getpid)  # it has begun
-            sent = pool.apply_async(publisher.publish, (port, made))
-            begun, before = time.perf_counter(), time.process_time()
-            answers = cohort.ask(self._number, broadcast)
-            found = time.process_time() - before, time.perf_counter() - begun
-            sent.get(60)
+        sent = self._pool.apply_async(publisher.publish, (self._port, made))
+        begun, before = time.perf_counter(), time.process_time()
+        answers = cohort.ask(self._number, broadcast)
+        found = time.process_time() - before, time.perf_counter() - begun
+        sent.get(LONGEST)
         if len(answers) != len(self._contract.devices):
             raise RuntimeError("an answer is missing")
         self._number += 1
@@ -206,7 +216,8 @@ def mosquitto(folder: Path) -> Iterator[int]:
     if local_broker.program() is None:
         raise BrokerSetupError("mosquitto", "is not installed", "install it")
     port = free_port()
-    broker = local_broker.anonymous_broker(folder, port)
+    lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "max_queued_messages 0"]
+    broker = local_broker.mosquitto(folder, lines)
     process = subprocess.Popen(  # noqa: S603
         bound(broker.command, signal.SIGTERM), stderr=subprocess.DEVNULL
     )
@@ -218,7 +229,7 @@ def mosquitto(folder: Path) -> Iterator[int]:
         process.wait()
 
 
-def rounds(fleet: Fleet, folder: Path) -> dict[str, Any]:
+def rounds(fleet: Fleet, folder: Path, repeats: int = REPEATS) -> dict[str, Any]:
     """Return what rounds of all devices take, signed and not, in turns."""
     contract = Contract(
         task=TASK,
@@ -238,13 +249,12 @@ def rounds(fleet: Fleet, folder: Path) -> dict[str, Any]:
         notes = seals[name].signed(topic, b"online", {})
         server.checked(Arrival(topic, b"online", lambda: None, notes))
     found: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
-    with mosquitto(folder) as port:
-        servers = {kind: Server(port, contract, server if kind else None) for kind in found}
-        with servers[True].link, servers[False].link:
-            for number in range(REPEATS + 1):
-                for kind, one in servers.items():
-                    times = one.round(port, packets(fleet, seals, number, kind))
-                    found[kind] += [times] if number else []  # the first one warms up
+    with get_context("fork").Pool(1) as pool, mosquitto(folder) as port:
+        servers = {kind: Server(port, pool, contract, server if kind else None) for kind in found}
+        for number in range(repeats + 1):
+            for kind, one in servers.items():
+                times = one.round(packets(fleet, seals, number, kind))
+                found[kind] += [times] if number else []  # the first one warms up
     names = {True: "signed", False: "unsigned"}
     return {
         names[kind]: {
@@ -281,6 +291,7 @@ def table(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Any], devices: 
 
 def measure(
     devices: Annotated[int, typer.Option(min=1, help="In a round.")] = 1000,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds of each kind.")] = REPEATS,
     store: Annotated[bool, typer.Option("--store", help="Write benchmarks/results.")] = False,
 ) -> None:
     """Measure what signatures cost."""
@@ -288,11 +299,12 @@ def measure(
     folder = Path(tempfile.mkdtemp(prefix="signatures-"))
     try:
         fleet = Fleet(folder, [f"press-{number:04}" for number in range(devices)])
-        rows, found = list(messages(fleet)), rounds(fleet, folder)
+        rows, found = list(messages(fleet)), rounds(fleet, folder, repeats)
     finally:
         shutil.rmtree(folder)
     load = f"{before:.1f} before, {os.getloadavg()[0]:.1f} after"
-    text = f"{table(rows, found, devices)}\nLoad of {os.cpu_count()} cores: {load}.\n"
+    busy = BUSY if before > (os.cpu_count() or 1) else ""
+    text = f"{table(rows, found, devices)}\nLoad of {os.cpu_count()} cores: {load}.{busy}\n"
     console.say(text)
     if store:
         content = {

@@ -33,7 +33,7 @@ from edgeloop.mqtt.seal import Seal
 from edgeloop.protocol import chunks, wire
 from edgeloop.protocol.gathering import Verdict
 from edgeloop.protocol.receipt import INCOMPLETE, Receipt
-from edgeloop.protocol.signatures import SIGNATURE
+from edgeloop.protocol.signatures import CERTIFICATE, SIGNATURE
 from edgeloop.protocol.task import (
     EVICTED,
     LEFT,
@@ -385,3 +385,27 @@ def test_what_the_broker_keeps_without_a_signature_is_put_right(place: Place) ->
         wait_until(is_back)
         with device(place, "one") as one, answering(found, {"one": one}):
             asked.result(60)
+
+
+def test_a_certificate_that_is_renewed_signs_anew_what_the_broker_keeps(place: Place) -> None:
+    """A service's next certificate has another key; who comes later knows no other."""
+    topic = contract_topic("t")
+
+    def kept() -> Mapping[str, str]:
+        with MqttConnection(place.server, "look", [topic], persistent=False) as looks:
+            event = looks.receive(30)
+        assert isinstance(event, Arrival)
+        return event.notes
+
+    with scene(place) as found:
+        assert found.link.flush(10.0)
+        before = kept()
+        found.cohort._announcer.remind([])
+        assert found.link.flush(10.0)
+        assert kept() == before, "what is said again is as it was"
+        place.site.issue("aggregator", "t")
+        found.cohort._announcer.remind([])
+        assert found.link.flush(10.0)
+        after = kept()
+    assert after[CERTIFICATE] != before[CERTIFICATE]
+    assert after[SIGNATURE].split(".")[1] != before[SIGNATURE].split(".")[1], "of another key"

@@ -117,6 +117,21 @@ def test_who_makes_an_authority(tmp_path: Path, broker: dict[str, Any], own: boo
     assert not (tmp_path / "stack").exists(), "nothing is made before it starts"
 
 
+@pytest.mark.parametrize("asked", [None, "accepted", "off"])
+def test_whether_its_parts_sign(tmp_path: Path, asked: str | None) -> None:
+    """They do, unless its file says otherwise; without an authority there is nothing to sign by."""
+    given = {} if asked is None else {"signatures": asked}
+    table = stacks.table(tmp_path, broker={"port": 18_883, **given})
+    layout = reading.read(stacks.write(tmp_path, table))
+    parts = [each.checked.broker for each in (*layout.aggregators, *layout.agents)]
+    assert {each.signing for each in parts} == {asked or "required"}
+    assert parts[0].devices_file == tmp_path / "stack" / "authority" / "devices.crt"
+    assert all(each.revoked_files for each in parts)
+    plain = stacks.table(tmp_path, broker={"port": 18_883, "plain": True})
+    bare = reading.read(stacks.write(tmp_path, plain))
+    assert {each.checked.broker.signing for each in bare.agents} == {"off"}
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
