@@ -72,7 +72,8 @@ def choose(plan: Plan, federation: Federation) -> dict[str, StackingDecision]:
     Raises:
         ConfigError: if clients are to be stacked that cannot be.
     """
-    asked = plan.settings.cohort or ("plain" if plan.settings.device == "cpu" else "auto")
+    here = plan.settings.device != "cpu" and plan.settings.cluster is None
+    asked = plan.settings.cohort or ("auto" if here else "plain")
     if plan.settings.privacy is not None:
         if asked == "stacked":
             problem = "clients with privacy train each by itself"
