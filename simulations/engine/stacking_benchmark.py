@@ -106,7 +106,7 @@ def _as_requested(architecture: str, choice: StackingDecision, asked: str) -> St
 def _choice(
     plan: Plan, federation: Federation, architecture: str, clients: Sequence[int]
 ) -> StackingDecision:
-    client_batches = _client_batches(plan, federation, architecture, clients[:CLIENTS])
+    client_batches = few_batches(plan, federation, architecture, clients[:CLIENTS])
     recipe, why = plan.algorithm.recipe, ""
     if recipe is None:
         why = f"{plan.settings.algorithm}'s round is more than one descent"
@@ -126,9 +126,17 @@ def _choice(
     return {**count, "stacked": faster, **found}
 
 
-def _client_batches(
+def few_batches(
     plan: Plan, federation: Federation, architecture: str, clients: Sequence[int]
 ) -> list[ClientBatch]:
+    """Return new models of these clients, each with its first few batches, to be timed.
+
+    Args:
+        plan: of the run.
+        federation: its data.
+        architecture: that the clients have.
+        clients: by number.
+    """
     compute, batch_size = plan.settings.compute, plan.settings.batch_size
     device = usable_device(compute.device)
     few = BATCHES * batch_size
