@@ -15,7 +15,7 @@ TESTERS ?= $(shell $(PYTHON) -c "import os; print(min(16, 1 + (os.cpu_count() or
 # One thread a process: a pool as large as the machine stalls as soon as anything else is busy.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check chaos field-cases soak bench bench-simulation bench-generator images images-lock cluster format clean
+.PHONY: help demo test check chaos field-cases soak bench bench-simulation bench-gpu bench-generator images images-lock cluster format clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -61,6 +61,9 @@ bench: $(VENV)/.dev ## seconds per round beside naive training, timed in the sam
 
 bench-simulation: $(VENV)/.dev ## a simulated round beside the machine's rate, in every way to compute
 	$(BIN)/python -m benchmarks.simulation
+
+bench-gpu: $(VENV)/.dev ## what a GPU gives, in ten minutes at most: DEVICE=cpu SMALL=1 to try it
+	$(BIN)/python -m benchmarks.gpu --device $(or $(DEVICE),cuda) $(if $(SMALL),--small)
 
 bench-generator: $(VENV)/.dev ## a generator behind Triton beside the same one in process
 	@$(TRITON)

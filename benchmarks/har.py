@@ -71,6 +71,11 @@ class BenchmarkRun:
         path = folder / f"{self.name}.csv"
         self._recorder = Recorder(algorithm, path, (), self._standing.broadcast, plan.workers)
 
+    @property
+    def broadcast(self) -> Any:
+        """The last broadcast."""
+        return self._standing.broadcast
+
     def round(self) -> None:
         """Do what a simulation does in a round, checkpoints apart."""
         begun = time.perf_counter()

@@ -61,6 +61,8 @@ def test_what_cannot_be_installed_stops_the_tests_in_ci_alone(
             "chaos FAULTS=7 SEED=3 DATABASE=postgresql RECORD=x",
             "python -m tests.chaos --faults 7 --seed 3 --database postgresql --record x",
         ),
+        ("bench-gpu", "python -m benchmarks.gpu --device cuda"),
+        ("bench-gpu DEVICE=cpu SMALL=1", "python -m benchmarks.gpu --device cpu --small"),
         ("soak ROUNDS=150", "python -m benchmarks.soak --rounds 150"),
         ("field-cases", "python -m pytest -m field"),
     ],

@@ -76,13 +76,18 @@ class LocalCohort(Generic[B, U]):
             RunError: if one cannot be read, or is another architecture's.
         """
         for name, client in self._clients.items():
-            client.restore(_loaded(folder / f"{name}.safetensors"))
+            client.restore(load_weights(folder / f"{name}.safetensors"))
 
     def close(self) -> None:
         """Let go of the clients; nothing to do here."""
 
 
-def _loaded(path: Path) -> Mapping[str, npt.NDArray[Any]]:
+def load_weights(path: Path) -> Mapping[str, npt.NDArray[Any]]:
+    """Return what a cohort's `save` wrote of one client.
+
+    Raises:
+        RunError: if it cannot be read.
+    """
     try:
         return load_file(path)
     except (AttributeError, KeyError, OSError, SafetensorError) as error:

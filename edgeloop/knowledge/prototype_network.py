@@ -50,6 +50,7 @@ class PrototypeTraining:
         batch: prototypes a batch.
         seed: of the run.
         network: whether the two layers learn, too; else the embedding alone is the prototypes.
+        device: where it computes; on a GPU an epoch is captured as a CUDA graph.
     """
 
     epochs: int
@@ -57,6 +58,7 @@ class PrototypeTraining:
     batch: int
     seed: int
     network: bool = True
+    device: str = "cpu"
 
 
 def initial_state(classes: int, width: int, seed: int) -> State:
@@ -124,13 +126,13 @@ def train_prototypes(
     schedule: PrototypeTraining,
 ) -> tuple[State, GlobalPrototypes]:
     """Train on one round's prototypes, if any; return the new state and every class's prototype."""
-    parameters = [torch.tensor(array) for array in arrays(state)]
+    parameters = [torch.tensor(array, device=schedule.device) for array in arrays(state)]
     learning = parameters if schedule.network else parameters[:1]
     if len(labels_N):
-        seed = derive(schedule.seed, "server", state.rounds)
-        _learn(learning, uploaded_NK, labels_N, gradient, schedule, seed)
-    made_CK = global_prototypes(learning)[0].numpy()
-    new = State(state.rounds + 1, *(parameter.numpy() for parameter in parameters))
+        given = uploaded_NK.to(schedule.device), labels_N.to(schedule.device)
+        _learn(learning, *given, gradient, schedule, state.rounds)
+    made_CK = global_prototypes(learning)[0].cpu().numpy()
+    new = State(state.rounds + 1, *(parameter.cpu().numpy() for parameter in parameters))
     return new, GlobalPrototypes(np.ones(len(made_CK), bool), made_CK)
 
 
@@ -152,19 +154,33 @@ def _learn(
     labels_N: Tensor,
     gradient: Gradient,
     schedule: PrototypeTraining,
-    seed: int,
+    round_number: int,
 ) -> None:
-    random = torch.Generator().manual_seed(seed)
-    buffers = Buffers.like(parameters[0])
-    for _ in range(schedule.epochs):
-        order_N = torch.randperm(len(labels_N), generator=random)
+    random = torch.Generator().manual_seed(derive(schedule.seed, "server", round_number))
+    buffers, order_N = Buffers.like(parameters[0]), torch.empty_like(labels_N)
+
+    def epoch() -> None:
         uploads = uploaded_NK[order_N].split(schedule.batch)
-        for uploaded_BK, labels_B in zip(
-            uploads, labels_N[order_N].split(schedule.batch), strict=True
-        ):
+        labels = labels_N[order_N].split(schedule.batch)
+        for uploaded_BK, labels_B in zip(uploads, labels, strict=True):
             made_CK, hidden_CK = global_prototypes(parameters, buffers)
             slope_CK = gradient(uploaded_BK, labels_B, made_CK)
             sgd_step(parameters, hidden_CK, slope_CK, schedule.lr, buffers)
+
+    run = epoch
+    for number in range(schedule.epochs):
+        order_N.copy_(torch.randperm(len(labels_N), generator=random))
+        run()
+        if number == 0 and order_N.is_cuda:  # the first has chosen its kernels, uncaptured
+            run = _captured(epoch)
+
+
+def _captured(work: Callable[[], None]) -> Callable[[], None]:
+    """Return work on a GPU, whose tensors keep their memory, as one CUDA graph."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
 
 
 def sgd_step(

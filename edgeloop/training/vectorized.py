@@ -44,10 +44,16 @@ class VectorizedTrainer(Generic[U, B]):
         model: one of that architecture; not changed.
         size: how many there are room for.
         device: where they train.
+        captured: whether a GPU's step is captured as CUDA graphs.
     """
 
     def __init__(
-        self, recipe: Recipe[U, B], model: SplitModel, size: int, device: torch.device
+        self,
+        recipe: Recipe[U, B],
+        model: SplitModel,
+        size: int,
+        device: torch.device,
+        captured: bool = True,
     ) -> None:
         self._recipe = recipe
         self._device = device
@@ -60,7 +66,7 @@ class VectorizedTrainer(Generic[U, B]):
             kind[name] = stacks.empty_stack(size, tensor, device)
         self._extra_params: Tensors = {}
         self._goal: Any = None
-        self._cuda_graphs = CudaGraphs(self._step) if device.type == "cuda" else None
+        self._cuda_graphs = CudaGraphs(self._step) if captured and device.type == "cuda" else None
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._gradients = (
             self._compute_gradients

@@ -19,6 +19,7 @@ from edgeloop.protocol.task import SERVER
 from edgeloop.protocol.wire import Envelope
 from edgeloop.runtime import atomic_files
 from edgeloop.server_loop import RunState
+from simulations.engine.cluster_cohort import ClusterCohort
 from simulations.engine.run_cohort import SimulatedCohort
 from simulations.results.measurements import Row
 
@@ -89,6 +90,8 @@ def save(
     shutil.rmtree(final, ignore_errors=True)
     building.replace(final)
     atomic_files.sync(folder)
+    if isinstance(cohort, ClusterCohort):
+        cohort.rebase(final / "models")
     remove(folder, but=final)
 
 

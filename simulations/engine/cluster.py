@@ -1,10 +1,14 @@
-"""Runs on a Ray cluster, each a task in a worker process; a lost worker's run resumes elsewhere.
+"""A Ray cluster, and runs on it: each a task in a worker; a lost worker's run resumes elsewhere.
 
-A run's folder is where it continues from, so all machines must see one file system at one path.
+A run's folder is where it continues from, so all machines must see one file system at one path. One
+run's clients on a cluster are `cluster_cohort`'s.
 """
 
+import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -25,16 +29,17 @@ PATIENCE_SECONDS = 5.0
 """How long to try a cluster's address."""
 
 MEMORY_BYTES = 100_000_000
-"""Of a local cluster's object store: summaries alone go through it."""
+"""Of a local cluster's object store where summaries alone go through it."""
 
 
 @contextmanager
-def join_cluster(address: str, workers: int | None) -> Iterator[Any]:
+def join_cluster(address: str, workers: int | None, memory: int = MEMORY_BYTES) -> Iterator[Any]:
     """Join a cluster, or start one here; leave it, or stop that, in the end.
 
     Args:
         address: host:port, ray://host:port, auto, or `LOCAL`.
         workers: cores of a local one; None for all.
+        memory: bytes of a local one's object store; what is more lies on the disk.
 
     Yields:
         the module `ray`.
@@ -43,11 +48,12 @@ def join_cluster(address: str, workers: int | None) -> Iterator[Any]:
         ConfigError: if Ray is not installed, or there is no cluster at the address.
     """
     ray = _ray()
-    here = {"num_cpus": workers or os.cpu_count(), "object_store_memory": MEMORY_BYTES}
-    place = {**here, "include_dashboard": False} if address == LOCAL else {"address": address}
+    here = {"num_cpus": workers or os.cpu_count(), "object_store_memory": memory}
+    own = {**here, "include_dashboard": False} if address == LOCAL else {}
     try:
         _reach(address)
-        ray.init(**place, log_to_driver=False)
+        with _own_signals():
+            ray.init(address=address, **own, log_to_driver=False, logging_level=logging.WARNING)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
         problem = f"there is no Ray cluster at {address} ({reason})"
@@ -57,6 +63,17 @@ def join_cluster(address: str, workers: int | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what SIGTERM does here: Ray has it end the process in a way of its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _reach(address: str) -> None:

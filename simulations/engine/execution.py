@@ -14,6 +14,7 @@ from edgeloop.participation import ParticipationPolicy, Recorded
 from edgeloop.server_loop import RoundResult
 from simulations.engine import checkpoint, mixing, run_cohort, stacking_benchmark
 from simulations.engine.checkpoint import Checkpoint, CheckpointSchedule
+from simulations.engine.cluster_cohort import ClusterCohort
 from simulations.engine.recorder import Recorder
 from simulations.engine.run_plan import Plan
 from simulations.results import clients_table, concerns, measurements
@@ -78,10 +79,10 @@ class Execution:
             watch: called after each round.
         """
         saved, settings = self._saved, self._plan.settings
-        recorder = self._recorder(on_row)
-        self.rows = recorder.rows
         together = stacking_benchmark.stacked_architectures(self.stacking)
         with run_cohort.open_cohort(self._plan, self._federation, together) as cohort:
+            recorder = self._recorder(on_row, cohort)
+            self.rows = recorder.rows
             if saved.rows:
                 cohort.restore(saved.models)
             run_state, reports = server_loop.run_rounds(
@@ -109,13 +110,16 @@ class Execution:
         told = cohort.map_clients(_told)
         return measurements.mean_metrics(reports, {name: told[name] for name in reports})
 
-    def _recorder(self, on_row: Callable[[Row], None]) -> Recorder:
+    def _recorder(
+        self, on_row: Callable[[Row], None], cohort: run_cohort.SimulatedCohort
+    ) -> Recorder:
+        workers = cohort.workers if isinstance(cohort, ClusterCohort) else self._plan.workers
         return Recorder(
             algorithm=self._algorithm,
             path=self._folder / "rounds.csv",
             rows=self._saved.rows,
             broadcast=self._saved.run_state.broadcast,
-            workers=self._plan.workers,
+            workers=workers,
             clock=time.perf_counter,
             journal=self.journal,
             on_row=on_row,

@@ -1,112 +1,60 @@
-"""The clients of a simulation: in this process or in workers, each by itself or stacked."""
+"""The clients of a simulation: in this process, in workers, or on a cluster; alone or stacked."""
 
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 
 from edgeloop.cohorts.local import LocalCohort
-from edgeloop.cohorts.stacked import StackedCohort
 from edgeloop.cohorts.workers import WorkerCohort
-from edgeloop.data import ClientData, Federation
+from edgeloop.data import Federation
 from edgeloop.data.pfllib import FolderFederation
-from edgeloop.data.samples import Shard
-from edgeloop.training.compute import usable_device
+from simulations.engine.cluster import join_cluster
+from simulations.engine.cluster_cohort import ClusterCohort
+from simulations.engine.cohort_factory import CohortFactory, NpzStore
 from simulations.engine.run_plan import Plan
 
-SimulatedCohort = LocalCohort[Any, Any] | WorkerCohort[Any, Any]
+SimulatedCohort = LocalCohort[Any, Any] | WorkerCohort[Any, Any] | ClusterCohort[Any, Any]
 
-
-class ClientDataSource(Protocol):
-    """Gives a client's data by its number; must be picklable."""
-
-    def client(self, client: int) -> ClientData:
-        """Return what one client's model reads."""
-        ...
-
-
-@dataclass(frozen=True)
-class CohortFactory:
-    """Makes the cohort of the named clients; picklable, so that a worker can make its own.
-
-    Attributes:
-        plan: of the run.
-        data: the clients' data.
-        stacked: the architectures whose clients train together.
-    """
-
-    plan: Plan
-    data: ClientDataSource
-    stacked: frozenset[str] = frozenset()
-
-    def __call__(self, names: Sequence[str]) -> LocalCohort[Any, Any]:
-        """Read the named clients' data and build their models."""
-        plan = self.plan
-        numbers = {name: number for number, name in enumerate(plan.models)}
-        clients = {
-            name: plan.make_client(name, plan.models[name], self.data.client(numbers[name]))
-            for name in names
-        }
-        recipe = plan.algorithm.recipe
-        kinds = {name: kind for name, kind in plan.models.items() if kind in self.stacked}
-        if recipe is None or not kinds:
-            return LocalCohort(clients, absent_stay=plan.settings.replay is not None)
-        return StackedCohort(clients, recipe, kinds, usable_device(plan.settings.device))
-
-
-@dataclass(frozen=True)
-class NpzStore:
-    """Clients' data in a file each, so that a worker need not hold what is not its own."""
-
-    folder: Path
-
-    @classmethod
-    def write(cls, federation: Federation, folder: Path) -> "NpzStore":
-        """Write every client's samples as they are stored."""
-        for client in range(len(federation)):
-            shards = federation.shards(client)
-            arrays = (*_arrays(shards.train), *_arrays(shards.test))
-            np.savez(folder / f"{client}.npz", *arrays)
-        return cls(folder)
-
-    def client(self, client: int) -> ClientData:
-        """Return what one client's model reads."""
-        with np.load(self.folder / f"{client}.npz", allow_pickle=False) as file:
-            train_x, train_y, test_x, test_y = (file[f"arr_{i}"] for i in range(4))
-        return ClientData(Shard(train_x, train_y).samples(), Shard(test_x, test_y).samples())
-
-
-def _arrays(shard: Shard) -> tuple[Any, Any]:
-    return shard.inputs, shard.labels
+STORE_BYTES = 500_000_000
+"""Of a local cluster's shared memory for samples and models; what is more lies on the disk."""
 
 
 @contextmanager
 def open_cohort(
     plan: Plan, federation: Federation, stacked: Collection[str] = frozenset()
 ) -> Iterator[SimulatedCohort]:
-    """Open the run's cohort: in this process for one worker or a GPU, else in workers.
+    """Open the run's cohort.
 
-    Either gives the same answers to the bit, unless clients are stacked.
+    It is on a cluster, if the settings name one; else in this process for one worker or a GPU, and
+    otherwise in workers. Each gives the same answers to the bit, unless clients are stacked.
 
     Args:
         plan: of the run.
         federation: its data.
         stacked: the architectures whose clients train together.
+
+    Raises:
+        ConfigError: if there is no such cluster, or it is too small.
     """
     torch.set_num_threads(1)
-    cohort = _make_cohort(plan, federation, frozenset(stacked))
-    try:
+    with ExitStack() as stack:
+        cohort = _make_cohort(stack, plan, federation, frozenset(stacked))
+        stack.callback(cohort.close)
         yield cohort
-    finally:
-        cohort.close()
 
 
-def _make_cohort(plan: Plan, federation: Federation, stacked: frozenset[str]) -> SimulatedCohort:
+def _make_cohort(
+    stack: ExitStack, plan: Plan, federation: Federation, stacked: frozenset[str]
+) -> SimulatedCohort:
+    if plan.settings.cluster is not None:
+        wanted = plan.settings.workers
+        count = None if wanted == "auto" else wanted
+        ray = stack.enter_context(join_cluster(plan.settings.cluster, count, STORE_BYTES))
+        return ClusterCohort(ray, plan, federation, stacked)
     if plan.workers == 1:
         return CohortFactory(plan, federation, stacked)(list(plan.models))
     if isinstance(federation, FolderFederation):

@@ -25,6 +25,8 @@ def config(plan: Plan, federation: Federation) -> dict[str, Any]:
         del asked["replay"]
     if not asked["secure"]:
         del asked["secure"]
+    if asked["cluster"] is None:
+        del asked["cluster"]
     return {
         **asked,
         "clients": len(plan.models),

@@ -72,8 +72,9 @@ def choose(plan: Plan, federation: Federation) -> dict[str, StackingDecision]:
     Raises:
         ConfigError: if clients are to be stacked that cannot be.
     """
-    plain = plan.settings.device == "cpu" or plan.settings.descents is not None
-    asked = plan.settings.cohort or ("plain" if plain else "auto")
+    here = plan.settings.device != "cpu" and plan.settings.cluster is None
+    stacks = here and plan.settings.descents is None
+    asked = plan.settings.cohort or ("auto" if stacks else "plain")
     if plan.settings.privacy is not None:
         if asked == "stacked":
             problem = "clients with privacy train each by itself"
@@ -106,7 +107,7 @@ def _as_requested(architecture: str, choice: StackingDecision, asked: str) -> St
 def _choice(
     plan: Plan, federation: Federation, architecture: str, clients: Sequence[int]
 ) -> StackingDecision:
-    client_batches = _client_batches(plan, federation, architecture, clients[:CLIENTS])
+    client_batches = few_batches(plan, federation, architecture, clients[:CLIENTS])
     recipe, why = plan.algorithm.recipe, ""
     if recipe is None:
         why = f"{plan.settings.algorithm}'s round is more than one descent"
@@ -126,9 +127,17 @@ def _choice(
     return {**count, "stacked": faster, **found}
 
 
-def _client_batches(
+def few_batches(
     plan: Plan, federation: Federation, architecture: str, clients: Sequence[int]
 ) -> list[ClientBatch]:
+    """Return new models of these clients, each with its first few batches, to be timed.
+
+    Args:
+        plan: of the run.
+        federation: its data.
+        architecture: that the clients have.
+        clients: by number.
+    """
     compute, batch_size = plan.settings.compute, plan.settings.batch_size
     device = usable_device(compute.device)
     few = BATCHES * batch_size

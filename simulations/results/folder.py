@@ -21,7 +21,7 @@ PARTITION = "partition.json"
 HISTORY = "history"
 BESIDE = "beside"
 """The folder of what ran beside a run, a run each, and the summary's table of comparisons."""
-FREE_SETTINGS = ("workers", "history", "idle", "keep", BESIDE)
+FREE_SETTINGS = ("workers", "cluster", "history", "idle", "keep", BESIDE)
 """Keys that may change when a run continues; they change no result."""
 LATER_SETTINGS: Mapping[str, Any] = {
     "privacy": None,

@@ -92,6 +92,8 @@ class RunSettings(ComputeSettings, DataSettings):
     """Where idle models are kept: device, or host memory."""
     cohort: Literal["plain", "stacked", "auto"] | None = None
     """Cohort: plain, stacked, or auto to measure. [default: plain; auto on a GPU]"""
+    cluster: str | None = None
+    """Ray cluster that the clients train on: host:port, auto, or local to start one here."""
     history: bool = False
     """Keep the messages of each round for the report."""
     keep: bool = False
@@ -235,7 +237,8 @@ class RunSettings(ComputeSettings, DataSettings):
         if self.shuffle and self.privacy is not None:
             problem = "changes nothing with privacy: each step draws its samples"
             raise ConfigError("shuffle", problem, "leave it out")
-        usable_device(self.device)
+        if self.cluster is None:  # else its machines have the device
+            usable_device(self.device)
         rule = self.rule
         if self.secure and rule != "none":
             problem = f"{self.robust} compares single uploads, which a secure server does not have"

@@ -7,7 +7,7 @@ from benchmarks.naive import Naive
 from edgeloop import data
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
-from simulations.engine import run_cohort, run_plan
+from simulations.engine import cohort_factory, run_plan
 from simulations.settings import RunSettings
 
 
@@ -37,7 +37,7 @@ def test_naive_training_is_local_training() -> None:
     naive = Naive(plan, federation)
     naive.epoch()
     assert naive.samples() == sum(train // 10 * 10 for train, _ in federation.sizes())
-    crew = run_cohort.CohortFactory(plan, federation)(list(plan.models))
+    crew = cohort_factory.CohortFactory(plan, federation)(list(plan.models))
     algorithm = plan.load()
     crew.ask(0, algorithm.start()[1])
     for member, model in zip(crew._clients.values(), naive._models, strict=True):

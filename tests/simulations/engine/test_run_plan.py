@@ -9,7 +9,7 @@ from edgeloop import data, models
 from edgeloop.data import Partition, Pool
 from edgeloop.errors import ModelError
 from edgeloop.protocol import wire
-from simulations.engine import run_cohort, run_plan
+from simulations.engine import cohort_factory, run_cohort, run_plan
 from simulations.engine.flops import forward_flops
 from simulations.engine.run import simulate
 from simulations.settings import RunSettings
@@ -64,7 +64,7 @@ def test_costs_are_samples_times_operations(settings: RunSettings, signals: Path
 
 def test_a_spool_gives_back_the_same_bits(tmp_path: Path) -> None:
     federation = pooled(2)
-    store = run_cohort.NpzStore.write(federation, tmp_path)
+    store = cohort_factory.NpzStore.write(federation, tmp_path)
     for client in range(2):
         there, here = federation.client(client), store.client(client)
         assert there.train.inputs.tobytes() == here.train.inputs.tobytes()
@@ -127,7 +127,7 @@ def test_everybody_takes_part_unless_somebody_says_otherwise(settings: RunSettin
 def test_clients_of_one_architecture_start_alike(settings: RunSettings, tmp_path: Path) -> None:
     federation = settings.federation()
     plan = run_plan.make_plan(settings, federation)
-    run_cohort.CohortFactory(plan, federation)(list(plan.models)).save(tmp_path)
+    cohort_factory.CohortFactory(plan, federation)(list(plan.models)).save(tmp_path)
     first, *others = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
     assert len(others) == 2
     assert all(other == first for other in others)
@@ -139,7 +139,7 @@ def test_all_clients_of_a_process_have_one_algorithm(settings: RunSettings, name
     chosen = settings.model_copy(update={"algorithm": name, "options": {}})
     plan = run_plan.make_plan(chosen, federation)
     assert plan.load() is plan.algorithm
-    cohort = run_cohort.CohortFactory(plan, federation)(list(plan.models))
+    cohort = cohort_factory.CohortFactory(plan, federation)(list(plan.models))
     held = cohort.map_clients(lambda _, client: id(client._algorithm))
     assert set(held.values()) == {id(plan.algorithm)}
 
