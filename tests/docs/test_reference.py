@@ -92,7 +92,7 @@ def rows(page: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize("name", configuration.FILES)
 def test_every_key_of_a_file_is_on_its_page(name: str, of_settings: dict[str, str]) -> None:
     page = of_settings[f"reference/settings/{name}.md"]
-    models = [configuration.FILES[name][1]]
+    models = [configuration.FILES[name][2]]
     while models:
         model = models.pop()
         for key, field in model.model_fields.items():
@@ -159,7 +159,7 @@ def test_an_algorithms_page_has_its_settings_and_messages(
 ) -> None:
     page = of_algorithms[f"reference/algorithms/{name}.md"]
     info = algorithms.info(name)
-    assert page.startswith(f"<!-- Generated from the code: do not edit. -->\n\n# {info.title}\n")
+    assert page.startswith(f"# {info.title}\n\n<!-- Generated from the code: do not edit. -->\n")
     for variant in info.variants:
         assert f"`{variant}`" in page
     assert f"edgeloop simulate {name} " in page

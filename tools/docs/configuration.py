@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, get_origin
 
 from pydantic import BaseModel
@@ -21,17 +22,17 @@ from simulations.settings import RunSettings
 from tools.docs.markdown import code, page, plain, table
 
 COLUMNS = ("key", "type", "default", "meaning")
-FILES: Mapping[str, tuple[str, type[BaseModel]]] = {
-    "task": ("A task: `edgeloop aggregator --config task.toml`", TaskSettings),
-    "device": ("A device: `edgeloop agent --config device.toml`", DeviceSettings),
-    "stack": ("A stack: `edgeloop up --config stack.toml`", StackSettings),
-    "server": ("A server: `edgeloop server --config server.toml`", ServerSettings),
-    "authority": ("An authority: `authority.toml` in its folder", AuthoritySettings),
-    "operator": ("The operator: options and environment", OperatorSettings),
-    "run": ("A simulated run: options of `edgeloop simulate`", RunSettings),
-    "scenario": ("A table of a paper: a scenario file", Scenario),
+FILES: Mapping[str, tuple[str, str, type[BaseModel]]] = {
+    "task": ("Task", "`edgeloop aggregator --config task.toml`", TaskSettings),
+    "device": ("Device", "`edgeloop agent --config device.toml`", DeviceSettings),
+    "stack": ("Stack", "`edgeloop up --config stack.toml`", StackSettings),
+    "server": ("Server", "`edgeloop server --config server.toml`", ServerSettings),
+    "authority": ("Authority", "`edgeloop ca`, from `authority.toml`", AuthoritySettings),
+    "operator": ("Operator", "`edgeloop operator`, as options", OperatorSettings),
+    "run": ("Simulated run", "`edgeloop simulate`, as options, and tables", RunSettings),
+    "scenario": ("Table of a paper", "`edgeloop reproduce FILE`", Scenario),
 }
-"""What is configured, by the page's name: its title, and the model that reads it."""
+"""What is configured, by its page's name: the title, what reads it, and the model that it reads."""
 
 TABLES: Mapping[type[BaseModel], Mapping[str, type[BaseModel]]] = {
     StackSettings: {
@@ -46,22 +47,19 @@ TABLES: Mapping[type[BaseModel], Mapping[str, type[BaseModel]]] = {
 def pages() -> dict[str, str]:
     """Return the pages of all configuration files by their paths, and the list of them."""
     made = {
-        f"reference/settings/{name}.md": page(_plain_title(title), *_sections(model, ""))
-        for name, (title, model) in FILES.items()
+        f"reference/settings/{name}.md": page(title, f"Read by {reader}.", *_sections(model, ""))
+        for name, (title, reader, model) in FILES.items()
     }
     rows = [
-        (f"[{title}]({name}.md)", plain(about(model))) for name, (title, model) in FILES.items()
+        (f"[{title}]({name}.md)", reader, plain(about(model)))
+        for name, (title, reader, model) in FILES.items()
     ]
     text = (
         "Each key with its type, its default and its meaning. Commented examples of whole files are"
         " in [Configuration](../../configuration.md)."
     )
-    index = page("Settings", text, table(("what", "it says"), rows))
+    index = page("Settings", text, table(("what", "read by", "it says"), rows))
     return {"reference/settings/index.md": index, **made}
-
-
-def _plain_title(title: str) -> str:
-    return title.replace("`", "")
 
 
 def about(model: type[BaseModel]) -> str:
@@ -133,8 +131,13 @@ def default_of(field: FieldInfo) -> str:
 
 def kind_of(model: type[BaseModel], key: str) -> str:
     """Return what a field's value may be, in words, from the model's JSON schema."""
-    schema = model.model_json_schema()
+    schema = _schema(model)
     return words_of(schema["properties"][key], schema.get("$defs", {}))
+
+
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
 
 
 def words_of(schema: Mapping[str, Any], shared: Mapping[str, Any]) -> str:

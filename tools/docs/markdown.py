@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-NOTE = "<!-- Generated from the code: do not edit. -->\n\n"
-"""At the top of each generated page."""
+NOTE = "<!-- Generated from the code: do not edit. -->"
+"""In each generated page, below its title."""
 
 
 def cell(text: object) -> str:
@@ -37,4 +37,4 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def page(title: str, *parts: str) -> str:
     """Return a generated page."""
-    return NOTE + "\n\n".join([f"# {title}", *(part.strip() for part in parts if part.strip())])
+    return "\n\n".join([f"# {title}", NOTE, *(part.strip() for part in parts if part.strip())])
