@@ -15,7 +15,7 @@ TESTERS ?= $(shell $(PYTHON) -c "import os; print(min(16, 1 + (os.cpu_count() or
 # One thread a process: a pool as large as the machine stalls as soon as anything else is busy.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check chaos field-cases soak bench bench-simulation bench-gpu bench-generator images images-lock cluster format clean
+.PHONY: help demo test check chaos field-cases soak bench bench-simulation bench-gpu bench-generator docs images images-lock cluster format clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -69,6 +69,9 @@ bench-generator: $(VENV)/.dev ## a generator behind Triton beside the same one i
 	@$(TRITON)
 	$(BIN)/python -m benchmarks.generator
 
+docs: $(VENV)/.dev ## the documentation as a site, in site/: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 images: ## the four container images; REGISTRY, TAG, PLATFORMS, PUSH=1
 	@tools/images.sh
 
@@ -88,4 +91,4 @@ $(VENV)/.demo $(VENV)/.dev: pyproject.toml constraints.txt
 	@touch $@
 
 clean: ## remove what the other commands have made
-	rm -rf $(VENV) demo-run runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo-run runs .mypy_cache .ruff_cache .pytest_cache .hypothesis site
