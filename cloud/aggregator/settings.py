@@ -281,13 +281,6 @@ class TaskSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _devices_are_known(self) -> "TaskSettings":
-        broker, unknown = self.broker, self.authority is None and self.broker.devices_file is None
-        if broker.signing != "off" and unknown:
-            raise ValueError("signatures need broker.devices_file, or authority, to check them")
-        return self
-
-    @model_validator(mode="after")
     def _ingest_knows_devices(self) -> "TaskSettings":
         if self.ingest.shared and self.cohort.admit:
             raise ValueError("ingest.shared takes uploads of listed devices only: leave out admit")

@@ -31,11 +31,15 @@ def completed(settings: TaskSettings) -> TaskSettings:
     What it said before is kept in the task's folder, so that one that is away is not missed.
 
     Raises:
-        ConfigError: if the certificates that are shown to it cannot be used.
+        ConfigError: if the certificates that are shown to it cannot be used, or signatures are
+            asked for that nothing could check.
         RunError: if the folder cannot be written.
         UnavailableError: if it does not answer, and never has.
     """
     broker = settings.broker
+    if broker.signing != "off" and settings.authority is None and broker.devices_file is None:
+        problem = "need broker.devices_file, or authority, to check them"
+        raise ConfigError("broker.signatures", problem, 'give one, or signatures = "off"')
     asks = settings.authority is not None and broker.devices_file is None
     if not asks or broker.signatures == "off":
         return settings

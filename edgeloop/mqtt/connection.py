@@ -20,7 +20,7 @@ from edgeloop.mqtt.messages import Reply, properties, reply_of
 from edgeloop.mqtt.outbox import Outbox
 from edgeloop.mqtt.paho_client import MAX_INFLIGHT, PahoClient
 from edgeloop.mqtt.rivals import Rivals
-from edgeloop.mqtt.sealing import overhead, seal_of, signed
+from edgeloop.mqtt.sealing import checked, overhead, seal_of, signed
 from edgeloop.mqtt.topic_filters import Answer, TopicFilters
 from edgeloop.mqtt.trouble import RepeatedWarnings
 from edgeloop.runtime.config import BrokerSettings
@@ -75,8 +75,9 @@ class MqttConnection:
         client.on_message, client.take_plain = self._on_message, self._take_plain
         self._rivals, self._seal = Rivals(presence), seal_of(broker)
         if presence is not None:
-            about = signed(self._seal, presence, b"offline", self._rivals.notes)
-            will = properties(about, will=True)
+            will = properties(
+                signed(self._seal, presence, b"offline", self._rivals.notes), will=True
+            )
             client.will_set(client.full(presence), b"offline", qos=1, retain=True, properties=will)
         self._warnings = warnings = RepeatedWarnings()
         self._outbox = Outbox(
@@ -133,8 +134,7 @@ class MqttConnection:
     # ---- on paho's network thread
 
     def _on_up(self, packet: int) -> None:
-        room = packet - overhead(self._seal, packet)
-        self._outbox.connected(room, self._link.packet)
+        self._outbox.connected(packet - overhead(self._seal, packet), self._link.packet)
         if (place := self._rivals.where_to_look(self._link.brief)) is not None:
             self._filters.look(place)
         self._filters.subscribe_all()
@@ -219,9 +219,7 @@ class MqttConnection:
             return None
         if isinstance(event, BrokerError):
             raise event
-        if self._seal is not None and isinstance(event, Arrival):
-            return self._seal.checked(event)
-        return event
+        return checked(self._seal, event) if isinstance(event, Arrival) else event
 
     def receive_all(self, timeout: float | None, most: int) -> list[Arrival | Reconnected]:
         """Return the next event and, without waiting, at most so many; none when the time is up."""

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from edgeloop.errors import BrokerSetupError
+from edgeloop.mqtt.messages import Arrival
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.tracing import Notes
 
@@ -33,6 +34,11 @@ def seal_of(broker: BrokerSettings) -> "Seal | None":
 def signed(seal: "Seal | None", topic: str, payload: bytes, notes: Notes) -> Notes:
     """Return a message's user properties, with its signature where there is to be one."""
     return notes if seal is None else seal.signed(topic, payload, notes)
+
+
+def checked(seal: "Seal | None", arrival: Arrival) -> Arrival:
+    """Return a message with what is known of who says it, where that is asked for."""
+    return arrival if seal is None else seal.checked(arrival)
 
 
 def overhead(seal: "Seal | None", packet: int) -> int:
