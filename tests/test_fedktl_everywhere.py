@@ -107,7 +107,9 @@ def run(source: Path, generator: Generator, seed: int) -> Ended:
             run_state=beginning,
             on_round_end=lambda closed: made.append(closed.run_state.broadcast),
         )
-    return Ended(made, measurements.accuracy(list(reports.values())))
+    accuracy = measurements.accuracy(list(reports.values()))
+    assert accuracy is not None
+    return Ended(made, accuracy)
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ INFO = AlgorithmInfo(
     paper="Zhang et al. 2024, arXiv:2410.06490",
     variants={"released": {}, "logits": {"guide": "logits", "server_lr": 0.1}},
     rounds=100,
+    plain_sgd=True,
 )
 
 

@@ -34,6 +34,7 @@ INFO = AlgorithmInfo(
     paper="Wang et al., NeurIPS 2020, arXiv:2007.07481",
     variants={"released": {}, "pfllib": PFLLIB},
     same_architecture=True,
+    plain_sgd=True,
 )
 
 

@@ -44,6 +44,7 @@ INFO = AlgorithmInfo(
     paper="Karimireddy et al., ICML 2020, arXiv:1910.06378",
     variants={"released": {}, "pfllib": PFLLIB},
     same_architecture=True,
+    plain_sgd=True,
 )
 
 

@@ -226,7 +226,7 @@ def run_settings(
             name,
             changes,
             [score(summaries[name, number]) for number in range(sweep.seeds)],
-            [summaries[name, number]["final_accuracy"] for number in range(sweep.seeds)],
+            [summaries[name, number]["final_accuracy"] or 0.0 for number in range(sweep.seeds)],
         )
         for name, changes in wanted.items()
     ]

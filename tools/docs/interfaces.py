@@ -159,7 +159,7 @@ def _http() -> str:
     unasked: Any = SimpleNamespace()  # what answers a request; none is made here
     parts = []
     servers = {
-        "edgeloop server": console_api.app(unasked, unasked, unasked),
+        "edgeloop server": console_api.app(unasked, unasked, unasked, unasked),
         "edgeloop aggregator": aggregator_http.app(lambda: unasked, Metrics()),
         "edgeloop ca": authority_http.app(
             unasked, cast(Any, SimpleNamespace(life=timedelta())), lambda: None

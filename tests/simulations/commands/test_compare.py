@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from simulations.commands import compare
+from simulations.results import comparison
 from simulations.results.groups import group_runs
 from simulations.results.runs import find
 from simulations.results.seed_statistics import describe_values
@@ -15,7 +16,7 @@ from tests.simulations.runs_made_by_hand import write_run
 
 def compared(a: Path, b: Path) -> dict[str, Any]:
     (left,), (right,) = group_runs(find([a])), group_runs(find([b]))
-    return compare.compare(left, right)
+    return comparison.compare(left, right)
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def begun(settings: RunSettings, folder: Path) -> Path:
     class KilledError(Exception):
         pass
 
-    def kill(done: int, accuracy: float) -> None:
+    def kill(done: int, accuracy: float | None) -> None:
         if done == 2:
             raise KilledError
 

@@ -27,7 +27,7 @@ from tests.processes import running
 from tests.simulations.engine.test_resume import PROGRAM, lasting, of_clients, untimed
 
 
-def quiet(done: int, accuracy: float) -> None:
+def quiet(done: int, accuracy: float | None) -> None:
     """Watch a run, and say nothing."""
 
 

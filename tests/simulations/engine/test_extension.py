@@ -12,7 +12,7 @@ from simulations.settings import RunSettings
 from tests.simulations.engine.test_resume import lasting, of_clients, untimed
 
 
-def silent(done: int, accuracy: float) -> None:
+def silent(done: int, accuracy: float | None) -> None:
     """Watch nothing."""
 
 

@@ -14,7 +14,7 @@ from simulations.engine.semi_asynchronous import schedule
 from simulations.settings import RunSettings
 
 
-def silent(done: int, accuracy: float) -> None:
+def silent(done: int, accuracy: float | None) -> None:
     """Watch nothing."""
 
 
