@@ -1,6 +1,7 @@
 """Traces a torch module into an ONNX graph."""
 
 import tempfile
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 17
+
+_ALONE = threading.Lock()
+"""torch's exporter is one for the whole process, and so are filters of warnings."""
 
 # torch 2.9 and newer deprecate the exporter that needs only `onnx`, in two places; the new one
 # needs onnxscript and ten times the time, for the same graph.
@@ -39,7 +43,7 @@ def trace_graph(
     """
     import onnx  # when a model is exported, which is at a run's end
 
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, _ALONE, warnings.catch_warnings():
         path = Path(folder, "model.onnx")
         warnings.filterwarnings("ignore", _LEGACY, DeprecationWarning)
         warnings.filterwarnings("ignore", _STATES, UserWarning)
