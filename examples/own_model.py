@@ -26,7 +26,6 @@ run = edgeloop.simulate(
     partition="dirichlet",
     clients=10,
     rounds=5,
-    batch_size=10,
     local_lr=0.05,
     augment="flip",
     out=sys.argv[2],

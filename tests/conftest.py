@@ -13,6 +13,7 @@ from edgeloop import data
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
 from edgeloop.models import SplitModel
+from edgeloop.runtime import plugins
 from edgeloop.runtime.config import BrokerSettings
 from tests import ports
 from tests import postgres as postgresql
@@ -41,6 +42,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _brought_to_one_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test brings by hand is none of the next one's."""
+    held = {group: dict(each) for group, each in plugins._BROUGHT.items()}
+    monkeypatch.setattr(plugins, "_BROUGHT", held)
 
 
 @pytest.fixture

@@ -2,19 +2,24 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from cloud.aggregator.metrics import Metrics
 from cloud.operator.monitor import Monitor
+from edge.serving.answers import Answering
+from edge.serving.http import Server, running
+from edge.serving.measured import Measured
 from tests.cloud.operator.test_monitor import ask
 from tests.cloud.test_metrics import CONTRACT, secured
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| `(\w+)(?:\{([\w,]+)\})?` \| (\w+) \| (.*) \|$", re.MULTILINE)
-FREE = {"task", "run", "algorithm"}
-"""Labels whose values the user chooses."""
+FREE = {"task", "run", "algorithm", "round", "sha256", "status"}
+"""Labels whose values the user chooses, or that are numbers."""
 
 Row = tuple[str, frozenset[str]]
 
@@ -32,8 +37,20 @@ def served(tmp_path: Path) -> list[Metric]:
     metrics.run_started(CONTRACT, secured(tmp_path)[0], None)
     metrics.algorithm_metrics({"margin": 1.0})
     texts = [metrics.exposition().decode(), ask(Monitor().serve("127.0.0.1", 0), "/metrics")[1]]
+    texts.append(of_a_device(tmp_path))
     families = [each for text in texts for each in text_string_to_metric_families(text)]
     return [each for each in families if not each.name.endswith("_created")]
+
+
+def of_a_device(folder: Path) -> str:
+    """Return the metrics of a server of a device's classifier."""
+    classifier = SimpleNamespace(sha256="0" * 64, model=SimpleNamespace(fact=str.upper))
+    models: Any = SimpleNamespace(path=folder / "model.onnx", swaps=1, refused=0, now=classifier)
+    answering = Answering(models, Measured())
+    answering.measured.request("http", 200, 1, 0.01)
+    answering.measured.request("mqtt", 200, 1, 0.01)
+    with running(Server(answering, ("127.0.0.1", 0), most_bytes=1, at_once=1)) as server:
+        return ask(server.server_port, "/metrics")[1]
 
 
 def name_of(family: Metric) -> str:
