@@ -8,6 +8,7 @@ Shape suffixes: B samples, C classes.
 
 import json
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,14 @@ _OUTPUTS = {
     OUTPUT: "higher is better, in the order of the class names; minus infinity for a class that the"
     " model does not know",
 }
+
+
+def _version() -> str:
+    """Return this package's version; "unknown" of a tree that is on the path, and not installed."""
+    try:
+        return edgeloop.__version__
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def completed(
@@ -59,6 +68,7 @@ def completed(
     """
     import onnx  # when a model is exported
 
+    version = _version()
     own = {CLASS_NAMES: list(class_names), SHAPE: list(shape), PIXELS: pixels}
     if own.keys() & facts.keys():
         raise ValueError(f"{sorted(own.keys() & facts.keys())} cannot be facts")
@@ -66,10 +76,10 @@ def completed(
     known = {entry.key: entry.value for entry in model.metadata_props}
     metadata = {name: json.dumps(value) for name, value in own.items()}
     metadata |= {"licence": NOT_STATED, "onnxruntime": RUNTIME, **facts}
-    metadata |= {"version": edgeloop.__version__}
+    metadata |= {"version": version}
     described = {KEY + name: value for name, value in metadata.items()}
     onnx.helper.set_model_props(model, {**known, **described})
-    model.producer_name, model.producer_version = PRODUCER, edgeloop.__version__
+    model.producer_name, model.producer_version = PRODUCER, version
     model.doc_string = about(class_names, facts)
     _describe(model, shape, pixels)
     content: bytes = model.SerializeToString(deterministic=True)
@@ -85,7 +95,7 @@ def about(class_names: Sequence[str], facts: Mapping[str, str]) -> str:
     return (
         f"Classifier of {len(class_names)} classes: {', '.join(class_names)}. Learned by"
         f" {known['device']} in {known['task']} with {known['algorithm']}{run}{round_}, with"
-        f" edgeloop {edgeloop.__version__}. Licence: {facts.get('licence', NOT_STATED)}."
+        f" edgeloop {_version()}. Licence: {facts.get('licence', NOT_STATED)}."
         f" Runs on onnxruntime {RUNTIME}."
     )
 

@@ -20,7 +20,7 @@ from tests.generators.tiny import write_tiny
 
 SHAPE, CLASSES, WIDTH = (1, 16, 16), 4, 8
 LAYERED = "cnn+relu-6"
-FEW = {"server_epochs": 2, "server_steps": 2, "horizon": 10}
+FEW = {"server_epochs": 2, "server_steps": 2, "horizon": 10, "warm_up": 0}
 ONE_HEAD = ["fedcp", "fedgen", "fedgh", "lgfedavg"]
 
 

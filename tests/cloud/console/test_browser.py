@@ -115,7 +115,7 @@ def test_a_slider_goes_through_the_rounds(browser: Any, running: Running) -> Non
     slider.focus()
     page.keyboard.press("ArrowLeft")
     sync_api.expect(image).to_have_attribute("alt", "Image of open after round 1")
-    assert page.evaluate("document.querySelector('.images img').naturalWidth") > 0
+    page.wait_for_function("document.querySelector('.images img').naturalWidth > 0")
     assert page.locator("#chosen").inner_text() == "1"
     page.get_by_label("Number").fill("0")
     sync_api.expect(image).to_have_attribute("alt", "Image of open after round 0")
