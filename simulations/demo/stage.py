@@ -124,6 +124,10 @@ class DemoTask:
             [training]
             architecture = {json.dumps(self.architectures[number])}
             threads = 1
+
+            # Ten agents share one machine here: each makes its classifier once, at the end.
+            [model]
+            every_rounds = 0
             """,
         )
 
