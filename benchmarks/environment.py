@@ -3,7 +3,9 @@
 import json
 import os
 import platform
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -12,9 +14,11 @@ from typing import Any
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError, EdgeloopError
 from edgeloop.runtime import atomic_files
+from edgeloop.runtime.ports import listens
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+POLL_SECONDS = 0.05
 
 
 def run(function: Callable[..., None], name: str) -> int:
@@ -110,3 +114,15 @@ def embed(document: Path, name: str, text: str) -> None:
     if not (start and end):
         raise ConfigError(str(document), f"has no place for {name}", f"add <!-- {name} --> lines")
     atomic_files.write(document, f"{before}{start}\n{text}\n{end}{after}".encode())
+
+
+def until_it_listens(process: "subprocess.Popen[bytes]", port: int) -> None:
+    """Return as soon as a process's port can be dialled.
+
+    Raises:
+        RuntimeError: if the process ends before.
+    """
+    while not listens(port):
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+        time.sleep(POLL_SECONDS)

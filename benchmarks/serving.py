@@ -27,7 +27,7 @@ from benchmarks import environment
 from edge.agent.export import Classifier, export
 from edge.agent.predict import open_model
 from edgeloop.models import build
-from edgeloop.runtime.ports import free_port, listens
+from edgeloop.runtime.ports import free_port
 
 MODELS = (("cnn", (1, 28, 28)), ("cnn", (3, 32, 32)), ("resnet8", (3, 32, 32)))
 BATCHES = (1, 16, 64)
@@ -76,8 +76,7 @@ def _measured(name: str, shape: tuple[int, ...], turns: int) -> dict[int, dict[s
         words = [sys.executable, "-c", SERVE, str(path), "--port", str(port)]
         server = subprocess.Popen(words, stderr=subprocess.DEVNULL)  # noqa: S603
         try:
-            while not listens(port):
-                time.sleep(0.05)
+            environment.until_it_listens(server, port)
             connection = http.client.HTTPConnection("127.0.0.1", port)
             return {batch: _turns(path, connection, batch, turns) for batch in BATCHES}
         finally:

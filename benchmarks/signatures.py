@@ -222,7 +222,7 @@ def mosquitto(folder: Path) -> Iterator[int]:
         bound(broker.command, signal.SIGTERM), stderr=subprocess.DEVNULL
     )
     try:
-        time.sleep(1.0)
+        environment.until_it_listens(process, port)
         yield port
     finally:
         process.terminate()
