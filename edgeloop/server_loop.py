@@ -226,7 +226,7 @@ def _distant(number: int, guard: robust.Guard) -> tuple[Outlier, ...]:
             f"{each.client} ({each.field or 'all of it'}, {each.times:.0f} times the median)"
             for each in found[:_MOST_NAMED]
         )
-        text = "round %d: %d uploads are out of the robust rule's reach, the farthest: %s"
+        text = "round %d: %d uploads are out of the robust rule's reach, or point the other way: %s"
         log.info(text, number, len(found), named, extra={"round": number})
     return tuple(found)
 

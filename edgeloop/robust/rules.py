@@ -32,8 +32,10 @@ DOUBT = 10.0
 LENGTH = 10.0
 """Times the cohort's median length that a vector may have, so that no ordinary one is changed."""
 
-AGREED = 0.5
-"""Median cosine to the mean direction from which on a cohort is of one mind."""
+AGREED = 0.8
+"""Median cosine to the mean direction from which on a cohort is of one mind: in eight rounds of
+the demo's devices FedProto has 0.9, FedTGP 0.85, and FedKTL, whose honest uploads do point apart,
+0.3 to 0.55."""
 
 CLAIM = 10.0
 """Times the median number of samples that an upload may count: who has more data may have more."""

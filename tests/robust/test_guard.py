@@ -15,6 +15,7 @@ from edgeloop.knowledge.weights import WeightsUpload
 from edgeloop.protocol import robust_rules, wire
 from edgeloop.protocol.robust_rules import RobustRule
 from edgeloop.record import Record, RecordedRound
+from edgeloop.robust import rules
 from tests.algorithms import test_contract
 from tests.algorithms.test_contract import Load
 from tests.algorithms.test_hostile import Told, first_rounds, forged, with_floats
@@ -101,6 +102,21 @@ def test_the_default_leaves_out_what_points_the_other_way_from_a_cohort_of_one_m
     left = guard.apply(apart)  # they are not of one mind: nobody is odd
     for name, each in apart.items():
         assert left[name].weights_P.tobytes() == each.weights_P.tobytes()
+
+
+def test_the_default_keeps_what_points_apart_in_a_cohort_that_is_not_of_one_mind() -> None:
+    """As FedKTL's honest uploads do: the median cosine is some 0.6, and one is opposed."""
+    noise = np.random.default_rng(0).normal(size=(7, 50))
+    vectors = [1 + 1.2 * each for each in noise[:6]] + [noise[6] - 0.8]
+    rows = [np.asarray(each, np.float32) for each in vectors]
+    lengths = rules.distances(rows, np.zeros(50))
+    uploads = {f"c{n}": WeightsUpload(9, each) for n, each in enumerate(rows)}
+    left = robust.Guard("norm").apply(uploads)
+    assert list(left) == list(uploads)
+    assert not any(rules.opposed(rows, lengths))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rules, "AGREED", 0.5)
+        assert rules.opposed(rows, lengths) == [False] * 6 + [True]
 
 
 @each_algorithm
