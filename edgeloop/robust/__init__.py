@@ -4,8 +4,8 @@ A rule changes a round's uploads before the algorithm has them, so that every al
 averages them, or learns from them, can be run with each:
 
 - `norm`: what is more than ten times as long as the cohort's median length is shortened to that;
-  what points the other way from a cohort that is of one mind is left out. It is the default: no
-  ordinary run has such uploads, and all else stays as it is, to the bit.
+  what points the other way from a cohort that is of one mind is left out. It is the default: an
+  ordinary run should have no such uploads, and all else stays as it is, to the bit.
 - `clip`: what is farther from the cohort's median than three times the median distance is pulled
   in to the median distance; what is farther than ten times, or points the other way, is left out;
   all else stays as it is, to the bit.
