@@ -155,7 +155,9 @@ class _Ending:
             from edgeloop.gaussian import exporting
         except ImportError as error:
             problem = "an ONNX file is written with onnx, which is not installed"
-            raise NoKnowledgeError("model.onnx", problem, "pip install onnx") from error
+            raise NoKnowledgeError(
+                "model.onnx", problem, "pip install 'edgeloop[edge-lite]'"
+            ) from error
         mixture = self.member.mixture(broadcast)
         found = exporting.classifier(
             self.base.graph,

@@ -30,6 +30,10 @@ CPU = "cpu"
 CLASSIFYING = "edge.agent.statistics_client"
 """The module that computes class statistics."""
 
+LACKS_ONNX = (
+    "makes no classifier file of %s: onnx is not installed; pip install 'edgeloop[edge-lite]'"
+)
+
 
 class NoKnowledgeError(ModelError):
     """A classifier that knows no class: nobody has uploaded anything."""
@@ -119,7 +123,7 @@ def make_task_client(
 
     Raises:
         BaseError: if the task's base does not fit the data, or cannot be run.
-        ConfigError: if there is no such algorithm, or it needs torch or onnx and there is none, or
+        ConfigError: if there is no such algorithm, or it needs torch and there is none, or
             devices of another architecture.
         ModelError: if the device's model does not fit the data, or cannot be private.
     """
@@ -129,9 +133,8 @@ def make_task_client(
     except (ImportError, OSError) as error:
         problem = f"{contract.algorithm} trains a network, and {lack(error)}"
         raise ConfigError("algorithm", problem, "pip install 'edgeloop[edge]'") from error
-    if based and modules.find("onnx") is None:  # it would be missed after the last round
-        problem = f"{contract.algorithm} ends with a file that onnx writes: it is not installed"
-        raise ConfigError("algorithm", problem, "pip install 'edgeloop[edge-lite]'")
+    if based and modules.find("onnx") is None:
+        log.warning(LACKS_ONNX, contract.algorithm)
     made: TaskClient = (
         kind.make_client(contract, settings, share, base_cache.base(contract))
         if based

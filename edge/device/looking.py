@@ -181,8 +181,8 @@ def _of_algorithm(contract: Contract) -> Iterator[Finding]:
         found = f"{contract.algorithm} trains a network, and {why}"
         yield error("algorithm", found, "pip install 'edgeloop[edge]'")
     if based and modules.find("onnx") is None:
-        found = f"{contract.algorithm} ends with a file that onnx writes: it is not installed"
-        yield error("algorithm", found, "pip install 'edgeloop[edge-lite]'")
+        found = "takes part, and makes no classifier file: onnx is not installed"
+        yield warning("model.onnx", found, "pip install 'edgeloop[edge-lite]'")
 
 
 def _of_privacy(device: DeviceSettings, contract: Contract) -> Iterator[Finding]:

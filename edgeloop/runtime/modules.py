@@ -58,7 +58,10 @@ def docstring(module: str) -> str | None:
 
 def _found(name: str, path: Iterable[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
-        found: ModuleSpec | None = finder.find_spec(name, path)  # type: ignore[arg-type]
+        try:
+            found: ModuleSpec | None = finder.find_spec(name, path)  # type: ignore[arg-type]
+        except ModuleNotFoundError:  # what hides a module says so
+            return None
         if found is not None:
             return found
     return None
