@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from edgeloop import algorithms
+
 ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SECTIONS = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
@@ -108,3 +110,8 @@ def test_the_first_five_minutes_name_what_is_there(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (file,) = re.findall(r"-m pytest (\S+)", section)
     assert (ROOT / file).is_file()
+
+
+def test_the_first_page_counts_what_there_is() -> None:
+    (told,) = re.findall(r"\*\*(\d+) algorithms\*\*", (ROOT / "README.md").read_text())
+    assert int(told) == len(algorithms.names())
