@@ -18,6 +18,7 @@ from edgeloop.runtime.config import BrokerSettings
 from tests import ports
 from tests import postgres as postgresql
 from tests.field.cases import CASES
+from tests.forks import Forks, forking
 from tests.world import MODELS, StartBroker, brokers_in
 
 ports.give_everybody_lasting_ports()
@@ -72,6 +73,19 @@ def start_broker(tmp_path: Path) -> Iterator[StartBroker]:
 def broker(start_broker: StartBroker) -> BrokerSettings:
     """A Mosquitto of this test's own."""
     return start_broker().settings
+
+
+@pytest.fixture(scope="session")
+def _forks() -> Iterator[Forks]:
+    with forking() as forks:
+        yield forks
+
+
+@pytest.fixture
+def forks(_forks: Forks) -> Iterator[Forks]:
+    """What starts commands that need not load torch again; a test's end with it."""
+    yield _forks
+    _forks.kill_all()
 
 
 @pytest.fixture(scope="session")

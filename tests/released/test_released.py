@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import subprocess
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from edgeloop.cli.main import main
 from edgeloop.runtime.config import BrokerSettings
-from tests.one_device import EDGELOOP
+from tests.forks import Forks
 
 RELEASED = Path(__file__).with_name("v0_1_0")
 SIMULATE = [
@@ -17,24 +16,23 @@ SIMULATE = [
     *("--set", "server_epochs=2", "--workers", "1", "--rounds", "30", "--history"),
 ]
 ROUNDS = 12
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A copy of all that was left."""
-    return Path(shutil.copytree(RELEASED, tmp_path / "released"))
-
-
-def run(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([EDGELOOP, *words], cwd=place, capture_output=True, text=True, check=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of all that was left, where the commands run."""
+    folder = Path(shutil.copytree(RELEASED, tmp_path / "released"))
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def test_a_killed_simulation_goes_on(place: Path) -> None:
     before = (place / "killed" / "rounds.csv").read_text().splitlines()
     models = place / "killed" / "checkpoint-1" / "models"
     assert models.is_dir()
-    run(place, *SIMULATE, "--out", "killed")
-    run(place, *SIMULATE, "--out", "whole")
+    for name in ("killed", "whole"):
+        assert main([*SIMULATE, "--out", name]) == 0
     after = (place / "killed" / "rounds.csv").read_text().splitlines()
     assert after[:2] == before[:2]  # its header, and the round that the checkpoint has
     gone_on, whole = (
@@ -44,10 +42,11 @@ def test_a_killed_simulation_goes_on(place: Path) -> None:
     assert gone_on == pytest.approx(whole, abs=0.1)  # another processor rounds otherwise
 
 
-def test_a_finished_simulation_is_reported_and_compared(place: Path) -> None:
-    run(place, "report", "finished")
+def test_a_finished_simulation_is_reported_and_compared(place: Path, capsys: Capture) -> None:
+    assert main(["report", "finished"]) == 0
     assert list((place / "finished").glob("*.html"))
-    assert "0 devices better" in run(place, "compare", "finished", "finished").stdout
+    assert main(["compare", "finished", "finished"]) == 0
+    assert "0 devices better" in capsys.readouterr().out
 
 
 FEDKTL = [
@@ -56,49 +55,43 @@ FEDKTL = [
 ]
 
 
-def test_a_simulation_by_another_rule_is_refused(place: Path) -> None:
+def test_a_simulation_by_another_rule_is_refused(place: Path, capsys: Capture) -> None:
     """FedKTL's centroids were means; half a run by each rule would be neither's."""
     for further in ([], ["--variant", "paper"]):
-        words = [EDGELOOP, *FEDKTL, *further, "--out", "fedktl/killed"]
-        done = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
-        assert done.returncode == 2
-        assert "hyperparameters.centroids (nothing there" in done.stderr
-        assert "go on with edgeloop 0.1.0, or name another folder" in done.stderr
-        assert "Traceback" not in done.stderr
+        assert main([*FEDKTL, *further, "--out", "fedktl/killed"]) == 2
+        said = capsys.readouterr().err
+        assert "hyperparameters.centroids (nothing there" in said
+        assert "go on with edgeloop 0.1.0, or name another folder" in said
+        assert "Traceback" not in said
     assert (place / "fedktl" / "killed" / "checkpoint-1").is_dir()
 
 
-def test_a_finished_one_by_another_rule_is_reported_and_compared(place: Path) -> None:
-    run(place, "report", "fedktl/finished")
+def test_a_finished_one_by_another_rule_is_reported_and_compared(
+    place: Path, capsys: Capture
+) -> None:
+    assert main(["report", "fedktl/finished"]) == 0
     words = [word if word != "3000" else "2" for word in FEDKTL]
-    run(place, *words, "--out", "fedktl/today")
-    told = run(place, "compare", "fedktl/finished", "fedktl/today").stdout
-    assert "hyperparameters.centroids" in told
+    assert main([*words, "--out", "fedktl/today"]) == 0
+    assert main(["compare", "fedktl/finished", "fedktl/today"]) == 0
+    assert "hyperparameters.centroids" in capsys.readouterr().out
 
 
 @pytest.mark.broker
-def test_a_task_by_another_rule_is_refused(place: Path, broker: BrokerSettings) -> None:
+def test_a_task_by_another_rule_is_refused(
+    place: Path, broker: BrokerSettings, forks: Forks
+) -> None:
     commands(place, broker.port, "fedktl")
-    words = [EDGELOOP, "aggregator", "--config", "task.toml"]
-    done = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "ledger: holds a state that this edgeloop cannot read" in done.stderr
-    assert "go on with the edgeloop that wrote it" in done.stderr
-    assert "Traceback" not in done.stderr
+    started = forks.start(place, "aggregator", "--config", "task.toml")
+    assert forks.ended(started) == 2
+    said = started.said.read_text()
+    assert "ledger: holds a state that this edgeloop cannot read" in said
+    assert "go on with the edgeloop that wrote it" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.broker
-def test_a_killed_task_goes_on(place: Path, broker: BrokerSettings) -> None:
-    with ExitStack() as stack:
-        processes = [
-            subprocess.Popen([EDGELOOP, *words], cwd=place, stderr=subprocess.PIPE, text=True)
-            for words in commands(place, broker.port)
-        ]
-        for each in processes:
-            stack.callback(each.wait)
-            stack.callback(each.kill)
-        told = [each.communicate(timeout=240)[1] for each in processes]
-    assert [each.returncode for each in processes] == [0, 0, 0], told
+def test_a_killed_task_goes_on(place: Path, broker: BrokerSettings, forks: Forks) -> None:
+    told = forks.all_end_well(place, commands(place, broker.port))
     assert "resumes at round 3" in told[0]
     assert "resumed after round" in told[1]
     summary = json.loads((place / "aggregator" / "summary.json").read_text())
@@ -135,6 +128,7 @@ def commands(place: Path, port: int, algorithm: str = "fedtgp") -> list[list[str
             {broker}
             data = {{ source = "data", client = {client} }}
             training = {{ architecture = "harcnn1-s3", threads = 1 }}
+            model = {{ every_rounds = 0 }}
             """
         )
     return [

@@ -4,9 +4,8 @@ import csv
 import json
 import re
 import shutil
-import subprocess
+import signal
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,9 @@ import pytest
 
 from edgeloop.bases.manifest import digest
 from edgeloop.bases.running import Base
+from edgeloop.cli.main import main
 from edgeloop.runtime.config import BrokerSettings
-from tests.one_device import EDGELOOP
+from tests.forks import Forks
 
 RELEASED = Path(__file__).with_name("v0_1_1")
 BASE = "046e521785d0f8df4a75557410c351f40c7bd1b683968d44c602a819bb4729f0"
@@ -42,14 +42,16 @@ every = pytest.mark.parametrize("algorithm", SIMULATED)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A copy of all that was left."""
-    return Path(shutil.copytree(RELEASED, tmp_path / "released"))
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of all that was left, where the commands run."""
+    folder = Path(shutil.copytree(RELEASED, tmp_path / "released"))
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def simulate(algorithm: str, rounds: int, out: str) -> list[str]:
     asked = (*SIMULATED[algorithm], "--workers", "1", "--rounds", str(rounds), "--history")
-    return [EDGELOOP, "simulate", algorithm, "--data", "data", *asked, "--out", out]
+    return ["simulate", algorithm, "--data", "data", *asked, "--out", out]
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -58,39 +60,39 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 @every
-def test_a_killed_simulation_goes_on(place: Path, algorithm: str) -> None:
+def test_a_killed_simulation_goes_on(place: Path, algorithm: str, forks: Forks) -> None:
     folder = place / algorithm / "killed"
     before = rows(folder)
     stored = json.loads((folder / "checkpoint-1" / "rows.json").read_text())
     words = simulate(algorithm, 3000, f"{algorithm}/killed")
-    with subprocess.Popen(words, cwd=place, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 200
-        while process.poll() is None and len(rows(folder)) <= len(before) + 1:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        process.kill()
-        told = process.communicate()[1]
+    started = forks.start(place, *words)
+    deadline = time.monotonic() + 200
+    while len(rows(folder)) <= len(before) + 1:
+        assert time.monotonic() < deadline, started.said.read_text()
+        time.sleep(0.05)
+    started.stop(signal.SIGKILL)
+    assert forks.ended(started) == -signal.SIGKILL
     after = rows(folder)
-    assert len(after) > len(before) + 1, told
     assert stored
     assert after[: len(stored)] == before[: len(stored)]  # its own rows, and its own times
 
 
 @every
-def test_a_finished_simulation_is_known_and_compared(place: Path, algorithm: str) -> None:
+def test_a_finished_simulation_is_known_and_compared(
+    place: Path, algorithm: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = place / algorithm / "finished"
     words = simulate(algorithm, 2, f"{algorithm}/finished")
-    done = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    if "holds this very run, finished" not in done.stderr:  # a later version than 0.1.1, or torch
-        differing = re.search(r"holds another run: ([^;]+);", " ".join(done.stderr.split()))
-        assert differing is not None, done.stderr
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    if "holds this very run, finished" not in said:  # a later version than 0.1.1, or torch
+        differing = re.search(r"holds another run: ([^;]+);", " ".join(said.split()))
+        assert differing is not None, said
         assert all(
             each.startswith("versions.") for each in re.split(r", (?![^(]*\))", differing[1])
         )
-    words = [EDGELOOP, "compare", str(folder), str(folder)]
-    told = subprocess.run(words, cwd=place, check=True, capture_output=True, text=True).stdout
-    assert "0 devices better" in told
+    assert main(["compare", str(folder), str(folder)]) == 0
+    assert "0 devices better" in capsys.readouterr().out
 
 
 def test_a_base_is_the_same_one(place: Path) -> None:
@@ -101,11 +103,13 @@ def test_a_base_is_the_same_one(place: Path) -> None:
 
 @pytest.mark.broker
 @every
-def test_a_killed_task_goes_on(place: Path, broker: BrokerSettings, algorithm: str) -> None:
+def test_a_killed_task_goes_on(
+    place: Path, broker: BrokerSettings, algorithm: str, forks: Forks
+) -> None:
     ledger = place / algorithm / "device-a" / "privacy.json"
     spent = json.loads(ledger.read_text()) if ledger.exists() else None
     words = commands(place, broker.port, algorithm, ROUNDS)
-    told = together(place, words)
+    told = forks.all_end_well(place, words)
     assert "resumes at round" in told[0]
     assert "resumed after round" in told[1]
     folder = place / algorithm / "aggregator"
@@ -123,27 +127,15 @@ def times(ledger: dict[str, list[dict[str, int]]]) -> int:
 
 
 @pytest.mark.broker
-def test_devices_of_an_ended_run_take_part_in_the_next(place: Path, broker: BrokerSettings) -> None:
+def test_devices_of_an_ended_run_take_part_in_the_next(
+    place: Path, broker: BrokerSettings, forks: Forks
+) -> None:
     shutil.rmtree(place / "fedtgp" / "ended-aggregator")
     device = place / "fedtgp" / "ended-device-a"
     run = json.loads((device / "summary.json").read_text())["run"]
-    together(place, commands(place, broker.port, "fedtgp", 1, "ended-"))
+    forks.all_end_well(place, commands(place, broker.port, "fedtgp", 1, "ended-"))
     assert json.loads((device / "summary.json").read_text())["run"] != run
     assert (device / "previous" / run / "model.onnx").exists()
-
-
-def together(place: Path, words: list[list[str]]) -> list[str]:
-    with ExitStack() as stack:
-        processes = [
-            subprocess.Popen([EDGELOOP, *each], cwd=place, stderr=subprocess.PIPE, text=True)
-            for each in words
-        ]
-        for each in processes:
-            stack.callback(each.wait)
-            stack.callback(each.kill)
-        told = [each.communicate(timeout=240)[1] for each in processes]
-    assert [each.returncode for each in processes] == [0, 0, 0], told
-    return told
 
 
 def commands(
@@ -176,6 +168,7 @@ def commands(
             {broker}
             data = {{ source = "data", client = {client} }}
             {"" if algorithm == "class-statistics" else network}
+            model = {{ every_rounds = 0 }}
             """
         )
     return [

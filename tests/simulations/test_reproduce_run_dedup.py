@@ -1,6 +1,7 @@
 """Runs that several cells or tables ask for: made once, and in all of their folders."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,15 @@ def reproduce(path: Path, out: Path, *further: str) -> None:
     assert main(["reproduce", str(path), "--out", str(out), "--workers", "1", *further]) == 0
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of tables, of which one has a finished run, and the table's file."""
+    place = tmp_path_factory.mktemp("finished")
+    (place / "twins.toml").write_text(TWINS)
+    reproduce(place / "twins.toml", place / "first", "--only", "column=cap 100")
+    return place
+
+
 def rounds(out: Path, name: str) -> Path:
     return out / "runs" / f"{name}-seed-0" / "rounds.csv"
 
@@ -92,10 +102,10 @@ def test_cells_that_are_the_same_run(
 
 
 def test_another_table_has_it(
-    twins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = tmp_path / "all"
-    reproduce(twins, place / "first", "--only", "column=cap 100")
+    place = shutil.copytree(finished, tmp_path / "all")
+    twins = place / "twins.toml"
     capsys.readouterr()
     reproduce(twins, place / "second", "--dry-run")
     assert "1 of 1 runs left" in (said := capsys.readouterr().out)
@@ -125,17 +135,25 @@ def test_another_table_has_it(
     ],
 )
 def test_what_is_not_the_same_is_not_taken(
-    twins: Path, tmp_path: Path, file: str, change: dict[str, Any] | None
+    finished: Path,
+    tmp_path: Path,
+    file: str,
+    change: dict[str, Any] | None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    place = tmp_path / "all"
-    reproduce(twins, place / "first", "--only", "column=5 epochs")
-    held = rounds(place / "first", "5-epochs").with_name(file)
+    place = shutil.copytree(finished, tmp_path / "all")
+    ask = (place / "twins.toml", place / "second", "--only", "column=cap 100", "--dry-run")
+    reproduce(*ask)
+    assert "1 taken from finished tables" in capsys.readouterr().out
+    held = rounds(place / "first", "cap-100").with_name(file)
     if change is None:
         held.unlink()
     else:
         held.write_text(json.dumps({**read(held), **change}))
-    reproduce(twins, place / "second", "--only", "column=5 epochs")
-    assert not rounds(place / "second", "5-epochs").samefile(rounds(place / "first", "5-epochs"))
+    reproduce(*ask)
+    said = capsys.readouterr().out
+    assert "1 of 1 runs left" in said
+    assert "taken from finished tables" not in said
 
 
 def test_a_begun_run_goes_on_by_itself(settings: RunSettings, tmp_path: Path) -> None:

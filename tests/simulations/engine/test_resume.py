@@ -1,8 +1,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,38 +13,30 @@ from simulations.engine.run import simulate
 from simulations.results import clients_table
 from simulations.results.clients_table import ClientRow
 from simulations.settings import RunSettings
-from tests.processes import running
+from tests.forks import Forks
 
 MEASURED = {"seconds_per_round", "seconds", "peak_memory_bytes"}
-PROGRAM = """
-import signal
-from edgeloop.cli.main import main
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
-raise SystemExit(main())
-"""
 ROUNDS = 60
 
 
 def command(settings: RunSettings, folder: Path) -> list[str]:
     words = ["simulate", settings.algorithm, "--data", settings.data, "--width", "16"]
-    words += ["--rounds", str(settings.rounds), "--set", "server_epochs=2", "--workers", "2"]
+    words += ["--rounds", str(settings.rounds), "--set", "server_epochs=2"]
+    words += ["--workers", str(settings.workers)]
     words += ["--models", settings.models] if settings.models else []
     words += ["--cohort", settings.cohort] if settings.cohort else []
-    return [sys.executable, "-c", PROGRAM, *words, "--out", str(folder)]
+    return [*words, "--out", str(folder)]
 
 
-def stop(settings: RunSettings, folder: Path, how: signal.Signals) -> tuple[int, str]:
+def stop(forks: Forks, settings: RunSettings, folder: Path, how: signal.Signals) -> tuple[int, str]:
     """Start a run, stop it after its first checkpoint, and return its exit status and its words."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    words = command(settings, folder)
-    with running(words, stderr=subprocess.PIPE, env=environment) as process:
-        deadline = time.monotonic() + 120
-        while not list(folder.glob("checkpoint-*")) and time.monotonic() < deadline:
-            assert process.poll() is None
-            time.sleep(0.005)
-        process.send_signal(how)
-        _, said = process.communicate(timeout=60)
-    return process.returncode, said
+    started = forks.start(folder.parent, *command(settings, folder))
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("checkpoint-*")):
+        assert time.monotonic() < deadline, started.said.read_text()
+        time.sleep(0.005)
+    os.kill(started.pid, how)
+    return forks.ended(started), started.said.read_text()
 
 
 def lasting(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,9 +63,12 @@ def long(settings: RunSettings, signals: Path) -> RunSettings:
     return settings.model_copy(update={"rounds": ROUNDS, "data": str(signals)})
 
 
-def test_a_killed_run_goes_on_to_the_same_results(long: RunSettings, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_the_same_results(
+    forks: Forks, long: RunSettings, tmp_path: Path
+) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    status, _ = stop(long, killed, signal.SIGKILL)
+    workers = long.model_copy(update={"workers": 2})
+    status, _ = stop(forks, workers, killed, signal.SIGKILL)
     assert status == -signal.SIGKILL
     assert not (killed / "summary.json").exists()
     rounds: list[int] = []
@@ -93,11 +86,11 @@ def test_a_killed_run_goes_on_to_the_same_results(long: RunSettings, tmp_path: P
     assert knowledge[0] == knowledge[1]
 
 
-def test_so_does_one_of_stacked_clients(long: RunSettings, tmp_path: Path) -> None:
+def test_so_does_one_of_stacked_clients(forks: Forks, long: RunSettings, tmp_path: Path) -> None:
     """Their steps are recorded again where the run continues."""
     together = long.model_copy(update={"cohort": "stacked", "models": "harcnn-s1"})
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    stop(together, killed, signal.SIGKILL)
+    stop(forks, together, killed, signal.SIGKILL)
     assert not (killed / "summary.json").exists()
     resumed = simulate(together, killed, lambda done, _: None)
     expected = simulate(together, whole, lambda done, _: None)
@@ -107,8 +100,8 @@ def test_so_does_one_of_stacked_clients(long: RunSettings, tmp_path: Path) -> No
     assert of_clients(killed) == of_clients(whole)
 
 
-def test_ctrl_c_leaves_a_checkpoint(long: RunSettings, tmp_path: Path) -> None:
-    status, words = stop(long, tmp_path / "run", signal.SIGINT)
+def test_ctrl_c_leaves_a_checkpoint(forks: Forks, long: RunSettings, tmp_path: Path) -> None:
+    status, words = stop(forks, long, tmp_path / "run", signal.SIGINT)
     assert status == 130
     assert "run the same command again" in words
     assert "Traceback" not in words
