@@ -14,6 +14,7 @@ from edge.agent.settings import DataSettings, DeviceSettings, ModelSettings, Tra
 from edgeloop import data
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
+from edgeloop.mixing.experts import Mix
 from edgeloop.protocol.task import Opening, round_topic
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
@@ -72,6 +73,7 @@ class Task:
         hyperparameters: its own.
         http: the aggregator's port.
         shuffle: the device's samples.
+        mix: with a model that the device trains alone at the end.
     """
 
     folder: Path
@@ -82,6 +84,7 @@ class Task:
     hyperparameters: Mapping[str, Any] = field(default_factory=lambda: {"server_epochs": EPOCHS})
     http: int = field(default_factory=free_port)
     shuffle: bool = False
+    mix: Mix = "never"
 
     def config(self) -> Path:
         """Write the aggregator's configuration; return its path."""
@@ -115,7 +118,7 @@ class Task:
             folder=self.folder / DEVICE,
             broker=self.broker,
             data=DataSettings(source=str(self.source)),
-            training=TrainingSettings(architecture=ARCHITECTURE, threads=1),
+            training=TrainingSettings(architecture=ARCHITECTURE, threads=1, mix=self.mix),
             model=ModelSettings(every_rounds=0),
         )
 

@@ -36,7 +36,7 @@ def test_one_device_over_mqtt_ends_as_its_simulation_does(
     tmp_path: Path, broker: BrokerSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     source, tiny = write_data(tmp_path / "one"), str(write_tiny(tmp_path / "tiny"))
-    task = Task(tmp_path, source, broker, tiny)
+    task = Task(tmp_path, source, broker, tiny, mix="auto")
     expected = simulated(source, tiny, tmp_path / "simulated", mix="auto")
     with at_work(task.device()) as device:
         summary = json.loads(serve(config.read(task.config(), TaskSettings)).read_text())

@@ -49,7 +49,7 @@ class Private(Task):
 
     def device(self) -> DeviceSettings:
         settings = super().device()
-        training = settings.training.model_copy(update={"architecture": "cnn"})
+        training = settings.training.model_copy(update={"architecture": "cnn", "mix": "auto"})
         return settings.model_copy(update={"training": training})
 
     def ledger(self) -> dict[str, Any]:

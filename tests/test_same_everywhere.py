@@ -44,7 +44,7 @@ class Simulated:
     knowledge: str
 
 
-@pytest.fixture(scope="module", params=["fedtgp", "fedktl", "fedtgp shuffled"])
+@pytest.fixture(scope="module", params=["fedktl", "fedtgp shuffled"])
 def simulated(
     request: pytest.FixtureRequest, world: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Simulated:
@@ -148,7 +148,7 @@ class Deployment:
             folder = "{self.folder / DEVICES[number]}"
             broker = {{ port = {broker.port} }}
             data = {{ source = "{self._world}", client = {number} }}
-            training = {{ architecture = "{MODELS[number]}", threads = 1 }}
+            training = {{ architecture = "{MODELS[number]}", threads = 1, mix = "never" }}
             model = {{ every_rounds = 0 }}
             """,
             DEVICES[number],

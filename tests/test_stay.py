@@ -62,7 +62,7 @@ def test_an_agent_that_stays_takes_part_in_the_next_run(
         stay = true
         broker = {{ port = {broker.port} }}
         data = {{ source = "{source}" }}
-        training = {{ architecture = "resnet4", threads = 1 }}
+        training = {{ architecture = "resnet4", threads = 1, mix = "never" }}
         model = {{ every_rounds = 0 }}
         """
     )

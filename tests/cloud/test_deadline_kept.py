@@ -44,7 +44,7 @@ def _device(task: Task) -> list[str]:
         "folder": str(task.folder / "device"),
         "broker": {"port": task.broker.port},
         "data": {"source": str(task.source)},
-        "training": {"architecture": "cnn", "threads": 1},
+        "training": {"architecture": "cnn", "threads": 1, "mix": "never"},
         "model": {"every_rounds": 0},
     }
     path.write_text(tomli_w.dumps(table))

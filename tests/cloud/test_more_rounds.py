@@ -76,7 +76,7 @@ class Scene:
             folder=self.folder / DEVICES[number],
             broker=self.broker,
             data=DataSettings(source=str(self.source), client=number),
-            training=TrainingSettings(architecture=ARCHITECTURE, threads=1),
+            training=TrainingSettings(architecture=ARCHITECTURE, threads=1, mix="never"),
             model=ModelSettings(every_rounds=0),
         )
 

@@ -57,7 +57,7 @@ def device(world: Path, number: int, broker: BrokerSettings, folder: Path) -> De
         folder=folder / NAMES[number],
         broker=broker,
         data=DataSettings(source=str(world), client=number),
-        training=TrainingSettings(architecture=MODELS[number], threads=1),
+        training=TrainingSettings(architecture=MODELS[number], threads=1, mix="never"),
         model=ModelSettings(every_rounds=0),
     )
 

@@ -135,7 +135,7 @@ def agents_config(task: Task, folder: Path) -> Path:
         f'name = "{DEVICE}"\ntask = "alone"\nfolder = {json.dumps(str(folder))}\n'
         f"broker = {{ port = {task.broker.port} }}\n"
         f"data = {{ source = {json.dumps(str(task.source))} }}\n"
-        'training = { architecture = "resnet4", threads = 1 }\n'
+        'training = { architecture = "resnet4", threads = 1, mix = "never" }\n'
         "model = { every_rounds = 0 }\n"
     )
     return path

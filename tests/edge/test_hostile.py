@@ -85,7 +85,7 @@ def device(broker: BrokerSettings, folder: Path) -> DeviceSettings:
         folder=folder,
         broker=broker,
         data=DataSettings(source="fashion-sample", partition="iid", clients=100),
-        training=TrainingSettings(architecture="cnn", threads=1),
+        training=TrainingSettings(architecture="cnn", threads=1, mix="never"),
         model=ModelSettings(every_rounds=0),
     )
 

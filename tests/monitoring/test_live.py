@@ -17,7 +17,7 @@ import tomli_w
 import yaml
 
 from cloud.generator_service import repository, server
-from edge.agent.settings import DataSettings, DeviceSettings, ModelSettings, TrainingSettings
+from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
 from edgeloop import data
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
@@ -104,7 +104,6 @@ def device(folder: Path, name: str, broker: dict[str, Any], source: Path) -> Dev
         broker=BrokerSettings(**broker),
         data=DataSettings(source=str(source), client=DEVICES.index(name)),
         training=TrainingSettings(architecture="resnet4", threads=1),
-        model=ModelSettings(every_rounds=0),
     )
 
 

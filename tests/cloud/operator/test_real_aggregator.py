@@ -72,7 +72,7 @@ def device(tmp_path: Path, world: Path, broker: BrokerSettings) -> list[str]:
         "folder": str(tmp_path / "device"),
         "broker": {"port": broker.port},
         "data": {"source": str(world), "client": 0},
-        "training": {"architecture": "cnn", "threads": 1},
+        "training": {"architecture": "cnn", "threads": 1, "mix": "never"},
         "model": {"every_rounds": 0},
     }
     config.write_text(tomli_w.dumps(table))

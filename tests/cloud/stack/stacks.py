@@ -56,7 +56,7 @@ def device(number: int, **changes: object) -> dict[str, object]:
         "name": DEVICES[number],
         "task": TASK,
         "data": {"source": "fashion-sample", **shares},
-        "training": {"architecture": "cnn", "threads": 1},
+        "training": {"architecture": "cnn", "threads": 1, "mix": "never"},
         "model": {"every_rounds": 0},
         **changes,
     }
