@@ -1,7 +1,6 @@
 """A small task with class statistics over MQTT, which devices can leave."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from edgeloop.protocol import wire
 from edgeloop.protocol.chunks import Assembler
 from edgeloop.protocol.task import Contract, Opening, broadcast_topic, contract_topic, round_topic
 from edgeloop.runtime.config import BrokerSettings, parse
+from tests import forked
 from tests.bases.tiny import DIMS, tiny_graph
 from tests.devices import Device, Heard, at_work
 from tests.one_device import EDGELOOP, Aggregator, run_aggregator
@@ -135,7 +135,7 @@ class Scene:
             path = self.folder / f"{name}.toml"
             path.write_text(tomli_w.dumps(self.device_table(name)))
         whole = [EDGELOOP, door, "--config", str(path), *flags]
-        return subprocess.run(whole, timeout=120, capture_output=True, text=True, check=False)
+        return forked.run(whole, timeout=120)
 
     def kept(self) -> "Kept":
         """Return what the broker keeps of the task."""
@@ -203,5 +203,5 @@ main(sys.argv[2:])
 def killed_at(step: str, arguments: Sequence[str]) -> None:
     """Run a command that a SIGKILL ends as it comes to a function, `module:name`."""
     command = [sys.executable, "-c", DIE, step, *arguments]
-    ended = subprocess.run(command, timeout=120, env=os.environ, capture_output=True, check=False)
+    ended = forked.run(command, timeout=120)
     assert ended.returncode == -signal.SIGKILL, ended.stderr

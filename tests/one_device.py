@@ -1,7 +1,6 @@
 """A task of one device, of a second or two: over MQTT, and as a simulation; FedKTL at first."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,15 +10,17 @@ from typing import Any
 
 import httpx
 
-from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
+from edge.agent.settings import DataSettings, DeviceSettings, ModelSettings, TrainingSettings
 from edgeloop import data
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
+from edgeloop.mixing.experts import Mix
 from edgeloop.protocol.task import Opening, round_topic
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
 from simulations.engine.run import simulate
 from simulations.settings import RunSettings
+from tests import forked
 from tests.devices import Heard
 
 EDGELOOP = str(Path(sys.executable).with_name("edgeloop"))
@@ -72,6 +73,7 @@ class Task:
         hyperparameters: its own.
         http: the aggregator's port.
         shuffle: the device's samples.
+        mix: with a model that the device trains alone at the end.
     """
 
     folder: Path
@@ -82,6 +84,7 @@ class Task:
     hyperparameters: Mapping[str, Any] = field(default_factory=lambda: {"server_epochs": EPOCHS})
     http: int = field(default_factory=free_port)
     shuffle: bool = False
+    mix: Mix = "never"
 
     def config(self) -> Path:
         """Write the aggregator's configuration; return its path."""
@@ -115,7 +118,8 @@ class Task:
             folder=self.folder / DEVICE,
             broker=self.broker,
             data=DataSettings(source=str(self.source)),
-            training=TrainingSettings(architecture=ARCHITECTURE, threads=1),
+            training=TrainingSettings(architecture=ARCHITECTURE, threads=1, mix=self.mix),
+            model=ModelSettings(every_rounds=0),
         )
 
     def asked(self, path: str) -> httpx.Response | None:
@@ -139,7 +143,7 @@ class Task:
 class Aggregator:
     """An aggregator's process and what it says."""
 
-    process: subprocess.Popen[bytes]
+    process: forked.Forked
     log: Path
 
     def said(self) -> str:
@@ -157,11 +161,6 @@ def aggregator(task: Task) -> Iterator[Aggregator]:
 @contextmanager
 def run_aggregator(config: Path, log: Path, *flags: str) -> Iterator[Aggregator]:
     """Run an aggregator as a process, at most until the block ends."""
-    with log.open("w") as output:
-        command = [EDGELOOP, "aggregator", "--config", str(config), *flags]
-        process = subprocess.Popen(command, stderr=output)
-    try:
+    command = [EDGELOOP, "aggregator", "--config", str(config), *flags]
+    with log.open("w") as output, forked.running(command, stderr=output) as process:
         yield Aggregator(process, log)
-    finally:
-        process.kill()
-        process.wait()

@@ -14,6 +14,7 @@ from edge.agent.settings import DeviceSettings
 from edge.agent.torch_build import CPU_TORCH
 from edgeloop.data import DeviceData
 from edgeloop.runtime.config import parse
+from tests import forked
 from tests.devices import wait_until
 
 PAGES = sorted((Path(__file__).parents[1] / "docs" / "devices").glob("*.md"))
@@ -54,12 +55,8 @@ def test_the_build_for_cpus_is_named_first(name: str) -> None:
 def test_every_option_of_the_commands_is_there() -> None:
     text = "".join(command for page in PAGES for command in blocks(page, "bash"))
     for subcommand in ("init", "install", "doctor"):
-        said = subprocess.run(
-            [str(Path(sys.executable).with_name("edgeloop")), "agent", subcommand, "--help"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        words = [str(Path(sys.executable).with_name("edgeloop")), "agent", subcommand, "--help"]
+        said = forked.run(words, check=True).stdout
         lines = re.findall(rf"edgeloop agent {subcommand} (.*)", text)
         assert lines
         for option in {each for line in lines for each in re.findall(r"--[a-z-]+", line)}:

@@ -21,7 +21,7 @@ from edgeloop import errors
 from edgeloop.cli import stopping
 from edgeloop.cli.main import GROUP, main
 from edgeloop.runtime.ports import free_port
-from tests import fake_broker
+from tests import fake_broker, forked
 from tests.cloud.stack import stacks
 from tests.devices import wait_until
 from tests.test_bad_input import TASK, write
@@ -214,12 +214,12 @@ def _heeds_ctrl_c() -> Iterator[None]:
 
 
 @contextmanager
-def started(words: Sequence[str], log: Path, until: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(words: Sequence[str], log: Path, until: str) -> Iterator[forked.Forked]:
     """Run a command; give the process once it has said something."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with log.open("wb") as output:
         command = [stacks.EDGELOOP, *words]
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+        process = forked.start(command, stdout=output, stderr=output, env=environment)
     try:
         wait_until(lambda: until in log.read_text() or process.poll() is not None, 120)
         assert until in log.read_text(), log.read_text()

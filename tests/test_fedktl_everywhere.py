@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.numpy import load_file
 from cloud.aggregator.service import serve
 from cloud.aggregator.settings import TaskSettings
 from edge.agent.predict import open_model
-from edgeloop import data, generators, server_loop
+from edgeloop import bases, data, generators, server_loop
 from edgeloop.cli.main import main
 from edgeloop.generator import Generator, as_inputs
 from edgeloop.generators.triton import TritonGenerator
@@ -36,7 +37,7 @@ def test_one_device_over_mqtt_ends_as_its_simulation_does(
     tmp_path: Path, broker: BrokerSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     source, tiny = write_data(tmp_path / "one"), str(write_tiny(tmp_path / "tiny"))
-    task = Task(tmp_path, source, broker, tiny)
+    task = Task(tmp_path, source, broker, tiny, mix="auto")
     expected = simulated(source, tiny, tmp_path / "simulated", mix="auto")
     with at_work(task.device()) as device:
         summary = json.loads(serve(config.read(task.config(), TaskSettings)).read_text())
@@ -147,6 +148,8 @@ def test_the_demo_serves_its_generator(tmp_path: Path, capfd: pytest.CaptureFixt
     found = re.search(r"generator: (triton://127\.0\.0\.1:(\d+)/digits)", said)
     assert found is not None
     assert f'generator = "{found[1]}"' in (out / "aggregator.toml").read_text()
+    kept = tomllib.loads((out / "statistics" / "aggregator.toml").read_text())["base"]
+    assert Path(kept).parent == bases.store(), "the next demo on this machine computes none"
     images = load_file(out / "aggregator" / "prototypes.safetensors")["images_NP"]
     assert images.std() > 20
     assert f"report: {out / 'report.html'}" in said
@@ -166,3 +169,4 @@ def test_the_demo_says_what_to_do_where_no_server_is(
         "error: --generator: ended with 2: error: --home: there is no triton"
     )
     assert "run tools/triton.sh" in sentence
+    assert not (tmp_path / "demo" / "statistics" / "aggregator.toml").exists()

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from safetensors.numpy import load_file
 from edge.agent.settings import DeviceSettings
 from edgeloop.privacy.accounting import epsilon, round_cost
 from edgeloop.runtime.config import BrokerSettings, PrivacySettings
+from tests import forked
 from tests.devices import at_work, wait_until
 from tests.one_device import DEVICE, EDGELOOP, Task, aggregator, opens, write_data
 
@@ -49,7 +49,7 @@ class Private(Task):
 
     def device(self) -> DeviceSettings:
         settings = super().device()
-        training = settings.training.model_copy(update={"architecture": "cnn"})
+        training = settings.training.model_copy(update={"architecture": "cnn", "mix": "auto"})
         return settings.model_copy(update={"training": training})
 
     def ledger(self) -> dict[str, Any]:
@@ -70,16 +70,12 @@ def task(tmp_path: Path, broker: BrokerSettings) -> Private:
 
 
 @contextmanager
-def device_process(task: Private) -> Iterator[subprocess.Popen[bytes]]:
+def device_process(task: Private) -> Iterator[forked.Forked]:
     path = task.folder / "device.toml"
     fields = task.device().model_dump(mode="json", exclude_none=True)
     path.write_text(tomli_w.dumps(fields))
-    process = subprocess.Popen([EDGELOOP, "agent", "--config", str(path)])
-    try:
+    with forked.running([EDGELOOP, "agent", "--config", str(path)]) as process:
         yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.broker

@@ -18,12 +18,14 @@ import pytest
 from edgeloop import data, generators
 from edgeloop.bases import building
 from edgeloop.bases.recipe import BaseRecipe
+from tests import forked
 from tests.bases.served import write_base
 from tests.devices import wait_until
 from tests.edge.test_without_torch import COMMAND, words
 from tests.relay import Relay
 from tests.world import MODELS, StartBroker
 
+Process = forked.Forked | subprocess.Popen[bytes]
 EDGELOOP = str(Path(sys.executable).with_name("edgeloop"))
 DEVICES = [f"client-{number:02}" for number in range(len(MODELS))]
 ROUNDS = 2
@@ -64,17 +66,18 @@ def simulated(
         f" --set {key}={json.dumps(value)}" for key, value in NETWORK.items()
     )
     environment = {**os.environ, "EDGELOOP_HOME": str(home), "HOME": str(home)}
-    subprocess.run([EDGELOOP, *command.split()], check=True, timeout=240, env=environment)
+    forked.run([EDGELOOP, *command.split()], check=True, timeout=240, env=environment)
     return out
 
 
 def start(
     stack: ExitStack, folder: Path, name: str, command: Sequence[str], config: str
-) -> "subprocess.Popen[bytes]":
+) -> Process:
     path = folder / f"{name}.toml"
     path.write_text(textwrap.dedent(config))
     with (folder / f"{name}.log").open("w") as log:
-        process = subprocess.Popen([*command, "--config", str(path)], stderr=log)
+        begin = forked.start if command[0] == EDGELOOP else subprocess.Popen
+        process = begin([*command, "--config", str(path)], stderr=log)
     stack.callback(process.wait)
     stack.callback(process.kill)
     return process
@@ -87,7 +90,7 @@ def aggregator(
     base: Path,
     port: int,
     options: Mapping[str, Any],
-) -> "subprocess.Popen[bytes]":
+) -> Process:
     given = ", ".join(f"{key} = {json.dumps(value)}" for key, value in options.items())
     facts = json.loads((world / "config.json").read_text())
     config = f"""
@@ -106,9 +109,7 @@ def aggregator(
     return start(stack, folder, "aggregator", [EDGELOOP, "aggregator"], config)
 
 
-def agent(
-    stack: ExitStack, folder: Path, world: Path, number: int, port: int
-) -> "subprocess.Popen[bytes]":
+def agent(stack: ExitStack, folder: Path, world: Path, number: int, port: int) -> Process:
     config = f"""
         name = "{DEVICES[number]}"
         task = "same"
@@ -121,7 +122,7 @@ def agent(
     return start(stack, folder, DEVICES[number], command, config)
 
 
-def finish(folder: Path, processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+def finish(folder: Path, processes: Sequence[Process]) -> None:
     for process in processes:
         assert process.wait(240) == 0, [each.read_text() for each in folder.glob("*.log")]
 

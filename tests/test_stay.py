@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgeloop.runtime.config import BrokerSettings
+from tests import forked
 from tests.devices import at_work, wait_until
 from tests.one_device import DEVICE, EDGELOOP, ROUNDS, Task, aggregator, write_data
 
@@ -62,12 +62,13 @@ def test_an_agent_that_stays_takes_part_in_the_next_run(
         stay = true
         broker = {{ port = {broker.port} }}
         data = {{ source = "{source}" }}
-        training = {{ architecture = "resnet4", threads = 1 }}
+        training = {{ architecture = "resnet4", threads = 1, mix = "never" }}
+        model = {{ every_rounds = 0 }}
         """
     )
     command = [EDGELOOP, "agent", "--config", str(config), "--name", DEVICE]
     with ExitStack() as stack:
-        agent = subprocess.Popen(command)
+        agent = forked.start(command)
         stack.callback(agent.wait)
         stack.callback(agent.kill)
         for name in ("first", "second"):

@@ -9,9 +9,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from edgeloop import data, generators, models
+from edgeloop import bases, data, generators, models
+from edgeloop.bases import building
+from edgeloop.bases.running import Base
 from edgeloop.cli import console, options
-from edgeloop.errors import RunError
+from edgeloop.errors import BaseError, RunError
 from edgeloop.runtime import atomic_files
 from edgeloop.runtime.ports import free_port
 from simulations.demo import broker, page
@@ -92,6 +94,7 @@ def _shown(stage: DemoTask, triton: bool, paged: bool) -> dict[str, float]:
     stage = replace(stage, stays=paged)
     place, port = stage.folder / "statistics", free_port()
     once = replace(stage, folder=place, algorithm=ONCE, rounds=1, generator=None, http_port=port)
+    once = replace(once, base=_base(stage))
     with ExitStack() as until_shown:
         shown = _page(until_shown, once, stage) if paged else None
         with broker.running_broker(stage.folder) as (name, broker_port):
@@ -106,6 +109,23 @@ def _shown(stage: DemoTask, triton: bool, paged: bool) -> dict[str, float]:
     return found
 
 
+def _base(stage: DemoTask) -> Path | None:
+    """Return the folder of the base in the user's store, where the first demo puts it.
+
+    None for who has no store, or a damaged base in it: the aggregator then computes its own.
+    """
+    shape, classes = stage.federation.shape, len(stage.federation.class_names)
+    generator = generators.load(generators.EMBEDDED)
+    building.load_or_compute(generator, shape, classes, console.say)
+    recipe = building.recipe_for(shape, classes).model_dump_json()
+    try:
+        place = bases.folder_of(bases.cache_name(generator.identity, recipe, shape))
+        Base.read(place)
+    except BaseError:
+        return None
+    return place
+
+
 def _page(stack: ExitStack, once: DemoTask, stage: DemoTask) -> Page:
     """Serve the page until a stack of contexts is left."""
     processes = stack.enter_context(Processes(stage.folder))
@@ -118,20 +138,25 @@ def _learn(
     stage: DemoTask, once: DemoTask, triton: bool, port: int, until_shown: ExitStack
 ) -> None:
     """Run both tasks; aggregators that stay end with a stack of contexts."""
-    begun = time.monotonic()
     with ExitStack() as ending:
         stack = until_shown if stage.stays else ending
+        processes = stack.enter_context(Processes(stage.folder))
+        # What is wrong with a server is said before anything is learned.
+        ready = stack.enter_context(_served(processes, stage, triton))
+        _learn_once(once, port, until_shown)
+        processes.start_task(ready, port)
+        _follow(processes, ready)
+
+
+def _learn_once(once: DemoTask, port: int, until_shown: ExitStack) -> None:
+    begun = time.monotonic()
+    with ExitStack() as ending:
+        stack = until_shown if once.stays else ending
         processes = stack.enter_context(Processes(once.folder))
         console.say("class statistics: one exchange, no network is trained")
         processes.start_task(once, port)
         _follow(processes, once)
     console.say(f"accuracy {once.final_accuracy():.3f} after {time.monotonic() - begun:.0f} s")
-    with ExitStack() as ending:
-        stack = until_shown if stage.stays else ending
-        processes = stack.enter_context(Processes(stage.folder))
-        ready = stack.enter_context(_served(processes, stage, triton))
-        processes.start_task(ready, port)
-        _follow(processes, ready)
 
 
 @contextmanager

@@ -44,6 +44,7 @@ class DemoTask:
         generator: a reference, for an algorithm that needs one.
         http_port: where the aggregator tells its status.
         stays: whether the aggregator stays when the task is done.
+        base: a folder, for an algorithm that needs one.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class DemoTask:
     generator: str | None = None
     http_port: int = field(default_factory=free_port)
     stays: bool = False
+    base: Path | None = None
 
     @property
     def names(self) -> list[str]:
@@ -90,6 +92,7 @@ class DemoTask:
             history = true
             folder = {json.dumps(str(self.folder / "aggregator"))}
             {f"generator = {json.dumps(self.generator)}" if self.generator else ""}
+            {f"base = {json.dumps(str(self.base))}" if self.base else ""}
             {self._hyperparameters()}
 
             [broker]

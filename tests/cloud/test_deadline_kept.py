@@ -1,7 +1,6 @@
 """A restart does not begin a round's deadline anew: it is the ledger's, from when it was opened."""
 
 import sqlite3
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol.task import presence_topic
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
+from tests import forked
 from tests.devices import wait_until
 from tests.one_device import EDGELOOP, Task, run_aggregator, write_data
 
@@ -44,7 +44,8 @@ def _device(task: Task) -> list[str]:
         "folder": str(task.folder / "device"),
         "broker": {"port": task.broker.port},
         "data": {"source": str(task.source)},
-        "training": {"architecture": "cnn", "threads": 1},
+        "training": {"architecture": "cnn", "threads": 1, "mix": "never"},
+        "model": {"every_rounds": 0},
     }
     path.write_text(tomli_w.dumps(table))
     return [EDGELOOP, "agent", "--config", str(path)]
@@ -59,20 +60,15 @@ def test_a_round_whose_time_is_up_is_closed_after_a_restart(
     config = _config(task, {**cohort, "deadline_seconds": 3600})
     log = tmp_path / "aggregator.log"
     topic = presence_topic(NAME, "quiet")  # it is there, so that the round waits for it
-    with MqttConnection(broker, "quiet", [], topic), (tmp_path / "device.log").open("wb") as said:
-        agent = subprocess.Popen(_device(task), stderr=said)
-        try:
-            with run_aggregator(config, log):
-                wait_until(lambda: _answered(task), 60)
-                assert task.status()["round"] == 0
-            with sqlite3.connect(tmp_path / "aggregator" / "ledger.sqlite") as ledger:
-                ledger.execute("UPDATE rounds SET opened = datetime(opened, '-2 hours')")
-            ledger.close()
-            with run_aggregator(config, log):
-                wait_until(lambda: task.status().get("round") == 1, 60)
-        finally:
-            agent.kill()
-            agent.wait()
+    with MqttConnection(broker, "quiet", [], topic), forked.running(_device(task)):
+        with run_aggregator(config, log):
+            wait_until(lambda: _answered(task), 60)
+            assert task.status()["round"] == 0
+        with sqlite3.connect(tmp_path / "aggregator" / "ledger.sqlite") as ledger:
+            ledger.execute("UPDATE rounds SET opened = datetime(opened, '-2 hours')")
+        ledger.close()
+        with run_aggregator(config, log):
+            wait_until(lambda: task.status().get("round") == 1, 60)
 
 
 def _answered(task: Task) -> bool:

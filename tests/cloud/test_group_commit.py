@@ -1,8 +1,5 @@
 """Uploads that wait are written together: all of them are safe before the broker forgets one."""
 
-import os
-import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -27,6 +24,7 @@ from edgeloop.protocol.gathering import Verdict
 from edgeloop.protocol.task import EVICTED, LEFT, presence_topic, receipt_topic, upload_topic
 from edgeloop.protocol.wire import Envelope
 from edgeloop.runtime.config import BrokerSettings
+from tests import forked
 from tests.devices import wait_until
 from tests.postgres import Postgres, reopened
 from tests.world import contract
@@ -127,13 +125,9 @@ def test_a_kill_around_the_commit_of_a_batch_loses_nothing_and_counts_nothing_tw
     for number, name in enumerate(DEVICES):
         say(device, name, answer(name, number))
     assert device.flush(30)
-    root = str(Path(__file__).parents[2])
     command = [sys.executable, "-c", VICTIM, url, str(broker.port), when]
-    environment = {**os.environ, "PYTHONPATH": root}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as victim:
-        assert victim.stdout is not None
-        batch = int(victim.stdout.readline())
-        victim.send_signal(signal.SIGKILL)
+    with forked.speaking(command) as (_, said):
+        batch = int(said.readline())
     assert batch >= 1
     with reopened(url, CONTRACT) as ledger, server(broker) as connection:
         stored = ledger.recall(0)

@@ -1,11 +1,9 @@
 """Several processes take a task's uploads: one receipt each, none lost, none after the round."""
 
-import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -27,6 +25,7 @@ from edgeloop.protocol.gathering import Verdict
 from edgeloop.protocol.receipt import Receipt
 from edgeloop.protocol.task import receipt_topic, upload_topic
 from edgeloop.runtime.config import BrokerSettings
+from tests import forked
 from tests.cloud.test_group_commit import ALGORITHM, CONTRACT, DEVICES, answer, say
 from tests.postgres import Postgres
 
@@ -243,17 +242,12 @@ def test_who_is_killed_loses_nothing(
     url: str, ledger: Ledger, broker: BrokerSettings, device: Device, when: str
 ) -> None:
     command = [sys.executable, "-c", VICTIM, url, str(broker.port), when]
-    with ExitStack() as stack:
-        victim = stack.enter_context(
-            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
-        )
-        stack.callback(victim.kill)
-        assert victim.stdout is not None
-        assert victim.stdout.readline() == "ready\n"
+    with forked.speaking(command) as (victim, said):
+        assert said.readline() == "ready\n"
         for name in DEVICES:
             say(device.connection, name, answer(name))
-        assert int(victim.stdout.readline()) > 0
-        victim.send_signal(signal.SIGKILL)
+        assert int(said.readline()) > 0
+        victim.kill()
         victim.wait()
         assert not device.receipts
         with replica(url, broker):

@@ -1,7 +1,6 @@
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from cloud.aggregator.ledger import Ledger, PastRound, RoundCounts
 from cloud.aggregator.membership import LedgerMembers
 from edgeloop.cohorts.uploads import Upload
 from edgeloop.errors import ConfigError, RunError, TakenError
+from tests import forked
 from tests.postgres import Postgres, reopened
 from tests.world import contract
 
@@ -398,13 +398,10 @@ for number in range(10**9):
 
 def test_a_killed_process_loses_nothing_that_record_had_returned_for(url: str) -> None:
     command = [sys.executable, "-c", VICTIM, url, CONTRACT.model_dump_json()]
-    root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": root}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as victim:
-        assert victim.stdout is not None
-        told = [int(victim.stdout.readline()) for _ in range(25)]
-        victim.send_signal(signal.SIGKILL)
-        told += [int(line) for line in victim.stdout]
+    with forked.speaking(command) as (victim, said):
+        told = [int(said.readline()) for _ in range(25)]
+        victim.kill()
+        told += [int(line) for line in said]
     assert victim.returncode == -signal.SIGKILL
     with reopened(url, CONTRACT) as ledger:
         kept = ledger.recall(0)
@@ -418,16 +415,12 @@ def test_a_killed_process_loses_nothing_that_record_had_returned_for(url: str) -
 
 @SQLITE
 def test_a_killed_process_leaves_no_lock(url: str) -> None:
-    code = VICTIM.split("for number")[0] + "print(flush=True)\nsys.stdin.read()"
+    code = VICTIM.split("for number")[0] + "print(flush=True)\n__import__('time').sleep(600)"
     command = [sys.executable, "-c", code, url, CONTRACT.model_dump_json()]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment) as victim:
-        assert victim.stdout is not None
-        victim.stdout.readline()
+    with forked.speaking(command) as (_, said):
+        said.readline()
         with pytest.raises(TakenError, match="another aggregator is running on it"):
             Ledger.open(url)
-        victim.kill()
     begun(url).close()
 
 

@@ -12,11 +12,11 @@ import pytest
 import tomli_w
 
 from edge.agent.service import Agent
-from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
+from edge.agent.settings import DataSettings, DeviceSettings, ModelSettings, TrainingSettings
 from edge.agent.task_session import load_context
 from edgeloop import data
 from edgeloop.mqtt.connection import Arrival, MqttConnection
-from edgeloop.protocol.task import Contract, contract_topic
+from edgeloop.protocol.task import Contract, Opening, contract_topic, round_topic
 from edgeloop.runtime.config import BrokerSettings
 from tests.devices import Cord, CutError, at_work, wait_until
 from tests.one_device import WIDTH, Aggregator, run_aggregator, simulated, write_data
@@ -76,7 +76,8 @@ class Scene:
             folder=self.folder / DEVICES[number],
             broker=self.broker,
             data=DataSettings(source=str(self.source), client=number),
-            training=TrainingSettings(architecture=ARCHITECTURE, threads=1),
+            training=TrainingSettings(architecture=ARCHITECTURE, threads=1, mix="never"),
+            model=ModelSettings(every_rounds=0),
         )
 
     def run(self, rounds: int) -> dict[str, Any]:
@@ -171,13 +172,21 @@ def test_devices_that_have_stayed_go_on(scene: Scene) -> None:
     assert answered(scene) == [list(DEVICES)] * 2
 
 
+def opens_the_last(arrival: Arrival) -> bool:
+    """Return whether a message opens round 1, which then waits for who hears no more."""
+    if arrival.topic != round_topic(TASK):
+        return False
+    return Opening.model_validate_json(arrival.payload).round >= 1
+
+
 def test_rounds_are_added_while_the_run_goes_on(scene: Scene) -> None:
     with ExitStack() as stack:
-        with scene.aggregator(6) as running:  # it does not end before it is stopped
-            at = [stack.enter_context(at_work(scene.device(number))) for number in range(2)]
-            wait_until(lambda: "round 0 of 6 closed" in running.said())
-        with scene.aggregator(7) as running:
+        with scene.aggregator(2) as running, at_work(scene.device(1), last=opens_the_last):
+            at = [stack.enter_context(at_work(scene.device(0)))]
+            wait_until(lambda: "round 0 of 2 closed" in running.said())
+        with scene.aggregator(3) as running:
+            at.append(stack.enter_context(at_work(scene.device(1))))
             for each in at:
                 each.ended.result(60)
             assert running.process.wait(60) == 0, running.said()
-    assert scene.summary()["knowledge_sha256"] == scene.expected(7)
+    assert scene.summary()["knowledge_sha256"] == scene.expected(3)

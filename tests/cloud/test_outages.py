@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from cloud.aggregator.ledger import Ledger, RoundCounts
 from edgeloop.errors import RunError, StorageError, TakenError
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import listens
+from tests import forked
 from tests.chaos import machine
 from tests.devices import wait_until
 from tests.one_device import EDGELOOP, Aggregator, Task, run_aggregator, write_data
@@ -128,7 +128,7 @@ def test_an_emptied_one_is_no_outage(postgres: Postgres) -> None:
 
 
 @contextmanager
-def agent(task: Task) -> Iterator["subprocess.Popen[bytes]"]:
+def agent(task: Task) -> Iterator[forked.Forked]:
     """Run the task's device as a process."""
     device, path = task.device(), task.folder / "agent.toml"
     path.write_text(
@@ -136,14 +136,14 @@ def agent(task: Task) -> Iterator["subprocess.Popen[bytes]"]:
         f"broker = {{ port = {task.broker.port} }}\n"
         f"data = {{ source = {json.dumps(str(task.source))} }}\n"
         'training = { architecture = "resnet4", threads = 1, mix = "never" }\n'
+        "model = { every_rounds = 0 }\n"
     )
-    with (task.folder / "agent.log").open("wb") as output:
-        process = subprocess.Popen([EDGELOOP, "agent", "--config", str(path)], stderr=output)
-    try:
+    command = [EDGELOOP, "agent", "--config", str(path)]
+    with (
+        (task.folder / "agent.log").open("wb") as output,
+        forked.running(command, stderr=output) as process,
+    ):
         yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def opened(task: Task, running: Aggregator) -> None:

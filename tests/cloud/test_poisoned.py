@@ -42,7 +42,7 @@ def settings(folder: Path, broker: BrokerSettings | None = None) -> TaskSettings
         "rounds": 1,
         "folder": str(folder),
         "hyperparameters": {"server_epochs": 2},
-        "cohort": {"devices": list(DEVICES), "deadline_seconds": 30, "give_up_seconds": 30},
+        "cohort": {"devices": list(DEVICES), "deadline_seconds": 8, "give_up_seconds": 30},
         "broker": {"port": 1 if broker is None else broker.port},
     }
     return parse(table, TaskSettings, "poisoned")

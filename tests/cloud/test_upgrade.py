@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
+from typing import Any
 
 import pytest
 import tomli_w
@@ -20,6 +21,7 @@ from sqlalchemy import create_engine, inspect
 
 from edgeloop.runtime.child_processes import START, bound
 from edgeloop.runtime.config import BrokerSettings
+from tests import forked
 from tests.cloud.stack import stacks
 from tests.cloud.stack.stacks import DEVICES, TASK
 from tests.devices import wait_until
@@ -73,16 +75,17 @@ class Machine:
     def start(self, door: str, name: str, config: Path, code: Path = ROOT) -> "Started":
         log = self._folder / f"{name}.log"
         # Nobody else's signal: neither the terminal's, nor one to the whole group of the tests.
-        command = bound([sys.executable, "-c", START, door, "--config", str(config)], SIGKILL)
+        command = [sys.executable, "-c", START, door, "--config", str(config)]
         environment = {**os.environ, "PYTHONPATH": f"{code}{os.pathsep}{ROOT}"}
+        where: Any = {"env": environment, "cwd": self._folder}
+        process: forked.Forked | subprocess.Popen[bytes]
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                stderr=output,
-                env=environment,
-                cwd=self._folder,
-                start_new_session=True,
-            )
+            if code == ROOT:
+                process = forked.start(command, stderr=output, **where)
+            else:
+                process = subprocess.Popen(
+                    bound(command, SIGKILL), stderr=output, start_new_session=True, **where
+                )
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)
         return Started(process, log)
@@ -96,7 +99,7 @@ class Machine:
 class Started:
     """A process and what it says."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, process: forked.Forked | subprocess.Popen[bytes], log: Path) -> None:
         self.process = process
         self.log = log
 

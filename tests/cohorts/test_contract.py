@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from edge.agent.service import Agent, subscriptions
-from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
+from edge.agent.settings import DataSettings, DeviceSettings, ModelSettings, TrainingSettings
 from edge.agent.task_session import load_context
 from edgeloop import algorithms, data, models
 from edgeloop.client import Client
@@ -57,7 +57,8 @@ def device(world: Path, number: int, broker: BrokerSettings, folder: Path) -> De
         folder=folder / NAMES[number],
         broker=broker,
         data=DataSettings(source=str(world), client=number),
-        training=TrainingSettings(architecture=MODELS[number], threads=1),
+        training=TrainingSettings(architecture=MODELS[number], threads=1, mix="never"),
+        model=ModelSettings(every_rounds=0),
     )
 
 

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from edgeloop.data import ClientData, DeviceSamples, Samples
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.runtime import atomic_files
 from edgeloop.runtime.config import BrokerSettings
+from tests import forked
 from tests.devices import wait_until
 from tests.edge.hand_made import ROUNDS, cloud, device, pairs
 from tests.edge.test_deployment_gate import COUNT, own, write
@@ -150,7 +150,7 @@ def test_killed_before_any_of_its_steps_there_is_a_whole_model(tmp_path: Path, w
             Deployment(folder).put(folder / "model.candidate.onnx")
         (folder / "model.candidate.onnx").write_bytes((models / "r3").read_bytes())
         words = [sys.executable, "-c", KILLED, str(folder), str(deaths + 1), what]
-        code = subprocess.run(words, check=False).returncode
+        code = forked.run(words).returncode
         deployment = Deployment(folder)
         assert deployment.settle() == ""
         found = in_use(folder)
@@ -178,11 +178,11 @@ def test_the_model_of_a_run_before_stays_in_use_and_is_kept(tmp_path: Path) -> N
     assert in_use(tmp_path) == "r2"
 
 
-def started(settings: DeviceSettings, log: Path) -> "subprocess.Popen[bytes]":
+def started(settings: DeviceSettings, log: Path) -> forked.Forked:
     path = settings.folder.with_suffix(".toml")
     path.write_text(tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True)))
     with log.open("wb") as output:
-        return subprocess.Popen([EDGELOOP, "agent", "--config", str(path)], stderr=output)
+        return forked.start([EDGELOOP, "agent", "--config", str(path)], stderr=output)
 
 
 @pytest.mark.broker
@@ -236,11 +236,11 @@ def test_rollback_by_hand(tmp_path: Path) -> None:
     text = f'name = "one"\ntask = "t"\nfolder = "{folder}"\n[data]\nsource = "fashion-sample"\n'
     config.write_text(text)
     words = [EDGELOOP, "agent", "rollback", "--config", str(config)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = forked.run(words)
     assert done.returncode == 0, done.stderr
     assert "is in use" in done.stdout
     assert in_use(folder) == "r1"
-    again = subprocess.run(words, capture_output=True, text=True, check=False)
+    again = forked.run(words)
     assert again.returncode == 2
     assert "has no classifier to go back to" in again.stderr
 

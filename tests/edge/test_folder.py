@@ -20,6 +20,7 @@ from edge.agent.store import AgentState, AgentStore
 from edgeloop.errors import RunError, TakenError, UnavailableError
 from edgeloop.runtime import atomic_files
 from edgeloop.runtime.config import BrokerSettings
+from tests import forked
 from tests.devices import wait_until
 from tests.one_device import DEVICE, EDGELOOP, Task, aggregator, write_data
 
@@ -62,7 +63,7 @@ def test_a_second_agent_ends_with_one_sentence(tmp_path: Path) -> None:
     config.write_text(f'name = "one"\ntask = "shop"\nfolder = "{tmp_path}"\ndata = {{ {data} }}\n')
     command = [EDGELOOP, "agent", "--config", str(config)]
     with hold_folder(tmp_path):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = forked.run(command)
     assert done.returncode == 73
     assert done.stderr.splitlines()[-1] == (
         f"error: folder {tmp_path}: another agent is at work in it; stop that one, or name a"
@@ -134,12 +135,13 @@ def agents_config(task: Task, folder: Path) -> Path:
         f'name = "{DEVICE}"\ntask = "alone"\nfolder = {json.dumps(str(folder))}\n'
         f"broker = {{ port = {task.broker.port} }}\n"
         f"data = {{ source = {json.dumps(str(task.source))} }}\n"
-        'training = { architecture = "resnet4", threads = 1 }\n'
+        'training = { architecture = "resnet4", threads = 1, mix = "never" }\n'
+        "model = { every_rounds = 0 }\n"
     )
     return path
 
 
-def wait_for(path: Path, text: str, process: "subprocess.Popen[bytes]") -> None:
+def wait_for(path: Path, text: str, process: forked.Forked) -> None:
     wait_until(lambda: text in path.read_text() or process.poll() is not None)
     assert text in path.read_text()
 
@@ -153,7 +155,7 @@ def test_an_agent_on_a_full_disk_waits_for_room_and_goes_on(
     words = ["agent", "--config", str(agents_config(task, folder))]
     command = [sys.executable, "-c", PROGRAM, "10000", *words]
     with aggregator(task), log.open("wb") as output:
-        process = subprocess.Popen(command, stderr=output)
+        process = forked.start(command, stderr=output)
         try:
             full = f"folder {folder}: cannot be written (File too large); free space there"
             wait_for(log, full, process)
@@ -177,7 +179,7 @@ def test_a_small_disk_that_grows(tmp_path: Path, broker: BrokerSettings) -> None
     task = Task(tmp_path, write_data(tmp_path / "data"), broker, None, "fedproto", {})
     words = [EDGELOOP, "agent", "--config", str(agents_config(task, small / "device"))]
     with disk(small, "8k"), aggregator(task), log.open("wb") as output:
-        process = subprocess.Popen(words, stderr=output)
+        process = forked.start(words, stderr=output)
         try:
             wait_for(log, "No space left on device); free space there", process)
             subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)  # noqa: S607
@@ -203,7 +205,7 @@ def test_a_disk_that_takes_nothing_is_one_sentence(
     task = Task(tmp_path, write_data(tmp_path / "data"), BrokerSettings(port=1), None)
     words = [EDGELOOP, "agent", "--config", str(agents_config(task, small / "device"))]
     with disk(small, "64k", flags):
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = forked.run(words)
     assert done.returncode == code
     assert done.stderr.splitlines()[-1].startswith(f"error: folder {small / 'device'}: {problem}")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.agent.settings import DataSettings, DeviceSettings, TrainingSettings
+from edge.agent.settings import DataSettings, DeviceSettings, ModelSettings, TrainingSettings
 from edgeloop import algorithms, server_loop
 from edgeloop.algorithms.fedkd import Mentee
 from edgeloop.data import DeviceData, SampleSelection
@@ -85,7 +85,8 @@ def device(broker: BrokerSettings, folder: Path) -> DeviceSettings:
         folder=folder,
         broker=broker,
         data=DataSettings(source="fashion-sample", partition="iid", clients=100),
-        training=TrainingSettings(architecture="cnn", threads=1),
+        training=TrainingSettings(architecture="cnn", threads=1, mix="never"),
+        model=ModelSettings(every_rounds=0),
     )
 
 

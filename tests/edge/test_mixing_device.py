@@ -1,7 +1,6 @@
 """A device that is killed while it mixes starts that again, and ends as it would have."""
 
 import json
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import tomli_w
 from edge.agent.predict import open_model
 from edge.agent.settings import DeviceSettings
 from edgeloop.runtime.config import BrokerSettings
+from tests import forked
 from tests.edge.hand_made import ROUNDS, cloud, device, pairs
 from tests.one_device import EDGELOOP
 
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.broker
 TRAINS = "training alone"
 
 
-def started(settings: DeviceSettings, log: Path) -> "subprocess.Popen[bytes]":
+def started(settings: DeviceSettings, log: Path) -> forked.Forked:
     path = settings.folder.with_suffix(".toml")
     path.write_text(tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True)))
     with log.open("wb") as output:
-        return subprocess.Popen([EDGELOOP, "agent", "--config", str(path)], stderr=output)
+        return forked.start([EDGELOOP, "agent", "--config", str(path)], stderr=output)
 
 
 def ended(settings: DeviceSettings) -> dict[str, Any]:

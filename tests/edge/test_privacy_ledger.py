@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from edge.agent.privacy_ledger import PrivacyLedger
-from edge.agent.settings import DataSettings, DeviceSettings, PolicySettings, TrainingSettings
+from edge.agent.settings import (
+    DataSettings,
+    DeviceSettings,
+    ModelSettings,
+    PolicySettings,
+    TrainingSettings,
+)
 from edge.agent.task_session import DeviceContext, load_context, open_session
 from edgeloop import data
 from edgeloop.client import Release
@@ -110,6 +116,7 @@ def device(
         folder=folder,
         data=DataSettings(source=str(source)),
         training=TrainingSettings(architecture=architecture, threads=1),
+        model=ModelSettings(every_rounds=0),
         privacy=policy,
     )
     return load_context(settings)

@@ -1,6 +1,5 @@
 """An authority's folder: what is killed as it is made is made again, and nothing else ever is."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from cloud.authority.authority import utc
 from cloud.authority.command import init
 from cloud.authority.keys import DEVICES, SERVICES
 from edgeloop.errors import TakenError
+from tests import forked
 
 KILLED = """
 import os, sys
@@ -37,7 +37,7 @@ def test_killed_at_any_file_it_is_made_again(tmp_path: Path) -> None:
     for number in range(20):
         folder = tmp_path / f"{number}"
         words = [sys.executable, "-c", KILLED, str(folder), str(number)]
-        if subprocess.run(words, check=False, capture_output=True).returncode == 0:
+        if forked.run(words).returncode == 0:
             break
         before = files(folder)
         try:

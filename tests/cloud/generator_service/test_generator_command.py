@@ -1,5 +1,4 @@
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from cloud.generator_service import show
 from cloud.generator_service.catalogue import CATALOGUE
 from edgeloop import generators
 from edgeloop.cli import main
+from tests import forked
 from tests.cloud.generator_service import networks
 from tests.cloud.generator_service.states import saved, tiny_state
 from tests.generators.tiny import write_tiny
@@ -162,11 +162,11 @@ def test_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_pickle_through_the_installed_command(tmp_path: Path, home: Path) -> None:
     networks.write_random(tmp_path / "style.pkl", networks.STYLE2)
     words = [EDGELOOP, "generator", "import", "style.pkl", "--name", "style"]
-    refused = subprocess.run(words, capture_output=True, text=True, check=False)
+    refused = forked.run(words)
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: --trust: ")
     assert refused.stderr.count("\n") == 1
-    done = subprocess.run([*words, "--trust"], capture_output=True, text=True, check=True)
+    done = forked.run([*words, "--trust"], check=True)
     assert done.stdout == f"style: identity {generators.load('style').identity}\n"
     assert done.stderr.splitlines()[0] == "reading style.pkl"
     assert [path.name for path in home.iterdir()] == ["style"]

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from edgeloop.bases.remote import INDEX
 from edgeloop.bases.running import Base
 from edgeloop.cli.main import main
 from edgeloop.errors import BaseError, ConfigError
+from tests import forked
 from tests.bases.served import serving, write_base
 from tests.cloud.operator.cluster import wait
 
@@ -33,17 +33,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def served(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(*words: str) -> Iterator[tuple[forked.Forked, str]]:
     """Run `edgeloop base serve`; give the process and its address."""
     command = [EDGELOOP, "base", "serve", "--port", "0", *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        yield process, line.split(" on ")[1].strip()
-    finally:
-        process.kill()
-        process.communicate()
+    with forked.speaking(command) as (process, said):
+        yield process, said.readline().split(" on ")[1].strip()
 
 
 def test_files_are_written_beside_others_and_removed(

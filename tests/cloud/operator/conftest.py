@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ import yaml
 from cloud.aggregator.http import Server, Status, app
 from cloud.aggregator.metrics import Metrics
 from edgeloop.runtime.ports import free_port
+from tests import forked
 from tests.cloud.operator.api_server import ADMIN, ApiServer
 from tests.cloud.operator.cluster import KINDS, NAMESPACE, OPERATOR, Cluster, Object, crd, rules
 from tests.cloud.operator.job_runner import JobRunner
@@ -62,7 +62,7 @@ class Operator:
         log: what it says.
     """
 
-    process: subprocess.Popen[bytes]
+    process: forked.Forked
     log: Path
 
     def kill(self) -> None:
@@ -91,7 +91,7 @@ def start_operator(cluster: Cluster, tmp_path: Path) -> Iterator[StartOperator]:
             output = stack.enter_context(log.open("wb"))
             command = [EDGELOOP, "operator", *_FLAGS, "--identity", identity, *flags]
             environment = {**os.environ, "KUBECONFIG": str(config), "NO_PROXY": "127.0.0.1"}
-            process = subprocess.Popen(command, env=environment, stderr=output)
+            process = forked.start(command, env=environment, stderr=output)
             stack.callback(process.wait)
             stack.callback(process.kill)
             return Operator(process, log)

@@ -45,7 +45,7 @@ def test_every_algorithm_for_devices_is_accepted_with_its_variants() -> None:
 
 
 LEAN = """
-from cloud.operator import acceptance
+from cloud.operator import acceptance, command
 from edgeloop import algorithms
 from tests.cloud.operator.examples import a_task
 

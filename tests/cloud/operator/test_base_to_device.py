@@ -1,7 +1,6 @@
 """A base on its whole way: its object, its server, a task's aggregator, a device that uses it."""
 
 import json
-import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
+from tests import forked
 from tests.bases.served import write_base
 from tests.cloud.operator import test_bases as bases
 from tests.cloud.operator import test_real_aggregator as aggregators
@@ -48,7 +48,7 @@ def test_a_device_computes_on_the_base_that_the_cluster_serves(
         start_operator(*server.flags, "--aggregator-url", f"http://127.0.0.1:{node.port}")
         cluster.create("bases", bases._base(tmp_path / "faces"))
         cluster.create("federatedtasks", wanted)
-        agent = subprocess.Popen(device, stderr=subprocess.DEVNULL)
+        agent = forked.start(device)
         stack.callback(agent.wait)
         stack.callback(agent.kill)
         wait("the end", lambda: cluster.status("shop-floor").get("phase") == "Succeeded", 120)

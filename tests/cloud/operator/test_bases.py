@@ -1,6 +1,5 @@
 """Bases from their creation to their end, with their real servers, and what is fetched."""
 
-import subprocess
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from cloud.operator import base_manifests, bases
 from cloud.operator.base_manifests import BASES
 from cloud.operator.bases import ServerAnswer, ask, seen
 from edgeloop.runtime.ports import free_port
+from tests import forked
 from tests.bases.served import serving, write_base
 from tests.cloud.operator.cluster import Cluster, Object, condition, task, wait
 from tests.cloud.operator.conftest import EDGELOOP, StartOperator
@@ -29,7 +29,7 @@ STATISTICS = {"name": "class-statistics"}
 class Process:
     """The server of a pod."""
 
-    process: subprocess.Popen[bytes]
+    process: forked.Forked
 
     def stop(self) -> None:
         """End it as Kubernetes ends a pod."""
@@ -63,7 +63,7 @@ class Node:
         program, *command = of["spec"]["template"]["spec"]["containers"][0]["command"]
         assert program == "edgeloop"
         places = {BASES: str(self.volume), "0.0.0.0": "127.0.0.1", "9466": str(self.port)}  # noqa: S104
-        return Process(subprocess.Popen([EDGELOOP, *(places.get(each, each) for each in command)]))
+        return Process(forked.start([EDGELOOP, *(places.get(each, each) for each in command)]))
 
     @property
     def flags(self) -> list[str]:

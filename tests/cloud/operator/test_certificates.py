@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import ssl
-import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from cloud.operator import certificates
 from cloud.operator.certificates import Pair, Release, Wanted
 from cloud.operator.command import main
 from edgeloop.errors import ConfigError
+from tests import forked
 from tests.cloud.operator.api_server import ApiServer
 from tests.cloud.operator.cluster import NAMESPACE, OPERATOR, Object
 from tests.cloud.operator.conftest import EDGELOOP, kubeconfig
@@ -131,7 +131,7 @@ def run(api: ApiServer, folder: Path, release: Release) -> dict[str, Object]:
     (folder / "wanted.json").write_text(release.model_dump_json())
     flags = ["--file", str(folder / "wanted.json"), "--namespace", NAMESPACE]
     environment = {**os.environ, "KUBECONFIG": str(config), "NO_PROXY": "127.0.0.1"}
-    subprocess.run([EDGELOOP, "operator", "certificates", *flags], env=environment, check=True)
+    forked.run([EDGELOOP, "operator", "certificates", *flags], env=environment, check=True)
     assert not api.denied
     found = api.store.found("secrets", NAMESPACE)
     return {each["metadata"]["name"]: each for each in found}

@@ -1,7 +1,6 @@
 """A task through its whole life, with a real aggregator, a real broker and a real device."""
 
 import json
-import subprocess
 import tomllib
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from cloud.operator import aggregators
 from cloud.operator.status import AggregatorStatus
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
+from tests import forked
 from tests.cloud.operator.cluster import Cluster, Object, condition, task, wait
 from tests.cloud.operator.conftest import EDGELOOP, StartOperator
 from tests.cloud.operator.kubelet import Kubelet
@@ -23,7 +23,7 @@ from tests.cloud.operator.kubelet import Kubelet
 class Process:
     """The aggregator of a pod."""
 
-    process: subprocess.Popen[bytes]
+    process: forked.Forked
 
     def stop(self) -> None:
         """End it as Kubernetes ends a pod."""
@@ -59,7 +59,7 @@ class Node:
         program, *command = of["spec"]["template"]["spec"]["containers"][0]["command"]
         assert (program, command[-1]) == ("edgeloop", "/etc/edgeloop/task/task.toml")
         with (self.folder / "aggregator.log").open("ab") as log:
-            return Process(subprocess.Popen([EDGELOOP, *command[:-1], config], stderr=log))
+            return Process(forked.start([EDGELOOP, *command[:-1], config], stderr=log))
 
 
 @pytest.fixture
@@ -72,7 +72,8 @@ def device(tmp_path: Path, world: Path, broker: BrokerSettings) -> list[str]:
         "folder": str(tmp_path / "device"),
         "broker": {"port": broker.port},
         "data": {"source": str(world), "client": 0},
-        "training": {"architecture": "cnn", "threads": 1},
+        "training": {"architecture": "cnn", "threads": 1, "mix": "never"},
+        "model": {"every_rounds": 0},
     }
     config.write_text(tomli_w.dumps(table))
     return [EDGELOOP, "agent", "--config", str(config)]
@@ -104,7 +105,7 @@ def test_a_task_with_a_real_aggregator(
         cluster.patch("federatedtasks", "shop-floor", {"spec": {"state": "Paused"}})
         wait("no aggregator is left", lambda: not kubelet.running)
         cluster.patch("federatedtasks", "shop-floor", {"spec": {"state": "Running"}})
-        agent = subprocess.Popen(device, stderr=subprocess.DEVNULL)
+        agent = forked.start(device)
         stack.callback(agent.wait)
         stack.callback(agent.kill)
         wait("the end", lambda: cluster.status("shop-floor")["phase"] == "Succeeded", 120)

@@ -56,9 +56,16 @@ def device(number: int, **changes: object) -> dict[str, object]:
         "name": DEVICES[number],
         "task": TASK,
         "data": {"source": "fashion-sample", **shares},
-        "training": {"architecture": "cnn", "threads": 1},
+        "training": {"architecture": "cnn", "threads": 1, "mix": "never"},
+        "model": {"every_rounds": 0},
         **changes,
     }
+
+
+def of_one_device(rounds: int = 1) -> dict[str, object]:
+    """Return the tables of a task of one device."""
+    cohort = {"devices": [DEVICES[0]]}
+    return {"aggregators": [task(rounds=rounds, cohort=cohort)], "agents": [device(0)]}
 
 
 def write(folder: Path, stack: dict[str, object]) -> Path:

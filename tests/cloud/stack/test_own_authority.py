@@ -83,9 +83,9 @@ def test_a_stack_that_names_no_certificates_has_its_own(
 
 def test_plain_is_asked_for_by_name(tmp_path: Path) -> None:
     broker: dict[str, Any] = {"port": free_ports(1)[0], "plain": True}
-    table = stacks.table(tmp_path, broker=broker)
+    table = stacks.table(tmp_path, broker=broker, **stacks.of_one_device(2))
     with stacks.running(stacks.write(tmp_path, table)) as up:
-        up.wait_for("round 1 of 4: working")
+        up.wait_for("round 1 of 2: working")
         with MqttConnection(BrokerSettings(port=broker["port"]), "x", [], persistent=False):
             pass
     assert not (tmp_path / "stack" / "authority").exists()

@@ -28,7 +28,8 @@ def test_signed_or_in_one_process_it_is_the_same_to_the_bit(tmp_path: Path) -> N
             "name": name,
             "task": TASK,
             "data": {"source": str(source), "client": number},
-            "training": {"architecture": ARCHITECTURE, "threads": 1},
+            "training": {"architecture": ARCHITECTURE, "threads": 1, "mix": "never"},
+            "model": {"every_rounds": 0},
         }
         for number, name in enumerate(NAMES)
     ]

@@ -17,9 +17,9 @@ from edge.device.unit import Service
 from edgeloop.errors import ConfigError, InputError
 from edgeloop.protocol.presence import Presence, State
 from edgeloop.runtime.config import BrokerSettings
+from tests import forked
 from tests.devices import wait_until
 from tests.one_device import EDGELOOP
-from tests.processes import running
 
 ANALYZE = shutil.which("systemd-analyze") or ""
 needs_systemd = pytest.mark.skipif(not ANALYZE, reason="systemd-analyze is not installed")
@@ -106,7 +106,7 @@ def test_an_agent_tells_systemd_and_its_file(tmp_path: Path, broker: BrokerSetti
     words = [EDGELOOP, "agent", "--config", str(config)]
     with (
         listening(tmp_path / "n") as systemd,
-        running(words, env=environment, cwd=tmp_path) as agent,
+        forked.running(words, env=environment, cwd=tmp_path) as agent,
     ):
         said = [systemd.recv(4096).decode()]
         while not (any("WATCHDOG" in each for each in said) and "STATUS=waiting" in said):
@@ -115,17 +115,13 @@ def test_an_agent_tells_systemd_and_its_file(tmp_path: Path, broker: BrokerSetti
         status = tmp_path / "state" / "status.json"
         wait_until(status.exists)
         words = [EDGELOOP, "agent", "status", "--config", str(config), "--json"]
-        told = json.loads(
-            subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
-        )
+        told = json.loads(forked.run(words, check=True, cwd=tmp_path).stdout)
         assert (told["running"], told["state"], told["device"]) == (True, "waiting", "press-1")
         agent.send_signal(signal.SIGTERM)
         assert agent.wait(60) == 0
         while said[-1] != "STOPPING=1":
             said.append(systemd.recv(4096).decode())
-    told = json.loads(
-        subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
-    )
+    told = json.loads(forked.run(words, check=True, cwd=tmp_path).stdout)
     assert (told["running"], told["state"]) == (False, "stopped")
 
 
@@ -157,7 +153,7 @@ def test_settings_are_read_again(tmp_path: Path, broker: BrokerSettings) -> None
     config = write_config(tmp_path, broker.port)
     log = tmp_path / "log"
     words = [EDGELOOP, "agent", "--config", str(config)]
-    with log.open("w") as output, running(words, stderr=output, cwd=tmp_path) as agent:
+    with log.open("w") as output, forked.running(words, stderr=output, cwd=tmp_path) as agent:
         wait_until((tmp_path / "state" / "status.json").exists)
         write_config(tmp_path, broker.port + 1, stay="true")
         agent.send_signal(signal.SIGHUP)
