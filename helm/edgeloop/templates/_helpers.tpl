@@ -154,12 +154,33 @@ terminationGracePeriodSeconds: {{ . }}
 {{- else if ne $root.Values.tls.source "none" }}{{ include "edgeloop.fullname" $root }}-{{ $who }}-tls{{ end }}
 {{- end }}
 
-{{/* Who shows which certificate to the bundled broker, as JSON: name of the secret's part -> common name */}}
+{{/* Who shows which certificate to the bundled broker, as JSON: name of the secret's part -> {name, task} */}}
 {{- define "edgeloop.tls.clients" -}}
-{{- $clients := dict "aggregator" "aggregator" -}}
-{{- if and .Values.agent.enabled (not .Values.agent.certificatePath) }}{{ $_ := set $clients "agent" "agents" }}{{ end -}}
-{{- range .Values.tls.devices }}{{ $_ := set $clients (printf "device-%s" (include "edgeloop.deviceName" .)) . }}{{ end -}}
+{{- $clients := dict "aggregator" (dict "name" "aggregator") -}}
+{{- if and .Values.agent.enabled (not .Values.agent.certificatePath) }}{{ $_ := set $clients "agent" (dict "name" "agents") }}{{ end -}}
+{{- range .Values.tls.devices }}{{ $_ := set $clients (include "edgeloop.tls.device" .) (ternary . (dict "name" .) (kindIs "map" .)) }}{{ end -}}
 {{- toJson $clients }}
+{{- end }}
+
+{{/* The part of a secret's name that stands for a device of tls.devices; one in two tasks has two */}}
+{{- define "edgeloop.tls.device" -}}
+{{- if kindIs "map" . }}device-{{ include "edgeloop.deviceName" (printf "%s.%s" .task .name) }}{{ else }}device-{{ include "edgeloop.deviceName" . }}{{ end }}
+{{- end }}
+
+{{/* The secret with the authority that signs aggregators: tls.crt, tls.key; nothing if the chart has none */}}
+{{- define "edgeloop.authority.secret" -}}
+{{- $own := or (and (eq .Values.tls.source "generated") .Values.broker.enabled) (and (eq .Values.tls.source "cert-manager") (not .Values.tls.certManager.issuerRef.name)) -}}
+{{- if .Values.tls.authoritySecret }}{{ .Values.tls.authoritySecret }}
+{{- else if $own }}{{ include "edgeloop.fullname" . }}-authority{{ end }}
+{{- end }}
+
+{{/* Whether tasks are signed: required, accepted or off */}}
+{{- define "edgeloop.signatures" -}}
+{{- $asked := toString .Values.tls.signatures -}}
+{{- if eq $asked "false" }}off
+{{- else if $asked }}{{ $asked }}
+{{- else if include "edgeloop.authority.secret" . }}accepted
+{{- else }}off{{ end }}
 {{- end }}
 
 {{/* What the broker's certificate is for, as JSON: {"hosts": [...], "addresses": [...]} */}}
