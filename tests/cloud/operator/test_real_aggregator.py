@@ -21,6 +21,7 @@ from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
 from tests.cloud.operator.cluster import Cluster, Object, condition, task, wait
 from tests.cloud.operator.conftest import EDGELOOP, StartOperator
+from tests.cloud.operator.job_runner import JobRunner
 from tests.cloud.operator.kubelet import Kubelet
 from tests.world import mosquitto_with
 
@@ -218,6 +219,12 @@ def test_a_task_that_is_signed_end_to_end(
             stack.callback(agent.kill)
         wait("the end", lambda: cluster.status("shop-floor").get("phase") == "Succeeded", 120)
         status = cluster.status("shop-floor")
+        places = {"/etc/edgeloop/task/task.toml": tmp_path / "task.toml"}
+        with JobRunner(cluster, EDGELOOP, places) as jobs:
+            cluster.delete("federatedtasks", "shop-floor")
+            wait("it is gone", lambda: cluster.get("federatedtasks", "shop-floor") is None)
+        assert len(jobs.ran) == 1, "what takes back what it left shows the aggregator's certificate"
+        assert "LeftBehind" not in [each["reason"] for each in cluster.listed("events")]
     assert (status["progress"], status["participants"]) == ("2/2", 1)
     table = tomllib.loads((tmp_path / "task.toml").read_text())
     assert table["broker"]["signatures"] == "required"
