@@ -53,6 +53,8 @@ class Release(BaseModel):
 
     Attributes:
         authority: the secret with the authority that signs them.
+        devices: the secret with another authority, of who enrols; None for none.
+        access: the secret with tokens for the service that enrols devices; None for none.
         days: how long one holds; it is made anew when a third of that is left.
         certificates: them.
         labels: of the secrets.
@@ -61,6 +63,8 @@ class Release(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     authority: str
+    devices: str | None = None
+    access: str | None = None
     days: Annotated[int, Field(ge=1, le=3650)] = 90
     certificates: tuple[Wanted, ...]
     labels: Annotated[dict[str, str], Field(default_factory=dict)]

@@ -111,7 +111,13 @@ def test_whatever_a_pod_needs_is_there(name: str, manifests: list[Manifest]) -> 
     made = chart.certificates(manifests)
     if made is not None:
         there |= {
-            ("Secret", each) for each in (made.authority, *(c.secret for c in made.certificates))
+            ("Secret", each)
+            for each in (
+                made.authority,
+                made.devices,
+                made.access,
+                *(c.secret for c in made.certificates),
+            )
         }
     there.add(("ServiceAccount", "default"))
     needed = {each for _, pod in pods(manifests) for each in references(pod)}

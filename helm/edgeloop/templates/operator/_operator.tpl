@@ -46,6 +46,7 @@ BROKER_{{ $name }}: {{ . | quote }}
 {{- end }}
 SIGNATURES: {{ include "edgeloop.signatures" . | quote }}
 AUTHORITY_FOLDER: {{ include "edgeloop.operator.authority" . | quote }}
+AUTHORITY_URL: {{ include "edgeloop.authority.url" . | quote }}
 CERTIFICATE_DAYS: {{ .Values.tls.generated.days | quote }}
 DATABASE_SECRET: {{ include "edgeloop.database.secret" . | quote }}
 DATABASE_KEY: {{ include "edgeloop.database.key" . }}
