@@ -15,7 +15,7 @@ TESTERS ?= $(shell $(PYTHON) -c "import os; print(min(16, 1 + (os.cpu_count() or
 # One thread a process: a pool as large as the machine stalls as soon as anything else is busy.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check chaos field-cases soak bench bench-simulation bench-gpu bench-generator docs images images-lock cluster format clean
+.PHONY: help demo test check chaos field-cases soak bench bench-simulation bench-gpu bench-generator docs images images-lock chart cluster format clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -77,6 +77,10 @@ images: ## the four container images; REGISTRY, TAG, PLATFORMS, PUSH=1
 
 images-lock: ## the digests of others' images into images.lock, where their registries can be reached
 	@tools/images_lock.sh
+
+chart: $(VENV)/.dev ## the chart as a package, in dist/; CHART_ARGUMENTS says where it is at home: docs/kubernetes.md
+	@$(HELM)
+	$(BIN)/python tools/package_chart.py --helm "$$HOME/.cache/edgeloop/helm/bin/helm" $(CHART_ARGUMENTS)
 
 cluster: $(VENV)/.dev ## the chart on a real cluster, with a verdict: KUBECONFIG, kind or k3d; else the pods as podman containers
 	@$(HELM)

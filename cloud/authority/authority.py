@@ -50,6 +50,7 @@ class Authority:
         signers: by `DEVICES` and `SERVICES`; an authority may be without the second.
         life: of a device's certificate.
         now: the clock.
+        others: whether others sign services with the same key.
 
     All methods raise StorageError if the database is away for now, RunError if it is damaged.
     """
@@ -60,9 +61,11 @@ class Authority:
         signers: Mapping[str, Signer],
         life: timedelta = LIFE,
         now: Callable[[], datetime] = utc,
+        *,
+        others: bool = False,
     ) -> None:
         self._database, self._signers = database, signers
-        self._life, self._now = life, now
+        self._life, self._now, self._others = life, now, others
         self._refusals = LogRateLimiter(most=REFUSALS)
 
     # ---- what operators do
@@ -243,7 +246,7 @@ class Authority:
         except (ValueError, TypeError, InvalidSignature):
             return None
         with self._database.reading() as connection:
-            holds = registry.holds(connection, shown, self._now())
+            holds = registry.holds(connection, shown, self._now(), others=self._others)
         return of_certificate(shown) if holds else None
 
     def certificate(self, signer: str) -> x509.Certificate:

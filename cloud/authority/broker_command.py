@@ -75,7 +75,7 @@ def acl(
     console.say(rights.rstrip())
 
 
-def sync(
+def sync(  # noqa: PLR0913 - options of a command
     server: Annotated[str, typer.Option(help="The authority: https://HOST:PORT.")],
     folder: Folder,
     token_file: Annotated[Path, typer.Option(help="A viewer's token, on the first line.")],
@@ -84,19 +84,49 @@ def sync(
         typer.Option(help=f"Mosquitto's. [default: {PID} in the folder]", show_default=False),
     ] = None,
     seconds: Annotated[float, typer.Option(min=1, help="Between two looks.")] = 20.0,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(help="The authority of services; the folder then gets both authorities."),
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="End as soon as all files are there.")
+    ] = False,
     log_format: console.LogFormat = "plain",
 ) -> None:
     """Keep the files of a broker on another machine than the authority up to date."""
     logs.configure(log_format)
-    _trusting(folder / f"{SERVICES}.crt")  # what is wrong here is said at once
+    _trusting(ca_file or folder / f"{SERVICES}.crt")  # what is wrong here is said at once
     with console.serving():
         while True:
             try:
-                if fetch_changes(server, folder, first_line(token_file, "--token-file").strip()):
+                if ca_file is not None:
+                    fetch_authorities(server, folder, ca_file)
+                token = first_line(token_file, "--token-file").strip()
+                changed = fetch_changes(server, folder, token)
+                if once:
+                    return
+                if changed:
                     publishing.reload_broker(pid_file or folder / PID)
             except EdgeloopError as error:
                 log.warning("%s; tries again in %.0f s", error, seconds)
             time.sleep(seconds)
+
+
+def fetch_authorities(server: str, folder: Path, trusted: Path) -> None:
+    """Write the certificates of both authorities, whom the broker's listeners trust."""
+    content = _get(server.rstrip("/") + "/v1/authorities", _trusting(trusted), "")
+    try:
+        told = atomic_files.parse_json(content)
+        found = {f"{each}.crt": str(told[each]).encode() for each in (DEVICES, SERVICES)}
+        for pem in found.values():
+            x509.load_pem_x509_certificate(pem)
+    except (LookupError, TypeError, ValueError) as error:
+        raise UnavailableError(server_of(server), "names no authorities", "see to it") from error
+    with atomic_files.writing(folder):
+        for name, pem in found.items():
+            path = folder / name
+            if not path.exists() or path.read_bytes() != pem:
+                atomic_files.write(path, pem, 0o644)
 
 
 def fetch_changes(server: str, folder: Path, token: str) -> bool:
@@ -137,7 +167,8 @@ def _differs(before: bytes, content: bytes) -> bool:
 def _get(url: str, context: ssl.SSLContext, token: str) -> bytes:
     if not url.startswith("https://"):
         raise ConfigError("--server", "is no URL of HTTPS", "write it like https://host:8443")
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_SECONDS, context=context) as answer:  # noqa: S310
             return bytes(answer.read(MOST_ANSWER))

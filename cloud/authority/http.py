@@ -210,7 +210,8 @@ def _operators(
     @api.get("/v1/rights")
     def rights() -> PlainTextResponse:
         admitted = names_of(authority.admitted())
-        return PlainTextResponse(mosquitto_acl(admitted, authority.services(), settings.prefix))
+        services, beside = authority.services(), (settings.prefix, settings.trusted)
+        return PlainTextResponse(mosquitto_acl(admitted, services, *beside))
 
     @api.post("/v1/tokens")
     def make_token(asked: AdmissionRequest, request: Request) -> dict[str, str]:

@@ -99,7 +99,7 @@ def read_key(path: Path, passphrase: str | None = None) -> Key:
         ConfigError: if there is none that can be read, or others may read it.
     """
     content = _content(path, "edgeloop ca init makes one")
-    if path.stat().st_mode & 0o077:
+    if _others_read(path):
         raise ConfigError(str(path), "may be read by others", f"chmod 600 {path}")
     secret = None if passphrase is None else passphrase.encode()
     try:
@@ -115,6 +115,16 @@ def read_key(path: Path, passphrase: str | None = None) -> Key:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ConfigError(str(path), "is no EC key", "give an EC P-256 key")
     return key
+
+
+def _others_read(path: Path) -> bool:
+    """Return whether a key is not its user's alone.
+
+    What Kubernetes mounts is root's, and read by the pod's group, whatever mode was asked for.
+    """
+    about = path.stat()
+    mounted = about.st_uid == 0 and os.geteuid() != 0
+    return bool(about.st_mode & (0o037 if mounted else 0o077))
 
 
 def fits(certificate: Path, key: Path) -> bool:

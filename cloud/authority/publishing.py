@@ -4,7 +4,7 @@ import fcntl
 import logging
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from cloud.authority.authority import Authority, names_of
 from cloud.authority.keys import DEVICES, SERVICES
 from cloud.authority.mosquitto import RIGHTS
 from cloud.authority.rights import mosquitto_acl
+from cloud.authority.settings import AuthoritySettings
 from cloud.authority.signing import pem
 from edgeloop.runtime import atomic_files
 from edgeloop.runtime.repeating import Repeated
@@ -28,7 +29,7 @@ REFRESH = timedelta(days=1)
 """After which a list of revoked certificates is signed anew: it holds for some days."""
 
 
-def write(authority: Authority, folder: Path, prefix: str) -> bool:
+def write(authority: Authority, folder: Path, prefix: str, trusted: Iterable[str] = ()) -> bool:
     """Write what a broker reads, where it has changed; tell whether anything has.
 
     A list is written with a later second than the one before, or OpenSSL would not take it.
@@ -38,7 +39,8 @@ def write(authority: Authority, folder: Path, prefix: str) -> bool:
     """
     with _alone(folder):
         changed = [_write_list(authority, folder, each) for each in (DEVICES, SERVICES)]
-        text = mosquitto_acl(names_of(authority.admitted()), authority.services(), prefix)
+        admitted, services = names_of(authority.admitted()), authority.services()
+        text = mosquitto_acl(admitted, services, prefix, trusted)
         if _content(folder / RIGHTS) != text.encode():
             atomic_files.write(folder / RIGHTS, text.encode(), 0o640)
             changed.append(True)
@@ -109,18 +111,19 @@ def reload_broker(pid_file: Path) -> None:
         log.warning(text, pid_file, error)
 
 
-def publisher(authority: Authority, folder: Path, prefix: str, pid_file: Path | None) -> Repeated:
+def publisher(authority: Authority, folder: Path, settings: AuthoritySettings) -> Repeated:
     """Return what looks again and again at what has changed, and has the broker read it.
 
     Args:
         authority: whose.
         folder: the broker's.
-        prefix: before all topics.
-        pid_file: Mosquitto's; None where others have it read its files.
+        settings: the authority's.
     """
+    pid_file = settings.broker_pid_file  # None where others have it read its files
 
     def publish() -> None:
-        if write(authority, folder, prefix) and pid_file is not None:
+        changed = write(authority, folder, settings.prefix, settings.trusted)
+        if changed and pid_file is not None:
             reload_broker(pid_file)
 
     return Repeated(LOOK_SECONDS, publish, first=True)

@@ -190,11 +190,22 @@ def revoked_serials(
     return [(int(r.serial, 16), as_utc(r.revoked)) for r in connection.execute(query)]
 
 
-def holds(connection: Connection, shown: x509.Certificate, now: datetime) -> bool:
-    """Return whether a certificate is known, and neither revoked nor expired."""
+def holds(
+    connection: Connection, shown: x509.Certificate, now: datetime, *, others: bool = False
+) -> bool:
+    """Return whether a certificate is known, and neither revoked nor expired.
+
+    Args:
+        connection: within a transaction.
+        shown: that an authority of this one's keys has signed.
+        now: the time.
+        others: whether one that is not known holds, too, as long as its dates say.
+    """
     serial = hexadecimal(shown.serial_number)
     known = connection.execute(select(certificates).filter_by(serial=serial)).first()
-    return known is not None and known.revoked is None and now < as_utc(known.expires)
+    if known is None:
+        return others and shown.not_valid_before_utc <= now < shown.not_valid_after_utc
+    return known.revoked is None and now < as_utc(known.expires)
 
 
 def services(connection: Connection, now: datetime) -> list[Identity]:

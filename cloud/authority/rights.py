@@ -18,7 +18,10 @@ OPERATOR = "operator"
 
 
 def mosquitto_acl(
-    devices: Iterable[Identity], services: Iterable[Identity], prefix: str = ""
+    devices: Iterable[Identity],
+    services: Iterable[Identity],
+    prefix: str = "",
+    trusted: Iterable[str] = (),
 ) -> str:
     """Return Mosquitto's file of rights (`acl_file`): who is not in it may do nothing.
 
@@ -26,8 +29,11 @@ def mosquitto_acl(
         devices: who is admitted.
         services: of them aggregators and operators have rights.
         prefix: before all topics.
+        trusted: further users, as the broker calls them, who may read and write all.
     """
     lines = ["# Written by edgeloop; changes are lost."]
+    for user in sorted(trusted):
+        lines += [f"user {user}", f"topic readwrite {prefix}{ROOT}/#"]
     for identity in sorted(services):
         lines += _entry(identity, _of_service(identity), prefix)
     for identity in sorted(devices):

@@ -53,7 +53,8 @@ def opened(folder: Path) -> Iterator[tuple[Authority, AuthoritySettings]]:
     passphrase = settings.passphrase()
     signers = {each: keys.read(folder, each, passphrase) for each in (DEVICES, SERVICES)}
     with closing(Database(settings.database(folder))) as database:
-        yield Authority(database, signers, settings.life), settings
+        others = settings.signed_elsewhere
+        yield Authority(database, signers, settings.life, others=others), settings
 
 
 @contextmanager
@@ -94,7 +95,7 @@ def _publishing(authority: Authority, folder: Path, settings: AuthoritySettings)
     with atomic_files.writing(place):
         place.mkdir(parents=True, exist_ok=True)
     publishing.write_authorities(authority, place)
-    return publishing.publisher(authority, place, settings.prefix, settings.broker_pid_file)
+    return publishing.publisher(authority, place, settings)
 
 
 def _context(authority: Authority, folder: Path, settings: AuthoritySettings) -> ssl.SSLContext:

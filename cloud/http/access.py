@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import re
-import secrets
 import threading
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cloud.http.connections import CERTIFICATE
+from cloud.http.new_tokens import new_token as new_token
 from edgeloop.errors import ConfigError, EdgeloopError
 from edgeloop.runtime.pace import LogRateLimiter
 
@@ -62,12 +62,6 @@ UNKNOWN = Caller("-", Role.nobody)
 
 CALLER = "edgeloop.caller"
 """Key of a request's scope: who asks."""
-
-
-def new_token() -> tuple[str, str]:
-    """Return a new token, and what a file of tokens has of it."""
-    text = "elh-" + secrets.token_urlsafe(32)
-    return text, f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 class Tokens:

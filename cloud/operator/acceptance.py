@@ -52,6 +52,7 @@ class Acceptance:
         found = [] if begun else [wrong_algorithm(task, self.settings.algorithms)]
         found.append(wrong_names(task))
         found += [wrong_resources(task), self._wrong_ingest(task), *self._wrong_secrets(task)]
+        found.append(wrong_signatures(task, self.settings))
         return next((each for each in found if each), None)
 
     def refusal(self, task: Task, wanted: list[Manifest]) -> str | None:
@@ -185,6 +186,18 @@ def secrets_of(task: Task) -> Iterator[tuple[str, str, str]]:
         yield "broker.secretName", broker.secret_name, "broker"
     if broker is not None and broker.password is not None:
         yield "broker.password.secretName", broker.password.secret_name, "broker"
+
+
+def wrong_signatures(task: Task, settings: OperatorSettings) -> str | None:
+    """Return why nobody could sign: a signature is made with the certificate of a connection."""
+    if config.signatures(task, settings) == "off":
+        return None
+    broker = config.broker(task, settings)
+    if broker.secret_name is not None and broker.client_certificates:
+        return None
+    whose = "the operator" if task.spec.broker is None else "broker"
+    problem = f"signatures: {whose} has no certificates to sign with"
+    return f'{problem}; give signatures: "off", or certificates with client certificates'
 
 
 def wrong_secret(field: str, name: str, purpose: str, held: Object | None) -> str | None:

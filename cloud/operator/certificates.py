@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.authority import signing
+from cloud.authority.identity import Identity
 
 CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
 """Keys of a secret, as Kubernetes and cert-manager have them."""
@@ -33,6 +34,7 @@ class Wanted(BaseModel):
     Attributes:
         secret: where it is kept.
         name: its common name.
+        task: the task that a client has the rights of, its organizational unit; empty for none.
         hosts: that it is a server's for; none for a client's.
         addresses: the same, as addresses.
     """
@@ -41,6 +43,7 @@ class Wanted(BaseModel):
 
     secret: str
     name: Annotated[str, Field(min_length=1, max_length=64)]
+    task: Annotated[str, Field(max_length=64)] = ""
     hosts: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
 
@@ -50,6 +53,8 @@ class Release(BaseModel):
 
     Attributes:
         authority: the secret with the authority that signs them.
+        devices: the secret with another authority, of who enrols; None for none.
+        access: the secret with tokens for the service that enrols devices; None for none.
         days: how long one holds; it is made anew when a third of that is left.
         certificates: them.
         labels: of the secrets.
@@ -58,6 +63,8 @@ class Release(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     authority: str
+    devices: str | None = None
+    access: str | None = None
     days: Annotated[int, Field(ge=1, le=3650)] = 90
     certificates: tuple[Wanted, ...]
     labels: Annotated[dict[str, str], Field(default_factory=dict)]
@@ -74,7 +81,7 @@ class Pair:
 def new_authority(name: str, now: datetime) -> Pair:
     """Return an authority that signs itself."""
     key = signing.new_key()
-    subject = _subject(name)
+    subject = Identity("", name).subject
     until = now + timedelta(days=AUTHORITY_DAYS)
     made = signing.unsigned(subject, subject, key.public_key(), now, until)
     made = made.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -84,10 +91,10 @@ def new_authority(name: str, now: datetime) -> Pair:
 
 def signed(wanted: Wanted, authority: Pair, days: int, now: datetime) -> Pair:
     """Return a certificate that an authority signs."""
-    issuer, signer = _read(authority.certificate), _key(authority.key)
+    issuer, signer = _read(authority.certificate), read_key(authority.key)
     key = signing.new_key()
     until = min(now + timedelta(days=days), issuer.not_valid_after_utc)
-    subject = _subject(wanted.name)
+    subject = Identity(wanted.task, wanted.name).subject
     made = signing.unsigned(subject, issuer.subject, key.public_key(), now, until)
     made = made.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     made = made.add_extension(signing.usage(signs=False), critical=True)
@@ -109,14 +116,32 @@ def must_be_made(
     try:
         found = _read(held[CERTIFICATE])
         found.verify_directly_issued_by(_read(authority.certificate))
+        own = read_key(held[KEY]).public_key()
     except (KeyError, ValueError, TypeError, InvalidSignature):
         return True
-    whole = found.not_valid_after_utc - found.not_valid_before_utc
     return (
-        found.subject != _subject(wanted.name)
+        found.subject != Identity(wanted.task, wanted.name).subject
+        or found.public_key() != own
         or _held_names(found) != set(_names(wanted))
-        or found.not_valid_after_utc - now < whole / 3
+        or renewed_at(held[CERTIFICATE]) < now
     )
+
+
+def is_authority(pair: Pair) -> bool:
+    """Return whether a certificate may sign others, and the key is its own."""
+    try:
+        found = _read(pair.certificate)
+        limits = found.extensions.get_extension_for_class(x509.BasicConstraints).value
+        return limits.ca and found.public_key() == read_key(pair.key).public_key()
+    except (ValueError, TypeError, x509.ExtensionNotFound):
+        return False
+
+
+def renewed_at(certificate: bytes) -> datetime:
+    """Return when a certificate, PEM, is to be made anew: with a third of its life left."""
+    found = _read(certificate)
+    whole = found.not_valid_after_utc - found.not_valid_before_utc
+    return found.not_valid_after_utc - whole / 3
 
 
 def _issued_by(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
@@ -126,10 +151,6 @@ def _issued_by(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     except x509.ExtensionNotFound:
         known = kind.from_public_key(issuer.public_key())
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(known)
-
-
-def _subject(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 def _names(wanted: Wanted) -> list[x509.GeneralName]:
@@ -148,7 +169,7 @@ def _read(pem: bytes) -> x509.Certificate:
     return x509.load_pem_x509_certificate(pem)
 
 
-def _key(pem: bytes) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+def read_key(pem: bytes) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
     """Return an authority's key: one of ours, or of a release before, which helm has made."""
     found = load_pem_private_key(pem, None)
     if not isinstance(found, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):

@@ -13,6 +13,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from pydantic import ValidationError
 
+from cloud.http.new_tokens import new_token
 from cloud.operator import certificates, cluster
 from cloud.operator.certificates import AUTHORITY, CERTIFICATE, KEY, Pair, Release, Wanted
 from edgeloop.errors import ConfigError, UnavailableError
@@ -91,7 +92,15 @@ class Secrets:
             self.api.patch_namespaced_secret(name, self.namespace, kept)
         return {key: base64.b64decode(each) for key, each in (found.data or {}).items()}
 
-    def put(self, name: str, data: Mapping[str, bytes], device: str | None, *, new: bool) -> None:
+    def put(
+        self,
+        name: str,
+        data: Mapping[str, bytes],
+        device: str | None,
+        *,
+        new: bool,
+        kind: str = "kubernetes.io/tls",
+    ) -> None:
         """Write a secret."""
         text: dict[str, bytes | str] = {
             key: base64.b64encode(each).decode() for key, each in data.items()
@@ -101,7 +110,7 @@ class Secrets:
             labels[DEVICE] = device
         body = client.V1Secret(
             metadata=client.V1ObjectMeta(name=name, labels=labels, annotations=KEPT),
-            type="kubernetes.io/tls",
+            type=kind,
             data=text,
         )
         if new:
@@ -119,6 +128,10 @@ def bring_about(release: Release, secrets: Secrets, now: datetime) -> list[str]:
         now: the time.
     """
     authority = _authority(release.authority, secrets, now)
+    if release.devices is not None:
+        _authority(release.devices, secrets, now)
+    if release.access is not None:
+        _access(release.access, secrets)
     made = []
     for wanted in release.certificates:
         held = secrets.get(wanted.secret)
@@ -138,6 +151,21 @@ def _authority(name: str, secrets: Secrets, now: datetime) -> Pair:
     made = certificates.new_authority(name, now)
     secrets.put(name, _data(made), None, new=True)
     return made
+
+
+def _access(name: str, secrets: Secrets) -> None:
+    """Make tokens for HTTP, once: a viewer's for the broker, an operator's for people."""
+    if secrets.get(name) is None:
+        secrets.put(name, new_tokens(), None, new=True, kind="Opaque")
+
+
+def new_tokens() -> dict[str, bytes]:
+    """Return a secret's keys: `viewer.token`, `operator.token`, and the file that knows both."""
+    made = {who: new_token() for who in ("viewer", "operator")}
+    lines = "".join(f"{who} {who} {digest}\n" for who, (_, digest) in made.items())
+    return {f"{who}.token": text.encode() for who, (text, _) in made.items()} | {
+        "tokens": lines.encode()
+    }
 
 
 def _data(pair: Pair) -> dict[str, bytes]:

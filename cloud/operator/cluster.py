@@ -3,18 +3,19 @@
 import json
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from kubernetes import client, config, watch
+from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
 from urllib3.exceptions import HTTPError
 
-from cloud.operator import drift
+from cloud.operator import drift, following
+from cloud.operator.following import FOLLOWED, NO_CONTENT, SECONDS, plain
 from cloud.operator.informers import Informer
-from cloud.operator.objects import APPLIED, OURS
+from cloud.operator.objects import APPLIED
 from cloud.operator.spec import GROUP, VERSION
 from edgeloop.errors import ConfigError, UnavailableError
 
@@ -38,27 +39,11 @@ KINDS = {
     "FederatedTask": f"{GROUP}/{VERSION}",
     "Generator": f"{GROUP}/{VERSION}",
 }
-_SECONDS = 30.0  # that an answer may take
-_WATCH_SECONDS = 300  # after which the API server ends a watch, and another one begins
 _SYNC_SECONDS = 10.0  # that the first lists are waited for
 
 _NO_CACHE = f"{os.devnull}/none"
 """Where no file can be: without it the client takes a cluster's kinds from one that an earlier
 process left in the temporary folder, by its address alone, and any other user may have left it."""
-
-_NO_CONTENT = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-"""Asks for the metadata of secrets alone."""
-
-_FOLLOWED = {
-    **{kind: {"label_selector": OURS} for kind in ("ConfigMap", "Job", "Pod", "Service")},
-    **{
-        kind: {"label_selector": OURS}
-        for kind in ("Deployment", "PersistentVolumeClaim", "StatefulSet")
-    },
-    **{kind: {} for kind in ("Base", "Device", "FederatedTask", "Generator")},
-    "Event": {"field_selector": "type=Warning"},
-}
-"""What is watched in every namespace: by the parameters of the request."""
 
 
 def error_message(error: ApiException) -> str:
@@ -120,9 +105,9 @@ class Cluster:
         configuration.connection_pool_maxsize = 256  # each watch keeps its connection
         followed = _discovered(client.ApiClient(configuration))
         for namespace in namespaces:
-            for kind, which in _FOLLOWED.items():
+            for kind in FOLLOWED:
                 resource = followed.get(api_version=KINDS[kind], kind=kind)
-                informer = _informer(resource, f"{kind}s in {namespace}", namespace, which)
+                informer = following.informer(resource, f"{kind}s in {namespace}", namespace, kind)
                 self._informers[kind, namespace] = informer
                 informer.start()
         deadline = time.monotonic() + _SYNC_SECONDS
@@ -133,7 +118,7 @@ class Cluster:
         """Take over an object as somebody has just seen it, unless a newer state is known."""
         informer = self._informers.get((kind, held["metadata"]["namespace"]))
         if informer is not None:
-            informer.learn(held)
+            informer.learn({"metadata": held["metadata"]} if kind == "Secret" else held)
 
     def read(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return an object as the watches tell it; None if there is none."""
@@ -166,20 +151,35 @@ class Cluster:
         selector = ",".join(f"{key}={value}" for key, value in (labels or {}).items())
         return self._ask(kind, namespace, label_selector=selector or None)
 
+    def read_followed(self, kind: str, namespace: str, name: str) -> Object | None:
+        """Return an object as a watch tells it; None if none tells of it."""
+        informer = self._informer(kind, namespace)
+        return None if informer is None else informer.get(name)
+
     def secret(self, namespace: str, name: str) -> Object | None:
         """Return a secret's metadata, and not what is in it; None if there is none."""
         found = self._ask(
             "Secret",
             namespace,
             field_selector=f"metadata.name={name}",
-            header_params={"Accept": _NO_CONTENT},
+            header_params={"Accept": NO_CONTENT},
         )
         return found[0] if found else None
+
+    def secret_data(self, namespace: str, name: str) -> Mapping[str, str]:
+        """Return what is in a secret that the operator has written; nothing if it is gone."""
+        try:
+            found = self._resources["Secret"].get(
+                name=name, namespace=namespace, _request_timeout=SECONDS
+            )
+        except NotFoundError:
+            return {}
+        return plain(found).get("data") or {}
 
     def has_storage_class(self, name: str) -> bool | None:
         """Return whether there is a StorageClass; None if the operator may not ask."""
         try:
-            self._storage_classes.get(name=name, _request_timeout=_SECONDS)
+            self._storage_classes.get(name=name, _request_timeout=SECONDS)
         except NotFoundError:
             return False
         except ApiException as error:
@@ -217,7 +217,7 @@ class Cluster:
         """
         namespace = pod["metadata"]["namespace"]
         self._resources["Pod"].create(
-            body=pod, namespace=namespace, dry_run="All", _request_timeout=_SECONDS
+            body=pod, namespace=namespace, dry_run="All", _request_timeout=SECONDS
         )
 
     def ensure(self, wanted: Iterable[Object]) -> None:
@@ -243,13 +243,13 @@ class Cluster:
             namespace=manifest["metadata"]["namespace"],
             field_manager=MANAGER,
             force_conflicts=True,
-            _request_timeout=_SECONDS,
+            _request_timeout=SECONDS,
             **more,
         )
-        plain = _plain(made)
+        found = plain(made)
         if not more:
-            self.learn(manifest["kind"], plain)
-        return plain
+            self.learn(manifest["kind"], found)
+        return found
 
     def _informer(self, kind: str, namespace: str) -> Informer | None:
         """Return what follows a kind; None while it does not know all objects."""
@@ -257,8 +257,8 @@ class Cluster:
         return informer if informer is not None and informer.is_current else None
 
     def _ask(self, kind: str, namespace: str, **which: Any) -> list[Object]:
-        found = self._resources[kind].get(namespace=namespace, **which, _request_timeout=_SECONDS)
-        items: list[Object] = _plain(found)["items"]
+        found = self._resources[kind].get(namespace=namespace, **which, _request_timeout=SECONDS)
+        items: list[Object] = plain(found)["items"]
         return items
 
     def delete(self, kind: str, namespace: str, name: str) -> None:
@@ -268,7 +268,7 @@ class Cluster:
                 name=name,
                 namespace=namespace,
                 propagation_policy="Background",
-                _request_timeout=_SECONDS,
+                _request_timeout=SECONDS,
             )
         except NotFoundError:
             return
@@ -281,36 +281,16 @@ class Cluster:
                 name=name,
                 namespace=namespace,
                 content_type="application/merge-patch+json",
-                _request_timeout=_SECONDS,
+                _request_timeout=SECONDS,
             )
         except NotFoundError:
             return
-        self.learn(kind, _plain(told))
+        self.learn(kind, plain(told))
 
 
 def _discovered(api: client.ApiClient) -> Any:
     """Return the kinds that the cluster has now."""
     return DynamicClient(api, cache_file=_NO_CACHE).resources
-
-
-def _informer(resource: Any, what: str, namespace: str, which: Mapping[str, str]) -> Informer:
-    def listed() -> Object:
-        return _plain(resource.get(namespace=namespace, **which, _request_timeout=_SECONDS))
-
-    def watched(version: str) -> Iterator[Object]:
-        return iter(
-            watch.Watch().stream(
-                resource.get,
-                namespace=namespace,
-                **which,
-                resource_version=version,
-                timeout_seconds=_WATCH_SECONDS,
-                serialize=False,
-                _request_timeout=(_SECONDS, _WATCH_SECONDS + _SECONDS),
-            )
-        )
-
-    return Informer(what, listed, watched)
 
 
 def _key(manifest: Object) -> tuple[str, str, str]:
@@ -320,8 +300,3 @@ def _key(manifest: Object) -> tuple[str, str, str]:
 
 def _digest(manifest: Object) -> str:
     return str(manifest["metadata"]["annotations"][APPLIED])
-
-
-def _plain(found: Any) -> Object:
-    plain: Object = found.to_dict()
-    return plain

@@ -17,6 +17,7 @@ from cloud.operator.generators import Generators
 from cloud.operator.monitor import Monitor
 from cloud.operator.removals import Removals
 from cloud.operator.settings import OperatorSettings
+from cloud.operator.task_certificates import TaskCertificates
 from cloud.operator.tasks import Tasks
 from cloud.operator.triton import Triton
 from edgeloop.cli import console, options
@@ -104,7 +105,8 @@ def _work(
     place = settings.triton_pods or settings.triton
     writable = settings.repository_claim and settings.generator_image
     triton = Triton(place, settings.answer_seconds) if place and writable else None
-    tasks, removals = Tasks(found, settings), Removals(found, settings)
+    certificates = TaskCertificates(found, settings)
+    tasks, removals = Tasks(found, settings, certificates), Removals(found, settings, certificates)
     generators, interval = Generators(found, settings, triton), settings.interval_seconds
     bases = Bases(found, settings)
 

@@ -7,12 +7,16 @@ import tomli_w
 
 from cloud.operator import objects
 from cloud.operator.settings import METRICS_PORT, OperatorSettings
-from cloud.operator.spec import Broker, Password, Store, Task
+from cloud.operator.spec import Broker, Meta, Password, Store, Task
+from edgeloop.runtime.config import Signing
 
 FOLDER = "/var/lib/edgeloop"
 """Where a task's volume is in the aggregator's container."""
 
 TLS = "/etc/edgeloop/tls"
+DEVICES = "devices.crt"
+"""Of a secret for a broker: the authority that signs devices."""
+DEVICES_FILE = f"{TLS}/{DEVICES}"
 STORE = "/etc/edgeloop/store"
 STORE_FILE = f"{STORE}/url"
 PASSWORD = "/etc/edgeloop/broker"  # noqa: S105 - where it is
@@ -108,11 +112,52 @@ def table(
         "hyperparameters": {
             name: scalar(value) for name, value in spec.algorithm.hyperparameters.items()
         },
-        "broker": _broker(broker(task, settings)),
+        "broker": {**_broker(broker(task, settings)), **_signing(task, settings)},
+        **_authority(task, settings),
         "cohort": _cohort(task),
         "http": {"host": "0.0.0.0", "port": METRICS_PORT, "linger": True},  # noqa: S104 - a pod's own
         **_trace(settings),
     }
+
+
+def signatures(task: Task, settings: OperatorSettings) -> Signing:
+    """Return whether a task's messages are signed, and checked.
+
+    The operator's word is for its own broker: at another one, who signs devices is the task's to
+    say.
+    """
+    if task.spec.signatures is not None:
+        return task.spec.signatures
+    return settings.signatures if task.spec.broker is None else "off"
+
+
+def signs_certificate(task: Task, settings: OperatorSettings) -> bool:
+    """Return whether the operator makes the certificate of a task's aggregator."""
+    own = task.spec.broker is None and settings.authority_folder is not None
+    return own and signatures(task, settings) != "off"
+
+
+def certificate_name(task: Meta) -> str:
+    """Return the name of the secret with the certificate of a task's aggregator."""
+    return f"{task.name}-aggregator-tls"
+
+
+def _signing(task: Task, settings: OperatorSettings) -> dict[str, Any]:
+    """Return the keys of the `[broker]` table that say who is believed."""
+    asked = signatures(task, settings)
+    if asked == "off":
+        return {}
+    known = {} if _asks(task, settings) else {"devices_file": DEVICES_FILE}
+    return {"signatures": asked, **known}
+
+
+def _authority(task: Task, settings: OperatorSettings) -> dict[str, Any]:
+    return {"authority": settings.authority_url} if _asks(task, settings) else {}
+
+
+def _asks(task: Task, settings: OperatorSettings) -> bool:
+    """Return whether a task's aggregator asks the authority that devices enrol at."""
+    return settings.authority_url is not None and signs_certificate(task, settings)
 
 
 def _trace(settings: OperatorSettings) -> dict[str, Any]:
@@ -180,7 +225,9 @@ def broker(task: Task, settings: OperatorSettings) -> Broker:
     return Broker(
         host=settings.broker_host,
         port=settings.broker_port,
-        secret_name=settings.broker_secret,
+        secret_name=certificate_name(task.metadata)
+        if signs_certificate(task, settings)
+        else settings.broker_secret,
         client_certificates=settings.broker_client_certificates,
         username=settings.broker_username,
         password=None if secret is None else Password(secret_name=secret, key=key),

@@ -11,8 +11,10 @@ from pydantic import ValidationError
 from cloud.operator import cluster, config, forgetting, jobs, manifests, objects, pods
 from cloud.operator.cluster import Cluster, Object
 from cloud.operator.manifests import ResolvedTask
+from cloud.operator.references import NotReadyError
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Meta, Store, Task
+from cloud.operator.task_certificates import TaskCertificates
 from cloud.operator.tasks import KIND, WAITING, first_problem, initial_config, utc
 
 _TERMINATING = "it is being terminated"
@@ -36,11 +38,13 @@ class Removals:
     Attributes:
         cluster: where they are.
         settings: the operator's.
+        certificates: of their aggregators, which the job shows to the broker.
         now: the clock.
     """
 
     cluster: Cluster
     settings: OperatorSettings
+    certificates: TaskCertificates
     now: Callable[[], str] = utc
 
     def remove(self, namespace: str, name: str, seconds: float) -> str | None:
@@ -90,6 +94,7 @@ class Removals:
         name = wanted["metadata"]["name"]
         job = self.cluster.read_now("Job", meta.namespace, name)
         if job is None:
+            self._sign(task.called(held["name"]))
             self.cluster.ensure([self._file(task, held, store)])
             self.cluster.apply(wanted)
         elif (end := jobs.job_outcome(job)) == "Complete":
@@ -97,6 +102,15 @@ class Removals:
         elif end == "Failed" or self._overdue(job):
             raise LeftBehindError(self._why(meta.namespace, name))
         return f"job {name}"
+
+    def _sign(self, task: Task) -> None:
+        """See that the job has the certificate that its aggregator had."""
+        try:
+            if (foreign := self.certificates.foreign(task)) is not None:
+                raise LeftBehindError(foreign)
+            self.certificates.ensure(task, self.now())
+        except NotReadyError as error:
+            raise LeftBehindError(str(error)) from error
 
     def _file(self, task: Task, held: dict[str, Any], store: Store | None) -> Object:
         """Return the object with the aggregator's file, which somebody may have changed."""

@@ -1,11 +1,12 @@
 """What an operator is told by its flags and its environment."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from edgeloop.runtime.config import Option, Port, Seconds, Settings
+from edgeloop.runtime.config import Option, Port, Seconds, Settings, Signing
 from edgeloop.runtime.logs import Format
 
 METRICS_PORT = 9464
@@ -58,6 +59,16 @@ class OperatorSettings(Settings):
     """Prefix of all topics, such as plant-3/."""
     broker_client_id_prefix: Annotated[str | None, Option(default="")] = None
     """Prefix of all client ids."""
+    authority_folder: Annotated[Path | None, Option(default="")] = None
+    """Folder with tls.crt and tls.key of the authority that signs aggregators' certificates."""
+    authority_url: Annotated[
+        Annotated[str, Field(pattern="^https://[^/]")] | None, Option(default="")
+    ] = None
+    """Authority that devices enrol at: aggregators ask it whom it has signed and revoked."""
+    certificate_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    """Days that an aggregator's certificate holds; it is renewed with a third of them left."""
+    signatures: Signing = "off"
+    """Whether tasks at the operator's broker are signed, if they do not say it themselves."""
     database_secret: Annotated[str | None, Option(default="")] = None
     """Secret with a PostgreSQL URL; without it, SQLite."""
     database_key: str = "url"

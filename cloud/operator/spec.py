@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from edgeloop.protocol.robust_rules import RobustChoice
+from edgeloop.runtime.config import Signing
 
 GROUP, VERSION = "edgeloop.io", "v1alpha1"
 
@@ -176,6 +177,7 @@ class TaskSpec(Part):
     store: Store | None = None
     storage: Storage = Storage()
     broker: Broker | None = None
+    signatures: Signing | None = None
     ingest: Ingest | None = None
     retries: int = 10
     resources: Annotated[Resources, Field(default_factory=lambda: Resources.model_validate({}))]

@@ -26,6 +26,7 @@ from cloud.operator.selection import Selection
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Base, Device, Generator, Meta, Selector, Task
 from cloud.operator.status import Observation, PodObservation
+from cloud.operator.task_certificates import TaskCertificates
 from edgeloop.runtime import wording
 
 KIND = "FederatedTask"
@@ -62,11 +63,13 @@ class Tasks:
     Attributes:
         cluster: where they are.
         settings: the operator's.
+        certificates: of their aggregators.
         now: the clock.
     """
 
     cluster: Cluster
     settings: OperatorSettings
+    certificates: TaskCertificates
     now: Callable[[], str] = utc
 
     def reconcile(self, namespace: str, name: str) -> ReconcileResult | None:
@@ -102,6 +105,8 @@ class Tasks:
                 return Observation(refused=refused, selection=selected)
             choice = self._choice(task, held)
             refused = self._refused(task, held, choice)
+            if refused is None:
+                self.certificates.ensure(task, self.now())
         except references.NotReadyError as error:
             return Observation(obstacle=str(error), waits=error.reason)
         table = choice.table(task, self.settings)
@@ -176,6 +181,8 @@ class Tasks:
 
     def _refused(self, task: Task, held: dict[str, Any] | None, choice: ResolvedTask) -> str | None:
         """Return why what a task asks for now is not done; None if it is."""
+        if foreign := self.certificates.foreign(task):
+            return foreign
         if status.is_over(task):
             return None
         acceptance = Acceptance(self.cluster, self.settings)

@@ -128,14 +128,27 @@ def completed(device: DeviceSettings, folder: Path) -> DeviceSettings:
     if (facts.task, facts.name) != (device.task, device.name):
         problem = f"is that of {facts.name} of {facts.task}"
         raise ConfigError("enrolment", problem, "give name and task as they were enrolled")
+    return device.model_copy(update={"broker": connecting(facts, folder, device.broker)})
+
+
+def connecting(facts: Facts, folder: Path, given: BrokerSettings) -> BrokerSettings:
+    """Return how a device of a folder connects, and signs.
+
+    Args:
+        facts: of the folder.
+        folder: with its key and certificates.
+        given: what is set there counts before what the authority has said.
+
+    Raises:
+        ConfigError: if both together are no `[broker]` table.
+    """
     names = {"ca_file": AUTHORITY, "certificate_file": CERTIFICATE, "key_file": KEY}
     told: dict[str, object] = {key: folder / name for key, name in names.items()}
     told["signatures"] = "required"
     told["revoked_files"] = (folder / REVOKED,)
-    given = device.broker.model_dump(include=device.broker.model_fields_set)
-    table = {"host": facts.broker_host, "port": facts.broker_port, **told, **given}
-    broker = parse(table, BrokerSettings, "broker")
-    return device.model_copy(update={"broker": broker})
+    own = given.model_dump(include=given.model_fields_set)
+    table = {"host": facts.broker_host, "port": facts.broker_port, **told, **own}
+    return parse(table, BrokerSettings, "broker")
 
 
 def fetch_revoked(folder: Path) -> None:

@@ -4,9 +4,10 @@ import asyncio
 import json
 import resource
 import secrets
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,10 +22,19 @@ from edgeloop.mqtt.leaving import contract_at
 from edgeloop.protocol.task import Contract, contract_topic
 from edgeloop.runtime import atomic_files
 from edgeloop.runtime import config as config_files
-from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.config import BrokerSettings, first_line
+
+if TYPE_CHECKING:
+    from edge.fleet.identities import Identities
 
 CONTRACT_SECONDS = 30.0
 """For an aggregator that has just been started to publish its contract."""
+
+FIRST = "device-00000"
+"""Of the tasks that `--write-task` writes: it reads the contract where nobody is enrolled yet."""
+
+RIGHTS_SECONDS = 10.0
+"""An authority looks every five seconds, and a broker elsewhere asks it."""
 
 SPARE = 64
 """Descriptors of a process besides its connections."""
@@ -53,6 +63,17 @@ def fleet(  # noqa: PLR0913 - options of a command
         int | None,
         typer.Option(min=1, max=65_535, help="Port of the broker, instead of the file's."),
     ] = None,
+    identities: Annotated[
+        Path | None,
+        typer.Option(help="A folder of identities, one a device: they show certificates and sign."),
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option(help="The authority, for devices without an identity yet.")
+    ] = None,
+    ca_fingerprint: Annotated[str | None, typer.Option(help="Of the authority.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A token that admits them all, on the first line.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the numbers to a JSON file.")] = None,
     write_task: Annotated[
         Path | None,
@@ -68,8 +89,12 @@ def fleet(  # noqa: PLR0913 - options of a command
         console.say(f"written: {write_task}; start it with edgeloop aggregator --config")
         return
     _allow_connections(devices)
-    contract = _contract(settings, task)
-    plan = Plan(contract, names_of(contract, devices), Answers(contract, size), spread)
+    known = _identities(identities, task, settings, (server, ca_fingerprint, token_file))
+    contract = _contract(settings, task, known)
+    names = names_of(contract, devices)
+    brokers = {} if known is None else {name: known.broker(name) for name in names}
+    _wait_for_rights(known)
+    plan = Plan(contract, names, Answers(contract, size), spread, brokers)
     found = _run(plan, settings, out)
     if not found.connected:
         problem = next(iter(found.failures), "cannot be reached")
@@ -98,13 +123,51 @@ def _allow_connections(devices: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
 
 
-def _contract(broker: BrokerSettings, task: str) -> Contract:
+def _identities(
+    folder: Path | None,
+    task: str,
+    given: BrokerSettings,
+    authority: tuple[str | None, str | None, Path | None],
+) -> "Identities | None":
+    """Return the devices' identities; None where they have none, and nothing is signed."""
+    server, fingerprint, token = authority
+    if folder is None:
+        if any(authority):
+            remedy = "give --identities FOLDER, where the devices' identities are kept"
+            raise ConfigError("--server", "admits devices, whose keys must be kept", remedy)
+        return None
+    from edge.fleet.identities import REMEDY, Enrolling, Identities, Place, pinned
+
+    if not any(authority):
+        return Identities(folder, task, None, given)
+    if server is None or fingerprint is None or token is None:
+        raise ConfigError("--server", "is one of three that go together", REMEDY)
+    place = Place.of(server)
+    text = first_line(token, "--token-file").strip()
+    return Identities(folder, task, Enrolling(place, pinned(place, fingerprint), text), given)
+
+
+def _wait_for_rights(identities: "Identities | None") -> None:
+    """Give the authority time to tell the broker of devices that have just enrolled."""
+    if identities is not None and identities.new:
+        number = len(identities.new)
+        console.say(f"{number} enrolled; waits {RIGHTS_SECONDS:.0f} s for the broker to know them")
+        time.sleep(RIGHTS_SECONDS)
+        identities.new.clear()
+
+
+def _contract(broker: BrokerSettings, task: str, identities: "Identities | None") -> Contract:
+    """Return the task's contract, as the first of the devices reads it."""
     name = f"edgeloop.fleet.{secrets.token_hex(4)}"
+    if identities is not None:
+        broker = identities.first() or identities.broker(FIRST)
+        _wait_for_rights(identities)
     with MqttConnection(broker, name, [contract_topic(task)], persistent=False) as connection:
         contract = contract_at(connection, task, CONTRACT_SECONDS)
-    if contract.signatures == "required":
-        problem = f"{task} takes signed answers only, and a fleet has no certificates"
-        raise ConfigError("task", problem, 'give signatures = "accepted" in its [broker] table')
+    if contract.signatures == "required" and identities is None:
+        problem = f"{task} takes signed answers only, and a fleet without identities signs nothing"
+        remedy = "give --identities FOLDER, with --server, --ca-fingerprint and --token-file"
+        raise ConfigError("task", problem, remedy)
     return contract
 
 

@@ -6,10 +6,10 @@ nothing, and what it costs is to be what the other end takes.
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
@@ -59,12 +59,14 @@ class Plan:
         devices: whose part it plays.
         answers: what they say.
         spread: seconds within which a round's answers leave, each at a random time.
+        brokers: how a device connects that has an identity of its own, by its name.
     """
 
     contract: Contract
     devices: tuple[str, ...]
     answers: Answers
     spread: float = 0.0
+    brokers: Mapping[str, BrokerSettings] = field(default_factory=dict)
 
 
 class FleetDevice:
@@ -115,6 +117,9 @@ class FleetDevice:
         return self._backoff.pause()
 
     def _arrived(self, arrival: Arrival) -> None:
+        if arrival.trust.refusal:
+            self._fleet.measured.failed(f"not believed: {arrival.trust.refusal}")
+            return
         if arrival.topic == self._receipts:
             self._hear_receipt(arrival.payload)
             return
@@ -207,7 +212,10 @@ class Fleet:
     async def run(self) -> None:
         """Connect, answer every round of the task, and part."""
         begun = self.measured.clock()
-        devices = [FleetDevice(name, self, self._broker) for name in self.plan.devices]
+        brokers = self.plan.brokers
+        devices = [
+            FleetDevice(name, self, brokers.get(name, self._broker)) for name in self.plan.devices
+        ]
         tending = asyncio.create_task(_tend(devices))
         try:
             for device in devices:

@@ -15,10 +15,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edgeloop.mqtt.messages import Arrival, properties
 from edgeloop.mqtt.paho_client import PahoClient
+from edgeloop.mqtt.sealing import checked, overhead, seal_of, signed
 from edgeloop.runtime.config import LEAST_CHUNK_BYTES, BrokerSettings
 from edgeloop.runtime.tracing import NONE, Notes
-
-_PACKET_HEAD = 1024  # bytes of a packet besides its payload
 
 
 class Heard(NamedTuple):
@@ -47,11 +46,11 @@ class LoopClient:
         will: the topic on which the broker says "offline", retained, when it vanishes.
 
     Raises:
-        BrokerError: if the password or a certificate cannot be read.
+        BrokerError: if the password or a certificate cannot be read, to connect or to sign with.
     """
 
     def __init__(self, broker: BrokerSettings, client_id: str, heard: Heard, will: str) -> None:
-        self._broker, self._heard = broker, heard
+        self._broker, self._heard, self._seal = broker, heard, seal_of(broker)
         self._limit = broker.chunk_bytes
         self._loop = asyncio.get_running_loop()
         self._client = client = PahoClient(broker, client_id)
@@ -94,7 +93,8 @@ class LoopClient:
 
     def publish(self, topic: str, payload: bytes, retain: bool = False, notes: Notes = NONE) -> int:
         """Send a packet at least once; return its number, with which `taken` is called."""
-        sent, place = properties(notes, None), self._client.full(topic)
+        told = signed(self._seal, topic, payload, notes)
+        sent, place = properties(told, None), self._client.full(topic)
         return self._client.publish(place, payload, qos=1, retain=retain, properties=sent).mid
 
     def end(self) -> None:
@@ -135,7 +135,8 @@ class LoopClient:
         self._client.heed_receive_maximum(found)
         packet = getattr(found, "MaximumPacketSize", None) or self._broker.chunk_bytes
         least = min(self._broker.chunk_bytes, packet)
-        self._limit = max(least, LEAST_CHUNK_BYTES) - _PACKET_HEAD
+        least = max(least, LEAST_CHUNK_BYTES)
+        self._limit = least - overhead(self._seal, least)
         self._heard.up(str(reason) if reason.is_failure else None)
 
     def _on_disconnect(
@@ -150,9 +151,9 @@ class LoopClient:
 
     def _on_message(self, client: Client, _data: Any, message: MQTTMessage) -> None:
         notes = dict(getattr(message.properties, "UserProperty", ()))
-        self._heard.arrived(
-            Arrival(self._client.bare(message.topic), bytes(message.payload), lambda: None, notes)
-        )
+        topic, payload = self._client.bare(message.topic), bytes(message.payload)
+        arrival = Arrival(topic, payload, lambda: None, notes)
+        self._heard.arrived(checked(self._seal, arrival))
         client.ack(message.mid, message.qos)
 
     def _on_publish(

@@ -1,6 +1,7 @@
 """A rendered release as processes of this machine: its files, with its paths and names changed."""
 
 import base64
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from cloud.operator import certificates
+from cloud.operator import certificates, certificates_command
 from cloud.operator.certificates import Pair, Wanted
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
@@ -20,7 +21,7 @@ from tests.helm.chart import NAMESPACE, RELEASE, Manifest, containers, named
 from tests.ports import wait_for_listener
 
 EDGELOOP = str(Path(sys.executable).with_name("edgeloop"))
-PATHS = ("/etc/edgeloop", "/var/lib/edgeloop", "/mosquitto")
+PATHS = re.compile(r"(?<![\w.])(/etc/edgeloop|/var/lib/edgeloop|/mosquitto)\b")
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,18 @@ class Release:
             return []
         authority = certificates.new_authority(wanted.authority, now)
         signing = {"tls.crt": authority.certificate, "tls.key": authority.key}
-        signed = [_secret(each, authority, now) for each in wanted.certificates]
-        return [_held(wanted.authority, signing), *signed]
+        made = [_secret(each, authority, now) for each in wanted.certificates]
+        if wanted.devices is not None:
+            devices = certificates.new_authority(wanted.devices, now)
+            files = {"tls.crt": devices.certificate, "tls.key": devices.key}
+            made.append(_held(wanted.devices, files))
+        if wanted.access is not None:
+            made.append(_held(wanted.access, certificates_command.new_tokens()))
+        return [_held(wanted.authority, signing), *made]
 
     def here(self, text: str) -> str:
         """Return a text with the paths of this machine, and its broker."""
-        for path in PATHS:
-            text = text.replace(path, f"{self.folder}{path}")
+        text = PATHS.sub(lambda found: f"{self.folder}{found[0]}", text)
         host = f"{RELEASE}-edgeloop-broker.{NAMESPACE}.svc"
         return text.replace(host, "localhost").replace("port = 8883", f"port = {self.port}")
 

@@ -196,3 +196,47 @@ def test_what_the_operator_makes_keeps_to_the_policies(made: Path) -> None:
     accepted = [*ACCEPTED, "CKV2_K8S_6"]  # the chart has their network policies
     done = chart.run("checkov", "-f", made, *options, "--skip-check", ",".join(accepted))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_who_signs_by_default() -> None:
+    found = {name: environment(rendered(name)) for name in ("default", "external", "production")}
+    said = {name: each["EDGELOOP_OPERATOR_SIGNATURES"] for name, each in found.items()}
+    assert said == {"default": "accepted", "external": "off", "production": "off"}
+    folder = "EDGELOOP_OPERATOR_AUTHORITY_FOLDER"
+    assert [name for name, each in found.items() if folder in each] == ["default"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "held"),
+    [
+        ("tls.signatures=required", "required", "r-edgeloop-authority"),
+        ("tls.signatures=off", "off", None),
+        ("tls.signatures=false", "off", None),
+        ("tls.authoritySecret=mine", "accepted", "mine"),
+        ("tls.source=cert-manager", "accepted", "r-edgeloop-authority"),
+        ("tls.source=cert-manager,tls.certManager.issuerRef.name=vault", "off", None),
+        ("tls.source=none", "off", None),
+    ],
+)
+def test_the_switch_and_the_authority(changes: str, said: str, held: str | None) -> None:
+    manifests = rendered("default", "--set", changes)
+    assert environment(manifests)["EDGELOOP_OPERATOR_SIGNATURES"] == said
+    pod = named(manifests, "Deployment", "-operator")["spec"]["template"]["spec"]
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    assert volumes.get("authority", {}).get("secret", {}).get("secretName") == held
+
+
+def test_a_device_with_a_task_has_it_in_its_certificate() -> None:
+    devices = "tls.devices[0].name=press-1,tls.devices[0].task=plant.t,tls.devices[1]=press-1"
+    made = chart.certificates(rendered("default", "--set", devices))
+    assert made is not None
+    found = {each.secret: each.task for each in made.certificates if each.name == "press-1"}
+    assert found == {
+        "r-edgeloop-device-plant.t.press-1-tls": "plant.t",
+        "r-edgeloop-device-press-1-tls": "",
+    }
+    manifests = rendered("default", "--set", f"tls.source=cert-manager,{devices}")
+    subjects = [each["spec"].get("subject") for each in of_kind(manifests, "Certificate")]
+    assert {"organizationalUnits": ["plant.t"]} in subjects
+    for name in ("aggregator", "Aggregator", "operator"):
+        assert "devices" in chart.refused("--set", f"tls.devices[0]={name}")

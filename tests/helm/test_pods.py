@@ -109,7 +109,16 @@ def test_whatever_a_pod_needs_is_there(name: str, manifests: list[Manifest]) -> 
     for each in chart.of_kind(manifests, "Certificate"):
         there.add(("Secret", each["spec"]["secretName"]))
     made = chart.certificates(manifests)
-    there |= {("Secret", each.secret) for each in ([] if made is None else made.certificates)}
+    if made is not None:
+        there |= {
+            ("Secret", each)
+            for each in (
+                made.authority,
+                made.devices,
+                made.access,
+                *(c.secret for c in made.certificates),
+            )
+        }
     there.add(("ServiceAccount", "default"))
     needed = {each for _, pod in pods(manifests) for each in references(pod)}
     assert {name for _, name in needed - there} == GIVEN.get(name, set())

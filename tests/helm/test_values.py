@@ -37,6 +37,7 @@ WRONG = {  # of each key at the top: a value that is refused, and what names it
     "operator": ("operator.logLevel=loud", "/operator/logLevel"),
     "generatorService": ("generatorService.image.digest=1", "/generatorService/image/digest"),
     "agent": ("agent.dataPath=data", "/agent/dataPath"),
+    "authority": ("authority.days=1000", "/authority/days"),
     "networkPolicy": ("networkPolicy.deviceCIDRs[0]=all", "/networkPolicy/deviceCIDRs/0"),
     "monitoring": ("monitoring.interval=often", "/monitoring/interval"),
     "tests": ("tests.enabled=maybe", "/tests/enabled"),
@@ -93,6 +94,16 @@ TOGETHER = [  # values that are right one by one, and what is said of them
     ),
     ("database.url=postgresql://a,database.bundled.enabled=true", "three answers to one"),
     ("agent.enabled=true", "agent.task: is needed"),
+    ("authority.enabled=true,tls.source=none", "authority.enabled: needs tls.source generated"),
+    (
+        "authority.enabled=true,broker.enabled=false,broker.external.host=b,tls.source=none",
+        "authority.enabled: keeps the rights of the bundled broker",
+    ),
+    ("authority.enabled=true,tls.devices[0]=d", "tls.devices: devices enrol where"),
+    (
+        "authority.enabled=true,agent.enabled=true,agent.task=t",
+        "agent.certificatePath: is needed where authority.enabled",
+    ),
 ]
 
 

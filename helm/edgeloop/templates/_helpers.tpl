@@ -128,7 +128,21 @@ terminationGracePeriodSeconds: {{ . }}
 {{- if ne .Values.tls.source "none" }}true{{ end }}
 {{- end }}
 
+{{/* Where the cluster's own pods reach the broker: where devices enrol, a Service and a listener of their own */}}
 {{- define "edgeloop.broker.host" -}}
+{{- if .Values.authority.enabled }}
+{{- printf "%s-broker-services.%s.svc" (include "edgeloop.fullname" .) .Release.Namespace }}
+{{- else }}
+{{- include "edgeloop.broker.deviceHost" . }}
+{{- end }}
+{{- end }}
+
+{{- define "edgeloop.broker.port" -}}
+{{- if .Values.authority.enabled }}8884{{ else }}{{ include "edgeloop.broker.devicePort" . }}{{ end }}
+{{- end }}
+
+{{/* Where devices reach it */}}
+{{- define "edgeloop.broker.deviceHost" -}}
 {{- if .Values.broker.enabled }}
 {{- printf "%s-broker.%s.svc" (include "edgeloop.fullname" .) .Release.Namespace }}
 {{- else }}
@@ -136,7 +150,7 @@ terminationGracePeriodSeconds: {{ . }}
 {{- end }}
 {{- end }}
 
-{{- define "edgeloop.broker.port" -}}
+{{- define "edgeloop.broker.devicePort" -}}
 {{- if not .Values.broker.enabled }}{{ .Values.broker.external.port }}
 {{- else if .Values.broker.service.port }}{{ .Values.broker.service.port }}
 {{- else }}{{ include "edgeloop.broker.listener" . }}{{ end }}
@@ -154,12 +168,49 @@ terminationGracePeriodSeconds: {{ . }}
 {{- else if ne $root.Values.tls.source "none" }}{{ include "edgeloop.fullname" $root }}-{{ $who }}-tls{{ end }}
 {{- end }}
 
-{{/* Who shows which certificate to the bundled broker, as JSON: name of the secret's part -> common name */}}
+{{/* Who shows which certificate to the bundled broker, as JSON: name of the secret's part -> {name, task} */}}
 {{- define "edgeloop.tls.clients" -}}
-{{- $clients := dict "aggregator" "aggregator" -}}
-{{- if and .Values.agent.enabled (not .Values.agent.certificatePath) }}{{ $_ := set $clients "agent" "agents" }}{{ end -}}
-{{- range .Values.tls.devices }}{{ $_ := set $clients (printf "device-%s" (include "edgeloop.deviceName" .)) . }}{{ end -}}
+{{- $clients := dict "aggregator" (dict "name" "aggregator") -}}
+{{- if and .Values.agent.enabled (not .Values.agent.certificatePath) }}{{ $_ := set $clients "agent" (dict "name" "agents") }}{{ end -}}
+{{- range .Values.tls.devices }}{{ $_ := set $clients (include "edgeloop.tls.device" .) (ternary . (dict "name" .) (kindIs "map" .)) }}{{ end -}}
 {{- toJson $clients }}
+{{- end }}
+
+{{/* The part of a secret's name that stands for a device of tls.devices; one in two tasks has two */}}
+{{- define "edgeloop.tls.device" -}}
+{{- if kindIs "map" . }}device-{{ include "edgeloop.deviceName" (printf "%s.%s" .task .name) }}{{ else }}device-{{ include "edgeloop.deviceName" . }}{{ end }}
+{{- end }}
+
+{{/* The secret with the authority that signs aggregators: tls.crt, tls.key; nothing if the chart has none */}}
+{{- define "edgeloop.authority.secret" -}}
+{{- $own := or (and (eq .Values.tls.source "generated") .Values.broker.enabled) (and (eq .Values.tls.source "cert-manager") (not .Values.tls.certManager.issuerRef.name)) -}}
+{{- if .Values.tls.authoritySecret }}{{ .Values.tls.authoritySecret }}
+{{- else if $own }}{{ include "edgeloop.fullname" . }}-authority{{ end }}
+{{- end }}
+
+{{/* Where devices enrol */}}
+{{- define "edgeloop.authority.url" -}}
+{{- if .Values.authority.enabled }}{{ printf "https://%s-authority.%s.svc:%d" (include "edgeloop.fullname" .) .Release.Namespace (int .Values.authority.service.port) }}{{ end }}
+{{- end }}
+
+{{/* The secret with the authority that signs devices that enrol */}}
+{{- define "edgeloop.authority.devices" -}}
+{{- default (printf "%s-devices-authority" (include "edgeloop.fullname" .)) .Values.authority.devicesSecret }}
+{{- end }}
+
+{{/* The secret with the tokens for its HTTP */}}
+{{- define "edgeloop.authority.access" -}}
+{{ include "edgeloop.fullname" . }}-authority-access
+{{- end }}
+
+{{/* Whether tasks are signed: required, accepted or off */}}
+{{- define "edgeloop.signatures" -}}
+{{- $asked := toString .Values.tls.signatures -}}
+{{- if eq $asked "false" }}off
+{{- else if $asked }}{{ $asked }}
+{{- else if .Values.authority.enabled }}required
+{{- else if include "edgeloop.authority.secret" . }}accepted
+{{- else }}off{{ end }}
 {{- end }}
 
 {{/* What the broker's certificate is for, as JSON: {"hosts": [...], "addresses": [...]} */}}
@@ -167,8 +218,9 @@ terminationGracePeriodSeconds: {{ . }}
 {{- $service := printf "%s-broker" (include "edgeloop.fullname" .) -}}
 {{- $space := .Release.Namespace -}}
 {{- $hosts := list $service (printf "%s.%s" $service $space) (printf "%s.%s.svc" $service $space) (printf "%s.%s.svc.%s" $service $space .Values.clusterDomain) -}}
+{{- if .Values.authority.enabled }}{{ $hosts = append $hosts (include "edgeloop.broker.host" .) }}{{ end -}}
 {{- $addresses := list -}}
-{{- range .Values.tls.extraNames -}}
+{{- range append .Values.tls.extraNames .Values.authority.brokerHost | compact | uniq -}}
 {{- if or (regexMatch "^[0-9]+(\\.[0-9]+){3}$" .) (contains ":" .) }}{{ $addresses = append $addresses . }}{{ else }}{{ $hosts = append $hosts . }}{{ end -}}
 {{- end -}}
 {{- toJson (dict "hosts" $hosts "addresses" $addresses) }}

@@ -344,3 +344,24 @@ def test_two_who_write_a_brokers_files_at_once(authority: Authority, tmp_path: P
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(60)))
     assert {each.name for each in tmp_path.glob(".*.new")} == set()
+
+
+def test_services_that_others_sign_with_the_same_key(
+    tmp_path: Path, clock: Clock, database: Database
+) -> None:
+    """On Kubernetes an operator signs its aggregators; what is revoked here counts still."""
+    signers = keys.make(tmp_path / "keys", None, BEGUN)
+    alone, beside = (Authority(database, signers, now=clock, others=each) for each in (False, True))
+    identity, public = Identity("plant.t", "aggregator"), new_key().public_key()
+    day = timedelta(days=1)
+    elsewhere = signers[SERVICES].sign(identity.subject, public, (), BEGUN, day)
+    der = elsewhere.public_bytes(Encoding.DER)
+    assert (alone.service_of(der), beside.service_of(der)) == (None, identity)
+    device = signers[DEVICES].sign(identity.subject, public, (), BEGUN, day)
+    assert beside.service_of(device.public_bytes(Encoding.DER)) is None
+    own = alone.issue_service(identity, public, (), day, "ann").public_bytes(Encoding.DER)
+    assert beside.service_of(own) == identity
+    alone.revoke_service(identity, "ann")
+    assert beside.service_of(own) is None
+    clock.pass_(days=2)
+    assert beside.service_of(der) is None

@@ -1,5 +1,6 @@
 """An authority's folder: what is killed as it is made is made again, and nothing else ever is."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from cloud.authority import keys
 from cloud.authority.authority import utc
 from cloud.authority.command import init
 from cloud.authority.keys import DEVICES, SERVICES
-from edgeloop.errors import TakenError
+from cloud.authority.signing import new_key
+from edgeloop.errors import ConfigError, TakenError
 from tests import forked
 
 KILLED = """
@@ -59,3 +61,30 @@ def test_one_that_has_lost_a_file_is_not_made_again(lost: str, tmp_path: Path) -
     with pytest.raises(TakenError, match="never made again"):
         init(tmp_path)
     assert files(tmp_path) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files that are root's")
+@pytest.mark.parametrize(
+    ("mode", "user", "good"),
+    [
+        (0o440, 10001, True),
+        (0o400, 10001, True),
+        (0o444, 10001, False),
+        (0o460, 10001, False),
+        (0o440, 0, False),
+        (0o600, 0, True),
+    ],
+)
+def test_a_key_that_kubernetes_has_mounted(
+    mode: int, user: int, good: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is root's, and the pod's group may read it: a pod that is not root takes that."""
+    path = tmp_path / "services.key"
+    keys.write_key(path, new_key())
+    path.chmod(mode)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    if good:
+        keys.read_key(path)
+        return
+    with pytest.raises(ConfigError, match="may be read by others"):
+        keys.read_key(path)

@@ -46,6 +46,16 @@ def test_who_has_no_part_is_not_in_it() -> None:
     assert mosquitto_acl([], [Identity("", "operator")]).endswith("readwrite edgeloop/v1/#\n")
 
 
+def test_users_that_others_know() -> None:
+    written = mosquitto_acl([], [], "plant-3/", ("bridge", "aggregator"))
+    assert written.splitlines()[1:] == [
+        "user aggregator",
+        "topic readwrite plant-3/edgeloop/v1/#",
+        "user bridge",
+        "topic readwrite plant-3/edgeloop/v1/#",
+    ]
+
+
 def test_emqx_says_the_same() -> None:
     rules = emqx_rules([PRESS], [AGGREGATOR]).splitlines()
     assert rules[1] == (
@@ -91,6 +101,27 @@ def test_a_broker_on_another_machine_hears_of_it(here: Site, tmp_path: Path) -> 
         broker_command.fetch_changes("https://127.0.0.1:9", out, token)
     with pytest.raises(ConfigError, match="is no URL of HTTPS"):
         broker_command.fetch_changes("http://127.0.0.1:9", out, token)
+
+
+def test_a_broker_that_has_no_files_yet(here: Site, tmp_path: Path) -> None:
+    """As in a cluster: it knows the authority of services, and has a token."""
+    folder, token = tmp_path / "broker", here.folder.parent / "viewer"
+    folder.mkdir()
+    words = ["sync", "--server", here.url, "--folder", str(folder), "--token-file", str(token)]
+    trusted = str(here.folder / "services.crt")
+    assert broker_command.main([*words, "--ca-file", trusted, "--once"]) == 0
+    names = {
+        "rights.acl",
+        *(f"{n}.{end}" for n in ("devices", "services") for end in ("crt", "crl")),
+    }
+    assert {each.name for each in folder.iterdir()} == names
+    for name in ("devices.crt", "services.crt"):
+        assert x509.load_pem_x509_certificate((folder / name).read_bytes()) == (
+            x509.load_pem_x509_certificate((here.folder / name).read_bytes())
+        )
+    other = here.folder / "devices.crt"
+    with pytest.raises(EdgeloopError, match="does not answer"):
+        broker_command.fetch_authorities(here.url, folder, other)
 
 
 def revoked(folder: Path) -> bool:

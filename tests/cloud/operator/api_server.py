@@ -12,6 +12,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 from aiohttp import web
@@ -139,12 +140,12 @@ class ApiServer:
             return
         self.asked.append(asked)
         rules = self.roles.get(token, {}).get(asked.namespace or "", [])
-        if not any(requests.allows(rule, asked) for rule in rules):
+        allowing = [rule for rule in rules if requests.allows(rule, asked)]
+        if not allowing:
             self.denied.append(asked)
             raise requests.forbidden(asked)
-        if (asked.verb, asked.resource) == ("list", "secrets") and not requests.metadata_only(
-            request
-        ):
+        named = any("resourceNames" in rule for rule in allowing)
+        if requests.reads_secrets(asked) and not (named or requests.metadata_only(request)):
             self.denied.append(asked)
             raise ApiError(403, "Forbidden", "what is in a secret is nothing for an operator")
 
@@ -242,6 +243,7 @@ class ApiServer:
             for each in filter(wanted, self.store.found(plural, asked.namespace)):
                 await answer.write(requests.line("ADDED", each))
             await answer.write(requests.bookmark(self.store.kinds[plural], last))
+        tells = partial(requests.line, bare=requests.metadata_only(request))
         if last < self.store.oldest:
             gone = requests.status(ApiError(410, "Expired", f"too old resource version: {last}"))
             await answer.write(requests.line("ERROR", gone))
@@ -260,8 +262,8 @@ class ApiServer:
                     continue
                 if wanted(change.object):
                     known.add(meta["uid"])
-                    await answer.write(requests.line(change.type, change.object))
+                    await answer.write(tells(change.type, change.object))
                 elif meta["uid"] in known:  # a selector finds it no more
                     known.discard(meta["uid"])
-                    await answer.write(requests.line("DELETED", change.object))
+                    await answer.write(tells("DELETED", change.object))
             await news.wait()

@@ -81,6 +81,14 @@ def metadata_only(request: web.Request) -> bool:
     return "as=PartialObjectMetadata" in request.headers.get("Accept", "")
 
 
+def reads_secrets(asked: Asked) -> bool:
+    """Return whether a request is for all secrets, or for one that no operator has written."""
+    if asked.resource != "secrets":
+        return False
+    ours = str(asked.name).endswith("-aggregator-tls")
+    return asked.verb in ("list", "watch") or (asked.verb == "get" and not ours)
+
+
 def forbidden(asked: Asked) -> ApiError:
     """Return the answer to one who may not do what he asks, as Kubernetes writes it."""
     what, _, sub = asked.resource.partition("/")
@@ -135,5 +143,7 @@ def bookmark(kind: Kind, version: int) -> bytes:
     return line("BOOKMARK", {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta})
 
 
-def line(change: str, found: Object) -> bytes:
-    return json.dumps({"type": change, "object": found}).encode() + b"\n"
+def line(change: str, found: Object, *, bare: bool = False) -> bytes:
+    """Return what a watch tells of a change; on request only of an object's metadata."""
+    shown = {"metadata": found["metadata"]} if bare else found
+    return json.dumps({"type": change, "object": shown}).encode() + b"\n"

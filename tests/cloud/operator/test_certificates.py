@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509 import verification
 from cryptography.x509.oid import NameOID
 
+from cloud.http.access import Role, Tokens
 from cloud.operator import certificates
 from cloud.operator.certificates import Pair, Release, Wanted
 from cloud.operator.command import main
@@ -30,7 +31,7 @@ RIGHTS = [
         "apiGroups": [""],
         "resources": ["secrets"],
         "verbs": ["get", "patch"],
-        "resourceNames": ["r-authority", "b-tls", "c-tls", "press-tls"],
+        "resourceNames": ["r-authority", "b-tls", "c-tls", "press-tls", "r-devices", "r-access"],
     },
 ]
 """Of the chart's job: `tests/helm/test_kept.py` looks there."""
@@ -160,6 +161,27 @@ def test_the_command_makes_keeps_and_adds(tmp_path: Path) -> None:
     (tmp_path / "crt").write_text(_pem(third["b-tls"], "tls.crt"))
     (tmp_path / "key").write_text(_pem(third["b-tls"], "tls.key"))
     context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+
+
+def test_where_devices_enrol_there_are_two_authorities_and_tokens(tmp_path: Path) -> None:
+    names = {"devices": "r-devices", "access": "r-access"}
+    release = Release(authority="r-authority", certificates=(CLIENT,), labels={}, **names)
+    api = ApiServer()
+    api.roles[OPERATOR] = {NAMESPACE: RIGHTS}
+    with api:
+        first = run(api, tmp_path, release)
+        assert run(api, tmp_path, release) == first, "a device trusts them, and keeps its token"
+    one, other = (_pem(first[name], "tls.crt") for name in ("r-authority", "r-devices"))
+    assert one != other
+    access = first["r-access"]
+    assert (access["type"], set(access["data"])) == (
+        "Opaque",
+        {"viewer.token", "operator.token", "tokens"},
+    )
+    (tmp_path / "tokens").write_text(_pem(access, "tokens"))
+    known = Tokens(tmp_path / "tokens")
+    found = {who: known.whose(_pem(access, f"{who}.token")) for who in ("viewer", "operator")}
+    assert [found[who].role for who in found] == [Role.viewer, Role.operator]
 
 
 def test_what_helm_has_made_before_stays(tmp_path: Path) -> None:

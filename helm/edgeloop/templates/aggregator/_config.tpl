@@ -21,6 +21,7 @@
 {{- $_ := set $own "name" (index . 1) }}
 {{- $_ = set $own "folder" "/var/lib/edgeloop" }}
 {{- if include "edgeloop.database.secret" $root }}{{ $_ = set $own "store_file" "/etc/edgeloop/store/url" }}{{ end }}
+{{- with include "edgeloop.authority.url" $root }}{{ $_ := set $own "authority" . }}{{ end }}
 {{- include "edgeloop.toml" $own | trim }}
 
 {{ include "edgeloop.broker.table" (list $root (include "edgeloop.broker.host" $root) (include "edgeloop.broker.port" $root)) }}

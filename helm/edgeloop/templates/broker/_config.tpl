@@ -12,6 +12,28 @@ mosquitto.conf: |
   log_type warning
   log_type notice
   connection_messages true
+  {{- if .Values.authority.enabled }}
+  pid_file /mosquitto/identities/mosquitto.pid
+  acl_file /mosquitto/identities/rights.acl
+  allow_anonymous false
+  check_retain_source true
+  {{- range $signer, $port := dict "services" "8884" "devices" "8883" }}
+  listener {{ $port }}
+  cafile /mosquitto/identities/{{ $signer }}.crt
+  crlfile /mosquitto/identities/{{ $signer }}.crl
+  certfile /mosquitto/tls/tls.crt
+  keyfile /mosquitto/tls/tls.key
+  tls_version tlsv1.2
+  require_certificate true
+  {{- if eq $signer "devices" }}
+  # One device, one connection: its certificate is its name and its client id.
+  use_subject_as_username true
+  use_username_as_clientid true
+  {{- else }}
+  use_identity_as_username true
+  {{- end }}
+  {{- end }}
+  {{- else }}
   listener {{ include "edgeloop.broker.listener" . }}
   {{- if include "edgeloop.tls" . }}
   cafile /mosquitto/tls/ca.crt
@@ -25,10 +47,11 @@ mosquitto.conf: |
   {{- else }}
   allow_anonymous true
   {{- end }}
+  {{- end }}
   {{- with .Values.broker.extraConfig }}
   {{- . | trim | nindent 2 }}
   {{- end }}
-{{- if include "edgeloop.tls" . }}
+{{- if and (include "edgeloop.tls" .) (not .Values.authority.enabled) }}
 # A client's name is its certificate's common name.
 rights.acl: |
   {{- range concat (list "aggregator") .Values.broker.trusted }}

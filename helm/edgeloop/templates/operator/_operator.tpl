@@ -7,6 +7,11 @@
 {{- toJson (default (list .Release.Namespace) .Values.operator.watchNamespaces | uniq) }}
 {{- end }}
 
+{{/* Where the operator has the authority that signs its aggregators; nothing if it signs none */}}
+{{- define "edgeloop.operator.authority" -}}
+{{- if and (include "edgeloop.authority.secret" .) (ne (include "edgeloop.signatures" .) "off") }}/etc/edgeloop/authority{{ end }}
+{{- end }}
+
 {{/* A name of every Triton pod's address, HOST:PORT; nothing where one Triton is enough, or is elsewhere */}}
 {{- define "edgeloop.operator.tritonPods" -}}
 {{- if and (include "edgeloop.triton.several" .) (include "edgeloop.triton.claim" .) }}
@@ -39,6 +44,10 @@ BROKER_{{ $name }}: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
+SIGNATURES: {{ include "edgeloop.signatures" . | quote }}
+AUTHORITY_FOLDER: {{ include "edgeloop.operator.authority" . | quote }}
+AUTHORITY_URL: {{ include "edgeloop.authority.url" . | quote }}
+CERTIFICATE_DAYS: {{ .Values.tls.generated.days | quote }}
 DATABASE_SECRET: {{ include "edgeloop.database.secret" . | quote }}
 DATABASE_KEY: {{ include "edgeloop.database.key" . }}
 TRITON: {{ include "edgeloop.triton.address" . | quote }}
