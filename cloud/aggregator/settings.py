@@ -1,5 +1,6 @@
 """A task's configuration file."""
 
+import math
 import unicodedata
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +10,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from cloud.aggregator import sqlite_file
+from edgeloop.cohorts.deadlines import STEP_SECONDS
 from edgeloop.cohorts.members import MOST_DEVICES
 from edgeloop.cohorts.rates import MEGABYTE, RateLimits
 from edgeloop.errors import ConfigError
@@ -16,6 +18,8 @@ from edgeloop.protocol.admission import MOST_PATTERNS, Pattern, may_join
 from edgeloop.protocol.robust_rules import RobustChoice
 from edgeloop.protocol.task import (
     BATCH_SIZE,
+    LEAST_IN_A_SUM,
+    MOST_IN_A_SUM,
     VARIANT,
     WIDTH,
     Classes,
@@ -103,6 +107,11 @@ class CohortSettings(Settings):
     outliers: Literal["log", "refuse"] = "log"
     """Whether an upload far from the cohort's is logged, or set aside; the same for a whole run."""
     robust: RobustChoice = "auto"
+    secure: bool = False
+    """Secure aggregation: the aggregator learns the sum of a round's uploads, and no single one.
+    The same for a whole run."""
+    step_seconds: Annotated[float, Field(gt=0, le=86_400)] = STEP_SECONDS
+    """How long each of the steps of secure aggregation waits for devices that are there."""
     deadline_seconds: Seconds = 600.0
     """How long to wait for more than the quorum."""
     give_up_seconds: Seconds = 86_400.0
@@ -111,6 +120,12 @@ class CohortSettings(Settings):
     def invites(self, device: str) -> bool:
         """Return whether a device may take part, by its name."""
         return device in self.devices or may_join(device, self.admit)
+
+    @property
+    def in_a_sum(self) -> int:
+        """The least number of devices in each sum of secure aggregation; 0 without it."""
+        asked = self.quorum if isinstance(self.quorum, int) else 0
+        return max(LEAST_IN_A_SUM, asked) if self.secure else 0
 
     @property
     def refuses_outliers(self) -> bool:
@@ -158,9 +173,31 @@ class CohortSettings(Settings):
             raise ValueError("buffer says how many answers make a round: leave quorum, sample out")
         if self.buffer is not None and self.buffer > most:
             raise ValueError(f"buffer is larger than the {most} devices")
+        if self.secure:
+            self._check_secure(most)
         if len(self.devices) > self.max_devices:
             raise ValueError(f"max_devices is less than the {len(self.devices)} devices")
         return self
+
+    def _check_secure(self, most: int) -> None:
+        """Refuse what looks at single uploads, and sums that would hide nothing."""
+        if self.robust not in ("auto", "none"):
+            raise ValueError(f"robust = {self.robust} compares single uploads: leave secure out")
+        if self.refuses_outliers:
+            raise ValueError("outliers = refuse looks at single uploads: leave secure out")
+        if self.buffer is not None:
+            raise ValueError(
+                "buffer adds answers to other rounds, whose masks differ: leave it out"
+            )
+        if self.forgotten:
+            raise ValueError("forgotten: nobody can be taken out of sums again: evict it instead")
+        asked = math.ceil(self.join_ratio * most)
+        if asked < LEAST_IN_A_SUM:
+            raise ValueError(
+                f"secure needs {LEAST_IN_A_SUM} devices in a round, and {asked} are asked"
+            )
+        if not self.admit and asked > MOST_IN_A_SUM:
+            raise ValueError(f"secure takes {MOST_IN_A_SUM} devices in a round: give sample")
 
 
 class IngestSettings(Settings):
@@ -284,6 +321,8 @@ class TaskSettings(Settings):
     def _ingest_knows_devices(self) -> "TaskSettings":
         if self.ingest.shared and self.cohort.admit:
             raise ValueError("ingest.shared takes uploads of listed devices only: leave out admit")
+        if self.ingest.shared and self.cohort.secure:
+            raise ValueError("ingest.shared takes whole uploads only: leave out cohort.secure")
         if self.ingest.shared and self.cohort.buffer is not None:
             raise ValueError("ingest.shared takes answers to the open round only: leave out buffer")
         return self

@@ -111,6 +111,11 @@ class ServerRound:
         return self._collector.survivors
 
     @property
+    def counted(self) -> frozenset[str]:
+        """Whose answers count of the step that was closed last."""
+        return self.names or self._collector.shared
+
+    @property
     def liars(self) -> frozenset[str]:
         """Who has told false shares, as far as that was found."""
         return self._collector.liars
