@@ -1,6 +1,5 @@
 """A task's configuration file."""
 
-import math
 import unicodedata
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from cloud.aggregator import sqlite_file
+from cloud.aggregator import sqlite_file, sums
 from edgeloop.cohorts.deadlines import STEP_SECONDS
 from edgeloop.cohorts.members import MOST_DEVICES
 from edgeloop.cohorts.rates import MEGABYTE, RateLimits
@@ -18,8 +17,6 @@ from edgeloop.protocol.admission import MOST_PATTERNS, Pattern, may_join
 from edgeloop.protocol.robust_rules import RobustChoice
 from edgeloop.protocol.task import (
     BATCH_SIZE,
-    LEAST_IN_A_SUM,
-    MOST_IN_A_SUM,
     VARIANT,
     WIDTH,
     Classes,
@@ -124,8 +121,7 @@ class CohortSettings(Settings):
     @property
     def in_a_sum(self) -> int:
         """The least number of devices in each sum of secure aggregation; 0 without it."""
-        asked = self.quorum if isinstance(self.quorum, int) else 0
-        return max(LEAST_IN_A_SUM, asked) if self.secure else 0
+        return sums.least(self) if self.secure else 0
 
     @property
     def refuses_outliers(self) -> bool:
@@ -174,30 +170,10 @@ class CohortSettings(Settings):
         if self.buffer is not None and self.buffer > most:
             raise ValueError(f"buffer is larger than the {most} devices")
         if self.secure:
-            self._check_secure(most)
+            sums.check(self, most)
         if len(self.devices) > self.max_devices:
             raise ValueError(f"max_devices is less than the {len(self.devices)} devices")
         return self
-
-    def _check_secure(self, most: int) -> None:
-        """Refuse what looks at single uploads, and sums that would hide nothing."""
-        if self.robust not in ("auto", "none"):
-            raise ValueError(f"robust = {self.robust} compares single uploads: leave secure out")
-        if self.refuses_outliers:
-            raise ValueError("outliers = refuse looks at single uploads: leave secure out")
-        if self.buffer is not None:
-            raise ValueError(
-                "buffer adds answers to other rounds, whose masks differ: leave it out"
-            )
-        if self.forgotten:
-            raise ValueError("forgotten: nobody can be taken out of sums again: evict it instead")
-        asked = math.ceil(self.join_ratio * most)
-        if asked < LEAST_IN_A_SUM:
-            raise ValueError(
-                f"secure needs {LEAST_IN_A_SUM} devices in a round, and {asked} are asked"
-            )
-        if not self.admit and asked > MOST_IN_A_SUM:
-            raise ValueError(f"secure takes {MOST_IN_A_SUM} devices in a round: give sample")
 
 
 class IngestSettings(Settings):

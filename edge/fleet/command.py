@@ -105,6 +105,9 @@ def _contract(broker: BrokerSettings, task: str) -> Contract:
     if contract.signatures == "required":
         problem = f"{task} takes signed answers only, and a fleet has no certificates"
         raise ConfigError("task", problem, 'give signatures = "accepted" in its [broker] table')
+    if contract.secure:
+        problem = f"{task} adds uploads in secret, and a fleet sends single ones"
+        raise ConfigError("task", problem, "leave secure out of its [cohort] table")
     return contract
 
 
