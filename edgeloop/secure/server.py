@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from edgeloop.algorithm import Algorithm, Summing
 from edgeloop.errors import ConfigError
@@ -35,6 +35,10 @@ def summing_of(algorithm: Algorithm[S, U, B], name: str) -> Summing:
     raise ConfigError("secure", problem, remedy)
 
 
+def _takes_any(upload: Any) -> None:
+    """Find nothing wrong with a sum: it is no one client's, and has no bounds of one."""
+
+
 def of_sum(algorithm: Algorithm[S, U, B], name: str) -> Algorithm[S, U, B]:
     """Return an algorithm whose uploads of a round are all one: that of the sum of all clients.
 
@@ -57,6 +61,7 @@ def of_sum(algorithm: Algorithm[S, U, B], name: str) -> Algorithm[S, U, B]:
 
     return replace(
         algorithm,
+        check=_takes_any,
         aggregate_by_name=by_name,
         aggregate_weighted=None,
         round_metrics=metrics,
