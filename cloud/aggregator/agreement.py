@@ -5,9 +5,11 @@ import logging
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from cloud.aggregator.settings import TaskSettings
 from edgeloop import algorithms, bases, generators
+from edgeloop.algorithm import Algorithm
 from edgeloop.bases import manifest, remote
 from edgeloop.bases.manifest import MANIFEST
 from edgeloop.bases.reference import is_one
@@ -16,6 +18,7 @@ from edgeloop.errors import BaseError, ConfigError
 from edgeloop.generator import Generator
 from edgeloop.protocol.robust_rules import RobustRule
 from edgeloop.protocol.task import Contract
+from edgeloop.secure.server import summing_of
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ def make_contract(
         devices=settings.cohort.devices,
         admit=settings.cohort.admit,
         robust=robust_rule(settings),
+        secure=settings.cohort.in_a_sum,
         **{name: getattr(settings, name) for name in same},
     )
 
@@ -51,6 +55,8 @@ def robust_rule(settings: TaskSettings) -> RobustRule:
     Raises:
         ConfigError: if its algorithm does not take it.
     """
+    if settings.cohort.secure:
+        return "none"  # which compares nothing: nobody sees single uploads
     try:
         return algorithms.robust_rule(settings.algorithm, settings.cohort.robust)
     except ConfigError as error:
@@ -59,7 +65,8 @@ def robust_rule(settings: TaskSettings) -> RobustRule:
 
 def unchosen(settings: TaskSettings) -> frozenset[str]:
     """Return what of a contract nobody has chosen: a run goes on with its own."""
-    return frozenset({"signatures", *(["robust"] if settings.cohort.robust == "auto" else [])})
+    chosen = settings.cohort.robust != "auto" or settings.cohort.secure
+    return frozenset({"signatures", *([] if chosen else ["robust"])})
 
 
 def check_cohort(settings: TaskSettings) -> None:
@@ -79,6 +86,20 @@ def check_cohort(settings: TaskSettings) -> None:
     problem = f"{name} does more with a round's uploads than average them"
     others = ", ".join(algorithms.asking("averages"))
     raise ConfigError("cohort.buffer", problem, f"leave it out, or choose one of {others}")
+
+
+def check_secure(algorithm: Algorithm[Any, Any, Any], settings: TaskSettings) -> None:
+    """Refuse sums of what cannot be added.
+
+    Raises:
+        ConfigError: naming what can.
+    """
+    if not settings.cohort.secure:
+        return
+    try:
+        summing_of(algorithm, settings.algorithm)
+    except ConfigError as error:
+        raise ConfigError("cohort.secure", error.problem, error.remedy) from error
 
 
 class GeneratorHandle:

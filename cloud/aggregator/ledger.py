@@ -11,7 +11,16 @@ from sqlalchemy.engine import URL
 from cloud.aggregator.agreed import continued, row_of, stored
 from cloud.aggregator.database import connect
 from cloud.aggregator.database_errors import translate_errors
-from cloud.aggregator.migrations import asked, departures, late, members, rounds, runs, uploads
+from cloud.aggregator.migrations import (
+    asked,
+    departures,
+    late,
+    members,
+    rounds,
+    runs,
+    steps,
+    uploads,
+)
 from cloud.aggregator.stored_rounds import PastRound as PastRound
 from cloud.aggregator.stored_rounds import RoundCounts as RoundCounts
 from cloud.aggregator.stored_rounds import StoredRounds
@@ -164,7 +173,7 @@ class Ledger(StoredRounds):
         """Remove a claimed task's runs; return how many there were."""
         theirs = select(runs.c.run).where(runs.c.task == task).scalar_subquery()
         with self._write() as connection:
-            for table in (asked, late, members, departures, uploads, rounds):
+            for table in (asked, late, members, departures, steps, uploads, rounds):
                 connection.execute(delete(table).where(table.c.run.in_(theirs)))
             return connection.execute(delete(runs).where(runs.c.task == task)).rowcount
 

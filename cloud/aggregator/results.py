@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cloud.aggregator import outcome, standing
@@ -89,7 +89,11 @@ class RunResults:
         begun = time.monotonic()
         with self.tracer.span("store", self.devices.watch.notes, round=closed.number):
             if self.settings.history:  # first: written again if the round is closed again
-                round_history.write_round(self.settings.folder / "history", closed)
+                shown = closed
+                if self.devices.contract.secure:  # one upload, which is nobody's
+                    alone = {n: replace(each, upload=None) for n, each in closed.answers.items()}
+                    shown = replace(closed, answers=alone)
+                round_history.write_round(self.settings.folder / "history", shown)
             frames = standing.frames(self.devices.contract, closed.run_state)
             self.ledger.close_round(closed.number, *frames, counts)
         self.metrics.step("store", time.monotonic() - begun)

@@ -4,7 +4,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from cloud.aggregator.run_devices import RunDevices
 from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.shared_rounds import SharedRounds
 from cloud.aggregator.standing import Loaded
+from cloud.aggregator.stored_steps import LedgerSteps
 from cloud.aggregator.timing import TimedGenerator, timed_algorithm
 from cloud.aggregator.waiting import DeviceStatus
 from edgeloop import algorithms, server_loop
@@ -34,10 +35,12 @@ from edgeloop.answers import Report
 from edgeloop.bases.running import Base
 from edgeloop.cohorts.events import DeviceMessage, Event, LeftError, RoundOpened
 from edgeloop.cohorts.mqtt import INFLIGHT, MqttCohort
+from edgeloop.cohorts.secure import SecureCohort, SecureTerms
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol import wire
 from edgeloop.protocol.task import SERVER, Contract, client_id, presence_topic
 from edgeloop.runtime.tracing import SILENT, Tracer
+from edgeloop.secure.server import of_sum
 from edgeloop.server_loop import RunState
 
 log = logging.getLogger(__name__)
@@ -157,7 +160,12 @@ class Run:
         )
 
     def _make_cohort(self, connection: MqttConnection, algorithm: Loaded) -> MqttCohort[Any, Any]:
-        return MqttCohort[Any, Any](
+        make: Callable[..., MqttCohort[Any, Any]] = MqttCohort
+        if self.contract.secure:
+            cohort = self.settings.cohort
+            terms = SecureTerms(LedgerSteps(self.ledger), cohort.share or 0.0, cohort.step_seconds)
+            make = partial(SecureCohort, terms=terms)
+        return make(
             connection,
             self.contract,
             algorithm,
@@ -220,6 +228,8 @@ class Run:
             self.generator_handle.on_ready_change = self.metrics.generator
             generator = TimedGenerator(generator, self.metrics.generator_request)
         whole = algorithms.load_for_contract(self.contract, generator)
+        if self.contract.secure:
+            whole = of_sum(whole, self.contract.algorithm)
         return timed_algorithm(whole, self.metrics, self.tracer, lambda: self._devices.watch)
 
     def _load_state(self, algorithm: Loaded) -> RunState[Any, Any]:

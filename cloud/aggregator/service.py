@@ -7,6 +7,7 @@ from cloud.aggregator import http, origin, revocations
 from cloud.aggregator.agreement import (
     GeneratorHandle,
     check_cohort,
+    check_secure,
     load_base,
     make_contract,
     unchosen,
@@ -36,7 +37,7 @@ def serve(settings: TaskSettings) -> Path:
     check_cohort(settings)
     handle = GeneratorHandle(settings)
     # So that a wrong hyperparameter is an error before anything is written:
-    algorithms.load_for_contract(make_contract(settings, handle.generator))
+    check_secure(algorithms.load_for_contract(make_contract(settings, handle.generator)), settings)
     store = settings.ledger()
     try:
         settings.folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,8 @@ from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from cloud.aggregator import sqlite_file
+from cloud.aggregator import sqlite_file, sums
+from edgeloop.cohorts.deadlines import STEP_SECONDS
 from edgeloop.cohorts.members import MOST_DEVICES
 from edgeloop.cohorts.rates import MEGABYTE, RateLimits
 from edgeloop.errors import ConfigError
@@ -103,6 +104,11 @@ class CohortSettings(Settings):
     outliers: Literal["log", "refuse"] = "log"
     """Whether an upload far from the cohort's is logged, or set aside; the same for a whole run."""
     robust: RobustChoice = "auto"
+    secure: bool = False
+    """Secure aggregation: the aggregator learns the sum of a round's uploads, and no single one.
+    The same for a whole run."""
+    step_seconds: Annotated[float, Field(gt=0, le=86_400)] = STEP_SECONDS
+    """How long each of the steps of secure aggregation waits for devices that are there."""
     deadline_seconds: Seconds = 600.0
     """How long to wait for more than the quorum."""
     give_up_seconds: Seconds = 86_400.0
@@ -111,6 +117,11 @@ class CohortSettings(Settings):
     def invites(self, device: str) -> bool:
         """Return whether a device may take part, by its name."""
         return device in self.devices or may_join(device, self.admit)
+
+    @property
+    def in_a_sum(self) -> int:
+        """The least number of devices in each sum of secure aggregation; 0 without it."""
+        return sums.least(self) if self.secure else 0
 
     @property
     def refuses_outliers(self) -> bool:
@@ -158,6 +169,8 @@ class CohortSettings(Settings):
             raise ValueError("buffer says how many answers make a round: leave quorum, sample out")
         if self.buffer is not None and self.buffer > most:
             raise ValueError(f"buffer is larger than the {most} devices")
+        if self.secure:
+            sums.check(self, most)
         if len(self.devices) > self.max_devices:
             raise ValueError(f"max_devices is less than the {len(self.devices)} devices")
         return self
@@ -284,6 +297,8 @@ class TaskSettings(Settings):
     def _ingest_knows_devices(self) -> "TaskSettings":
         if self.ingest.shared and self.cohort.admit:
             raise ValueError("ingest.shared takes uploads of listed devices only: leave out admit")
+        if self.ingest.shared and self.cohort.secure:
+            raise ValueError("ingest.shared takes whole uploads only: leave out cohort.secure")
         if self.ingest.shared and self.cohort.buffer is not None:
             raise ValueError("ingest.shared takes answers to the open round only: leave out buffer")
         return self

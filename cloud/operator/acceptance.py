@@ -12,6 +12,7 @@ from cloud.operator.cluster import Cluster, Object
 from cloud.operator.objects import Manifest
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import GROUP, Task
+from cloud.operator.sums import wrong_sums
 from edgeloop import algorithms
 from edgeloop.errors import ConfigError, choose
 from edgeloop.protocol.admission import may_join
@@ -50,7 +51,7 @@ class Acceptance:
             begun: whether its run has: then the algorithm is settled.
         """
         found = [] if begun else [wrong_algorithm(task, self.settings.algorithms)]
-        found.append(wrong_names(task))
+        found += [wrong_names(task), wrong_sums(task)]
         found += [wrong_resources(task), self._wrong_ingest(task), *self._wrong_secrets(task)]
         found.append(wrong_signatures(task, self.settings))
         return next((each for each in found if each), None)

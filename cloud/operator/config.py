@@ -185,7 +185,7 @@ def changed_frozen_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]
         for key, field in FROZEN.items()
         if old.get(key) != new.get(key) and not (key == "rounds" and new[key] > old[key])
     ]
-    for field in ("devices", "admit", "robust"):
+    for field in ("devices", "admit", "robust", "secure"):
         if old["cohort"].get(field) != new["cohort"].get(field):
             changed.append(f"cohort.{field}")
     for field in ("generator", "base"):
@@ -288,6 +288,8 @@ def _cohort(task: Task) -> dict[str, Any]:
         "max_megabytes_per_minute": cohort.max_megabytes_per_minute,
         "outliers": None if cohort.outliers == "log" else cohort.outliers,
         "robust": None if cohort.robust == "auto" else cohort.robust,
+        "secure": cohort.secure or None,
+        "step_seconds": float(cohort.step_seconds) if cohort.secure else None,
     }
     return {
         "devices": list(cohort.devices),

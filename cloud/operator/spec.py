@@ -73,6 +73,8 @@ class Cohort(Part):
     max_megabytes_per_minute: int | None = None
     outliers: Literal["log", "refuse"] = "log"
     robust: RobustChoice = "auto"
+    secure: bool = False
+    step_seconds: int = 60
     deadline_seconds: int = 600
     give_up_seconds: int = 86_400
 

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge.agent import sensors
 from edge.agent.current_model import CurrentModel
@@ -13,7 +13,7 @@ from edge.agent.patience import until_written
 from edge.agent.presence import PresenceTeller
 from edge.agent.round_work import RoundWork, log_accuracy
 from edge.agent.standing import Standing
-from edge.agent.store import AgentState
+from edge.agent.store import AgentState, Tensors
 from edge.agent.task_session import DeviceContext, TaskSession, renewed
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.privacy import accounting
@@ -22,6 +22,9 @@ from edgeloop.protocol.presence import State
 from edgeloop.protocol.task import Opening
 from edgeloop.protocol.wire import Envelope
 from edgeloop.runtime.tracing import NONE, Notes, Tracer, context_of
+
+if TYPE_CHECKING:  # it needs cryptography
+    from edge.agent.secure_rounds import SecureRounds
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,7 @@ class Answering:
         self.delivery = Delivery(connection, context.settings, presence)
         self.work = RoundWork(context, standing.store, presence)
         self._model = CurrentModel(context, standing.store, presence)
+        self._secure: SecureRounds | None = None
         self._context, self._standing = context, standing
         self._presence, self._subscription, self._tracer = presence, subscription, tracer
 
@@ -66,10 +70,37 @@ class Answering:
             standing.state = self.delivery.repeat(standing.state, notes)
 
     def hear_receipt(self, arrival: Arrival) -> None:
-        """Take a receipt of the last answer."""
+        """Take a receipt of the last answer, or what a secure round asks for next."""
         session = self._standing.session
+        if session is not None and session.contract.secure and arrival.payload[:1] != b"{":
+            self._answer_step(session, arrival.payload)
+            return
         notes = NONE if session is None else self._notes(session)
         self.delivery.hear_receipt(arrival.payload, self._standing.state, notes)
+
+    def _secure_rounds(self) -> "SecureRounds":
+        """Return the device's part in sums; loaded where a contract asks for it."""
+        if self._secure is None:
+            from edge.agent.secure_rounds import SecureRounds
+
+            self._secure = SecureRounds(self._context.settings.name)
+        return self._secure
+
+    def _answer_step(self, session: TaskSession, chunk: bytes) -> None:
+        """Answer a step of a secure round: it takes the place of the answer before."""
+        standing = self._standing
+        if standing.state is None:
+            return
+        heard = self._secure_rounds().hear(chunk, session, standing.state)
+        if heard is None:
+            return
+        state, is_new = heard
+        if is_new:
+            until_written(partial(standing.store.save, state))
+        elif self.delivery.is_on_its_way:
+            return
+        standing.state = state
+        self.send_again(session, state)
 
     def answer(self, session: TaskSession, opening: Opening, new: bool) -> bool:
         """Send the answer to a round, worked out or remembered; tell whether there is one.
@@ -91,9 +122,12 @@ class Answering:
             messages = self.work.answer(session, opening, standing.broadcast[1])
         if messages is None:
             return False
+        secure: Tensors = {}
+        if session.contract.secure:
+            messages, secure = self._secure_rounds().begin(session, opening.round, messages)
         with self._tracer.span("upload", standing.trace_notes, round=opening.round) as traced:
             state = self._remember(session, opening.round, messages, context_of(traced))
-            standing.state = replace(state, evaluated=last, before=before)
+            standing.state = replace(state, evaluated=last, before=before, secure=secure)
             until_written(partial(standing.store.save, standing.state))
             standing.state = self._send(session, standing.state, traced)
         self._model.after_round(session, standing.state, standing.broadcast[1])

@@ -208,6 +208,11 @@ class Delivery:
             RESEND_LARGE_SECONDS if rarely else RESEND_SMALL_SECONDS
         )
 
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether the answer waits for the broker's word on it."""
+        return self._connection.is_pending(self.topic)
+
     def flush(self, seconds: float) -> bool:
         """Wait until the broker has the answer; tell whether it has."""
         return self._connection.flush(seconds, self.topic)

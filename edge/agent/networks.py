@@ -67,6 +67,7 @@ def make_client(
         final_model.current,
         grows=True,
         keeps_split=True,
+        summing=algorithm.summing,
     )
 
 

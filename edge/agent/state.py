@@ -17,7 +17,7 @@ from edgeloop.protocol.task import Name
 from edgeloop.runtime import atomic_files
 
 ANSWER = "answer"
-WEIGHTS, BEFORE = "weights/", "before/"
+WEIGHTS, BEFORE, SECURE = "weights/", "before/", "secure/"
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 
@@ -53,6 +53,8 @@ class AgentState:
             to be sent, those of its frame.
         evaluated: whether `round` was no round, but the run's last evaluation.
         before: the model's weights before that evaluation; empty without one.
+        secure: what the round's secure aggregation goes on with (`secure.exchange`); empty once its
+            last step is answered, and where there is none.
     """
 
     run: str
@@ -63,6 +65,7 @@ class AgentState:
     traffic: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     evaluated: bool = False
     before: Tensors = field(default_factory=dict)
+    secure: Tensors = field(default_factory=dict)
 
     def continued(self, rounds: int) -> "AgentState":
         """Return the state with which a run goes on that has so many rounds now.
@@ -127,9 +130,9 @@ def digest(facts: str, tensors: Tensors) -> str:
 
 def parse(facts: Mapping[str, Any], tensors: Tensors) -> AgentState:
     """Return the state that `read` has read."""
-    weights, before = (
+    weights, before, secure = (
         {name.removeprefix(at): array for name, array in tensors.items() if name.startswith(at)}
-        for at in (WEIGHTS, BEFORE)
+        for at in (WEIGHTS, BEFORE, SECURE)
     )
     answer = tensors[ANSWER].tobytes()
     return AgentState(
@@ -141,4 +144,5 @@ def parse(facts: Mapping[str, Any], tensors: Tensors) -> AgentState:
         traffic=facts.get("traffic", {}),
         evaluated=facts.get("evaluated", False),
         before=before,
+        secure=secure,
     )

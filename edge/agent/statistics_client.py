@@ -64,6 +64,7 @@ def make_client(
         ending.current,
         grows=True,
         first=(wire.fingerprint(first), first),
+        summing=algorithm.summing,
     )
 
 

@@ -20,9 +20,10 @@ from safetensors.numpy import save
 
 from edge.agent import state as state_file
 from edge.agent.state import ANSWER as ANSWER
-from edge.agent.state import BEFORE, DamagedError, Tensors
+from edge.agent.state import BEFORE, SECURE, DamagedError
 from edge.agent.state import WEIGHTS as WEIGHTS
 from edge.agent.state import AgentState as AgentState
+from edge.agent.state import Tensors as Tensors
 from edgeloop.errors import RunError
 from edgeloop.protocol import wire
 from edgeloop.runtime import atomic_files, checked_tensors
@@ -103,12 +104,13 @@ class AgentStore:
         text = json.dumps(facts)
         tensors = {WEIGHTS + name: array for name, array in state.weights.items()}
         tensors |= {BEFORE + name: array for name, array in state.before.items()}
+        tensors |= {SECURE + name: array for name, array in state.secure.items()}
         tensors[ANSWER] = np.frombuffer(state.answer, np.uint8)
         metadata = {"facts": text, "sha256": state_file.digest(text, tensors)}
         content = checked_tensors.in_order(save(tensors, metadata))
         with atomic_files.writing(self._folder):
             self._archive_state(state.run)
-            atomic_files.write(self.path, content)
+            atomic_files.write(self.path, content, mode=0o600 if state.secure else 0o666)
         self._run = state.run
 
     def archive_previous_run(self, run: str) -> None:

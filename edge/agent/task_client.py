@@ -14,6 +14,7 @@ from edge.agent import architectures, torch_build
 from edge.agent.base_store import BaseCache
 from edge.agent.settings import DeviceSettings
 from edgeloop import algorithms
+from edgeloop.algorithm import Summing
 from edgeloop.client_protocol import ClientProtocol
 from edgeloop.data import DeviceSamples, Samples
 from edgeloop.errors import ConfigError, ModelError
@@ -90,6 +91,7 @@ class TaskClient:
         keeps_split: whether no sample may then go over from testing to training.
         first: what a run opens with, and its digest, where that follows from the contract alone: it
             need not be fetched. None elsewhere.
+        summing: how its uploads are added in secret; None where single ones count.
     """
 
     client: ClientProtocol[Any, Any]
@@ -101,6 +103,7 @@ class TaskClient:
     grows: bool = False
     keeps_split: bool = False
     first: tuple[str, Any] | None = None
+    summing: Summing | None = None
 
 
 def make_task_client(

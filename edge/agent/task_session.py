@@ -19,6 +19,7 @@ from edgeloop.errors import ConfigError, DataError, EdgeloopError, MisfitError
 from edgeloop.privacy import accounting
 from edgeloop.privacy.secret import NoiseSecret
 from edgeloop.protocol.task import Contract
+from edgeloop.runtime import modules
 from edgeloop.runtime.config import PrivacySettings
 
 log = logging.getLogger(__name__)
@@ -135,6 +136,8 @@ def open_session(context: DeviceContext, contract: Contract) -> TaskSession:
     )
     if budget is not None:
         accounting.check()
+    if contract.secure:
+        _check_secure(contract, made)
     return TaskSession(contract, made, share, budget)
 
 
@@ -203,6 +206,21 @@ def _secret(budget: PrivacyBudget | None, contract: Contract) -> NoiseSecret | N
     return (
         None if budget is None else NoiseSecret(budget.privacy, budget.ledger.key(contract.text()))
     )
+
+
+def _check_secure(contract: Contract, made: TaskClient) -> None:
+    """Refuse sums that this device cannot take part in.
+
+    Raises:
+        ConfigError: if cryptography is not installed.
+        MisfitError: if the algorithm's uploads cannot be added.
+    """
+    if made.summing is None:
+        problem = f"{contract.task} asks for sums, and {contract.algorithm} needs single uploads"
+        raise MisfitError("secure", problem, "leave secure out of the task")
+    if modules.find("cryptography") is None:
+        problem = "the task adds uploads in secret, and cryptography is not installed"
+        raise ConfigError("secure", problem, "pip install 'edgeloop[edge-lite]'")
 
 
 def _check(context: DeviceContext, contract: Contract) -> None:

@@ -168,6 +168,9 @@ def _contract(broker: BrokerSettings, task: str, identities: "Identities | None"
         problem = f"{task} takes signed answers only, and a fleet without identities signs nothing"
         remedy = "give --identities FOLDER, with --server, --ca-fingerprint and --token-file"
         raise ConfigError("task", problem, remedy)
+    if contract.secure:
+        problem = f"{task} adds uploads in secret, and a fleet sends single ones"
+        raise ConfigError("task", problem, "leave secure out of its [cohort] table")
     return contract
 
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from edgeloop.protocol.gathering import Gathering
 
+STEP_SECONDS = 60.0
+"""How long a step of secure aggregation waits for devices that are there and do not answer."""
+
 
 def _just_opened() -> float:
     return 0.0

@@ -174,7 +174,8 @@ class AnswerJudge:
             heard = DeviceMessage(device, verdict, size, notes=traced, reason=why)
             return Judged(heard, receipt=receipt)
         ignored = self._ignored.add(frame.ignored, device)
-        report = frame[Report].with_notes(notes)
+        report = frame.messages.get(Report)
+        report = None if report is None else report.with_notes(notes)
         heard = DeviceMessage(device, verdict, size, report=report, ignored=ignored, notes=traced)
         accepted = verdict is Verdict.ACCEPTED
         base = frame.envelope.round

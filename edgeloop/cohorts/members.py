@@ -100,6 +100,11 @@ class Members:
         if new and self._record is not None:
             self._record.trained(device, new)
 
+    def uncounted(self, device: str, round_number: int) -> None:
+        """Record that a device has trained in a closed round, and its numbers are no part of it."""
+        if self._record is not None:
+            self._record.trained(device, {round_number})
+
     def listing(self) -> Contract:
         """Return the contract for devices that know no patterns: everybody is listed in it."""
         if not self.are_open:

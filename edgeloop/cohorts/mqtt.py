@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from edgeloop.algorithm import Algorithm
 from edgeloop.answers import Answer, Report
@@ -68,6 +68,8 @@ class MqttCohort(Generic[B, U]):
         shared: where others write uploads; None where all come on the connection.
     """
 
+    JUDGE: ClassVar[type[AnswerJudge]] = AnswerJudge
+
     def __init__(  # noqa: PLR0913 - what a test replaces comes after the five that a run has
         self,
         connection: MqttConnection,
@@ -100,7 +102,8 @@ class MqttCohort(Generic[B, U]):
         self._announcer = Announcer(connection, self._members, self._roster, packed, clock)
         self._receipts = Receipts(connection, contract, clock)
         self._flood = FloodGate(limits, self._members, self._receipts, clock)
-        self._judge = AnswerJudge(algorithm, uploads, self._members, self._receipts, tracer, clock)
+        judged = algorithm, uploads, self._members, self._receipts, tracer, clock
+        self._judge = self.JUDGE(*judged)
         self._packets = PacketReader(
             algorithm,
             self._members,
@@ -217,11 +220,15 @@ class MqttCohort(Generic[B, U]):
             soon = min(gathering.until(now), self._again.left(), self._word.left())
             self._hear_next(gathering, soon)
             if self._again.due():
-                self._announcer.remind(gathering.missing())
+                self._remind(gathering)
             if self._word.due():
                 self._log_waiting(gathering)
         self._batches.write_all(gathering.round_number)
         self._stored.end(gathering)
+
+    def _remind(self, gathering: Gathering[Frame]) -> None:
+        """Say again what is waited for."""
+        self._announcer.remind(gathering.missing())
 
     def _hear_next(self, gathering: Gathering[Frame], seconds: float) -> None:
         """Take what has arrived, or does next in time; ask for what is missing."""

@@ -4,7 +4,8 @@ edgeloop/v1/{task}/contract                   retained: the contract, JSON
 edgeloop/v1/{task}/round                      retained: the open round, JSON
 edgeloop/v1/{task}/broadcast/{slot}/{chunk}   retained: a broadcast, in chunks
 edgeloop/v1/{task}/upload/{device}            a device's answers, in chunks
-edgeloop/v1/{task}/receipt/{device}           what became of an answer, JSON: `protocol.receipt`
+edgeloop/v1/{task}/receipt/{device}           what became of an answer, JSON: `protocol.receipt`;
+                                              and the steps of secure aggregation, in chunks
 edgeloop/v1/{task}/presence/{device}          retained: "online" or, by its last will, "offline";
                                               "left" by a device that asks to be taken out;
                                               "evicted" by the operator of the task
@@ -65,6 +66,10 @@ Shape = Annotated[tuple[Size, ...], Field(min_length=1, max_length=4)]
 Scalar = bool | int | float | str
 
 
+LEAST_IN_A_SUM, MOST_IN_A_SUM = 3, 1000
+"""Devices: of fewer each could tell the other's numbers from the sum; of more the shares that each
+sends to each are too many."""
+
 WIDTH, BATCH_SIZE, VARIANT = 512, 10, "released"
 """What a task and a simulation have alike where nobody says."""
 
@@ -103,6 +108,8 @@ class Contract(Growing):
         excluded: who takes no part, though a pattern admits the name.
         robust: the server's rule against forged uploads.
         signatures: whether answers must be signed by their devices' keys.
+        secure: so many devices at least are in each sum, which is all that the aggregator learns of
+            uploads (`edgeloop.secure`); 0 where they are sent singly.
     """
 
     schema_version: Literal[1] = 1
@@ -125,6 +132,7 @@ class Contract(Growing):
     excluded: Annotated[tuple[Name, ...], wire.Since(2)] = ()
     robust: Annotated[RobustRule, wire.Since(3)] = "none"
     signatures: Annotated[Literal["optional", "required"], wire.Since(4, needed=True)] = "optional"
+    secure: Annotated[int, Field(ge=0, le=MOST_IN_A_SUM), wire.Since(5, needed=True)] = 0
 
     @model_validator(mode="after")
     def _fits(self) -> "Contract":

@@ -10,6 +10,18 @@ class SecureError(ValueError):
     """A step that does not follow from the ones before, or would say too much."""
 
 
+class SpoiledError(SecureError):
+    """No so many shares make what a device has committed to: it, or too many others, have lied.
+
+    Attributes:
+        device: whose secret it is.
+    """
+
+    def __init__(self, device: str, shares: int) -> None:
+        super().__init__(f"{shares} shares make no secret that {device} has committed to")
+        self.device = device
+
+
 @dataclass(frozen=True)
 class Agreement:
     """A round's facts.

@@ -2,7 +2,9 @@
 
 import secrets
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -15,6 +17,46 @@ from edgeloop.secure.shamir import SHARE_BYTES, Draw
 
 _TAG = 16  # bytes that sealing adds
 SEALED_BYTES = 2 * SHARE_BYTES + _TAG
+
+
+HELD_BYTES = 2 * SHARE_BYTES
+STEPS = "share", "masked", "reveal"
+"""What a device answers after its keys, in this order."""
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What a device draws for one round, and for no other.
+
+    Attributes:
+        mask: its key for masks, `SIZE` bytes, as each.
+        channel: its key for what only one device shall open.
+        seed: of the mask of its own.
+    """
+
+    mask: bytes
+    channel: bytes
+    seed: bytes
+
+    @classmethod
+    def drawn(cls, draw: Draw = secrets.token_bytes) -> Self:
+        """Draw them."""
+        return cls(draw(SIZE), draw(SIZE), draw(SIZE))
+
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        """Return what `joined` has made bytes of."""
+        return cls(content[:SIZE], content[SIZE : 2 * SIZE], content[2 * SIZE :])
+
+    def joined(self) -> bytes:
+        """Return them as bytes."""
+        return self.mask + self.channel + self.seed
+
+    def public(self, size: int) -> PublicKeys:
+        """Return what the device is known by; its vector has so many numbers."""
+        mask, channel = PrivateKey(self.mask).public, PrivateKey(self.channel).public
+        seed_B = as_array(commitment(self.seed))
+        return PublicKeys(as_array(mask), as_array(channel), seed_B, size)
 
 
 @dataclass(frozen=True)
@@ -32,22 +74,57 @@ class SecureDevice:
         name: the device's.
         agreement: the round's facts.
         draw: random bytes; another round must have others.
+        own: what was drawn before the agreement was known; drawn now if not given.
+
+    Attributes:
+        shared: who has sent shares, this device too; known after step 3.
     """
 
-    def __init__(self, name: str, agreement: Agreement, draw: Draw = secrets.token_bytes) -> None:
+    def __init__(
+        self,
+        name: str,
+        agreement: Agreement,
+        draw: Draw = secrets.token_bytes,
+        own: Secrets | None = None,
+    ) -> None:
         self.name = name
         self._agreement = agreement
         self._draw = draw
-        self._mask_key, self._channel = PrivateKey(draw(SIZE)), PrivateKey(draw(SIZE))
-        self._seed = draw(SIZE)
+        self._own = Secrets.drawn(draw) if own is None else own
+        self._mask_key, self._channel = PrivateKey(self._own.mask), PrivateKey(self._own.channel)
+        self._seed = self._own.seed
         self._keys: dict[str, PublicKeys] = {}
         self._held: dict[str, _Held] = {}
         self._given: set[str] = set()
+        self.shared: frozenset[str] = frozenset()
+
+    @property
+    def held(self) -> Mapping[str, bytes]:
+        """What others have entrusted, `HELD_BYTES` each, and its own part."""
+        return {name: each.key + each.seed for name, each in self._held.items()}
+
+    def continued(
+        self,
+        keys: Mapping[str, PublicKeys],
+        held: Mapping[str, bytes],
+        shared: Collection[str],
+        given: Collection[str],
+    ) -> Self:
+        """Go on with what was written down of the steps before.
+
+        Args:
+            keys: of all who take part.
+            held: as `held` was.
+            shared: as `shared` was.
+            given: of `STEPS`, those that were answered.
+        """
+        self._keys, self.shared, self._given = dict(keys), frozenset(shared), set(given)
+        self._held = {n: _Held(b[:SHARE_BYTES], b[SHARE_BYTES:]) for n, b in held.items()}
+        return self
 
     def public_keys(self) -> PublicKeys:
         """Step 1: return what the device is known by."""
-        parts = self._mask_key.public, self._channel.public, commitment(self._seed)
-        return PublicKeys(*map(as_array, parts))
+        return self._own.public(self._agreement.size)
 
     def share(self, keys: Mapping[str, PublicKeys]) -> SealedShares:
         """Step 2: entrust all others with shares of what removes the device's masks.
@@ -85,17 +162,23 @@ class SecureDevice:
             sent: a row for each device, sealed for this one.
 
         Raises:
-            SecureError: if it was done before, too few have sent shares, or they cannot be opened.
+            SecureError: if it was done before, or too few have sent shares that can be opened. A
+                share that cannot be is its sender's fault, and no reason to leave: nothing is
+                revealed of that one.
         """
         self._once("masked")
         names = sorted(self._keys)
-        others = [n for n, known in zip(names, sent.known_N, strict=True) if known]
-        self._agreement.check_begun({*others, self.name})
+        rows = zip(names, sent.known_N, strict=True)
+        others = {name for name, known in rows if known} - {self.name}
+        self.shared = frozenset({*others, self.name})
+        self._agreement.check_begun(self.shared)
         for name in others:
-            if name != self.name:
+            with suppress(SecureError):
                 self._held[name] = self._opened(name, sent.sealed_NS[names.index(name)].tobytes())
+        if len(self._held) < self._agreement.threshold:
+            raise SecureError(f"only {len(self._held) - 1} shares of {len(others)} can be opened")
         total = values_V + self._agreement.mask(self._seed)
-        for name in self._held.keys() - {self.name}:
+        for name in others:
             mask = self._agreement.mask(self._pair_key(name))
             total = total + mask if sign(self.name, name) > 0 else total - mask
         return Masked(total.view(np.int64))
@@ -109,15 +192,16 @@ class SecureDevice:
             SecureError: if it was done before, or there are too few or strangers among them.
         """
         self._once("reveal")
-        there = set(survivors)
-        if len(there) < self._agreement.threshold or not there <= self._held.keys():
+        there, names = set(survivors), sorted(self._keys)
+        if len(there) < self._agreement.threshold or not there <= self.shared:
             raise SecureError(f"{len(there)} devices in the sum, or some that sent no shares")
-        rows_NS = np.zeros((len(self._keys), SHARE_BYTES), np.uint8)
-        for row, name in enumerate(sorted(self._keys)):
-            if name in self._held:
-                held = self._held[name]
+        if self.name not in there:
+            raise SecureError("a sum without this device's numbers")
+        rows_NS = np.zeros((len(names), SHARE_BYTES), np.uint8)
+        for row, name in enumerate(names):
+            if (held := self._held.get(name)) is not None:
                 rows_NS[row] = as_array(held.seed if name in there else held.key)
-        return Revealed(rows_NS)
+        return Revealed(rows_NS, np.array([name in self._held for name in names]))
 
     def _once(self, step: str) -> None:
         if step in self._given:

@@ -6,12 +6,16 @@ what is sealed or of a share, V numbers of a vector.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from edgeloop.protocol.wire import MAX_FRAME, Between
+
 Bytes = npt.NDArray[np.uint8]
+Size = Annotated[int, Between(1, MAX_FRAME)]
+"""Of a vector, or of a round; a frame holds it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +26,13 @@ class PublicKeys:
         mask_B: its key for masks.
         channel_B: its key for what only one device shall open.
         seed_B: the commitment to its own seed.
+        size: V, the numbers of its vector.
     """
 
     mask_B: Bytes
     channel_B: Bytes
     seed_B: Bytes
+    size: Size
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +42,25 @@ class AllKeys:
     Attributes:
         names_T: theirs, in order, UTF-8, a line each.
         mask_NB, channel_NB, seed_NB: as of `PublicKeys`.
+        size: V, the same for all.
+        threshold: so many of them must be there to the end.
     """
 
     names_T: Bytes
     mask_NB: Bytes
     channel_NB: Bytes
     seed_NB: Bytes
+    size: Size
+    threshold: Size
 
     @classmethod
-    def of(cls, keys: Mapping[str, PublicKeys]) -> Self:
-        """Pack keys by device, in the order of their names."""
+    def of(cls, keys: Mapping[str, PublicKeys], threshold: int) -> Self:
+        """Pack keys by device, in the order of their names.
+
+        Args:
+            keys: of one size.
+            threshold: of the round.
+        """
         names = sorted(keys)
         each = [keys[name] for name in names]
         return cls(
@@ -53,6 +68,8 @@ class AllKeys:
             np.stack([key.mask_B for key in each]),
             np.stack([key.channel_B for key in each]),
             np.stack([key.seed_B for key in each]),
+            each[0].size,
+            threshold,
         )
 
     def by_device(self) -> dict[str, PublicKeys]:
@@ -63,7 +80,7 @@ class AllKeys:
         """
         names = self.names_T.tobytes().decode().splitlines()
         rows = zip(names, self.mask_NB, self.channel_NB, self.seed_NB, strict=True)
-        return {name: PublicKeys(*key) for name, *key in rows}
+        return {n: PublicKeys(mask, channel, seed, self.size) for n, mask, channel, seed in rows}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +125,11 @@ class Revealed:
     Attributes:
         shares_NS: for each device of step 2: of its seed if its numbers are in the sum, else of its
             key for masks. Zeros where there is none to tell.
+        known_N: where there is one.
     """
 
     shares_NS: Bytes
+    known_N: npt.NDArray[np.bool_]
 
 
 def as_array(content: bytes) -> Bytes:

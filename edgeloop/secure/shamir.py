@@ -5,6 +5,7 @@ secret of 64 bytes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 PRIME = 2**521 - 1
 SHARE_BYTES = 66
@@ -67,8 +68,9 @@ def _value(terms: Sequence[int], point: int) -> int:
     return found
 
 
-def _weights(points: tuple[int, ...]) -> list[int]:
-    """Return Lagrange's weights of points, for the value at 0."""
+@lru_cache(maxsize=8)
+def _weights(points: tuple[int, ...]) -> Sequence[int]:
+    """Return Lagrange's weights of points, for the value at 0; all secrets of a round need them."""
     found = []
     for point in points:
         above, below = 1, 1

@@ -113,6 +113,19 @@ asked = _of_rounds("asked")
 # Who trained in a round that closed without the answer.
 late = _of_rounds("late")
 
+# What devices answer to the steps of the open round's secure aggregation, and under the server's
+# name what it has decided; all of it goes once the round is closed.
+steps = Table(
+    "steps",
+    metadata,
+    Column("run", String(64), primary_key=True),
+    Column("round", Integer, primary_key=True, autoincrement=False),
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    Column("device", String(64), primary_key=True),
+    Column("payload", LargeBinary, nullable=False),
+    ForeignKeyConstraint(["run", "round"], [rounds.c.run, rounds.c.number]),
+)
+
 
 class UnknownSchemaError(Exception):
     """The database is a newer edgeloop's, or no ledger at all."""

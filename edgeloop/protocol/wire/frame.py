@@ -92,6 +92,11 @@ class OpenFrame:
         """Whose it is."""
         return self._head.envelope
 
+    @property
+    def kinds(self) -> Any:
+        """Names of its messages, as its sender wrote them: of any type, where it is no good one."""
+        return self._head.kinds
+
     def read(self, *kinds: type, sizes: Mapping[str, int] | None = None) -> Frame:
         """Unpack its messages, as `decode`."""
         header = self._head

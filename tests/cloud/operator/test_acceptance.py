@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cloud.operator import acceptance
+from cloud.operator import acceptance, sums
 from edgeloop import algorithms
 from tests.cloud.operator.api_server import ApiServer, Fault
 from tests.cloud.operator.cluster import Cluster, Object, condition, secret, task, wait
@@ -73,6 +73,29 @@ def test_of_others_algorithms_nothing_is_known() -> None:
     mine = a_task(algorithm=algorithm("mine", "any", x=1))
     assert acceptance.wrong_algorithm(mine, ("mine",)) is None
     assert "there is no 'mine'" in str(acceptance.wrong_algorithm(mine, ("others",)))
+
+
+FIVE = {"devices": [f"d{n}" for n in range(5)], "secure": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cohort": FIVE}, None),
+        ({"cohort": {**FIVE, "robust": "none"}}, None),
+        ({"cohort": {**FIVE, "robust": "clip"}}, "cohort.robust: needs single uploads"),
+        ({"cohort": {**FIVE, "outliers": "refuse"}}, "cohort.outliers: needs single uploads"),
+        ({"cohort": {**FIVE, "buffer": 2}}, "cohort.buffer: needs single uploads"),
+        ({"cohort": {**FIVE, "forgotten": ["d1"]}}, "cohort.forgotten: needs single uploads"),
+        ({"cohort": {**FIVE, "devices": ["a", "b"]}}, "cohort.secure: needs 3 devices, and there"),
+        ({"cohort": FIVE, "ingest": {"replicas": 2}}, "ingest: takes whole uploads only"),
+        ({"cohort": FIVE, "algorithm": algorithm("fedtgp")}, "fedtgp needs single uploads"),
+        ({"cohort": FIVE, "algorithm": algorithm("class-statistics")}, None),
+    ],
+)
+def test_sums_that_cannot_be(changes: Object, said: str | None) -> None:
+    found = sums.wrong_sums(a_task(**changes))
+    assert (said is None and found is None) or str(said) in str(found)
 
 
 @pytest.mark.parametrize(

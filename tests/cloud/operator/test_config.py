@@ -152,7 +152,7 @@ def test_what_may_not_change_once_a_run_has_begun() -> None:
     assert config.changed_frozen_fields(old, same) == []
     other = a_task(
         algorithm={"name": "fedtgp", "hyperparameters": {"x": 1}},
-        cohort={"devices": ["press-1"], "robust": "krum"},
+        cohort={"devices": ["press-1"], "robust": "krum", "secure": True, "stepSeconds": 9},
         seed=1,
         batchSize=1,
         shuffle=True,
@@ -169,10 +169,12 @@ def test_what_may_not_change_once_a_run_has_begun() -> None:
         "privacy",
         "cohort.devices",
         "cohort.robust",
+        "cohort.secure",
         "generator",
     ]
     table = config.table(other, SETTINGS, None, None)
     assert table["cohort"]["robust"] == "krum"
+    assert (table["cohort"]["secure"], table["cohort"]["step_seconds"]) == (True, 9.0)
 
 
 WAY = {

@@ -192,6 +192,8 @@ LINE: Object = {"cohort": {"selector": {"matchLabels": {"line": "1"}}}}
         (LINE, {"cohort": {**LINE["cohort"], "quorum": 9}}, ""),
         ({}, {"cohort": {**COHORT, "robust": "median"}}, "cohort.robust is in"),
         ({}, {"cohort": {**COHORT, "robust": "auto"}}, ""),
+        ({}, {"cohort": {**COHORT, "secure": True}}, "cohort.secure is in"),
+        ({}, {"cohort": {**COHORT, "secure": False, "stepSeconds": 9}}, ""),
         ({}, {"generator": {"name": "a"}}, "generator is in"),
         ({"generator": {"name": "a"}}, {}, "generator is in"),
         ({"generator": {"name": "a"}}, {"generator": {"name": "b"}}, "generator is in"),

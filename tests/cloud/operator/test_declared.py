@@ -26,6 +26,7 @@ PLACES = {
                 "buffer",
                 "outliers",
                 "robust",
+                "secure",
                 "deadline_seconds",
                 "give_up_seconds",
             ),
