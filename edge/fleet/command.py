@@ -6,7 +6,7 @@ import resource
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -14,13 +14,13 @@ from edge.fleet.answers import Answers, parse_size, task_file
 from edge.fleet.fleet import Fleet, Plan
 from edge.fleet.measured import COLUMNS, Measured, quantile, rows
 from edge.fleet.names import names_of
-from edgeloop.cli import console
+from edge.fleet.settings import FleetSettings
+from edgeloop.cli import console, options
 from edgeloop.errors import EXIT_UNAVAILABLE, BrokerAwayError, ConfigError
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.mqtt.leaving import contract_at
 from edgeloop.protocol.task import Contract, contract_topic
 from edgeloop.runtime import atomic_files
-from edgeloop.runtime import config as config_files
 from edgeloop.runtime.config import BrokerSettings
 
 CONTRACT_SECONDS = 30.0
@@ -35,52 +35,25 @@ def main(arguments: Sequence[str]) -> int:
     return console.run(fleet, "fleet", arguments)
 
 
-def fleet(  # noqa: PLR0913 - options of a command
-    devices: Annotated[int, typer.Option(min=1, max=60_000, help="Number of devices.")],
-    payload: Annotated[
-        str | None,
-        typer.Option(help="Size of an upload, such as 40KB. [default: of all classes]"),
-    ] = None,
-    task: Annotated[str, typer.Option(help="The task that they take part in.")] = "load",
-    spread: Annotated[
-        float, typer.Option(min=0, max=86_400, help="Seconds over which a round's answers leave.")
-    ] = 0.0,
-    broker: Annotated[
-        Path | None,
-        typer.Option(help="A TOML file with the keys of a [broker] table."),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(min=1, max=65_535, help="Port of the broker, instead of the file's."),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the numbers to a JSON file.")] = None,
-    write_task: Annotated[
-        Path | None,
-        typer.Option(help="Write a task for such a fleet to a TOML file, and end."),
-    ] = None,
-) -> None:
-    """Answer every round of a running task as many devices, and say how long it took."""
-    size = None if payload is None else parse_size(payload)
-    settings = _broker(broker, port)
-    if write_task is not None:
-        text = task_file(task, devices, size or 40_000, settings.port)
-        atomic_files.write(write_task, text.encode())
-        console.say(f"written: {write_task}; start it with edgeloop aggregator --config")
+@options.of(FleetSettings, "fleet", ranges=True)
+def fleet(asked: FleetSettings) -> None:
+    """Play many devices that answer every round of a running task, and measure the times."""
+    size = None if asked.payload is None else parse_size(asked.payload)
+    broker = asked.broker_settings()
+    if asked.write_task is not None:
+        text = task_file(asked.task, asked.devices, size or 40_000, broker.port)
+        atomic_files.write(asked.write_task, text.encode())
+        console.say(f"written: {asked.write_task}; start it with edgeloop aggregator --config")
         return
-    _allow_connections(devices)
-    contract = _contract(settings, task)
-    plan = Plan(contract, names_of(contract, devices), Answers(contract, size), spread)
-    found = _run(plan, settings, out)
+    _allow_connections(asked.devices)
+    contract = _contract(broker, asked.task)
+    names, answers = names_of(contract, asked.devices), Answers(contract, size)
+    found = _run(Plan(contract, names, answers, asked.spread), broker, asked.out)
     if not found.connected:
         problem = next(iter(found.failures), "cannot be reached")
-        raise BrokerAwayError(f"broker {settings.address}", problem, "see its log")
-    if found.failures or found.connected < devices:
+        raise BrokerAwayError(f"broker {broker.address}", problem, "see its log")
+    if found.failures or found.connected < asked.devices:
         raise typer.Exit(EXIT_UNAVAILABLE)
-
-
-def _broker(file: Path | None, port: int | None) -> BrokerSettings:
-    found = BrokerSettings() if file is None else config_files.read(file, BrokerSettings)
-    return found if port is None else found.model_copy(update={"port": port})
 
 
 def _allow_connections(devices: int) -> None:

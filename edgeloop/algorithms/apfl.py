@@ -99,15 +99,8 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
 
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
         load_broadcast(model, batches, broadcast)
-        step = paper_step if config.through_mixture else released_step
-        shared = client_state(model).shared
-        model.train()
-        for epoch in range(config.local_epochs):
-            for batch in batches.epoch(epoch):
-                step(model, batch, config.local_lr)
-        if not config.through_mixture:
-            mix(model.own(), model.own(), shared.own(), client_state(model).alpha)
-        return WeightsUpload(len(batches.labels), weights.flat(shared.own()))
+        descend(model, batches, config)
+        return WeightsUpload(len(batches.labels), weights.flat(client_state(model).shared.own()))
 
     return Algorithm(
         state=Weights,
@@ -123,6 +116,18 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         init_client_state=partial(init_client_state, config=config),
         load_broadcast=load_broadcast,
     )
+
+
+def descend(model: SplitModel, batches: Batches, config: Config) -> None:
+    """Train a client's two models in place, and mix them where the code does it at the end."""
+    step = paper_step if config.through_mixture else released_step
+    model.train()
+    for epoch in range(config.local_epochs):
+        for batch in batches.epoch(epoch):
+            step(model, batch, config.local_lr)
+    if not config.through_mixture:
+        kept = client_state(model)
+        mix(model.own(), model.own(), kept.shared.own(), kept.alpha)
 
 
 def init_client_state(model: SplitModel, config: Config) -> None:
