@@ -13,12 +13,15 @@ pkg.module:NAME:ANYTHING   the same by its import path, where a person at this m
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeloop.errors import ConfigError, GeneratorError, choose
-from edgeloop.generator import Generator
 from edgeloop.generators.manifest import MANIFEST
 from edgeloop.runtime import atomic_files, plugins
 from edgeloop.runtime.plugins import GENERATORS
+
+if TYPE_CHECKING:  # an operator gives its jobs a secret of this package, and has no torch
+    from edgeloop.generator import Generator
 
 EMBEDDED = "digits"
 """The generator that needs nothing else."""
@@ -40,7 +43,7 @@ def load(
     *,
     patience_seconds: float = 30.0,
     on_problem: Callable[[str | None], None] = lambda problem: None,
-) -> Generator:
+) -> "Generator":
     """Return the generator of a reference.
 
     Args:
@@ -99,7 +102,7 @@ def _named(reference: str) -> tuple[str, str] | None:
     return (name, rest) if colon and name in GENERATORS.names() else None
 
 
-def _of_others(name: str, rest: str) -> Generator:
+def _of_others(name: str, rest: str) -> "Generator":
     point = GENERATORS.find(name, _OURS)
     if point is None:  # it has just been uninstalled
         raise GeneratorError("generator", f"there is no {name!r} any more", "install it again")
