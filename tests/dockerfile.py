@@ -36,6 +36,20 @@ def stages() -> dict[str, Stage]:
     return {name: Stage(base, text) for base, name, text in found}
 
 
+def extras(target: str) -> str:
+    """Return the package's extras that a target's image has installed."""
+    (found,) = re.findall(r'"\.\[([\w,]+)\]"', stages()[f"{target}-build"].text)
+    return str(found)
+
+
+def compiled(target: str) -> str:
+    """Return the modules whose bytecode a target's image has, and that of all they import."""
+    (found,) = re.findall(
+        r'python -P -c "import ([\w., ]+)"$', stages()[f"{target}-build"].text, re.MULTILINE
+    )
+    return str(found)
+
+
 def image(target: str) -> str:
     """Return all that a target's image is made by: its own stage and those that it stands on."""
     known = stages()

@@ -1,5 +1,7 @@
 """What each command ends with, by what has happened: the table of docs/exit-codes.md."""
 
+# Over 320 lines: one table over all commands.
+
 import os
 import re
 import signal

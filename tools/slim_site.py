@@ -1,12 +1,18 @@
-"""Removes from an environment what no image of ours runs, and measures what an extra installs.
+"""Removes from an environment what no image of ours runs, and measures what is left.
 
-python tools/slim_site.py /opt/edgeloop        removes, and prints what is left
-python tools/slim_site.py --extra cloud,otel   prints, of this Python's environment, what the
-                                               extra's packages take, before and after
+python tools/slim_site.py /opt/edgeloop                removes, and prints what is left
+python tools/slim_site.py --extra cloud,otel FOLDER    makes such site-packages in FOLDER, of what
+    this Python has installed, and prints what the extra's packages take, before and after
+
+Symbols are left out of shared libraries: a loader reads segments, and neither symbols for
+debuggers nor the table of sections. Bytecode is left out, too: what an image imports as it starts
+is compiled as it is built.
 """
 
+import os
 import re
 import shutil
+import struct
 import sys
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -16,26 +22,65 @@ LEFT_OUT = [
     re.compile(pattern)
     for pattern in (
         r"(^|/)tests?/",  # of packages, which run them no more
+        r"(^|/)__pycache__/",
         r"^torch/(include|share|bin|testing/_internal|utils/benchmark|utils/tensorboard)/",
-        r"^torch/(lib/.*_test\.so|lib/.*\.a$)",
+        r"^torch/lib/(.*_test|libaoti_custom_ops|libbackend_with_compiler)\.so$",
+        r"^torch/lib/.*\.a$",
         r"^(torch|functorch)/.*\.(h|hpp|cuh|cmake|pyi)$",
+        r"^torch/_inductor/(codegen|fx_passes|kernel)/",  # no image compiles
+        r"^torch/_inductor/(ir|lowering|scheduler|select_algorithm)\.py$",
+        r"^torchgen/packaged/",
         r"^functorch/",
-        r"^onnx/(backend/test|reference|test)/",
-        r"^sympy/(parsing/autolev/test-examples|integrals/rubi)/",
+        r"^onnx/(backend/test|test)/",
+        r"^onnxruntime/tools/",
+        r"^numpy/distutils/",
+        r"^sqlalchemy/(testing|dialects/(mssql|mysql|oracle))/",
+        r"^scipy/(cluster|datasets|io|odr)/",
+        r"^sympy/(physics|stats|parsing/autolev/test-examples|integrals/rubi)/",
         r"\.(c|cpp|pyx|pxd)$",
     )
 ]
 """What is removed, by its path in site-packages."""
 
 KEPT = re.compile(
-    r"^torch/testing/_internal/(distributed|(__init__|common_dtype|logging_tensor)\.py)"
+    r"^torch/(bin/torch_shm_manager$"
+    r"|testing/_internal/(distributed|(__init__|common_dtype|logging_tensor)\.py))"
 )
-"""What torch itself imports of it."""
+"""What torch itself asks for as it is imported."""
+
+ELF64 = b"\x7fELF\x02\x01"
+HEADER, SEGMENT = struct.Struct("<16sHHIQQQIHHHHHH"), struct.Struct("<IIQQQQQQ")
 
 
 def is_left_out(path: str) -> bool:
     """Return whether a file of site-packages is removed."""
     return not KEPT.match(path) and any(each.search(path) for each in LEFT_OUT)
+
+
+def loaded_bytes(path: Path) -> int:
+    """Return how many bytes of a file a loader reads: all, unless it is a shared library."""
+    whole = path.stat().st_size
+    with path.open("rb") as file:
+        first = file.read(HEADER.size)
+        if ".so" not in path.name or not first.startswith(ELF64) or len(first) < HEADER.size:
+            return whole
+        segments_at, size, count = HEADER.unpack(first)[5], *HEADER.unpack(first)[9:11]
+        file.seek(segments_at)
+        table = file.read(size * count)
+    ends = (SEGMENT.unpack_from(table, at * size) for at in range(count))
+    return max(segments_at + size * count, *(each[2] + each[5] for each in ends))
+
+
+def cut(path: Path) -> None:
+    """Take a shared library's sections off its end, where debuggers look."""
+    size = loaded_bytes(path)
+    if size < path.stat().st_size:
+        with path.open("r+b") as file:
+            header = list(HEADER.unpack(file.read(HEADER.size)))
+            header[6] = header[12] = header[13] = 0  # where the sections are, how many, their names
+            file.seek(0)
+            file.write(HEADER.pack(*header))
+            file.truncate(size)
 
 
 def slim(folder: Path) -> None:
@@ -45,6 +90,8 @@ def slim(folder: Path) -> None:
             name = path.relative_to(site).as_posix()
             if path.is_file() and is_left_out(name):
                 path.unlink()
+            elif path.is_file():
+                cut(path)
             elif path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
         for name in ("pip", "setuptools", "wheel"):
@@ -68,7 +115,7 @@ def closure(extras: set[str]) -> Iterator[Distribution]:
             continue
         new = not any(name == found.name for name, _ in seen)
         seen.add((found.name, wanted))
-        if new and found.name != "edgeloop":
+        if new and found.name not in ("pip", "setuptools", "wheel"):
             yield found
         for line in found.requires or []:
             need = Requirement(line)
@@ -81,28 +128,46 @@ def closure(extras: set[str]) -> Iterator[Distribution]:
                     print(f"{need.name} is not installed here", file=sys.stderr)  # noqa: T201
 
 
-def measured(extras: set[str]) -> tuple[int, int]:
-    """Return how many bytes an extra's packages take here, and how many when slim."""
-    whole = slimmed = 0
+def assemble(extras: set[str], site: Path) -> int:
+    """Make an extra's site-packages of those that are installed here; return their size before.
+
+    What stays as it is, is a link to the file here.
+    """
+    whole = 0
     for found in closure(extras):
         for file in found.files or []:
-            path = Path(str(found.locate_file(file)))
-            if path.is_file():
-                whole += path.stat().st_size
-                slimmed += 0 if is_left_out(str(file)) else path.stat().st_size
-    return whole, slimmed
+            path, name = Path(str(found.locate_file(file))), str(file)
+            if name.startswith("..") or not path.is_file():
+                continue
+            whole += path.stat().st_size
+            if not is_left_out(name):
+                (site / name).parent.mkdir(parents=True, exist_ok=True)
+                _put(path, site / name)
+    return whole
+
+
+def _put(path: Path, place: Path) -> None:
+    if loaded_bytes(path) < path.stat().st_size:
+        shutil.copy(path, place)
+        cut(place)
+        return
+    try:
+        os.link(path, place)
+    except OSError:  # another file system
+        shutil.copy(path, place)
 
 
 def main(arguments: list[str]) -> None:
-    """Slim a folder, or measure an extra."""
-    if arguments[:1] == ["--extra"]:
-        whole, slimmed = measured(set(arguments[1].split(",")))
-        print(f"{arguments[1]}: {whole / 1e6:.0f} MB, {slimmed / 1e6:.0f} MB slim")  # noqa: T201
-        return
-    folder = Path(arguments[0])
-    before = size_of(folder)
-    slim(folder)
-    print(f"{before / 1e6:.0f} MB, {size_of(folder) / 1e6:.0f} MB slim")  # noqa: T201
+    """Slim a folder, or assemble one."""
+    if arguments[0] == "--extra":
+        site = Path(arguments[2])
+        before, after = assemble(set(arguments[1].split(",")), site), size_of(site)
+    else:
+        folder = Path(arguments[0])
+        before = size_of(folder)
+        slim(folder)
+        after = size_of(folder)
+    print(f"{before / 1e6:.0f} MB, {after / 1e6:.0f} MB slim")  # noqa: T201
 
 
 if __name__ == "__main__":

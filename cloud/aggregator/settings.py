@@ -1,5 +1,7 @@
 """A task's configuration file."""
 
+# Over 320 lines: a field of a setting has its help below it, and a task has many.
+
 import unicodedata
 from pathlib import Path
 from typing import Annotated, Literal

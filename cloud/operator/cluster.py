@@ -1,5 +1,7 @@
 """The Kubernetes API, as far as the operator needs it; errors come as `ApiException`."""
 
+# Over 320 lines: one room knows the Kubernetes client, each call a method.
+
 import json
 import os
 import time

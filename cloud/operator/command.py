@@ -102,30 +102,15 @@ def _work(
     interrupts: list[int],
 ) -> Callable[[threading.Event], None]:
     """Return what the leader does until its lease is lost, or a signal comes; it notes a Ctrl-C."""
-    place = settings.triton_pods or settings.triton
-    writable = settings.repository_claim and settings.generator_image
-    triton = Triton(place, settings.answer_seconds) if place and writable else None
     certificates = TaskCertificates(found, settings)
     tasks, removals = Tasks(found, settings, certificates), Removals(found, settings, certificates)
-    generators, interval = Generators(found, settings, triton), settings.interval_seconds
-    bases = Bases(found, settings)
+    generators = Generators(found, settings, _triton(settings))
+    bases, interval = Bases(found, settings), settings.interval_seconds
 
     async def watch(lost: threading.Event) -> None:
         ended = asyncio.Event()
         registry = handlers.registry(tasks, removals, generators, bases, monitor, interval)
-
-        @kopf.on.startup(registry=registry)
-        async def _begin(**_: Any) -> None:
-            def interrupt() -> None:
-                interrupts.append(signal.SIGINT)
-                ended.set()
-
-            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
-
-        @kopf.on.cleanup(registry=registry)
-        async def _end(**_: Any) -> None:
-            ended.set()  # after a signal, too, or kopf waits for it
-
+        _note_ends(registry, ended, interrupts)
         turning = asyncio.create_task(_show_life(monitor, lost, ended))
         await kopf.operator(
             registry=registry,
@@ -144,6 +129,30 @@ def _work(
         asyncio.run(watch(lost))
 
     return work
+
+
+def _triton(settings: OperatorSettings) -> Triton | None:
+    place = settings.triton_pods or settings.triton
+    writable = settings.repository_claim and settings.generator_image
+    return Triton(place, settings.answer_seconds) if place and writable else None
+
+
+def _note_ends(
+    registry: kopf.OperatorRegistry, ended: asyncio.Event, interrupts: list[int]
+) -> None:
+    """Have kopf say when a signal ends it, and note a Ctrl-C."""
+
+    @kopf.on.startup(registry=registry)
+    async def _begin(**_: Any) -> None:
+        def interrupt() -> None:
+            interrupts.append(signal.SIGINT)
+            ended.set()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
+
+    @kopf.on.cleanup(registry=registry)
+    async def _end(**_: Any) -> None:
+        ended.set()  # after a signal, too, or kopf waits for it
 
 
 async def _show_life(monitor: Monitor, lost: threading.Event, ended: asyncio.Event) -> None:

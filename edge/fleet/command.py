@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,13 +15,13 @@ from edge.fleet.answers import Answers, parse_size, task_file
 from edge.fleet.fleet import Fleet, Plan
 from edge.fleet.measured import COLUMNS, Measured, quantile, rows
 from edge.fleet.names import names_of
-from edgeloop.cli import console
+from edge.fleet.settings import FleetSettings
+from edgeloop.cli import console, options
 from edgeloop.errors import EXIT_UNAVAILABLE, BrokerAwayError, ConfigError
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.mqtt.leaving import contract_at
 from edgeloop.protocol.task import Contract, contract_topic
 from edgeloop.runtime import atomic_files
-from edgeloop.runtime import config as config_files
 from edgeloop.runtime.config import BrokerSettings, first_line
 
 if TYPE_CHECKING:
@@ -45,67 +45,29 @@ def main(arguments: Sequence[str]) -> int:
     return console.run(fleet, "fleet", arguments)
 
 
-def fleet(  # noqa: PLR0913 - options of a command
-    devices: Annotated[int, typer.Option(min=1, max=60_000, help="Number of devices.")],
-    payload: Annotated[
-        str | None,
-        typer.Option(help="Size of an upload, such as 40KB. [default: of all classes]"),
-    ] = None,
-    task: Annotated[str, typer.Option(help="The task that they take part in.")] = "load",
-    spread: Annotated[
-        float, typer.Option(min=0, max=86_400, help="Seconds over which a round's answers leave.")
-    ] = 0.0,
-    broker: Annotated[
-        Path | None,
-        typer.Option(help="A TOML file with the keys of a [broker] table."),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(min=1, max=65_535, help="Port of the broker, instead of the file's."),
-    ] = None,
-    identities: Annotated[
-        Path | None,
-        typer.Option(help="A folder of identities, one a device: they show certificates and sign."),
-    ] = None,
-    server: Annotated[
-        str | None, typer.Option(help="The authority, for devices without an identity yet.")
-    ] = None,
-    ca_fingerprint: Annotated[str | None, typer.Option(help="Of the authority.")] = None,
-    token_file: Annotated[
-        Path | None, typer.Option(help="A token that admits them all, on the first line.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the numbers to a JSON file.")] = None,
-    write_task: Annotated[
-        Path | None,
-        typer.Option(help="Write a task for such a fleet to a TOML file, and end."),
-    ] = None,
-) -> None:
-    """Answer every round of a running task as many devices, and say how long it took."""
-    size = None if payload is None else parse_size(payload)
-    settings = _broker(broker, port)
-    if write_task is not None:
-        text = task_file(task, devices, size or 40_000, settings.port)
-        atomic_files.write(write_task, text.encode())
-        console.say(f"written: {write_task}; start it with edgeloop aggregator --config")
+@options.of(FleetSettings, "fleet", ranges=True)
+def fleet(asked: FleetSettings) -> None:
+    """Play many devices that answer every round of a running task, and measure the times."""
+    size = None if asked.payload is None else parse_size(asked.payload)
+    broker = asked.broker_settings()
+    if asked.write_task is not None:
+        text = task_file(asked.task, asked.devices, size or 40_000, broker.port)
+        atomic_files.write(asked.write_task, text.encode())
+        console.say(f"written: {asked.write_task}; start it with edgeloop aggregator --config")
         return
-    _allow_connections(devices)
-    known = _identities(identities, task, settings, (server, ca_fingerprint, token_file))
-    contract = _contract(settings, task, known)
-    names = names_of(contract, devices)
+    _allow_connections(asked.devices)
+    known = _identities(asked, broker)
+    contract = _contract(broker, asked.task, known)
+    names = names_of(contract, asked.devices)
     brokers = {} if known is None else {name: known.broker(name) for name in names}
     _wait_for_rights(known)
-    plan = Plan(contract, names, Answers(contract, size), spread, brokers)
-    found = _run(plan, settings, out)
+    plan = Plan(contract, names, Answers(contract, size), asked.spread, brokers)
+    found = _run(plan, broker, asked.out)
     if not found.connected:
         problem = next(iter(found.failures), "cannot be reached")
-        raise BrokerAwayError(f"broker {settings.address}", problem, "see its log")
-    if found.failures or found.connected < devices:
+        raise BrokerAwayError(f"broker {broker.address}", problem, "see its log")
+    if found.failures or found.connected < asked.devices:
         raise typer.Exit(EXIT_UNAVAILABLE)
-
-
-def _broker(file: Path | None, port: int | None) -> BrokerSettings:
-    found = BrokerSettings() if file is None else config_files.read(file, BrokerSettings)
-    return found if port is None else found.model_copy(update={"port": port})
 
 
 def _allow_connections(devices: int) -> None:
@@ -123,14 +85,11 @@ def _allow_connections(devices: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
 
 
-def _identities(
-    folder: Path | None,
-    task: str,
-    given: BrokerSettings,
-    authority: tuple[str | None, str | None, Path | None],
-) -> "Identities | None":
+def _identities(asked: FleetSettings, given: BrokerSettings) -> "Identities | None":
     """Return the devices' identities; None where they have none, and nothing is signed."""
-    server, fingerprint, token = authority
+    folder, server, fingerprint = asked.identities, asked.server, asked.ca_fingerprint
+    token = asked.token_file
+    authority = (server, fingerprint, token)
     if folder is None:
         if any(authority):
             remedy = "give --identities FOLDER, where the devices' identities are kept"
@@ -139,12 +98,12 @@ def _identities(
     from edge.fleet.identities import REMEDY, Enrolling, Identities, Place, pinned
 
     if not any(authority):
-        return Identities(folder, task, None, given)
+        return Identities(folder, asked.task, None, given)
     if server is None or fingerprint is None or token is None:
         raise ConfigError("--server", "is one of three that go together", REMEDY)
     place = Place.of(server)
     text = first_line(token, "--token-file").strip()
-    return Identities(folder, task, Enrolling(place, pinned(place, fingerprint), text), given)
+    return Identities(folder, asked.task, Enrolling(place, pinned(place, fingerprint), text), given)
 
 
 def _wait_for_rights(identities: "Identities | None") -> None:

@@ -6,27 +6,28 @@ the interpreter to other threads meanwhile, and a device need not install a fram
 
 import hmac
 import json
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from edge.agent.deployment import Deployment
 from edge.serving.answers import WHOLE, Answer, Answering, about, problem
 from edge.serving.measured import CONTENT_TYPE
-from edgeloop.runtime.ports import listen_error
+from edgeloop.runtime.http_server import SILENT_SECONDS, LimitedServer, serving
 
 PREDICT, MODEL = "/v1/predict", "/v1/model"
-SILENT_SECONDS = 30.0
-"""After which a connection that says nothing, or takes nothing, is closed."""
 
 _JSON = "application/json"
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
+    b"Connection: close\r\n\r\n"
+)
 
 
-class Server(ThreadingHTTPServer):
+class Server(LimitedServer):
     """Answers over HTTP.
 
     Args:
@@ -41,9 +42,6 @@ class Server(ThreadingHTTPServer):
         TakenError: if another process does.
     """
 
-    daemon_threads = True
-    request_queue_size = 128
-
     def __init__(
         self,
         answering: Answering,
@@ -54,31 +52,7 @@ class Server(ThreadingHTTPServer):
         token: str | None = None,
     ) -> None:
         self.answering, self.most_bytes, self.token = answering, most_bytes, token
-        self._room = threading.BoundedSemaphore(at_once)
-        try:
-            super().__init__(address, _Handler)
-        except (OSError, OverflowError) as error:
-            text = f"cannot listen on {address[0]}:{address[1]} ({error})"
-            raise listen_error("serve.port", text, "choose another one", error) from error
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread of its own, if there is room."""
-        if not self._room.acquire(blocking=False):
-            full = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
-            request.send(full + b"Connection: close\r\n\r\n")
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer one connection."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._room.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that goes away is none of our errors."""
+        super().__init__(address, _Handler, setting="serve.port", at_once=at_once, full=_FULL)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -212,14 +186,6 @@ def _counted(answering: Answering) -> Iterator[tuple[str, str, str, Mapping[str,
         yield "edgeloop_serve_model_info", "gauge", "The classifier that answers.", labels, 1
 
 
-@contextmanager
-def running(server: Server) -> Iterator[Server]:
+def running(server: Server) -> AbstractContextManager[Server]:
     """Serve from a thread of its own until the block ends."""
-    thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return serving(server, "http")

@@ -32,10 +32,9 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from edgeloop import models
 from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batch, Batches, ModelConfig
 from edgeloop.knowledge import weights
-from edgeloop.knowledge.sums import WeightsSum
+from edgeloop.knowledge.weight_algorithm import weight_algorithm
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.training.sgd import cross_entropy
@@ -81,16 +80,6 @@ class Config(ModelConfig):
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     """Bind server and client to one configuration."""
 
-    def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(models.initial_model(config).own()))
-        return first, first
-
-    def aggregate(
-        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
-    ) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads, config.weighted, factors=factors)
-        return mean, mean
-
     def load_broadcast(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
         kept = client_state(model)
         weights.assign(kept.shared.own(), broadcast.weights_P)
@@ -99,30 +88,29 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
 
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
         load_broadcast(model, batches, broadcast)
-        step = paper_step if config.through_mixture else released_step
-        shared = client_state(model).shared
-        model.train()
-        for epoch in range(config.local_epochs):
-            for batch in batches.epoch(epoch):
-                step(model, batch, config.local_lr)
-        if not config.through_mixture:
-            mix(model.own(), model.own(), shared.own(), client_state(model).alpha)
-        return WeightsUpload(len(batches.labels), weights.flat(shared.own()))
+        descend(model, batches, config)
+        return WeightsUpload(len(batches.labels), weights.flat(client_state(model).shared.own()))
 
-    return Algorithm(
-        state=Weights,
-        upload=WeightsUpload,
-        broadcast=Weights,
-        sizes={"P": weights.size(models.initial_model(config).own())},
-        start=start,
-        aggregate=aggregate,
-        aggregate_weighted=aggregate,
-        summing=WeightsSum(config.weighted),
+    return weight_algorithm(
+        config,
+        weighted=config.weighted,
         loss=cross_entropy,
         train=train,
         init_client_state=partial(init_client_state, config=config),
         load_broadcast=load_broadcast,
     )
+
+
+def descend(model: SplitModel, batches: Batches, config: Config) -> None:
+    """Train a client's two models in place, and mix them where the code does it at the end."""
+    step = paper_step if config.through_mixture else released_step
+    model.train()
+    for epoch in range(config.local_epochs):
+        for batch in batches.epoch(epoch):
+            step(model, batch, config.local_lr)
+    if not config.through_mixture:
+        kept = client_state(model)
+        mix(model.own(), model.own(), kept.shared.own(), kept.alpha)
 
 
 def init_client_state(model: SplitModel, config: Config) -> None:

@@ -63,12 +63,6 @@ def build(config: Config) -> Algorithm[Shares | HalfShares, Statistics, GlobalSt
         named = {f"upload-{number:06}": each for number, each in enumerate(uploads)}
         return aggregate_by_name(state, named)
 
-    def remove_clients(
-        state: Shares | HalfShares, names: Collection[str]
-    ) -> tuple[Shares | HalfShares, GlobalStatistics]:
-        held = knowledge.without_clients(state, names, config)
-        return held, knowledge.global_statistics(held, config)
-
     entries = statistics.triangle(config.dims) if config.sends_second else 0
     summing = StatisticsSum(config.classes, config.dims, config.sends_second)
     return Algorithm(
@@ -79,7 +73,7 @@ def build(config: Config) -> Algorithm[Shares | HalfShares, Statistics, GlobalSt
         start=start,
         aggregate=aggregate,
         aggregate_by_name=aggregate_by_name,
-        remove_clients=remove_clients,
+        remove_clients=partial(_remove_clients, config),
         summing=None if config.half else summing,  # half precision cannot hold the sum of all
         check=partial(statistics.check, classes=config.classes, unit=config.form == "cosine"),
         make_client=partial(_make_client, config),
@@ -89,6 +83,13 @@ def build(config: Config) -> Algorithm[Shares | HalfShares, Statistics, GlobalSt
         train=no_network,
         predict=no_network,
     )
+
+
+def _remove_clients(
+    config: Config, state: Shares | HalfShares, names: Collection[str]
+) -> tuple[Shares | HalfShares, GlobalStatistics]:
+    held = knowledge.without_clients(state, names, config)
+    return held, knowledge.global_statistics(held, config)
 
 
 def _make_client(config: Config, name: str, base: Any, data: Any) -> StatisticsClient:

@@ -18,11 +18,9 @@ Shape suffix: P parameters of the model.
 """
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from edgeloop import models
 from edgeloop.algorithm import (
     PFLLIB,
     Algorithm,
@@ -32,10 +30,11 @@ from edgeloop.algorithm import (
     ModelConfig,
     NotNegative,
     UploadKind,
+    leave_unchanged,
     softmax_scores,
 )
 from edgeloop.knowledge import weights
-from edgeloop.knowledge.sums import WeightsSum
+from edgeloop.knowledge.weight_algorithm import weight_algorithm
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.training.sgd import cross_entropy, train_sgd
@@ -75,16 +74,6 @@ class Config(ModelConfig):
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     """Bind server and client to one configuration."""
 
-    def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(models.initial_model(config).own()))
-        return first, first
-
-    def aggregate(
-        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
-    ) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads, factors=factors)
-        return mean, mean
-
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
         shared = cast(SplitModel, model.kept[COPY])
         weights.assign(shared.own(), broadcast.weights_P)
@@ -92,19 +81,13 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         train_global(shared, batches, config)
         return WeightsUpload(len(batches.labels), weights.flat(shared.own()))
 
-    return Algorithm(
-        state=Weights,
-        upload=WeightsUpload,
-        broadcast=Weights,
-        sizes={"P": weights.size(models.initial_model(config).own())},
-        start=start,
-        aggregate=aggregate,
-        aggregate_weighted=aggregate,
-        summing=WeightsSum(),
+    return weight_algorithm(
+        config,
         loss=cross_entropy,
         train=train,
         auc_scores=softmax_scores,
         init_client_state=init_client_state,
+        load_broadcast=leave_unchanged,
     )
 
 

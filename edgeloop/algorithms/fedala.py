@@ -26,7 +26,6 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
-from edgeloop import models
 from edgeloop.algorithm import (
     PFLLIB,
     Algorithm,
@@ -39,7 +38,7 @@ from edgeloop.algorithm import (
     Positive,
 )
 from edgeloop.knowledge import weights
-from edgeloop.knowledge.sums import WeightsSum
+from edgeloop.knowledge.weight_algorithm import upload, weight_algorithm
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import derive
@@ -100,32 +99,15 @@ class Blend(nn.Module):
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     """Bind server and client to one configuration."""
 
-    def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(models.initial_model(config).own()))
-        return first, first
-
-    def aggregate(
-        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
-    ) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads, factors=factors)
-        return mean, mean
-
     def init_client_state(model: SplitModel) -> None:
         model.kept["blend"] = Blend(weights.size(top_tensors(model, config)))
 
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
         train_sgd(model, batches, cross_entropy, epochs=config.local_epochs, lr=config.local_lr)
-        return WeightsUpload(len(batches.labels), weights.flat(model.own()))
+        return upload(model, batches)
 
-    return Algorithm(
-        state=Weights,
-        upload=WeightsUpload,
-        broadcast=Weights,
-        sizes={"P": weights.size(models.initial_model(config).own())},
-        start=start,
-        aggregate=aggregate,
-        aggregate_weighted=aggregate,
-        summing=WeightsSum(),
+    return weight_algorithm(
+        config,
         loss=cross_entropy,
         train=train,
         init_client_state=init_client_state,

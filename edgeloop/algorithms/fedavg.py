@@ -9,13 +9,10 @@ accuracy is the global model's on every client's own test samples, before the ro
 Shape suffix: P parameters of the model.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, ModelConfig, Recipe, UploadKind
-from edgeloop.knowledge import weights
-from edgeloop.knowledge.sums import WeightsSum
+from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, ModelConfig, UploadKind
+from edgeloop.knowledge.weight_algorithm import plain_recipe, weight_algorithm
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.training.sgd import cross_entropy
 
@@ -43,37 +40,7 @@ class Config(ModelConfig):
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     """Bind server and client to one configuration."""
-
-    def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(models.initial_model(config).own()))
-        return first, first
-
-    def aggregate(
-        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
-    ) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads, factors=factors)
-        return mean, mean
-
-    recipe = Recipe[WeightsUpload, Weights](
-        loss=cross_entropy,
-        epochs=config.local_epochs,
-        lr=config.local_lr,
-        upload=lambda model, batches, seen: WeightsUpload(
-            len(batches.labels), weights.flat(model.own())
-        ),
-    )
-
-    return Algorithm(
-        state=Weights,
-        upload=WeightsUpload,
-        broadcast=Weights,
-        sizes={"P": weights.size(models.initial_model(config).own())},
-        start=start,
-        aggregate=aggregate,
-        aggregate_weighted=aggregate,
-        summing=WeightsSum(),
-        recipe=recipe,
-        load_broadcast=lambda model, batches, broadcast: weights.assign(
-            model.own(), broadcast.weights_P
-        ),
+    return weight_algorithm(
+        config,
+        recipe=plain_recipe(config, cross_entropy),
     )

@@ -13,16 +13,13 @@ round's training.
 Shape suffix: P parameters that travel.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from edgeloop import models
-from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, ModelConfig, Recipe
-from edgeloop.knowledge import weights
-from edgeloop.knowledge.sums import WeightsSum
+from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, ModelConfig
+from edgeloop.knowledge.weight_algorithm import plain_recipe, weight_algorithm
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.training.sgd import cross_entropy
@@ -53,39 +50,11 @@ class Config(ModelConfig):
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     """Bind server and client to one configuration."""
-
-    def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(shared_parameters(models.initial_model(config))))
-        return first, first
-
-    def aggregate(
-        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
-    ) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads, config.weighted, factors=factors)
-        return mean, mean
-
-    recipe = Recipe[WeightsUpload, Weights](
-        loss=cross_entropy,
-        epochs=config.local_epochs,
-        lr=config.local_lr,
-        upload=lambda model, batches, seen: WeightsUpload(
-            len(batches.labels), weights.flat(shared_parameters(model))
-        ),
-    )
-
-    return Algorithm(
-        state=Weights,
-        upload=WeightsUpload,
-        broadcast=Weights,
-        sizes={"P": weights.size(shared_parameters(models.initial_model(config)))},
-        start=start,
-        aggregate=aggregate,
-        aggregate_weighted=aggregate,
-        summing=WeightsSum(config.weighted),
-        recipe=recipe,
-        load_broadcast=lambda model, batches, broadcast: weights.assign(
-            shared_parameters(model), broadcast.weights_P
-        ),
+    return weight_algorithm(
+        config,
+        shared=shared_parameters,
+        weighted=config.weighted,
+        recipe=plain_recipe(config, cross_entropy, shared_parameters),
     )
 
 

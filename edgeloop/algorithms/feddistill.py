@@ -82,15 +82,9 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
     ) -> tuple[State, GlobalPrototypes]:
         return state, prototypes.average(uploads, config.classes, factors=factors)
 
-    def loss(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
-        inputs, labels_B = batch
-        _, logits_BC = forward(inputs)
-        away = distance(logits_BC, labels_B, goal, config.distance)
-        return F.cross_entropy(logits_BC, labels_B) + config.pull * away
-
     recipe = Recipe[PrototypeUpload, GlobalPrototypes](
         targets=prototypes.targets,
-        loss=loss,
+        loss=partial(loss, config=config),
         epochs=config.local_epochs,
         lr=config.local_lr,
         collect="logits",
@@ -115,6 +109,14 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
         check=lambda upload: prototypes.check_labels(upload, config.classes),
         recipe=recipe,
     )
+
+
+def loss(forward: Forward, batch: Batch, goal: Targets, config: Config) -> Tensor:
+    """Return cross-entropy plus the weighted distance of the logits to their class's average."""
+    inputs, labels_B = batch
+    _, logits_BC = forward(inputs)
+    away = distance(logits_BC, labels_B, goal, config.distance)
+    return F.cross_entropy(logits_BC, labels_B) + config.pull * away
 
 
 def distance(logits_BC: Tensor, labels_B: Tensor, goal: Targets, kind: str) -> Tensor:

@@ -152,8 +152,7 @@ def build(config: Config) -> Algorithm[State, HeadUpload, Knowledge]:
         return State(0, generator_G), Knowledge(*head, nothing_C, generator_G)
 
     def aggregate(state: State, uploads: Sequence[HeadUpload]) -> tuple[State, Knowledge]:
-        pool_C, head = pool(uploads), heads.average(uploads)
-        generator_G = state.generator_G
+        pool_C, head, generator_G = pool(uploads), heads.average(uploads), state.generator_G
         if config.persist:
             known = first.with_parameters(generator_G)
             generator_G = train_generator(known, pool_C, head, state.rounds, config)

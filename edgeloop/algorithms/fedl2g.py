@@ -24,6 +24,7 @@ uploaded classes.
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Annotated, Literal, NamedTuple
 
@@ -167,21 +168,11 @@ def build(config: Config) -> Algorithm[State, Gradients, Guides]:
         rounds = state.rounds + 1
         return State(rounds, vectors_CD), Guides(rounds >= config.warm_up, vectors_CD)
 
-    def loss(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
-        return guided_loss(forward, batch, goal, config.guide)
-
     def train(model: SplitModel, batches: Batches, broadcast: Guides) -> Gradients:
         goal = targets(broadcast, batches.inputs.device)
         parts = divide(batches, config)
         if broadcast.training:
-            train_sgd(
-                model,
-                parts.training,
-                lambda forward, batch: loss(forward, batch, goal),
-                epochs=config.local_epochs,
-                lr=config.local_lr,
-                clip=config.clip,
-            )
+            train_guided(model, parts.training, goal, config)
         return guide_gradients(model, parts, goal, config)
 
     return Algorithm(
@@ -193,7 +184,7 @@ def build(config: Config) -> Algorithm[State, Gradients, Guides]:
         aggregate=aggregate,
         check=lambda upload: check_labels(upload, config.classes),
         targets=targets,
-        loss=loss,
+        loss=partial(guided_loss, guide=config.guide),
         train=train,
     )
 
@@ -213,6 +204,18 @@ def guided_loss(forward: Forward, batch: Batch, goal: Targets, guide: str) -> Te
     guided_BD = features_BK if guide == "features" else logits_BC
     away = F.mse_loss(guided_BD, goal.vectors_CD[labels_B])
     return F.cross_entropy(logits_BC, labels_B) + away
+
+
+def train_guided(model: SplitModel, batches: Batches, goal: Targets, config: Config) -> None:
+    """Train a client's model in place: plain SGD on the guided loss, each gradient clipped."""
+    train_sgd(
+        model,
+        batches,
+        lambda forward, batch: guided_loss(forward, batch, goal, config.guide),
+        epochs=config.local_epochs,
+        lr=config.local_lr,
+        clip=config.clip,
+    )
 
 
 def divide(batches: Batches, config: Config) -> Parts:

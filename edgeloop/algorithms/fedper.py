@@ -11,23 +11,17 @@ client's own head, before the round's training. What batch normalisation counts 
 Shape suffix: P parameters of the base.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeloop import models
 from edgeloop.algorithm import (
     PFLLIB,
     Algorithm,
     AlgorithmInfo,
-    Batches,
     ModelConfig,
-    Recipe,
     UploadKind,
 )
-from edgeloop.knowledge import weights
-from edgeloop.knowledge.sums import WeightsSum
+from edgeloop.knowledge.weight_algorithm import base, plain_recipe, weight_algorithm
 from edgeloop.knowledge.weights import Weights, WeightsUpload
-from edgeloop.models.split import SplitModel
 from edgeloop.training.sgd import cross_entropy
 
 INFO = AlgorithmInfo(
@@ -55,40 +49,8 @@ class Config(ModelConfig):
 
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     """Bind server and client to one configuration."""
-
-    def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(models.initial_model(config).base.parameters()))
-        return first, first
-
-    def aggregate(
-        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
-    ) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads, factors=factors)
-        return mean, mean
-
-    recipe = Recipe[WeightsUpload, Weights](
-        loss=cross_entropy,
-        epochs=config.local_epochs,
-        lr=config.local_lr,
-        upload=lambda model, batches, seen: WeightsUpload(
-            len(batches.labels), weights.flat(model.base.parameters())
-        ),
+    return weight_algorithm(
+        config,
+        shared=base,
+        recipe=plain_recipe(config, cross_entropy, base),
     )
-
-    return Algorithm(
-        state=Weights,
-        upload=WeightsUpload,
-        broadcast=Weights,
-        sizes={"P": weights.size(models.initial_model(config).base.parameters())},
-        start=start,
-        aggregate=aggregate,
-        aggregate_weighted=aggregate,
-        summing=WeightsSum(),
-        recipe=recipe,
-        load_broadcast=load_broadcast,
-    )
-
-
-def load_broadcast(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
-    """Take over the global base; the head stays."""
-    weights.assign(model.base.parameters(), broadcast.weights_P)

@@ -12,15 +12,12 @@ every client's base count alike (Algorithm 1); the momentum of 0.5 of those expe
 Shape suffix: P parameters of the base.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
-from edgeloop import models
 from edgeloop.algorithm import PFLLIB, Algorithm, AlgorithmInfo, Batches, Count, ModelConfig
-from edgeloop.knowledge import weights
-from edgeloop.knowledge.sums import WeightsSum
+from edgeloop.knowledge.weight_algorithm import base, upload, weight_algorithm
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.training.sgd import cross_entropy, train_sgd
@@ -60,40 +57,19 @@ class Config(ModelConfig):
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     """Bind server and client to one configuration."""
 
-    def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(models.initial_model(config).base.parameters()))
-        return first, first
-
-    def aggregate(
-        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
-    ) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads, config.weighted, factors=factors)
-        return mean, mean
-
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
         heads, bases = config.head_epochs, config.local_epochs
         train_part(model, model.head, batches, range(heads), config.local_lr)
         train_part(model, model.base, batches, range(heads, heads + bases), config.local_lr)
-        return WeightsUpload(len(batches.labels), weights.flat(model.base.parameters()))
+        return upload(model, batches, base)
 
-    return Algorithm(
-        state=Weights,
-        upload=WeightsUpload,
-        broadcast=Weights,
-        sizes={"P": weights.size(models.initial_model(config).base.parameters())},
-        start=start,
-        aggregate=aggregate,
-        aggregate_weighted=aggregate,
-        summing=WeightsSum(config.weighted),
+    return weight_algorithm(
+        config,
+        shared=base,
+        weighted=config.weighted,
         loss=cross_entropy,
         train=train,
-        load_broadcast=load_broadcast,
     )
-
-
-def load_broadcast(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
-    """Take over the global base; the head stays."""
-    weights.assign(model.base.parameters(), broadcast.weights_P)
 
 
 def train_part(

@@ -18,7 +18,7 @@ Shape suffixes: B samples, K features, P parameters of the model.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -26,7 +26,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgeloop import models
 from edgeloop.algorithm import (
     PFLLIB,
     Algorithm,
@@ -38,8 +37,7 @@ from edgeloop.algorithm import (
     NotNegative,
     Positive,
 )
-from edgeloop.knowledge import weights
-from edgeloop.knowledge.sums import WeightsSum
+from edgeloop.knowledge.weight_algorithm import upload, weight_algorithm
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.training.sgd import cross_entropy, train_sgd
@@ -79,35 +77,15 @@ class Config(ModelConfig):
 def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     """Bind server and client to one configuration."""
 
-    def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(models.initial_model(config).own()))
-        return first, first
-
-    def aggregate(
-        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
-    ) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads, factors=factors)
-        return mean, mean
-
     def train(model: SplitModel, batches: Batches, broadcast: Weights) -> WeightsUpload:
         train_contrasting(model, batches, config)
-        return WeightsUpload(len(batches.labels), weights.flat(model.own()))
+        return upload(model, batches)
 
-    return Algorithm(
-        state=Weights,
-        upload=WeightsUpload,
-        broadcast=Weights,
-        sizes={"P": weights.size(models.initial_model(config).own())},
-        start=start,
-        aggregate=aggregate,
-        aggregate_weighted=aggregate,
-        summing=WeightsSum(),
+    return weight_algorithm(
+        config,
         loss=cross_entropy,
         train=train,
         init_client_state=init_client_state,
-        load_broadcast=lambda model, batches, broadcast: weights.assign(
-            model.own(), broadcast.weights_P
-        ),
     )
 
 

@@ -26,7 +26,6 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from edgeloop import models
 from edgeloop.algorithm import (
     PFLLIB,
     Algorithm,
@@ -38,7 +37,7 @@ from edgeloop.algorithm import (
     Positive,
 )
 from edgeloop.knowledge import weights
-from edgeloop.knowledge.sums import WeightsSum
+from edgeloop.knowledge.weight_algorithm import upload, weight_algorithm
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
 from edgeloop.training.sgd import cross_entropy, train_sgd
@@ -83,16 +82,6 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
     outer_lr = config.local_lr if config.outer_lr is None else config.outer_lr
     take = second_order_step if config.second_order else first_order_step
 
-    def start() -> tuple[Weights, Weights]:
-        first = Weights(weights.flat(models.initial_model(config).own()))
-        return first, first
-
-    def aggregate(
-        state: Weights, uploads: Sequence[WeightsUpload], factors: Sequence[float] | None = None
-    ) -> tuple[Weights, Weights]:
-        mean = weights.mean(uploads, factors=factors)
-        return mean, mean
-
     def load_broadcast(model: SplitModel, batches: Batches, broadcast: Weights) -> None:
         weights.assign(model.own(), broadcast.weights_P)
         adapt(model, batches, config.local_lr)
@@ -103,17 +92,10 @@ def build(config: Config) -> Algorithm[Weights, WeightsUpload, Weights]:
         for epoch in range(config.repeats * config.local_epochs):
             for first, second in pairs(batches, epoch):
                 take(model, first, second, config.local_lr, outer_lr)
-        return WeightsUpload(len(batches.labels), weights.flat(model.own()))
+        return upload(model, batches)
 
-    return Algorithm(
-        state=Weights,
-        upload=WeightsUpload,
-        broadcast=Weights,
-        sizes={"P": weights.size(models.initial_model(config).own())},
-        start=start,
-        aggregate=aggregate,
-        aggregate_weighted=aggregate,
-        summing=WeightsSum(),
+    return weight_algorithm(
+        config,
         loss=cross_entropy,
         train=train,
         load_broadcast=load_broadcast,

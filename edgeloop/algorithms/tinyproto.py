@@ -110,9 +110,6 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
     def targets(broadcast: GlobalPrototypes, device: torch.device) -> Targets:
         return expand(broadcast, dimensions_CD, config.width, device)
 
-    def objective(forward: Forward, batch: Batch, goal: Targets) -> Tensor:
-        return loss(forward, batch, goal, config.pull)
-
     whole = partial(
         prototypes.upload_collected,
         classes=config.classes,
@@ -125,7 +122,7 @@ def build(config: Config) -> Algorithm[State, PrototypeUpload, GlobalPrototypes]
 
     recipe = Recipe[PrototypeUpload, GlobalPrototypes](
         targets=targets,
-        loss=objective,
+        loss=partial(loss, weight=config.pull),
         epochs=config.local_epochs,
         lr=config.local_lr,
         collect="features",

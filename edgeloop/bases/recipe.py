@@ -7,7 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field
 SIGNAL_NUMBERS = 160
 """Of a signal's patch, all channels together, where nobody says how long it is."""
 
-Whole = Annotated[int, Field(ge=1, le=4096)]
+Filters = Annotated[int, Field(ge=1, le=4096)]
+SecondFilters = Annotated[int, Field(ge=0, le=4096)]
+Patch = Annotated[int, Field(ge=2, le=64)]
+Stride = Annotated[int, Field(ge=1, le=64)]
+Grid = Annotated[int, Field(ge=1, le=16)]
+Dims = Annotated[int, Field(ge=1, le=4096)]
+Images = Annotated[int, Field(ge=10, le=100_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class BaseRecipe(BaseModel):
@@ -30,17 +37,17 @@ class BaseRecipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    filters: Whole = 96
-    second: Annotated[int, Field(ge=0, le=4096)] = 0
-    patch: Annotated[int, Field(ge=2, le=64)] = 6
-    stride: Annotated[int, Field(ge=1, le=64)] = 1
-    grid: Annotated[int, Field(ge=1, le=16)] = 3
-    dims: Whole = 64
-    images: Annotated[int, Field(ge=10, le=100_000)] = 1000
+    filters: Filters = 96
+    second: SecondFilters = 0
+    patch: Patch = 6
+    stride: Stride = 1
+    grid: Grid = 3
+    dims: Dims = 64
+    images: Images = 1000
     threshold: Annotated[float, Field(ge=0, le=100)] = 0.25
     mirrored: bool = False
     varied: bool = False
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Seed = 0
 
 
 Kind = Literal["image", "signal"]

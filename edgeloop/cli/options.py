@@ -54,8 +54,12 @@ def of(  # noqa: PLR0913 - keywords but two: how a command differs from its mode
         @functools.wraps(function)
         def command(**given: Any) -> None:
             table = {key: _value(each, given.pop(key)) for key, each in options.items()}
-            unsaid = (None, "") if prefix else (None,)
-            known = {key: value for key, value in table.items() if value not in unsaid}
+            empty = {key for key, each in options.items() if prefix or each.environment}
+            known = {
+                key: value
+                for key, value in table.items()
+                if value is not None and not (value == "" and key in empty)
+            }
             function(config.parse(known, model, name), **given)
 
         _, *own = inspect.signature(function, eval_str=True).parameters.values()
@@ -117,9 +121,10 @@ def _typer_info(key: str, field: FieldInfo, option: Option, prefix: str, kind: A
     word = option.name or f"--{key.replace('_', '-')}"
     if kind is bool and "/" not in word and field.default is True:
         word = f"{word}/--no-{word.removeprefix('--')}"
-    variable = prefix + word.partition("/")[0].removeprefix("--").upper().replace("-", "_")
+    named = prefix + word.partition("/")[0].removeprefix("--").upper().replace("-", "_")
+    variable = option.environment or (named if prefix else None)
     shown = _metavar(field) if kind is str else None
-    return typer.Option(word, help=text, envvar=variable if prefix else None, metavar=shown)
+    return typer.Option(word, help=text, envvar=variable, metavar=shown)
 
 
 def _metavar(field: FieldInfo) -> str | None:

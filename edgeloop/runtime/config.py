@@ -59,6 +59,7 @@ class Option:
         default: instead of the field's.
         unsaid: whether the field's default is not shown: what it comes to depends on others.
         several: whether the option may be repeated.
+        environment: the variable that is read where the option is not given; an empty one is none.
         parse: makes the field's value of what was given.
         help: instead of the field's description.
     """
@@ -69,6 +70,7 @@ class Option:
     default: Any = None
     unsaid: bool = False
     several: bool = False
+    environment: str = ""
     parse: Callable[[Any], Any] | None = None
     help: str = ""
 

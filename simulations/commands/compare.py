@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import typer
-
-from edgeloop.cli import console
+from edgeloop.cli import console, options
+from edgeloop.runtime.config import Option, Settings
 from edgeloop.statistics.verdict import span
 from simulations.results import comparison_tables
 from simulations.results.comparison import compare, only_group
@@ -26,21 +25,29 @@ def main(arguments: Sequence[str]) -> int:
     return console.run(command, "compare", arguments)
 
 
-def command(
-    a: Annotated[Path, typer.Argument(help="A finished run's folder, or one that holds some.")],
-    b: Annotated[Path, typer.Argument(help="Another such folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-    as_table: Annotated[
-        Literal["csv", "latex"] | None,
-        typer.Option("--table", help="Print one table instead: csv, or latex (booktabs)."),
-    ] = None,
-) -> None:
+class CompareSettings(Settings):
+    """What is compared, and how it is shown."""
+
+    a: Annotated[Path, Option(positional=True)]
+    """Folder of a finished run, or of several."""
+    b: Annotated[Path, Option(positional=True)]
+    """Folder to compare it with."""
+    as_json: Annotated[bool, Option(name="--json")] = False
+    """Print JSON instead of tables."""
+    as_table: Annotated[Literal["csv", "latex"] | None, Option(name="--table")] = None
+    """Print one table instead: csv, or latex (booktabs)."""
+
+
+@options.of(CompareSettings, "compare")
+def command(settings: CompareSettings) -> None:
     """Compare two finished runs, or two settings with several seeds each."""
-    found = compare(only_group(find([a]), "A", str(a)), only_group(find([b]), "B", str(b)))
-    if as_table is not None:
-        made = comparison_tables.as_csv if as_table == "csv" else comparison_tables.as_latex
+    sides = ((settings.a, "A"), (settings.b, "B"))
+    found = compare(*(only_group(find([path]), side, str(path)) for path, side in sides))
+    if settings.as_table is not None:
+        latex = settings.as_table == "latex"
+        made = comparison_tables.as_latex if latex else comparison_tables.as_csv
         console.say(made(found).rstrip("\n"))
-    elif as_json:
+    elif settings.as_json:
         console.say(json.dumps(found, indent=1))
     else:
         _show(found)

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from edgeloop.cli import console
+from edgeloop.cli import console, options
 from edgeloop.errors import ConfigError, RunError
 from edgeloop.runtime import atomic_files
-from edgeloop.runtime.config import first_line
+from edgeloop.runtime.config import Option, Settings, first_line
 from simulations.report import aggregated, served, simulated
 from simulations.report.page import render
 from simulations.report.reading import read_demo
@@ -23,49 +21,41 @@ def main(arguments: Sequence[str]) -> int:
     return console.run(command, "report", arguments)
 
 
-def command(
-    places: Annotated[
-        list[str],
-        typer.Argument(
-            help="Finished runs, folders that hold some, or one that a demo wrote; an aggregator's"
-            " folder; the URL of an edgeloop server, or of a task's page there.",
-            metavar="PLACES...",
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help=f"File of the report. [default: {NAME} in the folder, or here if several]"
-        ),
-    ] = None,
-    beside: Annotated[
-        Path | None,
-        typer.Option(help="A finished run of Local on the same data, for an aggregator's folder."),
-    ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(envvar="EDGELOOP_TOKEN_FILE", help="For a server: a token on its first line."),
-    ] = None,
-    ca_file: Annotated[
-        str | None,
-        typer.Option(envvar="EDGELOOP_CA_FILE", help="Whose certificate a server may show, PEM."),
-    ] = None,
-) -> None:
-    """Write a report of finished runs or of a task: one HTML file, without a network.
+class ReportSettings(Settings):
+    """What a report is of, and where it goes."""
+
+    places: Annotated[tuple[str, ...], Option(positional=True, several=True, required=True)]
+    """Folders of finished runs, of a demo or of an aggregator; or the URL of an edgeloop server, or
+    of one task's page there."""
+    out: Path | None = None
+    """Path of the report. [default: report.html in the folder, or here if there are several]"""
+    beside: Path | None = None
+    """Folder of a finished run of Local on the same data, to show beside an aggregator's task."""
+    token_file: Annotated[Path | None, Option(environment="EDGELOOP_TOKEN_FILE")] = None
+    """File whose first line is the server's token."""
+    ca_file: Annotated[str | None, Option(environment="EDGELOOP_CA_FILE")] = None
+    """Certificate of the authority that signed the server's, PEM."""
+
+
+@options.of(ReportSettings, "report")
+def command(settings: ReportSettings) -> None:
+    """Write a report of finished runs or of a task: one HTML file that needs no network.
 
     Runs of the same settings with different seeds are one curve, with their spread.
     """
+    places, out = settings.places, settings.out
     if served.is_url(places[0]) and len(places) == 1:
-        token = None if token_file is None else first_line(token_file, "--token-file").strip()
-        page = render(served.read_server(places[0], token, ca_file))
+        file = settings.token_file
+        token = None if file is None else first_line(file, "--token-file").strip()
+        page = render(served.read_server(places[0], token, settings.ca_file))
         console.say(f"report: {_written(out or Path(NAME), page)}")
         return
     folders = [Path(each) for each in places]
     if len(folders) == 1 and aggregated.is_one(folders[0]):
-        page = render(aggregated.read_aggregator(folders[0], beside))
+        page = render(aggregated.read_aggregator(folders[0], settings.beside))
         console.say(f"report: {_written(out or folders[0] / NAME, page)}")
         return
-    if beside is not None:
+    if settings.beside is not None:
         raise ConfigError("--beside", "is for an aggregator's folder", "leave it out")
     console.say(f"report: {_report(folders, out)}")
 

@@ -3,6 +3,8 @@
 Shape suffix: R rounds.
 """
 
+# Over 320 lines: what is measured, and how it is written, is one table.
+
 import io
 import json
 import math

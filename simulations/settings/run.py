@@ -1,5 +1,7 @@
 """One simulated run: whose samples, which algorithm, who takes part, and where it computes."""
 
+# Over 320 lines: a field of a setting has its help below it, and a run has many.
+
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 

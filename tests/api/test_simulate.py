@@ -1,5 +1,7 @@
 """`edgeloop.simulate`: one experiment in one call, with the command's bits."""
 
+# Over 320 lines: whatever can be given to one function.
+
 import json
 import math
 import subprocess

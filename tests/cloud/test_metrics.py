@@ -73,102 +73,104 @@ def test_before_anything_happened_all_is_zero_and_what_is_measured_unknown() -> 
     assert set(others.values()) == {0.0}
 
 
+STEP = "edgeloop_round_step_seconds"
+EVENTS: list[tuple[Callable[[Metrics], None], dict[str, float]]] = [
+    (
+        lambda metrics: metrics.run_started(CONTRACT, SETTINGS, 900.0),
+        {
+            "edgeloop_task_info algorithm=fedtgp run=first task=cats": 1,
+            "edgeloop_rounds_planned": 3,
+            "edgeloop_devices_invited": 2,
+            "edgeloop_quorum": 2,
+            "edgeloop_round_deadline_seconds": 60,
+            "edgeloop_round_give_up_seconds": 90,
+            "edgeloop_ledger_committed_timestamp_seconds": 900,
+        },
+    ),
+    (
+        lambda metrics: metrics.phase("running"),
+        {
+            "edgeloop_task_phase phase=starting": 0,
+            "edgeloop_task_phase phase=running": 1,
+        },
+    ),
+    (lambda metrics: metrics.connected(True), {"edgeloop_broker_connected": 1}),
+    (
+        lambda metrics: metrics.round_opened(1, 500),
+        {
+            "edgeloop_round": 1,
+            "edgeloop_round_opened_timestamp_seconds": 1000,
+            "edgeloop_broadcast_bytes_total": 500,
+        },
+    ),
+    (
+        lambda metrics: metrics.step("publish", 0.5),
+        {f"{STEP}_count step=publish": 1, f"{STEP}_sum step=publish": 0.5},
+    ),
+    (
+        lambda metrics: metrics.message_received(Verdict.ACCEPTED, 30, 4.0),
+        {
+            "edgeloop_uploads_total verdict=accepted": 1,
+            "edgeloop_upload_bytes_total": 30,
+            "edgeloop_round_answers": 1,
+            "edgeloop_upload_delay_seconds_count": 1,
+            "edgeloop_upload_delay_seconds_sum": 4,
+        },
+    ),
+    (
+        lambda metrics: metrics.message_received(Verdict.LATE, 12, 5.0),
+        {"edgeloop_uploads_total verdict=late": 1, "edgeloop_upload_bytes_total": 42},
+    ),
+    (lambda metrics: metrics.ignored(2), {"edgeloop_ignored_fields_total": 2}),
+    (lambda metrics: metrics.answers_missing(2), {"edgeloop_stragglers_total": 2}),
+    (
+        lambda metrics: metrics.algorithm_metrics({"margin": 1.5}),
+        {"edgeloop_algorithm_measure measure=margin": 1.5},
+    ),
+    (
+        lambda metrics: metrics.ledger_write(0.25),
+        {"edgeloop_ledger_write_seconds_count": 1, "edgeloop_ledger_write_seconds_sum": 0.25},
+    ),
+    (
+        lambda metrics: metrics.generator(False),
+        {"edgeloop_generator_ready": 0, "edgeloop_generator_failures_total": 1},
+    ),
+    (lambda metrics: metrics.generator(True), {"edgeloop_generator_ready": 1}),
+    (
+        lambda metrics: metrics.generator_request("synthesize", 0.5),
+        {
+            "edgeloop_generator_seconds_count operation=synthesize": 1,
+            "edgeloop_generator_seconds_sum operation=synthesize": 0.5,
+        },
+    ),
+    (
+        lambda metrics: metrics.round_closed(1, 7.5),
+        {
+            "edgeloop_round": 2,
+            "edgeloop_rounds_closed_total": 1,
+            "edgeloop_round_seconds_count": 1,
+            "edgeloop_round_seconds_sum": 7.5,
+            "edgeloop_ledger_committed_timestamp_seconds": 1000,
+        },
+    ),
+    (
+        lambda metrics: metrics.evaluated(RoundCounts(1, 1, 2)),
+        {"edgeloop_participants": 1, "edgeloop_accuracy_ratio": 0.5},
+    ),
+    (lambda metrics: metrics.connected(False), {"edgeloop_broker_connected": 0}),
+    (
+        lambda metrics: metrics.connected(True),
+        {"edgeloop_broker_connected": 1, "edgeloop_broker_reconnects_total": 1},
+    ),
+]
+"""What happens, in this order, and what it changes."""
+
+
 def test_each_event_changes_just_its_own_metrics() -> None:
-    now = [1000.0]
-    metrics = Metrics(lambda: now[0])
-    step = "edgeloop_round_step_seconds"
-    events: list[tuple[Callable[[], None], dict[str, float]]] = [
-        (
-            lambda: metrics.run_started(CONTRACT, SETTINGS, 900.0),
-            {
-                "edgeloop_task_info algorithm=fedtgp run=first task=cats": 1,
-                "edgeloop_rounds_planned": 3,
-                "edgeloop_devices_invited": 2,
-                "edgeloop_quorum": 2,
-                "edgeloop_round_deadline_seconds": 60,
-                "edgeloop_round_give_up_seconds": 90,
-                "edgeloop_ledger_committed_timestamp_seconds": 900,
-            },
-        ),
-        (
-            lambda: metrics.phase("running"),
-            {
-                "edgeloop_task_phase phase=starting": 0,
-                "edgeloop_task_phase phase=running": 1,
-            },
-        ),
-        (lambda: metrics.connected(True), {"edgeloop_broker_connected": 1}),
-        (
-            lambda: metrics.round_opened(1, 500),
-            {
-                "edgeloop_round": 1,
-                "edgeloop_round_opened_timestamp_seconds": 1000,
-                "edgeloop_broadcast_bytes_total": 500,
-            },
-        ),
-        (
-            lambda: metrics.step("publish", 0.5),
-            {f"{step}_count step=publish": 1, f"{step}_sum step=publish": 0.5},
-        ),
-        (
-            lambda: metrics.message_received(Verdict.ACCEPTED, 30, 4.0),
-            {
-                "edgeloop_uploads_total verdict=accepted": 1,
-                "edgeloop_upload_bytes_total": 30,
-                "edgeloop_round_answers": 1,
-                "edgeloop_upload_delay_seconds_count": 1,
-                "edgeloop_upload_delay_seconds_sum": 4,
-            },
-        ),
-        (
-            lambda: metrics.message_received(Verdict.LATE, 12, 5.0),
-            {"edgeloop_uploads_total verdict=late": 1, "edgeloop_upload_bytes_total": 42},
-        ),
-        (lambda: metrics.ignored(2), {"edgeloop_ignored_fields_total": 2}),
-        (lambda: metrics.answers_missing(2), {"edgeloop_stragglers_total": 2}),
-        (
-            lambda: metrics.algorithm_metrics({"margin": 1.5}),
-            {"edgeloop_algorithm_measure measure=margin": 1.5},
-        ),
-        (
-            lambda: metrics.ledger_write(0.25),
-            {"edgeloop_ledger_write_seconds_count": 1, "edgeloop_ledger_write_seconds_sum": 0.25},
-        ),
-        (
-            lambda: metrics.generator(False),
-            {"edgeloop_generator_ready": 0, "edgeloop_generator_failures_total": 1},
-        ),
-        (lambda: metrics.generator(True), {"edgeloop_generator_ready": 1}),
-        (
-            lambda: metrics.generator_request("synthesize", 0.5),
-            {
-                "edgeloop_generator_seconds_count operation=synthesize": 1,
-                "edgeloop_generator_seconds_sum operation=synthesize": 0.5,
-            },
-        ),
-        (
-            lambda: metrics.round_closed(1, 7.5),
-            {
-                "edgeloop_round": 2,
-                "edgeloop_rounds_closed_total": 1,
-                "edgeloop_round_seconds_count": 1,
-                "edgeloop_round_seconds_sum": 7.5,
-                "edgeloop_ledger_committed_timestamp_seconds": 1000,
-            },
-        ),
-        (
-            lambda: metrics.evaluated(RoundCounts(1, 1, 2)),
-            {"edgeloop_participants": 1, "edgeloop_accuracy_ratio": 0.5},
-        ),
-        (lambda: metrics.connected(False), {"edgeloop_broker_connected": 0}),
-        (
-            lambda: metrics.connected(True),
-            {"edgeloop_broker_connected": 1, "edgeloop_broker_reconnects_total": 1},
-        ),
-    ]
-    for happen, expected in events:
+    metrics = Metrics(lambda: 1000.0)
+    for happen, expected in EVENTS:
         before = scraped(metrics)
-        happen()
+        happen(metrics)
         assert changed(before, scraped(metrics)) == expected
 
 

@@ -41,6 +41,17 @@ def kept(broker: BrokerSettings) -> dict[str, bytes]:
     return found
 
 
+def outdated(opening: bytes) -> dict[str, bytes]:
+    """Return what a broker could hold of an earlier round, by topic."""
+    older = Opening.model_validate_json(opening).model_copy(update={"round": 0, "digest": "0" * 64})
+    return {
+        contract_topic("t"): b"{}",
+        round_topic("t"): older.text().encode(),
+        f"{SLOT}/0": b"cut",
+        f"{SLOT}/1": b"of a larger one",
+    }
+
+
 @pytest.mark.parametrize("what", ["older", "nothing"])
 def test_it_is_put_right_at_the_next_connection(
     start_broker: StartBroker, what: str, caplog: pytest.LogCaptureFixture
@@ -75,17 +86,8 @@ def test_it_is_put_right_at_the_next_connection(
         right = kept(broker)
         away.set()
         wait_until(lambda: not up.is_set())
-        older = Opening.model_validate_json(right[round_topic("t")]).model_copy(
-            update={"round": 0, "digest": "0" * 64}
-        )
-        wrong = {
-            contract_topic("t"): b"{}",
-            round_topic("t"): older.text().encode(),
-            f"{SLOT}/0": b"cut",
-            f"{SLOT}/1": b"of a larger one",
-        }
-        for topic in wrong:
-            device.publish(topic, wrong[topic] if what == "older" else b"", retain=True)
+        for topic, payload in outdated(right[round_topic("t")]).items():
+            device.publish(topic, payload if what == "older" else b"", retain=True)
         assert device.flush(10)
         away.clear()
         wait_until(lambda: kept(broker) == right)

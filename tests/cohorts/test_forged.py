@@ -4,6 +4,8 @@ Mosquitto has the configuration that we write. The forger holds an operator's ce
 read and write all of the task: it can do what who runs the broker can.
 """
 
+# Over 320 lines: every forgery begins with the same signed round.
+
 import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping

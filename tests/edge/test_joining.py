@@ -1,5 +1,7 @@
 """A device joins a task as it is: its own folders, classes and sizes; a refusal is not the end."""
 
+# Over 320 lines: every case is one agent that joins, with one thing different.
+
 import io
 import json
 from collections.abc import Callable, Sequence

@@ -105,67 +105,53 @@ def test_the_example_is_the_page_s_package() -> None:
     }
 
 
-def test_the_example_is_installed_by_pip_and_runs_both_ways(tmp_path: Path) -> None:
-    """Into a folder of its own, without a network; then every kind by name and by path, at once."""
-    site = tmp_path / "site"
-    project = tmp_path / "plugin"
-    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("__pycache__"))
-    words = ["install", "--no-deps", "--no-build-isolation", "--quiet", "--target", str(site)]
-    pip = [sys.executable, "-m", "pip", *words, str(project)]
-    done = subprocess.run(pip, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    ways = {
-        "names": ("fedmedian", "stripes", "halving", "worst-class"),
-        "paths": (
-            *("extras:median", "extras.stripes:ARCHITECTURE"),
-            *("extras.halving:halving", "extras.worst:worst_class"),
-        ),
-    }
-    small = [
-        "--data",
-        "fashion-sample",
-        "--clients",
-        "2",
-        "--samples",
-        "80",
-        "--rounds",
-        "1",
-        "--width",
-        "16",
-    ]
-    lines = [
-        [
-            "simulate",
-            algorithm,
-            *small,
-            "--models",
-            model,
-            "--partition",
-            partition,
-            "--metrics",
-            metric,
-            "--out",
-            out,
-            "--workers",
-            "1" if out == "names" else "2",
-        ]
-        for out, (algorithm, model, partition, metric) in ways.items()
-    ]
-    text = f"""
+WAYS = {
+    "names": ("fedmedian", "stripes", "halving", "worst-class"),
+    "paths": (
+        *("extras:median", "extras.stripes:ARCHITECTURE"),
+        *("extras.halving:halving", "extras.worst:worst_class"),
+    ),
+}
+"""What the example brings: an algorithm, a model, a partition and a metric."""
+
+BOTH = """
 from edgeloop.cli.main import main
 
 if __name__ == "__main__":
     for line in {lines}:
         assert main(line) == 0
 """
-    (tmp_path / "both.py").write_text(text)
+
+
+def install_example(project: Path, site: Path) -> None:
+    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("__pycache__"))
+    words = ["install", "--no-deps", "--no-build-isolation", "--quiet", "--target", str(site)]
+    pip = [sys.executable, "-m", "pip", *words, str(project)]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def small_run(out: str) -> str:
+    algorithm, model, partition, metric = WAYS[out]
+    return (
+        f"simulate {algorithm} --models {model} --partition {partition} --metrics {metric}"
+        " --data fashion-sample --clients 2 --samples 80 --rounds 1 --width 16"
+        f" --out {out} --workers {1 if out == 'names' else 2}"
+    )
+
+
+def test_the_example_is_installed_by_pip_and_runs_both_ways(tmp_path: Path) -> None:
+    """Into a folder of its own, without a network; then every kind by name and by path, at once."""
+    install_example(tmp_path / "plugin", site := tmp_path / "site")
+    lines = [small_run(out).split() for out in WAYS]
+    (tmp_path / "both.py").write_text(BOTH.format(lines=lines))
     script = [sys.executable, "both.py"]
     done = subprocess.run(
         script, env=environment(site), cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    found = {out: json.loads((tmp_path / out / "summary.json").read_text()) for out in ways}
-    for out, (*_, metric) in ways.items():
+    found = {out: json.loads((tmp_path / out / "summary.json").read_text()) for out in WAYS}
+    for out, (*_, metric) in WAYS.items():
         assert len(found[out]["metrics_by_round"][metric]) == 2
     assert found["names"]["knowledge_sha256"] == found["paths"]["knowledge_sha256"]
 

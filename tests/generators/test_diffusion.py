@@ -65,7 +65,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
     )
-    text = transformers.CLIPTextConfig(
+    diffusers.StableDiffusionPipeline(
+        vae=vae,
+        unet=unet,
+        text_encoder=text_encoder(transformers),
+        tokenizer=tokenizer(place.parent, transformers),
+        scheduler=diffusers.EulerAncestralDiscreteScheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(place)
+    return place
+
+
+def text_encoder(transformers: Any) -> Any:
+    config = transformers.CLIPTextConfig(
         vocab_size=6,
         hidden_size=16,
         intermediate_size=16,
@@ -76,17 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         eos_token_id=1,
         pad_token_id=1,
     )
-    diffusers.StableDiffusionPipeline(
-        vae=vae,
-        unet=unet,
-        text_encoder=transformers.CLIPTextModel(text),
-        tokenizer=tokenizer(place.parent, transformers),
-        scheduler=diffusers.EulerAncestralDiscreteScheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(place)
-    return place
+    return transformers.CLIPTextModel(config)
 
 
 def tokenizer(folder: Path, transformers: Any) -> Any:

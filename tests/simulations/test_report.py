@@ -3,6 +3,8 @@
 Shape suffixes: N uploaded prototypes, D their entries, C classes, P pixels, H entries of a latent.
 """
 
+# Over 320 lines: every section of one page.
+
 import base64
 import io
 import json

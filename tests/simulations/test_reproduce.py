@@ -1,5 +1,7 @@
 """Scenarios: files that are checked, cells that are run or resumed, and the table of them."""
 
+# Over 320 lines: every case is one scenario of two small runs.
+
 import json
 import math
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Whether taking part paid: numbers, and the sentence on them, of data made by hand."""
 
+# Over 320 lines: every number by hand beside the function's.
+
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 

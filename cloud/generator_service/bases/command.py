@@ -4,20 +4,20 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 from cloud.generator_service.bases import bringing, serving, showing, storing
-from cloud.generator_service.bases.options import Reference, Replace, Shape
+from cloud.generator_service.bases.settings import BuildSettings
 from cloud.generator_service.bases.shapes import parse_shape
 from edgeloop import bases, data, generators
 from edgeloop.bases import building, manifest
 from edgeloop.bases.manifest import Manifest
 from edgeloop.bases.recipe import BaseRecipe
 from edgeloop.bases.running import Base
-from edgeloop.cli import console
+from edgeloop.cli import console, options
 from edgeloop.data.pfllib import Layout
 from edgeloop.errors import BaseError, ConfigError
 
@@ -68,83 +68,29 @@ def _described(path: Path) -> dict[str, Any]:
     }
 
 
-def build(  # noqa: PLR0913 - an option each
-    name: Annotated[str, typer.Option(help="Name of the base in the store.")],
-    shape: Shape,
-    generator: Reference = generators.EMBEDDED,
-    windows: Annotated[
-        str | None,
-        typer.Option(help="Compute it from this data instead: public sensor windows or images."),
-    ] = None,
-    layout: Annotated[
-        str, typer.Option(help="Layout of the windows: files, or signal to undo interleaving.")
-    ] = "files",
-    classes: Annotated[
-        int, typer.Option(min=2, help="Number of classes that clients distinguish.")
-    ] = 10,
-    filters: Annotated[
-        int | None, typer.Option(help="Number of filters, found by k-means. [default: 96]")
-    ] = None,
-    second: Annotated[
-        int | None, typer.Option(help="Filters of a second layer; 0 for none. [default: by shape]")
-    ] = None,
-    patch: Annotated[int | None, typer.Option(help="Side length of a patch. [default: 6]")] = None,
-    stride: Annotated[
-        int | None, typer.Option(help="Stride between patches. [default: by shape]")
-    ] = None,
-    grid: Annotated[
-        int | None, typer.Option(help="Pooling cells along each side. [default: 3]")
-    ] = None,
-    dims: Annotated[
-        int | None, typer.Option(help="Feature dimensions. [default: by shape]")
-    ] = None,
-    images: Annotated[
-        int | None, typer.Option(help="Number of images to compute it from. [default: 1000]")
-    ] = None,
-    mirrored: Annotated[
-        bool | None,
-        typer.Option(
-            "--mirrored/--not-mirrored", help="Average the features with the mirror image's."
-        ),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Random seed. [default: 0]")] = None,
-    replace: Replace = False,
-) -> None:
+@options.of(BuildSettings, "base build", ranges=True)
+def build(settings: BuildSettings) -> None:
     """Compute a base from a generator's images: filters by k-means, and a projection."""
-    sides = parse_shape(shape)
-    asked = {
-        **{
-            "filters": filters,
-            "second": second,
-            "patch": patch,
-            "stride": stride,
-            "grid": grid,
-            "dims": dims,
-        },
-        **{"images": images, "mirrored": mirrored, "seed": seed},
-    }
-    recipe = building.recipe_for(sides, classes, **asked)
+    name, replace = settings.name, settings.replace
+    sides = parse_shape(settings.shape)
+    recipe = settings.recipe_for(sides)
     storing.check_free(name, replace=replace)
     begun = time.monotonic()
     with storing.new(name, replace=replace) as place:
-        facts = _built(place, sides, recipe, generator, windows, layout)
+        facts = _built(place, sides, recipe, settings)
     seconds = time.monotonic() - begun
     console.say(f"{name}: identity {facts.identity}, {facts.dims} dims, {seconds:.1f} s")
 
 
 def _built(
-    place: Path,
-    shape: tuple[int, ...],
-    recipe: BaseRecipe,
-    generator: str,
-    windows: str | None,
-    layout: str,
+    place: Path, shape: tuple[int, ...], recipe: BaseRecipe, settings: BuildSettings
 ) -> Manifest:
+    windows, layout = settings.windows, settings.layout
     if windows is None:
         if layout != "files":
             problem = f"is {layout!r} of windows, and none are given"
             raise ConfigError("--layout", problem, "give --windows, or leave it out")
-        source = generators.load(generator)
+        source = generators.load(settings.generator)
         graph = building.graph_of_generator(source, shape, recipe, console.note)
         return building.write_base(place, graph, shape, recipe, source.identity)
     inputs = _inputs(_public(windows, layout), windows, shape, recipe)
@@ -152,10 +98,10 @@ def _built(
     return building.write_base(place, graph, shape, recipe, "", source=f"computed from {windows}")
 
 
-def _public(source: str, layout: str) -> data.Federation:
+def _public(source: str, layout: Layout) -> data.Federation:
     """Open a data set that anybody may see: divided already, or as one client's."""
     if data.is_divided(source) or layout != "files":
-        return data.load(source, layout=cast(Layout, layout))  # refuses what is no layout
+        return data.load(source, layout=layout)
     return data.single_client(data.read(source))
 
 

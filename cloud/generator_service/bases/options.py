@@ -4,9 +4,6 @@ from typing import Annotated
 
 import typer
 
-Shape = Annotated[
-    str, typer.Option(help="Shape of a client's input: channels x height x width, as 3x32x32.")
-]
 Replace = Annotated[bool, typer.Option(help="Replace a base of that name in the store.")]
 Reference = Annotated[
     str,

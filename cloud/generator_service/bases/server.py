@@ -3,11 +3,9 @@
 import json
 import re
 import shutil
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,10 @@ from cloud.generator_service.bases import repository
 from edgeloop.bases.manifest import GRAPH, MANIFEST
 from edgeloop.bases.remote import INDEX
 from edgeloop.protocol import wire
-from edgeloop.runtime.ports import listen_error
+from edgeloop.runtime.http_server import SILENT_SECONDS, LimitedServer, serving
 
 AT_ONCE = 64
 """Connections; further ones are closed."""
-SILENT_SECONDS = 30.0
-"""After which a connection that says nothing, or takes nothing, is closed."""
 
 _NAME = wire.NAME.pattern.removeprefix("^").removesuffix("$")
 _FILE = re.compile(
@@ -30,7 +26,7 @@ _FILE = re.compile(
 Problems = dict[str, dict[int, str]]
 
 
-class Server(ThreadingHTTPServer):
+class Server(LimitedServer):
     """Answers what is asked of a repository, which it reads again each time.
 
     Args:
@@ -45,33 +41,9 @@ class Server(ThreadingHTTPServer):
         TakenError: if another process does.
     """
 
-    daemon_threads = True
-
     def __init__(self, folder: Path, host: str, port: int, problems: Problems) -> None:
         self.folder, self.problems = folder, problems
-        self._room = threading.BoundedSemaphore(AT_ONCE)
-        try:
-            super().__init__((host, port), _Handler)
-        except (OSError, OverflowError) as error:
-            problem = f"cannot listen on {host}:{port} ({error})"
-            raise listen_error("--port", problem, "choose another one", error) from error
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread of its own, if there is room."""
-        if not self._room.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer one connection."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._room.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that goes away is none of our errors."""
+        super().__init__((host, port), _Handler, setting="--port", at_once=AT_ONCE)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -129,20 +101,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: probes come every few seconds."""
 
 
-@contextmanager
-def running(folder: Path, host: str, port: int, problems: Problems) -> Iterator[Server]:
+def running(
+    folder: Path, host: str, port: int, problems: Problems
+) -> AbstractContextManager[Server]:
     """Serve a repository from a thread of its own until the block ends.
 
     Raises:
         ConfigError: if it cannot listen there.
         TakenError: if another process does.
     """
-    server = Server(folder, host, port, problems)
-    thread = threading.Thread(target=server.serve_forever, name="bases", daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return serving(Server(folder, host, port, problems), "bases")

@@ -1,5 +1,7 @@
 """A served authority: what devices, operators and strangers get over HTTPS."""
 
+# Over 320 lines: one running service answers all of it.
+
 import json
 import re
 import shutil

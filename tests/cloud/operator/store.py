@@ -1,5 +1,7 @@
 """The objects of a small API server: versions, generations, finalizers, owners, patches."""
 
+# Over 320 lines: what an API server does with an object is one thing.
+
 import copy
 import uuid
 from collections.abc import Iterator

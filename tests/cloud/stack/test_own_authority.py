@@ -32,6 +32,21 @@ def refused(settings: BrokerSettings) -> None:
         pass
 
 
+def enrolled(folder: Path, port: int, token: str, authority: Path) -> BrokerSettings:
+    """Enrol cam-1 at an authority's port, and return how it connects to the broker."""
+    words = ["--server", f"https://127.0.0.1:{port}", "--name", "cam-1", "--token", token]
+    words += ["--ca-file", str(authority), "--folder", str(folder)]
+    assert enrol_command.main(words) == 0
+    facts = enrolment.read(folder)
+    files = {"ca_file": "ca.crt", "certificate_file": "device.crt", "key_file": "device.key"}
+    return BrokerSettings(
+        host=facts.broker_host,
+        port=facts.broker_port,
+        connect_seconds=5.0,
+        **{key: folder / name for key, name in files.items()},  # type: ignore[arg-type]
+    )
+
+
 def test_a_stack_that_names_no_certificates_has_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,18 +64,8 @@ def test_a_stack_that_names_no_certificates_has_its_own(
         capsys.readouterr()
         words = ["--task", TASK, "--name", "cam-1", "--folder", str(place)]
         assert command.main(["tokens", *words]) == 0
-        token, mine = capsys.readouterr().out.strip(), tmp_path / "identity"
-        words = ["--server", f"https://127.0.0.1:{port}", "--name", "cam-1", "--token", token]
-        words += ["--ca-file", str(place / "services.crt"), "--folder", str(mine)]
-        assert enrol_command.main(words) == 0
-        facts = enrolment.read(mine)
-        files = {"ca_file": "ca.crt", "certificate_file": "device.crt", "key_file": "device.key"}
-        settings = BrokerSettings(
-            host=facts.broker_host,
-            port=facts.broker_port,
-            connect_seconds=5.0,
-            **{key: mine / name for key, name in files.items()},  # type: ignore[arg-type]
-        )
+        token = capsys.readouterr().out.strip()
+        settings = enrolled(tmp_path / "identity", port, token, place / "services.crt")
         topic = presence_topic(TASK, "cam-1")
 
         def goes(connection: MqttConnection, name: str) -> bool:

@@ -1,5 +1,7 @@
 """What runs beside a run: that it is a run of its own, changes nothing, and is told of."""
 
+# Over 320 lines: each companion is compared with the same runs.
+
 import json
 import signal
 import subprocess
