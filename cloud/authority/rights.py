@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from cloud.authority.identity import Identity
+from edgeloop.protocol.rollout import applied_topic, desired_topic, shipped_topic
+from edgeloop.protocol.signatures import OPERATOR as OPERATOR
 from edgeloop.protocol.task import (
     ROOT,
     SERVER,
@@ -13,8 +15,6 @@ from edgeloop.protocol.task import (
     round_topic,
     upload_topic,
 )
-
-OPERATOR = "operator"
 
 
 def mosquitto_acl(
@@ -57,6 +57,9 @@ def _of_device(identity: Identity) -> Iterator[tuple[str, str]]:
     for topic in (contract_topic(task), round_topic(task), broadcast_topic(task, "#")):
         yield "read", topic
     yield "read", receipt_topic(task, name)
+    yield "read", desired_topic(task, name, "+")
+    yield "read", shipped_topic(task, "#")
+    yield "write", applied_topic(task, name, "+")
     yield "write", upload_topic(task, name)
     yield "readwrite", presence_topic(task, name)
 

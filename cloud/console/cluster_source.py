@@ -1,6 +1,7 @@
 """The FederatedTasks of a Kubernetes cluster: their spec says what is wanted of them."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,18 @@ class Cluster:
         self._patch("federatedtasks", namespace, name, patch)
         detail = f"{device} is in spec.cohort.evicted; the operator brings it about"
         return Act(done=False, state=_state(held), detail=detail)
+
+    def broker(self, task: str) -> None:
+        """Return nothing: the server's own `[broker]` table says it."""
+
+    def labelled(self, task: str, labels: dict[str, str]) -> frozenset[str]:
+        """Return the names of the namespace's Devices with some labels."""
+        call = self._api.list_namespaced_custom_object
+        words = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+        namespace, _ = _split(task)
+        asked = partial(call, label_selector=words)
+        found = _asked(asked, GROUP, VERSION, namespace, "devices")
+        return frozenset(str(each["metadata"]["name"]) for each in found["items"])
 
     def _seen(self, held: Object) -> Sighting:
         metadata, spec = held["metadata"], held["spec"]

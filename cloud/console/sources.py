@@ -8,6 +8,7 @@ from cloud.console.reported import Aggregator, Reported
 from cloud.console.settings import FollowedAggregator
 from edgeloop.errors import EdgeloopError
 from edgeloop.remote.models import Act, TaskState, Verb
+from edgeloop.runtime.config import BrokerSettings
 
 Kind = Literal["stack", "cluster", "aggregator"]
 
@@ -70,6 +71,16 @@ class Source(Protocol):
     def evict(self, task: str, device: str) -> Act:
         """Have a device take no more part in a task; errors as above."""
 
+    def broker(self, task: str) -> BrokerSettings | None:
+        """Return where a task's devices are reached, and as whom; None where nobody says."""
+
+    def labelled(self, task: str, labels: dict[str, str]) -> frozenset[str]:
+        """Return the names of devices with some labels.
+
+        Raises:
+            ImpossibleError: if devices have none there.
+        """
+
 
 class Followed:
     """Aggregators that somebody else runs.
@@ -112,6 +123,19 @@ class Followed:
     def evict(self, task: str, device: str) -> Act:
         """Refuse."""
         raise _not_ours(task)
+
+    def broker(self, task: str) -> None:
+        """Return nothing: an aggregator does not say."""
+
+    def labelled(self, task: str, labels: dict[str, str]) -> frozenset[str]:
+        """Refuse."""
+        raise no_labels(task)
+
+
+def no_labels(task: str) -> ImpossibleError:
+    """Return that devices have no labels where a task is run."""
+    remedy = "give a pattern of names, a share, or names"
+    return ImpossibleError(task, "has devices without labels: only Kubernetes has them", remedy)
 
 
 def _not_ours(task: str) -> ImpossibleError:

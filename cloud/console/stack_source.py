@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from cloud.console.reported import Aggregator
-from cloud.console.sources import ImpossibleError, Kind, Sighting
+from cloud.console.sources import ImpossibleError, Kind, Sighting, no_labels
 from cloud.stack import control, reading
 from cloud.stack.control import PartStatus, Wanted
 from cloud.stack.services import Service
 from edgeloop.errors import EXIT_UNAVAILABLE, UnavailableError
 from edgeloop.remote.models import Act, TaskState, Verb
 from edgeloop.runtime.child_processes import edgeloop, environment
+from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import reachable
 
 EVICT_SECONDS = 90.0
@@ -78,6 +79,15 @@ class Stack:
             raise ImpossibleError(device, words or "cannot be evicted", "see the server's log")
         state = self._seen(task, None).state
         return Act(done=code == 0, state=state, detail=words)
+
+    def broker(self, task: str) -> BrokerSettings | None:
+        """Return what the task's aggregator has: its certificate may say what devices believe."""
+        found: BrokerSettings = self._services[task].checked.broker
+        return found
+
+    def labelled(self, task: str, labels: dict[str, str]) -> frozenset[str]:
+        """Refuse: a stack's devices have none."""
+        raise no_labels(task)
 
     def _seen(self, name: str, part: PartStatus | None) -> Sighting:
         checked: Any = self._services[name].checked

@@ -8,6 +8,8 @@ edgeloop/v1/{task}/receipt/{device}           what became of an answer, JSON: `p
 edgeloop/v1/{task}/presence/{device}          retained: "online" or, by its last will, "offline";
                                               "left" by a device that asks to be taken out;
                                               "evicted" by the operator of the task
+
+What is shipped to devices besides: `protocol.rollout`.
 """
 
 import math

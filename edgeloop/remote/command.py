@@ -77,7 +77,8 @@ def model_main(arguments: Sequence[str]) -> int:
 
 
 @contextmanager
-def _connected(server: str, token_file: Path | None, ca_file: Path | None) -> Iterator[Console]:
+def connected(server: str, token_file: Path | None, ca_file: Path | None) -> Iterator[Console]:
+    """Ask a server while a block runs; errors as those of `Console`."""
     token = None if token_file is None else first_line(token_file, "--token-file").strip()
     with connect(server, token=token, ca_file=ca_file) as found:
         yield found
@@ -91,8 +92,8 @@ def list_tasks(
     most: Most = 1000,
 ) -> None:
     """List the tasks."""
-    with _connected(server, token_file, ca_file) as client:
-        _show("tasks", _TASK, islice(client.tasks(), most), as_json)
+    with connected(server, token_file, ca_file) as client:
+        show("tasks", _TASK, islice(client.tasks(), most), as_json)
 
 
 def show_task(
@@ -103,15 +104,15 @@ def show_task(
     as_json: Json = False,
 ) -> None:
     """Show a task and its closed rounds."""
-    with _connected(server, token_file, ca_file) as client:
+    with connected(server, token_file, ca_file) as client:
         found = client.task(task)
         rounds = list(client.rounds(found.run)) if found.run else []
     if as_json:
         rows = [each.model_dump(mode="json") for each in rounds]
         console.say(json.dumps({**found.model_dump(mode="json"), "closed": rows}, indent=1))
         return
-    _show("task", _TASK, [found], False)
-    _show("rounds", ("number", "participants", "accuracy", "seconds"), rounds, False)
+    show("task", _TASK, [found], False)
+    show("rounds", ("number", "participants", "accuracy", "seconds"), rounds, False)
 
 
 def watch_tasks(
@@ -122,7 +123,7 @@ def watch_tasks(
     as_json: Json = False,
 ) -> None:
     """Say how tasks stand whenever that changes, until Ctrl-C or a named task has ended."""
-    with _connected(server, token_file, ca_file) as client:
+    with connected(server, token_file, ca_file) as client:
         found = list(client.tasks()) if task is None else [client.task(task)]
         for each in found:
             _say_line(each, as_json)
@@ -147,7 +148,7 @@ def knowledge(
     as_json: Json = False,
 ) -> None:
     """Show how far a task's classes are apart, by the prototypes of a round."""
-    with _connected(server, token_file, ca_file) as client:
+    with connected(server, token_file, ca_file) as client:
         kept = client.knowledge(task).rounds
         if not kept:
             problem = "keeps no history, or has closed no round"
@@ -156,7 +157,7 @@ def knowledge(
     if as_json:
         console.say(found.model_dump_json(indent=1))
         return
-    _show(f"round {found.number}", _CLASS, found.classes, False)
+    show(f"round {found.number}", _CLASS, found.classes, False)
 
 
 def _is_over(task: Task) -> bool:
@@ -183,7 +184,7 @@ def _acting(name: str, text: str) -> Callable[..., None]:
         ca_file: CaFile = None,
         as_json: Json = False,
     ) -> None:
-        with _connected(server, token_file, ca_file) as client:
+        with connected(server, token_file, ca_file) as client:
             _say_act(getattr(client, name)(task), as_json)
 
     act.__doc__ = text
@@ -205,7 +206,7 @@ def evict(
     as_json: Json = False,
 ) -> None:
     """Have a device take no more part in a task; what it has given stays."""
-    with _connected(server, token_file, ca_file) as client:
+    with connected(server, token_file, ca_file) as client:
         _say_act(client.evict(task, device), as_json)
 
 
@@ -218,9 +219,9 @@ def refusals(
     most: Most = 100,
 ) -> None:
     """List answers that were not taken, and why; none while aggregators do not report them."""
-    with _connected(server, token_file, ca_file) as client:
+    with connected(server, token_file, ca_file) as client:
         columns = ("at", "task", "device", "round", "verdict", "reason")
-        _show("refusals", columns, islice(client.refusals(task), most), as_json)
+        show("refusals", columns, islice(client.refusals(task), most), as_json)
 
 
 def audit(
@@ -231,9 +232,9 @@ def audit(
     most: Most = 100,
 ) -> None:
     """List what was done and refused, the newest first; for admins."""
-    with _connected(server, token_file, ca_file) as client:
+    with connected(server, token_file, ca_file) as client:
         columns = ("at", "actor", "act", "subject", "outcome", "detail")
-        _show("audit", columns, islice(client.audit(), most), as_json)
+        show("audit", columns, islice(client.audit(), most), as_json)
 
 
 def list_devices(  # noqa: PLR0913 - an option each
@@ -246,8 +247,8 @@ def list_devices(  # noqa: PLR0913 - an option each
     most: Most = 1000,
 ) -> None:
     """List devices."""
-    with _connected(server, token_file, ca_file) as client:
-        _show("devices", _DEVICE, islice(client.devices(task, state), most), as_json)
+    with connected(server, token_file, ca_file) as client:
+        show("devices", _DEVICE, islice(client.devices(task, state), most), as_json)
 
 
 def show_device(
@@ -259,7 +260,7 @@ def show_device(
     as_json: Json = False,
 ) -> None:
     """Show a device of a task."""
-    with _connected(server, token_file, ca_file) as client:
+    with connected(server, token_file, ca_file) as client:
         _show_one(client.device(task, device), as_json)
 
 
@@ -272,8 +273,8 @@ def list_models(
     most: Most = 1000,
 ) -> None:
     """List the files that tasks have made: what all share, and devices' own networks."""
-    with _connected(server, token_file, ca_file) as client:
-        _show("models", _MODEL, islice(client.models(task), most), as_json)
+    with connected(server, token_file, ca_file) as client:
+        show("models", _MODEL, islice(client.models(task), most), as_json)
 
 
 def show_model(
@@ -285,12 +286,12 @@ def show_model(
     as_json: Json = False,
 ) -> None:
     """Show the files of a task, or of one of its devices."""
-    with _connected(server, token_file, ca_file) as client:
+    with connected(server, token_file, ca_file) as client:
         found = [each for each in client.models(task) if device in ("", each.device)]
     if not found:
         problem = "has no model on the server's machine"
         raise ConfigError(device or task, problem, "see edgeloop model list")
-    _show("models", _MODEL, found, as_json)
+    show("models", _MODEL, found, as_json)
 
 
 def _say_act(act: Act, as_json: bool) -> None:
@@ -308,7 +309,8 @@ def _show_one(found: Device, as_json: bool) -> None:
         console.table(f"{found.name} of {found.task}", ("what", "value"), rows)
 
 
-def _show(title: str, columns: Sequence[str], found: Iterable[BaseModel], as_json: bool) -> None:
+def show(title: str, columns: Sequence[str], found: Iterable[BaseModel], as_json: bool) -> None:
+    """Print a table of some fields, or all fields as JSON."""
     if as_json:
         console.say(json.dumps([each.model_dump(mode="json") for each in found], indent=1))
         return
