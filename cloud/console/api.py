@@ -25,6 +25,7 @@ from edgeloop.remote.models import (
     Caller,
     Device,
     Model,
+    NewTask,
     Page,
     Problem,
     Refusal,
@@ -44,7 +45,8 @@ def needed(method: str, path: str) -> Role:
     """Return the role that a request needs."""
     if path in ("/healthz", "/readyz", "/login", "/logout") or path.startswith("/static/"):
         return Role.nobody
-    if path in (f"{PREFIX}/audit", "/audit"):
+    makes_task = method == "POST" and path in (f"{PREFIX}/tasks", "/tasks")
+    if makes_task or path in (f"{PREFIX}/audit", "/audit", "/new-task"):
         return Role.admin
     if method in ("GET", "HEAD"):
         return Role.viewer
@@ -180,6 +182,11 @@ def _exchanged(router: APIRouter, store: Store, knowledge: Knowledge) -> None:
 
 
 def _acts(router: APIRouter, actions: Actions) -> None:
+    @router.post("/tasks")
+    def create(asked: NewTask, request: Request) -> Act:
+        """Make a task, in the stack or as a FederatedTask; for admins."""
+        return actions.create(asked, actor(request))
+
     def route(verb: Verb, summary: str) -> None:
         def act(task: Name, request: Request) -> Act:
             return actions.act(task, verb, actor(request))

@@ -2,7 +2,8 @@
 
 import asyncio
 import hmac
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,8 +20,8 @@ from cloud.console.parameters import After, Asked, Name, State
 from cloud.console.sessions import COOKIE, SESSION, Session, Sessions, cookie
 from cloud.console.store import Store
 from cloud.http.access import CALLER, UNKNOWN, Caller, Role
-from edgeloop.errors import EdgeloopError
-from edgeloop.remote.models import Round, Task, Verb
+from edgeloop.errors import ConfigError, EdgeloopError
+from edgeloop.remote.models import NewTask, Round, Task, Verb
 
 _HERE = Path(__file__).parent
 _DEVICES = 100  # on a page
@@ -168,6 +169,20 @@ def _acting(api: FastAPI, pages: Pages, actions: Actions) -> None:
         allowed, words = await checked(request), (task, device, actor(request))
         return await done(pages, request, allowed, do, words, f"/tasks/{task}")
 
+    @api.get("/new-task", include_in_schema=False)
+    def new_task(request: Request) -> Response:
+        return pages.page(request, "new-task.html")
+
+    @api.post("/tasks", include_in_schema=False)
+    async def create(request: Request) -> Response:
+        fields = await form(request)
+
+        def do(_: str, who: str) -> str:
+            return actions.create(_task_of(fields), who).detail
+
+        allowed, words = await checked(request), ("New task", actor(request))
+        return await done(pages, request, allowed, do, words, "/new-task")
+
     @api.post("/tasks/{task}/{verb}", include_in_schema=False)
     async def act(task: Name, verb: Verb, request: Request) -> Response:
         def do(name: str, wanted: Verb, who: str) -> str:
@@ -213,6 +228,24 @@ async def done(
     except EdgeloopError as error:
         return pages.page(request, "said.html", 409, text=str(error), **said)
     return pages.page(request, "said.html", text=text, **said)
+
+
+def _task_of(fields: Mapping[str, str]) -> NewTask:
+    """Return the task that a form has.
+
+    Raises:
+        ConfigError: if it is no TOML, or the namespace is none.
+    """
+    try:
+        table = tomllib.loads(fields.get("toml", "").replace("\r\n", "\n"))
+        return NewTask(
+            task=table,
+            namespace=fields.get("namespace", "").strip(),
+            begin=fields.get("begin") == "yes",
+        )
+    except ValueError as error:
+        problem = f"cannot be read ({' '.join(str(error).split())[:200]})"
+        raise ConfigError("the task", problem, "go back, and mend it") from error
 
 
 def closed_rounds(store: Store, task: Task) -> tuple[Round, ...]:

@@ -1,8 +1,9 @@
 """Where tasks are run: what a server sees there, and what it can do about them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from cloud.console.reported import Aggregator, Reported
 from cloud.console.settings import FollowedAggregator
@@ -71,6 +72,19 @@ class Source(Protocol):
     def evict(self, task: str, device: str) -> Act:
         """Have a device take no more part in a task; errors as above."""
 
+    def create(self, table: Mapping[str, Any], namespace: str, begin: bool) -> Act:
+        """Make a task.
+
+        Args:
+            table: as a task's TOML file has it.
+            namespace: of a cluster; empty elsewhere.
+            begin: whether it begins at once.
+
+        Raises:
+            ConfigError: if a key or a value is wrong.
+            ImpossibleError: if no task can be made here, or there is one of that name.
+        """
+
     def broker(self, task: str) -> BrokerSettings | None:
         """Return where a task's devices are reached, and as whom; None where nobody says."""
 
@@ -123,6 +137,10 @@ class Followed:
     def evict(self, task: str, device: str) -> Act:
         """Refuse."""
         raise _not_ours(task)
+
+    def create(self, table: Mapping[str, Any], namespace: str, begin: bool) -> Act:
+        """Refuse."""
+        raise _not_ours(str(table.get("name", "task")))
 
     def broker(self, task: str) -> None:
         """Return nothing: an aggregator does not say."""

@@ -19,6 +19,7 @@ from edgeloop.remote.models import (
     Device,
     Knowledge,
     Model,
+    NewTask,
     Page,
     Problem,
     Refusal,
@@ -169,6 +170,10 @@ class Console:
     def audit(self) -> Iterator[AuditEntry]:
         """Yield what was done and refused, the newest first; for admins."""
         return self._all(Page[AuditEntry], "/audit", {})
+
+    def create_task(self, asked: NewTask) -> Act:
+        """Make a task, in the stack or in a namespace of the cluster; for admins."""
+        return self._one(Act, "/tasks", "POST", asked.model_dump_json().encode())
 
     def start(self, task: str) -> Act:
         """Have a task run."""

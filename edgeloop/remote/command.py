@@ -1,6 +1,7 @@
 """Lists, shows, watches and acts on tasks, devices and models, by asking an edgeloop server."""
 
 import json
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError, InputError
 from edgeloop.remote.client import Console, connect
-from edgeloop.remote.models import Act, Device, Task
+from edgeloop.remote.models import Act, Device, NewTask, Task
 from edgeloop.runtime.config import first_line
 
 TOKEN = "EDGELOOP_TOKEN"  # noqa: S105 - the name of a variable
@@ -49,6 +50,7 @@ def task_main(arguments: Sequence[str]) -> int:
         "list": list_tasks,
         "show": show_task,
         "watch": watch_tasks,
+        "create": create_task,
         "start": start,
         "pause": pause,
         "resume": resume,
@@ -135,6 +137,33 @@ def watch_tasks(
                 _say_line(now, as_json)
                 if task is not None and _is_over(now):
                     return
+
+
+def create_task(  # noqa: PLR0913 - an option each
+    config: Annotated[Path, typer.Argument(help="The task's TOML file.", metavar="FILE")],
+    namespace: Annotated[
+        str, typer.Option(help="Of a cluster. [default: the server's stack]", show_default=False)
+    ] = "",
+    paused: Annotated[bool, typer.Option("--paused", help="Do not begin yet.")] = False,
+    server: Server = HERE,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Make a task of a file, on the server's stack or as a FederatedTask; for admins."""
+    try:
+        asked = NewTask.model_validate(
+            {
+                "task": tomllib.loads(config.read_text(encoding="utf-8-sig")),
+                "namespace": namespace,
+                "begin": not paused,
+            }
+        )
+    except (OSError, ValueError) as error:  # a ValidationError is one: of the namespace
+        problem = f"cannot be used ({' '.join(str(error).split())[:200]})"
+        raise ConfigError(str(config), problem, "give a task's TOML file") from error
+    with connected(server, token_file, ca_file) as client:
+        _say_act(client.create_task(asked), as_json)
 
 
 def knowledge(
