@@ -10,11 +10,16 @@ from edgeloop.protocol.task import (
     SERVER,
     broadcast_topic,
     contract_topic,
+    predict_topic,
+    predicted_topic,
     presence_topic,
     receipt_topic,
     round_topic,
     upload_topic,
 )
+
+SERVER_OF_DEVICE = ".predict"
+"""Behind a device's name: who answers with its classifier, beside its agent, and may do no more."""
 
 
 def mosquitto_acl(
@@ -54,6 +59,11 @@ def _entry(identity: Identity, rights: Iterable[tuple[str, str]], prefix: str) -
 
 def _of_device(identity: Identity) -> Iterator[tuple[str, str]]:
     task, name = identity
+    device = name.removesuffix(SERVER_OF_DEVICE)
+    yield "read", predict_topic(task, device)
+    yield "write", f"{predicted_topic(task, device)}/#"
+    if device != name:
+        return
     for topic in (contract_topic(task), round_topic(task), broadcast_topic(task, "#")):
         yield "read", topic
     yield "read", receipt_topic(task, name)

@@ -272,3 +272,13 @@ def receipt_topic(task: str, device: str) -> str:
 def presence_topic(task: str, device: str) -> str:
     """Return where a device says whether it is there; "+" for every device's."""
     return f"{ROOT}/{task}/presence/{device}"
+
+
+def predict_topic(task: str, device: str) -> str:
+    """Return where requests to a device's classifier go."""
+    return f"{ROOT}/{task}/predict/{device}"
+
+
+def predicted_topic(task: str, device: str) -> str:
+    """Return above which a device's classifier may answer, at a broker with rights by name."""
+    return f"{ROOT}/{task}/predicted/{device}"
