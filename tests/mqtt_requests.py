@@ -27,14 +27,17 @@ class Requester:
 
     Args:
         broker: to ask at.
-        topic: where answers are to go.
+        topic: where answers are to go; or a filter, for those who say with each request.
+        username: as whom, without a password.
     """
 
-    def __init__(self, broker: BrokerSettings, topic: str) -> None:
+    def __init__(self, broker: BrokerSettings, topic: str, username: str | None = None) -> None:
         self._topic, self._answers = topic, queue.SimpleQueue[Answered]()
         self._subscribed: queue.SimpleQueue[bool] = queue.SimpleQueue()
         version, five = CallbackAPIVersion.VERSION2, MQTTProtocolVersion.MQTTv5
         self._client = Client(version, protocol=five)
+        if username is not None:
+            self._client.username_pw_set(username)
         self._client.on_message = self._on_message
         self._client.on_connect = lambda client, *_: client.subscribe(topic, 1)
         self._client.on_subscribe = lambda *_: self._subscribed.put(True)
@@ -64,6 +67,10 @@ class Requester:
         while (found := self._answers.get(timeout=SECONDS)).correlation == PROBE:
             pass
         return found
+
+    def answer(self) -> Answered:
+        """Return the next thing that comes."""
+        return self._answers.get(timeout=SECONDS)
 
     def publish(
         self, topic: str, payload: bytes, answer: str | None, correlation: bytes | None = None

@@ -3,18 +3,23 @@
 from collections.abc import Iterable, Iterator
 
 from cloud.authority.identity import Identity
+from edgeloop.protocol.rollout import applied_topic, desired_topic, shipped_topic
+from edgeloop.protocol.signatures import OPERATOR as OPERATOR
 from edgeloop.protocol.task import (
     ROOT,
     SERVER,
     broadcast_topic,
     contract_topic,
+    predict_topic,
+    predicted_topic,
     presence_topic,
     receipt_topic,
     round_topic,
     upload_topic,
 )
 
-OPERATOR = "operator"
+SERVER_OF_DEVICE = ".predict"
+"""Behind a device's name: who answers with its classifier, beside its agent, and may do no more."""
 
 
 def mosquitto_acl(
@@ -60,9 +65,17 @@ def _entry(identity: Identity, rights: Iterable[tuple[str, str]], prefix: str) -
 
 def _of_device(identity: Identity) -> Iterator[tuple[str, str]]:
     task, name = identity
+    device = name.removesuffix(SERVER_OF_DEVICE)
+    yield "read", predict_topic(task, device)
+    yield "write", f"{predicted_topic(task, device)}/#"
+    if device != name:
+        return
     for topic in (contract_topic(task), round_topic(task), broadcast_topic(task, "#")):
         yield "read", topic
     yield "read", receipt_topic(task, name)
+    yield "read", desired_topic(task, name, "+")
+    yield "read", shipped_topic(task, "#")
+    yield "write", applied_topic(task, name, "+")
     yield "write", upload_topic(task, name)
     yield "readwrite", presence_topic(task, name)
 

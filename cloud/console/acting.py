@@ -6,7 +6,7 @@ from cloud.console.following import Follower
 from cloud.console.store import Store
 from cloud.console.taking import evicted
 from edgeloop.errors import EdgeloopError
-from edgeloop.remote.models import Act, Verb
+from edgeloop.remote.models import Act, NewTask, Verb
 
 
 class Actions:
@@ -35,6 +35,19 @@ class Actions:
             return self._follower.source(task).act(task, verb)
 
         return self._noted(do, verb, task, actor)
+
+    def create(self, asked: NewTask, actor: str) -> Act:
+        """Make a task, in the stack or in a namespace of the cluster; errors as above.
+
+        Raises:
+            ConfigError: if a key or a value is wrong.
+        """
+
+        def do() -> Act:
+            source = self._follower.place("cluster" if asked.namespace else "stack")
+            return source.create(asked.task, asked.namespace, asked.begin)
+
+        return self._noted(do, "create task", str(asked.task.get("name", "?")), actor)
 
     def evict(self, task: str, device: str, actor: str) -> Act:
         """Have a device take no more part in a task; errors as above."""

@@ -3,17 +3,21 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, FastAPI, Path, Query, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 
 from cloud.console import problems
 from cloud.console.acting import Actions
+from cloud.console.actor import actor
 from cloud.console.following import Follower
 from cloud.console.knowledge import Knowledge
+from cloud.console.parameters import After, Asked, Limit, Name, Number, State
+from cloud.console.rollouts import api as rollouts_api
+from cloud.console.rollouts.service import Rollouts
 from cloud.console.store import Store
-from cloud.http.access import CALLER, Role, address
+from cloud.http.access import CALLER, MOST_BODY_BYTES, Role
 from cloud.http.access import Caller as Known
 from edgeloop.remote.models import (
     Act,
@@ -21,6 +25,7 @@ from edgeloop.remote.models import (
     Caller,
     Device,
     Model,
+    NewTask,
     Page,
     Problem,
     Refusal,
@@ -34,29 +39,30 @@ from edgeloop.remote.models import Knowledge as Kept
 
 PREFIX = "/api/v1"
 HEARTBEAT_SECONDS = 10.0
-MOST = 1000
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
-Name = Annotated[str, Path(pattern=NAME)]
-Number = Annotated[int, Path(ge=0, lt=1 << 31)]
-Asked = Annotated[str | None, Query(pattern=NAME)]
-After = Annotated[str | None, Query(max_length=500, description="What the part before has as next")]
-Limit = Annotated[int, Query(ge=1, le=MOST, description="So many at most")]
-State = Annotated[str | None, Query(pattern=r"^[a-z -]{1,32}$", description="What they are doing")]
 
 
 def needed(method: str, path: str) -> Role:
     """Return the role that a request needs."""
     if path in ("/healthz", "/readyz", "/login", "/logout") or path.startswith("/static/"):
         return Role.nobody
-    if path in (f"{PREFIX}/audit", "/audit"):
+    makes_task = method == "POST" and path in (f"{PREFIX}/tasks", "/tasks")
+    if makes_task or path in (f"{PREFIX}/audit", "/audit", "/new-task"):
         return Role.admin
     if method in ("GET", "HEAD"):
         return Role.viewer
     return Role.operator
 
 
-def app(store: Store, follower: Follower, actions: Actions, knowledge: Knowledge) -> FastAPI:
+def most_bytes(method: str, path: str) -> int:
+    """Return the largest body of a request."""
+    if (method, path) == ("POST", PREFIX + rollouts_api.FILES):
+        return rollouts_api.MOST_FILE_BYTES
+    return MOST_BODY_BYTES
+
+
+def app(
+    store: Store, follower: Follower, actions: Actions, knowledge: Knowledge, rollouts: Rollouts
+) -> FastAPI:
     """Make the application of the API.
 
     Args:
@@ -64,6 +70,7 @@ def app(store: Store, follower: Follower, actions: Actions, knowledge: Knowledge
         follower: says when something has changed.
         actions: what may be done.
         knowledge: what tasks have exchanged.
+        rollouts: what is shipped to devices.
     """
     api = FastAPI(
         title="edgeloop server",
@@ -80,6 +87,7 @@ def app(store: Store, follower: Follower, actions: Actions, knowledge: Knowledge
     _records(router, store)
     _exchanged(router, store, knowledge)
     _acts(router, actions)
+    rollouts_api.add(router, rollouts)
     _live(router, follower)
     api.include_router(router)
     _health(api, store)
@@ -174,6 +182,11 @@ def _exchanged(router: APIRouter, store: Store, knowledge: Knowledge) -> None:
 
 
 def _acts(router: APIRouter, actions: Actions) -> None:
+    @router.post("/tasks")
+    def create(asked: NewTask, request: Request) -> Act:
+        """Make a task, in the stack or as a FederatedTask; for admins."""
+        return actions.create(asked, actor(request))
+
     def route(verb: Verb, summary: str) -> None:
         def act(task: Name, request: Request) -> Act:
             return actions.act(task, verb, actor(request))
@@ -236,9 +249,3 @@ def _describe(api: FastAPI) -> None:
         return api.openapi_schema or {}
 
     api.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's own page has it
-
-
-def actor(request: Request) -> str:
-    """Return who asks, for the record."""
-    caller: Known = request.scope[CALLER]
-    return f"{caller.name} at {address(request.scope)}"

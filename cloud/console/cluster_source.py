@@ -1,6 +1,7 @@
 """The FederatedTasks of a Kubernetes cluster: their spec says what is wanted of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
+from cloud.console import federated_task
 from cloud.console.reported import Aggregator
 from cloud.console.sources import ImpossibleError, Kind, Sighting
 from cloud.operator.cluster import configure, error_message
 from cloud.operator.spec import GROUP, VERSION
-from edgeloop.errors import EdgeloopError, UnavailableError
+from edgeloop.errors import ConfigError, EdgeloopError, UnavailableError
 from edgeloop.protocol.admission import may_join
 from edgeloop.remote.models import Act, TaskState, Verb
 
@@ -81,6 +83,30 @@ class Cluster:
         self._patch("federatedtasks", namespace, name, patch)
         detail = f"{device} is in spec.cohort.evicted; the operator brings it about"
         return Act(done=False, state=_state(held), detail=detail)
+
+    def create(self, table: Mapping[str, Any], namespace: str, begin: bool) -> Act:
+        """Make a FederatedTask."""
+        if namespace not in self._namespaces:
+            remedy = f"give one of {', '.join(self._namespaces)}"
+            raise ConfigError("namespace", f"{namespace!r} is none that is followed", remedy)
+        made = federated_task.of(table, begin)
+        call = self._api.create_namespaced_custom_object
+        _asked(call, GROUP, VERSION, namespace, "federatedtasks", made)
+        name = f"{namespace}.{made['metadata']['name']}"
+        detail = f"FederatedTask {made['metadata']['name']} is in {namespace}"
+        return Act(done=True, state="Running" if begin else "Paused", detail=f"{name}: {detail}")
+
+    def broker(self, task: str) -> None:
+        """Return nothing: the server's own `[broker]` table says it."""
+
+    def labelled(self, task: str, labels: dict[str, str]) -> frozenset[str]:
+        """Return the names of the namespace's Devices with some labels."""
+        call = self._api.list_namespaced_custom_object
+        words = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+        namespace, _ = _split(task)
+        asked = partial(call, label_selector=words)
+        found = _asked(asked, GROUP, VERSION, namespace, "devices")
+        return frozenset(str(each["metadata"]["name"]) for each in found["items"])
 
     def _seen(self, held: Object) -> Sighting:
         metadata, spec = held["metadata"], held["spec"]

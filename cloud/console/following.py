@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cloud.console.alone import AloneRuns
-from cloud.console.sources import Sighting, Source
+from cloud.console.sources import ImpossibleError, Sighting, Source
 from cloud.console.store import Store
 from cloud.console.taking import take, take_models
 from edgeloop.errors import EdgeloopError, UnavailableError
@@ -67,6 +67,18 @@ class Follower:
             UnavailableError: if it has not been seen since the server's start.
         """
         return self._seen(task)[0]
+
+    def place(self, kind: str) -> Source:
+        """Return where new tasks are made, of a kind of places.
+
+        Raises:
+            ImpossibleError: if this server follows none of that kind.
+        """
+        for source in self._sources:
+            if source.kind == kind:
+                return source
+        remedy = "name a stack, or namespaces, in the server's file"
+        raise ImpossibleError("task", f"cannot be made: this server follows no {kind}", remedy)
 
     def sighting(self, task: str) -> Sighting | None:
         """Return a task as it was seen last; None if it was not since the server's start."""

@@ -6,9 +6,10 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response
 
 from cloud.console import charts
-from cloud.console.api import PREFIX, Name
+from cloud.console.api import PREFIX
 from cloud.console.knowledge import Knowledge, Map, class_name
 from cloud.console.pages import Pages, closed_rounds
+from cloud.console.parameters import Name
 from cloud.console.store import Store
 from edgeloop.errors import EdgeloopError
 

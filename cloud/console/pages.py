@@ -2,6 +2,8 @@
 
 import asyncio
 import hmac
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,12 +15,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cloud.console import charts
 from cloud.console.acting import Actions
-from cloud.console.api import After, Asked, Name, State, actor
+from cloud.console.actor import actor
+from cloud.console.parameters import After, Asked, Name, State
 from cloud.console.sessions import COOKIE, SESSION, Session, Sessions, cookie
 from cloud.console.store import Store
 from cloud.http.access import CALLER, UNKNOWN, Caller, Role
-from edgeloop.errors import EdgeloopError
-from edgeloop.remote.models import Round, Task, Verb
+from edgeloop.errors import ConfigError, EdgeloopError
+from edgeloop.remote.models import NewTask, Round, Task, Verb
 
 _HERE = Path(__file__).parent
 _DEVICES = 100  # on a page
@@ -70,7 +73,7 @@ class Pages:
         return HTMLResponse(text, code, headers=HEADERS)
 
 
-def add(api: FastAPI, store: Store, actions: Actions, sessions: Sessions, *, secure: bool) -> None:
+def add(api: FastAPI, store: Store, actions: Actions, sessions: Sessions, *, secure: bool) -> Pages:
     """Add the pages to an application.
 
     Args:
@@ -86,6 +89,7 @@ def add(api: FastAPI, store: Store, actions: Actions, sessions: Sessions, *, sec
     _reading(api, pages)
     _records(api, pages)
     _acting(api, pages, actions)
+    return pages
 
 
 def _signing_in(api: FastAPI, pages: Pages, sessions: Sessions, secure: bool) -> None:
@@ -95,8 +99,8 @@ def _signing_in(api: FastAPI, pages: Pages, sessions: Sessions, secure: bool) ->
 
     @api.post("/login", include_in_schema=False)
     async def signed_in(request: Request) -> Response:
-        form = await _form(request)
-        key = sessions.begin(form.get("token", "").strip()) if _is_ours(request) else None
+        found_form = await form(request)
+        key = sessions.begin(found_form.get("token", "").strip()) if _is_ours(request) else None
         if key is None:
             problem = "That is no token of this server."
             return pages.page(request, "login.html", 401, problem=problem)
@@ -157,37 +161,91 @@ def _records(api: FastAPI, pages: Pages) -> None:
 
 
 def _acting(api: FastAPI, pages: Pages, actions: Actions) -> None:
-    async def checked(request: Request) -> bool:
-        session: Session | None = request.scope.get(SESSION)
-        shown = (await _form(request)).get("form_key", "")
-        if session is None or not _is_ours(request):
-            return False
-        return hmac.compare_digest(shown.encode(), session.form_key.encode())
-
     @api.post("/tasks/{task}/devices/{device}/evict", include_in_schema=False)
     async def evict(task: Name, device: Name, request: Request) -> Response:
-        return await _done(
-            pages, request, await checked(request), actions.evict, task, device, actor(request)
-        )
+        def do(*words: str) -> str:
+            return actions.evict(*words).detail
+
+        allowed, words = await checked(request), (task, device, actor(request))
+        return await done(pages, request, allowed, do, words, f"/tasks/{task}")
+
+    @api.get("/new-task", include_in_schema=False)
+    def new_task(request: Request) -> Response:
+        return pages.page(request, "new-task.html")
+
+    @api.post("/tasks", include_in_schema=False)
+    async def create(request: Request) -> Response:
+        fields = await form(request)
+
+        def do(_: str, who: str) -> str:
+            return actions.create(_task_of(fields), who).detail
+
+        allowed, words = await checked(request), ("New task", actor(request))
+        return await done(pages, request, allowed, do, words, "/new-task")
 
     @api.post("/tasks/{task}/{verb}", include_in_schema=False)
     async def act(task: Name, verb: Verb, request: Request) -> Response:
-        return await _done(
-            pages, request, await checked(request), actions.act, task, verb, actor(request)
-        )
+        def do(name: str, wanted: Verb, who: str) -> str:
+            return actions.act(name, wanted, who).detail
+
+        allowed, words = await checked(request), (task, verb, actor(request))
+        return await done(pages, request, allowed, do, words, f"/tasks/{task}")
 
 
-async def _done(
-    pages: Pages, request: Request, allowed: bool, do: Any, task: str, *words: str
+async def checked(request: Request) -> bool:
+    """Return whether a form was sent by a page of this session's."""
+    session: Session | None = request.scope.get(SESSION)
+    shown = (await form(request)).get("form_key", "")
+    if session is None or not _is_ours(request):
+        return False
+    return hmac.compare_digest(shown.encode(), session.form_key.encode())
+
+
+async def done(
+    pages: Pages,
+    request: Request,
+    allowed: bool,
+    do: Callable[..., str],
+    words: Sequence[Any],
+    way: str,
 ) -> Response:
+    """Do what a form asks for, and say what came of it.
+
+    Args:
+        pages: make the page.
+        request: of the form.
+        allowed: whether it was sent by a page of ours.
+        do: does it, and returns a sentence.
+        words: what it is given; the first says of what.
+        way: to the page that has the form.
+    """
+    said = {"subject": words[0], "way": way}
     if not allowed:
         problem = "The form is of an older page: go back, load it again, and try once more."
-        return pages.page(request, "said.html", 403, task=task, text=problem)
+        return pages.page(request, "said.html", 403, text=problem, **said)
     try:
-        done = await asyncio.to_thread(do, task, *words)
+        text = await asyncio.to_thread(do, *words)
     except EdgeloopError as error:
-        return pages.page(request, "said.html", 409, task=task, text=str(error))
-    return pages.page(request, "said.html", task=task, text=done.detail)
+        return pages.page(request, "said.html", 409, text=str(error), **said)
+    return pages.page(request, "said.html", text=text, **said)
+
+
+def _task_of(fields: Mapping[str, str]) -> NewTask:
+    """Return the task that a form has.
+
+    Raises:
+        ConfigError: if it is no TOML, or the namespace is none.
+    """
+    try:
+        table = tomllib.loads(fields.get("toml", "").replace("\r\n", "\n"))
+        return NewTask(
+            task=table,
+            namespace=fields.get("namespace", "").strip(),
+            begin=fields.get("begin") == "yes",
+        )
+    except ValueError as error:
+        problem = f"cannot be read ({' '.join(str(error).split())[:200]})"
+        raise ConfigError("the task", problem, "go back, and mend it") from error
 
 
 def closed_rounds(store: Store, task: Task) -> tuple[Round, ...]:
@@ -195,7 +253,8 @@ def closed_rounds(store: Store, task: Task) -> tuple[Round, ...]:
     return store.rounds(task.run, limit=_ROUNDS).items if task.run else ()
 
 
-async def _form(request: Request) -> dict[str, str]:
+async def form(request: Request) -> dict[str, str]:
+    """Return the fields of a form."""
     body = (await request.body()).decode("latin-1")
     return {key: values[0] for key, values in parse_qs(body, max_num_fields=20).items()}
 

@@ -11,6 +11,9 @@ from cloud.console.acting import Actions
 from cloud.console.alone import AloneRuns
 from cloud.console.following import Follower
 from cloud.console.knowledge import Knowledge
+from cloud.console.rollouts import pages as rollout_pages
+from cloud.console.rollouts.files import Files
+from cloud.console.rollouts.service import Rollouts
 from cloud.console.sessions import Sessions, SignedIn
 from cloud.console.settings import ServerSettings
 from cloud.console.sources import Followed, Source
@@ -41,17 +44,20 @@ def serving(settings: ServerSettings) -> Iterator[Server]:
         follower = Follower(store, sources, AloneRuns(settings.alone))
         looking = stack.enter_context(Repeated(settings.poll_seconds, follower.look, first=True))
         actions = Actions(store, follower, looking.wake)
+        rollouts = stack.enter_context(_rolling_out(settings, store, follower))
         rules = Rules(
             api.needed,
             tokens,
             allowed_hosts(settings.hosts),
             note=lambda who, act, what, why: store.note(who, act, what, "refused", why),
             answer=problems.of_guard,
+            most_bytes=api.most_bytes,
         )
         sessions = Sessions(tokens)
         knowledge = Knowledge(follower)
-        whole = api.app(store, follower, actions, knowledge)
-        pages.add(whole, store, actions, sessions, secure=tls is not None)
+        whole = api.app(store, follower, actions, knowledge, rollouts)
+        made = pages.add(whole, store, actions, sessions, secure=tls is not None)
+        rollout_pages.add(whole, made, rollouts)
         knowledge_page.add(whole, store, knowledge)
         guarded = Guard(whole, rules)
         server = Server(SignedIn(guarded, sessions), settings.listen, settings.port, tls)
@@ -60,6 +66,17 @@ def serving(settings: ServerSettings) -> Iterator[Server]:
         scheme = "http" if tls is None else "https"
         log.info("answers at %s://%s:%d", scheme, settings.listen, server.port)
         yield server
+
+
+@contextmanager
+def _rolling_out(settings: ServerSettings, store: Store, follower: Follower) -> Iterator[Rollouts]:
+    rollouts = Rollouts(store, follower, Files(settings.folder), settings.broker)
+    try:
+        with Repeated(settings.poll_seconds, rollouts.turn) as turning:
+            rollouts.turn_soon = turning.wake
+            yield rollouts
+    finally:
+        rollouts.close()
 
 
 def sources_of(settings: ServerSettings) -> list[Source]:

@@ -8,7 +8,7 @@ from sqlalchemy import URL
 
 from cloud.authority.settings import Host
 from edgeloop.protocol.task import Name
-from edgeloop.runtime.config import Settings, first_line
+from edgeloop.runtime.config import BrokerSettings, Settings, first_line
 
 
 class FollowedAggregator(Settings):
@@ -57,6 +57,9 @@ class ServerSettings(Settings):
     """The database as SQLAlchemy writes it; SQLite in the folder if not given."""
     store_file: Path | None = None
     """A file with that on its first line, for one that has a password in it."""
+    broker: BrokerSettings | None = None
+    """Where devices are reached for roll-outs, and as whom: of tasks of a cluster, and of
+    aggregators that are only looked at. A stack's tasks have their own."""
     poll_seconds: Annotated[float, Field(ge=0.2, le=3600)] = 2.0
     """Between two looks at all tasks."""
 

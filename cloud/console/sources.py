@@ -1,13 +1,15 @@
 """Where tasks are run: what a server sees there, and what it can do about them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from cloud.console.reported import Aggregator, Reported
 from cloud.console.settings import FollowedAggregator
 from edgeloop.errors import EdgeloopError
 from edgeloop.remote.models import Act, TaskState, Verb
+from edgeloop.runtime.config import BrokerSettings
 
 Kind = Literal["stack", "cluster", "aggregator"]
 
@@ -70,6 +72,29 @@ class Source(Protocol):
     def evict(self, task: str, device: str) -> Act:
         """Have a device take no more part in a task; errors as above."""
 
+    def create(self, table: Mapping[str, Any], namespace: str, begin: bool) -> Act:
+        """Make a task.
+
+        Args:
+            table: as a task's TOML file has it.
+            namespace: of a cluster; empty elsewhere.
+            begin: whether it begins at once.
+
+        Raises:
+            ConfigError: if a key or a value is wrong.
+            ImpossibleError: if no task can be made here, or there is one of that name.
+        """
+
+    def broker(self, task: str) -> BrokerSettings | None:
+        """Return where a task's devices are reached, and as whom; None where nobody says."""
+
+    def labelled(self, task: str, labels: dict[str, str]) -> frozenset[str]:
+        """Return the names of devices with some labels.
+
+        Raises:
+            ImpossibleError: if devices have none there.
+        """
+
 
 class Followed:
     """Aggregators that somebody else runs.
@@ -112,6 +137,23 @@ class Followed:
     def evict(self, task: str, device: str) -> Act:
         """Refuse."""
         raise _not_ours(task)
+
+    def create(self, table: Mapping[str, Any], namespace: str, begin: bool) -> Act:
+        """Refuse."""
+        raise _not_ours(str(table.get("name", "task")))
+
+    def broker(self, task: str) -> None:
+        """Return nothing: an aggregator does not say."""
+
+    def labelled(self, task: str, labels: dict[str, str]) -> frozenset[str]:
+        """Refuse."""
+        raise no_labels(task)
+
+
+def no_labels(task: str) -> ImpossibleError:
+    """Return that devices have no labels where a task is run."""
+    remedy = "give a pattern of names, a share, or names"
+    return ImpossibleError(task, "has devices without labels: only Kubernetes has them", remedy)
 
 
 def _not_ours(task: str) -> ImpossibleError:

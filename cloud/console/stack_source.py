@@ -1,17 +1,20 @@
 """The tasks of an `edgeloop up` on this machine: its files say what is wanted, and how they are."""
 
 import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cloud.console.reported import Aggregator
-from cloud.console.sources import ImpossibleError, Kind, Sighting
-from cloud.stack import control, reading
+from cloud.console.sources import ImpossibleError, Kind, Sighting, no_labels
+from cloud.stack import added, control, reading
 from cloud.stack.control import PartStatus, Wanted
 from cloud.stack.services import Service
-from edgeloop.errors import EXIT_UNAVAILABLE, UnavailableError
+from edgeloop.errors import EXIT_UNAVAILABLE, TakenError, UnavailableError
 from edgeloop.remote.models import Act, TaskState, Verb
 from edgeloop.runtime.child_processes import edgeloop, environment
+from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import reachable
 
 EVICT_SECONDS = 90.0
@@ -39,7 +42,8 @@ class Stack:
     kind: Kind = "stack"
 
     def __init__(self, config: Path, token_file: Path | None = None) -> None:
-        layout = reading.read(config)
+        self._layout = layout = reading.read(config)
+        self._token_file = token_file
         self._folder = layout.settings.folder
         self._services = {each.checked.name: each for each in layout.aggregators}
         self._agents = layout.agents
@@ -78,6 +82,37 @@ class Stack:
             raise ImpossibleError(device, words or "cannot be evicted", "see the server's log")
         state = self._seen(task, None).state
         return Act(done=code == 0, state=state, detail=words)
+
+    def create(self, table: Mapping[str, Any], namespace: str, begin: bool) -> Act:
+        """Add a task to the stack; one that runs takes it up within a second."""
+
+        def before(name: str) -> None:
+            if not begin and control.wanted(self._folder, name) == "Running":
+                control.ask(self._folder, name, "Paused")
+
+        try:
+            found = added.add(self._layout, dict(table), before)
+        except TakenError as error:
+            raise ImpossibleError(error.field, error.problem, error.remedy) from error
+        name = found.checked.name
+        more = (*self._layout.aggregators, found)
+        self._layout = replace(self._layout, aggregators=more)
+        self._aggregators[name] = _aggregator(found, self._token_file)
+        self._services = {**self._services, name: found}
+        running = control.parts_of(self._folder) is not None
+        detail = f"{name} is a task of the stack"
+        if not running:
+            detail += "; edgeloop up does not run, and takes it up when it does"
+        return Act(done=running, state=control.wanted(self._folder, name), detail=detail)
+
+    def broker(self, task: str) -> BrokerSettings | None:
+        """Return what the task's aggregator has: its certificate may say what devices believe."""
+        found: BrokerSettings = self._services[task].checked.broker
+        return found
+
+    def labelled(self, task: str, labels: dict[str, str]) -> frozenset[str]:
+        """Refuse: a stack's devices have none."""
+        raise no_labels(task)
 
     def _seen(self, name: str, part: PartStatus | None) -> Sighting:
         checked: Any = self._services[name].checked

@@ -63,7 +63,7 @@ class Store:
 
     def tasks(self, after: str | None = None, limit: int = 100) -> Page[Task]:
         """Return tasks by their names."""
-        return self._page(Task, select(tasks), [tasks.c.name], after, limit)
+        return self.page(Task, select(tasks), [tasks.c.name], after, limit)
 
     def task(self, name: str) -> Task:
         """Return a task.
@@ -71,17 +71,17 @@ class Store:
         Raises:
             UnknownError: if there is none of that name.
         """
-        return self._one(Task, select(tasks).where(tasks.c.name == name), name, "task")
+        return self.one(Task, select(tasks).where(tasks.c.name == name), name, "task")
 
     def runs(self, task: str, after: str | None = None, limit: int = 100) -> Page[Run]:
         """Return the runs of a task, by their identities."""
         query = select(runs).where(runs.c.task == task)
-        return self._page(Run, query, [runs.c.run], after, limit)
+        return self.page(Run, query, [runs.c.run], after, limit)
 
     def rounds(self, run: str, after: str | None = None, limit: int = 100) -> Page[Round]:
         """Return the closed rounds of a run, from the first."""
         query = select(rounds).where(rounds.c.run == run)
-        return self._page(Round, query, [rounds.c.number], after, limit)
+        return self.page(Round, query, [rounds.c.number], after, limit)
 
     def devices(
         self,
@@ -96,7 +96,7 @@ class Store:
             query = query.where(devices.c.task == task)
         if state is not None:
             query = query.where(devices.c.state == state)
-        return self._page(Device, query, [devices.c.task, devices.c.name], after, limit)
+        return self.page(Device, query, [devices.c.task, devices.c.name], after, limit)
 
     def device(self, task: str, name: str) -> Device:
         """Return a device of a task.
@@ -105,7 +105,7 @@ class Store:
             UnknownError: if there is none of that name in it.
         """
         query = select(devices).where(devices.c.task == task, devices.c.name == name)
-        return self._one(Device, query, name, "device")
+        return self.one(Device, query, name, "device")
 
     def models(
         self, task: str | None = None, after: str | None = None, limit: int = 100
@@ -113,7 +113,7 @@ class Store:
         """Return the files that tasks have made."""
         query = select(models) if task is None else select(models).where(models.c.task == task)
         keys = [models.c.task, models.c.device, models.c.file]
-        return self._page(Model, query, keys, after, limit)
+        return self.page(Model, query, keys, after, limit)
 
     def refusals(
         self, task: str | None = None, after: str | None = None, limit: int = 100
@@ -122,11 +122,11 @@ class Store:
         query = select(refusals)
         if task is not None:
             query = query.where(refusals.c.task == task)
-        return self._page(Refusal, query, [refusals.c.number], after, limit, newest=True)
+        return self.page(Refusal, query, [refusals.c.number], after, limit, newest=True)
 
     def audit(self, after: str | None = None, limit: int = 100) -> Page[AuditEntry]:
         """Return what was done, the newest first."""
-        return self._page(AuditEntry, select(audit), [audit.c.number], after, limit, newest=True)
+        return self.page(AuditEntry, select(audit), [audit.c.number], after, limit, newest=True)
 
     def note(self, actor: str, act: str, subject: str, outcome: str, detail: str = "") -> None:
         """Write down an act; what strangers have sent is escaped, and cut."""
@@ -141,14 +141,19 @@ class Store:
         with self.database.writing() as connection:
             connection.execute(insert(audit).values(**row))
 
-    def _one(self, kind: type[M], query: Select[Any], name: str, what: str) -> M:
+    def one(self, kind: type[M], query: Select[Any], name: str, what: str) -> M:
+        """Return the one row of a query.
+
+        Raises:
+            UnknownError: if there is none.
+        """
         with self.database.reading() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
             raise UnknownError(name[:80], f"is no {what} here", f"list the {what}s")
         return kind.model_validate(_facts(row))
 
-    def _page(
+    def page(
         self,
         kind: type[M],
         query: Select[Any],
@@ -158,6 +163,11 @@ class Store:
         *,
         newest: bool = False,
     ) -> Page[M]:
+        """Return a part of a query's rows, in the order of some of its columns.
+
+        Raises:
+            ConfigError: if `after` is nothing that such a part gave as `next`.
+        """
         if after is not None:
             last = tuple_(*keys), tuple_(*_cursor(after, keys))
             query = query.where(last[0] < last[1] if newest else last[0] > last[1])

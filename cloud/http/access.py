@@ -146,6 +146,7 @@ class Rules:
         note: told, on any thread, of refusals, some of each kind: who, the kind, what was asked,
             and why not.
         answer: makes the answer of a refusal, of its code and why: its type and its body.
+        most_bytes: of a request's body, by its method and its path.
     """
 
     needed: Callable[[str, str], Role]
@@ -154,6 +155,7 @@ class Rules:
     of_certificate: Callable[[bytes], Caller] = lambda der: UNKNOWN
     note: Callable[[str, str, str, str], None] = lambda who, act, what, why: None
     answer: Callable[[int, str], tuple[bytes, bytes]] = plain_refusal
+    most_bytes: Callable[[str, str], int] = lambda method, path: MOST_BODY_BYTES
 
 
 class Guard:
@@ -176,11 +178,12 @@ class Guard:
         caller = await self._caller(scope, headers)
         refusal = self._refusal(scope, headers, caller)
         if refusal is None:
-            body = await _read_body(receive)
+            most = self._rules.most_bytes(scope["method"], scope["path"])
+            body = await _read_body(receive, most)
             if body is not None:
                 await self._app({**scope, CALLER: caller}, _Body(body, receive), send)
                 return
-            refusal = (413, f"the body has more than {MOST_BODY_BYTES} bytes")
+            refusal = (413, f"the body has more than {most} bytes")
         await asyncio.to_thread(self._tell, scope, caller, *refusal)
         await _answer(send, refusal[0], *self._rules.answer(*refusal))
 
@@ -242,7 +245,7 @@ def _host(header: str) -> str:
     return header.partition(":")[0].casefold()
 
 
-async def _read_body(receive: Any) -> bytes | None:
+async def _read_body(receive: Any, most: int) -> bytes | None:
     """Return a request's body; None if it is too large."""
     body = bytearray()
     while True:
@@ -250,7 +253,7 @@ async def _read_body(receive: Any) -> bytes | None:
         if event["type"] != "http.request":
             return bytes(body)
         body += event.get("body", b"")
-        if len(body) > MOST_BODY_BYTES:
+        if len(body) > most:
             return None
         if not event.get("more_body", False):
             return bytes(body)

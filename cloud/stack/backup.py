@@ -42,7 +42,7 @@ def sources(layout: Layout) -> Iterator[Source]:
     for kind, services in (("agents", layout.agents), ("aggregators", layout.aggregators)):
         for service in services:
             yield from _of_service(service, kind, layout.settings.folder)
-    for name in ("authority", "identities", "control/wanted"):  # the last: what is paused
+    for name in ("authority", "identities", "control/tasks", "control/wanted"):
         yield Source(layout.settings.folder / name, Path(name))
 
 

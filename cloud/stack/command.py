@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cloud.stack import backup, reading
+from cloud.stack.added import Newcomers
 from cloud.stack.control import Control
 from cloud.stack.folder_lock import hold_folder
 from cloud.stack.layout import Layout
@@ -41,6 +42,7 @@ def up(
     settings = layout.settings
     with hold_folder(settings.folder, lambda text: lines.write(STACK, text)) as parts:
         _check_ports(layout, config)
+        own = layout.own_authority()
         supervisor = Supervisor(
             layout.stages(),
             lines.write,
@@ -49,8 +51,8 @@ def up(
             stop_seconds=settings.stop_seconds,
             held=(parts,),
             control=Control(settings.folder),
+            further=Newcomers(layout, own, lambda text: lines.write(STACK, text)).parts,
         )
-        own = layout.own_authority()
         with nullcontext() if own is None else own.kept():
             done = supervisor.run()
     if not done:

@@ -75,7 +75,7 @@ class OwnAuthority:
         devices: Sequence[Identity],
     ) -> None:
         self._folder, self._broker, self._served = folder.absolute(), broker, served
-        self._tasks, self._devices = tasks, devices
+        self._tasks, self._devices = list(tasks), devices
         self._place = self._folder / "broker"
 
     @property
@@ -102,6 +102,13 @@ class OwnAuthority:
             (self._place / "data").mkdir(exist_ok=True, mode=0o700)
             atomic_files.write(self._place / CONFIG, self._config().encode())
         return self._place / CONFIG
+
+    def take(self, task: str) -> None:
+        """Have a certificate for the aggregator of one more task, of a stack that runs."""
+        self._tasks.append(task)
+        with service.opened(self.folder) as (authority, settings):
+            if self._renew(authority, settings):
+                publishing.reload_broker(self._place / PID)
 
     @contextmanager
     def kept(self) -> Iterator[None]:

@@ -22,6 +22,7 @@ class Part:
         reloads: whether a SIGHUP has it read its files again.
         task: whose part it is; empty for none's.
         pauses: whether it does not run while its task is paused.
+        vital: whether the stack ends where it cannot be started.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Part:
     reloads: bool = False
     task: str = ""
     pauses: bool = False
+    vital: bool = True
 
 
 def listening(host: str, port: int) -> Callable[[], bool]:

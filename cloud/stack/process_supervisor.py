@@ -113,7 +113,7 @@ class ProcessSupervisor:
             self._say(self.part.name, "has done its work")
         elif self.held is not None:
             self._say(self.part.name, "has ended, and is not started again for now")
-        elif code in _FINAL and self._is_new(now):
+        elif code in _FINAL and self.part.vital and self._is_new(now):
             words = " | ".join(self._last).removeprefix("error: ")
             remedy = "fix it and start again"
             raise _FINAL[code](self.part.name, words or f"ended with {code}", remedy)

@@ -1,8 +1,9 @@
 """A stack's file as a stack that can be started."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from cloud.stack import consistency, mosquitto, services
+from cloud.stack import added, consistency, mosquitto, services
 from cloud.stack.layout import Layout
 from cloud.stack.settings import (
     GeneratorSettings,
@@ -40,5 +41,6 @@ def read(path: Path) -> Layout:
         for number, table in enumerate(stack.agents)
     )
     layout = Layout(stack, broker, authority, generator, aggregators, agents)
+    layout = replace(layout, aggregators=(*aggregators, *added.read(layout)))
     consistency.check(layout, path)
     return layout

@@ -35,12 +35,14 @@ class Service:
         name: the part's.
         table: its configuration, complete.
         checked: the same, as its door reads it.
+        is_added: whether it was added from outside the stack's file.
     """
 
     door: str
     name: str
     table: Table
     checked: Any
+    is_added: bool = False
 
     def part(self, folder: Path) -> Part:
         """Write the configuration file into the folder; return how its command is run."""
@@ -54,9 +56,8 @@ class Service:
         ready = answering(http.host, http.port, "/readyz")
         if http.certificate_file is not None:  # its certificate is not for this address
             ready = listening(http.host, http.port)
-        return Part(
-            self.name, command, ready, ends=not http.linger, task=self.checked.name, pauses=True
-        )
+        own = {"task": self.checked.name, "pauses": True, "vital": not self.is_added}
+        return Part(self.name, command, ready, ends=not http.linger, **own)
 
 
 def aggregator_service(
@@ -90,7 +91,7 @@ def aggregator_service(
         full.setdefault("authority", f"https://{named}:{served.port}")
     if generator is not None and algorithms.may_ask_generator(table.get("algorithm")):
         full.setdefault("generator", generator.reference)
-    checked = _checked("aggregator", full, where)
+    checked = checked_table("aggregator", full, where)
     return Service("aggregator", checked.name, full, checked)
 
 
@@ -104,8 +105,24 @@ def agent_service(table: Table, where: str, folder: Path, broker: StackBroker) -
     place = folder / "agents" / identity.task / identity.name
     ours = device_files(folder, identity) if broker.has_own_authority else {}
     full = {"folder": str(place), **table, "broker": _broker(table, broker, ours)}
-    checked = _checked("agent", full, where)
+    checked = checked_table("agent", full, where)
     return Service("agent", f"{checked.name}@{checked.task}", full, checked)
+
+
+def check_algorithm(checked: Any) -> None:
+    """Refuse a task whose algorithm is none, or has not such hyperparameters.
+
+    Args:
+        checked: the task, as its door reads it.
+
+    Raises:
+        ConfigError: naming what is wrong.
+    """
+    facts = {"classes": len(checked.class_names), "width": checked.width, "seed": checked.seed}
+    own = checked.hyperparameters
+    algorithms.check_options(
+        checked.algorithm, checked.variant, own, **facts, shape=tuple(checked.shape)
+    )
 
 
 def _broker(table: Table, broker: StackBroker, ours: Table) -> Any:
@@ -115,7 +132,12 @@ def _broker(table: Table, broker: StackBroker, ours: Table) -> Any:
     return {**broker.shared(), **ours, **chosen, **own} if isinstance(own, dict) else own
 
 
-def _checked(door: str, table: Table, where: str) -> Any:
+def checked_table(door: str, table: Table, where: str) -> Any:
+    """Return a part's table as its own door reads it.
+
+    Raises:
+        ConfigError: if a key or a value is wrong, or the door is not installed.
+    """
     (point,) = entry_points(group=GROUP, name=door)
     try:
         kind = point.load()

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 from cloud.stack.control import Control, PartState, PartStatus, Wanted
@@ -32,6 +33,7 @@ class Supervisor:
         stop_seconds: how long a part may take to end before it is killed.
         held: file descriptors that each part holds as long as it lives.
         control: says what is wanted of tasks, and is told how the parts are; None for none.
+        further: asked again and again for parts that have been added.
     """
 
     def __init__(  # noqa: PLR0913 - what each stack sets otherwise
@@ -44,17 +46,18 @@ class Supervisor:
         stop_seconds: float = 30.0,
         held: tuple[int, ...] = (),
         control: Control | None = None,
+        further: Callable[[], Sequence[Part]] = tuple,
     ) -> None:
-        self._say, self._control = say, control
-        self._stages = [
-            [ProcessSupervisor(part, say, restart_seconds, held) for part in stage]
-            for stage in stages
-        ]
+        self._say, self._control, self._further = say, control, further
+        self._supervised = partial(
+            ProcessSupervisor, say=say, restart_seconds=restart_seconds, files=held
+        )
+        self._stages = [[self._supervised(part) for part in stage] for stage in stages]
         self._start_seconds = start_seconds
         self._stop_seconds = stop_seconds
         self._started: list[ProcessSupervisor] = []
         self._stops = 0
-        self._interrupted = False
+        self._interrupted = self._runs = False
         self._problems: set[str] = set()
         self._woken = threading.Event()
 
@@ -75,6 +78,7 @@ class Supervisor:
                 for stage in self._stages:
                     self._start(stage)
                 self._say(STACK, "everything runs")
+                self._runs = True
                 self._wait_for(self._is_done, None)
                 self._say(STACK, "all work is done")
             except StoppedError:
@@ -89,20 +93,31 @@ class Supervisor:
 
     def _start(self, stage: Sequence[ProcessSupervisor]) -> None:
         for process in stage:
-            self._started.append(process)
-            if self._may_run(process):
-                self._say(STACK, f"starts {process.part.name}")
-                process.start(time.monotonic())
-            else:
-                process.hold(time.monotonic())
-                self._say(STACK, f"does not start {process.part.name}: its task is not to run")
+            self._begin(process)
+        vital = [process for process in stage if process.part.vital]
         if not self._wait_for(
-            lambda: all(process.ready() for process in stage), self._start_seconds
+            lambda: all(process.ready() for process in vital), self._start_seconds
         ):
-            late = next(process.part.name for process in stage if not process.ready())
+            late = next(process.part.name for process in vital if not process.ready())
             problem = f"is not ready after {self._start_seconds:g} s"
             remedy = "see its lines above, or give start_seconds more"
             raise UnavailableError(late, problem, remedy)
+
+    def _begin(self, process: ProcessSupervisor) -> None:
+        self._started.append(process)
+        if self._may_run(process):
+            self._say(STACK, f"starts {process.part.name}")
+            process.start(time.monotonic())
+        else:
+            process.hold(time.monotonic())
+            self._say(STACK, f"does not start {process.part.name}: its task is not to run")
+
+    def _take_up(self) -> None:
+        """Start parts that have been added since."""
+        for part in self._further():
+            process = self._supervised(part)
+            self._stages.append([process])
+            self._begin(process)
 
     def _is_done(self) -> bool:
         """Return whether all aggregators and agents are done; never, if one stays or lingers."""
@@ -121,6 +136,8 @@ class Supervisor:
             if given_up is not None and now > given_up:
                 return False
             self._heed(now)
+            if self._runs:
+                self._take_up()
             for process in self._started:
                 process.poll(now)
             self._woken.wait(POLL_SECONDS)

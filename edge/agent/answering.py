@@ -43,6 +43,7 @@ class Answering:
     Attributes:
         delivery: the last answer, until there is a receipt for it.
         work: what it does in a round.
+        model: the classifier in use.
     """
 
     def __init__(
@@ -56,14 +57,14 @@ class Answering:
     ) -> None:
         self.delivery = Delivery(connection, context.settings, presence)
         self.work = RoundWork(context, standing.store, presence)
-        self._model = CurrentModel(context, standing.store, presence)
+        self.model = CurrentModel(context, standing.store, presence)
         self._secure: SecureRounds | None = None
         self._context, self._standing = context, standing
         self._presence, self._subscription, self._tracer = presence, subscription, tracer
 
     def repeat(self) -> None:
         """Send the answer again, if there is no receipt for it; look at the classifier in use."""
-        self._model.look()
+        self.model.look()
         standing = self._standing
         if self.delivery.due() and standing.state is not None and standing.session is not None:
             notes = self._notes(standing.session)
@@ -130,7 +131,7 @@ class Answering:
             standing.state = replace(state, evaluated=last, before=before, secure=secure)
             until_written(partial(standing.store.save, standing.state))
             standing.state = self._send(session, standing.state, traced)
-        self._model.after_round(session, standing.state, standing.broadcast[1])
+        self.model.after_round(session, standing.state, standing.broadcast[1])
         return True
 
     def answer_again(self, session: TaskSession, opening: Opening) -> bool:

@@ -56,6 +56,14 @@ class BaseCache:
             for old in ages[:-MAX_BASES]:
                 old.unlink(missing_ok=True)
 
+    def has(self, identity: str) -> bool:
+        """Return whether a base is here, whole."""
+        return self._read(identity) is not None
+
+    def forget(self, identity: str) -> None:
+        """Keep a base no longer; whoever needs it fetches it again."""
+        self._path(identity).unlink(missing_ok=True)
+
     def base(self, contract: Contract) -> Base:
         """Return the base that a contract names.
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from edge.agent import leaving
+from edge.agent import leaving, settings_from_afar
 from edge.agent.folder import device_settings, hold_folder
 from edge.agent.reloading import Reloading
 from edge.agent.service import Agent, subscriptions
@@ -75,7 +75,7 @@ def _read(config: Path, name: str | None) -> DeviceSettings:
     if name is not None:
         table = {**device.model_dump(), "name": name}
         device = device_settings(config_files.parse(table, DeviceSettings, "--name"), name)
-    return _enrolled(device)
+    return settings_from_afar.applied(_enrolled(device))
 
 
 def _leave(device: DeviceSettings, wait: float) -> None:

@@ -7,8 +7,11 @@ then watches the one in use, and goes back to the one before where that is the b
 
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from edge.agent import canary, predict
 from edge.agent.canary import RecentSamples
@@ -22,6 +25,7 @@ from edge.agent.task_session import DeviceContext, TaskSession
 from edgeloop.data import DeviceSamples, Samples
 from edgeloop.errors import EdgeloopError, ModelError
 from edgeloop.mixing import experts
+from edgeloop.runtime import atomic_files
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +68,54 @@ class CurrentModel:
                 self._renew(session, state, broadcast)
         except (EdgeloopError, *FAILURES) as error:
             log.warning("round %d: the classifier stays as it is: %s", state.round, error)
+
+    def put_shipped(self, content: bytes, share: DeviceSamples | None) -> None:
+        """Put a classifier that came from afar into use, if this device's samples let it.
+
+        Args:
+            content: of its file.
+            share: the samples; None before there is a task that says how they are read.
+
+        Raises:
+            ModelError: why it is refused; the one in use stays.
+            OSError: if the folder cannot be written.
+        """
+        deployment = self.deployment
+        self._share = share or self._share
+        atomic_files.write(deployment.candidate, content)
+        try:
+            why = self._unfit(share)
+        except ModelError as error:
+            why = error.problem
+        if why:
+            deployment.refuse(why)
+            raise ModelError("model", why, "ship another one")
+        deployment.put(deployment.candidate, "it was rolled out")
+        if share is not None:
+            self._recent.remember(share)
+        self._presence.note("")
+        self._finish()
+
+    def take_out(self, why: str) -> bool:
+        """Go back to the classifier before the one in use; tell whether there is one."""
+        if not self.deployment.roll_back(why):
+            return False
+        log.warning("the classifier in use was taken out of use: %s", why)
+        self._finish()
+        return True
+
+    def _unfit(self, share: DeviceSamples | None) -> str:
+        """Return why the candidate, which came from afar, is not to be used; empty if it may be."""
+        candidate = predict.open_model(self.deployment.candidate)
+        scores = candidate.scores(np.zeros((1, *candidate.shape), np.float32))
+        if not experts.are_usable(scores.astype(np.float64)):
+            return "gives scores that are no numbers"
+        if self.deployment.model.exists():
+            with suppress(ModelError):  # anything is better
+                model = predict.open_model(self.deployment.model)
+                if not canary.alike(candidate, model):
+                    return "classifies other inputs, or into other classes, than the one in use"
+        return "" if share is None else self._worse(share)
 
     def look(self) -> None:
         """See whether the file in use has changed, or somebody has asked to go back."""

@@ -1,6 +1,7 @@
 """Fetches what the broker keeps: subscribes while it is wanted, asks again for what is missing."""
 
 import logging
+from collections.abc import Callable
 
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol import wire
@@ -25,16 +26,26 @@ class BroadcastSubscription:
     A broker drops what does not fit its queue, and says nothing. So chunks that do not come are
     asked for by their own topics, some at a time: a subscription has the broker send what it keeps.
 
+    Args:
+        connection: of the device.
+        task: its own.
+        above: names the topic above the chunks of one of the task's slots.
+
     Attributes:
         assembler: puts its chunks together.
         bytes: that have arrived since somebody set this to 0.
     """
 
-    def __init__(self, connection: MqttConnection, task: str) -> None:
+    def __init__(
+        self,
+        connection: MqttConnection,
+        task: str,
+        above: Callable[[str, int | str], str] = broadcast_topic,
+    ) -> None:
         self.assembler = Assembler(wire.MAX_FRAME)
         self.bytes = 0
         self._connection = connection
-        self._task = task
+        self._task, self._above = task, above
         self._topic: str | None = None  # above the chunks that are wanted
         self._asked: list[str] = []  # their filters
         self._last_asked = -1  # the last chunk that was asked for by its own topic
@@ -43,7 +54,7 @@ class BroadcastSubscription:
 
     def start(self, slot: int | str, size: int) -> None:
         """Have a slot's broadcast, or the base, of about so many bytes, unless it is on its way."""
-        wanted = broadcast_topic(self._task, slot)
+        wanted = self._above(self._task, slot)
         self.assembler.limit = min(2 * size + SMALL, wire.MAX_FRAME)
         if wanted != self._topic:
             self.stop()

@@ -5,8 +5,9 @@ Sources: NumPy's NEP 1.
 
 import math
 import re
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,8 @@ def matching(
     if [n for n in array.shape if n != 1] != [n for n in shape if n != 1]:
         problem = f"has shape {array.shape}, the model takes {shape}"
         raise DataError(name, problem, "give an array of that shape, channels first")
+    if array.dtype == np.uint8:  # all of it is finite, and 0 to 255
+        return array.astype(np.float32).reshape(shape)
     if not np.isfinite(array).all():
         raise DataError(name, "holds a value that is not finite in float32", "fix that value")
     if pixels and (array.min() < 0 or array.max() > 255):
@@ -96,15 +99,27 @@ def array(data: bytes, name: str) -> NDArray[np.uint8] | NDArray[np.float32]:
     """
     begin = 10 if data[6:7] == b"\x01" else 12
     end = begin + int.from_bytes(data[8:begin], "little")
-    header = data[begin : min(end, begin + 10_000)]
-    kind, sides = _NPY_KIND.search(header), _NPY_SIDES.search(header)
-    if not kind or not sides:
+    found = _npy_header(data[begin : min(end, begin + 10_000)])
+    if found is None:
         raise DataError(name, "is an .npy file of something else than numbers", "save numbers")
-    shape = tuple(int(side) for side in re.findall(rb"\d+", sides[1]))
-    dtype = np.dtype(kind[1].decode())
+    dtype, shape, order = found
     if math.prod(shape) > MOST_BYTES or math.prod(shape) * dtype.itemsize != len(data) - end:
         raise DataError(name, "is an .npy file of another length than it says", "save it again")
-    order: Literal["C", "F"] = "F" if b"'fortran_order': True" in header else "C"
     array = np.frombuffer(data, dtype, offset=end).reshape(shape, order=order)
+    if dtype == np.uint8:
+        return array
     with np.errstate(over="ignore"):  # `matching` refuses what is not finite
-        return array if dtype == np.uint8 else array.astype(np.float32)
+        return array.astype(np.float32)
+
+
+@lru_cache(maxsize=64)  # one client's arrays have one header
+def _npy_header(
+    header: bytes,
+) -> tuple[np.dtype[Any], tuple[int, ...], Literal["C", "F"]] | None:
+    """Return dtype, shape and order; None where it is of something else than numbers."""
+    kind, sides = _NPY_KIND.search(header), _NPY_SIDES.search(header)
+    if not kind or not sides:
+        return None
+    shape = tuple(int(side) for side in re.findall(rb"\d+", sides[1]))
+    order: Literal["C", "F"] = "F" if b"'fortran_order': True" in header else "C"
+    return np.dtype(kind[1].decode()), shape, order

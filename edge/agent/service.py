@@ -16,6 +16,8 @@ from edge.agent.patience import until_written
 from edge.agent.policy import Sleep
 from edge.agent.presence import PresenceTeller
 from edge.agent.reloading import LOOK_SECONDS, Reloading
+from edge.agent.shipments import Shipments
+from edge.agent.shipped_kinds import kinds_of
 from edge.agent.standing import Standing
 from edge.agent.store import AgentStore
 from edge.agent.supervised import ALONE, Supervised
@@ -75,6 +77,8 @@ class Agent:
         self._answering = Answering(context, standing, connection, presence, fetching, tracer)
         self._delivery, self._work = self._answering.delivery, self._answering.work
         self._joining = Joining(context, standing, presence, fetching, self._delivery)
+        kinds = kinds_of(context, standing, self._answering.model, reloading)
+        self._shipments = Shipments(context, connection, kinds)
         self._inbox = Inbox(connection, mine.task, mine.folder, presence)
         self._status_timer = Timer(STATUS_SECONDS, FIRST_STATUS_SECONDS)
         self._rested = ""  # the run that has not asked this device in some round
@@ -99,8 +103,9 @@ class Agent:
         self._supervised.turn()
         if self._reloading is not None:
             self._reloading.look()
-        parts = self._status_timer, self._sleep, self._delivery, self._subscription, self._joining
+        parts = self._status_timer, self._sleep, self._delivery, self._subscription
         longest = float("inf") if self._reloading is None else LOOK_SECONDS
+        longest = min(longest, self._joining.left(), self._shipments.left())
         event = self._inbox.receive(min(longest, *(each.left() for each in parts)))
         if event is None and self._status_timer.due():
             self._connection.resubscribe_refused()
@@ -110,6 +115,7 @@ class Agent:
             summary = self._look_again()
             self._answering.repeat()
             self._subscription.ask_missing()
+            self._shipments.look()
         return summary
 
     def _look_again(self) -> Path | None:
@@ -217,6 +223,9 @@ class Agent:
         elif arrival.topic == self._delivery.receipts:
             self._answering.hear_receipt(arrival)
             return None
+        elif self._shipments.takes(arrival.topic):
+            self._shipments.handle(arrival)
+            return None
         elif arrival.topic.startswith(f"{broadcast_topic(task, BASE)}/"):
             self._joining.handle_base_chunk(arrival.payload)
         elif standing.session is not None:
@@ -279,7 +288,7 @@ class Agent:
             self._subscription.stop()
             self._presence.say(State.SLEEPING, opening.run, reason=self._sleep.reason)
             return None
-        if (new or last) and not self._has_broadcast(session, opening):
+        if (new or last) and not standing.has_broadcast(session, opening):
             self._presence.say(State.FETCHING, opening.run, opening.round)
             self._subscription.start(opening.slot, opening.size)
             return None
@@ -305,15 +314,3 @@ class Agent:
         summary = self._work.write_results(session, state, broadcast)
         self._presence.say(State.SLEEPING, opening.run)
         return summary
-
-    def _has_broadcast(self, session: TaskSession, opening: Opening) -> bool:
-        """Return whether a round's broadcast is here: the last one, or what every run begins with.
-
-        The second is not kept: who is started again makes it again.
-        """
-        standing = self._standing
-        for known in (standing.broadcast, session.task_client.first):
-            if known is not None and known[0] == opening.digest:
-                standing.broadcast = known
-                return True
-        return False

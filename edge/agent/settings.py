@@ -9,6 +9,7 @@ from edge.agent.windows import PATTERN as HOURS
 from edgeloop.data import Partition, SampleSelection
 from edgeloop.data.settings import PartitionSeed, PartitionSettings, WindowSettings
 from edgeloop.mixing.experts import Mix
+from edgeloop.protocol.rollout import KINDS, Kind
 from edgeloop.protocol.task import DeviceName, Name
 from edgeloop.runtime.config import BrokerSettings, Epsilon, Settings
 from edgeloop.runtime.tracing import TraceSettings
@@ -152,6 +153,16 @@ class ServeSettings(Settings):
     broker: BrokerSettings | None = None
 
 
+class RolloutSettings(Settings):
+    """The `[rollouts]` table: what this device takes of what a server ships; see docs/rollouts.md.
+
+    Attributes:
+        accept: kinds of things; of others it says that it does not take them.
+    """
+
+    accept: tuple[Kind, ...] = KINDS
+
+
 class DeviceSettings(Settings):
     """A device: its name, the task it joins, its data, its model, its broker.
 
@@ -171,6 +182,7 @@ class DeviceSettings(Settings):
         serve: how its classifier is served.
         privacy: what it lets a task ask of it.
         policy: when it may train.
+        rollouts: what it takes of what a server ships.
         trace: where traces go.
     """
 
@@ -187,4 +199,5 @@ class DeviceSettings(Settings):
     serve: ServeSettings = ServeSettings()
     privacy: PolicySettings = PolicySettings()
     policy: TrainingPolicy = TrainingPolicy()
+    rollouts: RolloutSettings = RolloutSettings()
     trace: TraceSettings = TraceSettings()

@@ -51,3 +51,14 @@ class Standing:
             raise wire.ContentError(f"{frame.envelope} came as a broadcast")
         self.ignored.add(frame.ignored, "a broadcast")
         return wire.fingerprint_of(payload), frame[kind]
+
+    def has_broadcast(self, session: TaskSession, opening: Opening) -> bool:
+        """Return whether a round's broadcast is here: the last one, or what every run begins with.
+
+        The second is not kept: who is started again makes it again.
+        """
+        for known in (self.broadcast, session.task_client.first):
+            if known is not None and known[0] == opening.digest:
+                self.broadcast = known
+                return True
+        return False

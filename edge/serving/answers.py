@@ -79,21 +79,14 @@ class Answering:
             return problem(FAILED, str(error)), 0
         if not experts.are_usable(scores_BC):
             return problem(FAILED, f"{self.models.path}: gives scores that are no numbers"), 0
-        told = predictions(serving, scores_BC, whole)
-        found = {"model": about(serving), "predictions": told}
-        return Answer(OK, json.dumps(found).encode()), len(read)
+        told = json.dumps(predictions(serving, scores_BC, whole))
+        text = f'{{"model": {serving.text}, "predictions": {told}}}'
+        return Answer(OK, text.encode()), len(read)
 
 
 def problem(status: int, text: str) -> Answer:
     """Return an answer that says what is wrong."""
     return Answer(status, json.dumps({"error": text}).encode())
-
-
-def about(serving: Serving) -> dict[str, Any]:
-    """Return which classifier answers."""
-    model = serving.model
-    facts = {name: model.fact(name) for name in ("task", "run", "round")}
-    return {"sha256": serving.sha256, **facts}
 
 
 def predictions(
@@ -109,14 +102,15 @@ def predictions(
     """
     names = serving.model.class_names
     best_B = scores_BC.argmax(axis=1)
-    shares_BC = np.exp(scores_BC - scores_BC.max(axis=1, keepdims=True)).astype(np.float64)
-    shares_BC = (shares_BC / shares_BC.sum(axis=1, keepdims=True)).round(SHARE_DIGITS)
-    most_B = shares_BC.max(axis=1)
+    weights_BC = np.exp(scores_BC - scores_BC.max(axis=1, keepdims=True)).astype(np.float64)
+    sums_B = weights_BC.sum(axis=1)
+    most_B = (1.0 / sums_B).round(SHARE_DIGITS)  # the best class's weight is exactly 1
     found: list[dict[str, Any]] = [
         {"label": names[best], "class": best, "probability": share}
         for best, share in zip(best_B.tolist(), most_B.tolist(), strict=True)
     ]
     if whole:
+        shares_BC = (weights_BC / sums_B[:, None]).round(SHARE_DIGITS)
         rows = zip(found, shares_BC.tolist(), scores_BC.tolist(), strict=True)
         for each, shares, scores in rows:
             each["probabilities"] = shares

@@ -90,11 +90,11 @@ def _answered_by_mqtt(
     answering: Answering, settings: ServeSettings, device: DeviceSettings, ended: threading.Event
 ) -> Iterator[None]:
     """Answer by MQTT from a thread of its own; HTTP goes on without it."""
-    from edge.serving.mqtt import Responder, request_topic
+    from edge.serving.mqtt import Responder
     from edgeloop.mqtt.connection import MqttConnection
-    from edgeloop.protocol.task import client_id
+    from edgeloop.protocol.task import client_id, predict_topic
 
-    topic = request_topic(device.task, device.name)
+    topic = predict_topic(device.task, device.name)
     connection = MqttConnection(
         settings.broker or device.broker,
         f"{client_id(device.task, device.name)}.predict",

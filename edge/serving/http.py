@@ -14,7 +14,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from edge.agent.deployment import Deployment
-from edge.serving.answers import WHOLE, Answer, Answering, about, problem
+from edge.serving import heads
+from edge.serving.answers import WHOLE, Answer, Answering, problem
+from edge.serving.heads import HeadError
 from edge.serving.measured import CONTENT_TYPE
 from edgeloop.runtime.http_server import SILENT_SECONDS, LimitedServer, serving
 
@@ -61,6 +63,28 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1  # head and body leave together
     disable_nagle_algorithm = True
     server: Server
+    raw_requestline: bytes  # as the base class has it
+
+    def parse_request(self) -> bool:
+        """Read a request's head; answer one that is none."""
+        self.command, self.path, self.request_version = "", "", "HTTP/1.1"
+        self.requestline, self.close_connection = "", True
+        try:
+            line = heads.read_line(self.raw_requestline)
+            self.command, self.path, self.request_version = line
+            self.fields = heads.read_fields(self.rfile)
+        except HeadError as error:
+            self._refuse(error.status, str(error))
+            return False
+        self.close_connection = not heads.stays(self.request_version, self.fields)
+        if self.fields.get("expect", "").lower() == "100-continue":
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.wfile.flush()
+        return True
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Say what the base class finds wrong as all else is said."""
+        self._refuse(HTTPStatus(code), message or HTTPStatus(code).phrase)
 
     def do_GET(self) -> None:
         """Answer how the server is, and what it has counted."""
@@ -94,14 +118,14 @@ class _Handler(BaseHTTPRequestHandler):
         if len(body) < length:
             self.close_connection = True
             return
-        kind = self.headers.get("Content-Type", "")
+        kind = self.fields.get("content-type", "")
         whole = WHOLE in parse_qs(urlsplit(self.path).query)
         self._answer(self.server.answering.answer(body, kind, "http", whole))
 
     def _length(self) -> int | None:
         """Return a body's length; None if it cannot be read, and was answered."""
-        given = self.headers.get("Content-Length", "")
-        if not given.isascii() or not given.isdecimal() or "Transfer-Encoding" in self.headers:
+        given = self.fields.get("content-length", "")
+        if not given.isascii() or not given.isdecimal() or "transfer-encoding" in self.fields:
             self._refuse(HTTPStatus.LENGTH_REQUIRED, "say the Content-Length of the body")
             return None
         most = self.server.most_bytes
@@ -113,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _is_allowed(self) -> bool:
         """Return whether a request bears the token; answer it, if not."""
         wanted = self.server.token
-        given = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        given = self.fields.get("authorization", "").removeprefix("Bearer ")
         if wanted is None or hmac.compare_digest(given.encode(), wanted.encode()):
             return True
         self._refuse(HTTPStatus.UNAUTHORIZED, "send the server's token: Authorization: Bearer ...")
@@ -132,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         model = serving.model
         facts = {
-            **about(serving),
+            **serving.facts,
             "class_names": model.class_names,
             "shape": model.shape,
             "pixels": model.pixels,
@@ -154,17 +178,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _say(
         self, status: HTTPStatus, body: bytes, kind: str = _JSON, more: Mapping[str, str] = {}
     ) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("X-Content-Type-Options", "nosniff")
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        for name, text in more.items():
-            self.send_header(name, text)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        fields = {
+            "Content-Type": kind,
+            "Content-Length": str(len(body)),
+            "X-Content-Type-Options": "nosniff",
+            **({"Connection": "close"} if self.close_connection else {}),
+            **more,
+        }
+        head = heads.written(status, fields)
+        self.wfile.write(head if self.command == "HEAD" else head + body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: what is counted is in the metrics."""
@@ -182,7 +204,7 @@ def _counted(answering: Answering) -> Iterator[tuple[str, str, str, Mapping[str,
     text = "Of the device's last decisions, those that went back to the classifier before."
     yield "edgeloop_model_rollbacks", "gauge", text, {}, back
     if (serving := models.now) is not None:
-        labels = {key: str(value) for key, value in about(serving).items()}
+        labels = {key: str(value) for key, value in serving.facts.items()}
         yield "edgeloop_serve_model_info", "gauge", "The classifier that answers.", labels, 1
 
 

@@ -4,11 +4,14 @@ A new one is opened and run once before it takes the place of the old one. A req
 ends with the one that it began with; a file that cannot be used changes nothing.
 """
 
+import json
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -34,6 +37,17 @@ class Serving:
 
     model: Exported
     sha256: str
+
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """Which one it is; read once, since onnxruntime copies all metadata each time."""
+        told = {name: self.model.fact(name) for name in ("task", "run", "round")}
+        return {"sha256": self.sha256, **told}
+
+    @cached_property
+    def text(self) -> str:
+        """The facts as JSON."""
+        return json.dumps(self.facts)
 
 
 class ModelInUse:

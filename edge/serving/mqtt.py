@@ -10,7 +10,6 @@ from threading import Event
 from edge.serving.answers import BAD_REQUEST, WHOLE, Answer, Answering, problem
 from edgeloop.errors import BrokerError
 from edgeloop.mqtt.connection import Arrival, MqttConnection
-from edgeloop.protocol.task import ROOT
 from edgeloop.runtime.pace import LogRateLimiter
 
 log = logging.getLogger(__name__)
@@ -21,17 +20,12 @@ STATUS = "status"
 TURN_SECONDS = 0.5
 
 
-def request_topic(task: str, device: str) -> str:
-    """Return where requests to a device's classifier go."""
-    return f"{ROOT}/{task}/predict/{device}"
-
-
 class Responder:
     """Answers what arrives on a connection.
 
     Args:
         answering: answers.
-        connection: subscribed to the `request_topic`.
+        connection: subscribed to the `predict_topic`.
         most_bytes: of a request.
     """
 

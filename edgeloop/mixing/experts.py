@@ -97,6 +97,8 @@ def pooled(scores: Sequence[Array], temperature: float) -> Array:
 
 def are_usable(scores_NC: NDArray[np.floating[Any]]) -> bool:
     """Return whether scores are scores: none is NaN, and each sample has a class."""
+    if np.isfinite(scores_NC).all():
+        return bool(scores_NC.shape[1])
     lost = np.isnan(scores_NC).any() or np.isposinf(scores_NC).any()
     return not lost and bool(np.isfinite(scores_NC).any(axis=1).all())
 

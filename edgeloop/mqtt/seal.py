@@ -21,6 +21,7 @@ from edgeloop.mqtt import certificates
 from edgeloop.mqtt.certificates import Known, WatchedFile
 from edgeloop.mqtt.messages import Arrival, Trust
 from edgeloop.protocol import signatures
+from edgeloop.protocol.rollout import APPLIED, DESIRED
 from edgeloop.protocol.signatures import CERTIFICATE, SIGNATURE, Signature
 from edgeloop.runtime.config import BrokerSettings
 
@@ -33,7 +34,7 @@ MOST_SENT = 1024
 """Messages of which it is remembered that they were sent: again, they bring the certificate."""
 
 UNSIGNED = "it is not signed"
-_WITH_CERTIFICATE = ("contract", "round", "presence")
+_WITH_CERTIFICATE = ("contract", "round", "presence", DESIRED, APPLIED)
 _LOOK_SECONDS = 1.0
 
 
@@ -230,7 +231,7 @@ class _Authorities:
             authorities = file.now() or ()
             if certificates.issued_by(certificate, authorities) is not None:
                 found = certificates.known(certificate, is_service=number == 0)
-                speaks = found is not None and found.signer.name in signatures.SPEAKERS
+                speaks = found is not None and found.signer.name in signatures.SERVICES
                 if found is not None and (number > 0 or speaks):
                     return found
         return None

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from edgeloop.protocol.admission import RESERVED
+from edgeloop.protocol.rollout import APPLIED, DESIRED, SHIPPED
 from edgeloop.protocol.task import EVICTED, LEFT, ROOT, SERVER
 
 SIGNATURE, CERTIFICATE = "signature", "certificate"
@@ -22,13 +23,21 @@ SIGNATURE, CERTIFICATE = "signature", "certificate"
 SPEAKERS = (SERVER,)
 """Services that speak for a task."""
 
+OPERATOR = "operator"
+"""The service that ships things to devices, as a task's aggregator may, too."""
+
+SERVICES = (*SPEAKERS, OPERATOR)
+"""Whose certificate is one of a service that says anything."""
+
 LONGEST = 4096
 """Characters of either user property."""
 
 _FORM = "edgeloop signature 1"
 _VERSION = "1"
-_SERVERS = ("contract", "round", "broadcast", "receipt")
-_DEVICES = ("upload", "presence")
+_SERVERS = ("contract", "round", "broadcast", "receipt", DESIRED, SHIPPED)
+_DEVICES = ("upload", "presence", APPLIED)
+_ROLLOUTS = (DESIRED, SHIPPED)
+_LEVELS = {DESIRED: 4, APPLIED: 4}  # of a device's topic, where it has not three
 
 
 class Signature(NamedTuple):
@@ -100,21 +109,23 @@ def place_of(topic: str) -> tuple[str, str, str] | None:
     task, kind = levels[:2]
     if kind not in (*_SERVERS, *_DEVICES):
         return None
-    device = levels[2] if len(levels) == 3 and kind in ("receipt", *_DEVICES) else ""
-    return task, kind, device
+    of_device = len(levels) == _LEVELS.get(kind, 3) and kind in ("receipt", DESIRED, *_DEVICES)
+    return task, kind, levels[2] if of_device else ""
 
 
 def may_say(signer: Signer, topic: str, payload: bytes) -> bool:
     """Return whether somebody may say something on a topic.
 
     A device speaks for itself in its own task; the task's aggregator says everything else, and
-    that a device is to leave.
+    that a device is to leave. An operator may ship things, and say nothing else.
     """
     place = place_of(topic)
     if place is None:
         return False
     task, kind, device = place
     if signer.is_service:
+        if signer.name == OPERATOR:
+            return signer.task in ("", task) and kind in _ROLLOUTS
         mine = signer.name in SPEAKERS and signer.task in ("", task)
         leaves = kind == "presence" and payload in (LEFT, EVICTED)
         return mine and (kind in _SERVERS or leaves or (kind, device) == ("presence", SERVER))

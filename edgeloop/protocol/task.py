@@ -9,6 +9,8 @@ edgeloop/v1/{task}/receipt/{device}           what became of an answer, JSON: `p
 edgeloop/v1/{task}/presence/{device}          retained: "online" or, by its last will, "offline";
                                               "left" by a device that asks to be taken out;
                                               "evicted" by the operator of the task
+
+What is shipped to devices besides: `protocol.rollout`.
 """
 
 import math
@@ -278,3 +280,13 @@ def receipt_topic(task: str, device: str) -> str:
 def presence_topic(task: str, device: str) -> str:
     """Return where a device says whether it is there; "+" for every device's."""
     return f"{ROOT}/{task}/presence/{device}"
+
+
+def predict_topic(task: str, device: str) -> str:
+    """Return where requests to a device's classifier go."""
+    return f"{ROOT}/{task}/predict/{device}"
+
+
+def predicted_topic(task: str, device: str) -> str:
+    """Return above which a device's classifier may answer, at a broker with rights by name."""
+    return f"{ROOT}/{task}/predicted/{device}"

@@ -19,6 +19,7 @@ from edgeloop.remote.models import (
     Device,
     Knowledge,
     Model,
+    NewTask,
     Page,
     Problem,
     Refusal,
@@ -28,6 +29,7 @@ from edgeloop.remote.models import (
     Task,
     Verb,
 )
+from edgeloop.remote.rollouts import File, NewRollout, Rollout, RolloutDevice, RolloutVerb
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -139,9 +141,39 @@ class Console:
         place = f"/tasks/{_word(task)}/knowledge/{round_number}/images/{label}"
         return bytes(self._ask("GET", API + place).data)
 
+    def rollouts(self, task: str | None = None) -> Iterator[Rollout]:
+        """Yield roll-outs, the newest first."""
+        return self._all(Page[Rollout], "/rollouts", {"task": task})
+
+    def rollout(self, rollout: str) -> Rollout:
+        """Return a roll-out and its groups."""
+        return self._one(Rollout, f"/rollouts/{_word(rollout)}")
+
+    def rollout_devices(self, rollout: str, state: str | None = None) -> Iterator[RolloutDevice]:
+        """Yield the devices of a roll-out, by their names."""
+        path = f"/rollouts/{_word(rollout)}/devices"
+        return self._all(Page[RolloutDevice], path, {"state": state})
+
+    def upload(self, content: bytes) -> File:
+        """Give the server a file that is to be rolled out."""
+        return self._one(File, "/files", "POST", content, "application/octet-stream")
+
+    def create_rollout(self, asked: NewRollout) -> Rollout:
+        """Roll something out, or get that ready; its file was uploaded before."""
+        body = asked.model_dump_json(exclude_none=True).encode()
+        return self._one(Rollout, "/rollouts", "POST", body)
+
+    def act_on_rollout(self, rollout: str, verb: RolloutVerb) -> Rollout:
+        """Pause a roll-out, resume or begin it, stop it for good, or have its devices go back."""
+        return self._one(Rollout, f"/rollouts/{_word(rollout)}/{verb}", "POST")
+
     def audit(self) -> Iterator[AuditEntry]:
         """Yield what was done and refused, the newest first; for admins."""
         return self._all(Page[AuditEntry], "/audit", {})
+
+    def create_task(self, asked: NewTask) -> Act:
+        """Make a task, in the stack or in a namespace of the cluster; for admins."""
+        return self._one(Act, "/tasks", "POST", asked.model_dump_json().encode())
 
     def start(self, task: str) -> Act:
         """Have a task run."""
@@ -177,8 +209,15 @@ class Console:
     def _act(self, task: str, verb: Verb) -> Act:
         return self._one(Act, f"/tasks/{_word(task)}/{verb}", "POST")
 
-    def _one(self, kind: type[M], path: str, method: str = "GET") -> M:
-        return self._read(kind, self._ask(method, API + path).data)
+    def _one(
+        self,
+        kind: type[M],
+        path: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        form: str = "application/json",
+    ) -> M:
+        return self._read(kind, self._ask(method, API + path, body=body, form=form).data)
 
     def _all(self, kind: type[Page[M]], path: str, which: Mapping[str, str | None]) -> Iterator[M]:
         asked = {key: value for key, value in which.items() if value is not None}
@@ -197,9 +236,19 @@ class Console:
             remedy = "see that the URL is an edgeloop server's, and as new as this edgeloop"
             raise InputError(self._url, "answers something else", remedy) from error
 
-    def _ask(self, method: str, path: str, preload: bool = True) -> urllib3.BaseHTTPResponse:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        preload: bool = True,
+        body: bytes | None = None,
+        form: str = "",
+    ) -> urllib3.BaseHTTPResponse:
         headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
         more: dict[str, Any] = {"timeout": ACT_SECONDS} if method == "POST" else {}
+        if body is not None:
+            headers["content-type"] = form
+            more["body"] = body
         try:
             answer = self._pool.request(
                 method, self._url + path, headers=headers, preload_content=preload, **more

@@ -3,6 +3,7 @@
 # Over 320 lines: a function for each subcommand, and none has more than its words.
 
 import json
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError, InputError
 from edgeloop.remote.client import Console, connect
-from edgeloop.remote.models import Act, Device, Task
+from edgeloop.remote.models import Act, Device, NewTask, Task
 from edgeloop.runtime.config import first_line
 
 TOKEN = "EDGELOOP_TOKEN"  # noqa: S105 - the name of a variable
@@ -51,6 +52,7 @@ def task_main(arguments: Sequence[str]) -> int:
         "list": list_tasks,
         "show": show_task,
         "watch": watch_tasks,
+        "create": create_task,
         "start": start,
         "pause": pause,
         "resume": resume,
@@ -79,7 +81,8 @@ def model_main(arguments: Sequence[str]) -> int:
 
 
 @contextmanager
-def _connected(server: str, token_file: Path | None, ca_file: Path | None) -> Iterator[Console]:
+def connected(server: str, token_file: Path | None, ca_file: Path | None) -> Iterator[Console]:
+    """Ask a server while a block runs; errors as those of `Console`."""
     token = None if token_file is None else first_line(token_file, "--token-file").strip()
     with connect(server, token=token, ca_file=ca_file) as found:
         yield found
@@ -93,8 +96,8 @@ def list_tasks(
     most: Most = 1000,
 ) -> None:
     """List the tasks."""
-    with _connected(server, token_file, ca_file) as client:
-        _show("tasks", _TASK, islice(client.tasks(), most), as_json)
+    with connected(server, token_file, ca_file) as client:
+        show("tasks", _TASK, islice(client.tasks(), most), as_json)
 
 
 def show_task(
@@ -105,15 +108,15 @@ def show_task(
     as_json: Json = False,
 ) -> None:
     """Show a task and its closed rounds."""
-    with _connected(server, token_file, ca_file) as client:
+    with connected(server, token_file, ca_file) as client:
         found = client.task(task)
         rounds = list(client.rounds(found.run)) if found.run else []
     if as_json:
         rows = [each.model_dump(mode="json") for each in rounds]
         console.say(json.dumps({**found.model_dump(mode="json"), "closed": rows}, indent=1))
         return
-    _show("task", _TASK, [found], False)
-    _show("rounds", ("number", "participants", "accuracy", "seconds"), rounds, False)
+    show("task", _TASK, [found], False)
+    show("rounds", ("number", "participants", "accuracy", "seconds"), rounds, False)
 
 
 def watch_tasks(
@@ -124,7 +127,7 @@ def watch_tasks(
     as_json: Json = False,
 ) -> None:
     """Say how tasks stand whenever that changes, until Ctrl-C or a named task has ended."""
-    with _connected(server, token_file, ca_file) as client:
+    with connected(server, token_file, ca_file) as client:
         found = list(client.tasks()) if task is None else [client.task(task)]
         for each in found:
             _say_line(each, as_json)
@@ -138,6 +141,33 @@ def watch_tasks(
                     return
 
 
+def create_task(  # noqa: PLR0913 - an option each
+    config: Annotated[Path, typer.Argument(help="The task's TOML file.", metavar="FILE")],
+    namespace: Annotated[
+        str, typer.Option(help="Of a cluster. [default: the server's stack]", show_default=False)
+    ] = "",
+    paused: Annotated[bool, typer.Option("--paused", help="Do not begin yet.")] = False,
+    server: Server = HERE,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Make a task of a file, on the server's stack or as a FederatedTask; for admins."""
+    try:
+        asked = NewTask.model_validate(
+            {
+                "task": tomllib.loads(config.read_text(encoding="utf-8-sig")),
+                "namespace": namespace,
+                "begin": not paused,
+            }
+        )
+    except (OSError, ValueError) as error:  # a ValidationError is one: of the namespace
+        problem = f"cannot be used ({' '.join(str(error).split())[:200]})"
+        raise ConfigError(str(config), problem, "give a task's TOML file") from error
+    with connected(server, token_file, ca_file) as client:
+        _say_act(client.create_task(asked), as_json)
+
+
 def knowledge(
     task: TaskName,
     round_number: Annotated[
@@ -149,7 +179,7 @@ def knowledge(
     as_json: Json = False,
 ) -> None:
     """Show how far a task's classes are apart, by the prototypes of a round."""
-    with _connected(server, token_file, ca_file) as client:
+    with connected(server, token_file, ca_file) as client:
         kept = client.knowledge(task).rounds
         if not kept:
             problem = "keeps no history, or has closed no round"
@@ -158,7 +188,7 @@ def knowledge(
     if as_json:
         console.say(found.model_dump_json(indent=1))
         return
-    _show(f"round {found.number}", _CLASS, found.classes, False)
+    show(f"round {found.number}", _CLASS, found.classes, False)
 
 
 def _is_over(task: Task) -> bool:
@@ -185,7 +215,7 @@ def _acting(name: str, text: str) -> Callable[..., None]:
         ca_file: CaFile = None,
         as_json: Json = False,
     ) -> None:
-        with _connected(server, token_file, ca_file) as client:
+        with connected(server, token_file, ca_file) as client:
             _say_act(getattr(client, name)(task), as_json)
 
     act.__doc__ = text
@@ -207,7 +237,7 @@ def evict(
     as_json: Json = False,
 ) -> None:
     """Have a device take no more part in a task; what it has given stays."""
-    with _connected(server, token_file, ca_file) as client:
+    with connected(server, token_file, ca_file) as client:
         _say_act(client.evict(task, device), as_json)
 
 
@@ -220,9 +250,9 @@ def refusals(
     most: Most = 100,
 ) -> None:
     """List answers that were not taken, and why; none while aggregators do not report them."""
-    with _connected(server, token_file, ca_file) as client:
+    with connected(server, token_file, ca_file) as client:
         columns = ("at", "task", "device", "round", "verdict", "reason")
-        _show("refusals", columns, islice(client.refusals(task), most), as_json)
+        show("refusals", columns, islice(client.refusals(task), most), as_json)
 
 
 def audit(
@@ -233,9 +263,9 @@ def audit(
     most: Most = 100,
 ) -> None:
     """List what was done and refused, the newest first; for admins."""
-    with _connected(server, token_file, ca_file) as client:
+    with connected(server, token_file, ca_file) as client:
         columns = ("at", "actor", "act", "subject", "outcome", "detail")
-        _show("audit", columns, islice(client.audit(), most), as_json)
+        show("audit", columns, islice(client.audit(), most), as_json)
 
 
 def list_devices(  # noqa: PLR0913 - an option each
@@ -248,8 +278,8 @@ def list_devices(  # noqa: PLR0913 - an option each
     most: Most = 1000,
 ) -> None:
     """List devices."""
-    with _connected(server, token_file, ca_file) as client:
-        _show("devices", _DEVICE, islice(client.devices(task, state), most), as_json)
+    with connected(server, token_file, ca_file) as client:
+        show("devices", _DEVICE, islice(client.devices(task, state), most), as_json)
 
 
 def show_device(
@@ -261,7 +291,7 @@ def show_device(
     as_json: Json = False,
 ) -> None:
     """Show a device of a task."""
-    with _connected(server, token_file, ca_file) as client:
+    with connected(server, token_file, ca_file) as client:
         _show_one(client.device(task, device), as_json)
 
 
@@ -274,8 +304,8 @@ def list_models(
     most: Most = 1000,
 ) -> None:
     """List the files that tasks have made: what all share, and devices' own networks."""
-    with _connected(server, token_file, ca_file) as client:
-        _show("models", _MODEL, islice(client.models(task), most), as_json)
+    with connected(server, token_file, ca_file) as client:
+        show("models", _MODEL, islice(client.models(task), most), as_json)
 
 
 def show_model(
@@ -287,12 +317,12 @@ def show_model(
     as_json: Json = False,
 ) -> None:
     """Show the files of a task, or of one of its devices."""
-    with _connected(server, token_file, ca_file) as client:
+    with connected(server, token_file, ca_file) as client:
         found = [each for each in client.models(task) if device in ("", each.device)]
     if not found:
         problem = "has no model on the server's machine"
         raise ConfigError(device or task, problem, "see edgeloop model list")
-    _show("models", _MODEL, found, as_json)
+    show("models", _MODEL, found, as_json)
 
 
 def _say_act(act: Act, as_json: bool) -> None:
@@ -310,7 +340,8 @@ def _show_one(found: Device, as_json: bool) -> None:
         console.table(f"{found.name} of {found.task}", ("what", "value"), rows)
 
 
-def _show(title: str, columns: Sequence[str], found: Iterable[BaseModel], as_json: bool) -> None:
+def show(title: str, columns: Sequence[str], found: Iterable[BaseModel], as_json: bool) -> None:
+    """Print a table of some fields, or all fields as JSON."""
     if as_json:
         console.say(json.dumps([each.model_dump(mode="json") for each in found], indent=1))
         return

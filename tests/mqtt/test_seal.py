@@ -12,6 +12,7 @@ from cloud.authority.signing import new_key
 from edgeloop.errors import BrokerSetupError
 from edgeloop.mqtt.messages import Arrival
 from edgeloop.mqtt.seal import UNSIGNED, Seal
+from edgeloop.protocol.rollout import desired_topic
 from edgeloop.protocol.signatures import CERTIFICATE, SIGNATURE, signature_of
 from edgeloop.protocol.task import (
     EVICTED,
@@ -116,7 +117,11 @@ def test_a_device_is_no_aggregator(pki: Pki, server: Seal, device: Seal) -> None
         assert "may not say that" in refusal(server, arrives(device, topic, b"x"))
     named = pki.seal(pki.issue("aggregator", "t", DEVICES))  # no authority of ours signs that
     assert "may not say that" in refusal(server, arrives(named, CONTRACT, b"x"))
-    for name in ("broker", "operator", "authority"):
+    operator = pki.seal(pki.issue("operator", "t", SERVICES))  # ships things, and says no more
+    assert "may not say that" in refusal(server, arrives(operator, CONTRACT, b"x"))
+    order = arrives(operator, desired_topic("t", "one", "model"), b"x")
+    assert refusal(device, order) == ""
+    for name in ("broker", "authority"):
         service = pki.seal(pki.issue(name, "t", SERVICES))
         assert "no authority" in refusal(server, arrives(service, CONTRACT, b"x"))
 

@@ -133,6 +133,51 @@ audit = Table(
     Column("detail", Text, nullable=False),
 )
 
+# What is shipped to devices: `group` numbers a roll-out's groups from 0.
+rollouts = Table(
+    "console_rollouts",
+    metadata,
+    Column("rollout", String(64), primary_key=True),
+    Column("name", NAME, nullable=False),
+    Column("task", NAME, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("roll_back_on_error", Boolean, nullable=False),
+    Column("carried", Boolean, nullable=False),  # whether the broker may keep something of it
+    Column("actor", String(200), nullable=False),
+    Column("begun", TIME, nullable=False),
+    Column("changed", TIME, nullable=False),
+    Index("ix_console_rollouts_task", "task", "kind"),
+)
+
+rollout_groups = Table(
+    "console_rollout_groups",
+    metadata,
+    Column("rollout", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("name", NAME, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("success", Float, nullable=False),
+    Column("error", Float, nullable=False),
+)
+
+rollout_devices = Table(
+    "console_rollout_devices",
+    metadata,
+    Column("rollout", String(64), primary_key=True),
+    Column("device", String(64), primary_key=True),
+    Column("group", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("serial", BigInteger, nullable=False),
+    Column("changed", TIME, nullable=False),
+    Index("ix_console_rollout_devices_device", "device", "rollout"),
+)
+
 
 def upgrade(connection: Connection) -> None:
     """Create the tables or bring them up to date, within the connection's transaction.

@@ -36,10 +36,15 @@ def test_who_has_no_part_is_not_in_it() -> None:
         "user CN=aggregator,OU=presses",
         "topic readwrite plant-3/edgeloop/v1/presses/#",
         "user CN=press-1,OU=presses",
+        "topic read plant-3/edgeloop/v1/presses/predict/press-1",
+        "topic write plant-3/edgeloop/v1/presses/predicted/press-1/#",
         "topic read plant-3/edgeloop/v1/presses/contract",
         "topic read plant-3/edgeloop/v1/presses/round",
         "topic read plant-3/edgeloop/v1/presses/broadcast/#",
         "topic read plant-3/edgeloop/v1/presses/receipt/press-1",
+        "topic read plant-3/edgeloop/v1/presses/desired/press-1/+",
+        "topic read plant-3/edgeloop/v1/presses/shipped/#",
+        "topic write plant-3/edgeloop/v1/presses/applied/press-1/+",
         "topic write plant-3/edgeloop/v1/presses/upload/press-1",
         "topic readwrite plant-3/edgeloop/v1/presses/presence/press-1",
     ]
@@ -65,7 +70,7 @@ def test_emqx_says_the_same() -> None:
         '{allow, {user, "CN=press-1,OU=presses"}, all, ["edgeloop/v1/presses/presence/press-1"]}.'
     )
     assert rules[-1] == "{deny, all}."
-    assert sum("subscribe, [" in rule for rule in rules) == 4
+    assert sum("subscribe, [" in rule for rule in rules) == 7
 
 
 def test_the_command_prints_them(here: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,8 +25,9 @@ from PIL import Image
 from edge.agent.deployment import Deployment
 from edge.agent.export import Classifier, export
 from edge.agent.predict import open_model
-from edge.serving.mqtt import STATUS, request_topic
+from edge.serving.mqtt import STATUS
 from edgeloop.models import build
+from edgeloop.protocol.task import predict_topic
 from edgeloop.runtime import pictures
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
@@ -318,7 +319,7 @@ def test_a_request_by_mqtt_is_answered_where_it_asks(
 ) -> None:
     folder = tmp_path / "device"
     write(folder / "model.onnx", 2)
-    topic = request_topic("t", "one")
+    topic = predict_topic("t", "one")
     with (
         served(folder, table="mqtt = true", broker=broker) as found,
         Requester(broker, "answers/me") as requester,

@@ -63,11 +63,18 @@ rights.acl: |
   topic write edgeloop/v1/+/upload/+
   topic readwrite edgeloop/v1/+/presence/+
   topic read edgeloop/v1/+/receipt/+
+  topic read edgeloop/v1/+/desired/+/+
+  topic write edgeloop/v1/+/applied/+/+
   {{- end }}
   pattern read edgeloop/v1/+/contract
   pattern read edgeloop/v1/+/round
   pattern read edgeloop/v1/+/broadcast/#
   pattern read edgeloop/v1/+/receipt/%u
+  pattern read edgeloop/v1/+/predict/%u
+  pattern write edgeloop/v1/+/predicted/%u/#
+  pattern read edgeloop/v1/+/desired/%u/+
+  pattern read edgeloop/v1/+/shipped/#
+  pattern write edgeloop/v1/+/applied/%u/+
   pattern write edgeloop/v1/+/upload/%u
   pattern readwrite edgeloop/v1/+/presence/%u
 {{- end }}

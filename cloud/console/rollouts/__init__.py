@@ -1,0 +1,1 @@
+"""Roll-outs: what the cloud ships to devices, group by group, with thresholds."""

@@ -1,0 +1,335 @@
+"""Roll-outs in the server's database: what was begun, who was told what, and what came of it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Select, and_, func, insert, select, update
+
+from cloud.console.migrations import devices as known_devices
+from cloud.console.migrations import rollout_devices as members
+from cloud.console.migrations import rollout_groups as groups
+from cloud.console.migrations import rollouts
+from cloud.console.sources import ImpossibleError
+from cloud.console.store import Store
+from edgeloop.protocol.rollout import Outcome
+from edgeloop.remote.models import Page
+from edgeloop.remote.rollouts import (
+    GroupState,
+    NewRollout,
+    Rollout,
+    RolloutDevice,
+    RolloutGroup,
+    RolloutState,
+)
+
+OPEN: tuple[RolloutState, ...] = ("ready", "running", "paused")
+_UNSETTLED = ("waiting", "fetching")
+WITHDRAW = "withdraw"
+"""In the place of an action: the order is to be taken back."""
+
+
+class Told(NamedTuple):
+    """What a device was told, or is to be told no more."""
+
+    device: str
+    action: str
+    serial: int
+
+
+class RolloutStore:
+    """The roll-outs of a server; any thread may ask.
+
+    Args:
+        store: the server's database.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._database = store, store.database
+
+    # ---- what there is
+
+    def page(
+        self, task: str | None = None, after: str | None = None, limit: int = 100
+    ) -> Page[Rollout]:
+        """Return roll-outs, of a task or of all, by their identities, with their groups."""
+        query = select(rollouts)
+        if task is not None:
+            query = query.where(rollouts.c.task == task)
+        keys = [rollouts.c.rollout]
+        found = self._store.page(Rollout, query, keys, after, limit, newest=True)
+        whole = self._groups([each.rollout for each in found.items])
+        items = tuple(
+            each.model_copy(update={"groups": tuple(whole.get(each.rollout, ()))})
+            for each in found.items
+        )
+        return Page[Rollout](items=items, next=found.next)
+
+    def rollout(self, rollout: str) -> Rollout:
+        """Return a roll-out with its groups.
+
+        Raises:
+            UnknownError: if there is none.
+        """
+        query = select(rollouts).where(rollouts.c.rollout == rollout)
+        found = self._store.one(Rollout, query, rollout, "roll-out")
+        return found.model_copy(update={"groups": tuple(self._groups([rollout]).get(rollout, ()))})
+
+    def devices(
+        self,
+        rollout: str,
+        state: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> Page[RolloutDevice]:
+        """Return the devices of a roll-out, by their names."""
+        query = select(members).where(members.c.rollout == rollout)
+        if state is not None:
+            query = query.where(members.c.state == state)
+        return self._store.page(RolloutDevice, query, [members.c.device], after, limit)
+
+    def known(self, task: str) -> list[str]:
+        """Return the names of a task's devices that take part."""
+        query = select(known_devices.c.name).where(
+            known_devices.c.task == task, known_devices.c.evicted.is_(False)
+        )
+        with self._database.reading() as connection:
+            return list(connection.scalars(query))
+
+    def _groups(self, identities: Sequence[str]) -> dict[str, list[RolloutGroup]]:
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(groups)
+                .where(groups.c.rollout.in_(identities))
+                .order_by(groups.c.rollout, groups.c.number)
+            ).all()
+            counted = connection.execute(
+                select(members.c.rollout, members.c.group, members.c.state, func.count())
+                .where(members.c.rollout.in_(identities))
+                .group_by(members.c.rollout, members.c.group, members.c.state)
+            ).all()
+        counts: dict[tuple[str, int], dict[str, int]] = {}
+        for rollout, number, state, count in counted:
+            counts.setdefault((rollout, number), {})[state.replace(" ", "_")] = count
+        found: dict[str, list[RolloutGroup]] = {}
+        for row in rows:
+            facts = {**row._mapping, **counts.get((row.rollout, row.number), {})}
+            facts["devices"] = sum(counts.get((row.rollout, row.number), {}).values())
+            found.setdefault(row.rollout, []).append(RolloutGroup.model_validate(facts))
+        return found
+
+    # ---- what is begun, and what becomes of it
+
+    def create(self, found: Rollout, asked: NewRollout, chosen: Sequence[Sequence[str]]) -> None:
+        """Write a roll-out down.
+
+        Args:
+            found: the roll-out.
+            asked: what it was made of.
+            chosen: the devices of each group.
+
+        Raises:
+            ImpossibleError: if there is another open one of its task and kind.
+        """
+        row = found.model_dump(exclude={"groups"})
+        with self._database.writing() as connection:
+            other = connection.scalar(
+                select(rollouts.c.rollout).where(
+                    rollouts.c.task == found.task,
+                    rollouts.c.kind == found.kind,
+                    rollouts.c.state.in_(OPEN),
+                )
+            )
+            if other is not None:
+                problem = f"has roll-out {other} of a {found.kind} under way"
+                raise ImpossibleError(found.task, problem, "stop it, or wait until it has ended")
+            connection.execute(insert(rollouts).values(**row, carried=True))
+            for number, (group, names) in enumerate(zip(asked.groups, chosen, strict=True)):
+                facts = {"name": group.name, "success": group.success, "error": group.error}
+                own = {"rollout": found.rollout, "number": number, "state": "scheduled"}
+                connection.execute(insert(groups).values(**own, **facts))
+                member = {
+                    "rollout": found.rollout,
+                    "group": number,
+                    "state": "waiting",
+                    "reason": "",
+                    "action": "",
+                    "serial": 0,
+                    "changed": found.begun,
+                }
+                rows = [{**member, "device": name} for name in names]
+                connection.execute(insert(members), rows)
+
+    def become(
+        self,
+        rollout: str,
+        before: Sequence[RolloutState],
+        state: RolloutState,
+        reason: str = "",
+    ) -> bool:
+        """Give a roll-out another state, if it has one of some; tell whether it had."""
+        with self._database.writing() as connection:
+            return _become(connection, rollout, before, state, reason)
+
+    def group_becomes(self, rollout: str, number: int, state: GroupState) -> None:
+        """Give a group another state."""
+        which = and_(groups.c.rollout == rollout, groups.c.number == number)
+        with self._database.writing() as connection:
+            connection.execute(update(groups).where(which).values(state=state))
+
+    def begin_group(self, found: Rollout, number: int) -> None:
+        """Tell the devices of a group to have it; what another roll-out told them is replaced."""
+        with self._database.writing() as connection:
+            serial, now = _serial(connection), datetime.now(UTC)
+            which = and_(groups.c.rollout == found.rollout, groups.c.number == number)
+            connection.execute(update(groups).where(which).values(state="running"))
+            mine = and_(members.c.rollout == found.rollout, members.c.group == number)
+            others = (
+                select(rollouts.c.rollout)
+                .where(rollouts.c.task == found.task, rollouts.c.kind == found.kind)
+                .where(rollouts.c.rollout != found.rollout)
+            )
+            replaced = and_(
+                members.c.rollout.in_(others),
+                members.c.state.in_(_UNSETTLED),
+                members.c.device.in_(select(members.c.device).where(mine)),
+            )
+            why = f"replaced by roll-out {found.rollout}"
+            values = {"state": "failed", "reason": why, "action": "", "changed": now}
+            connection.execute(update(members).where(replaced).values(**values))
+            told = {"action": "apply", "serial": serial, "changed": now}
+            connection.execute(update(members).where(mine).values(**told))
+
+    def withdraw(self, rollout: str) -> None:
+        """Take back what devices were told that have not begun."""
+        which = and_(
+            members.c.rollout == rollout,
+            members.c.action == "apply",
+            members.c.state.in_(_UNSETTLED),
+        )
+        with self._database.writing() as connection:
+            connection.execute(update(members).where(which).values(action=WITHDRAW))
+
+    def send_back(self, rollout: str) -> int:
+        """Tell those to go back that may have it; return how many these are."""
+        which = and_(
+            members.c.rollout == rollout,
+            members.c.serial > 0,
+            members.c.state.in_(("waiting", "fetching", "applied")),
+        )
+        with self._database.writing() as connection:
+            values = {
+                "action": "roll back",
+                "serial": _serial(connection),
+                "state": "waiting",
+                "reason": "",
+                "changed": datetime.now(UTC),
+            }
+            again = update(rollouts).where(rollouts.c.rollout == rollout)
+            connection.execute(again.values(carried=True))
+            return connection.execute(update(members).where(which).values(**values)).rowcount
+
+    def hear(self, task: str, device: str, told: Outcome) -> bool:
+        """Take what a device says; tell whether it is news."""
+        which = and_(
+            members.c.rollout == told.rollout,
+            members.c.device == device,
+            members.c.serial == told.serial,
+            members.c.rollout.in_(
+                select(rollouts.c.rollout).where(
+                    rollouts.c.task == task, rollouts.c.kind == told.kind
+                )
+            ),
+            (members.c.state != told.state) | (members.c.reason != told.reason),
+        )
+        values = {"state": told.state, "reason": told.reason, "changed": datetime.now(UTC)}
+        with self._database.writing() as connection:
+            return bool(connection.execute(update(members).where(which).values(**values)).rowcount)
+
+    # ---- what the broker is to keep
+
+    def carried(self) -> list[Rollout]:
+        """Return the roll-outs of which the broker may keep something."""
+        query = select(rollouts.c.rollout).where(rollouts.c.carried.is_(True))
+        with self._database.reading() as connection:
+            names = list(connection.scalars(query))
+        return [self.rollout(name) for name in names]
+
+    def drop(self, rollout: str) -> None:
+        """The broker keeps nothing of a roll-out any more."""
+        with self._database.writing() as connection:
+            which = update(rollouts).where(rollouts.c.rollout == rollout)
+            connection.execute(which.values(carried=False))
+
+    def withdrawn(self, rollout: str, names: Sequence[str]) -> None:
+        """The broker has taken back what these devices were told."""
+        which = and_(
+            members.c.rollout == rollout,
+            members.c.device.in_(names),
+            members.c.action == WITHDRAW,
+        )
+        with self._database.writing() as connection:
+            connection.execute(update(members).where(which).values(action=""))
+
+    def told(self, found: Rollout) -> list[Told]:
+        """Return what devices were told by a roll-out, as far as it is the newest for them."""
+        one, other = members.alias("one"), members.alias("other")
+        newer = (
+            select(other.c.device)
+            .join(rollouts, rollouts.c.rollout == other.c.rollout)
+            .where(
+                other.c.device == one.c.device,
+                other.c.serial > one.c.serial,
+                rollouts.c.task == found.task,
+                rollouts.c.kind == found.kind,
+            )
+        )
+        query: Select[Any] = (
+            select(one.c.device, one.c.action, one.c.serial)
+            .where(one.c.rollout == found.rollout, one.c.serial > 0, one.c.action != "")
+            .where(~newer.exists())
+        )
+        with self._database.reading() as connection:
+            return [Told(*row) for row in connection.execute(query)]
+
+    def newer(self, found: Rollout) -> str | None:
+        """Return a roll-out of the same task and kind that told devices something later."""
+        query = (
+            select(rollouts.c.rollout)
+            .join(members, members.c.rollout == rollouts.c.rollout)
+            .where(rollouts.c.task == found.task, rollouts.c.kind == found.kind)
+            .where(rollouts.c.begun > found.begun, rollouts.c.state != "rolled back")
+            .where(members.c.serial > 0)
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            name: str | None = connection.scalar(query)
+        return name
+
+    def is_settled(self, rollout: str) -> bool:
+        """Return whether nobody who was told something has still to answer."""
+        query = select(members.c.device).where(
+            members.c.rollout == rollout,
+            members.c.action != "",
+            members.c.state.in_(_UNSETTLED),
+        )
+        with self._database.reading() as connection:
+            return connection.execute(query.limit(1)).one_or_none() is None
+
+
+def _become(
+    connection: Connection,
+    rollout: str,
+    before: Sequence[RolloutState],
+    state: RolloutState,
+    reason: str,
+) -> bool:
+    which = and_(rollouts.c.rollout == rollout, rollouts.c.state.in_(before))
+    values = {"state": state, "reason": reason, "changed": datetime.now(UTC)}
+    return bool(connection.execute(update(rollouts).where(which).values(**values)).rowcount)
+
+
+def _serial(connection: Connection) -> int:
+    """Return a number for orders that is larger than all before: the millisecond, if it can be."""
+    last = connection.scalar(select(func.max(members.c.serial))) or 0
+    return max(int(datetime.now(UTC).timestamp() * 1000), last + 1)
