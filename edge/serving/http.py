@@ -6,9 +6,11 @@ the interpreter to other threads meanwhile, and a device need not install a fram
 
 import hmac
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -23,11 +25,20 @@ PREDICT, MODEL = "/v1/predict", "/v1/model"
 SILENT_SECONDS = 30.0
 """After which a connection that says nothing, or takes nothing, is closed."""
 
+ROOM_SECONDS = 0.5
+"""For the connection that gives way to end."""
+
+LINGER_SECONDS, LINGER_BYTES = 2.0, 64 << 20
+"""For the rest of a body that is not taken, or its sender would not read why."""
+
 _JSON = "application/json"
 
 
 class Server(ThreadingHTTPServer):
     """Answers over HTTP.
+
+    Where all connections are taken, the one that has waited longest for a request, or for the rest
+    of one, gives way to a new one: whoever says nothing, or little by little, keeps nobody out.
 
     Args:
         answering: answers.
@@ -55,6 +66,8 @@ class Server(ThreadingHTTPServer):
     ) -> None:
         self.answering, self.most_bytes, self.token = answering, most_bytes, token
         self._room = threading.BoundedSemaphore(at_once)
+        self._waiting: dict[socket.socket, float] = {}  # for a request, since when
+        self._changing = threading.Lock()
         try:
             super().__init__(address, _Handler)
         except (OSError, OverflowError) as error:
@@ -63,19 +76,46 @@ class Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread of its own, if there is room."""
-        if not self._room.acquire(blocking=False):
+        if not self._room.acquire(blocking=False) and not self._make_room():
             full = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
             request.send(full + b"Connection: close\r\n\r\n")
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
 
+    def _make_room(self) -> bool:
+        """End the connection that has waited longest; tell whether there is room then."""
+        with self._changing:
+            if not self._waiting:
+                return False
+            longest = min(self._waiting, key=lambda each: self._waiting[each])
+            del self._waiting[longest]
+        with suppress(OSError):
+            longest.shutdown(socket.SHUT_RDWR)
+        return self._room.acquire(timeout=ROOM_SECONDS)
+
+    def waits(self, connection: socket.socket) -> None:
+        """A connection has no request, or no whole one, from now on."""
+        with self._changing:
+            self._waiting[connection] = time.monotonic()
+
+    def has_request(self, connection: socket.socket) -> None:
+        """A connection's request is here."""
+        with self._changing:
+            self._waiting.pop(connection, None)
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer one connection."""
+        self.waits(request)
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._room.release()
+
+    def shutdown_request(self, request: Any) -> None:
+        """End a connection."""
+        self.has_request(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a client that goes away is none of our errors."""
@@ -87,9 +127,41 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1  # head and body leave together
     disable_nagle_algorithm = True
     server: Server
+    _is_refused = False
+
+    def handle_one_request(self) -> None:
+        """Answer a request, if one comes."""
+        self.server.waits(self.connection)
+        super().handle_one_request()
+
+    def finish(self) -> None:
+        """Take the rest of a body that was refused: else its sender's system drops the answer."""
+        super().finish()
+        if not self._is_refused:
+            return
+        self.server.waits(self.connection)
+        left, until = LINGER_BYTES, time.monotonic() + LINGER_SECONDS
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            while left > 0 and (seconds := until - time.monotonic()) > 0:
+                self.connection.settimeout(seconds)
+                if not (taken := self.connection.recv(65536)):
+                    break
+                left -= len(taken)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Say what is wrong with a request that the library cannot read, as with any other."""
+        self.request_version = self.protocol_version  # it may not know it yet
+        status = HTTPStatus(code)
+        self._refuse(status, message or status.phrase)
+
+    def version_string(self) -> str:
+        """Return who answers; not of which versions."""
+        return "edgeloop"
 
     def do_GET(self) -> None:
         """Answer how the server is, and what it has counted."""
+        self.server.has_request(self.connection)
         path = self.path.partition("?")[0]
         if path == "/healthz":
             self._say(HTTPStatus.OK, b'{"alive": true}')
@@ -120,6 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
         if len(body) < length:
             self.close_connection = True
             return
+        self.server.has_request(self.connection)
         kind = self.headers.get("Content-Type", "")
         whole = WHOLE in parse_qs(urlsplit(self.path).query)
         self._answer(self.server.answering.answer(body, kind, "http", whole))
@@ -169,7 +242,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
         """Say what is wrong; the body was not read, so that the connection ends."""
-        self.close_connection = True
+        self.close_connection = self._is_refused = True
         self.server.answering.measured.request("http", status, 0, 0.0)
         self._answer(problem(status, text))
 
