@@ -1,8 +1,5 @@
 """The server's API, version 1: what is known, and what may be done; every list comes in parts."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -13,6 +10,7 @@ from cloud.console.acting import Actions
 from cloud.console.actor import actor
 from cloud.console.following import Follower
 from cloud.console.knowledge import Knowledge
+from cloud.console.live import Streams
 from cloud.console.parameters import After, Asked, Limit, Name, Number, State
 from cloud.console.rollouts import api as rollouts_api
 from cloud.console.rollouts.service import Rollouts
@@ -38,7 +36,6 @@ from edgeloop.remote.models import (
 from edgeloop.remote.models import Knowledge as Kept
 
 PREFIX = "/api/v1"
-HEARTBEAT_SECONDS = 10.0
 
 
 def needed(method: str, path: str) -> Role:
@@ -206,22 +203,17 @@ def _acts(router: APIRouter, actions: Actions) -> None:
 
 
 def _live(router: APIRouter, follower: Follower) -> None:
+    streams = Streams(follower)
     described: dict[int | str, dict[str, Any]] = {
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
     }
 
     @router.get("/events", response_class=StreamingResponse, responses=described)
-    async def events() -> StreamingResponse:
+    async def events(request: Request) -> StreamingResponse:
         """Say, as server-sent events, which tasks have changed; the stream ends after a while."""
-        return StreamingResponse(_changes(follower), media_type="text/event-stream")
-
-
-async def _changes(follower: Follower) -> AsyncIterator[str]:
-    number, _ = await asyncio.to_thread(follower.changed_since, -1, 0.0)
-    yield "retry: 1000\n\n"
-    for _ in range(5):  # a connection lives for a minute
-        number, tasks = await asyncio.to_thread(follower.changed_since, number, HEARTBEAT_SECONDS)
-        yield f"event: changed\ndata: {json.dumps(tasks)}\n\n" if tasks else ": nothing new\n\n"
+        known: Known = request.scope[CALLER]
+        streams.check(known.name)
+        return StreamingResponse(streams.changes(known.name), media_type="text/event-stream")
 
 
 def _health(api: FastAPI, store: Store) -> None:

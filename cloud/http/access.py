@@ -214,8 +214,8 @@ class Guard:
         if caller.role >= needed:
             return None
         if caller.role is Role.nobody:
-            return 401, f"a token of a {needed.name} is needed"
-        return 403, f"{caller.name} is a {caller.role.name}, and a {needed.name} is needed"
+            return 401, f"a token is needed, whose role is {needed.name} or above"
+        return 403, f"the role of {caller.name} is {caller.role.name}, and {needed.name} is needed"
 
     def _tell(self, scope: Scope, caller: Caller, code: int, why: str) -> None:
         who = f"{caller.name} at {address(scope)}"

@@ -18,6 +18,7 @@ from cloud.stack.supervisor import STACK, Supervisor
 from edgeloop.cli import console
 from edgeloop.cli.stopping import STOPPED
 from edgeloop.errors import TakenError
+from edgeloop.runtime.logs import one_line
 from edgeloop.runtime.ports import listens
 
 
@@ -82,9 +83,9 @@ class OutputLines:
         self._writing = threading.Lock()
 
     def write(self, name: str, line: str) -> None:
-        """Write a line of a part's."""
+        """Write a line of a part's; a broker's has what clients call themselves."""
         with self._writing:
-            sys.stdout.write(f"{name} | {line}\n")
+            sys.stdout.write(f"{name} | {one_line(line)}\n")
             sys.stdout.flush()
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from edge.agent import images
 from edgeloop.errors import EXIT_INPUT, ConfigError, ModelError, choose
 from edgeloop.runtime import onnx_graphs, pictures
+from edgeloop.runtime.logs import printable
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str]) -> int:
         text = json.dumps(found, indent=2, allow_nan=False)
     else:
         text = _table(predictions, model.class_names, options.top or 2)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
     return 0
 
 

@@ -6,8 +6,11 @@ the interpreter to other threads meanwhile, and a device need not install a fram
 
 import hmac
 import json
+import socket
+import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -22,6 +25,12 @@ from edgeloop.runtime.http_server import SILENT_SECONDS, LimitedServer, serving
 
 PREDICT, MODEL = "/v1/predict", "/v1/model"
 
+ROOM_SECONDS = 0.5
+"""For the connection that gives way to end."""
+
+LINGER_SECONDS, LINGER_BYTES = 2.0, 64 << 20
+"""For the rest of a body that is not taken, or its sender would not read why."""
+
 _JSON = "application/json"
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
@@ -31,6 +40,9 @@ _FULL = (
 
 class Server(LimitedServer):
     """Answers over HTTP.
+
+    Where all connections are taken, the one that has waited longest for a request, or for the rest
+    of one, gives way to a new one: whoever says nothing, or little by little, keeps nobody out.
 
     Args:
         answering: answers.
@@ -54,7 +66,40 @@ class Server(LimitedServer):
         token: str | None = None,
     ) -> None:
         self.answering, self.most_bytes, self.token = answering, most_bytes, token
+        self._waiting: dict[socket.socket, float] = {}  # for a request, since when
+        self._changing = threading.Lock()
         super().__init__(address, _Handler, setting="serve.port", at_once=at_once, full=_FULL)
+
+    def make_room(self) -> bool:
+        """End the connection that has waited longest; tell whether there is room then."""
+        with self._changing:
+            if not self._waiting:
+                return False
+            longest = min(self._waiting, key=lambda each: self._waiting[each])
+            del self._waiting[longest]
+        with suppress(OSError):
+            longest.shutdown(socket.SHUT_RDWR)
+        return self.room.acquire(timeout=ROOM_SECONDS)
+
+    def waits(self, connection: socket.socket) -> None:
+        """A connection has no request, or no whole one, from now on."""
+        with self._changing:
+            self._waiting[connection] = time.monotonic()
+
+    def has_request(self, connection: socket.socket) -> None:
+        """A connection's request is here."""
+        with self._changing:
+            self._waiting.pop(connection, None)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer one connection."""
+        self.waits(request)
+        super().process_request_thread(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """End a connection."""
+        self.has_request(request)
+        super().shutdown_request(request)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -64,6 +109,27 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: Server
     raw_requestline: bytes  # as the base class has it
+    _is_refused = False
+
+    def handle_one_request(self) -> None:
+        """Answer a request, if one comes."""
+        self.server.waits(self.connection)
+        super().handle_one_request()
+
+    def finish(self) -> None:
+        """Take the rest of a body that was refused: else its sender's system drops the answer."""
+        super().finish()
+        if not self._is_refused:
+            return
+        self.server.waits(self.connection)
+        left, until = LINGER_BYTES, time.monotonic() + LINGER_SECONDS
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            while left > 0 and (seconds := until - time.monotonic()) > 0:
+                self.connection.settimeout(seconds)
+                if not (taken := self.connection.recv(65536)):
+                    break
+                left -= len(taken)
 
     def parse_request(self) -> bool:
         """Read a request's head; answer one that is none."""
@@ -88,6 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer how the server is, and what it has counted."""
+        self.server.has_request(self.connection)
         path = self.path.partition("?")[0]
         if path == "/healthz":
             self._say(HTTPStatus.OK, b'{"alive": true}')
@@ -118,6 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
         if len(body) < length:
             self.close_connection = True
             return
+        self.server.has_request(self.connection)
         kind = self.fields.get("content-type", "")
         whole = WHOLE in parse_qs(urlsplit(self.path).query)
         self._answer(self.server.answering.answer(body, kind, "http", whole))
@@ -167,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
         """Say what is wrong; the body was not read, so that the connection ends."""
-        self.close_connection = True
+        self.close_connection = self._is_refused = True
         self.server.answering.measured.request("http", status, 0, 0.0)
         self._answer(problem(status, text))
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from edgeloop.cli import stopping, usage
 from edgeloop.errors import EdgeloopError
@@ -144,21 +145,26 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
-    shown = Table(title=title)
+    shown = Table(title=_literal(title))
     for column in columns:
-        shown.add_column(column, overflow="fold")
+        shown.add_column(_literal(column), overflow="fold")
     for row in rows:
-        shown.add_row(*(str(cell) for cell in row))
+        shown.add_row(*map(_literal, row))
     console.print(shown)
+
+
+def _literal(cell: object) -> Text:
+    """Return a cell as it is written: a peer's words are neither markup nor control characters."""
+    return Text(logs.one_line(str(cell)))
 
 
 def say(text: str) -> None:
     """Write a line to standard output."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(logs.printable(text) + "\n")
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
     """Write a line on how something goes to standard error."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(logs.printable(text) + "\n")
     sys.stderr.flush()

@@ -15,7 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 import edgeloop
 from edgeloop.cli import stopping
 from edgeloop.errors import EXIT_INPUT, EXIT_UNAVAILABLE, EdgeloopError, choose
-from edgeloop.runtime import modules
+from edgeloop.runtime import logs, modules
 
 GROUP = "edgeloop.commands"
 _NEEDS = {
@@ -149,5 +149,5 @@ def _say(text: str) -> int:
 
 
 def _fail(text: str, code: int = EXIT_INPUT) -> int:
-    sys.stderr.write(f"error: {text}\n")
+    sys.stderr.write(f"error: {logs.one_line(text)}\n")
     return code

@@ -9,6 +9,7 @@ import typer
 
 from edgeloop.errors import EXIT_INPUT, ConfigError, EdgeloopError, choose
 from edgeloop.runtime import wording
+from edgeloop.runtime.logs import one_line
 
 _KNOWN: Any = sys.modules[typer.BadParameter.__module__]  # click's, or the one within typer
 WRONG_USAGE: type[Exception] = _KNOWN.ClickException
@@ -28,7 +29,8 @@ def refuse(error: Any, program: str) -> int:
         sys.stderr.write(f"{error.message}\n")
     else:
         command = error.ctx.command_path if error.ctx is not None else program
-        sys.stderr.write(f"error: {ConfigError(*_describe(error, command))}\n")
+        text = one_line(str(ConfigError(*_describe(error, command))))
+        sys.stderr.write(f"error: {text}\n")
     return EXIT_INPUT
 
 

@@ -37,6 +37,10 @@ EXPIRY_SECONDS = 120
 LOOK_SECONDS = 5.0
 """For what the broker keeps to arrive."""
 
+FLIP_SECONDS = 5.0
+"""Between two contracts that differ because a device says now that it is newer, or older: who says
+so by turns cannot have all devices hear a contract each time."""
+
 MOST_LOOKED_AT = 16
 """Packets of one payload that are compared; more could push uploads out of the broker's queue, and
 are published again instead."""
@@ -69,7 +73,9 @@ class Announcer:
         self._trace: Notes = NONE
         self._over = False
         self._rarely = Timer(REMINDER_SECONDS, jitter=0.2, clock=clock)
+        self._flips = Timer(FLIP_SECONDS, first=0.0, clock=clock)
         self._found: dict[str, bytes] = {}
+        self._kept = b""  # the contract that the broker was told to keep
         self._certificate = connection.certificate_number
         self._filters: tuple[str, ...] = ()  # while the broker is looked at
         self._look_until = 0.0
@@ -97,6 +103,8 @@ class Announcer:
         held = self._opening is not None and self._opening.digest == digest and not renewed
         if renewed:
             self._publish_lasting()
+        elif self._kept:
+            self.keep_contract()
         if self._opening is None or not held:
             envelope = Envelope(self._contract.task, self._contract.run, round_number, SERVER)
             self._broadcast = wire.encode(envelope, broadcast, grown=grown)
@@ -119,10 +127,19 @@ class Announcer:
         self._publish_opening(self._opening)
         return 0 if held else size
 
-    def admitted(self) -> None:
-        """Say the contract again, where it must list whoever is in the run since now."""
-        if not self._roster.all_grow():
+    def keep_contract(self) -> None:
+        """Have the broker keep the contract as it is to be now, if it keeps another one.
+
+        It lists whoever was admitted while a device knows no patterns, and has the patterns once
+        all know them: who connects later has nothing else to go by.
+        """
+        if self._contract_text() != self._kept:
             self._publish_contract()
+
+    def heard(self) -> None:
+        """A device says now that it understands more than before, or less."""
+        if self._flips.due():  # else the next round, or reminder, sees to it
+            self.keep_contract()
 
     def end(self) -> None:
         """Say that the run is over: no answer is waited for."""
@@ -166,6 +183,7 @@ class Announcer:
             if 2 * listed > len(text):
                 remedy += '; or name its devices by patterns: admit = ["press-*"] in [cohort]'
             raise ForbiddenError(error.field, error.problem, remedy) from error
+        self._kept = text
 
     def remind(self, missing: Collection[str]) -> None:
         """Announce the round once more to those who are there; whoever is away hears of it later.
@@ -176,8 +194,9 @@ class Announcer:
         if self._connection.refusals() or self._is_renewed():
             self.announce()
             return
+        self.keep_contract()
         task, opening = self._contract.task, self._opening
-        self._connection.publish(contract_topic(task), self._contract_text(), expiry=EXPIRY_SECONDS)
+        self._connection.publish(contract_topic(task), self._kept, expiry=EXPIRY_SECONDS)
         if opening is None:
             return
         rarely = self._rarely.due()

@@ -77,12 +77,13 @@ class PacketReader:
         self.roster.admit([device])
         if gathering.may_grow:
             gathering.invite(device)
-        self.announcer.admitted()
+        self.announcer.keep_contract()
         self.observe(DeviceMessage(device, joined=True))
 
     def _read_presence(self, device: str, arrival: Arrival) -> DeviceMessage:
         """Note whether a device is there, what it is doing, and whether it leaves the run."""
-        self.roster.hear(device, arrival)
+        if self.roster.hear(device, arrival):
+            self.announcer.heard()
         if self.roster.is_fought_over(device) and self._is_new(f"fight {device}", LOG_LINES):
             text = "device %s: %s; stop one, or give it another name"
             log.warning(text, device, FOUGHT_OVER, extra={"device": device})

@@ -112,26 +112,31 @@ class Roster:
         """Yield who can answer."""
         return (name for name in self._known if self[name].can_answer)
 
-    def hear(self, device: str, arrival: Arrival) -> None:
-        """Take a device's presence; nothing is kept of a stranger's."""
+    def hear(self, device: str, arrival: Arrival) -> bool:
+        """Take a device's presence; tell whether it understands more than before, or less.
+
+        Nothing is kept of a stranger's.
+        """
         before = self._known.get(device)
         if before is None:
-            return
+            return False
         online, now, notes = arrival.payload == b"online", self._clock(), arrival.notes
         if not online:
             self._known[device] = replace(before, online=False, heard=now)
-            return
+            return False
         processes, is_back = _with_process(before.processes, notes.get(PROCESS, ""))
+        grows = wire.grows(notes)
         self._known[device] = Standing(
             name=device,
             online=True,
             processes=processes,
             fought=(*before.fought, now)[-FIGHTS:] if is_back else before.fought,
             speaks=wire.speaks(notes),
-            grows=wire.grows(notes),
+            grows=grows,
             presence=presence_of(notes),
             heard=now,
         )
+        return grows != before.grows
 
     def heard_of(self, device: str) -> None:
         """A device has sent something."""

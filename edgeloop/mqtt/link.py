@@ -26,6 +26,10 @@ from edgeloop.runtime.pace import Backoff
 
 log = logging.getLogger(__name__)
 
+UNSPECIFIED = 0x80
+WORDLESS = "it ended the connection without a word"
+"""For paho's "Unspecified error", which tells a person nothing."""
+
 
 class Listeners(NamedTuple):
     """Who hears of a link, on the network thread.
@@ -253,7 +257,8 @@ class Link:
         self._backoff.lost(lasted, taken)
         pause = self._schedule_reconnect()
         address = self._broker.address
-        self._trouble = self._error(f"was lost: {reason}", SEE_ITS_LOG)
+        said = WORDLESS if reason.value == UNSPECIFIED and not explained else str(reason)
+        self._trouble = self._error(f"was lost: {said}", SEE_ITS_LOG)
         # Not every broker says who took the session: Mosquitto 2.0 just closes, again and again.
         if taken or self._backoff.unsteady:
             why, check = self._unsteady(taken)
@@ -261,14 +266,14 @@ class Link:
                 "lost the broker %s (%s), %d times after a short while: %s; trying again in %s; %s"
             )
             seconds = f"{pause:.0f} s"
-            log.warning(text, address, reason, self._backoff.brief, why, seconds, check)
+            log.warning(text, address, said, self._backoff.brief, why, seconds, check)
             return
         remedy = ""
         if explained:
             other_server = getattr(properties, "ServerReference", None)
             remedy = f"; {reason_for(reason.value, other_server).remedy}"
         text = "lost the broker %s (%s) after %.0f s; trying again in %.0f s%s"
-        log.warning(text, address, reason, lasted, pause, remedy)
+        log.warning(text, address, said, lasted, pause, remedy)
 
     def _unsteady(self, taken: bool) -> tuple[str, str]:
         """Say why connections do not last, as far as broker and presence tell, and what to do."""

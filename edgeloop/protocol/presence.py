@@ -15,6 +15,7 @@ from edgeloop.protocol import wire
 from edgeloop.protocol.growing import Growing
 from edgeloop.protocol.task import Name
 from edgeloop.protocol.wire import OWN_NOTES
+from edgeloop.runtime.logs import one_line
 
 NOTE = "presence"
 """The user property."""
@@ -67,8 +68,13 @@ def notes_of(presence: Presence) -> Mapping[str, str]:
 
 
 def presence_of(notes: Mapping[str, str]) -> Presence | None:
-    """Return what a device says it is doing; None if it says nothing that can be read."""
+    """Return what a device says it is doing; None if it says nothing that can be read.
+
+    Its control characters are escapes then: it is shown to people, in logs, tables and pages.
+    """
     try:
-        return Presence.model_validate_json(notes[NOTE])
+        found = Presence.model_validate_json(notes[NOTE])
     except (KeyError, ValidationError):
         return None
+    shown = ("state", "reason", "version")
+    return found.model_copy(update={name: one_line(getattr(found, name)) for name in shown})

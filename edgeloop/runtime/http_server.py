@@ -42,7 +42,7 @@ class LimitedServer(ThreadingHTTPServer):
         at_once: int,
         full: bytes = b"",
     ) -> None:
-        self._room, self._full = threading.BoundedSemaphore(at_once), full
+        self.room, self._full = threading.BoundedSemaphore(at_once), full
         try:
             super().__init__(address, handler)
         except (OSError, OverflowError) as error:
@@ -51,19 +51,23 @@ class LimitedServer(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread of its own, if there is room."""
-        if not self._room.acquire(blocking=False):
+        if not self.room.acquire(blocking=False) and not self.make_room():
             if self._full:
                 request.send(self._full)
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
 
+    def make_room(self) -> bool:
+        """End a connection for a new one; tell whether there is room then. This one ends none."""
+        return False
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer one connection."""
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._room.release()
+            self.room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a client that goes away is none of our errors."""

@@ -49,6 +49,13 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def printable(text: str) -> str:
+    """Return lines, with each control character within them as an escape that JSON has, too."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in "\n\t" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
 class Plain(logging.Formatter):
     """A record as one line for a person, and its error below."""
 

@@ -1,10 +1,12 @@
+import json
 from collections.abc import Callable
 from typing import Annotated, Literal
 
 import pytest
 import typer
 
-from edgeloop.cli import console
+from cloud.stack.command import OutputLines
+from edgeloop.cli import console, main
 from edgeloop.errors import GeneratorError
 
 
@@ -104,3 +106,44 @@ def test_a_stop_and_bad_input_reach_the_caller(word: str, error: type[BaseExcept
 def test_notes_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     console.note("working")
     assert capsys.readouterr().err == "working\n"
+
+
+HOSTILE = "\x1b[31mred\x1b[0m\r\x9b1m \u202e[/ok] [link=http://evil]x[/link]"
+
+
+def test_a_table_shows_a_peers_words_as_they_are_and_obeys_none(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Neither the terminal nor rich does what a device's reason or a class's name says."""
+    console.table(HOSTILE, (HOSTILE,), [(HOSTILE,), ("[/]",)])
+    shown = capsys.readouterr().out
+    assert shown.count("[/ok] [link=http://evil]x[/link]") == 3
+    assert r"\x1b[31mred" in shown
+    assert all(line.isprintable() for line in shown.splitlines())
+
+
+def test_an_error_is_one_line_whatever_it_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["report", f"{HOSTILE}\nno"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+    assert r"red\x1b[0m" in line
+
+
+def test_a_stack_shows_what_clients_call_themselves_on_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    OutputLines().write("broker", f"New client connected as {HOSTILE}")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.isprintable()
+
+
+def test_lines_obey_no_peer_and_stay_json(capsys: pytest.CaptureFixture[str]) -> None:
+    words = json.dumps({"reason": HOSTILE}, ensure_ascii=False)
+    console.say(f"a\tb\n{words}")
+    console.note(HOSTILE)
+    shown = capsys.readouterr()
+    assert shown.out.startswith("a\tb\n")
+    assert json.loads(shown.out.splitlines()[1]) == {"reason": HOSTILE}
+    lines = [*shown.out.splitlines()[1:], *shown.err.splitlines()]
+    assert all(line.isprintable() for line in lines)
+    assert len(lines) == 2

@@ -59,7 +59,10 @@ def test_with_tokens_all_but_health_is_shut(
             assert pages.get(path).status_code == 200
         assert pages.get("/status", headers=mine).json()["task"] == "cats"
         assert pages.get("/metrics", headers=mine).status_code == 200
-    assert "refused GET /status of - at 127.0.0.1: a token of a viewer is needed" in caplog.text
+    assert (
+        "refused GET /status of - at 127.0.0.1: a token is needed, whose role is viewer or above"
+        in caplog.text
+    )
     assert token not in caplog.text
 
 

@@ -1,5 +1,6 @@
 """Who is there and what they do, as the aggregator knows it."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,8 @@ from cloud.aggregator import waiting
 from edgeloop.cohorts.events import OpenRound
 from edgeloop.cohorts.roster import FIGHT_SECONDS, FOUGHT_OVER, KINDS, SILENT_SECONDS, Roster
 from edgeloop.mqtt.connection import Arrival
-from edgeloop.protocol.presence import Presence, notes_of
+from edgeloop.protocol import wire
+from edgeloop.protocol.presence import NOTE, Presence, notes_of, presence_of
 from edgeloop.protocol.wire import GROWS
 
 WALL = 1.8e9
@@ -162,3 +164,16 @@ def test_two_processes_with_one_name(roster: Roster, clock: Clock) -> None:
     clock.now += FIGHT_SECONDS
     assert not roster.is_fought_over("a")
     assert not roster.is_fought_over("nobody")
+
+
+def test_what_a_device_says_of_itself_obeys_nobodys_terminal() -> None:
+    words = {
+        "state": "wait\x1b[2J",
+        "reason": "\x1b[31m\nERROR all is lost\u202e",
+        "version": "\x9b1m",
+    }
+    notes = {**wire.OWN_NOTES, NOTE: json.dumps(words)}
+    found = presence_of(notes)
+    assert found is not None
+    assert found.reason == r"\x1b[31m\nERROR all is lost\u202e"
+    assert (found.state, found.version) == (r"wait\x1b[2J", r"\x9b1m")

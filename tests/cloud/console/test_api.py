@@ -1,11 +1,15 @@
 """The server's API over HTTP: what aggregators say, by roles, in parts; problems in words."""
 
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
+from cloud.console.live import MOST_OF_CALLER
+from cloud.http.connections import MAX_CONNECTIONS
 from tests.cloud.console.serving import Running, console, console_of, status
 
 API = "/api/v1"
@@ -107,6 +111,31 @@ def test_events_say_whose_round_has_closed(tmp_path: Path) -> None:
             stands[0] = status("doors", 2)
             assert 'data: ["doors"]' in lines
     assert stands[0].round == 2
+
+
+def test_whoever_listens_often_keeps_nobody_out(tmp_path: Path) -> None:
+    """A viewer with as many streams as a service has connections, and others while they last."""
+    with console_of(tmp_path, lambda: status("doors")) as running, ExitStack() as stack:
+        running.wait(f"{API}/tasks", lambda page: bool(page["items"]))
+        codes, parts = Counter[int](), list[Iterator[bytes]]()
+        limits = httpx.Limits(max_connections=None)
+        client = stack.enter_context(httpx.Client(timeout=30, limits=limits))
+        for _ in range(MAX_CONNECTIONS + 5):
+            headers = {"authorization": f"Bearer {running.tokens['viewer']}"}
+            url = f"{running.url}{API}/events"
+            answer = stack.enter_context(client.stream("GET", url, headers=headers))
+            codes[answer.status_code] += 1
+            if answer.status_code == 200:
+                parts.append(answer.iter_raw())  # without it the stream is closed
+                next(parts[-1])
+            else:
+                assert answer.read()
+                assert answer.json()["remedy"] == "close some; each ends after a minute"
+        assert codes == {200: MOST_OF_CALLER, 503: MAX_CONNECTIONS + 5 - MOST_OF_CALLER}
+        assert running.ask(f"{API}/tasks", "operator").status_code == 200
+        headers = {"authorization": f"Bearer {running.tokens['operator']}"}
+        with client.stream("GET", f"{running.url}{API}/events", headers=headers) as other:
+            assert other.status_code == 200
 
 
 def test_what_was_known_is_there_after_a_restart(tmp_path: Path) -> None:

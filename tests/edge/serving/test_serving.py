@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,8 @@ with stopping.terminable():
 """The command, whatever is installed."""
 
 LOAD, SWAPS = 4, 10
+
+HALF = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf"
 
 
 def write(path: Path, seed: int, shape: tuple[int, ...] = SHAPE) -> Path:
@@ -204,6 +206,46 @@ def test_a_client_that_says_half_costs_nothing(one: Served) -> None:
     with socket.create_connection(("127.0.0.1", int(one.url.rpartition(":")[2]))) as half:
         half.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
         assert one.ask(picture()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"PUT /v1/predict HTTP/1.1", 501),
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1", 414),
+        (b"\0\0\0", 400),
+        (b"GET /healthz HTTP/1.1\r\n" + b"\r\n".join(b"x%d: y" % n for n in range(200)), 431),
+    ],
+)
+def test_what_is_no_request_is_refused_in_the_same_form(
+    one: Served, line: bytes, code: int
+) -> None:
+    host, port = one.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        client.sendall(line + b"\r\nHost: x\r\n\r\n")
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % code)
+    assert b"Python" not in head
+    assert json.loads(body)["error"]
+
+
+def test_who_sends_too_much_reads_that_it_was_too_much(one: Served) -> None:
+    """Before it has sent all of it: the answer must not be lost with what nobody reads."""
+    answer = one.ask(b"\0" * (17 << 20))
+    assert answer.status_code == 413
+    assert "1048576 bytes are the most" in answer.json()["error"]
+
+
+def test_who_says_little_by_little_keeps_nobody_out(tmp_path: Path) -> None:
+    write(tmp_path / "device" / "model.onnx", 1)
+    with served(tmp_path / "device", table="connections = 3") as found, ExitStack() as stack:
+        wait_until(found.ready)
+        host, port = found.url.removeprefix("http://").split(":")
+        for part in (b"", b"POST /v1/predict HTTP/1.1\r\n", HALF) * 3:
+            silent = stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            silent.sendall(part)
+        assert found.ask(picture()).status_code == 200
 
 
 def test_metrics_count_what_was_answered(one: Served) -> None:
