@@ -256,7 +256,9 @@ def _images(files: Sequence[_File]) -> Iterator[tuple[str, bytes]]:
         for row, cell in enumerate(_cells(file, column)):
             content = cell.get("bytes") if isinstance(cell, dict) else cell
             if not isinstance(content, bytes):
-                remedy = "store the image's own bytes, not a path or an array"
+                remedy = (
+                    "store the image's own bytes, not a path; give arrays in Python: docs/python.md"
+                )
                 raise DataError(f"{file.path}: row {row}", f"`{column}` holds no bytes", remedy)
             yield f"{file.path}: row {row}", content
 

@@ -206,7 +206,9 @@ def _share_sizes(
         return np.full(sharers - 1, int(mean))
     low = int(max(mean / 10, partition.least(len(labels)) / classes))
     if low >= int(mean):
-        problem = f"class {label} has {held} samples for {sharers} clients, and shares are drawn"
+        problem = (
+            f"class {label} has too few samples ({held}) for {sharers} clients: shares are drawn"
+        )
         remedy = "use fewer clients, fewer classes per client, or balanced shares"
         raise DataError("clients", f"{problem} from more than {low} for each", remedy)
     return np.asarray(draw.randint(low, int(mean), sharers - 1), np.int64)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from edgeloop.errors import DataError
 log = logging.getLogger(__name__)
 
 KINDS = (".csv", ".tsv", ".jsonl")
+_SMALLEST, _BRIGHTEST = 64, 255  # pixels of an image, and their largest value
 _FEWEST = 8  # columns that count: a row of a few numbers may do so by chance
 _DEEPEST = 4
 """Folders within folders in which the images of a table are looked for."""
@@ -140,6 +142,10 @@ def _heading(path: Path) -> list[str]:
     if path.suffix.lower() == ".jsonl":
         return list(dict.fromkeys(name for row in _json_lines(path) for name in row))
     names = [name.strip() for name in tables.heading(path)]
+    if _is_drawn(names):
+        what = "the first of its %d columns is read as labels, the others as pixels"
+        log.warning(f"%s: has no heading: {what}", path, len(names))
+        return [columns.LABELS[0], *(f"pixel{place}" for place in range(len(names) - 1))]
     if not names:
         raise DataError(str(path), "is empty", "give it a heading, and a sample a row")
     numerals = [name for name in names if _is_numeral(name)]
@@ -150,7 +156,7 @@ def _heading(path: Path) -> list[str]:
 
 
 def _table(path: Path, names: list[str], label: str) -> Table:
-    rows = _json_lines(path) if path.suffix.lower() == ".jsonl" else tables.rows(path)
+    rows = _json_lines(path) if path.suffix.lower() == ".jsonl" else _rows(path, names)
     full = [{name: row.get(name, "") for name in names} for row in rows]
     kept = [row for row in full if row[label].strip()]
     if len(kept) < len(rows):
@@ -159,6 +165,18 @@ def _table(path: Path, names: list[str], label: str) -> Table:
     if not kept:
         raise DataError(str(path), f"no row has a `{label}`", "give it labels, or remove it")
     return Table(path, names, label, kept)
+
+
+def _rows(path: Path, names: Sequence[str]) -> list[Row]:
+    headless = _is_drawn(tables.heading(path))
+    return tables.rows(path, names if headless else ())
+
+
+def _is_drawn(row: Sequence[str]) -> bool:
+    """Return whether a row is a label and the bytes of a square image, as MNIST's CSV has them."""
+    side = math.isqrt(max(len(row) - 1, 0))
+    whole = side * side == len(row) - 1 >= _SMALLEST and all(map(str.isdecimal, row))
+    return whole and not _counts(row) and max(map(int, row)) <= _BRIGHTEST
 
 
 def _json_lines(path: Path) -> list[Row]:

@@ -242,6 +242,14 @@ def test_a_heading_that_counts_its_columns(tmp_path: Path) -> None:
     assert read(table(tmp_path / "a.csv", heading, *rows)).shape == (1, 8, 8)
 
 
+def test_mnist_without_a_heading(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [",".join([str(n), *[str(200 + n)] * 64]) for n in (3, 0, 3)]
+    pool = read(table(tmp_path / "mnist_train.csv", *rows))
+    assert (pool.class_names, pool.labels.tolist()) == (("0", "3"), [1, 0, 1])
+    assert pool.inputs[:, 0, 0, 0].tolist() == [203, 200, 203]
+    assert "has no heading: the first of its 65 columns is read as labels" in said(caplog)
+
+
 def test_har_as_the_archive_unpacks(tmp_path: Path) -> None:
     base = tmp_path / "human+activity+recognition" / "UCI HAR Dataset"
     for part in ("train", "test"):
