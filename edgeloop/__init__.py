@@ -43,6 +43,8 @@ def __getattr__(name: str) -> Any:
     """Return `__version__`, which the installed distribution says, or what a person calls."""
     if name in _PLACES:
         return _called(name)
+    if name == "errors":
+        return import_module("edgeloop.errors")
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import version

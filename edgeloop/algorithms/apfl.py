@@ -37,6 +37,7 @@ from edgeloop.knowledge import weights
 from edgeloop.knowledge.weight_algorithm import weight_algorithm
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
+from edgeloop.training import losses
 from edgeloop.training.sgd import cross_entropy
 
 INFO = AlgorithmInfo(
@@ -149,9 +150,12 @@ def as_buffers(tensors: Sequence[Tensor]) -> nn.ParameterList:
     return nn.ParameterList([nn.Parameter(tensor, requires_grad=False) for tensor in tensors])
 
 
-def gradients(model: SplitModel, batch: Batch) -> tuple[Tensor, ...]:
-    """Return the loss's gradient, one tensor for each parameter."""
-    return torch.autograd.grad(cross_entropy(model, batch), model.own())
+def gradients(model: SplitModel, batch: Batch, noted: bool = False) -> tuple[Tensor, ...]:
+    """Return the loss's gradient, one tensor for each parameter; the loss is noted if wanted."""
+    loss = cross_entropy(model, batch)
+    if noted:
+        losses.note(loss)
+    return torch.autograd.grad(loss, model.own())
 
 
 @torch.no_grad()
@@ -190,7 +194,7 @@ def released_step(model: SplitModel, batch: Batch, lr: float) -> None:
     kept = client_state(model)
     of_w = gradients(kept.shared, batch)
     sgd_step(kept.shared.own(), of_w, lr)
-    of_v = gradients(model, batch)
+    of_v = gradients(model, batch, noted=True)
     sgd_step(kept.local, of_v, lr)
     alpha = kept.alpha
     blended = [alpha * v + (1 - alpha) * w for v, w in zip(of_v, of_w, strict=True)]
@@ -201,7 +205,7 @@ def released_step(model: SplitModel, batch: Batch, lr: float) -> None:
 def paper_step(model: SplitModel, batch: Batch, lr: float) -> None:
     """Take the paper's step in place: w, v and alpha, all from what was before, then mix again."""
     kept = client_state(model)
-    of_w, of_mixture = gradients(kept.shared, batch), gradients(model, batch)
+    of_w, of_mixture = gradients(kept.shared, batch), gradients(model, batch, noted=True)
     along = alpha_gradient(kept.local, kept.shared.own(), of_mixture)
     sgd_step(kept.shared.own(), of_w, lr)
     sgd_step(kept.local, of_mixture, lr * kept.alpha)

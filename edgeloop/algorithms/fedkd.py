@@ -35,6 +35,7 @@ from edgeloop.algorithm import Algorithm, AlgorithmInfo, Batches, Count, ModelCo
 from edgeloop.knowledge import low_rank, mutual_distillation, weights
 from edgeloop.models.split import SplitModel
 from edgeloop.seeds import drawing
+from edgeloop.training import losses
 from edgeloop.training.sgd import cross_entropy, descend
 
 INFO = AlgorithmInfo(
@@ -181,7 +182,9 @@ def train_mutually(model: SplitModel, batches: Batches, config: Config) -> None:
         for inputs, labels_B in batches.epoch(epoch):
             model.zero_grad()
             outputs = model(inputs), mentee(inputs)
-            mutual_distillation.adaptive_loss(*outputs, labels_B, projection.weight).backward()
+            loss = mutual_distillation.adaptive_loss(*outputs, labels_B, projection.weight)
+            loss.backward()
+            losses.note(loss)
             for group, rate in zip(groups, rates, strict=True):
                 clip_grad_norm_(group, config.clip)
                 descend(group, rate)

@@ -40,6 +40,7 @@ from edgeloop.knowledge import weights
 from edgeloop.knowledge.weight_algorithm import upload, weight_algorithm
 from edgeloop.knowledge.weights import Weights, WeightsUpload
 from edgeloop.models.split import SplitModel
+from edgeloop.training import losses
 from edgeloop.training.sgd import cross_entropy, train_sgd
 
 INFO = AlgorithmInfo(
@@ -127,7 +128,7 @@ def first_order_step(
     """
     before = [parameter.detach().clone() for parameter in model.own()]
     sgd_step(model.own(), gradients(model, first), lr)
-    ahead = gradients(model, second)
+    ahead = gradients(model, second, noted=True)
     with torch.no_grad():
         for parameter, old in zip(model.own(), before, strict=True):
             parameter.copy_(old)
@@ -151,13 +152,18 @@ def second_order_step(
         outputs: tuple[Tensor, Tensor] = functional_call(model, ahead, (inputs,))
         return outputs
 
-    gradient = torch.autograd.grad(cross_entropy(forward, second), model.own())
+    loss = cross_entropy(forward, second)
+    losses.note(loss)
+    gradient = torch.autograd.grad(loss, model.own())
     sgd_step(model.own(), gradient, outer_lr)
 
 
-def gradients(model: SplitModel, batch: Batch) -> tuple[Tensor, ...]:
-    """Return the loss's gradient, one tensor for each parameter."""
-    return torch.autograd.grad(cross_entropy(model, batch), model.own())
+def gradients(model: SplitModel, batch: Batch, noted: bool = False) -> tuple[Tensor, ...]:
+    """Return the loss's gradient, one tensor for each parameter; the loss is noted if wanted."""
+    loss = cross_entropy(model, batch)
+    if noted:
+        losses.note(loss)
+    return torch.autograd.grad(loss, model.own())
 
 
 @torch.no_grad()

@@ -64,7 +64,7 @@ def read_shard(path: Path, classes: int) -> Shard:
     """
     arrays = read_arrays(path, ("x", "y"))
     inputs, labels = to_inputs(path, arrays["x"]), whole_labels(str(path), arrays["y"])
-    check_shard(str(path), inputs, labels, classes)
+    check_shard(str(path), inputs, labels, classes, "num_classes")
     return Shard(inputs, labels)
 
 
@@ -75,12 +75,12 @@ def read_labels(path: Path, classes: int) -> Labels:
         DataError: see `read_arrays`; also unusable types or labels.
     """
     labels = whole_labels(str(path), read_arrays(path, ("y",))["y"])
-    check_labels(str(path), labels, classes)
+    check_labels(str(path), labels, classes, "num_classes")
     return labels
 
 
 def _members(path: Path, archive: zipfile.ZipFile, wanted: tuple[str, ...]) -> dict[str, Array]:
-    if "data.npy" in archive.namelist():
+    if "data.npy" in archive.namelist() and "data" not in wanted:
         body, _, dtype = _header(path, _read(path, archive, "data.npy"))
         if not dtype.hasobject:
             raise DataError(str(path), "`data` holds no pickled dict", "store `x` and `y` instead")

@@ -1,7 +1,8 @@
 """Reads one .npz file of images and labels by part, as MedMNIST and Keras publish them.
 
     train_images, train_labels, val_images, val_labels, test_images, test_labels    MedMNIST
-    x_train, y_train, x_test, y_test    Keras; x, y alone are one part
+    x_train, y_train, x_test, y_test    Keras; x, y (X, data, images, arr_0; labels, target, arr_1)
+                                        alone are one part
 
 Shape suffixes: N images, H and W pixels, C colours.
 """
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from edgeloop.data.archives import members, read_arrays, to_inputs
 from edgeloop.data.images import test_mask
 from edgeloop.data.labels import numbered, whole_labels
+from edgeloop.data.looks import log_looks
 from edgeloop.data.parts import PARTS
 from edgeloop.data.samples import Pool
 from edgeloop.errors import DataError
@@ -23,12 +25,21 @@ from edgeloop.errors import DataError
 log = logging.getLogger(__name__)
 
 _FORMS = ("{part}_images {part}_labels", "x_{part} y_{part}", "{part}_x {part}_y")
-_ONE = (("x", "y"), ("images", "labels"), ("data", "labels"), ("X", "Y"))
+_SAMPLES = ("x", "X", "images", "data", "arr_0")
+_LABELS = ("y", "Y", "labels", "label", "target", "targets", "arr_1")
 
 
 def matches(source: Path) -> bool:
-    """Return whether this is an .npz file with arrays of these names."""
-    return source.suffix == ".npz" and source.is_file() and bool(_pairs(source))
+    """Return whether this is an .npz file with arrays of these names, or a folder of one alone."""
+    return _file(source) is not None
+
+
+def _file(source: Path) -> Path | None:
+    """Return the file itself, or the only .npz file of a folder; None where it has no samples."""
+    files = [source] if source.is_file() else sorted(source.glob("*.npz"))
+    if len(files) != 1 or files[0].suffix != ".npz":
+        return None
+    return files[0] if _pairs(files[0]) else None
 
 
 def read(source: Path) -> Pool:
@@ -39,6 +50,7 @@ def read(source: Path) -> Pool:
     Raises:
         DataError: arrays that are malformed, or do not fit each other.
     """
+    source = _file(source) or source
     pairs = _pairs(source)
     left = sorted(set(members(source)) - {name for pair in pairs.values() for name in pair})
     if left:
@@ -55,7 +67,9 @@ def read(source: Path) -> Pool:
         labels.append(numbers)
         parts += [part] * len(numbers)
     found, names = numbered(str(source), "labels", np.concatenate(labels))
-    return Pool(np.concatenate(inputs), found, names, tested=test_mask(parts, set(parts)))
+    pooled = np.concatenate(inputs)
+    log_looks(str(source), pooled)
+    return Pool(pooled, found, names, tested=test_mask(parts, set(parts)))
 
 
 def _pairs(source: Path) -> dict[str, tuple[str, str]]:
@@ -66,7 +80,9 @@ def _pairs(source: Path) -> dict[str, tuple[str, str]]:
         found = {part: (x, y) for part, (x, y) in named.items() if {x, y} <= there}
         if found:
             return found
-    return next(({"": pair} for pair in _ONE if set(pair) <= there), {})
+    samples = [name for name in _SAMPLES if name in there]
+    labels = [name for name in _LABELS if name in there]
+    return {"": (samples[0], labels[0])} if samples and labels else {}
 
 
 def _channels_first(array: NDArray[Any]) -> NDArray[Any]:

@@ -4,7 +4,8 @@
     DOMAIN/CLASS/*.png                   DOMAIN/train/CLASS/*.png
 
 Folders are domains, whose classes are the folders within, where several of them hold no images but
-folders of the same names. One folder that holds all the others is gone through.
+folders of the same names. One folder that holds all the others is gone through; so is one called
+`images` or the like, beside folders without images. Links that lead back up are not followed.
 """
 
 import logging
@@ -70,11 +71,12 @@ class ClassLayout:
         root = self.folder
         while True:
             within = folders(root)
-            alone = len(within) == 1 and not image_files(root) and not part_of(within[0].name)
-            if not alone or image_files(within[0]) or not _holds_classes(within[0]):
+            holder = _holder(within)
+            alone = holder is not None and not image_files(root) and not part_of(holder.name)
+            if holder is None or not alone or image_files(holder) or not _holds_classes(holder):
                 return root
-            self._left.others(root, within)
-            root = within[0]
+            self._left.others(root, [holder], f"beside {holder.name}")
+            root = holder
 
     @cached_property
     def parts(self) -> list[Path]:
@@ -115,7 +117,10 @@ class ClassLayout:
         for place in _nested(folder):
             files = image_files(place)
             found = found or bool(files)
-            self._left.others(place, [*files, *folders(place)], "within a class")
+            within = folders(place)
+            self._left.others(place, [*files, *within], "within a class")
+            for each in filter(_leads_up, within):
+                self._left.folder(each, "that is a link to one above")
             yield from (Photo(file, folder.name, part, domain) for file in files)
         if not found:
             self._left.folder(folder, "without images")
@@ -155,6 +160,22 @@ def image_files(folder: Path) -> list[Path]:
     )
 
 
+def _holder(within: Sequence[Path]) -> Path | None:
+    """Return the folder that holds all others: the only one, or the only one with images.
+
+    CUB has `images` beside `attributes`, YOLO beside `labels`.
+    """
+    if len(within) == 1:
+        return within[0]
+    named = [each for each in within if each.name.lower() in CONTAINERS]
+    others = [each for each in within if each not in named]
+    return named[0] if len(named) == 1 and not any(map(_has_images, others)) else None
+
+
+def _has_images(folder: Path) -> bool:
+    return any(image_files(place) for place in _nested(folder))
+
+
 def _holds_classes(folder: Path) -> bool:
     """Return whether there are folders within, one of them with an image or folders."""
     return any(image_files(each) or folders(each) for each in folders(folder))
@@ -174,8 +195,14 @@ def _of_the_same_classes(within: Sequence[Path]) -> list[Path]:
 
 
 def _nested(folder: Path, depth: int = 0) -> Iterator[Path]:
-    """Yield a folder and the folders within it."""
+    """Yield a folder and the folders within it, but for links that lead back up."""
     yield folder
     if depth < _DEEPEST:
         for each in folders(folder):
-            yield from _nested(each, depth + 1)
+            if not _leads_up(each):
+                yield from _nested(each, depth + 1)
+
+
+def _leads_up(folder: Path) -> bool:
+    """Return whether a folder is a link to one that it lies in: going through would never end."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())

@@ -7,7 +7,8 @@ from edgeloop.errors import ConfigError, choose
 
 LABELS = (
     *("label", "fine_label", "labels", "class", "target", "category", "character", "digit"),
-    *("class_label", "class_name", "class_id", "label_id", "diagnosis", "species", "breed", "y"),
+    *("class_label", "class_name", "class_id", "label_id", "diagnosis", "species", "breed"),
+    *("activity", "emotion", "sentiment", "classid", "y"),
 )
 IMAGES = (
     *("image", "img", "images", "file_name", "filename", "file", "path", "filepath", "image_path"),

@@ -20,6 +20,8 @@ from edgeloop.errors import DataError
 
 log = logging.getLogger(__name__)
 
+_NAMED = 5  # classes, in a sentence
+
 
 class Federation(ABC):
     """The clients of one data set, numbered from 0.
@@ -70,6 +72,15 @@ class Federation(ABC):
     def fingerprint(self) -> str:
         """Return a SHA-256, in hex, that tells this division of this data set from any other."""
 
+    def check(self) -> None:
+        """Read every share, so that one that does not fit is found now.
+
+        Raises:
+            DataError: a share that cannot be read, or does not fit.
+        """
+        for client in range(len(self)):
+            self.shards(client)
+
     def client(self, client: int) -> ClientData:
         """Return what one client's model reads; float32 from here on.
 
@@ -93,6 +104,14 @@ class Federation(ABC):
     def absent_classes(self) -> tuple[int, ...]:
         """Classes of which no client has a sample (Flowers102, pathological: 100 and 101)."""
         return tuple(np.flatnonzero(self.label_counts().sum(axis=0) == 0).tolist())
+
+    def absent_sentence(self) -> str:
+        """Return which classes no client has a sample of; empty where each has its clients."""
+        absent = [self.class_names[label] for label in self.absent_classes]
+        if not absent:
+            return ""
+        listed = ", ".join(absent[:_NAMED]) + (", ..." if len(absent) > _NAMED else "")
+        return f"no client has a sample of {len(absent)} of {self.classes} classes: {listed}"
 
     @cached_property
     def _counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -230,6 +249,6 @@ def split(pool: Pool, partition: Partition) -> PooledFederation:
         *(divide(each, partition.train_fraction, draw) for each in shares), strict=True
     )
     federation = PooledFederation(pool, partition, train, test)
-    if federation.absent_classes:
-        log.warning("no client has a sample of the classes %s", federation.absent_classes)
+    if sentence := federation.absent_sentence():
+        log.warning("%s", sentence)
     return federation

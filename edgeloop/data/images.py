@@ -13,7 +13,9 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeloop.data import advice
 from edgeloop.data.class_layout import CONTAINERS, SUFFIXES, ClassLayout, Photo
+from edgeloop.data.labels import log_alike
 from edgeloop.data.parts import part_of
 from edgeloop.data.room import check_room
 from edgeloop.data.samples import Pool
@@ -208,6 +210,7 @@ def _domains(layout: ClassLayout, photos: Sequence[Photo]) -> NDArray[np.int64] 
 def _log_oddities(layout: ClassLayout, names: tuple[str, ...], present: Collection[str]) -> None:
     """Say what is legal and seldom meant."""
     folder = layout.folder
+    log_alike(str(folder), names)
     if len(names) == 1:
         log.warning("%s: has one class only, %s: each of its folders is one", folder, names[0])
     if present and "train" not in present:
@@ -246,8 +249,8 @@ def _photos(layout: ClassLayout) -> list[Photo]:
         return layout.photos
     left = str(layout.left)
     problem = f"unknown layout{left and ', with '}{left}"
-    remedy = "give it config.json, *.parquet, a CSV with labels, or one folder of images per class"
-    raise DataError(str(layout.folder), problem, remedy)
+    usual = "give it config.json, *.parquet, a CSV with labels, or one folder of images per class"
+    raise DataError(str(layout.folder), problem, advice.remedy(layout.folder) or usual)
 
 
 def _check_names(layout: ClassLayout) -> None:

@@ -1,6 +1,8 @@
 """Labels as files have them, made into numbers from 0."""
 
 import logging
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +60,8 @@ def numbered(name: str, column: str, cells: NDArray[Any]) -> tuple[Labels, tuple
     Raises:
         DataError: neither words nor whole numbers, a negative one, or more classes than may be.
     """
+    if not len(cells):
+        raise DataError(name, "has no samples", "give it at least one of each class")
     if cells.dtype.kind == "f" and np.isfinite(cells).all() and (cells == np.floor(cells)).all():
         cells = cells.astype(np.int64)
     if cells.dtype.kind == "b":
@@ -72,10 +76,23 @@ def numbered(name: str, column: str, cells: NDArray[Any]) -> tuple[Labels, tuple
         names, labels = [names[place] for place in order], np.argsort(order)[labels]
     elif cells.dtype.kind in "iu":
         _check_numbers(name, column, known)
+    else:
+        log_alike(name, names)
     if len(names) > MOST_CLASSES:
         problem = f"`{column}` has {len(names):,} classes, and {MOST_CLASSES:,} are the most"
         raise DataError(name, problem, "name the column of the classes")
     return labels.astype(np.int64), tuple(names)
+
+
+def log_alike(name: str, names: Sequence[str]) -> None:
+    """Say which classes differ in capitals or blanks alone: they are seldom meant to."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for each in names:
+        groups["".join(each.casefold().split())].append(each)
+    alike = [", ".join(group) for group in groups.values() if len(group) > 1]
+    if alike:
+        listed = "; ".join(alike[:_NAMED])
+        log.warning("%s: classes differ in capitals or blanks alone: %s", name, listed)
 
 
 def _check_numbers(name: str, column: str, known: NDArray[Any]) -> None:

@@ -11,18 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeloop.data import columns, parquet_files
+from edgeloop.data import columns, parquet_files, parquet_tables
 from edgeloop.data.columns import BY_NAME, Columns
 from edgeloop.data.dirichlet import Indices
 from edgeloop.data.images import Size, decode, optional, test_mask
 from edgeloop.data.labels import numbered
 from edgeloop.data.parts import part_in, rank
 from edgeloop.data.samples import Labels, Pool
+from edgeloop.data.table_files import Table
+from edgeloop.data.table_reading import read_rows
 from edgeloop.errors import DataError
 
 log = logging.getLogger(__name__)
 
 _BATCH = 512  # rows; bounds how many undecoded images are held
+_POINTER = b"version https://git-lfs"
 _NONE = -1  # what the hub writes where a label is not published
 
 
@@ -69,6 +72,20 @@ class _File:
         return self.required(columns.LABELS, self.asked.label, "ClassLabel", "--label-column")
 
     @property
+    def has_images(self) -> bool:
+        """Whether a column may hold images: by its name or its type; else they are a table."""
+        if self.column(columns.IMAGES[:3], None, "Image") is not None:
+            return True
+        shown = any(
+            str(kind).startswith(("struct", "binary", "large_binary")) for kind in self.types
+        )
+        return shown
+
+    @property
+    def types(self) -> list[Any]:
+        return list(self.opened.schema_arrow.types)
+
+    @property
     def image(self) -> str:
         return self.required(columns.IMAGES, self.asked.image, "Image", "--image-column")
 
@@ -80,6 +97,8 @@ def read_parquet(
     asked: Columns = BY_NAME,
 ) -> Pool:
     """Read one parquet file, or all of a folder: `train*`, then `val*`, `test*` and others.
+
+    Without a column of images it is a table of texts or numbers: see `read_table`.
 
     Columns: `image` (or `img`, or what the metadata call one), {bytes, path} or bytes; `label` (or
     `fine_label`, `labels`, ...), words or whole numbers; where present, `client`, `subject`,
@@ -107,6 +126,8 @@ def read_parquet(
     if not rows:
         raise DataError(str(source), "holds no rows", "give it at least one image")
     parquet_files.left_out(source, [file.path for file in found]).log_summary(source)
+    if not any(file.has_images for file in files) and asked.image is None:
+        return read_rows(source, list(map(_table, files)), size, asked)
     parts = _parts(files)
     cells = np.concatenate([_label_cells(file) for file in files])
     order = _order(source, files, parts, cells)
@@ -121,10 +142,21 @@ def read_parquet(
     return Pool(images_NCHW, labels, names, clients, test_mask(kept, set(kept)), unclear)
 
 
+def _table(file: _File) -> Table:
+    """Return a file of texts or numbers as a table."""
+    cells = {name: list(_cells(file, name)) for name in file.names}
+    return parquet_tables.table(file.path, cells, file.label, _class_names_in(file) or ())
+
+
 def _open(arrow: Any, path: Path, asked: Columns) -> _File:
     try:
         return _File(path, arrow.ParquetFile(path), asked)
     except (OSError, ValueError) as error:
+        with path.open("rb") as file:
+            pointer = file.read(len(_POINTER)) == _POINTER
+        if pointer:
+            problem = "is a pointer of Git LFS, and not the file"
+            raise DataError(str(path), problem, "fetch it: git lfs pull") from error
         raise DataError(str(path), f"no parquet file ({error})", "download it again") from error
 
 
@@ -138,7 +170,14 @@ def _parts(files: Sequence[_File]) -> list[str]:
 def _label_cells(file: _File) -> NDArray[Any]:
     """Return a file's labels as objects; one that is missing is -1."""
     cells = np.empty(file.rows, object)
-    cells[:] = [_NONE if cell is None else cell for cell in _cells(file, file.label)]
+    for row, cell in enumerate(_cells(file, file.label)):
+        if isinstance(cell, list):
+            if len(cell) != 1:
+                problem = f"`{file.label}` has {len(cell)} labels"
+                remedy = "choose a column with one label a row: --label-column"
+                raise DataError(f"{file.path}: row {row}", problem, remedy)
+            cell = cell[0]
+        cells[row] = _NONE if cell is None else cell
     return cells
 
 
@@ -217,7 +256,9 @@ def _images(files: Sequence[_File]) -> Iterator[tuple[str, bytes]]:
         for row, cell in enumerate(_cells(file, column)):
             content = cell.get("bytes") if isinstance(cell, dict) else cell
             if not isinstance(content, bytes):
-                remedy = "store the image's own bytes, not a path or an array"
+                remedy = (
+                    "store the image's own bytes, not a path; give arrays in Python: docs/python.md"
+                )
                 raise DataError(f"{file.path}: row {row}", f"`{column}` holds no bytes", remedy)
             yield f"{file.path}: row {row}", content
 

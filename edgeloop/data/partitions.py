@@ -200,14 +200,15 @@ def _share_sizes(
     partition: Partition, labels: Labels, label: int, sharers: int, classes: int, draw: RandomState
 ) -> NDArray[np.int64]:
     """Draw what every sharer of a class but the last gets; the last takes the remainder."""
-    mean = np.count_nonzero(labels == label) / sharers
-    if partition.balanced or sharers == 1:
+    held = np.count_nonzero(labels == label)
+    mean = held / sharers
+    if partition.balanced or sharers == 1 or not held:
         return np.full(sharers - 1, int(mean))
     low = int(max(mean / 10, partition.least(len(labels)) / classes))
     if low >= int(mean):
-        problem = f"class {label} has {mean:.1f} samples for each of its {sharers} clients"
-        remedy = "use fewer clients, fewer classes per client, or balanced shares"
-        raise DataError(
-            "clients", f"{problem}, and {low} or fewer are too few to draw from", remedy
+        problem = (
+            f"class {label} has too few samples ({held}) for {sharers} clients: shares are drawn"
         )
+        remedy = "use fewer clients, fewer classes per client, or balanced shares"
+        raise DataError("clients", f"{problem} from more than {low} for each", remedy)
     return np.asarray(draw.randint(low, int(mean), sharers - 1), np.int64)

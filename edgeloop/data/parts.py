@@ -6,8 +6,10 @@ import re
 PARTS = ("train", "val", "test")
 _WORDS = {
     **dict.fromkeys(("train", "training", "trainset"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validating", "dev", "eval"), "val"),
-    **dict.fromkeys(("test", "testing", "tests", "testset"), "test"),
+    **dict.fromkeys(
+        ("val", "valid", "validation", "validating", "dev", "eval", "publictest"), "val"
+    ),
+    **dict.fromkeys(("test", "testing", "tests", "testset", "privatetest"), "test"),
 }
 
 

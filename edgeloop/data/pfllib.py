@@ -19,6 +19,7 @@ import numpy as np
 from edgeloop.data.archives import read_labels, read_shard
 from edgeloop.data.client_files import CONFIG, FolderConfig, read_config
 from edgeloop.data.federation import Federation
+from edgeloop.data.looks import log_looks
 from edgeloop.data.samples import ClientShards, Labels, Pool, Shard, are_pixels
 from edgeloop.errors import ConfigError, DataError, choose
 
@@ -75,6 +76,16 @@ class FolderFederation(Federation):
         """
         return ClientShards(self._read("train", client), self._read("test", client))
 
+    def check(self) -> None:
+        """Read every client's files, and say which classes nobody has.
+
+        Raises:
+            DataError: a file that is missing, malformed or does not fit.
+        """
+        super().check()
+        if sentence := self.absent_sentence():
+            log.warning("%s: %s", self.folder, sentence)
+
     def labels(self, client: int) -> tuple[Labels, Labels]:
         """Read one client's labels; from files with members `x` and `y` no inputs."""
         self._check(client)
@@ -100,6 +111,7 @@ class FolderFederation(Federation):
             return Shard(np.zeros((0, *self._look()[0]), np.float32), shard.labels)
         shape = tuple(shard.inputs.shape[1:])
         if self._seen is None:
+            log_looks(str(path), shard.inputs)
             self._seen = _traits(shard)
         if shape != self._seen[0]:
             problem = f"inputs of shape {shape}, where another file has {self._seen[0]}"
@@ -122,6 +134,7 @@ class FolderFederation(Federation):
         for path in [each for each in paths if each.is_file()] or paths[:1]:
             shard = self._stored(path)
             if len(shard.labels):
+                log_looks(str(path), shard.inputs)
                 return _traits(shard)
         raise DataError(str(self.folder), "no client has a sample", "write the folder again")
 

@@ -75,7 +75,8 @@ class _Dtype:
 
     def __init__(self, code: str, align: object = False, copy: object = True) -> None:
         if code not in ("O", "O8") and not _NUMBER.fullmatch(code):
-            raise ValueError(f"dtype {code!r} is no plain number")
+            words = "; number the classes, or the words" if code[:1] in "USV" else ""
+            raise ValueError(f"dtype {code!r} is no plain number{words}")
         self.code = code
         self.order = "|"
 
@@ -163,7 +164,11 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) in _ADMITTED:
             return _ADMITTED[module, name]
         problem = f"its pickle asks for {module}.{name}, which is no part of a plain array"
-        raise DataError(self._name, problem, "do not open this file; get it from another source")
+        remedy = "do not open this file; get it from another source"
+        if module.partition(".")[0] in ("torch", "collections"):
+            problem = f"it holds torch tensors ({module}.{name}), and only plain arrays are read"
+            remedy = "if you made it, store x.numpy() and y.numpy() in their place"
+        raise DataError(self._name, problem, remedy)
 
 
 def _arrays(value: object) -> dict[str, Array]:

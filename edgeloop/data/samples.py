@@ -135,8 +135,14 @@ def are_pixels(inputs: Inputs) -> bool:
     return bool(inputs.size and inputs.min() >= -1 and inputs.max() <= 1)
 
 
-def check_labels(name: str, labels: Labels, classes: int) -> None:
+def check_labels(name: str, labels: Labels, classes: int, setting: str = "") -> None:
     """Check that labels (N,) of a source `name` lie in 0 ... classes - 1.
+
+    Args:
+        name: the source, for messages.
+        labels: (N,).
+        classes: how many there are.
+        setting: where a person has written how many, if one has.
 
     Raises:
         DataError: the first that does not.
@@ -145,11 +151,21 @@ def check_labels(name: str, labels: Labels, classes: int) -> None:
     if len(wrong):
         first = int(wrong[0])
         problem = f"sample {first} has label {labels[first]}, out of range for {classes} classes"
-        raise DataError(name, problem, f"number the labels from 0 to {classes - 1}")
+        remedy = f"number the labels from 0 to {classes - 1}"
+        if setting and labels[first] >= classes and classes < MOST_CLASSES:
+            remedy += f", or correct {setting} in config.json"
+        raise DataError(name, problem, remedy)
 
 
-def check_shard(name: str, inputs: Inputs, labels: Labels, classes: int) -> None:
+def check_shard(name: str, inputs: Inputs, labels: Labels, classes: int, setting: str = "") -> None:
     """Check the samples of a source `name`: inputs (N, *shape), labels (N,).
+
+    Args:
+        name: the source, for messages.
+        inputs: (N, *shape).
+        labels: (N,).
+        classes: how many there are.
+        setting: as of `check_labels`.
 
     Raises:
         DataError: lengths that differ, a label out of range, a value that is not finite.
@@ -157,7 +173,7 @@ def check_shard(name: str, inputs: Inputs, labels: Labels, classes: int) -> None
     if labels.ndim != 1 or len(inputs) != len(labels):
         problem = f"{len(inputs)} inputs for labels of shape {labels.shape}"
         raise DataError(name, problem, "give every input exactly one label")
-    check_labels(name, labels, classes)
+    check_labels(name, labels, classes, setting)
     if inputs.dtype != np.uint8 and not np.isfinite(inputs).all():
         finite = np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1)
         problem = f"sample {int(np.argmin(finite))} holds a value that is not finite"

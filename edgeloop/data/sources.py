@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from edgeloop.data import (
+    advice,
     arrays,
     cameras,
     catalogue,
@@ -202,7 +203,8 @@ def layout_of(source: str | Path, columns: Columns = BY_NAME) -> Source:
             log.warning("%s is taken for class folders: %s", path, problem)
         return FOLDERS
     problem = "; ".join(["unknown layout", *broken])
-    raise DataError(str(source), problem, "name a folder or a file that docs/data.md has")
+    usual = "name a folder or a file that docs/data.md has"
+    raise DataError(str(source), problem, advice.remedy(path) or usual)
 
 
 def _named(source: str | Path) -> Source | None:

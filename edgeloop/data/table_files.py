@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from edgeloop.errors import DataError
 log = logging.getLogger(__name__)
 
 KINDS = (".csv", ".tsv", ".jsonl")
+_SMALLEST, _BRIGHTEST = 64, 255  # pixels of an image, and their largest value
+_FEWEST = 8  # columns that count: a row of a few numbers may do so by chance
 _DEEPEST = 4
 """Folders within folders in which the images of a table are looked for."""
 
@@ -52,10 +55,36 @@ def table_paths(source: Path) -> list[Path]:
 
 
 def matches(source: Path) -> bool:
-    """Return whether there are tables, and no folders of images that are classes."""
-    if not table_paths(source):
+    """Return whether there are tables, and no folders of images that are classes.
+
+    Folders that a table of the same images contradicts are none: `part_1`, `part_2`.
+    """
+    paths = table_paths(source)
+    if not paths:
         return False
-    return source.is_file() or not has_classes(source)
+    return source.is_file() or not has_classes(source) or any(_contradicts(source, paths))
+
+
+def _contradicts(source: Path, paths: Sequence[Path]) -> Iterator[bool]:
+    """Yield of each table whether it names most images, and says nothing of their folders."""
+    folder_of = {photo.path: photo.label for photo in ClassLayout(source).photos}
+    pictures = Pictures(source)
+    for path in paths:
+        if path.suffix.lower() != ".jsonl":
+            try:
+                named = [(row, pictures.named(row)) for row in tables.rows(path)]
+            except DataError:
+                continue  # it is no table
+            known = [(row, folder_of[file]) for row, file in named if file in folder_of]
+            most = len(known) > len(folder_of) / 2
+            yield most and not any(_tells(known, column) for column in known[0][0])
+
+
+def _tells(known: Sequence[tuple[Row, str]], column: str) -> bool:
+    """Return whether a column has one value for each folder, and each another."""
+    pairs = {(row[column], folder) for row, folder in known}
+    folders_there = {folder for _, folder in pairs}
+    return len(pairs) == len(folders_there) == len({value for value, _ in pairs}) > 1
 
 
 def has_classes(source: Path) -> bool:
@@ -98,12 +127,14 @@ def _label(names: Sequence[str], asked: Columns) -> str | None:
 
 
 def _no_labels(headings: dict[Path, list[str]], asked: Columns) -> DataError:
-    path, names = next(iter(headings.items()))
+    path, names = max(headings.items(), key=lambda each: len(each[1]))
     listed = ", ".join(name or "''" for name in names)[:300]
     if asked.label is not None:
         columns.find(names, (), asked.label, "label_column", str(path))
     problem = f"has no column of labels; the columns are {listed}"
-    remedy = "name it with --label-column; camera traps need `filename`, `y` and `location`"
+    remedy = "name it with --label-column; of a column for each class, make one of their names"
+    if path.name == "metadata.csv":
+        remedy += "; camera traps need `filename`, `y` and `location`"
     return DataError(str(path), problem, remedy)
 
 
@@ -111,21 +142,41 @@ def _heading(path: Path) -> list[str]:
     if path.suffix.lower() == ".jsonl":
         return list(dict.fromkeys(name for row in _json_lines(path) for name in row))
     names = [name.strip() for name in tables.heading(path)]
-    if names and all(_is_numeral(name) for name in names):
+    if _is_drawn(names):
+        what = "the first of its %d columns is read as labels, the others as pixels"
+        log.warning(f"%s: has no heading: {what}", path, len(names))
+        return [columns.LABELS[0], *(f"pixel{place}" for place in range(len(names) - 1))]
+    if not names:
+        raise DataError(str(path), "is empty", "give it a heading, and a sample a row")
+    numerals = [name for name in names if _is_numeral(name)]
+    if len(numerals) > len(names) / 2 and not _counts(numerals):
         problem = f"has no heading: its first row is {', '.join(names)[:60]}"
         raise DataError(str(path), problem, "write the columns' names above, one of them `label`")
     return names
 
 
 def _table(path: Path, names: list[str], label: str) -> Table:
-    rows = _json_lines(path) if path.suffix.lower() == ".jsonl" else tables.rows(path)
+    rows = _json_lines(path) if path.suffix.lower() == ".jsonl" else _rows(path, names)
     full = [{name: row.get(name, "") for name in names} for row in rows]
     kept = [row for row in full if row[label].strip()]
     if len(kept) < len(rows):
-        log.warning("%s: left out: %d rows without a label", path, len(rows) - len(kept))
+        few = len(rows) - len(kept)
+        log.warning("%s: left out: %d %s without a label", path, few, "row" if few == 1 else "rows")
     if not kept:
         raise DataError(str(path), f"no row has a `{label}`", "give it labels, or remove it")
     return Table(path, names, label, kept)
+
+
+def _rows(path: Path, names: Sequence[str]) -> list[Row]:
+    headless = _is_drawn(tables.heading(path))
+    return tables.rows(path, names if headless else ())
+
+
+def _is_drawn(row: Sequence[str]) -> bool:
+    """Return whether a row is a label and the bytes of a square image, as MNIST's CSV has them."""
+    side = math.isqrt(max(len(row) - 1, 0))
+    whole = side * side == len(row) - 1 >= _SMALLEST and all(map(str.isdecimal, row))
+    return whole and not _counts(row) and max(map(int, row)) <= _BRIGHTEST
 
 
 def _json_lines(path: Path) -> list[Row]:
@@ -142,6 +193,14 @@ def _json_lines(path: Path) -> list[Row]:
 
 def _text(value: object) -> str:
     return "" if value is None else str(value)
+
+
+def _counts(numerals: Sequence[str]) -> bool:
+    """Return whether numerals are a heading all the same: they count columns."""
+    first = numerals[0]
+    if len(numerals) < _FEWEST or not first.isdecimal():
+        return False
+    return list(numerals) == [str(int(first) + place) for place in range(len(numerals))]
 
 
 def _is_numeral(name: str) -> bool:
@@ -178,6 +237,13 @@ class Pictures:
     def names(self, cells: Sequence[str]) -> bool:
         """Return whether one of these cells names a file."""
         return any(cell in self._paths or Path(cell).name in self._names for cell in cells if cell)
+
+    def named(self, row: Row) -> Path | None:
+        """Return the one file that a row names in a column of files, or None."""
+        column = columns.find(list(row), columns.IMAGES, None, "", "")
+        cell = row[column].strip() if column else ""
+        found = self._names.get(Path(cell).name, []) if cell else []
+        return self._paths.get(Path(cell).as_posix()) or (found[0] if len(found) == 1 else None)
 
     def file(self, table: Table, number: int, cell: str) -> Path:
         """Return the file that a row names: its path from the folder or the table, or its name.

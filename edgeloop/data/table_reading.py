@@ -4,7 +4,8 @@
     train.csv, test.csv                             labels, and texts or numbers, a sample a row
 
 Which column is which their names tell, or `--label-column` and the like. Numbers whose columns are
-called after pixels, and that are a square of bytes, are images; texts become ids as AG News does.
+called after pixels, and that are a square of bytes, are images, and so is a cell that lists one's
+pixels; texts become ids as AG News does.
 
 Shape suffixes: N samples, F numbers.
 """
@@ -23,10 +24,11 @@ from numpy.typing import NDArray
 
 from edgeloop.data import columns
 from edgeloop.data.columns import BY_NAME, Columns
-from edgeloop.data.images import Size, content, decode, test_mask
+from edgeloop.data.images import FLOAT, Size, content, decode, test_mask
 from edgeloop.data.labels import numbered
 from edgeloop.data.news import token_ids, vocabulary, words
 from edgeloop.data.parts import part_in, part_of, rank
+from edgeloop.data.room import check_room
 from edgeloop.data.samples import Inputs, Pool
 from edgeloop.data.table_files import Pictures, Table, find, images_beside
 from edgeloop.errors import ConfigError, DataError
@@ -39,9 +41,11 @@ TEXTS = (
 )
 _PARTS = ("split", "subset", "part", "partition", "fold", "set", "usage")
 _NO_FEATURE = ("", "id", "index", "unnamed:_0", "image_id")
+_COUNTING = (*_NO_FEATURE[1:], "one_without_a_name")
 _PIXEL = re.compile(r"(pixel|px|p)?_?\d+(x\d+)?", re.IGNORECASE)
 _SMALLEST = 64
 """Numbers of the smallest image that a row may be."""
+_BRIGHTEST = 255
 
 
 def read_table(source: Path, size: Size = None, asked: Columns = BY_NAME) -> Pool:
@@ -60,7 +64,11 @@ def read_table(source: Path, size: Size = None, asked: Columns = BY_NAME) -> Poo
         DataError: no column of labels, or of samples; a file that no row can be found for; a row
             that does not fit.
     """
-    found = find(source, asked)
+    return read_rows(source, find(source, asked), size, asked)
+
+
+def read_rows(source: Path, found: Sequence[Table], size: Size, asked: Columns) -> Pool:
+    """Read tables whose rows are known; see `read_table`."""
     reading = _Reading(source, found, asked)
     inputs = reading.inputs(size)
     labels, names = numbered(reading.name, found[0].label, reading.labels)
@@ -174,16 +182,43 @@ class _Reading:
         features = [name for name in self.names if name not in used]
         features = [name for name in features if _plain(name) not in _NO_FEATURE]
         numbers = [name for name in features if _is_number(self.tables[0].rows[0][name])]
+        drawn = [name for name in features if _side(self.tables[0].rows[0][name])]
+        if len(drawn) == 1 and not numbers:
+            return self._drawn(drawn[0])
         if not numbers:
-            problem = "has no column of images that are there, of texts or of numbers"
-            remedy = f"name one with --image-column; the columns are {', '.join(self.names)[:300]}"
-            raise DataError(self.name, problem, remedy)
-        unread = [name for name in self.names if name not in {*used, *numbers}]
-        if unread:
-            listed = ", ".join(unread[:5]) + (", ..." if len(unread) > 5 else "")
-            log.warning("%s: left out: columns that are no numbers (%s)", self.name, listed)
+            raise self._no_samples(features)
+        self._log_unread([name for name in features if name not in numbers], "that are no numbers")
+        others = [name or "one without a name" for name in self.names if name not in used]
+        self._log_unread([name for name in others if _plain(name) in _COUNTING], "that count rows")
         values_NF = np.stack([self._column(name) for name in numbers], axis=1)
         return _as_images(numbers, values_NF)
+
+    def _drawn(self, name: str) -> Inputs:
+        """Return images (N, 1, H, W) from cells that have all pixels of one, as FER2013's have."""
+        cells = self.cells(name)
+        side = _side(cells[0])
+        for row, cell in enumerate(cells):
+            if _side(cell) != side or max(map(int, cell.split())) > _BRIGHTEST:
+                problem = f"`{name}` is no image of {side} x {side} bytes, as row 0 is"
+                raise DataError(self.where(row), problem, "repair it, or remove the row")
+        check_room(self.name, f"{len(cells)} images", len(cells) * side * side * FLOAT)
+        pixels = [np.array(cell.split(), np.uint8) for cell in cells]
+        return np.stack(pixels).reshape(-1, 1, side, side)
+
+    def _log_unread(self, names: Sequence[str], why: str) -> None:
+        if names:
+            listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            log.warning("%s: left out: columns %s (%s)", self.name, why, listed)
+
+    def _no_samples(self, features: Sequence[str]) -> DataError:
+        """Say why no column holds samples."""
+        first = self.tables[0].rows[0]
+        if any(_is_number(first[name].replace(",", ".", 1)) for name in features):
+            problem = "has decimal commas"
+            return DataError(self.name, problem, "write numbers with points, 1.5")
+        problem = "has no column of images that are there, of texts or of numbers"
+        remedy = f"name one with --image-column; the columns are {', '.join(self.names)[:300]}"
+        return DataError(self.name, problem, remedy)
 
     def _column(self, name: str) -> NDArray[np.float32]:
         cells = self.cells(name)
@@ -204,6 +239,14 @@ def _as_images(names: Sequence[str], values_NF: NDArray[np.float32]) -> Inputs:
     alike = side * side == len(names) >= _SMALLEST and all(map(_PIXEL.fullmatch, names))
     bytes_NF = values_NF.astype(np.uint8) if alike and _are_bytes(values_NF) else None
     return values_NF if bytes_NF is None else bytes_NF.reshape(-1, 1, side, side)
+
+
+def _side(cell: str) -> int:
+    """Return the side of the square image whose pixels a cell lists; 0 where it lists none."""
+    pixels = cell.split()
+    side = math.isqrt(len(pixels))
+    square = side * side == len(pixels) >= _SMALLEST
+    return side if square and all(map(str.isdecimal, pixels)) else 0
 
 
 def _are_bytes(values: NDArray[np.float32]) -> bool:

@@ -1,7 +1,7 @@
 """Reads tables of text: CSV with a heading, whatever mark divides its columns."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edgeloop.errors import DataError
@@ -37,12 +37,16 @@ def cells(path: Path) -> Iterator[list[str]]:
         raise DataError(str(path), f"no table ({error})", "write it as CSV in UTF-8") from error
 
 
-def rows(path: Path) -> list[Row]:
-    """Return a table's rows by the heading's names; what a row lacks is empty.
+def rows(path: Path, names: Sequence[str] = ()) -> list[Row]:
+    """Return a table's rows by the columns' names; what a row lacks is empty.
+
+    Args:
+        path: the table.
+        names: of the columns, where it has no heading; else its first row has them.
 
     Raises:
         DataError: see `cells`.
     """
     content = cells(path)
-    names = [name.strip() for name in next(content, [])]
+    names = names or [name.strip() for name in next(content, [])]
     return [dict(zip(names, [*row, *[""] * len(names)], strict=False)) for row in content]

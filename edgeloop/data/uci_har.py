@@ -28,7 +28,7 @@ _PARTS = ("train", "test")
 
 
 def matches(source: Path) -> bool:
-    """Return whether this folder, or one in it, has the windows."""
+    """Return whether this folder, or one in it, has the windows; also within the archive's name."""
     return _folder(source) is not None
 
 
@@ -49,7 +49,7 @@ def read(source: Path) -> Pool:
 
 
 def _folder(source: Path) -> Path | None:
-    places = (source, source / FOLDER)
+    places = [source, source / FOLDER, *sorted(source.glob(f"*/{FOLDER}"))]
     return next((each for each in places if (each / "train" / "y_train.txt").is_file()), None)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,11 +17,16 @@ from edgeloop import models
 from edgeloop.data import Pool, Source, hub
 from edgeloop.data.archives import to_inputs
 from edgeloop.data.labels import numbered
+from edgeloop.data.looks import log_looks
+from edgeloop.data.samples import check_shard
 from edgeloop.errors import ConfigError, DataError
 from edgeloop.runtime import plugins
 from edgeloop.runtime.plugins import Group
 
-_FORMS = "give a path, (x, y), (x, y, clients), a torch Dataset or a Hugging Face dataset"
+_FORMS = (
+    "give a path, (x, y), (x, y, clients), a torch Dataset, a Hugging Face dataset,"
+    " or (training, test)"
+)
 _NOT_A_LETTER = re.compile(r"[^a-z0-9]+")
 
 
@@ -136,16 +141,51 @@ def _splits_digest(data: Any) -> str:
 
 
 def _pool(data: Any, class_names: Sequence[str] | None) -> Pool:
+    if isinstance(data, tuple | list) and len(data) in (2, 3) and _are_parts(data):
+        read = [_pair(part) for part in data]
+        names = class_names or getattr(data[0], "classes", None)
+        x, y = (np.concatenate([pair[place] for pair in read]) for place in (0, 1))
+        return _arrays(x, y, None, names)
     if isinstance(data, tuple | list) and len(data) in (2, 3):
         x, y, *clients = data
         return _arrays(x, y, clients[0] if clients else None, class_names)
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        return _items(data, class_names)
-    raise ConfigError("data", f"is {type(data).__name__}, which is none", _FORMS)
+    if _is_dataset(data):
+        names = class_names or getattr(data, "classes", None)
+        return _arrays(*_pair(data), None, names)
+    forms = _FORMS
+    if hasattr(data, "dataset"):
+        forms = "give its dataset, loader.dataset: edgeloop makes the batches"
+    raise ConfigError("data", f"is {type(data).__name__}, which is none", forms)
 
 
-def _items(data: Any, class_names: Sequence[str] | None) -> Pool:
-    """Read a torch Dataset whole: pairs of an input and a label; what it draws, it draws once."""
+def _is_dataset(data: Any) -> bool:
+    """Return whether something can be read item by item, by numbers."""
+    readable = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    return readable and not isinstance(data, Mapping)
+
+
+def _are_parts(data: Sequence[Any]) -> bool:
+    """Return whether these are parts, training then test: torch Datasets, or pairs (x, y)."""
+    return all(_is_pair(part) or _is_torch_like(part) for part in data)
+
+
+def _is_torch_like(part: Any) -> bool:
+    plain = isinstance(part, tuple | list | str | np.ndarray) or hasattr(part, "shape")
+    return _is_dataset(part) and not plain
+
+
+def _is_pair(part: Any) -> bool:
+    """Return whether this is samples (N, ...) and labels (N,), and no row of numbers."""
+    if not isinstance(part, tuple | list) or len(part) != 2:
+        return False
+    sizes = [len(each) if hasattr(each, "__len__") else 0 for each in part]
+    return 0 < sizes[0] == sizes[1] and np.ndim(part[0][0]) >= 1 and np.ndim(part[1][0]) == 0
+
+
+def _pair(data: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return samples and labels; a torch Dataset is read whole: what it draws, it draws once."""
+    if _is_pair(data):
+        return _array(data[0]), _array(data[1])
     pairs = [data[number] for number in range(len(data))]
     if not pairs or not all(isinstance(each, tuple | list) and len(each) == 2 for each in pairs):
         raise ConfigError("data", f"{type(data).__name__} has no pairs of input and label", _FORMS)
@@ -153,8 +193,7 @@ def _items(data: Any, class_names: Sequence[str] | None) -> Pool:
     if len({each.shape for each in inputs}) > 1:
         problem = "its inputs have different shapes"
         raise DataError(type(data).__name__, problem, "resize them in its transform")
-    names = class_names or getattr(data, "classes", None)
-    return _arrays(np.stack(inputs), np.array([int(label) for _, label in pairs]), None, names)
+    return np.stack(inputs), np.array([int(label) for _, label in pairs])
 
 
 def _arrays(x: Any, y: Any, clients: Any = None, class_names: Sequence[str] | None = None) -> Pool:
@@ -163,10 +202,16 @@ def _arrays(x: Any, y: Any, clients: Any = None, class_names: Sequence[str] | No
     cells = cells[:, 0] if cells.ndim == 2 and cells.shape[1] == 1 else cells
     if cells.ndim != 1 or len(cells) != len(inputs):
         problem = f"{len(inputs)} inputs for labels of shape {cells.shape}"
-        raise DataError("data", problem, "give every input one label")
+        remedy = "give every input one label" + (
+            "; of one-hot rows, y.argmax(1)" * (cells.ndim == 2)
+        )
+        raise DataError("data", problem, remedy)
     labels, names = _labels(cells, class_names)
     owners = None if clients is None else np.unique(_array(clients), return_inverse=True)[1]
-    return Pool(to_inputs(Path("x"), inputs), labels, names, owners)
+    samples = to_inputs(Path("x"), inputs)
+    check_shard("data", samples, labels, len(names))
+    log_looks("data", samples)
+    return Pool(samples, labels, names, owners)
 
 
 def _labels(
@@ -175,6 +220,11 @@ def _labels(
     if class_names is not None and cells.dtype.kind in "iu":
         return cells.astype(np.int64), tuple(map(str, class_names))
     if cells.dtype.kind == "O":
+        missing = [place for place, cell in enumerate(cells) if cell is None or cell != cell]
+        if missing:
+            raise DataError(
+                "data", f"sample {missing[0]} has no label", "give it one, or remove it"
+            )
         cells = cells.astype(str)
     return numbered("data", "y", cells)
 

@@ -1,9 +1,10 @@
 """`edgeloop.simulate`: one experiment in one call."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeloop.errors import ConfigError
 from edgeloop.runtime import config, plugins
 from simulations.api import brought
 from simulations.api.brought import Brought
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     Model = str | type[nn.Module] | nn.Module | Callable[..., nn.Module]
     Optimizer = str | Callable[[Sequence[torch.Tensor], float], torch.optim.Optimizer]
     Augment = str | Callable[[torch.Tensor], torch.Tensor]
+
+
+_COMMAND_ONLY = {
+    "seeds": "call simulate once for each seed, and give edgeloop.compare the lists of runs",
+    "set": "give each hyperparameter as an argument: local_lr=0.1",
+    "sink": "give sinks=[...]",
+}
+"""Words that no argument has, and what has it."""
 
 
 def simulate(  # noqa: PLR0913 - keywords but three: what a run may be given as objects
@@ -68,6 +77,7 @@ def simulate(  # noqa: PLR0913 - keywords but three: what a run may be given as 
     Raises:
         InputError: if the settings, the data or the folder are wrong, or memory runs out.
     """
+    _check_words(settings)
     found = Brought()
     fields = RunSettings.model_fields
     options = {key: settings.pop(key) for key in list(settings) if key not in fields}
@@ -89,6 +99,17 @@ def simulate(  # noqa: PLR0913 - keywords but three: what a run may be given as 
     known = {key: value for key, value in table.items() if value is not None}
     read = config.parse(known, RunSettings, "simulate")
     return execute(read, None if out is None else Path(out), parse_sinks(sinks), shown=progress)
+
+
+def _check_words(settings: Mapping[str, Any]) -> None:
+    """Refuse words of the command that are no arguments here.
+
+    Raises:
+        ConfigError: the first one, and what to write instead.
+    """
+    for word, instead in _COMMAND_ONLY.items():
+        if word in settings:
+            raise ConfigError(word, "is an option of the command alone", instead)
 
 
 def _named(found: Brought, group: plugins.Group, given: Any) -> str | None:

@@ -148,7 +148,8 @@ class Run:
 
     def __repr__(self) -> str:
         rounds = len(self.summary["accuracy_by_round"]) - 1
-        return f"<Run {self.algorithm}: {rounds} rounds, accuracy {in_words(self.accuracy)}>"
+        counted = f"{rounds} round{'s' * (rounds != 1)}"
+        return f"<Run {self.algorithm}: {counted}, accuracy {in_words(self.accuracy)}>"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the numbers, the warnings and the picture."""

@@ -42,7 +42,11 @@ def show_pool(source: str, layout: str, pool: Pool, *, as_json: bool) -> None:
 
 
 def show_federation(source: str, federation: Federation, *, as_json: bool) -> None:
-    """Show a divided data set: what it is, and every client's samples by class."""
+    """Show a divided data set: what it is, and every client's samples by class.
+
+    The files of all clients are read, so that one that does not fit is found here.
+    """
+    federation.check()
     shares = rows(federation)
     columns = ("client", "train", "test", *federation.class_names)
     _show(source, federation_facts(federation), as_json, {"columns": columns, "rows": shares})

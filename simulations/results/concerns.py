@@ -16,8 +16,6 @@ from simulations.results.measurements import Row
 
 log = logging.getLogger(__name__)
 
-_NAMED = 5  # classes, in a sentence
-
 
 def log_all(sentences: Sequence[str]) -> None:
     """Log warnings, a line each."""
@@ -58,9 +56,8 @@ def _class_warnings(federation: Federation) -> list[str]:
     found = []
     if len(present) == 1:
         found.append(f"all samples are of one class, {present[0]}: there is nothing to tell apart")
-    if absent := [name for name, count in zip(names, held, strict=True) if not count]:
-        listed = ", ".join(absent[:_NAMED]) + (", ..." if len(absent) > _NAMED else "")
-        found.append(f"no client has a sample of {len(absent)} of {len(names)} classes: {listed}")
+    if sentence := federation.absent_sentence():
+        found.append(sentence)
     return found
 
 

@@ -15,12 +15,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import edgeloop
 from edgeloop import models
 from edgeloop.cli.main import main
 from edgeloop.data import Partition
 from edgeloop.errors import ConfigError, DataError, InputError, ModelError, RunError
+from simulations.api.brought import data_name
 
 ROOT = Path(__file__).parents[2]
 COUNTED = 25
@@ -177,6 +179,24 @@ def test_every_form_of_data_is_the_same_data() -> None:
     ]
 
 
+@pytest.mark.parametrize("form", ["pairs", "datasets"])
+def test_training_and_test_parts_are_pooled(form: str) -> None:
+    """Keras' pair of pairs, and torch's `random_split`."""
+    x, y = squares()
+    parts: Any = ((x[:150], y[:150]), (x[150:], y[150:]))
+    if form == "datasets":
+        parts = [TensorDataset(torch.tensor(x), torch.tensor(y)) for x, y in parts]
+    whole, pooled = (data_name(each) for each in ((x, y), parts))
+    assert pooled == whole
+
+
+def test_words_of_the_command_say_what_to_write() -> None:
+    with pytest.raises(
+        ConfigError, match="seeds: is an option of the command alone; call simulate"
+    ):
+        edgeloop.simulate("local", "fashion-sample", seeds=3)
+
+
 def test_samples_that_name_their_clients() -> None:
     x, y = squares()
     owners = np.array(["b", "a", "a", "b"])[np.arange(200) // 50]
@@ -206,6 +226,12 @@ def test_a_hugging_face_data_set() -> None:
         ((np.zeros((4, 2)), np.zeros(3)), DataError, "4 inputs for labels of shape"),
         ((np.zeros((4, 2)), np.array([0.5, 0, 1, 1])), DataError, "neither|something else than"),
         ([1, 2, 3, 4], ConfigError, "no pairs of input and label"),
+        ({"x": [1], "y": [0]}, ConfigError, "data: is dict, which is none"),
+        ((np.zeros((0, 2)), np.zeros(0)), DataError, "data: has no samples"),
+        ((np.zeros((2, 2)), ["a", None]), DataError, "data: sample 1 has no label"),
+        ((np.zeros((2, 2)), np.eye(2)), DataError, r"of one-hot rows, y\.argmax\(1\)"),
+        ((np.full((2, 2), np.nan), [0, 1]), DataError, "data: sample 0 holds a value"),
+        (DataLoader([(1, 2)]), ConfigError, r"give its dataset, loader\.dataset"),  # type: ignore[arg-type]
     ],
 )
 def test_data_that_are_none(data: Any, error: type[InputError], said: str) -> None:
@@ -448,6 +474,12 @@ def test_importing_edgeloop_is_light() -> None:
     code = f"import sys, edgeloop; dir(edgeloop); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_errors_can_be_named_before_anything_is_called() -> None:
+    code = "import edgeloop; print(edgeloop.errors.InputError.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "InputError"
 
 
 def test_what_needs_an_extra_names_it() -> None:

@@ -50,7 +50,7 @@ def test_a_folder_of_images(library: Any, tmp_path: Path) -> None:
 def test_what_it_cannot_read_is_named(library: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=rf"hf:{tmp_path}/none: cannot be read by datasets"):
         read(f"hf:{tmp_path}/none")
-    table = library.Dataset.from_dict({"x": [1], "finding": ["a"]})
+    table = library.Dataset.from_dict({"x": [{"a": 1}], "finding": ["a"]})
     table.save_to_disk(str(tmp_path / "saved"))
     with pytest.raises(DataError, match=r"hf:.*saved/train\.parquet: has no column `image`"):
         read(f"hf:{tmp_path}/saved", columns=Columns(label="finding"))

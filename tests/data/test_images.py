@@ -169,7 +169,7 @@ def test_class_names_come_with_the_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "problem"),
     [
-        ({"label": [0]}, "has no column `image`"),
+        ({"label": [0]}, "has no column of images that are there, of texts or of numbers"),
         ({"image": [image(1)]}, "has no column `label`"),
         ({"image": [image(1)], "label": [1.5]}, "`label` holds something else"),
         ({"image": [image(1)], "label": pa.array([None], pa.int64())}, "`label` holds something"),

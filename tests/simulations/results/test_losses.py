@@ -74,6 +74,25 @@ def test_every_output_has_them(settings: RunSettings, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "summary.json").read_text())["train_loss_by_round"] == losses_R
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "options"),
+    [
+        ("apfl", {}),
+        ("apfl", {"through_mixture": True}),
+        ("fedkd", {}),
+        ("perfedavg", {}),
+        ("perfedavg", {"second_order": True}),
+    ],
+    ids=str,
+)
+def test_steps_of_ones_own_tell_too(
+    settings: RunSettings, tmp_path: Path, algorithm: str, options: dict[str, bool]
+) -> None:
+    changes = {"algorithm": algorithm, "options": options, "rounds": 1, "workers": 1}
+    found = simulate(settings.model_copy(update=changes), tmp_path, lambda *_: None)
+    assert 0 < found["train_loss_by_round"][0] < 100
+
+
 def test_workers_tell_the_same(settings: RunSettings, tmp_path: Path) -> None:
     changes = {"algorithm": "fedavg", "options": {}}
     one, two = (
