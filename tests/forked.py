@@ -175,8 +175,8 @@ def _run(words: list[str], outputs: dict[int, int], env: dict[str, str], cwd: st
     os.environ.update(env)
     os.chdir(cwd)
     # kubernetes' client looks at the environment as it is imported.
-    kubeconfig = sys.modules["kubernetes.config.kube_config"]
-    vars(kubeconfig)["KUBE_CONFIG_DEFAULT_LOCATION"] = env.get("KUBECONFIG", "~/.kube/config")
+    if kubeconfig := sys.modules.get("kubernetes.config.kube_config"):
+        vars(kubeconfig)["KUBE_CONFIG_DEFAULT_LOCATION"] = env.get("KUBECONFIG", "~/.kube/config")
     try:
         if words[:2] == [sys.executable, "-c"]:
             sys.argv = ["-c", *words[3:]]

@@ -142,8 +142,8 @@ def test_behind_triton_a_run_learns_the_same(tmp_path: Path, served: TritonGener
 def test_the_demo_serves_its_generator(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     triton.home()  # or this test is skipped
     out = tmp_path / "demo"
-    small = ["--rounds", "1", "--devices", "2", "--group", "resnet4,cnn", "--out", str(out)]
-    assert main(["demo", "--triton", *small]) == 0
+    small = ["--rounds", "1", "--epochs", "1", "--devices", "2", "--group", "resnet4,cnn", "--out"]
+    assert main(["demo", "--triton", *small, str(out)]) == 0
     said = capfd.readouterr().out
     found = re.search(r"generator: (triton://127\.0\.0\.1:(\d+)/digits)", said)
     assert found is not None

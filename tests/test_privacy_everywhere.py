@@ -49,7 +49,7 @@ class Private(Task):
 
     def device(self) -> DeviceSettings:
         settings = super().device()
-        training = settings.training.model_copy(update={"architecture": "cnn", "mix": "auto"})
+        training = settings.training.model_copy(update={"architecture": "cnn"})
         return settings.model_copy(update={"training": training})
 
     def ledger(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def test_a_budget_ends_uploads_and_not_the_run(task: Private) -> None:
     assert task.summary()["epsilon"] == pytest.approx(cost(2), abs=1e-4)
     assert [count > 0 for count in task.uploads()] == [True, True, False, False]
     assert len(task.summary()["accuracy_by_round"]) == ROUNDS + 1
-    second = replace(task, folder=task.folder / "second")
+    second = replace(task, folder=task.folder / "second", mix="auto")
     second.folder.mkdir()
     (task.folder / DEVICE).rename(second.folder / DEVICE)
     (second.folder / DEVICE / "state.safetensors").unlink()  # of the first run, at its end

@@ -14,7 +14,7 @@ from edgeloop.bases.recipe import BaseRecipe
 from tests.bases.served import serving, write_base
 from tests.bases.tiny import tiny_graph
 
-SHAPE, PROCESSES, TIMES = (1, 28, 28), 4, 25
+SHAPE, PROCESSES, TIMES = (1, 28, 28), 3, 25
 RECIPE = BaseRecipe(filters=8, dims=6, images=50)
 
 _together: Barrier

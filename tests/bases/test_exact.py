@@ -101,16 +101,18 @@ print(hashlib.sha256(graph.graph_of_filters(filters.learn(images, small), (3, 16
 """
 
 
+def identity(**changes: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **changes}
+    words = [sys.executable, "-c", PROGRAM]
+    return subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def here() -> str:
+    return identity(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+
 @pytest.mark.parametrize("kernel", ["Haswell", "Nehalem", "Prescott"])
-def test_a_base_has_the_same_bits_with_other_kernels_and_threads(kernel: str) -> None:
+def test_a_base_has_the_same_bits_with_other_kernels_and_threads(here: str, kernel: str) -> None:
     """OpenBLAS chooses its kernels by the processor; they sum in other orders."""
-
-    def identity(**changes: str) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), **changes}
-        words = [sys.executable, "-c", PROGRAM]
-        return subprocess.run(
-            words, env=environment, check=True, capture_output=True, text=True
-        ).stdout
-
-    here = identity(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     assert identity(OPENBLAS_CORETYPE=kernel, OPENBLAS_NUM_THREADS="2") == here
