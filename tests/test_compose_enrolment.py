@@ -75,6 +75,7 @@ def test_its_files_run_a_signed_task(tmp_path: Path) -> None:
                 '["press-1", "press-2"]', '["press-1"]'
             )
             text = text.replace(f"{tmp_path}/var/lib/edgeloop", f"{tmp_path}/aggregator/var")
+            text = text.replace("linger = true", f"linger = true\nport = {ports['9464']}")
         files[name] = tmp_path / name
         files[name].write_text(text.replace("stay = true", "stay = false"))
     place = tmp_path / "etc" / "edgeloop"
