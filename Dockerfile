@@ -60,7 +60,7 @@ ENV PATH=/opt/edgeloop/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     OMP_NUM_THREADS=1
 # A new volume takes its owner from the folder that it covers.
-RUN install -d -o 10001 -g 10001 /var/lib/edgeloop /models
+RUN install -d -o 10001 -g 10001 /var/lib/edgeloop /models /srv/authority /srv/broker /srv/aggregator /srv/tokens
 USER 10001:10001
 WORKDIR /tmp
 ENTRYPOINT ["edgeloop"]

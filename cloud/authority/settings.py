@@ -48,7 +48,7 @@ class AuthoritySettings(Settings):
     prefix: Annotated[str, Field(pattern=PREFIX, max_length=256)] = ""
     """Before all topics, as in the `[broker]` tables."""
 
-    trusted: tuple[Annotated[str, Field(pattern=r"^[!-~]{1,256}$")], ...] = ()
+    trusted: tuple[Annotated[str, Field(pattern="^[!-~]+$", max_length=256)], ...] = ()
     """Users that the broker calls so and that may read and write all, beside those signed here."""
     signed_elsewhere: bool = False
     """Whether others sign services with the same key, as on Kubernetes: then what was signed there

@@ -62,7 +62,8 @@ class OperatorSettings(Settings):
     authority_folder: Annotated[Path | None, Option(default="")] = None
     """Folder with tls.crt and tls.key of the authority that signs aggregators' certificates."""
     authority_url: Annotated[
-        Annotated[str, Field(pattern="^https://[^/]")] | None, Option(default="")
+        Annotated[str, Field(pattern=r"^https://[A-Za-z0-9._:\[\]-]+/?$")] | None,
+        Option(default=""),
     ] = None
     """Authority that devices enrol at: aggregators ask it whom it has signed and revoked."""
     certificate_days: Annotated[int, Field(ge=1, le=3650)] = 90

@@ -73,7 +73,7 @@ def _read(config: Path, name: str | None) -> DeviceSettings:
     """Return a device's settings, by the name that one of many is given, and its enrolment."""
     device = config_files.read(config, DeviceSettings)
     if name is not None:
-        table = {**device.model_dump(), "name": name}
+        table = {**device.model_dump(exclude_unset=True), "name": name}
         device = device_settings(config_files.parse(table, DeviceSettings, "--name"), name)
     return settings_from_afar.applied(_enrolled(device))
 

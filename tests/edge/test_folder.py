@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.agent.command import _read
 from edge.agent.folder import device_settings, hold_folder
 from edge.agent.privacy_ledger import PrivacyLedger
 from edge.agent.settings import DataSettings, DeviceSettings
@@ -220,3 +221,20 @@ def disk(place: Path, size: str, flags: str = "rw") -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(place)], check=True)  # noqa: S607
+
+
+def test_one_of_many_has_the_broker_that_it_has_enrolled_for(tmp_path: Path) -> None:
+    """What its file does not say of the broker, the authority has said."""
+    facts = {"server": "https://a:1", "task": "t", "name": "node-7", "broker_host": "b"}
+    identity = tmp_path / "identity" / "node-7"
+    identity.mkdir(parents=True)
+    (identity / "identity.json").write_text(json.dumps({**facts, "broker_port": 8883}))
+    config = tmp_path / "device.toml"
+    places = f'folder = "{tmp_path}"\nenrolment = "{tmp_path / "identity"}"\n'
+    data = (
+        '[broker]\nport = 443\n[data]\nsource = "fashion-sample"\npartition = "iid"\nclients = 20\n'
+    )
+    config.write_text(f'name = "node"\ntask = "t"\n{places}{data}')
+    found = _read(config, "node-7")
+    assert (found.name, found.broker.host, found.broker.port) == ("node-7", "b", 443)
+    assert found.broker.key_file == identity / "device.key"

@@ -145,8 +145,8 @@ def test_what_artifact_hub_shows() -> None:
 def test_a_publisher_says_where_the_chart_is_at_home(tmp_path: Path) -> None:
     words = ["--home", "https://example.org", "--source", "https://example.org/git"]
     words += ["--maintainer", "Ann Example <ann@example.org>", "--out", str(tmp_path)]
-    command = [sys.executable, chart.ROOT / "tools" / "package_chart.py", *words]
-    helm = ["--helm", chart.tools() / "bin" / "helm"]
+    command = [sys.executable, str(chart.ROOT / "tools" / "package_chart.py"), *words]
+    helm = ["--helm", str(chart.tools() / "bin" / "helm")]
     subprocess.run([*command, *helm], check=True, capture_output=True)
     (package,) = tmp_path.glob("edgeloop-*.tgz")
     about = yaml.safe_load(chart.helm("show", "chart", package))
