@@ -68,7 +68,7 @@ def loaded_bytes(path: Path) -> int:
         file.seek(segments_at)
         table = file.read(size * count)
     ends = (SEGMENT.unpack_from(table, at * size) for at in range(count))
-    return max(segments_at + size * count, *(each[2] + each[5] for each in ends))
+    return int(max(segments_at + size * count, *(each[2] + each[5] for each in ends)))
 
 
 def cut(path: Path) -> None:

@@ -22,6 +22,7 @@ def main(arguments: Sequence[str]) -> int:
         {"list": list_data_sets, "layouts": list_layouts, "fetch": fetch, "show": show},
         "data",
         arguments,
+        __doc__,
     )
 
 

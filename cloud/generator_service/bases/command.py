@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         "remove-files": serving.remove_files,
         "show": show,
     }
-    return console.run_many(functions, "base", arguments)
+    return console.run_many(functions, "base", arguments, __doc__)
 
 
 def list_(
