@@ -227,7 +227,7 @@ def evict(
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
-    """Have a device take no more part in a task; what it has given stays."""
+    """Exclude a device from a task; what it has contributed stays."""
     with _connected(server, token_file, ca_file) as client:
         _say_act(client.evict(task, device), as_json)
 
@@ -240,7 +240,7 @@ def refusals(
     as_json: Json = False,
     most: Most = 100,
 ) -> None:
-    """List answers that were not taken, and why; none while aggregators do not report them."""
+    """List answers that were refused, and why; empty if aggregators do not report them."""
     with _connected(server, token_file, ca_file) as client:
         columns = ("at", "task", "device", "round", "verdict", "reason")
         _show("refusals", columns, islice(client.refusals(task), most), as_json)

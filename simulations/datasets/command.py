@@ -58,7 +58,7 @@ def fetch(
         Path | None, typer.Option(help="Output folder, new or empty. [default: NAME]")
     ] = None,
 ) -> None:
-    """Fetch a data set into a folder that --data then takes."""
+    """Download a data set into a folder, for use with --data."""
     entry = catalogue.find(name)
     folder = fetching.fetch(entry, into or Path(entry.name), console.note)
     console.say(f"fetched: {folder}")

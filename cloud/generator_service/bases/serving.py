@@ -105,7 +105,7 @@ def fetch(
         float, typer.Option(min=0, help="Seconds to wait for a server that is unavailable.")
     ] = 0.0,
 ) -> None:
-    """Fetch a base from a server into the store, and check that it is the one."""
+    """Fetch a base from a server into the store, and check its identity."""
     asked = parse(reference)
     called = name or asked.name
     storing.check_free(called, replace=replace)
