@@ -22,7 +22,6 @@ LEFT_OUT = [
     re.compile(pattern)
     for pattern in (
         r"(^|/)tests?/",  # of packages, which run them no more
-        r"(^|/)__pycache__/",
         r"^torch/(include|share|bin|testing/_internal|utils/benchmark|utils/tensorboard)/",
         r"^torch/lib/(.*_test|libaoti_custom_ops|libbackend_with_compiler)\.so$",
         r"^torch/lib/.*\.a$",
@@ -54,7 +53,8 @@ HEADER, SEGMENT = struct.Struct("<16sHHIQQQIHHHHHH"), struct.Struct("<IIQQQQQQ")
 
 def is_left_out(path: str) -> bool:
     """Return whether a file of site-packages is removed."""
-    return not KEPT.match(path) and any(each.search(path) for each in LEFT_OUT)
+    removed = not KEPT.match(path) and any(each.search(path) for each in LEFT_OUT)
+    return removed or "__pycache__" in path.split("/")
 
 
 def loaded_bytes(path: Path) -> int:
@@ -68,7 +68,7 @@ def loaded_bytes(path: Path) -> int:
         file.seek(segments_at)
         table = file.read(size * count)
     ends = (SEGMENT.unpack_from(table, at * size) for at in range(count))
-    return max(segments_at + size * count, *(each[2] + each[5] for each in ends))
+    return int(max(segments_at + size * count, *(each[2] + each[5] for each in ends)))
 
 
 def cut(path: Path) -> None:

@@ -28,16 +28,21 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def aggregator(
-    config: Annotated[Path, typer.Option(help="The task's TOML file: see docs/configuration.md.")],
+    config: Annotated[
+        Path, typer.Option(help="Path of the task's TOML file; see docs/configuration.md.")
+    ],
     forget: Annotated[
-        bool, typer.Option("--forget", help="Remove what a stopped task left: rows, messages.")
+        bool,
+        typer.Option(
+            "--forget", help="Delete what a stopped task left in the database and at the broker."
+        ),
     ] = False,
     forget_device: Annotated[
         str | None,
         typer.Option(
             "--forget-device",
             metavar="NAME",
-            help="Remove a device and all that it gave, as if it had never been in the run.",
+            help="Remove a device and all that it contributed, as if it had never taken part.",
         ),
     ] = None,
     evict_device: Annotated[
@@ -45,14 +50,14 @@ def aggregator(
         typer.Option(
             "--evict",
             metavar="NAME",
-            help="Exclude a device from the task's run from now on; what it has given stays.",
+            help="Exclude a device from now on; what it has contributed stays.",
         ),
     ] = None,
     record: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write who took part in which round of a stopped task's run, to replay it.",
+            help="Record who took part in each round of a stopped task, for simulate --replay.",
         ),
     ] = None,
     log_format: console.LogFormat = "plain",

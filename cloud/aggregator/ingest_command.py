@@ -24,7 +24,7 @@ def take(
     ],
     log_format: console.LogFormat = "plain",
 ) -> None:
-    """Take a task's uploads for its aggregator until the run is finished."""
+    """Receive a task's uploads for its aggregator until the run is finished."""
     logs.configure(log_format)
     task = config_files.read(config, TaskSettings)
     logs.add_context(task=task.name)

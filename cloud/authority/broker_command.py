@@ -28,23 +28,29 @@ log = logging.getLogger(__name__)
 ANSWER_SECONDS = 20.0
 MOST_ANSWER = 64 * 2**20
 
-Folder = Annotated[Path, typer.Option(help="The broker's: certificates, rights, configuration.")]
+Folder = Annotated[
+    Path, typer.Option(help="Folder of the broker: certificates, rights, configuration.")
+]
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `edgeloop broker` with these arguments."""
     functions: dict[str, Callable[..., None]] = {"config": config, "acl": acl, "sync": sync}
-    return console.run_many(functions, "broker", arguments)
+    return console.run_many(functions, "broker", arguments, __doc__)
 
 
 def config(
     folder: Folder,
-    listen: Annotated[str, typer.Option(help="Address for devices.")] = "0.0.0.0",  # noqa: S104
-    port: Annotated[int, typer.Option(min=1, max=65535, help="For devices.")] = 8883,
-    services_listen: Annotated[str, typer.Option(help="Address for aggregators.")] = "127.0.0.1",
-    services_port: Annotated[int, typer.Option(min=1, max=65535, help="Theirs.")] = 8884,
+    listen: Annotated[str, typer.Option(help="Address to listen on for devices.")] = "0.0.0.0",  # noqa: S104
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port for devices.")] = 8883,
+    services_listen: Annotated[
+        str, typer.Option(help="Address to listen on for aggregators.")
+    ] = "127.0.0.1",
+    services_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port for aggregators.")
+    ] = 8884,
     websockets: Annotated[
-        bool, typer.Option("--websockets", help="Devices come over websockets.")
+        bool, typer.Option("--websockets", help="Let devices connect over websockets.")
     ] = False,
 ) -> None:
     """Write Mosquitto's configuration into the folder that `edgeloop ca issue broker` made."""
@@ -63,12 +69,12 @@ def config(
 
 
 def acl(
-    authority: Annotated[Path, typer.Option(help="The authority's folder.")] = Path("authority"),
+    authority: Annotated[Path, typer.Option(help="Folder of the authority.")] = Path("authority"),
     form: Annotated[
-        Literal["mosquitto", "emqx"], typer.Option("--format", help="Whose file it is.")
+        Literal["mosquitto", "emqx"], typer.Option("--format", help="Broker that the file is for.")
     ] = "mosquitto",
 ) -> None:
-    """Print who may read and write what: of those alone who are admitted now."""
+    """Print who may read and write what, among those admitted now."""
     with service.opened(authority) as (found, settings):
         written = mosquitto_acl if form == "mosquitto" else emqx_rules
         rights = written(names_of(found.admitted()), found.services(), settings.prefix)
@@ -76,20 +82,24 @@ def acl(
 
 
 def sync(  # noqa: PLR0913 - options of a command
-    server: Annotated[str, typer.Option(help="The authority: https://HOST:PORT.")],
+    server: Annotated[str, typer.Option(help="URL of the authority: https://HOST:PORT.")],
     folder: Folder,
-    token_file: Annotated[Path, typer.Option(help="A viewer's token, on the first line.")],
+    token_file: Annotated[Path, typer.Option(help="File whose first line is a viewer's token.")],
     pid_file: Annotated[
         Path | None,
-        typer.Option(help=f"Mosquitto's. [default: {PID} in the folder]", show_default=False),
+        typer.Option(
+            help=f"Path of Mosquitto's pid file. [default: {PID} in the folder]", show_default=False
+        ),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=1, help="Between two looks.")] = 20.0,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds between two updates.")] = 20.0,
     ca_file: Annotated[
         Path | None,
-        typer.Option(help="The authority of services; the folder then gets both authorities."),
+        typer.Option(
+            help="Certificate of the services' authority; the folder then gets both authorities."
+        ),
     ] = None,
     once: Annotated[
-        bool, typer.Option("--once", help="End as soon as all files are there.")
+        bool, typer.Option("--once", help="Stop as soon as all files are there.")
     ] = False,
     log_format: console.LogFormat = "plain",
 ) -> None:

@@ -27,8 +27,8 @@ from edgeloop.errors import ConfigError
 from edgeloop.runtime import atomic_files, logs
 from edgeloop.runtime.config import parse
 
-Folder = Annotated[Path, typer.Option(help="The authority's folder: keys, settings, database.")]
-Task = Annotated[str | None, typer.Option(help="The task.")]
+Folder = Annotated[Path, typer.Option(help="Folder of the authority: keys, settings, database.")]
+Task = Annotated[str | None, typer.Option(help="Name of the task.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 HERE = Path("authority")
@@ -47,14 +47,14 @@ def main(arguments: Sequence[str]) -> int:
         "audit": audit,
         "http-token": http_token,
     }
-    return console.run_many(functions, "ca", arguments)
+    return console.run_many(functions, "ca", arguments, __doc__)
 
 
 def init(
     folder: Folder = HERE,
     host: Annotated[
         list[str] | None,
-        typer.Option(help="A name or an address that devices reach it by; may be repeated."),
+        typer.Option(help="Host name or address by which devices reach it. May be repeated."),
     ] = None,
     listen: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = (
         "127.0.0.1"
@@ -62,7 +62,7 @@ def init(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8443,
     passphrase_file: Annotated[
         Path | None,
-        typer.Option(help="Its first line encrypts the keys, at each start, too."),
+        typer.Option(help="File whose first line encrypts the keys; needed at each start."),
     ] = None,
 ) -> None:
     """Make an authority: two keys, their certificates, and a file of settings."""
@@ -97,22 +97,23 @@ def tokens(  # noqa: PLR0913 - an option each
         str | None,
         typer.Option(help="Name of the device, or a pattern of names such as press-*."),
     ] = None,
-    uses: Annotated[int, typer.Option(help="How many devices it admits.")] = 1,
-    hours: Annotated[float, typer.Option(help="For how long it can be used.")] = 24.0,
+    uses: Annotated[int, typer.Option(help="Number of devices that the token admits.")] = 1,
+    hours: Annotated[float, typer.Option(help="Hours until the token expires.")] = 24.0,
     label: Annotated[
-        list[str] | None, typer.Option(help="Such as site=hall-3; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Label of the device, such as site=hall-3. May be repeated."),
     ] = None,
     fleet: Annotated[
         Path | None,
-        typer.Option("--csv", help="A CSV file of devices instead: name, task, labels."),
+        typer.Option("--csv", help="CSV file that lists many devices: name, task, labels."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where the CSV file with the tokens goes.")
+        Path | None, typer.Option(help="Path of the CSV file to write, with the tokens.")
     ] = None,
-    revoke: Annotated[str | None, typer.Option(help="Take back the token of this id.")] = None,
+    revoke: Annotated[str | None, typer.Option(help="Id of a token to withdraw.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the tokens.")] = False,
 ) -> None:
-    """Make a token for a device or a fleet, list tokens, or take one back."""
+    """Make a token for a device or a fleet, list tokens, or withdraw one."""
     with service.opened(folder) as (authority, _):
         if list_:
             columns = ("id", "task", "names", "used", "expires", "state")
@@ -172,14 +173,14 @@ def devices(folder: Folder = HERE, task: Task = None, as_json: Json = False) -> 
 
 
 def revoke(
-    name: Annotated[str, typer.Argument(help="Of the device, or of a service with --service.")],
+    name: Annotated[str, typer.Argument(help="Name of the device; with --service, of a service.")],
     folder: Folder = HERE,
     task: Task = None,
     of_service: Annotated[
-        bool, typer.Option("--service", help="Revoke a service's certificates.")
+        bool, typer.Option("--service", help="Revoke a service instead of a device.")
     ] = False,
 ) -> None:
-    """Revoke a device: its certificates hold no more, and none is signed again."""
+    """Revoke a device: its certificates are no longer accepted, and it gets no new ones."""
     identity = Identity(task or "", name)
     with service.opened(folder) as (authority, _):
         if of_service:
@@ -192,12 +193,12 @@ def revoke(
 
 
 def issue(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(SERVICE_NAMES)}.")],
+    name: Annotated[str, typer.Argument(help=f"Name of the service: {', '.join(SERVICE_NAMES)}.")],
     out: Annotated[Path, typer.Option(help="Folder for the key and the certificates.")],
     folder: Folder = HERE,
     task: Task = None,
     host: Annotated[
-        list[str] | None, typer.Option(help="Of a broker: its names and addresses.")
+        list[str] | None, typer.Option(help="Host name or address of a broker. May be repeated.")
     ] = None,
 ) -> None:
     """Make a service's key and certificate: the broker's, an aggregator's."""
@@ -215,7 +216,7 @@ def issue(
 def crl(
     folder: Folder = HERE,
     of_services: Annotated[
-        bool, typer.Option("--services", help="Of services instead of devices.")
+        bool, typer.Option("--services", help="List services instead of devices.")
     ] = False,
 ) -> None:
     """Print the list of revoked certificates, signed now, PEM."""
@@ -225,7 +226,9 @@ def crl(
 
 def audit(
     folder: Folder = HERE,
-    most: Annotated[int, typer.Option(min=1, max=100_000, help="So many of the newest.")] = 50,
+    most: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Number of entries to show, the newest.")
+    ] = 50,
     as_json: Json = False,
 ) -> None:
     """Show what was done and refused, and by whom."""
@@ -236,8 +239,8 @@ def audit(
 
 
 def http_token(
-    name: Annotated[str, typer.Argument(help="Whose it is: a person or a program.")],
-    role: Annotated[str, typer.Option(help="viewer, operator or admin.")] = "viewer",
+    name: Annotated[str, typer.Argument(help="Name of the person or program that gets the token.")],
+    role: Annotated[str, typer.Option(help="Role: viewer, operator or admin.")] = "viewer",
 ) -> None:
     """Make a token for HTTP: print it, and the line for the service's file of tokens."""
     roles = [each.name for each in Role if each]

@@ -198,7 +198,7 @@ def _acts(router: APIRouter, actions: Actions) -> None:
 
     @router.post("/tasks/{task}/devices/{device}/evict")
     def evict(task: Name, device: Name, request: Request) -> Act:
-        """Have a device take no more part in a task; what it has given stays."""
+        """Exclude a device from a task; what it has contributed stays."""
         return actions.evict(task, device, actor(request))
 
 

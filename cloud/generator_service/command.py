@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         "remove-files": serving.remove_files,
         "probe": serving.probe,
     }
-    return console.run_many(functions, "generator", arguments)
+    return console.run_many(functions, "generator", arguments, __doc__)
 
 
 def list_(

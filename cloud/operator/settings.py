@@ -28,7 +28,7 @@ class OperatorSettings(Settings):
     aggregator_image: Annotated[str, Field(min_length=1)]
     """Image of the aggregator pods."""
     generator_image: str = ""
-    """Of the jobs that write generators, and of servers of bases."""
+    """Image of the jobs that write generators, and of the servers of bases."""
     pull_policy: Annotated[str, Field(pattern="^(Always|IfNotPresent|Never)$")] = "IfNotPresent"
     """Pull policy of both images."""
     pull_secrets: Annotated[tuple[str, ...], Option(name="--pull-secret", several=True)] = ()
@@ -48,7 +48,7 @@ class OperatorSettings(Settings):
     broker_password_key: str = "password"  # noqa: S105 - where it is
     """Key of that secret."""
     broker_transport: Literal["tcp", "websockets"] = "tcp"
-    """How the broker is spoken to."""
+    """Transport to the broker: tcp or websockets."""
     broker_path: Annotated[str | None, Option(default="")] = None
     """Path of its websocket, such as /mqtt."""
     broker_alpn: Annotated[str | None, Option(default="")] = None

@@ -28,9 +28,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def up(
-    config: Annotated[Path, typer.Option(help="The stack's TOML file: see docs/configuration.md.")],
+    config: Annotated[
+        Path, typer.Option(help="Path of the stack's TOML file; see docs/configuration.md.")
+    ],
     check: Annotated[
-        bool, typer.Option("--check", help="Read the file, say what would run, start nothing.")
+        bool,
+        typer.Option("--check", help="Read the file and list what would run, without starting it."),
     ] = False,
 ) -> None:
     """Run a stack until its tasks are done, or until Ctrl-C; a restart resumes it."""
@@ -66,8 +69,12 @@ def back_up(arguments: Sequence[str]) -> int:
 
 
 def backup_command(
-    folder: Annotated[Path, typer.Argument(help="A new folder for the copy.", metavar="FOLDER")],
-    config: Annotated[Path, typer.Option(help="The stack's TOML file, as `edgeloop up` has it.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder for the copy; it must not exist.", metavar="FOLDER")
+    ],
+    config: Annotated[
+        Path, typer.Option(help="Path of the stack's TOML file, the same as for `edgeloop up`.")
+    ],
 ) -> None:
     """Copy what a stack must not lose into a new folder, while the stack runs."""
     layout = reading.read(config)

@@ -38,25 +38,33 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def agent(
-    config: Annotated[Path, typer.Option(help="A device's TOML file; see docs/configuration.md.")],
+    config: Annotated[
+        Path, typer.Option(help="Path of the device's TOML file; see docs/configuration.md.")
+    ],
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the device instead of the file's: one file for many devices."),
+        typer.Option(
+            help="Name of the device, instead of the file's; many devices can share a file."
+        ),
     ] = None,
     leave: Annotated[
         bool,
-        typer.Option("--leave", help="Take no more part: have all that it gave be taken out."),
+        typer.Option(
+            "--leave",
+            help="Leave the task, and have everything that this device contributed removed.",
+        ),
     ] = False,
     wait: Annotated[
         float,
-        typer.Option(min=0, max=86_400, help="Seconds that --leave waits for the aggregator."),
+        typer.Option(min=0, max=86_400, help="Seconds to wait for the aggregator, with --leave."),
     ] = ANSWER_SECONDS,
     log_format: console.LogFormat = "plain",
 ) -> None:
     """Take part in a task until its last round; a restart continues where it stopped.
 
-    Subcommands: init writes the file, doctor looks for what is wrong, install and uninstall are
-    for systemd, status and logs tell what it does, rollback goes back to the classifier before.
+    Subcommands: init writes the file, doctor finds what is wrong, install and uninstall set it up
+    as a systemd service, status and logs show what it does, rollback restores the classifier that
+    was in use before.
     """
     logs.configure(log_format)
     device = _read(config, name)

@@ -28,19 +28,22 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def enroll(  # noqa: PLR0913 - an option each
-    server: Annotated[str, typer.Option(help="The authority: https://HOST:PORT.")],
+    server: Annotated[str, typer.Option(help="URL of the authority: https://HOST:PORT.")],
     name: Annotated[str, typer.Option(help="Name of the device.")],
-    token: Annotated[str | None, typer.Option(help="That the operator gave.")] = None,
+    token: Annotated[str | None, typer.Option(help="Token that the operator gave you.")] = None,
     token_file: Annotated[
-        Path | None, typer.Option(help="A file with the token on its first line, instead.")
+        Path | None, typer.Option(help="File whose first line is the token, instead of --token.")
     ] = None,
     ca_fingerprint: Annotated[
-        str | None, typer.Option(help="Of the authority, as edgeloop ca init printed it.")
+        str | None,
+        typer.Option(help="Fingerprint of the authority, as printed by edgeloop ca init."),
     ] = None,
     ca_file: Annotated[
-        Path | None, typer.Option(help="The authority's services.crt, instead.")
+        Path | None, typer.Option(help="The authority's services.crt, instead of the fingerprint.")
     ] = None,
-    folder: Annotated[Path, typer.Option(help="For the device's key and certificate.")] = HERE,
+    folder: Annotated[
+        Path, typer.Option(help="Folder for the device's key and certificate.")
+    ] = HERE,
 ) -> None:
     """Enrol this device: its key is made here, and never leaves it."""
     place = Place.of(server)

@@ -45,30 +45,45 @@ COMMENTS = {
 
 def init(  # noqa: PLR0913 - an option each
     name: Annotated[str | None, typer.Option(help="Name of the device.")] = None,
-    task: Annotated[str | None, typer.Option(help="The task to join.")] = None,
-    data: Annotated[str | None, typer.Option(help="Where its samples are.")] = None,
+    task: Annotated[str | None, typer.Option(help="Name of the task to join.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Folder or file with the device's samples.")
+    ] = None,
     enrolment: Annotated[
-        Path | None, typer.Option(help="The folder that edgeloop enroll wrote.")
+        Path | None, typer.Option(help="Folder that edgeloop enroll wrote.")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="The broker, where nothing enrols.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address of the broker, for a device that does not enrol.")
+    ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Of the broker. [default: 1883, or 8883]")
+        int | None, typer.Option(help="Port of the broker. [default: 1883, or 8883 with TLS]")
     ] = None,
-    ca_file: Annotated[Path | None, typer.Option(help="Authorities of the broker's TLS.")] = None,
-    username: Annotated[str | None, typer.Option(help="At the broker.")] = None,
-    password_file: Annotated[Path | None, typer.Option(help="Its password, first line.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Of its state. [default: NAME]")] = None,
-    architecture: Annotated[str, typer.Option(help="Its model.")] = "",
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(help="Certificate of the authority that signed the broker's, PEM."),
+    ] = None,
+    username: Annotated[str | None, typer.Option(help="User name at the broker.")] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(help="File whose first line is the broker's password.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder for the device's state. [default: NAME]")
+    ] = None,
+    architecture: Annotated[str, typer.Option(help="Architecture of the device's model.")] = "",
     group: Annotated[
-        str, typer.Option(help="The task's models: the largest that trains in time is chosen.")
+        str,
+        typer.Option(
+            help="Model group of the task; the largest model that trains in time is chosen."
+        ),
     ] = "",
     seconds_a_round: Annotated[
-        float, typer.Option(min=0.001, help="That --group allows a round to train.")
+        float,
+        typer.Option(min=0.001, help="Seconds that training may take in a round, for --group."),
     ] = 60.0,
-    config: Annotated[Path, typer.Option(help="The file to write.")] = FILE,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
+    config: Annotated[Path, typer.Option(help="Path of the file to write.")] = FILE,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Look at the data, ask what is missing, and write the device's file."""
+    """Inspect the data, ask for what is missing, and write the device's file."""
     if config.exists() and not force:
         raise RunError(str(config), "is there already", "name another --config, or give --force")
     told = _enrolled(enrolment)

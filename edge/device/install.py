@@ -21,23 +21,29 @@ UNITS = Path("etc/systemd/system")
 """Where an administrator's units are, below the root."""
 
 Config = Annotated[Path, typer.Option(help="The device's TOML file.")]
-Root = Annotated[Path, typer.Option(help="Of the file system, for an image that is made.")]
+Root = Annotated[Path, typer.Option(help="Root of the file system, when preparing a disk image.")]
 
 
 def install(
     config: Config,
     user: Annotated[
-        str, typer.Option(help="Whose process. [default: who owns the file; of root's, nobody's]")
+        str,
+        typer.Option(
+            help="User that the agent runs as. [default: the file's owner; nobody if that is root]"
+        ),
     ] = "",
     memory: Annotated[
-        str, typer.Option(help="The most that it may take, such as 512M.", metavar="SIZE")
+        str, typer.Option(help="Memory limit, such as 512M.", metavar="SIZE")
     ] = "75%",
     cpu: Annotated[
-        str, typer.Option(help="Of one processor. [default: 90% of all]", metavar="PERCENT")
+        str,
+        typer.Option(
+            help="CPU limit, in percent of one core. [default: 90% of all cores]", metavar="PERCENT"
+        ),
     ] = "",
     root: Root = Path("/"),
     print_only: Annotated[
-        bool, typer.Option("--print", help="Print the unit, and write nothing.")
+        bool, typer.Option("--print", help="Print the unit without installing it.")
     ] = False,
 ) -> None:
     """Have systemd run the agent, from now on and at each start of the machine."""

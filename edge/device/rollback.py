@@ -21,10 +21,10 @@ LOOK_SECONDS = 0.2
 def rollback(
     config: Annotated[Path, typer.Option(help="The device's TOML file.")],
     wait: Annotated[
-        float, typer.Option(min=0, max=86_400, help="Seconds that a running agent is waited for.")
+        float, typer.Option(min=0, max=86_400, help="Seconds to wait for a running agent.")
     ] = 15.0,
 ) -> None:
-    """Go back to the classifier that was in use before; a running agent is asked to."""
+    """Restore the classifier that was in use before, also while the agent runs."""
     device = read(config, None)
     deployment = Deployment(device.folder)
     if deployment.usable_before() is None:

@@ -29,9 +29,11 @@ Config = Annotated[Path, typer.Option(help="The device's TOML file.")]
 
 def status(
     config: Config,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of text.")
+    ] = False,
 ) -> None:
-    """Say what the agent is doing, what it has come to, and when its certificate is renewed."""
+    """Show what the agent is doing, its results, and when its certificate is renewed."""
     found = facts(read(config, None))
     if as_json:
         console.say(json.dumps(found))
@@ -129,10 +131,12 @@ def _time(seconds: float) -> str:
 
 def logs(
     config: Config,
-    lines: Annotated[int, typer.Option(min=1, help="So many of the last.")] = 100,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes.")] = False,
+    lines: Annotated[int, typer.Option(min=1, help="Number of lines to show, the latest.")] = 100,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Keep showing new lines as they are logged.")
+    ] = False,
 ) -> None:
-    """Show what the agent has logged, of the journal."""
+    """Show the agent's log from the system journal."""
     device = read(config, None)
     if not systemd.is_running():
         problem = "does not run this machine, and keeps no journal"

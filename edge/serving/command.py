@@ -32,15 +32,21 @@ def main(arguments: Sequence[str]) -> int:
 
 def serve(
     model: Annotated[
-        Path | None, typer.Argument(metavar="MODEL.onnx", help="What a device exported.")
+        Path | None, typer.Argument(metavar="MODEL.onnx", help="Model file that a device exported.")
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="A device's TOML file instead: its model, its [serve] table."),
+        typer.Option(help="Path of a device's TOML file, instead of a model file."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of one of many devices of a file.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="(8090)")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the device, where many share one file.")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port to listen on. [default: 8090]")
+    ] = None,
     log_format: console.LogFormat = "plain",
 ) -> None:
     """Answer with a device's classifier, the one that is in use at each moment."""

@@ -38,11 +38,21 @@ def run(function: Callable[..., None], name: str, arguments: Sequence[str]) -> i
 
 
 def run_many(
-    functions: Mapping[str, Callable[..., None]], name: str, arguments: Sequence[str]
+    functions: Mapping[str, Callable[..., None]],
+    name: str,
+    arguments: Sequence[str],
+    about: str | None = None,
 ) -> int:
-    """Run one of several functions, by its subcommand's name, as `run` does."""
+    """Run one of several functions, by its subcommand's name, as `run` does.
+
+    Args:
+        functions: by their subcommands.
+        name: of the command.
+        arguments: of the command line.
+        about: what they do, for `--help`.
+    """
     app = _app()
-    app.callback(no_args_is_help=True)(lambda: None)
+    app.callback(no_args_is_help=True, help=about)(lambda: None)
     for subcommand, function in functions.items():
         app.command(subcommand)(_carried(function))
     return _ended(app, name, arguments)
@@ -91,7 +101,8 @@ def serving() -> Iterator[None]:
 LogFormat = Annotated[
     logs.Format,
     typer.Option(
-        envvar="EDGELOOP_LOG_FORMAT", help="plain, or json: one object a line, for a collector."
+        envvar="EDGELOOP_LOG_FORMAT",
+        help="Format of log lines: plain, or json with one object a line.",
     ),
 ]
 """The option of every command that runs for long."""

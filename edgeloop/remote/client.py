@@ -192,7 +192,7 @@ class Console:
         return self._act(task, "cancel")
 
     def evict(self, task: str, device: str) -> Act:
-        """Have a device take no more part in a task; what it has given stays."""
+        """Exclude a device from a task; what it has contributed stays."""
         return self._one(Act, f"/tasks/{_word(task)}/devices/{_word(device)}/evict", "POST")
 
     def changes(self) -> Iterator[tuple[str, ...]]:

@@ -25,18 +25,21 @@ Server = Annotated[str, typer.Option(envvar="EDGELOOP_SERVER", help="URL of the 
 TokenFile = Annotated[
     Path | None,
     typer.Option(
-        envvar="EDGELOOP_TOKEN_FILE", help=f"A token on its first line; or the variable {TOKEN}."
+        envvar="EDGELOOP_TOKEN_FILE", help=f"File whose first line is a token; or set {TOKEN}."
     ),
 ]
 CaFile = Annotated[
     Path | None,
-    typer.Option(envvar="EDGELOOP_CA_FILE", help="Whose certificate the server may show, PEM."),
+    typer.Option(
+        envvar="EDGELOOP_CA_FILE",
+        help="Certificate of the authority that signed the server's, PEM.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Most = Annotated[int, typer.Option(min=1, help="So many at most.")]
-TaskName = Annotated[str, typer.Argument(help="The task.", metavar="TASK")]
-DeviceName = Annotated[str, typer.Argument(help="The device.", metavar="DEVICE")]
-OfTask = Annotated[str | None, typer.Option(help="Of this task alone.")]
+Most = Annotated[int, typer.Option(min=1, help="Largest number of entries to list.")]
+TaskName = Annotated[str, typer.Argument(help="Name of the task.", metavar="TASK")]
+DeviceName = Annotated[str, typer.Argument(help="Name of the device.", metavar="DEVICE")]
+OfTask = Annotated[str | None, typer.Option(help="Only what belongs to this task.")]
 
 HERE = "http://127.0.0.1:8600"
 
@@ -61,7 +64,12 @@ def task_main(arguments: Sequence[str]) -> int:
         "refusals": refusals,
         "audit": audit,
     }
-    return console.run_many(functions, "task", arguments)
+    return console.run_many(
+        functions,
+        "task",
+        arguments,
+        "Lists tasks, and starts, watches, pauses and cancels them, on an edgeloop server.",
+    )
 
 
 def device_main(arguments: Sequence[str]) -> int:
@@ -71,13 +79,23 @@ def device_main(arguments: Sequence[str]) -> int:
         "show": show_device,
         "evict": evict,
     }
-    return console.run_many(functions, "device", arguments)
+    return console.run_many(
+        functions,
+        "device",
+        arguments,
+        "Lists devices and takes them out of tasks, on an edgeloop server.",
+    )
 
 
 def model_main(arguments: Sequence[str]) -> int:
     """Run `edgeloop model` with these arguments."""
     functions: dict[str, Callable[..., None]] = {"list": list_models, "show": show_model}
-    return console.run_many(functions, "model", arguments)
+    return console.run_many(
+        functions,
+        "model",
+        arguments,
+        "Lists the model files that tasks have made, on an edgeloop server.",
+    )
 
 
 @contextmanager
@@ -120,13 +138,15 @@ def show_task(
 
 
 def watch_tasks(
-    task: Annotated[str | None, typer.Argument(help="The task; all if not given.")] = None,
+    task: Annotated[
+        str | None, typer.Argument(help="Name of the task. [default: all tasks]")
+    ] = None,
     server: Server = HERE,
     token_file: TokenFile = None,
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
-    """Say how tasks stand whenever that changes, until Ctrl-C or a named task has ended."""
+    """Report each change of the tasks' state, until Ctrl-C or a named task has ended."""
     with connected(server, token_file, ca_file) as client:
         found = list(client.tasks()) if task is None else [client.task(task)]
         for each in found:
@@ -171,7 +191,8 @@ def create_task(  # noqa: PLR0913 - an option each
 def knowledge(
     task: TaskName,
     round_number: Annotated[
-        int | None, typer.Option("--round", min=0, help="The round. [default: the newest one]")
+        int | None,
+        typer.Option("--round", min=0, help="Number of the round. [default: the newest]"),
     ] = None,
     server: Server = HERE,
     token_file: TokenFile = None,
@@ -222,9 +243,9 @@ def _acting(name: str, text: str) -> Callable[..., None]:
     return act
 
 
-start = _acting("start", "Have a task run.")
+start = _acting("start", "Start a task.")
 pause = _acting("pause", "Stop a task's aggregator; its devices wait.")
-resume = _acting("resume", "Have a paused task go on.")
+resume = _acting("resume", "Resume a paused task.")
 cancel = _acting("cancel", "Stop a task for good.")
 
 
@@ -236,7 +257,7 @@ def evict(
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
-    """Have a device take no more part in a task; what it has given stays."""
+    """Exclude a device from a task; what it has contributed stays."""
     with connected(server, token_file, ca_file) as client:
         _say_act(client.evict(task, device), as_json)
 
@@ -249,7 +270,7 @@ def refusals(
     as_json: Json = False,
     most: Most = 100,
 ) -> None:
-    """List answers that were not taken, and why; none while aggregators do not report them."""
+    """List answers that were refused, and why; empty if aggregators do not report them."""
     with connected(server, token_file, ca_file) as client:
         columns = ("at", "task", "device", "round", "verdict", "reason")
         show("refusals", columns, islice(client.refusals(task), most), as_json)
@@ -270,7 +291,7 @@ def audit(
 
 def list_devices(  # noqa: PLR0913 - an option each
     task: OfTask = None,
-    state: Annotated[str | None, typer.Option(help="In this state alone.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only devices in this state.")] = None,
     server: Server = HERE,
     token_file: TokenFile = None,
     ca_file: CaFile = None,
@@ -310,7 +331,9 @@ def list_models(
 
 def show_model(
     task: TaskName,
-    device: Annotated[str, typer.Argument(help="Whose it is; all of the task if not given.")] = "",
+    device: Annotated[
+        str, typer.Argument(help="Name of the device. [default: all of the task]")
+    ] = "",
     server: Server = HERE,
     token_file: TokenFile = None,
     ca_file: CaFile = None,

@@ -22,6 +22,7 @@ def main(arguments: Sequence[str]) -> int:
         {"list": list_data_sets, "layouts": list_layouts, "fetch": fetch, "show": show},
         "data",
         arguments,
+        __doc__,
     )
 
 
@@ -57,7 +58,7 @@ def fetch(
         Path | None, typer.Option(help="Output folder, new or empty. [default: NAME]")
     ] = None,
 ) -> None:
-    """Fetch a data set into a folder that --data then takes."""
+    """Download a data set into a folder, for use with --data."""
     entry = catalogue.find(name)
     folder = fetching.fetch(entry, into or Path(entry.name), console.note)
     console.say(f"fetched: {folder}")

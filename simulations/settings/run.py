@@ -57,11 +57,11 @@ class RunSettings(ComputeSettings, DataSettings):
     deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Deadline of a round, in median client times. [default: wait for all]"""
     buffer: Whole | None = None
-    """Semi-asynchronous rounds: a round is over with so many uploads; see --slow-rate."""
+    """Semi-asynchronous rounds: number of uploads that end a round; see --slow-rate."""
     max_staleness: Annotated[int, Field(ge=0, le=1000)] = 10
-    """How many rounds before the open one an upload may be to, with --buffer."""
+    """Largest age of an upload, in rounds, with --buffer."""
     replay: str | None = None
-    """Record of who took part in a task over MQTT, to run it again: its participation.json."""
+    """Record of who took part in a task over MQTT (participation.json), to repeat its run."""
     new_clients: Annotated[int, Field(ge=0)] = 0
     """Number of clients, the last ones, that join after training."""
     fine_tuning_epochs: Whole = 1
@@ -83,9 +83,9 @@ class RunSettings(ComputeSettings, DataSettings):
     """Train and send with noise: noise=1, clip, prototype_noise, prototype_clip, delta, epsilon
     (the budget). May be repeated."""
     generator: str | None = None
-    """Generator of an algorithm that asks one; see `edgeloop generator list`. [default: digits]"""
+    """Generator, if the algorithm uses one; see `edgeloop generator list`. [default: digits]"""
     base: str | None = None
-    """Base of an algorithm that computes on one; see `edgeloop base list`. [default: computed]"""
+    """Base, if the algorithm computes on one; see `edgeloop base list`. [default: computed]"""
     memory_format: Layout = "channels-last"
     """Memory format: channels-last or contiguous."""
     precision: Precision = "float32"
@@ -99,10 +99,10 @@ class RunSettings(ComputeSettings, DataSettings):
     history: bool = False
     """Keep the messages of each round for the report."""
     keep: bool = False
-    """Keep the last state, every client's model in it: more --rounds then continue there."""
+    """Keep the final state with every client's model: more --rounds continue from it."""
     beside: Annotated[tuple[str, ...], Option(several=True)] = ()
-    """Then run local on the same data, and say whether taking part paid; or another algorithm, or
-    several: a,b."""
+    """Afterwards run local, or other algorithms (a,b), on the same data, and say whether taking
+    part paid off."""
     mix: Mix = "never"
     """At the end, mix each client's network with one trained alone: never, half, or auto, by a
     weight that it chooses."""

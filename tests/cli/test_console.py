@@ -56,6 +56,11 @@ def test_no_word_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> No
     assert "edgeloop demo" in capsys.readouterr().err
 
 
+def test_the_help_of_several_says_what_they_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.run_many(COMMANDS, "demo", ["--help"], "Greets, stops and fails.") == 0
+    assert "Greets, stops and fails." in capsys.readouterr().out
+
+
 SEE = "see `edgeloop demo greet --help`"
 
 

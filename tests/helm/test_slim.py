@@ -4,10 +4,12 @@ Each tree has what the Dockerfile's stage would leave of the packages that are i
 Python runs without any others: `-S` adds no site-packages.
 """
 
+import importlib.util
 import os
 import struct
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,17 @@ def run(site: Path, code: str, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, env=environment(site), capture_output=True, text=True, check=False)
 
 
+def give_bytecode(place: Path) -> None:
+    """Link what Python has compiled of the same files already: an image compiles it, too."""
+    for path in place.rglob("*.py"):
+        installed = Path(sysconfig.get_path("purelib")) / path.relative_to(place)
+        compiled = Path(importlib.util.cache_from_source(str(installed)))
+        if compiled.exists():
+            there = Path(importlib.util.cache_from_source(str(path)))
+            there.parent.mkdir(exist_ok=True)
+            there.symlink_to(compiled)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Return an image's site-packages, made once."""
@@ -60,6 +73,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         place = folder / target
         if not place.exists():
             slim_site.assemble(set(dockerfile.extras(target).split(",")), place)
+            give_bytecode(place)
         return place
 
     return made

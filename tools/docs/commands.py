@@ -74,7 +74,10 @@ def _kept(found: Found) -> Iterator[None]:
         return 0
 
     def run_many(
-        functions: Mapping[str, Callable[..., None]], name: str, arguments: Sequence[str]
+        functions: Mapping[str, Callable[..., None]],
+        name: str,
+        arguments: Sequence[str],
+        about: str | None = None,
     ) -> int:
         found.update({f"{name} {word}": function for word, function in functions.items()})
         return 0

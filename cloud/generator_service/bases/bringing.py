@@ -25,47 +25,59 @@ _DEFAULTS = (None, "", NOT_STATED, generators.EMBEDDED)
 
 
 def import_(  # noqa: PLR0913 - an option each
-    name: Annotated[str, typer.Option(help="In the store.")],
-    path: Annotated[Path | None, typer.Argument(help="An ONNX file, or a base's folder.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the base in the store.")],
+    path: Annotated[
+        Path | None, typer.Argument(help="Path of an ONNX file, or of a base's folder.")
+    ] = None,
     shape: Annotated[
         str | None,
-        typer.Option(help="Of one input of the clients, as 3x32x32; a folder has its own."),
+        typer.Option(
+            help="Shape of a client's input, such as 3x32x32; a base's folder has its own."
+        ),
     ] = None,
     torchvision: Annotated[
         str | None,
-        typer.Option(help="Instead of a file: one of torchvision's networks, as resnet18."),
+        typer.Option(help="Name of a torchvision network, instead of a file, such as resnet18."),
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="Of --torchvision: a state dict. [default: torch hub's cache]"),
+        typer.Option(help="State dict for --torchvision. [default: torch hub's cache]"),
     ] = None,
     size: Annotated[
-        str | None, typer.Option(help="Height x width that the model reads, as 224x224.")
+        str | None, typer.Option(help="Input size of the model, height x width, such as 224x224.")
     ] = None,
     mean: Annotated[
         str | None,
         typer.Option(
-            help="Taken off each colour, of values in [0, 1]: as 0.485,0.456,0.406. [default: 0]"
+            help="Mean of each colour, of values in [0, 1]: 0.485,0.456,0.406. [default: 0]"
         ),
     ] = None,
     std: Annotated[
-        str | None, typer.Option(help="That each colour is divided by. [default: 1]")
+        str | None,
+        typer.Option(help="Standard deviation that each colour is divided by. [default: 1]"),
     ] = None,
     channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="It reads (N, height, width, channels).")
+        bool,
+        typer.Option("--channels-last", help="The model's input is (N, height, width, channels)."),
     ] = False,
     output: Annotated[
-        str | None, typer.Option(help="Which output, also an inner one. [default: the first]")
+        str | None,
+        typer.Option(
+            help="Name of the output to use; may be an inner tensor. [default: the first]"
+        ),
     ] = None,
     dims: Annotated[
         int | None,
         typer.Option(
-            min=0, max=4096, help="To project its numbers to; 0 for as they are. [default: 256]"
+            min=0,
+            max=4096,
+            help="Dimensions to project the output to; 0 for no projection. [default: 256]",
         ),
     ] = None,
     generator: Reference = generators.EMBEDDED,
     images: Annotated[
-        int | None, typer.Option(help="Of the generator, to project by. [default: 1000]")
+        int | None,
+        typer.Option(help="Number of generated images to fit the projection to. [default: 1000]"),
     ] = None,
     title: Annotated[str, typer.Option(help="Short description.")] = "",
     source: Annotated[str, typer.Option(help="Origin of the weights.")] = "",

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         "remove-files": serving.remove_files,
         "show": show,
     }
-    return console.run_many(functions, "base", arguments)
+    return console.run_many(functions, "base", arguments, __doc__)
 
 
 def list_(
@@ -124,7 +124,7 @@ def show(
         Path | None, typer.Option(help="Image file for its filters. [default: NAME.png]")
     ] = None,
 ) -> None:
-    """Tell a base's facts and what it costs, and draw its filters."""
+    """Show a base's properties and costs, and draw its filters."""
     folder = bases.folder_of(reference)
     facts, graph = manifest.read(folder)
     console.table(reference, ("fact", "value"), showing.base_facts(facts, graph, Base.read(folder)))

@@ -23,8 +23,10 @@ Source = Annotated[
     str,
     typer.Argument(help="A name in the store, a folder, an address, or auto?shape=3x32x32."),
 ]
-Name = Annotated[str | None, typer.Option(help="On the server; by default the base's.")]
-Version = Annotated[int, typer.Option(min=1, max=repository.LARGEST_VERSION, help="To write.")]
+Name = Annotated[str | None, typer.Option(help="Name on the server. [default: the base's]")]
+Version = Annotated[
+    int, typer.Option(min=1, max=repository.LARGEST_VERSION, help="Version to write.")
+]
 
 _FIRST_WAIT, _LONGEST_WAIT = 5.0, 600.0  # seconds between two tries of what cannot be written
 
@@ -32,19 +34,23 @@ _FIRST_WAIT, _LONGEST_WAIT = 5.0, 600.0  # seconds between two tries of what can
 def serve(
     source: Annotated[
         str | None,
-        typer.Argument(help="As of serve-files, for version 1; without it what is there already."),
+        typer.Argument(help="Base to serve as version 1. [default: what the repository holds]"),
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option("--repository", help="Folder of the bases; kept. By default, not kept."),
+        typer.Option(
+            "--repository", help="Folder that keeps the bases. [default: a temporary one]"
+        ),
     ] = None,
     name: Name = None,
     add: Annotated[
         list[str] | None,
-        typer.Option(help="VERSION=SOURCE to write of --name, beside others; may be repeated."),
+        typer.Option(help="VERSION=SOURCE of a further version of --name. May be repeated."),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 9466,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")
+    ] = 9466,
 ) -> None:
     """Serve bases for aggregators to fetch, until Ctrl-C; say which cannot be written."""
     wanted = _wanted(add or [], name)
@@ -77,7 +83,7 @@ def serve_files(
 
 
 def remove_files(
-    name: Annotated[str, typer.Argument(help="Of the base on the server.")],
+    name: Annotated[str, typer.Argument(help="Name of the base on the server.")],
     folder: Annotated[Path, typer.Argument(metavar="REPOSITORY", help="Folder of the bases.")],
 ) -> None:
     """Remove a base from a folder of bases, all its versions."""
@@ -86,14 +92,20 @@ def remove_files(
 
 
 def fetch(
-    reference: Annotated[str, typer.Argument(help="http://HOST:PORT/NAME?version=V&sha256=...")],
-    name: Annotated[str | None, typer.Option(help="In the store. [default: as there]")] = None,
-    replace: Annotated[bool, typer.Option(help="Replace the one in the store.")] = False,
+    reference: Annotated[
+        str, typer.Argument(help="Address of the base: http://HOST:PORT/NAME?version=V&sha256=...")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Name in the store. [default: as on the server]")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option(help="Replace a base of that name in the store.")
+    ] = False,
     patience: Annotated[
         float, typer.Option(min=0, help="Seconds to wait for a server that is unavailable.")
     ] = 0.0,
 ) -> None:
-    """Fetch a base from a server into the store, and check that it is the one."""
+    """Fetch a base from a server into the store, and check its identity."""
     asked = parse(reference)
     called = name or asked.name
     storing.check_free(called, replace=replace)
