@@ -107,8 +107,7 @@ class CohortSettings(Settings):
     """Whether an upload far from the cohort's is logged, or set aside; the same for a whole run."""
     robust: RobustChoice = "auto"
     secure: bool = False
-    """Secure aggregation: the aggregator learns the sum of a round's uploads, and no single one.
-    The same for a whole run."""
+    """Secure aggregation: the aggregator learns sums of uploads, and no single one."""
     step_seconds: Annotated[float, Field(gt=0, le=86_400)] = STEP_SECONDS
     """How long each of the steps of secure aggregation waits for devices that are there."""
     deadline_seconds: Seconds = 600.0

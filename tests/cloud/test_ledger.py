@@ -103,7 +103,7 @@ def test_constraints_are_named_as_declared(url: str) -> None:
         for table in migrations.metadata.tables.values()
         for constraint in table.constraints
     ]
-    assert len(declared) == 13
+    assert len(declared) == 15
     for name in declared:
         assert str(name) in text
 
