@@ -65,7 +65,10 @@ def register(api: FastAPI) -> None:
     @api.exception_handler(HTTPException)
     def none_such(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - as it is registered
-        found = answer(error.status_code, str(error.detail))
+        lost = error.status_code == 404
+        detail = "is no path of this server" if lost else str(error.detail)
+        remedy = "check names and URL: a name is letters, digits and . _ -" if lost else ""
+        found = answer(error.status_code, detail, remedy=remedy)
         found.headers.update(error.headers or {})
         return found
 

@@ -37,6 +37,12 @@ class PresenceTeller:
         self._timer: threading.Timer | None = None
         self._note = ""
 
+    @property
+    def refusal(self) -> str:
+        """That a contract was refused, and why; empty if none was, or another one was taken."""
+        said = self._said
+        return f"the one that is there was refused: {said.reason}" * (said.state == State.REFUSED)
+
     def note(self, text: str) -> None:
         """Have what is said of work have this reason, where it has none of its own."""
         with self._lock:

@@ -144,7 +144,8 @@ class Agent:
         if self._joining.waiting_contract is not None:
             return f"the base of task {task}: {self._may_read(broadcast_topic(task, BASE) + '/+')}"
         if standing.session is None:
-            return f"the contract of task {task}: {self._may_read(contract_topic(task))}"
+            why = self._presence.refusal or self._may_read(contract_topic(task))
+            return f"a contract of task {task}: {why}"
         if standing.opening is not None:
             place = broadcast_topic(task, standing.opening.slot) + "/+"
             return f"the broadcast of round {standing.opening.round}: {self._may_read(place)}"
@@ -157,10 +158,8 @@ class Agent:
 
     def _may_read(self, topic: str) -> str:
         """Say what to look at while nothing comes; a broker is silent on what one may not read."""
-        place = self._connection.full(topic)
-        return (
-            f"nothing yet on {place}; does its aggregator run, and may this device read that topic?"
-        )
+        place = f"nothing yet on {self._connection.full(topic)}"
+        return f"{place}; does its aggregator run, and may this device read that topic?"
 
     def _deliver_last_answer(self) -> None:
         """Wait until the last answer has arrived, however long that takes."""

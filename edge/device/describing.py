@@ -111,12 +111,26 @@ def _photos(source: str) -> Brought:
     for photo in photos:
         counts[photo.label] = counts.get(photo.label, 0) + 1
     if not photos:
+        if recordings := _recordings(Path(source)):
+            problem = (
+                f"{source} has no photos but {recordings}, of which nobody knows how to cut them"
+            )
+            remedy = "write the file by hand, with [data.windows] as docs/data.md has it"
+            raise ConfigError("--data", problem, remedy)
         remedy = "put some there, a folder a class, or name where they are"
         raise NoSamplesError("--data", f"{source} has no photo in a class folder", remedy)
     first = f"{source}: class folders, {len(photos)} photos, fitted to the task's size"
     left_out = (f"left out: {left}",) if left else ()
     lines = (first, _classes(counts), *left_out, *said)
     return Brought(lines, tuple(counts), PHOTO_SHAPE, len(photos))
+
+
+def _recordings(folder: Path) -> str:
+    """Say how many files a folder, or a folder in it, has that windows can be cut of."""
+    for kind in ("csv", "npz"):
+        if count := sum(1 for depth in ("*", "*/*") for _ in folder.glob(f"{depth}.{kind}")):
+            return f"{count} .{kind} {'file' if count == 1 else 'files'}"
+    return ""
 
 
 def _divided(source: str) -> Brought:

@@ -33,6 +33,13 @@ _NEEDS = {
     "client": ("urllib3", "pydantic", "typer"),
 }
 """What tells whether a command, or its extra, is installed: `--help` says what it lacks."""
+_SUMMARIES = {
+    "backup": "Copies what a stack must not lose into a new folder, while the stack runs.",
+    "device": "Lists, shows and evicts devices, by asking an edgeloop server.",
+    "model": "Lists and shows the files that tasks have made, by asking an edgeloop server.",
+    "task": "Lists, shows, watches and acts on tasks, by asking an edgeloop server.",
+}
+"""Of commands that share a module with others."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -133,7 +140,8 @@ def _summary(point: EntryPoint) -> str:
                 raise ModuleNotFoundError(name=package)
     except (ImportError, OSError) as error:
         return f"({_lack(error)})"
-    return (modules.docstring(point.module) or "(cannot be found)").split("\n")[0]
+    said = _SUMMARIES.get(point.name) or modules.docstring(point.module) or "(cannot be found)"
+    return said.split("\n")[0]
 
 
 def _lack(error: ImportError | OSError) -> str:

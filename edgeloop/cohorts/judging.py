@@ -115,11 +115,12 @@ class AnswerJudge:
         if trust.is_unknown and place is not None and place.index < place.count <= MAX_CHUNKS:
             return Judged(None, receipt=partial(self._receipts.ask_again, device, number, place))
         self._drop(device, number, trust.refusal)
-        if place is None:
-            return Judged(DeviceMessage(device, Verdict.UNVERIFIED, len(chunk)))
         verdict = Verdict.UNVERIFIED
+        heard = DeviceMessage(device, verdict, len(chunk), reason=trust.refusal)
+        if place is None:
+            return Judged(heard)
         refuse = partial(self._receipts.give, device, number, place.digest, verdict, trust.refusal)
-        return Judged(DeviceMessage(device, verdict, len(chunk)), receipt=refuse)
+        return Judged(heard, receipt=refuse)
 
     def _repeated(self, gathering: Gathering[Frame], device: str, chunk: bytes) -> Judged | None:
         """Judge a chunk of an answer that the round holds already; None if it is none.

@@ -32,6 +32,10 @@ def test_every_command_has_a_summary(capsys: pytest.CaptureFixture[str]) -> None
     ):
         (line,) = [line for line in said.splitlines() if line.strip().startswith(f"{name} ")]
         assert line.endswith(".")
+    summaries = [
+        line[14:] for line in said.splitlines() if line.startswith("  ") and line[2] != " "
+    ]
+    assert len(set(summaries)) == len(summaries), "each says what itself is for"
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -272,6 +272,8 @@ def test_a_forged_answer(
     assert (answers["one"].upload.prototypes_ND == 1.0).all()
     assert "ignored a message of one: " in caplog.text
     assert why in caplog.text
+    (refused,) = [e for e in found.heard if getattr(e, "verdict", None) is Verdict.UNVERIFIED]
+    assert why in getattr(refused, "reason", ""), "who looks at refusals reads why, too"
 
 
 def test_an_answer_on_another_topic(place: Place) -> None:

@@ -210,8 +210,11 @@ def test_it_says_what_it_is_doing(aggregator: Cloud, settings: DeviceSettings) -
 
 
 def test_it_says_why_it_has_refused_a_contract(
-    settings: DeviceSettings, monkeypatch: pytest.MonkeyPatch
+    settings: DeviceSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """To the task, and in its own log as long as it waits: there is a contract, if not for it."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr("edge.agent.service.FIRST_STATUS_SECONDS", 0.5)
     monkeypatch.setattr("edge.agent.presence.DELAY_SECONDS", 0.1)
     topics = [presence_topic("t", "one")]
     with (
@@ -224,6 +227,8 @@ def test_it_says_why_it_has_refused_a_contract(
             event = listener.receive(20)
             assert isinstance(event, Arrival)
             said = presence_of(event.notes)
+        why = "waits for a contract of task t: the one that is there was refused: name: one is not"
+        wait_until(lambda: why in caplog.text)
     assert "one is not invited to t" in said.reason
 
 

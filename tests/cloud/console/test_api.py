@@ -87,6 +87,8 @@ def test_what_is_refused_says_why(
     assert problem["status"] == code
     assert problem["title"]
     assert problem["detail"]
+    if path == "/nothing":
+        assert (problem["detail"], bool(problem["remedy"])) == ("is no path of this server", True)
 
 
 def test_acts_and_refusals_are_written_down(running: Running) -> None:

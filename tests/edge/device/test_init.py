@@ -94,6 +94,10 @@ def test_other_layouts(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(NoSamplesError, match="a folder a class"):
         describe(str(tmp_path / "empty"))
+    (tmp_path / "recordings" / "walk").mkdir(parents=True)
+    (tmp_path / "recordings" / "walk" / "monday.csv").write_text("ax,ay\n0.1,0.2\n")
+    with pytest.raises(ConfigError, match=r"1 \.csv file.*\[data\.windows\] as docs/data\.md"):
+        describe(str(tmp_path / "recordings"))
 
 
 def test_the_largest_model_that_trains_in_time(tmp_path: Path) -> None:
