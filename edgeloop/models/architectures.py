@@ -8,7 +8,7 @@ sign and the kind of head (`edgeloop.models.layered`).
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Protocol
 
 import torch
@@ -19,7 +19,7 @@ from edgeloop.models import own
 from edgeloop.models.families import BASES, SIGNALS, TEXTS, VECTORS, Base, Shape
 from edgeloop.models.known_names import ARCHITECTURES as ARCHITECTURES
 from edgeloop.models.layered import split_name
-from edgeloop.models.split import SplitModel, features_of
+from edgeloop.models.split import SplitModel, features_of, features_without_data
 from edgeloop.models.text import TOKENS
 from edgeloop.models.vision import VISION, is_there
 from edgeloop.runtime import modules
@@ -304,15 +304,16 @@ def _fits(name: str, shape: Shape, width: int) -> bool:
 
 @cache
 def _probe(name: str, shape: Shape, width: int, classes: int | None = None) -> int | None:
-    """Return D from a forward pass without data or memory; None where the shape does not fit."""
+    """Return D from a forward pass without data; None where the shape does not fit."""
     if name not in TEXTS and (theirs := _of_a_file(name)) is not None and theirs.whole:
         return _halves(name, shape, classes, width)[1].in_features  # type: ignore[union-attr]
     try:
-        with torch.device("meta"), torch.no_grad():
-            base = _base(name, shape, 1, width).eval()
-            if name in TEXTS:
-                return width
-            return int(base(torch.empty(1, *shape)).flatten(1).shape[1])
+        build = partial(_base, name, shape, 1, width)
+        if name not in TEXTS:
+            return features_without_data(build, shape)
+        with torch.device("meta"):
+            build()
+            return width
     except InputError:
         raise
     except _NO_FIT:

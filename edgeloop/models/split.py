@@ -4,13 +4,17 @@ Shape suffixes, here and in every model: B samples, D base features, K unified f
 W features of a window.
 """
 
+from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from edgeloop.errors import ModelError
 from edgeloop.models.layered import head as head_of
+from edgeloop.seeds import drawing
 
 
 class SplitModel(nn.Module):
@@ -179,3 +183,22 @@ def features_of(base: nn.Module, shape: tuple[int, ...]) -> int:
     for module, training in modes:
         module.training = training
     return int(outputs.flatten(1).shape[1])
+
+
+@torch.no_grad()
+def features_without_data(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> int:
+    """Return D of a base that nobody has built yet.
+
+    A base of many weights, or of large inputs, takes no memory: its pass is on the meta device.
+
+    Args:
+        build: makes the base.
+        shape: of one input.
+    """
+    with torch.device("meta"):
+        base = build().eval()
+        weights = sum(each.numel() for each in base.parameters() if not is_lazy(each))
+        if weights > 2**21 or prod(shape) > 2**17:
+            return int(base(torch.empty(1, *shape)).flatten(1).shape[1])
+    with drawing(0):
+        return features_of(build(), shape)

@@ -10,6 +10,7 @@ import csv
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -54,12 +55,17 @@ def _value(node: ast.expr, facts: Facts) -> int:
     return facts[node.id] if isinstance(node, ast.Name) else int(ast.literal_eval(node))
 
 
-FORMULAS: Mapping[str, tuple[Formula, Formula]] = {
-    name: (formula(numbers[0]), formula(numbers[1]))
-    for name in algorithms.built_in()
-    if (numbers := algorithms.info(name).numbers)
-}
-"""Up and down, by algorithm. FedKD's depends on its models' singular values: there is none."""
+@cache
+def formulas() -> Mapping[str, tuple[Formula, Formula]]:
+    """Return those up and down, by algorithm.
+
+    FedKD's depends on its models' singular values: there is none.
+    """
+    return {
+        name: (formula(numbers[0]), formula(numbers[1]))
+        for name in algorithms.built_in()
+        if (numbers := algorithms.info(name).numbers)
+    }
 
 
 def carried(folder: Path) -> dict[str, float]:
@@ -101,7 +107,9 @@ def count_numbers(runs: Sequence[RunSettings]) -> dict[str, Any]:
         DataError: if the data cannot be read.
     """
     facts = _facts(runs)
-    rows = {run.algorithm: _row(run.algorithm, facts) for run in runs if run.algorithm in FORMULAS}
+    rows = {
+        run.algorithm: _row(run.algorithm, facts) for run in runs if run.algorithm in formulas()
+    }
     return {"facts": dict(facts), "rows": rows}
 
 
@@ -119,7 +127,7 @@ def markdown(found: Mapping[str, Any] | None) -> str:
 
 
 def _row(algorithm: str, facts: Facts) -> dict[str, Any]:
-    (up, count_up), (down, count_down) = FORMULAS[algorithm]
+    (up, count_up), (down, count_down) = formulas()[algorithm]
     return {
         **{"formula_up": up, "up": count_up(facts) / MILLION},
         **{"formula_down": down, "down": count_down(facts) / MILLION},
@@ -154,7 +162,7 @@ def generator_weights(classes: int, width: int) -> int:
     """Return G: the weights of a generator that is learned with, and sent."""
     configs = (
         algorithms.config(name, **algorithms.supported_options(name, classes=classes, width=width))
-        for name, (_, (down, _)) in FORMULAS.items()
+        for name, (_, (down, _)) in formulas().items()
         if "G" in down
     )
     return next((int(each.generator_weights) for each in configs), 0)

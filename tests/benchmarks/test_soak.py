@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from benchmarks import soak
-from benchmarks.soak import DEVICES, Soak, slope, table
+from benchmarks.soak import Soak, slope, table
 
 
 def test_a_straight_line_has_its_slope() -> None:
@@ -53,13 +53,16 @@ def test_a_process_that_has_ended_is_not_read() -> None:
 
 
 @pytest.mark.broker
-def test_a_short_one_reads_all_processes_and_the_ledger(tmp_path: Path) -> None:
-    made = soak.run(tmp_path, 20)
-    names = {"aggregator", "broker", *(f"device-{number}" for number in range(DEVICES))}
+def test_a_short_one_reads_all_processes_and_the_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(soak, "DEVICES", 2)
+    made = soak.run(tmp_path, 8)
+    names = {"aggregator", "broker", "device-0", "device-1"}
     expected = {f"{name}: {measure}" for name in names for measure in soak.MEASURES}
     expected |= {"ledger: rounds", "ledger: uploads", "ledger: KiB"}
     assert made.readings.keys() == expected
     done, rows = zip(*made.readings["ledger: uploads"], strict=True)
     assert list(done) == sorted(set(done))
-    assert all(number * DEVICES <= count for number, count in zip(done, rows, strict=True))
+    assert all(number * 2 <= count for number, count in zip(done, rows, strict=True))
     assert all(value > 0 for each in made.readings.values() for _, value in each)

@@ -35,7 +35,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ktl(out: Path, generator: Path, *further: str) -> int:
     words = ["--data", "fashion-sample", "--shots", "4", "--seeds", "2", "--rounds", "2"]
-    words += ["--set", "server_epochs=2", "--workers", "2", "--out", str(out)]
+    words += ["--set", "server_epochs=2", "--workers", "1", "--out", str(out)]
     if "--baselines" not in further:
         words += ["--baselines", ",".join(NAMES)]
     if "--test-samples" not in further:

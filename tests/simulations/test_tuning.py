@@ -1,11 +1,8 @@
 """Hyperparameters tried on held-out training samples."""
 
 import json
-import os
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgeloop import data
 from edgeloop.cli import console
+from edgeloop.cli.main import main
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
 from edgeloop.errors import ConfigError, InputError
@@ -25,8 +23,8 @@ from simulations.tuning import command, space, study
 from simulations.tuning.held_out import HeldOut
 from simulations.tuning.study import Tuning
 from tests.bases.served import write_base
+from tests.forks import Forks
 from tests.generators.tiny import write_tiny
-from tests.processes import running
 
 BATCH = 10
 
@@ -234,39 +232,23 @@ def test_a_line_says_all_of_a_scenario() -> None:
 def test_another_study_is_not_mixed_in(
     done: Path, source: Path, generator: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    found = subprocess.run(
-        [sys.executable, "-c", RUN, *words(source, generator, done, "--seeds", "2")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert found.returncode == 2
-    assert "holds another study: seeds (1 there, 2 here)" in found.stderr
+    assert main(["tune", *words(source, generator, done, "--seeds", "2")]) == 2
+    assert "holds another study: seeds (1 there, 2 here)" in capfd.readouterr().err
 
 
-RUN = """
-import sys
-from edgeloop.cli.main import _run
-from importlib.metadata import EntryPoint
-point = EntryPoint("tune", "simulations.tuning.command:main", "edgeloop.commands")
-sys.exit(_run(point, ["tune", *sys.argv[1:]]))
-"""
-"""Not by the installed entry point, which may be another tree's."""
-
-
-def test_stopped_it_goes_on(source: Path, generator: Path, tmp_path: Path) -> None:
+def test_stopped_it_goes_on(source: Path, generator: Path, tmp_path: Path, forks: Forks) -> None:
     """Ctrl-C after the first run; what was done is not done again."""
     out = tmp_path / "out"
-    long = words(source, generator, out, "--rounds", "30")
-    line = [sys.executable, "-c", RUN, *long]
-    with running(line, stderr=subprocess.PIPE, start_new_session=True) as process:
-        deadline = time.monotonic() + 200
-        while not (finished := sorted(out.glob("runs/*/*/seed-0/summary.json"))):
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGINT)
-        told = process.communicate(timeout=60)[1]
-    assert process.returncode == 130, told
-    assert "run the same command again to go on" in told
+    long = words(source, generator, out, "--rounds", "3")
+    started = forks.start(tmp_path, "tune", *long)
+    deadline = time.monotonic() + 200
+    while not (finished := sorted(out.glob("runs/*/*/seed-0/summary.json"))):
+        assert time.monotonic() < deadline, started.said.read_text()
+        time.sleep(0.02)
+    started.stop(signal.SIGINT)
+    status = forks.ended(started)
+    assert status == 130, started.said.read_text()
+    assert "run the same command again to go on" in started.said.read_text()
     assert not (out / "summary.json").exists()
     kept = finished[0].stat().st_mtime_ns
     assert command.main(long) == 0

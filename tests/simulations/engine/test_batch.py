@@ -1,10 +1,7 @@
 """Many runs: each once, in a process of its own."""
 
 import multiprocessing
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -16,14 +13,8 @@ import pytest
 from edgeloop.errors import ConfigError, InputError, UnavailableError
 from simulations.engine.batch import Job, run_all
 from simulations.settings import RunSettings
-from tests.processes import running
+from tests.forks import Forks
 
-PROGRAM = """
-import signal
-from edgeloop.cli.main import main
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
-raise SystemExit(main())
-"""
 LONG = """
 title = "Long"
 question = "Does it stop?"
@@ -58,18 +49,7 @@ def test_an_error_comes_back(settings: RunSettings, tmp_path: Path) -> None:
         run_all({0: Job(wrong, tmp_path / "run")}, 1, lambda key, summary: None)
 
 
-def test_an_error_stops_the_others(settings: RunSettings, tmp_path: Path) -> None:
-    long = settings.model_copy(update={"rounds": 100_000})
-    wrong = settings.model_copy(update={"data": str(tmp_path / "nowhere")})
-    jobs = {0: Job(long, tmp_path / "under-way"), 1: Job(wrong, tmp_path / "wrong")}
-    jobs |= {key: Job(long, tmp_path / f"waits-{key}") for key in range(2, 6)}
-    with pytest.raises(InputError, match=r"^wrong: .*nowhere"):
-        run_all(jobs, 2, lambda key, summary: None)
-    assert not (tmp_path / "waits-5").exists()
-    assert not multiprocessing.active_children()
-
-
-def test_nothing_is_left_of_what_was_stopped(
+def test_an_error_stops_the_others_and_nothing_is_left_of_them(
     settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a thread raised afterwards was told of at whatever test came next."""
@@ -77,35 +57,30 @@ def test_nothing_is_left_of_what_was_stopped(
     monkeypatch.setattr(threading, "excepthook", raised.append)
     wrong = settings.model_copy(update={"data": str(tmp_path / "nowhere")})
     long = settings.model_copy(update={"rounds": 100_000})
-    jobs = {0: Job(wrong, tmp_path / "wrong")}
-    jobs |= {key: Job(long, tmp_path / f"waits-{key}") for key in range(1, 30)}
+    jobs = {0: Job(long, tmp_path / "under-way"), 1: Job(wrong, tmp_path / "wrong")}
+    jobs |= {key: Job(long, tmp_path / f"waits-{key}") for key in range(2, 6)}
     before = threading.active_count()
-    for _ in range(4):
+    for _ in range(2):
         with pytest.raises(InputError, match=r"^wrong: .*nowhere"):
             run_all(jobs, 2, lambda key, summary: None)
         assert not multiprocessing.active_children()
         assert threading.active_count() <= before
+    assert not (tmp_path / "waits-5").exists()
     assert not raised
 
 
-def test_ctrl_c_stops_all(settings: RunSettings, tmp_path: Path) -> None:
+def test_ctrl_c_stops_all(settings: RunSettings, tmp_path: Path, forks: Forks) -> None:
     scenario = tmp_path / "long.toml"
     scenario.write_text(LONG.format(data=settings.data))
     words = ["reproduce", str(scenario), "--out", str(tmp_path / "out"), "--workers", "2"]
-    with running(
-        [sys.executable, "-c", PROGRAM, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ) as process:
-        deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("out/runs/*/checkpoint-*")) and time.monotonic() < deadline:
-            assert process.poll() is None
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of its processes
-        said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    started = forks.start(tmp_path, *words)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("out/runs/*/checkpoint-*")):
+        assert time.monotonic() < deadline, started.said.read_text()
+        time.sleep(0.01)
+    started.stop(signal.SIGINT)  # as a terminal does: all of its processes
+    status, said = forks.ended(started), started.said.read_text()
+    assert status == 130, said
     assert "run the same command again to go on" in said
     assert "Traceback" not in said
     assert len(list((tmp_path / "out" / "runs").iterdir())) <= 2, "nothing begins afterwards"

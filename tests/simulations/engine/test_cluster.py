@@ -18,7 +18,7 @@ from simulations.engine.run import simulate
 from simulations.settings import RunSettings
 from tests.processes import running
 
-ROUNDS = 120
+ROUNDS = 60
 # A process of its own: Ray's threads and warnings stay out of the tests'.
 PROGRAM = """
 import json, sys
@@ -28,7 +28,7 @@ from simulations.settings import RunSettings
 
 settings = RunSettings.model_validate(json.loads(sys.argv[1]))
 jobs = {n: Job(settings.model_copy(update={"seed": n}), Path(sys.argv[2]) / f"{n}") for n in (0, 1)}
-found = run_all(jobs, 2, lambda key, summary: None, cluster="local")
+found = run_all(jobs, 1, lambda key, summary: None, cluster="local")
 print(json.dumps([found[n]["knowledge_sha256"] for n in (0, 1)]))
 """
 

@@ -3,9 +3,8 @@
 # Over 320 lines: each companion is compared with the same runs.
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,8 @@ from simulations.results import clients_table, pairing
 from simulations.results.groups import group_runs
 from simulations.results.runs import find, with_companions
 from simulations.settings import RunSettings
-from tests.processes import running
-from tests.simulations.engine.test_resume import PROGRAM, lasting, of_clients, untimed
+from tests.forks import Forks
+from tests.simulations.engine.test_resume import lasting, of_clients, untimed
 
 
 def quiet(done: int, accuracy: float | None) -> None:
@@ -188,20 +187,19 @@ def test_what_was_told_of_last_is_not_run_again(settings: RunSettings, tmp_path:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stop_within_it_keeps_what_is_done(
-    how: signal.Signals, settings: RunSettings, signals: Path, tmp_path: Path
+    how: signal.Signals, settings: RunSettings, signals: Path, tmp_path: Path, forks: Forks
 ) -> None:
     asked = with_local(settings, rounds=60, data=str(signals))
     run, whole = tmp_path / "run", tmp_path / "whole"
     words = ["simulate", "fedtgp", "--data", str(signals), "--width", "16", "--rounds", "60"]
     words += ["--set", "server_epochs=2", "--workers", "1", "--out", str(run), "--beside", "local"]
-    with running([sys.executable, "-c", PROGRAM, *words], stderr=subprocess.PIPE) as process:
-        deadline = time.monotonic() + 120
-        while not list(run.glob("beside/local/checkpoint-*")) and time.monotonic() < deadline:
-            assert process.poll() is None
-            time.sleep(0.005)
-        process.send_signal(how)
-        process.communicate(timeout=60)
-    assert process.returncode == (130 if how is signal.SIGINT else -how)
+    started = forks.start(tmp_path, *words)
+    deadline = time.monotonic() + 120
+    while not list(run.glob("beside/local/checkpoint-*")):
+        assert time.monotonic() < deadline, started.said.read_text()
+        time.sleep(0.005)
+    os.kill(started.pid, how)
+    assert forks.ended(started) == (130 if how is signal.SIGINT else -how)
     kept = read(run)
     assert "beside" not in kept
     assert not (run / "beside" / "local" / "summary.json").exists()
@@ -220,8 +218,8 @@ def test_a_stop_within_it_keeps_what_is_done(
 
 
 def test_a_batch_goes_on_with_what_is_missing_beside(settings: RunSettings, tmp_path: Path) -> None:
-    plain = {0: Job(settings, tmp_path / "runs" / "0")}
-    run_all(plain, 1, lambda key, summary: None)
+    (tmp_path / "runs").mkdir()
+    simulate(settings, tmp_path / "runs" / "0", quiet)
     before = (tmp_path / "runs" / "0" / "rounds.csv").stat().st_mtime_ns
     jobs = {0: Job(with_local(settings), tmp_path / "runs" / "0")}
     found = run_all(jobs, 1, lambda key, summary: None)

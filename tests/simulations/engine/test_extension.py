@@ -41,7 +41,7 @@ def test_what_an_algorithm_keeps_goes_on_too(settings: RunSettings, tmp_path: Pa
     simulate(with_rounds(settings, 2, **changes), tmp_path / "run", silent)
     longer = with_rounds(settings, 4, **changes, workers=2)
     extended = simulate(longer, tmp_path / "run", silent)
-    whole = simulate(longer, tmp_path / "whole", silent)
+    whole = simulate(with_rounds(settings, 4, **changes), tmp_path / "whole", silent)
     assert extended["knowledge_sha256"] == whole["knowledge_sha256"]
     assert extended["accuracy_by_round"] == whole["accuracy_by_round"]
 
