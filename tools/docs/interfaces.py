@@ -18,7 +18,7 @@ from cloud.authority import http as authority_http
 from cloud.console import api as console_api
 from cloud.operator.monitor import Monitor
 from edgeloop.answers import Report
-from edgeloop.protocol import presence, task, wire
+from edgeloop.protocol import presence, rollout, task, wire
 from edgeloop.protocol.receipt import Receipt
 from edgeloop.protocol.wire.fields import Field, schema
 from tools.docs.configuration import about, default_of, kind_of, meaning_of, words_of
@@ -31,10 +31,25 @@ TOPICS = (
     ("device", task.upload_topic, ("TASK", "DEVICE"), "Frames of its answers, in chunks."),
     ("aggregator", task.receipt_topic, ("TASK", "DEVICE"), "[Receipts](#receipt) of answers."),
     ("everyone", task.presence_topic, ("TASK", "NAME"), "`online` or `offline`, retained."),
+    ("server", rollout.desired_topic, ("TASK", "DEVICE", "KIND"), "[Orders](#order), retained."),
+    ("server", rollout.shipped_topic, ("TASK", "SHA256"), "A file that orders name, in chunks."),
+    (
+        "device",
+        rollout.applied_topic,
+        ("TASK", "DEVICE", "KIND"),
+        "[Outcomes](#outcome), retained.",
+    ),
 )
 """Who sends what on which topic; the function says the topic."""
 
-JSON = (task.Contract, task.Opening, Receipt, presence.Presence)
+JSON = (
+    task.Contract,
+    task.Opening,
+    Receipt,
+    presence.Presence,
+    rollout.Order,
+    rollout.Outcome,
+)
 FRAMES = (wire.Envelope, Report)
 
 
@@ -100,7 +115,7 @@ def _messages() -> str:
 
 
 def _topic(function: Any, words: tuple[str, ...]) -> str:
-    return str(function(*words)) + ("/CHUNK" if "SLOT" in words else "")
+    return str(function(*words)) + ("/CHUNK" if {"SLOT", "SHA256"} & {*words} else "")
 
 
 def _json(model: type[BaseModel]) -> str:
@@ -159,7 +174,7 @@ def _http() -> str:
     unasked: Any = SimpleNamespace()  # what answers a request; none is made here
     parts = []
     servers = {
-        "edgeloop server": console_api.app(unasked, unasked, unasked, unasked),
+        "edgeloop server": console_api.app(*[unasked] * 5),
         "edgeloop aggregator": aggregator_http.app(lambda: unasked, Metrics()),
         "edgeloop ca": authority_http.app(
             unasked, cast(Any, SimpleNamespace(life=timedelta())), lambda: None

@@ -34,25 +34,23 @@ def add(router: APIRouter, rollouts: Rollouts) -> None:
 
 
 def _reading(router: APIRouter, rollouts: Rollouts) -> None:
-    kept = rollouts.rollouts
-
     @router.get("/rollouts")
     def listed(task: Asked = None, after: After = None, limit: Limit = 100) -> Page[Rollout]:
         """List roll-outs, the newest first."""
-        return kept.page(task, after, limit)
+        return rollouts.rollouts.page(task, after, limit)
 
     @router.get("/rollouts/{rollout}")
     def shown(rollout: Name) -> Rollout:
         """Show a roll-out and its groups."""
-        return kept.rollout(rollout)
+        return rollouts.rollouts.rollout(rollout)
 
     @router.get("/rollouts/{rollout}/devices")
     def devices(
         rollout: Name, state: _State = None, after: After = None, limit: Limit = 100
     ) -> Page[RolloutDevice]:
         """List the devices of a roll-out, by their names, and what has become of it there."""
-        kept.rollout(rollout)
-        return kept.devices(rollout, state, after, limit)
+        rollouts.rollouts.rollout(rollout)
+        return rollouts.rollouts.devices(rollout, state, after, limit)
 
 
 def _acting(router: APIRouter, rollouts: Rollouts) -> None:

@@ -18,7 +18,7 @@ from cloud.console.rollouts.files import Files
 from cloud.console.rollouts.store import OPEN, WITHDRAW, RolloutStore, Told
 from cloud.console.sources import ImpossibleError
 from cloud.console.store import Store
-from edgeloop.errors import ConfigError, EdgeloopError
+from edgeloop.errors import BrokerError, ConfigError, EdgeloopError
 from edgeloop.protocol.rollout import Order
 from edgeloop.remote.rollouts import NewRollout, Rollout, RolloutGroup, RolloutState, RolloutVerb
 from edgeloop.runtime.config import BrokerSettings
@@ -66,6 +66,7 @@ class Rollouts:
         def do() -> Rollout:
             self._store.task(asked.task)
             self._broker_of(asked.task)
+            self._check_name(asked.task)
             file = self.files.keep(_settings_file(asked)) if asked.kind == "settings" else None
             sha256 = asked.sha256 or (file.sha256 if file else "")
             content = self.files.content(sha256)
@@ -159,6 +160,14 @@ class Rollouts:
             raise ImpossibleError(task, problem, "give the server's file a [broker] table")
         return found
 
+    def _check_name(self, task: str) -> None:
+        """Refuse a task that its devices know by another name."""
+        seen = self._follower.sighting(task)
+        reported = None if seen is None else seen.reported
+        if reported is not None and reported.task != task:
+            remedy = f"call it {reported.task} in the server's file, in `aggregators`"
+            raise ImpossibleError(task, f"is {reported.task} to its devices", remedy)
+
     def _labelled(self, task: str) -> plan.Labelled:
         return lambda labels: self._follower.source(task).labelled(task, labels)
 
@@ -177,10 +186,19 @@ class Rollouts:
             if (found := self._lines.line(task)) is None:
                 continue
             line, is_new = found
-            if self._hear(line, task) or is_new:
-                self._tell_all(line, of_task)
+            tells_all = self._hear(line, task) or is_new
             for each in of_task:
-                self._advance(line, each.rollout)
+                self._brought_on(line, each, tells_all)
+
+    def _brought_on(self, line: Line, found: Rollout, tells_all: bool) -> None:
+        """Take one as far as it goes; what is wrong with it is in nobody else's way."""
+        try:
+            if tells_all and found.state != "ready":
+                line.ship(found.sha256, self.files.content(found.sha256))
+                self._tell(line, found, self.rollouts.told(found))
+            self._advance(line, found.rollout)
+        except (ConfigError, BrokerError) as error:  # a file that is gone, a packet too large
+            log.warning("roll-out %s does not go on: %s", found.rollout, error)
 
     def _hear(self, line: Line, task: str) -> bool:
         """Take what devices say; tell whether the broker may have forgotten what it was given."""
@@ -191,12 +209,6 @@ class Rollouts:
             else:
                 self.rollouts.hear(task, *said)
         return forgotten
-
-    def _tell_all(self, line: Line, carried: list[Rollout]) -> None:
-        for each in carried:
-            if each.state != "ready":
-                line.ship(each.sha256, self.files.content(each.sha256))
-                self._tell(line, each, self.rollouts.told(each))
 
     def _tell(self, line: Line, found: Rollout, told: list[Told]) -> None:
         for each in told:

@@ -12,6 +12,7 @@ import edgeloop
 from cloud.console.rollouts import pages
 from edge.agent.deployment import Deployment
 from edge.agent.predict import open_model
+from edgeloop.errors import InputError
 from edgeloop.remote import rollout_command
 from edgeloop.remote.client import Console
 from edgeloop.remote.rollouts import NewGroup, NewRollout, Rollout
@@ -225,6 +226,36 @@ def test_what_cannot_be_rolled_out_is_refused(
         assert "rolled back" in page
         assert made.name in running.ask("/rollouts").text
         assert set(pages.ALLOWED) == set(Rollout.model_fields["state"].annotation.__args__)  # type: ignore[union-attr]
+
+
+def test_one_whose_file_is_gone_is_in_nobody_elses_way(
+    tmp_path: Path,
+    url: str,
+    world: Path,
+    broker: BrokerSettings,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    group = NewGroup(devices=("press-0",))
+    with server(tmp_path, url, broker) as (_, client):
+        gone = began(client, model(tmp_path, "r2"), group, begin=False)
+        (tmp_path / "server" / "files" / client.rollout(gone).sha256).unlink()
+        client.act_on_rollout(gone, "resume")
+        wait_until(lambda: f"roll-out {gone} does not go on: sha256" in caplog.text)
+        table = {"kind": "settings", "settings": {"health": False}}
+        asked = NewRollout.model_validate({"name": "n", "task": TASK, "groups": [group], **table})
+        other = client.create_rollout(asked).rollout
+        with fleet(tmp_path, world, broker, "press-0"):
+            until(client, other, "succeeded")
+
+
+def test_a_task_that_devices_know_by_another_name_is_refused(
+    tmp_path: Path, broker: BrokerSettings
+) -> None:
+    with aggregator(lambda: status("other")) as url, server(tmp_path, url, broker) as (_, client):
+        table = {"kind": "settings", "settings": {"health": False}, "groups": [{}]}
+        asked = NewRollout.model_validate({"name": "n", "task": TASK, **table})
+        with pytest.raises(InputError, match="is other to its devices"):
+            client.create_rollout(asked)
 
 
 def test_without_a_broker_nothing_is_rolled_out(tmp_path: Path, url: str) -> None:
