@@ -18,7 +18,7 @@ from edgeloop.runtime.config import BrokerSettings
 from tests import ports
 from tests import postgres as postgresql
 from tests.field.cases import CASES
-from tests.forks import Forks, forking
+from tests.forks import Forks
 from tests.world import MODELS, StartBroker, brokers_in
 
 ports.give_everybody_lasting_ports()
@@ -75,17 +75,12 @@ def broker(start_broker: StartBroker) -> BrokerSettings:
     return start_broker().settings
 
 
-@pytest.fixture(scope="session")
-def _forks() -> Iterator[Forks]:
-    with forking() as forks:
-        yield forks
-
-
 @pytest.fixture
-def forks(_forks: Forks) -> Iterator[Forks]:
+def forks() -> Iterator[Forks]:
     """What starts commands that need not load torch again; a test's end with it."""
-    yield _forks
-    _forks.kill_all()
+    found = Forks()
+    yield found
+    found.kill_all()
 
 
 @pytest.fixture(scope="session")

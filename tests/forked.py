@@ -44,12 +44,16 @@ def start(
     stderr: IO[Any] | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    group: bool = False,
 ) -> "Forked":
-    """Start a command as `subprocess.Popen` does: `edgeloop ...`, or `python -c CODE ...`."""
+    """Start a command as `subprocess.Popen` does: `edgeloop ...`, or `python -c CODE ...`.
+
+    With `group` it leads a group of its own.
+    """
     outputs = {number: _Output(file) for number, file in ((1, stdout), (2, stderr)) if file}
     where = os.fspath(cwd or Path.cwd())
     process = _context.Process(
-        target=_run, args=([*map(str, words)], outputs, dict(env or os.environ), where)
+        target=_run, args=([*map(str, words)], outputs, dict(env or os.environ), where, group)
     )
     with _polled:
         process.start()
@@ -166,11 +170,16 @@ def _taken(output: Any) -> int:
     return int(output.detach())
 
 
-def _run(words: list[str], outputs: dict[int, int], env: dict[str, str], cwd: str) -> None:
+def _run(
+    words: list[str], outputs: dict[int, int], env: dict[str, str], cwd: str, group: bool
+) -> None:
     """Do in the process what the command does in one that Python has just started."""
+    if group:
+        os.setsid()
     for number, file in outputs.items():
         os.dup2(file, number)
         os.close(file)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)

@@ -1,38 +1,14 @@
-"""The command in processes that need not load torch again: each is forked from one that has."""
+"""Commands at work in folders of their own, in groups of their own: forked, stopped, waited for."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.processes import running
-
-PROGRAM = """
-import json, os, signal, sys
-import edge.agent.service, cloud.aggregator.command, simulations.commands.simulate
-from edgeloop.cli.main import main
-
-for line in sys.stdin:
-    number, what = json.loads(line)
-    if "wait" in what:
-        print(number, os.waitstatus_to_exitcode(os.waitpid(what["wait"], 0)[1]), flush=True)
-        continue
-    child = os.fork()
-    if not child:
-        os.setsid()
-        os.chdir(what["folder"])
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(os.open(what["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
-        os.dup2(os.open(what["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
-        os._exit(main(what["words"]))
-    print(number, child, flush=True)
-"""
+from tests import forked
+from tests.forked import Forked
 
 
 @dataclass(frozen=True)
@@ -40,12 +16,17 @@ class Started:
     """A command at work.
 
     Attributes:
-        pid: of its process, which leads a group of its own.
+        process: which leads a group of its own.
         said: the file of what it says on stderr.
     """
 
-    pid: int
+    process: Forked
     said: Path
+
+    @property
+    def pid(self) -> int:
+        """The process's, and the group's."""
+        return self.process.pid
 
     def stop(self, how: signal.Signals) -> None:
         """Send a signal to the command and to all that it has started."""
@@ -54,27 +35,32 @@ class Started:
 
 
 class Forks:
-    """Starts commands.
+    """Starts commands."""
 
-    Args:
-        process: that has loaded what they need.
-    """
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-        self._asked = 0
+    def __init__(self) -> None:
         self.alive: list[Started] = []
+        self._asked = 0
 
     def start(self, folder: Path, *words: str) -> Started:
         """Start `edgeloop WORDS` in a folder, where its logs are written too."""
+        self._asked += 1
         out, said = (folder / f".{name}-{self._asked}" for name in ("out", "said"))
-        what = {"words": words, "folder": str(folder), "out": str(out), "said": str(said)}
-        self.alive.append(Started(self._ask(what), said))
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with out.open("w") as stdout, said.open("w") as stderr:
+            process = forked.start(
+                ["edgeloop", *words],
+                stdout=stdout,
+                stderr=stderr,
+                env=environment,
+                cwd=folder,
+                group=True,
+            )
+        self.alive.append(Started(process, said))
         return self.alive[-1]
 
     def ended(self, started: Started) -> int:
         """Wait for a command's end, and return its exit status, negative for a signal's."""
-        status = self._ask({"wait": started.pid})
+        status = started.process.wait()
         self.alive.remove(started)
         return status
 
@@ -92,23 +78,3 @@ class Forks:
             each.stop(signal.SIGKILL)
         for each in [*self.alive]:
             self.ended(each)
-
-    def _ask(self, what: object) -> int:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._asked += 1
-        self._process.stdin.write(json.dumps([self._asked, what]) + "\n")
-        self._process.stdin.flush()
-        while True:  # a test that was ended has left the answer to its last question
-            number, answer = self._process.stdout.readline().split()
-            if int(number) == self._asked:
-                return int(answer)
-
-
-@contextmanager
-def forking() -> Iterator[Forks]:
-    """Have a process that starts commands."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with running([sys.executable, "-c", PROGRAM], env=environment, **pipes) as process:
-        yield Forks(process)
