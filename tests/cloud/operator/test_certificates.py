@@ -164,8 +164,13 @@ def test_the_command_makes_keeps_and_adds(tmp_path: Path) -> None:
 
 
 def test_where_devices_enrol_there_are_two_authorities_and_tokens(tmp_path: Path) -> None:
-    names = {"devices": "r-devices", "access": "r-access"}
-    release = Release(authority="r-authority", certificates=(CLIENT,), labels={}, **names)
+    release = Release(
+        authority="r-authority",
+        devices="r-devices",
+        access="r-access",
+        certificates=(CLIENT,),
+        labels={},
+    )
     api = ApiServer()
     api.roles[OPERATOR] = {NAMESPACE: RIGHTS}
     with api:
