@@ -25,7 +25,6 @@ from edgeloop.remote.models import (
     Caller,
     Device,
     Model,
-    NewTask,
     Page,
     Problem,
     Refusal,
@@ -36,6 +35,7 @@ from edgeloop.remote.models import (
     Verb,
 )
 from edgeloop.remote.models import Knowledge as Kept
+from edgeloop.remote.new_task import NewTask
 
 PREFIX = "/api/v1"
 HEARTBEAT_SECONDS = 10.0
