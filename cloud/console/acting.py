@@ -6,7 +6,8 @@ from cloud.console.following import Follower
 from cloud.console.store import Store
 from cloud.console.taking import evicted
 from edgeloop.errors import EdgeloopError
-from edgeloop.remote.models import Act, NewTask, Verb
+from edgeloop.remote.models import Act, Verb
+from edgeloop.remote.new_task import NewTask
 
 
 class Actions:

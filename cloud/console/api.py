@@ -23,7 +23,6 @@ from edgeloop.remote.models import (
     Caller,
     Device,
     Model,
-    NewTask,
     Page,
     Problem,
     Refusal,
@@ -34,6 +33,7 @@ from edgeloop.remote.models import (
     Verb,
 )
 from edgeloop.remote.models import Knowledge as Kept
+from edgeloop.remote.new_task import NewTask
 
 PREFIX = "/api/v1"
 

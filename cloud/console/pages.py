@@ -21,7 +21,8 @@ from cloud.console.sessions import COOKIE, SESSION, Session, Sessions, cookie
 from cloud.console.store import Store
 from cloud.http.access import CALLER, UNKNOWN, Caller, Role
 from edgeloop.errors import ConfigError, EdgeloopError
-from edgeloop.remote.models import NewTask, Round, Task, Verb
+from edgeloop.remote.models import Round, Task, Verb
+from edgeloop.remote.new_task import NewTask
 
 _HERE = Path(__file__).parent
 _DEVICES = 100  # on a page

@@ -19,7 +19,6 @@ from edgeloop.remote.models import (
     Device,
     Knowledge,
     Model,
-    NewTask,
     Page,
     Problem,
     Refusal,
@@ -29,6 +28,7 @@ from edgeloop.remote.models import (
     Task,
     Verb,
 )
+from edgeloop.remote.new_task import NewTask
 from edgeloop.remote.rollouts import File, NewRollout, Rollout, RolloutDevice, RolloutVerb
 
 M = TypeVar("M", bound=BaseModel)

@@ -3,7 +3,6 @@
 # Over 320 lines: a function for each subcommand, and none has more than its words.
 
 import json
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -14,9 +13,9 @@ import typer
 from pydantic import BaseModel
 
 from edgeloop.cli import console
-from edgeloop.errors import ConfigError, InputError
+from edgeloop.errors import ConfigError
 from edgeloop.remote.client import Console, connect
-from edgeloop.remote.models import Act, Device, NewTask, Task
+from edgeloop.remote.models import Act, Device, Task
 from edgeloop.runtime.config import first_line
 
 TOKEN = "EDGELOOP_TOKEN"  # noqa: S105 - the name of a variable
@@ -45,12 +44,14 @@ HERE = "http://127.0.0.1:8600"
 
 _TASK = ("name", "state", "algorithm", "round", "rounds", "accuracy", "online", "devices", "waits")
 _DEVICE = ("task", "name", "state", "round", "accuracy", "answered", "version", "reason")
-_CLASS = ("label", "name", "count", "spread", "nearest", "margin", "apart")
 _MODEL = ("task", "device", "file", "size", "written", "sha256")
 
 
 def task_main(arguments: Sequence[str]) -> int:
     """Run `edgeloop task` with these arguments."""
+    from edgeloop.remote.knowledge_command import knowledge  # which needs this module
+    from edgeloop.remote.task_creation import create_task
+
     functions: dict[str, Callable[..., None]] = {
         "list": list_tasks,
         "show": show_task,
@@ -161,57 +162,6 @@ def watch_tasks(
                     return
 
 
-def create_task(  # noqa: PLR0913 - an option each
-    config: Annotated[Path, typer.Argument(help="The task's TOML file.", metavar="FILE")],
-    namespace: Annotated[
-        str, typer.Option(help="Of a cluster. [default: the server's stack]", show_default=False)
-    ] = "",
-    paused: Annotated[bool, typer.Option("--paused", help="Do not begin yet.")] = False,
-    server: Server = HERE,
-    token_file: TokenFile = None,
-    ca_file: CaFile = None,
-    as_json: Json = False,
-) -> None:
-    """Make a task of a file, on the server's stack or as a FederatedTask; for admins."""
-    try:
-        asked = NewTask.model_validate(
-            {
-                "task": tomllib.loads(config.read_text(encoding="utf-8-sig")),
-                "namespace": namespace,
-                "begin": not paused,
-            }
-        )
-    except (OSError, ValueError) as error:  # a ValidationError is one: of the namespace
-        problem = f"cannot be used ({' '.join(str(error).split())[:200]})"
-        raise ConfigError(str(config), problem, "give a task's TOML file") from error
-    with connected(server, token_file, ca_file) as client:
-        _say_act(client.create_task(asked), as_json)
-
-
-def knowledge(
-    task: TaskName,
-    round_number: Annotated[
-        int | None,
-        typer.Option("--round", min=0, help="Number of the round. [default: the newest]"),
-    ] = None,
-    server: Server = HERE,
-    token_file: TokenFile = None,
-    ca_file: CaFile = None,
-    as_json: Json = False,
-) -> None:
-    """Show how far a task's classes are apart, by the prototypes of a round."""
-    with connected(server, token_file, ca_file) as client:
-        kept = client.knowledge(task).rounds
-        if not kept:
-            problem = "keeps no history, or has closed no round"
-            raise InputError(task, problem, "set history = true in its aggregator's file")
-        found = client.round_knowledge(task, kept[-1] if round_number is None else round_number)
-    if as_json:
-        console.say(found.model_dump_json(indent=1))
-        return
-    show(f"round {found.number}", _CLASS, found.classes, False)
-
-
 def _is_over(task: Task) -> bool:
     return task.state in ("Finished", "Cancelled")
 
@@ -237,7 +187,7 @@ def _acting(name: str, text: str) -> Callable[..., None]:
         as_json: Json = False,
     ) -> None:
         with connected(server, token_file, ca_file) as client:
-            _say_act(getattr(client, name)(task), as_json)
+            say_act(getattr(client, name)(task), as_json)
 
     act.__doc__ = text
     return act
@@ -259,7 +209,7 @@ def evict(
 ) -> None:
     """Exclude a device from a task; what it has contributed stays."""
     with connected(server, token_file, ca_file) as client:
-        _say_act(client.evict(task, device), as_json)
+        say_act(client.evict(task, device), as_json)
 
 
 def refusals(
@@ -348,7 +298,8 @@ def show_model(
     show("models", _MODEL, found, as_json)
 
 
-def _say_act(act: Act, as_json: bool) -> None:
+def say_act(act: Act, as_json: bool) -> None:
+    """Print what came of an act."""
     if as_json:
         console.say(act.model_dump_json())
     else:

@@ -4,7 +4,7 @@ A client ignores fields that it does not know, so that it may be older than its 
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -280,23 +280,6 @@ class Act(Said):
     done: bool
     state: TaskState
     detail: str
-
-
-class NewTask(BaseModel):
-    """A task that is to be made.
-
-    Attributes:
-        task: what a task's TOML file has, without what is the place's own business, such as its
-            folder and its broker.
-        namespace: of a Kubernetes cluster; empty for the stack on the server's machine.
-        begin: whether it begins at once; else it is paused.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    task: dict[str, Any]
-    namespace: Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9-]*$")] = ""
-    begin: bool = True
 
 
 class Caller(Said):

@@ -15,7 +15,8 @@ from cloud.console.following import Follower
 from cloud.console.rollouts import files, plan
 from cloud.console.rollouts.carrying import Line, Lines
 from cloud.console.rollouts.files import Files
-from cloud.console.rollouts.store import OPEN, WITHDRAW, RolloutStore, Told
+from cloud.console.rollouts.rows import OPEN, WITHDRAW, Told
+from cloud.console.rollouts.store import RolloutStore
 from cloud.console.sources import ImpossibleError
 from cloud.console.store import Store
 from edgeloop.errors import BrokerError, ConfigError, EdgeloopError

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, insert, select, update
+from sqlalchemy import Select, and_, func, insert, select, update
 
 from cloud.console.migrations import devices as known_devices
 from cloud.console.migrations import rollout_devices as members
 from cloud.console.migrations import rollout_groups as groups
 from cloud.console.migrations import rollouts
+from cloud.console.rollouts.rows import OPEN, UNSETTLED, WITHDRAW, Told, become, next_serial
 from cloud.console.sources import ImpossibleError
 from cloud.console.store import Store
 from edgeloop.protocol.rollout import Outcome
@@ -22,19 +23,6 @@ from edgeloop.remote.rollouts import (
     RolloutGroup,
     RolloutState,
 )
-
-OPEN: tuple[RolloutState, ...] = ("ready", "running", "paused")
-_UNSETTLED = ("waiting", "fetching")
-WITHDRAW = "withdraw"
-"""In the place of an action: the order is to be taken back."""
-
-
-class Told(NamedTuple):
-    """What a device was told, or is to be told no more."""
-
-    device: str
-    action: str
-    serial: int
 
 
 class RolloutStore:
@@ -169,7 +157,7 @@ class RolloutStore:
     ) -> bool:
         """Give a roll-out another state, if it has one of some; tell whether it had."""
         with self._database.writing() as connection:
-            return _become(connection, rollout, before, state, reason)
+            return become(connection, rollout, before, state, reason)
 
     def group_becomes(self, rollout: str, number: int, state: GroupState) -> None:
         """Give a group another state."""
@@ -180,7 +168,7 @@ class RolloutStore:
     def begin_group(self, found: Rollout, number: int) -> None:
         """Tell the devices of a group to have it; what another roll-out told them is replaced."""
         with self._database.writing() as connection:
-            serial, now = _serial(connection), datetime.now(UTC)
+            serial, now = next_serial(connection), datetime.now(UTC)
             which = and_(groups.c.rollout == found.rollout, groups.c.number == number)
             connection.execute(update(groups).where(which).values(state="running"))
             mine = and_(members.c.rollout == found.rollout, members.c.group == number)
@@ -191,7 +179,7 @@ class RolloutStore:
             )
             replaced = and_(
                 members.c.rollout.in_(others),
-                members.c.state.in_(_UNSETTLED),
+                members.c.state.in_(UNSETTLED),
                 members.c.device.in_(select(members.c.device).where(mine)),
             )
             why = f"replaced by roll-out {found.rollout}"
@@ -205,7 +193,7 @@ class RolloutStore:
         which = and_(
             members.c.rollout == rollout,
             members.c.action == "apply",
-            members.c.state.in_(_UNSETTLED),
+            members.c.state.in_(UNSETTLED),
         )
         with self._database.writing() as connection:
             connection.execute(update(members).where(which).values(action=WITHDRAW))
@@ -220,7 +208,7 @@ class RolloutStore:
         with self._database.writing() as connection:
             values = {
                 "action": "roll back",
-                "serial": _serial(connection),
+                "serial": next_serial(connection),
                 "state": "waiting",
                 "reason": "",
                 "changed": datetime.now(UTC),
@@ -311,25 +299,7 @@ class RolloutStore:
         query = select(members.c.device).where(
             members.c.rollout == rollout,
             members.c.action != "",
-            members.c.state.in_(_UNSETTLED),
+            members.c.state.in_(UNSETTLED),
         )
         with self._database.reading() as connection:
             return connection.execute(query.limit(1)).one_or_none() is None
-
-
-def _become(
-    connection: Connection,
-    rollout: str,
-    before: Sequence[RolloutState],
-    state: RolloutState,
-    reason: str,
-) -> bool:
-    which = and_(rollouts.c.rollout == rollout, rollouts.c.state.in_(before))
-    values = {"state": state, "reason": reason, "changed": datetime.now(UTC)}
-    return bool(connection.execute(update(rollouts).where(which).values(**values)).rowcount)
-
-
-def _serial(connection: Connection) -> int:
-    """Return a number for orders that is larger than all before: the millisecond, if it can be."""
-    last = connection.scalar(select(func.max(members.c.serial))) or 0
-    return max(int(datetime.now(UTC).timestamp() * 1000), last + 1)
