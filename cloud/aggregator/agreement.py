@@ -184,8 +184,9 @@ def _held(settings: TaskSettings, begun: str | None) -> Base:
     from edgeloop.bases import building  # needs onnx
 
     generator = generators.load(settings.generator or generators.EMBEDDED)
-    recipe = building.recipe_for(settings.shape, len(settings.class_names))
-    graph = building.graph_of_generator(generator, settings.shape, recipe)
+    classes = len(settings.class_names)
+    recipe = building.recipe_for(settings.shape, classes)
+    graph = building.load_or_compute(generator, settings.shape, classes).graph
     building.write_base(place, graph, settings.shape, recipe, generator.identity)
     return Base.read(place)
 

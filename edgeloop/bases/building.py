@@ -19,7 +19,7 @@ from edgeloop.bases.filters import Filters
 from edgeloop.bases.manifest import Manifest
 from edgeloop.bases.recipe import BaseRecipe, default_recipe, kind_of
 from edgeloop.bases.running import Base
-from edgeloop.errors import BaseError, ConfigError, GeneratorError
+from edgeloop.errors import BaseError, ConfigError, GeneratorError, RunError
 from edgeloop.generator import Generator, Images
 from edgeloop.runtime import wording
 
@@ -184,7 +184,7 @@ def _resized(image: NDArray[np.uint8], size: tuple[int, int], grey: bool) -> NDA
 def load_or_compute(
     generator: Generator, shape: tuple[int, ...], classes: int, say: Say = log.info
 ) -> Base:
-    """Return the base for inputs of a shape: from the store, or computed and kept there.
+    """Return the base for inputs of a shape: from the store, or computed and kept there if it can.
 
     Args:
         generator: whose images.
@@ -194,16 +194,26 @@ def load_or_compute(
     """
     recipe = recipe_for(shape, classes)
     name = bases.cache_name(generator.identity, recipe.model_dump_json(), shape)
+    place = None
     try:
         place = bases.store() / name
         if (place / manifest.MANIFEST).is_file():
             return Base.read(place)
-    except (BaseError, ConfigError):
-        place = None  # damaged, or a user without a home
+    except (BaseError, ConfigError, OSError) as error:
+        log.debug("no base is taken from the store: %s", error)  # damaged, or there is no home
     made = graph_of_generator(generator, shape, recipe, say)
     if place is not None:
-        write_base(place, made, shape, recipe, generator.identity)
+        _keep(place, made, shape, recipe, generator.identity)
     return Base(made, name)
+
+
+def _keep(
+    place: Path, made: bytes, shape: tuple[int, ...], recipe: BaseRecipe, generator: str
+) -> None:
+    try:
+        write_base(place, made, shape, recipe, generator)
+    except RunError as error:  # a container whose root can only be read
+        log.info("the base is computed anew next time: %s", error)
 
 
 def write_base(

@@ -173,3 +173,12 @@ def test_the_automatic_one_is_kept_and_mended(
         Base.read(place)
     assert building.load_or_compute(Noisy(), (1, 12, 12), 3, told.append).identity == first.identity
     assert told
+    assert Base.read(place).identity == first.identity
+
+
+def test_the_automatic_one_needs_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "recipe_for", lambda shape, classes: SMALL)
+    home = tmp_path / "home"
+    home.write_text("a file, where no folder can be made")
+    monkeypatch.setenv("EDGELOOP_HOME", str(home))
+    assert building.load_or_compute(Noisy(), (1, 12, 12), 3, lambda text: None).graph

@@ -16,6 +16,8 @@ from cloud.aggregator.service import Run
 from cloud.aggregator.settings import CohortSettings, TaskSettings
 from cloud.generator_service.bases import repository
 from edgeloop import generators
+from edgeloop.bases import building
+from edgeloop.bases.recipe import BaseRecipe
 from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError, GeneratorError, RunError, UnavailableError
 from edgeloop.generators import manifest
@@ -250,6 +252,18 @@ def test_a_new_run_has_the_base_as_it_is_now(wanted: Wanted, tmp_path: Path) -> 
     shutil.rmtree(named)
     second = write_base(named, scale=2.0, shape=shape)
     assert identity(load_base(settings)) == second
+
+
+def test_a_computed_base_is_computed_once_for_all_tasks(
+    wanted: Wanted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGELOOP_HOME", str(tmp_path / "home"))
+    small = BaseRecipe(filters=4, patch=5, dims=5, images=16)
+    monkeypatch.setattr(building, "recipe_for", lambda shape, classes: small)
+    tasks = [wanted(algorithm="class-statistics", folder=tmp_path / name) for name in "ab"]
+    first = identity(load_base(tasks[0]))
+    monkeypatch.setattr(building, "graph_of_generator", lambda *_: pytest.fail("computed again"))
+    assert identity(load_base(tasks[1])) == identity(load_base(tasks[0])) == first
 
 
 def test_another_name_is_another_base(wanted: Wanted, tmp_path: Path) -> None:
