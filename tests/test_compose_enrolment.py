@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,8 @@ def test_only_who_needs_them_has_the_authoritys_keys() -> None:
     assert having == {"identities", "authority"}
 
 
-@pytest.mark.broker
-def test_its_files_run_a_signed_task(tmp_path: Path) -> None:
-    ports = dict(zip(("8443", "8883", "8884", "9464"), free_ports(4), strict=True))
+def written(tmp_path: Path, ports: Mapping[str, int]) -> dict[str, Path]:
+    """Write the set's files and folders below a folder, with other ports; return the files."""
 
     def here(text: str) -> str:
         text = PLACES.sub(lambda found: f"{tmp_path}{found[0]}", text)
@@ -66,7 +66,6 @@ def test_its_files_run_a_signed_task(tmp_path: Path) -> None:
         (tmp_path / "srv" / each).mkdir(parents=True)
     for name in ("press-1", "aggregator"):
         (tmp_path / name / "var").mkdir(parents=True)
-    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "DEVICE": "press-1"}
     files = {}
     for name in ("enrolment.sh", "enrolled.sh", "task-enrolment.toml", "press-enrolment.toml"):
         text = here((ROOT / "compose" / name).read_text())
@@ -81,6 +80,15 @@ def test_its_files_run_a_signed_task(tmp_path: Path) -> None:
     place = tmp_path / "etc" / "edgeloop"
     place.mkdir(parents=True)
     shutil.copy(files["press-enrolment.toml"], place / "device.toml")
+    return files
+
+
+@pytest.mark.broker
+def test_its_files_run_a_signed_task(tmp_path: Path) -> None:
+    ports = dict(zip(("8443", "8883", "8884", "9464"), free_ports(4), strict=True))
+
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "DEVICE": "press-1"}
+    files = written(tmp_path, ports)
     with ExitStack() as stack:
 
         def start(*words: str | Path, log: str) -> subprocess.Popen[bytes]:

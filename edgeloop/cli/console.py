@@ -165,8 +165,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 
 def _literal(cell: object) -> Text:
-    """Return a cell as it is written: a peer's words are neither markup nor control characters."""
-    return Text(logs.one_line(str(cell)))
+    """Return a cell as it is written, line by line: no markup, and no control characters."""
+    return Text("\n".join(map(logs.one_line, str(cell).split("\n"))))
 
 
 def say(text: str) -> None:

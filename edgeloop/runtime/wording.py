@@ -37,6 +37,12 @@ FORMS = {
     r"^([^+#\x00$/][^+#\x00]*/)?$": (
         "levels of a topic that end with /, without + and #, neither $ nor / first"
     ),
+    "^[ -~]+$": "letters, digits, signs and spaces of ASCII",
+    "^[ -~]*$": "letters, digits, signs and spaces of ASCII",
+    "^[a-z0-9-]*$": "a namespace: small letters, digits and hyphens",
+    "^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$": (
+        "letters, digits, dots, slashes, hyphens and underscores, a letter or digit at both ends"
+    ),
     "^(Always|IfNotPresent|Never)$": "Always, IfNotPresent or Never",
 }
 """What a text must be like, by the regular expression that a setting has for it."""

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,6 +13,7 @@ from cloud.operator.monitor import Monitor
 from edge.serving.answers import Answering
 from edge.serving.http import Server, running
 from edge.serving.measured import Measured
+from edge.serving.model_in_use import Serving
 from tests.cloud.operator.test_monitor import ask
 from tests.cloud.test_metrics import CONTRACT, secured
 
@@ -44,7 +45,7 @@ def served(tmp_path: Path) -> list[Metric]:
 
 def of_a_device(folder: Path) -> str:
     """Return the metrics of a server of a device's classifier."""
-    classifier = SimpleNamespace(sha256="0" * 64, model=SimpleNamespace(fact=str.upper))
+    classifier = Serving(cast("Any", SimpleNamespace(fact=str.upper)), "0" * 64)
     models: Any = SimpleNamespace(path=folder / "model.onnx", swaps=1, refused=0, now=classifier)
     answering = Answering(models, Measured())
     answering.measured.request("http", 200, 1, 0.01)

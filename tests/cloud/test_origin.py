@@ -17,7 +17,7 @@ from tests.postgres import Postgres
 from tests.world import contract
 
 TASK, OTHER = contract(task="t", run="first"), contract(task="t", run="second")
-TABLES = ("asked", "late", "members", "departures", "uploads", "rounds", "runs")
+TABLES = ("asked", "steps", "late", "members", "departures", "uploads", "rounds", "runs")
 
 
 def begun(folder: Path, url: str, run: str = "first") -> None:

@@ -132,7 +132,7 @@ def test_who_waits_for_a_task_that_nobody_runs_says_so(
     monkeypatch.setattr("edge.agent.service.FIRST_STATUS_SECONDS", 0.2)
     settings = hand_made.device(world, start_broker().settings, tmp_path / "one")
     with at_work(settings.model_copy(update={"task": "shop-flor"})):
-        wait_until(lambda: "waits for the contract of task shop-flor" in caplog.text)
+        wait_until(lambda: "waits for a contract of task shop-flor" in caplog.text)
 
 
 def test_a_slow_line_is_no_dead_one(

@@ -112,6 +112,34 @@ def said(read: Callable[[], Any]) -> str:
     return str(read().out.strip().splitlines()[-1])
 
 
+DEVICE = ("--task", "alone", "--name", "press-1")
+
+
+def enrolled(folder: Path, token: str, port: int, tmp_path: Path) -> Path:
+    """Enrol the device by a token; return the folder of its identity."""
+    shown = fingerprint(keys.read_certificate(folder / "services.crt"))
+    identity = tmp_path / "identity"
+    words = ["--server", f"https://localhost:{port}", "--ca-fingerprint", shown]
+    words += ["--token", token, "--name", "press-1", "--folder", str(identity)]
+    assert enrol_command.main(words) == 0
+    return identity
+
+
+def device(tmp_path: Path, source: Path, identity: Path) -> Path:
+    """Write the device's file; return its path."""
+    path = tmp_path / "device.toml"
+    fields = {
+        "name": "press-1",
+        "task": "alone",
+        "folder": str(tmp_path / "press-1"),
+        "enrolment": str(identity),
+        "data": {"source": str(source), "client": 0},
+        "training": {"architecture": "cnn", "threads": 1},
+    }
+    path.write_text(tomli_w.dumps(fields))
+    return path
+
+
 @pytest.mark.broker
 def test_from_a_token_to_a_signed_round(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_data(tmp_path / "data")
@@ -127,14 +155,8 @@ def test_from_a_token_to_a_signed_round(tmp_path: Path, capsys: pytest.CaptureFi
         place = Place(made, ports, stack)
         folder = place.authority()
         place.broker()
-        words = ["--folder", str(folder), "--task", "alone", "--name", "press-1"]
-        assert command.main(["tokens", *words]) == 0
-        token = said(capsys.readouterr)
-        shown = fingerprint(keys.read_certificate(folder / "services.crt"))
-        identity = tmp_path / "identity"
-        words = ["--server", f"https://localhost:{ports['8443']}", "--ca-fingerprint", shown]
-        words += ["--token", token, "--name", "press-1", "--folder", str(identity)]
-        assert enrol_command.main(words) == 0
+        assert command.main(["tokens", "--folder", str(folder), *DEVICE]) == 0
+        identity = enrolled(folder, said(capsys.readouterr), ports["8443"], tmp_path)
         rights = Path(f"{tmp_path}/mosquitto/identities/rights.acl")
         wait_until(lambda: "user CN=press-1,OU=alone" in rights.read_text(), 30)
         assert "user aggregator\ntopic readwrite edgeloop/v1/#" in rights.read_text()
@@ -142,18 +164,9 @@ def test_from_a_token_to_a_signed_round(tmp_path: Path, capsys: pytest.CaptureFi
         made.secret("-aggregator-tls", "/etc/edgeloop/tls")
         (aggregator,) = made.containers("StatefulSet", "-task-alone")
         place.run(aggregator, "aggregator.log")
-        device = {
-            "name": "press-1",
-            "task": "alone",
-            "folder": str(tmp_path / "press-1"),
-            "enrolment": str(identity),
-            "data": {"source": str(source), "client": 0},
-            "training": {"architecture": "cnn", "threads": 1},
-        }
-        (tmp_path / "device.toml").write_text(tomli_w.dumps(device))
+        config = device(tmp_path, source, identity)
         log = stack.enter_context((tmp_path / "device.log").open("wb"))
-        words = [EDGELOOP, "agent", "--config", str(tmp_path / "device.toml")]
-        agent = subprocess.Popen(words, stderr=log)
+        agent = subprocess.Popen([EDGELOOP, "agent", "--config", str(config)], stderr=log)
         stack.callback(agent.wait)
         stack.callback(agent.kill)
         assert agent.wait(120) == 0, (tmp_path / "device.log").read_text()

@@ -14,6 +14,7 @@ from edgeloop.protocol.presence import NOTE, Presence, State, notes_of, presence
 from edgeloop.protocol.receipt import MOST_MISSING, Receipt, asking, receipt
 from edgeloop.protocol.task import is_addressed_to, is_over, is_reminder, over
 from edgeloop.protocol.wire import GROWS, OWN_NOTES, VersionError
+from edgeloop.runtime.logs import one_line
 
 DIGEST = "0" * 64
 
@@ -64,7 +65,7 @@ def test_a_presence_comes_back_as_it_was_said(
     notes = notes_of(said)
     assert notes[NOTE].isascii()
     assert notes[NOTE].isprintable(), "brokers refuse control characters"
-    assert presence_of(notes) == said
+    assert presence_of(notes) == said.model_copy(update={"reason": one_line(reason)})
     assert wire.grows(notes)
     assert wire.speaks(notes) == 1
 

@@ -243,11 +243,15 @@ class RolloutStore:
             names = list(connection.scalars(query))
         return [self.rollout(name) for name in names]
 
-    def drop(self, rollout: str) -> None:
-        """The broker keeps nothing of a roll-out any more."""
+    def drop(self, found: Rollout) -> None:
+        """The broker keeps nothing of a roll-out any more, unless somebody has acted meanwhile."""
+        which = and_(
+            rollouts.c.rollout == found.rollout,
+            rollouts.c.state == found.state,
+            ~_unsettled(found.rollout).exists(),
+        )
         with self._database.writing() as connection:
-            which = update(rollouts).where(rollouts.c.rollout == rollout)
-            connection.execute(which.values(carried=False))
+            connection.execute(update(rollouts).where(which).values(carried=False))
 
     def withdrawn(self, rollout: str, names: Sequence[str]) -> None:
         """The broker has taken back what these devices were told."""
@@ -296,10 +300,14 @@ class RolloutStore:
 
     def is_settled(self, rollout: str) -> bool:
         """Return whether nobody who was told something has still to answer."""
-        query = select(members.c.device).where(
-            members.c.rollout == rollout,
-            members.c.action != "",
-            members.c.state.in_(UNSETTLED),
-        )
         with self._database.reading() as connection:
-            return connection.execute(query.limit(1)).one_or_none() is None
+            return connection.execute(_unsettled(rollout).limit(1)).one_or_none() is None
+
+
+def _unsettled(rollout: str) -> Select[Any]:
+    """Ask for the devices that were told something and have still to answer."""
+    return select(members.c.device).where(
+        members.c.rollout == rollout,
+        members.c.action != "",
+        members.c.state.in_(UNSETTLED),
+    )

@@ -209,5 +209,6 @@ def test_every_source_of_a_stack_is_known(config: Path) -> None:
         f"aggregators/{stacks.TASK}",
         "authority",
         "identities",
+        "control/tasks",
         "control/wanted",
     ]
