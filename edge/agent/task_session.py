@@ -203,9 +203,9 @@ def _check_policy(asked: PrivacySettings, policy: PolicySettings) -> None:
 
 def _secret(budget: PrivacyBudget | None, contract: Contract) -> NoiseSecret | None:
     """Return what the noise of one run is made from."""
-    return (
-        None if budget is None else NoiseSecret(budget.privacy, budget.ledger.key(contract.text()))
-    )
+    if budget is None:
+        return None
+    return NoiseSecret(budget.privacy, budget.ledger.key(contract.learned()))
 
 
 def _check_secure(contract: Contract, made: TaskClient) -> None:

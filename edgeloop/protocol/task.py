@@ -88,6 +88,10 @@ def check_message_sizes(class_names: Collection[str], shape: Collection[int], wi
         raise ValueError(f"shape {tuple(shape)} is more than a frame holds")
 
 
+_AROUND = {"devices", "admit", "excluded", "robust", "signatures", "secure"}
+"""Fields of a contract that are not about learning."""
+
+
 class Contract(Growing):
     """What a device must know to take part.
 
@@ -152,6 +156,13 @@ class Contract(Growing):
         devices = tuple(name for name in self.devices if name not in gone)
         excluded = tuple(sorted(n for n in gone if admission.may_join(n, self.admit)))
         return self.model_copy(update={"devices": devices, "excluded": excluded})
+
+    def learned(self) -> str:
+        """Return as JSON what decides what a device computes, in whichever form it was told.
+
+        Without who takes part, and what becomes of answers: both may change while a run goes on.
+        """
+        return self.model_dump_json(exclude=_AROUND)
 
     def text(self, grown: bool = True) -> str:
         """Return the contract as JSON; without what is off and older devices do not know.

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from edgeloop.protocol.admission import RESERVED, may_join
 from edgeloop.protocol.task import SERVER, Contract, is_eviction, leaver, presence_topic
+from edgeloop.runtime.config import PrivacySettings
 from tests.world import contract
 
 
@@ -73,3 +74,13 @@ def test_a_device_that_was_admitted_can_leave_and_be_evicted() -> None:
     assert is_eviction(agreed, b"evicted", notes)
     assert not is_eviction(agreed, b"evicted", {"run": "before"})
     assert not is_eviction(agreed, b"left", notes)
+
+
+def test_what_is_learned_is_the_same_in_whichever_form_a_contract_is_told() -> None:
+    agreed = contract(devices=("one",), admit=("press-*",), robust="norm")
+    listed = agreed.model_copy(update={"devices": ("one", "press-1"), "excluded": ("press-2",)})
+    for form in (agreed.text(), agreed.text(grown=False), listed.text()):
+        assert Contract.model_validate_json(form).learned() == agreed.learned()
+    noise = PrivacySettings(noise=2.0, clip=1.0)
+    for change in ({"batch_size": 3}, {"run": "another"}, {"privacy": noise}):
+        assert agreed.model_copy(update=change).learned() != agreed.learned()
