@@ -213,7 +213,8 @@ def _live(router: APIRouter, follower: Follower) -> None:
         """Say, as server-sent events, which tasks have changed; the stream ends after a while."""
         known: Known = request.scope[CALLER]
         streams.check(known.name)
-        return StreamingResponse(streams.changes(known.name), media_type="text/event-stream")
+        last = request.headers.get("last-event-id", "")
+        return StreamingResponse(streams.changes(known.name, last), media_type="text/event-stream")
 
 
 def _health(api: FastAPI, store: Store) -> None:

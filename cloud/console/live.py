@@ -45,23 +45,31 @@ class Streams:
             problem = f"{MOST} streams are open, the most that there may be"
             raise UnavailableError("events", problem, "come again in a minute")
 
-    async def changes(self, caller: str) -> AsyncIterator[str]:
-        """Yield events for a caller, as text, until its time is up."""
+    async def changes(self, caller: str, last: str = "") -> AsyncIterator[str]:
+        """Yield events for a caller, as text, until its time is up.
+
+        Args:
+            caller: whose they are.
+            last: the id of the last event that it has had, as browsers say it when they come back;
+                what has changed since then is told first.
+        """
         if self._open[caller] >= MOST_OF_CALLER or self._open.total() >= MOST:
             return  # who came at the same moment was first
         self._open[caller] += 1
         try:
-            async for event in self._events():
+            async for event in self._events(last):
                 yield event
         finally:
             self._open[caller] -= 1
 
-    async def _events(self) -> AsyncIterator[str]:
+    async def _events(self, last: str) -> AsyncIterator[str]:
         number, _ = self._follower.changed_since(-1, 0.0)
-        yield "retry: 1000\n\n"
+        yield f"retry: 1000\nid: {number}\n\n"
+        number = _known(last, number)
         for _ in range(BEATS):
             number, tasks = await self._next(number)
-            yield f"event: changed\ndata: {json.dumps(tasks)}\n\n" if tasks else ": nothing new\n\n"
+            told = f"event: changed\nid: {number}\ndata: {json.dumps(tasks)}\n\n"
+            yield told if tasks else ": nothing new\n\n"
 
     async def _next(self, number: int) -> tuple[int, list[str]]:
         tasks: list[str] = []
@@ -71,3 +79,11 @@ class Streams:
                 break
             await asyncio.sleep(LOOK_SECONDS)
         return number, tasks
+
+
+def _known(last: str, newest: int) -> int:
+    """Return the number of the last change that a caller knows; -1 if that can be none."""
+    if not last:
+        return newest
+    number = int(last) if last.isascii() and last.isdecimal() and len(last) < 16 else -1
+    return number if number <= newest else -1  # of a server before this one

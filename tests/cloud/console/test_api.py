@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 import httpx
@@ -113,6 +114,22 @@ def test_events_say_whose_round_has_closed(tmp_path: Path) -> None:
             stands[0] = status("doors", 2)
             assert 'data: ["doors"]' in lines
     assert stands[0].round == 2
+
+
+def test_who_comes_back_hears_what_has_changed_meanwhile(tmp_path: Path) -> None:
+    stands = [status("doors", 1)]
+    with console_of(tmp_path, lambda: stands[0]) as running:
+        running.wait(f"{API}/tasks", lambda page: bool(page["items"]))
+        url = f"{running.url}{API}/events"
+        headers = {"authorization": f"Bearer {running.tokens['viewer']}"}
+        with httpx.stream("GET", url, headers=headers, timeout=30) as answer:
+            (last,) = [each for each in islice(answer.iter_lines(), 2) if each.startswith("id: ")]
+        stands[0] = status("doors", 2)
+        running.wait(f"{API}/tasks/doors", lambda task: task["round"] == 2)
+        for known in (last.removeprefix("id: "), "999999", "no number"):
+            headers["last-event-id"] = known
+            with httpx.stream("GET", url, headers=headers, timeout=5) as answer:
+                assert 'data: ["doors"]' in answer.iter_lines(), known
 
 
 def test_whoever_listens_often_keeps_nobody_out(tmp_path: Path) -> None:
