@@ -287,7 +287,7 @@ class Rollouts:
         if not any((each.task, each.sha256) == (found.task, found.sha256) for each in others):
             line.drop(found.sha256, self.files.content(found.sha256))
         if line.flush():
-            self.rollouts.drop(found)
+            self.rollouts.drop(found.rollout)
 
     def _record(self, found: Rollout, state: str, reason: str) -> None:
         detail = f"{state}: {reason}" if reason else state

@@ -243,13 +243,9 @@ class RolloutStore:
             names = list(connection.scalars(query))
         return [self.rollout(name) for name in names]
 
-    def drop(self, found: Rollout) -> None:
-        """The broker keeps nothing of a roll-out any more, unless somebody has acted meanwhile."""
-        which = and_(
-            rollouts.c.rollout == found.rollout,
-            rollouts.c.state == found.state,
-            ~_unsettled(found.rollout).exists(),
-        )
+    def drop(self, rollout: str) -> None:
+        """The broker keeps nothing of a roll-out any more, unless it was asked back meanwhile."""
+        which = and_(rollouts.c.rollout == rollout, ~_unsettled(rollout).exists())
         with self._database.writing() as connection:
             connection.execute(update(rollouts).where(which).values(carried=False))
 
