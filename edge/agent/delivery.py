@@ -32,6 +32,7 @@ RESEND_SMALL_SECONDS, RESEND_LARGE_SECONDS = 10.0, 300.0
 
 _UNVERIFIED = Verdict.UNVERIFIED.name.lower()  # time, or a renewed certificate, can help
 _WRONG_ROUND = Verdict.WRONG_ROUND.name.lower()  # it may be the right one later
+_VERDICTS = {each.name.lower() for each in Verdict} | {INCOMPLETE}
 
 REPEAT_SECONDS, MOST_REPEAT_SECONDS = 20.0, 300.0
 """Without a receipt, after which an answer is sent again: at first, and at most."""
@@ -146,8 +147,8 @@ class Delivery:
             receipt = Receipt.model_validate_json(text)
         except ValidationError:
             return  # of another major version, or a stranger's; the answer is sent again
-        if receipt.digest != self._digest:
-            return
+        if receipt.digest != self._digest or receipt.verdict not in _VERDICTS:
+            return  # damaged on its way, or a newer aggregator's: the answer is sent again
         if receipt.verdict == _UNVERIFIED and self._connection.certificate_number:
             self._slow_down(f"the aggregator cannot be sure that it is ours ({receipt.reason})")
         elif receipt.verdict != INCOMPLETE:

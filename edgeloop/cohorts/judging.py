@@ -96,7 +96,7 @@ class AnswerJudge:
             payload = self._assemble(device, chunk)
         except WireError as error:
             self._drop(device, number, error)
-            refuse = partial(self._receipts.refuse_chunk, device, number, chunk, str(error))
+            refuse = partial(self._receipts.refuse_chunk, device, number, chunk, error)
             heard = DeviceMessage(device, Verdict.MALFORMED, len(chunk), reason=str(error))
             return Judged(heard, receipt=refuse)
         if device in self.assemblers:
@@ -145,7 +145,7 @@ class AnswerJudge:
         self, gathering: Gathering[Frame], device: str, whole: Whole, notes: Notes
     ) -> Judged:
         """Judge an answer; what a device of 0.1 adds to it is in the message's notes."""
-        number, (payload, digest), why = gathering.round_number, whole, ""
+        number, (payload, digest, count), why = gathering.round_number, whole, ""
         size = len(payload)
         opened, frame, trouble = None, None, None
         verdict: Verdict | None = Verdict.MALFORMED
@@ -171,6 +171,8 @@ class AnswerJudge:
             number = opened.envelope.round
         sent = digest.hex() or wire.digest(payload)
         receipt = partial(self._receipts.give, device, number, sent, verdict, why)
+        if trouble is not None and whole.is_damaged:
+            receipt = partial(self._receipts.ask_for_all, device, number, sent, count)
         if frame is None:
             heard = DeviceMessage(device, verdict, size, notes=traced, reason=why)
             return Judged(heard, receipt=receipt)

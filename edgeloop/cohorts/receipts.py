@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from edgeloop.mqtt.connection import MqttConnection
-from edgeloop.protocol.chunks import Assembler, Place, place_of
+from edgeloop.protocol.chunks import MAX_CHUNKS, Assembler, Place, Unfinished, place_of
 from edgeloop.protocol.gathering import Verdict
 from edgeloop.protocol.receipt import (
     MOST_MISSING,
@@ -16,7 +17,7 @@ from edgeloop.protocol.receipt import (
     slow_down,
 )
 from edgeloop.protocol.task import Contract, receipt_topic
-from edgeloop.protocol.wire import digest
+from edgeloop.protocol.wire import OversizeError, WireError, digest
 from edgeloop.runtime.pace import LogRateLimiter, Timer
 
 EXPIRY_SECONDS = 3600
@@ -58,11 +59,22 @@ class Receipts:
         if answer.is_taken or self._refused.allowed(device * self._contract.admits(device)):
             self._send(device, answer)
 
-    def refuse_chunk(self, device: str, round_number: int, chunk: bytes, reason: str) -> None:
-        """Tell a device that a chunk, and with it its upload, cannot be used."""
+    def refuse_chunk(self, device: str, round_number: int, chunk: bytes, error: WireError) -> None:
+        """Tell a device that its upload is too large; ask again for a chunk that was damaged."""
         place = place_of(chunk)
-        whole = digest(chunk) if place is None else place.digest
-        self.give(device, round_number, whole, Verdict.MALFORMED, reason)
+        if place is None or isinstance(error, OversizeError):
+            whole = digest(chunk) if place is None else place.digest
+            self.give(device, round_number, whole, Verdict.MALFORMED, str(error))
+        elif 0 < place.count <= MAX_CHUNKS:
+            index = min(place.index, place.count - 1)
+            self.ask_again(device, round_number, replace(place, index=index))
+
+    def ask_for_all(self, device: str, round_number: int, digest: str, count: int) -> None:
+        """Ask for all chunks of an upload that is not what its device sent; so many times."""
+        if self._refused.allowed(device * self._contract.admits(device)):
+            missing = tuple(range(min(count, MOST_MISSING)))
+            wanted = Unfinished(digest, count, missing)
+            self._send(device, asking(self._contract.run, round_number, wanted))
 
     def ask_again(self, device: str, round_number: int, place: Place) -> None:
         """Ask a device for a chunk once more, with its certificate; so many times a minute."""

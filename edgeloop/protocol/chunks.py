@@ -95,10 +95,17 @@ class Whole(NamedTuple):
     Attributes:
         payload: its bytes, which nobody has summed yet.
         digest: 32 bytes.
+        chunks: how many they were.
     """
 
     payload: bytes
     digest: bytes
+    chunks: int = 1
+
+    @property
+    def is_damaged(self) -> bool:
+        """Return whether its bytes are not those that were announced; sums them."""
+        return bool(self.digest) and hashlib.sha256(self.payload).digest() != self.digest
 
 
 @dataclass
@@ -175,7 +182,7 @@ class Assembler:
         found = self.take(chunk)
         if found is None:
             return None
-        if hashlib.sha256(found.payload).digest() != found.digest:
+        if found.is_damaged:
             raise DigestError(DAMAGED)
         return found.payload
 
@@ -222,11 +229,12 @@ class Assembler:
         parts.take(index, piece)
         if parts.length > parts.total:
             del self._open[whole, parts.count]
-            raise OversizeError(f"chunks of more than the {parts.total} bytes announced")
+            raise ShapeError(f"chunks of more than the {parts.total} bytes announced")
         if len(parts.pieces) < parts.count:
             return None
         self._forget(whole)
-        return Whole(b"".join(parts.pieces[i] for i in range(parts.count)), whole)
+        payload = b"".join(parts.pieces[i] for i in range(parts.count))
+        return Whole(payload, whole, parts.count)
 
     def _forget(self, whole: bytes) -> None:
         """Forget a payload's pieces, however it was cut."""
@@ -239,13 +247,16 @@ class Assembler:
         _, index, count, total, whole = _HEAD.unpack_from(chunk)
         if not index < count <= min(MAX_CHUNKS, max(1, total)):
             raise HeaderError(f"chunk {index} of {count} of {total} bytes")
+        before = self._open.get((whole, count))
+        if before is not None and before.total != total:
+            raise ShapeError(
+                f"{count} chunks of {total} bytes, before {before.count} of {before.total}"
+            )
         if total > self.limit:
+            if index < max(1, count - 1) and total > count * (len(chunk) - _HEAD.size):
+                raise HeaderError(f"{total} bytes in {count} chunks of {len(chunk)} bytes")
             raise OversizeError(f"{total} bytes announced, at most {self.limit} are accepted")
         parts = self._open.setdefault((whole, count), _Parts(count, total))
-        if parts.total != total:
-            raise ShapeError(
-                f"{count} chunks of {total} bytes, before {parts.count} of {parts.total}"
-            )
         while len(self._open) > self.most:
             self._open.popitem(last=False)
         return whole, index, parts, chunk[_HEAD.size :]

@@ -141,6 +141,34 @@ def test_packets_that_do_not_come_are_asked_for(
         assert list(asked.result(60)) == ["a", "b"]
 
 
+def test_what_was_damaged_on_its_way_is_asked_for_again(scene: Scene) -> None:
+    """Wherever the damage is; a refusal would be the last word on a good answer."""
+    listen(scene, "a")
+    payload = answer("a")
+    parts = chunks.split(payload, len(payload) // 2 + 60)
+    assert len(parts) == 2
+    (only,) = chunks.split(payload, 100_000)
+    body, count, total = only[:-1] + bytes([only[-1] ^ 1]), bytearray(only), bytearray(only)
+    count[8] ^= 255  # as many chunks as bytes are not there
+    total[12] ^= 1  # more bytes than anybody accepts
+    scene.say("b", answer("b"))
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(scene.cohort(quorum=2, deadline=60).ask, 0, FIRST)
+        for damaged in (body, bytes(total), parts[0][:-1] + b"?"):
+            scene.device.publish(upload_topic("t", "a"), damaged)
+        scene.device.publish(upload_topic("t", "a"), parts[1])
+        told = received(scene, 3)
+        assert [each.verdict for each in told] == ["incomplete"] * 3
+        assert [(each.missing, each.count) for each in told] == [((0,), 1), ((0,), 1), ((0, 1), 2)]
+        assert {each.digest for each in told} == {wire.digest(payload)}
+        scene.device.publish(upload_topic("t", "a"), bytes(count))
+        for part in parts:
+            scene.device.publish(upload_topic("t", "a"), part)
+        assert list(asked.result(60)) == ["a", "b"]
+    verdicts = [verdict for device, verdict in scene.verdicts() if device == "a"]
+    assert verdicts == [Verdict.MALFORMED] * 4 + [Verdict.ACCEPTED]
+
+
 def test_an_upload_that_was_set_aside_is_told_to_its_device(scene: Scene) -> None:
     listen(scene, "a")
     for name in "ab":

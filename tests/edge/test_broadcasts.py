@@ -137,7 +137,8 @@ def announcing(packet: bytes, **fields: int) -> bytes:
 WRONG = {
     "the chunks' digest does not match": [*PACKETS[:-1], changed(PACKETS[-1], -1)],
     "the digest does not match": cut(changed(framed(FIRST), 5000)),
-    "268435457 bytes announced": [announcing(PACKETS[0], total=wire.MAX_FRAME + 1)],
+    "268435457 bytes announced": [announcing(PACKETS[0], index=2, total=wire.MAX_FRAME + 1)],
+    "268435457 bytes in 3 chunks": [announcing(PACKETS[0], total=wire.MAX_FRAME + 1)],
     "chunk 0 of 65537": [announcing(PACKETS[0], count=MAX_CHUNKS + 1)],
     "chunks of more than the": [PACKETS[0] + bytes(20_000)],
     "bytes that do not begin as a chunk": [b"junk"],

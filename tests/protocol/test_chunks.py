@@ -63,9 +63,16 @@ def test_more_than_accepted_is_refused_at_the_first_chunk() -> None:
         Assembler(1000).offer(split(PAYLOAD, 400)[0])
 
 
+def test_a_size_that_its_own_chunks_contradict_is_damage() -> None:
+    damaged = bytearray(split(PAYLOAD, 400)[0])
+    damaged[12] ^= 1
+    with pytest.raises(wire.HeaderError, match="bytes in 3 chunks of 400 bytes"):
+        Assembler(10_000).offer(bytes(damaged))
+
+
 def test_chunks_larger_than_they_announced_are_refused() -> None:
     first, _ = split(b"a" * 500, 400)
-    with pytest.raises(wire.OversizeError, match="more than the 500 bytes announced"):
+    with pytest.raises(wire.ShapeError, match="more than the 500 bytes announced"):
         Assembler(10_000).offer(first + b"x" * 500)
 
 

@@ -14,6 +14,7 @@ from simulations.engine.run import simulate
 from simulations.results.measurements import Row
 from simulations.settings import RunSettings
 from simulations.sinks import parse_sinks
+from tests.devices import wait_until
 
 ROW = Row(0, 0.5, 0.25, 1.0, 0.5, 0.25, 0.125, 60, 30, 24, 12, 0.75)
 
@@ -92,15 +93,27 @@ def log_records(path: Path) -> list[bytes]:
 
 
 def wandb_records(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return what an offline run's file holds: each step's metrics, and the summary."""
+    """Return what an offline run's file holds: each step's metrics, and the summary.
+
+    A process of wandb's own writes it, and has done so once it holds that the run has ended.
+    """
     from wandb.proto import wandb_internal_pb2 as messages
 
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    records: list[Any] = []
+
+    def has_ended() -> bool:
+        records.clear()
+        for data in log_records(path):
+            record: Any = messages.Record()  # type: ignore[attr-defined]
+            record.ParseFromString(data)
+            records.append(record)
+        return any(each.HasField("exit") for each in records)
+
+    wait_until(has_ended)
     history: list[dict[str, Any]] = []
     summary: dict[str, Any] = {}
-    for data in log_records(path):
-        record: Any = messages.Record()  # type: ignore[attr-defined]
-        record.ParseFromString(data)
+    for record in records:
         items = [record.history.item, record.summary.update]
         step, update = (
             {each.key or "/".join(each.nested_key): json.loads(each.value_json) for each in every}
