@@ -34,7 +34,7 @@ NOTHING = "the run's model knows nothing, or has diverged"
 UNSTEADY = "a model that was trained as the run's has diverged"
 DIVERGED = "the model trained alone has diverged"
 ASKED = "asked for"
-FEW = "too few samples to choose by"
+FEW = "too few samples to choose a weight"
 UNJUDGED = "too few samples, which the others' model has learned from"
 ROOM = 2**26
 """Bytes of weights that a committee may have in all; of more there is none."""
@@ -157,7 +157,7 @@ def train_mixture(plan: MixingPlan, client: Client[Any, Any], broadcast: Any) ->
 def _alone(plan: MixingPlan, client: Client[Any, Any]) -> Client[Any, Any]:
     """Train alone on all samples, just as the algorithm `local_algorithm` would."""
     alone = client.copy_with(plan.first(), plan.local)
-    log.info("%s: training alone on all its samples, %d rounds", client.name, plan.rounds)
+    log.info("%s: training a network on its own samples only, %d rounds", client.name, plan.rounds)
     _train_rounds(alone, plan, Nothing(), "alone")
     return alone
 

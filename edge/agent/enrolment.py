@@ -73,7 +73,7 @@ def enrol(folder: Path, place: Place, authority: str, token: str, name: str) -> 
         RunError: if the folder cannot be written.
     """
     if (folder / CERTIFICATE).exists():
-        remedy = "name another folder, or remove that one to enrol anew"
+        remedy = "name another folder, or remove that one to enrol again"
         raise TakenError(f"folder {folder}", "has a certificate already", remedy)
     with atomic_files.writing(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -132,7 +132,7 @@ class Finalizer:
 
 
 def _log_mixture(summary: Mapping[str, Any]) -> None:
-    text = "mixes %.2f of the run's model with one trained alone: %s, by %d samples"
+    text = "mixture: the run's model has weight %.2f beside one trained alone (%s; %d samples)"
     log.info(text, summary["weight"], summary["why"], summary["held_out"])
     if summary["mixed"] is not None and summary["alone"] is not None:
         text = "accuracy on test samples: alone %.4f, together %.4f, mixed %.4f"

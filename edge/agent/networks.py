@@ -54,7 +54,7 @@ def make_client(
         secret=secret,
     )
     if not again:
-        log.info("computing with %d threads", client.choose_threads(training.threads))
+        log.info("computing threads: %d", client.choose_threads(training.threads))
     _log_batches(len(share.data.train), contract.batch_size)
     first = partial(first_model, contract, training)
     final_model = Finalizer(contract, training.mix, algorithm, client, share.pixels, first)

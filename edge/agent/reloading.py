@@ -58,9 +58,11 @@ class Reloading:
         waiting = [key for key in changed if key not in CHANGEABLE]
         updates = {key: getattr(new, key) for key in taken}
         self._context.settings = old.model_copy(update=updates)
-        log.info("read the settings again: %s", _named(taken) or "nothing has changed that can")
+        log.info(
+            "read the settings again: %s", _named(taken) or "nothing that can change has changed"
+        )
         if waiting:
-            log.warning("%s changed, and wait for the agent to be started again", _named(waiting))
+            log.warning("changed, but used only after the agent is restarted: %s", _named(waiting))
 
 
 def _of(settings: DeviceSettings, key: str) -> object:

@@ -205,7 +205,7 @@ def _difference(
 
 
 def _log_mixture(mixed: Mapping[str, Any]) -> None:
-    text = "mixes %.2f of everybody's classifier with its own: %s, by %d samples"
+    text = "mixture: the shared classifier has weight %.2f beside its own (%s; %d samples)"
     log.info(text, mixed["weight"], mixed["why"], mixed["held_out"])
     if mixed["mixed"] is not None and mixed["alone"] is not None:
         text = "accuracy on test samples: own %.4f, together %.4f, mixed %.4f"

@@ -171,7 +171,8 @@ def renewed(own: DeviceContext, session: TaskSession) -> TaskSession:
         made = make_task_client(contract, own.settings, share, secret, own.base_cache, again=True)
     except EdgeloopError as error:
         log.warning(
-            "the data have changed and cannot be used: %s; the samples from before count", error
+            "the data have changed and cannot be used: %s; the earlier samples are still used",
+            error,
         )
         return session
     made.client.restore(session.client.weights())

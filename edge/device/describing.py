@@ -112,12 +112,10 @@ def _photos(source: str) -> Brought:
         counts[photo.label] = counts.get(photo.label, 0) + 1
     if not photos:
         if recordings := _recordings(Path(source)):
-            problem = (
-                f"{source} has no photos but {recordings}, of which nobody knows how to cut them"
-            )
-            remedy = "write the file by hand, with [data.windows] as docs/data.md has it"
+            problem = f"{source} has no photos but {recordings}; how to cut them is not given"
+            remedy = "write the file by hand, with a [data.windows] table: see docs/data.md"
             raise ConfigError("--data", problem, remedy)
-        remedy = "put some there, a folder a class, or name where they are"
+        remedy = "put some there, one subfolder for each class, or name another folder"
         raise NoSamplesError("--data", f"{source} has no photo in a class folder", remedy)
     first = f"{source}: class folders, {len(photos)} photos, fitted to the task's size"
     left_out = (f"left out: {left}",) if left else ()

@@ -34,7 +34,7 @@ COMMENTS = {
     "broker.username": "as its owner gave it",
     "broker.password_file": "the password is on its first line",
     "broker.ca_file": "the authorities that the broker's certificate must come from: with it TLS",
-    "data.source": "a folder of photos, a folder a class; or what docs/data.md lists",
+    "data.source": "a folder of photos, one subfolder for each class; or as in docs/data.md",
     "data.image_size": "pixels of a side; without it the task's own",
     "training.architecture": "edgeloop models lists them",
     "training.device": "as torch names it",

@@ -213,7 +213,7 @@ def _keep(
     try:
         write_base(place, made, shape, recipe, generator)
     except RunError as error:  # a container whose root can only be read
-        log.info("the base is computed anew next time: %s", error)
+        log.info("the base could not be kept, and is computed again next time: %s", error)
 
 
 def write_base(

@@ -174,16 +174,16 @@ class DeviceData:
     def _check(self) -> None:
         choice = self._choice
         if choice.windows is not None and (choice.partition is not None or choice.client):
-            problem = "is of a source that is divided, and recordings are this device's own"
+            problem = "belongs to recordings of this device, and a divided source has none"
             raise ConfigError("data.windows", problem, "leave out partition and client")
         bounded = choice.most_samples is not None or choice.max_age_days is not None
         if bounded and not self._is_photos():
             name = "max_age_days" if choice.most_samples is None else "most_samples"
-            problem = "bounds a folder of photos, a folder a class, and this source is none"
+            problem = "applies to a folder of photos by class, and this source is something else"
             raise ConfigError(f"data.{name}", problem, "leave it out")
         if choice.partition is None and not is_divided(choice.source):
             if choice.client:
-                problem = f"{choice.client}, and without a partition there is one client, 0"
+                problem = f"{choice.client}, but without a partition the only client is 0"
                 raise ConfigError("data.client", problem, "leave it out, or name a partition")
             if choice.layout != "files":
                 problem = f"{choice.layout!r}, but this source has no config.json"
@@ -305,7 +305,7 @@ def _parts(data: ClientData) -> tuple[Samples, Samples]:
 def _tell(train: Samples, test: Samples, class_names: tuple[str, ...]) -> None:
     counts = np.bincount(train.labels, minlength=len(class_names))
     held = int(np.count_nonzero(counts))
-    text = "brings %d training and %d test samples, of %d of the task's %d classes"
+    text = "has %d training and %d test samples, of %d of the task's %d classes"
     log.info(text, len(train), len(test), held, len(class_names))
     if not len(test):
         log.warning("no test samples: the accuracy of this device will not be known")

@@ -74,7 +74,7 @@ def _rows(path: Path) -> tuple[list[Row], str]:
     missing = [name for name in ("filename", "y") if name not in columns]
     if missing or camera is None:
         problem = f"has no column `{missing[0] if missing else _CAMERAS[0]}`"
-        raise DataError(str(path), problem, "name the columns as WILDS does: docs/data.md")
+        raise DataError(str(path), problem, "use the column names of WILDS; see docs/data.md")
     for number, row in enumerate(rows):
         if not (row["y"].isdecimal() and row[camera].isdecimal()):
             problem = f"`y` is {row['y']!r} and `{camera}` {row[camera]!r}, not two whole numbers"

@@ -92,7 +92,7 @@ def log_alike(name: str, names: Sequence[str]) -> None:
     alike = [", ".join(group) for group in groups.values() if len(group) > 1]
     if alike:
         listed = "; ".join(alike[:_NAMED])
-        log.warning("%s: classes differ in capitals or blanks alone: %s", name, listed)
+        log.warning("%s: classes differ only in capitals or blanks: %s", name, listed)
 
 
 def _check_numbers(name: str, column: str, known: NDArray[Any]) -> None:

@@ -262,9 +262,7 @@ class RunSettings(ComputeSettings, DataSettings):
         drawn = self.join_ratio < 1 or self.drop_rate or self.deadline is not None
         others_too = self.replay is not None or self.secure or self.privacy is not None
         if drawn or others_too or self.cohort == "stacked":
-            problem = (
-                "has who takes part from a virtual clock, and clients without noise, one by one"
-            )
+            problem = "chooses clients by a virtual clock, and knows neither noise nor stacking"
             remedy = (
                 "leave out what draws it, and --replay, --secure, --privacy and --cohort stacked"
             )
@@ -275,10 +273,10 @@ class RunSettings(ComputeSettings, DataSettings):
             return
         drawn = self.join_ratio < 1 or self.drop_rate or self.deadline is not None
         if self.robust != "auto" or self.secure:
-            problem = "has its rule from the record"
+            problem = "takes its rule from the record"
             raise ConfigError("replay", problem, "leave out --robust and --secure")
         if drawn or self.new_clients or self.privacy is not None or self.cohort == "stacked":
-            problem = "has who takes part from a record, and clients without noise, one by one"
+            problem = "takes its clients from the record, and knows neither noise nor stacking"
             remedy = "leave out what draws it, and --new-clients, --privacy and --cohort stacked"
             raise ConfigError("replay", problem, remedy)
 
@@ -286,7 +284,9 @@ class RunSettings(ComputeSettings, DataSettings):
         asked = {"optimizer": self.descents is not None, "metrics": bool(self.metrics)}
         for field, given in asked.items():
             if given and algorithms.info(self.algorithm).base:
-                problem = f"is of networks that are trained, and {self.algorithm} trains none"
+                problem = (
+                    f"needs an algorithm that trains networks, and {self.algorithm} trains none"
+                )
                 raise ConfigError(field, problem, "leave it out, schedule and augment too")
         descents = self.descents
         if descents is None:

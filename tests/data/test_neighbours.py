@@ -66,7 +66,7 @@ def test_classes_that_differ_in_capitals_are_named(
 ) -> None:
     lay(tmp_path, "train/Cat/0.png", "train/dog/1.png", "test/cat/2.png", "test/dog/3.png")
     assert len(read(tmp_path).class_names) == 3
-    assert "classes differ in capitals or blanks alone: Cat, cat" in said(caplog)
+    assert "classes differ only in capitals or blanks: Cat, cat" in said(caplog)
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_data_that_are_damaged_meanwhile_change_nothing(
     with caplog.at_level(logging.WARNING):
         assert renewed(mine, before) is before
     assert "the data have changed and cannot be used: " in caplog.text
-    assert "the samples from before count" in caplog.text
+    assert "the earlier samples are still used" in caplog.text
     if damage == "gone":
         (tmp_path / "away").rename(photos)
         add(photos, 6)
@@ -259,9 +259,9 @@ def test_who_grows_old_counts_no_more(tmp_path: Path) -> None:
 
 
 def test_only_photos_have_bounds(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data.most_samples: bounds a folder of photos"):
+    with pytest.raises(ConfigError, match=r"data.most_samples: applies to a folder of photos"):
         DeviceData(SampleSelection("fashion-sample", most_samples=5))
-    with pytest.raises(ConfigError, match=r"data.max_age_days: bounds a folder of photos"):
+    with pytest.raises(ConfigError, match=r"data.max_age_days: applies to a folder of photos"):
         bounded(add(tmp_path, 0), max_age_days=5, partition=Partition("iid"))
 
 

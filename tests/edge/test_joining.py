@@ -131,7 +131,7 @@ def test_a_folder_of_photos_is_enough(tmp_path: Path, caplog: pytest.LogCaptureF
     assert share.data.test.inputs.shape == (5, *SHAPE)
     labels = np.concatenate([share.data.train.labels, share.data.test.labels])
     assert np.bincount(labels).tolist() == [8, 12]
-    assert "brings 15 training and 5 test samples, of 2 of the task's 3 classes" in caplog.text
+    assert "has 15 training and 5 test samples, of 2 of the task's 3 classes" in caplog.text
     assert brings(folder, (3, 5, 9)).data.train.inputs.shape == (15, 3, 5, 9)
 
 

@@ -70,7 +70,9 @@ def test_the_file_has_what_joined(
     broadcast = exchanged(algorithm, [_client(made)])
     final = made.finalize(broadcast)
     assert final.mix is not None
-    assert f"mixes {final.mix['weight']:.2f} of everybody's classifier with its own" in caplog.text
+    assert (
+        f"the shared classifier has weight {final.mix['weight']:.2f} beside its own" in caplog.text
+    )
     assert f"mixed {final.mix['mixed']:.4f}" in caplog.text
     assert "a network of its own joins: " in caplog.text
     network = final.mix["network"]

@@ -92,7 +92,7 @@ def test_other_layouts(tmp_path: Path) -> None:
     whole = describe("fashion-sample")
     assert "10 classes" in whole.lines[1]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(NoSamplesError, match="a folder a class"):
+    with pytest.raises(NoSamplesError, match="one subfolder for each class"):
         describe(str(tmp_path / "empty"))
     (tmp_path / "recordings" / "walk").mkdir(parents=True)
     (tmp_path / "recordings" / "walk" / "monday.csv").write_text("ax,ay\n0.1,0.2\n")

@@ -65,8 +65,8 @@ def test_who_is_late_trains_and_who_is_away_does_not(tmp_path: Path, data: Path)
     ("changes", "sentence"),
     [
         ({"rounds": 4}, "has 3 rounds, and this run 4; give --rounds 3"),
-        ({"join_ratio": 0.5}, "has who takes part from a record"),
-        ({"drop_rate": 0.5}, "has who takes part from a record"),
+        ({"join_ratio": 0.5}, "takes its clients from the record"),
+        ({"drop_rate": 0.5}, "takes its clients from the record"),
     ],
 )
 def test_what_does_not_fit_the_record(
@@ -93,7 +93,7 @@ def test_a_replay_has_its_rule_from_the_record(data: Path, tmp_path: Path) -> No
     asked = RunSettings(
         algorithm="fedala", data=str(data), replay=record(tmp_path / "r"), robust="median"
     )
-    with pytest.raises(ConfigError, match="has its rule from the record"):
+    with pytest.raises(ConfigError, match="takes its rule from the record"):
         asked.check()
 
 
