@@ -1,4 +1,4 @@
-"""A broker that knows who is who: its configuration, its rights, and keeping them up to date."""
+"""Set up a broker that identifies its clients, and keep its rights up to date."""
 
 import logging
 import ssl

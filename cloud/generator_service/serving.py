@@ -98,7 +98,7 @@ def probe(
         float, typer.Option(min=0, help="Seconds to wait for a server that is unavailable.")
     ] = 0.0,
 ) -> None:
-    """Have a served generator make one image; fail if it cannot, or is another one."""
+    """Let a served generator make one image; fail if it cannot, or is not the expected one."""
     from cloud.generator_service import probe as probing  # only here must tritonclient be there
 
     found = probing.probe(reference, identity, patience_seconds=patience)

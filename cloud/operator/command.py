@@ -68,7 +68,7 @@ def operator(  # noqa: PLR0913 - an option each
         str, _option("log-level", "Log level: debug, info, warning or error.")
     ] = "info",
 ) -> None:
-    """Look after some namespaces' FederatedTasks, Generators and Bases, until it is stopped."""
+    """Manage the FederatedTasks, Generators and Bases of some namespaces, until it is stopped."""
     logs.configure(settings.log_format, _level(log_level))
     for each in ("leaderelection", "kopf.objects"):  # they tell of every renewal and every look
         logging.getLogger(each).setLevel(logging.WARNING)

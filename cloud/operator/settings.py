@@ -65,7 +65,7 @@ class OperatorSettings(Settings):
         Annotated[str, Field(pattern=r"^https://[A-Za-z0-9._:\[\]-]+/?$")] | None,
         Option(default=""),
     ] = None
-    """Authority that devices enrol at: aggregators ask it whom it has signed and revoked."""
+    """Authority that devices enrol at: aggregators ask it which certificates are revoked."""
     certificate_days: Annotated[int, Field(ge=1, le=3650)] = 90
     """Days that an aggregator's certificate holds; it is renewed with a third of them left."""
     signatures: Signing = "off"

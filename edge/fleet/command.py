@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 
 @options.of(FleetSettings, "fleet", ranges=True)
 def fleet(asked: FleetSettings) -> None:
-    """Play many devices that answer every round of a running task, and measure the times."""
+    """Simulate many devices that answer every round of a running task, and measure times."""
     size = None if asked.payload is None else parse_size(asked.payload)
     broker = asked.broker_settings()
     if asked.write_task is not None:

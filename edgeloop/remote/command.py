@@ -196,7 +196,7 @@ def _acting(name: str, text: str) -> Callable[..., None]:
 start = _acting("start", "Start a task.")
 pause = _acting("pause", "Stop a task's aggregator; its devices wait.")
 resume = _acting("resume", "Resume a paused task.")
-cancel = _acting("cancel", "Stop a task for good.")
+cancel = _acting("cancel", "Stop a task permanently.")
 
 
 def evict(

@@ -27,7 +27,7 @@ from edgeloop.remote.command import (
 from edgeloop.remote.rollouts import NewGroup, NewRollout, Rollout, RolloutVerb
 from edgeloop.runtime import wording
 
-RolloutName = Annotated[str, typer.Argument(help="The roll-out.", metavar="ROLLOUT")]
+RolloutName = Annotated[str, typer.Argument(help="Id of the roll-out.", metavar="ROLLOUT")]
 
 _COLUMNS = ("rollout", "name", "task", "kind", "state", "begun", "reason")
 _GROUP = (
@@ -47,7 +47,7 @@ Group = Annotated[
     list[str] | None,
     typer.Option(
         help="A group: share=0.1,success=0.9,error=0.1,pattern=press-*,name=canary,labels.site=a,"
-        "devices=press-1+press-2; again for the next one. [default: share=0.1, and then all others]"
+        "devices=press-1+press-2; may be repeated. [default: share=0.1, then all others]"
     ),
 ]
 
@@ -67,8 +67,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def create(  # noqa: PLR0913 - an option each
-    name: Annotated[str, typer.Argument(help="For people.", metavar="NAME")],
-    task: Annotated[str, typer.Option(help="Whose devices are meant.")],
+    name: Annotated[str, typer.Argument(help="Name of the roll-out.", metavar="NAME")],
+    task: Annotated[str, typer.Option(help="Name of the task whose devices get it.")],
     model: Annotated[Path | None, typer.Option(help="Roll out this model.onnx.")] = None,
     base: Annotated[Path | None, typer.Option(help="Roll out this base, an ONNX file.")] = None,
     settings: Annotated[
@@ -76,7 +76,8 @@ def create(  # noqa: PLR0913 - an option each
     ] = None,
     group: Group = None,
     roll_back_on_error: Annotated[
-        bool, typer.Option("--roll-back-on-error", help="Go back when it stops at its threshold.")
+        bool,
+        typer.Option("--roll-back-on-error", help="Roll back if it stops at its error threshold."),
     ] = False,
     ready: Annotated[
         bool, typer.Option("--ready", help="Do not begin yet: `resume` begins it.")
@@ -191,10 +192,10 @@ def _acting(verb: RolloutVerb, text: str) -> Callable[..., None]:
     return act
 
 
-pause = _acting("pause", "Begin no further group for now.")
-resume = _acting("resume", "Have a roll-out that is paused or ready go on.")
-stop = _acting("stop", "Stop a roll-out for good; who has it keeps it.")
-rollback = _acting("rollback", "Have the devices of a roll-out go back to what was before.")
+pause = _acting("pause", "Pause a roll-out: begin no further group for now.")
+resume = _acting("resume", "Resume a paused roll-out, or begin one that is ready.")
+stop = _acting("stop", "Stop a roll-out permanently; devices that have it keep it.")
+rollback = _acting("rollback", "Roll the devices back to what they had before.")
 
 
 def _say(found: Rollout, as_json: bool) -> None:

@@ -14,7 +14,10 @@ from edgeloop.remote.new_task import NewTask
 def create_task(  # noqa: PLR0913 - an option each
     config: Annotated[Path, typer.Argument(help="The task's TOML file.", metavar="FILE")],
     namespace: Annotated[
-        str, typer.Option(help="Of a cluster. [default: the server's stack]", show_default=False)
+        str,
+        typer.Option(
+            help="Namespace of the cluster. [default: the server's stack]", show_default=False
+        ),
     ] = "",
     paused: Annotated[bool, typer.Option("--paused", help="Do not begin yet.")] = False,
     server: Server = HERE,
@@ -22,7 +25,7 @@ def create_task(  # noqa: PLR0913 - an option each
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
-    """Make a task of a file, on the server's stack or as a FederatedTask; for admins."""
+    """Create a task from a file, on the server's stack or as a FederatedTask; for admins."""
     try:
         asked = NewTask.model_validate(
             {

@@ -254,7 +254,9 @@ def test_what_can_be_seen_without_a_task_is_told_at_once(tmp_path: Path) -> None
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match="unknown layout"):
         DeviceData(SampleSelection(str(tmp_path)))
-    with pytest.raises(ConfigError, match=r"data\.client: 1, and without a partition there is one"):
+    with pytest.raises(
+        ConfigError, match=r"data\.client: 1, but without a partition the only client"
+    ):
         DeviceData(SampleSelection(str(pictures(tmp_path, {"ok": 2})), client=1))
     with pytest.raises(MisfitError, match=r"holds pictures, and the task's .* \(9, 1, 128\)"):
         brings(tmp_path, (9, 1, 128))

@@ -96,7 +96,9 @@ def test_other_layouts(tmp_path: Path) -> None:
         describe(str(tmp_path / "empty"))
     (tmp_path / "recordings" / "walk").mkdir(parents=True)
     (tmp_path / "recordings" / "walk" / "monday.csv").write_text("ax,ay\n0.1,0.2\n")
-    with pytest.raises(ConfigError, match=r"1 \.csv file.*\[data\.windows\] as docs/data\.md"):
+    with pytest.raises(
+        ConfigError, match=r"1 \.csv file.*\[data\.windows\] table: see docs/data\.md"
+    ):
         describe(str(tmp_path / "recordings"))
 
 
