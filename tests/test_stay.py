@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeloop.mqtt.connection import Arrival, MqttConnection
+from edgeloop.protocol.task import contract_topic, is_over, round_topic
 from edgeloop.runtime.config import BrokerSettings
 from tests import forked
 from tests.devices import at_work, wait_until
@@ -42,9 +44,26 @@ def test_an_aggregator_that_lingers(tmp_path: Path, broker: BrokerSettings) -> N
         assert ready.status_code == 200  # there is nothing left that it could not do
         first.process.send_signal(signal.SIGTERM)
         assert first.process.wait(20) == 0  # in order
+    topics = [contract_topic("alone"), round_topic("alone")]
+    with MqttConnection(broker, "looks", topics, persistent=False) as connection:
+        assert {topic for topic, _ in kept(connection)} == set(topics)
+        for topic in topics:  # a broker that stores nothing was started again
+            connection.publish(topic, b"", retain=True)
+        connection.flush(10)
     with aggregator(mine):  # without any device
         wait_until(lambda: mine.status().get("phase") == "finished")
         assert mine.status()["round"] == ROUNDS
+    with MqttConnection(broker, "looks", topics, persistent=False) as connection:
+        assert dict(kept(connection))[round_topic("alone")], "a device that was away hears nothing"
+
+
+def kept(connection: MqttConnection) -> list[tuple[str, bool]]:
+    """Return the topics that the broker keeps, and whether each says that the run is over."""
+    found = []
+    while (event := connection.receive_kept(10)) is not None:
+        if isinstance(event, Arrival) and event.payload:
+            found.append((event.topic, is_over(event.notes)))
+    return found
 
 
 @pytest.mark.broker

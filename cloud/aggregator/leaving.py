@@ -129,9 +129,30 @@ def tell(
     ledger: Ledger,
 ) -> None:
     """Have the broker keep where a run stands, and nothing of before."""
-    if not _is_kept(broker, contract):
+    if _kept_run(broker, contract.task) != contract.run:
         return
     sweep(broker, contract.task)
+    _say_over(connection, contract, algorithm, ledger)
+
+
+def tell_again(
+    connection: MqttConnection,
+    broker: BrokerSettings,
+    contract: Contract,
+    algorithm: Loaded,
+    ledger: Ledger,
+) -> None:
+    """Have the broker keep that a run is over, if it keeps nothing of the task any more."""
+    if _kept_run(broker, contract.task) is None:
+        log.info(
+            "task %s: the broker has lost that the run is over; telling it again", contract.task
+        )
+        _say_over(connection, contract, algorithm, ledger)
+
+
+def _say_over(
+    connection: MqttConnection, contract: Contract, algorithm: Loaded, ledger: Ledger
+) -> None:
     stands = standing.found(contract, algorithm, ledger)
     members = Members(contract, LedgerMembers(ledger))
     patience = RoundDeadlines(0, 0.0, 0.0)
@@ -140,17 +161,14 @@ def tell(
     connection.flush(FLUSH_SECONDS)
 
 
-def _is_kept(broker: BrokerSettings, contract: Contract) -> bool:
-    """Return whether what the broker keeps is this run's, and no later one's."""
-    topics = [contract_topic(contract.task)]
-    with MqttConnection(broker, _passing(contract.task), topics, persistent=False) as connection:
+def _kept_run(broker: BrokerSettings, task: str) -> str | None:
+    """Return the run whose contract the broker keeps; None if it keeps none."""
+    topics = [contract_topic(task)]
+    with MqttConnection(broker, _passing(task), topics, persistent=False) as connection:
         try:
-            return (
-                leaving.contract_at(connection, contract.task, alone.LISTEN_SECONDS).run
-                == contract.run
-            )
-        except ConfigError:  # it keeps none
-            return False
+            return leaving.contract_at(connection, task, alone.LISTEN_SECONDS).run
+        except ConfigError:
+            return None
 
 
 def leave(settings: TaskSettings, device: str) -> bool:

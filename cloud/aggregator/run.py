@@ -211,9 +211,10 @@ class Run:
         return self.settings.folder / "summary.json"
 
     def _finished_before(self) -> Path:
-        """Read what a run came to that was finished before: its devices have left."""
+        """Read what a run came to that was finished before; devices that were away hear of it."""
         self._results.accuracy, self._results.epsilon = outcome.read_results(self._summary)
         self._devices.forget_named(self._algorithm, self._connect)
+        self._devices.tell_again(self._algorithm(), self._connect)
         self._set_phase("finished")  # whoever reads it may stop us
         if not self.settings.http.linger:
             quiet = forgetting.QUIET_SECONDS

@@ -166,6 +166,21 @@ class RunDevices:
             facts = self._settings, self.contract, algorithm, self._ledger
             self._invite(leaving.take_out(*facts, devices))
 
+    def tell_again(self, algorithm: Loaded, connect: Callable[[], MqttConnection]) -> None:
+        """Have the broker keep that the run is over, if it has lost it; some were away.
+
+        Args:
+            algorithm: of the run.
+            connect: dials the broker, by the task's own name.
+        """
+        broker = self._settings.broker
+        try:
+            alone.ensure_only_aggregator(broker, self.contract)
+            with connect() as connection:
+                leaving.tell_again(connection, broker, self.contract, algorithm, self._ledger)
+        except EdgeloopError as error:
+            log.warning("cannot tell devices that the run is over: %s", error)
+
     def heed(
         self, algorithm: Loaded, connect: Callable[[], MqttConnection], seconds: float | None
     ) -> None:

@@ -100,9 +100,6 @@ def _shown(stage: DemoTask, triton: bool, paged: bool) -> dict[str, float]:
         with broker.running_broker(stage.folder) as (name, broker_port):
             console.say(f"broker: {name}, port {broker_port}")
             _learn(stage, once, triton, broker_port, until_shown)
-        console.say("alone: the same devices, images and models, without the others")
-        with Processes(stage.folder) as processes:
-            processes.run_alone(stage)
         found = _show(stage, once)
         if shown is not None:
             shown.stay()
@@ -144,7 +141,9 @@ def _learn(
         # What is wrong with a server is said before anything is learned.
         ready = stack.enter_context(_served(processes, stage, triton))
         _learn_once(once, port, until_shown)
+        console.say(f"{stage.algorithm}, and alone: the same devices without the others")
         processes.start_task(ready, port)
+        processes.start_alone(stage)  # while the server trains, the other core is free
         _follow(processes, ready)
 
 

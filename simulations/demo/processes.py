@@ -69,19 +69,13 @@ class Processes:
         for number, name in enumerate(stage.names):
             self._start(name, "agent", "--config", str(stage.write_device(number, port)))
 
-    def run_alone(self, stage: DemoTask) -> None:
-        """Train the same devices without the others, and wait for the end.
-
-        Raises:
-            RunError: if it ends badly.
-        """
+    def start_alone(self, stage: DemoTask) -> None:
+        """Start to train the same devices without the others, on one core."""
         group = ",".join(stage.architectures)
         options = ["--rounds", str(stage.rounds), "--seed", str(stage.seed), "--models", group]
-        options += ["--set", f"local_epochs={stage.epochs}"]
+        options += ["--set", f"local_epochs={stage.epochs}", "--workers", "1"]
         places = ["--data", str(stage.data), "--out", str(stage.folder / "alone")]
-        self._start("alone", "simulate", "local", *places, *options, quiet=False)
-        self._processes["alone"].wait()
-        self.working()
+        self._start("alone", "simulate", "local", *places, *options)
 
     def working(self) -> bool:
         """Return whether any process is still at work that has an end.
@@ -106,11 +100,8 @@ class Processes:
             if name not in self._services
         )
 
-    def _start(self, name: str, *words: str, quiet: bool = True) -> None:
+    def _start(self, name: str, *words: str) -> None:
         command = bound(edgeloop(*words), signal.SIGTERM)
-        if not quiet:
-            self._processes[name] = subprocess.Popen(command, env=environment())  # noqa: S603 - our own command
-            return
         with self._log(name).open("wb") as log:
             self._processes[name] = subprocess.Popen(  # noqa: S603 - our own command
                 command, env=environment(), stdout=log, stderr=log

@@ -12,7 +12,7 @@ from itertools import count
 import psutil
 
 from tests.chaos import machine
-from tests.chaos.deployment import BROKER, DATABASE, Deployment
+from tests.chaos.deployment import AGGREGATOR, BROKER, DATABASE, Deployment
 from tests.chaos.plan import Fault
 from tests.chaos.recorder import Recorder
 
@@ -64,7 +64,17 @@ class Striker:
     def _kill(self, fault: Fault) -> bool:
         if fault.target == DATABASE:
             return self._kill_database(fault)
-        return self.deployment.parts[fault.target].kill(fault.seconds)
+        met = self.deployment.parts[fault.target].kill(fault.seconds)
+        if met and fault.target == BROKER and not self.deployment.setting.persistent:
+            self._start_aggregator_again()
+        return met
+
+    def _start_aggregator_again(self) -> None:
+        """Start it again if it has ended: the broker has lost that the run is over."""
+        part = self.deployment.parts[AGGREGATOR]
+        if part.done:
+            part.done = False
+            part.start()
 
     def _kill_database(self, fault: Fault) -> bool:
         server = self.deployment.database
@@ -108,6 +118,7 @@ class Striker:
         met = self.deployment.parts[BROKER].kill(fault.seconds)
         for path in self.deployment.place(BROKER).glob("mosquitto.db*"):
             path.unlink()
+        self._start_aggregator_again()
         return met
 
     # ---- links
