@@ -35,7 +35,6 @@ class RunResults:
         devices: of the run.
         tracer: follows the storing.
         accuracy: of the last evaluation; None before one.
-        epsilon: the most that a device has spent by then; None where nothing is private.
         outliers: of the round that was closed last.
         accuracies: of devices, each on its own test samples when it was evaluated last.
     """
@@ -46,7 +45,6 @@ class RunResults:
     devices: RunDevices
     tracer: Tracer
     accuracy: float | None = None
-    epsilon: float | None = None
     outliers: Sequence[Outlier] = ()
     accuracies: dict[str, float] = field(default_factory=dict)
     _warnings: frozenset[str] = field(default_factory=frozenset)
@@ -103,7 +101,7 @@ class RunResults:
         last = outcome.counts_of(reports)
         found = {name: each.accuracy for name, each in reports.items() if each.test_samples}
         self.accuracies = self.accuracies | found  # another one: HTTP may be reading
-        self.accuracy, self.epsilon = last.accuracy, self.metrics.fleet.epsilon
+        self.accuracy = last.accuracy
         self.metrics.evaluated(last)
         self.metrics.fleet.evaluated(reports)
 

@@ -110,7 +110,7 @@ class Run:
         algorithm = self._algorithm()
         stands, reports = self._rounds_left(algorithm)
         self._results.record_evaluation(reports)
-        past, epsilon = self.ledger.history(), self._results.epsilon
+        past, epsilon = self.ledger.history(), self.metrics.fleet.epsilon
         path = outcome.write(self._summary, self.contract, stands, past, reports, epsilon)
         knowledge, refuses = wire.fingerprint(stands.broadcast), self._refuses_outliers
         record = recording.record_of(self.contract, self.ledger, knowledge, refuses)
@@ -212,7 +212,8 @@ class Run:
 
     def _finished_before(self) -> Path:
         """Read what a run came to that was finished before; devices that were away hear of it."""
-        self._results.accuracy, self._results.epsilon = outcome.read_results(self._summary)
+        found = outcome.read_results(self._summary)
+        self._results.accuracy, self.metrics.fleet.spent_before = found
         self._devices.forget_named(self._algorithm, self._connect)
         self._devices.tell_again(self._algorithm(), self._connect)
         self._set_phase("finished")  # whoever reads it may stop us
@@ -279,7 +280,7 @@ class Run:
             round=len(past),
             rounds=self.contract.rounds,
             accuracy=accuracy,
-            epsilon=self.metrics.fleet.epsilon or results.epsilon,
+            epsilon=self.metrics.fleet.epsilon,
             history=tuple(map(record.told, past)),
             broker_connected=self.connected,
             broker_refusals=() if self._mqtt is None else tuple(self._mqtt.refusals()),

@@ -12,7 +12,7 @@ from edge.agent.patience import until_written
 from edge.agent.privacy_ledger import PrivacyLedger
 from edge.agent.settings import DeviceSettings, PolicySettings
 from edge.agent.task_client import TaskClient, check, make_task_client
-from edgeloop.answers import Answer, Release, Report
+from edgeloop.answers import Answer, Release
 from edgeloop.client_protocol import ClientProtocol
 from edgeloop.data import DeviceData, DeviceSamples
 from edgeloop.errors import ConfigError, DataError, EdgeloopError, MisfitError
@@ -60,12 +60,6 @@ class TaskSession:
             log.info("round %d: the privacy budget is spent: this device only evaluates", number)
         return self.client.answer(number, broadcast, trains)
 
-    def with_epsilon(self, report: Report) -> Report:
-        """Return a report that tells what the device's answers have spent, if the task asks it."""
-        if self.privacy is None:
-            return report
-        return replace(report, epsilon=accounting.round_up(self.privacy.epsilon))
-
 
 @dataclass(frozen=True)
 class PrivacyBudget:
@@ -84,7 +78,7 @@ class PrivacyBudget:
     @property
     def epsilon(self) -> float:
         """What all answers of the device have spent."""
-        return self.ledger.epsilon(self.privacy.delta)
+        return accounting.epsilon(self.ledger.events, self.privacy.delta)
 
     def spend(self, release: Release) -> bool:
         """Pay for a release, if there is enough left."""

@@ -11,7 +11,8 @@ import numpy as np
 from edgeloop import data as data_sets
 from edgeloop.data import Pool
 from edgeloop.data.class_layout import ClassLayout
-from edgeloop.data.sources import FOLDERS, readable
+from edgeloop.data.layouts import FOLDERS
+from edgeloop.data.source import readable
 from edgeloop.errors import ConfigError, NoSamplesError
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime import modules

@@ -57,38 +57,30 @@ def is_client_folder(folder: Path) -> bool:
     return not content or not isinstance(content, dict) or not _KEYS.isdisjoint(content)
 
 
-def _numbers(folder: Path) -> list[int]:
-    """Return the numbers of the clients that have a file here, ascending."""
-    files = [*folder.glob("train/*.npz"), *folder.glob("test/*.npz")]
-    return sorted({int(each.stem) for each in files if each.stem.isdecimal()})
-
-
-def read_config(path: Path) -> FolderConfig:
+def read_config(folder: Path) -> FolderConfig:
     """Return what a folder's `config.json` says, and what its files say where it does not.
 
     Raises:
         DataError: a `config.json` that does not say what it must, and files that do not either.
     """
-    content = _settings(path)
-    classes = _classes(path, content)
-    names = content.get("class_names") or [str(label) for label in range(classes)]
-    if not isinstance(names, list) or len(names) != classes:
-        problem = f"is not a list of {classes} names (num_classes)"
-        raise DataError(f"{path}: class_names", problem, "name every class once")
-    found = FolderConfig(
-        clients=_clients(path, content),
-        class_names=tuple(str(name) for name in names),
-        pixels=_flag(path, content, "pixels"),
-        ours=content.get("format") == FORMAT,
-        partition=_partition(path, content.get("partition")),
-    )
-    _log_left_out(path.parent, found.clients)
+    found = _Settings(folder, _content(folder)).config()
+    _log_left_out(folder, found.clients)
     return found
 
 
-def _settings(path: Path) -> Mapping[str, Any]:
-    if not path.is_file() and _numbers(path.parent):
-        log.info("%s: has no %s: its files are read instead", path.parent, CONFIG)
+def _numbers(folder: Path) -> list[int]:
+    """Return the numbers of the clients that have a file here, ascending."""
+    return sorted({int(each.stem) for each in _files(folder) if each.stem.isdecimal()})
+
+
+def _files(folder: Path) -> list[Path]:
+    return [*folder.glob("train/*.npz"), *folder.glob("test/*.npz")]
+
+
+def _content(folder: Path) -> Mapping[str, Any]:
+    path = folder / CONFIG
+    if not path.is_file() and _numbers(folder):
+        log.info("%s: has no %s: its files are read instead", folder, CONFIG)
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -97,14 +89,6 @@ def _settings(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise DataError(str(path), "not a JSON object", "write the folder again")
     return content
-
-
-def _clients(path: Path, content: Mapping[str, Any]) -> int:
-    """Return the number of clients; where the settings do not say, the files' names do."""
-    held = _numbers(path.parent)
-    if content.get("num_clients") is None and held:
-        return held[-1] + 1
-    return _positive(path, content, "num_clients")
 
 
 def _log_left_out(folder: Path, clients: int) -> None:
@@ -116,23 +100,88 @@ def _log_left_out(folder: Path, clients: int) -> None:
     left.log_summary(folder)
 
 
-def _classes(path: Path, content: Mapping[str, Any]) -> int:
-    """Return the number of classes; PFLlib's own files may lack it, and count the labels instead.
+@dataclass(frozen=True)
+class _Settings:
+    """A folder's `config.json` key by key, and its files where that says nothing."""
 
-    Raises:
-        DataError: a number that is none, or none where no file has a label either.
-    """
-    if content.get("num_classes") is not None:
-        classes = _positive(path, content, "num_classes")
-        if classes > MOST_CLASSES:
-            problem = f"{classes:,} classes, and {MOST_CLASSES:,} are the most"
-            raise DataError(f"{path}: num_classes", problem, "correct it")
+    folder: Path
+    content: Mapping[str, Any]
+
+    def config(self) -> FolderConfig:
+        return FolderConfig(
+            class_names=self._class_names(),
+            clients=self._clients(),
+            pixels=self._flag("pixels"),
+            ours=self.content.get("format") == FORMAT,
+            partition=self._partition(),
+        )
+
+    def _class_names(self) -> tuple[str, ...]:
+        classes = self._classes()
+        names = self.content.get("class_names") or [str(label) for label in range(classes)]
+        if not isinstance(names, list) or len(names) != classes:
+            problem = f"is not a list of {classes} names (num_classes)"
+            raise DataError(self._at("class_names"), problem, "name every class once")
+        return tuple(str(name) for name in names)
+
+    def _clients(self) -> int:
+        """Return the number of clients; where the settings do not say, the files' names do."""
+        held = _numbers(self.folder)
+        if self.content.get("num_clients") is None and held:
+            return held[-1] + 1
+        return self._positive("num_clients")
+
+    def _classes(self) -> int:
+        """Return the number of classes; PFLlib's own may lack it, and count the labels instead.
+
+        Raises:
+            DataError: a number that is none, or none where no file has a label either.
+        """
+        if self.content.get("num_classes") is not None:
+            classes = self._positive("num_classes")
+            if classes > MOST_CLASSES:
+                problem = f"{classes:,} classes, and {MOST_CLASSES:,} are the most"
+                raise DataError(self._at("num_classes"), problem, "correct it")
+            return classes
+        classes = _counted(self.content.get(_STATISTIC)) or self._labelled()
+        if not classes:
+            problem = "is missing, and no file has a label"
+            raise DataError(self._at("num_classes"), problem, "add it")
+        path = self.folder / CONFIG
+        log.info("%s: has no num_classes: taking %d, as the labels say", path, classes)
         return classes
-    classes = _counted(content.get(_STATISTIC)) or _labelled(path.parent)
-    if not classes:
-        raise DataError(f"{path}: num_classes", "is missing, and no file has a label", "add it")
-    log.info("%s: has no num_classes: taking %d, as the labels say", path, classes)
-    return classes
+
+    def _labelled(self) -> int:
+        """Return one more than the largest label of the files that are there."""
+        files = sorted(_files(self.folder))
+        largest = [int(read_labels(each, MOST_CLASSES).max(initial=-1)) for each in files]
+        return max(largest, default=-1) + 1
+
+    def _positive(self, key: str) -> int:
+        value = self.content.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise DataError(self._at(key), f"{value!r} is no whole number above 0", "correct it")
+        return value
+
+    def _flag(self, key: str) -> bool | None:
+        value = self.content.get(key)
+        if value is not None and not isinstance(value, bool):
+            raise DataError(self._at(key), f"{value!r} is not true or false", "correct it")
+        return value
+
+    def _partition(self) -> Partition | None:
+        """Read our own settings; PFLlib writes a bare word there, and natural data nothing."""
+        settings = self.content.get("partition")
+        if not isinstance(settings, dict):
+            return None
+        try:
+            return Partition(**settings)
+        except TypeError as error:
+            raise DataError(self._at("partition"), str(error), "write the folder again") from error
+
+    def _at(self, key: str) -> str:
+        """Return where a setting stands, for a message."""
+        return f"{self.folder / CONFIG}: {key}"
 
 
 def _counted(statistic: object) -> int:
@@ -143,34 +192,3 @@ def _counted(statistic: object) -> int:
     except (TypeError, ValueError):
         return 0
     return max(labels, default=-1) + 1 if max(labels, default=0) < MOST_CLASSES else 0
-
-
-def _labelled(folder: Path) -> int:
-    """Return one more than the largest label of the files that are there."""
-    files = sorted([*folder.glob("train/*.npz"), *folder.glob("test/*.npz")])
-    largest = [int(read_labels(each, MOST_CLASSES).max(initial=-1)) for each in files]
-    return max(largest, default=-1) + 1
-
-
-def _positive(path: Path, content: Mapping[str, Any], key: str) -> int:
-    value = content.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise DataError(f"{path}: {key}", f"{value!r} is no whole number above 0", "correct it")
-    return value
-
-
-def _flag(path: Path, content: Mapping[str, Any], key: str) -> bool | None:
-    value = content.get(key)
-    if value is not None and not isinstance(value, bool):
-        raise DataError(f"{path}: {key}", f"{value!r} is not true or false", "correct it")
-    return value
-
-
-def _partition(path: Path, settings: object) -> Partition | None:
-    """Read our own settings; PFLlib writes a bare word there, and natural data nothing."""
-    if not isinstance(settings, dict):
-        return None
-    try:
-        return Partition(**settings)
-    except TypeError as error:
-        raise DataError(f"{path}: partition", str(error), "write the folder again") from error

@@ -7,20 +7,19 @@ from typing import Annotated
 import typer
 
 from edgeloop.errors import ConfigError
-from edgeloop.remote.command import HERE, CaFile, Json, Server, TokenFile, connected, say_act
+from edgeloop.remote.asking import Asking, asks
 from edgeloop.remote.new_task import NewTask
 
 
-def create_task(  # noqa: PLR0913 - an option each
+@asks
+def create_task(
     config: Annotated[Path, typer.Argument(help="The task's TOML file.", metavar="FILE")],
     namespace: Annotated[
         str, typer.Option(help="Of a cluster. [default: the server's stack]", show_default=False)
     ] = "",
     paused: Annotated[bool, typer.Option("--paused", help="Do not begin yet.")] = False,
-    server: Server = HERE,
-    token_file: TokenFile = None,
-    ca_file: CaFile = None,
-    as_json: Json = False,
+    *,
+    asking: Asking,
 ) -> None:
     """Make a task of a file, on the server's stack or as a FederatedTask; for admins."""
     try:
@@ -34,5 +33,5 @@ def create_task(  # noqa: PLR0913 - an option each
     except (OSError, ValueError) as error:  # a ValidationError is one: of the namespace
         problem = f"cannot be used ({' '.join(str(error).split())[:200]})"
         raise ConfigError(str(config), problem, "give a task's TOML file") from error
-    with connected(server, token_file, ca_file) as client:
-        say_act(client.create_task(asked), as_json)
+    with asking.connected() as client:
+        asking.say_act(client.create_task(asked))
