@@ -288,7 +288,7 @@ def lucky(known: bool) -> Paired:
     """Compare two devices that chance brought nearly alike: 10 and 9 more right of 100."""
     one, other = pair([[50, 49]], [[40, 40]], [100] * 2)
     if known:  # of 50 and 40 right, 14 in common
-        one = replace(one, hits={name: hits(n, 100) for name, n in one.right[0].items()})
+        one = replace(one, hits={name: hits(int(n), 100) for name, n in one.right[0].items()})
         beside = {name: hits(40, 100, first=36) for name in other.samples}
         other = replace(other, hits=beside)
     return paired(one, other)
