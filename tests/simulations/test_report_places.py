@@ -17,7 +17,6 @@ from edgeloop.errors import ConfigError, RunError
 from simulations.report import command, render
 from simulations.report.aggregated import is_one, read_aggregator
 from simulations.report.charts import Series, lines
-from simulations.report.page import render
 from simulations.report.report_data import Traffic
 from simulations.report.served import ALL, read_server
 from tests.cloud.console.browsing import CHROMIUM, chromium
