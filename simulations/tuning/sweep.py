@@ -22,14 +22,11 @@ from simulations.results.folder import claim_study
 from simulations.results.seed_statistics import describe_values
 from simulations.settings import DataSettings, RunSettings
 from simulations.tuning.held_out import HeldOut
-from simulations.tuning.space import title
+from simulations.tuning.space import OPTIONS, check_keys, title
 from simulations.tuning.study import score, written_data
 
 FILE, TABLE, TRIALS = "sweep.json", "sweep.csv", "trials.json"
 """Of a sweep's folder: what was found, the same as a table, and a search's trials so far."""
-
-OPTIONS = "options."
-"""Before the name of a hyperparameter."""
 
 HELD_OUT = 0.25
 """Of a client's training samples, what a search compares on where nobody says."""
@@ -129,6 +126,7 @@ class Sweep(Settings):
                 table["options"][key.removeprefix(OPTIONS)] = value
             else:
                 table[key] = value
+        check_keys(table)
         settings = parse(table, RunSettings, f"run, {title(changes)}")
         settings.check()
         return settings

@@ -134,6 +134,11 @@ def test_runs_or_their_clients_are_on_a_cluster(images: Path, tmp_path: Path) ->
         ({"search": {"alpha": {"low": 0.5, "high": 2, "whole": True}}}, "not whole"),
         ({"grid": {"no_such": [1]}}, "no_such"),
         ({"grid": {"options.no_such": [1]}}, "no_such"),
+        (
+            {"grid": {"local_lr": [0.1]}},
+            r'local_lr: is a hyperparameter of fedproto, .* write "options\.local_lr" in grid',
+        ),
+        ({"search": {"pull": {"low": 1, "high": 2}}}, "pull in .run.options"),
         ({"grid": {"seed": [1]}}, "seeds"),
         ({"grid": {"alpha": [0.1]}, "held_out": 0.2}, "held out"),
     ],
